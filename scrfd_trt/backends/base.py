@@ -1,0 +1,61 @@
+"""The seam between the pipelines and whatever runs a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt.tensors import TensorSpec
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A network that takes and returns host arrays.
+
+    Attributes
+    ----------
+    input
+        The network's one input, ``(B, 3, H, W)``.
+    outputs
+        In the network's own order.
+    description
+        What runs it, a few words for messages.
+    """
+
+    @property
+    def input(self) -> TensorSpec: ...  # noqa: D102 - told above
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]: ...  # noqa: D102
+
+    @property
+    def description(self) -> str: ...  # noqa: D102
+
+    def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
+        """Run the network once.
+
+        Parameters
+        ----------
+        blob
+            ``(B, 3, H, W)`` float32, C-contiguous, sides as in ``input``. It may be written to as soon as this returns.
+
+        Returns
+        -------
+        sequence of numpy.ndarray
+            One array an output, floating point, in the order of ``outputs``; no later run writes into them.
+
+        Raises
+        ------
+        BackendError
+            If the run fails.
+        ClosedError
+            After ``close()``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the network holds; a second call does nothing."""
+        ...

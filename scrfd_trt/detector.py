@@ -1,0 +1,251 @@
+"""The detector: opens a pipeline, checks what comes in, and closes it again."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scrfd_trt import devices, zoo
+from scrfd_trt.backends import Backend, OnnxBackend
+from scrfd_trt.detections import Detections
+from scrfd_trt.errors import ClosedError, ImageError, OptionError
+from scrfd_trt.heads import HeadLayout
+from scrfd_trt.images import as_color
+from scrfd_trt.options import DetectorOptions
+from scrfd_trt.pipelines import HostPipeline, Pipeline
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+
+class SCRFDDetector:
+    """Finds faces with a SCRFD network.
+
+    Open one with :meth:`from_pretrained`, :meth:`from_onnx` or :meth:`from_backend`, and close it with ``close()`` or a
+    ``with`` block.
+
+    Parameters
+    ----------
+    pipeline
+        The way from images to detections. It belongs to the detector from now on and is closed with it.
+    options
+        How to look at images.
+    device
+        What the pipeline runs on.
+
+    Attributes
+    ----------
+    device : str
+        ``cpu`` or ``cuda:n``.
+    options : DetectorOptions
+        As given.
+
+    Notes
+    -----
+    Several threads may use one detector at the same time; results are the same as from one thread.
+    """
+
+    def __init__(self, pipeline: Pipeline, options: DetectorOptions, *, device: str) -> None:
+        self._pipeline = pipeline
+        self._closed = False
+        self.options = options
+        self.device = device
+
+    @classmethod
+    def from_pretrained(cls, name: str = "500m_bnkps", *, device: str = "auto", **options: Any) -> Self:
+        """Open a network that is known by name, and fetch it where it is not there yet.
+
+        Parameters
+        ----------
+        name
+            One of ``scrfd_trt.zoo.models()``.
+        device
+            ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which takes what works and says so in the log.
+        **options
+            Fields of :class:`~scrfd_trt.options.DetectorOptions`: threshold, iou, scales, max_faces, color, max_batch.
+
+        Raises
+        ------
+        OptionError
+            If the name or an option is not known.
+        ModelError
+            If the network cannot be found or fetched.
+        DeviceError
+            If the device is not there or cannot be used.
+        MissingDependencyError
+            If a package is needed that is not installed.
+        """
+        checked = DetectorOptions(**options)
+        where = devices.choose(device)
+        return cls._on_processor(zoo.fetch(name), checked, where)
+
+    @classmethod
+    def from_onnx(cls, path: str | os.PathLike[str], *, device: str = "auto", **options: Any) -> Self:
+        """Open a network of an ONNX file.
+
+        Parameters
+        ----------
+        path
+            Any SCRFD export; the head layout is recognised from the network itself.
+        device, **options
+            As for :meth:`from_pretrained`.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is no such file.
+        ModelFormatError
+            If it is no SCRFD network.
+        OptionError, DeviceError, MissingDependencyError
+            As for :meth:`from_pretrained`.
+        """
+        checked = DetectorOptions(**options)
+        return cls._on_processor(Path(path), checked, devices.choose(device))
+
+    @classmethod
+    def from_backend(cls, backend: Backend, *, device: str = "cpu", **options: Any) -> Self:
+        """Open a detector around a backend of one's own, a recording say.
+
+        Parameters
+        ----------
+        backend
+            It belongs to the detector from now on and is closed with it.
+        device
+            What to say in ``detector.device``.
+        **options
+            As for :meth:`from_pretrained`.
+        """
+        checked = DetectorOptions(**options)
+        return cls(HostPipeline(backend, checked), checked, device=device)
+
+    @classmethod
+    def _on_processor(cls, path: Path, options: DetectorOptions, device: str) -> Self:
+        backend = OnnxBackend(path)
+        try:
+            return cls(HostPipeline(backend, options), options, device=device)
+        except BaseException:
+            backend.close()
+            raise
+
+    @property
+    def layout(self) -> HeadLayout:
+        """The head layout that was recognised."""
+        return self._pipeline.layout
+
+    @property
+    def scales(self) -> tuple[tuple[int, int], ...]:
+        """Width and height in pixels of each pass over an image."""
+        return self._pipeline.scales
+
+    @property
+    def description(self) -> str:
+        """What runs, and how, on one line."""
+        sizes = " + ".join(f"{width}×{height}" for width, height in self.scales)
+        return f"{self.device}: {self._pipeline.description}; {self.layout}; {sizes}"
+
+    def detect(self, image: Any, *, threshold: float | None = None, max_faces: int | None = None) -> Detections:
+        """Find the faces of one image.
+
+        Parameters
+        ----------
+        image
+            ``(H, W, 3)`` uint8, BGR as OpenCV reads it (RGB with ``color="rgb"``), of any size from 1×1 up. Grey, with
+            alpha, or float from 0 to 1 is converted; see :func:`scrfd_trt.images.as_color`. It is never written to.
+        threshold
+            Lowest score, 0 to 1, in place of the detector's own.
+        max_faces
+            Keep only so many faces, in place of the detector's own.
+
+        Returns
+        -------
+        Detections
+            By falling score, in pixels of this image. Boxes of faces that are cut by the border may reach beyond it.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be understood.
+        OptionError
+            If threshold or max_faces is out of range.
+        BackendError
+            If the network cannot be run.
+        ClosedError
+            After ``close()``.
+        """
+        return self._detect([as_color(image)], threshold, max_faces)[0]
+
+    def detect_batch(
+        self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
+    ) -> list[Detections]:
+        """Find the faces of several images, which may differ in size.
+
+        They go through the network ``max_batch`` at a time where it has a batch axis, else one by one; the results are
+        the same.
+
+        Parameters
+        ----------
+        images
+            Each as for :meth:`detect`.
+        threshold, max_faces
+            As for :meth:`detect`.
+
+        Returns
+        -------
+        list of Detections
+            One an image, in order.
+
+        Raises
+        ------
+        ImageError
+            If one cannot be understood; the message gives its number, from 0.
+        OptionError, BackendError, ClosedError
+            As for :meth:`detect`.
+        """
+        if hasattr(images, "ndim") and getattr(images, "ndim", 0) < 4:
+            raise ImageError("detect_batch takes several images, not one array; for one image call detect(image)")
+        return self._detect([_numbered(number, image) for number, image in enumerate(images)], threshold, max_faces)
+
+    def _detect(self, images: list[Any], threshold: float | None, max_faces: int | None) -> list[Detections]:
+        if self._closed:
+            raise ClosedError("the detector was closed; open a new one")
+        options = self.options
+        threshold = options.threshold if threshold is None else _in_range("threshold", threshold, 0.0, 1.0)
+        max_faces = options.max_faces if max_faces is None else int(_in_range("max_faces", max_faces, 1, None))
+        return self._pipeline.detect(images, threshold, max_faces)
+
+    def close(self) -> None:
+        """Give back what the detector holds; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._pipeline.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<SCRFDDetector {'closed' if self._closed else self.description}>"
+
+
+def _numbered(number: int, image: Any) -> Any:
+    try:
+        return as_color(image)
+    except ImageError as error:
+        raise ImageError(f"image {number}: {error}") from error
+
+
+def _in_range(name: str, value: float, low: float, high: float | None) -> float:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not (low <= value and (high is None or value <= high)):
+        span = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+        raise OptionError(f"{name} must be a number of {span}, not {value!r}")
+    return value

@@ -1,0 +1,146 @@
+"""Which NVIDIA GPUs the driver knows, asked of the driver itself, so that no CUDA package is needed to tell."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
+
+from scrfd_trt.errors import DeviceError, OptionError
+
+log = logging.getLogger("scrfd_trt")
+
+CHOICES = "auto, cpu, cuda, cuda:0, cuda:1, …"
+COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU.
+
+    Attributes
+    ----------
+    index
+        The driver's number, n in ``cuda:n``.
+    name
+        As the driver calls it.
+    compute_capability
+        Major and minor.
+    """
+
+    index: int
+    name: str
+    compute_capability: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.name} (cuda:{self.index}, compute capability {'.'.join(map(str, self.compute_capability))})"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The NVIDIA driver.
+
+    Attributes
+    ----------
+    cuda_version
+        The newest CUDA that it runs, major and minor, or None without a driver.
+    gpus
+        In the driver's order.
+    problem
+        Why there are no GPUs, one line; empty where there are some.
+    """
+
+    cuda_version: tuple[int, int] | None
+    gpus: tuple[Gpu, ...]
+    problem: str = ""
+
+
+def parse(device: str) -> tuple[str, int | None]:
+    """Split a device's name.
+
+    Parameters
+    ----------
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+
+    Returns
+    -------
+    tuple
+        Kind, and the GPU's number or None.
+
+    Raises
+    ------
+    OptionError
+        If it is none of these; the message lists them.
+    """
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device) if isinstance(device, str) else None
+    if match is None or (match[2] and match[1] != "cuda"):
+        raise OptionError(f"device {device!r} is not known; the choices are: {CHOICES}")
+    return match[1], int(match[2]) if match[2] else None
+
+
+@cache
+def driver() -> Driver:
+    """Ask the NVIDIA driver, once a process, for its version and GPUs."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        library = ctypes.CDLL(name)
+    except OSError:
+        return Driver(None, (), f"no NVIDIA driver: {name} is not on this machine")
+    version = ctypes.c_int()
+    library.cuDriverGetVersion(ctypes.byref(version))
+    cuda = (version.value // 1000, version.value % 1000 // 10)
+    code = library.cuInit(0)
+    if code:
+        return Driver(cuda, (), f"the NVIDIA driver does not start (cuInit gave error {code}); does nvidia-smi work?")
+    count = ctypes.c_int()
+    library.cuDeviceGetCount(ctypes.byref(count))
+    gpus = tuple(_gpu(library, index) for index in range(count.value))
+    return Driver(cuda, gpus, "" if gpus else "the NVIDIA driver sees no GPU; is CUDA_VISIBLE_DEVICES empty?")
+
+
+def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
+    device = ctypes.c_int()
+    library.cuDeviceGet(ctypes.byref(device), index)
+    text = ctypes.create_string_buffer(256)
+    library.cuDeviceGetName(text, len(text), device)
+    numbers = []
+    for attribute in (COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR):
+        value = ctypes.c_int()
+        library.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+        numbers.append(value.value)
+    return Gpu(index, text.value.decode(errors="replace"), (numbers[0], numbers[1]))
+
+
+def choose(device: str) -> str:
+    """Settle what a detector runs on, and say so.
+
+    Parameters
+    ----------
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+
+    Returns
+    -------
+    str
+        ``cpu``.
+
+    Raises
+    ------
+    OptionError
+        If the name is none of these.
+    DeviceError
+        If a GPU is asked for and cannot be used; the message says why. Nothing falls back silently.
+    """
+    kind, _ = parse(device)
+    reason = driver().problem or "this version of scrfd_trt runs networks on the processor only"
+    if kind == "cuda":
+        raise DeviceError(f"device {device!r} cannot be used: {reason}; the choices here are: cpu, auto")
+    if kind == "auto":
+        if driver().gpus:
+            log.warning("%s is there and cannot be used: %s; running on the processor", driver().gpus[0], reason)
+        log.info("device auto: cpu (%s)", reason)
+    return "cpu"

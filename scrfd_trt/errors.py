@@ -1,0 +1,75 @@
+"""The errors of scrfd_trt: one tree, so that ``except ScrfdError`` catches all that this library raises.
+
+::
+
+    ScrfdError
+    ├── ImageError (ValueError)             an image that cannot be read or used
+    ├── OptionError (ValueError)            an option out of its range, or a name that nobody knows
+    ├── DetectionsError (ValueError)        columns or rows that do not make up detections
+    ├── ModelError
+    │   ├── ModelNotFoundError (FileNotFoundError)   no such file, or not to be had offline
+    │   ├── ModelFormatError                the file is no SCRFD network, or not the file it should be
+    │   └── DownloadError (OSError)         a download that failed, was cut off or has the wrong hash
+    ├── DeviceError (RuntimeError)          the device asked for is not there or cannot be used
+    ├── BackendError (RuntimeError)         the network could not be run
+    ├── ClosedError (RuntimeError)          used after ``close()``
+    ├── MissingDependencyError (ImportError)  an optional package is needed; the message says which
+    └── OutputError (OSError)               a result that cannot be written
+
+Errors of other libraries are translated where they come in, and kept as ``__cause__``. Every message is one line that
+says what is wrong and what to do about it; one that refuses a choice lists the choices.
+"""
+
+from __future__ import annotations
+
+
+class ScrfdError(Exception):
+    """The root of all errors that scrfd_trt and its overlays raise."""
+
+
+class ImageError(ScrfdError, ValueError):
+    """An image that cannot be read or used."""
+
+
+class OptionError(ScrfdError, ValueError):
+    """An option out of its range, or a name that is none of the choices."""
+
+
+class DetectionsError(ScrfdError, ValueError):
+    """Columns or rows that do not make up detections."""
+
+
+class ModelError(ScrfdError):
+    """A network that cannot be found, fetched or understood."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """A network file that is not where it was looked for."""
+
+
+class ModelFormatError(ModelError):
+    """A file that is no SCRFD network, or not the one that it should be."""
+
+
+class DownloadError(ModelError, OSError):
+    """A download that was refused, cut off, or brought something else."""
+
+
+class DeviceError(ScrfdError, RuntimeError):
+    """The device asked for is not there, or cannot be used."""
+
+
+class BackendError(ScrfdError, RuntimeError):
+    """The network could not be loaded or run."""
+
+
+class ClosedError(ScrfdError, RuntimeError):
+    """Something was used after its ``close()``."""
+
+
+class MissingDependencyError(ScrfdError, ImportError):
+    """A package that this needs is not installed; the message names it and the command that installs it."""
+
+
+class OutputError(ScrfdError, OSError):
+    """A result that cannot be written."""

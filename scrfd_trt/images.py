@@ -1,0 +1,91 @@
+"""Bring what callers hand in to the one form that the detector works on, or say why that cannot be done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt.errors import ImageError
+
+CHANNELS_FIRST = (1, 3, 4)
+
+
+def as_color(image: Any) -> NDArray[np.uint8]:
+    """Turn an image into ``(H, W, 3)`` uint8.
+
+    Parameters
+    ----------
+    image
+        A NumPy array: ``(H, W, 3)``, grey ``(H, W)`` or ``(H, W, 1)``, or with alpha ``(H, W, 4)``, whose alpha is
+        dropped. uint8, or float from 0 to 1. At least one pixel; any memory layout; it is never written to.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same array where it already fits, else a copy. The order of the colour channels is kept.
+
+    Raises
+    ------
+    ImageError
+        If the array's meaning is not clear; the message says what would make it so.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(_no_array(image))
+    if image.ndim not in {2, 3} or (image.ndim == 3 and image.shape[2] not in CHANNELS_FIRST):
+        raise ImageError(_no_image(image))
+    if 0 in image.shape:
+        raise ImageError(f"the image has no pixels: its shape is {image.shape}")
+    pixels = _as_bytes(image)
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        gray = np.ascontiguousarray(pixels.reshape(pixels.shape[:2]))
+        return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
+    if pixels.shape[2] == 4:
+        pixels = pixels[:, :, :3]
+    # OpenCV reads rows at any distance, but the bytes of a row must lie side by side.
+    packed = pixels.strides[1:] == (3, 1) and pixels.strides[0] >= 3 * pixels.shape[1]
+    return pixels if packed else np.ascontiguousarray(pixels)
+
+
+def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind != "f":
+        raise ImageError(
+            f"the image has element type {image.dtype}: uint8 from 0 to 255 or float from 0 to 1 is wanted; scale it "
+            "to 0 to 255 and call .astype(numpy.uint8)"
+        )
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0.0 and high <= 1.0):
+        if not np.isfinite(low + high):
+            raise ImageError(
+                "the float image holds NaN or infinity; numpy.nan_to_num(image) puts numbers in their place"
+            )
+        raise ImageError(
+            f"a float image must go from 0 to 1, but this one goes from {low:g} to {high:g}; if its white is 255, call "
+            ".clip(0, 255).astype(numpy.uint8)"
+        )
+    levels: NDArray[np.uint8] = np.rint(image.astype(np.float32) * np.float32(255.0)).astype(np.uint8)
+    return levels
+
+
+def _no_array(image: object) -> str:
+    hint = "a NumPy array (H, W, 3) of uint8 is wanted"
+    if image is None:
+        return f"the image is None, which cv2.imread returns for a file that it cannot read; {hint}"
+    if isinstance(image, (str, bytes)) or hasattr(image, "__fspath__"):
+        return f"the image is a path: read it first, with cv2.imread({str(image)!r}) say; {hint}"
+    if type(image).__module__.startswith("PIL."):
+        return f"the image is a Pillow image: pass numpy.asarray(image.convert('RGB')) and color='rgb'; {hint}"
+    return f"the image is of type {type(image).__name__}; {hint}"
+
+
+def _no_image(image: NDArray[Any]) -> str:
+    hint = "(H, W, 3), (H, W, 4) or (H, W) is wanted"
+    if image.ndim == 3 and image.shape[0] in CHANNELS_FIRST:
+        return f"the image has shape {image.shape}, channels first: {hint}; call .transpose(1, 2, 0)"
+    if image.ndim == 4:
+        return f"the image has shape {image.shape}, a batch: {hint}; call detect_batch(list(images))"
+    return f"the image has shape {image.shape}: {hint}"

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from scrfd_trt import ClosedError, MissingDependencyError, ModelFormatError, ModelNotFoundError
+from scrfd_trt.backends import OnnxBackend
+
+
+@pytest.fixture
+def onnx_runtime():
+    return pytest.importorskip("onnxruntime")
+
+
+def small_network(path, inputs=(("images", [1, 3, 32, 32]),), dtype="FLOAT"):
+    """Write a network that hands its inputs through."""
+    onnx = pytest.importorskip("onnx")
+    kind = getattr(onnx.TensorProto, dtype)
+    nodes = [onnx.helper.make_node("Identity", [name], [f"same_{name}"]) for name, _ in inputs]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [onnx.helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs],
+        [onnx.helper.make_tensor_value_info(f"same_{name}", kind, shape) for name, shape in inputs],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.usefixtures("onnx_runtime")
+class TestFiles:
+    def test_missing(self, tmp_path):
+        with pytest.raises(ModelNotFoundError, match="no such file"):
+            OnnxBackend(tmp_path / "missing.onnx")
+
+    @pytest.mark.parametrize("content", [b"", b"some text", b"\x00" * 1000])
+    def test_no_onnx(self, content, tmp_path):
+        path = tmp_path / "broken.onnx"
+        path.write_bytes(content)
+        with pytest.raises(ModelFormatError, match="broken.onnx") as caught:
+            OnnxBackend(path)
+        assert "\n" not in str(caught.value)
+
+    def test_cut_off(self, network_500m, tmp_path):
+        path = tmp_path / "half.onnx"
+        path.write_bytes(network_500m.read_bytes()[:1_000_000])
+        with pytest.raises(ModelFormatError, match=r"half.onnx: ONNX Runtime cannot load it"):
+            OnnxBackend(path)
+
+    @pytest.mark.parametrize("inputs", [[("x", [1, 10])], [("x", [1, 1, 32, 32])], [("a", [1, 3, 8, 8]), ("b", [1])]])
+    def test_no_image_input(self, inputs, tmp_path):
+        with pytest.raises(ModelFormatError, match="one input"):
+            OnnxBackend(small_network(tmp_path / "other.onnx", inputs))
+
+    def test_half_precision_input(self, tmp_path):
+        backend = OnnxBackend(small_network(tmp_path / "half.onnx", dtype="FLOAT16"))
+        assert backend.input.dtype == "float16"
+        (output,) = backend.run(np.full((1, 3, 32, 32), 0.5, np.float32))
+        assert output.dtype == np.float16
+        assert (output == 0.5).all()
+
+
+def test_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[cpu\]"'):
+        OnnxBackend(tmp_path / "any.onnx")
+
+
+def test_free_sides_have_no_name(network_500m):
+    backend = OnnxBackend(network_500m)
+    assert backend.input.shape == (None, 3, None, None)
+    assert [tensor.name for tensor in backend.outputs][:2] == ["score_8", "score_16"]
+    assert [output.shape for output in backend.run(np.zeros((2, 3, 32, 64), np.float32))][0] == (2, 64, 1)
+
+
+def test_a_failing_run_is_one_line(network_500m):
+    from scrfd_trt import BackendError
+
+    backend = OnnxBackend(network_500m)
+    with pytest.raises(BackendError, match=r"ONNX Runtime failed on input \(1, 4, 32, 32\)") as caught:
+        backend.run(np.zeros((1, 4, 32, 32), np.float32))
+    assert "\n" not in str(caught.value)
+
+
+def test_runs_at_the_same_time_and_closing(network_500m):
+    backend = OnnxBackend(network_500m, threads=1)
+    rng = np.random.default_rng(0)
+    blobs = [rng.uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32) for _ in range(4)]
+    wanted = [backend.run(blob) for blob in blobs]
+    found: dict[int, list] = {}
+    threads = [
+        threading.Thread(target=lambda n=n: found.__setitem__(n, [backend.run(blobs[n]) for _ in range(5)]))
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for n in range(4):
+        for run in found[n]:
+            assert all(np.array_equal(a, b) for a, b in zip(run, wanted[n], strict=True))
+    backend.close()
+    backend.close()
+    with pytest.raises(ClosedError):
+        backend.run(blobs[0])

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scrfd_trt import BackendError, ClosedError, ModelFormatError, ModelNotFoundError, SCRFDDetector
+from scrfd_trt.backends import Backend, RecordedBackend, Recorder
+
+IMAGES = [np.full((40, 64, 3), level, np.uint8) for level in (0, 120, 250)]
+
+
+def test_a_recording_plays_back_what_was_found(fake, tmp_path):
+    recorder = Recorder(fake)
+    with SCRFDDetector.from_backend(recorder) as detector:
+        wanted = [detector.detect(image) for image in IMAGES]
+    assert fake.closed == 0
+    recorder.save(tmp_path / "runs.npz")
+    with SCRFDDetector.from_backend(RecordedBackend(tmp_path / "runs.npz")) as detector:
+        assert detector.layout.kind == "batched"
+        for _ in range(2):
+            for image, faces in zip(IMAGES, wanted, strict=True):
+                again = detector.detect(image)
+                assert len(again) == len(faces)
+                assert np.allclose(again.boxes, faces.boxes, atol=0.1)
+                assert np.allclose(again.scores, faces.scores, atol=1e-3)
+    assert [len(faces) for faces in wanted] != [0, 0, 0]
+
+
+def test_quiet_rows_are_left_out(fake, tmp_path):
+    recorder = Recorder(fake)
+    blob = np.random.default_rng(0).uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32)
+    outputs = recorder.run(blob)
+    recorder.save(tmp_path / "all.npz")
+    recorder.save(tmp_path / "loud.npz", threshold=0.5)
+    assert (tmp_path / "loud.npz").stat().st_size < (tmp_path / "all.npz").stat().st_size
+    played = RecordedBackend(tmp_path / "loud.npz").run(blob)
+    for level in range(3):
+        loud = outputs[level][0, :, 0] >= 0.5
+        assert 0 < loud.sum() < len(loud)
+        for group in (level, level + 3, level + 6):
+            assert np.allclose(played[group][0][loud], outputs[group][0][loud], atol=1e-3)
+            assert not played[group][0][~loud].any()
+
+
+def test_it_is_a_backend_and_refuses_other_inputs(fake, tmp_path):
+    recorder = Recorder(fake)
+    recorder.run(np.zeros((1, 3, 64, 64), np.float32))
+    recorder.save(tmp_path / "runs.npz")
+    backend = RecordedBackend(tmp_path / "runs.npz")
+    assert isinstance(backend, Backend)
+    assert isinstance(recorder, Backend)
+    with pytest.raises(BackendError, match="recorded with input"):
+        backend.run(np.zeros((2, 3, 64, 64), np.float32))
+    backend.close()
+    backend.close()
+    with pytest.raises(ClosedError):
+        backend.run(np.zeros((1, 3, 64, 64), np.float32))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04 cut off"])
+def test_what_is_no_recording_is_refused(content, tmp_path):
+    path = tmp_path / "broken.npz"
+    path.write_bytes(content)
+    with pytest.raises(ModelFormatError, match="no recording"):
+        RecordedBackend(path)
+
+
+def test_other_npz_files_and_missing_ones(tmp_path):
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(ModelFormatError, match="no recording"):
+        RecordedBackend(tmp_path / "other.npz")
+    with pytest.raises(ModelNotFoundError):
+        RecordedBackend(tmp_path / "missing.npz")

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import logging
+import threading
+
+import numpy as np
+import pytest
+
+from scrfd_trt import DetectorOptions, ModelFormatError, OptionError
+from scrfd_trt.letterbox import PADDING, Letterbox, normalize_into
+from scrfd_trt.pipelines.blobs import Blob, BlobPool
+from scrfd_trt.pipelines.host import FREE_SCALES, HostPipeline, choose_scales
+from scrfd_trt.tensors import TensorSpec
+
+RNG = np.random.default_rng(0)
+
+
+def image(width, height):
+    return RNG.integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted", "scales"),
+    [
+        ((None, 3, None, None), None, FREE_SCALES),
+        ((1, 3, 640, 640), None, ((640, 640),)),
+        ((1, 3, 384, 640), None, ((640, 384),)),
+        ((None, 3, 384, None), None, ((640, 384),)),
+        ((None, 3, None, None), ((320, 320),), ((320, 320),)),
+        ((1, 3, 384, 640), ((640, 384),), ((640, 384),)),
+    ],
+)
+def test_scales_follow_the_network_and_the_wish(shape, wanted, scales):
+    assert choose_scales(shape, wanted) == scales
+
+
+def test_a_fixed_network_refuses_other_scales():
+    with pytest.raises(OptionError, match="fixed at 640×640 pixels and cannot run at 128×128"):
+        choose_scales((1, 3, 640, 640), ((640, 640), (128, 128)))
+
+
+class Brightness:
+    """A network of free size without landmarks: each cell's score is its pixel's brightness."""
+
+    description = "fake"
+
+    def __init__(self, batch=None, kind="batched", sides=(None, None)):
+        self.input = TensorSpec("x", (batch, 3, *sides))
+        lead = (None, None) if kind == "batched" else (None,)
+        self.outputs = [TensorSpec(f"{n}_{s}", (*lead, w)) for n, w in (("score", 1), ("bbox", 4)) for s in (8, 16, 32)]
+        self.kind = kind
+        self.seen = []
+        self.closed = False
+
+    def run(self, blob):
+        self.seen.append(blob.shape)
+        rows = [blob[:, 1, ::stride, ::stride].reshape(len(blob), -1).repeat(2, axis=1) for stride in (8, 16, 32)]
+        found = [((part + 1) / 2).clip(0, 1)[..., None] for part in rows]
+        found += [np.ones((*part.shape, 4), np.float32) for part in rows]
+        return found if self.kind == "batched" else [output[0] for output in found]
+
+    def close(self):
+        self.closed = True
+
+
+def pipeline(backend, **options):
+    return HostPipeline(backend, DetectorOptions(**options))
+
+
+def test_two_passes_and_one_suppression():
+    backend = Brightness()
+    both = pipeline(backend, iou=0.02)
+    one, small = pipeline(backend, scales=640, iou=0.02), pipeline(backend, scales=128, iou=0.02)
+    picture = [image(100, 80)]
+    found = both.detect(picture, 0.9, None)[0]
+    parts = [part.detect(picture, 0.9, None)[0] for part in (one, small)]
+    assert {tuple(box) for box in found.boxes} <= {tuple(box) for part in parts for box in part.boxes}
+    assert 0 < len(found) < sum(map(len, parts))
+    assert backend.seen[:2] == [(1, 3, 128, 128), (1, 3, 640, 640)]
+
+
+def test_batches_are_split_and_give_the_same_faces():
+    pictures = [image(width, height) for width, height in [(64, 64), (30, 90), (200, 64), (64, 200), (1, 1)]]
+    alone, together = Brightness(), Brightness()
+    wanted = [pipeline(alone, scales=64).detect([picture], 0.8, None)[0] for picture in pictures]
+    assert pipeline(together, scales=64, max_batch=2).detect(pictures, 0.8, None) == wanted
+    assert [shape[0] for shape in together.seen] == [2, 2, 1]
+    assert pipeline(Brightness(), scales=64).detect(pictures, 0.8, None) == wanted
+    assert pipeline(together, scales=64).detect([], 0.8, None) == []
+
+
+def test_a_network_of_fixed_batch_is_filled_up():
+    backend = Brightness(batch=4)
+    pictures = [image(64, 64) for _ in range(5)]
+    found = pipeline(backend, scales=64).detect(pictures, 0.8, None)
+    assert [shape[0] for shape in backend.seen] == [4, 4]
+    assert found == [pipeline(Brightness(), scales=64).detect([picture], 0.8, None)[0] for picture in pictures]
+
+
+def test_a_flat_network_takes_one_image_at_a_time():
+    backend = Brightness(kind="flat")
+    assert len(pipeline(backend, scales=64).detect([image(64, 64)] * 3, 0.8, None)) == 3
+    assert [shape[0] for shape in backend.seen] == [1, 1, 1]
+
+
+def test_results_are_the_callers_own():
+    host = pipeline(Brightness(), scales=64)
+    first = host.detect([image(64, 64)], 0.7, None)[0]
+    kept = first.boxes.copy(), first.scores.copy()
+    host.detect([image(64, 64)], 0.7, None)
+    assert np.array_equal(first.boxes, kept[0])
+    assert np.array_equal(first.scores, kept[1])
+    assert first.boxes.flags.writeable
+    assert first.landmarks is None
+
+
+def test_max_faces_keeps_the_best():
+    host, picture = pipeline(Brightness(), scales=64), image(64, 64)
+    every = host.detect([picture], 0.5, None)[0]
+    assert host.detect([picture], 0.5, 3)[0] == every[:3]
+
+
+def test_threads_get_what_one_thread_gets():
+    host = pipeline(Brightness(), scales=(64, 96))
+    pictures = [image(40 + 7 * n, 90 - 5 * n) for n in range(8)]
+    wanted = [host.detect([picture], 0.7, None)[0] for picture in pictures]
+    wrong: list[int] = []
+
+    def work(start):
+        for n in range(start, start + 40):
+            if host.detect([pictures[n % 8]], 0.7, None)[0] != wanted[n % 8]:
+                wrong.append(n)
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_another_network_is_told_by_its_rows():
+    class Wrong(Brightness):
+        def run(self, blob):
+            return [output[:, :-1] for output in super().run(blob)]
+
+    with pytest.raises(ModelFormatError, match="another network"):
+        pipeline(Wrong(), scales=64).detect([image(64, 64)], 0.5, None)
+
+
+def test_an_image_too_thin_for_the_network_is_told(caplog):
+    host = pipeline(Brightness(), scales=64)
+    with caplog.at_level(logging.WARNING, "scrfd_trt"):
+        assert host.detect([np.zeros((1, 100_000, 3), np.uint8)], 0.9, None)[0].image_size == (100_000, 1)
+    assert "100000×1" in caplog.text
+    caplog.clear()
+    host.detect([image(1, 1), image(64, 9), image(4, 60)], 0.9, None)
+    assert not caplog.records
+
+
+def test_a_blob_used_again_holds_nothing_of_the_image_before():
+    blob, fresh = Blob((2, 3, 64, 64)), np.empty((3, 64, 64), np.float32)
+    for size in [(64, 64), (64, 20), (64, 20), (20, 64), (64, 64), (10, 64)]:
+        picture = image(*size)
+        box = Letterbox.fit(size, (64, 64))
+        blob.fill([picture], [box], "bgr")
+        normalize_into(fresh, picture, box)
+        assert np.array_equal(blob.array[0], fresh)
+    assert not blob.array[1].any()
+
+
+def test_the_pool_lends_each_blob_once():
+    pool = BlobPool()
+    with pool.borrow((1, 3, 32, 32)) as one, pool.borrow((1, 3, 32, 32)) as other:
+        assert one is not other
+    with pool.borrow((1, 3, 32, 32)) as again:
+        assert again in (one, other)
+    pool.clear()
+    with pool.borrow((1, 3, 32, 32)) as new:
+        assert new not in (one, other)
+    assert PADDING == pytest.approx(-127.5 / 128)
+
+
+def test_closing_closes_the_backend():
+    backend = Brightness()
+    pipeline(backend).close()
+    assert backend.closed

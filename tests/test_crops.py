@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrfd_trt import Detections, DetectionsError, OptionError
+from scrfd_trt.crops import ARCFACE_TEMPLATE, align_face, crop_box, similarity
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+
+
+@given(st.floats(-3, 3), st.floats(0.1, 10), st.floats(-100, 100), st.floats(-100, 100))
+def test_similarity_finds_the_turn_scale_and_shift(angle, scale, dx, dy):
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    target = ARCFACE_TEMPLATE @ turn.T + [dx, dy]
+    found = similarity(ARCFACE_TEMPLATE, target)
+    assert np.allclose(found, np.column_stack([turn, [dx, dy]]), atol=1e-6 * max(1, scale))
+
+
+def test_similarity_is_the_least_squares_one():
+    rng = np.random.default_rng(1)
+    source, target = rng.normal(size=(5, 2)), rng.normal(size=(5, 2))
+    matrix = similarity(source, target)
+    best = ((source @ matrix[:, :2].T + matrix[:, 2] - target) ** 2).sum()
+    for _ in range(200):
+        a, b, x, y = np.array([matrix[0, 0], matrix[1, 0], *matrix[:, 2]]) + rng.normal(scale=0.05, size=4)
+        other = np.array([[a, -b, x], [b, a, y]])
+        assert ((source @ other[:, :2].T + other[:, 2] - target) ** 2).sum() >= best - 1e-12
+
+
+def test_points_on_one_spot():
+    assert np.isfinite(similarity(np.ones((5, 2)), ARCFACE_TEMPLATE)).all()
+
+
+def test_crop_is_cut_at_the_border_and_a_copy():
+    got = crop_box(IMAGE, np.array([10, 20, 30, 50], np.float32), 0.0)
+    assert np.array_equal(got, IMAGE[20:50, 10:30])
+    assert not np.shares_memory(got, IMAGE)
+    assert crop_box(IMAGE, np.array([10, 20, 30, 50], np.float32), 0.5).shape == (55, 40, 3)
+    assert crop_box(IMAGE, np.array([-10, -10, 500, 500], np.float32), 0.0).shape == IMAGE.shape
+    assert crop_box(IMAGE, np.array([200, 200, 300, 300], np.float32), 0.0).size == 0
+
+
+@pytest.mark.parametrize("size", [112, 128, 224, 256])
+def test_aligning_puts_landmarks_on_the_template(size):
+    angle = 0.4
+    turn = 0.3 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = (ARCFACE_TEMPLATE @ turn.T + [40, 15]).astype(np.float32)
+    image = np.zeros((60, 80, 3), np.uint8)
+    for x, y in points:
+        image[round(float(y)) - 1 : round(float(y)) + 2, round(float(x)) - 1 : round(float(x)) + 2] = 255
+    crop = align_face(image, points, size)
+    assert crop.shape == (size, size, 3)
+    unit, shift = (size / 112, 0) if size % 112 == 0 else (size / 128, size / 16)
+    for x, y in ARCFACE_TEMPLATE * unit + [shift, 0]:
+        assert crop[round(float(y)), round(float(x)), 0] > 100
+
+
+@pytest.mark.parametrize("size", [0, -112, 100])
+def test_other_sizes_are_refused(size):
+    with pytest.raises(OptionError, match="multiple of 112"):
+        align_face(IMAGE, ARCFACE_TEMPLATE, size)
+
+
+def test_aligning_needs_landmarks():
+    found = Detections([[1, 2, 3, 4]], [0.5], image_size=(80, 60))
+    with pytest.raises(DetectionsError, match="needs landmarks"):
+        found.align(IMAGE)
+    assert Detections.empty((80, 60)).align(IMAGE).shape == (0, 112, 112, 3)
+    assert [crop.shape for crop in found.crop(IMAGE)] == [(2, 2, 3)]

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from scrfd_trt import Detection, Detections, DetectionsError
+from scrfd_trt.formats import CSV_COLUMNS, coco_file
+
+SIZE = (640, 480)
+
+
+def some(count=4, landmarks=True, seed=0):
+    rng = np.random.default_rng(seed)
+    boxes = np.sort(rng.uniform(-10, 600, (count, 2, 2)).astype(np.float32), axis=1).reshape(count, 4)
+    points = rng.uniform(0, 600, (count, 5, 2)) if landmarks else None
+    return Detections(boxes, np.sort(rng.random(count))[::-1], points, image_size=SIZE)
+
+
+def test_columns_have_the_promised_types():
+    found = some()
+    assert found.boxes.dtype == found.scores.dtype == found.landmarks.dtype == np.float32
+    assert (found.boxes.shape, found.scores.shape, found.landmarks.shape) == ((4, 4), (4,), (4, 5, 2))
+    assert found.image_size == SIZE
+    assert "4 faces in 640×480" in repr(found)
+
+
+def test_rows_are_sorted_by_score_together():
+    found = Detections([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.2, 0.9, 0.5], image_size=SIZE)
+    assert found.scores.tolist() == pytest.approx([0.9, 0.5, 0.2])
+    assert found.boxes[:, 2].tolist() == [2, 3, 1]
+
+
+def test_rows_are_detections():
+    found = some()
+    face = found[1]
+    assert isinstance(face, Detection)
+    assert face.box == pytest.approx(tuple(found.boxes[1]))
+    assert Detection.model_validate(face.model_dump()) == face
+    assert [row.score for row in found] == pytest.approx(found.scores.tolist())
+    assert found[-1] == list(found)[-1]
+    assert (face.width, face.height) == pytest.approx((face.box[2] - face.box[0], face.box[3] - face.box[1]))
+    assert face.center[0] == pytest.approx((face.box[0] + face.box[2]) / 2)
+    with pytest.raises(IndexError):
+        found[4]
+
+
+@pytest.mark.parametrize("landmarks", [True, False])
+def test_parts_are_detections_of_their_own(landmarks):
+    found = some(landmarks=landmarks)
+    assert len(found[:2]) == 2
+    assert found[found.scores > 2] == Detections.empty(SIZE, landmarks=landmarks)
+    assert found[[]] == Detections.empty(SIZE, landmarks=landmarks)
+    assert found[[0, 2]].boxes.tolist() == found.boxes[[0, 2]].tolist()
+    part = found[:]
+    part.boxes[:] = 0
+    assert found.boxes.any()
+
+
+def test_equality():
+    assert some() == some()
+    assert some() != some(seed=1)
+    assert some() != some(landmarks=False)
+    assert some() != "something else"
+    with pytest.raises(TypeError):
+        hash(some())
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (([[0, 0, 1]], [0.5]), r"boxes must have shape \(N, 4\)"),
+        (([[0, 0, 1, 1]], [0.5, 0.4]), "as many rows"),
+        (([[0, 0, 1, 1]], [0.5], np.zeros((2, 5, 2))), "as many rows"),
+        (([[0, 0, 1, 1]], [0.5], np.zeros((1, 4, 2))), r"\(N, 5, 2\)"),
+        (([[0, 0, np.nan, 1]], [0.5]), "finite"),
+        (([[0, 0, 1, 1]], [1.5]), "between 0 and 1"),
+        (([[5, 0, 1, 1]], [0.5]), "x2 ≥ x1"),
+        ((["box"], [0.5]), "array of numbers"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(columns, message):
+    with pytest.raises(DetectionsError, match=message):
+        Detections(*columns, image_size=SIZE)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"box": (0, 0, 1), "score": 0.5},
+        {"box": (5, 0, 1, 1), "score": 0.5},
+        {"box": (0, 0, 1, 1), "score": 1.5},
+        {"box": (0, 0, 1, float("nan")), "score": 0.5},
+        {"box": (0, 0, 1, 1), "score": 0.5, "landmarks": ((1, 1),)},
+        {"box": (0, 0, 1, 1), "score": 0.5, "nose": 1},
+    ],
+)
+def test_rows_from_outside_are_checked(row):
+    with pytest.raises(ValidationError):
+        Detection(**row)
+
+
+finite = st.floats(-1e6, 1e6, width=32)
+rows = st.lists(
+    st.tuples(st.tuples(finite, finite, finite, finite), st.floats(0, 1, width=32), st.lists(finite, min_size=10, max_size=10)),
+    max_size=5,
+)
+
+
+@given(rows, st.booleans())
+def test_json_gives_the_same_numbers_again(values, landmarks):
+    boxes = [(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)) for (x1, y1, x2, y2), _, _ in values]
+    points = np.array([five for *_, five in values]).reshape(-1, 5, 2) if landmarks else None
+    found = Detections(boxes, [score for _, score, _ in values], points, image_size=SIZE)
+    again = Detections.from_json(found.to_json())
+    assert np.array_equal(again.boxes, found.boxes)
+    assert np.array_equal(again.scores, found.scores)
+    assert len(found) == 0 or again == found
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "JSON"),
+        ("[]", "text"),
+        ('{"faces": []}', "image_size"),
+        ('{"image_size": [1, 1], "faces": [{"box": [0, 0, 1, 1], "score": 7}]}', "faces.0.score"),
+        ('{"image_size": [1, 1], "faces": [{"box": [9, 0, 1, 1], "score": 0.7}]}', "faces.0"),
+        ('{"image_size": [0, 1], "faces": []}', "image_size.0"),
+    ],
+)
+def test_json_of_another_form_says_where(text, where):
+    with pytest.raises(DetectionsError, match=where) as caught:
+        Detections.from_json(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_with_and_without_landmarks_do_not_mix():
+    one = Detection(box=(0, 0, 1, 1), score=0.5)
+    other = Detection(box=(0, 0, 1, 1), score=0.5, landmarks=((0, 0),) * 5)
+    with pytest.raises(DetectionsError, match="1 of 2 rows"):
+        Detections.from_rows([one, other], SIZE)
+    assert Detections.from_rows([other], SIZE).landmarks.shape == (1, 5, 2)
+    assert len(Detections.from_rows([], SIZE)) == 0
+
+
+def test_numbers_are_short():
+    found = Detections([[0.1, 0.2, 0.3, 0.4]], [0.7], image_size=SIZE)
+    assert found.to_dicts() == [{"box": [0.1, 0.2, 0.3, 0.4], "score": 0.7, "landmarks": None}]
+
+
+@pytest.mark.parametrize("landmarks", [True, False])
+def test_csv(landmarks):
+    found = some(landmarks=landmarks)
+    lines = list(csv.reader(io.StringIO(found.to_csv('odd, "name".jpg'))))
+    assert tuple(lines[0]) == CSV_COLUMNS
+    assert len(lines) == 5
+    assert lines[1][0] == 'odd, "name".jpg'
+    assert [float(cell) for cell in lines[1][1:6]] == pytest.approx([*found.boxes[0], found.scores[0]])
+    assert (lines[1][6:] == [""] * 10) is not landmarks
+
+
+def test_coco():
+    found = some()
+    notes = found.to_coco(image_id=7, first_id=3)
+    assert [note["id"] for note in notes] == [3, 4, 5, 6]
+    x1, y1, x2, y2 = found.boxes[0].tolist()
+    assert notes[0]["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1])
+    assert notes[0]["area"] == pytest.approx((x2 - x1) * (y2 - y1))
+    assert len(notes[0]["keypoints"]) == 15
+    assert "keypoints" not in some(landmarks=False).to_coco()[0]
+    whole = coco_file([{"id": 7, "file_name": "a.jpg", "width": 640, "height": 480}], notes)
+    assert json.loads(json.dumps(whole))["categories"][0]["name"] == "face"
+
+
+@pytest.mark.parametrize("landmarks", [True, False])
+def test_supervision_and_back(landmarks):
+    pytest.importorskip("supervision")
+    found = some(landmarks=landmarks)
+    theirs = found.to_supervision()
+    assert theirs.xyxy.shape == (4, 4)
+    assert (theirs.class_id == 0).all()
+    assert Detections.from_supervision(theirs, SIZE) == found
+    theirs.confidence = None
+    assert (Detections.from_supervision(theirs, SIZE).scores == 1).all()
+    empty = Detections.empty(SIZE).to_supervision()
+    assert len(Detections.from_supervision(empty, SIZE)) == 0
+
+
+def test_supervision_is_optional(monkeypatch):
+    import sys
+
+    from scrfd_trt import MissingDependencyError
+
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(MissingDependencyError, match="scrfd-trt\\[supervision\\]"):
+        some().to_supervision()

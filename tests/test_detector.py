@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from scrfd_trt import ClosedError, DeviceError, ImageError, ModelFormatError, ModelNotFoundError, OptionError, SCRFDDetector
+from scrfd_trt.samples import portrait, scene
+
+
+@pytest.fixture(scope="module")
+def detector(network_500m):
+    with SCRFDDetector.from_onnx(network_500m, device="cpu") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def people():
+    return scene()
+
+
+def covers(found, wanted, least=0.5):
+    """Tell whether each wanted box is met by a found one at this intersection over union."""
+    a, b = found.boxes[None], wanted.boxes[:, None]
+    side = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    inter = np.clip(side, 0, None).prod(-1)
+    areas = [(box[..., 2:] - box[..., :2]).prod(-1) for box in (a, b)]
+    return ((inter / (areas[0] + areas[1] - inter)).max(axis=1, initial=0) >= least).all()
+
+
+def test_the_drawn_people_are_found(detector, people):
+    found = detector.detect(people.image)
+    assert len(found) == len(people.faces)
+    assert covers(found, people.faces)
+    assert found.image_size == (people.image.shape[1], people.image.shape[0])
+    assert detector.device == "cpu"
+    assert detector.scales == ((128, 128), (640, 640))
+    assert "128×128 + 640×640" in detector.description
+
+
+def test_a_face_that_fills_the_frame_is_found_by_default(detector, network_500m):
+    close = portrait()
+    found = detector.detect(close.image)
+    assert len(found) == 1
+    assert covers(found, close.faces)
+
+
+def test_a_batch_of_different_sizes_gives_what_single_images_give(detector, people):
+    pictures = [people.image, people.image[::2, ::2], people.image[100:400, 200:900], people.image[:1, :1]]
+    wanted = [detector.detect(picture) for picture in pictures]
+    got = detector.detect_batch(pictures)
+    assert [len(faces) for faces in got] == [len(faces) for faces in wanted]
+    for faces, alone in zip(got, wanted, strict=True):
+        assert np.allclose(faces.boxes, alone.boxes, atol=0.01)
+        assert np.allclose(faces.scores, alone.scores, atol=1e-5)
+    assert detector.detect_batch([]) == []
+    assert [len(faces) for faces in detector.detect_batch(np.stack([people.image] * 2))] == [len(wanted[0])] * 2
+
+
+def test_options_of_one_call(detector, people):
+    every = detector.detect(people.image)
+    assert detector.detect(people.image, max_faces=2) == every[:2]
+    assert len(detector.detect(people.image, threshold=0.99)) == 0
+    assert len(detector.detect(people.image, threshold=0.05)) >= len(every)
+    assert detector.detect(people.image) == every
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": 2}, {"threshold": float("nan")}, {"threshold": "0.5"}, {"max_faces": 0}, {"max_faces": True}]
+)
+def test_wrong_options_of_one_call(detector, people, options):
+    with pytest.raises(OptionError, match=next(iter(options))):
+        detector.detect(people.image, **options)
+
+
+def test_rgb(network_500m, people, detector):
+    with SCRFDDetector.from_onnx(network_500m, device="cpu", color="rgb") as other:
+        assert other.detect(people.image[:, :, ::-1]) == detector.detect(people.image)
+
+
+@pytest.mark.parametrize("kind", ["grey", "alpha", "float", "mirrored", "read-only"])
+def test_other_images_are_understood(detector, people, kind):
+    image = people.image
+    given = {
+        "grey": image.mean(axis=2).astype(np.uint8),
+        "alpha": np.dstack([image, image[:, :, 0]]),
+        "float": image / 255,
+        "mirrored": image[:, ::-1],
+        "read-only": image.copy(),
+    }[kind]
+    given.flags.writeable = False
+    before = given.copy()
+    assert len(detector.detect(given)) >= len(people.faces) - 1
+    assert np.array_equal(given, before)
+
+
+def test_images_that_are_refused(detector):
+    with pytest.raises(ImageError, match="no pixels"):
+        detector.detect(np.zeros((0, 0, 3), np.uint8))
+    with pytest.raises(ImageError, match="image 1: .*None"):
+        detector.detect_batch([np.zeros((4, 4, 3), np.uint8), None])
+    with pytest.raises(ImageError, match="one array"):
+        detector.detect_batch(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_the_smallest_and_the_thinnest_image(detector):
+    assert len(detector.detect(np.zeros((1, 1, 3), np.uint8))) == 0
+    assert len(detector.detect(np.zeros((1, 100_000, 3), np.uint8))) == 0
+
+
+def test_threads_share_one_detector(detector, people):
+    wanted, found = detector.detect(people.image), []
+
+    def work():
+        found.extend(detector.detect(people.image) for _ in range(3))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 9
+    for faces in found:
+        assert np.allclose(faces.boxes, wanted.boxes, atol=0.01)
+
+
+def test_after_closing_a_call_says_so(network_500m, people):
+    with SCRFDDetector.from_onnx(network_500m, device="cpu", scales=128) as detector:
+        detector.detect(people.image)
+    detector.close()
+    with pytest.raises(ClosedError, match="closed"):
+        detector.detect(people.image)
+    with pytest.raises(ClosedError):
+        detector.detect_batch([people.image])
+    assert "closed" in repr(detector)
+
+
+def test_from_pretrained(network_500m, people, detector):
+    with SCRFDDetector.from_pretrained(device="auto", threshold=0.6) as opened:
+        assert opened.options.threshold == 0.6
+        assert len(opened.detect(people.image)) == len(detector.detect(people.image, threshold=0.6))
+
+
+def test_wrong_ways_to_open(network_500m, tmp_path):
+    with pytest.raises(ModelNotFoundError):
+        SCRFDDetector.from_onnx(tmp_path / "missing.onnx", device="cpu")
+    with pytest.raises(OptionError, match="500m_bnkps"):
+        SCRFDDetector.from_pretrained("500m_bnkp")
+    with pytest.raises(OptionError, match="choices are"):
+        SCRFDDetector.from_onnx(network_500m, device="tpu")
+    with pytest.raises(DeviceError, match="cannot be used"):
+        SCRFDDetector.from_onnx(network_500m, device="cuda:99")
+    with pytest.raises(OptionError, match="no option 'tresh'"):
+        SCRFDDetector.from_pretrained(tresh=0.4)
+
+
+def test_an_onnx_file_that_is_no_scrfd(network_500m):
+    pytest.importorskip("onnxruntime")
+    other = network_500m.with_name("w600k_mbf.onnx")
+    with pytest.raises(ModelFormatError, match="no SCRFD network") as caught:
+        SCRFDDetector.from_onnx(other, device="cpu")
+    assert "512" in str(caught.value)

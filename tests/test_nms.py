@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scrfd_trt.nms import nms
+
+
+def iou(a, b):
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    inter = max(width, 0.0) * max(height, 0.0)
+    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
+
+
+def greedy(boxes, scores, threshold):
+    """The definition: by falling score, drop what overlaps one kept before."""
+    kept = []
+    for row in np.argsort(-scores, kind="stable"):
+        if all(iou(boxes[row], boxes[other]) <= threshold for other in kept):
+            kept.append(int(row))
+    return kept
+
+
+boxes_of_a_crowd = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.integers(1, 40), st.integers(1, 1000)),
+    max_size=40,
+)
+
+
+@settings(deadline=None)
+@given(boxes_of_a_crowd, st.sampled_from([0.05, 0.25, 0.4, 0.7, 0.95]))
+def test_it_is_greedy_suppression(rows, threshold):
+    # A hair off whole numbers, so that no overlap lies on the threshold itself.
+    boxes = np.array([(x, y, x + w + 0.001, y + h + 0.003) for x, y, w, h, _ in rows], np.float32).reshape(-1, 4)
+    scores = np.array([score / 1000 for *_, score in rows], np.float32)
+    assert nms(boxes, scores, threshold).tolist() == greedy(boxes.astype(float), scores, threshold)
+
+
+@given(boxes_of_a_crowd)
+def test_what_is_kept_is_a_fixed_point(rows):
+    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h, _ in rows], np.float32).reshape(-1, 4)
+    scores = np.array([score / 1000 for *_, score in rows], np.float32)
+    kept = nms(boxes, scores, 0.4)
+    assert kept.dtype == np.intp
+    assert nms(boxes[kept], scores[kept], 0.4).tolist() == list(range(len(kept)))
+    assert (np.diff(scores[kept]) <= 0).all()
+
+
+def test_equal_boxes_leave_the_first():
+    boxes = np.tile(np.array([[5, 5, 20, 20]], np.float32), (4, 1))
+    assert nms(boxes, np.array([0.6, 0.7, 0.7, 0.5], np.float32), 0.4).tolist() == [1]
+
+
+def test_input_is_untouched():
+    boxes, scores = np.array([[0, 0, 9, 9], [1, 1, 9, 9]], np.float32), np.array([0.9, 0.8], np.float32)
+    boxes.flags.writeable = scores.flags.writeable = False
+    assert nms(boxes, scores, 0.4).tolist() == [0]

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from scrfd_trt import DetectorOptions, OptionError
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (640, ((640, 640),)),
+        ((640,), ((640, 640),)),
+        ([128, 640], ((128, 128), (640, 640))),
+        (((640, 384),), ((640, 384),)),
+        (((640, 384), 128), ((640, 384), (128, 128))),
+        (None, None),
+    ],
+)
+def test_scales_are_brought_to_one_form(given, kept):
+    assert DetectorOptions(scales=given).scales == kept
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 1.5}, "threshold: .*1.5"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"iou": -1}, "iou"),
+        ({"scales": 100}, "multiple of 32"),
+        ({"scales": ()}, "scales"),
+        ({"scales": "640"}, "scales"),
+        ({"scales": (0,)}, "scales"),
+        ({"max_faces": 0}, "max_faces"),
+        ({"color": "gbr"}, "'bgr' or 'rgb'"),
+        ({"max_batch": 0}, "max_batch"),
+        ({"treshold": 0.5}, "no option 'treshold'; the options are: threshold, iou"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(options, message):
+    with pytest.raises(OptionError, match=message) as caught:
+        DetectorOptions(**options)
+    assert "\n" not in str(caught.value)
+    assert "errors.pydantic.dev" not in str(caught.value)
+
+
+def test_options_are_frozen():
+    from pydantic import ValidationError
+
+    with pytest.raises(ValidationError):
+        DetectorOptions().threshold = 0.1

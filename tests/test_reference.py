@@ -1,0 +1,94 @@
+"""Detections against what InsightFace 2.1 finds in the same photographs with the same networks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt import SCRFDDetector
+from scrfd_trt.letterbox import Letterbox
+
+PHOTOGRAPHS = ["multiple_faces.jpg", "people.png", "street.jpg", "worlds-largest-selfie.jpg"]
+
+
+def closest(found, boxes):
+    """For each of some boxes the row of the found box nearest to it; each row is taken once."""
+    rows = np.abs(found.boxes[None] - boxes[:, None]).max(axis=2).argmin(axis=1)
+    assert len(set(rows.tolist())) == len(rows)
+    return found[rows]
+
+
+def difference(found, wanted):
+    """Largest difference of each face's box and landmarks in pixels, and scores."""
+    boxes = np.array(wanted["boxes"], np.float32)
+    points = np.array(wanted["landmarks"], np.float32)
+    near = closest(found, boxes)
+    off = np.maximum(np.abs(near.boxes - boxes).max(axis=1), np.abs(near.landmarks - points).max(axis=(1, 2)))
+    return off, np.abs(near.scores - np.array(wanted["scores"], np.float32))
+
+
+def allowed(wanted):
+    return 0.5 + 0.002 * max(wanted["image_size"])
+
+
+def undo_single_scale(wanted, target):
+    """Bring a reference result of one small pass to where its own network saw it.
+
+    The reference maps both axes back by the scale of the height, though the width was rounded on its own: at 128 pixels
+    that shifts x by up to one per cent.
+    """
+    across, down = Letterbox.fit(tuple(wanted["image_size"]), (target, target)).scale
+    ratio = np.array([down / across, 1.0])
+    boxes, points = np.array(wanted["boxes"]), np.array(wanted["landmarks"])
+    return {**wanted, "boxes": boxes * np.tile(ratio, 2), "landmarks": points * ratio}
+
+
+@pytest.fixture(scope="module")
+def networks(network_500m, models_2_5g):
+    return {"500m": network_500m, **models_2_5g}
+
+
+@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
+@pytest.mark.parametrize(
+    ("network", "key"),
+    [
+        ("500m", "scrfd_500m_bnkps"),
+        ("grid", "scrfd_2.5g_kps_640_flat"),
+        ("flat", "scrfd_2.5g_kps_640_flat"),
+    ],
+)
+def test_one_pass(networks, photographs, reference, network, key, photograph):
+    wanted = reference[key]["640"][photograph]
+    with SCRFDDetector.from_onnx(networks[network], device="cpu", scales=640) as detector:
+        found = detector.detect(cv2.imread(str(photographs[photograph])))
+    assert len(found) == len(wanted["scores"])
+    off, scores = difference(found, wanted)
+    assert off.max() <= allowed(wanted)
+    assert scores.max() <= 0.005
+
+
+@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
+def test_two_passes(network_500m, photographs, reference, photograph):
+    wanted = reference["scrfd_500m_bnkps"]["128+640"][photograph]
+    with SCRFDDetector.from_onnx(network_500m, device="cpu") as detector:
+        assert detector.scales == ((128, 128), (640, 640))
+        found = detector.detect(cv2.imread(str(photographs[photograph])))
+    assert len(found) == len(wanted["scores"])
+    off, scores = difference(found, wanted)
+    if photograph == "multiple_faces.jpg":
+        off = np.minimum(off, difference(found, undo_single_scale(wanted, 128))[0])
+    assert off.max() <= allowed(wanted)
+    assert scores.max() <= 0.005
+
+
+@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
+def test_grid_and_flat_give_the_same_faces(networks, photographs, photograph):
+    image = cv2.imread(str(photographs[photograph]))
+    found = []
+    for network in ("grid", "flat"):
+        with SCRFDDetector.from_onnx(networks[network], device="cpu") as detector:
+            found.append(detector.detect(image))
+    assert len(found[0]) == len(found[1])
+    assert np.abs(closest(found[1], found[0].boxes).boxes - found[0].boxes).max() < 0.05
+    assert np.abs(found[0].scores - found[1].scores).max() < 1e-4
