@@ -33,3 +33,24 @@ class TensorSpec:
 def listing(tensors: Iterable[TensorSpec]) -> str:
     """Write tensors on one line, for messages."""
     return ", ".join(map(str, tensors)) or "none"
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """The input shapes that one optimization profile of an engine takes.
+
+    Attributes
+    ----------
+    least, best, most
+        ``(B, 3, H, W)``: the smallest, the one that it was tuned for, and the largest.
+    """
+
+    least: tuple[int, ...]
+    best: tuple[int, ...]
+    most: tuple[int, ...]
+
+    def admits(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an input of this shape lies in the range."""
+        return len(shape) == len(self.least) and all(
+            low <= side <= high for low, side, high in zip(self.least, shape, self.most, strict=True)
+        )
