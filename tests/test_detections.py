@@ -108,7 +108,9 @@ def test_rows_from_outside_are_checked(row):
 
 finite = st.floats(-1e6, 1e6, width=32)
 rows = st.lists(
-    st.tuples(st.tuples(finite, finite, finite, finite), st.floats(0, 1, width=32), st.lists(finite, min_size=10, max_size=10)),
+    st.tuples(
+        st.tuples(finite, finite, finite, finite), st.floats(0, 1, width=32), st.lists(finite, min_size=10, max_size=10)
+    ),
     max_size=5,
 )
 

@@ -5,7 +5,15 @@ import threading
 import numpy as np
 import pytest
 
-from scrfd_trt import ClosedError, DeviceError, ImageError, ModelFormatError, ModelNotFoundError, OptionError, SCRFDDetector
+from scrfd_trt import (
+    ClosedError,
+    DeviceError,
+    ImageError,
+    ModelFormatError,
+    ModelNotFoundError,
+    OptionError,
+    SCRFDDetector,
+)
 from scrfd_trt.samples import portrait, scene
 
 
@@ -67,7 +75,8 @@ def test_options_of_one_call(detector, people):
 
 
 @pytest.mark.parametrize(
-    "options", [{"threshold": 2}, {"threshold": float("nan")}, {"threshold": "0.5"}, {"max_faces": 0}, {"max_faces": True}]
+    "options",
+    [{"threshold": 2}, {"threshold": float("nan")}, {"threshold": "0.5"}, {"max_faces": 0}, {"max_faces": True}],
 )
 def test_wrong_options_of_one_call(detector, people, options):
     with pytest.raises(OptionError, match=next(iter(options))):
@@ -98,7 +107,7 @@ def test_other_images_are_understood(detector, people, kind):
 def test_images_that_are_refused(detector):
     with pytest.raises(ImageError, match="no pixels"):
         detector.detect(np.zeros((0, 0, 3), np.uint8))
-    with pytest.raises(ImageError, match="image 1: .*None"):
+    with pytest.raises(ImageError, match=r"image 1: .*None"):
         detector.detect_batch([np.zeros((4, 4, 3), np.uint8), None])
     with pytest.raises(ImageError, match="one array"):
         detector.detect_batch(np.zeros((4, 4, 3), np.uint8))

@@ -127,9 +127,8 @@ def test_threads_get_what_one_thread_gets():
     wrong: list[int] = []
 
     def work(start):
-        for n in range(start, start + 40):
-            if host.detect([pictures[n % 8]], 0.7, None)[0] != wanted[n % 8]:
-                wrong.append(n)
+        numbers = range(start, start + 40)
+        wrong.extend(n for n in numbers if host.detect([pictures[n % 8]], 0.7, None)[0] != wanted[n % 8])
 
     threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
     for thread in threads:
@@ -178,7 +177,7 @@ def test_the_pool_lends_each_blob_once():
     pool.clear()
     with pool.borrow((1, 3, 32, 32)) as new:
         assert new not in (one, other)
-    assert PADDING == pytest.approx(-127.5 / 128)
+    assert pytest.approx(-127.5 / 128) == PADDING
 
 
 def test_closing_closes_the_backend():
