@@ -1,0 +1,189 @@
+"""Overlays by name, from the entry-point group ``scrfd_trt.overlays``; built-in ones and other people's alike."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from overlays.base import Overlay
+from overlays.factories import OptionHelp, check_options, is_model, option_help, unknown
+from overlays.specs import split_spec
+from scrfd_trt.errors import OptionError, ScrfdError
+from scrfd_trt.options import explain
+
+GROUP = "scrfd_trt.overlays"
+"""The entry-point group. Each entry names a factory: called with options by keyword, it returns an overlay."""
+
+DISTRIBUTION = "scrfd-trt"
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all installed overlays, sorted; nothing is imported."""
+    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+
+
+def load(name: str) -> Callable[..., Overlay]:
+    """Import an overlay's factory.
+
+    Parameters
+    ----------
+    name
+        One of :func:`names`.
+
+    Returns
+    -------
+    callable
+        A subclass of ``OverlayModel``, or any callable that takes options by keyword and returns an overlay.
+
+    Raises
+    ------
+    OptionError
+        If no installed distribution has an overlay of that name, or more than one has.
+    ScrfdError
+        If the overlay's module cannot be imported.
+    """
+    entry = _entry(name)
+    try:
+        factory = entry.load()
+    except Exception as error:  # other people's modules run here, and may raise anything
+        raise ScrfdError(
+            f"overlay {name!r} of {_owner(entry)} cannot be loaded from {entry.value}: {type(error).__name__}: "
+            f"{_one_line(error)}; repair or uninstall that distribution"
+        ) from error
+    if not callable(factory):
+        raise ScrfdError(f"overlay {name!r} of {_owner(entry)}: {entry.value} {_MUST}")
+    return factory  # type: ignore[no-any-return]  # what it returns is checked when it is called
+
+
+def create(name: str, /, **options: Any) -> Overlay:
+    """Make an overlay.
+
+    Parameters
+    ----------
+    name
+        One of :func:`names`.
+    **options
+        The overlay's options; :func:`describe` lists them. Text is converted where the option is a number, a truth
+        value, a path or the like.
+
+    Returns
+    -------
+    Overlay
+        Called with an image and its detections, it returns a new image.
+
+    Raises
+    ------
+    OptionError
+        If the name or an option is unknown, or a value is out of its range; the message lists the choices.
+    ScrfdError
+        If the overlay cannot be imported, or its factory makes something that is no overlay.
+    """
+    factory = load(name)
+    if not is_model(factory):
+        options = check_options(name, factory, options)
+    try:
+        overlay = factory(**options)
+    except ValidationError as error:
+        what = explain(factory, error) if is_model(factory) else _one_line(error)  # type: ignore[arg-type]
+        raise OptionError(what) from error
+    except ScrfdError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"overlay {name!r} refuses its options: {_one_line(error)}") from error
+    if not isinstance(overlay, Overlay):
+        raise ScrfdError(f"overlay {name!r} of {_owner(_entry(name))} made {overlay!r}: its entry point {_MUST}")
+    return overlay
+
+
+def parse(spec: str) -> Overlay:
+    """Make an overlay from text, as the command line's ``--overlay`` takes it.
+
+    Parameters
+    ----------
+    spec
+        ``name`` or ``name:option=value,option=value``, for example ``skull:opacity=0.7,image=/a/b.png``. A value ends
+        at the next comma; put one that has a comma in quotes. :func:`overlays.specs.split_spec` tells all rules.
+
+    Raises
+    ------
+    OptionError
+        If the text cannot be read, the name or an option is unknown, or a value is out of its range.
+    ScrfdError
+        If the overlay cannot be imported, or its factory makes something that is no overlay.
+    """
+    name, options = split_spec(spec)
+    return create(name, **options)
+
+
+def describe(name: str) -> tuple[OptionHelp, ...]:
+    """Return an overlay's options with type, default, range and description.
+
+    Raises
+    ------
+    OptionError
+        If there is no such overlay.
+    ScrfdError
+        If the overlay's module cannot be imported.
+    """
+    return option_help(load(name))
+
+
+def summary(name: str) -> str:
+    """Return the first line of an overlay's documentation, or an empty string.
+
+    Raises
+    ------
+    OptionError
+        If there is no such overlay.
+    ScrfdError
+        If the overlay's module cannot be imported.
+    """
+    return (inspect.getdoc(load(name)) or "").strip().partition("\n")[0]
+
+
+def provider(name: str) -> str:
+    """Return the distribution that an overlay comes from, with its version: ``scrfd-trt 0.1.0``; nothing is imported.
+
+    Raises
+    ------
+    OptionError
+        If there is no such overlay.
+    """
+    return _owner(_entry(name))
+
+
+_MUST = "must be a class or function that takes options by keyword and returns an overlay"
+
+
+def _entry(name: str) -> EntryPoint:
+    # The same distribution may be found twice, from a checkout and from site-packages.
+    found = {(_owner(entry), entry.value): entry for entry in entry_points(group=GROUP) if entry.name == name}
+    if not found:
+        raise OptionError(_no_overlay(name))
+    if len(found) > 1:
+        sources = " and ".join(f"{value} of {owner}" for owner, value in sorted(found))
+        raise OptionError(f"overlay {name!r} is there {len(found)} times: {sources}; uninstall all but one")
+    return next(iter(found.values()))
+
+
+def _no_overlay(name: str) -> str:
+    message = unknown("overlay", name, names())
+    try:
+        distribution(DISTRIBUTION)
+    except PackageNotFoundError:
+        message += f"; {DISTRIBUTION} itself is not installed: run pip install -e . in its checkout"
+    return message
+
+
+def _owner(entry: EntryPoint) -> str:
+    if entry.dist is None:
+        return "an unknown distribution"
+    return f"{entry.dist.name} {entry.dist.version}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,103 @@
+"""A drawn test image with known faces, the golden pictures made of it, and how pictures are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import overlays
+from scrfd_trt.detections import Detections
+
+WIDTH, HEIGHT = 240, 180
+GOLDEN_FOLDER = Path(__file__).resolve().parents[1] / "data" / "golden" / "overlays"
+
+# Middle, half width, half height and turn in degrees of each drawn face; the third is cut by the border.
+FACES = ((72, 84, 40, 52, -8), (168, 60, 24, 32, 25), (226, 138, 30, 38, 0), (150, 148, 9, 12, -15))
+SCORES = (0.91, 0.84, 0.77, 0.62)
+# The five points in half widths and half heights from the middle.
+POINTS = np.array([[-0.45, -0.25], [0.45, -0.25], [0.0, 0.15], [-0.35, 0.5], [0.35, 0.5]])
+
+
+def _landmarks(x: float, y: float, a: float, b: float, turn: float) -> NDArray[np.float64]:
+    angle = np.deg2rad(turn)
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return POINTS * [a, b] @ rotation + [x, y]
+
+
+def _box(x: float, y: float, a: float, b: float, turn: float) -> tuple[float, float, float, float]:
+    angle = np.deg2rad(turn)
+    half_width = np.hypot(a * np.cos(angle), b * np.sin(angle))
+    half_height = np.hypot(a * np.sin(angle), b * np.cos(angle))
+    return x - half_width, y - half_height, x + half_width, y + half_height
+
+
+def draw_image() -> NDArray[np.uint8]:
+    """Draw a gradient, a checkerboard in its right half, and faces as ellipses with eyes and a mouth."""
+    # In steps of 8, so that the files stay small.
+    ramp = np.linspace(60, 200, WIDTH)[None, :] * np.linspace(0.7, 1.0, HEIGHT)[:, None] // 8 * 8
+    image = np.stack([ramp, ramp[:, ::-1], np.full_like(ramp, 120)], 2).round().astype(np.uint8)
+    checks = (np.arange(WIDTH)[None, :] // 6 + np.arange(HEIGHT)[:, None] // 6) % 2 == 1
+    checks[:, : WIDTH // 2] = False
+    image[checks] //= 2
+    for x, y, a, b, turn in FACES:
+        cv2.ellipse(image, (x, y), (a, b), turn, 0, 360, (150, 185, 225), -1)
+        five = _landmarks(x, y, a, b, turn).round().astype(int).tolist()
+        for eye in five[:2]:
+            cv2.circle(image, eye, max(1, a // 8), (60, 40, 30), -1)
+        cv2.line(image, five[3], five[4], (70, 60, 170), max(1, b // 12))
+    return image
+
+
+def draw_detections(landmarks: bool = True) -> Detections:
+    points = [_landmarks(*face) for face in FACES] if landmarks else None
+    return Detections([_box(*face) for face in FACES], SCORES, points, image_size=(WIDTH, HEIGHT))
+
+
+# The score is left out: letters differ between versions of OpenCV.
+GOLDEN: dict[str, Callable[[], NDArray[np.uint8]]] = {
+    "skull": lambda: overlays.Skull()(draw_image(), draw_detections()),
+    "skull_boxes_only": lambda: overlays.Skull(opacity=0.6, scale=0.9)(draw_image(), draw_detections(False)),
+    "blur_gaussian_ellipse": lambda: overlays.Blur()(draw_image(), draw_detections()),
+    "blur_pixelate_rectangle": lambda: overlays.Blur(
+        method="pixelate", shape="rectangle", strength=0.2, margin=0.1, feather=0.0
+    )(draw_image(), draw_detections()),
+    "landmarks": lambda: overlays.Landmarks(score=False)(draw_image(), draw_detections()),
+}
+"""The golden pictures by file name; ``tests/make_golden.py`` makes them anew."""
+
+
+def difference(image: NDArray[np.uint8], golden: NDArray[np.uint8]) -> str:
+    """Say how two pictures differ; empty if no more than versions of OpenCV do."""
+    if image.shape != golden.shape:
+        return f"shape {image.shape}, not {golden.shape}"
+    levels = np.abs(image.astype(np.int16) - golden)
+    near = float((levels.max(2) <= 8).mean())
+    if levels.mean() < 1.0 and near >= 0.995:
+        return ""
+    return f"mean difference {levels.mean():.2f} levels, {near:.2%} of the pixels within 8 levels"
+
+
+@pytest.fixture
+def image() -> NDArray[np.uint8]:
+    return draw_image()
+
+
+@pytest.fixture
+def detections() -> Detections:
+    return draw_detections()
+
+
+@pytest.fixture(params=sorted(GOLDEN))
+def golden(request: pytest.FixtureRequest) -> tuple[Path, Callable[[], NDArray[np.uint8]]]:
+    """One golden picture's file, and what makes it anew."""
+    return GOLDEN_FOLDER / f"{request.param}.png", GOLDEN[request.param]
+
+
+@pytest.fixture
+def compare() -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], str]:
+    return difference

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import Field
+
+from overlays import Compose, Overlay, OverlayModel
+from scrfd_trt.detections import Detections
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError
+
+
+class Brighter(OverlayModel):
+    """Add to every pixel."""
+
+    amount: int = Field(10, ge=0, le=50, description="Levels added.")
+
+    def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
+        canvas += np.uint8(self.amount)
+
+
+def doubled(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+    return image * np.uint8(2)
+
+
+def nothing(width: int, height: int) -> Detections:
+    return Detections.empty((width, height))
+
+
+def gray(width: int = 4, height: int = 3) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), 20, np.uint8)
+
+
+def test_functions_and_models_are_overlays() -> None:
+    assert isinstance(Brighter(), Overlay)
+    assert isinstance(doubled, Overlay)
+    assert not isinstance("skull", Overlay)
+
+
+def test_a_model_draws_into_a_copy() -> None:
+    image = gray()
+    out = Brighter(amount=5)(image, nothing(4, 3))
+    assert out.flags.c_contiguous
+    assert (out == 25).all()
+    assert (image == 20).all()
+
+
+def test_a_model_without_draw_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        OverlayModel()  # type: ignore[abstract]
+
+
+def test_options_are_checked_and_frozen() -> None:
+    with pytest.raises(OptionError, match=r"Brighter: amount: .* less than or equal to 50"):
+        Brighter(amount=51)
+    with pytest.raises(OptionError, match="no option 'much'; the options are: amount"):
+        Brighter(much=1)
+    with pytest.raises(ValueError, match="frozen"):
+        Brighter().amount = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("overlay", [Brighter(), Compose(), Compose(doubled)])
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((3, 4), np.uint8), r"\(3, 4\) uint8"),
+        (np.zeros((3, 4, 4), np.uint8), r"\(3, 4, 4\) uint8"),
+        (np.zeros((3, 4, 3), np.float32), "float32"),
+        (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
+        ([[[1, 2, 3]]], "numpy array.*not list"),
+    ],
+)
+def test_what_is_no_image_is_refused(overlay: Overlay, image: NDArray[np.uint8], message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        overlay(image, nothing(4, 3))
+
+
+@pytest.mark.parametrize("overlay", [Brighter(), Compose()])
+def test_faces_of_another_image_are_refused(overlay: Overlay) -> None:
+    with pytest.raises(DetectionsError, match="8×6, this one is 4×3"):
+        overlay(gray(), nothing(8, 6))
+
+
+def test_compose_runs_in_order() -> None:
+    assert (Compose(Brighter(), doubled)(gray(), nothing(4, 3)) == 60).all()
+    assert (Compose(doubled, Brighter())(gray(), nothing(4, 3)) == 50).all()
+    assert (Compose(Compose(doubled), Brighter())(gray(), nothing(4, 3)) == 50).all()
+
+
+def test_compose_copies_even_for_overlays_that_do_not() -> None:
+    def careless(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+        image[:] = 0
+        return image
+
+    image = gray()
+    assert (Compose(careless)(image, nothing(4, 3)) == 0).all()
+    assert (image == 20).all()
+    assert Compose()(image, nothing(4, 3)) is not image
+
+
+def test_compose_takes_overlays_only() -> None:
+    with pytest.raises(OptionError, match=r"not 'skull': overlays\.create"):
+        Compose("skull")  # type: ignore[arg-type]
+    assert repr(Compose(Brighter(amount=3))) == "Compose(Brighter(amount=3))"

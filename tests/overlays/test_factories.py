@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic import BaseModel, Field
+
+from overlays import Blur, Landmarks, Skull
+from overlays.factories import check_options, option_help, unknown
+from scrfd_trt.errors import OptionError
+
+
+class Side(Enum):
+    LEFT = "left"
+    RIGHT = "right"
+
+
+class Odd(BaseModel):
+    """Options of many kinds."""
+
+    side: Side = Side.LEFT
+    low: int = Field(0, ge=1)
+    high: float = Field(0, lt=2.5)
+    most: float = Field(0, le=2.5)
+    above: Annotated[float, Field(gt=0)] | None = None
+    files: list[Path] = Field(default_factory=list)
+    must: str
+
+
+def test_ranges_and_types_come_from_the_schema() -> None:
+    found = {option.name: (option.type, option.range, option.required) for option in option_help(Odd)}
+    assert found == {
+        "side": ("left | right", "", False),
+        "low": ("integer", "at least 1", False),
+        "high": ("number", "below 2.5", False),
+        "most": ("number", "at most 2.5", False),
+        "above": ("number", "above 0", False),
+        "files": ("list", "", False),
+        "must": ("text", "", True),
+    }
+
+
+@pytest.mark.parametrize("model", [Skull, Blur, Landmarks])
+def test_every_option_of_the_built_in_overlays_is_described(model: type[BaseModel]) -> None:
+    described = option_help(model)
+    assert [option.name for option in described] == list(model.model_fields)
+    assert all(option.description.endswith(".") and option.type != "any" for option in described)
+
+
+def test_defaults_are_shown() -> None:
+    assert {option.name: option.default for option in option_help(Skull)} == {
+        "opacity": 1.0,
+        "scale": 1.0,
+        "image": None,
+        "color": "bgr",
+    }
+
+
+def test_callables_without_a_signature_are_called_as_they_are() -> None:
+    assert option_help(dict) == ()
+    assert check_options("dict", dict, {"a": "1"}) == {"a": "1"}
+
+
+def test_text_is_converted_and_other_values_are_left() -> None:
+    def factory(count: int, /, size: int = 3, *, ratio: float = 1.0) -> None: ...
+
+    assert check_options("f", factory, {"size": "4", "ratio": "0.5"}) == {"size": 4, "ratio": 0.5}
+    assert check_options("f", factory, {"size": 2.5}) == {"size": 2.5}
+    with pytest.raises(OptionError, match="no option 'count'; the options are: size, ratio"):
+        check_options("f", factory, {"count": "1"})
+
+
+def test_unknown_names_come_with_the_choices() -> None:
+    assert unknown("overlay", "skul", ("blur", "skull")) == (
+        "no overlay 'skul'; did you mean 'skull'? the overlays are: blur, skull"
+    )
+    assert unknown("overlay", "x", ("blur",)) == "no overlay 'x'; the overlays are: blur"
+    assert unknown("option", "x", ()) == "no option 'x'; there are no options"

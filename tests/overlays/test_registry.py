@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import overlays
+from overlays import registry
+from scrfd_trt.detections import Detections
+from scrfd_trt.errors import OptionError, ScrfdError
+
+Install = Callable[..., None]
+
+PLUGIN = '''
+from __future__ import annotations
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Optional
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from overlays import OverlayModel
+
+if TYPE_CHECKING:
+    from nowhere import Thing
+
+
+class Fill(OverlayModel):
+    """Fill the image.
+
+    More words.
+    """
+
+    level: int = Field(7, ge=0, lt=256, description="What it is filled with.")
+
+    def draw(self, canvas, detections):
+        canvas[:] = self.level
+
+
+class Plain(BaseModel):
+    level: int = 3
+
+    def __call__(self, image, detections):
+        return np.full_like(image, self.level)
+
+
+def fill(level: int, twice: bool = False, where: Optional[Path] = None, how: Literal["a", "b"] = "a", any=1):
+    """Make a filler."""
+    assert isinstance(level, int) and isinstance(twice, bool)
+    if level > 255:
+        raise ValueError("level is\\ntoo high")
+    return lambda image, detections: np.full_like(image, level * (2 if twice else 1))
+
+
+def anything(**options):
+    return lambda image, detections: np.full_like(image, len(options))
+
+
+def unreadable(thing: Thing = None, other: slice = None):
+    return lambda image, detections: image.copy()
+
+
+def no_overlay():
+    return 3
+
+
+number = 3
+'''
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a distribution with entry points and a module on the path, as pip would."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def put(distribution: str, module: str = "", source: str = PLUGIN, **entries: str) -> None:
+        info = tmp_path / f"{distribution.replace('-', '_')}-2.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 2.5\n")
+        lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
+        (info / "entry_points.txt").write_text(f"[scrfd_trt.overlays]\n{lines}")
+        if module:
+            (tmp_path / f"{module}.py").write_text(source)
+            monkeypatch.delitem(sys.modules, module, raising=False)
+
+    return put
+
+
+@pytest.fixture
+def plugin(install: Install) -> None:
+    names = {"fill": "Fill", "plain": "Plain", "function": "fill", "anything": "anything", "odd": "unreadable"}
+    entries = {name: f"some_plugin:{value}" for name, value in names.items()}
+    install("some-plugin", "some_plugin", **entries, made="some_plugin:no_overlay", number="some_plugin:number")
+
+
+@pytest.fixture
+def installed() -> None:
+    try:
+        metadata.distribution("scrfd-trt")
+    except metadata.PackageNotFoundError:
+        pytest.skip("the distribution scrfd-trt is not installed, so there are no entry points")
+
+
+def level(overlay: overlays.Overlay) -> int:
+    out = overlay(np.zeros((2, 3, 3), np.uint8), Detections.empty((3, 2)))
+    assert out.min() == out.max()
+    return int(out.max())
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_built_in_overlays_are_found_like_any_other() -> None:
+    assert {"blur", "landmarks", "skull"} <= set(overlays.names())
+    assert overlays.load("skull") is overlays.Skull
+    assert overlays.create("blur", method="pixelate") == overlays.Blur(method="pixelate")
+    assert overlays.parse("landmarks:score=no,box_color=#00f") == overlays.Landmarks(score=False, box_color="#0000ff")
+    assert overlays.provider("skull").startswith("scrfd-trt ")
+    for name in ("blur", "landmarks", "skull"):
+        assert overlays.summary(name).endswith(".")
+        assert all(option.description for option in overlays.describe(name))
+
+
+@pytest.mark.usefixtures("plugin")
+def test_other_peoples_overlays_are_found() -> None:
+    assert {"fill", "plain", "function"} <= set(overlays.names())
+    assert list(overlays.names()) == sorted(overlays.names())
+    assert overlays.provider("fill") == "some-plugin 2.5"
+    assert overlays.summary("fill") == "Fill the image."
+    assert overlays.summary("anything") == ""
+    assert level(overlays.create("fill", level=9)) == 9
+    assert level(overlays.parse("fill:level=9")) == 9
+    assert level(overlays.parse("plain:level=9")) == 9
+
+
+@pytest.mark.usefixtures("plugin")
+def test_factories_may_be_plain_callables() -> None:
+    assert level(overlays.create("function", level=9)) == 9
+    assert level(overlays.parse("function:level=9,twice=yes,where=/a,how=b,any=x")) == 18
+    assert level(overlays.create("anything", name=1, level="x")) == 2
+    assert level(overlays.create("odd", other=slice(2))) == 0
+    assert level(overlays.parse("odd:thing=1,other=2")) == 0
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("fil", "no overlay 'fil'; did you mean 'fill'\\? the overlays are: .*fill, function"),
+        ("fill:levle=1", "Fill: no option 'levle'; the options are: level"),
+        ("fill:level=x", "Fill: level: Input should be a valid integer.* \\(it is 'x'\\)"),
+        ("fill:level=300", "Fill: level: Input should be less than 256"),
+        ("plain:level=x", "Plain: level: Input should be a valid integer"),
+        (
+            "function:levle=1",
+            "overlay 'function': no option 'levle'; did you mean 'level'\\? the options are: level, tw",
+        ),
+        ("function", "overlay 'function' needs level: give it as function:level="),
+        ("function:level=x", "overlay 'function': level: Input should be a valid integer.*'x'"),
+        ("function:level=1,how=c", "overlay 'function': how: Input should be 'a' or 'b'"),
+        ("function:level=300", "overlay 'function' refuses its options: level is too high"),
+    ],
+)
+def test_wrong_names_and_options_are_refused_on_one_line(spec: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message) as caught:
+        overlays.parse(spec)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("made", "overlay 'made' of some-plugin 2.5 made 3: its entry point must be a class or function"),
+        ("number", "overlay 'number' of some-plugin 2.5: some_plugin:number must be a class or function"),
+    ],
+)
+def test_entry_points_that_make_no_overlay_are_named(name: str, message: str) -> None:
+    with pytest.raises(ScrfdError, match=message):
+        overlays.create(name)
+
+
+@pytest.mark.parametrize(
+    ("value", "source", "message"),
+    [
+        ("broken_a:Fill", "import not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
+        ("broken_a:Fill", "raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+        ("broken_a:Fill", "def (", "SyntaxError: "),
+        ("broken_a:Nothing", "", "AttributeError: .*Nothing"),
+        ("not_there_either:Fill", "", "ModuleNotFoundError"),
+    ],
+)
+def test_overlays_that_cannot_be_imported_name_their_distribution(
+    install: Install, value: str, source: str, message: str
+) -> None:
+    install("broken", "broken_a", source, broken=value)
+    assert "broken" in overlays.names()
+    with pytest.raises(ScrfdError, match=f"overlay 'broken' of broken 2.5 cannot be loaded .*{message}") as caught:
+        overlays.create("broken")
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_name_that_two_distributions_take_is_refused_with_both(install: Install) -> None:
+    install("another", fill="another:Fill", unique="some_plugin:Fill")
+    both = "overlay 'fill' is there 2 times: another:Fill of another 2.5 and some_plugin:Fill of some-plugin 2.5"
+    with pytest.raises(OptionError, match=both):
+        overlays.create("fill")
+    assert overlays.names().count("fill") == 1
+    assert level(overlays.create("unique")) == 7
+
+
+def test_without_an_installed_project_the_error_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if hasattr(finder, "find_distributions")])
+    if overlays.names():
+        pytest.skip("a finder of its own finds the project without the path")
+    with pytest.raises(OptionError, match=r"no overlay 'skull'; .* run pip install -e \. in its checkout"):
+        overlays.create("skull")
+
+
+def test_entry_points_without_a_distribution_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = metadata.EntryPoint("lost", "not_there_either:Fill", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    with pytest.raises(ScrfdError, match="overlay 'lost' of an unknown distribution cannot be loaded"):
+        overlays.create("lost")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_options_are_described() -> None:
+    assert overlays.describe("fill") == (
+        overlays.OptionHelp("level", "integer", 7, False, "0 to below 256", "What it is filled with."),
+    )
+    described = {option.name: option for option in overlays.describe("function")}
+    assert list(described) == ["level", "twice", "where", "how", "any"]
+    assert described["level"].required
+    assert not described["twice"].required
+    kinds = {name: option.type for name, option in described.items()}
+    assert kinds == {"level": "integer", "twice": "true or false", "where": "path", "how": "a | b", "any": "any"}
+    assert [option.type for option in overlays.describe("odd")] == ["any", "any"]
+    assert overlays.describe("anything") == ()
