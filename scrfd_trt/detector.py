@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scrfd_trt import devices, zoo
 from scrfd_trt.backends import Backend, OnnxBackend
 from scrfd_trt.detections import Detections
-from scrfd_trt.errors import ClosedError, ImageError, OptionError
+from scrfd_trt.errors import ClosedError, ImageError, ModelFormatError, OptionError
 from scrfd_trt.heads import HeadLayout
 from scrfd_trt.images import as_color
 from scrfd_trt.options import DetectorOptions
@@ -128,8 +128,10 @@ class SCRFDDetector:
         backend = OnnxBackend(path)
         try:
             return cls(HostPipeline(backend, options), options, device=device)
-        except BaseException:
+        except BaseException as error:
             backend.close()
+            if isinstance(error, ModelFormatError):
+                raise ModelFormatError(f"{path}: {error}") from error
             raise
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.tensors import TensorSpec
+from scrfd_trt.tensors import ShapeRange, TensorSpec
 
 
 @runtime_checkable
@@ -21,6 +21,8 @@ class Backend(Protocol):
         The network's one input, ``(B, 3, H, W)``.
     outputs
         In the network's own order.
+    ranges
+        The input shapes that it takes: those of any of these ranges. Empty where it takes all that ``input`` allows.
     description
         What runs it, a few words for messages.
     """
@@ -32,6 +34,9 @@ class Backend(Protocol):
     def outputs(self) -> Sequence[TensorSpec]: ...  # noqa: D102
 
     @property
+    def ranges(self) -> Sequence[ShapeRange]: ...  # noqa: D102
+
+    @property
     def description(self) -> str: ...  # noqa: D102
 
     def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
@@ -40,7 +45,8 @@ class Backend(Protocol):
         Parameters
         ----------
         blob
-            ``(B, 3, H, W)`` float32, C-contiguous, sides as in ``input``. It may be written to as soon as this returns.
+            ``(B, 3, H, W)`` float32, C-contiguous, sides as in ``input`` and of a size that one of ``ranges`` admits,
+            where there are some. It may be written to as soon as this returns.
 
         Returns
         -------

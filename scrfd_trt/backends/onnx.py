@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt.errors import BackendError, ClosedError, MissingDependencyError, ModelFormatError, ModelNotFoundError
-from scrfd_trt.tensors import TensorSpec, listing
+from scrfd_trt.tensors import ShapeRange, TensorSpec, listing
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -43,6 +43,8 @@ class OnnxBackend:
     Several threads may call :meth:`run` at the same time.
     """
 
+    ranges: tuple[ShapeRange, ...] = ()
+
     def __init__(self, path: str | Path, *, threads: int = 0) -> None:
         runtime = _import_runtime()
         self._errors = _runtime_errors(runtime)
@@ -57,8 +59,11 @@ class OnnxBackend:
         self.description = f"ONNX Runtime {runtime.__version__} on the processor"
 
     def _open(self, runtime: ModuleType, path: Path, threads: int) -> Any:
-        if not path.is_file():
-            raise ModelNotFoundError(f"{path}: there is no such file")
+        try:
+            # Not is_file(), which cannot tell a folder that may not be entered from a file that is not there.
+            path.open("rb").close()
+        except OSError as error:
+            raise ModelNotFoundError(f"{path}: cannot be opened: {error.strerror or error}") from error
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = WARNINGS_OFF

@@ -6,6 +6,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scrfd_trt.backends.base import Backend
 from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError, ModelNotFoundError
 from scrfd_trt.heads import HeadLayout, recognize
-from scrfd_trt.tensors import TensorSpec
+from scrfd_trt.tensors import ShapeRange, TensorSpec
 
 FORMAT = 1
 
@@ -33,6 +34,7 @@ class Recorder:
         self._backend = backend
         self.input = backend.input
         self.outputs = tuple(backend.outputs)
+        self.ranges = tuple(backend.ranges)
         self.description = f"recorder of {backend.description}"
         self._runs: list[tuple[tuple[int, ...], list[NDArray[Any]]]] = []
 
@@ -61,6 +63,7 @@ class Recorder:
             "description": self._backend.description,
             "input": _to_json(self.input),
             "outputs": [_to_json(tensor) for tensor in self.outputs],
+            "ranges": [asdict(each) for each in self.ranges],
             "runs": [list(shape) for shape, _ in self._runs],
         }
         arrays = {
@@ -95,6 +98,7 @@ class RecordedBackend:
                 about = json.loads(str(file["about"]))
                 self.input = _from_json(about["input"])
                 self.outputs = tuple(_from_json(tensor) for tensor in about["outputs"])
+                self.ranges = tuple(_range_from_json(each) for each in about.get("ranges", ()))
                 self._runs = [
                     (tuple(shape), [file[f"run{number}_{index}"] for index in range(len(self.outputs))])
                     for number, shape in enumerate(about["runs"])
@@ -148,3 +152,7 @@ def _to_json(tensor: TensorSpec) -> dict[str, Any]:
 
 def _from_json(values: dict[str, Any]) -> TensorSpec:
     return TensorSpec(values["name"], tuple(values["shape"]), values["dtype"])
+
+
+def _range_from_json(values: dict[str, Any]) -> ShapeRange:
+    return ShapeRange(tuple(values["least"]), tuple(values["best"]), tuple(values["most"]))

@@ -16,7 +16,7 @@ from scrfd_trt.errors import (
     OptionError,
     ScrfdError,
 )
-from scrfd_trt.zoo.lock import lock
+from scrfd_trt.locking import lock
 from scrfd_trt.zoo.model import Archive, Model
 from scrfd_trt.zoo.places import HOME_VARIABLE, address, home
 from scrfd_trt.zoo.progress import ProgressBar

@@ -13,6 +13,7 @@ class FakeBackend:
 
     description = "fake"
     input = TensorSpec("images", (None, 3, 64, 64))
+    ranges = ()
     outputs = tuple(
         TensorSpec(f"{name}_{stride}", (None, None, width)) for name, width in WIDTHS.items() for stride in (8, 16, 32)
     )

@@ -169,7 +169,7 @@ def test_threads_at_once_download_once(site, tiny, packed, network, caplog):
     site.serve({"body": packed, "hold": hold})
     with ThreadPoolExecutor(4) as pool:
         fetched = [pool.submit(zoo.fetch, tiny) for _ in range(4)]
-        while caplog.text.count("waiting for another download") < 3:
+        while caplog.text.count("waiting for another process") < 3:
             time.sleep(0.01)
         hold.set()
         paths = [future.result(30) for future in fetched]

@@ -1,4 +1,4 @@
-"""A lock between processes, so that two of them never write the same download."""
+"""A lock between processes, so that two of them never make the same file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-logger = logging.getLogger("scrfd_trt.zoo")
+logger = logging.getLogger("scrfd_trt")
 
 _PAUSE = 0.1
 
@@ -39,7 +39,7 @@ def lock(path: Path) -> Iterator[None]:
     """
     with path.open("ab") as file:
         if not _try(file):
-            logger.info("waiting for another download into %s to end", path.parent)
+            logger.info("waiting for another process to finish with %s", path.parent)
             while not _try(file):
                 time.sleep(_PAUSE)
         try:

@@ -6,12 +6,12 @@ from threading import Event, Thread
 
 import pytest
 
-from scrfd_trt.zoo.lock import lock
+from scrfd_trt.locking import lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from scrfd_trt.zoo.lock import lock
+from scrfd_trt.locking import lock
 with lock(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.readline()

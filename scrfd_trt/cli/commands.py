@@ -1,0 +1,59 @@
+"""The command line: all commands under one name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from scrfd_trt._version import __version__
+from scrfd_trt.cli import stdout
+from scrfd_trt.cli.bench import bench
+from scrfd_trt.cli.demo import demo
+from scrfd_trt.cli.detect import detect
+from scrfd_trt.cli.doctor import doctor
+from scrfd_trt.cli.exits import Commands
+from scrfd_trt.cli.models import models
+from scrfd_trt.cli.overlay import overlay
+from scrfd_trt.cli.overlays import overlays
+
+app = typer.Typer(
+    name="scrfd-trt",
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        stdout.write(f"scrfd-trt {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Find faces with SCRFD, and draw on, blur or mask them.
+
+    To begin with: 'scrfd-trt demo' tries everything on a drawn picture,
+    'scrfd-trt doctor' tells what this machine can do.
+    """
+    if context.invoked_subcommand is None and not version:
+        stdout.write(context.get_help())
+
+
+for command in (demo, detect, overlay, overlays, models, doctor, bench):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    stdout.survive_any_text()
+    app(prog_name="scrfd-trt")

@@ -1,0 +1,117 @@
+"""``scrfd-trt models``: the networks that are known by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from scrfd_trt import zoo
+from scrfd_trt.cli import messages, options, stdout
+
+Fetch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Download this network, if it is not here yet, and write its path.", show_default=False
+    ),
+]
+
+
+def models(*, as_json: options.AsJson = False, fetch: Fetch = None) -> None:
+    """List the networks that are known by name, and where they are.
+
+    AP is the average precision in per cent on WIDER FACE, easy, medium and
+    hard, as the SCRFD paper and InsightFace give it.
+
+    For example:
+      scrfd-trt models
+      scrfd-trt models --fetch 2.5g_bnkps
+    """
+    with messages.logged():
+        if fetch is not None:
+            path = zoo.fetch(fetch)
+            stdout.write(json.dumps({"name": fetch, "path": str(path)}) + "\n" if as_json else f"{path}\n")
+            return
+        rows = [(model, zoo.status(model)) for model in zoo.models()]
+        if as_json:
+            stdout.write(json.dumps([about(model, places) for model, places in rows], indent=2) + "\n")
+        else:
+            _show(rows)
+
+
+Rows = list[tuple[zoo.Model, tuple[zoo.SourceStatus, ...]]]
+
+
+def about(model: zoo.Model, places: tuple[zoo.SourceStatus, ...]) -> dict[str, Any]:
+    """Return what is known of a network, for JSON."""
+    here = _first(places, "available")
+    return {
+        "name": model.name,
+        "published_as": model.published_as,
+        "path": here.where if here else None,
+        "landmarks": model.landmarks,
+        "ap": model.ap._asdict(),
+        "gflops": model.gflops,
+        "params_millions": model.params,
+        "size": model.size,
+        "sha256": list(model.sha256),
+        "licence": model.licence,
+        "sources": [
+            {"source": place.source, "state": place.state, "where": place.where, "detail": place.detail}
+            for place in places
+        ],
+    }
+
+
+def _show(rows: Rows) -> None:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table.add_column("name", no_wrap=True)
+    for name in ("AP easy", "medium", "hard", "MB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("landmarks", no_wrap=True)
+    table.add_column("where it is", no_wrap=True)
+    for model, places in rows:
+        table.add_row(
+            Text(model.name, style="bold"),
+            *(f"{value:.2f}" for value in model.ap),
+            "" if model.size is None else f"{model.size / 1e6:.1f}",
+            "five" if model.landmarks else "none",
+            _state(places),
+        )
+    stdout.show(table)
+    stdout.write("\n")
+    for line in _paths(rows):
+        stdout.line(line)
+    stdout.line(f"Files go into {zoo.home()}, or where {zoo.HOME_VARIABLE} says.")
+    stdout.line(f"Licence of the weights: {zoo.WEIGHTS_LICENCE}.", style="yellow")
+
+
+def _state(places: tuple[zoo.SourceStatus, ...]) -> Text:
+    if _first(places, "refused"):
+        return Text("cannot be used", style="red")
+    here = _first(places, "available")
+    if here:
+        return Text("home folder" if here.source == "home" else "installed package", style="green")
+    if any(place.source == "download" and place.state == "offered" for place in places):
+        return Text("to be downloaded")
+    return Text("to be exported", style="dim")
+
+
+def _paths(rows: Rows) -> list[str]:
+    """Return a line for each network that is here, with its path, for which no table is wide enough."""
+    found = []
+    for model, places in rows:
+        here, refused = _first(places, "available"), _first(places, "refused")
+        if refused:
+            found.append(f"{model.name}: {messages.printable(refused.detail)}")
+        elif here:
+            found.append(f"{model.name}: {messages.printable(here.where)}")
+    return found
+
+
+def _first(places: tuple[zoo.SourceStatus, ...], state: str) -> zoo.SourceStatus | None:
+    return next((place for place in places if place.state == state), None)

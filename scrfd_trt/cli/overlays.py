@@ -1,0 +1,93 @@
+"""``scrfd-trt overlays``: what can be drawn, and with which options."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+import overlays as drawing
+from scrfd_trt.cli import options, stdout
+from scrfd_trt.errors import OptionError
+
+Name = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="Tell the options of this overlay.", show_default=False)
+]
+
+
+def overlays(name: Name = None, *, as_json: options.AsJson = False) -> None:
+    """List what 'scrfd-trt overlay' can draw; with a name, its options.
+
+    For example:
+      scrfd-trt overlays
+      scrfd-trt overlays skull
+    """
+    chosen = drawing.names() if name is None else (name,)
+    if not chosen:
+        raise OptionError("no overlays are installed: run pip install -e . in the checkout of scrfd-trt")
+    if as_json:
+        found = [about(one) for one in chosen]
+        stdout.write(json.dumps(found if name is None else found[0], indent=2, default=str) + "\n")
+    elif name is None:
+        stdout.show(_list(chosen))
+    else:
+        stdout.show(_details(name))
+
+
+def about(name: str) -> dict[str, Any]:
+    """Return what is known of an overlay, for JSON."""
+    return {
+        "name": name,
+        "description": drawing.summary(name),
+        "from": drawing.provider(name),
+        "options": [option._asdict() for option in drawing.describe(name)],
+    }
+
+
+def _list(names: tuple[str, ...]) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table.add_column("overlay", no_wrap=True, style="bold")
+    table.add_column("what it draws")
+    table.add_column("options")
+    for name in names:
+        table.add_row(name, drawing.summary(name), ", ".join(option.name for option in drawing.describe(name)))
+    return Group(table, "", "scrfd-trt overlays NAME tells the options of one.")
+
+
+def _details(name: str) -> RenderableType:
+    described = drawing.describe(name)
+    head = Text.assemble((name, "bold"), f": {drawing.summary(name)} ({drawing.provider(name)})")
+    if not described:
+        return Group(head, "", "It has no options.")
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table.add_column("option", no_wrap=True, style="bold")
+    for column in ("values", "default", "meaning"):
+        table.add_column(column)
+    for option in described:
+        values = option.type + (f", {option.range}" if option.range else "")
+        table.add_row(
+            option.name, values, "required" if option.required else _shown(option.default), option.description
+        )
+    example = Text(f"scrfd-trt overlay me.jpg --overlay {example_spec(name)} -o out.jpg", overflow="fold")
+    return Group(head, "", table, "", Text.assemble("For example: ", example))
+
+
+def example_spec(name: str) -> str:
+    """Write an overlay with its first option that has a default, as ``--overlay`` takes it."""
+    for option in drawing.describe(name):
+        if option.default is not None:
+            return f"{name}:{option.name}={_shown(option.default)}"
+    return name
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -1,0 +1,113 @@
+"""The command line run in this process, drawn image files, and a stand-in for the network."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import overlays
+from scrfd_trt import SCRFDDetector
+from scrfd_trt.cli import app
+
+PROGRAM = Path(__file__).with_name("spot_network.py")
+BOX = (40, 30, 90, 100)
+SIZE = (160, 120)
+
+
+class Ran(NamedTuple):
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """Its one line on stderr, without the word before it."""
+        assert self.err.startswith("error: "), self.err
+        assert self.err.count("\n") == 1, self.err
+        return self.err.removeprefix("error: ").rstrip("\n")
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run ``scrfd-trt`` with the words given."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+    def run(*words: object) -> Ran:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app([str(word) for word in words], prog_name="scrfd-trt")
+        out, err = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def spot_network() -> Iterator[ModuleType]:
+    """The module with the stand-in for a network."""
+    spec = importlib.util.spec_from_file_location("spot_network", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.modules.pop("spot_network", None)
+
+
+@pytest.fixture
+def spots(spot_network: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every network known by name be the stand-in, whose face is a white spot."""
+    monkeypatch.setattr(SCRFDDetector, "from_pretrained", spot_network.stand_in())
+
+
+@pytest.fixture
+def known_overlays() -> None:
+    """Overlays are known by name, which they are where scrfd-trt is installed."""
+    if not overlays.names():
+        pytest.skip("scrfd-trt is not installed, so no overlay is known by name")
+
+
+def drawn(box: tuple[int, int, int, int] | None = BOX, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
+    """Draw grey noise, with a white spot unless the box is None."""
+    image = np.random.default_rng(0).integers(60, 120, (size[1], size[0], 3)).astype(np.uint8)
+    if box is not None:
+        image[box[1] : box[3], box[0] : box[2]] = 255
+    return image
+
+
+Picture = Callable[..., Path]
+
+
+@pytest.fixture
+def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Picture:
+    """Write a drawn image below an empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str = "spot.png", box: tuple[int, int, int, int] | None = BOX, keep: float = 1.0) -> Path:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = cv2.imencode(path.suffix, drawn(box))[1].tobytes()
+        path.write_bytes(data[: int(len(data) * keep)])
+        return path
+
+    return write
+
+
+def files_below(folder: Path) -> list[str]:
+    """List all files below a folder, hidden ones included."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

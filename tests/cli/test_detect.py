@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt import Detections
+
+pytestmark = pytest.mark.usefixtures("spots")
+BOX = [40.0, 30.0, 90.0, 100.0]
+
+Run = Callable[..., Any]
+Picture = Callable[..., Path]
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_table_for_people(run: Run, picture: Picture) -> None:
+    code, out, err = run("detect", picture())
+    assert (code, err) == (0, "")
+    heading, columns, _, face = out.strip().splitlines()
+    assert heading.startswith("spot.png  160×120, 1 face, ")
+    assert columns.split() == ["#", "score", "x1", "y1", "x2", "y2", "width", "height"]
+    number, score, *sides = face.split()
+    assert (number, score) == ("1", "0.875")
+    np.testing.assert_allclose([float(side) for side in sides], [*BOX, 50, 70], atol=1.0)
+    assert "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_an_image_without_faces(run: Run, picture: Picture) -> None:
+    code, out, _ = run("detect", picture(box=None))
+    assert code == 0
+    assert out.startswith("spot.png  160×120, no faces, ")
+    assert out.count("\n") == 1
+
+
+def test_json_lines_hold_what_the_detector_found(run: Run, picture: Picture) -> None:
+    code, out, err = run("detect", picture("a.png"), picture("b.png", box=None), "--json")
+    assert code == 0
+    assert err == "2 images, 1 face\n"
+    first, second = lines(out)
+    assert first["image"] == "a.png"
+    faces = Detections.from_json(json.dumps(first))
+    assert faces.image_size == (160, 120)
+    np.testing.assert_allclose(faces.boxes, [BOX], atol=1.0)
+    assert faces.landmarks is not None
+    np.testing.assert_allclose(faces.landmarks[0, 0], [55, 58], atol=1.0)
+    assert second == {"image": "b.png", "image_size": [160, 120], "faces": []}
+
+
+def test_csv(run: Run, picture: Picture) -> None:
+    _, out, _ = run("detect", picture("a, b.png"), "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert row["image"] == "a, b.png"
+    assert float(row["x2"]) == pytest.approx(90, abs=1.0)
+    assert float(row["score"]) == 0.875
+
+
+def test_coco_numbers_images_and_annotations(run: Run, picture: Picture) -> None:
+    run("detect", picture("a.png"), picture("b.png", box=None), picture("c.png"), "-f", "coco", "-o", "faces.json")
+    coco = json.loads(Path("faces.json").read_text(encoding="utf-8"))
+    assert [(image["id"], image["file_name"]) for image in coco["images"]] == [(1, "a.png"), (2, "b.png"), (3, "c.png")]
+    assert [(note["id"], note["image_id"]) for note in coco["annotations"]] == [(1, 1), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("x.csv", "image,x1"), ("x.jsonl", '{"image"'), ("x.json", '{"images"'), ("x.txt", "spot.png  ")],
+)
+def test_the_suffix_of_the_output_tells_the_format(run: Run, picture: Picture, name: str, start: str) -> None:
+    code, out, err = run("detect", picture(), "-o", name)
+    assert (code, out) == (0, "")
+    assert err == f"wrote {name}: 1 image, 1 face\n"
+    assert Path(name).read_text(encoding="utf-8").startswith(start)
+
+
+def test_a_dash_means_stdout(run: Run, picture: Picture) -> None:
+    assert run("detect", picture(), "--json", "-o", "-").out.startswith('{"image"')
+
+
+def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> None:
+    Path("empty.jpg").touch()
+    Path("text.jpg").write_text("hello")
+    inputs = (picture("a.png"), "empty.jpg", picture("cut.jpg", keep=0.6), "text.jpg", "none.jpg", picture("z.png"))
+    code, out, err = run("detect", *inputs, "--json")
+    assert code == 1
+    found = lines(out)
+    assert [line["image"] for line in found] == [str(path) for path in inputs]
+    assert [len(line.get("faces", [])) for line in found] == [1, 0, 0, 0, 0, 1]
+    told = err.splitlines()
+    assert told[0] == "error: 4 of 6 inputs failed, the others are done:"
+    for line, told_line in zip([line for line in found if "error" in line], told[1:5], strict=True):
+        assert told_line == f"- {line['image']}: {line['error']}"
+    assert told[5:] == ["2 images, 2 faces"]
+
+
+def test_a_single_bad_input_is_told_in_one_line(run: Run, picture: Picture) -> None:
+    ran = run("detect", picture("cut.png", keep=0.5))
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.error.startswith("cut.png: the file is cut off after ")
+
+
+def test_results_of_the_good_inputs_are_written_all_the_same(run: Run, picture: Picture) -> None:
+    assert run("detect", "none.jpg", picture(), "-o", "faces.jsonl").code == 1
+    failed, found = lines(Path("faces.jsonl").read_text(encoding="utf-8"))
+    assert failed == {"image": "none.jpg", "error": "there is no such file"}
+    assert len(found["faces"]) == 1
+
+
+@pytest.mark.usefixtures("known_overlays")
+class TestAnnotate:
+    def test_copies_have_the_names_and_sizes_of_their_images(self, run: Run, picture: Picture) -> None:
+        picture("in/a.png")
+        picture("in/deep/b.jpg")
+        code, _, err = run("detect", "in", "--recursive", "--annotate", "in/out", "--json")
+        assert code == 0
+        assert err == "2 images, 2 faces\nannotated copies in in/out\n"
+        for name in ("a.png", "deep/b.jpg"):
+            before, after = cv2.imread(f"in/{name}"), cv2.imread(f"in/out/{name}")
+            assert before is not None
+            assert after is not None
+            assert after.shape == before.shape
+            assert (after != before).any()
+        assert len(lines(run("detect", "in", "-r", "--annotate", "in/out", "--overwrite", "--json").out)) == 2
+
+    def test_nothing_is_done_if_a_copy_would_replace_a_file(self, run: Run, picture: Picture) -> None:
+        path = picture("a.png")
+        before = path.read_bytes()
+        ran = run("detect", path, "--annotate", ".")
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.error == "a.png is there already; name another file, or add --overwrite to replace it"
+        assert path.read_bytes() == before
+
+    def test_faces_are_told_even_if_the_copy_cannot_be_written(self, run: Run, picture: Picture) -> None:
+        picture("a.png").rename("a.xyz")
+        ran = run("detect", "a.xyz", "--annotate", "out", "--json")
+        assert ran.code == 1
+        assert len(lines(ran.out)[0]["faces"]) == 1
+        assert "a.xyz" in ran.error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "nope"], "no model 'nope'"),
+        (["--model", "nope", "--format", "csv"], "no model 'nope'"),
+        (["--model", "nope", "--output", "new.csv"], "no model 'nope'"),
+        (["--model", "none.onnx"], "none.onnx"),
+        (["--format", "xml"], "no format 'xml'; the formats are: table, jsonl, csv, coco"),
+        (["--format", "csv", "--json"], "--json means --format jsonl, and not csv"),
+        (
+            ["--output", "faces.xyz"],
+            "its suffix does not tell the format; add --format table|jsonl|csv|coco",
+        ),
+        (["--output", "nowhere/faces.csv"], "there is no folder nowhere; make it first"),
+        (["--output", "spot.png", "--json", "--overwrite"], "spot.png is an input"),
+        (["--output", "taken.csv"], "taken.csv is there already; name another file, or add --overwrite to replace it"),
+        (["--annotate", "taken.csv"], "taken.csv cannot be a folder"),
+        (["--scale", "100"], "--scale '100': sides are multiples of 32"),
+        (["--scale", "640,"], "--scale '': sides are multiples of 32"),
+        (["--scale", "640x"], "--scale '640x': sides are multiples of 32"),
+        (["--threshold", "1.5"], "Invalid value for '--threshold'"),
+        (["--threshold", "nan"], "threshold"),
+        (["--max-faces", "0"], "Invalid value for '--max-faces'"),
+        (["--colour"], "No such option"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line_before_any_work(
+    run: Run, picture: Picture, words: list[str], message: str
+) -> None:
+    if "none.onnx" in words:
+        pytest.importorskip("onnxruntime")
+    picture()
+    Path("taken.csv").write_text("mine")
+    ran = run("detect", "spot.png", *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.error
+    assert Path("taken.csv").read_text() == "mine"
+    assert sorted(path.name for path in Path().iterdir()) == ["spot.png", "taken.csv"]
+
+
+@pytest.mark.usefixtures("known_overlays")
+def test_no_folder_is_made_before_the_network_is_there(run: Run, picture: Picture) -> None:
+    assert run("detect", picture(), "--annotate", "new", "--model", "nope").code == 2
+    assert not Path("new").exists()
+
+
+def test_no_input_at_all(run: Run) -> None:
+    ran = run("detect")
+    assert ran.code == 2
+    assert ran.error == "Missing argument 'INPUT...'; 'scrfd-trt detect --help' tells more"
+
+
+def test_overwrite_replaces(run: Run, picture: Picture) -> None:
+    Path(picture().parent, "faces.csv").write_text("mine")
+    assert run("detect", "spot.png", "-o", "faces.csv", "--overwrite").code == 0
+    assert Path("faces.csv").read_text().startswith("image,x1")
+
+
+def test_the_options_reach_the_detector(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = picture()
+    assert "no faces" in run("detect", path, "--threshold", "0.9").out
+    _, _, err = run("detect", path, "--scale", "640x384,128", "--scale", "256", "--verbose")
+    assert "640×384 + 128×128 + 256×256" in err
+
+
+def test_a_thin_image_works_with_a_warning_that_names_it(run: Run, picture: Picture) -> None:
+    picture()
+    Path("strip.png").write_bytes(cv2.imencode(".png", np.zeros((1, 100_000, 3), np.uint8))[1].tobytes())
+    code, out, err = run("detect", "strip.png", "--scale", "640")
+    assert code == 0
+    assert out.startswith("strip.png  100000×1, no faces")
+    assert err.startswith("warning: strip.png: an image of 100000×1 pixels shrinks to 640×1")
+    assert err.count("\n") == 1
+    assert run("detect", "strip.png", "--quiet").err == ""
+
+
+def test_a_path_with_line_breaks_and_escapes_stays_on_one_line(run: Run, picture: Picture) -> None:
+    code, out, _ = run("detect", picture("a\nb\x1b[31m.png"))
+    assert code == 0
+    assert out.startswith("a b\\x1b[31m.png  160×120")

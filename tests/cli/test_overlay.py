@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+INSIDE = (slice(45, 85), slice(50, 80))
+
+Run = Callable[..., Any]
+Picture = Callable[..., Path]
+
+
+def read(path: str) -> NDArray[np.uint8]:
+    image = cv2.imread(path)
+    assert image is not None
+    return np.asarray(image, np.uint8)
+
+
+def test_one_image_into_one_file(run: Run, picture: Picture) -> None:
+    code, out, err = run("overlay", picture(), "--overlay", "skull", "-o", "out.png")
+    assert (code, out, err) == (0, "", "wrote out.png: 1 face\n")
+    before, after = read("spot.png"), read("out.png")
+    assert (after[INSIDE] != before[INSIDE]).mean() > 0.9
+    np.testing.assert_array_equal(after[:, 140:], before[:, 140:])
+
+
+def test_options_and_order_of_overlays(run: Run, picture: Picture) -> None:
+    picture()
+    blur, points = ("--overlay", "blur:strength=1,shape=rectangle"), ("--overlay", "landmarks:box=no,score=no")
+    for name, words in {"none": ("--overlay", "skull:opacity=0"), "a": blur + points, "b": points + blur}.items():
+        assert run("overlay", "spot.png", *words, "-o", f"{name}.png").code == 0
+    np.testing.assert_array_equal(read("none.png"), read("spot.png"))
+    # Points blurred away hardly show; points drawn last do.
+    assert read("a.png")[INSIDE].min() < read("b.png")[INSIDE].min() - 50
+
+
+def test_several_images_into_a_folder_that_is_made(run: Run, picture: Picture) -> None:
+    picture("in/a.png")
+    picture("in/deep/b.jpg", box=None)
+    code, _, err = run("overlay", "in", "-r", "--overlay", "blur", "-o", "new/out")
+    assert (code, err) == (0, "wrote new/out: 2 images, 1 face; 1 without a face\n")
+    assert read("new/out/a.png").shape == read("new/out/deep/b.jpg").shape == (120, 160, 3)
+
+
+def test_a_single_image_into_a_folder(run: Run, picture: Picture) -> None:
+    Path(picture().parent, "out").mkdir()
+    assert run("overlay", "spot.png", "--overlay", "blur", "-o", "out").code == 0
+    assert run("overlay", "spot.png", "--overlay", "blur", "-o", "new").code == 0
+    assert Path("out/spot.png").is_file()
+    assert Path("new/spot.png").is_file()
+
+
+def test_quality_of_jpeg(run: Run, picture: Picture) -> None:
+    picture()
+    for quality in (20, 95):
+        run("overlay", "spot.png", "--overlay", "blur", "-o", f"{quality}.jpg", "--quality", quality)
+    assert Path("20.jpg").stat().st_size < Path("95.jpg").stat().st_size / 2
+
+
+def test_the_input_is_replaced_only_if_asked(run: Run, picture: Picture) -> None:
+    path = picture()
+    before = path.read_bytes()
+    ran = run("overlay", path, "--overlay", "blur", "-o", path)
+    assert ran.code == 2
+    assert "is there already" in ran.error
+    assert path.read_bytes() == before
+    assert run("overlay", path, "--overlay", "blur", "-o", path, "--overwrite").code == 0
+    assert path.read_bytes() != before
+
+
+def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> None:
+    code, _, err = run(
+        "overlay", picture("a.png"), picture("cut.jpg", keep=0.5), "none.jpg", "--overlay", "blur", "-o", "out"
+    )
+    assert code == 1
+    assert err.startswith("error: 2 of 3 inputs failed, the others are done:\n- cut.jpg: the file is cut off")
+    assert [path.name for path in Path("out").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--overlay", "nope", "-o", "x.png"], "no overlay 'nope'"),
+        (["--overlay", "skull:size=3", "-o", "x.png"], "no option 'size'; the options are: opacity"),
+        (["--overlay", "skull:opacity=3", "-o", "x.png"], "opacity: Input should be less than or equal to 1"),
+        (["--overlay", "skull:image=none.png", "-o", "x.png"], "none.png"),
+        (["--overlay", "skull", "-o", "x.xyz"], "x.xyz: images are not written as .xyz; take .png or .jpg"),
+        (["--overlay", "skull", "-o", "nowhere/x.png"], "there is no folder nowhere; make it first"),
+        (["--overlay", "skull", "-o", "taken.png"], "taken.png is there already"),
+        (["--overlay", "skull"], "Missing option '--output'"),
+        (["-o", "x.png"], "Missing option '--overlay'"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line_before_any_work(
+    run: Run, picture: Picture, words: list[str], message: str
+) -> None:
+    picture()
+    Path("taken.png").write_text("mine")
+    ran = run("overlay", "spot.png", *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.error
+    assert sorted(path.name for path in Path().iterdir()) == ["spot.png", "taken.png"]
+
+
+def test_several_images_and_one_file(run: Run, picture: Picture) -> None:
+    picture("in/a.png")
+    picture("in/b.png")
+    Path("taken.png").write_text("mine")
+    ran = run("overlay", "in", "--overlay", "blur", "-o", "taken.png")
+    assert ran.error == "taken.png is a file, and there are several images; name a folder"
+
+
+def test_an_output_that_cannot_be_written(run: Run, picture: Picture) -> None:
+    path = picture("deep/spot.png")
+    Path("out").write_text("mine")
+    ran = run("overlay", path, "--overlay", "blur", "-o", "out/deeper/")
+    assert ran.code == 2
+    assert ran.error == "out/deeper cannot be a folder: a file is in the way; name another folder"

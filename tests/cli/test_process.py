@@ -1,0 +1,205 @@
+"""What only shows in a process of its own: signals, pipes, what is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt import samples
+
+SPOTS = Path(__file__).with_name("spot_network.py")
+posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
+
+
+def spots(seconds: float, *words: str) -> list[str]:
+    """The command line whose network takes so many seconds and finds white spots."""
+    return [sys.executable, str(SPOTS), str(seconds), *words]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    data = cv2.imencode(".png", np.full((60, 80, 3), 50, np.uint8))[1].tobytes()
+    for number in range(20):
+        (folder / f"{number:02}.png").write_bytes(data)
+    return folder
+
+
+def wait_for(condition: Path, least: int) -> None:
+    until = time.monotonic() + 20
+    while len(list(condition.glob("*.png"))) < least:
+        assert time.monotonic() < until, "nothing was written"
+        time.sleep(0.02)
+
+
+@posix_only
+@pytest.mark.usefixtures("known_overlays")
+def test_ctrl_c_leaves_no_half_file_and_no_traceback(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("overlay", str(images), "--overlay", "landmarks", "-o", str(out))
+    process = subprocess.Popen(spots(0.1, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(out, 2)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert stderr == "error: stopped by Ctrl-C; files that were not finished were not kept\n"
+    written = sorted(path.name for path in out.iterdir())
+    assert 2 <= len(written) < 20
+    for name in written:
+        assert cv2.imread(str(out / name)) is not None
+
+
+@posix_only
+def test_ctrl_c_keeps_no_part_of_a_results_file(images: Path, tmp_path: Path) -> None:
+    output = tmp_path / "faces.jsonl"
+    process = subprocess.Popen(
+        spots(0.1, "detect", str(images), "-o", str(output)), stderr=subprocess.PIPE, cwd=tmp_path, text=True
+    )
+    until = time.monotonic() + 20
+    while not list(tmp_path.glob(".scrfd-trt-*.part")):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert "Traceback" not in process.communicate(timeout=20)[1]
+    assert process.returncode == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@posix_only
+def test_each_json_line_is_there_as_soon_as_its_image_is_done(images: Path) -> None:
+    process = subprocess.Popen(spots(0.1, "detect", str(images), "--json"), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        assert json.loads(process.stdout.readline())["image"].endswith("00.png")
+        assert process.poll() is None
+        process.kill()
+    process.wait(timeout=20)
+
+
+@posix_only
+def test_a_progress_bar_on_a_terminal_is_not_in_the_way_of_results(images: Path) -> None:
+    terminal, end = os.openpty()
+    ran = subprocess.run(
+        spots(0, "detect", str(images), "none.jpg", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=end,
+        text=True,
+        check=False,
+    )
+    os.close(end)
+    shown = read_all(terminal)
+    assert ran.returncode == 1
+    assert len([json.loads(line) for line in ran.stdout.splitlines()]) == 21
+    assert "detecting" in shown
+    assert "21/21" in shown
+    assert "none.jpg: there is no such file" in shown
+
+
+@posix_only
+def test_colours_are_for_terminals_only(images: Path) -> None:
+    terminal, end = os.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    command = spots(0, "detect", str(images / "00.png"))
+    subprocess.run(command, stdout=end, env=environment, check=True)
+    os.close(end)
+    assert "\x1b[1m" in read_all(terminal)
+    piped = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"\x1b" not in piped.stdout
+
+
+def read_all(terminal: int) -> str:
+    """Read what was written to a terminal whose other end is closed, which Linux tells by an error."""
+    found = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 65536):
+            found += part
+    os.close(terminal)
+    return found.decode()
+
+
+@posix_only
+def test_a_reader_that_goes_away_is_no_error(images: Path) -> None:
+    process = subprocess.Popen(
+        spots(0, "detect", str(images), "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(timeout=20) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is a full disk")
+def test_a_full_disk_is_told_in_one_line(images: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            spots(0, "detect", str(images), "--json"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("error: cannot write to standard output: No space left on device")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_name_that_the_encoding_has_no_letters_for(images: Path) -> None:
+    odd = images / "größe 日本.png"
+    (images / "00.png").rename(odd)
+    ran = subprocess.run(
+        spots(0, "detect", str(odd), "-f", "csv"),
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_help_does_not_import_the_runtime_or_other_extras() -> None:
+    program = (
+        "import sys; from scrfd_trt.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({'onnxruntime', 'pooch', 'requests', 'supervision', 'onnx'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_module_is_the_program(network_500m: Path, tmp_path: Path) -> None:
+    image = tmp_path / "face.png"
+    image.write_bytes(cv2.imencode(".png", samples.portrait().image)[1].tobytes())
+    ran = subprocess.run(
+        [sys.executable, "-m", "scrfd_trt", "detect", str(image), "--json"], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(json.loads(ran.stdout)["faces"]) == 1
+
+
+def test_a_network_that_is_no_scrfd(network_500m: Path, tmp_path: Path) -> None:
+    other = network_500m.with_name("w600k_mbf.onnx")
+    if not other.is_file():
+        pytest.skip(f"no {other.name} beside the 500M network")
+    image = tmp_path / "x.png"
+    image.write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    ran = subprocess.run(
+        [sys.executable, "-m", "scrfd_trt", "detect", str(image), "--model", str(other)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: ")
+    assert "this is no SCRFD network" in ran.stderr
+    assert ran.stderr.count("\n") == 1

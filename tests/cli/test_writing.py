@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt.cli.files import find
+from scrfd_trt.cli.writing import check_folder, encode, make_folder, replacing, save_image, targets
+from scrfd_trt.errors import OptionError, OutputError
+
+IMAGE = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+posix_only = pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_there_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    with replacing(path, overwrite=False) as file:
+        file.write(b"half")
+        file.flush()
+        assert not path.exists()
+        file.write(b" and half")
+    assert path.read_bytes() == b"half and half"
+    assert names(tmp_path) == ["out.txt"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
+def test_what_was_there_stays_if_writing_ends_early(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "out.txt"
+    path.write_bytes(b"old")
+
+    def write() -> None:
+        with replacing(path, overwrite=True) as file:
+            file.write(b"new")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    with (
+        pytest.raises(OutputError, match=r"^cannot write .*out\.txt: No space left on device$"),
+        replacing(path, overwrite=False),
+    ):
+        raise OSError(28, "No space left on device")
+    assert names(tmp_path) == []
+
+
+def test_a_file_in_the_way_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_bytes(b"old")
+    with (
+        pytest.raises(OptionError, match="is there already; name another file, or add --overwrite"),
+        replacing(path, overwrite=False),
+    ):
+        pytest.fail("it was opened")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_file_that_comes_while_writing_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    with pytest.raises(OptionError, match="is there already"), replacing(path, overwrite=False):
+        path.write_bytes(b"of somebody else")
+    assert path.read_bytes() == b"of somebody else"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_a_folder_or_no_folder_in_the_way(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="is a folder; name a file"), replacing(tmp_path, overwrite=True):
+        pytest.fail("it was opened")
+    with (
+        pytest.raises(OptionError, match=r"there is no folder .*nowhere; make it first"),
+        replacing(tmp_path / "nowhere" / "x", overwrite=True),
+    ):
+        pytest.fail("it was opened")
+
+
+@posix_only
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"^cannot write .*: File name too long$"):
+        save_image(IMAGE, tmp_path / f"{'x' * 300}.png", overwrite=False)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder that cannot be written into")
+def test_a_folder_that_cannot_be_written_into(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        for folder in (tmp_path, tmp_path / "new"):
+            with pytest.raises(OutputError, match="cannot write into the folder"):
+                check_folder(folder)
+        with (
+            pytest.raises(OutputError, match=r"cannot write .*x\.txt: Permission denied"),
+            replacing(tmp_path / "x.txt", overwrite=False),
+        ):
+            pytest.fail("it was opened")
+    finally:
+        tmp_path.chmod(0o755)
+
+
+@posix_only
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="is no plain file"), replacing(Path(os.devnull), overwrite=True):
+        pytest.fail("it was opened")
+
+
+@posix_only
+def test_permissions_follow_the_umask_or_the_file_that_was_there(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_image(IMAGE, tmp_path / "new.png", overwrite=False)
+        (tmp_path / "old.png").touch()
+        (tmp_path / "old.png").chmod(0o604)
+        save_image(IMAGE, tmp_path / "old.png", overwrite=True)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new.png").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "old.png").stat().st_mode) == 0o604
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm"])
+def test_an_image_without_loss_comes_back(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "below" / f"größe{suffix}"
+    save_image(IMAGE, path, overwrite=False)
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR), IMAGE)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.JPEG", "x.jfif", "x.jpe", "x.webp"])
+def test_quality_makes_files_larger(name: str) -> None:
+    assert len(encode(IMAGE, Path(name), 95)) > len(encode(IMAGE, Path(name), 20))
+
+
+@pytest.mark.parametrize("name", ["x.xyz", "x", "x.txt"])
+def test_a_kind_of_file_that_is_not_written(name: str) -> None:
+    with pytest.raises(OutputError, match=r"^cannot write x.*take \.png or \.jpg$"):
+        encode(IMAGE, Path(name))
+
+
+def test_an_image_too_large_for_its_kind() -> None:
+    with pytest.raises(OutputError, match=r"cannot write strip\.jpg") as caught:
+        encode(np.zeros((1, 70_000, 3), np.uint8), Path("strip.jpg"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(OptionError, match="a file is in the way"):
+            make_folder(folder)
+        with pytest.raises(OptionError, match="a file is in the way"):
+            check_folder(folder)
+
+
+def test_a_folder_that_can_be_made_is_not_made_by_looking(tmp_path: Path) -> None:
+    check_folder(tmp_path / "new" / "deeper")
+    assert names(tmp_path) == []
+
+
+class TestTargets:
+    @pytest.fixture(autouse=True)
+    def tree(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("a/x.jpg", "b/x.jpg", "b/X.JPG", "b/deep/y.jpg"):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+
+    def test_the_way_below_the_folder_is_kept(self) -> None:
+        found = targets(find(["a", "b/deep"], recursive=True), Path("out"), overwrite=False)
+        assert [path.as_posix() for path in found.values()] == ["out/x.jpg", "out/y.jpg"]
+
+    @pytest.mark.parametrize("pair", [("a/x.jpg", "b/x.jpg"), ("a/x.jpg", "b/X.JPG")])
+    def test_two_inputs_never_become_one_file(self, pair: tuple[str, str]) -> None:
+        with pytest.raises(OptionError, match=r"a.x\.jpg and b.[xX]\.(jpg|JPG) would both become"):
+            targets(find(pair), Path("out"), overwrite=True)
+
+    def test_an_input_is_replaced_by_its_own_copy_only(self) -> None:
+        (own,) = targets(find(["a"]), Path("a"), overwrite=True).values()
+        assert own == Path("a/x.jpg")
+        with pytest.raises(OptionError, match=r"would (both become|replace)"):
+            targets(find(["a/x.jpg", "b"], recursive=True), Path("b"), overwrite=True)
+
+    def test_an_input_is_not_replaced_unless_asked(self) -> None:
+        with pytest.raises(OptionError, match=r"x\.jpg is there already"):
+            targets(find(["a"]), Path("a"), overwrite=False)
+
+    def test_what_cannot_be_read_needs_no_place(self) -> None:
+        assert targets(find(["none.jpg", "other/none.jpg"]), Path("out"), overwrite=False) == {}
