@@ -8,6 +8,9 @@
 from scrfd_trt._version import __version__
 from scrfd_trt.detections import Detection, Detections
 from scrfd_trt.detector import SCRFDDetector
+from scrfd_trt.engine.inspect import inspect_engine
+from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt.engine.report import EngineReport
 from scrfd_trt.errors import (
     BackendError,
     ClosedError,
@@ -23,10 +26,12 @@ from scrfd_trt.errors import (
     OutputError,
     ScrfdError,
 )
+from scrfd_trt.opening import build_engine
 from scrfd_trt.options import DetectorOptions
 
 __all__ = [
     "BackendError",
+    "BuildOptions",
     "ClosedError",
     "Detection",
     "Detections",
@@ -34,6 +39,7 @@ __all__ = [
     "DetectorOptions",
     "DeviceError",
     "DownloadError",
+    "EngineReport",
     "ImageError",
     "MissingDependencyError",
     "ModelError",
@@ -44,4 +50,6 @@ __all__ = [
     "SCRFDDetector",
     "ScrfdError",
     "__version__",
+    "build_engine",
+    "inspect_engine",
 ]

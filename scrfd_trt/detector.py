@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrfd_trt import devices, zoo
-from scrfd_trt.backends import Backend, OnnxBackend
+from scrfd_trt import devices, opening, zoo
+from scrfd_trt.backends import Backend
 from scrfd_trt.detections import Detections
-from scrfd_trt.errors import ClosedError, ImageError, ModelFormatError, OptionError
+from scrfd_trt.errors import ClosedError, ImageError, OptionError
 from scrfd_trt.heads import HeadLayout
 from scrfd_trt.images import as_color
 from scrfd_trt.options import DetectorOptions
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from scrfd_trt.engine.options import BuildOptions
+
 
 class SCRFDDetector:
     """Finds faces with a SCRFD network.
 
-    Open one with :meth:`from_pretrained`, :meth:`from_onnx` or :meth:`from_backend`, and close it with ``close()`` or a
-    ``with`` block.
+    Open one with :meth:`from_pretrained`, :meth:`from_onnx`, :meth:`from_engine` or :meth:`from_backend`, and close it
+    with ``close()`` or a ``with`` block.
 
     Parameters
     ----------
@@ -57,7 +59,15 @@ class SCRFDDetector:
         self.device = device
 
     @classmethod
-    def from_pretrained(cls, name: str = "500m_bnkps", *, device: str = "auto", **options: Any) -> Self:
+    def from_pretrained(
+        cls,
+        name: str = "500m_bnkps",
+        *,
+        device: str = "auto",
+        build: BuildOptions | None = None,
+        stream: Any = None,
+        **options: Any,
+    ) -> Self:
         """Open a network that is known by name, and fetch it where it is not there yet.
 
         Parameters
@@ -65,7 +75,12 @@ class SCRFDDetector:
         name
             One of ``scrfd_trt.zoo.models()``.
         device
-            ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which takes what works and says so in the log.
+            ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which takes what works and says so in the log. On a GPU an
+            engine is built when the network is first opened, which takes minutes, and kept.
+        build
+            How to build the engine; None takes the defaults, at the sizes of ``scales``.
+        stream
+            A CUDA stream to work in: anything with ``__cuda_stream__``, or a handle as an int. None makes one.
         **options
             Fields of :class:`~scrfd_trt.options.DetectorOptions`: threshold, iou, scales, max_faces, color, max_batch.
 
@@ -74,25 +89,35 @@ class SCRFDDetector:
         OptionError
             If the name or an option is not known.
         ModelError
-            If the network cannot be found or fetched.
+            If the network cannot be found or fetched, or its engine finds other faces.
         DeviceError
             If the device is not there or cannot be used.
+        BackendError
+            If no engine can be built or opened.
         MissingDependencyError
             If a package is needed that is not installed.
         """
         checked = DetectorOptions(**options)
-        where = devices.choose(device)
-        return cls._on_processor(zoo.fetch(name), checked, where)
+        where = devices.choose(device, opening.cuda_problem)
+        return cls(opening.open_onnx(zoo.fetch(name), checked, where, build, stream=stream), checked, device=where)
 
     @classmethod
-    def from_onnx(cls, path: str | os.PathLike[str], *, device: str = "auto", **options: Any) -> Self:
+    def from_onnx(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        build: BuildOptions | None = None,
+        stream: Any = None,
+        **options: Any,
+    ) -> Self:
         """Open a network of an ONNX file.
 
         Parameters
         ----------
         path
             Any SCRFD export; the head layout is recognised from the network itself.
-        device, **options
+        device, build, stream, **options
             As for :meth:`from_pretrained`.
 
         Raises
@@ -101,11 +126,62 @@ class SCRFDDetector:
             If there is no such file.
         ModelFormatError
             If it is no SCRFD network.
+        OptionError, DeviceError, BackendError, MissingDependencyError
+            As for :meth:`from_pretrained`.
+        """
+        checked = DetectorOptions(**options)
+        where = devices.choose(device, opening.cuda_problem)
+        return cls(opening.open_onnx(Path(path), checked, where, build, stream=stream), checked, device=where)
+
+    @classmethod
+    def from_engine(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "cuda",
+        stream: Any = None,
+        lean_runtime: str | os.PathLike[str] | None = None,
+        allow_host_code: bool = False,
+        **options: Any,
+    ) -> Self:
+        """Open a TensorRT engine.
+
+        Parameters
+        ----------
+        path
+            The plan. Names, shapes, profiles and head layout are read from it.
+        device
+            ``cuda`` or ``cuda:n``.
+        stream
+            As for :meth:`from_pretrained`.
+        lean_runtime
+            ``libnvinfer_lean.so.…`` of the release that built a version compatible plan, where TensorRT here is a newer
+            one; None takes it from the environment variable ``TRT_LEAN_RUNTIME``.
+        allow_host_code
+            Whether code for the processor that is inside the plan may run. Allow it only if you trust where the plan
+            comes from.
+        **options
+            As for :meth:`from_pretrained`.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is no such file.
+        ModelFormatError
+            If it is no plan, a damaged one, or one of another network.
+        BackendError
+            If this TensorRT or this GPU cannot run it.
         OptionError, DeviceError, MissingDependencyError
             As for :meth:`from_pretrained`.
         """
         checked = DetectorOptions(**options)
-        return cls._on_processor(Path(path), checked, devices.choose(device))
+        kind, number = devices.parse(device)
+        if kind != "cuda":
+            raise OptionError(f"an engine runs on a GPU: device must be cuda or cuda:n, not {device!r}")
+        pipeline = opening.open_engine(
+            Path(path), checked, number or 0, stream=stream, lean_runtime=lean_runtime, allow_host_code=allow_host_code
+        )
+        return cls(pipeline, checked, device=f"cuda:{number or 0}")
 
     @classmethod
     def from_backend(cls, backend: Backend, *, device: str = "cpu", **options: Any) -> Self:
@@ -122,17 +198,6 @@ class SCRFDDetector:
         """
         checked = DetectorOptions(**options)
         return cls(HostPipeline(backend, checked), checked, device=device)
-
-    @classmethod
-    def _on_processor(cls, path: Path, options: DetectorOptions, device: str) -> Self:
-        backend = OnnxBackend(path)
-        try:
-            return cls(HostPipeline(backend, options), options, device=device)
-        except BaseException as error:
-            backend.close()
-            if isinstance(error, ModelFormatError):
-                raise ModelFormatError(f"{path}: {error}") from error
-            raise
 
     @property
     def layout(self) -> HeadLayout:

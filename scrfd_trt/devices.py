@@ -6,6 +6,7 @@ import ctypes
 import logging
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -115,18 +116,20 @@ def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
     return Gpu(index, text.value.decode(errors="replace"), (numbers[0], numbers[1]))
 
 
-def choose(device: str) -> str:
+def choose(device: str, cuda_problem: Callable[[], str]) -> str:
     """Settle what a detector runs on, and say so.
 
     Parameters
     ----------
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+    cuda_problem
+        Tells why a GPU that is there cannot be used, packages that are missing say; empty if it can.
 
     Returns
     -------
     str
-        ``cpu``.
+        ``cpu`` or ``cuda:n``.
 
     Raises
     ------
@@ -135,12 +138,22 @@ def choose(device: str) -> str:
     DeviceError
         If a GPU is asked for and cannot be used; the message says why. Nothing falls back silently.
     """
-    kind, _ = parse(device)
-    reason = driver().problem or "this version of scrfd_trt runs networks on the processor only"
+    kind, number = parse(device)
+    if kind == "cpu":
+        return kind
+    gpu = next((gpu for gpu in driver().gpus if gpu.index == (number or 0)), None)
+    reason = _no_gpu(number or 0) if gpu is None else cuda_problem()
+    if not reason:
+        log.info("device %s: %s", device, gpu)
+        return f"cuda:{number or 0}"
     if kind == "cuda":
-        raise DeviceError(f"device {device!r} cannot be used: {reason}; the choices here are: cpu, auto")
-    if kind == "auto":
-        if driver().gpus:
-            log.warning("%s is there and cannot be used: %s; running on the processor", driver().gpus[0], reason)
-        log.info("device auto: cpu (%s)", reason)
+        choices = ["auto", "cpu", *(f"cuda:{gpu.index}" for gpu in driver().gpus)]
+        raise DeviceError(f"device {device!r} cannot be used: {reason}; the choices here are: {', '.join(choices)}")
+    if gpu is not None:
+        log.warning("%s is there and cannot be used: %s; running on the processor", gpu, reason)
+    log.info("device auto: cpu (%s)", reason)
     return "cpu"
+
+
+def _no_gpu(number: int) -> str:
+    return driver().problem or f"there is no GPU {number}, only {', '.join(map(str, driver().gpus))}"

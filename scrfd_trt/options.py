@@ -68,6 +68,10 @@ def _as_scales(value: object) -> object:
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else value
 
 
+FREE_SCALES = ((128, 128), (640, 640))
+"""Width and height of the passes over each image, in pixels, where a network's size is free. The largest anchor is for
+faces of about 512 pixels in 640; a face that fills the frame is found where the frame is small."""
+
 Side = Annotated[int, Field(gt=0, le=8192, multiple_of=32)]
 """A side of a network input in pixels: the coarsest stride is 32."""
 

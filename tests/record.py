@@ -1,34 +1,55 @@
-"""Record what networks give for the drawn scene, for tests on machines that cannot run them.
+"""Record what networks and engines give, for tests on machines that cannot run them.
 
-    python tests/record.py NETWORK.onnx [NETWORK.onnx ...]
+    python tests/record.py NETWORK.onnx ENGINE.plan ...
 
-Each network's raw outputs go to ``tests/data/recorded/NAME.npz`` and the detections that were made of them to
-``NAME.json``; ``tests/test_recorded_networks.py`` plays them back.
+Each runs on the drawn scene, and on the photographs of ``../shared/images`` where they are (or of the folder that
+``SCRFD_TRT_SHARED`` names). Raw outputs, rounded to float16, go to ``tests/data/recorded/NAME.npz``, and the detections
+that are made of them to ``NAME.json``; ``tests/test_recorded_networks.py`` plays them back, for which the sizes of the
+images are enough. Where the rounding changes a face, this is printed.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
 
-from scrfd_trt import SCRFDDetector
-from scrfd_trt.backends import OnnxBackend, Recorder
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt import Detections, SCRFDDetector
+from scrfd_trt.agreement import differences
+from scrfd_trt.backends import Backend, OnnxBackend, RecordedBackend, Recorder
+from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.samples import scene
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
-QUIET = 0.05  # rows below this score are left out; they make up most of the file
+SHARED = Path(os.environ.get("SCRFD_TRT_SHARED") or Path(__file__).parents[2] / "shared")
+QUIET = 0.2  # rows below this score are left out; they make up most of the file
 
 
 def record(path: Path) -> None:
-    backend = OnnxBackend(path)
+    backend: Backend = OnnxBackend(path) if path.suffix == ".onnx" else TensorRTBackend(path)
     recorder = Recorder(backend)
-    with SCRFDDetector.from_backend(recorder) as detector:
-        faces = detector.detect(scene().image)
+    images = {"scene": scene().image}
+    images |= {photograph.name: cv2.imread(str(photograph)) for photograph in sorted(SHARED.glob("images/*"))}
+    live = detect(recorder, images)
     backend.close()
     FOLDER.mkdir(parents=True, exist_ok=True)
     recorder.save(FOLDER / f"{path.stem}.npz", threshold=QUIET)
-    (FOLDER / f"{path.stem}.json").write_text(faces.to_json(indent=1) + "\n", encoding="utf-8")
-    print(f"{path.stem}: {len(faces)} faces, {(FOLDER / f'{path.stem}.npz').stat().st_size} bytes")
+    played = detect(RecordedBackend(FOLDER / f"{path.stem}.npz"), images)
+    rows = {name: json.loads(faces.to_json()) for name, faces in played.items()}
+    (FOLDER / f"{path.stem}.json").write_text(json.dumps(rows) + "\n", encoding="utf-8")
+    for name, faces in played.items():
+        unlike = differences(faces, live[name], above=0.55)
+        print(f"{path.stem}, {name}: {len(faces)} faces", *unlike, sep="; ")
+
+
+def detect(backend: Backend, images: dict[str, NDArray[np.uint8]]) -> dict[str, Detections]:
+    with SCRFDDetector.from_backend(backend) as detector:
+        return {name: detector.detect(image) for name, image in images.items()}
 
 
 if __name__ == "__main__":

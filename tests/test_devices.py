@@ -16,6 +16,10 @@ def driver_is(monkeypatch):
     return put
 
 
+def no_tensorrt():
+    return "TensorRT is not installed"
+
+
 NONE = Driver(None, (), "no NVIDIA driver: libcuda.so.1 is not on this machine")
 ONE = Driver((13, 0), (Gpu(0, "NVIDIA H100", (9, 0)),))
 
@@ -35,14 +39,14 @@ def test_names():
 @pytest.mark.parametrize("driver", [NONE, ONE])
 def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_an_error(driver_is, driver):
     driver_is(driver)
-    with pytest.raises(DeviceError, match=r"'cuda:0' cannot be used: .*choices here are: cpu, auto"):
-        devices.choose("cuda:0")
+    with pytest.raises(DeviceError, match=r"'cuda:0' cannot be used: .*choices here are: auto, cpu"):
+        devices.choose("cuda:0", no_tensorrt)
 
 
 def test_auto_says_what_it_chose_and_why(driver_is, caplog):
     driver_is(NONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
-        assert devices.choose("auto") == "cpu"
+        assert devices.choose("auto", no_tensorrt) == "cpu"
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "libcuda.so.1 is not on this machine" in caplog.text
 
@@ -50,15 +54,24 @@ def test_auto_says_what_it_chose_and_why(driver_is, caplog):
 def test_auto_warns_of_a_gpu_that_it_does_not_use(driver_is, caplog):
     driver_is(ONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
-        assert devices.choose("auto") == "cpu"
+        assert devices.choose("auto", no_tensorrt) == "cpu"
     warning = next(record for record in caplog.records if record.levelname == "WARNING")
     assert "NVIDIA H100 (cuda:0, compute capability 9.0)" in warning.getMessage()
+
+
+def test_a_gpu_that_can_be_used_is_taken(driver_is, caplog):
+    driver_is(ONE)
+    with caplog.at_level(logging.INFO, "scrfd_trt"):
+        assert devices.choose("auto", str) == devices.choose("cuda", str) == devices.choose("cuda:0", str) == "cuda:0"
+    assert "NVIDIA H100" in caplog.text
+    with pytest.raises(DeviceError, match=r"no GPU 1, only NVIDIA H100"):
+        devices.choose("cuda:1", str)
 
 
 def test_cpu_says_nothing(driver_is, caplog):
     driver_is(ONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
-        assert devices.choose("cpu") == "cpu"
+        assert devices.choose("cpu", no_tensorrt) == "cpu"
     assert not caplog.records
 
 

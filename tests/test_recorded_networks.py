@@ -1,47 +1,67 @@
-"""Real networks' outputs for the drawn scene, played back through layout, decode, NMS and the map back."""
+"""Real networks' and engines' outputs, played back through layout, decode, NMS and the map back."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scrfd_trt import Detections, SCRFDDetector
+from scrfd_trt.agreement import differences
 from scrfd_trt.backends import RecordedBackend
 from scrfd_trt.samples import scene
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
-NETWORKS = {
-    "scrfd_500m_bnkps": "batched",
-    "scrfd_2.5g_kps_640_flat": "batched",
-    "scrfd_2.5g_bnkps_640_grid": "grid",
-}
+RECORDED = sorted(path.stem for path in FOLDER.glob("*.npz"))
 
 
-@pytest.fixture(scope="module")
-def picture():
-    return scene()
+def faces_of(name: str) -> dict[str, Detections]:
+    """The detections that were made when the recording was, by image."""
+    text = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return {image: Detections.from_json(json.dumps(faces)) for image, faces in text.items()}
 
 
-@pytest.mark.parametrize(("name", "kind"), NETWORKS.items())
-def test_the_faces_are_those_that_were_found(name, kind, picture):
-    wanted = Detections.from_json((FOLDER / f"{name}.json").read_bytes())
+def test_there_are_networks_of_both_layouts_and_engines():
+    kinds = {}
+    for name in RECORDED:
+        with SCRFDDetector.from_backend(RecordedBackend(FOLDER / f"{name}.npz")) as detector:
+            kinds[name] = detector.layout.kind
+    assert kinds["scrfd_500m_bnkps"] == kinds["scrfd_2.5g_kps_640_flat"] == "batched"
+    assert kinds["scrfd_2.5g_bnkps_640_grid"] == "grid"
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_faces_are_those_that_were_found(name):
     with SCRFDDetector.from_backend(RecordedBackend(FOLDER / f"{name}.npz")) as detector:
-        assert detector.layout.kind == kind
-        found = detector.detect(picture.image)
-    assert len(found) == len(wanted) == len(picture.faces)
-    # Recordings hold half precision: a distance of 10 strides of 32 pixels is kept to 0.1 pixels.
-    order = np.abs(found.boxes[None] - wanted.boxes[:, None]).max(axis=2).argmin(axis=1)
-    assert sorted(order) == list(range(len(wanted)))
-    assert np.abs(found.boxes[order] - wanted.boxes).max() < 0.5
-    assert np.abs(found.landmarks[order] - wanted.landmarks).max() < 0.5
-    assert np.abs(found.scores[order] - wanted.scores).max() < 1e-3
+        for image, wanted in faces_of(name).items():
+            width, height = wanted.image_size
+            # The network's answers are recorded, so that nothing looks at the pixels.
+            found = detector.detect(np.zeros((height, width, 3), np.uint8))
+            assert len(found) == len(wanted), image
+            assert np.abs(found.boxes - wanted.boxes).max() < 0.01
+            assert np.abs(found.landmarks - wanted.landmarks).max() < 0.01
+            assert np.abs(found.scores - wanted.scores).max() < 1e-4
 
 
-def test_the_drawn_faces_lie_where_they_were_drawn(picture):
-    for name in NETWORKS:
-        found = Detections.from_json((FOLDER / f"{name}.json").read_bytes())
-        off = np.abs(found.boxes[None] - picture.faces.boxes[:, None]).max(axis=2).min(axis=1)
-        sides = (picture.faces.boxes[:, 2:] - picture.faces.boxes[:, :2]).max(axis=1)
-        assert (off < 0.35 * sides).all()
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_drawn_faces_lie_where_they_were_drawn(name):
+    drawn = scene().faces
+    found = faces_of(name)["scene"]
+    assert len(found) == len(drawn)
+    off = np.abs(found.boxes[None] - drawn.boxes[:, None]).max(axis=2).min(axis=1)
+    assert (off < 0.35 * (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).max(axis=1)).all()
+
+
+def test_half_precision_engines_find_the_faces_of_their_networks():
+    for engine, network in [("500m_fp16", "scrfd_500m_bnkps"), ("2.5g_grid_fp16", "scrfd_2.5g_bnkps_640_grid")]:
+        if engine not in RECORDED:
+            pytest.fail(f"there is no recording of {engine}")
+        ours, exact = faces_of(engine), faces_of(network)
+        assert ours.keys() == exact.keys()
+        # In the smallest photograph the network's small pass wins, which this engine does not have.
+        images = ours.keys() - {"multiple_faces.jpg"}
+        unlike = [line for image in images for line in differences(ours[image], exact[image], above=0.55)]
+        # Rounding turns the order of a few candidates that the network hardly tells apart.
+        assert len(unlike) <= 6, unlike

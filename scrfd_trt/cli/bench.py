@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from scrfd_trt import samples, zoo
+from scrfd_trt import devices, samples, zoo
 from scrfd_trt.backends import OnnxBackend
+from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.cli import messages, options, stdout
 from scrfd_trt.cli.exits import FAILED
-from scrfd_trt.cli.network import is_file, parse_scales
+from scrfd_trt.cli.network import check_no_engine_options, gpu_number, is_engine, is_file, parse_scales
 from scrfd_trt.cli.reading import read_image
 from scrfd_trt.cli.stages import NETWORK, Measured, Times, measure
-from scrfd_trt.errors import ImageError
+from scrfd_trt.errors import ImageError, OptionError
 from scrfd_trt.options import DetectorOptions
 
 MEANING = {
     "letterbox": "scale, pad, normalise",
-    NETWORK: "ONNX Runtime's own run",
+    NETWORK: "the network's own run",
     "decode": "read the heads, map back",
     "nms": "non-maximum suppression",
     "result": "Detections, checked",
@@ -36,7 +37,12 @@ ImageFile = Annotated[
 Runs = Annotated[int, typer.Option(min=1, metavar="N", help="How often each stage is measured.")]
 Scale = Annotated[
     list[str] | None,
-    typer.Option("--scale", metavar="SIZE", help="Size of a pass in pixels, as for detect.", show_default="640"),
+    typer.Option(
+        "--scale",
+        metavar="SIZE",
+        help="Size of a pass in pixels, as for detect.",
+        show_default="640, or an engine's own",
+    ),
 ]
 
 
@@ -45,30 +51,53 @@ def bench(
     *,
     runs: Runs = 60,
     model: options.ModelName = options.DEFAULT_MODEL,
+    device: options.Device = "auto",
+    lean_runtime: options.LeanRuntime = None,
+    allow_host_code: options.AllowHostCode = False,
     scale: Scale = None,
     threshold: options.Threshold = options.THRESHOLD,
     iou: options.Iou = options.IOU,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure a detection on the processor, stage by stage.
+    """Measure a detection, stage by stage.
 
     Medians over all runs, in milliseconds. The stages and detect() take
     turns, so that whatever else the machine does hits all of them alike.
 
+    Networks are measured on the processor, and engines on the GPU, with the
+    copies to it and back as a part of the network's own run.
+
     For example:
       scrfd-trt bench
       scrfd-trt bench group.jpg --scale 640 --runs 200
+      scrfd-trt bench --model face.plan
     """
     with messages.logged():
         pixels = samples.scene().image if image is None else _read(image)
-        chosen = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale or ["640"]))
+        chosen = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
         path = Path(model).expanduser() if is_file(model) else zoo.fetch(model)
-        measured = measure(OnnxBackend(path), chosen, pixels, runs)
+        if is_engine(path):
+            number = gpu_number(device)
+            engine = TensorRTBackend(path, device=number, lean_runtime=lean_runtime, allow_host_code=allow_host_code)
+            measured = measure(engine, chosen, pixels, runs, device=f"cuda:{number}")
+        else:
+            check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
+            _check_processor(device, model)
+            chosen = chosen if scale else chosen.model_copy(update={"scales": ((640, 640),)})
+            measured = measure(OnnxBackend(path), chosen, pixels, runs)
         name = "a drawn scene" if image is None else str(image)
         if as_json:
             stdout.write(json.dumps(as_dict(measured, name, path.name), indent=2) + "\n")
         else:
             _show(measured, name, path.name)
+
+
+def _check_processor(device: str, model: str) -> None:
+    if devices.parse(device)[0] == "cuda":
+        raise OptionError(
+            f"--device {device}: bench measures networks on the processor; for the GPU, make an engine first: "
+            f"scrfd-trt build {model} -o face.plan"
+        )
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

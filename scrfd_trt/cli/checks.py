@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import re
-import shutil
 import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from scrfd_trt import devices, samples, zoo
+from scrfd_trt import samples, zoo
 from scrfd_trt._version import __version__
+from scrfd_trt.cli.check import Check, pip
+from scrfd_trt.cli.gpu_checks import CUDA_PACKAGE, ONLY_FOR_GPUS, gpu_checks
 from scrfd_trt.cli.options import DEFAULT_MODEL
 from scrfd_trt.detector import SCRFDDetector
-from scrfd_trt.errors import DeviceError, ScrfdError
+from scrfd_trt.errors import ScrfdError
 
 DISTRIBUTION = "scrfd-trt"
 STAND_INS = {
@@ -25,38 +26,16 @@ STAND_INS = {
 }
 """Distributions that bring the same module, and so do as well."""
 
+ALWAYS = {"onnxruntime": "cpu", "onnx": "build"}
+"""Looked at also where nothing tells what this distribution asks for, and by name of their modules; with the extra."""
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes
-    ----------
-    group
-        Checks of one group are shown together.
-    name
-        What was looked at.
-    state
-        ``ok``; ``absent``, where it can be done without; ``problem``; or ``note``.
-    detail
-        What was found, one line.
-    remedy
-        The command that would mend it, or empty.
-    needed
-        Whether detection hangs on it.
-    """
-
-    group: str
-    name: str
-    state: Literal["ok", "absent", "problem", "note"]
-    detail: str
-    remedy: str = ""
-    needed: bool = False
+GPU_EXTRAS = {"cuda", "build"}
+"""Extras that make and run engines."""
 
 
 def all_checks() -> list[Check]:
     """Look at everything; nothing is downloaded or changed."""
-    return [*_program(), *_packages(), *_gpu(), _network(), _detection()]
+    return [*_program(), *_packages(), *gpu_checks(_cuda_requirement()), _network(), _detection()]
 
 
 def _program() -> list[Check]:
@@ -75,17 +54,20 @@ def _installed() -> tuple[Literal["ok", "problem"], str, str]:
     return "ok", f"{__version__} at {folder}", ""
 
 
-def pip() -> str:
-    """Return the command that installs into this Python, as short as it can be."""
-    found = shutil.which("python")
-    same = found is not None and os.path.realpath(Path(found).parent) == os.path.realpath(Path(sys.executable).parent)
-    return f"{'python' if same else sys.executable} -m pip install"
-
-
 def _packages() -> list[Check]:
-    """Compare what this distribution asks for, base and extras, with what is there."""
-    checks = [_package(*parts) for parts in map(_parts, _requirements()) if parts]
+    """Compare what this distribution asks for, base and extras but the tests' own, with what is there."""
+    parts = [part for part in map(_parts, _requirements()) if part and part[2] != "test"]
+    listed = {part[0] for part in parts}
+    parts += [(name, name, extra) for name, extra in ALWAYS.items() if name not in listed]
+    # CUDA has a check of its own, and an extra may ask for another one.
+    names = dict.fromkeys(part[0] for part in parts if part[0] not in {CUDA_PACKAGE, DISTRIBUTION})
+    checks = [_package(name, [part for part in parts if part[0] == name]) for name in names]
     return sorted(checks, key=lambda check: check.state == "absent")
+
+
+def _cuda_requirement() -> str:
+    found = [part[1] for part in map(_parts, _requirements()) if part and part[0] == CUDA_PACKAGE]
+    return found[0] if found else CUDA_PACKAGE
 
 
 def _parts(requirement: str) -> tuple[str, str, str] | None:
@@ -95,17 +77,35 @@ def _parts(requirement: str) -> tuple[str, str, str] | None:
     return (match[1], match[1] + match[2], match[3] or "") if match else None
 
 
-def _package(name: str, requirement: str, extra: str) -> Check:
+def _package(name: str, parts: list[tuple[str, str, str]]) -> Check:
+    """Look at a package; ``parts`` are its requirements, by the base and by extras."""
+    extras = [extra for _, _, extra in parts]
+    requirement = parts[0][1]
     there = _there(name)
     shown = ", ".join(str(_version(one)) if one == name else f"{one} {_version(one)}" for one in there)
-    purpose = f" (extra {extra})" if extra else ""
+    optional = "" not in extras
+    purpose = f" (extra {' and '.join(dict.fromkeys(extras))})" if optional else ""
     if len(there) > 1:
         detail = f"{shown}: they overwrite each other's files; keep one"
         return Check("packages", name, "note", detail, _only(name, there))
+    if there and name in ALWAYS and (reason := _cannot_be_loaded(name)):
+        detail = f"{shown}{purpose}: installed, but cannot be loaded: {reason}"
+        return Check("packages", name, "problem", detail, f"{pip()} --force-reinstall {there[0]}")
     if there:
         return Check("packages", name, "ok", shown + purpose)
-    state: Literal["absent", "problem"] = "absent" if extra else "problem"
-    return Check("packages", name, state, f"not installed{purpose}", f'{pip()} "{requirement}"')
+    state: Literal["absent", "problem"] = "absent" if optional else "problem"
+    unless = ONLY_FOR_GPUS if set(extras) <= GPU_EXTRAS else ""
+    return Check("packages", name, state, f"not installed{purpose}{unless}", f'{pip()} "{requirement}"')
+
+
+def _cannot_be_loaded(module: str) -> str:
+    """Tell why a module cannot be imported; empty if it can."""
+    try:
+        importlib.import_module(module)
+    # Beside missing libraries, packages that do not fit each other raise what they like of these.
+    except (ImportError, OSError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ""
 
 
 def _only(name: str, there: list[str]) -> str:
@@ -119,28 +119,6 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _gpu() -> list[Check]:
-    driver = devices.driver()
-    version = "" if driver.cuda_version is None else f"runs CUDA up to {'.'.join(map(str, driver.cuda_version))}"
-    if driver.gpus:
-        checks = [Check("device", "NVIDIA driver", "ok", version)]
-        checks += [Check("device", f"GPU {gpu.index}", "ok", str(gpu)) for gpu in driver.gpus]
-    else:
-        checks = [Check("device", "NVIDIA driver", "absent", "; ".join(filter(None, (version, driver.problem))))]
-    chosen = devices.choose("auto")
-    return [*checks, Check("device", 'device="auto"', "ok", chosen + _why_not_cuda(chosen))]
-
-
-def _why_not_cuda(chosen: str) -> str:
-    if chosen != "cpu":
-        return ""
-    try:
-        devices.choose("cuda")
-    except DeviceError as error:
-        return f"; not the GPU: {devices.driver().problem or error}"
-    return ""
 
 
 def _network() -> Check:
@@ -157,13 +135,16 @@ def _network() -> Check:
 
 
 def _detection() -> Check:
-    """Really find a face, unless a network would have to be downloaded first."""
+    """Really find a face, unless a network would have to be downloaded first.
+
+    On the processor, for on a GPU an engine may have to be built first, which takes minutes.
+    """
     try:
         if zoo.find(DEFAULT_MODEL) is None:
             detail = "not tried: the network is not here"
             return Check("network", "detection", "problem", detail, _to_detect(), needed=True)
         image = samples.portrait().image
-        with SCRFDDetector.from_pretrained(DEFAULT_MODEL) as detector:
+        with SCRFDDetector.from_pretrained(DEFAULT_MODEL, device="cpu") as detector:
             found, description = len(detector.detect(image)), detector.description
     except ScrfdError as error:
         return Check("network", "detection", "problem", str(error), _to_detect(), needed=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -9,10 +11,12 @@ import typer
 from scrfd_trt._version import __version__
 from scrfd_trt.cli import stdout
 from scrfd_trt.cli.bench import bench
+from scrfd_trt.cli.build import build
 from scrfd_trt.cli.demo import demo
 from scrfd_trt.cli.detect import detect
 from scrfd_trt.cli.doctor import doctor
-from scrfd_trt.cli.exits import Commands
+from scrfd_trt.cli.exits import INTERRUPTED, Commands
+from scrfd_trt.cli.inspect import inspect
 from scrfd_trt.cli.models import models
 from scrfd_trt.cli.overlay import overlay
 from scrfd_trt.cli.overlays import overlays
@@ -49,11 +53,19 @@ def top(
         stdout.write(context.get_help())
 
 
-for command in (demo, detect, overlay, overlays, models, doctor, bench):
+for command in (demo, detect, overlay, overlays, models, build, inspect, doctor, bench):
     app.command()(command)
 
 
 def main() -> None:
     """Run the command line and exit."""
     stdout.survive_any_text()
-    app(prog_name="scrfd-trt")
+    try:
+        app(prog_name="scrfd-trt")
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        # Threads of TensorRT may still log what was stopped, and abort the process while Python takes itself apart.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(INTERRUPTED)

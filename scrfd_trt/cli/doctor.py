@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from scrfd_trt.cli import messages, options, stdout
-from scrfd_trt.cli.checks import Check, all_checks
+from scrfd_trt.cli.check import Check
+from scrfd_trt.cli.checks import all_checks
 from scrfd_trt.cli.exits import FAILED
+from scrfd_trt.cli.gpu_checks import ONLY_FOR_GPUS
 
 STYLES = {"ok": "green", "absent": "dim", "problem": "bold red", "note": ""}
 
@@ -54,9 +56,18 @@ def _show(checks: list[Check], works: bool) -> None:
 
 
 def _show_remedies(checks: list[Check]) -> None:
-    for title, state in (("To mend:", "problem"), ("To add:", "absent"), ("To know:", "note")):
-        chosen = [check for check in checks if check.state == state]
+    titles = {
+        "To mend:": [check for check in checks if check.state == "problem"],
+        "To add:": [check for check in checks if check.state == "absent" and not _for_gpus(check)],
+        "To add, for NVIDIA GPUs only:": [check for check in checks if check.state == "absent" and _for_gpus(check)],
+        "To know:": [check for check in checks if check.state == "note"],
+    }
+    for title, chosen in titles.items():
         if chosen:
             stdout.write(f"\n{title}\n")
         for check in chosen:
             stdout.line(f"  {check.name}: {check.remedy}")
+
+
+def _for_gpus(check: Check) -> bool:
+    return check.group == "engines" or check.detail.endswith(ONLY_FOR_GPUS)

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from scrfd_trt.cli import messages
+from scrfd_trt.cli.words import spoken
 from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError
 
 FAILED = 1
@@ -31,7 +32,8 @@ class Commands(TyperGroup):
             code = super().main(*args, **{**options, "standalone_mode": False})
         except UsageError as error:
             name = error.ctx.command_path if error.ctx else "scrfd-trt"
-            messages.error(f"{error.format_message().rstrip('.')}; '{name} --help' tells more")
+            reason = error.format_message().rstrip(".").replace("Value error, ", "")
+            messages.error(f"{reason}; '{name} --help' tells more")
             code = WRONG_USE
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -40,7 +42,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ScrfdError as error:
-            messages.error(error)
+            messages.error(spoken(error))
             raise typer.Exit(exit_code(error)) from error
         except KeyboardInterrupt as error:
             messages.error("stopped by Ctrl-C; files that were not finished were not kept")

@@ -16,6 +16,7 @@ STDERR = Console(stderr=True, soft_wrap=True, highlight=False)
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 _subject: ContextVar[str] = ContextVar("subject", default="")
+_hushed: ContextVar[bool] = ContextVar("hushed", default=False)
 
 
 def error(text: object) -> None:
@@ -55,6 +56,16 @@ def about(subject: object) -> Iterator[None]:
 
 
 @contextmanager
+def hushed() -> Iterator[None]:
+    """Leave out warnings while the block runs, since all of them were given before."""
+    token = _hushed.set(True)
+    try:
+        yield
+    finally:
+        _hushed.reset(token)
+
+
+@contextmanager
 def logged(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
     """Show the library's log on stderr while the block runs.
 
@@ -81,6 +92,8 @@ def logged(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
 
 class _LogLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        if _hushed.get() and record.levelno < logging.ERROR:
+            return
         kind = "note" if record.levelno < logging.WARNING else record.levelname.lower()
         _write(kind if kind in STYLES else "error", _with_subject(record.getMessage()))
 

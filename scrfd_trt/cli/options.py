@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,7 +22,10 @@ Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into th
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", "-m", metavar="NAME|FILE", help="A name that 'scrfd-trt models' lists, or an .onnx file of your own."
+        "--model",
+        "-m",
+        metavar="NAME|FILE",
+        help="A name that 'scrfd-trt models' lists, an .onnx file of your own, or an engine of 'scrfd-trt build'.",
     ),
 ]
 Device = Annotated[
@@ -54,5 +58,22 @@ Quality = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only, and no progress bar.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell what was chosen, and why.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
+
+LeanRuntime = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="libnvinfer_lean.so.N of the release that built a version compatible engine, where TensorRT here is a "
+        "newer one. Left out: what TRT_LEAN_RUNTIME names.",
+        show_default=False,
+    ),
+]
+AllowHostCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-host-code",
+        help="Let code for the processor that is inside the engine run; only if you trust where it comes from.",
+    ),
+]
 
 DEFAULT_MODEL = "500m_bnkps"

@@ -46,6 +46,8 @@ def overlay(
     recursive: options.Recursive = False,
     model: options.ModelName = options.DEFAULT_MODEL,
     device: options.Device = "auto",
+    lean_runtime: options.LeanRuntime = None,
+    allow_host_code: options.AllowHostCode = False,
     threshold: options.Threshold = options.THRESHOLD,
     iou: options.Iou = options.IOU,
     scale: options.Scale = None,
@@ -75,7 +77,16 @@ def overlay(
             writing.save_image(draw(image, faces), places[source], overwrite=overwrite, quality=quality)
 
         tally = Tally()
-        with open_detector(model, device, threshold=threshold, iou=iou, scale=scale, max_faces=max_faces) as detector:
+        with open_detector(
+            model,
+            device,
+            threshold=threshold,
+            iou=iou,
+            scale=scale,
+            max_faces=max_faces,
+            lean_runtime=lean_runtime,
+            allow_host_code=allow_host_code,
+        ) as detector:
             if verbose:
                 messages.note(detector.description)
             try:

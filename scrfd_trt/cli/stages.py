@@ -128,7 +128,9 @@ class Stages:
         return faces, spent
 
 
-def measure(backend: Backend, options: DetectorOptions, image: NDArray[np.uint8], runs: int) -> Measured:
+def measure(
+    backend: Backend, options: DetectorOptions, image: NDArray[np.uint8], runs: int, *, device: str = "cpu"
+) -> Measured:
     """Measure the stages and ``detect()`` in turn, so that whatever else the machine does hits both alike.
 
     Parameters
@@ -141,12 +143,14 @@ def measure(backend: Backend, options: DetectorOptions, image: NDArray[np.uint8]
         ``(H, W, 3)`` uint8 BGR.
     runs
         How often, at least 1; a few more come before, to warm up.
+    device
+        What the backend runs on.
     """
     pipeline = HostPipeline(backend, options)
     stages = Stages(backend, pipeline, options)
     parts: list[dict[str, float]] = []
     whole: list[float] = []
-    with SCRFDDetector(pipeline, options, device="cpu") as detector:
+    with SCRFDDetector(pipeline, options, device=device) as detector:
 
         def by_hand() -> None:
             parts.append(stages.run(image)[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from scrfd_trt.cli import messages
 from scrfd_trt.cli.files import Source
+from scrfd_trt.cli.pace import Pace, find
 from scrfd_trt.cli.reading import read_image
 from scrfd_trt.detections import Detections
 from scrfd_trt.detector import SCRFDDetector
@@ -36,12 +36,15 @@ class Seen:
     faces
         The detections.
     seconds
-        What the detector took.
+        What the detector took; the median, if it was asked to do it again.
+    pace
+        What came of doing it again; None if that was not asked for.
     """
 
     path: Path
     faces: Detections
     seconds: float
+    pace: Pace | None = None
 
 
 @dataclass
@@ -104,6 +107,7 @@ def each(
     tally: Tally,
     *,
     bar: bool,
+    repeat: int = 0,
 ) -> Iterator[tuple[Source, Seen | str]]:
     """Read images, find the faces and use them.
 
@@ -120,6 +124,8 @@ def each(
         Counts them.
     bar
         Show a progress bar if stderr is a terminal and there is more than one image.
+    repeat
+        How often to find the faces of each image again, on the clock.
 
     Yields
     ------
@@ -130,17 +136,17 @@ def each(
         for source in sources:
             tally.inputs += 1
             with messages.about(source.path):
-                outcome = _one(source, detector, use, tally)
+                outcome = _one(source, detector, use, tally, repeat)
             yield source, outcome
             advance()
 
 
-def _one(source: Source, detector: SCRFDDetector, use: Use | None, tally: Tally) -> Seen | str:
+def _one(source: Source, detector: SCRFDDetector, use: Use | None, tally: Tally, repeat: int) -> Seen | str:
     try:
         source.check()
         image = read_image(source.path)
-        start = time.perf_counter()
-        seen = Seen(source.path, detector.detect(image), time.perf_counter() - start)
+        faces, seconds, pace = find(detector, image, repeat)
+        seen = Seen(source.path, faces, seconds, pace)
     except OF_ONE_IMAGE as error:
         return tally.fail(source.path, error)
     try:

@@ -16,15 +16,11 @@ from scrfd_trt.errors import OptionError
 from scrfd_trt.heads import check, recognize
 from scrfd_trt.letterbox import Letterbox
 from scrfd_trt.nms import nms
-from scrfd_trt.options import DetectorOptions
+from scrfd_trt.options import FREE_SCALES, DetectorOptions
 from scrfd_trt.pipelines.blobs import BlobPool
 from scrfd_trt.tensors import ShapeRange
 
 log = logging.getLogger("scrfd_trt")
-
-FREE_SCALES = ((128, 128), (640, 640))
-"""Passes of a network of free size. The largest anchor is for faces of about 512 pixels in 640; a face that fills the
-frame is found where the frame is small."""
 
 THINNEST = 8
 """An image scaled to fewer pixels than the finest stride has no cell of its own."""

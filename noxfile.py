@@ -1,0 +1,76 @@
+"""The project's checks: ``nox`` runs the everyday ones, ``nox --list`` tells all of them."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Return the requirements of one of pyproject's dependency groups."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests on the installed package."""
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0], venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """Run the tests on the lowest versions that pyproject.toml allows."""
+    session.install(".[test]", "--resolution=lowest-direct")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.12", default=False)
+def rtx(session: nox.Session) -> None:
+    """Build real engines with TensorRT-RTX, which needs no GPU; Linux on x86-64 only."""
+    session.install(".[test]", *group("rtx"))
+    session.run("pytest", "tests/engine", *session.posargs, env={"SCRFD_TRT_REQUIRE_RTX": "1"})
+
+
+@nox.session(python="3.12", default=False)
+@nox.parametrize("release", ["10.16.1.11", "11.4.0.106"])
+def tensorrt_types(session: nox.Session, release: str) -> None:
+    """Check the engine room's types against the bindings of TensorRT 10 and 11; Linux with a C compiler only."""
+    session.install("-e", ".[build]", *group("types"), f"tensorrt-cu13-bindings=={release}")
+    stubs = f"{session.create_tmp()}/stubs"
+    session.run("python", "tests/data/tensorrt/make.py", "stubs", "tensorrt_bindings", stubs)
+    session.run("mypy", "--allow-untyped-calls", "scrfd_trt/engine", env={"MYPYPATH": stubs})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and form with ruff."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--diff")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy."""
+    session.install("-e", ".[test]", *group("types"), "nox")
+    session.run("mypy")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Check that each room imports only rooms below it."""
+    session.install("-e", ".", *group("layers"))
+    session.run("lint-imports")
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/; a warning is an error."""
+    session.install("-e", ".", *group("docs"))
+    session.run("mkdocs", "build", "--strict")

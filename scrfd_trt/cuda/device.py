@@ -1,0 +1,87 @@
+"""One GPU, made current for a while in whichever thread calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from scrfd_trt import devices
+from scrfd_trt.cuda.driver import call, call_unchecked
+from scrfd_trt.errors import DeviceError
+
+
+class Device:
+    """One NVIDIA GPU, through its primary context: the one that TensorRT, PyTorch and CUDA's runtime use too.
+
+    Parameters
+    ----------
+    index
+        n in ``cuda:n``.
+
+    Attributes
+    ----------
+    index : int
+        As given.
+    gpu : devices.Gpu
+        Its name and compute capability.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such GPU; the message lists those that there are.
+    MissingDependencyError
+        Without cuda-python.
+
+    Notes
+    -----
+    The primary context stays until the process ends, as with CUDA's own runtime: other libraries in the process may
+    have put things into it.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        self.gpu = find(index)
+        self.index = index
+        self.context = _primary_context(index)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make this the calling thread's GPU within a ``with`` block; what was current before is so again after it.
+
+        CUDA keeps a current context for each thread, so every call that touches the GPU goes inside such a block, in
+        the thread that makes it. Blocks may be nested.
+        """
+        call("cuCtxPushCurrent", self.context, doing=f"using cuda:{self.index}")
+        try:
+            yield
+        except BaseException:
+            call_unchecked("cuCtxPopCurrent")  # what went wrong inside matters more than what this returns
+            raise
+        call("cuCtxPopCurrent", doing=f"leaving cuda:{self.index}")
+
+    def __repr__(self) -> str:
+        return f"<Device {self.gpu}>"
+
+
+def find(index: int) -> devices.Gpu:
+    """Look up a GPU by its number.
+
+    Raises
+    ------
+    DeviceError
+        If there is none of this number; the message lists those that there are.
+    """
+    driver = devices.driver()
+    for gpu in driver.gpus:
+        if gpu.index == index:
+            return gpu
+    reason = driver.problem or f"the GPUs are: {', '.join(map(str, driver.gpus))}"
+    raise DeviceError(f"cuda:{index} cannot be used: {reason}")
+
+
+@cache
+def _primary_context(index: int) -> Any:
+    doing = f"opening cuda:{index}"
+    call("cuInit", 0, doing=doing)
+    return call("cuDevicePrimaryCtxRetain", call("cuDeviceGet", index, doing=doing), doing=doing)

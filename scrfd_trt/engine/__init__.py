@@ -1,0 +1,1 @@
+"""TensorRT engines: the ONNX graph made ready, built, inspected and run."""

@@ -1,0 +1,148 @@
+"""Engines that look after themselves: built when first needed, kept, and built anew when they no longer fit."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from scrfd_trt.devices import Gpu
+from scrfd_trt.engine.files import EngineRecord, mark, read_record
+from scrfd_trt.engine.flavours import Flavour
+from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt.errors import BackendError, ModelFormatError, OutputError, ScrfdError
+from scrfd_trt.locking import lock
+from scrfd_trt.zoo.places import home
+
+log = logging.getLogger("scrfd_trt")
+
+Opened = TypeVar("Opened")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything that decides which engine is the right one.
+
+    Attributes
+    ----------
+    onnx
+        The network's file.
+    sha256
+        Of that file.
+    flavour
+        The TensorRT that builds and runs it.
+    gpu
+        What it runs on; None for TensorRT-RTX, whose engines are for many.
+    options
+        How to build it.
+    """
+
+    onnx: Path
+    sha256: str
+    flavour: Flavour
+    gpu: Gpu | None
+    options: BuildOptions
+
+    @classmethod
+    def of(cls, onnx: Path, flavour: Flavour, gpu: Gpu | None, options: BuildOptions) -> Wanted:
+        """Take the network's hash.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If its file cannot be read.
+        """
+        return cls(onnx, mark(onnx).sha256, flavour, gpu, options)
+
+    @property
+    def path(self) -> Path:
+        """Where the engine is kept: one place for each network, GPU, flavour and set of options."""
+        asked = f"{self.sha256} {self.options.model_dump_json(exclude={'timing_cache'})}"
+        gpu = re.sub(r"\W+", "-", self.gpu.name) if self.gpu else "any-gpu"
+        key = hashlib.sha256(asked.encode()).hexdigest()[:12]
+        return home() / "engines" / f"{self.onnx.stem}-{self.options.precision}-{gpu}-{self.flavour.name}-{key}.plan"
+
+    def misfit(self, record: EngineRecord) -> str:
+        """Tell why an engine is not the one that is wanted; empty if it is."""
+        gpu = None if self.gpu is None else (self.gpu.name, self.gpu.compute_capability)
+        made_on = None if record.gpu is None else (record.gpu.name, record.gpu.compute_capability)
+        asked = self.options.model_copy(update={"timing_cache": None})
+        pairs = [
+            ("the network has changed", record.onnx.sha256, self.sha256),
+            ("it was built by {was}, and here is {now}", record.flavour, self.flavour.name),
+            ("it was built by release {was}, and here is {now}", record.version, self.flavour.version),
+            ("it was built on {was}, and here is {now}", made_on, gpu),
+            ("other options are asked for", record.options.model_copy(update={"timing_cache": None}), asked),
+        ]
+        return next((why.format(was=was, now=now) for why, was, now in pairs if was != now), "")
+
+
+def open_or_build(wanted: Wanted, build: Callable[[Path], object], opens: Callable[[Path], Opened]) -> Opened:
+    """Open the engine that is kept, or build it first.
+
+    Of several processes that want the same engine one builds it, and the others wait.
+
+    Parameters
+    ----------
+    wanted
+        Which one.
+    build
+        Builds it into a file; it may replace what is there.
+    opens
+        Opens that file.
+
+    Returns
+    -------
+    Opened
+        What ``opens`` returns.
+
+    Raises
+    ------
+    OutputError
+        If nothing can be kept there.
+    ScrfdError
+        What ``build`` raises, and what ``opens`` raises of an engine that was just built.
+    """
+    path = wanted.path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock(path.with_suffix(".lock")):
+            return _open_or_build(wanted, path, build, opens)
+    except OSError as error:
+        if isinstance(error, ScrfdError):
+            raise
+        raise OutputError(
+            f"cannot keep engines in {path.parent} ({error.strerror}): set SCRFD_TRT_HOME to a folder of your own"
+        ) from error
+
+
+def _open_or_build(
+    wanted: Wanted, path: Path, build: Callable[[Path], object], opens: Callable[[Path], Opened]
+) -> Opened:
+    reason = _why_not(wanted, path)
+    if not reason:
+        try:
+            return opens(path)
+        except (BackendError, ModelFormatError) as error:
+            reason = str(error)
+    log.warning("building the engine %s: %s; this takes minutes, once", path.name, reason)
+    build(path)
+    return opens(path)
+
+
+def _why_not(wanted: Wanted, path: Path) -> str:
+    if not path.is_file():
+        return "there is none yet"
+    try:
+        record = read_record(path)
+    except ModelFormatError as error:
+        return str(error)
+    if record is None:
+        return "nothing says how the one that is kept was made"
+    if mark(path).sha256 != record.plan.sha256:
+        return "the one that is kept is damaged"
+    return wanted.misfit(record)

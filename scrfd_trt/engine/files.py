@@ -1,0 +1,218 @@
+"""Engines on disk: written whole or not at all, each beside a JSON that says how it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt.errors import ModelFormatError, ModelNotFoundError, OptionError, OutputError
+from scrfd_trt.options import explain
+from scrfd_trt.tensors import ShapeRange, TensorSpec
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FileMark(_Part):
+    """What tells one file from another.
+
+    Attributes
+    ----------
+    name
+        Without its folder.
+    sha256
+        64 hexadecimal digits.
+    """
+
+    name: str
+    sha256: str
+
+
+class GpuMark(_Part):
+    """The GPU that an engine was built on.
+
+    Attributes
+    ----------
+    name
+        As the driver calls it.
+    compute_capability
+        Major and minor.
+    """
+
+    name: str
+    compute_capability: tuple[int, int]
+
+
+class EngineRecord(_Part):
+    """How an engine was made: what lies beside it as JSON.
+
+    Attributes
+    ----------
+    plan
+        The engine's own file.
+    onnx
+        The network that it was made from.
+    flavour, version
+        The TensorRT that made it.
+    gpu
+        The GPU that it was made on; None where none was needed.
+    options
+        As they were asked for.
+    input, outputs
+        Of the network as TensorRT was given it.
+    ranges
+        The input shapes that it takes, one an optimization profile.
+    notes
+        What was changed in the network.
+    made
+        When, in UTC, as ISO 8601 writes it.
+    seconds
+        What TensorRT took.
+    scrfd_trt
+        This library's version.
+    """
+
+    plan: FileMark
+    onnx: FileMark
+    flavour: str
+    version: str
+    gpu: GpuMark | None
+    options: BuildOptions
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    ranges: tuple[ShapeRange, ...]
+    notes: tuple[str, ...]
+    made: str
+    seconds: float
+    scrfd_trt: str
+
+
+def record_path(plan: Path) -> Path:
+    """Return where the record of an engine lies: ``face.plan.json`` beside ``face.plan``."""
+    return plan.with_name(f"{plan.name}.json")
+
+
+def read_record(plan: Path) -> EngineRecord | None:
+    """Read how an engine was made.
+
+    Parameters
+    ----------
+    plan
+        The engine's file; it is not read itself, so compare ``record.plan.sha256`` with it where that matters.
+
+    Returns
+    -------
+    EngineRecord or None
+        None where there is no record.
+
+    Raises
+    ------
+    ModelFormatError
+        If what is there is no record.
+    """
+    path = record_path(plan)
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ModelFormatError(
+            f"cannot read {path}: {error.strerror or error}; make it readable, or remove it"
+        ) from error
+    try:
+        return EngineRecord.model_validate_json(text)
+    except ValidationError as error:
+        raise ModelFormatError(
+            f"{path} does not say how an engine was made; remove it, or build again ({explain(EngineRecord, error)})"
+        ) from error
+
+
+def mark(path: Path) -> FileMark:
+    """Return a file's name and SHA-256.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelNotFoundError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return FileMark(name=path.name, sha256=hashlib.sha256(data).hexdigest())
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before work is put into it, a path that cannot or must not be written to.
+
+    Raises
+    ------
+    OptionError
+        If a folder or special file is there, a file is there and ``overwrite`` is not set, or there is no folder to put
+        it in.
+    OutputError
+        If the folder cannot be written to.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise OptionError(f"cannot write {path}: there is no folder {folder}; make it first")
+    if path.exists() and not path.is_file():
+        raise OptionError(f"cannot write {path}: a folder or device is there; name a file")
+    if path.exists() and not overwrite:
+        raise OptionError(f"{path} is there already; name another file, or set overwrite to replace it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: the folder is write-protected; name another one")
+
+
+def write_whole(files: dict[Path, bytes]) -> None:
+    """Write files so that each is there whole or, after an error or a crash, as it was before.
+
+    Parameters
+    ----------
+    files
+        Contents by path. All are written out beside their places before the first takes its place.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be written; then none has been replaced, unless it was the very last step that failed.
+    """
+    parts = {path: path.with_name(f".{path.name}-{secrets.token_hex(6)}.part") for path in files}
+    try:
+        for path, data in files.items():
+            _write_out(parts[path], data)
+        for path, part in parts.items():
+            part.replace(path)
+        for folder in {path.parent for path in files}:
+            _settle(folder)
+    except OSError as error:
+        names = " and ".join(str(path) for path in files)
+        raise OutputError(f"cannot write {names}: {error.strerror or error}") from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
+def _write_out(part: Path, data: bytes) -> None:
+    # Unlike the tempfile module's, a file opened this way has the permissions that the umask gives.
+    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(number, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _settle(folder: Path) -> None:
+    """Bring the folder's new entries to disk, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

@@ -1,0 +1,119 @@
+"""Read an ONNX file and tell whether it is a network that this library knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, inliner
+
+from scrfd_trt.engine.wiring import fold_constant_nodes, sides
+from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
+from scrfd_trt.tensors import TensorSpec, listing
+
+CONTROL_FLOW = {"If", "Loop", "Scan"}
+QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
+RANK_OF_INPUT = 4
+OWN_DOMAINS = {"", "ai.onnx"}
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """Read a network, weights in files of their own included.
+
+    Functions are written out, ``Constant`` nodes are initializers, and the inputs are those that a caller feeds.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such file.
+    ModelFormatError
+        If it cannot be read, is not valid, or is made of what TensorRT has no equal for.
+    """
+    model = _parse(path)
+    try:
+        onnx.checker.check_model(model)
+        if model.functions:
+            model = inliner.inline_local_functions(model)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        raise ModelFormatError(f"{path}: this is no valid ONNX network: {first_line(error)}") from error
+    _refuse_foreign(path, model)
+    fold_constant_nodes(model.graph)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    made = {name for node in model.graph.node for name in node.output}
+    if not all(value.name in made for value in model.graph.output):
+        raise ModelFormatError(f"{path}: this is no SCRFD network: an output of it is not computed")
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    del model.graph.input[:], model.graph.value_info[:]
+    model.graph.input.extend(inputs)
+    # The first IR in which weights need not be inputs.
+    model.ir_version = max(model.ir_version, 4)
+    return model
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path}: there is no such file")
+    try:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except (DecodeError, OSError) as error:
+        raise ModelFormatError(f"{path}: this is no ONNX file, or it is damaged: {first_line(error)}") from error
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelFormatError(
+            f"{path}: its weights are in other files, which must lie beside it: {first_line(error)}"
+        ) from error
+    return model
+
+
+def _refuse_foreign(path: Path, model: onnx.ModelProto) -> None:
+    found = sorted({node.op_type for node in model.graph.node} & CONTROL_FLOW)
+    if found:
+        raise ModelFormatError(
+            f"{path}: it has control flow ({', '.join(found)}), which no SCRFD network needs; simplify it first, with "
+            "onnxsim say"
+        )
+    foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in OWN_DOMAINS})
+    integer = sorted({node.op_type for node in model.graph.node if node.op_type.endswith("Integer")})
+    integer += sorted({node.op_type for node in model.graph.node if node.op_type.startswith("QLinear")})
+    if foreign or integer:
+        raise ModelFormatError(
+            f"{path}: TensorRT does not know {', '.join(foreign + integer)}; export with operators of ONNX itself, and "
+            "INT8 as QuantizeLinear and DequantizeLinear"
+        )
+
+
+def tensors(model: onnx.ModelProto) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+    """Return a network's one input and its outputs.
+
+    Raises
+    ------
+    ModelFormatError
+        If it has not one image input ``(B, 3, H, W)`` of floating-point numbers.
+    """
+    inputs = [_spec(value) for value in model.graph.input]
+    if (
+        len(inputs) != 1
+        or len(inputs[0].shape) != RANK_OF_INPUT
+        or inputs[0].shape[1] not in {3, None}
+        or inputs[0].dtype not in {"float32", "float16"}
+    ):
+        raise ModelFormatError(f"one input (B, 3, H, W) is wanted, but this network's inputs are: {listing(inputs)}")
+    return inputs[0], tuple(_spec(value) for value in model.graph.output)
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    kind = value.type.tensor_type.elem_type
+    name = onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else "unknown"
+    return TensorSpec(value.name, sides(value), name)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that says something."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

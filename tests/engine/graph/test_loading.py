@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from scrfd_trt import ModelFormatError
+from scrfd_trt.engine.graph import prepare
+from scrfd_trt.engine.loading import load
+
+helper = onnx.helper
+
+
+def assert_one_line(caught, path):
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+class TestFiles:
+    # protobuf before 4 warns, and goes on with what it understood.
+    @pytest.mark.filterwarnings("ignore:Unexpected end-group tag:RuntimeWarning")
+    @pytest.mark.parametrize("content", [b"", b"some text", b"\x00" * 1000, b"\x08\x07"])
+    def test_no_onnx(self, content, tmp_path):
+        path = tmp_path / "broken.onnx"
+        path.write_bytes(content)
+        with pytest.raises(ModelFormatError, match=r"no ONNX file|no valid ONNX") as caught:
+            prepare(path)
+        assert_one_line(caught, path)
+
+    def test_cut_off(self, export, tmp_path):
+        path = tmp_path / "half.onnx"
+        whole = export().read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ModelFormatError, match=r"no ONNX file|no valid ONNX") as caught:
+            prepare(path)
+        assert_one_line(caught, path)
+
+    def test_another_name_than_onnx(self, export, tmp_path):
+        path = export().rename(tmp_path / "network.json")
+        assert prepare(path).sizes == ((64, 64),)
+
+
+class TestWeightsElsewhere:
+    @pytest.fixture
+    def path(self, export, tmp_path):
+        path = tmp_path / "apart" / "network.onnx"
+        path.parent.mkdir()
+        onnx.save(onnx.load(export()), path, save_as_external_data=True, location="network.data", size_threshold=0)
+        return path
+
+    def test_are_taken_in(self, path, export):
+        assert prepare(path).model == prepare(export()).model
+
+    def test_and_missed(self, path):
+        (path.parent / "network.data").unlink()
+        with pytest.raises(ModelFormatError, match="weights are in other files") as caught:
+            prepare(path)
+        assert_one_line(caught, path)
+
+
+class TestOtherNetworks:
+    def test_two_inputs(self, export):
+        def add(model):
+            model.graph.input.append(helper.make_tensor_value_info("more", 1, [1, 3, 64, 64]))
+
+        with pytest.raises(ModelFormatError, match=r"one input .* inputs are: images 1×3×64×64, more") as caught:
+            prepare(export(change=add))
+        assert "\n" not in str(caught.value)
+
+    def test_integer_input(self, export):
+        def change(model):
+            model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+            first = model.graph.node[0]
+            model.graph.node.insert(0, helper.make_node("Cast", ["images"], ["floats"], to=1))
+            first.input[0] = "floats"
+
+        with pytest.raises(ModelFormatError, match="uint8"):
+            prepare(export(change=change))
+
+    def test_other_outputs(self, export):
+        def drop(model):
+            del model.graph.output[3:]
+
+        path = export(change=drop)
+        with pytest.raises(ModelFormatError, match="this is no SCRFD network") as caught:
+            prepare(path)
+        assert_one_line(caught, path)
+
+    def test_input_handed_through(self, tmp_path):
+        same = helper.make_tensor_value_info("images", 1, [1, 3, 64, 64])
+        path = tmp_path / "same.onnx"
+        opsets = [helper.make_opsetid("", 13)]
+        onnx.save(helper.make_model(helper.make_graph([], "g", [same], [same]), opset_imports=opsets), path)
+        with pytest.raises(ModelFormatError, match="no SCRFD network"):
+            prepare(path)
+
+    def test_control_flow(self, export):
+        def change(model):
+            branch = helper.make_graph(
+                [helper.make_node("Identity", ["images"], ["same"])],
+                "branch",
+                [],
+                [helper.make_tensor_value_info("same", 1, [1, 3, 64, 64])],
+            )
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "always"))
+            node = helper.make_node("If", ["always"], ["chosen"], then_branch=branch, else_branch=branch)
+            model.graph.node[0].input[0] = "chosen"
+            model.graph.node.insert(0, node)
+
+        with pytest.raises(ModelFormatError, match=r"control flow \(If\).*onnxsim"):
+            prepare(export(change=change))
+
+    def test_operators_of_others(self, export):
+        def change(model):
+            model.graph.node[0].domain = "com.example"
+            model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+        with pytest.raises(ModelFormatError, match=r"TensorRT does not know com\.example\."):
+            prepare(export(change=change))
+
+    def test_quantized_operators(self, export):
+        def change(model):
+            model.graph.node.append(helper.make_node("ConvInteger", ["q", "r"], ["s"]))
+            for name in "qr":
+                values = np.zeros((1, 1, 1, 1), np.uint8)
+                model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+
+        with pytest.raises(ModelFormatError, match=r"ConvInteger.*INT8 as QuantizeLinear and DequantizeLinear"):
+            prepare(export(change=change))
+
+
+class TestForms:
+    def test_weights_listed_as_inputs(self, export, run, blob):
+        def old(model):
+            model.ir_version = 3
+            for tensor in model.graph.initializer:
+                value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                model.graph.input.append(value)
+
+        prepared = prepare(export(change=old), sizes=((64, 64), (96, 32)))
+        graph = onnx.load_model_from_string(prepared.model).graph
+        assert [value.name for value in graph.input] == ["images"]
+
+    def test_functions(self, export, run, blob):
+        def wrap(model):
+            body = [helper.make_node("Relu", ["x"], ["y"])]
+            opsets = [helper.make_opsetid("", 11)]
+            model.functions.append(helper.make_function("local", "Act", ["x"], ["y"], body, opsets))
+            model.opset_import.append(helper.make_opsetid("local", 1))
+            for node in model.graph.node:
+                if node.op_type == "Relu":
+                    node.op_type, node.domain = "Act", "local"
+
+        path = export(change=wrap)
+        assert not load(path).functions
+        one = blob(1, 64, 64)
+        found, wanted = run(prepare(path, precision="fp32").model, one), run(path, one)
+        assert all(np.allclose(found[key], wanted[key], atol=1e-6) for key in wanted)

@@ -1,0 +1,57 @@
+"""Build options: what they take, and what they say of what they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt.errors import OptionError
+
+
+def test_defaults() -> None:
+    options = BuildOptions()
+    assert (options.precision, options.sizes, options.batch, options.batch_one_profile) == (
+        "fp16",
+        None,
+        (1, 8, 32),
+        True,
+    )
+
+
+def test_short_forms() -> None:
+    options = BuildOptions(sizes=(128, (640, 320)), batch=4, timing_cache="x")
+    assert options.sizes == ((128, 128), (640, 320))
+    assert options.batch == (4, 4, 4)
+    assert options.timing_cache == Path("x")
+    assert BuildOptions(batch=[1, 2, 3]).batch == (1, 2, 3)
+
+
+def test_they_read_back_from_json() -> None:
+    options = BuildOptions(sizes=640, compute_capabilities=("7.5",), workspace_mib=64)
+    assert BuildOptions.model_validate_json(options.model_dump_json()) == options
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"precision": "int8"}, "'fp32', 'tf32' or 'fp16'"),
+        ({"sizes": (100,)}, "multiple of 32"),
+        ({"batch": (8, 1, 32)}, "must not fall"),
+        ({"batch": (0, 1, 2)}, "greater than or equal to 1"),
+        ({"batch": (1, 2)}, "batch"),
+        ({"optimization_level": 6}, "less than or equal to 5"),
+        ({"workspace_mib": 0}, "greater than or equal to 1"),
+        ({"lean_runtime_inside": True}, "lean_runtime_inside needs version_compatible"),
+        ({"compute_capabilities": ("SM75",)}, "pattern"),
+        ({"compute_capabilities": ()}, "at least 1"),
+        ({"fp16": True}, "no option 'fp16'; the options are: precision, io, sizes"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_on_one_line(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        BuildOptions(**wrong)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

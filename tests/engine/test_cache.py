@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+import types
+
+import pytest
+
+from scrfd_trt.devices import Gpu
+from scrfd_trt.engine.cache import Wanted, open_or_build
+from scrfd_trt.engine.files import EngineRecord, FileMark, GpuMark, mark, record_path
+from scrfd_trt.engine.flavours import Flavour
+from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt.errors import BackendError, OutputError
+from scrfd_trt.tensors import TensorSpec
+
+H100, A100 = Gpu(0, "NVIDIA H100 80GB HBM3", (9, 0)), Gpu(0, "NVIDIA A100", (8, 0))
+
+
+def flavour(version="8.6.0", name="tensorrt"):
+    return Flavour(name, version, types.ModuleType(name), True)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCRFD_TRT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def onnx(tmp_path):
+    path = tmp_path / "face.onnx"
+    path.write_bytes(b"a network")
+    return path
+
+
+def wanted(onnx, *, release="8.6.0", gpu=H100, **options):
+    return Wanted.of(onnx, flavour(release), gpu, BuildOptions(**options))
+
+
+class Builder:
+    """Builds plans that hold a number, and says how they were made."""
+
+    def __init__(self, wanted, seconds=0.0):
+        self.wanted, self.seconds, self.count = wanted, seconds, 0
+
+    def __call__(self, path):
+        self.count += 1
+        time.sleep(self.seconds)
+        path.write_bytes(b"plan %d" % self.count)
+        need = self.wanted
+        gpu = GpuMark(name=need.gpu.name, compute_capability=need.gpu.compute_capability)
+        record = EngineRecord(
+            plan=mark(path),
+            onnx=FileMark(name=need.onnx.name, sha256=need.sha256),
+            flavour=need.flavour.name,
+            version=need.flavour.version,
+            gpu=gpu,
+            options=need.options,
+            input=TensorSpec("x", (None, 3, None, None)),
+            outputs=(),
+            ranges=(),
+            notes=(),
+            made="2026-01-01T00:00:00+00:00",
+            seconds=1.0,
+            scrfd_trt="0.1.0",
+        )
+        record_path(path).write_text(record.model_dump_json())
+
+
+def read(path):
+    return path.read_bytes()
+
+
+def test_an_engine_is_built_once_and_kept(onnx, home, caplog):
+    build = Builder(wanted(onnx))
+    with caplog.at_level(logging.WARNING, "scrfd_trt"):
+        assert [open_or_build(build.wanted, build, read) for _ in range(3)] == [b"plan 1"] * 3
+    assert build.count == 1
+    assert [record.getMessage().count("there is none yet") for record in caplog.records] == [1]
+    assert build.wanted.path.parent == home / "engines"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"release": "10.16.1"}, "built by release 8.6.0, and here is 10.16.1"),
+        ({"gpu": Gpu(0, "NVIDIA H100 80GB HBM3", (9, 1))}, "built on .*9, 0.* and here is .*9, 1"),
+    ],
+)
+def test_one_that_no_longer_fits_is_built_anew_with_the_reason(onnx, caplog, change, why):
+    open_or_build(wanted(onnx), Builder(wanted(onnx)), read)
+    build = Builder(wanted(onnx, **change))
+    with caplog.at_level(logging.WARNING, "scrfd_trt"):
+        open_or_build(build.wanted, build, read)
+        open_or_build(build.wanted, build, read)
+    assert build.count == 1
+    assert re.search(why, caplog.text)
+
+
+@pytest.mark.parametrize("change", [{"gpu": A100}, {"precision": "fp32"}, {"sizes": 320}, {"batch": 4}])
+def test_other_gpus_and_options_have_places_of_their_own(onnx, change):
+    one, other = wanted(onnx), wanted(onnx, **change)
+    assert one.path != other.path
+    first, second = Builder(one), Builder(other)
+    for _ in range(2):
+        open_or_build(one, first, read)
+        open_or_build(other, second, read)
+    assert (first.count, second.count) == (1, 1)
+
+
+def test_a_network_that_changed_has_an_engine_of_its_own(onnx):
+    before = wanted(onnx).path
+    onnx.write_bytes(b"another network")
+    assert wanted(onnx).path != before
+
+
+def test_where_the_timing_cache_lies_does_not_matter(onnx, tmp_path):
+    build = Builder(wanted(onnx))
+    open_or_build(build.wanted, build, read)
+    again = wanted(onnx, timing_cache=tmp_path / "timing")
+    assert again.path == build.wanted.path
+    open_or_build(again, build, read)
+    assert build.count == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda plan: plan.write_bytes(b"plan"), "is damaged"),
+        (lambda plan: record_path(plan).unlink(), "nothing says how"),
+        (lambda plan: record_path(plan).write_text("{}"), "does not say how an engine was made"),
+    ],
+)
+def test_a_damaged_one_is_built_anew(onnx, caplog, damage, why):
+    build = Builder(wanted(onnx))
+    open_or_build(build.wanted, build, read)
+    damage(build.wanted.path)
+    with caplog.at_level(logging.WARNING, "scrfd_trt"):
+        assert open_or_build(build.wanted, build, read) == b"plan 2"
+    assert why in caplog.records[-1].getMessage()
+    assert "\n" not in caplog.records[-1].getMessage()
+
+
+def test_one_that_tensorrt_refuses_is_built_anew_once(onnx, caplog):
+    build = Builder(wanted(onnx))
+    open_or_build(build.wanted, build, read)
+
+    def opens(path):
+        if read(path) == b"plan 1":
+            raise BackendError("TensorRT cannot open it: version tag does not match")
+        return read(path)
+
+    assert open_or_build(build.wanted, build, opens) == b"plan 2"
+    assert "version tag does not match" in caplog.text
+
+    def never(path):
+        raise BackendError("no")
+
+    with pytest.raises(BackendError):
+        open_or_build(build.wanted, build, never)
+    assert build.count == 3
+
+
+def test_a_build_that_fails_is_told_and_tried_again_next_time(onnx):
+    def fails(path):
+        raise BackendError("out of memory")
+
+    with pytest.raises(BackendError, match="out of memory"):
+        open_or_build(wanted(onnx), fails, read)
+    build = Builder(wanted(onnx))
+    assert open_or_build(build.wanted, build, read) == b"plan 1"
+
+
+def test_several_that_want_it_at_once_build_it_once(onnx):
+    build = Builder(wanted(onnx), seconds=0.3)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(open_or_build(build.wanted, build, read))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert build.count == 1
+    assert found == [b"plan 1"] * 4
+
+
+def test_a_folder_that_cannot_be_written_to(onnx, home):
+    home.write_text("a file is in the way")
+    with pytest.raises(OutputError, match="SCRFD_TRT_HOME"):
+        open_or_build(wanted(onnx), Builder(wanted(onnx)), read)

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scrfd_trt import (
+    BackendError,
+    ClosedError,
+    DeviceError,
+    MissingDependencyError,
+    ModelFormatError,
+    OptionError,
+    devices,
+)
+from scrfd_trt.cuda import Stream
+from scrfd_trt.engine.runtime import load_engine
+from scrfd_trt.tensors import ShapeRange, TensorSpec
+
+LISTS = sorted((Path(__file__).parents[1] / "data" / "tensorrt").glob("*.json"))
+USED = {
+    "Runtime": {"deserialize_cuda_engine", "load_runtime", "engine_host_code_allowed"},
+    "ICudaEngine": {
+        "num_io_tensors",
+        "get_tensor_name",
+        "get_tensor_mode",
+        "get_tensor_shape",
+        "get_tensor_dtype",
+        "get_tensor_profile_shape",
+        "num_optimization_profiles",
+        "create_execution_context",
+    },
+    "IExecutionContext": {
+        "active_optimization_profile",
+        "set_optimization_profile_async",
+        "set_input_shape",
+        "get_tensor_shape",
+        "set_tensor_address",
+        "execute_async_v3",
+    },
+}
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.stem)
+def test_what_is_used_is_in_every_release(path):
+    names = json.loads(path.read_text())
+    for kind, wanted in USED.items():
+        assert wanted - set(names["classes"][kind]) == set()
+    assert {"device_memory_size", "device_memory_size_v2"} & set(names["classes"]["ICudaEngine"])
+    assert {"Runtime", "ILogger", "TensorIOMode", "DataType"} - set(names["module"]) == set()
+
+
+def test_names_shapes_and_profiles_come_from_the_engine(gpu, write):
+    with load_engine(write()) as engine:
+        assert engine.input == TensorSpec("x", (None, 3, 64, 64))
+        assert engine.outputs[3] == TensorSpec("bbox_8", (None, 128, 4))
+        assert engine.ranges == (ShapeRange((1, 3, 64, 64), (2, 3, 64, 64), (4, 3, 64, 64)),)
+        assert str(engine.layout) == "batched head, strides 8, 16, 32, with landmarks"
+        assert engine.memory == 5 * 2**20
+        assert str(engine.flavour) == "tensorrt 8.6.0"
+        assert gpu.engines == 1
+    engine.close()
+    assert gpu.leaks == {}
+    with pytest.raises(ClosedError, match="closed"):
+        _ = engine.engine
+
+
+def test_a_plan_in_memory(gpu, fakes):
+    with load_engine(fakes.plan(), device=1) as engine:
+        assert engine.device.index == 1
+    with pytest.raises(ModelFormatError, match=r"^this plan is cut off"):
+        load_engine(fakes.plan()[:100])
+    assert gpu.leaks == {}
+
+
+def test_several_profiles_and_half_precision(gpu, fakes, write):
+    tensors = [[name, mode, shape, "HALF"] for name, mode, shape, _ in fakes.SPECS]
+    profiles = fakes.ranges((1, 1, 1), (1, 8, 32)) + fakes.ranges((1, 4, 4), side=128)
+    with load_engine(write(tensors=tensors, profiles=profiles)) as engine:
+        assert [each.best for each in engine.ranges] == [(1, 3, 64, 64), (8, 3, 64, 64), (4, 3, 128, 128)]
+        assert engine.input.dtype == "float16"
+        assert {tensor.dtype for tensor in engine.outputs} == {"float16"}
+
+
+def test_a_static_engine(gpu, fakes, write):
+    tensors = [[name, mode, [4, *shape[1:]], dtype] for name, mode, shape, dtype in fakes.SPECS]
+    with load_engine(write(tensors=tensors, profiles=[[]])) as engine:
+        assert engine.input.shape == (4, 3, 64, 64)
+        assert engine.ranges == (ShapeRange(*[(4, 3, 64, 64)] * 3),)
+
+
+def test_each_context_has_its_profile(gpu, fakes, write):
+    with (
+        load_engine(write(profiles=fakes.ranges((1, 1, 1), (1, 2, 4)))) as engine,
+        Stream.create(engine.device) as stream,
+    ):
+        with engine.device.current():
+            contexts = [engine.new_context(profile, stream) for profile in (1, 0)]
+        assert [context.active_optimization_profile for context in contexts] == [1, 0]
+        assert gpu.contexts == 2
+        del contexts
+    assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        (
+            {"tensors": [["x", "INPUT", [1, 10], "FLOAT"]]},
+            r"one input \(B, 3, H, W\) is wanted, but the inputs are: x 1×10",
+        ),
+        (
+            {"tensors": [["x", "INPUT", [-1, 3, 8, 8], "FLOAT"], ["y", "OUTPUT", [-1, 512], "FLOAT"]]},
+            r"this is no SCRFD network: .*its outputs are: y \?×512",
+        ),
+        (
+            {"unusual": {"bbox_8": "CHW16"}},
+            r"plain arrays on the GPU are wanted, but bbox_8 is laid out as CHW16; build",
+        ),
+        ({"unusual": {"x": "HOST"}}, r"x lies in the memory of the host; build"),
+    ],
+)
+def test_another_network(gpu, write, about, message):
+    path = write(**about)
+    with pytest.raises(ModelFormatError, match=message) as caught:
+        load_engine(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    del caught
+    assert gpu.leaks == {}
+
+
+def test_types_that_are_no_floats(gpu, fakes, write):
+    tensors = [[name, mode, shape, "INT8" if name == "score_8" else dtype] for name, mode, shape, dtype in fakes.SPECS]
+    with pytest.raises(ModelFormatError, match=r"float32 or float16 is wanted, but there are: score_8 \?×128×1 int8"):
+        load_engine(write(tensors=tensors))
+
+
+@pytest.mark.parametrize(
+    ("refuse", "message"),
+    [
+        (
+            "version tag does not match",
+            r"tensorrt 8.6.0 cannot open it: .*\(version tag does not match failed.\); build it",
+        ),
+        ("raise", r"tensorrt 8.6.0 cannot open it: a bad plan; build it again with scrfd-trt build$"),
+        ("host code", r"has code for the processor inside; set allow_host_code if you trust where it comes from$"),
+    ],
+)
+def test_a_plan_that_tensorrt_refuses(gpu, write, refuse, message):
+    path = write(refuse=refuse)
+    with pytest.raises(BackendError, match=message) as caught:
+        load_engine(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    del caught
+    assert gpu.leaks == {}
+
+
+def test_host_code_runs_only_if_allowed(gpu, write):
+    with load_engine(write(refuse="host code"), allow_host_code=True) as engine:
+        assert engine.input.name == "x"
+
+
+class TestLeanRuntime:
+    @pytest.fixture(autouse=True)
+    def _a_later_release_is_installed(self, gpu, fakes, monkeypatch):
+        self.later = fakes.flavour(gpu, "tensorrt_dispatch", "10.16.1.11")
+        fakes.use(monkeypatch, self.later)
+
+    def test_it_is_loaded_for_an_older_plan(self, gpu, write, tmp_path):
+        lean = tmp_path / "libnvinfer_lean.so.8"
+        lean.touch()
+        with load_engine(write(), lean_runtime=lean) as engine:
+            assert engine.flavour is self.later
+            assert engine.layout.kind == "batched"
+            assert engine.memory is None
+        assert self.later.module.lean == [str(lean)]
+        assert gpu.leaks == {}
+
+    def test_the_environment_names_it_too(self, write, tmp_path, monkeypatch):
+        lean = tmp_path / "lean.so"
+        lean.touch()
+        monkeypatch.setenv("TRT_LEAN_RUNTIME", str(lean))
+        load_engine(write()).close()
+        assert self.later.module.lean == [str(lean)]
+
+    def test_it_is_left_alone_for_a_plan_of_the_same_release(self, gpu, fakes, write, tmp_path, monkeypatch):
+        fakes.use(monkeypatch, own := fakes.flavour(gpu, "tensorrt", "10.16.1.11"))
+        load_engine(write(version=(10, 16, 1, 11)), lean_runtime=tmp_path / "none").close()
+        assert own.module.lean == []
+
+    def test_without_it(self, write):
+        with pytest.raises(
+            BackendError, match=r"face.plan: TensorRT 8.6.0 built it, and tensorrt_dispatch 10.16.1.11 runs"
+        ):
+            load_engine(write())
+
+    def test_it_cannot_be_loaded(self, gpu, write, tmp_path):
+        broken = tmp_path / "broken.so"
+        broken.touch()
+        with pytest.raises(
+            BackendError, match=r"cannot load the lean runtime .*broken.so: Unable to load library: .*; name"
+        ):
+            load_engine(write(), lean_runtime=broken)
+        assert gpu.leaks == {}
+
+    def test_it_is_not_there(self, write, tmp_path):
+        with pytest.raises(OptionError, match="there is no such file"):
+            load_engine(write(), lean_runtime=tmp_path / "missing.so")
+
+
+def test_a_flavour_that_is_asked_for(gpu, fakes, write):
+    asked = fakes.flavour(gpu, "tensorrt_lean", "8.6.0")
+    with load_engine(write(), flavour=asked) as engine:
+        assert engine.flavour is asked
+    asked = fakes.flavour(gpu, "tensorrt_rtx", "1.7.1.116")
+    with pytest.raises(MissingDependencyError, match=r"TensorRT 8.6.0, and tensorrt_rtx 1.7.1.116 cannot run it"):
+        load_engine(write(), flavour=asked)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [("WARNING", "CUDA initialization failure with error: 35"), ("ERROR", "createInferRuntime: Error Code 6: API")],
+)
+def test_a_runtime_that_does_not_start_is_not_touched(gpu, fakes, write, monkeypatch, said):
+    old = fakes.flavour(gpu)
+    old.module.runtime_says = (said,)
+    fakes.use(monkeypatch, old)
+    with pytest.raises(DeviceError, match=r"tensorrt 8.6.0 does not start: .*; is the NVIDIA driver new enough"):
+        load_engine(write())
+    assert gpu.leaks == {}
+
+
+def test_other_warnings_do_no_harm(gpu, fakes, write, monkeypatch):
+    loud = fakes.flavour(gpu)
+    loud.module.runtime_says = (("WARNING", "CUDA lazy loading is not enabled"), ("INFO", "hello"))
+    fakes.use(monkeypatch, loud)
+    load_engine(write()).close()
+
+
+def test_a_plan_for_another_gpu(gpu, write, monkeypatch):
+    own = devices.Gpu(0, "Some T4", (7, 5))
+    monkeypatch.setattr(devices, "driver", lambda: devices.Driver((13, 0), (own,)))
+    monkeypatch.setattr("scrfd_trt.engine.plan_file.Plan.capabilities", ((9, 0),))
+    with pytest.raises(
+        BackendError, match=r"face.plan: it was built for compute capability 9.0, and this GPU is Some T4"
+    ):
+        load_engine(write())
+    assert "cuInit" not in gpu.calls
+
+
+def test_without_a_gpu_no_tensorrt_is_touched(gpu, write, monkeypatch):
+    monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver"))
+    with pytest.raises(DeviceError, match=r"face.plan: cuda:0 cannot be used: no NVIDIA driver$"):
+        load_engine(write())
+    assert gpu.calls == []

@@ -1,0 +1,462 @@
+"""A GPU, a driver and a TensorRT that exist in memory only: what is put into a stream is done when it is waited for.
+
+``install(monkeypatch)`` puts them in place of the real ones and returns a :class:`FakeGpu`, which counts what is open.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import struct
+import threading
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+
+from scrfd_trt import devices
+from scrfd_trt.cuda import device as cuda_device
+from scrfd_trt.cuda import driver as cuda_driver
+from scrfd_trt.engine import flavours
+from scrfd_trt.engine.flavours import Flavour
+
+WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
+PRIMARY, OTHER = 0x1000, 0x2000
+SCRATCH = 5 * 2**20
+SPECS = [["x", "INPUT", [-1, 3, 64, 64], "FLOAT"]] + [
+    [f"{name}_{stride}", "OUTPUT", [-1, 2 * (64 // stride) ** 2, width], "FLOAT"]
+    for name, width in WIDTHS.items()
+    for stride in (8, 16, 32)
+]
+
+
+def ranges(*batches, side=64):
+    return [[[count, 3, side, side] for count in batch] for batch in batches]
+
+
+def plan(
+    *,
+    version=(8, 6, 0, 12),
+    magic=b"ftrt",
+    profiles=None,
+    tensors=None,
+    refuse="",
+    native=False,
+    unusual=None,
+    flat=False,
+):
+    """Write a plan that the fake TensorRT opens: a real header, then what the engine is like as JSON."""
+    about = {
+        "profiles": profiles or ranges((1, 2, 4)),
+        "tensors": tensors or SPECS,
+        "refuse": refuse,
+        "native": native,
+        "unusual": unusual or {},
+        "flat": flat,
+    }
+    body = json.dumps(about).encode().ljust(200)
+    size = 40 + len(body) + 4
+    return struct.pack("<4sIQQ4s4x8x", magic, 0, 1, size, bytes(version)) + body + bytes.fromhex("998b8d8b")
+
+
+class Status(IntEnum):
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_INVALID_VALUE = 1
+    CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_NO_DEVICE = 100
+    CUDA_ERROR_INVALID_CONTEXT = 201
+    CUDA_ERROR_INVALID_HANDLE = 400
+    CUDA_ERROR_ILLEGAL_ADDRESS = 700
+
+
+@dataclass
+class FakeGpu:
+    """What happened, and what is open."""
+
+    memory: dict = field(default_factory=dict)
+    pinned: dict = field(default_factory=dict)
+    streams: dict = field(default_factory=dict)
+    calls: list = field(default_factory=list)
+    failing: dict = field(default_factory=dict)
+    modules: list = field(default_factory=list)
+    contexts: int = 0
+    engines: int = 0
+    runs: list = field(default_factory=list)
+    stack: threading.local = field(default_factory=threading.local)
+
+    @property
+    def leaks(self):
+        """Whatever is still open."""
+        return {
+            name: count
+            for name, count in {
+                "memory": len(self.memory),
+                "pinned": len(self.pinned),
+                "streams": len([stream for stream in self.streams if stream >= 0x5000]),
+                "contexts": self.contexts,
+                "engines": self.engines,
+                "current": len(self.current),
+            }.items()
+            if count
+        }
+
+    @property
+    def current(self):
+        if not hasattr(self.stack, "contexts"):
+            self.stack.contexts = []
+        return self.stack.contexts
+
+    def fail(self, name, status="CUDA_ERROR_ILLEGAL_ADDRESS", after=0):
+        """Let a call fail, after some that do not."""
+        self.failing[name] = [after, Status[status]]
+
+    def check(self, name, needs_context=True):
+        self.calls.append(name)
+        if needs_context and not self.current:
+            return Status.CUDA_ERROR_INVALID_CONTEXT
+        if name in self.failing:
+            self.failing[name][0] -= 1
+            if self.failing[name][0] < 0:
+                return self.failing[name][1]
+        return Status.CUDA_SUCCESS
+
+    def at(self, address, size):
+        for block in (*self.memory.values(), *self.pinned.values()):
+            start = ctypes.addressof(block)
+            if start <= address and address + size <= start + len(block):
+                return (ctypes.c_ubyte * size).from_buffer(block, address - start)
+        raise AssertionError(f"{size} bytes at {address:#x} are outside all memory")
+
+
+class FakeDriver:
+    """``cuda.bindings.driver``, as far as it is used."""
+
+    def __init__(self, gpu):
+        self.gpu = gpu
+        self.next_stream = 0x5000
+        gpu.streams.update({0: [], 0x77: []})
+
+    def cuInit(self, flags):
+        return (self.gpu.check("cuInit", needs_context=False),)
+
+    def cuDeviceGet(self, index):
+        return self.gpu.check("cuDeviceGet", needs_context=False), index
+
+    def cuDevicePrimaryCtxRetain(self, device):
+        return self.gpu.check("cuDevicePrimaryCtxRetain", needs_context=False), PRIMARY + device
+
+    def cuCtxPushCurrent(self, context):
+        status = self.gpu.check("cuCtxPushCurrent", needs_context=False)
+        if not status:
+            self.gpu.current.append(context)
+        return (status,)
+
+    def cuCtxPopCurrent(self):
+        return self.gpu.check("cuCtxPopCurrent"), self.gpu.current.pop()
+
+    def cuGetErrorString(self, status):
+        return Status.CUDA_SUCCESS, b"what CUDA says"
+
+    def _allocate(self, name, size, where):
+        status = self.gpu.check(name)
+        if status or size <= 0:
+            return status or Status.CUDA_ERROR_INVALID_VALUE, 0
+        block = (ctypes.c_ubyte * size)()
+        where[ctypes.addressof(block)] = block
+        return status, ctypes.addressof(block)
+
+    def _free(self, name, address, where):
+        status = self.gpu.check(name)
+        if not status:
+            del where[address]
+        return (status,)
+
+    def cuMemAlloc(self, size):
+        return self._allocate("cuMemAlloc", size, self.gpu.memory)
+
+    def cuMemHostAlloc(self, size, flags):
+        return self._allocate("cuMemHostAlloc", size, self.gpu.pinned)
+
+    def cuMemFree(self, address):
+        return self._free("cuMemFree", address, self.gpu.memory)
+
+    def cuMemFreeHost(self, address):
+        return self._free("cuMemFreeHost", address, self.gpu.pinned)
+
+    def cuStreamCreate(self, flags):
+        status = self.gpu.check("cuStreamCreate")
+        self.next_stream += 1
+        if not status:
+            self.gpu.streams[self.next_stream] = []
+        return status, self.next_stream
+
+    def cuStreamDestroy(self, stream):
+        status = self.gpu.check("cuStreamDestroy")
+        if not status:
+            del self.gpu.streams[stream]
+        return (status,)
+
+    def cuStreamGetCtx(self, stream):
+        return self.gpu.check("cuStreamGetCtx"), OTHER if stream == 0x77 else self.gpu.current[-1]
+
+    def _copy(self, name, target, source, size, stream):
+        status = self.gpu.check(name)
+        if not status:
+            self.gpu.streams[stream].append(
+                lambda: ctypes.memmove(self.gpu.at(target, size), self.gpu.at(source, size), size)
+            )
+        return (status,)
+
+    def cuMemcpyHtoDAsync(self, target, source, size, stream):
+        return self._copy("cuMemcpyHtoDAsync", target, source, size, stream)
+
+    def cuMemcpyDtoHAsync(self, target, source, size, stream):
+        return self._copy("cuMemcpyDtoHAsync", target, source, size, stream)
+
+    def cuStreamSynchronize(self, stream):
+        status = self.gpu.check("cuStreamSynchronize")
+        while not status and self.gpu.streams[stream]:
+            self.gpu.streams[stream].pop(0)()
+        return (status,)
+
+
+def network(name, blob):
+    """The fake network: scores are the input's green, boxes and landmarks count on from the image's mean."""
+    kind, stride = name.split("_")
+    cells = blob[:, 1, :: int(stride), :: int(stride)].reshape(len(blob), -1).repeat(2, axis=1)
+    if kind == "score":
+        return cells[..., None]
+    steps = np.arange(WIDTHS[kind], dtype=np.float32)
+    return cells[..., None] + steps + blob.mean(axis=(1, 2, 3))[:, None, None]
+
+
+class FakeContext:
+    def __init__(self, engine, profile):
+        self.engine = engine
+        self.gpu = engine.gpu
+        self.active_optimization_profile = profile
+        self.shape = None
+        self.scratch = "its own"
+        self.addresses = {}
+        self.gpu.contexts += 1
+
+    def __del__(self):
+        self.gpu.contexts -= 1
+
+    def _said(self, text):
+        self.engine.module.say("ERROR", text)
+        return False
+
+    def set_optimization_profile_async(self, profile, stream):
+        self.active_optimization_profile = profile
+        return self.gpu.check("set_optimization_profile_async") == 0
+
+    def set_input_shape(self, name, shape):
+        low, _, high = self.engine.about["profiles"][self.active_optimization_profile]
+        if not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
+            return self._said(f"shape {shape} is outside of the profile")
+        self.shape = tuple(shape)
+        return name == self.engine.names[0]
+
+    def take(self, address, size=SCRATCH):
+        assert size >= SCRATCH
+        self.scratch = address
+
+    device_memory = property(None, take)
+
+    def get_tensor_shape(self, name):
+        shape = self.engine.get_tensor_shape(name)
+        if self.engine.about["flat"] or not shape:
+            return shape
+        return Dims((self.shape[0], *shape[1:]))
+
+    def set_tensor_address(self, name, address):
+        self.addresses[name] = address
+        return name in self.engine.names
+
+    def execute_async_v3(self, stream):
+        if self.gpu.check("execute_async_v3"):
+            return self._said("[executor.cpp::enqueue::1] Error Code 1: Cuda Runtime (no\nluck)")
+        assert set(self.addresses) == set(self.engine.names)
+        if self.scratch != "its own":
+            self.gpu.at(self.scratch, SCRATCH)
+        self.gpu.runs.append((self.active_optimization_profile, self.shape))
+        self.gpu.streams[stream].append(self._compute(dict(self.addresses), self.shape))
+        return True
+
+    def _compute(self, addresses, shape):
+        def work():
+            blob = self._array(self.engine.names[0], addresses, shape).astype(np.float32)
+            for name in self.engine.names[1:]:
+                found = network(name, blob)
+                self._array(name, addresses, found.shape)[:] = found
+
+        return work
+
+    def _array(self, name, addresses, shape):
+        dtype = np.float16 if self.engine.get_tensor_dtype(name).name == "HALF" else np.float32
+        assert addresses[name] % 16 == 0 or self.engine.about["flat"]
+        memory = self.gpu.at(addresses[name], math.prod(shape) * np.dtype(dtype).itemsize)
+        return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+
+
+class LaterContext(FakeContext):
+    """Of TensorRT 10 and later."""
+
+    def set_device_memory(self, address, size):
+        self.take(address, size)
+
+
+class Dims:
+    """TensorRT's shapes are no tuples."""
+
+    def __init__(self, sides):
+        self._sides = tuple(sides)
+
+    def __len__(self):
+        return len(self._sides)
+
+    def __getitem__(self, index):
+        return self._sides[index]
+
+
+class FakeEngine:
+    device_memory_size = SCRATCH
+
+    def __init__(self, module, about):
+        self.module, self.gpu, self.about = module, module.gpu, about
+        self.rows = {row[0]: row for row in about["tensors"]}
+        self.names = list(self.rows)
+        self.num_io_tensors = len(self.names)
+        self.num_optimization_profiles = len(about["profiles"])
+        self.fresh = True
+        self.gpu.engines += 1
+
+    def __del__(self):
+        self.gpu.engines -= 1
+
+    def get_tensor_name(self, index):
+        return self.names[index]
+
+    def get_tensor_mode(self, name):
+        return SimpleNamespace(name=self.rows[name][1])
+
+    def get_tensor_shape(self, name):
+        return Dims(self.rows[name][2])
+
+    def get_tensor_dtype(self, name):
+        return SimpleNamespace(name=self.rows[name][3])
+
+    def get_tensor_location(self, name):
+        self._returns("TensorLocation")
+        return SimpleNamespace(name="HOST" if self.about["unusual"].get(name) == "HOST" else "DEVICE")
+
+    def get_tensor_format(self, name):
+        self._returns("TensorFormat")
+        return SimpleNamespace(name=self.about["unusual"].get(name, "LINEAR"))
+
+    def _returns(self, kind):
+        if not hasattr(self.module, kind):
+            raise TypeError("Unable to convert function return value to a Python type!")
+
+    def get_tensor_profile_shape(self, name, index):
+        return [Dims(shape) for shape in self.about["profiles"][index]]
+
+    def create_execution_context(self, strategy="STATIC"):
+        if self.gpu.check("create_execution_context"):
+            self.module.say("ERROR", "out of memory")
+            return None
+        context = (LaterContext if self.module.later else FakeContext)(self, 0 if self.fresh else -1)
+        context.scratch = None if strategy == "USER_MANAGED" else "its own"
+        self.fresh = False
+        return context
+
+    def create_execution_context_without_device_memory(self):
+        assert not self.module.later
+        return self.create_execution_context("USER_MANAGED")
+
+
+class FakeRuntime:
+    def __init__(self, module, release):
+        self.module, self.release = module, release
+        self.engine_host_code_allowed = False
+
+    def load_runtime(self, path):
+        self.module.lean.append(path)
+        if "broken" in path:
+            self.module.say("ERROR", f"Unable to load library: {path}")
+            return None
+        return FakeRuntime(self.module, None)
+
+    def deserialize_cuda_engine(self, data):
+        assert self.module.gpu.current
+        about = json.loads(data[40:-4])
+        if about["refuse"] == "host code" and not self.engine_host_code_allowed:
+            self.module.say("ERROR", "Cannot deserialize engine, IRuntime::getEngineHostCodeAllowed() is false.")
+            return None
+        if about["refuse"] == "raise":
+            raise RuntimeError("a bad\nplan")
+        if about["refuse"] not in {"", "host code"}:
+            self.module.say(
+                "ERROR", f"[runtime.cpp::read::42] Error Code 1: Serialization ({about['refuse']}\n failed.)"
+            )
+            self.module.say("ERROR", "Engine deserialization failed.")
+            return None
+        return FakeEngine(self.module, about)
+
+
+class FakeTensorRT(ModuleType):
+    """A TensorRT module; ``runtime_says`` is what it logs when a runtime is made."""
+
+    def __init__(self, gpu, version, full=True):
+        super().__init__(f"fake_tensorrt_{len(gpu.modules)}_{id(gpu)}")
+        gpu.modules.append(self)
+        self.gpu, self.__version__ = gpu, version
+        self.lean, self.loggers, self.runtime_says = [], [], ()
+        self.Runtime = self._runtime
+        self.later = not version.startswith("8.")
+        if self.later:
+            self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="USER_MANAGED")
+        self.ILogger = type("ILogger", (), {"__init__": lambda logger: None})
+        if full:
+            self.TensorLocation = self.TensorFormat = object
+
+    def _runtime(self, logger):
+        assert self.gpu.current
+        self.loggers.append(logger)
+        for severity, text in self.runtime_says:
+            self.say(severity, text)
+        return FakeRuntime(self, self.__version__)
+
+    def say(self, severity, text):
+        self.loggers[-1].log(SimpleNamespace(name=severity), text)
+
+
+def flavour(gpu, name="tensorrt", version="8.6.0"):
+    full = name in {"tensorrt", "tensorrt_rtx"}
+    return Flavour(name, version, FakeTensorRT(gpu, version, full), full)
+
+
+def install(monkeypatch):
+    """Put the fakes in place of the driver and of all TensorRTs; the first one is TensorRT 8.6.0."""
+    gpu = FakeGpu()
+    fake = FakeDriver(gpu)
+    gpus = tuple(devices.Gpu(index, "Fake H100", (9, 0)) for index in range(2))
+    monkeypatch.setattr(devices, "driver", lambda: devices.Driver((13, 0), gpus))
+    monkeypatch.setattr(cuda_driver, "bindings", lambda: fake)
+    monkeypatch.setattr(flavours, "problems", dict)
+    monkeypatch.delenv("TRT_LEAN_RUNTIME", raising=False)
+    cuda_device._primary_context.cache_clear()
+    use(monkeypatch, flavour(gpu))
+    return gpu
+
+
+def use(monkeypatch, *found):
+    """Let these flavours be installed."""
+    monkeypatch.setattr(flavours, "installed", lambda: found)
+
+
+def uninstall():
+    cuda_device._primary_context.cache_clear()

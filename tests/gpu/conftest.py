@@ -1,0 +1,87 @@
+"""Where the engines, photographs and reference results are, and a GPU to run them on.
+
+``SCRFD_TRT_SHARED`` names the folder with ``images``, ``reference`` and ``engines``, in place of ``../shared``;
+``SCRFD_TRT_ENGINES`` another folder of engines. With ``SCRFD_TRT_REQUIRE_GPU=1`` what is missing is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scrfd_trt import devices
+from scrfd_trt.backends.tensorrt import TensorRTBackend
+from scrfd_trt.cuda import driver
+from scrfd_trt.engine import flavours
+from scrfd_trt.engine.plan_file import read_plan
+from scrfd_trt.errors import ScrfdError
+
+GPU_IS_PROMISED = os.environ.get("SCRFD_TRT_REQUIRE_GPU") == "1"
+SHARED = Path(os.environ.get("SCRFD_TRT_SHARED") or Path(__file__).resolve().parents[3] / "shared")
+ENGINES = Path(os.environ.get("SCRFD_TRT_ENGINES") or SHARED / "engines")
+
+
+def what_is_missing() -> str:
+    """Tell why no engine can be run here; empty where one can."""
+    problem = devices.driver().problem
+    try:
+        driver.bindings()
+        flavours.choose()
+    except ScrfdError as error:
+        problem = problem or str(error)
+    if not problem and not any(ENGINES.glob("*.plan")):
+        problem = f"there are no engines in {ENGINES}"
+    return problem
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.gpu)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_a_gpu():
+    if problem := what_is_missing():
+        (pytest.fail if GPU_IS_PROMISED else pytest.skip)(problem)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of photographs and reference results."""
+    for name in ("images", "reference"):
+        if not (SHARED / name).is_dir():
+            (pytest.fail if GPU_IS_PROMISED else pytest.skip)(f"there is no folder {SHARED / name}")
+    return SHARED
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``plan`` on every engine that there is."""
+    if "plan" in metafunc.fixturenames:
+        plans = sorted(ENGINES.glob("*.plan")) or [Path("none.plan")]
+        metafunc.parametrize("plan", plans, ids=[path.stem for path in plans], scope="module")
+
+
+def is_native(plan) -> bool:
+    """Whether an engine runs on the release alone that built it."""
+    known = read_plan(plan).version_compatible
+    return "_vc0" in plan.stem if known is None else not known
+
+
+@pytest.fixture(scope="module")
+def opened(plan):
+    """A backend of each engine that can be run by the TensorRT that is installed."""
+    header = read_plan(plan).header
+    own = any(flavour.release == header.release and flavour.can_build for flavour in flavours.installed())
+    if is_native(plan) and not own:
+        pytest.skip(f"{header} alone runs it")
+    with TensorRTBackend(plan) as backend:
+        yield backend
+
+
+@pytest.fixture(scope="session")
+def native():
+    """Tell of a plan whether it runs on the release alone that built it."""
+    return is_native

@@ -1,0 +1,256 @@
+"""Real engines on a real GPU: the faces of the reference, whatever the batch, the thread or the stream."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt import BackendError, ClosedError, SCRFDDetector, zoo
+from scrfd_trt.agreement import differences, pairwise_iou
+from scrfd_trt.backends import OnnxBackend
+from scrfd_trt.backends.tensorrt import TensorRTBackend
+from scrfd_trt.cuda import Device, Stream
+from scrfd_trt.decode import decode
+from scrfd_trt.detections import Detections
+from scrfd_trt.engine.inspect import inspect_engine
+from scrfd_trt.heads import check, recognize
+from scrfd_trt.letterbox import Letterbox, normalize_into
+
+PHOTOGRAPHS = ["multiple_faces.jpg", "people.png", "street.jpg", "worlds-largest-selfie.jpg"]
+NETWORKS = {"500m": "scrfd_500m_bnkps", "25g": "scrfd_2.5g_kps_640_flat", "2.5g": "scrfd_2.5g_kps_640_flat"}
+"""The reference's name of a network, by how the names of engine files begin."""
+
+SIZE = (640, 640)
+LARGEST = 33
+MARGIN = 0.55
+
+
+@pytest.fixture(scope="module")
+def detector(opened):
+    """A detector around it, which is left to the other fixture to close."""
+    return SCRFDDetector.from_backend(opened, device="cuda:0", scales=SIZE[0], threshold=0.5)
+
+
+@pytest.fixture(scope="module")
+def reference_of(shared, plan):
+    """What InsightFace finds in a photograph with the engine's network."""
+    found = json.loads((shared / "reference" / "insightface-2.1.json").read_text(encoding="utf-8"))
+    keys = [key for start, key in NETWORKS.items() if plan.name.lower().removeprefix("scrfd_").startswith(start)]
+    if not keys:
+        pytest.skip(f"which network {plan.name} is of cannot be told by its name: {', '.join(NETWORKS)}")
+
+    def read(photograph):
+        wanted = found[keys[0]]["640"][photograph]
+        # The reference maps x back by the scale of the height, though the width was rounded on its own; that is a pixel
+        # on the far side of a wide photograph, and too much for the box of a small face.
+        across, down = Letterbox.fit(tuple(wanted["image_size"]), SIZE).scale
+        ratio = np.array([down / across, 1.0])
+        return Detections(
+            np.array(wanted["boxes"]) * np.tile(ratio, 2),
+            np.array(wanted["scores"]),
+            np.array(wanted["landmarks"]) * ratio,
+            image_size=tuple(wanted["image_size"]),
+        )
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def blobs(shared):
+    """Network inputs, made of pieces of the photographs: one batch of the most images that is tried."""
+    pictures = [cv2.imread(str(shared / "images" / name)) for name in PHOTOGRAPHS]
+    pieces = []
+    for number in range(LARGEST):
+        piece = pictures[number % 4][number * 3 :, number * 5 :]
+        pieces.append(cv2.resize(piece, SIZE)[:, :, ::-1].transpose(2, 0, 1))
+    return np.ascontiguousarray((np.stack(pieces).astype(np.float32) - 127.5) / 128)
+
+
+def agree(plan, found, wanted):
+    """Whether outputs are the same but for rounding, which differs where another profile ran."""
+    off = 0.01 if "fp32" in plan.stem else 0.1
+    return all(np.allclose(a.astype(np.float32), b, atol=off, rtol=off / 5) for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.fixture(scope="module")
+def candidates_of(shared, plan):
+    """What the engine's network finds before suppression, in full precision on the processor."""
+    name = plan.name.lower().removeprefix("scrfd_")
+    found = zoo.find("500m_bnkps") if name.startswith("500m") else None
+    path = found.path if found else shared / "models" / "scrfd_2.5g_kps_640_flat.onnx"
+    backend = OnnxBackend(path)
+    layout = recognize(backend.outputs)
+
+    def find(image):
+        box = Letterbox.fit((image.shape[1], image.shape[0]), SIZE)
+        blob = np.empty((1, 3, *SIZE[::-1]), np.float32)
+        normalize_into(blob[0], image, box)
+        return decode(layout, backend.run(blob), 0, SIZE, 0.4).to_source(box)
+
+    yield find
+    backend.close()
+
+
+def without_ties(found, wanted, candidates):
+    """Put the reference's choice in place of a found face where the network itself hardly prefers one of two boxes.
+
+    Rounding to half precision turns the order of two overlapping candidates whose scores are within a hundredth, and
+    suppression then keeps the other one. The one found must be a candidate of the exact network, to the same tolerance.
+    """
+    boxes, points = found.boxes.copy(), found.landmarks.copy()
+    overlap, ties = pairwise_iou(boxes, wanted.boxes), 0
+    for row in range(len(found)):
+        best = int(overlap[row].argmax())
+        side = (candidates.boxes[:, 2:] - candidates.boxes[:, :2]).max(axis=1)
+        off = np.linalg.norm(candidates.landmarks - points[row], axis=2).max(axis=1)
+        same = (pairwise_iou(boxes[row : row + 1], candidates.boxes)[0] >= 0.9) & (off <= 0.02 * side)
+        if overlap[row, best] >= 0.4 and (same & (candidates.scores >= wanted.scores[best] - 0.01)).any():
+            ties += bool((boxes[row] != wanted.boxes[best]).any() and overlap[row, best] < 0.9)
+            boxes[row], points[row] = wanted.boxes[best], wanted.landmarks[best]
+    assert ties <= max(1, len(wanted) // 50)
+    return Detections(boxes, found.scores, points, image_size=found.image_size)
+
+
+@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
+def test_the_faces_of_the_reference(plan, detector, reference_of, candidates_of, shared, photograph):
+    wanted = reference_of(photograph)
+    image = cv2.imread(str(shared / "images" / photograph))
+    found = detector.detect(image)
+    if "fp32" not in plan.stem:
+        assert differences(without_ties(found, wanted, candidates_of(image)), wanted, above=MARGIN) == []
+    else:
+        assert differences(found, wanted, above=MARGIN) == []
+        assert len(found) == len(wanted)
+        limit = 0.5 + 0.002 * max(wanted.image_size)
+        nearest = np.abs(found.boxes[None] - wanted.boxes[:, None]).max(axis=2)
+        assert nearest.min(axis=1).max() <= limit
+        assert np.abs(found.scores[nearest.argmin(axis=1)] - wanted.scores).max() <= 0.005
+
+
+@pytest.fixture
+def _known_to_mix(plan, request):
+    """Expect a failure of two engines of ``../shared`` whose own network mixes the images of a batch.
+
+    The first image is right; the others' scores are off by up to 0.6 against ONNX Runtime, on 8.6.0 and 10.16 alike,
+    unless all images are the same. Engines built from the same network by this project are right.
+    """
+    if plan.stem in {"25g_grid_fp16_vc0", "25g_grid_fp16_vc2"}:
+        request.applymarker(pytest.mark.xfail(reason="this engine mixes the images of a batch", strict=True))
+
+
+@pytest.mark.usefixtures("_known_to_mix")
+def test_every_batch_gives_what_single_images_give(plan, opened, blobs):
+    if not recognize(opened.outputs).has_batch_axis:
+        with pytest.raises(BackendError, match="one image at a time"):
+            opened.run(blobs[:2])
+        return
+    alone = [opened.run(blobs[number : number + 1]) for number in range(LARGEST)]
+    wanted = [np.concatenate(parts).astype(np.float32) for parts in zip(*alone, strict=True)]
+    for images in range(1, LARGEST + 1):
+        found = opened.run(blobs[:images])
+        assert [len(output) for output in found] == [images] * len(found)
+        assert agree(plan, found, [output[:images] for output in wanted])
+
+
+def test_profiles_do_not_disturb_each_other(opened, blobs):
+    layout = recognize(opened.outputs)
+
+    def run(shape):
+        blob = np.ascontiguousarray(np.resize(blobs[:, :, : shape[2], : shape[3]], shape))
+        outputs = opened.run(blob)
+        check(layout, outputs, (shape[3], shape[2]))
+        return outputs
+
+    shapes = [each.best for each in opened.ranges]
+    first = [run(shape) for shape in shapes]
+    for shape, wanted in reversed(list(zip(shapes, first, strict=True))):
+        assert all(np.array_equal(a, b) for a, b in zip(run(shape), wanted, strict=True))
+
+
+@pytest.mark.usefixtures("_known_to_mix")
+def test_a_batch_of_photographs(detector, candidates_of, shared):
+    pictures = [cv2.imread(str(shared / "images" / name)) for name in PHOTOGRAPHS]
+    together = detector.detect_batch(pictures)
+    for faces, picture in zip(together, pictures, strict=True):
+        alone = detector.detect(picture)
+        assert differences(without_ties(faces, alone, candidates_of(picture)), alone, above=MARGIN) == []
+
+
+def test_outputs_are_arrays_of_their_own(opened, blobs):
+    first = opened.run(blobs[:1])
+    kept = [output.copy() for output in first]
+    opened.run(blobs[1:2])
+    assert all(np.array_equal(a, b) for a, b in zip(first, kept, strict=True))
+    assert [output.dtype.name for output in first] == [tensor.dtype for tensor in opened.outputs]
+
+
+def test_threads(opened, blobs):
+    wanted = [opened.run(blobs[number : number + 1]) for number in range(4)]
+    wrong = []
+
+    def work(number):
+        for _ in range(20):
+            found = opened.run(blobs[number : number + 1])
+            if any(not np.array_equal(a, b) for a, b in zip(found, wanted[number], strict=True)):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("lend", ["object", "handle", "default"])
+def test_a_lent_stream(plan, opened, blobs, lend):
+    wanted = opened.run(blobs[:1])
+    with Stream.create(Device(0)) as stream:
+        lent = {"object": stream, "handle": stream.handle, "default": 0}[lend]
+        with TensorRTBackend(plan, stream=lent) as backend:
+            found = backend.run(blobs[:1])
+        assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+        with stream.device.current():
+            stream.synchronize()  # it is alive
+
+
+def test_closing(plan, opened, blobs):
+    backend = TensorRTBackend(plan)
+    backend.run(blobs[:1])
+    backend.close()
+    backend.close()
+    with pytest.raises(ClosedError):
+        backend.run(blobs[:1])
+
+
+def test_nothing_is_left_on_the_gpu(plan, opened, blobs):
+    from cuda.bindings import driver
+
+    def free():
+        with Device(0).current():
+            return driver.cuMemGetInfo()[1]
+
+    levels = []
+    for _ in range(4):
+        with TensorRTBackend(plan) as backend:
+            backend.run(blobs[:1])
+        levels.append(free())
+    assert levels[1] - levels[3] < 2**20
+
+
+def test_the_wrong_size(opened):
+    with pytest.raises(BackendError, match=r"cannot take an input of 1×3×320×320; it takes: .*640×640"):
+        opened.run(np.zeros((1, 3, 320, 320), np.float32))
+
+
+def test_inspect(plan, opened):
+    report = inspect_engine(plan)
+    assert report.usable, report.reasons
+    assert SIZE in {profile.best[2:] for profile in report.profiles}
+    assert len([tensor for tensor in report.tensors if tensor.role == "output"]) == 9
+    assert report.layout.startswith("grid" if "grid" in plan.stem else ("batched", "flat"))
+    assert [profile.most[0] for profile in report.profiles] == [each.most[0] for each in opened.ranges]

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+import overlays
+import scrfd_trt
+
+NAMES = {
+    "BackendError",
+    "BuildOptions",
+    "ClosedError",
+    "Detection",
+    "Detections",
+    "DetectionsError",
+    "DetectorOptions",
+    "DeviceError",
+    "DownloadError",
+    "EngineReport",
+    "ImageError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "OptionError",
+    "OutputError",
+    "SCRFDDetector",
+    "ScrfdError",
+    "__version__",
+    "build_engine",
+    "inspect_engine",
+}
+OVERLAY_NAMES = {
+    "Blur",
+    "Compose",
+    "Landmarks",
+    "OptionHelp",
+    "Overlay",
+    "OverlayModel",
+    "Skull",
+    "create",
+    "describe",
+    "load",
+    "names",
+    "parse",
+    "provider",
+    "summary",
+}
+OPTIONAL_OR_SLOW = {
+    "cuda",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "pooch",
+    "requests",
+    "rich",
+    "supervision",
+    "tensorrt",
+    "typer",
+}
+
+
+@pytest.mark.parametrize(("package", "names"), [(scrfd_trt, NAMES), (overlays, OVERLAY_NAMES)])
+def test_exported_names(package, names):
+    assert set(package.__all__) == names
+    assert all(hasattr(package, name) for name in names)
+    assert len(package.__all__) == len(names)
+
+
+@pytest.mark.parametrize("package", ["scrfd_trt", "overlays"])
+def test_import_loads_nothing_optional_and_nothing_slow(package, tmp_path):
+    code = f"import sys, {package}; print(*sys.modules, sep='\\n')"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in run.stdout.split()}
+    assert package in loaded
+    assert not loaded & OPTIONAL_OR_SLOW
+
+
+@pytest.mark.parametrize("package", [scrfd_trt, overlays])
+def test_package_is_typed(package):
+    assert resources.files(package).joinpath("py.typed").is_file()
+
+
+def test_every_error_is_a_scrfd_error():
+    errors = [value for name in NAMES if isinstance(value := getattr(scrfd_trt, name), type) and name.endswith("Error")]
+    assert len(errors) == 13
+    assert all(issubclass(error, scrfd_trt.ScrfdError) for error in errors)
+
+
+@pytest.fixture
+def distribution():
+    try:
+        return metadata.distribution("scrfd-trt")
+    except metadata.PackageNotFoundError:
+        pytest.skip("scrfd-trt is not installed")
+
+
+def test_version_is_the_installed_one(distribution):
+    assert scrfd_trt.__version__ == distribution.version
+
+
+def test_built_in_overlays_are_entry_points_like_all_others(distribution):
+    found = {entry.name: entry.load() for entry in distribution.entry_points.select(group="scrfd_trt.overlays")}
+    assert found == {"blur": overlays.Blur, "landmarks": overlays.Landmarks, "skull": overlays.Skull}
+
+
+def test_changelog_has_an_entry_for_this_version(root: Path):
+    assert f"## [{scrfd_trt.__version__}]" in (root / "CHANGELOG.md").read_text(encoding="utf-8")
