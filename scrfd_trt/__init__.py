@@ -5,12 +5,12 @@
 ...     faces = detector.detect(image)
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from scrfd_trt._version import __version__
 from scrfd_trt.detections import Detection, Detections
 from scrfd_trt.detector import SCRFDDetector
-from scrfd_trt.engine.inspect import inspect_engine
-from scrfd_trt.engine.options import BuildOptions
-from scrfd_trt.engine.report import EngineReport
 from scrfd_trt.errors import (
     BackendError,
     ClosedError,
@@ -26,8 +26,13 @@ from scrfd_trt.errors import (
     OutputError,
     ScrfdError,
 )
-from scrfd_trt.opening import build_engine
 from scrfd_trt.options import DetectorOptions
+
+if TYPE_CHECKING:
+    from scrfd_trt.engine.inspect import inspect_engine
+    from scrfd_trt.engine.options import BuildOptions
+    from scrfd_trt.engine.report import EngineReport
+    from scrfd_trt.opening import build_engine
 
 __all__ = [
     "BackendError",
@@ -53,3 +58,21 @@ __all__ = [
     "build_engine",
     "inspect_engine",
 ]
+
+_LATER = {
+    "BuildOptions": "scrfd_trt.engine.options",
+    "EngineReport": "scrfd_trt.engine.report",
+    "build_engine": "scrfd_trt.opening",
+    "inspect_engine": "scrfd_trt.engine.inspect",
+}
+"""Names whose rooms are imported when they are first asked for: together they take longer than all the rest."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

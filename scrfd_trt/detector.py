@@ -5,10 +5,11 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrfd_trt import devices, opening, zoo
+from scrfd_trt import devices, zoo
 from scrfd_trt.backends import Backend
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import ClosedError, ImageError, OptionError
@@ -18,7 +19,7 @@ from scrfd_trt.options import DetectorOptions
 from scrfd_trt.pipelines import HostPipeline, Pipeline
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import ModuleType, TracebackType
 
     from typing_extensions import Self
 
@@ -98,6 +99,7 @@ class SCRFDDetector:
             If a package is needed that is not installed.
         """
         checked = DetectorOptions(**options)
+        opening = _opening()
         where = devices.choose(device, opening.cuda_problem)
         return cls(opening.open_onnx(zoo.fetch(name), checked, where, build, stream=stream), checked, device=where)
 
@@ -130,6 +132,7 @@ class SCRFDDetector:
             As for :meth:`from_pretrained`.
         """
         checked = DetectorOptions(**options)
+        opening = _opening()
         where = devices.choose(device, opening.cuda_problem)
         return cls(opening.open_onnx(Path(path), checked, where, build, stream=stream), checked, device=where)
 
@@ -178,7 +181,7 @@ class SCRFDDetector:
         kind, number = devices.parse(device)
         if kind != "cuda":
             raise OptionError(f"an engine runs on a GPU: device must be cuda or cuda:n, not {device!r}")
-        pipeline = opening.open_engine(
+        pipeline = _opening().open_engine(
             Path(path), checked, number or 0, stream=stream, lean_runtime=lean_runtime, allow_host_code=allow_host_code
         )
         return cls(pipeline, checked, device=f"cuda:{number or 0}")
@@ -301,6 +304,11 @@ class SCRFDDetector:
 
     def __repr__(self) -> str:
         return f"<SCRFDDetector {'closed' if self._closed else self.description}>"
+
+
+def _opening() -> ModuleType:
+    """Import what opens networks and engines when one is opened; it takes as long as all the rest together."""
+    return import_module("scrfd_trt.opening")
 
 
 def _numbered(number: int, image: Any) -> Any:
