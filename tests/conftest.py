@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+FAKE_GPU = Path(__file__).parent / "fake_gpu.py"
 CPU_IS_PROMISED = "SCRFD_TRT_REQUIRE_CPU"
 RTX_IS_PROMISED = "SCRFD_TRT_REQUIRE_RTX"
 
@@ -84,3 +88,23 @@ def models_2_5g(shared: Path) -> dict[str, Path]:
     pytest.importorskip("onnxruntime")
     folder = shared / "models"
     return {"grid": folder / "scrfd_2.5g_bnkps_640_grid.onnx", "flat": folder / "scrfd_2.5g_kps_640_flat.onnx"}
+
+
+@pytest.fixture(scope="session")
+def fakes() -> ModuleType:
+    """The module of stand-ins for a GPU, its driver and TensorRT."""
+    name = FAKE_GPU.stem
+    if name not in sys.modules:
+        spec = util.spec_from_file_location(name, FAKE_GPU)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture
+def gpu(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A machine with two GPUs and TensorRT 8.6.0, where nothing may be left open."""
+    yield fakes.install(monkeypatch)
+    fakes.uninstall()

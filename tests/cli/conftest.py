@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +19,6 @@ from scrfd_trt import SCRFDDetector, devices
 from scrfd_trt.cli import app
 from scrfd_trt.engine import flavours
 
-FAKES = Path(__file__).parents[1] / "fake_gpu.py"
 PROGRAM = Path(__file__).with_name("spot_network.py")
 BOX = (40, 30, 90, 100)
 SIZE = (160, 120)
@@ -75,25 +74,6 @@ def spot_network() -> Iterator[ModuleType]:
 def spots(spot_network: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every network known by name be the stand-in, whose face is a white spot."""
     monkeypatch.setattr(SCRFDDetector, "from_pretrained", spot_network.stand_in())
-
-
-@pytest.fixture(scope="session")
-def fakes() -> ModuleType:
-    """The module of stand-ins for a GPU, its driver and TensorRT."""
-    if FAKES.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(FAKES.stem, FAKES)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[FAKES.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[FAKES.stem])
-    return sys.modules[FAKES.stem]
-
-
-@pytest.fixture
-def gpu(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A machine with two GPUs and TensorRT 8.6.0."""
-    yield fakes.install(monkeypatch)
-    fakes.uninstall()
 
 
 @pytest.fixture
