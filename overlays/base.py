@@ -8,8 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt.crops import check_image
 from scrfd_trt.detections import Detections
-from scrfd_trt.errors import DetectionsError, ImageError, OptionError
+from scrfd_trt.errors import OptionError, OverlayError, ScrfdError
 from scrfd_trt.options import OptionsModel
 
 
@@ -113,14 +114,33 @@ class Compose:
         self.overlays = overlays
 
     def __call__(self, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-        """Run all overlays; see :meth:`Overlay.__call__`."""
+        """Run all overlays; see :meth:`Overlay.__call__`.
+
+        Raises
+        ------
+        OverlayError
+            If one fails, or returns no image of the same size.
+        """
         out = fresh_canvas(image, detections)
         for overlay in self.overlays:
-            out = overlay(out, detections)
+            out = _drawn(overlay, out, detections)
         return out
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.overlays))})"
+
+
+def _drawn(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+    try:
+        out: object = overlay(image, detections)
+    except ScrfdError:
+        raise
+    except Exception as error:  # other people's code draws here, and may raise anything
+        reason = " ".join(str(error).split()) or "no reason given"
+        raise OverlayError(f"the overlay {overlay!r} failed: {type(error).__name__}: {reason}") from error
+    if not isinstance(out, np.ndarray) or out.shape != image.shape or out.dtype != np.uint8:
+        raise OverlayError(f"the overlay {overlay!r} must return an image of the same shape and type, but did not")
+    return out
 
 
 def fresh_canvas(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
@@ -145,19 +165,5 @@ def fresh_canvas(image: NDArray[np.uint8], detections: Detections) -> NDArray[np
     DetectionsError
         If the detections belong to an image of another size: their boxes would miss the faces.
     """
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"an overlay needs an image as a numpy array (H, W, 3) of uint8, not {type(image).__name__}")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ImageError(
-            f"an overlay needs an image of shape (H, W, 3) and type uint8, not {image.shape} {image.dtype}: "
-            "convert it with cv2.cvtColor or .astype first"
-        )
-    if image.size == 0:
-        raise ImageError(f"an overlay needs an image of at least one pixel, not {image.shape}")
-    size = (image.shape[1], image.shape[0])
-    if detections.image_size != size:
-        raise DetectionsError(
-            f"these faces were found in an image of {detections.image_size[0]}×{detections.image_size[1]}, "
-            f"this one is {size[0]}×{size[1]}: draw over the image that the detector saw"
-        )
+    check_image(image, detections.image_size)
     return np.array(image, np.uint8, order="C")

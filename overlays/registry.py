@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from overlays.base import Overlay
 from overlays.factories import OptionHelp, check_options, is_model, option_help, unknown
 from overlays.specs import split_spec
-from scrfd_trt.errors import OptionError, ScrfdError
+from scrfd_trt.errors import OptionError, OverlayError, ScrfdError
 from scrfd_trt.options import explain
 
 GROUP = "scrfd_trt.overlays"
@@ -94,6 +94,9 @@ def create(name: str, /, **options: Any) -> Overlay:
         raise
     except (TypeError, ValueError) as error:
         raise OptionError(f"overlay {name!r} refuses its options: {_one_line(error)}") from error
+    except Exception as error:  # other people's factories run here, and may raise anything
+        reason = f"{type(error).__name__}: {_one_line(error)}"
+        raise OverlayError(f"overlay {name!r} of {provider(name)} cannot be made: {reason}") from error
     if not isinstance(overlay, Overlay):
         raise ScrfdError(f"overlay {name!r} of {_owner(_entry(name))} made {overlay!r}: its entry point {_MUST}")
     return overlay

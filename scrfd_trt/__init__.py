@@ -17,6 +17,7 @@ from scrfd_trt.errors import (
     DetectionsError,
     DeviceError,
     DownloadError,
+    EngineError,
     ImageError,
     MissingDependencyError,
     ModelError,
@@ -24,6 +25,7 @@ from scrfd_trt.errors import (
     ModelNotFoundError,
     OptionError,
     OutputError,
+    OverlayError,
     ScrfdError,
 )
 from scrfd_trt.options import DetectorOptions
@@ -44,6 +46,7 @@ __all__ = [
     "DetectorOptions",
     "DeviceError",
     "DownloadError",
+    "EngineError",
     "EngineReport",
     "ImageError",
     "MissingDependencyError",
@@ -52,6 +55,7 @@ __all__ = [
     "ModelNotFoundError",
     "OptionError",
     "OutputError",
+    "OverlayError",
     "SCRFDDetector",
     "ScrfdError",
     "__version__",

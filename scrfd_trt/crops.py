@@ -6,12 +6,46 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError
 
 ARCFACE_TEMPLATE: NDArray[np.float32] = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 )
 """Where ArcFace wants the five landmarks in a 112×112 crop, (5, 2), x and y in pixels (InsightFace ``face_align``)."""
+
+
+def check_image(image: object, image_size: tuple[int, int]) -> None:
+    """Check that an array is an image, and the one that faces were found in.
+
+    Parameters
+    ----------
+    image
+        ``(H, W, 3)`` uint8, of at least one pixel.
+    image_size
+        Width and height of the image that the faces were found in.
+
+    Raises
+    ------
+    ImageError
+        If it is no such array.
+    DetectionsError
+        If it has another size: boxes would miss the faces.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"an image as a numpy array (H, W, 3) of uint8 is needed, not {type(image).__name__}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ImageError(
+            f"an image of shape (H, W, 3) and type uint8 is needed, not {image.shape} {image.dtype}: "
+            "convert it with cv2.cvtColor or .astype first"
+        )
+    if image.size == 0:
+        raise ImageError(f"an image of at least one pixel is needed, not {image.shape}")
+    size = (image.shape[1], image.shape[0])
+    if image_size != size:
+        raise DetectionsError(
+            f"these faces were found in an image of {image_size[0]}×{image_size[1]}, this one is {size[0]}×{size[1]}: "
+            "hand in the image that the detector saw"
+        )
 
 
 def crop_box(image: NDArray[np.uint8], box: NDArray[np.float32], margin: float) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, overload
 
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from scrfd_trt.crops import align_face, crop_box
-from scrfd_trt.errors import DetectionsError, MissingDependencyError
+from scrfd_trt.crops import align_face, check_image, crop_box
+from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionError
 from scrfd_trt.formats import coco_annotations, csv_header, csv_lines
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Detections:
         self.boxes = _column("boxes", boxes, (4,))
         self.scores = _column("scores", scores, ())
         self.landmarks = None if landmarks is None else _column("landmarks", landmarks, (5, 2))
-        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.image_size = _size(image_size)
         count = len(self.scores)
         if len(self.boxes) != count or (self.landmarks is not None and len(self.landmarks) != count):
             raise DetectionsError(
@@ -220,11 +221,13 @@ class Detections:
         ]
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """Return the detections as a JSON object with ``image_size`` and ``faces``; :meth:`from_json` reads it back.
+        """Return the detections as a JSON object; :meth:`from_json` reads it back.
 
-        Numbers are the shortest that give the same float32 again.
+        It has ``image_size``, ``landmarks`` (whether there are some) and ``faces``. Numbers are the shortest that give the
+        same float32 again.
         """
-        return json.dumps({"image_size": list(self.image_size), "faces": self.to_dicts()}, indent=indent)
+        about = {"image_size": list(self.image_size), "landmarks": self.landmarks is not None, "faces": self.to_dicts()}
+        return json.dumps(about, indent=indent)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -241,6 +244,8 @@ class Detections:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the text"
             raise DetectionsError(f"no detections in JSON: {where}: {first['msg']}") from error
+        if not parsed.faces:
+            return cls.empty(parsed.image_size, landmarks=parsed.landmarks)
         return cls.from_rows(parsed.faces, parsed.image_size)
 
     def to_csv(self, image: str = "") -> str:
@@ -305,7 +310,10 @@ class Detections:
         """
         boxes = np.asarray(detections.xyxy, np.float32)
         scores = np.ones(len(boxes), np.float32) if detections.confidence is None else detections.confidence
-        return cls(boxes, scores, detections.data.get("landmarks"), image_size=image_size)
+        points = detections.data.get("landmarks")
+        return cls(
+            boxes.copy(), np.array(scores), points if points is None else np.array(points), image_size=image_size
+        )
 
     def crop(self, image: NDArray[np.uint8], margin: float = 0.0) -> list[NDArray[np.uint8]]:
         """Copy each face out of the image.
@@ -321,7 +329,19 @@ class Detections:
         -------
         list of numpy.ndarray
             One ``(h, w, 3)`` uint8 a face, cut at the image's border; empty where a box lies wholly outside.
+
+        Raises
+        ------
+        ImageError
+            If the image is no such array.
+        DetectionsError
+            If it has another size than the one that the faces were found in.
+        OptionError
+            If the margin is not finite.
         """
+        check_image(image, self.image_size)
+        if not np.isfinite(margin):
+            raise OptionError(f"margin must be a finite number, not {margin!r}")
         return [crop_box(image, box, margin) for box in self.boxes]
 
     def align(self, image: NDArray[np.uint8], size: int = 112) -> NDArray[np.uint8]:
@@ -341,11 +361,14 @@ class Detections:
 
         Raises
         ------
+        ImageError
+            If the image is no such array.
         DetectionsError
-            If there are no landmarks.
+            If there are no landmarks, or the image has another size than the one that the faces were found in.
         OptionError
             If the size is no multiple of 112 or 128.
         """
+        check_image(image, self.image_size)
         if self.landmarks is None:
             raise DetectionsError("align() needs landmarks: use a network whose name ends in _bnkps")
         out = np.empty((len(self), size, size, 3), np.uint8)
@@ -358,7 +381,18 @@ class _JsonFile(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    landmarks: bool = True
     faces: list[Detection]
+
+
+def _size(image_size: tuple[int, int]) -> tuple[int, int]:
+    try:
+        width, height = (operator.index(side) for side in image_size)
+    except (TypeError, ValueError) as error:
+        raise DetectionsError(f"image_size must be width and height in pixels, not {image_size!r}") from error
+    if width < 1 or height < 1:
+        raise DetectionsError(f"image_size must be at least 1×1, not {width}×{height}")
+    return width, height
 
 
 def _column(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.float32]:

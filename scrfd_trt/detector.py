@@ -199,8 +199,12 @@ class SCRFDDetector:
         **options
             As for :meth:`from_pretrained`.
         """
-        checked = DetectorOptions(**options)
-        return cls(HostPipeline(backend, checked), checked, device=device)
+        try:
+            checked = DetectorOptions(**options)
+            return cls(HostPipeline(backend, checked), checked, device=device)
+        except BaseException:
+            backend.close()
+            raise
 
     @property
     def layout(self) -> HeadLayout:
@@ -229,7 +233,7 @@ class SCRFDDetector:
         threshold
             Lowest score, 0 to 1, in place of the detector's own.
         max_faces
-            Keep only so many faces, in place of the detector's own.
+            Keep only so many faces, in place of the detector's own, which None keeps.
 
         Returns
         -------
@@ -243,7 +247,9 @@ class SCRFDDetector:
         OptionError
             If threshold or max_faces is out of range.
         BackendError
-            If the network cannot be run.
+            If the network cannot be run, or gives numbers that are no faces.
+        ModelFormatError
+            If it gives another number of rows than SCRFD does.
         ClosedError
             After ``close()``.
         """
@@ -278,15 +284,23 @@ class SCRFDDetector:
         """
         if hasattr(images, "ndim") and getattr(images, "ndim", 0) < 4:
             raise ImageError("detect_batch takes several images, not one array; for one image call detect(image)")
-        return self._detect([_numbered(number, image) for number, image in enumerate(images)], threshold, max_faces)
+        self._check_open()
+        try:
+            numbered = enumerate(images)
+        except TypeError as error:
+            raise ImageError(f"detect_batch takes several images, not {type(images).__name__}") from error
+        return self._detect([_numbered(number, image) for number, image in numbered], threshold, max_faces)
 
     def _detect(self, images: list[Any], threshold: float | None, max_faces: int | None) -> list[Detections]:
-        if self._closed:
-            raise ClosedError("the detector was closed; open a new one")
+        self._check_open()
         options = self.options
         threshold = options.threshold if threshold is None else _in_range("threshold", threshold, 0.0, 1.0)
-        max_faces = options.max_faces if max_faces is None else int(_in_range("max_faces", max_faces, 1, None))
+        max_faces = options.max_faces if max_faces is None else _count("max_faces", max_faces)
         return self._pipeline.detect(images, threshold, max_faces)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the detector was closed; open a new one")
 
     def close(self) -> None:
         """Give back what the detector holds; a second call does nothing."""
@@ -318,9 +332,14 @@ def _numbered(number: int, image: Any) -> Any:
         raise ImageError(f"image {number}: {error}") from error
 
 
-def _in_range(name: str, value: float, low: float, high: float | None) -> float:
+def _in_range(name: str, value: float, low: float, high: float) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not (low <= value and (high is None or value <= high)):
-        span = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
-        raise OptionError(f"{name} must be a number of {span}, not {value!r}")
+    if not number or not low <= value <= high:
+        raise OptionError(f"{name} must be a number between {low:g} and {high:g}, not {value!r}")
     return value
+
+
+def _count(name: str, value: int) -> int:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise OptionError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return int(value)

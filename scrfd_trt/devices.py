@@ -116,7 +116,7 @@ def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
     return Gpu(index, text.value.decode(errors="replace"), (numbers[0], numbers[1]))
 
 
-def choose(device: str, cuda_problem: Callable[[], str]) -> str:
+def choose(device: str, cuda_problem: Callable[[Gpu], str]) -> str:
     """Settle what a detector runs on, and say so.
 
     Parameters
@@ -142,7 +142,7 @@ def choose(device: str, cuda_problem: Callable[[], str]) -> str:
     if kind == "cpu":
         return kind
     gpu = next((gpu for gpu in driver().gpus if gpu.index == (number or 0)), None)
-    reason = _no_gpu(number or 0) if gpu is None else cuda_problem()
+    reason = _no_gpu(number or 0) if gpu is None else cuda_problem(gpu)
     if not reason:
         log.info("device %s: %s", device, gpu)
         return f"cuda:{number or 0}"

@@ -12,7 +12,9 @@
     │   └── DownloadError (OSError)         a download that failed, was cut off or has the wrong hash
     ├── DeviceError (RuntimeError)          the device asked for is not there or cannot be used
     ├── BackendError (RuntimeError)         the network could not be run
+    │   └── EngineError                     this TensorRT or this GPU cannot run this engine
     ├── ClosedError (RuntimeError)          used after ``close()``
+    ├── OverlayError (RuntimeError)         an overlay failed while drawing, or returned no image
     ├── MissingDependencyError (ImportError)  an optional package is needed; the message says which
     └── OutputError (OSError)               a result that cannot be written
 
@@ -63,8 +65,16 @@ class BackendError(ScrfdError, RuntimeError):
     """The network could not be loaded or run."""
 
 
+class EngineError(BackendError):
+    """An engine that this TensorRT, or this GPU, cannot run."""
+
+
 class ClosedError(ScrfdError, RuntimeError):
     """Something was used after its ``close()``."""
+
+
+class OverlayError(ScrfdError, RuntimeError):
+    """An overlay failed while drawing, or returned no image."""
 
 
 class MissingDependencyError(ScrfdError, ImportError):

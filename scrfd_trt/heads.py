@@ -140,6 +140,11 @@ def check(layout: HeadLayout, outputs: Sequence[NDArray[Any]], input_size: tuple
     ModelFormatError
         If a stride has another number of rows: other anchors or other strides than were recognised.
     """
+    expected = len(layout.strides) * (2 if layout.landmarks is None else 3)
+    if len(outputs) != expected:
+        raise ModelFormatError(
+            f"the network gave {len(outputs)} outputs where it has {expected}: this is another network"
+        )
     groups = [(layout.scores, "score"), (layout.boxes, "bbox"), (layout.landmarks or (), "kps")]
     for group, name in groups:
         for stride, index in zip(layout.strides, group, strict=False):

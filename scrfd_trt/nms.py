@@ -13,7 +13,7 @@ def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> 
     Parameters
     ----------
     boxes
-        ``(N, 4)`` float32 x1, y1, x2, y2, all in the same pixels.
+        ``(N, 4)`` float32 x1, y1, x2, y2, all in the same pixels. A box without area is no face and goes.
     scores
         ``(N,)`` float32, 0 to 1. A box of score 0 is no face and goes.
     iou
@@ -24,11 +24,12 @@ def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> 
     numpy.ndarray
         Indices of the boxes kept, by falling score; of equal scores the earlier row comes first.
     """
-    if len(boxes) == 0:
-        return np.empty(0, np.intp)
+    whole = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    if len(whole) == 0:
+        return whole
     # OpenCV's rectangles hold doubles; from float32 it converts each number on its own, four times slower.
-    rectangles = boxes.astype(np.float64)
+    rectangles = boxes[whole].astype(np.float64)
     rectangles[:, 2:] -= rectangles[:, :2]
     # The stubs ask for sequences of rectangles; an (N, 4) array is read as such.
-    kept = cv2.dnn.NMSBoxes(rectangles, scores, 0.0, iou)  # type: ignore[call-overload,arg-type,unused-ignore]
-    return np.asarray(kept, np.intp).reshape(-1)
+    kept = cv2.dnn.NMSBoxes(rectangles, scores[whole], 0.0, iou)  # type: ignore[call-overload,arg-type,unused-ignore]
+    return whole[np.asarray(kept, np.intp).reshape(-1)]

@@ -13,7 +13,9 @@ from scrfd_trt import devices, samples
 from scrfd_trt.agreement import differences
 from scrfd_trt.backends import Backend, OnnxBackend
 from scrfd_trt.backends.tensorrt import TensorRTBackend
+from scrfd_trt.cuda import driver
 from scrfd_trt.cuda.device import find
+from scrfd_trt.devices import Gpu
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.builder import build_engine as build
 from scrfd_trt.engine.building import gpu_for
@@ -21,7 +23,7 @@ from scrfd_trt.engine.cache import Wanted, open_or_build
 from scrfd_trt.engine.flavours import Flavour
 from scrfd_trt.engine.graph import PreparedNetwork
 from scrfd_trt.engine.options import BuildOptions
-from scrfd_trt.engine.plan import read_header
+from scrfd_trt.engine.plan import RTX_CAPABILITIES, read_header
 from scrfd_trt.engine.progress import Progress
 from scrfd_trt.engine.runners import check_gpu
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
@@ -35,10 +37,12 @@ MARGIN = 0.05
 """Faces whose score is this near to the threshold may come and go with the rounding."""
 
 
-def cuda_problem() -> str:
-    """Tell why no engine of a network can be built and run here; empty if it can."""
+def cuda_problem(gpu: Gpu) -> str:
+    """Tell why no engine of a network can be built here and run on a GPU; empty if it can."""
     try:
-        flavours.choose(can_build=True)
+        flavour = flavours.choose(can_build=True)
+        if flavour.is_rtx and gpu.compute_capability not in RTX_CAPABILITIES:
+            return f"{flavour} runs no engines on {gpu}; {flavours.remedy()}"
         for module, extra in (("cuda.bindings", "cuda"), ("onnx", "build"), ("onnxruntime", "cpu")):
             if not _is_installed(module):
                 return f'{module} is not installed: pip install "scrfd-trt[{extra}]"'
@@ -77,12 +81,19 @@ def open_onnx(
             raise OptionError(
                 "stream: a CUDA stream is of no use on the processor; leave it out, or choose device cuda"
             )
+        if build_options is not None:
+            log.info("build: no engine is built, since the network runs on the processor")
         return pipeline(OnnxBackend(path), options, path)
     number = devices.parse(device)[1] or 0
     asked = build_options or BuildOptions()
     if asked.sizes is None and options.scales is not None:
         asked = asked.model_copy(update={"sizes": options.scales})
+    if asked.lean_runtime_inside:
+        raise OptionError("build: lean_runtime_inside is for engines that other machines run; leave it out here")
     flavour = flavours.choose(can_build=True)
+    if flavour.is_rtx and asked.compute_capabilities is None:
+        own = ".".join(map(str, find(number).compute_capability))
+        asked = asked.model_copy(update={"compute_capabilities": (own,)})
     wanted = Wanted.of(path, flavour, gpu_for(flavour, number), asked)
     return open_or_build(
         wanted,
@@ -160,6 +171,8 @@ def build_engine(
     def check(plan: bytes, prepared: PreparedNetwork, flavour: Flavour) -> None:  # noqa: ARG001 - part of the protocol
         _check(plan, prepared, device)
 
+    if devices.driver().gpus:
+        driver.bindings()  # the check after a build of minutes needs it
     return build(onnx, out, options, device=device, progress=progress, overwrite=overwrite, check=check)
 
 
@@ -170,8 +183,13 @@ def _check(plan: bytes, prepared: PreparedNetwork, device: int) -> None:
     except (BackendError, DeviceError) as error:
         log.warning("the engine is not checked, since it cannot run here: %s", error)
         return
-    # Lean runtimes are put inside by this build itself, so their code may run.
-    verify(TensorRTBackend(plan, device=device, allow_host_code=True), OnnxBackend(prepared.model))
+    with ExitStack() as closing:
+        reference = OnnxBackend(prepared.model)
+        closing.callback(reference.close)
+        # Lean runtimes are put inside by this build itself, so their code may run.
+        backend = TensorRTBackend(plan, device=device, allow_host_code=True)
+        closing.callback(backend.close)
+        verify(backend, reference)
 
 
 def verify(backend: Backend, reference: Backend) -> None:
@@ -180,7 +198,7 @@ def verify(backend: Backend, reference: Backend) -> None:
     Parameters
     ----------
     backend, reference
-        Of one network. Both are closed in the end.
+        Of one network. Both stay the caller's to close.
 
     Raises
     ------
@@ -188,14 +206,14 @@ def verify(backend: Backend, reference: Backend) -> None:
         If the faces differ; the message tells the first difference.
     """
     options = DetectorOptions(threshold=THRESHOLD - MARGIN)
-    with ExitStack() as closing:
-        closing.callback(reference.close)
-        closing.callback(backend.close)
-        checked = HostPipeline(backend, options)
-        exact = HostPipeline(reference, options.model_copy(update={"scales": checked.scales}))
-        images = [samples.scene().image, samples.portrait().image]
-        pairs = zip(*(one.detect(images, options.threshold, None) for one in (checked, exact)), strict=True)
-        lines = [line for found, wanted in pairs for line in differences(found, wanted, above=THRESHOLD + MARGIN)]
+    checked = HostPipeline(backend, options)
+    exact = HostPipeline(reference, options.model_copy(update={"scales": checked.scales}))
+    images = [samples.scene().image, samples.portrait().image]
+    lines = []
+    # Together and alone: a batch and a single image may have optimization profiles of their own.
+    for group in (images, images[:1], images[1:]):
+        pairs = zip(*(one.detect(group, options.threshold, None) for one in (checked, exact)), strict=True)
+        lines += [line for found, wanted in pairs for line in differences(found, wanted, above=THRESHOLD + MARGIN)]
     if lines:
         raise ModelFormatError(
             f"the engine does not find the faces that the network finds ({len(lines)} differences; the first: "

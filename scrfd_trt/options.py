@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from scrfd_trt.errors import OptionError
 
@@ -72,13 +72,20 @@ FREE_SCALES = ((128, 128), (640, 640))
 """Width and height of the passes over each image, in pixels, where a network's size is free. The largest anchor is for
 faces of about 512 pixels in 640; a face that fills the frame is found where the frame is small."""
 
+
+def _once_each(scales: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    return tuple(dict.fromkeys(scales))
+
+
 Side = Annotated[int, Field(gt=0, le=8192, multiple_of=32)]
 """A side of a network input in pixels: the coarsest stride is 32."""
 
 Scale = Annotated[tuple[Side, Side], BeforeValidator(_as_scale)]
 """Width and height of one pass; one number stands for a square."""
 
-Scales = Annotated[tuple[Scale, ...], BeforeValidator(_as_scales), Field(min_length=1, max_length=8)]
+Scales = Annotated[
+    tuple[Scale, ...], BeforeValidator(_as_scales), AfterValidator(_once_each), Field(min_length=1, max_length=8)
+]
 """The passes of one detection."""
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrfd_trt import Detections, DetectionsError, OptionError
+from scrfd_trt import Detections, DetectionsError, ImageError, OptionError
 from scrfd_trt.crops import ARCFACE_TEMPLATE, align_face, crop_box, similarity
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
@@ -68,5 +68,12 @@ def test_aligning_needs_landmarks():
     found = Detections([[1, 2, 3, 4]], [0.5], image_size=(80, 60))
     with pytest.raises(DetectionsError, match="needs landmarks"):
         found.align(IMAGE)
+    for call in (found.crop, found.align):
+        with pytest.raises(DetectionsError, match="80×60, this one is 40×60"):
+            call(IMAGE[:, :40])
+        with pytest.raises(ImageError, match="numpy array"):
+            call(None)
+    with pytest.raises(OptionError, match="margin"):
+        found.crop(IMAGE, margin=float("nan"))
     assert Detections.empty((80, 60)).align(IMAGE).shape == (0, 112, 112, 3)
     assert [crop.shape for crop in found.crop(IMAGE)] == [(2, 2, 3)]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import (
+    BackendError,
     ClosedError,
     DeviceError,
     ImageError,
@@ -15,6 +16,7 @@ from scrfd_trt import (
     SCRFDDetector,
 )
 from scrfd_trt.samples import portrait, scene
+from scrfd_trt.tensors import TensorSpec
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,15 @@ def test_options_of_one_call(detector, people):
 
 @pytest.mark.parametrize(
     "options",
-    [{"threshold": 2}, {"threshold": float("nan")}, {"threshold": "0.5"}, {"max_faces": 0}, {"max_faces": True}],
+    [
+        {"threshold": 2},
+        {"threshold": float("nan")},
+        {"threshold": "0.5"},
+        {"max_faces": 0},
+        {"max_faces": True},
+        {"max_faces": 2.7},
+        {"max_faces": float("inf")},
+    ],
 )
 def test_wrong_options_of_one_call(detector, people, options):
     with pytest.raises(OptionError, match=next(iter(options))):
@@ -109,6 +119,8 @@ def test_images_that_are_refused(detector):
         detector.detect(np.zeros((0, 0, 3), np.uint8))
     with pytest.raises(ImageError, match=r"image 1: .*None"):
         detector.detect_batch([np.zeros((4, 4, 3), np.uint8), None])
+    with pytest.raises(ImageError, match="not NoneType"):
+        detector.detect_batch(None)
     with pytest.raises(ImageError, match="one array"):
         detector.detect_batch(np.zeros((4, 4, 3), np.uint8))
 
@@ -143,6 +155,33 @@ def test_after_closing_a_call_says_so(network_500m, people):
     with pytest.raises(ClosedError):
         detector.detect_batch([people.image])
     assert "closed" in repr(detector)
+
+
+def test_closing_closes_the_backend_and_a_failed_opening_too():
+    class Backend:
+        description, ranges = "fake", ()
+        input = TensorSpec("x", (None, 3, None, None))
+        outputs = tuple(
+            TensorSpec(f"{n}_{s}", (None, None, w)) for n, w in (("score", 1), ("bbox", 4)) for s in (8, 16, 32)
+        )
+        closed = 0
+
+        def run(self, blob):
+            rows = [2 * (blob.shape[2] // stride) * (blob.shape[3] // stride) for stride in (8, 16, 32)]
+            return [np.full((len(blob), count, width), 7.0, np.float32) for width in (1, 4) for count in rows]
+
+        def close(self):
+            self.closed += 1
+
+    backend = Backend()
+    with SCRFDDetector.from_backend(backend, scales=64) as opened, pytest.raises(BackendError, match="between 0 and 1"):
+        opened.detect(np.zeros((64, 64, 3), np.uint8))
+    assert backend.closed == 1
+    for broken, options in ((Backend(), {"tresh": 1}), (Backend(), {})):
+        broken.outputs = broken.outputs[:1] if not options else broken.outputs
+        with pytest.raises((OptionError, ModelFormatError)):
+            SCRFDDetector.from_backend(broken, **options)
+        assert broken.closed == 1
 
 
 def test_from_pretrained(network_500m, people, detector):

@@ -16,8 +16,12 @@ def driver_is(monkeypatch):
     return put
 
 
-def no_tensorrt():
+def no_tensorrt(gpu):
     return "TensorRT is not installed"
+
+
+def usable(gpu):
+    return ""
 
 
 NONE = Driver(None, (), "no NVIDIA driver: libcuda.so.1 is not on this machine")
@@ -62,10 +66,15 @@ def test_auto_warns_of_a_gpu_that_it_does_not_use(driver_is, caplog):
 def test_a_gpu_that_can_be_used_is_taken(driver_is, caplog):
     driver_is(ONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
-        assert devices.choose("auto", str) == devices.choose("cuda", str) == devices.choose("cuda:0", str) == "cuda:0"
+        assert (
+            devices.choose("auto", usable)
+            == devices.choose("cuda", usable)
+            == devices.choose("cuda:0", usable)
+            == "cuda:0"
+        )
     assert "NVIDIA H100" in caplog.text
     with pytest.raises(DeviceError, match=r"no GPU 1, only NVIDIA H100"):
-        devices.choose("cuda:1", str)
+        devices.choose("cuda:1", usable)
 
 
 def test_cpu_says_nothing(driver_is, caplog):

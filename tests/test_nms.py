@@ -57,3 +57,9 @@ def test_input_is_untouched():
     boxes, scores = np.array([[0, 0, 9, 9], [1, 1, 9, 9]], np.float32), np.array([0.9, 0.8], np.float32)
     boxes.flags.writeable = scores.flags.writeable = False
     assert nms(boxes, scores, 0.4).tolist() == [0]
+
+
+def test_boxes_without_area_go_and_take_none_with_them():
+    boxes = np.array([[0, 0, 0, 0], [100, 100, 100, 100], [50, 50, 50, 90], [5, 5, 9, 9]], np.float32)
+    assert nms(boxes, np.array([0.9, 0.8, 0.7, 0.6], np.float32), 0.4).tolist() == [3]
+    assert nms(boxes[:2], np.array([0.9, 0.8], np.float32), 0.4).dtype == np.intp

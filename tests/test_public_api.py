@@ -20,6 +20,7 @@ NAMES = {
     "DetectorOptions",
     "DeviceError",
     "DownloadError",
+    "EngineError",
     "EngineReport",
     "ImageError",
     "MissingDependencyError",
@@ -28,6 +29,7 @@ NAMES = {
     "ModelNotFoundError",
     "OptionError",
     "OutputError",
+    "OverlayError",
     "SCRFDDetector",
     "ScrfdError",
     "__version__",
@@ -87,7 +89,7 @@ def test_package_is_typed(package):
 
 def test_every_error_is_a_scrfd_error():
     errors = [value for name in NAMES if isinstance(value := getattr(scrfd_trt, name), type) and name.endswith("Error")]
-    assert len(errors) == 13
+    assert len(errors) == 15
     assert all(issubclass(error, scrfd_trt.ScrfdError) for error in errors)
 
 

@@ -13,6 +13,8 @@ from scrfd_trt.errors import ModelFormatError
 from scrfd_trt.onnx_session import OnnxSession
 from scrfd_trt.tensors import ShapeRange, listing
 
+FLOATS = {"float32", "float16"}
+
 
 class OnnxBackend:
     """A network of an ONNX file, run by ONNX Runtime on the processor.
@@ -44,10 +46,11 @@ class OnnxBackend:
         source = model if isinstance(model, bytes) else Path(model)
         self._session = OnnxSession(source, threads=threads)
         inputs = self._session.inputs
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] not in {3, None}:
+        fits = [tensor for tensor in inputs if len(tensor.shape) == 4 and tensor.shape[1] in {3, None}]
+        if len(inputs) != 1 or not fits or inputs[0].dtype not in FLOATS:
             name = "the network" if isinstance(source, bytes) else source
             raise ModelFormatError(
-                f"{name}: one input (B, 3, H, W) is wanted, but this network's inputs are: {listing(inputs)}"
+                f"{name}: one input (B, 3, H, W) of floats is wanted, but this network's inputs are: {listing(inputs)}"
             )
         self.input = inputs[0]
         self.outputs = self._session.outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -103,7 +104,16 @@ class RecordedBackend:
                     (tuple(shape), [file[f"run{number}_{index}"] for index in range(len(self.outputs))])
                     for number, shape in enumerate(about["runs"])
                 ]
-        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            OSError,
+            zlib.error,
+            zipfile.BadZipFile,
+        ) as error:
             raise ModelFormatError(f"{path}: this is no recording of a network's outputs ({error})") from error
         self.description = f"recording of {about['description']}"
         self._next = 0

@@ -131,6 +131,7 @@ class TensorRTBackend:
         (array,) = self._source.arrays()
         array[: len(blob)] = blob
         array[len(blob) :] = 0
+        del array  # a traceback must not keep a view of memory that close() gives back
         self._execute(lane)
         outputs = self._target.copies()
         return outputs if part.places == len(blob) else [output[: len(blob)] for output in outputs]

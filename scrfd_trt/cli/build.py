@@ -45,9 +45,10 @@ def build(
 ) -> None:
     """Make a TensorRT engine of a network, for NVIDIA GPUs.
 
-    It takes minutes. The engine is compared with the network on a drawn
-    picture, and written only if it finds the same faces. Ctrl-C stops the
-    build, and nothing is written then.
+    It takes minutes with TensorRT, seconds with TensorRT-RTX. Where it can
+    run, the engine is compared with the network on drawn pictures, and
+    written only if it finds the same faces; elsewhere a warning says that it
+    was not checked. After Ctrl-C nothing is written.
 
     For example:
       scrfd-trt build 500m_bnkps -o face.plan

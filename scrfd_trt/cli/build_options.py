@@ -130,7 +130,7 @@ Capabilities = Annotated[
         "--compute-capability",
         metavar="X.Y",
         help="TensorRT-RTX only: GPUs to build for. Several: 8.6,12.0, or give it again.",
-        show_default="8.0 and newer",
+        show_default="TensorRT-RTX's own: 8.0, 8.6, 8.9, 12.0 and newer",
         rich_help_panel=PORTABLE,
     ),
 ]

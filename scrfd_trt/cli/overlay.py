@@ -32,7 +32,8 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE|DIR",
-        help="Where to write: a file if there is one image, else a folder, which is made where it is missing.",
+        help="Where to write: for one image a file, known by its suffix, and otherwise a folder, which is made "
+        "where it is missing.",
         show_default=False,
     ),
 ]
@@ -60,8 +61,10 @@ def overlay(
     """Draw over the faces of images: a skull, a blur, landmarks, or all.
 
     Copies keep their names and kind of file; they are upright and have no
-    EXIF data and no alpha. An image without faces is copied, too. The exit
-    code is 0, or 1 if some inputs failed, or 2 for wrong use.
+    EXIF data and no alpha. An image without faces is copied, too. To hide
+    people, take '--threshold 0.3' or lower: a face that is not found is not
+    covered. The exit code is 0, or 1 if some inputs failed, or 2 for wrong
+    use.
 
     For example:
       scrfd-trt overlay me.jpg --overlay skull -o skull.jpg
@@ -109,6 +112,10 @@ def _places(
         writing.check_kind(output)
         writing.check_free(output, overwrite=overwrite)
         return dict.fromkeys(sources, output)
+    if output.suffix.lower() in files.SUFFIXES and not files.is_folder(output):
+        raise OptionError(
+            f"{output} is the name of an image file, but a folder or several images come in; name a folder"
+        )
     if files.is_plain_file(output):
         raise OptionError(f"{output} is a file, and there are several images; name a folder")
     writing.check_folder(output)

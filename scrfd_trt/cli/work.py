@@ -17,9 +17,9 @@ from scrfd_trt.cli.pace import Pace, find
 from scrfd_trt.cli.reading import read_image
 from scrfd_trt.detections import Detections
 from scrfd_trt.detector import SCRFDDetector
-from scrfd_trt.errors import BackendError, DetectionsError, ImageError, OutputError, ScrfdError
+from scrfd_trt.errors import BackendError, DetectionsError, ImageError, OutputError, OverlayError, ScrfdError
 
-OF_ONE_IMAGE = (ImageError, BackendError, DetectionsError, OutputError)
+OF_ONE_IMAGE = (ImageError, BackendError, DetectionsError, OutputError, OverlayError)
 """Errors that say nothing about the next image."""
 
 Use = Callable[[Source, NDArray[np.uint8], Detections], None]

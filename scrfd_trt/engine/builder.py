@@ -16,7 +16,7 @@ from scrfd_trt.engine import files, flavours, settings, timing
 from scrfd_trt.engine.building import build_plan, gpu_for
 from scrfd_trt.engine.compare import compare
 from scrfd_trt.engine.flavours import Flavour
-from scrfd_trt.engine.graph import PreparedNetwork, prepare
+from scrfd_trt.engine.graph import RECIPE, PreparedNetwork, prepare
 from scrfd_trt.engine.options import BuildOptions
 from scrfd_trt.engine.progress import NoProgress, Progress, stage
 
@@ -92,7 +92,7 @@ def build_engine(
     flavour = flavour or flavours.choose(can_build=True)
     gpu = gpu_for(flavour, device)
     settings.check_supported(flavour, options, gpu)
-    mark = files.mark(source)
+    mark = files.mark_network(source)
     with stage(told, "preparing the network"):
         prepared = prepare(
             source,
@@ -151,4 +151,5 @@ def _record(
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         scrfd_trt=__version__,
+        recipe=RECIPE,
     )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from scrfd_trt.devices import Gpu
-from scrfd_trt.engine.files import EngineRecord, mark, read_record
+from scrfd_trt.engine.files import EngineRecord, mark, mark_network, read_record
 from scrfd_trt.engine.flavours import Flavour
+from scrfd_trt.engine.graph import RECIPE
 from scrfd_trt.engine.options import BuildOptions
-from scrfd_trt.errors import BackendError, ModelFormatError, OutputError, ScrfdError
+from scrfd_trt.errors import EngineError, ModelFormatError, OutputError
 from scrfd_trt.locking import lock
 from scrfd_trt.zoo.places import home
 
@@ -56,15 +59,22 @@ class Wanted:
         ModelNotFoundError
             If its file cannot be read.
         """
-        return cls(onnx, mark(onnx).sha256, flavour, gpu, options)
+        return cls(onnx, mark_network(onnx).sha256, flavour, gpu, options)
 
     @property
     def path(self) -> Path:
-        """Where the engine is kept: one place for each network, GPU, flavour and set of options."""
+        """Where the engine is kept: one place for each network, GPU, TensorRT and set of options."""
         asked = f"{self.sha256} {self.options.model_dump_json(exclude={'timing_cache'})}"
         gpu = re.sub(r"\W+", "-", self.gpu.name) if self.gpu else "any-gpu"
         key = hashlib.sha256(asked.encode()).hexdigest()[:12]
-        return home() / "engines" / f"{self.onnx.stem}-{self.options.precision}-{gpu}-{self.flavour.name}-{key}.plan"
+        kind = f"{self.onnx.stem}-{self.options.precision}-{gpu}-{self.flavour.name}"
+        return home() / "engines" / f"{kind}-{self.flavour.version}-{key}.plan"
+
+    def others(self) -> list[str]:
+        """List the releases for which the same engine is kept."""
+        before, after = self.path.name.split(f"-{self.flavour.version}-", 1)
+        kept = self.path.parent.glob(f"{glob.escape(before)}-*-{after}")
+        return sorted(path.name[len(before) + 1 : -len(after) - 1] for path in kept if path != self.path)
 
     def misfit(self, record: EngineRecord) -> str:
         """Tell why an engine is not the one that is wanted; empty if it is."""
@@ -76,6 +86,7 @@ class Wanted:
             ("it was built by {was}, and here is {now}", record.flavour, self.flavour.name),
             ("it was built by release {was}, and here is {now}", record.version, self.flavour.version),
             ("it was built on {was}, and here is {now}", made_on, gpu),
+            ("networks are made ready in another way now", record.recipe, RECIPE),
             ("other options are asked for", record.options.model_copy(update={"timing_cache": None}), asked),
         ]
         return next((why.format(was=was, now=now) for why, was, now in pairs if was != now), "")
@@ -108,16 +119,27 @@ def open_or_build(wanted: Wanted, build: Callable[[Path], object], opens: Callab
         What ``build`` raises, and what ``opens`` raises of an engine that was just built.
     """
     path = wanted.path
+    # Without the lock first: an engine that fits may lie where nothing can be written.
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with lock(path.with_suffix(".lock")):
-            return _open_or_build(wanted, path, build, opens)
-    except OSError as error:
-        if isinstance(error, ScrfdError):
-            raise
-        raise OutputError(
-            f"cannot keep engines in {path.parent} ({error.strerror}): set SCRFD_TRT_HOME to a folder of your own"
-        ) from error
+        if not _why_not(wanted, path):
+            return opens(path)
+    except (EngineError, ModelFormatError) as error:
+        log.info("%s: %s", path.name, error)
+    with _locked(path):
+        return _open_or_build(wanted, path, build, opens)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock(path.with_suffix(".lock")))
+        except OSError as error:
+            raise OutputError(
+                f"cannot keep engines in {path.parent} ({error.strerror}): set SCRFD_TRT_HOME to a folder of your own"
+            ) from error
+        yield
 
 
 def _open_or_build(
@@ -127,7 +149,7 @@ def _open_or_build(
     if not reason:
         try:
             return opens(path)
-        except (BackendError, ModelFormatError) as error:
+        except (EngineError, ModelFormatError) as error:
             reason = str(error)
     log.warning("building the engine %s: %s; this takes minutes, once", path.name, reason)
     build(path)
@@ -136,7 +158,8 @@ def _open_or_build(
 
 def _why_not(wanted: Wanted, path: Path) -> str:
     if not path.is_file():
-        return "there is none yet"
+        others = wanted.others()
+        return f"there is one for release {', '.join(others)} only" if others else "there is none yet"
     try:
         record = read_record(path)
     except ModelFormatError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from scrfd_trt.engine import graph
 from scrfd_trt.engine.options import BuildOptions
 from scrfd_trt.errors import ModelFormatError, ModelNotFoundError, OptionError, OutputError
 from scrfd_trt.options import explain
@@ -76,6 +77,8 @@ class EngineRecord(_Part):
         What TensorRT took.
     scrfd_trt
         This library's version.
+    recipe
+        Which way of making networks ready it was.
     """
 
     plan: FileMark
@@ -91,6 +94,7 @@ class EngineRecord(_Part):
     made: str
     seconds: float
     scrfd_trt: str
+    recipe: int = 0
 
 
 def record_path(plan: Path) -> Path:
@@ -146,6 +150,22 @@ def mark(path: Path) -> FileMark:
     except OSError as error:
         raise ModelNotFoundError(f"{path}: cannot be read: {error.strerror or error}") from error
     return FileMark(name=path.name, sha256=hashlib.sha256(data).hexdigest())
+
+
+def mark_network(path: Path) -> FileMark:
+    """Return a network's name and the SHA-256 of all that it is: the file, and the files that hold its weights.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If one of them cannot be read.
+    """
+    own = mark(path)
+    beside = graph.files_beside(path)
+    if not beside:
+        return own
+    hashes = [own.sha256, *(mark(other).sha256 for other in beside)]
+    return FileMark(name=own.name, sha256=hashlib.sha256(" ".join(hashes).encode()).hexdigest())
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:

@@ -15,6 +15,9 @@ Precision = Literal["fp32", "tf32", "fp16"]
 Ends = Literal["float32", "float16"]
 Sizes = tuple[tuple[int, int], ...]
 
+RECIPE = 1
+"""Raised with each change that gives another network of the same file, so that kept engines are built anew."""
+
 SIDE_STEP = 32
 """The coarsest stride at which feature maps meet: sides are multiples of it."""
 
@@ -144,3 +147,12 @@ def _check_options(sizes: Sizes | None, batch: tuple[int, int, int], precision: 
             raise OptionError(f"sizes: width and height, multiples of {SIDE_STEP} pixels, are wanted, not {size!r}")
     if sizes is not None and not sizes:
         raise OptionError("sizes: at least one width and height is wanted, or None for the network's own")
+
+
+def files_beside(path: Path) -> tuple[Path, ...]:
+    """List the files beside an ONNX file that hold weights of it; without onnx, or for no ONNX file, there are none."""
+    if util.find_spec("onnx") is None:
+        return ()
+    from scrfd_trt.engine.loading import external_files  # noqa: PLC0415 - onnx is optional, and slow to import
+
+    return external_files(path)

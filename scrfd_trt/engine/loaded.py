@@ -12,7 +12,7 @@ from scrfd_trt.engine import logs
 from scrfd_trt.engine.flavours import Flavour
 from scrfd_trt.engine.outside import read_outside, recognize_network
 from scrfd_trt.engine.plan import REBUILD
-from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError
+from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError, ScrfdError
 from scrfd_trt.heads import HeadLayout
 from scrfd_trt.tensors import ShapeRange, TensorSpec
 
@@ -24,30 +24,30 @@ FOREIGN = (RuntimeError, TypeError, ValueError, MemoryError)
 """What TensorRT's bindings raise."""
 
 
-def ask(flavour: Flavour, message: Callable[[str], str], function: Callable[..., Any], *arguments: Any) -> Any:
+def ask(flavour: Flavour, failure: Callable[[str], ScrfdError], function: Callable[..., Any], *arguments: Any) -> Any:
     """Call TensorRT, and raise what it says where it fails.
 
     Parameters
     ----------
     flavour
         Whose function it is.
-    message
-        Makes the error's message from TensorRT's reason.
+    failure
+        Makes the error from TensorRT's reason.
     function, *arguments
         What returns False or None where it fails.
 
     Raises
     ------
-    BackendError
-        If it fails.
+    ScrfdError
+        The one that ``failure`` makes, if it fails.
     """
     with logs.listen(flavour.module) as said:
         try:
             result = function(*arguments)
         except FOREIGN as error:
-            raise BackendError(message(said.reason(one_line(error)))) from error
+            raise failure(said.reason(one_line(error))) from error
     if result is None or result is False:
-        raise BackendError(message(said.reason()))
+        raise failure(said.reason())
     return result
 
 
@@ -159,7 +159,7 @@ class LoadedEngine:
         BackendError
             If it fails; the message is TensorRT's own.
         """
-        return ask(self.flavour, lambda why: f"{self._name}: {doing} failed: {why}", function, *arguments)
+        return ask(self.flavour, lambda why: BackendError(f"{self._name}: {doing} failed: {why}"), function, *arguments)
 
     def new_context(self, profile: int, stream: Stream) -> tensorrt.IExecutionContext:
         """Make an execution context for one optimization profile, with the device current.

@@ -72,6 +72,22 @@ def _parse(path: Path) -> onnx.ModelProto:
     return model
 
 
+def external_files(path: Path) -> tuple[Path, ...]:
+    """List the files beside a network that hold weights of it; none for what is no ONNX file."""
+    try:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except (DecodeError, OSError):
+        return ()
+    places = {
+        entry.value
+        for tensor in model.graph.initializer
+        if external_data_helper.uses_external_data(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return tuple(path.parent / place for place in sorted(places))
+
+
 def _refuse_foreign(path: Path, model: onnx.ModelProto) -> None:
     found = sorted({node.op_type for node in model.graph.node} & CONTROL_FLOW)
     if found:
@@ -109,8 +125,10 @@ def tensors(model: onnx.ModelProto) -> tuple[TensorSpec, tuple[TensorSpec, ...]]
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    kind = value.type.tensor_type.elem_type
-    name = onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else "unknown"
+    try:
+        name = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+    except KeyError:  # no tensor, or of a type that this onnx does not know
+        name = "unknown"
     return TensorSpec(value.name, sides(value), name)
 
 

@@ -41,6 +41,7 @@ class Messages:
     def __init__(self) -> None:
         self.errors: list[str] = []
         self.warnings: list[str] = []
+        self.thread = threading.get_ident()
 
     def add(self, severity: str, message: str) -> None:
         """Keep an error or a warning."""
@@ -79,7 +80,10 @@ class _Logger:
     def log(self, severity: Any, msg: str) -> None:
         """Take a message; TensorRT calls this from threads of its own."""
         name = str(severity.name)
-        for messages in tuple(self.listeners):
+        listeners = tuple(self.listeners)
+        # What is said in a thread that listens is meant for it; TensorRT's own threads speak to everybody.
+        own = [messages for messages in listeners if messages.thread == threading.get_ident()]
+        for messages in own or listeners:
             messages.add(name, msg)
         level = LEVELS.get(name, VERBOSE)
         if log.isEnabledFor(level):
@@ -107,9 +111,11 @@ def listen(module: ModuleType) -> Iterator[Messages]:
     """Keep what a TensorRT module says until the block ends."""
     messages = Messages()
     listeners: list[Messages] = logger(module).listeners
-    listeners.append(messages)
+    with _lock:
+        listeners.append(messages)
     try:
         yield messages
     finally:
-        # By identity: two listeners that heard the same are not the same one.
-        listeners[:] = [other for other in listeners if other is not messages]
+        with _lock:
+            # By identity: two listeners that heard the same are not the same one.
+            listeners[:] = [other for other in listeners if other is not messages]

@@ -59,8 +59,12 @@ def _spec(value: Any) -> TensorSpec:
     from onnx.helper import tensor_dtype_to_np_dtype  # noqa: PLC0415 - as above
 
     tensor = value.type.tensor_type
-    shape = tuple(side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim)
-    return TensorSpec(value.name, shape, tensor_dtype_to_np_dtype(tensor.elem_type).name)
+    shape = tuple(side.dim_value if side.dim_value > 0 else None for side in tensor.shape.dim)
+    try:
+        dtype = tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except KeyError:  # no tensor, or of a type that this onnx does not know
+        dtype = "unknown"
+    return TensorSpec(value.name, shape, dtype)
 
 
 def _with_runtime(path: Path) -> OnnxOutside:

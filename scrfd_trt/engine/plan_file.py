@@ -39,9 +39,11 @@ class Plan:
     @property
     def capabilities(self) -> tuple[tuple[int, int], ...]:
         """Compute capabilities that it was built for; empty if that is not known."""
+        if self.record is not None and self.record.options.hardware_compatible:
+            return ()
         if self.header.capabilities or self.record is None or self.record.gpu is None:
             return self.header.capabilities
-        return () if self.record.options.hardware_compatible else (self.record.gpu.compute_capability,)
+        return (self.record.gpu.compute_capability,)
 
     @property
     def version_compatible(self) -> bool | None:

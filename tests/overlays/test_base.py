@@ -7,7 +7,7 @@ from pydantic import Field
 
 from overlays import Compose, Overlay, OverlayModel
 from scrfd_trt.detections import Detections
-from scrfd_trt.errors import DetectionsError, ImageError, OptionError
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError
 
 
 class Brighter(OverlayModel):
@@ -29,6 +29,21 @@ def nothing(width: int, height: int) -> Detections:
 
 def gray(width: int = 4, height: int = 3) -> NDArray[np.uint8]:
     return np.full((height, width, 3), 20, np.uint8)
+
+
+def test_what_goes_wrong_in_other_peoples_overlays_is_told_in_one_line():
+    image = np.zeros((20, 30, 3), np.uint8)
+    nobody = Detections.empty((30, 20))
+
+    def fails(image, detections):
+        raise KeyError("no\nsuch colour")
+
+    with pytest.raises(OverlayError, match=r"KeyError: .*such colour") as caught:
+        Compose(fails)(image, nobody)
+    assert "\n" not in str(caught.value)
+    for wrong in (None, image[:5], image.astype(float)):
+        with pytest.raises(OverlayError, match="must return an image of the same shape"):
+            Compose(lambda image, detections, wrong=wrong: wrong)(image, nobody)
 
 
 def test_functions_and_models_are_overlays() -> None:

@@ -183,8 +183,17 @@ def test_another_network_is_told_by_its_rows():
         def run(self, blob):
             return [output[:, :-1] for output in super().run(blob)]
 
-    with pytest.raises(ModelFormatError, match="another network"):
-        pipeline(Wrong(), scales=64).detect([image(64, 64)], 0.5, None)
+    class TooMany(Brightness):
+        def run(self, blob):
+            return [np.concatenate([output, output[:, :1]], axis=1) for output in super().run(blob)]
+
+    class TooFew(Brightness):
+        def run(self, blob):
+            return super().run(blob)[:-1]
+
+    for backend in (Wrong(), TooMany(), TooFew()):
+        with pytest.raises(ModelFormatError, match="another network"):
+            pipeline(backend, scales=64).detect([image(64, 64)], 0.5, None)
 
 
 def test_an_image_too_thin_for_the_network_is_told(caplog):
@@ -206,6 +215,19 @@ def test_a_blob_used_again_holds_nothing_of_the_image_before():
         normalize_into(fresh, picture, box)
         assert np.array_equal(blob.array[0], fresh)
     assert not blob.array[1].any()
+
+
+def test_a_fill_that_fails_leaves_no_trace():
+    blob, fresh = Blob((1, 3, 64, 64)), np.empty((3, 64, 64), np.float32)
+    low, high = image(64, 20), image(20, 64)
+    blob.fill([low], [Letterbox.fit((64, 20), (64, 64))], "bgr")
+    with pytest.raises(ValueError, match="zip"):
+        blob.fill([np.zeros((64, 20), np.uint8)], [Letterbox.fit((20, 64), (64, 64))], "bgr")
+    for picture, size in ((high, (20, 64)), (low, (64, 20))):
+        box = Letterbox.fit(size, (64, 64))
+        blob.fill([picture], [box], "bgr")
+        normalize_into(fresh, picture, box)
+        assert np.array_equal(blob.array[0], fresh)
 
 
 def test_the_pool_lends_each_blob_once():
