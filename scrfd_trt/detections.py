@@ -223,8 +223,8 @@ class Detections:
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the detections as a JSON object; :meth:`from_json` reads it back.
 
-        It has ``image_size``, ``landmarks`` (whether there are some) and ``faces``. Numbers are the shortest that give the
-        same float32 again.
+        It has ``image_size``, ``landmarks`` (whether there are some) and ``faces``. Numbers are the shortest that give
+        the same float32 again.
         """
         about = {"image_size": list(self.image_size), "landmarks": self.landmarks is not None, "faces": self.to_dicts()}
         return json.dumps(about, indent=indent)
