@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -140,21 +141,29 @@ def check(layout: HeadLayout, outputs: Sequence[NDArray[Any]], input_size: tuple
     ModelFormatError
         If a stride has another number of rows: other anchors or other strides than were recognised.
     """
-    expected = len(layout.strides) * (2 if layout.landmarks is None else 3)
-    if len(outputs) != expected:
+    images = outputs[layout.scores[0]].shape[0] if layout.has_batch_axis and len(outputs) > layout.scores[0] else 1
+    wanted = _sizes(layout, images, input_size)
+    if len(outputs) != len(wanted):
         raise ModelFormatError(
-            f"the network gave {len(outputs)} outputs where it has {expected}: this is another network"
+            f"the network gave {len(outputs)} outputs where it has {len(wanted)}: this is another network"
         )
+    for index, (size, name) in wanted.items():
+        if outputs[index].size != size:
+            raise ModelFormatError(
+                f"{name} has {outputs[index].size} values for {input_size[0]}×{input_size[1]} pixels where SCRFD with "
+                f"{layout.anchors} anchor(s) a cell has {size}: this is another network"
+            )
+
+
+@lru_cache(maxsize=64)
+def _sizes(layout: HeadLayout, images: int, input_size: tuple[int, int]) -> dict[int, tuple[int, str]]:
+    """Return how many values each output has, and what it is."""
     groups = [(layout.scores, "score"), (layout.boxes, "bbox"), (layout.landmarks or (), "kps")]
-    for group, name in groups:
-        for stride, index in zip(layout.strides, group, strict=False):
-            images = outputs[index].shape[0] if layout.has_batch_axis else 1
-            found, wanted = outputs[index].size, images * layout.rows(stride, input_size) * WIDTHS[name]
-            if found != wanted:
-                raise ModelFormatError(
-                    f"{name} of stride {stride} has {found} values for {input_size[0]}×{input_size[1]} pixels where "
-                    f"SCRFD with {layout.anchors} anchor(s) a cell has {wanted}: this is another network"
-                )
+    return {
+        index: (images * layout.rows(stride, input_size) * WIDTHS[name], f"{name} of stride {stride}")
+        for group, name in groups
+        for stride, index in zip(layout.strides, group, strict=False)
+    }
 
 
 def _kind(outputs: Sequence[TensorSpec]) -> Kind | None:

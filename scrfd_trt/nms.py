@@ -24,12 +24,15 @@ def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> 
     numpy.ndarray
         Indices of the boxes kept, by falling score; of equal scores the earlier row comes first.
     """
-    whole = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    if len(whole) == 0:
-        return whole
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    if not has_area.all():
+        whole = np.flatnonzero(has_area)
+        return whole[nms(boxes[whole], scores[whole], iou)]
+    if len(boxes) == 0:
+        return np.empty(0, np.intp)
     # OpenCV's rectangles hold doubles; from float32 it converts each number on its own, four times slower.
-    rectangles = boxes[whole].astype(np.float64)
+    rectangles = boxes.astype(np.float64)
     rectangles[:, 2:] -= rectangles[:, :2]
     # The stubs ask for sequences of rectangles; an (N, 4) array is read as such.
-    kept = cv2.dnn.NMSBoxes(rectangles, scores[whole], 0.0, iou)  # type: ignore[call-overload,arg-type,unused-ignore]
-    return whole[np.asarray(kept, np.intp).reshape(-1)]
+    kept = cv2.dnn.NMSBoxes(rectangles, scores, 0.0, iou)  # type: ignore[call-overload,arg-type,unused-ignore]
+    return np.asarray(kept, np.intp).reshape(-1)
