@@ -59,7 +59,9 @@ def _show_remedies(checks: list[Check]) -> None:
     titles = {
         "To mend:": [check for check in checks if check.state == "problem"],
         "To add:": [check for check in checks if check.state == "absent" and not _for_gpus(check)],
-        "To add, for NVIDIA GPUs only:": [check for check in checks if check.state == "absent" and _for_gpus(check)],
+        "To add, for NVIDIA GPUs only (one of the TensorRTs is enough):": [
+            check for check in checks if check.state == "absent" and _for_gpus(check)
+        ],
         "To know:": [check for check in checks if check.state == "note"],
     }
     for title, chosen in titles.items():

@@ -159,7 +159,7 @@ def test_without_a_gpu_what_only_gpus_need_can_be_done_without(no_gpu: None, run
     assert found["CUDA (cuda.bindings)"].remedy.endswith('-m pip install "cuda-python>=12.8"')
     assert found["tensorrt"].remedy.endswith("-m pip install tensorrt-cu13")
     out = run("doctor").out
-    added = out.partition("\nTo add, for NVIDIA GPUs only:\n")[2].partition("\n\n")[0]
+    added = out.partition("\nTo add, for NVIDIA GPUs only (one of the TensorRTs is enough):\n")[2].partition("\n\n")[0]
     assert [line.split(":")[0].strip() for line in added.splitlines()] == [
         "onnx",
         "CUDA (cuda.bindings)",
