@@ -109,7 +109,10 @@ def without_ties(found, wanted, candidates):
         off = np.linalg.norm(candidates.landmarks - points[row], axis=2).max(axis=1)
         same = (pairwise_iou(boxes[row : row + 1], candidates.boxes)[0] >= 0.9) & (off <= 0.02 * side)
         if overlap[row, best] >= 0.4 and (same & (candidates.scores >= wanted.scores[best] - 0.01)).any():
-            ties += bool((boxes[row] != wanted.boxes[best]).any() and overlap[row, best] < 0.9)
+            apart = np.linalg.norm(points[row] - wanted.landmarks[best], axis=1).max()
+            ties += bool(
+                overlap[row, best] < 0.9 or apart > 0.02 * (wanted.boxes[best, 2:] - wanted.boxes[best, :2]).max()
+            )
             boxes[row], points[row] = wanted.boxes[best], wanted.landmarks[best]
     assert ties <= max(1, len(wanted) // 50)
     return Detections(boxes, found.scores, points, image_size=found.image_size)
