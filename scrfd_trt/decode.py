@@ -110,7 +110,7 @@ def _above(
 ) -> tuple[NDArray[Any], ...]:
     """Return numbers, scores, boxes and, where there are some, landmarks of one stride's rows above the threshold."""
     scores = layout.read_scores(outputs[layout.scores[level]], image)
-    rows = np.flatnonzero(scores >= threshold)
+    rows = np.flatnonzero(scores >= np.float32(threshold))  # not rounded to float16, where scores are
     boxes = layout.read_rows(outputs[layout.boxes[level]], image, rows)
     found = (rows, scores[rows].astype(np.float32, copy=False), boxes)
     if layout.landmarks is None:

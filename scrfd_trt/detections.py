@@ -146,6 +146,26 @@ class Detections:
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), points, image_size=image_size)
 
     @classmethod
+    def unchecked(
+        cls,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        landmarks: NDArray[np.float32] | None,
+        *,
+        image_size: tuple[int, int],
+    ) -> Self:
+        """Make detections of columns that are known to be right, which takes a tenth of the time.
+
+        Parameters
+        ----------
+        boxes, scores, landmarks, image_size
+            As for the class, of exactly the types and shapes of its attributes, sorted, and nobody else's.
+        """
+        made = cls.__new__(cls)
+        made.boxes, made.scores, made.landmarks, made.image_size = boxes, scores, landmarks, image_size
+        return made
+
+    @classmethod
     def from_rows(cls, rows: Iterable[Detection], image_size: tuple[int, int]) -> Self:
         """Make columns of rows.
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scrfd_trt import devices, zoo
 from scrfd_trt.backends import Backend
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import ClosedError, ImageError, OptionError
 from scrfd_trt.heads import HeadLayout
-from scrfd_trt.images import as_color
 from scrfd_trt.options import DetectorOptions
 from scrfd_trt.pipelines import HostPipeline, Pipeline
+from scrfd_trt.streaming import in_order
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from scrfd_trt.engine.options import BuildOptions
+    from scrfd_trt.pipelines.cuda import DeviceDetections
 
 
 class SCRFDDetector:
@@ -229,7 +235,9 @@ class SCRFDDetector:
         ----------
         image
             ``(H, W, 3)`` uint8, BGR as OpenCV reads it (RGB with ``color="rgb"``), of any size from 1×1 up. Grey, with
-            alpha, or float from 0 to 1 is converted; see :func:`scrfd_trt.images.as_color`. It is never written to.
+            alpha, or float from 0 to 1 is converted; see :func:`scrfd_trt.images.as_color`. It is never written to. A
+            detector on a GPU also takes arrays that lie there, with DLPack or ``__cuda_array_interface__``: ``(H, W,
+            3)`` uint8 with any strides, read where they are, behind the work of the library that made them.
         threshold
             Lowest score, 0 to 1, in place of the detector's own.
         max_faces
@@ -253,7 +261,8 @@ class SCRFDDetector:
         ClosedError
             After ``close()``.
         """
-        return self._detect([as_color(image)], threshold, max_faces)[0]
+        self._check_open()
+        return self._detect([self._pipeline.take(image)], threshold, max_faces)[0]
 
     def detect_batch(
         self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
@@ -282,21 +291,163 @@ class SCRFDDetector:
         OptionError, BackendError, ClosedError
             As for :meth:`detect`.
         """
-        if hasattr(images, "ndim") and getattr(images, "ndim", 0) < 4:
-            raise ImageError("detect_batch takes several images, not one array; for one image call detect(image)")
+        return self._detect(self._take_all(images, "detect_batch"), threshold, max_faces)
+
+    def detect_on_gpu(
+        self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
+    ) -> list[DeviceDetections]:
+        """Find the faces of several images, and leave them in the GPU's memory.
+
+        Parameters
+        ----------
+        images, threshold, max_faces
+            As for :meth:`detect_batch`.
+
+        Returns
+        -------
+        list of DeviceDetections
+            One an image, in order; its columns have DLPack.
+
+        Raises
+        ------
+        OptionError
+            If the detector does not run on a GPU.
+        BackendError
+            As for :meth:`detect`; and if an image has more candidates than can be finished on the GPU, 4,096.
+        ImageError, ClosedError
+            As for :meth:`detect_batch`.
+        """
+        on_gpu = getattr(self._pipeline, "detect_on_gpu", None)
+        if on_gpu is None:
+            raise OptionError(
+                "detect_on_gpu needs a detector on a GPU; open one with device cuda, or call detect_batch"
+            )
+        found: list[DeviceDetections] = on_gpu(
+            self._take_all(images, "detect_on_gpu"), *self._limits(threshold, max_faces)
+        )
+        return found
+
+    def submit(
+        self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
+    ) -> Future[list[Detections]]:
+        """Do what :meth:`detect_batch` does while the caller goes on.
+
+        Parameters
+        ----------
+        images, threshold, max_faces
+            As for :meth:`detect_batch`. The images must not be changed until the future is done.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Its ``result()`` is what :meth:`detect_batch` would return, or raises what it would raise. On a GPU up to
+            three go on at a time.
+
+        Raises
+        ------
+        ImageError, OptionError, ClosedError
+            As for :meth:`detect_batch`.
+        """
+        return self._pipeline.submit(self._take_all(images, "submit"), *self._limits(threshold, max_faces))
+
+    async def detect_async(
+        self, image: Any, *, threshold: float | None = None, max_faces: int | None = None
+    ) -> Detections:
+        """Do what :meth:`detect` does, in an asyncio program."""
+        future = self.submit([image], threshold=threshold, max_faces=max_faces)
+        return (await asyncio.wrap_future(future))[0]
+
+    def stream(
+        self,
+        images: Iterable[Any],
+        *,
+        batch: int | None = None,
+        in_flight: int = 3,
+        threshold: float | None = None,
+        max_faces: int | None = None,
+    ) -> Iterator[Detections]:
+        """Find the faces of images that come one after the other, of a video say, and keep the whole machine busy.
+
+        While some images are on the GPU, the next are read and copied, and results of those before are handed out.
+
+        Parameters
+        ----------
+        images
+            Each as for :meth:`detect`. They are read as they are needed, and must not be changed until their result
+            is there.
+        batch
+            How many go through the network at a time; None takes ``max_batch``.
+        in_flight
+            How many batches may be under way.
+        threshold, max_faces
+            As for :meth:`detect`.
+
+        Yields
+        ------
+        Detections
+            One an image, in order.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be understood; the message gives its number, from 0.
+        OptionError, BackendError, ClosedError
+            As for :meth:`detect`.
+        """
         self._check_open()
+        size = self.options.max_batch if batch is None else _count("batch", batch)
+        limits = self._limits(threshold, max_faces)
+        taken = self._numbered(_each(images, "stream"))
+        return in_order(
+            lambda group: self._pipeline.submit(group, *limits), taken, size, _count("in_flight", in_flight)
+        )
+
+    def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Make an array to read a frame into, from where the GPU takes it without the processor's help.
+
+        Parameters
+        ----------
+        shape
+            ``(height, width, 3)``, or any other.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``shape`` uint8 in page-locked memory, with anything in it. The memory is given back when nobody uses the
+            array any more. On the processor it is ordinary memory.
+
+        Raises
+        ------
+        BackendError
+            If there is not enough memory.
+        ClosedError
+            After ``close()``.
+        """
+        self._check_open()
+        return self._pipeline.pinned(shape)
+
+    def _take_all(self, images: Iterable[Any], name: str) -> list[Any]:
+        self._check_open()
+        return list(self._numbered(_each(images, name)))
+
+    def _numbered(self, images: Iterable[Any]) -> Iterator[Any]:
+        return (self._take(number, image) for number, image in enumerate(images))
+
+    def _take(self, number: int, image: Any) -> Any:
         try:
-            numbered = enumerate(images)
-        except TypeError as error:
-            raise ImageError(f"detect_batch takes several images, not {type(images).__name__}") from error
-        return self._detect([_numbered(number, image) for number, image in numbered], threshold, max_faces)
+            return self._pipeline.take(image)
+        except ImageError as error:
+            raise ImageError(f"image {number}: {error}") from error
+
+    def _limits(self, threshold: float | None, max_faces: int | None) -> tuple[float, int | None]:
+        options = self.options
+        return (
+            options.threshold if threshold is None else _in_range("threshold", threshold, 0.0, 1.0),
+            options.max_faces if max_faces is None else _count("max_faces", max_faces),
+        )
 
     def _detect(self, images: list[Any], threshold: float | None, max_faces: int | None) -> list[Detections]:
-        self._check_open()
-        options = self.options
-        threshold = options.threshold if threshold is None else _in_range("threshold", threshold, 0.0, 1.0)
-        max_faces = options.max_faces if max_faces is None else _count("max_faces", max_faces)
-        return self._pipeline.detect(images, threshold, max_faces)
+        return self._pipeline.detect(images, *self._limits(threshold, max_faces))
 
     def _check_open(self) -> None:
         if self._closed:
@@ -325,11 +476,15 @@ def _opening() -> ModuleType:
     return import_module("scrfd_trt.opening")
 
 
-def _numbered(number: int, image: Any) -> Any:
+def _each(images: Any, name: str) -> Iterator[Any]:
+    """Check that these are several images."""
+    if hasattr(images, "ndim") and images.ndim < 4:
+        raise ImageError(f"{name} takes several images, not one array; for one image call detect(image)")
     try:
-        return as_color(image)
-    except ImageError as error:
-        raise ImageError(f"image {number}: {error}") from error
+        each: Iterator[Any] = iter(images)
+    except TypeError as error:
+        raise ImageError(f"{name} takes several images, not {type(images).__name__}") from error
+    return each
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> float:

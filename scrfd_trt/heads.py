@@ -142,7 +142,7 @@ def check(layout: HeadLayout, outputs: Sequence[NDArray[Any]], input_size: tuple
         If a stride has another number of rows: other anchors or other strides than were recognised.
     """
     images = outputs[layout.scores[0]].shape[0] if layout.has_batch_axis and len(outputs) > layout.scores[0] else 1
-    wanted = _sizes(layout, images, input_size)
+    wanted = output_sizes(layout, images, input_size)
     if len(outputs) != len(wanted):
         raise ModelFormatError(
             f"the network gave {len(outputs)} outputs where it has {len(wanted)}: this is another network"
@@ -156,8 +156,8 @@ def check(layout: HeadLayout, outputs: Sequence[NDArray[Any]], input_size: tuple
 
 
 @lru_cache(maxsize=64)
-def _sizes(layout: HeadLayout, images: int, input_size: tuple[int, int]) -> dict[int, tuple[int, str]]:
-    """Return how many values each output has, and what it is."""
+def output_sizes(layout: HeadLayout, images: int, input_size: tuple[int, int]) -> dict[int, tuple[int, str]]:
+    """Return how many values each output has for so many images of (width, height), and what it is; by its index."""
     groups = [(layout.scores, "score"), (layout.boxes, "bbox"), (layout.landmarks or (), "kps")]
     return {
         index: (images * layout.rows(stride, input_size) * WIDTHS[name], f"{name} of stride {stride}")

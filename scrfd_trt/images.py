@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scrfd_trt.errors import ImageError
 
 CHANNELS_FIRST = (1, 3, 4)
+DLPACK_CPU = 1
 
 
 def as_color(image: Any) -> NDArray[np.uint8]:
@@ -47,6 +48,64 @@ def as_color(image: Any) -> NDArray[np.uint8]:
     # OpenCV reads rows at any distance, but the bytes of a row must lie side by side.
     packed = pixels.strides[1:] == (3, 1) and pixels.strides[0] >= 3 * pixels.shape[1]
     return pixels if packed else np.ascontiguousarray(pixels)
+
+
+def is_on_gpu(image: Any) -> bool:
+    """Whether an object is an array in a GPU's memory: of PyTorch, CuPy, nvImageCodec, PyNvVideoCodec, Numba say."""
+    if isinstance(image, np.ndarray):
+        return False
+    where = getattr(image, "__dlpack_device__", None)
+    if where is not None:
+        return bool(where()[0] != DLPACK_CPU)
+    # Some libraries have the attribute on all arrays, and raise where they lie elsewhere.
+    return hasattr(image, "__cuda_array_interface__")
+
+
+def check_nv12(image: Any) -> NDArray[np.uint8]:
+    """Check an NV12 frame: the rows of its luma, and below them half as many rows of its chroma.
+
+    Parameters
+    ----------
+    image
+        ``(H · 3/2, W)`` uint8, H and W even.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same array where the bytes of each row lie side by side, else a copy.
+
+    Raises
+    ------
+    ImageError
+        If it is no such array.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(_no_array(image))
+    check_nv12_shape(image.shape)
+    if image.dtype != np.uint8:
+        raise ImageError(f"the NV12 frame has element type {image.dtype}; uint8 is wanted")
+    packed = image.strides[1] == 1 and image.strides[0] >= image.shape[1]
+    return image if packed else np.ascontiguousarray(image)
+
+
+def check_nv12_shape(shape: tuple[int, ...]) -> None:
+    """Raise an :class:`ImageError` where a shape is none of an NV12 frame."""
+    if len(shape) != 2 or 0 in shape or shape[0] % 3 or shape[1] % 2:
+        raise ImageError(
+            f"an NV12 frame of W×H pixels has shape (H · 3/2, W), W and H even, and not {shape}; for other images "
+            "leave color at bgr, or set it to rgb"
+        )
+
+
+def from_nv12(image: Any) -> NDArray[np.uint8]:
+    """Turn an NV12 frame into ``(H, W, 3)`` uint8 BGR, as BT.601 in video range.
+
+    Raises
+    ------
+    ImageError
+        As :func:`check_nv12`.
+    """
+    return np.asarray(cv2.cvtColor(check_nv12(image), cv2.COLOR_YUV2BGR_NV12), np.uint8)
 
 
 def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -24,11 +24,14 @@ from scrfd_trt.engine.flavours import Flavour
 from scrfd_trt.engine.graph import PreparedNetwork
 from scrfd_trt.engine.options import BuildOptions
 from scrfd_trt.engine.plan import RTX_CAPABILITIES, read_header
+from scrfd_trt.engine.plan_file import read_plan
 from scrfd_trt.engine.progress import Progress
 from scrfd_trt.engine.runners import check_gpu
+from scrfd_trt.engine.runtime import opener
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
 from scrfd_trt.options import DetectorOptions
-from scrfd_trt.pipelines import HostPipeline
+from scrfd_trt.pipelines import HostPipeline, Pipeline
+from scrfd_trt.pipelines.cuda import CudaPipeline
 
 log = logging.getLogger("scrfd_trt")
 
@@ -60,7 +63,7 @@ def _is_installed(module: str) -> bool:
 
 def open_onnx(
     path: Path, options: DetectorOptions, device: str, build_options: BuildOptions | None, **running: Any
-) -> HostPipeline:
+) -> Pipeline:
     """Open a network on the processor, or the engine of it that is kept for this GPU.
 
     Parameters
@@ -74,7 +77,7 @@ def open_onnx(
     build_options
         How to build an engine; None takes the defaults.
     **running
-        Further arguments of :class:`~scrfd_trt.backends.tensorrt.TensorRTBackend`.
+        Further arguments of :func:`open_engine`.
     """
     if device == "cpu":
         if running.get("stream") is not None:
@@ -102,9 +105,23 @@ def open_onnx(
     )
 
 
-def open_engine(path: Path, options: DetectorOptions, device: int, **running: Any) -> HostPipeline:
-    """Open an engine; the arguments are those of :class:`~scrfd_trt.backends.tensorrt.TensorRTBackend`."""
-    return pipeline(TensorRTBackend(path, device=device, **running), options, path)
+def open_engine(
+    path: Path, options: DetectorOptions, device: int, *, stream: Any = None, **running: Any
+) -> CudaPipeline:
+    """Open an engine for a detector.
+
+    Parameters
+    ----------
+    path, options, device, stream
+        As for :class:`~scrfd_trt.SCRFDDetector`.
+    **running
+        Further arguments of :func:`scrfd_trt.engine.runtime.opener`.
+    """
+    reopen = opener(read_plan(path), device, **running)
+    try:
+        return CudaPipeline(reopen, options, stream=stream)
+    except ModelFormatError as error:
+        raise error if str(path) in str(error) else ModelFormatError(f"{path}: {error}") from error
 
 
 def pipeline(backend: Backend, options: DetectorOptions, path: Path) -> HostPipeline:

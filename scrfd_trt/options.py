@@ -105,7 +105,8 @@ class DetectorOptions(OptionsModel):
     max_faces
         Keep only so many faces, those with the highest scores. ``None`` keeps all.
     color
-        Order of the channels of the images handed in.
+        What images are handed in: ``bgr`` or ``rgb``, the order of their channels, or ``nv12``, frames of video
+        decoders as ``(H · 3/2, W)``, read as BT.601 in video range.
     max_batch
         Images that go through the network at once in ``detect_batch``, where it has a batch axis.
     """
@@ -114,5 +115,5 @@ class DetectorOptions(OptionsModel):
     iou: float = Field(0.4, ge=0.0, le=1.0)
     scales: Scales | None = None
     max_faces: int | None = Field(None, ge=1)
-    color: Literal["bgr", "rgb"] = "bgr"
+    color: Literal["bgr", "rgb", "nv12"] = "bgr"
     max_batch: int = Field(8, ge=1, le=1024)

@@ -9,9 +9,12 @@ import ctypes
 import json
 import math
 import struct
+import sys
 import threading
+import weakref
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -19,17 +22,41 @@ import numpy as np
 from scrfd_trt import devices
 from scrfd_trt.cuda import device as cuda_device
 from scrfd_trt.cuda import driver as cuda_driver
+from scrfd_trt.cuda import kernels
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.flavours import Flavour
+from scrfd_trt.pipelines.cuda import program
+
+sys.path.insert(0, str(Path(__file__).parent / "cuda"))
+import emulator
 
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 PRIMARY, OTHER = 0x1000, 0x2000
 SCRATCH = 5 * 2**20
-SPECS = [["x", "INPUT", [-1, 3, 64, 64], "FLOAT"]] + [
-    [f"{name}_{stride}", "OUTPUT", [-1, 2 * (64 // stride) ** 2, width], "FLOAT"]
-    for name, width in WIDTHS.items()
-    for stride in (8, 16, 32)
-]
+
+
+def specs(side=64, *, nonsense=False):
+    """The tensors of a batched network of one size; of one that gives nonsense, landmarks are infinite."""
+    rows = -1 if side < 0 else None
+    return [["x", "INPUT", [-1, 3, side, side], "FLOAT"]] + [
+        [
+            f"{name}_{stride}",
+            "OUTPUT",
+            [-1, rows or 2 * (side // stride) ** 2, width],
+            "FLOAT",
+            nonsense and name == "kps",
+        ][: 5 if nonsense else 4]
+        for name, width in WIDTHS.items()
+        for stride in (8, 16, 32)
+    ]
+
+
+SPECS = specs()
+
+
+def two_sizes():
+    """A plan of a network of free size with a profile for 32 and one for 64 pixels."""
+    return plan(profiles=ranges((1, 2, 4), side=32) + ranges((1, 2, 4), side=64), tensors=specs(-1))
 
 
 def ranges(*batches, side=64):
@@ -81,6 +108,9 @@ class FakeGpu:
     calls: list = field(default_factory=list)
     failing: dict = field(default_factory=dict)
     modules: list = field(default_factory=list)
+    events: dict = field(default_factory=dict)
+    graphs: dict = field(default_factory=dict)
+    launches: list = field(default_factory=list)
     contexts: int = 0
     engines: int = 0
     runs: list = field(default_factory=list)
@@ -95,6 +125,8 @@ class FakeGpu:
                 "memory": len(self.memory),
                 "pinned": len(self.pinned),
                 "streams": len([stream for stream in self.streams if stream >= 0x5000]),
+                "events": len(self.events),
+                "graphs": len(self.graphs),
                 "contexts": self.contexts,
                 "engines": self.engines,
                 "current": len(self.current),
@@ -131,11 +163,16 @@ class FakeGpu:
 
 
 class FakeDriver:
-    """``cuda.bindings.driver``, as far as it is used."""
+    """``cuda.bindings.driver``, as far as it is used; kernels run on the processor."""
+
+    CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
+    CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_MEMORY_TYPE=2)
+    CUmemorytype = SimpleNamespace(CU_MEMORYTYPE_HOST=1)
 
     def __init__(self, gpu):
         self.gpu = gpu
         self.next_stream = 0x5000
+        self.capturing = set()
         gpu.streams.update({0: [], 0x77: []})
 
     def cuInit(self, flags):
@@ -209,17 +246,110 @@ class FakeDriver:
             )
         return (status,)
 
+    def cuMemcpyDtoDAsync(self, target, source, size, stream):
+        return self._copy("cuMemcpyDtoDAsync", target, source, size, stream)
+
+    def cuMemcpyDtoH(self, target, source, size):
+        status = self.gpu.check("cuMemcpyDtoH")
+        if not status:
+            ctypes.memmove(target, self.gpu.at(source, size), size)
+        return (status,)
+
+    def cuPointerGetAttribute(self, attribute, address):
+        for start, block in self.gpu.pinned.items():
+            if start <= address < start + len(block):
+                return Status.CUDA_SUCCESS, 1
+        return Status.CUDA_ERROR_INVALID_VALUE, 0
+
+    def cuModuleLoadData(self, binary):
+        return self.gpu.check("cuModuleLoadData"), binary
+
+    def cuModuleGetFunction(self, module, name):
+        return self.gpu.check("cuModuleGetFunction"), name.decode()
+
+    def cuLaunchKernel(self, name, gx, gy, gz, bx, by, bz, shared, stream, arguments, extra):
+        status = self.gpu.check("cuLaunchKernel")
+        if not status:
+            self.gpu.launches.append(name)
+            pointers = ctypes.c_void_p(arguments)
+            self.gpu.streams[stream].append(lambda: emulator.run_at(name, (gx, gy, gz), (bx, by, bz), pointers))
+        return (status,)
+
+    def cuEventCreate(self, flags):
+        status = self.gpu.check("cuEventCreate")
+        self.next_stream += 1
+        if not status:
+            self.gpu.events[self.next_stream] = None
+        return status, self.next_stream
+
+    def cuEventRecord(self, event, stream):
+        self.gpu.events[event] = stream
+        return (self.gpu.check("cuEventRecord"),)
+
+    def cuStreamWaitEvent(self, stream, event, flags):
+        awaited = self.gpu.events[event]
+        self.gpu.streams[stream].append(lambda: self.cuStreamSynchronize(awaited))
+        return (self.gpu.check("cuStreamWaitEvent"),)
+
+    def cuEventDestroy(self, event):
+        del self.gpu.events[event]
+        return (self.gpu.check("cuEventDestroy"),)
+
+    def cuStreamBeginCapture(self, stream, mode):
+        status = self.gpu.check("cuStreamBeginCapture")
+        if not status:
+            assert not self.gpu.streams[stream]
+            self.capturing.add(stream)
+        return (status,)
+
+    def cuStreamEndCapture(self, stream):
+        self.capturing.remove(stream)
+        work, self.gpu.streams[stream] = self.gpu.streams[stream], []
+        return self.gpu.check("cuStreamEndCapture"), FakeGraph(work)
+
+    def cuGraphInstantiate(self, graph, flags):
+        status = self.gpu.check("cuGraphInstantiate")
+        self.next_stream += 1
+        if not status:
+            self.gpu.graphs[self.next_stream] = graph.work
+        return status, self.next_stream
+
+    def cuGraphDestroy(self, graph):
+        return (self.gpu.check("cuGraphDestroy"),)
+
+    def cuGraphLaunch(self, graph, stream):
+        status = self.gpu.check("cuGraphLaunch")
+        if not status:
+            self.gpu.streams[stream] += self.gpu.graphs[graph]
+        return (status,)
+
+    def cuGraphExecDestroy(self, graph):
+        del self.gpu.graphs[graph]
+        return (self.gpu.check("cuGraphExecDestroy"),)
+
     def cuMemcpyHtoDAsync(self, target, source, size, stream):
         return self._copy("cuMemcpyHtoDAsync", target, source, size, stream)
 
     def cuMemcpyDtoHAsync(self, target, source, size, stream):
-        return self._copy("cuMemcpyDtoHAsync", target, source, size, stream)
+        status = self.gpu.check("cuMemcpyDtoHAsync")
+        if not status:  # the target may be any memory of the host
+            self.gpu.streams[stream].append(lambda: ctypes.memmove(target, self.gpu.at(source, size), size))
+        return (status,)
 
     def cuStreamSynchronize(self, stream):
+        assert stream not in self.capturing
         status = self.gpu.check("cuStreamSynchronize")
         while not status and self.gpu.streams[stream]:
             self.gpu.streams[stream].pop(0)()
         return (status,)
+
+
+@dataclass
+class FakeGraph:
+    work: list
+
+    def __int__(self):
+        return id(self)
 
 
 def network(name, blob):
@@ -241,6 +371,7 @@ class FakeContext:
         self.scratch = "its own"
         self.addresses = {}
         self.gpu.contexts += 1
+        engine.live.add(self)
 
     def __del__(self):
         self.gpu.contexts -= 1
@@ -250,6 +381,9 @@ class FakeContext:
         return False
 
     def set_optimization_profile_async(self, profile, stream):
+        others = [other for other in self.engine.live if other is not self]
+        if not self.engine.module.later and profile in [other.active_optimization_profile for other in others]:
+            return self._said(f"profile {profile} has been chosen by another IExecutionContext")
         self.active_optimization_profile = profile
         return self.gpu.check("set_optimization_profile_async") == 0
 
@@ -270,7 +404,12 @@ class FakeContext:
         shape = self.engine.get_tensor_shape(name)
         if self.engine.about["flat"] or not shape:
             return shape
-        return Dims((self.shape[0], *shape[1:]))
+        rows = shape[1] if shape[1] >= 0 else self._rows(name)
+        return Dims((self.shape[0], rows, *[shape[axis] for axis in range(2, len(shape))]))
+
+    def _rows(self, name):
+        stride = int(name.split("_")[1])
+        return 2 * (self.shape[2] // stride) * (self.shape[3] // stride)
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
@@ -291,6 +430,8 @@ class FakeContext:
             blob = self._array(self.engine.names[0], addresses, shape).astype(np.float32)
             for name in self.engine.names[1:]:
                 found = network(name, blob)
+                if len(self.engine.rows[name]) > 4 and self.engine.rows[name][4]:
+                    found = np.full_like(found, np.inf)
                 self._array(name, addresses, found.shape)[:] = found
 
         return work
@@ -332,6 +473,7 @@ class FakeEngine:
         self.num_io_tensors = len(self.names)
         self.num_optimization_profiles = len(about["profiles"])
         self.fresh = True
+        self.live = weakref.WeakSet()
         self.gpu.engines += 1
 
     def __del__(self):
@@ -447,6 +589,9 @@ def install(monkeypatch):
     monkeypatch.setattr(devices, "driver", lambda: devices.Driver((13, 0), gpus))
     monkeypatch.setattr(cuda_driver, "bindings", lambda: fake)
     monkeypatch.setattr(flavours, "problems", dict)
+    monkeypatch.setattr(kernels, "compiled", lambda capability: b"cubin")
+    monkeypatch.setattr(kernels, "_loaded", {})
+    monkeypatch.setattr(program, "THREADS", 32)
     monkeypatch.delenv("TRT_LEAN_RUNTIME", raising=False)
     cuda_device._primary_context.cache_clear()
     use(monkeypatch, flavour(gpu))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scrfd_trt.backends.staging import Staging
-from scrfd_trt.cuda import Stream
+from scrfd_trt.cuda import DeviceBuffer, Stream
 from scrfd_trt.engine.loaded import LoadedEngine
 from scrfd_trt.errors import BackendError
 
@@ -19,12 +19,14 @@ class Lane:
         The profile's number.
     stream
         What its runs are put into.
+    scratch
+        Memory that it needs while it runs; see :meth:`LoadedEngine.new_scratch`.
     """
 
-    def __init__(self, engine: LoadedEngine, profile: int, stream: Stream) -> None:
+    def __init__(self, engine: LoadedEngine, profile: int, stream: Stream, scratch: DeviceBuffer | None) -> None:
         self._engine = engine
         self._stream = stream
-        self._context = engine.new_context(profile, stream)
+        self._context = engine.new_context(profile, stream, scratch)
         self._shape: tuple[int, ...] = ()
         self._outputs: list[tuple[int, ...]] = []
         self._addresses: list[int] = []

@@ -75,6 +75,9 @@ class TensorRTBackend:
             own = Stream.create(self._device) if stream is None else Stream.borrow(stream, self._device)
             self._stream = opening.enter_context(own)
             self._lanes: dict[int, Lane] = {}
+            self._scratch = engine.new_scratch()
+            if self._scratch is not None:
+                opening.enter_context(self._scratch)
             opening.callback(self._drop_lanes)
             self._source = opening.enter_context(Staging([engine.input], self._device))
             self._target = opening.enter_context(Staging(engine.outputs, self._device))
@@ -125,7 +128,7 @@ class TensorRTBackend:
     def _run(self, blob: NDArray[np.float32], part: Part) -> list[NDArray[Any]]:
         self._wait_for_rest()
         if part.profile not in self._lanes:
-            self._lanes[part.profile] = Lane(self._engine, part.profile, self._stream)
+            self._lanes[part.profile] = Lane(self._engine, part.profile, self._stream, self._scratch)
         lane = self._lanes[part.profile]
         lane.prepare((part.places, *blob.shape[1:]), self._source, self._target)
         (array,) = self._source.arrays()
@@ -166,7 +169,7 @@ class TensorRTBackend:
             except ScrfdError as error:
                 if not self._broken:
                     raise
-                log.debug("closing after a failed run: %s", error)
+                log.debug("closing after a failed run: %s", str(error))
 
     def __enter__(self) -> Self:
         return self

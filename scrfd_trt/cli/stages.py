@@ -114,7 +114,7 @@ class Stages:
         for scale, blob in self.blobs.items():
             with _clock(spent, "letterbox"):
                 box = Letterbox.fit(source, scale)
-                normalize_into(blob[0], image, box, self.options.color)
+                normalize_into(blob[0], image, box)
             with _clock(spent, NETWORK):
                 outputs = self.backend.run(blob)
             with _clock(spent, "decode"):

@@ -87,6 +87,13 @@ class DeviceBuffer(Resource):
     device
         The GPU.
 
+    Attributes
+    ----------
+    size : int
+        As given.
+    device : Device
+        As given.
+
     Raises
     ------
     BackendError
@@ -98,7 +105,7 @@ class DeviceBuffer(Resource):
             doing = f"reserving {size / MIB:.1f} MiB on cuda:{device.index}"
             super().__init__(int(call("cuMemAlloc", size, doing=doing)))
         self.size = size
-        self._device = device
+        self.device = device
 
     def upload(self, source: PinnedBuffer, size: int, stream: Stream) -> None:
         """Put a copy of the first ``size`` bytes of host memory into the stream, with the device current.
@@ -121,5 +128,5 @@ class DeviceBuffer(Resource):
             raise BackendError(f"cannot copy {size} bytes between buffers of {self.size} and {other.size}")
 
     def _release(self, handle: int) -> None:
-        with self._device.current():
+        with self.device.current():
             call("cuMemFree", handle, doing="giving GPU memory back")

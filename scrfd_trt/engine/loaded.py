@@ -78,8 +78,10 @@ class LoadedEngine:
     outside : Outside
         Its tensors and profiles.
     memory : int or None
-        Bytes that its execution contexts share on the GPU; None where a lean runtime runs it, which does
+        Bytes that an execution context needs on the GPU while it runs; None where a lean runtime runs it, which does
         not tell.
+    shares_profiles : bool
+        Whether several execution contexts may use one optimization profile. Before TensorRT 10, only one may.
     """
 
     def __init__(
@@ -96,7 +98,6 @@ class LoadedEngine:
         self._runtimes = runtimes
         self._name = name
         self._by_lean_runtime = by_lean_runtime
-        self._scratch: DeviceBuffer | None = None
         self.flavour = flavour
         self.device = device
         self.outside = read_outside(engine, flavour.module)
@@ -161,10 +162,12 @@ class LoadedEngine:
         """
         return ask(self.flavour, lambda why: BackendError(f"{self._name}: {doing} failed: {why}"), function, *arguments)
 
-    def new_context(self, profile: int, stream: Stream) -> tensorrt.IExecutionContext:
-        """Make an execution context for one optimization profile, with the device current.
+    def new_scratch(self) -> DeviceBuffer | None:
+        """Reserve the memory that a running context needs; None where contexts bring their own."""
+        return None if self.memory is None else DeviceBuffer(max(self.memory, 1), self.device)
 
-        The contexts of an engine share their memory where that can be, so only one may run at a time.
+    def new_context(self, profile: int, stream: Stream, scratch: DeviceBuffer | None) -> tensorrt.IExecutionContext:
+        """Make an execution context for one optimization profile, with the device current.
 
         Parameters
         ----------
@@ -172,6 +175,8 @@ class LoadedEngine:
             Its number.
         stream
             What is needed to change to the profile is done in it, and waited for.
+        scratch
+            Of :meth:`new_scratch`. Of the contexts that are given the same, only one may run at a time.
 
         Raises
         ------
@@ -179,39 +184,41 @@ class LoadedEngine:
             If there is not enough memory, say.
         """
         doing = f"making an execution context for profile {profile}"
-        context = self._new_context(doing)
+        context = self._new_context(doing, scratch)
         if context.active_optimization_profile != profile:
             self.ask(doing, context.set_optimization_profile_async, profile, stream.handle)
             stream.synchronize()
         return context
 
-    def _new_context(self, doing: str) -> tensorrt.IExecutionContext:
+    def _new_context(self, doing: str, scratch: DeviceBuffer | None) -> tensorrt.IExecutionContext:
         engine, module = self.engine, self.flavour.module
         context: tensorrt.IExecutionContext
-        if self.memory is not None and hasattr(module, "ExecutionContextAllocationStrategy"):
-            lent = module.ExecutionContextAllocationStrategy.USER_MANAGED
-            context = self.ask(doing, engine.create_execution_context, lent)
-        elif self.memory is not None and hasattr(engine, "create_execution_context_without_device_memory"):
-            context = self.ask(doing, engine.create_execution_context_without_device_memory)
-        else:
+        if scratch is None:
             context = self.ask(doing, engine.create_execution_context)
             return context
-        self._lend_memory(context, self.memory)
+        if hasattr(module, "ExecutionContextAllocationStrategy"):
+            lent = module.ExecutionContextAllocationStrategy.USER_MANAGED
+            context = self.ask(doing, engine.create_execution_context, lent)
+        else:
+            context = self.ask(doing, engine.create_execution_context_without_device_memory)
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(scratch.handle, scratch.size)
+        else:
+            context.device_memory = scratch.handle
         return context
 
-    def _lend_memory(self, context: tensorrt.IExecutionContext, size: int) -> None:
-        if self._scratch is None:
-            self._scratch = DeviceBuffer(max(size, 1), self.device)
-        if hasattr(context, "set_device_memory"):
-            context.set_device_memory(self._scratch.handle, self._scratch.size)
-        else:
-            context.device_memory = self._scratch.handle
+    @property
+    def shares_profiles(self) -> bool:  # noqa: D102 - told above
+        return not self._by_lean_runtime and (self.flavour.is_rtx or self.flavour.release >= (10, 0, 0))
 
     @property
     def memory(self) -> int | None:  # noqa: D102 - told above
         # The lean runtime of an older release, which runs the plan then, does not know the later call.
         names = () if self._by_lean_runtime else ("device_memory_size_v2", "device_memory_size")
-        own = [name for name in names if hasattr(type(self.engine), name)]
+        can_lend = hasattr(self.flavour.module, "ExecutionContextAllocationStrategy") or hasattr(
+            self.engine, "create_execution_context_without_device_memory"
+        )
+        own = [name for name in names if can_lend and hasattr(type(self.engine), name)]
         return int(getattr(self.engine, own[0])) if own else None
 
     def close(self) -> None:
@@ -221,8 +228,6 @@ class LoadedEngine:
                 self._engine = None
                 while self._runtimes:
                     self._runtimes.pop()
-                if self._scratch is not None:
-                    self._scratch.close()
 
     def __enter__(self) -> Self:
         return self

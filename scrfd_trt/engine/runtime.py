@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,16 +61,33 @@ def load_engine(
     OptionError
         If the lean runtime is needed and is no file.
     """
-    plan = read_plan(source)
+    return opener(
+        read_plan(source), device, flavour=flavour, lean_runtime=lean_runtime, allow_host_code=allow_host_code
+    )()
+
+
+def opener(
+    plan: Plan,
+    device: int,
+    *,
+    flavour: Flavour | None = None,
+    lean_runtime: str | os.PathLike[str] | None = None,
+    allow_host_code: bool = False,
+) -> Callable[[], LoadedEngine]:
+    """Return what opens a plan that was read, as often as it is called; otherwise as :func:`load_engine`."""
     installed = flavours.installed() if flavour is None else (flavour,)
-    with _named(plan.name):
-        engine = open_plan(plan, device, installed, lean_runtime=lean_runtime, allow_host_code=allow_host_code)
-        try:
-            _ = engine.layout
-        except BaseException:
-            engine.close()
-            raise
-    return engine
+
+    def opened() -> LoadedEngine:
+        with _named(plan.name):
+            engine = open_plan(plan, device, installed, lean_runtime=lean_runtime, allow_host_code=allow_host_code)
+            try:
+                _ = engine.layout
+            except BaseException:
+                engine.close()
+                raise
+        return engine
+
+    return opened
 
 
 def open_plan(

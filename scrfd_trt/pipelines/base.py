@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from concurrent.futures import Future
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +35,27 @@ class Pipeline(Protocol):
     @property
     def description(self) -> str: ...  # noqa: D102
 
-    def detect(self, images: Sequence[NDArray[np.uint8]], threshold: float, max_faces: int | None) -> list[Detections]:
+    def take(self, image: Any) -> Any:
+        """Check what a caller hands in as an image, and bring it to a form that :meth:`detect` takes.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be understood, or lies where this pipeline does not look.
+        """
+        ...
+
+    def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Make an array of uint8 from where images are taken the fastest."""
+        ...
+
+    def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
         """Find the faces of some images; several threads may call this at the same time.
 
         Parameters
         ----------
         images
-            Each ``(H, W, 3)`` uint8, of any size from 1×1 up.
+            As :meth:`take` returns them.
         threshold
             Lowest score of a face, 0 to 1.
         max_faces
@@ -50,6 +65,19 @@ class Pipeline(Protocol):
         -------
         list of Detections
             One an image, in order, with arrays of their own.
+        """
+        ...
+
+    def submit(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Future[list[Detections]]:
+        """Do what :meth:`detect` does while the caller goes on.
+
+        Images on the GPU are put in order behind the work of the library that made them before this returns. Images
+        must not be changed until the future is done.
+
+        Raises
+        ------
+        ClosedError
+            After ``close()``.
         """
         ...
 

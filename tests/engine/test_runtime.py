@@ -96,10 +96,12 @@ def test_each_context_has_its_profile(gpu, fakes, write):
         Stream.create(engine.device) as stream,
     ):
         with engine.device.current():
-            contexts = [engine.new_context(profile, stream) for profile in (1, 0)]
+            scratch = engine.new_scratch()
+            contexts = [engine.new_context(profile, stream, scratch) for profile in (1, 0)]
         assert [context.active_optimization_profile for context in contexts] == [1, 0]
         assert gpu.contexts == 2
         del contexts
+        scratch.close()
     assert gpu.leaks == {}
 
 

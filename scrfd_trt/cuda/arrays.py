@@ -1,0 +1,113 @@
+"""Arrays that lie on the GPU already: other libraries' as images, and results handed to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from scrfd_trt.cuda.buffers import DeviceBuffer
+from scrfd_trt.cuda.device import Device
+from scrfd_trt.cuda.stream import Stream
+from scrfd_trt.errors import DeviceError, ImageError, MissingDependencyError
+
+
+class DeviceImage:
+    """An image on the GPU, in somebody else's memory, which is read where it lies.
+
+    Parameters
+    ----------
+    image
+        Anything with DLPack or ``__cuda_array_interface__``: ``(H, W, 3)``, ``(H, W, 4)``, ``(H, W, 1)`` or ``(H, W)``
+        uint8, with any strides.
+    device
+        The GPU that it must lie on.
+    stream
+        The work that will read it is put into this stream; it is made to wait for what the library that made the image
+        still has to do, as the two protocols ask.
+
+    Attributes
+    ----------
+    address : int
+        Of the first element.
+    shape : tuple of int
+        As given.
+    strides : tuple of int
+        In bytes.
+
+    Raises
+    ------
+    ImageError
+        If it is no such image.
+    DeviceError
+        If it lies on another GPU.
+    MissingDependencyError
+        Without cuda.core.
+    """
+
+    def __init__(self, image: Any, device: Device, stream: Stream) -> None:
+        view = _view(image, stream)
+        if view.device_id != device.index:
+            raise DeviceError(f"the image lies on cuda:{view.device_id}, and the detector runs on cuda:{device.index}")
+        if view.dtype != np.uint8:
+            raise ImageError(f"the image on the GPU has element type {view.dtype}; uint8 from 0 to 255 is wanted there")
+        self.address = int(view.ptr)
+        self.shape: tuple[int, ...] = tuple(view.shape)
+        self.strides: tuple[int, ...] = _strides(self.shape, view.strides)
+        self._owner = (image, view)
+
+
+def _view(image: Any, stream: Stream) -> Any:
+    try:
+        from cuda.core.utils import StridedMemoryView  # noqa: PLC0415 - optional, and slow to import
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'images on the GPU need cuda-core 1.2 or newer ({error}): pip install "scrfd-trt[cuda]"'
+        ) from error
+    try:
+        # Zero stands for no stream in DLPack, and 1 for the default one.
+        return StridedMemoryView.from_any_interface(image, stream_ptr=stream.handle or 1)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise ImageError(f"the image of type {type(image).__name__} cannot be read on the GPU: {text}") from error
+
+
+def _strides(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the steps in bytes, which for uint8 are those in elements; None stands for C order."""
+    if strides is not None:
+        return tuple(strides)
+    steps, step = [], 1
+    for side in reversed(shape):
+        steps.append(step)
+        step *= side
+    return tuple(reversed(steps))
+
+
+def export(memory: DeviceBuffer, start: int, shape: tuple[int, ...], strides: tuple[int, ...], *, owner: object) -> Any:
+    """Hand a part of GPU memory out as an array.
+
+    Parameters
+    ----------
+    memory
+        Where it lies.
+    start
+        Of the first element, in bytes.
+    shape, strides
+        In elements of float32.
+    owner
+        Stays alive as long as the array, and whatever is made of it, does.
+
+    Returns
+    -------
+    cuda.core.utils.StridedMemoryView
+        With ``__dlpack__``: ``torch.from_dlpack`` and ``cupy.from_dlpack`` take it without a copy.
+    """
+    try:
+        from cuda.core import Buffer  # noqa: PLC0415 - optional, and slow to import
+        from cuda.core.utils import StridedMemoryView  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'arrays on the GPU need cuda-core 1.2 or newer ({error}): pip install "scrfd-trt[cuda]"'
+        ) from error
+    buffer = Buffer.from_handle(memory.handle + start, memory.size - start, owner=owner)
+    return StridedMemoryView.from_buffer(buffer, shape, strides, dtype=np.dtype(np.float32))

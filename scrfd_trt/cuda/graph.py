@@ -1,0 +1,77 @@
+"""CUDA graphs: work that is captured once and then launched as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scrfd_trt.cuda import driver
+from scrfd_trt.cuda.device import Device
+from scrfd_trt.cuda.driver import call, call_unchecked
+from scrfd_trt.cuda.resource import Resource
+from scrfd_trt.cuda.stream import Stream
+from scrfd_trt.errors import ScrfdError
+
+
+class Graph(Resource):
+    """A captured graph, ready to be launched. Made by :meth:`capture`.
+
+    Parameters
+    ----------
+    handle
+        The ``CUgraphExec`` as a number.
+    device
+        The GPU.
+    """
+
+    def __init__(self, handle: int, device: Device) -> None:
+        super().__init__(handle)
+        self._device = device
+
+    @classmethod
+    def capture(cls, stream: Stream, work: Callable[[Stream], None]) -> Graph:
+        """Capture what is put into a stream, with the device current; nothing of it runs.
+
+        Parameters
+        ----------
+        stream
+            One that nobody else uses.
+        work
+            Puts the work into the stream that it is handed.
+
+        Raises
+        ------
+        BackendError
+            If something in it cannot be captured. The stream can be used again then.
+        """
+        # Other threads may allocate memory meanwhile.
+        mode = driver.bindings().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        call("cuStreamBeginCapture", stream.handle, mode, doing="beginning a capture")
+        try:
+            work(stream)
+        except BaseException:
+            _abandon(stream)
+            raise
+        graph = call("cuStreamEndCapture", stream.handle, doing="ending a capture")
+        try:
+            handle = call("cuGraphInstantiate", graph, 0, doing="making a CUDA graph")
+        finally:
+            call_unchecked("cuGraphDestroy", graph)
+        return cls(int(handle), stream.device)
+
+    def launch(self, stream: Stream) -> None:
+        """Put all of it into a stream, with the device current."""
+        call("cuGraphLaunch", self.handle, stream.handle, doing="launching a CUDA graph")
+
+    def _release(self, handle: int) -> None:
+        with self._device.current():
+            call("cuGraphExecDestroy", handle, doing="destroying a CUDA graph")
+
+
+def _abandon(stream: Stream) -> None:
+    """End a capture that failed, so that the stream can be used again."""
+    try:
+        graph = call("cuStreamEndCapture", stream.handle, doing="ending a capture")
+    except ScrfdError:
+        return  # it was invalid, and is ended
+    if graph is not None and int(graph):
+        call_unchecked("cuGraphDestroy", graph)

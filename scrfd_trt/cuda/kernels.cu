@@ -1,0 +1,399 @@
+// Letterbox, decoding and non-maximum suppression of SCRFD on the GPU.
+//
+// The functions of letterbox.py, decode.py and nms.py are the reference; these give the same numbers. No header is
+// needed, so that NVRTC alone compiles this file; a host compiler does too, within tests/cuda/emulated.cpp.
+
+typedef unsigned char Byte;
+typedef unsigned long long Address;
+
+#define BGR 0
+#define RGB 1
+#define NV12 2
+
+#define CANDIDATES 4096  // rows above the threshold that an image may have
+#define CHUNK 64         // candidates that are settled at a time; the bits of an Address
+#define LEVELS 40        // strides of all passes
+#define ROW 16           // floats of a face: box, score, landmarks, and its place among all rows
+#define HEADER 16        // floats before the first face
+
+// One image. The fits of all passes follow it.
+struct Frame {
+  Address address;  // of the first pixel
+  long long row;    // bytes from row to row, as are the next two from column to column and channel to channel
+  int column, channel;
+  int width, height;
+  int format;
+  unsigned padded;  // bit p: the padding of pass p lies in the input already
+};
+
+// How an image lies in the input of one pass.
+struct Fit {
+  double step_x, step_y;  // source pixels to one network pixel
+  int across, down;       // size of the scaled image
+  float back_x, back_y;   // the steps, as boxes are mapped back
+};
+
+// One run; the frames follow it.
+struct Batch {
+  Address result;
+  float threshold, iou;
+  int limit;  // most faces of an image
+  int unused;
+};
+
+// The outputs of one stride in one pass.
+struct Level {
+  Address score, box, points;
+  int stride, across, rows, first, pass;
+  int half;  // bit 0 score, 1 box, 2 points: elements are float16
+};
+
+struct Heads {
+  int levels, anchors, grid, points;
+  Level level[LEVELS];
+};
+
+struct Box {
+  float x1, y1, x2, y2;
+};
+
+struct Color {
+  int red, green, blue;
+};
+
+#ifdef __CUDACC__
+__device__ inline float from_half(unsigned short bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+
+__device__ inline unsigned short to_half(float value) {
+  unsigned short bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+#endif
+
+__device__ inline const Frame& frame_of(const Batch* batch, int size, int image) {
+  return *(const Frame*)((const char*)(batch + 1) + (long long)image * size);
+}
+
+__device__ inline const Fit& fit_of(const Frame& frame, int pass) { return ((const Fit*)(&frame + 1))[pass]; }
+
+__device__ inline int clamp(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
+
+// BT.601, video range, in 20 bits of fraction.
+__device__ inline Color from_nv12(const Frame& frame, int x, int y) {
+  const Byte* luma = (const Byte*)frame.address + y * frame.row + (long long)x * frame.column;
+  const Byte* chroma =
+      (const Byte*)frame.address + (frame.height + y / 2) * frame.row + (long long)(x & ~1) * frame.column;
+  int light = (luma[0] > 16 ? luma[0] - 16 : 0) * 1220542 + (1 << 19);
+  int u = chroma[0] - 128, v = chroma[frame.column] - 128;
+  return {clamp((light + 1673527 * v) >> 20, 0, 255), clamp((light - 852492 * v - 409993 * u) >> 20, 0, 255),
+          clamp((light + 2116026 * u) >> 20, 0, 255)};
+}
+
+__device__ inline Color pixel(const Frame& frame, int x, int y) {
+  if (frame.format == NV12) return from_nv12(frame, x, y);
+  const Byte* at = (const Byte*)frame.address + y * frame.row + (long long)x * frame.column;
+  int first = at[0], second = at[frame.channel], third = at[2 * frame.channel];
+  return frame.format == RGB ? Color{first, second, third} : Color{third, second, first};
+}
+
+// Where a scaled pixel comes from on one axis: two neighbours, and their weights in 11 bits.
+struct Tap {
+  int near, far;
+  int near_weight, far_weight;
+};
+
+// As OpenCV's resize does for INTER_LINEAR, to the bit. At the border along x the pixel itself counts in full; along y
+// the row beyond is the row at the border.
+__device__ inline Tap tap(int index, double step, int size, bool along_x) {
+  float place = (float)((index + 0.5) * step - 0.5);
+  int near = (int)floorf(place);
+  float share = place - near;
+  if (along_x && near < 0) near = 0, share = 0;
+  if (along_x && near >= size - 1) near = size - 1, share = 0;
+  return {clamp(near, 0, size - 1), clamp(near + 1, 0, size - 1), __float2int_rn((1.0f - share) * 2048.0f),
+          __float2int_rn(share * 2048.0f)};
+}
+
+__device__ inline int blend(int a, int b, int c, int d, const Tap& x, const Tap& y) {
+  int above = a * x.near_weight + b * x.far_weight, below = c * x.near_weight + d * x.far_weight;
+  return (((y.near_weight * (above >> 4)) >> 16) + ((y.far_weight * (below >> 4)) >> 16) + 2) >> 2;
+}
+
+__device__ inline Color scaled(const Frame& frame, const Fit& fit, int x, int y) {
+  if (fit.across == frame.width && fit.down == frame.height) return pixel(frame, x, y);
+  Tap h = tap(x, fit.step_x, frame.width, true), v = tap(y, fit.step_y, frame.height, false);
+  Color a = pixel(frame, h.near, v.near), b = pixel(frame, h.far, v.near);
+  Color c = pixel(frame, h.near, v.far), d = pixel(frame, h.far, v.far);
+  return {blend(a.red, b.red, c.red, d.red, h, v), blend(a.green, b.green, c.green, d.green, h, v),
+          blend(a.blue, b.blue, c.blue, d.blue, h, v)};
+}
+
+__device__ inline float normal(int value) { return (value - 127.5f) / 128.0f; }
+
+__device__ inline void put(float* out, int value) { *out = normal(value); }
+
+__device__ inline void put(unsigned short* out, int value) { *out = to_half(normal(value)); }
+
+// Images of any size into (images, 3, height, width): a thread a pixel, a layer of blocks an image.
+template <class Element>
+__device__ inline void letterbox(const Batch* batch, int frame_size, Element* input, int width, int height, int pass) {
+  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x >= width || y >= height) return;
+  const Frame& frame = frame_of(batch, frame_size, blockIdx.z);
+  const Fit& fit = fit_of(frame, pass);
+  Color color = {0, 0, 0};
+  if (x < fit.across && y < fit.down)
+    color = scaled(frame, fit, x, y);
+  else if (frame.padded >> pass & 1)
+    return;
+  long long plane = (long long)width * height;
+  Element* out = input + blockIdx.z * 3 * plane + (long long)y * width + x;
+  put(out, color.red);
+  put(out + plane, color.green);
+  put(out + 2 * plane, color.blue);
+}
+
+extern "C" __global__ void letterbox_float(const Batch* batch, int frame_size, float* input, int width, int height,
+                                           int pass) {
+  letterbox(batch, frame_size, input, width, height, pass);
+}
+
+extern "C" __global__ void letterbox_half(const Batch* batch, int frame_size, unsigned short* input, int width,
+                                          int height, int pass) {
+  letterbox(batch, frame_size, input, width, height, pass);
+}
+
+__device__ inline float element(Address base, long long index, bool half) {
+  return half ? from_half(((const unsigned short*)base)[index]) : ((const float*)base)[index];
+}
+
+// Value c of the `width` values of one row, in any layout.
+__device__ inline float value_of(const Heads& heads, const Level& level, Address base, bool half, int image, int row,
+                                 int c, int width) {
+  long long index;
+  if (heads.grid) {
+    int cells = level.rows / heads.anchors, anchor = row % heads.anchors;
+    index = (((long long)image * heads.anchors + anchor) * width + c) * cells + row / heads.anchors;
+  } else {
+    index = ((long long)image * level.rows + row) * width + c;
+  }
+  return element(base, index, half);
+}
+
+// Orders candidates by falling score, and equal scores by place. Scores are above zero, so their bits sort as they do.
+__device__ inline Address key_of(float score, int place) {
+  return (Address)(~__float_as_uint(score)) << 32 | (unsigned)place;
+}
+
+__device__ inline float score_of(Address key) { return __uint_as_float(~(unsigned)(key >> 32)); }
+
+// Keep the rows above the threshold; counts those too that have no room.
+__device__ inline void collect(const Heads& heads, const Batch* batch, int image, Address* keys, int* count) {
+  const int together = 4;  // loads under way at a time
+  for (int l = 0; l < heads.levels; ++l) {
+    const Level& level = heads.level[l];
+    int cells = level.rows / heads.anchors;
+    for (int start = threadIdx.x; start < level.rows; start += together * blockDim.x) {
+      float scores[together];
+#pragma unroll
+      for (int k = 0; k < together; ++k) {
+        int index = start + k * blockDim.x;
+        scores[k] = index < level.rows
+                        ? element(level.score, (long long)image * level.rows + index, level.half & 1)
+                        : -1.0f;
+      }
+#pragma unroll
+      for (int k = 0; k < together; ++k) {
+        if (!(scores[k] >= batch->threshold && scores[k] > 0.0f)) continue;
+        int index = start + k * blockDim.x;
+        int row = heads.grid ? index % cells * heads.anchors + index / cells : index;
+        int free = atomicAdd(count, 1);
+        if (free < CANDIDATES) keys[free] = key_of(scores[k], level.first + row);
+      }
+    }
+  }
+}
+
+// Bitonic sort (Batcher 1968) of the first `count` keys, rising.
+__device__ inline void sort(Address* keys, int count) {
+  int size = 2;
+  while (size < count) size *= 2;
+  for (int i = count + threadIdx.x; i < size; i += blockDim.x) keys[i] = ~(Address)0;
+  __syncthreads();
+  for (int run = 2; run <= size; run *= 2) {
+    for (int step = run / 2; step > 0; step /= 2) {
+      for (int i = threadIdx.x; i < size / 2; i += blockDim.x) {
+        int low = i / step * 2 * step + i % step, high = low + step;
+        bool rising = (low & run) == 0;
+        if ((keys[low] > keys[high]) == rising) {
+          Address other = keys[low];
+          keys[low] = keys[high];
+          keys[high] = other;
+        }
+      }
+      __syncthreads();
+    }
+  }
+}
+
+__device__ inline const Level& level_of(const Heads& heads, int place) {
+  int l = 0;
+  while (l + 1 < heads.levels && heads.level[l + 1].first <= place) ++l;
+  return heads.level[l];
+}
+
+// Where a row's anchor sits, in strides.
+__device__ inline void cell_of(const Heads& heads, const Level& level, int row, float* x, float* y) {
+  int cell = row / heads.anchors;
+  *x = (float)(cell % level.across * level.stride);
+  *y = (float)(cell / level.across * level.stride);
+}
+
+__device__ inline float distance(float value) { return value > 0.0f ? value : value == value ? 0.0f : value; }
+
+__device__ inline Box box_of(const Heads& heads, const Frame& frame, int image, int place) {
+  const Level& level = level_of(heads, place);
+  const Fit& fit = fit_of(frame, level.pass);
+  int row = place - level.first;
+  float x, y, side[4], stride = (float)level.stride;
+  cell_of(heads, level, row, &x, &y);
+  for (int c = 0; c < 4; ++c)
+    side[c] = distance(value_of(heads, level, level.box, level.half & 2, image, row, c, 4)) * stride;
+  return {(x - side[0]) * fit.back_x, (y - side[1]) * fit.back_y, (x + side[2]) * fit.back_x,
+          (y + side[3]) * fit.back_y};
+}
+
+__device__ inline float point_of(const Heads& heads, const Frame& frame, int image, int place, int c) {
+  const Level& level = level_of(heads, place);
+  const Fit& fit = fit_of(frame, level.pass);
+  int row = place - level.first;
+  float x, y;
+  cell_of(heads, level, row, &x, &y);
+  float offset = value_of(heads, level, level.points, level.half & 4, image, row, c, 10) * (float)level.stride;
+  return c % 2 ? (offset + y) * fit.back_y : (offset + x) * fit.back_x;
+}
+
+__device__ inline bool has_area(const Box& box) { return box.x2 > box.x1 && box.y2 > box.y1; }
+
+// Whether the intersection over union is above a limit: in float where that is clear, else in double.
+__device__ inline bool overlap(const Box& a, const Box& b, float limit) {
+  float width = fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1), height = fminf(a.y2, b.y2) - fmaxf(a.y1, b.y1);
+  if (!(width > 0.0f && height > 0.0f)) return false;
+  float both = width * height;
+  float ratio = both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both);
+  if (ratio < limit - 0.001f || ratio > limit + 0.001f) return ratio > limit;
+  double inner = ((double)fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1)) * ((double)fminf(a.y2, b.y2) - fmaxf(a.y1, b.y1));
+  double outer = ((double)a.x2 - a.x1) * ((double)a.y2 - a.y1) + ((double)b.x2 - b.x1) * ((double)b.y2 - b.y1) - inner;
+  return 1.0f - (float)(1.0 - inner / outer) > limit;
+}
+
+// Which candidates of a chunk each one would put out, as bits.
+__device__ inline void compare(const Box* chunk, int size, float limit, Address* puts_out) {
+  for (int pair = threadIdx.x; pair < size * size; pair += blockDim.x) {
+    int i = pair / size, j = pair % size;
+    if (i < j && overlap(chunk[i], chunk[j], limit)) atomicOr(&puts_out[i], (Address)1 << j);
+  }
+}
+
+// Settle a chunk from its best candidate on; all threads do the same.
+__device__ inline Address settle(Address alive, const Address* puts_out, int room) {
+  Address kept = 0;
+  for (; alive && room > 0; --room) {
+    int best = __ffsll((long long)alive) - 1;
+    kept |= (Address)1 << best;
+    alive &= ~puts_out[best] & ~((Address)1 << best);
+  }
+  return kept;
+}
+
+__device__ inline bool put_out_by(Address kept, const Box* chunk, const Box& box, float limit) {
+  for (; kept; kept &= kept - 1)
+    if (overlap(chunk[__ffsll((long long)kept) - 1], box, limit)) return true;
+  return false;
+}
+
+// Write the faces kept of a chunk, a thread a number. Returns whether all of them are numbers that a face can have.
+__device__ inline bool write(const Heads& heads, const Frame& frame, int image, Address kept, const Box* chunk,
+                             const Address* keys, float* rows) {
+  bool sound = true;
+  for (int item = threadIdx.x; item < __popcll(kept) * ROW; item += blockDim.x) {
+    Address rest = kept;
+    for (int skip = item / ROW; skip > 0; --skip) rest &= rest - 1;
+    int index = __ffsll((long long)rest) - 1, c = item % ROW;
+    int place = (int)(keys[index] & 0xffffffffu);
+    float value;
+    if (c < 4)
+      value = ((const float*)&chunk[index])[c];
+    else if (c == 4)
+      value = score_of(keys[index]);
+    else if (c < 15)
+      value = heads.points ? point_of(heads, frame, image, place, c - 5) : 0.0f;
+    else
+      value = __uint_as_float((unsigned)place);
+    if (c < 15 && !(value - value == 0.0f)) sound = false;
+    if (c == 4 && value > 1.0f) sound = false;
+    rows[item] = value;
+  }
+  return sound;
+}
+
+// Heads of all passes to faces: a block an image.
+extern "C" __global__ void __launch_bounds__(1024)
+    find_faces(const Batch* batch, int frame_size, Box* workspace, const Heads heads) {
+  __shared__ Address keys[CANDIDATES];
+  __shared__ Byte gone[CANDIDATES];
+  __shared__ Box chunk[CHUNK];
+  __shared__ Address puts_out[CHUNK];
+  __shared__ Address alive;
+  __shared__ int count, unsound;
+  const int image = blockIdx.x;
+  const Frame& frame = frame_of(batch, frame_size, image);
+  float* result = (float*)batch->result + (long long)image * (HEADER + CANDIDATES * ROW);
+  Box* boxes = workspace + (long long)image * CANDIDATES;
+  if (threadIdx.x == 0) count = 0, unsound = 0;
+  __syncthreads();
+  collect(heads, batch, image, keys, &count);
+  __syncthreads();
+  const int found = count;
+  int kept_so_far = 0;
+  if (found > CANDIDATES) kept_so_far = -1;
+  if (found > 0 && found <= CANDIDATES) {
+    sort(keys, found);
+    for (int i = threadIdx.x; i < found; i += blockDim.x) {
+      boxes[i] = box_of(heads, frame, image, (int)(keys[i] & 0xffffffffu));
+      gone[i] = !has_area(boxes[i]);
+    }
+    __syncthreads();
+    for (int start = 0; start < found && kept_so_far < batch->limit; start += CHUNK) {
+      int size = found - start < CHUNK ? found - start : CHUNK;
+      if (threadIdx.x == 0) alive = 0;
+      for (int i = threadIdx.x; i < size; i += blockDim.x) {
+        chunk[i] = boxes[start + i];
+        puts_out[i] = 0;
+      }
+      __syncthreads();
+      for (int i = threadIdx.x; i < size; i += blockDim.x)
+        if (!gone[start + i]) atomicOr(&alive, (Address)1 << i);
+      compare(chunk, size, batch->iou, puts_out);
+      __syncthreads();
+      Address kept = settle(alive, puts_out, batch->limit - kept_so_far);
+      for (int i = start + CHUNK + threadIdx.x; i < found; i += blockDim.x)
+        if (!gone[i] && put_out_by(kept, chunk, boxes[i], batch->iou)) gone[i] = 1;
+      if (!write(heads, frame, image, kept, chunk, keys + start, result + HEADER + kept_so_far * ROW))
+        atomicOr(&unsound, 1);
+      kept_so_far += __popcll(kept);
+      __syncthreads();
+    }
+  }
+  if (threadIdx.x == 0) {
+    int* header = (int*)result;
+    header[0] = found;
+    header[1] = kept_so_far;
+    header[2] = unsound;
+  }
+}

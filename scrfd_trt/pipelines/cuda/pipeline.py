@@ -1,0 +1,235 @@
+"""The pipeline on a GPU: lends slots to whoever detects, and closes them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt.cuda import Event, Stream
+from scrfd_trt.cuda import kernels as gpu_kernels
+from scrfd_trt.cuda.arrays import DeviceImage
+from scrfd_trt.cuda.pinned import pinned_array
+from scrfd_trt.cuda.records import LEVELS
+from scrfd_trt.detections import Detections
+from scrfd_trt.engine.contexts import Contexts
+from scrfd_trt.engine.loaded import LoadedEngine
+from scrfd_trt.errors import BackendError, ClosedError, OptionError, ScrfdError
+from scrfd_trt.heads import HeadLayout
+from scrfd_trt.images import as_color, check_nv12, is_on_gpu
+from scrfd_trt.options import DetectorOptions
+from scrfd_trt.pipelines.cuda.frames import Ready, is_host, of_device
+from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
+from scrfd_trt.pipelines.cuda.setting import Setting, images_at_once, places_for
+from scrfd_trt.pipelines.cuda.slot import Slot
+from scrfd_trt.pipelines.scales import choose_scales, warn_if_thin
+
+log = logging.getLogger("scrfd_trt")
+
+SLOTS = 3
+"""Runs at a time: while one is copied in, another is on the GPU, and a third is read."""
+
+
+class CudaPipeline:
+    """Letterbox, network, decoding and suppression on a GPU.
+
+    Parameters
+    ----------
+    reopen
+        Opens the engine; it is called once, and again where more execution contexts are needed than an engine has.
+    options
+        Of the detector.
+    stream
+        A CUDA stream to work in: anything with ``__cuda_stream__``, or a handle as an int. It must live as long as
+        this. None makes a stream for each of the runs that go on at the same time.
+
+    Raises
+    ------
+    ModelFormatError
+        If the engine is none of a SCRFD network.
+    OptionError
+        If ``scales`` asks for a size that the engine does not take.
+    MissingDependencyError
+        Without cuda.core or NVRTC.
+    BackendError
+        If there is not enough memory, say.
+    """
+
+    def __init__(self, reopen: Callable[[], LoadedEngine], options: DetectorOptions, *, stream: Any = None) -> None:
+        self._options = options
+        self._idle: list[Slot] = []
+        self._made = 0
+        self._free = threading.Condition()
+        self._closed = False
+        self._broken = ""
+        self._workers: ThreadPoolExecutor | None = None
+        with ExitStack() as opening:
+            engine = reopen()
+            contexts = Contexts(engine, reopen)
+            opening.callback(contexts.close)
+            self._setting = _settle(engine, contexts, options)
+            self._device = engine.device
+            with self._device.current():
+                self._lent = None if stream is None else opening.enter_context(Stream.borrow(stream, self._device))
+                self._capturing = opening.enter_context(Stream.create(self._device))
+                self._intake = opening.enter_context(Stream.create(self._device))
+            self._open = opening.pop_all()
+        self._intake_lock = threading.Lock()
+
+    @property
+    def layout(self) -> HeadLayout:  # noqa: D102 - told in the protocol
+        return self._setting.layout
+
+    @property
+    def scales(self) -> tuple[tuple[int, int], ...]:  # noqa: D102
+        return self._setting.scales
+
+    @property
+    def description(self) -> str:  # noqa: D102
+        return self._setting.description
+
+    def take(self, image: Any) -> Any:
+        """Check an image; see :meth:`scrfd_trt.pipelines.base.Pipeline.take`. Images on the GPU stay where they are."""
+        if is_on_gpu(image):
+            return image
+        return check_nv12(image) if self._options.color == "nv12" else as_color(image)
+
+    def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Make an array in page-locked memory; see :meth:`scrfd_trt.pipelines.base.Pipeline.pinned`."""
+        self._check_open()
+        return pinned_array(shape, self._device)
+
+    def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
+        """Find the faces of some images; see :meth:`scrfd_trt.pipelines.base.Pipeline.detect`."""
+        return [
+            faces for part in self._parts(images) for faces in self._with_slot(Slot.detect, part, threshold, max_faces)
+        ]
+
+    def detect_on_gpu(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[DeviceDetections]:
+        """Find the faces of some images and leave them on the GPU; otherwise as :meth:`detect`."""
+        return [
+            faces
+            for part in self._parts(images)
+            for faces in self._with_slot(Slot.detect_on_gpu, part, threshold, max_faces)
+        ]
+
+    def submit(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Future[list[Detections]]:
+        """Find the faces in another thread; see :meth:`scrfd_trt.pipelines.base.Pipeline.submit`."""
+        self._check_open()
+        ready = [image if is_host(image) else self._order(image) for image in images]
+        with self._free:
+            if self._closed:
+                raise ClosedError("the detector was closed; open a new one")
+            if self._workers is None:
+                self._workers = ThreadPoolExecutor(SLOTS, "scrfd_trt")
+            return self._workers.submit(self._detect_ready, ready, threshold, max_faces)
+
+    def _detect_ready(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
+        try:
+            return self.detect(images, threshold, max_faces)
+        finally:
+            for image in images:
+                if isinstance(image, Ready):
+                    image.event.close()
+
+    def _order(self, image: Any) -> Ready:
+        """Settle in the caller's thread from when on an image on the GPU may be read."""
+        with self._intake_lock, self._device.current():
+            seen = DeviceImage(image, self._device, self._intake)
+            of_device(seen, self._options.color)
+            event = Event(self._device)
+            event.record(self._intake)
+        return Ready(seen, event)
+
+    def _parts(self, images: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        most = self._setting.images
+        for start in range(0, len(images), most):
+            yield images[start : start + most]
+
+    def _with_slot(self, work: Callable[..., list[Any]], images: Sequence[Any], *how: Any) -> list[Any]:
+        with self._slot() as slot, self._device.current():
+            try:
+                found = work(slot, images, *how)
+            finally:
+                self._broken = self._broken or slot.broken
+            for faces in found:
+                warn_if_thin(faces.image_size, self.scales)
+            return found
+
+    @contextmanager
+    def _slot(self) -> Iterator[Slot]:
+        """Lend a slot, the one that was used last; wait where all are in use."""
+        with self._free:
+            while not self._idle and self._made == SLOTS and not self._closed:
+                self._free.wait()
+            self._check_usable()
+            slot = self._idle.pop() if self._idle else None
+            self._made += slot is None
+        try:
+            if slot is None:
+                slot = self._new_slot()
+            yield slot
+        finally:
+            with self._free:
+                if slot is None:
+                    self._made -= 1
+                else:
+                    self._idle.append(slot)
+                self._free.notify_all()
+
+    def _new_slot(self) -> Slot:
+        with ExitStack() as opening, self._device.current():
+            stream = self._lent or opening.enter_context(Stream.create(self._device))
+            slot = Slot(self._setting, stream, self._capturing)
+            with self._free:
+                self._open.push(opening.pop_all())
+                self._open.callback(slot.close)
+        return slot
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the detector was closed; open a new one")
+
+    def _check_usable(self) -> None:
+        self._check_open()
+        if self._broken:
+            raise BackendError(
+                f"an earlier run failed, and nothing can be run until it is opened again: {self._broken}"
+            )
+
+    def close(self) -> None:
+        """Give everything back, after the runs under way; a second call does nothing."""
+        with self._free:
+            if self._closed:
+                return
+            self._closed = True
+            self._free.notify_all()
+        if self._workers is not None:
+            self._workers.shutdown(cancel_futures=True)
+        with self._free:
+            while len(self._idle) < self._made:
+                self._free.wait()
+        try:
+            with self._device.current():
+                self._open.close()
+        except ScrfdError as error:
+            if not self._broken:
+                raise
+            log.debug("closing after a failed run: %s", str(error))
+
+
+def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions) -> Setting:
+    layout = engine.layout
+    scales = choose_scales(engine.input.shape, options.scales, engine.ranges)
+    if len(scales) * len(layout.strides) > LEVELS:
+        raise OptionError(f"scales: a GPU takes at most {LEVELS // len(layout.strides)} sizes at a time")
+    batch = engine.input.shape[0] if layout.has_batch_axis else 1
+    images = images_at_once(engine.ranges, scales, batch, options.max_batch)
+    places = max(places_for(engine.ranges, scale, count)[0] for scale in scales for count in range(1, images + 1))
+    return Setting(engine, contexts, gpu_kernels.load(engine.device), layout, scales, options, images, places)

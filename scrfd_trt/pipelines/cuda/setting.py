@@ -1,0 +1,88 @@
+"""What all slots of a pipeline have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from scrfd_trt.backends.profiles import largest_batch, split
+from scrfd_trt.cuda import Device
+from scrfd_trt.cuda.kernels import Kernels
+from scrfd_trt.engine.contexts import Contexts
+from scrfd_trt.engine.loaded import LoadedEngine
+from scrfd_trt.heads import HeadLayout
+from scrfd_trt.options import DetectorOptions
+from scrfd_trt.tensors import ShapeRange
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all slots of a pipeline have in common.
+
+    Attributes
+    ----------
+    engine
+        The network.
+    contexts
+        Lends its execution contexts.
+    kernels
+        Of this project, loaded on the engine's GPU.
+    layout
+        The network's head layout.
+    scales
+        Width and height of each pass in pixels.
+    options
+        Of the detector.
+    images
+        How many images a run takes at most.
+    places
+        How many images the network is given at most in one run; more than ``images`` where its batch is fixed.
+    preparing
+        Held while execution contexts are made and graphs are captured.
+    """
+
+    engine: LoadedEngine
+    contexts: Contexts
+    kernels: Kernels
+    layout: HeadLayout
+    scales: tuple[tuple[int, int], ...]
+    options: DetectorOptions
+    images: int
+    places: int
+    preparing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def device(self) -> Device:
+        """The GPU."""
+        return self.engine.device
+
+    @property
+    def description(self) -> str:
+        """What runs the network, a few words for messages."""
+        return f"{self.engine.flavour} on {self.device.gpu}"
+
+
+def images_at_once(
+    ranges: Sequence[ShapeRange], scales: Sequence[tuple[int, int]], batch: int | None, wanted: int
+) -> int:
+    """Return how many images a run takes at most.
+
+    Parameters
+    ----------
+    ranges
+        What each optimization profile takes.
+    scales
+        Width and height of each pass.
+    batch
+        The network's own batch, None where it is free.
+    wanted
+        What the options ask for.
+    """
+    return min(batch or wanted, *(largest_batch(ranges, scale) for scale in scales))
+
+
+def places_for(ranges: Sequence[ShapeRange], scale: tuple[int, int], images: int) -> tuple[int, int]:
+    """Return how many images the network is given for so many, and by which optimization profile."""
+    (part,) = split(ranges, (images, 3, scale[1], scale[0]))
+    return part.places, part.profile

@@ -1,0 +1,239 @@
+"""Room for one run at a time: its memory, its stream, and the work for each number of images."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from scrfd_trt.cuda import DeviceBuffer, Stream
+from scrfd_trt.cuda.arrays import DeviceImage
+from scrfd_trt.cuda.driver import call
+from scrfd_trt.cuda.records import BATCH, HEADER, NO_LIMIT, RESULT_BYTES, ROW, fits
+from scrfd_trt.decode import Candidates, decode
+from scrfd_trt.detections import Detections
+from scrfd_trt.errors import BackendError, ScrfdError
+from scrfd_trt.letterbox import Letterbox
+from scrfd_trt.pipelines.cuda.arena import Arena
+from scrfd_trt.pipelines.cuda.frames import Geometry, Ready, is_host, of_device, packed
+from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
+from scrfd_trt.pipelines.cuda.program import Program
+from scrfd_trt.pipelines.cuda.setting import Setting
+from scrfd_trt.pipelines.cuda.upload import Upload
+from scrfd_trt.pipelines.finish import finish
+
+log = logging.getLogger("scrfd_trt")
+
+PROGRAMS = 8
+"""Numbers of images for which a slot keeps its work ready."""
+
+
+class Slot:
+    """Room for one run at a time.
+
+    Parameters
+    ----------
+    setting
+        Of the pipeline.
+    stream
+        What its runs are put into; it stays the caller's.
+    capturing
+        A stream that nobody else uses, to capture in.
+    """
+
+    def __init__(self, setting: Setting, stream: Stream, capturing: Stream) -> None:
+        self._setting, self._stream, self._capturing = setting, stream, capturing
+        self._programs: OrderedDict[int, Program] = OrderedDict()
+        self._resized: list[tuple[tuple[int, int], ...]] = [()] * setting.images
+        self._under_way = False
+        self._sizes: list[tuple[int, int]] = []
+        self._lent: list[DeviceImage] = []
+        self._on_gpu: DeviceBuffer | None = None
+        self.broken = ""
+        with ExitStack() as opening:
+            self._upload = Upload(setting.device)
+            opening.callback(self._upload.close)
+            self._arena = Arena(setting, opening)
+            self._scratch = setting.engine.new_scratch()
+            if self._scratch is not None:
+                opening.enter_context(self._scratch)
+            opening.callback(self._drop_programs)
+            self._open = opening.pop_all()
+
+    def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
+        """Find the faces of some images, with the device current.
+
+        Parameters
+        ----------
+        images
+            As many as the setting allows: arrays of the host, arrays on the GPU, or :class:`Ready` ones.
+        threshold, max_faces
+            As for the pipeline.
+        """
+        self._run(images, threshold, max_faces, self._arena.results_at)
+        found = []
+        for index, (candidates, faces, unsound) in enumerate(self._arena.headers[: len(images)].tolist()):
+            if faces < 0:
+                found.append(self._finish_on_host(index, candidates, threshold, max_faces))
+                continue
+            if unsound:
+                self._refuse_nonsense()
+            found.append(self._read(index, faces))
+        return found
+
+    def detect_on_gpu(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[DeviceDetections]:
+        """Find the faces of some images and leave them on the GPU; otherwise as :meth:`detect`.
+
+        Raises
+        ------
+        BackendError
+            If an image has more candidates than can be finished on the GPU.
+        """
+        if self._on_gpu is None:
+            self._on_gpu = self._open.enter_context(
+                DeviceBuffer(self._setting.images * RESULT_BYTES, self._setting.device)
+            )
+        self._run(images, threshold, max_faces, self._on_gpu.handle)
+        for index in range(len(images)):
+            at, size = index * RESULT_BYTES, 4 * HEADER
+            target, source, doing = self._arena.results_at + at, self._on_gpu.handle + at, "reading the count of faces"
+            call("cuMemcpyDtoHAsync", target, source, size, self._stream.handle, doing=doing)
+        self._stream.synchronize()
+        found = [self._copy_on_gpu(self._on_gpu, index, threshold) for index in range(len(images))]
+        self._stream.synchronize()
+        return found
+
+    def _copy_on_gpu(self, memory: DeviceBuffer, index: int, threshold: float) -> DeviceDetections:
+        candidates, faces, unsound = self._arena.headers[index].tolist()
+        if faces < 0:
+            raise BackendError(
+                f"{candidates} rows are above the threshold {threshold:g}, too many to be finished on the GPU; "
+                "raise the threshold, or take the results on the host"
+            )
+        if unsound:
+            self._refuse_nonsense()
+        rows = memory.handle + index * RESULT_BYTES + 4 * HEADER
+        return DeviceDetections.copy(rows, faces, self._sizes[index], self._stream, landmarks=self._has_landmarks)
+
+    def _run(self, images: Sequence[Any], threshold: float, max_faces: int | None, results_at: int) -> None:
+        if self._under_way:  # an interrupted run may still use the memory
+            self._stream.synchronize()
+            self._under_way = False
+        program = self._program(len(images))
+        stream = self._stream
+        on_host = [image for image in images if is_host(image)]
+        starts = self._upload.reserve(on_host)
+        self._under_way = True
+        try:
+            copies = self._upload.copy(on_host, starts, stream)
+            self._fill(images, copies, threshold, max_faces, results_at)
+            program.start(stream)
+            stream.synchronize()
+        except ScrfdError as error:
+            self._forget_padding()
+            if isinstance(error, BackendError):
+                self.broken = str(error)
+            raise
+        except BaseException:
+            self._forget_padding()
+            raise
+        self._under_way = False
+        with self._setting.preparing:
+            program.capture(self._capturing)
+
+    def _fill(
+        self, images: Sequence[Any], copies: Sequence[int], threshold: float, max_faces: int | None, results_at: int
+    ) -> None:
+        """Write the records of a run, given the addresses of the host's images on the GPU."""
+        setting, color = self._setting, self._setting.options.color
+        copied = iter(copies)
+        records = [BATCH.pack(results_at, threshold, setting.options.iou, max_faces or NO_LIMIT, 0)]
+        self._sizes, self._lent = [], []
+        for index, image in enumerate(images):
+            if is_host(image):
+                geometry, address = packed(image, color), next(copied)
+            else:
+                geometry, address = self._borrow(image)
+            fitted, resized = fits(geometry.size, setting.scales)
+            before = self._resized[index]
+            padded = sum((one == other) << number for number, (one, other) in enumerate(zip(resized, before)))  # noqa: B905
+            records += [geometry.record(address, color, padded), fitted]
+            self._resized[index] = resized
+            self._sizes.append(geometry.size)
+        packed_records = b"".join(records)
+        self._arena.parameters[: len(packed_records)] = np.frombuffer(packed_records, np.uint8)
+
+    def _borrow(self, image: Any) -> tuple[Geometry, int]:
+        """Look at an image on the GPU, in order behind what made it, and keep it alive until the next run."""
+        if isinstance(image, Ready):
+            image.event.block(self._stream)
+            seen = image.image
+        else:
+            seen = DeviceImage(image, self._setting.device, self._stream)
+        self._lent.append(seen)
+        return of_device(seen, self._setting.options.color), seen.address
+
+    def _read(self, index: int, faces: int) -> Detections:
+        rows = self._arena.results[index, HEADER : HEADER + faces * ROW].reshape(faces, ROW)
+        points = rows[:, 5:15].copy().reshape(faces, 5, 2) if self._has_landmarks else None
+        return Detections.unchecked(rows[:, :4].copy(), rows[:, 4].copy(), points, image_size=self._sizes[index])
+
+    @property
+    def _has_landmarks(self) -> bool:
+        return self._setting.layout.landmarks is not None
+
+    def _finish_on_host(self, index: int, candidates: int, threshold: float, max_faces: int | None) -> Detections:
+        setting, size = self._setting, self._sizes[index]
+        log.info(
+            "%d rows are above the threshold %g, more than the GPU holds; the processor finishes, which takes longer",
+            candidates,
+            threshold,
+        )
+        passes = [self._candidates(number, index, threshold) for number in range(len(setting.scales))]
+        return finish(passes, setting.options.iou, max_faces, size, setting.description)
+
+    def _candidates(self, number: int, index: int, threshold: float) -> Candidates:
+        """Decode one image's candidates of a pass on the host."""
+        setting, scale = self._setting, self._setting.scales[number]
+        outputs = self._programs[len(self._sizes)].outputs(number, self._stream)
+        box = Letterbox.fit(self._sizes[index], scale)
+        return decode(setting.layout, outputs, index, scale, threshold).to_source(box)
+
+    def _refuse_nonsense(self) -> None:
+        raise BackendError(
+            f"{self._setting.description}: the network gave no faces but nonsense: numbers that are not finite, or "
+            "scores above 1"
+        )
+
+    def _program(self, images: int) -> Program:
+        program = self._programs.get(images)
+        if program is None:
+            with self._setting.preparing:
+                if len(self._programs) == PROGRAMS:
+                    self._programs.popitem(last=False)[1].close()
+                program = Program(self._setting, self._arena, self._scratch, images, self._stream)
+            self._programs[images] = program
+        self._programs.move_to_end(images)
+        return program
+
+    def _forget_padding(self) -> None:
+        self._resized = [()] * self._setting.images
+
+    def _drop_programs(self) -> None:
+        while self._programs:
+            self._programs.popitem()[1].close()
+
+    def close(self) -> None:
+        """Give all of it back, with the device current; a second call does nothing."""
+        if self._under_way:
+            self._under_way = False
+            try:
+                self._stream.synchronize()
+            except ScrfdError as error:
+                log.debug("closing after a failed run: %s", str(error))
+        self._arena.forget()
+        self._open.close()

@@ -1,0 +1,156 @@
+// Runs the kernels of scrfd_trt/cuda/kernels.cu on the processor: blocks one after the other, and the threads of a block
+// as fibers that take turns at each __syncthreads(). Compiled with -DKERNELS='"…/kernels.cu"'.
+
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __shared__ static
+#define __launch_bounds__(threads)
+
+struct Index {
+  unsigned x, y, z;
+};
+
+static Index threadIdx, blockIdx, blockDim;
+
+static ucontext_t scheduler;
+static std::vector<ucontext_t> fibers;
+static std::vector<bool> finished;
+static std::vector<std::unique_ptr<char[]>> stacks;
+static std::function<void()> body;
+static size_t running;
+static const size_t STACK = 64 * 1024;
+
+static void __syncthreads() { swapcontext(&fibers[running], &scheduler); }
+
+static unsigned bits_of(float value) {
+  unsigned bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+static float float_of(unsigned bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+static unsigned __float_as_uint(float value) { return bits_of(value); }
+static float __uint_as_float(unsigned bits) { return float_of(bits); }
+static int __float2int_rn(float value) { return (int)std::nearbyint(value); }
+static int __ffsll(long long bits) { return __builtin_ffsll(bits); }
+static int __popcll(unsigned long long bits) { return __builtin_popcountll(bits); }
+
+template <class Number, class Other>
+static Number atomicAdd(Number* at, Other by) {
+  Number before = *at;
+  *at += by;
+  return before;
+}
+
+template <class Number, class Other>
+static Number atomicOr(Number* at, Other with) {
+  Number before = *at;
+  *at |= with;
+  return before;
+}
+
+static float from_half(unsigned short bits) {
+  _Float16 value;
+  std::memcpy(&value, &bits, sizeof value);
+  return (float)value;
+}
+
+static unsigned short to_half(float number) {
+  _Float16 value = (_Float16)number;
+  unsigned short bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+#include KERNELS
+
+static Index thread_of(size_t number) {
+  return {(unsigned)(number % blockDim.x), (unsigned)(number / blockDim.x % blockDim.y),
+          (unsigned)(number / blockDim.x / blockDim.y)};
+}
+
+static void fiber() {
+  body();
+  finished[running] = true;
+}
+
+// Let each thread run to its next barrier, in rising or falling order, until all are done.
+static void run_block(bool falling) {
+  size_t threads = (size_t)blockDim.x * blockDim.y * blockDim.z;
+  fibers.assign(threads, ucontext_t());
+  finished.assign(threads, false);
+  while (stacks.size() < threads) stacks.emplace_back(new char[STACK]);
+  for (size_t number = 0; number < threads; ++number) {
+    getcontext(&fibers[number]);
+    fibers[number].uc_stack.ss_sp = stacks[number].get();
+    fibers[number].uc_stack.ss_size = STACK;
+    fibers[number].uc_link = &scheduler;
+    makecontext(&fibers[number], fiber, 0);
+  }
+  for (size_t left = threads; left > 0;) {
+    for (size_t turn = 0; turn < threads; ++turn) {
+      running = falling ? threads - 1 - turn : turn;
+      if (finished[running]) continue;
+      threadIdx = thread_of(running);
+      swapcontext(&scheduler, &fibers[running]);
+      if (finished[running]) --left;
+    }
+  }
+}
+
+static void run_threads() {
+  for (size_t number = 0; number < (size_t)blockDim.x * blockDim.y * blockDim.z; ++number) {
+    threadIdx = thread_of(number);
+    body();
+  }
+}
+
+template <class... Parameters, size_t... Places>
+static void prepare(void (*kernel)(Parameters...), void** arguments, std::index_sequence<Places...>) {
+  body = [=] { kernel(*(std::remove_const_t<Parameters>*)arguments[Places]...); };
+}
+
+template <class... Parameters>
+static void prepare(void (*kernel)(Parameters...), void** arguments) {
+  prepare(kernel, arguments, std::index_sequence_for<Parameters...>());
+}
+
+// Run a kernel by name as cuLaunchKernel does; returns whether there is one of that name.
+extern "C" bool run_kernel(const char* name, const unsigned* grid, const unsigned* block, void** arguments,
+                           bool falling) {
+  static std::mutex one_at_a_time;
+  std::lock_guard<std::mutex> lock(one_at_a_time);
+  bool has_barriers = false;
+  if (!std::strcmp(name, "letterbox_float"))
+    prepare(letterbox_float, arguments);
+  else if (!std::strcmp(name, "letterbox_half"))
+    prepare(letterbox_half, arguments);
+  else if (!std::strcmp(name, "find_faces"))
+    prepare(find_faces, arguments), has_barriers = true;
+  else
+    return false;
+  blockDim = {block[0], block[1], block[2]};
+  for (blockIdx.z = 0; blockIdx.z < grid[2]; ++blockIdx.z)
+    for (blockIdx.y = 0; blockIdx.y < grid[1]; ++blockIdx.y)
+      for (blockIdx.x = 0; blockIdx.x < grid[0]; ++blockIdx.x)
+        if (has_barriers)
+          run_block(falling);
+        else
+          run_threads();
+  return true;
+}

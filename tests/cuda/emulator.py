@@ -1,0 +1,48 @@
+"""The kernels of ``scrfd_trt/cuda/kernels.cu`` on the processor, compiled by the machine's own C++ compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import scrfd_trt.cuda
+
+HERE = Path(__file__).parent
+KERNELS = Path(scrfd_trt.cuda.__file__).with_name("kernels.cu")
+FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off", "-Wall", "-Werror", "-Wno-unknown-pragmas")
+
+
+@cache
+def library():
+    """Compile the kernels; skips the test where there is no compiler, or fails where one is promised."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        message = "no C++ compiler to run the kernels on the processor with"
+        (pytest.fail if os.environ.get("SCRFD_TRT_REQUIRE_CPU") == "1" else pytest.skip)(message)
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder) / "kernels.so"
+        source = [f"-DKERNELS={str(KERNELS)!r}".replace("'", '"'), str(HERE / "emulated.cpp"), "-o", str(built)]
+        done = subprocess.run([compiler, *FLAGS, *source], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found = ctypes.CDLL(str(built))
+    found.run_kernel.restype = ctypes.c_bool
+    return found
+
+
+def run(name, grid, block, arguments, *, falling=False):
+    """Run a kernel with arguments as ctypes objects, threads in rising or falling order."""
+    pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
+    run_at(name, grid, block, pointers, falling=falling)
+
+
+def run_at(name, grid, block, pointers, *, falling=False):
+    """Run a kernel with the addresses of its arguments, as ``cuLaunchKernel`` takes them."""
+    sides = [(ctypes.c_uint * 3)(*side) for side in (grid, block)]
+    assert library().run_kernel(name.encode(), *sides, pointers, falling), name

@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt import BackendError, ClosedError, ImageError, OptionError, SCRFDDetector
+from scrfd_trt.backends.tensorrt import TensorRTBackend
+from scrfd_trt.engine.plan_file import read_plan
+from scrfd_trt.engine.runtime import opener
+from scrfd_trt.options import DetectorOptions
+from scrfd_trt.pipelines import HostPipeline
+from scrfd_trt.pipelines.cuda import CudaPipeline
+from scrfd_trt.pipelines.cuda.slot import PROGRAMS
+
+RNG = np.random.default_rng(0)
+SIZES = [(64, 64), (30, 90), (200, 64), (64, 200), (1, 1), (33, 65), (128, 96)]
+
+
+def image(width, height):
+    return RNG.integers(0, 256, (height, width, 3), np.uint8)
+
+
+def cuda(plan, *, stream=None, **options):
+    return CudaPipeline(opener(read_plan(plan), 0), DetectorOptions(**options), stream=stream)
+
+
+def host(plan, **options):
+    return HostPipeline(TensorRTBackend(plan), DetectorOptions(**options))
+
+
+@pytest.fixture
+def pair(gpu, fakes):
+    """Both pipelines around one engine, to be opened with a plan and options."""
+    opened = []
+
+    def both(plan=None, **options):
+        pipelines = [make(plan or fakes.plan(), **options) for make in (cuda, host)]
+        opened.extend(pipelines)
+        return pipelines
+
+    yield both
+    for pipeline in opened:
+        pipeline.close()
+    assert gpu.leaks == {}
+
+
+def test_the_same_faces_as_the_host_to_the_bit(pair):
+    one, other = pair(max_batch=4)
+    total = 0
+    for size in SIZES:
+        picture = image(*size)
+        for threshold in (0.2, 0.6, 0.9):
+            found, wanted = (each.detect([picture], threshold, None) for each in (one, other))
+            assert found == wanted
+            total += len(wanted[0])
+    assert total > 100
+
+
+def test_captured_and_uncaptured_runs_agree_to_the_bit(gpu, pair):
+    one, other = pair()
+    pictures = [image(60, 50) for _ in range(3)]
+    before = [one.detect([picture], 0.5, None)[0] for picture in pictures[:1]]
+    assert gpu.calls.count("cuGraphLaunch") == 0
+    after = [one.detect([picture], 0.5, None)[0] for picture in pictures]
+    assert gpu.calls.count("cuGraphLaunch") == 3
+    assert before == after[:1]
+    assert after == other.detect(pictures, 0.5, None)
+
+
+def test_every_kind_of_image_of_the_host(pair):
+    one, other = pair()
+    picture = image(70, 50)
+    padded = np.zeros((50, 90, 3), np.uint8)
+    padded[:, :70] = picture
+    pinned = one.pinned((50, 70, 3))
+    pinned[:] = picture
+    (wanted,) = other.detect([picture], 0.5, None)
+    for given in (picture, padded[:, :70], pinned, np.ascontiguousarray(picture[:, ::-1])[:, ::-1]):
+        assert one.detect([one.take(given)], 0.5, None) == [wanted]
+    gray = picture[..., 0]
+    assert one.detect([one.take(gray)], 0.5, None) == other.detect([other.take(gray)], 0.5, None)
+
+
+@pytest.mark.parametrize("color", ["rgb", "nv12"])
+def test_other_orders_of_color(pair, color):
+    one, other = pair(color=color, max_batch=2)
+    pictures = [image(64, 48), image(30, 90), image(200, 22)]
+    if color == "nv12":
+        pictures = [RNG.integers(0, 256, (each.shape[0] * 3 // 2, each.shape[1]), np.uint8) for each in pictures]
+    found, wanted = (each.detect([each.take(picture) for picture in pictures], 0.5, None) for each in (one, other))
+    assert found == wanted
+    assert [faces.image_size for faces in found] == [(64, 48), (30, 90), (200, 22)]
+
+
+def test_batches_are_split_and_each_number_of_images_has_its_program(gpu, fakes, pair):
+    plan = fakes.plan(profiles=fakes.ranges((1, 1, 1), (2, 4, 4)))
+    one, other = pair(plan, max_batch=4)
+    pictures = [image(*SIZES[number % len(SIZES)]) for number in range(11)]
+    assert one.detect(pictures, 0.5, None) == other.detect(pictures, 0.5, None)
+    gpu.runs.clear()
+    one.detect(pictures[:9], 0.5, None)
+    assert one.detect([], 0.5, None) == []
+    assert {shape[0] for _, shape in gpu.runs} <= {1, 4}
+
+
+def test_a_batch_that_is_fixed_is_filled_up(fakes, pair):
+    tensors = [["x", "INPUT", [4, 3, 64, 64], "FLOAT"]]
+    tensors += [[name, mode, [4, *shape[1:]], dtype] for name, mode, shape, dtype in fakes.SPECS[1:]]
+    one, other = pair(fakes.plan(tensors=tensors, profiles=fakes.ranges((4, 4, 4))), max_batch=8)
+    pictures = [image(64, 64) for _ in range(6)]
+    assert one.detect(pictures, 0.5, None) == other.detect(pictures, 0.5, None)
+
+
+def test_float16_inputs_and_outputs(fakes, pair):
+    tensors = [[name, mode, shape, "HALF"] for name, mode, shape, _ in fakes.SPECS]
+    one, other = pair(fakes.plan(tensors=tensors))
+    for size in SIZES:
+        picture = image(*size)
+        assert one.detect([picture], 0.3, None) == other.detect([picture], 0.3, None)
+
+
+def test_a_flat_network_takes_one_image_at_a_time(fakes, pair):
+    tensors = [["x", "INPUT", [1, 3, 64, 64], "FLOAT"]]
+    tensors += [[name, mode, shape[1:], dtype] for name, mode, shape, dtype in fakes.SPECS[1:]]
+    one, other = pair(fakes.plan(tensors=tensors, profiles=fakes.ranges((1, 1, 1)), flat=True))
+    pictures = [image(64, 64) for _ in range(3)]
+    assert one.detect(pictures, 0.5, None) == other.detect(pictures, 0.5, None)
+
+
+def test_two_passes_ride_in_one_graph(gpu, fakes, pair):
+    one, other = pair(fakes.two_sizes(), scales=(32, 64))
+    pictures = [image(*size) for size in SIZES]
+    wanted = other.detect(pictures[:4], 0.5, None)
+    for _ in range(2):
+        assert one.detect(pictures[:4], 0.5, None) == wanted
+    gpu.calls.clear()
+    one.detect(pictures[4:5], 0.5, None)
+    one.detect(pictures[4:5], 0.5, None)
+    assert gpu.calls.count("cuGraphLaunch") == 1
+
+
+def test_max_faces_keeps_the_best(pair):
+    one, _ = pair()
+    picture = image(64, 64)
+    every = one.detect([picture], 0.1, None)[0]
+    assert len(every) > 5
+    assert one.detect([picture], 0.1, 5) == [every[:5]]
+
+
+def test_more_candidates_than_fit_are_finished_on_the_host(pair, fakes, caplog):
+    caplog.set_level("INFO", "scrfd_trt")
+    plan = fakes.plan(profiles=fakes.ranges((1, 2, 4), side=512), tensors=fakes.specs(512))
+    one, other = pair(plan)
+    bright = np.full((512, 512, 3), 255, np.uint8)
+    pictures = [image(64, 64), bright]
+    found, wanted = (each.detect(pictures, 0.9, None) for each in (one, other))
+    assert found == wanted
+    assert "the processor finishes" in caplog.text
+    with pytest.raises(BackendError, match="10752 rows are above the threshold 0.9"):
+        one.detect_on_gpu([bright], 0.9, None)
+
+
+def test_results_are_the_callers_own(pair):
+    one, _ = pair()
+    first = one.detect([image(64, 64)], 0.3, None)[0]
+    kept = first.boxes.copy(), first.scores.copy(), first.landmarks.copy()
+    one.detect([image(64, 64)], 0.3, None)
+    assert all(np.array_equal(a, b) for a, b in zip(kept, (first.boxes, first.scores, first.landmarks), strict=True))
+    assert all(array.flags.c_contiguous and array.flags.owndata or array.base.base is None for array in (first.boxes,))
+
+
+@pytest.mark.parametrize("lend", [0, 0x44])
+def test_a_lent_stream(gpu, fakes, lend):
+    gpu.streams.setdefault(lend, [])
+    pipeline = cuda(fakes.plan(), stream=lend)
+    wanted = SCRFDDetector.from_backend(TensorRTBackend(fakes.plan()))
+    picture = image(64, 64)
+    for _ in range(2):
+        assert pipeline.detect([picture], 0.5, None) == [wanted.detect(picture)]
+    pipeline.close()
+    wanted.close()
+    assert lend in gpu.streams
+    gpu.streams.pop(lend)
+    assert gpu.leaks == {}
+
+
+def test_threads_get_what_one_thread_gets(gpu, pair):
+    one, other = pair(max_batch=2)
+    pictures = [image(40 + 7 * n, 90 - 5 * n) for n in range(8)]
+    wanted = [other.detect([picture], 0.5, None)[0] for picture in pictures]
+    wrong: list[int] = []
+
+    def work(start):
+        for n in range(start, start + 12):
+            if one.detect([pictures[n % 8]], 0.5, None)[0] != wanted[n % 8]:
+                wrong.append(n)
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_an_engine_of_an_older_release_is_opened_again_for_each_context(gpu, fakes, pair):
+    one, _ = pair(max_batch=4)
+    one.detect([image(64, 64)], 0.5, None)
+    assert gpu.engines == 2  # the host's, and one
+    one.detect([image(64, 64)] * 3, 0.5, None)
+    assert gpu.engines == 3
+
+
+def test_a_later_release_shares_its_profiles(gpu, fakes, monkeypatch):
+    fakes.use(monkeypatch, fakes.flavour(gpu, "tensorrt", "10.16.1.11"))
+    pipeline = cuda(fakes.plan(version=(10, 16, 1, 11)), max_batch=4)
+    for images in (1, 2, 3, 4):
+        pipeline.detect([image(64, 64)] * images, 0.5, None)
+    assert (gpu.engines, gpu.contexts) == (1, 4)
+    pipeline.close()
+    assert gpu.leaks == {}
+
+
+def test_programs_do_not_pile_up(gpu, fakes):
+    pipeline = cuda(fakes.plan(profiles=fakes.ranges((1, 8, 16))), max_batch=16)
+    for images in (*range(1, 13), *range(1, 13)):
+        assert len(pipeline.detect([image(8, 8)] * images, 0.99, None)) == images
+    assert gpu.contexts == len(gpu.graphs) == PROGRAMS
+    pipeline.close()
+    assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize("call", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate"])
+def test_what_cannot_be_captured_runs_step_by_step_and_says_so_once(gpu, pair, caplog, call):
+    one, other = pair()
+    gpu.fail(call)
+    pictures = [image(60, 50) for _ in range(4)]
+    assert [one.detect([picture], 0.5, None)[0] for picture in pictures] == other.detect(pictures, 0.5, None)
+    assert caplog.text.count("cannot be captured as a CUDA graph") == 1
+    assert gpu.calls.count("cuGraphLaunch") == 0
+
+
+def test_a_network_that_refuses_capture(gpu, pair, caplog):
+    one, other = pair()
+    gpu.fail("execute_async_v3", after=1)
+    picture = image(60, 50)
+    wanted = None
+    with gpu_fine_again(gpu, "execute_async_v3"):
+        found = one.detect([picture], 0.5, None)
+    wanted = other.detect([picture], 0.5, None)
+    assert found == wanted
+    assert one.detect([picture], 0.5, None) == wanted
+    assert "cannot be captured" in caplog.text
+
+
+class gpu_fine_again:
+    """Let a call that was made to fail work again afterwards."""
+
+    def __init__(self, gpu, name):
+        self.gpu, self.name = gpu, name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        del self.gpu.failing[self.name]
+
+
+def test_after_a_failure_on_the_gpu_nothing_can_be_run(gpu, fakes):
+    pipeline = cuda(fakes.plan())
+    pipeline.detect([image(64, 64)], 0.5, None)
+    gpu.fail("cuGraphLaunch")
+    with pytest.raises(BackendError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+        pipeline.detect([image(64, 64)], 0.5, None)
+    del gpu.failing["cuGraphLaunch"]
+    with pytest.raises(BackendError, match="an earlier run failed"):
+        pipeline.detect([image(64, 64)], 0.5, None)
+    pipeline.close()
+    assert gpu.leaks == {}
+
+
+def test_too_little_memory_for_an_image_breaks_nothing(gpu, fakes):
+    pipeline = cuda(fakes.plan())
+    pipeline.detect([image(64, 64)], 0.5, None)
+    gpu.fail("cuMemHostAlloc", "CUDA_ERROR_OUT_OF_MEMORY")
+    with pytest.raises(BackendError, match="CUDA_ERROR_OUT_OF_MEMORY"):
+        pipeline.detect([image(640, 640)], 0.5, None)
+    del gpu.failing["cuMemHostAlloc"]
+    assert len(pipeline.detect([image(640, 640)], 0.5, None)) == 1
+    pipeline.close()
+    assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize(
+    "call", ["cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "create_execution_context", "cuModuleLoadData"]
+)
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_failure_while_opening_leaves_nothing_behind(gpu, fakes, call, after):
+    gpu.fail(call, after=after)
+    try:
+        pipeline = cuda(fakes.plan())
+        try:
+            pipeline.detect([image(64, 64)], 0.5, None)
+        finally:
+            gpu.failing.clear()
+            pipeline.close()
+    except BackendError:
+        gpu.failing.clear()
+    assert gpu.leaks == {}
+
+
+def test_submit_and_close(gpu, fakes):
+    pipeline = cuda(fakes.plan())
+    pictures = [image(64, 64) for _ in range(6)]
+    futures = [pipeline.submit([picture], 0.5, None) for picture in pictures]
+    assert [future.result()[0] for future in futures] == pipeline.detect(pictures, 0.5, None)
+    pipeline.close()
+    pipeline.close()
+    for call in (pipeline.submit, pipeline.detect):
+        with pytest.raises(ClosedError):
+            call(pictures, 0.5, None)
+    assert gpu.leaks == {}
+
+
+def test_nonsense_is_told(fakes, pair):
+    one, other = pair(fakes.plan(tensors=fakes.specs(64, nonsense=True)))
+    for pipeline in (one, other):
+        with pytest.raises(BackendError, match="no faces but nonsense"):
+            pipeline.detect([image(64, 64)], 0.5, None)
+
+
+def test_wrong_options(gpu, fakes):
+    with pytest.raises(OptionError, match="this engine cannot run at 128×128"):
+        cuda(fakes.plan(), scales=128)
+    assert gpu.leaks == {}
+
+
+class OnGpu:
+    """An array of somebody else's library, as ``__cuda_array_interface__`` shows it."""
+
+    def __init__(self, array, stream=None, dtype="|u1"):
+        self.array = array
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "typestr": dtype,
+            "data": (array.ctypes.data, False),
+            "strides": array.strides,
+            "version": 3,
+            "stream": stream,
+        }
+
+
+def test_an_image_on_the_gpu_is_none_for_a_pipeline_of_the_host(pair):
+    _, other = pair()
+    with pytest.raises(ImageError, match="lies on a GPU, and this detector takes images of the processor"):
+        other.take(OnGpu(image(64, 64)))
+
+
+def test_nv12_is_what_opencv_makes_of_it():
+    frame = RNG.integers(0, 256, (90, 64), np.uint8)
+    from scrfd_trt.images import from_nv12
+
+    assert np.array_equal(from_nv12(frame), cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12))
+    for wrong in (frame[:89], frame[:, :63], frame.astype(np.float32), frame[..., None]):
+        with pytest.raises(ImageError, match="NV12"):
+            from_nv12(wrong)
