@@ -60,6 +60,11 @@ class Device:
             raise
         call("cuCtxPopCurrent", doing=f"leaving cuda:{self.index}")
 
+    def memory(self) -> tuple[int, int]:
+        """Return the free bytes of the GPU's memory and all of them, with the device current."""
+        free, total = call("cuMemGetInfo", doing="asking for the GPU's memory")
+        return int(free), int(total)
+
     def __repr__(self) -> str:
         return f"<Device {self.gpu}>"
 

@@ -82,7 +82,7 @@ def call(name: str, *arguments: Any, doing: str) -> Any:
     Returns
     -------
     object
-        What the function returns beside its status: None, or one value.
+        What the function returns beside its status: None, one value, or a tuple of several.
 
     Raises
     ------
@@ -99,6 +99,8 @@ def call(name: str, *arguments: Any, doing: str) -> Any:
         raise DeviceError(f"{doing} failed: {_one_line(error)}; is the NVIDIA driver installed?") from error
     if status:
         raise _error(status, doing)
+    if len(values) > 1:
+        return tuple(values)
     return values[0] if values else None
 
 

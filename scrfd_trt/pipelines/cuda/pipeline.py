@@ -49,6 +49,13 @@ class CudaPipeline:
         A CUDA stream to work in: anything with ``__cuda_stream__``, or a handle as an int. It must live as long as
         this. None makes a stream for each of the runs that go on at the same time.
 
+    Attributes
+    ----------
+    options : DetectorOptions
+        As given.
+    device : scrfd_trt.cuda.Device
+        The GPU.
+
     Raises
     ------
     ModelFormatError
@@ -62,7 +69,7 @@ class CudaPipeline:
     """
 
     def __init__(self, reopen: Callable[[], LoadedEngine], options: DetectorOptions, *, stream: Any = None) -> None:
-        self._options = options
+        self.options = options
         self._idle: list[Slot] = []
         self._made = 0
         self._free = threading.Condition()
@@ -74,11 +81,11 @@ class CudaPipeline:
             contexts = Contexts(engine, reopen)
             opening.callback(contexts.close)
             self._setting = _settle(engine, contexts, options)
-            self._device = engine.device
-            with self._device.current():
-                self._lent = None if stream is None else opening.enter_context(Stream.borrow(stream, self._device))
-                self._capturing = opening.enter_context(Stream.create(self._device))
-                self._intake = opening.enter_context(Stream.create(self._device))
+            self.device = engine.device
+            with self.device.current():
+                self._lent = None if stream is None else opening.enter_context(Stream.borrow(stream, self.device))
+                self._capturing = opening.enter_context(Stream.create(self.device))
+                self._intake = opening.enter_context(Stream.create(self.device))
             self._open = opening.pop_all()
         self._intake_lock = threading.Lock()
 
@@ -98,12 +105,12 @@ class CudaPipeline:
         """Check an image; see :meth:`scrfd_trt.pipelines.base.Pipeline.take`. Images on the GPU stay where they are."""
         if is_on_gpu(image):
             return image
-        return check_nv12(image) if self._options.color == "nv12" else as_color(image)
+        return check_nv12(image) if self.options.color == "nv12" else as_color(image)
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Make an array in page-locked memory; see :meth:`scrfd_trt.pipelines.base.Pipeline.pinned`."""
         self._check_open()
-        return pinned_array(shape, self._device)
+        return pinned_array(shape, self.device)
 
     def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
         """Find the faces of some images; see :meth:`scrfd_trt.pipelines.base.Pipeline.detect`."""
@@ -140,10 +147,10 @@ class CudaPipeline:
 
     def _order(self, image: Any) -> Ready:
         """Settle in the caller's thread from when on an image on the GPU may be read."""
-        with self._intake_lock, self._device.current():
-            seen = DeviceImage(image, self._device, self._intake)
-            of_device(seen, self._options.color)
-            event = Event(self._device)
+        with self._intake_lock, self.device.current():
+            seen = DeviceImage(image, self.device, self._intake)
+            of_device(seen, self.options.color)
+            event = Event(self.device)
             event.record(self._intake)
         return Ready(seen, event)
 
@@ -153,7 +160,7 @@ class CudaPipeline:
             yield images[start : start + most]
 
     def _with_slot(self, work: Callable[..., list[Any]], images: Sequence[Any], *how: Any) -> list[Any]:
-        with self._slot() as slot, self._device.current():
+        with self.borrow_slot() as slot, self.device.current():
             try:
                 found = work(slot, images, *how)
             finally:
@@ -163,7 +170,7 @@ class CudaPipeline:
             return found
 
     @contextmanager
-    def _slot(self) -> Iterator[Slot]:
+    def borrow_slot(self) -> Iterator[Slot]:
         """Lend a slot, the one that was used last; wait where all are in use."""
         with self._free:
             while not self._idle and self._made == SLOTS and not self._closed:
@@ -184,8 +191,8 @@ class CudaPipeline:
                 self._free.notify_all()
 
     def _new_slot(self) -> Slot:
-        with ExitStack() as opening, self._device.current():
-            stream = self._lent or opening.enter_context(Stream.create(self._device))
+        with ExitStack() as opening, self.device.current():
+            stream = self._lent or opening.enter_context(Stream.create(self.device))
             slot = Slot(self._setting, stream, self._capturing)
             with self._free:
                 self._open.push(opening.pop_all())
@@ -216,7 +223,7 @@ class CudaPipeline:
             while len(self._idle) < self._made:
                 self._free.wait()
         try:
-            with self._device.current():
+            with self.device.current():
                 self._open.close()
         except ScrfdError as error:
             if not self._broken:

@@ -66,6 +66,11 @@ class Program:
         self._finding = self._find()
 
     @property
+    def passes(self) -> int:
+        """How many passes there are."""
+        return len(self._lent)
+
+    @property
     def is_captured(self) -> bool:
         """Whether it runs as one CUDA graph."""
         return self._graph is not None
@@ -75,7 +80,7 @@ class Program:
         if self._graph is not None:
             self._graph.launch(stream)
         else:
-            self._enqueue(stream)
+            self.enqueue(stream)
 
     def capture(self, stream: Stream) -> None:
         """Make a CUDA graph of the work, where that can be, with the device current.
@@ -91,11 +96,12 @@ class Program:
             return
         self._tried = True
         try:
-            self._graph = Graph.capture(stream, self._enqueue)
+            self._graph = Graph.capture(stream, self.enqueue)
         except ScrfdError as error:
             log.warning("the work cannot be captured as a CUDA graph, and runs step by step, slower: %s", str(error))
 
-    def _enqueue(self, stream: Stream) -> None:
+    def enqueue(self, stream: Stream) -> None:
+        """Put the steps into a stream one by one."""
         self.send_parameters(stream)
         for number in range(len(self._lent)):
             self.letterbox(number, stream)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scrfd_trt.cuda import DeviceBuffer, Stream
 from scrfd_trt.cuda.arrays import DeviceImage
@@ -119,11 +120,26 @@ class Slot:
         rows = memory.handle + index * RESULT_BYTES + 4 * HEADER
         return DeviceDetections.copy(rows, faces, self._sizes[index], self._stream, landmarks=self._has_landmarks)
 
+    def read_input(self, number: int, images: int) -> NDArray[Any]:
+        """Copy what the network was given last in a pass to the host, with the device current.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(images, 3, H, W)`` of the input's type.
+        """
+        width, height = self._setting.scales[number]
+        array = np.empty((images, 3, height, width), self._setting.engine.input.dtype)
+        source, doing = self._arena.inputs_at[number], "copying the network's input from the GPU"
+        call("cuMemcpyDtoHAsync", array.ctypes.data, source, array.nbytes, self._stream.handle, doing=doing)
+        self._stream.synchronize()
+        return array
+
     def _run(self, images: Sequence[Any], threshold: float, max_faces: int | None, results_at: int) -> None:
         if self._under_way:  # an interrupted run may still use the memory
             self._stream.synchronize()
             self._under_way = False
-        program = self._program(len(images))
+        program = self.program(len(images))
         stream = self._stream
         on_host = [image for image in images if is_host(image)]
         starts = self._upload.reserve(on_host)
@@ -209,7 +225,8 @@ class Slot:
             "scores above 1"
         )
 
-    def _program(self, images: int) -> Program:
+    def program(self, images: int) -> Program:
+        """Return the work for so many images, made ready where it is not yet."""
         program = self._programs.get(images)
         if program is None:
             with self._setting.preparing:

@@ -1,0 +1,258 @@
+"""Measure a detector on a GPU: the engine alone, each step, and detection as a whole, in one run."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt.cuda import Device, DeviceBuffer, PinnedBuffer
+from scrfd_trt.cuda.driver import call
+from scrfd_trt.detector import SCRFDDetector
+from scrfd_trt.pipelines.cuda import CudaPipeline
+from scrfd_trt.pipelines.cuda.timing import StepTimes, step_times
+
+Source = Literal["gpu", "pinned", "numpy"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+FRAME = (640, 480)
+"""Width and height of the frames that latency and throughput are measured with."""
+
+WARM_UP = 30
+COPYING_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of ``detect()`` for one image.
+
+    Attributes
+    ----------
+    name
+        What image.
+    source
+        Where it lies: on the GPU, in page-locked memory, or in an ordinary array.
+    p50, p99
+        Median, and what one call in a hundred exceeds.
+    """
+
+    name: str
+    source: Source
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images in a second through ``stream()``.
+
+    Attributes
+    ----------
+    batch, in_flight
+        As for :meth:`scrfd_trt.SCRFDDetector.stream`.
+    source
+        As for :class:`Latency`.
+    images_per_second
+        Over all images.
+    """
+
+    batch: int
+    in_flight: int
+    source: Source
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class GpuFigures:
+    """What came out.
+
+    Attributes
+    ----------
+    steps
+        Times of each step by the number of images.
+    latencies, throughputs
+        Of detection as a whole.
+    copied_per_second
+        Images that two threads copy into page-locked memory in a second: what ordinary arrays cannot exceed.
+    memory
+        Bytes on the GPU that the first ``detect()`` took, beside the engine's weights.
+    """
+
+    steps: dict[int, StepTimes]
+    latencies: list[Latency]
+    throughputs: list[Throughput]
+    copied_per_second: float
+    memory: int
+
+
+class OnGpu:
+    """A copy of an image in the GPU's memory, as other libraries hand theirs in."""
+
+    def __init__(self, image: NDArray[np.uint8], memory: DeviceBuffer) -> None:
+        with memory.device.current():
+            call("cuMemcpyHtoD", memory.handle, image.ctypes.data, image.nbytes, doing="copying an image to the GPU")
+        self.__cuda_array_interface__ = {
+            "shape": image.shape,
+            "typestr": "|u1",
+            "data": (memory.handle, False),
+            "strides": None,
+            "version": 3,
+        }
+
+
+class Frames:
+    """Copies of one image in each kind of memory, as many as a program would have under way.
+
+    Parameters
+    ----------
+    image
+        ``(H, W, 3)`` uint8.
+    count
+        How many of each.
+    detector
+        On the GPU.
+    opening
+        Gives the GPU's memory back when it is closed.
+    """
+
+    def __init__(
+        self, image: NDArray[np.uint8], count: int, *, detector: SCRFDDetector, device: Device, opening: ExitStack
+    ) -> None:
+        self.numpy: list[Any] = [image.copy() for _ in range(count)]
+        self.pinned: list[Any] = [detector.pinned(image.shape) for _ in range(count)]
+        for each in self.pinned:
+            each[:] = image
+        self.gpu: list[Any] = [
+            OnGpu(image, opening.enter_context(DeviceBuffer(image.nbytes, device))) for _ in range(count)
+        ]
+
+    def of(self, source: Source) -> list[Any]:
+        """Return those of one kind."""
+        kinds: dict[Source, list[Any]] = {"gpu": self.gpu, "pinned": self.pinned, "numpy": self.numpy}
+        return kinds[source]
+
+
+def measure_gpu(
+    opened: Callable[[], CudaPipeline],
+    image: NDArray[np.uint8],
+    *,
+    threshold: float,
+    runs: int,
+    batches: Sequence[int],
+    in_flights: Sequence[int],
+) -> GpuFigures:
+    """Measure a pipeline.
+
+    Parameters
+    ----------
+    opened
+        Opens it, with room for the largest batch.
+    image
+        ``(H, W, 3)`` uint8 BGR; latency is measured with it as it is, and all else with it at 640×480.
+    threshold
+        Lowest score of a face.
+    runs
+        How often each latency is measured.
+    batches, in_flights
+        What throughput is measured with.
+    """
+    frame = cv2.resize(image, FRAME, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    with ExitStack() as opening:
+        pipeline = opened()
+        before = _used_memory(pipeline.device)
+        detector = opening.enter_context(SCRFDDetector(pipeline, pipeline.options, device="cuda"))
+        detector.detect(frame)
+        memory = _used_memory(pipeline.device) - before
+        small = Frames(frame, 2 * max(batches), detector=detector, device=pipeline.device, opening=opening)
+        large = Frames(image, 2, detector=detector, device=pipeline.device, opening=opening)
+        steps = {
+            count: step_times(pipeline, small.gpu[:count], threshold, runs=max(20, runs // 10)) for count in batches
+        }
+        cases = [("640×480", source, small) for source in SOURCES] + [
+            ("the image", source, large) for source in SOURCES
+        ]
+        latencies = _latencies(detector, cases, runs)
+        throughputs = [
+            _throughput(
+                detector,
+                small.of(source),
+                batch=batch,
+                in_flight=in_flight,
+                source=source,
+                engine=steps[batch].engine,
+            )
+            for batch, in_flight, source in itertools.product(batches, in_flights, SOURCES)
+        ]
+        copied = _copying(frame, pipeline.device)
+    return GpuFigures(steps, latencies, throughputs, copied, memory)
+
+
+def _latencies(detector: SCRFDDetector, cases: Sequence[tuple[str, Source, Frames]], runs: int) -> list[Latency]:
+    """Measure all cases in turn, so that whatever else the machine does hits all alike."""
+    seconds: list[list[float]] = [[] for _ in cases]
+    for number in range(WARM_UP + runs):
+        for spent, (_, source, frames) in zip(seconds, cases, strict=True):
+            images = frames.of(source)
+            image = images[number % len(images)]
+            start = time.perf_counter()
+            detector.detect(image)
+            spent.append(time.perf_counter() - start)
+    found = []
+    for spent, (name, source, _) in zip(seconds, cases, strict=True):
+        p50, p99 = np.percentile(spent[WARM_UP:], [50, 99]) * 1000.0
+        found.append(Latency(name, source, float(p50), float(p99)))
+    return found
+
+
+def _throughput(
+    detector: SCRFDDetector, images: list[Any], *, batch: int, in_flight: int, source: Source, engine: float
+) -> Throughput:
+    """Let images through for about half a second, after a quarter to warm up; the best of two counts."""
+
+    def run(milliseconds: float) -> float:
+        count = max(4 * in_flight, int(milliseconds / engine)) * batch
+        start = time.perf_counter()
+        for _ in detector.stream(itertools.islice(itertools.cycle(images), count), batch=batch, in_flight=in_flight):
+            pass
+        return count / (time.perf_counter() - start)
+
+    run(150.0)
+    return Throughput(batch, in_flight, source, max(run(300.0), run(300.0)))
+
+
+def _copying(frame: NDArray[np.uint8], device: Device) -> float:
+    """Return how many frames a second threads copy into page-locked memory, each its own."""
+    rounds, count = 20, 16
+
+    def work(targets: list[NDArray[np.uint8]], sources: list[NDArray[np.uint8]]) -> None:
+        for _ in range(rounds):
+            for target, source in zip(targets, sources, strict=True):
+                np.copyto(target, source)
+
+    with ExitStack() as opening:
+        threads = []
+        for _ in range(COPYING_THREADS):
+            buffers = [opening.enter_context(PinnedBuffer(frame.nbytes, device)) for _ in range(count)]
+            targets = [buffer.view(frame.shape, np.uint8) for buffer in buffers]
+            sources = [frame.copy() for _ in range(count)]
+            work(targets[:1], sources[:1])
+            threads.append(threading.Thread(target=work, args=(targets, sources)))
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return COPYING_THREADS * count * rounds / (time.perf_counter() - start)
+
+
+def _used_memory(device: Device) -> int:
+    with device.current():
+        free, total = device.memory()
+    return total - free

@@ -1,0 +1,271 @@
+"""The pipeline on a GPU against the pipeline of the host, around the same engines.
+
+``SCRFD_TRT_SCENES`` says on how many drawn scenes, and ``SCRFD_TRT_CALLS`` how many calls must leave memory as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt import SCRFDDetector, samples
+from scrfd_trt.backends.tensorrt import TensorRTBackend
+from scrfd_trt.cuda import Device
+from scrfd_trt.images import check_nv12
+from scrfd_trt.letterbox import Letterbox, normalize_into
+from scrfd_trt.pipelines.cuda import program
+
+PHOTOGRAPHS = ("multiple_faces.jpg", "people.png", "worlds-largest-selfie.jpg")
+SCENES = int(os.environ.get("SCRFD_TRT_SCENES", "20"))
+CALLS = int(os.environ.get("SCRFD_TRT_CALLS", "600"))
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def pair(plan, opened):
+    """The two pipelines, and how far apart their boxes may be in pixels."""
+    with (
+        SCRFDDetector.from_engine(plan, max_batch=8) as cuda,
+        SCRFDDetector.from_backend(TensorRTBackend(plan), max_batch=8) as host,
+    ):
+        yield cuda, host
+
+
+def agree(found, wanted, limit=0.5):
+    assert len(found) == len(wanted)
+    assert found.image_size == wanted.image_size
+    if len(wanted):
+        assert np.abs(found.boxes - wanted.boxes).max() <= limit
+        assert np.abs(found.scores - wanted.scores).max() <= 0.005
+        assert np.abs(found.landmarks - wanted.landmarks).max() <= limit
+
+
+def test_the_photographs(pair, shared):
+    cuda, host = pair
+    for path in sorted((shared / "images").iterdir()):
+        image = cv2.imread(str(path))
+        for threshold in (0.5, 0.3):
+            agree(cuda.detect(image, threshold=threshold), host.detect(image, threshold=threshold))
+
+
+def test_drawn_scenes(pair):
+    cuda, host = pair
+    worst = exact = 0
+    for seed in range(SCENES):
+        size = (int(RNG.integers(64, 1400)), int(RNG.integers(64, 1000)))
+        image = samples.scene(size, int(RNG.integers(0, 9)), seed).image
+        found, wanted = cuda.detect(image), host.detect(image)
+        agree(found, wanted)
+        worst = max(worst, float(np.abs(found.boxes - wanted.boxes).max(initial=0.0)))
+        exact += found == wanted
+    print(f"\n{SCENES} scenes: {exact} equal to the bit, boxes at most {worst:.4f} pixels apart")
+
+
+def test_the_letterbox_is_opencvs(pair):
+    cuda, _ = pair
+    pipeline = cuda._pipeline
+    ((width, height),) = cuda.scales
+    for size in [(640, 480), (1600, 898), (31, 700), (1, 1), (2000, 3), (640, 640), (1279, 961)]:
+        image = RNG.integers(0, 256, (size[1], size[0], 3), np.uint8)
+        cuda.detect(image)
+        wanted = np.zeros((3, height, width), np.float32)
+        normalize_into(wanted, image, Letterbox.fit(size, (width, height)))
+        with pipeline.borrow_slot() as slot, pipeline.device.current():
+            found = slot.read_input(0, 1)[0].astype(np.float32)
+        assert np.abs(found - wanted).max() * 128.0 <= 1.0
+
+
+def test_captured_and_uncaptured_runs_agree_to_the_bit(plan, opened, shared, monkeypatch):
+    images = [cv2.imread(str(shared / "images" / name)) for name in PHOTOGRAPHS]
+    with SCRFDDetector.from_engine(plan) as detector:
+        captured = [[detector.detect(image) for image in images] for _ in range(3)][-1]
+        with detector._pipeline.borrow_slot() as slot:
+            assert slot.program(1).is_captured
+    monkeypatch.setattr(program.Program, "capture", lambda *_: None)
+    with SCRFDDetector.from_engine(plan) as detector:
+        assert [detector.detect(image) for image in images] == captured
+
+
+def test_batches_of_all_sizes_and_shapes(pair):
+    cuda, host = pair
+    for count in (1, 2, 3, 5, 8, 11, 1, 3):
+        sizes = [(int(RNG.integers(40, 900)), int(RNG.integers(40, 900))) for _ in range(count)]
+        images = [samples.scene(size, 4, seed).image for seed, size in enumerate(sizes)]
+        for found, wanted in zip(cuda.detect_batch(images), host.detect_batch(images), strict=True):
+            agree(found, wanted)
+
+
+def test_pinned_arrays_and_strided_ones(pair):
+    cuda, _ = pair
+    image = samples.scene((500, 400), 4).image
+    wanted = cuda.detect(image)
+    pinned = cuda.pinned(image.shape)
+    pinned[:] = image
+    wide = np.zeros((400, 700, 3), np.uint8)
+    wide[:, 100:600] = image
+    assert cuda.detect(pinned) == wanted
+    assert cuda.detect(wide[:, 100:600]) == wanted
+    assert cuda.detect(pinned[50:]) == cuda.detect(image[50:])
+
+
+def arrays_on_the_gpu(image):
+    found = {}
+    try:
+        import torch
+
+        tensor = torch.from_numpy(image).cuda()
+        found["torch"] = tensor
+        found["torch, channels first"] = tensor.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+        found["torch, four channels"] = torch.cat([tensor, tensor[..., :1]], dim=2)
+    except ImportError:
+        pass
+    try:
+        import cupy
+
+        found["cupy"] = cupy.asarray(image)
+    except ImportError:
+        pass
+    return found
+
+
+def test_images_on_the_gpu_are_read_where_they_lie(pair):
+    cuda, _ = pair
+    image = samples.scene((500, 400), 4).image
+    wanted = cuda.detect(image)
+    assert len(wanted) > 0
+    found = arrays_on_the_gpu(image)
+    if not found:
+        pytest.skip("neither PyTorch nor CuPy is here")
+    for name, array in found.items():
+        assert cuda.detect(array) == wanted, name
+        assert cuda.submit([array]).result() == [wanted], name
+        assert list(cuda.stream([array, image, array], batch=2)) == [wanted] * 3, name
+
+
+def test_work_of_another_stream_is_waited_for(pair):
+    torch = pytest.importorskip("torch")
+    cuda, _ = pair
+    image = samples.scene((500, 400), 4).image
+    wanted = cuda.detect(image)
+    source, side = torch.from_numpy(image).cuda(), torch.cuda.Stream()
+    for call in (cuda.detect, lambda array: cuda.submit([array]).result()[0]):
+        target = torch.zeros_like(source)
+        torch.cuda.synchronize()
+        with torch.cuda.stream(side):
+            torch.cuda._sleep(200_000_000)
+            target.copy_(source, non_blocking=True)
+            assert call(target) == wanted
+
+
+def test_results_that_stay_on_the_gpu(pair):
+    cuda, _ = pair
+    image = samples.scene((500, 400), 4).image
+    wanted = cuda.detect(image)
+    (found, nothing) = cuda.detect_on_gpu([image, np.zeros((50, 50, 3), np.uint8)])
+    assert found.to_host() == wanted
+    assert (len(nothing), nothing.to_host().boxes.shape) == (0, (0, 4))
+    torch = pytest.importorskip("torch")
+    boxes, points = torch.from_dlpack(found.boxes), torch.from_dlpack(found.landmarks)
+    del found
+    assert boxes.is_cuda
+    assert np.array_equal(boxes.cpu().numpy(), wanted.boxes)
+    assert np.array_equal(points.cpu().numpy(), wanted.landmarks)
+
+
+def test_nv12(plan, opened):
+    scene = samples.scene((640, 480), 4).image
+    planes = cv2.cvtColor(scene, cv2.COLOR_BGR2YUV_I420)
+    chroma = planes[480:].reshape(2, 240 * 320).T.reshape(240, 640)
+    frame = check_nv12(np.ascontiguousarray(np.concatenate([planes[:480], chroma])))
+    with (
+        SCRFDDetector.from_engine(plan, color="nv12") as cuda,
+        SCRFDDetector.from_backend(TensorRTBackend(plan), color="nv12") as host,
+    ):
+        wanted = host.detect(frame)
+        assert len(wanted) > 0
+        agree(cuda.detect(frame), wanted)
+
+
+def test_more_candidates_than_the_gpu_holds(pair):
+    cuda, host = pair
+    image = samples.scene((1280, 720), 6).image
+    found, wanted = (each.detect(image, threshold=0.001) for each in (cuda, host))
+    agree(found, wanted)
+
+
+def test_eight_threads(pair):
+    cuda, _ = pair
+    images = [samples.scene((300 + 60 * n, 500), 4, n).image for n in range(8)]
+    wanted = [cuda.detect(image) for image in images]
+
+    def work(start):
+        return [cuda.detect(images[n % 8]) == wanted[n % 8] for n in range(start, start + 30)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(all(found) for found in pool.map(work, range(8)))
+
+
+def test_a_lent_stream(plan, opened, shared):
+    from scrfd_trt.cuda import Stream
+
+    image = cv2.imread(str(shared / "images" / PHOTOGRAPHS[1]))
+    with SCRFDDetector.from_engine(plan) as own, Stream.create(Device(0)) as stream:
+        wanted = own.detect(image)
+        for lent in (stream, stream.handle, 0):
+            with SCRFDDetector.from_engine(plan, stream=lent) as detector:
+                assert [detector.detect(image) for _ in range(3)] == [wanted] * 3
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def free():
+    with Device(0).current():
+        return Device(0).memory()[0]
+
+
+def test_many_calls_leave_memory_as_it_was(pair):
+    cuda, _ = pair
+    images = [RNG.integers(0, 256, (int(h), int(w), 3), np.uint8) for h, w in RNG.integers(16, 900, (24, 2))]
+    threads = ThreadPoolExecutor(8)
+
+    def some(count, rng):
+        done = 0
+        while done < count:
+            size = int(rng.integers(1, 9))
+            chosen = [images[n] for n in rng.integers(0, len(images), size)]
+            if rng.random() < 0.05:
+                list(threads.map(cuda.detect, chosen))
+            else:
+                cuda.detect_batch(chosen)
+            done += size
+
+    some(max(400, CALLS // 20), np.random.default_rng(1))
+    for size in range(1, 9):  # each slot has seen each number of images
+        list(threads.map(cuda.detect_batch, [[images[0]] * size] * 24))
+    before = free(), resident()
+    some(CALLS, np.random.default_rng(2))
+    after = free(), resident()
+    threads.shutdown()
+    print(f"\n{CALLS} calls: GPU {before[0] - after[0]} bytes, host {after[1] - before[1]} bytes more")
+    assert before[0] - after[0] <= 4 * 2**20
+    assert after[1] - before[1] <= 64 * 2**20
+
+
+def test_close_waits_for_what_is_under_way(plan, opened):
+    detector = SCRFDDetector.from_engine(plan)
+    image = samples.scene((500, 400), 4).image
+    wanted = detector.detect(image)
+    futures = [detector.submit([image]) for _ in range(6)]
+    closer = threading.Thread(target=detector.close)
+    closer.start()
+    closer.join(30)
+    assert not closer.is_alive()
+    assert all(future.cancelled() or future.result() == [wanted] for future in futures)
