@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from scrfd_trt.cuda.buffers import DeviceBuffer
 from scrfd_trt.cuda.device import Device
 from scrfd_trt.cuda.stream import Stream
 from scrfd_trt.errors import DeviceError, ImageError, MissingDependencyError
+
+BYTE = np.dtype(np.uint8)
 
 
 class DeviceImage:
@@ -49,7 +52,7 @@ class DeviceImage:
         view = _view(image, stream)
         if view.device_id != device.index:
             raise DeviceError(f"the image lies on cuda:{view.device_id}, and the detector runs on cuda:{device.index}")
-        if view.dtype != np.uint8:
+        if view.dtype != BYTE:
             raise ImageError(f"the image on the GPU has element type {view.dtype}; uint8 from 0 to 255 is wanted there")
         self.address = int(view.ptr)
         self.shape: tuple[int, ...] = tuple(view.shape)
@@ -57,16 +60,22 @@ class DeviceImage:
         self._owner = (image, view)
 
 
-def _view(image: Any, stream: Stream) -> Any:
+@cache
+def _views() -> Any:
     try:
         from cuda.core.utils import StridedMemoryView  # noqa: PLC0415 - optional, and slow to import
     except ImportError as error:
         raise MissingDependencyError(
-            f'images on the GPU need cuda-core 1.2 or newer ({error}): pip install "scrfd-trt[cuda]"'
+            f'arrays on the GPU need cuda-core 1.2 or newer ({error}): pip install "scrfd-trt[cuda]"'
         ) from error
+    return StridedMemoryView
+
+
+def _view(image: Any, stream: Stream) -> Any:
+    views = _views()
     try:
         # Zero stands for no stream in DLPack, and 1 for the default one.
-        return StridedMemoryView.from_any_interface(image, stream_ptr=stream.handle or 1)
+        return views.from_any_interface(image, stream_ptr=stream.handle or 1)
     except Exception as error:
         text = " ".join(str(error).split())
         raise ImageError(f"the image of type {type(image).__name__} cannot be read on the GPU: {text}") from error
@@ -102,12 +111,8 @@ def export(memory: DeviceBuffer, start: int, shape: tuple[int, ...], strides: tu
     cuda.core.utils.StridedMemoryView
         With ``__dlpack__``: ``torch.from_dlpack`` and ``cupy.from_dlpack`` take it without a copy.
     """
-    try:
-        from cuda.core import Buffer  # noqa: PLC0415 - optional, and slow to import
-        from cuda.core.utils import StridedMemoryView  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'arrays on the GPU need cuda-core 1.2 or newer ({error}): pip install "scrfd-trt[cuda]"'
-        ) from error
+    views = _views()
+    from cuda.core import Buffer  # noqa: PLC0415 - optional, and slow to import
+
     buffer = Buffer.from_handle(memory.handle + start, memory.size - start, owner=owner)
-    return StridedMemoryView.from_buffer(buffer, shape, strides, dtype=np.dtype(np.float32))
+    return views.from_buffer(buffer, shape, strides, dtype=np.dtype(np.float32))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
+from types import TracebackType
 from typing import Any
 
 from scrfd_trt import devices
@@ -44,21 +43,15 @@ class Device:
         self.gpu = find(index)
         self.index = index
         self.context = _primary_context(index)
+        self._current = Current(self.context, index)
 
-    @contextmanager
-    def current(self) -> Iterator[None]:
+    def current(self) -> Current:
         """Make this the calling thread's GPU within a ``with`` block; what was current before is so again after it.
 
         CUDA keeps a current context for each thread, so every call that touches the GPU goes inside such a block, in
         the thread that makes it. Blocks may be nested.
         """
-        call("cuCtxPushCurrent", self.context, doing=f"using cuda:{self.index}")
-        try:
-            yield
-        except BaseException:
-            call_unchecked("cuCtxPopCurrent")  # what went wrong inside matters more than what this returns
-            raise
-        call("cuCtxPopCurrent", doing=f"leaving cuda:{self.index}")
+        return self._current
 
     def memory(self) -> tuple[int, int]:
         """Return the free bytes of the GPU's memory and all of them, with the device current."""
@@ -67,6 +60,25 @@ class Device:
 
     def __repr__(self) -> str:
         return f"<Device {self.gpu}>"
+
+
+class Current:
+    """The ``with`` block of :meth:`Device.current`; it holds nothing of its own, so that one serves all threads."""
+
+    def __init__(self, context: Any, index: int) -> None:
+        self._context = context
+        self._entering, self._leaving = f"using cuda:{index}", f"leaving cuda:{index}"
+
+    def __enter__(self) -> None:
+        call("cuCtxPushCurrent", self._context, doing=self._entering)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            call("cuCtxPopCurrent", doing=self._leaving)
+        else:
+            call_unchecked("cuCtxPopCurrent")  # what went wrong inside matters more than what this returns
 
 
 def find(index: int) -> devices.Gpu:

@@ -94,14 +94,14 @@ def call(name: str, *arguments: Any, doing: str) -> Any:
         Without cuda-python.
     """
     try:
-        status, *values = getattr(bindings(), name)(*arguments)
+        returned = getattr(bindings(), name)(*arguments)
     except RuntimeError as error:  # cuda-python looks for the driver's library at the first call
         raise DeviceError(f"{doing} failed: {_one_line(error)}; is the NVIDIA driver installed?") from error
-    if status:
-        raise _error(status, doing)
-    if len(values) > 1:
-        return tuple(values)
-    return values[0] if values else None
+    if returned[0]:
+        raise _error(returned[0], doing)
+    if len(returned) == 2:
+        return returned[1]
+    return returned[1:] or None
 
 
 def call_unchecked(name: str, *arguments: Any) -> None:

@@ -11,6 +11,7 @@ typedef unsigned long long Address;
 #define NV12 2
 
 #define CANDIDATES 4096  // rows above the threshold that an image may have
+#define QUAD 4           // neighbouring pixels that a thread of the letterbox makes
 #define CHUNK 64         // candidates that are settled at a time; the bits of an Address
 #define LEVELS 40        // strides of all passes
 #define ROW 16           // floats of a face: box, score, landmarks, and its place among all rows
@@ -133,29 +134,68 @@ __device__ inline Color scaled(const Frame& frame, const Fit& fit, int x, int y)
           blend(a.blue, b.blue, c.blue, d.blue, h, v)};
 }
 
+// Neighbouring elements of one plane, stored at once.
+template <class Element>
+struct alignas(QUAD * sizeof(Element)) Quad {
+  Element values[QUAD];
+};
+
 __device__ inline float normal(int value) { return (value - 127.5f) / 128.0f; }
 
 __device__ inline void put(float* out, int value) { *out = normal(value); }
 
 __device__ inline void put(unsigned short* out, int value) { *out = to_half(normal(value)); }
 
-// Images of any size into (images, 3, height, width): a thread a pixel, a layer of blocks an image.
+// Whether an image needs no scaling, and four of its pixels are three words in memory.
+__device__ inline bool is_plain(const Frame& frame, const Fit& fit) {
+  return fit.across == frame.width && fit.down == frame.height && frame.format != NV12 && frame.column == 3 &&
+         frame.channel == 1 && (frame.address & 3) == 0 && (frame.row & 3) == 0;
+}
+
+__device__ inline void read_plain(const Frame& frame, int x, int y, Color* colors) {
+  const unsigned* words = (const unsigned*)(frame.address + y * frame.row + 3ll * x);
+  unsigned a = words[0], b = words[1], c = words[2];
+  int bytes[3 * QUAD] = {(int)(a & 255),       (int)(a >> 8 & 255), (int)(a >> 16 & 255), (int)(a >> 24),
+                         (int)(b & 255),       (int)(b >> 8 & 255), (int)(b >> 16 & 255), (int)(b >> 24),
+                         (int)(c & 255),       (int)(c >> 8 & 255), (int)(c >> 16 & 255), (int)(c >> 24)};
+#pragma unroll
+  for (int k = 0; k < QUAD; ++k) {
+    int first = bytes[3 * k], third = bytes[3 * k + 2];
+    bool rgb = frame.format == RGB;
+    colors[k] = {rgb ? first : third, bytes[3 * k + 1], rgb ? third : first};
+  }
+}
+
+// Images of any size into (images, 3, height, width): a thread four pixels, a layer of blocks an image. The width is a
+// multiple of 32.
 template <class Element>
 __device__ inline void letterbox(const Batch* batch, int frame_size, Element* input, int width, int height, int pass) {
-  int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  int x = (blockIdx.x * blockDim.x + threadIdx.x) * QUAD, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x >= width || y >= height) return;
   const Frame& frame = frame_of(batch, frame_size, blockIdx.z);
   const Fit& fit = fit_of(frame, pass);
-  Color color = {0, 0, 0};
-  if (x < fit.across && y < fit.down)
-    color = scaled(frame, fit, x, y);
-  else if (frame.padded >> pass & 1)
-    return;
+  bool beyond = x >= fit.across || y >= fit.down;
+  if (beyond && frame.padded >> pass & 1) return;
+  Color colors[QUAD];
+  if (!beyond && x + QUAD <= fit.across && is_plain(frame, fit)) {
+    read_plain(frame, x, y, colors);
+  } else {
+#pragma unroll
+    for (int k = 0; k < QUAD; ++k)
+      colors[k] = !beyond && x + k < fit.across ? scaled(frame, fit, x + k, y) : Color{0, 0, 0};
+  }
+  Quad<Element> red, green, blue;
+#pragma unroll
+  for (int k = 0; k < QUAD; ++k) {
+    put(&red.values[k], colors[k].red);
+    put(&green.values[k], colors[k].green);
+    put(&blue.values[k], colors[k].blue);
+  }
   long long plane = (long long)width * height;
   Element* out = input + blockIdx.z * 3 * plane + (long long)y * width + x;
-  put(out, color.red);
-  put(out + plane, color.green);
-  put(out + 2 * plane, color.blue);
+  *(Quad<Element>*)out = red;
+  *(Quad<Element>*)(out + plane) = green;
+  *(Quad<Element>*)(out + 2 * plane) = blue;
 }
 
 extern "C" __global__ void letterbox_float(const Batch* batch, int frame_size, float* input, int width, int height,
@@ -344,7 +384,7 @@ __device__ inline bool write(const Heads& heads, const Frame& frame, int image, 
 
 // Heads of all passes to faces: a block an image.
 extern "C" __global__ void __launch_bounds__(1024)
-    find_faces(const Batch* batch, int frame_size, Box* workspace, const Heads heads) {
+    find_faces(const Batch* batch, int frame_size, Box* workspace, const __grid_constant__ Heads heads) {
   __shared__ Address keys[CANDIDATES];
   __shared__ Byte gone[CANDIDATES];
   __shared__ Box chunk[CHUNK];

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import weakref
 from typing import Any
@@ -55,15 +54,23 @@ def pinned_array(shape: tuple[int, ...], device: Device) -> NDArray[np.uint8]:
     return array
 
 
-def is_pinned(array: NDArray[Any]) -> bool:
-    """Whether an array's first and last byte lie in page-locked memory, with a device current."""
-    start = array.ctypes.data
-    return _is_pinned(start) and _is_pinned(start + array.nbytes - 1)
+def is_pinned(array: NDArray[Any], address: int) -> bool:
+    """Whether an array's first and last byte lie in page-locked memory, with a device current.
+
+    Parameters
+    ----------
+    array
+        Its bytes end to end.
+    address
+        Of its first byte.
+    """
+    base: Any = array.base
+    if type(base) is _Memory or type(getattr(base, "base", None)) is _Memory:
+        return True
+    return _is_pinned(address) and _is_pinned(address + array.nbytes - 1)
 
 
 def _is_pinned(address: int) -> bool:
     cuda = driver.bindings()
-    status, kind = cuda.cuPointerGetAttribute(
-        cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE, ctypes.c_void_p(address).value
-    )
+    status, kind = cuda.cuPointerGetAttribute(cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address)
     return not status and int(kind) == int(cuda.CUmemorytype.CU_MEMORYTYPE_HOST)

@@ -15,6 +15,7 @@
 #define __device__
 #define __shared__ static
 #define __launch_bounds__(threads)
+#define __grid_constant__
 
 struct Index {
   unsigned x, y, z;

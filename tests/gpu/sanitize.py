@@ -46,7 +46,7 @@ def one(device, stream, kernels, threshold, dtype, kind):
             room = opening.enter_context(DeviceBuffer(count * 3 * width * height * np.dtype(dtype).itemsize, device))
             sides = [ctypes.c_int(side) for side in (width, height, number)]
             arguments = [ctypes.c_void_p(block), ctypes.c_int(frame_bytes(2)), ctypes.c_void_p(room.handle), *sides]
-            grid = (-(-width // 32), -(-height // 8), count)
+            grid = (-(-width // 128), -(-height // 8), count)
             kernels.prepare(kernel, grid, (32, 8, 1), arguments).start(stream)
             outputs = []
             for values in (1, 4, 10):

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from scrfd_trt.errors import BackendError, ClosedError, OptionError, ScrfdError
 from scrfd_trt.heads import HeadLayout
 from scrfd_trt.images import as_color, check_nv12, is_on_gpu
 from scrfd_trt.options import DetectorOptions
-from scrfd_trt.pipelines.cuda.frames import Ready, is_host, of_device
+from scrfd_trt.pipelines.cuda.frames import of_device
 from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
 from scrfd_trt.pipelines.cuda.setting import Setting, images_at_once, places_for
 from scrfd_trt.pipelines.cuda.slot import Slot
@@ -71,7 +71,7 @@ class CudaPipeline:
     def __init__(self, reopen: Callable[[], LoadedEngine], options: DetectorOptions, *, stream: Any = None) -> None:
         self.options = options
         self._idle: list[Slot] = []
-        self._made = 0
+        self._made = self._waiting = 0
         self._free = threading.Condition()
         self._closed = False
         self._broken = ""
@@ -114,6 +114,8 @@ class CudaPipeline:
 
     def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
         """Find the faces of some images; see :meth:`scrfd_trt.pipelines.base.Pipeline.detect`."""
+        if 0 < len(images) <= self._setting.images:
+            return self._with_slot(Slot.detect, images, threshold, max_faces)
         return [
             faces for part in self._parts(images) for faces in self._with_slot(Slot.detect, part, threshold, max_faces)
         ]
@@ -129,65 +131,116 @@ class CudaPipeline:
     def submit(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         """Find the faces in another thread; see :meth:`scrfd_trt.pipelines.base.Pipeline.submit`."""
         self._check_open()
-        ready = [image if is_host(image) else self._order(image) for image in images]
+        ordered, event = self._in_order(images)
         with self._free:
             if self._closed:
                 raise ClosedError("the detector was closed; open a new one")
             if self._workers is None:
                 self._workers = ThreadPoolExecutor(SLOTS, "scrfd_trt")
-            return self._workers.submit(self._detect_ready, ready, threshold, max_faces)
+            return self._workers.submit(self._detect_ordered, ordered, event, threshold, max_faces)
 
-    def _detect_ready(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
-        try:
-            return self.detect(images, threshold, max_faces)
-        finally:
-            for image in images:
-                if isinstance(image, Ready):
-                    image.event.close()
-
-    def _order(self, image: Any) -> Ready:
-        """Settle in the caller's thread from when on an image on the GPU may be read."""
+    def _in_order(self, images: Sequence[Any]) -> tuple[Sequence[Any], Event | None]:
+        """Settle in the caller's thread from when on images on the GPU may be read, and mark that in a stream."""
+        if all(isinstance(image, np.ndarray) for image in images):
+            return images, None
+        ordered: list[Any] = []
         with self._intake_lock, self.device.current():
-            seen = DeviceImage(image, self.device, self._intake)
-            of_device(seen, self.options.color)
+            for image in images:
+                if isinstance(image, np.ndarray):
+                    ordered.append(image)
+                    continue
+                seen = DeviceImage(image, self.device, self._intake)
+                of_device(seen, self.options.color)
+                ordered.append(seen)
             event = Event(self.device)
             event.record(self._intake)
-        return Ready(seen, event)
+        return ordered, event
+
+    def _detect_ordered(
+        self, images: Sequence[Any], event: Event | None, threshold: float, max_faces: int | None
+    ) -> list[Detections]:
+        if event is None:
+            return self.detect(images, threshold, max_faces)
+        with event:
+            return [
+                faces
+                for part in self._parts(images)
+                for faces in self._with_slot(Slot.detect, part, threshold, max_faces, event=event)
+            ]
 
     def _parts(self, images: Sequence[Any]) -> Iterator[Sequence[Any]]:
         most = self._setting.images
         for start in range(0, len(images), most):
             yield images[start : start + most]
 
-    def _with_slot(self, work: Callable[..., list[Any]], images: Sequence[Any], *how: Any) -> list[Any]:
-        with self.borrow_slot() as slot, self.device.current():
-            try:
-                found = work(slot, images, *how)
-            finally:
-                self._broken = self._broken or slot.broken
-            for faces in found:
-                warn_if_thin(faces.image_size, self.scales)
-            return found
+    def _with_slot(
+        self,
+        work: Callable[..., list[Any]],
+        images: Sequence[Any],
+        threshold: float,
+        max_faces: int | None,
+        event: Event | None = None,
+    ) -> list[Any]:
+        slot = self._acquire()
+        try:
+            with self.device.current():
+                if event is not None:
+                    slot.wait_for(event)
+                found = work(slot, images, threshold, max_faces)
+        finally:
+            self._broken = self._broken or slot.broken
+            self._release(slot)
+        for faces in found:
+            warn_if_thin(faces.image_size, self._setting.scales)
+        return found
 
     @contextmanager
     def borrow_slot(self) -> Iterator[Slot]:
-        """Lend a slot, the one that was used last; wait where all are in use."""
-        with self._free:
-            while not self._idle and self._made == SLOTS and not self._closed:
-                self._free.wait()
-            self._check_usable()
-            slot = self._idle.pop() if self._idle else None
-            self._made += slot is None
+        """Lend a slot to measure or look into; wait where all are in use."""
+        slot = self._acquire()
         try:
-            if slot is None:
-                slot = self._new_slot()
             yield slot
         finally:
+            self._release(slot)
+
+    def _acquire(self) -> Slot:
+        """Take the slot that was used last; wait where all are in use."""
+        try:
+            slot = self._idle.pop()  # atomic, as is append()
+        except IndexError:
+            slot = self._wait_for_slot()
+        if self._closed or self._broken:
+            self._release(slot)
+            self._check_usable()
+        return slot
+
+    def _wait_for_slot(self) -> Slot:
+        with self._free:
+            self._waiting += 1
+            try:
+                while True:
+                    self._check_usable()
+                    if self._idle:
+                        with suppress(IndexError):  # another thread may be quicker
+                            return self._idle.pop()
+                    if self._made < SLOTS:
+                        self._made += 1
+                        break
+                    self._free.wait()
+            finally:
+                self._waiting -= 1
+        try:
+            return self._new_slot()
+        except BaseException:
             with self._free:
-                if slot is None:
-                    self._made -= 1
-                else:
-                    self._idle.append(slot)
+                self._made -= 1
+                self._free.notify_all()
+            raise
+
+    def _release(self, slot: Slot) -> None:
+        self._idle.append(slot)
+        if self._waiting:
+            with self._free:
                 self._free.notify_all()
 
     def _new_slot(self) -> Slot:
@@ -220,6 +273,7 @@ class CudaPipeline:
         if self._workers is not None:
             self._workers.shutdown(cancel_futures=True)
         with self._free:
+            self._waiting += 1
             while len(self._idle) < self._made:
                 self._free.wait()
         try:

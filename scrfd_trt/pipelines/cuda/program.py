@@ -25,6 +25,9 @@ log = logging.getLogger("scrfd_trt")
 TILE = (32, 8)
 """Threads along x and y of a block of the letterbox."""
 
+QUAD = 4
+"""Pixels along x that each of them makes."""
+
 THREADS = 1024
 """Threads of the one block that finds an image's faces."""
 
@@ -173,7 +176,7 @@ class Program:
     def _letterbox(self, number: int) -> Launch:
         width, height = self._setting.scales[number]
         half = self._setting.engine.input.dtype == "float16"
-        grid = (-(-width // TILE[0]), -(-height // TILE[1]), self._images)
+        grid = (-(-width // (TILE[0] * QUAD)), -(-height // TILE[1]), self._images)
         sides = [ctypes.c_int(value) for value in (width, height, number)]
         arguments = [*self._records(), ctypes.c_void_p(self._arena.inputs_at[number]), *sides]
         name = "letterbox_half" if half else "letterbox_float"

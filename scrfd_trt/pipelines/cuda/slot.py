@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.cuda import DeviceBuffer, Stream
+from scrfd_trt.cuda import DeviceBuffer, Event, Stream
 from scrfd_trt.cuda.arrays import DeviceImage
 from scrfd_trt.cuda.driver import call
-from scrfd_trt.cuda.records import BATCH, HEADER, NO_LIMIT, RESULT_BYTES, ROW, fits
+from scrfd_trt.cuda.records import BATCH, FORMATS, FRAME, HEADER, NO_LIMIT, RESULT_BYTES, ROW, fits
 from scrfd_trt.decode import Candidates, decode
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import BackendError, ScrfdError
 from scrfd_trt.letterbox import Letterbox
 from scrfd_trt.pipelines.cuda.arena import Arena
-from scrfd_trt.pipelines.cuda.frames import Geometry, Ready, is_host, of_device, packed
+from scrfd_trt.pipelines.cuda.frames import Geometry, of_device, packed
 from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
 from scrfd_trt.pipelines.cuda.program import Program
 from scrfd_trt.pipelines.cuda.setting import Setting
@@ -52,13 +52,18 @@ class Slot:
         self._resized: list[tuple[tuple[int, int], ...]] = [()] * setting.images
         self._under_way = False
         self._sizes: list[tuple[int, int]] = []
-        self._lent: list[DeviceImage] = []
+        self._borrowed: list[DeviceImage] = []
+        self._written: tuple[Any, ...] | None = None
+        self._color = setting.options.color
+        self._format = FORMATS[self._color]
+        self._all_padded = (1 << len(setting.scales)) - 1
         self._on_gpu: DeviceBuffer | None = None
         self.broken = ""
         with ExitStack() as opening:
             self._upload = Upload(setting.device)
             opening.callback(self._upload.close)
             self._arena = Arena(setting, opening)
+            self._memory = memoryview(self._arena.parameters.data)
             self._scratch = setting.engine.new_scratch()
             if self._scratch is not None:
                 opening.enter_context(self._scratch)
@@ -71,7 +76,8 @@ class Slot:
         Parameters
         ----------
         images
-            As many as the setting allows: arrays of the host, arrays on the GPU, or :class:`Ready` ones.
+            As many as the setting allows: arrays of the host, arrays on the GPU, or :class:`DeviceImage` that may be
+            read.
         threshold, max_faces
             As for the pipeline.
         """
@@ -120,6 +126,10 @@ class Slot:
         rows = memory.handle + index * RESULT_BYTES + 4 * HEADER
         return DeviceDetections.copy(rows, faces, self._sizes[index], self._stream, landmarks=self._has_landmarks)
 
+    def wait_for(self, event: Event) -> None:
+        """Let the next run wait for a mark in another stream, with the device current."""
+        event.block(self._stream)
+
     def read_input(self, number: int, images: int) -> NDArray[Any]:
         """Copy what the network was given last in a pass to the host, with the device current.
 
@@ -141,57 +151,79 @@ class Slot:
             self._under_way = False
         program = self.program(len(images))
         stream = self._stream
-        on_host = [image for image in images if is_host(image)]
+        on_host = [image for image in images if isinstance(image, np.ndarray)]
         starts = self._upload.reserve(on_host)
         self._under_way = True
         try:
             copies = self._upload.copy(on_host, starts, stream)
-            self._fill(images, copies, threshold, max_faces, results_at)
+            self._write_records(images, copies, (results_at, threshold, max_faces or NO_LIMIT))
             program.start(stream)
             stream.synchronize()
         except ScrfdError as error:
-            self._forget_padding()
+            self._forget_records()
             if isinstance(error, BackendError):
                 self.broken = str(error)
             raise
         except BaseException:
-            self._forget_padding()
+            self._forget_records()
             raise
         self._under_way = False
         with self._setting.preparing:
             program.capture(self._capturing)
 
-    def _fill(
-        self, images: Sequence[Any], copies: Sequence[int], threshold: float, max_faces: int | None, results_at: int
-    ) -> None:
-        """Write the records of a run, given the addresses of the host's images on the GPU."""
-        setting, color = self._setting, self._setting.options.color
+    def _write_records(self, images: Sequence[Any], copies: list[int], how: tuple[int, float, int]) -> None:
+        """Write the records of a run; they are still there where the run before looked the same.
+
+        Parameters
+        ----------
+        images
+            Of the run.
+        copies
+            Addresses of the host's images on the GPU.
+        how
+            Address of the results, threshold, and most faces.
+        """
+        written = None
+        if len(copies) == len(images):
+            written = (how, *copies, *[image.shape for image in images])
+            if written == self._written:
+                return
+        self._written = None
+        results_at, threshold, limit = how
+        records = [BATCH.pack(results_at, threshold, self._setting.options.iou, limit, 0)]
+        self._sizes, self._borrowed = [], []
+        is_padded = True
         copied = iter(copies)
-        records = [BATCH.pack(results_at, threshold, setting.options.iou, max_faces or NO_LIMIT, 0)]
-        self._sizes, self._lent = [], []
         for index, image in enumerate(images):
-            if is_host(image):
-                geometry, address = packed(image, color), next(copied)
+            if isinstance(image, np.ndarray):
+                geometry, address = packed(image.shape, self._color), next(copied)
             else:
                 geometry, address = self._borrow(image)
-            fitted, resized = fits(geometry.size, setting.scales)
-            before = self._resized[index]
-            padded = sum((one == other) << number for number, (one, other) in enumerate(zip(resized, before)))  # noqa: B905
-            records += [geometry.record(address, color, padded), fitted]
-            self._resized[index] = resized
+            fitted, padded = self._fit(index, geometry.size)
+            records.append(FRAME.pack(address, *geometry, self._format, padded))
+            records.append(fitted)
             self._sizes.append(geometry.size)
-        packed_records = b"".join(records)
-        self._arena.parameters[: len(packed_records)] = np.frombuffer(packed_records, np.uint8)
+            is_padded = is_padded and padded == self._all_padded
+        block = b"".join(records)
+        self._memory[: len(block)] = block
+        if is_padded:
+            self._written = written
+
+    def _fit(self, place: int, size: tuple[int, int]) -> tuple[bytes, int]:
+        """Return how an image lies in each pass, and in which ones the padding is there from the run before."""
+        fitted, resized = fits(size, self._setting.scales)
+        before = self._resized[place]
+        if resized == before:
+            return fitted, self._all_padded
+        self._resized[place] = resized
+        return fitted, sum((one == other) << number for number, (one, other) in enumerate(zip(resized, before)))  # noqa: B905
 
     def _borrow(self, image: Any) -> tuple[Geometry, int]:
         """Look at an image on the GPU, in order behind what made it, and keep it alive until the next run."""
-        if isinstance(image, Ready):
-            image.event.block(self._stream)
-            seen = image.image
-        else:
-            seen = DeviceImage(image, self._setting.device, self._stream)
-        self._lent.append(seen)
-        return of_device(seen, self._setting.options.color), seen.address
+        if not isinstance(image, DeviceImage):
+            image = DeviceImage(image, self._setting.device, self._stream)
+        self._borrowed.append(image)
+        return of_device(image, self._color), image.address
 
     def _read(self, index: int, faces: int) -> Detections:
         rows = self._arena.results[index, HEADER : HEADER + faces * ROW].reshape(faces, ROW)
@@ -237,8 +269,9 @@ class Slot:
         self._programs.move_to_end(images)
         return program
 
-    def _forget_padding(self) -> None:
+    def _forget_records(self) -> None:
         self._resized = [()] * self._setting.images
+        self._written = None
 
     def _drop_programs(self) -> None:
         while self._programs:
@@ -252,5 +285,6 @@ class Slot:
                 self._stream.synchronize()
             except ScrfdError as error:
                 log.debug("closing after a failed run: %s", str(error))
+        self._memory = memoryview(b"")
         self._arena.forget()
         self._open.close()

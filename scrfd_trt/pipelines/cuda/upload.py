@@ -29,6 +29,7 @@ class Upload:
         self._pinned: PinnedBuffer | None = None
         self._memory: DeviceBuffer | None = None
         self._bytes: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self._at = self._pinned_at = 0
 
     def reserve(self, images: list[NDArray[np.uint8]]) -> list[int]:
         """Make room for images, and return where each one starts; nothing may be under way.
@@ -64,26 +65,26 @@ class Upload:
         list of int
             The address of each on the GPU, its rows end to end.
         """
-        if not images:
-            return []
-        assert self._memory is not None  # noqa: S101 - there is room
-        memory = self._memory
+        staged = _Staged(self._pinned_at, self._at, stream)
         for image, start in zip(images, starts, strict=True):
-            if image.flags.c_contiguous and is_pinned(image):
-                _send(memory.handle + start, image.ctypes.data, image.size, stream)
-            else:
-                self._through_pinned(image, start, memory, stream)
-        return [memory.handle + start for start in starts]
+            if image.flags.c_contiguous:
+                source = image.__array_interface__["data"][0]
+                if is_pinned(image, source):
+                    _send(self._at + start, source, image.nbytes, stream)
+                    continue
+            self._stage(image, start, staged)
+        staged.send()
+        return [self._at + start for start in starts]
 
-    def _through_pinned(self, image: NDArray[np.uint8], start: int, memory: DeviceBuffer, stream: Stream) -> None:
-        assert self._pinned is not None  # noqa: S101 - there is room
-        row = image[0].size
+    def _stage(self, image: NDArray[np.uint8], start: int, staged: _Staged) -> None:
+        row = image[0].nbytes
         rows = max(1, PIECE // row)
         for top in range(0, len(image), rows):
             part = image[top : top + rows]
-            at = start + top * row
-            np.copyto(self._bytes[at : at + part.size].reshape(part.shape), part)
-            _send(memory.handle + at, self._pinned.handle + at, part.size, stream)
+            begin = start + top * row
+            end = begin + part.nbytes
+            np.copyto(self._bytes[begin:end].reshape(part.shape), part)
+            staged.add(begin, end)
 
     def _grow(self, size: int) -> None:
         self.close()
@@ -94,6 +95,7 @@ class Upload:
             self.close()
             raise
         self._bytes = self._pinned.view((size,), np.uint8)
+        self._at, self._pinned_at = self._memory.handle, self._pinned.handle
 
     def close(self) -> None:
         """Give the memory back; a second call does nothing."""
@@ -105,6 +107,30 @@ class Upload:
         finally:
             if memory is not None:
                 memory.close()
+
+
+class _Staged:
+    """A range of page-locked memory that is filled and not on its way yet; small images go together."""
+
+    def __init__(self, source: int, target: int, stream: Stream) -> None:
+        self._source, self._target, self._stream = source, target, stream
+        self._begin = self._end = 0
+
+    def add(self, begin: int, end: int) -> None:
+        """Tell of a range that was filled, behind the one before."""
+        if begin - self._end >= ALIGNMENT:  # an image that is copied from where it is lies between them
+            self.send()
+        if self._begin == self._end:
+            self._begin = begin
+        self._end = end
+        if end - self._begin >= PIECE:
+            self.send()
+
+    def send(self) -> None:
+        """Put a copy of what is there into the stream."""
+        if self._end > self._begin:
+            _send(self._target + self._begin, self._source + self._begin, self._end - self._begin, self._stream)
+        self._begin = self._end
 
 
 def _send(target: int, source: int, size: int, stream: Stream) -> None:
