@@ -291,6 +291,11 @@ class FakeDriver:
         self.gpu.streams[stream].append(lambda: self.cuStreamSynchronize(awaited))
         return (self.gpu.check("cuStreamWaitEvent"),)
 
+    def cuEventSynchronize(self, event):
+        if self.gpu.events[event] is not None:
+            self.cuStreamSynchronize(self.gpu.events[event])
+        return (self.gpu.check("cuEventSynchronize"),)
+
     def cuEventDestroy(self, event):
         del self.gpu.events[event]
         return (self.gpu.check("cuEventDestroy"),)

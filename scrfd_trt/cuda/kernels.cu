@@ -332,21 +332,39 @@ __device__ inline bool overlap(const Box& a, const Box& b, float limit) {
   return 1.0f - (float)(1.0 - inner / outer) > limit;
 }
 
+// Bits of the candidates that are neither kept nor put out yet.
+__device__ inline bool is_open(const Address* open, int i) { return open[i / CHUNK] >> (i % CHUNK) & 1; }
+
+__device__ inline void close(Address* open, int i) { atomicAnd(&open[i / CHUNK], ~((Address)1 << (i % CHUNK))); }
+
+// Find the best candidates that are open, as many as a chunk holds; returns how many are open in all.
+__device__ inline int choose(const Address* open, int count, int* members) {
+  int total = 0;
+  for (int word = 0; word * CHUNK < count; ++word) total += __popcll(open[word]);
+  for (int i = threadIdx.x; i < count; i += blockDim.x) {
+    if (!is_open(open, i)) continue;
+    int rank = __popcll(open[i / CHUNK] & (((Address)1 << (i % CHUNK)) - 1));
+    for (int word = 0; word < i / CHUNK && rank < CHUNK; ++word) rank += __popcll(open[word]);
+    if (rank < CHUNK) members[rank] = i;
+  }
+  return total;
+}
+
 // Which candidates of a chunk each one would put out, as bits.
 __device__ inline void compare(const Box* chunk, int size, float limit, Address* puts_out) {
-  for (int pair = threadIdx.x; pair < size * size; pair += blockDim.x) {
-    int i = pair / size, j = pair % size;
-    if (i < j && overlap(chunk[i], chunk[j], limit)) atomicOr(&puts_out[i], (Address)1 << j);
+  for (int pair = threadIdx.x; pair < CHUNK * CHUNK; pair += blockDim.x) {
+    int i = pair / CHUNK, j = pair % CHUNK;
+    if (i < j && j < size && overlap(chunk[i], chunk[j], limit)) atomicOr(&puts_out[i], (Address)1 << j);
   }
 }
 
 // Settle a chunk from its best candidate on; all threads do the same.
-__device__ inline Address settle(Address alive, const Address* puts_out, int room) {
+__device__ inline Address settle(Address open, const Address* puts_out, int room) {
   Address kept = 0;
-  for (; alive && room > 0; --room) {
-    int best = __ffsll((long long)alive) - 1;
+  for (; open && room > 0; --room) {
+    int best = __ffsll((long long)open) - 1;
     kept |= (Address)1 << best;
-    alive &= ~puts_out[best] & ~((Address)1 << best);
+    open &= ~puts_out[best] & ~((Address)1 << best);
   }
   return kept;
 }
@@ -357,18 +375,49 @@ __device__ inline bool put_out_by(Address kept, const Box* chunk, const Box& box
   return false;
 }
 
-// Write the faces kept of a chunk, a thread a number. Returns whether all of them are numbers that a face can have.
-__device__ inline bool write(const Heads& heads, const Frame& frame, int image, Address kept, const Box* chunk,
-                             const Address* keys, float* rows) {
+// Greedy suppression of `count` sorted candidates, a chunk of open ones at a time. Returns how many are kept; their
+// indices come in `kept`.
+__device__ inline int suppress(const Box* boxes, int count, Address* open, float limit, int most, unsigned short* kept) {
+  __shared__ Box chunk[CHUNK];
+  __shared__ Address puts_out[CHUNK];
+  __shared__ int members[CHUNK];
+  int total = 0;
+  while (total < most) {
+    int left = choose(open, count, members);
+    if (left == 0) break;
+    int size = left < CHUNK ? left : CHUNK;
+    __syncthreads();
+    for (int i = threadIdx.x; i < CHUNK; i += blockDim.x) {
+      if (i < size) chunk[i] = boxes[members[i]];
+      puts_out[i] = 0;
+    }
+    __syncthreads();
+    compare(chunk, size, limit, puts_out);
+    __syncthreads();
+    Address all = size < CHUNK ? ((Address)1 << size) - 1 : ~(Address)0;
+    Address winners = settle(all, puts_out, most - total);
+    for (int i = threadIdx.x; i < size; i += blockDim.x) {
+      close(open, members[i]);
+      if (winners >> i & 1) kept[total + __popcll(winners & (((Address)1 << i) - 1))] = (unsigned short)members[i];
+    }
+    for (int i = members[size - 1] + 1 + threadIdx.x; i < count; i += blockDim.x)
+      if (is_open(open, i) && put_out_by(winners, chunk, boxes[i], limit)) close(open, i);
+    total += __popcll(winners);
+    __syncthreads();
+  }
+  return total;
+}
+
+// Write the faces, a thread a number. Returns whether all of them are numbers that a face can have.
+__device__ inline bool write(const Heads& heads, const Frame& frame, int image, const Box* boxes, const Address* keys,
+                             const unsigned short* kept, int count, float* rows) {
   bool sound = true;
-  for (int item = threadIdx.x; item < __popcll(kept) * ROW; item += blockDim.x) {
-    Address rest = kept;
-    for (int skip = item / ROW; skip > 0; --skip) rest &= rest - 1;
-    int index = __ffsll((long long)rest) - 1, c = item % ROW;
+  for (int item = threadIdx.x; item < count * ROW; item += blockDim.x) {
+    int index = kept[item / ROW], c = item % ROW;
     int place = (int)(keys[index] & 0xffffffffu);
     float value;
     if (c < 4)
-      value = ((const float*)&chunk[index])[c];
+      value = ((const float*)&boxes[index])[c];
     else if (c == 4)
       value = score_of(keys[index]);
     else if (c < 15)
@@ -386,54 +435,37 @@ __device__ inline bool write(const Heads& heads, const Frame& frame, int image, 
 extern "C" __global__ void __launch_bounds__(1024)
     find_faces(const Batch* batch, int frame_size, Box* workspace, const __grid_constant__ Heads heads) {
   __shared__ Address keys[CANDIDATES];
-  __shared__ Byte gone[CANDIDATES];
-  __shared__ Box chunk[CHUNK];
-  __shared__ Address puts_out[CHUNK];
-  __shared__ Address alive;
+  __shared__ Address open[CANDIDATES / CHUNK];
+  __shared__ unsigned short kept[CANDIDATES];
   __shared__ int count, unsound;
   const int image = blockIdx.x;
   const Frame& frame = frame_of(batch, frame_size, image);
   float* result = (float*)batch->result + (long long)image * (HEADER + CANDIDATES * ROW);
   Box* boxes = workspace + (long long)image * CANDIDATES;
   if (threadIdx.x == 0) count = 0, unsound = 0;
+  for (int i = threadIdx.x; i < CANDIDATES / CHUNK; i += blockDim.x) open[i] = 0;
   __syncthreads();
   collect(heads, batch, image, keys, &count);
   __syncthreads();
   const int found = count;
-  int kept_so_far = 0;
-  if (found > CANDIDATES) kept_so_far = -1;
+  int faces = found > CANDIDATES ? -1 : 0;
   if (found > 0 && found <= CANDIDATES) {
     sort(keys, found);
     for (int i = threadIdx.x; i < found; i += blockDim.x) {
-      boxes[i] = box_of(heads, frame, image, (int)(keys[i] & 0xffffffffu));
-      gone[i] = !has_area(boxes[i]);
+      Box box = box_of(heads, frame, image, (int)(keys[i] & 0xffffffffu));
+      boxes[i] = box;
+      if (has_area(box)) atomicOr(&open[i / CHUNK], (Address)1 << (i % CHUNK));
     }
     __syncthreads();
-    for (int start = 0; start < found && kept_so_far < batch->limit; start += CHUNK) {
-      int size = found - start < CHUNK ? found - start : CHUNK;
-      if (threadIdx.x == 0) alive = 0;
-      for (int i = threadIdx.x; i < size; i += blockDim.x) {
-        chunk[i] = boxes[start + i];
-        puts_out[i] = 0;
-      }
-      __syncthreads();
-      for (int i = threadIdx.x; i < size; i += blockDim.x)
-        if (!gone[start + i]) atomicOr(&alive, (Address)1 << i);
-      compare(chunk, size, batch->iou, puts_out);
-      __syncthreads();
-      Address kept = settle(alive, puts_out, batch->limit - kept_so_far);
-      for (int i = start + CHUNK + threadIdx.x; i < found; i += blockDim.x)
-        if (!gone[i] && put_out_by(kept, chunk, boxes[i], batch->iou)) gone[i] = 1;
-      if (!write(heads, frame, image, kept, chunk, keys + start, result + HEADER + kept_so_far * ROW))
-        atomicOr(&unsound, 1);
-      kept_so_far += __popcll(kept);
-      __syncthreads();
-    }
+    faces = suppress(boxes, found, open, batch->iou, batch->limit, kept);
+    __syncthreads();
+    if (!write(heads, frame, image, boxes, keys, kept, faces, result + HEADER)) atomicOr(&unsound, 1);
+    __syncthreads();
   }
   if (threadIdx.x == 0) {
     int* header = (int*)result;
     header[0] = found;
-    header[1] = kept_so_far;
+    header[1] = faces;
     header[2] = unsound;
   }
 }

@@ -59,6 +59,13 @@ static Number atomicAdd(Number* at, Other by) {
 }
 
 template <class Number, class Other>
+static Number atomicAnd(Number* at, Other with) {
+  Number before = *at;
+  *at &= with;
+  return before;
+}
+
+template <class Number, class Other>
 static Number atomicOr(Number* at, Other with) {
   Number before = *at;
   *at |= with;

@@ -285,10 +285,10 @@ def test_after_a_failure_on_the_gpu_nothing_can_be_run(gpu, fakes):
 def test_too_little_memory_for_an_image_breaks_nothing(gpu, fakes):
     pipeline = cuda(fakes.plan())
     pipeline.detect([image(64, 64)], 0.5, None)
-    gpu.fail("cuMemHostAlloc", "CUDA_ERROR_OUT_OF_MEMORY")
+    gpu.fail("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY")
     with pytest.raises(BackendError, match="CUDA_ERROR_OUT_OF_MEMORY"):
         pipeline.detect([image(640, 640)], 0.5, None)
-    del gpu.failing["cuMemHostAlloc"]
+    del gpu.failing["cuMemAlloc"]
     assert len(pipeline.detect([image(640, 640)], 0.5, None)) == 1
     pipeline.close()
     assert gpu.leaks == {}

@@ -73,7 +73,7 @@ class CudaPipeline:
         self._idle: list[Slot] = []
         self._made = self._waiting = 0
         self._free = threading.Condition()
-        self._closed = False
+        self._closing = self._closed = False
         self._broken = ""
         self._workers: ThreadPoolExecutor | None = None
         with ExitStack() as opening:
@@ -133,7 +133,7 @@ class CudaPipeline:
         self._check_open()
         ordered, event = self._in_order(images)
         with self._free:
-            if self._closed:
+            if self._closing:
                 raise ClosedError("the detector was closed; open a new one")
             if self._workers is None:
                 self._workers = ThreadPoolExecutor(SLOTS, "scrfd_trt")
@@ -266,13 +266,14 @@ class CudaPipeline:
     def close(self) -> None:
         """Give everything back, after the runs under way; a second call does nothing."""
         with self._free:
-            if self._closed:
+            if self._closing:
                 return
-            self._closed = True
-            self._free.notify_all()
+            self._closing = True
         if self._workers is not None:
             self._workers.shutdown(cancel_futures=True)
         with self._free:
+            self._closed = True
+            self._free.notify_all()
             self._waiting += 1
             while len(self._idle) < self._made:
                 self._free.wait()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.cuda import Device, DeviceBuffer, PinnedBuffer, Stream
+from scrfd_trt.cuda import Device, DeviceBuffer, Event, PinnedBuffer, Stream
 from scrfd_trt.cuda.driver import call
 from scrfd_trt.cuda.pinned import is_pinned
 
 PIECE = 512 * 1024
 """Bytes that go through page-locked memory at a time, so that the next are copied while these are on their way."""
 
+PIECES = 8
+"""So few that they stay in the processor's cache: then no copy of the images goes through the host's memory again."""
+
 ALIGNMENT = 256
 
 
 class Upload:
-    """Page-locked memory and GPU memory that images go through; it grows when it has to.
+    """GPU memory for images of the host, which grows when it has to, and the way into it.
 
     Parameters
     ----------
@@ -26,10 +31,8 @@ class Upload:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._pinned: PinnedBuffer | None = None
         self._memory: DeviceBuffer | None = None
-        self._bytes: NDArray[np.uint8] = np.empty(0, np.uint8)
-        self._at = self._pinned_at = 0
+        self._ring: Ring | None = None
 
     def reserve(self, images: list[NDArray[np.uint8]]) -> list[int]:
         """Make room for images, and return where each one starts; nothing may be under way.
@@ -42,9 +45,14 @@ class Upload:
         starts, end = [], 0
         for image in images:
             starts.append(end)
-            end += -(-image.size // ALIGNMENT) * ALIGNMENT
+            end += -(-image.nbytes // ALIGNMENT) * ALIGNMENT
+        if images and self._ring is None:
+            self._ring = Ring(self._device)
         if end and (self._memory is None or self._memory.size < end):
-            self._grow(end)
+            memory, self._memory = self._memory, None
+            if memory is not None:
+                memory.close()
+            self._memory = DeviceBuffer(end, self._device)
         return starts
 
     def copy(self, images: list[NDArray[np.uint8]], starts: list[int], stream: Stream) -> list[int]:
@@ -65,72 +73,92 @@ class Upload:
         list of int
             The address of each on the GPU, its rows end to end.
         """
-        staged = _Staged(self._pinned_at, self._at, stream)
-        for image, start in zip(images, starts, strict=True):
-            if image.flags.c_contiguous:
-                source = image.__array_interface__["data"][0]
-                if is_pinned(image, source):
-                    _send(self._at + start, source, image.nbytes, stream)
-                    continue
-            self._stage(image, start, staged)
-        staged.send()
-        return [self._at + start for start in starts]
-
-    def _stage(self, image: NDArray[np.uint8], start: int, staged: _Staged) -> None:
-        row = image[0].nbytes
-        rows = max(1, PIECE // row)
-        for top in range(0, len(image), rows):
-            part = image[top : top + rows]
-            begin = start + top * row
-            end = begin + part.nbytes
-            np.copyto(self._bytes[begin:end].reshape(part.shape), part)
-            staged.add(begin, end)
-
-    def _grow(self, size: int) -> None:
-        self.close()
-        self._memory = DeviceBuffer(size, self._device)
-        try:
-            self._pinned = PinnedBuffer(size, self._device)
-        except BaseException:
-            self.close()
-            raise
-        self._bytes = self._pinned.view((size,), np.uint8)
-        self._at, self._pinned_at = self._memory.handle, self._pinned.handle
+        if self._memory is None or self._ring is None:
+            return []
+        self._ring.forget()
+        addresses = [self._memory.handle + start for start in starts]
+        for image, address in zip(images, addresses, strict=True):
+            whole = image if image.flags.c_contiguous else np.ascontiguousarray(image)
+            source = whole.__array_interface__["data"][0]
+            if whole is image and is_pinned(whole, source):
+                _send(address, source, whole.nbytes, stream)
+            else:
+                self._ring.put(whole.reshape(-1), address, stream)
+        self._ring.send(stream)
+        return addresses
 
     def close(self) -> None:
-        """Give the memory back; a second call does nothing."""
-        pinned, memory, self._pinned, self._memory = self._pinned, self._memory, None, None
-        self._bytes = np.empty(0, np.uint8)
-        try:
-            if pinned is not None:
-                pinned.close()
-        finally:
-            if memory is not None:
-                memory.close()
+        """Give the memory back; a second call does nothing. Nothing may be under way."""
+        memory, ring, self._memory, self._ring = self._memory, self._ring, None, None
+        with ExitStack() as closing:
+            for each in (memory, ring):
+                if each is not None:
+                    closing.callback(each.close)
 
 
-class _Staged:
-    """A range of page-locked memory that is filled and not on its way yet; small images go together."""
+class Ring:
+    """Page-locked memory in pieces that are filled and sent in turn; small images share one.
 
-    def __init__(self, source: int, target: int, stream: Stream) -> None:
-        self._source, self._target, self._stream = source, target, stream
-        self._begin = self._end = 0
+    Parameters
+    ----------
+    device
+        The GPU.
+    """
 
-    def add(self, begin: int, end: int) -> None:
-        """Tell of a range that was filled, behind the one before."""
-        if begin - self._end >= ALIGNMENT:  # an image that is copied from where it is lies between them
-            self.send()
-        if self._begin == self._end:
-            self._begin = begin
-        self._end = end
-        if end - self._begin >= PIECE:
-            self.send()
+    def __init__(self, device: Device) -> None:
+        with ExitStack() as opening:
+            pinned = opening.enter_context(PinnedBuffer(PIECES * PIECE, device))
+            self._sent = [opening.enter_context(Event(device)) for _ in range(PIECES)]
+            self._open = opening.pop_all()
+        self._bytes: NDArray[np.uint8] = pinned.view((PIECES, PIECE), np.uint8)
+        self._at = pinned.handle
+        self._turn = self._filled = self._target = 0
 
-    def send(self) -> None:
-        """Put a copy of what is there into the stream."""
-        if self._end > self._begin:
-            _send(self._target + self._begin, self._source + self._begin, self._end - self._begin, self._stream)
-        self._begin = self._end
+    def put(self, data: NDArray[np.uint8], target: int, stream: Stream) -> None:
+        """Copy bytes behind those before; each piece that is full is sent, with the device current.
+
+        Parameters
+        ----------
+        data
+            ``(N,)``.
+        target
+            Address on the GPU.
+        stream
+            What the copies are put into.
+        """
+        gap = target - (self._target + self._filled)
+        if self._filled and 0 <= gap < ALIGNMENT and self._filled + gap < PIECE:
+            self._filled += gap
+        else:
+            self.send(stream)
+        done = 0
+        while done < len(data):
+            if not self._filled:
+                self._sent[self._turn].synchronize()
+                self._target = target + done
+            count = min(PIECE - self._filled, len(data) - done)
+            np.copyto(self._bytes[self._turn, self._filled : self._filled + count], data[done : done + count])
+            self._filled += count
+            done += count
+            if self._filled == PIECE:
+                self.send(stream)
+
+    def forget(self) -> None:
+        """Drop what an interrupted copy left."""
+        self._filled = 0
+
+    def send(self, stream: Stream) -> None:
+        """Send what is there, and turn to the next piece."""
+        if self._filled:
+            _send(self._target, self._at + self._turn * PIECE, self._filled, stream)
+            self._sent[self._turn].record(stream)
+            self._turn = (self._turn + 1) % PIECES
+            self._filled = 0
+
+    def close(self) -> None:
+        """Give the memory back; a second call does nothing. Nothing may be under way."""
+        self._bytes = np.empty((0, 0), np.uint8)
+        self._open.close()
 
 
 def _send(target: int, source: int, size: int, stream: Stream) -> None:
