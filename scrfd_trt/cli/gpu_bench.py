@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt import samples
 from scrfd_trt.cuda import Device, DeviceBuffer, PinnedBuffer
 from scrfd_trt.cuda.driver import call
 from scrfd_trt.detector import SCRFDDetector
@@ -25,7 +25,10 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 FRAME = (640, 480)
 """Width and height of the frames that latency and throughput are measured with."""
 
-WARM_UP = 30
+ROUND = 50
+"""Calls that are made of one kind before it is another's turn."""
+
+WARM_UP = 10
 COPYING_THREADS = 2
 
 
@@ -155,7 +158,7 @@ def measure_gpu(
     opened
         Opens it, with room for the largest batch.
     image
-        ``(H, W, 3)`` uint8 BGR; latency is measured with it as it is, and all else with it at 640×480.
+        ``(H, W, 3)`` uint8 BGR; latency is measured with it too, and all else with a drawn scene of 640×480 pixels.
     threshold
         Lowest score of a face.
     runs
@@ -163,7 +166,7 @@ def measure_gpu(
     batches, in_flights
         What throughput is measured with.
     """
-    frame = cv2.resize(image, FRAME, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    frame = samples.scene(FRAME).image
     with ExitStack() as opening:
         pipeline = opened()
         before = _used_memory(pipeline.device)
@@ -190,23 +193,25 @@ def measure_gpu(
             )
             for batch, in_flight, source in itertools.product(batches, in_flights, SOURCES)
         ]
-        copied = _copying(frame, pipeline.device)
+        copied = _copying(frame, pipeline.device, max(batches))
     return GpuFigures(steps, latencies, throughputs, copied, memory)
 
 
 def _latencies(detector: SCRFDDetector, cases: Sequence[tuple[str, Source, Frames]], runs: int) -> list[Latency]:
-    """Measure all cases in turn, so that whatever else the machine does hits all alike."""
+    """Measure all cases by turns, so that whatever else the machine does hits all alike."""
     seconds: list[list[float]] = [[] for _ in cases]
-    for number in range(WARM_UP + runs):
+    for _ in range(0, runs, ROUND):
         for spent, (_, source, frames) in zip(seconds, cases, strict=True):
             images = frames.of(source)
-            image = images[number % len(images)]
-            start = time.perf_counter()
-            detector.detect(image)
-            spent.append(time.perf_counter() - start)
+            for number in range(-WARM_UP, ROUND):
+                image = images[number % len(images)]
+                start = time.perf_counter()
+                detector.detect(image)
+                if number >= 0:
+                    spent.append(time.perf_counter() - start)
     found = []
     for spent, (name, source, _) in zip(seconds, cases, strict=True):
-        p50, p99 = np.percentile(spent[WARM_UP:], [50, 99]) * 1000.0
+        p50, p99 = np.percentile(spent, [50, 99]) * 1000.0
         found.append(Latency(name, source, float(p50), float(p99)))
     return found
 
@@ -227,9 +232,9 @@ def _throughput(
     return Throughput(batch, in_flight, source, max(run(300.0), run(300.0)))
 
 
-def _copying(frame: NDArray[np.uint8], device: Device) -> float:
-    """Return how many frames a second threads copy into page-locked memory, each its own."""
-    rounds, count = 20, 16
+def _copying(frame: NDArray[np.uint8], device: Device, count: int) -> float:
+    """Return how many frames a second threads copy into page-locked memory, each its own ones."""
+    rounds = 400 // count
 
     def work(targets: list[NDArray[np.uint8]], sources: list[NDArray[np.uint8]]) -> None:
         for _ in range(rounds):

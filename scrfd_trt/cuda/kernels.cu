@@ -268,7 +268,7 @@ __device__ inline void sort(Address* keys, int count) {
   for (int run = 2; run <= size; run *= 2) {
     for (int step = run / 2; step > 0; step /= 2) {
       for (int i = threadIdx.x; i < size / 2; i += blockDim.x) {
-        int low = i / step * 2 * step + i % step, high = low + step;
+        int low = 2 * i - (i & (step - 1)), high = low + step;
         bool rising = (low & run) == 0;
         if ((keys[low] > keys[high]) == rising) {
           Address other = keys[low];
@@ -320,10 +320,11 @@ __device__ inline float point_of(const Heads& heads, const Frame& frame, int ima
 
 __device__ inline bool has_area(const Box& box) { return box.x2 > box.x1 && box.y2 > box.y1; }
 
-// Whether the intersection over union is above a limit: in float where that is clear, else in double.
+// Whether the intersection over union of two boxes with areas is above a limit: in float where that is clear, else in
+// double. Most boxes do not touch at all, so that is looked at first.
 __device__ inline bool overlap(const Box& a, const Box& b, float limit) {
+  if (!(a.x2 > b.x1 && b.x2 > a.x1 && a.y2 > b.y1 && b.y2 > a.y1)) return false;
   float width = fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1), height = fminf(a.y2, b.y2) - fmaxf(a.y1, b.y1);
-  if (!(width > 0.0f && height > 0.0f)) return false;
   float both = width * height;
   float ratio = both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both);
   if (ratio < limit - 0.001f || ratio > limit + 0.001f) return ratio > limit;
@@ -369,16 +370,16 @@ __device__ inline Address settle(Address open, const Address* puts_out, int room
   return kept;
 }
 
-__device__ inline bool put_out_by(Address kept, const Box* chunk, const Box& box, float limit) {
-  for (; kept; kept &= kept - 1)
-    if (overlap(chunk[__ffsll((long long)kept) - 1], box, limit)) return true;
+__device__ inline bool put_out_by(const Box* winners, int count, const Box& box, float limit) {
+  for (int k = 0; k < count; ++k)
+    if (overlap(winners[k], box, limit)) return true;
   return false;
 }
 
 // Greedy suppression of `count` sorted candidates, a chunk of open ones at a time. Returns how many are kept; their
 // indices come in `kept`.
 __device__ inline int suppress(const Box* boxes, int count, Address* open, float limit, int most, unsigned short* kept) {
-  __shared__ Box chunk[CHUNK];
+  __shared__ Box chunk[CHUNK], best[CHUNK];
   __shared__ Address puts_out[CHUNK];
   __shared__ int members[CHUNK];
   int total = 0;
@@ -396,13 +397,19 @@ __device__ inline int suppress(const Box* boxes, int count, Address* open, float
     __syncthreads();
     Address all = size < CHUNK ? ((Address)1 << size) - 1 : ~(Address)0;
     Address winners = settle(all, puts_out, most - total);
+    int won = __popcll(winners);
     for (int i = threadIdx.x; i < size; i += blockDim.x) {
       close(open, members[i]);
-      if (winners >> i & 1) kept[total + __popcll(winners & (((Address)1 << i) - 1))] = (unsigned short)members[i];
+      if (winners >> i & 1) {
+        int rank = __popcll(winners & (((Address)1 << i) - 1));
+        kept[total + rank] = (unsigned short)members[i];
+        best[rank] = chunk[i];
+      }
     }
+    __syncthreads();
     for (int i = members[size - 1] + 1 + threadIdx.x; i < count; i += blockDim.x)
-      if (is_open(open, i) && put_out_by(winners, chunk, boxes[i], limit)) close(open, i);
-    total += __popcll(winners);
+      if (is_open(open, i) && put_out_by(best, won, boxes[i], limit)) close(open, i);
+    total += won;
     __syncthreads();
   }
   return total;
