@@ -398,9 +398,7 @@ class SCRFDDetector:
         size = self.options.max_batch if batch is None else _count("batch", batch)
         limits = self._limits(threshold, max_faces)
         taken = self._numbered(_each(images, "stream"))
-        return in_order(
-            lambda group: self._pipeline.submit(group, *limits), taken, size, _count("in_flight", in_flight)
-        )
+        return in_order(lambda group: self._pipeline.start(group, *limits), taken, size, _count("in_flight", in_flight))
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Make an array to read a frame into, from where the GPU takes it without the processor's help.

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, wait
+from contextlib import suppress
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class Pending(Protocol[Result]):
+    """Results that are under way: a future of them, or a run on a GPU."""
+
+    def done(self) -> bool:
+        """Whether :meth:`result` would not wait."""
+        ...
+
+    def result(self) -> list[Result]:
+        """Wait for the results, and return or raise what came out."""
+        ...
+
+
 def in_order(
-    submit: Callable[[list[Item]], Future[list[Result]]], items: Iterable[Item], batch: int, in_flight: int
+    submit: Callable[[list[Item]], Pending[Result]], items: Iterable[Item], batch: int, in_flight: int
 ) -> Iterator[Result]:
     """Submit items in batches and yield their results in order.
 
     Parameters
     ----------
     submit
-        Takes a batch and returns the future of its results.
+        Takes a batch and puts it on its way.
     items
         Are read no further ahead than ``in_flight`` batches.
     batch
@@ -38,7 +50,7 @@ def in_order(
     An error of ``items`` is raised after the results of all items before it. When the caller stops early, what is under
     way is waited for, so that nothing reads an item any more.
     """
-    pending: deque[Future[list[Result]]] = deque()
+    pending: deque[Pending[Result]] = deque()
     source = iter(items)
     failure: BaseException | None = None
     try:
@@ -54,9 +66,9 @@ def in_order(
         if failure is not None:
             raise failure
     finally:
-        for future in pending:
-            future.cancel()
-        wait([future for future in pending if not future.cancelled()])
+        for each in pending:
+            with suppress(Exception):
+                each.result()
 
 
 def _next(source: Iterator[Item], batch: int) -> tuple[list[Item], BaseException | None]:

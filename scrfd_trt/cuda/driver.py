@@ -109,6 +109,11 @@ def call_unchecked(name: str, *arguments: Any) -> None:
     getattr(bindings(), name)(*arguments)
 
 
+def call_for_status(name: str, *arguments: Any) -> str:
+    """Call a function of the driver API, and return the name of its status, whatever that is."""
+    return str(getattr(bindings(), name)(*arguments)[0].name)
+
+
 def _error(status: Any, doing: str) -> ScrfdError:
     name = getattr(status, "name", f"error {int(status)}")
     code, text = bindings().cuGetErrorString(status)

@@ -34,10 +34,6 @@ class Event(Resource):
         """Let all later work of a stream wait for the mark, with the device current."""
         call("cuStreamWaitEvent", stream.handle, self.handle, 0, doing="letting one stream wait for another")
 
-    def synchronize(self) -> None:
-        """Wait, with the device current, until the mark is passed; one that was never put anywhere is."""
-        call("cuEventSynchronize", self.handle, doing="waiting for the GPU")
-
     def milliseconds_since(self, earlier: Event) -> float:
         """Return the time from another mark to this one; both must have been passed."""
         return float(call("cuEventElapsedTime", earlier.handle, self.handle, doing="measuring on the GPU"))

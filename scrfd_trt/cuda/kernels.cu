@@ -13,6 +13,7 @@ typedef unsigned long long Address;
 #define CANDIDATES 4096  // rows above the threshold that an image may have
 #define QUAD 4           // neighbouring pixels that a thread of the letterbox makes
 #define CHUNK 64         // candidates that are settled at a time; the bits of an Address
+#define FEW 256          // candidates that are sorted in the simple way
 #define LEVELS 40        // strides of all passes
 #define ROW 16           // floats of a face: box, score, landmarks, and its place among all rows
 #define HEADER 16        // floats before the first face
@@ -232,31 +233,60 @@ __device__ inline Address key_of(float score, int place) {
 
 __device__ inline float score_of(Address key) { return __uint_as_float(~(unsigned)(key >> 32)); }
 
-// Keep the rows above the threshold; counts those too that have no room.
-__device__ inline void collect(const Heads& heads, const Batch* batch, int image, Address* keys, int* count) {
-  const int together = 4;  // loads under way at a time
-  for (int l = 0; l < heads.levels; ++l) {
-    const Level& level = heads.level[l];
-    int cells = level.rows / heads.anchors;
-    for (int start = threadIdx.x; start < level.rows; start += together * blockDim.x) {
-      float scores[together];
+__device__ inline float number(float value) { return value; }
+
+__device__ inline float number(unsigned short bits) { return from_half(bits); }
+
+__device__ inline void keep(const Heads& heads, const Level& level, int index, float score, Address* keys, int* count) {
+  int cells = level.rows / heads.anchors;
+  int row = heads.grid ? index % cells * heads.anchors + index / cells : index;
+  int free = atomicAdd(count, 1);
+  if (free < CANDIDATES) keys[free] = key_of(score, level.first + row);
+}
+
+// Keep the rows of one stride above the threshold; counts those too that have no room.
+template <class Element>
+__device__ inline void scan(const Heads& heads, const Level& level, int image, float threshold, Address* keys,
+                            int* count) {
+  const Element* scores = (const Element*)level.score + (long long)image * level.rows;
+  int quads = level.rows % QUAD ? 0 : level.rows / QUAD;  // rows of all images start where a quad may
+  for (int q = threadIdx.x; q < quads; q += blockDim.x) {
+    Quad<Element> four = ((const Quad<Element>*)scores)[q];
 #pragma unroll
-      for (int k = 0; k < together; ++k) {
-        int index = start + k * blockDim.x;
-        scores[k] = index < level.rows
-                        ? element(level.score, (long long)image * level.rows + index, level.half & 1)
-                        : -1.0f;
-      }
-#pragma unroll
-      for (int k = 0; k < together; ++k) {
-        if (!(scores[k] >= batch->threshold && scores[k] > 0.0f)) continue;
-        int index = start + k * blockDim.x;
-        int row = heads.grid ? index % cells * heads.anchors + index / cells : index;
-        int free = atomicAdd(count, 1);
-        if (free < CANDIDATES) keys[free] = key_of(scores[k], level.first + row);
-      }
+    for (int k = 0; k < QUAD; ++k) {
+      float score = number(four.values[k]);
+      if (score >= threshold && score > 0.0f) keep(heads, level, q * QUAD + k, score, keys, count);
     }
   }
+  for (int index = quads * QUAD + threadIdx.x; index < level.rows; index += blockDim.x) {
+    float score = number(scores[index]);
+    if (score >= threshold && score > 0.0f) keep(heads, level, index, score, keys, count);
+  }
+}
+
+__device__ inline void collect(const Heads& heads, float threshold, int image, Address* keys, int* count) {
+  for (int l = 0; l < heads.levels; ++l) {
+    const Level& level = heads.level[l];
+    if (level.half & 1)
+      scan<unsigned short>(heads, level, image, threshold, keys, count);
+    else
+      scan<float>(heads, level, image, threshold, keys, count);
+  }
+}
+
+// Sort few keys by counting how many are smaller than each.
+__device__ inline void sort_few(Address* keys, int count) {
+  __shared__ Address sorted[FEW];
+  for (int i = threadIdx.x; i < count; i += blockDim.x) {
+    Address own = keys[i];
+    int rank = 0;
+#pragma unroll 8
+    for (int j = 0; j < count; ++j) rank += keys[j] < own;
+    sorted[rank] = own;
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < count; i += blockDim.x) keys[i] = sorted[i];
+  __syncthreads();
 }
 
 // Bitonic sort (Batcher 1968) of the first `count` keys, rising.
@@ -359,7 +389,7 @@ __device__ inline void compare(const Box* chunk, int size, float limit, Address*
   }
 }
 
-// Settle a chunk from its best candidate on; all threads do the same.
+// Settle a chunk from its best candidate on.
 __device__ inline Address settle(Address open, const Address* puts_out, int room) {
   Address kept = 0;
   for (; open && room > 0; --room) {
@@ -381,6 +411,7 @@ __device__ inline bool put_out_by(const Box* winners, int count, const Box& box,
 __device__ inline int suppress(const Box* boxes, int count, Address* open, float limit, int most, unsigned short* kept) {
   __shared__ Box chunk[CHUNK], best[CHUNK];
   __shared__ Address puts_out[CHUNK];
+  __shared__ Address winners;
   __shared__ int members[CHUNK];
   int total = 0;
   while (total < most) {
@@ -395,8 +426,11 @@ __device__ inline int suppress(const Box* boxes, int count, Address* open, float
     __syncthreads();
     compare(chunk, size, limit, puts_out);
     __syncthreads();
-    Address all = size < CHUNK ? ((Address)1 << size) - 1 : ~(Address)0;
-    Address winners = settle(all, puts_out, most - total);
+    if (threadIdx.x == 0) {
+      Address all = size < CHUNK ? ((Address)1 << size) - 1 : ~(Address)0;
+      winners = settle(all, puts_out, most - total);
+    }
+    __syncthreads();
     int won = __popcll(winners);
     for (int i = threadIdx.x; i < size; i += blockDim.x) {
       close(open, members[i]);
@@ -452,12 +486,15 @@ extern "C" __global__ void __launch_bounds__(1024)
   if (threadIdx.x == 0) count = 0, unsound = 0;
   for (int i = threadIdx.x; i < CANDIDATES / CHUNK; i += blockDim.x) open[i] = 0;
   __syncthreads();
-  collect(heads, batch, image, keys, &count);
+  collect(heads, batch->threshold, image, keys, &count);
   __syncthreads();
   const int found = count;
   int faces = found > CANDIDATES ? -1 : 0;
   if (found > 0 && found <= CANDIDATES) {
-    sort(keys, found);
+    if (found <= FEW)
+      sort_few(keys, found);
+    else
+      sort(keys, found);
     for (int i = threadIdx.x; i < found; i += blockDim.x) {
       Box box = box_of(heads, frame, image, (int)(keys[i] & 0xffffffffu));
       boxes[i] = box;

@@ -6,7 +6,7 @@ import operator
 from typing import Any
 
 from scrfd_trt.cuda.device import Device
-from scrfd_trt.cuda.driver import call
+from scrfd_trt.cuda.driver import call, call_for_status
 from scrfd_trt.cuda.resource import Resource
 from scrfd_trt.errors import DeviceError, OptionError
 
@@ -79,6 +79,10 @@ class Stream(Resource):
     def synchronize(self) -> None:
         """Wait, with the device current, until all that was put into the stream is done."""
         call("cuStreamSynchronize", self.handle, doing="waiting for the GPU")
+
+    def is_done(self) -> bool:
+        """Whether all that was put into the stream is done, with the device current; an error counts as done."""
+        return call_for_status("cuStreamQuery", self.handle) != "CUDA_ERROR_NOT_READY"
 
     def _release(self, handle: int) -> None:
         if self.owned:

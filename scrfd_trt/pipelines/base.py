@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt.detections import Detections
 from scrfd_trt.heads import HeadLayout
+from scrfd_trt.streaming import Pending
 
 
 class Pipeline(Protocol):
@@ -78,6 +79,13 @@ class Pipeline(Protocol):
         ------
         ClosedError
             After ``close()``.
+        """
+        ...
+
+    def start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Pending[Detections]:
+        """Put images on their way, and return at once where that can be.
+
+        Each must be ended by its ``result()``, in any order and in any thread.
         """
         ...
 

@@ -82,6 +82,8 @@ class HostPipeline:
                 self._worker = ThreadPoolExecutor(1, "scrfd_trt")
             return self._worker.submit(self.detect, images, threshold, max_faces)
 
+    start = submit
+
     def detect(self, images: Sequence[NDArray[np.uint8]], threshold: float, max_faces: int | None) -> list[Detections]:
         """Find the faces of some images; see :meth:`scrfd_trt.pipelines.base.Pipeline.detect`."""
         found: list[Detections] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -26,9 +26,11 @@ from scrfd_trt.images import as_color, check_nv12, is_on_gpu
 from scrfd_trt.options import DetectorOptions
 from scrfd_trt.pipelines.cuda.frames import of_device
 from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
-from scrfd_trt.pipelines.cuda.setting import Setting, images_at_once, places_for
+from scrfd_trt.pipelines.cuda.runs import Run, Runs
+from scrfd_trt.pipelines.cuda.setting import HELPERS, Setting, images_at_once, places_for
 from scrfd_trt.pipelines.cuda.slot import Slot
-from scrfd_trt.pipelines.scales import choose_scales, warn_if_thin
+from scrfd_trt.pipelines.scales import choose_scales
+from scrfd_trt.streaming import Pending
 
 log = logging.getLogger("scrfd_trt")
 
@@ -80,7 +82,8 @@ class CudaPipeline:
             engine = reopen()
             contexts = Contexts(engine, reopen)
             opening.callback(contexts.close)
-            self._setting = _settle(engine, contexts, options)
+            helpers = opening.enter_context(ThreadPoolExecutor(HELPERS, "scrfd_trt copying"))
+            self._setting = _settle(engine, contexts, options, helpers)
             self.device = engine.device
             with self.device.current():
                 self._lent = None if stream is None else opening.enter_context(Stream.borrow(stream, self.device))
@@ -115,17 +118,13 @@ class CudaPipeline:
     def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
         """Find the faces of some images; see :meth:`scrfd_trt.pipelines.base.Pipeline.detect`."""
         if 0 < len(images) <= self._setting.images:
-            return self._with_slot(Slot.detect, images, threshold, max_faces)
-        return [
-            faces for part in self._parts(images) for faces in self._with_slot(Slot.detect, part, threshold, max_faces)
-        ]
+            return self._run(images, threshold, max_faces, Slot.finish)
+        return [faces for part in self._parts(images) for faces in self._run(part, threshold, max_faces, Slot.finish)]
 
     def detect_on_gpu(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[DeviceDetections]:
         """Find the faces of some images and leave them on the GPU; otherwise as :meth:`detect`."""
         return [
-            faces
-            for part in self._parts(images)
-            for faces in self._with_slot(Slot.detect_on_gpu, part, threshold, max_faces)
+            faces for part in self._parts(images) for faces in self._run(part, threshold, max_faces, Slot.finish_on_gpu)
         ]
 
     def submit(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Future[list[Detections]]:
@@ -165,7 +164,7 @@ class CudaPipeline:
             return [
                 faces
                 for part in self._parts(images)
-                for faces in self._with_slot(Slot.detect, part, threshold, max_faces, event=event)
+                for faces in self._run(part, threshold, max_faces, Slot.finish, event)
             ]
 
     def _parts(self, images: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -173,12 +172,12 @@ class CudaPipeline:
         for start in range(0, len(images), most):
             yield images[start : start + most]
 
-    def _with_slot(
+    def _run(
         self,
-        work: Callable[..., list[Any]],
         images: Sequence[Any],
         threshold: float,
         max_faces: int | None,
+        finish: Callable[[Slot], list[Any]],
         event: Event | None = None,
     ) -> list[Any]:
         slot = self._acquire()
@@ -186,13 +185,31 @@ class CudaPipeline:
             with self.device.current():
                 if event is not None:
                     slot.wait_for(event)
-                found = work(slot, images, threshold, max_faces)
+                slot.start(images, threshold, max_faces, on_gpu=finish is not Slot.finish)
+                return finish(slot)
         finally:
-            self._broken = self._broken or slot.broken
-            self._release(slot)
-        for faces in found:
-            warn_if_thin(faces.image_size, self._setting.scales)
-        return found
+            self.give_back(slot)
+
+    def start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Pending[Detections]:
+        """Put a run on its way; see :meth:`scrfd_trt.pipelines.base.Pipeline.start`."""
+        with ExitStack() as failing:
+            runs = []
+            for part in self._parts(images):
+                runs.append(self._start(part, threshold, max_faces))
+                failing.callback(runs[-1].result)
+            failing.pop_all()
+        return Runs(runs)
+
+    def _start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Run:
+        # A slot is made where none is free: to wait for one could take for ever, where this thread itself has them all.
+        slot = self._acquire(wait=False)
+        try:
+            with self.device.current():
+                slot.start(images, threshold, max_faces)
+        except BaseException:
+            self.give_back(slot)
+            raise
+        return Run(slot, self.device, self.give_back)
 
     @contextmanager
     def borrow_slot(self) -> Iterator[Slot]:
@@ -201,20 +218,20 @@ class CudaPipeline:
         try:
             yield slot
         finally:
-            self._release(slot)
+            self.give_back(slot)
 
-    def _acquire(self) -> Slot:
-        """Take the slot that was used last; wait where all are in use."""
+    def _acquire(self, *, wait: bool = True) -> Slot:
+        """Take the slot that was used last; where all are in use, wait for one or make another."""
         try:
             slot = self._idle.pop()  # atomic, as is append()
         except IndexError:
-            slot = self._wait_for_slot()
+            slot = self._wait_for_slot(wait=wait)
         if self._closed or self._broken:
             self._release(slot)
             self._check_usable()
         return slot
 
-    def _wait_for_slot(self) -> Slot:
+    def _wait_for_slot(self, *, wait: bool) -> Slot:
         with self._free:
             self._waiting += 1
             try:
@@ -223,7 +240,7 @@ class CudaPipeline:
                     if self._idle:
                         with suppress(IndexError):  # another thread may be quicker
                             return self._idle.pop()
-                    if self._made < SLOTS:
+                    if self._made < SLOTS or not wait:
                         self._made += 1
                         break
                     self._free.wait()
@@ -236,6 +253,11 @@ class CudaPipeline:
                 self._made -= 1
                 self._free.notify_all()
             raise
+
+    def give_back(self, slot: Slot) -> None:
+        """Take a slot back whose run is done or has failed."""
+        self._broken = self._broken or slot.broken
+        self._release(slot)
 
     def _release(self, slot: Slot) -> None:
         self._idle.append(slot)
@@ -286,7 +308,7 @@ class CudaPipeline:
             log.debug("closing after a failed run: %s", str(error))
 
 
-def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions) -> Setting:
+def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions, helpers: Executor) -> Setting:
     layout = engine.layout
     scales = choose_scales(engine.input.shape, options.scales, engine.ranges)
     if len(scales) * len(layout.strides) > LEVELS:
@@ -294,4 +316,5 @@ def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions) 
     batch = engine.input.shape[0] if layout.has_batch_axis else 1
     images = images_at_once(engine.ranges, scales, batch, options.max_batch)
     places = max(places_for(engine.ranges, scale, count)[0] for scale in scales for count in range(1, images + 1))
-    return Setting(engine, contexts, gpu_kernels.load(engine.device), layout, scales, options, images, places)
+    kernels = gpu_kernels.load(engine.device)
+    return Setting(engine, contexts, kernels, layout, scales, options, images, places, helpers)

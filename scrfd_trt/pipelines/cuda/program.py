@@ -78,6 +78,11 @@ class Program:
         """Whether it runs as one CUDA graph."""
         return self._graph is not None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether a capture was tried."""
+        return self._tried
+
     def start(self, stream: Stream) -> None:
         """Put all of the work into a stream, with the device current."""
         if self._graph is not None:

@@ -23,9 +23,10 @@ from scrfd_trt.pipelines.cuda.arena import Arena
 from scrfd_trt.pipelines.cuda.frames import Geometry, of_device, packed
 from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
 from scrfd_trt.pipelines.cuda.program import Program
-from scrfd_trt.pipelines.cuda.setting import Setting
+from scrfd_trt.pipelines.cuda.setting import HELPERS, Setting
 from scrfd_trt.pipelines.cuda.upload import Upload
 from scrfd_trt.pipelines.finish import finish
+from scrfd_trt.pipelines.scales import warn_if_thin
 
 log = logging.getLogger("scrfd_trt")
 
@@ -54,13 +55,15 @@ class Slot:
         self._sizes: list[tuple[int, int]] = []
         self._borrowed: list[DeviceImage] = []
         self._written: tuple[Any, ...] | None = None
+        self._how = (0, 0.0, NO_LIMIT)
+        self._running: Program
         self._color = setting.options.color
         self._format = FORMATS[self._color]
         self._all_padded = (1 << len(setting.scales)) - 1
         self._on_gpu: DeviceBuffer | None = None
         self.broken = ""
         with ExitStack() as opening:
-            self._upload = Upload(setting.device)
+            self._upload = Upload(setting.device, setting.helpers, HELPERS)
             opening.callback(self._upload.close)
             self._arena = Arena(setting, opening)
             self._memory = memoryview(self._arena.parameters.data)
@@ -70,60 +73,89 @@ class Slot:
             opening.callback(self._drop_programs)
             self._open = opening.pop_all()
 
-    def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
-        """Find the faces of some images, with the device current.
+    def start(self, images: Sequence[Any], threshold: float, max_faces: int | None, *, on_gpu: bool = False) -> None:
+        """Put a run into the stream, with the device current.
 
         Parameters
         ----------
         images
             As many as the setting allows: arrays of the host, arrays on the GPU, or :class:`DeviceImage` that may be
-            read.
+            read. They must not be changed until :meth:`finish` or :meth:`finish_on_gpu` is done.
         threshold, max_faces
             As for the pipeline.
+        on_gpu
+            Whether :meth:`finish_on_gpu` is to end the run.
         """
-        self._run(images, threshold, max_faces, self._arena.results_at)
+        if self._under_way:  # an interrupted run may still use the memory
+            self._stream.synchronize()
+            self._under_way = False
+        self._running = self.program(len(images))
+        on_host = [image for image in images if isinstance(image, np.ndarray)]
+        self._upload.reserve(on_host)
+        self._how = (self._results(on_gpu=on_gpu), threshold, max_faces or NO_LIMIT)
+        self._under_way = True
+        try:
+            self._write_records(images, self._upload.copy(on_host, self._stream))
+            self._running.start(self._stream)
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    def is_done(self) -> bool:
+        """Whether the run is done, with the device current."""
+        return self._stream.is_done()
+
+    def finish(self) -> list[Detections]:
+        """Wait for the run and return the faces of each image, with the device current."""
+        self._wait()
         found = []
-        for index, (candidates, faces, unsound) in enumerate(self._arena.headers[: len(images)].tolist()):
+        for index, (candidates, faces, unsound) in enumerate(self._arena.headers[: len(self._sizes)].tolist()):
             if faces < 0:
-                found.append(self._finish_on_host(index, candidates, threshold, max_faces))
+                found.append(self._finish_on_host(index, candidates))
                 continue
             if unsound:
                 self._refuse_nonsense()
             found.append(self._read(index, faces))
         return found
 
-    def detect_on_gpu(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[DeviceDetections]:
-        """Find the faces of some images and leave them on the GPU; otherwise as :meth:`detect`.
+    def finish_on_gpu(self) -> list[DeviceDetections]:
+        """Wait for the run, and leave the faces of each image on the GPU, with the device current.
 
         Raises
         ------
         BackendError
             If an image has more candidates than can be finished on the GPU.
         """
-        if self._on_gpu is None:
-            self._on_gpu = self._open.enter_context(
-                DeviceBuffer(self._setting.images * RESULT_BYTES, self._setting.device)
-            )
-        self._run(images, threshold, max_faces, self._on_gpu.handle)
-        for index in range(len(images)):
+        self._wait()
+        images = range(len(self._sizes))
+        for index in images:
             at, size = index * RESULT_BYTES, 4 * HEADER
-            target, source, doing = self._arena.results_at + at, self._on_gpu.handle + at, "reading the count of faces"
+            target, source, doing = self._arena.results_at + at, self._how[0] + at, "reading the count of faces"
             call("cuMemcpyDtoHAsync", target, source, size, self._stream.handle, doing=doing)
         self._stream.synchronize()
-        found = [self._copy_on_gpu(self._on_gpu, index, threshold) for index in range(len(images))]
+        found = [self._copy_on_gpu(index) for index in images]
         self._stream.synchronize()
         return found
 
-    def _copy_on_gpu(self, memory: DeviceBuffer, index: int, threshold: float) -> DeviceDetections:
+    def _results(self, *, on_gpu: bool) -> int:
+        """Return the address that results go to."""
+        if not on_gpu:
+            return self._arena.results_at
+        if self._on_gpu is None:
+            room = DeviceBuffer(self._setting.images * RESULT_BYTES, self._setting.device)
+            self._on_gpu = self._open.enter_context(room)
+        return self._on_gpu.handle
+
+    def _copy_on_gpu(self, index: int) -> DeviceDetections:
         candidates, faces, unsound = self._arena.headers[index].tolist()
         if faces < 0:
             raise BackendError(
-                f"{candidates} rows are above the threshold {threshold:g}, too many to be finished on the GPU; "
+                f"{candidates} rows are above the threshold {self._how[1]:g}, too many to be finished on the GPU; "
                 "raise the threshold, or take the results on the host"
             )
         if unsound:
             self._refuse_nonsense()
-        rows = memory.handle + index * RESULT_BYTES + 4 * HEADER
+        rows = self._how[0] + index * RESULT_BYTES + 4 * HEADER
         return DeviceDetections.copy(rows, faces, self._sizes[index], self._stream, landmarks=self._has_landmarks)
 
     def wait_for(self, event: Event) -> None:
@@ -145,51 +177,36 @@ class Slot:
         self._stream.synchronize()
         return array
 
-    def _run(self, images: Sequence[Any], threshold: float, max_faces: int | None, results_at: int) -> None:
-        if self._under_way:  # an interrupted run may still use the memory
-            self._stream.synchronize()
-            self._under_way = False
-        program = self.program(len(images))
-        stream = self._stream
-        on_host = [image for image in images if isinstance(image, np.ndarray)]
-        starts = self._upload.reserve(on_host)
-        self._under_way = True
+    def _wait(self) -> None:
         try:
-            copies = self._upload.copy(on_host, starts, stream)
-            self._write_records(images, copies, (results_at, threshold, max_faces or NO_LIMIT))
-            program.start(stream)
-            stream.synchronize()
-        except ScrfdError as error:
-            self._forget_records()
-            if isinstance(error, BackendError):
-                self.broken = str(error)
-            raise
-        except BaseException:
-            self._forget_records()
+            self._stream.synchronize()
+        except BaseException as error:
+            self._fail(error)
             raise
         self._under_way = False
-        with self._setting.preparing:
-            program.capture(self._capturing)
+        if not self._running.is_settled:
+            with self._setting.preparing:
+                self._running.capture(self._capturing)
 
-    def _write_records(self, images: Sequence[Any], copies: list[int], how: tuple[int, float, int]) -> None:
-        """Write the records of a run; they are still there where the run before looked the same.
+    def _fail(self, error: BaseException) -> None:
+        """Remember that the GPU failed, and that nobody knows what lies in its memory."""
+        self._resized = [()] * self._setting.images
+        self._written = None
+        if isinstance(error, BackendError):
+            self.broken = str(error)
 
-        Parameters
-        ----------
-        images
-            Of the run.
-        copies
-            Addresses of the host's images on the GPU.
-        how
-            Address of the results, threshold, and most faces.
+    def _write_records(self, images: Sequence[Any], copies: list[int]) -> None:
+        """Write the records of a run, given the addresses of the host's images on the GPU.
+
+        They are still there where the run before looked the same.
         """
         written = None
         if len(copies) == len(images):
-            written = (how, *copies, *[image.shape for image in images])
+            written = (self._how, *copies, *[image.shape for image in images])
             if written == self._written:
                 return
         self._written = None
-        results_at, threshold, limit = how
+        results_at, threshold, limit = self._how
         records = [BATCH.pack(results_at, threshold, self._setting.options.iou, limit, 0)]
         self._sizes, self._borrowed = [], []
         is_padded = True
@@ -203,6 +220,7 @@ class Slot:
             records.append(FRAME.pack(address, *geometry, self._format, padded))
             records.append(fitted)
             self._sizes.append(geometry.size)
+            warn_if_thin(geometry.size, self._setting.scales)
             is_padded = is_padded and padded == self._all_padded
         block = b"".join(records)
         self._memory[: len(block)] = block
@@ -234,20 +252,20 @@ class Slot:
     def _has_landmarks(self) -> bool:
         return self._setting.layout.landmarks is not None
 
-    def _finish_on_host(self, index: int, candidates: int, threshold: float, max_faces: int | None) -> Detections:
-        setting, size = self._setting, self._sizes[index]
+    def _finish_on_host(self, index: int, candidates: int) -> Detections:
+        setting, size, (_, threshold, limit) = self._setting, self._sizes[index], self._how
         log.info(
             "%d rows are above the threshold %g, more than the GPU holds; the processor finishes, which takes longer",
             candidates,
             threshold,
         )
         passes = [self._candidates(number, index, threshold) for number in range(len(setting.scales))]
-        return finish(passes, setting.options.iou, max_faces, size, setting.description)
+        return finish(passes, setting.options.iou, limit, size, setting.description)
 
     def _candidates(self, number: int, index: int, threshold: float) -> Candidates:
         """Decode one image's candidates of a pass on the host."""
         setting, scale = self._setting, self._setting.scales[number]
-        outputs = self._programs[len(self._sizes)].outputs(number, self._stream)
+        outputs = self._running.outputs(number, self._stream)
         box = Letterbox.fit(self._sizes[index], scale)
         return decode(setting.layout, outputs, index, scale, threshold).to_source(box)
 
@@ -268,10 +286,6 @@ class Slot:
             self._programs[images] = program
         self._programs.move_to_end(images)
         return program
-
-    def _forget_records(self) -> None:
-        self._resized = [()] * self._setting.images
-        self._written = None
 
     def _drop_programs(self) -> None:
         while self._programs:

@@ -57,7 +57,8 @@ def step_times(pipeline: CudaPipeline, images: Sequence[Any], threshold: float, 
         How often each step is measured; medians are returned.
     """
     with pipeline.borrow_slot() as slot, pipeline.device.current():
-        slot.detect(images, threshold, None)
+        slot.start(images, threshold, None)
+        slot.finish()
         program = slot.program(len(images))
         with Stream.create(pipeline.device) as stream:
             times = {name: _time(work, times, stream, runs) for name, (work, times) in _steps(program).items()}
