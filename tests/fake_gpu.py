@@ -282,6 +282,14 @@ class FakeDriver:
             self.gpu.events[self.next_stream] = None
         return status, self.next_stream
 
+    def cuEventSynchronize(self, event):
+        if self.gpu.events[event] is not None:
+            self.cuStreamSynchronize(self.gpu.events[event])
+        return (self.gpu.check("cuEventSynchronize"),)
+
+    def cuEventQuery(self, event):
+        return self.cuEventSynchronize(event)
+
     def cuEventRecord(self, event, stream):
         self.gpu.events[event] = stream
         return (self.gpu.check("cuEventRecord"),)

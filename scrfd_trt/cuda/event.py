@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scrfd_trt.cuda.device import Device
-from scrfd_trt.cuda.driver import call
+from scrfd_trt.cuda.driver import call, call_for_status
 from scrfd_trt.cuda.resource import Resource
 from scrfd_trt.cuda.stream import Stream
 
@@ -33,6 +33,14 @@ class Event(Resource):
     def block(self, stream: Stream) -> None:
         """Let all later work of a stream wait for the mark, with the device current."""
         call("cuStreamWaitEvent", stream.handle, self.handle, 0, doing="letting one stream wait for another")
+
+    def synchronize(self) -> None:
+        """Wait, with the device current, until the mark is passed; one that was never put anywhere is."""
+        call("cuEventSynchronize", self.handle, doing="waiting for the GPU")
+
+    def is_passed(self) -> bool:
+        """Whether the mark is passed, with the device current; an error counts as that."""
+        return call_for_status("cuEventQuery", self.handle) != "CUDA_ERROR_NOT_READY"
 
     def milliseconds_since(self, earlier: Event) -> float:
         """Return the time from another mark to this one; both must have been passed."""

@@ -55,7 +55,7 @@ struct Heads {
   Level level[LEVELS];
 };
 
-struct Box {
+struct alignas(16) Box {
   float x1, y1, x2, y2;
 };
 
@@ -353,7 +353,7 @@ __device__ inline bool has_area(const Box& box) { return box.x2 > box.x1 && box.
 // Whether the intersection over union of two boxes with areas is above a limit: in float where that is clear, else in
 // double. Most boxes do not touch at all, so that is looked at first.
 __device__ inline bool overlap(const Box& a, const Box& b, float limit) {
-  if (!(a.x2 > b.x1 && b.x2 > a.x1 && a.y2 > b.y1 && b.y2 > a.y1)) return false;
+  if (!((a.x2 > b.x1) & (b.x2 > a.x1) & (a.y2 > b.y1) & (b.y2 > a.y1))) return false;
   float width = fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1), height = fminf(a.y2, b.y2) - fmaxf(a.y1, b.y1);
   float both = width * height;
   float ratio = both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both);
@@ -381,11 +381,13 @@ __device__ inline int choose(const Address* open, int count, int* members) {
   return total;
 }
 
-// Which candidates of a chunk each one would put out, as bits.
+// Which candidates of a chunk each one would put out, as bits: a warp compares one with half of the others.
 __device__ inline void compare(const Box* chunk, int size, float limit, Address* puts_out) {
   for (int pair = threadIdx.x; pair < CHUNK * CHUNK; pair += blockDim.x) {
     int i = pair / CHUNK, j = pair % CHUNK;
-    if (i < j && j < size && overlap(chunk[i], chunk[j], limit)) atomicOr(&puts_out[i], (Address)1 << j);
+    Box one = chunk[i], other = chunk[j];
+    unsigned bits = __ballot_sync(0xffffffffu, i < j && j < size && overlap(one, other, limit));
+    if (pair % 32 == 0) ((unsigned*)&puts_out[i])[j / 32] = bits;
   }
 }
 
@@ -401,8 +403,10 @@ __device__ inline Address settle(Address open, const Address* puts_out, int room
 }
 
 __device__ inline bool put_out_by(const Box* winners, int count, const Box& box, float limit) {
-  for (int k = 0; k < count; ++k)
-    if (overlap(winners[k], box, limit)) return true;
+  for (int k = 0; k < count; ++k) {
+    Box winner = winners[k];
+    if (overlap(winner, box, limit)) return true;
+  }
   return false;
 }
 
@@ -419,10 +423,7 @@ __device__ inline int suppress(const Box* boxes, int count, Address* open, float
     if (left == 0) break;
     int size = left < CHUNK ? left : CHUNK;
     __syncthreads();
-    for (int i = threadIdx.x; i < CHUNK; i += blockDim.x) {
-      if (i < size) chunk[i] = boxes[members[i]];
-      puts_out[i] = 0;
-    }
+    for (int i = threadIdx.x; i < CHUNK; i += blockDim.x) chunk[i] = boxes[members[i < size ? i : 0]];
     __syncthreads();
     compare(chunk, size, limit, puts_out);
     __syncthreads();

@@ -33,6 +33,17 @@ static const size_t STACK = 64 * 1024;
 
 static void __syncthreads() { swapcontext(&fibers[running], &scheduler); }
 
+// All threads of a block must vote equally often.
+static unsigned __ballot_sync(unsigned, bool vote) {
+  static bool votes[1024];
+  votes[running] = vote;
+  __syncthreads();
+  unsigned bits = 0;
+  for (unsigned lane = 0; lane < 32; ++lane) bits |= (unsigned)votes[running / 32 * 32 + lane] << lane;
+  __syncthreads();
+  return bits;
+}
+
 static unsigned bits_of(float value) {
   unsigned bits;
   std::memcpy(&bits, &value, sizeof bits);

@@ -37,6 +37,9 @@ log = logging.getLogger("scrfd_trt")
 SLOTS = 3
 """Runs at a time: while one is copied in, another is on the GPU, and a third is read."""
 
+CROWD = 16
+"""Images from which on a run fills a GPU, so that runs of a stream only hinder each other when they go on together."""
+
 
 class CudaPipeline:
     """Letterbox, network, decoding and suppression on a GPU.
@@ -88,6 +91,7 @@ class CudaPipeline:
             with self.device.current():
                 self._lent = None if stream is None else opening.enter_context(Stream.borrow(stream, self.device))
                 self._capturing = opening.enter_context(Stream.create(self.device))
+                self._queue = opening.enter_context(Stream.create(self.device))
                 self._intake = opening.enter_context(Stream.create(self.device))
             self._open = opening.pop_all()
         self._intake_lock = threading.Lock()
@@ -205,7 +209,8 @@ class CudaPipeline:
         slot = self._acquire(wait=False)
         try:
             with self.device.current():
-                slot.start(images, threshold, max_faces)
+                crowded = len(images) >= CROWD and self._lent is None
+                slot.start(images, threshold, max_faces, queue=self._queue if crowded else None)
         except BaseException:
             self.give_back(slot)
             raise

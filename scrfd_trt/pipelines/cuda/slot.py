@@ -52,6 +52,7 @@ class Slot:
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._resized: list[tuple[tuple[int, int], ...]] = [()] * setting.images
         self._under_way = False
+        self._queue: Stream | None = None
         self._sizes: list[tuple[int, int]] = []
         self._borrowed: list[DeviceImage] = []
         self._written: tuple[Any, ...] | None = None
@@ -66,6 +67,7 @@ class Slot:
             self._upload = Upload(setting.device, setting.helpers, HELPERS)
             opening.callback(self._upload.close)
             self._arena = Arena(setting, opening)
+            self._mark = opening.enter_context(Event(setting.device))
             self._memory = memoryview(self._arena.parameters.data)
             self._scratch = setting.engine.new_scratch()
             if self._scratch is not None:
@@ -73,8 +75,16 @@ class Slot:
             opening.callback(self._drop_programs)
             self._open = opening.pop_all()
 
-    def start(self, images: Sequence[Any], threshold: float, max_faces: int | None, *, on_gpu: bool = False) -> None:
-        """Put a run into the stream, with the device current.
+    def start(
+        self,
+        images: Sequence[Any],
+        threshold: float,
+        max_faces: int | None,
+        *,
+        on_gpu: bool = False,
+        queue: Stream | None = None,
+    ) -> None:
+        """Put a run on its way, with the device current.
 
         Parameters
         ----------
@@ -85,9 +95,12 @@ class Slot:
             As for the pipeline.
         on_gpu
             Whether :meth:`finish_on_gpu` is to end the run.
+        queue
+            A stream in which runs of several slots go one after the other; images are copied beside it. None lets the
+            run go on beside others.
         """
         if self._under_way:  # an interrupted run may still use the memory
-            self._stream.synchronize()
+            self._synchronize()
             self._under_way = False
         self._running = self.program(len(images))
         on_host = [image for image in images if isinstance(image, np.ndarray)]
@@ -96,14 +109,29 @@ class Slot:
         self._under_way = True
         try:
             self._write_records(images, self._upload.copy(on_host, self._stream))
-            self._running.start(self._stream)
+            self._launch(queue)
         except BaseException as error:
             self._fail(error)
             raise
 
+    def _launch(self, queue: Stream | None) -> None:
+        self._queue = queue
+        if queue is None:
+            self._running.start(self._stream)
+            return
+        self._mark.record(self._stream)
+        self._mark.block(queue)
+        self._running.start(queue)
+        self._mark.record(queue)
+
+    def _synchronize(self) -> None:
+        if self._queue is not None:
+            self._mark.synchronize()  # others may have put work behind this run
+        self._stream.synchronize()
+
     def is_done(self) -> bool:
         """Whether the run is done, with the device current."""
-        return self._stream.is_done()
+        return self._stream.is_done() if self._queue is None else self._mark.is_passed()
 
     def finish(self) -> list[Detections]:
         """Wait for the run and return the faces of each image, with the device current."""
@@ -179,7 +207,7 @@ class Slot:
 
     def _wait(self) -> None:
         try:
-            self._stream.synchronize()
+            self._synchronize()
         except BaseException as error:
             self._fail(error)
             raise
@@ -296,7 +324,7 @@ class Slot:
         if self._under_way:
             self._under_way = False
             try:
-                self._stream.synchronize()
+                self._synchronize()
             except ScrfdError as error:
                 log.debug("closing after a failed run: %s", str(error))
         self._memory = memoryview(b"")
