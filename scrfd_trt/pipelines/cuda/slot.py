@@ -108,21 +108,22 @@ class Slot:
         self._how = (self._results(on_gpu=on_gpu), threshold, max_faces or NO_LIMIT)
         self._under_way = True
         try:
+            self._queue = queue
             self._write_records(images, self._upload.copy(on_host, self._stream))
-            self._launch(queue)
+            self._launch(copied=bool(on_host))
         except BaseException as error:
             self._fail(error)
             raise
 
-    def _launch(self, queue: Stream | None) -> None:
-        self._queue = queue
-        if queue is None:
+    def _launch(self, *, copied: bool) -> None:
+        if self._queue is None:
             self._running.start(self._stream)
             return
-        self._mark.record(self._stream)
-        self._mark.block(queue)
-        self._running.start(queue)
-        self._mark.record(queue)
+        if copied:
+            self._mark.record(self._stream)
+            self._mark.block(self._queue)
+        self._running.start(self._queue)
+        self._mark.record(self._queue)
 
     def _synchronize(self) -> None:
         if self._queue is not None:
@@ -267,7 +268,7 @@ class Slot:
     def _borrow(self, image: Any) -> tuple[Geometry, int]:
         """Look at an image on the GPU, in order behind what made it, and keep it alive until the next run."""
         if not isinstance(image, DeviceImage):
-            image = DeviceImage(image, self._setting.device, self._stream)
+            image = DeviceImage(image, self._setting.device, self._queue or self._stream)
         self._borrowed.append(image)
         return of_device(image, self._color), image.address
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, wait
 from contextlib import ExitStack
 
 import numpy as np
@@ -16,10 +16,13 @@ from scrfd_trt.cuda.pinned import is_pinned
 PIECE = 512 * 1024
 """Bytes of a large image that are sent at a time, so that the next are copied while these are on their way."""
 
-SHARE = 4 * 1024 * 1024
+SHARE = 3 * 512 * 1024
 """Bytes from which on copying is worth another thread."""
 
 ALIGNMENT = 256
+
+Placed = tuple[NDArray[np.uint8], int]
+"""Some rows of an image, and where they start in the memory."""
 
 
 class Upload:
@@ -83,7 +86,7 @@ class Upload:
         if self._memory is None:
             return []
         base = self._memory.handle
-        ordinary = []
+        ordinary: list[Placed] = []
         for image, start in zip(images, self._starts, strict=True):
             # What NumPy or OpenCV took for itself is not page-locked, and asking the driver takes its time.
             if image.flags.owndata or not image.flags.c_contiguous:
@@ -94,50 +97,43 @@ class Upload:
                 self._send(source, base + start, image.nbytes, stream)
             else:
                 ordinary.append((image, start))
-        if len(ordinary) == 1:
-            self._copy_in_pieces(*ordinary[0], stream)
-        elif ordinary:
-            self._copy_in_shares(ordinary, stream)
+        total = sum(part.nbytes for part, _ in ordinary)
+        shares = min(self._threads, total // SHARE) + 1
+        if shares > 1:
+            self._copy_in_shares([piece for placed in ordinary for piece in _pieces(*placed)], shares, stream)
+        else:
+            for placed in ordinary:
+                for piece in _pieces(*placed):
+                    self._stage([piece])
+                    self._send_staged([piece], stream)
         return [base + start for start in self._starts]
 
-    def _copy_in_pieces(self, image: NDArray[np.uint8], start: int, stream: Stream) -> None:
-        rows = max(1, PIECE // image[0].nbytes)
-        for top in range(0, len(image), rows):
-            part = image[top : top + rows]
-            self._through(part, start + top * image[0].nbytes, stream)
-
-    def _copy_in_shares(self, images: list[tuple[NDArray[np.uint8], int]], stream: Stream) -> None:
+    def _copy_in_shares(self, pieces: list[Placed], shares: int, stream: Stream) -> None:
         """Let several threads copy, and send what each one has done."""
-        total = sum(image.nbytes for image, _ in images)
-        shares = min(self._threads + 1, 1 + total // SHARE, len(images))
-        parts = [images[len(images) * k // shares : len(images) * (k + 1) // shares] for k in range(shares)]
+        parts = [pieces[len(pieces) * k // shares : len(pieces) * (k + 1) // shares] for k in range(shares)]
         helping = [self._helpers.submit(self._stage, part) for part in parts[1:]]
         try:
             self._stage(parts[0])
             self._send_staged(parts[0], stream)
         finally:
-            done = [helper.result() for helper in helping]
-        for _, part in zip(done, parts[1:], strict=True):
+            wait(helping)  # they write into memory that must not be given back meanwhile
+        for helper, part in zip(helping, parts[1:], strict=True):
+            helper.result()
             self._send_staged(part, stream)
 
-    def _stage(self, images: list[tuple[NDArray[np.uint8], int]]) -> None:
-        for image, start in images:
+    def _stage(self, pieces: list[Placed]) -> None:
+        for image, start in pieces:
             np.copyto(self._bytes[start : start + image.nbytes].reshape(image.shape), image)
 
-    def _send_staged(self, images: list[tuple[NDArray[np.uint8], int]], stream: Stream) -> None:
+    def _send_staged(self, pieces: list[Placed], stream: Stream) -> None:
         """Send neighbours together."""
         begin = end = -ALIGNMENT
-        for image, start in images:
+        for image, start in pieces:
             if start - end >= ALIGNMENT:  # an image that was sent from where it is lies between them
                 self._send_range(begin, end, stream)
                 begin = start
             end = start + image.nbytes
         self._send_range(begin, end, stream)
-
-    def _through(self, part: NDArray[np.uint8], start: int, stream: Stream) -> None:
-        end = start + part.nbytes
-        np.copyto(self._bytes[start:end].reshape(part.shape), part)
-        self._send_range(start, end, stream)
 
     def _send_range(self, begin: int, end: int, stream: Stream) -> None:
         if end > begin and self._memory is not None and self._pinned is not None:
@@ -165,3 +161,11 @@ class Upload:
             for each in (memory, pinned):
                 if each is not None:
                     closing.callback(each.close)
+
+
+def _pieces(image: NDArray[np.uint8], start: int) -> Iterator[Placed]:
+    """Cut a large image into pieces of whole rows."""
+    row = image[0].nbytes
+    rows = max(1, PIECE // row)
+    for top in range(0, len(image), rows):
+        yield image[top : top + rows], start + top * row
