@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from scrfd_trt.engine.options import BuildOptions
+    from scrfd_trt.engine.progress import Progress
     from scrfd_trt.pipelines.cuda import DeviceDetections
 
 
@@ -72,6 +73,7 @@ class SCRFDDetector:
         *,
         device: str = "auto",
         build: BuildOptions | None = None,
+        progress: Progress | None = None,
         stream: Any = None,
         **options: Any,
     ) -> Self:
@@ -86,6 +88,8 @@ class SCRFDDetector:
             engine is built when the network is first opened, which takes minutes, and kept.
         build
             How to build the engine; None takes the defaults, at the sizes of ``scales``.
+        progress
+            Is told how far the build of an engine has come.
         stream
             A CUDA stream to work in: anything with ``__cuda_stream__``, or a handle as an int. None makes one.
         **options
@@ -107,7 +111,8 @@ class SCRFDDetector:
         checked = DetectorOptions(**options)
         opening = _opening()
         where = devices.choose(device, opening.cuda_problem)
-        return cls(opening.open_onnx(zoo.fetch(name), checked, where, build, stream=stream), checked, device=where)
+        pipeline = opening.open_onnx(zoo.fetch(name), checked, where, build, progress=progress, stream=stream)
+        return cls(pipeline, checked, device=where)
 
     @classmethod
     def from_onnx(
@@ -116,6 +121,7 @@ class SCRFDDetector:
         *,
         device: str = "auto",
         build: BuildOptions | None = None,
+        progress: Progress | None = None,
         stream: Any = None,
         **options: Any,
     ) -> Self:
@@ -125,7 +131,7 @@ class SCRFDDetector:
         ----------
         path
             Any SCRFD export; the head layout is recognised from the network itself.
-        device, build, stream, **options
+        device, build, progress, stream, **options
             As for :meth:`from_pretrained`.
 
         Raises
@@ -140,7 +146,8 @@ class SCRFDDetector:
         checked = DetectorOptions(**options)
         opening = _opening()
         where = devices.choose(device, opening.cuda_problem)
-        return cls(opening.open_onnx(Path(path), checked, where, build, stream=stream), checked, device=where)
+        pipeline = opening.open_onnx(Path(path), checked, where, build, progress=progress, stream=stream)
+        return cls(pipeline, checked, device=where)
 
     @classmethod
     def from_engine(

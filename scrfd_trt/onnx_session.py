@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+CUDA = "CUDAExecutionProvider"
+NEEDS_GPU = "pip install onnxruntime-gpu in place of onnxruntime, with the CUDA and cuDNN that it names"
 ERRORS_ONLY = 3  # ONNX Runtime's log level
 
 
@@ -27,6 +29,8 @@ class OnnxSession:
         An ONNX file, or its content.
     threads
         Threads of one run; 0 leaves the choice to ONNX Runtime.
+    gpu
+        n of the GPU ``cuda:n`` to run on, with onnxruntime-gpu; None runs on the processor.
 
     Attributes
     ----------
@@ -38,7 +42,7 @@ class OnnxSession:
     Raises
     ------
     MissingDependencyError
-        Without onnxruntime.
+        Without onnxruntime, or one that cannot use the GPU that is asked for.
     ModelNotFoundError
         If the file cannot be opened.
     ModelFormatError
@@ -49,15 +53,15 @@ class OnnxSession:
     Several threads may call :meth:`run` at the same time.
     """
 
-    def __init__(self, model: Path | bytes, *, threads: int = 0) -> None:
+    def __init__(self, model: Path | bytes, *, threads: int = 0, gpu: int | None = None) -> None:
         runtime = _import_runtime()
         self._errors = _runtime_errors(runtime)
-        self._session: Any = self._open(runtime, model, threads)
+        self._session: Any = self._open(runtime, model, threads, gpu)
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self.version: str = runtime.__version__
 
-    def _open(self, runtime: ModuleType, model: Path | bytes, threads: int) -> Any:
+    def _open(self, runtime: ModuleType, model: Path | bytes, threads: int, gpu: int | None) -> Any:
         name = "the network" if isinstance(model, bytes) else str(model)
         if isinstance(model, Path):
             try:
@@ -71,10 +75,16 @@ class OnnxSession:
         # Idle threads of the runtime would spin on for milliseconds, on cores that the letterbox needs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         source = model if isinstance(model, bytes) else str(model)
+        providers: list[Any] = ["CPUExecutionProvider"] if gpu is None else [(CUDA, {"device_id": gpu})]
+        if gpu is not None and CUDA not in runtime.get_available_providers():
+            raise MissingDependencyError(f"this ONNX Runtime knows no NVIDIA GPU: {NEEDS_GPU}")
         try:
-            return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            session = runtime.InferenceSession(source, options, providers=providers)
         except self._errors as error:
             raise ModelFormatError(f"{name}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+        if gpu is not None and CUDA not in session.get_providers():  # it falls back with no more than a log line
+            raise MissingDependencyError(f"ONNX Runtime cannot use the GPU; are libraries missing? {NEEDS_GPU}")
+        return session
 
     def run(self, blob: NDArray[np.float32]) -> list[NDArray[Any]]:
         """Run the network once on its first input.

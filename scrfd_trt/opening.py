@@ -62,7 +62,13 @@ def _is_installed(module: str) -> bool:
 
 
 def open_onnx(
-    path: Path, options: DetectorOptions, device: str, build_options: BuildOptions | None, **running: Any
+    path: Path,
+    options: DetectorOptions,
+    device: str,
+    build_options: BuildOptions | None,
+    *,
+    progress: Progress | None = None,
+    **running: Any,
 ) -> Pipeline:
     """Open a network on the processor, or the engine of it that is kept for this GPU.
 
@@ -76,6 +82,8 @@ def open_onnx(
         ``cpu`` or ``cuda:n``.
     build_options
         How to build an engine; None takes the defaults.
+    progress
+        Is told how far the build of an engine has come.
     **running
         Further arguments of :func:`open_engine`.
     """
@@ -100,7 +108,7 @@ def open_onnx(
     wanted = Wanted.of(path, flavour, gpu_for(flavour, number), asked)
     return open_or_build(
         wanted,
-        lambda plan: build_engine(path, plan, asked, device=number, overwrite=True),
+        lambda plan: build_engine(path, plan, asked, device=number, progress=progress, overwrite=True),
         lambda plan: open_engine(plan, options, number, **running),
     )
 

@@ -17,7 +17,7 @@ FLOATS = {"float32", "float16"}
 
 
 class OnnxBackend:
-    """A network of an ONNX file, run by ONNX Runtime on the processor.
+    """A network of an ONNX file, run by ONNX Runtime.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ class OnnxBackend:
         The ONNX file, or its content.
     threads
         Threads of one run; 0 leaves the choice to ONNX Runtime.
+    gpu
+        n of the GPU ``cuda:n`` to run on, with onnxruntime-gpu, to compare with; None runs on the processor.
 
     Raises
     ------
@@ -42,9 +44,9 @@ class OnnxBackend:
 
     ranges: tuple[ShapeRange, ...] = ()
 
-    def __init__(self, model: str | Path | bytes, *, threads: int = 0) -> None:
+    def __init__(self, model: str | Path | bytes, *, threads: int = 0, gpu: int | None = None) -> None:
         source = model if isinstance(model, bytes) else Path(model)
-        self._session = OnnxSession(source, threads=threads)
+        self._session = OnnxSession(source, threads=threads, gpu=gpu)
         inputs = self._session.inputs
         fits = [tensor for tensor in inputs if len(tensor.shape) == 4 and tensor.shape[1] in {3, None}]
         if len(inputs) != 1 or not fits or inputs[0].dtype not in FLOATS:
@@ -54,7 +56,8 @@ class OnnxBackend:
             )
         self.input = inputs[0]
         self.outputs = self._session.outputs
-        self.description = f"ONNX Runtime {self._session.version} on the processor"
+        where = "the processor" if gpu is None else f"cuda:{gpu}"
+        self.description = f"ONNX Runtime {self._session.version} on {where}"
 
     def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
         """Run the network once; see :meth:`scrfd_trt.backends.Backend.run`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -14,9 +14,10 @@ from rich.table import Table
 
 from scrfd_trt import devices, samples, zoo
 from scrfd_trt.backends import OnnxBackend
-from scrfd_trt.backends.tensorrt import TensorRTBackend
-from scrfd_trt.cli import messages, options, stdout
+from scrfd_trt.cli import gpu_report, messages, options, stdout
 from scrfd_trt.cli.exits import FAILED
+from scrfd_trt.cli.gpu_bench import GpuFigures
+from scrfd_trt.cli.gpu_job import GpuJob, parse_counts
 from scrfd_trt.cli.network import check_no_engine_options, gpu_number, is_engine, is_file, parse_scales
 from scrfd_trt.cli.reading import read_image
 from scrfd_trt.cli.stages import NETWORK, Measured, Times, measure
@@ -45,6 +46,16 @@ Scale = Annotated[
     ),
 ]
 
+Batch = Annotated[str, typer.Option(metavar="COUNTS", help="On a GPU: images that go through the network at once.")]
+InFlight = Annotated[str, typer.Option(metavar="COUNTS", help="On a GPU: batches that are under way at once.")]
+Plot = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="On a GPU: draw the figures as a PNG.", show_default=False)
+]
+Compare = Annotated[
+    Literal["ort-cuda"] | None,
+    typer.Option(help="On a GPU: measure ONNX Runtime on CUDA, too; needs onnxruntime-gpu.", show_default=False),
+]
+
 
 def bench(
     image: ImageFile = None,
@@ -57,47 +68,66 @@ def bench(
     scale: Scale = None,
     threshold: options.Threshold = options.THRESHOLD,
     iou: options.Iou = options.IOU,
+    batch: Batch = "1,8,32",
+    in_flight: InFlight = "1,2,3",
+    plot: Plot = None,
+    compare: Compare = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a detection, stage by stage.
 
-    Medians over all runs, in milliseconds. The stages and detect() take
-    turns, so that whatever else the machine does hits all of them alike.
+    On the processor: medians over all runs, in milliseconds. The stages and
+    detect() take turns, so that whatever else the machine does hits all of
+    them alike.
 
-    Networks are measured on the processor, and engines on the GPU, with the
-    copies to it and back as a part of the network's own run.
+    On a GPU, for an engine or with --device cuda: the engine alone, each
+    step, detect() for images in each kind of memory, and stream() by batch
+    and batches in flight.
 
     For example:
       scrfd-trt bench
       scrfd-trt bench group.jpg --scale 640 --runs 200
-      scrfd-trt bench --model face.plan
+      scrfd-trt bench --model face.plan --runs 1000 --plot figures.png
+      scrfd-trt bench --device cuda --compare ort-cuda
     """
     with messages.logged():
         pixels = samples.scene().image if image is None else _read(image)
         chosen = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
         path = Path(model).expanduser() if is_file(model) else zoo.fetch(model)
-        if is_engine(path):
-            number = gpu_number(device)
-            engine = TensorRTBackend(path, device=number, lean_runtime=lean_runtime, allow_host_code=allow_host_code)
-            measured = measure(engine, chosen, pixels, runs, device=f"cuda:{number}")
-        else:
-            check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
-            _check_processor(device, model)
-            chosen = chosen if scale else chosen.model_copy(update={"scales": ((640, 640),)})
-            measured = measure(OnnxBackend(path), chosen, pixels, runs)
         name = "a drawn scene" if image is None else str(image)
+        if is_engine(path) or devices.parse(device)[0] == "cuda":
+            job = GpuJob(path, gpu_number(device), chosen, lean_runtime, allow_host_code=allow_host_code)
+            figures = job.measure(pixels, runs, parse_counts(batch, "--batch"), parse_counts(in_flight, "--in-flight"))
+            if compare is not None:
+                figures = job.compare(figures, runs)
+            _tell(figures, job, name, plot, as_json=as_json)
+            return
+        check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
+        _check_no_gpu_options(plot, compare)
+        chosen = chosen if scale else chosen.model_copy(update={"scales": ((640, 640),)})
+        measured = measure(OnnxBackend(path), chosen, pixels, runs)
         if as_json:
             stdout.write(json.dumps(as_dict(measured, name, path.name), indent=2) + "\n")
         else:
             _show(measured, name, path.name)
 
 
-def _check_processor(device: str, model: str) -> None:
-    if devices.parse(device)[0] == "cuda":
-        raise OptionError(
-            f"--device {device}: bench measures networks on the processor; for the GPU, make an engine first: "
-            f"scrfd-trt build {model} -o face.plan"
-        )
+def _tell(figures: GpuFigures, job: GpuJob, image: str, plot: Path | None, *, as_json: bool) -> None:
+    if plot is not None:
+        gpu_report.plot(figures, plot, job.description)
+    if as_json:
+        about = {"image": image, "network": job.path.name, "runs_on": job.description}
+        stdout.write(json.dumps(about | gpu_report.as_dict(figures), indent=2) + "\n")
+        return
+    stdout.line(f"{messages.printable(image)}; {job.path.name}", style="bold")
+    stdout.line(job.description + "\n", style="dim")
+    gpu_report.show(figures)
+
+
+def _check_no_gpu_options(plot: Path | None, compare: str | None) -> None:
+    given = "--plot" if plot else "--compare" if compare else ""
+    if given:
+        raise OptionError(f"{given} is for measurements on a GPU: name an engine with --model, or add --device cuda")
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

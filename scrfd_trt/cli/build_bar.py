@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -11,6 +13,9 @@ from rich.table import Column
 
 from scrfd_trt.cli import messages
 from scrfd_trt.engine.progress import NoProgress, Progress
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 WIDTH = 20
 
@@ -86,3 +91,42 @@ def build_progress(*, quiet: bool) -> Iterator[Progress]:
             expand=True,
         ) as bars:
             yield BuildBar(bars)
+
+
+class LateProgress:
+    """Shows how far a build has come, if there is one; most times an engine is kept already. A context manager.
+
+    Parameters
+    ----------
+    quiet
+        Show nothing.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._shown = ExitStack()
+        self._progress: Progress | None = None
+
+    def phase(self, name: str, total: int | None, /) -> None:
+        """Begin a stage; the first one brings the bars up."""
+        if self._progress is None:
+            self._progress = self._shown.enter_context(build_progress(quiet=self._quiet))
+        self._progress.phase(name, total)
+
+    def step(self, done: int, detail: str, /) -> None:
+        """Move the stage's bar on."""
+        if self._progress is not None:
+            self._progress.step(done, detail)
+
+    def done(self) -> None:
+        """End the stage."""
+        if self._progress is not None:
+            self._progress.done()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shown.close()

@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import samples
+from scrfd_trt.backends import Backend
 from scrfd_trt.cuda import Device, DeviceBuffer, PinnedBuffer
 from scrfd_trt.cuda.driver import call
 from scrfd_trt.detector import SCRFDDetector
+from scrfd_trt.options import DetectorOptions
+from scrfd_trt.pipelines import HostPipeline
 from scrfd_trt.pipelines.cuda import CudaPipeline
 from scrfd_trt.pipelines.cuda.timing import StepTimes, step_times
 
@@ -42,12 +45,15 @@ class Latency:
         What image.
     source
         Where it lies: on the GPU, in page-locked memory, or in an ordinary array.
+    faces
+        How many are found in it.
     p50, p99
         Median, and what one call in a hundred exceeds.
     """
 
     name: str
     source: Source
+    faces: int
     p50: float
     p99: float
 
@@ -73,6 +79,22 @@ class Throughput:
 
 
 @dataclass(frozen=True)
+class OrtCuda:
+    """ONNX Runtime on CUDA in the host's pipeline, with the frame of 640×480 pixels.
+
+    Attributes
+    ----------
+    p50
+        Milliseconds of ``detect()``.
+    images_per_second
+        In batches of the largest size.
+    """
+
+    p50: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
 class GpuFigures:
     """What came out.
 
@@ -86,6 +108,8 @@ class GpuFigures:
         Images that two threads copy into page-locked memory in a second: what ordinary arrays cannot exceed.
     memory
         Bytes on the GPU that the first ``detect()`` took, beside the engine's weights.
+    ort_cuda
+        What it was compared with, if it was.
     """
 
     steps: dict[int, StepTimes]
@@ -93,6 +117,7 @@ class GpuFigures:
     throughputs: list[Throughput]
     copied_per_second: float
     memory: int
+    ort_cuda: OrtCuda | None = None
 
 
 class OnGpu:
@@ -178,9 +203,9 @@ def measure_gpu(
         steps = {
             count: step_times(pipeline, small.gpu[:count], threshold, runs=max(20, runs // 10)) for count in batches
         }
-        cases = [("640×480", source, small) for source in SOURCES] + [
-            ("the image", source, large) for source in SOURCES
-        ]
+        size = f"{image.shape[1]}×{image.shape[0]}"
+        cases = [("640×480", source, small) for source in SOURCES]
+        cases += [(size, source, large) for source in SOURCES]
         latencies = _latencies(detector, cases, runs)
         throughputs = [
             _throughput(
@@ -210,9 +235,10 @@ def _latencies(detector: SCRFDDetector, cases: Sequence[tuple[str, Source, Frame
                 if number >= 0:
                     spent.append(time.perf_counter() - start)
     found = []
-    for spent, (name, source, _) in zip(seconds, cases, strict=True):
+    for spent, (name, source, frames) in zip(seconds, cases, strict=True):
         p50, p99 = np.percentile(spent, [50, 99]) * 1000.0
-        found.append(Latency(name, source, float(p50), float(p99)))
+        faces = len(detector.detect(frames.of(source)[0]))
+        found.append(Latency(name, source, faces, float(p50), float(p99)))
     return found
 
 
@@ -261,3 +287,33 @@ def _used_memory(device: Device) -> int:
     with device.current():
         free, total = device.memory()
     return total - free
+
+
+def measure_ort_cuda(backend: Backend, options: DetectorOptions, batch: int, runs: int) -> OrtCuda:
+    """Measure the host's pipeline around a network that ONNX Runtime runs on the GPU.
+
+    Parameters
+    ----------
+    backend
+        Runs the network. It is closed at the end.
+    options
+        Of the detector.
+    batch
+        Images at a time.
+    runs
+        How often latency is measured.
+    """
+    frame = samples.scene(FRAME).image
+    with SCRFDDetector(HostPipeline(backend, options), options, device="cuda") as detector:
+        seconds = []
+        for _ in range(WARM_UP + runs):
+            start = time.perf_counter()
+            detector.detect(frame)
+            seconds.append(time.perf_counter() - start)
+        images = [frame.copy() for _ in range(batch)]
+        detector.detect_batch(images)
+        start, rounds = time.perf_counter(), 10
+        for _ in range(rounds):
+            detector.detect_batch(images)
+        rate = rounds * batch / (time.perf_counter() - start)
+    return OrtCuda(float(np.median(seconds[WARM_UP:])) * 1000.0, rate)

@@ -90,6 +90,11 @@ def logged(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
         logger.propagate = before[1]
 
 
+def is_quiet() -> bool:
+    """Whether :func:`logged` shows errors only."""
+    return logging.getLogger("scrfd_trt").getEffectiveLevel() >= logging.ERROR
+
+
 class _LogLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if _hushed.get() and record.levelno < logging.ERROR:

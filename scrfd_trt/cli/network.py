@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scrfd_trt import devices
+from scrfd_trt.cli import messages
+from scrfd_trt.cli.build_bar import LateProgress
 from scrfd_trt.cli.files import is_plain_file
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.engine.plan import ONNX_START, peek
@@ -59,9 +61,10 @@ def open_detector(
             path, device=where, lean_runtime=lean_runtime, allow_host_code=allow_host_code, **options
         )
     check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
-    if is_file(model):
-        return SCRFDDetector.from_onnx(path, device=device, **options)
-    return SCRFDDetector.from_pretrained(model, device=device, **options)
+    with LateProgress(quiet=messages.is_quiet()) as progress:
+        if is_file(model):
+            return SCRFDDetector.from_onnx(path, device=device, progress=progress, **options)
+        return SCRFDDetector.from_pretrained(model, device=device, progress=progress, **options)
 
 
 def check_no_engine_options(model: str, lean_runtime: Path | None, *, allow_host_code: bool) -> None:

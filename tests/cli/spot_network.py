@@ -66,7 +66,13 @@ def stand_in(seconds: float = 0.0) -> classmethod[SCRFDDetector, Any, SCRFDDetec
     """Return what may take the place of ``SCRFDDetector.from_pretrained``."""
 
     def from_pretrained(
-        cls: type[SCRFDDetector], /, name: str = "500m_bnkps", *, device: str = "auto", **options: Any
+        cls: type[SCRFDDetector],
+        /,
+        name: str = "500m_bnkps",
+        *,
+        device: str = "auto",
+        progress: object = None,
+        **options: Any,
     ) -> SCRFDDetector:
         zoo.get(name)
         return cls.from_backend(SpotBackend(seconds), **options)

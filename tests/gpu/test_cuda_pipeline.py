@@ -225,11 +225,11 @@ def test_streams_give_what_single_images_give(plan, opened, batch):
             target[:] = source
         mixed = [one if n % 3 else other for n, (one, other) in enumerate(zip(images, pinned, strict=True))]
         assert list(detector.stream(mixed)) == wanted
-        for number, faces in enumerate(detector.stream(images)):
-            assert detector.detect_batch(images[:batch])[0] == wanted[0]  # while others are under way
-            if number == 20:
-                break
-        assert faces == wanted[20]
+        under_way = detector.stream(images)
+        for number in range(20):
+            assert next(under_way) == wanted[number]
+            assert detector.detect_batch(images[:batch])[0] == wanted[0]
+        under_way.close()
 
 
 def test_a_lent_stream(plan, opened, shared):
