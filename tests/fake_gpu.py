@@ -287,6 +287,18 @@ class FakeDriver:
             self.cuStreamSynchronize(self.gpu.events[event])
         return (self.gpu.check("cuEventSynchronize"),)
 
+    def cuEventElapsedTime(self, earlier, later):
+        return self.gpu.check("cuEventElapsedTime"), 1.0
+
+    def cuMemGetInfo(self):
+        return self.gpu.check("cuMemGetInfo"), 2**30 - sum(map(len, self.gpu.memory.values())), 2**30
+
+    def cuMemcpyHtoD(self, target, source, size):
+        status = self.gpu.check("cuMemcpyHtoD")
+        if not status:
+            ctypes.memmove(self.gpu.at(target, size), source, size)
+        return (status,)
+
     def cuEventQuery(self, event):
         return self.cuEventSynchronize(event)
 

@@ -32,6 +32,9 @@ ROUND = 50
 """Calls that are made of one kind before it is another's turn."""
 
 WARM_UP = 10
+WARMING, MEASURED = 150.0, 300.0
+"""Milliseconds of the engine's own time that images go through for."""
+
 COPYING_THREADS = 2
 
 
@@ -201,7 +204,8 @@ def measure_gpu(
         small = Frames(frame, 2 * max(batches), detector=detector, device=pipeline.device, opening=opening)
         large = Frames(image, 2, detector=detector, device=pipeline.device, opening=opening)
         steps = {
-            count: step_times(pipeline, small.gpu[:count], threshold, runs=max(20, runs // 10)) for count in batches
+            count: step_times(pipeline, small.gpu[:count], threshold, runs=max(20, runs // 10))
+            for count in sorted({1, *batches})
         }
         size = f"{image.shape[1]}×{image.shape[0]}"
         cases = [("640×480", source, small) for source in SOURCES]
@@ -245,7 +249,7 @@ def _latencies(detector: SCRFDDetector, cases: Sequence[tuple[str, Source, Frame
 def _throughput(
     detector: SCRFDDetector, images: list[Any], *, batch: int, in_flight: int, source: Source, engine: float
 ) -> Throughput:
-    """Let images through for about half a second, after a quarter to warm up; the best of two counts."""
+    """Let images through for a while, after some to warm up; the best of two counts."""
 
     def run(milliseconds: float) -> float:
         count = max(4 * in_flight, int(milliseconds / engine)) * batch
@@ -254,8 +258,8 @@ def _throughput(
             pass
         return count / (time.perf_counter() - start)
 
-    run(150.0)
-    return Throughput(batch, in_flight, source, max(run(300.0), run(300.0)))
+    run(WARMING)
+    return Throughput(batch, in_flight, source, max(run(MEASURED), run(MEASURED)))
 
 
 def _copying(frame: NDArray[np.uint8], device: Device, count: int) -> float:
