@@ -46,7 +46,12 @@ def cuda_problem(gpu: Gpu) -> str:
         flavour = flavours.choose(can_build=True)
         if flavour.is_rtx and gpu.compute_capability not in RTX_CAPABILITIES:
             return f"{flavour} runs no engines on {gpu}; {flavours.remedy()}"
-        for module, extra in (("cuda.bindings", "cuda"), ("onnx", "build"), ("onnxruntime", "cpu")):
+        for module, extra in (
+            ("cuda.bindings", "cuda"),
+            ("cuda.core", "cuda"),
+            ("onnx", "build"),
+            ("onnxruntime", "cpu"),
+        ):
             if not _is_installed(module):
                 return f'{module} is not installed: pip install "scrfd-trt[{extra}]"'
     except (DeviceError, MissingDependencyError, OptionError) as error:

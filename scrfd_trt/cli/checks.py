@@ -14,7 +14,7 @@ from typing import Literal
 from scrfd_trt import samples, zoo
 from scrfd_trt._version import __version__
 from scrfd_trt.cli.check import Check, pip
-from scrfd_trt.cli.gpu_checks import CUDA_PACKAGE, ONLY_FOR_GPUS, gpu_checks
+from scrfd_trt.cli.gpu_checks import CUDA_PACKAGES, ONLY_FOR_GPUS, gpu_checks
 from scrfd_trt.cli.options import DEFAULT_MODEL
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.errors import ScrfdError
@@ -35,7 +35,7 @@ GPU_EXTRAS = {"cuda", "build"}
 
 def all_checks() -> list[Check]:
     """Look at everything; nothing is downloaded or changed."""
-    return [*_program(), *_packages(), *gpu_checks(_cuda_requirement()), _network(), _detection()]
+    return [*_program(), *_packages(), *gpu_checks(*map(_requirement_of, CUDA_PACKAGES)), _network(), _detection()]
 
 
 def _program() -> list[Check]:
@@ -59,15 +59,15 @@ def _packages() -> list[Check]:
     parts = [part for part in map(_parts, _requirements()) if part and part[2] != "test"]
     listed = {part[0] for part in parts}
     parts += [(name, name, extra) for name, extra in ALWAYS.items() if name not in listed]
-    # CUDA has a check of its own, and an extra may ask for another one.
-    names = dict.fromkeys(part[0] for part in parts if part[0] not in {CUDA_PACKAGE, DISTRIBUTION})
+    # CUDA has checks of its own, and an extra may ask for another one.
+    names = dict.fromkeys(part[0] for part in parts if part[0] not in {*CUDA_PACKAGES, DISTRIBUTION})
     checks = [_package(name, [part for part in parts if part[0] == name]) for name in names]
     return sorted(checks, key=lambda check: check.state == "absent")
 
 
-def _cuda_requirement() -> str:
-    found = [part[1] for part in map(_parts, _requirements()) if part and part[0] == CUDA_PACKAGE]
-    return found[0] if found else CUDA_PACKAGE
+def _requirement_of(name: str) -> str:
+    found = [part[1] for part in map(_parts, _requirements()) if part and part[0] == name]
+    return found[0] if found else name
 
 
 def _parts(requirement: str) -> tuple[str, str, str] | None:

@@ -7,10 +7,11 @@ from importlib import metadata
 from scrfd_trt import devices, opening
 from scrfd_trt.cli.check import Check, State, pip
 from scrfd_trt.cuda import driver as cuda
+from scrfd_trt.cuda import kernels
 from scrfd_trt.devices import Driver, Gpu
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.flavours import Flavour, FlavourName
-from scrfd_trt.errors import DeviceError, ScrfdError
+from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError
 
 CUDA_PACKAGE = "cuda-python"
 ONLY_FOR_GPUS = "; only NVIDIA GPUs need it"
@@ -24,6 +25,9 @@ PURPOSES: dict[FlavourName, str] = {
     "tensorrt_dispatch": RUNS_ONLY,
     "tensorrt_rtx": "builds and runs engines of its own kind",
 }
+CUDA_13 = 13
+"""From this release on, NVIDIA's packages have no release in their names."""
+
 CUDA_RELEASES = range(11, 15)
 """Major releases of CUDA that TensorRT packages may be for."""
 
@@ -37,7 +41,13 @@ def gpu_checks(cuda_requirement: str = CUDA_PACKAGE) -> list[Check]:
         What to install where cuda-python is missing.
     """
     driver = devices.driver()
-    checks = [_driver(driver), *map(_gpu, driver.gpus), _chosen(driver), _cuda(driver, cuda_requirement)]
+    checks = [
+        _driver(driver),
+        *map(_gpu, driver.gpus),
+        _chosen(driver),
+        _cuda(driver, cuda_requirement),
+        _nvrtc(driver, cuda_requirement),
+    ]
     found = {flavour.name: flavour for flavour in flavours.installed()}
     problems = flavours.problems()
     for name in flavours.NAMES:
@@ -90,6 +100,21 @@ def _cuda(driver: Driver, requirement: str) -> Check:
     except ScrfdError as error:
         return _missing(name, f"{version}: {error}" if version else "not installed", driver, remedy)
     return Check("engines", name, "ok", version or "found")
+
+
+def _nvrtc(driver: Driver, requirement: str) -> Check:
+    """Look whether the GPU's kernels can be compiled."""
+    name = "NVRTC (cuda.core)"
+    version = _version("cuda-core")
+    if version is None:
+        return _missing(name, "cuda-core is not installed", driver, f'{pip()} "{requirement}"')
+    try:
+        release = kernels.nvrtc_release()
+    except MissingDependencyError as error:
+        major = (driver.cuda_version or (13, 0))[0]
+        package = "nvidia-cuda-nvrtc" if major >= CUDA_13 else f"nvidia-cuda-nvrtc-cu{major}"
+        return _missing(name, str(error), driver, f"{pip()} {package}")
+    return Check("engines", name, "ok", f"{_dotted(release)}, cuda-core {version}")
 
 
 def _usable(flavour: Flavour, driver: Driver) -> Check:

@@ -159,6 +159,24 @@ def compiled(capability: tuple[int, int]) -> bytes:
     return bytes(binary)
 
 
+def nvrtc_release() -> tuple[int, int]:
+    """Return the release of NVRTC that is found, major and minor.
+
+    Raises
+    ------
+    MissingDependencyError
+        If there is none.
+    """
+    try:
+        from cuda.bindings import nvrtc  # noqa: PLC0415 - optional, and slow to import
+
+        _, major, minor = nvrtc.nvrtcVersion()
+    except Exception as error:
+        text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise MissingDependencyError(f"NVRTC, which compiles the kernels for the GPU, is not found ({text})") from error
+    return int(major), int(minor)
+
+
 def _cache() -> Any:
     """Return cuda.core's cache on disk, or None where nothing can be written."""
     from cuda.core.utils import FileStreamProgramCache  # noqa: PLC0415
