@@ -13,7 +13,7 @@ from scrfd_trt.engine import flavours
 from scrfd_trt.engine.flavours import Flavour, FlavourName
 from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError
 
-CUDA_PACKAGE = "cuda-python"
+CUDA_PYTHON, CUDA_CORE = CUDA_PACKAGES = ("cuda-python", "cuda-core")
 ONLY_FOR_GPUS = "; only NVIDIA GPUs need it"
 TURING = (7, 5)
 """The oldest compute capability of TensorRT 10.5 and newer."""
@@ -32,21 +32,21 @@ CUDA_RELEASES = range(11, 15)
 """Major releases of CUDA that TensorRT packages may be for."""
 
 
-def gpu_checks(cuda_requirement: str = CUDA_PACKAGE) -> list[Check]:
+def gpu_checks(cuda_python: str = CUDA_PYTHON, cuda_core: str = CUDA_CORE) -> list[Check]:
     """Look at driver, GPUs, CUDA and TensorRT.
 
     Parameters
     ----------
-    cuda_requirement
-        What to install where cuda-python is missing.
+    cuda_python, cuda_core
+        What to install where one of them is missing.
     """
     driver = devices.driver()
     checks = [
         _driver(driver),
         *map(_gpu, driver.gpus),
         _chosen(driver),
-        _cuda(driver, cuda_requirement),
-        _nvrtc(driver, cuda_requirement),
+        _cuda(driver, cuda_python),
+        _nvrtc(driver, cuda_core),
     ]
     found = {flavour.name: flavour for flavour in flavours.installed()}
     problems = flavours.problems()
@@ -92,7 +92,7 @@ def _why_not_cuda(chosen: str) -> str:
 def _cuda(driver: Driver, requirement: str) -> Check:
     """Import the bindings, and start CUDA where there is a GPU for it."""
     name, remedy = "CUDA (cuda.bindings)", f'{pip()} "{requirement}"'
-    version = _version("cuda-bindings") or _version(CUDA_PACKAGE)
+    version = _version("cuda-bindings") or _version(CUDA_PYTHON)
     try:
         cuda.bindings()
         if driver.gpus:
@@ -105,9 +105,9 @@ def _cuda(driver: Driver, requirement: str) -> Check:
 def _nvrtc(driver: Driver, requirement: str) -> Check:
     """Look whether the GPU's kernels can be compiled."""
     name = "NVRTC (cuda.core)"
-    version = _version("cuda-core")
+    version = _version(CUDA_CORE)
     if version is None:
-        return _missing(name, "cuda-core is not installed", driver, f'{pip()} "{requirement}"')
+        return _missing(name, "not installed", driver, f'{pip()} "{requirement}"')
     try:
         release = kernels.nvrtc_release()
     except MissingDependencyError as error:

@@ -13,6 +13,7 @@ from scrfd_trt import devices, opening, zoo
 from scrfd_trt.cli import checks, gpu_checks
 from scrfd_trt.cli.check import Check
 from scrfd_trt.cuda import driver as cuda
+from scrfd_trt.cuda import kernels
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.flavours import Flavour
 from scrfd_trt.errors import BackendError, MissingDependencyError
@@ -39,6 +40,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "pooch (>=1.8) ; python_version > '3' and extra == 'download'",
         "scrfd-trt[build]; extra == 'cuda'",
         "cuda-python>=12.8; extra == 'cuda'",
+        "cuda-core>=1.2; extra == 'cuda'",
         "onnx>=1.16; extra == 'build'",
         "onnxruntime>=1.17; extra == 'build'",
     ]
@@ -151,7 +153,7 @@ def test_a_machine_on_which_detection_works(run: Run) -> None:
 def test_without_a_gpu_what_only_gpus_need_can_be_done_without(no_gpu: None, run: Run, monkeypatch: Any) -> None:
     monkeypatch.setattr(cuda, "bindings", without_cuda)
     found = by_name(checks.all_checks())
-    for name in ("CUDA (cuda.bindings)", *flavours.NAMES):
+    for name in ("CUDA (cuda.bindings)", "NVRTC (cuda.core)", *flavours.NAMES):
         assert found[name].state == "absent"
         assert found[name].remedy
         assert not found[name].needed
@@ -163,6 +165,7 @@ def test_without_a_gpu_what_only_gpus_need_can_be_done_without(no_gpu: None, run
     assert [line.split(":")[0].strip() for line in added.splitlines()] == [
         "onnx",
         "CUDA (cuda.bindings)",
+        "NVRTC (cuda.core)",
         *flavours.NAMES,
     ]
 
@@ -174,12 +177,28 @@ def without_cuda() -> ModuleType:
 @pytest.fixture
 def with_gpu(installed: dict[str, str], gpu: Any) -> dict[str, str]:
     """A machine with a GPU and TensorRT 8.6.0, and what is installed there."""
-    installed |= {"cuda-bindings": "13.0.1", "tensorrt-cu12-libs": "8.6.0"}
+    installed |= {"cuda-bindings": "13.0.1", "cuda-core": "1.2.2", "tensorrt-cu12-libs": "8.6.0"}
     return installed
 
 
-def test_a_machine_that_builds_and_runs_engines(with_gpu: dict[str, str]) -> None:
+def test_nvrtc(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> tuple[int, int]:
+        raise MissingDependencyError("NVRTC is not found")
+
+    monkeypatch.setattr(kernels, "nvrtc_release", missing)
+    check = by_name(gpu_checks.gpu_checks())["NVRTC (cuda.core)"]
+    assert (check.state, check.detail) == ("problem", "NVRTC is not found")
+    assert check.remedy.endswith("-m pip install nvidia-cuda-nvrtc")
+    del with_gpu["cuda-core"]
+    check = by_name(checks.all_checks())["NVRTC (cuda.core)"]
+    assert (check.state, check.detail) == ("problem", "not installed")
+    assert check.remedy.endswith('-m pip install "cuda-core>=1.2"')
+
+
+def test_a_machine_that_builds_and_runs_engines(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "nvrtc_release", lambda: (13, 0))
     found = by_name(checks.all_checks())
+    assert found["NVRTC (cuda.core)"].detail == "13.0, cuda-core 1.2.2"
     assert (found["CUDA (cuda.bindings)"].state, found["CUDA (cuda.bindings)"].detail) == ("ok", "13.0.1")
     assert (found["tensorrt"].state, found["tensorrt"].detail) == ("ok", "8.6.0, builds and runs engines")
     assert found["tensorrt_lean"].state == "absent"
