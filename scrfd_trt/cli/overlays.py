@@ -45,6 +45,7 @@ def about(name: str) -> dict[str, Any]:
         "name": name,
         "description": drawing.summary(name),
         "from": drawing.provider(name),
+        "without_landmarks": without_landmarks(name),
         "options": [option._asdict() for option in drawing.describe(name)],
     }
 
@@ -74,12 +75,25 @@ def _details(name: str) -> RenderableType:
             option.name, values, "required" if option.required else _shown(option.default), option.description
         )
     example = Text(f"scrfd-trt overlay me.jpg --overlay {example_spec(name)} -o out.jpg", overflow="fold")
-    return Group(head, "", table, "", Text.assemble("For example: ", example))
+    landmarks = without_landmarks(name)
+    notes = [f"Without landmarks: {landmarks}", ""] if landmarks else []
+    return Group(head, "", table, "", *notes, Text.assemble("For example: ", example))
+
+
+def without_landmarks(name: str) -> str:
+    """Tell what an overlay does where faces have no landmarks; empty where these make no difference."""
+    factory = drawing.load(name)
+    if getattr(factory, "needs_landmarks", False):
+        return "it refuses to draw."
+    return str(getattr(factory, "without_landmarks", ""))
 
 
 def example_spec(name: str) -> str:
-    """Write an overlay with its first option that has a default, as ``--overlay`` takes it."""
-    for option in drawing.describe(name):
+    """Write an overlay as ``--overlay`` takes it: with what it needs, or its first option that has a default."""
+    options = drawing.describe(name)
+    if needed := [f"{option.name}={option.type.upper()}" for option in options if option.required]:
+        return f"{name}:{','.join(needed)}"
+    for option in options:
         if option.default is not None:
             return f"{name}:{option.name}={_shown(option.default)}"
     return name

@@ -40,6 +40,12 @@ def test_options_and_order_of_overlays(run: Run, picture: Picture) -> None:
     assert read("a.png")[INSIDE].min() < read("b.png")[INSIDE].min() - 50
 
 
+def test_options_that_leave_a_face_readable_are_warned_of(run: Run, picture: Picture) -> None:
+    code, _, err = run("overlay", picture(), "--overlay", "solid:opacity=0.5", "-o", "out.png")
+    assert code == 0
+    assert err.splitlines()[0] == "warning: Solid: with opacity 0.5 the face shines through; 1 hides it"
+
+
 def test_several_images_into_a_folder_that_is_made(run: Run, picture: Picture) -> None:
     picture("in/a.png")
     picture("in/deep/b.jpg", box=None)
