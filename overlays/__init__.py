@@ -26,6 +26,7 @@ from overlays.skull import Skull
 from overlays.solid import Solid
 from overlays.spotlight import Spotlight
 from overlays.sticker import Sticker
+from overlays.with_supervision import from_supervision, to_supervision
 
 __all__ = [
     "Blur",
@@ -45,9 +46,11 @@ __all__ = [
     "Sticker",
     "create",
     "describe",
+    "from_supervision",
     "load",
     "names",
     "parse",
     "provider",
     "summary",
+    "to_supervision",
 ]

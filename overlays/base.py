@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class OverlayModel(OptionsModel):
         image
             ``(H, W, 3)`` uint8.
         detections
-            The faces found in that image.
+            The faces found in that image; ``supervision.Detections`` will do.
         out
             An array to draw into and return, ``(H, W, 3)`` uint8, contiguous and writable. The image itself is drawn on
             in place; any other array gets a copy of it first. None makes a new array.
@@ -86,6 +86,7 @@ class OverlayModel(OptionsModel):
         DetectionsError
             If the detections belong to an image of another size, or have no landmarks where the overlay needs them.
         """
+        detections = as_detections(detections, image)
         canvas = fresh_canvas(image, detections, out)
         if self.needs_landmarks and detections.landmarks is None and len(detections):
             raise DetectionsError(
@@ -167,6 +168,7 @@ class Compose:
         OverlayError
             If one fails, or returns no image of the same size.
         """
+        detections = as_detections(detections, image)
         canvas = fresh_canvas(image, detections, out)
         for overlay in self.overlays:
             drawn = _drawn(overlay, canvas, detections)
@@ -199,6 +201,24 @@ def _drawn(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -
     if not isinstance(out, np.ndarray) or out.shape != image.shape or out.dtype != np.uint8:
         raise OverlayError(f"the overlay {overlay!r} must return an image of the same shape and type, but did not")
     return out
+
+
+def as_detections(detections: Any, image: NDArray[np.uint8]) -> Detections:
+    """Read ``supervision.Detections`` of an image; those of scrfd_trt are handed back as they are.
+
+    Raises
+    ------
+    DetectionsError
+        If it is neither.
+    """
+    if isinstance(detections, Detections):
+        return detections
+    if not (hasattr(detections, "xyxy") and hasattr(detections, "confidence") and isinstance(image, np.ndarray)):
+        raise DetectionsError(
+            f"overlays draw Detections of scrfd_trt or of supervision, not {type(detections).__name__}: "
+            "SCRFDDetector.detect() gives some"
+        )
+    return Detections.from_supervision(detections, (image.shape[1], image.shape[0]))
 
 
 def fresh_canvas(

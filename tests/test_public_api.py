@@ -54,11 +54,13 @@ OVERLAY_NAMES = {
     "Sticker",
     "create",
     "describe",
+    "from_supervision",
     "load",
     "names",
     "parse",
     "provider",
     "summary",
+    "to_supervision",
 }
 OPTIONAL_OR_SLOW = {
     "av",

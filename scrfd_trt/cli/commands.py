@@ -19,6 +19,7 @@ from scrfd_trt.cli.exits import INTERRUPTED, Commands
 from scrfd_trt.cli.inspect import inspect
 from scrfd_trt.cli.models import models
 from scrfd_trt.cli.overlay import overlay
+from scrfd_trt.cli.overlay_help import OverlayCommand
 from scrfd_trt.cli.overlays import overlays
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def top(
 
 
 for command in (demo, detect, overlay, overlays, models, build, inspect, doctor, bench):
-    app.command()(command)
+    app.command(cls=OverlayCommand if command is overlay else None)(command)
 
 
 def main() -> None:

@@ -34,9 +34,9 @@ def overlays(name: Name = None, *, as_json: options.AsJson = False) -> None:
         found = [about(one) for one in chosen]
         stdout.write(json.dumps(found if name is None else found[0], indent=2, default=str) + "\n")
     elif name is None:
-        stdout.show(_list(chosen))
+        stdout.show(Group(listed(chosen), "", "scrfd-trt overlays NAME tells the options of one."))
     else:
-        stdout.show(_details(name))
+        stdout.show(details(name))
 
 
 def about(name: str) -> dict[str, Any]:
@@ -50,17 +50,19 @@ def about(name: str) -> dict[str, Any]:
     }
 
 
-def _list(names: tuple[str, ...]) -> RenderableType:
+def listed(names: tuple[str, ...]) -> RenderableType:
+    """Make a table of overlays, with the names of their options."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     table.add_column("overlay", no_wrap=True, style="bold")
     table.add_column("what it draws")
     table.add_column("options")
     for name in names:
         table.add_row(name, drawing.summary(name), ", ".join(option.name for option in drawing.describe(name)))
-    return Group(table, "", "scrfd-trt overlays NAME tells the options of one.")
+    return table
 
 
-def _details(name: str) -> RenderableType:
+def details(name: str) -> RenderableType:
+    """Make a table of one overlay's options, with an example."""
     described = drawing.describe(name)
     head = Text.assemble((name, "bold"), f": {drawing.summary(name)} ({drawing.provider(name)})")
     if not described:
