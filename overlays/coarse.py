@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,12 @@ from overlays.raster import Region
 
 FINE_SIGMA = 1.5
 """Standard deviation in pixels on the smaller copy on which a wide blur is done."""
+
+_STACK_SIZE, _STACK_SIGMA = 7, math.sqrt(2.5)
+"""Side and standard deviation of the triangular kernel (1 2 3 4 3 2 1) of ``cv2.stackBlur``, all but a Gaussian."""
+
+_STACKED = 6
+"""Where a copy is so many times smaller, its scale can be chosen to fit the triangle."""
 
 LEAST_DETAIL = 0.2
 """Share of a face's size. Familiar faces are still known at 7×10 blocks (Sinha et al., "Face recognition by humans:
@@ -34,11 +42,17 @@ def blurred(canvas: NDArray[np.uint8], region: Region, sigma: float) -> NDArray[
         ``(h, w, 3)`` uint8. The time hardly depends on ``sigma``.
     """
     side = max(1, round(sigma / FINE_SIGMA))
+    if side >= _STACKED:
+        side = round(sigma / _STACK_SIGMA)
+        small, whole = shrunk(canvas, region, side)
+        if min(small.shape[:2]) >= _STACK_SIZE:
+            soft = np.asarray(cv2.stackBlur(small, (_STACK_SIZE, _STACK_SIZE)), np.uint8)
+            return _enlarged(soft, whole, region, cv2.INTER_LINEAR)
     small, whole = shrunk(canvas, region, side)
     # A side of one pixel would ask for a kernel as wide as sigma itself.
     sigmas = [min(sigma * small.shape[1 - axis] / whole.size[axis], 2 * FINE_SIGMA) for axis in (0, 1)]
-    soft = cv2.GaussianBlur(small, (0, 0), sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_REFLECT)
-    return _enlarged(np.asarray(soft, np.uint8), whole, region, cv2.INTER_LINEAR)
+    out = cv2.GaussianBlur(small, (0, 0), sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_REFLECT)
+    return _enlarged(np.asarray(out, np.uint8), whole, region, cv2.INTER_LINEAR)
 
 
 def blocks(canvas: NDArray[np.uint8], region: Region, side: int) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ import functools
 import math
 from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -25,7 +26,7 @@ Shape = Literal["ellipse", "rectangle", "aligned"]
 USUAL_HEIGHT = 1.24
 """Height of an upright face's box in its widths: the median over 318 faces in four photographs."""
 
-_CACHED = 1 << 17  # pixels; larger masks are made anew each time
+_CACHED = 1 << 15  # pixels; larger masks are made anew each time
 
 Weights = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -102,50 +103,51 @@ def areas(options: MaskOptions, detections: Detections) -> list[Area]:
     list of Area
         In the order of the faces, without those whose box has no area.
     """
-    aligned = options.shape == "aligned"
-    turn = turns(detections.landmarks if aligned else None, len(detections))
-    found = []
-    columns = zip(detections.boxes.astype(np.float64).tolist(), turn.cos.tolist(), turn.sin.tolist(), strict=True)
-    for corners, cos, sin in columns:
-        box = Box(*corners)
-        if box.width <= 0.0 or box.height <= 0.0:
-            continue
-        size = max(box.width, box.height)
-        width, height = _turned(box, cos, sin) if aligned else (box.width, box.height)
-        grown = options.scale * (0.5 + options.margin)
-        area = Area(options.shape, *box.center, width * grown, height * grown, cos, sin, size * options.feather, size)
-        found.append(_on_whole_pixels(area) if sin == 0.0 else area)
-    return found
+    boxes = detections.boxes.astype(np.float64)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    seen = np.flatnonzero((sides > 0.0).all(1))
+    boxes, sides, middle = boxes[seen], sides[seen], (boxes[seen, :2] + boxes[seen, 2:]) / 2
+    size = sides.max(1, initial=0.0)
+    turn = turns(detections.landmarks if options.shape == "aligned" else None, len(detections))
+    cos, sin = turn.cos[seen], turn.sin[seen]
+    half = _turned(sides, cos, sin) * (options.scale * (0.5 + options.margin))
+    feather = size * options.feather
+    upright = sin == 0.0
+    # On whole pixels, an upright mask is symmetric, and the same for all faces of its size.
+    low, high = np.floor(middle - half), np.ceil(middle + half)
+    middle = np.where(upright[:, None], (low + high) / 2, middle)
+    half = np.where(upright[:, None], (high - low) / 2, half)
+    feather = np.where(upright, np.ceil(feather), feather)
+    columns = [*middle.T.tolist(), *half.T.tolist(), cos.tolist(), sin.tolist(), feather.tolist(), size.tolist()]
+    return [Area(options.shape, *row) for row in zip(*columns, strict=True)]
 
 
-def _turned(box: Box, cos: float, sin: float) -> tuple[float, float]:
-    """Find width and height of a turned ellipse from the upright box around it.
+def _turned(sides: NDArray[np.float64], cos: NDArray[np.float64], sin: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find width and height of turned ellipses from the upright boxes around them; all ``(N, 2)``.
 
     With W and H the sides of the box and A and B those of the ellipse, W² + H² = A² + B², and
     W² − H² = (A² − B²) cos 2t. Near t = 45° the second says nothing, and the usual proportion of faces takes its place.
     """
-    total, apart = box.width**2 + box.height**2, box.width**2 - box.height**2
+    if not sin.any():
+        return sides
+    squares = sides * sides
+    total, apart = squares.sum(1), squares[:, 0] - squares[:, 1]
     cos2, sin2 = cos * cos - sin * sin, 2.0 * cos * sin
     usual = total * (1.0 - USUAL_HEIGHT**2) / (1.0 + USUAL_HEIGHT**2)
     difference = cos2 * apart + sin2 * sin2 * usual
-    return math.sqrt(max(total + difference, 0.0) / 2.0), math.sqrt(max(total - difference, 0.0) / 2.0)
-
-
-def _on_whole_pixels(area: Area) -> Area:
-    """Grow an upright area to whole pixels: its mask is then symmetric, and the same for all faces of its size."""
-    x1, x2 = math.floor(area.x - area.a), math.ceil(area.x + area.a)
-    y1, y2 = math.floor(area.y - area.b), math.ceil(area.y + area.b)
-    middle = ((x1 + x2) / 2, (y1 + y2) / 2)
-    return area._replace(
-        x=middle[0], y=middle[1], a=(x2 - x1) / 2, b=(y2 - y1) / 2, feather=float(math.ceil(area.feather))
-    )
+    return np.asarray(np.sqrt(np.maximum(np.stack([total + difference, total - difference], 1), 0.0) / 2.0), np.float64)
 
 
 def region_of(area: Area, canvas: NDArray[np.uint8]) -> Region | None:
     """Find the pixels of an image ``(H, W, 3)`` that a mask reaches; None where there are none."""
-    # A turned pixel sticks out of its row and column by up to 0.21; its whole width is on the safe side.
-    reach = area.reach if area.sin == 0.0 else area.reach.grown(1.0, 1.0)
-    return clip_box(reach, canvas.shape[1], canvas.shape[0])
+    height, width = canvas.shape[:2]
+    if area.sin != 0.0:
+        # A turned pixel sticks out of its row and column by up to 0.21; its whole width is on the safe side.
+        return clip_box(area.reach.grown(1.0, 1.0), width, height)
+    across, down = area.a + area.feather, area.b + area.feather
+    left, top = max(int(area.x - across), 0), max(int(area.y - down), 0)
+    right, bottom = min(int(area.x + across), width), min(int(area.y + down), height)
+    return Region(left, top, right, bottom) if left < right and top < bottom else None
 
 
 def weights(area: Area, region: Region) -> Weights:
@@ -163,15 +165,15 @@ def weights(area: Area, region: Region) -> Weights:
     numpy.ndarray
         ``(h, w)`` uint8, read-only: 255 on every pixel that the shape touches, 0 beyond its soft edge.
     """
-    reach = area.reach
-    if area.sin != 0.0 or reach.width * reach.height > _CACHED:
+    across, down = area.a + area.feather, area.b + area.feather
+    if area.sin != 0.0 or across * down > _CACHED / 4:
         return _levels(_slopes(area, region))
-    whole = _symmetric(area.shape, round(2 * area.a), round(2 * area.b), round(area.feather))
-    left, top = round(reach.x1), round(reach.y1)
+    whole = _symmetric(area.shape, int(2 * area.a), int(2 * area.b), int(area.feather))
+    left, top = int(area.x - across), int(area.y - down)
     return whole[region.top - top : region.bottom - top, region.left - left : region.right - left]
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(512)
 def _symmetric(shape: Shape, width: int, height: int, feather: int) -> Weights:
     """Make the mask of an upright area with whole sides, from one quarter of it; soft edge on all sides."""
     w, h = width + 2 * feather, height + 2 * feather
@@ -187,7 +189,7 @@ def _symmetric(shape: Shape, width: int, height: int, feather: int) -> Weights:
 
 
 def _slopes(area: Area, region: Region) -> Floats:
-    """Fall from 1 on the shape to 0 where its soft edge ends, ``(h, w)``."""
+    """Fall from 1 and more on the shape to 0 and less where its soft edge ends, ``(h, w)``."""
     columns = np.arange(region.left, region.right, dtype=np.float64) + (0.5 - area.x)
     rows = np.arange(region.top, region.bottom, dtype=np.float64) + (0.5 - area.y)
     if area.sin == 0.0:
@@ -203,17 +205,22 @@ def _slopes(area: Area, region: Region) -> Floats:
 
 
 def _elliptic(across: NDArray[np.float64], down: NDArray[np.float64], area: Area) -> Floats:
-    def radius(a: float, b: float) -> Floats:
-        x, y = (across / max(a, 0.5)).astype(np.float32), (down / max(b, 0.5)).astype(np.float32)
-        return np.asarray(np.sqrt(x * x + y * y), np.float32)
-
-    inner = radius(area.a, area.b)
+    inner = _radius(across, down, area.a, area.b)
     if area.feather <= 0.0:
         return np.asarray(inner < 1.0, np.float32)
     # The same point's radius in the ellipse that ends the soft edge; along a ray both grow in proportion.
-    rise = np.maximum(inner - 1.0, 0.0)
-    left = np.maximum(1.0 - radius(area.a + area.feather, area.b + area.feather), 0.0)
-    return np.asarray(left / np.maximum(rise + left, np.float32(1e-6)), np.float32)
+    outer = _radius(across, down, area.a + area.feather, area.b + area.feather)
+    inner -= outer
+    inner += np.float32(1e-6)
+    np.subtract(np.float32(1.0), outer, out=outer)
+    outer /= inner
+    return outer
+
+
+def _radius(across: NDArray[np.float64], down: NDArray[np.float64], a: float, b: float) -> Floats:
+    x, y = (across / max(a, 0.5)).astype(np.float32), (down / max(b, 0.5)).astype(np.float32)
+    square = x * x + y * y
+    return np.asarray(np.sqrt(square, out=square), np.float32)
 
 
 def _ramp(beyond: NDArray[np.float64], feather: float) -> Floats:
@@ -222,6 +229,12 @@ def _ramp(beyond: NDArray[np.float64], feather: float) -> Floats:
     return np.asarray(np.clip(1.0 - beyond / feather, 0.0, 1.0), np.float32)
 
 
+_T = np.arange(256) / 255.0
+_ROUNDED: Weights = np.asarray(np.rint(255.0 * (3.0 - 2.0 * _T) * _T * _T), np.uint8)
+"""Rounds off both ends of a slope: 3t² − 2t³."""
+
+
 def _levels(slopes: Floats) -> Weights:
-    """Round off both ends of a slope, 3t² − 2t³, and bring it to 0 to 255."""
-    return np.asarray(np.rint(slopes * slopes * (765.0 - 510.0 * slopes)), np.uint8)
+    """Bring slopes to 0 to 255: 1 and more are full, 0 and less are nothing."""
+    steps = cv2.convertScaleAbs(np.maximum(slopes, 0.0, out=slopes), alpha=255.0)
+    return np.asarray(cv2.LUT(steps, _ROUNDED), np.uint8)

@@ -41,6 +41,10 @@ def _to_levels() -> NDArray[np.uint8]:
 LIGHT, LEVELS = _to_linear(), _to_levels()
 """Tables from level to light and back."""
 
+_SHARE = np.asarray(np.arange(256) / 255.0, np.float32)
+_WHOLE = np.asarray(255.0 / np.maximum(np.arange(256), 1), np.float32)
+_DENSE = 0.3
+
 
 class MixOptions(OptionsModel):
     """The options of every overlay that lays something over a face."""
@@ -105,16 +109,27 @@ def stack(canvas: Image, region: Region, patch: Image, blending: Blending = "srg
 
 def _mix_light(view: Image, patch: Image, alpha: Weights, *, straight: bool) -> None:
     """Copy what is opaque, and mix in linear light what is partly so; unless ``straight``, colours are times alpha."""
-    opaque = np.equal(alpha, 255).view(np.uint8)
     partly = np.flatnonzero(np.subtract(alpha, 1, dtype=np.uint8) < 254)
+    if len(partly) > _DENSE * alpha.size:
+        # All pixels at once cost less than picking out so many.
+        view[...] = _lit(np.ascontiguousarray(view), patch, alpha, straight=straight)
+        return
     if len(partly):
-        share = alpha.ravel().take(partly).astype(np.float32)[:, None]
-        above = patch.reshape(-1, 3).take(partly, 0)
-        if not straight:
-            above = np.minimum(np.rint(above * (255.0 / share)), 255.0).astype(np.uint8)
         rows, columns = np.divmod(partly, alpha.shape[1])
-        mixed = LIGHT.take(view[rows, columns])
-        share /= 255.0
-        mixed += (LIGHT.take(above) - mixed) * share
-        view[rows, columns] = LEVELS.take(np.rint(mixed).astype(np.intp))
-    cv2.copyTo(patch, opaque, view)
+        below, above, share = view[rows, columns], patch.reshape(-1, 3).take(partly, 0), alpha.ravel().take(partly)
+        view[rows, columns] = _lit(below[:, None], above[:, None], share[:, None], straight=straight)[:, 0]
+    cv2.copyTo(patch, np.equal(alpha, 255).view(np.uint8), view)
+
+
+def _lit(below: Image, above: Image, alpha: Weights, *, straight: bool) -> Image:
+    """Mix ``(h, w, 3)`` with weights ``(h, w)`` in linear light."""
+    share = cv2.LUT(cv2.merge([alpha] * 3), _SHARE)
+    if not straight:
+        color = cv2.multiply(above, cv2.LUT(cv2.merge([alpha] * 3), _WHOLE), dtype=cv2.CV_8U)
+        above = np.asarray(color, np.uint8)
+    light = np.asarray(cv2.LUT(below, LIGHT), np.float32)
+    rise = np.asarray(cv2.LUT(above, LIGHT), np.float32)
+    rise -= light
+    rise *= share
+    rise += light
+    return LEVELS.take(np.rint(rise, out=rise).astype(np.uint16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -29,5 +30,6 @@ class Solid(ChannelOptions, Covering):
         """Fill a region; see :meth:`overlays.covering.Covering.patch`."""
         width, height = region.size
         out = np.empty((height, width, 3), np.uint8)
-        out[...] = self.channels(self.fill)
+        # Far quicker than an assignment of three values.
+        cv2.rectangle(out, (0, 0), (width, height), self.channels(self.fill), cv2.FILLED)
         return out
