@@ -100,7 +100,8 @@ def _section(name: str, specs: tuple[str, ...]) -> str:
 def _figure(file: str, spec: str) -> str:
     told = spec.replace('"', "")
     picture = f"![The drawn group under {told}](images/{file}){{ width={WIDTH} height={HEIGHT} loading=lazy }}"
-    return f'<figure markdown="span">\n  {picture}\n  <figcaption><code>{html.escape(spec)}</code></figcaption>\n</figure>\n'
+    words = html.escape(spec)
+    return f'<figure markdown="span">\n  {picture}\n  <figcaption><code>{words}</code></figcaption>\n</figure>\n'
 
 
 def _options(name: str) -> str:

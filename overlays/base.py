@@ -96,7 +96,7 @@ class OverlayModel(OptionsModel):
         self.draw(canvas, detections)
         return canvas
 
-    def reach(self, detections: Detections) -> NDArray[np.float64] | None:
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
         """Tell how far the drawing goes, for checks, and for programs that redraw only what changed.
 
         Parameters
@@ -176,9 +176,11 @@ class Compose:
                 canvas[...] = drawn
         return canvas
 
-    def reach(self, detections: Detections) -> NDArray[np.float64] | None:
-        """Return the boxes of all overlays together; see :meth:`OverlayModel.reach`."""
-        boxes = [overlay.reach(detections) if isinstance(overlay, OverlayModel) else None for overlay in self.overlays]
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
+        """Return the boxes of all overlays together; see :meth:`OverlayModel.reach_boxes`."""
+        boxes = [
+            overlay.reach_boxes(detections) if isinstance(overlay, OverlayModel) else None for overlay in self.overlays
+        ]
         known = [each for each in boxes if each is not None]
         return np.concatenate([np.empty((0, 4)), *known]) if len(known) == len(boxes) else None
 

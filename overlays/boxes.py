@@ -43,8 +43,8 @@ class Boxes(ChannelOptions, OverlayModel):
             if label := self._label(detections, row, box, sizes):
                 label.draw(canvas, self._color(detections, row), self.color)
 
-    def reach(self, detections: Detections) -> NDArray[np.float64]:
-        """Return the boxes around frames and labels; see :meth:`overlays.OverlayModel.reach`."""
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
+        """Return the boxes around frames and labels; see :meth:`overlays.OverlayModel.reach_boxes`."""
         found: list[Box | tuple[int, int, int, int]] = []
         for row, box, sizes in seen(detections, self.size):
             around = self._line(sizes) + 4.0

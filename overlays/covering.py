@@ -83,8 +83,8 @@ class Covering(MaskOptions, MixOptions, OverlayModel):
                 mask = np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(mask), alpha=self.opacity), np.uint8)
             mix(canvas, region, self.patch(canvas, region, area), mask, self.blending)
 
-    def reach(self, detections: Detections) -> NDArray[np.float64]:
-        """Return the boxes around all masks; see :meth:`overlays.OverlayModel.reach`."""
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
+        """Return the boxes around all masks; see :meth:`overlays.OverlayModel.reach_boxes`."""
         return np.array([area.reach.grown(*self._slack(area)) for area in areas(self, detections)]).reshape(-1, 4)
 
     @staticmethod

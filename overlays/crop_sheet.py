@@ -58,8 +58,8 @@ class CropSheet(ChannelOptions, OverlayModel):
         for (_, cell), crop in zip(cells, crops, strict=True):
             canvas[cell.rows_columns] = crop
 
-    def reach(self, detections: Detections) -> NDArray[np.float64]:
-        """Return the box of the sheet; see :meth:`overlays.OverlayModel.reach`."""
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
+        """Return the box of the sheet; see :meth:`overlays.OverlayModel.reach_boxes`."""
         sheet = [self._sheet(detections.image_size)] if self._cells(detections) else []
         return np.array(sheet, np.float64).reshape(-1, 4)
 

@@ -54,8 +54,8 @@ class Emoji(ChannelOptions, MixOptions, OverlayModel):
         for picture, place in self._places(detections):
             lay_over(canvas, picture, place, self.opacity, self.blending)
 
-    def reach(self, detections: Detections) -> NDArray[np.float64]:
-        """Return the boxes around all drawings; see :meth:`overlays.OverlayModel.reach`."""
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
+        """Return the boxes around all drawings; see :meth:`overlays.OverlayModel.reach_boxes`."""
         return np.array([around(*placed) for placed in self._places(detections)]).reshape(-1, 4)
 
     def _places(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:

@@ -57,8 +57,8 @@ class Landmarks(ChannelOptions, OverlayModel):
                 if label := self._label(box, float(detections.scores[row]), sizes, detections.image_size):
                     label.draw(canvas, ground, self.color)
 
-    def reach(self, detections: Detections) -> NDArray[np.float64]:
-        """Return the boxes around lines, points and labels; see :meth:`overlays.OverlayModel.reach`."""
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
+        """Return the boxes around lines, points and labels; see :meth:`overlays.OverlayModel.reach_boxes`."""
         found: list[Box | tuple[int, int, int, int]] = []
         for row, box, sizes in seen(detections, self.size):
             if self.box:

@@ -86,8 +86,8 @@ class Sticker(ChannelOptions, MixOptions, OverlayModel):
         for place in self._places(detections):
             lay_over(canvas, self._picture, place, self.opacity, self.blending)
 
-    def reach(self, detections: Detections) -> NDArray[np.float64]:
-        """Return the boxes around all pictures; see :meth:`overlays.OverlayModel.reach`."""
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
+        """Return the boxes around all pictures; see :meth:`overlays.OverlayModel.reach_boxes`."""
         return np.array([around(self._picture, place) for place in self._places(detections)]).reshape(-1, 4)
 
     def _places(self, detections: Detections) -> Iterator[Placement]:

@@ -123,7 +123,7 @@ def check_out(overlay: Overlay) -> None:
 
 
 def check_reach(overlay: Overlay) -> None:
-    """Check that it paints nothing beyond the boxes that ``reach`` gives, where it gives some."""
+    """Check that it paints nothing beyond the boxes that ``reach_boxes`` gives, where it gives some."""
     for found in (faces(), faces(degrees=35.0), faces(AT_BORDERS), faces(ODD), faces(tracked=True)):
         assert_within_reach(overlay, noise(), found)
 
@@ -214,7 +214,7 @@ def check_overlay(overlay: Overlay) -> None:
 
 
 def assert_within_reach(overlay: Overlay, image: Image, detections: Detections) -> None:
-    """Check that no pixel changed that none of the boxes of ``reach`` touches.
+    """Check that no pixel changed that none of the boxes of ``reach_boxes`` touches.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def assert_within_reach(overlay: Overlay, image: Image, detections: Detections) 
 
 
 def _reach(overlay: Overlay, detections: Detections) -> NDArray[np.float64] | None:
-    reach = getattr(overlay, "reach", None)
+    reach = getattr(overlay, "reach_boxes", None)
     return None if reach is None else reach(detections)
 
 

@@ -68,14 +68,14 @@ def test_drawing_in_place_touches_nothing_but_the_faces() -> None:
     found = faces(((30, 40, 60, 80),), (400, 300))
     overlay = overlays.Solid()
     assert overlay(place, found, out=place) is place
-    x1, y1, x2, y2 = overlay.reach(found)[0].astype(int)
+    x1, y1, x2, y2 = overlay.reach_boxes(found)[0].astype(int)
     assert (place[y1:y2, x1:x2] != image[y1:y2, x1:x2]).any()
     place[y1:y2, x1:x2] = image[y1:y2, x1:x2]
     assert (place == image).all()
     both = overlays.Compose(overlay, overlays.Landmarks())
     assert (both(place, found, out=place) == both(image, found)).all()
-    assert (both.reach(found)[0] == overlay.reach(found)[0]).all()
-    assert overlays.Compose(overlay, lambda image, detections: image.copy()).reach(found) is None
+    assert (both.reach_boxes(found)[0] == overlay.reach_boxes(found)[0]).all()
+    assert overlays.Compose(overlay, lambda image, detections: image.copy()).reach_boxes(found) is None
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class Good(overlays.OverlayModel):
             if 0 <= x < canvas.shape[1] and 0 <= y < canvas.shape[0]:
                 canvas[y, x] = self.level
 
-    def reach(self, detections: Any) -> Any:
+    def reach_boxes(self, detections: Any) -> Any:
         return detections.boxes + np.array([-1.0, -1.0, 1.0, 1.0])
 
 
