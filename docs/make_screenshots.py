@@ -137,6 +137,8 @@ def main() -> None:
                 for path in PAGES:
                     wrong += [f"{view} {path or 'start'}: {what}" for what in look(page, address + path)]
                     if path in KEPT:
+                        page.evaluate("document.getElementById('gallery')?.scrollIntoView()")
+                        page.wait_for_timeout(500)
                         save(page, f"{path.rstrip('/') or 'start'}-{view}")
         browser.close()
     if wrong:
