@@ -82,3 +82,27 @@ def test_options_out_of_range_are_refused() -> None:
     for wrong in ({"opacity": 1.1}, {"blending": "screen"}):
         with pytest.raises(OptionError, match=f"MixOptions: {next(iter(wrong))}: "):
             MixOptions(**wrong)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.1, 0.9]), st.booleans())
+def test_few_and_many_half_transparent_pixels_are_mixed_alike(seed: int, share: float, straight: bool) -> None:
+    """Where they are few they are picked out; each pixel must come out as it does on its own."""
+    rng = np.random.default_rng(seed)
+    canvas = rng.integers(0, 256, (6, 8, 3), np.uint8)
+    alpha = np.where(rng.random((4, 5)) < share, rng.integers(1, 255, (4, 5)), rng.choice([0, 255], (4, 5)))
+    alpha = alpha.astype(np.uint8)
+    patch = rng.integers(0, 256, (4, 5, 3), np.uint8)
+    premultiplied = np.dstack([np.rint(patch * (alpha[..., None] / 255)).astype(np.uint8), alpha])
+    wanted = canvas.copy()
+    for y in range(4):
+        for x in range(5):
+            one = Region(2 + x, 1 + y, 3 + x, 2 + y)
+            if straight:
+                mix(wanted, one, patch[y : y + 1, x : x + 1], alpha[y : y + 1, x : x + 1], "linear")
+            else:
+                stack(wanted, one, premultiplied[y : y + 1, x : x + 1], "linear")
+    if straight:
+        mix(canvas, Region(2, 1, 7, 5), patch, alpha, "linear")
+    else:
+        stack(canvas, Region(2, 1, 7, 5), premultiplied, "linear")
+    assert (canvas == wanted).all()
