@@ -67,7 +67,7 @@ def test_points_of_a_picture_can_be_told(marks: Path) -> None:
 
 
 def test_a_picture_is_needed() -> None:
-    with pytest.raises(OptionError, match="Sticker: picture: Field required"):
+    with pytest.raises(OptionError, match="Sticker: picture is needed, and has no default"):
         overlays.create("image")
     with pytest.raises(ImageError, match="cannot be read"):
         overlays.create("image", picture="nowhere.png")

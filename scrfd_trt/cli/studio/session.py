@@ -71,14 +71,15 @@ class Session:
         path.write_bytes(content)
         return path
 
-    def faces(self, frame: int) -> Detections:
-        """Return the faces of a frame that are above the threshold; they are looked for once."""
-        with self._lock:
+    def _seen(self, frame: int) -> tuple[Image, Detections]:
+        """Return a frame and its faces above the threshold, which are looked for once."""
+        with self._lock:  # another picture may come in meanwhile
             media, found = self.media, self._found
+        frame = min(frame, len(media.frames) - 1)
         if frame not in found:
             found[frame] = self.detector.detect(media.frames[frame])
         faces = found[frame]
-        return faces[faces.scores >= self.threshold]
+        return media.frames[frame], faces[faces.scores >= self.threshold]
 
     def draw(self, frame: int = 0) -> tuple[Image, int]:
         """Draw all overlays over a frame; return it, and how many faces there are.
@@ -88,11 +89,9 @@ class Session:
         ScrfdError
             If an option is out of its range, or an overlay fails.
         """
-        media = self.media
-        frame = min(frame, len(media.frames) - 1)
-        faces = self.faces(frame)
+        image, faces = self._seen(frame)
         compose = overlays.Compose(*(layer.make() for layer in self.layers))
-        return compose(media.frames[frame], faces), len(faces)
+        return compose(image, faces), len(faces)
 
     def warnings(self) -> list[str]:
         """Return what the overlays say of options that leave a face readable."""

@@ -19,8 +19,8 @@ def spec(name: str, options: Mapping[str, Any]) -> str:
 
 
 def as_command(media: Media, threshold: float, layers: Layers) -> str:
-    """Return one command line; empty for a clip, which ``scrfd-trt overlay`` does not take."""
-    if media.is_clip:
+    """Return one command line; empty without overlays, and for a clip, which ``scrfd-trt overlay`` does not take."""
+    if media.is_clip or not layers:
         return ""
     words = ["scrfd-trt", "overlay", media.name]
     for name, options in layers:
@@ -32,7 +32,7 @@ def as_command(media: Media, threshold: float, layers: Layers) -> str:
 def as_python(media: Media, threshold: float, layers: Layers) -> str:
     """Return a short program."""
     made = [f"    overlays.create({', '.join([repr(name), *_keywords(options)])})," for name, options in layers]
-    draw = ["draw = overlays.Compose(", *made, ")"]
+    draw = ["draw = overlays.Compose(", *made, ")"] if made else ["draw = overlays.Compose()"]
     steps = _clip(media, threshold) if media.is_clip else _picture(media, threshold)
     lines = ["import cv2", "", "import overlays", "from scrfd_trt import SCRFDDetector", "", *draw, *steps]
     return "\n".join(lines) + "\n"

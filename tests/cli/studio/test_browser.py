@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from overlays import emoji_art
 from scrfd_trt import samples
 
 pytest.importorskip("nicegui")
@@ -142,6 +143,20 @@ def test_other_overlays_can_be_picked(page: Any) -> None:
     page.keyboard.press("Escape")
     changed(page, before)
     page.locator("code", has_text="--overlay spotlight").first.wait_for()
+
+
+def test_a_sticker_is_uploaded_and_named_without_its_folder(page: Any) -> None:
+    page.get_by_label("Overlays").click()
+    page.get_by_role("option", name="skull").click()
+    page.locator(".q-chip").wait_for(state="detached")
+    page.get_by_role("option", name="image").click()
+    page.keyboard.press("Escape")
+    page.get_by_text("Sticker: picture is needed, and has no default").wait_for()
+    before = source(page)
+    sticker = {"name": "cat.png", "mimeType": "image/png", "buffer": png(emoji_art.draw("cat"))}
+    page.locator("input[type=file]").nth(1).set_input_files(sticker)
+    changed(page, before)
+    page.locator("code", has_text="--overlay image:picture=cat.png").first.wait_for()
 
 
 def test_a_wrong_file_is_told_and_changes_nothing(page: Any) -> None:

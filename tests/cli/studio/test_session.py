@@ -94,6 +94,12 @@ def test_the_command_is_what_a_shell_takes() -> None:
     ast.parse(as_python(media, 0.3, layers))
 
 
+def test_without_overlays_there_is_no_command() -> None:
+    media = Media("photo.png", (np.zeros((4, 4, 3), np.uint8),))
+    assert as_command(media, 0.3, []) == ""
+    assert "draw = overlays.Compose()\n" in as_python(media, 0.3, [])
+
+
 def test_clips_have_python_and_no_command() -> None:
     media = Media("clip.mp4", (np.zeros((4, 6, 3), np.uint8),) * 3, 25.0)
     assert as_command(media, 0.3, [("blur", {})]) == ""
