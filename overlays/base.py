@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt.crops import check_image
 from scrfd_trt.detections import Detections
-from scrfd_trt.errors import OptionError, OverlayError, ScrfdError
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError
 from scrfd_trt.options import OptionsModel
 
 
@@ -48,25 +48,70 @@ class OverlayModel(OptionsModel):
     A subclass declares its options with ``Field(default, description=…)``, from which the command line makes its help,
     and implements :meth:`draw`. Checking and copying the image are done here.
 
+    Attributes
+    ----------
+    needs_landmarks : bool
+        Of the class: whether faces without landmarks are refused.
+    without_landmarks : str
+        Of the class: what it does where a face has none, for help texts. Empty where landmarks make no difference.
+
     Raises
     ------
     OptionError
         If an option is unknown or out of its range.
     """
 
-    def __call__(self, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-        """Draw over a copy of the image; see :meth:`Overlay.__call__`.
+    needs_landmarks: ClassVar[bool] = False
+    without_landmarks: ClassVar[str] = ""
+
+    def __call__(
+        self, image: NDArray[np.uint8], detections: Detections, *, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Draw over a copy of the image, or into ``out``; see :meth:`Overlay.__call__`.
+
+        Parameters
+        ----------
+        image
+            ``(H, W, 3)`` uint8.
+        detections
+            The faces found in that image; ``supervision.Detections`` will do.
+        out
+            An array to draw into and return, ``(H, W, 3)`` uint8, contiguous and writable. The image itself is drawn on
+            in place; any other array gets a copy of it first. None makes a new array.
 
         Raises
         ------
         ImageError
-            If the image is no ``(H, W, 3)`` uint8 array of at least one pixel.
+            If the image is no ``(H, W, 3)`` uint8 array of at least one pixel, or ``out`` cannot take it.
         DetectionsError
-            If the detections belong to an image of another size.
+            If the detections belong to an image of another size, or have no landmarks where the overlay needs them.
         """
-        canvas = fresh_canvas(image, detections)
+        detections = as_detections(detections, image)
+        canvas = fresh_canvas(image, detections, out)
+        if self.needs_landmarks and detections.landmarks is None and len(detections):
+            raise DetectionsError(
+                f"{type(self).__name__} needs landmarks, which these faces do not have: use a network whose name ends "
+                "in _bnkps"
+            )
         self.draw(canvas, detections)
         return canvas
+
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
+        """Tell how far the drawing goes, for checks, and for programs that redraw only what changed.
+
+        Parameters
+        ----------
+        detections
+            The faces that would be drawn.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            ``(M, 4)`` boxes x1, y1, x2, y2 in pixels: pixels that none of them touches stay as they are. None where
+            any pixel may change.
+        """
+        del detections
+        return None
 
     @abstractmethod
     def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
@@ -113,18 +158,31 @@ class Compose:
                 )
         self.overlays = overlays
 
-    def __call__(self, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-        """Run all overlays; see :meth:`Overlay.__call__`.
+    def __call__(
+        self, image: NDArray[np.uint8], detections: Detections, *, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Run all overlays; see :meth:`Overlay.__call__`, and :meth:`OverlayModel.__call__` for ``out``.
 
         Raises
         ------
         OverlayError
             If one fails, or returns no image of the same size.
         """
-        out = fresh_canvas(image, detections)
+        detections = as_detections(detections, image)
+        canvas = fresh_canvas(image, detections, out)
         for overlay in self.overlays:
-            out = _drawn(overlay, out, detections)
-        return out
+            drawn = _drawn(overlay, canvas, detections)
+            if drawn is not canvas:
+                canvas[...] = drawn
+        return canvas
+
+    def reach_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
+        """Return the boxes of all overlays together; see :meth:`OverlayModel.reach_boxes`."""
+        boxes = [
+            overlay.reach_boxes(detections) if isinstance(overlay, OverlayModel) else None for overlay in self.overlays
+        ]
+        known = [each for each in boxes if each is not None]
+        return np.concatenate([np.empty((0, 4)), *known]) if len(known) == len(boxes) else None
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.overlays))})"
@@ -132,7 +190,11 @@ class Compose:
 
 def _drawn(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
     try:
-        out: object = overlay(image, detections)
+        out: object
+        if isinstance(overlay, OverlayModel) and type(overlay).__call__ is OverlayModel.__call__:
+            out = overlay(image, detections, out=image)
+        else:
+            out = overlay(image, detections)
     except ScrfdError:
         raise
     except Exception as error:  # other people's code draws here, and may raise anything
@@ -143,7 +205,27 @@ def _drawn(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -
     return out
 
 
-def fresh_canvas(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+def as_detections(detections: Any, image: NDArray[np.uint8]) -> Detections:
+    """Read ``supervision.Detections`` of an image; those of scrfd_trt are handed back as they are.
+
+    Raises
+    ------
+    DetectionsError
+        If it is neither.
+    """
+    if isinstance(detections, Detections):
+        return detections
+    if not (hasattr(detections, "xyxy") and hasattr(detections, "confidence") and isinstance(image, np.ndarray)):
+        raise DetectionsError(
+            f"overlays draw Detections of scrfd_trt or of supervision, not {type(detections).__name__}: "
+            "SCRFDDetector.detect() gives some"
+        )
+    return Detections.from_supervision(detections, (image.shape[1], image.shape[0]))
+
+
+def fresh_canvas(
+    image: NDArray[np.uint8], detections: Detections, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Check an image and copy it.
 
     Parameters
@@ -152,18 +234,30 @@ def fresh_canvas(image: NDArray[np.uint8], detections: Detections) -> NDArray[np
         ``(H, W, 3)`` uint8; it may be read-only or a strided view.
     detections
         The faces found in it.
+    out
+        Where the copy goes, or the image itself, which is then not copied; None makes a new array.
 
     Returns
     -------
     numpy.ndarray
-        ``(H, W, 3)`` uint8, contiguous and writable, sharing nothing with ``image``.
+        ``(H, W, 3)`` uint8, contiguous and writable; ``out``, or an array that shares nothing with ``image``.
 
     Raises
     ------
     ImageError
-        If the image is no ``(H, W, 3)`` uint8 array of at least one pixel.
+        If the image is no ``(H, W, 3)`` uint8 array of at least one pixel, or ``out`` is none of its size, or cannot be
+        written to, or is not contiguous.
     DetectionsError
         If the detections belong to an image of another size: their boxes would miss the faces.
     """
     check_image(image, detections.image_size)
-    return np.array(image, np.uint8, order="C")
+    if out is None:
+        return np.array(image, np.uint8, order="C")
+    if not isinstance(out, np.ndarray) or out.shape != image.shape or out.dtype != np.uint8:
+        got = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ImageError(f"out must be an array of {image.shape} uint8 as the image is, not {got}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ImageError("out must be contiguous and writable: make it with numpy.empty_like(image, order='C')")
+    if out is not image:
+        np.copyto(out, image)
+    return out

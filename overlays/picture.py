@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from overlays.raster import Box, clip_box, stack
+from overlays.mixing import Blending, stack
+from overlays.placing import Placement
+from overlays.raster import Box, clip_box
 from scrfd_trt.errors import ImageError
 
 MAX_SIDE = 4096
 """Longest side of a picture in pixels; larger ones are shrunk when read (``cv2.remap`` ends at 32,767)."""
 
+_CRISP = 0.04
 _STEP = math.sqrt(0.5)
 _SMALLEST = 4
 
@@ -34,10 +37,16 @@ class Picture:
         ``(h, w, 4)`` uint8, blue, green, red times alpha, and alpha; the full size first.
     framed : bool
         Whether all pixels at the border are clear, so that no edge is to be cut.
+    inner : Box
+        The box around all pixels that are not clear.
+    crisp : bool
+        Whether hardly any pixel is half-transparent, so that only its rim is mixed with what lies below.
     """
 
     levels: tuple[NDArray[np.uint8], ...]
     framed: bool
+    inner: Box
+    crisp: bool
 
     @classmethod
     def from_bgra(cls, pixels: NDArray[np.uint8]) -> Picture:
@@ -55,7 +64,9 @@ class Picture:
             factor *= _STEP
         edge = full[..., 3]
         framed = not (edge[0].any() or edge[-1].any() or edge[:, 0].any() or edge[:, -1].any())
-        return cls(tuple(levels), framed)
+        x, y, w, h = cv2.boundingRect(np.ascontiguousarray(edge))
+        partly = float(((edge > 0) & (edge < 255)).sum()) / max(1.0, float((edge > 0).sum()))
+        return cls(tuple(levels), framed, Box(x, y, x + w, y + h), partly < _CRISP)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,9 +74,14 @@ class Picture:
         height, width = self.levels[0].shape[:2]
         return width, height
 
+    def level(self, scale: float) -> NDArray[np.uint8]:
+        """Return the copy for drawing at a scale: at most 1.4 times too large, where it is shrunk at all."""
+        number = min(max(0, math.floor(math.log(scale) / math.log(_STEP) + 1e-9)), len(self.levels) - 1)
+        return self.levels[number]
+
     def with_red_and_blue_swapped(self) -> Picture:
         """Return the picture for images whose channels run red, green, blue."""
-        return Picture(tuple(np.ascontiguousarray(level[..., [2, 1, 0, 3]]) for level in self.levels), self.framed)
+        return replace(self, levels=tuple(np.ascontiguousarray(level[..., [2, 1, 0, 3]]) for level in self.levels))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Picture) and np.array_equal(self.levels[0], other.levels[0])
@@ -117,7 +133,20 @@ def _decoded(content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     return None if pixels is None else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA), np.uint8)
 
 
-def lay_over(canvas: NDArray[np.uint8], picture: Picture, matrix: NDArray[np.float64], opacity: float = 1.0) -> None:
+def around(picture: Picture, place: Placement) -> Box:
+    """Return the box on the canvas around all that is drawn of a picture."""
+    # Smaller copies of a picture are softer at its rim.
+    rim = 2.0 if picture.framed else 0.5
+    return place.box(picture.inner).grown(rim, rim)
+
+
+def lay_over(
+    canvas: NDArray[np.uint8],
+    picture: Picture,
+    place: Placement,
+    opacity: float = 1.0,
+    blending: Blending = "srgb",
+) -> None:
     """Draw a picture over an image, turned, scaled and shifted; only the pixels under it are computed.
 
     Parameters
@@ -126,41 +155,37 @@ def lay_over(canvas: NDArray[np.uint8], picture: Picture, matrix: NDArray[np.flo
         ``(H, W, 3)`` uint8, written in place.
     picture
         What is drawn.
-    matrix
-        ``(2, 3)`` float64, a similarity from the full picture's pixels to the canvas's; continuous coordinates, in
-        which pixel ``i`` covers ``i`` to ``i + 1``. Scale 0 draws nothing.
+    place
+        Where. One that squeezes the picture to a line draws nothing.
     opacity
         0 to 1, multiplies alpha.
+    blending
+        How half-transparent colours are mixed. Where only the rim is half-transparent, it is mixed in sRGB: on one
+        pixel it does not show.
     """
-    width, height = picture.size
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64) @ matrix[:, :2].T + matrix[:, 2]
-    (x1, y1), (x2, y2) = corners.min(0).tolist(), corners.max(0).tolist()
-    region = clip_box(Box(x1, y1, x2, y2), canvas.shape[1], canvas.shape[0])
-    scale = math.hypot(matrix[0, 0], matrix[1, 0])
-    if region is None or scale == 0.0 or opacity == 0.0:
+    area = place.area
+    region = clip_box(around(picture, place), canvas.shape[1], canvas.shape[0])
+    if region is None or area == 0.0 or opacity == 0.0:
         return
-    number = min(max(0, math.floor(math.log(scale) / math.log(_STEP) + 1e-9)), len(picture.levels) - 1)
-    level = picture.levels[number]
-    back = np.linalg.inv(matrix[:, :2])
-    zoom = np.array([level.shape[1] / width, level.shape[0] / height])
-    turn = zoom[:, None] * back
+    scale = math.sqrt(abs(area))
+    level = picture.level(scale)
+    back = place.inverse()
     # cv2 counts from the middle of the first pixel of the region, and of the level.
-    origin = np.array([region.left + 0.5, region.top + 0.5]) - matrix[:, 2]
-    warp = np.column_stack([turn, turn @ origin - 0.5])
+    x, y = back.at(region.left + 0.5, region.top + 0.5)
+    wide, high = level.shape[1] / picture.size[0], level.shape[0] / picture.size[1]
+    warp = np.array([[back.a * wide, back.b * wide, x * wide - 0.5], [back.c * high, back.d * high, y * high - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     border = cv2.BORDER_CONSTANT if picture.framed else cv2.BORDER_REPLICATE
     patch = np.asarray(cv2.warpAffine(level, warp, region.size, flags=flags, borderMode=border), np.uint8)
     if not picture.framed:
-        shift = back @ origin
-        patch = _cut(patch, [(back[axis], shift[axis], picture.size[axis]) for axis in (0, 1)], scale)
+        axes = [(back.a, back.b, x, picture.size[0]), (back.c, back.d, y, picture.size[1])]
+        patch = _cut(patch, axes)
     if opacity < 1.0:
         patch = np.asarray(cv2.convertScaleAbs(patch, alpha=opacity), np.uint8)
-    stack(canvas, region, patch)
+    stack(canvas, region, patch, "srgb" if picture.crisp and opacity == 1.0 else blending)
 
 
-def _cut(
-    patch: NDArray[np.uint8], axes: list[tuple[NDArray[np.float64], float, int]], scale: float
-) -> NDArray[np.uint8]:
+def _cut(patch: NDArray[np.uint8], axes: list[tuple[float, float, float, int]]) -> NDArray[np.uint8]:
     """Clear what lies beyond a picture's sides, with an edge one pixel of the canvas wide.
 
     ``axes`` tells of each axis of the picture how it runs along the patch's columns and rows, where the middle of the
@@ -168,8 +193,8 @@ def _cut(
     """
     columns, rows = np.arange(patch.shape[1]), np.arange(patch.shape[0])[:, None]
     kept = np.ones(patch.shape[:2], np.float32)
-    for (along, down), start, length in axes:
+    for along, down, start, length in axes:
         at = along * columns + (down * rows + start)
-        inside = (np.minimum(at, length - at) * scale).astype(np.float32)
+        inside = (np.minimum(at, length - at) / math.hypot(along, down)).astype(np.float32)
         kept *= np.clip(inside + np.float32(0.5), 0.0, 1.0)
     return np.asarray(np.round(patch * kept[..., None]), np.uint8)

@@ -78,6 +78,11 @@ class Detections:
         image), or None for a network without landmarks.
     image_size
         Width and height of the source image in pixels.
+    track_ids
+        ``(N,)`` whole numbers from 0 up: on video, the same face has the same number in each frame. None where nothing
+        was tracked.
+    time
+        On video, when the frame is shown, in seconds from the video's start; None for a single image.
 
     Attributes
     ----------
@@ -89,11 +94,16 @@ class Detections:
         ``(N, 5, 2)`` float32.
     image_size : tuple of int
         Width and height.
+    track_ids : numpy.ndarray or None
+        ``(N,)`` int64.
+    time : float or None
+        In seconds.
 
     Raises
     ------
     DetectionsError
-        If shapes do not fit each other, a number is not finite, a box is inside out, or a score is not in 0 to 1.
+        If shapes do not fit each other, a number is not finite, a box is inside out, a score is not in 0 to 1, or a
+        track number is no whole number from 0 up.
 
     Notes
     -----
@@ -101,21 +111,32 @@ class Detections:
     index or iteration; a slice, a mask or an array of indices gives ``Detections`` again.
     """
 
-    __slots__ = ("boxes", "image_size", "landmarks", "scores")
+    __slots__ = ("boxes", "image_size", "landmarks", "scores", "time", "track_ids")
     __hash__ = None  # type: ignore[assignment]  # arrays can change
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32] | None
     image_size: tuple[int, int]
+    track_ids: NDArray[np.int64] | None
+    time: float | None
 
     def __init__(
-        self, boxes: ArrayLike, scores: ArrayLike, landmarks: ArrayLike | None = None, *, image_size: tuple[int, int]
+        self,
+        boxes: ArrayLike,
+        scores: ArrayLike,
+        landmarks: ArrayLike | None = None,
+        *,
+        image_size: tuple[int, int],
+        track_ids: ArrayLike | None = None,
+        time: float | None = None,
     ) -> None:
         self.boxes = _column("boxes", boxes, (4,))
         self.scores = _column("scores", scores, ())
         self.landmarks = None if landmarks is None else _column("landmarks", landmarks, (5, 2))
         self.image_size = _size(image_size)
+        self.track_ids = None if track_ids is None else _numbers(track_ids, len(self.scores))
+        self.time = None if time is None else _seconds(time)
         count = len(self.scores)
         if len(self.boxes) != count or (self.landmarks is not None and len(self.landmarks) != count):
             raise DetectionsError(
@@ -130,6 +151,7 @@ class Detections:
             order = np.argsort(-self.scores, kind="stable")
             self.boxes, self.scores = self.boxes[order], self.scores[order]
             self.landmarks = None if self.landmarks is None else self.landmarks[order]
+            self.track_ids = None if self.track_ids is None else self.track_ids[order]
 
     @classmethod
     def empty(cls, image_size: tuple[int, int], *, landmarks: bool = True) -> Self:
@@ -163,6 +185,7 @@ class Detections:
         """
         made = cls.__new__(cls)
         made.boxes, made.scores, made.landmarks, made.image_size = boxes, scores, landmarks, image_size
+        made.track_ids = made.time = None
         return made
 
     @classmethod
@@ -214,17 +237,23 @@ class Detections:
         if isinstance(index, list):
             index = np.asarray(index, dtype=None if index else np.intp)
         points = None if self.landmarks is None else self.landmarks[index].copy()
-        return type(self)(self.boxes[index].copy(), self.scores[index].copy(), points, image_size=self.image_size)
+        return type(self)(
+            self.boxes[index].copy(),
+            self.scores[index].copy(),
+            points,
+            image_size=self.image_size,
+            track_ids=None if self.track_ids is None else self.track_ids[index].copy(),
+            time=self.time,
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
             return NotImplemented
-        if (self.landmarks is None) is not (other.landmarks is None) or self.image_size != other.image_size:
+        if self.image_size != other.image_size or self.time != other.time:
             return False
-        pairs = [(self.boxes, other.boxes), (self.scores, other.scores)]
-        if self.landmarks is not None and other.landmarks is not None:
-            pairs.append((self.landmarks, other.landmarks))
-        return all(np.array_equal(a, b) for a, b in pairs)
+        names = ("boxes", "scores", "landmarks", "track_ids")
+        pairs = [(getattr(self, name), getattr(other, name)) for name in names]
+        return all(a is b if a is None or b is None else np.array_equal(a, b) for a, b in pairs)
 
     def __repr__(self) -> str:
         best = f", best score {self.scores[0]:.2f}" if len(self) else ""
@@ -243,11 +272,15 @@ class Detections:
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the detections as a JSON object; :meth:`from_json` reads it back.
 
-        It has ``image_size``, ``landmarks`` (whether there are some) and ``faces``. Numbers are the shortest that give
-        the same float32 again.
+        It has ``image_size``, ``landmarks`` (whether there are some) and ``faces``, and on video ``track_ids`` and
+        ``time``. Numbers are the shortest that give the same float32 again.
         """
-        about = {"image_size": list(self.image_size), "landmarks": self.landmarks is not None, "faces": self.to_dicts()}
-        return json.dumps(about, indent=indent)
+        about: dict[str, Any] = {"image_size": list(self.image_size), "landmarks": self.landmarks is not None}
+        if self.track_ids is not None:
+            about["track_ids"] = self.track_ids.tolist()
+        if self.time is not None:
+            about["time"] = self.time
+        return json.dumps(about | {"faces": self.to_dicts()}, indent=indent)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -264,9 +297,19 @@ class Detections:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the text"
             raise DetectionsError(f"no detections in JSON: {where}: {first['msg']}") from error
-        if not parsed.faces:
-            return cls.empty(parsed.image_size, landmarks=parsed.landmarks)
-        return cls.from_rows(parsed.faces, parsed.image_size)
+        if parsed.faces:
+            found = cls.from_rows(parsed.faces, parsed.image_size)
+        else:
+            found = cls.empty(parsed.image_size, landmarks=parsed.landmarks)
+        if parsed.track_ids is None and parsed.time is None:
+            return found
+        # Rows were sorted by score; their track numbers go the same way.
+        order = np.argsort([-face.score for face in parsed.faces], kind="stable")
+        numbers = parsed.track_ids
+        if numbers is not None and len(numbers) == len(found):
+            numbers = [numbers[place] for place in order]
+        columns = (found.boxes, found.scores, found.landmarks)
+        return cls(*columns, image_size=found.image_size, track_ids=numbers, time=parsed.time)
 
     def to_csv(self, image: str = "") -> str:
         """Return the detections as CSV with a header line, one face a line.
@@ -298,6 +341,8 @@ class Detections:
     def to_supervision(self) -> Any:
         """Return a ``supervision.Detections``: class 0, landmarks under ``data["landmarks"]`` as ``(N, 5, 2)``.
 
+        Track numbers become its ``tracker_id``.
+
         Raises
         ------
         MissingDependencyError
@@ -313,6 +358,7 @@ class Detections:
             xyxy=self.boxes.copy(),
             confidence=self.scores.copy(),
             class_id=np.zeros(len(self), int),
+            tracker_id=None if self.track_ids is None else self.track_ids.copy(),
             data={} if self.landmarks is None else {"landmarks": self.landmarks.copy()},
         )
 
@@ -323,8 +369,8 @@ class Detections:
         Parameters
         ----------
         detections
-            Its ``confidence`` counts as 1 where it has none; ``data["landmarks"]`` ``(N, 5, 2)`` is taken where
-            present.
+            Its ``confidence`` counts as 1 where it has none; ``tracker_id`` and ``data["landmarks"]`` ``(N, 5, 2)``
+            are taken where present.
         image_size
             Width and height of the source image in pixels.
         """
@@ -332,7 +378,11 @@ class Detections:
         scores = np.ones(len(boxes), np.float32) if detections.confidence is None else detections.confidence
         points = detections.data.get("landmarks")
         return cls(
-            boxes.copy(), np.array(scores), points if points is None else np.array(points), image_size=image_size
+            boxes.copy(),
+            np.array(scores),
+            points if points is None else np.array(points),
+            image_size=image_size,
+            track_ids=detections.tracker_id,
         )
 
     def crop(self, image: NDArray[np.uint8], margin: float = 0.0) -> list[NDArray[np.uint8]]:
@@ -402,6 +452,8 @@ class _JsonFile(BaseModel):
 
     image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     landmarks: bool = True
+    track_ids: list[int] | None = None
+    time: Finite | None = None
     faces: list[Detection]
 
 
@@ -428,6 +480,26 @@ def _column(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.fl
     if not np.isfinite(array).all():
         raise DetectionsError(f"{name} must be finite numbers")
     return array
+
+
+def _numbers(values: ArrayLike, count: int) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    whole = array.dtype.kind in "iu" or (array.size == 0 and count == 0)
+    if not whole or array.shape != (count,) or (count and array.min() < 0):
+        raise DetectionsError(
+            f"track_ids must be whole numbers from 0 up, one for each of {count} faces, not {array.shape} {array.dtype}"
+        )
+    return np.array(array, np.int64)
+
+
+def _seconds(time: float) -> float:
+    try:
+        seconds = float(time)
+    except (TypeError, ValueError) as error:
+        raise DetectionsError(f"time must be a number of seconds, not {time!r}") from error
+    if not np.isfinite(seconds):
+        raise DetectionsError(f"time must be a finite number of seconds, not {time!r}")
+    return seconds
 
 
 def _plain(values: NDArray[np.float32] | np.float32) -> Any:

@@ -48,6 +48,8 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
         name = ".".join(str(part) for part in item["loc"]) or "value"
         if item["type"] == "extra_forbidden":
             found.append(f"no option {name!r}; the options are: {', '.join(model.model_fields)}")
+        elif item["type"] == "missing":
+            found.append(f"{name} is needed, and has no default")
         else:
             found.append(f"{name}: {item['msg'].removeprefix('Value error, ')} (it is {_short(item['input'])})")
     return f"{model.__name__}: " + "; ".join(dict.fromkeys(found))

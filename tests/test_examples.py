@@ -69,3 +69,59 @@ def test_custom_overlay_darkens_all_but_the_faces(run_example, photo):
     run_example("custom_overlay.py", photo, target)
     face, corner = face_and_corner(change(target))
     assert corner > 5 * face
+
+
+def test_webcam_draws_over_each_frame(run_example, photo):
+    """A video file stands in for the camera."""
+    clip, target = photo.parent / "clip.avi", photo.parent / "last.png"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, SCENE.image.shape[1::-1])
+    if not writer.isOpened():
+        pytest.skip("this OpenCV cannot write clips")
+    for _ in range(2):
+        writer.write(SCENE.image)
+    writer.release()
+    run_example("webcam.py", "--camera", clip, "--overlay", "solid:fill=white", "--save", target)
+    face, corner = face_and_corner(change(target))
+    assert face > 60
+    assert corner < 5
+    with pytest.raises(SystemExit, match=r"nothing.avi cannot be opened"):
+        run_example("webcam.py", "--camera", photo.parent / "nothing.avi", "--save", target)
+
+
+def test_service_finds_faces_and_draws_over_them(root, network_500m):
+    testclient = pytest.importorskip("fastapi.testclient")
+    pytest.importorskip("httpx")
+    app = runpy.run_path(str(root / "examples" / "service.py"))["app"]
+    content = cv2.imencode(".png", SCENE.image)[1].tobytes()
+    with testclient.TestClient(app) as client:
+        found = client.post("/faces", files={"picture": content}).json()
+        assert (len(found["faces"]), found["image_size"]) == (len(SCENE.faces), [1280, 720])
+        drawn = client.post("/overlay", params={"spec": "solid:fill=white"}, files={"picture": content})
+        assert drawn.headers["content-type"] == "image/jpeg"
+        image = cv2.imdecode(np.frombuffer(drawn.content, np.uint8), cv2.IMREAD_COLOR)
+        face, corner = face_and_corner(np.abs(image.astype(float) - SCENE.image).mean(axis=2))
+        assert face > 60
+        assert corner < 5
+        for spec in ("image:picture=/etc/hostname", "skull:image=/etc/hostname", "solid:fill=nocolour", "nope"):
+            assert client.post("/overlay", params={"spec": spec}, files={"picture": content}).status_code == 422
+        assert client.post("/faces", files={"picture": b"no picture"}).status_code == 422
+        assert client.post("/faces", files={"picture": bytes(20 * 2**20 + 1)}).status_code == 413
+
+
+def test_torch_tensors_go_in_and_come_out(run_example, photo):
+    pytest.importorskip("torch")
+    printed = run_example("torch_tensors.py", photo)
+    assert printed.strip() == "6 faces, boxes (6, 4), batch (6, 3, 112, 112) of torch.float32"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_notebook_runs(root, network_500m):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(root / "examples" / "notebook.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "kept without outputs"
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    pictures = [
+        out for cell in notebook.cells for out in cell.get("outputs", []) if "image/jpeg" in out.get("data", {})
+    ]
+    assert len(pictures) == 3

@@ -31,7 +31,7 @@ def test_scales_are_brought_to_one_form(given, kept):
         ({"scales": "640"}, "scales"),
         ({"scales": (0,)}, "scales"),
         ({"max_faces": 0}, "max_faces"),
-        ({"color": "gbr"}, "'bgr' or 'rgb'"),
+        ({"color": "gbr"}, "'bgr', 'rgb' or 'nv12'"),
         ({"max_batch": 0}, "max_batch"),
         ({"treshold": 0.5}, "no option 'treshold'; the options are: threshold, iou"),
     ],

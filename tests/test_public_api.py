@@ -38,23 +38,36 @@ NAMES = {
 }
 OVERLAY_NAMES = {
     "Blur",
+    "Boxes",
     "Compose",
+    "Covering",
+    "CropSheet",
+    "Emoji",
     "Landmarks",
     "OptionHelp",
     "Overlay",
     "OverlayModel",
+    "Pixelate",
     "Skull",
+    "Solid",
+    "Spotlight",
+    "Sticker",
     "create",
     "describe",
+    "from_supervision",
     "load",
     "names",
     "parse",
     "provider",
     "summary",
+    "to_supervision",
 }
 OPTIONAL_OR_SLOW = {
+    "av",
     "cuda",
+    "fastapi",
     "matplotlib",
+    "nicegui",
     "onnx",
     "onnxruntime",
     "pooch",
@@ -107,7 +120,18 @@ def test_version_is_the_installed_one(distribution):
 
 def test_built_in_overlays_are_entry_points_like_all_others(distribution):
     found = {entry.name: entry.load() for entry in distribution.entry_points.select(group="scrfd_trt.overlays")}
-    assert found == {"blur": overlays.Blur, "landmarks": overlays.Landmarks, "skull": overlays.Skull}
+    assert found == {
+        "blur": overlays.Blur,
+        "boxes": overlays.Boxes,
+        "crop": overlays.CropSheet,
+        "emoji": overlays.Emoji,
+        "image": overlays.Sticker,
+        "landmarks": overlays.Landmarks,
+        "pixelate": overlays.Pixelate,
+        "skull": overlays.Skull,
+        "solid": overlays.Solid,
+        "spotlight": overlays.Spotlight,
+    }
 
 
 def test_changelog_has_an_entry_for_this_version(root: Path):

@@ -19,7 +19,9 @@ from scrfd_trt.cli.exits import INTERRUPTED, Commands
 from scrfd_trt.cli.inspect import inspect
 from scrfd_trt.cli.models import models
 from scrfd_trt.cli.overlay import overlay
+from scrfd_trt.cli.overlay_help import OverlayCommand
 from scrfd_trt.cli.overlays import overlays
+from scrfd_trt.cli.studio import studio
 
 app = typer.Typer(
     name="scrfd-trt",
@@ -53,8 +55,8 @@ def top(
         stdout.write(context.get_help())
 
 
-for command in (demo, detect, overlay, overlays, models, build, inspect, doctor, bench):
-    app.command()(command)
+for command in (demo, detect, overlay, overlays, studio, models, build, inspect, doctor, bench):
+    app.command(cls=OverlayCommand if command is overlay else None)(command)
 
 
 def main() -> None:

@@ -34,9 +34,9 @@ def overlays(name: Name = None, *, as_json: options.AsJson = False) -> None:
         found = [about(one) for one in chosen]
         stdout.write(json.dumps(found if name is None else found[0], indent=2, default=str) + "\n")
     elif name is None:
-        stdout.show(_list(chosen))
+        stdout.show(Group(listed(chosen), "", "scrfd-trt overlays NAME tells the options of one."))
     else:
-        stdout.show(_details(name))
+        stdout.show(details(name))
 
 
 def about(name: str) -> dict[str, Any]:
@@ -45,21 +45,24 @@ def about(name: str) -> dict[str, Any]:
         "name": name,
         "description": drawing.summary(name),
         "from": drawing.provider(name),
+        "without_landmarks": without_landmarks(name),
         "options": [option._asdict() for option in drawing.describe(name)],
     }
 
 
-def _list(names: tuple[str, ...]) -> RenderableType:
+def listed(names: tuple[str, ...]) -> RenderableType:
+    """Make a table of overlays, with the names of their options."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     table.add_column("overlay", no_wrap=True, style="bold")
     table.add_column("what it draws")
     table.add_column("options")
     for name in names:
         table.add_row(name, drawing.summary(name), ", ".join(option.name for option in drawing.describe(name)))
-    return Group(table, "", "scrfd-trt overlays NAME tells the options of one.")
+    return table
 
 
-def _details(name: str) -> RenderableType:
+def details(name: str) -> RenderableType:
+    """Make a table of one overlay's options, with an example."""
     described = drawing.describe(name)
     head = Text.assemble((name, "bold"), f": {drawing.summary(name)} ({drawing.provider(name)})")
     if not described:
@@ -74,12 +77,25 @@ def _details(name: str) -> RenderableType:
             option.name, values, "required" if option.required else _shown(option.default), option.description
         )
     example = Text(f"scrfd-trt overlay me.jpg --overlay {example_spec(name)} -o out.jpg", overflow="fold")
-    return Group(head, "", table, "", Text.assemble("For example: ", example))
+    landmarks = without_landmarks(name)
+    notes = [f"Without landmarks: {landmarks}", ""] if landmarks else []
+    return Group(head, "", table, "", *notes, Text.assemble("For example: ", example))
+
+
+def without_landmarks(name: str) -> str:
+    """Tell what an overlay does where faces have no landmarks; empty where these make no difference."""
+    factory = drawing.load(name)
+    if getattr(factory, "needs_landmarks", False):
+        return "it refuses to draw."
+    return str(getattr(factory, "without_landmarks", ""))
 
 
 def example_spec(name: str) -> str:
-    """Write an overlay with its first option that has a default, as ``--overlay`` takes it."""
-    for option in drawing.describe(name):
+    """Write an overlay as ``--overlay`` takes it: with what it needs, or its first option that has a default."""
+    options = drawing.describe(name)
+    if needed := [f"{option.name}={option.type.upper()}" for option in options if option.required]:
+        return f"{name}:{','.join(needed)}"
+    for option in options:
         if option.default is not None:
             return f"{name}:{option.name}={_shown(option.default)}"
     return name

@@ -11,7 +11,7 @@ import scrfd_trt
 from scrfd_trt import SCRFDDetector
 from scrfd_trt.cli.options import DEFAULT_MODEL
 
-COMMANDS = ["demo", "detect", "overlay", "overlays", "models", "build", "inspect", "doctor", "bench"]
+COMMANDS = ["demo", "detect", "overlay", "overlays", "studio", "models", "build", "inspect", "doctor", "bench"]
 
 Run = Callable[..., Any]
 

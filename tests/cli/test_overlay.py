@@ -40,6 +40,12 @@ def test_options_and_order_of_overlays(run: Run, picture: Picture) -> None:
     assert read("a.png")[INSIDE].min() < read("b.png")[INSIDE].min() - 50
 
 
+def test_options_that_leave_a_face_readable_are_warned_of(run: Run, picture: Picture) -> None:
+    code, _, err = run("overlay", picture(), "--overlay", "solid:opacity=0.5", "-o", "out.png")
+    assert code == 0
+    assert err.splitlines()[0] == "warning: Solid: with opacity 0.5 the face shines through; 1 hides it"
+
+
 def test_several_images_into_a_folder_that_is_made(run: Run, picture: Picture) -> None:
     picture("in/a.png")
     picture("in/deep/b.jpg", box=None)
@@ -127,3 +133,25 @@ def test_an_output_that_cannot_be_written(run: Run, picture: Picture) -> None:
     ran = run("overlay", path, "--overlay", "blur", "-o", "out/deeper/")
     assert ran.code == 2
     assert ran.error == "out/deeper cannot be a folder: a file is in the way; name another folder"
+
+
+def test_help_lists_the_overlays_with_their_options(run: Run) -> None:
+    code, out, err = run("overlay", "--help")
+    assert (code, err) == (0, "")
+    for word in ("blur", "spotlight", "strength", "feather"):
+        assert word in out.partition("what it draws")[2]
+
+
+@pytest.mark.parametrize("words", [("--overlay", "skull:opacity=0.3"), ("--overlay=skull",)])
+def test_help_of_a_named_overlay_tells_its_options(run: Run, words: tuple[str, ...]) -> None:
+    code, out, err = run("overlay", *words, "--help")
+    assert (code, err) == (0, "")
+    assert "Lay a skull over each face" in out
+    assert "number, above 0 to 10" in out
+    assert "spotlight" not in out
+
+
+def test_help_of_an_unknown_overlay_lists_the_choices(run: Run) -> None:
+    code, out, _ = run("overlay", "--overlay", "skul", "--help")
+    assert code == 0
+    assert "no overlay 'skul'; did you mean 'skull'?" in out

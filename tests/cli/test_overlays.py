@@ -35,6 +35,15 @@ def test_the_example_works(run: Run, name: str) -> None:
     assert callable(overlays.parse(spec))
 
 
+def test_the_example_names_what_is_needed(run: Run) -> None:
+    assert "--overlay image:picture=PATH -o out.jpg" in run("overlays", "image").out
+
+
+def test_what_happens_without_landmarks_is_told(run: Run) -> None:
+    assert "Without landmarks: It stands upright on the box." in run("overlays", "skull").out
+    assert "Without landmarks" not in run("overlays", "boxes").out
+
+
 def test_json_for_machines(run: Run) -> None:
     every = json.loads(run("overlays", "--json").out)
     assert [overlay["name"] for overlay in every] == list(overlays.names())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import overlays
+from overlays import emoji_art
 from scrfd_trt.detections import Detections
 
 WIDTH, HEIGHT = 240, 180
@@ -53,9 +56,21 @@ def draw_image() -> NDArray[np.uint8]:
     return image
 
 
-def draw_detections(landmarks: bool = True) -> Detections:
+def draw_detections(landmarks: bool = True, **video: Any) -> Detections:
     points = [_landmarks(*face) for face in FACES] if landmarks else None
-    return Detections([_box(*face) for face in FACES], SCORES, points, image_size=(WIDTH, HEIGHT))
+    return Detections([_box(*face) for face in FACES], SCORES, points, image_size=(WIDTH, HEIGHT), **video)
+
+
+def draw_with(overlay: overlays.Overlay, **video: Any) -> NDArray[np.uint8]:
+    return overlay(draw_image(), draw_detections(**video))
+
+
+def sticker(**options: Any) -> overlays.Overlay:
+    """An overlay of a picture file: a drawn cat."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cat.png"
+        cv2.imwrite(str(path), emoji_art.draw("cat"))
+        return overlays.Sticker(picture=path, **options)
 
 
 # The score is left out: letters differ between versions of OpenCV.
@@ -67,6 +82,16 @@ GOLDEN: dict[str, Callable[[], NDArray[np.uint8]]] = {
         method="pixelate", shape="rectangle", strength=0.2, margin=0.1, feather=0.0
     )(draw_image(), draw_detections()),
     "landmarks": lambda: overlays.Landmarks(score=False)(draw_image(), draw_detections()),
+    "boxes": lambda: draw_with(overlays.Boxes(label="none"), track_ids=[0, 1, 2, 3]),
+    "crop": lambda: draw_with(overlays.CropSheet(side="right", size=0.3, ground="blue")),
+    "emoji": lambda: draw_with(overlays.Emoji(), track_ids=[0, 2, 4, 1]),
+    "image_box": lambda: draw_with(sticker()),
+    "image_three": lambda: draw_with(sticker(fit="three", opacity=0.7)),
+    "pixelate_aligned": lambda: draw_with(overlays.Pixelate(shape="aligned")),
+    "solid_aligned": lambda: draw_with(overlays.Solid(shape="aligned", fill="orange", feather=0.2)),
+    "solid_rectangle": lambda: draw_with(overlays.Solid(shape="rectangle", margin=0, feather=0)),
+    "spotlight_blur": lambda: draw_with(overlays.Spotlight(effect="blur")),
+    "spotlight_dim": lambda: draw_with(overlays.Spotlight()),
 }
 """The golden pictures by file name; ``tests/make_golden.py`` makes them anew."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import cv2
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from overlays import Blur
-from overlays.blur import blurred, pixelated
-from overlays.raster import Box, Region, soft_mask
+from overlays.coarse import blocks, blurred
+from overlays.masks import areas, region_of, weights
+from overlays.raster import Box, Region
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import OptionError
 
@@ -72,15 +74,20 @@ def test_nothing_outside_of_the_feather_changes_and_all_inside_does(
     box = tuple(np.array((x, y, x + w, y + h), np.float32).astype(float).tolist())
     image = checkerboard(64, 48)
     out = overlay(image, faces(64, 48, box))
-    reach = Box(*box).grown(margin * w + feather * max(w, h) + 1.01, margin * h + feather * max(w, h) + 1.01)
+    reach = Box(*box).grown(margin * w + feather * max(w, h) + 2.01, margin * h + feather * max(w, h) + 2.01)
     px, py = np.meshgrid(np.arange(64) + 0.5, np.arange(48) + 0.5)
     beyond = (px < reach.x1) | (px > reach.x2) | (py < reach.y1) | (py > reach.y2)
     assert (out[beyond] == image[beyond]).all()
     if min(w, h) >= 8:
         # Each covered pixel comes from the blur alone: halving the feather changes none of them.
         inside = covered(overlay, box, 64, 48)
-        mask = soft_mask(kind[1], Box(*box).grown(margin * w, margin * h), feather * max(w, h), Region(0, 0, 64, 48))
-        assert (mask[inside] == 1.0).all()
+        if inside.any():
+            (area,) = areas(overlay, faces(64, 48, box))
+            region = region_of(area, image)
+            assert region is not None
+            mask = np.zeros((48, 64), np.uint8)
+            mask[region.rows_columns] = weights(area, region)
+            assert (mask[inside] == 255).all()
         assert not inside.any() or float(out[inside].std()) < 60
 
 
@@ -127,10 +134,10 @@ def test_pixelate_makes_blocks_of_one_color() -> None:
     image = np.random.default_rng(5).integers(0, 256, (120, 120, 3), np.uint8)
     overlay = Blur(method="pixelate", shape="rectangle", margin=0, feather=0, strength=0.25)
     out = overlay(image, faces(120, 120, (20.0, 20.0, 100.0, 100.0)))
-    blocks = out[20:100, 20:100].reshape(4, 20, 4, 20, 3)
-    assert (blocks == blocks[:, :1, :, :1]).all()
+    cells = out[20:100, 20:100].reshape(4, 20, 4, 20, 3)
+    assert (cells == cells[:, :1, :, :1]).all()
     means = image[20:100, 20:100].reshape(4, 20, 4, 20, 3).mean((1, 3))
-    assert np.abs(blocks[:, 0, :, 0] - means).max() <= 1
+    assert np.abs(cells[:, 0, :, 0] - means).max() <= 1
     assert len(np.unique(out[20:100, 20:100].reshape(-1, 3), axis=0)) == 16
 
 
@@ -139,7 +146,7 @@ def test_wide_blurs_on_smaller_copies_are_gaussian(sigma: float) -> None:
     image = cv2.GaussianBlur(np.random.default_rng(2).integers(0, 256, (300, 260, 3), np.uint8), (0, 0), 4.0)
     image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
     exact = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-    away = np.abs(blurred(image, sigma).astype(int) - exact)
+    away = np.abs(blurred(image, Region(0, 0, 260, 300), sigma).astype(int) - exact)
     assert away.mean() < 1.5
     assert away.max() <= 12
 
@@ -148,8 +155,10 @@ def test_wide_blurs_on_smaller_copies_are_gaussian(sigma: float) -> None:
 @pytest.mark.parametrize("detail", [0.1, 2.0, 1e6])
 def test_patches_of_any_size_can_be_blurred(size: tuple[int, int], detail: float) -> None:
     pixels = np.full((*size, 3), 77, np.uint8)
-    assert (blurred(pixels, detail) == 77).all()
-    assert (pixelated(pixels, detail) == 77).all()
+    whole = Region(0, 0, size[1], size[0])
+    assert blurred(pixels, whole, detail).shape == pixels.shape
+    assert (blurred(pixels, whole, detail) == 77).all()
+    assert (blocks(pixels, whole, math.ceil(detail)) == 77).all()
 
 
 @pytest.mark.parametrize(

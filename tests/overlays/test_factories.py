@@ -7,7 +7,8 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, Field
 
-from overlays import Blur, Landmarks, Skull
+import overlays
+from overlays import Skull
 from overlays.factories import check_options, option_help, unknown
 from scrfd_trt.errors import OptionError
 
@@ -42,8 +43,9 @@ def test_ranges_and_types_come_from_the_schema() -> None:
     }
 
 
-@pytest.mark.parametrize("model", [Skull, Blur, Landmarks])
-def test_every_option_of_the_built_in_overlays_is_described(model: type[BaseModel]) -> None:
+@pytest.mark.parametrize("name", overlays.names())
+def test_every_option_of_the_built_in_overlays_is_described(name: str) -> None:
+    model = overlays.load(name)
     described = option_help(model)
     assert [option.name for option in described] == list(model.model_fields)
     assert all(option.description.endswith(".") and option.type != "any" for option in described)
@@ -52,9 +54,10 @@ def test_every_option_of_the_built_in_overlays_is_described(model: type[BaseMode
 def test_defaults_are_shown() -> None:
     assert {option.name: option.default for option in option_help(Skull)} == {
         "opacity": 1.0,
+        "blending": "linear",
+        "color": "bgr",
         "scale": 1.0,
         "image": None,
-        "color": "bgr",
     }
 
 

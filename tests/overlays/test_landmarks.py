@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from overlays import Landmarks
-from overlays.landmarks import COLORS
+from overlays.colors import COLORS
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import OptionError
 

@@ -9,17 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from overlays.picture import Picture, lay_over, read_picture
+from overlays.placing import Placement
 from scrfd_trt.errors import ImageError
 
 
-def matrix(scale: float, x: float, y: float, degrees: float = 0.0) -> NDArray[np.float64]:
-    turn = math.radians(degrees)
-    return np.array(
-        [
-            [scale * math.cos(turn), -scale * math.sin(turn), x],
-            [scale * math.sin(turn), scale * math.cos(turn), y],
-        ]
-    )
+def matrix(scale: float, x: float, y: float, degrees: float = 0.0) -> Placement:
+    cos, sin = scale * math.cos(math.radians(degrees)), scale * math.sin(math.radians(degrees))
+    return Placement(cos, -sin, x, sin, cos, y)
 
 
 def opaque(pixels: NDArray[np.uint8]) -> Picture:
@@ -61,7 +57,7 @@ def test_opacity_mixes() -> None:
 
 
 @pytest.mark.parametrize("nothing", [matrix(0, 2, 2), matrix(1, 100, 2), matrix(1, 2, -100)])
-def test_what_cannot_be_seen_draws_nothing(nothing: NDArray[np.float64]) -> None:
+def test_what_cannot_be_seen_draws_nothing(nothing: Placement) -> None:
     canvas = np.full((10, 10, 3), 9, np.uint8)
     lay_over(canvas, opaque(random_pixels(8, 8)), nothing)
     assert (canvas == 9).all()

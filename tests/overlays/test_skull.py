@@ -118,7 +118,9 @@ def test_it_covers_the_face_from_chin_to_hairline() -> None:
 
 def test_opacity_goes_from_nothing_to_all() -> None:
     box, points = face(120)
-    clear, half, full = (drawn(Skull(opacity=opacity), box, points).astype(float) for opacity in (0.0, 0.5, 1.0))
+    clear, half, full = (
+        drawn(Skull(opacity=opacity, blending="srgb"), box, points).astype(float) for opacity in (0.0, 0.5, 1.0)
+    )
     assert not painted(clear.astype(np.uint8)).any()
     assert np.abs(half - (clear + full) / 2).max() <= 1.5
 
@@ -192,9 +194,11 @@ def test_alpha_of_ones_own_picture_is_kept(tmp_path: Path) -> None:
     pixels = np.zeros((40, 40, 4), np.uint8)
     cv2.circle(pixels, (20, 20), 15, (0, 0, 255, 128), -1)
     cv2.imwrite(str(tmp_path / "ring.png"), pixels)
-    out = drawn(Skull(image=tmp_path / "ring.png"), np.array([100.0, 100.0, 180.0, 180.0]))
+    out = drawn(Skull(image=tmp_path / "ring.png", blending="srgb"), np.array([100.0, 100.0, 180.0, 180.0]))
     assert not painted(out)[100:105, 100:105].any()
     assert out[140, 140].tolist() == pytest.approx([100, 60, 158], abs=2)
+    lit = drawn(Skull(image=tmp_path / "ring.png"), np.array([100.0, 100.0, 180.0, 180.0]))
+    assert lit[140, 140].tolist() == pytest.approx([146, 86, 191], abs=2), "half of the light of both"
 
 
 def test_pictures_are_read_when_the_overlay_is_made(tmp_path: Path) -> None:

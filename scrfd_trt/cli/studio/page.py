@@ -1,0 +1,186 @@
+"""The page itself: a picture, and beside it what is drawn over it."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import cv2
+import numpy as np
+from nicegui import background_tasks, events, run, ui
+
+import overlays
+from scrfd_trt.cli.studio.controls import controls
+from scrfd_trt.cli.studio.media import CLIPS, PICTURES, Image
+from scrfd_trt.cli.studio.session import Layer, Session
+from scrfd_trt.detector import SCRFDDetector
+from scrfd_trt.errors import ScrfdError
+
+PREVIEW = 1280
+"""Longest side in pixels of the picture shown; the download has all."""
+
+
+class Page:
+    """One open page and its session."""
+
+    def __init__(self, detector: SCRFDDetector, largest: int) -> None:
+        self.session = Session(detector)
+        self.largest = largest
+        self.frame = 0
+        self._wanted = self._drawing = False
+        ui.context.client.on_delete(self.session.close)
+        self._build()
+        self.redraw()
+
+    def _build(self) -> None:
+        ui.colors(primary="#00796b")
+        with ui.header().classes("items-center justify-between py-2"):
+            ui.label("scrfd-trt studio").classes("text-lg font-medium")
+            dark = ui.dark_mode(None)
+            ui.button(icon="dark_mode", on_click=lambda: dark.set_value(not dark.value)).props(
+                "flat round color=white aria-label='Light or dark'"
+            )
+        with ui.row().classes("w-full max-w-screen-2xl mx-auto gap-4 items-start"):
+            with ui.column().classes("w-full lg:w-[62%] gap-2"):
+                self._build_picture()
+            with ui.column().classes("w-full lg:w-[35%] gap-2"):
+                self._build_choice()
+                self._build_words()
+
+    def _build_picture(self) -> None:
+        self.picture = ui.image().classes("w-full rounded").props('fit=contain no-spinner alt="The result"')
+        self.status = ui.label().classes("text-sm opacity-80").props("role=status")
+        self.timeline = ui.slider(min=0, max=1, value=0, on_change=self._seek).props("aria-label=Frame")
+        self.timeline.set_visibility(False)
+        mib = self.largest // 2**20
+        self.upload = (
+            ui.upload(
+                label=f"Drop a picture or a short clip (up to {mib} MiB)",
+                auto_upload=True,
+                max_file_size=self.largest,
+                on_upload=self._uploaded,
+                on_rejected=lambda: self._tell(f"That file is no picture or clip, or larger than {mib} MiB."),
+            )
+            .classes("w-full")
+            .props(f'flat bordered accept="{",".join(PICTURES + CLIPS)}"')
+        )
+        ui.button("Download", icon="download", on_click=self._download).props("unelevated")
+
+    def _build_choice(self) -> None:
+        names = list(overlays.names())
+        chosen = [layer.name for layer in self.session.layers]
+        ui.select(names, value=chosen, multiple=True, label="Overlays", on_change=self._chosen).classes("w-full").props(
+            "use-chips outlined"
+        )
+        self.layers = ui.column().classes("w-full gap-1")
+        self._build_layers()
+        with ui.row().classes("w-full items-center no-wrap"):
+            ui.label("threshold").classes("w-24 text-sm").tooltip("Lowest score of a face that is drawn over.")
+            ui.slider(min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._threshold).props(
+                "label aria-label=threshold"
+            ).classes("grow")
+
+    def _build_layers(self) -> None:
+        self.layers.clear()
+        with self.layers:
+            for layer in self.session.layers:
+                with ui.expansion(layer.name, value=len(self.session.layers) == 1).classes(
+                    "w-full border border-gray-400/50 rounded"
+                ):
+                    ui.label(overlays.summary(layer.name)).classes("text-sm opacity-80")
+                    controls(layer, self.session.keep, self.redraw, self._tell)
+
+    def _build_words(self) -> None:
+        self.warning = ui.label().classes("text-sm text-orange-8").props("role=alert")
+        self.command_head = ui.label("Command line").classes("text-sm font-medium")
+        self.command = ui.code(language="bash").classes("w-full text-xs [&_pre]:whitespace-pre-wrap")
+        ui.label("Python").classes("text-sm font-medium")
+        self.python = ui.code(language="python").classes("w-full text-xs [&_pre]:whitespace-pre-wrap")
+
+    def redraw(self) -> None:
+        """Draw anew as soon as the drawing in progress has ended."""
+        self._wanted = True
+        if not self._drawing:
+            self._drawing = True
+            background_tasks.create(self._draw(), name="draw")
+
+    async def _draw(self) -> None:
+        try:
+            while self._wanted:
+                self._wanted = False
+                try:
+                    shown = await run.io_bound(self._render)
+                except ScrfdError as error:
+                    self.status.set_text(str(error))
+                    continue
+                if shown is None:  # the server ends
+                    return
+                self.picture.set_source(shown[0])
+                self.status.set_text(shown[1])
+                self.warning.set_text(" ".join(f"Warning: {reason}." for reason in self.session.warnings()))
+                command = self.session.command()
+                self.command.set_content(command)
+                for element in (self.command_head, self.command):
+                    element.set_visibility(bool(command))
+                self.python.set_content(self.session.python())
+        finally:
+            self._drawing = False
+
+    def _render(self) -> tuple[str, str]:
+        image, count = self.session.draw(self.frame)
+        media = self.session.media
+        status = f"{media.name}: {count} face{'' if count == 1 else 's'} in {image.shape[1]}×{image.shape[0]}"
+        if media.is_clip:
+            status += f", frame {self.frame + 1} of {len(media.frames)}" + (
+                ", the rest was cut off" if media.cut else ""
+            )
+        return _as_url(image), status
+
+    async def _uploaded(self, event: events.UploadEventArguments) -> None:
+        self.upload.reset()
+        content = await event.file.read()
+        try:
+            await run.io_bound(self.session.open, event.file.name, content)
+        except ScrfdError as error:
+            self._tell(str(error))
+            return
+        self.frame = 0
+        last = len(self.session.media.frames) - 1
+        self.timeline.set_visibility(last > 0)
+        self.timeline.props(f"max={max(last, 1)}").set_value(0)
+        self.redraw()
+
+    def _seek(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        self.frame = min(int(event.value or 0), len(self.session.media.frames) - 1)
+        self.redraw()
+
+    def _chosen(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        kept = {layer.name: layer for layer in self.session.layers}
+        self.session.layers = [kept.get(name) or Layer(name) for name in event.value or []]
+        self._build_layers()
+        self.redraw()
+
+    def _threshold(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        self.session.threshold = float(event.value)
+        self.redraw()
+
+    async def _download(self) -> None:
+        try:
+            file = await run.io_bound(self.session.download)
+        except ScrfdError as error:
+            self._tell(str(error))
+            return
+        if file is not None:
+            ui.download.content(file[1], file[0])
+
+    def _tell(self, text: str) -> None:
+        ui.notify(text, type="negative", multi_line=True, close_button=True, timeout=8000)
+
+
+def _as_url(image: Image) -> str:
+    """Encode a picture for the page, shrunk where it is large."""
+    shrink = PREVIEW / max(image.shape[:2])
+    if shrink < 1.0:
+        image = np.asarray(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8)
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

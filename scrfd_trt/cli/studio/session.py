@@ -1,0 +1,117 @@
+"""What one page holds: its picture, the faces found in it, and the overlays with their options. No web in here."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import overlays
+from scrfd_trt import samples
+from scrfd_trt.cli.studio.media import Image, Media, read, write
+from scrfd_trt.cli.studio.words import as_command, as_python
+from scrfd_trt.detections import Detections
+from scrfd_trt.detector import SCRFDDetector
+from scrfd_trt.options import DetectorOptions
+
+
+@dataclass
+class Layer:
+    """One overlay on the page.
+
+    Attributes
+    ----------
+    name
+        The overlay's.
+    options
+        What was changed from its defaults.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def make(self) -> overlays.Overlay:
+        """Make the overlay."""
+        return overlays.create(self.name, **self.options)
+
+
+class Session:
+    """The state of one open page.
+
+    Files that options name, stickers say, lie in a folder of its own, which :meth:`close` deletes.
+    """
+
+    def __init__(self, detector: SCRFDDetector) -> None:
+        self.detector = detector
+        self.media = Media("scene.png", (samples.scene().image,))
+        self.layers = [Layer("skull")]
+        self.threshold = float(DetectorOptions.model_fields["threshold"].default)
+        self._found: dict[int, Detections] = {}
+        self._folder = Path(tempfile.mkdtemp(prefix="scrfd-trt-studio-"))
+        self._lock = threading.Lock()
+
+    def open(self, name: str, content: bytes) -> None:
+        """Take a picture or clip in the place of the one before.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be read; the one before stays.
+        """
+        media = read(name, content)
+        with self._lock:
+            self.media, self._found = media, {}
+
+    def keep(self, name: str, content: bytes) -> Path:
+        """Keep a file that an option names, until the page is closed."""
+        path = self._folder / (Path(name.replace("\\", "/")).name or "file")
+        path.write_bytes(content)
+        return path
+
+    def _seen(self, frame: int) -> tuple[Image, Detections]:
+        """Return a frame and its faces above the threshold, which are looked for once."""
+        with self._lock:  # another picture may come in meanwhile
+            media, found = self.media, self._found
+        frame = min(frame, len(media.frames) - 1)
+        if frame not in found:
+            found[frame] = self.detector.detect(media.frames[frame])
+        faces = found[frame]
+        return media.frames[frame], faces[faces.scores >= self.threshold]
+
+    def draw(self, frame: int = 0) -> tuple[Image, int]:
+        """Draw all overlays over a frame; return it, and how many faces there are.
+
+        Raises
+        ------
+        ScrfdError
+            If an option is out of its range, or an overlay fails.
+        """
+        image, faces = self._seen(frame)
+        compose = overlays.Compose(*(layer.make() for layer in self.layers))
+        return compose(image, faces), len(faces)
+
+    def warnings(self) -> list[str]:
+        """Return what the overlays say of options that leave a face readable."""
+        made = [layer.make() for layer in self.layers]
+        return [reason for overlay in made if isinstance(overlay, overlays.Covering) for reason in overlay.readable()]
+
+    def download(self) -> tuple[str, bytes]:
+        """Return a file name and the content of the file with the result, a whole clip where it is one."""
+        media = self.media
+        frames = [self.draw(number)[0] for number in range(len(media.frames))]
+        return write(media.name, frames, media.rate)
+
+    def command(self) -> str:
+        """Return the command line that makes the result."""
+        return as_command(self.media, self.threshold, [(layer.name, layer.options) for layer in self.layers])
+
+    def python(self) -> str:
+        """Return the Python that makes the result."""
+        return as_python(self.media, self.threshold, [(layer.name, layer.options) for layer in self.layers])
+
+    def close(self) -> None:
+        """Delete all files; may be called twice."""
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,138 @@
+"""Whatever the boxes, sizes, angles and options: no pixel changes outside of what a mask or a picture reaches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import overlays
+from overlays import emoji_art
+from overlays.testing import assert_within_reach, faces, noise
+from scrfd_trt.detections import Detections
+
+WIDTH, HEIGHT = 72, 48
+PX, PY = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
+IMAGE = noise(WIDTH, HEIGHT)
+SIDE = st.floats(-60, 120, width=32) | st.floats(-1e5, 1e5, width=32)
+SHARE = st.floats(0, 1)
+
+
+@st.composite
+def some_faces(draw: st.DrawFn) -> Detections:
+    boxes = []
+    for _ in range(draw(st.integers(0, 4))):
+        x, y = sorted([draw(SIDE), draw(SIDE)]), sorted([draw(SIDE), draw(SIDE)])
+        boxes.append((x[0], y[0], x[1], y[1]))
+    landmarks, degrees = draw(st.booleans()), draw(st.floats(-180, 180))
+    return faces(tuple(boxes), (WIDTH, HEIGHT), landmarks=landmarks, degrees=degrees, tracked=draw(st.booleans()))
+
+
+MASK = {
+    "shape": st.sampled_from(["ellipse", "rectangle", "aligned"]),
+    "scale": st.floats(0.05, 4),
+    "margin": st.floats(0, 1),
+    "feather": st.floats(0, 0.6),
+}
+MIX = {"opacity": SHARE, "blending": st.sampled_from(["linear", "srgb"])}
+LARGE = st.floats(0.25, 8)
+CHOICES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "blur": MASK | MIX | {"strength": st.floats(0.2, 1), "method": st.sampled_from(["gaussian", "pixelate"])},
+    "pixelate": MASK | MIX | {"strength": st.floats(0.2, 1), "block": st.none() | st.integers(2, 60)},
+    "solid": MASK | MIX | {"fill": st.sampled_from(["black", "white", "#123456"])},
+    "skull": MIX | {"scale": st.floats(0.01, 10)},
+    "emoji": MIX | {"scale": st.floats(0.01, 10), "kind": st.sampled_from(["each", *emoji_art.KINDS])},
+    "image": MIX | {"scale": st.floats(0.01, 10), "fit": st.sampled_from(["box", "two", "three", "five"])},
+    "landmarks": {"size": LARGE, "box": st.booleans(), "score": st.booleans(), "points": st.booleans()},
+    "boxes": {
+        "size": LARGE,
+        "style": st.sampled_from(["full", "corners"]),
+        "label": st.sampled_from(["auto", "score", "track", "none"]),
+    },
+    "crop": {
+        "side": st.sampled_from(["bottom", "top", "left", "right", "whole"]),
+        "size": st.floats(0.05, 0.9),
+        "margin": st.floats(0, 2),
+        "most": st.integers(1, 5),
+    },
+}
+COVERING = ("blur", "pixelate", "solid")
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "cat.png"
+    cv2.imwrite(str(path), emoji_art.draw("cat"))
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(CHOICES))
+def test_nothing_is_painted_beyond_the_reach(name: str, picture: Path) -> None:
+    fixed = {"picture": picture} if name == "image" else {}
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.fixed_dictionaries({}, optional=CHOICES[name]), some_faces())
+    def check(options: dict[str, Any], found: Detections) -> None:
+        assert_within_reach(overlays.create(name, **fixed, **options), IMAGE, found)
+
+    check()
+
+
+def shape_of(options: dict[str, Any], found: Detections, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Written anew from the documentation: which pixels the mask of a face covers, and which it may reach at most."""
+    x1, y1, x2, y2 = found.boxes[row].astype(float)
+    scale, feather = options.get("scale", 1.0) * (1 + 2 * options.get("margin", 0.15)), options.get("feather", 0.1)
+    a, b, soft = (x2 - x1) / 2 * scale, (y2 - y1) / 2 * scale, feather * max(x2 - x1, y2 - y1)
+    dx, dy = np.abs(PX - (x1 + x2) / 2), np.abs(PY - (y1 + y2) / 2)
+    shape = options.get("shape", "ellipse")
+    if a <= 0 or b <= 0:
+        return np.zeros_like(PX, bool), np.zeros_like(PX, bool)
+    # Sides and feather are grown to whole pixels, and pixels that are touched are covered.
+    far = soft + 3.0
+    if shape == "rectangle":
+        return (dx < a) & (dy < b), (dx < a + far) & (dy < b + far)
+    if shape == "ellipse":
+        return (dx / a) ** 2 + (dy / b) ** 2 < 1, (dx / (a + far)) ** 2 + (dy / (b + far)) ** 2 < 1
+    # However it is turned, it lies between the circles within and around it.
+    least, most = 0.0, np.hypot(a, b) + far
+    return np.hypot(dx, dy) < least, np.hypot(dx, dy) < most
+
+
+@pytest.mark.parametrize("name", COVERING)
+def test_covering_overlays_cover_their_shape_and_change_nothing_beyond_it(name: str) -> None:
+    # A hundred and more levels away from the image everywhere, so that covering shows.
+    image = np.full((HEIGHT, WIDTH, 3), 250, np.uint8)
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.fixed_dictionaries({}, optional=CHOICES[name]), some_faces())
+    def check(options: dict[str, Any], found: Detections) -> None:
+        out = overlays.create(name, **options)(IMAGE, found)
+        shapes = [shape_of(options, found, row) for row in range(len(found))]
+        reached = np.any([np.zeros_like(PX, bool)] + [most for _, most in shapes], axis=0)
+        assert (out == IMAGE)[~reached].all()
+        if name == "solid":
+            kept = options | {"fill": "black", "opacity": 1.0}
+            drawn = overlays.create("solid", **kept)(image, found)
+            covered = np.any([np.zeros_like(PX, bool)] + [least for least, _ in shapes], axis=0)
+            assert not drawn[covered].any()
+
+    check()
+
+
+@pytest.mark.parametrize("effect", ["dim", "blur", "grey"])
+def test_spotlights_leave_the_faces_alone(effect: str) -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(st.fixed_dictionaries({}, optional=MASK | {"amount": SHARE}), some_faces())
+    def check(options: dict[str, Any], found: Detections) -> None:
+        out = overlays.Spotlight(effect=effect, **options)(IMAGE, found)
+        shown = options | {"margin": options.get("margin", 0.25)}
+        for row in range(len(found)):
+            covered, _ = shape_of(shown, found, row)
+            assert (out == IMAGE)[covered].all()
+
+    check()

@@ -1,0 +1,166 @@
+"""Every built-in overlay passes the checks for plugin authors, and the checks catch what they are for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from pydantic import Field
+
+import overlays
+from overlays import emoji_art, testing
+from overlays.testing import CHECKS, check_overlay
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "cat.png"
+    cv2.imwrite(str(path), emoji_art.draw("cat"))
+    return path
+
+
+SHAPES = ("ellipse", "rectangle", "aligned")
+COVERING = (overlays.Blur, overlays.Pixelate, overlays.Solid)
+OVERLAYS: dict[str, Callable[[Path], overlays.Overlay]] = {
+    "skull": lambda picture: overlays.Skull(),
+    "skull large": lambda picture: overlays.Skull(opacity=0.4, scale=2.5),
+    "skull picture": lambda picture: overlays.Skull(image=picture),
+    "blur pixelate": lambda picture: overlays.Blur(method="pixelate"),
+    "pixelate block": lambda picture: overlays.Pixelate(block=7),
+    "emoji": lambda picture: overlays.Emoji(),
+    "emoji robot": lambda picture: overlays.Emoji(kind="robot", blending="srgb", opacity=0.5),
+    "landmarks": lambda picture: overlays.Landmarks(),
+    "landmarks large": lambda picture: overlays.Landmarks(size=4),
+    "boxes": lambda picture: overlays.Boxes(),
+    "boxes full": lambda picture: overlays.Boxes(style="full", label="score", size=3),
+    "compose": lambda picture: overlays.Compose(overlays.Blur(), overlays.Skull(opacity=0.5), overlays.Landmarks()),
+}
+OVERLAYS |= {
+    f"{kind.__name__} {shape} {feather}": lambda picture, kind=kind, shape=shape, feather=feather: kind(
+        shape=shape, feather=feather, blending="linear" if feather else "srgb"
+    )
+    for kind, shape, feather in itertools.product(COVERING, SHAPES, (0.0, 0.3))
+}
+OVERLAYS |= {
+    f"image {fit}": lambda picture, fit=fit: overlays.Sticker(picture=picture, fit=fit)
+    for fit in ("box", "two", "three", "five")
+}
+OVERLAYS |= {
+    f"spotlight {effect}": lambda picture, effect=effect: overlays.Spotlight(effect=effect)
+    for effect in ("dim", "blur", "grey")
+}
+OVERLAYS |= {
+    f"crop {side}": lambda picture, side=side: overlays.CropSheet(side=side)
+    for side in ("bottom", "top", "left", "right", "whole")
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", sorted(OVERLAYS))
+def test_built_in_overlays_pass_all_checks(name: str, check: Callable[[overlays.Overlay], None], picture: Path) -> None:
+    check(OVERLAYS[name](picture))
+
+
+def test_no_built_in_overlay_is_left_out(picture: Path) -> None:
+    checked = {type(make(picture)) for make in OVERLAYS.values()}
+    assert {overlays.load(name) for name in overlays.names()} <= checked
+
+
+class Good(overlays.OverlayModel):
+    """Paint a pixel in the middle of each face."""
+
+    level: int = Field(7, ge=0, le=255, description="Its level.")
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        for x1, y1, x2, y2 in detections.boxes:
+            x, y = int((x1 + x2) // 2), int((y1 + y2) // 2)
+            if 0 <= x < canvas.shape[1] and 0 <= y < canvas.shape[0]:
+                canvas[y, x] = self.level
+
+    def reach_boxes(self, detections: Any) -> Any:
+        return detections.boxes + np.array([-1.0, -1.0, 1.0, 1.0])
+
+
+def test_a_good_overlay_passes() -> None:
+    check_overlay(Good())
+    check_overlay(lambda image, detections: np.array(image, order="C"))
+
+
+class TooFar(Good):
+    """Paint a pixel in the corner."""
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        canvas[0, 0] += 1
+
+
+class Another(Good):
+    """Paint at random."""
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        canvas[20, 30] = np.random.default_rng().integers(0, 256, 3)
+
+
+class Needs(Good):
+    """Say nothing of landmarks and need them."""
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        if detections.landmarks is None:
+            raise overlays.base.DetectionsError("no landmarks")
+
+
+class Untold(Good):
+    """Have an option without a description."""
+
+    much: int = 3
+
+
+class Landmarked(Good):
+    """Say that landmarks are needed."""
+
+    needs_landmarks = True
+
+
+def careless(image: Any, detections: Any) -> Any:
+    image[:] = 0
+    return image.copy()
+
+
+def keeping(image: Any, detections: Any) -> Any:
+    return image
+
+
+def spoiling(image: Any, detections: Any) -> Any:
+    detections.boxes[:] = 0
+    return image.copy()
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        (TooFar(), "pixels beyond its reach are painted, at x=0, y=0"),
+        (Another(), "another picture for the same input: 1 pixels differ, at x=30, y=20"),
+        (Needs(), "does not say needs_landmarks = True"),
+        (Untold(), "the option 'much' has no description"),
+        (careless, "writes to the image"),
+        (keeping, "returns the image handed in"),
+        (spoiling, "writes to the detections"),
+        (lambda image, detections: image[:-1].copy(), "returns an image of"),
+        (lambda image, detections: image.astype(float), "returns float64, not uint8"),
+        (lambda image, detections: None, "returns NoneType, no array"),
+        (lambda image, detections: np.asfortranarray(image), "not contiguous"),
+    ],
+)
+def test_broken_promises_are_told(overlay: overlays.Overlay, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_overlay(overlay)
+
+
+def test_overlays_that_need_landmarks_refuse_faces_without() -> None:
+    check_overlay(Landmarked())
+    with pytest.raises(overlays.base.DetectionsError, match=r"Landmarked needs landmarks, .* ends in _bnkps"):
+        Landmarked()(testing.noise(), testing.faces(landmarks=False))

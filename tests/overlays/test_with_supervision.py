@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import overlays
+from overlays.testing import CHECKS, faces, noise
+from scrfd_trt.errors import DetectionsError, OptionError, OverlayError
+
+sv = pytest.importorskip("supervision")
+
+# supervision's that draw detections or key points and need neither another file nor track numbers.
+ANNOTATORS = (
+    "BackgroundOverlayAnnotator", "BlurAnnotator", "BoxAnnotator", "BoxCornerAnnotator", "CircleAnnotator",
+    "ColorAnnotator", "CropAnnotator", "DotAnnotator", "EllipseAnnotator", "HeatMapAnnotator", "LabelAnnotator",
+    "MaskAnnotator", "PercentageBarAnnotator", "PixelateAnnotator", "RoundBoxAnnotator", "TriangleAnnotator",
+    "VertexAnnotator",
+)  # fmt: skip
+
+
+def box() -> overlays.Overlay:
+    return overlays.from_supervision(sv.BoxAnnotator(thickness=1))
+
+
+@pytest.mark.parametrize("name", ANNOTATORS)
+def test_annotators_are_overlays(name: str) -> None:
+    image, before = noise(), noise()
+    out = overlays.from_supervision(getattr(sv, name)())(image, faces())
+    assert out.shape == image.shape
+    assert out.dtype == np.uint8
+    assert not np.shares_memory(out, image)
+    assert (image == before).all()
+    assert (out != image).any() or name == "MaskAnnotator", "there are no masks to draw"
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_an_annotator_keeps_what_overlays_promise(check: Any) -> None:
+    check(box())
+
+
+def test_what_it_draws_is_what_supervision_draws() -> None:
+    wanted = sv.BoxAnnotator(thickness=1).annotate(noise(), faces().to_supervision())
+    assert (box()(noise(), faces()) == wanted).all()
+
+
+def test_further_words_are_handed_on() -> None:
+    labels = overlays.from_supervision(sv.LabelAnnotator(), labels=lambda found: [f"{s:.0%}" for s in found.scores])
+    wanted = sv.LabelAnnotator().annotate(noise(), faces().to_supervision(), labels=["99%", "30%"])
+    assert (labels(noise(), faces()) == wanted).all()
+
+
+def test_landmarks_are_key_points() -> None:
+    out = overlays.from_supervision(sv.VertexAnnotator(radius=2))(noise(), faces())
+    for x, y in faces().landmarks[0].astype(int):
+        assert (out[y, x] != noise()[y, x]).any()
+    for none in (faces(landmarks=False), faces(())):
+        assert (overlays.from_supervision(sv.VertexAnnotator())(noise(), none) == noise()).all()
+
+
+def test_tracks_are_handed_over() -> None:
+    trace = overlays.from_supervision(sv.TraceAnnotator())
+    assert trace(noise(), faces(tracked=True)).shape == noise().shape
+    with pytest.raises(OverlayError, match=r"from_supervision\(TraceAnnotator\) failed: \w+: .*tracker_id"):
+        trace(noise(), faces())
+
+
+@pytest.mark.parametrize("wrong", [3, sv.Detections.empty(), "BoxAnnotator"])
+def test_what_is_no_annotator_is_refused(wrong: Any) -> None:
+    with pytest.raises(OptionError, match=r"annotate\(scene, detections\)"):
+        overlays.from_supervision(wrong)
+
+
+@pytest.mark.parametrize("name", ["skull", "blur", "solid", "landmarks", "boxes"])
+def test_overlays_draw_detections_of_supervision(name: str) -> None:
+    overlay, found = overlays.create(name), faces(tracked=True)
+    wanted = overlay(noise(), found)
+    assert (overlay(noise(), found.to_supervision()) == wanted).all()
+    assert (overlays.Compose(overlay)(noise(), found.to_supervision()) == wanted).all()
+    scene = noise()
+    assert overlays.to_supervision(overlay).annotate(scene=scene, detections=found.to_supervision()) is scene
+    assert (scene == wanted).all()
+
+
+def test_what_are_no_detections_is_refused() -> None:
+    with pytest.raises(DetectionsError, match="Detections of scrfd_trt or of supervision, not list"):
+        overlays.Solid()(noise(), [1, 2])
+    with pytest.raises(OptionError, match="takes an overlay, not 'skull'"):
+        overlays.to_supervision("skull")

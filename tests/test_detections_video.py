@@ -1,0 +1,85 @@
+"""Track numbers and time, which detections of a video's frames carry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scrfd_trt.detections import Detections
+from scrfd_trt.errors import DetectionsError
+
+BOXES = [(0, 0, 4, 4), (2, 2, 8, 8), (1, 1, 3, 3)]
+
+
+def tracked(**columns: object) -> Detections:
+    about = {"image_size": (10, 10), "track_ids": [7, 8, 9], "time": 1.5} | columns
+    return Detections(BOXES, [0.5, 0.9, 0.7], **about)
+
+
+def test_track_numbers_go_with_their_rows():
+    faces = tracked()
+    assert faces.track_ids.tolist() == [8, 9, 7]
+    assert faces.track_ids.dtype == np.int64
+    assert faces[faces.scores < 0.8].track_ids.tolist() == [9, 7]
+    assert faces[::-1].track_ids.tolist() == [8, 9, 7], "rows are sorted by score"
+    assert faces[[2]].time == 1.5
+
+
+def test_single_images_have_neither():
+    faces = Detections(BOXES, [0.9, 0.8, 0.7], image_size=(10, 10))
+    assert faces.track_ids is None
+    assert faces.time is None
+    assert "time" not in faces.to_json()
+
+
+def test_they_count_when_detections_are_compared():
+    assert tracked() == tracked()
+    assert tracked() != tracked(track_ids=[7, 8, 10])
+    assert tracked() != tracked(track_ids=None)
+    assert tracked() != tracked(time=1.6)
+
+
+def test_the_columns_are_the_callers_own():
+    numbers = np.array([7, 8, 9])
+    faces = Detections(BOXES, [0.9, 0.8, 0.7], image_size=(10, 10), track_ids=numbers)
+    numbers[:] = 0
+    assert faces.track_ids.tolist() == [7, 8, 9]
+    part = faces[:]
+    part.track_ids[0] = 5
+    assert faces.track_ids[0] == 7
+
+
+def test_json_brings_them_back():
+    assert Detections.from_json(tracked().to_json()) == tracked()
+    nobody = Detections([], [], image_size=(10, 10), track_ids=[], time=0.25)
+    assert Detections.from_json(nobody.to_json()).time == 0.25
+    unsorted = (
+        '{"image_size": [9, 9], "track_ids": [3, 4], "faces": ['
+        '{"box": [0, 0, 1, 1], "score": 0.2}, {"box": [1, 1, 2, 2], "score": 0.8}]}'
+    )
+    assert Detections.from_json(unsorted).track_ids.tolist() == [4, 3]
+    with pytest.raises(DetectionsError, match="one for each of 2 faces"):
+        Detections.from_json(unsorted.replace("[3, 4]", "[3]"))
+
+
+def test_supervision_knows_track_numbers():
+    supervision = pytest.importorskip("supervision")
+    there = tracked().to_supervision()
+    assert isinstance(there, supervision.Detections)
+    assert there.tracker_id.tolist() == [8, 9, 7]
+    assert Detections.from_supervision(there, (10, 10)) == tracked(time=None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"track_ids": [1, 2]}, r"one for each of 3 faces, not \(2,\)"),
+        ({"track_ids": [1, 2, -3]}, "whole numbers from 0 up"),
+        ({"track_ids": [1.0, 2.0, 3.0]}, "float64"),
+        ({"time": float("nan")}, "finite number of seconds"),
+        ({"time": "soon"}, "number of seconds, not 'soon'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(columns: dict[str, object], message: str):
+    with pytest.raises(DetectionsError, match=message):
+        tracked(**columns)
