@@ -383,7 +383,8 @@ class SCRFDDetector:
             Each as for :meth:`detect`. They are read as they are needed, and must not be changed until their result
             is there.
         batch
-            How many go through the network at a time; None takes ``max_batch``.
+            How many go through the network at a time, up to ``max_batch``, which None stands for, and to what the
+            network takes.
         in_flight
             How many batches may be under way.
         threshold, max_faces
@@ -402,7 +403,8 @@ class SCRFDDetector:
             As for :meth:`detect`.
         """
         self._check_open()
-        size = self.options.max_batch if batch is None else _count("batch", batch)
+        asked = self.options.max_batch if batch is None else _count("batch", batch)
+        size = min(asked, self._pipeline.images_at_once)
         limits = self._limits(threshold, max_faces)
         taken = self._numbered(_each(images, "stream"))
         return in_order(lambda group: self._pipeline.start(group, *limits), taken, size, _count("in_flight", in_flight))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scrfd_trt.errors import ImageError
 
 CHANNELS_FIRST = (1, 3, 4)
-DLPACK_CPU = 1
+DLPACK_CUDA = {2, 13}  # kDLCUDA and kDLCUDAManaged
 
 
 def as_color(image: Any) -> NDArray[np.uint8]:
@@ -56,7 +56,7 @@ def is_on_gpu(image: Any) -> bool:
         return False
     where = getattr(image, "__dlpack_device__", None)
     if where is not None:
-        return bool(where()[0] != DLPACK_CPU)
+        return int(where()[0]) in DLPACK_CUDA
     # Some libraries have the attribute on all arrays, and raise where they lie elsewhere.
     return hasattr(image, "__cuda_array_interface__")
 

@@ -134,7 +134,9 @@ def open_engine(
     try:
         return CudaPipeline(reopen, options, stream=stream)
     except ModelFormatError as error:
-        raise error if str(path) in str(error) else ModelFormatError(f"{path}: {error}") from error
+        if str(path) in str(error):
+            raise
+        raise ModelFormatError(f"{path}: {error}") from error
 
 
 def pipeline(backend: Backend, options: DetectorOptions, path: Path) -> HostPipeline:

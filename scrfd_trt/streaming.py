@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from itertools import islice
 from typing import Protocol, TypeVar
+
+from scrfd_trt.errors import ClosedError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,7 +50,8 @@ def in_order(
 
     Notes
     -----
-    An error of ``items`` is raised after the results of all items before it. When the caller stops early, what is under
+    An error of ``items`` is raised after the results of all items before it, one of ``submit`` after those of all batches
+    before it. When the caller stops early, what is under
     way is waited for, so that nothing reads an item any more.
     """
     pending: deque[Pending[Result]] = deque()
@@ -58,16 +62,19 @@ def in_order(
             group, failure = _next(source, batch)
             if not group:
                 break
-            pending.append(submit(group))
+            try:
+                pending.append(submit(group))
+            except Exception as error:  # noqa: BLE001 - it is raised in its turn
+                failure = error
             while pending and (len(pending) >= in_flight or pending[0].done()):
-                yield from pending.popleft().result()
+                yield from _result(pending.popleft())
         while pending:
-            yield from pending.popleft().result()
+            yield from _result(pending.popleft())
         if failure is not None:
             raise failure
     finally:
         for each in pending:
-            with suppress(Exception):
+            with suppress(Exception, CancelledError):
                 each.result()
 
 
@@ -79,3 +86,10 @@ def _next(source: Iterator[Item], batch: int) -> tuple[list[Item], BaseException
     except Exception as error:  # noqa: BLE001 - it is raised again, in its turn
         return group, error
     return group, None
+
+
+def _result(pending: Pending[Result]) -> list[Result]:
+    try:
+        return pending.result()
+    except CancelledError as error:
+        raise ClosedError("the detector was closed while images were under way; open a new one") from error

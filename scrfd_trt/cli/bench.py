@@ -96,7 +96,13 @@ def bench(
         path = Path(model).expanduser() if is_file(model) else zoo.fetch(model)
         name = "a drawn scene" if image is None else str(image)
         if is_engine(path) or devices.parse(device)[0] == "cuda":
+            if not is_engine(path):
+                check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
             job = GpuJob(path, gpu_number(device), chosen, lean_runtime, allow_host_code=allow_host_code)
+            if compare is not None:
+                job.check_comparable()
+            if plot is not None:
+                gpu_report.check_plot(plot)
             figures = job.measure(pixels, runs, parse_counts(batch, "--batch"), parse_counts(in_flight, "--in-flight"))
             if compare is not None:
                 figures = job.compare(figures, runs)
@@ -113,15 +119,15 @@ def bench(
 
 
 def _tell(figures: GpuFigures, job: GpuJob, image: str, plot: Path | None, *, as_json: bool) -> None:
-    if plot is not None:
-        gpu_report.plot(figures, plot, job.description)
     if as_json:
         about = {"image": image, "network": job.path.name, "runs_on": job.description}
         stdout.write(json.dumps(about | gpu_report.as_dict(figures), indent=2) + "\n")
-        return
-    stdout.line(f"{messages.printable(image)}; {job.path.name}", style="bold")
-    stdout.line(job.description + "\n", style="dim")
-    gpu_report.show(figures)
+    else:
+        stdout.line(f"{messages.printable(image)}; {job.path.name}", style="bold")
+        stdout.line(job.description + "\n", style="dim")
+        gpu_report.show(figures)
+    if plot is not None:
+        gpu_report.plot(figures, plot, job.description)
 
 
 def _check_no_gpu_options(plot: Path | None, compare: str | None) -> None:

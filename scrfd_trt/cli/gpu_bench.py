@@ -192,11 +192,12 @@ def measure_gpu(
     runs
         How often each latency is measured.
     batches, in_flights
-        What throughput is measured with.
+        What throughput is measured with; batches that are larger than the engine takes are left out.
     """
     frame = samples.scene(FRAME).image
     with ExitStack() as opening:
         pipeline = opened()
+        batches = [count for count in batches if count <= pipeline.images_at_once] or [pipeline.images_at_once]
         before = _used_memory(pipeline.device)
         detector = opening.enter_context(SCRFDDetector(pipeline, pipeline.options, device="cuda"))
         detector.detect(frame)
@@ -264,7 +265,7 @@ def _throughput(
 
 def _copying(frame: NDArray[np.uint8], device: Device, count: int) -> float:
     """Return how many frames a second threads copy into page-locked memory, each its own ones."""
-    rounds = 400 // count
+    rounds = max(1, 400 // count)
 
     def work(targets: list[NDArray[np.uint8]], sources: list[NDArray[np.uint8]]) -> None:
         for _ in range(rounds):

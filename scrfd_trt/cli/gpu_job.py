@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt.backends import OnnxBackend
+from scrfd_trt.cli import messages
 from scrfd_trt.cli.build_bar import LateProgress
 from scrfd_trt.cli.gpu_bench import GpuFigures, measure_gpu, measure_ort_cuda
 from scrfd_trt.cli.network import is_engine
@@ -53,7 +54,7 @@ class GpuJob:
     ) -> GpuFigures:
         """Measure; see :func:`scrfd_trt.cli.gpu_bench.measure_gpu`."""
         self._options = self._options.model_copy(update={"max_batch": max(batches)})
-        return measure_gpu(
+        figures = measure_gpu(
             self._open,
             image,
             threshold=self._options.threshold,
@@ -61,20 +62,27 @@ class GpuJob:
             batches=batches,
             in_flights=in_flights,
         )
+        left_out = ", ".join(str(count) for count in batches if count not in figures.steps)
+        if left_out:
+            messages.note(f"--batch {left_out}: left out, the engine takes at most {max(figures.steps)} images at once")
+        return figures
 
-    def compare(self, figures: GpuFigures, runs: int) -> GpuFigures:
-        """Measure ONNX Runtime on CUDA with the same network.
+    def check_comparable(self) -> None:
+        """Refuse a comparison where there is only an engine, which ONNX Runtime cannot run.
 
         Raises
         ------
         OptionError
-            If there is only an engine, which ONNX Runtime cannot run.
+            If that is so.
         """
         if is_engine(self.path):
             raise OptionError(
                 "--compare ort-cuda runs the network itself, and this is an engine: name the network, with "
                 "--device cuda"
             )
+
+    def compare(self, figures: GpuFigures, runs: int) -> GpuFigures:
+        """Measure ONNX Runtime on CUDA with the same network."""
         backend = OnnxBackend(self.path, gpu=self._gpu)
         options = self._options.model_copy(update={"scales": self._scales})
         return replace(figures, ort_cuda=measure_ort_cuda(backend, options, max(figures.steps), runs))

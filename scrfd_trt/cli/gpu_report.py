@@ -112,6 +112,24 @@ def _throughputs(figures: GpuFigures) -> Table:
     return table
 
 
+def check_plot(path: Path) -> None:
+    """Make sure, before minutes are spent on measuring, that a plot can be drawn.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without matplotlib.
+    OutputError
+        If there is no such folder.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401, PLC0415 - optional, and slow to import
+    except ImportError as error:
+        raise MissingDependencyError(f'--plot needs matplotlib ({error}): pip install "scrfd-trt[bench]"') from error
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}")
+
+
 def plot(figures: GpuFigures, path: Path, title: str) -> None:
     """Draw where the time goes, and throughput by batch.
 
@@ -126,15 +144,11 @@ def plot(figures: GpuFigures, path: Path, title: str) -> None:
 
     Raises
     ------
-    MissingDependencyError
-        Without matplotlib.
     OutputError
         If the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - optional, and slow to import
-    except ImportError as error:
-        raise MissingDependencyError(f'--plot needs matplotlib ({error}): pip install "scrfd-trt[bench]"') from error
+    from matplotlib.figure import Figure  # noqa: PLC0415 - optional, and slow to import
+
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     figure.suptitle(title, fontsize=11)

@@ -167,8 +167,7 @@ __device__ inline void read_plain(const Frame& frame, int x, int y, Color* color
   }
 }
 
-// Images of any size into (images, 3, height, width): a thread four pixels, a layer of blocks an image. The width is a
-// multiple of 32.
+// Images of any size into (images, 3, height, width): a thread four pixels, a layer of blocks an image.
 template <class Element>
 __device__ inline void letterbox(const Batch* batch, int frame_size, Element* input, int width, int height, int pass) {
   int x = (blockIdx.x * blockDim.x + threadIdx.x) * QUAD, y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -194,9 +193,17 @@ __device__ inline void letterbox(const Batch* batch, int frame_size, Element* in
   }
   long long plane = (long long)width * height;
   Element* out = input + blockIdx.z * 3 * plane + (long long)y * width + x;
-  *(Quad<Element>*)out = red;
-  *(Quad<Element>*)(out + plane) = green;
-  *(Quad<Element>*)(out + 2 * plane) = blue;
+  if (width % QUAD == 0) {
+    *(Quad<Element>*)out = red;
+    *(Quad<Element>*)(out + plane) = green;
+    *(Quad<Element>*)(out + 2 * plane) = blue;
+    return;
+  }
+  for (int k = 0; k < QUAD && x + k < width; ++k) {
+    out[k] = red.values[k];
+    out[plane + k] = green.values[k];
+    out[2 * plane + k] = blue.values[k];
+  }
 }
 
 extern "C" __global__ void letterbox_float(const Batch* batch, int frame_size, float* input, int width, int height,

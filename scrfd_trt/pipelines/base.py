@@ -23,6 +23,8 @@ class Pipeline(Protocol):
         The network's head layout.
     scales
         Width and height in pixels of the passes over each image.
+    images_at_once
+        How many images go through the network at once, at most.
     description
         What runs the network, a few words.
     """
@@ -32,6 +34,9 @@ class Pipeline(Protocol):
 
     @property
     def scales(self) -> tuple[tuple[int, int], ...]: ...  # noqa: D102
+
+    @property
+    def images_at_once(self) -> int: ...  # noqa: D102
 
     @property
     def description(self) -> str: ...  # noqa: D102
@@ -83,9 +88,9 @@ class Pipeline(Protocol):
         ...
 
     def start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Pending[Detections]:
-        """Put images on their way, and return at once where that can be.
+        """Put images on their way, at most ``images_at_once``, and return at once where that can be.
 
-        Each must be ended by its ``result()``, in any order and in any thread.
+        Each must be ended by its ``result()``, in any order and in any thread. They must not be changed until then.
         """
         ...
 

@@ -58,6 +58,10 @@ class HostPipeline:
         self._closed = False
         self._most = {size: largest_batch(backend.ranges, size) or self._batch for size in self.scales}
 
+    @property
+    def images_at_once(self) -> int:  # noqa: D102 - told in the protocol
+        return self._batch
+
     def take(self, image: Any) -> NDArray[np.uint8]:
         """Bring an image to the form that :meth:`detect` takes; see :meth:`scrfd_trt.pipelines.base.Pipeline.take`."""
         if is_on_gpu(image):

@@ -367,3 +367,91 @@ def test_nv12_is_what_opencv_makes_of_it():
     for wrong in (frame[:89], frame[:, :63], frame.astype(np.float32), frame[..., None]):
         with pytest.raises(ImageError, match="NV12"):
             from_nv12(wrong)
+
+
+def detector(plan, **options):
+    return SCRFDDetector(cuda(plan, **options), DetectorOptions(**options), device="cuda")
+
+
+def test_a_stream_that_is_not_read_to_its_end_does_not_keep_close_waiting(gpu, fakes):
+    opened = detector(fakes.plan(), max_batch=2)
+    under_way = opened.stream([image(64, 64) for _ in range(20)])
+    next(under_way)
+    opened.close()
+    assert gpu.leaks == {}
+    with pytest.raises(ClosedError):
+        list(under_way)
+
+
+def test_detecting_within_the_images_of_a_stream(gpu, fakes):
+    pictures = [image(64, 64) for _ in range(12)]
+    with detector(fakes.plan(), max_batch=1) as opened:
+        wanted = [opened.detect(picture) for picture in pictures]
+
+        def images():
+            for picture, faces in zip(pictures, wanted, strict=True):
+                assert opened.detect(picture) == faces
+                yield picture
+
+        assert list(opened.stream(images(), in_flight=5)) == wanted
+        assert opened._pipeline._made <= 3
+    assert gpu.leaks == {}
+
+
+def test_an_engine_of_batch_one_takes_no_more_slots_than_asked_for(gpu, fakes):
+    with detector(fakes.plan(profiles=fakes.ranges((1, 1, 1)))) as opened:
+        assert len(list(opened.stream([image(64, 64)] * 30, in_flight=3))) == 30
+        assert opened._pipeline._made <= 4
+
+
+def test_page_locked_images_live_until_they_are_copied(gpu, fakes):
+    with detector(fakes.plan(), max_batch=2) as opened:
+        picture = image(64, 64)
+        wanted = opened.detect(picture)
+
+        def images():
+            for _ in range(12):
+                frame = opened.pinned(picture.shape)
+                frame[:] = picture
+                yield frame
+
+        assert list(opened.stream(images())) == [wanted] * 12
+    assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize("count", [16, 40])
+def test_large_batches_go_one_after_the_other(gpu, fakes, count):
+    plan = fakes.plan(profiles=fakes.ranges((1, 8, 16)))
+    pictures = [image(*SIZES[number % len(SIZES)]) for number in range(count)]
+    with detector(plan, max_batch=16) as opened:
+        wanted = opened.detect_batch(pictures)
+        for in_flight in (1, 2, 3):
+            assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
+
+
+def test_an_image_that_cannot_be_understood_comes_after_the_results_before_it(gpu, fakes):
+    with detector(fakes.plan(), max_batch=2) as opened:
+        good = image(64, 64)
+        found = opened.stream([good] * 4 + [OnGpu(image(64, 64).astype(np.float32), dtype="<f4")])
+        assert [next(found) for _ in range(4)] == [opened.detect(good)] * 4
+        with pytest.raises(ImageError):
+            next(found)
+    assert gpu.leaks == {}
+
+
+def test_a_side_that_is_no_multiple_of_four(fakes, pair):
+    tensors = [["x", "INPUT", [-1, 3, 66, 66], "FLOAT"]]
+    for name in fakes.WIDTHS:
+        for stride in (8, 16, 32):
+            rows = 2 * (-(-66 // stride)) ** 2
+            tensors.append([f"{name}_{stride}", "OUTPUT", [-1, rows, fakes.WIDTHS[name]], "FLOAT"])
+    one, other = pair(fakes.plan(tensors=tensors, profiles=fakes.ranges((1, 2, 4), side=66)))
+    for size in SIZES:
+        picture = image(*size)
+        assert one.detect([picture], 0.3, None) == other.detect([picture], 0.3, None)
+
+
+def test_more_faces_than_a_record_can_ask_for(pair):
+    one, other = pair()
+    picture = image(64, 64)
+    assert one.detect([picture], 0.5, 2**40) == other.detect([picture], 0.5, 2**40)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scrfd_trt.cuda.arrays import DeviceImage
 from scrfd_trt.errors import ImageError
@@ -41,6 +41,21 @@ def packed(shape: tuple[int, ...], color: str) -> Geometry:
         return Geometry(width, 1, 1, width, rows * 2 // 3)
     height, width, _ = shape
     return Geometry(3 * width, 3, 1, width, height)
+
+
+def check_device_image(image: Any, color: str) -> None:
+    """Check shape and element type of an array on the GPU, as far as it tells them itself.
+
+    Raises
+    ------
+    ImageError
+        If it is no image.
+    """
+    shape, kind = getattr(image, "shape", None), getattr(image, "dtype", None)
+    if shape is not None:
+        _laid_out(tuple(shape), (0,) * len(shape), color)
+    if kind is not None and not str(kind).endswith("uint8"):
+        raise ImageError(f"the image on the GPU has element type {kind}; uint8 from 0 to 255 is wanted there")
 
 
 def of_device(image: DeviceImage, color: str) -> Geometry:

@@ -24,9 +24,9 @@ from scrfd_trt.errors import BackendError, ClosedError, OptionError, ScrfdError
 from scrfd_trt.heads import HeadLayout
 from scrfd_trt.images import as_color, check_nv12, is_on_gpu
 from scrfd_trt.options import DetectorOptions
-from scrfd_trt.pipelines.cuda.frames import of_device
+from scrfd_trt.pipelines.cuda.frames import check_device_image
 from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
-from scrfd_trt.pipelines.cuda.runs import Run, Runs
+from scrfd_trt.pipelines.cuda.runs import Run
 from scrfd_trt.pipelines.cuda.setting import HELPERS, Setting, images_at_once, places_for
 from scrfd_trt.pipelines.cuda.slot import Slot
 from scrfd_trt.pipelines.scales import choose_scales
@@ -79,6 +79,7 @@ class CudaPipeline:
         self._made = self._waiting = 0
         self._free = threading.Condition()
         self._closing = self._closed = False
+        self._runs: set[Run] = set()
         self._broken = ""
         self._workers: ThreadPoolExecutor | None = None
         with ExitStack() as opening:
@@ -105,12 +106,17 @@ class CudaPipeline:
         return self._setting.scales
 
     @property
+    def images_at_once(self) -> int:  # noqa: D102
+        return self._setting.images
+
+    @property
     def description(self) -> str:  # noqa: D102
         return self._setting.description
 
     def take(self, image: Any) -> Any:
         """Check an image; see :meth:`scrfd_trt.pipelines.base.Pipeline.take`. Images on the GPU stay where they are."""
         if is_on_gpu(image):
+            check_device_image(image, self.options.color)
             return image
         return check_nv12(image) if self.options.color == "nv12" else as_color(image)
 
@@ -133,28 +139,32 @@ class CudaPipeline:
 
     def submit(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         """Find the faces in another thread; see :meth:`scrfd_trt.pipelines.base.Pipeline.submit`."""
-        self._check_open()
         ordered, event = self._in_order(images)
-        with self._free:
-            if self._closing:
-                raise ClosedError("the detector was closed; open a new one")
-            if self._workers is None:
-                self._workers = ThreadPoolExecutor(SLOTS, "scrfd_trt")
-            return self._workers.submit(self._detect_ordered, ordered, event, threshold, max_faces)
+        try:
+            with self._free:
+                self._check_not_closing()
+                if self._workers is None:
+                    self._workers = ThreadPoolExecutor(SLOTS, "scrfd_trt")
+                future = self._workers.submit(self._detect_ordered, ordered, event, threshold, max_faces)
+        except BaseException:
+            if event is not None:
+                event.close()
+            raise
+        if event is not None:
+            future.add_done_callback(lambda _: event.close())
+        return future
 
     def _in_order(self, images: Sequence[Any]) -> tuple[Sequence[Any], Event | None]:
         """Settle in the caller's thread from when on images on the GPU may be read, and mark that in a stream."""
+        self._check_open()
         if all(isinstance(image, np.ndarray) for image in images):
             return images, None
-        ordered: list[Any] = []
         with self._intake_lock, self.device.current():
-            for image in images:
-                if isinstance(image, np.ndarray):
-                    ordered.append(image)
-                    continue
-                seen = DeviceImage(image, self.device, self._intake)
-                of_device(seen, self.options.color)
-                ordered.append(seen)
+            self._check_not_closing()
+            ordered = [
+                image if isinstance(image, np.ndarray) else DeviceImage(image, self.device, self._intake)
+                for image in images
+            ]
             event = Event(self.device)
             event.record(self._intake)
         return ordered, event
@@ -162,14 +172,9 @@ class CudaPipeline:
     def _detect_ordered(
         self, images: Sequence[Any], event: Event | None, threshold: float, max_faces: int | None
     ) -> list[Detections]:
-        if event is None:
-            return self.detect(images, threshold, max_faces)
-        with event:
-            return [
-                faces
-                for part in self._parts(images)
-                for faces in self._run(part, threshold, max_faces, Slot.finish, event)
-            ]
+        return [
+            faces for part in self._parts(images) for faces in self._run(part, threshold, max_faces, Slot.finish, event)
+        ]
 
     def _parts(self, images: Sequence[Any]) -> Iterator[Sequence[Any]]:
         most = self._setting.images
@@ -196,25 +201,35 @@ class CudaPipeline:
 
     def start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Pending[Detections]:
         """Put a run on its way; see :meth:`scrfd_trt.pipelines.base.Pipeline.start`."""
-        with ExitStack() as failing:
-            runs = []
-            for part in self._parts(images):
-                runs.append(self._start(part, threshold, max_faces))
-                failing.callback(runs[-1].result)
-            failing.pop_all()
-        return Runs(runs)
-
-    def _start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Run:
         # A slot is made where none is free: to wait for one could take for ever, where this thread itself has them all.
         slot = self._acquire(wait=False)
         try:
             with self.device.current():
                 crowded = len(images) >= CROWD and self._lent is None
                 slot.start(images, threshold, max_faces, queue=self._queue if crowded else None)
+            run = Run(slot, self.device, self._end)
+            with self._free:
+                self._check_not_closing()
+                self._runs.add(run)
         except BaseException:
+            with self.device.current():
+                slot.abandon()
             self.give_back(slot)
             raise
-        return Run(slot, self.device, self.give_back)
+        return run
+
+    def _end(self, run: Run, slot: Slot) -> None:
+        """Take back the slot of a run, and let go of one that only the stream needed."""
+        with self._free:
+            self._runs.discard(run)
+            if len(self._idle) < SLOTS:
+                self.give_back(slot)
+                return
+            self._made -= 1
+            self._broken = self._broken or slot.broken
+            self._free.notify_all()
+        with self.device.current():
+            slot.close()
 
     @contextmanager
     def borrow_slot(self) -> Iterator[Slot]:
@@ -245,7 +260,8 @@ class CudaPipeline:
                     if self._idle:
                         with suppress(IndexError):  # another thread may be quicker
                             return self._idle.pop()
-                    if self._made < SLOTS or not wait:
+                    # Slots of started runs do not count: whoever started them may be the one that waits.
+                    if self._made - len(self._runs) < SLOTS or not wait:
                         self._made += 1
                         break
                     self._free.wait()
@@ -271,16 +287,16 @@ class CudaPipeline:
                 self._free.notify_all()
 
     def _new_slot(self) -> Slot:
-        with ExitStack() as opening, self.device.current():
-            stream = self._lent or opening.enter_context(Stream.create(self.device))
-            slot = Slot(self._setting, stream, self._capturing)
-            with self._free:
-                self._open.push(opening.pop_all())
-                self._open.callback(slot.close)
-        return slot
+        with self.device.current():
+            stream = Stream.create(self.device) if self._lent is None else Stream.borrow(self._lent, self.device)
+            return Slot(self._setting, stream, self._capturing)
 
     def _check_open(self) -> None:
         if self._closed:
+            raise ClosedError("the detector was closed; open a new one")
+
+    def _check_not_closing(self) -> None:
+        if self._closing:
             raise ClosedError("the detector was closed; open a new one")
 
     def _check_usable(self) -> None:
@@ -292,21 +308,24 @@ class CudaPipeline:
 
     def close(self) -> None:
         """Give everything back, after the runs under way; a second call does nothing."""
-        with self._free:
+        with self._free, self._intake_lock:
             if self._closing:
                 return
             self._closing = True
+        for run in list(self._runs):  # of streams that nobody reads to their end
+            run.abandon()
         if self._workers is not None:
             self._workers.shutdown(cancel_futures=True)
         with self._free:
             self._closed = True
-            self._free.notify_all()
             self._waiting += 1
+            self._free.notify_all()
             while len(self._idle) < self._made:
                 self._free.wait()
         try:
-            with self.device.current():
-                self._open.close()
+            with self.device.current(), self._open:
+                while self._idle:
+                    self._open.callback(self._idle.pop().close)
         except ScrfdError as error:
             if not self._broken:
                 raise

@@ -61,12 +61,12 @@ class Program:
         self._tried = False
         try:
             for number in range(len(setting.scales)):
-                self._lent.append(self._context(number, scratch, stream))
+                self._context(number, scratch, stream)
+            self._letterboxes = [self._letterbox(number) for number in range(len(setting.scales))]
+            self._finding = self._find()
         except BaseException:
             self.close()
             raise
-        self._letterboxes = [self._letterbox(number) for number in range(len(setting.scales))]
-        self._finding = self._find()
 
     @property
     def passes(self) -> int:
@@ -106,7 +106,9 @@ class Program:
         try:
             self._graph = Graph.capture(stream, self.enqueue)
         except ScrfdError as error:
-            log.warning("the work cannot be captured as a CUDA graph, and runs step by step, slower: %s", str(error))
+            level = logging.DEBUG if self._setting.uncaptured.is_set() else logging.WARNING
+            self._setting.uncaptured.set()
+            log.log(level, "the work cannot be captured as a CUDA graph, and runs step by step, slower: %s", str(error))
 
     def enqueue(self, stream: Stream) -> None:
         """Put the steps into a stream one by one."""
@@ -158,10 +160,11 @@ class Program:
         while self._lent:
             self._setting.contexts.give_back(self._lent.pop())
 
-    def _context(self, number: int, scratch: DeviceBuffer | None, stream: Stream) -> Lent:
+    def _context(self, number: int, scratch: DeviceBuffer | None, stream: Stream) -> None:
         setting, scale = self._setting, self._setting.scales[number]
         places, profile = places_for(setting.engine.ranges, scale, self._images)
         lent = setting.contexts.take(profile, stream, scratch)
+        self._lent.append(lent)
         engine, context, shape = lent.engine, lent.context, (places, 3, scale[1], scale[0])
         assert context is not None  # noqa: S101 - it was just made
         engine.ask(f"setting an input of {shape}", context.set_input_shape, engine.input.name, shape)
@@ -176,7 +179,6 @@ class Program:
                     f"{wanted[index][1]} has shape {sides} for {scale[0]}×{scale[1]} pixels where SCRFD with "
                     f"{setting.layout.anchors} anchor(s) a cell has {wanted[index][0]} values: this is another network"
                 )
-        return lent
 
     def _letterbox(self, number: int) -> Launch:
         width, height = self._setting.scales[number]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 
 from scrfd_trt.cuda import Device
 from scrfd_trt.detections import Detections
+from scrfd_trt.errors import ClosedError
 from scrfd_trt.pipelines.cuda.slot import Slot
 
 
@@ -20,56 +21,48 @@ class Run:
     device
         The GPU.
     give_back
-        Takes the slot back.
+        Takes the slot back, once it is done.
     """
 
-    def __init__(self, slot: Slot, device: Device, give_back: Callable[[Slot], None]) -> None:
+    def __init__(self, slot: Slot, device: Device, give_back: Callable[[Run, Slot], None]) -> None:
         self._slot: Slot | None = slot
         self._device = device
         self._give_back = give_back
-        self._found: list[Detections] = []
+        self._lock = threading.Lock()
 
     def done(self) -> bool:
         """Whether :meth:`result` would not wait."""
-        if self._slot is None:
-            return True
-        with self._device.current():
-            return self._slot.is_done()
+        with self._lock, self._device.current():
+            return self._slot is None or self._slot.is_done()
 
     def result(self) -> list[Detections]:
-        """Wait for the run, and return the faces of each image."""
-        slot, self._slot = self._slot, None
-        if slot is not None:
+        """Wait for the run, and return the faces of each image.
+
+        Raises
+        ------
+        BackendError
+            If it failed.
+        ClosedError
+            If the detector was closed meanwhile, or this was called before.
+        """
+        with self._lock:
+            slot, self._slot = self._slot, None
+            if slot is None:
+                raise ClosedError("the detector was closed while the run was under way; open a new one")
             try:
                 with self._device.current():
-                    self._found = slot.finish()
+                    return slot.finish()
             finally:
-                self._give_back(slot)
-        return self._found
+                self._give_back(self, slot)
 
-
-class Runs:
-    """Several runs, one after the other.
-
-    Parameters
-    ----------
-    runs
-        In order.
-    """
-
-    def __init__(self, runs: list[Run]) -> None:
-        self._runs = runs
-
-    def done(self) -> bool:
-        """Whether :meth:`result` would not wait."""
-        return all(run.done() for run in self._runs)
-
-    def result(self) -> list[Detections]:
-        """Wait for all of them, and return the faces of each image.
-
-        All slots are given back, also where a run fails.
-        """
-        with ExitStack() as waiting:
-            for run in self._runs:
-                waiting.callback(run.result)
-        return [faces for run in self._runs for faces in run.result()]
+    def abandon(self) -> None:
+        """Wait for the run and drop what it found; nothing happens where somebody has it already."""
+        with self._lock:
+            slot, self._slot = self._slot, None
+            if slot is None:
+                return
+            try:
+                with self._device.current():
+                    slot.abandon()
+            finally:
+                self._give_back(self, slot)

@@ -46,6 +46,8 @@ class Setting:
         Threads that help to copy images, ``HELPERS`` many.
     preparing
         Held while execution contexts are made and graphs are captured.
+    uncaptured
+        Set once it was said that work cannot be captured.
     """
 
     engine: LoadedEngine
@@ -58,6 +60,7 @@ class Setting:
     places: int
     helpers: Executor
     preparing: threading.Lock = field(default_factory=threading.Lock)
+    uncaptured: threading.Event = field(default_factory=threading.Event)
 
     @property
     def device(self) -> Device:

@@ -42,7 +42,7 @@ class Slot:
     setting
         Of the pipeline.
     stream
-        What its runs are put into; it stays the caller's.
+        What its runs are put into. It belongs to the slot from now on, and is closed with it.
     capturing
         A stream that nobody else uses, to capture in.
     """
@@ -54,7 +54,9 @@ class Slot:
         self._under_way = False
         self._queue: Stream | None = None
         self._sizes: list[tuple[int, int]] = []
+        self._images: list[Any] = []
         self._borrowed: list[DeviceImage] = []
+        self._fetched: dict[int, list[NDArray[Any]]] = {}
         self._written: tuple[Any, ...] | None = None
         self._how = (0, 0.0, NO_LIMIT)
         self._running: Program
@@ -64,6 +66,7 @@ class Slot:
         self._on_gpu: DeviceBuffer | None = None
         self.broken = ""
         with ExitStack() as opening:
+            opening.enter_context(stream)
             self._upload = Upload(setting.device, setting.helpers, HELPERS)
             opening.callback(self._upload.close)
             self._arena = Arena(setting, opening)
@@ -102,10 +105,13 @@ class Slot:
         if self._under_way:  # an interrupted run may still use the memory
             self._synchronize()
             self._under_way = False
+        if len(images) > self._setting.images:
+            raise BackendError(f"{len(images)} images are too many for one run, which takes {self._setting.images}")
         self._running = self.program(len(images))
+        self._images = list(images)  # the GPU may read them until the run is done
         on_host = [image for image in images if isinstance(image, np.ndarray)]
         self._upload.reserve(on_host)
-        self._how = (self._results(on_gpu=on_gpu), threshold, max_faces or NO_LIMIT)
+        self._how = (self._results(on_gpu=on_gpu), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
         self._under_way = True
         try:
             self._queue = queue
@@ -122,8 +128,10 @@ class Slot:
         if copied:
             self._mark.record(self._stream)
             self._mark.block(self._queue)
-        self._running.start(self._queue)
-        self._mark.record(self._queue)
+        try:
+            self._running.start(self._queue)
+        finally:
+            self._mark.record(self._queue)
 
     def _synchronize(self) -> None:
         if self._queue is not None:
@@ -146,6 +154,15 @@ class Slot:
                 self._refuse_nonsense()
             found.append(self._read(index, faces))
         return found
+
+    def abandon(self) -> None:
+        """Wait for the run and drop what it found, with the device current."""
+        try:
+            self._synchronize()
+        except ScrfdError as error:
+            self._fail(error)
+        self._under_way = False
+        self._images, self._borrowed = [], []
 
     def finish_on_gpu(self) -> list[DeviceDetections]:
         """Wait for the run, and leave the faces of each image on the GPU, with the device current.
@@ -213,6 +230,8 @@ class Slot:
             self._fail(error)
             raise
         self._under_way = False
+        self._images, self._borrowed = [], []
+        self._fetched = {}
         if not self._running.is_settled:
             with self._setting.preparing:
                 self._running.capture(self._capturing)
@@ -294,7 +313,9 @@ class Slot:
     def _candidates(self, number: int, index: int, threshold: float) -> Candidates:
         """Decode one image's candidates of a pass on the host."""
         setting, scale = self._setting, self._setting.scales[number]
-        outputs = self._running.outputs(number, self._stream)
+        if number not in self._fetched:
+            self._fetched[number] = self._running.outputs(number, self._stream)
+        outputs = self._fetched[number]
         box = Letterbox.fit(self._sizes[index], scale)
         return decode(setting.layout, outputs, index, scale, threshold).to_source(box)
 
@@ -326,6 +347,7 @@ class Slot:
             self._under_way = False
             try:
                 self._synchronize()
+                self._images, self._borrowed = [], []
             except ScrfdError as error:
                 log.debug("closing after a failed run: %s", str(error))
         self._memory = memoryview(b"")

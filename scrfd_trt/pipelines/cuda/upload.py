@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, wait
+from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack
 
 import numpy as np
@@ -45,6 +45,7 @@ class Upload:
         self._bytes: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._starts: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
+        self._helping: list[Future[None]] = []
 
     def reserve(self, images: Sequence[NDArray[np.uint8]]) -> None:
         """Make room for images; nothing may be under way.
@@ -54,6 +55,8 @@ class Upload:
         BackendError
             If there is not enough memory; what was there has been given back then.
         """
+        if self._helping:
+            self._wait_for_helpers()
         shapes = [image.shape for image in images]
         if shapes == self._shapes:
             return
@@ -111,15 +114,18 @@ class Upload:
     def _copy_in_shares(self, pieces: list[Placed], shares: int, stream: Stream) -> None:
         """Let several threads copy, and send what each one has done."""
         parts = [pieces[len(pieces) * k // shares : len(pieces) * (k + 1) // shares] for k in range(shares)]
-        helping = [self._helpers.submit(self._stage, part) for part in parts[1:]]
-        try:
-            self._stage(parts[0])
-            self._send_staged(parts[0], stream)
-        finally:
-            wait(helping)  # they write into memory that must not be given back meanwhile
-        for helper, part in zip(helping, parts[1:], strict=True):
+        self._helping = [self._helpers.submit(self._stage, part) for part in parts[1:]]
+        self._stage(parts[0])
+        self._send_staged(parts[0], stream)
+        for helper, part in zip(self._helping, parts[1:], strict=True):
             helper.result()
             self._send_staged(part, stream)
+        self._helping = []
+
+    def _wait_for_helpers(self) -> None:
+        """Wait for those that an interrupted copy left at work in the memory."""
+        wait(self._helping)
+        self._helping = []
 
     def _stage(self, pieces: list[Placed]) -> None:
         for image, start in pieces:
@@ -155,6 +161,7 @@ class Upload:
 
     def close(self) -> None:
         """Give the memory back; a second call does nothing. Nothing may be under way."""
+        self._wait_for_helpers()
         memory, pinned, self._memory, self._pinned = self._memory, self._pinned, None, None
         self._bytes, self._shapes = np.empty(0, np.uint8), []
         with ExitStack() as closing:
