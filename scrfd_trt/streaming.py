@@ -50,8 +50,8 @@ def in_order(
 
     Notes
     -----
-    An error of ``items`` is raised after the results of all items before it, one of ``submit`` after those of all batches
-    before it. When the caller stops early, what is under
+    An error of ``items`` is raised after the results of all items before it, and one of ``submit`` after those of all
+    batches before it. When the caller stops early, what is under
     way is waited for, so that nothing reads an item any more.
     """
     pending: deque[Pending[Result]] = deque()
