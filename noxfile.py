@@ -32,9 +32,10 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python="3.12", default=False)
 def rtx(session: nox.Session) -> None:
-    """Build real engines with TensorRT-RTX, which needs no GPU; Linux on x86-64 only."""
-    session.install(".[test]", *group("rtx"))
-    session.run("pytest", "tests/engine", *session.posargs, env={"SCRFD_TRT_REQUIRE_RTX": "1"})
+    """Build real engines with TensorRT-RTX, and the kernels with NVRTC, which need no GPU; Linux on x86-64 only."""
+    session.install(".[test]", *group("rtx"), *group("nvrtc"))
+    promised = {"SCRFD_TRT_REQUIRE_RTX": "1", "SCRFD_TRT_REQUIRE_NVRTC": "1"}
+    session.run("pytest", "tests/engine", "tests/cuda", *session.posargs, env=promised)
 
 
 @nox.session(python="3.12", default=False)

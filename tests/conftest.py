@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 FAKE_GPU = Path(__file__).parent / "fake_gpu.py"
+sys.path.append(str(Path(__file__).parent / "cuda"))  # emulator.py, which runs the GPU's kernels on the processor
 CPU_IS_PROMISED = "SCRFD_TRT_REQUIRE_CPU"
 RTX_IS_PROMISED = "SCRFD_TRT_REQUIRE_RTX"
 

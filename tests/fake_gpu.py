@@ -9,14 +9,13 @@ import ctypes
 import json
 import math
 import struct
-import sys
 import threading
 import weakref
 from dataclasses import dataclass, field
 from enum import IntEnum
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import emulator
 import numpy as np
 
 from scrfd_trt import devices
@@ -26,9 +25,6 @@ from scrfd_trt.cuda import kernels
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.flavours import Flavour
 from scrfd_trt.pipelines.cuda import program
-
-sys.path.insert(0, str(Path(__file__).parent / "cuda"))
-import emulator
 
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 PRIMARY, OTHER = 0x1000, 0x2000

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import BackendError, ClosedError, ImageError, OptionError, SCRFDDetector
+from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector
 from scrfd_trt.backends.tensorrt import TensorRTBackend
+from scrfd_trt.cuda import arrays
 from scrfd_trt.engine.plan_file import read_plan
 from scrfd_trt.engine.runtime import opener
 from scrfd_trt.options import DetectorOptions
@@ -342,7 +344,7 @@ class OnGpu:
     """An array of somebody else's library, as ``__cuda_array_interface__`` shows it."""
 
     def __init__(self, array, stream=None, dtype="|u1"):
-        self.array = array
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
         self.__cuda_array_interface__ = {
             "shape": array.shape,
             "typestr": dtype,
@@ -351,6 +353,73 @@ class OnGpu:
             "version": 3,
             "stream": stream,
         }
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What cuda.core would say of arrays on the GPU, which are in the host's memory here."""
+
+    def view(image, stream):
+        array = image.array
+        strides = None if array.flags.c_contiguous else array.strides
+        return SimpleNamespace(
+            device_id=image.device, dtype=array.dtype, ptr=array.ctypes.data, shape=array.shape, strides=strides
+        )
+
+    monkeypatch.setattr(arrays, "_view", view)
+    monkeypatch.setattr(OnGpu, "device", 0, raising=False)
+
+
+@pytest.mark.usefixtures("seen")
+def test_images_on_the_gpu_are_read_where_they_lie(pair):
+    one, other = pair(max_batch=4)
+    picture = image(70, 50)
+    wanted = other.detect([picture], 0.5, None)
+    planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).transpose(1, 2, 0)
+    alpha = np.concatenate([picture, picture[..., :1]], axis=2)
+    for array in (picture, planes, alpha, alpha[..., :3]):
+        given = one.take(OnGpu(array))
+        assert one.detect([given], 0.5, None) == wanted
+        assert one.submit([given], 0.5, None).result() == wanted
+        mixed = [given, picture, one.take(OnGpu(picture[:30]))]
+        assert one.detect(mixed, 0.5, None) == [*wanted * 2, *other.detect([picture[:30]], 0.5, None)]
+        assert one.start(mixed[:2], 0.5, None).result() == wanted * 2
+    gray = np.ascontiguousarray(picture[..., 0])
+    assert one.detect([OnGpu(gray)], 0.5, None) == other.detect([other.take(gray)], 0.5, None)
+
+
+@pytest.mark.usefixtures("seen")
+def test_futures_that_are_cancelled_leave_nothing_behind(gpu, fakes):
+    with detector(fakes.plan()) as opened:
+        futures = [opened.submit([OnGpu(image(64, 64))]) for _ in range(12)]
+        cancelled = [future.cancel() for future in futures]
+        assert all(done or len(future.result()) == 1 for future, done in zip(futures, cancelled, strict=True))
+    assert gpu.leaks == {}
+
+
+@pytest.mark.usefixtures("seen")
+def test_an_image_on_another_gpu(pair, monkeypatch):
+    one, _ = pair()
+    monkeypatch.setattr(OnGpu, "device", 1)
+    with pytest.raises(DeviceError, match="the image lies on cuda:1, and the detector runs on cuda:0"):
+        one.detect([OnGpu(image(64, 64))], 0.5, None)
+    assert len(one.detect([image(64, 64)], 0.5, None)) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((3, 50, 70), "uint8", r"channels first: .*\.permute\(1, 2, 0\)"),
+        ((50, 70, 2), "uint8", r"\(H, W, 3\), \(H, W, 4\) or \(H, W\) is wanted"),
+        ((2, 50, 70, 3), "uint8", "is wanted"),
+        ((0, 70, 3), "uint8", "is wanted"),
+        ((50, 70, 3), "float32", "element type float32; uint8 from 0 to 255 is wanted"),
+    ],
+)
+def test_what_is_no_image_on_the_gpu(pair, shape, dtype, message):
+    one, _ = pair()
+    with pytest.raises(ImageError, match=message):
+        one.take(OnGpu(np.zeros(shape, dtype)))
 
 
 def test_an_image_on_the_gpu_is_none_for_a_pipeline_of_the_host(pair):
@@ -432,9 +501,9 @@ def test_large_batches_go_one_after_the_other(gpu, fakes, count):
 def test_an_image_that_cannot_be_understood_comes_after_the_results_before_it(gpu, fakes):
     with detector(fakes.plan(), max_batch=2) as opened:
         good = image(64, 64)
-        found = opened.stream([good] * 4 + [OnGpu(image(64, 64).astype(np.float32), dtype="<f4")])
-        assert [next(found) for _ in range(4)] == [opened.detect(good)] * 4
-        with pytest.raises(ImageError):
+        found = opened.stream([good] * 5 + [OnGpu(image(64, 64).astype(np.float32), dtype="<f4")])
+        assert [next(found) for _ in range(5)] == [opened.detect(good)] * 5
+        with pytest.raises(ImageError, match="image 5: the image on the GPU has element type float32"):
             next(found)
     assert gpu.leaks == {}
 

@@ -1,0 +1,287 @@
+"""The kernels, run on the processor, against the host's functions."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from importlib import util
+
+import cv2
+import emulator
+import numpy as np
+import pytest
+
+from scrfd_trt.cuda import kernels
+from scrfd_trt.cuda import records as layout_of
+from scrfd_trt.decode import decode, merge
+from scrfd_trt.errors import MissingDependencyError
+from scrfd_trt.heads import HeadLayout
+from scrfd_trt.letterbox import PADDING, Letterbox, normalize_into
+from scrfd_trt.nms import nms
+
+RNG = np.random.default_rng(7)
+POISON = 77.0
+SIZES = [(1, 1), (640, 480), (641, 479), (33, 700), (900, 7), (1280, 960), (128, 96), (127, 95), (17, 5), (333, 222)]
+CAPABILITIES = ["75", "80", "86", "89", "90", "100", "120"]
+
+
+def letterbox(record, passes, targets, number, dtype=np.float32, out=None):
+    """Run the letterbox of one pass for one image, given by what stands in its record."""
+    width, height = targets[number]
+    out = np.full((1, 3, height, width), POISON, dtype) if out is None else out
+    packed = layout_of.BATCH.pack(0, 0.5, 0.4, 10, 0) + record + passes
+    block = ctypes.create_string_buffer(packed, len(packed))
+    arguments = [ctypes.c_void_p(ctypes.addressof(block)), ctypes.c_int(layout_of.frame_bytes(len(targets)))]
+    arguments += [ctypes.c_void_p(out.ctypes.data), *(ctypes.c_int(value) for value in (width, height, number))]
+    name = "letterbox_half" if dtype == np.float16 else "letterbox_float"
+    emulator.run(name, (-(-width // 128), -(-height // 8), 1), (32, 8, 1), arguments)
+    return out[0]
+
+
+def record_of(image, color="bgr", *, padded=0, strides=None, size=None):
+    row, column, channel = strides or image.strides
+    width, height = size or (image.shape[1], image.shape[0])
+    address = image.ctypes.data
+    return layout_of.FRAME.pack(address, row, column, channel, width, height, layout_of.FORMATS[color], padded)
+
+
+def wanted(image, target, color="bgr"):
+    blob = np.zeros((3, target[1], target[0]), np.float32)
+    normalize_into(blob, image, Letterbox.fit((image.shape[1], image.shape[0]), target), color)
+    return blob
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("target", [(128, 96), (64, 64), (66, 34)])
+def test_the_letterbox_is_the_hosts_to_the_bit(size, target):
+    image = RNG.integers(0, 256, (size[1], size[0], 3), np.uint8)
+    passes, _ = layout_of.fits(size, (target,))
+    for color in ("bgr", "rgb"):
+        assert np.array_equal(letterbox(record_of(image, color), passes, (target,), 0), wanted(image, target, color))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_half_inputs_hold_the_same_numbers(size):
+    image = RNG.integers(0, 256, (size[1], size[0], 3), np.uint8)
+    passes, _ = layout_of.fits(size, ((64, 64),))
+    found = letterbox(record_of(image), passes, ((64, 64),), 0, np.float16)
+    assert np.array_equal(found.astype(np.float32), wanted(image, (64, 64)))
+
+
+def test_images_of_any_strides():
+    image = RNG.integers(0, 256, (50, 70, 3), np.uint8)
+    passes, _ = layout_of.fits((70, 50), ((64, 64),))
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0)
+    alpha = np.concatenate([image, image[..., :1]], axis=2)
+    wide = np.zeros((50, 99, 3), np.uint8)
+    wide[:, 11:81] = image
+    mirrored = np.ascontiguousarray(image[::-1, ::-1])[::-1, ::-1]
+    for seen in (planes, alpha[..., :3], wide[:, 11:81], mirrored):
+        assert np.array_equal(letterbox(record_of(seen), passes, ((64, 64),), 0), wanted(image, (64, 64)))
+    gray = np.ascontiguousarray(image[..., 0])
+    found = letterbox(record_of(gray, strides=(*gray.strides, 0)), passes, ((64, 64),), 0)
+    assert np.array_equal(found, wanted(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), (64, 64)))
+
+
+@pytest.mark.parametrize("size", [(2, 2), (64, 48), (130, 98), (30, 200)])
+def test_nv12_is_read_as_opencv_reads_it(size):
+    frame = RNG.integers(0, 256, (size[1] * 3 // 2, size[0]), np.uint8)
+    passes, _ = layout_of.fits(size, ((64, 64),))
+    found = letterbox(record_of(frame, "nv12", strides=(size[0], 1, 1), size=size), passes, ((64, 64),), 0)
+    assert np.array_equal(found, wanted(cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12), (64, 64)))
+
+
+def test_padding_that_is_there_is_not_written_again():
+    image = RNG.integers(0, 256, (40, 90, 3), np.uint8)
+    targets = ((64, 64), (96, 32))
+    passes, resized = layout_of.fits((90, 40), targets)
+    for number, (across, down) in enumerate(resized):
+        found = letterbox(record_of(image, padded=1 << number), passes, targets, number)
+        right = -(-across // 4) * 4  # what a thread writes at once
+        assert (found[:, down:] == POISON).all()
+        assert (found[:, :, right:] == POISON).all()
+        assert (found[:, :down, across:right] == np.float32(PADDING)).all()
+        assert np.array_equal(found[:, :down, :across], wanted(image, targets[number])[:, :down, :across])
+        whole = letterbox(record_of(image, padded=1 << (1 - number)), passes, targets, number)
+        assert np.array_equal(whole, wanted(image, targets[number]))
+
+
+def heads_of(kind, sizes, *, strides=(8, 16, 32), anchors=2, points=True, images=1, dtype=np.float32, above=0.02):
+    """A network's layout, and outputs of each pass in which so many rows are above 0.5."""
+    count = len(strides)
+    places = [tuple(range(start, start + count)) for start in range(0, 3 * count, count)]
+    layout = HeadLayout(kind, strides, anchors, places[0], places[1], places[2] if points else None)
+    passes = []
+    for size in sizes:
+        outputs = []
+        for width in (1, 4, 10)[: 2 + points]:
+            for stride in strides:
+                rows = layout.rows(stride, size)
+                high = 0.5 / (1 - above) if width == 1 else 4.0
+                values = RNG.uniform(0 if width == 1 else -0.5, high, (images, rows, width)).astype(dtype)
+                if kind == "grid":
+                    down, across = -(-size[1] // stride), -(-size[0] // stride)
+                    values = values.reshape(images, down, across, anchors * width).transpose(0, 3, 1, 2)
+                outputs.append(np.ascontiguousarray(values[0] if kind == "flat" else values))
+        passes.append(outputs)
+    return layout, passes
+
+
+def find(layout, passes, scales, sizes, threshold=0.5, iou=0.4, limit=10**9, *, threads=32, falling=False):
+    """Run the kernel; returns what stands in the header, and the rows of each image."""
+    records = b"".join(
+        layout_of.FRAME.pack(0, 0, 0, 0, *size, 0, 0) + layout_of.fits(size, scales)[0] for size in sizes
+    )
+    results = np.full((len(sizes), layout_of.RESULT_BYTES // 4), POISON, np.float32)
+    packed = layout_of.BATCH.pack(results.ctypes.data, threshold, iou, min(limit, layout_of.NO_LIMIT), 0) + records
+    block = ctypes.create_string_buffer(packed, len(packed))
+    workspace = np.zeros((len(sizes), layout_of.CANDIDATES, 4), np.float32)
+    addresses = [[output.ctypes.data for output in outputs] for outputs in passes]
+    table = layout_of.heads(layout, scales, addresses, [str(output.dtype) for output in passes[0]])
+    arguments = [
+        ctypes.c_void_p(ctypes.addressof(block)),
+        ctypes.c_int(layout_of.frame_bytes(len(scales))),
+        ctypes.c_void_p(workspace.ctypes.data),
+        (ctypes.c_char * len(table)).from_buffer_copy(table),
+    ]
+    emulator.run("find_faces", (len(sizes), 1, 1), (threads, 1, 1), arguments, falling=falling)
+    headers = results.view(np.int32)[:, :3].tolist()
+    faces = [max(header[1], 0) for header in headers]
+    rows = [
+        results[index, layout_of.HEADER : layout_of.HEADER + count * layout_of.ROW].reshape(count, layout_of.ROW)
+        for index, count in enumerate(faces)
+    ]
+    return headers, rows
+
+
+def reference(layout, passes, scales, size, image=0, threshold=0.5, iou=0.4, limit=None):
+    parts = [
+        decode(layout, outputs, image, scale, threshold).to_source(Letterbox.fit(size, scale))
+        for scale, outputs in zip(scales, passes, strict=True)
+    ]
+    merged = merge(parts)
+    return merged.take(nms(merged.boxes, merged.scores, iou)[:limit])
+
+
+def same(rows, faces):
+    assert len(rows) == len(faces)
+    assert np.array_equal(rows[:, :4], faces.boxes)
+    assert np.array_equal(rows[:, 4], faces.scores)
+    if faces.landmarks is not None:
+        assert np.array_equal(rows[:, 5:15], faces.landmarks.reshape(-1, 10))
+
+
+@pytest.mark.parametrize("kind", ["flat", "batched", "grid"])
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_faces_are_the_hosts_to_the_bit(kind, falling, dtype):
+    images = 1 if kind == "flat" else 3
+    scales, sizes = ((160, 128),), [(300, 200), (160, 128), (41, 90)][:images]
+    layout, passes = heads_of(kind, scales, images=images, dtype=dtype, above=0.1)
+    headers, rows = find(layout, passes, scales, sizes, falling=falling)
+    for index, size in enumerate(sizes):
+        faces = reference(layout, passes, scales, size, index)
+        assert headers[index][1:] == [len(faces), 0]
+        assert len(faces) > 10
+        same(rows[index], faces)
+
+
+@pytest.mark.parametrize("points", [True, False])
+def test_five_strides_with_one_anchor(points):
+    scales = ((256, 128),)
+    layout, passes = heads_of("grid", scales, strides=(8, 16, 32, 64, 128), anchors=1, points=points, above=0.1)
+    _, (rows,) = find(layout, passes, scales, [(500, 300)])
+    same(rows, reference(layout, passes, scales, (500, 300)))
+
+
+def test_two_passes_and_one_suppression():
+    scales = ((64, 64), (160, 160))
+    layout, passes = heads_of("batched", scales, above=0.1)
+    for size in ((500, 300), (70, 210)):
+        _, (rows,) = find(layout, passes, scales, [size])
+        same(rows, reference(layout, passes, scales, size))
+
+
+@pytest.mark.parametrize("above", [0, 1, 2, 63, 64, 65, 128, 255, 256, 257, 900])
+@pytest.mark.parametrize("iou", [0.0, 0.4, 1.0])
+def test_every_number_of_candidates(above, iou):
+    scales, size = ((256, 256),), (256, 256)
+    layout, passes = heads_of("batched", scales, above=1e-9)
+    outputs = passes[0]
+    for output in outputs[:3]:
+        output[:] = 0.1
+    flat = RNG.permutation(sum(output.size for output in outputs[:3]))[:above]
+    starts = np.cumsum([0, *(output.size for output in outputs[:3])])
+    for level in range(3):
+        chosen = flat[(flat >= starts[level]) & (flat < starts[level + 1])] - starts[level]
+        outputs[level].reshape(-1)[chosen] = np.float32(0.5) + (chosen % 5).astype(np.float32) / 10  # with ties
+    headers, (rows,) = find(layout, passes, scales, [size], iou=iou)
+    assert headers[0][0] == above
+    same(rows, reference(layout, passes, scales, size, iou=iou))
+
+
+def test_as_many_as_fit_and_one_more():
+    scales, size = ((512, 512),), (512, 512)
+    layout, passes = heads_of("batched", scales)
+    for output in passes[0][:3]:
+        output[:] = 0.1
+    passes[0][0].reshape(-1)[: layout_of.CANDIDATES] = 0.6
+    headers, (rows,) = find(layout, passes, scales, [size])
+    assert headers[0][0] == layout_of.CANDIDATES
+    same(rows, reference(layout, passes, scales, size))
+    passes[0][2].reshape(-1)[0] = 0.6
+    assert find(layout, passes, scales, [size])[0] == [[layout_of.CANDIDATES + 1, -1, 0]]
+
+
+@pytest.mark.parametrize("limit", [1, 5, 64, 65])
+def test_the_best_are_kept(limit):
+    scales, size = ((256, 256),), (256, 256)
+    layout, passes = heads_of("grid", scales, above=0.2)
+    _, (rows,) = find(layout, passes, scales, [size], limit=limit)
+    assert len(rows) == limit
+    same(rows, reference(layout, passes, scales, size, limit=limit))
+
+
+def test_numbers_that_are_none_of_a_face():
+    scales, size = ((64, 64),), (64, 64)
+    for output, value, sound, count in [(3, np.nan, 0, 0), (3, np.inf, 1, 1), (6, np.nan, 1, 1), (0, 2.0, 1, 1)]:
+        layout, passes = heads_of("batched", scales)
+        for scores in passes[0][:3]:
+            scores[:] = 0.1
+        passes[0][0].reshape(-1)[5] = 0.9
+        passes[0][output].reshape(layout.rows(8, (64, 64)), -1)[5] = value
+        assert find(layout, passes, scales, [size])[0] == [[1, count, sound]]
+    layout, passes = heads_of("batched", scales)
+    for scores in passes[0][:3]:
+        scores[:] = np.nan
+    assert find(layout, passes, scales, [size], threshold=0.0)[0] == [[0, 0, 0]]
+
+
+def compilers():
+    """What can compile for a GPU here: NVRTC through cuda.core, or nvcc."""
+    try:
+        kernels.nvrtc_release()
+    except MissingDependencyError:
+        return "nvcc" if shutil.which("nvcc") else ""
+    return "nvrtc" if util.find_spec("cuda.core") else ""
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_they_compile_for_every_gpu(capability, tmp_path, monkeypatch):
+    found = compilers()
+    if not found:
+        promised = os.environ.get("SCRFD_TRT_REQUIRE_NVRTC") == "1"
+        (pytest.fail if promised else pytest.skip)("neither NVRTC with cuda.core nor nvcc is here")
+    if found == "nvrtc":
+        monkeypatch.setenv("SCRFD_TRT_HOME", str(tmp_path))
+        number = (int(capability[:-1]), int(capability[-1]))
+        binary = kernels.compiled(number)
+        assert binary.startswith(b"\x7fELF")
+        assert kernels.compiled(number) == binary
+        assert any((tmp_path / "kernels").rglob("*"))
+        return
+    command = ["nvcc", f"-arch=sm_{capability}", "--fmad=false", "-cubin", "-o", str(tmp_path / "x"), kernels.SOURCE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
