@@ -27,6 +27,7 @@ from scrfd_trt.errors import (
     OutputError,
     OverlayError,
     ScrfdError,
+    VideoError,
 )
 from scrfd_trt.options import DetectorOptions
 
@@ -58,6 +59,7 @@ __all__ = [
     "OverlayError",
     "SCRFDDetector",
     "ScrfdError",
+    "VideoError",
     "__version__",
     "build_engine",
     "inspect_engine",

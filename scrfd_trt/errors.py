@@ -4,6 +4,7 @@
 
     ScrfdError
     ├── ImageError (ValueError)             an image that cannot be read or used
+    ├── VideoError (ValueError)             a video that cannot be read, or not to its end
     ├── OptionError (ValueError)            an option out of its range, or a name that nobody knows
     ├── DetectionsError (ValueError)        columns or rows that do not make up detections
     ├── ModelError
@@ -31,6 +32,10 @@ class ScrfdError(Exception):
 
 class ImageError(ScrfdError, ValueError):
     """An image that cannot be read or used."""
+
+
+class VideoError(ScrfdError, ValueError):
+    """A video that cannot be read, or not to its end; the message says at which frame."""
 
 
 class OptionError(ScrfdError, ValueError):

@@ -32,6 +32,7 @@ NAMES = {
     "OverlayError",
     "SCRFDDetector",
     "ScrfdError",
+    "VideoError",
     "__version__",
     "build_engine",
     "inspect_engine",
@@ -73,6 +74,7 @@ OPTIONAL_OR_SLOW = {
     "pooch",
     "requests",
     "rich",
+    "scipy",
     "supervision",
     "tensorrt",
     "typer",
@@ -102,7 +104,7 @@ def test_package_is_typed(package):
 
 def test_every_error_is_a_scrfd_error():
     errors = [value for name in NAMES if isinstance(value := getattr(scrfd_trt, name), type) and name.endswith("Error")]
-    assert len(errors) == 15
+    assert len(errors) == 16
     assert all(issubclass(error, scrfd_trt.ScrfdError) for error in errors)
 
 

@@ -1,0 +1,194 @@
+"""Frames as arrays and back: only what was drawn over changes, all else keeps its own bits."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt.video import pyav
+from scrfd_trt.video.upright import Turn
+
+RGB, UNKNOWN = 0, 2
+BT601 = 5
+"""What pixels without a named matrix are converted with, there and back; numbers of ITU-T H.273."""
+LIMITED, FULL = 1, 2
+
+
+class Layout(NamedTuple):
+    """A planar YUV format: steps of the chroma planes across and down, and bits a sample."""
+
+    across: int
+    down: int
+    bits: int
+
+
+def _layouts() -> dict[str, Layout]:
+    steps = {"420p": (2, 2), "422p": (2, 1), "444p": (1, 1)}
+    found = {f"{kind}{name}": Layout(*step, 8) for name, step in steps.items() for kind in ("yuv", "yuvj")}
+    for bits in (10, 12):
+        found |= {f"yuv{name}{bits}le": Layout(*step, bits) for name, step in steps.items()}
+    return found
+
+
+LAYOUTS = _layouts()
+"""Formats whose planes are written into one by one."""
+
+
+def planar(name: str, depth: int) -> str:
+    """Return the format in :data:`LAYOUTS` that stands for one that is not there.
+
+    Parameters
+    ----------
+    name
+        FFmpeg's name of a pixel format.
+    depth
+        Most bits a component.
+    """
+    if name in LAYOUTS:
+        return name
+    chroma = "444p" if name.startswith(("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal", "yuva444")) else ""
+    chroma = chroma or ("422p" if "422" in name or "v210" in name else "420p")
+    return f"yuv{chroma}{'' if depth <= 8 else '10le' if depth <= 10 else '12le'}"
+
+
+def rescale(picture: Any, **how: Any) -> Any:
+    """Let swscale convert a frame, on one thread: with several, FFmpeg 8 gets single pixels wrong now and then."""
+    if _has_threads():
+        how["threads"] = 1
+    return picture.reformat(**how)
+
+
+@cache
+def _has_threads() -> bool:
+    """Tell whether this PyAV's conversions may take several threads; older ones take one."""
+    return int(pyav.load().__version__.partition(".")[0]) >= 17
+
+
+def convert(picture: Any, name: str) -> Any:
+    """Bring a frame into another pixel format, with the same matrix and range; itself where it has that format."""
+    if picture.format.name == name:
+        return picture
+    matrix, level = colours(picture)
+    out = rescale(
+        picture, format=name, src_colorspace=matrix, dst_colorspace=matrix, src_color_range=level, dst_color_range=level
+    )
+    like(out, picture)
+    if picture.colorspace == RGB:
+        out.colorspace = BT601
+    return out
+
+
+def colours(picture: Any) -> tuple[int, int]:
+    """Return matrix and range for conversions: BT.601 and limited where the frame does not say."""
+    full = picture.format.name.startswith("yuvj") or picture.color_range == FULL
+    known = picture.colorspace not in (RGB, UNKNOWN)
+    return picture.colorspace if known else BT601, FULL if full else LIMITED
+
+
+def tagged_range(picture: Any) -> int:
+    """Return the range that a frame names, itself or by its format's name; 0 where it names none."""
+    return FULL if picture.format.name.startswith("yuvj") else int(picture.color_range)
+
+
+def like(picture: Any, source: Any) -> Any:
+    """Give a new frame the time and the colour tags of another."""
+    picture.pts, picture.time_base = source.pts, source.time_base
+    picture.duration = source.duration
+    for name in ("colorspace", "color_range", "color_trc", "color_primaries"):
+        setattr(picture, name, getattr(source, name))
+    return picture
+
+
+def to_bgr(picture: Any) -> NDArray[np.uint8]:
+    """Copy a frame into an image.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(H, W, 3)`` uint8 BGR.
+    """
+    matrix, level = colours(picture)
+    # Without a range for the way out, the image would be in the frame's own.
+    out = rescale(
+        picture,
+        format="bgr24",
+        src_colorspace=matrix,
+        dst_colorspace=matrix,
+        src_color_range=level,
+        dst_color_range=FULL,
+    )
+    return np.asarray(out.to_ndarray(), np.uint8)
+
+
+def planes(picture: Any) -> list[NDArray[Any]]:
+    """View the planes of a frame whose format is one of :data:`LAYOUTS`, ``(h, w)`` uint8 or uint16 each."""
+    kind = np.dtype(np.uint8 if LAYOUTS[picture.format.name].bits == 8 else "<u2")
+    found = []
+    for plane in picture.planes:
+        rows = np.frombuffer(plane, np.uint8).view(kind)
+        stride = plane.line_size // kind.itemsize
+        found.append(rows[: stride * plane.height].reshape(plane.height, stride)[:, : plane.width])
+    return found
+
+
+def turned(picture: Any, turn: Turn) -> Any:
+    """Turn a frame upright; a new frame without a display matrix."""
+    name = planar(picture.format.name, max(part.bits for part in picture.format.components))
+    layout = LAYOUTS[name]
+    if turn.transpose and layout.across != layout.down:
+        name = name.replace("422p", "444p")
+    source = convert(picture, name)
+    out = pyav.load().VideoFrame(*turn.size(picture.width, picture.height), name)
+    for target, plane in zip(planes(out), planes(source), strict=True):
+        target[...] = turn.apply(plane)
+    return like(out, picture)
+
+
+def paste(picture: Any, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Any:
+    """Put what was drawn into a frame.
+
+    Parameters
+    ----------
+    picture
+        In one of :data:`LAYOUTS`. Its own planes are written to, once they are nobody else's.
+    before, after
+        ``(H, W, 3)`` uint8 BGR: the frame as an image, and the image with something drawn over.
+
+    Returns
+    -------
+    av.VideoFrame
+        The frame. Samples of pixels that are the same in both images are as they were.
+    """
+    spots = cv2.absdiff(before, after).max(axis=2) > 0
+    rows, columns = np.flatnonzero(spots.any(axis=1)), np.flatnonzero(spots.any(axis=0))
+    if not len(rows):
+        return picture
+    # Whole blocks of chroma, and a whole number of them.
+    top, left = int(rows[0]) & ~1, int(columns[0]) & ~1
+    bottom, right = min((int(rows[-1]) | 1) + 1, picture.height), min((int(columns[-1]) | 1) + 1, picture.width)
+    picture.make_writable()
+    name, (matrix, level) = picture.format.name, colours(picture)
+    patch = pyav.load().VideoFrame.from_ndarray(np.ascontiguousarray(after[top:bottom, left:right]), "bgr24")
+    patch = rescale(patch, format=name, dst_colorspace=matrix, src_color_range=FULL, dst_color_range=level)
+    spots = spots[top:bottom, left:right]
+    layout = LAYOUTS[name]
+    for number, (target, source) in enumerate(zip(planes(picture), planes(patch), strict=True)):
+        across, down = (layout.across, layout.down) if number else (1, 1)
+        part = target[top // down :, left // across :][: source.shape[0], : source.shape[1]]
+        np.copyto(part, source, where=_any(spots, across, down))
+    return picture
+
+
+def _any(spots: NDArray[np.bool_], across: int, down: int) -> NDArray[np.bool_]:
+    """Shrink a mask: a block is set where one of its pixels is."""
+    height, width = spots.shape
+    if across == down == 1:
+        return spots
+    padded = np.zeros((-(-height // down) * down, -(-width // across) * across), bool)
+    padded[:height, :width] = spots
+    blocks = padded.reshape(padded.shape[0] // down, down, padded.shape[1] // across, across)
+    return np.asarray(blocks.any(axis=(1, 3)), bool)

@@ -1,0 +1,224 @@
+"""Write videos: frames are coded anew, other streams copied packet by packet, and a file is whole or not there."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt.errors import ClosedError, OptionError, OutputError
+from scrfd_trt.video import pixels, pyav
+from scrfd_trt.video.atomic import beside
+from scrfd_trt.video.info import VideoInfo, clock
+from scrfd_trt.video.options import EncodeOptions
+from scrfd_trt.video.reading import Frame, VideoReader
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts")
+"""Of the containers that are written."""
+FORMS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".avi": "avi",
+    ".ts": "mpegts",
+}
+FASTSTART = ("mp4", "mov")
+STREAM_TAGS = ("language", "title")
+
+
+class VideoWriter:
+    """Writes a video like another one.
+
+    Used as a context manager: the file is there when the block has ended well, and not at all when an error has left
+    it. Until then it lies beside its place under a hidden name.
+
+    Parameters
+    ----------
+    path
+        Where to; the suffix names the container.
+    reader
+        The video whose frames are written: its size, times, colours, and the streams that it reads beside.
+    options
+        How the pictures are coded.
+    overwrite
+        Whether another file may be replaced.
+    keep_metadata
+        Whether title, place, device and the like are taken over, and chapters.
+
+    Raises
+    ------
+    OptionError
+        If the suffix or an option fits no encoder, or a file is there already.
+    OutputError
+        If the file cannot be written, or the container cannot hold one of the streams.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        reader: VideoReader,
+        options: EncodeOptions | None = None,
+        *,
+        overwrite: bool = False,
+        keep_metadata: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.frames = 0
+        self._last: float | None = None
+        self._closed = False
+        check_suffix(self.path)
+        with ExitStack() as stack:
+            self._place = stack.enter_context(beside(self.path, overwrite=overwrite))
+            form = FORMS[self.path.suffix.lower()]
+            flags = {"movflags": "+faststart"} if form in FASTSTART else {}
+            with pyav.writing(lambda: f"cannot write {self.path}"):
+                self._container: Any = pyav.load().open(
+                    os.fspath(self._place), "w", format=form, container_options=flags
+                )
+            stack.callback(self._discard)
+            self._add_pictures(reader.info, options or EncodeOptions())
+            self._copies = {other.index: self._add_copy(other) for other in reader.others}
+            if keep_metadata:
+                self._container.metadata.update(reader.container.metadata)
+                with suppress(NotImplementedError):
+                    self._container.set_chapters(reader.container.chapters())
+            self._stack = stack.pop_all()
+
+    def _add_pictures(self, info: VideoInfo, options: EncodeOptions) -> None:
+        encoder = options.encoder(self.path.suffix)
+        self._format = options.pixels(encoder, info.pixel_format, info.depth, info.size)
+        self._working = pixels.planar(self._format, 10 if "10" in self._format else 8)
+        with pyav.writing(lambda: f"cannot write {self.path} with {encoder}"):
+            stream = self._container.add_stream(encoder, rate=info.rate, options=options.settings(encoder))
+            stream.width, stream.height = info.size
+            stream.pix_fmt = self._format
+            context = stream.codec_context
+            context.time_base = stream.time_base = info.time_base
+            if info.aspect:
+                context.sample_aspect_ratio = info.aspect
+            matrix, level, transfer, primaries = info.colours
+            context.colorspace = pixels.BT601 if matrix == pixels.RGB else matrix
+            context.color_range, context.color_trc, context.color_primaries = level, transfer, primaries
+            context.open()
+        self._encoder, self._stream = encoder, stream
+
+    def _add_copy(self, other: Any) -> Any:
+        name = other.codec_context.name if other.codec_context is not None else "unknown"
+        codec = other.codec_context.codec.canonical_name if other.codec_context is not None else "unknown"
+        taken = self._container.supported_codecs
+        # FFmpeg cannot tell what a transport stream holds before it is tried.
+        if self.path.suffix.lower() != ".ts" and name not in taken and codec not in taken:
+            raise OptionError(
+                f"{self.path}: {self.path.suffix} files hold no {other.type} of the kind {codec}; name a .mkv file, or "
+                f"leave it out with --no-keep-{'audio' if other.type == 'audio' else 'subtitles'}"
+            )
+        with pyav.writing(lambda: f"cannot copy the {other.type} into {self.path}"):
+            stream = self._container.add_stream_from_template(other)
+        stream.metadata.update({key: other.metadata[key] for key in STREAM_TAGS if key in other.metadata})
+        stream.disposition = other.disposition
+        return stream
+
+    def write(self, frame: Frame, drawn: NDArray[np.uint8] | None = None) -> None:
+        """Write a frame, at its own time.
+
+        Parameters
+        ----------
+        frame
+            As it was read; its picture may be written to.
+        drawn
+            ``(H, W, 3)`` uint8 BGR: the frame's image with something drawn over it. Pixels that differ from the frame's
+            image are put into the picture; the others go to the encoder as they were read.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; the message says which frame.
+        """
+        self._check_open()
+        with pyav.writing(lambda: f"cannot write {self.path}: frame {frame.number} at {clock(frame.time)}"):
+            picture = pixels.convert(frame.picture, self._working)
+            if drawn is not None and drawn is not frame.image:
+                picture = pixels.paste(picture, frame.image, drawn)
+            picture = pixels.convert(picture, self._format)
+            picture.pict_type = 0
+            for packet in self._stream.encode(picture):
+                self._container.mux(packet)
+        self.frames += 1
+
+    def copy(self, packet: Any) -> None:
+        """Copy a packet of one of the reader's other streams."""
+        self._check_open()
+        with pyav.writing(
+            lambda: f"cannot write {self.path}: a packet of {packet.stream.type} after frame {self.frames}"
+        ):
+            packet.stream = self._copies[packet.stream.index]
+            self._container.mux(packet)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the video was closed; open a new one")
+
+    def close(self) -> None:
+        """Write what is left and put the file into its place; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        with self._stack:
+            if not self.frames:
+                raise OutputError(f"cannot write {self.path}: there was no frame to write")
+            with pyav.writing(lambda: f"cannot write {self.path}: at its end, after frame {self.frames - 1}"):
+                for packet in self._stream.encode(None):
+                    self._container.mux(packet)
+                self._container.close()
+
+    def discard(self) -> None:
+        """Give up: nothing is left of the file."""
+        if not self._closed:
+            self._closed = True
+            with suppress(_GivenUpError), self._stack:
+                raise _GivenUpError
+
+    def _discard(self) -> None:
+        # What cannot be finished is thrown away, so that errors on the way out say nothing new.
+        with suppress(Exception):
+            self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+class _GivenUpError(Exception):
+    pass
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file name that no video goes by.
+
+    Raises
+    ------
+    OptionError
+        If its suffix is none of :data:`SUFFIXES`.
+    """
+    if path.suffix.lower() not in FORMS:
+        raise OptionError(
+            f"{path}: videos are not written as {path.suffix or 'files without a suffix'}; take one of: "
+            f"{', '.join(SUFFIXES)}"
+        )

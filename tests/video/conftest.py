@@ -1,0 +1,171 @@
+"""Clips made with PyAV itself, and what stands in a file, packet by packet."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scrfd_trt.video import pixels
+
+Image = NDArray[np.uint8]
+
+
+def picture(number: int, size: tuple[int, int]) -> Image:
+    """A frame whose pixels tell its number: a ramp, and a bar that moves on."""
+    width, height = size
+    image = np.empty((height, width, 3), np.uint8)
+    image[..., 0] = np.linspace(40, 200, width, dtype=np.uint8)[None]
+    image[..., 1] = np.linspace(60, 180, height, dtype=np.uint8)[:, None]
+    image[..., 2] = 90
+    left = (number * 3) % max(1, width - 8)
+    image[:, left : left + 8] = (30, 200, 220)
+    return image
+
+
+class Clip(NamedTuple):
+    """How a clip is made; ``times`` are in ticks of ``time_base``, one a frame."""
+
+    size: tuple[int, int] = (64, 48)
+    frames: int = 30
+    rate: Fraction = Fraction(30000, 1001)
+    codec: str = "libx264"
+    pixel_format: str = "yuv420p"
+    options: dict[str, str] = {}  # noqa: RUF012 - never written to
+    times: Sequence[int] | None = None
+    time_base: Fraction | None = None
+    audio: float = 0.0
+    audio_codec: str = "aac"
+    rotation: int = 0
+    colours: tuple[int, int, int, int] = (1, 1, 1, 1)
+    metadata: dict[str, str] = {}  # noqa: RUF012
+    subtitles: str = ""
+    draw: Callable[[int, tuple[int, int]], Image] = picture
+
+
+def write_clip(path: Path, **how: Any) -> Path:
+    """Write a clip with PyAV alone."""
+    av = pytest.importorskip("av")
+    clip = Clip(**how)
+    base = clip.time_base or 1 / clip.rate
+    times = list(clip.times or range(clip.frames))
+    with ExitStack() as stack:
+        container = stack.enter_context(av.open(str(path), "w"))
+        stream = container.add_stream(clip.codec, rate=clip.rate, options=clip.options)
+        stream.width, stream.height = clip.size
+        stream.pix_fmt = clip.pixel_format
+        context = stream.codec_context
+        context.time_base = base
+        context.colorspace, context.color_range, context.color_trc, context.color_primaries = clip.colours
+        container.metadata.update(clip.metadata)
+        sound = container.add_stream(clip.audio_codec, rate=48000) if clip.audio else None
+        words = (
+            stack.enter_context(av.open(io.BytesIO(clip.subtitles.encode()), format="srt")) if clip.subtitles else None
+        )
+        said = container.add_stream_from_template(words.streams[0]) if words else None
+        for number, ticks in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(clip.draw(number, clip.size), "bgr24")
+            frame = pixels.rescale(
+                frame, format=clip.pixel_format, dst_colorspace=clip.colours[0], dst_color_range=clip.colours[1] or 1
+            )
+            frame.pts, frame.time_base = ticks, base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if sound is not None:
+            container.mux(sine(av, sound, clip.audio))
+        for packet in words.demux() if words else ():
+            if packet.pts is not None:
+                packet.stream = said
+                container.mux(packet)
+    if clip.rotation:
+        turn(path, clip.rotation)
+    return path
+
+
+def sine(av: Any, stream: Any, seconds: float) -> list[Any]:
+    """Code a tone."""
+    packets = []
+    for start in range(0, round(seconds * 48000), 1024):
+        wave = (np.sin(np.arange(start, start + 1024) * 0.05) * 0.3).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(np.stack([wave, wave]), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        packets += stream.encode(frame)
+    return packets + stream.encode(None)
+
+
+def turn(path: Path, degrees: int) -> None:
+    """Write a display matrix into an MP4's first track, turned clockwise by so many degrees (ISO/IEC 14496-12)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    turn = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    a, b, c, d = (value * 65536 for value in turn)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(bytes(data))
+
+
+class Stream(NamedTuple):
+    """What a stream of a file holds; times in seconds."""
+
+    kind: str
+    codec: str
+    packets: list[tuple[float, float, bytes]]
+
+
+class Probed(NamedTuple):
+    """What stands in a file."""
+
+    duration: float
+    streams: list[Stream]
+    times: list[float]
+    frames: list[Any]
+    metadata: dict[str, str]
+
+    def of(self, kind: str) -> list[Stream]:
+        return [stream for stream in self.streams if stream.kind == kind]
+
+
+def probe(path: Path) -> Probed:
+    """Read a file with PyAV alone: all packets, all frames."""
+    av = pytest.importorskip("av")
+    with av.open(str(path)) as container:
+        held: dict[int, list[tuple[float, float, bytes]]] = {stream.index: [] for stream in container.streams}
+        for packet in container.demux():
+            if packet.pts is not None:
+                base = packet.time_base
+                held[packet.stream.index].append(
+                    (float(packet.pts * base), float((packet.duration or 0) * base), bytes(packet))
+                )
+        streams = [Stream(s.type, s.codec_context.name, held[s.index]) for s in container.streams]
+        metadata = dict(container.metadata)
+        duration = container.duration / 1e6
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return Probed(duration, streams, [frame.time for frame in frames], frames, metadata)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Callable[..., Path]:
+    """Write a clip below an empty folder."""
+
+    def write(name: str = "clip.mp4", **how: Any) -> Path:
+        return write_clip(tmp_path / name, **how)
+
+    return write
+
+
+@pytest.fixture
+def probed() -> Callable[[Path], Probed]:
+    return probe
+
+
+@pytest.fixture
+def rotate() -> Callable[[Path, int], None]:
+    return turn

@@ -1,0 +1,165 @@
+"""What goes in comes out: frames, times, sound, size and colours, for all kinds of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scrfd_trt.errors import OptionError
+from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter
+from scrfd_trt.video.pixels import LAYOUTS, planes
+
+VARIABLE = [0, 40, 73, 74, 200, 233, 500, 540, 900, 1000, 1033, 1300]
+SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n\n2\n00:00:00,500 --> 00:00:00,900\ntwo\n"
+KINDS: dict[str, dict[str, Any]] = {
+    "constant 29.97": {"audio": 1.0},
+    "variable": {"times": VARIABLE, "time_base": Fraction(1, 1000), "audio": 1.3},
+    "turned 90": {"rotation": 90, "audio": 1.0},
+    "turned 180": {"rotation": 180},
+    "turned 270": {"rotation": 270, "size": (63, 48), "pixel_format": "yuv444p"},
+    "B-frames": {"options": {"bf": "3", "b-adapt": "0"}, "audio": 1.0},
+    "audio longer": {"audio": 2.5},
+    "no audio": {},
+    "odd width": {"size": (63, 48), "pixel_format": "yuv444p"},
+    "odd height": {"size": (64, 47), "pixel_format": "yuv422p"},
+    "odd both": {"size": (61, 45), "pixel_format": "yuv444p", "audio": 1.0},
+    "odd 4:2:0": {"name": "clip.mkv", "size": (61, 45), "codec": "ffv1"},
+    "10 bits": {"pixel_format": "yuv420p10le", "audio": 1.0},
+    "full range": {"colours": (1, 2, 1, 1)},
+    "BT.601": {"colours": (5, 1, 6, 5)},
+    "BT.2020 10 bits": {"colours": (9, 1, 16, 9), "pixel_format": "yuv420p10le"},
+    "subtitles": {"name": "clip.mkv", "audio": 1.0, "subtitles": SRT},
+    "starts late": {"times": [1000 + 40 * n for n in range(20)], "time_base": Fraction(1, 1000), "audio": 2.0},
+    "matroska": {"name": "clip.mkv", "audio": 1.0},
+    "transport stream": {"name": "clip.ts", "audio": 1.0},
+}
+
+MakeClip = Callable[..., Path]
+Probe = Callable[[Path], Any]
+
+
+def rewrite(source: Path, target: Path, draw: Any = None, **how: Any) -> Path:
+    with (
+        VideoReader(source, others=("audio", "subtitle")) as reader,
+        VideoWriter(target, reader, how.pop("options", None), **how) as writer,
+    ):
+        for item in reader.items():
+            if isinstance(item, Frame):
+                writer.write(item, None if draw is None else draw(item.image))
+            else:
+                writer.copy(item)
+    return target
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_but_the_pictures_is_as_it_was(kind: str, clip: MakeClip, probed: Probe) -> None:
+    source = clip(**KINDS[kind])
+    before, after = probed(source), probed(rewrite(source, source.with_name(f"out{source.suffix}")))
+    assert len(after.times) == len(before.times)
+    np.testing.assert_allclose(after.times, before.times, atol=0.0005)
+    assert after.duration == pytest.approx(before.duration, abs=0.001)
+    for name in ("audio", "subtitle"):
+        assert [s.codec for s in after.of(name)] == [s.codec for s in before.of(name)]
+        for old, new in zip(before.of(name), after.of(name), strict=True):
+            assert [data for *_, data in new.packets] == [data for *_, data in old.packets]
+            np.testing.assert_allclose([p[0] for p in new.packets], [p[0] for p in old.packets], atol=0.0005)
+    for name in ("colorspace", "color_range", "color_trc", "color_primaries"):
+        assert getattr(after.frames[0], name) == getattr(before.frames[0], name), name
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        ("turned 90", (48, 64)),
+        ("turned 180", (64, 48)),
+        ("turned 270", (48, 63)),
+        ("odd both", (61, 45)),
+        ("odd 4:2:0", (61, 45)),
+    ],
+)
+def test_size_is_that_of_the_upright_picture(kind: str, size: tuple[int, int], clip: MakeClip, probed: Probe) -> None:
+    source = clip(**KINDS[kind])
+    frames = probed(rewrite(source, source.with_name("out.mp4"))).frames
+    assert {(frame.width, frame.height) for frame in frames} == {size}
+    assert {frame.rotation for frame in frames} == {0}
+
+
+@pytest.mark.parametrize(("kind", "turns"), [("turned 90", 3), ("turned 180", 2), ("turned 270", 1)])
+def test_turned_pictures_stand_upright(kind: str, turns: int, clip: MakeClip, rotate: Any) -> None:
+    """Clockwise by 90 degrees is three quarter turns the other way, as NumPy turns."""
+    flat = clip(**KINDS[kind] | {"rotation": 0})
+    source = flat.with_name("turned.mp4")
+    source.write_bytes(flat.read_bytes())
+    rotate(source, KINDS[kind]["rotation"])
+    with VideoReader(source) as turned, VideoReader(flat) as plain:
+        for one, other in zip(turned, plain, strict=True):
+            np.testing.assert_array_equal(planes(one.picture)[0], np.rot90(planes(other.picture)[0], turns))
+            # Chroma of half the size is read a little aside from where it was.
+            assert np.abs(one.image.astype(int) - np.rot90(other.image, turns)).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "wanted"),
+    [
+        ("10 bits", "h264", "yuv420p10le"),
+        ("10 bits", "hevc", "yuv420p10le"),
+        ("10 bits", "vp9", "yuv420p"),
+        ("constant 29.97", "h264", "yuv420p"),
+        ("full range", "h264", "yuvj420p"),
+        ("odd width", "h264", "yuv444p"),
+        ("odd height", "h264", "yuv422p"),
+        ("odd 4:2:0", "vp9", "yuv420p"),
+    ],
+)
+def test_pixel_format(kind: str, codec: str, wanted: str, clip: MakeClip, probed: Probe) -> None:
+    source = clip(**KINDS[kind])
+    options = EncodeOptions(codec=codec)  # type: ignore[arg-type]
+    assert probed(rewrite(source, source.with_name("out.mkv"), options=options)).frames[0].format.name == wanted
+
+
+@pytest.mark.parametrize("kind", ["constant 29.97", "10 bits", "full range", "BT.601", "odd both", "odd height"])
+def test_only_what_was_drawn_changes(kind: str, clip: MakeClip) -> None:
+    """With a lossless encoder, pixels outside of what was drawn are the same bits."""
+    source = clip(**KINDS[kind])
+
+    def draw(image: Any) -> Any:
+        drawn = image.copy()
+        drawn[11:31, 21:44] = (20, 160, 240)
+        return drawn
+
+    options = EncodeOptions(codec="h264", crf=0)
+    out = rewrite(source, source.with_name("out.mkv"), draw, options=options)
+    with VideoReader(source) as reader, VideoReader(out) as drawn:
+        for before, after in zip(reader, drawn, strict=True):
+            deep = LAYOUTS[before.picture.format.name].bits > 8  # of 1023; x264 is lossless with 8 bits only
+            for old, new in zip(planes(before.picture), planes(after.picture), strict=True):
+                down, across = round(before.picture.height / old.shape[0]), round(before.picture.width / old.shape[1])
+                changed = np.abs(new.astype(int) - old)
+                changed[10 // down : 32 // down, 20 // across : 44 // across] = 0
+                assert changed.max() <= 16 * deep
+            assert np.abs(after.image[14:28, 26:40].astype(int) - (20, 160, 240)).max() <= 8
+
+
+def test_the_index_stands_first_so_that_browsers_play_at_once(clip: MakeClip) -> None:
+    out = rewrite(clip(audio=1.0), clip().with_name("out.mp4")).read_bytes()
+    assert out.index(b"moov") < out.index(b"mdat")
+
+
+def test_metadata_is_left_out_unless_wanted(clip: MakeClip, probed: Probe) -> None:
+    tags = {"title": "At home", "location": "+48.2+16.4/", "make": "Phone"}
+    source = clip("clip.mkv", metadata=tags, audio=0.5)
+    assert not set(tags) & {name.lower() for name in probed(rewrite(source, source.with_name("a.mkv"))).metadata}
+    kept = probed(rewrite(source, source.with_name("b.mkv"), keep_metadata=True)).metadata
+    assert {name.lower(): value for name, value in kept.items()}.items() >= tags.items()
+
+
+def test_a_stream_that_the_container_cannot_hold(clip: MakeClip) -> None:
+    source = clip("clip.mkv", audio=0.5, audio_codec="pcm_s16le")
+    with pytest.raises(OptionError, match=r"\.webm files hold no audio of the kind pcm_s16le; name a \.mkv file"):
+        rewrite(source, source.with_name("out.webm"))
+    assert [path.name for path in source.parent.iterdir()] == ["clip.mkv"]

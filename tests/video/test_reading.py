@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scrfd_trt.errors import ClosedError, OptionError, VideoError
+from scrfd_trt.video import VideoReader
+from scrfd_trt.video.info import clock
+
+MakeClip = Callable[..., Path]
+
+
+def test_what_is_known_before_reading(clip: MakeClip) -> None:
+    with VideoReader(clip(audio=1.0, frames=30)) as reader:
+        info = reader.info
+    assert (info.size, info.frames, info.codec, info.pixel_format, info.depth) == ((64, 48), 30, "h264", "yuv420p", 8)
+    assert info.rate == pytest.approx(30000 / 1001)
+    assert info.duration == pytest.approx(1.001, abs=0.001)
+    assert info.colours == (1, 1, 1, 1)
+    assert not info.live
+
+
+def test_frames_have_numbers_times_and_images(clip: MakeClip) -> None:
+    times = [0, 40, 73, 500, 733]
+    with VideoReader(clip(times=times, time_base=Fraction(1, 1000), size=(66, 50))) as reader:
+        frames = list(reader)
+    assert [frame.number for frame in frames] == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose([frame.time for frame in frames], np.array(times) / 1000, atol=0.0005)
+    assert {(frame.image.shape, frame.image.dtype) for frame in frames} == {((50, 66, 3), np.dtype("uint8"))}
+    assert not frames[0].image.flags.writeable
+
+
+@pytest.mark.parametrize("colours", [(1, 1, 1, 1), (5, 1, 6, 5), (1, 2, 1, 1), (2, 0, 2, 2)])
+def test_images_have_the_colours_that_went_in(colours: tuple[int, int, int, int], clip: MakeClip) -> None:
+    def plain(number: int, size: tuple[int, int]) -> Any:
+        return np.full((size[1], size[0], 3), (200, 120, 60), np.uint8)
+
+    matrix = colours if colours[0] != 2 else (5, 1, 2, 2)
+    path = clip(draw=plain, colours=matrix, frames=3)
+    with VideoReader(path) as reader:
+        np.testing.assert_allclose(next(iter(reader)).image[24, 32], (200, 120, 60), atol=4)
+
+
+def test_other_streams_come_along_when_asked_for(clip: MakeClip) -> None:
+    path = clip(audio=0.5, frames=10)
+    with VideoReader(path, others=("audio",)) as reader:
+        kinds = {type(item).__name__ for item in reader.items()}
+        assert [stream.type for stream in reader.others] == ["audio"]
+    assert kinds == {"Frame", "Packet"}
+    with VideoReader(path) as reader:
+        assert {type(item).__name__ for item in reader.items()} == {"Frame"}
+
+
+def test_a_sequence_of_images(tmp_path: Path) -> None:
+    import cv2
+
+    for number in range(5):
+        cv2.imwrite(str(tmp_path / f"{number:03}.png"), np.full((20, 30, 3), number * 40, np.uint8))
+    with VideoReader(tmp_path / "%03d.png") as reader:
+        assert [int(frame.image.mean()) for frame in reader] == [0, 40, 80, 120, 160]
+
+
+def test_a_closed_reader_says_so(clip: MakeClip) -> None:
+    reader = VideoReader(clip(frames=5))
+    reader.close()
+    reader.close()
+    with pytest.raises(ClosedError):
+        list(reader)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read as a video: No such file or directory"),
+        (b"", "cannot be read as a video: "),
+        (b"just words\n" * 50, "cannot be read as a video: Invalid data"),
+    ],
+)
+def test_what_is_no_video(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(VideoError, match=message):
+        VideoReader(path)
+
+
+def test_sound_alone_is_no_video(clip: MakeClip, tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "sound.m4a"
+    with av.open(str(clip(audio=0.5))) as source, av.open(str(path), "w", format="mp4") as target:
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    with pytest.raises(VideoError, match="there is no video in it, only audio"):
+        VideoReader(path)
+
+
+def test_damaged_takes_two_words(clip: MakeClip) -> None:
+    with pytest.raises(OptionError, match="the choices are: stop, keep"):
+        VideoReader(clip(frames=3), damaged="skip")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "fast.mp4"])
+def test_a_video_that_was_cut_off(name: str, clip: MakeClip, tmp_path: Path) -> None:
+    whole = clip("clip.mkv", frames=90, audio=3.0, size=(128, 96))
+    if name == "fast.mp4":
+        from scrfd_trt.video import VideoWriter
+
+        whole = tmp_path / "whole.mp4"
+        with VideoReader(tmp_path / "clip.mkv") as reader, VideoWriter(whole, reader) as writer:
+            for frame in reader:
+                writer.write(frame)
+    path = tmp_path / f"cut-{name}"
+    path.write_bytes(whole.read_bytes()[: round(whole.stat().st_size * 0.6)])
+    with VideoReader(path) as reader, pytest.raises(VideoError, match=r"frame \d+") as caught:
+        list(reader)
+    assert "\n" not in str(caught.value)
+    with VideoReader(path, damaged="keep") as reader:
+        assert 20 < len(list(reader)) < 85
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4", "clip.ts"])
+def test_a_damaged_frame_is_named(name: str, clip: MakeClip) -> None:
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 255, (200, 260, 3)).astype(np.uint8)
+    how = {"frames": 60, "size": (128, 96), "options": {"g": "10"}}
+    path = clip(name, draw=lambda n, size: noise[n : n + size[1], n : n + size[0]], **how)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 6000] = random.integers(0, 255, 6000).astype(np.uint8).tobytes()
+    path.write_bytes(bytes(data))
+    with VideoReader(path) as reader, pytest.raises(VideoError, match=rf"{name}: frame [23]\d, after 0:0[01]\.\d\d: "):
+        list(reader)
+    with VideoReader(path, damaged="keep") as reader:
+        assert len(list(reader)) == 60
+        assert reader.lost > 0
+
+
+def test_a_size_that_changes_is_told(tmp_path: Path, clip: MakeClip) -> None:
+    first, second = clip("a.ts", frames=10), clip("b.ts", frames=10, size=(80, 60))
+    both = tmp_path / "both.ts"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    with VideoReader(both) as reader, pytest.raises(VideoError, match="the pictures change from 64×48 to 80×60"):
+        list(reader)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00.00"), (59.999, "1:00.00"), (75.5, "1:15.50"), (3723.456, "1:02:03.46"), (-1, "-0:01.00")],
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scrfd_trt.errors import ClosedError, OptionError, OutputError
+from scrfd_trt.video import EncodeOptions, VideoReader, VideoWriter
+
+MakeClip = Callable[..., Path]
+posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_until_the_end_there_is_no_file(clip: MakeClip, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    with VideoReader(clip()) as reader, VideoWriter(out, reader) as writer:
+        for frame in reader:
+            writer.write(frame)
+            assert not out.exists()
+    assert names(tmp_path) == ["clip.mp4", "out.mp4"]
+    assert writer.frames == 30
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_leaves_nothing(error: type[BaseException], clip: MakeClip, tmp_path: Path) -> None:
+    def write_some(writer: VideoWriter) -> None:
+        with writer:
+            for frame in itertools.islice(reader, 20):
+                writer.write(frame)
+            raise error
+
+    with VideoReader(clip()) as reader:
+        writer = VideoWriter(tmp_path / "out.mp4", reader)
+        with pytest.raises(error):
+            write_some(writer)
+        assert names(tmp_path) == ["clip.mp4"]
+        with pytest.raises(ClosedError):
+            writer.write(next(iter(reader)))
+
+
+def test_a_file_is_replaced_only_if_asked(clip: MakeClip, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    out.write_text("mine")
+    with VideoReader(clip()) as reader:
+        with pytest.raises(OptionError, match="is there already"):
+            VideoWriter(out, reader)
+        assert out.read_text() == "mine"
+        with VideoWriter(out, reader, overwrite=True) as writer:
+            for frame in reader:
+                writer.write(frame)
+    assert out.stat().st_size > 500
+
+
+def test_a_video_without_a_frame_is_no_video(clip: MakeClip, tmp_path: Path) -> None:
+    with VideoReader(clip()) as reader, pytest.raises(OutputError, match="there was no frame"):  # noqa: SIM117
+        with VideoWriter(tmp_path / "out.mp4", reader):
+            pass
+    assert names(tmp_path) == ["clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("out.xyz", {}, r"videos are not written as \.xyz; take one of: \.mp4"),
+        ("out.mp4", {"pixel_format": "nope"}, "libx264 does not write 'nope'; the choices are: yuv420p"),
+        ("no/out.mp4", {}, "No such file or directory"),
+        ("out.webm", {"codec": "h264"}, r"cannot write .*out\.webm"),
+    ],
+)
+def test_what_cannot_be_written(
+    name: str, options: dict[str, str], message: str, clip: MakeClip, tmp_path: Path
+) -> None:
+    with VideoReader(clip()) as reader, pytest.raises((OptionError, OutputError), match=message):  # noqa: SIM117
+        with VideoWriter(tmp_path / name, reader, EncodeOptions(**options)) as writer:  # type: ignore[arg-type]
+            writer.write(next(iter(reader)))
+    assert names(tmp_path) == ["clip.mp4"]
+
+
+def test_no_such_codec() -> None:
+    with pytest.raises(OptionError, match="codec: Input should be 'auto', 'h264'"):
+        EncodeOptions(codec="h266")  # type: ignore[arg-type]
+
+
+def test_an_encoder_that_does_not_open_is_told_in_one_line(
+    clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with VideoReader(clip(size=(256, 256))) as reader, pytest.raises(OutputError, match="h264_nvenc") as caught:
+        VideoWriter(tmp_path / "out.mp4", reader, EncodeOptions(codec="h264_nvenc"))
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["clip.mp4"]
+
+
+@posix_only
+def test_a_full_disk_is_told_with_the_frame(clip: MakeClip, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk."""
+    program = """
+        import resource, signal, sys
+        import numpy as np
+        from scrfd_trt.errors import OutputError
+        from scrfd_trt.video import VideoReader, VideoWriter
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+        noise = np.random.default_rng(0)
+        try:
+            with VideoReader(sys.argv[1]) as reader, VideoWriter(sys.argv[2], reader) as writer:
+                for frame in reader:
+                    writer.write(frame, noise.integers(0, 255, frame.image.shape).astype(np.uint8))
+        except OutputError as error:
+            print(error)
+    """
+    path = clip(size=(160, 120), frames=80)
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(path), str(tmp_path / "out.mp4")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.startswith(f"cannot write {tmp_path / 'out.mp4'}: ")
+    assert "File too large" in ran.stdout
+    assert "frame " in ran.stdout
+    assert names(tmp_path) == ["clip.mp4"]
+
+
+@posix_only
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0])
+def test_killed_at_any_moment_no_file_stands_under_the_name(share: float, clip: MakeClip, tmp_path: Path) -> None:
+    """Each frame takes 10 ms here, and the last moments are those of the faststart copy."""
+    program = """
+        import sys, time
+        from scrfd_trt.video import VideoReader, VideoWriter
+        with VideoReader(sys.argv[1]) as reader, VideoWriter(sys.argv[2], reader) as writer:
+            for frame in reader:
+                writer.write(frame)
+                time.sleep(0.01)
+                print(frame.number, flush=True)
+            print("closing", flush=True)
+    """
+    path, out = clip(frames=60), tmp_path / "out.mp4"
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), str(path), str(out)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if line.strip() == ("closing" if share == 1.0 else str(int(share * 60))):
+                process.send_signal(signal.SIGKILL)
+                break
+    process.wait(timeout=20)
+    time.sleep(0.05)
+    if out.exists():  # it was quicker than the signal: then it is whole
+        with VideoReader(out) as reader:
+            assert len(list(reader)) == 60
+    else:
+        assert [name for name in names(tmp_path) if not name.startswith(".")] == ["clip.mp4"]
+    assert share == 1.0 or not out.exists()
