@@ -178,9 +178,8 @@ class Compose:
 
     def reach_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
         """Return the boxes of all overlays together; see :meth:`OverlayModel.reach_boxes`."""
-        boxes = [
-            overlay.reach_boxes(detections) if isinstance(overlay, OverlayModel) else None for overlay in self.overlays
-        ]
+        asked = [getattr(overlay, "reach_boxes", None) for overlay in self.overlays]
+        boxes = [None if ask is None else ask(detections) for ask in asked]
         known = [each for each in boxes if each is not None]
         return np.concatenate([np.empty((0, 4)), *known]) if len(known) == len(boxes) else None
 

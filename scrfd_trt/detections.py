@@ -304,7 +304,7 @@ class Detections:
         if parsed.track_ids is None and parsed.time is None:
             return found
         # Rows were sorted by score; their track numbers go the same way.
-        order = np.argsort([-face.score for face in parsed.faces], kind="stable")
+        order = np.argsort(-np.array([face.score for face in parsed.faces], np.float32), kind="stable")
         numbers = parsed.track_ids
         if numbers is not None and len(numbers) == len(found):
             numbers = [numbers[place] for place in order]
@@ -382,7 +382,7 @@ class Detections:
             np.array(scores),
             points if points is None else np.array(points),
             image_size=image_size,
-            track_ids=detections.tracker_id,
+            track_ids=_confirmed(detections.tracker_id),
         )
 
     def crop(self, image: NDArray[np.uint8], margin: float = 0.0) -> list[NDArray[np.uint8]]:
@@ -484,12 +484,17 @@ def _column(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.fl
 
 def _numbers(values: ArrayLike, count: int) -> NDArray[np.int64]:
     array = np.asarray(values)
-    whole = array.dtype.kind in "iu" or (array.size == 0 and count == 0)
-    if not whole or array.shape != (count,) or (count and array.min() < 0):
-        raise DetectionsError(
-            f"track_ids must be whole numbers from 0 up, one for each of {count} faces, not {array.shape} {array.dtype}"
-        )
-    return np.array(array, np.int64)
+    if array.shape != (count,):
+        raise DetectionsError(f"track_ids must be one number for each of {count} faces, not of shape {array.shape}")
+    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
+    if count and not (whole and array.min() >= 0):
+        raise DetectionsError(f"track_ids must be whole numbers from 0 up, not {array.tolist()[:5]}")
+    return array.astype(np.int64)
+
+
+def _confirmed(numbers: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Leave track numbers out where a tracker has not settled all of them yet, which some say with -1."""
+    return None if numbers is None or np.any(np.asarray(numbers) < 0) else numbers
 
 
 def _seconds(time: float) -> float:

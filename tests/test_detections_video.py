@@ -58,7 +58,9 @@ def test_json_brings_them_back():
         '{"box": [0, 0, 1, 1], "score": 0.2}, {"box": [1, 1, 2, 2], "score": 0.8}]}'
     )
     assert Detections.from_json(unsorted).track_ids.tolist() == [4, 3]
-    with pytest.raises(DetectionsError, match="one for each of 2 faces"):
+    alike = unsorted.replace("0.2", "0.90000001").replace("0.8}", "0.90000002}")  # the same float32
+    assert Detections.from_json(alike).track_ids.tolist() == [3, 4]
+    with pytest.raises(DetectionsError, match="one number for each of 2 faces"):
         Detections.from_json(unsorted.replace("[3, 4]", "[3]"))
 
 
@@ -68,14 +70,16 @@ def test_supervision_knows_track_numbers():
     assert isinstance(there, supervision.Detections)
     assert there.tracker_id.tolist() == [8, 9, 7]
     assert Detections.from_supervision(there, (10, 10)) == tracked(time=None)
+    there.tracker_id = np.array([8, -1, 7])  # not settled yet
+    assert Detections.from_supervision(there, (10, 10)).track_ids is None
 
 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"track_ids": [1, 2]}, r"one for each of 3 faces, not \(2,\)"),
+        ({"track_ids": [1, 2]}, r"one number for each of 3 faces, not of shape \(2,\)"),
         ({"track_ids": [1, 2, -3]}, "whole numbers from 0 up"),
-        ({"track_ids": [1.0, 2.0, 3.0]}, "float64"),
+        ({"track_ids": [1.0, 2.0, 3.5]}, "whole numbers from 0 up"),
         ({"time": float("nan")}, "finite number of seconds"),
         ({"time": "soon"}, "number of seconds, not 'soon'"),
     ],

@@ -41,12 +41,13 @@ def fresh(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     except subprocess.CalledProcessError:
         pytest.skip("this Python cannot make virtual environments with pip")
     programs = folder / "env" / ("Scripts" if os.name == "nt" else "bin")
+    pip = [programs / "python", "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    subprocess.run([*pip, *wheels], check=True, capture_output=True)
+    # Only now, so that pip does not take what is installed beside for what it is to install.
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     found = subprocess.run([programs / "python", "-c", code], check=True, capture_output=True, text=True)
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     Path(found.stdout.strip(), "third_parties.pth").write_text("\n".join(paths))
-    pip = [programs / "python", "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--disable-pip-version-check"]
-    subprocess.run([*pip, *wheels], check=True, capture_output=True)
     return programs
 
 

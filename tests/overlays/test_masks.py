@@ -70,7 +70,7 @@ def test_masks_are_full_on_the_shape_and_nothing_beyond_the_feather(
     # Each pixel of which a point lies in the shape.
     for dx, dy in itertools.product((-0.49, 0.0, 0.49), repeat=2):
         assert (mask[inside_of(area, area.a, area.b, dx, dy)] == 255).all()
-    assert not mask[~inside_of(area, area.a + area.feather + 1.5, area.b + area.feather + 1.5)].any()
+    assert not mask[~inside_of(area, area.a + area.feather + 1.75, area.b + area.feather + 1.75)].any()
     reach = area.reach.grown(1.5, 1.5)
     beyond = (reach.x1 > PX) | (reach.x2 < PX) | (reach.y1 > PY) | (reach.y2 < PY)
     assert not mask[beyond].any()

@@ -11,7 +11,7 @@ from nicegui import events, ui
 from scrfd_trt.cli.studio.fields import Field, fields
 from scrfd_trt.cli.studio.media import PICTURES
 from scrfd_trt.cli.studio.session import Layer
-from scrfd_trt.errors import ScrfdError
+from scrfd_trt.errors import ImageError, ScrfdError
 
 Keep = Callable[[str, bytes], Path]
 LARGEST_STICKER = 16 * 2**20
@@ -83,7 +83,13 @@ def _control(field: Field, value: Any, keep: Keep, set_option: Callable[[Field, 
 
 def _file(field: Field, keep: Keep, set_option: Callable[[Field, Any], None]) -> None:
     async def uploaded(event: events.UploadEventArguments) -> None:
-        set_option(field, keep(event.file.name, await event.file.read()))
+        content = await event.file.read()
+        try:
+            path = keep(event.file.name, content)
+        except ImageError as error:
+            ui.notify(str(error), type="negative")
+            return
+        set_option(field, path)
 
     ui.upload(
         label="PNG with alpha", auto_upload=True, max_file_size=LARGEST_STICKER, max_files=1, on_upload=uploaded

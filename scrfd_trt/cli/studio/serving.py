@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -75,17 +76,17 @@ def serve(detector: SCRFDDetector, host: str, port: int, *, largest: int, browse
         # A name that somebody else's server gives to 127.0.0.1 does not lead here.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL))
 
-    sessions: list[Session] = []
+    sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # a page that was left takes its pictures with it
 
     def close_all() -> None:
-        for session in sessions:
+        for session in list(sessions):
             session.close()
 
     app.on_shutdown(close_all)
 
     @ui.page("/")
     def page() -> None:
-        sessions.append(Page(detector, largest).session)
+        sessions.add(Page(detector, largest).session)
 
     ui.run(
         host=host,

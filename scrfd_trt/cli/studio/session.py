@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import overlays
 from scrfd_trt import samples
 from scrfd_trt.cli.studio.media import Image, Media, read, write
 from scrfd_trt.cli.studio.words import as_command, as_python
 from scrfd_trt.detections import Detections
 from scrfd_trt.detector import SCRFDDetector
+from scrfd_trt.errors import ImageError
 from scrfd_trt.options import DetectorOptions
 
 
@@ -36,6 +39,27 @@ class Layer:
     def make(self) -> overlays.Overlay:
         """Make the overlay."""
         return overlays.create(self.name, **self.options)
+
+
+@dataclass(frozen=True)
+class _Now:
+    """What a page showed at one moment."""
+
+    detector: SCRFDDetector
+    media: Media
+    found: dict[int, Detections]
+    threshold: float
+    compose: overlays.Compose
+
+    def draw(self, frame: int) -> tuple[Image, int]:
+        """Draw over a frame; faces are looked for once."""
+        frame = min(frame, len(self.media.frames) - 1)
+        image = self.media.frames[frame]
+        if frame not in self.found:
+            self.found[frame] = self.detector.detect(image)
+        faces = self.found[frame]
+        faces = faces[faces.scores >= self.threshold]
+        return self.compose(image, faces), len(faces)
 
 
 class Session:
@@ -66,20 +90,28 @@ class Session:
             self.media, self._found = media, {}
 
     def keep(self, name: str, content: bytes) -> Path:
-        """Keep a file that an option names, until the page is closed."""
-        path = self._folder / (Path(name.replace("\\", "/")).name or "file")
-        path.write_bytes(content)
+        """Keep a file that an option names, until the page is closed.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be kept, for its name say.
+        """
+        try:
+            # In a folder of its own, so that another file of this name stays as it is.
+            path = Path(tempfile.mkdtemp(dir=self._folder)) / (Path(name.replace("\\", "/")).name or "file")
+            path.write_bytes(content)
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{name[:60]!r} cannot be kept: give the file another name") from error
         return path
 
-    def _seen(self, frame: int) -> tuple[Image, Detections]:
-        """Return a frame and its faces above the threshold, which are looked for once."""
-        with self._lock:  # another picture may come in meanwhile
+    def _now(self) -> _Now:
+        """Take down what is to be drawn; another picture or option may come in meanwhile."""
+        with self._lock:
             media, found = self.media, self._found
-        frame = min(frame, len(media.frames) - 1)
-        if frame not in found:
-            found[frame] = self.detector.detect(media.frames[frame])
-        faces = found[frame]
-        return media.frames[frame], faces[faces.scores >= self.threshold]
+            layers = [Layer(layer.name, dict(layer.options)) for layer in self.layers]
+        compose = overlays.Compose(*(layer.make() for layer in layers))
+        return _Now(self.detector, media, found, self.threshold, compose)
 
     def draw(self, frame: int = 0) -> tuple[Image, int]:
         """Draw all overlays over a frame; return it, and how many faces there are.
@@ -89,9 +121,7 @@ class Session:
         ScrfdError
             If an option is out of its range, or an overlay fails.
         """
-        image, faces = self._seen(frame)
-        compose = overlays.Compose(*(layer.make() for layer in self.layers))
-        return compose(image, faces), len(faces)
+        return self._now().draw(frame)
 
     def warnings(self) -> list[str]:
         """Return what the overlays say of options that leave a face readable."""
@@ -100,9 +130,9 @@ class Session:
 
     def download(self) -> tuple[str, bytes]:
         """Return a file name and the content of the file with the result, a whole clip where it is one."""
-        media = self.media
-        frames = [self.draw(number)[0] for number in range(len(media.frames))]
-        return write(media.name, frames, media.rate)
+        now = self._now()
+        frames = [now.draw(number)[0] for number in range(len(now.media.frames))]
+        return write(now.media.name, frames, now.media.rate)
 
     def command(self) -> str:
         """Return the command line that makes the result."""
@@ -113,5 +143,7 @@ class Session:
         return as_python(self.media, self.threshold, [(layer.name, layer.options) for layer in self.layers])
 
     def close(self) -> None:
-        """Delete all files; may be called twice."""
+        """Delete all files and let go of the picture; may be called twice."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        with self._lock:
+            self.media, self._found = Media("", (np.zeros((1, 1, 3), np.uint8),)), {}

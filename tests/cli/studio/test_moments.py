@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import gc
+import weakref
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt import Detections, ImageError, samples
+from scrfd_trt.cli.studio.session import Layer, Session
+
+
+class Finder:
+    """Finds one face in each picture."""
+
+    def detect(self, image):
+        height, width = image.shape[:2]
+        return Detections([[1, 1, 30, 30]], [0.9], image_size=(width, height))
+
+
+@pytest.fixture
+def session():
+    opened = Session(Finder())
+    yield opened
+    opened.close()
+
+
+def png(image):
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def test_a_download_is_what_was_shown_when_it_began(session, monkeypatch):
+    session.layers = [Layer("solid")]
+    now = session._now()
+    session.open("other.png", png(np.zeros((40, 40, 3), np.uint8)))
+    session.layers[0].options["fill"] = "#ff0000"
+    drawn, count = now.draw(0)
+    assert drawn.shape == samples.scene().image.shape
+    assert count == 1
+    assert tuple(drawn[15, 15]) != (0, 0, 255)
+
+
+def test_files_of_one_name_do_not_replace_each_other(session):
+    first = session.keep("a.png", b"one")
+    second = session.keep("a.png", b"two")
+    assert (first.read_bytes(), second.read_bytes()) == (b"one", b"two")
+    assert first.name == second.name == "a.png"
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "x" * 400, ".."])
+def test_names_that_cannot_be_kept(session, name):
+    with pytest.raises(ImageError, match="give the file another name"):
+        session.keep(name, b"")
+
+
+def test_a_page_that_is_left_takes_its_picture_with_it():
+    opened = Session(Finder())
+    picture = weakref.ref(opened.media.frames[0])
+    opened.close()
+    gc.collect()
+    assert picture() is None
