@@ -13,11 +13,13 @@ import emulator
 import numpy as np
 import pytest
 
+from scrfd_trt import samples
+from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.cuda import kernels
 from scrfd_trt.cuda import records as layout_of
 from scrfd_trt.decode import decode, merge
 from scrfd_trt.errors import MissingDependencyError
-from scrfd_trt.heads import HeadLayout
+from scrfd_trt.heads import HeadLayout, recognize
 from scrfd_trt.letterbox import PADDING, Letterbox, normalize_into
 from scrfd_trt.nms import nms
 
@@ -285,3 +287,20 @@ def test_they_compile_for_every_gpu(capability, tmp_path, monkeypatch):
     command = ["nvcc", f"-arch=sm_{capability}", "--fmad=false", "-cubin", "-o", str(tmp_path / "x"), kernels.SOURCE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_drawn_scenes_through_a_real_network(network_500m):
+    """``SCRFD_TRT_SCENES`` says how many."""
+    backend = OnnxBackend(network_500m, threads=1)
+    layout, target, total = recognize(backend.outputs), (320, 320), 0
+    for seed in range(int(os.environ.get("SCRFD_TRT_SCENES", "8"))):
+        size = (int(RNG.integers(320, 900)), int(RNG.integers(240, 700)))
+        image = samples.scene(size, int(RNG.integers(0, 4)), seed).image
+        passes, _ = layout_of.fits(size, (target,))
+        blob = letterbox(record_of(image), passes, (target,), 0)
+        assert np.array_equal(blob, wanted(image, target))
+        outputs = [np.ascontiguousarray(output, np.float32) for output in backend.run(blob[None])]
+        _, (rows,) = find(layout, [outputs], (target,), [size])
+        same(rows, reference(layout, [outputs], (target,), size))
+        total += len(rows)
+    assert total > 0
