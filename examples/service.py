@@ -63,7 +63,10 @@ def decoded(picture: UploadFile) -> np.ndarray:
     content = picture.file.read(MOST + 1)
     if len(content) > MOST:
         raise HTTPException(413, f"the picture has more than {MOST // 2**20} MiB")
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except cv2.error:  # more pixels than OpenCV reads; OPENCV_IO_MAX_IMAGE_PIXELS sets how many
+        image = None
     if image is None:
         raise HTTPException(422, "this is no picture that can be read; send a JPEG, PNG or WebP")
     return image

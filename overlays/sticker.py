@@ -37,6 +37,8 @@ def _as_numbers(value: object) -> object:
 def _ten(value: tuple[float, ...] | None) -> tuple[float, ...] | None:
     if value is not None and len(value) != 10:
         raise ValueError("points are ten numbers, x and y of both eyes, nose and both mouth corners")
+    if value is not None and not all(-10.0 <= number <= 10.0 for number in value):
+        raise ValueError("points are shares of the picture's sides; numbers from -10 to 10 are wanted")
     return value
 
 

@@ -54,7 +54,7 @@ def studio(
         with open_detector(model, device, threshold=LOWEST, iou=options.IOU) as detector:
             messages.plain(f"studio: http://{_named(host)}:{free}  (Ctrl-C ends it)")
             with suppress(KeyboardInterrupt):  # the way to end it
-                serve(detector, host, free, largest=largest * 2**20, browser=browser)
+                serve(detector, host, free, model=model, largest=largest * 2**20, browser=browser)
 
 
 def _named(host: str) -> str:

@@ -23,8 +23,8 @@ PREVIEW = 1280
 class Page:
     """One open page and its session."""
 
-    def __init__(self, detector: SCRFDDetector, largest: int) -> None:
-        self.session = Session(detector)
+    def __init__(self, detector: SCRFDDetector, largest: int, model: str) -> None:
+        self.session = Session(detector, model)
         self.largest = largest
         self.frame = 0
         self._wanted = self._drawing = False
@@ -117,7 +117,7 @@ class Page:
                     return
                 self.picture.set_source(shown[0])
                 self.status.set_text(shown[1])
-                self.warning.set_text(" ".join(f"Warning: {reason}." for reason in self.session.warnings()))
+                self.warning.set_text(" ".join(f"Warning: {reason}." for reason in shown[2]))
                 command = self.session.command()
                 self.command.set_content(command)
                 for element in (self.command_head, self.command):
@@ -126,7 +126,7 @@ class Page:
         finally:
             self._drawing = False
 
-    def _render(self) -> tuple[str, str]:
+    def _render(self) -> tuple[str, str, list[str]]:
         image, count = self.session.draw(self.frame)
         media = self.session.media
         status = f"{media.name}: {count} face{'' if count == 1 else 's'} in {image.shape[1]}×{image.shape[0]}"
@@ -134,7 +134,7 @@ class Page:
             status += f", frame {self.frame + 1} of {len(media.frames)}" + (
                 ", the rest was cut off" if media.cut else ""
             )
-        return _as_url(image), status
+        return _as_url(image), status, self.session.warnings()
 
     async def _uploaded(self, event: events.UploadEventArguments) -> None:
         self.upload.reset()

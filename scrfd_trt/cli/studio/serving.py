@@ -55,7 +55,7 @@ async def _refuse(send: Send) -> None:
     await send({"type": "http.response.body", "body": b"the file is too large"})
 
 
-def serve(detector: SCRFDDetector, host: str, port: int, *, largest: int, browser: bool) -> None:
+def serve(detector: SCRFDDetector, host: str, port: int, *, model: str, largest: int, browser: bool) -> None:
     """Serve the page until Ctrl-C.
 
     Parameters
@@ -64,6 +64,8 @@ def serve(detector: SCRFDDetector, host: str, port: int, *, largest: int, browse
         Used by all pages; whoever opened it closes it.
     host, port
         Where to listen.
+    model
+        What the detector was opened with, for the command line that the page shows.
     largest
         Most bytes of an uploaded file.
     browser
@@ -86,7 +88,7 @@ def serve(detector: SCRFDDetector, host: str, port: int, *, largest: int, browse
 
     @ui.page("/")
     def page() -> None:
-        sessions.add(Page(detector, largest).session)
+        sessions.add(Page(detector, largest, model).session)
 
     ui.run(
         host=host,

@@ -13,6 +13,7 @@ import numpy as np
 
 import overlays
 from scrfd_trt import samples
+from scrfd_trt.cli.options import DEFAULT_MODEL
 from scrfd_trt.cli.studio.media import Image, Media, read, write
 from scrfd_trt.cli.studio.words import as_command, as_python
 from scrfd_trt.detections import Detections
@@ -68,8 +69,9 @@ class Session:
     Files that options name, stickers say, lie in a folder of its own, which :meth:`close` deletes.
     """
 
-    def __init__(self, detector: SCRFDDetector) -> None:
+    def __init__(self, detector: SCRFDDetector, model: str = DEFAULT_MODEL) -> None:
         self.detector = detector
+        self.model = model
         self.media = Media("scene.png", (samples.scene().image,))
         self.layers = [Layer("skull")]
         self.threshold = float(DetectorOptions.model_fields["threshold"].default)
@@ -136,11 +138,13 @@ class Session:
 
     def command(self) -> str:
         """Return the command line that makes the result."""
-        return as_command(self.media, self.threshold, [(layer.name, layer.options) for layer in self.layers])
+        layers = [(layer.name, layer.options) for layer in self.layers]
+        return as_command(self.media, self.threshold, layers, self.model)
 
     def python(self) -> str:
         """Return the Python that makes the result."""
-        return as_python(self.media, self.threshold, [(layer.name, layer.options) for layer in self.layers])
+        layers = [(layer.name, layer.options) for layer in self.layers]
+        return as_python(self.media, self.threshold, layers, self.model)
 
     def close(self) -> None:
         """Delete all files and let go of the picture; may be called twice."""

@@ -60,3 +60,18 @@ def test_a_page_that_is_left_takes_its_picture_with_it():
     opened.close()
     gc.collect()
     assert picture() is None
+
+
+def test_what_makes_the_result_names_the_network(session):
+    assert "--model" not in session.command()
+    session.model = "10g_bnkps"
+    assert "--model 10g_bnkps" in session.command()
+    assert "from_pretrained('10g_bnkps', threshold=0.5)" in session.python()
+    session.model = "mine/face.plan"
+    assert "SCRFDDetector.from_engine('mine/face.plan', threshold=0.5)" in session.python()
+
+
+def test_a_picture_whose_name_begins_as_an_option_does(session):
+    session.open("-x.png", png(np.zeros((40, 40, 3), np.uint8)))
+    assert session.command().startswith("scrfd-trt overlay ./-x.png ")
+    assert session.command().endswith("-o ./-x-overlay.png")
