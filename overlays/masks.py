@@ -64,7 +64,7 @@ class Area(NamedTuple):
     @property
     def reach(self) -> Box:
         """The box outside of which no pixel belongs to the mask, soft edge included."""
-        a, b = self.a + self.feather, self.b + self.feather
+        a, b = max(self.a, LEAST_HALF) + self.feather, max(self.b, LEAST_HALF) + self.feather
         across, down = math.hypot(a * self.cos, b * self.sin), math.hypot(a * self.sin, b * self.cos)
         return Box(self.x - across, self.y - down, self.x + across, self.y + down)
 
@@ -218,7 +218,7 @@ def _elliptic(across: NDArray[np.float64], down: NDArray[np.float64], area: Area
 
 
 def _radius(across: NDArray[np.float64], down: NDArray[np.float64], a: float, b: float) -> Floats:
-    x, y = (across / max(a, 0.5)).astype(np.float32), (down / max(b, 0.5)).astype(np.float32)
+    x, y = (across / max(a, LEAST_HALF)).astype(np.float32), (down / max(b, LEAST_HALF)).astype(np.float32)
     square = x * x + y * y
     return np.asarray(np.sqrt(square, out=square), np.float32)
 
@@ -238,3 +238,7 @@ def _levels(slopes: Floats) -> Weights:
     """Bring slopes to 0 to 255: 1 and more are full, 0 and less are nothing."""
     steps = cv2.convertScaleAbs(np.maximum(slopes, 0.0, out=slopes), alpha=255.0)
     return np.asarray(cv2.LUT(steps, _ROUNDED), np.uint8)
+
+
+LEAST_HALF = 0.5
+"""Half sides of a shape are at least this many pixels, however thin a face is."""

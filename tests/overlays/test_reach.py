@@ -96,6 +96,8 @@ def shape_of(options: dict[str, Any], found: Detections, row: int) -> tuple[np.n
     far = soft + 3.0
     if shape == "rectangle":
         return (dx < a) & (dy < b), (dx < a + far) & (dy < b + far)
+    if shape == "ellipse" and min(a, b) < 8.0:  # at the tip of a long thin one, whole pixels stick out
+        return (dx / a) ** 2 + (dy / b) ** 2 < 1, (dx < a + far) & (dy < b + far)
     if shape == "ellipse":
         return (dx / a) ** 2 + (dy / b) ** 2 < 1, (dx / (a + far)) ** 2 + (dy / (b + far)) ** 2 < 1
     # However it is turned, it lies between the circles within and around it.

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -126,6 +126,7 @@ def test_nothing_is_painted_beyond_the_reach(data: st.DataObject) -> None:
         sorted([data.draw(coordinate), data.draw(coordinate)]),
     )
     box = (x[0], y[0], x[1], y[1])
+    assume(x[1] - x[0] >= 1.0 and y[1] - y[0] >= 1.0)
     points = data.draw(st.sampled_from(sorted(POINTS)))
     image = noise(64, 48)
     faces = make([box], POINTS[points], (64, 48))
