@@ -70,11 +70,11 @@ def marked(items: Iterable[tuple[Item, Small]]) -> Iterator[tuple[Item, bool]]:
     for item, frame in items:
         if held is not None:
             steps.append(difference(held[1], frame))
-            yield held[0], _spikes(*steps[-3:])
+            yield held[0], _spikes(steps[-3], steps[-2], steps[-1])
             del steps[0]
         held = item, frame
     if held is not None:
-        yield held[0], _spikes(*steps[-2:], 0.0)
+        yield held[0], _spikes(steps[-2], steps[-1], 0.0)
 
 
 def difference(one: Small, other: Small) -> float:

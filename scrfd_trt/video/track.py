@@ -21,8 +21,8 @@ SLOWING = 0.85
 SLACK = 0.08
 """Share of a sighting's box by which a smoothed box may fall short of it on each side."""
 UNSURE, NEAR = 0.02, 5
-"""Share of its sides that a box is grown by on each side for each frame to the nearest sighting that is trusted, and how
-many of them count."""
+"""Share of its sides that a box is grown by on each side for each frame to the nearest sighting that is trusted, and
+how many of them count."""
 TINY = 1e-3
 
 
@@ -166,7 +166,7 @@ class Track:
         return min(trusted, default=NEAR)
 
     def _samples(self, low: int, high: int, times: dict[int, float]) -> Values:
-        """Return values of all frames from ``low`` to ``high``, ``(N, D)``: those between sightings on straight lines."""
+        """Return a row for each frame from ``low`` to ``high``: on straight lines where the face was not seen."""
         start, stop = bisect_right(self._frames, low) - 1, bisect_left(self._frames, high) + 1
         values = np.array(self._values[start:stop])
         if stop - start == high - low + 1:

@@ -1,0 +1,82 @@
+"""The second pass: draw over the faces of a video, and write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt.detections import Detections
+from scrfd_trt.errors import DetectionsError
+from scrfd_trt.video.ahead import ahead
+from scrfd_trt.video.faces import FrameFaces
+from scrfd_trt.video.info import clock
+from scrfd_trt.video.reading import Frame, VideoReader
+from scrfd_trt.video.writing import VideoWriter
+
+Draw = Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]]
+"""An overlay."""
+
+SLACK = 0.002
+"""Seconds by which a frame's time may differ from what stands beside its faces."""
+
+
+def draw_faces(reader: VideoReader, faces: Iterable[FrameFaces], draw: Draw, writer: VideoWriter) -> Iterator[Frame]:
+    """Draw over the faces of a video and write it, with its other streams.
+
+    Parameters
+    ----------
+    reader
+        The video; read to its end.
+    faces
+        Of each of its frames, in order.
+    draw
+        Takes an image and its faces, and returns the image with something drawn over them. Frames without a face go to
+        the writer as they are.
+    writer
+        Takes the frames; it is not closed here.
+
+    Yields
+    ------
+    Frame
+        Each frame that was written.
+
+    Raises
+    ------
+    DetectionsError
+        If the faces are those of another video.
+    """
+    with ahead(_paired(reader, faces)) as items:
+        for item, found in items:
+            if found is None:
+                writer.copy(item)
+                continue
+            size = (item.picture.width, item.picture.height)
+            writer.write(item, draw(item.image, found.detections(size)) if found.faces else None)
+            yield item
+
+
+def _paired(reader: VideoReader, faces: Iterable[FrameFaces]) -> Iterator[tuple[Any, FrameFaces | None]]:
+    """Put faces beside frames, on the thread that decodes; packets of other streams have None."""
+    source = iter(faces)
+    for item in reader.items():
+        if not isinstance(item, Frame):
+            yield item, None
+            continue
+        found = next(source, None)
+        if found is None:
+            raise DetectionsError(
+                f"{reader.name}: there are faces of {item.number} frames, and the video has more; find its faces anew"
+            )
+        if abs(found.time - item.time) > SLACK:
+            raise DetectionsError(
+                f"{reader.name}: frame {item.number} is shown at {clock(item.time)}, and its faces are of "
+                f"{clock(found.time)}; they are those of another video"
+            )
+        if found.faces:
+            _ = item.image
+        yield item, found
+    if next(source, None) is not None:
+        raise DetectionsError(f"{reader.name}: there are faces of more frames than the video has; find its faces anew")

@@ -1,0 +1,224 @@
+"""The file of a video's faces: JSON lines, a head and then one frame a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scrfd_trt.errors import DetectionsError, OutputError
+from scrfd_trt.video.atomic import beside
+from scrfd_trt.video.faces import Face, FrameFaces, Origin
+from scrfd_trt.video.follow_options import FollowOptions
+from scrfd_trt.video.info import VideoInfo
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SUFFIX = ".faces.jsonl"
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Head(_Line):
+    """The first line.
+
+    Attributes
+    ----------
+    format, version
+        What kind of file it is.
+    video
+        Name of the video, without its folder.
+    size
+        Width and height of the upright frames in pixels.
+    rate
+        Frames a second, on average.
+    follow
+        How faces were followed.
+    """
+
+    format: Literal["scrfd_trt.faces"] = "scrfd_trt.faces"
+    version: Literal[1] = 1
+    video: str
+    size: tuple[int, int]
+    rate: float
+    follow: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Face(_Line):
+    track: int = Field(ge=0)
+    box: tuple[Finite, Finite, Finite, Finite]
+    score: float = Field(ge=0.0, le=1.0)
+    landmarks: tuple[tuple[Finite, Finite], ...] | None = Field(None, min_length=5, max_length=5)
+    origin: Origin = Field("detected", alias="from")
+
+    def face(self) -> Face:
+        points = None if self.landmarks is None else np.array(self.landmarks)
+        return Face(self.track, np.array(self.box), self.score, points, self.origin)
+
+
+class _Frame(_Line):
+    frame: int = Field(ge=0)
+    time: Finite
+    cut: bool = False
+    faces: list[_Face] = Field(default_factory=list)
+
+
+class FacesWriter:
+    """Writes the faces of a video; the file is there when the block has ended well, and not at all otherwise.
+
+    Parameters
+    ----------
+    path
+        Where to; its folder must be there.
+    info, options
+        Of the video, and how its faces were followed.
+    overwrite
+        Whether another file may be replaced.
+
+    Raises
+    ------
+    OptionError
+        If a file is there already.
+    OutputError
+        If it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        info: VideoInfo,
+        options: FollowOptions | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        follow = (options or FollowOptions()).model_dump()
+        head = Head(video=Path(info.name).name, size=info.size, rate=float(info.rate), follow=follow)
+        with ExitStack() as stack:
+            place = stack.enter_context(beside(self.path, overwrite=overwrite))
+            try:
+                self._file = stack.enter_context(place.open("w", encoding="utf-8"))
+            except OSError as error:
+                raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+            self._put(head.model_dump())
+            self._stack = stack.pop_all()
+
+    def write(self, frame: FrameFaces) -> None:
+        """Write the faces of the next frame.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        about: dict[str, Any] = {"frame": frame.number, "time": round(frame.time, 6)}
+        if frame.cut:
+            about["cut"] = True
+        self._put(about | {"faces": [_plain(face) for face in frame.faces]})
+
+    def _put(self, line: dict[str, Any]) -> None:
+        try:
+            self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+class FacesReader:
+    """Reads the faces of a video, frame by frame.
+
+    Parameters
+    ----------
+    path
+        What :class:`FacesWriter` wrote, or another program in its form.
+
+    Attributes
+    ----------
+    head : Head
+        The first line.
+
+    Raises
+    ------
+    DetectionsError
+        If the file cannot be read, or is none of these.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            self._file = self.path.open("rb")
+        except OSError as error:
+            raise DetectionsError(f"{self.path} cannot be read: {error.strerror}") from error
+        try:
+            self.head = self._parse(Head, self._file.readline(), 1)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __iter__(self) -> Iterator[FrameFaces]:
+        """Read the frames from the first to the last.
+
+        Raises
+        ------
+        DetectionsError
+            If a line is no frame, or not the next one; the message says which.
+        """
+        self._file.seek(0)
+        for number, text in enumerate(self._file, 1):
+            if number == 1 or not text.strip():
+                continue
+            line = self._parse(_Frame, text, number)
+            if line.frame != number - 2:
+                raise DetectionsError(f"{self.path}, line {number}: frame {number - 2} is due here, not {line.frame}")
+            yield FrameFaces(line.frame, line.time, line.cut, [face.face() for face in line.faces])
+
+    def _parse(self, model: type[Any], text: bytes, number: int) -> Any:
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            what = "it is no file of a video's faces" if number == 1 else first["msg"]
+            raise DetectionsError(f"{self.path}, line {number}{where and ', '}{where}: {what}") from error
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _plain(face: Face) -> dict[str, Any]:
+    points = None if face.landmarks is None else np.round(face.landmarks, 2).tolist()
+    return {
+        "track": face.track,
+        "box": np.round(face.box, 2).tolist(),
+        "score": round(face.score, 4),
+        "landmarks": points,
+        "from": face.origin,
+    }
