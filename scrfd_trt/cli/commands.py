@@ -10,6 +10,7 @@ import typer
 
 from scrfd_trt._version import __version__
 from scrfd_trt.cli import stdout
+from scrfd_trt.cli.anonymize import anonymize
 from scrfd_trt.cli.bench import bench
 from scrfd_trt.cli.build import build
 from scrfd_trt.cli.demo import demo
@@ -55,7 +56,7 @@ def top(
         stdout.write(context.get_help())
 
 
-for command in (demo, detect, overlay, overlays, studio, models, build, inspect, doctor, bench):
+for command in (demo, detect, anonymize, overlay, overlays, studio, models, build, inspect, doctor, bench):
     app.command(cls=OverlayCommand if command is overlay else None)(command)
 
 

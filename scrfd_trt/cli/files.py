@@ -1,4 +1,4 @@
-"""Find the images that a command is to work on: files, folders and globs."""
+"""Find the images and videos that a command is to work on: files, folders and globs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ SUFFIXES = (
 )
 """What counts as an image in a folder; a file that is named itself may be called anything."""
 
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
+    *(".wmv", ".asf", ".flv", ".3gp", ".3g2", ".ogv", ".mxf", ".y4m"),
+)
+"""What counts as a video, in a folder and by its own name."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """An image to work on.
+    """An image or a video to work on.
 
     Attributes
     ----------
@@ -35,6 +41,11 @@ class Source:
     below: Path
     problem: str = ""
 
+    @property
+    def is_video(self) -> bool:
+        """Whether its name is that of a video."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
     def check(self) -> None:
         """Raise the problem, if there is one, as ImageError."""
         if self.problem:
@@ -42,7 +53,7 @@ class Source:
 
 
 def find(inputs: Iterable[str], *, recursive: bool = False, skip: Path | None = None) -> list[Source]:
-    """Find the images.
+    """Find the images and videos.
 
     Parameters
     ----------
@@ -127,7 +138,7 @@ def _folder(folder: Path, recursive: bool, skip: Path | None) -> Iterator[Source
         yield Source(place, Path(place.name), f"the folder cannot be read: {error.strerror}")
     if not count and not problems:
         deeper = "" if recursive else "; --recursive looks into its folders, too"
-        yield Source(folder, Path(folder.name), f"the folder has no images in it (.jpg, .png, …){deeper}")
+        yield Source(folder, Path(folder.name), f"the folder has no images or videos in it (.jpg, .mp4, …){deeper}")
 
 
 def _walk(folder: Path, recursive: bool, skip: Path | None, problems: list[OSError]) -> Iterator[Path]:
@@ -140,5 +151,5 @@ def _walk(folder: Path, recursive: bool, skip: Path | None, problems: list[OSErr
             if recursive and not name.startswith(".") and same_file_key(Path(place, name)) != left_out
         )
         for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(SUFFIXES + VIDEO_SUFFIXES) and not name.startswith("."):
                 yield Path(place, name)

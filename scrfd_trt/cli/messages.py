@@ -39,6 +39,11 @@ def plain(text: object) -> None:
     STDERR.print(Text(printable(text)))
 
 
+def line(text: str) -> None:
+    """Write one line as it is, with the spaces at its beginning; for programs, and for columns."""
+    STDERR.print(Text(text))
+
+
 def printable(text: object) -> str:
     """Put a text on one line, with all that a terminal would act on, or that has no encoding, as escapes."""
     joined = " ".join(str(text).split())

@@ -15,7 +15,9 @@ IOU: float = DetectorOptions.model_fields["iou"].default
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT...", help="Image files, folders, and globs such as 'photos/*.jpg'.", show_default=False
+        metavar="INPUT...",
+        help="Image and video files, folders, and globs such as 'photos/*.jpg'.",
+        show_default=False,
     ),
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into the folders of folders, too.")]

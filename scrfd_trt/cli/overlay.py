@@ -1,21 +1,20 @@
-"""``scrfd-trt overlay``: draw over the faces of images."""
+"""``scrfd-trt overlay``: draw over the faces of images and videos."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 import overlays
-from scrfd_trt.cli import files, messages, options, writing
+from scrfd_trt.cli import files, messages, options, places, video_options
+from scrfd_trt.cli.clips import Clips, check_files
+from scrfd_trt.cli.copies import Copies
 from scrfd_trt.cli.exits import FAILED
 from scrfd_trt.cli.network import open_detector
-from scrfd_trt.cli.work import Tally, count, each
-from scrfd_trt.detections import Detections
-from scrfd_trt.errors import OptionError
+from scrfd_trt.cli.work import Tally
 
 Specs = Annotated[
     list[str],
@@ -32,7 +31,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE|DIR",
-        help="Where to write: for one image a file, known by its suffix, and otherwise a folder, which is made "
+        help="Where to write: for one input a file, known by its suffix, and otherwise a folder, which is made "
         "where it is missing.",
         show_default=False,
     ),
@@ -54,75 +53,91 @@ def overlay(
     scale: options.Scale = None,
     max_faces: options.MaxFaces = None,
     quality: options.Quality = 95,
+    keep_metadata: video_options.KeepMetadata = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    faces_in: video_options.FacesIn = None,
+    faces_out: video_options.FacesOut = None,
+    keep_tracks: video_options.KeepTracks = None,
+    leave_tracks: video_options.LeaveTracks = None,
+    keep_regions: video_options.KeepRegions = None,
+    leave_regions: video_options.LeaveRegions = None,
+    keep_spans: video_options.KeepSpans = None,
+    leave_spans: video_options.LeaveSpans = None,
+    every: video_options.Every = 1,
+    bridge: video_options.Bridge = video_options.BRIDGE,
+    extend: video_options.Extend = video_options.EXTEND,
+    codec: video_options.CodecName = "auto",
+    crf: video_options.Crf = None,
+    preset: video_options.Preset = None,
+    keep_audio: video_options.KeepAudio = True,
+    keep_subtitles: video_options.KeepSubtitles = True,
+    damaged: video_options.DamagedFrames = "stop",
+    progress: video_options.ProgressName = "bar",
 ) -> None:
-    """Draw over the faces of images: a skull, a blur, landmarks, or all.
+    """Draw over the faces of images and videos: a skull, a blur, or both.
 
-    Copies keep their names and kind of file; they are upright and have no
-    EXIF data and no alpha. An image without faces is copied, too. To hide
-    people, take '--threshold 0.3' or lower: a face that is not found is not
-    covered. The exit code is 0, or 1 if some inputs failed, or 2 for wrong
-    use.
+    Copies of images keep their names and kind of file; they are upright and
+    have no alpha. An image without faces is copied, too. In videos, faces
+    are followed, and covered where the detector misses them for a moment.
+    To hide people, 'scrfd-trt anonymize' is made. The exit code is 0, or 1
+    if some inputs failed, or 2 for wrong use.
 
     For example:
       scrfd-trt overlay me.jpg --overlay skull -o skull.jpg
       scrfd-trt overlay me.jpg --overlay skull:opacity=0.7 -o skull.jpg
       scrfd-trt overlay photos/ --overlay blur --overlay landmarks -o out/
+      scrfd-trt overlay clip.mp4 --overlay skull -o skulls.mp4
     """
     with messages.logged(quiet=quiet, verbose=verbose):
         draw = overlays.Compose(*(overlays.parse(spec) for spec in specs))
+        settings = video_options.ClipSettings(
+            follow=video_options.following(threshold, every, bridge, extend),
+            choice=video_options.choosing(
+                (keep_tracks, leave_tracks), (keep_regions, leave_regions), (keep_spans, leave_spans)
+            ),
+            encode=video_options.encoding(codec, crf, preset),
+            damaged=video_options.damaged(damaged),
+            keep=video_options.kept_streams(audio=keep_audio, subtitles=keep_subtitles),
+            keep_metadata=keep_metadata,
+            overwrite=overwrite,
+            faces_in=faces_in,
+            faces_out=faces_out,
+        )
+        kind = video_options.progress_kind(progress)
         sources = files.find(inputs, recursive=recursive, skip=output)
-        places = _places(inputs, sources, output, overwrite=overwrite)
-
-        def save(source: files.Source, image: NDArray[np.uint8], faces: Detections) -> None:
-            writing.save_image(draw(image, faces), places[source], overwrite=overwrite, quality=quality)
-
+        check_files(settings, sources)
+        targets = places.settle(inputs, sources, output, overwrite=overwrite)
         tally = Tally()
-        with open_detector(
-            model,
-            device,
-            threshold=threshold,
-            iou=iou,
-            scale=scale,
-            max_faces=max_faces,
-            lean_runtime=lean_runtime,
-            allow_host_code=allow_host_code,
-        ) as detector:
-            if verbose:
+        clips = Clips(settings, draw, tally, progress=kind, quiet=quiet)
+        copies = Copies(
+            targets,
+            draw,
+            clips,
+            tally,
+            quality=quality,
+            overwrite=overwrite,
+            keep_metadata=keep_metadata,
+            quiet=quiet,
+        )
+        with (
+            nullcontext()
+            if faces_in
+            else open_detector(
+                model,
+                device,
+                threshold=threshold,
+                iou=iou,
+                scale=scale,
+                max_faces=max_faces,
+                lean_runtime=lean_runtime,
+                allow_host_code=allow_host_code,
+            ) as detector
+        ):
+            if verbose and detector is not None:
                 messages.note(detector.description)
-            try:
-                for _ in each(sources, detector, save, tally, bar=not quiet):
-                    pass
-            finally:
-                tally.tell_failures()
-        if tally.images and not quiet:
-            _say_where(tally, output)
+            copies.run(sources, detector)
+        copies.say_where(output)
         if tally.failures:
             raise typer.Exit(FAILED)
-
-
-def _places(
-    inputs: list[str], sources: list[files.Source], output: Path, *, overwrite: bool
-) -> dict[files.Source, Path]:
-    """Settle what each copy is called: ``output`` itself for one image that was named, else a file below it."""
-    single = len(inputs) == len(sources) == 1 and not files.is_folder(Path(inputs[0]).expanduser())
-    if single and not files.is_folder(output) and output.suffix:
-        writing.check_kind(output)
-        writing.check_free(output, overwrite=overwrite)
-        return dict.fromkeys(sources, output)
-    if output.suffix.lower() in files.SUFFIXES and not files.is_folder(output):
-        raise OptionError(
-            f"{output} is the name of an image file, but a folder or several images come in; name a folder"
-        )
-    if files.is_plain_file(output):
-        raise OptionError(f"{output} is a file, and there are several images; name a folder")
-    writing.check_folder(output)
-    return writing.targets(sources, output, overwrite=overwrite)
-
-
-def _say_where(tally: Tally, output: Path) -> None:
-    without = f"; {tally.empty} without a face" if tally.empty else ""
-    found = tally.summary() if tally.images > 1 else count(tally.faces, "face")
-    messages.plain(f"wrote {output}: {found}{without}")

@@ -17,10 +17,19 @@ from scrfd_trt.cli.pace import Pace, find
 from scrfd_trt.cli.reading import read_image
 from scrfd_trt.detections import Detections
 from scrfd_trt.detector import SCRFDDetector
-from scrfd_trt.errors import BackendError, DetectionsError, ImageError, OutputError, OverlayError, ScrfdError
+from scrfd_trt.errors import (
+    BackendError,
+    DetectionsError,
+    ImageError,
+    OutputError,
+    OverlayError,
+    ScrfdError,
+    VideoError,
+)
+from scrfd_trt.video import Summary
 
-OF_ONE_IMAGE = (ImageError, BackendError, DetectionsError, OutputError, OverlayError)
-"""Errors that say nothing about the next image."""
+OF_ONE_INPUT = (ImageError, VideoError, BackendError, DetectionsError, OutputError, OverlayError)
+"""Errors that say nothing about the next input."""
 
 Use = Callable[[Source, NDArray[np.uint8], Detections], None]
 
@@ -57,6 +66,8 @@ class Tally:
         How many there were.
     images, faces, empty
         How many images were done, the faces in them, and the images without any.
+    videos, frames, tracks
+        How many videos were done, their frames, and the tracks in them.
     failures
         Path and reason of each input that could not be done.
     """
@@ -65,6 +76,9 @@ class Tally:
     images: int = 0
     faces: int = 0
     empty: int = 0
+    videos: int = 0
+    frames: int = 0
+    tracks: int = 0
     failures: list[tuple[Path, str]] = field(default_factory=list)
 
     def add(self, seen: Seen) -> None:
@@ -72,6 +86,17 @@ class Tally:
         self.images += 1
         self.faces += len(seen.faces)
         self.empty += not len(seen.faces)
+
+    def add_video(self, summary: Summary) -> None:
+        """Count a video that is done."""
+        self.videos += 1
+        self.frames += summary.frames
+        self.tracks += len(summary.tracks)
+
+    @property
+    def done(self) -> int:
+        """How many inputs were done."""
+        return self.images + self.videos
 
     def fail(self, path: Path, error: ScrfdError) -> str:
         """Count an image that could not be done; return the reason, on one line."""
@@ -82,7 +107,7 @@ class Tally:
     def tell_failures(self) -> None:
         """List what failed on stderr, with the reasons."""
         if self.inputs > 1 and self.failures:
-            rest = "the others are done" if self.images else "nothing was done"
+            rest = "the others are done" if self.done else "nothing was done"
             messages.error(f"{len(self.failures)} of {self.inputs} inputs failed, {rest}:")
         for path, reason in self.failures:
             if self.inputs > 1:
@@ -91,8 +116,10 @@ class Tally:
                 messages.error(f"{path}: {reason}")
 
     def summary(self) -> str:
-        """Return images and faces in a few words."""
-        return f"{count(self.images, 'image')}, {count(self.faces, 'face')}"
+        """Return what was done in a few words."""
+        images = [count(self.images, "image"), count(self.faces, "face")]
+        videos = [count(self.videos, "video"), count(self.frames, "frame"), count(self.tracks, "track")]
+        return ", ".join((images if self.images or not self.videos else []) + (videos if self.videos else []))
 
 
 def count(number: int, noun: str) -> str:
@@ -147,12 +174,12 @@ def _one(source: Source, detector: SCRFDDetector, use: Use | None, tally: Tally,
         image = read_image(source.path)
         faces, seconds, pace = find(detector, image, repeat)
         seen = Seen(source.path, faces, seconds, pace)
-    except OF_ONE_IMAGE as error:
+    except OF_ONE_INPUT as error:
         return tally.fail(source.path, error)
     try:
         if use is not None:
             use(source, image, seen.faces)
-    except OF_ONE_IMAGE as error:
+    except OF_ONE_INPUT as error:
         tally.fail(source.path, error)
     else:
         tally.add(seen)

@@ -134,6 +134,7 @@ def draw_video(
             for frame in found:
                 kept = chosen.of(frame)
                 summary.add(kept)
+                summary.left.update({face.track for face in frame.faces} - {face.track for face in kept.faces})
                 yield kept
 
         with VideoWriter(output, reader, encode, overwrite=overwrite, keep_metadata=keep_metadata) as writer:

@@ -96,12 +96,15 @@ class Summary:
         How many new scenes begin.
     tracks : dict
         :class:`TrackSummary` by number.
+    left : set of int
+        Numbers of the tracks that were left out, somewhere at least.
     """
 
     def __init__(self, size: tuple[int, int], sure: float) -> None:
         self.size = size
         self.frames = self.empty = self.bridged = self.faces = self.cuts = 0
         self.tracks: dict[int, TrackSummary] = {}
+        self.left: set[int] = set()
         self._sure = sure
         self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}
         self._weak: list[Moment] = []

@@ -1,0 +1,250 @@
+"""The options that the commands share for videos, and what they are turned into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, cast, get_args
+
+import typer
+
+from scrfd_trt.errors import OptionError
+from scrfd_trt.video import Choice, EncodeOptions, FollowOptions
+from scrfd_trt.video.options import CODECS, Codec
+from scrfd_trt.video.reading import Damaged
+
+ProgressKind = Literal["bar", "jsonl", "none"]
+PROGRESS: tuple[ProgressKind, ...] = get_args(ProgressKind)
+FAINT: float = FollowOptions.model_fields["low"].default
+
+BRIDGE: float = FollowOptions.model_fields["bridge"].default
+EXTEND: float = FollowOptions.model_fields["extend"].default
+
+PANEL = "Videos"
+
+
+def _option(*names: str, metavar: str, text: str, **more: object) -> object:
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=PANEL, show_default=False, **more)  # type: ignore[arg-type]
+
+
+Every = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=1000,
+        metavar="N",
+        rich_help_panel=PANEL,
+        help="Look for faces in every N-th frame, and fill between.",
+    ),
+]
+Bridge = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=60.0,
+        metavar="SECONDS",
+        rich_help_panel=PANEL,
+        help="How long a face may be missed and is filled from both sides.",
+    ),
+]
+Extend = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=60.0,
+        metavar="SECONDS",
+        rich_help_panel=PANEL,
+        help="How far a face's track reaches before its first and beyond its last sighting.",
+    ),
+]
+FacesIn = Annotated[
+    Path | None,
+    _option("--detections", metavar="FILE", text="Draw from this file of a video's faces, and look for none."),
+]
+FacesOut = Annotated[
+    Path | None,
+    _option("--save-detections", metavar="FILE", text="Keep the file of a video's faces (.faces.jsonl)."),
+]
+KeepTracks = Annotated[list[str] | None, _option("--keep-tracks", metavar="N,...", text="Draw over these tracks only.")]
+LeaveTracks = Annotated[
+    list[str] | None, _option("--leave-tracks", metavar="N,...", text="Do not draw over these tracks.")
+]
+KeepRegions = Annotated[
+    list[str] | None,
+    _option(
+        "--keep-region",
+        metavar="X,Y,W,H",
+        text="Draw only over tracks that are mostly in this part of the picture, in pixels.",
+    ),
+]
+LeaveRegions = Annotated[
+    list[str] | None,
+    _option("--leave-region", metavar="X,Y,W,H", text="Do not draw over tracks that are mostly there."),
+]
+KeepSpans = Annotated[
+    list[str] | None,
+    _option("--keep-span", metavar="FROM-TO", text="Draw within this time only: 0:05-1:12.5, or in seconds."),
+]
+LeaveSpans = Annotated[
+    list[str] | None, _option("--leave-span", metavar="FROM-TO", text="Do not draw within this time.")
+]
+CodecName = Annotated[
+    str, typer.Option("--codec", metavar="NAME", rich_help_panel=PANEL, help=f"One of {', '.join(CODECS)}.")
+]
+Crf = Annotated[
+    int | None,
+    _option("--crf", metavar="N", text="Quality of the video, 0 to 63, lower is better.", min=0, max=63),
+]
+Preset = Annotated[str | None, _option("--preset", metavar="NAME", text="The encoder's preset: veryfast, slow, p4, …")]
+KeepAudio = Annotated[
+    bool, typer.Option("--keep-audio/--no-keep-audio", "-k", rich_help_panel=PANEL, help="Copy the sound.")
+]
+KeepSubtitles = Annotated[
+    bool, typer.Option("--keep-subtitles/--no-keep-subtitles", rich_help_panel=PANEL, help="Copy subtitles.")
+]
+KeepMetadata = Annotated[
+    bool,
+    typer.Option("--keep-metadata", help="Keep title, place, device and the like, which are dropped otherwise."),
+]
+DamagedFrames = Annotated[
+    str,
+    typer.Option(
+        "--damaged",
+        metavar="stop|keep",
+        rich_help_panel=PANEL,
+        help="What to do at a damaged frame: stop, or take it as it is.",
+    ),
+]
+ProgressName = Annotated[
+    str,
+    typer.Option(
+        "--progress", metavar="|".join(PROGRESS), rich_help_panel=PANEL, help="A bar, or JSON lines on stderr."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How a command treats the videos that it is given.
+
+    Attributes
+    ----------
+    follow, choice, encode
+        See ``scrfd_trt.video``.
+    damaged
+        At a damaged frame.
+    keep
+        Kinds of streams that are copied.
+    keep_metadata, overwrite
+        As the options of these names.
+    faces_in, faces_out
+        Files of a video's faces.
+    """
+
+    follow: FollowOptions = field(default_factory=FollowOptions)
+    choice: Choice = field(default_factory=Choice)
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    damaged: Damaged = "stop"
+    keep: tuple[str, ...] = ("audio", "subtitle")
+    keep_metadata: bool = False
+    overwrite: bool = False
+    faces_in: Path | None = None
+    faces_out: Path | None = None
+
+
+def following(threshold: float, every: int, bridge: float, extend: float) -> FollowOptions:
+    """Return how faces are followed; faint ones carry a track on."""
+    return FollowOptions(threshold=threshold, low=min(FAINT, threshold), bridge=bridge, extend=extend, every=every)
+
+
+def choosing(
+    tracks: tuple[list[str] | None, list[str] | None],
+    regions: tuple[list[str] | None, list[str] | None],
+    spans: tuple[list[str] | None, list[str] | None],
+) -> Choice:
+    """Read which faces are drawn over; of each pair, the first is to be kept and the second left out.
+
+    Raises
+    ------
+    OptionError
+        If a text is no number, region or span.
+    """
+    return Choice(
+        keep_tracks=frozenset(_tracks("--keep-tracks", tracks[0])),
+        leave_tracks=frozenset(_tracks("--leave-tracks", tracks[1])),
+        keep_regions=tuple(_region("--keep-region", text) for text in regions[0] or ()),
+        leave_regions=tuple(_region("--leave-region", text) for text in regions[1] or ()),
+        keep_spans=tuple(_span("--keep-span", text) for text in spans[0] or ()),
+        leave_spans=tuple(_span("--leave-span", text) for text in spans[1] or ()),
+    )
+
+
+def encoding(codec: str, crf: int | None, preset: str | None) -> EncodeOptions:
+    """Return how videos are written.
+
+    Raises
+    ------
+    OptionError
+        If the codec is none of the choices.
+    """
+    if codec not in CODECS:
+        raise OptionError(f"--codec {codec}: the choices are: {', '.join(CODECS)}")
+    return EncodeOptions(codec=cast("Codec", codec), crf=crf, preset=preset)
+
+
+def damaged(text: str) -> Damaged:
+    """Read what is done at a damaged frame."""
+    if text not in ("stop", "keep"):
+        raise OptionError(f"--damaged {text}: the choices are: stop, keep")
+    return cast("Damaged", text)
+
+
+def progress_kind(text: str) -> ProgressKind:
+    """Read how progress is told."""
+    if text not in PROGRESS:
+        raise OptionError(f"--progress {text}: the choices are: {', '.join(PROGRESS)}")
+    return cast("ProgressKind", text)
+
+
+def kept_streams(*, audio: bool, subtitles: bool) -> tuple[str, ...]:
+    """Return FFmpeg's names of the kinds of streams that are copied."""
+    return (*(("audio",) if audio else ()), *(("subtitle",) if subtitles else ()))
+
+
+def _tracks(option: str, texts: Iterable[str] | None) -> list[int]:
+    parts = [part.strip() for text in texts or () for part in text.split(",")]
+    wrong = next((part for part in parts if not re.fullmatch(r"\d{1,9}", part)), None)
+    if wrong is not None:
+        raise OptionError(f"{option} {wrong!r}: numbers of tracks are wanted, as 'scrfd-trt tracks' lists them: 2,5")
+    return [int(part) for part in parts]
+
+
+def _region(option: str, text: str) -> tuple[float, float, float, float]:
+    numbers = [_number(part) for part in text.split(",")]
+    if len(numbers) != 4 or None in numbers or (numbers[2] or 0) <= 0 or (numbers[3] or 0) <= 0:
+        raise OptionError(f"{option} {text!r}: x, y, width and height in pixels are wanted: 0,0,640,200")
+    x, y, width, height = cast("list[float]", numbers)
+    return x, y, width, height
+
+
+def _span(option: str, text: str) -> tuple[float, float]:
+    start, _, end = text.partition("-")
+    times = [_seconds(start.strip()), _seconds(end.strip())]
+    if None in times or cast("float", times[0]) > cast("float", times[1]):
+        raise OptionError(f"{option} {text!r}: two times are wanted, the earlier first: 0:05-1:12.5, or 5-72.5")
+    return cast("float", times[0]), cast("float", times[1])
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\s*-?\d{1,9}(\.\d+)?\s*", text) else None
+
+
+def _seconds(text: str) -> float | None:
+    if not re.fullmatch(r"(\d{1,3}:)?(\d{1,3}:)?\d{1,6}(\.\d+)?", text):
+        return None
+    total = 0.0
+    for part in text.split(":"):
+        total = total * 60 + float(part)
+    return total
