@@ -23,6 +23,7 @@ from scrfd_trt.cli.overlay import overlay
 from scrfd_trt.cli.overlay_help import OverlayCommand
 from scrfd_trt.cli.overlays import overlays
 from scrfd_trt.cli.studio import studio
+from scrfd_trt.cli.tracks import tracks
 
 app = typer.Typer(
     name="scrfd-trt",
@@ -56,7 +57,7 @@ def top(
         stdout.write(context.get_help())
 
 
-for command in (demo, detect, anonymize, overlay, overlays, studio, models, build, inspect, doctor, bench):
+for command in (demo, detect, anonymize, tracks, overlay, overlays, studio, models, build, inspect, doctor, bench):
     app.command(cls=OverlayCommand if command is overlay else None)(command)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Choice, EncodeOptions, FollowOptions
-from scrfd_trt.video.options import CODECS, Codec
+from scrfd_trt.video.options import CODECS
 from scrfd_trt.video.reading import Damaged
 
 ProgressKind = Literal["bar", "jsonl", "none"]
@@ -191,7 +191,7 @@ def encoding(codec: str, crf: int | None, preset: str | None) -> EncodeOptions:
     """
     if codec not in CODECS:
         raise OptionError(f"--codec {codec}: the choices are: {', '.join(CODECS)}")
-    return EncodeOptions(codec=cast("Codec", codec), crf=crf, preset=preset)
+    return EncodeOptions(codec=codec, crf=crf, preset=preset)
 
 
 def damaged(text: str) -> Damaged:
@@ -205,7 +205,7 @@ def progress_kind(text: str) -> ProgressKind:
     """Read how progress is told."""
     if text not in PROGRESS:
         raise OptionError(f"--progress {text}: the choices are: {', '.join(PROGRESS)}")
-    return cast("ProgressKind", text)
+    return text
 
 
 def kept_streams(*, audio: bool, subtitles: bool) -> tuple[str, ...]:

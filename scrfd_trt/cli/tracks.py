@@ -1,0 +1,156 @@
+"""``scrfd-trt tracks``: who is in a video, and when, so that a person can choose."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scrfd_trt.cli import files, messages, options, stdout, video_options, writing
+from scrfd_trt.cli.contact_sheet import contact_sheet
+from scrfd_trt.cli.network import open_detector
+from scrfd_trt.cli.video_bar import told
+from scrfd_trt.cli.video_report import headline, tracks_table
+from scrfd_trt.errors import OptionError, VideoError
+from scrfd_trt.video import FacesReader, FollowOptions, Summary, detect_video
+from scrfd_trt.video.faces_file import SUFFIX
+
+THRESHOLD: float = FollowOptions.model_fields["threshold"].default
+
+Video = Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write a picture of each track's best face (.jpg, .png).",
+        show_default=False,
+    ),
+]
+
+
+def tracks(
+    video: Video,
+    *,
+    output: Sheet = None,
+    as_json: options.AsJson = False,
+    model: options.ModelName = options.DEFAULT_MODEL,
+    device: options.Device = "auto",
+    lean_runtime: options.LeanRuntime = None,
+    allow_host_code: options.AllowHostCode = False,
+    threshold: options.Threshold = THRESHOLD,
+    iou: options.Iou = options.IOU,
+    scale: options.Scale = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    faces_in: video_options.FacesIn = None,
+    faces_out: video_options.FacesOut = None,
+    every: video_options.Every = 1,
+    bridge: video_options.Bridge = video_options.BRIDGE,
+    extend: video_options.Extend = video_options.EXTEND,
+    damaged: video_options.DamagedFrames = "stop",
+    progress: video_options.ProgressName = "bar",
+) -> None:
+    """List the faces that a video is followed by: their numbers and times.
+
+    The numbers are what --keep-tracks and --leave-tracks of 'anonymize' and
+    'overlay' take, together with the same file of detections.
+
+    For example:
+      scrfd-trt tracks talk.mp4 -o sheet.jpg --save-detections talk.faces.jsonl
+      scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --leave-tracks 1
+    """
+    with messages.logged(quiet=quiet, verbose=verbose):
+        path = Path(video).expanduser()
+        if not files.is_plain_file(path):
+            raise VideoError(f"{path}: there is no such file")
+        if faces_in and faces_out:
+            raise OptionError("--detections and --save-detections exclude each other")
+        for target in (output, faces_out):
+            if target is not None:
+                writing.check_free(target, overwrite=overwrite)
+        if output is not None:
+            writing.check_kind(output)
+        follow = video_options.following(threshold, every, bridge, extend)
+        kind, keep = video_options.progress_kind(progress), video_options.damaged(damaged)
+        with _place(faces_in or faces_out) as place:
+            if faces_in is None:
+                with (
+                    open_detector(
+                        model,
+                        device,
+                        threshold=threshold,
+                        iou=iou,
+                        scale=scale,
+                        lean_runtime=lean_runtime,
+                        allow_host_code=allow_host_code,
+                    ) as detector,
+                    told(path, kind, quiet=quiet) as progressed,
+                ):
+                    detect_video(
+                        path, place, detector, follow=follow, overwrite=overwrite, damaged=keep, progress=progressed
+                    )
+            summary = summarize(place)
+        _show(path, summary, as_json=as_json, quiet=quiet)
+        if output is not None and summary.tracks:
+            writing.save_image(contact_sheet(path, summary, keep), output, overwrite=overwrite)
+            if not quiet:
+                messages.plain(f"wrote {output}")
+
+
+def summarize(faces_file: Path) -> Summary:
+    """Read a file of a video's faces to its end.
+
+    Raises
+    ------
+    DetectionsError
+        If it is none.
+    """
+    with FacesReader(faces_file) as found:
+        sure = FollowOptions.model_validate(found.head.follow).threshold
+        summary = Summary(found.head.size, sure)
+        for frame in found:
+            summary.add(frame)
+    return summary
+
+
+def _show(path: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        stdout.write(json.dumps([_as_dict(track) for track in summary.tracks.values()], indent=2) + "\n")
+        return
+    if summary.tracks:
+        stdout.show(tracks_table(summary))
+    if not quiet:
+        messages.plain(f"{path}: {headline(summary)}")
+
+
+def _as_dict(track: Any) -> dict[str, Any]:
+    return {
+        "track": track.number,
+        "from": track.first.time,
+        "to": track.last.time,
+        "frames": track.frames,
+        **track.counts,
+        "best": {
+            "frame": track.best_frame,
+            "time": track.best_time,
+            "score": track.best.score,
+            "box": track.best.box.tolist(),
+        },
+    }
+
+
+@contextmanager
+def _place(path: Path | None) -> Iterator[Path]:
+    if path is not None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as folder:
+        yield Path(folder, f"clip{SUFFIX}")
