@@ -1,4 +1,4 @@
-"""``scrfd-trt detect``: find the faces of images."""
+"""``scrfd-trt detect``: find the faces of images and videos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from numpy.typing import NDArray
 
 import overlays
-from scrfd_trt.cli import files, messages, options, results, stdout, writing
+from scrfd_trt.cli import detect_video, files, messages, options, results, stdout, video_options, writing
 from scrfd_trt.cli.exits import FAILED
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.cli.work import Seen, Tally, each
@@ -74,17 +74,25 @@ def detect(
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    every: video_options.Every = 1,
+    bridge: video_options.Bridge = video_options.BRIDGE,
+    extend: video_options.Extend = video_options.EXTEND,
+    damaged: video_options.DamagedFrames = "stop",
+    progress: video_options.ProgressName = "bar",
 ) -> None:
-    """Find the faces of images.
+    """Find the faces of images and videos.
 
-    Results go to stdout, messages to stderr. The exit code is 0, or 1 if
-    some inputs failed (the others are done), or 2 for wrong use.
+    Results go to stdout, messages to stderr. In videos, faces are followed;
+    their file (.jsonl) is what 'overlay' and 'anonymize' draw from. The exit
+    code is 0, or 1 if some inputs failed (the others are done), or 2 for
+    wrong use.
 
     For example:
       scrfd-trt detect photo.jpg
       scrfd-trt detect photos/ --recursive --json > faces.jsonl
       scrfd-trt detect photos/*.jpg --output faces.csv --annotate marked/
       scrfd-trt detect group.jpg --model 2.5g_bnkps --scale 640,1280
+      scrfd-trt detect clip.mp4 --output clip.faces.jsonl
 
     Image in, annotated image out, and images a second of an engine:
       scrfd-trt detect photo.jpg --model face.plan --annotate out/ --repeat 100
@@ -95,10 +103,18 @@ def detect(
         sources = files.find(inputs, recursive=recursive, skip=annotate)
         if output is not None:
             _check_output(output, sources, overwrite=overwrite)
+        detect_video.check(kind, sources, output, annotate=annotate is not None, repeat=bool(repeat))
+        settings = video_options.ClipSettings(
+            follow=video_options.following(threshold, every, bridge, extend),
+            damaged=video_options.damaged(damaged),
+            overwrite=overwrite,
+        )
+        images = [source for source in sources if not source.is_video]
+        shown = video_options.progress_kind(progress)
         copies = None if annotate is None else _Copies(sources, annotate, overwrite=overwrite, quality=quality)
         tally = Tally()
-        with (
-            open_detector(
+        try:
+            with open_detector(
                 model,
                 device,
                 threshold=threshold,
@@ -107,15 +123,22 @@ def detect(
                 max_faces=max_faces,
                 lean_runtime=lean_runtime,
                 allow_host_code=allow_host_code,
-            ) as detector,
-            _results(kind, output, overwrite=overwrite) as sink,
-        ):
-            if verbose:
-                messages.note(detector.description)
-            # Results that scroll by on a terminal are progress enough, and a bar would be in their way.
-            bar = not quiet and (output is not None or not sys.stdout.isatty())
-            _fill(sink, each(sources, detector, copies, tally, bar=bar, repeat=repeat or 0), tally, quiet=quiet)
-        _say_where(tally, output, annotate, quiet=quiet)
+            ) as detector:
+                if verbose:
+                    messages.note(detector.description)
+                # Results that scroll by on a terminal are progress enough, and a bar would be in their way.
+                bar = not quiet and (output is not None or not sys.stdout.isatty())
+                if images:
+                    with _results(kind, output, overwrite=overwrite) as sink:
+                        _fill(sink, each(images, detector, copies, tally, bar=bar, repeat=repeat or 0), quiet=quiet)
+                videos = [source for source in sources if source.is_video]
+                detect_video.detect_videos(
+                    videos, detector, tally, settings, kind=kind, output=output, progress=shown, quiet=quiet
+                )
+        finally:
+            tally.tell_failures()
+        if images:
+            _say_where(tally, output, annotate, quiet=quiet)
         if tally.failures:
             raise typer.Exit(FAILED)
 
@@ -126,19 +149,14 @@ def _check_output(output: Path, sources: list[files.Source], *, overwrite: bool)
     writing.check_free(output, overwrite=overwrite)
 
 
-def _fill(
-    sink: results.Results, outcomes: Iterator[tuple[files.Source, Seen | str]], tally: Tally, *, quiet: bool
-) -> None:
-    try:
-        for source, outcome in outcomes:
-            if isinstance(outcome, Seen):
-                sink.done(outcome)
-                if outcome.pace and not quiet:
-                    messages.plain(f"{outcome.path}: {outcome.pace}")
-            else:
-                sink.failed(source.path, outcome)
-    finally:
-        tally.tell_failures()
+def _fill(sink: results.Results, outcomes: Iterator[tuple[files.Source, Seen | str]], *, quiet: bool) -> None:
+    for source, outcome in outcomes:
+        if isinstance(outcome, Seen):
+            sink.done(outcome)
+            if outcome.pace and not quiet:
+                messages.plain(f"{outcome.path}: {outcome.pace}")
+        else:
+            sink.failed(source.path, outcome)
 
 
 class _Copies:

@@ -102,7 +102,7 @@ KeepAudio = Annotated[
     bool, typer.Option("--keep-audio/--no-keep-audio", "-k", rich_help_panel=PANEL, help="Copy the sound.")
 ]
 KeepSubtitles = Annotated[
-    bool, typer.Option("--keep-subtitles/--no-keep-subtitles", rich_help_panel=PANEL, help="Copy subtitles.")
+    bool, typer.Option("--subtitles/--no-subtitles", rich_help_panel=PANEL, help="Copy subtitles.")
 ]
 KeepMetadata = Annotated[
     bool,

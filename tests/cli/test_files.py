@@ -68,7 +68,7 @@ def test_copies_keep_the_way_from_the_folder_that_was_named(tree: Path) -> None:
         ("*.gif", "no file has a name like this"),
         pytest.param("b.jpg/x.jpg", "the file cannot be read: Not a directory", marks=posix_only),
         pytest.param("a" * 300 + ".jpg", "the file cannot be read: File name too long", marks=posix_only),
-        ("empty", "the folder has no images in it (.jpg, .png, …); --recursive looks into its folders, too"),
+        ("empty", "the folder has no images or videos in it (.jpg, .mp4, …); --recursive looks into its folders, too"),
     ],
 )
 def test_what_leads_to_no_file_tells_why_at_its_turn(tree: Path, text: str, message: str) -> None:

@@ -119,7 +119,7 @@ def test_several_images_and_one_file(run: Run, picture: Picture) -> None:
     picture("in/b.png")
     Path("taken.png").write_text("mine")
     ran = run("overlay", "in", "--overlay", "blur", "-o", "taken.png")
-    assert ran.error == "taken.png is the name of an image file, but a folder or several images come in; name a folder"
+    assert ran.error == "taken.png is the name of a file, but a folder or several files come in; name a folder"
     assert Path("taken.png").read_text() == "mine"
     assert run("overlay", "in", "--overlay", "blur", "-o", "new.png").code == 2
     assert not Path("new.png").exists()
