@@ -40,7 +40,8 @@ class LiveReader:
     source
         An address, or a device as ``form`` calls it.
     reconnect
-        Seconds to try to reach it again; None tries for ever. With 0, a stream may end.
+        Seconds to try to reach it again; None tries for ever. With 0, a stream may end; one over HTTP that
+        tells neither its length nor chunks breaks there, as FFmpeg sees it.
     queue
         Frames that wait at most.
     timeout

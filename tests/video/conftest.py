@@ -173,7 +173,7 @@ def rotate() -> Callable[[Path, int], None]:
     return turn
 
 
-HTTP = b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n"
+HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Act(NamedTuple):
@@ -224,7 +224,10 @@ class Stage:
         for at in range(0, len(act.data), 1316):
             if self.stop.wait(act.pause):
                 return
-            connection.sendall(act.data[at : at + 1316])
+            piece = act.data[at : at + 1316]
+            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if act.head == HTTP else piece)
+        if act.head == HTTP:
+            connection.sendall(b"0\r\n\r\n")
         if act.hold:
             connection.settimeout(0.05)
             while not self.stop.is_set():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -93,6 +94,20 @@ def test_the_rate_of_a_folder(rate: float | None, tmp_path: Path) -> None:
         assert reader.info.name == str(tmp_path / "frames")
         times = [frame.time for frame in reader]
     assert times == pytest.approx([number / float(rate or 25) for number in range(12)])
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))])
+def test_photographs_are_upright(orientation: int, corner: tuple[int, int], tmp_path: Path) -> None:
+    bright = np.zeros((32, 48, 3), np.uint8)
+    bright[:16, :16] = 255
+    data = cv2.imencode(".jpg", bright)[1].tobytes()
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x112, 3, 1, orientation, 0, 0)
+    photograph = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    (tmp_path / "a.jpg").write_bytes(photograph)
+    with open_source(tmp_path) as reader:
+        (frame,) = reader
+    assert frame.image.shape[:2] == ((32, 48) if orientation < 5 else (48, 32))
+    assert frame.image[corner].min() > 200
 
 
 def test_times_of_many_images_do_not_drift() -> None:
