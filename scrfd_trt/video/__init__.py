@@ -7,9 +7,11 @@ from scrfd_trt.video.faces import Face, FrameFaces
 from scrfd_trt.video.faces_file import FacesReader, FacesWriter
 from scrfd_trt.video.follow_options import FollowOptions
 from scrfd_trt.video.info import VideoInfo
+from scrfd_trt.video.live import LiveReader
 from scrfd_trt.video.options import EncodeOptions
 from scrfd_trt.video.reading import Frame, VideoReader
 from scrfd_trt.video.running import detect_video, draw_video, overlay_video
+from scrfd_trt.video.sources import open_source
 from scrfd_trt.video.summary import Moment, Summary, TrackSummary
 from scrfd_trt.video.tracker import Sighting, Tracker
 from scrfd_trt.video.writing import VideoWriter
@@ -24,6 +26,7 @@ __all__ = [
     "FollowOptions",
     "Frame",
     "FrameFaces",
+    "LiveReader",
     "Moment",
     "Sighting",
     "Summary",
@@ -36,5 +39,6 @@ __all__ = [
     "draw_faces",
     "draw_video",
     "find_faces",
+    "open_source",
     "overlay_video",
 ]

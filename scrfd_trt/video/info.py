@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -48,6 +49,11 @@ class VideoInfo:
     aspect: Fraction | None
     codec: str
     live: bool = False
+
+
+def public_name(source: str) -> str:
+    """Return a path or address as messages may show it: without the password before the host."""
+    return re.sub(r"^([a-z][\w+.-]*://[^/@:]*):[^/]*@", r"\1:***@", source, flags=re.IGNORECASE)
 
 
 def clock(seconds: float) -> str:

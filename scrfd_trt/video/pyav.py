@@ -71,6 +71,8 @@ def writing(what: Callable[[], str]) -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """Put an error of FFmpeg into a few words, without the name of PyAV's function."""
+    if isinstance(error, load().error.ExitError):
+        return "nothing came in time"
     number = getattr(error, "errno", None)
     if isinstance(error, OSError) and number is not None and 0 < number < 1000:
         return os.strerror(number)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import pixels, pyav
 from scrfd_trt.video.ending import Ending
-from scrfd_trt.video.info import VideoInfo, clock
+from scrfd_trt.video.info import VideoInfo, clock, public_name
 from scrfd_trt.video.upright import Turn
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 RATE = Fraction(25)
 """Frames a second where a source does not say."""
+BACK = 1
+"""Seconds that a live source's clock may go back; after more, the source has begun anew."""
 
 Damaged = Literal["stop", "keep"]
 
@@ -77,6 +79,8 @@ class VideoReader:
         A source without an end: nothing is expected of its length, and few frames are held back.
     timeout
         Seconds to wait for the source to open, and for each packet; None waits for ever.
+    name
+        What messages call it; None takes the source, without its password.
 
     Raises
     ------
@@ -107,17 +111,23 @@ class VideoReader:
         others: Collection[str] = (),
         live: bool = False,
         timeout: float | None = None,
+        name: str | None = None,
     ) -> None:
         if damaged not in ("stop", "keep"):
             raise OptionError(f"damaged={damaged!r}: the choices are: stop, keep")
-        self.name = os.fspath(source)
+        self.name = name or public_name(os.fspath(source))
         self.lost = 0
         self._keep = damaged == "keep"
         self._live = live
         self._closed = False
         with pyav.reading(lambda: f"{self.name} cannot be read as a video"):
             self.container: Any = pyav.load().open(
-                self.name, "r", format=form, options=dict(options or {}), timeout=timeout, metadata_errors="replace"
+                os.fspath(source),
+                "r",
+                format=form,
+                options=dict(options or {}),
+                timeout=timeout,
+                metadata_errors="replace",
             )
         try:
             self._begin(others)
@@ -228,6 +238,8 @@ class VideoReader:
             picture.time_base = self._stream.time_base
             step = 1 / ((self._stream.average_rate or RATE) * picture.time_base)
             picture.pts = round(self._count * step) if self._last is None else self._last + max(1, round(step))
+        if self._live and self._last is not None and (self._last - picture.pts) * picture.time_base > BACK:
+            raise VideoError(f"{self._where()}: the source's clock went back")
         if self._last is not None and picture.pts <= self._last:
             picture.pts = self._last + 1  # two frames at one time: encoders want them apart
         self._last = picture.pts

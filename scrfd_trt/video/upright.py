@@ -39,7 +39,11 @@ class Turn:
         FFmpeg's ``libavutil/display.h``: a pixel at x, y is shown at ``a·x + c·y``, ``b·x + d·y``. Angles between right
         angles are taken to the nearest one.
         """
-        data = frame.side_data.get("DISPLAYMATRIX")
+        try:
+            data = frame.side_data.get("DISPLAYMATRIX")
+        except ValueError:  # PyAV up to 18 knows no EXIF, which photographs have; it still tells the rotation
+            turns = {90: cls(True, False, True), 180: cls(False, True, True), 270: cls(True, True, False)}
+            return turns.get(frame.rotation % 360, cls())
         if data is None:
             return cls()
         a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()

@@ -15,6 +15,7 @@ from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import pixels, pyav
 from scrfd_trt.video.atomic import beside
 from scrfd_trt.video.info import VideoInfo, clock
+from scrfd_trt.video.live import LiveReader
 from scrfd_trt.video.options import EncodeOptions
 from scrfd_trt.video.reading import Frame, VideoReader
 
@@ -53,7 +54,7 @@ class VideoWriter:
     overwrite
         Whether another file may be replaced.
     keep_metadata
-        Whether title, place, device and the like are taken over, and chapters.
+        Whether title, place, device and the like are taken over, and chapters; live sources have none.
 
     Raises
     ------
@@ -66,7 +67,7 @@ class VideoWriter:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        reader: VideoReader,
+        reader: VideoReader | LiveReader,
         options: EncodeOptions | None = None,
         *,
         overwrite: bool = False,
@@ -88,7 +89,7 @@ class VideoWriter:
             stack.callback(self._discard)
             self._add_pictures(reader.info, options or EncodeOptions())
             self._copies = {other.index: self._add_copy(other) for other in reader.others}
-            if keep_metadata:
+            if keep_metadata and isinstance(reader, VideoReader):
                 self._container.metadata.update(reader.container.metadata)
                 with suppress(NotImplementedError):
                     self._container.set_chapters(reader.container.chapters())

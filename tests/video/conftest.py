@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import socket
 import struct
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,3 +171,89 @@ def probed() -> Callable[[Path], Probed]:
 @pytest.fixture
 def rotate() -> Callable[[Path, int], None]:
     return turn
+
+
+HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Act(NamedTuple):
+    """What a server does with one connection: sends data piece by piece, and hangs up unless it is to be held."""
+
+    data: bytes = b""
+    hold: bool = False
+    pause: float = 0.002
+    head: bytes = b""
+
+
+class Stage:
+    """A server on loopback that plays an act a connection; after the last it is gone."""
+
+    def __init__(self, acts: Sequence[Act]) -> None:
+        self.stop = Event()
+        self.played = 0
+        self._acts = acts
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(0.05)
+        self.port = self._socket.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._socket:
+            for act in self._acts:
+                connection = self._accept()
+                if connection is None:
+                    return
+                with connection, suppress(OSError):
+                    self.played += 1
+                    self._play(connection, act)
+
+    def _accept(self) -> socket.socket | None:
+        while not self.stop.is_set():
+            with suppress(TimeoutError):
+                connection, _ = self._socket.accept()
+                connection.settimeout(5)
+                return connection
+        return None
+
+    def _play(self, connection: socket.socket, act: Act) -> None:
+        if act.head:
+            connection.recv(4096)
+            connection.sendall(act.head)
+        for at in range(0, len(act.data), 1316):
+            if self.stop.wait(act.pause):
+                return
+            piece = act.data[at : at + 1316]
+            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if act.head == HTTP else piece)
+        if act.head == HTTP:
+            connection.sendall(b"0\r\n\r\n")
+        if act.hold:
+            connection.settimeout(0.05)
+            while not self.stop.is_set():
+                with suppress(TimeoutError):
+                    if not connection.recv(1):
+                        return
+
+    def close(self) -> None:
+        self.stop.set()
+        self._thread.join(10)
+
+
+@pytest.fixture
+def stage() -> Iterator[Callable[..., Stage]]:
+    """Open servers that end with the test; takes each act's data, or how it goes."""
+    opened: list[Stage] = []
+
+    def open_one(*acts: bytes | dict[str, Any]) -> Stage:
+        opened.append(Stage([Act(**act) if isinstance(act, dict) else Act(act) for act in acts]))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def http_head() -> bytes:
+    return HTTP

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scrfd_trt.errors import ClosedError, OptionError, VideoError
+from scrfd_trt.video import Frame, LiveReader, VideoWriter
+from scrfd_trt.video.latest import PACKETS, Latest
+from scrfd_trt.video.timeline import Timeline
+
+MakeClip = Callable[..., Path]
+MakeStage = Callable[..., Any]
+
+
+@pytest.fixture
+def stream(clip: MakeClip) -> Callable[..., bytes]:
+    """A transport stream with many key frames, as bytes."""
+
+    def make(name: str = "clip.ts", **how: Any) -> bytes:
+        return clip(name, **{"options": {"g": "5", "tune": "zerolatency"}, **how}).read_bytes()
+
+    return make
+
+
+def until(met: Callable[[], bool], seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
+
+
+def rising(values: list[float]) -> bool:
+    return all(one < other for one, other in pairwise(values))
+
+
+def test_a_stream_ends_where_no_one_is_to_reconnect(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    with LiveReader(stage(stream()).address, reconnect=0, queue=100) as reader:
+        assert (reader.info.live, reader.info.size, reader.info.frames) == (True, (64, 48), None)
+        frames = list(reader)
+        assert list(reader) == []
+    assert [frame.number for frame in frames] == list(range(len(frames)))
+    assert len(frames) == 30
+    assert frames[0].time == 0
+    assert frames[-1].time == pytest.approx(29 * 1001 / 30000, abs=0.001)
+    assert (reader.dropped, reader.reconnects) == (0, 0)
+
+
+def test_a_late_consumer_gets_the_newest(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    with LiveReader(stage(stream(frames=60)).address, reconnect=0, queue=3) as reader:
+        until(lambda: reader.dropped == 57)
+        frames = list(reader)
+    assert [frame.number for frame in frames] == [0, 1, 2]
+    assert frames[-1].time == pytest.approx(59 * 1001 / 30000, abs=0.001)
+
+
+def test_it_goes_on_after_a_break(
+    stream: Callable[..., bytes], stage: MakeStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = stream()
+    server = stage(data, b"", data[: len(data) // 2], {"data": data, "hold": True})
+    with caplog.at_level(logging.WARNING, "scrfd_trt"), LiveReader(server.address, queue=100) as reader:
+        frames = []
+        for frame in reader:
+            frames.append(frame)
+            if reader.reconnects == 2 and len(frames) > 55:
+                break
+    assert [frame.number for frame in frames] == list(range(len(frames)))
+    assert rising([frame.time for frame in frames])
+    assert [record.message for record in caplog.records] == [
+        f"{server.address}: the stream ended; trying to reach it again"
+    ] * 2
+
+
+def test_who_never_comes_back(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    with LiveReader(stage(stream()).address, reconnect=0.3, queue=100) as reader:
+        with pytest.raises(VideoError, match=r"within 0\.3 s: Connection refused \(after frame 29, at 0:00\.97\)"):
+            list(reader)
+        with pytest.raises(VideoError, match="the stream ended; it did not come back"):
+            next(iter(reader))
+
+
+def test_a_silent_stream_is_broken(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    server = stage({"data": stream(frames=60), "hold": True})
+    with (
+        LiveReader(server.address, reconnect=0, queue=100, timeout=1) as reader,
+        pytest.raises(VideoError, match=r"the stream broke: nothing came in time \(after frame \d+, "),
+    ):
+        list(reader)
+
+
+def test_another_size_after_a_break(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    server = stage(stream(), stream("other.ts", size=(80, 60)))
+    with (
+        LiveReader(server.address, queue=100) as reader,
+        pytest.raises(VideoError, match=r"change from 64×48 to 80×60 after a break; .* \(after frame 29, "),
+    ):
+        list(reader)
+
+
+def test_another_size_without_a_break(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    other = stream("other.ts", size=(80, 60))
+    with (
+        LiveReader(stage(stream() + other, other).address, queue=100) as reader,
+        pytest.raises(VideoError, match="change from 64×48 to 80×60"),
+    ):
+        list(reader)
+
+
+def test_nobody_there(stage: MakeStage) -> None:
+    server = stage()
+    until(lambda: not server._thread.is_alive())
+    with pytest.raises(VideoError, match="cannot be read as a video: Connection refused"):
+        LiveReader(server.address)
+
+
+@pytest.mark.parametrize("how", [{"queue": 0}, {"timeout": 0}, {"timeout": float("inf")}, {"reconnect": -1}])
+def test_numbers_out_of_range(how: dict[str, Any], stage: MakeStage) -> None:
+    with pytest.raises(OptionError, match=next(iter(how))):
+        LiveReader("tcp://127.0.0.1:9", **how)
+
+
+def test_close_ends_an_iteration_in_another_thread(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    server = stage({"data": stream(frames=60), "hold": True})
+    reader = LiveReader(server.address, queue=100, timeout=1)
+    seen: list[Frame] = []
+    consumer = threading.Thread(target=lambda: seen.extend(reader))
+    consumer.start()
+    until(lambda: len(seen) > 20)
+    reader.close()
+    consumer.join(5)
+    assert not consumer.is_alive()
+    assert not reader._thread.is_alive()
+    reader.close()
+    with pytest.raises(ClosedError):
+        list(reader)
+
+
+def test_close_while_it_is_trying_to_reconnect(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    reader = LiveReader(stage(stream()).address, reconnect=None)
+    until(lambda: reader._pause > 0.3)
+    reader.close()
+    assert not reader._thread.is_alive()
+
+
+def test_nothing_is_left_behind(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    data = stream()
+    server = stage(*[data] * 22)
+    handles = Path("/proc/self/fd")
+
+    def round_() -> None:
+        with LiveReader(server.address, others=("audio",)) as reader:
+            next(iter(reader))
+            until(lambda: reader.reconnects > 0)
+
+    round_()
+    threads, before = threading.active_count(), len(list(handles.iterdir())) if handles.exists() else 0
+    for _ in range(9):
+        round_()
+    assert threading.active_count() == threads
+    until(lambda: not handles.exists() or len(list(handles.iterdir())) <= before + 1)  # one may be the server's
+
+
+def test_a_stream_is_written_with_its_sound_over_a_break(
+    stream: Callable[..., bytes], stage: MakeStage, tmp_path: Path, probed: Callable[[Path], Any]
+) -> None:
+    data = stream(frames=30, audio=1.0, metadata={"title": "told"})
+    path = tmp_path / "out.mp4"
+    with (
+        LiveReader(stage(data, data).address, reconnect=0.5, queue=100, others=("audio",)) as reader,
+        VideoWriter(path, reader, keep_metadata=True) as writer,
+        suppress(VideoError),
+    ):
+        for item in reader.items():
+            writer.write(item) if isinstance(item, Frame) else writer.copy(item)
+    found = probed(path)
+    assert len(found.frames) == 60
+    assert rising(found.times)
+    (sound,) = found.of("audio")
+    assert len(sound.packets) > 60
+    assert rising([at for at, _, _ in sound.packets])
+    assert "title" not in found.metadata
+
+
+def test_a_clock_that_goes_back_is_a_break(stream: Callable[..., bytes], stage: MakeStage) -> None:
+    data = stream(frames=60)
+    with LiveReader(stage(data + data, data).address, reconnect=0.5, queue=300) as reader:
+        frames: list[Frame] = []
+        with pytest.raises(VideoError, match="did not come back"):
+            frames.extend(reader)
+    assert rising([frame.time for frame in frames])
+    assert frames[-1].time < 10
+
+
+def picture(pts: int, base: Fraction = Fraction(1, 10)) -> Any:
+    return SimpleNamespace(pts=pts, time_base=base, duration=1)
+
+
+def test_times_rise_over_breaks_and_jumps() -> None:
+    now = 0.0
+    line = Timeline(Fraction(1, 10), lambda: now)
+    told = []
+    for at, pts, broken in [(0, 50, 0), (0.1, 51, 0), (0.1, 51, 0), (3.1, 7, 1), (3.2, 8, 0), (3.3, 9000, 0)]:
+        now = at
+        if broken:
+            line.broken()
+        one = picture(pts)
+        line.place(one)
+        told.append(one.pts)
+    assert told == [0, 1, 2, 32, 33, 34]
+
+
+def test_times_of_packets_follow() -> None:
+    line = Timeline(Fraction(1, 10), lambda: 0.0)
+    packets = [SimpleNamespace(pts=pts, dts=pts, time_base=Fraction(1, 100)) for pts in (510, 510, 520)]
+    assert not line.follow(packets[0], 0)
+    line.place(picture(50))
+    assert [line.follow(packet, 0) for packet in packets] == [True, False, True]
+    assert [packets[0].pts, packets[2].dts] == [10, 20]
+
+
+def test_the_oldest_frames_go_and_packets_stay() -> None:
+    latest = Latest(1)
+    frames = [Frame(number, picture(number)) for number in range(3)]
+    for item in (frames[0], "a", frames[1], "b", frames[2]):
+        latest.put(item)
+    latest.end(ValueError("over"))
+    latest.end()
+    latest.put("late")
+    assert [latest.take() for _ in range(3)] == ["a", "b", frames[2]]
+    assert latest.dropped == 2
+    with pytest.raises(ValueError, match="over"):
+        latest.take()
+
+
+def test_packets_do_not_pile_up() -> None:
+    latest = Latest(1)
+    for number in range(PACKETS + 5):
+        latest.put(number)
+    assert latest.take() == 5
+    latest.end(now=True)
+    assert latest.take() is None

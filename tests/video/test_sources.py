@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt.errors import OptionError, VideoError
+from scrfd_trt.video import LiveReader, VideoReader, open_source
+from scrfd_trt.video.cameras import camera
+from scrfd_trt.video.images import listing
+from scrfd_trt.video.info import public_name
+
+MakeClip = Callable[..., Path]
+MakeStage = Callable[..., Any]
+
+
+def image(path: Path, grey: int, size: tuple[int, int] = (30, 20)) -> None:
+    path.parent.mkdir(exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((*size[::-1], 3), grey, np.uint8))
+
+
+def greys(source: Path | str, **how: Any) -> list[int]:
+    with open_source(source, **how) as reader:
+        assert isinstance(reader, VideoReader)
+        return [int(frame.image.mean().round()) for frame in reader]
+
+
+def test_a_file(clip: MakeClip) -> None:
+    with open_source(clip(audio=0.5), others=("audio",)) as reader:
+        assert isinstance(reader, VideoReader)
+        assert [stream.type for stream in reader.others] == ["audio"]
+        assert len(list(reader)) == 30
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "http"])
+def test_a_stream(scheme: str, clip: MakeClip, stage: MakeStage, http_head: bytes) -> None:
+    act = {"data": clip("clip.ts").read_bytes(), "head": http_head if scheme == "http" else b""}
+    server = stage(act)
+    with open_source(f"{scheme.upper()}://127.0.0.1:{server.port}/live.ts".lower(), reconnect=0, queue=99) as reader:
+        assert isinstance(reader, LiveReader)
+        assert len(list(reader)) == 30
+    assert server.played == 1
+
+
+def test_a_video_on_the_web(clip: MakeClip, stage: MakeStage) -> None:
+    data = clip("clip.mkv").read_bytes()
+    head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\nContent-Type: video/x-matroska\r\n\r\n" % len(data)
+    server = stage(*[{"data": data, "head": head}] * 4)
+    with open_source(f"http://127.0.0.1:{server.port}/clip.mkv") as reader:
+        assert isinstance(reader, VideoReader)
+        assert not reader.info.live
+        assert len(list(reader)) == 30
+
+
+def test_images_by_number(tmp_path: Path) -> None:
+    for number in range(8, 12):
+        image(tmp_path / f"{number:03}.png", number * 10)
+    image(tmp_path / "7.png", 5)
+    assert greys(tmp_path / "%03d.png") == [80, 90, 100, 110]
+    with open_source(tmp_path / "%03d.png", rate=Fraction(30000, 1001)) as reader:
+        assert reader.info.rate == Fraction(30000, 1001)
+        assert [frame.time for frame in reader] == pytest.approx([n * 1001 / 30000 for n in range(4)])
+
+
+def test_an_image_that_is_missing(tmp_path: Path) -> None:
+    for number in (0, 1, 3):
+        image(tmp_path / f"{number}.png", number)
+    with pytest.raises(VideoError, match="image 2 is missing, 3 is there"):
+        open_source(tmp_path / "%d.png")
+    with pytest.raises(VideoError, match="there is no image of that name"):
+        open_source(tmp_path / "nowhere" / "%d.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tiff"])
+def test_a_folder_of_images(suffix: str, tmp_path: Path) -> None:
+    folder = tmp_path / "it's frames"
+    for number, grey in ((10, 120), (2, 60), (1, 20)):
+        image(folder / f"shot {number}{suffix}", grey)
+    (folder / "notes.txt").write_text("no image")
+    np.testing.assert_allclose(greys(folder), [20, 60, 120], atol=2)
+
+
+@pytest.mark.parametrize("rate", [None, 30, 7.5, Fraction(30000, 1001), 240])
+def test_the_rate_of_a_folder(rate: float | None, tmp_path: Path) -> None:
+    for number in range(12):
+        image(tmp_path / "frames" / f"{number}.png", number)
+    with open_source(tmp_path / "frames", rate=rate) as reader:
+        assert reader.info.name == str(tmp_path / "frames")
+        times = [frame.time for frame in reader]
+    assert times == pytest.approx([number / float(rate or 25) for number in range(12)])
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))])
+def test_photographs_are_upright(orientation: int, corner: tuple[int, int], tmp_path: Path) -> None:
+    bright = np.zeros((32, 48, 3), np.uint8)
+    bright[:16, :16] = 255
+    data = cv2.imencode(".jpg", bright)[1].tobytes()
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x112, 3, 1, orientation, 0, 0)
+    photograph = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    (tmp_path / "a.jpg").write_bytes(photograph)
+    with open_source(tmp_path) as reader:
+        (frame,) = reader
+    assert frame.image.shape[:2] == ((32, 48) if orientation < 5 else (48, 32))
+    assert frame.image[corner].min() > 200
+
+
+def test_times_of_many_images_do_not_drift() -> None:
+    lines = listing([Path("/a.png")] * 3000, Fraction(30)).splitlines()
+    assert sum(float(line.split()[1]) for line in lines if line.startswith("duration")) == pytest.approx(100, abs=1e-6)
+
+
+def test_folders_that_are_no_video(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="there are no images"):
+        open_source(tmp_path)
+    image(tmp_path / "a.png", 0)
+    image(tmp_path / "b.jpg", 0)
+    with pytest.raises(VideoError, match="several kinds, JPEG, PNG"):
+        open_source(tmp_path)
+    (tmp_path / "b.jpg").unlink()
+    image(tmp_path / "b.png", 0, (40, 20))
+    with pytest.raises(VideoError, match="the pictures change from 30×20 to 40×20"):
+        greys(tmp_path)
+    image(tmp_path / "100%d.png", 0)
+    with pytest.raises(VideoError, match="rename it"):
+        open_source(tmp_path)
+
+
+def test_a_broken_image_in_a_folder(tmp_path: Path) -> None:
+    for number in range(3):
+        image(tmp_path / f"{number}.png", number)
+    (tmp_path / "1.png").write_bytes(b"no image")
+    with pytest.raises(VideoError, match="frame 1"):
+        greys(tmp_path)
+
+
+def test_a_rate_is_for_images(clip: MakeClip, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="rate is for images and cameras"):
+        open_source(clip(), rate=25)
+    image(tmp_path / "0.png", 0)
+    with pytest.raises(OptionError, match="rate=0"):
+        open_source(tmp_path / "%d.png", rate=0)
+
+
+@pytest.mark.parametrize(
+    ("which", "platform", "rate", "expected"),
+    [
+        ("0", "linux", None, ("v4l2", "/dev/video0", {})),
+        ("/dev/video2", "linux", "30", ("v4l2", "/dev/video2", {"framerate": "30"})),
+        ("1", "darwin", None, ("avfoundation", "1:none", {"framerate": "30"})),
+        ("FaceTime HD", "darwin", "15", ("avfoundation", "FaceTime HD:none", {"framerate": "15"})),
+        ("1", "win32", None, ("dshow", "video=Second", {})),
+        ("Integrated Camera", "win32", None, ("dshow", "video=Integrated Camera", {})),
+    ],
+)
+def test_cameras_by_platform(which: str, platform: str, rate: str | None, expected: Any) -> None:
+    assert camera(which, platform, lambda: ["First", "Second"], rate) == expected
+
+
+@pytest.mark.parametrize(
+    ("which", "platform", "message"),
+    [("", "linux", "camera:0"), ("2", "win32", "the choices are: First"), ("0", "sunos5", "not known on sunos5")],
+)
+def test_cameras_that_are_not_there(which: str, platform: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        camera(which, platform, lambda: ["First"])
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("rtsp://me:secret@host:554/a", "rtsp://me:***@host:554/a"),
+        ("rtsp://host:554/a@b", "rtsp://host:554/a@b"),
+        ("C:/clips/a.mp4", "C:/clips/a.mp4"),
+    ],
+)
+def test_passwords_are_not_shown(name: str, shown: str) -> None:
+    assert public_name(name) == shown
