@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import typer
 
 import overlays
-from scrfd_trt.cli import files, messages, options, places, video_options
-from scrfd_trt.cli.clips import Clips, check_files
-from scrfd_trt.cli.copies import Copies
-from scrfd_trt.cli.exits import FAILED
+from scrfd_trt.cli import messages, options, video_options
+from scrfd_trt.cli.copies import draw_over
 from scrfd_trt.cli.network import open_detector
-from scrfd_trt.cli.work import Tally
+from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.errors import OptionError
 
 Cover = Literal["blur", "solid", "none", "img", "mosaic"]
@@ -112,6 +111,8 @@ def anonymize(
     every: video_options.Every = 1,
     bridge: video_options.Bridge = video_options.BRIDGE,
     extend: video_options.Extend = video_options.EXTEND,
+    delay: video_options.Delay = video_options.LOOK_AHEAD,
+    duration: video_options.Duration = None,
     codec: video_options.CodecName = "auto",
     crf: video_options.Crf = None,
     preset: video_options.Preset = None,
@@ -147,30 +148,13 @@ def anonymize(
             overwrite=overwrite,
             faces_in=faces_in,
             faces_out=faces_out,
+            delay=delay,
+            duration=duration,
         )
-        kind = video_options.progress_kind(progress)
-        sources = files.find(inputs, recursive=recursive, skip=output)
-        check_files(settings, sources)
-        if output is None:
-            targets = places.beside(inputs, sources, overwrite=overwrite)
-        else:
-            targets = places.settle(inputs, sources, output, overwrite=overwrite)
-        tally = Tally()
-        clips = Clips(settings, draw, tally, progress=kind, quiet=quiet, full=True)
-        copies = Copies(
-            targets,
-            draw,
-            clips,
-            tally,
-            quality=quality,
-            overwrite=overwrite,
-            keep_metadata=keep_metadata,
-            quiet=quiet,
-        )
-        with (
-            nullcontext()
-            if faces_in
-            else open_detector(
+
+        @contextmanager
+        def opened() -> Iterator[SCRFDDetector]:
+            with open_detector(
                 model,
                 device,
                 threshold=threshold,
@@ -178,14 +162,23 @@ def anonymize(
                 scale=_rounded_up(scale),
                 lean_runtime=lean_runtime,
                 allow_host_code=allow_host_code,
-            ) as detector
-        ):
-            if verbose and detector is not None:
-                messages.note(detector.description)
-            copies.run(sources, detector)
-        copies.say_where(output)
-        if tally.failures:
-            raise typer.Exit(FAILED)
+            ) as detector:
+                if verbose:
+                    messages.note(detector.description)
+                yield detector
+
+        draw_over(
+            inputs,
+            output,
+            draw,
+            settings,
+            opened,
+            recursive=recursive,
+            quality=quality,
+            progress=video_options.progress_kind(progress),
+            quiet=quiet,
+            full=True,
+        )
 
 
 def cover(

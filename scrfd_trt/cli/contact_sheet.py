@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt.errors import MissingDependencyError
-from scrfd_trt.video import Summary, TrackSummary, VideoReader
+from scrfd_trt.video import Summary, TrackSummary, open_source
 from scrfd_trt.video.info import clock
 from scrfd_trt.video.reading import Damaged
 
@@ -67,7 +67,7 @@ def _crops(video: Path, tracks: list[TrackSummary], damaged: Damaged) -> dict[in
     for track in tracks:
         wanted.setdefault(track.best_frame, []).append(track)
     found: dict[int, Image] = {}
-    with VideoReader(video, damaged=damaged) as reader:
+    with open_source(video, damaged=damaged) as reader:
         for frame in reader:
             for track in wanted.pop(frame.number, ()):
                 found[track.number] = _crop(frame.image, track.best.box)

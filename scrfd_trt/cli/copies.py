@@ -2,20 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
-from scrfd_trt.cli import messages, writing
-from scrfd_trt.cli.clips import Clips
+from scrfd_trt.cli import files, live, messages, places, writing
+from scrfd_trt.cli.clips import Clips, check_files
+from scrfd_trt.cli.exits import FAILED
 from scrfd_trt.cli.files import Source
 from scrfd_trt.cli.metadata import save_with_metadata
+from scrfd_trt.cli.video_options import ClipSettings, ProgressKind
 from scrfd_trt.cli.work import Tally, count, each
 from scrfd_trt.detections import Detections
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.video.drawing import Draw
+
+Opener = Callable[[], AbstractContextManager[SCRFDDetector]]
+
+
+def draw_over(
+    inputs: list[str],
+    output: Path | None,
+    draw: Draw,
+    settings: ClipSettings,
+    opened: Opener,
+    *,
+    recursive: bool,
+    quality: int,
+    progress: ProgressKind,
+    quiet: bool,
+    full: bool = False,
+) -> None:
+    """Do the whole work of a command that draws over what comes in.
+
+    Parameters
+    ----------
+    inputs, output
+        As named; None is beside each input.
+    draw, settings
+        The overlay, and how videos are treated.
+    opened
+        Opens the detector, once all that can be refused before has been.
+    recursive, quality, progress, quiet
+        As the options of these names.
+    full
+        Whether the weakest moments of videos are told.
+
+    Raises
+    ------
+    OptionError
+        If it cannot be done as asked for.
+    typer.Exit
+        If some inputs failed.
+    """
+    if any(live.is_address(text) for text in inputs):
+        place = live.check(inputs, output, settings)
+        with opened() as detector:
+            live.draw_over(inputs[0], place, detector, draw, settings, progress=progress, quiet=quiet)
+        return
+    sources = files.find(inputs, recursive=recursive, skip=output)
+    check_files(settings, sources)
+    if output is None:
+        targets = places.beside(inputs, sources, overwrite=settings.overwrite)
+    else:
+        targets = places.settle(inputs, sources, output, overwrite=settings.overwrite)
+    tally = Tally()
+    clips = Clips(settings, draw, tally, progress=progress, quiet=quiet, full=full)
+    copies = Copies(targets, draw, clips, tally, settings, quality=quality, quiet=quiet)
+    if settings.faces_in is not None:
+        copies.run(sources, None)
+    else:
+        with opened() as detector:
+            copies.run(sources, detector)
+    copies.say_where(output)
+    if tally.failures:
+        raise typer.Exit(FAILED)
 
 
 class Copies:
@@ -31,10 +96,12 @@ class Copies:
         Does the videos.
     tally
         Counts.
+    settings
+        Tells whether files are replaced, and metadata kept.
     quality
         Of JPEG and WebP files.
-    overwrite, keep_metadata, quiet
-        As the options of these names.
+    quiet
+        Show no bar, and do not tell what was written.
     """
 
     def __init__(
@@ -43,15 +110,14 @@ class Copies:
         draw: Draw,
         clips: Clips,
         tally: Tally,
+        settings: ClipSettings,
         *,
         quality: int,
-        overwrite: bool,
-        keep_metadata: bool,
         quiet: bool,
     ) -> None:
         self._targets, self._draw, self._clips, self._tally = targets, draw, clips, tally
-        self._quality, self._overwrite = quality, overwrite
-        self._keep_metadata, self._quiet = keep_metadata, quiet
+        self._quality, self._quiet = quality, quiet
+        self._overwrite, self._keep_metadata = settings.overwrite, settings.keep_metadata
 
     def run(self, sources: Sequence[Source], detector: SCRFDDetector | None) -> None:
         """Go through images, then videos.

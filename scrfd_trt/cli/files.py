@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scrfd_trt.errors import ImageError
+from scrfd_trt.video.images import is_pattern
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
@@ -43,8 +44,8 @@ class Source:
 
     @property
     def is_video(self) -> bool:
-        """Whether its name is that of a video."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+        """Whether its name is that of a video, or of the images that make one: ``frames/%05d.png``."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES or is_pattern(str(self.path))
 
     def check(self) -> None:
         """Raise the problem, if there is one, as ImageError."""
@@ -105,6 +106,9 @@ def _expand(text: str, recursive: bool, skip: Path | None) -> Iterator[Source]:
     path = Path(text).expanduser()
     if is_folder(path):
         yield from _folder(path, recursive, skip)
+    elif is_pattern(text):
+        name = path.stem.partition("%")[0].rstrip("_-. ") or path.parent.name or "frames"
+        yield Source(path, Path(f"{name}.mp4"))
     elif is_there(path) or not glob.has_magic(text):
         yield Source(path, Path(path.name), _problem(path))
     else:

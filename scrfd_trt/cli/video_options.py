@@ -12,6 +12,7 @@ import typer
 
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Choice, EncodeOptions, FollowOptions
+from scrfd_trt.video.one_pass import DELAY
 from scrfd_trt.video.options import CODECS
 from scrfd_trt.video.reading import Damaged
 
@@ -21,6 +22,7 @@ FAINT: float = FollowOptions.model_fields["low"].default
 
 BRIDGE: float = FollowOptions.model_fields["bridge"].default
 EXTEND: float = FollowOptions.model_fields["extend"].default
+LOOK_AHEAD: int = DELAY
 
 PANEL = "Videos"
 
@@ -90,6 +92,20 @@ KeepSpans = Annotated[
 LeaveSpans = Annotated[
     list[str] | None, _option("--leave-span", metavar="FROM-TO", text="Do not draw within this time.")
 ]
+Delay = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=1000,
+        metavar="FRAMES",
+        rich_help_panel=PANEL,
+        help="For cameras and streams: how far what is written lies behind, so that gaps can be filled.",
+    ),
+]
+Duration = Annotated[
+    float | None,
+    _option("--duration", metavar="SECONDS", text="For cameras and streams: stop after this time.", min=0.0),
+]
 CodecName = Annotated[
     str, typer.Option("--codec", metavar="NAME", rich_help_panel=PANEL, help=f"One of {', '.join(CODECS)}.")
 ]
@@ -141,6 +157,8 @@ class ClipSettings:
         As the options of these names.
     faces_in, faces_out
         Files of a video's faces.
+    delay, duration
+        Of live sources: frames of look-ahead, and seconds after which they are stopped.
     """
 
     follow: FollowOptions = field(default_factory=FollowOptions)
@@ -152,6 +170,8 @@ class ClipSettings:
     overwrite: bool = False
     faces_in: Path | None = None
     faces_out: Path | None = None
+    delay: int = DELAY
+    duration: float | None = None
 
 
 def following(threshold: float, every: int, bridge: float, extend: float) -> FollowOptions:

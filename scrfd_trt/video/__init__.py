@@ -8,6 +8,7 @@ from scrfd_trt.video.faces_file import FacesReader, FacesWriter
 from scrfd_trt.video.follow_options import FollowOptions
 from scrfd_trt.video.info import VideoInfo
 from scrfd_trt.video.live import LiveReader
+from scrfd_trt.video.one_pass import Drawn, draw_live
 from scrfd_trt.video.options import EncodeOptions
 from scrfd_trt.video.reading import Frame, VideoReader
 from scrfd_trt.video.running import detect_video, draw_video, overlay_video
@@ -18,6 +19,7 @@ from scrfd_trt.video.writing import VideoWriter
 
 __all__ = [
     "Choice",
+    "Drawn",
     "EncodeOptions",
     "Face",
     "FacesReader",
@@ -37,6 +39,7 @@ __all__ = [
     "VideoWriter",
     "detect_video",
     "draw_faces",
+    "draw_live",
     "draw_video",
     "find_faces",
     "open_source",

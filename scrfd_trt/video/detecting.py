@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from scrfd_trt.detections import Detections
@@ -11,14 +11,19 @@ from scrfd_trt.video.ahead import ahead
 from scrfd_trt.video.cuts import Small, marked, small
 from scrfd_trt.video.faces import FrameFaces
 from scrfd_trt.video.follow_options import FollowOptions
+from scrfd_trt.video.live import LiveReader
 from scrfd_trt.video.reading import Frame, VideoReader
 from scrfd_trt.video.tracker import Sighting, Tracker
+
+Reader = VideoReader | LiveReader
 
 
 class Finder(Protocol):
     """What finds faces: :class:`scrfd_trt.SCRFDDetector`, or something around it."""
 
-    def stream(self, images: Iterable[Any], *, threshold: float | None = None) -> Iterator[Detections]:
+    def stream(
+        self, images: Iterable[Any], *, batch: int | None = None, threshold: float | None = None
+    ) -> Iterator[Detections]:
         """Find the faces of images that come one after the other; one result an image, in order."""
         ...
 
@@ -39,7 +44,7 @@ class Looked(NamedTuple):
 
 
 def find_faces(
-    reader: VideoReader, detector: Finder, options: FollowOptions | None = None, *, delay: int | None = None
+    reader: Reader, detector: Finder, options: FollowOptions | None = None, *, delay: int | None = None
 ) -> Iterator[FrameFaces]:
     """Find the faces of a video and follow them from frame to frame.
 
@@ -69,8 +74,14 @@ def find_faces(
 
 
 def follow(
-    reader: VideoReader, detector: Finder, options: FollowOptions, *, delay: int | None = None, keep: bool = True
-) -> Iterator[tuple[Frame | None, FrameFaces]]:
+    reader: Reader,
+    detector: Finder,
+    options: FollowOptions,
+    *,
+    delay: int | None = None,
+    keep: bool = True,
+    batch: int | None = None,
+) -> Generator[tuple[Frame | None, FrameFaces], None, None]:
     """Do what :func:`find_faces` does, and hand the frames out as well.
 
     Parameters
@@ -79,10 +90,12 @@ def follow(
         As for :func:`find_faces`.
     keep
         Whether frames are kept until their faces are known; None stands for them else.
+    batch
+        As :meth:`scrfd_trt.SCRFDDetector.stream` takes it.
     """
     tracker = Tracker(options, reader.info.rate, delay=delay)
     frames: deque[Frame | None] = deque()
-    for looked, cut in marked(look(reader, detector, options)):
+    for looked, cut in marked(look(reader, detector, options, batch)):
         frame = looked.frame
         frames.append(frame if keep else None)
         for faces in tracker.push(Sighting(frame.number, frame.time, looked.found, cut)):
@@ -91,7 +104,9 @@ def follow(
         yield frames.popleft(), faces
 
 
-def look(reader: VideoReader, detector: Finder, options: FollowOptions) -> Iterator[tuple[Looked, Small]]:
+def look(
+    reader: Reader, detector: Finder, options: FollowOptions, batch: int | None = None
+) -> Iterator[tuple[Looked, Small]]:
     """Look for faces in the frames of a video; read ahead and keep several frames under way.
 
     Yields
@@ -108,7 +123,7 @@ def look(reader: VideoReader, detector: Finder, options: FollowOptions) -> Itera
                 yield frame.image
 
     with ahead(_prepared(reader, options.every)) as frames:
-        for found in detector.stream(images(frames), threshold=options.lowest):
+        for found in detector.stream(images(frames), batch=batch, threshold=options.lowest):
             frame, tiny = waiting.popleft()
             while frame.number % options.every:
                 yield Looked(frame, None), tiny

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video.ahead import ahead
+from scrfd_trt.video.detecting import Reader
 from scrfd_trt.video.faces import FrameFaces
 from scrfd_trt.video.info import clock
-from scrfd_trt.video.reading import Frame, VideoReader
+from scrfd_trt.video.reading import Frame
 from scrfd_trt.video.writing import VideoWriter
 
 Draw = Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]]
@@ -23,7 +24,7 @@ SLACK = 0.002
 """Seconds by which a frame's time may differ from what stands beside its faces."""
 
 
-def draw_faces(reader: VideoReader, faces: Iterable[FrameFaces], draw: Draw, writer: VideoWriter) -> Iterator[Frame]:
+def draw_faces(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: VideoWriter) -> Iterator[Frame]:
     """Draw over the faces of a video and write it, with its other streams.
 
     Parameters
@@ -58,7 +59,7 @@ def draw_faces(reader: VideoReader, faces: Iterable[FrameFaces], draw: Draw, wri
             yield item
 
 
-def _paired(reader: VideoReader, faces: Iterable[FrameFaces]) -> Iterator[tuple[Any, FrameFaces | None]]:
+def _paired(reader: Reader, faces: Iterable[FrameFaces]) -> Iterator[tuple[Any, FrameFaces | None]]:
     """Put faces beside frames, on the thread that decodes; packets of other streams have None."""
     source = iter(faces)
     for item in reader.items():

@@ -16,7 +16,8 @@ from scrfd_trt.video.faces import FrameFaces
 from scrfd_trt.video.faces_file import SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video.follow_options import FollowOptions
 from scrfd_trt.video.options import EncodeOptions
-from scrfd_trt.video.reading import Damaged, VideoReader
+from scrfd_trt.video.reading import Damaged
+from scrfd_trt.video.sources import open_source
 from scrfd_trt.video.summary import Summary
 from scrfd_trt.video.writing import VideoWriter
 
@@ -45,7 +46,7 @@ def detect_video(
     Parameters
     ----------
     source
-        The video.
+        What :func:`open_source` takes, but what is live.
     faces_file
         Where its faces are written to, as JSON lines.
     detector
@@ -68,7 +69,7 @@ def detect_video(
         If the video cannot be read or the file not written; then there is no file.
     """
     options = follow or FollowOptions()
-    with VideoReader(source, damaged=damaged) as reader:
+    with open_source(source, damaged=damaged) as reader:
         summary = Summary(reader.info.size, options.threshold)
         with FacesWriter(faces_file, reader.info, options, overwrite=overwrite) as file:
             for frame in find_faces(reader, detector, options):
@@ -125,7 +126,7 @@ def draw_video(
     DetectionsError
         If the faces are those of another video.
     """
-    with FacesReader(faces_file) as found, VideoReader(source, damaged=damaged, others=keep) as reader:
+    with FacesReader(faces_file) as found, open_source(source, damaged=damaged, others=keep) as reader:
         chosen = (choice or Choice()).settle(found if choice and choice.needs_tracks else ())
         sure = FollowOptions.model_validate(found.head.follow).threshold
         summary = Summary(reader.info.size, sure)
