@@ -34,8 +34,8 @@ def draw_faces(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: 
     faces
         Of each of its frames, in order.
     draw
-        Takes an image and its faces, and returns the image with something drawn over them. Frames without a face go to
-        the writer as they are.
+        Takes an image and its faces, and returns the image with something drawn over them; it is called on the thread
+        that decodes, while the frames before are encoded. Frames without a face go to the writer as they are.
     writer
         Takes the frames; it is not closed here.
 
@@ -49,18 +49,17 @@ def draw_faces(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: 
     DetectionsError
         If the faces are those of another video.
     """
-    with ahead(_paired(reader, faces)) as items:
-        for item, found in items:
-            if found is None:
+    with ahead(_drawn(reader, faces, draw)) as items:
+        for item, drawn in items:
+            if isinstance(item, Frame):
+                writer.write(item, drawn)
+                yield item
+            else:
                 writer.copy(item)
-                continue
-            size = (item.picture.width, item.picture.height)
-            writer.write(item, draw(item.image, found.detections(size)) if found.faces else None)
-            yield item
 
 
-def _paired(reader: Reader, faces: Iterable[FrameFaces]) -> Iterator[tuple[Any, FrameFaces | None]]:
-    """Put faces beside frames, on the thread that decodes; packets of other streams have None."""
+def _drawn(reader: Reader, faces: Iterable[FrameFaces], draw: Draw) -> Iterator[tuple[Any, NDArray[np.uint8] | None]]:
+    """Draw over frames; packets of other streams come along."""
     source = iter(faces)
     for item in reader.items():
         if not isinstance(item, Frame):
@@ -76,8 +75,7 @@ def _paired(reader: Reader, faces: Iterable[FrameFaces]) -> Iterator[tuple[Any, 
                 f"{reader.name}: frame {item.number} is shown at {clock(item.time)}, and its faces are of "
                 f"{clock(found.time)}; they are those of another video"
             )
-        if found.faces:
-            _ = item.image
-        yield item, found
+        size = (item.picture.width, item.picture.height)
+        yield item, draw(item.image, found.detections(size)) if found.faces else None
     if next(source, None) is not None:
         raise DetectionsError(f"{reader.name}: there are faces of more frames than the video has; find its faces anew")

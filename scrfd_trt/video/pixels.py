@@ -163,32 +163,29 @@ def paste(picture: Any, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> 
     av.VideoFrame
         The frame. Samples of pixels that are the same in both images are as they were.
     """
-    spots = cv2.absdiff(before, after).max(axis=2) > 0
-    rows, columns = np.flatnonzero(spots.any(axis=1)), np.flatnonzero(spots.any(axis=0))
-    if not len(rows):
+    spots = cv2.bitwise_not(cv2.inRange(cv2.absdiff(before, after), (0, 0, 0), (0, 0, 0)))
+    x, y, width, height = cv2.boundingRect(spots)
+    if not width:
         return picture
     # Whole blocks of chroma, and a whole number of them.
-    top, left = int(rows[0]) & ~1, int(columns[0]) & ~1
-    bottom, right = min((int(rows[-1]) | 1) + 1, picture.height), min((int(columns[-1]) | 1) + 1, picture.width)
+    top, left = y & ~1, x & ~1
+    bottom, right = min(((y + height - 1) | 1) + 1, picture.height), min(((x + width - 1) | 1) + 1, picture.width)
     picture.make_writable()
     name, (matrix, level) = picture.format.name, colours(picture)
     patch = pyav.load().VideoFrame.from_ndarray(np.ascontiguousarray(after[top:bottom, left:right]), "bgr24")
     patch = rescale(patch, format=name, dst_colorspace=matrix, src_color_range=FULL, dst_color_range=level)
-    spots = spots[top:bottom, left:right]
+    changed = np.minimum(spots[top:bottom, left:right], 1).astype(np.uint8)
     layout = LAYOUTS[name]
     for number, (target, source) in enumerate(zip(planes(picture), planes(patch), strict=True)):
         across, down = (layout.across, layout.down) if number else (1, 1)
         part = target[top // down :, left // across :][: source.shape[0], : source.shape[1]]
-        np.copyto(part, source, where=_any(spots, across, down))
+        np.copyto(part, source, where=_any(changed, across, down))
     return picture
 
 
-def _any(spots: NDArray[np.bool_], across: int, down: int) -> NDArray[np.bool_]:
+def _any(spots: NDArray[np.uint8], across: int, down: int) -> NDArray[np.bool_]:
     """Shrink a mask: a block is set where one of its pixels is."""
     height, width = spots.shape
-    if across == down == 1:
-        return spots
-    padded = np.zeros((-(-height // down) * down, -(-width // across) * across), bool)
-    padded[:height, :width] = spots
-    blocks = padded.reshape(padded.shape[0] // down, down, padded.shape[1] // across, across)
-    return np.asarray(blocks.any(axis=(1, 3)), bool)
+    padded = np.pad(spots, ((0, height % down), (0, width % across)))
+    parts = [padded[row::down, column::across] for row in range(down) for column in range(across)]
+    return np.asarray(np.bitwise_or.reduce(parts), np.uint8).view(bool)

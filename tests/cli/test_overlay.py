@@ -124,7 +124,7 @@ def test_several_images_and_one_file(run: Run, picture: Picture) -> None:
     assert run("overlay", "in", "--overlay", "blur", "-o", "new.png").code == 2
     assert not Path("new.png").exists()
     Path("taken").write_text("mine")
-    assert "is a file, and there are several images" in run("overlay", "in", "--overlay", "blur", "-o", "taken").error
+    assert "is a file, and there are several inputs" in run("overlay", "in", "--overlay", "blur", "-o", "taken").error
 
 
 def test_an_output_that_cannot_be_written(run: Run, picture: Picture) -> None:
