@@ -98,10 +98,10 @@ def shape_of(options: dict[str, Any], found: Detections, row: int) -> tuple[np.n
     far = soft + 3.0
     if shape == "rectangle":
         return (dx < a) & (dy < b), (dx < a + far) & (dy < b + far)
-    if shape == "ellipse" and min(a, b) < 8.0:  # at the tip of a long thin one, whole pixels stick out
-        return (dx / a) ** 2 + (dy / b) ** 2 < 1, (dx < a + far) & (dy < b + far)
     if shape == "ellipse":
-        return (dx / a) ** 2 + (dy / b) ** 2 < 1, (dx / (a + far)) ** 2 + (dy / (b + far)) ** 2 < 1
+        # Each step moves by up to a pixel in both directions, which is more than a larger ellipse has at its tips.
+        x, y = np.maximum(dx - 3.01, 0) / (a + soft), np.maximum(dy - 3.01, 0) / (b + soft)
+        return np.hypot(dx / a, dy / b) < 1, np.hypot(x, y) < 1
     # However it is turned, it lies in the circle around it.
     points = None if found.landmarks is None else found.landmarks[row]
     return in_turned_ellipse(points, ((x1 + x2) / 2, (y1 + y2) / 2), (a, b)), np.hypot(dx, dy) < np.hypot(a, b) + far
