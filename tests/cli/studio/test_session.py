@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from scrfd_trt.cli.studio import media
 from scrfd_trt.cli.studio.fields import fields
 from scrfd_trt.cli.studio.media import LARGEST_STICKER, Media
 from scrfd_trt.cli.studio.session import Layer, Session
-from scrfd_trt.cli.studio.words import as_command, as_python, spec
+from scrfd_trt.cli.studio.words import as_command, as_python, in_lines, spec
 from scrfd_trt.errors import ImageError, OptionError
 
 STICKER = cv2.imencode(".png", np.full((8, 8, 4), 200, np.uint8))[1].tobytes()
@@ -107,6 +109,17 @@ def test_the_command_is_what_a_shell_takes() -> None:
     assert words[9:] == ["--threshold", "0.3", "-o", "my photo's-overlay.png"]
     assert overlays.specs.split_spec(spec(*layers[2])) == ("image", {"picture": "a, b.png"})
     ast.parse(as_python(media, 0.3, layers))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="PowerShell has another way to go on in the next line")
+def test_commands_are_shown_in_lines_that_a_shell_takes() -> None:
+    command = as_command(
+        Media("a photo's.png", (np.zeros((4, 4, 3), np.uint8),)), 0.5, [("image", {"picture": Path("a b.png")})]
+    )
+    shown = in_lines(command)
+    assert len(shown.splitlines()) == 4
+    run = subprocess.run(["sh", "-c", f"printf '%s\\n' {shown}"], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == shlex.split(command)
 
 
 def test_without_overlays_there_is_no_command() -> None:
