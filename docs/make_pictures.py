@@ -32,7 +32,7 @@ GLASSES = "glasses.png"
 
 SHOWN: dict[str, tuple[str, ...]] = {
     "skull": ("skull", "skull:opacity=0.5"),
-    "blur": ("blur", "blur:shape=aligned,margin=0.1,feather=0.2"),
+    "blur": ("blur", "blur:shape=aligned,feather=0.2"),
     "pixelate": ("pixelate", "pixelate:shape=rectangle,feather=0,strength=0.2"),
     "solid": ("solid", "solid:shape=aligned,fill=orange,margin=0.1"),
     "image": (
