@@ -32,9 +32,9 @@ GLASSES = "glasses.png"
 
 SHOWN: dict[str, tuple[str, ...]] = {
     "skull": ("skull", "skull:opacity=0.5"),
-    "blur": ("blur", "blur:shape=aligned,margin=0,feather=0.2"),
+    "blur": ("blur", "blur:shape=aligned,feather=0.2"),
     "pixelate": ("pixelate", "pixelate:shape=rectangle,feather=0,strength=0.2"),
-    "solid": ("solid", "solid:shape=aligned,fill=orange,margin=0.05"),
+    "solid": ("solid", "solid:shape=aligned,fill=orange,margin=0.1"),
     "image": (
         f'image:picture={GLASSES},fit=two,points="0.25 0.5 0.75 0.5 0.5 1.4 0.31 2.27 0.69 2.27"',
         f'image:picture={GLASSES},fit=three,points="0.25 0.5 0.75 0.5 0.5 1.4 0.31 2.27 0.69 2.27",opacity=0.8',

@@ -51,7 +51,9 @@ def blurred(canvas: NDArray[np.uint8], region: Region, sigma: float) -> NDArray[
     small, whole = shrunk(canvas, region, side)
     # A side of one pixel would ask for a kernel as wide as sigma itself.
     sigmas = [min(sigma * small.shape[1 - axis] / whole.size[axis], 2 * FINE_SIGMA) for axis in (0, 1)]
-    out = cv2.GaussianBlur(small, (0, 0), sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_REFLECT)
+    across, down = (cv2.getGaussianKernel(round(6.0 * each + 1.0) | 1, each) for each in sigmas)
+    # On so few pixels, cv2.GaussianBlur takes three times as long, most of it to begin.
+    out = cv2.sepFilter2D(small, -1, across, down, borderType=cv2.BORDER_REFLECT)
     return _enlarged(np.asarray(out, np.uint8), whole, region, cv2.INTER_LINEAR)
 
 

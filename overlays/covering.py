@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlays.base import OverlayModel
-from overlays.masks import Area, MaskOptions, areas, region_of, weights
+from overlays.masks import Area, MaskOptions, Shape, areas, region_of, weights
 from overlays.mixing import MixOptions, mix
 from overlays.raster import Region
 from scrfd_trt.detections import Detections
 
 LOG = logging.getLogger("scrfd_trt.overlays")
+
+LEAST_MARGIN: dict[Shape, float] = {"ellipse": 0.1, "aligned": 0.1, "rectangle": 0.05}
+"""With less, the box of a face that leans, looks aside or was found badly leaves too much of it out. At these margins
+5, 7 and 7 % of 256 faces in four photographs have more than a twentieth beyond the mask, of the ellipse from chin to
+hairline that their landmarks give; with no margin, 47, 71 and 20 %."""
 
 
 class Covering(MaskOptions, MixOptions, OverlayModel):
@@ -28,8 +33,8 @@ class Covering(MaskOptions, MixOptions, OverlayModel):
     Faces are done one after the other on the same canvas, the smallest first: where faces overlap, what the small one
     left is covered again by the large one.
 
-    An ``opacity`` below 1 lets the face shine through, and a ``scale`` below 1 leaves some of it in sight: both are
-    said in a warning of the logger ``scrfd_trt.overlays`` when the overlay is made.
+    An ``opacity`` below 1 lets the face shine through, a ``scale`` below 1 leaves some of it in sight, and so does a
+    ``margin`` near 0: all are said in a warning of the logger ``scrfd_trt.overlays`` when the overlay is made.
 
     Raises
     ------
@@ -49,6 +54,11 @@ class Covering(MaskOptions, MixOptions, OverlayModel):
             found.append(f"with opacity {self.opacity:g} the face shines through; 1 hides it")
         if self.scale < 1.0:
             found.append(f"with scale {self.scale:g} some of the face stays in sight; 1 or more hides it")
+        elif self.scale * (0.5 + self.margin) < 0.5 + LEAST_MARGIN[self.shape]:
+            enough = LEAST_MARGIN[self.shape]
+            found.append(
+                f"with margin {self.margin:g} the rim of some faces stays in sight; {enough:g} or more hides it"
+            )
         return found
 
     @abstractmethod

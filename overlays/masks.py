@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ _CACHED = 1 << 15  # pixels; larger masks are made anew each time
 
 Weights = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+_Real = TypeVar("_Real", np.float32, np.float64)
 
 
 class Area(NamedTuple):
@@ -167,7 +168,7 @@ def weights(area: Area, region: Region) -> Weights:
     """
     across, down = area.a + area.feather, area.b + area.feather
     if area.sin != 0.0 or across * down > _CACHED / 4:
-        return _levels(_slopes(area, region))
+        return _fall(*_shares(area, region), area)
     whole = _symmetric(area.shape, int(2 * area.a), int(2 * area.b), int(area.feather))
     left, top = int(area.x - across), int(area.y - down)
     return whole[region.top - top : region.bottom - top, region.left - left : region.right - left]
@@ -176,57 +177,93 @@ def weights(area: Area, region: Region) -> Weights:
 @functools.lru_cache(512)
 def _symmetric(shape: Shape, width: int, height: int, feather: int) -> Weights:
     """Make the mask of an upright area with whole sides, from one quarter of it; soft edge on all sides."""
-    w, h = width + 2 * feather, height + 2 * feather
-    area = Area(shape, w / 2, h / 2, width / 2, height / 2, 1.0, 0.0, float(feather), 0.0)
-    right, bottom = (w + 1) // 2, (h + 1) // 2
-    quarter = _levels(_slopes(area, Region(0, 0, right, bottom)))
-    whole = np.empty((h, w), np.uint8)
-    whole[:bottom, :right] = quarter
-    whole[:bottom, w - right :] = quarter[:, ::-1]
-    whole[h - bottom :] = whole[bottom - 1 :: -1]
+    area = Area(shape, 0.0, 0.0, width / 2, height / 2, 1.0, 0.0, float(feather), 0.0)
+    right, bottom = (width + 1) // 2 + feather, (height + 1) // 2 + feather
+    across, down = _OUTWARD[width % 2][:right], _OUTWARD[height % 2][:bottom, None]
+    a, b = max(area.a, LEAST_HALF), max(area.b, LEAST_HALF)
+    quarter = _fall(_floats(across / a), _floats(down / b), area)
+    whole = _mirrored(quarter, height // 2 + feather, width // 2 + feather)
     whole.setflags(write=False)
     return whole
 
 
-def _slopes(area: Area, region: Region) -> Floats:
-    """Fall from 1 and more on the shape to 0 and less where its soft edge ends, ``(h, w)``."""
+_OUTWARD = (np.arange(_CACHED / 2 + 1.0), np.maximum(np.arange(_CACHED / 2 + 1.0) - 0.5, 0.0))
+"""How far the nearer side of each pixel lies from the middle of an even and of an odd number of them."""
+
+
+def _mirrored(quarter: Weights, rows: int, columns: int) -> Weights:
+    """Put so many mirrored rows and columns before a quarter; where that is one less, the first is the middle."""
+    height, width = quarter.shape
+    up = cv2.BORDER_REFLECT if rows == height else cv2.BORDER_REFLECT_101
+    across = cv2.BORDER_REFLECT if columns == width else cv2.BORDER_REFLECT_101
+    if up == across:
+        return np.asarray(cv2.copyMakeBorder(quarter, rows, 0, columns, 0, up), np.uint8)
+    half = cv2.copyMakeBorder(quarter, rows, 0, 0, 0, up)
+    return np.asarray(cv2.copyMakeBorder(half, 0, 0, columns, 0, across), np.uint8)
+
+
+def _shares(area: Area, region: Region) -> tuple[Floats, Floats]:
+    """Measure how far pixels lie from the middle along an area's own axes, in its half sides; they broadcast to (h, w).
+
+    The corner of a pixel that is nearest to the middle decides, so that each pixel touched is wholly covered.
+    """
+    a, b = max(area.a, LEAST_HALF), max(area.b, LEAST_HALF)
     columns = np.arange(region.left, region.right, dtype=np.float64) + (0.5 - area.x)
-    rows = np.arange(region.top, region.bottom, dtype=np.float64) + (0.5 - area.y)
+    rows = (np.arange(region.top, region.bottom, dtype=np.float64) + (0.5 - area.y))[:, None]
     if area.sin == 0.0:
-        # The corner of a pixel that is nearest to the middle decides, so that each pixel touched is wholly covered.
-        across, down = np.maximum(np.abs(columns) - 0.5, 0.0), np.maximum(np.abs(rows) - 0.5, 0.0)[:, None]
-    else:
-        extent = (abs(area.cos) + abs(area.sin)) / 2
-        across = np.maximum(np.abs(columns * area.cos + (rows * area.sin)[:, None]) - extent, 0.0)
-        down = np.maximum(np.abs((rows * area.cos)[:, None] - columns * area.sin) - extent, 0.0)
+        return _floats(_nearest(columns, 0.5) / a), _floats(_nearest(rows, 0.5) / b)
+    extent = (abs(area.cos) + abs(area.sin)) / 2
+    across = _floats(columns * (area.cos / a)) + _floats(rows * (area.sin / a))
+    down = _floats(rows * (area.cos / b)) - _floats(columns * (area.sin / b))
+    return _nearest(across, extent / a), _nearest(down, extent / b)
+
+
+def _floats(values: NDArray[np.float64]) -> Floats:
+    return values.astype(np.float32)
+
+
+def _nearest(middles: NDArray[_Real], extent: float) -> NDArray[_Real]:
+    """Bring distances of pixels' middles to those of their nearest corners, in place."""
+    np.abs(middles, out=middles)
+    middles -= middles.dtype.type(extent)
+    return np.maximum(middles, middles.dtype.type(0.0), out=middles)
+
+
+def _fall(across: Floats, down: Floats, area: Area) -> Weights:
+    """Fall from 255 on the shape to 0 where its soft edge ends, ``(h, w)``; distances are in half sides."""
     if area.shape == "rectangle":
-        return _ramp(across - area.a, area.feather) * _ramp(down - area.b, area.feather)
-    return _elliptic(across, down, area)
-
-
-def _elliptic(across: NDArray[np.float64], down: NDArray[np.float64], area: Area) -> Floats:
-    inner = _radius(across, down, area.a, area.b)
+        slopes = _ramp(across, area.a, area.feather) * _ramp(down, area.b, area.feather)
+        return _rounded(cv2.convertScaleAbs(slopes, alpha=255.0))
+    x, y = across * across, down * down
+    inner = x + y
     if area.feather <= 0.0:
-        return np.asarray(inner < 1.0, np.float32)
+        return np.where(inner < 1.0, np.uint8(255), np.uint8(0))
     # The same point's radius in the ellipse that ends the soft edge; along a ray both grow in proportion.
-    outer = _radius(across, down, area.a + area.feather, area.b + area.feather)
-    inner -= outer
-    inner += np.float32(1e-6)
-    np.subtract(np.float32(1.0), outer, out=outer)
-    outer /= inner
-    return outer
+    outer = x * _shrinking(area.a, area.feather) + y * _shrinking(area.b, area.feather)
+    return _between(np.sqrt(inner, out=inner), np.sqrt(outer, out=outer))
 
 
-def _radius(across: NDArray[np.float64], down: NDArray[np.float64], a: float, b: float) -> Floats:
-    x, y = (across / max(a, LEAST_HALF)).astype(np.float32), (down / max(b, LEAST_HALF)).astype(np.float32)
-    square = x * x + y * y
-    return np.asarray(np.sqrt(square, out=square), np.float32)
+def _shrinking(half: float, feather: float) -> np.float32:
+    """Square of how much smaller a distance is in half sides with the feather than in those without."""
+    return np.float32((max(half, LEAST_HALF) / max(half + feather, LEAST_HALF)) ** 2)
 
 
-def _ramp(beyond: NDArray[np.float64], feather: float) -> Floats:
+def _ramp(share: Floats, half: float, feather: float) -> Floats:
     if feather <= 0.0:
-        return np.asarray(beyond < 0.0, np.float32)
-    return np.asarray(np.clip(1.0 - beyond / feather, 0.0, 1.0), np.float32)
+        return np.asarray(share < 1.0, np.float32)
+    return np.asarray(np.clip(1.0 - (share - 1.0) * (half / feather), 0.0, 1.0), np.float32)
+
+
+def _between(inner: Floats, outer: Floats) -> Weights:
+    """Fall from 255 where the first radius is 1 to 0 where the second is; both are written to."""
+    inner -= outer
+    inner += _TINY
+    np.subtract(_ONE, outer, out=outer)
+    # The division rounds, and brings what lies beyond both ends to 0 and 255.
+    return _rounded(cv2.divide(outer, inner, scale=255.0, dtype=cv2.CV_8U))
+
+
+_ONE, _TINY = np.float32(1.0), np.float32(1e-6)
 
 
 _T = np.arange(256) / 255.0
@@ -234,9 +271,7 @@ _ROUNDED: Weights = np.asarray(np.rint(255.0 * (3.0 - 2.0 * _T) * _T * _T), np.u
 """Rounds off both ends of a slope: 3t² − 2t³."""
 
 
-def _levels(slopes: Floats) -> Weights:
-    """Bring slopes to 0 to 255: 1 and more are full, 0 and less are nothing."""
-    steps = cv2.convertScaleAbs(np.maximum(slopes, 0.0, out=slopes), alpha=255.0)
+def _rounded(steps: NDArray[Any]) -> Weights:
     return np.asarray(cv2.LUT(steps, _ROUNDED), np.uint8)
 
 

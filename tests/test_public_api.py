@@ -67,6 +67,7 @@ OPTIONAL_OR_SLOW = {
     "av",
     "cuda",
     "fastapi",
+    "imagesize",
     "matplotlib",
     "nicegui",
     "onnx",

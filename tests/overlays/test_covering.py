@@ -16,7 +16,14 @@ COVERING = (overlays.Blur, overlays.Pixelate, overlays.Solid)
 @pytest.mark.parametrize("kind", COVERING)
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [({"opacity": 0.5}, "with opacity 0.5 the face shines through"), ({"scale": 0.5}, "with scale 0.5 some of the fa")],
+    [
+        ({"opacity": 0.5}, "with opacity 0.5 the face shines through"),
+        ({"scale": 0.5}, "with scale 0.5 some of the fa"),
+        ({"margin": 0.02}, "with margin 0.02 the rim of some faces stays in sight; 0.1 or more hides it"),
+        ({"margin": 0.09, "shape": "aligned"}, "with margin 0.09 the rim of some"),
+        ({"margin": 0.04, "shape": "rectangle"}, "with margin 0.04 the rim of some faces stays in sight; 0.05 or more"),
+        ({"margin": 0.0, "scale": 1.15}, "with margin 0 the rim of some"),
+    ],
 )
 def test_options_that_leave_a_face_readable_are_warned_of(
     kind: type[overlays.Covering], options: dict[str, float], reason: str, caplog: pytest.LogCaptureFixture
@@ -27,6 +34,19 @@ def test_options_that_leave_a_face_readable_are_warned_of(
         kind(**options)
     assert caplog.messages[0].startswith(f"{kind.__name__}: {reason}")
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"margin": 0.1},
+        {"margin": 0.1, "shape": "aligned"},
+        {"margin": 0.05, "shape": "rectangle"},
+        {"margin": 0.0, "scale": 1.21},
+    ],
+)
+def test_margins_that_suffice_are_not_warned_of(options: dict[str, Any]) -> None:
+    assert overlays.Solid(**options).readable() == []
 
 
 def test_blocks_of_some_pixels_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:

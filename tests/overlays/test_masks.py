@@ -98,6 +98,14 @@ def test_small_masks_are_mirrored_from_a_quarter(
     assert (cut == mirrored[part.rows_columns]).all()
 
 
+@pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
+def test_a_shape_that_is_next_to_nothing_leaves_its_soft_edge(shape: str) -> None:
+    (area,) = areas(MaskOptions(shape=shape, scale=1e-20, feather=0.2), face((10, 10, 30, 30)))
+    mask = mask_of(area)
+    assert mask[19:21, 19:21].any()
+    assert not mask[:10].any()
+
+
 @pytest.mark.parametrize("shape", ["ellipse", "rectangle", "aligned"])
 def test_feathers_fall_steadily_outside(shape: str) -> None:
     (area,) = areas(MaskOptions(shape=shape, margin=0.0, feather=0.4), face((10, 10, 30, 30), 0))

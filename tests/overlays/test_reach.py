@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import overlays
 from overlays import emoji_art
 from overlays.testing import assert_within_reach, faces, noise
+from scrfd_trt.crops import ARCFACE_TEMPLATE
 from scrfd_trt.detections import Detections
 
 WIDTH, HEIGHT = 72, 48
@@ -96,13 +98,39 @@ def shape_of(options: dict[str, Any], found: Detections, row: int) -> tuple[np.n
     far = soft + 3.0
     if shape == "rectangle":
         return (dx < a) & (dy < b), (dx < a + far) & (dy < b + far)
-    if shape == "ellipse" and min(a, b) < 8.0:  # at the tip of a long thin one, whole pixels stick out
-        return (dx / a) ** 2 + (dy / b) ** 2 < 1, (dx < a + far) & (dy < b + far)
     if shape == "ellipse":
-        return (dx / a) ** 2 + (dy / b) ** 2 < 1, (dx / (a + far)) ** 2 + (dy / (b + far)) ** 2 < 1
-    # However it is turned, it lies between the circles within and around it.
-    least, most = 0.0, np.hypot(a, b) + far
-    return np.hypot(dx, dy) < least, np.hypot(dx, dy) < most
+        # Each step moves by up to a pixel in both directions, which is more than a larger ellipse has at its tips.
+        x, y = np.maximum(dx - 3.01, 0) / (a + soft), np.maximum(dy - 3.01, 0) / (b + soft)
+        return np.hypot(dx / a, dy / b) < 1, np.hypot(x, y) < 1
+    # However it is turned, it lies in the circle around it.
+    points = None if found.landmarks is None else found.landmarks[row]
+    return in_turned_ellipse(points, ((x1 + x2) / 2, (y1 + y2) / 2), (a, b)), np.hypot(dx, dy) < np.hypot(a, b) + far
+
+
+def angle_of(points: np.ndarray | None) -> float:
+    """How landmarks are turned: in complex numbers, the factor that brings the template closest to them."""
+    if points is None:
+        return 0.0
+    from_, to = (each.astype(float) @ [1, 1j] for each in (ARCFACE_TEMPLATE, points))
+    return float(np.angle(np.linalg.lstsq((from_ - from_.mean())[:, None], to - to.mean(), rcond=None)[0][0]))
+
+
+def in_turned_ellipse(
+    points: np.ndarray | None, middle: tuple[float, float], half: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """The pixels whose middle lies in the ellipse that is turned by the landmarks and touches the box's four sides.
+
+    Two half sides of the box give those of the ellipse, and the less so the nearer the turn is to 45 degrees; so the
+    usual 1:1.24 of a face with the same diagonal comes in, by the square of the sine of twice the angle.
+    """
+    angle = angle_of(points)
+    c, s, known = np.cos(angle) ** 2, np.sin(angle) ** 2, np.cos(2 * angle) ** 2
+    squares = (1 - known) * sum(np.square(half)) / (1 + 1.24**2) * np.array([1, 1.24**2])
+    if known > 1e-6:
+        squares += known * np.linalg.solve([[c, s], [s, c]], np.square(half))
+    a, b = np.sqrt(np.maximum(squares, 1e-9)) * 0.99
+    turned = ((PX - middle[0]) + 1j * (PY - middle[1])) * np.exp(-1j * angle)
+    return np.hypot(turned.real / a, turned.imag / b) < 1
 
 
 @pytest.mark.parametrize("name", COVERING)
@@ -138,3 +166,15 @@ def test_spotlights_leave_the_faces_alone(effect: str) -> None:
             assert (out == IMAGE)[covered].all()
 
     check()
+
+
+def test_the_turned_ellipse_that_masks_are_compared_with_is_turned() -> None:
+    """A face of 16×20 that leans by 30 degrees: its chin and forehead are in it, what is mirrored to them is not."""
+    turn = np.deg2rad(30)
+    half = (np.hypot(8 * np.cos(turn), 10 * np.sin(turn)), np.hypot(8 * np.sin(turn), 10 * np.cos(turn)))
+    points = (ARCFACE_TEMPLATE - 56) / 6 @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    inside = in_turned_ellipse(points + np.array([36, 24]), (36, 24), half)
+    assert inside.sum() == pytest.approx(np.pi * 8 * 10, rel=0.05)
+    down = np.array([-np.sin(turn), np.cos(turn)]) * 9
+    assert [inside[int(24 + y), int(36 + x)] for x, y in (down, -down)] == [True, True]
+    assert not inside[int(24 + down[1]), int(36 - down[0])]

@@ -49,7 +49,9 @@ def studio(
         try:
             from scrfd_trt.cli.studio.serving import serve  # noqa: PLC0415 - nicegui is optional, and slow to import
         except ImportError as error:
-            raise MissingDependencyError('studio needs nicegui: pip install "scrfd-trt[studio]"') from error
+            raise MissingDependencyError(
+                'studio needs nicegui and imagesize: pip install "scrfd-trt[studio]"'
+            ) from error
         free = _free_port(host, port)
         with open_detector(model, device, threshold=LOWEST, iou=options.IOU) as detector:
             messages.plain(f"studio: http://{_named(host)}:{free}  (Ctrl-C ends it)")

@@ -9,12 +9,11 @@ from typing import Any
 from nicegui import events, ui
 
 from scrfd_trt.cli.studio.fields import Field, fields
-from scrfd_trt.cli.studio.media import PICTURES
+from scrfd_trt.cli.studio.media import LARGEST_STICKER, PICTURES
 from scrfd_trt.cli.studio.session import Layer
 from scrfd_trt.errors import ImageError, ScrfdError
 
 Keep = Callable[[str, bytes], Path]
-LARGEST_STICKER = 16 * 2**20
 
 
 def controls(layer: Layer, keep: Keep, changed: Callable[[], None], tell: Callable[[str], None]) -> None:

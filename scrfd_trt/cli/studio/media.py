@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import imagesize
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,8 @@ Image = NDArray[np.uint8]
 
 MOST_PIXELS = 50_000_000
 MOST_FRAMES = 300
+LARGEST_STICKER = 16 * 2**20
+"""Bytes of a picture that an option names."""
 CLIP_SIDE = 1280
 """Frames of clips are shrunk to this longer side, so that a clip fits into memory."""
 
@@ -61,15 +65,37 @@ def read(name: str, content: bytes) -> Media:
     plain = Path(name.replace("\\", "/")).name or "picture"
     if Path(plain).suffix.lower() in CLIPS:
         return _clip(plain, content)
+    check_pixels(plain, content)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    except cv2.error:  # too large, or damaged
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # damaged
         image = None
     if image is None:
-        raise ImageError(f"{plain} is no picture or clip that can be read: take a JPEG, PNG, WebP or MP4")
-    if image.shape[0] * image.shape[1] > MOST_PIXELS:
-        raise ImageError(f"{plain} has more than {MOST_PIXELS // 10**6} million pixels: take a smaller picture")
+        raise _unreadable(plain)
     return Media(plain, (np.asarray(image, np.uint8),))
+
+
+def check_pixels(name: str, content: bytes) -> None:
+    """Check a picture's size by its header: a small file can hold so many pixels that decoding takes all memory.
+
+    Raises
+    ------
+    ImageError
+        If it has too many pixels, or is no picture of a kind whose header is known.
+    """
+    width, height = imagesize.get(io.BytesIO(content))
+    if width <= 0 or height <= 0:
+        raise _unreadable(name)
+    _check_sides(name, width, height)
+
+
+def _check_sides(name: str, width: float, height: float) -> None:
+    if width * height > MOST_PIXELS:
+        raise ImageError(f"{name} has more than {MOST_PIXELS // 10**6} million pixels: take a smaller one")
+
+
+def _unreadable(name: str) -> ImageError:
+    return ImageError(f"{name} is no picture or clip that can be read: take a JPEG, PNG, WebP or MP4")
 
 
 def _clip(name: str, content: bytes) -> Media:
@@ -78,15 +104,24 @@ def _clip(name: str, content: bytes) -> Media:
         path = Path(folder) / f"clip{Path(name).suffix.lower()}"
         path.write_bytes(content)
         video = cv2.VideoCapture(str(path))
-        frames: list[Image] = []
-        rate = float(video.get(cv2.CAP_PROP_FPS))
-        while len(frames) <= MOST_FRAMES and (got := video.read())[0]:
-            frames.append(_smaller(np.asarray(got[1], np.uint8)))
-        video.release()
+        try:
+            _check_sides(name, video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+            rate = float(video.get(cv2.CAP_PROP_FPS))
+            frames = _frames(video)
+        finally:
+            video.release()
     if not frames:
         raise ImageError(f"{name} is no clip that can be read: take an MP4 or WebM")
     usable = rate if 1.0 <= rate <= 240.0 else 25.0
     return Media(name, tuple(frames[:MOST_FRAMES]), usable, cut=len(frames) > MOST_FRAMES)
+
+
+def _frames(video: cv2.VideoCapture) -> list[Image]:
+    """Read one frame more than is kept, so that a cut shows."""
+    frames: list[Image] = []
+    while len(frames) <= MOST_FRAMES and (got := video.read())[0]:
+        frames.append(_smaller(np.asarray(got[1], np.uint8)))
+    return frames
 
 
 def _smaller(frame: Image) -> Image:

@@ -13,6 +13,7 @@ import overlays
 from scrfd_trt.cli.studio.controls import controls
 from scrfd_trt.cli.studio.media import CLIPS, PICTURES, Image
 from scrfd_trt.cli.studio.session import Layer, Session
+from scrfd_trt.cli.studio.words import in_lines
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.errors import ScrfdError
 
@@ -76,9 +77,9 @@ class Page:
         self._build_layers()
         with ui.row().classes("w-full items-center no-wrap"):
             ui.label("threshold").classes("w-24 text-sm").tooltip("Lowest score of a face that is drawn over.")
-            ui.slider(min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._threshold).props(
-                "label aria-label=threshold"
-            ).classes("grow")
+            slider = ui.slider(min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._threshold)
+            slider.props("label aria-label=threshold").classes("grow")
+            ui.label().bind_text_from(slider, "value", lambda now: f"{now:g}").classes("w-10 text-right text-sm")
 
     def _build_layers(self) -> None:
         self.layers.clear()
@@ -119,7 +120,7 @@ class Page:
                 self.status.set_text(shown[1])
                 self.warning.set_text(" ".join(f"Warning: {reason}." for reason in shown[2]))
                 command = self.session.command()
-                self.command.set_content(command)
+                self.command.set_content(in_lines(command))
                 for element in (self.command_head, self.command):
                     element.set_visibility(bool(command))
                 self.python.set_content(self.session.python())

@@ -14,7 +14,7 @@ import numpy as np
 import overlays
 from scrfd_trt import samples
 from scrfd_trt.cli.options import DEFAULT_MODEL
-from scrfd_trt.cli.studio.media import Image, Media, read, write
+from scrfd_trt.cli.studio.media import LARGEST_STICKER, Image, Media, check_pixels, read, write
 from scrfd_trt.cli.studio.words import as_command, as_python
 from scrfd_trt.detections import Detections
 from scrfd_trt.detector import SCRFDDetector
@@ -92,19 +92,23 @@ class Session:
             self.media, self._found = media, {}
 
     def keep(self, name: str, content: bytes) -> Path:
-        """Keep a file that an option names, until the page is closed.
+        """Keep a picture that an option names, until the page is closed.
 
         Raises
         ------
         ImageError
-            If it cannot be kept, for its name say.
+            If it is too large or no picture, or cannot be kept, for its name say.
         """
+        shown = repr(name[:60])
+        if len(content) > LARGEST_STICKER:
+            raise ImageError(f"{shown} has more than {LARGEST_STICKER // 2**20} MiB: take a smaller one")
+        check_pixels(shown, content)
         try:
             # In a folder of its own, so that another file of this name stays as it is.
             path = Path(tempfile.mkdtemp(dir=self._folder)) / (Path(name.replace("\\", "/")).name or "file")
             path.write_bytes(content)
         except (OSError, ValueError) as error:
-            raise ImageError(f"{name[:60]!r} cannot be kept: give the file another name") from error
+            raise ImageError(f"{shown} cannot be kept: give the file another name") from error
         return path
 
     def _now(self) -> _Now:

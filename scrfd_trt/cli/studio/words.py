@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,14 @@ def as_command(media: Media, threshold: float, layers: Layers, model: str = DEFA
         words += ["--model", model]
     words += ["--threshold", f"{threshold:g}", "-o", _target(media)]
     return shlex.join(words)
+
+
+def in_lines(command: str) -> str:
+    """Break a command line before its options, as POSIX shells take it: a page breaks it within ``--threshold``."""
+    if os.name == "nt":
+        return command
+    words = [shlex.quote(word) for word in shlex.split(command)]
+    return " ".join(f"\\\n  {word}" if word.startswith("-") else word for word in words)
 
 
 def as_python(media: Media, threshold: float, layers: Layers, model: str = DEFAULT_MODEL) -> str:

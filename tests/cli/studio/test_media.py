@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -80,3 +82,46 @@ def test_too_large_pictures_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(media, "MOST_PIXELS", 1000)
     with pytest.raises(ImageError, match=r"photo.png has more than"):
         media.read("photo.png", png())
+
+
+def bomb(width: int = 30_000, height: int = 30_000) -> bytes:
+    """A PNG of a hundred bytes that asks for gigabytes."""
+    parts = [(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(99)))]
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in [*parts, (b"IEND", b"")]
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_pictures_that_claim_too_many_pixels_are_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*_: object) -> None:
+        pytest.fail("it was decoded")
+
+    monkeypatch.setattr(media.cv2, "imdecode", decoded)
+    assert len(bomb()) < 200
+    with pytest.raises(ImageError, match=r"^small.png has more than 50 million pixels: take a smaller one$"):
+        media.read("small.png", bomb())
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".webp", ".bmp", ".tiff"])
+def test_all_kinds_of_pictures_tell_their_size_before_they_are_decoded(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = cv2.imencode(kind, IMAGE)[1].tobytes()
+    assert media.read(f"photo{kind}", content).frames[0].shape == IMAGE.shape
+    monkeypatch.setattr(media, "MOST_PIXELS", IMAGE.shape[0] * IMAGE.shape[1] - 1)
+    with pytest.raises(ImageError, match="has more than"):
+        media.check_pixels("photo", content)
+
+
+def test_pictures_whose_header_tells_no_size_are_refused() -> None:
+    content = cv2.imencode(".ras", IMAGE)[1].tobytes()
+    with pytest.raises(ImageError, match="that can be read: take a"):
+        media.read("photo.ras", content)
+
+
+def test_clips_of_too_many_pixels_are_refused(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MOST_PIXELS", 1000)
+    with pytest.raises(ImageError, match=r"clip.mp4 has more than"):
+        media.read("clip.mp4", clip)

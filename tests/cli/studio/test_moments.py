@@ -42,16 +42,16 @@ def test_a_download_is_what_was_shown_when_it_began(session, monkeypatch):
 
 
 def test_files_of_one_name_do_not_replace_each_other(session):
-    first = session.keep("a.png", b"one")
-    second = session.keep("a.png", b"two")
-    assert (first.read_bytes(), second.read_bytes()) == (b"one", b"two")
+    one, two = png(np.zeros((4, 4, 3), np.uint8)), png(np.ones((4, 4, 3), np.uint8))
+    first, second = session.keep("a.png", one), session.keep("a.png", two)
+    assert (first.read_bytes(), second.read_bytes()) == (one, two)
     assert first.name == second.name == "a.png"
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "x" * 400, ".."])
 def test_names_that_cannot_be_kept(session, name):
     with pytest.raises(ImageError, match="give the file another name"):
-        session.keep(name, b"")
+        session.keep(name, png(np.zeros((4, 4, 3), np.uint8)))
 
 
 def test_a_page_that_is_left_takes_its_picture_with_it():

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +13,14 @@ import pytest
 
 import overlays
 from scrfd_trt import SCRFDDetector, samples
+from scrfd_trt.cli.studio import media
 from scrfd_trt.cli.studio.fields import fields
-from scrfd_trt.cli.studio.media import Media
+from scrfd_trt.cli.studio.media import LARGEST_STICKER, Media
 from scrfd_trt.cli.studio.session import Layer, Session
-from scrfd_trt.cli.studio.words import as_command, as_python, spec
+from scrfd_trt.cli.studio.words import as_command, as_python, in_lines, spec
 from scrfd_trt.errors import ImageError, OptionError
+
+STICKER = cv2.imencode(".png", np.full((8, 8, 4), 200, np.uint8))[1].tobytes()
 
 
 @pytest.fixture
@@ -58,12 +63,24 @@ def test_options_that_leave_a_face_readable_are_told(session: Session) -> None:
 
 
 def test_files_are_gone_when_it_is_closed(session: Session) -> None:
-    kept = session.keep("../a.png", b"x")
+    kept = session.keep("../a.png", STICKER)
     assert kept.name == "a.png"
-    assert kept.read_bytes() == b"x"
+    assert kept.read_bytes() == STICKER
     session.close()
     session.close()
     assert not kept.parent.exists()
+
+
+def test_stickers_are_limited_by_the_server(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = LARGEST_STICKER - len(STICKER)
+    assert session.keep("a.png", STICKER + bytes(most)).stat().st_size == LARGEST_STICKER
+    with pytest.raises(ImageError, match=r"^'a.png' has more than 16 MiB: take a smaller one$"):
+        session.keep("a.png", STICKER + bytes(most + 1))
+    with pytest.raises(ImageError, match="no picture"):
+        session.keep("a.png", b"words")
+    monkeypatch.setattr(media, "MOST_PIXELS", 63)
+    with pytest.raises(ImageError, match=r"a.png. has more than"):
+        session.keep("a.png", STICKER)
 
 
 def test_the_words_make_what_is_shown(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +109,17 @@ def test_the_command_is_what_a_shell_takes() -> None:
     assert words[9:] == ["--threshold", "0.3", "-o", "my photo's-overlay.png"]
     assert overlays.specs.split_spec(spec(*layers[2])) == ("image", {"picture": "a, b.png"})
     ast.parse(as_python(media, 0.3, layers))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="PowerShell has another way to go on in the next line")
+def test_commands_are_shown_in_lines_that_a_shell_takes() -> None:
+    command = as_command(
+        Media("a photo's.png", (np.zeros((4, 4, 3), np.uint8),)), 0.5, [("image", {"picture": Path("a b.png")})]
+    )
+    shown = in_lines(command)
+    assert len(shown.splitlines()) == 4
+    run = subprocess.run(["sh", "-c", f"printf '%s\\n' {shown}"], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == shlex.split(command)
 
 
 def test_without_overlays_there_is_no_command() -> None:
