@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,7 @@ def draw(frame: int, size: tuple[int, int] = SIZE) -> Image:
     return image
 
 
+@cache
 def visible(frame: int) -> dict[str, NDArray[np.bool_]]:
     """The ellipse within each face's box, without what somebody nearer hides."""
     faces = truth(frame)

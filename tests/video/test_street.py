@@ -1,0 +1,166 @@
+"""Faces that the detector misses now and then stay covered from the first to the last time that they are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import street
+
+import overlays
+from scrfd_trt import Detections, SCRFDDetector
+from scrfd_trt.video import FollowOptions, FrameFaces, VideoReader, find_faces
+from scrfd_trt.video.matching import overlaps
+
+SEEDS = (1, 2, 3, 4)
+COVERED = 0.98
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    av = pytest.importorskip("av")
+    path = tmp_path_factory.mktemp("street") / "street.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=street.RATE, options={"crf": "16", "preset": "veryfast"})
+        stream.width, stream.height = street.SIZE
+        stream.pix_fmt = "yuv420p"
+        for number in range(street.FRAMES):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(street.draw(number), "bgr24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def looked(film: Path, network_500m: Path) -> list[Detections]:
+    """What the network finds in each frame, to be blinked at again and again."""
+    with SCRFDDetector.from_onnx(network_500m, device="cpu") as detector, VideoReader(film) as reader:
+        return list(detector.stream((frame.image for frame in reader), threshold=FollowOptions().lowest))
+
+
+class Again:
+    """Finds again what was found in each frame, or in each n-th."""
+
+    def __init__(self, looked: list[Detections], every: int) -> None:
+        self._looked = looked[::every]
+
+    def stream(self, images: Iterable[Any], **_: Any) -> Iterator[Detections]:
+        return (found for _, found in zip(images, self._looked, strict=True))
+
+
+class Found:
+    """What was found with some seed, and when each actor was seen."""
+
+    def __init__(self, film: Path, looked: list[Detections], seed: int, **options: Any) -> None:
+        follow = FollowOptions(**options)
+        blinking = street.Blinking(Again(looked, follow.every), seed=seed)
+        with VideoReader(film) as reader:
+            self.frames: list[FrameFaces] = list(find_faces(reader, blinking, follow))
+        self.dropped = blinking.dropped / blinking.seen
+        self.kept = blinking.kept
+        self.seen: dict[str, list[int]] = {actor.name: [] for actor in street.ACTORS}
+        for turn, found in enumerate(self.kept):
+            number = turn * follow.every
+            for name, face in street.truth(number).items():
+                like = overlaps(np.array([face.box]), found.boxes.astype(np.float64))
+                if (like > 0.4).any():
+                    self.seen[name].append(number)
+
+    def between_sightings(self) -> Iterator[tuple[str, int]]:
+        """Each actor in each frame from the first to the last sighting of each span."""
+        for actor in street.ACTORS:
+            for first, last in actor.spans:
+                seen = [number for number in self.seen[actor.name] if first <= number < last]
+                for number in range(seen[0], seen[-1] + 1) if seen else ():
+                    yield actor.name, number
+
+    def covered(self) -> dict[tuple[str, int], float]:
+        """The share of each visible face that is covered."""
+        solid = overlays.create("solid", fill="black", margin=0.15)
+        white = np.full((street.SIZE[1], street.SIZE[0], 3), 255, np.uint8)
+        shares = {}
+        for name, number in self.between_sightings():
+            mask = (solid(white, self.frames[number].detections(street.SIZE)) < 255).any(axis=2)
+            face = street.visible(number)[name]
+            if face.sum() >= 10:
+                shares[name, number] = float((mask & face).sum() / face.sum())
+        return shares
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def found(request: pytest.FixtureRequest, film: Path, looked: list[Detections]) -> Found:
+    return Found(film, looked, request.param)
+
+
+def test_a_fifth_and_more_was_dropped_now_and_then_three_in_a_row(found: Found) -> None:
+    assert 0.2 < found.dropped < 0.5
+    assert all(len(seen) > 20 for seen in found.seen.values())
+
+
+def test_every_face_is_covered_from_its_first_to_its_last_sighting(found: Found) -> None:
+    shares = found.covered()
+    assert len(shares) > 450
+    assert {place: share for place, share in shares.items() if share < COVERED} == {}
+
+
+def test_frames_come_out_one_by_one_with_their_times(found: Found) -> None:
+    assert [frame.number for frame in found.frames] == list(range(street.FRAMES))
+    np.testing.assert_allclose(
+        [frame.time for frame in found.frames], np.arange(street.FRAMES) / street.RATE, atol=1e-3
+    )
+
+
+def test_the_cut_is_found_and_no_track_crosses_it(found: Found) -> None:
+    assert [frame.number for frame in found.frames if frame.cut] == [street.CUT]
+    before = {face.track for frame in found.frames[: street.CUT] for face in frame.faces}
+    after = {face.track for frame in found.frames[street.CUT :] for face in frame.faces}
+    assert not before & after
+
+
+@pytest.mark.parametrize(("name", "left"), [("leans", 40), ("stands", 160)])
+def test_no_box_lives_on_for_longer_than_it_says(found: Found, name: str, left: int) -> None:
+    extend = FollowOptions().spans(street.RATE).extend
+    assert extend == 6
+    actor = next(actor for actor in street.ACTORS if actor.name == name)
+    x, y, size, _ = actor.way(left - 1)
+    place = np.array([[x - size / 2, y - size / 2, x + size / 2, y + size / 2]])
+    living = [
+        frame.number
+        for frame in found.frames[left : left + 30]
+        for face in frame.faces
+        if overlaps(place, face.box[None])[0, 0] > 0.3
+    ]
+    assert not living or max(living) < left + extend
+
+
+def test_boxes_jitter_less_than_without_smoothing(film: Path, looked: list[Detections]) -> None:
+    rough, smooth = (jitter(Found(film, looked, 1, smooth=on).frames) for on in (False, True))
+    assert smooth < 0.6 * rough
+
+
+def jitter(frames: list[FrameFaces]) -> float:
+    """The mean acceleration of middles of detected boxes against the truth's, in pixels a frame."""
+    errors: dict[str, dict[int, Any]] = {}
+    for frame in frames:
+        boxes = np.array([face.box for face in frame.faces if face.origin == "detected"]).reshape(-1, 4)
+        for name, face in street.truth(frame.number).items():
+            like = overlaps(np.array([face.box]), boxes)[0]
+            if like.size and like.max() > 0.5:
+                box, true = boxes[like.argmax()], np.array(face.box)
+                errors.setdefault(name, {})[frame.number] = (box[:2] + box[2:] - true[:2] - true[2:]) / 2
+    bends = [
+        np.abs(by[number - 1] - 2 * by[number] + by[number + 1]).sum()
+        for by in errors.values()
+        for number in by
+        if number - 1 in by and number + 1 in by
+    ]
+    assert len(bends) > 50
+    return float(np.mean(bends))
+
+
+def test_every_third_frame_is_enough_for_most(film: Path, looked: list[Detections]) -> None:
+    shares = Found(film, looked, 1, every=3).covered()
+    assert len(shares) > 400
+    assert np.mean([share >= COVERED for share in shares.values()]) > 0.98
