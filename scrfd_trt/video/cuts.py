@@ -14,6 +14,8 @@ from scrfd_trt.video import pixels
 SIZE = (32, 18)
 LEAST, TIMES = 20.0, 2.5
 """Difference of two small frames at a cut, and how many times that of the frames around it."""
+CHANGED, WIDELY = 10.0, 0.5
+"""Difference from which a spot has changed, and the share of spots that change at a cut."""
 SUBSAMPLE = 480
 """Lines above which only some are looked at."""
 
@@ -32,7 +34,7 @@ def small(picture: Any) -> Small:
     Returns
     -------
     numpy.ndarray
-        ``(3, 18, 32)`` float32: Y without its mean, so that a lamp that goes on is no new scene, and U and V.
+        ``(3, 18, 32)`` float32: Y, U and V.
     """
     known = picture.format.name in pixels.LAYOUTS
     source = picture if known else pixels.rescale(picture, format="yuv420p", width=SIZE[0] * 4, height=SIZE[1] * 4)
@@ -41,9 +43,7 @@ def small(picture: Any) -> Small:
     for plane in pixels.planes(source)[:3]:
         step = max(1, plane.shape[0] // SUBSAMPLE)
         parts.append(cv2.resize(np.ascontiguousarray(plane[::step, ::step]), SIZE, interpolation=cv2.INTER_AREA))
-    found = np.stack(parts).astype(np.float32) * scale
-    found[0] -= found[0].mean()
-    return found
+    return np.asarray(np.stack(parts).astype(np.float32) * scale, np.float32)
 
 
 def marked(items: Iterable[tuple[Item, Small]]) -> Iterator[tuple[Item, bool]]:
@@ -78,8 +78,15 @@ def marked(items: Iterable[tuple[Item, Small]]) -> Iterator[tuple[Item, bool]]:
 
 
 def difference(one: Small, other: Small) -> float:
-    """Return how far two small frames differ: the sum over Y, U and V of the mean difference in levels of 255."""
-    return float(np.abs(one - other).mean(axis=(1, 2)).sum())
+    """Return how far two small frames differ all over: the mean of the differences in Y, U and V, levels of 255.
+
+    It is 0 where most of the picture stays as it was.
+    """
+    steps = one - other
+    steps[0] -= np.median(steps[0])  # a lamp that goes on is no new scene
+    away = np.abs(steps).sum(axis=0)
+    # Somebody who steps before the camera changes much, and leaves most of the picture as it was.
+    return float(away.mean()) if (away > CHANGED).mean() >= WIDELY else 0.0
 
 
 def _spikes(before: float, step: float, after: float) -> bool:

@@ -169,7 +169,7 @@ class Track:
         """Return a row for each frame from ``low`` to ``high``: on straight lines where the face was not seen."""
         start, stop = bisect_right(self._frames, low) - 1, bisect_left(self._frames, high) + 1
         values = np.array(self._values[start:stop])
-        if stop - start == high - low + 1:
+        if (self._frames[start], self._frames[stop - 1]) == (low, high) and stop - start == high - low + 1:
             return values
         seen = np.array(self._times[start:stop])
         wanted = np.array([times[frame] for frame in range(low, high + 1)])

@@ -1,0 +1,249 @@
+"""Videos through the command line, with a stand-in for the network whose face is a white spot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+av = pytest.importorskip("av")
+pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+
+Run = Callable[..., Any]
+Image = NDArray[np.uint8]
+SIZE = (160, 120)
+FRAMES = 20
+
+
+@pytest.fixture
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a clip of a white spot, hidden in some frames, with metadata."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str = "clip.mp4", hidden: tuple[int, ...] = (7, 8), frames: int = FRAMES) -> Path:
+        with av.open(name, "w") as container:
+            container.metadata.update({"title": "Our street", "location": "+52.1+013.2/"})
+            stream = container.add_stream("libx264", rate=Fraction(10), options={"crf": "12"})
+            stream.width, stream.height = SIZE
+            stream.pix_fmt = "yuv420p"
+            for number in range(frames):
+                image = np.full((SIZE[1], SIZE[0], 3), 60, np.uint8)
+                if number not in hidden:
+                    image[30:100, 40:90] = 255
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+            container.mux(stream.encode())
+        return Path(name)
+
+    return write
+
+
+def frames(path: str) -> list[Image]:
+    with av.open(path) as container:
+        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+
+
+def metadata(path: str) -> dict[str, str]:
+    with av.open(path) as container:
+        return dict(container.metadata)
+
+
+def hides(image: Image) -> bool:
+    return bool(image[40:90, 45:85].max() < 40)
+
+
+def test_anonymize_covers_all_frames_and_says_where_to_look(run: Run, film: Callable[..., Path]) -> None:
+    film()
+    code, out, err = run("anonymize", "clip.mp4", "--replacewith", "solid")
+    assert (code, out) == (0, "")
+    lines = err.splitlines()
+    assert lines[0] == (
+        "wrote clip_anonymized.mp4: 20 frames, 1 track; a face was filled in between sightings in 2 frames"
+    )
+    assert lines[1:] == ["look again at:", "  0:00.70 to 0:00.80   track 1    not seen for 2 frames, filled"]
+    assert len(frames("clip_anonymized.mp4")) == FRAMES
+    assert all(hides(image) for image in frames("clip_anonymized.mp4"))
+
+
+def test_anonymize_drops_what_tells_place_and_device(run: Run, film: Callable[..., Path]) -> None:
+    film()
+    assert run("anonymize", "clip.mp4", "-o", "a.mp4").code == 0
+    assert run("anonymize", "clip.mp4", "-o", "b.mp4", "--keep-metadata").code == 0
+    assert "title" not in metadata("a.mp4")
+    assert not any("location" in key for key in metadata("a.mp4"))
+    assert metadata("b.mp4")["title"] == "Our street"
+
+
+@pytest.mark.parametrize(
+    ("words", "dark"),
+    [
+        (("--replacewith", "none"), False),
+        (("--replacewith", "solid", "--boxes"), True),
+        (("--replacewith", "solid", "--mask-scale", "0.5"), False),
+        (("--replacewith", "solid", "--leave-tracks", "1"), False),
+        (("--replacewith", "solid", "--keep-tracks", "1"), True),
+        (("--replacewith", "solid", "--keep-region", "100,0,60,120"), False),
+        (("--replacewith", "solid", "--leave-region", "100,0,60,120"), True),
+        (("--replacewith", "solid", "--keep-span", "0:00-1"), True),
+        (("--replacewith", "solid", "--leave-span", "0-1"), False),
+        (("--replacewith", "solid", "--every", "5"), True),
+    ],
+)
+def test_what_is_covered_and_what_is_not(
+    run: Run, film: Callable[..., Path], words: tuple[str, ...], dark: bool
+) -> None:
+    film(hidden=())
+    code, _, err = run("anonymize", "clip.mp4", *words, "-o", "out.mp4")
+    assert code == 0, err
+    assert hides(frames("out.mp4")[3]) is dark
+    if "--leave-tracks" in words:
+        assert "not drawn over, as you asked: tracks 1" in err
+    if "none" in words:
+        assert "warning: --replacewith none: no face is hidden" in err
+
+
+def test_masks_of_the_kinds_that_deface_has(run: Run, film: Callable[..., Path]) -> None:
+    film(hidden=())
+    cv2.imwrite("sticker.png", np.full((30, 30, 3), (0, 0, 200), np.uint8))
+    for kind, more in {"blur": (), "mosaic": ("--mosaicsize", "30"), "img": ("--replaceimg", "sticker.png")}.items():
+        assert run("anonymize", "clip.mp4", "--replacewith", kind, *more, "-o", f"{kind}.mp4").code == 0
+        assert np.abs(frames(f"{kind}.mp4")[4].astype(int) - frames("clip.mp4")[4]).max() > 30
+    assert "belong together" in run("anonymize", "clip.mp4", "--replacewith", "img", "-o", "x.mp4").error
+    assert "is for --replacewith mosaic" in run("anonymize", "clip.mp4", "--mosaicsize", "9", "-o", "x.mp4").error
+    assert "the choices are: blur, solid" in run("anonymize", "clip.mp4", "--replacewith", "fog", "-o", "x.mp4").error
+
+
+def test_detect_once_and_draw_as_often_as_one_likes(run: Run, film: Callable[..., Path]) -> None:
+    film()
+    code, _, err = run("detect", "clip.mp4", "-o", "clip.faces.jsonl")
+    assert (code, err.count("\n")) == (0, 1)
+    assert err.startswith("wrote clip.faces.jsonl: 20 frames, 1 track")
+    head, *lines = [json.loads(line) for line in Path("clip.faces.jsonl").read_text().splitlines()]
+    assert head["format"] == "scrfd_trt.faces"
+    assert [line["frame"] for line in lines] == list(range(FRAMES))
+    assert lines[7]["faces"][0]["from"] == "interpolated"
+    for name in ("a", "b"):
+        words = ("overlay", "clip.mp4", "--overlay", "solid", "--detections", "clip.faces.jsonl", "-o", f"{name}.mp4")
+        assert run(*words).code == 0
+    assert hides(frames("a.mp4")[7])
+    assert "exclude each other" in run(*words[:-1], "c.mp4", "--save-detections", "d.jsonl").error
+
+
+def test_detect_shows_tracks_and_json_lines(run: Run, film: Callable[..., Path]) -> None:
+    film()
+    code, out, _ = run("detect", "clip.mp4")
+    assert code == 0
+    assert out.startswith("clip.mp4  160×120, 20 frames, 1 track")
+    assert "0:01.90" in out
+    code, out, _ = run("detect", "clip.mp4", "--json")
+    assert len(out.splitlines()) == 1 + FRAMES
+    assert "for videos take table or jsonl" in run("detect", "clip.mp4", "-o", "x.csv").error
+    assert "--annotate is for images" in run("detect", "clip.mp4", "--annotate", "d").error
+
+
+def test_tracks_and_their_sheet(run: Run, film: Callable[..., Path]) -> None:
+    film()
+    code, out, err = run("tracks", "clip.mp4", "-o", "sheet.png", "--save-detections", "f.jsonl")
+    assert code == 0
+    assert err.splitlines()[-1] == "wrote sheet.png"
+    assert out.splitlines()[0].split()[:3] == ["track", "from", "to"]
+    assert out.splitlines()[2].split()[:4] == ["1", "0:00.00", "0:01.90", "20"]
+    sheet = cv2.imread("sheet.png")
+    assert sheet is not None
+    assert (sheet >= 250).all(axis=2).mean() > 0.05
+    code, out, _ = run("tracks", "clip.mp4", "--detections", "f.jsonl", "--json")
+    assert json.loads(out)[0]["interpolated"] == 2
+
+
+def test_images_and_videos_together(run: Run, film: Callable[..., Path], picture: Callable[..., Path]) -> None:
+    Path("in").mkdir()
+    film("in/clip.mov")
+    picture("in/photo.png")
+    (Path("in") / "broken.mp4").write_bytes(b"no video")
+    code, _, err = run("overlay", "in", "--overlay", "solid", "-o", "out")
+    assert code == 1
+    assert "1 of 3 inputs failed, the others are done" in err
+    assert "broken.mp4" in err
+    assert hides(frames("out/clip.mov")[7])
+    assert sorted(path.name for path in Path("out").iterdir()) == ["clip.mov", "photo.png"]
+
+
+def test_images_of_a_sequence_are_a_video(run: Run, film: Callable[..., Path]) -> None:
+    film()
+    Path("seq").mkdir()
+    for number, image in enumerate(frames("clip.mp4")):
+        cv2.imwrite(f"seq/{number:03d}.png", image)
+    assert run("overlay", "seq/%03d.png", "--overlay", "solid", "-o", "out.mp4").code == 0
+    assert hides(frames("out.mp4")[8])
+
+
+def test_progress_for_programs(run: Run, film: Callable[..., Path]) -> None:
+    film()
+    code, _, err = run("anonymize", "clip.mp4", "-o", "out.mp4", "--progress", "jsonl")
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert code == 0
+    assert [line["progress"] for line in lines if line.get("frame") == FRAMES] == ["finding", "drawing"]
+    assert lines[-1]["progress"] == "done"
+    assert (lines[-1]["frames"], lines[-1]["tracks"], lines[-1]["frames_bridged"]) == (FRAMES, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--keep-tracks", "a"), "numbers of tracks are wanted"),
+        (("--keep-region", "1,2,3"), "x, y, width and height in pixels are wanted"),
+        (("--keep-span", "9-3"), "two times are wanted, the earlier first"),
+        (("--codec", "xvid"), "the choices are: auto, h264"),
+        (("--damaged", "mend"), "the choices are: stop, keep"),
+        (("--progress", "loud"), "the choices are: bar, jsonl, none"),
+        (("-o", "clip.mp4"), "clip.mp4 is the input; name another file"),
+        (("-o", "out.gif"), "videos are not written as .gif"),
+        (("-o", "no/such/folder.mp4"), "there is no folder no/such; make it first"),
+    ],
+)
+def test_what_is_refused_before_anything_is_done(
+    run: Run, film: Callable[..., Path], words: tuple[str, ...], message: str
+) -> None:
+    film()
+    ran = run("anonymize", "clip.mp4", *(words if "-o" in words else ("-o", "out.mp4", *words)))
+    assert ran.code == 2
+    assert message in ran.error
+    assert [path.name for path in Path().iterdir()] == ["clip.mp4"]
+
+
+def test_cameras_that_are_not_there_and_what_does_not_go_with_them(run: Run, film: Callable[..., Path]) -> None:
+    film()
+    assert "name one with --output" in run("anonymize", "camera:77").error
+    assert "is taken alone" in run("anonymize", "camera:77", "clip.mp4", "-o", "x.mp4").error
+    assert (
+        "of tracks, regions and times are for files"
+        in run("anonymize", "camera:77", "-o", "x.mp4", "--keep-tracks", "1").error
+    )
+    assert not Path("x.mp4").exists()
+
+
+def test_exif_is_dropped_and_kept(run: Run, film: Callable[..., Path]) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    film()
+    image = np.full((SIZE[1], SIZE[0], 3), 60, np.uint8)
+    image[30:100, 40:90] = 255
+    exif = pillow.Exif()
+    exif[0x010F], exif[0x0112] = "Maker", 6
+    exif.get_ifd(0x8825)[1] = "N"
+    turned = np.ascontiguousarray(np.rot90(image))
+    pillow.fromarray(turned).save("photo.jpg", exif=exif, quality=95)
+    assert run("anonymize", "photo.jpg", "--replacewith", "solid").code == 0
+    assert run("anonymize", "photo.jpg", "--replacewith", "solid", "-o", "kept.jpg", "--keep-metadata").code == 0
+    bare, kept = pillow.open("photo_anonymized.jpg"), pillow.open("kept.jpg")
+    assert not dict(bare.getexif())
+    assert (kept.getexif()[0x010F], kept.getexif()[0x0112]) == ("Maker", 1)
+    assert kept.getexif().get_ifd(0x8825)[1] == "N"
+    for shown in (bare, kept):
+        assert shown.size == SIZE
+        assert hides(np.asarray(shown))

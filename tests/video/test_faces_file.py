@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scrfd_trt.errors import DetectionsError, OptionError
+from scrfd_trt.video import Choice, Face, FacesReader, FacesWriter, FollowOptions, FrameFaces, Summary, VideoInfo
+
+INFO = VideoInfo(
+    "some/folder/clip.mp4", (64, 48), Fraction(25), Fraction(1, 25), 10, 0.4, "yuv420p", 8, (1, 1, 1, 1), None, "h264"
+)
+
+
+def face(track: int = 1, x: float = 10, score: float = 0.9, origin: str = "detected") -> Face:
+    points = np.full((5, 2), x) if origin == "detected" else None
+    return Face(track, np.array([x, 10.0, x + 20, 30.0]), score, points, origin)  # type: ignore[arg-type]
+
+
+def frames(count: int = 4) -> list[FrameFaces]:
+    return [FrameFaces(n, n / 25, n == 2, [face(1, 10 + n), face(2, 30, 0.4, "interpolated")]) for n in range(count)]
+
+
+def write(path: Path, what: list[FrameFaces]) -> Path:
+    with FacesWriter(path, INFO, FollowOptions(every=2)) as file:
+        for frame in what:
+            file.write(frame)
+    return path
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    with FacesReader(write(tmp_path / "clip.faces.jsonl", frames())) as file:
+        assert (file.head.video, file.head.size, file.head.rate) == ("clip.mp4", (64, 48), 25.0)
+        assert FollowOptions.model_validate(file.head.follow).every == 2
+        for _ in range(2):
+            again = list(file)
+            assert [(f.number, f.time, f.cut) for f in again] == [(f.number, f.time, f.cut) for f in frames()]
+            for one, other in zip(again[3].faces, frames()[3].faces, strict=True):
+                assert (one.track, one.score, one.origin) == (other.track, other.score, other.origin)
+                np.testing.assert_array_equal(one.box, other.box)
+            assert again[3].faces[1].landmarks is None
+
+
+def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None:
+    def stops(number: int) -> FrameFaces:
+        return frames()[number] if number < 2 else pytest.fail("over")
+
+    with pytest.raises(pytest.fail.Exception), FacesWriter(tmp_path / "a.jsonl", INFO) as file:
+        any(file.write(stops(number)) for number in range(5))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", frames(1))
+    with pytest.raises(OptionError, match="is there already"):
+        FacesWriter(path, INFO)
+    with FacesWriter(path, INFO, overwrite=True):
+        pass
+    with FacesReader(path) as file:
+        assert list(file) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "message"),
+    [
+        (0, "{}", "line 1, format: it is no file of a video's faces|line 1, video: it is no file"),
+        (0, "hello", "line 1: it is no file of a video's faces"),
+        (0, '{"format":"scrfd_trt.faces","version":2,"video":"a","size":[1,1],"rate":1}', "line 1, version"),
+        (2, "not json", "line 3: Invalid JSON"),
+        (2, '{"frame":5,"time":0.1,"faces":[]}', "line 3: frame 1 is due here, not 5"),
+        (2, '{"frame":1,"time":0.1,"faces":[{"track":1,"box":[1,2,3],"score":0.5}]}', "line 3, faces.0.box.3"),
+        (2, '{"frame":1,"time":0.1,"faces":[{"track":1,"box":[1,2,3,4],"score":5}]}', "line 3, faces.0.score"),
+    ],
+)
+def test_a_foreign_or_broken_file_is_told_by_its_line(tmp_path: Path, line: int, text: str, message: str) -> None:
+    path = write(tmp_path / "a.jsonl", frames())
+    lines = path.read_text().splitlines()
+    lines[line] = text
+    path.write_text("\n".join(lines))
+    with pytest.raises(DetectionsError, match=message), FacesReader(path) as file:
+        list(file)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DetectionsError, match="cannot be read: No such file"):
+        FacesReader(tmp_path / "none.jsonl")
+
+
+def tracks(choice: Choice) -> list[set[int]]:
+    """Faces at the left (1), in the middle (2), and one that walks from left to right (3)."""
+    clip = [FrameFaces(n, n / 10, False, [face(1, 0), face(2, 40), face(3, 8.0 * n)]) for n in range(10)]
+    settled = choice.settle(clip)
+    return [{one.track for one in settled.of(frame).faces} for frame in clip]
+
+
+ALL = {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("choice", "first", "last"),
+    [
+        (Choice(), ALL, ALL),
+        (Choice(keep_tracks=frozenset({2, 3})), {2, 3}, {2, 3}),
+        (Choice(leave_tracks=frozenset({2})), {1, 3}, {1, 3}),
+        (Choice(keep_regions=((0, 0, 30, 48),)), {1}, {1}),
+        (Choice(leave_regions=((0, 0, 30, 48),)), {2, 3}, {2, 3}),
+        (Choice(keep_regions=((500, 0, 5, 5),)), set(), set()),
+        (Choice(keep_tracks=frozenset({1, 2}), keep_regions=((30, 0, 100, 48),)), {2}, {2}),
+        (Choice(keep_spans=((0.0, 0.45),)), ALL, set()),
+        (Choice(leave_spans=((0.0, 0.45),)), set(), ALL),
+    ],
+)
+def test_choices(choice: Choice, first: set[int], last: set[int]) -> None:
+    found = tracks(choice)
+    assert (found[0], found[-1]) == (first, last)
+
+
+def test_a_face_that_walks_through_a_region_is_not_uncovered_on_its_way() -> None:
+    assert all(3 in found for found in tracks(Choice(leave_regions=((30, 0, 20, 48),))))
+
+
+def test_summaries_count_and_name_the_weakest_moments() -> None:
+    summary = Summary((640, 480), 0.3)
+    for n in range(40):
+        origin = "interpolated" if 10 <= n < 18 else "detected"
+        faces = [face(1, 100 + n, 0.2 if 30 <= n < 33 else 0.9, origin)]
+        if n < 20:
+            faces.append(face(2, 300))
+        summary.add(FrameFaces(n, n / 10, n == 25, faces if n != 39 else []))
+    assert (summary.frames, summary.empty, summary.bridged, summary.cuts, summary.faces) == (40, 1, 8, 1, 59)
+    one = summary.tracks[1]
+    assert (one.first.number, one.last.number, one.frames) == (0, 38, 39)
+    assert one.counts == {"detected": 31, "interpolated": 8, "extended": 0}
+    assert summary.tracks[2].frames == 20
+    found = [(moment.doubt, moment.track, moment.start, moment.end) for moment in summary.weakest()]
+    assert ("bridged", 1, 1.0, 1.7) in found
+    assert ("faint", 1, 3.0, 3.2) in found
+    assert ("lost", 2, 2.0, 2.0) in found
+    assert ("lost", 1, 3.9, 3.9) in found
+    assert len(summary.weakest(2)) == 2

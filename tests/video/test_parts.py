@@ -1,0 +1,131 @@
+"""The small parts that tracking is made of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from scrfd_trt.video import cuts
+from scrfd_trt.video.ahead import ahead
+from scrfd_trt.video.matching import grown, overlaps, pairs
+from scrfd_trt.video.smoothing import slope, weights
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 1), (1, 1), (0, 4), (4, 0), (2, 2), (4, 4), (1, 6)])
+def test_weights_leave_a_straight_line_as_it_is(before: int, after: int) -> None:
+    steps = np.arange(-before, after + 1)
+    found = weights(before, after)
+    assert found.sum() == pytest.approx(1.0)
+    assert found @ (3.0 + 2.0 * steps) == pytest.approx(3.0)
+
+
+def test_weights_leave_a_parabola_as_it_is_where_both_sides_are_seen() -> None:
+    assert weights(4, 4) @ (1.0 + 0.5 * np.arange(-4, 5) ** 2) == pytest.approx(1.0)
+
+
+def test_weights_even_out_noise() -> None:
+    assert np.square(weights(4, 4)).sum() < 0.3
+
+
+def test_slopes() -> None:
+    steps = np.array([0.0, 1.0, 4.0])
+    np.testing.assert_allclose(slope(np.stack([2 * steps, -steps], 1), steps), [2.0, -1.0])
+    np.testing.assert_array_equal(slope(np.array([[5.0]]), np.array([3.0])), [0.0])
+
+
+def test_overlaps_of_boxes() -> None:
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 20]], float)
+    np.testing.assert_allclose(overlaps(boxes[:1], boxes), [[1.0, 1 / 3, 0.0]])
+    np.testing.assert_allclose(grown(boxes[:2], np.array([0.1, 0.2])), [[-1, -1, 11, 11], [3, -2, 17, 12]])
+    assert overlaps(boxes[:0], boxes).shape == (0, 3)
+
+
+def test_pairs_are_the_best_in_sum() -> None:
+    assert sorted(pairs(np.array([[0.9, 0.8], [0.85, 0.1]]), 0.05)) == [(0, 1), (1, 0)]
+    assert pairs(np.array([[0.9, 0.8], [0.85, 0.1]]), 0.88) == [(0, 0)]
+    assert pairs(np.zeros((0, 3)), 0.1) == []
+
+
+def frame(image: np.ndarray, form: str = "yuv420p") -> object:
+    av = pytest.importorskip("av")
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "bgr24").reformat(format=form)
+
+
+def scene(seed: int, shift: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (9, 40, 3), np.uint8)
+    image = np.kron(blocks, np.ones((10, 10, 1), np.uint8))
+    return image[:, shift : shift + 160]
+
+
+def found(images: list[np.ndarray], form: str = "yuv420p") -> list[int]:
+    smalls = [(number, cuts.small(frame(image, form))) for number, image in enumerate(images)]
+    return [number for number, cut in cuts.marked(smalls) if cut]
+
+
+@pytest.mark.parametrize("form", ["yuv420p", "yuv444p10le", "rgb24", "gray", "yuvj422p"])
+def test_a_cut_is_found(form: str) -> None:
+    assert found([scene(1)] * 6 + [scene(2)] * 6, form) == [6]
+
+
+def test_a_cut_at_the_last_frame() -> None:
+    assert found([scene(1)] * 6 + [scene(2)]) == [6]
+
+
+def test_a_still_a_pan_a_flash_a_lamp_and_a_fade_are_no_cuts() -> None:
+    assert found([scene(1)] * 8) == []
+    assert found([scene(1, shift) for shift in range(0, 200, 20)]) == []
+    assert found([scene(1)] * 4 + [np.full_like(scene(1), 255)] + [scene(1)] * 4) == []
+    dim = scene(1) // 2 + 20
+    assert found([dim] * 4 + [dim + 60] * 4) == []
+    near = scene(1)
+    near[10:80, 30:90] = 255
+    assert found([scene(1)] * 4 + [near] * 4) == []
+    fade = [np.uint8(scene(1) * (1 - a) + scene(2) * a) for a in np.linspace(0, 1, 12)]
+    assert found(fade) == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (2000, 3)])
+def test_frames_of_any_size_can_be_compared(size: tuple[int, int]) -> None:
+    image = np.full((size[1], size[0], 3), 90, np.uint8)
+    assert found([image] * 3, "yuv444p") == []
+
+
+def test_none_and_one_frame() -> None:
+    assert found([]) == []
+    assert found([scene(1)]) == []
+
+
+def test_ahead_keeps_the_order() -> None:
+    with ahead(range(100), 3) as items:
+        assert list(items) == list(range(100))
+
+
+def test_ahead_raises_an_error_in_its_turn() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise RuntimeError("over")
+
+    seen = []
+    with ahead(broken()) as items, pytest.raises(RuntimeError, match="over"):
+        seen.extend(iter(items))
+    threads = [thread.name for thread in threading.enumerate()]
+    assert "scrfd-trt-video" not in threads
+
+
+def test_ahead_ends_when_nobody_wants_more_and_reads_no_further_than_it_says() -> None:
+    read = []
+
+    def endless() -> Iterator[int]:
+        for number in range(10**9):
+            read.append(number)
+            yield number
+
+    with ahead(endless(), 4) as items:
+        assert next(items) == 0
+    assert len(read) < 10
+    assert "scrfd-trt-video" not in [thread.name for thread in threading.enumerate()]

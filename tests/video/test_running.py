@@ -1,0 +1,184 @@
+"""Both passes over clips of all kinds, with a stand-in for the detector."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scrfd_trt import Detections
+from scrfd_trt.errors import DetectionsError, OptionError, VideoError
+from scrfd_trt.video import Choice, FacesReader, detect_video, draw_video, overlay_video
+
+pytest.importorskip("av")
+Make = Callable[..., Path]
+
+
+class Middle:
+    """Finds a face in the middle of each image, but for every fifth."""
+
+    def stream(self, images: Iterable[Any], **_: Any) -> Iterator[Detections]:
+        for number, image in enumerate(images):
+            height, width = image.shape[:2]
+            box = (width * 0.3, height * 0.3, width * 0.7, height * 0.7)
+            faces = [] if number % 5 == 4 else [box]
+            size = (width, height)
+            yield Detections(np.array(faces).reshape(-1, 4), [0.9] * len(faces), None, image_size=size)
+
+
+def black(image: NDArray[np.uint8], faces: Detections) -> NDArray[np.uint8]:
+    drawn = image.copy()
+    for x1, y1, x2, y2 in faces.boxes.astype(int):
+        drawn[y1:y2, x1:x2] = 0
+    return drawn
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "constant 29.97": {"rate": Fraction(30000, 1001)},
+    "variable": {"times": [0, 1, 2, 5, 6, 10, 11, 12, 20, 21], "time_base": Fraction(1, 30)},
+    "rotated": {"rotation": 90, "size": (64, 48)},
+    "b-frames": {"options": {"bf": "3", "g": "30"}},
+    "audio longer": {"audio": 2.0, "frames": 20},
+    "no audio": {"audio": 0.0},
+    "odd": {"size": (65, 47), "pixel_format": "yuv444p"},
+    "10 bit": {"pixel_format": "yuv420p10le"},
+    "bt.601 full": {"colours": (5, 2, 6, 5), "pixel_format": "yuvj420p"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_but_the_faces_is_as_it_was(clip: Make, probed: Callable[[Path], Any], kind: str) -> None:
+    how = {"audio": 1.0} | KINDS[kind]
+    source = clip(**how)
+    target = source.with_name("out.mp4")
+    summary = overlay_video(source, target, Middle(), black)
+    before, after = probed(source), probed(target)
+    assert summary.frames == len(before.frames) == len(after.frames)
+    assert summary.bridged >= 1
+    np.testing.assert_allclose(after.times, before.times, atol=1e-3)
+    assert [one.packets for one in after.of("audio")] == [one.packets for one in before.of("audio")]
+    assert after.duration == pytest.approx(before.duration, abs=0.05)
+    one, other = after.frames[0], before.frames[0]
+    turned = kind == "rotated"
+    assert (one.width, one.height) == ((other.height, other.width) if turned else (other.width, other.height))
+    assert (one.colorspace, one.color_range, one.color_trc, one.color_primaries) == (
+        other.colorspace,
+        other.color_range,
+        other.color_trc,
+        other.color_primaries,
+    )
+    assert one.format.components[0].bits == other.format.components[0].bits
+    for frame in after.frames:
+        image = frame.to_ndarray(format="bgr24")
+        height, width = image.shape[:2]
+        assert image[height // 2 - 5 : height // 2 + 5, width // 2 - 5 : width // 2 + 5].max() < 40, frame.time
+    assert sorted(path.name for path in source.parent.iterdir()) == ["clip.mp4", "out.mp4"]
+
+
+def test_detect_once_and_draw_twice(clip: Make, tmp_path: Path) -> None:
+    source, faces = clip(), tmp_path / "clip.faces.jsonl"
+    told: list[tuple[str, int, int | None]] = []
+    summary = detect_video(source, faces, Middle(), progress=lambda *now: told.append(now))
+    assert (summary.frames, len(summary.tracks)) == (30, 1)
+    assert told[-1] == ("finding", 30, 30)
+    for name in ("a.mp4", "b.mkv"):
+        draw_video(source, tmp_path / name, faces, black, progress=lambda *now: told.append(now))
+        assert told[-1] == ("drawing", 30, 30)
+    left = draw_video(source, tmp_path / "c.mp4", faces, black, choice=Choice(leave_tracks=frozenset({1})))
+    assert (left.left, len(left.tracks)) == ({1}, 0)
+    with FacesReader(faces) as file:
+        assert {face.origin for frame in file for face in frame.faces} == {"detected", "interpolated", "extended"} - (
+            {"extended"} if 29 % 5 != 4 else set()
+        )
+
+
+def test_faces_of_another_video_are_refused(clip: Make, tmp_path: Path) -> None:
+    faces = tmp_path / "faces.jsonl"
+    detect_video(clip("a.mp4"), faces, Middle())
+    for how, message in (
+        ({"frames": 31}, "there are faces of 30 frames, and the video has more"),
+        ({"frames": 29}, "faces of more frames than the video has"),
+        ({"rate": Fraction(25)}, "they are those of another video"),
+    ):
+        other = clip(f"{len(message)}.mp4", **how)
+        with pytest.raises(DetectionsError, match=message):
+            draw_video(other, tmp_path / "out.mp4", faces, black)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_after_an_error_there_is_nothing(clip: Make, tmp_path: Path) -> None:
+    def fails(image: NDArray[np.uint8], faces: Detections) -> NDArray[np.uint8]:
+        raise DetectionsError("too bad")
+
+    source = clip()
+    with pytest.raises(DetectionsError, match="too bad"):
+        overlay_video(source, tmp_path / "out.mp4", Middle(), fails)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(source.read_bytes()[:-300])
+    with pytest.raises(VideoError):
+        overlay_video(broken, tmp_path / "out.mp4", Middle(), black, faces_file=tmp_path / "f.jsonl")
+    (tmp_path / "taken.mp4").write_bytes(b"mine")
+    with pytest.raises(OptionError, match="is there already"):
+        overlay_video(source, tmp_path / "taken.mp4", Middle(), black)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "clip.mp4", "taken.mp4"]
+
+
+PROGRAM = """
+import sys, time
+sys.path[:0] = {paths!r}
+from test_running import Middle, black
+from scrfd_trt.video import overlay_video
+
+def slowly(image, faces):
+    time.sleep(0.02)
+    print(end=".", flush=True)
+    return black(image, faces)
+
+overlay_video("clip.mp4", "out.mp4", Middle(), slowly, faces_file="clip.faces.jsonl")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a process that can be killed")
+@pytest.mark.parametrize("dots", [0, 1, 12, 29])
+def test_whoever_is_killed_leaves_no_broken_file(clip: Make, tmp_path: Path, dots: int) -> None:
+    clip()
+    program = textwrap.dedent(PROGRAM).format(paths=[str(Path(__file__).parent), *sys.path])
+    with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        if dots:
+            assert len(running.stdout.read(dots)) == dots
+        else:
+            time.sleep(0.3)
+        running.kill()
+    named = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".scrfd-trt-")}
+    assert named <= {"clip.mp4", "clip.faces.jsonl"}
+    if (tmp_path / "clip.faces.jsonl").exists():
+        with FacesReader(tmp_path / "clip.faces.jsonl") as file:
+            assert len(list(file)) == 30
+    assert running.returncode == -signal.SIGKILL
+
+
+def test_memory_does_not_grow_with_the_clip(clip: Make, tmp_path: Path) -> None:
+    def peak(path: Path) -> int:
+        tracemalloc.start()
+        try:
+            overlay_video(path, tmp_path / f"{os.urandom(4).hex()}.mp4", Middle(), black)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    short, long = clip("short.mp4", frames=100), clip("long.mp4", frames=600)
+    peak(short)
+    assert peak(long) < peak(short) + 300_000

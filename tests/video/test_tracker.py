@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scrfd_trt import Detections
+from scrfd_trt.video import Face, FollowOptions, FrameFaces, Sighting, Tracker
+
+SIZE = (640, 360)
+RATE = 30
+Box = Sequence[float]
+
+
+def found(*faces: tuple[Box, float]) -> Detections:
+    boxes = np.array([box for box, _ in faces], np.float32).reshape(-1, 4)
+    points = np.stack([boxes[:, [0, 1]]] * 5, axis=1) + 10 if faces else np.empty((0, 5, 2))
+    return Detections(boxes, [score for _, score in faces], points, image_size=SIZE)
+
+
+def at(x: float, y: float = 100, side: float = 50) -> Box:
+    return (x, y, x + side, y + side)
+
+
+def follow(
+    looks: Iterable[Detections | None],
+    *,
+    cuts: Sequence[int] = (),
+    times: Sequence[float] | None = None,
+    delay: int | None = None,
+    **options: object,
+) -> list[FrameFaces]:
+    tracker = Tracker(FollowOptions(**options), RATE, delay=delay)
+    frames = []
+    for number, look in enumerate(looks):
+        time = number / RATE if times is None else times[number]
+        frames += tracker.push(Sighting(number, time, look, number in cuts))
+    return [*frames, *tracker.finish()]
+
+
+def of_track(frames: Sequence[FrameFaces], track: int) -> dict[int, Face]:
+    return {frame.number: face for frame in frames for face in frame.faces if face.track == track}
+
+
+def test_no_frames_and_no_faces() -> None:
+    assert follow([]) == []
+    frames = follow([found()] * 5)
+    assert [frame.number for frame in frames] == [0, 1, 2, 3, 4]
+    assert not any(frame.faces for frame in frames)
+    assert len(frames[0].detections(SIZE)) == 0
+
+
+def test_one_frame() -> None:
+    (frame,) = follow([found((at(10), 0.9))])
+    (face,) = frame.faces
+    np.testing.assert_allclose(face.box, at(10), atol=1e-3)
+    assert (face.track, face.origin, face.score) == (1, "detected", pytest.approx(0.9))
+
+
+def test_a_gap_is_filled_on_the_way_between_its_ends() -> None:
+    looks = [found() if 10 <= n < 16 else found((at(10 + 4 * n), 0.9)) for n in range(30)]
+    track = of_track(follow(looks), 1)
+    assert sorted(track) == list(range(30))
+    assert {n for n, face in track.items() if face.origin == "interpolated"} == set(range(10, 16))
+    for number, face in track.items():
+        x = (face.box[0] + face.box[2]) / 2
+        assert x == pytest.approx(35 + 4 * number, abs=0.01)
+        assert face.box[2] - face.box[0] >= 50 - 1e-6
+    # What is not seen is covered with something to spare.
+    assert track[12].box[2] - track[12].box[0] > 52
+
+
+def test_a_gap_is_filled_by_time_and_not_by_frames() -> None:
+    times = [0.0, 0.1, 0.2, 0.3, 0.9, 1.0, 1.1, 1.2]
+    looks = [found() if n in (3, 4) else found((at(10 + 20 * times[n]), 0.9)) for n in range(8)]
+    track = of_track(follow(looks, times=times, smooth=False), 1)
+    middles = [(track[n].box[0] + track[n].box[2]) / 2 for n in (3, 4)]
+    assert middles == pytest.approx([35 + 20 * 0.3, 35 + 20 * 0.9], abs=0.01)
+
+
+def test_two_who_cross_keep_their_numbers() -> None:
+    looks = [found((at(100 + 8 * n, 100), 0.9), (at(420 - 8 * n, 160), 0.8)) for n in range(40)]
+    frames = follow(looks)
+    left, right = of_track(frames, 1), of_track(frames, 2)
+    assert sorted(left) == sorted(right) == list(range(40))
+    assert left[39].box[0] == pytest.approx(100 + 8 * 39, abs=1)
+    assert right[39].box[0] == pytest.approx(420 - 8 * 39, abs=1)
+
+
+@pytest.mark.parametrize(("missed", "tracks"), [(29, 1), (30, 2)])
+def test_who_is_missed_for_longer_than_the_bridge_is_somebody_new(missed: int, tracks: int) -> None:
+    looks = [found((at(100), 0.9))] * 3 + [found()] * missed + [found((at(100), 0.9))] * 3
+    frames = follow(looks, bridge=1.0)
+    assert {face.track for frame in frames for face in frame.faces} == set(range(1, tracks + 1))
+
+
+def test_tracks_reach_as_far_as_they_say() -> None:
+    looks = [found((at(100 + 2 * n), 0.9)) if 20 <= n < 40 else found() for n in range(60)]
+    track = of_track(follow(looks, extend=0.2), 1)
+    assert sorted(track) == list(range(14, 46))
+    assert {track[n].origin for n in (14, 19, 40, 45)} == {"extended"}
+    assert track[45].box[0] > track[39].box[0]
+    assert track[14].box[0] < track[20].box[0]
+
+
+def test_nothing_crosses_a_cut() -> None:
+    frames = follow([found((at(100), 0.9))] * 20, cuts=[10])
+    assert sorted(of_track(frames, 1)) == list(range(10))
+    assert sorted(of_track(frames, 2)) == list(range(10, 20))
+    late = follow([found()] * 12 + [found((at(100), 0.9))] * 8, cuts=[10])
+    assert sorted(of_track(late, 1)) == list(range(10, 20))
+
+
+def test_faint_faces_carry_a_track_on_and_begin_none() -> None:
+    looks = [found((at(100), 0.9 if n in (0, 20) else 0.2), (at(400), 0.2)) for n in range(21)]
+    frames = follow(looks, bridge=0.2, threshold=0.5)
+    assert {face.track for frame in frames for face in frame.faces} == {1}
+    assert {face.origin for face in of_track(frames, 1).values()} == {"detected"}
+
+
+def test_a_track_is_followed_back_through_the_faint_faces_before_it() -> None:
+    looks = [found((at(100 + n), 0.2 if n < 12 else 0.9)) for n in range(20)]
+    track = of_track(follow(looks, extend=0.0), 1)
+    assert sorted(track) == list(range(20))
+    assert track[3].origin == "detected"
+
+
+def test_a_faint_face_elsewhere_does_not_lead_a_track_astray() -> None:
+    looks = [found((at(100), 0.9)) if n < 10 or n >= 14 else found((at(128), 0.2)) for n in range(24)]
+    track = of_track(follow(looks), 1)
+    assert all(abs(face.box[0] - 100) < 6 for face in track.values())
+
+
+def test_only_every_nth_frame() -> None:
+    looks = [found((at(100 + 3 * n), 0.9)) if n % 5 == 0 else None for n in range(41)]
+    track = of_track(follow(looks, every=5), 1)
+    assert sorted(track) == list(range(41))
+    assert track[17].box[:2].mean() == pytest.approx(np.mean([151, 100]), abs=6)
+    assert track[17].origin == "interpolated"
+
+
+def test_boxes_without_an_area_and_without_landmarks() -> None:
+    flat = Detections([(10, 10, 10, 10)], [0.9], None, image_size=SIZE)
+    frames = follow([flat] * 5)
+    assert all(len(frame.faces) >= 1 for frame in frames)
+    assert all(face.landmarks is None for frame in frames for face in frame.faces)
+    assert frames[0].detections(SIZE).landmarks is None
+
+
+def test_live_pictures_come_out_after_the_delay() -> None:
+    tracker = Tracker(FollowOptions(), RATE, delay=3)
+    out = [len(list(tracker.push(Sighting(n, n / RATE, found((at(100), 0.9)))))) for n in range(6)]
+    assert out == [0, 0, 0, 1, 1, 1]
+    gap = [found() if n in (5, 6) else found((at(100), 0.9)) for n in range(12)]
+    for delay in (0, 1, 3):
+        track = of_track(follow(gap, delay=delay), 1)
+        assert sorted(track) == list(range(12)), delay
+
+
+def test_what_is_certain_does_not_depend_on_what_comes_much_later() -> None:
+    looks = [found() if n % 7 == 3 else found((at(100 + n), 0.9)) for n in range(90)]
+    whole = follow(looks + [found()] * 200)
+    short = follow(looks + [found()] * 40)
+    for one, other in zip(whole, short, strict=False):
+        assert one.number == other.number
+        for a, b in zip(one.faces, other.faces, strict=True):
+            np.testing.assert_array_equal(a.box, b.box)
+
+
+def test_memory_does_not_grow_with_the_clip() -> None:
+    tracker = Tracker(FollowOptions(), RATE)
+    for number in range(3000):
+        list(tracker.push(Sighting(number, number / RATE, found((at(100 + 50 * np.sin(number / 40)), 0.9)))))
+    assert len(tracker._times) < 120
+    assert len(tracker._tracks) == 1
+    assert len(tracker._tracks[0]._frames) < 120
+
+
+def test_vectors_of_sightings_move_forth_and_not_over_frames_that_are_left_out() -> None:
+    frames = follow([found((at(100), 0.9), (at(300), 0.7))] * 3)
+    detections = frames[1].detections(SIZE)
+    assert detections.track_ids is not None
+    assert detections.track_ids.tolist() == [1, 2]
+    assert detections.time == pytest.approx(1 / RATE)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_whoever_is_missed_for_a_while_is_in_every_frame(data: st.DataObject) -> None:
+    steps = data.draw(st.lists(st.tuples(st.floats(-5, 5), st.floats(-3, 3)), min_size=30, max_size=60))
+    way = np.cumsum(np.array([(200.0, 120.0), *steps[1:]]), axis=0)
+    blind = data.draw(st.lists(st.booleans(), min_size=len(way), max_size=len(way)))
+    seen = [n for n in range(len(way)) if not blind[n] or n % 8 == 0]
+    looks = [found((at(*way[n]), 0.9)) if n in set(seen) else found() for n in range(len(way))]
+    frames = follow(looks)
+    assert [frame.number for frame in frames] == list(range(len(way)))
+    covered = {frame.number for frame in frames if frame.faces}
+    assert covered >= set(range(seen[0], seen[-1] + 1))
+    for number in seen:
+        inner = np.array(at(*way[number])) + np.array([5, 5, -5, -5])
+        boxes = [face.box for face in frames[number].faces]
+        assert any((box[:2] <= inner[:2]).all() and (box[2:] >= inner[2:]).all() for box in boxes)
