@@ -64,6 +64,26 @@ def test_anonymize_folder_hides_faces_and_nothing_else(run_example, photo, netwo
         assert len(detector.detect(cv2.imread(str(target / "group.png")))) < len(SCENE.faces)
 
 
+def test_anonymize_video_hides_the_faces_of_a_clip(run_example, tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "18"})
+        stream.width, stream.height = SCENE.faces.image_size
+        stream.pix_fmt = "yuv420p"
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(SCENE.image, "bgr24")))
+        container.mux(stream.encode())
+    printed = run_example("anonymize_video.py", tmp_path / "clip.mp4", tmp_path / "hidden.mp4")
+    assert "hidden.mp4: 5 frames, " in printed.splitlines()[0]
+    with av.open(str(tmp_path / "hidden.mp4")) as container:
+        images = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    assert len(images) == 5
+    cv2.imwrite(str(tmp_path / "last.png"), images[-1])
+    face, corner = face_and_corner(change(tmp_path / "last.png"))
+    assert face > 8
+    assert corner < 4
+
+
 def test_custom_overlay_darkens_all_but_the_faces(run_example, photo):
     target = photo.parent / "spotlight.png"
     run_example("custom_overlay.py", photo, target)

@@ -174,18 +174,20 @@ def paste(picture: Any, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> 
     name, (matrix, level) = picture.format.name, colours(picture)
     patch = pyav.load().VideoFrame.from_ndarray(np.ascontiguousarray(after[top:bottom, left:right]), "bgr24")
     patch = rescale(patch, format=name, dst_colorspace=matrix, src_color_range=FULL, dst_color_range=level)
-    changed = np.minimum(spots[top:bottom, left:right], 1).astype(np.uint8)
+    changed = np.asarray(spots[top:bottom, left:right], np.uint8)
     layout = LAYOUTS[name]
     for number, (target, source) in enumerate(zip(planes(picture), planes(patch), strict=True)):
         across, down = (layout.across, layout.down) if number else (1, 1)
         part = target[top // down :, left // across :][: source.shape[0], : source.shape[1]]
-        np.copyto(part, source, where=_any(changed, across, down))
+        cv2.copyTo(source, _any(changed, across, down), part)
     return picture
 
 
-def _any(spots: NDArray[np.uint8], across: int, down: int) -> NDArray[np.bool_]:
-    """Shrink a mask: a block is set where one of its pixels is."""
+def _any(spots: NDArray[np.uint8], across: int, down: int) -> NDArray[np.uint8]:
+    """Shrink a mask of 0 and 255: a block is above 0 where one of its pixels is."""
     height, width = spots.shape
-    padded = np.pad(spots, ((0, height % down), (0, width % across)))
-    parts = [padded[row::down, column::across] for row in range(down) for column in range(across)]
-    return np.asarray(np.bitwise_or.reduce(parts), np.uint8).view(bool)
+    if across == down == 1:
+        return np.ascontiguousarray(spots)
+    padded = cv2.copyMakeBorder(spots, 0, height % down, 0, width % across, cv2.BORDER_CONSTANT)
+    size = (padded.shape[1] // across, padded.shape[0] // down)
+    return np.asarray(cv2.resize(padded, size, interpolation=cv2.INTER_AREA), np.uint8)

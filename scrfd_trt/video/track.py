@@ -56,6 +56,7 @@ class Track:
         self._times: list[float] = []
         self._values: list[Values] = []
         self._scores: list[float] = []
+        self._speeds: dict[bool, Values] = {}
 
     def see(self, frame: int, time: float, box: Values, points: Values | None, score: float) -> None:
         """Add a sighting, before the first or after the last.
@@ -70,6 +71,7 @@ class Track:
             0 to 1.
         """
         earlier = bool(self._frames) and frame < self.first
+        self._speeds.clear()
         at = 0 if earlier else len(self._frames)
         self._frames.insert(at, frame)
         self._times.insert(at, time)
@@ -101,13 +103,18 @@ class Track:
     def _way(self, frame: int, slowing: float = SLOWING) -> Values:
         """Return how far, x and y, it moves from its last sighting, or from its first where the frame is before it."""
         forward = frame > self.last
-        steps = np.array(self._frames[-RECENT:] if forward else self._frames[:RECENT], np.float64)
-        values = np.array(self._values[-RECENT:] if forward else self._values[:RECENT])[:, :2]
-        edge = self.last if forward else self.first
-        near = np.abs(steps - edge) <= RECENT_FRAMES
-        count = abs(frame - edge)
+        count = abs(frame - (self.last if forward else self.first))
         way = count if slowing == 1.0 else slowing * (1.0 - slowing**count) / (1.0 - slowing)
-        return slope(values[near], steps[near]) * (way if forward else -way)
+        return self._speed(forward) * (way if forward else -way)
+
+    def _speed(self, forward: bool) -> Values:
+        """Return the motion at the last sighting, or at the first, in pixels a frame."""
+        if forward not in self._speeds:
+            steps = np.array(self._frames[-RECENT:] if forward else self._frames[:RECENT], np.float64)
+            values = np.array(self._values[-RECENT:] if forward else self._values[:RECENT])[:, :2]
+            near = np.abs(steps - (self.last if forward else self.first)) <= RECENT_FRAMES
+            self._speeds[forward] = slope(values[near], steps[near])
+        return self._speeds[forward]
 
     def at(self, frame: int, times: dict[int, float], spans: Spans) -> Face | None:
         """Tell where the face is in a frame.

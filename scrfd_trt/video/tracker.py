@@ -14,7 +14,7 @@ from scrfd_trt.detections import Detections
 from scrfd_trt.video.faces import FrameFaces
 from scrfd_trt.video.follow_options import FollowOptions
 from scrfd_trt.video.matching import Boxes, grown, overlaps, pairs
-from scrfd_trt.video.track import SLOWING, Track
+from scrfd_trt.video.track import Track
 
 BUFFER, MISSED, MOST = 0.2, 0.03, 0.6
 """Share of its sides that a box is grown by before it is compared: at once, for each frame missed, and at most."""
@@ -141,9 +141,11 @@ class Tracker:
         missed = np.array([number - track.last - 1 for track in tracks], np.float64)
         share = np.minimum(BUFFER + MISSED * missed, MOST)
         wanted = grown(boxes[rows], BUFFER)
-        # Who is not seen for a while may have walked on, or stopped.
-        ways = [np.array([track.predict(number, slowing) for track in tracks]) for slowing in (1.0, SLOWING)]
-        likeness = np.maximum(*(overlaps(grown(way, share), wanted) for way in ways))
+        likeness = overlaps(grown(np.array([track.predict(number) for track in tracks]), share), wanted)
+        if missed.any():
+            # Who is not seen for a while may have walked on, or stopped.
+            further = np.array([track.predict(number, 1.0) for track in tracks])
+            likeness = np.maximum(likeness, overlaps(grown(further, share), wanted))
         chosen = pairs(likeness, least)
         for one, other in chosen:
             _see(tracks[one], seen.sighting, rows[other])

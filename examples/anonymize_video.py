@@ -1,0 +1,32 @@
+"""Hide the faces of a video, and say where to look again.
+
+python examples/anonymize_video.py clip.mp4 hidden.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import overlays
+from scrfd_trt import SCRFDDetector
+from scrfd_trt.video import FollowOptions, overlay_video
+
+
+def main() -> None:
+    """Read the two names and do it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    words = parser.parse_args()
+    with SCRFDDetector.from_pretrained() as detector:
+        summary = overlay_video(
+            words.source, words.target, detector, overlays.create("pixelate"), follow=FollowOptions(threshold=0.2)
+        )
+    print(f"{words.target}: {summary.frames} frames, {len(summary.tracks)} tracks")
+    for moment in summary.weakest(5):
+        print(f"look again at {moment.start:.2f} s: track {moment.track} is {moment.doubt}")
+
+
+if __name__ == "__main__":
+    main()
