@@ -89,8 +89,10 @@ class Status(IntEnum):
     CUDA_ERROR_INVALID_VALUE = 1
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_NO_DEVICE = 100
+    CUDA_ERROR_INVALID_IMAGE = 200
     CUDA_ERROR_INVALID_CONTEXT = 201
     CUDA_ERROR_INVALID_HANDLE = 400
+    CUDA_ERROR_NOT_FOUND = 500
     CUDA_ERROR_ILLEGAL_ADDRESS = 700
 
 
@@ -104,10 +106,12 @@ class FakeGpu:
     calls: list = field(default_factory=list)
     failing: dict = field(default_factory=dict)
     modules: list = field(default_factory=list)
+    binaries: list = field(default_factory=list)
     events: dict = field(default_factory=dict)
     graphs: dict = field(default_factory=dict)
     launches: list = field(default_factory=list)
     contexts: int = 0
+    lying_on: int = 0
     engines: int = 0
     runs: list = field(default_factory=list)
     stack: threading.local = field(default_factory=threading.local)
@@ -136,9 +140,9 @@ class FakeGpu:
             self.stack.contexts = []
         return self.stack.contexts
 
-    def fail(self, name, status="CUDA_ERROR_ILLEGAL_ADDRESS", after=0):
-        """Let a call fail, after some that do not."""
-        self.failing[name] = [after, Status[status]]
+    def fail(self, name, status="CUDA_ERROR_ILLEGAL_ADDRESS", after=0, times=math.inf):
+        """Let a call fail some times, after some that do not."""
+        self.failing[name] = [after, Status[status], times]
 
     def check(self, name, needs_context=True):
         self.calls.append(name)
@@ -146,8 +150,9 @@ class FakeGpu:
             return Status.CUDA_ERROR_INVALID_CONTEXT
         if name in self.failing:
             self.failing[name][0] -= 1
-            if self.failing[name][0] < 0:
-                return self.failing[name][1]
+            after, status, times = self.failing[name]
+            if -times <= after < 0:
+                return status
         return Status.CUDA_SUCCESS
 
     def at(self, address, size):
@@ -162,7 +167,7 @@ class FakeDriver:
     """``cuda.bindings.driver``, as far as it is used; kernels run on the processor."""
 
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
-    CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_MEMORY_TYPE=2)
+    CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_MEMORY_TYPE=2, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL=9)
     CUmemorytype = SimpleNamespace(CU_MEMORYTYPE_HOST=1)
 
     def __init__(self, gpu):
@@ -252,13 +257,22 @@ class FakeDriver:
         return (status,)
 
     def cuPointerGetAttribute(self, attribute, address):
+        if attribute == self.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+            return Status.CUDA_SUCCESS, self.gpu.lying_on  # as other libraries' arrays, which are not counted here
         for start, block in self.gpu.pinned.items():
             if start <= address < start + len(block):
                 return Status.CUDA_SUCCESS, 1
         return Status.CUDA_ERROR_INVALID_VALUE, 0
 
     def cuModuleLoadData(self, binary):
-        return self.gpu.check("cuModuleLoadData"), binary
+        status = self.gpu.check("cuModuleLoadData")
+        if not status:
+            self.gpu.binaries.append(binary)
+        return status, binary
+
+    def cuModuleUnload(self, module):
+        self.gpu.binaries.remove(module)
+        return (self.gpu.check("cuModuleUnload"),)
 
     def cuModuleGetFunction(self, module, name):
         return self.gpu.check("cuModuleGetFunction"), name.decode()
@@ -609,7 +623,7 @@ def install(monkeypatch):
     monkeypatch.setattr(devices, "driver", lambda: devices.Driver((13, 0), gpus))
     monkeypatch.setattr(cuda_driver, "bindings", lambda: fake)
     monkeypatch.setattr(flavours, "problems", dict)
-    monkeypatch.setattr(kernels, "compiled", lambda capability: b"cubin")
+    monkeypatch.setattr(kernels, "compiled", lambda capability, *, anew=False: b"cubin")
     monkeypatch.setattr(kernels, "_loaded", {})
     monkeypatch.setattr(program, "THREADS", 32)
     monkeypatch.delenv("TRT_LEAN_RUNTIME", raising=False)

@@ -9,21 +9,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scrfd_trt import zoo
+from scrfd_trt import devices
 from scrfd_trt.cuda.device import Device
-from scrfd_trt.cuda.driver import call
+from scrfd_trt.cuda.driver import call, call_unchecked
+from scrfd_trt.cuda.kept import Kept
 from scrfd_trt.cuda.stream import Stream
-from scrfd_trt.errors import BackendError, MissingDependencyError, ModelError
+from scrfd_trt.errors import BackendError, MissingDependencyError
 
 log = logging.getLogger("scrfd_trt")
 
 SOURCE = Path(__file__).with_name("kernels.cu")
-FOLDER = "kernels"
 NAMES = ("letterbox_float", "letterbox_half", "find_faces")
 INSTALL = (
     "pip install nvidia-cuda-nvrtc with a driver of CUDA 13, nvidia-cuda-nvrtc-cu12 with one of CUDA 12 "
     "(nvidia-smi tells which), or install the CUDA toolkit"
 )
+UNFIT = (
+    "CUDA_ERROR_INVALID_IMAGE",
+    "CUDA_ERROR_INVALID_SOURCE",
+    "CUDA_ERROR_NO_BINARY_FOR_GPU",
+    "CUDA_ERROR_NOT_FOUND",
+)
+"""Errors that mean that the binary is at fault, and not the GPU."""
 
 _loaded: dict[int, Kernels] = {}
 _lock = threading.Lock()
@@ -46,11 +53,15 @@ class Kernels:
 
     def __init__(self, binary: bytes, device: Device) -> None:
         with device.current():
-            self._module = call("cuModuleLoadData", binary, doing="loading the kernels")
-            self._functions = {
-                name: call("cuModuleGetFunction", self._module, name.encode(), doing=f"looking up the kernel {name}")
-                for name in NAMES
-            }
+            module = call("cuModuleLoadData", binary, doing="loading the kernels")
+            try:
+                self._functions = {
+                    name: call("cuModuleGetFunction", module, name.encode(), doing=f"looking up the kernel {name}")
+                    for name in NAMES
+                }
+            except BaseException:
+                call_unchecked("cuModuleUnload", module)
+                raise
 
     def prepare(
         self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], arguments: Sequence[Any]
@@ -115,17 +126,50 @@ def load(device: Device) -> Kernels:
     """
     with _lock:
         if device.index not in _loaded:
-            _loaded[device.index] = Kernels(compiled(device.gpu.compute_capability), device)
+            _loaded[device.index] = _load(device)
         return _loaded[device.index]
 
 
-def compiled(capability: tuple[int, int]) -> bytes:
+def _load(device: Device) -> Kernels:
+    """Load the kernels; compile them again where what was kept does not fit this driver."""
+    capability = device.gpu.compute_capability
+    binary = compiled(capability)
+    try:
+        return Kernels(binary, device)
+    except BackendError as error:
+        if not _is_unfit(error):
+            raise
+        log.debug("compiling the kernels again: %s", str(error))
+    binary = compiled(capability, anew=True)
+    try:
+        return Kernels(binary, device)
+    except BackendError as error:
+        if not _is_unfit(error):
+            raise
+        raise BackendError(f"{error}; {_too_new()}") from error
+
+
+def _is_unfit(error: BackendError) -> bool:
+    return any(name in str(error) for name in UNFIT)
+
+
+def _too_new() -> str:
+    release, newest = (".".join(map(str, each or ())) for each in (nvrtc_release(), devices.driver().cuda_version))
+    return (
+        f"NVRTC {release}, which compiled them, may be newer than the driver, which runs CUDA up to {newest}: update "
+        f"the driver, or {INSTALL}"
+    )
+
+
+def compiled(capability: tuple[int, int], *, anew: bool = False) -> bytes:
     """Compile the kernels for a compute capability, or return what is kept of an earlier time.
 
     Parameters
     ----------
     capability
         Major and minor.
+    anew
+        Compile, whatever is kept.
 
     Returns
     -------
@@ -145,18 +189,23 @@ def compiled(capability: tuple[int, int]) -> bytes:
     """
     try:
         from cuda.core import Program, ProgramOptions  # noqa: PLC0415 - optional, and slow to import
+        from cuda.core.utils import make_program_cache_key  # noqa: PLC0415
     except ImportError as error:
         raise MissingDependencyError(
             f'running on an NVIDIA GPU needs cuda-core 1.2 or newer ({error}): pip install "scrfd-trt[cuda]"'
         ) from error
     architecture = "sm_" + "".join(map(str, capability))
+    source = SOURCE.read_text("utf-8")
     try:
         options = ProgramOptions(arch=architecture, fma=False, name=SOURCE.name)
-        program = Program(SOURCE.read_text("utf-8"), "c++", options)
-        binary = program.compile("cubin", cache=_cache()).code
+        kept = Kept(make_program_cache_key(code=source, code_type="c++", options=options, target_type="cubin"))
+        binary = None if anew else kept.get()
+        if binary is None:
+            binary = bytes(Program(source, "c++", options).compile("cubin").code)
+            kept.put(binary)
     except Exception as error:
         raise _failure(error, architecture) from error
-    return bytes(binary)
+    return binary
 
 
 def nvrtc_release() -> tuple[int, int]:
@@ -175,17 +224,6 @@ def nvrtc_release() -> tuple[int, int]:
         text = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise MissingDependencyError(f"NVRTC, which compiles the kernels for the GPU, is not found ({text})") from error
     return int(major), int(minor)
-
-
-def _cache() -> Any:
-    """Return cuda.core's cache on disk, or None where nothing can be written."""
-    from cuda.core.utils import FileStreamProgramCache  # noqa: PLC0415
-
-    try:
-        return FileStreamProgramCache(zoo.home() / FOLDER)
-    except (OSError, ModelError) as error:
-        log.info("the compiled kernels are not kept: %s", error)
-        return None
 
 
 def _failure(error: Exception, architecture: str) -> BackendError | MissingDependencyError:

@@ -1,0 +1,127 @@
+"""How the kernels are compiled, kept and loaded, with stand-ins for cuda.core and for the driver."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from scrfd_trt.cuda import Device, kernels
+from scrfd_trt.cuda.kept import Kept
+from scrfd_trt.errors import BackendError
+
+COMPILED = b"\x7fELF" + bytes(1000)
+compile_kernels = kernels.compiled  # the stand-in for the driver puts another one in its place
+
+
+class Core:
+    """cuda.core, as far as kernels are compiled with it; what it keeps lies in ``entries``."""
+
+    def __init__(self):
+        self.entries, self.compilations, self.failing = {}, 0, None
+
+    def install(self, monkeypatch):
+        core, utils = ModuleType("cuda.core"), ModuleType("cuda.core.utils")
+        core.ProgramOptions, core.Program = SimpleNamespace, self._program
+        utils.make_program_cache_key = lambda *, options, **_: options.arch.encode()
+        utils.FileStreamProgramCache = self._cache
+        for name, module in {"cuda": ModuleType("cuda"), "cuda.core": core, "cuda.core.utils": utils}.items():
+            monkeypatch.setitem(sys.modules, name, module)
+
+    def _program(self, source, kind, options):
+        return SimpleNamespace(compile=self._compile)
+
+    def _compile(self, kind):
+        self.compilations += 1
+        return SimpleNamespace(code=COMPILED)
+
+    def _cache(self, path):
+        self.fail("open")
+        return self
+
+    def __getitem__(self, key):
+        self.fail("read")
+        return self.entries[key]
+
+    def __setitem__(self, key, value):
+        self.fail("write")
+        self.entries[key] = value
+
+    def fail(self, name):
+        if name == self.failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def core(monkeypatch, tmp_path):
+    monkeypatch.setenv("SCRFD_TRT_HOME", str(tmp_path))
+    core = Core()
+    core.install(monkeypatch)
+    return core
+
+
+def test_kernels_are_compiled_once(core):
+    assert [compile_kernels((9, 0)) for _ in range(3)] == [COMPILED] * 3
+    assert core.compilations == 1
+    compile_kernels((8, 6))
+    compile_kernels((9, 0), anew=True)
+    assert core.compilations == 3
+
+
+@pytest.mark.parametrize("damage", [lambda entry: b"", lambda entry: entry[:500], lambda entry: bytes(len(entry))])
+def test_damaged_files_are_compiled_again(core, damage):
+    compile_kernels((9, 0))
+    core.entries = {key: damage(entry) for key, entry in core.entries.items()}
+    assert [compile_kernels((9, 0)) for _ in range(2)] == [COMPILED] * 2
+    assert core.compilations == 2
+
+
+@pytest.mark.parametrize("what", ["open", "read", "write"])
+def test_a_disk_that_is_full_or_broken_keeps_nobody_from_compiling(core, caplog, what):
+    caplog.set_level("DEBUG", "scrfd_trt")
+    core.failing = what
+    assert compile_kernels((9, 0)) == COMPILED
+    assert "No space left on device" in caplog.text
+
+
+def test_nothing_is_kept_under_a_key_that_is_not_there(core):
+    assert Kept(b"other").get() is None
+
+
+@pytest.fixture
+def compilations(gpu, monkeypatch):
+    """The kernels that are asked for, each time whether anew."""
+    asked = []
+
+    def compiled(capability, *, anew=False):
+        asked.append(anew)
+        return b"cubin"
+
+    monkeypatch.setattr(kernels, "compiled", compiled)
+    monkeypatch.setattr(kernels, "nvrtc_release", lambda: (13, 5))
+    return asked
+
+
+@pytest.mark.parametrize("call", ["cuModuleLoadData", "cuModuleGetFunction"])
+def test_kernels_that_cannot_be_loaded_are_compiled_once_more(gpu, compilations, call):
+    gpu.fail(call, "CUDA_ERROR_INVALID_IMAGE", times=1)
+    assert kernels.load(Device(0)) is kernels.load(Device(0))
+    assert compilations == [False, True]
+    assert gpu.binaries == [b"cubin"]
+
+
+def test_kernels_that_never_can_be_loaded(gpu, compilations):
+    gpu.fail("cuModuleGetFunction", "CUDA_ERROR_NOT_FOUND")
+    with pytest.raises(BackendError, match=r"NVRTC 13\.5, .* may be newer than the driver, .* up to 13\.0: update the"):
+        kernels.load(Device(0))
+    assert compilations == [False, True]
+    assert gpu.binaries == []
+
+
+def test_a_gpu_without_memory_is_no_reason_to_compile_again(gpu, compilations):
+    gpu.fail("cuModuleLoadData", "CUDA_ERROR_OUT_OF_MEMORY")
+    with pytest.raises(BackendError, match=r"CUDA_ERROR_OUT_OF_MEMORY.*smaller batches"):
+        kernels.load(Device(0))
+    assert compilations == [False]
