@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt.errors import ImageError
 
+BYTE = np.dtype(np.uint8)
 CHANNELS_FIRST = (1, 3, 4)
 DLPACK_CUDA = {2, 13}  # kDLCUDA and kDLCUDAManaged
 
@@ -35,6 +36,8 @@ def as_color(image: Any) -> NDArray[np.uint8]:
     """
     if not isinstance(image, np.ndarray):
         raise ImageError(_no_array(image))
+    if image.dtype == BYTE and _is_packed(image):
+        return image
     if image.ndim not in {2, 3} or (image.ndim == 3 and image.shape[2] not in CHANNELS_FIRST):
         raise ImageError(_no_image(image))
     if 0 in image.shape:
@@ -45,9 +48,20 @@ def as_color(image: Any) -> NDArray[np.uint8]:
         return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
     if pixels.shape[2] == 4:
         pixels = pixels[:, :, :3]
-    # OpenCV reads rows at any distance, but the bytes of a row must lie side by side.
-    packed = pixels.strides[1:] == (3, 1) and pixels.strides[0] >= 3 * pixels.shape[1]
-    return pixels if packed else np.ascontiguousarray(pixels)
+    return pixels if _is_packed(pixels) else np.ascontiguousarray(pixels)
+
+
+def _is_packed(image: NDArray[Any]) -> bool:
+    """Whether an array is ``(H, W, 3)`` and the bytes of a row lie side by side; OpenCV reads rows at any distance."""
+    shape, steps = image.shape, image.strides
+    return (
+        len(shape) == 3
+        and shape[2] == 3
+        and steps[1] == 3
+        and steps[2] == 1
+        and steps[0] >= 3 * shape[1] > 0
+        and shape[0] > 0
+    )
 
 
 def is_on_gpu(image: Any) -> bool:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from scrfd_trt import devices
-from scrfd_trt.cuda.driver import call, call_unchecked
+from scrfd_trt.cuda.driver import call, call_unchecked, prepare
 from scrfd_trt.errors import DeviceError
 
 
@@ -67,16 +67,17 @@ class Current:
 
     def __init__(self, context: Any, index: int) -> None:
         self._context = context
-        self._entering, self._leaving = f"using cuda:{index}", f"leaving cuda:{index}"
+        self._push = prepare("cuCtxPushCurrent", doing=f"using cuda:{index}")
+        self._pop = prepare("cuCtxPopCurrent", doing=f"leaving cuda:{index}")
 
     def __enter__(self) -> None:
-        call("cuCtxPushCurrent", self._context, doing=self._entering)
+        self._push(self._context)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            call("cuCtxPopCurrent", doing=self._leaving)
+            self._pop()
         else:
             call_unchecked("cuCtxPopCurrent")  # what went wrong inside matters more than what this returns
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,8 @@ NO_DEVICE = {
     "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "the driver was updated; restart the machine",
     "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": "take CUDA's compatibility libraries off the library path",
     "CUDA_ERROR_SYSTEM_NOT_READY": "nvidia-smi says what the driver waits for",
-    "CUDA_ERROR_NOT_INITIALIZED": "does nvidia-smi work?",
+    "CUDA_ERROR_NOT_INITIALIZED": "a process that was forked cannot use its parent's GPU: start processes with spawn; "
+    "else, does nvidia-smi work?",
 }
 """Errors that mean that the GPU is not there, and what to do about each."""
 
@@ -102,6 +104,29 @@ def call(name: str, *arguments: Any, doing: str) -> Any:
     if len(returned) == 2:
         return returned[1]
     return returned[1:] or None
+
+
+def prepare(name: str, *, doing: str) -> Callable[..., None]:
+    """Look up a function of the driver API that is called for every image, where only its status is wanted.
+
+    Parameters
+    ----------
+    name, doing
+        As for :func:`call`.
+
+    Returns
+    -------
+    callable
+        Takes the function's arguments; raises what :func:`call` raises, once the driver is there.
+    """
+    function = getattr(bindings(), name)
+
+    def prepared(*arguments: Any) -> None:
+        status = function(*arguments)[0]
+        if status:
+            raise _error(status, doing)
+
+    return prepared
 
 
 def call_unchecked(name: str, *arguments: Any) -> None:

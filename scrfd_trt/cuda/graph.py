@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from scrfd_trt.cuda import driver
 from scrfd_trt.cuda.device import Device
-from scrfd_trt.cuda.driver import call, call_unchecked
+from scrfd_trt.cuda.driver import call, call_unchecked, prepare
 from scrfd_trt.cuda.resource import Resource
 from scrfd_trt.cuda.stream import Stream
 from scrfd_trt.errors import ScrfdError
@@ -26,6 +28,7 @@ class Graph(Resource):
     def __init__(self, handle: int, device: Device) -> None:
         super().__init__(handle)
         self._device = device
+        self._launch = prepare("cuGraphLaunch", doing="launching a CUDA graph")
 
     @classmethod
     def capture(cls, stream: Stream, work: Callable[[Stream], None]) -> Graph:
@@ -47,7 +50,8 @@ class Graph(Resource):
         mode = driver.bindings().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         call("cuStreamBeginCapture", stream.handle, mode, doing="beginning a capture")
         try:
-            work(stream)
+            with _without_finalizers():
+                work(stream)
         except BaseException:
             _abandon(stream)
             raise
@@ -60,11 +64,23 @@ class Graph(Resource):
 
     def launch(self, stream: Stream) -> None:
         """Put all of it into a stream, with the device current."""
-        call("cuGraphLaunch", self.handle, stream.handle, doing="launching a CUDA graph")
+        self._launch(self.handle, stream.handle)
 
     def _release(self, handle: int) -> None:
         with self._device.current():
             call("cuGraphExecDestroy", handle, doing="destroying a CUDA graph")
+
+
+@contextmanager
+def _without_finalizers() -> Iterator[None]:
+    """Keep the garbage collector from giving memory back in this thread, which would spoil its capture."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _abandon(stream: Stream) -> None:

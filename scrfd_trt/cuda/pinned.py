@@ -19,6 +19,7 @@ class _Memory:
     """What an array's ``base`` keeps alive."""
 
     def __init__(self, buffer: PinnedBuffer, size: int) -> None:
+        self.address, self.size = buffer.handle, size
         self.__array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (buffer.handle, False), "version": 3}
         weakref.finalize(self, _free, buffer)
 
@@ -54,20 +55,29 @@ def pinned_array(shape: tuple[int, ...], device: Device) -> NDArray[np.uint8]:
     return array
 
 
-def is_pinned(array: NDArray[Any], address: int) -> bool:
-    """Whether an array's first and last byte lie in page-locked memory, with a device current.
+def pinned_address(array: NDArray[Any]) -> int | None:
+    """Return the address of an array's first byte where all of it lies in page-locked memory, with a device current.
 
     Parameters
     ----------
     array
-        Its bytes end to end.
-    address
-        Of its first byte.
+        Of the host.
+
+    Returns
+    -------
+    int or None
+        None where it lies in ordinary memory, or its bytes not end to end.
     """
+    # What NumPy or OpenCV took for itself is not page-locked, and asking the driver takes its time.
     base: Any = array.base
-    if type(base) is _Memory or type(getattr(base, "base", None)) is _Memory:
-        return True
-    return _is_pinned(address) and _is_pinned(address + array.nbytes - 1)
+    if base is None or not array.flags.c_contiguous:
+        return None
+    memory = base if type(base) is _Memory else getattr(base, "base", None)
+    if type(memory) is _Memory and array.nbytes == memory.size:
+        return memory.address
+    address: int = array.__array_interface__["data"][0]
+    known = type(memory) is _Memory or (_is_pinned(address) and _is_pinned(address + array.nbytes - 1))
+    return address if known else None
 
 
 def _is_pinned(address: int) -> bool:

@@ -6,7 +6,7 @@ import operator
 from typing import Any
 
 from scrfd_trt.cuda.device import Device
-from scrfd_trt.cuda.driver import call, call_for_status
+from scrfd_trt.cuda.driver import call, call_for_status, prepare
 from scrfd_trt.cuda.resource import Resource
 from scrfd_trt.errors import DeviceError, OptionError
 
@@ -40,6 +40,7 @@ class Stream(Resource):
         self.device = device
         self.owned = lender is None
         self._lender = lender
+        self._wait = prepare("cuStreamSynchronize", doing="waiting for the GPU")
 
     @classmethod
     def create(cls, device: Device) -> Stream:
@@ -78,7 +79,7 @@ class Stream(Resource):
 
     def synchronize(self) -> None:
         """Wait, with the device current, until all that was put into the stream is done."""
-        call("cuStreamSynchronize", self.handle, doing="waiting for the GPU")
+        self._wait(self.handle)
 
     def is_done(self) -> bool:
         """Whether all that was put into the stream is done, with the device current; an error counts as done."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 from types import SimpleNamespace
 
@@ -377,8 +378,9 @@ def test_images_on_the_gpu_are_read_where_they_lie(pair):
     wanted = other.detect([picture], 0.5, None)
     planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).transpose(1, 2, 0)
     alpha = np.concatenate([picture, picture[..., :1]], axis=2)
-    for array in (picture, planes, alpha, alpha[..., :3]):
-        given = one.take(OnGpu(array))
+    # With a stream that is to be waited for, cuda.core reads the array.
+    for array, stream in itertools.product((picture, planes, alpha, alpha[..., :3]), (None, 1)):
+        given = one.take(OnGpu(array, stream))
         assert one.detect([given], 0.5, None) == wanted
         assert one.submit([given], 0.5, None).result() == wanted
         mixed = [given, picture, one.take(OnGpu(picture[:30]))]
@@ -398,9 +400,10 @@ def test_futures_that_are_cancelled_leave_nothing_behind(gpu, fakes):
 
 
 @pytest.mark.usefixtures("seen")
-def test_an_image_on_another_gpu(pair, monkeypatch):
+def test_an_image_on_another_gpu(pair, gpu, monkeypatch):
     one, _ = pair()
     monkeypatch.setattr(OnGpu, "device", 1)
+    gpu.lying_on = 1
     with pytest.raises(DeviceError, match="the image lies on cuda:1, and the detector runs on cuda:0"):
         one.detect([OnGpu(image(64, 64))], 0.5, None)
     assert len(one.detect([image(64, 64)], 0.5, None)) == 1

@@ -42,6 +42,10 @@ class Arena:
         Bytes of one run's records, on the host.
     results : numpy.ndarray
         ``(images, HEADER + CANDIDATES · ROW)`` float32 on the host, which the GPU writes to.
+    headers : numpy.ndarray
+        ``(images, 3)`` int32 of these.
+    boxes, scores, landmarks : numpy.ndarray
+        ``(images, CANDIDATES, 4)``, ``(images, CANDIDATES)`` and ``(images, CANDIDATES, 5, 2)`` of these.
     parameters_at, workspace_at : int
         Addresses on the GPU.
     inputs_at : list of int
@@ -65,12 +69,16 @@ class Arena:
             (setting.images, HEADER + CANDIDATES * ROW), np.float32
         )
         self.headers: NDArray[np.int32] = self.results.view(np.int32)[:, :3]
+        rows = self.results[:, HEADER:].reshape(setting.images, CANDIDATES, ROW)
+        self.boxes, self.scores = rows[..., :4], rows[..., 4]
+        self.landmarks = rows[..., 5:15].reshape(setting.images, CANDIDATES, 5, 2)
         self.results_at = self._pinned_results.handle
 
     def forget(self) -> None:
         """Let go of the arrays, which must not be touched once the memory is given back."""
         self.parameters, self.results = np.empty(0, np.uint8), np.empty((0, 0), np.float32)
         self.headers = np.empty((0, 3), np.int32)
+        self.boxes = self.scores = self.landmarks = self.results
 
 
 def _sizes(setting: Setting) -> list[int]:

@@ -9,6 +9,9 @@ from scrfd_trt.cuda.arrays import DeviceImage
 from scrfd_trt.errors import ImageError
 from scrfd_trt.images import CHANNELS_FIRST, check_nv12_shape
 
+FARTHEST = 2**31 - 1
+"""Bytes between columns or channels, as the kernels keep them."""
+
 
 class Geometry(NamedTuple):
     """How an image lies in memory.
@@ -80,6 +83,10 @@ def _laid_out(shape: tuple[int, ...], steps: tuple[int, ...], color: str) -> Geo
         raise ImageError(_no_image(shape))
     # Grey images are read three times over; of images with alpha, the alpha is not read.
     channel = steps[2] if len(shape) == 3 and shape[2] > 1 else 0
+    if max(abs(steps[1]), abs(channel)) > FARTHEST:
+        raise ImageError(
+            f"the image on the GPU has strides {steps}, further apart than {FARTHEST} bytes; copy it first"
+        )
     return Geometry(steps[0], steps[1], channel, shape[1], shape[0])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -27,7 +27,7 @@ from scrfd_trt.options import DetectorOptions
 from scrfd_trt.pipelines.cuda.frames import check_device_image
 from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
 from scrfd_trt.pipelines.cuda.runs import Run
-from scrfd_trt.pipelines.cuda.setting import HELPERS, Setting, images_at_once, places_for
+from scrfd_trt.pipelines.cuda.setting import Setting, images_at_once, places_for
 from scrfd_trt.pipelines.cuda.slot import Slot
 from scrfd_trt.pipelines.scales import choose_scales
 from scrfd_trt.streaming import Pending
@@ -86,8 +86,7 @@ class CudaPipeline:
             engine = reopen()
             contexts = Contexts(engine, reopen)
             opening.callback(contexts.close)
-            helpers = opening.enter_context(ThreadPoolExecutor(HELPERS, "scrfd_trt copying"))
-            self._setting = _settle(engine, contexts, options, helpers)
+            self._setting = _settle(engine, contexts, options)
             self.device = engine.device
             with self.device.current():
                 self._lent = None if stream is None else opening.enter_context(Stream.borrow(stream, self.device))
@@ -211,6 +210,7 @@ class CudaPipeline:
             with self._free:
                 self._check_not_closing()
                 self._runs.add(run)
+                self._free.notify_all()  # its slot does not count any more, so that another may be made
         except BaseException:
             with self.device.current():
                 slot.abandon()
@@ -315,24 +315,36 @@ class CudaPipeline:
         for run in list(self._runs):  # of streams that nobody reads to their end
             run.abandon()
         if self._workers is not None:
-            self._workers.shutdown(cancel_futures=True)
-        with self._free:
-            self._closed = True
-            self._waiting += 1
-            self._free.notify_all()
-            while len(self._idle) < self._made:
-                self._free.wait()
+            with suppress(RuntimeError):  # a worker that closes, from a future's callback, cannot wait for itself
+                self._workers.shutdown(cancel_futures=True)
+        slots = self._take_all_back()
         try:
             with self.device.current(), self._open:
-                while self._idle:
-                    self._open.callback(self._idle.pop().close)
+                for slot in slots:
+                    self._open.callback(slot.close)
         except ScrfdError as error:
             if not self._broken:
                 raise
             log.debug("closing after a failed run: %s", str(error))
 
+    def _take_all_back(self) -> list[Slot]:
+        """Wait for every slot that was made; whoever comes later finds none."""
+        slots: list[Slot] = []
+        with self._free:
+            self._closed = True
+            self._waiting += 1
+            self._free.notify_all()
+            while self._made:
+                if not self._idle:  # whoever has it gives it back
+                    self._free.wait()
+                    continue
+                with suppress(IndexError):  # another thread may be quicker
+                    slots.append(self._idle.pop())
+                    self._made -= 1
+        return slots
 
-def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions, helpers: Executor) -> Setting:
+
+def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions) -> Setting:
     layout = engine.layout
     scales = choose_scales(engine.input.shape, options.scales, engine.ranges)
     if len(scales) * len(layout.strides) > LEVELS:
@@ -341,4 +353,4 @@ def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions, 
     images = images_at_once(engine.ranges, scales, batch, options.max_batch)
     places = max(places_for(engine.ranges, scale, count)[0] for scale in scales for count in range(1, images + 1))
     kernels = gpu_kernels.load(engine.device)
-    return Setting(engine, contexts, kernels, layout, scales, options, images, places, helpers)
+    return Setting(engine, contexts, kernels, layout, scales, options, images, places)

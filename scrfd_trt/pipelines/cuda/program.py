@@ -102,13 +102,13 @@ class Program:
         """
         if self._tried:
             return
-        self._tried = True
         try:
             self._graph = Graph.capture(stream, self.enqueue)
         except ScrfdError as error:
             level = logging.DEBUG if self._setting.uncaptured.is_set() else logging.WARNING
             self._setting.uncaptured.set()
             log.log(level, "the work cannot be captured as a CUDA graph, and runs step by step, slower: %s", str(error))
+        self._tried = True
 
     def enqueue(self, stream: Stream) -> None:
         """Put the steps into a stream one by one."""

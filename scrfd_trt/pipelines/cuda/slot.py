@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scrfd_trt.cuda import DeviceBuffer, Event, Stream
 from scrfd_trt.cuda.arrays import DeviceImage
 from scrfd_trt.cuda.driver import call
-from scrfd_trt.cuda.records import BATCH, FORMATS, FRAME, HEADER, NO_LIMIT, RESULT_BYTES, ROW, fits
+from scrfd_trt.cuda.records import HEADER, NO_LIMIT, RESULT_BYTES
 from scrfd_trt.decode import Candidates, decode
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import BackendError, ScrfdError
@@ -22,11 +22,11 @@ from scrfd_trt.letterbox import Letterbox
 from scrfd_trt.pipelines.cuda.arena import Arena
 from scrfd_trt.pipelines.cuda.frames import Geometry, of_device, packed
 from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
+from scrfd_trt.pipelines.cuda.parameters import Parameters
 from scrfd_trt.pipelines.cuda.program import Program
-from scrfd_trt.pipelines.cuda.setting import HELPERS, Setting
+from scrfd_trt.pipelines.cuda.setting import Setting
 from scrfd_trt.pipelines.cuda.upload import Upload
 from scrfd_trt.pipelines.finish import finish
-from scrfd_trt.pipelines.scales import warn_if_thin
 
 log = logging.getLogger("scrfd_trt")
 
@@ -50,28 +50,25 @@ class Slot:
     def __init__(self, setting: Setting, stream: Stream, capturing: Stream) -> None:
         self._setting, self._stream, self._capturing = setting, stream, capturing
         self._programs: OrderedDict[int, Program] = OrderedDict()
-        self._resized: list[tuple[tuple[int, int], ...]] = [()] * setting.images
         self._under_way = False
         self._queue: Stream | None = None
         self._sizes: list[tuple[int, int]] = []
         self._images: list[Any] = []
         self._borrowed: list[DeviceImage] = []
         self._fetched: dict[int, list[NDArray[Any]]] = {}
-        self._written: tuple[Any, ...] | None = None
         self._how = (0, 0.0, NO_LIMIT)
         self._running: Program
         self._color = setting.options.color
-        self._format = FORMATS[self._color]
-        self._all_padded = (1 << len(setting.scales)) - 1
+        self._has_landmarks = setting.layout.landmarks is not None
         self._on_gpu: DeviceBuffer | None = None
         self.broken = ""
         with ExitStack() as opening:
             opening.enter_context(stream)
-            self._upload = Upload(setting.device, setting.helpers, HELPERS)
+            self._upload = Upload(setting.device)
             opening.callback(self._upload.close)
             self._arena = Arena(setting, opening)
             self._mark = opening.enter_context(Event(setting.device))
-            self._memory = memoryview(self._arena.parameters.data)
+            self._parameters = Parameters(setting, memoryview(self._arena.parameters.data))
             self._scratch = setting.engine.new_scratch()
             if self._scratch is not None:
                 opening.enter_context(self._scratch)
@@ -110,15 +107,17 @@ class Slot:
         self._running = self.program(len(images))
         self._images = list(images)  # the GPU may read them until the run is done
         on_host = [image for image in images if isinstance(image, np.ndarray)]
-        self._upload.reserve(on_host)
+        if on_host:
+            self._upload.reserve(on_host)
         self._how = (self._results(on_gpu=on_gpu), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
         self._under_way = True
         try:
             self._queue = queue
-            self._write_records(images, self._upload.copy(on_host, self._stream))
+            self._describe(images, self._upload.copy(on_host, self._stream) if on_host else [])
             self._launch(copied=bool(on_host))
         except BaseException as error:
             self._fail(error)
+            self.abandon()
             raise
 
     def _launch(self, *, copied: bool) -> None:
@@ -153,6 +152,7 @@ class Slot:
             if unsound:
                 self._refuse_nonsense()
             found.append(self._read(index, faces))
+        self._fetched = {}
         return found
 
     def abandon(self) -> None:
@@ -238,51 +238,22 @@ class Slot:
 
     def _fail(self, error: BaseException) -> None:
         """Remember that the GPU failed, and that nobody knows what lies in its memory."""
-        self._resized = [()] * self._setting.images
-        self._written = None
+        self._parameters.forget(self._setting.images)
         if isinstance(error, BackendError):
             self.broken = str(error)
 
-    def _write_records(self, images: Sequence[Any], copies: list[int]) -> None:
-        """Write the records of a run, given the addresses of the host's images on the GPU.
-
-        They are still there where the run before looked the same.
-        """
-        written = None
-        if len(copies) == len(images):
-            written = (self._how, *copies, *[image.shape for image in images])
-            if written == self._written:
-                return
-        self._written = None
-        results_at, threshold, limit = self._how
-        records = [BATCH.pack(results_at, threshold, self._setting.options.iou, limit, 0)]
+    def _describe(self, images: Sequence[Any], copies: list[int]) -> None:
+        """Tell the kernels of a run's images, given the addresses of the host's ones on the GPU."""
+        self._parameters.set_run(*self._how)
         self._sizes, self._borrowed = [], []
-        is_padded = True
         copied = iter(copies)
-        for index, image in enumerate(images):
+        for place, image in enumerate(images):
             if isinstance(image, np.ndarray):
                 geometry, address = packed(image.shape, self._color), next(copied)
             else:
                 geometry, address = self._borrow(image)
-            fitted, padded = self._fit(index, geometry.size)
-            records.append(FRAME.pack(address, *geometry, self._format, padded))
-            records.append(fitted)
+            self._parameters.set_image(place, geometry, address)
             self._sizes.append(geometry.size)
-            warn_if_thin(geometry.size, self._setting.scales)
-            is_padded = is_padded and padded == self._all_padded
-        block = b"".join(records)
-        self._memory[: len(block)] = block
-        if is_padded:
-            self._written = written
-
-    def _fit(self, place: int, size: tuple[int, int]) -> tuple[bytes, int]:
-        """Return how an image lies in each pass, and in which ones the padding is there from the run before."""
-        fitted, resized = fits(size, self._setting.scales)
-        before = self._resized[place]
-        if resized == before:
-            return fitted, self._all_padded
-        self._resized[place] = resized
-        return fitted, sum((one == other) << number for number, (one, other) in enumerate(zip(resized, before)))  # noqa: B905
 
     def _borrow(self, image: Any) -> tuple[Geometry, int]:
         """Look at an image on the GPU, in order behind what made it, and keep it alive until the next run."""
@@ -292,13 +263,13 @@ class Slot:
         return of_device(image, self._color), image.address
 
     def _read(self, index: int, faces: int) -> Detections:
-        rows = self._arena.results[index, HEADER : HEADER + faces * ROW].reshape(faces, ROW)
-        points = rows[:, 5:15].copy().reshape(faces, 5, 2) if self._has_landmarks else None
-        return Detections.unchecked(rows[:, :4].copy(), rows[:, 4].copy(), points, image_size=self._sizes[index])
-
-    @property
-    def _has_landmarks(self) -> bool:
-        return self._setting.layout.landmarks is not None
+        arena = self._arena
+        return Detections.unchecked(
+            arena.boxes[index, :faces].copy(),
+            arena.scores[index, :faces].copy(),
+            arena.landmarks[index, :faces].copy() if self._has_landmarks else None,
+            image_size=self._sizes[index],
+        )
 
     def _finish_on_host(self, index: int, candidates: int) -> Detections:
         setting, size, (_, threshold, limit) = self._setting, self._sizes[index], self._how
@@ -350,6 +321,6 @@ class Slot:
                 self._images, self._borrowed = [], []
             except ScrfdError as error:
                 log.debug("closing after a failed run: %s", str(error))
-        self._memory = memoryview(b"")
+        del self._parameters
         self._arena.forget()
         self._open.close()

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, wait
-from contextlib import ExitStack
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt.cuda import Device, DeviceBuffer, PinnedBuffer, Stream
-from scrfd_trt.cuda.driver import call
-from scrfd_trt.cuda.pinned import is_pinned
+from scrfd_trt.cuda.driver import prepare
+from scrfd_trt.cuda.pinned import pinned_address
 
-PIECE = 512 * 1024
+PIECE = 1024 * 1024
 """Bytes of a large image that are sent at a time, so that the next are copied while these are on their way."""
 
-SHARE = 3 * 512 * 1024
-"""Bytes from which on copying is worth another thread."""
-
 ALIGNMENT = 256
-
-Placed = tuple[NDArray[np.uint8], int]
-"""Some rows of an image, and where they start in the memory."""
 
 
 class Upload:
@@ -32,20 +25,16 @@ class Upload:
     ----------
     device
         The GPU.
-    helpers
-        Threads that help to copy.
-    threads
-        How many.
     """
 
-    def __init__(self, device: Device, helpers: Executor, threads: int) -> None:
-        self._device, self._helpers, self._threads = device, helpers, threads
+    def __init__(self, device: Device) -> None:
+        self._device = device
         self._memory: DeviceBuffer | None = None
         self._pinned: PinnedBuffer | None = None
         self._bytes: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._starts: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
-        self._helping: list[Future[None]] = []
+        self._send = prepare("cuMemcpyHtoDAsync", doing="copying an image to the GPU")
 
     def reserve(self, images: Sequence[NDArray[np.uint8]]) -> None:
         """Make room for images; nothing may be under way.
@@ -55,8 +44,6 @@ class Upload:
         BackendError
             If there is not enough memory; what was there has been given back then.
         """
-        if self._helping:
-            self._wait_for_helpers()
         shapes = [image.shape for image in images]
         if shapes == self._shapes:
             return
@@ -89,65 +76,24 @@ class Upload:
         if self._memory is None:
             return []
         base = self._memory.handle
-        ordinary: list[Placed] = []
-        for image, start in zip(images, self._starts, strict=True):
-            # What NumPy or OpenCV took for itself is not page-locked, and asking the driver takes its time.
-            if image.flags.owndata or not image.flags.c_contiguous:
-                ordinary.append((image, start))
-                continue
-            source = image.__array_interface__["data"][0]
-            if is_pinned(image, source):
-                self._send(source, base + start, image.nbytes, stream)
+        addresses = [base + start for start in self._starts]
+        for image, start, target in zip(images, self._starts, addresses, strict=True):
+            source = pinned_address(image)
+            if source is None:
+                self._send_staged(image, start, target, stream)
             else:
-                ordinary.append((image, start))
-        total = sum(part.nbytes for part, _ in ordinary)
-        shares = min(self._threads, total // SHARE) + 1
-        if shares > 1:
-            self._copy_in_shares([piece for placed in ordinary for piece in _pieces(*placed)], shares, stream)
-        else:
-            for placed in ordinary:
-                for piece in _pieces(*placed):
-                    self._stage([piece])
-                    self._send_staged([piece], stream)
-        return [base + start for start in self._starts]
+                self._send(target, source, image.nbytes, stream.handle)
+        return addresses
 
-    def _copy_in_shares(self, pieces: list[Placed], shares: int, stream: Stream) -> None:
-        """Let several threads copy, and send what each one has done."""
-        parts = [pieces[len(pieces) * k // shares : len(pieces) * (k + 1) // shares] for k in range(shares)]
-        self._helping = [self._helpers.submit(self._stage, part) for part in parts[1:]]
-        self._stage(parts[0])
-        self._send_staged(parts[0], stream)
-        for helper, part in zip(self._helping, parts[1:], strict=True):
-            helper.result()
-            self._send_staged(part, stream)
-        self._helping = []
-
-    def _wait_for_helpers(self) -> None:
-        """Wait for those that an interrupted copy left at work in the memory."""
-        wait(self._helping)
-        self._helping = []
-
-    def _stage(self, pieces: list[Placed]) -> None:
-        for image, start in pieces:
-            np.copyto(self._bytes[start : start + image.nbytes].reshape(image.shape), image)
-
-    def _send_staged(self, pieces: list[Placed], stream: Stream) -> None:
-        """Send neighbours together."""
-        begin = end = -ALIGNMENT
-        for image, start in pieces:
-            if start - end >= ALIGNMENT:  # an image that was sent from where it is lies between them
-                self._send_range(begin, end, stream)
-                begin = start
-            end = start + image.nbytes
-        self._send_range(begin, end, stream)
-
-    def _send_range(self, begin: int, end: int, stream: Stream) -> None:
-        if end > begin and self._memory is not None and self._pinned is not None:
-            self._send(self._pinned.handle + begin, self._memory.handle + begin, end - begin, stream)
-
-    @staticmethod
-    def _send(source: int, target: int, size: int, stream: Stream) -> None:
-        call("cuMemcpyHtoDAsync", target, source, size, stream.handle, doing="copying an image to the GPU")
+    def _send_staged(self, image: NDArray[np.uint8], start: int, target: int, stream: Stream) -> None:
+        """Send an image through page-locked memory."""
+        assert self._pinned is not None  # noqa: S101 - room was made
+        source = self._pinned.handle + start
+        for piece in _pieces(image):
+            size = piece.nbytes
+            _copy(piece, self._bytes[start : start + size].reshape(piece.shape))
+            self._send(target, source, size, stream.handle)
+            start, source, target = start + size, source + size, target + size
 
     def _grow(self, size: int) -> None:
         self.close()
@@ -160,19 +106,28 @@ class Upload:
         self._bytes = self._pinned.view((size,), np.uint8)
 
     def close(self) -> None:
-        """Give the memory back; a second call does nothing. Nothing may be under way."""
-        self._wait_for_helpers()
-        memory, pinned, self._memory, self._pinned = self._memory, self._pinned, None, None
-        self._bytes, self._shapes = np.empty(0, np.uint8), []
-        with ExitStack() as closing:
-            for each in (memory, pinned):
-                if each is not None:
-                    closing.callback(each.close)
+        """Give the memory back; nothing may be under way. It may be used again after that."""
+        self._shapes, self._bytes = [], np.empty(0, np.uint8)
+        memory, self._memory = self._memory, None
+        pinned, self._pinned = self._pinned, None
+        try:
+            if memory is not None:
+                memory.close()
+        finally:
+            if pinned is not None:
+                pinned.close()
 
 
-def _pieces(image: NDArray[np.uint8], start: int) -> Iterator[Placed]:
-    """Cut a large image into pieces of whole rows."""
-    row = image[0].nbytes
-    rows = max(1, PIECE // row)
-    for top in range(0, len(image), rows):
-        yield image[top : top + rows], start + top * row
+def _pieces(image: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Cut an image into pieces of whole rows, ``(rows, bytes)``."""
+    rows = image.reshape(len(image), -1)
+    step = max(1, PIECE // rows.shape[1])
+    return (rows[first : first + step] for first in range(0, len(rows), step))
+
+
+def _copy(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    """Copy with all of OpenCV's threads, which wait for work in a loop and so begin at once.
+
+    Zeroing what is not above 0 leaves all as it is. Of OpenCV's functions that do so, this one is shared among threads.
+    """
+    cv2.threshold(source, 0, 0, cv2.THRESH_TOZERO, dst=target)
