@@ -12,7 +12,6 @@ typedef unsigned long long Address;
 
 #define CANDIDATES 4096  // rows above the threshold that an image may have
 #define QUAD 4           // neighbouring pixels that a thread of the letterbox makes
-#define AHEAD 5          // reads of scores that a thread has under way
 #define CHUNK 64         // candidates that are settled at a time; the bits of an Address
 #define FEW 256          // candidates that are sorted in the simple way
 #define LEVELS 40        // strides of all passes
@@ -136,10 +135,10 @@ __device__ inline Color scaled(const Frame& frame, const Fit& fit, int x, int y)
           blend(a.blue, b.blue, c.blue, d.blue, h, v)};
 }
 
-// Elements side by side, which are read or stored at once.
-template <class Element, int Count>
-struct alignas(Count * sizeof(Element)) Neighbours {
-  Element values[Count];
+// Neighbouring elements of one plane, stored at once.
+template <class Element>
+struct alignas(QUAD * sizeof(Element)) Quad {
+  Element values[QUAD];
 };
 
 __device__ inline float normal(int value) { return (value - 127.5f) / 128.0f; }
@@ -185,7 +184,7 @@ __device__ inline void letterbox(const Batch* batch, int frame_size, Element* in
     for (int k = 0; k < QUAD; ++k)
       colors[k] = !beyond && x + k < fit.across ? scaled(frame, fit, x + k, y) : Color{0, 0, 0};
   }
-  Neighbours<Element, QUAD> red, green, blue;
+  Quad<Element> red, green, blue;
 #pragma unroll
   for (int k = 0; k < QUAD; ++k) {
     put(&red.values[k], colors[k].red);
@@ -195,9 +194,9 @@ __device__ inline void letterbox(const Batch* batch, int frame_size, Element* in
   long long plane = (long long)width * height;
   Element* out = input + blockIdx.z * 3 * plane + (long long)y * width + x;
   if (width % QUAD == 0) {
-    *(Neighbours<Element, QUAD>*)out = red;
-    *(Neighbours<Element, QUAD>*)(out + plane) = green;
-    *(Neighbours<Element, QUAD>*)(out + 2 * plane) = blue;
+    *(Quad<Element>*)out = red;
+    *(Quad<Element>*)(out + plane) = green;
+    *(Quad<Element>*)(out + 2 * plane) = blue;
     return;
   }
   for (int k = 0; k < QUAD && x + k < width; ++k) {
@@ -255,63 +254,34 @@ __device__ inline void keep(const Heads& heads, const Level& level, int index, f
   if (free < CANDIDATES) keys[free] = key_of(score, level.first + row);
 }
 
-__device__ inline const Level& level_of(const Heads& heads, int place) {
-  int l = 0;
-  while (l + 1 < heads.levels && heads.level[l + 1].first <= place) ++l;
-  return heads.level[l];
-}
-
-// Read `Width` scores of one level that lie side by side.
-template <class Element, int Width>
-__device__ inline void read_scores(Address scores, long long index, float* values) {
-  Neighbours<Element, Width> several = *(const Neighbours<Element, Width>*)((const Element*)scores + index);
+// Keep the rows of one stride above the threshold; counts those too that have no room.
+template <class Element>
+__device__ inline void scan(const Heads& heads, const Level& level, int image, float threshold, Address* keys,
+                            int* count) {
+  const Element* scores = (const Element*)level.score + (long long)image * level.rows;
+  int quads = level.rows % QUAD ? 0 : level.rows / QUAD;  // rows of all images start where a quad may
+  for (int q = threadIdx.x; q < quads; q += blockDim.x) {
+    Quad<Element> four = ((const Quad<Element>*)scores)[q];
 #pragma unroll
-  for (int k = 0; k < Width; ++k) values[k] = number(several.values[k]);
-}
-
-// Keep the rows above the threshold, of all levels; counts those too that have no room. A thread reads `Width` scores
-// at a time, and asks for the next ones before it looks at the first: one after the other, most of the time would pass
-// in waiting for memory.
-template <int Width>
-__device__ inline void scan(const Heads& heads, float threshold, int image, int total, Address* keys, int* count) {
-  for (int begin = threadIdx.x * Width; begin < total; begin += blockDim.x * Width * AHEAD) {
-    float values[AHEAD][Width];
-#pragma unroll
-    for (int a = 0; a < AHEAD; ++a) {
-      int place = begin + a * (int)blockDim.x * Width;
-      if (place >= total) continue;
-      const Level& level = level_of(heads, place);
-      long long index = (long long)image * level.rows + (place - level.first);
-      if (level.half & 1)
-        read_scores<unsigned short, Width>(level.score, index, values[a]);
-      else
-        read_scores<float, Width>(level.score, index, values[a]);
+    for (int k = 0; k < QUAD; ++k) {
+      float score = number(four.values[k]);
+      if (score >= threshold && score > 0.0f) keep(heads, level, q * QUAD + k, score, keys, count);
     }
-#pragma unroll
-    for (int a = 0; a < AHEAD; ++a) {
-      int place = begin + a * (int)blockDim.x * Width;
-      if (place >= total) continue;
-#pragma unroll
-      for (int k = 0; k < Width; ++k) {
-        if (!(values[a][k] >= threshold && values[a][k] > 0.0f)) continue;
-        const Level& level = level_of(heads, place);
-        keep(heads, level, place - level.first + k, values[a][k], keys, count);
-      }
-    }
+  }
+  for (int index = quads * QUAD + threadIdx.x; index < level.rows; index += blockDim.x) {
+    float score = number(scores[index]);
+    if (score >= threshold && score > 0.0f) keep(heads, level, index, score, keys, count);
   }
 }
 
 __device__ inline void collect(const Heads& heads, float threshold, int image, Address* keys, int* count) {
-  int total = 0;
-  bool in_quads = true;  // then the rows of all images start where a quad may
   for (int l = 0; l < heads.levels; ++l) {
-    total += heads.level[l].rows;
-    in_quads = in_quads && heads.level[l].rows % QUAD == 0;
+    const Level& level = heads.level[l];
+    if (level.half & 1)
+      scan<unsigned short>(heads, level, image, threshold, keys, count);
+    else
+      scan<float>(heads, level, image, threshold, keys, count);
   }
-  if (in_quads)
-    scan<QUAD>(heads, threshold, image, total, keys, count);
-  else
-    scan<1>(heads, threshold, image, total, keys, count);
 }
 
 // Sort few keys by counting how many are smaller than each.
@@ -349,6 +319,12 @@ __device__ inline void sort(Address* keys, int count) {
       __syncthreads();
     }
   }
+}
+
+__device__ inline const Level& level_of(const Heads& heads, int place) {
+  int l = 0;
+  while (l + 1 < heads.levels && heads.level[l + 1].first <= place) ++l;
+  return heads.level[l];
 }
 
 // Where a row's anchor sits, in strides.
