@@ -13,27 +13,58 @@ HALF_WINDOW = 4
 """Frames to either side that a box is smoothed over."""
 
 
-class Spans(NamedTuple):
-    """Lengths in frames.
+LEAST_BRIDGE, LEAST_EXTEND = 6, 2
+"""Frames that are bridged from one sighting to the next, and that a track reaches on, however few come in a second."""
+ROUNDING = 0.02
+"""Most seconds by which a span may be longer, so that it ends at the nearest frame."""
+
+
+class Reach(NamedTuple):
+    """How far something reaches: so many frames, or so many seconds where that is further.
 
     Attributes
     ----------
-    bridge
-        Most frames from one sighting to the next of a track.
-    extend
-        That a track reaches beyond its sightings.
-    window
-        To either side, that a box is smoothed over; 0 for not at all.
+    frames, seconds
+        Both of these.
     """
 
-    bridge: int
-    extend: int
+    frames: int
+    seconds: float
+
+    def holds(self, frames: int, seconds: float) -> bool:
+        """Tell whether a distance in frames, which is one in seconds, too, is within reach."""
+        return frames <= self.frames or seconds <= self.seconds
+
+
+class Spans(NamedTuple):
+    """How far tracks reach.
+
+    Attributes
+    ----------
+    bridging
+        From one sighting to the next of a track.
+    extending
+        Beyond the sightings of a track.
+    window
+        Frames to either side that a box is smoothed over; 0 for not at all.
+    rate
+        Frames a second, on average.
+    """
+
+    bridging: Reach
+    extending: Reach
     window: int
+    rate: float
 
     @property
-    def ahead(self) -> int:
-        """Frames that must have been seen after one before all about it is certain."""
-        return self.bridge + max(self.window, self.extend)
+    def bridge(self) -> int:
+        """Most frames from one sighting to the next, where they come at an even rate."""
+        return max(self.bridging.frames, int(self.bridging.seconds * self.rate))
+
+    @property
+    def extend(self) -> int:
+        """Frames that a track reaches beyond its sightings, where they come at an even rate."""
+        return max(self.extending.frames, int(self.extending.seconds * self.rate))
 
 
 class FollowOptions(OptionsModel):
@@ -46,9 +77,11 @@ class FollowOptions(OptionsModel):
     low
         Lowest score of one that carries a track on; the detector must look for faces down to it.
     bridge
-        Seconds for which a face may be missed and is still taken for the same: what lies between is filled.
+        Seconds from one sighting to the next within which it is taken for the same face: what lies between is filled.
+        Five frames without a sighting are filled at any rate, unless it is 0.
     extend
-        Seconds that a track reaches before its first and beyond its last sighting.
+        Seconds that a track reaches before its first and beyond its last sighting; two frames at any rate, unless it
+        is 0.
     smooth
         Whether boxes and landmarks are smoothed over time, from both sides.
     every
@@ -68,14 +101,20 @@ class FollowOptions(OptionsModel):
         return min(self.threshold, self.low)
 
     def spans(self, rate: Fraction | float) -> Spans:
-        """Turn seconds into frames.
+        """Tell how far tracks reach.
 
         Parameters
         ----------
         rate
-            Frames a second.
+            Frames a second, on average.
         """
+        nearest = min(0.5 / float(rate), ROUNDING)
         # A face that every n-th frame shows twice in a row must never fall into two tracks.
-        bridge = max(round(self.bridge * float(rate)), 2 * self.every if self.every > 1 else 0)
-        extend = max(round(self.extend * float(rate)), self.every - 1)
-        return Spans(bridge, extend, HALF_WINDOW * self.every if self.smooth else 0)
+        bridge = max(LEAST_BRIDGE if self.bridge else 0, 2 * self.every if self.every > 1 else 0)
+        extend = max(LEAST_EXTEND if self.extend else 0, self.every - 1)
+        return Spans(
+            Reach(bridge, self.bridge + nearest if self.bridge else 0.0),
+            Reach(extend, self.extend + nearest if self.extend else 0.0),
+            HALF_WINDOW * self.every if self.smooth else 0,
+            float(rate),
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,14 @@ how many of them count."""
 TINY = 1e-3
 
 
+class Edge(NamedTuple):
+    """A sighting at an end of a track: frame, seconds, and its values as a row."""
+
+    frame: int
+    time: float
+    values: Values
+
+
 class Track:
     """One face over time.
 
@@ -44,6 +53,8 @@ class Track:
         First frame of the next scene, once it is there.
     first, last : int
         Frames of the first and the last sighting.
+    first_time, last_time : float
+        Their seconds.
     """
 
     def __init__(self, number: int, begin: int, sure: float) -> None:
@@ -52,6 +63,8 @@ class Track:
         self.begin = begin
         self.end: int | None = None
         self.first = self.last = -1
+        self.first_time = self.last_time = 0.0
+        self._beyond: dict[bool, Edge] = {}
         self._frames: list[int] = []
         self._times: list[float] = []
         self._values: list[Values] = []
@@ -77,8 +90,26 @@ class Track:
         self._times.insert(at, time)
         self._values.insert(at, _to_values(box, points))
         self._scores.insert(at, score)
-        self.first = frame if self.first < 0 or earlier else self.first
-        self.last = max(self.last, frame)
+        if self.first < 0 or earlier:
+            self.first, self.first_time = frame, time
+        if frame >= self.last:
+            self.last, self.last_time = frame, time
+
+    @property
+    def is_led_on(self) -> bool:
+        """Whether it reaches on to its end."""
+        return True in self._beyond
+
+    def lead_on(self, other: Track) -> None:
+        """Let this track reach on to its end, and another back to its beginning: on the way from the one to the other.
+
+        Parameters
+        ----------
+        other
+            Begins a scene where this one's ends, with a face in the same place.
+        """
+        self._beyond[True] = Edge(other.first, other.first_time, other._values[0])
+        other._beyond[False] = Edge(self.last, self.last_time, self._values[-1])
 
     def forget(self, frame: int) -> None:
         """Drop what no frame from this one on has a use for; what tells how it moves is kept."""
@@ -137,13 +168,27 @@ class Track:
             return None
         if self.first <= frame <= self.last:
             return self._between(frame, times, spans)
-        edge = self.last if frame > self.last else self.first
-        if abs(frame - edge) > spans.extend:
+        later = frame > self.last
+        if later in self._beyond:
+            return self._towards(later, frame, times[frame])
+        edge, at = (self.last, self.last_time) if later else (self.first, self.first_time)
+        if not spans.extending.holds(abs(frame - edge), abs(times[frame] - at)):
             return None
         face = self._between(edge, times, spans)
         way = self._way(frame)
         points = None if face.landmarks is None else face.landmarks + way
         return Face(self.number, face.box + np.tile(way, 2), face.score, points, "extended")
+
+    def _towards(self, later: bool, frame: int, time: float) -> Face:
+        """Tell where the face is on the straight way to a sighting of another track."""
+        place = -1 if later else 0
+        own = Edge(self._frames[place], self._times[place], self._values[place])
+        other = self._beyond[later]
+        values = own.values + (other.values - own.values) * (time - own.time) / (other.time - own.time)
+        away = min(abs(frame - own.frame), abs(frame - other.frame), NEAR)
+        return Face(
+            self.number, _grown(_box(values), UNSURE * away), self._scores[place], _points(values), "interpolated"
+        )
 
     def _between(self, frame: int, times: dict[int, float], spans: Spans) -> Face:
         low = max(self.first, frame - spans.window, self._frames[0])

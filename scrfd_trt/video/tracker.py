@@ -76,7 +76,7 @@ class Tracker:
     def __init__(self, options: FollowOptions, rate: Fraction | float, *, delay: int | None = None) -> None:
         self.options = options
         self.spans = options.spans(rate)
-        self._ahead = self.spans.ahead if delay is None else min(delay, self.spans.ahead)
+        self._delay = delay
         self._window: deque[_Seen] = deque()
         self._times: dict[int, float] = {}
         self._tracks: list[Track] = []
@@ -101,26 +101,43 @@ class Tracker:
         self._times[sighting.number] = sighting.time
         if sighting.cut:
             self._scene = sighting.number
-            for track in self._open(sighting.number - 1):
-                track.end = sighting.number
+            for track in self._tracks:
+                track.end = sighting.number if track.end is None else track.end
         if sighting.found is not None:
             self._link(seen, sighting.found)
-        while len(self._window) > self._ahead:
+        while self._is_due():
             yield self._pop()
+
+    def _is_due(self) -> bool:
+        """Tell whether nothing that comes can change the oldest frame that is kept, or it may wait no longer."""
+        if not self._window or (self._delay is not None and len(self._window) > self._delay):
+            return bool(self._window)
+        oldest, newest = self._window[0].sighting, self._window[-1].sighting
+        # A sighting so far away tells of it, and one more that this is bridged to.
+        base = self.spans.window
+        while base < len(self._window):
+            at = self._window[base].sighting
+            if not self.spans.extending.holds(at.number - oldest.number, at.time - oldest.time):
+                return not self.spans.bridging.holds(newest.number - at.number + 1, newest.time - at.time)
+            base += 1
+        return False
 
     def finish(self) -> Iterator[FrameFaces]:
         """Yield the frames that are left."""
         while self._window:
             yield self._pop()
 
-    def _open(self, frame: int) -> list[Track]:
-        """Return the tracks that a sighting in this frame may carry on."""
-        return [track for track in self._tracks if track.end is None and frame - track.last <= self.spans.bridge]
+    def _near(self, sighting: Sighting, end: int | None) -> list[Track]:
+        """Return the tracks with this end whose last sighting is near enough to this one to fill what lies between."""
+        return [track for track in self._tracks if track.end == end and self._bridges(track, sighting)]
+
+    def _bridges(self, track: Track, sighting: Sighting) -> bool:
+        return self.spans.bridging.holds(sighting.number - track.last, sighting.time - track.last_time)
 
     def _link(self, seen: _Seen, found: Detections) -> None:
         boxes = found.boxes.astype(np.float64)
         high = found.scores >= self.options.threshold
-        tracks = self._open(seen.sighting.number)
+        tracks = self._near(seen.sighting, None)
         strong, faint = np.flatnonzero(high).tolist(), np.flatnonzero(~high).tolist()
         tracks, strong = self._match(seen, tracks, boxes, strong, LIKE)
         _, seen.faint = self._match(seen, tracks, boxes, faint, LIKE_LOW)
@@ -129,6 +146,7 @@ class Tracker:
             track = Track(self._count, self._scene, self.options.threshold)
             _see(track, seen.sighting, row)
             self._follow_back(track)
+            self._lead_on(track, seen.sighting)
             self._tracks.append(track)
 
     def _match(
@@ -172,18 +190,39 @@ class Tracker:
                 _see(track, seen.sighting, seen.faint.pop(best))
                 gap = 0
 
+    def _lead_on(self, track: Track, sighting: Sighting) -> None:
+        """Let tracks around a cut reach up to it where a face is in the same place before and after.
+
+        Two scenes rarely have that by chance, and what was taken for a cut may be none.
+        """
+        before = [old for old in self._near(sighting, self._scene) if not old.is_led_on]
+        if not before or not self._scene:
+            return
+        own = grown(track.predict(track.first)[None], BUFFER)
+        places = np.array([(old.predict(track.first), old.predict(old.last + 1)) for old in before])
+        likeness = overlaps(grown(places.reshape(-1, 4), BUFFER), own).reshape(-1, 2).max(axis=1)
+        best = int(likeness.argmax())
+        if likeness[best] >= LIKE_LOW:
+            before[best].lead_on(track)
+
     def _pop(self) -> FrameFaces:
         sighting = self._window.popleft().sighting
         frame = sighting.number
         found = [track.at(frame, self._times, self.spans) for track in self._tracks]
-        reach = self.spans.window + self.spans.extend + 1
-        self._tracks = [track for track in self._tracks if track.last + self.spans.bridge + reach >= frame]
+        self._tracks = [track for track in self._tracks if self._is_wanted(track, sighting)]
+        reach = self.spans.window + 1
         for track in self._tracks:
-            track.forget(frame - reach)
-        for old in [number for number in self._times if number < frame - reach - self.spans.bridge]:
+            track.forget(min(frame, track.last) - reach)
+        oldest = min([frame, *(track.last for track in self._tracks)]) - reach
+        for old in [number for number in self._times if number < oldest]:
             del self._times[old]
         faces = [face for face in found if face is not None]
         return FrameFaces(frame, sighting.time, sighting.cut, faces)
+
+    def _is_wanted(self, track: Track, sighting: Sighting) -> bool:
+        """Tell whether a track may have a face in a frame after this one, or be carried on."""
+        away = sighting.number - track.last, sighting.time - track.last_time
+        return away[0] <= 0 or self.spans.bridging.holds(*away) or self.spans.extending.holds(*away)
 
 
 def _see(track: Track, sighting: Sighting, row: int) -> None:

@@ -31,9 +31,10 @@ def follow(
     cuts: Sequence[int] = (),
     times: Sequence[float] | None = None,
     delay: int | None = None,
+    rate: int = RATE,
     **options: object,
 ) -> list[FrameFaces]:
-    tracker = Tracker(FollowOptions(**options), RATE, delay=delay)
+    tracker = Tracker(FollowOptions(**options), rate, delay=delay)
     frames = []
     for number, look in enumerate(looks):
         time = number / RATE if times is None else times[number]
@@ -112,6 +113,46 @@ def test_nothing_crosses_a_cut() -> None:
     assert sorted(of_track(frames, 2)) == list(range(10, 20))
     late = follow([found()] * 12 + [found((at(100), 0.9))] * 8, cuts=[10])
     assert sorted(of_track(late, 1)) == list(range(10, 20))
+
+
+@pytest.mark.parametrize("cuts", [[10], [9], [12]])
+def test_a_face_in_the_same_place_is_covered_up_to_the_cut_from_both_sides(cuts: list[int]) -> None:
+    """What was taken for a cut may be none. Numbers stay apart all the same: it may be somebody else."""
+    looks = [found() if 2 < n < 20 else found((at(100 + n), 0.9)) for n in range(26)]
+    frames = follow(looks, cuts=cuts)
+    assert sorted(of_track(frames, 1)) == list(range(cuts[0]))
+    assert sorted(of_track(frames, 2)) == list(range(cuts[0], 26))
+    for frame in frames:
+        assert frame.faces[0].box[0] == pytest.approx(100 + frame.number, abs=8)
+    assert {face.origin for frame in frames[3:20] for face in frame.faces} == {"interpolated"}
+
+
+def test_no_face_lives_on_in_a_scene_that_has_none_there() -> None:
+    looks = [found((at(100), 0.9)) if n < 6 else found((at(400), 0.9)) if n >= 16 else found() for n in range(30)]
+    frames = follow(looks, cuts=[12])
+    assert sorted(of_track(frames, 1)) == list(range(12))
+    assert sorted(of_track(frames, 2)) == list(range(12, 30))
+    gone = follow([found((at(100), 0.9))] * 10 + [found()] * 20, cuts=[10])
+    assert not any(frame.faces for frame in gone[10:])
+
+
+@pytest.mark.parametrize("rate", [1, 2, 5])
+def test_some_frames_are_filled_at_any_rate(rate: int) -> None:
+    blind = (0, 1, 7, 8, 9, 18, 19)
+    looks = [found() if n in blind else found((at(100), 0.9)) for n in range(20)]
+    assert all(frame.faces for frame in follow(looks, times=[n / rate for n in range(20)], rate=rate))
+    off = follow(looks, times=[n / rate for n in range(20)], rate=rate, extend=0.0, bridge=0.0)
+    assert [frame.number for frame in off if not frame.faces] == list(blind)
+
+
+def test_spans_are_seconds_where_the_rate_varies() -> None:
+    """A second of 60 frames, and then one in a minute: one frame a second, on average."""
+    times = [n / 60 for n in range(60)] + [60.0 * n for n in range(1, 3)]
+    looks = [found() if 20 <= n < 40 or n < 10 else found((at(100), 0.9)) for n in range(62)]
+    frames = follow(looks, times=times, rate=1)
+    assert [frame.number for frame in frames if not frame.faces] == []
+    slow = follow([found((at(100), 0.9))] + [found()] * 20, times=[n / 5 for n in range(21)], rate=30)
+    assert [frame.number for frame in slow if frame.faces] == [0, 1, 2]
 
 
 def test_faint_faces_carry_a_track_on_and_begin_none() -> None:
