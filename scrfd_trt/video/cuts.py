@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -16,6 +17,10 @@ LEAST, TIMES = 20.0, 2.5
 """Difference of two small frames at a cut, and how many times that of the frames around it."""
 CHANGED, WIDELY = 10.0, 0.5
 """Difference from which a spot has changed, and the share of spots that change at a cut."""
+ALIKE, BRIGHTER = 0.9, 8.0
+"""Correlation from which two frames show the same under another light, and how many times as bright it may be."""
+REPEATS = 5
+"""Frames that may show one picture again: what a camera of 6 frames a second gives in a video of 30."""
 SUBSAMPLE = 480
 """Lines above which only some are looked at."""
 
@@ -46,13 +51,15 @@ def small(picture: Any) -> Small:
     return np.asarray(np.stack(parts).astype(np.float32) * scale, np.float32)
 
 
-def marked(items: Iterable[tuple[Item, Small]]) -> Iterator[tuple[Item, bool]]:
-    """Mark where new scenes begin; read one item ahead.
+def marked(items: Iterable[tuple[Item, Small]], near: int) -> Iterator[tuple[Item, bool]]:
+    """Mark where new scenes begin; read some items ahead.
 
     Parameters
     ----------
     items
         Anything of each frame, and the frame made :func:`small`.
+    near
+        Frames within which a scene that comes back was never left; so many are read ahead.
 
     Yields
     ------
@@ -62,32 +69,92 @@ def marked(items: Iterable[tuple[Item, Small]]) -> Iterator[tuple[Item, bool]]:
     Notes
     -----
     A frame begins a scene where it differs from the one before it by much more than those around it do from each other:
-    a swift pan differs all along, and a flash twice in a row. Where it is in doubt there is no cut, and faces are
-    covered a little longer.
+    a swift pan differs all along, be it that each picture is shown twice. Where the scene comes back soon there was a
+    flash, or somebody before the camera. Where it is in doubt there is no cut, and faces are covered a little longer.
     """
-    steps = [0.0, 0.0]
-    held: tuple[Item, Small] | None = None
+    waiting: deque[Item] = deque()
+    frames: list[Small] = []
+    steps: list[float] = []
+    due = 0
     for item, frame in items:
-        if held is not None:
-            steps.append(difference(held[1], frame))
-            yield held[0], _spikes(steps[-3], steps[-2], steps[-1])
-            del steps[0]
-        held = item, frame
-    if held is not None:
-        yield held[0], _spikes(steps[-2], steps[-1], 0.0)
+        steps.append(difference(frames[-1], frame) if frames else 0.0)
+        frames.append(frame)
+        waiting.append(item)
+        if len(waiting) > near:
+            yield waiting.popleft(), _begins(frames, steps, due, near)
+            due += 1
+        if due > near + REPEATS:
+            del frames[0], steps[0]
+            due -= 1
+    for at, item in enumerate(waiting, due):
+        yield item, _begins(frames, steps, at, near)
+
+
+class Suspicion:
+    """Tells at once, from what came before, where a new scene may begin: at each cut that :func:`marked` finds, too."""
+
+    def __init__(self) -> None:
+        self._last: Small | None = None
+        self._steps: deque[float] = deque(maxlen=REPEATS)
+
+    def of(self, frame: Small) -> bool:
+        """Take the next frame; tell whether it may begin a scene, as the first does."""
+        last, self._last = self._last, frame
+        if last is None:
+            return True
+        step = difference(last, frame)
+        before = _nearest(reversed(self._steps))
+        self._steps.append(step)
+        return _stands_out(step, before)
 
 
 def difference(one: Small, other: Small) -> float:
     """Return how far two small frames differ all over: the mean of the differences in Y, U and V, levels of 255.
 
-    It is 0 where most of the picture stays as it was.
+    It is 0 where most of the picture stays as it was. Another light on the same scene makes no difference.
     """
-    steps = one - other
-    steps[0] -= np.median(steps[0])  # a lamp that goes on is no new scene
+    if _widely(one - other) == 0.0:
+        return 0.0
+    low, high = sorted((one, other), key=lambda frame: float(frame[0].std()))
+    gain = _gain(low[0], high[0])
+    steps = high - low if gain is None else high - gain * low
+    steps[: 1 if gain is None else 3] -= np.median(steps[: 1 if gain is None else 3], axis=(1, 2), keepdims=True)
+    return _widely(steps)
+
+
+def _widely(steps: Small) -> float:
     away = np.abs(steps).sum(axis=0)
     # Somebody who steps before the camera changes much, and leaves most of the picture as it was.
     return float(away.mean()) if (away > CHANGED).mean() >= WIDELY else 0.0
 
 
-def _spikes(before: float, step: float, after: float) -> bool:
-    return step >= LEAST and step >= TIMES * max(before, after)
+def _gain(low: NDArray[np.float32], high: NDArray[np.float32]) -> float | None:
+    """Return how many times as bright a plane has become; None where it is not the same one."""
+    low, high = low - low.mean(), high - high.mean()
+    own, both = float(np.square(low).sum()), float((low * high).sum())
+    if own == 0.0 or both < ALIKE * np.sqrt(own * float(np.square(high).sum())):
+        return None
+    return min(both / own, BRIGHTER)
+
+
+def _begins(frames: list[Small], steps: list[float], at: int, near: int) -> bool:
+    before = _nearest(reversed(steps[max(0, at - REPEATS) : at]))
+    after = _nearest(steps[at + 1 : at + 1 + REPEATS])
+    if not _stands_out(steps[at], max(before, after)):
+        return False
+    return not _comes_back(frames[max(0, at - near) : at], frames[at : at + near + 1], steps[at])
+
+
+def _stands_out(step: float, around: float) -> bool:
+    return step >= LEAST and step >= TIMES * around
+
+
+def _nearest(steps: Iterable[float]) -> float:
+    """Return the first step that is one: repeated pictures do not move."""
+    return next((step for step in steps if step > 0.0), 0.0)
+
+
+def _comes_back(old: list[Small], new: list[Small], step: float) -> bool:
+    """Tell whether what was last seen is seen again soon, or what begins was seen shortly before."""
+    pairs = [(old[-1], frame) for frame in new[1:]] + [(new[0], frame) for frame in old[:-1]]
+    return any(TIMES * difference(one, other) <= step for one, other in pairs)

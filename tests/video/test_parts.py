@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -61,9 +61,9 @@ def scene(seed: int, shift: int = 0) -> np.ndarray:
     return image[:, shift : shift + 160]
 
 
-def found(images: list[np.ndarray], form: str = "yuv420p") -> list[int]:
+def found(images: list[np.ndarray], form: str = "yuv420p", near: int = 30) -> list[int]:
     smalls = [(number, cuts.small(frame(image, form))) for number, image in enumerate(images)]
-    return [number for number, cut in cuts.marked(smalls) if cut]
+    return [number for number, cut in cuts.marked(smalls, near) if cut]
 
 
 @pytest.mark.parametrize("form", ["yuv420p", "yuv444p10le", "rgb24", "gray", "yuvj422p"])
@@ -86,6 +86,56 @@ def test_a_still_a_pan_a_flash_a_lamp_and_a_fade_are_no_cuts() -> None:
     assert found([scene(1)] * 4 + [near] * 4) == []
     fade = [np.uint8(scene(1) * (1 - a) + scene(2) * a) for a in np.linspace(0, 1, 12)]
     assert found(fade) == []
+
+
+@pytest.mark.parametrize("times", [2, 3, 5])
+@pytest.mark.parametrize("step", [10, 20, 40])
+def test_a_pan_whose_pictures_are_repeated_is_no_cut(times: int, step: int) -> None:
+    assert found([scene(1, shift) for shift in range(0, 240, step) for _ in range(times)]) == []
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_cut_between_repeated_pictures_is_found(times: int) -> None:
+    before, after = ([scene(seed, shift) for shift in range(16) for _ in range(times)] for seed in (1, 2))
+    assert found(before + after) == [16 * times]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda image: image // 2,
+        lambda image: image // 4,
+        lambda image: np.minimum(image.astype(int) + 150, 255).astype(np.uint8),
+        np.zeros_like,
+        lambda image: np.full_like(image, (0, 0, 200)),
+        lambda image: scene(2),
+    ],
+    ids=["half as bright", "a quarter", "flash", "black", "red", "somebody before the camera"],
+)
+def test_what_comes_back_was_never_left(other: Callable[[np.ndarray], np.ndarray], count: int) -> None:
+    image = scene(1)
+    assert found([image] * 10 + [other(image)] * count + [image] * 10) == []
+    assert found([image] * 10 + [other(image)] * count) == ([10] if found([image] * 10 + [other(image)] * 50) else [])
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.25])
+def test_another_light_is_no_new_scene(factor: float) -> None:
+    dark = (scene(1) * factor).astype(np.uint8)
+    assert found([scene(1)] * 10 + [dark] * 60) == []
+    assert found([dark] * 10 + [scene(1)] * 60) == []
+
+
+def test_a_scene_that_comes_back_late_was_left() -> None:
+    assert found([scene(1)] * 10 + [scene(2)] * 31 + [scene(1)] * 10) == [10, 41]
+
+
+def test_each_cut_was_suspected() -> None:
+    images = [scene(1)] * 9 + [scene(2)] * 40 + [scene(3, n) for n in range(0, 90, 3)]
+    suspicion = cuts.Suspicion()
+    suspected = [n for n, image in enumerate(images) if suspicion.of(cuts.small(frame(image)))]
+    assert set(found(images)) == {9, 49}
+    assert suspected == [0, 9, 49]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (2000, 3)])

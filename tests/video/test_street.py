@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -34,35 +34,53 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def looked(film: Path, network_500m: Path) -> list[Detections]:
-    """What the network finds in each frame, to be blinked at again and again."""
+def looked(film: Path, network_500m: Path) -> dict[int, Looked]:
+    """What the network finds in each frame, to be blinked at again and again; by the pixels."""
     with SCRFDDetector.from_onnx(network_500m, device="cpu") as detector, VideoReader(film) as reader:
-        return list(detector.stream((frame.image for frame in reader), threshold=FollowOptions().lowest))
+        images = [frame.image for frame in reader]
+        found = detector.stream(images, threshold=FollowOptions().lowest)
+        return {key(image): Looked(number, one) for number, (image, one) in enumerate(zip(images, found, strict=True))}
+
+
+class Looked(NamedTuple):
+    """A frame's number, and what was found in it."""
+
+    number: int
+    found: Detections
+
+
+def key(image: Any) -> int:
+    return hash(image.tobytes())
 
 
 class Again:
-    """Finds again what was found in each frame, or in each n-th."""
+    """Finds again what was found in each frame, and keeps in mind which it was asked for."""
 
-    def __init__(self, looked: list[Detections], every: int) -> None:
-        self._looked = looked[::every]
+    def __init__(self, looked: dict[int, Looked]) -> None:
+        self._looked = looked
+        self.numbers: list[int] = []
 
     def stream(self, images: Iterable[Any], **_: Any) -> Iterator[Detections]:
-        return (found for _, found in zip(images, self._looked, strict=True))
+        for image in images:
+            number, found = self._looked[key(image)]
+            self.numbers.append(number)
+            yield found
 
 
 class Found:
     """What was found with some seed, and when each actor was seen."""
 
-    def __init__(self, film: Path, looked: list[Detections], seed: int, **options: Any) -> None:
+    def __init__(self, film: Path, looked: dict[int, Looked], seed: int, **options: Any) -> None:
         follow = FollowOptions(**options)
-        blinking = street.Blinking(Again(looked, follow.every), seed=seed)
+        again = Again(looked)
+        blinking = street.Blinking(again, seed=seed)
         with VideoReader(film) as reader:
             self.frames: list[FrameFaces] = list(find_faces(reader, blinking, follow))
         self.dropped = blinking.dropped / blinking.seen
         self.kept = blinking.kept
+        self.numbers = again.numbers
         self.seen: dict[str, list[int]] = {actor.name: [] for actor in street.ACTORS}
-        for turn, found in enumerate(self.kept):
-            number = turn * follow.every
+        for number, found in zip(self.numbers, self.kept, strict=True):
             for name, face in street.truth(number).items():
                 like = overlaps(np.array([face.box]), found.boxes.astype(np.float64))
                 if (like > 0.4).any():
@@ -80,9 +98,10 @@ class Found:
         """The share of each visible face that is covered."""
         solid = overlays.create("solid", fill="black", margin=0.15)
         white = np.full((street.SIZE[1], street.SIZE[0], 3), 255, np.uint8)
+        masks = [(solid(white, frame.detections(street.SIZE)) < 255).any(axis=2) for frame in self.frames]
         shares = {}
         for name, number in self.between_sightings():
-            mask = (solid(white, self.frames[number].detections(street.SIZE)) < 255).any(axis=2)
+            mask = masks[number]
             face = street.visible(number)[name]
             if face.sum() >= 10:
                 shares[name, number] = float((mask & face).sum() / face.sum())
@@ -90,7 +109,7 @@ class Found:
 
 
 @pytest.fixture(scope="module", params=SEEDS)
-def found(request: pytest.FixtureRequest, film: Path, looked: list[Detections]) -> Found:
+def found(request: pytest.FixtureRequest, film: Path, looked: dict[int, Looked]) -> Found:
     return Found(film, looked, request.param)
 
 
@@ -135,7 +154,7 @@ def test_no_box_lives_on_for_longer_than_it_says(found: Found, name: str, left: 
     assert not living or max(living) < left + extend
 
 
-def test_boxes_jitter_less_than_without_smoothing(film: Path, looked: list[Detections]) -> None:
+def test_boxes_jitter_less_than_without_smoothing(film: Path, looked: dict[int, Looked]) -> None:
     rough, smooth = (jitter(Found(film, looked, 1, smooth=on).frames) for on in (False, True))
     assert smooth < 0.6 * rough
 
@@ -160,7 +179,9 @@ def jitter(frames: list[FrameFaces]) -> float:
     return float(np.mean(bends))
 
 
-def test_every_third_frame_is_enough_for_most(film: Path, looked: list[Detections]) -> None:
-    shares = Found(film, looked, 1, every=3).covered()
+def test_every_third_frame_is_enough_for_most(film: Path, looked: dict[int, Looked]) -> None:
+    found = Found(film, looked, 1, every=3)
+    shares = found.covered()
     assert len(shares) > 400
+    assert {street.CUT, street.CUT + 1} <= set(found.numbers)
     assert np.mean([share >= COVERED for share in shares.values()]) > 0.98

@@ -1,0 +1,128 @@
+"""Frames of encoded files in which a face that was missed would show: flashes, repeated pictures, low rates, cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scrfd_trt import Detections
+from scrfd_trt.video import FollowOptions, Summary, overlay_video
+
+pytest.importorskip("av")
+Image = NDArray[np.uint8]
+Make = Callable[..., Path]
+SIZE = (128, 96)
+FACE = (44, 28, 84, 68)
+
+
+class Blind:
+    """Finds the face in each image that it is given, but for some by their turn."""
+
+    def __init__(self, blind: Collection[int] = ()) -> None:
+        self._blind = blind
+        self.looked = 0
+
+    def stream(self, images: Iterable[Image], **_: Any) -> Iterator[Detections]:
+        for number, _image in enumerate(images):
+            self.looked += 1
+            boxes = [] if number in self._blind else [FACE]
+            yield Detections(np.array(boxes).reshape(-1, 4), [0.9] * len(boxes), None, image_size=SIZE)
+
+
+def solid(image: Image, faces: Detections) -> Image:
+    drawn = image.copy()
+    for x1, y1, x2, y2 in faces.boxes.round().astype(int):
+        drawn[max(y1, 0) : y2, max(x1, 0) : x2] = (200, 0, 0)
+    return drawn
+
+
+def blocks(seed: int) -> Image:
+    """A wall of coloured blocks; a face is bright, and never blue."""
+    wall = np.random.default_rng(seed).integers(60, 256, (6, 60, 3), np.uint8)
+    return np.kron(wall, np.ones((16, 16, 1), np.uint8))
+
+
+def with_face(wall: Image, shift: int = 0) -> Image:
+    image = wall[:, shift : shift + SIZE[0]].copy()
+    x1, y1, x2, y2 = FACE
+    image[y1:y2, x1:x2] = (90, 200, 220)
+    return image
+
+
+class Ran(NamedTuple):
+    uncovered: list[int]
+    summary: Summary
+    looked: int
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(clip: Make, probed: Callable[[Path], Any]) -> Run:
+    """Cover the face of a clip; tell in which frames it shows."""
+
+    def go(draw: Callable[[int], Image], frames: int, blind: Collection[int] = (), **how: Any) -> Ran:
+        follow = how.pop("follow", None)
+        source = clip(draw=lambda number, _: draw(number), frames=frames, size=SIZE, **{"rate": Fraction(30), **how})
+        detector = Blind(blind)
+        target = source.with_name("out.mp4")
+        summary = overlay_video(source, target, detector, solid, follow=follow)
+        x1, y1, x2, y2 = FACE
+        shown = [frame.to_ndarray(format="bgr24")[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4] for frame in probed(target).frames]
+        assert len(shown) == frames
+        return Ran([n for n, face in enumerate(shown) if face[..., 1:].max() > 80], summary, detector.looked)
+
+    return go
+
+
+def test_the_face_shows_where_nothing_is_drawn(run: Run) -> None:
+    assert run(lambda n: with_face(blocks(1)), 3, range(3)).uncovered == [0, 1, 2]
+
+
+@pytest.mark.parametrize("light", [0.5, 0.25, 0.0])
+def test_the_light_goes_out_for_some_frames(light: float, run: Run) -> None:
+    image = with_face(blocks(1))
+    dark = np.clip(image * light, 0, 255).astype(np.uint8)
+    ran = run(lambda n: dark if 12 <= n < 15 else image, 30, range(12, 15))
+    assert ran.uncovered == []
+    assert ran.summary.cuts == 0
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_pan_whose_pictures_are_repeated(times: int, run: Run) -> None:
+    blind = [n for n in range(40) if n % 6 in (2, 3)]
+    ran = run(lambda n: with_face(blocks(1), n // times * 16), 40, blind)
+    assert ran.uncovered == []
+    assert (ran.summary.cuts, len(ran.summary.tracks)) == (0, 1)
+
+
+@pytest.mark.parametrize("rate", [1, 2, 5])
+def test_few_frames_a_second(rate: int, run: Run) -> None:
+    assert run(lambda n: with_face(blocks(1)), 20, (0, 7, 8, 19), rate=Fraction(rate)).uncovered == []
+
+
+def test_a_burst_in_a_slow_video(run: Run) -> None:
+    times = [16 * n for n in range(40)] + [60_000 * n for n in (1, 2)]
+    ran = run(lambda n: with_face(blocks(1)), 42, range(12, 32), times=times, time_base=Fraction(1, 1000))
+    assert ran.uncovered == []
+
+
+@pytest.mark.parametrize("every", [5, 30])
+def test_a_scene_shorter_than_what_is_left_out(every: int, run: Run) -> None:
+    ran = run(lambda n: with_face(blocks(1 if n < 31 else 2 if n < 55 else 3)), 90, follow=FollowOptions(every=every))
+    assert ran.uncovered == []
+    assert ran.summary.cuts == 2
+    assert ran.looked <= 90 / every + 5
+
+
+def test_a_cut_ends_tracks_though_the_next_face_is_in_the_same_place(run: Run) -> None:
+    ran = run(lambda n: with_face(blocks(1 if n < 40 else 2)), 80, range(36, 44))
+    assert ran.uncovered == []
+    assert [(one.first.number, one.last.number) for one in ran.summary.tracks.values()] == [(0, 39), (40, 79)]
