@@ -23,6 +23,10 @@ def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> 
     -------
     numpy.ndarray
         Indices of the boxes kept, by falling score; of equal scores the earlier row comes first.
+
+    Notes
+    -----
+    A box that reaches to infinity is kept, so that it is told and not lost, and puts out no other.
     """
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     if not has_area.all():
@@ -33,6 +37,15 @@ def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> 
     # OpenCV's rectangles hold doubles; from float32 it converts each number on its own, four times slower.
     rectangles = boxes.astype(np.float64)
     rectangles[:, 2:] -= rectangles[:, :2]
+    if rectangles.max() == np.inf:
+        return _beside_infinite_ones(boxes, scores, iou)
     # The stubs ask for sequences of rectangles; an (N, 4) array is read as such.
     kept = cv2.dnn.NMSBoxes(rectangles, scores, 0.0, iou)  # type: ignore[call-overload,arg-type,unused-ignore]
     return np.asarray(kept, np.intp).reshape(-1)
+
+
+def _beside_infinite_ones(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
+    is_finite = np.isfinite(boxes).all(axis=1)
+    finite, infinite = np.flatnonzero(is_finite), np.flatnonzero(~is_finite & (scores > 0))
+    kept = np.sort(np.concatenate([finite[nms(boxes[finite], scores[finite], iou)], infinite]))
+    return kept[np.argsort(-scores[kept], kind="stable")]

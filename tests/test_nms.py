@@ -63,3 +63,11 @@ def test_boxes_without_area_go_and_take_none_with_them():
     boxes = np.array([[0, 0, 0, 0], [100, 100, 100, 100], [50, 50, 50, 90], [5, 5, 9, 9]], np.float32)
     assert nms(boxes, np.array([0.9, 0.8, 0.7, 0.6], np.float32), 0.4).tolist() == [3]
     assert nms(boxes[:2], np.array([0.9, 0.8], np.float32), 0.4).dtype == np.intp
+
+
+def test_infinite_boxes_are_kept_beside_what_the_others_leave():
+    boxes = np.array([[0, 0, 9, 9], [1, 1, 9, np.inf], [0, 0, 9, 8], [-np.inf, 0, 3, 3], [0, 0, np.inf, 3]], np.float32)
+    scores = np.array([0.8, 0.8, 0.7, 0.9, 0.0], np.float32)
+    assert nms(boxes, scores, 0.4).tolist() == [3, 0, 1]
+    boxes[3, 0] = np.nan
+    assert nms(boxes, scores, 0.4).tolist() == [0, 1]

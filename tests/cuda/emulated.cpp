@@ -1,5 +1,5 @@
 // Runs the kernels of scrfd_trt/cuda/kernels.cu on the processor: blocks one after the other, and the threads of a block
-// as fibers that take turns at each __syncthreads(). Compiled with -DKERNELS='"…/kernels.cu"'.
+// as fibers that take turns at each barrier of the block or of a warp. Compiled with -DKERNELS='"…/kernels.cu"'.
 
 #include <ucontext.h>
 
@@ -30,17 +30,26 @@ static std::vector<std::unique_ptr<char[]>> stacks;
 static std::function<void()> body;
 static size_t running;
 static const size_t STACK = 64 * 1024;
+static const size_t WARP = 32;
 
-static void __syncthreads() { swapcontext(&fibers[running], &scheduler); }
+enum Barrier : char { NONE, OF_WARP, OF_BLOCK };
+static std::vector<Barrier> waiting;
 
-// All threads of a block must vote equally often.
+static void wait_at(Barrier barrier) {
+  waiting[running] = barrier;
+  swapcontext(&fibers[running], &scheduler);
+}
+
+static void __syncthreads() { wait_at(OF_BLOCK); }
+
+// Of a whole warp.
 static unsigned __ballot_sync(unsigned, bool vote) {
   static bool votes[1024];
   votes[running] = vote;
-  __syncthreads();
+  wait_at(OF_WARP);
   unsigned bits = 0;
-  for (unsigned lane = 0; lane < 32; ++lane) bits |= (unsigned)votes[running / 32 * 32 + lane] << lane;
-  __syncthreads();
+  for (size_t lane = 0; lane < WARP; ++lane) bits |= (unsigned)votes[running / WARP * WARP + lane] << lane;
+  wait_at(OF_WARP);
   return bits;
 }
 
@@ -108,11 +117,10 @@ static void fiber() {
   finished[running] = true;
 }
 
-// Let each thread run to its next barrier, in rising or falling order, until all are done.
-static void run_block(bool falling) {
-  size_t threads = (size_t)blockDim.x * blockDim.y * blockDim.z;
+static void start_fibers(size_t threads) {
   fibers.assign(threads, ucontext_t());
   finished.assign(threads, false);
+  waiting.assign(threads, NONE);
   while (stacks.size() < threads) stacks.emplace_back(new char[STACK]);
   for (size_t number = 0; number < threads; ++number) {
     getcontext(&fibers[number]);
@@ -121,15 +129,43 @@ static void run_block(bool falling) {
     fibers[number].uc_link = &scheduler;
     makecontext(&fibers[number], fiber, 0);
   }
+}
+
+// Whether all threads of a part that are still there wait at a barrier; then they go on.
+static bool pass(Barrier barrier, size_t begin, size_t end) {
+  size_t there = 0;
+  for (size_t number = begin; number < end; ++number) {
+    if (!finished[number] && waiting[number] != barrier) return false;
+    there += !finished[number];
+  }
+  for (size_t number = begin; number < end; ++number) waiting[number] = NONE;
+  return there > 0;
+}
+
+static bool pass_barriers(size_t threads) {
+  if (pass(OF_BLOCK, 0, threads)) return true;
+  bool passed = false;
+  for (size_t begin = 0; begin < threads; begin += WARP)
+    passed |= pass(OF_WARP, begin, begin + WARP < threads ? begin + WARP : threads);
+  return passed;
+}
+
+// Let each thread run to its next barrier, in rising or falling order, until all are done. Returns whether they got
+// there: threads that wait where others do not come would do so for ever.
+static bool run_block(bool falling) {
+  size_t threads = (size_t)blockDim.x * blockDim.y * blockDim.z;
+  start_fibers(threads);
   for (size_t left = threads; left > 0;) {
     for (size_t turn = 0; turn < threads; ++turn) {
       running = falling ? threads - 1 - turn : turn;
-      if (finished[running]) continue;
+      if (finished[running] || waiting[running]) continue;
       threadIdx = thread_of(running);
       swapcontext(&scheduler, &fibers[running]);
       if (finished[running]) --left;
     }
+    if (left > 0 && !pass_barriers(threads)) return false;
   }
+  return true;
 }
 
 static void run_threads() {
@@ -149,9 +185,9 @@ static void prepare(void (*kernel)(Parameters...), void** arguments) {
   prepare(kernel, arguments, std::index_sequence_for<Parameters...>());
 }
 
-// Run a kernel by name as cuLaunchKernel does; returns whether there is one of that name.
-extern "C" bool run_kernel(const char* name, const unsigned* grid, const unsigned* block, void** arguments,
-                           bool falling) {
+// Run a kernel by name as cuLaunchKernel does. Returns what is wrong with it, or nothing.
+extern "C" const char* run_kernel(const char* name, const unsigned* grid, const unsigned* block, void** arguments,
+                                  bool falling) {
   static std::mutex one_at_a_time;
   std::lock_guard<std::mutex> lock(one_at_a_time);
   bool has_barriers = false;
@@ -162,14 +198,14 @@ extern "C" bool run_kernel(const char* name, const unsigned* grid, const unsigne
   else if (!std::strcmp(name, "find_faces"))
     prepare(find_faces, arguments), has_barriers = true;
   else
-    return false;
+    return "there is no kernel of this name";
   blockDim = {block[0], block[1], block[2]};
   for (blockIdx.z = 0; blockIdx.z < grid[2]; ++blockIdx.z)
     for (blockIdx.y = 0; blockIdx.y < grid[1]; ++blockIdx.y)
       for (blockIdx.x = 0; blockIdx.x < grid[0]; ++blockIdx.x)
-        if (has_barriers)
-          run_block(falling);
-        else
+        if (!has_barriers)
           run_threads();
-  return true;
+        else if (!run_block(falling))
+          return "some threads wait at a barrier that others do not come to";
+  return nullptr;
 }

@@ -32,7 +32,7 @@ def library():
         done = subprocess.run([compiler, *FLAGS, *source], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         found = ctypes.CDLL(str(built))
-    found.run_kernel.restype = ctypes.c_bool
+    found.run_kernel.restype = ctypes.c_char_p
     return found
 
 
@@ -45,4 +45,5 @@ def run(name, grid, block, arguments, *, falling=False):
 def run_at(name, grid, block, pointers, *, falling=False):
     """Run a kernel with the addresses of its arguments, as ``cuLaunchKernel`` takes them."""
     sides = [(ctypes.c_uint * 3)(*side) for side in (grid, block)]
-    assert library().run_kernel(name.encode(), *sides, pointers, falling), name
+    problem = library().run_kernel(name.encode(), *sides, pointers, falling)
+    assert problem is None, f"{name}: {problem.decode()}"

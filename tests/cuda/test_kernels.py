@@ -18,10 +18,11 @@ from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.cuda import kernels
 from scrfd_trt.cuda import records as layout_of
 from scrfd_trt.decode import decode, merge
-from scrfd_trt.errors import MissingDependencyError
+from scrfd_trt.errors import BackendError, MissingDependencyError
 from scrfd_trt.heads import HeadLayout, recognize
 from scrfd_trt.letterbox import PADDING, Letterbox, normalize_into
 from scrfd_trt.nms import nms
+from scrfd_trt.pipelines.finish import finish
 
 RNG = np.random.default_rng(7)
 POISON = 77.0
@@ -190,6 +191,20 @@ def test_the_faces_are_the_hosts_to_the_bit(kind, falling, dtype):
         same(rows[index], faces)
 
 
+@pytest.mark.parametrize("kind", ["batched", "grid"])
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("threads", [32, 96, 256, 1024])
+def test_any_number_of_warps_in_any_order(threads, falling, kind):
+    scales, sizes = ((320, 320),), [(500, 300), (320, 320)]
+    for above, most in ((0.01, 256), (0.1, layout_of.CANDIDATES)):  # sorted in the simple way, and in the other one
+        layout, passes = heads_of(kind, scales, images=2, above=above)
+        headers, rows = find(layout, passes, scales, sizes, threads=threads, falling=falling)
+        for index, size in enumerate(sizes):
+            assert 10 < headers[index][0] <= most
+            same(rows[index], reference(layout, passes, scales, size, index))
+    assert headers[0][0] > 256
+
+
 @pytest.mark.parametrize("points", [True, False])
 def test_five_strides_with_one_anchor(points):
     scales = ((256, 128),)
@@ -253,12 +268,37 @@ def test_numbers_that_are_none_of_a_face():
         for scores in passes[0][:3]:
             scores[:] = 0.1
         passes[0][0].reshape(-1)[5] = 0.9
+        passes[0][3].reshape(-1, 4)[5] = 1.0
         passes[0][output].reshape(layout.rows(8, (64, 64)), -1)[5] = value
         assert find(layout, passes, scales, [size])[0] == [[1, count, sound]]
     layout, passes = heads_of("batched", scales)
     for scores in passes[0][:3]:
         scores[:] = np.nan
     assert find(layout, passes, scales, [size], threshold=0.0)[0] == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("infinite", [[5], [7], [5, 7], [9], [5, 9, 11]])
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_box_that_reaches_to_infinity_is_told_by_host_and_kernel(infinite, limit):
+    scales, size = ((64, 64),), (64, 64)
+    layout, passes = heads_of("batched", scales)
+    for scores in passes[0][:3]:
+        scores[:] = 0.1
+    passes[0][0].reshape(-1)[[5, 7, 9, 11]] = [0.9, 0.8, 0.8, 0.7]  # 5, 7 and 9 lie near each other
+    passes[0][3].reshape(-1, 4)[[5, 7, 9, 11]] = 1.0
+    passes[0][3].reshape(-1, 4)[infinite, 2:] = np.inf
+    ((_, count, unsound),), (rows,) = find(layout, passes, scales, [size], limit=limit or 10**9)
+    faces = reference(layout, passes, scales, size, limit=limit)
+    assert count == len(faces)
+    same(rows, faces)
+    assert bool(unsound) == (not np.isfinite(faces.boxes).all())
+    assert unsound == (limit is None or 5 in infinite)
+    parts = [decode(layout, passes[0], 0, scales[0], 0.5)]
+    if unsound:
+        with pytest.raises(BackendError, match="no faces but nonsense"):
+            finish(parts, 0.4, limit, size, "a network")
+    else:
+        assert np.array_equal(finish(parts, 0.4, limit, size, "a network").boxes, faces.boxes)
 
 
 def compilers():
