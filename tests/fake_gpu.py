@@ -1,5 +1,7 @@
 """A GPU, a driver and a TensorRT that exist in memory only: what is put into a stream is done when it is waited for.
 
+``FakeGpu.is_idle`` lets it be done when somebody asks whether it is, too.
+
 ``install(monkeypatch)`` puts them in place of the real ones and returns a :class:`FakeGpu`, which counts what is open.
 """
 
@@ -93,6 +95,7 @@ class Status(IntEnum):
     CUDA_ERROR_INVALID_CONTEXT = 201
     CUDA_ERROR_INVALID_HANDLE = 400
     CUDA_ERROR_NOT_FOUND = 500
+    CUDA_ERROR_NOT_READY = 600
     CUDA_ERROR_ILLEGAL_ADDRESS = 700
 
 
@@ -110,10 +113,12 @@ class FakeGpu:
     events: dict = field(default_factory=dict)
     graphs: dict = field(default_factory=dict)
     launches: list = field(default_factory=list)
+    graph_launches: list = field(default_factory=list)
     contexts: int = 0
     lying_on: int = 0
     engines: int = 0
     runs: list = field(default_factory=list)
+    is_idle: bool = False
     stack: threading.local = field(default_factory=threading.local)
 
     @property
@@ -174,6 +179,7 @@ class FakeDriver:
         self.gpu = gpu
         self.next_stream = 0x5000
         self.capturing = set()
+        self.working = threading.RLock()
         gpu.streams.update({0: [], 0x77: []})
 
     def cuInit(self, flags):
@@ -293,9 +299,15 @@ class FakeDriver:
         return status, self.next_stream
 
     def cuEventSynchronize(self, event):
-        if self.gpu.events[event] is not None:
-            self.cuStreamSynchronize(self.gpu.events[event])
-        return (self.gpu.check("cuEventSynchronize"),)
+        status = self.gpu.check("cuEventSynchronize")
+        if not status:
+            self._work_up_to(self.gpu.events[event])
+        return (status,)
+
+    def _work_up_to(self, mark):
+        with self.working:  # work of a stream is done in order, whoever waits for it
+            while mark and not mark.is_passed:
+                self.gpu.streams[mark.stream].pop(0)()
 
     def cuEventElapsedTime(self, earlier, later):
         return self.gpu.check("cuEventElapsedTime"), 1.0
@@ -310,20 +322,28 @@ class FakeDriver:
         return (status,)
 
     def cuEventQuery(self, event):
-        return self.cuEventSynchronize(event)
+        mark = self.gpu.events[event]
+        if self.gpu.is_idle:
+            self._work_up_to(mark)
+        return (self._asked("cuEventQuery", is_done=not mark or mark.is_passed),)
+
+    def _asked(self, name, *, is_done):
+        return self.gpu.check(name) or (Status.CUDA_SUCCESS if is_done else Status.CUDA_ERROR_NOT_READY)
 
     def cuEventRecord(self, event, stream):
-        self.gpu.events[event] = stream
+        mark = self.gpu.events[event] = Mark(stream)
+        self.gpu.streams[stream].append(mark.reach)
         return (self.gpu.check("cuEventRecord"),)
 
     def cuStreamWaitEvent(self, stream, event, flags):
         awaited = self.gpu.events[event]
-        self.gpu.streams[stream].append(lambda: self.cuStreamSynchronize(awaited))
+        self.gpu.streams[stream].append(lambda: self._work_up_to(awaited))
         return (self.gpu.check("cuStreamWaitEvent"),)
 
     def cuStreamQuery(self, stream):
-        self.cuStreamSynchronize(stream)  # it is never done later
-        return (self.gpu.check("cuStreamQuery"),)
+        if self.gpu.is_idle:
+            self._work(stream)
+        return (self._asked("cuStreamQuery", is_done=not self.gpu.streams[stream]),)
 
     def cuEventDestroy(self, event):
         del self.gpu.events[event]
@@ -354,6 +374,7 @@ class FakeDriver:
     def cuGraphLaunch(self, graph, stream):
         status = self.gpu.check("cuGraphLaunch")
         if not status:
+            self.gpu.graph_launches.append(stream)
             self.gpu.streams[stream] += self.gpu.graphs[graph]
         return (status,)
 
@@ -373,9 +394,25 @@ class FakeDriver:
     def cuStreamSynchronize(self, stream):
         assert stream not in self.capturing
         status = self.gpu.check("cuStreamSynchronize")
-        while not status and self.gpu.streams[stream]:
-            self.gpu.streams[stream].pop(0)()
+        if not status:
+            self._work(stream)
         return (status,)
+
+    def _work(self, stream):
+        with self.working:
+            while self.gpu.streams[stream]:
+                self.gpu.streams[stream].pop(0)()
+
+
+@dataclass
+class Mark:
+    """A place in a stream, which an event was put to."""
+
+    stream: int
+    is_passed: bool = False
+
+    def reach(self):
+        self.is_passed = True
 
 
 @dataclass

@@ -445,10 +445,42 @@ def detector(plan, **options):
     return SCRFDDetector(cuda(plan, **options), DetectorOptions(**options), device="cuda")
 
 
+def watched(opened):
+    """How many runs of streams are under way, as told whenever another one has been started."""
+    pipeline, counts = opened._pipeline, []
+    start = pipeline.start
+
+    def started(*arguments):
+        run = start(*arguments)
+        counts.append(len(pipeline._runs))
+        return run
+
+    pipeline.start = started
+    return counts
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 3, 7])
+def test_as_many_runs_are_under_way_as_asked_for(gpu, fakes, in_flight):
+    pictures = [image(*SIZES[number % len(SIZES)]) for number in range(30)]
+    with detector(fakes.plan(), max_batch=2) as opened:
+        wanted = opened.detect_batch(pictures)
+        under_way = watched(opened)
+        assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
+        assert under_way == [min(number, in_flight) for number in range(1, 16)]
+        gpu.is_idle = True  # what is done is handed out before more is started
+        under_way.clear()
+        assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
+        assert set(under_way) == {1}
+    assert gpu.leaks == {}
+
+
 def test_a_stream_that_is_not_read_to_its_end_does_not_keep_close_waiting(gpu, fakes):
     opened = detector(fakes.plan(), max_batch=2)
-    under_way = opened.stream([image(64, 64) for _ in range(20)])
+    counts = watched(opened)
+    under_way = opened.stream([image(64, 64) for _ in range(20)], in_flight=3)
     next(under_way)
+    assert counts == [1, 2, 3]
+    assert len(opened._pipeline._runs) == 2
     opened.close()
     assert gpu.leaks == {}
     with pytest.raises(ClosedError):
@@ -459,6 +491,7 @@ def test_detecting_within_the_images_of_a_stream(gpu, fakes):
     pictures = [image(64, 64) for _ in range(12)]
     with detector(fakes.plan(), max_batch=1) as opened:
         wanted = [opened.detect(picture) for picture in pictures]
+        under_way = watched(opened)
 
         def images():
             for picture, faces in zip(pictures, wanted, strict=True):
@@ -466,13 +499,16 @@ def test_detecting_within_the_images_of_a_stream(gpu, fakes):
                 yield picture
 
         assert list(opened.stream(images(), in_flight=5)) == wanted
+        assert max(under_way) == 5
         assert opened._pipeline._made <= 3
     assert gpu.leaks == {}
 
 
 def test_an_engine_of_batch_one_takes_no_more_slots_than_asked_for(gpu, fakes):
     with detector(fakes.plan(profiles=fakes.ranges((1, 1, 1)))) as opened:
+        under_way = watched(opened)
         assert len(list(opened.stream([image(64, 64)] * 30, in_flight=3))) == 30
+        assert max(under_way) == 3
         assert opened._pipeline._made <= 4
 
 
@@ -499,6 +535,19 @@ def test_large_batches_go_one_after_the_other(gpu, fakes, count):
         wanted = opened.detect_batch(pictures)
         for in_flight in (1, 2, 3):
             assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
+
+
+def test_large_batches_share_a_stream_and_small_ones_do_not(gpu, fakes):
+    plan = fakes.plan(profiles=fakes.ranges((1, 8, 16)))
+    with detector(plan, max_batch=16) as opened:
+        for batch, streams in ((16, 1), (8, 3)):
+            for _ in range(3):  # the first ones run step by step, and are captured then
+                counts = watched(opened)
+                gpu.graph_launches.clear()
+                assert len(list(opened.stream([image(64, 64)] * 96, batch=batch, in_flight=3))) == 96
+            assert max(counts) == 3
+            assert len(gpu.graph_launches) == 96 // batch
+            assert len(set(gpu.graph_launches)) == streams
 
 
 def test_an_image_that_cannot_be_understood_comes_after_the_results_before_it(gpu, fakes):
