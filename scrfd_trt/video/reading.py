@@ -16,6 +16,7 @@ from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import pixels, pyav
 from scrfd_trt.video.ending import Ending
 from scrfd_trt.video.info import VideoInfo, clock, public_name
+from scrfd_trt.video.splices import Splices
 from scrfd_trt.video.upright import Turn
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ class Frame:
 
 class VideoReader:
     """Reads a video.
+
+    Where a file's clock goes back, as where transport streams were put end to end, frames and packets are given times
+    that go on. That a file ends early is told by what it claims of itself; transport streams claim nothing.
 
     Parameters
     ----------
@@ -140,6 +144,7 @@ class VideoReader:
         self._stream.thread_type = "SLICE" if self._live else "AUTO"
         self.others: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in others)
         self._ending = Ending(self.container, self._stream)
+        self._splices = Splices()
         self._count = 0
         self._last: int | None = None
         self._turn = Turn()
@@ -198,8 +203,9 @@ class VideoReader:
             yield item
 
     def _decoded(self) -> Iterator[Any]:
-        streams = [self._stream, *self.others]
-        packets = self.container.demux(streams)
+        # All streams of a file are read: also those that nobody wants tell where it ends, and where its clock jumps.
+        packets = self.container.demux([self._stream, *self.others] if self._live else [])
+        wanted = {stream.index for stream in self.others}
         while True:
             if self._closed:
                 raise ClosedError("the video was closed; open it anew")
@@ -207,17 +213,16 @@ class VideoReader:
                 packet = next(packets, None)
             if packet is None:
                 break
-            if packet.stream is not self._stream:
-                self._ending.saw(packet)
-                if packet.dts is not None or packet.pts is not None:
-                    yield packet
-                continue
-            yield from self._frames(packet)
+            follows = self._live or self._splices.place(packet)
+            self._ending.saw(packet)
+            if packet.stream is self._stream:
+                yield from self._frames(packet)
+            elif packet.stream.index in wanted and follows and (packet.dts is not None or packet.pts is not None):
+                yield packet
         if not self._keep and not self._live:
             self._ending.check(self.name, self._count)
 
     def _frames(self, packet: Any) -> Iterator[Frame]:
-        self._ending.saw(packet)
         try:
             with pyav.reading(self._where):
                 pictures = packet.decode()

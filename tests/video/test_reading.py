@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
-from scrfd_trt.video import VideoReader
+from scrfd_trt.video import Frame, VideoReader
 from scrfd_trt.video.info import clock
 
 MakeClip = Callable[..., Path]
@@ -125,6 +125,46 @@ def test_a_video_that_was_cut_off(name: str, clip: MakeClip, tmp_path: Path) -> 
     assert "\n" not in str(caught.value)
     with VideoReader(path, damaged="keep") as reader:
         assert 20 < len(list(reader)) < 85
+
+
+@pytest.mark.parametrize(("name", "codec"), [("clip.mkv", "libx264"), ("clip.webm", "libvpx-vp9")])
+@pytest.mark.parametrize("audio", [0.0, 5.0])
+def test_a_few_frames_that_are_missing_at_the_end(name: str, codec: str, audio: float, clip: MakeClip) -> None:
+    how = {"codec": codec, "audio": audio, "audio_codec": "libopus"}
+    path = clip(name, **how, frames=60, size=(128, 96), draw=noise)
+    with VideoReader(path) as reader:
+        assert len(list(reader)) == reader.info.frames == 60
+    if not audio:
+        path.write_bytes(path.read_bytes()[: round(path.stat().st_size * 0.95)])
+        with VideoReader(path) as reader, pytest.raises(VideoError, match=r"ends early, after frame 5\d, at 0:01"):
+            list(reader)
+
+
+def noise(number: int, size: tuple[int, int]) -> Any:
+    return np.random.default_rng(number).integers(0, 255, (size[1], size[0], 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("audio", [0.0, 1.0, 1.5])
+def test_a_clock_that_begins_anew_goes_on(audio: float, clip: MakeClip) -> None:
+    piece = clip("a.ts", audio=audio, options={"bf": "2"})
+    with VideoReader(piece, others=("audio",)) as reader:
+        items = list(reader.items())
+    once = [item.time for item in items if isinstance(item, Frame)]
+    both = piece.with_name("both.ts")
+    both.write_bytes(piece.read_bytes() * 3)
+    with VideoReader(both, others=("audio",)) as reader:
+        read = list(reader.items())
+    times = [item.time for item in read if isinstance(item, Frame)]
+    packets = [item for item in read if not isinstance(item, Frame)]
+    assert len(times) == 3 * len(once)
+    assert len(packets) == 3 * (len(items) - len(once))
+    shifts = np.array(times[30:60]) - once
+    assert np.ptp(shifts) < 1e-6
+    assert shifts[0] == pytest.approx(max(audio, 1.001), abs=0.04)
+    np.testing.assert_allclose(np.array(times[60:]) - once, 2 * shifts[0], atol=0.001)
+    assert (np.diff([packet.dts for packet in packets]) > 0).all()
+    with VideoReader(both) as reader:
+        assert [frame.time for frame in reader] == times
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4", "clip.ts"])

@@ -56,20 +56,25 @@ KINDS: dict[str, dict[str, Any]] = {
     "10 bit": {"pixel_format": "yuv420p10le"},
     "bt.601 full": {"colours": (5, 2, 6, 5), "pixel_format": "yuvj420p"},
 }
+ONLY_MP4 = {("rotated", "mkv"), ("rotated", "ts")}
+"""Where the tests can write a display matrix."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_all_but_the_faces_is_as_it_was(clip: Make, probed: Callable[[Path], Any], kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [(kind, suffix) for kind in KINDS for suffix in (".mp4", ".mkv", ".ts") if (kind, suffix[1:]) not in ONLY_MP4],
+)
+def test_all_but_the_faces_is_as_it_was(clip: Make, probed: Callable[[Path], Any], kind: str, suffix: str) -> None:
     how = {"audio": 1.0} | KINDS[kind]
-    source = clip(**how)
-    target = source.with_name("out.mp4")
+    source = clip(f"clip{suffix}", **how)
+    target = source.with_name(f"out{suffix}")
     summary = overlay_video(source, target, Middle(), black)
     before, after = probed(source), probed(target)
     assert summary.frames == len(before.frames) == len(after.frames)
     assert summary.bridged >= 1
     np.testing.assert_allclose(after.times, before.times, atol=1e-3)
     assert [one.packets for one in after.of("audio")] == [one.packets for one in before.of("audio")]
-    assert after.duration == pytest.approx(before.duration, abs=0.05)
+    assert after.duration == pytest.approx(before.duration, abs=0.001)
     one, other = after.frames[0], before.frames[0]
     turned = kind == "rotated"
     assert (one.width, one.height) == ((other.height, other.width) if turned else (other.width, other.height))
@@ -84,7 +89,20 @@ def test_all_but_the_faces_is_as_it_was(clip: Make, probed: Callable[[Path], Any
         image = frame.to_ndarray(format="bgr24")
         height, width = image.shape[:2]
         assert image[height // 2 - 5 : height // 2 + 5, width // 2 - 5 : width // 2 + 5].max() < 40, frame.time
-    assert sorted(path.name for path in source.parent.iterdir()) == ["clip.mp4", "out.mp4"]
+    assert sorted(path.name for path in source.parent.iterdir()) == [f"clip{suffix}", f"out{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+def test_streams_put_end_to_end(clip: Make, probed: Callable[[Path], Any], suffix: str) -> None:
+    piece = clip("piece.ts", audio=1.0)
+    both = piece.with_name("both.ts")
+    both.write_bytes(piece.read_bytes() * 2)
+    target = both.with_name(f"out{suffix}")
+    assert overlay_video(both, target, Middle(), black).frames == 60
+    after = probed(target)
+    assert len(after.of("audio")[0].packets) == 2 * len(probed(piece).of("audio")[0].packets)
+    np.testing.assert_allclose(np.diff(after.times)[:29], 1001 / 30000, atol=0.0011)
+    np.testing.assert_allclose(np.diff(after.times)[30:], 1001 / 30000, atol=0.0011)
 
 
 def test_detect_once_and_draw_twice(clip: Make, tmp_path: Path) -> None:
