@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from overlays.base import OverlayModel
-from overlays.colors import PALETTE, ChannelOptions, Color
+from overlays.colors import COLORS, PALETTE, ChannelOptions, Color
 from overlays.marks import Label, Sizes, frame, seen
 from overlays.raster import Box
 from scrfd_trt.detections import Detections
@@ -19,7 +19,7 @@ class Boxes(ChannelOptions, OverlayModel):
     """Draw a frame around each face, with its score or its track number.
 
     On video, where detections carry track numbers, each track has a colour of its own, which it keeps from frame to
-    frame; faces without a number are drawn in ``box_color``.
+    frame; faces without a number are green. ``box_color`` is the colour of all.
 
     Raises
     ------
@@ -32,7 +32,10 @@ class Boxes(ChannelOptions, OverlayModel):
         "auto", description="What is written: the score, the track number, or (auto) the number where there is one."
     )
     size: float = Field(1.0, ge=0.25, le=8.0, description="Makes lines and letters larger or smaller.")
-    box_color: Color = Field("green", description="Colour of faces that are not tracked: #rrggbb, #rgb or a name.")
+    box_color: Color | None = Field(
+        None,
+        description="Colour of all frames, #rrggbb, #rgb or a name; left out: green, and on video one for each track.",
+    )
 
     def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
         """Draw into the canvas; see :meth:`overlays.OverlayModel.draw`."""
@@ -57,8 +60,8 @@ class Boxes(ChannelOptions, OverlayModel):
         return sizes.line + 1 if self.style == "corners" else sizes.line
 
     def _color(self, detections: Detections, row: int) -> tuple[int, int, int]:
-        if detections.track_ids is None:
-            return self.channels(self.box_color)
+        if self.box_color is not None or detections.track_ids is None:
+            return self.channels(self.box_color or COLORS["green"])
         return self.channels(PALETTE[int(detections.track_ids[row]) % len(PALETTE)])
 
     def _label(self, detections: Detections, row: int, box: Box, sizes: Sizes) -> Label | None:

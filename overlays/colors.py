@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from scrfd_trt.options import OptionsModel
 
@@ -28,16 +28,29 @@ def _as_hex(value: str) -> str:
     return color
 
 
-Color = Annotated[str, AfterValidator(_as_hex)]
+Color = Annotated[str, AfterValidator(_as_hex), Field(json_schema_extra={"format": "color"})]
 """A colour as ``#rrggbb``, ``#rgb`` or a name of ``COLORS``; kept as ``#rrggbb``."""
 
 Channels = tuple[int, int, int]
+
+
+def _is_color(part: dict[str, Any]) -> bool:
+    return any(branch.get("format") == "color" for branch in part.get("anyOf", [part]))
 
 
 class ChannelOptions(OptionsModel):
     """The option of every overlay whose colours are its own."""
 
     color: Literal["bgr", "rgb"] = Field("bgr", description="Order of the channels of the images drawn on.")
+
+    @field_validator("color", mode="before")
+    @classmethod
+    def _no_color(cls, value: object) -> object:
+        if isinstance(value, str) and (value.lower() in COLORS or value.startswith("#")):
+            named = [name for name, part in cls.model_json_schema()["properties"].items() if _is_color(part)]
+            hint = f"; the colour is {' or '.join(named)}" if named else ""
+            raise ValueError(f"this is the order of the channels, bgr or rgb{hint}")
+        return value
 
     def channels(self, color: str) -> Channels:
         """Return a colour ``#rrggbb`` as the three levels of a pixel."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from overlays.base import OverlayModel
-from overlays.colors import ChannelOptions, Color
+from overlays.colors import ChannelOptions, Channels, Color
 from overlays.fitting import eye_turns
 from overlays.placing import Placement, turned_about
 from overlays.raster import Box, Region, clip_box
@@ -23,8 +23,8 @@ Image = NDArray[np.uint8]
 class CropSheet(ChannelOptions, OverlayModel):
     """Lay crops of the faces, upright and all of one size, along a side of the image, or in its place.
 
-    The surest face comes first. Where there are more faces than ``most``, or than find room, the rest is left out. An
-    image without faces stays as it is.
+    The surest face comes first. Where there are more faces than ``most``, or than find room, the rest is left out, and
+    on video those that are shown stand in the order of their track numbers. An image without faces stays as it is.
 
     Raises
     ------
@@ -38,7 +38,11 @@ class CropSheet(ChannelOptions, OverlayModel):
         "bottom", description="Where the sheet lies: along a side of the image, or over the whole of it."
     )
     size: float = Field(
-        0.22, ge=0.05, le=0.9, description="Width of the sheet as a share of the image's; not for side=whole."
+        0.22,
+        ge=0.05,
+        le=0.9,
+        description="How far the sheet reaches into the image, as a share of its height (bottom, top) or width (left, "
+        "right).",
     )
     margin: float = Field(0.2, ge=0.0, le=2.0, description="What is shown around a face, as a share of its size.")
     most: int = Field(24, ge=1, le=1000, description="How many faces there are at most.")
@@ -49,14 +53,26 @@ class CropSheet(ChannelOptions, OverlayModel):
         cells = self._cells(detections)
         if not cells:
             return
-        turn = eye_turns(detections)
+        turn, ground = eye_turns(detections), self.channels(self.ground)
         crops = []
         for row, cell in cells:
             box = Box(*detections.boxes[row].astype(np.float64).tolist())
-            crops.append(_crop(canvas, box, (float(turn.cos[row]), float(turn.sin[row])), cell, self.margin))
-        canvas[self._sheet(detections.image_size).rows_columns] = self.channels(self.ground)
+            crops.append(self._crop(canvas, box, (float(turn.cos[row]), float(turn.sin[row])), cell.size[0]))
+        left, top, right, bottom = self._sheet(detections.image_size)
+        # Far quicker than an assignment of three values.
+        cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), ground, cv2.FILLED)
         for (_, cell), crop in zip(cells, crops, strict=True):
             canvas[cell.rows_columns] = crop
+
+    def _crop(self, canvas: Image, box: Box, turn: tuple[float, float], side: int) -> Image:
+        size = max(box.width, box.height) * (1.0 + 2.0 * self.margin)
+        place = turned_about(box.center, (side / 2, side / 2), (turn[0], -turn[1]), side / size)
+        around = place.inverse().box(Box(0.0, 0.0, side, side))
+        region = clip_box(around.grown(1.0, 1.0), canvas.shape[1], canvas.shape[0])
+        ground = self.channels(self.ground)
+        if region is None:
+            return np.full((side, side, 3), ground, np.uint8)
+        return _warped(canvas, region, place, side, ground)
 
     def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
         """Return the box of the sheet; see :meth:`overlays.OverlayModel.reach_boxes`."""
@@ -87,6 +103,8 @@ class CropSheet(ChannelOptions, OverlayModel):
         columns = max(1, width // side)
         lines = min(max(1, height // side), math.ceil(len(rows) / columns))
         shown = rows[: columns * lines]
+        if detections.track_ids is not None:
+            shown.sort(key=detections.track_ids.__getitem__)
         left = sheet.left + (width - min(columns, len(shown)) * side) // 2
         top = sheet.top + (height - lines * side) // 2
         found = []
@@ -102,18 +120,7 @@ def _largest_square(width: int, height: int, count: int) -> int:
     return max(1, *fits) if count > 1 else max(1, min(width, height))
 
 
-def _crop(canvas: Image, box: Box, turn: tuple[float, float], cell: Region, margin: float) -> Image:
-    side = cell.size[0]
-    size = max(box.width, box.height) * (1.0 + 2.0 * margin)
-    place = turned_about(box.center, (side / 2, side / 2), (turn[0], -turn[1]), side / size)
-    around = place.inverse().box(Box(0.0, 0.0, side, side))
-    region = clip_box(around.grown(1.0, 1.0), canvas.shape[1], canvas.shape[0])
-    if region is None:
-        return np.zeros((side, side, 3), np.uint8)
-    return _warped(canvas, region, place, side)
-
-
-def _warped(canvas: Image, region: Region, place: Placement, side: int) -> Image:
+def _warped(canvas: Image, region: Region, place: Placement, side: int, ground: Channels) -> Image:
     """Turn a region into a square; one that is much larger is averaged first, so that it shows no moiré."""
     scale = math.hypot(place.a, place.c)
     source, zoom = canvas[region.rows_columns], (1.0, 1.0)
@@ -125,4 +132,4 @@ def _warped(canvas: Image, region: Region, place: Placement, side: int) -> Image
     a, b, c, d = place.a * zoom[0], place.b * zoom[1], place.c * zoom[0], place.d * zoom[1]
     # cv2 counts from the middle of the first pixel.
     warp = np.array([[a, b, x + (a + b - 1.0) / 2], [c, d, y + (c + d - 1.0) / 2]])
-    return np.asarray(cv2.warpAffine(source, warp, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(cv2.warpAffine(source, warp, (side, side), flags=cv2.INTER_LINEAR, borderValue=ground), np.uint8)

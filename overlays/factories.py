@@ -11,6 +11,7 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from scrfd_trt.errors import OptionError
+from scrfd_trt.options import explain
 
 Factory = Callable[..., Any]
 
@@ -23,8 +24,8 @@ class OptionHelp(NamedTuple):
     name : str
         As it is written in ``name=value``.
     type : str
-        ``number``, ``integer``, ``text``, ``path``, ``true or false``, the choices as ``gaussian | pixelate``, or
-        ``any`` where nothing is known.
+        ``number``, ``integer``, ``text``, ``path``, ``colour``, ``true or false``, the choices as ``gaussian |
+        pixelate``, or ``any`` where nothing is known.
     default : object
         None also where the option is required.
     required : bool
@@ -105,8 +106,39 @@ def check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> di
                 raise OptionError(f"overlay {name!r}: {unknown('option', option, tuple(known))}")
     missing = [key for key, item in known.items() if item.default is inspect.Parameter.empty and key not in options]
     if missing:
-        raise OptionError(f"overlay {name!r} needs {', '.join(missing)}: give it as {name}:{missing[0]}=…")
+        raise OptionError(_needs(name, factory, missing))
     return {key: _converted(name, key, value, known) for key, value in options.items()}
+
+
+def refused(name: str, factory: Factory, error: ValidationError) -> str:
+    """Say on one line, by the overlay's name, why a pydantic model refuses its options.
+
+    Parameters
+    ----------
+    name
+        The overlay's.
+    factory
+        What raised the error.
+    error
+        What pydantic found.
+    """
+    if not is_model(factory):
+        return f"overlay {name!r}: {' '.join(str(error).split())}"
+    items = error.errors(include_url=False, include_context=False)
+    if all(item["type"] == "missing" for item in items):
+        return _needs(name, factory, [str(item["loc"][0]) for item in items])
+    told = explain(factory, error).removeprefix(f"{factory.__name__}: ")  # type: ignore[arg-type]  # a model
+    return f"overlay {name!r}: {told}"
+
+
+def example(name: str, option: OptionHelp) -> str:
+    """Write how an option that is needed is given: ``image:picture=FILE``."""
+    return f"{name}:{option.name}={'FILE' if option.type == 'path' else option.type.upper()}"
+
+
+def _needs(name: str, factory: Factory, missing: list[str]) -> str:
+    first = next(option for option in option_help(factory) if option.name == missing[0])
+    return f"overlay {name!r} needs {', '.join(missing)}: give it as {example(name, first)}"
 
 
 def unknown(what: str, name: str, choices: tuple[str, ...]) -> str:
@@ -182,6 +214,8 @@ def _type(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
             found += [str(choice) for choice in part.get("enum", [part.get("const")])]
         elif part.get("format") in ("path", "file-path", "directory-path"):
             found.append("path")
+        elif part.get("format") == "color":
+            found.append("colour")
         else:
             found.append(words.get(str(part.get("type")), "any"))
     return " | ".join(dict.fromkeys(found)) or "any"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -71,7 +71,15 @@ class Area(NamedTuple):
 
 
 class MaskOptions(OptionsModel):
-    """The options of every overlay that covers faces."""
+    """The options of every overlay that covers faces.
+
+    Attributes
+    ----------
+    without_landmarks : str
+        Of the class: see :class:`overlays.OverlayModel`.
+    """
+
+    without_landmarks: ClassVar[str] = "The shape aligned is the upright ellipse, as for ellipse."
 
     shape: Shape = Field(
         "ellipse",

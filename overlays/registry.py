@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from overlays.base import Overlay
-from overlays.factories import OptionHelp, check_options, is_model, option_help, unknown
+from overlays.factories import OptionHelp, check_options, is_model, option_help, refused, unknown
 from overlays.specs import split_spec
 from scrfd_trt.errors import OptionError, OverlayError, ScrfdError
-from scrfd_trt.options import explain
 
 GROUP = "scrfd_trt.overlays"
 """The entry-point group. Each entry names a factory: called with options by keyword, it returns an overlay."""
@@ -23,7 +25,7 @@ DISTRIBUTION = "scrfd-trt"
 
 def names() -> tuple[str, ...]:
     """Return the names of all installed overlays, sorted; nothing is imported."""
-    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+    return tuple(sorted(_found(_path())))
 
 
 def load(name: str) -> Callable[..., Overlay]:
@@ -88,9 +90,10 @@ def create(name: str, /, **options: Any) -> Overlay:
     try:
         overlay = factory(**options)
     except ValidationError as error:
-        what = explain(factory, error) if is_model(factory) else _one_line(error)  # type: ignore[arg-type]
-        raise OptionError(what) from error
-    except ScrfdError:
+        raise OptionError(refused(name, factory, error)) from error
+    except ScrfdError as error:
+        if isinstance(error.__cause__, ValidationError):
+            raise OptionError(refused(name, factory, error.__cause__)) from error.__cause__
         raise
     except (TypeError, ValueError) as error:
         raise OptionError(f"overlay {name!r} refuses its options: {_one_line(error)}") from error
@@ -151,26 +154,62 @@ def summary(name: str) -> str:
 def provider(name: str) -> str:
     """Return the distribution that an overlay comes from, with its version: ``scrfd-trt 0.1.0``; nothing is imported.
 
+    Where several distributions have an overlay of that name, which none can then use, all of them.
+
     Raises
     ------
     OptionError
         If there is no such overlay.
     """
-    return _owner(_entry(name))
+    return " and ".join(sorted({owner for owner, _ in _entries(name)}))
 
 
 _MUST = "must be a class or function that takes options by keyword and returns an overlay"
 
 
 def _entry(name: str) -> EntryPoint:
-    # The same distribution may be found twice, from a checkout and from site-packages.
-    found = {(_owner(entry), entry.value): entry for entry in entry_points(group=GROUP) if entry.name == name}
-    if not found:
-        raise OptionError(_no_overlay(name))
+    found = _entries(name)
     if len(found) > 1:
         sources = " and ".join(f"{value} of {owner}" for owner, value in sorted(found))
         raise OptionError(f"overlay {name!r} is there {len(found)} times: {sources}; uninstall all but one")
     return next(iter(found.values()))
+
+
+Folders = tuple[tuple[str, int], ...]
+
+
+def _entries(name: str) -> dict[tuple[str, str], EntryPoint]:
+    if found := _owned(_path(), name):
+        return found
+    raise OptionError(_no_overlay(name))
+
+
+def _path() -> Folders:
+    """Return the folders in which distributions are looked for, and when each was changed."""
+    return tuple((folder, _changed(folder)) for folder in sys.path)
+
+
+def _changed(folder: str) -> int:
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@functools.lru_cache(256)
+def _owned(path: Folders, name: str) -> dict[tuple[str, str], EntryPoint]:
+    # The same distribution may be found twice, from a checkout and from site-packages.
+    return {(_owner(entry), entry.value): entry for entry in _found(path).get(name, ())}
+
+
+@functools.lru_cache(8)
+def _found(path: Folders) -> dict[str, tuple[EntryPoint, ...]]:
+    """Look for overlays; since files of all distributions are read, only where one was added or taken away."""
+    del path
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for entry in entry_points(group=GROUP):
+        found[entry.name] = (*found.get(entry.name, ()), entry)
+    return found
 
 
 def _no_overlay(name: str) -> str:

@@ -11,13 +11,14 @@ from pydantic import Field
 
 from overlays.base import OverlayModel
 from overlays.coarse import blurred
+from overlays.colors import ChannelOptions
 from overlays.masks import MaskOptions, areas, region_of, weights
 from overlays.mixing import LEVELS, LIGHT
 from overlays.raster import Region
 from scrfd_trt.detections import Detections
 
 
-class Spotlight(MaskOptions, OverlayModel):
+class Spotlight(ChannelOptions, MaskOptions, OverlayModel):
     """Dim, blur or grey all but the faces.
 
     The pixels of the shape over each face stay exactly as they are. Where no face was found, there is no light: the
@@ -57,7 +58,8 @@ class Spotlight(MaskOptions, OverlayModel):
             table = LEVELS[np.rint(LIGHT * (1.0 - self.amount)).astype(np.intp)]
             return np.asarray(cv2.LUT(canvas, table), np.uint8)
         if self.effect == "grey":
-            grey = cv2.cvtColor(cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+            how = cv2.COLOR_BGR2GRAY if self.color == "bgr" else cv2.COLOR_RGB2GRAY
+            grey = cv2.cvtColor(cv2.cvtColor(canvas, how), cv2.COLOR_GRAY2BGR)
             return np.asarray(cv2.addWeighted(grey, self.amount, canvas, 1.0 - self.amount, 0.0), np.uint8)
         height, width = canvas.shape[:2]
         sigma = max(0.04 * self.amount * max(width, height), 0.3)

@@ -32,20 +32,12 @@ class OverlayCommand(TyperCommand):
 
 
 def _tell(name: str | None) -> None:
-    """Write what one overlay, or each, can be told; one that is broken does not keep the others from being listed."""
+    """Write what one overlay, or each, can be told."""
     try:
         if name is not None:
             stdout.show(overlays.details(name))
         else:
-            stdout.show(overlays.listed(tuple(one for one in drawing.names() if _loads(one))))
+            stdout.show(overlays.listed(drawing.names()))
             stdout.write("'scrfd-trt overlay --overlay NAME --help' tells the options of one.\n")
     except ScrfdError as error:
         stdout.write(f"{printable(error)}\n")
-
-
-def _loads(name: str) -> bool:
-    try:
-        drawing.load(name)
-    except ScrfdError:
-        return False
-    return True

@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 import overlays as drawing
+from overlays.factories import example
 from scrfd_trt.cli import options, stdout
-from scrfd_trt.errors import OptionError
+from scrfd_trt.cli.messages import printable
+from scrfd_trt.errors import OptionError, ScrfdError
 
 Name = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="Tell the options of this overlay.", show_default=False)
@@ -31,8 +33,8 @@ def overlays(name: Name = None, *, as_json: options.AsJson = False) -> None:
     if not chosen:
         raise OptionError("no overlays are installed: run pip install -e . in the checkout of scrfd-trt")
     if as_json:
-        found = [about(one) for one in chosen]
-        stdout.write(json.dumps(found if name is None else found[0], indent=2, default=str) + "\n")
+        found: Any = [_about_or_why(one) for one in chosen] if name is None else about(name)
+        stdout.write(json.dumps(found, indent=2, default=str) + "\n")
     elif name is None:
         stdout.show(Group(listed(chosen), "", "scrfd-trt overlays NAME tells the options of one."))
     else:
@@ -57,8 +59,29 @@ def listed(names: tuple[str, ...]) -> RenderableType:
     table.add_column("what it draws")
     table.add_column("options")
     for name in names:
-        table.add_row(name, drawing.summary(name), ", ".join(option.name for option in drawing.describe(name)))
+        table.add_row(name, *_row(name))
     return table
+
+
+def why_broken(error: ScrfdError) -> str:
+    """Tell in a table or on a page, where its name stands beside, why an overlay cannot be used."""
+    cause = error.__cause__
+    reason = str(error) if cause is None else f"{type(cause).__name__}: {cause}"
+    return f"cannot be loaded: {printable(reason)}"
+
+
+def _row(name: str) -> tuple[str | Text, str]:
+    try:
+        return drawing.summary(name), ", ".join(option.name for option in drawing.describe(name))
+    except ScrfdError as error:  # one that is broken does not keep the others from being listed
+        return Text(why_broken(error), style="red"), ""
+
+
+def _about_or_why(name: str) -> dict[str, Any]:
+    try:
+        return about(name)
+    except ScrfdError as error:
+        return {"name": name, "from": drawing.provider(name), "error": printable(error)}
 
 
 def details(name: str) -> RenderableType:
@@ -93,12 +116,11 @@ def without_landmarks(name: str) -> str:
 def example_spec(name: str) -> str:
     """Write an overlay as ``--overlay`` takes it: with what it needs, or its first option that has a default."""
     options = drawing.describe(name)
-    if needed := [f"{option.name}={option.type.upper()}" for option in options if option.required]:
+    if needed := [example(name, option).removeprefix(f"{name}:") for option in options if option.required]:
         return f"{name}:{','.join(needed)}"
-    for option in options:
-        if option.default is not None:
-            return f"{name}:{option.name}={_shown(option.default)}"
-    return name
+    # What the order of channels is, files know themselves.
+    told = (option for option in options if option.default is not None and option.type != "bgr | rgb")
+    return next((f"{name}:{option.name}={_shown(option.default)}" for option in told), name)
 
 
 def _shown(default: Any) -> str:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
 
 import overlays
+from overlays import registry
 
 pytestmark = pytest.mark.usefixtures("known_overlays")
 
@@ -36,12 +38,60 @@ def test_the_example_works(run: Run, name: str) -> None:
 
 
 def test_the_example_names_what_is_needed(run: Run) -> None:
-    assert "--overlay image:picture=PATH -o out.jpg" in run("overlays", "image").out
+    assert "--overlay image:picture=FILE -o out.jpg" in run("overlays", "image").out
 
 
 def test_what_happens_without_landmarks_is_told(run: Run) -> None:
     assert "Without landmarks: It stands upright on the box." in run("overlays", "skull").out
     assert "Without landmarks" not in run("overlays", "boxes").out
+    for name in ("blur", "pixelate", "solid", "spotlight"):
+        told = " ".join(run("overlays", name).out.split())
+        assert "Without landmarks: The shape aligned is the upright ellipse, as for ellipse." in told
+
+
+def test_the_example_says_nothing_of_the_order_of_channels(run: Run) -> None:
+    assert "--overlay boxes:style=corners -o" in run("overlays", "boxes").out
+    assert "--overlay crop:side=bottom -o" in run("overlays", "crop").out
+
+
+def test_colours_are_told_as_colours(run: Run) -> None:
+    rows = [line.split() for line in run("overlays", "landmarks").out.splitlines()]
+    assert ["box_color", "colour", "green"] in [row[:3] for row in rows]
+
+
+BROKEN = {
+    "torn": [EntryPoint("torn", "torn_plugin:Torn", registry.GROUP)],
+    "twice": [EntryPoint("twice", f"{name}:Twice", registry.GROUP) for name in ("one", "another")],
+}
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An overlay whose module is missing, and one that two distributions have, beside those that work."""
+    found = registry._found(registry._path())
+    monkeypatch.setattr(registry, "_found", lambda path: found | BROKEN)
+    registry._owned.cache_clear()
+
+
+@pytest.mark.usefixtures("broken")
+@pytest.mark.parametrize("words", [("overlays",), ("overlay", "--help")])
+def test_broken_overlays_do_not_keep_the_others_from_being_listed(run: Run, words: tuple[str, ...]) -> None:
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    told = " ".join(out.split())
+    assert "torn cannot be loaded: ModuleNotFoundError: No module named 'torn_plugin'" in told
+    assert "twice cannot be loaded: overlay 'twice' is there 2 times:" in told
+    assert "\nskull " in out
+
+
+@pytest.mark.usefixtures("broken")
+def test_json_tells_what_is_wrong_with_an_overlay(run: Run) -> None:
+    every = {overlay["name"]: overlay for overlay in json.loads(run("overlays", "--json").out)}
+    assert set(every["torn"]) == set(every["twice"]) == {"name", "from", "error"}
+    assert "cannot be loaded from torn_plugin:Torn: ModuleNotFoundError" in every["torn"]["error"]
+    assert "uninstall all but one" in every["twice"]["error"]
+    assert every["skull"]["options"]
+    assert run("overlays", "torn", "--json").error.startswith("overlay 'torn' of an unknown distribution cannot be")
 
 
 def test_json_for_machines(run: Run) -> None:

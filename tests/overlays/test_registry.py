@@ -150,15 +150,15 @@ def test_factories_may_be_plain_callables() -> None:
     ("spec", "message"),
     [
         ("fil", "no overlay 'fil'; did you mean 'fill'\\? the overlays are: .*fill, function"),
-        ("fill:levle=1", "Fill: no option 'levle'; the options are: level"),
-        ("fill:level=x", "Fill: level: Input should be a valid integer.* \\(it is 'x'\\)"),
-        ("fill:level=300", "Fill: level: Input should be less than 256"),
-        ("plain:level=x", "Plain: level: Input should be a valid integer"),
+        ("fill:levle=1", "overlay 'fill': no option 'levle'; the options are: level"),
+        ("fill:level=x", "overlay 'fill': level: Input should be a valid integer.* \\(it is 'x'\\)"),
+        ("fill:level=300", "overlay 'fill': level: Input should be less than 256"),
+        ("plain:level=x", "overlay 'plain': level: Input should be a valid integer"),
         (
             "function:levle=1",
             "overlay 'function': no option 'levle'; did you mean 'level'\\? the options are: level, tw",
         ),
-        ("function", "overlay 'function' needs level: give it as function:level="),
+        ("function", "overlay 'function' needs level: give it as function:level=INTEGER$"),
         ("function:level=x", "overlay 'function': level: Input should be a valid integer.*'x'"),
         ("function:level=1,how=c", "overlay 'function': how: Input should be 'a' or 'b'"),
         ("function:level=300", "overlay 'function' refuses its options: level is too high"),
@@ -227,7 +227,7 @@ def test_without_an_installed_project_the_error_says_how_to_install_it(
 
 def test_entry_points_without_a_distribution_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = metadata.EntryPoint("lost", "not_there_either:Fill", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(registry, "_found", lambda path: {"lost": (entry,)})
     with pytest.raises(ScrfdError, match="overlay 'lost' of an unknown distribution cannot be loaded"):
         overlays.create("lost")
 
@@ -245,3 +245,29 @@ def test_options_are_described() -> None:
     assert kinds == {"level": "integer", "twice": "true or false", "where": "path", "how": "a | b", "any": "any"}
     assert [option.type for option in overlays.describe("odd")] == ["any", "any"]
     assert overlays.describe("anything") == ()
+
+
+@pytest.mark.usefixtures("installed")
+def test_overlays_are_looked_for_once_until_another_is_installed(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: looked.append(group) or metadata.entry_points(group=group)
+    )
+    overlays.create("blur")
+    before = len(looked)
+    for _ in range(3):
+        overlays.create("blur")
+        overlays.describe("skull")
+    assert len(looked) == before <= 1
+    install("late", "late_plugin", late="late_plugin:Fill")
+    assert level(overlays.create("late", level=3)) == 3
+    assert overlays.provider("late") == "late 2.5"
+    assert len(looked) == before + 1
+
+
+@pytest.mark.usefixtures("plugin")
+def test_all_who_have_an_overlay_of_a_name_are_told(install: Install) -> None:
+    install("another", fill="another:Fill")
+    assert overlays.provider("fill") == "another 2.5 and some-plugin 2.5"

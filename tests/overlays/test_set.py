@@ -67,7 +67,7 @@ def test_points_of_a_picture_can_be_told(marks: Path) -> None:
 
 
 def test_a_picture_is_needed() -> None:
-    with pytest.raises(OptionError, match="Sticker: picture is needed, and has no default"):
+    with pytest.raises(OptionError, match=r"^overlay 'image' needs picture: give it as image:picture=FILE$"):
         overlays.create("image")
     with pytest.raises(ImageError, match="cannot be read"):
         overlays.create("image", picture="nowhere.png")
@@ -146,3 +146,55 @@ def test_faces_that_find_no_room_are_left_out() -> None:
         assert (out[:50] == noise()[:50]).all()
     tiny = faces(tuple((x, 0.0, x + 3.0, 1.0) for x in range(3)), (4, 1))
     overlays.CropSheet(side="whole")(noise(4, 1), tiny)
+
+
+def test_a_colour_that_was_asked_for_is_that_of_all_boxes() -> None:
+    found = faces(tracked=True)
+    asked = overlays.Boxes(box_color="orange", label="none")
+    assert (asked(noise(), found) == asked(noise(), faces())).all()
+    assert (asked(noise(), found) != overlays.Boxes(label="none")(noise(), found)).any()
+    assert (overlays.Boxes()(noise(), faces()) == overlays.Boxes(box_color="green")(noise(), faces())).all()
+
+
+def test_a_grey_spotlight_weighs_channels_in_their_order() -> None:
+    image, found = noise(), faces()
+    wanted = overlays.Spotlight(effect="grey")(image, found)
+    assert (overlays.Spotlight(effect="grey", color="rgb")(image[..., ::-1], found)[..., ::-1] == wanted).all()
+
+
+@pytest.mark.parametrize("degrees", [0.0, 20.0])
+def test_beyond_the_image_crops_show_the_ground(degrees: float) -> None:
+    image = np.full((100, 200, 3), 128, np.uint8)
+    inside, outside = (80.0, 20.0, 120.0, 60.0), (-30.0, 20.0, 10.0, 60.0)
+    sheet = overlays.CropSheet(side="whole", ground="#0000ff", margin=0.0)
+    drawn = sheet(image, faces((inside, outside), (200, 100), degrees=degrees))
+    left, right = drawn[50, :100], drawn[50, 100:]
+    assert (left == 128).all(1).any()
+    assert not (drawn == 0).all(2).any()
+    assert ((right == 128).all(1) | (right == [255, 0, 0]).all(1)).mean() > 0.9
+    assert (right == [255, 0, 0]).all(1).mean() > 0.5
+
+
+def test_crops_of_a_video_keep_their_order_when_scores_change() -> None:
+    boxes, image = [(10, 10, 40, 40), (60, 10, 90, 40)], noise()
+    one, other = (
+        Detections(boxes, scores, image_size=(96, 64), track_ids=[4, 2]) for scores in ([0.9, 0.8], [0.8, 0.9])
+    )
+    assert (overlays.CropSheet()(image, one) == overlays.CropSheet()(image, other)).all()
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ("solid:color=red", "the colour is fill"),
+        ("boxes:color=#fff", "the colour is box_color"),
+        ("landmarks:color=green", "the colour is box_color or left_color or right_color or nose_color"),
+        ("skull:color=red", "bgr or rgb"),
+    ],
+)
+def test_who_takes_the_order_of_channels_for_a_colour_is_told(spec: str, hint: str) -> None:
+    name = spec.partition(":")[0]
+    with pytest.raises(OptionError, match=f"^overlay '{name}': color: this is the order of the channels.*{hint}"):
+        overlays.parse(spec)
+    with pytest.raises(OptionError, match="color: Input should be 'bgr' or 'rgb'"):
+        overlays.parse(f"{name}:color=gbr")
