@@ -171,9 +171,7 @@ class Compose:
         detections = as_detections(detections, image)
         canvas = fresh_canvas(image, detections, out)
         for overlay in self.overlays:
-            drawn = _drawn(overlay, canvas, detections)
-            if drawn is not canvas:
-                canvas[...] = drawn
+            _drawn(overlay, canvas, detections)
         return canvas
 
     def reach_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
@@ -187,18 +185,29 @@ class Compose:
         return f"Compose({', '.join(map(repr, self.overlays))})"
 
 
-def _drawn(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+def draw_into(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+    """Draw on an image itself, without a copy where the overlay can; return it."""
+    ours = isinstance(overlay, Compose) or (
+        isinstance(overlay, OverlayModel) and type(overlay).__call__ is OverlayModel.__call__
+    )
+    if ours and image.flags.c_contiguous and image.flags.writeable:
+        overlay(image, detections, out=image)  # type: ignore[call-arg]  # both of ours take it
+    else:
+        image[...] = _checked(overlay, image, overlay(image, detections))
+    return image
+
+
+def _drawn(overlay: Overlay, canvas: NDArray[np.uint8], detections: Detections) -> None:
     try:
-        out: object
-        if isinstance(overlay, OverlayModel) and type(overlay).__call__ is OverlayModel.__call__:
-            out = overlay(image, detections, out=image)
-        else:
-            out = overlay(image, detections)
+        draw_into(overlay, canvas, detections)
     except ScrfdError:
         raise
     except Exception as error:  # other people's code draws here, and may raise anything
         reason = " ".join(str(error).split()) or "no reason given"
         raise OverlayError(f"the overlay {overlay!r} failed: {type(error).__name__}: {reason}") from error
+
+
+def _checked(overlay: Overlay, image: NDArray[np.uint8], out: object) -> NDArray[np.uint8]:
     if not isinstance(out, np.ndarray) or out.shape != image.shape or out.dtype != np.uint8:
         raise OverlayError(f"the overlay {overlay!r} must return an image of the same shape and type, but did not")
     return out

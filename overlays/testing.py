@@ -36,6 +36,9 @@ AT_BORDERS = (
     (-20.0, -10.0, 30.0, 20.0), (70.0, 50.0, 130.0, 120.0), (0.0, 0.0, 96.0, 64.0), (-70.0, -70.0, -30.0, -30.0),
     (-5e5, -5e5, 5e5, 5e5), (1e6, 1e6, 1e6 + 40, 1e6 + 40),
 )  # fmt: skip
+APART = ((342.0, 130.0, 378.0, 174.0), (200.0, 110.0, 240.0, 160.0), (480.0, 140.0, 518.0, 188.0))
+"""Faces so far from each other, and from the border, that hardly anything drawn for one touches another."""
+WIDE = (720, 300)
 ODD = ((5.0, 5.0, 5.0, 5.0), (5.0, 5.0, 30.0, 5.0), (5.4, 5.4, 5.6, 5.6), (10.0, 0.0, 10.01, 64.0))
 SIZE = (96, 64)
 
@@ -108,6 +111,21 @@ def check_views(overlay: Overlay) -> None:
         _same(_run(overlay, view, found), wanted, "a view of the same image gives another picture")
 
 
+def check_stable_look(overlay: Overlay) -> None:
+    """On video, a face's look follows from its track number and the time, not from its row or who else is there."""
+    image, rows = noise(*WIDE), np.arange(len(APART))
+    found = _tracks(rows)
+    first = _run(overlay, image, found)
+    turned = _run(overlay, image, _tracks(rows[::-1]))
+    _same(turned, first, "the same tracks in other rows give another picture: take a face's look from its track number")
+    for left in [] if _shared(overlay, found) else rows:
+        kept = rows[rows != left]
+        out = _run(overlay, image, _tracks(kept))
+        for x1, y1, x2, y2 in np.array(APART, int)[kept]:
+            what = "a face looks different where another track is missing: take its look from its track number"
+            _same(out[y1:y2, x1:x2], first[y1:y2, x1:x2], what)
+
+
 def check_out(overlay: Overlay) -> None:
     """With ``out`` it draws the same picture in place, where it is an ``OverlayModel``."""
     if not isinstance(overlay, OverlayModel):
@@ -117,14 +135,17 @@ def check_out(overlay: Overlay) -> None:
     place = image.copy()
     assert overlay(place, found, out=place) is place, "it does not return the array that it was given as out"
     _same(place, wanted, "it draws another picture in place")
-    other = np.zeros_like(image)
-    overlay(image, found, out=other)
+    other, before = np.zeros_like(image), image.copy()
+    assert overlay(image, found, out=other) is other, "it does not return the array that it was given as out"
     _same(other, wanted, "it draws another picture into out")
+    _same(image, before, "it writes to the image handed in, though out is another array")
 
 
 def check_reach(overlay: Overlay) -> None:
     """Check that it paints nothing beyond the boxes that ``reach_boxes`` gives, where it gives some."""
-    for found in (faces(), faces(degrees=35.0), faces(AT_BORDERS), faces(ODD), faces(tracked=True)):
+    # Each by itself: where one is as large as the image, nothing lies beyond the reach of all together.
+    alone = [faces((box,), degrees=degrees) for box in AT_BORDERS + ODD for degrees in (0.0, 35.0)]
+    for found in (faces(), faces(degrees=35.0), faces(AT_BORDERS), faces(ODD), faces(tracked=True), *alone):
         assert_within_reach(overlay, noise(), found)
 
 
@@ -189,6 +210,7 @@ CHECKS: tuple[Check, ...] = (
     check_result,
     check_same_again,
     check_views,
+    check_stable_look,
     check_out,
     check_reach,
     check_borders,
@@ -230,6 +252,23 @@ def assert_within_reach(overlay: Overlay, image: Image, detections: Detections) 
         beyond[rows[0] : max(rows[1], 0), columns[0] : max(columns[1], 0)] = False
     changed = beyond & (out != image).any(2)
     assert not changed.any(), f"{np.count_nonzero(changed)} pixels beyond its reach are painted, at {_first(changed)}"
+
+
+def _tracks(rows: NDArray[np.intp]) -> Detections:
+    """Make faces far from each other, in the order given; each has its own track number, and all have one score."""
+    found = faces(tuple(APART[row] for row in rows), WIDE)
+    columns = (found.boxes, np.full(len(rows), 0.9), found.landmarks)
+    return Detections(*columns, image_size=found.image_size, track_ids=rows * 3 + 1, time=1.25)
+
+
+def _shared(overlay: Overlay, detections: Detections) -> bool:
+    """Tell whether one box of its reach touches several faces, as that of a sheet over the whole image does."""
+    reach = _reach(overlay, detections)
+    if reach is None:
+        return False
+    low = np.maximum(reach[:, None, :2], detections.boxes[:, :2])
+    high = np.minimum(reach[:, None, 2:], detections.boxes[:, 2:])
+    return bool(((low < high).all(2).sum(1) > 1).any())
 
 
 def _reach(overlay: Overlay, detections: Detections) -> NDArray[np.float64] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from overlays.base import Overlay, as_detections, fresh_canvas
+from overlays.base import Overlay, as_detections, draw_into, fresh_canvas
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import MissingDependencyError, OptionError, OverlayError
 
@@ -29,15 +29,16 @@ class FromSupervision:
         MissingDependencyError
             If supervision is not installed.
         OverlayError
-            If the annotator fails, as one does that needs track numbers where there are none.
+            If the annotator fails, as one does that needs track numbers where there are none, or a function among its
+            options does.
         """
         detections = as_detections(detections, image)
         canvas = fresh_canvas(image, detections)
         there = _key_points(detections) if self.takes == "key_points" else detections.to_supervision()
         if there is None:  # no points to be drawn
             return canvas
-        options = {name: value(detections) if callable(value) else value for name, value in self.options.items()}
         try:
+            options = {name: value(detections) if callable(value) else value for name, value in self.options.items()}
             out = self.annotator.annotate(scene=canvas, **{self.takes: there}, **options)
         except Exception as error:  # other people's code draws here, and may raise anything
             reason = " ".join(str(error).split()) or "no reason given"
@@ -65,8 +66,7 @@ class AsAnnotator:
             ``supervision.Detections``; landmarks are taken from ``data["landmarks"]`` ``(N, 5, 2)``, and track numbers
             from ``tracker_id``.
         """
-        scene[...] = self.overlay(scene, as_detections(detections, scene))
-        return scene
+        return draw_into(self.overlay, scene, as_detections(detections, scene))
 
     def __repr__(self) -> str:
         return f"to_supervision({self.overlay!r})"

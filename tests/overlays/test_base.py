@@ -117,3 +117,20 @@ def test_compose_takes_overlays_only() -> None:
     with pytest.raises(OptionError, match=r"not 'skull': overlays\.create"):
         Compose("skull")  # type: ignore[arg-type]
     assert repr(Compose(Brighter(amount=3))) == "Compose(Brighter(amount=3))"
+
+
+def test_what_is_composed_twice_is_not_copied_again() -> None:
+    canvases = []
+
+    class Noted(Brighter):
+        """Note what it draws on."""
+
+        def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
+            canvases.append(canvas)
+            super().draw(canvas, detections)
+
+    image = gray()
+    out = Compose(Compose(Noted()), Compose(Noted(), Compose(Noted())))(image, nothing(4, 3))
+    assert all(canvas is out for canvas in canvases)
+    assert (out == 50).all()
+    assert (image == 20).all()

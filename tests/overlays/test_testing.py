@@ -98,6 +98,47 @@ class TooFar(Good):
         canvas[0, 0] += 1
 
 
+class AcrossTheBorder(Good):
+    """Paint far away where a face crosses the border."""
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        if (detections.boxes[:, 0] < 0).any():
+            canvas[-1, -1] ^= 1
+
+
+class ByRow(Good):
+    """Paint each face by its row."""
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        for row, (x1, y1, *_) in enumerate(detections.boxes):
+            if 0 <= x1 < canvas.shape[1] and 0 <= y1 < canvas.shape[0]:
+                canvas[int(y1), int(x1)] = row * 50 % 256
+
+
+class ByNumberOfFaces(Good):
+    """Paint each face by how many there are."""
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        for x1, y1, *_ in detections.boxes:
+            if 0 <= x1 < canvas.shape[1] and 0 <= y1 < canvas.shape[0]:
+                canvas[int(y1), int(x1)] = len(detections) * 50 % 256
+
+
+class Besides(overlays.OverlayModel):
+    """Write to the image where another array is to be drawn into."""
+
+    def __call__(self, image: Any, detections: Any, *, out: Any = None) -> Any:
+        if out is None:
+            out = image.copy()
+        elif out is not image:
+            out[...] = image
+            image[0, 0] ^= 1
+        return out
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        """Draw nothing."""
+
+
 class Another(Good):
     """Paint at random."""
 
@@ -143,6 +184,10 @@ def spoiling(image: Any, detections: Any) -> Any:
     ("overlay", "message"),
     [
         (TooFar(), "pixels beyond its reach are painted, at x=0, y=0"),
+        (AcrossTheBorder(), "1 pixels beyond its reach are painted, at x=95, y=63"),
+        (ByRow(), "the same tracks in other rows give another picture"),
+        (ByNumberOfFaces(), "looks different where another track is missing"),
+        (Besides(), "writes to the image handed in, though out is another array"),
         (Another(), "another picture for the same input: 1 pixels differ, at x=30, y=20"),
         (Needs(), "does not say needs_landmarks = True"),
         (Untold(), "the option 'much' has no description"),

@@ -88,3 +88,22 @@ def test_what_are_no_detections_is_refused() -> None:
         overlays.Solid()(noise(), [1, 2])
     with pytest.raises(OptionError, match="takes an overlay, not 'skull'"):
         overlays.to_supervision("skull")
+
+
+def test_a_function_among_the_options_may_fail() -> None:
+    labels = overlays.from_supervision(sv.LabelAnnotator(), labels=lambda found: [1 / 0])
+    with pytest.raises(OverlayError, match=r"^from_supervision\(LabelAnnotator\) failed: ZeroDivisionError: "):
+        labels(noise(), faces())
+
+
+def test_an_annotator_draws_on_the_scene_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, canvases = noise(), []
+    draw = overlays.Solid.draw
+    monkeypatch.setattr(
+        overlays.Solid, "draw", lambda self, canvas, found: (canvases.append(canvas), draw(self, canvas, found))
+    )
+    overlays.to_supervision(overlays.Compose(overlays.Solid())).annotate(scene, faces().to_supervision())
+    assert [canvas is scene for canvas in canvases] == [True]
+    wide = np.zeros((64, 192, 3), np.uint8)
+    wide[:, ::2] = noise()
+    assert (overlays.to_supervision(overlays.Solid()).annotate(wide[:, ::2], faces().to_supervision()) == scene).all()
