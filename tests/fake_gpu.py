@@ -15,6 +15,7 @@ import threading
 import weakref
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import emulator
@@ -31,6 +32,8 @@ from scrfd_trt.pipelines.cuda import program
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 PRIMARY, OTHER = 0x1000, 0x2000
 SCRATCH = 5 * 2**20
+MILLISECONDS = {"copy": 0.125, "letterbox_float": 0.25, "letterbox_half": 0.25, "find_faces": 0.5, "network": 1.0}
+"""What each kind of work takes by the GPU's own clock."""
 
 
 def specs(side=64, *, nonsense=False):
@@ -119,6 +122,7 @@ class FakeGpu:
     engines: int = 0
     runs: list = field(default_factory=list)
     is_idle: bool = False
+    clock: float = 0.0
     stack: threading.local = field(default_factory=threading.local)
 
     @property
@@ -159,6 +163,15 @@ class FakeGpu:
             if -times <= after < 0:
                 return status
         return Status.CUDA_SUCCESS
+
+    def timed(self, kind, work):
+        """Let the GPU's clock go on when some work is done."""
+
+        def done():
+            work()
+            self.clock += MILLISECONDS[kind]
+
+        return done
 
     def at(self, address, size):
         for block in (*self.memory.values(), *self.pinned.values()):
@@ -248,9 +261,8 @@ class FakeDriver:
     def _copy(self, name, target, source, size, stream):
         status = self.gpu.check(name)
         if not status:
-            self.gpu.streams[stream].append(
-                lambda: ctypes.memmove(self.gpu.at(target, size), self.gpu.at(source, size), size)
-            )
+            work = lambda: ctypes.memmove(self.gpu.at(target, size), self.gpu.at(source, size), size)  # noqa: E731
+            self.gpu.streams[stream].append(self.gpu.timed("copy", work))
         return (status,)
 
     def cuMemcpyDtoDAsync(self, target, source, size, stream):
@@ -288,7 +300,8 @@ class FakeDriver:
         if not status:
             self.gpu.launches.append(name)
             pointers = ctypes.c_void_p(arguments)
-            self.gpu.streams[stream].append(lambda: emulator.run_at(name, (gx, gy, gz), (bx, by, bz), pointers))
+            work = partial(emulator.run_at, name, (gx, gy, gz), (bx, by, bz), pointers)
+            self.gpu.streams[stream].append(self.gpu.timed(name, work))
         return (status,)
 
     def cuEventCreate(self, flags):
@@ -310,7 +323,7 @@ class FakeDriver:
                 self.gpu.streams[mark.stream].pop(0)()
 
     def cuEventElapsedTime(self, earlier, later):
-        return self.gpu.check("cuEventElapsedTime"), 1.0
+        return self.gpu.check("cuEventElapsedTime"), self.gpu.events[later].at - self.gpu.events[earlier].at
 
     def cuMemGetInfo(self):
         return self.gpu.check("cuMemGetInfo"), 2**30 - sum(map(len, self.gpu.memory.values())), 2**30
@@ -331,7 +344,7 @@ class FakeDriver:
         return self.gpu.check(name) or (Status.CUDA_SUCCESS if is_done else Status.CUDA_ERROR_NOT_READY)
 
     def cuEventRecord(self, event, stream):
-        mark = self.gpu.events[event] = Mark(stream)
+        mark = self.gpu.events[event] = Mark(self.gpu, stream)
         self.gpu.streams[stream].append(mark.reach)
         return (self.gpu.check("cuEventRecord"),)
 
@@ -408,11 +421,16 @@ class FakeDriver:
 class Mark:
     """A place in a stream, which an event was put to."""
 
+    gpu: FakeGpu
     stream: int
-    is_passed: bool = False
+    at: float | None = None
+
+    @property
+    def is_passed(self):
+        return self.at is not None
 
     def reach(self):
-        self.is_passed = True
+        self.at = self.gpu.clock
 
 
 @dataclass
@@ -493,7 +511,7 @@ class FakeContext:
         if self.scratch != "its own":
             self.gpu.at(self.scratch, SCRATCH)
         self.gpu.runs.append((self.active_optimization_profile, self.shape))
-        self.gpu.streams[stream].append(self._compute(dict(self.addresses), self.shape))
+        self.gpu.streams[stream].append(self.gpu.timed("network", self._compute(dict(self.addresses), self.shape)))
         return True
 
     def _compute(self, addresses, shape):

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import samples
 from scrfd_trt.backends import Backend
-from scrfd_trt.cuda import Device, DeviceBuffer, PinnedBuffer
-from scrfd_trt.cuda.driver import call
+from scrfd_trt.cli.gpu_frames import SOURCES, Frames, Source
+from scrfd_trt.cuda import Device, PinnedBuffer
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.options import DetectorOptions
 from scrfd_trt.pipelines import HostPipeline
 from scrfd_trt.pipelines.cuda import CudaPipeline
-from scrfd_trt.pipelines.cuda.timing import StepTimes, step_times
+from scrfd_trt.pipelines.cuda.timing import Replay, StepTimes, engine_alone, step_times
 
-Source = Literal["gpu", "pinned", "numpy"]
-SOURCES: tuple[Source, ...] = get_args(Source)
+STREAMED: tuple[Source, ...] = ("gpu", "pinned", "numpy")
+"""What throughput is measured with."""
+
 FRAME = (640, 480)
 """Width and height of the frames that latency and throughput are measured with."""
 
@@ -47,7 +49,8 @@ class Latency:
     name
         What image.
     source
-        Where it lies: on the GPU, in page-locked memory, or in an ordinary array.
+        Where it lies: on the GPU, as plain memory or as a tensor of PyTorch, which brings a stream to wait for; in
+        page-locked memory; or in an ordinary array.
     faces
         How many are found in it.
     p50, p99
@@ -105,6 +108,8 @@ class GpuFigures:
     ----------
     steps
         Times of each step by the number of images.
+    engine
+        Milliseconds of the engine alone with one image, measured in turns with ``latencies``.
     latencies, throughputs
         Of detection as a whole.
     copied_per_second
@@ -116,58 +121,12 @@ class GpuFigures:
     """
 
     steps: dict[int, StepTimes]
+    engine: float
     latencies: list[Latency]
     throughputs: list[Throughput]
     copied_per_second: float
     memory: int
     ort_cuda: OrtCuda | None = None
-
-
-class OnGpu:
-    """A copy of an image in the GPU's memory, as other libraries hand theirs in."""
-
-    def __init__(self, image: NDArray[np.uint8], memory: DeviceBuffer) -> None:
-        with memory.device.current():
-            call("cuMemcpyHtoD", memory.handle, image.ctypes.data, image.nbytes, doing="copying an image to the GPU")
-        self.__cuda_array_interface__ = {
-            "shape": image.shape,
-            "typestr": "|u1",
-            "data": (memory.handle, False),
-            "strides": None,
-            "version": 3,
-        }
-
-
-class Frames:
-    """Copies of one image in each kind of memory, as many as a program would have under way.
-
-    Parameters
-    ----------
-    image
-        ``(H, W, 3)`` uint8.
-    count
-        How many of each.
-    detector
-        On the GPU.
-    opening
-        Gives the GPU's memory back when it is closed.
-    """
-
-    def __init__(
-        self, image: NDArray[np.uint8], count: int, *, detector: SCRFDDetector, device: Device, opening: ExitStack
-    ) -> None:
-        self.numpy: list[Any] = [image.copy() for _ in range(count)]
-        self.pinned: list[Any] = [detector.pinned(image.shape) for _ in range(count)]
-        for each in self.pinned:
-            each[:] = image
-        self.gpu: list[Any] = [
-            OnGpu(image, opening.enter_context(DeviceBuffer(image.nbytes, device))) for _ in range(count)
-        ]
-
-    def of(self, source: Source) -> list[Any]:
-        """Return those of one kind."""
-        kinds: dict[Source, list[Any]] = {"gpu": self.gpu, "pinned": self.pinned, "numpy": self.numpy}
-        return kinds[source]
 
 
 def measure_gpu(
@@ -208,10 +167,8 @@ def measure_gpu(
             count: step_times(pipeline, small.gpu[:count], threshold, runs=max(20, runs // 10))
             for count in sorted({1, *batches})
         }
-        size = f"{image.shape[1]}×{image.shape[0]}"
-        cases = [("640×480", source, small) for source in SOURCES]
-        cases += [(size, source, large) for source in SOURCES]
-        latencies = _latencies(detector, cases, runs)
+        with engine_alone(pipeline, small.gpu[:1], threshold) as replay:
+            engine, latencies = _latencies(detector, replay, [("640×480", small), (_size(image), large)], runs)
         throughputs = [
             _throughput(
                 detector,
@@ -221,18 +178,26 @@ def measure_gpu(
                 source=source,
                 engine=steps[batch].engine,
             )
-            for batch, in_flight, source in itertools.product(batches, in_flights, SOURCES)
+            for batch, in_flight, source in itertools.product(batches, in_flights, STREAMED)
         ]
         copied = _copying(frame, pipeline.device, max(batches))
-    return GpuFigures(steps, latencies, throughputs, copied, memory)
+    return GpuFigures(steps, engine, latencies, throughputs, copied, memory)
 
 
-def _latencies(detector: SCRFDDetector, cases: Sequence[tuple[str, Source, Frames]], runs: int) -> list[Latency]:
-    """Measure all cases by turns, so that whatever else the machine does hits all alike."""
+def _size(image: NDArray[np.uint8]) -> str:
+    return f"{image.shape[1]}×{image.shape[0]}"
+
+
+def _latencies(
+    detector: SCRFDDetector, engine: Replay, pictures: Sequence[tuple[str, Frames]], runs: int
+) -> tuple[float, list[Latency]]:
+    """Measure the engine and all cases by turns, so that whatever else the machine does hits all alike."""
+    cases = [(name, source, images) for name, frames in pictures for source in SOURCES if (images := frames.of(source))]
     seconds: list[list[float]] = [[] for _ in cases]
+    alone = []
     for _ in range(0, runs, ROUND):
-        for spent, (_, source, frames) in zip(seconds, cases, strict=True):
-            images = frames.of(source)
+        alone.append(engine.span(ROUND))
+        for spent, (_, _, images) in zip(seconds, cases, strict=True):
             for number in range(-WARM_UP, ROUND):
                 image = images[number % len(images)]
                 start = time.perf_counter()
@@ -240,11 +205,11 @@ def _latencies(detector: SCRFDDetector, cases: Sequence[tuple[str, Source, Frame
                 if number >= 0:
                     spent.append(time.perf_counter() - start)
     found = []
-    for spent, (name, source, frames) in zip(seconds, cases, strict=True):
+    for spent, (name, source, images) in zip(seconds, cases, strict=True):
         p50, p99 = np.percentile(spent, [50, 99]) * 1000.0
-        faces = len(detector.detect(frames.of(source)[0]))
+        faces = len(detector.detect(images[0]))
         found.append(Latency(name, source, faces, float(p50), float(p99)))
-    return found
+    return statistics.median(alone), found
 
 
 def _throughput(

@@ -68,24 +68,30 @@ class GpuJob:
         return figures
 
     def check_comparable(self) -> None:
-        """Refuse a comparison where there is only an engine, which ONNX Runtime cannot run.
+        """Make sure, before minutes are spent on measuring, that ONNX Runtime can run the network on the GPU.
 
         Raises
         ------
         OptionError
-            If that is so.
+            Where there is only an engine.
+        MissingDependencyError
+            If ONNX Runtime is not there or cannot use the GPU.
         """
         if is_engine(self.path):
             raise OptionError(
                 "--compare ort-cuda runs the network itself, and this is an engine: name the network, with "
                 "--device cuda"
             )
+        self._on_ort_cuda().close()
 
     def compare(self, figures: GpuFigures, runs: int) -> GpuFigures:
         """Measure ONNX Runtime on CUDA with the same network."""
-        backend = OnnxBackend(self.path, gpu=self._gpu)
+        backend = self._on_ort_cuda()
         options = self._options.model_copy(update={"scales": self._scales})
         return replace(figures, ort_cuda=measure_ort_cuda(backend, options, max(figures.steps), runs))
+
+    def _on_ort_cuda(self) -> OnnxBackend:
+        return OnnxBackend(self.path, gpu=self._gpu)
 
     def _open(self) -> CudaPipeline:
         if is_engine(self.path):

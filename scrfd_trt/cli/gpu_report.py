@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from scrfd_trt.cli import stdout
-from scrfd_trt.cli.gpu_bench import COPYING_THREADS, SOURCES, GpuFigures, Throughput
+from scrfd_trt.cli.gpu_bench import COPYING_THREADS, STREAMED, GpuFigures, Latency, Throughput
 from scrfd_trt.errors import MissingDependencyError, OutputError
 
 if TYPE_CHECKING:
@@ -22,23 +22,28 @@ STEPS = {
     "engine_waited": "the same, launched and waited for each time",
     "parameters": "where the images are, to the GPU",
     "letterbox": "scale, pad, normalise",
-    "network": "the network, among the other steps",
     "faces": "threshold, decode, sort, suppress",
     "whole": "all steps as one CUDA graph",
 }
-PLACES = {"gpu": "on the GPU", "pinned": "page-locked", "numpy": "NumPy"}
+PLACES = {"gpu": "on the GPU", "torch": "PyTorch tensor", "pinned": "page-locked", "numpy": "NumPy"}
 
 
 def as_dict(figures: GpuFigures) -> dict[str, Any]:
     """Return the figures for JSON, times in milliseconds."""
     return {
         "steps": {str(images): asdict(steps) for images, steps in figures.steps.items()},
-        "detect": [asdict(latency) for latency in figures.latencies],
+        "engine_beside_detect": figures.engine,
+        "detect": [asdict(each) | {"p50_to_engine": ratio(figures, each)} for each in figures.latencies],
         "stream": [asdict(each) | {"share_of_engine": share(figures, each)} for each in figures.throughputs],
         "copied_per_second": figures.copied_per_second,
         "gpu_memory": figures.memory,
         "ort_cuda": None if figures.ort_cuda is None else asdict(figures.ort_cuda),
     }
+
+
+def ratio(figures: GpuFigures, latency: Latency) -> float:
+    """Return the median in that of the engine alone, which was measured in turns with it."""
+    return latency.p50 / figures.engine
 
 
 def share(figures: GpuFigures, throughput: Throughput) -> float:
@@ -82,17 +87,15 @@ def _steps(figures: GpuFigures) -> Table:
 
 
 def _latencies(figures: GpuFigures) -> Table:
-    engine = figures.steps[min(figures.steps)].engine
     table = _table("detect(), milliseconds")
     for name in ("image", "faces", "where it is"):
         table.add_column(name, no_wrap=True, justify="right" if name == "faces" else "left")
     for name in ("p50", "p99", "p50 / engine"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_row("the engine alone", "", "by turns", f"{figures.engine:.3f}", "", "1.00")
     for each in figures.latencies:
-        place = PLACES[each.source]
-        table.add_row(
-            each.name, str(each.faces), place, f"{each.p50:.3f}", f"{each.p99:.3f}", f"{each.p50 / engine:.2f}"
-        )
+        times = f"{each.p50:.3f}", f"{each.p99:.3f}", f"{ratio(figures, each):.2f}"
+        table.add_row(each.name, str(each.faces), PLACES[each.source], *times)
     return table
 
 
@@ -100,7 +103,7 @@ def _throughputs(figures: GpuFigures) -> Table:
     table = _table("stream(), images a second, and their share of what the engine alone does")
     for name in ("batch", "in flight"):
         table.add_column(name, justify="right", no_wrap=True)
-    for source in SOURCES:
+    for source in STREAMED:
         table.add_column(PLACES[source], justify="right", no_wrap=True)
         table.add_column("", justify="right", no_wrap=True)
     rows: dict[tuple[int, int], list[str]] = {}
@@ -161,7 +164,7 @@ def plot(figures: GpuFigures, path: Path, title: str) -> None:
 
 
 def _plot_latency(axes: Axes, figures: GpuFigures) -> None:
-    engine = figures.steps[min(figures.steps)].engine
+    engine = figures.engine
     names = [f"{each.name}\n{PLACES[each.source]}" for each in figures.latencies]
     places: Sequence[int] = range(len(names))
     values = [each.p50 for each in figures.latencies]
@@ -181,7 +184,7 @@ def _plot_latency(axes: Axes, figures: GpuFigures) -> None:
 def _plot_throughput(axes: Axes, figures: GpuFigures) -> None:
     batches = list(figures.steps)
     axes.plot(batches, [1000.0 * n / figures.steps[n].engine for n in batches], "k--", label="the engine alone")
-    for source, color in zip(SOURCES, ("#76b900", "#1f77b4", "#d9822b"), strict=True):
+    for source, color in zip(STREAMED, ("#76b900", "#1f77b4", "#d9822b"), strict=True):
         best = [
             max(each.images_per_second for each in figures.throughputs if (each.batch, each.source) == (n, source))
             for n in batches

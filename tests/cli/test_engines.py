@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from scrfd_trt.cli import gpu_bench
+from scrfd_trt.cli.gpu_job import GpuJob
 from scrfd_trt.cuda import arrays
 from scrfd_trt.pipelines.cuda import timing
 
@@ -64,21 +66,91 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_bench(run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench(
+    run: Run, picture: Picture, gpu: Any, plan: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(arrays, "_view", seen)
     words = ("--model", plan, "--runs", 2, "--batch", "1,2", "--in-flight", "2")
     code, out, err = run("bench", picture(), *words, "--device", "cuda:1")
     assert (code, err) == (0, "")
     assert "tensorrt 8.6.0 on Fake H100 (cuda:1" in out
-    for word in ("letterbox", "engine waited", "160×120", "page-locked", "in flight", "MiB of the GPU's memory"):
+    for word in (
+        "letterbox",
+        "engine waited",
+        "the engine alone",
+        "160×120",
+        "page-locked",
+        "in flight",
+        " MiB of the",
+    ):
         assert word in out
     assert not gpu.leaks
     told = json.loads(run("bench", picture(), *words, "--json").out)
     assert list(told["steps"]) == ["1", "2"]
-    assert {each["source"] for each in told["detect"]} == {"gpu", "pinned", "numpy"}
+    assert [each["source"] for each in told["detect"]] == ["gpu", "pinned", "numpy"] * 2
+    assert "network" not in told["steps"]["1"]
+    assert told["engine_beside_detect"] == told["steps"]["1"]["engine"] == fakes.MILLISECONDS["network"]
+    assert all(each["p50_to_engine"] == each["p50"] / told["engine_beside_detect"] for each in told["detect"])
     assert {(each["batch"], each["in_flight"]) for each in told["stream"]} == {(1, 2), (2, 2)}
     assert told["network"] == "face.plan"
     assert not gpu.leaks
+
+
+class Tensor:
+    """As PyTorch's on a GPU: with a stream that is to be waited for."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "typestr": "|u1",
+            "data": (array.ctypes.data, False),
+            "strides": None,
+            "version": 3,
+            "stream": 1,
+        }
+
+
+def torch_with(places: list[str], *, is_available: bool) -> SimpleNamespace:
+    """A stand-in for PyTorch that notes where tensors are put."""
+
+    def to(array: Any, place: str) -> Tensor:
+        places.append(place)
+        return Tensor(array.copy())
+
+    cuda = SimpleNamespace(is_available=lambda: is_available, synchronize=lambda index: None)
+    return SimpleNamespace(cuda=cuda, from_numpy=lambda array: SimpleNamespace(to=lambda place: to(array, place)))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("is_available", [True, False])
+def test_bench_with_tensors_of_pytorch(
+    run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch, is_available: bool
+) -> None:
+    places: list[str] = []
+    monkeypatch.setattr(arrays, "_view", seen)
+    monkeypatch.setitem(sys.modules, "torch", torch_with(places, is_available=is_available))
+    gpu.lying_on = 1
+    words = ("--model", plan, "--runs", 2, "--batch", "1", "--in-flight", "1", "--device", "cuda:1")
+    ran = run("bench", picture(), *words)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.count("PyTorch tensor") == (2 if is_available else 0)
+    assert set(places) == ({"cuda:1"} if is_available else set())
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_comparison_that_cannot_be_made_is_told_before_anything_is_measured(
+    run: Run, plan: Path, network_500m: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Any] = []
+    monkeypatch.setattr(GpuJob, "measure", lambda *arguments: measured.append(arguments))
+    ran = run("bench", "--compare", "ort-cuda", "--model", plan)
+    assert "name the network, with --device cuda" in ran.error
+    ran = run("bench", "--compare", "ort-cuda", "--device", "cuda", "--model", network_500m)
+    assert ran.code != 0
+    assert "pip install onnxruntime-gpu" in ran.error
+    assert measured == []
 
 
 def seen(image: Any, stream: Any) -> SimpleNamespace:
