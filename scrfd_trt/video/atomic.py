@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from scrfd_trt.errors import OptionError, OutputError, ScrfdError
+from scrfd_trt.errors import OptionError, OutputError
 
 
 @contextmanager
@@ -41,11 +41,10 @@ def beside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield temporary
         if os.path.lexists(path) and not overwrite:
             raise OptionError(f"{path} has come to be there meanwhile; name another file, or overwrite it")
-        temporary.replace(path)
-    except ScrfdError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             temporary.unlink()

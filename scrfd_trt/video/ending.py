@@ -32,13 +32,13 @@ class Ending:
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._stream = stream
-        self._start = (container.start_time or 0) / 1e6
-        self._whole = None if container.duration is None else container.duration / 1e6
+        self._start: float = (container.start_time or 0) / 1e6
+        self._whole: float | None = None if container.duration is None else container.duration / 1e6
         self._last_picture = _tagged(stream)
         own = None if stream.duration is None else float(stream.duration * stream.time_base)
         if own is None and self._last_picture is not None:
             own = self._last_picture - float((stream.start_time or 0) * stream.time_base)
-        self.seconds = own if own is not None else self._whole
+        self.seconds: float | None = own if own is not None else self._whole
         self._packets = 0
         self._end = self._picture_end = 0.0
 

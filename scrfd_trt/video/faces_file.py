@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from scrfd_trt.errors import DetectionsError, OutputError
 from scrfd_trt.video.atomic import beside
 from scrfd_trt.video.faces import Face, FrameFaces, Origin
+from scrfd_trt.video.fingerprints import fingerprint
 from scrfd_trt.video.follow_options import FollowOptions
 from scrfd_trt.video.info import VideoInfo
 
@@ -45,7 +46,9 @@ class Head(_Line):
     rate
         Frames a second, on average.
     follow
-        How faces were followed.
+        How faces were followed: values of :class:`FollowOptions`; what that does not know is left out.
+    fingerprint
+        Of the video's file; None where it is no single file, and in files of earlier versions.
     """
 
     format: Literal["scrfd_trt.faces"] = "scrfd_trt.faces"
@@ -54,6 +57,15 @@ class Head(_Line):
     size: tuple[int, int]
     rate: float
     follow: dict[str, Any] = Field(default_factory=dict)
+    fingerprint: str | None = None
+
+    @field_validator("follow")
+    @classmethod
+    def _known(cls, follow: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what later versions may have put there, and check the rest."""
+        return FollowOptions(
+            **{name: follow[name] for name in FollowOptions.model_fields if name in follow}
+        ).model_dump()
 
 
 class _Face(_Line):
@@ -104,14 +116,18 @@ class FacesWriter:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
-        follow = (options or FollowOptions()).model_dump()
-        head = Head(video=Path(info.name).name, size=info.size, rate=float(info.rate), follow=follow)
+        head = Head(
+            video=Path(info.name).name,
+            size=info.size,
+            rate=float(info.rate),
+            follow=(options or FollowOptions()).model_dump(),
+            fingerprint=fingerprint(info.name),
+        )
         with ExitStack() as stack:
             place = stack.enter_context(beside(self.path, overwrite=overwrite))
-            try:
-                self._file = stack.enter_context(place.open("w", encoding="utf-8"))
-            except OSError as error:
-                raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+            with self._told():
+                self._file = place.open("w", encoding="utf-8")
+            stack.callback(self._close)
             self._put(head.model_dump())
             self._stack = stack.pop_all()
 
@@ -129,10 +145,19 @@ class FacesWriter:
         self._put(about | {"faces": [_plain(face) for face in frame.faces]})
 
     def _put(self, line: dict[str, Any]) -> None:
-        try:
+        with self._told():
             self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+    def _close(self) -> None:
+        with self._told():
+            self._file.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -197,8 +222,33 @@ class FacesReader:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            what = "it is no file of a video's faces" if number == 1 else first["msg"]
+            foreign = number == 1 and first["loc"] != ("follow",)
+            what = "it is no file of a video's faces" if foreign else first["msg"].removeprefix("Value error, ")
             raise DetectionsError(f"{self.path}, line {number}{where and ', '}{where}: {what}") from error
+
+    def check(self, info: VideoInfo) -> None:
+        """Refuse a video that these are not the faces of.
+
+        Its size is compared, and where it is a single file, how long that is and some of its bytes.
+
+        Raises
+        ------
+        DetectionsError
+            If it is another video.
+        """
+        advice = "name the video that they were found in, or find its faces anew"
+        if self.head.size != info.size:
+            (width, height), (own_width, own_height) = self.head.size, info.size
+            raise DetectionsError(
+                f"{self.path}: the faces are those of another video, of {width}×{height}; {info.name} has "
+                f"{own_width}×{own_height}: {advice}"
+            )
+        own = None if self.head.fingerprint is None else fingerprint(info.name)
+        if own not in (None, self.head.fingerprint):
+            raise DetectionsError(
+                f"{self.path}: the faces are those of another video, {self.head.video} as it was; {info.name} is "
+                f"another file: {advice}"
+            )
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -16,6 +17,13 @@ RGB, UNKNOWN = 0, 2
 BT601 = 5
 """What pixels without a named matrix are converted with, there and back; numbers of ITU-T H.273."""
 LIMITED, FULL = 1, 2
+MATRICES = (1, 4, 5, 6, 7, 9)
+"""Those that FFmpeg converts with."""
+NEAREST = {3: BT601, 10: 9, 13: 9, 14: 9}
+"""What stands for another one, where it is not BT.709: constant luminance and ICtCp are near to BT.2020."""
+BT709 = 1
+
+log = logging.getLogger("scrfd_trt")
 
 
 class Layout(NamedTuple):
@@ -56,10 +64,38 @@ def planar(name: str, depth: int) -> str:
 
 
 def rescale(picture: Any, **how: Any) -> Any:
-    """Let swscale convert a frame, on one thread: with several, FFmpeg 8 gets single pixels wrong now and then."""
+    """Let swscale convert a frame, on one thread: with several, FFmpeg 8 gets single pixels wrong now and then.
+
+    Raises
+    ------
+    VideoError
+        If it cannot.
+    """
     if _has_threads():
         how["threads"] = 1
-    return picture.reformat(**how)
+    matrix = picture.colorspace
+    with pyav.reading(lambda: f"a picture in {picture.format.name} cannot be converted to {how.get('format')}"):
+        try:
+            if matrix not in (RGB, UNKNOWN):
+                picture.colorspace = nearest(matrix)
+            return picture.reformat(**how)
+        finally:
+            picture.colorspace = matrix
+
+
+@cache
+def nearest(matrix: int) -> int:
+    """Return the matrix itself where FFmpeg converts with it, or one that is near; then it is told once in the log."""
+    if matrix in MATRICES:
+        return matrix
+    found = NEAREST.get(matrix, BT709)
+    log.warning(
+        "FFmpeg does not convert colours of matrix %d (ITU-T H.273); they are taken for those of %d, and what is drawn "
+        "is a little off in colour",
+        matrix,
+        found,
+    )
+    return found
 
 
 @cache
@@ -86,7 +122,7 @@ def colours(picture: Any) -> tuple[int, int]:
     """Return matrix and range for conversions: BT.601 and limited where the frame does not say."""
     full = picture.format.name.startswith("yuvj") or picture.color_range == FULL
     known = picture.colorspace not in (RGB, UNKNOWN)
-    return picture.colorspace if known else BT601, FULL if full else LIMITED
+    return nearest(picture.colorspace) if known else BT601, FULL if full else LIMITED
 
 
 def tagged_range(picture: Any) -> int:

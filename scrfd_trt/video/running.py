@@ -127,6 +127,7 @@ def draw_video(
         If the faces are those of another video.
     """
     with FacesReader(faces_file) as found, open_source(source, damaged=damaged, others=keep) as reader:
+        found.check(reader.info)
         chosen = (choice or Choice()).settle(found if choice and choice.needs_tracks else ())
         sure = FollowOptions.model_validate(found.head.follow).threshold
         summary = Summary(reader.info.size, sure)

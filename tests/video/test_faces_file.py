@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from fractions import Fraction
 from pathlib import Path
 
@@ -52,6 +56,35 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk; a short file fails only when it is closed."""
+    program = """
+        import resource, signal, sys
+        from test_faces_file import INFO, frames
+        from scrfd_trt.errors import OutputError
+        from scrfd_trt.video import FacesWriter
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        try:
+            with FacesWriter(sys.argv[1], INFO) as file:
+                for frame in frames(int(sys.argv[2])):
+                    file.write(frame)
+        except OutputError as error:
+            print(error)
+    """
+    for count in ("2", "400"):
+        ran = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "a.jsonl"), count],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ran.stdout == f"cannot write {tmp_path / 'a.jsonl'}: File too large\n"
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_another_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", frames(1))
     with pytest.raises(OptionError, match="is there already"):
@@ -62,12 +95,26 @@ def test_another_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
         assert list(file) == []
 
 
+HEAD = '{"format":"scrfd_trt.faces","version":1,"video":"a","size":[1,1],"rate":1,"follow":{},"later":1}'
+
+
+def test_what_later_versions_put_into_the_head_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(HEAD.replace("{}", '{"threshold":0.4,"patience":7}') + "\n")
+    with FacesReader(path) as file:
+        assert FollowOptions.model_validate(file.head.follow) == FollowOptions(threshold=0.4)
+        assert file.head.fingerprint is None
+
+
 @pytest.mark.parametrize(
     ("line", "text", "message"),
     [
         (0, "{}", "line 1, format: it is no file of a video's faces|line 1, video: it is no file"),
         (0, "hello", "line 1: it is no file of a video's faces"),
         (0, '{"format":"scrfd_trt.faces","version":2,"video":"a","size":[1,1],"rate":1}', "line 1, version"),
+        (0, HEAD.replace("{}", '{"threshold":3}'), "line 1, follow: FollowOptions: threshold: Input should be less"),
+        (0, HEAD.replace("{}", '{"every":"x"}'), "line 1, follow: FollowOptions: every: Input should be a valid int"),
+        (0, HEAD.replace("{}", "7"), "line 1, follow: Input should be an object"),
         (2, "not json", "line 3: Invalid JSON"),
         (2, '{"frame":5,"time":0.1,"faces":[]}', "line 3: frame 1 is due here, not 5"),
         (2, '{"frame":1,"time":0.1,"faces":[{"track":1,"box":[1,2,3],"score":0.5}]}', "line 3, faces.0.box.3"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt import Detections
 from scrfd_trt.errors import DetectionsError, OptionError, VideoError
-from scrfd_trt.video import Choice, FacesReader, detect_video, draw_video, overlay_video
+from scrfd_trt.video import Choice, FacesReader, detect_video, draw_video, overlay_video, pixels
 
 pytest.importorskip("av")
 Make = Callable[..., Path]
@@ -125,6 +127,7 @@ def test_detect_once_and_draw_twice(clip: Make, tmp_path: Path) -> None:
 def test_faces_of_another_video_are_refused(clip: Make, tmp_path: Path) -> None:
     faces = tmp_path / "faces.jsonl"
     detect_video(clip("a.mp4"), faces, Middle())
+    without_fingerprint(faces)
     for how, message in (
         ({"frames": 31}, "there are faces of 30 frames, and the video has more"),
         ({"frames": 29}, "faces of more frames than the video has"),
@@ -134,6 +137,79 @@ def test_faces_of_another_video_are_refused(clip: Make, tmp_path: Path) -> None:
         with pytest.raises(DetectionsError, match=message):
             draw_video(other, tmp_path / "out.mp4", faces, black)
     assert not (tmp_path / "out.mp4").exists()
+
+
+def without_fingerprint(faces: Path) -> None:
+    """Make the file one that an earlier version has written."""
+    head, *lines = faces.read_text().splitlines(keepends=True)
+    about = json.loads(head)
+    assert re.fullmatch(r"\d+-[0-9a-f]{16}", about.pop("fingerprint"))
+    faces.write_text("".join([json.dumps(about) + "\n", *lines]))
+
+
+def test_a_video_with_the_same_times_is_told_by_its_size_and_its_bytes(clip: Make, tmp_path: Path) -> None:
+    faces, out = tmp_path / "faces.jsonl", tmp_path / "out.mp4"
+    source = clip("a.mp4")
+    detect_video(source, faces, Middle())
+    with pytest.raises(DetectionsError, match=r"of another video, of 64×48; .*b\.mp4 has 80×48: name the video"):
+        draw_video(clip("b.mp4", size=(80, 48)), out, faces, black)
+    other = clip("c.mp4", draw=lambda number, size: np.full((*size[::-1], 3), 90, np.uint8))
+    with pytest.raises(DetectionsError, match=r"another video, a\.mp4 as it was; .*c\.mp4 is another file: name"):
+        draw_video(other, out, faces, black)
+    assert not out.exists()
+    source.rename(tmp_path / "renamed.mp4")
+    assert draw_video(tmp_path / "renamed.mp4", out, faces, black).frames == 30
+    without_fingerprint(faces)
+    with pytest.raises(DetectionsError, match="80×48"):
+        draw_video(tmp_path / "b.mp4", tmp_path / "d.mp4", faces, black)
+    assert draw_video(tmp_path / "renamed.mp4", tmp_path / "d.mp4", faces, black).frames == 30
+
+
+def test_folders_of_images_have_no_fingerprint(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), np.full((48, 64, 3), 200, np.uint8))
+    faces = tmp_path / "faces.jsonl"
+    for name in (tmp_path, tmp_path / "%02d.png"):
+        detect_video(name, faces, Middle(), overwrite=True)
+        assert json.loads(faces.read_text().splitlines()[0])["fingerprint"] is None
+        assert draw_video(name, tmp_path / "out.mp4", faces, black, overwrite=True).frames == 4
+
+
+@pytest.mark.parametrize("matrix", [8, 10, 14])
+def test_colours_that_ffmpeg_does_not_convert_are_near_and_told_once(
+    clip: Make, probed: Callable[[Path], Any], matrix: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels.nearest.cache_clear()
+    source = clip(colours=(matrix, 1, 14, 9), pixel_format="yuv420p10le", draw=grey)
+    target = source.with_name("out.mp4")
+    with caplog.at_level("WARNING", "scrfd_trt"):
+        assert overlay_video(source, target, Middle(), black).frames == 30
+    assert [record.message[:50] for record in caplog.records] == [
+        f"FFmpeg does not convert colours of matrix {matrix} (ITU-T"[:50]
+    ]
+    frame = probed(target).frames[7]
+    assert frame.colorspace == matrix
+    luma = pixels.planes(frame)[0]
+    assert luma[20:28, 26:38].max() < 40 * 4
+    assert luma[:12].min() > 150 * 4
+
+
+def grey(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.full((*size[::-1], 3), 200, np.uint8)
+
+
+def test_an_error_of_the_pictures_is_not_one_of_the_file_of_faces(
+    clip: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors of FFmpeg are OSErrors, too."""
+    monkeypatch.setattr(pixels, "MATRICES", range(256))
+    source = clip(colours=(8, 1, 1, 1))
+    pixels.nearest.cache_clear()
+    with pytest.raises(VideoError, match="a picture in yuv420p cannot be converted to bgr24: Operation not supported"):
+        detect_video(source, tmp_path / "faces.jsonl", Middle())
+    pixels.nearest.cache_clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
 def test_after_an_error_there_is_nothing(clip: Make, tmp_path: Path) -> None:
