@@ -6,22 +6,13 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from scrfd_trt.cli import kinds
+from scrfd_trt.cli.kinds import SUFFIXES, VIDEO_SUFFIXES
 from scrfd_trt.errors import ImageError
 from scrfd_trt.video.images import is_pattern
-
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".gif", ".avif"),
-)
-"""What counts as an image in a folder; a file that is named itself may be called anything."""
-
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
-    *(".wmv", ".asf", ".flv", ".3gp", ".3g2", ".ogv", ".mxf", ".y4m"),
-)
-"""What counts as a video, in a folder and by its own name."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +33,10 @@ class Source:
     below: Path
     problem: str = ""
 
-    @property
+    @cached_property
     def is_video(self) -> bool:
-        """Whether its name is that of a video, or of the images that make one: ``frames/%05d.png``."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES or is_pattern(str(self.path))
+        """Whether it is a video, by its name or else by what is in it."""
+        return kinds.is_video(self.path)
 
     def check(self) -> None:
         """Raise the problem, if there is one, as ImageError."""

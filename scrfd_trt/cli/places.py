@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from scrfd_trt.cli import files, writing
+from scrfd_trt.cli import files, kinds, writing
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video.writing import SUFFIXES, check_suffix
 
@@ -40,13 +40,16 @@ def settle(
     if single and not files.is_folder(output) and output.suffix:
         _check_one(sources[0], output, overwrite=overwrite)
         return dict.fromkeys(sources, output)
-    if output.suffix.lower() in files.SUFFIXES + files.VIDEO_SUFFIXES and not files.is_folder(output):
+    if output.suffix.lower() in kinds.SUFFIXES + kinds.VIDEO_SUFFIXES and not files.is_folder(output):
         raise OptionError(f"{output} is the name of a file, but a folder or several files come in; name a folder")
     if files.is_plain_file(output):
         raise OptionError(f"{output} is a file, and there are several inputs; name a folder")
     writing.check_folder(output)
     named = {source: _written_as(source) for source in sources}
     settled = writing.targets(named.values(), output, overwrite=overwrite)
+    for copy, target in settled.items():
+        if copy.is_video:
+            _check_not_itself(copy, target, "folder")
     return {source: settled[copy] for source, copy in named.items() if copy in settled}
 
 
@@ -62,22 +65,35 @@ def beside(inputs: list[str], sources: list[files.Source], *, overwrite: bool) -
     if folder is not None:
         raise OptionError(f"{folder} is a folder; name another one for the copies with --output")
     found = {}
+    taken = {files.same_file_key(source.path): source for source in sources}
     for source in sources:
         place = _written_as(source).below
-        found[source] = source.path.with_name(f"{place.stem}{BESIDE}{place.suffix}")
-        if not source.problem:
-            writing.check_target(found[source], overwrite=overwrite)
+        target = found[source] = source.path.with_name(f"{place.stem}{BESIDE}{place.suffix}")
+        if source.problem:
+            continue
+        if other := taken.get(files.same_file_key(target)):
+            raise OptionError(
+                f"{target} is to be the copy of {source.path}, and comes in or is the copy of {other.path}; run them "
+                "one by one, or name a folder with --output"
+            )
+        taken[files.same_file_key(target)] = source
+        writing.check_target(target, overwrite=overwrite)
     return found
 
 
 def _check_one(source: files.Source, output: Path, *, overwrite: bool) -> None:
     if source.is_video:
         check_suffix(output)
-        if files.same_file_key(output) == files.same_file_key(source.path):
-            raise OptionError(f"{output} is the input; name another file")
+        _check_not_itself(source, output, "file")
     else:
         writing.check_kind(output)
     writing.check_free(output, overwrite=overwrite)
+
+
+def _check_not_itself(source: files.Source, target: Path, what: str) -> None:
+    """Refuse to write a video over itself: what was covered cannot be had back."""
+    if files.same_file_key(target) == files.same_file_key(source.path):
+        raise OptionError(f"{target} is the input; name another {what}")
 
 
 def _written_as(source: files.Source) -> files.Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -113,6 +114,47 @@ def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Picture:
         data = cv2.imencode(path.suffix, drawn(box))[1].tobytes()
         path.write_bytes(data[: int(len(data) * keep)])
         return path
+
+    return write
+
+
+Film = Callable[..., Path]
+
+
+@pytest.fixture
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
+    """Write a clip of a white spot below an empty folder, which is the current one; hidden in some frames."""
+    av = pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
+
+    def write(
+        name: str = "clip.mp4",
+        hidden: tuple[int, ...] = (7, 8),
+        frames: int = 20,
+        codec: str = "libx264",
+        pixels: str = "yuv420p",
+        form: str | None = None,
+        sound: bool = False,
+    ) -> Path:
+        with av.open(name, "w", format=form) as container:
+            container.metadata.update({"title": "Our street", "location": "+52.1+013.2/"})
+            stream = container.add_stream(codec, rate=Fraction(10), options={"crf": "12"} if "264" in codec else {})
+            stream.width, stream.height = SIZE
+            stream.pix_fmt = pixels
+            beside = container.add_stream("pcm_s16le", rate=8000) if sound else None
+            for number in range(frames):
+                image = np.full((SIZE[1], SIZE[0], 3), 60, np.uint8)
+                if number not in hidden:
+                    image[30:100, 40:90] = 255
+                image[:20, number * 4 : number * 4 + 8] = 120
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24").reformat(format=pixels)))
+            container.mux(stream.encode())
+            if beside is not None:
+                silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+                silence.sample_rate, silence.pts = 8000, 0
+                container.mux(beside.encode(silence))
+                container.mux(beside.encode(None))
+        return Path(name)
 
     return write
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +19,6 @@ Run = Callable[..., Any]
 Image = NDArray[np.uint8]
 SIZE = (160, 120)
 FRAMES = 20
-
-
-@pytest.fixture
-def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Write a clip of a white spot, hidden in some frames, with metadata."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(name: str = "clip.mp4", hidden: tuple[int, ...] = (7, 8), frames: int = FRAMES) -> Path:
-        with av.open(name, "w") as container:
-            container.metadata.update({"title": "Our street", "location": "+52.1+013.2/"})
-            stream = container.add_stream("libx264", rate=Fraction(10), options={"crf": "12"})
-            stream.width, stream.height = SIZE
-            stream.pix_fmt = "yuv420p"
-            for number in range(frames):
-                image = np.full((SIZE[1], SIZE[0], 3), 60, np.uint8)
-                if number not in hidden:
-                    image[30:100, 40:90] = 255
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
-            container.mux(stream.encode())
-        return Path(name)
-
-    return write
 
 
 def frames(path: str) -> list[Image]:
