@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Annotated
@@ -9,14 +10,14 @@ from typing import Annotated
 import typer
 
 from scrfd_trt._version import __version__
-from scrfd_trt.cli import stdout
+from scrfd_trt.cli import stdout, stopping
 from scrfd_trt.cli.anonymize import anonymize
 from scrfd_trt.cli.bench import bench
 from scrfd_trt.cli.build import build
 from scrfd_trt.cli.demo import demo
 from scrfd_trt.cli.detect import detect
 from scrfd_trt.cli.doctor import doctor
-from scrfd_trt.cli.exits import INTERRUPTED, Commands
+from scrfd_trt.cli.exits import Commands
 from scrfd_trt.cli.inspect import inspect
 from scrfd_trt.cli.models import models
 from scrfd_trt.cli.overlay import overlay
@@ -63,13 +64,16 @@ for command in (demo, detect, anonymize, tracks, overlay, overlays, studio, mode
 
 def main() -> None:
     """Run the command line and exit."""
+    stdout.fill_closed()
     stdout.survive_any_text()
+    stopping.heed_signals()
     try:
         app(prog_name="scrfd-trt")
     except SystemExit as end:
-        if end.code != INTERRUPTED:
+        if end.code not in stopping.CODES:
             raise
         # Threads of TensorRT may still log what was stopped, and abort the process while Python takes itself apart.
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(INTERRUPTED)
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError):  # the terminal may be what has gone
+                stream.flush()
+        os._exit(end.code)

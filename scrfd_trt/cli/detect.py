@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -127,7 +126,7 @@ def detect(
                 if verbose:
                     messages.note(detector.description)
                 # Results that scroll by on a terminal are progress enough, and a bar would be in their way.
-                bar = not quiet and (output is not None or not sys.stdout.isatty())
+                bar = not quiet and (output is not None or not stdout.is_terminal())
                 if images:
                     with _results(kind, output, overwrite=overwrite) as sink:
                         _fill(sink, each(images, detector, copies, tally, bar=bar, repeat=repeat or 0), quiet=quiet)

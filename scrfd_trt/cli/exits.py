@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from scrfd_trt.cli import messages
+from scrfd_trt.cli import messages, stopping
 from scrfd_trt.cli.words import spoken
 from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError
 
 FAILED = 1
 WRONG_USE = 2
-INTERRUPTED = 130
-"""What a shell says of a program that Ctrl-C ended: 128 + 2."""
 
 # The base of all that typer finds wrong with the words of a command; it has no public name in every version.
 UsageError = cast(
@@ -45,8 +44,9 @@ class Commands(TyperGroup):
             messages.error(spoken(error))
             raise typer.Exit(exit_code(error)) from error
         except KeyboardInterrupt as error:
-            messages.error("stopped by Ctrl-C; files that were not finished were not kept")
-            raise typer.Exit(INTERRUPTED) from error
+            with contextlib.suppress(OSError):  # the terminal may be what has gone
+                messages.error(stopping.words(error))
+            raise typer.Exit(stopping.code(error)) from error
 
 
 def exit_code(error: ScrfdError) -> int:

@@ -104,7 +104,8 @@ def native_notes() -> Iterator[list[str]]:
         Filled when the block ends: their lines, without what OpenCV's log puts before them.
     """
     notes: list[str] = []
-    sys.stderr.flush()
+    if sys.stderr is not None:  # as it is in a program that was started with stderr closed
+        sys.stderr.flush()
     try:
         kept = os.dup(2)
     except OSError:  # a process without stderr

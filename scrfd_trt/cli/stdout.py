@@ -15,6 +15,9 @@ from scrfd_trt.errors import OutputError
 BROKEN_PIPE = 141
 """What a shell says of a program that SIGPIPE ended: 128 + 13."""
 
+LAST_STANDARD = 2
+"""Number of stderr."""
+
 LEAST_WIDTH = 80
 """Columns that tables are made for."""
 
@@ -25,10 +28,12 @@ def write(text: str) -> None:
     Raises
     ------
     OutputError
-        If stdout cannot be written to, a full disk say.
+        If stdout cannot be written to, a full disk say, or is closed.
     typer.Exit
         If its reader has gone, as ``head -1`` does.
     """
+    if sys.stdout is None:  # as Python starts with stdout closed
+        raise OutputError("standard output is closed, and results go there; leave it open, or send it into a file")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -68,6 +73,22 @@ def render(what: RenderableType, *, plain: bool = False, wrap: bool = True) -> s
     with console.capture() as captured:
         console.print(what, soft_wrap=not wrap)
     return "\n".join(line.rstrip() for line in captured.get().split("\n"))
+
+
+def is_terminal() -> bool:
+    """Tell whether a person sees what goes to stdout."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def fill_closed() -> None:
+    """Put nothing where stdin, stdout or stderr is closed: the next file to be opened would get its number.
+
+    What FFmpeg or OpenCV write to stderr would then go into that file.
+    """
+    # The lowest number that is free is given out first.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD:
+        pass
+    os.close(number)
 
 
 def survive_any_text() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from scrfd_trt.cli import messages
+from scrfd_trt.cli import messages, stopping
 from scrfd_trt.cli.video_options import ProgressKind
 from scrfd_trt.video.running import Progress as Told
 from scrfd_trt.video.running import Stage
@@ -88,9 +88,25 @@ class _Lines:
         self._last = None
 
 
+class _Watched:
+    """Hands on how far a video is done, and remembers it for when somebody stops it."""
+
+    def __init__(self, path: Path, told: Told) -> None:
+        self._path, self._told = path, told
+        self._at = ""
+
+    def __call__(self, stage: Stage, done: int, total: int | None) -> None:
+        most = "" if total is None else f" of {max(total, done):,}"
+        self._at = f"while {WORDS[stage]}, at frame {done:,}{most}"
+        self._told(stage, done, total)
+
+    def place(self, stop: KeyboardInterrupt) -> None:
+        stopping.place(stop, self._path, self._at or "before its first frame was done")
+
+
 @contextmanager
 def told(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[Told]:
-    """Tell on stderr how far a video is done while the block runs.
+    """Tell on stderr how far a video is done while the block runs; who stops it is told at which frame.
 
     Parameters
     ----------
@@ -101,6 +117,17 @@ def told(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[Told]:
     quiet
         Show no bar.
     """
+    with _shown(path, kind, quiet=quiet) as shown:
+        watched = _Watched(path, shown)
+        try:
+            yield watched
+        except KeyboardInterrupt as stop:
+            watched.place(stop)
+            raise
+
+
+@contextmanager
+def _shown(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[Told]:
     if kind == "jsonl":
         lines = _Lines(path)
         try:

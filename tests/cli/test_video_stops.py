@@ -1,0 +1,121 @@
+"""Commands for videos that are stopped in either pass: what is left, and what is said."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("av")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
+    pytest.mark.usefixtures("known_overlays"),
+]
+
+SPOTS = Path(__file__).with_name("spot_network.py")
+Film = Callable[..., Path]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Start the command line in the current folder; its temporary folder is ``tmp`` below it."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+
+    def start(*words: str, seconds: float = 0.0, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        command = [*before, sys.executable, str(SPOTS), str(seconds), *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def wait_for(pattern: str) -> None:
+    until = time.monotonic() + 30
+    while not list(Path().glob(pattern)):
+        assert time.monotonic() < until, f"there is no {pattern}"
+        time.sleep(0.01)
+
+
+def left() -> list[str]:
+    return sorted(str(path) for path in Path().rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("number", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
+)
+def test_stopped_while_it_looks_for_faces(film: Film, start: Start, number: signal.Signals, by: str) -> None:
+    film(frames=60)
+    process = start("anonymize", "clip.mp4", "-o", "out.mp4", seconds=0.1)
+    wait_for("tmp/scrfd-trt-*/.*.part")
+    time.sleep(2.5)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert re.fullmatch(
+        rf"error: clip\.mp4: stopped by {by} while finding faces, at frame \d+ of 60; "
+        r"files that were not finished were not kept\n",
+        err,
+    )
+    assert left() == ["clip.mp4", "tmp"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_it_draws(film: Film, start: Start, number: signal.Signals) -> None:
+    film(frames=600)
+    process = start("anonymize", "clip.mp4", "-o", "out.mp4", "--preset", "placebo", "--crf", "1")
+    wait_for(".scrfd-trt-*.part")
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert re.search(r": stopped by \S+ while drawing, at frame \d+ of 600; ", err)
+    assert left() == ["clip.mp4", "tmp"]
+
+
+def test_several_signals_in_a_row_break_nothing(film: Film, start: Start) -> None:
+    film(frames=60)
+    process = start("tracks", "clip.mp4", seconds=0.1)
+    wait_for("tmp/scrfd-trt-*/.*.part")
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+        process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode in {129, 143}
+    assert (err.count("\n"), "Traceback" in err) == (1, False)
+    assert left() == ["clip.mp4", "tmp"]
+
+
+def test_nohup_is_heeded(film: Film, start: Start) -> None:
+    film(frames=20)
+    process = start("anonymize", "clip.mp4", "-o", "out.mp4", seconds=0.05, before=("nohup",))
+    wait_for("tmp/scrfd-trt-*/.*.part")
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert left() == ["clip.mp4", "out.mp4", "tmp"]
+
+
+@pytest.mark.parametrize("words", [("tracks", "clip.mp4", "--json"), ("detect", "clip.mp4"), ("tracks", "clip.mp4")])
+def test_results_for_a_stdout_that_is_closed(film: Film, start: Start, words: tuple[str, ...]) -> None:
+    film()
+    process = start(*words, before=("sh", "-c", 'exec "$@" >&-', "sh"))
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.startswith("error: "), err
+    assert "standard output is closed, and results go there" in err
+    assert err.count("\n") == 1
+
+
+def test_files_are_written_with_stdout_and_stderr_closed(film: Film, start: Start) -> None:
+    film()
+    process = start("anonymize", "clip.mp4", "-o", "out.mp4", before=("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"))
+    assert process.wait(timeout=30) == 0
+    process.communicate()
+    assert left() == ["clip.mp4", "out.mp4", "tmp"]
