@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 import overlays
-from scrfd_trt.cli import messages, options, video_options
+from scrfd_trt.cli import given, live, messages, options, video_options
 from scrfd_trt.cli.copies import draw_over
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.detector import SCRFDDetector
@@ -62,6 +62,7 @@ Scale = Annotated[
 
 
 def anonymize(
+    context: typer.Context,
     inputs: options.Inputs,
     *,
     output: Output = None,
@@ -135,6 +136,10 @@ def anonymize(
       scrfd-trt anonymize talk.mp4 --leave-tracks 1 --overwrite
     """
     with messages.logged(quiet=quiet, verbose=verbose):
+        if faces_in is not None:
+            given.refuse_looking(context)
+        if not any(live.is_address(text) for text in inputs):
+            given.refuse(context, given.LIVE, "is for cameras and streams; leave it out")
         draw = cover(replacewith, mask_scale, boxes=boxes, picture=replaceimg, block=mosaicsize)
         settings = video_options.ClipSettings(
             follow=video_options.following(threshold, every, bridge, extend),

@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scrfd_trt.cli import messages, writing
+from scrfd_trt.cli import faces_files, messages, writing
 from scrfd_trt.cli.files import Source
 from scrfd_trt.cli.video_bar import told
 from scrfd_trt.cli.video_options import ClipSettings, ProgressKind
 from scrfd_trt.cli.video_report import as_dict, headline, report
 from scrfd_trt.cli.work import OF_ONE_INPUT, Tally
 from scrfd_trt.detector import SCRFDDetector
-from scrfd_trt.errors import OptionError
-from scrfd_trt.video import Summary, draw_video, overlay_video
+from scrfd_trt.errors import DetectionsError, OptionError
+from scrfd_trt.video import Summary, detect_video, draw_video
 from scrfd_trt.video.drawing import Draw
 from scrfd_trt.video.running import Progress
 
@@ -77,28 +77,30 @@ class Clips:
         how = self._settings
         writing.make_folder(target.parent)
         if how.faces_in is not None or detector is None:
-            return draw_video(
+            return self._draw_from(how.faces_in or Path(), source, target, progress)
+        with faces_files.place(how.faces_out) as place:
+            found = detect_video(
                 source,
-                target,
-                how.faces_in or "",
-                self._draw,
-                choice=how.choice,
-                encode=how.encode,
+                place,
+                detector,
+                follow=how.follow,
                 overwrite=how.overwrite,
                 damaged=how.damaged,
-                keep=how.keep,
-                keep_metadata=how.keep_metadata,
                 progress=progress,
             )
-        return overlay_video(
+            if wrong := faces_files.missing_tracks(how.choice, found.tracks):
+                raise DetectionsError(wrong)
+            return self._draw_from(place, source, target, progress)
+
+    def _draw_from(self, faces: Path, source: Path, target: Path, progress: Progress) -> Summary:
+        how = self._settings
+        return draw_video(
             source,
             target,
-            detector,
+            faces,
             self._draw,
-            follow=how.follow,
             choice=how.choice,
             encode=how.encode,
-            faces_file=how.faces_out,
             overwrite=how.overwrite,
             damaged=how.damaged,
             keep=how.keep,
@@ -110,23 +112,29 @@ class Clips:
         if self._progress == "jsonl":
             messages.line(json.dumps({"progress": "done", "output": str(target), **as_dict(summary)}))
         elif not self._quiet:
+            if summary.left and not summary.faces:
+                messages.warning(f"{target}: all faces stay in sight; what you chose leaves out every track")
             messages.plain(f"wrote {target}: {headline(summary)}")
             for line in report(summary) if self._full else ():
                 messages.line(line)
 
 
-def check_files(settings: ClipSettings, sources: Sequence[Source]) -> None:
-    """Refuse files of faces that do not go with what comes in.
+def check_files(settings: ClipSettings, sources: Sequence[Source], targets: Mapping[Source, Path]) -> None:
+    """Refuse files of faces and numbers of tracks that do not go with what comes in, before anything is done.
 
     Raises
     ------
     OptionError
-        If there is one, and not a single video; or a file that is to be written is there already.
+        If there are some, and not a single video; or a file would be written over another of them; or the file of
+        faces has no such tracks.
+    DetectionsError
+        If there is no file of faces that can be read.
     """
-    given = "--detections" if settings.faces_in else "--save-detections" if settings.faces_out else ""
-    if given and (len(sources) != 1 or not sources[0].is_video):
-        raise OptionError(f"{given} is for a single video; run them one by one")
-    if settings.faces_in and settings.faces_out:
-        raise OptionError("--detections and --save-detections exclude each other: the faces are in a file already")
-    if settings.faces_out:
-        writing.check_free(settings.faces_out, overwrite=settings.overwrite)
+    faces_files.check_single(settings.faces_in, settings.faces_out, settings.choice, sources)
+    if sources:
+        others = {"the input": sources[0].path, "the output": targets.get(sources[0])}
+        faces_files.check(settings.faces_in, settings.faces_out, others, overwrite=settings.overwrite)
+    if settings.faces_in and (settings.choice.keep_tracks or settings.choice.leave_tracks):
+        wrong = faces_files.missing_tracks(settings.choice, faces_files.summarize(settings.faces_in).tracks)
+        if wrong:
+            raise OptionError(f"{settings.faces_in}: {wrong}")

@@ -65,11 +65,11 @@ def draw_over(
             live.draw_over(inputs[0], place, detector, draw, settings, progress=progress, quiet=quiet)
         return
     sources = files.find(inputs, recursive=recursive, skip=output)
-    check_files(settings, sources)
     if output is None:
         targets = places.beside(inputs, sources, overwrite=settings.overwrite)
     else:
         targets = places.settle(inputs, sources, output, overwrite=settings.overwrite)
+    check_files(settings, sources, targets)
     tally = Tally()
     clips = Clips(settings, draw, tally, progress=progress, quiet=quiet, full=full)
     copies = Copies(targets, draw, clips, tally, settings, quality=quality, quiet=quiet)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
 
-from scrfd_trt.cli import messages, results, stdout
+from scrfd_trt.cli import faces_files, messages, results, stdout
 from scrfd_trt.cli.files import Source
 from scrfd_trt.cli.video_bar import told
 from scrfd_trt.cli.video_options import ClipSettings, ProgressKind
@@ -70,8 +69,7 @@ def detect_videos(
         tally.inputs += 1
         try:
             source.check()
-            with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as folder:
-                place = output if output and kind == "jsonl" else Path(folder, f"clip{SUFFIX}")
+            with faces_files.place(output if kind == "jsonl" else None) as place:
                 with messages.about(source.path), told(source.path, progress, quiet=quiet) as progressed:
                     summary = detect_video(
                         source.path,

@@ -14,7 +14,7 @@ from scrfd_trt.cli.video_options import ClipSettings, ProgressKind
 from scrfd_trt.cli.video_report import as_dict, headline
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.errors import OptionError, VideoError
-from scrfd_trt.video import Choice, Drawn, LiveReader, Summary, VideoWriter, draw_live, open_source
+from scrfd_trt.video import Choice, Drawn, LiveReader, Summary, VideoReader, VideoWriter, draw_live, open_source
 from scrfd_trt.video.drawing import Draw
 from scrfd_trt.video.info import public_name
 from scrfd_trt.video.writing import check_suffix
@@ -76,6 +76,11 @@ def draw_over(
         If the source breaks for good; what came until then is kept.
     """
     with open_source(address, damaged=settings.damaged) as reader:
+        if isinstance(reader, VideoReader) and not quiet:
+            messages.warning(
+                f"{reader.name}: a video on the web is done in one pass{_without_sound(reader, settings)}; "
+                "download it first for both passes"
+            )
         summary = Summary(reader.info.size, settings.follow.threshold)
         with VideoWriter(output, reader, settings.encode, overwrite=settings.overwrite) as writer:
             running = draw_live(reader, detector, draw, options=settings.follow, delay=settings.delay)
@@ -89,6 +94,10 @@ def draw_over(
         messages.plain(f"wrote {output}: {headline(summary)}{late}")
     if broken is not None:
         raise broken
+
+
+def _without_sound(reader: VideoReader, settings: ClipSettings) -> str:
+    return ", and without its sound" if reader.container.streams.audio and "audio" in settings.keep else ""
 
 
 def _write(

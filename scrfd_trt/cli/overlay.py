@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import overlays
-from scrfd_trt.cli import messages, options, video_options
+from scrfd_trt.cli import given, live, messages, options, video_options
 from scrfd_trt.cli.copies import draw_over
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.detector import SCRFDDetector
@@ -38,6 +38,7 @@ Output = Annotated[
 
 
 def overlay(
+    context: typer.Context,
     inputs: options.Inputs,
     *,
     specs: Specs,
@@ -92,6 +93,10 @@ def overlay(
       scrfd-trt overlay clip.mp4 --overlay skull -o skulls.mp4
     """
     with messages.logged(quiet=quiet, verbose=verbose):
+        if faces_in is not None:
+            given.refuse_looking(context)
+        if not any(live.is_address(text) for text in inputs):
+            given.refuse(context, given.LIVE, "is for cameras and streams; leave it out")
         draw = overlays.Compose(*(overlays.parse(spec) for spec in specs))
         settings = video_options.ClipSettings(
             follow=video_options.following(threshold, every, bridge, extend),

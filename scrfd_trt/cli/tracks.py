@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from scrfd_trt.cli import files, messages, options, stdout, video_options, writing
+from scrfd_trt.cli import faces_files, files, given, messages, options, stdout, video_options, writing
 from scrfd_trt.cli.contact_sheet import contact_sheet
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.cli.video_bar import told
 from scrfd_trt.cli.video_report import headline, tracks_table
 from scrfd_trt.errors import OptionError, VideoError
-from scrfd_trt.video import FacesReader, FollowOptions, Summary, detect_video
-from scrfd_trt.video.faces_file import SUFFIX
+from scrfd_trt.video import FollowOptions, Summary, detect_video
+from scrfd_trt.video.images import is_pattern
 
 THRESHOLD: float = FollowOptions.model_fields["threshold"].default
 
@@ -36,6 +33,7 @@ Sheet = Annotated[
 
 
 def tracks(
+    context: typer.Context,
     video: Video,
     *,
     output: Sheet = None,
@@ -68,19 +66,18 @@ def tracks(
       scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --leave-tracks 1
     """
     with messages.logged(quiet=quiet, verbose=verbose):
+        if faces_in is not None:
+            given.refuse_looking(context)
         path = Path(video).expanduser()
-        if not files.is_plain_file(path):
+        if not files.is_plain_file(path) and not is_pattern(str(path)):
             raise VideoError(f"{path}: there is no such file")
-        if faces_in and faces_out:
-            raise OptionError("--detections and --save-detections exclude each other")
-        for target in (output, faces_out):
-            if target is not None:
-                writing.check_free(target, overwrite=overwrite)
+        others = {"the input": path, "the contact sheet": output}
+        faces_files.check(faces_in, faces_out, others, overwrite=overwrite)
         if output is not None:
-            writing.check_kind(output)
+            _check_sheet(output, path, overwrite=overwrite)
         follow = video_options.following(threshold, every, bridge, extend)
         kind, keep = video_options.progress_kind(progress), video_options.damaged(damaged)
-        with _place(faces_in or faces_out) as place:
+        with faces_files.place(faces_in or faces_out) as place:
             if faces_in is None:
                 with (
                     open_detector(
@@ -97,7 +94,7 @@ def tracks(
                     detect_video(
                         path, place, detector, follow=follow, overwrite=overwrite, damaged=keep, progress=progressed
                     )
-            summary = summarize(place)
+            summary = faces_files.summarize(place)
         _show(path, summary, as_json=as_json, quiet=quiet)
         if output is not None and summary.tracks:
             writing.save_image(contact_sheet(path, summary, keep), output, overwrite=overwrite)
@@ -105,20 +102,11 @@ def tracks(
                 messages.plain(f"wrote {output}")
 
 
-def summarize(faces_file: Path) -> Summary:
-    """Read a file of a video's faces to its end.
-
-    Raises
-    ------
-    DetectionsError
-        If it is none.
-    """
-    with FacesReader(faces_file) as found:
-        sure = FollowOptions.model_validate(found.head.follow).threshold
-        summary = Summary(found.head.size, sure)
-        for frame in found:
-            summary.add(frame)
-    return summary
+def _check_sheet(output: Path, video: Path, *, overwrite: bool) -> None:
+    if files.same_file_key(output) == files.same_file_key(video):
+        raise OptionError(f"{output} is the input; name another file, a .jpg or .png")
+    writing.check_kind(output)
+    writing.check_free(output, overwrite=overwrite)
 
 
 def _show(path: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:
@@ -145,12 +133,3 @@ def _as_dict(track: Any) -> dict[str, Any]:
             "box": track.best.box.tolist(),
         },
     }
-
-
-@contextmanager
-def _place(path: Path | None) -> Iterator[Path]:
-    if path is not None:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as folder:
-        yield Path(folder, f"clip{SUFFIX}")

@@ -1,0 +1,192 @@
+"""What becomes of the files of a command for videos: nothing that came in is lost, and choices that miss are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import cv2
+import pytest
+
+av = pytest.importorskip("av")
+pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+
+Run = Callable[..., Any]
+Film = Callable[..., Path]
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """Serve the current folder over HTTP on loopback."""
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(tmp_path))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join(10)
+
+
+def names() -> list[str]:
+    return sorted(path.name for path in Path().rglob("*"))
+
+
+@pytest.mark.parametrize("command", ["anonymize", "tracks"])
+def test_a_file_of_faces_is_never_written_over_the_video(run: Run, film: Film, command: str) -> None:
+    before = film().read_bytes()
+    Path("link.jsonl").symlink_to("clip.mp4")
+    for name in ("clip.mp4", "./clip.mp4", "link.jsonl"):
+        ran = run(command, "clip.mp4", "--save-detections", name, "-o", "out.mp4", "--overwrite")
+        assert (ran.code, "is the input; name another file" in ran.error) == (2, True)
+    assert Path("clip.mp4").read_bytes() == before
+    assert names() == ["clip.mp4", "link.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--save-detections", "k.mp4", "-o", "k.mp4"), "--save-detections k.mp4 is the output; name another file"),
+        (("--save-detections", "k.json"), "name a file that ends in .faces.jsonl"),
+        (("--save-detections", "clip_anonymized.mp4"), "is the output"),
+        (("--save-detections", "k.jsonl", "--detections", "k.jsonl"), "exclude each other"),
+        (("--duration", "3"), "--duration is for cameras and streams; leave it out"),
+        (("--delay", "3"), "--delay is for cameras and streams; leave it out"),
+    ],
+)
+def test_what_is_refused_before_the_first_frame(run: Run, film: Film, words: tuple[str, ...], message: str) -> None:
+    film()
+    ran = run("anonymize", "clip.mp4", *words)
+    assert (ran.code, message in ran.error) == (2, True), ran.error
+    assert names() == ["clip.mp4"]
+
+
+def test_a_contact_sheet_is_not_written_over_the_video_or_the_faces(run: Run, film: Film) -> None:
+    film("x.png", codec="apng", pixels="rgb24", form="apng")
+    assert "x.png is the input" in run("tracks", "x.png", "-o", "x.png", "--overwrite").error
+    ran = run("tracks", "x.png", "-o", "s.jsonl", "--save-detections", "s.jsonl")
+    assert "--save-detections s.jsonl is the contact sheet" in ran.error
+
+
+def test_a_folder_is_not_written_over_itself(run: Run, film: Film) -> None:
+    Path("in").mkdir()
+    before = film("in/clip.mp4").read_bytes()
+    Path("again").symlink_to("in")
+    for output in ("in", "again"):
+        ran = run("anonymize", "in", "-o", output, "--overwrite")
+        assert (ran.code, "clip.mp4 is the input; name another folder" in ran.error) == (2, True)
+    assert Path("in/clip.mp4").read_bytes() == before
+
+
+def test_copies_beside_their_videos_do_not_replace_each_other(run: Run, film: Film) -> None:
+    film()
+    film("clip.mpg", codec="mpeg2video", form="matroska")
+    ran = run("anonymize", "clip.mp4", "clip.mpg", "--overwrite")
+    assert (ran.code, "is to be the copy of clip.mpg" in ran.error) == (2, True)
+    Path("clip.mpg").rename("clip_anonymized.mp4")
+    ran = run("anonymize", "clip.mp4", "clip_anonymized.mp4", "--overwrite")
+    assert (ran.code, "comes in or is the copy of clip_anonymized.mp4" in ran.error) == (2, True)
+    assert names() == ["clip.mp4", "clip_anonymized.mp4"]
+
+
+@pytest.mark.parametrize("option", ["--keep-tracks", "--leave-tracks"])
+def test_a_track_that_is_not_there(run: Run, film: Film, option: str) -> None:
+    film()
+    ran = run("anonymize", "clip.mp4", option, "1,77")
+    assert (ran.code, ran.error) == (1, "clip.mp4: there is no track 77; the tracks are: 1")
+    assert names() == ["clip.mp4"]
+    assert run("tracks", "clip.mp4", "--save-detections", "f.jsonl").code == 0
+    ran = run("anonymize", "clip.mp4", option, "78,77", "--detections", "f.jsonl")
+    assert (ran.code, ran.error) == (2, "f.jsonl: there is no track 77, 78; the tracks are: 1")
+    assert names() == ["clip.mp4", "f.jsonl"]
+
+
+def test_the_tracks_there_are_are_told_in_short(run: Run, film: Film) -> None:
+    film()
+    head = {"format": "scrfd_trt.faces", "version": 1, "video": "clip.mp4", "size": [160, 120], "rate": 10.0}
+    face = {"box": [1, 2, 30, 40], "score": 0.5, "from": "detected"}
+    faces = [{"track": number, **face} for number in (1, 2, 3, 5, 8, 9)]
+    lines = [head, *({"frame": n, "time": n / 10, "faces": faces} for n in range(20))]
+    Path("f.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ran = run("anonymize", "clip.mp4", "--keep-tracks", "4", "--detections", "f.jsonl")
+    assert ran.error == "f.jsonl: there is no track 4; the tracks are: 1-3, 5, 8-9"
+
+
+def test_numbers_of_tracks_are_for_one_video(run: Run, film: Film) -> None:
+    film("a.mp4")
+    film("b.mp4")
+    ran = run("anonymize", "a.mp4", "b.mp4", "--leave-tracks", "1")
+    assert (ran.code, ran.error) == (2, "--leave-tracks is for a single video; run them one by one")
+
+
+def test_a_choice_that_covers_nobody_is_told(run: Run, film: Film) -> None:
+    film()
+    ran = run("overlay", "clip.mp4", "--overlay", "solid", "-o", "a.mp4", "--keep-region", "100,0,60,120")
+    assert ran.code == 0
+    assert ran.err.startswith("warning: a.mp4: all faces stay in sight; what you chose leaves out every track\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("--thresh", "0.1"), "--thresh"),
+        (("--every", "2"), "--every"),
+        (("--bridge", "1"), "--bridge"),
+        (("--extend", "1"), "--extend"),
+        (("-s", "640"), "--scale"),
+        (("-m", "10g_bnkps"), "--model"),
+        (("--iou", "0.4"), "--iou"),
+    ],
+)
+def test_options_that_do_nothing_with_faces_of_a_file(
+    run: Run, film: Film, words: tuple[str, ...], option: str
+) -> None:
+    film()
+    assert run("tracks", "clip.mp4", "--save-detections", "f.jsonl", "-q").code == 0
+    ran = run("anonymize", "clip.mp4", "--detections", "f.jsonl", *words)
+    assert ran.code == 2
+    assert ran.error == f"{option} does nothing with --detections, whose faces were found before; leave it out"
+    assert names() == ["clip.mp4", "f.jsonl"]
+
+
+@pytest.mark.parametrize("command", ["anonymize", "tracks"])
+def test_a_file_of_faces_with_a_bad_head_is_told_in_one_line(run: Run, film: Film, command: str) -> None:
+    film()
+    assert run("tracks", "clip.mp4", "--save-detections", "f.jsonl", "-q").code == 0
+    head, *rest = Path("f.jsonl").read_text().splitlines(keepends=True)
+    for follow in ({"threshold": "x"}, {"threshold": 7}):
+        Path("f.jsonl").write_text(json.dumps(json.loads(head) | {"follow": follow}) + "\n" + "".join(rest))
+        ran = run(command, "clip.mp4", "--detections", "f.jsonl")
+        assert ran.code in {1, 2}
+        assert "f.jsonl, line 1" in ran.error
+
+
+def test_tracks_of_an_image_sequence(run: Run, film: Film) -> None:
+    film()
+    Path("seq").mkdir()
+    with av.open("clip.mp4") as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            cv2.imwrite(f"seq/{number:03d}.png", frame.to_ndarray(format="bgr24"))
+    code, out, _ = run("tracks", "seq/%03d.png", "--json", "-o", "sheet.png")
+    assert (code, len(json.loads(out))) == (0, 1)
+    assert Path("sheet.png").is_file()
+
+
+def test_a_video_on_the_web_is_told_to_be_done_in_one_pass(run: Run, film: Film, web: str) -> None:
+    film("clip.mkv")
+    code, _, err = run("anonymize", f"{web}/clip.mkv", "-o", "out.mp4")
+    assert code == 0, err
+    assert err.splitlines()[0] == (
+        f"warning: {web}/clip.mkv: a video on the web is done in one pass; download it first for both passes"
+    )
+    film("sound.mkv", sound=True)
+    assert ", and without its sound; download it" in run("anonymize", f"{web}/sound.mkv", "-o", "a.mp4").err
+    assert ", and without its sound" not in run("anonymize", f"{web}/sound.mkv", "-o", "b.mp4", "--no-keep-audio").err
