@@ -1,7 +1,8 @@
 """Where the engines, photographs and reference results are, and a GPU to run them on.
 
 ``SCRFD_TRT_SHARED`` names the folder with ``images``, ``reference`` and ``engines``, in place of ``../shared``;
-``SCRFD_TRT_ENGINES`` another folder of engines. With ``SCRFD_TRT_REQUIRE_GPU=1`` what is missing is a failure.
+``SCRFD_TRT_ENGINES`` another folder of engines. With ``SCRFD_TRT_REQUIRE_GPU=1`` what is missing is a failure; PyTorch
+may still be missing with ``SCRFD_TRT_WITHOUT_TORCH=1``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scrfd_trt.engine.plan_file import read_plan
 from scrfd_trt.errors import ScrfdError
 
 GPU_IS_PROMISED = os.environ.get("SCRFD_TRT_REQUIRE_GPU") == "1"
+TORCH_IS_PROMISED = GPU_IS_PROMISED and os.environ.get("SCRFD_TRT_WITHOUT_TORCH") != "1"
 SHARED = Path(os.environ.get("SCRFD_TRT_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 ENGINES = Path(os.environ.get("SCRFD_TRT_ENGINES") or SHARED / "engines")
 
@@ -55,6 +57,18 @@ def shared() -> Path:
         if not (SHARED / name).is_dir():
             (pytest.fail if GPU_IS_PROMISED else pytest.skip)(f"there is no folder {SHARED / name}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, with a GPU that it can use."""
+    try:
+        import torch
+    except ImportError as error:
+        (pytest.fail if TORCH_IS_PROMISED else pytest.skip)(f"PyTorch is not here: {error}")
+    if not torch.cuda.is_available():
+        (pytest.fail if TORCH_IS_PROMISED else pytest.skip)("this PyTorch cannot use the GPU")
+    return torch
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
