@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -27,7 +27,7 @@ from scrfd_trt.options import DetectorOptions
 from scrfd_trt.pipelines.cuda.frames import check_device_image
 from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
 from scrfd_trt.pipelines.cuda.runs import Run
-from scrfd_trt.pipelines.cuda.setting import Setting, images_at_once, places_for
+from scrfd_trt.pipelines.cuda.setting import HELPERS, Setting, images_at_once, places_for
 from scrfd_trt.pipelines.cuda.slot import Slot
 from scrfd_trt.pipelines.scales import choose_scales
 from scrfd_trt.streaming import Pending
@@ -86,7 +86,8 @@ class CudaPipeline:
             engine = reopen()
             contexts = Contexts(engine, reopen)
             opening.callback(contexts.close)
-            self._setting = _settle(engine, contexts, options)
+            helpers = opening.enter_context(ThreadPoolExecutor(HELPERS, "scrfd_trt copying"))
+            self._setting = _settle(engine, contexts, options, helpers)
             self.device = engine.device
             with self.device.current():
                 self._lent = None if stream is None else opening.enter_context(Stream.borrow(stream, self.device))
@@ -344,7 +345,7 @@ class CudaPipeline:
         return slots
 
 
-def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions) -> Setting:
+def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions, helpers: Executor) -> Setting:
     layout = engine.layout
     scales = choose_scales(engine.input.shape, options.scales, engine.ranges)
     if len(scales) * len(layout.strides) > LEVELS:
@@ -353,4 +354,4 @@ def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions) 
     images = images_at_once(engine.ranges, scales, batch, options.max_batch)
     places = max(places_for(engine.ranges, scale, count)[0] for scale in scales for count in range(1, images + 1))
     kernels = gpu_kernels.load(engine.device)
-    return Setting(engine, contexts, kernels, layout, scales, options, images, places)
+    return Setting(engine, contexts, kernels, layout, scales, options, images, places, helpers)

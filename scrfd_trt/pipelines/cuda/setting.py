@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from scrfd_trt.backends.profiles import largest_batch, split
@@ -14,6 +15,9 @@ from scrfd_trt.engine.loaded import LoadedEngine
 from scrfd_trt.heads import HeadLayout
 from scrfd_trt.options import DetectorOptions
 from scrfd_trt.tensors import ShapeRange
+
+HELPERS = 2
+"""Threads that help to copy images."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Setting:
         How many images a run takes at most.
     places
         How many images the network is given at most in one run; more than ``images`` where its batch is fixed.
+    helpers
+        Threads that help to copy images, ``HELPERS`` many.
     preparing
         Held while execution contexts are made and graphs are captured.
     uncaptured
@@ -52,6 +58,7 @@ class Setting:
     options: DetectorOptions
     images: int
     places: int
+    helpers: Executor
     preparing: threading.Lock = field(default_factory=threading.Lock)
     uncaptured: threading.Event = field(default_factory=threading.Event)
 

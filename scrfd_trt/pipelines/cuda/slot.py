@@ -24,7 +24,7 @@ from scrfd_trt.pipelines.cuda.frames import Geometry, of_device, packed
 from scrfd_trt.pipelines.cuda.on_gpu import DeviceDetections
 from scrfd_trt.pipelines.cuda.parameters import Parameters
 from scrfd_trt.pipelines.cuda.program import Program
-from scrfd_trt.pipelines.cuda.setting import Setting
+from scrfd_trt.pipelines.cuda.setting import HELPERS, Setting
 from scrfd_trt.pipelines.cuda.upload import Upload
 from scrfd_trt.pipelines.finish import finish
 
@@ -64,7 +64,7 @@ class Slot:
         self.broken = ""
         with ExitStack() as opening:
             opening.enter_context(stream)
-            self._upload = Upload(setting.device)
+            self._upload = Upload(setting.device, setting.helpers, HELPERS)
             opening.callback(self._upload.close)
             self._arena = Arena(setting, opening)
             self._mark = opening.enter_context(Event(setting.device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, wait
 
 import cv2
 import numpy as np
@@ -15,7 +16,13 @@ from scrfd_trt.cuda.pinned import pinned_address
 PIECE = 1024 * 1024
 """Bytes of a large image that are sent at a time, so that the next are copied while these are on their way."""
 
+SHARE = 3 * 512 * 1024
+"""Bytes of several images from which on copying is worth another thread."""
+
 ALIGNMENT = 256
+
+Placed = tuple[NDArray[np.uint8], int]
+"""An image, and where it starts in the memory."""
 
 
 class Upload:
@@ -25,15 +32,20 @@ class Upload:
     ----------
     device
         The GPU.
+    helpers
+        Threads that help to copy several images.
+    threads
+        How many.
     """
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, device: Device, helpers: Executor, threads: int) -> None:
+        self._device, self._helpers, self._threads = device, helpers, threads
         self._memory: DeviceBuffer | None = None
         self._pinned: PinnedBuffer | None = None
         self._bytes: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._starts: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
+        self._helping: list[Future[None]] = []
         self._send = prepare("cuMemcpyHtoDAsync", doing="copying an image to the GPU")
 
     def reserve(self, images: Sequence[NDArray[np.uint8]]) -> None:
@@ -44,6 +56,8 @@ class Upload:
         BackendError
             If there is not enough memory; what was there has been given back then.
         """
+        if self._helping:
+            self._wait_for_helpers()
         shapes = [image.shape for image in images]
         if shapes == self._shapes:
             return
@@ -76,24 +90,62 @@ class Upload:
         if self._memory is None:
             return []
         base = self._memory.handle
-        addresses = [base + start for start in self._starts]
-        for image, start, target in zip(images, self._starts, addresses, strict=True):
+        ordinary: list[Placed] = []
+        for image, start in zip(images, self._starts, strict=True):
             source = pinned_address(image)
             if source is None:
-                self._send_staged(image, start, target, stream)
+                ordinary.append((image, start))
             else:
-                self._send(target, source, image.nbytes, stream.handle)
-        return addresses
+                self._send(base + start, source, image.nbytes, stream.handle)
+        if len(ordinary) > 1:
+            self._copy_in_shares(ordinary, stream)
+        elif ordinary:
+            self._copy_in_pieces(*ordinary[0], stream)
+        return [base + start for start in self._starts]
 
-    def _send_staged(self, image: NDArray[np.uint8], start: int, target: int, stream: Stream) -> None:
-        """Send an image through page-locked memory."""
-        assert self._pinned is not None  # noqa: S101 - room was made
-        source = self._pinned.handle + start
+    def _copy_in_pieces(self, image: NDArray[np.uint8], start: int, stream: Stream) -> None:
         for piece in _pieces(image):
-            size = piece.nbytes
-            _copy(piece, self._bytes[start : start + size].reshape(piece.shape))
-            self._send(target, source, size, stream.handle)
-            start, source, target = start + size, source + size, target + size
+            self._stage(piece, start)
+            self._send_staged(start, piece.nbytes, stream)
+            start += piece.nbytes
+
+    def _copy_in_shares(self, images: list[Placed], stream: Stream) -> None:
+        """Let several threads copy, each its own images, and send what each one has done."""
+        total = sum(image.nbytes for image, _ in images)
+        shares = min(self._threads, total // SHARE, len(images) - 1) + 1
+        parts = [images[len(images) * k // shares : len(images) * (k + 1) // shares] for k in range(shares)]
+        self._helping = [self._helpers.submit(self._stage_all, part) for part in parts[1:]]
+        for image, start in parts[0]:
+            self._stage(image, start)
+            self._send_staged(start, image.nbytes, stream)
+        for helper, part in zip(self._helping, parts[1:], strict=True):
+            helper.result()
+            for image, start in part:
+                self._send_staged(start, image.nbytes, stream)
+        self._helping = []
+
+    def _wait_for_helpers(self) -> None:
+        """Wait for those that an interrupted copy left at work in the memory."""
+        wait(self._helping)
+        self._helping = []
+
+    def _stage_all(self, images: list[Placed]) -> None:
+        for image, start in images:
+            self._stage(image, start)
+
+    def _stage(self, image: NDArray[np.uint8], start: int) -> None:
+        """Copy an image into page-locked memory, with OpenCV's threads, which begin at once, where they are free.
+
+        Zeroing what is not above 0 leaves all as it is. Of OpenCV's functions that do so, this one is shared among
+        threads.
+        """
+        target = self._bytes[start : start + image.nbytes].reshape(image.shape)
+        cv2.threshold(image, 0, 0, cv2.THRESH_TOZERO, dst=target)
+
+    def _send_staged(self, start: int, size: int, stream: Stream) -> None:
+        assert self._memory is not None  # noqa: S101 - room was made
+        assert self._pinned is not None  # noqa: S101
+        self._send(self._memory.handle + start, self._pinned.handle + start, size, stream.handle)
 
     def _grow(self, size: int) -> None:
         self.close()
@@ -107,6 +159,7 @@ class Upload:
 
     def close(self) -> None:
         """Give the memory back; nothing may be under way. It may be used again after that."""
+        self._wait_for_helpers()
         self._shapes, self._bytes = [], np.empty(0, np.uint8)
         memory, self._memory = self._memory, None
         pinned, self._pinned = self._pinned, None
@@ -119,15 +172,6 @@ class Upload:
 
 
 def _pieces(image: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Cut an image into pieces of whole rows, ``(rows, bytes)``."""
-    rows = image.reshape(len(image), -1)
-    step = max(1, PIECE // rows.shape[1])
-    return (rows[first : first + step] for first in range(0, len(rows), step))
-
-
-def _copy(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    """Copy with all of OpenCV's threads, which wait for work in a loop and so begin at once.
-
-    Zeroing what is not above 0 leaves all as it is. Of OpenCV's functions that do so, this one is shared among threads.
-    """
-    cv2.threshold(source, 0, 0, cv2.THRESH_TOZERO, dst=target)
+    """Cut an image into pieces of whole rows."""
+    step = max(1, PIECE // (image.nbytes // len(image)))
+    return (image[first : first + step] for first in range(0, len(image), step))
