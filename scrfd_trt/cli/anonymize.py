@@ -16,6 +16,7 @@ from scrfd_trt.cli.copies import draw_over
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.errors import OptionError
+from scrfd_trt.video import FacesReader, FollowOptions
 
 Cover = Literal["blur", "solid", "none", "img", "mosaic"]
 COVERS: tuple[Cover, ...] = get_args(Cover)
@@ -133,11 +134,18 @@ def anonymize(
       scrfd-trt anonymize street.mp4
       scrfd-trt anonymize street.mp4 -o out.mp4 --replacewith mosaic
       scrfd-trt anonymize photos/ -r -o hidden/ --thresh 0.2
-      scrfd-trt anonymize talk.mp4 --leave-tracks 1 --overwrite
+      scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --leave-tracks 1
+
+    Who is in a video, and in which track, 'scrfd-trt tracks' shows. Cameras
+    and addresses are done in one pass, without sound:
+      scrfd-trt anonymize camera:0 -o me.mp4 --duration 60
+      scrfd-trt anonymize rtsp://camera.local/stream -o hidden.mp4
     """
     with messages.logged(quiet=quiet, verbose=verbose):
         if faces_in is not None:
             given.refuse_looking(context)
+            if faces_out is None:  # refused below
+                _warn_of_few(faces_in)
         if not any(live.is_address(text) for text in inputs):
             given.refuse(context, given.LIVE, "is for cameras and streams; leave it out")
         draw = cover(replacewith, mask_scale, boxes=boxes, picture=replaceimg, block=mosaicsize)
@@ -226,6 +234,17 @@ def cover(
     if name == "mosaic":
         return overlays.create("pixelate", block=block, **mask)
     return overlays.create(name, **mask)
+
+
+def _warn_of_few(faces: Path) -> None:
+    """Say that faces were looked for with a threshold that hides less than this command would."""
+    with FacesReader(faces) as found:
+        threshold = FollowOptions.model_validate(found.head.follow).threshold
+    if threshold > THRESHOLD and not messages.is_quiet():
+        messages.warning(
+            f"{faces}: its faces were looked for with a threshold of {threshold:g}; with {THRESHOLD:g}, as 'anonymize' "
+            "does, more are found"
+        )
 
 
 def _rounded_up(texts: list[str] | None) -> list[str] | None:

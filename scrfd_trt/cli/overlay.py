@@ -91,6 +91,7 @@ def overlay(
       scrfd-trt overlay me.jpg --overlay skull:opacity=0.7 -o skull.jpg
       scrfd-trt overlay photos/ --overlay blur --overlay landmarks -o out/
       scrfd-trt overlay clip.mp4 --overlay skull -o skulls.mp4
+      scrfd-trt overlay camera:0 --overlay skull -o me.mp4 --duration 60
     """
     with messages.logged(quiet=quiet, verbose=verbose):
         if faces_in is not None:

@@ -100,6 +100,8 @@ def tracks(
             writing.save_image(contact_sheet(path, summary, keep), output, overwrite=overwrite)
             if not quiet:
                 messages.plain(f"wrote {output}")
+        elif output is not None:
+            messages.warning(f"{output} was not written: there is no face to show")
 
 
 def _check_sheet(output: Path, video: Path, *, overwrite: bool) -> None:

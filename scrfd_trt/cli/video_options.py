@@ -38,7 +38,7 @@ Every = Annotated[
         max=1000,
         metavar="N",
         rich_help_panel=PANEL,
-        help="Look for faces in every N-th frame, and fill between.",
+        help="Look for faces in every N-th frame, and fill between: faster, and who is there for less is not seen.",
     ),
 ]
 Bridge = Annotated[
@@ -63,15 +63,25 @@ Extend = Annotated[
 ]
 FacesIn = Annotated[
     Path | None,
-    _option("--detections", metavar="FILE", text="Draw from this file of a video's faces, and look for none."),
+    _option(
+        "--detections", metavar="FILE", text="Take the faces of a video from this file in place of looking for them."
+    ),
 ]
 FacesOut = Annotated[
     Path | None,
-    _option("--save-detections", metavar="FILE", text="Keep the file of a video's faces (.faces.jsonl)."),
+    _option(
+        "--save-detections",
+        metavar="FILE",
+        text="Write the faces of a video into this file, NAME.faces.jsonl, for --detections.",
+    ),
 ]
-KeepTracks = Annotated[list[str] | None, _option("--keep-tracks", metavar="N,...", text="Draw over these tracks only.")]
+KeepTracks = Annotated[
+    list[str] | None,
+    _option("--keep-tracks", metavar="N,...", text="Draw over these tracks only; 'scrfd-trt tracks' lists them."),
+]
 LeaveTracks = Annotated[
-    list[str] | None, _option("--leave-tracks", metavar="N,...", text="Do not draw over these tracks.")
+    list[str] | None,
+    _option("--leave-tracks", metavar="N,...", text="Do not draw over these tracks; look at the result."),
 ]
 KeepRegions = Annotated[
     list[str] | None,
@@ -115,10 +125,16 @@ Crf = Annotated[
 ]
 Preset = Annotated[str | None, _option("--preset", metavar="NAME", text="The encoder's preset: veryfast, slow, p4, …")]
 KeepAudio = Annotated[
-    bool, typer.Option("--keep-audio/--no-keep-audio", "-k", rich_help_panel=PANEL, help="Copy the sound.")
+    bool,
+    typer.Option(
+        "--keep-audio/--no-keep-audio",
+        "-k",
+        rich_help_panel=PANEL,
+        help="Copy the sound of files; what comes from cameras and addresses has none.",
+    ),
 ]
 KeepSubtitles = Annotated[
-    bool, typer.Option("--subtitles/--no-subtitles", rich_help_panel=PANEL, help="Copy subtitles.")
+    bool, typer.Option("--subtitles/--no-subtitles", rich_help_panel=PANEL, help="Copy the subtitles of files.")
 ]
 KeepMetadata = Annotated[
     bool,

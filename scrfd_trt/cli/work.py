@@ -111,15 +111,20 @@ class Tally:
             messages.error(f"{len(self.failures)} of {self.inputs} inputs failed, {rest}:")
         for path, reason in self.failures:
             if self.inputs > 1:
-                messages.plain(f"- {path}: {reason}")
+                messages.plain(f"- {_about(path, reason)}")
             else:
-                messages.error(f"{path}: {reason}")
+                messages.error(_about(path, reason))
 
     def summary(self) -> str:
         """Return what was done in a few words."""
         images = [count(self.images, "image"), count(self.faces, "face")]
         videos = [count(self.videos, "video"), count(self.frames, "frame"), count(self.tracks, "track")]
         return ", ".join((images if self.images or not self.videos else []) + (videos if self.videos else []))
+
+
+def _about(path: Path, reason: str) -> str:
+    """Put the path before the reason, unless that begins with it."""
+    return reason if reason.startswith(messages.printable(path)) else f"{path}: {reason}"
 
 
 def count(number: int, noun: str) -> str:

@@ -169,6 +169,30 @@ def test_a_file_of_faces_with_a_bad_head_is_told_in_one_line(run: Run, film: Fil
         assert "f.jsonl, line 1" in ran.error
 
 
+def test_faces_that_were_looked_for_with_a_higher_threshold(run: Run, film: Film) -> None:
+    film()
+    assert run("detect", "clip.mp4", "-o", "f.jsonl").code == 0
+    ran = run("anonymize", "clip.mp4", "--detections", "f.jsonl", "-o", "a.mp4")
+    assert ran.err.startswith("warning: f.jsonl: its faces were looked for with a threshold of 0.5; with 0.3, as")
+    assert run("detect", "clip.mp4", "-o", "g.jsonl", "-t", "0.3").code == 0
+    assert "warning" not in run("anonymize", "clip.mp4", "--detections", "g.jsonl", "-o", "b.mp4").err
+
+
+def test_a_file_that_cannot_be_read_is_named_once(run: Run, film: Film) -> None:
+    film()
+    Path("broken.mp4").write_bytes(b"no video")
+    assert run("anonymize", "broken.mp4").error.startswith("broken.mp4 cannot be read as a video")
+    assert "- broken.mp4 cannot be read" in run("anonymize", "broken.mp4", "clip.mp4", "-o", "out").err
+    assert run("anonymize", "none/%03d.png").error == "none/%03d.png: there is no image of that name"
+
+
+def test_a_contact_sheet_of_nobody_is_told(run: Run, film: Film) -> None:
+    film(hidden=tuple(range(20)))
+    ran = run("tracks", "clip.mp4", "-o", "s.png")
+    assert ran.code == 0
+    assert ran.err.splitlines()[-1] == "warning: s.png was not written: there is no face to show"
+
+
 def test_tracks_of_an_image_sequence(run: Run, film: Film) -> None:
     film()
     Path("seq").mkdir()
