@@ -20,12 +20,14 @@ def headline(summary: Summary) -> str:
     text = f"{count(summary.frames, 'frame')}, {count(len(summary.tracks), 'track')}"
     if summary.bridged:
         text += f"; a face was filled in between sightings in {count(summary.bridged, 'frame')}"
+    if summary.lost:
+        text += f"; {count(summary.lost, 'frame')} damaged or lost"
     return text
 
 
 def report(summary: Summary) -> list[str]:
-    """Return lines on the weakest moments and on the tracks that were left out."""
-    lines = []
+    """Return lines on frames that are missing, tracks that were left out and the weakest moments."""
+    lines = [f"frames are missing from {clock(start)} to {clock(end)}" for start, end in summary.gaps()]
     if summary.left:
         tracks = ", ".join(str(number) for number in sorted(summary.left))
         lines.append(f"not drawn over, as you asked: tracks {tracks}")
@@ -44,6 +46,8 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "frames_bridged": summary.bridged,
         "scenes": summary.cuts + 1,
         "tracks": len(summary.tracks),
+        "frames_lost": summary.lost,
+        "gaps": [{"start": start, "end": end} for start, end in summary.gaps()],
         "left_out": sorted(summary.left),
         "weakest": [
             {"start": one.start, "end": one.end, "track": one.track, "doubt": one.doubt}

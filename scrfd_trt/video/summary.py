@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from scrfd_trt.video.faces import ORIGINS, Face, FrameFaces, Origin
+from scrfd_trt.video.gaps import Gaps
 
 WEAKEST = 10
 """Moments that are told."""
@@ -98,6 +99,8 @@ class Summary:
         :class:`TrackSummary` by number.
     left : set of int
         Numbers of the tracks that were left out, somewhere at least.
+    lost : int
+        Frames that were damaged, or could not be decoded, where such are to be kept; set by who reads.
     """
 
     def __init__(self, size: tuple[int, int], sure: float) -> None:
@@ -105,6 +108,8 @@ class Summary:
         self.frames = self.empty = self.bridged = self.faces = self.cuts = 0
         self.tracks: dict[int, TrackSummary] = {}
         self.left: set[int] = set()
+        self.lost = 0
+        self._gaps = Gaps()
         self._sure = sure
         self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}
         self._weak: list[Moment] = []
@@ -113,6 +118,7 @@ class Summary:
     def add(self, frame: FrameFaces) -> None:
         """Take the next frame."""
         self.frames += 1
+        self._gaps.add(frame.time)
         self.faces += len(frame.faces)
         self.empty += not frame.faces
         self.bridged += any(face.origin == "interpolated" for face in frame.faces)
@@ -169,6 +175,10 @@ class Summary:
         heapq.heappush(self._weak, moment)
         if len(self._weak) > 4 * WEAKEST:
             heapq.heappop(self._weak)
+
+    def gaps(self) -> list[tuple[float, float]]:
+        """Return where frames are missing, as the times of those before and after; none where the rate varies."""
+        return self._gaps.found()
 
     def weakest(self, count: int = WEAKEST) -> list[Moment]:
         """Return the moments to look at again, those that last longest first."""
