@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from scrfd_trt.video.light import NO_LIGHT, Light
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -35,6 +37,10 @@ class VideoInfo:
         FFmpeg's name of it.
     live
         Whether it is a camera or a stream without an end.
+    interlaced
+        Whether its frames are of two fields.
+    light
+        What HDR10 says of it.
     """
 
     name: str
@@ -49,6 +55,8 @@ class VideoInfo:
     aspect: Fraction | None
     codec: str
     live: bool = False
+    interlaced: bool = False
+    light: Light = NO_LIGHT
 
 
 def public_name(source: str) -> str:

@@ -9,13 +9,17 @@ from pydantic import Field
 from scrfd_trt.errors import OptionError
 from scrfd_trt.options import OptionsModel
 from scrfd_trt.video import pyav
+from scrfd_trt.video.light import NO_LIGHT, Light
 from scrfd_trt.video.pixels import LAYOUTS
 
-Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "h264_nvenc", "hevc_nvenc", "av1_nvenc"]
+Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "mpeg4", "h264_nvenc", "hevc_nvenc", "av1_nvenc"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
-DEFAULT_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28}
+FOR_SUFFIX = {".webm": "vp9", ".avi": "mpeg4"}
+"""What files are coded as that hold no H.264, or no times for it."""
+DEFAULT_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28, "mpeg4": 3}
 NVENC_CRF = 20
+LIGHT_NAMES = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
 SQUARE_ONLY = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
 """Encoders that take 4:2:0 for even sides only; the others round up."""
 
@@ -26,12 +30,12 @@ class EncodeOptions(OptionsModel):
     Attributes
     ----------
     codec
-        ``auto`` is H.264, and VP9 for .webm; those that end in ``_nvenc`` run on an NVIDIA GPU.
+        ``auto`` is H.264, VP9 for .webm, and MPEG-4 Part 2 for .avi; those that end in ``_nvenc`` run on an NVIDIA GPU.
     crf
-        Quality, 0 to 63 and best at 0, as the encoder counts it; None for a good one.
+        Quality, 0 to 63 and best at 0, as the encoder counts it (MPEG-4's quantizer from 1 to 31); None for a good one.
     preset
-        The encoder's own: ``ultrafast`` to ``veryslow`` of x264 and x265, ``p1`` to ``p7`` of NVENC, ``0`` to ``13`` of
-        SVT-AV1.
+        The encoder's own, where it has some: ``ultrafast`` to ``veryslow`` of x264 and x265, ``p1`` to ``p7`` of NVENC,
+        ``0`` to ``13`` of SVT-AV1.
     pixel_format
         FFmpeg's name; None keeps the bits of the source where the encoder can, and takes 4:2:0 where the size is even,
         which browsers want.
@@ -46,23 +50,38 @@ class EncodeOptions(OptionsModel):
         """Return FFmpeg's name of the encoder for a file with this suffix."""
         codec: str = self.codec
         if codec == "auto":
-            codec = "vp9" if suffix.lower() == ".webm" else "h264"
+            codec = FOR_SUFFIX.get(suffix.lower(), "h264")
         return ENCODERS.get(codec, codec)
 
-    def settings(self, encoder: str) -> dict[str, str]:
-        """Return the encoder's own options."""
+    def settings(self, encoder: str, light: Light = NO_LIGHT) -> dict[str, str]:
+        """Return the encoder's own options.
+
+        Parameters
+        ----------
+        encoder
+            FFmpeg's name.
+        light
+            What HDR10 says of the video; x264 and x265 write it.
+        """
         chosen: dict[str, str] = {}
         if encoder.endswith("_nvenc"):
             chosen = {"rc": "vbr", "cq": str(NVENC_CRF if self.crf is None else self.crf), "b": "0"}
+        elif encoder == "mpeg4":
+            quantizer = min(max(1, DEFAULT_CRF[encoder] if self.crf is None else self.crf), 31)
+            chosen = {"qmin": str(quantizer), "qmax": str(quantizer)}
         else:
             chosen["crf"] = str(DEFAULT_CRF[encoder] if self.crf is None else self.crf)
+        if encoder in LIGHT_NAMES:
+            chosen |= _parameters(encoder, light)
         if encoder == "libvpx-vp9":
             chosen |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": self.preset or "4"}
-        elif self.preset:
+        elif self.preset and encoder != "mpeg4":
             chosen["preset"] = self.preset
-        if encoder == "libx265":
-            chosen["x265-params"] = "log-level=error"
         return chosen
+
+    def describe(self, encoder: str) -> str:
+        """Return what was asked for in a few words, for messages: ``libx264, preset slow``."""
+        return encoder + (f", preset {self.preset}" if self.preset else "") + (f", crf {self.crf}" if self.crf else "")
 
     def pixels(self, encoder: str, source: str, depth: int, size: tuple[int, int]) -> str:
         """Choose the pixel format.
@@ -98,6 +117,12 @@ class EncodeOptions(OptionsModel):
         if found is None:
             raise OptionError(f"{encoder} writes none of: {', '.join(wanted)}; take another codec")
         return str(found)
+
+
+def _parameters(encoder: str, light: Light) -> dict[str, str]:
+    found = ["log-level=error"] if encoder == "libx265" else []
+    found += [f"{name}={value}" for name, value in zip(LIGHT_NAMES[encoder], light, strict=True) if value]
+    return {encoder.removeprefix("lib") + "-params": ":".join(found)} if found else {}
 
 
 def formats(encoder: str) -> tuple[str, ...]:

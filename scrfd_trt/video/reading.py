@@ -16,6 +16,7 @@ from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import pixels, pyav
 from scrfd_trt.video.ending import Ending
 from scrfd_trt.video.info import VideoInfo, clock, public_name
+from scrfd_trt.video.light import Light
 from scrfd_trt.video.splices import Splices
 from scrfd_trt.video.upright import Turn
 
@@ -78,7 +79,8 @@ class VideoReader:
     options
         For FFmpeg's reading of the container.
     others
-        Kinds of other streams whose packets are wanted too: ``audio``, ``subtitle``.
+        Kinds of other streams whose packets are wanted too: ``audio``, ``subtitle``. Of several streams of pictures,
+        such as the front and the rear of a dashcam, the first is read, and ``unread`` tells of the others.
     live
         A source without an end: nothing is expected of its length, and few frames are held back.
     timeout
@@ -101,6 +103,8 @@ class VideoReader:
         The ``av`` streams whose packets come along.
     container : av.container.InputContainer
         The open file.
+    unread : int
+        Streams of moving pictures beside the one that is read.
     lost : int
         Frames that were damaged, or could not be decoded.
     """
@@ -140,7 +144,8 @@ class VideoReader:
             raise
 
     def _begin(self, others: Collection[str]) -> None:
-        self._stream = _pictures(self.container, self.name)
+        self._stream, *more = _pictures(self.container, self.name)
+        self.unread = len(more)
         self._stream.thread_type = "SLICE" if self._live else "AUTO"
         self.others: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in others)
         self._ending = Ending(self.container, self._stream)
@@ -177,6 +182,8 @@ class VideoReader:
             aspect=1 / aspect if aspect and self._turn.transpose else aspect,
             codec=stream.codec_context.name,
             live=self._live,
+            interlaced=first.interlaced_frame and not self._turn,
+            light=self._light,
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -249,6 +256,8 @@ class VideoReader:
             picture.pts = self._last + 1  # two frames at one time: encoders want them apart
         self._last = picture.pts
         self._turn = Turn.of(picture)
+        if not self._count:
+            self._light = Light.of(picture)
         if self._turn:
             picture = pixels.turned(picture, self._turn)
         frame = Frame(self._count, picture)
@@ -279,14 +288,14 @@ class VideoReader:
         self.close()
 
 
-def _pictures(container: Any, name: str) -> Any:
-    """Find the stream of moving pictures; a cover picture is none."""
+def _pictures(container: Any, name: str) -> list[Any]:
+    """Find the streams of moving pictures; a cover picture is none."""
     cover = pyav.load().stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & cover:
-            return stream
-    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-    raise VideoError(f"{name}: there is no video in it, only {kinds}")
+    found = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not found:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise VideoError(f"{name}: there is no video in it, only {kinds}")
+    return found
 
 
 def is_file(name: str) -> bool:

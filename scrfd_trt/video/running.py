@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,16 +11,19 @@ from pathlib import Path
 from typing import Literal
 
 from scrfd_trt.video.choice import Choice
-from scrfd_trt.video.detecting import Finder, find_faces
+from scrfd_trt.video.detecting import Finder, Reader, find_faces
 from scrfd_trt.video.drawing import Draw, draw_faces
+from scrfd_trt.video.even import Even
 from scrfd_trt.video.faces import FrameFaces
 from scrfd_trt.video.faces_file import SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video.follow_options import FollowOptions
 from scrfd_trt.video.options import EncodeOptions
-from scrfd_trt.video.reading import Damaged
+from scrfd_trt.video.reading import Damaged, VideoReader
 from scrfd_trt.video.sources import open_source
 from scrfd_trt.video.summary import Summary
 from scrfd_trt.video.writing import VideoWriter
+
+log = logging.getLogger("scrfd_trt")
 
 Source = str | os.PathLike[str]
 Stage = Literal["finding", "drawing"]
@@ -68,14 +72,31 @@ def detect_video(
     VideoError, OutputError, OptionError
         If the video cannot be read or the file not written; then there is no file.
     """
+    return _find(source, faces_file, detector, follow=follow, overwrite=overwrite, damaged=damaged, progress=progress)
+
+
+def _find(
+    source: Source,
+    faces_file: Source,
+    detector: Finder,
+    *,
+    follow: FollowOptions | None,
+    overwrite: bool,
+    damaged: Damaged,
+    progress: Progress,
+    even: Even | None = None,
+) -> Summary:
     options = follow or FollowOptions()
     with open_source(source, damaged=damaged) as reader:
         summary = Summary(reader.info.size, options.threshold)
         with FacesWriter(faces_file, reader.info, options, overwrite=overwrite) as file:
             for frame in find_faces(reader, detector, options):
+                if even is not None:
+                    even.place(frame.number, frame.time)
                 file.write(frame)
                 summary.add(frame)
                 progress("finding", summary.frames, reader.info.frames)
+        summary.lost = reader.lost
     return summary
 
 
@@ -126,6 +147,37 @@ def draw_video(
     DetectionsError
         If the faces are those of another video.
     """
+    return _draw(
+        source,
+        output,
+        faces_file,
+        draw,
+        choice=choice,
+        encode=encode,
+        overwrite=overwrite,
+        damaged=damaged,
+        keep=keep,
+        keep_metadata=keep_metadata,
+        progress=progress,
+        warn=True,
+    )
+
+
+def _draw(
+    source: Source,
+    output: Source,
+    faces_file: Source,
+    draw: Draw,
+    *,
+    choice: Choice | None,
+    encode: EncodeOptions | None,
+    overwrite: bool,
+    damaged: Damaged,
+    keep: tuple[str, ...],
+    keep_metadata: bool,
+    progress: Progress,
+    warn: bool,
+) -> Summary:
     with FacesReader(faces_file) as found, open_source(source, damaged=damaged, others=keep) as reader:
         found.check(reader.info)
         chosen = (choice or Choice()).settle(found if choice and choice.needs_tracks else ())
@@ -140,8 +192,11 @@ def draw_video(
                 yield kept
 
         with VideoWriter(output, reader, encode, overwrite=overwrite, keep_metadata=keep_metadata) as writer:
+            if warn:
+                _warn(reader)
             for frame in draw_faces(reader, faces(), draw, writer):
                 progress("drawing", frame.number + 1, reader.info.frames)
+        summary.lost = reader.lost
     return summary
 
 
@@ -163,6 +218,12 @@ def overlay_video(
 ) -> Summary:
     """Find the faces of a video and draw over them, in two passes.
 
+    Whether the file can be written is tried before the first: its folder, the encoder, and what of sound and subtitles
+    the container can hold. What it cannot is refused, and never left out without a word; ``keep`` leaves it out.
+
+    Of several streams of pictures, such as the front and the rear of a dashcam, only the first is read and written, and
+    a warning is logged (``scrfd_trt``).
+
     Parameters
     ----------
     faces_file
@@ -181,8 +242,19 @@ def overlay_video(
         As for :func:`detect_video` and :func:`draw_video`.
     """
     with _place(faces_file) as place:
-        detect_video(source, place, detector, follow=follow, overwrite=overwrite, damaged=damaged, progress=progress)
-        return draw_video(
+        with open_source(source, damaged=damaged, others=keep) as reader:
+            even = _try(output, reader, encode, overwrite)
+        _find(
+            source,
+            place,
+            detector,
+            follow=follow,
+            overwrite=overwrite,
+            damaged=damaged,
+            progress=progress,
+            even=even,
+        )
+        return _draw(
             source,
             output,
             place,
@@ -194,6 +266,25 @@ def overlay_video(
             keep=keep,
             keep_metadata=keep_metadata,
             progress=progress,
+            warn=False,
+        )
+
+
+def _try(output: Source, reader: Reader, encode: EncodeOptions | None, overwrite: bool) -> Even | None:
+    """Begin to write and leave it at that: what cannot work is told before all of the video was looked at."""
+    writer = VideoWriter(output, reader, encode, overwrite=overwrite)
+    writer.discard()
+    _warn(reader)
+    return writer.even
+
+
+def _warn(reader: Reader) -> None:
+    unread = reader.unread if isinstance(reader, VideoReader) else 0
+    if unread:
+        log.warning(
+            "%s: there are %d streams of pictures; only the first is read and written, so run the others one by one",
+            reader.name,
+            unread + 1,
         )
 
 

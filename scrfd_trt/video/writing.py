@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import pixels, pyav
 from scrfd_trt.video.atomic import beside
+from scrfd_trt.video.even import Even
 from scrfd_trt.video.info import VideoInfo, clock
 from scrfd_trt.video.live import LiveReader
 from scrfd_trt.video.options import EncodeOptions
@@ -33,8 +34,16 @@ FORMS = {
     ".avi": "avi",
     ".ts": "mpegts",
 }
-FASTSTART = ("mp4", "mov")
-STREAM_TAGS = ("language", "title")
+FLAGS = {
+    "mp4": {"movflags": "+faststart"},
+    "mov": {"movflags": "+faststart"},
+    # Sound that begins a little before 0 would move the pictures by a frame.
+    "avi": {"avoid_negative_ts": "disabled"},
+}
+STREAM_TAGS = ("language",)
+"""Of copied streams, in any case: a title may tell who recorded it, with what and where."""
+INTERLACING = ("libx264",)
+"""Encoders that code two fields where a frame has them, at heights of whole blocks of both."""
 
 
 class VideoWriter:
@@ -54,14 +63,31 @@ class VideoWriter:
     overwrite
         Whether another file may be replaced.
     keep_metadata
-        Whether title, place, device and the like are taken over, and chapters; live sources have none.
+        Whether title, place, device and the like are taken over, and chapters; live sources have none. The language of
+        sound and subtitles is in any case.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        Where to.
+    frames : int
+        That were written.
+    even : Even or None
+        Where frames go in a container that holds no times.
+
+    Notes
+    -----
+    Two fields to a frame stay two with H.264 of x264, and HDR10's mastering display and light levels stay with x264 and
+    x265; other encoders lose them, and HDR10+ and Dolby Vision are lost with all. AVI holds no times: frames go to
+    their places at a constant rate, and only codecs that show frames in the order they stand in are written there.
 
     Raises
     ------
     OptionError
         If the suffix or an option fits no encoder, or a file is there already.
     OutputError
-        If the file cannot be written, or the container cannot hold one of the streams.
+        If the file cannot be written, or the container cannot hold one of the streams. Encoder and container are begun
+        here, so that what cannot work is told before the first frame.
     """
 
     def __init__(
@@ -81,39 +107,49 @@ class VideoWriter:
         with ExitStack() as stack:
             self._place = stack.enter_context(beside(self.path, overwrite=overwrite))
             form = FORMS[self.path.suffix.lower()]
-            flags = {"movflags": "+faststart"} if form in FASTSTART else {}
+            flags = FLAGS.get(form, {})
             with pyav.writing(lambda: f"cannot write {self.path}"):
                 self._container: Any = pyav.load().open(
                     os.fspath(self._place), "w", format=form, container_options=flags
                 )
             stack.callback(self._discard)
+            self.even = Even(str(self.path), reader.info.rate) if form == "avi" else None
             self._add_pictures(reader.info, options or EncodeOptions())
-            self._copies = {other.index: self._add_copy(other) for other in reader.others}
+            self._copies = {other.index: self._add_copy(other, keep_metadata) for other in reader.others}
             if keep_metadata and isinstance(reader, VideoReader):
                 self._container.metadata.update(reader.container.metadata)
                 with suppress(NotImplementedError):
                     self._container.set_chapters(reader.container.chapters())
+            with pyav.writing(lambda: f"cannot write {self.path} with {self._encoder}"):
+                self._container.start_encoding()
             self._stack = stack.pop_all()
 
     def _add_pictures(self, info: VideoInfo, options: EncodeOptions) -> None:
         encoder = options.encoder(self.path.suffix)
         self._format = options.pixels(encoder, info.pixel_format, info.depth, info.size)
         self._working = pixels.planar(self._format, 10 if "10" in self._format else 8)
-        with pyav.writing(lambda: f"cannot write {self.path} with {encoder}"):
-            stream = self._container.add_stream(encoder, rate=info.rate, options=options.settings(encoder))
+        if self.even is not None and encoder != "mpeg4":
+            raise OptionError(f"{self.path}: AVI holds no times for {encoder}; name a .mkv or .mp4 file, or take mpeg4")
+        settings = options.settings(encoder, info.light)
+        with pyav.writing(lambda: f"cannot write {self.path} with {options.describe(encoder)}"):
+            rate = info.rate if self.even is None else self.even.rate
+            stream = self._container.add_stream(encoder, rate=rate, options=settings)
             stream.width, stream.height = info.size
             stream.pix_fmt = self._format
             context = stream.codec_context
-            context.time_base = stream.time_base = info.time_base
+            context.time_base = stream.time_base = info.time_base if self.even is None else 1 / rate
+            if info.interlaced and encoder in INTERLACING and info.size[1] % 4 == 0:
+                flags = pyav.load().codec.context.Flags
+                context.flags |= flags.interlaced_dct | flags.interlaced_me
             if info.aspect:
                 context.sample_aspect_ratio = info.aspect
             matrix, level, transfer, primaries = info.colours
             context.colorspace = pixels.BT601 if matrix == pixels.RGB else matrix
             context.color_range, context.color_trc, context.color_primaries = level, transfer, primaries
             context.open()
-        self._encoder, self._stream = encoder, stream
+        self._encoder, self._stream = options.describe(encoder), stream
 
-    def _add_copy(self, other: Any) -> Any:
+    def _add_copy(self, other: Any, keep_metadata: bool) -> Any:
         name = other.codec_context.name if other.codec_context is not None else "unknown"
         codec = other.codec_context.codec.canonical_name if other.codec_context is not None else "unknown"
         taken = self._container.supported_codecs
@@ -125,7 +161,8 @@ class VideoWriter:
             )
         with pyav.writing(lambda: f"cannot copy the {other.type} into {self.path}"):
             stream = self._container.add_stream_from_template(other)
-        stream.metadata.update({key: other.metadata[key] for key in STREAM_TAGS if key in other.metadata})
+        tags = (*STREAM_TAGS, *(("title",) if keep_metadata else ()))
+        stream.metadata.update({key: other.metadata[key] for key in tags if key in other.metadata})
         stream.disposition = other.disposition
         return stream
 
@@ -152,6 +189,9 @@ class VideoWriter:
                 picture = pixels.paste(picture, frame.image, drawn)
             picture = pixels.convert(picture, self._format)
             picture.pict_type = 0
+            if self.even is not None:
+                place = self.even.place(frame.number, frame.time)
+                picture.pts, picture.time_base = place, self._stream.codec_context.time_base
             for packet in self._stream.encode(picture):
                 self._container.mux(packet)
         self.frames += 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import OptionError, OutputError
 from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter
 from scrfd_trt.video.pixels import LAYOUTS, planes
 
@@ -156,6 +156,87 @@ def test_metadata_is_left_out_unless_wanted(clip: MakeClip, probed: Probe) -> No
     assert not set(tags) & {name.lower() for name in probed(rewrite(source, source.with_name("a.mkv"))).metadata}
     kept = probed(rewrite(source, source.with_name("b.mkv"), keep_metadata=True)).metadata
     assert {name.lower(): value for name, value in kept.items()}.items() >= tags.items()
+
+
+def test_titles_of_streams_may_tell_who_recorded_them(clip: MakeClip) -> None:
+    av = pytest.importorskip("av")
+    source = clip("clip.mkv", audio=0.5, options={"bf": "0"})
+    said = source.with_name("said.mkv")
+    with av.open(str(source)) as old, av.open(str(said), "w") as new:
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        streams[1].metadata.update({"title": "Jane's phone at 48.1 N", "comment": "x", "language": "eng"})
+        for packet in old.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    for keep, title in ((False, None), (True, "Jane's phone at 48.1 N")):
+        with av.open(str(rewrite(said, said.with_name(f"{keep}.mkv"), keep_metadata=keep))) as out:
+            tags = out.streams.audio[0].metadata
+            assert (tags["language"], tags.get("title"), tags.get("comment")) == ("eng", title, None)
+
+
+def test_two_fields_to_a_frame_stay_two(clip: MakeClip, probed: Probe) -> None:
+    source = clip(size=(64, 64), options={"flags": "+ildct+ilme", "x264-params": "tff=1"})
+    with VideoReader(source) as reader:
+        assert reader.info.interlaced
+
+    def draw(image: Any) -> Any:
+        drawn = image.copy()
+        drawn[10:30, 10:30] = 0
+        return drawn
+
+    assert all(frame.interlaced_frame for frame in probed(rewrite(source, source.with_name("out.mp4"), draw)).frames)
+    plain = clip("plain.mp4")
+    assert not any(frame.interlaced_frame for frame in probed(rewrite(plain, plain.with_name("b.mp4"))).frames)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_what_hdr10_says_of_light_is_kept(codec: str, clip: MakeClip, probed: Probe) -> None:
+    light = "hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,500)"
+    source = clip(
+        codec="libx265",
+        options={"x265-params": f"log-level=error:{light}:max-cll=1000,400"},
+        colours=(9, 1, 16, 9),
+        pixel_format="yuv420p10le",
+        frames=5,
+    )
+    options = EncodeOptions(codec=codec)  # type: ignore[arg-type]
+    out = rewrite(source, source.with_name("out.mp4"), options=options)
+    for kind in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):
+        before, after = (bytes(probed(path).frames[0].side_data.get(kind)) for path in (source, out))
+        assert before == after, kind
+
+
+@pytest.mark.parametrize("times", [None, [0, 1, 2, 3, 6, 7, 8, 11]])
+def test_avi_holds_frames_at_a_constant_rate(times: list[int] | None, clip: MakeClip, probed: Probe) -> None:
+    source = clip("clip.mkv", times=times, audio=1.0, audio_codec="libmp3lame", options={"bf": "3"})
+    before, after = probed(source), probed(rewrite(source, source.with_name("out.avi")))
+    assert after.of("video")[0].codec == "mpeg4"
+    np.testing.assert_allclose(after.times, np.array(before.times) - before.times[0], atol=0.0015)
+    data = [[packet[2] for packet in one.of("audio")[0].packets] for one in (before, after)]
+    assert data[0] == data[1]
+
+
+def test_avi_knows_no_order_but_the_one_it_stands_in(clip: MakeClip) -> None:
+    source = clip()
+    with pytest.raises(OptionError, match=r"AVI holds no times for libx264; name a \.mkv or \.mp4 file, or take mpeg4"):
+        rewrite(source, source.with_name("out.avi"), options=EncodeOptions(codec="h264"))
+
+
+def test_better_mpeg4_is_larger(clip: MakeClip) -> None:
+    source = clip(size=(65, 47), pixel_format="yuv444p")
+    sizes = [
+        rewrite(source, source.with_name(f"{crf}.avi"), options=EncodeOptions(codec="mpeg4", crf=crf)).stat().st_size
+        for crf in (0, 10, 40)
+    ]
+    assert sizes[0] > 1.5 * sizes[1] > 1.5 * sizes[2]
+
+
+def test_a_varying_rate_is_not_written_as_avi(clip: MakeClip) -> None:
+    source = clip(**KINDS["variable"] | {"audio": 0.0})
+    with pytest.raises(OutputError, match=r"frame \d+ at 0:00\.\d+ is not where a constant rate .* name a \.mkv"):
+        rewrite(source, source.with_name("out.avi"))
+    assert [path.name for path in source.parent.iterdir()] == ["clip.mp4"]
 
 
 def test_a_stream_that_the_container_cannot_hold(clip: MakeClip) -> None:

@@ -21,8 +21,8 @@ import pytest
 from numpy.typing import NDArray
 
 from scrfd_trt import Detections
-from scrfd_trt.errors import DetectionsError, OptionError, VideoError
-from scrfd_trt.video import Choice, FacesReader, detect_video, draw_video, overlay_video, pixels
+from scrfd_trt.errors import DetectionsError, OptionError, OutputError, VideoError
+from scrfd_trt.video import Choice, EncodeOptions, FacesReader, detect_video, draw_video, overlay_video, pixels
 
 pytest.importorskip("av")
 Make = Callable[..., Path]
@@ -210,6 +210,95 @@ def test_an_error_of_the_pictures_is_not_one_of_the_file_of_faces(
         detect_video(source, tmp_path / "faces.jsonl", Middle())
     pixels.nearest.cache_clear()
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "error", "message"),
+    [
+        ("out.webm", {"encode": EncodeOptions(codec="vp9"), "keep": ("audio",)}, OptionError, "hold no audio .* aac"),
+        ("out.webm", {"encode": EncodeOptions(codec="h264")}, OutputError, r"cannot write .*out\.webm with libx264"),
+        ("out.mp4", {"encode": EncodeOptions(preset="silly")}, OutputError, "with libx264, preset silly: Invalid"),
+        ("out.mp4", {"encode": EncodeOptions(codec="h264_nvenc")}, OutputError, "with h264_nvenc: "),
+        ("out.mp4", {"keep": ("audio", "subtitle")}, OptionError, r"\.mp4 files hold no subtitle .* name a \.mkv"),
+        ("out.mov", {"keep": ("audio", "subtitle")}, OptionError, r"\.mov files hold no subtitle .* name a \.mkv"),
+        ("no/out.mp4", {}, OutputError, r"cannot write .*no/out\.mp4 with libx264: No such file"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_any_frame_was_looked_at(
+    name: str,
+    how: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    clip: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    source, done = clip("clip.mkv", audio=1.0, subtitles=SRT), []
+    how = {"keep": ()} | how
+    with pytest.raises(error, match=message) as caught:
+        overlay_video(source, tmp_path / name, Middle(), black, **how, progress=lambda *now: done.append(now))
+    assert "\n" not in str(caught.value)
+    assert done == []
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mkv"]
+
+
+def test_a_varying_rate_is_refused_for_avi_in_the_first_pass(clip: Make, tmp_path: Path) -> None:
+    times = [0, 40, 73, 74, 200, 233, 500, 540]
+    stages = set()
+    with pytest.raises(OutputError, match=r"out\.avi: AVI holds no times"):
+        overlay_video(
+            clip(times=times, time_base=Fraction(1, 1000)),
+            tmp_path / "out.avi",
+            Middle(),
+            black,
+            progress=lambda stage, *_: stages.add(stage),
+        )
+    assert stages <= {"finding"}
+
+
+def test_a_second_stream_of_pictures_is_told_once(clip: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    av = pytest.importorskip("av")
+    both = tmp_path / "both.mkv"
+    with av.open(str(clip())) as front, av.open(str(tmp_path / "clip.mp4")) as rear, av.open(str(both), "w") as out:
+        sources = [(source, out.add_stream_from_template(source.streams.video[0])) for source in (front, rear)]
+        for source, stream in sources:
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = stream
+                    out.mux(packet)
+    with caplog.at_level("WARNING", "scrfd_trt"):
+        overlay_video(both, tmp_path / "out.mkv", Middle(), black, faces_file=tmp_path / "f.jsonl")
+        draw_video(both, tmp_path / "again.mkv", tmp_path / "f.jsonl", black)
+    assert [record.message for record in caplog.records] == 2 * [
+        f"{both}: there are 2 streams of pictures; only the first is read and written, so run the others one by one"
+    ]
+
+
+def test_frames_that_are_missing_or_damaged_are_told(clip: Make, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    noise = np.random.default_rng(0).integers(0, 255, (200, 260, 3)).astype(np.uint8)
+    draw = lambda number, size: noise[number : number + size[1], number : number + size[0]]  # noqa: E731
+    source = clip(frames=60, options={"g": "10", "bf": "0"}, size=(128, 96), draw=draw)
+    gone = tmp_path / "gone.mkv"
+    with av.open(str(source)) as old, av.open(str(gone), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.dts is not None and not 36 <= number < 40:
+                packet.stream = stream
+                new.mux(packet)
+    summary = overlay_video(gone, tmp_path / "gone_out.mkv", Middle(), black, damaged="keep")
+    assert [(round(start, 2), round(end, 2)) for start, end in summary.gaps()] == [(1.17, 1.33)]
+    assert overlay_video(source, tmp_path / "whole.mp4", Middle(), black).gaps() == []
+    data = bytearray(source.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 6000] = bytes(6000)
+    (tmp_path / "damaged.mp4").write_bytes(bytes(data))
+    found = overlay_video(tmp_path / "damaged.mp4", tmp_path / "damaged_out.mp4", Middle(), black, damaged="keep")
+    assert found.lost > 0
+    assert summary.lost == 0
 
 
 def test_after_an_error_there_is_nothing(clip: Make, tmp_path: Path) -> None:
