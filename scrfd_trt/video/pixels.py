@@ -118,6 +118,22 @@ def convert(picture: Any, name: str) -> Any:
     return out
 
 
+def narrowed(picture: Any) -> Any:
+    """Bring a frame of the full range into the limited one, which is what players take untagged pictures for."""
+    matrix, _ = colours(picture)
+    out = rescale(
+        picture,
+        format=picture.format.name,
+        src_colorspace=matrix,
+        dst_colorspace=matrix,
+        src_color_range=FULL,
+        dst_color_range=LIMITED,
+    )
+    like(out, picture)
+    out.color_range = LIMITED
+    return out
+
+
 def colours(picture: Any) -> tuple[int, int]:
     """Return matrix and range for conversions: BT.601 and limited where the frame does not say."""
     full = picture.format.name.startswith("yuvj") or picture.color_range == FULL

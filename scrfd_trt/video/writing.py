@@ -42,6 +42,8 @@ FLAGS = {
 }
 STREAM_TAGS = ("language",)
 """Of copied streams, in any case: a title may tell who recorded it, with what and where."""
+UNTAGGED = ("mpeg4",)
+"""Encoders that do not say which range they have."""
 INTERLACING = ("libx264",)
 """Encoders that code two fields where a frame has them, at heights of whole blocks of both."""
 
@@ -144,6 +146,8 @@ class VideoWriter:
             if info.aspect:
                 context.sample_aspect_ratio = info.aspect
             matrix, level, transfer, primaries = info.colours
+            self._narrow = encoder in UNTAGGED and level == pixels.FULL
+            level = pixels.LIMITED if self._narrow else level
             context.colorspace = pixels.BT601 if matrix == pixels.RGB else matrix
             context.color_range, context.color_trc, context.color_primaries = level, transfer, primaries
             context.open()
@@ -188,6 +192,8 @@ class VideoWriter:
             if drawn is not None and drawn is not frame.image:
                 picture = pixels.paste(picture, frame.image, drawn)
             picture = pixels.convert(picture, self._format)
+            if self._narrow:
+                picture = pixels.narrowed(picture)
             picture.pict_type = 0
             if self.even is not None:
                 place = self.even.place(frame.number, frame.time)

@@ -223,6 +223,15 @@ def test_avi_knows_no_order_but_the_one_it_stands_in(clip: MakeClip) -> None:
         rewrite(source, source.with_name("out.avi"), options=EncodeOptions(codec="h264"))
 
 
+def test_the_full_range_is_narrowed_where_it_cannot_be_told(clip: MakeClip, probed: Probe) -> None:
+    source = clip("clip.avi", codec="mjpeg", pixel_format="yuvj420p", rate=Fraction(25))
+    out = rewrite(source, source.with_name("out.avi"))
+    for before, after in zip(probed(source).frames, probed(out).frames, strict=True):
+        away = before.to_ndarray(format="bgr24").astype(int) - after.to_ndarray(format="bgr24")
+        assert np.abs(away).mean() < 3
+        assert abs(away.mean()) < 1
+
+
 def test_better_mpeg4_is_larger(clip: MakeClip) -> None:
     source = clip(size=(65, 47), pixel_format="yuv444p")
     sizes = [
