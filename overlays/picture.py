@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,8 +96,12 @@ def _shrunk(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+_READ: weakref.WeakValueDictionary[tuple[Path, int, int], Picture] = weakref.WeakValueDictionary()
+"""Pictures that some overlay still holds, by file, time and size: a large one takes seconds to be read."""
+
+
 def read_picture(path: Path) -> Picture:
-    """Read a picture of one's own.
+    """Read a picture of one's own; one that is in use already, and has not changed, is not read again.
 
     Parameters
     ----------
@@ -109,9 +114,18 @@ def read_picture(path: Path) -> Picture:
         If there is no such file, or no picture in it, or all of it is clear.
     """
     try:
+        about = path.stat()
+        key = (path.absolute(), about.st_mtime_ns, about.st_size)
+        if (known := _READ.get(key)) is not None:
+            return known
         content = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise ImageError(f"the picture {path} cannot be read: {error.strerror or error}; check the path") from error
+    picture = _READ[key] = _picture(path, content)
+    return picture
+
+
+def _picture(path: Path, content: NDArray[np.uint8]) -> Picture:
     advice = "use a PNG or WebP with alpha, or a JPEG"
     try:
         pixels = _decoded(content) if content.size else None

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 import math
+import os
+import weakref
 from pathlib import Path
 
 import cv2
@@ -144,3 +147,17 @@ def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=message) as caught:
             read_picture(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_is_in_use_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.full((8, 8, 4), 200, np.uint8))
+    first = read_picture(path)
+    assert read_picture(path) is first
+    cv2.imwrite(str(path), np.full((9, 8, 4), 100, np.uint8))
+    os.utime(path, ns=(1, 1))
+    assert read_picture(path).size == (8, 9)
+    held = weakref.ref(first)
+    del first
+    gc.collect()
+    assert held() is None
