@@ -48,6 +48,29 @@ def lock(path: Path) -> Iterator[None]:
             _free(file)
 
 
+@contextmanager
+def lock_if_free(path: Path) -> Iterator[bool]:
+    """Hold a lock file unless another process or thread holds it; yield whether it is held.
+
+    Parameters
+    ----------
+    path
+        As for :func:`lock`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be made or locked.
+    """
+    with path.open("ab") as file:
+        held = _try(file)
+        try:
+            yield held
+        finally:
+            if held:
+                _free(file)
+
+
 if sys.platform == "win32":
 
     def _try(file: IO[bytes]) -> bool:

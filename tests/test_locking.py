@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 import pytest
 
-from scrfd_trt.locking import lock
+from scrfd_trt.locking import lock, lock_if_free
 
 HOLD = """
 import sys
@@ -63,3 +63,10 @@ def test_another_process_holds_the_lock_until_it_is_killed(tmp_path, waiting):
         assert not locked.wait(0.3)
         holder.kill()
     assert locked.wait(10)
+
+
+def test_who_does_not_want_to_wait_is_told(tmp_path):
+    with lock_if_free(tmp_path / ".lock") as held, lock_if_free(tmp_path / ".lock") as also:
+        assert (held, also) == (True, False)
+    with lock_if_free(tmp_path / ".lock") as again:
+        assert again

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import PydanticUserError
+
 import overlays
 from overlays.factories import is_model
 
@@ -49,7 +51,10 @@ def fields(name: str) -> list[Field]:
     factory = overlays.load(name)
     if not is_model(factory):
         return [_by_help(option) for option in overlays.describe(name)]
-    schema = factory.model_json_schema()  # type: ignore[attr-defined]  # a model, as is_model tells
+    try:
+        schema = factory.model_json_schema()  # type: ignore[attr-defined]  # a model, as is_model tells
+    except PydanticUserError:  # an option of a kind that JSON has no word for
+        return [_by_help(option) for option in overlays.describe(name)]
     found = [_by_schema(key, part, schema) for key, part in schema.get("properties", {}).items()]
     return [field for field in found if set(field.choices) != ORDER]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import cv2
 import imagesize
@@ -21,10 +22,30 @@ MOST_FRAMES = 300
 LARGEST_STICKER = 16 * 2**20
 """Bytes of a picture that an option names."""
 CLIP_SIDE = 1280
-"""Frames of clips are shrunk to this longer side, so that a clip fits into memory."""
+"""Frames of clips are shown at this longer side."""
+_QUALITY = 92
 
 CLIPS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class Stills(Sequence[Image]):
+    """Frames of a clip, kept as JPEG: 300 of them take as much memory as a dozen images do."""
+
+    def __init__(self, files: Sequence[bytes]) -> None:
+        self._files = tuple(files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, number: int) -> Image: ...
+    @overload
+    def __getitem__(self, number: slice) -> Stills: ...
+    def __getitem__(self, number: int | slice) -> Image | Stills:
+        if isinstance(number, slice):
+            return Stills(self._files[number])
+        return np.asarray(cv2.imdecode(np.frombuffer(self._files[number], np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,43 +57,50 @@ class Media:
     name
         Its file name, without folders.
     frames
-        ``(H, W, 3)`` uint8 BGR, at least one.
-    rate
-        Frames a second; 0 for a picture.
+        ``(H, W, 3)`` uint8 BGR, at least one; those of a clip may be fewer and smaller than in its file.
+    path
+        The file of a clip; None for a picture.
     cut
-        Whether a clip was longer than what is kept of it.
+        Whether a clip has more frames than are shown.
     """
 
     name: str
-    frames: tuple[Image, ...]
-    rate: float = 0.0
+    frames: Sequence[Image]
+    path: Path | None = None
     cut: bool = False
 
     @property
     def is_clip(self) -> bool:
-        """Whether it has more than a picture."""
-        return self.rate > 0.0
+        """Whether it is no picture."""
+        return self.path is not None
 
 
-def read(name: str, content: bytes) -> Media:
-    """Read what was uploaded.
+def plain_name(name: str) -> str:
+    """Return an uploaded file's name without folders."""
+    return Path(name.replace("\\", "/")).name or "picture"
+
+
+def is_clip(name: str) -> bool:
+    """Tell by its name whether a file is a clip."""
+    return Path(name).suffix.lower() in CLIPS
+
+
+def read_picture(name: str, content: bytes) -> Media:
+    """Read a picture that was uploaded.
 
     Raises
     ------
     ImageError
-        If it is neither a picture nor a clip that can be read, or too large.
+        If it is none that can be read, or too large.
     """
-    plain = Path(name.replace("\\", "/")).name or "picture"
-    if Path(plain).suffix.lower() in CLIPS:
-        return _clip(plain, content)
-    check_pixels(plain, content)
+    check_pixels(name, content)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # damaged
         image = None
     if image is None:
-        raise _unreadable(plain)
-    return Media(plain, (np.asarray(image, np.uint8),))
+        raise _unreadable(name)
+    return Media(name, (np.asarray(image, np.uint8),))
 
 
 def check_pixels(name: str, content: bytes) -> None:
@@ -98,30 +126,37 @@ def _unreadable(name: str) -> ImageError:
     return ImageError(f"{name} is no picture or clip that can be read: take a JPEG, PNG, WebP or MP4")
 
 
-def _clip(name: str, content: bytes) -> Media:
-    # OpenCV reads clips from files only; this one is gone as soon as it was read.
-    with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as folder:
-        path = Path(folder) / f"clip{Path(name).suffix.lower()}"
-        path.write_bytes(content)
-        video = cv2.VideoCapture(str(path))
-        try:
-            _check_sides(name, video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT))
-            rate = float(video.get(cv2.CAP_PROP_FPS))
-            frames = _frames(video)
-        finally:
-            video.release()
-    if not frames:
+def read_clip(name: str, path: Path) -> Media:
+    """Read the first frames of a clip.
+
+    Parameters
+    ----------
+    name
+        As it was uploaded.
+    path
+        Where it lies now, and stays as long as it is shown.
+
+    Raises
+    ------
+    ImageError
+        If it is none that can be read, or too large.
+    """
+    video = cv2.VideoCapture(str(path))
+    try:
+        _check_sides(name, video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        # One more than is shown, so that a cut shows.
+        files = [file for _, file in zip(range(MOST_FRAMES + 1), _stills(video), strict=False)]
+    finally:
+        video.release()
+    if not files:
         raise ImageError(f"{name} is no clip that can be read: take an MP4 or WebM")
-    usable = rate if 1.0 <= rate <= 240.0 else 25.0
-    return Media(name, tuple(frames[:MOST_FRAMES]), usable, cut=len(frames) > MOST_FRAMES)
+    return Media(name, Stills(files[:MOST_FRAMES]), path, cut=len(files) > MOST_FRAMES)
 
 
-def _frames(video: cv2.VideoCapture) -> list[Image]:
-    """Read one frame more than is kept, so that a cut shows."""
-    frames: list[Image] = []
-    while len(frames) <= MOST_FRAMES and (got := video.read())[0]:
-        frames.append(_smaller(np.asarray(got[1], np.uint8)))
-    return frames
+def _stills(video: cv2.VideoCapture) -> Iterator[bytes]:
+    while (got := video.read())[0]:
+        frame = _smaller(np.asarray(got[1], np.uint8))
+        yield cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
 
 
 def _smaller(frame: Image) -> Image:
@@ -129,26 +164,3 @@ def _smaller(frame: Image) -> Image:
     if shrink >= 1.0:
         return frame
     return np.asarray(cv2.resize(frame, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def write(name: str, frames: list[Image], rate: float) -> tuple[str, bytes]:
-    """Return a file name and a file's content: PNG for a picture, MP4 for a clip.
-
-    Raises
-    ------
-    ImageError
-        If this OpenCV cannot write clips.
-    """
-    stem = Path(name).stem or "picture"
-    if rate <= 0.0:
-        return f"{stem}-overlay.png", cv2.imencode(".png", frames[0])[1].tobytes()
-    with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as folder:
-        path = Path(folder) / "clip.mp4"
-        height, width = frames[0].shape[:2]
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
-        if not writer.isOpened():
-            raise ImageError("this OpenCV cannot write MP4 clips: download single frames instead")
-        for frame in frames:
-            writer.write(frame)
-        writer.release()
-        return f"{stem}-overlay.mp4", path.read_bytes()

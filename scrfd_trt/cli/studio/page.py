@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,12 +11,12 @@ import numpy as np
 from nicegui import background_tasks, events, run, ui
 
 import overlays
-from scrfd_trt.cli.studio.controls import controls
+from scrfd_trt.cli.studio.controls import Controls, amount, loadable
+from scrfd_trt.cli.studio.look import STYLE
 from scrfd_trt.cli.studio.media import CLIPS, PICTURES, Image
 from scrfd_trt.cli.studio.session import Layer, Session
 from scrfd_trt.cli.studio.words import in_lines
-from scrfd_trt.detector import SCRFDDetector
-from scrfd_trt.errors import ScrfdError
+from scrfd_trt.errors import ClosedError, ScrfdError
 
 PREVIEW = 1280
 """Longest side in pixels of the picture shown; the download has all."""
@@ -24,34 +25,44 @@ PREVIEW = 1280
 class Page:
     """One open page and its session."""
 
-    def __init__(self, detector: SCRFDDetector, largest: int, model: str) -> None:
-        self.session = Session(detector, model)
+    def __init__(self, session: Session, largest: int) -> None:
+        self.session = session
         self.largest = largest
         self.frame = 0
         self._wanted = self._drawing = False
+        self._progress = ""
         ui.context.client.on_delete(self.session.close)
         self._build()
         self.redraw()
 
     def _build(self) -> None:
         ui.colors(primary="#00796b")
+        ui.add_css(STYLE)
         with ui.header().classes("items-center justify-between py-2"):
             ui.label("scrfd-trt studio").classes("text-lg font-medium")
-            dark = ui.dark_mode(None)
-            ui.button(icon="dark_mode", on_click=lambda: dark.set_value(not dark.value)).props(
+            self.dark = ui.dark_mode(None)
+            ui.button(icon="dark_mode", on_click=self._turn_light).props(
                 "flat round color=white aria-label='Light or dark'"
             )
         with ui.row().classes("w-full max-w-screen-2xl mx-auto gap-4 items-start"):
-            with ui.column().classes("w-full lg:w-[62%] gap-2"):
+            with ui.column().classes("studio-left w-full lg:w-[62%] gap-2"):
                 self._build_picture()
             with ui.column().classes("w-full lg:w-[35%] gap-2"):
                 self._build_choice()
                 self._build_words()
 
+    async def _turn_light(self) -> None:
+        # As long as nobody has chosen, only the browser knows which it is.
+        self.dark.set_value(not await ui.run_javascript("Quasar.Dark.isActive"))
+
     def _build_picture(self) -> None:
-        self.picture = ui.image().classes("w-full rounded").props('fit=contain no-spinner alt="The result"')
-        self.status = ui.label().classes("text-sm opacity-80").props("role=status")
-        self.timeline = ui.slider(min=0, max=1, value=0, on_change=self._seek).props("aria-label=Frame")
+        with ui.element().classes("studio-picture"):
+            self.picture = ui.element("img").props('alt="The result"').classes("rounded")
+        self.status = ui.label().classes("w-full text-sm opacity-80").props("role=status")
+        self.warning = ui.label().classes("studio-warning w-full text-sm").props("role=alert")
+        self.timeline = (
+            ui.slider(min=0, max=1, value=0, on_change=self._seek).props("aria-label=Frame").classes("w-full")
+        )
         self.timeline.set_visibility(False)
         mib = self.largest // 2**20
         self.upload = (
@@ -65,21 +76,26 @@ class Page:
             .classes("w-full")
             .props(f'flat bordered accept="{",".join(PICTURES + CLIPS)}"')
         )
-        ui.button("Download", icon="download", on_click=self._download).props("unelevated")
+        with ui.row().classes("w-full items-center"):
+            self.button = ui.button("Download", icon="download", on_click=self._download).props("unelevated")
+            progress = ui.label().classes("text-sm").props("aria-live=polite")
+            progress.bind_text_from(self, "_progress")
 
     def _build_choice(self) -> None:
-        names = list(overlays.names())
-        chosen = [layer.name for layer in self.session.layers]
+        names, broken = loadable()
+        chosen = [layer.name for layer in self.session.layers if layer.name in names]
         ui.select(names, value=chosen, multiple=True, label="Overlays", on_change=self._chosen).classes("w-full").props(
             "use-chips outlined"
         )
+        for name, why in broken.items():
+            ui.label(f"{name} {why}").classes("studio-warning w-full text-sm")
         self.layers = ui.column().classes("w-full gap-1")
         self._build_layers()
         with ui.row().classes("w-full items-center no-wrap"):
             ui.label("threshold").classes("w-24 text-sm").tooltip("Lowest score of a face that is drawn over.")
             slider = ui.slider(min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._threshold)
             slider.props("label aria-label=threshold").classes("grow")
-            ui.label().bind_text_from(slider, "value", lambda now: f"{now:g}").classes("w-10 text-right text-sm")
+            amount(slider)
 
     def _build_layers(self) -> None:
         self.layers.clear()
@@ -88,15 +104,20 @@ class Page:
                 with ui.expansion(layer.name, value=len(self.session.layers) == 1).classes(
                     "w-full border border-gray-400/50 rounded"
                 ):
-                    ui.label(overlays.summary(layer.name)).classes("text-sm opacity-80")
-                    controls(layer, self.session.keep, self.redraw, self._tell)
+                    self._build_layer(layer)
+
+    def _build_layer(self, layer: Layer) -> None:
+        try:
+            ui.label(overlays.summary(layer.name)).classes("text-sm opacity-80")
+            Controls(layer, self.session, self.redraw, self._tell)
+        except ScrfdError as error:  # taken away since the page was opened
+            ui.label(str(error)).classes("studio-warning text-sm")
 
     def _build_words(self) -> None:
-        self.warning = ui.label().classes("text-sm text-orange-8").props("role=alert")
         self.command_head = ui.label("Command line").classes("text-sm font-medium")
-        self.command = ui.code(language="bash").classes("w-full text-xs [&_pre]:whitespace-pre-wrap")
+        self.command = _code("bash", "Copy the command line")
         ui.label("Python").classes("text-sm font-medium")
-        self.python = ui.code(language="python").classes("w-full text-xs [&_pre]:whitespace-pre-wrap")
+        self.python = _code("python", "Copy the Python")
 
     def redraw(self) -> None:
         """Draw anew as soon as the drawing in progress has ended."""
@@ -116,9 +137,10 @@ class Page:
                     continue
                 if shown is None:  # the server ends
                     return
-                self.picture.set_source(shown[0])
+                self.picture.props["src"] = shown[0]
                 self.status.set_text(shown[1])
                 self.warning.set_text(" ".join(f"Warning: {reason}." for reason in shown[2]))
+                self.warning.set_visibility(bool(shown[2]))
                 command = self.session.command()
                 self.command.set_content(in_lines(command))
                 for element in (self.command_head, self.command):
@@ -132,9 +154,8 @@ class Page:
         media = self.session.media
         status = f"{media.name}: {count} face{'' if count == 1 else 's'} in {image.shape[1]}×{image.shape[0]}"
         if media.is_clip:
-            status += f", frame {self.frame + 1} of {len(media.frames)}" + (
-                ", the rest was cut off" if media.cut else ""
-            )
+            rest = ", the rest is not shown" if media.cut else ""
+            status += f", frame {self.frame + 1} of {len(media.frames)}{rest}"
         return _as_url(image), status, self.session.warnings()
 
     async def _uploaded(self, event: events.UploadEventArguments) -> None:
@@ -166,22 +187,45 @@ class Page:
         self.redraw()
 
     async def _download(self) -> None:
+        self.button.disable()
         try:
-            file = await run.io_bound(self.session.download)
+            file = await run.io_bound(self.session.download, self._note)
+        except ClosedError:  # nobody is there to be told
+            return
         except ScrfdError as error:
             self._tell(str(error))
             return
-        if file is not None:
-            ui.download.content(file[1], file[0])
+        finally:
+            self._note("")
+            self.button.enable()
+        if file is None:  # the server ends
+            return
+        name, content = file
+        if isinstance(content, Path):
+            ui.download.file(content, name)
+        else:
+            ui.download.content(content, name)
+
+    def _note(self, text: str) -> None:
+        self._progress = text
 
     def _tell(self, text: str) -> None:
-        ui.notify(text, type="negative", multi_line=True, close_button=True, timeout=8000)
+        # The button that notify() makes by itself can hardly be read on its red.
+        close = [{"label": "Close", "color": "white"}]
+        ui.notify(text, type="negative", multi_line=True, timeout=8000, actions=close)
+
+
+def _code(language: str, copy: str) -> ui.code:
+    code = ui.code(language=language).classes("w-full text-xs [&_pre]:whitespace-pre-wrap")
+    code.copy_button.props(f'aria-label="{copy}"')
+    return code
 
 
 def _as_url(image: Image) -> str:
     """Encode a picture for the page, shrunk where it is large."""
     shrink = PREVIEW / max(image.shape[:2])
     if shrink < 1.0:
-        image = np.asarray(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8)
+        size = [max(1, round(side * shrink)) for side in image.shape[1::-1]]
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -10,6 +11,7 @@ from nicegui import app, ui
 from starlette.formparsers import MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from scrfd_trt.cli.studio.folder import Folder, clean
 from scrfd_trt.cli.studio.page import Page
 from scrfd_trt.cli.studio.session import Session
 from scrfd_trt.detector import SCRFDDetector
@@ -50,9 +52,27 @@ class LimitUploads:
         await self.application(scope, counted, send)
 
 
-async def _refuse(send: Send) -> None:
-    await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})
-    await send({"type": "http.response.body", "body": b"the file is too large"})
+class OwnPagesOnly:
+    """Refuse what the pages of another address send: a browser says whose they are."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one connection that stays open."""
+        headers = dict(scope.get("headers", ()))
+        origin = headers.get(b"origin")
+        if origin is None or origin.partition(b"://")[2] == headers.get(b"host"):
+            await self.application(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await _refuse(send, 403, b"that page is not this studio's")
+
+
+async def _refuse(send: Send, status: int = 413, why: bytes = b"the file is too large") -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": why})
 
 
 def serve(detector: SCRFDDetector, host: str, port: int, *, model: str, largest: int, browser: bool) -> None:
@@ -77,19 +97,41 @@ def serve(detector: SCRFDDetector, host: str, port: int, *, model: str, largest:
     if host in LOCAL:
         # A name that somebody else's server gives to 127.0.0.1 does not lead here.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL))
+    app.add_middleware(OwnPagesOnly)
 
+    clean()
+    folder = Folder()
     sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # a page that was left takes its pictures with it
 
     def close_all() -> None:
         for session in list(sessions):
             session.close()
+        folder.close()
 
     app.on_shutdown(close_all)
 
     @ui.page("/")
-    def page() -> None:
-        sessions.add(Page(detector, largest, model).session)
+    async def page() -> None:
+        # Who only asks for the page, and never shows it, costs nothing.
+        await ui.context.client.connected()
+        if not ui.context.client.is_deleted:
+            sessions.add(Page(Session(detector, model, folder), largest).session)
 
+    _end_when_the_terminal_does()
+    try:
+        _run(host, port, browser=browser)
+    finally:
+        close_all()
+
+
+def _end_when_the_terminal_does() -> None:
+    """Take a closed terminal for a request to end, as the server takes SIGTERM; nohup says not to."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def _run(host: str, port: int, *, browser: bool) -> None:
     ui.run(
         host=host,
         port=port,

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
 
 import overlays
 from scrfd_trt import samples
 from scrfd_trt.cli.options import DEFAULT_MODEL
-from scrfd_trt.cli.studio.media import LARGEST_STICKER, Image, Media, check_pixels, read, write
-from scrfd_trt.cli.studio.words import as_command, as_python
+from scrfd_trt.cli.studio import clips, media
+from scrfd_trt.cli.studio.folder import Folder
+from scrfd_trt.cli.studio.layer import Layer
+from scrfd_trt.cli.studio.media import LARGEST_STICKER, Image, Media, check_pixels
+from scrfd_trt.cli.studio.words import as_command, as_python, target_name
 from scrfd_trt.detections import Detections
 from scrfd_trt.detector import SCRFDDetector
-from scrfd_trt.errors import ImageError
+from scrfd_trt.errors import ClosedError, ImageError
 from scrfd_trt.options import DetectorOptions
 
-
-@dataclass
-class Layer:
-    """One overlay on the page.
-
-    Attributes
-    ----------
-    name
-        The overlay's.
-    options
-        What was changed from its defaults.
-    """
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def make(self) -> overlays.Overlay:
-        """Make the overlay."""
-        return overlays.create(self.name, **self.options)
+__all__ = ["Layer", "Session"]
 
 
 @dataclass(frozen=True)
@@ -66,17 +51,21 @@ class _Now:
 class Session:
     """The state of one open page.
 
-    Files that options name, stickers say, lie in a folder of its own, which :meth:`close` deletes.
+    Clips, and the files that options name, stickers say, lie in folders of its own, which :meth:`close` deletes.
     """
 
-    def __init__(self, detector: SCRFDDetector, model: str = DEFAULT_MODEL) -> None:
+    def __init__(self, detector: SCRFDDetector, model: str = DEFAULT_MODEL, folder: Folder | None = None) -> None:
         self.detector = detector
         self.model = model
         self.media = Media("scene.png", (samples.scene().image,))
         self.layers = [Layer("skull")]
         self.threshold = float(DetectorOptions.model_fields["threshold"].default)
         self._found: dict[int, Detections] = {}
-        self._folder = Path(tempfile.mkdtemp(prefix="scrfd-trt-studio-"))
+        self._folder = folder or Folder()
+        self._kept: list[Path] = []
+        self._result: Path | None = None
+        self._writing: Path | None = None
+        self._closed = False
         self._lock = threading.Lock()
 
     def open(self, name: str, content: bytes) -> None:
@@ -87,12 +76,24 @@ class Session:
         ImageError
             If it cannot be read; the one before stays.
         """
-        media = read(name, content)
+        name = media.plain_name(name)
+        opened = self._clip(name, content) if media.is_clip(name) else media.read_picture(name, content)
         with self._lock:
-            self.media, self._found = media, {}
+            before, self.media, self._found = self.media, opened, {}
+        if before.path != self._writing:
+            self._drop(before.path)
+
+    def _clip(self, name: str, content: bytes) -> Media:
+        # What reads clips wants files.
+        path = self._store(f"clip{Path(name).suffix.lower()}", content)
+        try:
+            return media.read_clip(name, path)
+        except BaseException:
+            self._drop(path)
+            raise
 
     def keep(self, name: str, content: bytes) -> Path:
-        """Keep a picture that an option names, until the page is closed.
+        """Keep a picture that an option names, until the page is closed or it is dropped.
 
         Raises
         ------
@@ -103,21 +104,46 @@ class Session:
         if len(content) > LARGEST_STICKER:
             raise ImageError(f"{shown} has more than {LARGEST_STICKER // 2**20} MiB: take a smaller one")
         check_pixels(shown, content)
+        return self._store(Path(name.replace("\\", "/")).name or "file", content)
+
+    def drop(self, path: Path) -> None:
+        """Delete a picture that no option names any more."""
+        if path.parent in self._kept:
+            self._drop(path)
+
+    def _store(self, name: str, content: bytes) -> Path:
+        """Write a file into a folder of its own, so that another one of its name stays as it is."""
+        path = self._new_folder() / name
         try:
-            # In a folder of its own, so that another file of this name stays as it is.
-            path = Path(tempfile.mkdtemp(dir=self._folder)) / (Path(name.replace("\\", "/")).name or "file")
             path.write_bytes(content)
         except (OSError, ValueError) as error:
-            raise ImageError(f"{shown} cannot be kept: give the file another name") from error
+            self._drop(path)
+            raise ImageError(f"{name[:60]!r} cannot be kept: give the file another name") from error
         return path
+
+    def _new_folder(self) -> Path:
+        try:
+            path = self._folder.new()
+        except OSError as error:
+            raise ImageError(f"there is no room for temporary files: {error.strerror or error}") from error
+        with self._lock:
+            self._kept.append(path)
+            if self._closed:
+                shutil.rmtree(path, ignore_errors=True)
+        return path
+
+    def _drop(self, path: Path | None) -> None:
+        if path is not None:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            with self._lock:
+                self._kept = [kept for kept in self._kept if kept != path.parent]
 
     def _now(self) -> _Now:
         """Take down what is to be drawn; another picture or option may come in meanwhile."""
         with self._lock:
-            media, found = self.media, self._found
-            layers = [Layer(layer.name, dict(layer.options)) for layer in self.layers]
+            shown, found, layers = self.media, self._found, list(self.layers)
         compose = overlays.Compose(*(layer.make() for layer in layers))
-        return _Now(self.detector, media, found, self.threshold, compose)
+        return _Now(self.detector, shown, found, self.threshold, compose)
 
     def draw(self, frame: int = 0) -> tuple[Image, int]:
         """Draw all overlays over a frame; return it, and how many faces there are.
@@ -130,15 +156,51 @@ class Session:
         return self._now().draw(frame)
 
     def warnings(self) -> list[str]:
-        """Return what the overlays say of options that leave a face readable."""
+        """Return what the overlays say of options that leave a face readable, and what a clip is in want of."""
         made = [layer.make() for layer in self.layers]
-        return [reason for overlay in made if isinstance(overlay, overlays.Covering) for reason in overlay.readable()]
+        said = [reason for overlay in made if isinstance(overlay, overlays.Covering) for reason in overlay.readable()]
+        return said + ([clips.MISSING] if self.media.is_clip and clips.is_missing() else [])
 
-    def download(self) -> tuple[str, bytes]:
-        """Return a file name and the content of the file with the result, a whole clip where it is one."""
+    def download(self, told: Callable[[str], None] | None = None) -> tuple[str, bytes | Path]:
+        """Return the result's file name, and its content; of a clip, the file in which it lies until the next one.
+
+        Parameters
+        ----------
+        told
+            Told how far a clip is.
+
+        Raises
+        ------
+        MissingDependencyError
+            If it is a clip, and the extra ``video`` is not installed.
+        ClosedError
+            If the page is closed before a clip is done.
+        ScrfdError
+            If an overlay fails, or a clip cannot be read or written.
+        """
         now = self._now()
-        frames = [now.draw(number)[0] for number in range(len(now.media.frames))]
-        return write(now.media.name, frames, now.media.rate)
+        name = target_name(now.media)
+        if not now.media.is_clip:
+            return name, cv2.imencode(".png", now.draw(0)[0])[1].tobytes()
+        self._drop(self._result)
+        self._result = target = self._new_folder() / f"result{Path(name).suffix}"
+        self._writing = now.media.path
+        try:
+            self._write(now, target, told)
+        finally:
+            self._writing = None
+            if self.media is not now.media:
+                self._drop(now.media.path)
+        return name, target
+
+    def _write(self, now: _Now, target: Path, told: Callable[[str], None] | None) -> None:
+        def going_on(text: str) -> None:
+            if self._closed:
+                raise ClosedError("the page was closed")
+            if told is not None:
+                told(text)
+
+        clips.write(now.media, target, self.detector, now.compose, threshold=now.threshold, told=going_on)
 
     def command(self) -> str:
         """Return the command line that makes the result."""
@@ -152,6 +214,9 @@ class Session:
 
     def close(self) -> None:
         """Delete all files and let go of the picture; may be called twice."""
-        shutil.rmtree(self._folder, ignore_errors=True)
         with self._lock:
+            self._closed = True
+            kept, self._kept = self._kept, []
             self.media, self._found = Media("", (np.zeros((1, 1, 3), np.uint8),)), {}
+        for path in kept:
+            shutil.rmtree(path, ignore_errors=True)

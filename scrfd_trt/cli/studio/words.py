@@ -10,6 +10,7 @@ from typing import Any
 
 from scrfd_trt.cli.network import is_engine, is_file
 from scrfd_trt.cli.options import DEFAULT_MODEL
+from scrfd_trt.cli.studio import clips
 from scrfd_trt.cli.studio.media import Media
 
 Layers = Sequence[tuple[str, Mapping[str, Any]]]
@@ -22,8 +23,8 @@ def spec(name: str, options: Mapping[str, Any]) -> str:
 
 
 def as_command(media: Media, threshold: float, layers: Layers, model: str = DEFAULT_MODEL) -> str:
-    """Return one command line; empty without overlays, and for a clip, which ``scrfd-trt overlay`` does not take."""
-    if media.is_clip or not layers:
+    """Return one command line; empty without overlays."""
+    if not layers:
         return ""
     # A name that begins as an option does would be taken for one.
     words = ["scrfd-trt", "overlay", f"./{media.name}" if media.name.startswith("-") else media.name]
@@ -47,28 +48,40 @@ def as_python(media: Media, threshold: float, layers: Layers, model: str = DEFAU
     """Return a short program."""
     made = [f"    overlays.create({', '.join([repr(name), *_keywords(options)])})," for name, options in layers]
     draw = ["draw = overlays.Compose(", *made, ")"] if made else ["draw = overlays.Compose()"]
-    opened = _opened(model, threshold)
-    steps = _clip(media, opened) if media.is_clip else _picture(media, opened)
-    lines = ["import cv2", "", "import overlays", "from scrfd_trt import SCRFDDetector", "", *draw, *steps]
+    lines = (_clip if media.is_clip else _picture)(media, model, threshold, draw)
     return "\n".join(lines) + "\n"
 
 
+def target_name(media: Media) -> str:
+    """Return the name of the file that the result becomes."""
+    stem = Path(media.name).stem or "picture"
+    return f"{stem}-overlay{clips.suffix(media.name) if media.is_clip else '.png'}"
+
+
 def _target(media: Media) -> str:
-    name = f"{Path(media.name).stem}-overlay.{'mp4' if media.is_clip else 'png'}"
+    name = target_name(media)
     return f"./{name}" if name.startswith("-") else name
 
 
-def _opened(model: str, threshold: float) -> str:
+def _opened(model: str, *options: str) -> str:
     """Write what opens the detector."""
-    if not is_file(model):
-        name = "" if model == DEFAULT_MODEL else f"{model!r}, "
-        return f"SCRFDDetector.from_pretrained({name}threshold={threshold:g})"
-    kind = "from_engine" if is_engine(Path(model)) else "from_onnx"
-    return f"SCRFDDetector.{kind}({model!r}, threshold={threshold:g})"
+    kind, words = "from_pretrained", list(options)
+    if is_file(model):
+        kind = "from_engine" if is_engine(Path(model)) else "from_onnx"
+    if model != DEFAULT_MODEL:
+        words.insert(0, repr(model))
+    return f"SCRFDDetector.{kind}({', '.join(words)})"
 
 
-def _picture(media: Media, opened: str) -> list[str]:
+def _picture(media: Media, model: str, threshold: float, draw: list[str]) -> list[str]:
+    opened = _opened(model, f"threshold={threshold:g}")
     return [
+        "import cv2",
+        "",
+        "import overlays",
+        "from scrfd_trt import SCRFDDetector",
+        "",
+        *draw,
         f"image = cv2.imread({media.name!r})",
         f"with {opened} as detector:",
         "    faces = detector.detect(image)",
@@ -76,17 +89,17 @@ def _picture(media: Media, opened: str) -> list[str]:
     ]
 
 
-def _clip(media: Media, opened: str) -> list[str]:
-    height, width = media.frames[0].shape[:2]
+def _clip(media: Media, model: str, threshold: float, draw: list[str]) -> list[str]:
+    follow = ", ".join(f"{key}={value:g}" for key, value in clips.follow_options(threshold).items())
     return [
-        f"video = cv2.VideoCapture({media.name!r})",
-        "mp4 = cv2.VideoWriter.fourcc(*'mp4v')",
-        f"writer = cv2.VideoWriter({_target(media)!r}, mp4, {media.rate:g}, ({width}, {height}))",
-        f"with {opened} as detector:",
-        "    while (read := video.read())[0]:",
-        f"        frame = cv2.resize(read[1], ({width}, {height}))",
-        "        writer.write(draw(frame, detector.detect(frame)))",
-        "writer.release()",
+        "import overlays",
+        "from scrfd_trt import SCRFDDetector",
+        "from scrfd_trt.video import FollowOptions, overlay_video",
+        "",
+        *draw,
+        f"follow = FollowOptions({follow})",
+        f"with {_opened(model)} as detector:",
+        f"    overlay_video({media.name!r}, {_target(media)!r}, detector, draw, follow=follow)",
     ]
 
 

@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,50 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 SCENE = samples.scene((640, 360), 3, seed=2).image
 
 
+@contextmanager
+def running(network: Path, temporary: Path, *words: str, **environment: str) -> Iterator[tuple[Any, str]]:
+    """Run a studio whose temporary files lie in a folder; yield its process and address."""
+    command = [sys.executable, "-m", "scrfd_trt", "studio", "--no-browser", "--port", "0", *words]
+    variables = os.environ | {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"} | environment
+    for name in [name for name in variables if name.startswith(("PYTEST", "NICEGUI"))]:
+        del variables[name]  # nicegui behaves otherwise under pytest
+    with subprocess.Popen(
+        [*command, "--model", str(network), "--device", "cpu"],
+        cwd=temporary.parent, env=variables, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        address = re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
+        assert address, "it does not say where it listens"
+        try:
+            yield process, address[0]
+        finally:
+            process.kill()
+
+
+def arrive(page: Any, address: str) -> None:
+    """Open a studio's page, and wait until it has drawn its first picture."""
+    page.set_default_timeout(15_000)
+    for _ in range(50):
+        try:
+            page.goto(address)
+            break
+        except playwright.Error:  # it is not listening yet
+            page.wait_for_timeout(200)
+    page.get_by_role("status").filter(has_text="faces in").wait_for()
+
+
 @pytest.fixture(scope="module")
 def server(network_500m: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a studio, which takes files up to 1 MiB, and leaves nothing behind."""
     folder = tmp_path_factory.mktemp("studio")
     (folder / "tmp").mkdir()
-    command = [sys.executable, "-m", "scrfd_trt", "studio", "--no-browser", "--port", "0", "--max-upload", "1"]
-    environment = os.environ | {"TMPDIR": str(folder / "tmp"), "PYTHONUNBUFFERED": "1"}
-    for name in [name for name in environment if name.startswith(("PYTEST", "NICEGUI"))]:
-        del environment[name]  # nicegui behaves otherwise under pytest
-    with subprocess.Popen(
-        [*command, "--model", str(network_500m), "--device", "cpu"],
-        cwd=folder, env=environment, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        assert process.stderr is not None
-        address = re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
-        assert address, "it does not say where it listens"
-        yield address[0]
+    broken = tmp_path_factory.mktemp("plugin") / "torn-1.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: torn\nVersion: 1.0\n")
+    (broken / "entry_points.txt").write_text("[scrfd_trt.overlays]\ntorn = torn_plugin:Torn\n")
+    path = os.pathsep.join([str(broken.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    with running(network_500m, folder / "tmp", "--max-upload", "1", PYTHONPATH=path) as (process, address):
+        yield address
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     # ONNX Runtime keeps a number of its own, which has nothing of a picture.
@@ -59,21 +87,29 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+Opener = Callable[..., Any]
+
+
 @pytest.fixture
-def page(server: str, browser: Any) -> Iterator[Any]:
-    """An open page that has drawn its first picture."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    opened = context.new_page()
-    opened.set_default_timeout(15_000)
-    for _ in range(50):
-        try:
-            opened.goto(server)
-            break
-        except playwright.Error:  # it is not listening yet
-            opened.wait_for_timeout(200)
-    opened.get_by_role("status").filter(has_text="faces in").wait_for()
-    yield opened
-    context.close()
+def open_page(server: str, browser: Any) -> Iterator[Opener]:
+    """Open a page, and wait until it has drawn its first picture."""
+    contexts = []
+
+    def opener(width: int = 1280, height: int = 900, light: str = "light") -> Any:
+        viewport = {"width": width, "height": height}
+        contexts.append(browser.new_context(viewport=viewport, color_scheme=light, accept_downloads=True))
+        opened = contexts[-1].new_page()
+        arrive(opened, server)
+        return opened
+
+    yield opener
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(open_page: Opener) -> Any:
+    return open_page()
 
 
 def source(page: Any) -> str:
@@ -152,12 +188,19 @@ def test_a_sticker_is_uploaded_and_named_without_its_folder(page: Any) -> None:
     page.locator(".q-chip").wait_for(state="detached")
     page.get_by_role("option", name="image").click()
     page.keyboard.press("Escape")
-    page.get_by_text("Sticker: picture is needed, and has no default").wait_for()
+    needed = "overlay 'image' needs picture: give it as image:picture=FILE"
+    page.get_by_text(needed).wait_for()
     before = source(page)
+    slide(page, "opacity", 0.3)
     sticker = {"name": "cat.png", "mimeType": "image/png", "buffer": png(emoji_art.draw("cat"))}
     page.locator("input[type=file]").nth(1).set_input_files(sticker)
     changed(page, before)
-    page.locator("code", has_text="--overlay image:picture=cat.png").first.wait_for()
+    # What was set before there was a picture counts, as the page shows it.
+    page.locator("code", has_text=re.compile(r"--overlay image:opacity=0\.\d+,picture=cat\.png")).first.wait_for()
+    page.get_by_text("cat.png", exact=True).wait_for()
+    page.get_by_role("button", name="Take picture away").click()
+    page.get_by_text(needed).wait_for()
+    page.get_by_text("cat.png", exact=True).wait_for(state="hidden")
 
 
 def test_a_wrong_file_is_told_and_changes_nothing(page: Any) -> None:
@@ -179,20 +222,24 @@ def test_too_large_a_file_is_refused_by_page_and_server(page: Any, server: str) 
 
 def test_a_clip_has_frames_and_is_downloaded_whole(page: Any, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (640, 360))
-    if not writer.isOpened():
-        pytest.skip("this OpenCV cannot write clips")
-    for _ in range(4):
-        writer.write(SCENE)
-    writer.release()
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for _ in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(SCENE, "bgr24")))
+        container.mux(stream.encode())
     upload(page, "clip.mp4", path.read_bytes(), "video/mp4")
     page.get_by_text("frame 1 of 4").wait_for()
     slide(page, "Frame", 0.99)
     page.get_by_text("frame 4 of 4").wait_for()
+    page.locator("code", has_text="scrfd-trt overlay clip.mp4").first.wait_for()
+    page.locator("code", has_text="overlay_video('clip.mp4', 'clip-overlay.mp4'").first.wait_for()
     name, result = downloaded(page, tmp_path)
     assert name == "clip-overlay.mp4"
-    video = cv2.VideoCapture(str(result))
-    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 4
+    with av.open(str(result)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert len(list(container.decode(video=0))) == 4
 
 
 def test_names_that_lead_here_from_elsewhere_are_refused(page: Any, server: str) -> None:
@@ -203,3 +250,156 @@ def test_names_that_lead_here_from_elsewhere_are_refused(page: Any, server: str)
 def test_nothing_sticks_out_at_the_side(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def pick(page: Any, *names: str) -> None:
+    """Click overlays in the list, which takes or leaves them."""
+    page.get_by_label("Overlays").click()
+    for name in names:
+        page.get_by_role("option", name=name, exact=True).click()
+    page.keyboard.press("Escape")
+
+
+def test_what_is_typed_and_refused_is_marked_and_not_drawn(page: Any) -> None:
+    pick(page, "skull", "solid")
+    page.locator("code", has_text="--overlay solid ").first.wait_for()
+    fill = page.locator('input[aria-label="fill"]')
+    fill.fill("nonsense")
+    page.locator(".q-field--error", has_text="a colour is #rrggbb, #rgb or one of").wait_for()
+    assert fill.input_value() == "nonsense"
+    page.locator("code", has_text="--overlay solid ").first.wait_for()
+    fill.fill("#f0f")
+    page.locator("code", has_text="--overlay 'solid:fill=#f0f'").first.wait_for()
+    page.locator(".q-field--error").wait_for(state="detached")
+
+
+def test_an_overlay_that_cannot_be_loaded_is_named_and_cannot_be_picked(page: Any) -> None:
+    page.get_by_text("torn cannot be loaded: ModuleNotFoundError: No module named 'torn_plugin'").wait_for()
+    page.get_by_label("Overlays").click()
+    page.get_by_role("option", name="skull", exact=True).wait_for()
+    assert page.get_by_role("option", name="torn", exact=True).count() == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(1080, 1920), (30, 2000), (2000, 30), (1, 1)])
+def test_pictures_of_any_shape_fit_the_window(page: Any, width: int, height: int) -> None:
+    before = source(page)
+    upload(page, "long.png", png(np.full((height, width, 3), 90, np.uint8)))
+    changed(page, before)
+    page.wait_for_function("document.querySelector('img[src^=\"data:\"]').complete")
+    box = page.locator("img[src^='data:']").bounding_box()
+    assert box["height"] <= 0.7 * 900 + 1
+    assert box["width"] <= 1280
+    assert width / height == pytest.approx(box["width"] / box["height"], rel=0.4)
+
+
+def test_on_a_telephone_the_picture_stays_beside_the_slider(open_page: Opener) -> None:
+    page = open_page(390, 844)
+    slider = page.locator('.q-slider[aria-label="scale"]')
+    slider.scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    picture = page.locator("img[src^='data:']").bounding_box()
+    assert picture["y"] >= 0
+    assert picture["y"] + picture["height"] < 0.5 * 844
+    slider.evaluate("element => element.scrollIntoView()")
+    box, picture = slider.bounding_box(), page.locator("img[src^='data:']").bounding_box()
+    assert picture["y"] >= 0
+    assert picture["y"] + picture["height"] <= box["y"] + 1
+    assert box["y"] + box["height"] <= 844
+
+
+LUMINANCE = """element => {
+  const parts = color => color.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [0.2126 * r, 0.7152 * g, 0.0722 * b].length && [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+  let behind = element;
+  while (behind && (parts(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) behind = behind.parentElement;
+  const ground = behind ? light(parts(getComputedStyle(behind).backgroundColor)) : 1;
+  const ink = light(parts(getComputedStyle(element).color));
+  return (Math.max(ground, ink) + 0.05) / (Math.min(ground, ink) + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("light", ["light", "dark"])
+def test_warnings_and_notices_can_be_read(open_page: Opener, light: str) -> None:
+    page = open_page(light=light)
+    slide(page, "opacity", 0.4)
+    pick(page, "skull", "blur")
+    slide(page, "margin", 0.0)
+    warning = page.get_by_role("alert").filter(has_text="the rim of some faces stays in sight").first
+    warning.wait_for()
+    assert warning.evaluate(LUMINANCE) >= 4.5
+    assert warning.bounding_box()["y"] < page.locator('.q-slider[aria-label="threshold"]').bounding_box()["y"]
+    upload(page, "photo.png", b"no picture at all")
+    close = page.locator(".q-notification").get_by_role("button", name="Close")
+    close.wait_for()
+    page.wait_for_timeout(400)
+    assert close.evaluate(LUMINANCE) >= 4.5
+    close.click()
+    page.locator(".q-notification").wait_for(state="detached")
+    for name in ("Copy the command line", "Copy the Python"):
+        button = page.get_by_role("button", name=name)
+        assert button.evaluate("element => getComputedStyle(element).opacity") == "1"
+
+
+@pytest.mark.parametrize("light", ["light", "dark"])
+def test_one_click_turns_light_to_dark_and_back(open_page: Opener, light: str) -> None:
+    page = open_page(light=light)
+    for turned in (light == "light", light == "dark"):
+        page.get_by_role("button", name="Light or dark").click()
+        page.wait_for_function("dark => document.body.classList.contains('body--dark') === dark", arg=turned)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_long_name_widens_nothing(open_page: Opener, width: int) -> None:
+    page = open_page(width, 844)
+    upload(page, "n" * 180 + ".png", png(SCENE))
+    page.get_by_text("nnn.png: 3 faces").wait_for()
+    page.locator("code", has_text="nnn.png").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+SOCKET = """address => new Promise(done => {
+  const socket = new WebSocket(address);
+  socket.onopen = () => done('open');
+  socket.onerror = () => done('refused');
+})"""
+
+
+def test_pages_of_others_cannot_talk_to_it(page: Any, server: str, browser: Any) -> None:
+    address = server.replace("http", "ws") + "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
+    assert page.evaluate(SOCKET, address) == "open"
+    context = browser.new_context()
+    stranger = context.new_page()
+    stranger.goto("data:text/html,<p>x")
+    assert stranger.evaluate(SOCKET, address) == "refused"
+    context.close()
+    assert page.request.get(server, headers={"Origin": "http://somewhere.example"}).status == 403
+
+
+def test_asking_for_the_page_makes_nothing(page: Any, server: str) -> None:
+    answers = [page.request.get(server) for _ in range(5)]
+    assert {answer.status for answer in answers} == {200}
+    assert not any("Download" in answer.text() for answer in answers), "it is built before anybody looks at it"
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM", "SIGKILL"])
+def test_nothing_is_left_however_it_ends(browser: Any, network_500m: Path, tmp_path: Path, name: str) -> None:
+    if not hasattr(signal, name):
+        pytest.skip("this system has no such signal")
+    for number in (getattr(signal, name), signal.SIGTERM):
+        with running(network_500m, tmp_path) as (process, address):
+            context = browser.new_context()
+            page = context.new_page()
+            arrive(page, address)
+            if number == getattr(signal, name):
+                sticker = {"name": "cat.png", "mimeType": "image/png", "buffer": png(emoji_art.draw("cat"))}
+                page.locator("input[type=file]").nth(1).set_input_files(sticker)
+                page.locator("code", has_text="skull:image=cat.png").first.wait_for()
+                assert list(tmp_path.rglob("cat.png"))
+            process.send_signal(number)
+            process.wait(30)
+            context.close()
+        if name != "SIGKILL":
+            break
+    assert {path.name for path in tmp_path.iterdir()} <= {".ses"}

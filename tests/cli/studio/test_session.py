@@ -92,6 +92,7 @@ def test_the_words_make_what_is_shown(session: Session, tmp_path: Path, monkeypa
     assert (cv2.imread("scene-overlay.png") == shown).all()
     name, content = session.download()
     assert name == "scene-overlay.png"
+    assert isinstance(content, bytes)
     assert (cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) == shown).all()
 
 
@@ -128,11 +129,57 @@ def test_without_overlays_there_is_no_command() -> None:
     assert "draw = overlays.Compose()\n" in as_python(media, 0.3, [])
 
 
-def test_clips_have_python_and_no_command() -> None:
-    media = Media("clip.mp4", (np.zeros((4, 6, 3), np.uint8),) * 3, 25.0)
-    assert as_command(media, 0.3, [("blur", {})]) == ""
-    assert "VideoCapture('clip.mp4')" in as_python(media, 0.3, [("blur", {})])
-    ast.parse(as_python(media, 0.3, [("blur", {})]))
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("my clip.mp4", "my clip-overlay.mp4"),
+        ("a.m4v", "a-overlay.mp4"),
+        ("a.MOV", "a-overlay.mov"),
+        ("a.webm", "a-overlay.mkv"),
+        ("a.avi", "a-overlay.mkv"),
+    ],
+)
+def test_clips_have_a_command_and_python(name: str, target: str) -> None:
+    media = Media(name, (np.zeros((4, 6, 3), np.uint8),) * 3, Path("/somewhere/clip"))
+    words = shlex.split(as_command(media, 0.3, [("emoji", {})]))
+    assert words == ["scrfd-trt", "overlay", name, "--overlay", "emoji", "--threshold", "0.3", "-o", target]
+    python = as_python(media, 0.3, [("emoji", {})])
+    ast.parse(python)
+    assert f"overlay_video({name!r}, {target!r}, detector, draw, follow=follow)" in python
+    assert "FollowOptions(threshold=0.3)" in python
+    assert "FollowOptions(threshold=0.1, low=0.1)" in as_python(media, 0.1, [])
+
+
+def test_an_overlay_is_made_once_for_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    create = overlays.create
+    monkeypatch.setattr(overlays, "create", lambda name, **options: made.append(options) or create(name, **options))
+    layer = Layer("blur")
+    first = layer.make()
+    layer.take({"strength": 0.5})
+    assert layer.make() is layer.make() is not first
+    assert made == [{}, {"strength": 0.5}]
+
+
+def test_options_that_are_refused_leave_those_before() -> None:
+    layer = Layer("pixelate", {"block": 9})
+    with pytest.raises(OptionError, match="block"):
+        layer.take({"block": 1})
+    assert layer.options == {"block": 9}
+    assert layer.make() == overlays.Pixelate(block=9)
+
+
+def test_options_are_kept_while_a_picture_is_still_needed(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(STICKER)
+    layer = Layer("image")
+    layer.take({"opacity": 0.3})
+    assert layer.options == {"opacity": 0.3}
+    with pytest.raises(OptionError, match="opacity"):
+        layer.take({"opacity": 3})
+    with pytest.raises(OptionError, match="needs picture"):
+        layer.make()
+    layer.take({**layer.options, "picture": tmp_path / "a.png"})
+    assert layer.make().opacity == 0.3
 
 
 @pytest.mark.parametrize("name", overlays.names())

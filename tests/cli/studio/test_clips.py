@@ -1,0 +1,133 @@
+"""Whole clips under overlays: what the page gives is what the command line and the Python beside it make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scrfd_trt import SCRFDDetector, samples
+from scrfd_trt.cli.studio import clips
+from scrfd_trt.cli.studio.folder import Folder
+from scrfd_trt.cli.studio.session import Layer, Session
+from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError
+
+SCENE = samples.scene((640, 360), 3, seed=2).image
+FRAMES = 6
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> bytes:
+    """Three drawn people for a quarter of a second, and a tone."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "made" / "clip.mp4"
+    path.parent.mkdir()
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=25, options={"crf": "18"})
+        picture.width, picture.height, picture.pix_fmt = 640, 360, "yuv420p"
+        sound = container.add_stream("aac", rate=48000)
+        for _ in range(FRAMES):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(SCENE, "bgr24")))
+        tone = np.sin(np.arange(1024 * 8) / 20).astype(np.float32)
+        for start in range(0, len(tone), 1024):
+            samples_ = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], "fltp", "mono")
+            samples_.sample_rate, samples_.pts, samples_.time_base = 48000, start, Fraction(1, 48000)
+            container.mux(sound.encode(samples_))
+        container.mux(picture.encode())
+        container.mux(sound.encode())
+    return path.read_bytes()
+
+
+@pytest.fixture
+def session(network_500m: Path) -> Iterator[Session]:
+    folder = Folder()
+    with SCRFDDetector.from_onnx(network_500m, threshold=0.05) as detector:
+        made = Session(detector, folder=folder)
+        yield made
+        made.close()
+    folder.close()
+
+
+def seen(path: Path) -> tuple[list[Any], list[str]]:
+    """Return the frames of a video, and what its streams are coded as."""
+    av = pytest.importorskip("av")
+    with av.open(str(path)) as container:
+        codecs = [stream.codec_context.name for stream in container.streams]
+        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)], codecs
+
+
+def test_a_clip_is_written_as_the_words_beside_it_do(
+    session: Session, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    session.open("clip.mp4", clip)
+    session.layers = [Layer("emoji"), Layer("boxes", {"label": "track"})]
+    assert session.draw(FRAMES - 1)[1] == 3
+    told: list[str] = []
+    name, path = session.download(told.append)
+    assert name == "clip-overlay.mp4"
+    frames, codecs = seen(path)
+    assert len(frames) == FRAMES
+    assert codecs == ["h264", "aac"]
+    assert told[0] == f"Looking for faces: frame 1 of {FRAMES}"
+    assert told[-1] == f"Drawing: frame {FRAMES} of {FRAMES}"
+    Path("clip.mp4").write_bytes(clip)
+    exec(compile(session.python(), "python", "exec"), {})
+    again, codecs = seen(Path(name))
+    assert codecs == ["h264", "aac"]
+    assert all((one == other).all() for one, other in zip(frames, again, strict=True))
+
+
+def test_faces_keep_their_look(session: Session, clip: bytes) -> None:
+    session.open("clip.mp4", clip)
+    session.layers = [Layer("emoji")]
+    frames, _ = seen(session.download()[1])
+    assert np.abs(frames[0].astype(int) - SCENE).mean() > 1
+    for frame in frames[1:]:
+        assert np.abs(frame.astype(int) - frames[0]).mean() < 2
+
+
+def test_files_of_a_clip_go_when_another_comes_and_when_the_page_closes(session: Session, clip: bytes) -> None:
+    session.open("clip.mp4", clip)
+    first = session.media.path
+    result = session.download()[1]
+    session.open("other.mp4", clip)
+    assert not first.exists()
+    assert result.exists(), "the browser may still fetch it"
+    assert session.download()[1] != result
+    assert not result.exists()
+    with pytest.raises(ImageError, match=r"^third.mp4 is no clip"):
+        session.open("third.mp4", b"no clip")
+    assert session.media.name == "other.mp4"
+    kept = session.media.path.parent.parent
+    session.close()
+    assert [path.name for path in kept.iterdir()] == ["in-use"]
+
+
+def test_a_page_that_is_closed_ends_the_work(session: Session, clip: bytes) -> None:
+    session.open("clip.mp4", clip)
+    with pytest.raises(ClosedError):
+        session.download(lambda text: session.close() if "frame 3" in text else None)
+
+
+def test_a_clip_that_breaks_off_is_named_as_it_was_uploaded(session: Session, clip: bytes) -> None:
+    session.open("my clip.mp4", clip)
+    session.media.path.write_bytes(b"gone bad")
+    with pytest.raises(ScrfdError, match=r"^my clip.mp4 cannot be read"):
+        session.download()
+
+
+def test_without_what_writes_clips_the_page_says_so(
+    session: Session, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips, "is_missing", lambda: True)
+    assert session.warnings() == []
+    session.open("clip.mp4", clip)
+    assert session.draw(2)[1] == 3
+    assert session.warnings() == [clips.MISSING]
+    with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[video\]"'):
+        session.download()
