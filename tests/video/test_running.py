@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -353,15 +351,80 @@ def test_whoever_is_killed_leaves_no_broken_file(clip: Make, tmp_path: Path, dot
     assert running.returncode == -signal.SIGKILL
 
 
-def test_memory_does_not_grow_with_the_clip(clip: Make, tmp_path: Path) -> None:
-    def peak(path: Path) -> int:
-        tracemalloc.start()
-        try:
-            overlay_video(path, tmp_path / f"{os.urandom(4).hex()}.mp4", Middle(), black)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+STAGES = """
+import sys
+sys.path[:0] = {paths!r}
+from test_running import Middle, black
+from scrfd_trt.video import EncodeOptions, overlay_video
 
-    short, long = clip("short.mp4", frames=100), clip("long.mp4", frames=600)
-    peak(short)
-    assert peak(long) < peak(short) + 300_000
+def told(stage, done, total):
+    print(stage, done, flush=True)
+
+overlay_video("clip.mp4", "out.mp4", Middle(), black, encode=EncodeOptions(preset="veryslow"), progress=told)
+print("whole", 0, flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a process that can be killed")
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    [
+        *(("SIGKILL", f"drawing {frame}") for frame in (1, 40, 80, 119)),
+        ("SIGINT", "drawing 40"),
+        ("SIGINT", "drawing 119"),
+    ],
+)
+def test_whoever_is_stopped_in_the_second_pass_leaves_nothing(
+    clip: Make, tmp_path: Path, moment: str, name: str
+) -> None:
+    """An encoder looks ahead, so that there is much to be written after the last frame, too."""
+    clip(frames=120, size=(240, 180))
+    program = STAGES.format(paths=[str(Path(__file__).parent), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert any(line.strip() == moment for line in running.stdout)
+        running.send_signal(getattr(signal, name))
+        said = running.stdout.read()
+    assert "whole" not in said
+    assert running.returncode == -getattr(signal, name)
+    found = [path.name for path in tmp_path.iterdir()]
+    if name == "SIGKILL":
+        found = [one for one in found if not (one.startswith(".scrfd-trt-") and one.endswith(".part"))]
+    assert found == ["clip.mp4"]
+
+
+MEMORY = """
+import resource, sys
+from itertools import islice
+sys.path[:0] = {paths!r}
+from test_running import Middle, black
+from scrfd_trt.video import FollowOptions, overlay_video
+
+class Batched(Middle):
+    def stream(self, images, **_):
+        images = iter(images)
+        while batch := list(islice(images, 8)):
+            yield from super().stream(batch)
+
+peaks = []
+for name, every in (("short", 1), ("long", 1), ("long", 50)):
+    follow = FollowOptions(every=every, smooth=False)
+    overlay_video(name + ".mp4", "out.mp4", Batched(), black, follow=follow, overwrite=True)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(*peaks)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
+def test_memory_does_not_grow_with_the_clip(clip: Make, tmp_path: Path) -> None:
+    """A frame of these takes 0.3 MB, and what FFmpeg holds counts, too."""
+    still = np.full((240, 320, 3), 200, np.uint8)
+    for name, frames in (("short", 100), ("long", 500)):
+        clip(f"{name}.mp4", frames=frames, size=(320, 240), draw=lambda *_: still, options={"preset": "ultrafast"})
+    program = MEMORY.format(paths=[str(Path(__file__).parent), *sys.path])
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
+    short, long, seldom = map(int, ran.stdout.split())
+    assert long < short + 15_000
+    assert seldom < long + 15_000
