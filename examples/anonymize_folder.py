@@ -22,11 +22,16 @@ def main(source: Path, target: Path) -> None:
     hide = overlays.create("blur", method="pixelate", margin=0.2)
     photos = sorted(path for path in source.iterdir() if cv2.haveImageReader(str(path)))
     target.mkdir(exist_ok=True)
+    if target.samefile(source):
+        raise SystemExit(f"{target} is where the photographs are, which would be overwritten; name another folder")
     with SCRFDDetector.from_pretrained(threshold=0.3, max_batch=AT_ONCE) as detector:
         for first in range(0, len(photos), AT_ONCE):
-            batch = photos[first : first + AT_ONCE]
-            images = [cv2.imread(str(photo)) for photo in batch]
-            for photo, image, faces in zip(batch, images, detector.detect_batch(images), strict=True):
+            read = {photo: cv2.imread(str(photo)) for photo in photos[first : first + AT_ONCE]}
+            images = {photo: image for photo, image in read.items() if image is not None}
+            for photo in read:
+                if photo not in images:
+                    print(f"{photo.name}: cannot be read, and is left out")
+            for (photo, image), faces in zip(images.items(), detector.detect_batch(list(images.values())), strict=True):
                 cv2.imwrite(str(target / photo.name), hide(image, faces))
                 print(f"{photo.name}: {len(faces)} faces hidden")
 

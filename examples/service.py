@@ -1,6 +1,6 @@
 """A web service with FastAPI: faces of an uploaded picture, as JSON or under an overlay.
 
-pip install fastapi uvicorn python-multipart
+pip install fastapi uvicorn python-multipart imagesize
 uvicorn examples.service:app
 curl -F picture=@photo.jpg localhost:8000/faces
 curl -F picture=@photo.jpg "localhost:8000/overlay?spec=blur:shape=aligned" -o hidden.jpg
@@ -11,11 +11,13 @@ it is an engine, which is built the first time.
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import cv2
+import imagesize
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response, UploadFile
 
@@ -23,6 +25,7 @@ import overlays
 from scrfd_trt import SCRFDDetector, ScrfdError
 
 MOST = 20 * 1024 * 1024
+MOST_PIXELS = 50_000_000
 # Overlays that read files are left out: a request must not name files of this machine.
 ALLOWED = ("blur", "boxes", "crop", "emoji", "landmarks", "pixelate", "solid", "spotlight")
 
@@ -63,9 +66,13 @@ def decoded(picture: UploadFile) -> np.ndarray:
     content = picture.file.read(MOST + 1)
     if len(content) > MOST:
         raise HTTPException(413, f"the picture has more than {MOST // 2**20} MiB")
+    # By its header: a file of a few kilobytes can hold so many pixels that decoding it takes all memory.
+    width, height = imagesize.get(io.BytesIO(content))
+    if width * height > MOST_PIXELS:
+        raise HTTPException(413, f"the picture has more than {MOST_PIXELS // 10**6} million pixels")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    except cv2.error:  # more pixels than OpenCV reads; OPENCV_IO_MAX_IMAGE_PIXELS sets how many
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if min(width, height) > 0 else None
+    except cv2.error:  # damaged
         image = None
     if image is None:
         raise HTTPException(422, "this is no picture that can be read; send a JPEG, PNG or WebP")

@@ -54,14 +54,24 @@ def test_detect_photo_prints_and_aligns_each_face(run_example, photo):
 
 def test_anonymize_folder_hides_faces_and_nothing_else(run_example, photo, network_500m):
     (photo.parent / "notes.txt").write_text("no photograph")
+    (photo.parent / "cut.png").write_bytes(photo.read_bytes()[:100])
     target = photo.parent.parent / "hidden"
-    assert "group.png: 6 faces hidden" in run_example("anonymize_folder.py", photo.parent, target)
+    printed = run_example("anonymize_folder.py", photo.parent, target)
+    assert "group.png: 6 faces hidden" in printed
+    assert "cut.png: cannot be read, and is left out" in printed
     assert [path.name for path in target.iterdir()] == ["group.png"]
     face, corner = face_and_corner(change(target / "group.png"))
     assert face > 8
     assert corner == 0
     with SCRFDDetector.from_onnx(network_500m) as detector:
         assert len(detector.detect(cv2.imread(str(target / "group.png")))) < len(SCENE.faces)
+
+
+def test_anonymize_folder_overwrites_no_photograph(run_example, photo):
+    before = photo.read_bytes()
+    with pytest.raises(SystemExit, match="name another folder"):
+        run_example("anonymize_folder.py", photo.parent, photo.parent / ".." / photo.parent.name)
+    assert photo.read_bytes() == before
 
 
 def test_anonymize_video_hides_the_faces_of_a_clip(run_example, tmp_path):
@@ -126,6 +136,10 @@ def test_service_finds_faces_and_draws_over_them(root, network_500m):
             assert client.post("/overlay", params={"spec": spec}, files={"picture": content}).status_code == 422
         assert client.post("/faces", files={"picture": b"no picture"}).status_code == 422
         assert client.post("/faces", files={"picture": bytes(20 * 2**20 + 1)}).status_code == 413
+        bomb = cv2.imencode(".png", np.zeros((7072, 7072), np.uint8))[1].tobytes()
+        assert len(bomb) < 2**20
+        refused = client.post("/faces", files={"picture": bomb})
+        assert (refused.status_code, refused.json()["detail"]) == (413, "the picture has more than 50 million pixels")
 
 
 def test_torch_tensors_go_in_and_come_out(run_example, photo):
