@@ -105,8 +105,9 @@ def of_batches(detector, images):
 
 
 def test_captured_and_uncaptured_batches_agree_to_the_bit(plan, opened, monkeypatch):
-    sizes = [(640, 480), (333, 222), (900, 700), (64, 300), (640, 640), (1280, 720), (500, 400), (31, 17)]
+    sizes = [(640, 480), (333, 222), (900, 700), (640, 640), (1280, 720), (500, 400)]
     images = [samples.scene(size, 3, seed).image for seed, size in enumerate(sizes)]
+    images += [np.ascontiguousarray(images[0][:300, :64]), images[0][100:117, 200:231]]
     with SCRFDDetector.from_engine(plan, max_batch=8) as detector:
         captured = of_batches(detector, images)
         most = detector._pipeline.images_at_once
