@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import tempfile
@@ -97,6 +98,7 @@ def _find(
                 summary.add(frame)
                 progress("finding", summary.frames, reader.info.frames)
         summary.lost = reader.lost
+    _tidy()
     return summary
 
 
@@ -197,6 +199,7 @@ def _draw(
             for frame in draw_faces(reader, faces(), draw, writer):
                 progress("drawing", frame.number + 1, reader.info.frames)
         summary.lost = reader.lost
+    _tidy()
     return summary
 
 
@@ -274,8 +277,14 @@ def _try(output: Source, reader: Reader, encode: EncodeOptions | None, overwrite
     """Begin to write and leave it at that: what cannot work is told before all of the video was looked at."""
     writer = VideoWriter(output, reader, encode, overwrite=overwrite)
     writer.discard()
+    _tidy()
     _warn(reader)
     return writer.even
+
+
+def _tidy() -> None:
+    """Let go of what was closed: PyAV's containers and streams hold on to each other, and to their encoders' frames."""
+    gc.collect()
 
 
 def _warn(reader: Reader) -> None:

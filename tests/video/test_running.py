@@ -360,7 +360,7 @@ from scrfd_trt.video import EncodeOptions, overlay_video
 def told(stage, done, total):
     print(stage, done, flush=True)
 
-overlay_video("clip.mp4", "out.mp4", Middle(), black, encode=EncodeOptions(preset="veryslow"), progress=told)
+overlay_video("clip.mp4", "out.mp4", Middle(), black, encode=EncodeOptions(preset="slower"), progress=told)
 print("whole", 0, flush=True)
 """
 
@@ -368,17 +368,13 @@ print("whole", 0, flush=True)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a process that can be killed")
 @pytest.mark.parametrize(
     ("name", "moment"),
-    [
-        *(("SIGKILL", f"drawing {frame}") for frame in (1, 40, 80, 119)),
-        ("SIGINT", "drawing 40"),
-        ("SIGINT", "drawing 119"),
-    ],
+    [("SIGKILL", "drawing 1"), ("SIGKILL", "drawing 40"), ("SIGKILL", "drawing 79"), ("SIGINT", "drawing 40")],
 )
 def test_whoever_is_stopped_in_the_second_pass_leaves_nothing(
     clip: Make, tmp_path: Path, moment: str, name: str
 ) -> None:
     """An encoder looks ahead, so that there is much to be written after the last frame, too."""
-    clip(frames=120, size=(240, 180))
+    clip(frames=80, size=(240, 180), options={"preset": "ultrafast"})
     program = STAGES.format(paths=[str(Path(__file__).parent), *sys.path])
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -413,18 +409,21 @@ for name, every in (("short", 1), ("long", 1), ("long", 50)):
     follow = FollowOptions(every=every, smooth=False)
     overlay_video(name + ".mp4", "out.mp4", Batched(), black, follow=follow, overwrite=True)
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-print(*peaks)
+print(*peaks, flush=True)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
 def test_memory_does_not_grow_with_the_clip(clip: Make, tmp_path: Path) -> None:
-    """A frame of these takes 0.3 MB, and what FFmpeg holds counts, too."""
-    still = np.full((240, 320, 3), 200, np.uint8)
+    """A frame takes 0.26 MB and its image 0.52 MB, so that 400 more would take 300 MB; what FFmpeg holds counts, too.
+
+    The last run leaves most frames out: those that wait for a batch took 100 MB before only their numbers waited.
+    """
+    still = np.full((360, 480, 3), 200, np.uint8)
     for name, frames in (("short", 100), ("long", 500)):
-        clip(f"{name}.mp4", frames=frames, size=(320, 240), draw=lambda *_: still, options={"preset": "ultrafast"})
+        clip(f"{name}.mp4", frames=frames, size=(480, 360), draw=lambda *_: still, options={"preset": "ultrafast"})
     program = MEMORY.format(paths=[str(Path(__file__).parent), *sys.path])
     ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
     short, long, seldom = map(int, ran.stdout.split())
-    assert long < short + 15_000
-    assert seldom < long + 15_000
+    assert long < short + 80_000
+    assert seldom < long + 40_000

@@ -12,7 +12,7 @@ import street
 
 import overlays
 from scrfd_trt import Detections, SCRFDDetector
-from scrfd_trt.video import FollowOptions, FrameFaces, VideoReader, find_faces, overlay_video
+from scrfd_trt.video import EncodeOptions, FollowOptions, FrameFaces, VideoReader, find_faces, overlay_video
 from scrfd_trt.video.matching import overlaps
 
 SEEDS = (1, 2, 3, 4)
@@ -175,7 +175,7 @@ def test_in_the_file_that_comes_out_every_face_is_covered(film: Path, looked: di
     again = Again(looked)
     blinking = street.Blinking(again, seed=5)
     target = film.with_name("covered.mp4")
-    overlay_video(film, target, blinking, solid)
+    overlay_video(film, target, blinking, solid, encode=EncodeOptions(preset="ultrafast"))
     seen = sightings(again.numbers, blinking.kept)
     with av.open(str(target)) as container:
         images = [frame.to_ndarray(format="bgr24").astype(int) for frame in container.decode(video=0)]
