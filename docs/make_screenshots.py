@@ -32,6 +32,7 @@ PAGES = (
     "",
     "overlays/",
     "writing-an-overlay/",
+    "video/",
     "studio/",
     "examples/",
     "cli/",

@@ -18,5 +18,5 @@ html { scroll-padding-top: calc(3.7rem + 30vh) !important; }
 }
 .studio-warning { color: #8a3b00; }
 .body--dark .studio-warning { color: #ffb74d; }
-.nicegui-code-copy { opacity: 1; color: inherit !important; }
+.nicegui-code-copy { opacity: 1; }
 """

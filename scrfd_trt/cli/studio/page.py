@@ -217,7 +217,8 @@ class Page:
 
 def _code(language: str, copy: str) -> ui.code:
     code = ui.code(language=language).classes("w-full text-xs [&_pre]:whitespace-pre-wrap")
-    code.copy_button.props(f'aria-label="{copy}"')
+    # In the colour of the text: the one that buttons have can hardly be seen in the dark.
+    code.copy_button.props(f'aria-label="{copy}"', remove="color")
     return code
 
 

@@ -313,7 +313,7 @@ LUMINANCE = """element => {
     .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
   let behind = element;
-  while (behind && (parts(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) behind = behind.parentElement;
+  while (behind && (parts(getComputedStyle(behind).backgroundColor)[3] ?? 1) < 0.5) behind = behind.parentElement;
   const ground = behind ? light(parts(getComputedStyle(behind).backgroundColor)) : 1;
   const ink = light(parts(getComputedStyle(element).color));
   return (Math.max(ground, ink) + 0.05) / (Math.min(ground, ink) + 0.05);
@@ -340,6 +340,7 @@ def test_warnings_and_notices_can_be_read(open_page: Opener, light: str) -> None
     for name in ("Copy the command line", "Copy the Python"):
         button = page.get_by_role("button", name=name)
         assert button.evaluate("element => getComputedStyle(element).opacity") == "1"
+        assert button.evaluate(LUMINANCE) >= 4.5
 
 
 @pytest.mark.parametrize("light", ["light", "dark"])
