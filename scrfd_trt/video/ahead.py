@@ -17,12 +17,26 @@ class _Ahead(Generic[Item]):
     def __init__(self, items: Iterable[Item], size: int) -> None:
         self._items = items
         self._queue: queue.Queue[object] = queue.Queue(size)
-        self._stop = threading.Event()
+        self._stop, self._over = threading.Event(), threading.Event()
+        self._began = False
+        self._lock = threading.Lock()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="scrfd-trt-video", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def _run(self) -> None:
+        with self._lock:
+            if self._stop.is_set():
+                return
+            self._began = True
+        try:
+            self._read()
+        finally:
+            self._over.set()
+
+    def _read(self) -> None:
         try:
             for item in self._items:
                 if not self._put(item):
@@ -47,8 +61,11 @@ class _Ahead(Generic[Item]):
             raise self._failure
 
     def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
+        # Where start() was interrupted, there may be no thread to join yet; one that begins later does nothing.
+        with self._lock:
+            self._stop.set()
+        if self._began:
+            self._over.wait()
 
 
 @contextmanager
@@ -69,6 +86,7 @@ def ahead(items: Iterable[Item], size: int = 4) -> Iterator[Iterator[Item]]:
     """
     running = _Ahead(items, size)
     try:
+        running.start()
         yield iter(running)
     finally:
         running.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
 from scrfd_trt.detections import Detections
@@ -66,7 +67,7 @@ class _Prepared(NamedTuple):
 
 def find_faces(
     reader: Reader, detector: Finder, options: FollowOptions | None = None, *, delay: int | None = None
-) -> Iterator[FrameFaces]:
+) -> Generator[FrameFaces, None, None]:
     """Find the faces of a video and follow them from frame to frame.
 
     Parameters
@@ -91,8 +92,9 @@ def find_faces(
     VideoError
         If the video cannot be read to its end; the frames before that have been yielded.
     """
-    for _, faces in follow(reader, detector, options or FollowOptions(), delay=delay, keep=False):
-        yield faces
+    with closing(follow(reader, detector, options or FollowOptions(), delay=delay, keep=False)) as found:
+        for _, faces in found:
+            yield faces
 
 
 def follow(

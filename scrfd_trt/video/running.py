@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -90,8 +90,11 @@ def _find(
     options = follow or FollowOptions()
     with open_source(source, damaged=damaged) as reader:
         summary = Summary(reader.info.size, options.threshold)
-        with FacesWriter(faces_file, reader.info, options, overwrite=overwrite) as file:
-            for frame in find_faces(reader, detector, options):
+        with (
+            FacesWriter(faces_file, reader.info, options, overwrite=overwrite) as file,
+            closing(find_faces(reader, detector, options)) as frames,
+        ):
+            for frame in frames:
                 if even is not None:
                     even.place(frame.number, frame.time)
                 file.write(frame)

@@ -179,3 +179,30 @@ def test_ahead_ends_when_nobody_wants_more_and_reads_no_further_than_it_says() -
         assert next(items) == 0
     assert len(read) < 10
     assert "scrfd-trt-video" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_nothing_is_read_ahead_once_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt may come while the thread is being started, which then must not touch what is closed."""
+    start, let_go, read = threading.Thread.start, threading.Event(), []
+
+    def late(thread: threading.Thread) -> None:
+        run = thread.run
+        monkeypatch.setattr(thread, "run", lambda: (let_go.wait(20), run()))
+        start(thread)
+        raise KeyboardInterrupt
+
+    def items() -> Iterator[int]:
+        for number in range(10):
+            read.append(number)
+            yield number
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", late)
+        with pytest.raises(KeyboardInterrupt), ahead(items()):
+            pass
+    running = [thread for thread in threading.enumerate() if thread.name == "scrfd-trt-video"]
+    let_go.set()
+    for thread in running:
+        thread.join(20)
+    assert running
+    assert read == []
