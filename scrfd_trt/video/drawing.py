@@ -49,17 +49,17 @@ def draw_faces(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: 
     DetectionsError
         If the faces are those of another video.
     """
-    with ahead(_drawn(reader, faces, draw)) as items:
-        for item, drawn in items:
+    with ahead(_drawn(reader, faces, draw, writer)) as items:
+        for item, picture in items:
             if isinstance(item, Frame):
-                writer.write(item, drawn)
+                writer.encode(item, picture)
                 yield item
             else:
                 writer.copy(item)
 
 
-def _drawn(reader: Reader, faces: Iterable[FrameFaces], draw: Draw) -> Iterator[tuple[Any, NDArray[np.uint8] | None]]:
-    """Draw over frames; packets of other streams come along."""
+def _drawn(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: VideoWriter) -> Iterator[tuple[Any, Any]]:
+    """Draw over frames, and make them ready to be encoded; packets of other streams come along."""
     source = iter(faces)
     for item in reader.items():
         if not isinstance(item, Frame):
@@ -76,6 +76,7 @@ def _drawn(reader: Reader, faces: Iterable[FrameFaces], draw: Draw) -> Iterator[
                 f"{clock(found.time)}; they are those of another video"
             )
         size = (item.picture.width, item.picture.height)
-        yield item, draw(item.image, found.detections(size)) if found.faces else None
+        drawn = draw(item.image, found.detections(size)) if found.faces else None
+        yield item, writer.prepare(item, drawn)
     if next(source, None) is not None:
         raise DetectionsError(f"{reader.name}: there are faces of more frames than the video has; find its faces anew")

@@ -254,6 +254,5 @@ def _grown(box: Values, share: float) -> Values:
 
 def _around(box: Values, seen: Values) -> Values:
     """Let a box reach out to a sighting, less the slack: smoothing must not uncover a face that starts to run."""
-    slack = np.tile((seen[2:] - seen[:2]) * SLACK, 2)
-    inner = seen + slack * (1, 1, -1, -1)
-    return np.concatenate([np.minimum(box[:2], inner[:2]), np.maximum(box[2:], inner[2:])])
+    slack = (seen[2:] - seen[:2]) * SLACK
+    return np.concatenate([np.minimum(box[:2], seen[:2] + slack), np.maximum(box[2:], seen[2:] - slack)])

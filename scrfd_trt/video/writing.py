@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -186,8 +186,22 @@ class VideoWriter:
         OutputError
             If it cannot be written; the message says which frame.
         """
-        self._check_open()
-        with pyav.writing(lambda: f"cannot write {self.path}: frame {frame.number} at {clock(frame.time)}"):
+        self.encode(frame, self.prepare(frame, drawn))
+
+    def prepare(self, frame: Frame, drawn: NDArray[np.uint8] | None = None) -> Any:
+        """Do the part of :meth:`write` that another thread may do while frames before are encoded.
+
+        Parameters
+        ----------
+        frame, drawn
+            As for :meth:`write`.
+
+        Returns
+        -------
+        av.VideoFrame
+            What :meth:`encode` takes.
+        """
+        with self._writing(frame):
             picture = pixels.convert(frame.picture, self._working)
             if drawn is not None and drawn is not frame.image:
                 picture = pixels.paste(picture, frame.image, drawn)
@@ -195,12 +209,34 @@ class VideoWriter:
             if self._narrow:
                 picture = pixels.narrowed(picture)
             picture.pict_type = 0
+        return picture
+
+    def encode(self, frame: Frame, picture: Any) -> None:
+        """Write a frame that was prepared.
+
+        Parameters
+        ----------
+        frame
+            As for :meth:`write`.
+        picture
+            What :meth:`prepare` returned for it.
+
+        Raises
+        ------
+        OutputError
+            As :meth:`write`.
+        """
+        self._check_open()
+        with self._writing(frame):
             if self.even is not None:
                 place = self.even.place(frame.number, frame.time)
                 picture.pts, picture.time_base = place, self._stream.codec_context.time_base
             for packet in self._stream.encode(picture):
                 self._container.mux(packet)
         self.frames += 1
+
+    def _writing(self, frame: Frame) -> AbstractContextManager[None]:
+        return pyav.writing(lambda: f"cannot write {self.path}: frame {frame.number} at {clock(frame.time)}")
 
     def copy(self, packet: Any) -> None:
         """Copy a packet of one of the reader's other streams."""
