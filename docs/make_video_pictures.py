@@ -1,0 +1,44 @@
+"""Draw a clip, take it through ``anonymize`` and ``tracks``, and write the pictures of the page on videos.
+
+python docs/make_video_pictures.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from measure_video import draw_clip
+
+FOLDER = Path(__file__).parent / "images" / "video"
+SHOWN = (20, 75, 130)
+
+
+def run(*words: str, folder: str) -> None:
+    """Run a command of scrfd-trt."""
+    subprocess.run([sys.executable, "-m", "scrfd_trt", *words], cwd=folder, check=True)
+
+
+def main() -> None:
+    """Write the pictures."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        draw_clip(Path(folder, "clip.mp4"), 150)
+        run("anonymize", "clip.mp4", folder=folder)
+        run("tracks", "clip.mp4", "--threshold", "0.5", "-o", "tracks.png", folder=folder)
+        with av.open(str(Path(folder, "clip_anonymized.mp4"))) as clip:
+            frames = [frame.to_ndarray(format="bgr24") for frame in clip.decode(video=0)]
+        small = [cv2.resize(frames[number], (480, 270), interpolation=cv2.INTER_AREA) for number in SHOWN]
+        gap = np.full((270, 6, 3), 255, np.uint8)
+        strip = np.hstack([small[0], gap, small[1], gap, small[2]])
+        cv2.imwrite(str(FOLDER / "anonymized.jpg"), strip, [cv2.IMWRITE_JPEG_QUALITY, 88])
+        (FOLDER / "tracks.png").write_bytes(Path(folder, "tracks.png").read_bytes())
+
+
+if __name__ == "__main__":
+    main()
