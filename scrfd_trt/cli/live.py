@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from scrfd_trt.cli import messages, writing
@@ -87,13 +87,18 @@ def draw_over(
             with closing(running), told(Path(reader.name), progress, quiet=quiet) as progressed:
                 broken = _write(running, writer, summary, settings, lambda done: progressed("drawing", done, None))
         dropped = reader.dropped if isinstance(reader, LiveReader) else 0
+    with suppress(OSError):  # of a terminal that was closed, which is what may have ended it
+        _tell_end(output, summary, dropped, progress, quiet=quiet)
+    if broken is not None:
+        raise broken
+
+
+def _tell_end(output: Path, summary: Summary, dropped: int, progress: ProgressKind, *, quiet: bool) -> None:
     if progress == "jsonl":
         messages.line(json.dumps({"progress": "done", "output": str(output), "dropped": dropped, **as_dict(summary)}))
     elif not quiet:
         late = f"; {dropped} came too fast and were left out" if dropped else ""
         messages.plain(f"wrote {output}: {headline(summary)}{late}")
-    if broken is not None:
-        raise broken
 
 
 def _without_sound(reader: VideoReader, settings: ClipSettings) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,8 @@ class _Watched:
     def __call__(self, stage: Stage, done: int, total: int | None) -> None:
         most = "" if total is None else f" of {max(total, done):,}"
         self._at = f"while {WORDS[stage]}, at frame {done:,}{most}"
-        self._told(stage, done, total)
+        with suppress(OSError):  # a terminal that was closed must not cost what is being written
+            self._told(stage, done, total)
 
     def place(self, stop: KeyboardInterrupt) -> None:
         stopping.place(stop, self._path, self._at or "before its first frame was done")
@@ -133,7 +134,8 @@ def _shown(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[Told]:
         try:
             yield lines
         finally:
-            lines.end()
+            with suppress(OSError):
+                lines.end()
     elif kind == "none" or quiet or not messages.STDERR.is_terminal:
         yield lambda _stage, _done, _total: None
     else:
@@ -144,7 +146,11 @@ def _shown(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[Told]:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
-        with Progress(
-            *columns, console=messages.STDERR, transient=True, auto_refresh=False, redirect_stdout=False
-        ) as bars:
+        bars = Progress(*columns, console=messages.STDERR, transient=True, auto_refresh=False, redirect_stdout=False)
+        try:
+            with suppress(OSError):
+                bars.start()
             yield _Bar(bars)
+        finally:
+            with suppress(OSError):
+                bars.stop()

@@ -53,8 +53,9 @@ class DeviceImage:
         plain = None if hasattr(image, "__dlpack__") else _plain(image)
         if plain is not None and _ordinal_of(plain["data"][0]) == device.index:
             self.address = plain["data"][0]
-            self.shape: tuple[int, ...] = plain["shape"]
-            self.strides: tuple[int, ...] = plain.get("strides") or _steps(self.shape)
+            self.shape: tuple[int, ...] = tuple(plain["shape"])
+            strides = plain.get("strides")
+            self.strides: tuple[int, ...] = _steps(self.shape) if strides is None else tuple(strides)
             self._owner: Any = (image, plain)
             return
         view = _view(image, stream)
@@ -73,9 +74,12 @@ def _plain(image: Any) -> dict[str, Any] | None:
 
     All else, and all that is wrong, is cuda.core's, which takes several times as long.
     """
-    about: dict[str, Any] = image.__cuda_array_interface__
-    waits = about.get("stream") is not None
-    return None if waits or about["typestr"] != "|u1" or about.get("mask") is not None else about
+    try:
+        about: dict[str, Any] = image.__cuda_array_interface__
+        is_plain = about["typestr"] == "|u1" and about.get("stream") is None and about.get("mask") is None
+        return about if is_plain and isinstance(about["data"][0], int) and about["shape"] else None
+    except Exception:  # noqa: BLE001 - somebody else's property; cuda.core tells what is wrong
+        return None
 
 
 def _ordinal_of(address: int) -> int:

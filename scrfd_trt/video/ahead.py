@@ -65,7 +65,14 @@ class _Ahead(Generic[Item]):
         with self._lock:
             self._stop.set()
         if self._began:
+            self._wait()
+
+    def _wait(self) -> None:
+        try:
             self._over.wait()
+        except KeyboardInterrupt:  # once more: what it reads must not be closed under it
+            self._wait()
+            raise
 
 
 @contextmanager

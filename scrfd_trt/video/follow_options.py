@@ -110,7 +110,8 @@ class FollowOptions(OptionsModel):
         """
         nearest = min(0.5 / float(rate), ROUNDING)
         # A face that every n-th frame shows twice in a row must never fall into two tracks.
-        bridge = max(LEAST_BRIDGE if self.bridge else 0, 2 * self.every if self.every > 1 else 0)
+        # Two sightings beside each other are one track, whatever is bridged.
+        bridge = max(LEAST_BRIDGE if self.bridge else 1, 2 * self.every if self.every > 1 else 0)
         extend = max(LEAST_EXTEND if self.extend else 0, self.every - 1)
         return Spans(
             Reach(bridge, self.bridge + nearest if self.bridge else 0.0),

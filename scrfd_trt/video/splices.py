@@ -33,33 +33,35 @@ class Splices:
         bool
             Whether it comes after the packet before it in its stream; those that overlap at a splice do not.
         """
-        ticks, index = packet.pts if packet.dts is None else packet.dts, packet.stream.index
-        if ticks is None:
+        if packet.pts is None and packet.dts is None:
             return True
-        shift = self._shifts[self._piece_of(packet, ticks * packet.time_base)]
-        moved = round(shift / packet.time_base)
-        if moved:
-            packet.pts = None if packet.pts is None else packet.pts + moved
-            packet.dts = None if packet.dts is None else packet.dts + moved
-            if ticks + moved <= self._moved.get(index, ticks + moved - 1):
+        index = packet.stream.index
+        moved = round(self._shifts[self._piece_of(packet)] / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + moved
+        packet.dts = None if packet.dts is None else packet.dts + moved
+        if packet.dts is not None:
+            if moved and packet.dts <= self._moved.get(index, packet.dts - 1):
                 return False
-        self._moved[index] = ticks + moved
+            self._moved[index] = packet.dts
         self._end = max(self._end, _shown(packet) + (packet.duration or 0) * packet.time_base)
         return True
 
-    def _piece_of(self, packet: Any, time: Fraction) -> int:
+    def _piece_of(self, packet: Any) -> int:
         """Return the number of the piece that a packet is of; a new one where its stream's clock went back."""
         index, newest = packet.stream.index, len(self._shifts) - 1
         piece = self._piece.get(index, newest)
         if packet.stream.type not in ("video", "audio"):
             return newest  # too few packets to tell
+        self._first.setdefault(index, _shown(packet))
+        if packet.dts is None:
+            return piece  # as Matroska's first ones; times of display are out of order where there are B-frames
+        time = Fraction(packet.dts * packet.time_base)
         if time < self._last.get(index, time) - BACK:
             piece += 1
             if piece > newest:
                 # Its streams begin one after the other, as those of the first piece did.
                 begins = _shown(packet) - (self._first[index] - min(self._first.values()))
                 self._shifts.append(self._end - begins)
-        self._first.setdefault(index, _shown(packet))
         self._piece[index], self._last[index] = piece, time
         return piece
 

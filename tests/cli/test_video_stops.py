@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import signal
@@ -12,6 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from scrfd_trt.cli import messages
+from scrfd_trt.cli.video_bar import told
 
 pytest.importorskip("av")
 pytestmark = [
@@ -120,3 +126,21 @@ def test_files_are_written_with_stdout_and_stderr_closed(film: Film, start: Star
     assert process.wait(timeout=30) == 0
     process.communicate()
     assert left() == ["clip.mp4", "out.mp4", "tmp"]
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("kind", ["bar", "jsonl"])
+def test_a_terminal_that_was_closed_costs_no_video(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "STDERR", Console(file=Gone(), force_terminal=True))
+    done = []
+    with told(Path("clip.mp4"), kind, quiet=False) as progressed:
+        for number in range(3):
+            progressed("drawing", number, 3)
+            done.append(number)
+    assert done == [0, 1, 2]

@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 import pytest
 
-from scrfd_trt import ClosedError, ImageError
+from scrfd_trt import ClosedError, ImageError, MissingDependencyError
 from scrfd_trt.engine.plan_file import read_plan
 from scrfd_trt.engine.runtime import opener
 from scrfd_trt.options import DetectorOptions
@@ -118,6 +118,25 @@ def test_a_capture_that_was_interrupted_is_tried_again(pipeline, monkeypatch):
     pipeline.detect([IMAGE], 0.5, None)
     with pipeline.borrow_slot() as slot:
         assert slot.program(1).is_captured
+
+
+@pytest.mark.parametrize("about", [{"typestr": "|u1"}, {"shape": (4, 4, 3), "typestr": 7}, {"shape": None}])
+def test_what_tells_of_itself_wrongly_is_refused(pipeline, about):
+    with pytest.raises((ImageError, MissingDependencyError)):
+        pipeline.detect([OnGpu(**about)], 0.5, None)
+
+
+def test_lists_will_do_where_others_have_tuples(pipeline):
+    image = OnGpu(shape=[64, 64, 3], strides=[192, 3, 1], data=(IMAGE.ctypes.data, False))
+    assert pipeline.detect([image], 0.5, None) == pipeline.detect([IMAGE], 0.5, None)
+
+
+def test_a_slot_may_be_closed_twice(pipeline, gpu):
+    pipeline.detect([IMAGE], 0.5, None)
+    slot = pipeline._idle[0]
+    pipeline.close()
+    slot.close()
+    assert gpu.leaks == {}
 
 
 def test_what_is_far_apart_is_refused(pipeline):

@@ -206,3 +206,32 @@ def test_nothing_is_read_ahead_once_it_is_over(monkeypatch: pytest.MonkeyPatch) 
         thread.join(20)
     assert running
     assert read == []
+
+
+def test_a_second_interrupt_waits_for_what_is_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, let_go, read = threading.Event(), threading.Event(), []
+
+    def items() -> Iterator[int]:
+        yield 0
+        reading.set()
+        let_go.wait(20)
+        read.append("to its end")
+        yield 1
+
+    wait = threading.Event.wait
+
+    def again(event: threading.Event, timeout: float | None = None) -> bool:
+        if threading.current_thread() is threading.main_thread() and not let_go.is_set():
+            let_go.set()
+            raise KeyboardInterrupt
+        return wait(event, timeout)
+
+    def stopped() -> None:
+        with ahead(items()) as running:
+            assert next(running) == 0
+            wait(reading, 20)
+            monkeypatch.setattr(threading.Event, "wait", again)
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert read == ["to its end"]

@@ -140,6 +140,22 @@ def test_a_few_frames_that_are_missing_at_the_end(name: str, codec: str, audio: 
             list(reader)
 
 
+@pytest.mark.parametrize(("rate", "options"), [(15, {}), (10, {}), (25, {"preset": "veryslow"})])
+def test_first_packets_that_are_out_of_order_are_no_new_clock(
+    rate: int, options: dict[str, str], clip: MakeClip
+) -> None:
+    """Matroska tells no decoding times of the first ones, where there are B-frames."""
+    path = clip("clip.mkv", rate=Fraction(rate), frames=40, options=options, draw=panned, audio=2.0)
+    with VideoReader(path) as reader:
+        times = [frame.time for frame in reader]
+    assert times == pytest.approx([times[0] + n / rate for n in range(40)], abs=0.0011)
+
+
+def panned(number: int, size: tuple[int, int]) -> Any:
+    wall = np.kron(np.random.default_rng(0).integers(0, 255, (8, 20, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    return wall[: size[1], number : number + size[0]]
+
+
 def noise(number: int, size: tuple[int, int]) -> Any:
     return np.random.default_rng(number).integers(0, 255, (size[1], size[0], 3)).astype(np.uint8)
 

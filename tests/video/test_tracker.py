@@ -145,6 +145,13 @@ def test_some_frames_are_filled_at_any_rate(rate: int) -> None:
     assert [frame.number for frame in off if not frame.faces] == list(blind)
 
 
+def test_a_face_is_one_track_also_where_nothing_is_bridged() -> None:
+    looks = [found((at(100), 0.9 if n < 10 else 0.2)) for n in range(20)]
+    frames = follow(looks, bridge=0.0, extend=0.0)
+    assert sorted(of_track(frames, 1)) == list(range(20))
+    assert all(len(frame.faces) == 1 for frame in frames)
+
+
 def test_spans_are_seconds_where_the_rate_varies() -> None:
     """A second of 60 frames, and then one in a minute: one frame a second, on average."""
     times = [n / 60 for n in range(60)] + [60.0 * n for n in range(1, 3)]

@@ -40,6 +40,10 @@ class Parameters:
         self._resized = [()] * images
         self._settled = [None] * images
 
+    def release(self) -> None:
+        """Let go of the block, which must not be touched once the memory is given back."""
+        self._memory = memoryview(b"")
+
     def set_run(self, results_at: int, threshold: float, limit: int) -> None:
         """Tell where results go, the lowest score, and the most faces of an image."""
         run = (results_at, threshold, limit)

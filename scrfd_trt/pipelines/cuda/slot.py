@@ -321,6 +321,6 @@ class Slot:
                 self._images, self._borrowed = [], []
             except ScrfdError as error:
                 log.debug("closing after a failed run: %s", str(error))
-        del self._parameters
+        self._parameters.release()
         self._arena.forget()
         self._open.close()
