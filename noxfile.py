@@ -18,9 +18,9 @@ def group(name: str) -> tuple[str, ...]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests on the installed package."""
-    session.install(".[test]")
-    session.run("pytest", *session.posargs)
+    """Run the tests on the installed package, on all cores."""
+    session.install(".[test]", "pytest-xdist>=3.6")
+    session.run("pytest", "--numprocesses=auto", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0], venv_backend="uv")

@@ -30,7 +30,7 @@ def report(summary: Summary) -> list[str]:
     lines = [f"frames are missing from {clock(start)} to {clock(end)}" for start, end in summary.gaps()]
     if summary.left:
         tracks = ", ".join(str(number) for number in sorted(summary.left))
-        lines.append(f"not drawn over, as you asked: tracks {tracks}")
+        lines.append(f"not drawn over in some frames or all, as you asked: tracks {tracks}")
     weakest = summary.weakest(SHOWN)
     if weakest:
         lines.append("look again at:")

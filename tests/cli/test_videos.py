@@ -80,7 +80,7 @@ def test_what_is_covered_and_what_is_not(
     assert code == 0, err
     assert hides(frames("out.mp4")[3]) is dark
     if "--leave-tracks" in words:
-        assert "not drawn over, as you asked: tracks 1" in err
+        assert "not drawn over in some frames or all, as you asked: tracks 1" in err
     if "none" in words:
         assert "warning: --replacewith none: no face is hidden" in err
 
