@@ -13,6 +13,7 @@ import math
 import struct
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
@@ -32,6 +33,7 @@ from scrfd_trt.pipelines.cuda import program
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 PRIMARY, OTHER = 0x1000, 0x2000
 SCRATCH = 5 * 2**20
+WITHIN_GRAPH = 1  # CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL
 MILLISECONDS = {"copy": 0.125, "letterbox_float": 0.25, "letterbox_half": 0.25, "find_faces": 0.5, "network": 1.0}
 """What each kind of work takes by the GPU's own clock."""
 
@@ -311,12 +313,6 @@ class FakeDriver:
             self.gpu.events[self.next_stream] = None
         return status, self.next_stream
 
-    def cuEventSynchronize(self, event):
-        status = self.gpu.check("cuEventSynchronize")
-        if not status:
-            self._work_up_to(self.gpu.events[event])
-        return (status,)
-
     def _work_up_to(self, mark):
         with self.working:  # work of a stream is done in order, whoever waits for it
             while mark and not mark.is_passed:
@@ -334,12 +330,6 @@ class FakeDriver:
             ctypes.memmove(self.gpu.at(target, size), source, size)
         return (status,)
 
-    def cuEventQuery(self, event):
-        mark = self.gpu.events[event]
-        if self.gpu.is_idle:
-            self._work_up_to(mark)
-        return (self._asked("cuEventQuery", is_done=not mark or mark.is_passed),)
-
     def _asked(self, name, *, is_done):
         return self.gpu.check(name) or (Status.CUDA_SUCCESS if is_done else Status.CUDA_ERROR_NOT_READY)
 
@@ -348,9 +338,25 @@ class FakeDriver:
         self.gpu.streams[stream].append(mark.reach)
         return (self.gpu.check("cuEventRecord"),)
 
+    def cuEventRecordWithFlags(self, event, stream, flags):
+        assert flags == WITHIN_GRAPH
+        assert stream in self.capturing
+
+        def mark(launched_in):
+            mark = self.gpu.events[event] = Mark(self.gpu, launched_in)
+            return mark.reach
+
+        self.gpu.streams[stream].append(AtLaunch(mark))
+        return (self.gpu.check("cuEventRecordWithFlags"),)
+
     def cuStreamWaitEvent(self, stream, event, flags):
-        awaited = self.gpu.events[event]
-        self.gpu.streams[stream].append(lambda: self._work_up_to(awaited))
+        assert (flags == WITHIN_GRAPH) == (stream in self.capturing)
+
+        def wait(_):
+            awaited = self.gpu.events[event]
+            return lambda: self._work_up_to(awaited)
+
+        self.gpu.streams[stream].append(AtLaunch(wait) if flags else wait(stream))
         return (self.gpu.check("cuStreamWaitEvent"),)
 
     def cuStreamQuery(self, stream):
@@ -388,7 +394,8 @@ class FakeDriver:
         status = self.gpu.check("cuGraphLaunch")
         if not status:
             self.gpu.graph_launches.append(stream)
-            self.gpu.streams[stream] += self.gpu.graphs[graph]
+            work = self.gpu.graphs[graph]
+            self.gpu.streams[stream] += [each.begin(stream) if isinstance(each, AtLaunch) else each for each in work]
         return (status,)
 
     def cuGraphExecDestroy(self, graph):
@@ -431,6 +438,13 @@ class Mark:
 
     def reach(self):
         self.at = self.gpu.clock
+
+
+@dataclass
+class AtLaunch:
+    """Work in a graph that is settled whenever the graph is launched: what to do in the stream of the launch."""
+
+    begin: Callable
 
 
 @dataclass

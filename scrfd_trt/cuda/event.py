@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from scrfd_trt.cuda.device import Device
-from scrfd_trt.cuda.driver import call, call_for_status
+from scrfd_trt.cuda.driver import call
 from scrfd_trt.cuda.resource import Resource
 from scrfd_trt.cuda.stream import Stream
 
 WITHOUT_TIME = 2  # CU_EVENT_DISABLE_TIMING
+EXTERNAL = 1  # CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL: a node of the graph that is captured
 
 
 class Event(Resource):
@@ -34,13 +35,14 @@ class Event(Resource):
         """Let all later work of a stream wait for the mark, with the device current."""
         call("cuStreamWaitEvent", stream.handle, self.handle, 0, doing="letting one stream wait for another")
 
-    def synchronize(self) -> None:
-        """Wait, with the device current, until the mark is passed; one that was never put anywhere is."""
-        call("cuEventSynchronize", self.handle, doing="waiting for the GPU")
+    def record_at_each_launch(self, stream: Stream) -> None:
+        """Put the mark into the graph that is captured in a stream, so that each of its launches sets it anew."""
+        doing = "marking a CUDA graph"
+        call("cuEventRecordWithFlags", self.handle, stream.handle, EXTERNAL, doing=doing)
 
-    def is_passed(self) -> bool:
-        """Whether the mark is passed, with the device current; an error counts as that."""
-        return call_for_status("cuEventQuery", self.handle) != "CUDA_ERROR_NOT_READY"
+    def block_each_launch(self, stream: Stream) -> None:
+        """Let the graph that is captured in a stream wait, at each launch, for where the mark is by then."""
+        call("cuStreamWaitEvent", stream.handle, self.handle, EXTERNAL, doing="letting a CUDA graph wait")
 
     def milliseconds_since(self, earlier: Event) -> float:
         """Return the time from another mark to this one; both must have been passed."""

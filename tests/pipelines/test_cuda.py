@@ -528,26 +528,35 @@ def test_page_locked_images_live_until_they_are_copied(gpu, fakes):
 
 
 @pytest.mark.parametrize("count", [16, 40])
-def test_large_batches_go_one_after_the_other(gpu, fakes, count):
+def test_streams_of_large_batches(gpu, fakes, count):
     plan = fakes.plan(profiles=fakes.ranges((1, 8, 16)))
     pictures = [image(*SIZES[number % len(SIZES)]) for number in range(count)]
     with detector(plan, max_batch=16) as opened:
         wanted = opened.detect_batch(pictures)
         for in_flight in (1, 2, 3):
-            assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
-
-
-def test_large_batches_share_a_stream_and_small_ones_do_not(gpu, fakes):
-    plan = fakes.plan(profiles=fakes.ranges((1, 8, 16)))
-    with detector(plan, max_batch=16) as opened:
-        for batch, streams in ((16, 1), (8, 3)):
             for _ in range(3):  # the first ones run step by step, and are captured then
-                counts = watched(opened)
-                gpu.graph_launches.clear()
-                assert len(list(opened.stream([image(64, 64)] * 96, batch=batch, in_flight=3))) == 96
-            assert max(counts) == 3
-            assert len(gpu.graph_launches) == 96 // batch
-            assert len(set(gpu.graph_launches)) == streams
+                assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
+
+
+@pytest.mark.parametrize(("batch", "take_turns"), [(16, True), (8, False)])
+def test_networks_of_large_batches_take_turns(gpu, fakes, batch, take_turns):
+    pictures = [image(64, 64)] * batch
+    with detector(fakes.plan(profiles=fakes.ranges((1, 8, 16))), max_batch=16) as opened:
+
+        def start_three():
+            return [opened._pipeline.start(pictures, 0.5, None) for _ in range(3)]
+
+        wanted, *_ = [run.result() for run in start_three()]  # step by step, and captured then
+        gpu.graph_launches.clear()
+        first, second, third = start_three()
+        assert third.result() == wanted
+        left = [len(gpu.streams[stream]) for stream in gpu.graph_launches]
+        assert len(set(gpu.graph_launches)) == len(left) == 3
+        assert left[2] == 0
+        # Of the earlier ones all is done but the faces, or nothing is.
+        assert [steps == 1 for steps in left[:2]] == [take_turns] * 2
+        assert [first.result(), second.result()] == [wanted] * 2
+    assert gpu.leaks == {}
 
 
 def test_an_image_that_cannot_be_understood_comes_after_the_results_before_it(gpu, fakes):

@@ -37,9 +37,6 @@ log = logging.getLogger("scrfd_trt")
 SLOTS = 3
 """Runs at a time: while one is copied in, another is on the GPU, and a third is read."""
 
-CROWD = 16
-"""Images from which on a run fills a GPU, so that runs of a stream only hinder each other when they go on together."""
-
 
 class CudaPipeline:
     """Letterbox, network, decoding and suppression on a GPU.
@@ -87,12 +84,12 @@ class CudaPipeline:
             contexts = Contexts(engine, reopen)
             opening.callback(contexts.close)
             helpers = opening.enter_context(ThreadPoolExecutor(HELPERS, "scrfd_trt copying"))
-            self._setting = _settle(engine, contexts, options, helpers)
+            turn = opening.enter_context(Event(engine.device))
+            self._setting = _settle(engine, contexts, options, helpers, turn)
             self.device = engine.device
             with self.device.current():
                 self._lent = None if stream is None else opening.enter_context(Stream.borrow(stream, self.device))
                 self._capturing = opening.enter_context(Stream.create(self.device))
-                self._queue = opening.enter_context(Stream.create(self.device))
                 self._intake = opening.enter_context(Stream.create(self.device))
             self._open = opening.pop_all()
         self._intake_lock = threading.Lock()
@@ -205,8 +202,7 @@ class CudaPipeline:
         slot = self._acquire(wait=False)
         try:
             with self.device.current():
-                crowded = len(images) >= CROWD and self._lent is None
-                slot.start(images, threshold, max_faces, queue=self._queue if crowded else None)
+                slot.start(images, threshold, max_faces)
             run = Run(slot, self.device, self._end)
             with self._free:
                 self._check_not_closing()
@@ -345,7 +341,9 @@ class CudaPipeline:
         return slots
 
 
-def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions, helpers: Executor) -> Setting:
+def _settle(
+    engine: LoadedEngine, contexts: Contexts, options: DetectorOptions, helpers: Executor, turn: Event
+) -> Setting:
     layout = engine.layout
     scales = choose_scales(engine.input.shape, options.scales, engine.ranges)
     if len(scales) * len(layout.strides) > LEVELS:
@@ -354,4 +352,4 @@ def _settle(engine: LoadedEngine, contexts: Contexts, options: DetectorOptions, 
     images = images_at_once(engine.ranges, scales, batch, options.max_batch)
     places = max(places_for(engine.ranges, scale, count)[0] for scale in scales for count in range(1, images + 1))
     kernels = gpu_kernels.load(engine.device)
-    return Setting(engine, contexts, kernels, layout, scales, options, images, places, helpers)
+    return Setting(engine, contexts, kernels, layout, scales, options, images, places, helpers, turn)

@@ -28,6 +28,9 @@ TILE = (32, 8)
 QUAD = 4
 """Pixels along x that each of them makes."""
 
+CROWD = 16
+"""Images from which on the network fills a GPU, so that two of them at a time only hinder each other."""
+
 THREADS = 1024
 """Threads of the one block that finds an image's faces."""
 
@@ -103,7 +106,7 @@ class Program:
         if self._tried:
             return
         try:
-            self._graph = Graph.capture(stream, self.enqueue)
+            self._graph = Graph.capture(stream, self.enqueue_for_graph)
         except ScrfdError as error:
             level = logging.DEBUG if self._setting.uncaptured.is_set() else logging.WARNING
             self._setting.uncaptured.set()
@@ -112,11 +115,32 @@ class Program:
 
     def enqueue(self, stream: Stream) -> None:
         """Put the steps into a stream one by one."""
+        self._enqueue_letterboxes(stream)
+        self._enqueue_network(stream)
+        self.find(stream)
+
+    def enqueue_for_graph(self, stream: Stream) -> None:
+        """Put the steps into a stream that is being captured; large networks take turns, and all else goes on beside.
+
+        Memory is never shared between runs, so turns are for speed alone.
+        """
+        turn = self._setting.turn if self._images >= CROWD else None
+        self._enqueue_letterboxes(stream)
+        if turn is not None:
+            turn.block_each_launch(stream)
+        self._enqueue_network(stream)
+        if turn is not None:
+            turn.record_at_each_launch(stream)
+        self.find(stream)
+
+    def _enqueue_letterboxes(self, stream: Stream) -> None:
         self.send_parameters(stream)
         for number in range(len(self._lent)):
             self.letterbox(number, stream)
+
+    def _enqueue_network(self, stream: Stream) -> None:
+        for number in range(len(self._lent)):
             self.infer(number, stream)
-        self.find(stream)
 
     def send_parameters(self, stream: Stream) -> None:
         """Put the copy of the parameters into a stream."""

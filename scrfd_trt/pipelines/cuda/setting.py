@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from scrfd_trt.backends.profiles import largest_batch, split
-from scrfd_trt.cuda import Device
+from scrfd_trt.cuda import Device, Event
 from scrfd_trt.cuda.kernels import Kernels
 from scrfd_trt.engine.contexts import Contexts
 from scrfd_trt.engine.loaded import LoadedEngine
@@ -44,6 +44,8 @@ class Setting:
         How many images the network is given at most in one run; more than ``images`` where its batch is fixed.
     helpers
         Threads that help to copy images, ``HELPERS`` many.
+    turn
+        Set by each large run once its network is done; the next one's begins then.
     preparing
         Held while execution contexts are made and graphs are captured.
     uncaptured
@@ -59,6 +61,7 @@ class Setting:
     images: int
     places: int
     helpers: Executor
+    turn: Event
     preparing: threading.Lock = field(default_factory=threading.Lock)
     uncaptured: threading.Event = field(default_factory=threading.Event)
 

@@ -51,7 +51,6 @@ class Slot:
         self._setting, self._stream, self._capturing = setting, stream, capturing
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._under_way = False
-        self._queue: Stream | None = None
         self._sizes: list[tuple[int, int]] = []
         self._images: list[Any] = []
         self._borrowed: list[DeviceImage] = []
@@ -67,7 +66,6 @@ class Slot:
             self._upload = Upload(setting.device, setting.helpers, HELPERS)
             opening.callback(self._upload.close)
             self._arena = Arena(setting, opening)
-            self._mark = opening.enter_context(Event(setting.device))
             self._parameters = Parameters(setting, memoryview(self._arena.parameters.data))
             self._scratch = setting.engine.new_scratch()
             if self._scratch is not None:
@@ -75,15 +73,7 @@ class Slot:
             opening.callback(self._drop_programs)
             self._open = opening.pop_all()
 
-    def start(
-        self,
-        images: Sequence[Any],
-        threshold: float,
-        max_faces: int | None,
-        *,
-        on_gpu: bool = False,
-        queue: Stream | None = None,
-    ) -> None:
+    def start(self, images: Sequence[Any], threshold: float, max_faces: int | None, *, on_gpu: bool = False) -> None:
         """Put a run on its way, with the device current.
 
         Parameters
@@ -95,12 +85,9 @@ class Slot:
             As for the pipeline.
         on_gpu
             Whether :meth:`finish_on_gpu` is to end the run.
-        queue
-            A stream in which runs of several slots go one after the other; images are copied beside it. None lets the
-            run go on beside others.
         """
         if self._under_way:  # an interrupted run may still use the memory
-            self._synchronize()
+            self._stream.synchronize()
             self._under_way = False
         if len(images) > self._setting.images:
             raise BackendError(f"{len(images)} images are too many for one run, which takes {self._setting.images}")
@@ -112,34 +99,16 @@ class Slot:
         self._how = (self._results(on_gpu=on_gpu), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
         self._under_way = True
         try:
-            self._queue = queue
             self._describe(images, self._upload.copy(on_host, self._stream) if on_host else [])
-            self._launch(copied=bool(on_host))
+            self._running.start(self._stream)
         except BaseException as error:
             self._fail(error)
             self.abandon()
             raise
 
-    def _launch(self, *, copied: bool) -> None:
-        if self._queue is None:
-            self._running.start(self._stream)
-            return
-        if copied:
-            self._mark.record(self._stream)
-            self._mark.block(self._queue)
-        try:
-            self._running.start(self._queue)
-        finally:
-            self._mark.record(self._queue)
-
-    def _synchronize(self) -> None:
-        if self._queue is not None:
-            self._mark.synchronize()  # others may have put work behind this run
-        self._stream.synchronize()
-
     def is_done(self) -> bool:
         """Whether the run is done, with the device current."""
-        return self._stream.is_done() if self._queue is None else self._mark.is_passed()
+        return self._stream.is_done()
 
     def finish(self) -> list[Detections]:
         """Wait for the run and return the faces of each image, with the device current."""
@@ -158,7 +127,7 @@ class Slot:
     def abandon(self) -> None:
         """Wait for the run and drop what it found, with the device current."""
         try:
-            self._synchronize()
+            self._stream.synchronize()
         except ScrfdError as error:
             self._fail(error)
         self._under_way = False
@@ -225,7 +194,7 @@ class Slot:
 
     def _wait(self) -> None:
         try:
-            self._synchronize()
+            self._stream.synchronize()
         except BaseException as error:
             self._fail(error)
             raise
@@ -258,7 +227,7 @@ class Slot:
     def _borrow(self, image: Any) -> tuple[Geometry, int]:
         """Look at an image on the GPU, in order behind what made it, and keep it alive until the next run."""
         if not isinstance(image, DeviceImage):
-            image = DeviceImage(image, self._setting.device, self._queue or self._stream)
+            image = DeviceImage(image, self._setting.device, self._stream)
         self._borrowed.append(image)
         return of_device(image, self._color), image.address
 
@@ -317,7 +286,7 @@ class Slot:
         if self._under_way:
             self._under_way = False
             try:
-                self._synchronize()
+                self._stream.synchronize()
                 self._images, self._borrowed = [], []
             except ScrfdError as error:
                 log.debug("closing after a failed run: %s", str(error))

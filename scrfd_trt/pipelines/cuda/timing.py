@@ -168,7 +168,7 @@ def _steps(program: Program) -> dict[str, tuple[Callable[[Stream], None], int]]:
         "parameters": (program.send_parameters, REPEATED),
         "letterbox": (letterbox, REPEATED),
         "faces": (program.find, REPEATED),
-        "whole": (program.enqueue, 1),
+        "whole": (program.enqueue_for_graph, 1),
         "engine": (_network(program), 1),
     }
 
