@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 CUDA = "CUDAExecutionProvider"
-NEEDS_GPU = "pip install onnxruntime-gpu in place of onnxruntime, with the CUDA and cuDNN that it names"
+NEEDS_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
 ERRORS_ONLY = 3  # ONNX Runtime's log level
 
 
@@ -78,6 +80,8 @@ class OnnxSession:
         providers: list[Any] = ["CPUExecutionProvider"] if gpu is None else [(CUDA, {"device_id": gpu})]
         if gpu is not None and CUDA not in runtime.get_available_providers():
             raise MissingDependencyError(f"this ONNX Runtime knows no NVIDIA GPU: {NEEDS_GPU}")
+        if gpu is not None:
+            _load_cuda(runtime)
         try:
             session = runtime.InferenceSession(source, options, providers=providers)
         except self._errors as error:
@@ -130,6 +134,14 @@ def _import_runtime() -> ModuleType:
         ) from error
     module: ModuleType = onnxruntime
     return module
+
+
+def _load_cuda(runtime: ModuleType) -> None:
+    """Load CUDA and cuDNN where they come as Python packages, which the system's loader knows nothing of."""
+    load = getattr(runtime, "preload_dlls", None)  # from ONNX Runtime 1.21 on
+    if load is not None:
+        with redirect_stdout(sys.stderr):  # it prints what it does not find
+            load()
 
 
 def _runtime_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:

@@ -70,6 +70,18 @@ def test_it_says_what_to_install(monkeypatch, tmp_path):
         OnnxBackend(tmp_path / "any.onnx")
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_on_a_gpu_cuda_is_loaded_first_and_nothing_is_printed(onnx_runtime, monkeypatch, tmp_path, capsys):
+    """Without a GPU, ONNX Runtime falls back to the processor, which is no answer to whoever asked for the GPU."""
+    small_network(tmp_path / "small.onnx")
+    monkeypatch.setattr(onnx_runtime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnx_runtime, "preload_dlls", lambda: print("no cuDNN"), raising=False)
+    with pytest.raises(MissingDependencyError, match=r"cannot use the GPU.*onnxruntime-gpu\[cuda,cudnn\]"):
+        OnnxBackend(tmp_path / "small.onnx", gpu=0)
+    told = capsys.readouterr()
+    assert (told.out, "no cuDNN" in told.err) == ("", True)
+
+
 def test_free_sides_have_no_name(network_500m):
     backend = OnnxBackend(network_500m)
     assert backend.input.shape == (None, 3, None, None)
