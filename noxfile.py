@@ -8,6 +8,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+PARALLEL = ("--numprocesses=auto", "--dist=loadgroup")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 
 
@@ -18,16 +19,16 @@ def group(name: str) -> tuple[str, ...]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests on the installed package, on all cores."""
-    session.install(".[test]", "pytest-xdist>=3.6")
-    session.run("pytest", "--numprocesses=auto", *session.posargs)
+    """Run the tests on the installed package."""
+    session.install(".[test]")
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0], venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """Run the tests on the lowest versions that pyproject.toml allows."""
     session.install(".[test]", "--resolution=lowest-direct")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(python="3.12", default=False)

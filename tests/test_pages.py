@@ -15,6 +15,8 @@ import pytest
 
 import overlays
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def docs(root: Path) -> Path:

@@ -149,7 +149,7 @@ def test_a_comparison_that_cannot_be_made_is_told_before_anything_is_measured(
     assert "name the network, with --device cuda" in ran.error
     ran = run("bench", "--compare", "ort-cuda", "--device", "cuda", "--model", network_500m)
     assert ran.code != 0
-    assert "pip install onnxruntime-gpu" in ran.error
+    assert 'pip install "onnxruntime-gpu[cuda,cudnn]"' in ran.error
     assert measured == []
 
 

@@ -23,6 +23,7 @@ pytest.importorskip("av")
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
     pytest.mark.usefixtures("known_overlays"),
+    pytest.mark.slow,
 ]
 
 SPOTS = Path(__file__).with_name("spot_network.py")

@@ -15,6 +15,8 @@ from scrfd_trt import Detections, SCRFDDetector
 from scrfd_trt.video import EncodeOptions, FollowOptions, FrameFaces, VideoReader, find_faces, overlay_video
 from scrfd_trt.video.matching import overlaps
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("street")]  # all of them look at one film
+
 SEEDS = (1, 2, 3, 4)
 COVERED = 0.98
 

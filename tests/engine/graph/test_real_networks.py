@@ -8,6 +8,8 @@ import pytest
 from scrfd_trt.engine.compare import compare
 from scrfd_trt.engine.graph import prepare
 
+pytestmark = pytest.mark.slow
+
 SIZES = ((128, 128), (320, 192), (640, 640))
 
 
