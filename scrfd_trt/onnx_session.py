@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 CUDA = "CUDAExecutionProvider"
 NEEDS_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
+_loading = threading.Lock()
 ERRORS_ONLY = 3  # ONNX Runtime's log level
 
 
@@ -140,7 +142,7 @@ def _load_cuda(runtime: ModuleType) -> None:
     """Load CUDA and cuDNN where they come as Python packages, which the system's loader knows nothing of."""
     load = getattr(runtime, "preload_dlls", None)  # from ONNX Runtime 1.21 on
     if load is not None:
-        with redirect_stdout(sys.stderr):  # it prints what it does not find
+        with _loading, redirect_stdout(sys.stderr):  # it prints what it does not find
             load()
 
 

@@ -13,7 +13,7 @@ from scrfd_trt import devices, samples
 from scrfd_trt.agreement import differences
 from scrfd_trt.backends import Backend, OnnxBackend
 from scrfd_trt.backends.tensorrt import TensorRTBackend
-from scrfd_trt.cuda import driver
+from scrfd_trt.cuda import driver, kernels
 from scrfd_trt.cuda.device import find
 from scrfd_trt.devices import Gpu
 from scrfd_trt.engine import flavours
@@ -54,6 +54,7 @@ def cuda_problem(gpu: Gpu) -> str:
         ):
             if not _is_installed(module):
                 return f'{module} is not installed: pip install "scrfd-trt[{extra}]"'
+        kernels.nvrtc_release()
     except (DeviceError, MissingDependencyError, OptionError) as error:
         return str(error)
     return ""

@@ -346,7 +346,7 @@ class FakeDriver:
             mark = self.gpu.events[event] = Mark(self.gpu, launched_in)
             return mark.reach
 
-        self.gpu.streams[stream].append(AtLaunch(mark))
+        self.gpu.streams[stream].append(AtLaunch(event, mark))
         return (self.gpu.check("cuEventRecordWithFlags"),)
 
     def cuStreamWaitEvent(self, stream, event, flags):
@@ -356,7 +356,7 @@ class FakeDriver:
             awaited = self.gpu.events[event]
             return lambda: self._work_up_to(awaited)
 
-        self.gpu.streams[stream].append(AtLaunch(wait) if flags else wait(stream))
+        self.gpu.streams[stream].append(AtLaunch(event, wait) if flags else wait(stream))
         return (self.gpu.check("cuStreamWaitEvent"),)
 
     def cuStreamQuery(self, stream):
@@ -365,6 +365,8 @@ class FakeDriver:
         return (self._asked("cuStreamQuery", is_done=not self.gpu.streams[stream]),)
 
     def cuEventDestroy(self, event):
+        held = [each.event for work in self.gpu.graphs.values() for each in work if isinstance(each, AtLaunch)]
+        assert event not in held
         del self.gpu.events[event]
         return (self.gpu.check("cuEventDestroy"),)
 
@@ -444,6 +446,7 @@ class Mark:
 class AtLaunch:
     """Work in a graph that is settled whenever the graph is launched: what to do in the stream of the launch."""
 
+    event: int
     begin: Callable
 
 

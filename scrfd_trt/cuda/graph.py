@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from scrfd_trt.cuda.driver import call, call_unchecked, prepare
 from scrfd_trt.cuda.resource import Resource
 from scrfd_trt.cuda.stream import Stream
 from scrfd_trt.errors import ScrfdError
+
+_one_at_a_time = threading.RLock()
 
 
 class Graph(Resource):
@@ -74,13 +77,14 @@ class Graph(Resource):
 @contextmanager
 def _without_finalizers() -> Iterator[None]:
     """Keep the garbage collector from giving memory back in this thread, which would spoil its capture."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    with _one_at_a_time:  # the collector is one for all threads
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if enabled:
+                gc.enable()
 
 
 def _abandon(stream: Stream) -> None:

@@ -222,7 +222,9 @@ def nvrtc_release() -> tuple[int, int]:
         _, major, minor = nvrtc.nvrtcVersion()
     except Exception as error:
         text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise MissingDependencyError(f"NVRTC, which compiles the kernels for the GPU, is not found ({text})") from error
+        raise MissingDependencyError(
+            f"NVRTC, which compiles the kernels for the GPU, is not found ({text}); {INSTALL}"
+        ) from error
     return int(major), int(minor)
 
 

@@ -51,7 +51,7 @@ class Contexts:
         self._copies = [engine]
         self._reopen = reopen
         self._taken: set[tuple[int, int]] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end a run in the thread that has it
 
     def take(self, profile: int, stream: Stream, scratch: DeviceBuffer | None) -> Lent:
         """Lend an execution context, with the device current.

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Late
 from types import SimpleNamespace
 
 import cv2
@@ -15,8 +17,8 @@ from scrfd_trt.engine.plan_file import read_plan
 from scrfd_trt.engine.runtime import opener
 from scrfd_trt.options import DetectorOptions
 from scrfd_trt.pipelines import HostPipeline
-from scrfd_trt.pipelines.cuda import CudaPipeline
-from scrfd_trt.pipelines.cuda.slot import PROGRAMS
+from scrfd_trt.pipelines.cuda import CudaPipeline, program
+from scrfd_trt.pipelines.cuda.slot import PROGRAMS, Slot
 
 RNG = np.random.default_rng(0)
 SIZES = [(64, 64), (30, 90), (200, 64), (64, 200), (1, 1), (33, 65), (128, 96)]
@@ -527,6 +529,13 @@ def test_page_locked_images_live_until_they_are_copied(gpu, fakes):
     assert gpu.leaks == {}
 
 
+@pytest.fixture
+def crowd(monkeypatch):
+    """Let 16 images of the small network fill the GPU."""
+    monkeypatch.setattr(program, "CROWD", 16 * 64 * 64)
+
+
+@pytest.mark.usefixtures("crowd")
 @pytest.mark.parametrize("count", [16, 40])
 def test_streams_of_large_batches(gpu, fakes, count):
     plan = fakes.plan(profiles=fakes.ranges((1, 8, 16)))
@@ -538,6 +547,7 @@ def test_streams_of_large_batches(gpu, fakes, count):
                 assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
 
 
+@pytest.mark.usefixtures("crowd")
 @pytest.mark.parametrize(("batch", "take_turns"), [(16, True), (8, False)])
 def test_networks_of_large_batches_take_turns(gpu, fakes, batch, take_turns):
     pictures = [image(64, 64)] * batch
@@ -556,6 +566,71 @@ def test_networks_of_large_batches_take_turns(gpu, fakes, batch, take_turns):
         # Of the earlier ones all is done but the faces, or nothing is.
         assert [steps == 1 for steps in left[:2]] == [take_turns] * 2
         assert [first.result(), second.result()] == [wanted] * 2
+    assert gpu.leaks == {}
+
+
+@pytest.mark.usefixtures("crowd")
+def test_the_letterbox_goes_on_beside_the_network_before(gpu, fakes):
+    pictures = [image(64, 64)] * 16
+    with detector(fakes.plan(profiles=fakes.ranges((1, 8, 16))), max_batch=16) as opened:
+
+        def start_two():
+            return [opened._pipeline.start(pictures, 0.5, None) for _ in range(2)]
+
+        wanted, _ = [run.result() for run in start_two()]
+        gpu.graph_launches.clear()
+        runs = start_two()
+        earlier, later = (gpu.streams[stream] for stream in gpu.graph_launches)
+        waiting, steps = len(earlier), 0
+        while len(earlier) == waiting:
+            later.pop(0)()
+            steps += 1
+        assert steps == 16 + len(["parameters", "letterbox", "what waits for the turn"])
+        assert [run.result() for run in runs] == [wanted] * 2
+
+
+def test_pixels_make_a_crowd_and_not_images(gpu, fakes, monkeypatch):
+    monkeypatch.setattr(program, "CROWD", 4 * 64 * 64)
+    with detector(fakes.plan(), max_batch=4) as opened:
+        for count in (3, 4):
+            for _ in range(2):
+                opened.detect_batch([image(30, 20)] * count)
+            assert ("cuEventRecordWithFlags" in gpu.calls) == (count == 4)
+
+
+@pytest.mark.usefixtures("crowd")
+def test_close_waits_for_a_slot_that_is_being_let_go_of(gpu, fakes, monkeypatch):
+    plan, pictures = fakes.plan(profiles=fakes.ranges((1, 8, 16))), [image(64, 64)] * 16
+    opened = detector(plan, max_batch=16)
+    pipeline, closing, go_on = opened._pipeline, threading.Event(), threading.Event()
+    runs = [pipeline.start(pictures, 0.5, None) for _ in range(4)]
+    wanted, *_ = [run.result() for run in runs[:3]]
+    close = Slot.close
+
+    def slow(slot):
+        if not closing.is_set():
+            closing.set()
+            assert go_on.wait(20)
+        close(slot)
+
+    monkeypatch.setattr(Slot, "close", slow)
+    with ThreadPoolExecutor(2) as threads:
+        last = threads.submit(runs[3].result)
+        assert closing.wait(20)
+        closed = threads.submit(opened.close)
+        with pytest.raises(Late):
+            closed.result(0.2)
+        go_on.set()
+        assert last.result(20) == wanted
+        closed.result(20)
+    assert gpu.leaks == {}
+
+
+def test_the_collector_may_end_a_stream_while_work_is_made_ready(gpu, fakes):
+    with detector(fakes.plan(), max_batch=4) as opened, opened._pipeline._setting.preparing:
+        under_way = opened.stream([image(64, 64)] * 8, batch=1, in_flight=2)
+        next(under_way)
+        under_way.close()  # its runs are read, and captured
     assert gpu.leaks == {}
 
 

@@ -222,11 +222,14 @@ class CudaPipeline:
             if len(self._idle) < SLOTS:
                 self.give_back(slot)
                 return
-            self._made -= 1
-            self._broken = self._broken or slot.broken
-            self._free.notify_all()
-        with self.device.current():
-            slot.close()
+        try:
+            with self.device.current():
+                slot.close()
+        finally:
+            with self._free:  # only now, so that close() waits for it
+                self._made -= 1
+                self._broken = self._broken or slot.broken
+                self._free.notify_all()
 
     @contextmanager
     def borrow_slot(self) -> Iterator[Slot]:

@@ -28,8 +28,11 @@ TILE = (32, 8)
 QUAD = 4
 """Pixels along x that each of them makes."""
 
-CROWD = 16
-"""Images from which on the network fills a GPU, so that two of them at a time only hinder each other."""
+CROWD = 16 * 640 * 640
+"""Pixels of a run from which on the network fills a GPU, so that two of them at a time only hinder each other.
+
+Measured with 640×640 pixels on an H100.
+"""
 
 THREADS = 1024
 """Threads of the one block that finds an image's faces."""
@@ -62,6 +65,7 @@ class Program:
         self._lent: list[Lent] = []
         self._graph: Graph | None = None
         self._tried = False
+        self._pixels = 0
         try:
             for number in range(len(setting.scales)):
                 self._context(number, scratch, stream)
@@ -124,7 +128,7 @@ class Program:
 
         Memory is never shared between runs, so turns are for speed alone.
         """
-        turn = self._setting.turn if self._images >= CROWD else None
+        turn = self._setting.turn if self._pixels >= CROWD else None
         self._enqueue_letterboxes(stream)
         if turn is not None:
             turn.block_each_launch(stream)
@@ -179,16 +183,19 @@ class Program:
     def close(self) -> None:
         """Give graph and execution contexts back, with the device current; the work must be done."""
         graph, self._graph = self._graph, None
-        if graph is not None:
-            graph.close()
-        while self._lent:
-            self._setting.contexts.give_back(self._lent.pop())
+        try:
+            if graph is not None:
+                graph.close()
+        finally:
+            while self._lent:
+                self._setting.contexts.give_back(self._lent.pop())
 
     def _context(self, number: int, scratch: DeviceBuffer | None, stream: Stream) -> None:
         setting, scale = self._setting, self._setting.scales[number]
         places, profile = places_for(setting.engine.ranges, scale, self._images)
         lent = setting.contexts.take(profile, stream, scratch)
         self._lent.append(lent)
+        self._pixels += places * math.prod(scale)
         engine, context, shape = lent.engine, lent.context, (places, 3, scale[1], scale[0])
         assert context is not None  # noqa: S101 - it was just made
         engine.ask(f"setting an input of {shape}", context.set_input_shape, engine.input.name, shape)

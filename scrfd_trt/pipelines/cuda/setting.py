@@ -45,9 +45,11 @@ class Setting:
     helpers
         Threads that help to copy images, ``HELPERS`` many.
     turn
-        Set by each large run once its network is done; the next one's begins then.
+        Set by each large run once its network is done; the next one's begins then, so that a run whose images are late
+        holds those up that were started after it.
     preparing
-        Held while execution contexts are made and graphs are captured.
+        Held while execution contexts are made and graphs are captured. The garbage collector may end a stream of
+        results meanwhile, in the same thread, whose runs need it too.
     uncaptured
         Set once it was said that work cannot be captured.
     """
@@ -62,7 +64,7 @@ class Setting:
     places: int
     helpers: Executor
     turn: Event
-    preparing: threading.Lock = field(default_factory=threading.Lock)
+    preparing: threading.RLock = field(default_factory=threading.RLock)
     uncaptured: threading.Event = field(default_factory=threading.Event)
 
     @property

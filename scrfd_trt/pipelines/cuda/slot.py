@@ -92,11 +92,11 @@ class Slot:
         if len(images) > self._setting.images:
             raise BackendError(f"{len(images)} images are too many for one run, which takes {self._setting.images}")
         self._running = self.program(len(images))
-        self._images = list(images)  # the GPU may read them until the run is done
         on_host = [image for image in images if isinstance(image, np.ndarray)]
         if on_host:
             self._upload.reserve(on_host)
         self._how = (self._results(on_gpu=on_gpu), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
+        self._images = list(images)  # the GPU may read them until the run is done
         self._under_way = True
         try:
             self._describe(images, self._upload.copy(on_host, self._stream) if on_host else [])
@@ -278,8 +278,9 @@ class Slot:
         return program
 
     def _drop_programs(self) -> None:
-        while self._programs:
-            self._programs.popitem()[1].close()
+        with ExitStack() as closing:  # all of them, whatever one of them says
+            while self._programs:
+                closing.callback(self._programs.popitem()[1].close)
 
     def close(self) -> None:
         """Give all of it back, with the device current; a second call does nothing."""
