@@ -91,7 +91,8 @@ class SCRFDDetector:
         progress
             Is told how far the build of an engine has come.
         stream
-            A CUDA stream to work in: anything with ``__cuda_stream__``, or a handle as an int. None makes one.
+            A CUDA stream to work in: anything with ``__cuda_stream__``, or a handle as an int. Runs go one after the
+            other in it, behind what else is in it. None makes one for each run that goes on at the same time.
         **options
             Fields of :class:`~scrfd_trt.options.DetectorOptions`: threshold, iou, scales, max_faces, color, max_batch.
 
@@ -461,7 +462,11 @@ class SCRFDDetector:
             raise ClosedError("the detector was closed; open a new one")
 
     def close(self) -> None:
-        """Give back what the detector holds; a second call does nothing."""
+        """Give back what the detector holds; a second call does nothing.
+
+        What runs is waited for. Futures of :meth:`submit` and :meth:`detect_async` that have not begun are cancelled:
+        take their results before.
+        """
         if not self._closed:
             self._closed = True
             self._pipeline.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from scrfd_trt import devices, samples, zoo
+from scrfd_trt import devices, opening, samples, zoo
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.cli import gpu_report, messages, options, stdout
 from scrfd_trt.cli.exits import FAILED
@@ -21,6 +22,8 @@ from scrfd_trt.cli.gpu_job import GpuJob, parse_counts
 from scrfd_trt.cli.network import check_no_engine_options, gpu_number, is_engine, is_file, parse_scales
 from scrfd_trt.cli.reading import read_image
 from scrfd_trt.cli.stages import NETWORK, Measured, Times, measure
+from scrfd_trt.cuda.device import find
+from scrfd_trt.engine.plan_file import read_plan
 from scrfd_trt.errors import ImageError, OptionError
 from scrfd_trt.options import DetectorOptions
 
@@ -32,9 +35,9 @@ MEANING = {
     "result": "Detections, checked",
 }
 
-ImageFile = Annotated[
-    Path | None, typer.Argument(metavar="[IMAGE]", help="An image file.", show_default="a drawn scene")
-]
+BATCHES, IN_FLIGHTS = "1,8,32", "1,2,3"
+
+ImageFile = Annotated[Path | None, typer.Argument(metavar="IMAGE", help="An image file.", show_default="a drawn scene")]
 Runs = Annotated[int, typer.Option(min=1, metavar="N", help="How often each stage is measured.")]
 Scale = Annotated[
     list[str] | None,
@@ -46,8 +49,14 @@ Scale = Annotated[
     ),
 ]
 
-Batch = Annotated[str, typer.Option(metavar="COUNTS", help="On a GPU: images that go through the network at once.")]
-InFlight = Annotated[str, typer.Option(metavar="COUNTS", help="On a GPU: batches that are under way at once.")]
+Batch = Annotated[
+    str | None,
+    typer.Option(metavar="COUNTS", help="On a GPU: images that go through the network at once.", show_default=BATCHES),
+]
+InFlight = Annotated[
+    str | None,
+    typer.Option(metavar="COUNTS", help="On a GPU: batches that are under way at once.", show_default=IN_FLIGHTS),
+]
 Plot = Annotated[
     Path | None, typer.Option(metavar="FILE", help="On a GPU: draw the figures as a PNG.", show_default=False)
 ]
@@ -68,8 +77,8 @@ def bench(
     scale: Scale = None,
     threshold: options.Threshold = options.THRESHOLD,
     iou: options.Iou = options.IOU,
-    batch: Batch = "1,8,32",
-    in_flight: InFlight = "1,2,3",
+    batch: Batch = None,
+    in_flight: InFlight = None,
     plot: Plot = None,
     compare: Compare = None,
     as_json: options.AsJson = False,
@@ -80,13 +89,12 @@ def bench(
     detect() take turns, so that whatever else the machine does hits all of
     them alike.
 
-    On a GPU, for an engine or with --device cuda: the engine alone, each
-    step, detect() for images in each kind of memory, and stream() by batch
-    and batches in flight.
+    On a GPU: the engine alone, each step, detect() for images in each kind
+    of memory, and stream() by batch and batches in flight.
 
     For example:
       scrfd-trt bench
-      scrfd-trt bench group.jpg --scale 640 --runs 200
+      scrfd-trt bench group.jpg --device cpu --scale 640 --runs 200
       scrfd-trt bench --model face.plan --runs 1000 --plot figures.png
       scrfd-trt bench --device cuda --compare ort-cuda
     """
@@ -95,21 +103,22 @@ def bench(
         chosen = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
         path = Path(model).expanduser() if is_file(model) else zoo.fetch(model)
         name = "a drawn scene" if image is None else str(image)
-        if is_engine(path) or devices.parse(device)[0] == "cuda":
-            if not is_engine(path):
-                check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
-            job = GpuJob(path, gpu_number(device), chosen, lean_runtime, allow_host_code=allow_host_code)
+        if not is_engine(path):
+            check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
+        gpu = _gpu(path, device)
+        if gpu is not None:
+            job = GpuJob(path, gpu, chosen, lean_runtime, allow_host_code=allow_host_code)
             if compare is not None:
                 job.check_comparable()
             if plot is not None:
                 gpu_report.check_plot(plot)
-            figures = job.measure(pixels, runs, parse_counts(batch, "--batch"), parse_counts(in_flight, "--in-flight"))
+            batches = parse_counts(batch or BATCHES, "--batch")
+            figures = job.measure(pixels, runs, batches, parse_counts(in_flight or IN_FLIGHTS, "--in-flight"))
             if compare is not None:
                 figures = job.compare(figures, runs)
             _tell(figures, job, name, plot, as_json=as_json)
             return
-        check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
-        _check_no_gpu_options(plot, compare)
+        _check_no_gpu_options({"--plot": plot, "--compare": compare, "--batch": batch, "--in-flight": in_flight})
         chosen = chosen if scale else chosen.model_copy(update={"scales": ((640, 640),)})
         measured = measure(OnnxBackend(path), chosen, pixels, runs)
         if as_json:
@@ -130,8 +139,16 @@ def _tell(figures: GpuFigures, job: GpuJob, image: str, plot: Path | None, *, as
         gpu_report.plot(figures, plot, job.description)
 
 
-def _check_no_gpu_options(plot: Path | None, compare: str | None) -> None:
-    given = "--plot" if plot else "--compare" if compare else ""
+def _gpu(path: Path, device: str) -> int | None:
+    """Return the number of the GPU to measure on, None for the processor."""
+    if is_engine(path):
+        read_plan(path)
+        return find(gpu_number(device)).index
+    return devices.parse(devices.choose(device, opening.cuda_problem))[1]
+
+
+def _check_no_gpu_options(options: Mapping[str, object]) -> None:
+    given = next((name for name, value in options.items() if value is not None), "")
     if given:
         raise OptionError(f"{given} is for measurements on a GPU: name an engine with --model, or add --device cuda")
 

@@ -7,7 +7,7 @@ import shlex
 import time
 from pathlib import Path
 
-from scrfd_trt import opening, zoo
+from scrfd_trt import devices, opening, zoo
 from scrfd_trt.cli import build_options as asked
 from scrfd_trt.cli import messages, options, stdout, writing
 from scrfd_trt.cli.build_bar import build_progress
@@ -134,7 +134,11 @@ def _report(plan: Path, seconds: float) -> None:
             stdout.line(f"  {messages.printable(text)}", style="dim")
     stdout.line(f"How it was made: {messages.printable(record_path(plan))}")
     stdout.write("\n")
-    stdout.line(f"Next: scrfd-trt detect photo.jpg --model {shlex.quote(str(plan))}")
+    command = f"scrfd-trt detect photo.jpg --model {shlex.quote(str(plan))}"
+    if devices.driver().gpus:
+        stdout.line(f"Next: {command}")
+    else:
+        stdout.line(f"Next, once both files are on a machine with such a GPU: {command}")
 
 
 def _about(record: EngineRecord) -> list[str]:

@@ -113,7 +113,7 @@ def _nvrtc(driver: Driver, requirement: str) -> Check:
     except MissingDependencyError as error:
         major = (driver.cuda_version or (13, 0))[0]
         package = "nvidia-cuda-nvrtc" if major >= CUDA_13 else f"nvidia-cuda-nvrtc-cu{major}"
-        return _missing(name, str(error), driver, f"{pip()} {package}")
+        return _missing(name, str(error).partition(" (")[0], driver, f"{pip()} {package}")
     return Check("engines", name, "ok", f"{_dotted(release)}, cuda-core {version}")
 
 

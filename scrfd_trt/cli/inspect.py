@@ -22,7 +22,7 @@ LABELS = {"file": "bold", "usable here": "bold"}
 VERDICTS = {"yes": "bold green", "no": "bold red"}
 
 Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE...", help="Engines, or networks as .onnx files.", show_default=False)
+    list[Path], typer.Argument(metavar="FILE", help="Engines, or networks as .onnx files.", show_default=False)
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="GPU that is to run the engines: cuda or cuda:N.")]
 

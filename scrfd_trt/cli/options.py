@@ -15,7 +15,7 @@ IOU: float = DetectorOptions.model_fields["iou"].default
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Image and video files, folders, and globs such as 'photos/*.jpg'.",
         show_default=False,
     ),

@@ -18,7 +18,7 @@ from scrfd_trt.cli.messages import printable
 from scrfd_trt.errors import OptionError, ScrfdError
 
 Name = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="Tell the options of this overlay.", show_default=False)
+    str | None, typer.Argument(metavar="NAME", help="Tell the options of this overlay.", show_default=False)
 ]
 
 

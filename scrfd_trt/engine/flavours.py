@@ -135,7 +135,7 @@ def _none_will_do(can_build: bool, name: str | None) -> DeviceError | MissingDep
 
 
 def remedy(can_build: bool = False, name: str | None = None) -> str:
-    """Return the one command that installs a TensorRT that fits this machine.
+    """Tell the one command that installs a TensorRT that fits this machine.
 
     Parameters
     ----------
@@ -150,7 +150,10 @@ def remedy(can_build: bool = False, name: str | None = None) -> str:
     if name is None:
         name = "tensorrt_rtx" if can_build and not driver.gpus else "tensorrt"
     major = driver.cuda_version[0] if driver.cuda_version else 13
-    return f"pip install {name.replace('_', '-')}-cu{min(max(major, 12), 13)}"
+    command = f"pip install {name.replace('_', '-')}-cu{min(max(major, 12), 13)}"
+    if name == "tensorrt_rtx" and not driver.gpus:
+        return f"{command}, which builds for RTX cards without a GPU; for other GPUs build on the machine that has one"
+    return command
 
 
 @cache

@@ -50,12 +50,14 @@ def test_times() -> None:
 
 
 def test_the_command(run: Run, network_500m: Path) -> None:
-    code, out, err = run("bench", "--runs", 1, "--scale", 64)
+    code, out, err = run("bench", "--device", "cpu", "--runs", 1, "--scale", 64)
     assert (code, err) == (0, "")
     assert out.startswith("a drawn scene: 1280×720")
     for name in ("letterbox", NETWORK, "decode", "nms", "result", "around the network", "detect()"):
         assert f"\n{name}  " in out
-    told = json.loads(run("bench", "--runs", 2, "--scale", "64,32", "--json", "--model", network_500m).out)
+    told = json.loads(
+        run("bench", "--device", "cpu", "--runs", 2, "--scale", "64,32", "--json", "--model", network_500m).out
+    )
     assert told["scales"] == [[64, 64], [32, 32]]
     assert told["runs"] == 2
     assert told["network"] == network_500m.name

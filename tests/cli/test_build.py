@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scrfd_trt import BackendError, opening, zoo
+from scrfd_trt import BackendError, devices, opening, zoo
 from scrfd_trt.cli import messages
 from scrfd_trt.cli.build_bar import build_progress
 from scrfd_trt.cli.build_options import parse_batch, parse_capabilities
@@ -86,7 +86,7 @@ def test_what_is_told(run: Run, builder: Builder) -> None:
         "  profile 1: 1×3×64×64 to 32×3×64×64, tuned for 8×3×64×64",
         "How it was made: my face.plan.json",
         "",
-        "Next: scrfd-trt detect photo.jpg --model 'my face.plan'",
+        "Next, once both files are on a machine with such a GPU: scrfd-trt detect photo.jpg --model 'my face.plan'",
     ]
     assert builder.asked == {
         "onnx": Path("my.onnx"),
@@ -95,6 +95,13 @@ def test_what_is_told(run: Run, builder: Builder) -> None:
         "device": 0,
         "overwrite": False,
     }
+
+
+def test_what_comes_next_where_there_is_a_gpu(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = (devices.Gpu(0, "Fake H100", (9, 0)),)
+    monkeypatch.setattr(devices, "driver", lambda: devices.Driver((13, 0), gpus))
+    out = run("build", "my.onnx", "-o", "face.plan").out
+    assert out.splitlines()[-1] == "Next: scrfd-trt detect photo.jpg --model face.plan"
 
 
 def test_json(run: Run, builder: Builder) -> None:

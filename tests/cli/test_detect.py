@@ -198,7 +198,7 @@ def test_no_folder_is_made_before_the_network_is_there(run: Run, picture: Pictur
 def test_no_input_at_all(run: Run) -> None:
     ran = run("detect")
     assert ran.code == 2
-    assert ran.error == "Missing argument 'INPUT...'; 'scrfd-trt detect --help' tells more"
+    assert ran.error == "Missing argument 'INPUT'; 'scrfd-trt detect --help' tells more"
 
 
 def test_overwrite_replaces(run: Run, picture: Picture) -> None:

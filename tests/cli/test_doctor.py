@@ -16,7 +16,7 @@ from scrfd_trt.cuda import driver as cuda
 from scrfd_trt.cuda import kernels
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.flavours import Flavour
-from scrfd_trt.errors import BackendError, MissingDependencyError
+from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError
 
 Run = Callable[..., Any]
 GPU = devices.Gpu(0, "NVIDIA H100", (9, 0))
@@ -193,6 +193,19 @@ def test_nvrtc(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
     check = by_name(checks.all_checks())["NVRTC (cuda.core)"]
     assert (check.state, check.detail) == ("problem", "not installed")
     assert check.remedy.endswith('-m pip install "cuda-core>=1.2"')
+
+
+def test_without_nvrtc_auto_stays_on_the_processor(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> tuple[int, int]:
+        raise MissingDependencyError("NVRTC is not found")
+
+    monkeypatch.setattr(opening, "_is_installed", lambda _: True)
+    monkeypatch.setattr(kernels, "nvrtc_release", missing)
+    assert devices.choose("auto", opening.cuda_problem) == "cpu"
+    with pytest.raises(DeviceError, match="'cuda' cannot be used: NVRTC is not found"):
+        devices.choose("cuda", opening.cuda_problem)
+    monkeypatch.setattr(kernels, "nvrtc_release", lambda: (13, 0))
+    assert devices.choose("auto", opening.cuda_problem) == "cuda:0"
 
 
 def test_a_machine_that_builds_and_runs_engines(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

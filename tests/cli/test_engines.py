@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scrfd_trt import OptionError, devices, opening
 from scrfd_trt.cli import gpu_bench
 from scrfd_trt.cli.gpu_job import GpuJob
 from scrfd_trt.cuda import arrays
@@ -144,6 +145,7 @@ def test_a_comparison_that_cannot_be_made_is_told_before_anything_is_measured(
     run: Run, plan: Path, network_500m: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[Any] = []
+    monkeypatch.setattr(opening, "cuda_problem", lambda _: "")
     monkeypatch.setattr(GpuJob, "measure", lambda *arguments: measured.append(arguments))
     ran = run("bench", "--compare", "ort-cuda", "--model", plan)
     assert "name the network, with --device cuda" in ran.error
@@ -174,6 +176,29 @@ def test_a_plot(run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: p
     ran = run("bench", picture(), *words, "--plot", "no/such/folder.png")
     assert ran.code == 1
     assert "no/such/folder.png: cannot be written" in ran.error
+
+
+def test_where_bench_runs(run: Run, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As detection does: on the GPU where that can be used, and for what is not there it says so before all else."""
+    measured: list[Any] = []
+
+    def measure(*_: Any) -> None:
+        measured.append(0)
+        raise OptionError("enough")
+
+    monkeypatch.setattr(GpuJob, "measure", measure)
+    monkeypatch.setattr(opening, "cuda_problem", lambda _: "")
+    for device in ("auto", "cuda:1"):
+        assert "enough" in run("bench", "--device", device).error
+    assert len(measured) == 2
+    assert "none.plan: there is no such file" in run("bench", "--model", "none.plan", "--compare", "ort-cuda").error
+    monkeypatch.setattr(opening, "cuda_problem", lambda _: "no luck")
+    assert "device 'cuda' cannot be used: no luck" in run("bench", "--device", "cuda", "--compare", "ort-cuda").error
+    monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver"))
+    assert "no NVIDIA driver" in run("bench", "--model", plan, "--plot", "x.png").error
+    for words in (["--batch", "abc"], ["--in-flight", "2"]):
+        assert f"{words[0]} is for measurements on a GPU" in run("bench", *words).error
+    assert len(measured) == 2
 
 
 def test_options_of_gpu_measurements(run: Run, gpu: Any, plan: Path) -> None:

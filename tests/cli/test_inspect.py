@@ -104,7 +104,7 @@ def test_an_onnx_network(run: Run, no_gpu: None, network_500m: Path) -> None:
     ("words", "code", "message"),
     [
         (["none.plan"], 1, "none.plan: there is no such file"),
-        ([], 2, "Missing argument 'FILE...'"),
+        ([], 2, "Missing argument 'FILE'"),
         (["face.plan", "--device", "cpu"], 2, "--device cpu: engines run on NVIDIA GPUs only"),
     ],
 )

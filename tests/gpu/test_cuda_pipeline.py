@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import SCRFDDetector, samples
+from scrfd_trt import ClosedError, SCRFDDetector, samples
 from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.cuda import Device
 from scrfd_trt.images import check_nv12
@@ -110,22 +111,23 @@ def test_captured_and_uncaptured_runs_agree_to_the_bit(plan, opened, shared, mon
 def of_batches(detector, images):
     """The faces of batches that take all forms, each often enough to be captured where it can be."""
     found = []
-    for count in (8, 5, 3, 2):
+    for count in (16, 8, 5, 3, 2):
         found += [detector.detect_batch(images[:count]) for _ in range(3)]
-    return found + [list(detector.stream(images * 4, batch=batch)) for batch in (2, 8)]
+    return found + [list(detector.stream(images * 4, batch=batch)) for batch in (2, 8, 16)]
 
 
 def test_captured_and_uncaptured_batches_agree_to_the_bit(plan, opened, monkeypatch):
     sizes = [(640, 480), (333, 222), (900, 700), (640, 640), (1280, 720), (500, 400)]
     images = [samples.scene(size, 3, seed).image for seed, size in enumerate(sizes)]
     images += [np.ascontiguousarray(images[0][:300, :64]), images[0][100:117, 200:231]]
-    with SCRFDDetector.from_engine(plan, max_batch=8) as detector:
+    images += [image[::-1] for image in images]
+    with SCRFDDetector.from_engine(plan, max_batch=16) as detector:
         captured = of_batches(detector, images)
         most = detector._pipeline.images_at_once
         with detector._pipeline.borrow_slot() as slot:
             assert slot.program(min(8, most)).is_captured
     monkeypatch.setattr(program.Program, "capture", lambda *_: None)
-    with SCRFDDetector.from_engine(plan, max_batch=8) as detector:
+    with SCRFDDetector.from_engine(plan, max_batch=16) as detector:
         assert of_batches(detector, images) == captured
         with detector._pipeline.borrow_slot() as slot:
             assert not slot.program(min(8, most)).is_captured
@@ -246,6 +248,27 @@ def test_eight_threads(pair):
 
     with ThreadPoolExecutor(8) as pool:
         assert all(all(found) for found in pool.map(work, range(8)))
+
+
+def test_eight_threads_with_large_batches_and_a_close_between(plan, opened):
+    images = [samples.scene((400 + 20 * n, 500), 4, n).image for n in range(16)]
+    detector = SCRFDDetector.from_engine(plan, max_batch=16)
+    wanted = detector.detect_batch(images)
+
+    def work(number):
+        done = 0
+        with suppress(ClosedError):
+            while True:
+                found = list(detector.stream(images * 3, in_flight=4)) if number % 2 else detector.detect_batch(images)
+                assert found == wanted * (3 if number % 2 else 1)
+                done += 1
+        return done
+
+    with ThreadPoolExecutor(8) as pool:
+        working = [pool.submit(work, number) for number in range(8)]
+        time.sleep(2.0)
+        detector.close()
+        assert all(each.result(30) > 0 for each in working)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
