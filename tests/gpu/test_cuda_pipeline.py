@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -255,20 +254,22 @@ def test_eight_threads_with_large_batches_and_a_close_between(plan, opened):
     detector = SCRFDDetector.from_engine(plan, max_batch=16)
     wanted = detector.detect_batch(images)
 
+    rounds = threading.Semaphore(0)
+
     def work(number):
-        done = 0
         with suppress(ClosedError):
             while True:
                 found = list(detector.stream(images * 3, in_flight=4)) if number % 2 else detector.detect_batch(images)
                 assert found == wanted * (3 if number % 2 else 1)
-                done += 1
-        return done
+                rounds.release()
 
     with ThreadPoolExecutor(8) as pool:
         working = [pool.submit(work, number) for number in range(8)]
-        time.sleep(2.0)
+        for _ in range(24):
+            assert rounds.acquire(timeout=60)
         detector.close()
-        assert all(each.result(30) > 0 for each in working)
+        for each in working:
+            each.result(60)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
