@@ -175,7 +175,7 @@ def _plot_latency(axes: Axes, figures: GpuFigures) -> None:
     axes.errorbar(
         places, values, yerr=[[0.0] * len(values), spread], fmt="none", ecolor="#333333", capsize=3, label="p99"
     )
-    axes.set_xticks(places, names, fontsize=8)
+    axes.set_xticks(places, names, fontsize=8, rotation=25, rotation_mode="anchor", ha="right")
     axes.set_ylabel("milliseconds")
     axes.set_title("detect() of one image, median")
     axes.legend(frameon=False, fontsize=8)
