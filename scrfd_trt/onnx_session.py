@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 CUDA = "CUDAExecutionProvider"
 NEEDS_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
-_loading = threading.Lock()
 ERRORS_ONLY = 3  # ONNX Runtime's log level
+
+_loading = threading.Lock()
 
 
 class OnnxSession:
@@ -80,9 +81,9 @@ class OnnxSession:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         source = model if isinstance(model, bytes) else str(model)
         providers: list[Any] = ["CPUExecutionProvider"] if gpu is None else [(CUDA, {"device_id": gpu})]
-        if gpu is not None and CUDA not in runtime.get_available_providers():
-            raise MissingDependencyError(f"this ONNX Runtime knows no NVIDIA GPU: {NEEDS_GPU}")
         if gpu is not None:
+            if CUDA not in runtime.get_available_providers():
+                raise MissingDependencyError(f"this ONNX Runtime knows no NVIDIA GPU: {NEEDS_GPU}")
             _load_cuda(runtime)
         try:
             session = runtime.InferenceSession(source, options, providers=providers)

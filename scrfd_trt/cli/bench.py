@@ -112,8 +112,9 @@ def bench(
                 job.check_comparable()
             if plot is not None:
                 gpu_report.check_plot(plot)
-            batches = parse_counts(batch or BATCHES, "--batch")
-            figures = job.measure(pixels, runs, batches, parse_counts(in_flight or IN_FLIGHTS, "--in-flight"))
+            batches = parse_counts(BATCHES if batch is None else batch, "--batch")
+            in_flights = parse_counts(IN_FLIGHTS if in_flight is None else in_flight, "--in-flight")
+            figures = job.measure(pixels, runs, batches, in_flights)
             if compare is not None:
                 figures = job.compare(figures, runs)
             _tell(figures, job, name, plot, as_json=as_json)
@@ -142,7 +143,7 @@ def _tell(figures: GpuFigures, job: GpuJob, image: str, plot: Path | None, *, as
 def _gpu(path: Path, device: str) -> int | None:
     """Return the number of the GPU to measure on, None for the processor."""
     if is_engine(path):
-        read_plan(path)
+        read_plan(path)  # a file that is not there is told before a GPU that is not
         return find(gpu_number(device)).index
     return devices.parse(devices.choose(device, opening.cuda_problem))[1]
 

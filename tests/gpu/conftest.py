@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from scrfd_trt import devices
+from scrfd_trt import devices, zoo
 from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.cuda import driver
 from scrfd_trt.engine import flavours
@@ -23,6 +24,11 @@ GPU_IS_PROMISED = os.environ.get("SCRFD_TRT_REQUIRE_GPU") == "1"
 TORCH_IS_PROMISED = GPU_IS_PROMISED and os.environ.get("SCRFD_TRT_WITHOUT_TORCH") != "1"
 SHARED = Path(os.environ.get("SCRFD_TRT_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 ENGINES = Path(os.environ.get("SCRFD_TRT_ENGINES") or SHARED / "engines")
+
+
+def lack(what: str, *, promised: bool = GPU_IS_PROMISED) -> NoReturn:
+    """Skip a test for what is missing, or fail it where that was promised."""
+    (pytest.fail if promised else pytest.skip)(what)
 
 
 def what_is_missing() -> str:
@@ -48,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _on_a_gpu():
     if problem := what_is_missing():
-        (pytest.fail if GPU_IS_PROMISED else pytest.skip)(problem)
+        lack(problem)
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +62,18 @@ def shared() -> Path:
     """The folder of photographs and reference results."""
     for name in ("images", "reference"):
         if not (SHARED / name).is_dir():
-            (pytest.fail if GPU_IS_PROMISED else pytest.skip)(f"there is no folder {SHARED / name}")
+            lack(f"there is no folder {SHARED / name}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def network_500m(shared) -> Path:
+    """The 500M network's file: of the package that carries it, or among the shared networks."""
+    found = zoo.find("500m_bnkps")
+    path = found.path if found else shared / "models" / "scrfd_500m_bnkps.onnx"
+    if not path.is_file():
+        lack(f"the 500M network is not here: {path}")
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +82,9 @@ def torch():
     try:
         import torch
     except ImportError as error:
-        (pytest.fail if TORCH_IS_PROMISED else pytest.skip)(f"PyTorch is not here: {error}")
+        lack(f"PyTorch is not here: {error}", promised=TORCH_IS_PROMISED)
     if not torch.cuda.is_available():
-        (pytest.fail if TORCH_IS_PROMISED else pytest.skip)("this PyTorch cannot use the GPU")
+        lack("this PyTorch cannot use the GPU", promised=TORCH_IS_PROMISED)
     return torch
 
 

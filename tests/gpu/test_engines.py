@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 
 import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import BackendError, ClosedError, SCRFDDetector, zoo
+from scrfd_trt import BackendError, ClosedError, SCRFDDetector
 from scrfd_trt.agreement import differences, pairwise_iou
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.backends.tensorrt import TensorRTBackend
@@ -27,7 +26,6 @@ NETWORKS = {"500m": "scrfd_500m_bnkps", "25g": "scrfd_2.5g_kps_640_flat", "2.5g"
 
 SIZE = (640, 640)
 LARGEST = 33
-GPU_IS_PROMISED = os.environ.get("SCRFD_TRT_REQUIRE_GPU") == "1"
 MARGIN = 0.55
 
 
@@ -79,14 +77,11 @@ def agree(plan, found, wanted):
 
 
 @pytest.fixture(scope="module")
-def candidates_of(shared, plan):
+def candidates_of(shared, plan, request):
     """What the engine's network finds before suppression, in full precision on the processor."""
     path = shared / "models" / "scrfd_2.5g_kps_640_flat.onnx"
     if plan.name.lower().removeprefix("scrfd_").startswith("500m"):
-        found = zoo.find("500m_bnkps")
-        path = found.path if found else shared / "models" / "scrfd_500m_bnkps.onnx"
-    if not path.is_file():
-        (pytest.fail if GPU_IS_PROMISED else pytest.skip)(f"the network of {plan.name} is not here: {path}")
+        path = request.getfixturevalue("network_500m")
     backend = OnnxBackend(path)
     layout = recognize(backend.outputs)
 
