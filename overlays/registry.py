@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from overlays.base import Overlay
 from overlays.factories import OptionHelp, check_options, is_model, option_help, refused, unknown
 from overlays.specs import split_spec
-from scrfd_trt.errors import OptionError, OverlayError, ScrfdError
+from scrfd_trt.errors import OptionError, OverlayError, ScrfdError, one_line
 
 GROUP = "scrfd_trt.overlays"
 """The entry-point group. Each entry names a factory: called with options by keyword, it returns an overlay."""
@@ -54,7 +54,7 @@ def load(name: str) -> Callable[..., Overlay]:
     except Exception as error:  # other people's modules run here, and may raise anything
         raise ScrfdError(
             f"overlay {name!r} of {_owner(entry)} cannot be loaded from {entry.value}: {type(error).__name__}: "
-            f"{_one_line(error)}; repair or uninstall that distribution"
+            f"{one_line(error)}; repair or uninstall that distribution"
         ) from error
     if not callable(factory):
         raise ScrfdError(f"overlay {name!r} of {_owner(entry)}: {entry.value} {_MUST}")
@@ -96,9 +96,9 @@ def create(name: str, /, **options: Any) -> Overlay:
             raise OptionError(refused(name, factory, error.__cause__)) from error.__cause__
         raise
     except (TypeError, ValueError) as error:
-        raise OptionError(f"overlay {name!r} refuses its options: {_one_line(error)}") from error
+        raise OptionError(f"overlay {name!r} refuses its options: {one_line(error)}") from error
     except Exception as error:  # other people's factories run here, and may raise anything
-        reason = f"{type(error).__name__}: {_one_line(error)}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise OverlayError(f"overlay {name!r} of {provider(name)} cannot be made: {reason}") from error
     if not isinstance(overlay, Overlay):
         raise ScrfdError(f"overlay {name!r} of {_owner(_entry(name))} made {overlay!r}: its entry point {_MUST}")
@@ -225,7 +225,3 @@ def _owner(entry: EntryPoint) -> str:
     if entry.dist is None:
         return "an unknown distribution"
     return f"{entry.dist.name} {entry.dist.version}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

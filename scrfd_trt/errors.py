@@ -88,3 +88,9 @@ class MissingDependencyError(ScrfdError, ImportError):
 
 class OutputError(ScrfdError, OSError):
     """A result that cannot be written."""
+
+
+def one_line(error: BaseException, longest: int = 500) -> str:
+    """Return the message of another library's error on one line, cut to a length; the error's type if it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else text[: longest - 1] + "…"

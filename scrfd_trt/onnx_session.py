@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.errors import BackendError, ClosedError, MissingDependencyError, ModelFormatError, ModelNotFoundError
+from scrfd_trt.errors import (
+    BackendError,
+    ClosedError,
+    MissingDependencyError,
+    ModelFormatError,
+    ModelNotFoundError,
+    one_line,
+)
 from scrfd_trt.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -88,7 +95,7 @@ class OnnxSession:
         try:
             session = runtime.InferenceSession(source, options, providers=providers)
         except self._errors as error:
-            raise ModelFormatError(f"{name}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+            raise ModelFormatError(f"{name}: ONNX Runtime cannot load it: {one_line(error)}") from error
         if gpu is not None and CUDA not in session.get_providers():  # it falls back with no more than a log line
             raise MissingDependencyError(f"ONNX Runtime cannot use the GPU; are libraries missing? {NEEDS_GPU}")
         return session
@@ -120,7 +127,7 @@ class OnnxSession:
             outputs: list[NDArray[Any]] = session.run(None, {tensor.name: blob.astype(tensor.dtype, copy=False)})
         except self._errors as error:
             shape = "×".join(map(str, blob.shape))
-            raise BackendError(f"ONNX Runtime failed on an input of {shape}: {_first_line(error)}") from error
+            raise BackendError(f"ONNX Runtime failed on an input of {shape}: {one_line(error)}") from error
         return outputs
 
     def close(self) -> None:
@@ -157,7 +164,3 @@ def _runtime_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
 def _spec(node: Any) -> TensorSpec:
     shape = tuple(side if isinstance(side, int) else None for side in node.shape)
     return TensorSpec(node.name, shape, DTYPES.get(node.type, node.type))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

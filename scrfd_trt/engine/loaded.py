@@ -12,7 +12,7 @@ from scrfd_trt.engine import logs
 from scrfd_trt.engine.flavours import Flavour
 from scrfd_trt.engine.outside import read_outside, recognize_network
 from scrfd_trt.engine.plan import REBUILD
-from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError, ScrfdError
+from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError, ScrfdError, one_line
 from scrfd_trt.heads import HeadLayout
 from scrfd_trt.tensors import ShapeRange, TensorSpec
 
@@ -236,8 +236,3 @@ class LoadedEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def one_line(error: BaseException) -> str:
-    """Bring an error's message to one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner
 
 from scrfd_trt.engine.wiring import fold_constant_nodes, sides
-from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
+from scrfd_trt.errors import ModelFormatError, ModelNotFoundError, one_line
 from scrfd_trt.tensors import TensorSpec, listing
 
 CONTROL_FLOW = {"If", "Loop", "Scan"}
@@ -41,7 +41,7 @@ def load(path: Path) -> onnx.ModelProto:
         if model.functions:
             model = inliner.inline_local_functions(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-        raise ModelFormatError(f"{path}: this is no valid ONNX network: {first_line(error)}") from error
+        raise ModelFormatError(f"{path}: this is no valid ONNX network: {one_line(error)}") from error
     _refuse_foreign(path, model)
     fold_constant_nodes(model.graph)
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -62,12 +62,12 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as error:
-        raise ModelFormatError(f"{path}: this is no ONNX file, or it is damaged: {first_line(error)}") from error
+        raise ModelFormatError(f"{path}: this is no ONNX file, or it is damaged: {one_line(error)}") from error
     try:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelFormatError(
-            f"{path}: its weights are in other files, which must lie beside it: {first_line(error)}"
+            f"{path}: its weights are in other files, which must lie beside it: {one_line(error)}"
         ) from error
     return model
 
@@ -130,8 +130,3 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     except KeyError:  # no tensor, or of a type that this onnx does not know
         name = "unknown"
     return TensorSpec(value.name, sides(value), name)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message that says something."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scrfd_trt.errors import MissingDependencyError, ModelFormatError
+from scrfd_trt.errors import MissingDependencyError, ModelFormatError, one_line
 from scrfd_trt.onnx_session import OnnxSession
 from scrfd_trt.tensors import TensorSpec
 
@@ -47,7 +47,7 @@ def read_onnx(path: Path) -> OnnxOutside:
     try:
         graph = onnx.load(path, format="protobuf", load_external_data=False).graph
     except (DecodeError, ValueError) as error:
-        raise ModelFormatError(f"this is no ONNX network, or a damaged one: {_first_line(error)}") from error
+        raise ModelFormatError(f"this is no ONNX network, or a damaged one: {one_line(error)}") from error
     if not graph.node:
         raise ModelFormatError("this is no ONNX network, or a damaged one: it has no nodes")
     constants = {tensor.name for tensor in graph.initializer}
@@ -75,7 +75,3 @@ def _with_runtime(path: Path) -> OnnxOutside:
             'reading ONNX networks needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"'
         ) from error
     return OnnxOutside(session.inputs, session.outputs, f"onnxruntime {session.version}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ import onnx
 
 from scrfd_trt.engine import dims, loading, precision, reshapes, resizes, shapes, wiring
 from scrfd_trt.engine.graph import Ends, Precision, PreparedNetwork, Request, Sizes, profiles
-from scrfd_trt.errors import ModelFormatError, OptionError
+from scrfd_trt.errors import ModelFormatError, OptionError, one_line
 from scrfd_trt.heads import HeadLayout, recognize
 from scrfd_trt.options import FREE_SCALES
 from scrfd_trt.tensors import ShapeRange, TensorSpec
@@ -111,7 +111,7 @@ def _finish(
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelFormatError(
-            f"made ready for TensorRT it is no valid ONNX network any more: {loading.first_line(error)}"
+            f"made ready for TensorRT it is no valid ONNX network any more: {one_line(error)}"
         ) from error
     given, outputs = loading.tensors(model)
     return PreparedNetwork(model.SerializeToString(), wanted or "fp32", given, outputs, ranges, tuple(notes))

@@ -12,11 +12,11 @@ from scrfd_trt.cuda import Device
 from scrfd_trt.cuda.device import find
 from scrfd_trt.engine import flavours, logs, runners
 from scrfd_trt.engine.flavours import Flavour
-from scrfd_trt.engine.loaded import FOREIGN, LoadedEngine, ask, one_line
+from scrfd_trt.engine.loaded import FOREIGN, LoadedEngine, ask
 from scrfd_trt.engine.plan import REBUILD
 from scrfd_trt.engine.plan_file import Plan, read_plan
 from scrfd_trt.engine.runners import Runner
-from scrfd_trt.errors import BackendError, DeviceError, EngineError, ScrfdError
+from scrfd_trt.errors import BackendError, DeviceError, EngineError, ScrfdError, one_line
 
 NO_CUDA = "CUDA initialization failure"
 

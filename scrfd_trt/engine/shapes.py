@@ -10,9 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from scrfd_trt.engine.loading import first_line
 from scrfd_trt.engine.wiring import describe
-from scrfd_trt.errors import ModelFormatError
+from scrfd_trt.errors import ModelFormatError, one_line
 
 Shapes = dict[str, tuple[int | None, ...]]
 MOST_ROUNDS = 64
@@ -58,7 +57,7 @@ def infer(model: onnx.ModelProto, shape: tuple[int, ...]) -> Shapes:
             inferred = onnx.shape_inference.infer_shapes(fixed, check_type=True, strict_mode=True)
         except (onnx.shape_inference.InferenceError, RuntimeError) as error:
             raise ModelFormatError(
-                f"the network cannot take an input of {'×'.join(map(str, shape))}: {first_line(error)}"
+                f"the network cannot take an input of {'×'.join(map(str, shape))}: {one_line(error)}"
             ) from error
         found = describe(inferred.graph)
         if not _work_out(fixed, found):
