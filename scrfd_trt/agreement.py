@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scrfd_trt.detections import Detections
+from scrfd_trt.nms import pairwise_iou
 
 IOU = 0.9
 LANDMARKS = 0.02
@@ -54,32 +54,6 @@ def differences(
         if overlap[:, row].max(initial=0.0) < iou
     ]
     return lines
-
-
-def pairwise_iou(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of each box with each other one.
-
-    Parameters
-    ----------
-    one, other
-        ``(N, 4)`` and ``(M, 4)`` x1, y1, x2, y2.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(N, M)`` float32, 0 to 1; 0 for boxes without area.
-    """
-    a, b = one[:, None], other[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    inter = np.clip(sides, 0, None).prod(axis=-1)
-    union = _area(a) + _area(b) - inter
-    ratio: NDArray[np.float32] = np.divide(inter, union, out=np.zeros_like(union), where=union > 0)
-    return ratio
-
-
-def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    area: NDArray[np.float32] = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
-    return area
 
 
 def _box(faces: Detections, row: int) -> str:

@@ -1,10 +1,40 @@
-"""Non-maximum suppression: of boxes that overlap, keep the one with the highest score."""
+"""Intersection over union of boxes, and non-maximum suppression."""
 
 from __future__ import annotations
+
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+Float = TypeVar("Float", bound=np.floating[Any])
+
+
+def pairwise_iou(one: NDArray[Float], other: NDArray[Float]) -> NDArray[Float]:
+    """Return the intersection over union of each box with each box of another set.
+
+    Parameters
+    ----------
+    one, other
+        ``(N, 4)`` and ``(M, 4)`` x1, y1, x2, y2, floating point.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(N, M)``, 0 to 1; 0 for boxes without area.
+    """
+    a, b = one.T[:, :, None], other.T[:, None]
+    overlap = np.clip(np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]), 0, None)
+    overlap *= np.clip(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]), 0, None)
+    union = _area(a) + _area(b) - overlap
+    ratio: NDArray[Float] = np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
+    return ratio
+
+
+def _area(columns: NDArray[Float]) -> NDArray[Float]:
+    area: NDArray[Float] = (columns[2] - columns[0]) * (columns[3] - columns[1])
+    return area
 
 
 def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> NDArray[np.intp]:

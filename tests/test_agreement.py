@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import Detections
-from scrfd_trt.agreement import differences, pairwise_iou
+from scrfd_trt.agreement import differences
 
 BOXES = np.array([[10, 10, 60, 70], [100, 20, 160, 90], [200, 200, 230, 240]], np.float32)
 POINTS = np.random.default_rng(0).uniform(0, 200, (3, 5, 2)).astype(np.float32)
@@ -37,9 +37,3 @@ def test_faces_near_the_threshold_may_come_and_go():
 )
 def test_differences_are_told(found, said):
     assert said in "; ".join(differences(found, faces(), above=0.55))
-
-
-def test_iou():
-    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 20]], np.float32)
-    assert np.allclose(pairwise_iou(boxes, boxes), [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 0]])
-    assert pairwise_iou(boxes[:0], boxes).shape == (0, 3)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrfd_trt.nms import nms
+from scrfd_trt.nms import nms, pairwise_iou
 
 
 def iou(a, b):
@@ -71,3 +71,10 @@ def test_infinite_boxes_are_kept_beside_what_the_others_leave():
     assert nms(boxes, scores, 0.4).tolist() == [3, 0, 1]
     boxes[3, 0] = np.nan
     assert nms(boxes, scores, 0.4).tolist() == [0, 1]
+
+
+def test_pairwise_iou():
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 20]], np.float32)
+    assert np.allclose(pairwise_iou(boxes, boxes), [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 0]])
+    assert pairwise_iou(boxes[:0], boxes).shape == (0, 3)
+    assert pairwise_iou(boxes.astype(np.float64), boxes[:1].astype(np.float64)).dtype == np.float64

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.agreement import pairwise_iou
 from scrfd_trt.decode import Candidates, decode
 from scrfd_trt.errors import ModelFormatError
 from scrfd_trt.heads import HeadLayout, check
-from scrfd_trt.nms import nms
+from scrfd_trt.nms import nms, pairwise_iou
 
 THRESHOLD, IOU = 0.5, 0.4
 SAME_FACE = 0.9

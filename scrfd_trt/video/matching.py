@@ -22,16 +22,6 @@ def grown(boxes: Boxes, share: NDArray[np.float64] | float) -> Boxes:
     return np.concatenate([boxes[:, :2] - sides, boxes[:, 2:] + sides], axis=1)
 
 
-def overlaps(one: Boxes, other: Boxes) -> NDArray[np.float64]:
-    """Return the intersection over union of each with each, ``(N, M)``; 0 for boxes without an area."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    both = np.prod(np.clip(high - low, 0.0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None] - both
-    return np.asarray(np.divide(both, union, out=np.zeros_like(both), where=union > 0.0))
-
-
 def pairs(likeness: NDArray[np.float64], least: float) -> list[tuple[int, int]]:
     """Choose the pairs whose likeness is the greatest in sum, each row and column once.
 

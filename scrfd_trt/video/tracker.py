@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from scrfd_trt.detections import Detections
+from scrfd_trt.nms import pairwise_iou
 from scrfd_trt.video.faces import FrameFaces
 from scrfd_trt.video.follow_options import FollowOptions
-from scrfd_trt.video.matching import Boxes, grown, overlaps, pairs
+from scrfd_trt.video.matching import Boxes, grown, pairs
 from scrfd_trt.video.track import Track
 
 BUFFER, MISSED, MOST = 0.2, 0.03, 0.6
@@ -159,11 +160,11 @@ class Tracker:
         missed = np.array([number - track.last - 1 for track in tracks], np.float64)
         share = np.minimum(BUFFER + MISSED * missed, MOST)
         wanted = grown(boxes[rows], BUFFER)
-        likeness = overlaps(grown(np.array([track.predict(number) for track in tracks]), share), wanted)
+        likeness = pairwise_iou(grown(np.array([track.predict(number) for track in tracks]), share), wanted)
         if missed.any():
             # Who is not seen for a while may have walked on, or stopped.
             further = np.array([track.predict(number, 1.0) for track in tracks])
-            likeness = np.maximum(likeness, overlaps(grown(further, share), wanted))
+            likeness = np.maximum(likeness, pairwise_iou(grown(further, share), wanted))
         chosen = pairs(likeness, least)
         for one, other in chosen:
             _see(tracks[one], seen.sighting, rows[other])
@@ -184,7 +185,7 @@ class Tracker:
                 continue
             boxes = seen.sighting.found.boxes[seen.faint].astype(np.float64)
             expected = track.predict(seen.sighting.number)[None]
-            likeness = overlaps(grown(expected, BUFFER), grown(boxes, BUFFER))[0]
+            likeness = pairwise_iou(grown(expected, BUFFER), grown(boxes, BUFFER))[0]
             best = int(likeness.argmax())
             if likeness[best] >= LIKE_LOW:
                 _see(track, seen.sighting, seen.faint.pop(best))
@@ -200,7 +201,7 @@ class Tracker:
             return
         own = grown(track.predict(track.first)[None], BUFFER)
         places = np.array([(old.predict(track.first), old.predict(old.last + 1)) for old in before])
-        likeness = overlaps(grown(places.reshape(-1, 4), BUFFER), own).reshape(-1, 2).max(axis=1)
+        likeness = pairwise_iou(grown(places.reshape(-1, 4), BUFFER), own).reshape(-1, 2).max(axis=1)
         best = int(likeness.argmax())
         if likeness[best] >= LIKE_LOW:
             before[best].lead_on(track)

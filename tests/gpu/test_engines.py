@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import BackendError, ClosedError, SCRFDDetector
-from scrfd_trt.agreement import differences, pairwise_iou
+from scrfd_trt.agreement import differences
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.cuda import Device, Stream
@@ -19,6 +19,7 @@ from scrfd_trt.detections import Detections
 from scrfd_trt.engine.inspect import inspect_engine
 from scrfd_trt.heads import check, recognize
 from scrfd_trt.letterbox import Letterbox, normalize_into
+from scrfd_trt.nms import pairwise_iou
 
 PHOTOGRAPHS = ["multiple_faces.jpg", "people.png", "street.jpg", "worlds-largest-selfie.jpg"]
 NETWORKS = {"500m": "scrfd_500m_bnkps", "25g": "scrfd_2.5g_kps_640_flat", "2.5g": "scrfd_2.5g_kps_640_flat"}

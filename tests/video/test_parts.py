@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from scrfd_trt.nms import pairwise_iou
 from scrfd_trt.video import cuts
 from scrfd_trt.video.ahead import ahead
-from scrfd_trt.video.matching import grown, overlaps, pairs
+from scrfd_trt.video.matching import grown, pairs
 from scrfd_trt.video.smoothing import slope, weights
 
 
@@ -38,9 +39,9 @@ def test_slopes() -> None:
 
 def test_overlaps_of_boxes() -> None:
     boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 20]], float)
-    np.testing.assert_allclose(overlaps(boxes[:1], boxes), [[1.0, 1 / 3, 0.0]])
+    np.testing.assert_allclose(pairwise_iou(boxes[:1], boxes), [[1.0, 1 / 3, 0.0]])
     np.testing.assert_allclose(grown(boxes[:2], np.array([0.1, 0.2])), [[-1, -1, 11, 11], [3, -2, 17, 12]])
-    assert overlaps(boxes[:0], boxes).shape == (0, 3)
+    assert pairwise_iou(boxes[:0], boxes).shape == (0, 3)
 
 
 def test_pairs_are_the_best_in_sum() -> None:

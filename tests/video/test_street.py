@@ -12,8 +12,8 @@ import street
 
 import overlays
 from scrfd_trt import Detections, SCRFDDetector
+from scrfd_trt.nms import pairwise_iou
 from scrfd_trt.video import EncodeOptions, FollowOptions, FrameFaces, VideoReader, find_faces, overlay_video
-from scrfd_trt.video.matching import overlaps
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("street")]  # all of them look at one film
 
@@ -74,7 +74,7 @@ def sightings(numbers: list[int], kept: list[Detections]) -> dict[str, list[int]
     seen: dict[str, list[int]] = {actor.name: [] for actor in street.ACTORS}
     for number, found in zip(numbers, kept, strict=True):
         for name, face in street.truth(number).items():
-            like = overlaps(np.array([face.box]), found.boxes.astype(np.float64))
+            like = pairwise_iou(np.array([face.box]), found.boxes.astype(np.float64))
             if (like > 0.4).any():
                 seen[name].append(number)
     return seen
@@ -158,7 +158,7 @@ def test_no_box_lives_on_for_longer_than_it_says(found: Found, name: str, left: 
         frame.number
         for frame in found.frames[left - 10 : left + 30]
         for face in frame.faces
-        if overlaps(place, face.box[None])[0, 0] > 0.3
+        if pairwise_iou(place, face.box[None])[0, 0] > 0.3
     ]
     last = max(number for number in found.seen[name] if number < left)
     assert set(range(left - 10, last + extend + 1)) <= set(living)
@@ -198,7 +198,7 @@ def jitter(frames: list[FrameFaces]) -> float:
     for frame in frames:
         boxes = np.array([face.box for face in frame.faces if face.origin == "detected"]).reshape(-1, 4)
         for name, face in street.truth(frame.number).items():
-            like = overlaps(np.array([face.box]), boxes)[0]
+            like = pairwise_iou(np.array([face.box]), boxes)[0]
             if like.size and like.max() > 0.5:
                 box, true = boxes[like.argmax()], np.array(face.box)
                 errors.setdefault(name, {})[frame.number] = (box[:2] + box[2:] - true[:2] - true[2:]) / 2
