@@ -194,7 +194,11 @@ class SCRFDDetector:
         checked = DetectorOptions(**options)
         kind, number = devices.parse(device)
         if kind != "cuda":
-            raise OptionError(f"an engine runs on a GPU: device must be cuda or cuda:n, not {device!r}")
+            raise OptionError(
+                f"an engine runs on a GPU: device must be cuda or cuda:n, not {device!r}",
+                fields=["device"],
+                value=device,
+            )
         pipeline = _opening().open_engine(
             Path(path), checked, number or 0, stream=stream, lean_runtime=lean_runtime, allow_host_code=allow_host_code
         )
@@ -502,11 +506,13 @@ def _each(images: Any, name: str) -> Iterator[Any]:
 def _in_range(name: str, value: float, low: float, high: float) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not low <= value <= high:
-        raise OptionError(f"{name} must be a number between {low:g} and {high:g}, not {value!r}")
+        raise OptionError(
+            f"{name} must be a number between {low:g} and {high:g}, not {value!r}", fields=[name], value=value
+        )
     return value
 
 
 def _count(name: str, value: int) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise OptionError(f"{name} must be a whole number of at least 1, not {value!r}")
+        raise OptionError(f"{name} must be a whole number of at least 1, not {value!r}", fields=[name], value=value)
     return int(value)

@@ -79,7 +79,9 @@ def parse(device: str) -> tuple[str, int | None]:
     """
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device) if isinstance(device, str) else None
     if match is None or (match[2] and match[1] != "cuda"):
-        raise OptionError(f"device {device!r} is not known; the choices are: {CHOICES}")
+        raise OptionError(
+            f"device {device!r} is not known; the choices are: {CHOICES}", fields=["device"], value=device
+        )
     return match[1], int(match[2]) if match[2] else None
 
 

@@ -20,14 +20,39 @@
     └── OutputError (OSError)               a result that cannot be written
 
 Errors of other libraries are translated where they come in, and kept as ``__cause__``. Every message is one line that
-says what is wrong and what to do about it; one that refuses a choice lists the choices.
+says what is wrong and what to do about it; one that refuses a choice lists the choices. Messages name options by their
+Python names; :attr:`ScrfdError.fields` lists these names, so that a front end can add its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class ScrfdError(Exception):
-    """The root of all errors that scrfd_trt and its overlays raise."""
+    """The root of all errors that scrfd_trt and its overlays raise.
+
+    Parameters
+    ----------
+    message
+        One line, complete without the attributes.
+    fields
+        Python names of the options that the message is about or advises; a dot precedes a part of one: ``scales.0``.
+    """
+
+    def __init__(self, message: str = "", *, fields: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.fields = tuple(fields)
+
+    def within(self, subject: object) -> Self:
+        """Return the same error with a subject, a file say, before its message."""
+        error = type(self)(f"{subject}: {self}")
+        error.__dict__.update(self.__dict__)
+        return error
 
 
 class ImageError(ScrfdError, ValueError):
@@ -39,7 +64,24 @@ class VideoError(ScrfdError, ValueError):
 
 
 class OptionError(ScrfdError, ValueError):
-    """An option out of its range, or a name that is none of the choices."""
+    """An option out of its range, or a name that is none of the choices.
+
+    Parameters
+    ----------
+    message, fields
+        As for :class:`ScrfdError`.
+    value
+        The value that is refused.
+    choices
+        The values that are allowed; empty where they cannot be listed.
+    """
+
+    def __init__(
+        self, message: str = "", *, fields: Iterable[str] = (), value: Any = None, choices: Iterable[Any] = ()
+    ) -> None:
+        super().__init__(message, fields=fields)
+        self.value = value
+        self.choices = tuple(choices)
 
 
 class DetectionsError(ScrfdError, ValueError):

@@ -106,7 +106,11 @@ def open_onnx(
     if asked.sizes is None and options.scales is not None:
         asked = asked.model_copy(update={"sizes": options.scales})
     if asked.lean_runtime_inside:
-        raise OptionError("build: lean_runtime_inside is for engines that other machines run; leave it out here")
+        raise OptionError(
+            "build: lean_runtime_inside is for engines that other machines run; leave it out here",
+            fields=["lean_runtime_inside"],
+            value=True,
+        )
     flavour = flavours.choose(can_build=True)
     if flavour.is_rtx and asked.compute_capabilities is None:
         own = ".".join(map(str, find(number).compute_capability))
@@ -137,7 +141,7 @@ def open_engine(
     except ModelFormatError as error:
         if str(path) in str(error):
             raise
-        raise ModelFormatError(f"{path}: {error}") from error
+        raise error.within(path) from error
 
 
 def pipeline(backend: Backend, options: DetectorOptions, path: Path) -> HostPipeline:
@@ -152,7 +156,7 @@ def pipeline(backend: Backend, options: DetectorOptions, path: Path) -> HostPipe
         return HostPipeline(backend, options)
     except ModelFormatError as error:
         backend.close()
-        raise ModelFormatError(f"{path}: {error}") from error
+        raise error.within(path) from error
     except BaseException:
         backend.close()
         raise

@@ -25,7 +25,14 @@ class OptionsModel(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise OptionError(explain(type(self), error)) from error
+            raise refusal(explain(type(self), error), error) from error
+
+
+def refusal(message: str, error: ValidationError) -> OptionError:
+    """Return an error with the fields and the first value that pydantic refused."""
+    items = error.errors(include_url=False, include_context=False)
+    fields = dict.fromkeys(".".join(map(str, item["loc"])) for item in items if item["loc"])
+    return OptionError(message, fields=fields, value=items[0]["input"])
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> str:

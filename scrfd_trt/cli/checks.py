@@ -17,7 +17,7 @@ from scrfd_trt.cli.check import Check, pip
 from scrfd_trt.cli.gpu_checks import CUDA_PACKAGES, ONLY_FOR_GPUS, gpu_checks
 from scrfd_trt.cli.options import DEFAULT_MODEL
 from scrfd_trt.detector import SCRFDDetector
-from scrfd_trt.errors import ScrfdError
+from scrfd_trt.errors import ScrfdError, one_line
 
 DISTRIBUTION = "scrfd-trt"
 STAND_INS = {
@@ -104,7 +104,7 @@ def _cannot_be_loaded(module: str) -> str:
         importlib.import_module(module)
     # Beside missing libraries, packages that do not fit each other raise what they like of these.
     except (ImportError, OSError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return one_line(error)
     return ""
 
 

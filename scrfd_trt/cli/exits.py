@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from scrfd_trt.cli import messages, stopping
-from scrfd_trt.cli.words import spoken
+from scrfd_trt.cli.words import worded
 from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError
 
 FAILED = 1
@@ -41,7 +41,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ScrfdError as error:
-            messages.error(spoken(error))
+            messages.error(worded(error))
             raise typer.Exit(exit_code(error)) from error
         except KeyboardInterrupt as error:
             with contextlib.suppress(OSError):  # the terminal may be what has gone

@@ -13,7 +13,7 @@ from rich.text import Text
 from scrfd_trt.cli import messages, options, stdout
 from scrfd_trt.cli.exits import FAILED
 from scrfd_trt.cli.network import gpu_number
-from scrfd_trt.cli.words import spoken
+from scrfd_trt.cli.words import flags
 from scrfd_trt.engine import inspect as looking
 from scrfd_trt.engine.report import EngineReport
 from scrfd_trt.errors import ModelNotFoundError
@@ -77,6 +77,8 @@ def _json(file: Path, report: EngineReport | str) -> str:
 
 def _show(report: EngineReport, *, first: bool) -> None:
     (_, path), *rows = report.rows()
+    if advised := flags(report.fields):
+        rows.append(("options", ", ".join(advised)))
     if not first:
         stdout.write("\n")
     stdout.line(messages.printable(path), style="bold")
@@ -86,7 +88,7 @@ def _show(report: EngineReport, *, first: bool) -> None:
     before = ""
     for label, text in rows:
         style = VERDICTS.get(text, "") if label == "usable here" else ""
-        shown = Text(messages.printable(spoken(text) if label == "because" else text), style=style)
+        shown = Text(messages.printable(text), style=style)
         # A list's label stands at its first item.
         table.add_row(Text("" if label == before else label, style=LABELS.get(label, "dim")), shown)
         before = label

@@ -1,37 +1,44 @@
-"""Errors in the words of the command line: its options where the library's messages name arguments."""
+"""Errors in the words of the command line: its options beside the library's names of them."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
+
+from scrfd_trt.errors import ScrfdError
 
 FLAGS = {
     "allow_host_code": "--allow-host-code",
+    "batch": "--batch",
     "batch_one_profile": "--no-batch-one-profile",
+    "codec": "--codec",
     "compute_capabilities": "--compute-capability",
+    "crf": "--crf",
+    "damaged": "--damaged",
+    "device": "--device",
     "hardware_compatible": "--hardware-compatible",
+    "io": "--io",
+    "keep.audio": "--no-keep-audio",
+    "keep.subtitle": "--no-subtitles",
     "lean_runtime": "--lean-runtime",
     "lean_runtime_inside": "--lean-runtime-inside",
     "optimization_level": "--level",
+    "overwrite": "--overwrite",
+    "precision": "--precision",
+    "preset": "--preset",
+    "sizes": "--size",
     "timing_cache": "--timing-cache",
     "version_compatible": "--version-compatible",
     "workspace_mib": "--workspace",
 }
-
-# Not as a part of a path or of a longer name.
-ARGUMENT = re.compile(rf"(?<![\w./\\-])({'|'.join(FLAGS)})=?(?![\w./\\-])")
+"""Options of the command line by the library's names; a dot precedes a part of an option."""
 
 
-def spoken(text: object) -> str:
-    """Put the command line's options in place of the library's arguments.
+def flags(fields: Iterable[str]) -> list[str]:
+    """Return the options of the command line for names of the library, each once; others are left out."""
+    return list(dict.fromkeys(FLAGS[name] for name in fields if name in FLAGS))
 
-    Parameters
-    ----------
-    text
-        A message, or an error with one.
 
-    Returns
-    -------
-    str
-        For example ``…, or set --allow-host-code if …``.
-    """
-    return ARGUMENT.sub(lambda match: FLAGS[match[1]], str(text))
+def worded(error: ScrfdError) -> str:
+    """Return an error's message, followed by the options that it is about."""
+    named = ", ".join(flags(error.fields))
+    return f"{error}; see {named}" if named else str(error)

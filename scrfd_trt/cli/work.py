@@ -15,6 +15,7 @@ from scrfd_trt.cli import messages
 from scrfd_trt.cli.files import Source
 from scrfd_trt.cli.pace import Pace, find
 from scrfd_trt.cli.reading import read_image
+from scrfd_trt.cli.words import worded
 from scrfd_trt.detections import Detections
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.errors import (
@@ -100,7 +101,7 @@ class Tally:
 
     def fail(self, path: Path, error: ScrfdError) -> str:
         """Count an image that could not be done; return the reason, on one line."""
-        reason = messages.printable(error)
+        reason = messages.printable(worded(error))
         self.failures.append((path, reason))
         return reason
 

@@ -185,7 +185,9 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     if path.exists() and not path.is_file():
         raise OptionError(f"cannot write {path}: a folder or device is there; name a file")
     if path.exists() and not overwrite:
-        raise OptionError(f"{path} is there already; name another file, or set overwrite to replace it")
+        raise OptionError(
+            f"{path} is there already; name another file, or set overwrite to replace it", fields=["overwrite"]
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {path}: the folder is write-protected; name another one")
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Literal, get_args
 
 from scrfd_trt import devices
-from scrfd_trt.errors import DeviceError, MissingDependencyError, OptionError
+from scrfd_trt.errors import DeviceError, MissingDependencyError, OptionError, one_line
 
 FlavourName = Literal["tensorrt", "tensorrt_lean", "tensorrt_dispatch", "tensorrt_rtx"]
 NAMES: tuple[FlavourName, ...] = get_args(FlavourName)
@@ -108,7 +108,12 @@ def choose(*, can_build: bool = False, name: str | None = None) -> Flavour:
         If one is installed and cannot be loaded; the message tells why.
     """
     if name is not None and name not in NAMES:
-        raise OptionError(f"TensorRT flavour {name!r} is not known; the choices are: {', '.join(NAMES)}")
+        raise OptionError(
+            f"TensorRT flavour {name!r} is not known; the choices are: {', '.join(NAMES)}",
+            fields=["flavour"],
+            value=name,
+            choices=NAMES,
+        )
     wanted = [flavour for flavour in installed() if name in {None, flavour.name}]
     if can_build and not devices.driver().gpus:
         wanted.sort(key=lambda flavour: not flavour.is_rtx)
@@ -166,8 +171,7 @@ def _load(name: FlavourName) -> Flavour | str:
         module = importlib.import_module(name)
     # Beside a missing library (ImportError on Linux, OSError on Windows), the packages raise RuntimeError themselves.
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return f"{BROKEN}: {lines[0]}"
+        return f"{BROKEN}: {one_line(error)}"
     version = str(getattr(module, "__version__", ""))
     if not version or not hasattr(module, "Runtime"):
         where = getattr(module, "__file__", None) or ", ".join(getattr(module, "__path__", ["?"]))

@@ -137,16 +137,38 @@ def profiles(sizes: Sizes, batch: tuple[int, int, int], batch_one: bool) -> tupl
 
 def _check_options(sizes: Sizes | None, batch: tuple[int, int, int], precision: str, io: str) -> None:
     if precision not in {"fp32", "tf32", "fp16"}:
-        raise OptionError(f"precision {precision!r} is not known; the choices are: fp32, tf32, fp16")
+        raise OptionError(
+            f"precision {precision!r} is not known; the choices are: fp32, tf32, fp16",
+            fields=["precision"],
+            value=precision,
+            choices=["fp32", "tf32", "fp16"],
+        )
     if io not in {"float32", "float16"}:
-        raise OptionError(f"io {io!r} is not known; the choices are: float32, float16")
+        raise OptionError(
+            f"io {io!r} is not known; the choices are: float32, float16",
+            fields=["io"],
+            value=io,
+            choices=["float32", "float16"],
+        )
     if len(batch) != 3 or not 1 <= batch[0] <= batch[1] <= batch[2]:
-        raise OptionError(f"batch: least, best and most images are wanted, at least 1 and rising, not {batch!r}")
+        raise OptionError(
+            f"batch: least, best and most images are wanted, at least 1 and rising, not {batch!r}",
+            fields=["batch"],
+            value=batch,
+        )
     for size in sizes if sizes is not None else FREE_SCALES:
         if len(size) != 2 or any(side < SIDE_STEP or side % SIDE_STEP for side in size):
-            raise OptionError(f"sizes: width and height, multiples of {SIDE_STEP} pixels, are wanted, not {size!r}")
+            raise OptionError(
+                f"sizes: width and height, multiples of {SIDE_STEP} pixels, are wanted, not {size!r}",
+                fields=["sizes"],
+                value=size,
+            )
     if sizes is not None and not sizes:
-        raise OptionError("sizes: at least one width and height is wanted, or None for the network's own")
+        raise OptionError(
+            "sizes: at least one width and height is wanted, or None for the network's own",
+            fields=["sizes"],
+            value=sizes,
+        )
 
 
 def files_beside(path: Path) -> tuple[Path, ...]:

@@ -20,7 +20,7 @@ from scrfd_trt.engine.plan_file import Plan, check_whole, read_file
 from scrfd_trt.engine.report import EngineReport, profile_reports, tensor_reports
 from scrfd_trt.engine.runners import Runner, check_gpu, find_runner
 from scrfd_trt.engine.runtime import lean_runtime_of, open_plan
-from scrfd_trt.errors import ModelFormatError, ScrfdError
+from scrfd_trt.errors import MissingDependencyError, ModelFormatError, ScrfdError
 from scrfd_trt.tensors import TensorSpec
 
 Facts = dict[str, Any]
@@ -74,22 +74,26 @@ def inspect_engine(
         more = _onnx(file)
     else:
         more = {"kind": "unknown", "reasons": [_error_of(lambda: read_header(data))]}
-    reasons = tuple(dict.fromkeys(filter(None, more.pop("reasons"))))
+    obstacles = [obstacle for obstacle in more.pop("reasons") if obstacle is not None]
+    reasons = tuple(dict.fromkeys(map(str, obstacles)))
+    fields = tuple(dict.fromkeys(name for obstacle in obstacles for name in obstacle.fields))
     runs_on = None if reasons else more.pop("runs_on")
-    return EngineReport(**{**facts, **more, "runs_on": runs_on, "usable": not reasons, "reasons": reasons})
+    return EngineReport(
+        **{**facts, **more, "runs_on": runs_on, "usable": not reasons, "reasons": reasons, "fields": fields}
+    )
 
 
 def _onnx(file: Path) -> Facts:
     try:
         outside = read_onnx(file)
     except ModelFormatError as error:
-        return {"kind": "unknown", "reasons": [str(error)]}
+        return {"kind": "unknown", "reasons": [error]}
     except ScrfdError as error:
-        return {"kind": "onnx", "reasons": [str(error)]}
+        return {"kind": "onnx", "reasons": [error]}
     facts = _network(outside.inputs, outside.outputs, [])
     facts |= {"kind": "onnx", "tensors_from": outside.reader}
     if find_spec("onnxruntime") is None:
-        facts["reasons"].append('running it needs ONNX Runtime: pip install "scrfd-trt[cpu]"')
+        facts["reasons"].append(MissingDependencyError('running it needs ONNX Runtime: pip install "scrfd-trt[cpu]"'))
     else:
         facts["runs_on"] = "ONNX Runtime on the processor"
     return facts
@@ -124,13 +128,13 @@ def _record(file: Path) -> tuple[EngineRecord | None, str]:
         return None, str(error)
 
 
-def _obstacles(plan: Plan, wish: Wish) -> list[str]:
+def _obstacles(plan: Plan, wish: Wish) -> list[ScrfdError | None]:
     """Tell what is against running a plan here, as far as that can be told without opening it."""
     no_gpu = _error_of(lambda: find(wish.device))
     return [
         no_gpu,
         _error_of(lambda: _runner(plan, wish)),
-        "" if no_gpu else _error_of(lambda: _check_gpu(plan, wish)),
+        None if no_gpu else _error_of(lambda: _check_gpu(plan, wish)),
     ]
 
 
@@ -158,26 +162,26 @@ def _opened(plan: Plan, wish: Wish) -> Facts:
             allow_host_code=wish.allow_host_code,
         )
     except ScrfdError as error:
-        return {"reasons": [str(error)]}
+        return {"reasons": [error]}
     with engine:
-        facts = _network(engine.outside.inputs, engine.outputs, list(engine.outside.unusual))
+        facts = _network(engine.outside.inputs, engine.outputs, list(map(ModelFormatError, engine.outside.unusual)))
         facts |= {"profiles": profile_reports(engine.ranges), "memory": engine.memory}
         return facts | {"tensors_from": str(engine.flavour), "runs_on": f"{engine.flavour} on {engine.device.gpu}"}
 
 
-def _network(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reasons: list[str]) -> Facts:
+def _network(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reasons: list[ScrfdError]) -> Facts:
     facts: Facts = {"tensors": tensor_reports(inputs, outputs), "reasons": reasons}
     try:
         facts["layout"] = str(recognize_network(inputs, outputs))
     except ModelFormatError as error:
-        facts["reasons"].append(str(error))
+        facts["reasons"].append(error)
     return facts
 
 
-def _error_of(check: Callable[[], object]) -> str:
-    """Return what a check complains of; nothing if all is well."""
+def _error_of(check: Callable[[], object]) -> ScrfdError | None:
+    """Return what a check raises; None if it passes."""
     try:
         check()
     except ScrfdError as error:
-        return str(error)
-    return ""
+        return error
+    return None

@@ -74,7 +74,7 @@ def read_plan(source: str | os.PathLike[str] | bytes) -> Plan:
     try:
         return Plan(str(path), data, check_whole(path, data, record), record)
     except ModelFormatError as error:
-        raise ModelFormatError(f"{path}: {error}") from error
+        raise error.within(path) from error
 
 
 def check_whole(path: Path, data: bytes, record: EngineRecord | None) -> PlanHeader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from scrfd_trt.tensors import ShapeRange, TensorSpec
 
@@ -97,6 +97,8 @@ class EngineReport(_Frozen):
         Whether it is a SCRFD network that this machine can run.
     reasons
         Why not, one line each.
+    fields
+        Arguments of :func:`scrfd_trt.inspect_engine` that the reasons advise; not part of the JSON.
     warnings
         What is wrong and does no harm, one line each.
     """
@@ -117,6 +119,7 @@ class EngineReport(_Frozen):
     runs_on: str | None = None
     usable: bool
     reasons: tuple[str, ...] = ()
+    fields: tuple[str, ...] = Field((), exclude=True)
     warnings: tuple[str, ...] = ()
 
     def rows(self) -> list[tuple[str, str]]:

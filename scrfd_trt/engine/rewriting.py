@@ -23,7 +23,7 @@ def rewrite(path: Path, request: Request) -> PreparedNetwork:
     try:
         return _rewrite(model, request)
     except ModelFormatError as error:
-        raise ModelFormatError(f"{path}: {error}") from error
+        raise error.within(path) from error
 
 
 def _rewrite(model: onnx.ModelProto, request: Request) -> PreparedNetwork:
@@ -83,7 +83,10 @@ def _set_types(model: onnx.ModelProto, wanted: Precision | None, io: Ends) -> li
     elif precision.is_half(model):
         if wanted in {"fp32", "tf32"}:
             raise OptionError(
-                f"precision {wanted}: this network's weights are FP16 already; choose fp16, or take its FP32 file"
+                f"precision {wanted}: this network's weights are FP16 already; choose fp16, or take its FP32 file",
+                fields=["precision"],
+                value=wanted,
+                choices=["fp16"],
             )
         notes.append("it is FP16 already")
     elif wanted == "fp16":

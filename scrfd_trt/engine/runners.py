@@ -88,7 +88,8 @@ def find_runner(
     raise EngineError(
         f"{header} built it, and {chosen} runs it only with the lean runtime of {dotted(header.release)}: name its "
         f"libnvinfer_lean.so.{header.version[0]} with lean_runtime= or {LEAN_RUNTIME}, or set allow_host_code if one "
-        f"is inside the plan and you trust where it comes from; or {REBUILD}"
+        f"is inside the plan and you trust where it comes from; or {REBUILD}",
+        fields=["lean_runtime", "allow_host_code"],
     )
 
 
@@ -138,5 +139,9 @@ def _reads(flavour: Flavour, header: PlanHeader) -> bool:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise OptionError(f"lean runtime {path}: there is no such file; correct lean_runtime= or {LEAN_RUNTIME}")
+        raise OptionError(
+            f"lean runtime {path}: there is no such file; correct lean_runtime= or {LEAN_RUNTIME}",
+            fields=["lean_runtime"],
+            value=path,
+        )
     return path.resolve()

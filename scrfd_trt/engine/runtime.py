@@ -153,7 +153,8 @@ def _load_lean(runtime: Any, flavour: Flavour, path: Path) -> Any:
     def failure(why: str) -> BackendError:
         return BackendError(
             f"{flavour} cannot load the lean runtime {path}: {why}; name the one of the release that built the plan, "
-            f"with lean_runtime= or {runners.LEAN_RUNTIME}"
+            f"with lean_runtime= or {runners.LEAN_RUNTIME}",
+            fields=["lean_runtime"],
         )
 
     return ask(flavour, failure, runtime.load_runtime, str(path))
@@ -163,7 +164,8 @@ def _refusal(flavour: Flavour, reason: str) -> BackendError:
     if "HostCodeAllowed" in reason:
         return EngineError(
             f"{flavour} does not open it, because it has code for the processor inside; set allow_host_code if you "
-            "trust where it comes from"
+            "trust where it comes from",
+            fields=["allow_host_code"],
         )
     if "memory" in reason.lower():
         return BackendError(f"{flavour} cannot open it: {reason}; free some of the GPU's memory")
@@ -180,4 +182,4 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except ScrfdError as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise error.within(name) from error

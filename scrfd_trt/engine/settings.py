@@ -48,18 +48,29 @@ def check_supported(flavour: Flavour, options: BuildOptions, gpu: Gpu | None) ->
         for name, reason in NOT_OF_RTX.items():
             value = getattr(options, name)
             if value is not None and value is not False:
-                raise OptionError(f"{name} is not for {flavour}: {reason}; leave it out")
+                raise OptionError(f"{name} is not for {flavour}: {reason}; leave it out", fields=[name], value=value)
         return
     if options.compute_capabilities is not None:
         raise OptionError(
             f"compute_capabilities are not for {flavour}, which builds for the GPU that it runs on; leave them out, "
-            "set hardware_compatible, or build with tensorrt_rtx"
+            "set hardware_compatible, or build with tensorrt_rtx",
+            fields=["compute_capabilities", "hardware_compatible"],
+            value=options.compute_capabilities,
         )
     if gpu is not None and gpu.compute_capability < AMPERE:
         if options.precision == "tf32":
-            raise OptionError(f"{gpu} has no TF32, which begins at 8.0; the choices are: fp32, fp16")
+            raise OptionError(
+                f"{gpu} has no TF32, which begins at 8.0; the choices are: fp32, fp16",
+                fields=["precision"],
+                value="tf32",
+                choices=["fp32", "fp16"],
+            )
         if options.hardware_compatible:
-            raise OptionError(f"hardware_compatible engines begin at compute capability 8.0, and this is {gpu}")
+            raise OptionError(
+                f"hardware_compatible engines begin at compute capability 8.0, and this is {gpu}",
+                fields=["hardware_compatible"],
+                value=True,
+            )
 
 
 def network_flags(flavour: Flavour) -> int:
@@ -119,7 +130,12 @@ def _set_precision(config: tensorrt.IBuilderConfig, api: Api, flavour: Flavour, 
         else:
             _set(config, flags.TF32, flavour)
     elif options.precision == "tf32":
-        raise OptionError(f"{flavour} has no TF32 to choose; the choices are: fp32, fp16")
+        raise OptionError(
+            f"{flavour} has no TF32 to choose; the choices are: fp32, fp16",
+            fields=["precision"],
+            value="tf32",
+            choices=["fp32", "fp16"],
+        )
     weakly_typed = not hasattr(api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
     if options.precision == "fp16" and weakly_typed and hasattr(flags, "FP16"):
         # The 16-bit types of the ONNX file are refused unless 16-bit kernels are allowed.
@@ -140,15 +156,22 @@ def _set_compute_capabilities(config: tensorrt.IBuilderConfig, flavour: Flavour,
         and hasattr(config, "num_compute_capabilities")
         and hasattr(config, "set_compute_capability")
     ):
-        raise OptionError(f"{flavour} has no compute_capabilities to choose; leave them out")
+        raise OptionError(
+            f"{flavour} has no compute_capabilities to choose; leave them out",
+            fields=["compute_capabilities"],
+            value=wanted,
+        )
     known = {name.removeprefix("SM"): kind for name, kind in module.ComputeCapability.__members__.items()}
     config.num_compute_capabilities = len(wanted)
     for index, capability in enumerate(wanted):
         kind = known.get(capability.replace(".", ""))
         if kind is None or not config.set_compute_capability(kind, index):
-            choices = ", ".join(f"{name[:-1]}.{name[-1]}" for name in known if name.isdigit())
+            choices = [f"{name[:-1]}.{name[-1]}" for name in known if name.isdigit()]
             raise OptionError(
-                f"{flavour} does not build for compute capability {capability}; the choices are: {choices}"
+                f"{flavour} does not build for compute capability {capability}; the choices are: {', '.join(choices)}",
+                fields=["compute_capabilities"],
+                value=capability,
+                choices=choices,
             )
 
 

@@ -35,12 +35,14 @@ def beside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         If it cannot be moved there.
     """
     if os.path.lexists(path) and not overwrite:
-        raise OptionError(f"{path} is there already; name another file, or overwrite it")
+        raise OptionError(f"{path} is there already; name another file, or overwrite it", fields=["overwrite"])
     temporary = path.with_name(f".scrfd-trt-{secrets.token_hex(6)}.part")
     try:
         yield temporary
         if os.path.lexists(path) and not overwrite:
-            raise OptionError(f"{path} has come to be there meanwhile; name another file, or overwrite it")
+            raise OptionError(
+                f"{path} has come to be there meanwhile; name another file, or overwrite it", fields=["overwrite"]
+            )
         try:
             temporary.replace(path)
         except OSError as error:

@@ -67,7 +67,8 @@ class Ending:
         rest = f" of {claimed}" if claimed else ""
         raise VideoError(
             f"{name}: the video ends early, after frame {frames - 1}{rest}, at {clock(self._picture_end)} of "
-            f"{clock(due)}; copy it anew, or take --damaged keep"
+            f"{clock(due)}; copy it again, or read it with damaged='keep'",
+            fields=["damaged"],
         )
 
     def _due(self, claimed: int) -> float | None:

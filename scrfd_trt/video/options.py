@@ -115,7 +115,9 @@ class EncodeOptions(OptionsModel):
         wanted = (*(deep if depth > 8 else ()), f"yuv{full}{chroma}", f"yuv{chroma}", "yuv444p")
         found = next((name for name in wanted if name in taken), None)
         if found is None:
-            raise OptionError(f"{encoder} writes none of: {', '.join(wanted)}; take another codec")
+            raise OptionError(
+                f"{encoder} writes none of: {', '.join(wanted)}; take another codec", fields=["codec"], value=encoder
+            )
         return str(found)
 
 
@@ -137,5 +139,7 @@ def formats(encoder: str) -> tuple[str, ...]:
     try:
         codec = av.Codec(encoder, "w")
     except av.error.FFmpegError as error:
-        raise OptionError(f"this FFmpeg has no encoder {encoder!r}; take --codec h264 or another one") from error
+        raise OptionError(
+            f"this FFmpeg has no encoder {encoder!r}; take codec='h264' or another one", fields=["codec"], value=encoder
+        ) from error
     return tuple(str(one.name) for one in codec.video_formats or ())

@@ -122,7 +122,12 @@ class VideoReader:
         name: str | None = None,
     ) -> None:
         if damaged not in ("stop", "keep"):
-            raise OptionError(f"damaged={damaged!r}: the choices are: stop, keep")
+            raise OptionError(
+                f"damaged={damaged!r}: the choices are: stop, keep",
+                fields=["damaged"],
+                value=damaged,
+                choices=["stop", "keep"],
+            )
         self.name = name or public_name(os.fspath(source))
         self.lost = 0
         self._keep = damaged == "keep"
@@ -241,7 +246,9 @@ class VideoReader:
         for picture in pictures:
             if picture.is_corrupt:
                 if not self._keep:
-                    raise VideoError(f"{self._where()}: the frame is damaged; --damaged keep takes it as it is")
+                    raise VideoError(
+                        f"{self._where()}: the frame is damaged; damaged='keep' takes it as it is", fields=["damaged"]
+                    )
                 self.lost += 1
             yield self._upright(picture)
 

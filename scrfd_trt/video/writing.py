@@ -161,7 +161,8 @@ class VideoWriter:
         if self.path.suffix.lower() != ".ts" and name not in taken and codec not in taken:
             raise OptionError(
                 f"{self.path}: {self.path.suffix} files hold no {other.type} of the kind {codec}; name a .mkv file, or "
-                f"leave it out with {'--no-keep-audio' if other.type == 'audio' else '--no-subtitles'}"
+                f"leave {other.type!r} out of keep",
+                fields=[f"keep.{other.type}"],
             )
         with pyav.writing(lambda: f"cannot copy the {other.type} into {self.path}"):
             stream = self._container.add_stream_from_template(other)

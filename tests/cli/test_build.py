@@ -174,7 +174,10 @@ def test_a_network_by_its_name(run: Run, builder: Builder, monkeypatch: pytest.M
         (["my.onnx", "-o", "x.plan", "--precision", "int8"], "'int8' is not one of 'fp32', 'tf32', 'fp16'"),
         (["my.onnx", "-o", "x.plan", "--level", "6"], "Invalid value for '--level'"),
         (["my.onnx", "-o", "x.plan", "--workspace", "0"], "Invalid value for '--workspace'"),
-        (["my.onnx", "-o", "x.plan", "--workspace", "9999999"], "--workspace: Input should be less than or equal to"),
+        (
+            ["my.onnx", "-o", "x.plan", "--workspace", "9999999"],
+            "Input should be less than or equal to 1048576 (it is 9999999); see --workspace",
+        ),
         (["my.onnx", "-o", "x.plan", "--compute-capability", "9"], "--compute-capability '9': two numbers with a dot"),
         (["my.onnx", "-o", "x.plan", "--lean-runtime-inside"], "add --version-compatible"),
     ],
@@ -205,7 +208,7 @@ def test_what_this_machine_cannot_do_is_told_before_the_network_is_read(run: Run
     ("error", "code", "told"),
     [
         (BackendError("tensorrt 8.6.0 could not build the engine"), 1, "tensorrt 8.6.0 could not build the engine"),
-        (OptionError("optimization_level is not for tensorrt_rtx"), 2, "--level is not for tensorrt_rtx"),
+        (OptionError("not for tensorrt_rtx", fields=["optimization_level"]), 2, "not for tensorrt_rtx; see --level"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C; files that were not finished were not kept"),
     ],
 )

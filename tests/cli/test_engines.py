@@ -231,7 +231,7 @@ def test_an_engine_with_code_inside_names_the_option(
     plan.write_bytes(fakes.plan(refuse="host code"))
     ran = run("detect", picture(), "--model", plan)
     assert ran.code == 1
-    assert "set --allow-host-code if you trust" in ran.error
+    assert "set allow_host_code if you trust where it comes from; see --allow-host-code" in ran.error
     assert run("detect", picture(), "--model", plan, "--allow-host-code", "--threshold", 1).code == 0
 
 
@@ -240,7 +240,9 @@ def test_a_lean_runtime(
 ) -> None:
     newer = fakes.flavour(gpu, version="10.16.1")
     fakes.use(monkeypatch, newer)
-    assert "with --lean-runtime or TRT_LEAN_RUNTIME" in run("detect", picture(), "--model", plan).error
+    error = run("detect", picture(), "--model", plan).error
+    assert "with lean_runtime= or TRT_LEAN_RUNTIME" in error
+    assert error.endswith("; see --lean-runtime, --allow-host-code")
     lean = plan.with_name("libnvinfer_lean.so.8")
     lean.touch()
     assert run("detect", picture(), "--model", plan, "--lean-runtime", lean, "--threshold", 1).code == 0

@@ -5,31 +5,36 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt.cli.words import FLAGS, spoken
+from scrfd_trt.cli.words import FLAGS, worded
 from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt.errors import EngineError, OptionError, ScrfdError, VideoError
 
 Run = Callable[..., Any]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("error", "text"),
     [
-        ("set allow_host_code if you trust it", "set --allow-host-code if you trust it"),
-        ("with lean_runtime= or TRT_LEAN_RUNTIME", "with --lean-runtime or TRT_LEAN_RUNTIME"),
-        ("BuildOptions: workspace_mib: too much", "BuildOptions: --workspace: too much"),
-        ("optimization_level, timing_cache", "--level, --timing-cache"),
-        ("a/timing_cache: no such file", "a/timing_cache: no such file"),
-        ("my_version_compatible.plan", "my_version_compatible.plan"),
-        ("version_compatible.plan: cut off", "version_compatible.plan: cut off"),
-        ("lean_runtime_inside needs version_compatible", "--lean-runtime-inside needs --version-compatible"),
+        (EngineError("set allow_host_code", fields=["allow_host_code"]), "set allow_host_code; see --allow-host-code"),
+        (OptionError("too much", fields=["workspace_mib"], value=0), "too much; see --workspace"),
+        (ScrfdError("both", fields=["optimization_level", "timing_cache"]), "both; see --level, --timing-cache"),
+        (VideoError("a.mp4: the frame is damaged", fields=["damaged"]), "a.mp4: the frame is damaged; see --damaged"),
+        (OptionError("a/timing_cache: no such file"), "a/timing_cache: no such file"),
+        (OptionError("no option of a command", fields=["margin", "keep"]), "no option of a command"),
     ],
 )
-def test_arguments_become_options(text: str, said: str) -> None:
-    assert spoken(ValueError(text)) == said
+def test_options_follow_the_message(error: ScrfdError, text: str) -> None:
+    assert worded(error) == text
 
 
-def test_they_are_arguments_of_the_library_and_options_of_the_commands(run: Run) -> None:
-    assert set(FLAGS) <= {*BuildOptions.model_fields, "allow_host_code", "lean_runtime"}
-    told = run("build", "--help").out + run("detect", "--help").out
+def test_refused_build_options_name_the_commands_options() -> None:
+    with pytest.raises(OptionError) as caught:
+        BuildOptions(workspace_mib=0, optimization_level=9)
+    assert worded(caught.value).endswith("; see --level, --workspace")
+
+
+def test_each_build_option_has_a_command_line_option(run: Run) -> None:
+    assert set(BuildOptions.model_fields) <= set(FLAGS)
+    shown = "".join(run(command, "--help").out for command in ("build", "detect", "anonymize"))
     for flag in FLAGS.values():
-        assert f" {flag} " in told
+        assert flag in shown.split() or f"/{flag}" in shown

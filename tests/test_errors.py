@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from scrfd_trt import errors
+from scrfd_trt.errors import OptionError, ScrfdError, one_line
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ScrfdError)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_keep_message_and_fields_when_pickled(kind: type[ScrfdError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("one line", fields=["damaged"])))
+    assert (type(error), str(error), error.fields) == (kind, "one line", ("damaged",))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_within_puts_a_subject_first_and_keeps_the_attributes(kind: type[ScrfdError]) -> None:
+    error = kind("cut off", fields=["damaged"]).within("a.mp4")
+    assert (type(error), str(error), error.fields) == (kind, "a.mp4: cut off", ("damaged",))
+
+
+def test_option_errors_carry_value_and_choices() -> None:
+    error = pickle.loads(pickle.dumps(OptionError("no", fields=["io"], value="int8", choices=["float32"]).within("x")))
+    assert (error.fields, error.value, error.choices) == (("io",), "int8", ("float32",))
+
+
+def test_options_models_name_refused_fields() -> None:
+    from scrfd_trt.options import DetectorOptions
+
+    with pytest.raises(OptionError) as caught:
+        DetectorOptions(iou=2, scales=(640, 100))
+    assert caught.value.fields == ("iou", "scales.1.0", "scales.1.1")
+    assert caught.value.value == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [("one\n  two\r\nthree ", "one two three"), ("", "ValueError"), ("x" * 600, "x" * 499 + "…")],
+)
+def test_foreign_messages_fit_on_one_line(message: str, line: str) -> None:
+    assert one_line(ValueError(message)) == line
+
+
+def test_library_messages_name_no_command_line_options() -> None:
+    import re
+    from pathlib import Path
+
+    root = Path(errors.__file__).parent
+    sources = [
+        path
+        for path in [*root.rglob("*.py"), *root.parent.glob("overlays/*.py")]
+        if not {"cli", "_cli"} & {*path.parts}
+    ]
+    assert len(sources) > 100
+    known = r"--(force-reinstall|system-site-packages|overlay\b)"  # options of pip and venv, and of a docstring
+    for path in sources:
+        text = re.sub(known, "", path.read_text("utf-8"))
+        assert not re.search(r"(?<![\w-])--[a-z]", text), path
