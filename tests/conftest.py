@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +60,24 @@ def pytest_configure(config: pytest.Config) -> None:
 def root() -> Path:
     """The project's root."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def popen() -> Callable[..., subprocess.Popen[str]]:
+    """Start a process that signals reach, even where pytest ignores them, as it does under ``nohup`` or after ``&``."""
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
+        ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+        for number in ignored:
+            signal.signal(number, signal.SIG_DFL)
+        try:
+            return subprocess.Popen(command, text=True, **options)
+        finally:
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
+
+    return start
 
 
 @pytest.fixture(scope="session")

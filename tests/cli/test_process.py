@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 
 from scrfd_trt import samples
+
+Popen = Callable[..., "subprocess.Popen[str]"]
 
 SPOTS = Path(__file__).with_name("spot_network.py")
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
@@ -45,10 +48,10 @@ def wait_for(condition: Path, least: int) -> None:
 
 @posix_only
 @pytest.mark.usefixtures("known_overlays")
-def test_ctrl_c_leaves_no_half_file_and_no_traceback(images: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_half_file_and_no_traceback(popen: Popen, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("overlay", str(images), "--overlay", "landmarks", "-o", str(out))
-    process = subprocess.Popen(spots(0.1, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = popen(spots(0.1, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(out, 2)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=20)
@@ -62,11 +65,9 @@ def test_ctrl_c_leaves_no_half_file_and_no_traceback(images: Path, tmp_path: Pat
 
 
 @posix_only
-def test_ctrl_c_keeps_no_part_of_a_results_file(images: Path, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_no_part_of_a_results_file(popen: Popen, images: Path, tmp_path: Path) -> None:
     output = tmp_path / "faces.jsonl"
-    process = subprocess.Popen(
-        spots(0.1, "detect", str(images), "-o", str(output)), stderr=subprocess.PIPE, cwd=tmp_path, text=True
-    )
+    process = popen(spots(0.1, "detect", str(images), "-o", str(output)), stderr=subprocess.PIPE, cwd=tmp_path)
     until = time.monotonic() + 20
     while not list(tmp_path.glob(".scrfd-trt-*.part")):
         assert time.monotonic() < until

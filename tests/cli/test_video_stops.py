@@ -32,14 +32,14 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, popen: Start) -> Start:
     """Start the command line in the current folder; its temporary folder is ``tmp`` below it."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
 
     def start(*words: str, seconds: float = 0.0, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         command = [*before, sys.executable, str(SPOTS), str(seconds), *words]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     return start
 

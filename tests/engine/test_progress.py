@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -147,11 +147,12 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent in another way there")
-def test_ctrl_c_ends_a_process_whose_work_cannot_be_stopped() -> None:
-    run = subprocess.run([sys.executable, "-c", CTRL_C], capture_output=True, text=True, timeout=60, check=False)
-    assert run.stdout.split() == ["cancelled", "interrupted"]
-    assert run.stderr == ""
-    assert run.returncode == 130
+def test_ctrl_c_ends_a_process_whose_work_cannot_be_stopped(popen: Callable[..., subprocess.Popen[str]]) -> None:
+    process = popen([sys.executable, "-c", CTRL_C], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    stdout, stderr = process.communicate(timeout=60)
+    assert stdout.split() == ["cancelled", "interrupted"]
+    assert stderr == ""
+    assert process.returncode == 130
 
 
 class Severity:

@@ -371,14 +371,13 @@ print("whole", 0, flush=True)
     [("SIGKILL", "drawing 1"), ("SIGKILL", "drawing 40"), ("SIGKILL", "drawing 79"), ("SIGINT", "drawing 40")],
 )
 def test_whoever_is_stopped_in_the_second_pass_leaves_nothing(
-    clip: Make, tmp_path: Path, moment: str, name: str
+    popen: Callable[..., subprocess.Popen[str]], clip: Make, tmp_path: Path, moment: str, name: str
 ) -> None:
     """An encoder looks ahead, so that there is much to be written after the last frame, too."""
     clip(frames=80, size=(240, 180), options={"preset": "ultrafast"})
     program = STAGES.format(paths=[str(Path(__file__).parent), *sys.path])
-    with subprocess.Popen(
-        [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as running:
+    command = [sys.executable, "-c", program]
+    with popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
         assert running.stdout is not None
         assert any(line.strip() == moment for line in running.stdout)
         running.send_signal(getattr(signal, name))

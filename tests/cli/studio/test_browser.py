@@ -23,22 +23,22 @@ from scrfd_trt import samples
 pytest.importorskip("nicegui")
 playwright = pytest.importorskip("playwright.sync_api")
 
+Popen = Callable[..., "subprocess.Popen[str]"]
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 SCENE = samples.scene((640, 360), 3, seed=2).image
 
 
 @contextmanager
-def running(network: Path, temporary: Path, *words: str, **environment: str) -> Iterator[tuple[Any, str]]:
+def running(popen: Popen, network: Path, temporary: Path, *words: str, **environment: str) -> Iterator[tuple[Any, str]]:
     """Run a studio whose temporary files lie in a folder; yield its process and address."""
     command = [sys.executable, "-m", "scrfd_trt", "studio", "--no-browser", "--port", "0", *words]
     variables = os.environ | {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"} | environment
     for name in [name for name in variables if name.startswith(("PYTEST", "NICEGUI"))]:
         del variables[name]  # nicegui behaves otherwise under pytest
-    with subprocess.Popen(
-        [*command, "--model", str(network), "--device", "cpu"],
-        cwd=temporary.parent, env=variables, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+    command += ["--model", str(network), "--device", "cpu"]
+    with popen(command, cwd=temporary.parent, env=variables, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         address = re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
         assert address, "it does not say where it listens"
@@ -61,7 +61,7 @@ def arrive(page: Any, address: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(network_500m: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(popen: Popen, network_500m: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a studio, which takes files up to 1 MiB, and leaves nothing behind."""
     folder = tmp_path_factory.mktemp("studio")
     (folder / "tmp").mkdir()
@@ -70,7 +70,7 @@ def server(network_500m: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: torn\nVersion: 1.0\n")
     (broken / "entry_points.txt").write_text("[scrfd_trt.overlays]\ntorn = torn_plugin:Torn\n")
     path = os.pathsep.join([str(broken.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    with running(network_500m, folder / "tmp", "--max-upload", "1", PYTHONPATH=path) as (process, address):
+    with running(popen, network_500m, folder / "tmp", "--max-upload", "1", PYTHONPATH=path) as (process, address):
         yield address
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
@@ -385,11 +385,13 @@ def test_asking_for_the_page_makes_nothing(page: Any, server: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM", "SIGKILL"])
-def test_nothing_is_left_however_it_ends(browser: Any, network_500m: Path, tmp_path: Path, name: str) -> None:
+def test_nothing_is_left_however_it_ends(
+    popen: Popen, browser: Any, network_500m: Path, tmp_path: Path, name: str
+) -> None:
     if not hasattr(signal, name):
         pytest.skip("this system has no such signal")
     for number in (getattr(signal, name), signal.SIGTERM):
-        with running(network_500m, tmp_path) as (process, address):
+        with running(popen, network_500m, tmp_path) as (process, address):
             context = browser.new_context()
             page = context.new_page()
             arrive(page, address)
