@@ -18,6 +18,8 @@ import pytest
 
 from scrfd_trt import samples
 
+pytestmark = pytest.mark.slow
+
 Popen = Callable[..., "subprocess.Popen[str]"]
 
 SPOTS = Path(__file__).with_name("spot_network.py")

@@ -56,6 +56,7 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk; a short file fails only when it is closed."""

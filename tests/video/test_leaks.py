@@ -15,6 +15,7 @@ from scrfd_trt import Detections
 from scrfd_trt.video import FollowOptions, Summary, overlay_video
 
 pytest.importorskip("av")
+pytestmark = pytest.mark.slow
 Image = NDArray[np.uint8]
 Make = Callable[..., Path]
 SIZE = (128, 96)

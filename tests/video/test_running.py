@@ -62,7 +62,12 @@ ONLY_MP4 = {("rotated", "mkv"), ("rotated", "ts")}
 
 @pytest.mark.parametrize(
     ("kind", "suffix"),
-    [(kind, suffix) for kind in KINDS for suffix in (".mp4", ".mkv", ".ts") if (kind, suffix[1:]) not in ONLY_MP4],
+    [
+        pytest.param(kind, suffix, marks=() if suffix == ".mp4" else pytest.mark.slow)
+        for kind in KINDS
+        for suffix in (".mp4", ".mkv", ".ts")
+        if (kind, suffix[1:]) not in ONLY_MP4
+    ],
 )
 def test_all_but_the_faces_is_as_it_was(clip: Make, probed: Callable[[Path], Any], kind: str, suffix: str) -> None:
     how = {"audio": 1.0} | KINDS[kind]
@@ -331,6 +336,7 @@ overlay_video("clip.mp4", "out.mp4", Middle(), slowly, faces_file="clip.faces.js
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a process that can be killed")
 @pytest.mark.parametrize("dots", [0, 1, 12, 29])
 def test_whoever_is_killed_leaves_no_broken_file(clip: Make, tmp_path: Path, dots: int) -> None:
@@ -365,6 +371,7 @@ print("whole", 0, flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a process that can be killed")
 @pytest.mark.parametrize(
     ("name", "moment"),
@@ -412,6 +419,7 @@ print(*peaks, flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
 def test_memory_does_not_grow_with_the_clip(clip: Make, tmp_path: Path) -> None:
     """A frame takes 0.26 MB and its image 0.52 MB, so that 400 more would take 300 MB; what FFmpeg holds counts, too.

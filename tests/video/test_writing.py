@@ -103,6 +103,7 @@ def test_an_encoder_that_does_not_open_is_told_in_one_line(
     assert names(tmp_path) == ["clip.mp4"]
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_full_disk_is_told_with_the_frame(clip: MakeClip, tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk."""
@@ -134,6 +135,7 @@ def test_a_full_disk_is_told_with_the_frame(clip: MakeClip, tmp_path: Path) -> N
     assert names(tmp_path) == ["clip.mp4"]
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0])
 def test_killed_at_any_moment_no_file_stands_under_the_name(share: float, clip: MakeClip, tmp_path: Path) -> None:
