@@ -63,7 +63,7 @@ def glasses() -> Image:
 
 def found() -> tuple[Image, Detections]:
     """Draw the scene, and find its faces; they are numbered, as a video's tracker does."""
-    scene = samples.scene().image
+    scene = samples.load("group").image
     with SCRFDDetector.from_pretrained(device="cpu") as detector:
         faces = detector.detect(scene)
     columns = (faces.boxes, faces.scores, faces.landmarks)

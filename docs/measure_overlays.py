@@ -26,9 +26,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import drawing
 import overlays
 from overlays import masks
-from scrfd_trt import Detections, samples
+from scrfd_trt import Detections
 
 PAGE = Path(__file__).parent / "overlays.md"
 ROUNDS = 9
@@ -58,13 +59,13 @@ Measure = Callable[[int], list[float]]
 def crowd(seed: int = 3) -> tuple[np.ndarray, Detections]:
     """Draw 100 faces of ``LEAST`` to ``MOST`` pixels into a 1080p frame, on a jittered grid."""
     rng = np.random.default_rng(seed)
-    frame = samples.scene((1920, 1080), 0).image
+    frame = drawing.scene((1920, 1080), 0).image
     found = []
     for number in range(100):
         height = float(np.exp(rng.uniform(np.log(LEAST), np.log(MOST))))
         center = (90 + number % 13 * 145 + rng.uniform(-8, 8), 75 + number // 13 * 133 + rng.uniform(-6, 6))
-        look = samples.Look.random(number)
-        found.append(samples.draw_face(frame, center, height, angle=float(rng.uniform(-15, 15)), look=look))
+        look = drawing.Look.random(number)
+        found.append(drawing.draw_face(frame, center, height, angle=float(rng.uniform(-15, 15)), look=look))
     return frame, Detections.from_rows(found, (1920, 1080))
 
 

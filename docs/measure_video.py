@@ -19,8 +19,9 @@ import av
 from rich.console import Console
 from rich.table import Table
 
+import drawing
 import overlays
-from scrfd_trt import SCRFDDetector, samples
+from scrfd_trt import SCRFDDetector
 from scrfd_trt.video import EncodeOptions, VideoReader, VideoWriter, overlay_video
 
 SIZE, RATE = (640, 360), 30
@@ -28,7 +29,7 @@ SIZE, RATE = (640, 360), 30
 
 def draw_clip(path: Path, frames: int) -> None:
     """Write the clip."""
-    backdrop = samples.BACKDROPS["park"](SIZE, 4)
+    backdrop = drawing.BACKDROPS["park"](SIZE, 4)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "18"})
         stream.width, stream.height = SIZE
@@ -37,7 +38,7 @@ def draw_clip(path: Path, frames: int) -> None:
             image = backdrop.copy()
             for actor in range(4):
                 x = (90 + 150 * actor + (2 + actor) * number) % (SIZE[0] + 160) - 80
-                samples.draw_face(image, (x, 130 + 25 * actor), 50 + 8 * actor, look=actor)
+                drawing.draw_face(image, (x, 130 + 25 * actor), 50 + 8 * actor, look=actor)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
         container.mux(stream.encode())
 

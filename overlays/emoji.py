@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from overlays import emoji_art
 from overlays.base import OverlayModel
 from overlays.colors import ChannelOptions
 from overlays.fitting import eye_turns
 from overlays.mixing import MixOptions
-from overlays.picture import Picture, around, lay_over
+from overlays.picture import Picture, around, lay_over, read_picture
 from overlays.placing import Placement, over_box
 from overlays.raster import Box
 from scrfd_trt.detections import Detections
@@ -23,10 +23,13 @@ from scrfd_trt.detections import Detections
 _ROOM = 1.12
 """Size of a drawing against the face that it covers: its round head just reaches around the box's ellipse."""
 
+KINDS = ("smile", "wink", "cool", "cat", "robot")
+"""The pictures that ``kind=each`` goes through."""
+
 
 @functools.cache
-def _drawn(kind: str, color: str) -> Picture:
-    picture = Picture.from_bgra(emoji_art.draw(kind))
+def _picture(kind: str, color: str) -> Picture:
+    picture = read_picture(Path(__file__).parent / "assets" / f"emoji-{kind}.png")
     return picture if color == "bgr" else picture.with_red_and_blue_swapped()
 
 
@@ -59,16 +62,16 @@ class Emoji(ChannelOptions, MixOptions, OverlayModel):
         return np.array([around(*placed) for placed in self._places(detections)]).reshape(-1, 4)
 
     def _places(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:
-        turn, side = eye_turns(detections), emoji_art.SIDE
+        turn = eye_turns(detections)
         for row, corners in reversed(list(enumerate(detections.boxes.astype(np.float64).tolist()))):
             box = Box(*corners)
             if box.width > 0.0 and box.height > 0.0:
                 angle = (float(turn.cos[row]), float(turn.sin[row]))
-                place = over_box(box, angle, self.scale * _ROOM, (side, side))
-                yield _drawn(self._kind(detections, row), self.color), place
+                picture = _picture(self._kind(detections, row), self.color)
+                yield picture, over_box(box, angle, self.scale * _ROOM, picture.size)
 
     def _kind(self, detections: Detections, row: int) -> str:
         if self.kind != "each":
             return self.kind
         number = 0 if detections.track_ids is None else int(detections.track_ids[row])
-        return emoji_art.KINDS[number % len(emoji_art.KINDS)]
+        return KINDS[number % len(KINDS)]

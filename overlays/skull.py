@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from overlays import skull_art
 from overlays.base import OverlayModel
 from overlays.colors import ChannelOptions
 from overlays.fitting import eye_turns, turns
@@ -26,12 +25,16 @@ LEAST_FIT, MOST_FIT = 0.75, 1.33
 """How far the size by the landmarks may differ from the size by the box. On four photographs with 318 faces it is 0.78
 to 1.13 times as large; what lies outside of these bounds comes from landmarks that make no face."""
 
-_OWN = Box(*skull_art.FACE_BOX)
+LANDMARKS: NDArray[np.float32] = np.array([[174, 305], [338, 305], [256, 397], [190, 492], [322, 492]], np.float32)
+"""The five points of a face in the skull's picture, ``(5, 2)``, x and y in pixels, in the order of ``Detections``."""
+
+FACE_BOX = Box(70.0, 127.0, 442.0, 617.0)
+"""The box of the skull's face in its picture, in pixels: hairline to chin, cheek to cheek."""
 
 
 @functools.cache
-def _drawn_skull() -> Picture:
-    return Picture.from_bgra(skull_art.draw())
+def _skull() -> Picture:
+    return read_picture(Path(__file__).parent / "assets" / "skull.png")
 
 
 class Skull(ChannelOptions, MixOptions, OverlayModel):
@@ -64,7 +67,7 @@ class Skull(ChannelOptions, MixOptions, OverlayModel):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # Read here, so that a missing picture shows when the overlay is made.
-        picture = _drawn_skull() if self.image is None else read_picture(self.image)
+        picture = _skull() if self.image is None else read_picture(self.image)
         self._picture = picture if self.color == "bgr" else picture.with_red_and_blue_swapped()
 
     def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
@@ -79,7 +82,7 @@ class Skull(ChannelOptions, MixOptions, OverlayModel):
     def _places(self, detections: Detections) -> Iterator[Placement]:
         """Place one picture after the other, the surest face last."""
         own = self.image is not None
-        turn = eye_turns(detections) if own else turns(detections.landmarks, len(detections), skull_art.LANDMARKS)
+        turn = eye_turns(detections) if own else turns(detections.landmarks, len(detections), LANDMARKS)
         points = detections.landmarks
         middles = None if points is None else points.mean(1, dtype=np.float64).tolist()
         columns = [detections.boxes.astype(np.float64).tolist(), *(column.tolist() for column in turn)]
@@ -99,16 +102,16 @@ def _place_skull(
 ) -> Placement:
     """Place the drawing by box, the middle of the landmarks, and how these are turned and sized."""
     if middle is None:
-        by_box = max(box.width / _OWN.width, box.height / _OWN.height)
-        return turned_about(_OWN.center, box.center, (1.0, 0.0), by_box * scale)
+        by_box = max(box.width / FACE_BOX.width, box.height / FACE_BOX.height)
+        return turned_about(FACE_BOX.center, box.center, (1.0, 0.0), by_box * scale)
     # The diagonal of a box hardly changes when the face in it turns, unlike width and height.
-    by_box = math.hypot(box.width, box.height) / math.hypot(_OWN.width, _OWN.height)
+    by_box = math.hypot(box.width, box.height) / math.hypot(FACE_BOX.width, FACE_BOX.height)
     size = min(max(size, LEAST_FIT * by_box), MOST_FIT * by_box)
-    x, y = turned_about(_MIDDLE, (middle[0], middle[1]), turn, size).at(*_OWN.center)
+    x, y = turned_about(_MIDDLE, (middle[0], middle[1]), turn, size).at(*FACE_BOX.center)
     # In a head that looks aside the landmarks lie at one side of the box: half way, both eyes and cheek are covered.
     x, y = (x + box.center[0]) / 2, (y + box.center[1]) / 2
     inside = (min(max(x, box.x1), box.x2), min(max(y, box.y1), box.y2))
-    return turned_about(_OWN.center, inside, turn, size * scale)
+    return turned_about(FACE_BOX.center, inside, turn, size * scale)
 
 
-_MIDDLE = (float(skull_art.LANDMARKS[:, 0].mean()), float(skull_art.LANDMARKS[:, 1].mean()))
+_MIDDLE = (float(LANDMARKS[:, 0].mean()), float(LANDMARKS[:, 1].mean()))

@@ -245,7 +245,7 @@ def verify(backend: Backend, reference: Backend) -> None:
     options = DetectorOptions(threshold=THRESHOLD - MARGIN)
     checked = HostPipeline(backend, options)
     exact = HostPipeline(reference, options.model_copy(update={"scales": checked.scales}))
-    images = [samples.scene().image, samples.portrait().image]
+    images = [samples.load(name).image for name in ("group", "portrait")]
     lines = []
     # Together and alone: a batch and a single image may have optimization profiles of their own.
     for group in (images, images[:1], images[1:]):

@@ -14,8 +14,8 @@ from scrfd_trt import (
     ModelNotFoundError,
     OptionError,
     SCRFDDetector,
+    samples,
 )
-from scrfd_trt.samples import portrait, scene
 from scrfd_trt.tensors import TensorSpec
 
 
@@ -27,7 +27,7 @@ def detector(network_500m):
 
 @pytest.fixture(scope="module")
 def people():
-    return scene()
+    return samples.load("group")
 
 
 def covers(found, wanted, least=0.5):
@@ -50,7 +50,7 @@ def test_the_drawn_people_are_found(detector, people):
 
 
 def test_a_face_that_fills_the_frame_is_found_by_default(detector, network_500m):
-    close = portrait()
+    close = samples.load("portrait")
     found = detector.detect(close.image)
     assert len(found) == 1
     assert covers(found, close.faces)

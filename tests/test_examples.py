@@ -12,7 +12,7 @@ import pytest
 
 from scrfd_trt import SCRFDDetector, samples
 
-SCENE = samples.scene()
+SCENE = samples.load("group")
 
 
 @pytest.fixture

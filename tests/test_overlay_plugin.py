@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import samples
+import drawing
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plugin")]  # all of them use one environment
 
@@ -79,7 +79,7 @@ def test_help_tells_its_options(run: Run) -> None:
 
 
 def test_it_draws_from_the_command_line(run: Run, network_500m: Path, tmp_path: Path) -> None:
-    scene = samples.scene((640, 360))
+    scene = drawing.scene((640, 360))
     cv2.imwrite(str(tmp_path / "photo.png"), scene.image)
     run("scrfd-trt", "overlay", "photo.png", "--overlay", "sunglasses:size=1.2", "-o", "cool.png")
     drawn = cv2.imread(str(tmp_path / "cool.png"))

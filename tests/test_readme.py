@@ -65,7 +65,7 @@ COMMANDS = [(fence, command) for fence in FENCES if fence.language in SHELLS for
 def test_python_runs(section: list[Fence], network_500m, tmp_path, monkeypatch):
     """The blocks of one section run one after the other, in a folder with a photo.jpg of six people."""
     monkeypatch.chdir(tmp_path)
-    cv2.imwrite("photo.jpg", samples.scene().image)
+    cv2.imwrite("photo.jpg", samples.load("group").image)
     names: dict[str, Any] = {"__name__": "__main__"}
     for fence in section:
         exec(compile("\n" * (fence.line - 1) + fence.text, str(ROOT / fence.page), "exec"), names)

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scrfd_trt import Detections, SCRFDDetector
+from scrfd_trt import Detections, SCRFDDetector, samples
 from scrfd_trt.agreement import differences
 from scrfd_trt.backends import RecordedBackend
-from scrfd_trt.samples import scene
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
 RECORDED = sorted(path.stem for path in FOLDER.glob("*.npz"))
@@ -47,7 +46,7 @@ def test_the_faces_are_those_that_were_found(name):
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_the_drawn_faces_lie_where_they_were_drawn(name):
-    drawn = scene().faces
+    drawn = samples.load("group").faces
     found = faces_of(name)["scene"]
     assert len(found) == len(drawn)
     off = np.abs(found.boxes[None] - drawn.boxes[:, None]).max(axis=2).min(axis=1)

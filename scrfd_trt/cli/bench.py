@@ -99,7 +99,7 @@ def bench(
       scrfd-trt bench --device cuda --compare ort-cuda
     """
     with messages.logged():
-        pixels = samples.scene().image if image is None else _read(image)
+        pixels = samples.load("group").image if image is None else _read(image)
         chosen = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
         path = Path(model).expanduser() if is_file(model) else zoo.fetch(model)
         name = "a drawn scene" if image is None else str(image)

@@ -143,7 +143,7 @@ def _detection() -> Check:
         if zoo.find(DEFAULT_MODEL) is None:
             detail = "not tried: the network is not here"
             return Check("network", "detection", "problem", detail, _to_detect(), needed=True)
-        image = samples.portrait().image
+        image = samples.load("portrait").image
         with SCRFDDetector.from_pretrained(DEFAULT_MODEL, device="cpu") as detector:
             found, description = len(detector.detect(image)), detector.description
     except ScrfdError as error:

@@ -58,7 +58,7 @@ def demo(
       scrfd-trt demo -o somewhere/ --overwrite
     """
     with messages.logged(verbose=verbose):
-        scene = samples.scene().image
+        scene = samples.load("group").image
         with open_detector(model, device, threshold=options.THRESHOLD, iou=options.IOU) as detector:
             faces, seconds = _timed(detector, scene)
             description = detector.description

@@ -27,8 +27,8 @@ from scrfd_trt.pipelines.cuda.timing import Replay, StepTimes, engine_alone, ste
 STREAMED: tuple[Source, ...] = ("gpu", "pinned", "numpy")
 """What throughput is measured with."""
 
-FRAME = (640, 480)
-"""Width and height of the frames that latency and throughput are measured with."""
+FRAME = "group-640x480"
+"""The drawn scene that latency and throughput are measured with."""
 
 ROUND = 50
 """Calls that are made of one kind before it is another's turn."""
@@ -153,7 +153,7 @@ def measure_gpu(
     batches, in_flights
         What throughput is measured with; batches that are larger than the engine takes are left out.
     """
-    frame = samples.scene(FRAME).image
+    frame = samples.load(FRAME).image
     with ExitStack() as opening:
         pipeline = opened()
         batches = [count for count in batches if count <= pipeline.images_at_once] or [pipeline.images_at_once]
@@ -273,7 +273,7 @@ def measure_ort_cuda(backend: Backend, options: DetectorOptions, batch: int, run
     runs
         How often latency is measured.
     """
-    frame = samples.scene(FRAME).image
+    frame = samples.load(FRAME).image
     with SCRFDDetector(HostPipeline(backend, options), options, device="cuda") as detector:
         seconds = []
         for _ in range(WARM_UP + runs):

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt import samples
 from scrfd_trt.engine.graph import PreparedNetwork, Request
 from scrfd_trt.engine.reference import Reference
 from scrfd_trt.engine.rows import EXACT, HALF, THRESHOLD, Rows, Tolerance, differences, rows_of
 from scrfd_trt.errors import ModelFormatError
 from scrfd_trt.letterbox import Letterbox, normalize_into
-from scrfd_trt.samples import portrait, scene
 
 Size = tuple[int, int]
 
@@ -92,7 +92,7 @@ def _compare(original: Path, prepared: PreparedNetwork) -> tuple[Agreement, ...]
         networks.append(Reference(rounding))
         tolerance = HALF
     # A group, and a face that fills the frame.
-    images = (scene().image, portrait().image)
+    images = (samples.load("group").image, samples.load("portrait").image)
     found = []
     for size in prepared.sizes:
         reference = first if first.takes(size) else Reference(_as_it_is(original, (size,)).model)

@@ -36,7 +36,7 @@ class TestCommand:
         assert names("scrfd-demo") == FILES
         scene = cv2.imread("scrfd-demo/scene.png")
         assert scene is not None
-        np.testing.assert_array_equal(scene, samples.scene().image)
+        np.testing.assert_array_equal(scene, samples.load("group").image)
         times = {path: path.stat().st_mtime_ns for path in Path("scrfd-demo").iterdir()}
         again = run("demo")
         assert again.code == 0
@@ -81,5 +81,5 @@ def test_a_contact_sheet_shows_each_picture() -> None:
 def test_the_network_finds_the_faces_of_the_scene(run: Run) -> None:
     ran = run("demo")
     assert ran.code == 0
-    truth: Detections = samples.scene().faces
+    truth: Detections = samples.load("group").faces
     assert ran.out.startswith(f"{len(truth)} faces in a drawn scene of 1280×720 pixels")

@@ -61,7 +61,7 @@ def test_overlay(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure so little that it takes no time."""
-    for name, value in {"WARMING": 1.0, "MEASURED": 1.0, "WARM_UP": 1, "ROUND": 2, "FRAME": (320, 240)}.items():
+    for name, value in {"WARMING": 1.0, "MEASURED": 1.0, "WARM_UP": 1, "ROUND": 2}.items():
         monkeypatch.setattr(gpu_bench, name, value)
     monkeypatch.setattr(timing, "REPEATED", 1)
 

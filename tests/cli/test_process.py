@@ -183,7 +183,7 @@ def test_help_does_not_import_the_runtime_or_other_extras() -> None:
 
 def test_the_module_is_the_program(network_500m: Path, tmp_path: Path) -> None:
     image = tmp_path / "face.png"
-    image.write_bytes(cv2.imencode(".png", samples.portrait().image)[1].tobytes())
+    image.write_bytes(cv2.imencode(".png", samples.load("portrait").image)[1].tobytes())
     ran = subprocess.run(
         [sys.executable, "-m", "scrfd_trt", "detect", str(image), "--json"], capture_output=True, text=True, check=False
     )

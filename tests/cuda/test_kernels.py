@@ -15,7 +15,7 @@ import emulator
 import numpy as np
 import pytest
 
-from scrfd_trt import samples
+import drawing
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.cuda import kernels
 from scrfd_trt.cuda import records as layout_of
@@ -355,7 +355,7 @@ def test_drawn_scenes_through_a_real_network(network_500m):
     layout, target, total = recognize(backend.outputs), (320, 320), 0
     for seed in range(int(os.environ.get("SCRFD_TRT_SCENES", "8"))):
         size = (int(RNG.integers(320, 900)), int(RNG.integers(240, 700)))
-        image = samples.scene(size, int(RNG.integers(0, 4)), seed).image
+        image = drawing.scene(size, int(RNG.integers(0, 4)), seed).image
         passes, _ = layout_of.fits(size, (target,))
         blob = letterbox(record_of(image), passes, (target,), 0)
         assert np.array_equal(blob, wanted(image, target))

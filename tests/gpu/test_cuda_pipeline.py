@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import ClosedError, SCRFDDetector, samples
+import drawing
+from scrfd_trt import ClosedError, SCRFDDetector
 from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.cuda import Device
 from scrfd_trt.images import check_nv12
@@ -67,7 +68,7 @@ def drawn(count):
     ]
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
         for start in range(0, count, 64):
-            for scene in pool.map(samples.scene, *zip(*about[start : start + 64], strict=True)):
+            for scene in pool.map(drawing.scene, *zip(*about[start : start + 64], strict=True)):
                 yield scene.image
 
 
@@ -117,7 +118,7 @@ def of_batches(detector, images):
 
 def test_captured_and_uncaptured_batches_agree_to_the_bit(plan, opened, monkeypatch):
     sizes = [(640, 480), (333, 222), (900, 700), (640, 640), (1280, 720), (500, 400)]
-    images = [samples.scene(size, 3, seed).image for seed, size in enumerate(sizes)]
+    images = [drawing.scene(size, 3, seed).image for seed, size in enumerate(sizes)]
     images += [np.ascontiguousarray(images[0][:300, :64]), images[0][100:117, 200:231]]
     images += [image[::-1] for image in images]
     with SCRFDDetector.from_engine(plan, max_batch=16) as detector:
@@ -137,14 +138,14 @@ def test_batches_of_all_sizes_and_shapes(pair):
     cuda, host = pair
     for count in (1, 2, 3, 5, 8, 11, 1, 3):
         sizes = [(int(RNG.integers(320, 900)), int(RNG.integers(240, 900))) for _ in range(count)]
-        images = [samples.scene(size, 3, seed).image for seed, size in enumerate(sizes)]
+        images = [drawing.scene(size, 3, seed).image for seed, size in enumerate(sizes)]
         for found, wanted in zip(cuda.detect_batch(images), host.detect_batch(images), strict=True):
             agree(found, wanted)
 
 
 def test_pinned_arrays_and_strided_ones(pair):
     cuda, _ = pair
-    image = samples.scene((500, 400), 4).image
+    image = drawing.scene((500, 400), 4).image
     wanted = cuda.detect(image)
     pinned = cuda.pinned(image.shape)
     pinned[:] = image
@@ -171,7 +172,7 @@ def arrays_on_the_gpu(image, torch):
 
 def test_images_on_the_gpu_are_read_where_they_lie(pair, torch):
     cuda, _ = pair
-    image = samples.scene((500, 400), 4).image
+    image = drawing.scene((500, 400), 4).image
     wanted = cuda.detect(image)
     assert len(wanted) > 0
     for name, array in arrays_on_the_gpu(image, torch).items():
@@ -182,7 +183,7 @@ def test_images_on_the_gpu_are_read_where_they_lie(pair, torch):
 
 def test_work_of_a_stream_of_pytorch_is_waited_for(pair, torch):
     cuda, _ = pair
-    image = samples.scene((500, 400), 4).image
+    image = drawing.scene((500, 400), 4).image
     wanted = cuda.detect(image)
     source, side = torch.from_numpy(image).cuda(), torch.cuda.Stream()
     for call in (cuda.detect, lambda array: cuda.submit([array]).result()[0]):
@@ -196,7 +197,7 @@ def test_work_of_a_stream_of_pytorch_is_waited_for(pair, torch):
 
 def test_results_that_stay_on_the_gpu(pair):
     cuda, _ = pair
-    image = samples.scene((500, 400), 4).image
+    image = drawing.scene((500, 400), 4).image
     pictures = [image, np.zeros((50, 50, 3), np.uint8)]
     wanted, _ = cuda.detect_batch(pictures)  # single images may have a profile of their own
     (found, nothing) = cuda.detect_on_gpu(pictures)
@@ -206,7 +207,7 @@ def test_results_that_stay_on_the_gpu(pair):
 
 def test_pytorch_takes_results_that_stay_on_the_gpu(pair, torch):
     cuda, _ = pair
-    pictures = [samples.scene((500, 400), 4).image, np.zeros((50, 50, 3), np.uint8)]
+    pictures = [drawing.scene((500, 400), 4).image, np.zeros((50, 50, 3), np.uint8)]
     wanted, _ = cuda.detect_batch(pictures)
     (found, _) = cuda.detect_on_gpu(pictures)
     boxes, points = torch.from_dlpack(found.boxes), torch.from_dlpack(found.landmarks)
@@ -217,7 +218,7 @@ def test_pytorch_takes_results_that_stay_on_the_gpu(pair, torch):
 
 
 def test_nv12(plan, opened):
-    scene = samples.scene((640, 480), 4).image
+    scene = drawing.scene((640, 480), 4).image
     planes = cv2.cvtColor(scene, cv2.COLOR_BGR2YUV_I420)
     chroma = planes[480:].reshape(2, 240 * 320).T.reshape(240, 640)
     frame = check_nv12(np.ascontiguousarray(np.concatenate([planes[:480], chroma])))
@@ -232,14 +233,14 @@ def test_nv12(plan, opened):
 
 def test_more_candidates_than_the_gpu_holds(pair):
     cuda, host = pair
-    image = samples.scene((1280, 720), 6).image
+    image = drawing.scene((1280, 720), 6).image
     found, wanted = (each.detect(image, threshold=0.001) for each in (cuda, host))
     agree(found, wanted)
 
 
 def test_eight_threads(pair):
     cuda, _ = pair
-    images = [samples.scene((300 + 60 * n, 500), 4, n).image for n in range(8)]
+    images = [drawing.scene((300 + 60 * n, 500), 4, n).image for n in range(8)]
     wanted = [cuda.detect(image) for image in images]
 
     def work(start):
@@ -250,7 +251,7 @@ def test_eight_threads(pair):
 
 
 def test_eight_threads_with_large_batches_and_a_close_between(plan, opened):
-    images = [samples.scene((400 + 20 * n, 500), 4, n).image for n in range(16)]
+    images = [drawing.scene((400 + 20 * n, 500), 4, n).image for n in range(16)]
     detector = SCRFDDetector.from_engine(plan, max_batch=16)
     wanted = detector.detect_batch(images)
 
@@ -274,7 +275,7 @@ def test_eight_threads_with_large_batches_and_a_close_between(plan, opened):
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_streams_give_what_single_images_give(plan, opened, batch):
-    images = [samples.scene((320 + 30 * n, 400), 3, n).image for n in range(40)]
+    images = [drawing.scene((320 + 30 * n, 400), 3, n).image for n in range(40)]
     pinned = None
     with SCRFDDetector.from_engine(plan, max_batch=batch) as detector:
         wanted = [faces for n in range(0, 40, batch) for faces in detector.detect_batch(images[n : n + batch])]
@@ -344,7 +345,7 @@ def test_many_calls_leave_memory_as_it_was(pair):
 
 def test_close_waits_for_what_is_under_way(plan, opened):
     detector = SCRFDDetector.from_engine(plan)
-    image = samples.scene((500, 400), 4).image
+    image = drawing.scene((500, 400), 4).image
     wanted = detector.detect(image)
     futures = [detector.submit([image]) for _ in range(6)]
     closer = threading.Thread(target=detector.close)

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from scrfd_trt import SCRFDDetector, samples
+import drawing
+from scrfd_trt import SCRFDDetector
 from scrfd_trt.cuda import Device, DeviceBuffer, Stream
 from scrfd_trt.cuda.driver import call
 
@@ -72,7 +73,7 @@ def detector(plan, opened):
 def late(request):
     """An image with the stream that makes it, and how the array names that."""
     device = Device(0)
-    image = samples.scene((500, 400), 4).image
+    image = drawing.scene((500, 400), 4).image
     with device.current(), ExitStack() as opening:
         stream = Stream.create(device) if request.param == "own" else Stream.borrow(0, device)
         opening.enter_context(stream)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 import overlays
-from overlays import emoji_art
 from scrfd_trt.detections import Detections
 
 WIDTH, HEIGHT = 240, 180
+CAT = Path(overlays.__file__).parent / "assets" / "emoji-cat.png"
 GOLDEN_FOLDER = Path(__file__).resolve().parents[1] / "data" / "golden" / "overlays"
 
 # Middle, half width, half height and turn in degrees of each drawn face; the third is cut by the border.
@@ -67,10 +66,7 @@ def draw_with(overlay: overlays.Overlay, **video: Any) -> NDArray[np.uint8]:
 
 def sticker(**options: Any) -> overlays.Overlay:
     """An overlay of a picture file: a drawn cat."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "cat.png"
-        cv2.imwrite(str(path), emoji_art.draw("cat"))
-        return overlays.Sticker(picture=path, **options)
+    return overlays.Sticker(picture=CAT, **options)
 
 
 # The score is left out: letters differ between versions of OpenCV.
@@ -105,6 +101,12 @@ def difference(image: NDArray[np.uint8], golden: NDArray[np.uint8]) -> str:
     if levels.mean() < 1.0 and near >= 0.995:
         return ""
     return f"mean difference {levels.mean():.2f} levels, {near:.2%} of the pixels within 8 levels"
+
+
+@pytest.fixture(scope="session")
+def picture() -> Path:
+    """A picture with alpha: a drawn cat."""
+    return CAT
 
 
 @pytest.fixture

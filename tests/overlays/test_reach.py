@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import overlays
-from overlays import emoji_art
+from overlays.emoji import KINDS
 from overlays.testing import assert_within_reach, faces, noise
 from scrfd_trt.crops import ARCFACE_TEMPLATE
 from scrfd_trt.detections import Detections
@@ -48,7 +47,7 @@ CHOICES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "pixelate": MASK | MIX | {"strength": st.floats(0.2, 1), "block": st.none() | st.integers(2, 60)},
     "solid": MASK | MIX | {"fill": st.sampled_from(["black", "white", "#123456"])},
     "skull": MIX | {"scale": st.floats(0.01, 10)},
-    "emoji": MIX | {"scale": st.floats(0.01, 10), "kind": st.sampled_from(["each", *emoji_art.KINDS])},
+    "emoji": MIX | {"scale": st.floats(0.01, 10), "kind": st.sampled_from(["each", *KINDS])},
     "image": MIX | {"scale": st.floats(0.01, 10), "fit": st.sampled_from(["box", "two", "three", "five"])},
     "landmarks": {"size": LARGE, "box": st.booleans(), "score": st.booleans(), "points": st.booleans()},
     "boxes": {
@@ -64,13 +63,6 @@ CHOICES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     },
 }
 COVERING = ("blur", "pixelate", "solid")
-
-
-@pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "cat.png"
-    cv2.imwrite(str(path), emoji_art.draw("cat"))
-    return path
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import overlays
-from overlays import emoji_art
+from drawing import emoji
 from overlays.colors import PALETTE
 from overlays.testing import FIVE, faces, noise
 from scrfd_trt.detections import Detections
@@ -78,7 +78,7 @@ def test_each_track_keeps_its_emoji() -> None:
         box = (place, place, place + 60, place + 60)
         return overlays.Emoji()(GRAY, Detections([box], [0.9], image_size=SIZE, track_ids=[track], time=place))
 
-    for track, kind in enumerate(emoji_art.KINDS * 2):
+    for track, kind in enumerate(emoji.KINDS * 2):
         out = drawn(track, 70.0)
         assert (np.roll(drawn(track, 90.0), (-20, -20), (0, 1)) == out).mean() > 0.99
         alone = Detections([(70, 70, 130, 130)], [0.9], image_size=SIZE)
@@ -87,10 +87,10 @@ def test_each_track_keeps_its_emoji() -> None:
 
 
 def test_emoji_drawings_are_made_once_and_cannot_be_spoilt() -> None:
-    for kind in emoji_art.KINDS:
-        drawing = emoji_art.draw(kind)
-        assert drawing.shape == (emoji_art.SIDE, emoji_art.SIDE, 4)
-        assert drawing is emoji_art.draw(kind)
+    for kind in emoji.KINDS:
+        drawing = emoji.draw(kind)
+        assert drawing.shape == (emoji.SIDE, emoji.SIDE, 4)
+        assert drawing is emoji.draw(kind)
         assert not drawing.flags.writeable
         assert 0.5 < (drawing[..., 3] > 0).mean() < 0.95
 

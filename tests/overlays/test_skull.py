@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from overlays import Skull, skull_art
+from drawing import skull
+from overlays import Skull
+from overlays.skull import FACE_BOX, LANDMARKS
 from scrfd_trt.crops import similarity
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import ImageError, OptionError
@@ -19,12 +21,12 @@ Points = NDArray[np.float64]
 
 def face(size: float = 100.0, x: float = 150.0, y: float = 150.0, degrees: float = 0.0) -> tuple[Points, Points]:
     """Put the drawing's own box and points upright or turned into an image: ``(4,)`` and ``(5, 2)``."""
-    scale = size / (skull_art.FACE_BOX[3] - skull_art.FACE_BOX[1])
+    scale = size / (FACE_BOX[3] - FACE_BOX[1])
     turn = np.deg2rad(degrees)
     linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    x1, y1, x2, y2 = skull_art.FACE_BOX
+    x1, y1, x2, y2 = FACE_BOX
     middle = np.array([(x1 + x2) / 2, (y1 + y2) / 2])
-    points = (skull_art.LANDMARKS - middle) @ linear.T + [x, y]
+    points = (LANDMARKS - middle) @ linear.T + [x, y]
     half = np.array([x2 - x1, y2 - y1]) / 2 * scale
     extent = np.hypot(half * np.cos(turn), half[::-1] * np.sin(turn))
     return np.array([x, y, x, y]) + np.concatenate([-extent, extent]), points
@@ -45,22 +47,22 @@ def middle_of(mask: NDArray[np.bool_]) -> Points:
 
 
 def test_the_drawing_is_made_once_and_cannot_be_spoilt() -> None:
-    drawing = skull_art.draw()
-    assert drawing.shape == (skull_art.HEIGHT, skull_art.WIDTH, 4)
+    drawing = skull.draw()
+    assert drawing.shape == (skull.HEIGHT, skull.WIDTH, 4)
     assert drawing.dtype == np.uint8
-    assert skull_art.draw() is drawing
+    assert skull.draw() is drawing
     assert not drawing.flags.writeable
 
 
 def test_the_drawing_has_eyes_nose_and_teeth_where_its_landmarks_say() -> None:
-    drawing = skull_art.draw()
+    drawing = skull.draw()
     light = drawing[..., :3].mean(2)
 
     def at(point: Points, radius: int) -> float:
         x, y = point.astype(int)
         return float(light[y - radius : y + radius, x - radius : x + radius].mean())
 
-    eyes, nose = skull_art.LANDMARKS[:2].astype(float), skull_art.LANDMARKS[2].astype(float)
+    eyes, nose = LANDMARKS[:2].astype(float), LANDMARKS[2].astype(float)
     forehead = np.array([256.0, 150.0])
     assert at(forehead, 30) > 170
     assert max(at(eyes[0], 20), at(eyes[1], 20), at(nose, 12)) < 60
@@ -76,11 +78,11 @@ def test_the_drawing_has_eyes_nose_and_teeth_where_its_landmarks_say() -> None:
 def test_it_is_turned_sized_and_placed_by_the_landmarks(degrees: float, size: float) -> None:
     box, points = face(size, degrees=degrees)
     out = drawn(Skull(), box, points)
-    fit = similarity(skull_art.LANDMARKS, points.astype(np.float32))
+    fit = similarity(LANDMARKS, points.astype(np.float32))
     assert np.hypot(fit[0, 0], fit[1, 0]) * 490 == pytest.approx(size, rel=1e-3)
-    whole = middle_of(skull_art.draw()[..., 3] > 127) @ fit[:, :2].T + fit[:, 2]
+    whole = middle_of(skull.draw()[..., 3] > 127) @ fit[:, :2].T + fit[:, 2]
     assert middle_of(painted(out)) == pytest.approx(whole, abs=0.02 * size + 0.5)
-    area = (skull_art.draw()[..., 3] > 127).sum() * (size / 490) ** 2
+    area = (skull.draw()[..., 3] > 127).sum() * (size / 490) ** 2
     assert painted(out).sum() == pytest.approx(area, rel=0.02 + 4 / size)
     # The sockets come to lie over the eyes, the lightest bone does not.
     light = out.mean(2)

@@ -7,22 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from pydantic import Field
 
 import overlays
-from overlays import emoji_art, testing
+from overlays import testing
 from overlays.testing import CHECKS, check_overlay
-
-
-@pytest.fixture(scope="session")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "cat.png"
-    cv2.imwrite(str(path), emoji_art.draw("cat"))
-    return path
-
 
 SHAPES = ("ellipse", "rectangle", "aligned")
 COVERING = (overlays.Blur, overlays.Pixelate, overlays.Solid)

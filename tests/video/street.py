@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt import samples
+import drawing
 from scrfd_trt.detections import Detection, Detections
 
 SIZE = (640, 360)
@@ -27,7 +27,7 @@ class Actor(NamedTuple):
     """Somebody, seen from one frame up to another, and where."""
 
     name: str
-    look: samples.Look
+    look: drawing.Look
     spans: tuple[tuple[int, int], ...]
     way: Callable[[int], Place]
 
@@ -35,8 +35,8 @@ class Actor(NamedTuple):
         return any(first <= frame < last for first, last in self.spans)
 
 
-def _look(seed: int) -> samples.Look:
-    return samples.Look.random(seed, turn=0.0, glasses=False, fringe=False, beard="none")
+def _look(seed: int) -> drawing.Look:
+    return drawing.Look.random(seed, turn=0.0, glasses=False, fringe=False, beard="none")
 
 
 ACTORS = (
@@ -52,7 +52,7 @@ ACTORS = (
 def truth(frame: int) -> dict[str, Detection]:
     """Where the faces of a frame are."""
     return {
-        actor.name: samples.placing.truth((x, y), size, angle, actor.look)
+        actor.name: drawing.truth((x, y), size, angle, actor.look)
         for actor in ACTORS
         if actor.is_there(frame)
         for x, y, size, angle in [actor.way(frame)]
@@ -66,12 +66,12 @@ def draw(frame: int, size: tuple[int, int] = SIZE) -> Image:
     """Draw a frame; those who are further away first."""
     name = "park" if frame < CUT else "room"
     if name not in _BACKDROPS:
-        _BACKDROPS[name] = samples.BACKDROPS[name](SIZE, 4)
+        _BACKDROPS[name] = drawing.BACKDROPS[name](SIZE, 4)
     image = _BACKDROPS[name].copy()
     there = sorted((actor for actor in ACTORS if actor.is_there(frame)), key=lambda actor: actor.way(frame)[2])
     for actor in there:
         x, y, height, angle = actor.way(frame)
-        samples.draw_face(image, (x, y), height, angle=angle, look=actor.look)
+        drawing.draw_face(image, (x, y), height, angle=angle, look=actor.look)
     return image
 
 

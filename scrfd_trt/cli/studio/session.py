@@ -57,7 +57,7 @@ class Session:
     def __init__(self, detector: SCRFDDetector, model: str = DEFAULT_MODEL, folder: Folder | None = None) -> None:
         self.detector = detector
         self.model = model
-        self.media = Media("scene.png", (samples.scene().image,))
+        self.media = Media("scene.png", (samples.load("group").image,))
         self.layers = [Layer("skull")]
         self.threshold = float(DetectorOptions.model_fields["threshold"].default)
         self._found: dict[int, Detections] = {}

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
-from overlays import emoji_art
+import drawing
+from drawing import emoji
 from scrfd_trt import samples
 
 pytest.importorskip("nicegui")
@@ -27,7 +28,7 @@ Popen = Callable[..., "subprocess.Popen[str]"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-SCENE = samples.scene((640, 360), 3, seed=2).image
+SCENE = drawing.scene((640, 360), 3, seed=2).image
 
 
 @contextmanager
@@ -169,7 +170,7 @@ def test_the_opacity_slider_fades_the_skulls(page: Any, tmp_path: Path) -> None:
     changed(page, before)
     page.locator("code", has_text=re.compile(r"skull:opacity=0\.\d")).first.wait_for()
     page.locator("code", has_text=re.compile(r"opacity=0\.\d+\)")).first.wait_for()
-    half, plain = cv2.imread(str(downloaded(page, tmp_path)[1])).astype(int), samples.scene().image.astype(int)
+    half, plain = cv2.imread(str(downloaded(page, tmp_path)[1])).astype(int), samples.load("group").image.astype(int)
     assert 0 < np.abs(half - plain).mean() < np.abs(full - plain).mean()
 
 
@@ -192,7 +193,7 @@ def test_a_sticker_is_uploaded_and_named_without_its_folder(page: Any) -> None:
     page.get_by_text(needed).wait_for()
     before = source(page)
     slide(page, "opacity", 0.3)
-    sticker = {"name": "cat.png", "mimeType": "image/png", "buffer": png(emoji_art.draw("cat"))}
+    sticker = {"name": "cat.png", "mimeType": "image/png", "buffer": png(emoji.draw("cat"))}
     page.locator("input[type=file]").nth(1).set_input_files(sticker)
     changed(page, before)
     # What was set before there was a picture counts, as the page shows it.
@@ -396,7 +397,7 @@ def test_nothing_is_left_however_it_ends(
             page = context.new_page()
             arrive(page, address)
             if number == getattr(signal, name):
-                sticker = {"name": "cat.png", "mimeType": "image/png", "buffer": png(emoji_art.draw("cat"))}
+                sticker = {"name": "cat.png", "mimeType": "image/png", "buffer": png(emoji.draw("cat"))}
                 page.locator("input[type=file]").nth(1).set_input_files(sticker)
                 page.locator("code", has_text="skull:image=cat.png").first.wait_for()
                 assert list(tmp_path.rglob("cat.png"))

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scrfd_trt import SCRFDDetector, samples
+import drawing
+from scrfd_trt import SCRFDDetector
 from scrfd_trt.cli.studio import clips
 from scrfd_trt.cli.studio.folder import Folder
 from scrfd_trt.cli.studio.session import Layer, Session
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError
 
-SCENE = samples.scene((640, 360), 3, seed=2).image
+SCENE = drawing.scene((640, 360), 3, seed=2).image
 FRAMES = 6
 
 

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import samples
+import drawing
 from scrfd_trt.cli.studio import media
 from scrfd_trt.errors import ImageError
 
-IMAGE = samples.scene((160, 120), 1).image
+IMAGE = drawing.scene((160, 120), 1).image
 
 
 def png(image: np.ndarray = IMAGE) -> bytes:
@@ -57,7 +57,7 @@ def test_clips_are_read(clip: Path) -> None:
 
 
 def test_frames_of_clips_take_little_memory(tmp_path: Path) -> None:
-    path, scene = tmp_path / "clip.avi", samples.scene((640, 360)).image
+    path, scene = tmp_path / "clip.avi", drawing.scene((640, 360)).image
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (640, 360))
     if not writer.isOpened():
         pytest.skip("this OpenCV cannot write clips")

@@ -36,7 +36,7 @@ def test_a_download_is_what_was_shown_when_it_began(session, monkeypatch):
     session.open("other.png", png(np.zeros((40, 40, 3), np.uint8)))
     session.layers[0].options["fill"] = "#ff0000"
     drawn, count = now.draw(0)
-    assert drawn.shape == samples.scene().image.shape
+    assert drawn.shape == samples.load("group").image.shape
     assert count == 1
     assert tuple(drawn[15, 15]) != (0, 0, 255)
 

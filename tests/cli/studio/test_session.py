@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
+import drawing
 import overlays
-from scrfd_trt import SCRFDDetector, samples
+from scrfd_trt import SCRFDDetector
 from scrfd_trt.cli.studio import media
 from scrfd_trt.cli.studio.fields import fields
 from scrfd_trt.cli.studio.media import LARGEST_STICKER, Media
@@ -38,7 +39,7 @@ def test_it_begins_with_a_drawn_scene_under_a_skull(session: Session) -> None:
 
 
 def test_layers_threshold_and_picture_can_be_changed(session: Session) -> None:
-    scene = samples.scene((640, 360), 3, seed=2)
+    scene = drawing.scene((640, 360), 3, seed=2)
     session.open("three.png", cv2.imencode(".png", scene.image)[1].tobytes())
     session.layers = [Layer("solid", {"fill": "#102030"}), Layer("boxes")]
     image, count = session.draw()

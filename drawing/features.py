@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from scrfd_trt.samples.head import Head
-from scrfd_trt.samples.looks import generator
-from scrfd_trt.samples.patch import Field, Patch, bell, linear, step
+from drawing.head import Head
+from drawing.looks import generator
+from drawing.patch import Field, Patch, bell, linear, step
 
 
 def eyes(head: Head, patch: Patch) -> None:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.samples.looks import generator
-from scrfd_trt.samples.patch import Color, Field, Frame, Patch, bell, grain, linear, soften, step
+from drawing.looks import generator
+from drawing.patch import Color, Field, Frame, Patch, bell, grain, linear, soften, step
 
 HORIZON = 0.36
 """Height of the viewer's eyes in the picture, as a share of its height from the top."""

@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.detections import Detection
-from scrfd_trt.errors import ImageError, OptionError
-from scrfd_trt.samples.figure import LEVELS, REACHES, TILT, Layer, layers
-from scrfd_trt.samples.head import Head
-from scrfd_trt.samples.looks import Look
+from drawing.figure import LEVELS, REACHES, TILT, Layer, layers
+from drawing.head import Head
+from drawing.looks import Look
+from scrfd_trt import Detection, ImageError, OptionError
 
 Point = tuple[float, float]
 LARGEST = 16000

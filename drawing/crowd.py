@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.errors import OptionError
-from scrfd_trt.samples.backdrop import HORIZON
+from drawing.backdrop import HORIZON
+from scrfd_trt import OptionError
 
 MOST = 60
 """So many people are drawn at most."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.samples.looks import Look, generator
-from scrfd_trt.samples.patch import Field, Patch, bell, linear, soften, step
+from drawing.looks import Look, generator
+from drawing.patch import Field, Patch, bell, linear, soften, step
 
 KEY = np.array([-0.46, -0.46, 0.76], np.float32)
 """Direction to the main light: x right, y down, z towards the viewer."""

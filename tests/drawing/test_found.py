@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scrfd_trt import SCRFDDetector, samples
+import drawing
+from scrfd_trt import SCRFDDetector
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +34,25 @@ def assert_found(found, truth, *, score, iou, points):
 
 
 def test_every_face_of_the_default_scene_is_found(detector):
-    scene = samples.scene()
+    scene = drawing.scene()
     assert_found(detector.detect(scene.image), scene.faces, score=0.67, iou=0.75, points=0.1)
 
 
 @pytest.mark.parametrize("seed", range(1, 7))
 @pytest.mark.parametrize("backdrop", ["park", "room"])
 def test_every_face_of_other_scenes_is_found(detector, seed, backdrop):
-    scene = samples.scene(seed=seed, backdrop=backdrop)
+    scene = drawing.scene(seed=seed, backdrop=backdrop)
     assert_found(detector.detect(scene.image), scene.faces, score=0.6, iou=0.65, points=0.15)
 
 
-@pytest.mark.parametrize("backdrop", samples.BACKDROPS)
+@pytest.mark.parametrize("backdrop", drawing.BACKDROPS)
 def test_backdrops_have_no_faces(detector, backdrop):
-    assert len(detector.detect(samples.scene(faces=0, backdrop=backdrop).image, threshold=0.3)) == 0
+    assert len(detector.detect(drawing.scene(faces=0, backdrop=backdrop).image, threshold=0.3)) == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_face_that_fills_the_frame_needs_the_small_pass(network_500m, seed):
-    scene = samples.portrait((640, 640), seed=seed)
+    scene = drawing.portrait((640, 640), seed=seed)
     with SCRFDDetector.from_onnx(network_500m, device="cpu", scales=(640,)) as one_pass:
         assert len(one_pass.detect(scene.image)) == 0
     with SCRFDDetector.from_onnx(network_500m, device="cpu") as both:
@@ -59,5 +60,5 @@ def test_a_face_that_fills_the_frame_needs_the_small_pass(network_500m, seed):
 
 
 def test_a_crowd_is_found(detector):
-    scene = samples.scene((1920, 1080), 20, seed=0)
+    scene = drawing.scene((1920, 1080), 20, seed=0)
     assert_found(detector.detect(scene.image), scene.faces, score=0.5, iou=0.6, points=0.15)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from drawing import BEARDS, CLOTHES, STYLES, Look
 from scrfd_trt.errors import OptionError
-from scrfd_trt.samples import BEARDS, CLOTHES, STYLES, Look
 
 
 def test_a_seed_makes_up_the_same_person_again():

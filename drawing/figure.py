@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.samples import body, features, hair
-from scrfd_trt.samples.head import Head, ears, lighting, relief, skin
-from scrfd_trt.samples.looks import Look
-from scrfd_trt.samples.patch import Field, Frame, Patch, soften
+from drawing import body, features, hair
+from drawing.head import Head, ears, lighting, relief, skin
+from drawing.looks import Look
+from drawing.patch import Field, Frame, Patch, soften
 
 LEVELS = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Heights in pixels at which faces are drawn before they are brought to size."""

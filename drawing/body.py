@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from scrfd_trt.samples.head import KEY, Head
-from scrfd_trt.samples.looks import generator
-from scrfd_trt.samples.patch import Field, Patch, bell, linear, soften, step
+from drawing.head import KEY, Head
+from drawing.looks import generator
+from drawing.patch import Field, Patch, bell, linear, soften, step
 
 FEET = 14.2
 """How far below the middle of the face the ground is, in face units."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.samples.head import KEY, Head
-from scrfd_trt.samples.looks import generator
-from scrfd_trt.samples.patch import Field, Patch, bell, linear, soften, step
+from drawing.head import KEY, Head
+from drawing.looks import generator
+from drawing.patch import Field, Patch, bell, linear, soften, step
 
 Points = list[tuple[float, float]]
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from drawing import STYLES, Look, draw_face
 from scrfd_trt.errors import ImageError, OptionError
-from scrfd_trt.samples import STYLES, Look, draw_face
 
 
 def canvas(width=240, height=200, value=120):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.detections import Detections
-from scrfd_trt.errors import OptionError
-from scrfd_trt.samples.backdrop import BACKDROPS
-from scrfd_trt.samples.body import FEET
-from scrfd_trt.samples.crowd import Spot, measure, spots
-from scrfd_trt.samples.looks import Look, generator
-from scrfd_trt.samples.patch import soften
-from scrfd_trt.samples.placing import draw_face, truth
+from drawing.backdrop import BACKDROPS
+from drawing.body import FEET
+from drawing.crowd import Spot, measure, spots
+from drawing.looks import Look, generator
+from drawing.patch import soften
+from drawing.placing import draw_face, truth
+from scrfd_trt import Detections, OptionError
 
 SMALL = 0.1
 """Faces below this share hold their heads straighter, and their foreheads and eyes are free."""
@@ -22,17 +22,8 @@ SMALL = 0.1
 Size = tuple[int, int]
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """A drawn picture and the faces in it.
-
-    Attributes
-    ----------
-    image
-        ``(H, W, 3)`` uint8, BGR.
-    faces
-        The truth: boxes from hairline to chin and from cheek to cheek, landmarks, scores of 1; the nearest face first.
-    """
+class Scene(NamedTuple):
+    """A drawn picture and its true faces; see :class:`scrfd_trt.samples.Scene`."""
 
     image: NDArray[np.uint8]
     faces: Detections

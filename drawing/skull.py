@@ -18,12 +18,6 @@ from numpy.typing import NDArray
 WIDTH, HEIGHT = 512, 640
 """Size of the drawing in pixels."""
 
-LANDMARKS: NDArray[np.float32] = np.array([[174, 305], [338, 305], [256, 397], [190, 492], [322, 492]], np.float32)
-"""Where a face's five points lie in the drawing, (5, 2), x and y in pixels, in the order of ``Detections``."""
-
-FACE_BOX = (70.0, 127.0, 442.0, 617.0)
-"""What a face detector would call this skull's box, x1, y1, x2, y2 in pixels: hairline to chin, cheek to cheek."""
-
 Floats = NDArray[np.float32]
 Points = Sequence[tuple[float, float]]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from scrfd_trt.errors import OptionError
+from scrfd_trt import OptionError
 
 Color = tuple[float, float, float]
 T = TypeVar("T")

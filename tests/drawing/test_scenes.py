@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import samples
+import drawing
 from scrfd_trt.errors import OptionError
-
-PICTURE = Path(__file__).parents[1] / "data" / "scene.png"
 
 
 def overlap(one, other):
@@ -32,7 +28,7 @@ def assert_inside(scene, width, height):
 
 
 def test_the_default_scene():
-    scene = samples.scene()
+    scene = drawing.scene()
     assert len(scene.faces) == 6
     assert_inside(scene, 1280, 720)
     heights = scene.faces.boxes[:, 3] - scene.faces.boxes[:, 1]
@@ -43,30 +39,21 @@ def test_the_default_scene():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_faces_leave_each_other_free(seed):
-    boxes = samples.scene((640, 360), seed=seed).faces.boxes
+    boxes = drawing.scene((640, 360), seed=seed).faces.boxes
     assert max(overlap(one, other) for one, other in combinations(boxes, 2)) < 0.05
 
 
 def test_the_same_seed_gives_the_same_picture():
-    first, again, other = (samples.scene((320, 200), seed=seed) for seed in (3, 3, 4))
+    first, again, other = (drawing.scene((320, 200), seed=seed) for seed in (3, 3, 4))
     assert np.array_equal(first.image, again.image)
     assert first.faces == again.faces
     assert not np.array_equal(first.image, other.image)
 
 
 def test_pictures_are_the_callers_own():
-    first = samples.scene((160, 100))
+    first = drawing.scene((160, 100))
     first.image[:] = 0
-    assert samples.scene((160, 100)).image.mean() > 50
-
-
-def test_the_picture_in_the_tests_is_what_is_drawn():
-    kept = cv2.imread(str(PICTURE))
-    drawn = samples.scene((768, 432))
-    difference = np.abs(kept.astype(int) - drawn.image)
-    # OpenCV's versions round differently along edges.
-    assert difference.mean() < 0.25
-    assert np.quantile(difference, 0.999) <= 8
+    assert drawing.scene((160, 100)).image.mean() > 50
 
 
 @pytest.mark.parametrize(
@@ -74,30 +61,30 @@ def test_the_picture_in_the_tests_is_what_is_drawn():
     [((97, 61), 6), ((61, 97), 2), ((300, 1000), 6), ((1000, 300), 6), ((333, 333), 3), ((40, 40), 1)],
 )
 def test_odd_sizes(size, faces):
-    scene = samples.scene(size, faces)
+    scene = drawing.scene(size, faces)
     assert len(scene.faces) == faces
     assert_inside(scene, *size)
 
 
 @pytest.mark.parametrize("faces", [1, 2, 9, 20])
 def test_numbers_of_faces(faces):
-    scene = samples.scene((960, 540), faces, seed=1)
+    scene = drawing.scene((960, 540), faces, seed=1)
     assert len(scene.faces) == faces
     assert_inside(scene, 960, 540)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (97, 61), (3, 50), (50, 3), (1280, 720)])
-@pytest.mark.parametrize("backdrop", samples.BACKDROPS)
+@pytest.mark.parametrize("backdrop", drawing.BACKDROPS)
 def test_a_backdrop_alone(size, backdrop):
-    scene = samples.scene(size, 0, backdrop=backdrop)
+    scene = drawing.scene(size, 0, backdrop=backdrop)
     assert len(scene.faces) == 0
     assert scene.faces.landmarks.shape == (0, 5, 2)
     assert_inside(scene, *size)
 
 
-@pytest.mark.parametrize("backdrop", samples.BACKDROPS)
+@pytest.mark.parametrize("backdrop", drawing.BACKDROPS)
 def test_people_stand_before_every_backdrop(backdrop):
-    empty, full = (samples.scene((320, 180), faces, backdrop=backdrop) for faces in (0, 4))
+    empty, full = (drawing.scene((320, 180), faces, backdrop=backdrop) for faces in (0, 4))
     for x1, y1, x2, y2 in full.faces.boxes.astype(int):
         change = np.abs(full.image.astype(int) - empty.image)[y1:y2, x1:x2].max(-1)
         assert (change > 8).mean() > 0.6
@@ -105,7 +92,7 @@ def test_people_stand_before_every_backdrop(backdrop):
 
 @pytest.mark.parametrize("size", [(640, 640), (97, 61), (200, 500), (1920, 1080)])
 def test_a_portrait_fills_the_frame(size):
-    scene = samples.portrait(size, seed=2)
+    scene = drawing.portrait(size, seed=2)
     assert len(scene.faces) == 1
     assert_inside(scene, *size)
     x1, y1, x2, y2 = scene.faces.boxes[0]
@@ -113,11 +100,11 @@ def test_a_portrait_fills_the_frame(size):
 
 
 def test_a_portrait_of_somebody():
-    look = samples.Look.random(8, style="afro")
-    scene = samples.portrait((200, 200), fill=0.5, look=look)
+    look = drawing.Look.random(8, style="afro")
+    scene = drawing.portrait((200, 200), fill=0.5, look=look)
     assert scene.faces.boxes[0, 3] - scene.faces.boxes[0, 1] == pytest.approx(100, abs=0.01)
-    assert np.array_equal(scene.image, samples.portrait((200, 200), fill=0.5, look=look).image)
-    assert not np.array_equal(scene.image, samples.portrait((200, 200), fill=0.5).image)
+    assert np.array_equal(scene.image, drawing.portrait((200, 200), fill=0.5, look=look).image)
+    assert not np.array_equal(scene.image, drawing.portrait((200, 200), fill=0.5).image)
 
 
 @pytest.mark.parametrize(
@@ -140,11 +127,11 @@ def test_a_portrait_of_somebody():
 )
 def test_impossible_scenes_are_refused(arguments, message):
     with pytest.raises(OptionError, match=message) as caught:
-        samples.scene(**arguments)
+        drawing.scene(**arguments)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("arguments", [{"fill": 0.0}, {"fill": 1.2}, {"fill": "all"}, {"size": (0, 0)}, {"seed": -1}])
 def test_impossible_portraits_are_refused(arguments):
     with pytest.raises(OptionError):
-        samples.portrait(**arguments)
+        drawing.portrait(**arguments)

@@ -1,0 +1,74 @@
+"""Drawn scenes with known faces, which examples and tests use in place of photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt.detections import Detections
+from scrfd_trt.errors import OptionError
+
+_FOLDER = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A drawn picture and the faces in it.
+
+    Attributes
+    ----------
+    name
+        The name that :func:`load` takes.
+    image
+        ``(H, W, 3)`` uint8, BGR.
+    faces
+        The true faces, the nearest first: boxes from hairline to chin and from cheek to cheek, landmarks, and scores
+        of 1.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    faces: Detections
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all scenes, sorted."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.png")))
+
+
+def load(name: str) -> Scene:
+    """Read a scene.
+
+    Parameters
+    ----------
+    name
+        ``"group"``: six people in a park, 1280×720 pixels, faces 45 to 215 pixels high. ``"group-640x480"``: six people
+        in 640×480 pixels. ``"portrait"``: one face that fills 640×640 pixels.
+
+    Returns
+    -------
+    Scene
+        Each call returns new arrays.
+
+    Raises
+    ------
+    OptionError
+        If there is no scene of this name.
+
+    Examples
+    --------
+    >>> from scrfd_trt import samples
+    >>> scene = samples.load("group")
+    >>> scene.image.shape, len(scene.faces)
+    ((720, 1280, 3), 6)
+    """
+    if name not in names():
+        raise OptionError(f"no scene {name!r}; choose one of: {', '.join(names())}")
+    path = _FOLDER / f"{name}.png"
+    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    faces = Detections.from_json(path.with_suffix(".json").read_bytes())
+    return Scene(name, np.asarray(image, np.uint8), faces)
