@@ -19,8 +19,8 @@ from scrfd_trt.cli import gpu_report, messages, options, stdout
 from scrfd_trt.cli.exits import FAILED
 from scrfd_trt.cli.gpu_bench import GpuFigures
 from scrfd_trt.cli.gpu_job import GpuJob, parse_counts
+from scrfd_trt.cli.inputs import read_image
 from scrfd_trt.cli.network import check_no_engine_options, gpu_number, is_engine, is_file, parse_scales
-from scrfd_trt.cli.reading import read_image
 from scrfd_trt.cli.stages import NETWORK, Measured, Times, measure
 from scrfd_trt.cuda.device import find
 from scrfd_trt.engine.plan_file import read_plan

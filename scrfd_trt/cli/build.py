@@ -9,9 +9,9 @@ from pathlib import Path
 
 from scrfd_trt import devices, opening, zoo
 from scrfd_trt.cli import build_options as asked
-from scrfd_trt.cli import messages, options, stdout, writing
+from scrfd_trt.cli import messages, options, outputs, stdout
 from scrfd_trt.cli.build_bar import build_progress
-from scrfd_trt.cli.files import same_file_key
+from scrfd_trt.cli.inputs import same_file_key
 from scrfd_trt.cli.network import gpu_number, is_engine, is_file, parse_scales
 from scrfd_trt.engine.files import EngineRecord, read_record, record_path
 from scrfd_trt.engine.options import BuildOptions
@@ -82,7 +82,7 @@ def build(
 def _build(network: str, output: Path, wanted: BuildOptions, gpu: int, *, overwrite: bool, quiet: bool) -> float:
     """Build, and return the seconds that it took."""
     for path in (output, record_path(output)):
-        writing.check_free(path, overwrite=overwrite)
+        outputs.check_free(path, overwrite=overwrite)
     source = _find(network, output)
     start = time.monotonic()
     with build_progress(quiet=quiet) as progress:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scrfd_trt.cli import faces_files, messages, writing
-from scrfd_trt.cli.files import Source
+from scrfd_trt.cli import faces_files, messages, outputs
+from scrfd_trt.cli.inputs import Source
 from scrfd_trt.cli.video_bar import told
 from scrfd_trt.cli.video_options import ClipSettings, ProgressKind
 from scrfd_trt.cli.video_report import as_dict, headline, report
@@ -75,7 +75,7 @@ class Clips:
 
     def _one(self, source: Path, target: Path, detector: SCRFDDetector | None, progress: Progress) -> Summary:
         how = self._settings
-        writing.make_folder(target.parent)
+        outputs.make_folder(target.parent)
         if how.faces_in is not None or detector is None:
             return self._draw_from(how.faces_in or Path(), source, target, progress)
         with faces_files.place(how.faces_out) as place:

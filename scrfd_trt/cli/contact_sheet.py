@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.errors import MissingDependencyError
 from scrfd_trt.video import Summary, TrackSummary, open_source
 from scrfd_trt.video.info import clock
 from scrfd_trt.video.reading import Damaged
@@ -43,8 +42,6 @@ def contact_sheet(video: Path, summary: Summary, damaged: Damaged = "stop") -> I
 
     Raises
     ------
-    MissingDependencyError
-        If Pillow is not installed.
     VideoError
         If the video cannot be read so far.
     """
@@ -91,11 +88,9 @@ def _crop(image: Image, box: NDArray[np.float64]) -> Image:
 
 
 def _written(sheet: Image, captions: list[tuple[int, int, TrackSummary]]) -> Image:
-    try:
-        from PIL import Image as Pictures  # noqa: PLC0415 - comes with the extra
-        from PIL import ImageDraw, ImageFont  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingDependencyError('contact sheets need Pillow: pip install "scrfd-trt[video]"') from error
+    from PIL import Image as Pictures  # noqa: PLC0415 - takes long
+    from PIL import ImageDraw, ImageFont  # noqa: PLC0415
+
     picture = Pictures.fromarray(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB))
     pen = ImageDraw.Draw(picture)
     large, small = (ImageFont.load_default(size) for size in (18, 14))

@@ -10,11 +10,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from scrfd_trt.cli import files, live, messages, places, writing
+from scrfd_trt.cli import live, messages
 from scrfd_trt.cli.clips import Clips, check_files
 from scrfd_trt.cli.exits import FAILED
-from scrfd_trt.cli.files import Source
-from scrfd_trt.cli.metadata import save_with_metadata
+from scrfd_trt.cli.inputs import Source, find_inputs
+from scrfd_trt.cli.outputs import plan_outputs, save_image
 from scrfd_trt.cli.video_options import ClipSettings, ProgressKind
 from scrfd_trt.cli.work import Tally, count, each
 from scrfd_trt.detections import Detections
@@ -64,11 +64,8 @@ def draw_over(
         with opened() as detector:
             live.draw_over(inputs[0], place, detector, draw, settings, progress=progress, quiet=quiet)
         return
-    sources = files.find(inputs, recursive=recursive, skip=output)
-    if output is None:
-        targets = places.beside(inputs, sources, overwrite=settings.overwrite)
-    else:
-        targets = places.settle(inputs, sources, output, overwrite=settings.overwrite)
+    sources = find_inputs(inputs, recursive=recursive, skip=output)
+    targets = plan_outputs(inputs, sources, output, overwrite=settings.overwrite)
     check_files(settings, sources, targets)
     tally = Tally()
     clips = Clips(settings, draw, tally, progress=progress, quiet=quiet, full=full)
@@ -140,10 +137,8 @@ class Copies:
 
     def _save(self, source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
         drawn, target = self._draw(image, faces), self._targets[source]
-        if self._keep_metadata:
-            save_with_metadata(drawn, target, source.path, overwrite=self._overwrite, quality=self._quality)
-        else:
-            writing.save_image(drawn, target, overwrite=self._overwrite, quality=self._quality)
+        original = source.path if self._keep_metadata else None
+        save_image(drawn, target, overwrite=self._overwrite, quality=self._quality, metadata_from=original)
 
     def say_where(self, where: Path | None) -> None:
         """Tell where the images are."""

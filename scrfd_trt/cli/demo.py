@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import overlays
 from scrfd_trt import samples
-from scrfd_trt.cli import messages, options, results, stdout, writing
-from scrfd_trt.cli.files import is_folder, is_plain_file, is_there
+from scrfd_trt.cli import messages, options, outputs, results, stdout
+from scrfd_trt.cli.inputs import exists, is_folder, is_regular_file
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.cli.work import Seen
 from scrfd_trt.cli.work import count as counted
@@ -62,7 +62,7 @@ def demo(
         with open_detector(model, device, threshold=options.THRESHOLD, iou=options.IOU) as detector:
             faces, seconds = _timed(detector, scene)
             description = detector.description
-        files = {name: writing.encode(image, Path(name)) for name, image in pictures(scene, faces).items()}
+        files = {name: outputs.encode(image, Path(name)) for name, image in pictures(scene, faces).items()}
         folder = choose_folder(files, output, overwrite=overwrite)
         written = _write(files, folder, overwrite=overwrite)
         _report(folder, written, list(files), Seen(folder / "scene.png", faces, seconds), description)
@@ -136,26 +136,26 @@ def choose_folder(files: dict[str, bytes], wanted: Path | None, *, overwrite: bo
 
 def _in_the_way(files: dict[str, bytes], folder: Path) -> Path | None:
     """Return the first path that is taken by something else."""
-    if is_there(folder) and not is_folder(folder):
+    if exists(folder) and not is_folder(folder):
         return folder
     paths = {folder / name: data for name, data in files.items()}
-    return next((path for path, data in paths.items() if is_there(path) and not _is(path, data)), None)
+    return next((path for path, data in paths.items() if exists(path) and not _is(path, data)), None)
 
 
 def _is(path: Path, data: bytes) -> bool:
     try:
-        return is_plain_file(path) and path.stat().st_size == len(data) and path.read_bytes() == data
+        return is_regular_file(path) and path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:  # what may not be read is not ours
         return False
 
 
 def _write(files: dict[str, bytes], folder: Path, *, overwrite: bool) -> int:
     """Write what is not there yet; return how many files that were."""
-    writing.check_folder(folder)
-    writing.make_folder(folder)
+    outputs.check_folder(folder)
+    outputs.make_folder(folder)
     todo = {folder / name: data for name, data in files.items() if not _is(folder / name, data)}
     for path, data in todo.items():
-        with writing.replacing(path, overwrite=overwrite) as file:
+        with outputs.replacing(path, overwrite=overwrite) as file:
             file.write(data)
     return len(todo)
 

@@ -13,8 +13,9 @@ import typer
 from numpy.typing import NDArray
 
 import overlays
-from scrfd_trt.cli import detect_video, files, messages, options, results, stdout, video_options, writing
+from scrfd_trt.cli import detect_video, messages, options, outputs, results, stdout, video_options
 from scrfd_trt.cli.exits import FAILED
+from scrfd_trt.cli.inputs import Source, find_inputs, same_file_key
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.cli.work import Seen, Tally, each
 from scrfd_trt.detections import Detections
@@ -99,7 +100,7 @@ def detect(
     with messages.logged(quiet=quiet, verbose=verbose):
         output = None if output == Path("-") else output
         kind = results.choose_format(format_name, as_json=as_json, output=output)
-        sources = files.find(inputs, recursive=recursive, skip=annotate)
+        sources = find_inputs(inputs, recursive=recursive, skip=annotate)
         if output is not None:
             _check_output(output, sources, overwrite=overwrite)
         detect_video.check(kind, sources, output, annotate=annotate is not None, repeat=bool(repeat))
@@ -142,13 +143,13 @@ def detect(
             raise typer.Exit(FAILED)
 
 
-def _check_output(output: Path, sources: list[files.Source], *, overwrite: bool) -> None:
-    if files.same_file_key(output) in {files.same_file_key(source.path) for source in sources}:
+def _check_output(output: Path, sources: list[Source], *, overwrite: bool) -> None:
+    if same_file_key(output) in {same_file_key(source.path) for source in sources}:
         raise OptionError(f"{output} is an input; name another file for the results")
-    writing.check_free(output, overwrite=overwrite)
+    outputs.check_free(output, overwrite=overwrite)
 
 
-def _fill(sink: results.Results, outcomes: Iterator[tuple[files.Source, Seen | str]], *, quiet: bool) -> None:
+def _fill(sink: results.Results, outcomes: Iterator[tuple[Source, Seen | str]], *, quiet: bool) -> None:
     for source, outcome in outcomes:
         if isinstance(outcome, Seen):
             sink.done(outcome)
@@ -161,13 +162,13 @@ def _fill(sink: results.Results, outcomes: Iterator[tuple[files.Source, Seen | s
 class _Copies:
     """Writes annotated copies."""
 
-    def __init__(self, sources: list[files.Source], folder: Path, *, overwrite: bool, quality: int) -> None:
-        writing.check_folder(folder)
-        self._targets = writing.targets(sources, folder, overwrite=overwrite)
+    def __init__(self, sources: list[Source], folder: Path, *, overwrite: bool, quality: int) -> None:
+        outputs.check_folder(folder)
+        self._targets = outputs.plan_folder(sources, folder, overwrite=overwrite)
         self._draw = overlays.create("landmarks")
-        self._save = partial(writing.save_image, overwrite=overwrite, quality=quality)
+        self._save = partial(outputs.save_image, overwrite=overwrite, quality=quality)
 
-    def __call__(self, source: files.Source, image: NDArray[np.uint8], faces: Detections) -> None:
+    def __call__(self, source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
         self._save(self._draw(image, faces), self._targets[source])
 
 
@@ -180,7 +181,7 @@ def _results(kind: results.Format, output: Path | None, *, overwrite: bool) -> I
         yield sink
         sink.end()
         return
-    with writing.replacing(output, overwrite=overwrite) as file:
+    with outputs.replacing(output, overwrite=overwrite) as file:
         sink = results.KINDS[kind](lambda text: _put(file.write(text.encode("utf-8", "backslashreplace"))), plain=True)
         sink.begin()
         yield sink

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from scrfd_trt.cli import faces_files, messages, results, stdout
-from scrfd_trt.cli.files import Source
+from scrfd_trt.cli.inputs import Source
 from scrfd_trt.cli.video_bar import told
 from scrfd_trt.cli.video_options import ClipSettings, ProgressKind
 from scrfd_trt.cli.video_report import headline, tracks_table

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from scrfd_trt.cli import files, writing
-from scrfd_trt.cli.files import Source
+from scrfd_trt.cli import outputs
+from scrfd_trt.cli.inputs import Source, same_file_key
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Choice, FacesReader, FollowOptions, Summary
 from scrfd_trt.video.faces_file import SUFFIX
@@ -38,11 +38,11 @@ def check(faces_in: Path | None, faces_out: Path | None, others: Mapping[str, Pa
     if faces_out is None:
         return
     for what, other in others.items():
-        if other is not None and files.same_file_key(other) == files.same_file_key(faces_out):
+        if other is not None and same_file_key(other) == same_file_key(faces_out):
             raise OptionError(f"--save-detections {faces_out} is {what}; name another file, NAME{SUFFIX}")
     if faces_out.suffix.lower() != LINES:
         raise OptionError(f"--save-detections {faces_out}: JSON lines are written; name a file that ends in {SUFFIX}")
-    writing.check_free(faces_out, overwrite=overwrite)
+    outputs.check_free(faces_out, overwrite=overwrite)
 
 
 def check_single(faces_in: Path | None, faces_out: Path | None, choice: Choice, sources: Sequence[Source]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from scrfd_trt.cli import messages, writing
+from scrfd_trt.cli import messages, outputs
 from scrfd_trt.cli.video_bar import told
 from scrfd_trt.cli.video_options import ClipSettings, ProgressKind
 from scrfd_trt.cli.video_report import as_dict, headline
@@ -39,7 +39,7 @@ def check(inputs: Sequence[str], output: Path | None, settings: ClipSettings) ->
     if output is None:
         raise OptionError(f"{name} has no file beside which a copy could lie; name one with --output")
     check_suffix(output)
-    writing.check_free(output, overwrite=settings.overwrite)
+    outputs.check_free(output, overwrite=settings.overwrite)
     if settings.faces_in or settings.faces_out or settings.choice != Choice():
         raise OptionError(
             f"{name} is live: files of detections and a choice of tracks, regions and times are for files"

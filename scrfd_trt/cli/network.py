@@ -10,7 +10,7 @@ from typing import Any
 from scrfd_trt import devices
 from scrfd_trt.cli import messages
 from scrfd_trt.cli.build_bar import LateProgress
-from scrfd_trt.cli.files import is_plain_file
+from scrfd_trt.cli.inputs import is_regular_file
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.engine.plan import ONNX_START, peek
 from scrfd_trt.errors import OptionError
@@ -111,7 +111,7 @@ def is_engine(path: Path) -> bool:
 def is_file(model: str) -> bool:
     """Tell a path from a name: it ends as networks and engines do, or has a folder in it, or is a file."""
     return (
-        model.lower().endswith((".onnx", *ENGINE_SUFFIXES)) or Path(model).name != model or is_plain_file(Path(model))
+        model.lower().endswith((".onnx", *ENGINE_SUFFIXES)) or Path(model).name != model or is_regular_file(Path(model))
     )
 
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from scrfd_trt.cli import faces_files, files, given, messages, options, stdout, video_options, writing
+from scrfd_trt.cli import faces_files, given, messages, options, outputs, stdout, video_options
 from scrfd_trt.cli.contact_sheet import contact_sheet
+from scrfd_trt.cli.inputs import is_regular_file, same_file_key
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.cli.video_bar import told
 from scrfd_trt.cli.video_report import headline, tracks_table
@@ -69,7 +70,7 @@ def tracks(
         if faces_in is not None:
             given.refuse_looking(context)
         path = Path(video).expanduser()
-        if not files.is_plain_file(path) and not is_pattern(str(path)):
+        if not is_regular_file(path) and not is_pattern(str(path)):
             raise VideoError(f"{path}: there is no such file")
         others = {"the input": path, "the contact sheet": output}
         faces_files.check(faces_in, faces_out, others, overwrite=overwrite)
@@ -97,7 +98,7 @@ def tracks(
             summary = faces_files.summarize(place)
         _show(path, summary, as_json=as_json, quiet=quiet)
         if output is not None and summary.tracks:
-            writing.save_image(contact_sheet(path, summary, keep), output, overwrite=overwrite)
+            outputs.save_image(contact_sheet(path, summary, keep), output, overwrite=overwrite)
             if not quiet:
                 messages.plain(f"wrote {output}")
         elif output is not None:
@@ -105,10 +106,10 @@ def tracks(
 
 
 def _check_sheet(output: Path, video: Path, *, overwrite: bool) -> None:
-    if files.same_file_key(output) == files.same_file_key(video):
+    if same_file_key(output) == same_file_key(video):
         raise OptionError(f"{output} is the input; name another file, a .jpg or .png")
-    writing.check_kind(output)
-    writing.check_free(output, overwrite=overwrite)
+    outputs.check_image_suffix(output)
+    outputs.check_free(output, overwrite=overwrite)
 
 
 def _show(path: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scrfd_trt.cli import messages
-from scrfd_trt.cli.files import Source
+from scrfd_trt.cli.inputs import Source, read_image
 from scrfd_trt.cli.pace import Pace, find
-from scrfd_trt.cli.reading import read_image
 from scrfd_trt.cli.words import worded
 from scrfd_trt.detections import Detections
 from scrfd_trt.detector import SCRFDDetector

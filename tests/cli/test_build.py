@@ -162,8 +162,8 @@ def test_a_network_by_its_name(run: Run, builder: Builder, monkeypatch: pytest.M
     [
         (["nope", "-o", "x.plan"], "no model 'nope'; the models are: 500m_bnkps"),
         (["old.plan", "-o", "x.plan"], "old.plan is an engine already; name the network (.onnx) that it was made of"),
-        (["my.onnx", "-o", "taken.plan"], "taken.plan is there already; name another file, or add --overwrite"),
-        (["my.onnx", "-o", "told.plan"], "told.plan.json is there already"),
+        (["my.onnx", "-o", "taken.plan"], "taken.plan already exists; name another file, or add --overwrite"),
+        (["my.onnx", "-o", "told.plan"], "told.plan.json already exists"),
         (["my.onnx", "-o", "no/x.plan"], "there is no folder no; make it first"),
         (["my.onnx", "-o", "my.onnx", "--overwrite"], "my.onnx is the network; name another file for the engine"),
         (["my.onnx"], "Missing option '--output'"),

@@ -138,7 +138,7 @@ class TestAnnotate:
         before = path.read_bytes()
         ran = run("detect", path, "--annotate", ".")
         assert (ran.code, ran.out) == (2, "")
-        assert ran.error == "a.png is there already; name another file, or add --overwrite to replace it"
+        assert ran.error == "a.png already exists; name another file, or add --overwrite to replace it"
         assert path.read_bytes() == before
 
     def test_faces_are_told_even_if_the_copy_cannot_be_written(self, run: Run, picture: Picture) -> None:
@@ -164,7 +164,7 @@ class TestAnnotate:
         ),
         (["--output", "nowhere/faces.csv"], "there is no folder nowhere; make it first"),
         (["--output", "spot.png", "--json", "--overwrite"], "spot.png is an input"),
-        (["--output", "taken.csv"], "taken.csv is there already; name another file, or add --overwrite to replace it"),
+        (["--output", "taken.csv"], "taken.csv already exists; name another file, or add --overwrite to replace it"),
         (["--annotate", "taken.csv"], "taken.csv cannot be a folder"),
         (["--scale", "100"], "--scale '100': sides are multiples of 32"),
         (["--scale", "640,"], "--scale '': sides are multiples of 32"),

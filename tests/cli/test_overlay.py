@@ -74,7 +74,7 @@ def test_the_input_is_replaced_only_if_asked(run: Run, picture: Picture) -> None
     before = path.read_bytes()
     ran = run("overlay", path, "--overlay", "blur", "-o", path)
     assert ran.code == 2
-    assert "is there already" in ran.error
+    assert "already exists" in ran.error
     assert path.read_bytes() == before
     assert run("overlay", path, "--overlay", "blur", "-o", path, "--overwrite").code == 0
     assert path.read_bytes() != before
@@ -98,7 +98,7 @@ def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> N
         (["--overlay", "skull:image=none.png", "-o", "x.png"], "none.png"),
         (["--overlay", "skull", "-o", "x.xyz"], "x.xyz: images are not written as .xyz; take .png or .jpg"),
         (["--overlay", "skull", "-o", "nowhere/x.png"], "there is no folder nowhere; make it first"),
-        (["--overlay", "skull", "-o", "taken.png"], "taken.png is there already"),
+        (["--overlay", "skull", "-o", "taken.png"], "taken.png already exists"),
         (["--overlay", "skull"], "Missing option '--output'"),
         (["-o", "x.png"], "Missing option '--overlay'"),
     ],

@@ -1,3 +1,5 @@
+"""Outputs are planned before anything is written, and written whole or not at all."""
+
 from __future__ import annotations
 
 import os
@@ -8,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt.cli.files import find
-from scrfd_trt.cli.writing import check_folder, encode, make_folder, replacing, save_image, targets
+from scrfd_trt.cli.inputs import find_inputs
+from scrfd_trt.cli.outputs import check_folder, encode, make_folder, plan_folder, replacing, save_image
 from scrfd_trt.errors import OptionError, OutputError
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
@@ -20,7 +22,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_there_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_file_appears_only_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     with replacing(path, overwrite=False) as file:
         file.write(b"half")
@@ -32,7 +34,7 @@ def test_a_file_is_there_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
-def test_what_was_there_stays_if_writing_ends_early(tmp_path: Path, error: type[BaseException]) -> None:
+def test_existing_file_stays_if_writing_fails(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "out.txt"
     path.write_bytes(b"old")
 
@@ -47,7 +49,7 @@ def test_what_was_there_stays_if_writing_ends_early(tmp_path: Path, error: type[
     assert names(tmp_path) == ["out.txt"]
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+def test_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     with (
         pytest.raises(OutputError, match=r"^cannot write .*out\.txt: No space left on device$"),
@@ -57,26 +59,26 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_file_in_the_way_is_kept(tmp_path: Path) -> None:
+def test_existing_file_is_kept_without_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_bytes(b"old")
     with (
-        pytest.raises(OptionError, match="is there already; name another file, or add --overwrite"),
+        pytest.raises(OptionError, match="already exists; name another file, or add --overwrite"),
         replacing(path, overwrite=False),
     ):
         pytest.fail("it was opened")
     assert path.read_bytes() == b"old"
 
 
-def test_a_file_that_comes_while_writing_is_kept(tmp_path: Path) -> None:
+def test_file_created_while_writing_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
-    with pytest.raises(OptionError, match="is there already"), replacing(path, overwrite=False):
+    with pytest.raises(OptionError, match="already exists"), replacing(path, overwrite=False):
         path.write_bytes(b"of somebody else")
     assert path.read_bytes() == b"of somebody else"
     assert names(tmp_path) == ["out.txt"]
 
 
-def test_a_folder_or_no_folder_in_the_way(tmp_path: Path) -> None:
+def test_folder_or_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="is a folder; name a file"), replacing(tmp_path, overwrite=True):
         pytest.fail("it was opened")
     with (
@@ -87,18 +89,18 @@ def test_a_folder_or_no_folder_in_the_way(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+def test_file_name_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"^cannot write .*: File name too long$"):
         save_image(IMAGE, tmp_path / f"{'x' * 300}.png", overwrite=False)
     assert names(tmp_path) == []
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder that cannot be written into")
-def test_a_folder_that_cannot_be_written_into(tmp_path: Path) -> None:
+def test_write_protected_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         for folder in (tmp_path, tmp_path / "new"):
-            with pytest.raises(OutputError, match="cannot write into the folder"):
+            with pytest.raises(OutputError, match="cannot write to the folder"):
                 check_folder(folder)
         with (
             pytest.raises(OutputError, match=r"cannot write .*x\.txt: Permission denied"),
@@ -110,13 +112,13 @@ def test_a_folder_that_cannot_be_written_into(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_a_device_is_not_replaced(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="is no plain file"), replacing(Path(os.devnull), overwrite=True):
+def test_device_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="is not a regular file"), replacing(Path(os.devnull), overwrite=True):
         pytest.fail("it was opened")
 
 
 @posix_only
-def test_permissions_follow_the_umask_or_the_file_that_was_there(tmp_path: Path) -> None:
+def test_permissions_follow_umask_or_replaced_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         save_image(IMAGE, tmp_path / "new.png", overwrite=False)
@@ -130,30 +132,30 @@ def test_permissions_follow_the_umask_or_the_file_that_was_there(tmp_path: Path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm"])
-def test_an_image_without_loss_comes_back(tmp_path: Path, suffix: str) -> None:
+def test_lossless_image_round_trip(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "below" / f"größe{suffix}"
     save_image(IMAGE, path, overwrite=False)
     np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR), IMAGE)
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.JPEG", "x.jfif", "x.jpe", "x.webp"])
-def test_quality_makes_files_larger(name: str) -> None:
+def test_higher_quality_makes_larger_file(name: str) -> None:
     assert len(encode(IMAGE, Path(name), 95)) > len(encode(IMAGE, Path(name), 20))
 
 
 @pytest.mark.parametrize("name", ["x.xyz", "x", "x.txt"])
-def test_a_kind_of_file_that_is_not_written(name: str) -> None:
+def test_unsupported_suffix_is_refused(name: str) -> None:
     with pytest.raises(OutputError, match=r"^cannot write x.*take \.png or \.jpg$"):
         encode(IMAGE, Path(name))
 
 
-def test_an_image_too_large_for_its_kind() -> None:
+def test_image_too_large_for_format_is_refused() -> None:
     with pytest.raises(OutputError, match=r"cannot write strip\.jpg") as caught:
         encode(np.zeros((1, 70_000, 3), np.uint8), Path("strip.jpg"))
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+def test_file_in_place_of_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
         with pytest.raises(OptionError, match="a file is in the way"):
@@ -162,12 +164,12 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
             check_folder(folder)
 
 
-def test_a_folder_that_can_be_made_is_not_made_by_looking(tmp_path: Path) -> None:
+def test_check_folder_does_not_make_it(tmp_path: Path) -> None:
     check_folder(tmp_path / "new" / "deeper")
     assert names(tmp_path) == []
 
 
-class TestTargets:
+class TestPlanFolder:
     @pytest.fixture(autouse=True)
     def tree(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -175,24 +177,24 @@ class TestTargets:
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             Path(name).touch()
 
-    def test_the_way_below_the_folder_is_kept(self) -> None:
-        found = targets(find(["a", "b/deep"], recursive=True), Path("out"), overwrite=False)
+    def test_relative_paths_are_kept(self) -> None:
+        found = plan_folder(find_inputs(["a", "b/deep"], recursive=True), Path("out"), overwrite=False)
         assert [path.as_posix() for path in found.values()] == ["out/x.jpg", "out/y.jpg"]
 
     @pytest.mark.parametrize("pair", [("a/x.jpg", "b/x.jpg"), ("a/x.jpg", "b/X.JPG")])
-    def test_two_inputs_never_become_one_file(self, pair: tuple[str, str]) -> None:
+    def test_two_inputs_with_one_output_are_refused(self, pair: tuple[str, str]) -> None:
         with pytest.raises(OptionError, match=r"a.x\.jpg and b.[xX]\.(jpg|JPG) would both become"):
-            targets(find(pair), Path("out"), overwrite=True)
+            plan_folder(find_inputs(pair), Path("out"), overwrite=True)
 
-    def test_an_input_is_replaced_by_its_own_copy_only(self) -> None:
-        (own,) = targets(find(["a"]), Path("a"), overwrite=True).values()
+    def test_input_is_replaced_only_by_its_own_copy(self) -> None:
+        (own,) = plan_folder(find_inputs(["a"]), Path("a"), overwrite=True).values()
         assert own == Path("a/x.jpg")
         with pytest.raises(OptionError, match=r"would (both become|replace)"):
-            targets(find(["a/x.jpg", "b"], recursive=True), Path("b"), overwrite=True)
+            plan_folder(find_inputs(["a/x.jpg", "b"], recursive=True), Path("b"), overwrite=True)
 
-    def test_an_input_is_not_replaced_unless_asked(self) -> None:
-        with pytest.raises(OptionError, match=r"x\.jpg is there already"):
-            targets(find(["a"]), Path("a"), overwrite=False)
+    def test_input_is_not_replaced_without_overwrite(self) -> None:
+        with pytest.raises(OptionError, match=r"x\.jpg already exists"):
+            plan_folder(find_inputs(["a"]), Path("a"), overwrite=False)
 
-    def test_what_cannot_be_read_needs_no_place(self) -> None:
-        assert targets(find(["none.jpg", "other/none.jpg"]), Path("out"), overwrite=False) == {}
+    def test_missing_inputs_get_no_output(self) -> None:
+        assert plan_folder(find_inputs(["none.jpg", "other/none.jpg"]), Path("out"), overwrite=False) == {}
