@@ -60,7 +60,22 @@ class ImageError(ScrfdError, ValueError):
 
 
 class VideoError(ScrfdError, ValueError):
-    """A video that cannot be read, or not to its end; the message says at which frame."""
+    """A video that cannot be read, or not to its end; the message says at which frame.
+
+    Parameters
+    ----------
+    reason
+        What is wrong, without the video's name.
+    source
+        The video's name; it precedes the reason in the message.
+    fields
+        As for :class:`ScrfdError`.
+    """
+
+    def __init__(self, reason: str = "", *, source: str = "", fields: Iterable[str] = ()) -> None:
+        super().__init__(f"{source}: {reason}" if source else reason, fields=fields)
+        self.reason = reason
+        self.source = source
 
 
 class OptionError(ScrfdError, ValueError):

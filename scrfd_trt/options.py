@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -51,15 +51,21 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
         For example ``Blur: strength: Input should be less than or equal to 1 (it is 3)``.
     """
     found = []
-    for item in error.errors(include_url=False, include_context=False):
+    for item in error.errors(include_url=False):
         name = ".".join(str(part) for part in item["loc"]) or "value"
         if item["type"] == "extra_forbidden":
             found.append(f"no option {name!r}; the options are: {', '.join(model.model_fields)}")
         elif item["type"] == "missing":
             found.append(f"{name} is needed, and has no default")
         else:
-            found.append(f"{name}: {item['msg'].removeprefix('Value error, ')} (it is {_short(item['input'])})")
+            found.append(f"{name}: {reason(item)} (it is {_short(item['input'])})")
     return f"{model.__name__}: " + "; ".join(dict.fromkeys(found))
+
+
+def reason(item: Mapping[str, Any]) -> str:
+    """Return the message of one of pydantic's errors; where a validator raised it, the validator's own."""
+    own = item.get("ctx", {}).get("error")
+    return str(own) if isinstance(own, Exception) else str(item["msg"])
 
 
 def _short(value: object, most: int = 60) -> str:

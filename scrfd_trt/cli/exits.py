@@ -31,7 +31,7 @@ class Commands(TyperGroup):
             code = super().main(*args, **{**options, "standalone_mode": False})
         except UsageError as error:
             name = error.ctx.command_path if error.ctx else "scrfd-trt"
-            reason = error.format_message().rstrip(".").replace("Value error, ", "")
+            reason = error.format_message().rstrip(".")
             messages.error(f"{reason}; '{name} --help' tells more")
             code = WRONG_USE
         sys.exit(code if isinstance(code, int) else 0)

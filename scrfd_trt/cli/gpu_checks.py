@@ -143,8 +143,7 @@ def _missing(name: str, detail: str, driver: Driver, remedy: str) -> Check:
 
 def _install(name: FlavourName, *, anew: bool = False) -> str:
     """Return the command that installs a flavour which fits the driver."""
-    command = flavours.remedy(name=name)
-    return command.replace("pip install", f"{pip()} --force-reinstall" if anew else pip(), 1)
+    return flavours.remedy(name=name, pip=f"{pip()} --force-reinstall" if anew else pip())
 
 
 def _built_for(name: FlavourName) -> list[int]:

@@ -139,7 +139,7 @@ def _none_will_do(can_build: bool, name: str | None) -> DeviceError | MissingDep
     return MissingDependencyError(f"{what} ({found}): {remedy(can_build, name)}")
 
 
-def remedy(can_build: bool = False, name: str | None = None) -> str:
+def remedy(can_build: bool = False, name: str | None = None, pip: str = "pip install") -> str:
     """Tell the one command that installs a TensorRT that fits this machine.
 
     Parameters
@@ -148,6 +148,8 @@ def remedy(can_build: bool = False, name: str | None = None) -> str:
         One that builds is wanted; without a GPU that is TensorRT-RTX.
     name
         The flavour that is wanted; None leaves the choice.
+    pip
+        The command that installs packages.
     """
     driver = devices.driver()
     if JETPACK.exists() and name in {None, "tensorrt"}:
@@ -155,7 +157,7 @@ def remedy(can_build: bool = False, name: str | None = None) -> str:
     if name is None:
         name = "tensorrt_rtx" if can_build and not driver.gpus else "tensorrt"
     major = driver.cuda_version[0] if driver.cuda_version else 13
-    command = f"pip install {name.replace('_', '-')}-cu{min(max(major, 12), 13)}"
+    command = f"{pip} {name.replace('_', '-')}-cu{min(max(major, 12), 13)}"
     if name == "tensorrt_rtx" and not driver.gpus:
         return f"{command}, which builds for RTX cards without a GPU; for other GPUs build on the machine that has one"
     return command

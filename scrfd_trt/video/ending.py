@@ -66,8 +66,9 @@ class Ending:
             return
         rest = f" of {claimed}" if claimed else ""
         raise VideoError(
-            f"{name}: the video ends early, after frame {frames - 1}{rest}, at {clock(self._picture_end)} of "
+            f"the video ends early, after frame {frames - 1}{rest}, at {clock(self._picture_end)} of "
             f"{clock(due)}; copy it again, or read it with damaged='keep'",
+            source=name,
             fields=["damaged"],
         )
 

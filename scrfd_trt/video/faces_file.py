@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from scrfd_trt.errors import DetectionsError, OutputError
+from scrfd_trt.options import reason
 from scrfd_trt.video.atomic import beside
 from scrfd_trt.video.faces import Face, FrameFaces, Origin
 from scrfd_trt.video.fingerprints import fingerprint
@@ -223,7 +224,7 @@ class FacesReader:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             foreign = number == 1 and first["loc"] != ("follow",)
-            what = "it is no file of a video's faces" if foreign else first["msg"].removeprefix("Value error, ")
+            what = "it is no file of a video's faces" if foreign else reason(first)
             raise DetectionsError(f"{self.path}, line {number}{where and ', '}{where}: {what}") from error
 
     def check(self, info: VideoInfo) -> None:

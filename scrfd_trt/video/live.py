@@ -216,7 +216,7 @@ class LiveReader:
             try:
                 item = self._latest.take()
             except VideoError as error:
-                raise VideoError(f"{error}{self._after()}") from error
+                raise VideoError(f"{error.reason}{self._after()}", source=error.source, fields=error.fields) from error
             if item is None:
                 return
             if isinstance(item, Frame):

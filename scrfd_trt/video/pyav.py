@@ -27,13 +27,15 @@ def load() -> ModuleType:
 
 
 @contextmanager
-def reading(what: Callable[[], str]) -> Iterator[None]:
+def reading(what: Callable[[], str], source: str = "") -> Iterator[None]:
     """Translate errors of FFmpeg while a video is read.
 
     Parameters
     ----------
     what
-        Says where: called only when something went wrong.
+        Returns what fails, or where; called only when something went wrong.
+    source
+        Name of the video.
 
     Raises
     ------
@@ -44,9 +46,9 @@ def reading(what: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except av.error.FFmpegError as error:
-        raise VideoError(f"{what()}: {reason(error)}") from error
+        raise VideoError(f"{what()}: {reason(error)}", source=source) from error
     except OSError as error:
-        raise VideoError(f"{what()}: {error.strerror or error}") from error
+        raise VideoError(f"{what()}: {error.strerror or error}", source=source) from error
 
 
 @contextmanager

@@ -133,7 +133,7 @@ class VideoReader:
         self._keep = damaged == "keep"
         self._live = live
         self._closed = False
-        with pyav.reading(lambda: f"{self.name} cannot be read as a video"):
+        with pyav.reading(lambda: "cannot be read as a video", self.name):
             self.container: Any = pyav.load().open(
                 os.fspath(source),
                 "r",
@@ -165,7 +165,7 @@ class VideoReader:
             if isinstance(item, Frame):
                 break
         else:
-            raise VideoError(f"{self.name}: there is no frame in it that can be decoded")
+            raise VideoError("there is no frame in it that can be decoded", source=self.name)
         self.info = self._describe(self._pending[-1].picture)
 
     def _describe(self, first: Any) -> VideoInfo:
@@ -221,7 +221,7 @@ class VideoReader:
         while True:
             if self._closed:
                 raise ClosedError("the video was closed; open it anew")
-            with pyav.reading(self._where):
+            with pyav.reading(self._where, self.name):
                 packet = next(packets, None)
             if packet is None:
                 break
@@ -236,7 +236,7 @@ class VideoReader:
 
     def _frames(self, packet: Any) -> Iterator[Frame]:
         try:
-            with pyav.reading(self._where):
+            with pyav.reading(self._where, self.name):
                 pictures = packet.decode()
         except VideoError:
             if not self._keep:
@@ -247,7 +247,9 @@ class VideoReader:
             if picture.is_corrupt:
                 if not self._keep:
                     raise VideoError(
-                        f"{self._where()}: the frame is damaged; damaged='keep' takes it as it is", fields=["damaged"]
+                        f"{self._where()}: the frame is damaged; damaged='keep' takes it as it is",
+                        source=self.name,
+                        fields=["damaged"],
                     )
                 self.lost += 1
             yield self._upright(picture)
@@ -258,7 +260,7 @@ class VideoReader:
             step = 1 / ((self._stream.average_rate or RATE) * picture.time_base)
             picture.pts = round(self._count * step) if self._last is None else self._last + max(1, round(step))
         if self._live and self._last is not None and (self._last - picture.pts) * picture.time_base > BACK:
-            raise VideoError(f"{self._where()}: the source's clock went back")
+            raise VideoError(f"{self._where()}: the source's clock went back", source=self.name)
         if self._last is not None and picture.pts <= self._last:
             picture.pts = self._last + 1  # two frames at one time: encoders want them apart
         self._last = picture.pts
@@ -271,14 +273,15 @@ class VideoReader:
         if self._count and (picture.width, picture.height) != self.info.size:
             raise VideoError(
                 f"{self._where()}: the pictures change from {self.info.size[0]}×{self.info.size[1]} to "
-                f"{picture.width}×{picture.height}; cut the video there first"
+                f"{picture.width}×{picture.height}; cut the video there first",
+                source=self.name,
             )
         self._count += 1
         return frame
 
     def _where(self) -> str:
         at = "" if self._last is None else f", after {clock(float(self._last * self._stream.time_base))}"
-        return f"{self.name}: frame {self._count}{at}"
+        return f"frame {self._count}{at}"
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -301,7 +304,7 @@ def _pictures(container: Any, name: str) -> list[Any]:
     found = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not found:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise VideoError(f"{name}: there is no video in it, only {kinds}")
+        raise VideoError(f"there is no video in it, only {kinds}", source=name)
     return found
 
 

@@ -280,7 +280,7 @@ def test_why_a_module_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path
     (tmp_path / "broken_scrfd_module.py").write_text("raise OSError('no library\\nmore')")
     monkeypatch.syspath_prepend(tmp_path)
     assert checks._cannot_be_loaded("json") == ""
-    assert checks._cannot_be_loaded("broken_scrfd_module") == "no library"
+    assert checks._cannot_be_loaded("broken_scrfd_module") == "no library more"
 
 
 @pytest.mark.usefixtures("network_500m")

@@ -184,8 +184,8 @@ def test_faces_that_were_looked_for_with_a_higher_threshold(run: Run, film: Film
 def test_a_file_that_cannot_be_read_is_named_once(run: Run, film: Film) -> None:
     film()
     Path("broken.mp4").write_bytes(b"no video")
-    assert run("anonymize", "broken.mp4").error.startswith("broken.mp4 cannot be read as a video")
-    assert "- broken.mp4 cannot be read" in run("anonymize", "broken.mp4", "clip.mp4", "-o", "out").err
+    assert run("anonymize", "broken.mp4").error.startswith("broken.mp4: cannot be read as a video")
+    assert "- broken.mp4: cannot be read" in run("anonymize", "broken.mp4", "clip.mp4", "-o", "out").err
     assert run("anonymize", "none/%03d.png").error == "none/%03d.png: there is no image of that name"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import overlays
 from scrfd_trt.cli.studio.media import Media
 from scrfd_trt.detector import SCRFDDetector
-from scrfd_trt.errors import ClosedError, MissingDependencyError, ScrfdError
+from scrfd_trt.errors import MissingDependencyError, VideoError
 from scrfd_trt.video import FollowOptions, overlay_video
 
 Told = Callable[[str], None]
@@ -75,7 +75,5 @@ def write(
             faces_file=target.with_name("clip.faces.jsonl"),
             progress=progress,
         )
-    except ClosedError:
-        raise
-    except ScrfdError as error:  # in it stands where the page keeps the clip
-        raise ScrfdError(str(error).replace(str(media.path), media.name)) from error
+    except VideoError as error:  # its source is the file in which the page keeps the clip
+        raise VideoError(error.reason, source=media.name) from error

@@ -118,7 +118,7 @@ def test_a_page_that_is_closed_ends_the_work(session: Session, clip: bytes) -> N
 def test_a_clip_that_breaks_off_is_named_as_it_was_uploaded(session: Session, clip: bytes) -> None:
     session.open("my clip.mp4", clip)
     session.media.path.write_bytes(b"gone bad")
-    with pytest.raises(ScrfdError, match=r"^my clip.mp4 cannot be read"):
+    with pytest.raises(ScrfdError, match=r"^my clip.mp4: cannot be read"):
         session.download()
 
 
