@@ -17,7 +17,7 @@ from scrfd_trt.cuda import driver, kernels
 from scrfd_trt.cuda.device import find
 from scrfd_trt.devices import Gpu
 from scrfd_trt.engine import flavours
-from scrfd_trt.engine.builder import build_engine as build
+from scrfd_trt.engine.builder import write_engine
 from scrfd_trt.engine.building import gpu_for
 from scrfd_trt.engine.cache import Wanted, open_or_build
 from scrfd_trt.engine.flavours import Flavour
@@ -202,7 +202,7 @@ def build_engine(
     ModelError
         If the network is no SCRFD network, or its engine finds other faces.
     OptionError, MissingDependencyError, DeviceError, BackendError, OutputError
-        As :func:`scrfd_trt.engine.builder.build_engine`.
+        As :func:`scrfd_trt.engine.builder.write_engine`.
     """
 
     def check(plan: bytes, prepared: PreparedNetwork, flavour: Flavour) -> None:  # noqa: ARG001 - part of the protocol
@@ -210,7 +210,7 @@ def build_engine(
 
     if devices.driver().gpus:
         driver.bindings()  # the check after a build of minutes needs it
-    return build(onnx, out, options, device=device, progress=progress, overwrite=overwrite, check=check)
+    return write_engine(onnx, out, options, device=device, progress=progress, overwrite=overwrite, check=check)
 
 
 def _check(plan: bytes, prepared: PreparedNetwork, device: int) -> None:

@@ -12,7 +12,7 @@ import typer
 
 import overlays
 from scrfd_trt.cli import given, live, messages, options, video_options
-from scrfd_trt.cli.copies import draw_over
+from scrfd_trt.cli.copies import write_copies
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.errors import OptionError
@@ -180,7 +180,7 @@ def anonymize(
                     messages.note(detector.description)
                 yield detector
 
-        draw_over(
+        write_copies(
             inputs,
             output,
             draw,

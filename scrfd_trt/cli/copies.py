@@ -24,7 +24,7 @@ from scrfd_trt.video.drawing import Draw
 Opener = Callable[[], AbstractContextManager[SCRFDDetector]]
 
 
-def draw_over(
+def write_copies(
     inputs: list[str],
     output: Path | None,
     draw: Draw,
@@ -62,7 +62,7 @@ def draw_over(
     if any(live.is_address(text) for text in inputs):
         place = live.check(inputs, output, settings)
         with opened() as detector:
-            live.draw_over(inputs[0], place, detector, draw, settings, progress=progress, quiet=quiet)
+            live.write_live(inputs[0], place, detector, draw, settings, progress=progress, quiet=quiet)
         return
     sources = find_inputs(inputs, recursive=recursive, skip=output)
     targets = plan_outputs(inputs, sources, output, overwrite=settings.overwrite)

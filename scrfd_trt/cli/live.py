@@ -47,7 +47,7 @@ def check(inputs: Sequence[str], output: Path | None, settings: ClipSettings) ->
     return output
 
 
-def draw_over(
+def write_live(
     address: str,
     output: Path,
     detector: SCRFDDetector,

@@ -11,7 +11,7 @@ import typer
 
 import overlays
 from scrfd_trt.cli import given, live, messages, options, video_options
-from scrfd_trt.cli.copies import draw_over
+from scrfd_trt.cli.copies import write_copies
 from scrfd_trt.cli.network import open_detector
 from scrfd_trt.detector import SCRFDDetector
 
@@ -131,7 +131,7 @@ def overlay(
                     messages.note(detector.description)
                 yield detector
 
-        draw_over(
+        write_copies(
             inputs,
             output,
             draw,

@@ -20,14 +20,14 @@ from scrfd_trt.engine.graph import RECIPE, PreparedNetwork, prepare
 from scrfd_trt.engine.options import BuildOptions
 from scrfd_trt.engine.progress import NoProgress, Progress, stage
 
-__all__ = ["Check", "build_engine", "build_plan"]
+__all__ = ["Check", "build_plan", "write_engine"]
 
 log = logging.getLogger("scrfd_trt")
 
 Check = Callable[[bytes, PreparedNetwork, Flavour], None]
 
 
-def build_engine(
+def write_engine(
     onnx: str | os.PathLike[str],
     out: str | os.PathLike[str],
     options: BuildOptions | None = None,

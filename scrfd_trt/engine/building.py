@@ -42,7 +42,7 @@ def build_plan(
         How to build; what concerns the network (precision, io, sizes, batch) is in it already, but for TF32. Without
         ``timing_cache`` there is none.
     flavour, device, progress
-        As for :func:`scrfd_trt.engine.builder.build_engine`.
+        As for :func:`scrfd_trt.engine.builder.write_engine`.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def build_plan(
     ModelFormatError
         If TensorRT cannot read the network; the message tells its own reason.
     MissingDependencyError, DeviceError, BackendError
-        As for :func:`scrfd_trt.engine.builder.build_engine`.
+        As for :func:`scrfd_trt.engine.builder.write_engine`.
     """
     options = options or BuildOptions()
     told = progress or NoProgress()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scrfd_trt.engine import files, flavours
-from scrfd_trt.engine.builder import build_engine, build_plan
+from scrfd_trt.engine.builder import build_plan, write_engine
 from scrfd_trt.engine.graph import PreparedNetwork, prepare
 from scrfd_trt.engine.options import BuildOptions
 from scrfd_trt.errors import BackendError, ModelFormatError, OptionError
@@ -64,7 +64,7 @@ def test_real_engines_of_all_networks(name: str, network: Networks, tmp_path: Pa
 
             def done(self) -> None: ...
 
-        out = build_engine(
+        out = write_engine(
             source, tmp_path / f"{precision}.plan", BuildOptions(precision=precision), flavour=RTX, progress=Told()
         )
         plan = out.read_bytes()
@@ -137,7 +137,7 @@ def test_nothing_is_written_by_a_build_that_was_interrupted(network_500m: Path, 
     progress = Interrupted()
     options = BuildOptions(sizes=(128,), batch=(1, 1, 1))
     with pytest.raises(KeyboardInterrupt):
-        build_engine(network_500m, tmp_path / "x.plan", options, flavour=RTX, progress=progress)
+        write_engine(network_500m, tmp_path / "x.plan", options, flavour=RTX, progress=progress)
     assert progress.stage.startswith("building")
     assert not list(tmp_path.iterdir())
 
@@ -153,7 +153,7 @@ def test_a_check_that_fails_keeps_the_engine_from_disk(network_500m: Path, tmp_p
     old.write_text("as it was")
     options = BuildOptions(sizes=(128,), batch=(1, 1, 1))
     with pytest.raises(BackendError, match="the faces differ"):
-        build_engine(network_500m, old, options, flavour=RTX, check=check, overwrite=True)
+        write_engine(network_500m, old, options, flavour=RTX, check=check, overwrite=True)
     assert seen == [(b"vtrt", ((128, 128),), RTX)]
     assert [path.name for path in tmp_path.iterdir()] == ["x.plan"]
     assert old.read_text() == "as it was"
@@ -163,5 +163,5 @@ def test_a_file_that_is_there_is_not_replaced_unasked(network_500m: Path, tmp_pa
     old = tmp_path / "x.plan"
     old.write_text("as it was")
     with pytest.raises(OptionError, match="is there already"):
-        build_engine(network_500m, old, flavour=RTX)
+        write_engine(network_500m, old, flavour=RTX)
     assert old.read_text() == "as it was"
