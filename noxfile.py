@@ -8,7 +8,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-PARALLEL = ("--numprocesses=auto", "--dist=loadgroup")
+PARALLEL = ("--numprocesses=auto", "--dist=loadfile")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 
 

@@ -50,11 +50,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fail at once, instead of skipping, where the processor's packages are promised and missing."""
+    """Fail instead of skipping where packages are promised and missing; let pytest-xdist keep the order of files."""
+    config.option.loadscopereorder = False
     if os.environ.get(CPU_IS_PROMISED) == "1" and cannot_run_500m():
         raise pytest.UsageError(f"{CPU_IS_PROMISED}=1, but {cannot_run_500m()}")
     if os.environ.get(RTX_IS_PROMISED) == "1" and util.find_spec("tensorrt_rtx") is None:
         raise pytest.UsageError(f"{RTX_IS_PROMISED}=1, but tensorrt_rtx is not installed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that have slow tests, so that no core waits for one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import pytest
 
 import drawing
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("plugin")]  # all of them use one environment
+pytestmark = pytest.mark.slow
 
 PLUGIN = Path("examples/overlay_plugin")
 

@@ -48,7 +48,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.gpu)
-            item.add_marker(pytest.mark.xdist_group("gpu"))  # memory is counted for all of the GPU
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ from scrfd_trt import Detections, SCRFDDetector
 from scrfd_trt.nms import pairwise_iou
 from scrfd_trt.video import EncodeOptions, FollowOptions, FrameFaces, VideoReader, find_faces, overlay_video
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("street")]  # all of them look at one film
+pytestmark = pytest.mark.slow
 
 SEEDS = (1, 2, 3, 4)
 COVERED = 0.98
