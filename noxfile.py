@@ -1,4 +1,4 @@
-"""The project's checks: ``nox`` runs the everyday ones, ``nox --list`` tells all of them."""
+"""The project's checks: ``nox`` runs the everyday ones, ``nox --list`` lists all of them."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python="3.12", default=False)
 def rtx(session: nox.Session) -> None:
-    """Build real engines with TensorRT-RTX, and the kernels with NVRTC, which need no GPU; Linux on x86-64 only."""
-    session.install(".[test]", *group("rtx"), *group("nvrtc"))
-    promised = {"SCRFD_TRT_REQUIRE_RTX": "1", "SCRFD_TRT_REQUIRE_NVRTC": "1"}
-    session.run("pytest", "tests/engine", "tests/cuda", *session.posargs, env=promised)
+    """Build engines with TensorRT-RTX and kernels with NVRTC, which need no GPU; Linux on x86-64 only."""
+    session.install(".[build,cpu]", "pytest", *group("rtx"), *group("nvrtc"))
+    required = {"SCRFD_TRT_REQUIRE_RTX": "1", "SCRFD_TRT_REQUIRE_NVRTC": "1"}
+    session.run("pytest", "-m", "rtx", "tests/engine", "tests/cuda", env=required)
 
 
 @nox.session(python="3.12", default=False)
 @nox.parametrize("release", ["10.16.1.11", "11.4.0.106"])
 def tensorrt_types(session: nox.Session, release: str) -> None:
-    """Check the engine room's types against the bindings of TensorRT 10 and 11; Linux with a C compiler only."""
+    """Check the engine package's types against the bindings of TensorRT 10 and 11; Linux with a C compiler only."""
     session.install("-e", ".[build]", *group("types"), f"tensorrt-cu13-bindings=={release}")
     stubs = f"{session.create_tmp()}/stubs"
     session.run("python", "tests/data/tensorrt/make.py", "stubs", "tensorrt_bindings", stubs)
@@ -65,7 +65,7 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and form with ruff."""
+    """Check style and formatting with ruff."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--diff")
@@ -80,7 +80,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def layers(session: nox.Session) -> None:
-    """Check that each room imports only rooms below it."""
+    """Check which modules import which with import-linter."""
     session.install("-e", ".", *group("layers"))
     session.run("lint-imports")
 

@@ -329,6 +329,7 @@ def told_by_nvcc(capability, folder):
     return done.stderr
 
 
+@pytest.mark.rtx
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_they_compile_for_every_gpu(capability, tmp_path, monkeypatch):

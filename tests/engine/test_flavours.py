@@ -171,6 +171,7 @@ def test_release_of(version: str, release: tuple[int, int, int]) -> None:
     assert flavours.release_of(version) == release
 
 
+@pytest.mark.rtx
 def test_the_real_rtx_is_found() -> None:
     real = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
     found = flavours.choose(name="tensorrt_rtx", can_build=True)

@@ -20,6 +20,8 @@ pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+pytestmark = [pytest.mark.rtx, pytest.mark.slow]
+
 RTX = flavours.choose(name="tensorrt_rtx", can_build=True)
 BITS = {"7.5": 1, "8.0": 2, "8.6": 4, "8.9": 8, "12.0": 16, "12.1": 32}
 Networks = Callable[[str], Path]
@@ -43,7 +45,7 @@ def network(request: pytest.FixtureRequest) -> Networks:
     return find
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small(network_500m: Path) -> PreparedNetwork:
     return prepare(network_500m, sizes=((128, 128),), batch=(1, 1, 1), precision="fp32")
 
