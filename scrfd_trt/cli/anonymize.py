@@ -217,8 +217,7 @@ def cover(
     OptionError
         If the name is none of the choices, or does not go with the others.
     """
-    if name not in COVERS:
-        raise OptionError(f"--replacewith {name}: the choices are: {', '.join(COVERS)}")
+    options.parse_choice("--replacewith", name, COVERS)
     if (picture is not None) != (name == "img"):
         raise OptionError("--replacewith img and --replaceimg FILE belong together; give both or none")
     if block is not None and name != "mosaic":

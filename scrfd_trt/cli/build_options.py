@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from scrfd_trt.cli.options import split_values
 from scrfd_trt.engine.options import BuildOptions, Precision
 from scrfd_trt.errors import OptionError
 
@@ -165,7 +166,7 @@ def parse_capabilities(texts: Iterable[str] | None) -> tuple[str, ...] | None:
     OptionError
         If one is no compute capability.
     """
-    found = tuple(part.strip() for text in texts or () for part in text.split(","))
+    found = split_values(texts)
     for part in found:
         if not re.fullmatch(r"\d{1,2}\.\d", part):
             raise OptionError(f"--compute-capability {part!r}: two numbers with a dot, such as 8.6 or 12.0")

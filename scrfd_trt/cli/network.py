@@ -11,6 +11,7 @@ from scrfd_trt import devices
 from scrfd_trt.cli import messages
 from scrfd_trt.cli.build_bar import LateProgress
 from scrfd_trt.cli.inputs import is_regular_file
+from scrfd_trt.cli.options import split_values
 from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.engine.plan import ONNX_START, peek
 from scrfd_trt.errors import OptionError
@@ -135,7 +136,7 @@ def parse_scales(texts: Iterable[str] | None, option: str = "--scale") -> tuple[
     OptionError
         If one is no size that a network can have.
     """
-    sizes = tuple(_size(part.strip(), option) for text in texts or () for part in text.split(","))
+    sizes = tuple(_size(part, option) for part in split_values(texts))
     return sizes or None
 
 

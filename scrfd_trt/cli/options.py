@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
+from scrfd_trt.errors import OptionError
 from scrfd_trt.options import DetectorOptions
+
+Text = TypeVar("Text", bound=str)
 
 THRESHOLD: float = DetectorOptions.model_fields["threshold"].default
 IOU: float = DetectorOptions.model_fields["iou"].default
@@ -79,3 +83,22 @@ AllowHostCode = Annotated[
 ]
 
 DEFAULT_MODEL = "500m_bnkps"
+
+
+def split_values(texts: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the values of an option that may be repeated and holds several, separated by commas."""
+    return tuple(part.strip() for text in texts or () for part in text.split(","))
+
+
+def parse_choice(option: str, text: str, choices: Collection[Text]) -> Text:
+    """Return the choice that a text names.
+
+    Raises
+    ------
+    OptionError
+        If it names none.
+    """
+    for choice in choices:
+        if choice == text:
+            return choice
+    raise OptionError(f"{option} {text}: the choices are: {', '.join(choices)}")

@@ -86,11 +86,7 @@ def plan_folder(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> 
     check_folder(folder)
     outputs = {source: folder / _copy_name(source) for source in sources if not source.problem}
     # On many disks, names that differ in case only are one file.
-    _check_conflicts(outputs, lambda path: same_file_key(path).casefold(), "each with a folder of its own")
-    for source, output in outputs.items():
-        _check_free_below(output, overwrite=overwrite)
-        if source.is_video:
-            _check_not_input(source, output, "folder")
+    _check_outputs(outputs, lambda path: same_file_key(path).casefold(), "each to its own folder", overwrite=overwrite)
     return outputs
 
 
@@ -100,9 +96,7 @@ def _plan_beside(sources: Sequence[Source], *, overwrite: bool) -> dict[Source, 
         if not source.problem:
             name = _copy_name(source)
             outputs[source] = source.path.with_name(f"{name.stem}_anonymized{name.suffix}")
-    _check_conflicts(outputs, same_file_key, "or name a folder with --output")
-    for output in outputs.values():
-        _check_free_below(output, overwrite=overwrite)
+    _check_outputs(outputs, same_file_key, "or name a folder with --output", overwrite=overwrite)
     return outputs
 
 
@@ -112,11 +106,13 @@ def _copy_name(source: Source) -> Path:
     return name.with_suffix(".mp4") if source.is_video and name.suffix.lower() not in WRITABLE_VIDEO_SUFFIXES else name
 
 
-def _check_conflicts(outputs: Mapping[Source, Path], key: Callable[[Path], str], hint: str) -> None:
+def _check_outputs(
+    outputs: Mapping[Source, Path], file_key: Callable[[Path], str], hint: str, *, overwrite: bool
+) -> None:
     inputs = {same_file_key(source.path): source for source in outputs}
     taken: dict[str, Source] = {}
     for source, output in outputs.items():
-        other = taken.setdefault(key(output), source)
+        other = taken.setdefault(file_key(output), source)
         if other is not source:
             raise OptionError(
                 f"{other.path} and {source.path} would both become {output}; process them one by one, {hint}"
@@ -125,6 +121,10 @@ def _check_conflicts(outputs: Mapping[Source, Path], key: Callable[[Path], str],
             raise OptionError(
                 f"{output} is an input, and the copy of {source.path} would replace it; name another folder"
             )
+        if is_folder(output.parent):  # a missing folder will be made
+            check_free(output, overwrite=overwrite)
+        if source.is_video:
+            _check_not_input(source, output, "folder")
 
 
 def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
@@ -164,12 +164,6 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise OptionError(f"{path} already exists; name another file, or add --overwrite to replace it")
     if not os.access(path, os.W_OK):
         raise OutputError(f"{path} is write-protected; change its permissions, or name another file")
-
-
-def _check_free_below(path: Path, *, overwrite: bool) -> None:
-    """Refuse a path as :func:`check_free` does, except for a missing folder, which will be made."""
-    if is_folder(path.parent):
-        check_free(path, overwrite=overwrite)
 
 
 def check_folder(path: Path) -> None:

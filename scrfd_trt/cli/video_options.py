@@ -10,6 +10,7 @@ from typing import Annotated, Literal, cast, get_args
 
 import typer
 
+from scrfd_trt.cli.options import parse_choice, split_values
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Choice, EncodeOptions, FollowOptions
 from scrfd_trt.video.one_pass import DELAY
@@ -225,23 +226,17 @@ def encoding(codec: str, crf: int | None, preset: str | None) -> EncodeOptions:
     OptionError
         If the codec is none of the choices.
     """
-    if codec not in CODECS:
-        raise OptionError(f"--codec {codec}: the choices are: {', '.join(CODECS)}")
-    return EncodeOptions(codec=codec, crf=crf, preset=preset)
+    return EncodeOptions(codec=parse_choice("--codec", codec, CODECS), crf=crf, preset=preset)
 
 
 def damaged(text: str) -> Damaged:
     """Read what is done at a damaged frame."""
-    if text not in ("stop", "keep"):
-        raise OptionError(f"--damaged {text}: the choices are: stop, keep")
-    return cast("Damaged", text)
+    return cast("Damaged", parse_choice("--damaged", text, get_args(Damaged)))
 
 
 def progress_kind(text: str) -> ProgressKind:
     """Read how progress is told."""
-    if text not in PROGRESS:
-        raise OptionError(f"--progress {text}: the choices are: {', '.join(PROGRESS)}")
-    return text
+    return parse_choice("--progress", text, PROGRESS)
 
 
 def kept_streams(*, audio: bool, subtitles: bool) -> tuple[str, ...]:
@@ -250,7 +245,7 @@ def kept_streams(*, audio: bool, subtitles: bool) -> tuple[str, ...]:
 
 
 def _tracks(option: str, texts: Iterable[str] | None) -> list[int]:
-    parts = [part.strip() for text in texts or () for part in text.split(",")]
+    parts = split_values(texts)
     wrong = next((part for part in parts if not re.fullmatch(r"\d{1,9}", part)), None)
     if wrong is not None:
         raise OptionError(f"{option} {wrong!r}: numbers of tracks are wanted, as 'scrfd-trt tracks' lists them: 2,5")
