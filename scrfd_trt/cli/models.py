@@ -10,8 +10,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from scrfd_trt import zoo
 from scrfd_trt.cli import messages, options, stdout
+from scrfd_trt.models import HOME_VARIABLE, WEIGHTS_LICENCE, Model, SourceStatus, home, list_models, status
+from scrfd_trt.models import fetch as fetch_model
 
 Fetch = Annotated[
     str | None,
@@ -33,20 +34,20 @@ def models(*, as_json: options.AsJson = False, fetch: Fetch = None) -> None:
     """
     with messages.logged():
         if fetch is not None:
-            path = zoo.fetch(fetch)
+            path = fetch_model(fetch)
             stdout.write(json.dumps({"name": fetch, "path": str(path)}) + "\n" if as_json else f"{path}\n")
             return
-        rows = [(model, zoo.status(model)) for model in zoo.models()]
+        rows = [(model, status(model)) for model in list_models()]
         if as_json:
             stdout.write(json.dumps([about(model, places) for model, places in rows], indent=2) + "\n")
         else:
             _show(rows)
 
 
-Rows = list[tuple[zoo.Model, tuple[zoo.SourceStatus, ...]]]
+Rows = list[tuple[Model, tuple[SourceStatus, ...]]]
 
 
-def about(model: zoo.Model, places: tuple[zoo.SourceStatus, ...]) -> dict[str, Any]:
+def about(model: Model, places: tuple[SourceStatus, ...]) -> dict[str, Any]:
     """Return what is known of a network, for JSON."""
     here = _first(places, "available")
     return {
@@ -86,11 +87,11 @@ def _show(rows: Rows) -> None:
     stdout.write("\n")
     for line in _paths(rows):
         stdout.line(line)
-    stdout.line(f"Files go into {zoo.home()}, or where {zoo.HOME_VARIABLE} says.")
-    stdout.line(f"Licence of the weights: {zoo.WEIGHTS_LICENCE}.", style="yellow")
+    stdout.line(f"Files go into {home()}, or where {HOME_VARIABLE} says.")
+    stdout.line(f"Licence of the weights: {WEIGHTS_LICENCE}.", style="yellow")
 
 
-def _state(places: tuple[zoo.SourceStatus, ...]) -> Text:
+def _state(places: tuple[SourceStatus, ...]) -> Text:
     if _first(places, "refused"):
         return Text("cannot be used", style="red")
     here = _first(places, "available")
@@ -113,5 +114,5 @@ def _paths(rows: Rows) -> list[str]:
     return found
 
 
-def _first(places: tuple[zoo.SourceStatus, ...], state: str) -> zoo.SourceStatus | None:
+def _first(places: tuple[SourceStatus, ...], state: str) -> SourceStatus | None:
     return next((place for place in places if place.state == state), None)

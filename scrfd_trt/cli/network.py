@@ -40,7 +40,7 @@ def open_detector(
     Parameters
     ----------
     model
-        A name of ``scrfd_trt.zoo``, or a path.
+        The name of one of ``scrfd_trt.models.list_models()``, or a path.
     scale
         As on the command line; see :func:`parse_scales`.
     device, threshold, iou, max_faces

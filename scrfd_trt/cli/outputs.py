@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._files import atomic_file
 from scrfd_trt.cli.inputs import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -25,7 +24,7 @@ from scrfd_trt.cli.inputs import (
     is_regular_file,
     same_file_key,
 )
-from scrfd_trt.errors import OptionError, OutputError, ScrfdError, one_line
+from scrfd_trt.errors import OptionError, OutputError, one_line
 from scrfd_trt.video.writing import SUFFIXES as WRITABLE_VIDEO_SUFFIXES
 from scrfd_trt.video.writing import check_suffix
 
@@ -220,23 +219,8 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         If it cannot be written.
     """
     check_free(path, overwrite=overwrite)
-    temporary = path.with_name(f".scrfd-trt-{secrets.token_hex(6)}.part")
-    try:
-        # Unlike the tempfile module's files, this one has the permissions that the umask gives.
-        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        with os.fdopen(number, "wb") as file:
-            yield file
-        if exists(path):
-            check_free(path, overwrite=overwrite)
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-        temporary.replace(path)
-    except ScrfdError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with atomic_file(path, overwrite=overwrite) as file:
+        yield file
 
 
 def save_image(

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from typing import Any
 
-from scrfd_trt import zoo
+from scrfd_trt import models
 from scrfd_trt.errors import ModelError
 
 log = logging.getLogger("scrfd_trt")
@@ -60,7 +60,7 @@ def _open() -> Any:
     from cuda.core.utils import FileStreamProgramCache  # noqa: PLC0415 - optional, and slow to import
 
     try:
-        return FileStreamProgramCache(zoo.home() / FOLDER)
+        return FileStreamProgramCache(models.home() / FOLDER)
     except (OSError, ModelError) as error:
         log.info("the compiled kernels are not kept: %s", error)
         return None

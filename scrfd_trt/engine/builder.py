@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
+from scrfd_trt._files import check_target, write_files
 from scrfd_trt._version import __version__
 from scrfd_trt.devices import Gpu
 from scrfd_trt.engine import files, flavours, settings, timing
@@ -88,7 +89,7 @@ def write_engine(
     options = options or BuildOptions()
     record_path = files.record_path(target)
     for path in (target, record_path):
-        files.check_target(path, overwrite=overwrite)
+        check_target(path, overwrite=overwrite)
     flavour = flavour or flavours.choose(can_build=True)
     gpu = gpu_for(flavour, device)
     settings.check_supported(flavour, options, gpu)
@@ -121,8 +122,8 @@ def write_engine(
     record = _record(prepared, flavour, gpu, plan=plan, name=target.name, onnx=mark, options=options, seconds=seconds)
     text = record.model_dump_json(indent=2) + "\n"
     for path in (target, record_path):
-        files.check_target(path, overwrite=overwrite)
-    files.write_whole({target: plan, record_path: text.encode()})
+        check_target(path, overwrite=overwrite)
+    write_files({target: plan, record_path: text.encode()})
     return target
 
 

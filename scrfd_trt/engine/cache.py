@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from scrfd_trt._files import locked
 from scrfd_trt.devices import Gpu
 from scrfd_trt.engine.files import EngineRecord, mark, mark_network, read_record
 from scrfd_trt.engine.flavours import Flavour
 from scrfd_trt.engine.graph import RECIPE
 from scrfd_trt.engine.options import BuildOptions
 from scrfd_trt.errors import EngineError, ModelFormatError, OutputError
-from scrfd_trt.locking import lock
-from scrfd_trt.zoo.places import home
+from scrfd_trt.models import home
 
 log = logging.getLogger("scrfd_trt")
 
@@ -134,7 +134,7 @@ def _locked(path: Path) -> Iterator[None]:
     with ExitStack() as held:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(lock(path.with_suffix(".lock")))
+            held.enter_context(locked(path.with_suffix(".lock")))
         except OSError as error:
             raise OutputError(
                 f"cannot keep engines in {path.parent} ({error.strerror}): set SCRFD_TRT_HOME to a folder of your own"

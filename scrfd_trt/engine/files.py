@@ -1,17 +1,15 @@
-"""Engines on disk: written whole or not at all, each beside a JSON that says how it was made."""
+"""Engines on disk: each lies beside a JSON file that records how it was made."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scrfd_trt.engine import graph
 from scrfd_trt.engine.options import BuildOptions
-from scrfd_trt.errors import ModelFormatError, ModelNotFoundError, OptionError, OutputError
+from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
 from scrfd_trt.options import explain
 from scrfd_trt.tensors import ShapeRange, TensorSpec
 
@@ -166,75 +164,3 @@ def mark_network(path: Path) -> FileMark:
         return own
     hashes = [own.sha256, *(mark(other).sha256 for other in beside)]
     return FileMark(name=own.name, sha256=hashlib.sha256(" ".join(hashes).encode()).hexdigest())
-
-
-def check_target(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before work is put into it, a path that cannot or must not be written to.
-
-    Raises
-    ------
-    OptionError
-        If a folder or special file is there, a file is there and ``overwrite`` is not set, or there is no folder to put
-        it in.
-    OutputError
-        If the folder cannot be written to.
-    """
-    folder = path.parent
-    if not folder.is_dir():
-        raise OptionError(f"cannot write {path}: there is no folder {folder}; make it first")
-    if path.exists() and not path.is_file():
-        raise OptionError(f"cannot write {path}: a folder or device is there; name a file")
-    if path.exists() and not overwrite:
-        raise OptionError(
-            f"{path} is there already; name another file, or set overwrite to replace it", fields=["overwrite"]
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {path}: the folder is write-protected; name another one")
-
-
-def write_whole(files: dict[Path, bytes]) -> None:
-    """Write files so that each is there whole or, after an error or a crash, as it was before.
-
-    Parameters
-    ----------
-    files
-        Contents by path. All are written out beside their places before the first takes its place.
-
-    Raises
-    ------
-    OutputError
-        If one cannot be written; then none has been replaced, unless it was the very last step that failed.
-    """
-    parts = {path: path.with_name(f".{path.name}-{secrets.token_hex(6)}.part") for path in files}
-    try:
-        for path, data in files.items():
-            _write_out(parts[path], data)
-        for path, part in parts.items():
-            part.replace(path)
-        for folder in {path.parent for path in files}:
-            _settle(folder)
-    except OSError as error:
-        names = " and ".join(str(path) for path in files)
-        raise OutputError(f"cannot write {names}: {error.strerror or error}") from error
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-
-
-def _write_out(part: Path, data: bytes) -> None:
-    # Unlike the tempfile module's, a file opened this way has the permissions that the umask gives.
-    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    with os.fdopen(number, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _settle(folder: Path) -> None:
-    """Bring the folder's new entries to disk, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from scrfd_trt._files import write_files
 from scrfd_trt.devices import Gpu
-from scrfd_trt.engine.files import write_whole
 from scrfd_trt.engine.flavours import Flavour
 from scrfd_trt.errors import OutputError
 
@@ -74,6 +74,6 @@ def save(config: tensorrt.IBuilderConfig, path: Path) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole({path: bytes(cast("bytes", cache.serialize()))})
+        write_files({path: bytes(cast("bytes", cache.serialize()))})
     except (OSError, OutputError) as error:
         log.warning("%s cannot be written (%s); the next build takes as long as this one", path, error)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from scrfd_trt._files import atomic_path
 from scrfd_trt.errors import DetectionsError, OutputError
 from scrfd_trt.options import reason
-from scrfd_trt.video.atomic import beside
 from scrfd_trt.video.faces import Face, FrameFaces, Origin
 from scrfd_trt.video.fingerprints import fingerprint
 from scrfd_trt.video.follow_options import FollowOptions
@@ -125,7 +125,7 @@ class FacesWriter:
             fingerprint=fingerprint(info.name),
         )
         with ExitStack() as stack:
-            place = stack.enter_context(beside(self.path, overwrite=overwrite))
+            place = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
             with self._told():
                 self._file = place.open("w", encoding="utf-8")
             stack.callback(self._close)

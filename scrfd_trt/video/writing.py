@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._files import atomic_path
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import pixels, pyav
-from scrfd_trt.video.atomic import beside
 from scrfd_trt.video.even import Even
 from scrfd_trt.video.info import VideoInfo, clock
 from scrfd_trt.video.live import LiveReader
@@ -107,7 +107,7 @@ class VideoWriter:
         self._closed = False
         check_suffix(self.path)
         with ExitStack() as stack:
-            self._place = stack.enter_context(beside(self.path, overwrite=overwrite))
+            self._place = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
             form = FORMS[self.path.suffix.lower()]
             flags = FLAGS.get(form, {})
             with pyav.writing(lambda: f"cannot write {self.path}"):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt import SCRFDDetector, zoo
+from scrfd_trt import SCRFDDetector, models
 from scrfd_trt.tensors import TensorSpec
 
 STRIDES = (8, 16, 32)
@@ -74,7 +74,7 @@ def stand_in(seconds: float = 0.0) -> classmethod[SCRFDDetector, Any, SCRFDDetec
         progress: object = None,
         **options: Any,
     ) -> SCRFDDetector:
-        zoo.get(name)
+        models.get(name)
         return cls.from_backend(SpotBackend(seconds), **options)
 
     return classmethod(from_pretrained)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scrfd_trt import BackendError, devices, opening, zoo
+from scrfd_trt import BackendError, devices, models, opening
 from scrfd_trt.cli import messages
 from scrfd_trt.cli.build_bar import build_progress
 from scrfd_trt.cli.build_options import parse_batch, parse_capabilities
@@ -152,7 +152,7 @@ def test_every_option_can_be_given() -> None:
 
 
 def test_a_network_by_its_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "fetch", lambda name: Path(f"fetched-{name}.onnx"))
+    monkeypatch.setattr(models, "fetch", lambda name: Path(f"fetched-{name}.onnx"))
     assert run("build", "2.5g_bnkps", "-o", "face.plan").code == 0
     assert builder.asked["onnx"] == Path("fetched-2.5g_bnkps.onnx")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt import devices, opening, zoo
+from scrfd_trt import devices, models, opening
 from scrfd_trt.cli import checks, gpu_checks
 from scrfd_trt.cli.check import Check
 from scrfd_trt.cuda import driver as cuda
@@ -46,7 +46,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     ]
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(metadata, "requires", lambda name: wanted)
-    monkeypatch.setattr(zoo, "find", lambda name: None)
+    monkeypatch.setattr(models, "find", lambda name: None)
     monkeypatch.setattr(checks, "_cannot_be_loaded", lambda module: "")
     return packages
 
@@ -129,7 +129,7 @@ def test_exit_code_and_words_if_detection_does_not_work(run: Run, installed: dic
 
 
 def test_a_damaged_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(zoo.HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(models.HOME_VARIABLE, str(tmp_path))
     (tmp_path / "det_500m.onnx").write_bytes(b"half")
     found = by_name(checks.all_checks())
     for name in ("500m_bnkps", "detection"):

@@ -7,38 +7,38 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt import zoo
+from scrfd_trt import models
 
 Run = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(zoo.HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(models.HOME_VARIABLE, str(tmp_path))
     return tmp_path
 
 
 def test_a_table_for_people(run: Run, home: Path) -> None:
     code, out, err = run("models")
     assert (code, err) == (0, "")
-    for model in zoo.models():
+    for model in models.list_models():
         (row,) = [line.split() for line in out.splitlines() if line.startswith(f"{model.name} ")]
         assert row[1:4] == [f"{value:.2f}" for value in model.ap]
         assert ("five" if model.landmarks else "none") in row
     assert f"Files go into {home}" in out
-    assert zoo.WEIGHTS_LICENCE in out
+    assert models.WEIGHTS_LICENCE in out
     table = out.split("\n\n")[0]
     assert max(map(len, table.splitlines())) <= 80
 
 
 def test_json_for_machines(run: Run) -> None:
     found = {model["name"]: model for model in json.loads(run("models", "--json").out)}
-    assert list(found) == [model.name for model in zoo.models()]
-    known = zoo.get("2.5g_bnkps")
+    assert list(found) == [model.name for model in models.list_models()]
+    known = models.get("2.5g_bnkps")
     told = found["2.5g_bnkps"]
     assert told["ap"] == {"easy": 93.80, "medium": 92.02, "hard": 77.13}
     assert told["sha256"] == list(known.sha256)
-    assert told["licence"] == zoo.WEIGHTS_LICENCE
+    assert told["licence"] == models.WEIGHTS_LICENCE
     assert told["path"] is None
     assert {place["source"] for place in told["sources"]} >= {"home", "download"}
 

@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_written_to(onnx, home):
 def test_an_engine_in_a_folder_that_cannot_be_written_to_is_used(onnx, monkeypatch):
     build = Builder(wanted(onnx))
     open_or_build(build.wanted, build, read)
-    monkeypatch.setattr("scrfd_trt.engine.cache.lock", lambda path: pytest.fail("nothing needs to be written"))
+    monkeypatch.setattr("scrfd_trt.engine.cache.locked", lambda path: pytest.fail("nothing needs to be written"))
     assert open_or_build(build.wanted, build, read) == b"plan 1"
 
 

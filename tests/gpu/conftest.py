@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-from scrfd_trt import devices, zoo
+from scrfd_trt import devices, models
 from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.cuda import driver
 from scrfd_trt.engine import flavours
@@ -68,7 +68,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def network_500m(shared) -> Path:
     """The 500M network's file: of the package that carries it, or among the shared networks."""
-    found = zoo.find("500m_bnkps")
+    found = models.find("500m_bnkps")
     path = found.path if found else shared / "models" / "scrfd_500m_bnkps.onnx"
     if not path.is_file():
         lack(f"the 500M network is not here: {path}")

@@ -88,7 +88,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
 
 def test_another_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", frames(1))
-    with pytest.raises(OptionError, match="is there already"):
+    with pytest.raises(OptionError, match="already exists"):
         FacesWriter(path, INFO)
     with FacesWriter(path, INFO, overwrite=True):
         pass

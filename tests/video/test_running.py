@@ -316,7 +316,7 @@ def test_after_an_error_there_is_nothing(clip: Make, tmp_path: Path) -> None:
     with pytest.raises(VideoError):
         overlay_video(broken, tmp_path / "out.mp4", Middle(), black, faces_file=tmp_path / "f.jsonl")
     (tmp_path / "taken.mp4").write_bytes(b"mine")
-    with pytest.raises(OptionError, match="is there already"):
+    with pytest.raises(OptionError, match="already exists"):
         overlay_video(source, tmp_path / "taken.mp4", Middle(), black)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "clip.mp4", "taken.mp4"]
 

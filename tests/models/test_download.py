@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from scrfd_trt import zoo
+from scrfd_trt import models
 from scrfd_trt.errors import DownloadError
 
 ARCHIVE = "tiny_pack.zip"
@@ -36,7 +36,7 @@ def refused(site, tiny):
 
     def run(model=tiny, **options):
         with pytest.raises(DownloadError) as caught:
-            zoo.fetch(model, **{"retries": 0, **options})
+            models.fetch(model, **{"retries": 0, **options})
         message = str(caught.value)
         assert "\n" not in message
         assert caught.value.__cause__ is not None
@@ -51,13 +51,13 @@ def refused(site, tiny):
 def test_progress_of_a_resumed_download(site, tiny, packed, make_bar):
     site.serve({"body": packed, "cut": 131_072}, {"body": packed})
     bar = make_bar()
-    zoo.fetch(tiny, progress=bar)
+    models.fetch(tiny, progress=bar)
     assert (bar.total, bar.count, bar.closed) == (len(packed), len(packed), 1)
 
 
 def test_a_cut_off_download_is_resumed(site, tiny, packed, network, pauses):
     site.serve({"body": packed, "cut": 131_072}, {"body": packed})
-    assert zoo.fetch(tiny, retries=1).read_bytes() == network
+    assert models.fetch(tiny, retries=1).read_bytes() == network
     assert site.ranges == [None, "bytes=131072-"]
     assert site.files() == {MEMBER}
     assert pauses == [1]
@@ -68,14 +68,14 @@ def test_a_later_call_resumes_as_well(site, tiny, packed, network, refused):
     assert "cut off after 131,072" in refused()
     assert site.files() == {PART}
     assert (site.home / PART).stat().st_size == 131_072
-    assert zoo.fetch(tiny, retries=0).read_bytes() == network
+    assert models.fetch(tiny, retries=0).read_bytes() == network
     assert site.ranges == [None, "bytes=131072-"]
     assert site.files() == {MEMBER}
 
 
 def test_a_server_without_ranges_is_started_over(site, tiny, packed, network):
     site.serve({"body": packed, "cut": 131_072, "ranges": False}, {"body": packed, "ranges": False})
-    assert zoo.fetch(tiny).read_bytes() == network
+    assert models.fetch(tiny).read_bytes() == network
     assert site.ranges == [None, "bytes=131072-"]
     assert site.files() == {MEMBER}
 
@@ -84,7 +84,7 @@ def test_a_part_of_something_else_is_started_over(site, tiny, packed, network, c
     site.home.mkdir()
     (site.home / PART).write_bytes(b"?" * 100_000)
     site.serve({"body": packed})
-    assert zoo.fetch(tiny, retries=0).read_bytes() == network
+    assert models.fetch(tiny, retries=0).read_bytes() == network
     assert site.ranges == ["bytes=100000-", None]
     assert "starting over" in caplog.text
     assert site.files() == {MEMBER}
@@ -94,7 +94,7 @@ def test_a_part_that_is_whole_needs_nothing_more(site, tiny, packed, network):
     site.home.mkdir()
     (site.home / PART).write_bytes(packed)
     site.serve({"body": packed})
-    assert zoo.fetch(tiny, retries=0).read_bytes() == network
+    assert models.fetch(tiny, retries=0).read_bytes() == network
     assert site.ranges == [f"bytes={len(packed)}-"]
     assert site.files() == {MEMBER}
 
@@ -103,7 +103,7 @@ def test_a_part_that_is_too_long_is_started_over(site, tiny, packed, network):
     site.home.mkdir()
     (site.home / PART).write_bytes(packed + b"more")
     site.serve({"body": packed})
-    assert zoo.fetch(tiny, retries=0).read_bytes() == network
+    assert models.fetch(tiny, retries=0).read_bytes() == network
     assert site.ranges == [f"bytes={len(packed) + 4}-", None]
 
 
@@ -111,16 +111,16 @@ def test_an_interrupted_download_is_resumed(site, tiny, packed, network, make_ba
     site.serve({"body": packed})
     bar = make_bar(stop=100_000)
     with pytest.raises(KeyboardInterrupt):
-        zoo.fetch(tiny, progress=bar)
+        models.fetch(tiny, progress=bar)
     assert bar.closed == 1
     assert site.files() == {PART}
-    assert zoo.fetch(tiny).read_bytes() == network
+    assert models.fetch(tiny).read_bytes() == network
     assert site.ranges[1] is not None
 
 
 def test_a_download_of_unknown_length(site, tiny, packed, network):
     site.serve({"body": packed, "length": False})
-    assert zoo.fetch(tiny).read_bytes() == network
+    assert models.fetch(tiny).read_bytes() == network
 
 
 def test_a_cut_off_download_of_unknown_length(site, packed, refused):
@@ -148,7 +148,7 @@ def test_a_wrong_network_in_the_archive(site, pack, make_model, refused, known):
     other = pack(bytes(200_000))
     model = make_model(other)
     if not known:
-        model = replace(model, archives=(zoo.Archive(ARCHIVE, MEMBER),))
+        model = replace(model, archives=(models.Archive(ARCHIVE, MEMBER),))
     site.serve({"body": other})
     assert f"expected {model.sha256[0][:8]}…" in refused(model)
     assert site.files() == set()
@@ -156,7 +156,7 @@ def test_a_wrong_network_in_the_archive(site, pack, make_model, refused, known):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_web_page_instead_of_the_archive(site, tiny, refused, known):
-    model = tiny if known else replace(tiny, archives=(zoo.Archive(ARCHIVE, MEMBER),))
+    model = tiny if known else replace(tiny, archives=(models.Archive(ARCHIVE, MEMBER),))
     site.serve({"body": b"<html>Please log in</html>", "kind": "text/html; charset=utf-8"})
     message = refused(model, retries=2)
     assert ("26 bytes (text/html)" if known else "cannot be unpacked") in message
@@ -174,7 +174,7 @@ def test_the_next_archive_is_tried(site, tiny, packed, caplog, make_bar):
     again = replace(tiny.archives[0], file="antelope.zip")
     site.serve({"body": packed}, name="antelope.zip")
     bar = make_bar()
-    assert zoo.fetch(replace(tiny, archives=(*tiny.archives, again)), progress=bar) == site.home / MEMBER
+    assert models.fetch(replace(tiny, archives=(*tiny.archives, again)), progress=bar) == site.home / MEMBER
     assert [path for path, _ in site.requests] == [f"/{ARCHIVE}", "/antelope.zip"]
     assert "404" in caplog.text
     assert "trying antelope.zip" in caplog.text
@@ -184,7 +184,7 @@ def test_the_next_archive_is_tried(site, tiny, packed, caplog, make_bar):
 
 def test_a_failure_that_may_pass(site, tiny, packed, network, pauses):
     site.serve({"body": b"", "status": 503}, {"body": b"", "status": 429}, {"body": packed})
-    assert zoo.fetch(tiny).read_bytes() == network
+    assert models.fetch(tiny).read_bytes() == network
     assert pauses == [1, 2]
 
 
@@ -198,9 +198,9 @@ def test_refused(site, tiny, monkeypatch, refused, caplog):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         site.address = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        monkeypatch.setenv(zoo.MIRROR_VARIABLE, site.address)
+        monkeypatch.setenv(models.MIRROR_VARIABLE, site.address)
         again = replace(tiny.archives[0], file="antelope.zip")
-        package = zoo.Package("not-installed-anywhere", "1.0", "x.onnx")
+        package = models.Package("not-installed-anywhere", "1.0", "x.onnx")
         message = refused(replace(tiny, archives=(*tiny.archives, again), packages=(package,)))
     assert "refused" in message
     assert "trying" not in caplog.text
@@ -217,7 +217,7 @@ def test_no_such_host(site, monkeypatch, refused):
 
 
 def test_no_answer_in_time(site, packed, monkeypatch, refused):
-    monkeypatch.setattr("scrfd_trt.zoo.resuming._TIMEOUT", 0.2)
+    monkeypatch.setattr("scrfd_trt.models._download._TIMEOUT", 0.2)
     hold = Event()
     site.serve({"body": packed, "hold": hold})
     assert "no answer in time" in refused()

@@ -1,7 +1,7 @@
-"""The models that are known by name.
+"""The table of models.
 
-Average precision and parameters are those of InsightFace's ``detection/scrfd`` (table "Pretrained-Models"); without
-landmarks they are also those of the SCRFD paper. The hashes of the release files are of InsightFace's release v0.7.
+Average precision and parameters are from InsightFace's ``detection/scrfd`` (table "Pretrained-Models"). The SCRFD paper
+gives the same values for models without landmarks. The hashes are those of InsightFace's release v0.7.
 """
 
 from __future__ import annotations
@@ -10,37 +10,25 @@ import difflib
 from typing import Final
 
 from scrfd_trt.errors import OptionError
-from scrfd_trt.zoo.model import Archive, AveragePrecision, Export, Model, Package
+from scrfd_trt.models._model import Archive, AveragePrecision, Export, Model, Package
 
 _BUFFALO_SC = Archive(
-    "buffalo_sc.zip",
-    member="det_500m.onnx",
-    sha256="57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72",
-    size=14_969_382,
+    "buffalo_sc.zip", "det_500m.onnx", "57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72", 14_969_382
 )
 _BUFFALO_S = Archive(
-    "buffalo_s.zip",
-    member="det_500m.onnx",
-    sha256="d85a87f503f691807cd8bb97128bdf7a0660326cd9cd02657127fa978bab8b5e",
-    size=127_607_557,
+    "buffalo_s.zip", "det_500m.onnx", "d85a87f503f691807cd8bb97128bdf7a0660326cd9cd02657127fa978bab8b5e", 127_607_557
 )
 _BUFFALO_M = Archive(
-    "buffalo_m.zip",
-    member="det_2.5g.onnx",
-    sha256="d98264bd8f2dc75cbc2ddce2a14e636e02bb857b3051c234b737bf3b614edca9",
-    size=275_951_529,
+    "buffalo_m.zip", "det_2.5g.onnx", "d98264bd8f2dc75cbc2ddce2a14e636e02bb857b3051c234b737bf3b614edca9", 275_951_529
 )
 _BUFFALO_L = Archive(
-    "buffalo_l.zip",
-    member="det_10g.onnx",
-    sha256="80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f",
-    size=288_621_354,
+    "buffalo_l.zip", "det_10g.onnx", "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f", 288_621_354
 )
 _ANTELOPEV2 = Archive(
     "antelopev2.zip",
-    member="scrfd_10g_bnkps.onnx",
-    sha256="8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5",
-    size=360_662_982,
+    "scrfd_10g_bnkps.onnx",
+    "8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5",
+    360_662_982,
 )
 
 _WITH_LANDMARKS = (
@@ -125,52 +113,49 @@ _WITH_LANDMARKS = (
     ),
 )
 
-# InsightFace gives these as PyTorch checkpoints only: everybody's ONNX export of them has a hash of its own.
+# InsightFace publishes these as PyTorch checkpoints only, so every ONNX export of them has another hash.
 _WITHOUT_LANDMARKS = (
     Model("500m", "SCRFD_500M", ("scrfd_500m.onnx",), (), AveragePrecision(90.57, 88.12, 68.51), False, 0.5, 0.57),
     Model("2.5g", "SCRFD_2.5G", ("scrfd_2.5g.onnx",), (), AveragePrecision(93.78, 92.16, 77.87), False, 2.5, 0.67),
     Model("10g", "SCRFD_10G", ("scrfd_10g.onnx",), (), AveragePrecision(95.16, 93.87, 83.05), False, 10.0, 3.86),
 )
 
-MODELS: Final = {model.name: model for model in _WITH_LANDMARKS + _WITHOUT_LANDMARKS}
-"""All models by name."""
+_MODELS: Final = {model.name: model for model in _WITH_LANDMARKS + _WITHOUT_LANDMARKS}
 
 
-def models() -> tuple[Model, ...]:
+def list_models() -> tuple[Model, ...]:
     """Return all models: those with landmarks first, each group from the fastest to the most accurate."""
-    return tuple(MODELS.values())
+    return tuple(_MODELS.values())
 
 
 def get(name: Model | str) -> Model:
-    """Look a model up by its name.
+    """Return a model by its name.
 
     Parameters
     ----------
     name
-        One of the names in :func:`models`. A :class:`Model` is returned as it is.
-
-    Returns
-    -------
-    Model
+        The name of one of :func:`list_models`. A :class:`Model` is returned unchanged.
 
     Raises
     ------
     OptionError
-        If there is no such name; the message lists the names, and the one that was probably meant.
+        If the name is unknown; the message lists the names and suggests the closest one.
     """
     if isinstance(name, Model):
         return name
-    if isinstance(name, str) and name in MODELS:
-        return MODELS[name]
+    if isinstance(name, str) and name in _MODELS:
+        return _MODELS[name]
     text = str(name)
-    close = [model.name for model in MODELS.values() if text in model.files]
-    close += difflib.get_close_matches(_plain(text), MODELS, n=1, cutoff=0.5)
+    close = [model.name for model in _MODELS.values() if text in model.files]
+    close += difflib.get_close_matches(_normalized(text), _MODELS, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     own = "; a file is opened by its path, with from_onnx" if text.endswith(".onnx") else ""
-    raise OptionError(f"no model {text!r}{hint}; the models are: {', '.join(MODELS)}{own}")
+    raise OptionError(
+        f"no model {text!r}{hint}; the models are: {', '.join(_MODELS)}{own}", value=name, choices=_MODELS
+    )
 
 
-def _plain(name: str) -> str:
-    """Turn the many ways of writing a model's name, such as ``SCRFD_10G_KPS``, into ours."""
+def _normalized(name: str) -> str:
+    """Turn another spelling of a name, such as ``SCRFD_10G_KPS``, into this table's."""
     plain = name.lower().removesuffix(".onnx").removeprefix("scrfd").strip("_- ").replace("-", "_")
     return f"{plain.removesuffix('_kps')}_bnkps" if plain.endswith("_kps") else plain

@@ -16,7 +16,7 @@ from threading import Event, Thread
 
 import pytest
 
-from scrfd_trt import zoo
+from scrfd_trt import models
 
 MEMBER = "det_tiny.onnx"
 ARCHIVE = "tiny_pack.zip"
@@ -35,18 +35,18 @@ def _pack(network: bytes = NETWORK, member: str = MEMBER) -> bytes:
     return stream.getvalue()
 
 
-def _model(packed: bytes, **changes: object) -> zoo.Model:
+def _model(packed: bytes, **changes: object) -> models.Model:
     """Return a model whose one archive has these bytes."""
-    model = zoo.Model(
+    model = models.Model(
         name="tiny_bnkps",
         published_as="SCRFD_TINY_KPS",
         files=(MEMBER, "scrfd_tiny_bnkps.onnx"),
-        exports=(zoo.Export(MEMBER, sha256(NETWORK), len(NETWORK), "tiny"),),
-        ap=zoo.AveragePrecision(3.0, 2.0, 1.0),
+        exports=(models.Export(MEMBER, sha256(NETWORK), len(NETWORK), "tiny"),),
+        ap=models.AveragePrecision(3.0, 2.0, 1.0),
         landmarks=True,
         gflops=0.1,
         params=0.05,
-        archives=(zoo.Archive(ARCHIVE, MEMBER, sha256(packed), len(packed)),),
+        archives=(models.Archive(ARCHIVE, MEMBER, sha256(packed), len(packed)),),
     )
     return replace(model, **changes)  # type: ignore[arg-type]  # the fields of Model
 
@@ -155,17 +155,17 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The home folder of networks, which does not exist yet."""
     folder = tmp_path / "networks"
-    monkeypatch.setenv(zoo.HOME_VARIABLE, str(folder))
+    monkeypatch.setenv(models.HOME_VARIABLE, str(folder))
     return folder
 
 
 @pytest.fixture
 def site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A server that the zoo downloads from; it has no files yet."""
+    """A server that models are downloaded from; it has no files yet."""
     site = Site("", home)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(site))
     site.address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv(zoo.MIRROR_VARIABLE, site.address)
+    monkeypatch.setenv(models.MIRROR_VARIABLE, site.address)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "*")
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -197,13 +197,13 @@ def pack() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
-def make_model() -> Callable[..., zoo.Model]:
+def make_model() -> Callable[..., models.Model]:
     """Make a model whose archive has the bytes given first; other fields of the model by keyword."""
     return _model
 
 
 @pytest.fixture
-def tiny(packed: bytes) -> zoo.Model:
+def tiny(packed: bytes) -> models.Model:
     """The model whose archive is ``packed``."""
     return _model(packed)
 

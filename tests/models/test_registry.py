@@ -5,14 +5,14 @@ import re
 
 import pytest
 
-from scrfd_trt import zoo
+from scrfd_trt import models
 from scrfd_trt.errors import OptionError
 
 NAMES = ["500m_bnkps", "2.5g_bnkps", "10g_bnkps", "500m", "2.5g", "10g"]
 
 
 def test_names():
-    assert [model.name for model in zoo.models()] == NAMES
+    assert [model.name for model in models.list_models()] == NAMES
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,13 @@ def test_names():
     ],
 )
 def test_figures_are_insightfaces(name, row, ap, params):
-    model = zoo.get(name)
+    model = models.get(name)
     assert (model.published_as, tuple(model.ap), model.params) == (row, ap, params)
     assert (model.ap.easy, model.ap.medium, model.ap.hard) == ap
     assert model.landmarks == name.endswith("_bnkps")
 
 
-@pytest.mark.parametrize("model", zoo.models(), ids=lambda model: model.name)
+@pytest.mark.parametrize("model", models.list_models(), ids=lambda model: model.name)
 def test_entries_are_consistent(model):
     hashes = [item.sha256 for item in (*model.exports, *model.archives)]
     assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in hashes)
@@ -48,23 +48,23 @@ def test_entries_are_consistent(model):
 
 
 def test_no_file_name_belongs_to_two_models():
-    files = [file for model in zoo.models() for file in model.files]
+    files = [file for model in models.list_models() for file in model.files]
     assert len(set(files)) == len(files)
 
 
 def test_models_without_a_known_hash_are_not_downloaded():
-    unchecked = [model for model in zoo.models() if not model.exports]
+    unchecked = [model for model in models.list_models() if not model.exports]
     assert [model.name for model in unchecked] == ["500m", "2.5g", "10g"]
     assert not any(model.archives or model.packages for model in unchecked)
 
 
 def test_entries_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        zoo.get("500m").name = "1g"
+        models.get("500m").name = "1g"
 
 
 def test_get_returns_a_model_as_it_is(tiny):
-    assert zoo.get(tiny) is tiny
+    assert models.get(tiny) is tiny
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_get_returns_a_model_as_it_is(tiny):
 )
 def test_an_unknown_name_is_refused_with_the_one_that_was_meant(name, meant):
     with pytest.raises(OptionError, match=re.escape(f"did you mean '{meant}'?")) as caught:
-        zoo.get(name)
+        models.get(name)
     assert all(known in str(caught.value) for known in NAMES)
     assert "\n" not in str(caught.value)
 
@@ -87,9 +87,9 @@ def test_an_unknown_name_is_refused_with_the_one_that_was_meant(name, meant):
 @pytest.mark.parametrize("name", ["", "retinaface", None, ["500m"]])
 def test_an_unknown_name_lists_the_choices(name):
     with pytest.raises(OptionError, match=r"the models are: 500m_bnkps, .*, 10g$"):
-        zoo.get(name)
+        models.get(name)
 
 
 def test_a_path_is_pointed_to_from_onnx():
     with pytest.raises(OptionError, match="from_onnx"):
-        zoo.get("/models/mine.onnx")
+        models.get("/models/mine.onnx")

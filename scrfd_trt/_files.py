@@ -1,0 +1,223 @@
+"""Write files atomically, and lock files between processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from scrfd_trt.errors import OptionError, OutputError, ScrfdError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+logger = logging.getLogger("scrfd_trt")
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Check that a file can be written, before work is put into its contents.
+
+    Raises
+    ------
+    OptionError
+        If the folder does not exist, the path is a folder or device, or it exists and ``overwrite`` is False.
+    OutputError
+        If the folder is write-protected.
+    """
+    folder = path.parent
+    with _output_errors(path):
+        if not folder.is_dir():
+            raise OptionError(f"cannot write {path}: there is no folder {folder}; make it first")
+    _check_free(path, overwrite)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: the folder is write-protected; name another one")
+
+
+@contextmanager
+def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path that replaces ``path`` when the block succeeds.
+
+    After an error, ``path`` is as it was before. A symbolic link is replaced, not followed. A file that replaces
+    another one keeps its permissions.
+
+    Parameters
+    ----------
+    path
+        The target.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Yields
+    ------
+    Path
+        A hidden file name in the same folder, so that the replacement is atomic. The file does not exist yet.
+
+    Raises
+    ------
+    OptionError
+        If ``path`` is a folder or device, or exists and ``overwrite`` is False.
+    OutputError
+        If ``path`` cannot be replaced.
+    """
+    _check_free(path, overwrite)
+    temporary = path.with_name(f".scrfd-trt-{secrets.token_hex(6)}.part")
+    try:
+        yield temporary
+        _check_free(path, overwrite)
+        with _output_errors(path):
+            with suppress(OSError):
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """Open a temporary file for writing that replaces ``path`` when the block succeeds.
+
+    Parameters
+    ----------
+    path, overwrite
+        As for :func:`atomic_path`.
+
+    Raises
+    ------
+    OptionError
+        As :func:`atomic_path` does.
+    OutputError
+        For every ``OSError`` in the block, and if ``path`` cannot be written.
+    """
+    # Unlike the tempfile module's, a file opened with "x" has the permissions that the umask gives.
+    with _output_errors(path), atomic_path(path, overwrite=overwrite) as temporary, temporary.open("xb") as file:
+        yield file
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files durably; replace existing ones only after all contents are on disk.
+
+    Parameters
+    ----------
+    contents
+        Bytes by path.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be written. All are as before then, unless a replacement itself failed.
+    """
+    with ExitStack() as stack:
+        for path, data in contents.items():
+            stack.enter_context(_output_errors(path))
+            write_synced(stack.enter_context(atomic_path(path, overwrite=True)), data)
+    for folder in {path.parent for path in contents}:
+        with _output_errors(folder):
+            _sync_folder(folder)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and wait until its contents are on disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; wait, with a line in the log, while another process or thread holds it.
+
+    The operating system releases the lock when its holder ends, however it ends.
+
+    Parameters
+    ----------
+    path
+        The lock file, which is created if it does not exist.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be created or locked.
+    """
+    lock = _file_lock(path)
+    if not _acquired(lock):
+        logger.info("waiting for another process to finish with %s", path.parent)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold a lock file unless another process or thread holds it; yield whether it is held.
+
+    Parameters
+    ----------
+    path
+        As for :func:`locked`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be created or locked.
+    """
+    lock = _file_lock(path)
+    held = _acquired(lock)
+    try:
+        yield held
+    finally:
+        lock.release()
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    with _output_errors(path):
+        if path.exists() and not path.is_file():
+            raise OptionError(f"cannot write {path}: a folder or device is there; name a file")
+        if not overwrite and os.path.lexists(path):
+            raise OptionError(
+                f"{path} already exists; name another file, or set overwrite to replace it", fields=["overwrite"]
+            )
+
+
+@contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ScrfdError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the entries of a folder to disk, where the operating system supports it."""
+    if hasattr(os, "O_DIRECTORY"):
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _file_lock(path: Path) -> BaseFileLock:
+    from filelock import FileLock  # noqa: PLC0415 - slow to import, and seldom needed
+
+    return FileLock(path, thread_local=False)  # one thread may take the lock and another release it
+
+
+def _acquired(lock: BaseFileLock) -> bool:
+    from filelock import Timeout  # noqa: PLC0415
+
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
