@@ -16,6 +16,33 @@ from scrfd_trt.options import explain
 Factory = Callable[..., Any]
 
 
+class Limits(NamedTuple):
+    """Bounds of a number, None where there is none.
+
+    Attributes
+    ----------
+    ge, le : float or None
+        Lowest and highest value allowed.
+    gt, lt : float or None
+        Values that it must lie above and below.
+    """
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def __str__(self) -> str:
+        """Return for example ``0 to 1`` or ``above 0``, and nothing where there is no limit."""
+        start = f"{self.ge:g}" if self.ge is not None else f"above {self.gt:g}" if self.gt is not None else ""
+        end = f"{self.le:g}" if self.le is not None else f"below {self.lt:g}" if self.lt is not None else ""
+        if start and end:
+            return f"{start} to {end}"
+        if self.ge is not None:
+            return f"at least {start}"
+        return f"at most {end}" if self.le is not None else start or end
+
+
 class OptionHelp(NamedTuple):
     """One option of an overlay, for help texts.
 
@@ -34,6 +61,10 @@ class OptionHelp(NamedTuple):
         For example ``0 to 1`` or ``above 0``; empty where there is no limit.
     description : str
         One sentence, or empty.
+    choices : tuple of str
+        The values where nothing else is allowed; otherwise empty.
+    limits : Limits
+        The range as numbers.
     """
 
     name: str
@@ -42,6 +73,8 @@ class OptionHelp(NamedTuple):
     required: bool
     range: str
     description: str
+    choices: tuple[str, ...] = ()
+    limits: Limits = Limits()
 
 
 def is_model(factory: Any) -> bool:
@@ -193,7 +226,11 @@ def _help(name: str, annotation: Any, default: Any, required: bool) -> OptionHel
         schema = {}
     shown = None if required or default is PydanticUndefined else default
     description = " ".join(str(schema.get("description", "")).split())
-    return OptionHelp(name, _type(schema, schema), shown, required, _range(schema, schema), description)
+    branches = _branches(schema, schema)
+    kinds = list(dict.fromkeys(kind for part in branches for kind in _choices(part) or [_kind(part)]))
+    choices = tuple(kinds) if all(map(_choices, branches)) else ()
+    limits = next((found for found in map(_limits, branches) if found != Limits()), Limits())
+    return OptionHelp(name, " | ".join(kinds) or "any", shown, required, str(limits), description, choices, limits)
 
 
 def _branches(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -206,33 +243,15 @@ def _branches(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mappin
     return [] if schema.get("type") == "null" else [schema]
 
 
-def _type(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    words = {"number": "number", "integer": "integer", "boolean": "true or false", "array": "list", "string": "text"}
-    found = []
-    for part in _branches(schema, root):
-        if "enum" in part or "const" in part:
-            found += [str(choice) for choice in part.get("enum", [part.get("const")])]
-        elif part.get("format") in ("path", "file-path", "directory-path"):
-            found.append("path")
-        elif part.get("format") == "color":
-            found.append("colour")
-        else:
-            found.append(words.get(str(part.get("type")), "any"))
-    return " | ".join(dict.fromkeys(found)) or "any"
+def _choices(part: Mapping[str, Any]) -> list[str]:
+    return [str(choice) for choice in part.get("enum", [part["const"]] if "const" in part else [])]
 
 
-def _range(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    for part in _branches(schema, root):
-        low, above = part.get("minimum"), part.get("exclusiveMinimum")
-        high, below = part.get("maximum"), part.get("exclusiveMaximum")
-        start = f"{low:g}" if low is not None else f"above {above:g}" if above is not None else ""
-        end = f"{high:g}" if high is not None else f"below {below:g}" if below is not None else ""
-        if start and end:
-            return f"{start} to {end}"
-        if low is not None:
-            return f"at least {low:g}"
-        if high is not None:
-            return f"at most {high:g}"
-        if start or end:
-            return start or end
-    return ""
+def _kind(part: Mapping[str, Any]) -> str:
+    by_format = {"path": "path", "file-path": "path", "directory-path": "path", "color": "colour"}
+    by_type = {"number": "number", "integer": "integer", "boolean": "true or false", "array": "list", "string": "text"}
+    return by_format.get(str(part.get("format"))) or by_type.get(str(part.get("type")), "any")
+
+
+def _limits(part: Mapping[str, Any]) -> Limits:
+    return Limits(*(part.get(key) for key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")))

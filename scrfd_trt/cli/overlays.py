@@ -119,7 +119,7 @@ def example_spec(name: str) -> str:
     if needed := [example(name, option).removeprefix(f"{name}:") for option in options if option.required]:
         return f"{name}:{','.join(needed)}"
     # What the order of channels is, files know themselves.
-    told = (option for option in options if option.default is not None and option.type != "bgr | rgb")
+    told = (option for option in options if option.default is not None and option.choices != ("bgr", "rgb"))
     return next((f"{name}:{option.name}={_shown(option.default)}" for option in told), name)
 
 

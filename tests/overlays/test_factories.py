@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 import overlays
 from overlays import Skull
-from overlays.factories import check_options, option_help, unknown
+from overlays.factories import Limits, check_options, option_help, unknown
 from scrfd_trt.errors import OptionError
 
 
@@ -41,6 +41,13 @@ def test_ranges_and_types_come_from_the_schema() -> None:
         "files": ("list", "", False),
         "must": ("text", "", True),
     }
+
+
+def test_choices_and_limits_come_from_the_schema() -> None:
+    found = {option.name: option for option in option_help(Odd)}
+    assert {name: option.choices for name, option in found.items() if option.choices} == {"side": ("left", "right")}
+    limits = {name: option.limits for name, option in found.items() if option.limits != Limits()}
+    assert limits == {"low": Limits(ge=1), "high": Limits(lt=2.5), "most": Limits(le=2.5), "above": Limits(gt=0)}
 
 
 @pytest.mark.parametrize("name", overlays.names())

@@ -10,6 +10,7 @@ import pytest
 
 import overlays
 from overlays import registry
+from overlays.factories import Limits
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import OptionError, ScrfdError
 
@@ -235,7 +236,9 @@ def test_entry_points_without_a_distribution_can_be_told(monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("plugin")
 def test_options_are_described() -> None:
     assert overlays.describe("fill") == (
-        overlays.OptionHelp("level", "integer", 7, False, "0 to below 256", "What it is filled with."),
+        overlays.OptionHelp(
+            "level", "integer", 7, False, "0 to below 256", "What it is filled with.", (), Limits(ge=0, lt=256)
+        ),
     )
     described = {option.name: option for option in overlays.describe("function")}
     assert list(described) == ["level", "twice", "where", "how", "any"]
