@@ -4,40 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from scrfd_trt import devices, samples
-from scrfd_trt.agreement import differences
+from scrfd_trt import devices
 from scrfd_trt.backends import Backend, OnnxBackend
-from scrfd_trt.backends.tensorrt import TensorRTBackend
-from scrfd_trt.cuda import driver, kernels
+from scrfd_trt.cuda import kernels
 from scrfd_trt.cuda.device import find
 from scrfd_trt.devices import Gpu
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.builder import write_engine
 from scrfd_trt.engine.building import gpu_for
 from scrfd_trt.engine.cache import Wanted, open_or_build
-from scrfd_trt.engine.flavours import Flavour
-from scrfd_trt.engine.graph import PreparedNetwork
 from scrfd_trt.engine.options import BuildOptions
-from scrfd_trt.engine.plan import RTX_CAPABILITIES, read_header
+from scrfd_trt.engine.plan import RTX_CAPABILITIES
 from scrfd_trt.engine.plan_file import read_plan
 from scrfd_trt.engine.progress import Progress
-from scrfd_trt.engine.runners import check_gpu
 from scrfd_trt.engine.runtime import opener
-from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
+from scrfd_trt.errors import DeviceError, MissingDependencyError, ModelFormatError, OptionError
 from scrfd_trt.options import DetectorOptions
 from scrfd_trt.pipelines import HostPipeline, Pipeline
 from scrfd_trt.pipelines.cuda import CudaPipeline
+from scrfd_trt.pipelines.verify import check_engine, check_prerequisites
 
 log = logging.getLogger("scrfd_trt")
-
-THRESHOLD = 0.5
-MARGIN = 0.05
-"""Faces whose score is this near to the threshold may come and go with the rounding."""
 
 
 def cuda_problem(gpu: Gpu) -> str:
@@ -204,55 +195,16 @@ def build_engine(
     OptionError, MissingDependencyError, DeviceError, BackendError, OutputError
         As :func:`scrfd_trt.engine.builder.write_engine`.
     """
-
-    def check(plan: bytes, prepared: PreparedNetwork, flavour: Flavour) -> None:  # noqa: ARG001 - part of the protocol
-        _check(plan, prepared, device)
-
-    if devices.driver().gpus:
-        driver.bindings()  # the check after a build of minutes needs it
-    return write_engine(onnx, out, options, device=device, progress=progress, overwrite=overwrite, check=check)
-
-
-def _check(plan: bytes, prepared: PreparedNetwork, device: int) -> None:
-    header = read_header(plan)
-    try:
-        check_gpu(header.capabilities, find(device), unlisted=header.unlisted)
-    except (BackendError, DeviceError) as error:
-        log.warning("the engine is not checked, since it cannot run here: %s", error)
-        return
-    with ExitStack() as closing:
-        reference = OnnxBackend(prepared.model)
-        closing.callback(reference.close)
-        # Lean runtimes are put inside by this build itself, so their code may run.
-        backend = TensorRTBackend(plan, device=device, allow_host_code=True)
-        closing.callback(backend.close)
-        verify(backend, reference)
-
-
-def verify(backend: Backend, reference: Backend) -> None:
-    """Check that two backends find the same faces on the drawn scene and portrait, in each size.
-
-    Parameters
-    ----------
-    backend, reference
-        Of one network. Both stay the caller's to close.
-
-    Raises
-    ------
-    ModelFormatError
-        If the faces differ; the message tells the first difference.
-    """
-    options = DetectorOptions(threshold=THRESHOLD - MARGIN)
-    checked = HostPipeline(backend, options)
-    exact = HostPipeline(reference, options.model_copy(update={"scales": checked.scales}))
-    images = [samples.load(name).image for name in ("group", "portrait")]
-    lines = []
-    # Together and alone: a batch and a single image may have optimization profiles of their own.
-    for group in (images, images[:1], images[1:]):
-        pairs = zip(*(one.detect(group, options.threshold, None) for one in (checked, exact)), strict=True)
-        lines += [line for found, wanted in pairs for line in differences(found, wanted, above=THRESHOLD + MARGIN)]
-    if lines:
-        raise ModelFormatError(
-            f"the engine does not find the faces that the network finds ({len(lines)} differences; the first: "
-            f"{lines[0]}); build it with precision fp32, and report this"
-        )
+    options = options or BuildOptions()
+    flavour = flavours.choose(can_build=True)
+    check_prerequisites(flavour, options, device)
+    return write_engine(
+        onnx,
+        out,
+        options,
+        flavour=flavour,
+        device=device,
+        progress=progress,
+        overwrite=overwrite,
+        check=lambda plan, prepared, _: check_engine(plan, prepared, device),
+    )

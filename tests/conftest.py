@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 FAKE_GPU = Path(__file__).parent / "fake_gpu.py"
 sys.path.append(str(ROOT))  # drawing, which is not installed; last, so that the installed packages are tested
-sys.path.append(str(Path(__file__).parent / "cuda"))  # emulator.py, which runs the GPU's kernels on the processor
+sys.path.append(str(Path(__file__).parent / "cuda"))  # emulator.py runs the kernels on the CPU; engine_backend.py
 sys.path.append(str(Path(__file__).parent / "video"))  # street.py, a drawn clip with known faces
 CPU_IS_PROMISED = "SCRFD_TRT_REQUIRE_CPU"
 RTX_IS_PROMISED = "SCRFD_TRT_REQUIRE_RTX"

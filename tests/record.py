@@ -19,10 +19,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+sys.path.append(str(Path(__file__).parent / "cuda"))
+
+from engine_backend import EngineBackend
+
 from scrfd_trt import Detections, SCRFDDetector, samples
-from scrfd_trt.agreement import differences
 from scrfd_trt.backends import Backend, OnnxBackend, RecordedBackend, Recorder
-from scrfd_trt.backends.tensorrt import TensorRTBackend
+from scrfd_trt.pipelines.verify import differences
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
 SHARED = Path(os.environ.get("SCRFD_TRT_SHARED") or Path(__file__).parents[2] / "shared")
@@ -30,7 +33,7 @@ QUIET = 0.2  # rows below this score are left out; they make up most of the file
 
 
 def record(path: Path) -> None:
-    backend: Backend = OnnxBackend(path) if path.suffix == ".onnx" else TensorRTBackend(path)
+    backend: Backend = OnnxBackend(path) if path.suffix == ".onnx" else EngineBackend(path)
     recorder = Recorder(backend)
     images = {"scene": samples.load("group").image}
     images |= {photograph.name: cv2.imread(str(photograph)) for photograph in sorted(SHARED.glob("images/*"))}

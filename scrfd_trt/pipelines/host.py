@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt.backends.base import Backend
-from scrfd_trt.backends.profiles import largest_batch
 from scrfd_trt.decode import Candidates, decode
 from scrfd_trt.detections import Detections
 from scrfd_trt.errors import ClosedError, ImageError
@@ -21,6 +20,7 @@ from scrfd_trt.letterbox import Letterbox
 from scrfd_trt.options import DetectorOptions
 from scrfd_trt.pipelines.blobs import BlobPool
 from scrfd_trt.pipelines.finish import finish
+from scrfd_trt.pipelines.profiles import largest_batch
 from scrfd_trt.pipelines.scales import choose_scales, warn_if_thin
 
 

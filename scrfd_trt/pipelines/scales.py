@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
-from scrfd_trt.backends.profiles import best_sizes, describe, largest_batch
 from scrfd_trt.errors import OptionError
 from scrfd_trt.letterbox import Letterbox
 from scrfd_trt.options import FREE_SCALES
+from scrfd_trt.pipelines.profiles import best_sizes, describe, largest_batch
 from scrfd_trt.tensors import ShapeRange
 
 log = logging.getLogger("scrfd_trt")

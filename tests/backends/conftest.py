@@ -37,13 +37,3 @@ class FakeBackend:
 @pytest.fixture
 def fake():
     return FakeBackend()
-
-
-@pytest.fixture
-def expected(fakes):
-    """What the fake network gives for a blob."""
-
-    def run(blob):
-        return [fakes.network(row[0], blob) for row in fakes.SPECS[1:]]
-
-    return run

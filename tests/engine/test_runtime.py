@@ -11,6 +11,7 @@ from scrfd_trt import (
     DeviceError,
     MissingDependencyError,
     ModelFormatError,
+    ModelNotFoundError,
     OptionError,
     devices,
 )
@@ -72,6 +73,13 @@ def test_a_plan_in_memory(gpu, fakes):
     with pytest.raises(ModelFormatError, match=r"^this plan is cut off"):
         load_engine(fakes.plan()[:100])
     assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize("source", ["missing.plan", b"no plan", bytes(100)])
+def test_what_is_no_plan_never_reaches_the_gpu(gpu, source):
+    with pytest.raises((ModelNotFoundError, ModelFormatError)):
+        load_engine(source)
+    assert gpu.calls == []
 
 
 def test_several_profiles_and_half_precision(gpu, fakes, write):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from engine_backend import EngineBackend
 
 from scrfd_trt import devices, models
-from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.cuda import driver
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.plan_file import read_plan
@@ -107,7 +107,7 @@ def opened(plan):
     own = any(flavour.release == header.release and flavour.can_build for flavour in flavours.installed())
     if is_native(plan) and not own:
         pytest.skip(f"{header} alone runs it")
-    with TensorRTBackend(plan) as backend:
+    with EngineBackend(plan) as backend:
         yield backend
 
 

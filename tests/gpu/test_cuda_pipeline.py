@@ -17,10 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from engine_backend import EngineBackend
 
 import drawing
 from scrfd_trt import ClosedError, SCRFDDetector
-from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.cuda import Device
 from scrfd_trt.images import check_nv12
 from scrfd_trt.letterbox import Letterbox, normalize_into
@@ -37,7 +37,7 @@ def pair(plan, opened):
     """The two pipelines, and how far apart their boxes may be in pixels."""
     with (
         SCRFDDetector.from_engine(plan, max_batch=8) as cuda,
-        SCRFDDetector.from_backend(TensorRTBackend(plan), max_batch=8) as host,
+        SCRFDDetector.from_backend(EngineBackend(plan), max_batch=8) as host,
     ):
         yield cuda, host
 
@@ -224,7 +224,7 @@ def test_nv12(plan, opened):
     frame = check_nv12(np.ascontiguousarray(np.concatenate([planes[:480], chroma])))
     with (
         SCRFDDetector.from_engine(plan, color="nv12") as cuda,
-        SCRFDDetector.from_backend(TensorRTBackend(plan), color="nv12") as host,
+        SCRFDDetector.from_backend(EngineBackend(plan), color="nv12") as host,
     ):
         wanted = host.detect(frame)
         assert len(wanted) > 0

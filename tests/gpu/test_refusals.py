@@ -8,11 +8,10 @@ import sys
 import pytest
 
 from scrfd_trt import BackendError, ModelFormatError
-from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.engine import flavours
 from scrfd_trt.engine.plan_file import read_plan
 from scrfd_trt.engine.runners import find_runner
-from scrfd_trt.engine.runtime import lean_runtime_of
+from scrfd_trt.engine.runtime import lean_runtime_of, load_engine
 
 
 def test_half_a_plan_and_zeros(plan, tmp_path):
@@ -21,7 +20,7 @@ def test_half_a_plan_and_zeros(plan, tmp_path):
         path = tmp_path / f"{name}.plan"
         path.write_bytes(content)
         with pytest.raises(ModelFormatError, match=r"cut off|all zeros") as caught:
-            TensorRTBackend(path)
+            load_engine(path)
         assert "\n" not in str(caught.value)
 
 
@@ -33,9 +32,9 @@ def test_a_native_plan_of_another_release_is_refused(plan, native):
     code = (
         "import sys\n"
         "from scrfd_trt import BackendError\n"
-        "from scrfd_trt.backends.tensorrt import TensorRTBackend\n"
+        "from scrfd_trt.engine.runtime import load_engine\n"
         "try:\n"
-        "    TensorRTBackend(sys.argv[1])\n"
+        "    load_engine(sys.argv[1])\n"
         "except BackendError as error:\n"
         "    print(error)\n"
     )
@@ -51,4 +50,4 @@ def test_a_plan_without_its_lean_runtime_is_refused(plan, opened, monkeypatch):
         pytest.skip(f"{runner.flavour} runs it by itself")
     monkeypatch.delenv("TRT_LEAN_RUNTIME")
     with pytest.raises(BackendError, match=r"only with the lean runtime of 8.6.0: name its libnvinfer_lean.so.8"):
-        TensorRTBackend(plan)
+        load_engine(plan)

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from engine_backend import EngineBackend
 
 from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector
-from scrfd_trt.backends.tensorrt import TensorRTBackend
 from scrfd_trt.cuda import arrays
 from scrfd_trt.engine.plan_file import read_plan
 from scrfd_trt.engine.runtime import opener
@@ -33,7 +33,7 @@ def cuda(plan, *, stream=None, **options):
 
 
 def host(plan, **options):
-    return HostPipeline(TensorRTBackend(plan), DetectorOptions(**options))
+    return HostPipeline(EngineBackend(plan), DetectorOptions(**options))
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_results_are_the_callers_own(pair):
 def test_a_lent_stream(gpu, fakes, lend):
     gpu.streams.setdefault(lend, [])
     pipeline = cuda(fakes.plan(), stream=lend)
-    wanted = SCRFDDetector.from_backend(TensorRTBackend(fakes.plan()))
+    wanted = SCRFDDetector.from_backend(EngineBackend(fakes.plan()))
     picture = image(64, 64)
     for _ in range(2):
         assert pipeline.detect([picture], 0.5, None) == [wanted.detect(picture)]

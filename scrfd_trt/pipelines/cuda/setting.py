@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from scrfd_trt.backends.profiles import largest_batch, split
 from scrfd_trt.cuda import Device, Event
 from scrfd_trt.cuda.kernels import Kernels
 from scrfd_trt.engine.contexts import Contexts
 from scrfd_trt.engine.loaded import LoadedEngine
 from scrfd_trt.heads import HeadLayout
 from scrfd_trt.options import DetectorOptions
+from scrfd_trt.pipelines.profiles import largest_batch, split
 from scrfd_trt.tensors import ShapeRange
 
 HELPERS = 2

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from scrfd_trt import BackendError
-from scrfd_trt.backends.profiles import Part, best_sizes, describe, largest_batch, split
+from scrfd_trt.pipelines.profiles import Part, best_sizes, describe, largest_batch, split
 from scrfd_trt.tensors import ShapeRange
 
 
