@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import samples
+from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.engine.graph import PreparedNetwork, Request
-from scrfd_trt.engine.reference import Reference
 from scrfd_trt.engine.rows import EXACT, HALF, THRESHOLD, Rows, Tolerance, differences, rows_of
-from scrfd_trt.errors import ModelFormatError
+from scrfd_trt.errors import BackendError, ModelFormatError
+from scrfd_trt.heads import recognize
 from scrfd_trt.letterbox import Letterbox, normalize_into
 
 Size = tuple[int, int]
@@ -73,7 +74,7 @@ def compare(original: Path, prepared: PreparedNetwork) -> tuple[Agreement, ...]:
     """
     try:
         return _compare(Path(original), prepared)
-    except ModelFormatError as error:
+    except (BackendError, ModelFormatError) as error:  # a run fails where the network does not fit together
         advice = "; choose precision tf32 or fp32" if prepared.precision == "fp16" else ""
         raise ModelFormatError(
             f"{original}: made ready for TensorRT, the network is not the same any more: {error}{advice}"
@@ -83,19 +84,19 @@ def compare(original: Path, prepared: PreparedNetwork) -> tuple[Agreement, ...]:
 def _compare(original: Path, prepared: PreparedNetwork) -> tuple[Agreement, ...]:
     from scrfd_trt.engine.rounding import with_rounding  # noqa: PLC0415 - needs onnx, which is optional
 
-    first = Reference(original)
-    if not any(first.takes(size) for size in prepared.sizes):
+    first = OnnxBackend(original)
+    if not any(_takes(first, size) for size in prepared.sizes):
         _compare(original, _as_it_is(original, None))
-    networks = [Reference(prepared.model)]
+    networks = [OnnxBackend(prepared.model)]
     tolerance = EXACT
     if rounding := with_rounding(prepared.model):
-        networks.append(Reference(rounding))
+        networks.append(OnnxBackend(rounding))
         tolerance = HALF
     # A group, and a face that fills the frame.
     images = (samples.load("group").image, samples.load("portrait").image)
     found = []
     for size in prepared.sizes:
-        reference = first if first.takes(size) else Reference(_as_it_is(original, (size,)).model)
+        reference = first if _takes(first, size) else OnnxBackend(_as_it_is(original, (size,)).model)
         blob = _samples(images, size)
         wanted = [_rows(reference, blob[index : index + 1], size, tolerance)[0] for index in range(len(blob))]
         runs = [(network, count) for network in networks for count in _batches(prepared, size)]
@@ -110,7 +111,7 @@ def _as_it_is(original: Path, sizes: tuple[Size, ...] | None) -> PreparedNetwork
 
 
 def _agreement(
-    runs: list[tuple[Reference, int]], blob: NDArray[np.float32], size: Size, wanted: list[Rows], tolerance: Tolerance
+    runs: list[tuple[OnnxBackend, int]], blob: NDArray[np.float32], size: Size, wanted: list[Rows], tolerance: Tolerance
 ) -> Agreement:
     scores, boxes = [0.0], [0.0]
     for network, count in runs:
@@ -140,8 +141,13 @@ def _batches(prepared: PreparedNetwork, size: Size) -> list[int]:
     return sorted(counts)
 
 
-def _rows(network: Reference, blob: NDArray[np.float32], size: Size, tolerance: Tolerance) -> list[Rows]:
+def _takes(network: OnnxBackend, size: Size) -> bool:
+    return all(own in {None, asked} for own, asked in zip(network.input.shape[2:], size[::-1], strict=True))
+
+
+def _rows(network: OnnxBackend, blob: NDArray[np.float32], size: Size, tolerance: Tolerance) -> list[Rows]:
     # A network of a fixed batch gets the images again and again until it is full.
     batch = network.input.shape[0] or len(blob)
-    outputs = network.run(blob[np.arange(batch) % len(blob)])
-    return [rows_of(network.layout, outputs, index, size, tolerance.score) for index in range(len(blob))]
+    outputs = [np.asarray(output, np.float32) for output in network.run(blob[np.arange(batch) % len(blob)])]
+    layout = recognize(network.outputs)
+    return [rows_of(layout, outputs, index, size, tolerance.score) for index in range(len(blob))]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scrfd_trt.backends.onnxruntime import read_tensors
 from scrfd_trt.errors import MissingDependencyError, ModelFormatError, one_line
-from scrfd_trt.onnx_session import OnnxSession
 from scrfd_trt.tensors import TensorSpec
 
 
@@ -69,9 +69,9 @@ def _spec(value: Any) -> TensorSpec:
 
 def _with_runtime(path: Path) -> OnnxOutside:
     try:
-        session = OnnxSession(path)
+        inputs, outputs, version = read_tensors(path)
     except MissingDependencyError as error:
         raise MissingDependencyError(
             'reading ONNX networks needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"'
         ) from error
-    return OnnxOutside(session.inputs, session.outputs, f"onnxruntime {session.version}")
+    return OnnxOutside(inputs, outputs, f"onnxruntime {version}")

@@ -194,11 +194,12 @@ def run():
     """Run a file or its content: ``run(model, blob) -> dict`` of scores, boxes and landmarks ``(B, rows, C)``."""
 
     def go(model, blob):
-        from scrfd_trt.engine.reference import Reference
+        from scrfd_trt.backends import OnnxBackend
+        from scrfd_trt.heads import recognize
 
-        network = Reference(model)
-        outputs = network.run(blob)
-        layout = network.layout
+        network = OnnxBackend(model)
+        outputs = [np.asarray(output, np.float32) for output in network.run(blob)]
+        layout = recognize(network.outputs)
         groups = {"score": layout.scores, "bbox": layout.boxes, "kps": layout.landmarks or ()}
         found = {}
         for name, group in groups.items():
