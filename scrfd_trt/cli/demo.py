@@ -155,7 +155,7 @@ def _write(files: dict[str, bytes], folder: Path, *, overwrite: bool) -> int:
     outputs.make_folder(folder)
     todo = {folder / name: data for name, data in files.items() if not _is(folder / name, data)}
     for path, data in todo.items():
-        with outputs.replacing(path, overwrite=overwrite) as file:
+        with outputs.atomic_output(path, overwrite=overwrite) as file:
             file.write(data)
     return len(todo)
 

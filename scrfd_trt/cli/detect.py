@@ -181,7 +181,7 @@ def _results(kind: results.Format, output: Path | None, *, overwrite: bool) -> I
         yield sink
         sink.end()
         return
-    with outputs.replacing(output, overwrite=overwrite) as file:
+    with outputs.atomic_output(output, overwrite=overwrite) as file:
         sink = results.KINDS[kind](lambda text: _put(file.write(text.encode("utf-8", "backslashreplace"))), plain=True)
         sink.begin()
         yield sink

@@ -201,7 +201,7 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def atomic_output(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """Open a file for writing that takes its place when the block ends without an error.
 
     Parameters
@@ -258,7 +258,7 @@ def save_image(
     else:
         data = _encode_with_metadata(image, path, metadata_from, quality)
     make_folder(path.parent)
-    with replacing(path, overwrite=overwrite) as file:
+    with atomic_output(path, overwrite=overwrite) as file:
         file.write(data)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt.cli.inputs import find_inputs
-from scrfd_trt.cli.outputs import check_folder, encode, make_folder, plan_folder, replacing, save_image
+from scrfd_trt.cli.outputs import atomic_output, check_folder, encode, make_folder, plan_folder, save_image
 from scrfd_trt.errors import OptionError, OutputError
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
@@ -24,7 +24,7 @@ def names(folder: Path) -> list[str]:
 
 def test_file_appears_only_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
-    with replacing(path, overwrite=False) as file:
+    with atomic_output(path, overwrite=False) as file:
         file.write(b"half")
         file.flush()
         assert not path.exists()
@@ -39,7 +39,7 @@ def test_existing_file_stays_if_writing_fails(tmp_path: Path, error: type[BaseEx
     path.write_bytes(b"old")
 
     def write() -> None:
-        with replacing(path, overwrite=True) as file:
+        with atomic_output(path, overwrite=True) as file:
             file.write(b"new")
             raise error
 
@@ -53,7 +53,7 @@ def test_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     with (
         pytest.raises(OutputError, match=r"^cannot write .*out\.txt: No space left on device$"),
-        replacing(path, overwrite=False),
+        atomic_output(path, overwrite=False),
     ):
         raise OSError(28, "No space left on device")
     assert names(tmp_path) == []
@@ -64,7 +64,7 @@ def test_existing_file_is_kept_without_overwrite(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     with (
         pytest.raises(OptionError, match="already exists; name another file, or add --overwrite"),
-        replacing(path, overwrite=False),
+        atomic_output(path, overwrite=False),
     ):
         pytest.fail("it was opened")
     assert path.read_bytes() == b"old"
@@ -72,18 +72,18 @@ def test_existing_file_is_kept_without_overwrite(tmp_path: Path) -> None:
 
 def test_file_created_while_writing_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
-    with pytest.raises(OptionError, match="already exists"), replacing(path, overwrite=False):
+    with pytest.raises(OptionError, match="already exists"), atomic_output(path, overwrite=False):
         path.write_bytes(b"of somebody else")
     assert path.read_bytes() == b"of somebody else"
     assert names(tmp_path) == ["out.txt"]
 
 
 def test_folder_or_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="is a folder; name a file"), replacing(tmp_path, overwrite=True):
+    with pytest.raises(OptionError, match="is a folder; name a file"), atomic_output(tmp_path, overwrite=True):
         pytest.fail("it was opened")
     with (
         pytest.raises(OptionError, match=r"there is no folder .*nowhere; make it first"),
-        replacing(tmp_path / "nowhere" / "x", overwrite=True),
+        atomic_output(tmp_path / "nowhere" / "x", overwrite=True),
     ):
         pytest.fail("it was opened")
 
@@ -104,7 +104,7 @@ def test_write_protected_folder_is_refused(tmp_path: Path) -> None:
                 check_folder(folder)
         with (
             pytest.raises(OutputError, match=r"cannot write .*x\.txt: Permission denied"),
-            replacing(tmp_path / "x.txt", overwrite=False),
+            atomic_output(tmp_path / "x.txt", overwrite=False),
         ):
             pytest.fail("it was opened")
     finally:
@@ -113,7 +113,7 @@ def test_write_protected_folder_is_refused(tmp_path: Path) -> None:
 
 @posix_only
 def test_device_is_not_replaced(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="is not a regular file"), replacing(Path(os.devnull), overwrite=True):
+    with pytest.raises(OptionError, match="is not a regular file"), atomic_output(Path(os.devnull), overwrite=True):
         pytest.fail("it was opened")
 
 
