@@ -30,21 +30,9 @@ _OK, _PARTIAL, _RANGE_NOT_SATISFIABLE = 200, 206, 416
 
 
 def download(model: Model, progress: ProgressBar | bool | None, retries: int) -> Path:
-    """Download a model into the home folder, from the first of its archives that is available.
+    """Download a model into the home folder, which the caller has locked, from the first archive that is available.
 
-    Parameters
-    ----------
-    model
-        A model that has archives. The caller has created and locked the home folder.
-    progress, retries
-        As for :func:`scrfd_trt.models.fetch`.
-
-    Raises
-    ------
-    DownloadError
-        If no archive could be downloaded; the message is about the first.
-    OSError
-        If the home folder cannot be written to.
+    DownloadError is about the first archive; an OSError means that the home folder cannot be written to.
     """
     bar = _progress_bar(progress, model.name)
     failures: list[DownloadError] = []

@@ -109,30 +109,10 @@ def fetch(
 
 
 def unpack(path: Path, archive: Archive, model: Model, folder: Path) -> Path:
-    """Unpack the model of a release archive; the caller has locked the folder.
+    """Unpack the model of a release archive into a folder that the caller has locked; return its file.
 
-    Parameters
-    ----------
-    path
-        The archive's file.
-    archive
-        The archive. The member is found by its file name in any of the archive's folders.
-    model
-        The model in it.
-    folder
-        Where to put the model's file, under its name in the archive.
-
-    Returns
-    -------
-    Path
-        The model's file.
-
-    Raises
-    ------
-    ModelFormatError
-        If this is not a zip file, or does not contain the model with its size and SHA-256. Nothing is written then.
-    OSError
-        If the model's file cannot be written.
+    The member is found by its file name in any folder of the archive. If that does not contain the model with its size
+    and SHA-256, nothing is written and ModelFormatError is raised.
     """
     try:
         with zipfile.ZipFile(path) as opened:

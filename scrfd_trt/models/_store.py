@@ -93,13 +93,7 @@ def _cache_folder() -> str:
 
 
 def address(file: str) -> str:
-    """Return the address of a release archive: at ``SCRFD_TRT_MIRROR`` if that is set, at InsightFace's otherwise.
-
-    Raises
-    ------
-    OptionError
-        If ``SCRFD_TRT_MIRROR`` is not an http or https address.
-    """
+    """Return the address of a release archive: at ``SCRFD_TRT_MIRROR`` if that is set, at InsightFace's otherwise."""
     base = os.environ.get(MIRROR_VARIABLE, "").strip() or _RELEASES
     if not base.startswith(("https://", "http://")):
         raise OptionError(f"{MIRROR_VARIABLE} is {base!r}: it must be an address that begins with https:// or http://")
@@ -148,13 +142,7 @@ def find(name: Model | str) -> Found | None:
 
 
 def find_archive(model: Model) -> tuple[Archive, Path] | None:
-    """Look in the home folder for a release archive that the user put there, and check it.
-
-    Raises
-    ------
-    ModelFormatError
-        If it has an unexpected SHA-256.
-    """
+    """Look in the home folder for a release archive that the user put there; check its SHA-256."""
     for archive in model.archives:
         for path in _files_in_home([archive.file]):
             if archive.sha256:
@@ -192,15 +180,7 @@ def status(name: Model | str) -> tuple[SourceStatus, ...]:
 
 
 def by_hand(model: Model, failed: Archive | None = None) -> str:
-    """Return half a sentence that explains how to get a model without a download by this library.
-
-    Parameters
-    ----------
-    model
-        The model.
-    failed
-        The archive whose download failed, if the first half of the sentence names one.
-    """
+    """Return half a sentence on how to get a model by hand; ``failed`` is the archive that the first half is about."""
     try:
         folder = str(home())
     except ModelNotFoundError:

@@ -63,7 +63,7 @@ def test_a_cut_off_download_is_resumed(site, tiny, packed, network, pauses):
     assert pauses == [1]
 
 
-def test_a_later_call_resumes_as_well(site, tiny, packed, network, refused):
+def test_later_call_resumes_a_cut_off_download(site, tiny, packed, network, refused):
     site.serve({"body": packed, "cut": 131_072}, {"body": packed})
     assert "cut off after 131,072" in refused()
     assert site.files() == {PART}
@@ -73,14 +73,14 @@ def test_a_later_call_resumes_as_well(site, tiny, packed, network, refused):
     assert site.files() == {MEMBER}
 
 
-def test_a_server_without_ranges_is_started_over(site, tiny, packed, network):
+def test_server_without_ranges_sends_the_whole_file(site, tiny, packed, network):
     site.serve({"body": packed, "cut": 131_072, "ranges": False}, {"body": packed, "ranges": False})
     assert models.fetch(tiny).read_bytes() == network
     assert site.ranges == [None, "bytes=131072-"]
     assert site.files() == {MEMBER}
 
 
-def test_a_part_of_something_else_is_started_over(site, tiny, packed, network, caplog):
+def test_part_file_of_other_content_is_downloaded_again(site, tiny, packed, network, caplog):
     site.home.mkdir()
     (site.home / PART).write_bytes(b"?" * 100_000)
     site.serve({"body": packed})
@@ -90,7 +90,7 @@ def test_a_part_of_something_else_is_started_over(site, tiny, packed, network, c
     assert site.files() == {MEMBER}
 
 
-def test_a_part_that_is_whole_needs_nothing_more(site, tiny, packed, network):
+def test_complete_part_file_is_used(site, tiny, packed, network):
     site.home.mkdir()
     (site.home / PART).write_bytes(packed)
     site.serve({"body": packed})
@@ -99,7 +99,7 @@ def test_a_part_that_is_whole_needs_nothing_more(site, tiny, packed, network):
     assert site.files() == {MEMBER}
 
 
-def test_a_part_that_is_too_long_is_started_over(site, tiny, packed, network):
+def test_too_long_part_file_is_downloaded_again(site, tiny, packed, network):
     site.home.mkdir()
     (site.home / PART).write_bytes(packed + b"more")
     site.serve({"body": packed})
@@ -129,14 +129,14 @@ def test_a_cut_off_download_of_unknown_length(site, packed, refused):
     assert site.files() == set()
 
 
-def test_a_server_that_does_not_stop(site, packed, refused):
+def test_server_that_sends_without_end_is_cut_off(site, packed, refused):
     site.serve({"body": packed + bytes(10_000_000), "length": False})
     received = re.search(r"sends ([\d,]+) bytes", refused())
     assert len(packed) < int(received[1].replace(",", "")) < 1_000_000
     assert site.files() == set()
 
 
-def test_a_wrong_archive_is_not_asked_for_again(site, packed, tiny, refused):
+def test_archive_with_wrong_hash_is_not_retried(site, packed, tiny, refused):
     site.serve({"body": packed[:-1] + b"\xff"})
     assert f"expected {tiny.archives[0].sha256[:8]}…" in refused(retries=2)
     assert len(site.requests) == 1
@@ -164,7 +164,7 @@ def test_a_web_page_instead_of_the_archive(site, tiny, refused, known):
     assert site.files() == set()
 
 
-def test_not_found(site, refused, pauses):
+def test_missing_file_is_not_retried(site, refused, pauses):
     assert "the server answers 404 Not Found" in refused(retries=2)
     assert len(site.requests) == 1
     assert pauses == []
@@ -182,19 +182,19 @@ def test_the_next_archive_is_tried(site, tiny, packed, caplog, make_bar):
     assert site.files() == {MEMBER}
 
 
-def test_a_failure_that_may_pass(site, tiny, packed, network, pauses):
+def test_temporary_failure_is_retried(site, tiny, packed, network, pauses):
     site.serve({"body": b"", "status": 503}, {"body": b"", "status": 429}, {"body": packed})
     assert models.fetch(tiny).read_bytes() == network
     assert pauses == [1, 2]
 
 
-def test_a_failure_that_does_not_pass(site, refused, pauses):
+def test_lasting_failure_is_reported_after_all_retries(site, refused, pauses):
     site.serve({"body": b"", "status": 503})
     assert "the server answers 503" in refused(retries=2)
     assert pauses == [1, 2]
 
 
-def test_refused(site, tiny, monkeypatch, refused, caplog):
+def test_refused_connection(site, tiny, monkeypatch, refused, caplog):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         site.address = f"http://127.0.0.1:{unused.getsockname()[1]}"

@@ -48,7 +48,7 @@ def test_the_file_can_be_shared(site, tiny, packed):
         os.umask(before)
 
 
-def test_the_second_call_asks_nobody(site, tiny, packed):
+def test_second_call_sends_no_request(site, tiny, packed):
     site.serve({"body": packed})
     assert models.fetch(tiny) == models.fetch(tiny) == models.find(tiny).path
     assert len(site.requests) == 1
@@ -141,7 +141,7 @@ def test_a_useless_archive_in_the_home_folder(site, tiny, packed):
     assert site.files() == {ARCHIVE}
 
 
-def test_downloads_may_be_off(site, tiny):
+def test_download_is_not_allowed(site, tiny):
     with pytest.raises(ModelNotFoundError, match=rf"downloads are off: fetch {site.address}/{ARCHIVE} and put it, or"):
         models.fetch(tiny, download=False)
     assert site.requests == []

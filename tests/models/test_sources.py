@@ -39,7 +39,7 @@ def carried(tiny):
     return replace(tiny, packages=(PACKAGE,))
 
 
-def test_nothing_is_here(home, carried):
+def test_find_returns_none_and_creates_nothing(home, carried):
     assert models.find(carried) is None
     assert not home.exists()
 
@@ -104,7 +104,7 @@ def test_a_file_that_may_not_be_read(home, tiny, network):
     home.chmod(0o700)
 
 
-def test_a_file_whose_hash_nobody_knows_is_used_with_a_warning(home, caplog):
+def test_file_without_a_known_hash_is_used_with_a_warning(home, caplog):
     home.mkdir()
     (home / "scrfd_10g.onnx").write_bytes(b"exported at home")
     assert models.find("10g") == models.Found(home / "scrfd_10g.onnx", "home", None)
@@ -187,10 +187,11 @@ def test_the_networks_beside_the_project(home, name):
     assert found.export.size == found.path.stat().st_size
 
 
-def test_looking_for_a_network_imports_nothing_for_downloads(home):
+def test_find_and_status_import_nothing_for_downloads(home):
     code = (
         "import sys; from scrfd_trt import models; models.status('500m_bnkps'); models.find('10g_bnkps');"
-        "print([name for name in ('pooch', 'requests', 'rich', 'onnxruntime') if name in sys.modules])"
+        "unneeded = ('pooch', 'requests', 'rich', 'onnxruntime', 'filelock', 'platformdirs');"
+        "print([name for name in unneeded if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -43,7 +43,7 @@ def test_only_the_network_is_unpacked_and_only_into_the_folder(unpacked, folder,
     assert {path.name for path in folder.parent.rglob("*")} == {"to", "det_tiny.onnx", "tiny_pack.zip"}
 
 
-def test_a_network_that_is_there_is_replaced(unpacked, folder, packed, network):
+def test_existing_file_is_replaced(unpacked, folder, packed, network):
     (folder / "det_tiny.onnx").write_bytes(b"old")
     (folder / "det_tiny.onnx.part").write_bytes(b"left behind" * 100_000)
     unpacked(packed)
