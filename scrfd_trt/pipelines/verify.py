@@ -164,9 +164,9 @@ def check_engine(plan: bytes, prepared: PreparedNetwork, device: int) -> None:
     except (BackendError, DeviceError) as error:
         log.warning("the engine is not checked, since it cannot run here: %s", error)
         return
-    # A lean runtime inside the plan was put there by this build, so its code may run.
     with ExitStack() as opened:
         options = DetectorOptions(max_batch=2)
+        # A lean runtime inside the plan was put there by this build, so its code may run.
         pipeline = CudaPipeline(opener(read_plan(plan), device, allow_host_code=True), options)
         opened.callback(pipeline.close)
         backend = OnnxBackend(prepared.model)
