@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import overlays
 from scrfd_trt import Detections, SCRFDDetector, samples
-from scrfd_trt.cli.demo import pictures
-from scrfd_trt.cli.overlays import without_landmarks
+from scrfd_trt._cli.commands.demo import pictures
+from scrfd_trt._cli.commands.overlays import without_landmarks
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "images"

@@ -28,7 +28,7 @@ import numpy as np
 
 import drawing
 import overlays
-from overlays import masks
+from overlays import _masks
 from scrfd_trt import Detections
 
 PAGE = Path(__file__).parent / "overlays.md"
@@ -151,7 +151,7 @@ def cold(frame: np.ndarray, faces: Detections) -> list[float]:
     """Measure a blur whose masks must all be made anew, as on the first frame."""
     blur, taken = overlays.create("blur"), []
     for _ in range(ROUNDS):
-        masks._symmetric.cache_clear()
+        _masks._symmetric.cache_clear()
         taken += timed(lambda: blur(frame, faces), 1)
     return taken
 

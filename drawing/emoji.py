@@ -1,4 +1,4 @@
-"""The faces of the :class:`~overlays.emoji.Emoji` overlay, drawn in code at four times their size and shrunk."""
+"""The faces of the :class:`~overlays._emoji.Emoji` overlay, drawn in code at four times their size and shrunk."""
 
 from __future__ import annotations
 

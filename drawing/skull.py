@@ -1,4 +1,4 @@
-"""The skull of the :class:`~overlays.skull.Skull` overlay: curves, relief and light, all in code.
+"""The skull of the :class:`~overlays._skull.Skull` overlay: curves, relief and light, all in code.
 
 Outlines are smooth curves through a few points of the right half, given as (distance from the middle, y), and mirrored.
 They are filled at four times the size and shrunk, so that edges are smooth. The bone's relief is a height field: the

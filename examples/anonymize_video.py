@@ -10,7 +10,7 @@ from pathlib import Path
 
 import overlays
 from scrfd_trt import SCRFDDetector
-from scrfd_trt.video import FollowOptions, overlay_video
+from scrfd_trt.video import TrackingOptions, overlay_video
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     words = parser.parse_args()
     with SCRFDDetector.from_pretrained() as detector:
         summary = overlay_video(
-            words.source, words.target, detector, overlays.create("pixelate"), follow=FollowOptions(threshold=0.2)
+            words.source, words.target, detector, overlays.create("pixelate"), follow=TrackingOptions(threshold=0.2)
         )
     print(f"{words.target}: {summary.frames} frames, {len(summary.tracks)} tracks")
     for moment in summary.weakest(5):

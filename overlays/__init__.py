@@ -12,21 +12,21 @@ Overlays are found by name through the entry-point group ``scrfd_trt.overlays``;
 whatever distribution declares them.
 """
 
-from overlays.base import Compose, Overlay, OverlayModel
-from overlays.blur import Blur
-from overlays.boxes import Boxes
-from overlays.covering import Covering
-from overlays.crop_sheet import CropSheet
-from overlays.emoji import Emoji
-from overlays.factories import OptionHelp
-from overlays.landmarks import Landmarks
-from overlays.pixelate import Pixelate
-from overlays.registry import create, describe, load, names, parse, provider, summary
-from overlays.skull import Skull
-from overlays.solid import Solid
-from overlays.spotlight import Spotlight
-from overlays.sticker import Sticker
-from overlays.with_supervision import from_supervision, to_supervision
+from overlays._base import Compose, Overlay, OverlayModel
+from overlays._blur import Blur
+from overlays._boxes import Boxes
+from overlays._covering import Covering
+from overlays._crop import CropSheet
+from overlays._emoji import Emoji
+from overlays._factories import OptionHelp
+from overlays._image import Sticker
+from overlays._landmarks import Landmarks
+from overlays._pixelate import Pixelate
+from overlays._registry import create, describe, load, names, parse, provider, summary
+from overlays._skull import Skull
+from overlays._solid import Solid
+from overlays._spotlight import Spotlight
+from overlays._supervision import from_supervision, to_supervision
 
 __all__ = [
     "Blur",

@@ -20,8 +20,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from overlays.base import Overlay, OverlayModel
-from scrfd_trt.detections import Detections
+from overlays._base import Overlay, OverlayModel
+from scrfd_trt._detections import Detections
 from scrfd_trt.errors import DetectionsError
 
 __all__ = ["CHECKS", "check_overlay", "faces", "noise"]

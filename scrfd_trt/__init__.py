@@ -8,9 +8,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from scrfd_trt._detections import Detection, Detections
+from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._options import DetectorOptions
 from scrfd_trt._version import __version__
-from scrfd_trt.detections import Detection, Detections
-from scrfd_trt.detector import SCRFDDetector
 from scrfd_trt.errors import (
     BackendError,
     ClosedError,
@@ -29,13 +30,11 @@ from scrfd_trt.errors import (
     ScrfdError,
     VideoError,
 )
-from scrfd_trt.options import DetectorOptions
 
 if TYPE_CHECKING:
-    from scrfd_trt.engine.inspect import inspect_engine
-    from scrfd_trt.engine.options import BuildOptions
-    from scrfd_trt.engine.report import EngineReport
-    from scrfd_trt.opening import build_engine
+    from scrfd_trt._engine.build_options import BuildOptions
+    from scrfd_trt._engine.inspect import EngineReport, inspect_engine
+    from scrfd_trt._pipelines.factory import build_engine
 
 __all__ = [
     "BackendError",
@@ -66,10 +65,10 @@ __all__ = [
 ]
 
 _LATER = {
-    "BuildOptions": "scrfd_trt.engine.options",
-    "EngineReport": "scrfd_trt.engine.report",
-    "build_engine": "scrfd_trt.opening",
-    "inspect_engine": "scrfd_trt.engine.inspect",
+    "BuildOptions": "scrfd_trt._engine.build_options",
+    "EngineReport": "scrfd_trt._engine.inspect",
+    "build_engine": "scrfd_trt._pipelines.factory",
+    "inspect_engine": "scrfd_trt._engine.inspect",
 }
 """Names whose rooms are imported when they are first asked for: together they take longer than all the rest."""
 

@@ -1,6 +1,6 @@
 """``python -m scrfd_trt`` is ``scrfd-trt``."""
 
-from scrfd_trt.cli import main
+from scrfd_trt._cli import main
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.detections import Detections
+from scrfd_trt._detections import Detections
 from scrfd_trt.errors import OptionError
 
 _FOLDER = Path(__file__).parent / "assets"

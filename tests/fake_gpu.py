@@ -22,13 +22,13 @@ from types import ModuleType, SimpleNamespace
 import emulator
 import numpy as np
 
-from scrfd_trt import devices
-from scrfd_trt.cuda import device as cuda_device
-from scrfd_trt.cuda import driver as cuda_driver
-from scrfd_trt.cuda import kernels
-from scrfd_trt.engine import flavours
-from scrfd_trt.engine.flavours import Flavour
-from scrfd_trt.pipelines.cuda import program
+from scrfd_trt import _devices
+from scrfd_trt._cuda import device as cuda_device
+from scrfd_trt._cuda import driver as cuda_driver
+from scrfd_trt._cuda import kernels
+from scrfd_trt._engine import flavours
+from scrfd_trt._engine.flavours import Flavour
+from scrfd_trt._pipelines.cuda import program
 
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 PRIMARY, OTHER = 0x1000, 0x2000
@@ -691,8 +691,8 @@ def install(monkeypatch):
     """Put the fakes in place of the driver and of all TensorRTs; the first one is TensorRT 8.6.0."""
     gpu = FakeGpu()
     fake = FakeDriver(gpu)
-    gpus = tuple(devices.Gpu(index, "Fake H100", (9, 0)) for index in range(2))
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver((13, 0), gpus))
+    gpus = tuple(_devices.Gpu(index, "Fake H100", (9, 0)) for index in range(2))
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver((13, 0), gpus))
     monkeypatch.setattr(cuda_driver, "bindings", lambda: fake)
     monkeypatch.setattr(flavours, "problems", dict)
     monkeypatch.setattr(kernels, "compiled", lambda capability, *, anew=False: b"cubin")

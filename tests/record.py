@@ -24,8 +24,8 @@ sys.path.append(str(Path(__file__).parent / "cuda"))
 from engine_backend import EngineBackend
 
 from scrfd_trt import Detections, SCRFDDetector, samples
+from scrfd_trt._pipelines.verify import differences
 from scrfd_trt.backends import Backend, OnnxBackend, RecordedBackend, Recorder
-from scrfd_trt.pipelines.verify import differences
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
 SHARED = Path(os.environ.get("SCRFD_TRT_SHARED") or Path(__file__).parents[2] / "shared")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrfd_trt import Detections, DetectionsError, ImageError, OptionError
-from scrfd_trt.crops import ARCFACE_TEMPLATE, align_face, crop_box, similarity
+from scrfd_trt._crops import ARCFACE_TEMPLATE, align_face, crop_box, similarity
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
 

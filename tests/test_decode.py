@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrfd_trt.decode import Candidates, decode, merge
-from scrfd_trt.heads import HeadLayout
-from scrfd_trt.letterbox import Letterbox
+from scrfd_trt._decode import Candidates, decode, merge
+from scrfd_trt._heads import HeadLayout
+from scrfd_trt._letterbox import Letterbox
 
 FLAT = HeadLayout("flat", (8, 16, 32), 2, (0, 1, 2), (3, 4, 5), (6, 7, 8))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scrfd_trt import Detection, Detections, DetectionsError
-from scrfd_trt.formats import CSV_COLUMNS, coco_file
+from scrfd_trt._formats import CSV_COLUMNS, coco_file
 
 SIZE = (640, 480)
 

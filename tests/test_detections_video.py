@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scrfd_trt.detections import Detections
+from scrfd_trt._detections import Detections
 from scrfd_trt.errors import DetectionsError
 
 BOXES = [(0, 0, 4, 4), (2, 2, 8, 8), (1, 1, 3, 3)]

@@ -16,7 +16,7 @@ from scrfd_trt import (
     SCRFDDetector,
     samples,
 )
-from scrfd_trt.tensors import TensorSpec
+from scrfd_trt._tensors import TensorSpec
 
 
 @pytest.fixture(scope="module")

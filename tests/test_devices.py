@@ -4,14 +4,14 @@ import logging
 
 import pytest
 
-from scrfd_trt import DeviceError, OptionError, devices
-from scrfd_trt.devices import Driver, Gpu
+from scrfd_trt import DeviceError, OptionError, _devices
+from scrfd_trt._devices import Driver, Gpu
 
 
 @pytest.fixture
 def driver_is(monkeypatch):
     def put(driver):
-        monkeypatch.setattr(devices, "driver", lambda: driver)
+        monkeypatch.setattr(_devices, "driver", lambda: driver)
 
     return put
 
@@ -31,26 +31,26 @@ ONE = Driver((13, 0), (Gpu(0, "NVIDIA H100", (9, 0)),))
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:0", "auto:1", "CUDA", "", None, 0])
 def test_other_names_are_refused_with_the_choices(name):
     with pytest.raises(OptionError, match="auto, cpu, cuda"):
-        devices.parse(name)
+        _devices.parse(name)
 
 
 def test_names():
-    assert devices.parse("cuda:3") == ("cuda", 3)
-    assert devices.parse("cuda") == ("cuda", None)
-    assert devices.parse("auto") == ("auto", None)
+    assert _devices.parse("cuda:3") == ("cuda", 3)
+    assert _devices.parse("cuda") == ("cuda", None)
+    assert _devices.parse("auto") == ("auto", None)
 
 
 @pytest.mark.parametrize("driver", [NONE, ONE])
 def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_an_error(driver_is, driver):
     driver_is(driver)
     with pytest.raises(DeviceError, match=r"'cuda:0' cannot be used: .*choices here are: auto, cpu"):
-        devices.choose("cuda:0", no_tensorrt)
+        _devices.choose("cuda:0", no_tensorrt)
 
 
 def test_auto_says_what_it_chose_and_why(driver_is, caplog):
     driver_is(NONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
-        assert devices.choose("auto", no_tensorrt) == "cpu"
+        assert _devices.choose("auto", no_tensorrt) == "cpu"
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "libcuda.so.1 is not on this machine" in caplog.text
 
@@ -58,7 +58,7 @@ def test_auto_says_what_it_chose_and_why(driver_is, caplog):
 def test_auto_warns_of_a_gpu_that_it_does_not_use(driver_is, caplog):
     driver_is(ONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
-        assert devices.choose("auto", no_tensorrt) == "cpu"
+        assert _devices.choose("auto", no_tensorrt) == "cpu"
     warning = next(record for record in caplog.records if record.levelname == "WARNING")
     assert "NVIDIA H100 (cuda:0, compute capability 9.0)" in warning.getMessage()
 
@@ -67,23 +67,23 @@ def test_a_gpu_that_can_be_used_is_taken(driver_is, caplog):
     driver_is(ONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
         assert (
-            devices.choose("auto", usable)
-            == devices.choose("cuda", usable)
-            == devices.choose("cuda:0", usable)
+            _devices.choose("auto", usable)
+            == _devices.choose("cuda", usable)
+            == _devices.choose("cuda:0", usable)
             == "cuda:0"
         )
     assert "NVIDIA H100" in caplog.text
     with pytest.raises(DeviceError, match=r"no GPU 1, only NVIDIA H100"):
-        devices.choose("cuda:1", usable)
+        _devices.choose("cuda:1", usable)
 
 
 def test_cpu_says_nothing(driver_is, caplog):
     driver_is(ONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
-        assert devices.choose("cpu", no_tensorrt) == "cpu"
+        assert _devices.choose("cpu", no_tensorrt) == "cpu"
     assert not caplog.records
 
 
 def test_the_driver_of_this_machine_answers():
-    found = devices.driver()
+    found = _devices.driver()
     assert bool(found.gpus) is not bool(found.problem)

@@ -28,7 +28,7 @@ def test_option_errors_carry_value_and_choices() -> None:
 
 
 def test_options_models_name_refused_fields() -> None:
-    from scrfd_trt.options import DetectorOptions
+    from scrfd_trt._options import DetectorOptions
 
     with pytest.raises(OptionError) as caught:
         DetectorOptions(iou=2, scales=(640, 100))

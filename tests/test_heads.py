@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scrfd_trt._heads import HeadLayout, check, recognize
+from scrfd_trt._tensors import TensorSpec
 from scrfd_trt.errors import ModelFormatError
-from scrfd_trt.heads import HeadLayout, check, recognize
-from scrfd_trt.tensors import TensorSpec
 
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 

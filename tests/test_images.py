@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scrfd_trt._images import as_color
 from scrfd_trt.errors import ImageError
-from scrfd_trt.images import as_color
 
 RNG = np.random.default_rng(0)
 COLOR = RNG.integers(0, 256, (6, 9, 3), np.uint8)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrfd_trt.letterbox import MEAN, PADDING, STD, Letterbox, normalize_into
+from scrfd_trt._letterbox import MEAN, PADDING, STD, Letterbox, normalize_into
 
 sides = st.integers(1, 5000)
 sizes = st.tuples(sides, sides)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrfd_trt.nms import nms, pairwise_iou
+from scrfd_trt._nms import nms, pairwise_iou
 
 
 def iou(a, b):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from scrfd_trt import Detections, SCRFDDetector, samples
+from scrfd_trt._pipelines.verify import differences
 from scrfd_trt.backends import RecordedBackend
-from scrfd_trt.pipelines.verify import differences
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
 RECORDED = sorted(path.stem for path in FOLDER.glob("*.npz"))

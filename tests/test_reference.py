@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import SCRFDDetector
-from scrfd_trt.letterbox import Letterbox
+from scrfd_trt._letterbox import Letterbox
 
 PHOTOGRAPHS = ["multiple_faces.jpg", "people.png", "street.jpg", "worlds-largest-selfie.jpg"]
 

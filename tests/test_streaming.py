@@ -4,8 +4,8 @@ from concurrent.futures import Future
 
 import pytest
 
+from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt.errors import ClosedError
-from scrfd_trt.streaming import in_order
 
 
 class Later:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scrfd_trt.tensors import TensorSpec
+from scrfd_trt._tensors import TensorSpec
 
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 

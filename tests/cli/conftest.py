@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 import overlays
-from scrfd_trt import SCRFDDetector, devices
-from scrfd_trt.cli import app
-from scrfd_trt.engine import flavours
+from scrfd_trt import SCRFDDetector, _devices
+from scrfd_trt._cli import app
+from scrfd_trt._engine import flavours
 
 PROGRAM = Path(__file__).with_name("spot_network.py")
 BOX = (40, 30, 90, 100)
@@ -80,7 +80,7 @@ def spots(spot_network: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a GPU or any TensorRT."""
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver: it is not here"))
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver: it is not here"))
     monkeypatch.setattr(flavours, "installed", tuple)
     monkeypatch.setattr(flavours, "problems", lambda: dict.fromkeys(flavours.NAMES, flavours.NOT_INSTALLED))
 

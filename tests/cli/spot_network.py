@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import SCRFDDetector, models
-from scrfd_trt.tensors import TensorSpec
+from scrfd_trt._tensors import TensorSpec
 
 STRIDES = (8, 16, 32)
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
@@ -81,7 +81,7 @@ def stand_in(seconds: float = 0.0) -> classmethod[SCRFDDetector, Any, SCRFDDetec
 
 
 if __name__ == "__main__":
-    from scrfd_trt.cli import main
+    from scrfd_trt._cli import main
 
     SCRFDDetector.from_pretrained = stand_in(float(sys.argv.pop(1)))  # type: ignore[method-assign,assignment]
     main()

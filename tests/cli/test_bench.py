@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from scrfd_trt import DetectorOptions, SCRFDDetector
-from scrfd_trt.cli.stages import AROUND, NETWORK, Stages, Times, measure
-from scrfd_trt.pipelines import HostPipeline
+from scrfd_trt._cli.bench_cpu import AROUND, NETWORK, Stages, Times, measure
+from scrfd_trt._pipelines import HostPipeline
 
 Run = Callable[..., Any]
 IMAGE = np.random.default_rng(2).integers(0, 200, (300, 500, 3)).astype(np.uint8)

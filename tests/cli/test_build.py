@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scrfd_trt import BackendError, devices, models, opening
-from scrfd_trt.cli import messages
-from scrfd_trt.cli.build_bar import build_progress
-from scrfd_trt.cli.build_options import parse_batch, parse_capabilities
-from scrfd_trt.engine.files import EngineRecord, FileMark, GpuMark, record_path
-from scrfd_trt.engine.options import BuildOptions
-from scrfd_trt.engine.progress import stage
+from scrfd_trt import BackendError, _devices, models
+from scrfd_trt._cli import console
+from scrfd_trt._cli.commands.build import parse_batch, parse_capabilities
+from scrfd_trt._cli.progress import build_progress
+from scrfd_trt._engine.build_options import BuildOptions
+from scrfd_trt._engine.progress import stage
+from scrfd_trt._engine.record import EngineRecord, FileMark, GpuMark, record_path
+from scrfd_trt._pipelines import factory
+from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.errors import OptionError
-from scrfd_trt.tensors import ShapeRange, TensorSpec
 
 Run = Callable[..., Any]
 PLAN = b"a plan" * 500_000
@@ -71,7 +72,7 @@ def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
     monkeypatch.chdir(tmp_path)
     Path("my.onnx").write_bytes(b"\x08\x06\x12\x07pytorch")
     found = Builder()
-    monkeypatch.setattr(opening, "build_engine", found)
+    monkeypatch.setattr(factory, "build_engine", found)
     return found
 
 
@@ -98,8 +99,8 @@ def test_what_is_told(run: Run, builder: Builder) -> None:
 
 
 def test_what_comes_next_where_there_is_a_gpu(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus = (devices.Gpu(0, "Fake H100", (9, 0)),)
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver((13, 0), gpus))
+    gpus = (_devices.Gpu(0, "Fake H100", (9, 0)),)
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver((13, 0), gpus))
     out = run("build", "my.onnx", "-o", "face.plan").out
     assert out.splitlines()[-1] == "Next: scrfd-trt detect photo.jpg --model face.plan"
 
@@ -247,7 +248,7 @@ class TestBar:
         terminal = Console(
             file=found, force_terminal=True, width=80, soft_wrap=True, highlight=False, color_system=None
         )
-        monkeypatch.setattr(messages, "STDERR", terminal)
+        monkeypatch.setattr(console, "STDERR", terminal)
         return found
 
     def test_bars_of_stages_with_and_without_a_total(self, shown: io.StringIO) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import Detections, samples
-from scrfd_trt.cli.demo import choose_folder, contact_sheet
+from scrfd_trt._cli.commands.demo import choose_folder, contact_sheet
 
 FILES = ["blur.png", "contact-sheet.png", "landmarks.png", "scene.png", "skull.png"]
 

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt import devices, models, opening
-from scrfd_trt.cli import checks, gpu_checks
-from scrfd_trt.cli.check import Check
-from scrfd_trt.cuda import driver as cuda
-from scrfd_trt.cuda import kernels
-from scrfd_trt.engine import flavours
-from scrfd_trt.engine.flavours import Flavour
+from scrfd_trt import _devices, models
+from scrfd_trt._cli.commands import doctor
+from scrfd_trt._cli.commands.doctor import Check
+from scrfd_trt._cuda import driver as cuda
+from scrfd_trt._cuda import kernels
+from scrfd_trt._engine import flavours
+from scrfd_trt._engine.flavours import Flavour
+from scrfd_trt._pipelines import factory
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError
 
 Run = Callable[..., Any]
-GPU = devices.Gpu(0, "NVIDIA H100", (9, 0))
+GPU = _devices.Gpu(0, "NVIDIA H100", (9, 0))
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(metadata, "requires", lambda name: wanted)
     monkeypatch.setattr(models, "find", lambda name: None)
-    monkeypatch.setattr(checks, "_cannot_be_loaded", lambda module: "")
+    monkeypatch.setattr(doctor, "_cannot_be_loaded", lambda module: "")
     return packages
 
 
@@ -56,7 +57,7 @@ def by_name(found: list[Check]) -> dict[str, Check]:
 
 
 def test_what_is_missing_comes_with_the_command_that_adds_it(installed: dict[str, str]) -> None:
-    found = by_name(checks.all_checks())
+    found = by_name(doctor.all_checks())
     assert (found["numpy"].state, found["numpy"].detail) == ("ok", "2.0")
     assert found["opencv-python-headless"].state == "problem"
     assert found["onnxruntime"].state == "absent"
@@ -70,7 +71,7 @@ def test_what_is_missing_comes_with_the_command_that_adds_it(installed: dict[str
 
 def test_a_package_that_does_as_well(installed: dict[str, str]) -> None:
     installed |= {"opencv-python": "4.10", "onnxruntime-gpu": "1.20"}
-    found = by_name(checks.all_checks())
+    found = by_name(doctor.all_checks())
     assert (found["opencv-python-headless"].state, found["opencv-python-headless"].detail) == (
         "ok",
         "opencv-python 4.10",
@@ -80,7 +81,7 @@ def test_a_package_that_does_as_well(installed: dict[str, str]) -> None:
 
 def test_two_packages_of_one_module(installed: dict[str, str]) -> None:
     installed |= {"opencv-python": "4.10", "opencv-python-headless": "4.9"}
-    check = by_name(checks.all_checks())["opencv-python-headless"]
+    check = by_name(doctor.all_checks())["opencv-python-headless"]
     assert check.state == "note"
     assert "4.9, opencv-python 4.10: they overwrite each other's files" in check.detail
     assert "uninstall -y opencv-python-headless opencv-python && " in check.remedy
@@ -88,7 +89,7 @@ def test_two_packages_of_one_module(installed: dict[str, str]) -> None:
 
 def test_a_checkout_that_is_not_installed(installed: dict[str, str]) -> None:
     del installed["scrfd-trt"]
-    check = checks.all_checks()[0]
+    check = doctor.all_checks()[0]
     assert check.state == "problem"
     assert " -m pip install -e " in check.remedy
 
@@ -97,24 +98,24 @@ def test_a_checkout_that_is_not_installed(installed: dict[str, str]) -> None:
     ("driver", "name", "detail"),
     [
         (
-            devices.Driver(None, (), "no NVIDIA driver: it is not here"),
+            _devices.Driver(None, (), "no NVIDIA driver: it is not here"),
             "NVIDIA driver",
             "no NVIDIA driver: it is not here",
         ),
         (
-            devices.Driver((13, 0), (), "the driver sees no GPU"),
+            _devices.Driver((13, 0), (), "the driver sees no GPU"),
             "NVIDIA driver",
             "runs CUDA up to 13.0; the driver sees no GPU",
         ),
-        (devices.Driver((12, 4), (GPU,)), "NVIDIA driver", "runs CUDA up to 12.4"),
-        (devices.Driver((12, 4), (GPU,)), "GPU 0", "NVIDIA H100 (cuda:0, compute capability 9.0)"),
+        (_devices.Driver((12, 4), (GPU,)), "NVIDIA driver", "runs CUDA up to 12.4"),
+        (_devices.Driver((12, 4), (GPU,)), "GPU 0", "NVIDIA H100 (cuda:0, compute capability 9.0)"),
     ],
 )
 def test_the_gpu(
-    installed: dict[str, str], monkeypatch: pytest.MonkeyPatch, driver: devices.Driver, name: str, detail: str
+    installed: dict[str, str], monkeypatch: pytest.MonkeyPatch, driver: _devices.Driver, name: str, detail: str
 ) -> None:
-    monkeypatch.setattr(devices, "driver", lambda: driver)
-    found = by_name(checks.all_checks())
+    monkeypatch.setattr(_devices, "driver", lambda: driver)
+    found = by_name(doctor.all_checks())
     assert found[name].detail == detail
     assert found['device="auto"'].detail.startswith("cpu; not the GPU: ")
 
@@ -131,7 +132,7 @@ def test_exit_code_and_words_if_detection_does_not_work(run: Run, installed: dic
 def test_a_damaged_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(models.HOME_VARIABLE, str(tmp_path))
     (tmp_path / "det_500m.onnx").write_bytes(b"half")
-    found = by_name(checks.all_checks())
+    found = by_name(doctor.all_checks())
     for name in ("500m_bnkps", "detection"):
         assert found[name].state == "problem"
         assert str(tmp_path / "det_500m.onnx") in found[name].detail
@@ -152,7 +153,7 @@ def test_a_machine_on_which_detection_works(run: Run) -> None:
 @pytest.mark.usefixtures("installed")
 def test_without_a_gpu_what_only_gpus_need_can_be_done_without(no_gpu: None, run: Run, monkeypatch: Any) -> None:
     monkeypatch.setattr(cuda, "bindings", without_cuda)
-    found = by_name(checks.all_checks())
+    found = by_name(doctor.all_checks())
     for name in ("CUDA (cuda.bindings)", "NVRTC (cuda.core)", *flavours.NAMES):
         assert found[name].state == "absent"
         assert found[name].remedy
@@ -186,11 +187,11 @@ def test_nvrtc(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
         raise MissingDependencyError("NVRTC is not found")
 
     monkeypatch.setattr(kernels, "nvrtc_release", missing)
-    check = by_name(gpu_checks.gpu_checks())["NVRTC (cuda.core)"]
+    check = by_name(doctor.gpu_checks())["NVRTC (cuda.core)"]
     assert (check.state, check.detail) == ("problem", "NVRTC is not found")
     assert check.remedy.endswith("-m pip install nvidia-cuda-nvrtc")
     del with_gpu["cuda-core"]
-    check = by_name(checks.all_checks())["NVRTC (cuda.core)"]
+    check = by_name(doctor.all_checks())["NVRTC (cuda.core)"]
     assert (check.state, check.detail) == ("problem", "not installed")
     assert check.remedy.endswith('-m pip install "cuda-core>=1.2"')
 
@@ -199,18 +200,18 @@ def test_without_nvrtc_auto_stays_on_the_processor(gpu: Any, monkeypatch: pytest
     def missing() -> tuple[int, int]:
         raise MissingDependencyError("NVRTC is not found")
 
-    monkeypatch.setattr(opening, "_is_installed", lambda _: True)
+    monkeypatch.setattr(factory, "_is_installed", lambda _: True)
     monkeypatch.setattr(kernels, "nvrtc_release", missing)
-    assert devices.choose("auto", opening.cuda_problem) == "cpu"
+    assert _devices.choose("auto", factory.cuda_problem) == "cpu"
     with pytest.raises(DeviceError, match="'cuda' cannot be used: NVRTC is not found"):
-        devices.choose("cuda", opening.cuda_problem)
+        _devices.choose("cuda", factory.cuda_problem)
     monkeypatch.setattr(kernels, "nvrtc_release", lambda: (13, 0))
-    assert devices.choose("auto", opening.cuda_problem) == "cuda:0"
+    assert _devices.choose("auto", factory.cuda_problem) == "cuda:0"
 
 
 def test_a_machine_that_builds_and_runs_engines(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "nvrtc_release", lambda: (13, 0))
-    found = by_name(checks.all_checks())
+    found = by_name(doctor.all_checks())
     assert found["NVRTC (cuda.core)"].detail == "13.0, cuda-core 1.2.2"
     assert (found["CUDA (cuda.bindings)"].state, found["CUDA (cuda.bindings)"].detail) == ("ok", "13.0.1")
     assert (found["tensorrt"].state, found["tensorrt"].detail) == ("ok", "8.6.0, builds and runs engines")
@@ -222,7 +223,7 @@ def test_with_a_gpu_what_is_missing_is_a_problem(with_gpu: dict[str, str], monke
     monkeypatch.setattr(flavours, "installed", tuple)
     monkeypatch.setattr(flavours, "problems", lambda: dict.fromkeys(flavours.NAMES, flavours.NOT_INSTALLED))
     del with_gpu["cuda-bindings"]
-    found = by_name(checks.all_checks())
+    found = by_name(doctor.all_checks())
     assert (found["CUDA (cuda.bindings)"].state, found["CUDA (cuda.bindings)"].detail) == ("problem", "not installed")
     assert (found["tensorrt"].state, found["tensorrt_rtx"].state) == ("problem", "absent")
     assert found['device="auto"'].state == "note"
@@ -234,7 +235,7 @@ def test_cuda_that_does_not_start(with_gpu: dict[str, str], monkeypatch: pytest.
         raise BackendError(f"{doing} failed: why")
 
     monkeypatch.setattr(cuda, "call", call)
-    check = by_name(gpu_checks.gpu_checks())["CUDA (cuda.bindings)"]
+    check = by_name(doctor.gpu_checks())["CUDA (cuda.bindings)"]
     assert (check.state, check.detail) == ("problem", "13.0.1: starting CUDA failed: why")
 
 
@@ -243,34 +244,34 @@ def test_a_tensorrt_that_cannot_be_loaded(with_gpu: dict[str, str], monkeypatch:
     reason = f"{flavours.BROKEN}: libnvinfer.so.10: cannot open shared object file"
     others = dict.fromkeys(flavours.NAMES, flavours.NOT_INSTALLED)
     monkeypatch.setattr(flavours, "problems", lambda: others | {"tensorrt_rtx": reason})
-    check = by_name(gpu_checks.gpu_checks())["tensorrt_rtx"]
+    check = by_name(doctor.gpu_checks())["tensorrt_rtx"]
     assert (check.state, check.detail) == ("problem", reason)
     assert check.remedy.endswith("-m pip install --force-reinstall tensorrt-rtx-cu13")
 
 
 def test_a_tensorrt_for_a_newer_cuda(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    old = devices.Driver((12, 4), (GPU,))
-    monkeypatch.setattr(devices, "driver", lambda: old)
+    old = _devices.Driver((12, 4), (GPU,))
+    monkeypatch.setattr(_devices, "driver", lambda: old)
     del with_gpu["tensorrt-cu12-libs"]
     with_gpu["tensorrt-cu13-libs"] = "11.4"
     monkeypatch.setattr(flavours, "installed", lambda: (Flavour("tensorrt", "11.4", ModuleType("x"), True),))
-    check = by_name(gpu_checks.gpu_checks())["tensorrt"]
+    check = by_name(doctor.gpu_checks())["tensorrt"]
     assert (check.state, check.detail) == ("problem", "11.4 is for CUDA 13, and the driver runs up to 12.4")
     assert check.remedy.endswith("-m pip install tensorrt-cu12")
 
 
 def test_an_old_gpu(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    old = devices.Driver((12, 4), (devices.Gpu(0, "V100", (7, 0)),))
-    monkeypatch.setattr(devices, "driver", lambda: old)
-    check = by_name(gpu_checks.gpu_checks())["GPU 0"]
+    old = _devices.Driver((12, 4), (_devices.Gpu(0, "V100", (7, 0)),))
+    monkeypatch.setattr(_devices, "driver", lambda: old)
+    check = by_name(doctor.gpu_checks())["GPU 0"]
     assert check.state == "note"
     assert "compute capability 7.0): too old for TensorRT 10.5 and newer" in check.detail
 
 
 def test_a_package_that_cannot_be_loaded(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     installed["onnxruntime-gpu"] = "1.20"
-    monkeypatch.setattr(checks, "_cannot_be_loaded", lambda module: "a DLL is missing")
-    check = by_name(checks.all_checks())["onnxruntime"]
+    monkeypatch.setattr(doctor, "_cannot_be_loaded", lambda module: "a DLL is missing")
+    check = by_name(doctor.all_checks())["onnxruntime"]
     assert check.state == "problem"
     assert check.detail.endswith(": installed, but cannot be loaded: a DLL is missing")
     assert check.remedy.endswith("-m pip install --force-reinstall onnxruntime-gpu")
@@ -279,8 +280,8 @@ def test_a_package_that_cannot_be_loaded(installed: dict[str, str], monkeypatch:
 def test_why_a_module_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "broken_scrfd_module.py").write_text("raise OSError('no library\\nmore')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert checks._cannot_be_loaded("json") == ""
-    assert checks._cannot_be_loaded("broken_scrfd_module") == "no library more"
+    assert doctor._cannot_be_loaded("json") == ""
+    assert doctor._cannot_be_loaded("broken_scrfd_module") == "no library more"
 
 
 @pytest.mark.usefixtures("network_500m")
@@ -288,8 +289,8 @@ def test_no_engine_is_built_where_there_is_a_gpu(gpu: Any, monkeypatch: pytest.M
     def build(*words: Any, **more: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(opening, "build_engine", build)
-    monkeypatch.setattr(opening, "cuda_problem", lambda gpu: "")
-    found = by_name(checks.all_checks())
+    monkeypatch.setattr(factory, "build_engine", build)
+    monkeypatch.setattr(factory, "cuda_problem", lambda gpu: "")
+    found = by_name(doctor.all_checks())
     assert found['device="auto"'].detail == "cuda:0"
     assert (found["detection"].state, "; cpu: ONNX Runtime" in found["detection"].detail) == ("ok", True)

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt import OptionError, devices, opening
-from scrfd_trt.cli import gpu_bench
-from scrfd_trt.cli.gpu_job import GpuJob
-from scrfd_trt.cuda import arrays
-from scrfd_trt.pipelines.cuda import timing
+from scrfd_trt import OptionError, _devices
+from scrfd_trt._cli import bench_gpu
+from scrfd_trt._cli.bench_gpu import GpuJob
+from scrfd_trt._cuda import interop
+from scrfd_trt._pipelines import factory
+from scrfd_trt._pipelines.cuda import timing
 
 Run = Callable[..., Any]
 Picture = Callable[..., Path]
@@ -62,7 +63,7 @@ def test_overlay(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure so little that it takes no time."""
     for name, value in {"WARMING": 1.0, "MEASURED": 1.0, "WARM_UP": 1, "ROUND": 2}.items():
-        monkeypatch.setattr(gpu_bench, name, value)
+        monkeypatch.setattr(bench_gpu, name, value)
     monkeypatch.setattr(timing, "REPEATED", 1)
 
 
@@ -71,7 +72,7 @@ def test_bench(
     run: Run, picture: Picture, gpu: Any, plan: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(arrays, "_view", seen)
+    monkeypatch.setattr(interop, "_view", seen)
     words = ("--model", plan, "--runs", 2, "--batch", "1,2", "--in-flight", "2")
     code, out, err = run("bench", picture(), *words, "--device", "cuda:1")
     assert (code, err) == (0, "")
@@ -130,7 +131,7 @@ def test_bench_with_tensors_of_pytorch(
     run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch, is_available: bool
 ) -> None:
     places: list[str] = []
-    monkeypatch.setattr(arrays, "_view", seen)
+    monkeypatch.setattr(interop, "_view", seen)
     monkeypatch.setitem(sys.modules, "torch", torch_with(places, is_available=is_available))
     gpu.lying_on = 1
     words = ("--model", plan, "--runs", 2, "--batch", "1", "--in-flight", "1", "--device", "cuda:1")
@@ -145,7 +146,7 @@ def test_a_comparison_that_cannot_be_made_is_told_before_anything_is_measured(
     run: Run, plan: Path, network_500m: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[Any] = []
-    monkeypatch.setattr(opening, "cuda_problem", lambda _: "")
+    monkeypatch.setattr(factory, "cuda_problem", lambda _: "")
     monkeypatch.setattr(GpuJob, "measure", lambda *arguments: measured.append(arguments))
     ran = run("bench", "--compare", "ort-cuda", "--model", plan)
     assert "name the network, with --device cuda" in ran.error
@@ -160,7 +161,7 @@ def seen(image: Any, stream: Any) -> SimpleNamespace:
     shown = image.__cuda_array_interface__
     return SimpleNamespace(
         device_id=stream.device.index,
-        dtype=arrays.BYTE,
+        dtype=interop.BYTE,
         ptr=shown["data"][0],
         **{name: shown[name] for name in ("shape", "strides")},
     )
@@ -169,7 +170,7 @@ def seen(image: Any, stream: Any) -> SimpleNamespace:
 @pytest.mark.usefixtures("quick")
 def test_a_plot(run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(arrays, "_view", seen)
+    monkeypatch.setattr(interop, "_view", seen)
     words = ("--model", plan, "--runs", 2, "--batch", "1,2", "--in-flight", "2")
     assert run("bench", picture(), *words, "--plot", "figures.png").code == 0
     assert Path("figures.png").read_bytes().startswith(b"\x89PNG")
@@ -187,14 +188,14 @@ def test_where_bench_runs(run: Run, gpu: Any, plan: Path, monkeypatch: pytest.Mo
         raise OptionError("enough")
 
     monkeypatch.setattr(GpuJob, "measure", measure)
-    monkeypatch.setattr(opening, "cuda_problem", lambda _: "")
+    monkeypatch.setattr(factory, "cuda_problem", lambda _: "")
     for device in ("auto", "cuda:1"):
         assert "enough" in run("bench", "--device", device).error
     assert len(measured) == 2
     assert "none.plan: there is no such file" in run("bench", "--model", "none.plan", "--compare", "ort-cuda").error
-    monkeypatch.setattr(opening, "cuda_problem", lambda _: "no luck")
+    monkeypatch.setattr(factory, "cuda_problem", lambda _: "no luck")
     assert "device 'cuda' cannot be used: no luck" in run("bench", "--device", "cuda", "--compare", "ort-cuda").error
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver"))
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
     assert "no NVIDIA driver" in run("bench", "--model", plan, "--plot", "x.png").error
     for words in (["--batch", "abc"], ["--in-flight", "2"]):
         assert f"{words[0]} is for measurements on a GPU" in run("bench", *words).error

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from scrfd_trt.cli.inputs import captured_stderr, find_damage, find_inputs, is_video, read_image
+from scrfd_trt._cli.inputs import captured_stderr, find_damage, find_inputs, is_video, read_image
 from scrfd_trt.errors import ImageError
 
 Film = Callable[..., Path]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from scrfd_trt import OptionError, SCRFDDetector
-from scrfd_trt.cli import network
-from scrfd_trt.cli.network import gpu_number, is_engine, is_file, open_detector
+from scrfd_trt._cli import detector
+from scrfd_trt._cli.detector import gpu_number, is_engine, is_file, open_detector
 
 ONNX = b"\x08\x06\x12\x07pytorch"
 
@@ -103,4 +103,4 @@ def test_options_of_engines_beside_a_network(model: str, options: dict[str, Any]
 
 def test_sizes_are_told_by_their_option() -> None:
     with pytest.raises(OptionError, match="--size '100': sides are multiples of 32"):
-        network.parse_scales(["640,100"], "--size")
+        detector.parse_scales(["640,100"], "--size")

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt.cli.inputs import find_inputs
-from scrfd_trt.cli.outputs import atomic_output, check_folder, encode, make_folder, plan_folder, save_image
+from scrfd_trt._cli.inputs import find_inputs
+from scrfd_trt._cli.outputs import atomic_output, check_folder, encode, make_folder, plan_folder, save_image
 from scrfd_trt.errors import OptionError, OutputError
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)

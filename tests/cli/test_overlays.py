@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import overlays
-from overlays import registry
+from overlays import _registry
 
 pytestmark = pytest.mark.usefixtures("known_overlays")
 
@@ -60,17 +60,17 @@ def test_colours_are_told_as_colours(run: Run) -> None:
 
 
 BROKEN = {
-    "torn": [EntryPoint("torn", "torn_plugin:Torn", registry.GROUP)],
-    "twice": [EntryPoint("twice", f"{name}:Twice", registry.GROUP) for name in ("one", "another")],
+    "torn": [EntryPoint("torn", "torn_plugin:Torn", _registry.GROUP)],
+    "twice": [EntryPoint("twice", f"{name}:Twice", _registry.GROUP) for name in ("one", "another")],
 }
 
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """An overlay whose module is missing, and one that two distributions have, beside those that work."""
-    found = registry._found(registry._path())
-    monkeypatch.setattr(registry, "_found", lambda path: found | BROKEN)
-    registry._owned.cache_clear()
+    found = _registry._found(_registry._path())
+    monkeypatch.setattr(_registry, "_found", lambda path: found | BROKEN)
+    _registry._owned.cache_clear()
 
 
 @pytest.mark.usefixtures("broken")

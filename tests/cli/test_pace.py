@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import SCRFDDetector
-from scrfd_trt.cli.pace import Pace, find
+from scrfd_trt._cli.bench_cpu import Pace, find
 
 Run = Callable[..., Any]
 Picture = Callable[..., Path]

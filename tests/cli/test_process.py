@@ -171,7 +171,7 @@ def test_a_name_that_the_encoding_has_no_letters_for(images: Path) -> None:
 
 def test_help_does_not_import_the_runtime_or_other_extras() -> None:
     program = (
-        "import sys; from scrfd_trt.cli import app\n"
+        "import sys; from scrfd_trt._cli import app\n"
         "try: app(['--help'])\n"
         "except SystemExit as end: assert not end.code\n"
         "extras = {'onnxruntime', 'pooch', 'requests', 'supervision', 'onnx', 'tensorrt', 'tensorrt_rtx', 'cuda'}\n"

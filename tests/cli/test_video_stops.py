@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scrfd_trt.cli import messages
-from scrfd_trt.cli.video_bar import told
+from scrfd_trt._cli import console
+from scrfd_trt._cli.progress import show_progress
 
 pytest.importorskip("av")
 pytestmark = [
@@ -138,9 +138,9 @@ class Gone(io.StringIO):
 
 @pytest.mark.parametrize("kind", ["bar", "jsonl"])
 def test_a_terminal_that_was_closed_costs_no_video(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(messages, "STDERR", Console(file=Gone(), force_terminal=True))
+    monkeypatch.setattr(console, "STDERR", Console(file=Gone(), force_terminal=True))
     done = []
-    with told(Path("clip.mp4"), kind, quiet=False) as progressed:
+    with show_progress(Path("clip.mp4"), kind, quiet=False) as progressed:
         for number in range(3):
             progressed("drawing", number, 3)
             done.append(number)

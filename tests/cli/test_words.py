@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt.cli.words import FLAGS, worded
-from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt._cli.exits import FLAGS, worded
+from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt.errors import EngineError, OptionError, ScrfdError, VideoError
 
 Run = Callable[..., Any]

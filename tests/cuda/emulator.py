@@ -1,4 +1,4 @@
-"""The kernels of ``scrfd_trt/cuda/kernels.cu`` on the processor, compiled by the machine's own C++ compiler."""
+"""The kernels of ``scrfd_trt/_cuda/kernels.cu`` on the processor, compiled by the machine's own C++ compiler."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-import scrfd_trt.cuda
+import scrfd_trt._cuda
 
 HERE = Path(__file__).parent
-KERNELS = Path(scrfd_trt.cuda.__file__).with_name("kernels.cu")
+KERNELS = Path(scrfd_trt._cuda.__file__).with_name("kernels.cu")
 FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off", "-Wall", "-Werror", "-Wno-unknown-pragmas")
 
 

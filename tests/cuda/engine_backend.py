@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from scrfd_trt.cuda import DeviceBuffer, PinnedBuffer, Stream
-from scrfd_trt.cuda.driver import call
-from scrfd_trt.engine.runtime import load_engine
-from scrfd_trt.pipelines.profiles import split
+from scrfd_trt._cuda import DeviceBuffer, PinnedBuffer, Stream
+from scrfd_trt._cuda.driver import call
+from scrfd_trt._engine.runtime import load_engine
+from scrfd_trt._pipelines.scales import split
 
 
 class EngineBackend:
@@ -20,7 +20,7 @@ class EngineBackend:
     Parameters
     ----------
     source, **running
-        As for :func:`scrfd_trt.engine.runtime.load_engine`.
+        As for :func:`scrfd_trt._engine.runtime.load_engine`.
     """
 
     def __init__(self, source: Any, **running: Any) -> None:

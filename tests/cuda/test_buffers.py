@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import BackendError, ClosedError
-from scrfd_trt.cuda import Device, DeviceBuffer, PinnedBuffer, Stream
+from scrfd_trt._cuda import Device, DeviceBuffer, PinnedBuffer, Stream
 
 
 @pytest.fixture

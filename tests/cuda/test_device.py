@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from scrfd_trt import DeviceError, devices
-from scrfd_trt.cuda import Device
+from scrfd_trt import DeviceError, _devices
+from scrfd_trt._cuda import Device
 
 
 def test_a_device_is_current_within_its_block_only(gpu):
@@ -49,7 +49,7 @@ def test_a_gpu_that_is_not_there(gpu):
 
 
 def test_no_gpu_at_all(gpu, monkeypatch):
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver"))
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
     with pytest.raises(DeviceError, match=r"^cuda:0 cannot be used: no NVIDIA driver$"):
         Device(0)
     assert gpu.calls == []

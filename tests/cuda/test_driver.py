@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scrfd_trt import BackendError, DeviceError, MissingDependencyError
-from scrfd_trt.cuda import Device, DeviceBuffer, driver
+from scrfd_trt._cuda import Device, DeviceBuffer, driver
 
 ROOT = Path(__file__).parents[2]
 USED = [
@@ -49,7 +49,7 @@ def test_without_cuda_python_it_says_what_to_install(monkeypatch):
 
 def test_nothing_of_nvidias_is_imported_before_it_is_needed():
     code = (
-        "import sys, scrfd_trt.opening, scrfd_trt.engine.inspect\n"
+        "import sys, scrfd_trt._pipelines.factory, scrfd_trt._engine.inspect\n"
         "packages = {name.split('.')[0] for name in sys.modules}\n"
         "print(*(name for name in packages if name.startswith(('cuda', 'tensorrt', 'onnx'))))"
     )

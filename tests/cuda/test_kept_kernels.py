@@ -8,8 +8,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from scrfd_trt.cuda import Device, kernels
-from scrfd_trt.cuda.kept import Kept
+from scrfd_trt._cuda import Device, kernels
+from scrfd_trt._cuda.kernels import CubinCache
 from scrfd_trt.errors import BackendError
 
 COMPILED = b"\x7fELF" + bytes(1000)
@@ -87,7 +87,7 @@ def test_a_disk_that_is_full_or_broken_keeps_nobody_from_compiling(core, caplog,
 
 
 def test_nothing_is_kept_under_a_key_that_is_not_there(core):
-    assert Kept(b"other").get() is None
+    assert CubinCache(b"other").get() is None
 
 
 @pytest.fixture

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 import drawing
+from scrfd_trt._cuda import kernels
+from scrfd_trt._cuda import records as layout_of
+from scrfd_trt._decode import decode, merge
+from scrfd_trt._heads import HeadLayout, recognize
+from scrfd_trt._letterbox import PADDING, Letterbox, normalize_into
+from scrfd_trt._nms import nms
+from scrfd_trt._pipelines.base import finish
 from scrfd_trt.backends import OnnxBackend
-from scrfd_trt.cuda import kernels
-from scrfd_trt.cuda import records as layout_of
-from scrfd_trt.decode import decode, merge
 from scrfd_trt.errors import BackendError, MissingDependencyError
-from scrfd_trt.heads import HeadLayout, recognize
-from scrfd_trt.letterbox import PADDING, Letterbox, normalize_into
-from scrfd_trt.nms import nms
-from scrfd_trt.pipelines.finish import finish
 
 RNG = np.random.default_rng(7)
 POISON = 77.0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from scrfd_trt import BackendError, ClosedError, DeviceError, OptionError
-from scrfd_trt.cuda import Device, Stream
+from scrfd_trt._cuda import Device, Stream
 
 
 class Lent:

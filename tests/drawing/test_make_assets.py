@@ -49,4 +49,4 @@ def test_every_picture_has_a_generator():
 
 
 def test_the_emoji_of_tracks_are_all_drawn():
-    assert {f"emoji-{kind}" for kind in overlays.emoji.KINDS} == set(PICTURES) - {"skull"}
+    assert {f"emoji-{kind}" for kind in overlays._emoji.KINDS} == set(PICTURES) - {"skull"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt.errors import OptionError
 
 

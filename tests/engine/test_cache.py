@@ -8,14 +8,14 @@ import types
 
 import pytest
 
-from scrfd_trt.devices import Gpu
-from scrfd_trt.engine.cache import Wanted, open_or_build
-from scrfd_trt.engine.files import EngineRecord, FileMark, GpuMark, mark, record_path
-from scrfd_trt.engine.flavours import Flavour
-from scrfd_trt.engine.graph import RECIPE
-from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt._devices import Gpu
+from scrfd_trt._engine.build_options import BuildOptions
+from scrfd_trt._engine.cache import EngineKey, open_or_build
+from scrfd_trt._engine.flavours import Flavour
+from scrfd_trt._engine.onnx.rewrite import RECIPE
+from scrfd_trt._engine.record import EngineRecord, FileMark, GpuMark, mark, record_path
+from scrfd_trt._tensors import TensorSpec
 from scrfd_trt.errors import BackendError, EngineError, OutputError
-from scrfd_trt.tensors import TensorSpec
 
 H100, A100 = Gpu(0, "NVIDIA H100 80GB HBM3", (9, 0)), Gpu(0, "NVIDIA A100", (8, 0))
 
@@ -38,7 +38,7 @@ def onnx(tmp_path):
 
 
 def wanted(onnx, *, release="8.6.0", gpu=H100, **options):
-    return Wanted.of(onnx, flavour(release), gpu, BuildOptions(**options))
+    return EngineKey.of(onnx, flavour(release), gpu, BuildOptions(**options))
 
 
 class Builder:
@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_written_to(onnx, home):
 def test_an_engine_in_a_folder_that_cannot_be_written_to_is_used(onnx, monkeypatch):
     build = Builder(wanted(onnx))
     open_or_build(build.wanted, build, read)
-    monkeypatch.setattr("scrfd_trt.engine.cache.locked", lambda path: pytest.fail("nothing needs to be written"))
+    monkeypatch.setattr("scrfd_trt._engine.cache.locked", lambda path: pytest.fail("nothing needs to be written"))
     assert open_or_build(build.wanted, build, read) == b"plan 1"
 
 
@@ -218,7 +218,7 @@ def test_a_passing_failure_leaves_a_good_engine_alone(onnx):
 def test_a_new_way_of_making_networks_ready_builds_anew(onnx, monkeypatch, caplog):
     build = Builder(wanted(onnx))
     open_or_build(build.wanted, build, read)
-    monkeypatch.setattr("scrfd_trt.engine.cache.RECIPE", RECIPE + 1)
+    monkeypatch.setattr("scrfd_trt._engine.cache.RECIPE", RECIPE + 1)
     open_or_build(build.wanted, build, read)
     assert build.count == 2
     assert "made ready in another way" in caplog.text

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scrfd_trt import devices
-from scrfd_trt.engine import flavours
+from scrfd_trt import _devices
+from scrfd_trt._engine import flavours
 from scrfd_trt.errors import DeviceError, MissingDependencyError, OptionError
 
 WITH_BUILDER = "__version__ = {version!r}\nclass Runtime: ...\nclass Builder: ...\nclass OnnxParser: ...\n"
@@ -40,13 +40,13 @@ def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Install
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = devices.Gpu(0, "NVIDIA H100", (9, 0))
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver((12, 4), (card,)))
+    card = _devices.Gpu(0, "NVIDIA H100", (9, 0))
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver((12, 4), (card,)))
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver"))
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
 
 
 def test_nothing_is_installed(install: Install, gpu: None) -> None:

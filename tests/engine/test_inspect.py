@@ -6,9 +6,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from scrfd_trt import ModelNotFoundError, devices
-from scrfd_trt.engine.inspect import inspect_engine
-from scrfd_trt.engine.report import EngineReport
+from scrfd_trt import ModelNotFoundError, _devices
+from scrfd_trt._engine.inspect import EngineReport, inspect_engine
 
 
 @pytest.fixture
@@ -20,9 +19,9 @@ def plan(fakes, tmp_path):
 
 @pytest.fixture
 def no_gpu(monkeypatch, fakes):
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver"))
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
     fakes.use(monkeypatch)
-    monkeypatch.setattr("scrfd_trt.engine.flavours.problems", dict)
+    monkeypatch.setattr("scrfd_trt._engine.flavours.problems", dict)
 
 
 def test_a_plan_that_runs_here(gpu, plan, record_of):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from scrfd_trt import ModelFormatError
-from scrfd_trt.engine.plan import PlanHeader, peek, read_header
+from scrfd_trt._engine.plan import PlanHeader, peek, read_header
 
 END = bytes.fromhex("998b8d8b")
 

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from scrfd_trt import BackendError, DeviceError, ModelFormatError, ModelNotFoundError, devices
-from scrfd_trt.engine.runtime import load_engine
+from scrfd_trt import BackendError, DeviceError, ModelFormatError, ModelNotFoundError, _devices
+from scrfd_trt._engine.runtime import load_engine
 
 
 class TestFiles:
@@ -13,7 +13,7 @@ class TestFiles:
 
     @pytest.fixture(autouse=True)
     def _no_gpu(self, monkeypatch):
-        monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver"))
+        monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
 
     def test_missing(self, tmp_path):
         with pytest.raises(ModelNotFoundError, match=r"missing.plan: there is no such file$"):

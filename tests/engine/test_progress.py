@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt.engine import logs
-from scrfd_trt.engine.progress import PhaseMonitor, Phases, monitor_for, stage
-from scrfd_trt.engine.waiting import wait_for
+from scrfd_trt._engine import logs
+from scrfd_trt._engine.build import wait_for
+from scrfd_trt._engine.progress import PhaseMonitor, Phases, monitor_for, stage
 
 
 def test_nested_phases_make_one_number_that_never_falls() -> None:
@@ -137,7 +137,7 @@ def test_an_interruption_waits_for_work_that_can_be_stopped() -> None:
 
 CTRL_C = """
 import os, signal, threading, time
-from scrfd_trt.engine.waiting import wait_for
+from scrfd_trt._engine.build import wait_for
 threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 try:
     wait_for(lambda: time.sleep(600), tell=lambda: None, cancel=lambda: print("cancelled"), stops=lambda: False)

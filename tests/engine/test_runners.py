@@ -5,11 +5,11 @@ import types
 import pytest
 
 from scrfd_trt import BackendError, MissingDependencyError, OptionError
-from scrfd_trt.devices import Gpu
-from scrfd_trt.engine import flavours
-from scrfd_trt.engine.flavours import Flavour
-from scrfd_trt.engine.plan import PlanHeader
-from scrfd_trt.engine.runners import check_gpu, find_runner
+from scrfd_trt._devices import Gpu
+from scrfd_trt._engine import flavours
+from scrfd_trt._engine.flavours import Flavour
+from scrfd_trt._engine.plan import PlanHeader
+from scrfd_trt._engine.runtime import check_gpu, find_runner
 
 FULL, LEAN, DISPATCH, RTX = "tensorrt", "tensorrt_lean", "tensorrt_dispatch", "tensorrt_rtx"
 

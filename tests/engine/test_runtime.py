@@ -13,11 +13,11 @@ from scrfd_trt import (
     ModelFormatError,
     ModelNotFoundError,
     OptionError,
-    devices,
+    _devices,
 )
-from scrfd_trt.cuda import Stream
-from scrfd_trt.engine.runtime import load_engine
-from scrfd_trt.tensors import ShapeRange, TensorSpec
+from scrfd_trt._cuda import Stream
+from scrfd_trt._engine.runtime import load_engine
+from scrfd_trt._tensors import ShapeRange, TensorSpec
 
 LISTS = sorted((Path(__file__).parents[1] / "data" / "tensorrt").glob("*.json"))
 USED = {
@@ -250,9 +250,9 @@ def test_other_warnings_do_no_harm(gpu, fakes, write, monkeypatch):
 
 
 def test_a_plan_for_another_gpu(gpu, write, monkeypatch):
-    own = devices.Gpu(0, "Some T4", (7, 5))
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver((13, 0), (own,)))
-    monkeypatch.setattr("scrfd_trt.engine.plan_file.Plan.capabilities", ((9, 0),))
+    own = _devices.Gpu(0, "Some T4", (7, 5))
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver((13, 0), (own,)))
+    monkeypatch.setattr("scrfd_trt._engine.plan.Plan.capabilities", ((9, 0),))
     with pytest.raises(
         BackendError, match=r"face.plan: it was built for compute capability 9.0, and this GPU is Some T4"
     ):
@@ -261,7 +261,7 @@ def test_a_plan_for_another_gpu(gpu, write, monkeypatch):
 
 
 def test_without_a_gpu_no_tensorrt_is_touched(gpu, write, monkeypatch):
-    monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver"))
+    monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
     with pytest.raises(DeviceError, match=r"face.plan: cuda:0 cannot be used: no NVIDIA driver$"):
         load_engine(write())
     assert gpu.calls == []

@@ -14,10 +14,10 @@ from typing import NoReturn
 import pytest
 from engine_backend import EngineBackend
 
-from scrfd_trt import devices, models
-from scrfd_trt.cuda import driver
-from scrfd_trt.engine import flavours
-from scrfd_trt.engine.plan_file import read_plan
+from scrfd_trt import _devices, models
+from scrfd_trt._cuda import driver
+from scrfd_trt._engine import flavours
+from scrfd_trt._engine.plan import read_plan
 from scrfd_trt.errors import ScrfdError
 
 GPU_IS_PROMISED = os.environ.get("SCRFD_TRT_REQUIRE_GPU") == "1"
@@ -33,7 +33,7 @@ def lack(what: str, *, promised: bool = GPU_IS_PROMISED) -> NoReturn:
 
 def what_is_missing() -> str:
     """Tell why no engine can be run here; empty where one can."""
-    problem = devices.driver().problem
+    problem = _devices.driver().problem
     try:
         driver.bindings()
         flavours.choose()

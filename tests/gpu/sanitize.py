@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scrfd_trt.cuda import Device, DeviceBuffer, Stream
-from scrfd_trt.cuda.driver import call
-from scrfd_trt.cuda.kernels import load
-from scrfd_trt.cuda.records import BATCH, CANDIDATES, FORMATS, FRAME, RESULT_BYTES, fits, frame_bytes, heads
-from scrfd_trt.heads import HeadLayout
+from scrfd_trt._cuda import Device, DeviceBuffer, Stream
+from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.kernels import load
+from scrfd_trt._cuda.records import BATCH, CANDIDATES, FORMATS, FRAME, RESULT_BYTES, fits, frame_bytes, heads
+from scrfd_trt._heads import HeadLayout
 
 RNG = np.random.default_rng(3)
 SCALES = (((640, 640), (128, 96)), ((330, 203), (66, 34)))  # the second ones have widths that are not read in fours

@@ -21,10 +21,10 @@ from engine_backend import EngineBackend
 
 import drawing
 from scrfd_trt import ClosedError, SCRFDDetector
-from scrfd_trt.cuda import Device
-from scrfd_trt.images import check_nv12
-from scrfd_trt.letterbox import Letterbox, normalize_into
-from scrfd_trt.pipelines.cuda import program
+from scrfd_trt._cuda import Device
+from scrfd_trt._images import check_nv12
+from scrfd_trt._letterbox import Letterbox, normalize_into
+from scrfd_trt._pipelines.cuda import program
 
 PHOTOGRAPHS = ("multiple_faces.jpg", "people.png", "worlds-largest-selfie.jpg")
 SCENES = int(os.environ.get("SCRFD_TRT_SCENES", "20"))
@@ -294,7 +294,7 @@ def test_streams_give_what_single_images_give(plan, opened, batch):
 
 
 def test_a_lent_stream(plan, opened, shared):
-    from scrfd_trt.cuda import Stream
+    from scrfd_trt._cuda import Stream
 
     image = cv2.imread(str(shared / "images" / PHOTOGRAPHS[1]))
     with SCRFDDetector.from_engine(plan) as own, Stream.create(Device(0)) as stream:

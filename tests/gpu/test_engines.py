@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from scrfd_trt import OptionError, SCRFDDetector
+from scrfd_trt._cuda import Device
+from scrfd_trt._decode import decode
+from scrfd_trt._detections import Detections
+from scrfd_trt._engine.inspect import inspect_engine
+from scrfd_trt._heads import check, recognize
+from scrfd_trt._letterbox import Letterbox, normalize_into
+from scrfd_trt._nms import pairwise_iou
+from scrfd_trt._pipelines.verify import differences
 from scrfd_trt.backends import OnnxBackend
-from scrfd_trt.cuda import Device
-from scrfd_trt.decode import decode
-from scrfd_trt.detections import Detections
-from scrfd_trt.engine.inspect import inspect_engine
-from scrfd_trt.heads import check, recognize
-from scrfd_trt.letterbox import Letterbox, normalize_into
-from scrfd_trt.nms import pairwise_iou
-from scrfd_trt.pipelines.verify import differences
 
 PHOTOGRAPHS = ["multiple_faces.jpg", "people.png", "street.jpg", "worlds-largest-selfie.jpg"]
 NETWORKS = {"500m": "scrfd_500m_bnkps", "25g": "scrfd_2.5g_kps_640_flat", "2.5g": "scrfd_2.5g_kps_640_flat"}

@@ -9,8 +9,8 @@ import pytest
 
 import drawing
 from scrfd_trt import SCRFDDetector
-from scrfd_trt.cuda import Device, DeviceBuffer, Stream
-from scrfd_trt.cuda.driver import call
+from scrfd_trt._cuda import Device, DeviceBuffer, Stream
+from scrfd_trt._cuda.driver import call
 
 BALLAST = 2**30
 """Bytes that are written again and again, so that what follows in the stream comes tens of milliseconds late."""

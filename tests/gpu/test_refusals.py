@@ -8,10 +8,9 @@ import sys
 import pytest
 
 from scrfd_trt import BackendError, ModelFormatError
-from scrfd_trt.engine import flavours
-from scrfd_trt.engine.plan_file import read_plan
-from scrfd_trt.engine.runners import find_runner
-from scrfd_trt.engine.runtime import lean_runtime_of, load_engine
+from scrfd_trt._engine import flavours
+from scrfd_trt._engine.plan import read_plan
+from scrfd_trt._engine.runtime import find_runner, lean_runtime_of, load_engine
 
 
 def test_half_a_plan_and_zeros(plan, tmp_path):
@@ -32,7 +31,7 @@ def test_a_native_plan_of_another_release_is_refused(plan, native):
     code = (
         "import sys\n"
         "from scrfd_trt import BackendError\n"
-        "from scrfd_trt.engine.runtime import load_engine\n"
+        "from scrfd_trt._engine.runtime import load_engine\n"
         "try:\n"
         "    load_engine(sys.argv[1])\n"
         "except BackendError as error:\n"

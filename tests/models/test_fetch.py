@@ -13,13 +13,7 @@ from threading import Event
 import pytest
 
 from scrfd_trt import models
-from scrfd_trt.errors import (
-    DownloadError,
-    MissingDependencyError,
-    ModelFormatError,
-    ModelNotFoundError,
-    OptionError,
-)
+from scrfd_trt.errors import DownloadError, MissingDependencyError, ModelFormatError, ModelNotFoundError, OptionError
 
 ARCHIVE = "tiny_pack.zip"
 MEMBER = "det_tiny.onnx"

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import overlays
-from scrfd_trt.detections import Detections
+from scrfd_trt._detections import Detections
 
 WIDTH, HEIGHT = 240, 180
 CAT = Path(overlays.__file__).parent / "assets" / "emoji-cat.png"

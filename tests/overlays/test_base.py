@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from overlays import Compose, Overlay, OverlayModel
-from scrfd_trt.detections import Detections
+from scrfd_trt._detections import Detections
 from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from overlays import Blur
-from overlays.coarse import blocks, blurred
-from overlays.masks import areas, region_of, weights
-from overlays.raster import Box, Region
-from scrfd_trt.detections import Detections
+from overlays._coarse import blocks, blurred
+from overlays._masks import areas, region_of, weights
+from overlays._raster import Box, Region
+from scrfd_trt._detections import Detections
 from scrfd_trt.errors import OptionError
 
 METHODS = ("gaussian", "pixelate")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 import overlays
 from overlays import Skull
-from overlays.factories import Limits, check_options, option_help, unknown
+from overlays._factories import Limits, check_options, option_help, unknown
 from scrfd_trt.errors import OptionError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import overlays
-from scrfd_trt.detections import Detections
+from scrfd_trt._detections import Detections
 
 Image = NDArray[np.uint8]
 Golden = tuple[Path, Callable[[], Image]]

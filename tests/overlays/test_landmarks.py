@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from overlays import Landmarks
-from overlays.colors import COLORS
-from scrfd_trt.detections import Detections
+from overlays._colors import COLORS
+from scrfd_trt._detections import Detections
 from scrfd_trt.errors import OptionError
 
 GREEN = (0x58, 0xD1, 0x30)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from overlays import masks
-from overlays.masks import Area, MaskOptions, areas, region_of, weights
-from overlays.raster import Region
-from scrfd_trt.crops import ARCFACE_TEMPLATE
-from scrfd_trt.detections import Detections
+from overlays import _masks
+from overlays._masks import Area, MaskOptions, areas, region_of, weights
+from overlays._raster import Region
+from scrfd_trt._crops import ARCFACE_TEMPLATE
+from scrfd_trt._detections import Detections
 
 WIDTH, HEIGHT = 50, 40
 SHAPES = st.sampled_from(["ellipse", "rectangle", "aligned"])
@@ -93,7 +93,7 @@ def test_small_masks_are_mirrored_from_a_quarter(
     mirrored, part = mask_of(area), Region(12, 9, 25, 20)
     cut = weights(area, part)
     assert not cut.flags.writeable
-    monkeypatch.setattr(masks, "_CACHED", 0)
+    monkeypatch.setattr(_masks, "_CACHED", 0)
     assert (mask_of(area) == mirrored).all()
     assert (cut == mirrored[part.rows_columns]).all()
 

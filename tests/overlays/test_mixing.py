@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlays.mixing import LEVELS, LIGHT, MixOptions, mix, stack
-from overlays.raster import Region
+from overlays._mixing import LEVELS, LIGHT, MixOptions, mix, stack
+from overlays._raster import Region
 from scrfd_trt.errors import OptionError
 
 LEVEL = st.integers(0, 255)

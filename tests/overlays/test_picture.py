@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from overlays.picture import Picture, lay_over, read_picture
-from overlays.placing import Placement
+from overlays._pictures import Picture, lay_over, read_picture
+from overlays._placing import Placement
 from scrfd_trt.errors import ImageError
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlays.raster import Box, Region, clip_box
+from overlays._raster import Box, Region, clip_box
 
 SIDES = st.floats(-1e7, 1e7) | st.floats(-40, 80)
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import overlays
-from overlays.emoji import KINDS
+from overlays._emoji import KINDS
 from overlays.testing import assert_within_reach, faces, noise
-from scrfd_trt.crops import ARCFACE_TEMPLATE
-from scrfd_trt.detections import Detections
+from scrfd_trt._crops import ARCFACE_TEMPLATE
+from scrfd_trt._detections import Detections
 
 WIDTH, HEIGHT = 72, 48
 PX, PY = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import overlays
-from overlays import registry
-from overlays.factories import Limits
-from scrfd_trt.detections import Detections
+from overlays import _registry
+from overlays._factories import Limits
+from scrfd_trt._detections import Detections
 from scrfd_trt.errors import OptionError, ScrfdError
 
 Install = Callable[..., None]
@@ -227,8 +227,8 @@ def test_without_an_installed_project_the_error_says_how_to_install_it(
 
 
 def test_entry_points_without_a_distribution_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = metadata.EntryPoint("lost", "not_there_either:Fill", registry.GROUP)
-    monkeypatch.setattr(registry, "_found", lambda path: {"lost": (entry,)})
+    entry = metadata.EntryPoint("lost", "not_there_either:Fill", _registry.GROUP)
+    monkeypatch.setattr(_registry, "_found", lambda path: {"lost": (entry,)})
     with pytest.raises(ScrfdError, match="overlay 'lost' of an unknown distribution cannot be loaded"):
         overlays.create("lost")
 
@@ -256,7 +256,7 @@ def test_overlays_are_looked_for_once_until_another_is_installed(
 ) -> None:
     looked = []
     monkeypatch.setattr(
-        registry, "entry_points", lambda group: looked.append(group) or metadata.entry_points(group=group)
+        _registry, "entry_points", lambda group: looked.append(group) or metadata.entry_points(group=group)
     )
     overlays.create("blur")
     before = len(looked)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from overlays import Blur, Compose, Landmarks, Overlay, Skull
-from scrfd_trt.detections import Detections
+from scrfd_trt._detections import Detections
 
 OVERLAYS: dict[str, Overlay] = {
     "skull": Skull(),

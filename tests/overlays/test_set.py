@@ -10,9 +10,9 @@ import pytest
 
 import overlays
 from drawing import emoji
-from overlays.colors import PALETTE
+from overlays._colors import PALETTE
 from overlays.testing import FIVE, faces, noise
-from scrfd_trt.detections import Detections
+from scrfd_trt._detections import Detections
 from scrfd_trt.errors import ImageError, OptionError
 
 SIZE = (200, 200)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from drawing import skull
 from overlays import Skull
-from overlays.skull import FACE_BOX, LANDMARKS
-from scrfd_trt.crops import similarity
-from scrfd_trt.detections import Detections
+from overlays._skull import FACE_BOX, LANDMARKS
+from scrfd_trt._crops import similarity
+from scrfd_trt._detections import Detections
 from scrfd_trt.errors import ImageError, OptionError
 
 Points = NDArray[np.float64]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlays.specs import split_spec
+from overlays._registry import split_spec
 from scrfd_trt.errors import OptionError
 
 

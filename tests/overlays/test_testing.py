@@ -142,7 +142,7 @@ class Needs(Good):
 
     def draw(self, canvas: Any, detections: Any) -> None:
         if detections.landmarks is None:
-            raise overlays.base.DetectionsError("no landmarks")
+            raise overlays._base.DetectionsError("no landmarks")
 
 
 class Untold(Good):
@@ -198,5 +198,5 @@ def test_broken_promises_are_told(overlay: overlays.Overlay, message: str) -> No
 
 def test_overlays_that_need_landmarks_refuse_faces_without() -> None:
     check_overlay(Landmarked())
-    with pytest.raises(overlays.base.DetectionsError, match=r"Landmarked needs landmarks, .* ends in _bnkps"):
+    with pytest.raises(overlays._base.DetectionsError, match=r"Landmarked needs landmarks, .* ends in _bnkps"):
         Landmarked()(testing.noise(), testing.faces(landmarks=False))

@@ -12,13 +12,13 @@ import pytest
 from engine_backend import EngineBackend
 
 from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector
-from scrfd_trt.cuda import arrays
-from scrfd_trt.engine.plan_file import read_plan
-from scrfd_trt.engine.runtime import opener
-from scrfd_trt.options import DetectorOptions
-from scrfd_trt.pipelines import HostPipeline
-from scrfd_trt.pipelines.cuda import CudaPipeline, program
-from scrfd_trt.pipelines.cuda.slot import PROGRAMS, Slot
+from scrfd_trt._cuda import interop
+from scrfd_trt._engine.plan import read_plan
+from scrfd_trt._engine.runtime import opener
+from scrfd_trt._options import DetectorOptions
+from scrfd_trt._pipelines import HostPipeline
+from scrfd_trt._pipelines.cuda import CudaPipeline, program
+from scrfd_trt._pipelines.cuda.slot import PROGRAMS, Slot
 
 RNG = np.random.default_rng(0)
 SIZES = [(64, 64), (30, 90), (200, 64), (64, 200), (1, 1), (33, 65), (128, 96)]
@@ -369,7 +369,7 @@ def seen(monkeypatch):
             device_id=image.device, dtype=array.dtype, ptr=array.ctypes.data, shape=array.shape, strides=strides
         )
 
-    monkeypatch.setattr(arrays, "_view", view)
+    monkeypatch.setattr(interop, "_view", view)
     monkeypatch.setattr(OnGpu, "device", 0, raising=False)
 
 
@@ -435,7 +435,7 @@ def test_an_image_on_the_gpu_is_none_for_a_pipeline_of_the_host(pair):
 
 def test_nv12_is_what_opencv_makes_of_it():
     frame = RNG.integers(0, 256, (90, 64), np.uint8)
-    from scrfd_trt.images import from_nv12
+    from scrfd_trt._images import from_nv12
 
     assert np.array_equal(from_nv12(frame), cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12))
     for wrong in (frame[:89], frame[:, :63], frame.astype(np.float32), frame[..., None]):

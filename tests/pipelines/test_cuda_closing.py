@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from scrfd_trt import ClosedError, ImageError, MissingDependencyError
-from scrfd_trt.engine.plan_file import read_plan
-from scrfd_trt.engine.runtime import opener
-from scrfd_trt.options import DetectorOptions
-from scrfd_trt.pipelines.cuda import CudaPipeline, program
+from scrfd_trt._engine.plan import read_plan
+from scrfd_trt._engine.runtime import opener
+from scrfd_trt._options import DetectorOptions
+from scrfd_trt._pipelines.cuda import CudaPipeline, program
 
 IMAGE = np.full((64, 64, 3), 90, np.uint8)
 

@@ -10,13 +10,13 @@ import pytest
 from engine_backend import EngineBackend
 
 from scrfd_trt import BackendError, DeviceError, OptionError
+from scrfd_trt._cuda import Device, Stream
+from scrfd_trt._engine.plan import read_plan
+from scrfd_trt._engine.runtime import opener
+from scrfd_trt._options import DetectorOptions
+from scrfd_trt._pipelines import HostPipeline
+from scrfd_trt._pipelines.cuda import CudaPipeline
 from scrfd_trt.backends import Backend
-from scrfd_trt.cuda import Device, Stream
-from scrfd_trt.engine.plan_file import read_plan
-from scrfd_trt.engine.runtime import opener
-from scrfd_trt.options import DetectorOptions
-from scrfd_trt.pipelines import HostPipeline
-from scrfd_trt.pipelines.cuda import CudaPipeline
 
 RNG = np.random.default_rng(0)
 

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from scrfd_trt import DetectorOptions, ModelFormatError, OptionError
-from scrfd_trt.letterbox import PADDING, Letterbox, normalize_into
-from scrfd_trt.options import FREE_SCALES
-from scrfd_trt.pipelines.blobs import Blob, BlobPool
-from scrfd_trt.pipelines.host import HostPipeline, choose_scales
-from scrfd_trt.tensors import ShapeRange, TensorSpec
+from scrfd_trt._letterbox import PADDING, Letterbox, normalize_into
+from scrfd_trt._options import FREE_SCALES
+from scrfd_trt._pipelines.host import Blob, BlobPool, HostPipeline, choose_scales
+from scrfd_trt._tensors import ShapeRange, TensorSpec
 
 RNG = np.random.default_rng(0)
 

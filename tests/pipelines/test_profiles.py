@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from scrfd_trt import BackendError
-from scrfd_trt.pipelines.profiles import Part, best_sizes, describe, largest_batch, split
-from scrfd_trt.tensors import ShapeRange
+from scrfd_trt._pipelines.scales import Part, best_sizes, describe, largest_batch, split
+from scrfd_trt._tensors import ShapeRange
 
 
 def takes(least, best, most, side=640, down=None):

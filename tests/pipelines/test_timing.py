@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scrfd_trt.engine.plan_file import read_plan
-from scrfd_trt.engine.runtime import opener
-from scrfd_trt.options import DetectorOptions
-from scrfd_trt.pipelines.cuda import CudaPipeline, timing
+from scrfd_trt._engine.plan import read_plan
+from scrfd_trt._engine.runtime import opener
+from scrfd_trt._options import DetectorOptions
+from scrfd_trt._pipelines.cuda import CudaPipeline, timing
 
 IMAGE = np.zeros((64, 64, 3), np.uint8)
 

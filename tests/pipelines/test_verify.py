@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scrfd_trt import BackendError, Detections, MissingDependencyError, ModelFormatError, devices, opening
-from scrfd_trt.cuda import driver, kernels
-from scrfd_trt.engine.options import BuildOptions
-from scrfd_trt.pipelines import verify
-from scrfd_trt.pipelines.verify import differences
-from scrfd_trt.tensors import TensorSpec
+from scrfd_trt import BackendError, Detections, MissingDependencyError, ModelFormatError, _devices
+from scrfd_trt._cuda import driver, kernels
+from scrfd_trt._engine.build_options import BuildOptions
+from scrfd_trt._pipelines import factory, verify
+from scrfd_trt._pipelines.verify import differences
+from scrfd_trt._tensors import TensorSpec
 
 BOXES = np.array([[10, 10, 60, 70], [100, 20, 160, 90], [200, 200, 230, 240]], np.float32)
 POINTS = np.random.default_rng(0).uniform(0, 200, (3, 5, 2)).astype(np.float32)
@@ -118,8 +118,8 @@ class TestPrerequisites:
             built.append(settings)
             return tmp_path / "face.plan"
 
-        monkeypatch.setattr(opening, "write_engine", build)
-        return lambda **options: (opening.build_engine("face.onnx", "face.plan", **options), built)[1]
+        monkeypatch.setattr(factory, "write_engine", build)
+        return lambda **options: (factory.build_engine("face.onnx", "face.plan", **options), built)[1]
 
     @pytest.fixture
     def no_nvrtc(self, gpu, monkeypatch):
@@ -130,7 +130,7 @@ class TestPrerequisites:
 
     def test_with_all_of_it_the_engine_is_checked(self, build, monkeypatch):
         checked = []
-        monkeypatch.setattr(opening, "check_engine", lambda *arguments: checked.append(arguments))
+        monkeypatch.setattr(factory, "check_engine", lambda *arguments: checked.append(arguments))
         (settings,) = build(device=1)
         settings["check"](b"plan", "prepared", settings["flavour"])
         assert checked == [(b"plan", "prepared", 1)]
@@ -157,8 +157,8 @@ class TestPrerequisites:
         self, gpu, fakes, build, monkeypatch, capability, built_for, needed
     ):
         fakes.use(monkeypatch, fakes.flavour(gpu, "tensorrt_rtx", "1.7.1.116"))
-        own = devices.Driver((13, 0), (devices.Gpu(0, "A GPU", capability),))
-        monkeypatch.setattr(devices, "driver", lambda: own)
+        own = _devices.Driver((13, 0), (_devices.Gpu(0, "A GPU", capability),))
+        monkeypatch.setattr(_devices, "driver", lambda: own)
         options = BuildOptions(compute_capabilities=built_for)
         if needed:
             with pytest.raises(MissingDependencyError, match="NVRTC"):
@@ -169,5 +169,5 @@ class TestPrerequisites:
     @pytest.mark.usefixtures("no_nvrtc")
     def test_without_a_gpu(self, gpu, fakes, build, monkeypatch):
         fakes.use(monkeypatch, fakes.flavour(gpu, "tensorrt_rtx", "1.7.1.116"))
-        monkeypatch.setattr(devices, "driver", lambda: devices.Driver(None, (), "no NVIDIA driver"))
+        monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
         assert len(build()) == 1

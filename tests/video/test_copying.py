@@ -12,7 +12,7 @@ import pytest
 
 from scrfd_trt.errors import OptionError, OutputError
 from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter
-from scrfd_trt.video.pixels import LAYOUTS, planes
+from scrfd_trt.video._colors import LAYOUTS, planes
 
 VARIABLE = [0, 40, 73, 74, 200, 233, 500, 540, 900, 1000, 1033, 1300]
 SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n\n2\n00:00:00,500 --> 00:00:00,900\ntwo\n"

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 from scrfd_trt.errors import DetectionsError, OptionError
-from scrfd_trt.video import Choice, Face, FacesReader, FacesWriter, FollowOptions, FrameFaces, Summary, VideoInfo
+from scrfd_trt.video import (
+    Face,
+    FacesReader,
+    FacesWriter,
+    FrameFaces,
+    Summary,
+    TrackingOptions,
+    TrackSelection,
+    VideoInfo,
+)
 
 INFO = VideoInfo(
     "some/folder/clip.mp4", (64, 48), Fraction(25), Fraction(1, 25), 10, 0.4, "yuv420p", 8, (1, 1, 1, 1), None, "h264"
@@ -28,7 +37,7 @@ def frames(count: int = 4) -> list[FrameFaces]:
 
 
 def write(path: Path, what: list[FrameFaces]) -> Path:
-    with FacesWriter(path, INFO, FollowOptions(every=2)) as file:
+    with FacesWriter(path, INFO, TrackingOptions(every=2)) as file:
         for frame in what:
             file.write(frame)
     return path
@@ -37,7 +46,7 @@ def write(path: Path, what: list[FrameFaces]) -> Path:
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     with FacesReader(write(tmp_path / "clip.faces.jsonl", frames())) as file:
         assert (file.head.video, file.head.size, file.head.rate) == ("clip.mp4", (64, 48), 25.0)
-        assert FollowOptions.model_validate(file.head.follow).every == 2
+        assert TrackingOptions.model_validate(file.head.follow).every == 2
         for _ in range(2):
             again = list(file)
             assert [(f.number, f.time, f.cut) for f in again] == [(f.number, f.time, f.cut) for f in frames()]
@@ -103,7 +112,7 @@ def test_what_later_versions_put_into_the_head_is_left_out(tmp_path: Path) -> No
     path = tmp_path / "a.jsonl"
     path.write_text(HEAD.replace("{}", '{"threshold":0.4,"patience":7}') + "\n")
     with FacesReader(path) as file:
-        assert FollowOptions.model_validate(file.head.follow) == FollowOptions(threshold=0.4)
+        assert TrackingOptions.model_validate(file.head.follow) == TrackingOptions(threshold=0.4)
         assert file.head.fingerprint is None
 
 
@@ -136,7 +145,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         FacesReader(tmp_path / "none.jsonl")
 
 
-def tracks(choice: Choice) -> list[set[int]]:
+def tracks(choice: TrackSelection) -> list[set[int]]:
     """Faces at the left (1), in the middle (2), and one that walks from left to right (3)."""
     clip = [FrameFaces(n, n / 10, False, [face(1, 0), face(2, 40), face(3, 8.0 * n)]) for n in range(10)]
     settled = choice.settle(clip)
@@ -149,24 +158,24 @@ ALL = {1, 2, 3}
 @pytest.mark.parametrize(
     ("choice", "first", "last"),
     [
-        (Choice(), ALL, ALL),
-        (Choice(keep_tracks=frozenset({2, 3})), {2, 3}, {2, 3}),
-        (Choice(leave_tracks=frozenset({2})), {1, 3}, {1, 3}),
-        (Choice(keep_regions=((0, 0, 30, 48),)), {1}, {1}),
-        (Choice(leave_regions=((0, 0, 30, 48),)), {2, 3}, {2, 3}),
-        (Choice(keep_regions=((500, 0, 5, 5),)), set(), set()),
-        (Choice(keep_tracks=frozenset({1, 2}), keep_regions=((30, 0, 100, 48),)), {2}, {2}),
-        (Choice(keep_spans=((0.0, 0.45),)), ALL, set()),
-        (Choice(leave_spans=((0.0, 0.45),)), set(), ALL),
+        (TrackSelection(), ALL, ALL),
+        (TrackSelection(keep_tracks=frozenset({2, 3})), {2, 3}, {2, 3}),
+        (TrackSelection(leave_tracks=frozenset({2})), {1, 3}, {1, 3}),
+        (TrackSelection(keep_regions=((0, 0, 30, 48),)), {1}, {1}),
+        (TrackSelection(leave_regions=((0, 0, 30, 48),)), {2, 3}, {2, 3}),
+        (TrackSelection(keep_regions=((500, 0, 5, 5),)), set(), set()),
+        (TrackSelection(keep_tracks=frozenset({1, 2}), keep_regions=((30, 0, 100, 48),)), {2}, {2}),
+        (TrackSelection(keep_spans=((0.0, 0.45),)), ALL, set()),
+        (TrackSelection(leave_spans=((0.0, 0.45),)), set(), ALL),
     ],
 )
-def test_choices(choice: Choice, first: set[int], last: set[int]) -> None:
+def test_choices(choice: TrackSelection, first: set[int], last: set[int]) -> None:
     found = tracks(choice)
     assert (found[0], found[-1]) == (first, last)
 
 
 def test_a_face_that_walks_through_a_region_is_not_uncovered_on_its_way() -> None:
-    assert all(3 in found for found in tracks(Choice(leave_regions=((30, 0, 20, 48),))))
+    assert all(3 in found for found in tracks(TrackSelection(leave_regions=((30, 0, 20, 48),))))
 
 
 def test_summaries_count_and_name_the_weakest_moments() -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from scrfd_trt import Detections
-from scrfd_trt.video import FollowOptions, Summary, overlay_video
+from scrfd_trt.video import Summary, TrackingOptions, overlay_video
 
 pytest.importorskip("av")
 pytestmark = pytest.mark.slow
@@ -117,7 +117,7 @@ def test_a_burst_in_a_slow_video(run: Run) -> None:
 
 @pytest.mark.parametrize("every", [5, 30])
 def test_a_scene_shorter_than_what_is_left_out(every: int, run: Run) -> None:
-    ran = run(lambda n: with_face(blocks(1 if n < 31 else 2 if n < 55 else 3)), 90, follow=FollowOptions(every=every))
+    ran = run(lambda n: with_face(blocks(1 if n < 31 else 2 if n < 55 else 3)), 90, follow=TrackingOptions(every=every))
     assert ran.uncovered == []
     assert ran.summary.cuts == 2
     assert ran.looked <= 90 / every + 5

@@ -15,8 +15,8 @@ import pytest
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import Frame, LiveReader, VideoWriter
-from scrfd_trt.video.latest import PACKETS, Latest
-from scrfd_trt.video.timeline import Timeline
+from scrfd_trt.video._live import PACKETS, Latest
+from scrfd_trt.video._timestamps import Timeline
 
 MakeClip = Callable[..., Path]
 MakeStage = Callable[..., Any]

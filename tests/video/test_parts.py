@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from scrfd_trt.nms import pairwise_iou
-from scrfd_trt.video import cuts
-from scrfd_trt.video.ahead import ahead
-from scrfd_trt.video.matching import grown, pairs
-from scrfd_trt.video.smoothing import slope, weights
+from scrfd_trt._nms import pairwise_iou
+from scrfd_trt._tracking.matching import grown, pairs
+from scrfd_trt._tracking.smoothing import slope, weights
+from scrfd_trt.video import _scene_cuts
+from scrfd_trt.video._first_pass import ahead
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 1), (1, 1), (0, 4), (4, 0), (2, 2), (4, 4), (1, 6)])
@@ -63,8 +63,8 @@ def scene(seed: int, shift: int = 0) -> np.ndarray:
 
 
 def found(images: list[np.ndarray], form: str = "yuv420p", near: int = 30) -> list[int]:
-    smalls = [(number, cuts.small(frame(image, form))) for number, image in enumerate(images)]
-    return [number for number, cut in cuts.marked(smalls, near) if cut]
+    smalls = [(number, _scene_cuts.small(frame(image, form))) for number, image in enumerate(images)]
+    return [number for number, cut in _scene_cuts.marked(smalls, near) if cut]
 
 
 @pytest.mark.parametrize("form", ["yuv420p", "yuv444p10le", "rgb24", "gray", "yuvj422p"])
@@ -133,8 +133,8 @@ def test_a_scene_that_comes_back_late_was_left() -> None:
 
 def test_each_cut_was_suspected() -> None:
     images = [scene(1)] * 9 + [scene(2)] * 40 + [scene(3, n) for n in range(0, 90, 3)]
-    suspicion = cuts.Suspicion()
-    suspected = [n for n, image in enumerate(images) if suspicion.of(cuts.small(frame(image)))]
+    suspicion = _scene_cuts.Suspicion()
+    suspected = [n for n, image in enumerate(images) if suspicion.of(_scene_cuts.small(frame(image)))]
     assert set(found(images)) == {9, 49}
     assert suspected == [0, 9, 49]
 

@@ -10,7 +10,7 @@ import pytest
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import Frame, VideoReader
-from scrfd_trt.video.info import clock
+from scrfd_trt.video._info import clock
 
 MakeClip = Callable[..., Path]
 

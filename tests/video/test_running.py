@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt import Detections
 from scrfd_trt.errors import DetectionsError, OptionError, OutputError, VideoError
-from scrfd_trt.video import Choice, EncodeOptions, FacesReader, detect_video, draw_video, overlay_video, pixels
+from scrfd_trt.video import EncodeOptions, FacesReader, TrackSelection, _colors, detect_video, draw_video, overlay_video
 
 pytest.importorskip("av")
 Make = Callable[..., Path]
@@ -120,7 +120,7 @@ def test_detect_once_and_draw_twice(clip: Make, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mkv"):
         draw_video(source, tmp_path / name, faces, black, progress=lambda *now: told.append(now))
         assert told[-1] == ("drawing", 30, 30)
-    left = draw_video(source, tmp_path / "c.mp4", faces, black, choice=Choice(leave_tracks=frozenset({1})))
+    left = draw_video(source, tmp_path / "c.mp4", faces, black, choice=TrackSelection(leave_tracks=frozenset({1})))
     assert (left.left, len(left.tracks)) == ({1}, 0)
     with FacesReader(faces) as file:
         assert {face.origin for frame in file for face in frame.faces} == {"detected", "interpolated", "extended"} - (
@@ -184,7 +184,7 @@ def test_folders_of_images_have_no_fingerprint(tmp_path: Path) -> None:
 def test_colours_that_ffmpeg_does_not_convert_are_near_and_told_once(
     clip: Make, probed: Callable[[Path], Any], matrix: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pixels.nearest.cache_clear()
+    _colors.nearest.cache_clear()
     source = clip(colours=(matrix, 1, 14, 9), pixel_format="yuv420p10le", draw=grey)
     target = source.with_name("out.mp4")
     with caplog.at_level("WARNING", "scrfd_trt"):
@@ -194,7 +194,7 @@ def test_colours_that_ffmpeg_does_not_convert_are_near_and_told_once(
     ]
     frame = probed(target).frames[7]
     assert frame.colorspace == matrix
-    luma = pixels.planes(frame)[0]
+    luma = _colors.planes(frame)[0]
     assert luma[20:28, 26:38].max() < 40 * 4
     assert luma[:12].min() > 150 * 4
 
@@ -207,12 +207,12 @@ def test_an_error_of_the_pictures_is_not_one_of_the_file_of_faces(
     clip: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Errors of FFmpeg are OSErrors, too."""
-    monkeypatch.setattr(pixels, "MATRICES", range(256))
+    monkeypatch.setattr(_colors, "MATRICES", range(256))
     source = clip(colours=(8, 1, 1, 1))
-    pixels.nearest.cache_clear()
+    _colors.nearest.cache_clear()
     with pytest.raises(VideoError, match="a picture in yuv420p cannot be converted to bgr24: Operation not supported"):
         detect_video(source, tmp_path / "faces.jsonl", Middle())
-    pixels.nearest.cache_clear()
+    _colors.nearest.cache_clear()
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 

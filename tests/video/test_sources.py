@@ -12,9 +12,8 @@ import pytest
 
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import LiveReader, VideoReader, open_source
-from scrfd_trt.video.cameras import camera
-from scrfd_trt.video.images import listing
-from scrfd_trt.video.info import public_name
+from scrfd_trt.video._info import public_name
+from scrfd_trt.video._sources import camera, listing
 
 MakeClip = Callable[..., Path]
 MakeStage = Callable[..., Any]

@@ -12,8 +12,8 @@ import street
 
 import overlays
 from scrfd_trt import Detections, SCRFDDetector
-from scrfd_trt.nms import pairwise_iou
-from scrfd_trt.video import EncodeOptions, FollowOptions, FrameFaces, VideoReader, find_faces, overlay_video
+from scrfd_trt._nms import pairwise_iou
+from scrfd_trt.video import EncodeOptions, FrameFaces, TrackingOptions, VideoReader, find_faces, overlay_video
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def looked(film: Path, network_500m: Path) -> dict[int, Looked]:
     """What the network finds in each frame, to be blinked at again and again; by the pixels."""
     with SCRFDDetector.from_onnx(network_500m, device="cpu") as detector, VideoReader(film) as reader:
         images = [frame.image for frame in reader]
-        found = detector.stream(images, threshold=FollowOptions().lowest)
+        found = detector.stream(images, threshold=TrackingOptions().lowest)
         return {key(image): Looked(number, one) for number, (image, one) in enumerate(zip(images, found, strict=True))}
 
 
@@ -93,7 +93,7 @@ class Found:
     """What was found with some seed, and when each actor was seen."""
 
     def __init__(self, film: Path, looked: dict[int, Looked], seed: int, **options: Any) -> None:
-        follow = FollowOptions(**options)
+        follow = TrackingOptions(**options)
         again = Again(looked)
         blinking = street.Blinking(again, seed=seed)
         with VideoReader(film) as reader:
@@ -149,7 +149,7 @@ def test_the_cut_is_found_and_no_track_crosses_it(found: Found) -> None:
 
 @pytest.mark.parametrize(("name", "left"), [("leans", 40), ("stands", 160)])
 def test_no_box_lives_on_for_longer_than_it_says(found: Found, name: str, left: int) -> None:
-    extend = FollowOptions().spans(street.RATE).extend
+    extend = TrackingOptions().spans(street.RATE).extend
     assert extend == 6
     actor = next(actor for actor in street.ACTORS if actor.name == name)
     x, y, size, _ = actor.way(left - 1)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrfd_trt import Detections
-from scrfd_trt.video import Face, FollowOptions, FrameFaces, Sighting, Tracker
+from scrfd_trt.video import Face, FrameFaces, FrameObservation, Tracker, TrackingOptions
 
 SIZE = (640, 360)
 RATE = 30
@@ -34,11 +34,11 @@ def follow(
     rate: int = RATE,
     **options: object,
 ) -> list[FrameFaces]:
-    tracker = Tracker(FollowOptions(**options), rate, delay=delay)
+    tracker = Tracker(TrackingOptions(**options), rate, delay=delay)
     frames = []
     for number, look in enumerate(looks):
         time = number / RATE if times is None else times[number]
-        frames += tracker.push(Sighting(number, time, look, number in cuts))
+        frames += tracker.push(FrameObservation(number, time, look, number in cuts))
     return [*frames, *tracker.finish()]
 
 
@@ -199,8 +199,8 @@ def test_boxes_without_an_area_and_without_landmarks() -> None:
 
 
 def test_live_pictures_come_out_after_the_delay() -> None:
-    tracker = Tracker(FollowOptions(), RATE, delay=3)
-    out = [len(list(tracker.push(Sighting(n, n / RATE, found((at(100), 0.9)))))) for n in range(6)]
+    tracker = Tracker(TrackingOptions(), RATE, delay=3)
+    out = [len(list(tracker.push(FrameObservation(n, n / RATE, found((at(100), 0.9)))))) for n in range(6)]
     assert out == [0, 0, 0, 1, 1, 1]
     gap = [found() if n in (5, 6) else found((at(100), 0.9)) for n in range(12)]
     for delay in (0, 1, 3):
@@ -219,9 +219,9 @@ def test_what_is_certain_does_not_depend_on_what_comes_much_later() -> None:
 
 
 def test_memory_does_not_grow_with_the_clip() -> None:
-    tracker = Tracker(FollowOptions(), RATE)
+    tracker = Tracker(TrackingOptions(), RATE)
     for number in range(3000):
-        list(tracker.push(Sighting(number, number / RATE, found((at(100 + 50 * np.sin(number / 40)), 0.9)))))
+        list(tracker.push(FrameObservation(number, number / RATE, found((at(100 + 50 * np.sin(number / 40)), 0.9)))))
     assert len(tracker._times) < 120
     assert len(tracker._tracks) == 1
     assert len(tracker._tracks[0]._frames) < 120

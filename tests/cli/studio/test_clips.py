@@ -12,9 +12,9 @@ import pytest
 
 import drawing
 from scrfd_trt import SCRFDDetector
-from scrfd_trt.cli.studio import clips
-from scrfd_trt.cli.studio.folder import Folder
-from scrfd_trt.cli.studio.session import Layer, Session
+from scrfd_trt._studio import media
+from scrfd_trt._studio.folder import Folder
+from scrfd_trt._studio.session import Layer, Session
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError
 
 SCENE = drawing.scene((640, 360), 3, seed=2).image
@@ -127,10 +127,10 @@ def test_a_clip_that_breaks_off_is_named_as_it_was_uploaded(session: Session, cl
 def test_without_what_writes_clips_the_page_says_so(
     session: Session, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clips, "is_missing", lambda: True)
+    monkeypatch.setattr(media, "is_missing", lambda: True)
     assert session.warnings() == []
     session.open("clip.mp4", clip)
     assert session.draw(2)[1] == 3
-    assert session.warnings() == [clips.MISSING]
+    assert session.warnings() == [media.MISSING]
     with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[video\]"'):
         session.download()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scrfd_trt.cli.studio.folder import LOCK, PREFIX, Folder, clean
+from scrfd_trt._studio.folder import LOCK, PREFIX, Folder, clean
 
 HOLD = """
-from scrfd_trt.cli.studio.folder import Folder
+from scrfd_trt._studio.folder import Folder
 folder = Folder()
 (folder.new() / "picture.png").write_bytes(b"secret")
 print(flush=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import drawing
-from scrfd_trt.cli.studio import media
+from scrfd_trt._studio import media
 from scrfd_trt.errors import ImageError
 
 IMAGE = drawing.scene((160, 120), 1).image

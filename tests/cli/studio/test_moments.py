@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import Detections, ImageError, samples
-from scrfd_trt.cli.studio.session import Layer, Session
+from scrfd_trt._studio.session import Layer, Session
 
 
 class Finder:

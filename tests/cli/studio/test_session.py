@@ -14,11 +14,11 @@ import pytest
 import drawing
 import overlays
 from scrfd_trt import SCRFDDetector
-from scrfd_trt.cli.studio import media
-from scrfd_trt.cli.studio.fields import fields
-from scrfd_trt.cli.studio.media import LARGEST_STICKER, Media
-from scrfd_trt.cli.studio.session import Layer, Session
-from scrfd_trt.cli.studio.words import as_command, as_python, in_lines, spec
+from scrfd_trt._studio import media
+from scrfd_trt._studio.code import as_command, as_python, in_lines, spec
+from scrfd_trt._studio.controls import fields
+from scrfd_trt._studio.media import LARGEST_STICKER, Media
+from scrfd_trt._studio.session import Layer, Session
 from scrfd_trt.errors import ImageError, OptionError
 
 STICKER = cv2.imencode(".png", np.full((8, 8, 4), 200, np.uint8))[1].tobytes()
@@ -109,7 +109,7 @@ def test_the_command_is_what_a_shell_takes() -> None:
     told = ["solid:fill=#102030,feather=0.25", "landmarks:box=no", 'image:picture="a, b.png"']
     assert words[3:9] == [word for one in told for word in ("--overlay", one)]
     assert words[9:] == ["--threshold", "0.3", "-o", "my photo's-overlay.png"]
-    assert overlays.specs.split_spec(spec(*layers[2])) == ("image", {"picture": "a, b.png"})
+    assert overlays._registry.split_spec(spec(*layers[2])) == ("image", {"picture": "a, b.png"})
     ast.parse(as_python(media, 0.3, layers))
 
 

@@ -13,7 +13,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from scrfd_trt.engine.flavours import Flavour
+from scrfd_trt._engine.flavours import Flavour
 
 LISTS = Path(__file__).parent
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt import devices
-from scrfd_trt.engine.building import build_plan
-from scrfd_trt.engine.graph import PreparedNetwork
-from scrfd_trt.engine.options import BuildOptions
-from scrfd_trt.tensors import ShapeRange, TensorSpec
+from scrfd_trt import _devices
+from scrfd_trt._engine.build import build_plan
+from scrfd_trt._engine.build_options import BuildOptions
+from scrfd_trt._engine.onnx.rewrite import PreparedNetwork
+from scrfd_trt._tensors import ShapeRange, TensorSpec
 
 FakeTensorRT = runpy.run_path(str(Path(__file__).parents[2] / "data" / "tensorrt" / "fake.py"))["FakeTensorRT"]
 OUTPUTS = ("score_8", "bbox_8", "kps_8")
@@ -28,9 +28,9 @@ def put_gpu(monkeypatch: pytest.MonkeyPatch) -> Put:
     """Let the machine have a GPU of some compute capability, or none."""
 
     def put(capability: tuple[int, int] | None) -> None:
-        gpus = () if capability is None else (devices.Gpu(0, "NVIDIA A GPU", capability),)
-        driver = devices.Driver((13, 0), gpus, "" if gpus else "no NVIDIA driver: it is not here")
-        monkeypatch.setattr(devices, "driver", lambda: driver)
+        gpus = () if capability is None else (_devices.Gpu(0, "NVIDIA A GPU", capability),)
+        driver = _devices.Driver((13, 0), gpus, "" if gpus else "no NVIDIA driver: it is not here")
+        monkeypatch.setattr(_devices, "driver", lambda: driver)
 
     put((9, 0))
     return put

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt.engine.building import build_plan
-from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt._engine.build import build_plan
+from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt.errors import BackendError, DeviceError, ModelFormatError, OptionError
 
 RELEASES = ("tensorrt-8.6", "tensorrt-10.16", "tensorrt-11.4", "tensorrt_rtx-1.7")

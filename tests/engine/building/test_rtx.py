@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt.engine import files, flavours
-from scrfd_trt.engine.builder import build_plan, write_engine
-from scrfd_trt.engine.graph import PreparedNetwork, prepare
-from scrfd_trt.engine.options import BuildOptions
+from scrfd_trt._engine import flavours
+from scrfd_trt._engine import record as files
+from scrfd_trt._engine.build import build_plan, write_engine
+from scrfd_trt._engine.build_options import BuildOptions
+from scrfd_trt._engine.onnx.rewrite import PreparedNetwork, prepare
 from scrfd_trt.errors import BackendError, ModelFormatError, OptionError
 
 pytest.importorskip("tensorrt_rtx", exc_type=ImportError)

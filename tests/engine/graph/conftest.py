@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from scrfd_trt.heads import ANCHORS, STRIDES, WIDTHS
+from scrfd_trt._heads import ANCHORS, STRIDES, WIDTHS
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -194,8 +194,8 @@ def run():
     """Run a file or its content: ``run(model, blob) -> dict`` of scores, boxes and landmarks ``(B, rows, C)``."""
 
     def go(model, blob):
+        from scrfd_trt._heads import recognize
         from scrfd_trt.backends import OnnxBackend
-        from scrfd_trt.heads import recognize
 
         network = OnnxBackend(model)
         outputs = [np.asarray(output, np.float32) for output in network.run(blob)]

@@ -10,11 +10,10 @@ import pytest
 from onnx import numpy_helper
 
 from scrfd_trt import MissingDependencyError, ModelFormatError
-from scrfd_trt.decode import Candidates
-from scrfd_trt.engine.compare import compare
-from scrfd_trt.engine.graph import prepare
-from scrfd_trt.engine.rows import EXACT, HALF, SAME_FACE, SAME_PLACE, Rows, differences, rows_of
-from scrfd_trt.heads import HeadLayout
+from scrfd_trt._decode import Candidates
+from scrfd_trt._engine.onnx.rewrite import prepare
+from scrfd_trt._engine.onnx.verify import EXACT, HALF, SAME_FACE, SAME_PLACE, Rows, compare, differences, rows_of
+from scrfd_trt._heads import HeadLayout
 
 
 def alter(prepared, change):

@@ -5,8 +5,8 @@ import onnx
 import pytest
 
 from scrfd_trt import ModelFormatError
-from scrfd_trt.engine.graph import prepare
-from scrfd_trt.engine.loading import load
+from scrfd_trt._engine.onnx.load import load
+from scrfd_trt._engine.onnx.rewrite import prepare
 
 helper = onnx.helper
 

@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from scrfd_trt import MissingDependencyError, ModelFormatError, ModelNotFoundError, OptionError
-from scrfd_trt.engine.graph import prepare
-from scrfd_trt.heads import recognize
-from scrfd_trt.tensors import ShapeRange
+from scrfd_trt._engine.onnx.rewrite import prepare
+from scrfd_trt._heads import recognize
+from scrfd_trt._tensors import ShapeRange
 
 FORMS = [
     pytest.param({"head": "flat"}, id="flat"),
@@ -194,7 +194,7 @@ class TestOptions:
 
     def test_without_onnx(self, monkeypatch, export):
         path = export()
-        monkeypatch.setattr("scrfd_trt.engine.graph.util.find_spec", lambda name: None)
+        monkeypatch.setattr("scrfd_trt._engine.onnx.rewrite.util.find_spec", lambda name: None)
         with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[build\]"'):
             prepare(path)
 
@@ -203,7 +203,7 @@ class TestOptions:
             prepare(tmp_path / "none.onnx")
 
     def test_importing_it_imports_no_onnx(self, root):
-        code = "import sys, scrfd_trt.engine.compare; sys.exit(bool({'onnx', 'onnxruntime'} & set(sys.modules)))"
+        code = "import sys, scrfd_trt._engine.onnx.verify; sys.exit(bool({'onnx', 'onnxruntime'} & set(sys.modules)))"
         subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scrfd_trt.engine.compare import compare
-from scrfd_trt.engine.graph import prepare
+from scrfd_trt._engine.onnx.rewrite import prepare
+from scrfd_trt._engine.onnx.verify import compare
 
 pytestmark = pytest.mark.slow
 

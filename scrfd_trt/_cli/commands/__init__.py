@@ -1,0 +1,1 @@
+"""The commands of ``scrfd-trt``, one module a command."""

@@ -1,0 +1,513 @@
+"""What a detector finds: :class:`Detections`, columns for a whole image, and :class:`Detection`, one row of them."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scrfd_trt._crops import align_face, check_image, crop_box
+from scrfd_trt._formats import coco_annotations, csv_header, csv_lines
+from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Point = tuple[float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Detection(BaseModel):
+    """One face, validated: a row of :class:`Detections`, or one that comes from outside.
+
+    Attributes
+    ----------
+    box
+        x1, y1, x2, y2 in source pixels, x2 ≥ x1 and y2 ≥ y1; parts outside of the image are kept.
+    score
+        0 to 1.
+    landmarks
+        Left eye, right eye, nose, left and right mouth corner as seen in the image, x and y in source pixels; or None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    box: tuple[Finite, Finite, Finite, Finite]
+    score: float = Field(ge=0.0, le=1.0)
+    landmarks: tuple[tuple[Finite, Finite], ...] | None = Field(None, min_length=5, max_length=5)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        x1, y1, x2, y2 = self.box
+        if x2 < x1 or y2 < y1:
+            raise ValueError("box must be x1, y1, x2, y2 with x2 ≥ x1 and y2 ≥ y1")
+        return self
+
+    @property
+    def width(self) -> float:
+        """Width of the box in pixels."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        """Height of the box in pixels."""
+        return self.box[3] - self.box[1]
+
+    @property
+    def center(self) -> Point:
+        """Center of the box, x and y in pixels."""
+        return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+
+
+class Detections:
+    """The faces of one image, as columns.
+
+    Parameters
+    ----------
+    boxes
+        ``(N, 4)`` x1, y1, x2, y2 in source pixels; parts outside of the image are kept.
+    scores
+        ``(N,)`` 0 to 1. Rows are sorted by falling score where they are not yet.
+    landmarks
+        ``(N, 5, 2)`` x and y in source pixels (left eye, right eye, nose, left and right mouth corner, as seen in the
+        image), or None for a network without landmarks.
+    image_size
+        Width and height of the source image in pixels.
+    track_ids
+        ``(N,)`` whole numbers from 0 up: on video, the same face has the same number in each frame. None where nothing
+        was tracked.
+    time
+        On video, when the frame is shown, in seconds from the video's start; None for a single image.
+
+    Attributes
+    ----------
+    boxes : numpy.ndarray
+        ``(N, 4)`` float32.
+    scores : numpy.ndarray
+        ``(N,)`` float32, falling.
+    landmarks : numpy.ndarray or None
+        ``(N, 5, 2)`` float32.
+    image_size : tuple of int
+        Width and height.
+    track_ids : numpy.ndarray or None
+        ``(N,)`` int64.
+    time : float or None
+        In seconds.
+
+    Raises
+    ------
+    DetectionsError
+        If shapes do not fit each other, a number is not finite, a box is inside out, a score is not in 0 to 1, or a
+        track number is no whole number from 0 up.
+
+    Notes
+    -----
+    The arrays are the caller's own: no later call of a detector writes into them. Rows are made when asked for, by
+    index or iteration; a slice, a mask or an array of indices gives ``Detections`` again.
+    """
+
+    __slots__ = ("boxes", "image_size", "landmarks", "scores", "time", "track_ids")
+    __hash__ = None  # type: ignore[assignment]  # arrays can change
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32] | None
+    image_size: tuple[int, int]
+    track_ids: NDArray[np.int64] | None
+    time: float | None
+
+    def __init__(
+        self,
+        boxes: ArrayLike,
+        scores: ArrayLike,
+        landmarks: ArrayLike | None = None,
+        *,
+        image_size: tuple[int, int],
+        track_ids: ArrayLike | None = None,
+        time: float | None = None,
+    ) -> None:
+        self.boxes = _column("boxes", boxes, (4,))
+        self.scores = _column("scores", scores, ())
+        self.landmarks = None if landmarks is None else _column("landmarks", landmarks, (5, 2))
+        self.image_size = _size(image_size)
+        self.track_ids = None if track_ids is None else _numbers(track_ids, len(self.scores))
+        self.time = None if time is None else _seconds(time)
+        count = len(self.scores)
+        if len(self.boxes) != count or (self.landmarks is not None and len(self.landmarks) != count):
+            raise DetectionsError(
+                f"boxes, scores and landmarks must have as many rows, not {len(self.boxes)}, {count}"
+                + ("" if self.landmarks is None else f" and {len(self.landmarks)}")
+            )
+        if np.any(self.boxes[:, 2:] < self.boxes[:, :2]):
+            raise DetectionsError("boxes must be x1, y1, x2, y2 with x2 ≥ x1 and y2 ≥ y1")
+        if count and not (self.scores.min() >= 0.0 and self.scores.max() <= 1.0):
+            raise DetectionsError("scores must lie between 0 and 1")
+        if np.any(self.scores[1:] > self.scores[:-1]):
+            order = np.argsort(-self.scores, kind="stable")
+            self.boxes, self.scores = self.boxes[order], self.scores[order]
+            self.landmarks = None if self.landmarks is None else self.landmarks[order]
+            self.track_ids = None if self.track_ids is None else self.track_ids[order]
+
+    @classmethod
+    def empty(cls, image_size: tuple[int, int], *, landmarks: bool = True) -> Self:
+        """Make detections of an image without faces.
+
+        Parameters
+        ----------
+        image_size
+            Width and height in pixels.
+        landmarks
+            Whether there is a landmark column.
+        """
+        points = np.empty((0, 5, 2), np.float32) if landmarks else None
+        return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), points, image_size=image_size)
+
+    @classmethod
+    def unchecked(
+        cls,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        landmarks: NDArray[np.float32] | None,
+        *,
+        image_size: tuple[int, int],
+    ) -> Self:
+        """Make detections of columns that are known to be right, which takes a tenth of the time.
+
+        Parameters
+        ----------
+        boxes, scores, landmarks, image_size
+            As for the class, of exactly the types and shapes of its attributes, sorted, and nobody else's.
+        """
+        made = cls.__new__(cls)
+        made.boxes, made.scores, made.landmarks, made.image_size = boxes, scores, landmarks, image_size
+        made.track_ids = made.time = None
+        return made
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Detection], image_size: tuple[int, int]) -> Self:
+        """Make columns of rows.
+
+        Parameters
+        ----------
+        rows
+            All of them with landmarks, or none.
+        image_size
+            Width and height in pixels.
+
+        Raises
+        ------
+        DetectionsError
+            If some rows have landmarks and others have not.
+        """
+        faces = list(rows)
+        if not faces:
+            return cls.empty(image_size)
+        with_points = [face.landmarks for face in faces if face.landmarks is not None]
+        if with_points and len(with_points) != len(faces):
+            raise DetectionsError(f"{len(with_points)} of {len(faces)} rows have landmarks: it must be all or none")
+        return cls(
+            [face.box for face in faces], [face.score for face in faces], with_points or None, image_size=image_size
+        )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[index] for index in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+    @overload
+    def __getitem__(self, index: slice | NDArray[Any] | list[int] | list[bool]) -> Self: ...
+    def __getitem__(self, index: Any) -> Detection | Self:
+        """Return one row for a number; ``Detections`` for a slice, a mask or an array of numbers."""
+        if isinstance(index, (int, np.integer)):
+            points = None if self.landmarks is None else [tuple(point) for point in _plain(self.landmarks[index])]
+            # Columns are checked already, so rows are made without a second look.
+            return Detection.model_construct(
+                box=tuple(_plain(self.boxes[index])),
+                score=_plain(self.scores[index]),
+                landmarks=None if points is None else tuple(points),
+            )
+        if isinstance(index, list):
+            index = np.asarray(index, dtype=None if index else np.intp)
+        points = None if self.landmarks is None else self.landmarks[index].copy()
+        return type(self)(
+            self.boxes[index].copy(),
+            self.scores[index].copy(),
+            points,
+            image_size=self.image_size,
+            track_ids=None if self.track_ids is None else self.track_ids[index].copy(),
+            time=self.time,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Detections):
+            return NotImplemented
+        if self.image_size != other.image_size or self.time != other.time:
+            return False
+        names = ("boxes", "scores", "landmarks", "track_ids")
+        pairs = [(getattr(self, name), getattr(other, name)) for name in names]
+        return all(a is b if a is None or b is None else np.array_equal(a, b) for a, b in pairs)
+
+    def __repr__(self) -> str:
+        best = f", best score {self.scores[0]:.2f}" if len(self) else ""
+        points = "" if self.landmarks is not None else ", no landmarks"
+        return f"<Detections: {len(self)} faces in {self.image_size[0]}×{self.image_size[1]}{best}{points}>"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return one dict a face: ``box`` and ``landmarks`` as lists of numbers (or None), ``score`` as a number."""
+        boxes, scores = _plain(self.boxes), _plain(self.scores)
+        points = [None] * len(self) if self.landmarks is None else _plain(self.landmarks)
+        return [
+            {"box": box, "score": score, "landmarks": five}
+            for box, score, five in zip(boxes, scores, points, strict=True)
+        ]
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return the detections as a JSON object; :meth:`from_json` reads it back.
+
+        It has ``image_size``, ``landmarks`` (whether there are some) and ``faces``, and on video ``track_ids`` and
+        ``time``. Numbers are the shortest that give the same float32 again.
+        """
+        about: dict[str, Any] = {"image_size": list(self.image_size), "landmarks": self.landmarks is not None}
+        if self.track_ids is not None:
+            about["track_ids"] = self.track_ids.tolist()
+        if self.time is not None:
+            about["time"] = self.time
+        return json.dumps(about | {"faces": self.to_dicts()}, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what :meth:`to_json` wrote, or what another program wrote in its form.
+
+        Raises
+        ------
+        DetectionsError
+            If the text is no such JSON; the message says where.
+        """
+        try:
+            parsed = _JsonFile.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the text"
+            raise DetectionsError(f"no detections in JSON: {where}: {first['msg']}") from error
+        if parsed.faces:
+            found = cls.from_rows(parsed.faces, parsed.image_size)
+        else:
+            found = cls.empty(parsed.image_size, landmarks=parsed.landmarks)
+        if parsed.track_ids is None and parsed.time is None:
+            return found
+        # Rows were sorted by score; their track numbers go the same way.
+        order = np.argsort(-np.array([face.score for face in parsed.faces], np.float32), kind="stable")
+        numbers = parsed.track_ids
+        if numbers is not None and len(numbers) == len(found):
+            numbers = [numbers[place] for place in order]
+        columns = (found.boxes, found.scores, found.landmarks)
+        return cls(*columns, image_size=found.image_size, track_ids=numbers, time=parsed.time)
+
+    def to_csv(self, image: str = "") -> str:
+        """Return the detections as CSV with a header line, one face a line.
+
+        Parameters
+        ----------
+        image
+            What stands in the first column, a file name say.
+        """
+        return csv_header() + "\n" + csv_lines(self.to_dicts(), image)
+
+    def to_coco(self, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
+        """Return the detections as COCO annotations.
+
+        Parameters
+        ----------
+        image_id
+            The image's number in the COCO file.
+        first_id
+            The first annotation's number.
+
+        Returns
+        -------
+        list of dict
+            See :func:`scrfd_trt._formats.coco_annotations`; ``scrfd_trt._formats.coco_file`` makes a whole file of them.
+        """
+        return coco_annotations(self.to_dicts(), image_id, first_id)
+
+    def to_supervision(self) -> Any:
+        """Return a ``supervision.Detections``: class 0, landmarks under ``data["landmarks"]`` as ``(N, 5, 2)``.
+
+        Track numbers become its ``tracker_id``.
+
+        Raises
+        ------
+        MissingDependencyError
+            If supervision is not installed.
+        """
+        try:
+            import supervision  # noqa: PLC0415 - optional, and slow to import
+        except ImportError as error:
+            raise MissingDependencyError(
+                'to_supervision() needs supervision: pip install "scrfd-trt[supervision]"'
+            ) from error
+        return supervision.Detections(
+            xyxy=self.boxes.copy(),
+            confidence=self.scores.copy(),
+            class_id=np.zeros(len(self), int),
+            tracker_id=None if self.track_ids is None else self.track_ids.copy(),
+            data={} if self.landmarks is None else {"landmarks": self.landmarks.copy()},
+        )
+
+    @classmethod
+    def from_supervision(cls, detections: Any, image_size: tuple[int, int]) -> Self:
+        """Read a ``supervision.Detections``.
+
+        Parameters
+        ----------
+        detections
+            Its ``confidence`` counts as 1 where it has none; ``tracker_id`` and ``data["landmarks"]`` ``(N, 5, 2)``
+            are taken where present.
+        image_size
+            Width and height of the source image in pixels.
+        """
+        boxes = np.asarray(detections.xyxy, np.float32)
+        scores = np.ones(len(boxes), np.float32) if detections.confidence is None else detections.confidence
+        points = detections.data.get("landmarks")
+        return cls(
+            boxes.copy(),
+            np.array(scores),
+            points if points is None else np.array(points),
+            image_size=image_size,
+            track_ids=_confirmed(detections.tracker_id),
+        )
+
+    def crop(self, image: NDArray[np.uint8], margin: float = 0.0) -> list[NDArray[np.uint8]]:
+        """Copy each face out of the image.
+
+        Parameters
+        ----------
+        image
+            ``(H, W, 3)`` uint8, the source image.
+        margin
+            Grown by this share of the box's width and height on each side.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            One ``(h, w, 3)`` uint8 a face, cut at the image's border; empty where a box lies wholly outside.
+
+        Raises
+        ------
+        ImageError
+            If the image is no such array.
+        DetectionsError
+            If it has another size than the one that the faces were found in.
+        OptionError
+            If the margin is not finite.
+        """
+        check_image(image, self.image_size)
+        if not np.isfinite(margin):
+            raise OptionError(f"margin must be a finite number, not {margin!r}")
+        return [crop_box(image, box, margin) for box in self.boxes]
+
+    def align(self, image: NDArray[np.uint8], size: int = 112) -> NDArray[np.uint8]:
+        """Turn each face upright onto the ArcFace template, as recognition networks want it.
+
+        Parameters
+        ----------
+        image
+            ``(H, W, 3)`` uint8, the source image.
+        size
+            Side of the crops in pixels, a multiple of 112 or 128.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(N, size, size, 3)`` uint8.
+
+        Raises
+        ------
+        ImageError
+            If the image is no such array.
+        DetectionsError
+            If there are no landmarks, or the image has another size than the one that the faces were found in.
+        OptionError
+            If the size is no multiple of 112 or 128.
+        """
+        check_image(image, self.image_size)
+        if self.landmarks is None:
+            raise DetectionsError("align() needs landmarks: use a network whose name ends in _bnkps")
+        out = np.empty((len(self), size, size, 3), np.uint8)
+        for index, points in enumerate(self.landmarks):
+            out[index] = align_face(image, points, size)
+        return out
+
+
+class _JsonFile(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    landmarks: bool = True
+    track_ids: list[int] | None = None
+    time: Finite | None = None
+    faces: list[Detection]
+
+
+def _size(image_size: tuple[int, int]) -> tuple[int, int]:
+    try:
+        width, height = (operator.index(side) for side in image_size)
+    except (TypeError, ValueError) as error:
+        raise DetectionsError(f"image_size must be width and height in pixels, not {image_size!r}") from error
+    if width < 1 or height < 1:
+        raise DetectionsError(f"image_size must be at least 1×1, not {width}×{height}")
+    return width, height
+
+
+def _column(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.float32]:
+    try:
+        array = np.ascontiguousarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise DetectionsError(f"{name} must be an array of numbers: {error}") from error
+    if array.size == 0 and array.ndim == 1:
+        array = array.reshape(0, *row)
+    if array.shape[1:] != row or array.ndim != 1 + len(row):
+        wanted = ", ".join(["N", *map(str, row)]) + ("," if not row else "")
+        raise DetectionsError(f"{name} must have shape ({wanted}), not {array.shape}")
+    if not np.isfinite(array).all():
+        raise DetectionsError(f"{name} must be finite numbers")
+    return array
+
+
+def _numbers(values: ArrayLike, count: int) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.shape != (count,):
+        raise DetectionsError(f"track_ids must be one number for each of {count} faces, not of shape {array.shape}")
+    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
+    if count and not (whole and array.min() >= 0):
+        raise DetectionsError(f"track_ids must be whole numbers from 0 up, not {array.tolist()[:5]}")
+    return array.astype(np.int64)
+
+
+def _confirmed(numbers: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Leave track numbers out where a tracker has not settled all of them yet, which some say with -1."""
+    return None if numbers is None or np.any(np.asarray(numbers) < 0) else numbers
+
+
+def _seconds(time: float) -> float:
+    try:
+        seconds = float(time)
+    except (TypeError, ValueError) as error:
+        raise DetectionsError(f"time must be a number of seconds, not {time!r}") from error
+    if not np.isfinite(seconds):
+        raise DetectionsError(f"time must be a finite number of seconds, not {time!r}")
+    return seconds
+
+
+def _plain(values: NDArray[np.float32] | np.float32) -> Any:
+    """Numbers for JSON: the shortest decimal that is the same float32."""
+    array = np.asarray(values, np.float32)
+    return array.astype("U").astype(np.float64).tolist()

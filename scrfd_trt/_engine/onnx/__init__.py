@@ -1,0 +1,1 @@
+"""ONNX graphs: load, rewrite for TensorRT, cast to FP16, verify."""

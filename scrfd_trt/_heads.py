@@ -1,0 +1,207 @@
+"""Recognise how a SCRFD network lays out its heads, and read rows from any of these layouts.
+
+========  =======================================  ================================================
+layout    where from                               score, bbox and kps of one stride
+========  =======================================  ================================================
+flat      InsightFace's official files, batch 1    ``(rows, 1)``, ``(rows, 4)``, ``(rows, 10)``
+batched   exports with a batch axis                ``(B, rows, 1)``, ``(B, rows, 4)``, ``(B, rows, 10)``
+grid      heads that stop before their reshape     ``(B, A, H, W)``, ``(B, 4·A, H, W)``, ``(B, 10·A, H, W)``
+========  =======================================  ================================================
+
+Rows run y, x, anchor; in a grid, channel ``anchor · C + c`` holds value c of that anchor. Networks with three strides
+(8, 16, 32) have A = 2 anchors a cell, those with five (8 to 128) one (InsightFace ``SCRFD._init_vars``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._tensors import TensorSpec, listing
+from scrfd_trt.errors import ModelFormatError
+
+Kind = Literal["flat", "batched", "grid"]
+STRIDES = {3: (8, 16, 32), 5: (8, 16, 32, 64, 128)}
+ANCHORS = {3: 2, 5: 1}
+WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
+RANK_OF_GRID = 4
+
+
+@dataclass(frozen=True)
+class HeadLayout:
+    """Which output of a network holds what.
+
+    Attributes
+    ----------
+    kind
+        flat, batched or grid; see the module.
+    strides
+        In input pixels, rising.
+    anchors
+        A cell.
+    scores, boxes, landmarks
+        Index of the output for each stride; ``landmarks`` is None for a network without them.
+    """
+
+    kind: Kind
+    strides: tuple[int, ...]
+    anchors: int
+    scores: tuple[int, ...]
+    boxes: tuple[int, ...]
+    landmarks: tuple[int, ...] | None
+
+    @property
+    def has_batch_axis(self) -> bool:
+        """Whether each output keeps the images of a batch apart."""
+        return self.kind != "flat"
+
+    def __str__(self) -> str:
+        points = "with" if self.landmarks else "without"
+        return f"{self.kind} head, strides {', '.join(map(str, self.strides))}, {points} landmarks"
+
+    def rows(self, stride: int, input_size: tuple[int, int]) -> int:
+        """Count the rows of one stride for an input of (width, height) pixels."""
+        width, height = input_size
+        return -(-width // stride) * -(-height // stride) * self.anchors
+
+    def read_scores(self, output: NDArray[Any], image: int) -> NDArray[Any]:
+        """Return the scores of one image as ``(rows,)``, a view where the layout allows."""
+        if self.kind == "grid":
+            scores: NDArray[Any] = output[image].reshape(self.anchors, -1).T.reshape(-1)
+            return scores
+        return (output if self.kind == "flat" else output[image]).reshape(-1)
+
+    def read_rows(self, output: NDArray[Any], image: int, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return some rows of one image's boxes or landmarks as ``(len(rows), 4 or 10)`` float32, a copy."""
+        if self.kind == "grid":
+            values = output[image].reshape(self.anchors, output.shape[1] // self.anchors, -1)
+            values = values[rows % self.anchors, :, rows // self.anchors]
+        else:
+            values = (output if self.kind == "flat" else output[image])[rows]
+        return np.asarray(values, np.float32)
+
+
+def recognize(outputs: Sequence[TensorSpec]) -> HeadLayout:
+    """Find out a network's layout from the names, ranks and shapes of its outputs.
+
+    Parameters
+    ----------
+    outputs
+        In the network's own order.
+
+    Returns
+    -------
+    HeadLayout
+        Strides follow the names (``score_8`` …) where they tell, else the row counts where they are fixed, else the
+        order of the outputs.
+
+    Raises
+    ------
+    ModelFormatError
+        If the outputs are none of the layouts; the message lists them.
+    """
+    kind = _kind(outputs)
+    count = len(outputs) // (3 if len(outputs) in {9, 15} else 2)
+    if kind is None or count not in STRIDES or len(outputs) not in {2 * count, 3 * count}:
+        raise _unknown(outputs)
+    anchors = ANCHORS[count]
+    groups: dict[str, list[int]] = {name: [] for name in WIDTHS}
+    for index, tensor in enumerate(outputs):
+        groups[_group(tensor, kind, anchors, outputs)].append(index)
+    landmarks = groups["kps"] if len(outputs) == 3 * count else None
+    wanted = [groups["score"], groups["bbox"], *([] if landmarks is None else [landmarks])]
+    if any(len(group) != count for group in wanted) or (landmarks is None and groups["kps"]):
+        raise _unknown(outputs)
+    ordered = [_by_stride(group, outputs, kind, STRIDES[count]) for group in wanted]
+    return HeadLayout(
+        kind, STRIDES[count], anchors, ordered[0], ordered[1], ordered[2] if landmarks is not None else None
+    )
+
+
+def check(layout: HeadLayout, outputs: Sequence[NDArray[Any]], input_size: tuple[int, int]) -> None:
+    """Check that a network gave as many rows as its input's size asks for.
+
+    Parameters
+    ----------
+    layout
+        The network's layout.
+    outputs
+        What it gave.
+    input_size
+        Width and height of its input in pixels.
+
+    Raises
+    ------
+    ModelFormatError
+        If a stride has another number of rows: other anchors or other strides than were recognised.
+    """
+    images = outputs[layout.scores[0]].shape[0] if layout.has_batch_axis and len(outputs) > layout.scores[0] else 1
+    wanted = output_sizes(layout, images, input_size)
+    if len(outputs) != len(wanted):
+        raise ModelFormatError(
+            f"the network gave {len(outputs)} outputs where it has {len(wanted)}: this is another network"
+        )
+    for index, (size, name) in wanted.items():
+        if outputs[index].size != size:
+            raise ModelFormatError(
+                f"{name} has {outputs[index].size} values for {input_size[0]}×{input_size[1]} pixels where SCRFD with "
+                f"{layout.anchors} anchor(s) a cell has {size}: this is another network"
+            )
+
+
+@lru_cache(maxsize=64)
+def output_sizes(layout: HeadLayout, images: int, input_size: tuple[int, int]) -> dict[int, tuple[int, str]]:
+    """Return how many values each output has for so many images of (width, height), and what it is; by its index."""
+    groups = [(layout.scores, "score"), (layout.boxes, "bbox"), (layout.landmarks or (), "kps")]
+    return {
+        index: (images * layout.rows(stride, input_size) * WIDTHS[name], f"{name} of stride {stride}")
+        for group, name in groups
+        for stride, index in zip(layout.strides, group, strict=False)
+    }
+
+
+def _kind(outputs: Sequence[TensorSpec]) -> Kind | None:
+    ranks = {len(tensor.shape) for tensor in outputs}
+    kinds: dict[int, Kind] = {2: "flat", 3: "batched", RANK_OF_GRID: "grid"}
+    return kinds.get(ranks.pop()) if len(ranks) == 1 else None
+
+
+def _group(tensor: TensorSpec, kind: Kind, anchors: int, outputs: Sequence[TensorSpec]) -> str:
+    width = tensor.shape[1] if kind == "grid" else tensor.shape[-1]
+    for name, values in WIDTHS.items():
+        if width == values * (anchors if kind == "grid" else 1):
+            return name
+    raise _unknown(outputs)
+
+
+def _by_stride(
+    group: list[int], outputs: Sequence[TensorSpec], kind: Kind, strides: tuple[int, ...]
+) -> tuple[int, ...]:
+    named = [re.search(r"_(\d+)$", outputs[index].name) for index in group]
+    numbers = [int(match[1]) if match else 0 for match in named]
+    if sorted(numbers) == list(strides):
+        return tuple(index for _, index in sorted(zip(numbers, group, strict=True)))
+    sizes = [_cells(outputs[index].shape, kind) for index in group]
+    if None not in sizes and len(set(sizes)) == len(sizes):
+        return tuple(index for _, index in sorted(zip(sizes, group, strict=True), reverse=True))
+    return tuple(group)
+
+
+def _cells(shape: tuple[int | None, ...], kind: Kind) -> int | None:
+    if kind != "grid":
+        return shape[-2]
+    height, width = shape[2:]
+    return None if height is None or width is None else height * width
+
+
+def _unknown(outputs: Sequence[TensorSpec]) -> ModelFormatError:
+    return ModelFormatError(
+        "this is no SCRFD network: it needs 6, 9, 10 or 15 outputs, score, bbox and kps a stride, all flat "
+        "(rows, 1 | 4 | 10), batched (B, rows, …) or grid (B, anchors·…, H, W); its outputs are: " + listing(outputs)
+    )

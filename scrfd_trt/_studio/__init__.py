@@ -1,0 +1,1 @@
+"""The studio: a local page to try overlays on pictures and clips."""

@@ -1,0 +1,251 @@
+"""The page itself: a picture, and beside it what is drawn over it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from nicegui import background_tasks, events, run, ui
+
+import overlays
+from scrfd_trt._studio.code import in_lines
+from scrfd_trt._studio.controls import Controls, amount, loadable
+from scrfd_trt._studio.media import CLIPS, PICTURES, Image
+from scrfd_trt._studio.session import Layer, Session
+from scrfd_trt.errors import ClosedError, ScrfdError
+
+STYLE = """
+body { overflow-wrap: anywhere; }
+html { scroll-padding-top: calc(3.7rem + 30vh) !important; }
+.studio-picture { width: 100%; position: sticky; top: 3.6rem; z-index: 10; padding: 0.25rem 0; background: #fff; }
+.body--dark .studio-picture { background: #121212; }
+.studio-picture img { display: block; max-width: 100%; max-height: 30vh; margin: 0 auto; object-fit: contain; }
+/* On a telephone, the picture stays above all that follows it, and not only above what stands in its own column. */
+.studio-left { display: contents; }
+@media (min-width: 1024px) {
+  html { scroll-padding-top: 4rem !important; }
+  .studio-left { display: flex; position: sticky; top: 4.5rem; }
+  .studio-picture { position: static; }
+  .studio-picture img { max-height: 70vh; }
+}
+.studio-warning { color: #8a3b00; }
+.body--dark .studio-warning { color: #ffb74d; }
+.nicegui-code-copy { opacity: 1; }
+"""
+
+
+PREVIEW = 1280
+"""Longest side in pixels of the picture shown; the download has all."""
+
+
+class Page:
+    """One open page and its session."""
+
+    def __init__(self, session: Session, largest: int) -> None:
+        self.session = session
+        self.largest = largest
+        self.frame = 0
+        self._wanted = self._drawing = False
+        self._progress = ""
+        ui.context.client.on_delete(self.session.close)
+        self._build()
+        self.redraw()
+
+    def _build(self) -> None:
+        ui.colors(primary="#00796b")
+        ui.add_css(STYLE)
+        with ui.header().classes("items-center justify-between py-2"):
+            ui.label("scrfd-trt studio").classes("text-lg font-medium")
+            self.dark = ui.dark_mode(None)
+            ui.button(icon="dark_mode", on_click=self._turn_light).props(
+                "flat round color=white aria-label='Light or dark'"
+            )
+        with ui.row().classes("w-full max-w-screen-2xl mx-auto gap-4 items-start"):
+            with ui.column().classes("studio-left w-full lg:w-[62%] gap-2"):
+                self._build_picture()
+            with ui.column().classes("w-full lg:w-[35%] gap-2"):
+                self._build_choice()
+                self._build_words()
+
+    async def _turn_light(self) -> None:
+        # As long as nobody has chosen, only the browser knows which it is.
+        self.dark.set_value(not await ui.run_javascript("Quasar.Dark.isActive"))
+
+    def _build_picture(self) -> None:
+        with ui.element().classes("studio-picture"):
+            self.picture = ui.element("img").props('alt="The result"').classes("rounded")
+        self.status = ui.label().classes("w-full text-sm opacity-80").props("role=status")
+        self.warning = ui.label().classes("studio-warning w-full text-sm").props("role=alert")
+        self.timeline = (
+            ui.slider(min=0, max=1, value=0, on_change=self._seek).props("aria-label=Frame").classes("w-full")
+        )
+        self.timeline.set_visibility(False)
+        mib = self.largest // 2**20
+        self.upload = (
+            ui.upload(
+                label=f"Drop a picture or a short clip (up to {mib} MiB)",
+                auto_upload=True,
+                max_file_size=self.largest,
+                on_upload=self._uploaded,
+                on_rejected=lambda: self._tell(f"That file is no picture or clip, or larger than {mib} MiB."),
+            )
+            .classes("w-full")
+            .props(f'flat bordered accept="{",".join(PICTURES + CLIPS)}"')
+        )
+        with ui.row().classes("w-full items-center"):
+            self.button = ui.button("Download", icon="download", on_click=self._download).props("unelevated")
+            progress = ui.label().classes("text-sm").props("aria-live=polite")
+            progress.bind_text_from(self, "_progress")
+
+    def _build_choice(self) -> None:
+        names, broken = loadable()
+        chosen = [layer.name for layer in self.session.layers if layer.name in names]
+        ui.select(names, value=chosen, multiple=True, label="Overlays", on_change=self._chosen).classes("w-full").props(
+            "use-chips outlined"
+        )
+        for name, why in broken.items():
+            ui.label(f"{name} {why}").classes("studio-warning w-full text-sm")
+        self.layers = ui.column().classes("w-full gap-1")
+        self._build_layers()
+        with ui.row().classes("w-full items-center no-wrap"):
+            ui.label("threshold").classes("w-24 text-sm").tooltip("Lowest score of a face that is drawn over.")
+            slider = ui.slider(min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._threshold)
+            slider.props("label aria-label=threshold").classes("grow")
+            amount(slider)
+
+    def _build_layers(self) -> None:
+        self.layers.clear()
+        with self.layers:
+            for layer in self.session.layers:
+                with ui.expansion(layer.name, value=len(self.session.layers) == 1).classes(
+                    "w-full border border-gray-400/50 rounded"
+                ):
+                    self._build_layer(layer)
+
+    def _build_layer(self, layer: Layer) -> None:
+        try:
+            ui.label(overlays.summary(layer.name)).classes("text-sm opacity-80")
+            Controls(layer, self.session, self.redraw, self._tell)
+        except ScrfdError as error:  # taken away since the page was opened
+            ui.label(str(error)).classes("studio-warning text-sm")
+
+    def _build_words(self) -> None:
+        self.command_head = ui.label("Command line").classes("text-sm font-medium")
+        self.command = _code("bash", "Copy the command line")
+        ui.label("Python").classes("text-sm font-medium")
+        self.python = _code("python", "Copy the Python")
+
+    def redraw(self) -> None:
+        """Draw anew as soon as the drawing in progress has ended."""
+        self._wanted = True
+        if not self._drawing:
+            self._drawing = True
+            background_tasks.create(self._draw(), name="draw")
+
+    async def _draw(self) -> None:
+        try:
+            while self._wanted:
+                self._wanted = False
+                try:
+                    shown = await run.io_bound(self._render)
+                except ScrfdError as error:
+                    self.status.set_text(str(error))
+                    continue
+                if shown is None:  # the server ends
+                    return
+                self.picture.props["src"] = shown[0]
+                self.status.set_text(shown[1])
+                self.warning.set_text(" ".join(f"Warning: {reason}." for reason in shown[2]))
+                self.warning.set_visibility(bool(shown[2]))
+                command = self.session.command()
+                self.command.set_content(in_lines(command))
+                for element in (self.command_head, self.command):
+                    element.set_visibility(bool(command))
+                self.python.set_content(self.session.python())
+        finally:
+            self._drawing = False
+
+    def _render(self) -> tuple[str, str, list[str]]:
+        image, count = self.session.draw(self.frame)
+        media = self.session.media
+        status = f"{media.name}: {count} face{'' if count == 1 else 's'} in {image.shape[1]}×{image.shape[0]}"
+        if media.is_clip:
+            rest = ", the rest is not shown" if media.cut else ""
+            status += f", frame {self.frame + 1} of {len(media.frames)}{rest}"
+        return _as_url(image), status, self.session.warnings()
+
+    async def _uploaded(self, event: events.UploadEventArguments) -> None:
+        self.upload.reset()
+        content = await event.file.read()
+        try:
+            await run.io_bound(self.session.open, event.file.name, content)
+        except ScrfdError as error:
+            self._tell(str(error))
+            return
+        self.frame = 0
+        last = len(self.session.media.frames) - 1
+        self.timeline.set_visibility(last > 0)
+        self.timeline.props(f"max={max(last, 1)}").set_value(0)
+        self.redraw()
+
+    def _seek(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        self.frame = min(int(event.value or 0), len(self.session.media.frames) - 1)
+        self.redraw()
+
+    def _chosen(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        kept = {layer.name: layer for layer in self.session.layers}
+        self.session.layers = [kept.get(name) or Layer(name) for name in event.value or []]
+        self._build_layers()
+        self.redraw()
+
+    def _threshold(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        self.session.threshold = float(event.value)
+        self.redraw()
+
+    async def _download(self) -> None:
+        self.button.disable()
+        try:
+            file = await run.io_bound(self.session.download, self._note)
+        except ClosedError:  # nobody is there to be told
+            return
+        except ScrfdError as error:
+            self._tell(str(error))
+            return
+        finally:
+            self._note("")
+            self.button.enable()
+        if file is None:  # the server ends
+            return
+        name, content = file
+        if isinstance(content, Path):
+            ui.download.file(content, name)
+        else:
+            ui.download.content(content, name)
+
+    def _note(self, text: str) -> None:
+        self._progress = text
+
+    def _tell(self, text: str) -> None:
+        # The button that notify() makes by itself can hardly be read on its red.
+        close = [{"label": "Close", "color": "white"}]
+        ui.notify(text, type="negative", multi_line=True, timeout=8000, actions=close)
+
+
+def _code(language: str, copy: str) -> ui.code:
+    code = ui.code(language=language).classes("w-full text-xs [&_pre]:whitespace-pre-wrap")
+    # In the colour of the text: the one that buttons have can hardly be seen in the dark.
+    code.copy_button.props(f'aria-label="{copy}"', remove="color")
+    return code
+
+
+def _as_url(image: Image) -> str:
+    """Encode a picture for the page, shrunk where it is large."""
+    shrink = PREVIEW / max(image.shape[:2])
+    if shrink < 1.0:
+        size = [max(1, round(side * shrink)) for side in image.shape[1::-1]]
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,1 @@
+"""Tracking of faces over the frames of a video."""

@@ -1,0 +1,189 @@
+"""ONNX Runtime: the one module that imports it and knows its errors."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._tensors import ShapeRange, TensorSpec, listing
+from scrfd_trt.errors import (
+    BackendError,
+    ClosedError,
+    MissingDependencyError,
+    ModelFormatError,
+    ModelNotFoundError,
+    one_line,
+)
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+CUDA = "CUDAExecutionProvider"
+NEEDS_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
+ERRORS_ONLY = 3  # ONNX Runtime's log level
+
+_loading = threading.Lock()
+
+
+class OnnxBackend:
+    """An ONNX model, run by ONNX Runtime.
+
+    Parameters
+    ----------
+    model
+        The ONNX file, or its content.
+    threads
+        Threads of one run; 0 leaves the choice to ONNX Runtime.
+    gpu
+        n of the GPU ``cuda:n`` to run on, with onnxruntime-gpu, for comparisons; None runs on the CPU.
+
+    Attributes
+    ----------
+    input, outputs, ranges, description
+        As for :class:`scrfd_trt.backends.Backend`.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without onnxruntime, or with one that cannot use the requested GPU.
+    ModelNotFoundError
+        If the file cannot be opened.
+    ModelFormatError
+        If ONNX Runtime cannot load it, or it does not have exactly one image input.
+
+    Notes
+    -----
+    Several threads may call :meth:`run` at the same time.
+    """
+
+    ranges: tuple[ShapeRange, ...] = ()
+
+    def __init__(self, model: str | Path | bytes, *, threads: int = 0, gpu: int | None = None) -> None:
+        source = model if isinstance(model, bytes) else Path(model)
+        runtime = _import_runtime()
+        self._errors = _runtime_errors(runtime)
+        self._session: Any = _open(runtime, source, threads, gpu)
+        inputs = _specs(self._session.get_inputs())
+        fits = [tensor for tensor in inputs if len(tensor.shape) == 4 and tensor.shape[1] in {3, None}]
+        if len(inputs) != 1 or not fits or inputs[0].dtype not in DTYPES.values():
+            raise ModelFormatError(
+                f"{_name(source)}: one input (B, 3, H, W) of floats is required, but this model's inputs are: "
+                f"{listing(inputs)}"
+            )
+        self.input = inputs[0]
+        self.outputs = _specs(self._session.get_outputs())
+        where = "the processor" if gpu is None else f"cuda:{gpu}"
+        self.description = f"ONNX Runtime {runtime.__version__} on {where}"
+
+    def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
+        """Run the model once; see :meth:`scrfd_trt.backends.Backend.run`."""
+        session = self._session
+        if session is None:
+            raise ClosedError("the network was closed; open it again")
+        try:
+            outputs: list[NDArray[Any]] = session.run(
+                None, {self.input.name: blob.astype(self.input.dtype, copy=False)}
+            )
+        except self._errors as error:
+            shape = "×".join(map(str, blob.shape))
+            raise BackendError(f"ONNX Runtime failed on an input of {shape}: {one_line(error)}") from error
+        return outputs
+
+    def close(self) -> None:
+        """Release the model; a run in another thread ends first."""
+        self._session = None
+
+
+def read_tensors(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], str]:
+    """Read the inputs and outputs of any ONNX model.
+
+    Returns
+    -------
+    tuple
+        Inputs, outputs, and the version of ONNX Runtime.
+
+    Raises
+    ------
+    MissingDependencyError, ModelNotFoundError, ModelFormatError
+        As for :class:`OnnxBackend`.
+    """
+    runtime = _import_runtime()
+    session = _open(runtime, path)
+    return _specs(session.get_inputs()), _specs(session.get_outputs()), runtime.__version__
+
+
+def _open(runtime: ModuleType, source: Path | bytes, threads: int = 0, gpu: int | None = None) -> Any:
+    if isinstance(source, Path):
+        try:
+            # Path.is_file() cannot distinguish a folder without permission from a missing file.
+            source.open("rb").close()
+        except OSError as error:
+            raise ModelNotFoundError(f"{source}: cannot be opened: {error.strerror or error}") from error
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = ERRORS_ONLY
+    # Otherwise idle threads of the runtime spin for milliseconds, on cores that the letterbox needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    providers: list[Any] = ["CPUExecutionProvider"] if gpu is None else [(CUDA, {"device_id": gpu})]
+    if gpu is not None:
+        if CUDA not in runtime.get_available_providers():
+            raise MissingDependencyError(f"this ONNX Runtime knows no NVIDIA GPU: {NEEDS_GPU}")
+        _load_cuda(runtime)
+    try:
+        session = runtime.InferenceSession(
+            source if isinstance(source, bytes) else str(source), options, providers=providers
+        )
+    except _runtime_errors(runtime) as error:
+        raise ModelFormatError(f"{_name(source)}: ONNX Runtime cannot load it: {one_line(error)}") from error
+    if gpu is not None and CUDA not in session.get_providers():  # it falls back to the CPU with a log line only
+        raise MissingDependencyError(f"ONNX Runtime cannot use the GPU; are libraries missing? {NEEDS_GPU}")
+    return session
+
+
+def _import_runtime() -> ModuleType:
+    try:
+        import onnxruntime  # noqa: PLC0415 - optional, and slow to import
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'running a network on the processor needs ONNX Runtime ({error}): pip install "scrfd-trt[cpu]"'
+        ) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _load_cuda(runtime: ModuleType) -> None:
+    """Load CUDA and cuDNN from Python packages, where the system's loader does not look."""
+    load = getattr(runtime, "preload_dlls", None)  # from ONNX Runtime 1.21 on
+    if load is not None:
+        with _loading, redirect_stdout(sys.stderr):  # it prints what it does not find
+            load()
+
+
+def _runtime_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
+    """List the errors that ONNX Runtime raises; they have no common base class."""
+    state = vars(runtime.capi.onnxruntime_pybind11_state).values()
+    own = [item for item in state if isinstance(item, type) and issubclass(item, Exception)]
+    return (*own, RuntimeError, ValueError)
+
+
+def _specs(nodes: Sequence[Any]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            node.name,
+            tuple(side if isinstance(side, int) else None for side in node.shape),
+            DTYPES.get(node.type, node.type),
+        )
+        for node in nodes
+    )
+
+
+def _name(source: Path | bytes) -> str:
+    return "the network" if isinstance(source, bytes) else str(source)

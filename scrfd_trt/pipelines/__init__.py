@@ -1,6 +1,0 @@
-"""The way from images to detections: one contract, one implementation a kind of machine."""
-
-from scrfd_trt.pipelines.base import Pipeline
-from scrfd_trt.pipelines.host import HostPipeline
-
-__all__ = ["HostPipeline", "Pipeline"]
