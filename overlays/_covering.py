@@ -27,8 +27,8 @@ hairline that their landmarks give; with no margin, 47, 71 and 20 %."""
 class Covering(MaskOptions, MixOptions, OverlayModel):
     """Base of overlays that put something else in the place of a face's pixels.
 
-    A subclass implements :meth:`patch`. Which pixels are covered is told by the options of ``overlays._masks``, how they
-    are mixed by those of ``overlays._mixing``; all pixels of the shape are covered, whatever the options.
+    A subclass implements :meth:`patch`. The options of ``overlays._masks`` define which pixels are covered, those of
+    ``overlays._mixing`` how they are mixed; all pixels of the shape are covered, whatever the options.
 
     Faces are done one after the other on the same canvas, the smallest first: where faces overlap, what the small one
     left is covered again by the large one.

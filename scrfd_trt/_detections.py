@@ -334,7 +334,7 @@ class Detections:
         Returns
         -------
         list of dict
-            See :func:`scrfd_trt._formats.coco_annotations`; ``scrfd_trt._formats.coco_file`` makes a whole file of them.
+            See ``scrfd_trt._formats.coco_annotations``; ``coco_file`` makes a whole file of them.
         """
         return coco_annotations(self.to_dicts(), image_id, first_id)
 

@@ -167,7 +167,7 @@ class CudaPipeline:
         return self._setting.description
 
     def take(self, image: Any) -> Any:
-        """Check an image; see :meth:`scrfd_trt._pipelines.base.Pipeline.take`. Images on the GPU stay where they are."""
+        """Check an image, as ``Pipeline.take`` does. Images on the GPU stay where they are."""
         if is_on_gpu(image):
             check_device_image(image, self.options.color)
             return image
