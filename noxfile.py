@@ -53,7 +53,7 @@ def tensorrt_types(session: nox.Session, release: str) -> None:
 def browser(session: nox.Session) -> None:
     """Drive the studio in Chromium, which must be installed."""
     session.install("-e", ".[test]", *group("browser"))
-    session.run("pytest", "tests/cli/studio", *session.posargs)
+    session.run("pytest", "tests/studio", *session.posargs)
 
 
 @nox.session(default=False)

@@ -223,6 +223,13 @@ def provider(name: str) -> str:
     return " and ".join(sorted({owner for owner, _ in _entries(name)}))
 
 
+def why_broken(error: ScrfdError) -> str:
+    """Return why an overlay cannot be used, without its name: ``cannot be loaded: …``."""
+    cause = error.__cause__
+    reason = str(error) if cause is None else f"{type(cause).__name__}: {cause}"
+    return f"cannot be loaded: {reason}"
+
+
 _MUST = "must be a class or function that takes options by keyword and returns an overlay"
 
 

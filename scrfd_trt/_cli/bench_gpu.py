@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from scrfd_trt import samples
 from scrfd_trt._cli import console
-from scrfd_trt._cli.detector import is_engine
 from scrfd_trt._cli.progress import LateProgress
 from scrfd_trt._cuda import Device, DeviceBuffer, PinnedBuffer
 from scrfd_trt._cuda.driver import call
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._engine.plan import is_engine_file
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline
@@ -422,7 +422,7 @@ class GpuJob:
         MissingDependencyError
             If ONNX Runtime is not there or cannot use the GPU.
         """
-        if is_engine(self.path):
+        if is_engine_file(self.path):
             raise OptionError(
                 "--compare ort-cuda runs the network itself, and this is an engine: name the network, with "
                 "--device cuda"
@@ -439,7 +439,7 @@ class GpuJob:
         return OnnxBackend(self.path, gpu=self._gpu)
 
     def _open(self) -> CudaPipeline:
-        if is_engine(self.path):
+        if is_engine_file(self.path):
             pipeline = open_engine(self.path, self._options, self._gpu, **self._running)
         else:
             with LateProgress(quiet=False) as progress:

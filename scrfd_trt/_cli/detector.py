@@ -9,19 +9,14 @@ from typing import Any
 
 from scrfd_trt import _devices
 from scrfd_trt._cli import console
-from scrfd_trt._cli.inputs import is_regular_file
 from scrfd_trt._cli.options import split_values
 from scrfd_trt._cli.progress import LateProgress
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._engine.plan import ONNX_START, peek
+from scrfd_trt._engine.plan import is_engine_file, is_model_path
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 
 Size = tuple[int, int]
-
-ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
-HEADER = 256
-"""Bytes that tell an engine from a network."""
 
 
 def open_detector(
@@ -56,14 +51,14 @@ def open_detector(
         "max_faces": max_faces,
     }
     path = Path(model).expanduser()
-    if is_file(model) and is_engine(path):
+    if is_model_path(model) and is_engine_file(path):
         where = f"cuda:{gpu_number(device)}"
         return SCRFDDetector.from_engine(
             path, device=where, lean_runtime=lean_runtime, allow_host_code=allow_host_code, **options
         )
     check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
     with LateProgress(quiet=console.is_quiet()) as progress:
-        if is_file(model):
+        if is_model_path(model):
             return SCRFDDetector.from_onnx(path, device=device, progress=progress, **options)
         return SCRFDDetector.from_pretrained(model, device=device, progress=progress, **options)
 
@@ -95,25 +90,6 @@ def gpu_number(device: str) -> int:
             f"--device {device}: engines run on NVIDIA GPUs only; the choices are: cuda, cuda:0, cuda:1, …"
         )
     return number or 0
-
-
-def is_engine(path: Path) -> bool:
-    """Tell an engine from a network by what the file begins with, and by its suffix where that does not tell."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(HEADER)
-    except OSError:  # whoever opens it says why
-        start = b""
-    if peek(start) is not None:
-        return True
-    return path.suffix.lower() in ENGINE_SUFFIXES and not start.startswith(ONNX_START)
-
-
-def is_file(model: str) -> bool:
-    """Tell a path from a name: it ends as networks and engines do, or has a folder in it, or is a file."""
-    return (
-        model.lower().endswith((".onnx", *ENGINE_SUFFIXES)) or Path(model).name != model or is_regular_file(Path(model))
-    )
 
 
 def parse_scales(texts: Iterable[str] | None, option: str = "--scale") -> tuple[Size, ...] | None:

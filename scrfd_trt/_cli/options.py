@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeVar, cast, get_args
 
 import typer
 
+from scrfd_trt import models
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import EncodeOptions, TrackingOptions, TrackSelection
@@ -21,6 +22,7 @@ Text = TypeVar("Text", bound=str)
 
 THRESHOLD: float = DetectorOptions.model_fields["threshold"].default
 IOU: float = DetectorOptions.model_fields["iou"].default
+DEFAULT_MODEL = models.DEFAULT_MODEL
 
 Inputs = Annotated[
     list[str],
@@ -87,8 +89,6 @@ AllowHostCode = Annotated[
         help="Let code for the processor that is inside the engine run; only if you trust where it comes from.",
     ),
 ]
-
-DEFAULT_MODEL = "500m_bnkps"
 
 
 def split_values(texts: Iterable[str] | None) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ END = bytes(255 - byte for byte in b"ftrt")
 ONNX_START = b"\x08"
 """An ONNX file begins with its first field, the version of its format, in Protocol Buffers' coding."""
 
+ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
+
 REBUILD = "build it again with scrfd-trt build"
 
 
@@ -109,6 +111,26 @@ def peek(plan: bytes) -> PlanHeader | None:
     if family == "tensorrt":
         return PlanHeader(family, version, _capability_of_8_6(plan))
     return PlanHeader(family, version, *_rtx_capabilities(plan))
+
+
+def is_engine_file(path: Path) -> bool:
+    """Return whether a file is an engine: by its first bytes, or by its suffix if they do not tell or it is missing."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(256)
+    except OSError:  # reported when the file is opened
+        start = b""
+    if peek(start) is not None:
+        return True
+    return path.suffix.lower() in ENGINE_SUFFIXES and not start.startswith(ONNX_START)
+
+
+def is_model_path(model: str) -> bool:
+    """Return whether a text is the path of a model or engine, and not the name of a model."""
+    # Path.is_file raises for a path in a folder without permission.
+    return (
+        model.lower().endswith((".onnx", *ENGINE_SUFFIXES)) or Path(model).name != model or os.path.isfile(model)  # noqa: PTH113
+    )
 
 
 def _what_else(content: bytes) -> str:

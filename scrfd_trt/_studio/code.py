@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scrfd_trt._cli.detector import is_engine, is_file
-from scrfd_trt._cli.options import DEFAULT_MODEL
+from scrfd_trt._engine.plan import is_engine_file, is_model_path
 from scrfd_trt._studio import media as clips
 from scrfd_trt._studio.media import Media
+from scrfd_trt.models import DEFAULT_MODEL
 
 Layers = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -66,8 +66,8 @@ def _target(media: Media) -> str:
 def _opened(model: str, *options: str) -> str:
     """Write what opens the detector."""
     kind, words = "from_pretrained", list(options)
-    if is_file(model):
-        kind = "from_engine" if is_engine(Path(model)) else "from_onnx"
+    if is_model_path(model):
+        kind = "from_engine" if is_engine_file(Path(model)) else "from_onnx"
     if model != DEFAULT_MODEL:
         words.insert(0, repr(model))
     return f"SCRFDDetector.{kind}({', '.join(words)})"
@@ -94,10 +94,10 @@ def _clip(media: Media, model: str, threshold: float, draw: list[str]) -> list[s
     return [
         "import overlays",
         "from scrfd_trt import SCRFDDetector",
-        "from scrfd_trt.video import FollowOptions, overlay_video",
+        "from scrfd_trt.video import TrackingOptions, overlay_video",
         "",
         *draw,
-        f"follow = FollowOptions({follow})",
+        f"follow = TrackingOptions({follow})",
         f"with {_opened(model)} as detector:",
         f"    overlay_video({media.name!r}, {_target(media)!r}, detector, draw, follow=follow)",
     ]

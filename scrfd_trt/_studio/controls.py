@@ -10,7 +10,7 @@ from typing import Any, Literal
 from nicegui import events, run, ui
 
 import overlays
-from scrfd_trt._cli.commands.overlays import why_broken
+from overlays._registry import why_broken
 from scrfd_trt._studio.media import LARGEST_STICKER, PICTURES
 from scrfd_trt._studio.session import Layer, Session
 from scrfd_trt.errors import ScrfdError

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 import overlays
 from scrfd_trt import samples
-from scrfd_trt._cli.options import DEFAULT_MODEL
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._options import DetectorOptions
@@ -25,6 +24,7 @@ from scrfd_trt._studio.code import as_command, as_python, target_name
 from scrfd_trt._studio.folder import Folder
 from scrfd_trt._studio.media import LARGEST_STICKER, Image, Media, check_pixels
 from scrfd_trt.errors import ClosedError, ImageError, ScrfdError
+from scrfd_trt.models import DEFAULT_MODEL
 
 
 class Layer:

@@ -123,6 +123,10 @@ _WITHOUT_LANDMARKS = (
 _MODELS: Final = {model.name: model for model in _WITH_LANDMARKS + _WITHOUT_LANDMARKS}
 
 
+DEFAULT_MODEL: Final = "500m_bnkps"
+"""The model that detectors and commands use if none is named."""
+
+
 def list_models() -> tuple[Model, ...]:
     """Return all models: those with landmarks first, each group from the fastest to the most accurate."""
     return tuple(_MODELS.values())

@@ -9,7 +9,7 @@ import pytest
 
 import scrfd_trt
 from scrfd_trt import SCRFDDetector
-from scrfd_trt._cli.options import DEFAULT_MODEL
+from scrfd_trt.models import DEFAULT_MODEL
 
 COMMANDS = ["demo", "detect", "overlay", "overlays", "studio", "models", "build", "inspect", "doctor", "bench"]
 

@@ -8,15 +8,16 @@ import pytest
 
 from scrfd_trt import OptionError, SCRFDDetector
 from scrfd_trt._cli import detector
-from scrfd_trt._cli.detector import gpu_number, is_engine, is_file, open_detector
+from scrfd_trt._cli.detector import gpu_number, open_detector
+from scrfd_trt._engine.plan import is_engine_file, is_model_path
 
 ONNX = b"\x08\x06\x12\x07pytorch"
 
 
 @pytest.mark.parametrize("name", ["x.plan", "x.ENGINE", "x.trt", "x.onnx", "a/x", "./x"])
 def test_what_is_a_path(name: str) -> None:
-    assert is_file(name)
-    assert not is_file("500m_bnkps")
+    assert is_model_path(name)
+    assert not is_model_path("500m_bnkps")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_an_engine_is_told_by_what_is_in_it(
     path = tmp_path / name
     if kind in contents:
         path.write_bytes(contents[kind])
-    assert is_engine(path) is engine
+    assert is_engine_file(path) is engine
 
 
 @pytest.mark.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)])

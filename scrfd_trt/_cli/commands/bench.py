@@ -17,11 +17,11 @@ from scrfd_trt import _devices, models, samples
 from scrfd_trt._cli import bench_report, console, options
 from scrfd_trt._cli.bench_cpu import NETWORK, Measured, Times, measure
 from scrfd_trt._cli.bench_gpu import GpuFigures, GpuJob, parse_counts
-from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, is_engine, is_file, parse_scales
+from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, parse_scales
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import read_image
 from scrfd_trt._cuda.device import find
-from scrfd_trt._engine.plan import read_plan
+from scrfd_trt._engine.plan import is_engine_file, is_model_path, read_plan
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import factory
 from scrfd_trt.backends import OnnxBackend
@@ -101,9 +101,9 @@ def bench(
     with console.logged():
         pixels = samples.load("group").image if image is None else _read(image)
         chosen = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
-        path = Path(model).expanduser() if is_file(model) else models.fetch(model)
+        path = Path(model).expanduser() if is_model_path(model) else models.fetch(model)
         name = "a drawn scene" if image is None else str(image)
-        if not is_engine(path):
+        if not is_engine_file(path):
             check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
         gpu = _gpu(path, device)
         if gpu is not None:
@@ -142,7 +142,7 @@ def _tell(figures: GpuFigures, job: GpuJob, image: str, plot: Path | None, *, as
 
 def _gpu(path: Path, device: str) -> int | None:
     """Return the number of the GPU to measure on, None for the processor."""
-    if is_engine(path):
+    if is_engine_file(path):
         read_plan(path)  # a file that is not there is told before a GPU that is not
         return find(gpu_number(device)).index
     return _devices.parse(_devices.choose(device, factory.cuda_problem))[1]

@@ -14,12 +14,13 @@ import typer
 
 from scrfd_trt import _devices, models
 from scrfd_trt._cli import console, options, outputs
-from scrfd_trt._cli.detector import gpu_number, is_engine, is_file, parse_scales
+from scrfd_trt._cli.detector import gpu_number, parse_scales
 from scrfd_trt._cli.inputs import same_file_key
 from scrfd_trt._cli.options import split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine.build_options import BuildOptions, Precision
 from scrfd_trt._engine.inspect import profile_reports
+from scrfd_trt._engine.plan import is_engine_file, is_model_path
 from scrfd_trt._engine.record import EngineRecord, read_record, record_path
 from scrfd_trt._pipelines import factory
 from scrfd_trt.errors import OptionError
@@ -258,10 +259,10 @@ def _build(network: str, output: Path, wanted: BuildOptions, gpu: int, *, overwr
 
 def _find(network: str, output: Path) -> Path:
     """Return the network's file, after it was fetched where it is known by name."""
-    if not is_file(network):
+    if not is_model_path(network):
         return models.fetch(network)
     source = Path(network).expanduser()
-    if is_engine(source):
+    if is_engine_file(source):
         raise OptionError(f"{source} is an engine already; name the network (.onnx) that it was made of")
     if same_file_key(source) in {same_file_key(path) for path in (output, record_path(output))}:
         raise OptionError(f"{source} is the network; name another file for the engine")

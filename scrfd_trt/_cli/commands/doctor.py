@@ -22,7 +22,6 @@ from rich.text import Text
 from scrfd_trt import _devices, models, samples
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.exits import FAILED
-from scrfd_trt._cli.options import DEFAULT_MODEL
 from scrfd_trt._cuda import driver as cuda
 from scrfd_trt._cuda import kernels
 from scrfd_trt._detector import SCRFDDetector
@@ -32,6 +31,7 @@ from scrfd_trt._engine.flavours import Flavour, FlavourName
 from scrfd_trt._pipelines import factory
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError, one_line
+from scrfd_trt.models import DEFAULT_MODEL
 
 State = Literal["ok", "absent", "problem", "note"]
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 import overlays as drawing
 from overlays._factories import example
+from overlays._registry import why_broken
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.console import printable
 from scrfd_trt.errors import OptionError, ScrfdError
@@ -63,18 +64,11 @@ def listed(names: tuple[str, ...]) -> RenderableType:
     return table
 
 
-def why_broken(error: ScrfdError) -> str:
-    """Tell in a table or on a page, where its name stands beside, why an overlay cannot be used."""
-    cause = error.__cause__
-    reason = str(error) if cause is None else f"{type(cause).__name__}: {cause}"
-    return f"cannot be loaded: {printable(reason)}"
-
-
 def _row(name: str) -> tuple[str | Text, str]:
     try:
         return drawing.summary(name), ", ".join(option.name for option in drawing.describe(name))
     except ScrfdError as error:  # one that is broken does not keep the others from being listed
-        return Text(why_broken(error), style="red"), ""
+        return Text(printable(why_broken(error)), style="red"), ""
 
 
 def _about_or_why(name: str) -> dict[str, Any]:

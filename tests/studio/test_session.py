@@ -147,8 +147,8 @@ def test_clips_have_a_command_and_python(name: str, target: str) -> None:
     python = as_python(media, 0.3, [("emoji", {})])
     ast.parse(python)
     assert f"overlay_video({name!r}, {target!r}, detector, draw, follow=follow)" in python
-    assert "FollowOptions(threshold=0.3)" in python
-    assert "FollowOptions(threshold=0.1, low=0.1)" in as_python(media, 0.1, [])
+    assert "TrackingOptions(threshold=0.3)" in python
+    assert "TrackingOptions(threshold=0.1, low=0.1)" in as_python(media, 0.1, [])
 
 
 def test_an_overlay_is_made_once_for_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
