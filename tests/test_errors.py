@@ -52,9 +52,9 @@ def test_library_messages_name_no_command_line_options() -> None:
     sources = [
         path
         for path in [*root.rglob("*.py"), *root.parent.glob("overlays/*.py")]
-        if not {"cli", "_cli"} & {*path.parts}
+        if not {"_cli", "_studio"} & {*path.parts}
     ]
-    assert len(sources) > 100
+    assert len(sources) > 50
     known = r"--(force-reinstall|system-site-packages|overlay\b)"  # options of pip and venv, and of a docstring
     for path in sources:
         text = re.sub(known, "", path.read_text("utf-8"))

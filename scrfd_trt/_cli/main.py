@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from scrfd_trt._cli import console, exits
+from scrfd_trt._cli import console, exits, options
 from scrfd_trt._cli.commands.anonymize import anonymize
 from scrfd_trt._cli.commands.bench import bench
 from scrfd_trt._cli.commands.build import build
@@ -58,7 +58,7 @@ def top(
 
 
 for command in (demo, detect, anonymize, tracks, overlay, overlays, studio, models, build, inspect, doctor, bench):
-    app.command(cls=OverlayCommand if command is overlay else None)(command)
+    app.command(cls=OverlayCommand if command is overlay else None)(options.ungrouped(command))
 
 
 def main() -> None:

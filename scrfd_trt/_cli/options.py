@@ -1,12 +1,18 @@
-"""Options that were given and would do nothing are refused: who gives one counts on it."""
+"""The options that several commands share, groups of them, and what they are parsed into.
+
+A group is a frozen dataclass whose fields are options or groups. A command takes a group as one parameter;
+:func:`ungrouped` shows the fields to typer.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import typer
 
@@ -89,6 +95,62 @@ AllowHostCode = Annotated[
         help="Let code for the processor that is inside the engine run; only if you trust where it comes from.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class ModelArgs:
+    """What finds faces, and on which device."""
+
+    model: ModelName = DEFAULT_MODEL
+    device: Device = "auto"
+    lean_runtime: LeanRuntime = None
+    allow_host_code: AllowHostCode = False
+
+
+@dataclass(frozen=True)
+class DetectArgs:
+    """How faces are found."""
+
+    threshold: Threshold = THRESHOLD
+    iou: Iou = IOU
+    scale: Scale = None
+
+
+@dataclass(frozen=True)
+class LimitedDetectArgs(DetectArgs):
+    """How faces are found, and how many are kept."""
+
+    max_faces: MaxFaces = None
+
+
+def ungrouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that takes the fields of its groups as parameters of its own."""
+    signature = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def call(**values: Any) -> None:
+        command(**{name: _regroup(item.annotation, name, values) for name, item in signature.parameters.items()})
+
+    parameters = [field for item in signature.parameters.values() for field in _parameters(item)]
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return call
+
+
+def _parameters(item: inspect.Parameter) -> Iterator[inspect.Parameter]:
+    group = item.annotation
+    if not is_dataclass(group):
+        yield item
+        return
+    hints = get_type_hints(group, include_extras=True)
+    for one in fields(group):
+        yield from _parameters(item.replace(name=one.name, default=one.default, annotation=hints[one.name]))
+
+
+def _regroup(group: Any, name: str, values: Mapping[str, Any]) -> Any:
+    if not (isinstance(group, type) and is_dataclass(group)):
+        return values[name]
+    hints = get_type_hints(group)
+    return group(**{one.name: _regroup(hints[one.name], one.name, values) for one in fields(group)})
 
 
 def split_values(texts: Iterable[str] | None) -> tuple[str, ...]:
@@ -284,57 +346,138 @@ class ClipSettings:
     duration: float | None = None
 
 
-def following(threshold: float, every: int, bridge: float, extend: float) -> TrackingOptions:
-    """Return how faces are followed; faint ones carry a track on."""
-    return TrackingOptions(threshold=threshold, low=min(FAINT, threshold), bridge=bridge, extend=extend, every=every)
+@dataclass(frozen=True)
+class FacesFileArgs:
+    """Files of a video's faces."""
+
+    faces_in: FacesIn = None
+    faces_out: FacesOut = None
 
 
-def choosing(
-    tracks: tuple[list[str] | None, list[str] | None],
-    regions: tuple[list[str] | None, list[str] | None],
-    spans: tuple[list[str] | None, list[str] | None],
-) -> TrackSelection:
-    """Read which faces are drawn over; of each pair, the first is to be kept and the second left out.
+@dataclass(frozen=True)
+class ChoiceArgs:
+    """Which faces of a video are covered."""
 
-    Raises
-    ------
-    OptionError
-        If a text is no number, region or span.
-    """
-    return TrackSelection(
-        keep_tracks=frozenset(_tracks("--keep-tracks", tracks[0])),
-        leave_tracks=frozenset(_tracks("--leave-tracks", tracks[1])),
-        keep_regions=tuple(_region("--keep-region", text) for text in regions[0] or ()),
-        leave_regions=tuple(_region("--leave-region", text) for text in regions[1] or ()),
-        keep_spans=tuple(_span("--keep-span", text) for text in spans[0] or ()),
-        leave_spans=tuple(_span("--leave-span", text) for text in spans[1] or ()),
-    )
+    keep_tracks: KeepTracks = None
+    leave_tracks: LeaveTracks = None
+    keep_regions: KeepRegions = None
+    leave_regions: LeaveRegions = None
+    keep_spans: KeepSpans = None
+    leave_spans: LeaveSpans = None
 
+    def parsed(self) -> TrackSelection:
+        """Return the choice.
 
-def encoding(codec: str, crf: int | None, preset: str | None) -> EncodeOptions:
-    """Return how videos are written.
-
-    Raises
-    ------
-    OptionError
-        If the codec is none of the choices.
-    """
-    return EncodeOptions(codec=parse_choice("--codec", codec, CODECS), crf=crf, preset=preset)
+        Raises
+        ------
+        OptionError
+            If a text is no number, region or span.
+        """
+        return TrackSelection(
+            keep_tracks=frozenset(_tracks("--keep-tracks", self.keep_tracks)),
+            leave_tracks=frozenset(_tracks("--leave-tracks", self.leave_tracks)),
+            keep_regions=tuple(_region("--keep-region", text) for text in self.keep_regions or ()),
+            leave_regions=tuple(_region("--leave-region", text) for text in self.leave_regions or ()),
+            keep_spans=tuple(_span("--keep-span", text) for text in self.keep_spans or ()),
+            leave_spans=tuple(_span("--leave-span", text) for text in self.leave_spans or ()),
+        )
 
 
-def damaged(text: str) -> Damaged:
-    """Read what is done at a damaged frame."""
-    return cast("Damaged", parse_choice("--damaged", text, get_args(Damaged)))
+@dataclass(frozen=True)
+class FollowArgs:
+    """How faces are followed."""
+
+    every: Every = 1
+    bridge: Bridge = BRIDGE
+    extend: Extend = EXTEND
+
+    def parsed(self, threshold: float) -> TrackingOptions:
+        """Return how faces are followed; faint ones carry a track on."""
+        return TrackingOptions(
+            threshold=threshold, low=min(FAINT, threshold), bridge=self.bridge, extend=self.extend, every=self.every
+        )
 
 
-def progress_kind(text: str) -> ProgressKind:
-    """Read how progress is told."""
-    return parse_choice("--progress", text, PROGRESS)
+@dataclass(frozen=True)
+class LiveArgs:
+    """How cameras and streams are followed."""
+
+    delay: Delay = LOOK_AHEAD
+    duration: Duration = None
 
 
-def kept_streams(*, audio: bool, subtitles: bool) -> tuple[str, ...]:
-    """Return FFmpeg's names of the kinds of streams that are copied."""
-    return (*(("audio",) if audio else ()), *(("subtitle",) if subtitles else ()))
+@dataclass(frozen=True)
+class EncodeArgs:
+    """How videos are written."""
+
+    codec: CodecName = "auto"
+    crf: Crf = None
+    preset: Preset = None
+    keep_audio: KeepAudio = True
+    keep_subtitles: KeepSubtitles = True
+
+    def parsed(self) -> EncodeOptions:
+        """Return how videos are written.
+
+        Raises
+        ------
+        OptionError
+            If the codec is none of the choices.
+        """
+        codec = parse_choice("--codec", self.codec, CODECS)
+        return EncodeOptions(codec=codec, crf=self.crf, preset=self.preset)
+
+    def kept_streams(self) -> tuple[str, ...]:
+        """Return FFmpeg's names of the kinds of streams that are copied."""
+        return (*(("audio",) if self.keep_audio else ()), *(("subtitle",) if self.keep_subtitles else ()))
+
+
+@dataclass(frozen=True)
+class ReadArgs:
+    """How videos are read, and how progress is shown."""
+
+    damaged: DamagedFrames = "stop"
+    progress: ProgressName = "bar"
+
+    def damaged_kind(self) -> Damaged:
+        """Return what is done at a damaged frame."""
+        return cast("Damaged", parse_choice("--damaged", self.damaged, get_args(Damaged)))
+
+    def progress_kind(self) -> ProgressKind:
+        """Return how progress is shown."""
+        return parse_choice("--progress", self.progress, PROGRESS)
+
+
+@dataclass(frozen=True)
+class CopyArgs:
+    """All options for videos of a command that writes copies."""
+
+    faces: FacesFileArgs
+    choice: ChoiceArgs
+    follow: FollowArgs
+    live: LiveArgs
+    encode: EncodeArgs
+    read: ReadArgs
+
+    def settings(self, threshold: float, *, keep_metadata: bool, overwrite: bool) -> ClipSettings:
+        """Return how videos are treated.
+
+        Raises
+        ------
+        OptionError
+            If an option is none of its choices, or is no number, region or span.
+        """
+        return ClipSettings(
+            follow=self.follow.parsed(threshold),
+            choice=self.choice.parsed(),
+            encode=self.encode.parsed(),
+            damaged=self.read.damaged_kind(),
+            keep=self.encode.kept_streams(),
+            keep_metadata=keep_metadata,
+            overwrite=overwrite,
+            **vars(self.faces),
+            **vars(self.live),
+        )
 
 
 def _tracks(option: str, texts: Iterable[str] | None) -> list[int]:

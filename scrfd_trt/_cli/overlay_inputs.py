@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.video._two_pass import Draw
 
-Opener = Callable[[], AbstractContextManager[SCRFDDetector]]
+Opener = Callable[[], SCRFDDetector]
 
 
 def write_copies(
@@ -35,6 +35,7 @@ def write_copies(
     quality: int,
     progress: ProgressKind,
     quiet: bool,
+    verbose: bool,
     full: bool = False,
 ) -> None:
     """Do the whole work of a command that draws over what comes in.
@@ -47,7 +48,7 @@ def write_copies(
         The overlay, and how videos are treated.
     opened
         Opens the detector, once all that can be refused before has been.
-    recursive, quality, progress, quiet
+    recursive, quality, progress, quiet, verbose
         As the options of these names.
     full
         Whether the weakest moments of videos are told.
@@ -61,7 +62,7 @@ def write_copies(
     """
     if any(videos.is_address(text) for text in inputs):
         place = videos.check_live(inputs, output, settings)
-        with opened() as detector:
+        with _described(opened, verbose=verbose) as detector:
             videos.write_live(inputs[0], place, detector, draw, settings, progress=progress, quiet=quiet)
         return
     sources = find_inputs(inputs, recursive=recursive, skip=output)
@@ -73,11 +74,19 @@ def write_copies(
     if settings.faces_in is not None:
         copies.run(sources, None)
     else:
-        with opened() as detector:
+        with _described(opened, verbose=verbose) as detector:
             copies.run(sources, detector)
     copies.say_where(output)
     if tally.failures:
         raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _described(opened: Opener, *, verbose: bool) -> Iterator[SCRFDDetector]:
+    with opened() as detector:
+        if verbose:
+            console.note(detector.description)
+        yield detector
 
 
 class Copies:

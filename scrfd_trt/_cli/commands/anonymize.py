@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -14,7 +13,6 @@ import overlays
 from scrfd_trt._cli import console, options, videos
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.overlay_inputs import write_copies
-from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import FacesReader, TrackingOptions
 
@@ -90,37 +88,15 @@ def anonymize(
             show_default=False,
         ),
     ] = None,
-    keep_audio: options.KeepAudio = True,
     keep_metadata: options.KeepMetadata = False,
     recursive: options.Recursive = False,
-    model: options.ModelName = options.DEFAULT_MODEL,
-    device: options.Device = "auto",
-    lean_runtime: options.LeanRuntime = None,
-    allow_host_code: options.AllowHostCode = False,
+    network: options.ModelArgs,
     iou: options.Iou = options.IOU,
     quality: options.Quality = 95,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
-    faces_in: options.FacesIn = None,
-    faces_out: options.FacesOut = None,
-    keep_tracks: options.KeepTracks = None,
-    leave_tracks: options.LeaveTracks = None,
-    keep_regions: options.KeepRegions = None,
-    leave_regions: options.LeaveRegions = None,
-    keep_spans: options.KeepSpans = None,
-    leave_spans: options.LeaveSpans = None,
-    every: options.Every = 1,
-    bridge: options.Bridge = options.BRIDGE,
-    extend: options.Extend = options.EXTEND,
-    delay: options.Delay = options.LOOK_AHEAD,
-    duration: options.Duration = None,
-    codec: options.CodecName = "auto",
-    crf: options.Crf = None,
-    preset: options.Preset = None,
-    keep_subtitles: options.KeepSubtitles = True,
-    damaged: options.DamagedFrames = "stop",
-    progress: options.ProgressName = "bar",
+    video: options.CopyArgs,
 ) -> None:
     """Hide the faces of images and videos.
 
@@ -142,54 +118,24 @@ def anonymize(
       scrfd-trt anonymize rtsp://camera.local/stream -o hidden.mp4
     """
     with console.logged(quiet=quiet, verbose=verbose):
-        if faces_in is not None:
+        if video.faces.faces_in is not None:
             options.refuse_looking(context)
-            if faces_out is None:  # refused below
-                _warn_of_few(faces_in)
+            if video.faces.faces_out is None:  # refused below
+                _warn_of_few(video.faces.faces_in)
         if not any(videos.is_address(text) for text in inputs):
             options.refuse(context, options.LIVE, "is for cameras and streams; leave it out")
         draw = cover(replacewith, mask_scale, boxes=boxes, picture=replaceimg, block=mosaicsize)
-        settings = options.ClipSettings(
-            follow=options.following(threshold, every, bridge, extend),
-            choice=options.choosing(
-                (keep_tracks, leave_tracks), (keep_regions, leave_regions), (keep_spans, leave_spans)
-            ),
-            encode=options.encoding(codec, crf, preset),
-            damaged=options.damaged(damaged),
-            keep=options.kept_streams(audio=keep_audio, subtitles=keep_subtitles),
-            keep_metadata=keep_metadata,
-            overwrite=overwrite,
-            faces_in=faces_in,
-            faces_out=faces_out,
-            delay=delay,
-            duration=duration,
-        )
-
-        @contextmanager
-        def opened() -> Iterator[SCRFDDetector]:
-            with open_detector(
-                model,
-                device,
-                threshold=threshold,
-                iou=iou,
-                scale=_rounded_up(scale),
-                lean_runtime=lean_runtime,
-                allow_host_code=allow_host_code,
-            ) as detector:
-                if verbose:
-                    console.note(detector.description)
-                yield detector
-
         write_copies(
             inputs,
             output,
             draw,
-            settings,
-            opened,
+            video.settings(threshold, keep_metadata=keep_metadata, overwrite=overwrite),
+            partial(open_detector, **vars(network), threshold=threshold, iou=iou, scale=_rounded_up(scale)),
             recursive=recursive,
             quality=quality,
-            progress=options.progress_kind(progress),
+            progress=video.read.progress_kind(),
             quiet=quiet,
+            verbose=verbose,
             full=True,
         )
 

@@ -159,23 +159,14 @@ def detect(
     annotate: Annotate = None,
     repeat: Repeat = None,
     recursive: options.Recursive = False,
-    model: options.ModelName = options.DEFAULT_MODEL,
-    device: options.Device = "auto",
-    lean_runtime: options.LeanRuntime = None,
-    allow_host_code: options.AllowHostCode = False,
-    threshold: options.Threshold = options.THRESHOLD,
-    iou: options.Iou = options.IOU,
-    scale: options.Scale = None,
-    max_faces: options.MaxFaces = None,
+    network: options.ModelArgs,
+    detection: options.LimitedDetectArgs,
     quality: options.Quality = 95,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
-    every: options.Every = 1,
-    bridge: options.Bridge = options.BRIDGE,
-    extend: options.Extend = options.EXTEND,
-    damaged: options.DamagedFrames = "stop",
-    progress: options.ProgressName = "bar",
+    follow: options.FollowArgs,
+    read: options.ReadArgs,
 ) -> None:
     """Find the faces of images and videos.
 
@@ -202,25 +193,16 @@ def detect(
             _check_output(output, sources, overwrite=overwrite)
         check(kind, sources, output, annotate=annotate is not None, repeat=bool(repeat))
         settings = options.ClipSettings(
-            follow=options.following(threshold, every, bridge, extend),
-            damaged=options.damaged(damaged),
+            follow=follow.parsed(detection.threshold),
+            damaged=read.damaged_kind(),
             overwrite=overwrite,
         )
         images = [source for source in sources if not source.is_video]
-        shown = options.progress_kind(progress)
+        shown = read.progress_kind()
         copies = None if annotate is None else _Copies(sources, annotate, overwrite=overwrite, quality=quality)
         tally = Tally()
         try:
-            with open_detector(
-                model,
-                device,
-                threshold=threshold,
-                iou=iou,
-                scale=scale,
-                max_faces=max_faces,
-                lean_runtime=lean_runtime,
-                allow_host_code=allow_host_code,
-            ) as detector:
+            with open_detector(**vars(network), **vars(detection)) as detector:
                 if verbose:
                     console.note(detector.description)
                 # Results that scroll by on a terminal are progress enough, and a bar would be in their way.

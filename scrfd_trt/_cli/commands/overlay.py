@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,6 @@ from scrfd_trt._cli.commands import overlays as overlays_command
 from scrfd_trt._cli.console import printable
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.overlay_inputs import write_copies
-from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import ScrfdError
 
 _NAMED = "scrfd_trt.overlays"
@@ -81,39 +79,14 @@ def overlay(
     specs: Specs,
     output: Output,
     recursive: options.Recursive = False,
-    model: options.ModelName = options.DEFAULT_MODEL,
-    device: options.Device = "auto",
-    lean_runtime: options.LeanRuntime = None,
-    allow_host_code: options.AllowHostCode = False,
-    threshold: options.Threshold = options.THRESHOLD,
-    iou: options.Iou = options.IOU,
-    scale: options.Scale = None,
-    max_faces: options.MaxFaces = None,
+    network: options.ModelArgs,
+    detection: options.LimitedDetectArgs,
     quality: options.Quality = 95,
     keep_metadata: options.KeepMetadata = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
-    faces_in: options.FacesIn = None,
-    faces_out: options.FacesOut = None,
-    keep_tracks: options.KeepTracks = None,
-    leave_tracks: options.LeaveTracks = None,
-    keep_regions: options.KeepRegions = None,
-    leave_regions: options.LeaveRegions = None,
-    keep_spans: options.KeepSpans = None,
-    leave_spans: options.LeaveSpans = None,
-    every: options.Every = 1,
-    bridge: options.Bridge = options.BRIDGE,
-    extend: options.Extend = options.EXTEND,
-    delay: options.Delay = options.LOOK_AHEAD,
-    duration: options.Duration = None,
-    codec: options.CodecName = "auto",
-    crf: options.Crf = None,
-    preset: options.Preset = None,
-    keep_audio: options.KeepAudio = True,
-    keep_subtitles: options.KeepSubtitles = True,
-    damaged: options.DamagedFrames = "stop",
-    progress: options.ProgressName = "bar",
+    video: options.CopyArgs,
 ) -> None:
     """Draw over the faces of images and videos: a skull, a blur, or both.
 
@@ -131,51 +104,20 @@ def overlay(
       scrfd-trt overlay camera:0 --overlay skull -o me.mp4 --duration 60
     """
     with console.logged(quiet=quiet, verbose=verbose):
-        if faces_in is not None:
+        if video.faces.faces_in is not None:
             options.refuse_looking(context)
         if not any(videos.is_address(text) for text in inputs):
             options.refuse(context, options.LIVE, "is for cameras and streams; leave it out")
         draw = overlays.Compose(*(overlays.parse(spec) for spec in specs))
-        settings = options.ClipSettings(
-            follow=options.following(threshold, every, bridge, extend),
-            choice=options.choosing(
-                (keep_tracks, leave_tracks), (keep_regions, leave_regions), (keep_spans, leave_spans)
-            ),
-            encode=options.encoding(codec, crf, preset),
-            damaged=options.damaged(damaged),
-            keep=options.kept_streams(audio=keep_audio, subtitles=keep_subtitles),
-            keep_metadata=keep_metadata,
-            overwrite=overwrite,
-            faces_in=faces_in,
-            faces_out=faces_out,
-            delay=delay,
-            duration=duration,
-        )
-
-        @contextmanager
-        def opened() -> Iterator[SCRFDDetector]:
-            with open_detector(
-                model,
-                device,
-                threshold=threshold,
-                iou=iou,
-                scale=scale,
-                max_faces=max_faces,
-                lean_runtime=lean_runtime,
-                allow_host_code=allow_host_code,
-            ) as detector:
-                if verbose:
-                    console.note(detector.description)
-                yield detector
-
         write_copies(
             inputs,
             output,
             draw,
-            settings,
-            opened,
+            video.settings(detection.threshold, keep_metadata=keep_metadata, overwrite=overwrite),
+            partial(open_detector, **vars(network), **vars(detection)),
             recursive=recursive,
             quality=quality,
-            progress=options.progress_kind(progress),
+            progress=video.read.progress_kind(),
             quiet=quiet,
+            verbose=verbose,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,8 +112,6 @@ def _written(sheet: Image, captions: list[tuple[int, int, TrackSummary]]) -> Ima
     return np.asarray(cv2.cvtColor(done, cv2.COLOR_RGB2BGR), np.uint8)
 
 
-THRESHOLD: float = TrackingOptions.model_fields["threshold"].default
-
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)]
 Sheet = Annotated[
     Path | None,
@@ -126,29 +125,27 @@ Sheet = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class DetectArgs(options.DetectArgs):
+    """How faces are found; tracks begin at a threshold of their own."""
+
+    threshold: options.Threshold = TrackingOptions.model_fields["threshold"].default
+
+
 def tracks(
     context: typer.Context,
     video: Video,
     *,
     output: Sheet = None,
     as_json: options.AsJson = False,
-    model: options.ModelName = options.DEFAULT_MODEL,
-    device: options.Device = "auto",
-    lean_runtime: options.LeanRuntime = None,
-    allow_host_code: options.AllowHostCode = False,
-    threshold: options.Threshold = THRESHOLD,
-    iou: options.Iou = options.IOU,
-    scale: options.Scale = None,
+    network: options.ModelArgs,
+    detection: DetectArgs,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
-    faces_in: options.FacesIn = None,
-    faces_out: options.FacesOut = None,
-    every: options.Every = 1,
-    bridge: options.Bridge = options.BRIDGE,
-    extend: options.Extend = options.EXTEND,
-    damaged: options.DamagedFrames = "stop",
-    progress: options.ProgressName = "bar",
+    faces: options.FacesFileArgs,
+    follow: options.FollowArgs,
+    read: options.ReadArgs,
 ) -> None:
     """List the faces that a video is followed by: their numbers and times.
 
@@ -160,33 +157,25 @@ def tracks(
       scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --leave-tracks 1
     """
     with console.logged(quiet=quiet, verbose=verbose):
-        if faces_in is not None:
+        if faces.faces_in is not None:
             options.refuse_looking(context)
         path = Path(video).expanduser()
         if not is_regular_file(path) and not is_pattern(str(path)):
             raise VideoError(f"{path}: there is no such file")
         others = {"the input": path, "the contact sheet": output}
-        videos.check_detections_files(faces_in, faces_out, others, overwrite=overwrite)
+        videos.check_detections_files(faces.faces_in, faces.faces_out, others, overwrite=overwrite)
         if output is not None:
             _check_sheet(output, path, overwrite=overwrite)
-        follow = options.following(threshold, every, bridge, extend)
-        kind, keep = options.progress_kind(progress), options.damaged(damaged)
-        with videos.detections_path(faces_in or faces_out) as place:
-            if faces_in is None:
+        following = follow.parsed(detection.threshold)
+        kind, keep = read.progress_kind(), read.damaged_kind()
+        with videos.detections_path(faces.faces_in or faces.faces_out) as place:
+            if faces.faces_in is None:
                 with (
-                    open_detector(
-                        model,
-                        device,
-                        threshold=threshold,
-                        iou=iou,
-                        scale=scale,
-                        lean_runtime=lean_runtime,
-                        allow_host_code=allow_host_code,
-                    ) as detector,
+                    open_detector(**vars(network), **vars(detection)) as detector,
                     show_progress(path, kind, quiet=quiet) as progressed,
                 ):
                     detect_video(
-                        path, place, detector, follow=follow, overwrite=overwrite, damaged=keep, progress=progressed
+                        path, place, detector, follow=following, overwrite=overwrite, damaged=keep, progress=progressed
                     )
             summary = videos.summarize(place)
         _show(path, summary, as_json=as_json, quiet=quiet)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from scrfd_trt._cli.options import ungrouped
+
+
+@dataclass(frozen=True)
+class Inner:
+    depth: Annotated[int, typer.Option("--deep", min=1, help="Depth.")] = 3
+
+
+@dataclass(frozen=True)
+class Group:
+    name: Annotated[str, typer.Option(help="Name.")]
+    inner: Inner
+
+
+@dataclass(frozen=True)
+class Narrow(Inner):
+    depth: Annotated[int, typer.Option("--deep", min=1, help="Depth.")] = 7
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        (["a", "--name", "b"], ("a", Group("b", Inner(3)), False)),
+        (["a", "--name", "b", "--deep", "2", "--loud"], ("a", Group("b", Inner(2)), True)),
+    ],
+)
+def test_a_command_gets_its_groups(words: list[str], taken: tuple[object, ...]) -> None:
+    found: list[tuple[object, ...]] = []
+
+    def command(first: str, *, group: Group, loud: bool = False) -> None:
+        """Do it."""
+        found.append((first, group, loud))
+
+    app = typer.Typer()
+    app.command()(ungrouped(command))
+    ran = CliRunner().invoke(app, words)
+    assert (ran.exit_code, found) == (0, [taken])
+
+
+def test_help_lists_the_fields_in_order_and_defaults_of_subclasses() -> None:
+    def command(*, narrow: Narrow, last: bool = False) -> None:
+        """Do it."""
+
+    app = typer.Typer()
+    app.command()(ungrouped(command))
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120", "TERM": "dumb"}).output
+    assert shown.index("--deep") < shown.index("--last")
+    assert "[default: 7]" in shown
+    assert "narrow" not in shown
+    assert CliRunner().invoke(app, ["--deep", "0"]).exit_code == 2
