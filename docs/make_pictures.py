@@ -67,7 +67,7 @@ def found() -> tuple[Image, Detections]:
     with SCRFDDetector.from_pretrained(device="cpu") as detector:
         faces = detector.detect(scene)
     columns = (faces.boxes, faces.scores, faces.landmarks)
-    return scene, Detections(*columns, image_size=faces.image_size, track_ids=np.arange(len(faces)), time=0.0)
+    return scene, Detections(*columns, image_size=faces.image_size, track_ids=np.arange(len(faces)), pts_seconds=0.0)
 
 
 def shown(spec: str, scene: Image, faces: Detections) -> Image:

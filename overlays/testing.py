@@ -77,7 +77,7 @@ def faces(
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     points = middle + (FIVE - 0.5) * sides @ rotation
     scores = np.linspace(0.99, 0.3, len(corners))
-    video = {"track_ids": np.arange(len(corners)) * 3, "time": 1.25} if tracked else {}
+    video = {"track_ids": np.arange(len(corners)) * 3, "pts_seconds": 1.25} if tracked else {}
     return Detections(corners, scores, points if landmarks else None, image_size=size, **video)  # type: ignore[arg-type]
 
 
@@ -258,7 +258,7 @@ def _tracks(rows: NDArray[np.intp]) -> Detections:
     """Make faces far from each other, in the order given; each has its own track number, and all have one score."""
     found = faces(tuple(APART[row] for row in rows), WIDE)
     columns = (found.boxes, np.full(len(rows), 0.9), found.landmarks)
-    return Detections(*columns, image_size=found.image_size, track_ids=rows * 3 + 1, time=1.25)
+    return Detections(*columns, image_size=found.image_size, track_ids=rows * 3 + 1, pts_seconds=1.25)
 
 
 def _shared(overlay: Overlay, detections: Detections) -> bool:

@@ -81,7 +81,7 @@ class Detections:
     track_ids
         ``(N,)`` whole numbers from 0 up: on video, the same face has the same number in each frame. None where nothing
         was tracked.
-    time
+    pts_seconds
         On video, when the frame is shown, in seconds from the video's start; None for a single image.
 
     Attributes
@@ -96,7 +96,7 @@ class Detections:
         Width and height.
     track_ids : numpy.ndarray or None
         ``(N,)`` int64.
-    time : float or None
+    pts_seconds : float or None
         In seconds.
 
     Raises
@@ -111,7 +111,7 @@ class Detections:
     index or iteration; a slice, a mask or an array of indices gives ``Detections`` again.
     """
 
-    __slots__ = ("boxes", "image_size", "landmarks", "scores", "time", "track_ids")
+    __slots__ = ("boxes", "image_size", "landmarks", "pts_seconds", "scores", "track_ids")
     __hash__ = None  # type: ignore[assignment]  # arrays can change
 
     boxes: NDArray[np.float32]
@@ -119,7 +119,7 @@ class Detections:
     landmarks: NDArray[np.float32] | None
     image_size: tuple[int, int]
     track_ids: NDArray[np.int64] | None
-    time: float | None
+    pts_seconds: float | None
 
     def __init__(
         self,
@@ -129,14 +129,14 @@ class Detections:
         *,
         image_size: tuple[int, int],
         track_ids: ArrayLike | None = None,
-        time: float | None = None,
+        pts_seconds: float | None = None,
     ) -> None:
         self.boxes = _column("boxes", boxes, (4,))
         self.scores = _column("scores", scores, ())
         self.landmarks = None if landmarks is None else _column("landmarks", landmarks, (5, 2))
         self.image_size = _size(image_size)
         self.track_ids = None if track_ids is None else _numbers(track_ids, len(self.scores))
-        self.time = None if time is None else _seconds(time)
+        self.pts_seconds = None if pts_seconds is None else _seconds(pts_seconds)
         count = len(self.scores)
         if len(self.boxes) != count or (self.landmarks is not None and len(self.landmarks) != count):
             raise DetectionsError(
@@ -185,7 +185,7 @@ class Detections:
         """
         made = cls.__new__(cls)
         made.boxes, made.scores, made.landmarks, made.image_size = boxes, scores, landmarks, image_size
-        made.track_ids = made.time = None
+        made.track_ids = made.pts_seconds = None
         return made
 
     @classmethod
@@ -243,13 +243,13 @@ class Detections:
             points,
             image_size=self.image_size,
             track_ids=None if self.track_ids is None else self.track_ids[index].copy(),
-            time=self.time,
+            pts_seconds=self.pts_seconds,
         )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
             return NotImplemented
-        if self.image_size != other.image_size or self.time != other.time:
+        if self.image_size != other.image_size or self.pts_seconds != other.pts_seconds:
             return False
         names = ("boxes", "scores", "landmarks", "track_ids")
         pairs = [(getattr(self, name), getattr(other, name)) for name in names]
@@ -273,13 +273,13 @@ class Detections:
         """Return the detections as a JSON object; :meth:`from_json` reads it back.
 
         It has ``image_size``, ``landmarks`` (whether there are some) and ``faces``, and on video ``track_ids`` and
-        ``time``. Numbers are the shortest that give the same float32 again.
+        ``pts_seconds``. Numbers are the shortest that give the same float32 again.
         """
         about: dict[str, Any] = {"image_size": list(self.image_size), "landmarks": self.landmarks is not None}
         if self.track_ids is not None:
             about["track_ids"] = self.track_ids.tolist()
-        if self.time is not None:
-            about["time"] = self.time
+        if self.pts_seconds is not None:
+            about["pts_seconds"] = self.pts_seconds
         return json.dumps(about | {"faces": self.to_dicts()}, indent=indent)
 
     @classmethod
@@ -301,7 +301,7 @@ class Detections:
             found = cls.from_rows(parsed.faces, parsed.image_size)
         else:
             found = cls.empty(parsed.image_size, landmarks=parsed.landmarks)
-        if parsed.track_ids is None and parsed.time is None:
+        if parsed.track_ids is None and parsed.pts_seconds is None:
             return found
         # Rows were sorted by score; their track numbers go the same way.
         order = np.argsort(-np.array([face.score for face in parsed.faces], np.float32), kind="stable")
@@ -309,7 +309,7 @@ class Detections:
         if numbers is not None and len(numbers) == len(found):
             numbers = [numbers[place] for place in order]
         columns = (found.boxes, found.scores, found.landmarks)
-        return cls(*columns, image_size=found.image_size, track_ids=numbers, time=parsed.time)
+        return cls(*columns, image_size=found.image_size, track_ids=numbers, pts_seconds=parsed.pts_seconds)
 
     def to_csv(self, image: str = "") -> str:
         """Return the detections as CSV with a header line, one face a line.
@@ -453,7 +453,7 @@ class _JsonFile(BaseModel):
     image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     landmarks: bool = True
     track_ids: list[int] | None = None
-    time: Finite | None = None
+    pts_seconds: Finite | None = None
     faces: list[Detection]
 
 
@@ -497,13 +497,13 @@ def _confirmed(numbers: NDArray[Any] | None) -> NDArray[Any] | None:
     return None if numbers is None or np.any(np.asarray(numbers) < 0) else numbers
 
 
-def _seconds(time: float) -> float:
+def _seconds(pts_seconds: float) -> float:
     try:
-        seconds = float(time)
+        seconds = float(pts_seconds)
     except (TypeError, ValueError) as error:
-        raise DetectionsError(f"time must be a number of seconds, not {time!r}") from error
+        raise DetectionsError(f"pts_seconds must be a number of seconds, not {pts_seconds!r}") from error
     if not np.isfinite(seconds):
-        raise DetectionsError(f"time must be a finite number of seconds, not {time!r}")
+        raise DetectionsError(f"pts_seconds must be a finite number of seconds, not {pts_seconds!r}")
     return seconds
 
 

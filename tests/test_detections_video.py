@@ -12,7 +12,7 @@ BOXES = [(0, 0, 4, 4), (2, 2, 8, 8), (1, 1, 3, 3)]
 
 
 def tracked(**columns: object) -> Detections:
-    about = {"image_size": (10, 10), "track_ids": [7, 8, 9], "time": 1.5} | columns
+    about = {"image_size": (10, 10), "track_ids": [7, 8, 9], "pts_seconds": 1.5} | columns
     return Detections(BOXES, [0.5, 0.9, 0.7], **about)
 
 
@@ -22,21 +22,21 @@ def test_track_numbers_go_with_their_rows():
     assert faces.track_ids.dtype == np.int64
     assert faces[faces.scores < 0.8].track_ids.tolist() == [9, 7]
     assert faces[::-1].track_ids.tolist() == [8, 9, 7], "rows are sorted by score"
-    assert faces[[2]].time == 1.5
+    assert faces[[2]].pts_seconds == 1.5
 
 
 def test_single_images_have_neither():
     faces = Detections(BOXES, [0.9, 0.8, 0.7], image_size=(10, 10))
     assert faces.track_ids is None
-    assert faces.time is None
-    assert "time" not in faces.to_json()
+    assert faces.pts_seconds is None
+    assert "pts_seconds" not in faces.to_json()
 
 
 def test_they_count_when_detections_are_compared():
     assert tracked() == tracked()
     assert tracked() != tracked(track_ids=[7, 8, 10])
     assert tracked() != tracked(track_ids=None)
-    assert tracked() != tracked(time=1.6)
+    assert tracked() != tracked(pts_seconds=1.6)
 
 
 def test_the_columns_are_the_callers_own():
@@ -51,8 +51,8 @@ def test_the_columns_are_the_callers_own():
 
 def test_json_brings_them_back():
     assert Detections.from_json(tracked().to_json()) == tracked()
-    nobody = Detections([], [], image_size=(10, 10), track_ids=[], time=0.25)
-    assert Detections.from_json(nobody.to_json()).time == 0.25
+    nobody = Detections([], [], image_size=(10, 10), track_ids=[], pts_seconds=0.25)
+    assert Detections.from_json(nobody.to_json()).pts_seconds == 0.25
     unsorted = (
         '{"image_size": [9, 9], "track_ids": [3, 4], "faces": ['
         '{"box": [0, 0, 1, 1], "score": 0.2}, {"box": [1, 1, 2, 2], "score": 0.8}]}'
@@ -69,7 +69,7 @@ def test_supervision_knows_track_numbers():
     there = tracked().to_supervision()
     assert isinstance(there, supervision.Detections)
     assert there.tracker_id.tolist() == [8, 9, 7]
-    assert Detections.from_supervision(there, (10, 10)) == tracked(time=None)
+    assert Detections.from_supervision(there, (10, 10)) == tracked(pts_seconds=None)
     there.tracker_id = np.array([8, -1, 7])  # not settled yet
     assert Detections.from_supervision(there, (10, 10)).track_ids is None
 
@@ -80,8 +80,8 @@ def test_supervision_knows_track_numbers():
         ({"track_ids": [1, 2]}, r"one number for each of 3 faces, not of shape \(2,\)"),
         ({"track_ids": [1, 2, -3]}, "whole numbers from 0 up"),
         ({"track_ids": [1.0, 2.0, 3.5]}, "whole numbers from 0 up"),
-        ({"time": float("nan")}, "finite number of seconds"),
-        ({"time": "soon"}, "number of seconds, not 'soon'"),
+        ({"pts_seconds": float("nan")}, "finite number of seconds"),
+        ({"pts_seconds": "soon"}, "number of seconds, not 'soon'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(columns: dict[str, object], message: str):

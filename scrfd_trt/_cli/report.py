@@ -71,8 +71,8 @@ def _row(track: TrackSummary) -> list[str]:
     seen = track.counts["detected"]
     return [
         str(track.number),
-        clock(track.first.time),
-        clock(track.last.time),
+        clock(track.first.pts_seconds),
+        clock(track.last.pts_seconds),
         str(track.frames),
         str(seen),
         str(track.frames - seen),

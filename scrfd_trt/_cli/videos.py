@@ -370,8 +370,8 @@ def _write(
     start: float | None = None
     try:
         for drawn in frames:
-            start = drawn.frame.time if start is None else start
-            if settings.duration is not None and drawn.frame.time - start >= settings.duration:
+            start = drawn.frame.pts_seconds if start is None else start
+            if settings.duration is not None and drawn.frame.pts_seconds - start >= settings.duration:
                 return None
             writer.write(drawn.frame, drawn.image)
             summary.add(drawn.faces)

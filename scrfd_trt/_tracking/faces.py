@@ -48,7 +48,7 @@ class FrameFaces:
     ----------
     number
         Of the frame, from 0.
-    time
+    pts_seconds
         In seconds, as the video has it.
     cut
         Whether a new scene begins here.
@@ -57,7 +57,7 @@ class FrameFaces:
     """
 
     number: int
-    time: float
+    pts_seconds: float
     cut: bool = False
     faces: list[Face] = field(default_factory=list)
 
@@ -69,17 +69,12 @@ class FrameFaces:
         size
             Width and height of the frame in pixels.
         """
-        if not self.faces:
-            empty = Detections.empty(size)
-            return Detections(
-                empty.boxes, empty.scores, None, image_size=size, track_ids=np.empty(0, np.int64), time=self.time
-            )
         points = [face.landmarks for face in self.faces]
         return Detections(
-            np.array([face.box for face in self.faces], np.float32),
+            np.array([face.box for face in self.faces], np.float32).reshape(-1, 4),
             [face.score for face in self.faces],
-            None if any(each is None for each in points) else np.array(points, np.float32),
+            None if any(each is None for each in points) else np.array(points, np.float32).reshape(-1, 5, 2),
             image_size=size,
-            track_ids=[face.track for face in self.faces],
-            time=self.time,
+            track_ids=np.array([face.track for face in self.faces], np.int64),
+            pts_seconds=self.pts_seconds,
         )

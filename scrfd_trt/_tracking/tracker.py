@@ -30,7 +30,7 @@ class FrameObservation(NamedTuple):
 
     Attributes
     ----------
-    number, time
+    number, pts_seconds
         Of the frame; in seconds.
     found
         What the detector found down to the lowest score; None where it did not look.
@@ -39,7 +39,7 @@ class FrameObservation(NamedTuple):
     """
 
     number: int
-    time: float
+    pts_seconds: float
     found: Detections | None
     cut: bool = False
 
@@ -99,7 +99,7 @@ class Tracker:
         """
         seen = _Seen(sighting)
         self._window.append(seen)
-        self._times[sighting.number] = sighting.time
+        self._times[sighting.number] = sighting.pts_seconds
         if sighting.cut:
             self._scene = sighting.number
             for track in self._tracks:
@@ -118,8 +118,8 @@ class Tracker:
         base = self.spans.window
         while base < len(self._window):
             at = self._window[base].sighting
-            if not self.spans.extending.holds(at.number - oldest.number, at.time - oldest.time):
-                return not self.spans.bridging.holds(newest.number - at.number + 1, newest.time - at.time)
+            if not self.spans.extending.holds(at.number - oldest.number, at.pts_seconds - oldest.pts_seconds):
+                return not self.spans.bridging.holds(newest.number - at.number + 1, newest.pts_seconds - at.pts_seconds)
             base += 1
         return False
 
@@ -133,7 +133,7 @@ class Tracker:
         return [track for track in self._tracks if track.end == end and self._bridges(track, sighting)]
 
     def _bridges(self, track: Track, sighting: FrameObservation) -> bool:
-        return self.spans.bridging.holds(sighting.number - track.last, sighting.time - track.last_time)
+        return self.spans.bridging.holds(sighting.number - track.last, sighting.pts_seconds - track.last_time)
 
     def _link(self, seen: _Seen, found: Detections) -> None:
         boxes = found.boxes.astype(np.float64)
@@ -218,11 +218,11 @@ class Tracker:
         for old in [number for number in self._times if number < oldest]:
             del self._times[old]
         faces = [face for face in found if face is not None]
-        return FrameFaces(frame, sighting.time, sighting.cut, faces)
+        return FrameFaces(frame, sighting.pts_seconds, sighting.cut, faces)
 
     def _is_wanted(self, track: Track, sighting: FrameObservation) -> bool:
         """Tell whether a track may have a face in a frame after this one, or be carried on."""
-        away = sighting.number - track.last, sighting.time - track.last_time
+        away = sighting.number - track.last, sighting.pts_seconds - track.last_time
         return away[0] <= 0 or self.spans.bridging.holds(*away) or self.spans.extending.holds(*away)
 
 
@@ -230,4 +230,4 @@ def _see(track: Track, sighting: FrameObservation, row: int) -> None:
     found = sighting.found
     if found is not None:
         points = None if found.landmarks is None else found.landmarks[row]
-        track.see(sighting.number, sighting.time, found.boxes[row], points, float(found.scores[row]))
+        track.see(sighting.number, sighting.pts_seconds, found.boxes[row], points, float(found.scores[row]))

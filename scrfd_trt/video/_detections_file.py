@@ -115,7 +115,7 @@ class _Face(_Line):
 
 class _Frame(_Line):
     frame: int = Field(ge=0)
-    time: Finite
+    pts_seconds: Finite
     cut: bool = False
     faces: list[_Face] = Field(default_factory=list)
 
@@ -172,7 +172,7 @@ class FacesWriter:
         OutputError
             If it cannot be written.
         """
-        about: dict[str, Any] = {"frame": frame.number, "time": round(frame.time, 6)}
+        about: dict[str, Any] = {"frame": frame.number, "pts_seconds": round(frame.pts_seconds, 6)}
         if frame.cut:
             about["cut"] = True
         self._put(about | {"faces": [_plain(face) for face in frame.faces]})
@@ -247,7 +247,7 @@ class FacesReader:
             line = self._parse(_Frame, text, number)
             if line.frame != number - 2:
                 raise DetectionsError(f"{self.path}, line {number}: frame {number - 2} is due here, not {line.frame}")
-            yield FrameFaces(line.frame, line.time, line.cut, [face.face() for face in line.faces])
+            yield FrameFaces(line.frame, line.pts_seconds, line.cut, [face.face() for face in line.faces])
 
     def _parse(self, model: type[Any], text: bytes, number: int) -> Any:
         try:

@@ -135,7 +135,7 @@ class FrameResult(NamedTuple):
 
     Attributes
     ----------
-    number, time
+    number, pts_seconds
         Of the frame; in seconds.
     frame
         As it was read; None where it is not kept.
@@ -144,7 +144,7 @@ class FrameResult(NamedTuple):
     """
 
     number: int
-    time: float
+    pts_seconds: float
     frame: Frame | None
     found: Detections | None
 
@@ -214,7 +214,7 @@ def track_faces(
     near = _near(float(reader.info.rate), delay)
     for looked, cut in marked(detect_frames(reader, detector, options, batch, keep=keep), near):
         frames.append(looked.frame)
-        for faces in tracker.push(FrameObservation(looked.number, looked.time, looked.found, cut)):
+        for faces in tracker.push(FrameObservation(looked.number, looked.pts_seconds, looked.found, cut)):
             yield frames.popleft(), faces
     for faces in tracker.finish():
         yield frames.popleft(), faces
@@ -248,7 +248,7 @@ def detect_frames(
     def images(items: Iterable[_Prepared]) -> Iterator[Any]:
         for frame, tiny, wanted in items:
             # A picture is large, and many wait where few are looked at.
-            waiting.append((FrameResult(frame.number, frame.time, frame if keep else None, None), tiny, wanted))
+            waiting.append((FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None), tiny, wanted))
             if wanted:
                 yield frame.image
 

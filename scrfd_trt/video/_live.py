@@ -297,8 +297,8 @@ class LiveReader:
             if item is None:
                 return
             if isinstance(item, Frame):
-                item.number, item.time = self._given, float(item.picture.pts * item.picture.time_base)
-                self._given, self._time = self._given + 1, item.time
+                item.number, item.pts_seconds = self._given, float(item.picture.pts * item.picture.time_base)
+                self._given, self._time = self._given + 1, item.pts_seconds
             yield item
 
     def _after(self) -> str:

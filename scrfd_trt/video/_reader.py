@@ -36,18 +36,18 @@ class Frame:
     ----------
     number
         From 0.
-    time
+    pts_seconds
         Seconds, as the file has it.
     picture
         The ``av.VideoFrame``, in the video's own pixel format.
     """
 
-    __slots__ = ("_image", "number", "picture", "time")
+    __slots__ = ("_image", "number", "picture", "pts_seconds")
 
     def __init__(self, number: int, picture: Any) -> None:
         self.number = number
         self.picture = picture
-        self.time = float(picture.pts * picture.time_base)
+        self.pts_seconds = float(picture.pts * picture.time_base)
         self._image: NDArray[np.uint8] | None = None
 
     @property

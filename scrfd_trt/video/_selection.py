@@ -69,9 +69,9 @@ class TrackSelection(OptionsModel):
 
     def of(self, frame: FrameFaces) -> FrameFaces:
         """Return the frame with the faces that are drawn over; regions must have been settled."""
-        if self.keep_spans and not _within(frame.time, self.keep_spans):
+        if self.keep_spans and not _within(frame.pts_seconds, self.keep_spans):
             return replace(frame, faces=[])
-        if _within(frame.time, self.leave_spans):
+        if _within(frame.pts_seconds, self.leave_spans):
             return replace(frame, faces=[])
         faces = [face for face in frame.faces if self._takes(face.track)]
         return frame if len(faces) == len(frame.faces) else replace(frame, faces=faces)

@@ -118,12 +118,12 @@ class Summary:
     def add(self, frame: FrameFaces) -> None:
         """Take the next frame."""
         self.frames += 1
-        self._gaps.add(frame.time)
+        self._gaps.add(frame.pts_seconds)
         self.faces += len(frame.faces)
         self.empty += not frame.faces
         self.bridged += any(face.origin == "interpolated" for face in frame.faces)
         self.cuts += frame.cut
-        bare = FrameFaces(frame.number, frame.time, frame.cut)
+        bare = FrameFaces(frame.number, frame.pts_seconds, frame.cut)
         there = {face.track: face for face in frame.faces}
         self._note_lost(frame, set(there))
         for face in frame.faces:
@@ -133,12 +133,12 @@ class Summary:
     def _note(self, frame: FrameFaces, face: Face) -> None:
         track = self.tracks.get(face.track)
         if track is None:
-            track = TrackSummary(face.track, frame, frame, face, frame.number, frame.time)
+            track = TrackSummary(face.track, frame, frame, face, frame.number, frame.pts_seconds)
             self.tracks[face.track] = track
         track.last = frame
         track.counts[face.origin] += 1
         if _worth(face) > _worth(track.best):
-            track.best, track.best_frame, track.best_time = face, frame.number, frame.time
+            track.best, track.best_frame, track.best_time = face, frame.number, frame.pts_seconds
         doubt = self._doubt(face)
         run = self._runs.get(face.track)
         if run is not None and run[0] != doubt:
@@ -159,7 +159,7 @@ class Summary:
                 continue
             self._close(face.track)
             if not frame.cut and self._is_inside(face):
-                self._keep(Moment(LOST, frame.time, frame.time, face.track, "lost"))
+                self._keep(Moment(LOST, frame.pts_seconds, frame.pts_seconds, face.track, "lost"))
 
     def _is_inside(self, face: Face) -> bool:
         reach = BORDER * float((face.box[2:] - face.box[:2]).max())
@@ -169,7 +169,7 @@ class Summary:
         run = self._runs.pop(track, None)
         if run is not None:
             doubt, first, last = run
-            self._keep(Moment(last.number - first.number + 1, first.time, last.time, track, doubt))
+            self._keep(Moment(last.number - first.number + 1, first.pts_seconds, last.pts_seconds, track, doubt))
 
     def _keep(self, moment: Moment) -> None:
         heapq.heappush(self._weak, moment)

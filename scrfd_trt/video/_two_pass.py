@@ -82,10 +82,10 @@ def _drawn(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: Vide
             raise DetectionsError(
                 f"{reader.name}: there are faces of {item.number} frames, and the video has more; find its faces anew"
             )
-        if abs(found.time - item.time) > SLACK:
+        if abs(found.pts_seconds - item.pts_seconds) > SLACK:
             raise DetectionsError(
-                f"{reader.name}: frame {item.number} is shown at {clock(item.time)}, and its faces are of "
-                f"{clock(found.time)}; they are those of another video"
+                f"{reader.name}: frame {item.number} is shown at {clock(item.pts_seconds)}, and its faces are of "
+                f"{clock(found.pts_seconds)}; they are those of another video"
             )
         size = (item.picture.width, item.picture.height)
         drawn = draw(item.image, found.detections(size)) if found.faces else None
@@ -166,7 +166,7 @@ def _find(
         ):
             for frame in frames:
                 if even is not None:
-                    even.place(frame.number, frame.time)
+                    even.place(frame.number, frame.pts_seconds)
                 file.write(frame)
                 summary.add(frame)
                 progress("finding", summary.frames, reader.info.frames)

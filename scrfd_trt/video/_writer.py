@@ -230,14 +230,14 @@ class VideoWriter:
         self._check_open()
         with self._writing(frame):
             if self.even is not None:
-                place = self.even.place(frame.number, frame.time)
+                place = self.even.place(frame.number, frame.pts_seconds)
                 picture.pts, picture.time_base = place, self._stream.codec_context.time_base
             for packet in self._stream.encode(picture):
                 self._container.mux(packet)
         self.frames += 1
 
     def _writing(self, frame: Frame) -> AbstractContextManager[None]:
-        return _pyav.writing(lambda: f"cannot write {self.path}: frame {frame.number} at {clock(frame.time)}")
+        return _pyav.writing(lambda: f"cannot write {self.path}: frame {frame.number} at {clock(frame.pts_seconds)}")
 
     def copy(self, packet: Any) -> None:
         """Copy a packet of one of the reader's other streams."""

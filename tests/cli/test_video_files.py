@@ -117,7 +117,7 @@ def test_the_tracks_there_are_are_told_in_short(run: Run, film: Film) -> None:
     head = {"format": "scrfd_trt.faces", "version": 1, "video": "clip.mp4", "size": [160, 120], "rate": 10.0}
     face = {"box": [1, 2, 30, 40], "score": 0.5, "from": "detected"}
     faces = [{"track": number, **face} for number in (1, 2, 3, 5, 8, 9)]
-    lines = [head, *({"frame": n, "time": n / 10, "faces": faces} for n in range(20))]
+    lines = [head, *({"frame": n, "pts_seconds": n / 10, "faces": faces} for n in range(20))]
     Path("f.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     ran = run("anonymize", "clip.mp4", "--keep-tracks", "4", "--detections", "f.jsonl")
     assert ran.error == "f.jsonl: there is no track 4; the tracks are: 1-3, 5, 8-9"

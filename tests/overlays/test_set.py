@@ -76,7 +76,7 @@ def test_a_picture_is_needed() -> None:
 def test_each_track_keeps_its_emoji() -> None:
     def drawn(track: int, place: float) -> np.ndarray:
         box = (place, place, place + 60, place + 60)
-        return overlays.Emoji()(GRAY, Detections([box], [0.9], image_size=SIZE, track_ids=[track], time=place))
+        return overlays.Emoji()(GRAY, Detections([box], [0.9], image_size=SIZE, track_ids=[track], pts_seconds=place))
 
     for track, kind in enumerate(emoji.KINDS * 2):
         out = drawn(track, 70.0)

@@ -49,7 +49,9 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         assert TrackingOptions.model_validate(file.head.follow).every == 2
         for _ in range(2):
             again = list(file)
-            assert [(f.number, f.time, f.cut) for f in again] == [(f.number, f.time, f.cut) for f in frames()]
+            assert [(f.number, f.pts_seconds, f.cut) for f in again] == [
+                (f.number, f.pts_seconds, f.cut) for f in frames()
+            ]
             for one, other in zip(again[3].faces, frames()[3].faces, strict=True):
                 assert (one.track, one.score, one.origin) == (other.track, other.score, other.origin)
                 np.testing.assert_array_equal(one.box, other.box)
@@ -122,13 +124,13 @@ def test_what_later_versions_put_into_the_head_is_left_out(tmp_path: Path) -> No
         (0, "{}", "line 1, format: it is no file of a video's faces|line 1, video: it is no file"),
         (0, "hello", "line 1: it is no file of a video's faces"),
         (0, '{"format":"scrfd_trt.faces","version":2,"video":"a","size":[1,1],"rate":1}', "line 1, version"),
-        (0, HEAD.replace("{}", '{"threshold":3}'), "line 1, follow: FollowOptions: threshold: Input should be less"),
-        (0, HEAD.replace("{}", '{"every":"x"}'), "line 1, follow: FollowOptions: every: Input should be a valid int"),
+        (0, HEAD.replace("{}", '{"threshold":3}'), "line 1, follow: TrackingOptions: threshold: Input should be less"),
+        (0, HEAD.replace("{}", '{"every":"x"}'), "line 1, follow: TrackingOptions: every: Input should be a valid int"),
         (0, HEAD.replace("{}", "7"), "line 1, follow: Input should be an object"),
         (2, "not json", "line 3: Invalid JSON"),
-        (2, '{"frame":5,"time":0.1,"faces":[]}', "line 3: frame 1 is due here, not 5"),
-        (2, '{"frame":1,"time":0.1,"faces":[{"track":1,"box":[1,2,3],"score":0.5}]}', "line 3, faces.0.box.3"),
-        (2, '{"frame":1,"time":0.1,"faces":[{"track":1,"box":[1,2,3,4],"score":5}]}', "line 3, faces.0.score"),
+        (2, '{"frame":5,"pts_seconds":0.1,"faces":[]}', "line 3: frame 1 is due here, not 5"),
+        (2, '{"frame":1,"pts_seconds":0.1,"faces":[{"track":1,"box":[1,2,3],"score":0.5}]}', "line 3, faces.0.box.3"),
+        (2, '{"frame":1,"pts_seconds":0.1,"faces":[{"track":1,"box":[1,2,3,4],"score":5}]}', "line 3, faces.0.score"),
     ],
 )
 def test_a_foreign_or_broken_file_is_told_by_its_line(tmp_path: Path, line: int, text: str, message: str) -> None:

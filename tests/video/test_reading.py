@@ -30,7 +30,7 @@ def test_frames_have_numbers_times_and_images(clip: MakeClip) -> None:
     with VideoReader(clip(times=times, time_base=Fraction(1, 1000), size=(66, 50))) as reader:
         frames = list(reader)
     assert [frame.number for frame in frames] == [0, 1, 2, 3, 4]
-    np.testing.assert_allclose([frame.time for frame in frames], np.array(times) / 1000, atol=0.0005)
+    np.testing.assert_allclose([frame.pts_seconds for frame in frames], np.array(times) / 1000, atol=0.0005)
     assert {(frame.image.shape, frame.image.dtype) for frame in frames} == {((50, 66, 3), np.dtype("uint8"))}
     assert not frames[0].image.flags.writeable
 
@@ -147,7 +147,7 @@ def test_first_packets_that_are_out_of_order_are_no_new_clock(
     """Matroska tells no decoding times of the first ones, where there are B-frames."""
     path = clip("clip.mkv", rate=Fraction(rate), frames=40, options=options, draw=panned, audio=2.0)
     with VideoReader(path) as reader:
-        times = [frame.time for frame in reader]
+        times = [frame.pts_seconds for frame in reader]
     assert times == pytest.approx([times[0] + n / rate for n in range(40)], abs=0.0011)
 
 
@@ -165,12 +165,12 @@ def test_a_clock_that_begins_anew_goes_on(audio: float, clip: MakeClip) -> None:
     piece = clip("a.ts", audio=audio, options={"bf": "2"})
     with VideoReader(piece, others=("audio",)) as reader:
         items = list(reader.items())
-    once = [item.time for item in items if isinstance(item, Frame)]
+    once = [item.pts_seconds for item in items if isinstance(item, Frame)]
     both = piece.with_name("both.ts")
     both.write_bytes(piece.read_bytes() * 3)
     with VideoReader(both, others=("audio",)) as reader:
         read = list(reader.items())
-    times = [item.time for item in read if isinstance(item, Frame)]
+    times = [item.pts_seconds for item in read if isinstance(item, Frame)]
     packets = [item for item in read if not isinstance(item, Frame)]
     assert len(times) == 3 * len(once)
     assert len(packets) == 3 * (len(items) - len(once))
@@ -180,7 +180,7 @@ def test_a_clock_that_begins_anew_goes_on(audio: float, clip: MakeClip) -> None:
     np.testing.assert_allclose(np.array(times[60:]) - once, 2 * shifts[0], atol=0.001)
     assert (np.diff([packet.dts for packet in packets]) > 0).all()
     with VideoReader(both) as reader:
-        assert [frame.time for frame in reader] == times
+        assert [frame.pts_seconds for frame in reader] == times
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4", "clip.ts"])

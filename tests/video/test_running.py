@@ -404,7 +404,7 @@ import resource, sys
 from itertools import islice
 sys.path[:0] = {paths!r}
 from test_running import Middle, black
-from scrfd_trt.video import FollowOptions, overlay_video
+from scrfd_trt.video import TrackingOptions, overlay_video
 
 class Batched(Middle):
     def stream(self, images, **_):
@@ -414,7 +414,7 @@ class Batched(Middle):
 
 peaks = []
 for name, every in (("short", 1), ("long", 1), ("long", 50)):
-    follow = FollowOptions(every=every, smooth=False)
+    follow = TrackingOptions(every=every, smooth=False)
     overlay_video(name + ".mp4", "out.mp4", Batched(), black, follow=follow, overwrite=True)
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 print(*peaks, flush=True)

@@ -64,7 +64,7 @@ def test_images_by_number(tmp_path: Path) -> None:
     assert greys(tmp_path / "%03d.png") == [80, 90, 100, 110]
     with open_source(tmp_path / "%03d.png", rate=Fraction(30000, 1001)) as reader:
         assert reader.info.rate == Fraction(30000, 1001)
-        assert [frame.time for frame in reader] == pytest.approx([n * 1001 / 30000 for n in range(4)])
+        assert [frame.pts_seconds for frame in reader] == pytest.approx([n * 1001 / 30000 for n in range(4)])
 
 
 def test_an_image_that_is_missing(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_rate_of_a_folder(rate: float | None, tmp_path: Path) -> None:
         image(tmp_path / "frames" / f"{number}.png", number)
     with open_source(tmp_path / "frames", rate=rate) as reader:
         assert reader.info.name == str(tmp_path / "frames")
-        times = [frame.time for frame in reader]
+        times = [frame.pts_seconds for frame in reader]
     assert times == pytest.approx([number / float(rate or 25) for number in range(12)])
 
 

@@ -136,7 +136,7 @@ def test_every_face_is_covered_from_its_first_to_its_last_sighting(found: Found)
 def test_frames_come_out_one_by_one_with_their_times(found: Found) -> None:
     assert [frame.number for frame in found.frames] == list(range(street.FRAMES))
     np.testing.assert_allclose(
-        [frame.time for frame in found.frames], np.arange(street.FRAMES) / street.RATE, atol=1e-3
+        [frame.pts_seconds for frame in found.frames], np.arange(street.FRAMES) / street.RATE, atol=1e-3
     )
 
 

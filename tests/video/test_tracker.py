@@ -232,7 +232,7 @@ def test_vectors_of_sightings_move_forth_and_not_over_frames_that_are_left_out()
     detections = frames[1].detections(SIZE)
     assert detections.track_ids is not None
     assert detections.track_ids.tolist() == [1, 2]
-    assert detections.time == pytest.approx(1 / RATE)
+    assert detections.pts_seconds == pytest.approx(1 / RATE)
 
 
 @settings(max_examples=40, deadline=None)

@@ -106,7 +106,7 @@ def _written(sheet: Image, captions: list[tuple[int, int, TrackSummary]]) -> Ima
     large, small = (ImageFont.load_default(size) for size in (18, 14))
     for x, y, track in captions:
         pen.text((x, y), f"Track {track.number}", INK, large)
-        times = f"{clock(track.first.time)} to {clock(track.last.time)}"
+        times = f"{clock(track.first.pts_seconds)} to {clock(track.last.pts_seconds)}"
         pen.text((x, y + 22), times, FAINT, small)
     done: Any = np.asarray(picture, np.uint8)
     return np.asarray(cv2.cvtColor(done, cv2.COLOR_RGB2BGR), np.uint8)
@@ -207,8 +207,8 @@ def _show(path: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:
 def _as_dict(track: Any) -> dict[str, Any]:
     return {
         "track": track.number,
-        "from": track.first.time,
-        "to": track.last.time,
+        "from": track.first.pts_seconds,
+        "to": track.last.pts_seconds,
         "frames": track.frames,
         **track.counts,
         "best": {
