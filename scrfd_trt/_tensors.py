@@ -41,16 +41,16 @@ class ShapeRange:
 
     Attributes
     ----------
-    least, best, most
+    min, opt, max
         ``(B, 3, H, W)``: the smallest, the one that it was tuned for, and the largest.
     """
 
-    least: tuple[int, ...]
-    best: tuple[int, ...]
-    most: tuple[int, ...]
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
 
     def admits(self, shape: tuple[int, ...]) -> bool:
         """Tell whether an input of this shape lies in the range."""
-        return len(shape) == len(self.least) and all(
-            low <= side <= high for low, side, high in zip(self.least, shape, self.most, strict=True)
+        return len(shape) == len(self.min) and all(
+            low <= side <= high for low, side, high in zip(self.min, shape, self.max, strict=True)
         )

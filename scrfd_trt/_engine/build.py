@@ -159,8 +159,8 @@ def build_plan(
         fraction, detail = phases.read()
         told.step(int(fraction * STEPS), detail)
 
-    with stage(told, f"building with {chosen}", STEPS if work.tells else None):
-        return wait_for(work.run, tell=tell, cancel=cancelled.set, stops=lambda: work.tells)
+    with stage(told, f"building with {chosen}", STEPS if work.supports_progress else None):
+        return wait_for(work.run, tell=tell, cancel=cancelled.set, stops=lambda: work.supports_progress)
 
 
 def gpu_for(flavour: Flavour, device: int) -> Gpu | None:
@@ -199,8 +199,8 @@ class _Build:
         return cast("Api", self.flavour.module)
 
     @property
-    def tells(self) -> bool:
-        """Whether TensorRT tells how far it has come, and can be stopped."""
+    def supports_progress(self) -> bool:
+        """Whether TensorRT reports progress and can be cancelled."""
         return hasattr(self.flavour.module, "IProgressMonitor")
 
     def run(self) -> bytes:

@@ -281,7 +281,7 @@ def add_profiles(
     for shapes in ranges:
         profile = builder.create_optimization_profile()
         try:
-            profile.set_shape(name, *(api.Dims(list(shape)) for shape in (shapes.least, shapes.best, shapes.most)))
+            profile.set_shape(name, *(api.Dims(list(shape)) for shape in (shapes.min, shapes.opt, shapes.max)))
         # ValueError from 10 on; RuntimeError before.
         except (ValueError, RuntimeError) as error:
             raise OptionError(f"{flavour} does not take an optimization profile for {shapes}: {error}") from error

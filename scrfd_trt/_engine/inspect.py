@@ -69,18 +69,18 @@ class ProfileReport(_Frozen):
 
     Attributes
     ----------
-    least, best, most
+    min, opt, max
         ``(B, 3, H, W)``: the smallest, the one that it was tuned for, and the largest.
     """
 
-    least: tuple[int, ...]
-    best: tuple[int, ...]
-    most: tuple[int, ...]
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
 
     def __str__(self) -> str:
-        if self.least == self.most:
-            return _sides(self.best)
-        return f"{_sides(self.least)} to {_sides(self.most)}, tuned for {_sides(self.best)}"
+        if self.min == self.max:
+            return _sides(self.opt)
+        return f"{_sides(self.min)} to {_sides(self.max)}, tuned for {_sides(self.opt)}"
 
 
 class EngineReport(_Frozen):
@@ -195,7 +195,7 @@ def tensor_reports(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) 
 
 def profile_reports(ranges: Iterable[ShapeRange]) -> tuple[ProfileReport, ...]:
     """Put an engine's optimization profiles into a report."""
-    return tuple(ProfileReport(least=each.least, best=each.best, most=each.most) for each in ranges)
+    return tuple(ProfileReport(min=each.min, opt=each.opt, max=each.max) for each in ranges)
 
 
 def _sides(shape: Iterable[int | None]) -> str:

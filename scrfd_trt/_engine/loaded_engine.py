@@ -111,8 +111,7 @@ def _range(engine: tensorrt.ICudaEngine, tensor: TensorSpec, index: int) -> Shap
     fixed = tuple(side for side in tensor.shape if side is not None)
     if len(fixed) == len(tensor.shape):
         return ShapeRange(fixed, fixed, fixed)
-    least, best, most = (tuple(shape) for shape in engine.get_tensor_profile_shape(tensor.name, index))
-    return ShapeRange(least, best, most)
+    return ShapeRange(*(tuple(shape) for shape in engine.get_tensor_profile_shape(tensor.name, index)))
 
 
 def _unusual(engine: tensorrt.ICudaEngine, module: ModuleType, name: str) -> str:

@@ -111,7 +111,7 @@ class HostPipeline:
         self._worker: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._most = {size: largest_batch(backend.ranges, size) or self._batch for size in self.scales}
+        self._max_batch = {size: largest_batch(backend.ranges, size) or self._batch for size in self.scales}
 
     @property
     def images_at_once(self) -> int:
@@ -161,13 +161,13 @@ class HostPipeline:
         self, images: Sequence[NDArray[np.uint8]], scale: tuple[int, int], threshold: float
     ) -> list[Candidates]:
         """Look at all images in one size, as many at a time as the network takes in that size."""
-        most = self._most[scale]
-        parts = [images[start : start + most] for start in range(0, len(images), most)]
+        max_batch = self._max_batch[scale]
+        parts = [images[start : start + max_batch] for start in range(0, len(images), max_batch)]
         return [found for part in parts for found in self._pass(part, scale, threshold)]
 
     def _pass(self, images: Sequence[NDArray[np.uint8]], scale: tuple[int, int], threshold: float) -> list[Candidates]:
         boxes = [Letterbox.fit((image.shape[1], image.shape[0]), scale) for image in images]
-        places = 1 if len(images) == 1 and not self._fixed_batch else min(self._batch, self._most[scale])
+        places = 1 if len(images) == 1 and not self._fixed_batch else min(self._batch, self._max_batch[scale])
         with self._blobs.borrow((places, 3, scale[1], scale[0])) as blob:
             blob.fill(images, boxes, self._color)
             outputs = self._backend.run(blob.array[: self._fixed_batch or len(images)])

@@ -37,13 +37,13 @@ class Part:
 
 
 def largest_batch(ranges: Sequence[ShapeRange], size: tuple[int, int]) -> int:
-    """Return the most images of this width and height that any profile takes at once; 0 if none takes them."""
-    return max((ranges[index].most[0] for index in _of_size(ranges, size)), default=0)
+    """Return the largest batch of this width and height that any profile accepts; 0 if none does."""
+    return max((ranges[index].max[0] for index in _of_size(ranges, size)), default=0)
 
 
-def best_sizes(ranges: Sequence[ShapeRange]) -> tuple[tuple[int, int], ...]:
+def opt_sizes(ranges: Sequence[ShapeRange]) -> tuple[tuple[int, int], ...]:
     """Return the widths and heights that the profiles were tuned for, each once, the smallest first."""
-    sizes = {(each.best[3], each.best[2]) for each in ranges}
+    sizes = {(each.opt[3], each.opt[2]) for each in ranges}
     return tuple(sorted(sizes, key=lambda size: (size[0] * size[1], size)))
 
 
@@ -70,12 +70,12 @@ def split(ranges: Sequence[ShapeRange], shape: tuple[int, ...]) -> tuple[Part, .
     """
     size = (shape[-1], shape[-2])
     fitting = _of_size(ranges, size) if len(shape) == RANK and shape[0] else []
-    if not any(ranges[index].least[1] <= shape[1] <= ranges[index].most[1] for index in fitting):
+    if not any(ranges[index].min[1] <= shape[1] <= ranges[index].max[1] for index in fitting):
         raise BackendError(f"the engine cannot take an input of {_text(shape)}; it takes: {describe(ranges)}")
-    most = largest_batch(ranges, size)
+    max_batch = largest_batch(ranges, size)
     parts = []
-    for start in range(0, shape[0], most):
-        images = min(most, shape[0] - start)
+    for start in range(0, shape[0], max_batch):
+        images = min(max_batch, shape[0] - start)
         places, profile = _choose(ranges, fitting, (images, *shape[1:]))
         parts.append(Part(start, start + images, places, profile))
     return tuple(parts)
@@ -83,16 +83,16 @@ def split(ranges: Sequence[ShapeRange], shape: tuple[int, ...]) -> tuple[Part, .
 
 def describe(ranges: Sequence[ShapeRange]) -> str:
     """Write what profiles take on one line, for messages."""
-    spans = ["×".join(_span(low, high) for low, high in zip(each.least, each.most, strict=True)) for each in ranges]
+    spans = ["×".join(_span(low, high) for low, high in zip(each.min, each.max, strict=True)) for each in ranges]
     return ", ".join(dict.fromkeys(spans)) or "nothing"
 
 
 def _choose(ranges: Sequence[ShapeRange], fitting: Sequence[int], shape: tuple[int, ...]) -> tuple[int, int]:
     """Return how many images to fill up to, and the profile."""
     images = shape[0]
-    able = [index for index in fitting if images <= ranges[index].most[0]]
-    places = {index: max(images, ranges[index].least[0]) for index in able}
-    profile = min(able, key=lambda index: (places[index], _distance(ranges[index].best, shape), _room(ranges[index])))
+    able = [index for index in fitting if images <= ranges[index].max[0]]
+    places = {index: max(images, ranges[index].min[0]) for index in able}
+    profile = min(able, key=lambda index: (places[index], _distance(ranges[index].opt, shape), _room(ranges[index])))
     return places[profile], profile
 
 
@@ -100,16 +100,16 @@ def _of_size(ranges: Sequence[ShapeRange], size: tuple[int, int]) -> list[int]:
     return [
         index
         for index, each in enumerate(ranges)
-        if len(each.least) == RANK and each.admits((each.least[0], each.least[1], size[1], size[0]))
+        if len(each.min) == RANK and each.admits((each.min[0], each.min[1], size[1], size[0]))
     ]
 
 
-def _distance(best: tuple[int, ...], shape: tuple[int, ...]) -> float:
-    return sum(abs(math.log(tuned / side)) for tuned, side in zip(best, shape, strict=True))
+def _distance(opt: tuple[int, ...], shape: tuple[int, ...]) -> float:
+    return sum(abs(math.log(tuned / side)) for tuned, side in zip(opt, shape, strict=True))
 
 
 def _room(each: ShapeRange) -> float:
-    return sum(math.log(high / low) for low, high in zip(each.least, each.most, strict=True))
+    return sum(math.log(high / low) for low, high in zip(each.min, each.max, strict=True))
 
 
 def _span(low: int, high: int) -> str:
@@ -166,7 +166,7 @@ def choose_scales(
 
 def _scales_in(ranges: Sequence[ShapeRange], wanted: tuple[tuple[int, int], ...] | None) -> tuple[tuple[int, int], ...]:
     if wanted is None:
-        sizes, small = best_sizes(ranges), FREE_SCALES[0]
+        sizes, small = opt_sizes(ranges), FREE_SCALES[0]
         # A profile of free size takes the small pass too, though it was tuned for the large one.
         smaller = small[0] * small[1] < sizes[0][0] * sizes[0][1]
         return (small, *sizes) if smaller and largest_batch(ranges, small) else sizes

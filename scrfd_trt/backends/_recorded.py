@@ -165,4 +165,4 @@ def _from_json(values: dict[str, Any]) -> TensorSpec:
 
 
 def _range_from_json(values: dict[str, Any]) -> ShapeRange:
-    return ShapeRange(tuple(values["least"]), tuple(values["best"]), tuple(values["most"]))
+    return ShapeRange(tuple(values["min"]), tuple(values["opt"]), tuple(values["max"]))

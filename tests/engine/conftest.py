@@ -26,7 +26,7 @@ def record_of():
             "options": {},
             "input": tensors,
             "outputs": outputs,
-            "ranges": [{"least": [1, 3, 64, 64], "best": [2, 3, 64, 64], "most": [4, 3, 64, 64]}],
+            "ranges": [{"min": [1, 3, 64, 64], "opt": [2, 3, 64, 64], "max": [4, 3, 64, 64]}],
             "notes": ["batch made free"],
             "made": "2026-11-23T12:00:00+00:00",
             "seconds": 1.5,

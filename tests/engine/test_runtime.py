@@ -86,7 +86,7 @@ def test_several_profiles_and_half_precision(gpu, fakes, write):
     tensors = [[name, mode, shape, "HALF"] for name, mode, shape, _ in fakes.SPECS]
     profiles = fakes.ranges((1, 1, 1), (1, 8, 32)) + fakes.ranges((1, 4, 4), side=128)
     with load_engine(write(tensors=tensors, profiles=profiles)) as engine:
-        assert [each.best for each in engine.ranges] == [(1, 3, 64, 64), (8, 3, 64, 64), (4, 3, 128, 128)]
+        assert [each.opt for each in engine.ranges] == [(1, 3, 64, 64), (8, 3, 64, 64), (4, 3, 128, 128)]
         assert engine.input.dtype == "float16"
         assert {tensor.dtype for tensor in engine.outputs} == {"float16"}
 

@@ -165,7 +165,7 @@ def test_profiles_do_not_disturb_each_other(opened, blobs):
         check(layout, outputs, (shape[3], shape[2]))
         return outputs
 
-    shapes = [each.best for each in opened.ranges]
+    shapes = [each.opt for each in opened.ranges]
     first = [run(shape) for shape in shapes]
     for shape, wanted in reversed(list(zip(shapes, first, strict=True))):
         assert all(np.array_equal(a, b) for a, b in zip(run(shape), wanted, strict=True))
@@ -203,7 +203,7 @@ def test_the_wrong_size(plan, opened):
 def test_inspect(plan, opened):
     report = inspect_engine(plan)
     assert report.usable, report.reasons
-    assert SIZE in {profile.best[2:] for profile in report.profiles}
+    assert SIZE in {profile.opt[2:] for profile in report.profiles}
     assert len([tensor for tensor in report.tensors if tensor.role == "output"]) == 9
     assert report.layout.startswith("grid" if "grid" in plan.stem else ("batched", "flat"))
-    assert [profile.most[0] for profile in report.profiles] == [each.most[0] for each in opened.ranges]
+    assert [profile.max[0] for profile in report.profiles] == [each.max[0] for each in opened.ranges]

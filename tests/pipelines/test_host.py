@@ -39,10 +39,10 @@ def test_a_fixed_network_refuses_other_scales():
         choose_scales((1, 3, 640, 640), ((640, 640), (128, 128)))
 
 
-def profile(least, best, most, side, largest=None):
+def profile(min_batch, opt_batch, max_batch, side, largest=None):
     """What a profile takes: batches, and a square size, or one from ``side`` to ``largest`` tuned for the largest."""
     largest = largest or side
-    return ShapeRange((least, 3, side, side), (best, 3, largest, largest), (most, 3, largest, largest))
+    return ShapeRange((min_batch, 3, side, side), (opt_batch, 3, largest, largest), (max_batch, 3, largest, largest))
 
 
 SMALL, LARGE, ONE = profile(1, 8, 32, 128), profile(1, 8, 16, 640), profile(1, 1, 1, 640)

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from scrfd_trt import BackendError
-from scrfd_trt._pipelines.scales import Part, best_sizes, describe, largest_batch, split
+from scrfd_trt._pipelines.scales import Part, describe, largest_batch, opt_sizes, split
 from scrfd_trt._tensors import ShapeRange
 
 
-def takes(least, best, most, side=640, down=None):
+def takes(min_batch, opt_batch, max_batch, side=640, down=None):
     sides = (3, down or side, side)
-    return ShapeRange((least, *sides), (best, *sides), (most, *sides))
+    return ShapeRange((min_batch, *sides), (opt_batch, *sides), (max_batch, *sides))
 
 
 ONE, MANY = takes(1, 1, 1), takes(1, 8, 32)
@@ -52,9 +52,9 @@ def test_what_no_profile_takes(shape):
 
 def test_sizes():
     small = takes(1, 8, 16, side=128)
-    assert best_sizes([MANY, small, ONE]) == ((128, 128), (640, 640))
-    assert best_sizes([takes(1, 1, 1, side=640, down=384)]) == ((640, 384),)
-    assert best_sizes([]) == ()
+    assert opt_sizes([MANY, small, ONE]) == ((128, 128), (640, 640))
+    assert opt_sizes([takes(1, 1, 1, side=640, down=384)]) == ((640, 384),)
+    assert opt_sizes([]) == ()
     assert largest_batch([ONE, MANY, small], (640, 640)) == 32
     assert largest_batch([ONE, MANY, small], (128, 128)) == 16
     assert largest_batch([ONE, MANY, small], (640, 128)) == 0

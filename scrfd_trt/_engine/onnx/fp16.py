@@ -206,7 +206,7 @@ def set_ends(model: onnx.ModelProto, dtype: Literal["float32", "float16"]) -> in
         kind = value.type.tensor_type.elem_type
         if kind != wanted:
             inner = wiring.new_name(f"{value.name}_cast")
-            for node, place in wiring.takers.get(value.name, []):
+            for node, place in wiring.consumers.get(value.name, []):
                 node.input[place] = inner
             graph.node.insert(0, onnx.helper.make_node("Cast", [value.name], [inner], to=kind))
             value.type.tensor_type.elem_type = wanted
@@ -248,7 +248,7 @@ def with_rounding(model: bytes) -> bytes | None:
         if value.name in half:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
             nodes += _rounded(wiring, value.name, wiring.new_name(f"{value.name}_rounded"))
-            for node, place in wiring.takers.get(value.name, []):
+            for node, place in wiring.consumers.get(value.name, []):
                 node.input[place] = nodes[-1].output[0]
     for node in graph.node:
         nodes.append(node)

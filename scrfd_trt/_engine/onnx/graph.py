@@ -26,9 +26,9 @@ class Wiring:
 
     Attributes
     ----------
-    makers : dict of str to onnx.NodeProto
+    producers : dict of str to onnx.NodeProto
         The node that makes a tensor.
-    takers : dict of str to list of (onnx.NodeProto, int)
+    consumers : dict of str to list of (onnx.NodeProto, int)
         The nodes that take a tensor, and as which of their inputs.
     constants : dict of str to onnx.TensorProto
         The graph's initializers.
@@ -36,14 +36,14 @@ class Wiring:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
-        self.makers: dict[str, Any] = {name: node for node in graph.node for name in node.output if name}
-        self.takers: dict[str, list[tuple[Any, int]]] = {}
+        self.producers: dict[str, Any] = {name: node for node in graph.node for name in node.output if name}
+        self.consumers: dict[str, list[tuple[Any, int]]] = {}
         for node in graph.node:
             for place, name in enumerate(node.input):
-                self.takers.setdefault(name, []).append((node, place))
+                self.consumers.setdefault(name, []).append((node, place))
         self.constants: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         ends = {value.name for value in (*graph.input, *graph.output)}
-        self._names = {*self.makers, *self.takers, *self.constants, *ends}
+        self._names = {*self.producers, *self.consumers, *self.constants, *ends}
 
     def constant(self, name: str) -> NDArray[Any] | None:
         """Return a constant's values, or None for a tensor that is none."""
@@ -67,12 +67,12 @@ class Wiring:
 
     def rename(self, old: str, new: str) -> None:
         """Give the tensor that a node makes another name, wherever a node speaks of it."""
-        maker = self.makers.pop(old)
-        maker.output[list(maker.output).index(old)] = new
-        for node, place in self.takers.get(old, []):
+        producer = self.producers.pop(old)
+        producer.output[list(producer.output).index(old)] = new
+        for node, place in self.consumers.get(old, []):
             node.input[place] = new
-        self.takers[new] = self.takers.pop(old, [])
-        self.makers[new] = maker
+        self.consumers[new] = self.consumers.pop(old, [])
+        self.producers[new] = producer
 
 
 def fold_constant_nodes(graph: onnx.GraphProto) -> None:
@@ -342,7 +342,7 @@ def name_outputs(graph: onnx.GraphProto, layout: HeadLayout) -> bool:
         wiring.rename(value.name, free)
         value.name = free
     for index, name in wanted.items():
-        if name in wiring.makers:
+        if name in wiring.producers:
             wiring.rename(name, wiring.new_name(f"{name}_inner"))
         wiring.rename(graph.output[index].name, name)
         graph.output[index].name = name

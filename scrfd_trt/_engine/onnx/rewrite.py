@@ -68,25 +68,25 @@ def split_heads(graph: onnx.GraphProto, layout: HeadLayout) -> str:
 
 def _before_pointwise(wiring: Wiring, output: str) -> Any:
     """Return the node that gave a head its shape; what follows keeps it."""
-    node = wiring.makers.get(output)
+    node = wiring.producers.get(output)
     while node is not None and node.op_type in POINTWISE:
         data = [name for name in node.input if name and name not in wiring.constants]
         if len(data) != 1:
             break
-        node = wiring.makers.get(data[0])
+        node = wiring.producers.get(data[0])
     return node
 
 
 def _transpose_of(wiring: Wiring, reshape: Any) -> Any:
     if reshape is None or reshape.op_type != "Reshape":
         return None
-    node = wiring.makers.get(reshape.input[0])
+    node = wiring.producers.get(reshape.input[0])
     while node is not None and node.op_type in {"Reshape", "Identity"}:
-        node = wiring.makers.get(node.input[0])
+        node = wiring.producers.get(node.input[0])
     if node is None or node.op_type != "Transpose":
         return None
     order = next((tuple(item.ints) for item in node.attribute if item.name == "perm"), ())
-    alone = len(wiring.takers.get(node.output[0], [])) == 1
+    alone = len(wiring.consumers.get(node.output[0], [])) == 1
     return node if order == KEEPING or (order == FOLDING and alone) else None
 
 
@@ -104,9 +104,9 @@ def free_norms(graph: onnx.GraphProto) -> int:
         nodes.append(node)
         if node.op_type != "InstanceNormalization":
             continue
-        before = wiring.makers.get(node.input[0])
-        after = [taker for taker, _ in wiring.takers.get(node.output[0], [])]
-        if before is None or before.op_type != "Reshape" or [taker.op_type for taker in after] != ["Reshape"]:
+        before = wiring.producers.get(node.input[0])
+        after = [consumer for consumer, _ in wiring.consumers.get(node.output[0], [])]
+        if before is None or before.op_type != "Reshape" or [consumer.op_type for consumer in after] != ["Reshape"]:
             continue
         groups, shape = wiring.constant(before.input[1]), wiring.constant(after[0].input[1])
         if groups is not None and groups.shape == (3,) and (groups[0], groups[2]) != (0, -1):
@@ -211,7 +211,7 @@ def _rewrite(model: onnx.ModelProto, request: Request) -> PreparedNetwork:
         notes.append(f"{gone} nodes that computed shapes left out")
     notes += _set_types(model, request.precision, request.io)
     ranges = profiles(sizes, request.batch, request.batch_one)
-    for shape in sorted({end for item in ranges for end in (item.least, item.most)}):
+    for shape in sorted({end for item in ranges for end in (item.min, item.max)}):
         _check(model, layout, shape, stuck, before)
     return _finish(model, request.precision, ranges, notes)
 
@@ -342,7 +342,7 @@ class PreparedNetwork:
     @property
     def sizes(self) -> Sizes:
         """Width and height of the inputs that it was made for, in the order asked for."""
-        return tuple(dict.fromkeys((shape.best[3], shape.best[2]) for shape in self.ranges))
+        return tuple(dict.fromkeys((shape.opt[3], shape.opt[2]) for shape in self.ranges))
 
 
 def prepare(
@@ -369,7 +369,7 @@ def prepare(
         TensorRT makes more of; several leave width and height free. None takes the network's own size where that is
         fixed, and otherwise 128×128 and 640×640.
     batch
-        Least, best and most images at once. Where least and most are the same, the batch is fixed.
+        Minimum, optimum and maximum number of images per run. Where minimum equals maximum, the batch is fixed.
     batch_one
         Whether batch 1 gets a profile of its own beside the range.
     precision
@@ -402,9 +402,8 @@ def prepare(
 
 def profiles(sizes: Sizes, batch: tuple[int, int, int], batch_one: bool) -> tuple[ShapeRange, ...]:
     """List the optimization profiles for some sizes: batch 1, where asked for, and the range, for each of them."""
-    least, best, most = batch
-    counts = [(least, best, most)]
-    if batch_one and least != most:
+    counts = [batch]
+    if batch_one and batch[0] != batch[2]:
         counts.insert(0, (1, 1, 1))
     return tuple(
         ShapeRange(*((count, 3, height, width) for count in range_of_counts))
@@ -430,7 +429,7 @@ def _check_options(sizes: Sizes | None, batch: tuple[int, int, int], precision: 
         )
     if len(batch) != 3 or not 1 <= batch[0] <= batch[1] <= batch[2]:
         raise OptionError(
-            f"batch: least, best and most images are wanted, at least 1 and rising, not {batch!r}",
+            f"batch: expected 1 <= min <= opt <= max images, got {batch!r}",
             fields=["batch"],
             value=batch,
         )

@@ -278,8 +278,8 @@ def _samples(images: Sequence[NDArray[np.uint8]], size: Size) -> NDArray[np.floa
 
 
 def _batches(prepared: PreparedNetwork, size: Size) -> list[int]:
-    ranges = [shape for shape in prepared.ranges if (shape.best[3], shape.best[2]) == size]
-    counts = {count for shape in ranges for count in (shape.least[0], min(shape.least[0] + 1, shape.most[0]))}
+    ranges = [shape for shape in prepared.ranges if (shape.opt[3], shape.opt[2]) == size]
+    counts = {count for shape in ranges for count in (shape.min[0], min(shape.min[0] + 1, shape.max[0]))}
     return sorted(counts)
 
 

@@ -115,7 +115,7 @@ class TestFixing:
     def test_or_gets_two_where_it_has_none(self, free_twin):
         prepared = prepare(free_twin(), batch=(1, 1, 4), batch_one=False)
         assert prepared.sizes == ((128, 128), (640, 640))
-        assert [shape.most for shape in prepared.ranges] == [(4, 3, 128, 128), (4, 3, 640, 640)]
+        assert [shape.max for shape in prepared.ranges] == [(4, 3, 128, 128), (4, 3, 640, 640)]
 
 
 class TestOutputs:
@@ -182,8 +182,8 @@ class TestOptions:
             ({"sizes": ((100, 64),)}, "multiples of 32"),
             ({"sizes": ((64,),)}, "multiples of 32"),
             ({"sizes": ()}, "at least one"),
-            ({"batch": (0, 1, 1)}, "least, best and most"),
-            ({"batch": (4, 2, 8)}, "rising"),
+            ({"batch": (0, 1, 1)}, "expected 1 <= min <= opt <= max images, got \\(0, 1, 1\\)"),
+            ({"batch": (4, 2, 8)}, "expected 1 <= min <= opt <= max images, got \\(4, 2, 8\\)"),
             ({"precision": "int8"}, "fp32, tf32, fp16"),
             ({"io": "half"}, "float32, float16"),
         ],
