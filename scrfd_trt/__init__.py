@@ -8,9 +8,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from scrfd_trt._detections import Detection, Detections
+from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._options import DetectorOptions
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import (
     BackendError,
@@ -32,8 +31,10 @@ from scrfd_trt.errors import (
 )
 
 if TYPE_CHECKING:
+    from scrfd_trt._detection import Detection
     from scrfd_trt._engine.build_options import BuildOptions
     from scrfd_trt._engine.inspect import EngineReport, inspect_engine
+    from scrfd_trt._options import DetectorOptions
     from scrfd_trt._pipelines.factory import build_engine
 
 __all__ = [
@@ -64,19 +65,21 @@ __all__ = [
     "inspect_engine",
 ]
 
-_LATER = {
+_LAZY = {
+    "Detection": "scrfd_trt._detection",
+    "DetectorOptions": "scrfd_trt._options",
     "BuildOptions": "scrfd_trt._engine.build_options",
     "EngineReport": "scrfd_trt._engine.inspect",
     "build_engine": "scrfd_trt._pipelines.factory",
     "inspect_engine": "scrfd_trt._engine.inspect",
 }
-"""Names whose rooms are imported when they are first asked for: together they take longer than all the rest."""
+"""Names that are imported when they are first used, since pydantic and the engine modules take long to import."""
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LATER[name]), name)
+    return getattr(import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scrfd_trt._crops import align_face, check_image, crop_box
 from scrfd_trt._formats import coco_annotations, csv_header, csv_lines
@@ -18,50 +17,7 @@ from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionErro
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Point = tuple[float, float]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Detection(BaseModel):
-    """One face, validated: a row of :class:`Detections`, or one that comes from outside.
-
-    Attributes
-    ----------
-    box
-        x1, y1, x2, y2 in source pixels, x2 ≥ x1 and y2 ≥ y1; parts outside of the image are kept.
-    score
-        0 to 1.
-    landmarks
-        Left eye, right eye, nose, left and right mouth corner as seen in the image, x and y in source pixels; or None.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    box: tuple[Finite, Finite, Finite, Finite]
-    score: float = Field(ge=0.0, le=1.0)
-    landmarks: tuple[tuple[Finite, Finite], ...] | None = Field(None, min_length=5, max_length=5)
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        x1, y1, x2, y2 = self.box
-        if x2 < x1 or y2 < y1:
-            raise ValueError("box must be x1, y1, x2, y2 with x2 ≥ x1 and y2 ≥ y1")
-        return self
-
-    @property
-    def width(self) -> float:
-        """Width of the box in pixels."""
-        return self.box[2] - self.box[0]
-
-    @property
-    def height(self) -> float:
-        """Height of the box in pixels."""
-        return self.box[3] - self.box[1]
-
-    @property
-    def center(self) -> Point:
-        """Center of the box, x and y in pixels."""
-        return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+    from scrfd_trt._detection import Detection
 
 
 class Detections:
@@ -228,7 +184,9 @@ class Detections:
         """Return one row for a number; ``Detections`` for a slice, a mask or an array of numbers."""
         if isinstance(index, (int, np.integer)):
             points = None if self.landmarks is None else [tuple(point) for point in _plain(self.landmarks[index])]
-            # Columns are checked already, so rows are made without a second look.
+            from scrfd_trt._detection import Detection  # noqa: PLC0415 - imports pydantic
+
+            # The columns are validated already.
             return Detection.model_construct(
                 box=tuple(_plain(self.boxes[index])),
                 score=_plain(self.scores[index]),
@@ -291,8 +249,12 @@ class Detections:
         DetectionsError
             If the text is no such JSON; the message says where.
         """
+        from pydantic import ValidationError  # noqa: PLC0415 - slow to import
+
+        from scrfd_trt._detection import JsonDetections  # noqa: PLC0415 - imports pydantic
+
         try:
-            parsed = _JsonFile.model_validate_json(text)
+            parsed = JsonDetections.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the text"
@@ -445,16 +407,6 @@ class Detections:
         for index, points in enumerate(self.landmarks):
             out[index] = align_face(image, points, size)
         return out
-
-
-class _JsonFile(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-    landmarks: bool = True
-    track_ids: list[int] | None = None
-    pts_seconds: Finite | None = None
-    faces: list[Detection]
 
 
 def _size(image_size: tuple[int, int]) -> tuple[int, int]:

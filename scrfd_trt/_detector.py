@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import numbers
 import os
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from scrfd_trt import _devices, models
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt.backends import Backend
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
     from scrfd_trt._engine.build_options import BuildOptions
     from scrfd_trt._engine.progress import BuildProgress
+    from scrfd_trt._options import DetectorOptions
     from scrfd_trt._pipelines.cuda import DeviceDetections
 
 
@@ -109,7 +108,7 @@ class SCRFDDetector:
         MissingDependencyError
             If a package is needed that is not installed.
         """
-        checked = DetectorOptions(**options)
+        checked = _validated(options)
         opening = _opening()
         where = _devices.choose(device, opening.cuda_problem)
         pipeline = opening.open_onnx(models.fetch(name), checked, where, build, progress=progress, stream=stream)
@@ -144,7 +143,7 @@ class SCRFDDetector:
         OptionError, DeviceError, BackendError, MissingDependencyError
             As for :meth:`from_pretrained`.
         """
-        checked = DetectorOptions(**options)
+        checked = _validated(options)
         opening = _opening()
         where = _devices.choose(device, opening.cuda_problem)
         pipeline = opening.open_onnx(Path(path), checked, where, build, progress=progress, stream=stream)
@@ -191,7 +190,7 @@ class SCRFDDetector:
         OptionError, DeviceError, MissingDependencyError
             As for :meth:`from_pretrained`.
         """
-        checked = DetectorOptions(**options)
+        checked = _validated(options)
         kind, number = _devices.parse(device)
         if kind != "cuda":
             raise OptionError(
@@ -218,7 +217,7 @@ class SCRFDDetector:
             As for :meth:`from_pretrained`.
         """
         try:
-            checked = DetectorOptions(**options)
+            checked = _validated(options)
             return cls(HostPipeline(backend, checked), checked, device=device)
         except BaseException:
             backend.close()
@@ -366,6 +365,8 @@ class SCRFDDetector:
         self, image: Any, *, threshold: float | None = None, max_faces: int | None = None
     ) -> Detections:
         """Do what :meth:`detect` does, in an asyncio program."""
+        import asyncio  # noqa: PLC0415 - slow to import
+
         future = self.submit([image], threshold=threshold, max_faces=max_faces)
         return (await asyncio.wrap_future(future))[0]
 
@@ -485,6 +486,12 @@ class SCRFDDetector:
 
     def __repr__(self) -> str:
         return f"<SCRFDDetector {'closed' if self._closed else self.description}>"
+
+
+def _validated(options: dict[str, Any]) -> DetectorOptions:
+    from scrfd_trt._options import DetectorOptions  # noqa: PLC0415 - imports pydantic
+
+    return DetectorOptions(**options)
 
 
 def _opening() -> ModuleType:

@@ -16,6 +16,10 @@ STD = 128.0
 PADDING = -MEAN / STD
 """What a pixel of value zero becomes."""
 
+FREE_SCALES = ((128, 128), (640, 640))
+"""Width and height in pixels of the passes over an image, for models of free input size. The largest anchor fits faces
+of about 512 pixels in 640; the small pass finds faces that fill the frame."""
+
 
 @dataclass(frozen=True)
 class Letterbox:

@@ -83,11 +83,6 @@ def _as_scales(value: object) -> object:
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else value
 
 
-FREE_SCALES = ((128, 128), (640, 640))
-"""Width and height of the passes over each image, in pixels, where a network's size is free. The largest anchor is for
-faces of about 512 pixels in 640; a face that fills the frame is found where the frame is small."""
-
-
 def _once_each(scales: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
     return tuple(dict.fromkeys(scales))
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._heads import check, recognize
 from scrfd_trt._images import as_color, from_nv12, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
-from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.base import finish
 from scrfd_trt._pipelines.scales import choose_scales, largest_batch, warn_if_thin
 from scrfd_trt.backends._base import Backend
 from scrfd_trt.errors import ClosedError, ImageError
+
+if TYPE_CHECKING:
+    from scrfd_trt._options import DetectorOptions
 
 
 class Blob:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scrfd_trt._letterbox import Letterbox
-from scrfd_trt._options import FREE_SCALES
+from scrfd_trt._letterbox import FREE_SCALES, Letterbox
 from scrfd_trt._tensors import ShapeRange
 from scrfd_trt.errors import BackendError, OptionError
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import DetectorOptions, ModelFormatError, OptionError
-from scrfd_trt._letterbox import PADDING, Letterbox, normalize_into
-from scrfd_trt._options import FREE_SCALES
+from scrfd_trt._letterbox import FREE_SCALES, PADDING, Letterbox, normalize_into
 from scrfd_trt._pipelines.host import Blob, BlobPool, HostPipeline, choose_scales
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import drawing
-from scrfd_trt._detections import Detection, Detections
+from scrfd_trt import Detection, Detections
 
 SIZE = (640, 360)
 RATE = 30

@@ -17,7 +17,7 @@ from scrfd_trt._engine.onnx import graph as shapes
 from scrfd_trt._engine.onnx import graph as wiring
 from scrfd_trt._engine.onnx.graph import Shapes, Wiring, whole
 from scrfd_trt._heads import WIDTHS, HeadLayout, recognize
-from scrfd_trt._options import FREE_SCALES
+from scrfd_trt._letterbox import FREE_SCALES
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.errors import MissingDependencyError, ModelFormatError, OptionError, one_line
 

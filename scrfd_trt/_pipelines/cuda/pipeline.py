@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._images import as_color, check_nv12, is_on_gpu
-from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.frames import check_device_image
 from scrfd_trt._pipelines.cuda.resources import HELPERS, PipelineResources, images_at_once, places_for
@@ -29,6 +28,9 @@ from scrfd_trt._pipelines.cuda.slot import Slot
 from scrfd_trt._pipelines.scales import choose_scales
 from scrfd_trt._pipelines.streaming import Pending
 from scrfd_trt.errors import BackendError, ClosedError, OptionError, ScrfdError
+
+if TYPE_CHECKING:
+    from scrfd_trt._options import DetectorOptions
 
 
 class Run:

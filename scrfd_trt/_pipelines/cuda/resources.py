@@ -6,14 +6,17 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from scrfd_trt._cuda import Device, Event
 from scrfd_trt._cuda.kernels import Kernels
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.scales import largest_batch, split
 from scrfd_trt._tensors import ShapeRange
+
+if TYPE_CHECKING:
+    from scrfd_trt._options import DetectorOptions
 
 HELPERS = 2
 """Threads that help to copy images."""
