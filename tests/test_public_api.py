@@ -100,6 +100,20 @@ def test_import_loads_nothing_optional_and_nothing_slow(package, tmp_path):
     assert not loaded & OPTIONAL_OR_SLOW
 
 
+def test_all_names_and_the_command_line_load_without_optional_packages(tmp_path):
+    required = {"filelock", "platformdirs", "rich", "typer"}
+    missing = sorted(OPTIONAL_OR_SLOW - required)
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({missing}))
+import overlays, scrfd_trt, scrfd_trt.video, scrfd_trt._cli.main
+for package in (scrfd_trt, overlays, scrfd_trt.video):
+    for name in package.__all__:
+        getattr(package, name)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
 @pytest.mark.parametrize("package", [scrfd_trt, overlays])
 def test_package_is_typed(package):
     assert resources.files(package).joinpath("py.typed").is_file()

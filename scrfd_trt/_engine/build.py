@@ -23,7 +23,8 @@ from scrfd_trt._engine import cache as timing
 from scrfd_trt._engine import record as files
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Api, Flavour
-from scrfd_trt._engine.onnx.rewrite import RECIPE, PreparedNetwork, prepare
+from scrfd_trt._engine.onnx.prepare import prepare
+from scrfd_trt._engine.onnx.prepared import RECIPE, PreparedNetwork
 from scrfd_trt._engine.onnx.verify import compare
 from scrfd_trt._engine.progress import STEPS, BuildProgress, NoProgress, Phases, monitor_for, stage
 from scrfd_trt._files import check_target, write_files

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from scrfd_trt._cuda.device import find
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.loaded_engine import recognize_network
-from scrfd_trt._engine.onnx.load import read_onnx_io
 from scrfd_trt._engine.plan import (
     ONNX_START,
     TITLES,
@@ -30,6 +29,7 @@ from scrfd_trt._engine.plan import (
 from scrfd_trt._engine.record import EngineRecord, read_record, record_path
 from scrfd_trt._engine.runtime import Runner, check_gpu, find_runner, lean_runtime_of, open_plan
 from scrfd_trt._tensors import ShapeRange, TensorSpec
+from scrfd_trt.backends._onnxruntime import read_tensors
 from scrfd_trt.errors import MissingDependencyError, ModelFormatError, ScrfdError
 
 MIB = 2**20
@@ -272,18 +272,35 @@ def inspect_engine(
 
 def _onnx(file: Path) -> Facts:
     try:
-        outside = read_onnx_io(file)
+        inputs, outputs, reader = _read_onnx(file)
     except ModelFormatError as error:
         return {"kind": "unknown", "reasons": [error]}
     except ScrfdError as error:
         return {"kind": "onnx", "reasons": [error]}
-    facts = _network(outside.inputs, outside.outputs, [])
-    facts |= {"kind": "onnx", "tensors_from": outside.reader}
+    facts = _network(inputs, outputs, [])
+    facts |= {"kind": "onnx", "tensors_from": reader}
     if find_spec("onnxruntime") is None:
         facts["reasons"].append(MissingDependencyError('running it needs ONNX Runtime: pip install "scrfd-trt[cpu]"'))
     else:
         facts["runs_on"] = "ONNX Runtime on the processor"
     return facts
+
+
+def _read_onnx(file: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], str]:
+    """Return inputs, outputs and who read them: the onnx package or, where that is missing, ONNX Runtime."""
+    if find_spec("onnx") is not None:
+        import onnx  # noqa: PLC0415 - optional, and slow to import
+
+        from scrfd_trt._engine.onnx.load import read_io  # noqa: PLC0415 - imports onnx
+
+        return *read_io(file), f"onnx {onnx.__version__}"
+    try:
+        inputs, outputs, version = read_tensors(file)
+    except MissingDependencyError as error:
+        raise MissingDependencyError(
+            'reading ONNX networks needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"'
+        ) from error
+    return inputs, outputs, f"onnxruntime {version}"
 
 
 def _plan(file: Path, data: bytes, header: PlanHeader, wish: Wish) -> Facts:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._engine.onnx import rewrite
+from scrfd_trt._engine.onnx.prepare import files_beside
 from scrfd_trt._options import explain
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
@@ -159,7 +159,7 @@ def mark_network(path: Path) -> FileMark:
         If one of them cannot be read.
     """
     own = mark(path)
-    beside = rewrite.files_beside(path)
+    beside = files_beside(path)
     if not beside:
         return own
     hashes = [own.sha256, *(mark(other).sha256 for other in beside)]

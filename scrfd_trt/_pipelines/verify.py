@@ -13,7 +13,7 @@ from scrfd_trt._cuda.device import find
 from scrfd_trt._detections import Detections
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Flavour
-from scrfd_trt._engine.onnx.rewrite import PreparedNetwork
+from scrfd_trt._engine.onnx.prepared import PreparedNetwork
 from scrfd_trt._engine.plan import RTX_CAPABILITIES, dotted, read_header, read_plan
 from scrfd_trt._engine.runtime import check_gpu, opener
 from scrfd_trt._nms import pairwise_iou

@@ -12,7 +12,7 @@ from scrfd_trt._devices import Gpu
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.cache import EngineKey, open_or_build
 from scrfd_trt._engine.flavours import Flavour
-from scrfd_trt._engine.onnx.rewrite import RECIPE
+from scrfd_trt._engine.onnx.prepared import RECIPE
 from scrfd_trt._engine.record import EngineRecord, FileMark, GpuMark, mark, record_path
 from scrfd_trt._tensors import TensorSpec
 from scrfd_trt.errors import BackendError, EngineError, OutputError

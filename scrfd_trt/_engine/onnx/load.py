@@ -1,10 +1,8 @@
-"""The outside of an ONNX network, read without running it."""
+"""Read ONNX files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -12,8 +10,7 @@ from onnx import external_data_helper, inliner
 
 from scrfd_trt._engine.onnx.graph import fold_constant_nodes, sides
 from scrfd_trt._tensors import TensorSpec, listing
-from scrfd_trt.backends._onnxruntime import read_tensors
-from scrfd_trt.errors import MissingDependencyError, ModelFormatError, ModelNotFoundError, one_line
+from scrfd_trt.errors import ModelFormatError, ModelNotFoundError, one_line
 
 CONTROL_FLOW = {"If", "Loop", "Scan"}
 QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
@@ -135,39 +132,14 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(value.name, sides(value), name)
 
 
-@dataclass(frozen=True)
-class OnnxIO:
-    """Tensors of an ONNX network.
-
-    Attributes
-    ----------
-    inputs, outputs
-        In the network's own order; None where a side is free.
-    reader
-        The package that read it, and its version.
-    """
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    reader: str
-
-
-def read_onnx_io(path: Path) -> OnnxIO:
-    """Read a network's tensors, with the onnx package or, where that is not installed, with ONNX Runtime.
+def read_io(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Read the inputs and outputs of any ONNX network; files with its weights are left alone.
 
     Raises
     ------
     ModelFormatError
         If it is no ONNX file, or a damaged one.
-    MissingDependencyError
-        If neither is installed.
     """
-    try:
-        import onnx  # noqa: PLC0415 - optional, and slow to import
-    except ImportError:
-        return _with_runtime(path)
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 - comes with onnx
-
     try:
         graph = onnx.load(path, format="protobuf", load_external_data=False).graph
     except (DecodeError, ValueError) as error:
@@ -175,27 +147,5 @@ def read_onnx_io(path: Path) -> OnnxIO:
     if not graph.node:
         raise ModelFormatError("this is no ONNX network, or a damaged one: it has no nodes")
     constants = {tensor.name for tensor in graph.initializer}
-    inputs = tuple(_io_spec(value) for value in graph.input if value.name not in constants)
-    return OnnxIO(inputs, tuple(map(_io_spec, graph.output)), f"onnx {onnx.__version__}")
-
-
-def _io_spec(value: Any) -> TensorSpec:
-    from onnx.helper import tensor_dtype_to_np_dtype  # noqa: PLC0415 - as above
-
-    tensor = value.type.tensor_type
-    shape = tuple(side.dim_value if side.dim_value > 0 else None for side in tensor.shape.dim)
-    try:
-        dtype = tensor_dtype_to_np_dtype(tensor.elem_type).name
-    except KeyError:  # no tensor, or of a type that this onnx does not know
-        dtype = "unknown"
-    return TensorSpec(value.name, shape, dtype)
-
-
-def _with_runtime(path: Path) -> OnnxIO:
-    try:
-        inputs, outputs, version = read_tensors(path)
-    except MissingDependencyError as error:
-        raise MissingDependencyError(
-            'reading ONNX networks needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"'
-        ) from error
-    return OnnxIO(inputs, outputs, f"onnxruntime {version}")
+    inputs = tuple(_spec(value) for value in graph.input if value.name not in constants)
+    return inputs, tuple(map(_spec, graph.output))

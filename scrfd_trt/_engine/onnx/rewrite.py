@@ -1,25 +1,26 @@
-"""Make the ONNX files that people have into networks that every TensorRT builds: :func:`prepare`."""
+"""Rewrite ONNX networks of any SCRFD export into networks that every TensorRT release builds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib import util
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
 
+from scrfd_trt._engine.build_options import Precision
 from scrfd_trt._engine.onnx import fp16, load
 from scrfd_trt._engine.onnx import graph as dims
 from scrfd_trt._engine.onnx import graph as shapes
 from scrfd_trt._engine.onnx import graph as wiring
 from scrfd_trt._engine.onnx.graph import Shapes, Wiring, whole
+from scrfd_trt._engine.onnx.prepared import Ends, PreparedNetwork, Request, Sizes, profiles
 from scrfd_trt._heads import WIDTHS, HeadLayout, recognize
 from scrfd_trt._letterbox import FREE_SCALES
 from scrfd_trt._tensors import ShapeRange, TensorSpec
-from scrfd_trt.errors import MissingDependencyError, ModelFormatError, OptionError, one_line
+from scrfd_trt.errors import ModelFormatError, OptionError, one_line
 
 POINTWISE = {
     "Add", "Cast", "Clip", "DequantizeLinear", "Div", "Exp", "Identity", "Mul", "QuantizeLinear", "Relu", "Sigmoid",
@@ -188,7 +189,7 @@ Batch = tuple[int, int, int]
 
 
 def rewrite(path: Path, request: Request) -> PreparedNetwork:
-    """Do what :func:`scrfd_trt._engine.onnx.rewrite.prepare` tells."""
+    """Do what :func:`scrfd_trt._engine.onnx.prepare.prepare` tells."""
     model = load.load(path)
     try:
         return _rewrite(model, request)
@@ -288,170 +289,3 @@ def _finish(
         ) from error
     given, outputs = load.tensors(model)
     return PreparedNetwork(model.SerializeToString(), wanted or "fp32", given, outputs, ranges, tuple(notes))
-
-
-Precision = Literal["fp32", "tf32", "fp16"]
-Ends = Literal["float32", "float16"]
-Sizes = tuple[tuple[int, int], ...]
-
-RECIPE = 1
-"""Raised with each change that gives another network of the same file, so that kept engines are built anew."""
-
-SIDE_STEP = 32
-"""The coarsest stride at which feature maps meet: sides are multiples of it."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a network is to be brought to; see :func:`prepare`. Without a precision its types stay as they are."""
-
-    sizes: Sizes | None
-    batch: tuple[int, int, int]
-    batch_one: bool
-    precision: Precision | None
-    io: Ends
-
-
-@dataclass(frozen=True)
-class PreparedNetwork:
-    """An ONNX network, ready to be built.
-
-    Attributes
-    ----------
-    model
-        The serialized ONNX, weights included.
-    precision
-        What was asked for. ``fp16`` is in the ONNX itself; ``fp32`` and ``tf32`` give the same ONNX.
-    input
-        ``(B, 3, H, W)``, None where a side is free.
-    outputs
-        In the network's own order.
-    ranges
-        One an optimization profile: of each size batch 1 where asked for, and the range.
-    notes
-        What was changed, a few words each.
-    """
-
-    model: bytes
-    precision: Precision
-    input: TensorSpec
-    outputs: tuple[TensorSpec, ...]
-    ranges: tuple[ShapeRange, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def sizes(self) -> Sizes:
-        """Width and height of the inputs that it was made for, in the order asked for."""
-        return tuple(dict.fromkeys((shape.opt[3], shape.opt[2]) for shape in self.ranges))
-
-
-def prepare(
-    path: Path,
-    *,
-    sizes: Sizes | None = None,
-    batch: tuple[int, int, int] = (1, 8, 32),
-    batch_one: bool = True,
-    precision: Precision = "fp16",
-    io: Ends = "float32",
-) -> PreparedNetwork:
-    """Make a SCRFD network of an ONNX file ready for TensorRT.
-
-    Sides that the export has fixed are freed, or free ones fixed, as asked; heads that fold the batch into their rows
-    get a batch axis; dimensions that share a name and differ in size get names of their own; weights and what lies
-    between are cast to FP16.
-
-    Parameters
-    ----------
-    path
-        The file: InsightFace's own, a batched or a grid export.
-    sizes
-        Widths and heights of the input in pixels, multiples of 32. One size is written into the network, which
-        TensorRT makes more of; several leave width and height free. None takes the network's own size where that is
-        fixed, and otherwise 128×128 and 640×640.
-    batch
-        Minimum, optimum and maximum number of images per run. Where minimum equals maximum, the batch is fixed.
-    batch_one
-        Whether batch 1 gets a profile of its own beside the range.
-    precision
-        ``fp16`` casts; ``fp32`` and ``tf32`` do not.
-    io
-        Type of the input and the outputs.
-
-    Returns
-    -------
-    PreparedNetwork
-        Not yet run; see :func:`scrfd_trt._engine.onnx.verify.compare`.
-
-    Raises
-    ------
-    MissingDependencyError
-        Without the onnx package.
-    ModelNotFoundError
-        If there is no such file.
-    ModelFormatError
-        If it is damaged, is no SCRFD network, or cannot be brought to the batch and sizes asked for.
-    OptionError
-        If an option makes no sense, or an FP16 network is asked for FP32.
-    """
-    _check_options(sizes, batch, precision, io)
-    if util.find_spec("onnx") is None:
-        raise MissingDependencyError('building engines needs the onnx package: pip install "scrfd-trt[build]"')
-
-    return rewrite(Path(path), Request(sizes, batch, batch_one, precision, io))
-
-
-def profiles(sizes: Sizes, batch: tuple[int, int, int], batch_one: bool) -> tuple[ShapeRange, ...]:
-    """List the optimization profiles for some sizes: batch 1, where asked for, and the range, for each of them."""
-    counts = [batch]
-    if batch_one and batch[0] != batch[2]:
-        counts.insert(0, (1, 1, 1))
-    return tuple(
-        ShapeRange(*((count, 3, height, width) for count in range_of_counts))
-        for width, height in sizes
-        for range_of_counts in counts
-    )
-
-
-def _check_options(sizes: Sizes | None, batch: tuple[int, int, int], precision: str, io: str) -> None:
-    if precision not in {"fp32", "tf32", "fp16"}:
-        raise OptionError(
-            f"precision {precision!r} is not known; the choices are: fp32, tf32, fp16",
-            fields=["precision"],
-            value=precision,
-            choices=["fp32", "tf32", "fp16"],
-        )
-    if io not in {"float32", "float16"}:
-        raise OptionError(
-            f"io {io!r} is not known; the choices are: float32, float16",
-            fields=["io"],
-            value=io,
-            choices=["float32", "float16"],
-        )
-    if len(batch) != 3 or not 1 <= batch[0] <= batch[1] <= batch[2]:
-        raise OptionError(
-            f"batch: expected 1 <= min <= opt <= max images, got {batch!r}",
-            fields=["batch"],
-            value=batch,
-        )
-    for size in sizes if sizes is not None else FREE_SCALES:
-        if len(size) != 2 or any(side < SIDE_STEP or side % SIDE_STEP for side in size):
-            raise OptionError(
-                f"sizes: width and height, multiples of {SIDE_STEP} pixels, are wanted, not {size!r}",
-                fields=["sizes"],
-                value=size,
-            )
-    if sizes is not None and not sizes:
-        raise OptionError(
-            "sizes: at least one width and height is wanted, or None for the network's own",
-            fields=["sizes"],
-            value=sizes,
-        )
-
-
-def files_beside(path: Path) -> tuple[Path, ...]:
-    """List the files beside an ONNX file that hold weights of it; without onnx, or for no ONNX file, there are none."""
-    if util.find_spec("onnx") is None:
-        return ()
-    from scrfd_trt._engine.onnx.load import external_files  # noqa: PLC0415 - onnx is optional, and slow to import
-
-    return external_files(path)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt import samples
 from scrfd_trt._decode import Candidates, decode
-from scrfd_trt._engine.onnx.rewrite import PreparedNetwork, Request
+from scrfd_trt._engine.onnx.prepared import PreparedNetwork, Request
 from scrfd_trt._heads import HeadLayout, check, recognize
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._nms import nms, pairwise_iou
@@ -200,7 +200,7 @@ def compare(original: Path, prepared: PreparedNetwork) -> tuple[Agreement, ...]:
     original
         The ONNX file.
     prepared
-        What :func:`scrfd_trt._engine.onnx.rewrite.prepare` made of it.
+        What :func:`scrfd_trt._engine.onnx.prepare.prepare` made of it.
 
     Returns
     -------

@@ -13,7 +13,7 @@ import pytest
 from scrfd_trt import _devices
 from scrfd_trt._engine.build import build_plan
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._engine.onnx.rewrite import PreparedNetwork
+from scrfd_trt._engine.onnx.prepared import PreparedNetwork
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 
 FakeTensorRT = runpy.run_path(str(Path(__file__).parents[2] / "data" / "tensorrt" / "fake.py"))["FakeTensorRT"]

@@ -14,7 +14,8 @@ from scrfd_trt._engine import flavours
 from scrfd_trt._engine import record as files
 from scrfd_trt._engine.build import build_plan, write_engine
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._engine.onnx.rewrite import PreparedNetwork, prepare
+from scrfd_trt._engine.onnx.prepare import prepare
+from scrfd_trt._engine.onnx.prepared import PreparedNetwork
 from scrfd_trt.errors import BackendError, ModelFormatError, OptionError
 
 pytest.importorskip("tensorrt_rtx", exc_type=ImportError)

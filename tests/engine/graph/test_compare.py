@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from scrfd_trt import MissingDependencyError, ModelFormatError
 from scrfd_trt._decode import Candidates
-from scrfd_trt._engine.onnx.rewrite import prepare
+from scrfd_trt._engine.onnx.prepare import prepare
 from scrfd_trt._engine.onnx.verify import EXACT, HALF, SAME_FACE, SAME_PLACE, Rows, compare, differences, rows_of
 from scrfd_trt._heads import HeadLayout
 

@@ -6,7 +6,7 @@ import pytest
 
 from scrfd_trt import ModelFormatError
 from scrfd_trt._engine.onnx.load import load
-from scrfd_trt._engine.onnx.rewrite import prepare
+from scrfd_trt._engine.onnx.prepare import prepare
 
 helper = onnx.helper
 

@@ -7,7 +7,7 @@ from onnx import TensorProto, numpy_helper
 
 from scrfd_trt import ModelFormatError, OptionError
 from scrfd_trt._engine.onnx.fp16 import with_rounding
-from scrfd_trt._engine.onnx.rewrite import prepare
+from scrfd_trt._engine.onnx.prepare import prepare
 
 helper = onnx.helper
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from scrfd_trt import MissingDependencyError, ModelFormatError, ModelNotFoundError, OptionError
-from scrfd_trt._engine.onnx.rewrite import prepare
+from scrfd_trt._engine.onnx.prepare import prepare
 from scrfd_trt._heads import recognize
 from scrfd_trt._tensors import ShapeRange
 
@@ -194,7 +194,7 @@ class TestOptions:
 
     def test_without_onnx(self, monkeypatch, export):
         path = export()
-        monkeypatch.setattr("scrfd_trt._engine.onnx.rewrite.util.find_spec", lambda name: None)
+        monkeypatch.setattr("scrfd_trt._engine.onnx.prepare.util.find_spec", lambda name: None)
         with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[build\]"'):
             prepare(path)
 
