@@ -21,10 +21,10 @@ def main() -> None:
     words = parser.parse_args()
     with SCRFDDetector.from_pretrained() as detector:
         summary = overlay_video(
-            words.source, words.target, detector, overlays.create("pixelate"), follow=TrackingOptions(threshold=0.2)
+            words.source, words.target, detector, overlays.create("pixelate"), tracking=TrackingOptions(threshold=0.2)
         )
     print(f"{words.target}: {summary.frames} frames, {len(summary.tracks)} tracks")
-    for moment in summary.weakest(5):
+    for moment in summary.moments_to_review(5):
         print(f"look again at {moment.start:.2f} s: track {moment.track} is {moment.doubt}")
 
 

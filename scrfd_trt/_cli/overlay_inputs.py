@@ -19,7 +19,7 @@ from scrfd_trt._cli.outputs import plan_outputs, save_image
 from scrfd_trt._cli.videos import Clips, check_files
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt.video._two_pass import Draw
+from scrfd_trt.video._two_pass import OverlayFunction
 
 Opener = Callable[[], SCRFDDetector]
 
@@ -27,7 +27,7 @@ Opener = Callable[[], SCRFDDetector]
 def write_copies(
     inputs: list[str],
     output: Path | None,
-    draw: Draw,
+    draw: OverlayFunction,
     settings: ClipSettings,
     opened: Opener,
     *,
@@ -113,7 +113,7 @@ class Copies:
     def __init__(
         self,
         targets: dict[Source, Path],
-        draw: Draw,
+        draw: OverlayFunction,
         clips: Clips,
         tally: Tally,
         settings: ClipSettings,

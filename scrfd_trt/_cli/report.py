@@ -8,8 +8,8 @@ from rich import box
 from rich.table import Table
 
 from scrfd_trt._cli.images import count
-from scrfd_trt.video import Moment, Summary, TrackSummary
-from scrfd_trt.video._info import clock
+from scrfd_trt.video import ReviewMoment, Summary, TrackSummary
+from scrfd_trt.video._timestamps import format_time
 
 SHOWN = 6
 """Moments that are listed."""
@@ -27,11 +27,11 @@ def headline(summary: Summary) -> str:
 
 def report(summary: Summary) -> list[str]:
     """Return lines on frames that are missing, tracks that were left out and the weakest moments."""
-    lines = [f"frames are missing from {clock(start)} to {clock(end)}" for start, end in summary.gaps()]
-    if summary.left:
-        tracks = ", ".join(str(number) for number in sorted(summary.left))
+    lines = [f"frames are missing from {format_time(start)} to {format_time(end)}" for start, end in summary.gaps()]
+    if summary.left_out:
+        tracks = ", ".join(str(number) for number in sorted(summary.left_out))
         lines.append(f"not drawn over in some frames or all, as you asked: tracks {tracks}")
-    weakest = summary.weakest(SHOWN)
+    weakest = summary.moments_to_review(SHOWN)
     if weakest:
         lines.append("look again at:")
         lines += [f"  {_when(moment):<19}  track {moment.track:<4} {_what(moment)}" for moment in weakest]
@@ -48,10 +48,10 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "tracks": len(summary.tracks),
         "frames_lost": summary.lost,
         "gaps": [{"start": start, "end": end} for start, end in summary.gaps()],
-        "left_out": sorted(summary.left),
+        "left_out": sorted(summary.left_out),
         "weakest": [
             {"start": one.start, "end": one.end, "track": one.track, "doubt": one.doubt}
-            for one in summary.weakest(SHOWN)
+            for one in summary.moments_to_review(SHOWN)
         ],
     }
 
@@ -71,23 +71,23 @@ def _row(track: TrackSummary) -> list[str]:
     seen = track.counts["detected"]
     return [
         str(track.number),
-        clock(track.first.pts_seconds),
-        clock(track.last.pts_seconds),
+        format_time(track.first.pts_seconds),
+        format_time(track.last.pts_seconds),
         str(track.frames),
         str(seen),
         str(track.frames - seen),
-        clock(track.best_time),
+        format_time(track.best_pts_seconds),
         f"{track.best.score:.2f}",
         f"{width:.0f}×{height:.0f}",
     ]
 
 
-def _when(moment: Moment) -> str:
-    start, end = clock(moment.start), clock(moment.end)
+def _when(moment: ReviewMoment) -> str:
+    start, end = format_time(moment.start), format_time(moment.end)
     return start if start == end else f"{start} to {end}"
 
 
-def _what(moment: Moment) -> str:
+def _what(moment: ReviewMoment) -> str:
     if moment.doubt == "lost":
         return "ends inside of the picture"
     frames = count(moment.weight, "frame")

@@ -18,22 +18,22 @@ from scrfd_trt._cli.report import as_dict, headline, report
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import DetectionsError, OptionError, VideoError
 from scrfd_trt.video import (
-    Drawn,
     FacesReader,
     LiveReader,
+    RenderedFrame,
     Summary,
     TrackingOptions,
     TrackSelection,
     VideoReader,
     VideoWriter,
     detect_video,
-    draw_live,
-    draw_video,
     open_source,
+    overlay_live,
+    render_video,
 )
-from scrfd_trt.video._detections_file import SUFFIX
-from scrfd_trt.video._info import public_name
-from scrfd_trt.video._two_pass import Draw, ProgressCallback
+from scrfd_trt.video._detections_file import FACES_SUFFIX
+from scrfd_trt.video._reader import redact_password
+from scrfd_trt.video._two_pass import OverlayFunction, ProgressCallback
 from scrfd_trt.video._writer import check_suffix
 
 LINES = ".jsonl"
@@ -64,9 +64,11 @@ def check_detections_files(
         return
     for what, other in others.items():
         if other is not None and same_file_key(other) == same_file_key(faces_out):
-            raise OptionError(f"--save-detections {faces_out} is {what}; name another file, NAME{SUFFIX}")
+            raise OptionError(f"--save-detections {faces_out} is {what}; name another file, NAME{FACES_SUFFIX}")
     if faces_out.suffix.lower() != LINES:
-        raise OptionError(f"--save-detections {faces_out}: JSON lines are written; name a file that ends in {SUFFIX}")
+        raise OptionError(
+            f"--save-detections {faces_out}: JSON lines are written; name a file that ends in {FACES_SUFFIX}"
+        )
     outputs.check_free(faces_out, overwrite=overwrite)
 
 
@@ -102,7 +104,7 @@ def summarize(faces_file: Path) -> Summary:
         If it is none.
     """
     with FacesReader(faces_file) as found:
-        sure = TrackingOptions.model_validate(found.head.follow).threshold
+        sure = TrackingOptions.model_validate(found.head.tracking).threshold
         summary = Summary(found.head.size, sure)
         for frame in found:
             summary.add(frame)
@@ -134,7 +136,7 @@ def detections_path(path: Path | None) -> Iterator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as folder:
-        yield Path(folder, f"clip{SUFFIX}")
+        yield Path(folder, f"clip{FACES_SUFFIX}")
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -168,7 +170,7 @@ class Clips:
     def __init__(
         self,
         settings: ClipSettings,
-        draw: Draw,
+        draw: OverlayFunction,
         tally: Tally,
         *,
         progress: ProgressKind,
@@ -215,7 +217,7 @@ class Clips:
                 source,
                 place,
                 detector,
-                follow=how.follow,
+                tracking=how.follow,
                 overwrite=how.overwrite,
                 damaged=how.damaged,
                 progress=progress,
@@ -226,16 +228,16 @@ class Clips:
 
     def _draw_from(self, faces: Path, source: Path, target: Path, progress: ProgressCallback) -> Summary:
         how = self._settings
-        return draw_video(
+        return render_video(
             source,
             target,
             faces,
             self._draw,
-            choice=how.choice,
+            selection=how.choice,
             encode=how.encode,
             overwrite=how.overwrite,
             damaged=how.damaged,
-            keep=how.keep,
+            keep_streams=how.keep,
             keep_metadata=how.keep_metadata,
             progress=progress,
         )
@@ -244,7 +246,7 @@ class Clips:
         if self._progress == "jsonl":
             console.stderr_line(json.dumps({"progress": "done", "output": str(target), **as_dict(summary)}))
         elif not self._quiet:
-            if summary.left and not summary.faces:
+            if summary.left_out and not summary.faces:
                 console.warning(f"{target}: all faces stay in sight; what you chose leaves out every track")
             console.plain(f"wrote {target}: {headline(summary)}")
             for line in report(summary) if self._full else ():
@@ -285,7 +287,7 @@ def check_live(inputs: Sequence[str], output: Path | None, settings: ClipSetting
     OptionError
         If there is more than one input, no video file to write, or an option that needs to know the end.
     """
-    name = public_name(inputs[0])
+    name = redact_password(inputs[0])
     if len(inputs) > 1:
         raise OptionError(f"{name} comes with other inputs; a camera or a stream is taken alone")
     if output is None:
@@ -303,7 +305,7 @@ def write_live(
     address: str,
     output: Path,
     detector: SCRFDDetector,
-    draw: Draw,
+    draw: OverlayFunction,
     settings: ClipSettings,
     *,
     progress: ProgressKind,
@@ -335,7 +337,7 @@ def write_live(
             )
         summary = Summary(reader.info.size, settings.follow.threshold)
         with VideoWriter(output, reader, settings.encode, overwrite=settings.overwrite) as writer:
-            running = draw_live(reader, detector, draw, options=settings.follow, delay=settings.delay)
+            running = overlay_live(reader, detector, draw, tracking=settings.follow, delay=settings.delay)
             with closing(running), show_progress(Path(reader.name), progress, quiet=quiet) as progressed:
                 broken = _write(running, writer, summary, settings, lambda done: progressed("drawing", done, None))
         dropped = reader.dropped if isinstance(reader, LiveReader) else 0
@@ -360,7 +362,7 @@ def _without_sound(reader: VideoReader, settings: ClipSettings) -> str:
 
 
 def _write(
-    frames: Iterator[Drawn],
+    frames: Iterator[RenderedFrame],
     writer: VideoWriter,
     summary: Summary,
     settings: ClipSettings,

@@ -97,9 +97,9 @@ def _clip(media: Media, model: str, threshold: float, draw: list[str]) -> list[s
         "from scrfd_trt.video import TrackingOptions, overlay_video",
         "",
         *draw,
-        f"follow = TrackingOptions({follow})",
+        f"tracking = TrackingOptions({follow})",
         f"with {_opened(model)} as detector:",
-        f"    overlay_video({media.name!r}, {_target(media)!r}, detector, draw, follow=follow)",
+        f"    overlay_video({media.name!r}, {_target(media)!r}, detector, draw, tracking=tracking)",
     ]
 
 

@@ -229,7 +229,7 @@ def write(
             target,
             detector,
             draw,
-            follow=TrackingOptions(**follow_options(threshold)),
+            tracking=TrackingOptions(**follow_options(threshold)),
             faces_file=target.with_name("clip.faces.jsonl"),
             progress=progress,
         )

@@ -6,18 +6,16 @@ from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.video._detections_file import FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._first_pass import FrameDetector, find_faces
-from scrfd_trt.video._info import VideoInfo
 from scrfd_trt.video._live import LiveReader
-from scrfd_trt.video._one_pass import Drawn, draw_live
-from scrfd_trt.video._reader import Frame, VideoReader
+from scrfd_trt.video._one_pass import RenderedFrame, overlay_live
+from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
 from scrfd_trt.video._selection import TrackSelection
 from scrfd_trt.video._sources import open_source
-from scrfd_trt.video._summary import Moment, Summary, TrackSummary
-from scrfd_trt.video._two_pass import detect_video, draw_faces, draw_video, overlay_video
+from scrfd_trt.video._summary import ReviewMoment, Summary, TrackSummary
+from scrfd_trt.video._two_pass import detect_video, overlay_video, render_frames, render_video
 from scrfd_trt.video._writer import VideoWriter
 
 __all__ = [
-    "Drawn",
     "EncodeOptions",
     "Face",
     "FacesReader",
@@ -27,7 +25,8 @@ __all__ = [
     "FrameFaces",
     "FrameObservation",
     "LiveReader",
-    "Moment",
+    "RenderedFrame",
+    "ReviewMoment",
     "Summary",
     "TrackSelection",
     "TrackSummary",
@@ -37,10 +36,10 @@ __all__ = [
     "VideoReader",
     "VideoWriter",
     "detect_video",
-    "draw_faces",
-    "draw_live",
-    "draw_video",
     "find_faces",
     "open_source",
+    "overlay_live",
     "overlay_video",
+    "render_frames",
+    "render_video",
 ]

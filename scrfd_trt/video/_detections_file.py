@@ -19,7 +19,7 @@ from scrfd_trt._options import reason
 from scrfd_trt._tracking.faces import Face, FrameFaces, Origin
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError, OutputError
-from scrfd_trt.video._info import VideoInfo
+from scrfd_trt.video._reader import VideoInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -56,7 +56,7 @@ def fingerprint(name: str) -> str | None:
     return f"{size}-{found.hexdigest()[:16]}"
 
 
-SUFFIX = ".faces.jsonl"
+FACES_SUFFIX = ".faces.jsonl"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -78,7 +78,7 @@ class Head(_Line):
         Width and height of the upright frames in pixels.
     rate
         Frames a second, on average.
-    follow
+    tracking
         How faces were followed: values of :class:`TrackingOptions`; what that does not know is left out.
     fingerprint
         Of the video's file; None where it is no single file, and in files of earlier versions.
@@ -89,15 +89,15 @@ class Head(_Line):
     video: str
     size: tuple[int, int]
     rate: float
-    follow: dict[str, Any] = Field(default_factory=dict)
+    tracking: dict[str, Any] = Field(default_factory=dict)
     fingerprint: str | None = None
 
-    @field_validator("follow")
+    @field_validator("tracking")
     @classmethod
-    def _known(cls, follow: dict[str, Any]) -> dict[str, Any]:
+    def _known(cls, tracking: dict[str, Any]) -> dict[str, Any]:
         """Leave out what later versions may have put there, and check the rest."""
         return TrackingOptions(
-            **{name: follow[name] for name in TrackingOptions.model_fields if name in follow}
+            **{name: tracking[name] for name in TrackingOptions.model_fields if name in tracking}
         ).model_dump()
 
 
@@ -153,7 +153,7 @@ class FacesWriter:
             video=Path(info.name).name,
             size=info.size,
             rate=float(info.rate),
-            follow=(options or TrackingOptions()).model_dump(),
+            tracking=(options or TrackingOptions()).model_dump(),
             fingerprint=fingerprint(info.name),
         )
         with ExitStack() as stack:
@@ -255,7 +255,7 @@ class FacesReader:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            foreign = number == 1 and first["loc"] != ("follow",)
+            foreign = number == 1 and first["loc"] != ("tracking",)
             what = "it is no file of a video's faces" if foreign else reason(first)
             raise DetectionsError(f"{self.path}, line {number}{where and ', '}{where}: {what}") from error
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _pyav
-from scrfd_trt.video._info import VideoInfo, clock
-from scrfd_trt.video._reader import Frame, VideoReader
-from scrfd_trt.video._timestamps import Timeline
+from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
+from scrfd_trt.video._timestamps import Timeline, format_time
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -115,7 +114,7 @@ class LiveReader:
     Parameters
     ----------
     source
-        An address, or a device as ``form`` calls it.
+        An address, or a device as ``container_format`` calls it.
     reconnect
         Seconds to try to reach it again; None tries for ever. With 0, a stream may end; one over HTTP that
         tells neither its length nor chunks breaks there, as FFmpeg sees it.
@@ -124,7 +123,7 @@ class LiveReader:
     timeout
         Seconds to wait for a connection, and for each packet. FFmpeg cannot be called off: ``close()`` may have to wait
         as long for a stream that has fallen silent, though whoever iterates does not.
-    form, options, others
+    container_format, options, extra_streams
         As :class:`VideoReader` takes them.
     first
         A reader of the same source that is open already, with ``live`` and ``damaged="keep"``; it is closed here.
@@ -142,7 +141,7 @@ class LiveReader:
     ----------
     info : VideoInfo
         What the first connection told.
-    others : tuple
+    extra_streams : tuple
         Streams whose packets come along, to be written beside the frames; they stay the same over breaks.
     reconnects : int
         How often the source was reached again.
@@ -155,21 +154,25 @@ class LiveReader:
         reconnect: float | None = 10.0,
         queue: int = 2,
         timeout: float = 10.0,
-        form: str | None = None,
+        container_format: str | None = None,
         options: Mapping[str, str] | None = None,
-        others: Collection[str] = (),
+        extra_streams: Collection[str] = (),
         first: VideoReader | None = None,
     ) -> None:
         with ExitStack() as stack:
             if first is not None:
                 stack.callback(first.close)
             _check(reconnect, queue, timeout)
-            self._how: dict[str, Any] = {"form": form, "options": options, "others": others}
+            self._how: dict[str, Any] = {
+                "container_format": container_format,
+                "options": options,
+                "extra_streams": extra_streams,
+            }
             self._source, self._reconnect, self._timeout = source, reconnect, timeout
             connection = first or stack.enter_context(self._open(timeout))
             self.name = connection.name
             self.info: VideoInfo = connection.info
-            self.others = _detached(connection.others)
+            self.extra_streams = _detached(connection.extra_streams)
             self.reconnects = 0
             self._pause, self._lost, self._given = PAUSES[0], 0, 0
             self._time: float | None = None
@@ -211,7 +214,7 @@ class LiveReader:
 
     def _read(self) -> VideoError | None:
         """Read until the stream ends or breaks."""
-        taken = _matching(self._connection.others, self.others)
+        taken = _matching(self._connection.extra_streams, self.extra_streams)
         try:
             with self._connection:
                 for item in self._connection.items():
@@ -302,7 +305,7 @@ class LiveReader:
             yield item
 
     def _after(self) -> str:
-        return "" if self._time is None else f" (after frame {self._given - 1}, at {clock(self._time)})"
+        return "" if self._time is None else f" (after frame {self._given - 1}, at {format_time(self._time)})"
 
     def close(self) -> None:
         """Let go of the source; iterations end, in other threads too. A second call does nothing."""

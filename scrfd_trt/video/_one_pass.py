@@ -14,13 +14,13 @@ from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.video._first_pass import FrameDetector, track_faces
 from scrfd_trt.video._live import LiveReader
 from scrfd_trt.video._reader import Frame, VideoReader
-from scrfd_trt.video._two_pass import Draw
+from scrfd_trt.video._two_pass import OverlayFunction
 
 DELAY = 10
 """Frames of look-ahead: a third of a second at 30 frames a second."""
 
 
-class Drawn(NamedTuple):
+class RenderedFrame(NamedTuple):
     """A frame that is done.
 
     Attributes
@@ -38,14 +38,14 @@ class Drawn(NamedTuple):
     faces: FrameFaces
 
 
-def draw_live(
+def overlay_live(
     reader: LiveReader | VideoReader,
     detector: FrameDetector,
-    draw: Draw,
+    draw: OverlayFunction,
     *,
-    options: TrackingOptions | None = None,
+    tracking: TrackingOptions | None = None,
     delay: int = DELAY,
-) -> Generator[Drawn, None, None]:
+) -> Generator[RenderedFrame, None, None]:
     """Find the faces of a source without an end, follow them, and draw over them in one pass.
 
     Parameters
@@ -56,15 +56,15 @@ def draw_live(
         Is given one image at a time, so that none waits for others.
     draw
         An overlay.
-    options
+    tracking
         How faces are followed.
     delay
         Frames that what comes out lies behind what came in. A face that is missed for longer is covered for
-        ``options.extend`` seconds at first, and its gap is not filled from behind.
+        ``tracking.extend`` seconds at first, and its gap is not filled from behind.
 
     Yields
     ------
-    Drawn
+    RenderedFrame
         One a frame that was read, in order.
 
     Raises
@@ -72,10 +72,10 @@ def draw_live(
     VideoError
         If the source breaks for good.
     """
-    running = track_faces(reader, detector, options or TrackingOptions(), delay=delay, batch=1)
+    running = track_faces(reader, detector, tracking or TrackingOptions(), delay=delay, batch=1)
     with closing(running) as items:
         for frame, faces in items:
             if frame is None:
                 continue
             size = (frame.picture.width, frame.picture.height)
-            yield Drawn(frame, draw(frame.image, faces.detections(size)) if faces.faces else None, faces)
+            yield RenderedFrame(frame, draw(frame.image, faces.detections(size)) if faces.faces else None, faces)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +16,8 @@ from numpy.typing import NDArray
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _colors, _pyav
-from scrfd_trt.video._colors import Light, Turn
-from scrfd_trt.video._info import VideoInfo, clock, public_name
-from scrfd_trt.video._timestamps import Splices, TruncationCheck
+from scrfd_trt.video._colors import NO_LIGHT, Light, Turn
+from scrfd_trt.video._timestamps import Splices, TruncationCheck, format_time
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,6 +28,56 @@ BACK = 1
 """Seconds that a live source's clock may go back; after more, the source has begun anew."""
 
 Damaged = Literal["stop", "keep"]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video.
+
+    Attributes
+    ----------
+    name
+        Path or address.
+    size
+        Width and height in pixels, upright.
+    rate
+        Average frames a second.
+    time_base
+        Seconds a tick of the timestamps.
+    frames
+        How many the file claims, or what rate and duration make; None where neither is known.
+    duration
+        In seconds; None where unknown.
+    pixel_format, bit_depth
+        FFmpeg's name, and bits a component.
+    color_tags
+        Matrix, range, transfer and primaries: numbers of ITU-T H.273, and 1 for the limited range, 2 for the full one.
+    pixel_aspect
+        Width to height of a pixel, upright; None where unknown.
+    codec
+        FFmpeg's name of it.
+    live
+        Whether it is a camera or a stream without an end.
+    interlaced
+        Whether its frames are of two fields.
+    hdr
+        What HDR10 says of it.
+    """
+
+    name: str
+    size: tuple[int, int]
+    rate: Fraction
+    time_base: Fraction
+    frames: int | None
+    duration: float | None
+    pixel_format: str
+    bit_depth: int
+    color_tags: tuple[int, int, int, int]
+    pixel_aspect: Fraction | None
+    codec: str
+    live: bool = False
+    interlaced: bool = False
+    hdr: Light = NO_LIGHT
 
 
 class Frame:
@@ -72,13 +123,13 @@ class VideoReader:
     damaged
         ``stop`` raises at the first frame that is damaged or lost. ``keep`` takes what the decoder makes of it, and
         leaves out what it cannot decode; ``lost`` counts both.
-    form
+    container_format
         FFmpeg's name of the container or device, where it cannot be told from the source.
     options
         For FFmpeg's reading of the container.
-    others
+    extra_streams
         Kinds of other streams whose packets are wanted too: ``audio``, ``subtitle``. Of several streams of pictures,
-        such as the front and the rear of a dashcam, the first is read, and ``unread`` tells of the others.
+        such as the front and the rear of a dashcam, the first is read, and ``unread_streams`` tells of the others.
     live
         A source without an end: nothing is expected of its length, and few frames are held back.
     timeout
@@ -97,11 +148,11 @@ class VideoReader:
     ----------
     info : VideoInfo
         What is known of it.
-    others : tuple
+    extra_streams : tuple
         The ``av`` streams whose packets come along.
     container : av.container.InputContainer
         The open file.
-    unread : int
+    unread_streams : int
         Streams of moving pictures beside the one that is read.
     lost : int
         Frames that were damaged, or could not be decoded.
@@ -112,9 +163,9 @@ class VideoReader:
         source: str | os.PathLike[str],
         *,
         damaged: Damaged = "stop",
-        form: str | None = None,
+        container_format: str | None = None,
         options: Mapping[str, str] | None = None,
-        others: Collection[str] = (),
+        extra_streams: Collection[str] = (),
         live: bool = False,
         timeout: float | None = None,
         name: str | None = None,
@@ -126,7 +177,7 @@ class VideoReader:
                 value=damaged,
                 choices=["stop", "keep"],
             )
-        self.name = name or public_name(os.fspath(source))
+        self.name = name or redact_password(os.fspath(source))
         self.lost = 0
         self._keep = damaged == "keep"
         self._live = live
@@ -135,22 +186,22 @@ class VideoReader:
             self.container: Any = _pyav.load().open(
                 os.fspath(source),
                 "r",
-                format=form,
+                format=container_format,
                 options=dict(options or {}),
                 timeout=timeout,
                 metadata_errors="replace",
             )
         try:
-            self._begin(others)
+            self._begin(extra_streams)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, others: Collection[str]) -> None:
+    def _begin(self, extra_streams: Collection[str]) -> None:
         self._stream, *more = _pictures(self.container, self.name)
-        self.unread = len(more)
+        self.unread_streams = len(more)
         self._stream.thread_type = "SLICE" if self._live else "AUTO"
-        self.others: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in others)
+        self.extra_streams: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in extra_streams)
         self._ending = TruncationCheck(self.container, self._stream)
         self._splices = Splices()
         self._count = 0
@@ -180,13 +231,13 @@ class VideoReader:
             frames=None if self._live else frames,
             duration=None if self._live else duration,
             pixel_format=first.format.name,
-            depth=max(part.bits for part in first.format.components),
-            colours=(first.colorspace, _colors.tagged_range(first), first.color_trc, first.color_primaries),
-            aspect=1 / aspect if aspect and self._turn.transpose else aspect,
+            bit_depth=max(part.bits for part in first.format.components),
+            color_tags=(first.colorspace, _colors.tagged_range(first), first.color_trc, first.color_primaries),
+            pixel_aspect=1 / aspect if aspect and self._turn.transpose else aspect,
             codec=stream.codec_context.name,
             live=self._live,
             interlaced=first.interlaced_frame and not self._turn,
-            light=self._light,
+            hdr=self._light,
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -214,8 +265,8 @@ class VideoReader:
 
     def _decoded(self) -> Iterator[Any]:
         # All streams of a file are read: also those that nobody wants tell where it ends, and where its clock jumps.
-        packets = self.container.demux([self._stream, *self.others] if self._live else [])
-        wanted = {stream.index for stream in self.others}
+        packets = self.container.demux([self._stream, *self.extra_streams] if self._live else [])
+        wanted = {stream.index for stream in self.extra_streams}
         while True:
             if self._closed:
                 raise ClosedError("the video was closed; open it anew")
@@ -278,7 +329,7 @@ class VideoReader:
         return frame
 
     def _where(self) -> str:
-        at = "" if self._last is None else f", after {clock(float(self._last * self._stream.time_base))}"
+        at = "" if self._last is None else f", after {format_time(float(self._last * self._stream.time_base))}"
         return f"frame {self._count}{at}"
 
     def close(self) -> None:
@@ -309,3 +360,8 @@ def _pictures(container: Any, name: str) -> list[Any]:
 def is_file(name: str) -> bool:
     """Tell whether a source is a file, and no address, device or pattern."""
     return Path(name).is_file()
+
+
+def redact_password(source: str) -> str:
+    """Return a path or address as messages may show it: without the password before the host."""
+    return re.sub(r"^([a-z][\w+.-]*://[^/@:]*):[^/]*@", r"\1:***@", source, flags=re.IGNORECASE)

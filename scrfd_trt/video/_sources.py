@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import _pyav
-from scrfd_trt.video._info import public_name
 from scrfd_trt.video._live import LiveReader
-from scrfd_trt.video._reader import Damaged, VideoReader
+from scrfd_trt.video._reader import Damaged, VideoReader, redact_password
 
 MAC_RATE = "30"
 """Frames a second where none were asked for: AVFoundation's own default, 29.97, is refused by most cameras."""
@@ -25,7 +24,7 @@ MAC_RATE = "30"
 class Camera(NamedTuple):
     """FFmpeg's format, name and options of a camera."""
 
-    form: str
+    container_format: str
     source: str
     options: dict[str, str]
 
@@ -107,7 +106,7 @@ def numbers(pattern: Path) -> list[int]:
     return sorted(int(one[1]) for one in found if one and one[1] == f"{int(one[1]):0{width or 0}}")
 
 
-def read_pattern(name: str, rate: Fraction, damaged: Damaged, others: Collection[str]) -> VideoReader:
+def read_pattern(name: str, rate: Fraction, damaged: Damaged, extra_streams: Collection[str]) -> VideoReader:
     """Read an image sequence by its pattern, from its lowest number.
 
     Raises
@@ -124,7 +123,7 @@ def read_pattern(name: str, rate: Fraction, damaged: Damaged, others: Collection
             f"{name}: image {missing} is missing, {found[-1]} is there; name the folder to take what there is"
         )
     options = {"framerate": str(rate), "start_number": str(found[0])}
-    return VideoReader(name, damaged=damaged, form="image2", options=options, others=others)
+    return VideoReader(name, damaged=damaged, container_format="image2", options=options, extra_streams=extra_streams)
 
 
 def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
@@ -149,7 +148,7 @@ def in_folder(folder: Path) -> list[Path]:
     return found
 
 
-def read_folder(folder: Path, rate: Fraction, damaged: Damaged, others: Collection[str]) -> VideoReader:
+def read_folder(folder: Path, rate: Fraction, damaged: Damaged, extra_streams: Collection[str]) -> VideoReader:
     """Read the images of a folder as a video.
 
     Raises
@@ -162,7 +161,12 @@ def read_folder(folder: Path, rate: Fraction, damaged: Damaged, others: Collecti
         script = Path(place, "images.ffconcat")  # FFmpeg reads it when it opens it, and never again
         script.write_bytes(os.fsencode(listed))
         return VideoReader(
-            script, name=os.fspath(folder), damaged=damaged, form="concat", options={"safe": "0"}, others=others
+            script,
+            name=os.fspath(folder),
+            damaged=damaged,
+            container_format="concat",
+            options={"safe": "0"},
+            extra_streams=extra_streams,
         )
 
 
@@ -214,7 +218,7 @@ def open_source(
     name: str | os.PathLike[str],
     *,
     damaged: Damaged = "stop",
-    others: Collection[str] = (),
+    extra_streams: Collection[str] = (),
     rate: float | Fraction | None = None,
     reconnect: float | None = 10.0,
     queue: int = 2,
@@ -228,7 +232,7 @@ def open_source(
         ``camera:0`` or ``camera:`` and the system's name of one; an address (``rtsp``, ``rtsps``, ``rtmp``, ``rtmps``,
         ``udp``, ``tcp``, ``srt``, ``http``, ``https``); an image sequence such as ``frames/%05d.png``; a folder of
         images; or a file.
-    damaged, others
+    damaged, extra_streams
         As :class:`VideoReader` takes them. Live sources are taken as they come, damaged or not.
     rate
         Frames a second of images (None: 25), or asked of a camera (None: its own).
@@ -255,18 +259,24 @@ def open_source(
         chosen = camera(
             text[len("camera:") :], sys.platform, directshow, None if rate is None else str(checked_rate(rate))
         )
-        return LiveReader(chosen.source, form=chosen.form, options=chosen.options, others=others, **patience)
+        return LiveReader(
+            chosen.source,
+            container_format=chosen.container_format,
+            options=chosen.options,
+            extra_streams=extra_streams,
+            **patience,
+        )
     if is_pattern(text) and not scheme(text):
-        return read_pattern(text, checked_rate(rate), damaged, others)
+        return read_pattern(text, checked_rate(rate), damaged, extra_streams)
     if Path(text).is_dir():
-        return read_folder(Path(text), checked_rate(rate), damaged, others)
+        return read_folder(Path(text), checked_rate(rate), damaged, extra_streams)
     if rate is not None:
-        raise OptionError(f"{public_name(text)}: rate is for images and cameras; this has its own")
+        raise OptionError(f"{redact_password(text)}: rate is for images and cameras; this has its own")
     if scheme(text) in WEB:
-        return _from_web(text, damaged, others, patience)
+        return _from_web(text, damaged, extra_streams, patience)
     if scheme(text) in STREAMS:
-        return LiveReader(text, options=OPTIONS.get(scheme(text)), others=others, **patience)
-    return VideoReader(text, damaged=damaged, others=others)
+        return LiveReader(text, options=OPTIONS.get(scheme(text)), extra_streams=extra_streams, **patience)
+    return VideoReader(text, damaged=damaged, extra_streams=extra_streams)
 
 
 def scheme(name: str) -> str:
@@ -276,11 +286,13 @@ def scheme(name: str) -> str:
 
 
 def _from_web(
-    name: str, damaged: Damaged, others: Collection[str], patience: dict[str, Any]
+    name: str, damaged: Damaged, extra_streams: Collection[str], patience: dict[str, Any]
 ) -> VideoReader | LiveReader:
     timeout = patience["timeout"]
-    first = VideoReader(name, damaged="keep", others=others, live=True, timeout=timeout)
+    first = VideoReader(name, damaged="keep", extra_streams=extra_streams, live=True, timeout=timeout)
     if first.container.duration is None:
-        return LiveReader(name, others=others, first=first, **patience)  # some cameras take one connection only
+        return LiveReader(
+            name, extra_streams=extra_streams, first=first, **patience
+        )  # some cameras take one connection only
     first.close()
-    return VideoReader(name, damaged=damaged, others=others, timeout=timeout)
+    return VideoReader(name, damaged=damaged, extra_streams=extra_streams, timeout=timeout)

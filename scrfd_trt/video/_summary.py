@@ -36,7 +36,7 @@ class TrackSummary:
         Frames by where the box comes from.
     best : Face
         The clearest sighting: high score, large.
-    best_frame, best_time
+    best_frame, best_pts_seconds
         Frame and time of it.
     """
 
@@ -45,7 +45,7 @@ class TrackSummary:
     last: FrameFaces
     best: Face
     best_frame: int
-    best_time: float
+    best_pts_seconds: float
     counts: dict[Origin, int] = field(default_factory=lambda: dict.fromkeys(ORIGINS, 0))
 
     @property
@@ -55,7 +55,7 @@ class TrackSummary:
 
 
 @dataclass(frozen=True, order=True)
-class Moment:
+class ReviewMoment:
     """Something to look at again.
 
     Attributes
@@ -97,7 +97,7 @@ class Summary:
         How many new scenes begin.
     tracks : dict
         :class:`TrackSummary` by number.
-    left : set of int
+    left_out : set of int
         Numbers of the tracks that were left out, somewhere at least.
     lost : int
         Frames that were damaged, or could not be decoded, where such are to be kept; set by who reads.
@@ -107,12 +107,12 @@ class Summary:
         self.size = size
         self.frames = self.empty = self.bridged = self.faces = self.cuts = 0
         self.tracks: dict[int, TrackSummary] = {}
-        self.left: set[int] = set()
+        self.left_out: set[int] = set()
         self.lost = 0
         self._gaps = Gaps()
         self._sure = sure
         self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}
-        self._weak: list[Moment] = []
+        self._weak: list[ReviewMoment] = []
         self._last: FrameFaces | None = None
 
     def add(self, frame: FrameFaces) -> None:
@@ -138,7 +138,7 @@ class Summary:
         track.last = frame
         track.counts[face.origin] += 1
         if _worth(face) > _worth(track.best):
-            track.best, track.best_frame, track.best_time = face, frame.number, frame.pts_seconds
+            track.best, track.best_frame, track.best_pts_seconds = face, frame.number, frame.pts_seconds
         doubt = self._doubt(face)
         run = self._runs.get(face.track)
         if run is not None and run[0] != doubt:
@@ -159,7 +159,7 @@ class Summary:
                 continue
             self._close(face.track)
             if not frame.cut and self._is_inside(face):
-                self._keep(Moment(LOST, frame.pts_seconds, frame.pts_seconds, face.track, "lost"))
+                self._keep(ReviewMoment(LOST, frame.pts_seconds, frame.pts_seconds, face.track, "lost"))
 
     def _is_inside(self, face: Face) -> bool:
         reach = BORDER * float((face.box[2:] - face.box[:2]).max())
@@ -169,9 +169,9 @@ class Summary:
         run = self._runs.pop(track, None)
         if run is not None:
             doubt, first, last = run
-            self._keep(Moment(last.number - first.number + 1, first.pts_seconds, last.pts_seconds, track, doubt))
+            self._keep(ReviewMoment(last.number - first.number + 1, first.pts_seconds, last.pts_seconds, track, doubt))
 
-    def _keep(self, moment: Moment) -> None:
+    def _keep(self, moment: ReviewMoment) -> None:
         heapq.heappush(self._weak, moment)
         if len(self._weak) > 4 * WEAKEST:
             heapq.heappop(self._weak)
@@ -180,7 +180,7 @@ class Summary:
         """Return where frames are missing, as the times of those before and after; none where the rate varies."""
         return self._gaps.found()
 
-    def weakest(self, count: int = WEAKEST) -> list[Moment]:
+    def moments_to_review(self, count: int = WEAKEST) -> list[ReviewMoment]:
         """Return the moments to look at again, those that last longest first."""
         for track in list(self._runs):
             self._close(track)

@@ -11,7 +11,6 @@ from fractions import Fraction
 from typing import Any
 
 from scrfd_trt.errors import OutputError, VideoError
-from scrfd_trt.video._info import clock
 
 SLACK = 0.5
 """Seconds that a claimed end may lie beyond the last packet, where neither frames are counted nor pictures timed."""
@@ -71,8 +70,8 @@ class TruncationCheck:
             return
         rest = f" of {claimed}" if claimed else ""
         raise VideoError(
-            f"the video ends early, after frame {frames - 1}{rest}, at {clock(self._picture_end)} of "
-            f"{clock(due)}; copy it again, or read it with damaged='keep'",
+            f"the video ends early, after frame {frames - 1}{rest}, at {format_time(self._picture_end)} of "
+            f"{format_time(due)}; copy it again, or read it with damaged='keep'",
             source=name,
             fields=["damaged"],
         )
@@ -283,8 +282,8 @@ class ConstantFrameRate:
         place = round(exact)
         if abs(exact - place) > AWAY or place <= self._last or self._begin * float(self.rate) > LATE:
             raise OutputError(
-                f"cannot write {self._name}: AVI holds no times, and frame {number} at {clock(time)} is not where a "
-                f"constant rate of {float(self.rate):.5g} puts it; name a .mkv or .mp4 file"
+                f"cannot write {self._name}: AVI holds no times, and frame {number} at {format_time(time)} is not "
+                f"where a constant rate of {float(self.rate):.5g} puts it; name a .mkv or .mp4 file"
             )
         self._last = place
         return place
@@ -329,3 +328,12 @@ class Gaps:
             return []
         longer = [(start, start + step) for step, start in self._longest if step * 1000 > LONGER * max(usual, 1)]
         return sorted(longer)
+
+
+def format_time(seconds: float) -> str:
+    """Write a time as ``1:02:03.45``, or ``2:03.45``."""
+    hundredths = round(abs(seconds) * 100)
+    minutes, rest = divmod(hundredths, 6000)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{minutes}:{rest / 100:05.2f}" if not hours else f"{hours}:{minutes:02}:{rest / 100:05.2f}"
+    return f"-{text}" if seconds < 0 and hundredths else text

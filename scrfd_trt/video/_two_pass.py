@@ -18,25 +18,26 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError
-from scrfd_trt.video._detections_file import SUFFIX, FacesReader, FacesWriter
+from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._first_pass import FrameDetector, Reader, ahead, find_faces
-from scrfd_trt.video._info import clock
 from scrfd_trt.video._reader import Damaged, Frame, VideoReader
 from scrfd_trt.video._selection import TrackSelection
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
-from scrfd_trt.video._timestamps import ConstantFrameRate
+from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
 from scrfd_trt.video._writer import VideoWriter
 
-Draw = Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]]
+OverlayFunction = Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]]
 """An overlay."""
 
 SLACK = 0.002
 """Seconds by which a frame's time may differ from what stands beside its faces."""
 
 
-def draw_faces(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: VideoWriter) -> Iterator[Frame]:
+def render_frames(
+    reader: Reader, faces: Iterable[FrameFaces], draw: OverlayFunction, writer: VideoWriter
+) -> Iterator[Frame]:
     """Draw over the faces of a video and write it, with its other streams.
 
     Parameters
@@ -70,7 +71,9 @@ def draw_faces(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: 
                 writer.copy(item)
 
 
-def _drawn(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: VideoWriter) -> Iterator[tuple[Any, Any]]:
+def _drawn(
+    reader: Reader, faces: Iterable[FrameFaces], draw: OverlayFunction, writer: VideoWriter
+) -> Iterator[tuple[Any, Any]]:
     """Draw over frames, and make them ready to be encoded; packets of other streams come along."""
     source = iter(faces)
     for item in reader.items():
@@ -84,8 +87,8 @@ def _drawn(reader: Reader, faces: Iterable[FrameFaces], draw: Draw, writer: Vide
             )
         if abs(found.pts_seconds - item.pts_seconds) > SLACK:
             raise DetectionsError(
-                f"{reader.name}: frame {item.number} is shown at {clock(item.pts_seconds)}, and its faces are of "
-                f"{clock(found.pts_seconds)}; they are those of another video"
+                f"{reader.name}: frame {item.number} is shown at {format_time(item.pts_seconds)}, and its faces are of "
+                f"{format_time(found.pts_seconds)}; they are those of another video"
             )
         size = (item.picture.width, item.picture.height)
         drawn = draw(item.image, found.detections(size)) if found.faces else None
@@ -111,7 +114,7 @@ def detect_video(
     faces_file: Source,
     detector: FrameDetector,
     *,
-    follow: TrackingOptions | None = None,
+    tracking: TrackingOptions | None = None,
     overwrite: bool = False,
     damaged: Damaged = "stop",
     progress: ProgressCallback = _silent,
@@ -126,7 +129,7 @@ def detect_video(
         Where its faces are written to, as JSON lines.
     detector
         Looks for them.
-    follow
+    tracking
         How they are followed.
     overwrite, damaged
         As for :class:`FacesWriter` and :class:`VideoReader`.
@@ -143,7 +146,9 @@ def detect_video(
     VideoError, OutputError, OptionError
         If the video cannot be read or the file not written; then there is no file.
     """
-    return _find(source, faces_file, detector, follow=follow, overwrite=overwrite, damaged=damaged, progress=progress)
+    return _find(
+        source, faces_file, detector, tracking=tracking, overwrite=overwrite, damaged=damaged, progress=progress
+    )
 
 
 def _find(
@@ -151,13 +156,13 @@ def _find(
     faces_file: Source,
     detector: FrameDetector,
     *,
-    follow: TrackingOptions | None,
+    tracking: TrackingOptions | None,
     overwrite: bool,
     damaged: Damaged,
     progress: ProgressCallback,
     even: ConstantFrameRate | None = None,
 ) -> Summary:
-    options = follow or TrackingOptions()
+    options = tracking or TrackingOptions()
     with open_source(source, damaged=damaged) as reader:
         summary = Summary(reader.info.size, options.threshold)
         with (
@@ -175,17 +180,17 @@ def _find(
     return summary
 
 
-def draw_video(
+def render_video(
     source: Source,
     output: Source,
     faces_file: Source,
-    draw: Draw,
+    draw: OverlayFunction,
     *,
-    choice: TrackSelection | None = None,
+    selection: TrackSelection | None = None,
     encode: EncodeOptions | None = None,
     overwrite: bool = False,
     damaged: Damaged = "stop",
-    keep: tuple[str, ...] = ("audio", "subtitle"),
+    keep_streams: tuple[str, ...] = ("audio", "subtitle"),
     keep_metadata: bool = False,
     progress: ProgressCallback = _silent,
 ) -> Summary:
@@ -199,13 +204,13 @@ def draw_video(
         What :func:`detect_video` wrote.
     draw
         An overlay.
-    choice
+    selection
         Which faces are drawn over; all where left out.
     encode, overwrite, keep_metadata
         As for :class:`VideoWriter`.
     damaged
         As for :class:`VideoReader`, and as the faces were found with.
-    keep
+    keep_streams
         Kinds of other streams that are copied.
     progress
         Told after each frame.
@@ -227,11 +232,11 @@ def draw_video(
         output,
         faces_file,
         draw,
-        choice=choice,
+        selection=selection,
         encode=encode,
         overwrite=overwrite,
         damaged=damaged,
-        keep=keep,
+        keep_streams=keep_streams,
         keep_metadata=keep_metadata,
         progress=progress,
         warn=True,
@@ -242,34 +247,34 @@ def _draw(
     source: Source,
     output: Source,
     faces_file: Source,
-    draw: Draw,
+    draw: OverlayFunction,
     *,
-    choice: TrackSelection | None,
+    selection: TrackSelection | None,
     encode: EncodeOptions | None,
     overwrite: bool,
     damaged: Damaged,
-    keep: tuple[str, ...],
+    keep_streams: tuple[str, ...],
     keep_metadata: bool,
     progress: ProgressCallback,
     warn: bool,
 ) -> Summary:
-    with FacesReader(faces_file) as found, open_source(source, damaged=damaged, others=keep) as reader:
+    with FacesReader(faces_file) as found, open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
         found.check(reader.info)
-        chosen = (choice or TrackSelection()).settle(found if choice and choice.needs_tracks else ())
-        sure = TrackingOptions.model_validate(found.head.follow).threshold
+        chosen = (selection or TrackSelection()).settle(found if selection and selection.needs_tracks else ())
+        sure = TrackingOptions.model_validate(found.head.tracking).threshold
         summary = Summary(reader.info.size, sure)
 
         def faces() -> Iterator[FrameFaces]:
             for frame in found:
                 kept = chosen.of(frame)
                 summary.add(kept)
-                summary.left.update({face.track for face in frame.faces} - {face.track for face in kept.faces})
+                summary.left_out.update({face.track for face in frame.faces} - {face.track for face in kept.faces})
                 yield kept
 
         with VideoWriter(output, reader, encode, overwrite=overwrite, keep_metadata=keep_metadata) as writer:
             if warn:
                 _warn(reader)
-            for frame in draw_faces(reader, faces(), draw, writer):
+            for frame in render_frames(reader, faces(), draw, writer):
                 progress("drawing", frame.number + 1, reader.info.frames)
         summary.lost = reader.lost
     _tidy()
@@ -280,22 +285,23 @@ def overlay_video(
     source: Source,
     output: Source,
     detector: FrameDetector,
-    draw: Draw,
+    draw: OverlayFunction,
     *,
-    follow: TrackingOptions | None = None,
-    choice: TrackSelection | None = None,
+    tracking: TrackingOptions | None = None,
+    selection: TrackSelection | None = None,
     encode: EncodeOptions | None = None,
     faces_file: Source | None = None,
     overwrite: bool = False,
     damaged: Damaged = "stop",
-    keep: tuple[str, ...] = ("audio", "subtitle"),
+    keep_streams: tuple[str, ...] = ("audio", "subtitle"),
     keep_metadata: bool = False,
     progress: ProgressCallback = _silent,
 ) -> Summary:
     """Find the faces of a video and draw over them, in two passes.
 
     Whether the file can be written is tried before the first: its folder, the encoder, and what of sound and subtitles
-    the container can hold. What it cannot is refused, and never left out without a word; ``keep`` leaves it out.
+    the container can hold. What it cannot is refused, and never left out without a word;
+    ``keep_streams`` leaves it out.
 
     Of several streams of pictures, such as the front and the rear of a dashcam, only the first is read and written, and
     a warning is logged (``scrfd_trt``).
@@ -304,8 +310,9 @@ def overlay_video(
     ----------
     faces_file
         Where the faces are written to; None for a file that is gone afterwards.
-    source, output, detector, draw, follow, choice, encode, overwrite, damaged, keep, keep_metadata, progress
-        As for :func:`detect_video` and :func:`draw_video`.
+    source, output, detector, draw, tracking, selection, encode, overwrite, damaged, keep_streams, keep_metadata,
+    progress
+        As for :func:`detect_video` and :func:`render_video`.
 
     Returns
     -------
@@ -315,16 +322,16 @@ def overlay_video(
     Raises
     ------
     VideoError, OutputError, OptionError
-        As for :func:`detect_video` and :func:`draw_video`.
+        As for :func:`detect_video` and :func:`render_video`.
     """
     with _place(faces_file) as place:
-        with open_source(source, damaged=damaged, others=keep) as reader:
+        with open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
             even = _try(output, reader, encode, overwrite)
         _find(
             source,
             place,
             detector,
-            follow=follow,
+            tracking=tracking,
             overwrite=overwrite,
             damaged=damaged,
             progress=progress,
@@ -335,11 +342,11 @@ def overlay_video(
             output,
             place,
             draw,
-            choice=choice,
+            selection=selection,
             encode=encode,
             overwrite=overwrite,
             damaged=damaged,
-            keep=keep,
+            keep_streams=keep_streams,
             keep_metadata=keep_metadata,
             progress=progress,
             warn=False,
@@ -361,12 +368,12 @@ def _tidy() -> None:
 
 
 def _warn(reader: Reader) -> None:
-    unread = reader.unread if isinstance(reader, VideoReader) else 0
-    if unread:
+    unread_streams = reader.unread_streams if isinstance(reader, VideoReader) else 0
+    if unread_streams:
         log.warning(
             "%s: there are %d streams of pictures; only the first is read and written, so run the others one by one",
             reader.name,
-            unread + 1,
+            unread_streams + 1,
         )
 
 
@@ -376,4 +383,4 @@ def _place(faces_file: Source | None) -> Iterator[Path]:
         yield Path(faces_file)
         return
     with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as folder:
-        yield Path(folder, f"clip{SUFFIX}")
+        yield Path(folder, f"clip{FACES_SUFFIX}")

@@ -15,10 +15,9 @@ from scrfd_trt._files import atomic_path
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import _colors, _pyav
 from scrfd_trt.video._encoders import EncodeOptions
-from scrfd_trt.video._info import VideoInfo, clock
 from scrfd_trt.video._live import LiveReader
-from scrfd_trt.video._reader import Frame, VideoReader
-from scrfd_trt.video._timestamps import ConstantFrameRate
+from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
+from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -117,7 +116,7 @@ class VideoWriter:
             stack.callback(self._discard)
             self.even = ConstantFrameRate(str(self.path), reader.info.rate) if form == "avi" else None
             self._add_pictures(reader.info, options or EncodeOptions())
-            self._copies = {other.index: self._add_copy(other, keep_metadata) for other in reader.others}
+            self._copies = {other.index: self._add_copy(other, keep_metadata) for other in reader.extra_streams}
             if keep_metadata and isinstance(reader, VideoReader):
                 self._container.metadata.update(reader.container.metadata)
                 with suppress(NotImplementedError):
@@ -128,11 +127,11 @@ class VideoWriter:
 
     def _add_pictures(self, info: VideoInfo, options: EncodeOptions) -> None:
         encoder = options.encoder(self.path.suffix)
-        self._format = options.pixels(encoder, info.pixel_format, info.depth, info.size)
+        self._format = options.pixels(encoder, info.pixel_format, info.bit_depth, info.size)
         self._working = _colors.planar(self._format, 10 if "10" in self._format else 8)
         if self.even is not None and encoder != "mpeg4":
             raise OptionError(f"{self.path}: AVI holds no times for {encoder}; name a .mkv or .mp4 file, or take mpeg4")
-        settings = options.settings(encoder, info.light)
+        settings = options.settings(encoder, info.hdr)
         with _pyav.writing(lambda: f"cannot write {self.path} with {options.describe(encoder)}"):
             rate = info.rate if self.even is None else self.even.rate
             stream = self._container.add_stream(encoder, rate=rate, options=settings)
@@ -143,9 +142,9 @@ class VideoWriter:
             if info.interlaced and encoder in INTERLACING and info.size[1] % 4 == 0:
                 flags = _pyav.load().codec.context.Flags
                 context.flags |= flags.interlaced_dct | flags.interlaced_me
-            if info.aspect:
-                context.sample_aspect_ratio = info.aspect
-            matrix, level, transfer, primaries = info.colours
+            if info.pixel_aspect:
+                context.sample_aspect_ratio = info.pixel_aspect
+            matrix, level, transfer, primaries = info.color_tags
             self._narrow = encoder in UNTAGGED and level == _colors.FULL
             level = _colors.LIMITED if self._narrow else level
             context.colorspace = _colors.BT601 if matrix == _colors.RGB else matrix
@@ -161,8 +160,8 @@ class VideoWriter:
         if self.path.suffix.lower() != ".ts" and name not in taken and codec not in taken:
             raise OptionError(
                 f"{self.path}: {self.path.suffix} files hold no {other.type} of the kind {codec}; name a .mkv file, or "
-                f"leave {other.type!r} out of keep",
-                fields=[f"keep.{other.type}"],
+                f"leave {other.type!r} out of keep_streams",
+                fields=[f"keep_streams.{other.type}"],
             )
         with _pyav.writing(lambda: f"cannot copy the {other.type} into {self.path}"):
             stream = self._container.add_stream_from_template(other)
@@ -237,7 +236,9 @@ class VideoWriter:
         self.frames += 1
 
     def _writing(self, frame: Frame) -> AbstractContextManager[None]:
-        return _pyav.writing(lambda: f"cannot write {self.path}: frame {frame.number} at {clock(frame.pts_seconds)}")
+        return _pyav.writing(
+            lambda: f"cannot write {self.path}: frame {frame.number} at {format_time(frame.pts_seconds)}"
+        )
 
     def copy(self, packet: Any) -> None:
         """Copy a packet of one of the reader's other streams."""

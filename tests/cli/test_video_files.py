@@ -166,7 +166,7 @@ def test_a_file_of_faces_with_a_bad_head_is_told_in_one_line(run: Run, film: Fil
     assert run("tracks", "clip.mp4", "--save-detections", "f.jsonl", "-q").code == 0
     head, *rest = Path("f.jsonl").read_text().splitlines(keepends=True)
     for follow in ({"threshold": "x"}, {"threshold": 7}):
-        Path("f.jsonl").write_text(json.dumps(json.loads(head) | {"follow": follow}) + "\n" + "".join(rest))
+        Path("f.jsonl").write_text(json.dumps(json.loads(head) | {"tracking": follow}) + "\n" + "".join(rest))
         ran = run(command, "clip.mp4", "--detections", "f.jsonl")
         assert ran.code in {1, 2}
         assert "f.jsonl, line 1" in ran.error

@@ -146,7 +146,7 @@ def test_clips_have_a_command_and_python(name: str, target: str) -> None:
     assert words == ["scrfd-trt", "overlay", name, "--overlay", "emoji", "--threshold", "0.3", "-o", target]
     python = as_python(media, 0.3, [("emoji", {})])
     ast.parse(python)
-    assert f"overlay_video({name!r}, {target!r}, detector, draw, follow=follow)" in python
+    assert f"overlay_video({name!r}, {target!r}, detector, draw, tracking=tracking)" in python
     assert "TrackingOptions(threshold=0.3)" in python
     assert "TrackingOptions(threshold=0.1, low=0.1)" in as_python(media, 0.1, [])
 

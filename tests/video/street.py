@@ -63,7 +63,7 @@ _BACKDROPS: dict[str, Image] = {}
 
 
 def draw(frame: int, size: tuple[int, int] = SIZE) -> Image:
-    """Draw a frame; those who are further away first."""
+    """OverlayFunction a frame; those who are further away first."""
     name = "park" if frame < CUT else "room"
     if name not in _BACKDROPS:
         _BACKDROPS[name] = drawing.BACKDROPS[name](SIZE, 4)

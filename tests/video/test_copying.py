@@ -45,7 +45,7 @@ Probe = Callable[[Path], Any]
 
 def rewrite(source: Path, target: Path, draw: Any = None, **how: Any) -> Path:
     with (
-        VideoReader(source, others=("audio", "subtitle")) as reader,
+        VideoReader(source, extra_streams=("audio", "subtitle")) as reader,
         VideoWriter(target, reader, how.pop("options", None), **how) as writer,
     ):
         for item in reader.items():

@@ -46,7 +46,7 @@ def write(path: Path, what: list[FrameFaces]) -> Path:
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     with FacesReader(write(tmp_path / "clip.faces.jsonl", frames())) as file:
         assert (file.head.video, file.head.size, file.head.rate) == ("clip.mp4", (64, 48), 25.0)
-        assert TrackingOptions.model_validate(file.head.follow).every == 2
+        assert TrackingOptions.model_validate(file.head.tracking).every == 2
         for _ in range(2):
             again = list(file)
             assert [(f.number, f.pts_seconds, f.cut) for f in again] == [
@@ -107,14 +107,14 @@ def test_another_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
         assert list(file) == []
 
 
-HEAD = '{"format":"scrfd_trt.faces","version":1,"video":"a","size":[1,1],"rate":1,"follow":{},"later":1}'
+HEAD = '{"format":"scrfd_trt.faces","version":1,"video":"a","size":[1,1],"rate":1,"tracking":{},"later":1}'
 
 
 def test_what_later_versions_put_into_the_head_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(HEAD.replace("{}", '{"threshold":0.4,"patience":7}') + "\n")
     with FacesReader(path) as file:
-        assert TrackingOptions.model_validate(file.head.follow) == TrackingOptions(threshold=0.4)
+        assert TrackingOptions.model_validate(file.head.tracking) == TrackingOptions(threshold=0.4)
         assert file.head.fingerprint is None
 
 
@@ -124,9 +124,17 @@ def test_what_later_versions_put_into_the_head_is_left_out(tmp_path: Path) -> No
         (0, "{}", "line 1, format: it is no file of a video's faces|line 1, video: it is no file"),
         (0, "hello", "line 1: it is no file of a video's faces"),
         (0, '{"format":"scrfd_trt.faces","version":2,"video":"a","size":[1,1],"rate":1}', "line 1, version"),
-        (0, HEAD.replace("{}", '{"threshold":3}'), "line 1, follow: TrackingOptions: threshold: Input should be less"),
-        (0, HEAD.replace("{}", '{"every":"x"}'), "line 1, follow: TrackingOptions: every: Input should be a valid int"),
-        (0, HEAD.replace("{}", "7"), "line 1, follow: Input should be an object"),
+        (
+            0,
+            HEAD.replace("{}", '{"threshold":3}'),
+            "line 1, tracking: TrackingOptions: threshold: Input should be less",
+        ),
+        (
+            0,
+            HEAD.replace("{}", '{"every":"x"}'),
+            "line 1, tracking: TrackingOptions: every: Input should be a valid int",
+        ),
+        (0, HEAD.replace("{}", "7"), "line 1, tracking: Input should be an object"),
         (2, "not json", "line 3: Invalid JSON"),
         (2, '{"frame":5,"pts_seconds":0.1,"faces":[]}', "line 3: frame 1 is due here, not 5"),
         (2, '{"frame":1,"pts_seconds":0.1,"faces":[{"track":1,"box":[1,2,3],"score":0.5}]}', "line 3, faces.0.box.3"),
@@ -193,9 +201,9 @@ def test_summaries_count_and_name_the_weakest_moments() -> None:
     assert (one.first.number, one.last.number, one.frames) == (0, 38, 39)
     assert one.counts == {"detected": 31, "interpolated": 8, "extended": 0}
     assert summary.tracks[2].frames == 20
-    found = [(moment.doubt, moment.track, moment.start, moment.end) for moment in summary.weakest()]
+    found = [(moment.doubt, moment.track, moment.start, moment.end) for moment in summary.moments_to_review()]
     assert ("bridged", 1, 1.0, 1.7) in found
     assert ("faint", 1, 3.0, 3.2) in found
     assert ("lost", 2, 2.0, 2.0) in found
     assert ("lost", 1, 3.9, 3.9) in found
-    assert len(summary.weakest(2)) == 2
+    assert len(summary.moments_to_review(2)) == 2

@@ -70,11 +70,11 @@ def run(clip: Make, probed: Callable[[Path], Any]) -> Run:
     """Cover the face of a clip; tell in which frames it shows."""
 
     def go(draw: Callable[[int], Image], frames: int, blind: Collection[int] = (), **how: Any) -> Ran:
-        follow = how.pop("follow", None)
+        follow = how.pop("tracking", None)
         source = clip(draw=lambda number, _: draw(number), frames=frames, size=SIZE, **{"rate": Fraction(30), **how})
         detector = Blind(blind)
         target = source.with_name("out.mp4")
-        summary = overlay_video(source, target, detector, solid, follow=follow)
+        summary = overlay_video(source, target, detector, solid, tracking=follow)
         x1, y1, x2, y2 = FACE
         shown = [frame.to_ndarray(format="bgr24")[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4] for frame in probed(target).frames]
         assert len(shown) == frames
@@ -117,7 +117,9 @@ def test_a_burst_in_a_slow_video(run: Run) -> None:
 
 @pytest.mark.parametrize("every", [5, 30])
 def test_a_scene_shorter_than_what_is_left_out(every: int, run: Run) -> None:
-    ran = run(lambda n: with_face(blocks(1 if n < 31 else 2 if n < 55 else 3)), 90, follow=TrackingOptions(every=every))
+    ran = run(
+        lambda n: with_face(blocks(1 if n < 31 else 2 if n < 55 else 3)), 90, tracking=TrackingOptions(every=every)
+    )
     assert ran.uncovered == []
     assert ran.summary.cuts == 2
     assert ran.looked <= 90 / every + 5

@@ -158,7 +158,7 @@ def test_nothing_is_left_behind(stream: Callable[..., bytes], stage: MakeStage) 
     handles = Path("/proc/self/fd")
 
     def round_() -> None:
-        with LiveReader(server.address, others=("audio",)) as reader:
+        with LiveReader(server.address, extra_streams=("audio",)) as reader:
             next(iter(reader))
             until(lambda: reader.reconnects > 0)
 
@@ -176,7 +176,7 @@ def test_a_stream_is_written_with_its_sound_over_a_break(
     data = stream(frames=30, audio=1.0, metadata={"title": "told"})
     path = tmp_path / "out.mp4"
     with (
-        LiveReader(stage(data, data).address, reconnect=0.5, queue=100, others=("audio",)) as reader,
+        LiveReader(stage(data, data).address, reconnect=0.5, queue=100, extra_streams=("audio",)) as reader,
         VideoWriter(path, reader, keep_metadata=True) as writer,
         suppress(VideoError),
     ):

@@ -10,7 +10,7 @@ import pytest
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import Frame, VideoReader
-from scrfd_trt.video._info import clock
+from scrfd_trt.video._timestamps import format_time
 
 MakeClip = Callable[..., Path]
 
@@ -18,10 +18,16 @@ MakeClip = Callable[..., Path]
 def test_what_is_known_before_reading(clip: MakeClip) -> None:
     with VideoReader(clip(audio=1.0, frames=30)) as reader:
         info = reader.info
-    assert (info.size, info.frames, info.codec, info.pixel_format, info.depth) == ((64, 48), 30, "h264", "yuv420p", 8)
+    assert (info.size, info.frames, info.codec, info.pixel_format, info.bit_depth) == (
+        (64, 48),
+        30,
+        "h264",
+        "yuv420p",
+        8,
+    )
     assert info.rate == pytest.approx(30000 / 1001)
     assert info.duration == pytest.approx(1.001, abs=0.001)
-    assert info.colours == (1, 1, 1, 1)
+    assert info.color_tags == (1, 1, 1, 1)
     assert not info.live
 
 
@@ -48,9 +54,9 @@ def test_images_have_the_colours_that_went_in(colours: tuple[int, int, int, int]
 
 def test_other_streams_come_along_when_asked_for(clip: MakeClip) -> None:
     path = clip(audio=0.5, frames=10)
-    with VideoReader(path, others=("audio",)) as reader:
+    with VideoReader(path, extra_streams=("audio",)) as reader:
         kinds = {type(item).__name__ for item in reader.items()}
-        assert [stream.type for stream in reader.others] == ["audio"]
+        assert [stream.type for stream in reader.extra_streams] == ["audio"]
     assert kinds == {"Frame", "Packet"}
     with VideoReader(path) as reader:
         assert {type(item).__name__ for item in reader.items()} == {"Frame"}
@@ -163,12 +169,12 @@ def noise(number: int, size: tuple[int, int]) -> Any:
 @pytest.mark.parametrize("audio", [0.0, 1.0, 1.5])
 def test_a_clock_that_begins_anew_goes_on(audio: float, clip: MakeClip) -> None:
     piece = clip("a.ts", audio=audio, options={"bf": "2"})
-    with VideoReader(piece, others=("audio",)) as reader:
+    with VideoReader(piece, extra_streams=("audio",)) as reader:
         items = list(reader.items())
     once = [item.pts_seconds for item in items if isinstance(item, Frame)]
     both = piece.with_name("both.ts")
     both.write_bytes(piece.read_bytes() * 3)
-    with VideoReader(both, others=("audio",)) as reader:
+    with VideoReader(both, extra_streams=("audio",)) as reader:
         read = list(reader.items())
     times = [item.pts_seconds for item in read if isinstance(item, Frame)]
     packets = [item for item in read if not isinstance(item, Frame)]
@@ -213,4 +219,4 @@ def test_a_size_that_changes_is_told(tmp_path: Path, clip: MakeClip) -> None:
     [(0, "0:00.00"), (59.999, "1:00.00"), (75.5, "1:15.50"), (3723.456, "1:02:03.46"), (-1, "-0:01.00")],
 )
 def test_clock(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
+    assert format_time(seconds) == text

@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from scrfd_trt import Detections
 from scrfd_trt.errors import DetectionsError, OptionError, OutputError, VideoError
-from scrfd_trt.video import EncodeOptions, FacesReader, TrackSelection, _colors, detect_video, draw_video, overlay_video
+from scrfd_trt.video import (
+    EncodeOptions,
+    FacesReader,
+    TrackSelection,
+    _colors,
+    detect_video,
+    overlay_video,
+    render_video,
+)
 
 pytest.importorskip("av")
 Make = Callable[..., Path]
@@ -118,10 +126,10 @@ def test_detect_once_and_draw_twice(clip: Make, tmp_path: Path) -> None:
     assert (summary.frames, len(summary.tracks)) == (30, 1)
     assert told[-1] == ("finding", 30, 30)
     for name in ("a.mp4", "b.mkv"):
-        draw_video(source, tmp_path / name, faces, black, progress=lambda *now: told.append(now))
+        render_video(source, tmp_path / name, faces, black, progress=lambda *now: told.append(now))
         assert told[-1] == ("drawing", 30, 30)
-    left = draw_video(source, tmp_path / "c.mp4", faces, black, choice=TrackSelection(leave_tracks=frozenset({1})))
-    assert (left.left, len(left.tracks)) == ({1}, 0)
+    left = render_video(source, tmp_path / "c.mp4", faces, black, selection=TrackSelection(leave_tracks=frozenset({1})))
+    assert (left.left_out, len(left.tracks)) == ({1}, 0)
     with FacesReader(faces) as file:
         assert {face.origin for frame in file for face in frame.faces} == {"detected", "interpolated", "extended"} - (
             {"extended"} if 29 % 5 != 4 else set()
@@ -139,7 +147,7 @@ def test_faces_of_another_video_are_refused(clip: Make, tmp_path: Path) -> None:
     ):
         other = clip(f"{len(message)}.mp4", **how)
         with pytest.raises(DetectionsError, match=message):
-            draw_video(other, tmp_path / "out.mp4", faces, black)
+            render_video(other, tmp_path / "out.mp4", faces, black)
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -156,17 +164,17 @@ def test_a_video_with_the_same_times_is_told_by_its_size_and_its_bytes(clip: Mak
     source = clip("a.mp4")
     detect_video(source, faces, Middle())
     with pytest.raises(DetectionsError, match=r"of another video, of 64×48; .*b\.mp4 has 80×48: name the video"):
-        draw_video(clip("b.mp4", size=(80, 48)), out, faces, black)
+        render_video(clip("b.mp4", size=(80, 48)), out, faces, black)
     other = clip("c.mp4", draw=lambda number, size: np.full((*size[::-1], 3), 90, np.uint8))
     with pytest.raises(DetectionsError, match=r"another video, a\.mp4 as it was; .*c\.mp4 is another file: name"):
-        draw_video(other, out, faces, black)
+        render_video(other, out, faces, black)
     assert not out.exists()
     source.rename(tmp_path / "renamed.mp4")
-    assert draw_video(tmp_path / "renamed.mp4", out, faces, black).frames == 30
+    assert render_video(tmp_path / "renamed.mp4", out, faces, black).frames == 30
     without_fingerprint(faces)
     with pytest.raises(DetectionsError, match="80×48"):
-        draw_video(tmp_path / "b.mp4", tmp_path / "d.mp4", faces, black)
-    assert draw_video(tmp_path / "renamed.mp4", tmp_path / "d.mp4", faces, black).frames == 30
+        render_video(tmp_path / "b.mp4", tmp_path / "d.mp4", faces, black)
+    assert render_video(tmp_path / "renamed.mp4", tmp_path / "d.mp4", faces, black).frames == 30
 
 
 def test_folders_of_images_have_no_fingerprint(tmp_path: Path) -> None:
@@ -177,7 +185,7 @@ def test_folders_of_images_have_no_fingerprint(tmp_path: Path) -> None:
     for name in (tmp_path, tmp_path / "%02d.png"):
         detect_video(name, faces, Middle(), overwrite=True)
         assert json.loads(faces.read_text().splitlines()[0])["fingerprint"] is None
-        assert draw_video(name, tmp_path / "out.mp4", faces, black, overwrite=True).frames == 4
+        assert render_video(name, tmp_path / "out.mp4", faces, black, overwrite=True).frames == 4
 
 
 @pytest.mark.parametrize("matrix", [8, 10, 14])
@@ -222,12 +230,27 @@ SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n"
 @pytest.mark.parametrize(
     ("name", "how", "error", "message"),
     [
-        ("out.webm", {"encode": EncodeOptions(codec="vp9"), "keep": ("audio",)}, OptionError, "hold no audio .* aac"),
+        (
+            "out.webm",
+            {"encode": EncodeOptions(codec="vp9"), "keep_streams": ("audio",)},
+            OptionError,
+            "hold no audio .* aac",
+        ),
         ("out.webm", {"encode": EncodeOptions(codec="h264")}, OutputError, r"cannot write .*out\.webm with libx264"),
         ("out.mp4", {"encode": EncodeOptions(preset="silly")}, OutputError, "with libx264, preset silly: Invalid"),
         ("out.mp4", {"encode": EncodeOptions(codec="h264_nvenc")}, OutputError, "with h264_nvenc: "),
-        ("out.mp4", {"keep": ("audio", "subtitle")}, OptionError, r"\.mp4 files hold no subtitle .* name a \.mkv"),
-        ("out.mov", {"keep": ("audio", "subtitle")}, OptionError, r"\.mov files hold no subtitle .* name a \.mkv"),
+        (
+            "out.mp4",
+            {"keep_streams": ("audio", "subtitle")},
+            OptionError,
+            r"\.mp4 files hold no subtitle .* name a \.mkv",
+        ),
+        (
+            "out.mov",
+            {"keep_streams": ("audio", "subtitle")},
+            OptionError,
+            r"\.mov files hold no subtitle .* name a \.mkv",
+        ),
         ("no/out.mp4", {}, OutputError, r"cannot write .*no/out\.mp4 with libx264: No such file"),
     ],
 )
@@ -242,7 +265,7 @@ def test_what_cannot_be_written_is_told_before_any_frame_was_looked_at(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     source, done = clip("clip.mkv", audio=1.0, subtitles=SRT), []
-    how = {"keep": ()} | how
+    how = {"keep_streams": ()} | how
     with pytest.raises(error, match=message) as caught:
         overlay_video(source, tmp_path / name, Middle(), black, **how, progress=lambda *now: done.append(now))
     assert "\n" not in str(caught.value)
@@ -276,7 +299,7 @@ def test_a_second_stream_of_pictures_is_told_once(clip: Make, tmp_path: Path, ca
                     out.mux(packet)
     with caplog.at_level("WARNING", "scrfd_trt"):
         overlay_video(both, tmp_path / "out.mkv", Middle(), black, faces_file=tmp_path / "f.jsonl")
-        draw_video(both, tmp_path / "again.mkv", tmp_path / "f.jsonl", black)
+        render_video(both, tmp_path / "again.mkv", tmp_path / "f.jsonl", black)
     assert [record.message for record in caplog.records] == 2 * [
         f"{both}: there are 2 streams of pictures; only the first is read and written, so run the others one by one"
     ]
@@ -415,7 +438,7 @@ class Batched(Middle):
 peaks = []
 for name, every in (("short", 1), ("long", 1), ("long", 50)):
     follow = TrackingOptions(every=every, smooth=False)
-    overlay_video(name + ".mp4", "out.mp4", Batched(), black, follow=follow, overwrite=True)
+    overlay_video(name + ".mp4", "out.mp4", Batched(), black, tracking=follow, overwrite=True)
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 print(*peaks, flush=True)
 """

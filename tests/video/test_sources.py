@@ -12,7 +12,7 @@ import pytest
 
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import LiveReader, VideoReader, open_source
-from scrfd_trt.video._info import public_name
+from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import camera, listing
 
 MakeClip = Callable[..., Path]
@@ -31,9 +31,9 @@ def greys(source: Path | str, **how: Any) -> list[int]:
 
 
 def test_a_file(clip: MakeClip) -> None:
-    with open_source(clip(audio=0.5), others=("audio",)) as reader:
+    with open_source(clip(audio=0.5), extra_streams=("audio",)) as reader:
         assert isinstance(reader, VideoReader)
-        assert [stream.type for stream in reader.others] == ["audio"]
+        assert [stream.type for stream in reader.extra_streams] == ["audio"]
         assert len(list(reader)) == 30
 
 
@@ -179,4 +179,4 @@ def test_cameras_that_are_not_there(which: str, platform: str, message: str) -> 
     ],
 )
 def test_passwords_are_not_shown(name: str, shown: str) -> None:
-    assert public_name(name) == shown
+    assert redact_password(name) == shown

@@ -184,7 +184,7 @@ def cover(
 def _warn_of_few(faces: Path) -> None:
     """Say that faces were looked for with a threshold that hides less than this command would."""
     with FacesReader(faces) as found:
-        threshold = TrackingOptions.model_validate(found.head.follow).threshold
+        threshold = TrackingOptions.model_validate(found.head.tracking).threshold
     if threshold > THRESHOLD and not console.is_quiet():
         console.warning(
             f"{faces}: its faces were looked for with a threshold of {threshold:g}; with {THRESHOLD:g}, as 'anonymize' "

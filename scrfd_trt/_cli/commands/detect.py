@@ -27,7 +27,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Summary, detect_video
-from scrfd_trt.video._detections_file import SUFFIX
+from scrfd_trt.video._detections_file import FACES_SUFFIX
 
 
 def check(
@@ -44,7 +44,9 @@ def check(
     if not videos:
         return
     if kind not in ("table", "jsonl"):
-        raise OptionError(f"--format {kind} is for images; for videos take table or jsonl, or a file FILE{SUFFIX}")
+        raise OptionError(
+            f"--format {kind} is for images; for videos take table or jsonl, or a file FILE{FACES_SUFFIX}"
+        )
     if output is not None and len(sources) > 1:
         raise OptionError(f"{output} can hold the faces of one video; run them one by one")
     if annotate or repeat:
@@ -86,7 +88,7 @@ def detect_videos(
                         source.path,
                         place,
                         detector,
-                        follow=settings.follow,
+                        tracking=settings.follow,
                         overwrite=settings.overwrite,
                         damaged=settings.damaged,
                         progress=progressed,

@@ -20,9 +20,9 @@ from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.report import headline, tracks_table
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import Summary, TrackingOptions, TrackSummary, detect_video, open_source
-from scrfd_trt.video._info import clock
 from scrfd_trt.video._reader import Damaged
 from scrfd_trt.video._sources import is_pattern
+from scrfd_trt.video._timestamps import format_time
 
 Image = NDArray[np.uint8]
 
@@ -106,7 +106,7 @@ def _written(sheet: Image, captions: list[tuple[int, int, TrackSummary]]) -> Ima
     large, small = (ImageFont.load_default(size) for size in (18, 14))
     for x, y, track in captions:
         pen.text((x, y), f"Track {track.number}", INK, large)
-        times = f"{clock(track.first.pts_seconds)} to {clock(track.last.pts_seconds)}"
+        times = f"{format_time(track.first.pts_seconds)} to {format_time(track.last.pts_seconds)}"
         pen.text((x, y + 22), times, FAINT, small)
     done: Any = np.asarray(picture, np.uint8)
     return np.asarray(cv2.cvtColor(done, cv2.COLOR_RGB2BGR), np.uint8)
@@ -175,7 +175,13 @@ def tracks(
                     show_progress(path, kind, quiet=quiet) as progressed,
                 ):
                     detect_video(
-                        path, place, detector, follow=following, overwrite=overwrite, damaged=keep, progress=progressed
+                        path,
+                        place,
+                        detector,
+                        tracking=following,
+                        overwrite=overwrite,
+                        damaged=keep,
+                        progress=progressed,
                     )
             summary = videos.summarize(place)
         _show(path, summary, as_json=as_json, quiet=quiet)
@@ -213,7 +219,7 @@ def _as_dict(track: Any) -> dict[str, Any]:
         **track.counts,
         "best": {
             "frame": track.best_frame,
-            "time": track.best_time,
+            "time": track.best_pts_seconds,
             "score": track.best.score,
             "box": track.best.box.tolist(),
         },
