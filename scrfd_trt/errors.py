@@ -38,20 +38,24 @@ class ScrfdError(Exception):
 
     Parameters
     ----------
-    message
-        One line, complete without the attributes.
+    reason
+        What is wrong and what to do about it, one line.
+    subject
+        What the error is about, a file say; it precedes the reason in the message.
     fields
-        Python names of the options that the message is about or advises; a dot precedes a part of one: ``scales.0``.
+        Python names of the options that the reason is about or advises; a dot precedes a part of one: ``scales.0``.
     """
 
-    def __init__(self, message: str = "", *, fields: Iterable[str] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str = "", *, subject: str = "", fields: Iterable[str] = ()) -> None:
+        super().__init__(f"{subject}: {reason}" if subject else reason)
+        self.reason = reason
+        self.subject = subject
         self.fields = tuple(fields)
 
     def within(self, subject: object) -> Self:
-        """Return the same error with a subject, a file say, before its message."""
-        error = type(self)(f"{subject}: {self}")
-        error.__dict__.update(self.__dict__)
+        """Return the same error with a subject before its whole message."""
+        error = type(self)(str(self), subject=str(subject))
+        error.__dict__.update(self.__dict__, reason=error.reason, subject=error.subject)
         return error
 
 
@@ -60,22 +64,7 @@ class ImageError(ScrfdError, ValueError):
 
 
 class VideoError(ScrfdError, ValueError):
-    """A video that cannot be read, or not to its end; the message says at which frame.
-
-    Parameters
-    ----------
-    reason
-        What is wrong, without the video's name.
-    source
-        The video's name; it precedes the reason in the message.
-    fields
-        As for :class:`ScrfdError`.
-    """
-
-    def __init__(self, reason: str = "", *, source: str = "", fields: Iterable[str] = ()) -> None:
-        super().__init__(f"{source}: {reason}" if source else reason, fields=fields)
-        self.reason = reason
-        self.source = source
+    """A video that cannot be read, or not to its end; the reason says at which frame."""
 
 
 class OptionError(ScrfdError, ValueError):
@@ -83,7 +72,7 @@ class OptionError(ScrfdError, ValueError):
 
     Parameters
     ----------
-    message, fields
+    reason, subject, fields
         As for :class:`ScrfdError`.
     value
         The value that is refused.
@@ -92,9 +81,15 @@ class OptionError(ScrfdError, ValueError):
     """
 
     def __init__(
-        self, message: str = "", *, fields: Iterable[str] = (), value: Any = None, choices: Iterable[Any] = ()
+        self,
+        reason: str = "",
+        *,
+        subject: str = "",
+        fields: Iterable[str] = (),
+        value: Any = None,
+        choices: Iterable[Any] = (),
     ) -> None:
-        super().__init__(message, fields=fields)
+        super().__init__(reason, subject=subject, fields=fields)
         self.value = value
         self.choices = tuple(choices)
 

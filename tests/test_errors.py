@@ -12,14 +12,16 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_keep_message_and_fields_when_pickled(kind: type[ScrfdError]) -> None:
-    error = pickle.loads(pickle.dumps(kind("one line", fields=["damaged"])))
-    assert (type(error), str(error), error.fields) == (kind, "one line", ("damaged",))
+    error = pickle.loads(pickle.dumps(kind("cut off", subject="a.mp4", fields=["damaged"])))
+    assert (type(error), str(error)) == (kind, "a.mp4: cut off")
+    assert (error.subject, error.reason, error.fields) == ("a.mp4", "cut off", ("damaged",))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_within_puts_a_subject_first_and_keeps_the_attributes(kind: type[ScrfdError]) -> None:
-    error = kind("cut off", fields=["damaged"]).within("a.mp4")
-    assert (type(error), str(error), error.fields) == (kind, "a.mp4: cut off", ("damaged",))
+    error = kind("cut off", subject="frame 3", fields=["damaged"]).within("a.mp4")
+    assert (type(error), str(error)) == (kind, "a.mp4: frame 3: cut off")
+    assert (error.subject, error.reason, error.fields) == ("a.mp4", "frame 3: cut off", ("damaged",))
 
 
 def test_option_errors_carry_value_and_choices() -> None:

@@ -128,7 +128,7 @@ def open_engine(
     try:
         return CudaPipeline(reopen, options, stream=stream)
     except ModelFormatError as error:
-        if str(path) in str(error):
+        if error.subject:
             raise
         raise error.within(path) from error
 

@@ -233,5 +233,5 @@ def write(
             faces_file=target.with_name("clip.faces.jsonl"),
             progress=progress,
         )
-    except VideoError as error:  # its source is the file in which the page keeps the clip
-        raise VideoError(error.reason, source=media.name) from error
+    except VideoError as error:  # its subject is the file in which the page keeps the clip
+        raise VideoError(error.reason, subject=media.name) from error

@@ -296,7 +296,9 @@ class LiveReader:
             try:
                 item = self._latest.take()
             except VideoError as error:
-                raise VideoError(f"{error.reason}{self._after()}", source=error.source, fields=error.fields) from error
+                raise VideoError(
+                    f"{error.reason}{self._after()}", subject=error.subject, fields=error.fields
+                ) from error
             if item is None:
                 return
             if isinstance(item, Frame):

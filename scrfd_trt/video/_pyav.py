@@ -27,14 +27,14 @@ def load() -> ModuleType:
 
 
 @contextmanager
-def reading(what: Callable[[], str], source: str = "") -> Iterator[None]:
+def reading(what: Callable[[], str], subject: str = "") -> Iterator[None]:
     """Translate errors of FFmpeg while a video is read.
 
     Parameters
     ----------
     what
         Returns what fails, or where; called only when something went wrong.
-    source
+    subject
         Name of the video.
 
     Raises
@@ -46,9 +46,9 @@ def reading(what: Callable[[], str], source: str = "") -> Iterator[None]:
     try:
         yield
     except av.error.FFmpegError as error:
-        raise VideoError(f"{what()}: {reason(error)}", source=source) from error
+        raise VideoError(f"{what()}: {reason(error)}", subject=subject) from error
     except OSError as error:
-        raise VideoError(f"{what()}: {error.strerror or error}", source=source) from error
+        raise VideoError(f"{what()}: {error.strerror or error}", subject=subject) from error
 
 
 @contextmanager

@@ -214,7 +214,7 @@ class VideoReader:
             if isinstance(item, Frame):
                 break
         else:
-            raise VideoError("there is no frame in it that can be decoded", source=self.name)
+            raise VideoError("there is no frame in it that can be decoded", subject=self.name)
         self.info = self._describe(self._pending[-1].picture)
 
     def _describe(self, first: Any) -> VideoInfo:
@@ -297,7 +297,7 @@ class VideoReader:
                 if not self._keep:
                     raise VideoError(
                         f"{self._where()}: the frame is damaged; damaged='keep' takes it as it is",
-                        source=self.name,
+                        subject=self.name,
                         fields=["damaged"],
                     )
                 self.lost += 1
@@ -309,7 +309,7 @@ class VideoReader:
             step = 1 / ((self._stream.average_rate or RATE) * picture.time_base)
             picture.pts = round(self._count * step) if self._last is None else self._last + max(1, round(step))
         if self._live and self._last is not None and (self._last - picture.pts) * picture.time_base > BACK:
-            raise VideoError(f"{self._where()}: the source's clock went back", source=self.name)
+            raise VideoError(f"{self._where()}: the source's clock went back", subject=self.name)
         if self._last is not None and picture.pts <= self._last:
             picture.pts = self._last + 1  # two frames at one time: encoders want them apart
         self._last = picture.pts
@@ -323,7 +323,7 @@ class VideoReader:
             raise VideoError(
                 f"{self._where()}: the pictures change from {self.info.size[0]}×{self.info.size[1]} to "
                 f"{picture.width}×{picture.height}; cut the video there first",
-                source=self.name,
+                subject=self.name,
             )
         self._count += 1
         return frame
@@ -353,7 +353,7 @@ def _pictures(container: Any, name: str) -> list[Any]:
     found = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not found:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise VideoError(f"there is no video in it, only {kinds}", source=name)
+        raise VideoError(f"there is no video in it, only {kinds}", subject=name)
     return found
 
 

@@ -72,7 +72,7 @@ class TruncationCheck:
         raise VideoError(
             f"the video ends early, after frame {frames - 1}{rest}, at {format_time(self._picture_end)} of "
             f"{format_time(due)}; copy it again, or read it with damaged='keep'",
-            source=name,
+            subject=name,
             fields=["damaged"],
         )
 
