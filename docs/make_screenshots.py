@@ -1,7 +1,7 @@
-"""Make the pictures of the studio and of these pages anew: ``python docs/make_screenshots.py``.
+"""Make the screenshots of the studio and of the documentation: ``python docs/make_screenshots.py``.
 
-It needs the extra ``studio``, playwright, Chromium, and the pages in ``site/`` (``mkdocs build``). It also looks for
-broken links and pictures in the pages, and for what sticks out at the side of a telephone.
+Requires the extra ``studio``, playwright, Chromium, and the pages in ``site/`` (``mkdocs build``). Also checks the
+pages for broken links and images, and for content that is wider than the window.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ PAGES = (
     "api/overlays/",
     "design/",
 )
-KEPT = ("", "overlays/")
+SAVED = ("", "overlays/")
 
 
 @contextlib.contextmanager
 def studio() -> Iterator[str]:
-    """Run the studio, and give its address."""
+    """Run the studio and yield its address."""
     command = [sys.executable, "-m", "scrfd_trt", "studio", "--no-browser", "--port", "0"]
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
@@ -60,12 +60,12 @@ def studio() -> Iterator[str]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *words: Any) -> None:  # noqa: A002 - the name of the base class
-        """Say nothing."""
+        """Print nothing."""
 
 
 @contextlib.contextmanager
 def pages() -> Iterator[str]:
-    """Serve the pages, and give their address."""
+    """Serve the pages and yield their address."""
     handler = functools.partial(_Quiet, directory=str(SITE))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -74,23 +74,23 @@ def pages() -> Iterator[str]:
 
 
 def views(browser: Browser) -> Iterator[tuple[str, Page]]:
-    """Open a page for each size and light."""
+    """Yield a name and a page for each window size, in light and dark mode."""
     for name, (width, height) in VIEWS.items():
-        for light in ("light", "dark"):
-            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=light)
-            yield f"{name}-{light}", context.new_page()
+        for scheme in ("light", "dark"):
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+            yield f"{name}-{scheme}", context.new_page()
             context.close()
 
 
 def save(page: Page, name: str) -> None:
-    """Keep what is seen as a JPEG."""
+    """Save a screenshot as JPEG."""
     pixels = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     cv2.imwrite(str(FOLDER / f"{name}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
     print(f"{name}.jpg: {(FOLDER / f'{name}.jpg').stat().st_size // 1000} kB")
 
 
 def show_studio(page: Page, address: str) -> None:
-    """Bring the studio to half-transparent skulls."""
+    """Open the studio and set the skulls half transparent."""
     for _ in range(100):
         with contextlib.suppress(Exception):
             page.goto(address)
@@ -107,26 +107,26 @@ def show_studio(page: Page, address: str) -> None:
     page.wait_for_timeout(800)
 
 
-def look(page: Page, address: str) -> list[str]:
-    """Open one of the pages, and return what is wrong with it."""
+def check_page(page: Page, address: str) -> list[str]:
+    """Open a page and return its problems."""
     page.goto(address)
-    page.evaluate("document.querySelectorAll('img').forEach(one => one.loading = 'eager')")
-    page.wait_for_function("[...document.images].every(one => one.complete)")
-    wrong = [f"broken picture {src}" for src in page.evaluate(
-        "[...document.images].filter(one => !one.naturalWidth).map(one => one.src)"
+    page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    problems = [f"broken image {src}" for src in page.evaluate(
+        "[...document.images].filter(image => !image.naturalWidth).map(image => image.src)"
     )]  # fmt: skip
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-        wrong.append("sticks out at the side")
-    links = page.evaluate("[...document.links].map(one => one.href.split('#')[0])")
+        problems.append("wider than the window")
+    links = page.evaluate("[...document.links].map(link => link.href.split('#')[0])")
     ours = sorted({link for link in links if link.startswith("http://127.")})
-    return wrong + [f"broken link {link}" for link in ours if not page.request.get(link).ok]
+    return problems + [f"broken link {link}" for link in ours if not page.request.get(link).ok]
 
 
 def main() -> None:
-    """Write all pictures, and fail where a page is broken."""
+    """Write all screenshots; fail if a page has problems."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    wrong = []
+    problems = []
     with sync_playwright() as run:
         browser = run.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         with studio() as address:
@@ -136,14 +136,14 @@ def main() -> None:
         with pages() as address:
             for view, page in views(browser):
                 for path in PAGES:
-                    wrong += [f"{view} {path or 'start'}: {what}" for what in look(page, address + path)]
-                    if path in KEPT:
+                    problems += [f"{view} {path or 'start'}: {problem}" for problem in check_page(page, address + path)]
+                    if path in SAVED:
                         page.evaluate("document.getElementById('gallery')?.scrollIntoView()")
                         page.wait_for_timeout(500)
                         save(page, f"{path.rstrip('/') or 'start'}-{view}")
         browser.close()
-    if wrong:
-        raise SystemExit("\n".join(wrong))
+    if problems:
+        raise SystemExit("\n".join(problems))
 
 
 if __name__ == "__main__":

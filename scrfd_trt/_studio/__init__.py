@@ -1,1 +1,1 @@
-"""The studio: a local page to try overlays on pictures and clips."""
+"""The studio: a local web page to try overlays on images and clips."""

@@ -1,4 +1,4 @@
-"""The page itself: a picture, and beside it what is drawn over it."""
+"""The page: an image with its overlays, and beside it their options and the code that makes the result."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 from nicegui import background_tasks, events, run, ui
 
 import overlays
-from scrfd_trt._studio.code import in_lines
-from scrfd_trt._studio.controls import Controls, amount, loadable
-from scrfd_trt._studio.media import CLIPS, PICTURES, Image
+from scrfd_trt._studio.code import wrap_command
+from scrfd_trt._studio.controls import Controls, available_overlays, show_value
+from scrfd_trt._studio.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, Image, shrink
 from scrfd_trt._studio.session import Layer, Session
 from scrfd_trt.errors import ClosedError, ScrfdError
 
@@ -23,7 +22,7 @@ html { scroll-padding-top: calc(3.7rem + 30vh) !important; }
 .studio-picture { width: 100%; position: sticky; top: 3.6rem; z-index: 10; padding: 0.25rem 0; background: #fff; }
 .body--dark .studio-picture { background: #121212; }
 .studio-picture img { display: block; max-width: 100%; max-height: 30vh; margin: 0 auto; object-fit: contain; }
-/* On a telephone, the picture stays above all that follows it, and not only above what stands in its own column. */
+/* On a phone, the image stays above everything that follows it, not only above its own column. */
 .studio-left { display: contents; }
 @media (min-width: 1024px) {
   html { scroll-padding-top: 4rem !important; }
@@ -36,19 +35,18 @@ html { scroll-padding-top: calc(3.7rem + 30vh) !important; }
 .nicegui-code-copy { opacity: 1; }
 """
 
-
-PREVIEW = 1280
-"""Longest side in pixels of the picture shown; the download has all."""
+PREVIEW_SIDE = 1280
+"""Longest side in pixels of the image shown; the download has the full size."""
 
 
 class Page:
     """One open page and its session."""
 
-    def __init__(self, session: Session, largest: int) -> None:
+    def __init__(self, session: Session, max_upload: int) -> None:
         self.session = session
-        self.largest = largest
+        self.max_upload = max_upload
         self.frame = 0
-        self._wanted = self._drawing = False
+        self._redraw_requested = self._drawing = False
         self._progress = ""
         ui.context.client.on_delete(self.session.close)
         self._build()
@@ -60,61 +58,66 @@ class Page:
         with ui.header().classes("items-center justify-between py-2"):
             ui.label("scrfd-trt studio").classes("text-lg font-medium")
             self.dark = ui.dark_mode(None)
-            ui.button(icon="dark_mode", on_click=self._turn_light).props(
+            ui.button(icon="dark_mode", on_click=self._toggle_dark).props(
                 "flat round color=white aria-label='Light or dark'"
             )
         with ui.row().classes("w-full max-w-screen-2xl mx-auto gap-4 items-start"):
             with ui.column().classes("studio-left w-full lg:w-[62%] gap-2"):
-                self._build_picture()
+                self._build_image()
             with ui.column().classes("w-full lg:w-[35%] gap-2"):
-                self._build_choice()
-                self._build_words()
+                self._build_overlays()
+                self.command_heading = ui.label("Command line").classes("text-sm font-medium")
+                self.command = _code("bash", "Copy the command line")
+                ui.label("Python").classes("text-sm font-medium")
+                self.python = _code("python", "Copy the Python")
 
-    async def _turn_light(self) -> None:
-        # As long as nobody has chosen, only the browser knows which it is.
+    async def _toggle_dark(self) -> None:
+        # Until the first click, only the browser knows which mode is active.
         self.dark.set_value(not await ui.run_javascript("Quasar.Dark.isActive"))
 
-    def _build_picture(self) -> None:
+    def _build_image(self) -> None:
         with ui.element().classes("studio-picture"):
-            self.picture = ui.element("img").props('alt="The result"').classes("rounded")
+            self.image = ui.element("img").props('alt="The result"').classes("rounded")
         self.status = ui.label().classes("w-full text-sm opacity-80").props("role=status")
         self.warning = ui.label().classes("studio-warning w-full text-sm").props("role=alert")
         self.timeline = (
             ui.slider(min=0, max=1, value=0, on_change=self._seek).props("aria-label=Frame").classes("w-full")
         )
         self.timeline.set_visibility(False)
-        mib = self.largest // 2**20
+        mib = self.max_upload // 2**20
         self.upload = (
             ui.upload(
-                label=f"Drop a picture or a short clip (up to {mib} MiB)",
+                label=f"Drop an image or a short clip (up to {mib} MiB)",
                 auto_upload=True,
-                max_file_size=self.largest,
+                max_file_size=self.max_upload,
                 on_upload=self._uploaded,
-                on_rejected=lambda: self._tell(f"That file is no picture or clip, or larger than {mib} MiB."),
+                on_rejected=lambda: self._notify(f"The file is not an image or a clip, or is larger than {mib} MiB."),
             )
             .classes("w-full")
-            .props(f'flat bordered accept="{",".join(PICTURES + CLIPS)}"')
+            .props(f'flat bordered accept="{",".join(IMAGE_SUFFIXES + CLIP_SUFFIXES)}"')
         )
         with ui.row().classes("w-full items-center"):
             self.button = ui.button("Download", icon="download", on_click=self._download).props("unelevated")
             progress = ui.label().classes("text-sm").props("aria-live=polite")
             progress.bind_text_from(self, "_progress")
 
-    def _build_choice(self) -> None:
-        names, broken = loadable()
+    def _build_overlays(self) -> None:
+        names, broken = available_overlays()
         chosen = [layer.name for layer in self.session.layers if layer.name in names]
-        ui.select(names, value=chosen, multiple=True, label="Overlays", on_change=self._chosen).classes("w-full").props(
+        ui.select(names, value=chosen, multiple=True, label="Overlays", on_change=self._choose).classes("w-full").props(
             "use-chips outlined"
         )
-        for name, why in broken.items():
-            ui.label(f"{name} {why}").classes("studio-warning w-full text-sm")
+        for name, reason in broken.items():
+            ui.label(f"{name} {reason}").classes("studio-warning w-full text-sm")
         self.layers = ui.column().classes("w-full gap-1")
         self._build_layers()
         with ui.row().classes("w-full items-center no-wrap"):
-            ui.label("threshold").classes("w-24 text-sm").tooltip("Lowest score of a face that is drawn over.")
-            slider = ui.slider(min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._threshold)
+            ui.label("threshold").classes("w-24 text-sm").tooltip("Minimum confidence of a face, 0 to 1.")
+            slider = ui.slider(
+                min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._set_threshold
+            )
             slider.props("label aria-label=threshold").classes("grow")
-            amount(slider)
+            show_value(slider)
 
     def _build_layers(self) -> None:
         self.layers.clear()
@@ -123,59 +126,54 @@ class Page:
                 with ui.expansion(layer.name, value=len(self.session.layers) == 1).classes(
                     "w-full border border-gray-400/50 rounded"
                 ):
-                    self._build_layer(layer)
-
-    def _build_layer(self, layer: Layer) -> None:
-        try:
-            ui.label(overlays.summary(layer.name)).classes("text-sm opacity-80")
-            Controls(layer, self.session, self.redraw, self._tell)
-        except ScrfdError as error:  # taken away since the page was opened
-            ui.label(str(error)).classes("studio-warning text-sm")
-
-    def _build_words(self) -> None:
-        self.command_head = ui.label("Command line").classes("text-sm font-medium")
-        self.command = _code("bash", "Copy the command line")
-        ui.label("Python").classes("text-sm font-medium")
-        self.python = _code("python", "Copy the Python")
+                    try:
+                        ui.label(overlays.summary(layer.name)).classes("text-sm opacity-80")
+                        Controls(layer, self.session, self.redraw, self._notify)
+                    except ScrfdError as error:  # uninstalled since the page was opened
+                        ui.label(str(error)).classes("studio-warning text-sm")
 
     def redraw(self) -> None:
-        """Draw anew as soon as the drawing in progress has ended."""
-        self._wanted = True
+        """Draw again, as soon as the drawing in progress has ended."""
+        self._redraw_requested = True
         if not self._drawing:
             self._drawing = True
             background_tasks.create(self._draw(), name="draw")
 
     async def _draw(self) -> None:
         try:
-            while self._wanted:
-                self._wanted = False
+            while self._redraw_requested:
+                self._redraw_requested = False
                 try:
-                    shown = await run.io_bound(self._render)
+                    rendered = await run.io_bound(self._render)
                 except ScrfdError as error:
                     self.status.set_text(str(error))
                     continue
-                if shown is None:  # the server ends
+                if rendered is None:  # the server stops
                     return
-                self.picture.props["src"] = shown[0]
-                self.status.set_text(shown[1])
-                self.warning.set_text(" ".join(f"Warning: {reason}." for reason in shown[2]))
-                self.warning.set_visibility(bool(shown[2]))
-                command = self.session.command()
-                self.command.set_content(in_lines(command))
-                for element in (self.command_head, self.command):
-                    element.set_visibility(bool(command))
-                self.python.set_content(self.session.python())
+                self._show(*rendered)
         finally:
             self._drawing = False
 
     def _render(self) -> tuple[str, str, list[str]]:
+        """Return the URL of the result, its status line and its warnings; runs on a worker thread."""
         image, count = self.session.draw(self.frame)
         media = self.session.media
         status = f"{media.name}: {count} face{'' if count == 1 else 's'} in {image.shape[1]}×{image.shape[0]}"
         if media.is_clip:
-            rest = ", the rest is not shown" if media.cut else ""
+            rest = ", later frames are not shown" if media.truncated else ""
             status += f", frame {self.frame + 1} of {len(media.frames)}{rest}"
         return _as_url(image), status, self.session.warnings()
+
+    def _show(self, url: str, status: str, warnings: list[str]) -> None:
+        self.image.props["src"] = url
+        self.status.set_text(status)
+        self.warning.set_text(" ".join(f"Warning: {reason}." for reason in warnings))
+        self.warning.set_visibility(bool(warnings))
+        command = self.session.command()
+        self.command.set_content(wrap_command(command))
+        for element in (self.command_heading, self.command):
+            element.set_visibility(bool(command))
+        self.python.set_content(self.session.python())
 
     async def _uploaded(self, event: events.UploadEventArguments) -> None:
         self.upload.reset()
@@ -183,7 +181,7 @@ class Page:
         try:
             await run.io_bound(self.session.open, event.file.name, content)
         except ScrfdError as error:
-            self._tell(str(error))
+            self._notify(str(error))
             return
         self.frame = 0
         last = len(self.session.media.frames) - 1
@@ -195,29 +193,29 @@ class Page:
         self.frame = min(int(event.value or 0), len(self.session.media.frames) - 1)
         self.redraw()
 
-    def _chosen(self, event: events.ValueChangeEventArguments[Any]) -> None:
+    def _choose(self, event: events.ValueChangeEventArguments[Any]) -> None:
         kept = {layer.name: layer for layer in self.session.layers}
         self.session.layers = [kept.get(name) or Layer(name) for name in event.value or []]
         self._build_layers()
         self.redraw()
 
-    def _threshold(self, event: events.ValueChangeEventArguments[Any]) -> None:
+    def _set_threshold(self, event: events.ValueChangeEventArguments[Any]) -> None:
         self.session.threshold = float(event.value)
         self.redraw()
 
     async def _download(self) -> None:
         self.button.disable()
         try:
-            file = await run.io_bound(self.session.download, self._note)
-        except ClosedError:  # nobody is there to be told
+            file = await run.io_bound(self.session.download, self._set_progress)
+        except ClosedError:  # nobody sees a message
             return
         except ScrfdError as error:
-            self._tell(str(error))
+            self._notify(str(error))
             return
         finally:
-            self._note("")
+            self._set_progress("")
             self.button.enable()
-        if file is None:  # the server ends
+        if file is None:  # the server stops
             return
         name, content = file
         if isinstance(content, Path):
@@ -225,27 +223,22 @@ class Page:
         else:
             ui.download.content(content, name)
 
-    def _note(self, text: str) -> None:
+    def _set_progress(self, text: str) -> None:
         self._progress = text
 
-    def _tell(self, text: str) -> None:
-        # The button that notify() makes by itself can hardly be read on its red.
+    def _notify(self, text: str) -> None:
+        # The close button that notify() adds by default has too little contrast on red.
         close = [{"label": "Close", "color": "white"}]
         ui.notify(text, type="negative", multi_line=True, timeout=8000, actions=close)
 
 
 def _code(language: str, copy: str) -> ui.code:
     code = ui.code(language=language).classes("w-full text-xs [&_pre]:whitespace-pre-wrap")
-    # In the colour of the text: the one that buttons have can hardly be seen in the dark.
+    # In the colour of the text: the default colour of buttons has too little contrast in dark mode.
     code.copy_button.props(f'aria-label="{copy}"', remove="color")
     return code
 
 
 def _as_url(image: Image) -> str:
-    """Encode a picture for the page, shrunk where it is large."""
-    shrink = PREVIEW / max(image.shape[:2])
-    if shrink < 1.0:
-        size = [max(1, round(side * shrink)) for side in image.shape[1::-1]]
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    data = cv2.imencode(".jpg", shrink(image, PREVIEW_SIDE), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""The server behind the page: what it takes, from whom, and how much."""
+"""The studio's web server: limits on uploads, refusal of foreign pages, and shutdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._studio.folder import Folder, clean
+from scrfd_trt._studio.files import TemporaryFolder, delete_abandoned
 from scrfd_trt._studio.page import Page
 from scrfd_trt._studio.session import Session
 
@@ -20,88 +20,28 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
-ROOM = 64 * 1024
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")
+FORM_OVERHEAD = 64 * 1024
 """Bytes that the form around an uploaded file may take."""
 
 
-class LimitUploads:
-    """Refuse requests whose body is too large, before it is read and while it is."""
-
-    def __init__(self, application: Any, most: int) -> None:
-        self.application, self.most = application, most + ROOM
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.application(scope, receive, send)
-            return
-        told = dict(scope["headers"]).get(b"content-length", b"0")
-        if not told.isdigit() or int(told) > self.most:
-            await _refuse(send)
-            return
-        read = 0
-
-        async def counted() -> MutableMapping[str, Any]:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            # A body without a length that grows too large looks to the application as if its sender had gone.
-            return {"type": "http.disconnect"} if read > self.most else message
-
-        await self.application(scope, counted, send)
-
-
-class OwnPagesOnly:
-    """Refuse what the pages of another address send: a browser says whose they are."""
-
-    def __init__(self, application: Any) -> None:
-        self.application = application
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or one connection that stays open."""
-        headers = dict(scope.get("headers", ()))
-        origin = headers.get(b"origin")
-        if origin is None or origin.partition(b"://")[2] == headers.get(b"host"):
-            await self.application(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-        else:
-            await _refuse(send, 403, b"that page is not this studio's")
-
-
-async def _refuse(send: Send, status: int = 413, why: bytes = b"the file is too large") -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
-    await send({"type": "http.response.body", "body": why})
-
-
-def serve(detector: SCRFDDetector, host: str, port: int, *, model: str, largest: int, browser: bool) -> None:
+def serve(detector: SCRFDDetector, host: str, port: int, *, model: str, max_upload: int, browser: bool) -> None:
     """Serve the page until Ctrl-C.
 
-    Parameters
-    ----------
-    detector
-        Used by all pages; whoever opened it closes it.
-    host, port
-        Where to listen.
-    model
-        What the detector was opened with, for the command line that the page shows.
-    largest
-        Most bytes of an uploaded file.
-    browser
-        Whether to open the page in a browser.
+    All pages share ``detector``; the caller closes it. ``model`` is the name or path it was opened with; the page
+    shows it in the command line. ``max_upload`` limits a file, in bytes. ``browser`` opens the page in a browser.
     """
-    # Uploads stay in memory and never lie in a file that somebody would have to delete.
-    MultiPartParser.spool_max_size = largest + ROOM
-    app.add_middleware(LimitUploads, most=largest)
-    if host in LOCAL:
-        # A name that somebody else's server gives to 127.0.0.1 does not lead here.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL))
-    app.add_middleware(OwnPagesOnly)
+    # Uploads stay in memory: no temporary file has to be deleted.
+    MultiPartParser.spool_max_size = max_upload + FORM_OVERHEAD
+    app.add_middleware(LimitUploads, max_bytes=max_upload + FORM_OVERHEAD)
+    if host in LOCAL_HOSTS:
+        # Refuses other names that resolve to 127.0.0.1 (DNS rebinding).
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS))
+    app.add_middleware(SameOriginOnly)
 
-    clean()
-    folder = Folder()
-    sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # a page that was left takes its pictures with it
+    delete_abandoned()
+    folder = TemporaryFolder()
+    sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # the session of a closed page is freed with its images
 
     def close_all() -> None:
         for session in list(sessions):
@@ -112,34 +52,80 @@ def serve(detector: SCRFDDetector, host: str, port: int, *, model: str, largest:
 
     @ui.page("/")
     async def page() -> None:
-        # Who only asks for the page, and never shows it, costs nothing.
+        # A request without a browser behind it builds no page.
         await ui.context.client.connected()
         if not ui.context.client.is_deleted:
-            sessions.add(Page(Session(detector, model, folder), largest).session)
+            sessions.add(Page(Session(detector, model, folder), max_upload).session)
 
-    _end_when_the_terminal_does()
+    _stop_on_hangup()
     try:
-        _run(host, port, browser=browser)
+        ui.run(
+            host=host,
+            port=port,
+            title="scrfd-trt studio",
+            favicon="🙂",
+            dark=None,
+            show=browser,
+            reload=False,
+            show_welcome_message=False,
+            uvicorn_logging_level="error",
+        )
     finally:
         close_all()
 
 
-def _end_when_the_terminal_does() -> None:
-    """Take a closed terminal for a request to end, as the server takes SIGTERM; nohup says not to."""
+class LimitUploads:
+    """Refuse requests with more than ``max_bytes``, by their header and while the body is read."""
+
+    def __init__(self, application: Any, max_bytes: int) -> None:
+        self.application, self.max_bytes = application, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.application(scope, receive, send)
+            return
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self.max_bytes:
+            await _refuse(send, 413, b"the file is too large")
+            return
+        read = 0
+
+        async def count() -> MutableMapping[str, Any]:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            # A body without a length that grows too large looks like a closed connection.
+            return {"type": "http.disconnect"} if read > self.max_bytes else message
+
+        await self.application(scope, count, send)
+
+
+class SameOriginOnly:
+    """Refuse requests that pages of another address send; browsers name that address in the Origin header."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or WebSocket connection."""
+        headers = dict(scope.get("headers", ()))
+        origin = headers.get(b"origin")
+        if origin is None or origin.partition(b"://")[2] == headers.get(b"host"):
+            await self.application(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await _refuse(send, 403, b"the request comes from a page of another address")
+
+
+async def _refuse(send: Send, status: int, reason: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": reason})
+
+
+def _stop_on_hangup() -> None:
+    """Stop on SIGHUP as on SIGTERM, unless nohup has set it to be ignored."""
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
-
-
-def _run(host: str, port: int, *, browser: bool) -> None:
-    ui.run(
-        host=host,
-        port=port,
-        title="scrfd-trt studio",
-        favicon="🙂",
-        dark=None,
-        show=browser,
-        reload=False,
-        show_welcome_message=False,
-        uvicorn_logging_level="error",
-    )

@@ -1,4 +1,4 @@
-"""The studio in a real browser: Chromium without a window, driven as a person would."""
+"""The studio in headless Chromium."""
 
 from __future__ import annotations
 
@@ -37,33 +37,33 @@ def running(popen: Popen, network: Path, temporary: Path, *words: str, **environ
     command = [sys.executable, "-m", "scrfd_trt", "studio", "--no-browser", "--port", "0", *words]
     variables = os.environ | {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"} | environment
     for name in [name for name in variables if name.startswith(("PYTEST", "NICEGUI"))]:
-        del variables[name]  # nicegui behaves otherwise under pytest
+        del variables[name]  # nicegui behaves differently under pytest
     command += ["--model", str(network), "--device", "cpu"]
     with popen(command, cwd=temporary.parent, env=variables, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         address = re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
-        assert address, "it does not say where it listens"
+        assert address, "no address was printed"
         try:
             yield process, address[0]
         finally:
             process.kill()
 
 
-def arrive(page: Any, address: str) -> None:
-    """Open a studio's page, and wait until it has drawn its first picture."""
+def open_studio(page: Any, address: str) -> None:
+    """Open the page, and wait for its first image."""
     page.set_default_timeout(15_000)
     for _ in range(50):
         try:
             page.goto(address)
             break
-        except playwright.Error:  # it is not listening yet
+        except playwright.Error:  # not listening yet
             page.wait_for_timeout(200)
     page.get_by_role("status").filter(has_text="faces in").wait_for()
 
 
 @pytest.fixture(scope="module")
 def server(popen: Popen, network_500m: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a studio, which takes files up to 1 MiB, and leaves nothing behind."""
+    """Return the address of a studio that accepts files up to 1 MiB and leaves no files."""
     folder = tmp_path_factory.mktemp("studio")
     (folder / "tmp").mkdir()
     broken = tmp_path_factory.mktemp("plugin") / "torn-1.0.dist-info"
@@ -75,7 +75,7 @@ def server(popen: Popen, network_500m: Path, tmp_path_factory: pytest.TempPathFa
         yield address
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
-    # ONNX Runtime keeps a number of its own, which has nothing of a picture.
+    # ONNX Runtime writes a session number.
     assert {path.name for path in (folder / "tmp").iterdir()} <= {".ses"}, "files are left"
     assert [path.name for path in folder.iterdir()] == ["tmp"], "files are left"
 
@@ -93,14 +93,14 @@ Opener = Callable[..., Any]
 
 @pytest.fixture
 def open_page(server: str, browser: Any) -> Iterator[Opener]:
-    """Open a page, and wait until it has drawn its first picture."""
+    """Open a page, and wait for its first image."""
     contexts = []
 
     def opener(width: int = 1280, height: int = 900, light: str = "light") -> Any:
         viewport = {"width": width, "height": height}
         contexts.append(browser.new_context(viewport=viewport, color_scheme=light, accept_downloads=True))
         opened = contexts[-1].new_page()
-        arrive(opened, server)
+        open_studio(opened, server)
         return opened
 
     yield opener
@@ -118,7 +118,7 @@ def source(page: Any) -> str:
 
 
 def changed(page: Any, before: str) -> str:
-    """Wait until another picture is shown."""
+    """Wait until another image is shown."""
     page.wait_for_function("before => document.querySelector('img[src^=\"data:\"]').src !== before", arg=before)
     return source(page)
 
@@ -127,11 +127,11 @@ def upload(page: Any, name: str, content: bytes, kind: str = "image/png") -> Non
     page.locator("input[type=file]").first.set_input_files({"name": name, "mimeType": kind, "buffer": content})
 
 
-def slide(page: Any, name: str, share: float) -> None:
-    """Click a slider at a share of its width."""
+def slide(page: Any, name: str, fraction: float) -> None:
+    """Click a slider at a fraction of its width."""
     slider = page.locator(f'.q-slider[aria-label="{name}"]')
     box = slider.bounding_box()
-    slider.click(position={"x": box["width"] * share, "y": box["height"] / 2})
+    slider.click(position={"x": box["width"] * fraction, "y": box["height"] / 2})
 
 
 def png(image: np.ndarray) -> bytes:
@@ -146,13 +146,13 @@ def downloaded(page: Any, tmp_path: Path) -> tuple[str, Path]:
     return waiting.value.suggested_filename, path
 
 
-def test_it_begins_with_a_drawn_scene(page: Any) -> None:
+def test_first_page_shows_drawn_scene(page: Any) -> None:
     assert page.get_by_role("status").inner_text() == "scene.png: 6 faces in 1280×720"
     told = page.locator("code").first.inner_text().replace("\\\n", " ")
     assert "scrfd-trt overlay scene.png --overlay skull" in " ".join(told.split())
 
 
-def test_an_uploaded_picture_is_drawn_over_and_downloaded(page: Any, tmp_path: Path) -> None:
+def test_uploaded_image_gets_overlay_and_is_downloaded(page: Any, tmp_path: Path) -> None:
     before = source(page)
     upload(page, "three.png", png(SCENE))
     page.get_by_text("three.png: 3 faces in 640×360").wait_for()
@@ -164,7 +164,7 @@ def test_an_uploaded_picture_is_drawn_over_and_downloaded(page: Any, tmp_path: P
     assert 0.01 < (drawn != SCENE).any(2).mean() < 0.5
 
 
-def test_the_opacity_slider_fades_the_skulls(page: Any, tmp_path: Path) -> None:
+def test_opacity_slider_changes_result(page: Any, tmp_path: Path) -> None:
     before, full = source(page), cv2.imread(str(downloaded(page, tmp_path)[1])).astype(int)
     slide(page, "opacity", 0.4)
     changed(page, before)
@@ -174,7 +174,7 @@ def test_the_opacity_slider_fades_the_skulls(page: Any, tmp_path: Path) -> None:
     assert 0 < np.abs(half - plain).mean() < np.abs(full - plain).mean()
 
 
-def test_other_overlays_can_be_picked(page: Any) -> None:
+def test_second_overlay_is_added(page: Any) -> None:
     before = source(page)
     page.get_by_label("Overlays").click()
     page.get_by_role("option", name="spotlight").click()
@@ -183,7 +183,7 @@ def test_other_overlays_can_be_picked(page: Any) -> None:
     page.locator("code", has_text="--overlay spotlight").first.wait_for()
 
 
-def test_a_sticker_is_uploaded_and_named_without_its_folder(page: Any) -> None:
+def test_sticker_is_uploaded_and_removed(page: Any) -> None:
     page.get_by_label("Overlays").click()
     page.get_by_role("option", name="skull").click()
     page.locator(".q-chip").wait_for(state="detached")
@@ -196,32 +196,32 @@ def test_a_sticker_is_uploaded_and_named_without_its_folder(page: Any) -> None:
     sticker = {"name": "cat.png", "mimeType": "image/png", "buffer": png(emoji.draw("cat"))}
     page.locator("input[type=file]").nth(1).set_input_files(sticker)
     changed(page, before)
-    # What was set before there was a picture counts, as the page shows it.
+    # Options that were set before the upload are kept.
     page.locator("code", has_text=re.compile(r"--overlay image:opacity=0\.\d+,picture=cat\.png")).first.wait_for()
     page.get_by_text("cat.png", exact=True).wait_for()
-    page.get_by_role("button", name="Take picture away").click()
+    page.get_by_role("button", name="Remove picture").click()
     page.get_by_text(needed).wait_for()
     page.get_by_text("cat.png", exact=True).wait_for(state="hidden")
 
 
-def test_a_wrong_file_is_told_and_changes_nothing(page: Any) -> None:
+def test_invalid_file_is_reported_and_changes_nothing(page: Any) -> None:
     before = source(page)
-    upload(page, "photo.png", b"no picture at all")
-    page.get_by_text("photo.png is no picture or clip that can be read").wait_for()
+    upload(page, "photo.png", b"not an image")
+    page.get_by_text("photo.png is not a supported image or clip").wait_for()
     assert source(page) == before
     upload(page, "notes.txt", b"words", "text/plain")
-    page.get_by_text("That file is no picture or clip, or larger than 1 MiB.").wait_for()
+    page.get_by_text("The file is not an image or a clip, or is larger than 1 MiB.").wait_for()
     assert source(page) == before
 
 
-def test_too_large_a_file_is_refused_by_page_and_server(page: Any, server: str) -> None:
+def test_too_large_file_is_refused_by_page_and_server(page: Any, server: str) -> None:
     upload(page, "large.png", bytes(2**20 + 1))
-    page.get_by_text("or larger than 1 MiB").wait_for()
+    page.get_by_text("or is larger than 1 MiB").wait_for()
     answer = page.request.post(f"{server}/_nicegui/client/x/upload/1", data=bytes(2**21))
     assert answer.status == 413
 
 
-def test_a_clip_has_frames_and_is_downloaded_whole(page: Any, tmp_path: Path) -> None:
+def test_clip_shows_frames_and_is_downloaded_whole(page: Any, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
@@ -243,26 +243,26 @@ def test_a_clip_has_frames_and_is_downloaded_whole(page: Any, tmp_path: Path) ->
         assert len(list(container.decode(video=0))) == 4
 
 
-def test_names_that_lead_here_from_elsewhere_are_refused(page: Any, server: str) -> None:
+def test_foreign_host_name_is_refused(page: Any, server: str) -> None:
     assert page.request.get(server, headers={"Host": "somewhere.example"}).status == 400
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_sticks_out_at_the_side(page: Any, width: int) -> None:
+def test_page_is_not_wider_than_window(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def pick(page: Any, *names: str) -> None:
-    """Click overlays in the list, which takes or leaves them."""
+def toggle(page: Any, *names: str) -> None:
+    """Select or deselect overlays in the list."""
     page.get_by_label("Overlays").click()
     for name in names:
         page.get_by_role("option", name=name, exact=True).click()
     page.keyboard.press("Escape")
 
 
-def test_what_is_typed_and_refused_is_marked_and_not_drawn(page: Any) -> None:
-    pick(page, "skull", "solid")
+def test_refused_text_is_marked_and_not_drawn(page: Any) -> None:
+    toggle(page, "skull", "solid")
     page.locator("code", has_text="--overlay solid ").first.wait_for()
     fill = page.locator('input[aria-label="fill"]')
     fill.fill("nonsense")
@@ -274,7 +274,7 @@ def test_what_is_typed_and_refused_is_marked_and_not_drawn(page: Any) -> None:
     page.locator(".q-field--error").wait_for(state="detached")
 
 
-def test_an_overlay_that_cannot_be_loaded_is_named_and_cannot_be_picked(page: Any) -> None:
+def test_broken_overlay_is_listed_with_reason(page: Any) -> None:
     page.get_by_text("torn cannot be loaded: ModuleNotFoundError: No module named 'torn_plugin'").wait_for()
     page.get_by_label("Overlays").click()
     page.get_by_role("option", name="skull", exact=True).wait_for()
@@ -282,7 +282,7 @@ def test_an_overlay_that_cannot_be_loaded_is_named_and_cannot_be_picked(page: An
 
 
 @pytest.mark.parametrize(("width", "height"), [(1080, 1920), (30, 2000), (2000, 30), (1, 1)])
-def test_pictures_of_any_shape_fit_the_window(page: Any, width: int, height: int) -> None:
+def test_images_of_any_shape_fit_window(page: Any, width: int, height: int) -> None:
     before = source(page)
     upload(page, "long.png", png(np.full((height, width, 3), 90, np.uint8)))
     changed(page, before)
@@ -293,7 +293,7 @@ def test_pictures_of_any_shape_fit_the_window(page: Any, width: int, height: int
     assert width / height == pytest.approx(box["width"] / box["height"], rel=0.4)
 
 
-def test_on_a_telephone_the_picture_stays_beside_the_slider(open_page: Opener) -> None:
+def test_image_stays_visible_on_phone(open_page: Opener) -> None:
     page = open_page(390, 844)
     slider = page.locator('.q-slider[aria-label="scale"]')
     slider.scroll_into_view_if_needed()
@@ -322,16 +322,16 @@ LUMINANCE = """element => {
 
 
 @pytest.mark.parametrize("light", ["light", "dark"])
-def test_warnings_and_notices_can_be_read(open_page: Opener, light: str) -> None:
+def test_warnings_and_buttons_have_contrast(open_page: Opener, light: str) -> None:
     page = open_page(light=light)
     slide(page, "opacity", 0.4)
-    pick(page, "skull", "blur")
+    toggle(page, "skull", "blur")
     slide(page, "margin", 0.0)
     warning = page.get_by_role("alert").filter(has_text="the rim of some faces stays in sight").first
     warning.wait_for()
     assert warning.evaluate(LUMINANCE) >= 4.5
     assert warning.bounding_box()["y"] < page.locator('.q-slider[aria-label="threshold"]').bounding_box()["y"]
-    upload(page, "photo.png", b"no picture at all")
+    upload(page, "photo.png", b"not an image")
     close = page.locator(".q-notification").get_by_role("button", name="Close")
     close.wait_for()
     page.wait_for_timeout(400)
@@ -345,7 +345,7 @@ def test_warnings_and_notices_can_be_read(open_page: Opener, light: str) -> None
 
 
 @pytest.mark.parametrize("light", ["light", "dark"])
-def test_one_click_turns_light_to_dark_and_back(open_page: Opener, light: str) -> None:
+def test_one_click_toggles_dark_mode(open_page: Opener, light: str) -> None:
     page = open_page(light=light)
     for turned in (light == "light", light == "dark"):
         page.get_by_role("button", name="Light or dark").click()
@@ -353,7 +353,7 @@ def test_one_click_turns_light_to_dark_and_back(open_page: Opener, light: str) -
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_long_name_widens_nothing(open_page: Opener, width: int) -> None:
+def test_long_name_does_not_widen_page(open_page: Opener, width: int) -> None:
     page = open_page(width, 844)
     upload(page, "n" * 180 + ".png", png(SCENE))
     page.get_by_text("nnn.png: 3 faces").wait_for()
@@ -368,7 +368,7 @@ SOCKET = """address => new Promise(done => {
 })"""
 
 
-def test_pages_of_others_cannot_talk_to_it(page: Any, server: str, browser: Any) -> None:
+def test_requests_of_foreign_pages_are_refused(page: Any, server: str, browser: Any) -> None:
     address = server.replace("http", "ws") + "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
     assert page.evaluate(SOCKET, address) == "open"
     context = browser.new_context()
@@ -379,14 +379,14 @@ def test_pages_of_others_cannot_talk_to_it(page: Any, server: str, browser: Any)
     assert page.request.get(server, headers={"Origin": "http://somewhere.example"}).status == 403
 
 
-def test_asking_for_the_page_makes_nothing(page: Any, server: str) -> None:
+def test_request_without_browser_builds_no_page(page: Any, server: str) -> None:
     answers = [page.request.get(server) for _ in range(5)]
     assert {answer.status for answer in answers} == {200}
-    assert not any("Download" in answer.text() for answer in answers), "it is built before anybody looks at it"
+    assert not any("Download" in answer.text() for answer in answers), "the page is built before a browser connects"
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM", "SIGKILL"])
-def test_nothing_is_left_however_it_ends(
+def test_no_files_are_left_after_signal(
     popen: Popen, browser: Any, network_500m: Path, tmp_path: Path, name: str
 ) -> None:
     if not hasattr(signal, name):
@@ -395,7 +395,7 @@ def test_nothing_is_left_however_it_ends(
         with running(popen, network_500m, tmp_path) as (process, address):
             context = browser.new_context()
             page = context.new_page()
-            arrive(page, address)
+            open_studio(page, address)
             if number == getattr(signal, name):
                 sticker = {"name": "cat.png", "mimeType": "image/png", "buffer": png(emoji.draw("cat"))}
                 page.locator("input[type=file]").nth(1).set_input_files(sticker)

@@ -1,4 +1,4 @@
-"""Whole clips under overlays: what the page gives is what the command line and the Python beside it make."""
+"""Clips are written whole; the command line and the Python program give the same file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import drawing
 from scrfd_trt import SCRFDDetector
 from scrfd_trt._studio import media
-from scrfd_trt._studio.folder import Folder
+from scrfd_trt._studio.files import TemporaryFolder
 from scrfd_trt._studio.session import Layer, Session
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError
 
@@ -23,7 +23,7 @@ FRAMES = 6
 
 @pytest.fixture
 def clip(tmp_path: Path) -> bytes:
-    """Three drawn people for a quarter of a second, and a tone."""
+    """Return a clip of three drawn people, a quarter of a second with a tone."""
     av = pytest.importorskip("av")
     path = tmp_path / "made" / "clip.mp4"
     path.parent.mkdir()
@@ -45,7 +45,7 @@ def clip(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def session(network_500m: Path) -> Iterator[Session]:
-    folder = Folder()
+    folder = TemporaryFolder()
     with SCRFDDetector.from_onnx(network_500m, threshold=0.05) as detector:
         made = Session(detector, folder=folder)
         yield made
@@ -53,8 +53,8 @@ def session(network_500m: Path) -> Iterator[Session]:
     folder.close()
 
 
-def seen(path: Path) -> tuple[list[Any], list[str]]:
-    """Return the frames of a video, and what its streams are coded as."""
+def read_video(path: Path) -> tuple[list[Any], list[str]]:
+    """Return the frames of a video and the codecs of its streams."""
     av = pytest.importorskip("av")
     with av.open(str(path)) as container:
         codecs = [stream.codec_context.name for stream in container.streams]
@@ -62,39 +62,37 @@ def seen(path: Path) -> tuple[list[Any], list[str]]:
 
 
 @pytest.mark.slow
-def test_a_clip_is_written_as_the_words_beside_it_do(
-    session: Session, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_reproduces_clip(session: Session, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     session.open("clip.mp4", clip)
     session.layers = [Layer("emoji"), Layer("boxes", {"label": "track"})]
     assert session.draw(FRAMES - 1)[1] == 3
-    told: list[str] = []
-    name, path = session.download(told.append)
+    messages: list[str] = []
+    name, path = session.download(messages.append)
     assert name == "clip-overlay.mp4"
-    frames, codecs = seen(path)
+    frames, codecs = read_video(path)
     assert len(frames) == FRAMES
     assert codecs == ["h264", "aac"]
-    assert told[0] == f"Looking for faces: frame 1 of {FRAMES}"
-    assert told[-1] == f"Drawing: frame {FRAMES} of {FRAMES}"
+    assert messages[0] == f"Detecting faces: frame 1 of {FRAMES}"
+    assert messages[-1] == f"Drawing: frame {FRAMES} of {FRAMES}"
     Path("clip.mp4").write_bytes(clip)
     exec(compile(session.python(), "python", "exec"), {})
-    again, codecs = seen(Path(name))
+    again, codecs = read_video(Path(name))
     assert codecs == ["h264", "aac"]
     assert all((one == other).all() for one, other in zip(frames, again, strict=True))
 
 
-def test_faces_keep_their_look(session: Session, clip: bytes) -> None:
+def test_track_keeps_its_emoji(session: Session, clip: bytes) -> None:
     session.open("clip.mp4", clip)
     session.layers = [Layer("emoji")]
-    frames, _ = seen(session.download()[1])
+    frames, _ = read_video(session.download()[1])
     assert np.abs(frames[0].astype(int) - SCENE).mean() > 1
     for frame in frames[1:]:
         assert np.abs(frame.astype(int) - frames[0]).mean() < 2
 
 
 @pytest.mark.slow
-def test_files_of_a_clip_go_when_another_comes_and_when_the_page_closes(session: Session, clip: bytes) -> None:
+def test_clip_files_are_deleted_when_replaced_and_on_close(session: Session, clip: bytes) -> None:
     session.open("clip.mp4", clip)
     first = session.media.path
     result = session.download()[1]
@@ -103,7 +101,7 @@ def test_files_of_a_clip_go_when_another_comes_and_when_the_page_closes(session:
     assert result.exists(), "the browser may still fetch it"
     assert session.download()[1] != result
     assert not result.exists()
-    with pytest.raises(ImageError, match=r"^third.mp4 is no clip"):
+    with pytest.raises(ImageError, match=r"^third.mp4 is not a supported clip"):
         session.open("third.mp4", b"no clip")
     assert session.media.name == "other.mp4"
     kept = session.media.path.parent.parent
@@ -111,26 +109,24 @@ def test_files_of_a_clip_go_when_another_comes_and_when_the_page_closes(session:
     assert [path.name for path in kept.iterdir()] == ["in-use"]
 
 
-def test_a_page_that_is_closed_ends_the_work(session: Session, clip: bytes) -> None:
+def test_close_stops_writing(session: Session, clip: bytes) -> None:
     session.open("clip.mp4", clip)
     with pytest.raises(ClosedError):
         session.download(lambda text: session.close() if "frame 3" in text else None)
 
 
-def test_a_clip_that_breaks_off_is_named_as_it_was_uploaded(session: Session, clip: bytes) -> None:
+def test_error_names_clip_as_uploaded(session: Session, clip: bytes) -> None:
     session.open("my clip.mp4", clip)
     session.media.path.write_bytes(b"gone bad")
     with pytest.raises(ScrfdError, match=r"^my clip.mp4: cannot be read"):
         session.download()
 
 
-def test_without_what_writes_clips_the_page_says_so(
-    session: Session, clip: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(media, "is_missing", lambda: True)
+def test_missing_video_extra_is_warned_about(session: Session, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "can_write_clips", lambda: False)
     assert session.warnings() == []
     session.open("clip.mp4", clip)
     assert session.draw(2)[1] == 3
-    assert session.warnings() == [media.MISSING]
+    assert session.warnings() == [media.CLIPS_UNAVAILABLE]
     with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[video\]"'):
         session.download()

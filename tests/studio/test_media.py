@@ -32,31 +32,31 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def test_pictures_are_read() -> None:
-    read = media.read_picture("photo.png", png())
+def test_read_image() -> None:
+    read = media.read_image("photo.png", png())
     assert (read.frames[0] == IMAGE).all()
     assert (read.name, len(read.frames), read.is_clip) == ("photo.png", 1, False)
 
 
 @pytest.mark.parametrize("name", ["../../etc/photo.png", "C:\\Users\\me\\photo.png", "/photo.png"])
-def test_names_lose_their_folders(name: str) -> None:
+def test_plain_name_has_no_folders(name: str) -> None:
     assert media.plain_name(name) == "photo.png"
 
 
 @pytest.mark.parametrize(("name", "clip"), [("a.MP4", True), ("a.webm", True), ("a.png", False), ("mp4", False)])
-def test_clips_are_known_by_their_names(name: str, clip: bool) -> None:
+def test_is_clip_by_suffix(name: str, clip: bool) -> None:
     assert media.is_clip(name) is clip
 
 
-def test_clips_are_read(clip: Path) -> None:
+def test_read_clip(clip: Path) -> None:
     read = media.read_clip("clip.mp4", clip)
-    assert (len(read.frames), read.is_clip, read.cut, read.path) == (6, True, False, clip)
+    assert (len(read.frames), read.is_clip, read.truncated, read.path) == (6, True, False, clip)
     assert abs(int(read.frames[3].mean()) - 120) < 12
     assert [abs(int(frame.mean()) - 40 * number) < 12 for number, frame in enumerate(read.frames)] == [True] * 6
     assert len(read.frames[2:4]) == 2
 
 
-def test_frames_of_clips_take_little_memory(tmp_path: Path) -> None:
+def test_clip_frames_take_little_memory(tmp_path: Path) -> None:
     path, scene = tmp_path / "clip.avi", drawing.scene((640, 360)).image
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (640, 360))
     if not writer.isOpened():
@@ -74,32 +74,32 @@ def test_frames_of_clips_take_little_memory(tmp_path: Path) -> None:
     assert np.abs(read.frames[4].astype(int) - scene).mean() < 4
 
 
-def test_long_clips_are_cut(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MOST_FRAMES", 4)
+def test_long_clip_is_truncated(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MAX_FRAMES", 4)
     read = media.read_clip("clip.mp4", clip)
-    assert (len(read.frames), read.cut) == (4, True)
+    assert (len(read.frames), read.truncated) == (4, True)
 
 
-def test_large_clips_are_shrunk(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_clip_is_shrunk(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(media, "CLIP_SIDE", 80)
     assert media.read_clip("clip.mp4", clip).frames[0].shape == (60, 80, 3)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "photo.jpg", "clip.mp4", "", "x"])
-@pytest.mark.parametrize("content", [b"", b"no picture at all", bytes(1000)])
+@pytest.mark.parametrize("content", [b"", b"not an image", bytes(1000)])
 def test_other_files_are_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(content)
-    given = (name, tmp_path / "clip.mp4") if media.is_clip(name) else (name, content)
-    read = media.read_clip if media.is_clip(name) else media.read_picture
-    with pytest.raises(ImageError, match="that can be read: take a") as caught:
-        read(*given)
+    arguments = (name, tmp_path / "clip.mp4") if media.is_clip(name) else (name, content)
+    read = media.read_clip if media.is_clip(name) else media.read_image
+    with pytest.raises(ImageError, match="is not a supported ") as caught:
+        read(*arguments)
     assert "\n" not in str(caught.value)
 
 
-def test_too_large_pictures_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MOST_PIXELS", 1000)
+def test_image_with_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match=r"photo.png has more than"):
-        media.read_picture("photo.png", png())
+        media.read_image("photo.png", png())
 
 
 def bomb(width: int = 30_000, height: int = 30_000) -> bytes:
@@ -112,34 +112,32 @@ def bomb(width: int = 30_000, height: int = 30_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def test_pictures_that_claim_too_many_pixels_are_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_with_huge_header_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoded(*_: object) -> None:
         pytest.fail("it was decoded")
 
     monkeypatch.setattr(media.cv2, "imdecode", decoded)
     assert len(bomb()) < 200
-    with pytest.raises(ImageError, match=r"^small.png has more than 50 million pixels: take a smaller one$"):
-        media.read_picture("small.png", bomb())
+    with pytest.raises(ImageError, match=r"^small.png has more than 50 million pixels: use a smaller one$"):
+        media.read_image("small.png", bomb())
 
 
 @pytest.mark.parametrize("kind", [".png", ".jpg", ".webp", ".bmp", ".tiff"])
-def test_all_kinds_of_pictures_tell_their_size_before_they_are_decoded(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_size_is_checked_before_decoding(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = cv2.imencode(kind, IMAGE)[1].tobytes()
-    assert media.read_picture(f"photo{kind}", content).frames[0].shape == IMAGE.shape
-    monkeypatch.setattr(media, "MOST_PIXELS", IMAGE.shape[0] * IMAGE.shape[1] - 1)
+    assert media.read_image(f"photo{kind}", content).frames[0].shape == IMAGE.shape
+    monkeypatch.setattr(media, "MAX_PIXELS", IMAGE.shape[0] * IMAGE.shape[1] - 1)
     with pytest.raises(ImageError, match="has more than"):
         media.check_pixels("photo", content)
 
 
-def test_pictures_whose_header_tells_no_size_are_refused() -> None:
+def test_image_with_unknown_header_is_refused() -> None:
     content = cv2.imencode(".ras", IMAGE)[1].tobytes()
-    with pytest.raises(ImageError, match="that can be read: take a"):
-        media.read_picture("photo.ras", content)
+    with pytest.raises(ImageError, match="is not a supported "):
+        media.read_image("photo.ras", content)
 
 
-def test_clips_of_too_many_pixels_are_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MOST_PIXELS", 1000)
+def test_clip_with_too_many_pixels_is_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match=r"clip.mp4 has more than"):
         media.read_clip("clip.mp4", clip)

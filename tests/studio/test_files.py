@@ -1,4 +1,4 @@
-"""Nothing is left behind, however a studio ends."""
+"""Temporary files are deleted however a studio ends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scrfd_trt._studio.folder import LOCK, PREFIX, Folder, clean
+from scrfd_trt._studio.files import LOCK, PREFIX, TemporaryFolder, delete_abandoned
 
 HOLD = """
-from scrfd_trt._studio.folder import Folder
-folder = Folder()
+from scrfd_trt._studio.files import TemporaryFolder
+folder = TemporaryFolder()
 (folder.new() / "picture.png").write_bytes(b"secret")
 print(flush=True)
 input()
@@ -27,8 +27,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_made_when_something_is_kept(place: Path) -> None:
-    folder = Folder()
+def test_folder_is_created_on_first_use(place: Path) -> None:
+    folder = TemporaryFolder()
     assert not list(place.iterdir())
     one, two = folder.new(), folder.new()
     assert one != two
@@ -38,28 +38,28 @@ def test_it_is_made_when_something_is_kept(place: Path) -> None:
     assert not list(place.iterdir())
 
 
-def test_what_a_killed_studio_left_goes_when_the_next_begins(place: Path) -> None:
+def test_folder_of_killed_studio_is_deleted(place: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        clean()
-        assert list(place.rglob("picture.png")), "it runs still"
+        delete_abandoned()
+        assert list(place.rglob("picture.png")), "the studio is still running"
         process.kill()
     assert list(place.rglob("picture.png"))
-    mine = Folder()
+    mine = TemporaryFolder()
     mine.new()
-    clean()
+    delete_abandoned()
     assert not list(place.rglob("picture.png"))
     assert len(list(place.iterdir())) == 1
     mine.close()
 
 
-def test_other_peoples_folders_stay(place: Path) -> None:
+def test_other_folders_stay(place: Path) -> None:
     (place / f"{PREFIX}without").mkdir()
     (place / "another").mkdir()
     (place / "another" / LOCK).touch()
     (place / f"{PREFIX}link").symlink_to(place / "another")
     (place / f"{PREFIX}file").touch()
-    clean()
+    delete_abandoned()
     assert len(list(place.iterdir())) == 4
     assert (place / "another" / LOCK).exists()

@@ -1,0 +1,119 @@
+"""The studio's temporary files: one folder a process, which is deleted however the process ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from scrfd_trt._files import locked_if_free
+from scrfd_trt.errors import ImageError
+
+PREFIX = "scrfd-trt-studio-"
+LOCK = "in-use"
+"""A file in each folder that its process keeps locked. A folder whose lock is free is abandoned."""
+
+
+class TemporaryFolder:
+    """A folder for temporary files; created at the first :meth:`new`."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._path: Path | None = None
+        self._lock = ExitStack()
+
+    def new(self) -> Path:
+        """Return a new empty folder within; raise OSError if it cannot be created."""
+        with self._guard:
+            while self._path is None:
+                self._path = self._create()
+            return Path(tempfile.mkdtemp(dir=self._path))
+
+    def _create(self) -> Path | None:
+        """Create the folder and lock it; return None if a studio that starts right now deletes it as abandoned."""
+        path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        with ExitStack() as stack:
+            if stack.enter_context(locked_if_free(path / LOCK)) and (path / LOCK).exists():
+                self._lock = stack.pop_all()
+                return path
+        return None
+
+    def close(self) -> None:
+        """Delete the folder and its content; may be called twice."""
+        with self._guard:
+            self._lock.close()
+            if self._path is not None:
+                shutil.rmtree(self._path, ignore_errors=True)
+            self._path = None
+
+
+class SessionFiles:
+    """The files of one page, each in a folder of its own, so that two files may have the same name. Thread-safe."""
+
+    def __init__(self, folder: TemporaryFolder) -> None:
+        self._folder = folder
+        self._kept: list[Path] = []
+        self._guard = threading.Lock()
+        self.closed = False
+
+    def new_folder(self) -> Path:
+        """Return a new empty folder; raise ImageError if it cannot be created."""
+        try:
+            path = self._folder.new()
+        except OSError as error:
+            raise ImageError(f"temporary files cannot be written: {error.strerror or error}") from error
+        with self._guard:
+            self._kept.append(path)
+            if self.closed:
+                shutil.rmtree(path, ignore_errors=True)
+        return path
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Write a file and return its path; raise ImageError if that fails."""
+        path = self.new_folder() / name
+        try:
+            path.write_bytes(content)
+        except (OSError, ValueError) as error:
+            self.delete(path)
+            raise ImageError(f"{name[:60]!r} cannot be stored: give the file another name") from error
+        return path
+
+    def delete(self, path: Path | None) -> None:
+        """Delete a file with its folder; do nothing for None and for files that are not of this page."""
+        with self._guard:
+            if path is None or path.parent not in self._kept:
+                return
+            self._kept.remove(path.parent)
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+    def close(self) -> None:
+        """Delete all files; may be called twice."""
+        with self._guard:
+            self.closed = True
+            kept, self._kept = self._kept, []
+        for path in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def delete_abandoned() -> None:
+    """Delete the folders of studios that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        # Folders of other users, and folders that have no lock yet, stay.
+        with suppress(OSError):
+            if not path.is_symlink() and _is_own(path) and (path / LOCK).is_file():
+                _delete_if_abandoned(path)
+
+
+def _is_own(path: Path) -> bool:
+    return not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
+
+
+def _delete_if_abandoned(path: Path) -> None:
+    with locked_if_free(path / LOCK) as abandoned:
+        if abandoned:
+            shutil.rmtree(path, ignore_errors=True)
+    if abandoned:  # Windows deletes no file that is open
+        shutil.rmtree(path, ignore_errors=True)
