@@ -46,7 +46,7 @@ def tensorrt_types(session: nox.Session, release: str) -> None:
     session.install("-e", ".[build]", *group("types"), f"tensorrt-cu13-bindings=={release}")
     stubs = f"{session.create_tmp()}/stubs"
     session.run("python", "tests/data/tensorrt/make.py", "stubs", "tensorrt_bindings", stubs)
-    session.run("mypy", "--allow-untyped-calls", "scrfd_trt/engine", env={"MYPYPATH": stubs})
+    session.run("mypy", "--allow-untyped-calls", "scrfd_trt/_engine", env={"MYPYPATH": stubs})
 
 
 @nox.session(default=False)

@@ -163,7 +163,9 @@ def test_threads_at_once_download_once(site, tiny, packed, network, caplog):
     site.serve({"body": packed, "hold": hold})
     with ThreadPoolExecutor(4) as pool:
         fetched = [pool.submit(models.fetch, tiny) for _ in range(4)]
+        until = time.monotonic() + 20
         while caplog.text.count("waiting for another process") < 3:
+            assert time.monotonic() < until, "fewer than three wait"
             time.sleep(0.01)
         hold.set()
         paths = [future.result(30) for future in fetched]
