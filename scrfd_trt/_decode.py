@@ -1,4 +1,4 @@
-"""From a network's heads to candidate faces in input pixels, looking only at rows above the threshold."""
+"""Decode the outputs of a model into candidate faces; only rows above the threshold are computed."""
 
 from __future__ import annotations
 
@@ -15,32 +15,22 @@ from scrfd_trt._letterbox import Letterbox
 
 @dataclass(frozen=True)
 class Candidates:
-    """Faces before NMS, in no order.
+    """Faces before NMS, unsorted."""
 
-    Attributes
-    ----------
-    boxes
-        ``(N, 4)`` float32 x1, y1, x2, y2 in pixels.
-    scores
-        ``(N,)`` float32.
-    landmarks
-        ``(N, 5, 2)`` float32 in pixels, or None.
-    """
-
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    landmarks: NDArray[np.float32] | None
+    boxes: NDArray[np.float32]  # (N, 4) x1, y1, x2, y2 in pixels
+    scores: NDArray[np.float32]  # (N,)
+    landmarks: NDArray[np.float32] | None  # (N, 5, 2) in pixels
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def to_source(self, box: Letterbox) -> Candidates:
-        """Map from the network's input to the source image."""
+        """Map from input pixels to source pixels."""
         points = None if self.landmarks is None else box.to_source(self.landmarks)
         return Candidates(box.to_source(self.boxes), self.scores, points)
 
     def take(self, rows: NDArray[np.intp]) -> Candidates:
-        """Return some rows, in the order asked for, as new arrays."""
+        """Return the given rows, in this order, as new arrays."""
         points = None if self.landmarks is None else self.landmarks[rows]
         return Candidates(self.boxes[rows], self.scores[rows], points)
 
@@ -48,31 +38,12 @@ class Candidates:
 def decode(
     layout: HeadLayout, outputs: Sequence[NDArray[Any]], image: int, input_size: tuple[int, int], threshold: float
 ) -> Candidates:
-    """Find the rows of one image above a threshold and turn their distances into boxes and landmarks.
+    """Return the faces of image number ``image`` with a score of at least ``threshold``, in input pixels.
 
-    Parameters
-    ----------
-    layout
-        The network's layout.
-    outputs
-        Its outputs, in its own order.
-    image
-        Which image of the batch.
-    input_size
-        Width and height of the network's input in pixels.
-    threshold
-        Lowest score, 0 to 1.
-
-    Returns
-    -------
-    Candidates
-        In input pixels.
-
-    Notes
-    -----
-    An anchor sits at ``(x · stride, y · stride)`` of its cell; ``bbox`` holds the distances to the left, top, right and
-    bottom side and ``kps`` five x, y offsets, all in strides (Guo et al. 2021, after FCOS). A distance below zero,
-    which only rows of very low score have, counts as zero.
+    ``outputs`` are the model's outputs in its own order; ``input_size`` is width and height. The anchor of a cell is
+    at ``(x · stride, y · stride)``. ``bbox`` holds the distances to the left, top, right and bottom side, ``kps`` five
+    x, y offsets, all in strides (Guo et al. 2021, after FCOS). Negative distances, which occur at very low scores
+    only, count as zero.
     """
     levels = [_above(layout, outputs, level, image, threshold) for level in range(len(layout.strides))]
     rows, scores, distances, *points = (np.concatenate(parts) for parts in zip(*levels, strict=True))
@@ -94,7 +65,7 @@ def decode(
 
 
 def merge(parts: Sequence[Candidates]) -> Candidates:
-    """Put candidates of several strides or passes, in the same pixels, one after the other."""
+    """Concatenate candidates that are in the same pixel coordinates."""
     if len(parts) == 1:
         return parts[0]
     points = [part.landmarks for part in parts if part.landmarks is not None]
@@ -108,9 +79,9 @@ def merge(parts: Sequence[Candidates]) -> Candidates:
 def _above(
     layout: HeadLayout, outputs: Sequence[NDArray[Any]], level: int, image: int, threshold: float
 ) -> tuple[NDArray[Any], ...]:
-    """Return numbers, scores, boxes and, where there are some, landmarks of one stride's rows above the threshold."""
+    """Return row numbers, scores, boxes and, if the model has them, landmarks of one stride."""
     scores = layout.read_scores(outputs[layout.scores[level]], image)
-    rows = np.flatnonzero(scores >= np.float32(threshold))  # not rounded to float16, where scores are
+    rows = np.flatnonzero(scores >= np.float32(threshold))  # float32: a float16 threshold would be rounded
     boxes = layout.read_rows(outputs[layout.boxes[level]], image, rows)
     found = (rows, scores[rows].astype(np.float32, copy=False), boxes)
     if layout.landmarks is None:

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs the driver knows, asked of the driver itself, so that no CUDA package is needed to tell."""
+"""List the NVIDIA GPUs, and choose a device. It calls the driver through ctypes and needs no CUDA package."""
 
 from __future__ import annotations
 
@@ -20,19 +20,9 @@ COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribut
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU.
+    """One NVIDIA GPU."""
 
-    Attributes
-    ----------
-    index
-        The driver's number, n in ``cuda:n``.
-    name
-        As the driver calls it.
-    compute_capability
-        Major and minor.
-    """
-
-    index: int
+    index: int  # n in cuda:n
     name: str
     compute_capability: tuple[int, int]
 
@@ -42,52 +32,24 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """The NVIDIA driver.
+    """The NVIDIA driver."""
 
-    Attributes
-    ----------
-    cuda_version
-        The newest CUDA that it runs, major and minor, or None without a driver.
-    gpus
-        In the driver's order.
-    problem
-        Why there are no GPUs, one line; empty where there are some.
-    """
-
-    cuda_version: tuple[int, int] | None
+    cuda_version: tuple[int, int] | None  # the newest CUDA version that it supports; None without a driver
     gpus: tuple[Gpu, ...]
-    problem: str = ""
+    problem: str = ""  # why there are no GPUs, one line
 
 
 def parse(device: str) -> tuple[str, int | None]:
-    """Split a device's name.
-
-    Parameters
-    ----------
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
-
-    Returns
-    -------
-    tuple
-        Kind, and the GPU's number or None.
-
-    Raises
-    ------
-    OptionError
-        If it is none of these; the message lists them.
-    """
+    """Split ``auto``, ``cpu``, ``cuda`` or ``cuda:n`` into kind and GPU number; raise OptionError for other names."""
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device) if isinstance(device, str) else None
     if match is None or (match[2] and match[1] != "cuda"):
-        raise OptionError(
-            f"device {device!r} is not known; the choices are: {CHOICES}", fields=["device"], value=device
-        )
+        raise OptionError(f"invalid device {device!r}; the choices are: {CHOICES}", fields=["device"], value=device)
     return match[1], int(match[2]) if match[2] else None
 
 
 @cache
 def driver() -> Driver:
-    """Ask the NVIDIA driver, once a process, for its version and GPUs."""
+    """Return the version and GPUs of the NVIDIA driver; the result is cached for the process."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         library = ctypes.CDLL(name)
@@ -98,11 +60,11 @@ def driver() -> Driver:
     cuda = (version.value // 1000, version.value % 1000 // 10)
     code = library.cuInit(0)
     if code:
-        return Driver(cuda, (), f"the NVIDIA driver does not start (cuInit gave error {code}); does nvidia-smi work?")
+        return Driver(cuda, (), f"the NVIDIA driver does not start: cuInit returned error {code}; check nvidia-smi")
     count = ctypes.c_int()
     library.cuDeviceGetCount(ctypes.byref(count))
     gpus = tuple(_gpu(library, index) for index in range(count.value))
-    return Driver(cuda, gpus, "" if gpus else "the NVIDIA driver sees no GPU; is CUDA_VISIBLE_DEVICES empty?")
+    return Driver(cuda, gpus, "" if gpus else "the NVIDIA driver lists no GPU; check CUDA_VISIBLE_DEVICES")
 
 
 def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
@@ -119,26 +81,10 @@ def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
 
 
 def choose(device: str, cuda_problem: Callable[[Gpu], str]) -> str:
-    """Settle what a detector runs on, and say so.
+    """Return the device to run on, ``cpu`` or ``cuda:n``, and log the choice.
 
-    Parameters
-    ----------
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
-    cuda_problem
-        Tells why a GPU that is there cannot be used, packages that are missing say; empty if it can.
-
-    Returns
-    -------
-    str
-        ``cpu`` or ``cuda:n``.
-
-    Raises
-    ------
-    OptionError
-        If the name is none of these.
-    DeviceError
-        If a GPU is asked for and cannot be used; the message says why. Nothing falls back silently.
+    ``cuda_problem`` returns why an existing GPU cannot be used, or an empty string. If a GPU is requested and cannot be
+    used, DeviceError gives the reason.
     """
     kind, number = parse(device)
     if kind == "cpu":
@@ -152,10 +98,10 @@ def choose(device: str, cuda_problem: Callable[[Gpu], str]) -> str:
         choices = ["auto", "cpu", *(f"cuda:{gpu.index}" for gpu in driver().gpus)]
         raise DeviceError(f"device {device!r} cannot be used: {reason}; the choices here are: {', '.join(choices)}")
     if gpu is not None:
-        log.warning("%s is there and cannot be used: %s; running on the processor", gpu, reason)
+        log.warning("%s cannot be used: %s; running on the CPU", gpu, reason)
     log.info("device auto: cpu (%s)", reason)
     return "cpu"
 
 
 def _no_gpu(number: int) -> str:
-    return driver().problem or f"there is no GPU {number}, only {', '.join(map(str, driver().gpus))}"
+    return driver().problem or f"no GPU {number}; available: {', '.join(map(str, driver().gpus))}"

@@ -1,4 +1,4 @@
-"""Rows of detections as CSV and COCO: plain functions on plain values."""
+"""Write detections as CSV and COCO. Rows are dictionaries, as ``Detections.to_dicts()`` returns them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-"""The five points in their order, left and right as seen in the image."""
+"""In the order of the landmarks; left and right as seen in the image."""
 
 CSV_COLUMNS = (
     "image",
@@ -24,25 +24,12 @@ Row = Mapping[str, Any]
 
 
 def csv_header() -> str:
-    """Return the header line of :func:`csv_lines`, without the line's end."""
+    """Return the header of :func:`csv_lines`, without a line feed."""
     return ",".join(CSV_COLUMNS)
 
 
 def csv_lines(rows: Iterable[Row], image: str) -> str:
-    """Write rows as CSV (RFC 4180), one face a line.
-
-    Parameters
-    ----------
-    rows
-        As from ``Detections.to_dicts()``.
-    image
-        What stands in the first column of each line.
-
-    Returns
-    -------
-    str
-        Lines, each with its line feed, without a header; the landmark columns are empty where there are none.
-    """
+    """Return rows as CSV lines (RFC 4180) without header; ``image`` is the value of the first column."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for row in rows:
@@ -52,21 +39,9 @@ def csv_lines(rows: Iterable[Row], image: str) -> str:
 
 
 def coco_annotations(rows: Iterable[Row], image_id: int, first_id: int) -> list[dict[str, Any]]:
-    """Write rows as COCO annotations of category 1, ``face``.
+    """Return rows as COCO annotations of category 1, ``face``, numbered from ``first_id``.
 
-    Parameters
-    ----------
-    rows
-        As from ``Detections.to_dicts()``.
-    image_id
-        The image's number in the COCO file.
-    first_id
-        The number of the first annotation; the others follow.
-
-    Returns
-    -------
-    list of dict
-        ``bbox`` is x, y, width, height in pixels; ``keypoints`` is 15 numbers, x, y and visibility 2 for each point.
+    ``bbox`` is x, y, width, height in pixels; ``keypoints`` is 15 numbers: x, y and visibility 2 per landmark.
     """
     out = []
     for number, row in enumerate(rows, first_id):
@@ -89,19 +64,6 @@ def coco_annotations(rows: Iterable[Row], image_id: int, first_id: int) -> list[
 
 
 def coco_file(images: Iterable[Row], annotations: Iterable[Row]) -> dict[str, Any]:
-    """Put images and annotations into one COCO data set.
-
-    Parameters
-    ----------
-    images
-        Each with ``id``, ``file_name``, ``width`` and ``height``.
-    annotations
-        As from :func:`coco_annotations`.
-
-    Returns
-    -------
-    dict
-        With ``images``, ``annotations`` and the one category ``face``.
-    """
+    """Return a COCO data set of images (``id``, ``file_name``, ``width``, ``height``) and annotations."""
     category = {"id": 1, "name": "face", "supercategory": "person", "keypoints": list(LANDMARK_NAMES), "skeleton": []}
     return {"images": list(images), "annotations": list(annotations), "categories": [category]}

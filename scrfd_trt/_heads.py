@@ -1,15 +1,15 @@
-"""Recognise how a SCRFD network lays out its heads, and read rows from any of these layouts.
+"""Detect the head layout of a SCRFD model, and read rows from any layout.
 
 ========  =======================================  ================================================
-layout    where from                               score, bbox and kps of one stride
+layout    source                                   score, bbox and kps of one stride
 ========  =======================================  ================================================
 flat      InsightFace's official files, batch 1    ``(rows, 1)``, ``(rows, 4)``, ``(rows, 10)``
 batched   exports with a batch axis                ``(B, rows, 1)``, ``(B, rows, 4)``, ``(B, rows, 10)``
 grid      heads that stop before their reshape     ``(B, A, H, W)``, ``(B, 4·A, H, W)``, ``(B, 10·A, H, W)``
 ========  =======================================  ================================================
 
-Rows run y, x, anchor; in a grid, channel ``anchor · C + c`` holds value c of that anchor. Networks with three strides
-(8, 16, 32) have A = 2 anchors a cell, those with five (8 to 128) one (InsightFace ``SCRFD._init_vars``).
+Rows are ordered by y, x, anchor. In a grid, channel ``anchor · C + c`` holds value c of that anchor. Models with three
+strides (8, 16, 32) have A = 2 anchors per cell, those with five (8 to 128) one (InsightFace ``SCRFD._init_vars``).
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ RANK_OF_GRID = 4
 
 @dataclass(frozen=True)
 class HeadLayout:
-    """Which output of a network holds what.
+    """The meaning of each output of a model.
 
     Attributes
     ----------
     kind
-        flat, batched or grid; see the module.
+        ``flat``, ``batched`` or ``grid``.
     strides
-        In input pixels, rising.
+        In input pixels, ascending.
     anchors
-        A cell.
+        Number of anchors per cell.
     scores, boxes, landmarks
-        Index of the output for each stride; ``landmarks`` is None for a network without them.
+        Output index for each stride; ``landmarks`` is None for a model without landmarks.
     """
 
     kind: Kind
@@ -58,7 +58,7 @@ class HeadLayout:
 
     @property
     def has_batch_axis(self) -> bool:
-        """Whether each output keeps the images of a batch apart."""
+        """Whether the outputs have a batch axis."""
         return self.kind != "flat"
 
     def __str__(self) -> str:
@@ -66,19 +66,19 @@ class HeadLayout:
         return f"{self.kind} head, strides {', '.join(map(str, self.strides))}, {points} landmarks"
 
     def rows(self, stride: int, input_size: tuple[int, int]) -> int:
-        """Count the rows of one stride for an input of (width, height) pixels."""
+        """Return the number of rows of one stride for an input of (width, height) pixels."""
         width, height = input_size
         return -(-width // stride) * -(-height // stride) * self.anchors
 
     def read_scores(self, output: NDArray[Any], image: int) -> NDArray[Any]:
-        """Return the scores of one image as ``(rows,)``, a view where the layout allows."""
+        """Return the scores of one image, ``(rows,)``; a view if the layout permits."""
         if self.kind == "grid":
             scores: NDArray[Any] = output[image].reshape(self.anchors, -1).T.reshape(-1)
             return scores
         return (output if self.kind == "flat" else output[image]).reshape(-1)
 
     def read_rows(self, output: NDArray[Any], image: int, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return some rows of one image's boxes or landmarks as ``(len(rows), 4 or 10)`` float32, a copy."""
+        """Return the given rows of boxes or landmarks of one image, ``(len(rows), 4 or 10)`` float32, a copy."""
         if self.kind == "grid":
             values = output[image].reshape(self.anchors, output.shape[1] // self.anchors, -1)
             values = values[rows % self.anchors, :, rows // self.anchors]
@@ -88,23 +88,9 @@ class HeadLayout:
 
 
 def recognize(outputs: Sequence[TensorSpec]) -> HeadLayout:
-    """Find out a network's layout from the names, ranks and shapes of its outputs.
+    """Return the layout that the names, ranks and shapes of the outputs define; raise ModelFormatError if none fits.
 
-    Parameters
-    ----------
-    outputs
-        In the network's own order.
-
-    Returns
-    -------
-    HeadLayout
-        Strides follow the names (``score_8`` …) where they tell, else the row counts where they are fixed, else the
-        order of the outputs.
-
-    Raises
-    ------
-    ModelFormatError
-        If the outputs are none of the layouts; the message lists them.
+    Strides are assigned by name (``score_8`` …), else by row count if fixed, else by the order of the outputs.
     """
     kind = _kind(outputs)
     count = len(outputs) // (3 if len(outputs) in {9, 15} else 2)
@@ -125,39 +111,24 @@ def recognize(outputs: Sequence[TensorSpec]) -> HeadLayout:
 
 
 def check(layout: HeadLayout, outputs: Sequence[NDArray[Any]], input_size: tuple[int, int]) -> None:
-    """Check that a network gave as many rows as its input's size asks for.
-
-    Parameters
-    ----------
-    layout
-        The network's layout.
-    outputs
-        What it gave.
-    input_size
-        Width and height of its input in pixels.
-
-    Raises
-    ------
-    ModelFormatError
-        If a stride has another number of rows: other anchors or other strides than were recognised.
-    """
+    """Raise ModelFormatError if the outputs do not have the size that SCRFD has for this input (width, height)."""
     images = outputs[layout.scores[0]].shape[0] if layout.has_batch_axis and len(outputs) > layout.scores[0] else 1
     wanted = output_sizes(layout, images, input_size)
     if len(outputs) != len(wanted):
         raise ModelFormatError(
-            f"the network gave {len(outputs)} outputs where it has {len(wanted)}: this is another network"
+            f"the model returned {len(outputs)} outputs, but its layout has {len(wanted)}: this is not a SCRFD model"
         )
     for index, (size, name) in wanted.items():
         if outputs[index].size != size:
             raise ModelFormatError(
-                f"{name} has {outputs[index].size} values for {input_size[0]}×{input_size[1]} pixels where SCRFD with "
-                f"{layout.anchors} anchor(s) a cell has {size}: this is another network"
+                f"{name} has {outputs[index].size} values for {input_size[0]}×{input_size[1]} pixels, but SCRFD with "
+                f"{layout.anchors} anchor(s) per cell has {size}: this is not a SCRFD model"
             )
 
 
 @lru_cache(maxsize=64)
 def output_sizes(layout: HeadLayout, images: int, input_size: tuple[int, int]) -> dict[int, tuple[int, str]]:
-    """Return how many values each output has for so many images of (width, height), and what it is; by its index."""
+    """Return for each output index the number of values for a batch of this size, and the output's description."""
     groups = [(layout.scores, "score"), (layout.boxes, "bbox"), (layout.landmarks or (), "kps")]
     return {
         index: (images * layout.rows(stride, input_size) * WIDTHS[name], f"{name} of stride {stride}")
@@ -202,6 +173,6 @@ def _cells(shape: tuple[int | None, ...], kind: Kind) -> int | None:
 
 def _unknown(outputs: Sequence[TensorSpec]) -> ModelFormatError:
     return ModelFormatError(
-        "this is no SCRFD network: it needs 6, 9, 10 or 15 outputs, score, bbox and kps a stride, all flat "
+        "this is not a SCRFD model: 6, 9, 10 or 15 outputs are required, score, bbox and kps per stride, all flat "
         "(rows, 1 | 4 | 10), batched (B, rows, …) or grid (B, anchors·…, H, W); its outputs are: " + listing(outputs)
     )

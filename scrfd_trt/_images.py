@@ -1,4 +1,4 @@
-"""Bring what callers hand in to the one form that the detector works on, or say why that cannot be done."""
+"""Convert input images to the form that the detector uses, or raise ImageError with the reason."""
 
 from __future__ import annotations
 
@@ -16,23 +16,10 @@ DLPACK_CUDA = {2, 13}  # kDLCUDA and kDLCUDAManaged
 
 
 def as_color(image: Any) -> NDArray[np.uint8]:
-    """Turn an image into ``(H, W, 3)`` uint8.
+    """Return an image as ``(H, W, 3)`` uint8: the same array if it fits, else a copy in the same channel order.
 
-    Parameters
-    ----------
-    image
-        A NumPy array: ``(H, W, 3)``, grey ``(H, W)`` or ``(H, W, 1)``, or with alpha ``(H, W, 4)``, whose alpha is
-        dropped. uint8, or float from 0 to 1. At least one pixel; any memory layout; it is never written to.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same array where it already fits, else a copy. The order of the colour channels is kept.
-
-    Raises
-    ------
-    ImageError
-        If the array's meaning is not clear; the message says what would make it so.
+    Accepted are NumPy arrays ``(H, W, 3)``, grey ``(H, W)`` or ``(H, W, 1)``, and ``(H, W, 4)``, whose alpha is
+    dropped; uint8, or float from 0 to 1; any memory layout. Other input raises ImageError, which says what to do.
     """
     if not isinstance(image, np.ndarray):
         raise ImageError(_no_array(image))
@@ -52,7 +39,7 @@ def as_color(image: Any) -> NDArray[np.uint8]:
 
 
 def _is_packed(image: NDArray[Any]) -> bool:
-    """Whether an array is ``(H, W, 3)`` and the bytes of a row lie side by side; OpenCV reads rows at any distance."""
+    """Whether an array is ``(H, W, 3)`` with contiguous rows; OpenCV accepts any distance between rows."""
     shape, steps = image.shape, image.strides
     return (
         len(shape) == 3
@@ -65,60 +52,41 @@ def _is_packed(image: NDArray[Any]) -> bool:
 
 
 def is_on_gpu(image: Any) -> bool:
-    """Whether an object is an array in a GPU's memory: of PyTorch, CuPy, nvImageCodec, PyNvVideoCodec, Numba say."""
+    """Return whether an object is an array in GPU memory, of PyTorch, CuPy, Numba or a similar library."""
     if isinstance(image, np.ndarray):
         return False
     where = getattr(image, "__dlpack_device__", None)
     if where is not None:
         return int(where()[0]) in DLPACK_CUDA
-    # Some libraries have the attribute on all arrays, and raise where they lie elsewhere.
+    # Some libraries define the attribute for all arrays; it raises AttributeError for CPU arrays.
     return hasattr(image, "__cuda_array_interface__")
 
 
 def check_nv12(image: Any) -> NDArray[np.uint8]:
-    """Check an NV12 frame: the rows of its luma, and below them half as many rows of its chroma.
+    """Return an NV12 frame, ``(H · 3/2, W)`` uint8, H and W even: luma rows, then half as many chroma rows.
 
-    Parameters
-    ----------
-    image
-        ``(H · 3/2, W)`` uint8, H and W even.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same array where the bytes of each row lie side by side, else a copy.
-
-    Raises
-    ------
-    ImageError
-        If it is no such array.
+    The result has contiguous rows: the same array, or a copy. Other input raises ImageError.
     """
     if not isinstance(image, np.ndarray):
         raise ImageError(_no_array(image))
     check_nv12_shape(image.shape)
     if image.dtype != np.uint8:
-        raise ImageError(f"the NV12 frame has element type {image.dtype}; uint8 is wanted")
+        raise ImageError(f"the NV12 frame has element type {image.dtype}; uint8 is required")
     packed = image.strides[1] == 1 and image.strides[0] >= image.shape[1]
     return image if packed else np.ascontiguousarray(image)
 
 
 def check_nv12_shape(shape: tuple[int, ...]) -> None:
-    """Raise an :class:`ImageError` where a shape is none of an NV12 frame."""
+    """Raise ImageError if a shape is not that of an NV12 frame."""
     if len(shape) != 2 or 0 in shape or shape[0] % 3 or shape[1] % 2:
         raise ImageError(
-            f"an NV12 frame of W×H pixels has shape (H · 3/2, W), W and H even, and not {shape}; for other images "
-            "leave color at bgr, or set it to rgb"
+            f"an NV12 frame of W×H pixels has shape (H · 3/2, W), W and H even, not {shape}; for other images, set "
+            "color to bgr or rgb"
         )
 
 
 def from_nv12(image: Any) -> NDArray[np.uint8]:
-    """Turn an NV12 frame into ``(H, W, 3)`` uint8 BGR, as BT.601 in video range.
-
-    Raises
-    ------
-    ImageError
-        As :func:`check_nv12`.
-    """
+    """Return an NV12 frame as ``(H, W, 3)`` uint8 BGR, read as BT.601 in limited range."""
     return np.asarray(cv2.cvtColor(check_nv12(image), cv2.COLOR_YUV2BGR_NV12), np.uint8)
 
 
@@ -127,36 +95,34 @@ def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
         return image
     if image.dtype.kind != "f":
         raise ImageError(
-            f"the image has element type {image.dtype}: uint8 from 0 to 255 or float from 0 to 1 is wanted; scale it "
-            "to 0 to 255 and call .astype(numpy.uint8)"
+            f"the image has element type {image.dtype}: uint8 from 0 to 255 or float from 0 to 1 is required; scale "
+            "it to 0 to 255 and call .astype(numpy.uint8)"
         )
     low, high = float(image.min()), float(image.max())
     if not (low >= 0.0 and high <= 1.0):
         if not np.isfinite(low + high):
-            raise ImageError(
-                "the float image holds NaN or infinity; numpy.nan_to_num(image) puts numbers in their place"
-            )
+            raise ImageError("the float image contains NaN or infinity; replace them with numpy.nan_to_num(image)")
         raise ImageError(
-            f"a float image must go from 0 to 1, but this one goes from {low:g} to {high:g}; if its white is 255, call "
-            ".clip(0, 255).astype(numpy.uint8)"
+            f"a float image must range from 0 to 1, but this one ranges from {low:g} to {high:g}; if white is 255, "
+            "call .clip(0, 255).astype(numpy.uint8)"
         )
     levels: NDArray[np.uint8] = np.rint(image.astype(np.float32) * np.float32(255.0)).astype(np.uint8)
     return levels
 
 
 def _no_array(image: object) -> str:
-    hint = "a NumPy array (H, W, 3) of uint8 is wanted"
+    hint = "a NumPy array (H, W, 3) of uint8 is required"
     if image is None:
         return f"the image is None, which cv2.imread returns for a file that it cannot read; {hint}"
     if isinstance(image, (str, bytes)) or hasattr(image, "__fspath__"):
-        return f"the image is a path: read it first, with cv2.imread({str(image)!r}) say; {hint}"
+        return f"the image is a path: read it first, for example with cv2.imread({str(image)!r}); {hint}"
     if type(image).__module__.startswith("PIL."):
         return f"the image is a Pillow image: pass numpy.asarray(image.convert('RGB')) and color='rgb'; {hint}"
     return f"the image is of type {type(image).__name__}; {hint}"
 
 
 def _no_image(image: NDArray[Any]) -> str:
-    hint = "(H, W, 3), (H, W, 4) or (H, W) is wanted"
+    hint = "(H, W, 3), (H, W, 4) or (H, W) is required"
     if image.ndim == 3 and image.shape[0] in CHANNELS_FIRST:
         return f"the image has shape {image.shape}, channels first: {hint}; call .transpose(1, 2, 0)"
     if image.ndim == 4:

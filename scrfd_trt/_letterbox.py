@@ -1,4 +1,4 @@
-"""Fit an image of any size into a network's input, and bring what was found there back to the image."""
+"""Fit an image into the input of a model, and map points back to the image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 MEAN = 127.5
 STD = 128.0
-"""A pixel x enters the network as (x − 127.5) / 128 (InsightFace ``SCRFD.detect``)."""
+"""The model input is (x − 127.5) / 128 for a pixel value x (InsightFace ``SCRFD.detect``)."""
 
 PADDING = -MEAN / STD
-"""What a pixel of value zero becomes."""
+"""The model input for a pixel value of zero."""
 
 FREE_SCALES = ((128, 128), (640, 640))
 """Width and height in pixels of the passes over an image, for models of free input size. The largest anchor fits faces
@@ -23,31 +23,18 @@ of about 512 pixels in 640; the small pass finds faces that fill the frame."""
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How one image lies in the network's input: in the top left corner, scaled to fit, the rest padded.
+    """The placement of an image in the model input: scaled to fit, top left, the rest padded.
 
-    Attributes
-    ----------
-    source
-        Width and height of the image in pixels.
-    target
-        Width and height of the network's input in pixels.
-    resized
-        Width and height of the scaled image in pixels, at least 1 each.
+    All sizes are width and height in pixels.
     """
 
-    source: tuple[int, int]
-    target: tuple[int, int]
-    resized: tuple[int, int]
+    source: tuple[int, int]  # image
+    target: tuple[int, int]  # model input
+    resized: tuple[int, int]  # scaled image, at least 1×1
 
     @classmethod
     def fit(cls, source: tuple[int, int], target: tuple[int, int]) -> Letterbox:
-        """Find the largest size with the image's shape that fits, rounded down to whole pixels.
-
-        Parameters
-        ----------
-        source, target
-            Width and height in pixels, at least 1 each.
-        """
+        """Return the placement of the largest size that fits and keeps the aspect ratio, rounded down to pixels."""
         (width, height), (across, down) = source, target
         if height * across > down * width:
             across = max(1, width * down // height)
@@ -57,22 +44,11 @@ class Letterbox:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Network pixels to one source pixel, along x and y, each as it was rounded."""
+        """Input pixels per source pixel along x and y; they differ by the rounding of each axis."""
         return self.resized[0] / self.source[0], self.resized[1] / self.source[1]
 
     def to_source(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map network pixels to source pixels.
-
-        Parameters
-        ----------
-        points
-            ``(…, 2k)`` float32, x and y in turn: ``(N, 4)`` boxes, or ``(N, 5, 2)`` landmarks.
-
-        Returns
-        -------
-        numpy.ndarray
-            The same shape, a new array.
-        """
+        """Map ``(…, 2k)`` x, y pairs, boxes ``(N, 4)`` or landmarks ``(N, 5, 2)``, from input to source pixels."""
         across, down = self.scale
         back = (1.0 / across, 1.0 / down) * (points.shape[-1] // 2)
         return points * np.array(back, np.float32)
@@ -86,21 +62,10 @@ def normalize_into(
     *,
     padded: bool = False,
 ) -> None:
-    """Scale, pad, turn to RGB planes and normalise one image.
+    """Write an image ``(h, w, 3)`` uint8 into ``blob``, ``(3, H, W)`` float32, C-contiguous: RGB, scaled, normalised.
 
-    Parameters
-    ----------
-    blob
-        ``(3, H, W)`` float32, C-contiguous; written to: R, G and B planes of (x − 127.5) / 128.
-    image
-        ``(h, w, 3)`` uint8.
-    box
-        As from :meth:`Letterbox.fit` for these two sizes.
-    color
-        Order of the image's channels.
-    padded
-        Whether ``blob`` holds the padding already, from an image that lay in it in the same size; writing it again
-        takes a fifth of the time.
+    ``padded`` says that ``blob`` already holds the padding of an image of the same placement; writing the padding
+    takes a fifth of the time.
     """
     across, down = box.resized
     scaled = image if box.resized == box.source else cv2.resize(image, box.resized, interpolation=cv2.INTER_LINEAR)

@@ -12,18 +12,7 @@ Float = TypeVar("Float", bound=np.floating[Any])
 
 
 def pairwise_iou(one: NDArray[Float], other: NDArray[Float]) -> NDArray[Float]:
-    """Return the intersection over union of each box with each box of another set.
-
-    Parameters
-    ----------
-    one, other
-        ``(N, 4)`` and ``(M, 4)`` x1, y1, x2, y2, floating point.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(N, M)``, 0 to 1; 0 for boxes without area.
-    """
+    """Return ``(N, M)`` intersection over union of boxes ``(N, 4)`` and ``(M, 4)``; 0 for boxes without area."""
     a, b = one.T[:, :, None], other.T[:, None]
     overlap = np.clip(np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]), 0, None)
     overlap *= np.clip(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]), 0, None)
@@ -38,25 +27,10 @@ def _area(columns: NDArray[Float]) -> NDArray[Float]:
 
 
 def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression.
+    """Return the indices of the boxes that greedy non-maximum suppression keeps.
 
-    Parameters
-    ----------
-    boxes
-        ``(N, 4)`` float32 x1, y1, x2, y2, all in the same pixels. A box without area is no face and goes.
-    scores
-        ``(N,)`` float32, 0 to 1. A box of score 0 is no face and goes.
-    iou
-        A box goes if its intersection over union with one kept before is above this.
-
-    Returns
-    -------
-    numpy.ndarray
-        Indices of the boxes kept, by falling score; of equal scores the earlier row comes first.
-
-    Notes
-    -----
-    A box that reaches to infinity is kept, so that it is told and not lost, and puts out no other.
+    Indices are sorted by descending score; rows of equal score keep their order. A box is dropped if its IoU with a
+    kept box is above ``iou``, or if it has no area or a score of 0. Infinite boxes are kept and suppress nothing.
     """
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     if not has_area.all():
@@ -64,12 +38,11 @@ def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> 
         return whole[nms(boxes[whole], scores[whole], iou)]
     if len(boxes) == 0:
         return np.empty(0, np.intp)
-    # OpenCV's rectangles hold doubles; from float32 it converts each number on its own, four times slower.
+    # OpenCV stores doubles; it converts float32 one by one, which is four times slower.
     rectangles = boxes.astype(np.float64)
     rectangles[:, 2:] -= rectangles[:, :2]
     if rectangles.max() == np.inf:
         return _beside_infinite_ones(boxes, scores, iou)
-    # The stubs ask for sequences of rectangles; an (N, 4) array is read as such.
     kept = cv2.dnn.NMSBoxes(rectangles, scores, 0.0, iou)  # type: ignore[call-overload,arg-type,unused-ignore]
     return np.asarray(kept, np.intp).reshape(-1)
 

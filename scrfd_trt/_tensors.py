@@ -1,4 +1,4 @@
-"""The outside of a network: what its inputs and outputs are called, and their shapes and types."""
+"""Names, shapes and types of the inputs and outputs of models."""
 
 from __future__ import annotations
 
@@ -8,22 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a network.
-
-    Attributes
-    ----------
-    name
-        As the network calls it.
-    shape
-        Sides; None where a side is free. Names of free sides are left out on purpose: files in use give one name to
-        sides that differ.
-    dtype
-        NumPy's name of the element type.
-    """
+    """One input or output of a model."""
 
     name: str
-    shape: tuple[int | None, ...]
-    dtype: str = "float32"
+    shape: tuple[int | None, ...]  # None: free. Names of free sides are dropped: files reuse one name
+    dtype: str = "float32"  # NumPy's name
 
     def __str__(self) -> str:
         sides = "×".join("?" if side is None else str(side) for side in self.shape)
@@ -31,26 +20,20 @@ class TensorSpec:
 
 
 def listing(tensors: Iterable[TensorSpec]) -> str:
-    """Write tensors on one line, for messages."""
+    """Return tensors on one line, for messages."""
     return ", ".join(map(str, tensors)) or "none"
 
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """The input shapes that one optimization profile of an engine takes.
-
-    Attributes
-    ----------
-    min, opt, max
-        ``(B, 3, H, W)``: the smallest, the one that it was tuned for, and the largest.
-    """
+    """The input shapes ``(B, 3, H, W)`` of one optimization profile of an engine."""
 
     min: tuple[int, ...]
     opt: tuple[int, ...]
     max: tuple[int, ...]
 
     def admits(self, shape: tuple[int, ...]) -> bool:
-        """Tell whether an input of this shape lies in the range."""
+        """Return whether an input of this shape is in the range."""
         return len(shape) == len(self.min) and all(
             low <= side <= high for low, side, high in zip(self.min, shape, self.max, strict=True)
         )

@@ -1,27 +1,27 @@
-"""The errors of scrfd_trt: one tree, so that ``except ScrfdError`` catches all that this library raises.
+"""Errors of scrfd_trt, one tree: ``except ScrfdError`` catches everything that the library raises.
 
 ::
 
     ScrfdError
-    ├── ImageError (ValueError)             an image that cannot be read or used
-    ├── VideoError (ValueError)             a video that cannot be read, or not to its end
-    ├── OptionError (ValueError)            an option out of its range, or a name that nobody knows
-    ├── DetectionsError (ValueError)        columns or rows that do not make up detections
+    ├── ImageError (ValueError)             an image cannot be read or used
+    ├── VideoError (ValueError)             a video cannot be read, or not to its end
+    ├── OptionError (ValueError)            an option is out of range, or a name is unknown
+    ├── DetectionsError (ValueError)        columns or rows are not valid detections
     ├── ModelError
-    │   ├── ModelNotFoundError (FileNotFoundError)   no such file, or not to be had offline
-    │   ├── ModelFormatError                the file is no SCRFD network, or not the file it should be
-    │   └── DownloadError (OSError)         a download that failed, was cut off or has the wrong hash
-    ├── DeviceError (RuntimeError)          the device asked for is not there or cannot be used
-    ├── BackendError (RuntimeError)         the network could not be run
-    │   └── EngineError                     this TensorRT or this GPU cannot run this engine
-    ├── ClosedError (RuntimeError)          used after ``close()``
-    ├── OverlayError (RuntimeError)         an overlay failed while drawing, or returned no image
-    ├── MissingDependencyError (ImportError)  an optional package is needed; the message says which
-    └── OutputError (OSError)               a result that cannot be written
+    │   ├── ModelNotFoundError (FileNotFoundError)   the file does not exist, or is not available offline
+    │   ├── ModelFormatError                the file is not a SCRFD model, or not the expected file
+    │   └── DownloadError (OSError)         a download failed, was cut off or has the wrong hash
+    ├── DeviceError (RuntimeError)          the device does not exist or cannot be used
+    ├── BackendError (RuntimeError)         the model cannot be loaded or run
+    │   └── EngineError                     this TensorRT or this GPU cannot run the engine
+    ├── ClosedError (RuntimeError)          the object was used after ``close()``
+    ├── OverlayError (RuntimeError)         an overlay failed, or did not return an image
+    ├── MissingDependencyError (ImportError)  an optional package is required; the message names it
+    └── OutputError (OSError)               a result cannot be written
 
-Errors of other libraries are translated where they come in, and kept as ``__cause__``. Every message is one line that
-says what is wrong and what to do about it; one that refuses a choice lists the choices. Messages name options by their
-Python names; :attr:`ScrfdError.fields` lists these names, so that a front end can add its own.
+Errors of other libraries are translated at the edge and kept as ``__cause__``. Every message is one line that says what
+is wrong and what to do; if a choice is invalid, it lists the choices. Messages use the Python names of options;
+:attr:`ScrfdError.fields` lists these names, so that a front end can add its own.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 
 
 class ScrfdError(Exception):
-    """The root of all errors that scrfd_trt and its overlays raise.
+    """Base of all errors that scrfd_trt and its overlays raise.
 
     Parameters
     ----------
     reason
         What is wrong and what to do about it, one line.
     subject
-        What the error is about, a file say; it precedes the reason in the message.
+        What the error is about, such as a file; the message starts with it.
     fields
-        Python names of the options that the reason is about or advises; a dot precedes a part of one: ``scales.0``.
+        Python names of the options that the reason is about or suggests; ``scales.0`` is an item of an option.
     """
 
     def __init__(self, reason: str = "", *, subject: str = "", fields: Iterable[str] = ()) -> None:
@@ -60,24 +60,24 @@ class ScrfdError(Exception):
 
 
 class ImageError(ScrfdError, ValueError):
-    """An image that cannot be read or used."""
+    """An image cannot be read or used."""
 
 
 class VideoError(ScrfdError, ValueError):
-    """A video that cannot be read, or not to its end; the reason says at which frame."""
+    """A video cannot be read, or not to its end; the reason gives the frame."""
 
 
 class OptionError(ScrfdError, ValueError):
-    """An option out of its range, or a name that is none of the choices.
+    """An option is out of range, or a name is not one of the choices.
 
     Parameters
     ----------
     reason, subject, fields
         As for :class:`ScrfdError`.
     value
-        The value that is refused.
+        The invalid value.
     choices
-        The values that are allowed; empty where they cannot be listed.
+        The valid values; empty if they cannot be listed.
     """
 
     def __init__(
@@ -95,54 +95,54 @@ class OptionError(ScrfdError, ValueError):
 
 
 class DetectionsError(ScrfdError, ValueError):
-    """Columns or rows that do not make up detections."""
+    """Columns or rows are not valid detections."""
 
 
 class ModelError(ScrfdError):
-    """A network that cannot be found, fetched or understood."""
+    """A model cannot be found, downloaded or read."""
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
-    """A network file that is not where it was looked for."""
+    """A model file does not exist, or is not available offline."""
 
 
 class ModelFormatError(ModelError):
-    """A file that is no SCRFD network, or not the one that it should be."""
+    """A file is not a SCRFD model, or not the expected file."""
 
 
 class DownloadError(ModelError, OSError):
-    """A download that was refused, cut off, or brought something else."""
+    """A download failed, was cut off, or has the wrong hash."""
 
 
 class DeviceError(ScrfdError, RuntimeError):
-    """The device asked for is not there, or cannot be used."""
+    """The requested device does not exist or cannot be used."""
 
 
 class BackendError(ScrfdError, RuntimeError):
-    """The network could not be loaded or run."""
+    """The model cannot be loaded or run."""
 
 
 class EngineError(BackendError):
-    """An engine that this TensorRT, or this GPU, cannot run."""
+    """An engine cannot be run by this TensorRT or this GPU."""
 
 
 class ClosedError(ScrfdError, RuntimeError):
-    """Something was used after its ``close()``."""
+    """An object was used after its ``close()``."""
 
 
 class OverlayError(ScrfdError, RuntimeError):
-    """An overlay failed while drawing, or returned no image."""
+    """An overlay failed, or did not return an image."""
 
 
 class MissingDependencyError(ScrfdError, ImportError):
-    """A package that this needs is not installed; the message names it and the command that installs it."""
+    """A required package is not installed; the message gives the command that installs it."""
 
 
 class OutputError(ScrfdError, OSError):
-    """A result that cannot be written."""
+    """A result cannot be written."""
 
 
 def one_line(error: BaseException, longest: int = 500) -> str:
-    """Return the message of another library's error on one line, cut to a length; the error's type if it has none."""
+    """Return the message of an error on one line, shortened to ``longest`` characters; without message, its type."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -69,9 +69,9 @@ def test_aligning_needs_landmarks():
     with pytest.raises(DetectionsError, match="needs landmarks"):
         found.align(IMAGE)
     for call in (found.crop, found.align):
-        with pytest.raises(DetectionsError, match="80×60, this one is 40×60"):
+        with pytest.raises(DetectionsError, match="80×60, but this one is 40×60"):
             call(IMAGE[:, :40])
-        with pytest.raises(ImageError, match="numpy array"):
+        with pytest.raises(ImageError, match="NumPy array"):
             call(None)
     with pytest.raises(OptionError, match="margin"):
         found.crop(IMAGE, margin=float("nan"))

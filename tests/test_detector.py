@@ -206,6 +206,6 @@ def test_wrong_ways_to_open(network_500m, tmp_path):
 def test_an_onnx_file_that_is_no_scrfd(network_500m):
     pytest.importorskip("onnxruntime")
     other = network_500m.with_name("w600k_mbf.onnx")
-    with pytest.raises(ModelFormatError, match=r"w600k_mbf\.onnx: this is no SCRFD network") as caught:
+    with pytest.raises(ModelFormatError, match=r"w600k_mbf\.onnx: this is not a SCRFD model") as caught:
         SCRFDDetector.from_onnx(other, device="cpu")
     assert "512" in str(caught.value)

@@ -73,7 +73,7 @@ def test_a_gpu_that_can_be_used_is_taken(driver_is, caplog):
             == "cuda:0"
         )
     assert "NVIDIA H100" in caplog.text
-    with pytest.raises(DeviceError, match=r"no GPU 1, only NVIDIA H100"):
+    with pytest.raises(DeviceError, match=r"no GPU 1; available: NVIDIA H100"):
         _devices.choose("cuda:1", usable)
 
 

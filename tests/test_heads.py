@@ -69,7 +69,7 @@ def test_outputs_in_another_order_are_sorted_by_name_or_size(kind, names):
     ],
 )
 def test_what_fits_no_layout_is_refused_with_a_list(tensors):
-    with pytest.raises(ModelFormatError, match="no SCRFD network") as caught:
+    with pytest.raises(ModelFormatError, match="not a SCRFD model") as caught:
         recognize(tensors)
     assert "\n" not in str(caught.value)
     for tensor in tensors:
@@ -112,7 +112,7 @@ def test_other_row_counts_than_the_input_asks_for_are_refused():
         np.zeros((1, (64 // stride) ** 2 * 2, width), np.float32) for width in (1, 4, 10) for stride in (8, 16, 32)
     ]
     check(layout, arrays, (64, 64))
-    with pytest.raises(ModelFormatError, match="another network"):
+    with pytest.raises(ModelFormatError, match="not a SCRFD model"):
         check(layout, arrays, (96, 64))
     arrays[5] = arrays[5][:, :1]
     with pytest.raises(ModelFormatError, match="bbox of stride 32"):

@@ -171,7 +171,7 @@ def test_a_network_by_its_name(run: Run, builder: Builder, monkeypatch: pytest.M
         (["my.onnx", "-o", "x.plan", "--size", "100"], "--size '100': sides are multiples of 32"),
         (["my.onnx", "-o", "x.plan", "--batch", "8,1"], "--batch '8,1': either one number, or the fewest, usual and"),
         (["my.onnx", "-o", "x.plan", "--device", "cpu"], "engines run on NVIDIA GPUs only; the choices are: cuda"),
-        (["my.onnx", "-o", "x.plan", "--device", "gpu"], "device 'gpu' is not known; the choices are: "),
+        (["my.onnx", "-o", "x.plan", "--device", "gpu"], "invalid device 'gpu'; the choices are: "),
         (["my.onnx", "-o", "x.plan", "--precision", "int8"], "'int8' is not one of 'fp32', 'tf32', 'fp16'"),
         (["my.onnx", "-o", "x.plan", "--level", "6"], "Invalid value for '--level'"),
         (["my.onnx", "-o", "x.plan", "--workspace", "0"], "Invalid value for '--workspace'"),

@@ -205,5 +205,5 @@ def test_a_network_that_is_no_scrfd(network_500m: Path, tmp_path: Path) -> None:
     )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("error: ")
-    assert "this is no SCRFD network" in ran.stderr
+    assert "this is not a SCRFD model" in ran.stderr
     assert ran.stderr.count("\n") == 1

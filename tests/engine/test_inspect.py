@@ -68,7 +68,7 @@ def test_the_engine_of_another_network(gpu, fakes, tmp_path):
     assert [tensor.name for tensor in report.tensors] == ["x", "y"]
     assert report.runs_on is None
     assert len(report.reasons) == 1
-    assert "this is no SCRFD network" in report.reasons[0]
+    assert "this is not a SCRFD model" in report.reasons[0]
     assert "y ?×512" in report.reasons[0]
     assert gpu.leaks == {}
 
@@ -193,7 +193,7 @@ class TestOnnx:
     def test_another_network(self, reader, network_500m):
         report = inspect_engine(network_500m.with_name("w600k_mbf.onnx"))
         assert (report.kind, report.usable) == ("onnx", False)
-        assert "this is no SCRFD network" in report.reasons[0]
+        assert "this is not a SCRFD model" in report.reasons[0]
 
     def test_half_a_network(self, reader, network_500m, tmp_path):
         half = tmp_path / "half.onnx"

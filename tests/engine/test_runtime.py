@@ -122,7 +122,7 @@ def test_each_context_has_its_profile(gpu, fakes, write):
         ),
         (
             {"tensors": [["x", "INPUT", [-1, 3, 8, 8], "FLOAT"], ["y", "OUTPUT", [-1, 512], "FLOAT"]]},
-            r"this is no SCRFD network: .*its outputs are: y \?×512",
+            r"this is not a SCRFD model: .*its outputs are: y \?×512",
         ),
         (
             {"unusual": {"bbox_8": "CHW16"}},

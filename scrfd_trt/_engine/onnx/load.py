@@ -47,7 +47,7 @@ def load(path: Path) -> onnx.ModelProto:
     constants = {tensor.name for tensor in model.graph.initializer}
     made = {name for node in model.graph.node for name in node.output}
     if not all(value.name in made for value in model.graph.output):
-        raise ModelFormatError(f"{path}: this is no SCRFD network: an output of it is not computed")
+        raise ModelFormatError(f"{path}: this is not a SCRFD model: one of its outputs is never computed")
     inputs = [value for value in model.graph.input if value.name not in constants]
     del model.graph.input[:], model.graph.value_info[:]
     model.graph.input.extend(inputs)

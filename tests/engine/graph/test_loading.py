@@ -82,7 +82,7 @@ class TestOtherNetworks:
             del model.graph.output[3:]
 
         path = export(change=drop)
-        with pytest.raises(ModelFormatError, match="this is no SCRFD network") as caught:
+        with pytest.raises(ModelFormatError, match="this is not a SCRFD model") as caught:
             prepare(path)
         assert_one_line(caught, path)
 
@@ -91,7 +91,7 @@ class TestOtherNetworks:
         path = tmp_path / "same.onnx"
         opsets = [helper.make_opsetid("", 13)]
         onnx.save(helper.make_model(helper.make_graph([], "g", [same], [same]), opset_imports=opsets), path)
-        with pytest.raises(ModelFormatError, match="no SCRFD network"):
+        with pytest.raises(ModelFormatError, match="not a SCRFD model"):
             prepare(path)
 
     def test_control_flow(self, export):
