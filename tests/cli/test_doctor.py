@@ -188,7 +188,7 @@ def test_nvrtc(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(kernels, "nvrtc_release", missing)
     check = by_name(doctor.gpu_checks())["NVRTC (cuda.core)"]
-    assert (check.state, check.detail) == ("problem", "NVRTC is not found")
+    assert (check.state, check.detail) == ("problem", "NVRTC, which compiles the kernels for the GPU, is not found")
     assert check.remedy.endswith("-m pip install nvidia-cuda-nvrtc")
     del with_gpu["cuda-core"]
     check = by_name(doctor.all_checks())["NVRTC (cuda.core)"]

@@ -70,10 +70,7 @@ def bench(
     image: ImageFile = None,
     *,
     runs: Runs = 60,
-    model: options.ModelName = options.DEFAULT_MODEL,
-    device: options.Device = "auto",
-    lean_runtime: options.LeanRuntime = None,
-    allow_host_code: options.AllowHostCode = False,
+    network: options.ModelArgs,
     scale: Scale = None,
     threshold: options.Threshold = options.THRESHOLD,
     iou: options.Iou = options.IOU,
@@ -101,13 +98,14 @@ def bench(
     with console.logged():
         pixels = samples.load("group").image if image is None else _read(image)
         chosen = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
-        path = Path(model).expanduser() if is_model_path(model) else models.fetch(model)
+        named = network.model
+        path = Path(named).expanduser() if is_model_path(named) else models.fetch(named)
         name = "a drawn scene" if image is None else str(image)
         if not is_engine_file(path):
-            check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
-        gpu = _gpu(path, device)
+            check_no_engine_options(named, network.lean_runtime, allow_host_code=network.allow_host_code)
+        gpu = _gpu(path, network.device)
         if gpu is not None:
-            job = GpuJob(path, gpu, chosen, lean_runtime, allow_host_code=allow_host_code)
+            job = GpuJob(path, gpu, chosen, network.lean_runtime, allow_host_code=network.allow_host_code)
             if compare is not None:
                 job.check_comparable()
             if plot is not None:

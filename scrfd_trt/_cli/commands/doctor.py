@@ -168,10 +168,12 @@ def _nvrtc(driver: Driver, requirement: str) -> Check:
         return _missing(name, "not installed", driver, f'{pip()} "{requirement}"')
     try:
         release = kernels.nvrtc_release()
-    except MissingDependencyError as error:
+    except MissingDependencyError:
         major = (driver.cuda_version or (13, 0))[0]
         package = "nvidia-cuda-nvrtc" if major >= CUDA_13 else f"nvidia-cuda-nvrtc-cu{major}"
-        return _missing(name, str(error).partition(" (")[0], driver, f"{pip()} {package}")
+        return _missing(
+            name, "NVRTC, which compiles the kernels for the GPU, is not found", driver, f"{pip()} {package}"
+        )
     return Check("engines", name, "ok", f"{_dotted(release)}, cuda-core {version}")
 
 
