@@ -1,4 +1,4 @@
-"""Measure a detection stage by stage, with the very functions that the pipeline is made of."""
+"""Measure detection on the CPU: whole ``detect()`` calls, and the stages that they consist of."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt.backends import Backend
 
+Image = NDArray[np.uint8]
+
+WARM_UP = 10
+STAGES = ("letterbox", "model", "decode", "nms", "result")
+AROUND_MODEL = ("letterbox", "decode", "nms", "result")
+
 
 @dataclass(frozen=True)
-class Pace:
-    """What it took to find the faces of one image several times.
-
-    Attributes
-    ----------
-    seconds
-        Of each ``detector.detect()``; reading and drawing are not in it.
-    """
+class Timings:
+    """Seconds of each run of one thing."""
 
     seconds: tuple[float, ...]
 
@@ -43,8 +43,12 @@ class Pace:
 
     @property
     def images_per_second(self) -> float:
-        """Images that were done in a second, over all runs."""
+        """Images per second over all runs, with one image a run."""
         return len(self.seconds) / sum(self.seconds)
+
+    def as_dict(self) -> dict[str, float]:
+        """Return median and minimum in milliseconds."""
+        return {"median": self.median * 1000.0, "best": min(self.seconds) * 1000.0}
 
     def __str__(self) -> str:
         runs = len(self.seconds)
@@ -54,111 +58,44 @@ class Pace:
         )
 
 
-def find(detector: SCRFDDetector, image: NDArray[np.uint8], repeat: int) -> tuple[Detections, float, Pace | None]:
-    """Find the faces of an image.
+def time_detect(detector: SCRFDDetector, image: Image, repeat: int) -> tuple[Detections, float, Timings | None]:
+    """Detect the faces of an image; return them, the seconds of ``detect()``, and the timings of ``repeat`` more runs.
 
-    Parameters
-    ----------
-    detector
-        Finds them.
-    image
-        ``(H, W, 3)`` uint8 BGR.
-    repeat
-        How often to do it again, on the clock.
-
-    Returns
-    -------
-    tuple
-        The faces; the seconds that it took, or the median of doing it again; and the pace, None without repetition.
+    With ``repeat``, the seconds are the median of these runs; without, there are no timings.
     """
     faces, seconds = _timed(detector, image)
     if not repeat:
         return faces, seconds, None
     with console.hushed():
-        pace = Pace(tuple(_timed(detector, image)[1] for _ in range(repeat)))
-    return faces, pace.median, pace
+        timings = Timings(tuple(_timed(detector, image)[1] for _ in range(repeat)))
+    return faces, timings.median, timings
 
 
-def _timed(detector: SCRFDDetector, image: NDArray[np.uint8]) -> tuple[Detections, float]:
+def _timed(detector: SCRFDDetector, image: Image) -> tuple[Detections, float]:
     start = time.perf_counter()
     faces = detector.detect(image)
     return faces, time.perf_counter() - start
 
 
-WARM_UP = 10
-NETWORK = "network"
-AROUND = ("letterbox", "decode", "nms", "result")
-"""All that is done around the network."""
-
-
 @dataclass(frozen=True)
-class Times:
-    """Seconds of one thing, run by run.
+class CpuFigures:
+    """The measurements of :func:`measure_cpu`."""
 
-    Attributes
-    ----------
-    seconds
-        One a run.
-    """
-
-    seconds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """Median in milliseconds."""
-        return statistics.median(self.seconds) * 1000.0
-
-    @property
-    def best(self) -> float:
-        """Shortest in milliseconds."""
-        return min(self.seconds) * 1000.0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What came out.
-
-    Attributes
-    ----------
-    stages
-        Times by stage: letterbox, network, decode, nms, result.
-    around
-        Letterbox, decode, nms and result of a run together.
-    detect
-        ``detector.detect()`` as a whole.
-    faces
-        What was found.
-    scales
-        Width and height of each pass in pixels.
-    description
-        What ran, and how.
-    """
-
-    stages: dict[str, Times]
-    around: Times
-    detect: Times
+    stages: dict[str, Timings]  # by name of STAGES
+    around: Timings  # all stages but the model
+    detect: Timings
     faces: Detections
     scales: tuple[tuple[int, int], ...]
     description: str
 
     @property
     def ratio(self) -> float:
-        """Median of ``detect()``, in medians of the network's own run."""
-        return self.detect.median / self.stages[NETWORK].median
+        """Median of ``detect()`` divided by the median of the model."""
+        return self.detect.median / self.stages["model"].median
 
 
-class Stages:
-    """Does by hand what :class:`~scrfd_trt._pipelines.HostPipeline` does with one image, on the clock.
-
-    Parameters
-    ----------
-    backend
-        Runs the network; it stays the caller's.
-    pipeline
-        Gives layout and scales.
-    options
-        Of the detector.
-    """
+class StagedDetection:
+    """Runs the stages of :class:`~scrfd_trt._pipelines.HostPipeline` for one image and measures each."""
 
     def __init__(self, backend: Backend, pipeline: HostPipeline, options: DetectorOptions) -> None:
         self.backend = backend
@@ -169,79 +106,62 @@ class Stages:
             (width, height): np.zeros((batch, 3, height, width), np.float32) for width, height in pipeline.scales
         }
 
-    def run(self, image: NDArray[np.uint8]) -> tuple[Detections, dict[str, float]]:
-        """Return the faces of an image, and the seconds of each stage, over all passes."""
-        spent: dict[str, float] = defaultdict(float)
+    def run(self, image: Image) -> tuple[Detections, dict[str, float]]:
+        """Return the faces of an image, and the seconds of each stage, summed over the passes."""
+        seconds: dict[str, float] = defaultdict(float)
         source = (image.shape[1], image.shape[0])
         candidates = []
         for scale, blob in self.blobs.items():
-            with _clock(spent, "letterbox"):
+            with _add_time(seconds, "letterbox"):
                 box = Letterbox.fit(source, scale)
                 normalize_into(blob[0], image, box)
-            with _clock(spent, NETWORK):
+            with _add_time(seconds, "model"):
                 outputs = self.backend.run(blob)
-            with _clock(spent, "decode"):
+            with _add_time(seconds, "decode"):
                 check(self.layout, outputs, scale)
                 candidates.append(decode(self.layout, outputs, 0, scale, self.options.threshold).to_source(box))
-        with _clock(spent, "nms"):
+        with _add_time(seconds, "nms"):
             found = merge(candidates)
             kept = found.take(nms(found.boxes, found.scores, self.options.iou)[: self.options.max_faces])
-        with _clock(spent, "result"):
+        with _add_time(seconds, "result"):
             faces = Detections(kept.boxes, kept.scores, kept.landmarks, image_size=source)
-        return faces, spent
+        return faces, seconds
 
 
-def measure(
-    backend: Backend, options: DetectorOptions, image: NDArray[np.uint8], runs: int, *, device: str = "cpu"
-) -> Measured:
-    """Measure the stages and ``detect()`` in turn, so that whatever else the machine does hits both alike.
+@contextmanager
+def _add_time(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] += time.perf_counter() - start
 
-    Parameters
-    ----------
-    backend
-        Runs the network. It is closed at the end.
-    options
-        Of the detector.
-    image
-        ``(H, W, 3)`` uint8 BGR.
-    runs
-        How often, at least 1; a few more come before, to warm up.
-    device
-        What the backend runs on.
+
+def measure_cpu(
+    backend: Backend, options: DetectorOptions, image: Image, runs: int, *, device: str = "cpu"
+) -> CpuFigures:
+    """Measure the stages and ``detect()`` in alternation, so that other load on the machine affects both equally.
+
+    ``runs`` counts after the warm-up. Closes the backend.
     """
     pipeline = HostPipeline(backend, options)
-    stages = Stages(backend, pipeline, options)
+    staged = StagedDetection(backend, pipeline, options)
     parts: list[dict[str, float]] = []
     whole: list[float] = []
     with SCRFDDetector(pipeline, options, device=device) as detector:
-
-        def by_hand() -> None:
-            parts.append(stages.run(image)[1])
-
-        def as_a_whole() -> None:
-            start = time.perf_counter()
-            detector.detect(image)
-            whole.append(time.perf_counter() - start)
-
-        order: list[Callable[[], None]] = [by_hand, as_a_whole]
+        order: list[Callable[[], None]] = [
+            lambda: parts.append(staged.run(image)[1]),
+            lambda: whole.append(_timed(detector, image)[1]),
+        ]
         for _ in range(WARM_UP + runs):
             for step in order:
                 step()
             order.reverse()
         faces, description = detector.detect(image), detector.description
     del parts[:WARM_UP], whole[:WARM_UP]
-    return Measured(
-        stages={name: Times(tuple(part[name] for part in parts)) for name in (AROUND[0], NETWORK, *AROUND[1:])},
-        around=Times(tuple(sum(part[name] for name in AROUND) for part in parts)),
-        detect=Times(tuple(whole)),
+    return CpuFigures(
+        stages={name: Timings(tuple(part[name] for part in parts)) for name in STAGES},
+        around=Timings(tuple(sum(part[name] for name in AROUND_MODEL) for part in parts)),
+        detect=Timings(tuple(whole)),
         faces=faces,
         scales=pipeline.scales,
         description=description,
     )
-
-
-@contextmanager
-def _clock(spent: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    spent[name] += time.perf_counter() - start

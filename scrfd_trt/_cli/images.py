@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scrfd_trt._cli import console
-from scrfd_trt._cli.bench_cpu import Pace, find
+from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.exits import worded
 from scrfd_trt._cli.inputs import Source, read_image
 from scrfd_trt._detections import Detections
@@ -53,7 +53,7 @@ class Seen:
     path: Path
     faces: Detections
     seconds: float
-    pace: Pace | None = None
+    pace: Timings | None = None
 
 
 @dataclass
@@ -177,7 +177,7 @@ def _one(source: Source, detector: SCRFDDetector, use: Use | None, tally: Tally,
     try:
         source.check()
         image = read_image(source.path)
-        faces, seconds, pace = find(detector, image, repeat)
+        faces, seconds, pace = time_detect(detector, image, repeat)
         seen = Seen(source.path, faces, seconds, pace)
     except OF_ONE_INPUT as error:
         return tally.fail(source.path, error)

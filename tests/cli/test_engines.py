@@ -1,4 +1,4 @@
-"""Commands on an engine, which a stand-in for TensorRT runs."""
+"""Commands with an engine file, on a fake TensorRT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from scrfd_trt import OptionError, _devices
 from scrfd_trt._cli import bench_gpu
-from scrfd_trt._cli.bench_gpu import GpuJob
+from scrfd_trt._cli.bench_gpu import GpuBench
 from scrfd_trt._cuda import interop
 from scrfd_trt._pipelines import factory
 from scrfd_trt._pipelines.cuda import timing
@@ -29,7 +29,7 @@ def plan(fakes: ModuleType, tmp_path: Path) -> Path:
     return path
 
 
-def test_detect(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
+def test_detect_with_engine(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
     code, out, err = run("detect", picture(), "--model", plan, "--json", "--device", "cuda:1", "--verbose")
     assert code == 0
     assert json.loads(out)["image_size"] == [160, 120]
@@ -39,7 +39,7 @@ def test_detect(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
 
 
 @pytest.mark.usefixtures("known_overlays")
-def test_image_in_annotated_image_out_and_images_a_second(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
+def test_detect_annotates_and_measures(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
     code, _, err = run("detect", picture(), "--model", plan, "--annotate", "out", "--repeat", 7, "--threshold", 1)
     assert code == 0
     assert Path("out/spot.png").is_file()
@@ -52,7 +52,7 @@ def test_image_in_annotated_image_out_and_images_a_second(run: Run, picture: Pic
 
 
 @pytest.mark.usefixtures("known_overlays")
-def test_overlay(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
+def test_overlay_with_engine(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
     words = ("--overlay", "blur", "-o", "out.png", "--model", plan, "--allow-host-code", "--threshold", 1)
     assert run("overlay", picture(), *words).code == 0
     assert Path("out.png").is_file()
@@ -60,19 +60,19 @@ def test_overlay(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure so little that it takes no time."""
+def short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten all measurements."""
     for name, value in {"WARMING": 1.0, "MEASURED": 1.0, "WARM_UP": 1, "ROUND": 2}.items():
         monkeypatch.setattr(bench_gpu, name, value)
     monkeypatch.setattr(timing, "REPEATED", 1)
 
 
-@pytest.mark.usefixtures("quick")
-def test_bench(
+@pytest.mark.usefixtures("short_measurements")
+def test_bench_with_engine(
     run: Run, picture: Picture, gpu: Any, plan: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(interop, "_view", seen)
+    monkeypatch.setattr(interop, "_view", fake_view)
     words = ("--model", plan, "--runs", 2, "--batch", "1,2", "--in-flight", "2")
     code, out, err = run("bench", picture(), *words, "--device", "cuda:1")
     assert (code, err) == (0, "")
@@ -88,19 +88,19 @@ def test_bench(
     ):
         assert word in out
     assert not gpu.leaks
-    told = json.loads(run("bench", picture(), *words, "--json").out)
-    assert list(told["steps"]) == ["1", "2"]
-    assert [each["source"] for each in told["detect"]] == ["gpu", "pinned", "numpy"] * 2
-    assert "network" not in told["steps"]["1"]
-    assert told["engine_beside_detect"] == told["steps"]["1"]["engine"] == fakes.MILLISECONDS["network"]
-    assert all(each["p50_to_engine"] == each["p50"] / told["engine_beside_detect"] for each in told["detect"])
-    assert {(each["batch"], each["in_flight"]) for each in told["stream"]} == {(1, 2), (2, 2)}
-    assert told["network"] == "face.plan"
+    report = json.loads(run("bench", picture(), *words, "--json").out)
+    assert list(report["steps"]) == ["1", "2"]
+    assert [each["source"] for each in report["detect"]] == ["gpu", "pinned", "numpy"] * 2
+    assert "network" not in report["steps"]["1"]
+    assert report["engine_beside_detect"] == report["steps"]["1"]["engine"] == fakes.MILLISECONDS["network"]
+    assert all(each["p50_to_engine"] == each["p50"] / report["engine_beside_detect"] for each in report["detect"])
+    assert {(each["batch"], each["in_flight"]) for each in report["stream"]} == {(1, 2), (2, 2)}
+    assert report["model"] == "face.plan"
     assert not gpu.leaks
 
 
 class Tensor:
-    """As PyTorch's on a GPU: with a stream that is to be waited for."""
+    """A fake PyTorch tensor on a GPU, with a stream to wait for."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -115,7 +115,7 @@ class Tensor:
 
 
 def torch_with(places: list[str], *, is_available: bool) -> SimpleNamespace:
-    """A stand-in for PyTorch that notes where tensors are put."""
+    """Return a fake PyTorch that records the devices of tensors."""
 
     def to(array: Any, place: str) -> Tensor:
         places.append(place)
@@ -125,13 +125,13 @@ def torch_with(places: list[str], *, is_available: bool) -> SimpleNamespace:
     return SimpleNamespace(cuda=cuda, from_numpy=lambda array: SimpleNamespace(to=lambda place: to(array, place)))
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("short_measurements")
 @pytest.mark.parametrize("is_available", [True, False])
-def test_bench_with_tensors_of_pytorch(
+def test_bench_with_pytorch(
     run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch, is_available: bool
 ) -> None:
     places: list[str] = []
-    monkeypatch.setattr(interop, "_view", seen)
+    monkeypatch.setattr(interop, "_view", fake_view)
     monkeypatch.setitem(sys.modules, "torch", torch_with(places, is_available=is_available))
     gpu.lying_on = 1
     words = ("--model", plan, "--runs", 2, "--batch", "1", "--in-flight", "1", "--device", "cuda:1")
@@ -142,22 +142,22 @@ def test_bench_with_tensors_of_pytorch(
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_comparison_that_cannot_be_made_is_told_before_anything_is_measured(
+def test_impossible_comparison_is_refused_before_measuring(
     run: Run, plan: Path, network_500m: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[Any] = []
     monkeypatch.setattr(factory, "cuda_problem", lambda _: "")
-    monkeypatch.setattr(GpuJob, "measure", lambda *arguments: measured.append(arguments))
+    monkeypatch.setattr(GpuBench, "measure", lambda *arguments: measured.append(arguments))
     ran = run("bench", "--compare", "ort-cuda", "--model", plan)
-    assert "name the network, with --device cuda" in ran.error
+    assert "name the model, with --device cuda" in ran.error
     ran = run("bench", "--compare", "ort-cuda", "--device", "cuda", "--model", network_500m)
     assert ran.code != 0
     assert 'pip install "onnxruntime-gpu[cuda,cudnn]"' in ran.error
     assert measured == []
 
 
-def seen(image: Any, stream: Any) -> SimpleNamespace:
-    """What cuda.core would say of an array on the GPU; without a GPU it cannot look."""
+def fake_view(image: Any, stream: Any) -> SimpleNamespace:
+    """Return what cuda.core returns for an array on a GPU."""
     shown = image.__cuda_array_interface__
     return SimpleNamespace(
         device_id=stream.device.index,
@@ -167,10 +167,10 @@ def seen(image: Any, stream: Any) -> SimpleNamespace:
     )
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_plot(run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("short_measurements")
+def test_plot(run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(interop, "_view", seen)
+    monkeypatch.setattr(interop, "_view", fake_view)
     words = ("--model", plan, "--runs", 2, "--batch", "1,2", "--in-flight", "2")
     assert run("bench", picture(), *words, "--plot", "figures.png").code == 0
     assert Path("figures.png").read_bytes().startswith(b"\x89PNG")
@@ -179,15 +179,15 @@ def test_a_plot(run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: p
     assert "no/such/folder.png: cannot be written" in ran.error
 
 
-def test_where_bench_runs(run: Run, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As detection does: on the GPU where that can be used, and for what is not there it says so before all else."""
+def test_choice_of_gpu(run: Run, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bench chooses the device like detect, and reports missing files and GPUs first."""
     measured: list[Any] = []
 
     def measure(*_: Any) -> None:
         measured.append(0)
         raise OptionError("enough")
 
-    monkeypatch.setattr(GpuJob, "measure", measure)
+    monkeypatch.setattr(GpuBench, "measure", measure)
     monkeypatch.setattr(factory, "cuda_problem", lambda _: "")
     for device in ("auto", "cuda:1"):
         assert "enough" in run("bench", "--device", device).error
@@ -198,14 +198,14 @@ def test_where_bench_runs(run: Run, gpu: Any, plan: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
     assert "no NVIDIA driver" in run("bench", "--model", plan, "--plot", "x.png").error
     for words in (["--batch", "abc"], ["--in-flight", "2"]):
-        assert f"{words[0]} is for measurements on a GPU" in run("bench", *words).error
+        assert f"{words[0]} requires a GPU" in run("bench", *words).error
     assert len(measured) == 2
 
 
-def test_options_of_gpu_measurements(run: Run, gpu: Any, plan: Path) -> None:
-    assert "--plot is for measurements on a GPU" in run("bench", "--plot", "x.png", "--device", "cpu").error
-    assert "--batch '1,x': whole numbers" in run("bench", "--model", plan, "--batch", "1,x").error
-    assert "--in-flight '0': numbers from 1" in run("bench", "--model", plan, "--in-flight", "0").error
+def test_gpu_options_are_checked(run: Run, gpu: Any, plan: Path) -> None:
+    assert "--plot requires a GPU" in run("bench", "--plot", "x.png", "--device", "cpu").error
+    assert "--batch '1,x': use whole numbers" in run("bench", "--model", plan, "--batch", "1,x").error
+    assert "--in-flight '0': use numbers from 1" in run("bench", "--model", plan, "--in-flight", "0").error
     assert run("bench", "--allow-host-code").error.startswith("--allow-host-code is for engines, and 500m_bnkps is")
 
 
@@ -218,7 +218,7 @@ def test_options_of_gpu_measurements(run: Run, gpu: Any, plan: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["detect", "bench"])
-def test_wrong_use_is_told_in_one_line(
+def test_usage_errors(
     run: Run, picture: Picture, gpu: Any, plan: Path, command: str, words: list[str], code: int, message: str
 ) -> None:
     ran = run(command, picture(), "--model", plan, *words)
@@ -226,7 +226,7 @@ def test_wrong_use_is_told_in_one_line(
     assert message in ran.error
 
 
-def test_an_engine_with_code_inside_names_the_option(
+def test_engine_with_host_code_names_option(
     run: Run, picture: Picture, gpu: Any, plan: Path, fakes: ModuleType
 ) -> None:
     plan.write_bytes(fakes.plan(refuse="host code"))
@@ -236,7 +236,7 @@ def test_an_engine_with_code_inside_names_the_option(
     assert run("detect", picture(), "--model", plan, "--allow-host-code", "--threshold", 1).code == 0
 
 
-def test_a_lean_runtime(
+def test_lean_runtime(
     run: Run, picture: Picture, gpu: Any, plan: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = fakes.flavour(gpu, version="10.16.1")
@@ -251,14 +251,14 @@ def test_a_lean_runtime(
 
 
 @pytest.mark.parametrize("cut", [0, 20, 100])
-def test_half_an_engine(run: Run, picture: Picture, plan: Path, cut: int) -> None:
+def test_truncated_engine(run: Run, picture: Picture, plan: Path, cut: int) -> None:
     plan.write_bytes(plan.read_bytes()[:cut])
     ran = run("detect", picture(), "--model", plan)
     assert ran.code == 2
     assert ran.error.startswith(f"{plan}: this plan is ")
 
 
-def test_an_engine_without_a_gpu(run: Run, picture: Picture, no_gpu: None, plan: Path) -> None:
+def test_engine_without_gpu(run: Run, picture: Picture, no_gpu: None, plan: Path) -> None:
     ran = run("detect", picture(), "--model", plan)
     assert ran.code == 2
     assert ran.error == f"{plan}: cuda:0 cannot be used: no NVIDIA driver: it is not here"

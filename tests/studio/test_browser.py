@@ -250,7 +250,7 @@ def test_foreign_host_name_is_refused(page: Any, server: str) -> None:
 @pytest.mark.parametrize("width", [1280, 390])
 def test_page_is_not_wider_than_window(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
 
 
 def toggle(page: Any, *names: str) -> None:

@@ -1,22 +1,19 @@
-"""``scrfd-trt bench``: where the time of a detection goes."""
+"""``scrfd-trt bench``: measure where the time of a detection goes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich import box
-from rich.table import Table
 
 from scrfd_trt import _devices, models, samples
 from scrfd_trt._cli import bench_report, console, options
-from scrfd_trt._cli.bench_cpu import NETWORK, Measured, Times, measure
-from scrfd_trt._cli.bench_gpu import GpuFigures, GpuJob, parse_counts
+from scrfd_trt._cli.bench_cpu import measure_cpu
+from scrfd_trt._cli.bench_gpu import GpuBench, GpuFigures
 from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, parse_scales
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import read_image
@@ -27,42 +24,32 @@ from scrfd_trt._pipelines import factory
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import ImageError, OptionError
 
-MEANING = {
-    "letterbox": "scale, pad, normalise",
-    NETWORK: "the network's own run",
-    "decode": "read the heads, map back",
-    "nms": "non-maximum suppression",
-    "result": "Detections, checked",
-}
-
 BATCHES, IN_FLIGHTS = "1,8,32", "1,2,3"
 
-ImageFile = Annotated[Path | None, typer.Argument(metavar="IMAGE", help="An image file.", show_default="a drawn scene")]
-Runs = Annotated[int, typer.Option(min=1, metavar="N", help="How often each stage is measured.")]
+ImageFile = Annotated[
+    Path | None, typer.Argument(metavar="IMAGE", help="Image file to measure with.", show_default="a drawn scene")
+]
+Runs = Annotated[int, typer.Option(min=1, metavar="N", help="Measurements of each stage.")]
 Scale = Annotated[
     list[str] | None,
     typer.Option(
         "--scale",
         metavar="SIZE",
-        help="Size of a pass in pixels, as for detect.",
-        show_default="640, or an engine's own",
+        help="Input size in pixels, as for detect: 640, 640x384 or 128,640.",
+        show_default="640, or the engine's",
     ),
 ]
-
 Batch = Annotated[
-    str | None,
-    typer.Option(metavar="COUNTS", help="On a GPU: images that go through the network at once.", show_default=BATCHES),
+    str | None, typer.Option(metavar="COUNTS", help="GPU only: batch sizes to measure.", show_default=BATCHES)
 ]
 InFlight = Annotated[
     str | None,
-    typer.Option(metavar="COUNTS", help="On a GPU: batches that are under way at once.", show_default=IN_FLIGHTS),
+    typer.Option(metavar="COUNTS", help="GPU only: numbers of batches in flight.", show_default=IN_FLIGHTS),
 ]
-Plot = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="On a GPU: draw the figures as a PNG.", show_default=False)
-]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="GPU only: write a PNG plot.", show_default=False)]
 Compare = Annotated[
     Literal["ort-cuda"] | None,
-    typer.Option(help="On a GPU: measure ONNX Runtime on CUDA, too; needs onnxruntime-gpu.", show_default=False),
+    typer.Option(help="GPU only: also measure ONNX Runtime on CUDA (requires onnxruntime-gpu).", show_default=False),
 ]
 
 
@@ -82,12 +69,11 @@ def bench(
 ) -> None:
     """Measure a detection, stage by stage.
 
-    On the processor: medians over all runs, in milliseconds. The stages and
-    detect() take turns, so that whatever else the machine does hits all of
-    them alike.
+    On the CPU: the median of all runs, in milliseconds. The stages and
+    detect() alternate, so that other load affects both equally.
 
     On a GPU: the engine alone, each step, detect() for images in each kind
-    of memory, and stream() by batch and batches in flight.
+    of memory, and stream() by batch size and batches in flight.
 
     For example:
       scrfd-trt bench
@@ -97,59 +83,77 @@ def bench(
     """
     with console.logged():
         pixels = samples.load("group").image if image is None else _read(image)
-        chosen = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
-        named = network.model
-        path = Path(named).expanduser() if is_model_path(named) else models.fetch(named)
         name = "a drawn scene" if image is None else str(image)
+        settings = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
+        path = Path(network.model).expanduser() if is_model_path(network.model) else models.fetch(network.model)
         if not is_engine_file(path):
-            check_no_engine_options(named, network.lean_runtime, allow_host_code=network.allow_host_code)
-        gpu = _gpu(path, network.device)
+            check_no_engine_options(network.model, network.lean_runtime, allow_host_code=network.allow_host_code)
+        gpu = _choose_gpu(path, network.device)
         if gpu is not None:
-            job = GpuJob(path, gpu, chosen, network.lean_runtime, allow_host_code=network.allow_host_code)
-            if compare is not None:
-                job.check_comparable()
-            if plot is not None:
-                bench_report.check_plot(plot)
-            batches = parse_counts(BATCHES if batch is None else batch, "--batch")
-            in_flights = parse_counts(IN_FLIGHTS if in_flight is None else in_flight, "--in-flight")
-            figures = job.measure(pixels, runs, batches, in_flights)
-            if compare is not None:
-                figures = job.compare(figures, runs)
-            _tell(figures, job, name, plot, as_json=as_json)
+            job = GpuBench(path, gpu, settings, network.lean_runtime, allow_host_code=network.allow_host_code)
+            figures = _measure_gpu(job, pixels, runs, (batch, in_flight), plot=plot, compare=compare is not None)
+            _report_gpu(figures, job, name, plot, as_json=as_json)
             return
-        _check_no_gpu_options({"--plot": plot, "--compare": compare, "--batch": batch, "--in-flight": in_flight})
-        chosen = chosen if scale else chosen.model_copy(update={"scales": ((640, 640),)})
-        measured = measure(OnnxBackend(path), chosen, pixels, runs)
+        for flag, value in {"--plot": plot, "--compare": compare, "--batch": batch, "--in-flight": in_flight}.items():
+            if value is not None:
+                raise OptionError(f"{flag} requires a GPU; name an engine with --model, or add --device cuda")
+        settings = settings if scale else settings.model_copy(update={"scales": ((640, 640),)})
+        measured = measure_cpu(OnnxBackend(path), settings, pixels, runs)
         if as_json:
-            console.write(json.dumps(as_dict(measured, name, path.name), indent=2) + "\n")
+            console.write(json.dumps(bench_report.cpu_as_dict(measured, name, path.name), indent=2) + "\n")
         else:
-            _show(measured, name, path.name)
+            bench_report.show_cpu(measured, name, path.name)
 
 
-def _tell(figures: GpuFigures, job: GpuJob, image: str, plot: Path | None, *, as_json: bool) -> None:
+def _measure_gpu(
+    job: GpuBench,
+    image: NDArray[np.uint8],
+    runs: int,
+    counts: tuple[str | None, str | None],
+    *,
+    plot: Path | None,
+    compare: bool,
+) -> GpuFigures:
+    """Measure after all checks; ``counts`` are the texts of --batch and --in-flight."""
+    if compare:
+        job.check_comparable()
+    if plot is not None:
+        bench_report.check_plot(plot)
+    batches = parse_counts(BATCHES if counts[0] is None else counts[0], "--batch")
+    in_flights = parse_counts(IN_FLIGHTS if counts[1] is None else counts[1], "--in-flight")
+    figures = job.measure(image, runs, batches, in_flights)
+    return job.compare(figures, runs) if compare else figures
+
+
+def _report_gpu(figures: GpuFigures, job: GpuBench, image: str, plot: Path | None, *, as_json: bool) -> None:
     if as_json:
-        about = {"image": image, "network": job.path.name, "runs_on": job.description}
-        console.write(json.dumps(about | bench_report.as_dict(figures), indent=2) + "\n")
+        about = {"image": image, "model": job.path.name, "runs_on": job.description}
+        console.write(json.dumps(about | bench_report.gpu_as_dict(figures), indent=2) + "\n")
     else:
         console.print_line(f"{console.printable(image)}; {job.path.name}", style="bold")
         console.print_line(job.description + "\n", style="dim")
-        bench_report.show(figures)
+        bench_report.show_gpu(figures)
     if plot is not None:
         bench_report.plot(figures, plot, job.description)
 
 
-def _gpu(path: Path, device: str) -> int | None:
-    """Return the number of the GPU to measure on, None for the processor."""
+def _choose_gpu(path: Path, device: str) -> int | None:
+    """Return the number of the GPU to measure on, or None for the CPU."""
     if is_engine_file(path):
-        read_plan(path)  # a file that is not there is told before a GPU that is not
+        read_plan(path)  # a missing file is reported before a missing GPU
         return find(gpu_number(device)).index
     return _devices.parse(_devices.choose(device, factory.cuda_problem))[1]
 
 
-def _check_no_gpu_options(options: Mapping[str, object]) -> None:
-    given = next((name for name, value in options.items() if value is not None), "")
-    if given:
-        raise OptionError(f"{given} is for measurements on a GPU: name an engine with --model, or add --device cuda")
+def parse_counts(text: str, option: str) -> tuple[int, ...]:
+    """Return whole numbers separated by commas, in rising order; raise OptionError for others than 1 to 1024."""
+    try:
+        counts = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError as error:
+        raise OptionError(f"{option} {text!r}: use whole numbers separated by commas, such as 1,8,32") from error
+    if counts[0] < 1 or counts[-1] > 1024:
+        raise OptionError(f"{option} {text!r}: use numbers from 1 to 1024, such as 1,8,32")
+    return counts
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
@@ -158,51 +162,3 @@ def _read(path: Path) -> NDArray[np.uint8]:
     except ImageError as error:
         console.error(f"{path}: {error}")
         raise typer.Exit(FAILED) from error
-
-
-def as_dict(measured: Measured, image: str, network: str) -> dict[str, Any]:
-    """Return the figures for JSON, times in milliseconds."""
-    return {
-        "image": image,
-        "image_size": list(measured.faces.image_size),
-        "faces": len(measured.faces),
-        "network": network,
-        "runs_on": measured.description,
-        "scales": [list(scale) for scale in measured.scales],
-        "runs": len(measured.detect.seconds),
-        "stages": {name: _pair(times) for name, times in measured.stages.items()},
-        "around_network": _pair(measured.around),
-        "detect": _pair(measured.detect),
-        "detect_to_network": measured.ratio,
-    }
-
-
-def _pair(times: Times) -> dict[str, float]:
-    return {"median": times.median, "best": times.best}
-
-
-def _show(measured: Measured, image: str, network: str) -> None:
-    width, height = measured.faces.image_size
-    console.print_line(
-        f"{console.printable(image)}: {width}×{height}, {len(measured.faces)} faces; {network}", style="bold"
-    )
-    console.print_line(measured.description, style="dim")
-    console.write("\n")
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    table.add_column("stage", no_wrap=True)
-    table.add_column("median ms", justify="right", no_wrap=True)
-    table.add_column("best ms", justify="right", no_wrap=True)
-    table.add_column("what it is")
-    for name, times in measured.stages.items():
-        table.add_row(name, *_cells(times), MEANING[name])
-    table.add_section()
-    table.add_row("around the network", *_cells(measured.around), "letterbox, decode, nms and result together")
-    table.add_row(
-        "detect()", *_cells(measured.detect), f"{measured.ratio:.2f} times the network's own run", style="bold"
-    )
-    console.show(table)
-    console.write(f"\n{len(measured.detect.seconds)} runs\n")
-
-
-def _cells(times: Times) -> tuple[str, str]:
-    return f"{times.median:.3f}", f"{times.best:.3f}"
