@@ -1,4 +1,4 @@
-"""SCRFD face detection: typed detections from images, on any machine.
+"""SCRFD face detection with typed results, on NVIDIA GPUs and CPUs.
 
 >>> from scrfd_trt import SCRFDDetector
 >>> with SCRFDDetector.from_pretrained() as detector:  # doctest: +SKIP

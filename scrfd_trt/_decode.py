@@ -29,7 +29,7 @@ class Candidates:
         points = None if self.landmarks is None else box.to_source(self.landmarks)
         return Candidates(box.to_source(self.boxes), self.scores, points)
 
-    def take(self, rows: NDArray[np.intp]) -> Candidates:
+    def select(self, rows: NDArray[np.intp]) -> Candidates:
         """Return the given rows, in this order, as new arrays."""
         points = None if self.landmarks is None else self.landmarks[rows]
         return Candidates(self.boxes[rows], self.scores[rows], points)

@@ -1,4 +1,4 @@
-"""One face as a validated row, and the JSON form of detections. A module of its own: pydantic takes long to import."""
+"""One face as a validated row, and the JSON format of detections; separate because pydantic is slow to import."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Detection(BaseModel):
-    """One face, validated: a row of :class:`Detections`, or one that comes from outside.
+    """One face: a validated row of ``Detections``.
 
     Attributes
     ----------
     box
-        x1, y1, x2, y2 in source pixels, x2 ≥ x1 and y2 ≥ y1; parts outside of the image are kept.
+        x1, y1, x2, y2 in source pixels, x2 ≥ x1 and y2 ≥ y1; the box may extend beyond the image.
     score
         0 to 1.
     landmarks

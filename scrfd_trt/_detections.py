@@ -1,4 +1,4 @@
-"""What a detector finds: :class:`Detections`, columns for a whole image, and :class:`Detection`, one row of them."""
+"""The faces of an image as columns."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ class Detections:
     Parameters
     ----------
     boxes
-        ``(N, 4)`` x1, y1, x2, y2 in source pixels; parts outside of the image are kept.
+        ``(N, 4)`` x1, y1, x2, y2 in source pixels; boxes may extend beyond the image.
     scores
-        ``(N,)`` 0 to 1. Rows are sorted by falling score where they are not yet.
+        ``(N,)`` 0 to 1. Rows are sorted by descending score if they are not sorted yet.
     landmarks
         ``(N, 5, 2)`` x and y in source pixels (left eye, right eye, nose, left and right mouth corner, as seen in the
-        image), or None for a network without landmarks.
+        image), or None for a model without landmarks.
     image_size
         Width and height of the source image in pixels.
     track_ids
-        ``(N,)`` whole numbers from 0 up: on video, the same face has the same number in each frame. None where nothing
-        was tracked.
+        ``(N,)`` non-negative integers: in a video, a face has the same number in all frames. None without tracking.
     pts_seconds
         On video, when the frame is shown, in seconds from the video's start; None for a single image.
 
@@ -45,7 +44,7 @@ class Detections:
     boxes : numpy.ndarray
         ``(N, 4)`` float32.
     scores : numpy.ndarray
-        ``(N,)`` float32, falling.
+        ``(N,)`` float32, descending.
     landmarks : numpy.ndarray or None
         ``(N, 5, 2)`` float32.
     image_size : tuple of int
@@ -58,13 +57,13 @@ class Detections:
     Raises
     ------
     DetectionsError
-        If shapes do not fit each other, a number is not finite, a box is inside out, a score is not in 0 to 1, or a
-        track number is no whole number from 0 up.
+        If shapes do not match, a number is not finite, x2 < x1 or y2 < y1, a score is not in 0 to 1, or a track number
+        is not a non-negative integer.
 
     Notes
     -----
-    The arrays are the caller's own: no later call of a detector writes into them. Rows are made when asked for, by
-    index or iteration; a slice, a mask or an array of indices gives ``Detections`` again.
+    The arrays belong to the caller: later calls of a detector do not modify them. Indexing with a number and iteration
+    return rows; a slice, a mask or an array of indices returns ``Detections``.
     """
 
     __slots__ = ("boxes", "image_size", "landmarks", "pts_seconds", "scores", "track_ids")
@@ -111,14 +110,14 @@ class Detections:
 
     @classmethod
     def empty(cls, image_size: tuple[int, int], *, landmarks: bool = True) -> Self:
-        """Make detections of an image without faces.
+        """Return detections of an image without faces.
 
         Parameters
         ----------
         image_size
             Width and height in pixels.
         landmarks
-            Whether there is a landmark column.
+            Whether to include a landmark column.
         """
         points = np.empty((0, 5, 2), np.float32) if landmarks else None
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), points, image_size=image_size)
@@ -132,12 +131,12 @@ class Detections:
         *,
         image_size: tuple[int, int],
     ) -> Self:
-        """Make detections of columns that are known to be right, which takes a tenth of the time.
+        """Return detections without validation, which takes a tenth of the time.
 
         Parameters
         ----------
         boxes, scores, landmarks, image_size
-            As for the class, of exactly the types and shapes of its attributes, sorted, and nobody else's.
+            As for the class. Must be sorted by score, have the exact dtype and shape, and not be shared.
         """
         made = cls.__new__(cls)
         made.boxes, made.scores, made.landmarks, made.image_size = boxes, scores, landmarks, image_size
@@ -146,26 +145,26 @@ class Detections:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Detection], image_size: tuple[int, int]) -> Self:
-        """Make columns of rows.
+        """Return detections of rows.
 
         Parameters
         ----------
         rows
-            All of them with landmarks, or none.
+            Either all or none with landmarks.
         image_size
             Width and height in pixels.
 
         Raises
         ------
         DetectionsError
-            If some rows have landmarks and others have not.
+            If only some rows have landmarks.
         """
         faces = list(rows)
         if not faces:
             return cls.empty(image_size)
         with_points = [face.landmarks for face in faces if face.landmarks is not None]
         if with_points and len(with_points) != len(faces):
-            raise DetectionsError(f"{len(with_points)} of {len(faces)} rows have landmarks: it must be all or none")
+            raise DetectionsError(f"{len(with_points)} of {len(faces)} rows have landmarks; all or none must have them")
         return cls(
             [face.box for face in faces], [face.score for face in faces], with_points or None, image_size=image_size
         )
@@ -181,7 +180,7 @@ class Detections:
     @overload
     def __getitem__(self, index: slice | NDArray[Any] | list[int] | list[bool]) -> Self: ...
     def __getitem__(self, index: Any) -> Detection | Self:
-        """Return one row for a number; ``Detections`` for a slice, a mask or an array of numbers."""
+        """Return one row for an integer; ``Detections`` for a slice, a mask or an array of indices."""
         if isinstance(index, (int, np.integer)):
             points = None if self.landmarks is None else [tuple(point) for point in _plain(self.landmarks[index])]
             from scrfd_trt._detection import Detection  # noqa: PLC0415 - imports pydantic
@@ -219,7 +218,7 @@ class Detections:
         return f"<Detections: {len(self)} faces in {self.image_size[0]}×{self.image_size[1]}{best}{points}>"
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return one dict a face: ``box`` and ``landmarks`` as lists of numbers (or None), ``score`` as a number."""
+        """Return one dict per face: ``box`` and ``landmarks`` as lists of numbers (or None), ``score`` as a number."""
         boxes, scores = _plain(self.boxes), _plain(self.scores)
         points = [None] * len(self) if self.landmarks is None else _plain(self.landmarks)
         return [
@@ -230,8 +229,8 @@ class Detections:
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the detections as a JSON object; :meth:`from_json` reads it back.
 
-        It has ``image_size``, ``landmarks`` (whether there are some) and ``faces``, and on video ``track_ids`` and
-        ``pts_seconds``. Numbers are the shortest that give the same float32 again.
+        Keys: ``image_size``, ``landmarks`` (whether present), ``faces``, and for videos ``track_ids`` and
+        ``pts_seconds``. Numbers have the fewest digits that restore the same float32.
         """
         about: dict[str, Any] = {"image_size": list(self.image_size), "landmarks": self.landmarks is not None}
         if self.track_ids is not None:
@@ -242,12 +241,12 @@ class Detections:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what :meth:`to_json` wrote, or what another program wrote in its form.
+        """Read JSON in the format of :meth:`to_json`.
 
         Raises
         ------
         DetectionsError
-            If the text is no such JSON; the message says where.
+            If the JSON is invalid; the message gives the place.
         """
         from pydantic import ValidationError  # noqa: PLC0415 - slow to import
 
@@ -258,14 +257,14 @@ class Detections:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the text"
-            raise DetectionsError(f"no detections in JSON: {where}: {first['msg']}") from error
+            raise DetectionsError(f"invalid JSON of detections: {where}: {first['msg']}") from error
         if parsed.faces:
             found = cls.from_rows(parsed.faces, parsed.image_size)
         else:
             found = cls.empty(parsed.image_size, landmarks=parsed.landmarks)
         if parsed.track_ids is None and parsed.pts_seconds is None:
             return found
-        # Rows were sorted by score; their track numbers go the same way.
+        # from_rows sorted the faces by score; sort their track numbers likewise.
         order = np.argsort(-np.array([face.score for face in parsed.faces], np.float32), kind="stable")
         numbers = parsed.track_ids
         if numbers is not None and len(numbers) == len(found):
@@ -274,12 +273,12 @@ class Detections:
         return cls(*columns, image_size=found.image_size, track_ids=numbers, pts_seconds=parsed.pts_seconds)
 
     def to_csv(self, image: str = "") -> str:
-        """Return the detections as CSV with a header line, one face a line.
+        """Return the detections as CSV with a header, one line per face.
 
         Parameters
         ----------
         image
-            What stands in the first column, a file name say.
+            Value of the first column, usually a file name.
         """
         return csv_header() + "\n" + csv_lines(self.to_dicts(), image)
 
@@ -289,14 +288,14 @@ class Detections:
         Parameters
         ----------
         image_id
-            The image's number in the COCO file.
+            Number of the image in the COCO file.
         first_id
-            The first annotation's number.
+            Number of the first annotation.
 
         Returns
         -------
         list of dict
-            See ``scrfd_trt._formats.coco_annotations``; ``coco_file`` makes a whole file of them.
+            With ``bbox`` as x, y, width, height, and ``keypoints`` as x, y and visibility 2 per landmark.
         """
         return coco_annotations(self.to_dicts(), image_id, first_id)
 
@@ -314,7 +313,7 @@ class Detections:
             import supervision  # noqa: PLC0415 - optional, and slow to import
         except ImportError as error:
             raise MissingDependencyError(
-                'to_supervision() needs supervision: pip install "scrfd-trt[supervision]"'
+                'to_supervision() requires supervision: pip install "scrfd-trt[supervision]"'
             ) from error
         return supervision.Detections(
             xyxy=self.boxes.copy(),
@@ -331,8 +330,8 @@ class Detections:
         Parameters
         ----------
         detections
-            Its ``confidence`` counts as 1 where it has none; ``tracker_id`` and ``data["landmarks"]`` ``(N, 5, 2)``
-            are taken where present.
+            Without ``confidence``, scores are 1. ``tracker_id`` and ``data["landmarks"]`` ``(N, 5, 2)`` are used if
+            present.
         image_size
             Width and height of the source image in pixels.
         """
@@ -348,26 +347,26 @@ class Detections:
         )
 
     def crop(self, image: NDArray[np.uint8], margin: float = 0.0) -> list[NDArray[np.uint8]]:
-        """Copy each face out of the image.
+        """Return a crop of each face.
 
         Parameters
         ----------
         image
             ``(H, W, 3)`` uint8, the source image.
         margin
-            Grown by this share of the box's width and height on each side.
+            Share of the width and height that the box grows by on each side.
 
         Returns
         -------
         list of numpy.ndarray
-            One ``(h, w, 3)`` uint8 a face, cut at the image's border; empty where a box lies wholly outside.
+            One copy ``(h, w, 3)`` uint8 per face, clipped at the image border; empty for a box outside of the image.
 
         Raises
         ------
         ImageError
-            If the image is no such array.
+            If the image is not such an array.
         DetectionsError
-            If it has another size than the one that the faces were found in.
+            If the image does not have the size ``image_size``.
         OptionError
             If the margin is not finite.
         """
@@ -377,7 +376,7 @@ class Detections:
         return [crop_box(image, box, margin) for box in self.boxes]
 
     def align(self, image: NDArray[np.uint8], size: int = 112) -> NDArray[np.uint8]:
-        """Turn each face upright onto the ArcFace template, as recognition networks want it.
+        """Return each face aligned to the ArcFace template, the input of recognition models.
 
         Parameters
         ----------
@@ -394,15 +393,15 @@ class Detections:
         Raises
         ------
         ImageError
-            If the image is no such array.
+            If the image is not such an array.
         DetectionsError
-            If there are no landmarks, or the image has another size than the one that the faces were found in.
+            If there are no landmarks, or the image does not have the size ``image_size``.
         OptionError
-            If the size is no multiple of 112 or 128.
+            If the size is not a multiple of 112 or 128.
         """
         check_image(image, self.image_size)
         if self.landmarks is None:
-            raise DetectionsError("align() needs landmarks: use a network whose name ends in _bnkps")
+            raise DetectionsError("align() requires landmarks: use a model whose name ends in _bnkps")
         out = np.empty((len(self), size, size, 3), np.uint8)
         for index, points in enumerate(self.landmarks):
             out[index] = align_face(image, points, size)
@@ -437,15 +436,15 @@ def _column(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.fl
 def _numbers(values: ArrayLike, count: int) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.shape != (count,):
-        raise DetectionsError(f"track_ids must be one number for each of {count} faces, not of shape {array.shape}")
+        raise DetectionsError(f"track_ids must have shape ({count},), not {array.shape}")
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
     if count and not (whole and array.min() >= 0):
-        raise DetectionsError(f"track_ids must be whole numbers from 0 up, not {array.tolist()[:5]}")
+        raise DetectionsError(f"track_ids must be non-negative integers, not {array.tolist()[:5]}")
     return array.astype(np.int64)
 
 
 def _confirmed(numbers: NDArray[Any] | None) -> NDArray[Any] | None:
-    """Leave track numbers out where a tracker has not settled all of them yet, which some say with -1."""
+    """Return None if some numbers are negative: trackers use -1 for unconfirmed tracks."""
     return None if numbers is None or np.any(np.asarray(numbers) < 0) else numbers
 
 
@@ -460,6 +459,6 @@ def _seconds(pts_seconds: float) -> float:
 
 
 def _plain(values: NDArray[np.float32] | np.float32) -> Any:
-    """Numbers for JSON: the shortest decimal that is the same float32."""
+    """Return numbers for JSON with the fewest digits that restore the same float32."""
     array = np.asarray(values, np.float32)
     return array.astype("U").astype(np.float64).tolist()

@@ -1,4 +1,4 @@
-"""The detector: opens a pipeline, checks what comes in, and closes it again."""
+"""The detector: opens a pipeline, checks its input, and closes it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class SCRFDDetector:
-    """Finds faces with a SCRFD network.
+    """Face detector that runs a SCRFD model.
 
     Open one with :meth:`from_pretrained`, :meth:`from_onnx`, :meth:`from_engine` or :meth:`from_backend`, and close it
     with ``close()`` or a ``with`` block.
@@ -41,22 +41,22 @@ class SCRFDDetector:
     Parameters
     ----------
     pipeline
-        The way from images to detections. It belongs to the detector from now on and is closed with it.
+        Runs the model. The detector owns it and closes it.
     options
-        How to look at images.
+        Options of the detection.
     device
-        What the pipeline runs on.
+        Device of the pipeline.
 
     Attributes
     ----------
     device : str
         ``cpu`` or ``cuda:n``.
     options : DetectorOptions
-        As given.
+        Options of the detection.
 
     Notes
     -----
-    Several threads may use one detector at the same time; results are the same as from one thread.
+    A detector is thread-safe; results do not depend on the number of threads.
     """
 
     def __init__(self, pipeline: Pipeline, options: DetectorOptions, *, device: str) -> None:
@@ -76,42 +76,42 @@ class SCRFDDetector:
         stream: Any = None,
         **options: Any,
     ) -> Self:
-        """Open a network that is known by name, and fetch it where it is not there yet.
+        """Open a model by name; download it if it is not on this machine.
 
         Parameters
         ----------
         name
-            The name of one of ``scrfd_trt.models.list_models()``.
+            Name of a model in ``scrfd_trt.models.list_models()``.
         device
-            ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which takes what works and says so in the log. On a GPU an
-            engine is built when the network is first opened, which takes minutes, and kept.
+            ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which selects a GPU if it can be used, else the CPU, and logs
+            the choice. The first use of a model on a GPU builds an engine, which takes minutes, and caches it.
         build
-            How to build the engine; None takes the defaults, at the sizes of ``scales``.
+            Build options of the engine; None: the defaults, for the sizes in ``scales``.
         progress
-            Is told how far the build of an engine has come.
+            Build-progress callback.
         stream
-            A CUDA stream to work in: anything with ``__cuda_stream__``, or a handle as an int. Runs go one after the
-            other in it, behind what else is in it. None makes one for each run that goes on at the same time.
+            CUDA stream to run in: an object with ``__cuda_stream__``, or a handle as int. All runs are queued in it.
+            None: the detector creates a stream for each concurrent run.
         **options
-            Fields of :class:`~scrfd_trt._options.DetectorOptions`: threshold, iou, scales, max_faces, color, max_batch.
+            Fields of :class:`~scrfd_trt.DetectorOptions`: threshold, iou, scales, max_faces, color, max_batch.
 
         Raises
         ------
         OptionError
-            If the name or an option is not known.
+            If the name or an option is invalid.
         ModelError
-            If the network cannot be found or fetched, or its engine finds other faces.
+            If the model cannot be found or downloaded, or its engine does not find the same faces.
         DeviceError
-            If the device is not there or cannot be used.
+            If the device does not exist or cannot be used.
         BackendError
-            If no engine can be built or opened.
+            If the engine cannot be built or opened.
         MissingDependencyError
-            If a package is needed that is not installed.
+            If a required package is not installed.
         """
         checked = _validated(options)
-        opening = _opening()
-        where = _devices.choose(device, opening.cuda_problem)
-        pipeline = opening.open_onnx(models.fetch(name), checked, where, build, progress=progress, stream=stream)
+        factory = _factory()
+        where = _devices.choose(device, factory.cuda_problem)
+        pipeline = factory.open_onnx(models.fetch(name), checked, where, build, progress=progress, stream=stream)
         return cls(pipeline, checked, device=where)
 
     @classmethod
@@ -125,28 +125,28 @@ class SCRFDDetector:
         stream: Any = None,
         **options: Any,
     ) -> Self:
-        """Open a network of an ONNX file.
+        """Open a model in an ONNX file.
 
         Parameters
         ----------
         path
-            Any SCRFD export; the head layout is recognised from the network itself.
+            Any SCRFD export; the head layout is detected from its outputs.
         device, build, progress, stream, **options
             As for :meth:`from_pretrained`.
 
         Raises
         ------
         ModelNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ModelFormatError
-            If it is no SCRFD network.
+            If it is not a SCRFD model.
         OptionError, DeviceError, BackendError, MissingDependencyError
             As for :meth:`from_pretrained`.
         """
         checked = _validated(options)
-        opening = _opening()
-        where = _devices.choose(device, opening.cuda_problem)
-        pipeline = opening.open_onnx(Path(path), checked, where, build, progress=progress, stream=stream)
+        factory = _factory()
+        where = _devices.choose(device, factory.cuda_problem)
+        pipeline = factory.open_onnx(Path(path), checked, where, build, progress=progress, stream=stream)
         return cls(pipeline, checked, device=where)
 
     @classmethod
@@ -165,26 +165,25 @@ class SCRFDDetector:
         Parameters
         ----------
         path
-            The plan. Names, shapes, profiles and head layout are read from it.
+            The engine file (plan). Names, shapes, profiles and head layout are read from it.
         device
             ``cuda`` or ``cuda:n``.
         stream
             As for :meth:`from_pretrained`.
         lean_runtime
-            ``libnvinfer_lean.so.…`` of the release that built a version compatible plan, where TensorRT here is a newer
-            one; None takes it from the environment variable ``TRT_LEAN_RUNTIME``.
+            ``libnvinfer_lean.so.…`` of the release that built a version-compatible plan, if the installed TensorRT is
+            newer; None: the environment variable ``TRT_LEAN_RUNTIME``.
         allow_host_code
-            Whether code for the processor that is inside the plan may run. Allow it only if you trust where the plan
-            comes from.
+            Whether CPU code inside the plan may run. Set it only if you trust the source of the plan.
         **options
             As for :meth:`from_pretrained`.
 
         Raises
         ------
         ModelNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ModelFormatError
-            If it is no plan, a damaged one, or one of another network.
+            If it is not a plan, is damaged, or is not an engine of a SCRFD model.
         BackendError
             If this TensorRT or this GPU cannot run it.
         OptionError, DeviceError, MissingDependencyError
@@ -194,25 +193,25 @@ class SCRFDDetector:
         kind, number = _devices.parse(device)
         if kind != "cuda":
             raise OptionError(
-                f"an engine runs on a GPU: device must be cuda or cuda:n, not {device!r}",
+                f"an engine requires a GPU: device must be cuda or cuda:n, not {device!r}",
                 fields=["device"],
                 value=device,
             )
-        pipeline = _opening().open_engine(
+        pipeline = _factory().open_engine(
             Path(path), checked, number or 0, stream=stream, lean_runtime=lean_runtime, allow_host_code=allow_host_code
         )
         return cls(pipeline, checked, device=f"cuda:{number or 0}")
 
     @classmethod
     def from_backend(cls, backend: Backend, *, device: str = "cpu", **options: Any) -> Self:
-        """Open a detector around a backend of one's own, a recording say.
+        """Open a detector with a custom backend, such as a recording.
 
         Parameters
         ----------
         backend
-            It belongs to the detector from now on and is closed with it.
+            Runs the model. The detector owns it and closes it.
         device
-            What to say in ``detector.device``.
+            Value of ``detector.device``.
         **options
             As for :meth:`from_pretrained`.
         """
@@ -225,7 +224,7 @@ class SCRFDDetector:
 
     @property
     def layout(self) -> HeadLayout:
-        """The head layout that was recognised."""
+        """Head layout of the model."""
         return self._pipeline.layout
 
     @property
@@ -235,53 +234,52 @@ class SCRFDDetector:
 
     @property
     def description(self) -> str:
-        """What runs, and how, on one line."""
+        """Device, runtime, head layout and sizes on one line."""
         sizes = " + ".join(f"{width}×{height}" for width, height in self.scales)
         return f"{self.device}: {self._pipeline.description}; {self.layout}; {sizes}"
 
     def detect(self, image: Any, *, threshold: float | None = None, max_faces: int | None = None) -> Detections:
-        """Find the faces of one image.
+        """Return the faces in one image.
 
         Parameters
         ----------
         image
-            ``(H, W, 3)`` uint8, BGR as OpenCV reads it (RGB with ``color="rgb"``), of any size from 1×1 up. Grey, with
-            alpha, or float from 0 to 1 is converted; see :func:`scrfd_trt._images.as_color`. It is never written to. A
-            detector on a GPU also takes arrays that lie there, with DLPack or ``__cuda_array_interface__``: ``(H, W,
-            3)`` uint8 with any strides, read where they are, behind the work of the library that made them.
+            ``(H, W, 3)`` uint8, BGR as OpenCV reads it, or RGB with ``color="rgb"``; any size. Grey images, images with
+            alpha and floats from 0 to 1 are converted. The image is never modified. A detector on a GPU also accepts
+            GPU arrays with DLPack or ``__cuda_array_interface__``: ``(H, W, 3)`` uint8 with any strides. They are read
+            in place, after the pending work of the library that created them.
         threshold
-            Lowest score, 0 to 1, in place of the detector's own.
+            Minimum score, 0 to 1; None: the detector's own.
         max_faces
-            Keep only so many faces, in place of the detector's own, which None keeps.
+            Maximum number of faces; None: the detector's own.
 
         Returns
         -------
         Detections
-            By falling score, in pixels of this image. Boxes of faces that are cut by the border may reach beyond it.
+            Sorted by descending score, in pixels of this image. Boxes may extend beyond the image border.
 
         Raises
         ------
         ImageError
-            If the image cannot be understood.
+            If the image is not supported.
         OptionError
-            If threshold or max_faces is out of range.
+            If ``threshold`` or ``max_faces`` is out of range.
         BackendError
-            If the network cannot be run, or gives numbers that are no faces.
+            If the model cannot be run, or returns invalid numbers.
         ModelFormatError
-            If it gives another number of rows than SCRFD does.
+            If the model returns another number of rows than SCRFD does.
         ClosedError
             After ``close()``.
         """
         self._check_open()
-        return self._detect([self._pipeline.take(image)], threshold, max_faces)[0]
+        return self._detect([self._pipeline.prepare_image(image)], threshold, max_faces)[0]
 
     def detect_batch(
         self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
     ) -> list[Detections]:
-        """Find the faces of several images, which may differ in size.
+        """Return the faces in several images, which may differ in size.
 
-        They go through the network ``max_batch`` at a time where it has a batch axis, else one by one; the results are
-        the same.
+        If the model has a batch axis, ``max_batch`` images run together, else one by one. Results are the same.
 
         Parameters
         ----------
@@ -293,21 +291,21 @@ class SCRFDDetector:
         Returns
         -------
         list of Detections
-            One an image, in order.
+            One per image, in order.
 
         Raises
         ------
         ImageError
-            If one cannot be understood; the message gives its number, from 0.
+            If an image is not supported; the message gives its index.
         OptionError, BackendError, ClosedError
             As for :meth:`detect`.
         """
-        return self._detect(self._take_all(images, "detect_batch"), threshold, max_faces)
+        return self._detect(self._prepare_all(images, "detect_batch"), threshold, max_faces)
 
     def detect_on_gpu(
         self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
     ) -> list[DeviceDetections]:
-        """Find the faces of several images, and leave them in the GPU's memory.
+        """Return the faces in several images as arrays in GPU memory.
 
         Parameters
         ----------
@@ -317,54 +315,53 @@ class SCRFDDetector:
         Returns
         -------
         list of DeviceDetections
-            One an image, in order; its columns have DLPack.
+            One per image, in order; its columns support DLPack.
 
         Raises
         ------
         OptionError
             If the detector does not run on a GPU.
         BackendError
-            As for :meth:`detect`; and if an image has more candidates than can be finished on the GPU, 4,096.
+            As for :meth:`detect`, and if an image has more than 4,096 candidates.
         ImageError, ClosedError
             As for :meth:`detect_batch`.
         """
         on_gpu = getattr(self._pipeline, "detect_on_gpu", None)
         if on_gpu is None:
             raise OptionError(
-                "detect_on_gpu needs a detector on a GPU; open one with device cuda, or call detect_batch"
+                "detect_on_gpu requires a detector on a GPU; open one with device cuda, or call detect_batch"
             )
         found: list[DeviceDetections] = on_gpu(
-            self._take_all(images, "detect_on_gpu"), *self._limits(threshold, max_faces)
+            self._prepare_all(images, "detect_on_gpu"), *self._limits(threshold, max_faces)
         )
         return found
 
     def submit(
         self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
     ) -> Future[list[Detections]]:
-        """Do what :meth:`detect_batch` does while the caller goes on.
+        """Run :meth:`detect_batch` asynchronously; return a Future.
 
         Parameters
         ----------
         images, threshold, max_faces
-            As for :meth:`detect_batch`. The images must not be changed until the future is done.
+            As for :meth:`detect_batch`. Do not modify the images until the future is done.
 
         Returns
         -------
         concurrent.futures.Future
-            Its ``result()`` is what :meth:`detect_batch` would return, or raises what it would raise. On a GPU up to
-            three go on at a time.
+            Its ``result()`` returns or raises what :meth:`detect_batch` would. On a GPU, up to three run concurrently.
 
         Raises
         ------
         ImageError, OptionError, ClosedError
             As for :meth:`detect_batch`.
         """
-        return self._pipeline.submit(self._take_all(images, "submit"), *self._limits(threshold, max_faces))
+        return self._pipeline.submit(self._prepare_all(images, "submit"), *self._limits(threshold, max_faces))
 
     async def detect_async(
         self, image: Any, *, threshold: float | None = None, max_faces: int | None = None
     ) -> Detections:
-        """Do what :meth:`detect` does, in an asyncio program."""
+        """Run :meth:`detect` in an asyncio program."""
         import asyncio  # noqa: PLC0415 - slow to import
 
         future = self.submit([image], threshold=threshold, max_faces=max_faces)
@@ -379,55 +376,55 @@ class SCRFDDetector:
         threshold: float | None = None,
         max_faces: int | None = None,
     ) -> Iterator[Detections]:
-        """Find the faces of images that come one after the other, of a video say, and keep the whole machine busy.
+        """Yield the faces of a sequence of images, such as the frames of a video.
 
-        While some images are on the GPU, the next are read and copied, and results of those before are handed out.
+        While the model runs, the next images are read and copied, and earlier results are returned.
 
         Parameters
         ----------
         images
-            Each as for :meth:`detect`. They are read as they are needed, and must not be changed until their result
-            is there.
+            Each as for :meth:`detect`. They are read on demand. Do not modify an image before its result is returned.
         batch
-            How many go through the network at a time, up to ``max_batch``, which None stands for, and to what the
-            network takes.
+            Images per run of the model, limited by the model; None: ``max_batch``.
         in_flight
-            How many batches may be under way.
+            Maximum number of concurrent batches.
         threshold, max_faces
             As for :meth:`detect`.
 
         Yields
         ------
         Detections
-            One an image, in order.
+            One per image, in order.
 
         Raises
         ------
         ImageError
-            If an image cannot be understood; the message gives its number, from 0.
+            If an image is not supported; the message gives its index.
         OptionError, BackendError, ClosedError
             As for :meth:`detect`.
         """
         self._check_open()
-        asked = self.options.max_batch if batch is None else _count("batch", batch)
-        size = min(asked, self._pipeline.images_at_once)
+        wanted = self.options.max_batch if batch is None else _count("batch", batch)
+        size = min(wanted, self._pipeline.images_at_once)
         limits = self._limits(threshold, max_faces)
-        taken = self._numbered(_each(images, "stream"))
-        return in_order(lambda group: self._pipeline.start(group, *limits), taken, size, _count("in_flight", in_flight))
+        prepared = self._prepared(_each(images, "stream"))
+        return in_order(
+            lambda group: self._pipeline.start(group, *limits), prepared, size, _count("in_flight", in_flight)
+        )
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Make an array to read a frame into, from where the GPU takes it without the processor's help.
+        """Return an array in page-locked memory, from which the GPU copies images fastest.
 
         Parameters
         ----------
         shape
-            ``(height, width, 3)``, or any other.
+            Usually ``(height, width, 3)``.
 
         Returns
         -------
         numpy.ndarray
-            ``shape`` uint8 in page-locked memory, with anything in it. The memory is given back when nobody uses the
-            array any more. On the processor it is ordinary memory.
+            uint8, uninitialised. The memory is freed with the last array that uses it. For a detector on the CPU, it is
+            ordinary memory.
 
         Raises
         ------
@@ -439,16 +436,16 @@ class SCRFDDetector:
         self._check_open()
         return self._pipeline.pinned(shape)
 
-    def _take_all(self, images: Iterable[Any], name: str) -> list[Any]:
+    def _prepare_all(self, images: Iterable[Any], name: str) -> list[Any]:
         self._check_open()
-        return list(self._numbered(_each(images, name)))
+        return list(self._prepared(_each(images, name)))
 
-    def _numbered(self, images: Iterable[Any]) -> Iterator[Any]:
-        return (self._take(number, image) for number, image in enumerate(images))
+    def _prepared(self, images: Iterable[Any]) -> Iterator[Any]:
+        return (self._prepare(number, image) for number, image in enumerate(images))
 
-    def _take(self, number: int, image: Any) -> Any:
+    def _prepare(self, number: int, image: Any) -> Any:
         try:
-            return self._pipeline.take(image)
+            return self._pipeline.prepare_image(image)
         except ImageError as error:
             raise ImageError(f"image {number}: {error}") from error
 
@@ -467,10 +464,9 @@ class SCRFDDetector:
             raise ClosedError("the detector was closed; open a new one")
 
     def close(self) -> None:
-        """Give back what the detector holds; a second call does nothing.
+        """Release all resources; a second call does nothing.
 
-        What runs is waited for. Futures of :meth:`submit` and :meth:`detect_async` that have not begun are cancelled:
-        take their results before.
+        Waits for running work. Pending futures of :meth:`submit` and :meth:`detect_async` are cancelled.
         """
         if not self._closed:
             self._closed = True
@@ -494,19 +490,19 @@ def _validated(options: dict[str, Any]) -> DetectorOptions:
     return DetectorOptions(**options)
 
 
-def _opening() -> ModuleType:
-    """Import what opens networks and engines when one is opened; it takes as long as all the rest together."""
+def _factory() -> ModuleType:
+    """Import the engine modules on first use: they double the import time."""
     return import_module("scrfd_trt._pipelines.factory")
 
 
 def _each(images: Any, name: str) -> Iterator[Any]:
-    """Check that these are several images."""
+    """Return an iterator over several images; raise ImageError for a single one."""
     if hasattr(images, "ndim") and images.ndim < 4:
-        raise ImageError(f"{name} takes several images, not one array; for one image call detect(image)")
+        raise ImageError(f"{name} requires several images, not one array; for one image, call detect(image)")
     try:
         each: Iterator[Any] = iter(images)
     except TypeError as error:
-        raise ImageError(f"{name} takes several images, not {type(images).__name__}") from error
+        raise ImageError(f"{name} requires several images, not {type(images).__name__}") from error
     return each
 
 

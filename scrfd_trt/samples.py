@@ -1,4 +1,4 @@
-"""Drawn scenes with known faces, which examples and tests use in place of photographs."""
+"""Drawn scenes with known faces, for examples and tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Scene:
     image
         ``(H, W, 3)`` uint8, BGR.
     faces
-        The true faces, the nearest first: boxes from hairline to chin and from cheek to cheek, landmarks, and scores
+        The true faces, nearest first: boxes from hairline to chin and from cheek to cheek, landmarks, and scores
         of 1.
     """
 
@@ -57,7 +57,7 @@ def load(name: str) -> Scene:
     Raises
     ------
     OptionError
-        If there is no scene of this name.
+        If the name is unknown.
 
     Examples
     --------

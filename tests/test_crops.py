@@ -66,7 +66,7 @@ def test_other_sizes_are_refused(size):
 
 def test_aligning_needs_landmarks():
     found = Detections([[1, 2, 3, 4]], [0.5], image_size=(80, 60))
-    with pytest.raises(DetectionsError, match="needs landmarks"):
+    with pytest.raises(DetectionsError, match="requires landmarks"):
         found.align(IMAGE)
     for call in (found.crop, found.align):
         with pytest.raises(DetectionsError, match="80×60, but this one is 40×60"):

@@ -100,5 +100,5 @@ def test_merging_and_mapping_back(kps):
     assert len(both) == 4
     assert np.array_equal(both.boxes[:, 0], [2, 2, 1, 1])
     assert (both.landmarks is None) is not kps
-    taken = both.take(np.array([2]))
+    taken = both.select(np.array([2]))
     assert np.array_equal(taken.boxes, [[1, 1, 1, 1]])

@@ -44,7 +44,7 @@ class Pipeline(Protocol):
     @property
     def description(self) -> str: ...
 
-    def take(self, image: Any) -> Any:
+    def prepare_image(self, image: Any) -> Any:
         """Check what a caller hands in as an image, and bring it to a form that :meth:`detect` takes.
 
         Raises
@@ -126,7 +126,7 @@ def finish(
         If numbers are no faces: not finite, or scores beyond 1.
     """
     candidates = merge(passes)
-    kept = candidates.take(nms(candidates.boxes, candidates.scores, iou)[:max_faces])
+    kept = candidates.select(nms(candidates.boxes, candidates.scores, iou)[:max_faces])
     try:
         return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=image_size)
     except DetectionsError as error:

@@ -119,7 +119,7 @@ class HostPipeline:
     def images_at_once(self) -> int:
         return self._batch
 
-    def take(self, image: Any) -> NDArray[np.uint8]:
+    def prepare_image(self, image: Any) -> NDArray[np.uint8]:
         """Bring an image to the form that :meth:`detect` takes; see :meth:`scrfd_trt._pipelines.base.Pipeline.take`."""
         if is_on_gpu(image):
             raise ImageError(

@@ -167,7 +167,7 @@ def reference(layout, passes, scales, size, image=0, threshold=0.5, iou=0.4, lim
         for scale, outputs in zip(scales, passes, strict=True)
     ]
     merged = merge(parts)
-    return merged.take(nms(merged.boxes, merged.scores, iou)[:limit])
+    return merged.select(nms(merged.boxes, merged.scores, iou)[:limit])
 
 
 def same(rows, faces):

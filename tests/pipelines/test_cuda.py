@@ -84,9 +84,9 @@ def test_every_kind_of_image_of_the_host(pair):
     pinned[:] = picture
     (wanted,) = other.detect([picture], 0.5, None)
     for given in (picture, padded[:, :70], pinned, np.ascontiguousarray(picture[:, ::-1])[:, ::-1]):
-        assert one.detect([one.take(given)], 0.5, None) == [wanted]
+        assert one.detect([one.prepare_image(given)], 0.5, None) == [wanted]
     gray = picture[..., 0]
-    assert one.detect([one.take(gray)], 0.5, None) == other.detect([other.take(gray)], 0.5, None)
+    assert one.detect([one.prepare_image(gray)], 0.5, None) == other.detect([other.prepare_image(gray)], 0.5, None)
 
 
 @pytest.mark.parametrize("color", ["rgb", "nv12"])
@@ -95,7 +95,9 @@ def test_other_orders_of_color(pair, color):
     pictures = [image(64, 48), image(30, 90), image(200, 22)]
     if color == "nv12":
         pictures = [RNG.integers(0, 256, (each.shape[0] * 3 // 2, each.shape[1]), np.uint8) for each in pictures]
-    found, wanted = (each.detect([each.take(picture) for picture in pictures], 0.5, None) for each in (one, other))
+    found, wanted = (
+        each.detect([each.prepare_image(picture) for picture in pictures], 0.5, None) for each in (one, other)
+    )
     assert found == wanted
     assert [faces.image_size for faces in found] == [(64, 48), (30, 90), (200, 22)]
 
@@ -382,14 +384,14 @@ def test_images_on_the_gpu_are_read_where_they_lie(pair):
     alpha = np.concatenate([picture, picture[..., :1]], axis=2)
     # With a stream that is to be waited for, cuda.core reads the array.
     for array, stream in itertools.product((picture, planes, alpha, alpha[..., :3]), (None, 1)):
-        given = one.take(OnGpu(array, stream))
+        given = one.prepare_image(OnGpu(array, stream))
         assert one.detect([given], 0.5, None) == wanted
         assert one.submit([given], 0.5, None).result() == wanted
-        mixed = [given, picture, one.take(OnGpu(picture[:30]))]
+        mixed = [given, picture, one.prepare_image(OnGpu(picture[:30]))]
         assert one.detect(mixed, 0.5, None) == [*wanted * 2, *other.detect([picture[:30]], 0.5, None)]
         assert one.start(mixed[:2], 0.5, None).result() == wanted * 2
     gray = np.ascontiguousarray(picture[..., 0])
-    assert one.detect([OnGpu(gray)], 0.5, None) == other.detect([other.take(gray)], 0.5, None)
+    assert one.detect([OnGpu(gray)], 0.5, None) == other.detect([other.prepare_image(gray)], 0.5, None)
 
 
 @pytest.mark.usefixtures("seen")
@@ -424,13 +426,13 @@ def test_an_image_on_another_gpu(pair, gpu, monkeypatch):
 def test_what_is_no_image_on_the_gpu(pair, shape, dtype, message):
     one, _ = pair()
     with pytest.raises(ImageError, match=message):
-        one.take(OnGpu(np.zeros(shape, dtype)))
+        one.prepare_image(OnGpu(np.zeros(shape, dtype)))
 
 
 def test_an_image_on_the_gpu_is_none_for_a_pipeline_of_the_host(pair):
     _, other = pair()
     with pytest.raises(ImageError, match="lies on a GPU, and this detector takes images of the processor"):
-        other.take(OnGpu(image(64, 64)))
+        other.prepare_image(OnGpu(image(64, 64)))
 
 
 def test_nv12_is_what_opencv_makes_of_it():

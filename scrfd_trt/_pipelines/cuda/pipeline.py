@@ -168,8 +168,8 @@ class CudaPipeline:
     def description(self) -> str:
         return self._setting.description
 
-    def take(self, image: Any) -> Any:
-        """Check an image, as ``Pipeline.take`` does. Images on the GPU stay where they are."""
+    def prepare_image(self, image: Any) -> Any:
+        """Check an image, as ``Pipeline.prepare_image`` does. Images on the GPU stay where they are."""
         if is_on_gpu(image):
             check_device_image(image, self.options.color)
             return image
