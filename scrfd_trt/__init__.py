@@ -8,8 +8,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from scrfd_trt._detections import Detections
-from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import (
     BackendError,
@@ -32,6 +30,8 @@ from scrfd_trt.errors import (
 
 if TYPE_CHECKING:
     from scrfd_trt._detection import Detection
+    from scrfd_trt._detections import Detections
+    from scrfd_trt._detector import SCRFDDetector
     from scrfd_trt._engine.build_options import BuildOptions
     from scrfd_trt._engine.inspect import EngineReport, inspect_engine
     from scrfd_trt._options import DetectorOptions
@@ -67,13 +67,15 @@ __all__ = [
 
 _LAZY = {
     "Detection": "scrfd_trt._detection",
+    "Detections": "scrfd_trt._detections",
     "DetectorOptions": "scrfd_trt._options",
     "BuildOptions": "scrfd_trt._engine.build_options",
     "EngineReport": "scrfd_trt._engine.inspect",
+    "SCRFDDetector": "scrfd_trt._detector",
     "build_engine": "scrfd_trt._pipelines.factory",
     "inspect_engine": "scrfd_trt._engine.inspect",
 }
-"""Names that are imported when they are first used, since pydantic and the engine modules take long to import."""
+"""Names that are imported on first use: NumPy, OpenCV, pydantic and the engine modules take long to import."""
 
 
 def __getattr__(name: str) -> object:

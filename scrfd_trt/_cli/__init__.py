@@ -1,4 +1,4 @@
-"""The command line, ``scrfd-trt``: the one place where detector and overlays meet."""
+"""The command line ``scrfd-trt``, where detector and overlays meet."""
 
 from scrfd_trt._cli.main import app, main
 

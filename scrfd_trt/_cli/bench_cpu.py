@@ -66,7 +66,7 @@ def time_detect(detector: SCRFDDetector, image: Image, repeat: int) -> tuple[Det
     faces, seconds = _timed(detector, image)
     if not repeat:
         return faces, seconds, None
-    with console.hushed():
+    with console.muted():
         timings = Timings(tuple(_timed(detector, image)[1] for _ in range(repeat)))
     return faces, timings.median, timings
 

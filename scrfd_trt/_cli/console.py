@@ -1,4 +1,4 @@
-"""What goes to stdout: results, and nothing else."""
+"""Messages on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -17,48 +17,58 @@ from rich.text import Text
 from scrfd_trt.errors import OutputError
 
 STDERR = Console(stderr=True, soft_wrap=True, highlight=False)
-"""One console for all of stderr, so that messages stand above a progress bar and not in it."""
+"""The only console on stderr, so that messages appear above a progress bar instead of in it."""
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+MIN_WIDTH = 80
+"""Columns that every table fits into."""
+BROKEN_PIPE = 141
+"""Exit code that shells report for a program ended by SIGPIPE: 128 + 13."""
+STDERR_NUMBER = 2
 
 _subject: ContextVar[str] = ContextVar("subject", default="")
-_hushed: ContextVar[bool] = ContextVar("hushed", default=False)
+_muted: ContextVar[bool] = ContextVar("muted", default=False)
 
 
 def error(text: object) -> None:
-    """Write ``error: …``, one line."""
-    _write("error", text)
+    """Print ``error: …`` on one line."""
+    _message("error", text)
 
 
 def warning(text: object) -> None:
-    """Write ``warning: …``, one line; what :func:`about` names comes first."""
-    _write("warning", _with_subject(text))
+    """Print ``warning: …`` on one line, after the subject of :func:`about`."""
+    _message("warning", _with_subject(text))
 
 
 def note(text: object) -> None:
-    """Write ``note: …``, one line."""
-    _write("note", text)
+    """Print ``note: …`` on one line."""
+    _message("note", text)
 
 
 def plain(text: object) -> None:
-    """Write one line without a word before it."""
+    """Print one line on stderr without a label."""
     STDERR.print(Text(printable(text)))
 
 
 def stderr_line(text: str) -> None:
-    """Write one line as it is, with the spaces at its beginning; for programs, and for columns."""
+    """Print one line on stderr unchanged, leading spaces included."""
     STDERR.print(Text(text))
 
 
 def printable(text: object) -> str:
-    """Put a text on one line, with all that a terminal would act on, or that has no encoding, as escapes."""
+    """Return a text on one line, with control and unprintable characters escaped."""
     joined = " ".join(str(text).split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in joined)
 
 
+def count(number: int, noun: str) -> str:
+    """Return ``1 face`` or ``2 faces``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 @contextmanager
 def about(subject: object) -> Iterator[None]:
-    """Name what warnings are about while the block runs, an image say."""
+    """Put a subject, such as an image's path, before all warnings in the block."""
     token = _subject.set(str(subject))
     try:
         yield
@@ -67,28 +77,20 @@ def about(subject: object) -> Iterator[None]:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
-    """Leave out warnings while the block runs, since all of them were given before."""
-    token = _hushed.set(True)
+def muted() -> Iterator[None]:
+    """Drop warnings of the library in the block, because they were printed before."""
+    token = _muted.set(True)
     try:
         yield
     finally:
-        _hushed.reset(token)
+        _muted.reset(token)
 
 
 @contextmanager
 def logged(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
-    """Show the library's log on stderr while the block runs.
-
-    Parameters
-    ----------
-    quiet
-        Errors only.
-    verbose
-        What the library chose, too.
-    """
+    """Print the library's log on stderr in the block: warnings, with ``quiet`` errors only, with ``verbose`` all."""
     logger = logging.getLogger("scrfd_trt")
-    before = logger.level, logger.propagate
+    level, propagate = logger.level, logger.propagate
     handler = _LogLines()
     logger.addHandler(handler)
     logger.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
@@ -97,21 +99,21 @@ def logged(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def is_quiet() -> bool:
-    """Whether :func:`logged` shows errors only."""
+    """Return whether :func:`logged` prints errors only."""
     return logging.getLogger("scrfd_trt").getEffectiveLevel() >= logging.ERROR
 
 
 class _LogLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        if _hushed.get() and record.levelno < logging.ERROR:
+        if _muted.get() and record.levelno < logging.ERROR:
             return
         kind = "note" if record.levelno < logging.WARNING else record.levelname.lower()
-        _write(kind if kind in STYLES else "error", _with_subject(record.getMessage()))
+        _message(kind if kind in STYLES else "error", _with_subject(record.getMessage()))
 
 
 def _with_subject(text: object) -> str:
@@ -119,102 +121,82 @@ def _with_subject(text: object) -> str:
     return f"{subject}: {text}" if subject else str(text)
 
 
-def _write(kind: str, text: object) -> None:
+def _message(kind: str, text: object) -> None:
     STDERR.print(Text.assemble((f"{kind}:", STYLES[kind]), " ", printable(text)))
 
 
-BROKEN_PIPE = 141
-"""What a shell says of a program that SIGPIPE ended: 128 + 13."""
-
-LAST_STANDARD = 2
-"""Number of stderr."""
-
-LEAST_WIDTH = 80
-"""Columns that tables are made for."""
-
-
 def write(text: str) -> None:
-    """Write results and flush them, so that nothing of them is lost later.
+    """Write results to stdout and flush them.
 
     Raises
     ------
     OutputError
-        If stdout cannot be written to, a full disk say, or is closed.
+        If stdout is closed or cannot be written to.
     typer.Exit
-        If its reader has gone, as ``head -1`` does.
+        If the reader of a pipe is gone, as with ``head -1``.
     """
-    if sys.stdout is None:  # as Python starts with stdout closed
-        raise OutputError("standard output is closed, and results go there; leave it open, or send it into a file")
+    if sys.stdout is None:  # Python sets this when stdout is closed
+        raise OutputError("standard output is closed, and results go there; leave it open or redirect it to a file")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        _drop_the_rest()
-        # Windows gives EINVAL where the reader has gone.
+        _discard_buffered()
+        # Windows reports EINVAL for a broken pipe.
         if error.errno in {errno.EPIPE, errno.EINVAL}:
             raise typer.Exit(BROKEN_PIPE) from error
-        raise OutputError(f"cannot write to standard output: {error.strerror}; nothing more was written") from error
+        raise OutputError(f"cannot write to standard output: {error.strerror}; the results are incomplete") from error
 
 
-def show(what: RenderableType) -> None:
-    """Write a table or a text of rich, in colours where stdout is a terminal."""
-    write(render(what))
+def show(renderable: RenderableType) -> None:
+    """Write a rich table or text to stdout, in colours on a terminal."""
+    write(render(renderable))
 
 
 def print_line(text: str, style: str = "") -> None:
-    """Write one line that is not wrapped, since it holds a path or a command that people copy."""
+    """Write one line to stdout without wrapping, for paths and commands that people copy."""
     write(render(Text(text, style=style), wrap=False))
 
 
-def render(what: RenderableType, *, plain: bool = False, wrap: bool = True) -> str:
-    """Turn a table or a text of rich into lines.
-
-    Parameters
-    ----------
-    what
-        Anything that rich prints.
-    plain
-        For a file: no colours, whatever stdout is.
-    wrap
-        Break lines that are longer than the terminal is wide.
-    """
+def render(renderable: RenderableType, *, plain: bool = False, wrap: bool = True) -> str:
+    """Return a rich table or text as lines; ``plain`` means no colours, for files."""
     console = Console(highlight=False, no_color=plain or None, force_terminal=False if plain else None)
-    # Numbers that a narrow terminal breaks into two lines can be read; numbers that are cut cannot.
-    console.width = max(console.width, LEAST_WIDTH)
+    # Wrapped numbers remain readable; cut ones do not.
+    console.width = max(console.width, MIN_WIDTH)
     with console.capture() as captured:
-        console.print(what, soft_wrap=not wrap)
+        console.print(renderable, soft_wrap=not wrap)
     return "\n".join(line.rstrip() for line in captured.get().split("\n"))
 
 
 def is_terminal() -> bool:
-    """Tell whether a person sees what goes to stdout."""
+    """Return whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def fill_closed() -> None:
-    """Put nothing where stdin, stdout or stderr is closed: the next file to be opened would get its number.
+def open_closed_streams() -> None:
+    """Connect closed standard streams to the null device.
 
-    What FFmpeg or OpenCV write to stderr would then go into that file.
+    Otherwise the next opened file gets the number of stderr, and messages of FFmpeg or OpenCV go into that file.
     """
-    # The lowest number that is free is given out first.
-    while (number := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD:
+    # The system assigns the lowest free number.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR_NUMBER:
         pass
     os.close(number)
 
 
-def survive_any_text() -> None:
-    """Keep a file name that stdout's or stderr's encoding has no letters for from ending the program."""
+def escape_unencodable() -> None:
+    """Print characters that stdout or stderr cannot encode as escapes instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
 
 
-def _drop_the_rest() -> None:
-    """Let what is still buffered go nowhere, for Python would try to write it again at its end."""
+def _discard_buffered() -> None:
+    """Redirect stdout to the null device, because Python writes its buffer again at exit."""
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    except (OSError, ValueError):  # stdout is closed, or no file at all
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    except (OSError, ValueError):  # stdout is closed or not a file
         return

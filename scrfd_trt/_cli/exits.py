@@ -1,4 +1,4 @@
-"""How the program ends: exit codes, and one line for each foreseen error."""
+"""Exit codes: foreseen errors become one line on stderr, and signals stop the program cleanly."""
 
 from __future__ import annotations
 
@@ -15,76 +15,13 @@ from typer.core import TyperGroup
 from scrfd_trt._cli import console
 from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError
 
-ASKED: tuple[signal.Signals, ...] = tuple(
+FAILED = 1
+USAGE_ERROR = 2
+SIGNALS: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""Sent by ``kill`` and by a terminal that is closed; Windows has no SIGHUP."""
-CODES = tuple(128 + number for number in (signal.SIGINT, *ASKED))
-"""What shells say of programs that these signals ended."""
-
-
-class StoppedError(KeyboardInterrupt):
-    """A signal asks the program to end; what Ctrl-C cleans up is cleaned up then, too.
-
-    Parameters
-    ----------
-    number
-        Of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
-def heed_signals() -> None:
-    """Raise :class:`StoppedError` when a signal asks the program to end; one that nohup ignores stays ignored."""
-    stop = _Once()
-    for number in ASKED:
-        if signal.getsignal(number) is signal.SIG_DFL:
-            with contextlib.suppress(ValueError):  # not the main thread, which alone may say so
-                signal.signal(number, stop)
-
-
-def code(stop: KeyboardInterrupt) -> int:
-    """Return what a shell says of a program that the signal ended: 128 and its number."""
-    return 128 + (stop.number if isinstance(stop, StoppedError) else int(signal.SIGINT))
-
-
-def words(stop: KeyboardInterrupt) -> str:
-    """Say in one line what stopped the program, and where as far as :func:`place` told."""
-    by = signal.Signals(stop.number).name if isinstance(stop, StoppedError) else "Ctrl-C"
-    subject, where = stop.args if len(stop.args) == 2 else ("", "")
-    before, behind = f"{subject}: " if subject else "", f" {where}" if where else ""
-    return f"{before}stopped by {by}{behind}; files that were not finished were not kept"
-
-
-def place(stop: KeyboardInterrupt, subject: object, where: str) -> None:
-    """Note what was being worked on.
-
-    Parameters
-    ----------
-    stop
-        Is on its way out.
-    subject
-        A file.
-    where
-        In it, in words that follow on "stopped by Ctrl-C".
-    """
-    stop.args = (str(subject), where)
-
-
-class _Once:
-    """Raises at the first signal; others, which a closing terminal sends along, would break the cleaning up."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
-        if not self._asked:
-            self._asked = True
-            raise StoppedError(number)
-
+"""Handled like Ctrl-C; Windows has no SIGHUP."""
+SIGNAL_CODES = tuple(128 + number for number in (signal.SIGINT, *SIGNALS))
 
 FLAGS = {
     "allow_host_code": "--allow-host-code",
@@ -110,56 +47,94 @@ FLAGS = {
     "version_compatible": "--version-compatible",
     "workspace_mib": "--workspace",
 }
-"""Options of the command line by the library's names; a dot precedes a part of an option."""
+"""Command-line flags by the names in :attr:`ScrfdError.fields`."""
 
-
-def flags(fields: Iterable[str]) -> list[str]:
-    """Return the options of the command line for names of the library, each once; others are left out."""
-    return list(dict.fromkeys(FLAGS[name] for name in fields if name in FLAGS))
-
-
-def worded(error: ScrfdError) -> str:
-    """Return an error's message, followed by the options that it is about."""
-    named = ", ".join(flags(error.fields))
-    return f"{error}; see {named}" if named else str(error)
-
-
-FAILED = 1
-WRONG_USE = 2
-
-# The base of all that typer finds wrong with the words of a command; it has no public name in every version.
+# The base of typer's usage errors has no public name in every version.
 UsageError = cast(
     "type[typer.BadParameter]", next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 )
 
 
+class StoppedError(KeyboardInterrupt):
+    """A signal stops the program; the same cleanup runs as for Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class Commands(TyperGroup):
-    """The commands, with their errors as one line on stderr and an exit code."""
+    """The command group; reports errors in one line on stderr and sets the exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run what the words of the command line say, and exit."""
+        """Run the command line and exit."""
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
         except UsageError as error:
             name = error.ctx.command_path if error.ctx else "scrfd-trt"
             reason = error.format_message().rstrip(".")
-            console.error(f"{reason}; '{name} --help' tells more")
-            code = WRONG_USE
+            console.error(f"{reason}; see '{name} --help'")
+            code = USAGE_ERROR
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except ScrfdError as error:
-            console.error(worded(error))
+            console.error(error_text(error))
             raise typer.Exit(exit_code(error)) from error
-        except KeyboardInterrupt as error:
-            with contextlib.suppress(OSError):  # the terminal may be what has gone
-                console.error(words(error))
-            raise typer.Exit(code(error)) from error
+        except KeyboardInterrupt as stop:
+            with contextlib.suppress(OSError):  # the terminal may be closed
+                console.error(stop_text(stop))
+            raise typer.Exit(128 + _signal_of(stop)) from stop
 
 
 def exit_code(error: ScrfdError) -> int:
-    """Return 1 for work that failed, 2 for what could not be begun as it was asked for."""
-    return FAILED if isinstance(error, (BackendError, DownloadError, OutputError)) else WRONG_USE
+    """Return 1 if the work failed, 2 if it could not start as requested."""
+    return FAILED if isinstance(error, (BackendError, DownloadError, OutputError)) else USAGE_ERROR
+
+
+def flags(fields: Iterable[str]) -> list[str]:
+    """Return the command-line flags of library option names, each once; names without a flag are left out."""
+    return list(dict.fromkeys(FLAGS[name] for name in fields if name in FLAGS))
+
+
+def error_text(error: ScrfdError) -> str:
+    """Return an error's message followed by the flags that it is about."""
+    names = ", ".join(flags(error.fields))
+    return f"{error}; see {names}" if names else str(error)
+
+
+def install_signal_handlers() -> None:
+    """Raise :class:`StoppedError` on the first of ``SIGNALS``; a signal that nohup ignores stays ignored."""
+    stopping = False
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        # A closing terminal sends several signals; the later ones would interrupt the cleanup.
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            raise StoppedError(number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            with contextlib.suppress(ValueError):  # only the main thread can set handlers
+                signal.signal(number, stop)
+
+
+def add_location(stop: KeyboardInterrupt, subject: object, position: str) -> None:
+    """Record the file and the position at which work stopped; the position follows "stopped by Ctrl-C"."""
+    stop.args = (str(subject), position)
+
+
+def stop_text(stop: KeyboardInterrupt) -> str:
+    """Return one line on what stopped the program, with the location from :func:`add_location`."""
+    cause = signal.Signals(stop.number).name if isinstance(stop, StoppedError) else "Ctrl-C"
+    subject, position = stop.args if len(stop.args) == 2 else ("", "")
+    prefix, suffix = f"{subject}: " if subject else "", f" {position}" if position else ""
+    return f"{prefix}stopped by {cause}{suffix}; unfinished files were deleted"
+
+
+def _signal_of(stop: KeyboardInterrupt) -> int:
+    return stop.number if isinstance(stop, StoppedError) else int(signal.SIGINT)

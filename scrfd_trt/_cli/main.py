@@ -1,33 +1,62 @@
-"""The command line: all commands under one name."""
+"""The command ``scrfd-trt``; each subcommand's module is imported when it is invoked."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from scrfd_trt._cli import console, exits, options
-from scrfd_trt._cli.commands.anonymize import anonymize
-from scrfd_trt._cli.commands.bench import bench
-from scrfd_trt._cli.commands.build import build
-from scrfd_trt._cli.commands.demo import demo
-from scrfd_trt._cli.commands.detect import detect
-from scrfd_trt._cli.commands.doctor import doctor
-from scrfd_trt._cli.commands.inspect import inspect
-from scrfd_trt._cli.commands.models import models
-from scrfd_trt._cli.commands.overlay import OverlayCommand, overlay
-from scrfd_trt._cli.commands.overlays import overlays
-from scrfd_trt._cli.commands.studio import studio
-from scrfd_trt._cli.commands.tracks import tracks
-from scrfd_trt._cli.exits import Commands
+from scrfd_trt._cli import console, exits
 from scrfd_trt._version import __version__
+
+COMMANDS = {
+    "demo": "Try detection and overlays on a drawn scene.",
+    "detect": "Detect faces in images and videos.",
+    "anonymize": "Hide the faces of images and videos.",
+    "tracks": "List the tracks of a video.",
+    "overlay": "Cover faces with a skull, a blur, or other overlays.",
+    "overlays": "List the overlays, or the options of one.",
+    "studio": "Open a local page to try overlays.",
+    "models": "List the models and where their files are.",
+    "build": "Build a TensorRT engine from a model.",
+    "inspect": "Describe engines and models, and check them.",
+    "doctor": "Check this machine and show how to fix what is missing.",
+    "bench": "Measure each stage of a detection.",
+}
+"""Short descriptions, so that ``scrfd-trt --help`` imports no command."""
+
+
+class LazyCommands(exits.Commands):
+    """Commands that are placeholders with a one-line help until they are invoked."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands.update({name: TyperCommand(name, help=text) for name, text in COMMANDS.items()})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name, the imported command and its arguments."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_command(str(name)), rest
+
+
+def load_command(name: str) -> Any:
+    """Return the click command of ``commands/NAME.py``."""
+    from scrfd_trt._cli.options import flatten_groups  # noqa: PLC0415 - imports all of scrfd_trt
+
+    module = import_module(f"scrfd_trt._cli.commands.{name}")
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    single.command(name, cls=getattr(module, "COMMAND_CLASS", None))(flatten_groups(getattr(module, name)))
+    return typer.main.get_command(single)
+
 
 app = typer.Typer(
     name="scrfd-trt",
-    cls=Commands,
+    cls=LazyCommands,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -35,7 +64,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         console.write(f"scrfd-trt {__version__}\n")
         raise typer.Exit
@@ -45,34 +74,30 @@ def _version(wanted: bool) -> None:
 def top(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Find faces with SCRFD, and draw on, blur or mask them.
+    """Detect faces with SCRFD, and hide or mark them in images and videos.
 
-    To begin with: 'scrfd-trt demo' tries everything on a drawn picture,
-    'scrfd-trt doctor' tells what this machine can do.
+    Start with 'scrfd-trt demo' to try everything on a drawn scene, or
+    'scrfd-trt doctor' to check this machine.
     """
     if context.invoked_subcommand is None and not version:
         console.write(context.get_help())
 
 
-for command in (demo, detect, anonymize, tracks, overlay, overlays, studio, models, build, inspect, doctor, bench):
-    app.command(cls=OverlayCommand if command is overlay else None)(options.ungrouped(command))
-
-
 def main() -> None:
     """Run the command line and exit."""
-    console.fill_closed()
-    console.survive_any_text()
-    exits.heed_signals()
+    console.open_closed_streams()
+    console.escape_unencodable()
+    exits.install_signal_handlers()
     try:
         app(prog_name="scrfd-trt")
     except SystemExit as end:
-        if end.code not in exits.CODES:
+        if end.code not in exits.SIGNAL_CODES:
             raise
-        # Threads of TensorRT may still log what was stopped, and abort the process while Python takes itself apart.
+        # TensorRT's threads may still log about interrupted work, which aborts the process while Python shuts down.
         for stream in filter(None, (sys.stdout, sys.stderr)):
-            with contextlib.suppress(OSError):  # the terminal may be what has gone
+            with contextlib.suppress(OSError):  # the terminal may be closed
                 stream.flush()
         os._exit(end.code)

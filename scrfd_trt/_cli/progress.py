@@ -233,7 +233,7 @@ class _Watched:
             self._told(stage, done, total)
 
     def place(self, stop: KeyboardInterrupt) -> None:
-        exits.place(stop, self._path, self._at or "before its first frame was done")
+        exits.add_location(stop, self._path, self._at or "before its first frame was done")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is told of a video when it is done: its tracks, and where a person should look again."""
+"""The report on a finished video: its tracks, and the moments that a person should review."""
 
 from __future__ import annotations
 
@@ -7,39 +7,38 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from scrfd_trt._cli.images import count
+from scrfd_trt._cli.console import count
 from scrfd_trt.video import ReviewMoment, Summary, TrackSummary
 from scrfd_trt.video._timestamps import format_time
 
-SHOWN = 6
-"""Moments that are listed."""
+MAX_MOMENTS = 6
 
 
 def headline(summary: Summary) -> str:
-    """Return frames, tracks and what was filled, in a few words."""
+    """Return the numbers of frames, tracks, interpolated and lost frames."""
     text = f"{count(summary.frames, 'frame')}, {count(len(summary.tracks), 'track')}"
     if summary.bridged:
-        text += f"; a face was filled in between sightings in {count(summary.bridged, 'frame')}"
+        text += f"; faces interpolated in {count(summary.bridged, 'frame')}"
     if summary.lost:
         text += f"; {count(summary.lost, 'frame')} damaged or lost"
     return text
 
 
 def report(summary: Summary) -> list[str]:
-    """Return lines on frames that are missing, tracks that were left out and the weakest moments."""
+    """Return lines on missing frames, tracks left uncovered and the weakest moments."""
     lines = [f"frames are missing from {format_time(start)} to {format_time(end)}" for start, end in summary.gaps()]
     if summary.left_out:
         tracks = ", ".join(str(number) for number in sorted(summary.left_out))
-        lines.append(f"not drawn over in some frames or all, as you asked: tracks {tracks}")
-    weakest = summary.moments_to_review(SHOWN)
+        lines.append(f"left uncovered in some or all frames, as requested: tracks {tracks}")
+    weakest = summary.moments_to_review(MAX_MOMENTS)
     if weakest:
-        lines.append("look again at:")
-        lines += [f"  {_when(moment):<19}  track {moment.track:<4} {_what(moment)}" for moment in weakest]
+        lines.append("review these moments:")
+        lines += [f"  {_when(moment):<19}  track {moment.track:<4} {_doubt(moment)}" for moment in weakest]
     return lines
 
 
 def as_dict(summary: Summary) -> dict[str, Any]:
-    """Return the same for programs."""
+    """Return the report for JSON; times are in seconds."""
     return {
         "frames": summary.frames,
         "frames_without_faces": summary.empty,
@@ -51,15 +50,15 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "left_out": sorted(summary.left_out),
         "weakest": [
             {"start": one.start, "end": one.end, "track": one.track, "doubt": one.doubt}
-            for one in summary.moments_to_review(SHOWN)
+            for one in summary.moments_to_review(MAX_MOMENTS)
         ],
     }
 
 
 def tracks_table(summary: Summary) -> Table:
-    """Make the table of a video's tracks."""
+    """Return a table of a video's tracks."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    for name in ("track", "from", "to", "frames", "seen", "filled", "best at", "score", "size"):
+    for name in ("track", "from", "to", "frames", "detected", "filled", "best at", "score", "size"):
         table.add_column(name, justify="right", no_wrap=True)
     for track in summary.tracks.values():
         table.add_row(*_row(track))
@@ -68,14 +67,14 @@ def tracks_table(summary: Summary) -> Table:
 
 def _row(track: TrackSummary) -> list[str]:
     width, height = (track.best.box[2:] - track.best.box[:2]).tolist()
-    seen = track.counts["detected"]
+    detected = track.counts["detected"]
     return [
         str(track.number),
         format_time(track.first.pts_seconds),
         format_time(track.last.pts_seconds),
         str(track.frames),
-        str(seen),
-        str(track.frames - seen),
+        str(detected),
+        str(track.frames - detected),
         format_time(track.best_pts_seconds),
         f"{track.best.score:.2f}",
         f"{width:.0f}×{height:.0f}",
@@ -87,8 +86,8 @@ def _when(moment: ReviewMoment) -> str:
     return start if start == end else f"{start} to {end}"
 
 
-def _what(moment: ReviewMoment) -> str:
+def _doubt(moment: ReviewMoment) -> str:
     if moment.doubt == "lost":
-        return "ends inside of the picture"
+        return "ends inside the picture"
     frames = count(moment.weight, "frame")
-    return f"not seen for {frames}, filled" if moment.doubt == "bridged" else f"hardly seen for {frames}"
+    return f"not detected for {frames}, interpolated" if moment.doubt == "bridged" else f"low scores for {frames}"

@@ -1,4 +1,4 @@
-"""What was found, as a table, JSON lines, CSV or COCO; each part is written as soon as it is known."""
+"""Results of images as a table, JSON lines, CSV or COCO, written as soon as each part is known."""
 
 from __future__ import annotations
 
@@ -13,67 +13,67 @@ from rich.table import Table
 from rich.text import Text
 
 from scrfd_trt._cli import console
-from scrfd_trt._cli.images import Seen, count
+from scrfd_trt._cli.batch import ImageResult
 from scrfd_trt._formats import coco_file, csv_header, csv_lines
 from scrfd_trt.errors import OptionError
 
 Format = Literal["table", "jsonl", "csv", "coco"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-BY_SUFFIX: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "coco", ".txt": "table"}
+FORMAT_BY_SUFFIX: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".json": "coco",
+    ".txt": "table",
+}
 
 Write = Callable[[str], None]
 
 
-class Results(ABC):
-    """Takes what was found, image by image.
-
-    Parameters
-    ----------
-    write
-        Writes a text to where the results go.
-    plain
-        No colours, because they go into a file.
-    """
+class ResultWriter(ABC):
+    """Writes results image by image; ``plain`` means no colours."""
 
     def __init__(self, write: Write, *, plain: bool = False) -> None:
         self.write = write
         self.plain = plain
 
     def begin(self) -> None:  # noqa: B027 - only some formats have a header
-        """Write what stands before the first image."""
+        """Write the header."""
 
     @abstractmethod
-    def done(self, seen: Seen) -> None:
-        """Take the faces of an image."""
+    def add(self, result: ImageResult) -> None:
+        """Write or collect the faces of an image."""
 
-    def failed(self, path: Path, reason: str) -> None:  # noqa: B027 - only some formats can say it
-        """Take an image that could not be done."""
+    def add_failure(self, path: Path, reason: str) -> None:  # noqa: B027 - only some formats record failures
+        """Record an image that failed."""
 
-    def end(self) -> None:  # noqa: B027 - only some formats have an end
-        """Write what stands after the last image."""
+    def end(self) -> None:  # noqa: B027 - only some formats have a footer
+        """Write what follows the last image."""
 
 
-class TableResults(Results):
-    """A table of faces for each image, for people."""
+class TableWriter(ResultWriter):
+    """A heading and a table of faces for each image."""
 
-    def done(self, seen: Seen) -> None:
-        """Write a line on the image, and a table where it has faces."""
-        width, height = seen.faces.image_size
-        heading = Text.assemble((console.printable(seen.path), "bold"), f"  {width}×{height}, {_faces(seen)}")
+    def add(self, result: ImageResult) -> None:
+        """Write the heading, and the table if there are faces."""
+        width, height = result.faces.image_size
+        faces = console.count(len(result.faces), "face") if len(result.faces) else "no faces"
+        text = f"  {width}×{height}, {faces}, {result.seconds * 1000:.0f} ms"
+        heading = Text.assemble((console.printable(result.path), "bold"), text)
         self.write(console.render(heading, plain=self.plain, wrap=False))
-        if len(seen.faces):
-            self.write(console.render(faces_table(seen), plain=self.plain) + "\n")
+        if len(result.faces):
+            self.write(console.render(faces_table(result), plain=self.plain) + "\n")
 
 
-class JsonLines(Results):
-    """One JSON object a line for each image, those that failed included."""
+class JsonLinesWriter(ResultWriter):
+    """One JSON object a line for each image, failed ones included."""
 
-    def done(self, seen: Seen) -> None:
+    def add(self, result: ImageResult) -> None:
         """Write the image's line."""
-        size = list(seen.faces.image_size)
-        self._line({"image": str(seen.path), "image_size": size, "faces": seen.faces.to_dicts()})
+        size = list(result.faces.image_size)
+        self._line({"image": str(result.path), "image_size": size, "faces": result.faces.to_dicts()})
 
-    def failed(self, path: Path, reason: str) -> None:
+    def add_failure(self, path: Path, reason: str) -> None:
         """Write a line with the reason."""
         self._line({"image": str(path), "error": reason})
 
@@ -81,51 +81,56 @@ class JsonLines(Results):
         self.write(json.dumps(value) + "\n")
 
 
-class Csv(Results):
+class CsvWriter(ResultWriter):
     """One line for each face; see :func:`scrfd_trt._formats.csv_lines`."""
 
     def begin(self) -> None:
         """Write the header."""
         self.write(csv_header() + "\n")
 
-    def done(self, seen: Seen) -> None:
+    def add(self, result: ImageResult) -> None:
         """Write the image's lines."""
-        self.write(csv_lines(seen.faces.to_dicts(), str(seen.path)))
+        self.write(csv_lines(result.faces.to_dicts(), str(result.path)))
 
 
-class Coco(Results):
-    """One COCO data set, written when all images are done: it is one JSON object."""
+class CocoWriter(ResultWriter):
+    """One COCO data set, written at the end because it is a single JSON object."""
 
     def __init__(self, write: Write, *, plain: bool = False) -> None:
         super().__init__(write, plain=plain)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
-    def done(self, seen: Seen) -> None:
-        """Keep the image and its annotations."""
+    def add(self, result: ImageResult) -> None:
+        """Collect the image and its annotations."""
         number = len(self._images) + 1
-        width, height = seen.faces.image_size
-        self._images.append({"id": number, "file_name": str(seen.path), "width": width, "height": height})
-        self._annotations += seen.faces.to_coco(number, len(self._annotations) + 1)
+        width, height = result.faces.image_size
+        self._images.append({"id": number, "file_name": str(result.path), "width": width, "height": height})
+        self._annotations += result.faces.to_coco(number, len(self._annotations) + 1)
 
     def end(self) -> None:
         """Write the data set."""
         self.write(json.dumps(coco_file(self._images, self._annotations)) + "\n")
 
 
-KINDS: dict[Format, type[Results]] = {"table": TableResults, "jsonl": JsonLines, "csv": Csv, "coco": Coco}
+WRITERS: dict[Format, type[ResultWriter]] = {
+    "table": TableWriter,
+    "jsonl": JsonLinesWriter,
+    "csv": CsvWriter,
+    "coco": CocoWriter,
+}
 
 
 def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> Format:
-    """Settle the format from ``--format``, ``--json`` and the suffix of ``--output``.
+    """Return the format that ``--format``, ``--json`` and the suffix of ``--output`` select.
 
     Raises
     ------
     OptionError
-        If the name is unknown, ``--json`` contradicts it, or a file's suffix leaves it open.
+        If the name is unknown, ``--json`` contradicts it, or the suffix is unknown.
     """
     if as_json and name not in {None, "jsonl"}:
-        raise OptionError(f"--json means --format jsonl, and not {name}; give one of the two")
+        raise OptionError(f"--json means --format jsonl, not {name}; leave one of them out")
     if as_json:
         return "jsonl"
     if name is not None:
@@ -135,22 +140,17 @@ def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> Fo
         raise OptionError(f"no format {name!r}; the formats are: {', '.join(FORMATS)}")
     if output is None:
         return "table"
-    if output.suffix.lower() not in BY_SUFFIX:
-        raise OptionError(f"{output}: its suffix does not tell the format; add --format {'|'.join(FORMATS)}")
-    return BY_SUFFIX[output.suffix.lower()]
+    if output.suffix.lower() not in FORMAT_BY_SUFFIX:
+        raise OptionError(f"{output}: the suffix does not select a format; add --format {'|'.join(FORMATS)}")
+    return FORMAT_BY_SUFFIX[output.suffix.lower()]
 
 
-def faces_table(seen: Seen) -> Table:
-    """Make the table of an image's faces: number, score, box and size in pixels."""
+def faces_table(result: ImageResult) -> Table:
+    """Return a table of an image's faces: number, score, and box and size in pixels."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for name in ("#", "score", "x1", "y1", "x2", "y2", "width", "height"):
         table.add_column(name, justify="right", min_width=6 if name != "#" else 4, no_wrap=True)
-    for number, face in enumerate(seen.faces, 1):
+    for number, face in enumerate(result.faces, 1):
         sides = (*face.box, face.width, face.height)
         table.add_row(str(number), f"{face.score:.3f}", *(f"{side:.1f}" for side in sides))
     return table
-
-
-def _faces(seen: Seen) -> str:
-    found = count(len(seen.faces), "face") if len(seen.faces) else "no faces"
-    return f"{found}, {seen.seconds * 1000:.0f} ms"

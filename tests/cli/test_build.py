@@ -210,7 +210,7 @@ def test_what_this_machine_cannot_do_is_told_before_the_network_is_read(run: Run
     [
         (BackendError("tensorrt 8.6.0 could not build the engine"), 1, "tensorrt 8.6.0 could not build the engine"),
         (OptionError("not for tensorrt_rtx", fields=["optimization_level"]), 2, "not for tensorrt_rtx; see --level"),
-        (KeyboardInterrupt(), 130, "stopped by Ctrl-C; files that were not finished were not kept"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C; unfinished files were deleted"),
     ],
 )
 def test_a_build_that_ends_early(run: Run, builder: Builder, error: BaseException, code: int, told: str) -> None:

@@ -2,21 +2,27 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import scrfd_trt
 from scrfd_trt import SCRFDDetector
+from scrfd_trt._cli import commands
+from scrfd_trt._cli.main import COMMANDS, load_command
 from scrfd_trt.models import DEFAULT_MODEL
 
-COMMANDS = ["demo", "detect", "overlay", "overlays", "studio", "models", "build", "inspect", "doctor", "bench"]
+FOLDER = Path(str(commands.__file__)).parent
+MAX_HELP_WORDS = 12
 
 Run = Callable[..., Any]
 
 
-def test_the_version(run: Run) -> None:
+def test_version(run: Run) -> None:
     assert run("--version") == (0, f"scrfd-trt {scrfd_trt.__version__}\n", "")
 
 
@@ -24,12 +30,12 @@ def test_the_version(run: Run) -> None:
 def test_help_lists_all_commands(run: Run, words: list[str]) -> None:
     code, out, err = run(*words)
     assert (code, err) == (0, "")
-    assert [name for name in re.findall(r"^\W (\w+) ", out, re.MULTILINE) if name in COMMANDS] == COMMANDS
+    assert [name for name in re.findall(r"^\W (\w+) ", out, re.MULTILINE) if name in COMMANDS] == [*COMMANDS]
     assert "completion" not in out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_a_command_fits_into_80_columns(run: Run, name: str) -> None:
+def test_help_of_command_fits_80_columns(run: Run, name: str) -> None:
     code, out, err = run(name, "--help")
     assert (code, err) == (0, "")
     assert f"Usage: scrfd-trt {name}" in out
@@ -38,11 +44,33 @@ def test_help_of_a_command_fits_into_80_columns(run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize("words", [["nope"], ["--nope"], ["demo", "extra"]])
-def test_unknown_words(run: Run, words: list[str]) -> None:
+def test_unknown_command_or_option(run: Run, words: list[str]) -> None:
     ran = run(*words)
     assert (ran.code, ran.out) == (2, "")
-    assert "--help' tells more" in ran.error
+    assert "; see 'scrfd-trt" in ran.error
+    assert ran.error.endswith("--help'")
 
 
-def test_the_default_network_is_the_detectors() -> None:
+def test_default_model_matches_from_pretrained() -> None:
     assert inspect.signature(SCRFDDetector.from_pretrained).parameters["name"].default == DEFAULT_MODEL
+
+
+def test_each_command_module_is_a_command() -> None:
+    assert {path.stem for path in FOLDER.glob("[!_]*.py")} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"bench", "build", "doctor", "studio"}))
+def test_help_of_options_is_short(name: str) -> None:
+    for parameter in load_command(name).params:
+        assert len(parameter.help.split()) <= MAX_HELP_WORDS, parameter.help
+
+
+def test_version_imports_no_slow_packages() -> None:
+    program = (
+        "import sys; from scrfd_trt._cli import app\n"
+        "try: app(['--version'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({'numpy', 'cv2', 'pydantic', 'overlays', 'scrfd_trt.video'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"

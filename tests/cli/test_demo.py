@@ -28,10 +28,10 @@ def names(folder: str) -> list[str]:
 
 @pytest.mark.usefixtures("spots", "known_overlays", "here")
 class TestCommand:
-    def test_it_writes_all_pictures_and_can_run_again(self, run: Run) -> None:
+    def test_writes_all_images_and_runs_again(self, run: Run) -> None:
         first = run("demo")
         assert (first.code, first.err) == (0, "")
-        assert "Pictures written to scrfd-demo" in first.out
+        assert "Images written to scrfd-demo" in first.out
         assert all(f"  {name}\n" in first.out for name in FILES)
         assert names("scrfd-demo") == FILES
         scene = cv2.imread("scrfd-demo/scene.png")
@@ -40,17 +40,17 @@ class TestCommand:
         times = {path: path.stat().st_mtime_ns for path in Path("scrfd-demo").iterdir()}
         again = run("demo")
         assert again.code == 0
-        assert "Pictures already in scrfd-demo" in again.out
+        assert "Images already in scrfd-demo" in again.out
         assert {path: path.stat().st_mtime_ns for path in Path("scrfd-demo").iterdir()} == times
         assert names(".") == ["scrfd-demo"]
 
-    def test_other_files_are_left_alone(self, run: Run) -> None:
+    def test_other_files_are_not_replaced(self, run: Run) -> None:
         Path("mine").mkdir()
         Path("mine/skull.png").write_text("mine")
         Path("mine/notes.txt").write_text("mine")
         ran = run("demo", "-o", "mine")
         assert (ran.code, ran.out) == (2, "")
-        assert "skull.png is there already, and is another file" in ran.error
+        assert "skull.png already exists; name another folder" in ran.error
         assert names("mine") == ["notes.txt", "skull.png"]
         assert run("demo", "-o", "mine", "--overwrite").code == 0
         assert names("mine") == sorted([*FILES, "notes.txt"])
@@ -58,7 +58,7 @@ class TestCommand:
 
 @pytest.mark.usefixtures("here")
 class TestFolder:
-    def test_the_next_folder_is_taken_where_other_files_are_in_the_way(self) -> None:
+    def test_next_folder_is_used_on_conflict(self) -> None:
         files = {"a.png": b"a", "b.png": b"b"}
         assert choose_folder(files, None, overwrite=False) == Path("scrfd-demo")
         Path("scrfd-demo").mkdir()
@@ -70,7 +70,7 @@ class TestFolder:
         assert choose_folder(files, None, overwrite=True) == Path("scrfd-demo")
 
 
-def test_a_contact_sheet_shows_each_picture() -> None:
+def test_contact_sheet_shows_each_image() -> None:
     images = {str(grey): np.full((100, 200, 3), grey, np.uint8) for grey in (10, 90, 170)}
     sheet = contact_sheet(images)
     assert sheet.shape == (2 * (50 + 44), 2 * (100 + 16), 3)
@@ -78,7 +78,7 @@ def test_a_contact_sheet_shows_each_picture() -> None:
 
 
 @pytest.mark.usefixtures("known_overlays", "here", "network_500m")
-def test_the_network_finds_the_faces_of_the_scene(run: Run) -> None:
+def test_model_finds_faces_of_scene(run: Run) -> None:
     ran = run("demo")
     assert ran.code == 0
     truth: Detections = samples.load("group").faces

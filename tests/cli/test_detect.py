@@ -24,7 +24,7 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_table_for_people(run: Run, picture: Picture) -> None:
+def test_table(run: Run, picture: Picture) -> None:
     code, out, err = run("detect", picture())
     assert (code, err) == (0, "")
     heading, columns, _, face = out.strip().splitlines()
@@ -37,14 +37,14 @@ def test_a_table_for_people(run: Run, picture: Picture) -> None:
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_an_image_without_faces(run: Run, picture: Picture) -> None:
+def test_image_without_faces(run: Run, picture: Picture) -> None:
     code, out, _ = run("detect", picture(box=None))
     assert code == 0
     assert out.startswith("spot.png  160×120, no faces, ")
     assert out.count("\n") == 1
 
 
-def test_json_lines_hold_what_the_detector_found(run: Run, picture: Picture) -> None:
+def test_json_lines_hold_detections(run: Run, picture: Picture) -> None:
     code, out, err = run("detect", picture("a.png"), picture("b.png", box=None), "--json")
     assert code == 0
     assert err == "2 images, 1 face\n"
@@ -77,14 +77,14 @@ def test_coco_numbers_images_and_annotations(run: Run, picture: Picture) -> None
     ("name", "start"),
     [("x.csv", "image,x1"), ("x.jsonl", '{"image"'), ("x.json", '{"images"'), ("x.txt", "spot.png  ")],
 )
-def test_the_suffix_of_the_output_tells_the_format(run: Run, picture: Picture, name: str, start: str) -> None:
+def test_output_suffix_selects_format(run: Run, picture: Picture, name: str, start: str) -> None:
     code, out, err = run("detect", picture(), "-o", name)
     assert (code, out) == (0, "")
     assert err == f"wrote {name}: 1 image, 1 face\n"
     assert Path(name).read_text(encoding="utf-8").startswith(start)
 
 
-def test_a_dash_means_stdout(run: Run, picture: Picture) -> None:
+def test_dash_means_stdout(run: Run, picture: Picture) -> None:
     assert run("detect", picture(), "--json", "-o", "-").out.startswith('{"image"')
 
 
@@ -97,20 +97,20 @@ def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> N
     found = lines(out)
     assert [line["image"] for line in found] == [str(path) for path in inputs]
     assert [len(line.get("faces", [])) for line in found] == [1, 0, 0, 0, 0, 1]
-    told = err.splitlines()
-    assert told[0] == "error: 4 of 6 inputs failed, the others are done:"
-    for line, told_line in zip([line for line in found if "error" in line], told[1:5], strict=True):
-        assert told_line == f"- {line['image']}: {line['error']}"
-    assert told[5:] == ["2 images, 2 faces"]
+    printed = err.splitlines()
+    assert printed[0] == "error: 4 of 6 inputs failed, the others succeeded:"
+    for line, printed_line in zip([line for line in found if "error" in line], printed[1:5], strict=True):
+        assert printed_line == f"- {line['image']}: {line['error']}"
+    assert printed[5:] == ["2 images, 2 faces"]
 
 
-def test_a_single_bad_input_is_told_in_one_line(run: Run, picture: Picture) -> None:
+def test_single_bad_input_gives_one_line(run: Run, picture: Picture) -> None:
     ran = run("detect", picture("cut.png", keep=0.5))
     assert (ran.code, ran.out) == (1, "")
     assert ran.error.startswith("cut.png: the file is cut off after ")
 
 
-def test_results_of_the_good_inputs_are_written_all_the_same(run: Run, picture: Picture) -> None:
+def test_results_of_good_inputs_are_written(run: Run, picture: Picture) -> None:
     assert run("detect", "none.jpg", picture(), "-o", "faces.jsonl").code == 1
     failed, found = lines(Path("faces.jsonl").read_text(encoding="utf-8"))
     assert failed == {"image": "none.jpg", "error": "there is no such file"}
@@ -119,7 +119,7 @@ def test_results_of_the_good_inputs_are_written_all_the_same(run: Run, picture: 
 
 @pytest.mark.usefixtures("known_overlays")
 class TestAnnotate:
-    def test_copies_have_the_names_and_sizes_of_their_images(self, run: Run, picture: Picture) -> None:
+    def test_copies_have_names_and_sizes_of_images(self, run: Run, picture: Picture) -> None:
         picture("in/a.png")
         picture("in/deep/b.jpg")
         code, _, err = run("detect", "in", "--recursive", "--annotate", "in/out", "--json")
@@ -133,7 +133,7 @@ class TestAnnotate:
             assert (after != before).any()
         assert len(lines(run("detect", "in", "-r", "--annotate", "in/out", "--overwrite", "--json").out)) == 2
 
-    def test_nothing_is_done_if_a_copy_would_replace_a_file(self, run: Run, picture: Picture) -> None:
+    def test_copy_over_existing_file_is_refused(self, run: Run, picture: Picture) -> None:
         path = picture("a.png")
         before = path.read_bytes()
         ran = run("detect", path, "--annotate", ".")
@@ -141,7 +141,7 @@ class TestAnnotate:
         assert ran.error == "a.png already exists; name another file, or add --overwrite to replace it"
         assert path.read_bytes() == before
 
-    def test_faces_are_told_even_if_the_copy_cannot_be_written(self, run: Run, picture: Picture) -> None:
+    def test_faces_are_printed_if_copy_fails(self, run: Run, picture: Picture) -> None:
         picture("a.png").rename("a.xyz")
         ran = run("detect", "a.xyz", "--annotate", "out", "--json")
         assert ran.code == 1
@@ -157,10 +157,10 @@ class TestAnnotate:
         (["--model", "nope", "--output", "new.csv"], "no model 'nope'"),
         (["--model", "none.onnx"], "none.onnx"),
         (["--format", "xml"], "no format 'xml'; the formats are: table, jsonl, csv, coco"),
-        (["--format", "csv", "--json"], "--json means --format jsonl, and not csv"),
+        (["--format", "csv", "--json"], "--json means --format jsonl, not csv"),
         (
             ["--output", "faces.xyz"],
-            "its suffix does not tell the format; add --format table|jsonl|csv|coco",
+            "the suffix does not select a format; add --format table|jsonl|csv|coco",
         ),
         (["--output", "nowhere/faces.csv"], "there is no folder nowhere; make it first"),
         (["--output", "spot.png", "--json", "--overwrite"], "spot.png is an input"),
@@ -175,9 +175,7 @@ class TestAnnotate:
         (["--colour"], "No such option"),
     ],
 )
-def test_wrong_use_is_told_in_one_line_before_any_work(
-    run: Run, picture: Picture, words: list[str], message: str
-) -> None:
+def test_usage_error_gives_one_line_before_any_work(run: Run, picture: Picture, words: list[str], message: str) -> None:
     if "none.onnx" in words:
         pytest.importorskip("onnxruntime")
     picture()
@@ -190,31 +188,31 @@ def test_wrong_use_is_told_in_one_line_before_any_work(
 
 
 @pytest.mark.usefixtures("known_overlays")
-def test_no_folder_is_made_before_the_network_is_there(run: Run, picture: Picture) -> None:
+def test_no_folder_is_created_before_model_opens(run: Run, picture: Picture) -> None:
     assert run("detect", picture(), "--annotate", "new", "--model", "nope").code == 2
     assert not Path("new").exists()
 
 
-def test_no_input_at_all(run: Run) -> None:
+def test_missing_input(run: Run) -> None:
     ran = run("detect")
     assert ran.code == 2
-    assert ran.error == "Missing argument 'INPUT'; 'scrfd-trt detect --help' tells more"
+    assert ran.error == "Missing argument 'INPUT'; see 'scrfd-trt detect --help'"
 
 
-def test_overwrite_replaces(run: Run, picture: Picture) -> None:
+def test_overwrite_replaces_file(run: Run, picture: Picture) -> None:
     Path(picture().parent, "faces.csv").write_text("mine")
     assert run("detect", "spot.png", "-o", "faces.csv", "--overwrite").code == 0
     assert Path("faces.csv").read_text().startswith("image,x1")
 
 
-def test_the_options_reach_the_detector(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_reach_detector(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     path = picture()
     assert "no faces" in run("detect", path, "--threshold", "0.9").out
     _, _, err = run("detect", path, "--scale", "640x384,128", "--scale", "256", "--verbose")
     assert "640×384 + 128×128 + 256×256" in err
 
 
-def test_a_thin_image_works_with_a_warning_that_names_it(run: Run, picture: Picture) -> None:
+def test_thin_image_gives_warning_with_path(run: Run, picture: Picture) -> None:
     picture()
     Path("strip.png").write_bytes(cv2.imencode(".png", np.zeros((1, 100_000, 3), np.uint8))[1].tobytes())
     code, out, err = run("detect", "strip.png", "--scale", "640")
@@ -225,7 +223,7 @@ def test_a_thin_image_works_with_a_warning_that_names_it(run: Run, picture: Pict
     assert run("detect", "strip.png", "--quiet").err == ""
 
 
-def test_a_path_with_line_breaks_and_escapes_stays_on_one_line(run: Run, picture: Picture) -> None:
+def test_path_with_control_characters_is_escaped(run: Run, picture: Picture) -> None:
     code, out, _ = run("detect", picture("a\nb\x1b[31m.png"))
     assert code == 0
     assert out.startswith("a b\\x1b[31m.png  160×120")

@@ -29,7 +29,7 @@ def rows(out: str) -> list[tuple[str, str]]:
     return found
 
 
-def test_an_engine_that_runs_here(run: Run, gpu: Any, plan: Path) -> None:
+def test_usable_engine(run: Run, gpu: Any, plan: Path) -> None:
     code, out, err = run("inspect", plan)
     assert (code, err) == (0, "")
     assert out.startswith("face.plan\n")
@@ -46,12 +46,12 @@ def test_an_engine_that_runs_here(run: Run, gpu: Any, plan: Path) -> None:
     assert not gpu.leaks
 
 
-def test_the_hash_is_on_one_line(run: Run, no_gpu: None, plan: Path) -> None:
+def test_hash_is_on_one_line(run: Run, no_gpu: None, plan: Path) -> None:
     told = json.loads(run("inspect", plan, "--json").out)
     assert ("sha256", told["sha256"]) in rows(run("inspect", plan).out)
 
 
-def test_an_engine_that_does_not_run_here(run: Run, no_gpu: None, plan: Path) -> None:
+def test_unusable_engine(run: Run, no_gpu: None, plan: Path) -> None:
     code, out, err = run("inspect", plan)
     assert (code, err) == (1, "")
     words = " ".join(text for label, text in rows(out) if label == "because")
@@ -59,7 +59,7 @@ def test_an_engine_that_does_not_run_here(run: Run, no_gpu: None, plan: Path) ->
     assert ("usable here", "no") in rows(out)
 
 
-def test_options_reach_the_engine(
+def test_options_reach_engine(
     run: Run, gpu: Any, plan: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan.write_bytes(fakes.plan(refuse="host code"))
@@ -91,7 +91,7 @@ def test_several_files(run: Run, gpu: Any, plan: Path) -> None:
     assert run("inspect", plan, plan).code == 0
 
 
-def test_an_onnx_network(run: Run, no_gpu: None, network_500m: Path) -> None:
+def test_onnx_model(run: Run, no_gpu: None, network_500m: Path) -> None:
     code, out, err = run("inspect", network_500m)
     assert (code, err) == (0, "")
     assert out.startswith(f"{network_500m}\n")
@@ -108,7 +108,7 @@ def test_an_onnx_network(run: Run, no_gpu: None, network_500m: Path) -> None:
         (["face.plan", "--device", "cpu"], 2, "--device cpu: engines run on NVIDIA GPUs only"),
     ],
 )
-def test_wrong_use(run: Run, plan: Path, words: list[str], code: int, message: str) -> None:
+def test_usage_errors(run: Run, plan: Path, words: list[str], code: int, message: str) -> None:
     ran = run("inspect", *words)
     assert (ran.code, ran.out) == (code, "")
     assert message in ran.error

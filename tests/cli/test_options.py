@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from scrfd_trt._cli.options import ungrouped
+from scrfd_trt._cli.options import flatten_groups
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def test_a_command_gets_its_groups(words: list[str], taken: tuple[object, ...]) 
         found.append((first, group, loud))
 
     app = typer.Typer()
-    app.command()(ungrouped(command))
+    app.command()(flatten_groups(command))
     ran = CliRunner().invoke(app, words)
     assert (ran.exit_code, found) == (0, [taken])
 
@@ -51,7 +51,7 @@ def test_help_lists_the_fields_in_order_and_defaults_of_subclasses() -> None:
         """Do it."""
 
     app = typer.Typer()
-    app.command()(ungrouped(command))
+    app.command()(flatten_groups(command))
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120", "TERM": "dumb"}).output
     assert shown.index("--deep") < shown.index("--last")
     assert "[default: 7]" in shown

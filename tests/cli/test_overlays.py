@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("known_overlays")
 Run = Callable[..., Any]
 
 
-def test_a_list_for_people(run: Run) -> None:
+def test_list(run: Run) -> None:
     code, out, err = run("overlays")
     assert (code, err) == (0, "")
     for name in overlays.names():
@@ -23,25 +23,25 @@ def test_a_list_for_people(run: Run) -> None:
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_the_options_of_one(run: Run) -> None:
+def test_options_of_one_overlay(run: Run) -> None:
     out = run("overlays", "skull").out
     (row,) = [line.split() for line in out.splitlines() if line.startswith("opacity")]
     assert row[:6] == ["opacity", "number,", "0", "to", "1", "1"]
-    assert "For example: scrfd-trt overlay me.jpg --overlay skull:opacity=1 -o out.jpg" in out
+    assert "Example: scrfd-trt overlay me.jpg --overlay skull:opacity=1 -o out.jpg" in out
 
 
 @pytest.mark.parametrize("name", ["blur", "landmarks", "skull"])
-def test_the_example_works(run: Run, name: str) -> None:
+def test_example_parses(run: Run, name: str) -> None:
     out = run("overlays", name).out
     spec = out.rpartition("--overlay ")[2].split()[0]
     assert callable(overlays.parse(spec))
 
 
-def test_the_example_names_what_is_needed(run: Run) -> None:
+def test_example_names_required_options(run: Run) -> None:
     assert "--overlay image:picture=FILE -o out.jpg" in run("overlays", "image").out
 
 
-def test_what_happens_without_landmarks_is_told(run: Run) -> None:
+def test_behaviour_without_landmarks_is_shown(run: Run) -> None:
     assert "Without landmarks: It stands upright on the box." in run("overlays", "skull").out
     assert "Without landmarks" not in run("overlays", "boxes").out
     for name in ("blur", "pixelate", "solid", "spotlight"):
@@ -49,12 +49,12 @@ def test_what_happens_without_landmarks_is_told(run: Run) -> None:
         assert "Without landmarks: The shape aligned is the upright ellipse, as for ellipse." in told
 
 
-def test_the_example_says_nothing_of_the_order_of_channels(run: Run) -> None:
+def test_example_omits_channel_order(run: Run) -> None:
     assert "--overlay boxes:style=corners -o" in run("overlays", "boxes").out
     assert "--overlay crop:side=bottom -o" in run("overlays", "crop").out
 
 
-def test_colours_are_told_as_colours(run: Run) -> None:
+def test_colour_options_have_colour_type(run: Run) -> None:
     rows = [line.split() for line in run("overlays", "landmarks").out.splitlines()]
     assert ["box_color", "colour", "green"] in [row[:3] for row in rows]
 
@@ -75,7 +75,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("broken")
 @pytest.mark.parametrize("words", [("overlays",), ("overlay", "--help")])
-def test_broken_overlays_do_not_keep_the_others_from_being_listed(run: Run, words: tuple[str, ...]) -> None:
+def test_broken_overlays_are_listed_with_the_others(run: Run, words: tuple[str, ...]) -> None:
     code, out, err = run(*words)
     assert (code, err) == (0, "")
     told = " ".join(out.split())
@@ -85,7 +85,7 @@ def test_broken_overlays_do_not_keep_the_others_from_being_listed(run: Run, word
 
 
 @pytest.mark.usefixtures("broken")
-def test_json_tells_what_is_wrong_with_an_overlay(run: Run) -> None:
+def test_json_has_error_of_broken_overlay(run: Run) -> None:
     every = {overlay["name"]: overlay for overlay in json.loads(run("overlays", "--json").out)}
     assert set(every["torn"]) == set(every["twice"]) == {"name", "from", "error"}
     assert "cannot be loaded from torn_plugin:Torn: ModuleNotFoundError" in every["torn"]["error"]
@@ -94,7 +94,7 @@ def test_json_tells_what_is_wrong_with_an_overlay(run: Run) -> None:
     assert run("overlays", "torn", "--json").error.startswith("overlay 'torn' of an unknown distribution cannot be")
 
 
-def test_json_for_machines(run: Run) -> None:
+def test_json(run: Run) -> None:
     every = json.loads(run("overlays", "--json").out)
     assert [overlay["name"] for overlay in every] == list(overlays.names())
     one = json.loads(run("overlays", "blur", "--json").out)
@@ -105,13 +105,13 @@ def test_json_for_machines(run: Run) -> None:
     assert method["default"] == "gaussian"
 
 
-def test_an_unknown_one(run: Run) -> None:
+def test_unknown_overlay(run: Run) -> None:
     ran = run("overlays", "skul")
     assert ran.code == 2
     assert "no overlay 'skul'" in ran.error
     assert "skull" in ran.error
 
 
-def test_none_at_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_overlays_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlays, "names", tuple)
     assert run("overlays").error.startswith("no overlays are installed: run pip install")

@@ -50,7 +50,7 @@ def wait_for(condition: Path, least: int) -> None:
 
 @posix_only
 @pytest.mark.usefixtures("known_overlays")
-def test_ctrl_c_leaves_no_half_file_and_no_traceback(popen: Popen, images: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_partial_file_and_no_traceback(popen: Popen, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("overlay", str(images), "--overlay", "landmarks", "-o", str(out))
     process = popen(spots(0.1, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -59,7 +59,7 @@ def test_ctrl_c_leaves_no_half_file_and_no_traceback(popen: Popen, images: Path,
     stdout, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert stdout == ""
-    assert stderr == "error: stopped by Ctrl-C; files that were not finished were not kept\n"
+    assert stderr == "error: stopped by Ctrl-C; unfinished files were deleted\n"
     written = sorted(path.name for path in out.iterdir())
     assert 2 <= len(written) < 20
     for name in written:
@@ -67,7 +67,7 @@ def test_ctrl_c_leaves_no_half_file_and_no_traceback(popen: Popen, images: Path,
 
 
 @posix_only
-def test_ctrl_c_keeps_no_part_of_a_results_file(popen: Popen, images: Path, tmp_path: Path) -> None:
+def test_ctrl_c_deletes_partial_results_file(popen: Popen, images: Path, tmp_path: Path) -> None:
     output = tmp_path / "faces.jsonl"
     process = popen(spots(0.1, "detect", str(images), "-o", str(output)), stderr=subprocess.PIPE, cwd=tmp_path)
     until = time.monotonic() + 20
@@ -81,7 +81,7 @@ def test_ctrl_c_keeps_no_part_of_a_results_file(popen: Popen, images: Path, tmp_
 
 
 @posix_only
-def test_each_json_line_is_there_as_soon_as_its_image_is_done(images: Path) -> None:
+def test_json_lines_are_written_image_by_image(images: Path) -> None:
     process = subprocess.Popen(spots(0.1, "detect", str(images), "--json"), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
@@ -92,7 +92,7 @@ def test_each_json_line_is_there_as_soon_as_its_image_is_done(images: Path) -> N
 
 
 @posix_only
-def test_a_progress_bar_on_a_terminal_is_not_in_the_way_of_results(images: Path) -> None:
+def test_progress_bar_leaves_results_intact(images: Path) -> None:
     terminal, end = os.openpty()
     ran = subprocess.run(
         spots(0, "detect", str(images), "none.jpg", "--json"),
@@ -111,7 +111,7 @@ def test_a_progress_bar_on_a_terminal_is_not_in_the_way_of_results(images: Path)
 
 
 @posix_only
-def test_colours_are_for_terminals_only(images: Path) -> None:
+def test_colours_on_terminals_only(images: Path) -> None:
     terminal, end = os.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
     command = spots(0, "detect", str(images / "00.png"))
@@ -133,7 +133,7 @@ def read_all(terminal: int) -> str:
 
 
 @posix_only
-def test_a_reader_that_goes_away_is_no_error(images: Path) -> None:
+def test_closed_pipe_is_no_error(images: Path) -> None:
     process = subprocess.Popen(
         spots(0, "detect", str(images), "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -147,7 +147,7 @@ def test_a_reader_that_goes_away_is_no_error(images: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is a full disk")
-def test_a_full_disk_is_told_in_one_line(images: Path) -> None:
+def test_full_disk_gives_one_line(images: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ran = subprocess.run(
             spots(0, "detect", str(images), "--json"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_in_one_line(images: Path) -> None:
     assert ran.stderr.count("\n") == 1
 
 
-def test_a_name_that_the_encoding_has_no_letters_for(images: Path) -> None:
+def test_unencodable_name_is_escaped(images: Path) -> None:
     odd = images / "größe 日本.png"
     (images / "00.png").rename(odd)
     ran = subprocess.run(
@@ -169,7 +169,7 @@ def test_a_name_that_the_encoding_has_no_letters_for(images: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
-def test_help_does_not_import_the_runtime_or_other_extras() -> None:
+def test_help_imports_no_extras() -> None:
     program = (
         "import sys; from scrfd_trt._cli import app\n"
         "try: app(['--help'])\n"
@@ -181,7 +181,7 @@ def test_help_does_not_import_the_runtime_or_other_extras() -> None:
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
-def test_the_module_is_the_program(network_500m: Path, tmp_path: Path) -> None:
+def test_python_m_runs_the_command_line(network_500m: Path, tmp_path: Path) -> None:
     image = tmp_path / "face.png"
     image.write_bytes(cv2.imencode(".png", samples.load("portrait").image)[1].tobytes())
     ran = subprocess.run(
@@ -191,7 +191,7 @@ def test_the_module_is_the_program(network_500m: Path, tmp_path: Path) -> None:
     assert len(json.loads(ran.stdout)["faces"]) == 1
 
 
-def test_a_network_that_is_no_scrfd(network_500m: Path, tmp_path: Path) -> None:
+def test_model_that_is_not_scrfd(network_500m: Path, tmp_path: Path) -> None:
     other = network_500m.with_name("w600k_mbf.onnx")
     if not other.is_file():
         pytest.skip(f"no {other.name} beside the 500M network")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -10,9 +11,9 @@ from typing import Annotated, Literal, get_args
 import typer
 
 import overlays
-from scrfd_trt._cli import console, options, videos
+from scrfd_trt._cli import console, live, options
+from scrfd_trt._cli.copies import write_copies
 from scrfd_trt._cli.detector import open_detector
-from scrfd_trt._cli.overlay_inputs import write_copies
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import FacesReader, TrackingOptions
 
@@ -20,10 +21,8 @@ Cover = Literal["blur", "solid", "none", "img", "mosaic"]
 COVERS: tuple[Cover, ...] = get_args(Cover)
 
 THRESHOLD = 0.3
-"""Lower than for other uses: to cover too much is better than too little."""
-MASK_SCALE = 1.3
-STEP = 32
-"""Sides of a network's input are multiples of it."""
+"""Lower than for other commands: covering too much is better than too little."""
+STRIDE = 32
 
 Output = Annotated[
     Path | None,
@@ -31,80 +30,102 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE|DIR",
-        help="Where to write: a file for one input, else a folder. Left out: NAME_anonymized beside each input.",
-        show_default=False,
-    ),
-]
-Threshold = Annotated[
-    float,
-    typer.Option(
-        "--thresh",
-        "--threshold",
-        "-t",
-        min=0.0,
-        max=1.0,
-        metavar="NUMBER",
-        help="Lowest score of a face; less hides more.",
-    ),
-]
-Scale = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--scale",
-        "-s",
-        metavar="WxH",
-        help="Size of a pass in pixels: 640x360, or 128,640 for two. Sides are rounded up to multiples of 32. Left "
-        "out: the network's own size, or 128,640 where that is free.",
-        show_default=False,
+        help="Output file for a single input; otherwise a folder.",
+        show_default="NAME_anonymized beside each input",
     ),
 ]
 
 
-def anonymize(
-    context: typer.Context,
-    inputs: options.Inputs,
-    *,
-    output: Output = None,
-    threshold: Threshold = THRESHOLD,
-    scale: Scale = None,
+@dataclass(frozen=True)
+class DetectArgs(options.DetectArgs):
+    """Detection options with deface's names and a lower threshold."""
+
+    threshold: Annotated[
+        float,
+        typer.Option(
+            "--thresh",
+            "--threshold",
+            "-t",
+            min=0.0,
+            max=1.0,
+            metavar="NUMBER",
+            help="Minimum confidence, 0 to 1. Lower values hide more.",
+        ),
+    ] = THRESHOLD
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scale",
+            "-s",
+            metavar="WxH",
+            help="Detection sizes in pixels, rounded up to multiples of 32: 640x360.",
+            show_default=options.SCALE_DEFAULT,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class CoverArgs:
+    """What hides the faces."""
+
     replacewith: Annotated[
-        str, typer.Option(metavar="|".join(COVERS), help="What hides the faces; none hides nothing.")
-    ] = "blur",
+        str, typer.Option(metavar="|".join(COVERS), help="What covers the faces; none hides nothing.")
+    ] = "blur"
     mask_scale: Annotated[
-        float, typer.Option(min=0.1, max=10.0, metavar="NUMBER", help="Size of the mask in sizes of the face's box.")
-    ] = MASK_SCALE,
-    boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box, not the ellipse within it.")] = False,
-    replaceimg: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The picture for --replacewith img.", show_default=False),
-    ] = None,
+        float, typer.Option(min=0.1, max=10.0, metavar="NUMBER", help="Mask size, as a multiple of the face's box.")
+    ] = 1.3
+    boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box instead of an ellipse.")] = False
+    replaceimg: Annotated[Path | None, typer.Option(metavar="FILE", help="Image for --replacewith img.")] = None
     mosaicsize: Annotated[
         int | None,
         typer.Option(
             min=2,
             max=4096,
             metavar="PIXELS",
-            help="Side of a block for --replacewith mosaic. Left out: a quarter of the face, which suits all sizes.",
-            show_default=False,
+            help="Block size for --replacewith mosaic, in pixels.",
+            show_default="a quarter of the face",
         ),
-    ] = None,
-    keep_metadata: options.KeepMetadata = False,
-    recursive: options.Recursive = False,
-    network: options.ModelArgs,
-    iou: options.Iou = options.IOU,
-    quality: options.Quality = 95,
-    overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    video: options.CopyArgs,
+    ] = None
+
+    def overlay(self) -> overlays.Overlay:
+        """Return the overlay that hides faces; raise OptionError if the options do not fit together."""
+        name = options.parse_choice("--replacewith", self.replacewith, COVERS)
+        if (self.replaceimg is not None) != (name == "img"):
+            raise OptionError("--replacewith img and --replaceimg FILE belong together; give both or none")
+        if self.mosaicsize is not None and name != "mosaic":
+            raise OptionError("--mosaicsize is for --replacewith mosaic; leave it out")
+        if name == "none":
+            console.warning("--replacewith none: no face is hidden")
+            return overlays.Compose()
+        if name == "img":
+            return overlays.create("image", picture=self.replaceimg, scale=self.mask_scale)
+        # The ellipse passes through the corners of the box, 1.41 times as large. Below 1, parts of the face show.
+        shape = "rectangle" if self.boxes else "ellipse"
+        mask = {"shape": shape, "scale": min(self.mask_scale, 1.0), "margin": max(self.mask_scale - 1.0, 0.0) / 2}
+        if name == "mosaic":
+            return overlays.create("pixelate", block=self.mosaicsize, **mask)
+        return overlays.create(name, **mask)
+
+
+def anonymize(
+    context: typer.Context,
+    inputs: options.LiveInputs,
+    *,
+    output: Output = None,
+    cover: CoverArgs,
+    model: options.ModelArgs,
+    detection: DetectArgs,
+    copy: options.CopyArgs,
 ) -> None:
     """Hide the faces of images and videos.
 
-    In videos, faces are followed from frame to frame and stay covered where
-    the detector misses them; sound and times are kept. Place, device and
-    other metadata are dropped. The report at the end tells where a person
-    should look again: no program finds every face. The exit code is 0, or 1
-    if some inputs failed, or 2 for wrong use.
+    In videos, faces are tracked and stay covered in frames where detection
+    fails; audio and timing are kept. Location, device and other metadata
+    are dropped. No detector finds every face: review the moments that the
+    final report lists.
+
+    Exit code: 0 on success, 1 if an input failed (the others are
+    processed), 2 for a usage error.
 
     For example:
       scrfd-trt anonymize street.mp4
@@ -112,90 +133,34 @@ def anonymize(
       scrfd-trt anonymize photos/ -r -o hidden/ --thresh 0.2
       scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --leave-tracks 1
 
-    Who is in a video, and in which track, 'scrfd-trt tracks' shows. Cameras
-    and addresses are done in one pass, without sound:
+    'scrfd-trt tracks' lists the tracks of a video. Cameras and streams are
+    processed in one pass, without audio:
       scrfd-trt anonymize camera:0 -o me.mp4 --duration 60
       scrfd-trt anonymize rtsp://camera.local/stream -o hidden.mp4
     """
-    with console.logged(quiet=quiet, verbose=verbose):
-        if video.faces.faces_in is not None:
-            options.refuse_looking(context)
-            if video.faces.faces_out is None:  # refused below
-                _warn_of_few(video.faces.faces_in)
-        if not any(videos.is_address(text) for text in inputs):
-            options.refuse(context, options.LIVE, "is for cameras and streams; leave it out")
-        draw = cover(replacewith, mask_scale, boxes=boxes, picture=replaceimg, block=mosaicsize)
-        write_copies(
-            inputs,
-            output,
-            draw,
-            video.settings(threshold, keep_metadata=keep_metadata, overwrite=overwrite),
-            partial(open_detector, **vars(network), threshold=threshold, iou=iou, scale=_rounded_up(scale)),
-            recursive=recursive,
-            quality=quality,
-            progress=video.read.progress_kind(),
-            quiet=quiet,
-            verbose=verbose,
-            full=True,
-        )
+    with console.logged(**vars(copy.messages)):
+        files, is_live = copy.files, any(live.is_address(text) for text in inputs)
+        options.refuse_ineffective(context, from_file=files.detections is not None, live=is_live)
+        if files.detections is not None and files.save_detections is None:  # both together are refused later
+            _warn_of_high_threshold(files.detections)
+        detection = replace(detection, scale=_rounded_up(detection.scale))
+        opener = partial(open_detector, **vars(model), **vars(detection))
+        draw = cover.overlay()
+        write_copies(inputs, output, draw, copy, threshold=detection.threshold, opener=opener, detailed=True)
 
 
-def cover(
-    name: str, mask_scale: float = MASK_SCALE, *, boxes: bool = False, picture: Path | None, block: int | None
-) -> overlays.Overlay:
-    """Make the overlay that hides faces.
-
-    Parameters
-    ----------
-    name
-        One of ``COVERS``.
-    mask_scale
-        Size of the mask in sizes of the face's box.
-    boxes
-        A rectangle in the place of the ellipse.
-    picture
-        For ``img``.
-    block
-        For ``mosaic``, in pixels.
-
-    Raises
-    ------
-    OptionError
-        If the name is none of the choices, or does not go with the others.
-    """
-    options.parse_choice("--replacewith", name, COVERS)
-    if (picture is not None) != (name == "img"):
-        raise OptionError("--replacewith img and --replaceimg FILE belong together; give both or none")
-    if block is not None and name != "mosaic":
-        raise OptionError("--mosaicsize is for --replacewith mosaic")
-    if name == "none":
-        console.warning("--replacewith none: no face is hidden")
-        return overlays.Compose()
-    if name == "img":
-        return overlays.create("image", picture=picture, scale=mask_scale)
-    # An ellipse around the box's corners is 1.41 times as large; below 1, some of the face stays in sight.
-    shape = "rectangle" if boxes else "ellipse"
-    mask = {"shape": shape, "scale": min(mask_scale, 1.0), "margin": max(mask_scale - 1.0, 0.0) / 2}
-    if name == "mosaic":
-        return overlays.create("pixelate", block=block, **mask)
-    return overlays.create(name, **mask)
-
-
-def _warn_of_few(faces: Path) -> None:
-    """Say that faces were looked for with a threshold that hides less than this command would."""
-    with FacesReader(faces) as found:
-        threshold = TrackingOptions.model_validate(found.head.tracking).threshold
+def _warn_of_high_threshold(path: Path) -> None:
+    with FacesReader(path) as reader:
+        threshold = TrackingOptions.model_validate(reader.head.tracking).threshold
     if threshold > THRESHOLD and not console.is_quiet():
         console.warning(
-            f"{faces}: its faces were looked for with a threshold of {threshold:g}; with {THRESHOLD:g}, as 'anonymize' "
-            "does, more are found"
+            f"{path}: detected with a threshold of {threshold:g}; 'anonymize' uses {THRESHOLD:g} by default, "
+            "which finds more faces"
         )
 
 
 def _rounded_up(texts: list[str] | None) -> list[str] | None:
-    """Round sides up to what networks take, so that the size of a video may be named."""
-    return None if texts is None else [re.sub(r"\d{1,9}", _up, text) for text in texts]
-
-
-def _up(match: re.Match[str]) -> str:
-    return str(-(-int(match[0]) // STEP) * STEP)
+    """Round sides up to multiples of 32, so that the size of a video can be given."""
+    if texts is None:
+        return None
+    return [re.sub(r"\d{1,9}", lambda side: str(-(-int(side[0]) // STRIDE) * STRIDE), text) for text in texts]

@@ -1,4 +1,4 @@
-"""``scrfd-trt detect``: find the faces of images and videos."""
+"""``scrfd-trt detect``: detect faces in images and videos."""
 
 from __future__ import annotations
 
@@ -15,100 +15,214 @@ from rich.text import Text
 
 import overlays
 from scrfd_trt._cli import console, options, outputs, results
-from scrfd_trt._cli import videos as faces_files
+from scrfd_trt._cli.batch import ImageResult, Tally, detect_images, process_videos
+from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.exits import FAILED
-from scrfd_trt._cli.images import OF_ONE_INPUT, Seen, Tally, each
 from scrfd_trt._cli.inputs import Source, find_inputs, same_file_key
-from scrfd_trt._cli.options import ClipSettings, ProgressKind
+from scrfd_trt._cli.options import ProgressKind
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.report import headline, tracks_table
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import OptionError
-from scrfd_trt.video import Summary, detect_video
+from scrfd_trt.video import Summary, TrackingOptions, detect_video
 from scrfd_trt.video._detections_file import FACES_SUFFIX
+from scrfd_trt.video._reader import Damaged
+
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        help="Output format: table, jsonl, csv or coco.",
+        show_default="by suffix of --output: .txt, .jsonl, .csv, .json; else table",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the results to this file.", show_default="stdout"),
+]
+Annotate = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Write copies with the faces marked into this folder.")
+]
+Repeat = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Repeat each detection N times and print images per second."),
+]
 
 
-def check(
-    kind: results.Format, sources: Sequence[Source], output: Path | None, *, annotate: bool, repeat: bool
+def detect(
+    inputs: options.Inputs,
+    *,
+    format_name: FormatName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
+    output: Output = None,
+    annotate: Annotate = None,
+    repeat: Repeat = None,
+    recursive: options.Recursive = False,
+    model: options.ModelArgs,
+    detection: options.LimitedDetectArgs,
+    quality: options.Quality = 95,
+    overwrite: options.Overwrite = False,
+    messages: options.MessageArgs,
+    tracking: options.TrackingArgs,
+    read: options.ReadArgs,
 ) -> None:
-    """Refuse what does not go with videos.
+    """Detect faces in images and videos.
 
-    Raises
-    ------
-    OptionError
-        If there is a video and something else that it cannot be done with.
+    Results go to stdout, messages to stderr. In videos, faces are tracked;
+    'overlay' and 'anonymize' can read the detections file (.jsonl).
+
+    Exit code: 0 on success, 1 if an input failed (the others are
+    processed), 2 for a usage error.
+
+    For example:
+      scrfd-trt detect photo.jpg
+      scrfd-trt detect photos/ --recursive --json > faces.jsonl
+      scrfd-trt detect photos/*.jpg --output faces.csv --annotate marked/
+      scrfd-trt detect group.jpg --model 2.5g_bnkps --scale 640,1280
+      scrfd-trt detect clip.mp4 --output clip.faces.jsonl
+      scrfd-trt detect photo.jpg --model face.plan --annotate out/ --repeat 100
     """
-    videos = [source for source in sources if source.is_video]
-    if not videos:
-        return
-    if kind not in ("table", "jsonl"):
-        raise OptionError(
-            f"--format {kind} is for images; for videos take table or jsonl, or a file FILE{FACES_SUFFIX}"
+    with console.logged(**vars(messages)):
+        output = None if output == Path("-") else output
+        kind = results.choose_format(format_name, as_json=as_json, output=output)
+        sources = find_inputs(inputs, recursive=recursive, skip=annotate)
+        if output is not None:
+            _check_output(output, sources, overwrite=overwrite)
+        images = [source for source in sources if not source.is_video]
+        videos = [source for source in sources if source.is_video]
+        if videos:
+            _check_videos(kind, output, single=len(sources) == 1, annotate=annotate is not None, repeat=bool(repeat))
+        copies = None if annotate is None else _AnnotatedCopies(sources, annotate, overwrite=overwrite, quality=quality)
+        video_job = partial(
+            _detect_video,
+            tracking=tracking.parse(detection.threshold),
+            damaged=read.damaged_frames(),
+            progress=read.progress_kind(),
+            quiet=messages.quiet,
+            overwrite=overwrite,
+            kind=kind,
+            output=output,
         )
-    if output is not None and len(sources) > 1:
-        raise OptionError(f"{output} can hold the faces of one video; run them one by one")
+        tally = Tally()
+        try:
+            with open_detector(**vars(model), **vars(detection)) as detector:
+                if messages.verbose:
+                    console.note(detector.description)
+                # On a terminal, the results themselves show progress.
+                bar = not messages.quiet and (output is not None or not console.is_terminal())
+                if images:
+                    outcomes = detect_images(images, detector, tally, use=copies, bar=bar, repeat=repeat or 0)
+                    with _open_results(kind, output, overwrite=overwrite) as writer:
+                        _write_results(writer, outcomes, quiet=messages.quiet)
+                for source, summary in process_videos(videos, tally, partial(video_job, detector=detector)):
+                    if not messages.quiet and (output is not None or kind == "jsonl"):
+                        console.plain(f"{'wrote ' if output else ''}{output or source.path}: {headline(summary)}")
+        finally:
+            tally.print_failures()
+        if images and not messages.quiet:
+            _print_summary(tally, output, annotate)
+        if tally.failures:
+            raise typer.Exit(FAILED)
+
+
+def _check_output(output: Path, sources: Sequence[Source], *, overwrite: bool) -> None:
+    if same_file_key(output) in {same_file_key(source.path) for source in sources}:
+        raise OptionError(f"{output} is an input; name another file for the results")
+    outputs.check_free(output, overwrite=overwrite)
+
+
+def _check_videos(kind: results.Format, output: Path | None, *, single: bool, annotate: bool, repeat: bool) -> None:
+    """Raise OptionError for options that do not support videos."""
+    if kind not in ("table", "jsonl"):
+        raise OptionError(f"--format {kind} is for images; for videos use table, jsonl, or a file FILE{FACES_SUFFIX}")
+    if output is not None and not single:
+        raise OptionError(f"{output} can hold the faces of one video; process the inputs one by one")
     if annotate or repeat:
         option = "--annotate" if annotate else "--repeat"
-        raise OptionError(f"{option} is for images; for videos take 'scrfd-trt overlay --overlay landmarks'")
+        raise OptionError(f"{option} is for images; for videos use 'scrfd-trt overlay --overlay landmarks'")
 
 
-def detect_videos(
-    sources: Sequence[Source],
-    detector: SCRFDDetector,
-    tally: Tally,
-    settings: ClipSettings,
+class _AnnotatedCopies:
+    def __init__(self, sources: Sequence[Source], folder: Path, *, overwrite: bool, quality: int) -> None:
+        outputs.check_folder(folder)
+        self._targets = outputs.plan_folder(sources, folder, overwrite=overwrite)
+        self._draw = overlays.create("landmarks")
+        self._save = partial(outputs.save_image, overwrite=overwrite, quality=quality)
+
+    def __call__(self, source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
+        self._save(self._draw(image, faces), self._targets[source])
+
+
+@contextmanager
+def _open_results(kind: results.Format, output: Path | None, *, overwrite: bool) -> Iterator[results.ResultWriter]:
+    """Yield a writer to stdout, or to a file that appears only when it is complete."""
+    if output is None:
+        writer = results.WRITERS[kind](console.write)
+        writer.begin()
+        yield writer
+        writer.end()
+        return
+    with outputs.atomic_output(output, overwrite=overwrite) as file:
+
+        def write(text: str) -> None:
+            file.write(text.encode("utf-8", "backslashreplace"))
+
+        writer = results.WRITERS[kind](write, plain=True)
+        writer.begin()
+        yield writer
+        writer.end()
+
+
+def _write_results(
+    writer: results.ResultWriter, outcomes: Iterator[tuple[Source, ImageResult | str]], *, quiet: bool
+) -> None:
+    for source, outcome in outcomes:
+        if isinstance(outcome, ImageResult):
+            writer.add(outcome)
+            if outcome.timings and not quiet:
+                console.plain(f"{outcome.path}: {outcome.timings}")
+        else:
+            writer.add_failure(source.path, outcome)
+
+
+def _detect_video(
+    source: Source,
     *,
-    kind: results.Format,
-    output: Path | None,
+    detector: SCRFDDetector,
+    tracking: TrackingOptions,
+    damaged: Damaged,
     progress: ProgressKind,
     quiet: bool,
-) -> None:
-    """Follow the faces of videos; one that fails is noted and the others are done all the same.
-
-    Parameters
-    ----------
-    sources
-        The videos.
-    detector, tally, settings
-        Finds the faces, counts, and says how they are followed.
-    kind, output
-        A table of the tracks, or JSON lines; None is stdout.
-    progress, quiet
-        How it is told how far they are.
-    """
-    for source in sources:
-        tally.inputs += 1
-        try:
-            source.check()
-            with faces_files.detections_path(output if kind == "jsonl" else None) as place:
-                with console.about(source.path), show_progress(source.path, progress, quiet=quiet) as progressed:
-                    summary = detect_video(
-                        source.path,
-                        place,
-                        detector,
-                        tracking=settings.follow,
-                        overwrite=settings.overwrite,
-                        damaged=settings.damaged,
-                        progress=progressed,
-                    )
-                _show(source.path, place, summary, kind, output)
-        except OF_ONE_INPUT as error:
-            tally.fail(source.path, error)
-            continue
-        tally.add_video(summary)
-        if not quiet and (output is not None or kind == "jsonl"):
-            console.plain(f"{'wrote ' if output else ''}{output or source.path}: {headline(summary)}")
-
-
-def _show(path: Path, place: Path, summary: Summary, kind: results.Format, output: Path | None) -> None:
-    if kind == "jsonl":
-        if output is None:
-            with place.open(encoding="utf-8") as lines:
+    overwrite: bool,
+    kind: results.Format,
+    output: Path | None,
+) -> Summary:
+    """Track the faces of a video, and write the detections or a table of the tracks."""
+    with path_or_temporary(output if kind == "jsonl" else None) as path:
+        with show_progress(source.path, progress, quiet=quiet) as report:
+            summary = detect_video(
+                source.path,
+                path,
+                detector,
+                tracking=tracking,
+                overwrite=overwrite,
+                damaged=damaged,
+                progress=report,
+            )
+        if kind == "table":
+            _write_tracks(source.path, summary, output)
+        elif output is None:
+            with path.open(encoding="utf-8") as lines:
                 for line in lines:
                     console.write(line)
-        return
+    return summary
+
+
+def _write_tracks(path: Path, summary: Summary, output: Path | None) -> None:
     width, height = summary.size
     heading = Text.assemble((console.printable(path), "bold"), f"  {width}×{height}, {headline(summary)}")
     text = console.render(heading, plain=output is not None, wrap=False)
@@ -120,160 +234,7 @@ def _show(path: Path, place: Path, summary: Summary, kind: results.Format, outpu
         output.write_text(text, encoding="utf-8")
 
 
-FormatName = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="FORMAT",
-        help="One of table, jsonl (a JSON object a line for each image), csv, coco. Left out: what the suffix of "
-        "--output says (.jsonl, .csv, .json for coco), else table.",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE", help="Write the results into this file, not to stdout.", show_default=False
-    ),
-]
-Annotate = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Write copies with what was found drawn in into this folder.", show_default=False),
-]
-Repeat = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Find the faces of each image N times more, and tell how many images a second that is.",
-        show_default=False,
-    ),
-]
-
-
-def detect(
-    inputs: options.Inputs,
-    *,
-    format_name: FormatName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
-    output: Output = None,
-    annotate: Annotate = None,
-    repeat: Repeat = None,
-    recursive: options.Recursive = False,
-    network: options.ModelArgs,
-    detection: options.LimitedDetectArgs,
-    quality: options.Quality = 95,
-    overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    follow: options.FollowArgs,
-    read: options.ReadArgs,
-) -> None:
-    """Find the faces of images and videos.
-
-    Results go to stdout, messages to stderr. In videos, faces are followed;
-    their file (.jsonl) is what 'overlay' and 'anonymize' draw from. The exit
-    code is 0, or 1 if some inputs failed (the others are done), or 2 for
-    wrong use.
-
-    For example:
-      scrfd-trt detect photo.jpg
-      scrfd-trt detect photos/ --recursive --json > faces.jsonl
-      scrfd-trt detect photos/*.jpg --output faces.csv --annotate marked/
-      scrfd-trt detect group.jpg --model 2.5g_bnkps --scale 640,1280
-      scrfd-trt detect clip.mp4 --output clip.faces.jsonl
-
-    Image in, annotated image out, and images a second of an engine:
-      scrfd-trt detect photo.jpg --model face.plan --annotate out/ --repeat 100
-    """
-    with console.logged(quiet=quiet, verbose=verbose):
-        output = None if output == Path("-") else output
-        kind = results.choose_format(format_name, as_json=as_json, output=output)
-        sources = find_inputs(inputs, recursive=recursive, skip=annotate)
-        if output is not None:
-            _check_output(output, sources, overwrite=overwrite)
-        check(kind, sources, output, annotate=annotate is not None, repeat=bool(repeat))
-        settings = options.ClipSettings(
-            follow=follow.parsed(detection.threshold),
-            damaged=read.damaged_kind(),
-            overwrite=overwrite,
-        )
-        images = [source for source in sources if not source.is_video]
-        shown = read.progress_kind()
-        copies = None if annotate is None else _Copies(sources, annotate, overwrite=overwrite, quality=quality)
-        tally = Tally()
-        try:
-            with open_detector(**vars(network), **vars(detection)) as detector:
-                if verbose:
-                    console.note(detector.description)
-                # Results that scroll by on a terminal are progress enough, and a bar would be in their way.
-                bar = not quiet and (output is not None or not console.is_terminal())
-                if images:
-                    with _results(kind, output, overwrite=overwrite) as sink:
-                        _fill(sink, each(images, detector, copies, tally, bar=bar, repeat=repeat or 0), quiet=quiet)
-                videos = [source for source in sources if source.is_video]
-                detect_videos(videos, detector, tally, settings, kind=kind, output=output, progress=shown, quiet=quiet)
-        finally:
-            tally.tell_failures()
-        if images:
-            _say_where(tally, output, annotate, quiet=quiet)
-        if tally.failures:
-            raise typer.Exit(FAILED)
-
-
-def _check_output(output: Path, sources: list[Source], *, overwrite: bool) -> None:
-    if same_file_key(output) in {same_file_key(source.path) for source in sources}:
-        raise OptionError(f"{output} is an input; name another file for the results")
-    outputs.check_free(output, overwrite=overwrite)
-
-
-def _fill(sink: results.Results, outcomes: Iterator[tuple[Source, Seen | str]], *, quiet: bool) -> None:
-    for source, outcome in outcomes:
-        if isinstance(outcome, Seen):
-            sink.done(outcome)
-            if outcome.pace and not quiet:
-                console.plain(f"{outcome.path}: {outcome.pace}")
-        else:
-            sink.failed(source.path, outcome)
-
-
-class _Copies:
-    """Writes annotated copies."""
-
-    def __init__(self, sources: list[Source], folder: Path, *, overwrite: bool, quality: int) -> None:
-        outputs.check_folder(folder)
-        self._targets = outputs.plan_folder(sources, folder, overwrite=overwrite)
-        self._draw = overlays.create("landmarks")
-        self._save = partial(outputs.save_image, overwrite=overwrite, quality=quality)
-
-    def __call__(self, source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
-        self._save(self._draw(image, faces), self._targets[source])
-
-
-@contextmanager
-def _results(kind: results.Format, output: Path | None, *, overwrite: bool) -> Iterator[results.Results]:
-    """Open the place for the results: stdout, or a file that is there only when all is written."""
-    if output is None:
-        sink = results.KINDS[kind](console.write)
-        sink.begin()
-        yield sink
-        sink.end()
-        return
-    with outputs.atomic_output(output, overwrite=overwrite) as file:
-        sink = results.KINDS[kind](lambda text: _put(file.write(text.encode("utf-8", "backslashreplace"))), plain=True)
-        sink.begin()
-        yield sink
-        sink.end()
-
-
-def _put(_: int) -> None:
-    """Forget how many bytes were written."""
-
-
-def _say_where(tally: Tally, output: Path | None, annotate: Path | None, *, quiet: bool) -> None:
-    if quiet:
-        return
+def _print_summary(tally: Tally, output: Path | None, annotate: Path | None) -> None:
     if output is not None:
         console.plain(f"wrote {output}: {tally.summary()}")
     elif tally.images > 1:

@@ -1,4 +1,4 @@
-"""``scrfd-trt inspect``: what an engine or network file is, and whether it can be used here."""
+"""``scrfd-trt inspect``: describe engine and model files, and check whether they can be used."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from rich.text import Text
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.detector import gpu_number
 from scrfd_trt._cli.exits import FAILED, flags
-from scrfd_trt._engine import inspect as looking
-from scrfd_trt._engine.inspect import EngineReport
+from scrfd_trt._engine.inspect import EngineReport, inspect_engine
 from scrfd_trt.errors import ModelNotFoundError
 
-LABELS = {"file": "bold", "usable here": "bold"}
-VERDICTS = {"yes": "bold green", "no": "bold red"}
+BOLD_LABELS = {"file", "usable here"}
+USABLE_STYLES = {"yes": "bold green", "no": "bold red"}
 
-Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE", help="Engines, or networks as .onnx files.", show_default=False)
-]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="GPU that is to run the engines: cuda or cuda:N.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Engine or .onnx files.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="GPU to check the engines on: cuda or cuda:N.")]
 
 
 def inspect(
@@ -34,61 +31,57 @@ def inspect(
     allow_host_code: options.AllowHostCode = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Tell what engines or networks are, and whether they can be used here.
+    """Describe engines or models, and check whether this machine can use them.
 
-    An engine is opened where there is a GPU and a TensorRT for it; without
-    them, its first bytes and the JSON beside it tell what they can. --json
-    writes one object a line for each file. The exit code is 0 if all can be
-    used on this machine, else 1.
+    Opens an engine if there is a GPU and a matching TensorRT; otherwise
+    reads the file's header and the JSON file beside it. --json prints one
+    object a line for each file.
+
+    Exit code: 0 if all files can be used on this machine, else 1.
 
     For example:
       scrfd-trt inspect face.plan
       scrfd-trt inspect my.onnx --json
     """
     with console.logged():
-        number = gpu_number(device)
-        usable = []
-        for place, file in enumerate(files):
-            report = _look(file, number, lean_runtime, allow_host_code=allow_host_code)
-            usable.append(isinstance(report, EngineReport) and report.usable)
+        gpu = gpu_number(device)
+        usable = True
+        for index, file in enumerate(files):
+            try:
+                report = inspect_engine(
+                    file.expanduser(), device=gpu, lean_runtime=lean_runtime, allow_host_code=allow_host_code
+                )
+            except ModelNotFoundError as error:
+                usable = False
+                if as_json:
+                    console.write(json.dumps({"path": str(file), "error": str(error)}) + "\n")
+                console.error(error)
+                continue
+            usable = usable and report.usable
             if as_json:
-                console.write(_json(file, report) + "\n")
-            elif isinstance(report, EngineReport):
-                _show(report, first=not place)
-            if isinstance(report, str):
-                console.error(report)
-    if not all(usable):
+                console.write(report.model_dump_json() + "\n")
+            else:
+                _print(report, separated=index > 0)
+    if not usable:
         raise typer.Exit(FAILED)
 
 
-def _look(file: Path, device: int, lean_runtime: Path | None, *, allow_host_code: bool) -> EngineReport | str:
-    """Inspect a file; a string says why it cannot be read."""
-    path = file.expanduser()
-    try:
-        return looking.inspect_engine(path, device=device, lean_runtime=lean_runtime, allow_host_code=allow_host_code)
-    except ModelNotFoundError as error:
-        return str(error)
-
-
-def _json(file: Path, report: EngineReport | str) -> str:
-    return json.dumps({"path": str(file), "error": report}) if isinstance(report, str) else report.model_dump_json()
-
-
-def _show(report: EngineReport, *, first: bool) -> None:
+def _print(report: EngineReport, *, separated: bool) -> None:
     (_, path), *rows = report.rows()
     if advised := flags(report.fields):
         rows.append(("options", ", ".join(advised)))
-    if not first:
+    if separated:
         console.write("\n")
     console.print_line(console.printable(path), style="bold")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    before = ""
+    previous = ""
     for label, text in rows:
-        style = VERDICTS.get(text, "") if label == "usable here" else ""
-        shown = Text(console.printable(text), style=style)
-        # A list's label stands at its first item.
-        table.add_row(Text("" if label == before else label, style=LABELS.get(label, "dim")), shown)
-        before = label
+        style = USABLE_STYLES.get(text, "") if label == "usable here" else ""
+        value = Text(console.printable(text), style=style)
+        # Only the first item of a list has a label.
+        shown = "" if label == previous else label
+        table.add_row(Text(shown, style="bold" if label in BOLD_LABELS else "dim"), value)
+        previous = label
     console.show(table)

@@ -1,4 +1,4 @@
-"""``scrfd-trt overlays``: what can be drawn, and with which options."""
+"""``scrfd-trt overlays``: list the overlays, or the options of one."""
 
 from __future__ import annotations
 
@@ -11,53 +11,66 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-import overlays as drawing
+import overlays as registry
 from overlays._factories import example
 from overlays._registry import why_broken
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.console import printable
 from scrfd_trt.errors import OptionError, ScrfdError
 
-Name = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="Tell the options of this overlay.", show_default=False)
-]
 
-
-def overlays(name: Name = None, *, as_json: options.AsJson = False) -> None:
-    """List what 'scrfd-trt overlay' can draw; with a name, its options.
+def overlays(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show the options of this overlay.")] = None,
+    *,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the overlays for 'scrfd-trt overlay', or the options of one.
 
     For example:
       scrfd-trt overlays
       scrfd-trt overlays skull
     """
-    chosen = drawing.names() if name is None else (name,)
-    if not chosen:
+    if name is not None:
+        if as_json:
+            _print_json(_as_dict(name))
+        else:
+            console.show(details(name))
+        return
+    names = registry.names()
+    if not names:
         raise OptionError("no overlays are installed: run pip install -e . in the checkout of scrfd-trt")
     if as_json:
-        found: Any = [_about_or_why(one) for one in chosen] if name is None else about(name)
-        console.write(json.dumps(found, indent=2, default=str) + "\n")
-    elif name is None:
-        console.show(Group(listed(chosen), "", "scrfd-trt overlays NAME tells the options of one."))
+        _print_json([_as_dict_or_error(one) for one in names])
     else:
-        console.show(details(name))
+        console.show(Group(overlays_table(names), "", "Run 'scrfd-trt overlays NAME' for the options of an overlay."))
 
 
-def about(name: str) -> dict[str, Any]:
-    """Return what is known of an overlay, for JSON."""
+def _print_json(value: Any) -> None:
+    console.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def _as_dict(name: str) -> dict[str, Any]:
     return {
         "name": name,
-        "description": drawing.summary(name),
-        "from": drawing.provider(name),
+        "description": registry.summary(name),
+        "from": registry.provider(name),
         "without_landmarks": without_landmarks(name),
-        "options": [option._asdict() for option in drawing.describe(name)],
+        "options": [option._asdict() for option in registry.describe(name)],
     }
 
 
-def listed(names: tuple[str, ...]) -> RenderableType:
-    """Make a table of overlays, with the names of their options."""
+def _as_dict_or_error(name: str) -> dict[str, Any]:
+    try:
+        return _as_dict(name)
+    except ScrfdError as error:
+        return {"name": name, "from": registry.provider(name), "error": printable(error)}
+
+
+def overlays_table(names: tuple[str, ...]) -> RenderableType:
+    """Return a table of overlays with the names of their options."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     table.add_column("overlay", no_wrap=True, style="bold")
-    table.add_column("what it draws")
+    table.add_column("effect")
     table.add_column("options")
     for name in names:
         table.add_row(name, *_row(name))
@@ -66,22 +79,15 @@ def listed(names: tuple[str, ...]) -> RenderableType:
 
 def _row(name: str) -> tuple[str | Text, str]:
     try:
-        return drawing.summary(name), ", ".join(option.name for option in drawing.describe(name))
-    except ScrfdError as error:  # one that is broken does not keep the others from being listed
+        return registry.summary(name), ", ".join(option.name for option in registry.describe(name))
+    except ScrfdError as error:  # a broken overlay does not prevent the list
         return Text(printable(why_broken(error)), style="red"), ""
 
 
-def _about_or_why(name: str) -> dict[str, Any]:
-    try:
-        return about(name)
-    except ScrfdError as error:
-        return {"name": name, "from": drawing.provider(name), "error": printable(error)}
-
-
 def details(name: str) -> RenderableType:
-    """Make a table of one overlay's options, with an example."""
-    described = drawing.describe(name)
-    head = Text.assemble((name, "bold"), f": {drawing.summary(name)} ({drawing.provider(name)})")
+    """Return a table of an overlay's options, with an example."""
+    described = registry.describe(name)
+    head = Text.assemble((name, "bold"), f": {registry.summary(name)} ({registry.provider(name)})")
     if not described:
         return Group(head, "", "It has no options.")
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
@@ -90,36 +96,35 @@ def details(name: str) -> RenderableType:
         table.add_column(column)
     for option in described:
         values = option.type + (f", {option.range}" if option.range else "")
-        table.add_row(
-            option.name, values, "required" if option.required else _shown(option.default), option.description
-        )
-    example = Text(f"scrfd-trt overlay me.jpg --overlay {example_spec(name)} -o out.jpg", overflow="fold")
+        default = "required" if option.required else _text(option.default)
+        table.add_row(option.name, values, default, option.description)
+    command = Text(f"scrfd-trt overlay me.jpg --overlay {_example_spec(name)} -o out.jpg", overflow="fold")
     landmarks = without_landmarks(name)
     notes = [f"Without landmarks: {landmarks}", ""] if landmarks else []
-    return Group(head, "", table, "", *notes, Text.assemble("For example: ", example))
+    return Group(head, "", table, "", *notes, Text.assemble("Example: ", command))
 
 
 def without_landmarks(name: str) -> str:
-    """Tell what an overlay does where faces have no landmarks; empty where these make no difference."""
-    factory = drawing.load(name)
+    """Return what an overlay does with faces that have no landmarks; empty if it does not use landmarks."""
+    factory = registry.load(name)
     if getattr(factory, "needs_landmarks", False):
         return "it refuses to draw."
     return str(getattr(factory, "without_landmarks", ""))
 
 
-def example_spec(name: str) -> str:
-    """Write an overlay as ``--overlay`` takes it: with what it needs, or its first option that has a default."""
-    options = drawing.describe(name)
-    if needed := [example(name, option).removeprefix(f"{name}:") for option in options if option.required]:
-        return f"{name}:{','.join(needed)}"
-    # What the order of channels is, files know themselves.
-    told = (option for option in options if option.default is not None and option.choices != ("bgr", "rgb"))
-    return next((f"{name}:{option.name}={_shown(option.default)}" for option in told), name)
+def _example_spec(name: str) -> str:
+    """Return a value for ``--overlay`` with the required options, or else with the first one that has a default."""
+    options = registry.describe(name)
+    if required := [example(name, option).removeprefix(f"{name}:") for option in options if option.required]:
+        return f"{name}:{','.join(required)}"
+    # The command line always draws in BGR.
+    optional = (option for option in options if option.default is not None and option.choices != ("bgr", "rgb"))
+    return next((f"{name}:{option.name}={_text(option.default)}" for option in optional), name)
 
 
-def _shown(default: Any) -> str:
-    if default is None:
+def _text(value: Any) -> str:
+    if value is None:
         return "none"
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -41,7 +41,7 @@ def names() -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["anonymize", "tracks"])
-def test_a_file_of_faces_is_never_written_over_the_video(run: Run, film: Film, command: str) -> None:
+def test_detections_file_never_replaces_video(run: Run, film: Film, command: str) -> None:
     before = film().read_bytes()
     Path("link.jsonl").symlink_to("clip.mp4")
     for name in ("clip.mp4", "./clip.mp4", "link.jsonl"):
@@ -62,21 +62,21 @@ def test_a_file_of_faces_is_never_written_over_the_video(run: Run, film: Film, c
         (("--delay", "3"), "--delay is for cameras and streams; leave it out"),
     ],
 )
-def test_what_is_refused_before_the_first_frame(run: Run, film: Film, words: tuple[str, ...], message: str) -> None:
+def test_usage_error_before_first_frame(run: Run, film: Film, words: tuple[str, ...], message: str) -> None:
     film()
     ran = run("anonymize", "clip.mp4", *words)
     assert (ran.code, message in ran.error) == (2, True), ran.error
     assert names() == ["clip.mp4"]
 
 
-def test_a_contact_sheet_is_not_written_over_the_video_or_the_faces(run: Run, film: Film) -> None:
+def test_contact_sheet_never_replaces_video_or_detections(run: Run, film: Film) -> None:
     film("x.png", codec="apng", pixels="rgb24", form="apng")
     assert "x.png is the input" in run("tracks", "x.png", "-o", "x.png", "--overwrite").error
     ran = run("tracks", "x.png", "-o", "s.jsonl", "--save-detections", "s.jsonl")
     assert "--save-detections s.jsonl is the contact sheet" in ran.error
 
 
-def test_a_folder_is_not_written_over_itself(run: Run, film: Film) -> None:
+def test_folder_never_replaces_itself(run: Run, film: Film) -> None:
     Path("in").mkdir()
     before = film("in/clip.mp4").read_bytes()
     Path("again").symlink_to("in")
@@ -86,7 +86,7 @@ def test_a_folder_is_not_written_over_itself(run: Run, film: Film) -> None:
     assert Path("in/clip.mp4").read_bytes() == before
 
 
-def test_copies_beside_their_videos_do_not_replace_each_other(run: Run, film: Film) -> None:
+def test_copies_beside_videos_never_replace_each_other(run: Run, film: Film) -> None:
     film()
     film("clip.mpg", codec="mpeg2video", form="matroska")
     ran = run("anonymize", "clip.mp4", "clip.mpg", "--overwrite")
@@ -101,7 +101,7 @@ def test_copies_beside_their_videos_do_not_replace_each_other(run: Run, film: Fi
 
 
 @pytest.mark.parametrize("option", ["--keep-tracks", "--leave-tracks"])
-def test_a_track_that_is_not_there(run: Run, film: Film, option: str) -> None:
+def test_missing_track(run: Run, film: Film, option: str) -> None:
     film()
     ran = run("anonymize", "clip.mp4", option, "1,77")
     assert (ran.code, ran.error) == (1, "clip.mp4: there is no track 77; the tracks are: 1")
@@ -112,7 +112,7 @@ def test_a_track_that_is_not_there(run: Run, film: Film, option: str) -> None:
     assert names() == ["clip.mp4", "f.jsonl"]
 
 
-def test_the_tracks_there_are_are_told_in_short(run: Run, film: Film) -> None:
+def test_existing_tracks_are_listed_as_ranges(run: Run, film: Film) -> None:
     film()
     head = {"format": "scrfd_trt.faces", "version": 1, "video": "clip.mp4", "size": [160, 120], "rate": 10.0}
     face = {"box": [1, 2, 30, 40], "score": 0.5, "from": "detected"}
@@ -123,18 +123,18 @@ def test_the_tracks_there_are_are_told_in_short(run: Run, film: Film) -> None:
     assert ran.error == "f.jsonl: there is no track 4; the tracks are: 1-3, 5, 8-9"
 
 
-def test_numbers_of_tracks_are_for_one_video(run: Run, film: Film) -> None:
+def test_track_numbers_require_single_video(run: Run, film: Film) -> None:
     film("a.mp4")
     film("b.mp4")
     ran = run("anonymize", "a.mp4", "b.mp4", "--leave-tracks", "1")
-    assert (ran.code, ran.error) == (2, "--leave-tracks is for a single video; run them one by one")
+    assert (ran.code, ran.error) == (2, "--leave-tracks is for a single video; process the inputs one by one")
 
 
-def test_a_choice_that_covers_nobody_is_told(run: Run, film: Film) -> None:
+def test_selection_that_covers_no_face_gives_warning(run: Run, film: Film) -> None:
     film()
     ran = run("overlay", "clip.mp4", "--overlay", "solid", "-o", "a.mp4", "--keep-region", "100,0,60,120")
     assert ran.code == 0
-    assert ran.err.startswith("warning: a.mp4: all faces stay in sight; what you chose leaves out every track\n")
+    assert ran.err.startswith("warning: a.mp4: no face is covered; the selection leaves out every track\n")
 
 
 @pytest.mark.parametrize(
@@ -149,19 +149,19 @@ def test_a_choice_that_covers_nobody_is_told(run: Run, film: Film) -> None:
         (("--iou", "0.4"), "--iou"),
     ],
 )
-def test_options_that_do_nothing_with_faces_of_a_file(
+def test_detection_options_with_detections_file_are_refused(
     run: Run, film: Film, words: tuple[str, ...], option: str
 ) -> None:
     film()
     assert run("tracks", "clip.mp4", "--save-detections", "f.jsonl", "-q").code == 0
     ran = run("anonymize", "clip.mp4", "--detections", "f.jsonl", *words)
     assert ran.code == 2
-    assert ran.error == f"{option} does nothing with --detections, whose faces were found before; leave it out"
+    assert ran.error == f"{option} has no effect with --detections, whose faces are already detected; leave it out"
     assert names() == ["clip.mp4", "f.jsonl"]
 
 
 @pytest.mark.parametrize("command", ["anonymize", "tracks"])
-def test_a_file_of_faces_with_a_bad_head_is_told_in_one_line(run: Run, film: Film, command: str) -> None:
+def test_invalid_detections_header_gives_one_line(run: Run, film: Film, command: str) -> None:
     film()
     assert run("tracks", "clip.mp4", "--save-detections", "f.jsonl", "-q").code == 0
     head, *rest = Path("f.jsonl").read_text().splitlines(keepends=True)
@@ -172,16 +172,16 @@ def test_a_file_of_faces_with_a_bad_head_is_told_in_one_line(run: Run, film: Fil
         assert "f.jsonl, line 1" in ran.error
 
 
-def test_faces_that_were_looked_for_with_a_higher_threshold(run: Run, film: Film) -> None:
+def test_detections_with_higher_threshold_give_warning(run: Run, film: Film) -> None:
     film()
     assert run("detect", "clip.mp4", "-o", "f.jsonl").code == 0
     ran = run("anonymize", "clip.mp4", "--detections", "f.jsonl", "-o", "a.mp4")
-    assert ran.err.startswith("warning: f.jsonl: its faces were looked for with a threshold of 0.5; with 0.3, as")
+    assert ran.err.startswith("warning: f.jsonl: detected with a threshold of 0.5; 'anonymize' uses 0.3 by default")
     assert run("detect", "clip.mp4", "-o", "g.jsonl", "-t", "0.3").code == 0
     assert "warning" not in run("anonymize", "clip.mp4", "--detections", "g.jsonl", "-o", "b.mp4").err
 
 
-def test_a_file_that_cannot_be_read_is_named_once(run: Run, film: Film) -> None:
+def test_unreadable_file_is_named_once(run: Run, film: Film) -> None:
     film()
     Path("broken.mp4").write_bytes(b"no video")
     assert run("anonymize", "broken.mp4").error.startswith("broken.mp4: cannot be read as a video")
@@ -189,14 +189,14 @@ def test_a_file_that_cannot_be_read_is_named_once(run: Run, film: Film) -> None:
     assert run("anonymize", "none/%03d.png").error == "none/%03d.png: there is no image of that name"
 
 
-def test_a_contact_sheet_of_nobody_is_told(run: Run, film: Film) -> None:
+def test_contact_sheet_without_faces_gives_warning(run: Run, film: Film) -> None:
     film(hidden=tuple(range(20)))
     ran = run("tracks", "clip.mp4", "-o", "s.png")
     assert ran.code == 0
-    assert ran.err.splitlines()[-1] == "warning: s.png was not written: there is no face to show"
+    assert ran.err.splitlines()[-1] == "warning: s.png was not written, because the video has no faces"
 
 
-def test_tracks_of_an_image_sequence(run: Run, film: Film) -> None:
+def test_tracks_of_image_sequence(run: Run, film: Film) -> None:
     film()
     Path("seq").mkdir()
     with av.open("clip.mp4") as container:
@@ -207,13 +207,13 @@ def test_tracks_of_an_image_sequence(run: Run, film: Film) -> None:
     assert Path("sheet.png").is_file()
 
 
-def test_a_video_on_the_web_is_told_to_be_done_in_one_pass(run: Run, film: Film, web: str) -> None:
+def test_web_video_gives_warning_about_one_pass(run: Run, film: Film, web: str) -> None:
     film("clip.mkv")
     code, _, err = run("anonymize", f"{web}/clip.mkv", "-o", "out.mp4")
     assert code == 0, err
     assert err.splitlines()[0] == (
-        f"warning: {web}/clip.mkv: a video on the web is done in one pass; download it first for both passes"
+        f"warning: {web}/clip.mkv: a video on the web is processed in one pass; download it first for two passes"
     )
     film("sound.mkv", sound=True)
-    assert ", and without its sound; download it" in run("anonymize", f"{web}/sound.mkv", "-o", "a.mp4").err
-    assert ", and without its sound" not in run("anonymize", f"{web}/sound.mkv", "-o", "b.mp4", "--no-keep-audio").err
+    assert ", without its audio; download it" in run("anonymize", f"{web}/sound.mkv", "-o", "a.mp4").err
+    assert ", without its audio" not in run("anonymize", f"{web}/sound.mkv", "-o", "b.mp4", "--no-keep-audio").err

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt._cli.exits import FLAGS, worded
+from scrfd_trt._cli.exits import FLAGS, error_text
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt.errors import EngineError, OptionError, ScrfdError, VideoError
 
@@ -23,17 +23,17 @@ Run = Callable[..., Any]
         (OptionError("no option of a command", fields=["margin", "keep"]), "no option of a command"),
     ],
 )
-def test_options_follow_the_message(error: ScrfdError, text: str) -> None:
-    assert worded(error) == text
+def test_flags_follow_message(error: ScrfdError, text: str) -> None:
+    assert error_text(error) == text
 
 
-def test_refused_build_options_name_the_commands_options() -> None:
+def test_invalid_build_options_name_flags() -> None:
     with pytest.raises(OptionError) as caught:
         BuildOptions(workspace_mib=0, optimization_level=9)
-    assert worded(caught.value).endswith("; see --level, --workspace")
+    assert error_text(caught.value).endswith("; see --level, --workspace")
 
 
-def test_each_build_option_has_a_command_line_option(run: Run) -> None:
+def test_each_build_option_has_flag(run: Run) -> None:
     assert set(BuildOptions.model_fields) <= set(FLAGS)
     shown = "".join(run(command, "--help").out for command in ("build", "detect", "anonymize"))
     for flag in FLAGS.values():

@@ -71,20 +71,20 @@ def left() -> list[str]:
 @pytest.mark.parametrize(
     ("number", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
 )
-def test_stopped_while_it_looks_for_faces(film: Film, start: Start, number: signal.Signals, by: str) -> None:
+def test_stop_while_detecting(film: Film, start: Start, number: signal.Signals, by: str) -> None:
     film(frames=60)
     process = start("anonymize", "clip.mp4", "-o", "out.mp4", "--progress", "jsonl", seconds=0.2)
     err = stop_in("finding", process, number)
     assert re.fullmatch(
         rf"error: clip\.mp4: stopped by {by} while finding faces, at frame \d+ of 60; "
-        r"files that were not finished were not kept",
+        r"unfinished files were deleted",
         err,
     )
     assert left() == ["clip.mp4", "tmp"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_while_it_draws(film: Film, start: Start, number: signal.Signals) -> None:
+def test_stop_while_drawing(film: Film, start: Start, number: signal.Signals) -> None:
     film(frames=600)
     words = ("anonymize", "clip.mp4", "-o", "out.mp4", "--preset", "placebo", "--crf", "1", "--progress", "jsonl")
     err = stop_in("drawing", start(*words), number)
@@ -92,7 +92,7 @@ def test_stopped_while_it_draws(film: Film, start: Start, number: signal.Signals
     assert left() == ["clip.mp4", "tmp"]
 
 
-def test_several_signals_in_a_row_break_nothing(film: Film, start: Start) -> None:
+def test_several_signals_stop_once(film: Film, start: Start) -> None:
     film(frames=60)
     process = start("tracks", "clip.mp4", "--progress", "jsonl", seconds=0.2)
     err = stop_in("finding", process, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP)
@@ -100,7 +100,7 @@ def test_several_signals_in_a_row_break_nothing(film: Film, start: Start) -> Non
     assert left() == ["clip.mp4", "tmp"]
 
 
-def test_nohup_is_heeded(film: Film, start: Start) -> None:
+def test_nohup_ignores_sighup(film: Film, start: Start) -> None:
     film(frames=20)
     process = start("anonymize", "clip.mp4", "-o", "out.mp4", seconds=0.05, before=("nohup",))
     wait_for("tmp/scrfd-trt-*/.*.part")
@@ -111,7 +111,7 @@ def test_nohup_is_heeded(film: Film, start: Start) -> None:
 
 
 @pytest.mark.parametrize("words", [("tracks", "clip.mp4", "--json"), ("detect", "clip.mp4"), ("tracks", "clip.mp4")])
-def test_results_for_a_stdout_that_is_closed(film: Film, start: Start, words: tuple[str, ...]) -> None:
+def test_closed_stdout_gives_error(film: Film, start: Start, words: tuple[str, ...]) -> None:
     film()
     process = start(*words, before=("sh", "-c", 'exec "$@" >&-', "sh"))
     _, err = process.communicate(timeout=30)
@@ -121,7 +121,7 @@ def test_results_for_a_stdout_that_is_closed(film: Film, start: Start, words: tu
     assert err.count("\n") == 1
 
 
-def test_files_are_written_with_stdout_and_stderr_closed(film: Film, start: Start) -> None:
+def test_files_are_written_with_closed_stdout_and_stderr(film: Film, start: Start) -> None:
     film()
     process = start("anonymize", "clip.mp4", "-o", "out.mp4", before=("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"))
     assert process.wait(timeout=30) == 0
@@ -137,7 +137,7 @@ class Gone(io.StringIO):
 
 
 @pytest.mark.parametrize("kind", ["bar", "jsonl"])
-def test_a_terminal_that_was_closed_costs_no_video(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_terminal_does_not_stop_video(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "STDERR", Console(file=Gone(), force_terminal=True))
     done = []
     with show_progress(Path("clip.mp4"), kind, quiet=False) as progressed:

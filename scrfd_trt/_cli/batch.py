@@ -1,0 +1,187 @@
+"""One pass over many inputs: a failed input is recorded, and the others are processed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from scrfd_trt._cli import console
+from scrfd_trt._cli.bench_cpu import Timings, time_detect
+from scrfd_trt._cli.console import count
+from scrfd_trt._cli.exits import error_text
+from scrfd_trt._cli.inputs import Source, read_image
+from scrfd_trt._detections import Detections
+from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt.errors import (
+    BackendError,
+    DetectionsError,
+    ImageError,
+    OutputError,
+    OverlayError,
+    ScrfdError,
+    VideoError,
+)
+from scrfd_trt.video import Summary
+
+INPUT_ERRORS = (ImageError, VideoError, BackendError, DetectionsError, OutputError, OverlayError)
+"""Errors that concern one input only."""
+
+ImageCallback = Callable[[Source, NDArray[np.uint8], Detections], None]
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """The faces of one image.
+
+    Attributes
+    ----------
+    seconds
+        Time of ``detect()``; the median if it was repeated.
+    timings
+        Measurement of the repetitions, if any.
+    """
+
+    path: Path
+    faces: Detections
+    seconds: float
+    timings: Timings | None = None
+
+
+@dataclass
+class Tally:
+    """Counts of inputs, results and failures; ``empty`` counts images without faces."""
+
+    inputs: int = 0
+    images: int = 0
+    faces: int = 0
+    empty: int = 0
+    videos: int = 0
+    frames: int = 0
+    tracks: int = 0
+    failures: list[tuple[Path, str]] = field(default_factory=list)
+    """Path and reason."""
+
+    def add_image(self, faces: Detections) -> None:
+        """Count a processed image."""
+        self.images += 1
+        self.faces += len(faces)
+        self.empty += not len(faces)
+
+    def add_video(self, summary: Summary) -> None:
+        """Count a processed video."""
+        self.videos += 1
+        self.frames += summary.frames
+        self.tracks += len(summary.tracks)
+
+    def fail(self, path: Path, error: ScrfdError) -> str:
+        """Count a failed input; return the reason on one line."""
+        reason = console.printable(error_text(error))
+        self.failures.append((path, reason))
+        return reason
+
+    def print_failures(self) -> None:
+        """Print the failed inputs and the reasons."""
+        lines = [_with_path(path, reason) for path, reason in self.failures]
+        if self.inputs > 1 and lines:
+            rest = "the others succeeded" if self.images + self.videos else "none succeeded"
+            console.error(f"{len(lines)} of {self.inputs} inputs failed, {rest}:")
+        for line in lines:
+            if self.inputs > 1:
+                console.plain(f"- {line}")
+            else:
+                console.error(line)
+
+    def summary(self) -> str:
+        """Return the counts in one line."""
+        images = [count(self.images, "image"), count(self.faces, "face")]
+        videos = [count(self.videos, "video"), count(self.frames, "frame"), count(self.tracks, "track")]
+        return ", ".join((images if self.images or not self.videos else []) + (videos if self.videos else []))
+
+
+def _with_path(path: Path, reason: str) -> str:
+    return reason if reason.startswith(console.printable(path)) else f"{path}: {reason}"
+
+
+def detect_images(
+    sources: Sequence[Source],
+    detector: SCRFDDetector,
+    tally: Tally,
+    *,
+    use: ImageCallback | None = None,
+    bar: bool,
+    repeat: int = 0,
+) -> Iterator[tuple[Source, ImageResult | str]]:
+    """Read images and detect their faces; yield each source with its result, or with the reason of the failure.
+
+    ``use`` draws and saves, for example. If it fails, the image counts as failed, but the result is yielded. ``bar``
+    shows progress if stderr is a terminal. ``repeat`` measures so many repetitions of each detection.
+    """
+    with _progress_bar(len(sources), wanted=bar) as advance:
+        for source in sources:
+            tally.inputs += 1
+            with console.about(source.path):
+                outcome = _detect_image(source, detector, tally, use, repeat)
+            yield source, outcome
+            advance()
+
+
+def _detect_image(
+    source: Source, detector: SCRFDDetector, tally: Tally, use: ImageCallback | None, repeat: int
+) -> ImageResult | str:
+    try:
+        source.check()
+        image = read_image(source.path)
+        faces, seconds, timings = time_detect(detector, image, repeat)
+    except INPUT_ERRORS as error:
+        return tally.fail(source.path, error)
+    try:
+        if use is not None:
+            use(source, image, faces)
+    except INPUT_ERRORS as error:
+        tally.fail(source.path, error)
+    else:
+        tally.add_image(faces)
+    return ImageResult(source.path, faces, seconds, timings)
+
+
+@contextmanager
+def _progress_bar(total: int, *, wanted: bool) -> Iterator[Callable[[], None]]:
+    """Show a progress bar for two or more images on a terminal; yield the function that advances it."""
+    if not wanted or total < 2 or not console.STDERR.is_terminal:
+        yield lambda: None
+        return
+    columns = (TextColumn("detecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # A refresh thread would write while stderr is redirected to capture messages of OpenCV's libraries.
+    with Progress(
+        *columns, console=console.STDERR, transient=True, auto_refresh=False, redirect_stdout=False
+    ) as progress:
+        task = progress.add_task("", total=total)
+
+        def advance() -> None:
+            progress.advance(task)
+            progress.refresh()
+
+        yield advance
+
+
+def process_videos(
+    sources: Sequence[Source], tally: Tally, process: Callable[[Source], Summary]
+) -> Iterator[tuple[Source, Summary]]:
+    """Process videos; yield each source that succeeds with its summary."""
+    for source in sources:
+        tally.inputs += 1
+        try:
+            source.check()
+            with console.about(source.path):
+                summary = process(source)
+        except INPUT_ERRORS as error:
+            tally.fail(source.path, error)
+            continue
+        tally.add_video(summary)
+        yield source, summary

@@ -1,0 +1,173 @@
+"""Cover the faces of images and videos and write the copies, for ``overlay`` and ``anonymize``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from scrfd_trt._cli import console, live, outputs
+from scrfd_trt._cli.batch import Tally, detect_images, process_videos
+from scrfd_trt._cli.console import count
+from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
+from scrfd_trt._cli.exits import FAILED
+from scrfd_trt._cli.inputs import Source, find_inputs
+from scrfd_trt._cli.options import CopyArgs, ProgressKind, VideoSettings
+from scrfd_trt._cli.progress import show_progress
+from scrfd_trt._cli.report import as_dict, headline, report
+from scrfd_trt._detections import Detections
+from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt.errors import DetectionsError
+from scrfd_trt.video import Summary, detect_video, render_video
+from scrfd_trt.video._two_pass import OverlayFunction, ProgressCallback
+
+
+def write_copies(
+    inputs: list[str],
+    output: Path | None,
+    draw: OverlayFunction,
+    args: CopyArgs,
+    *,
+    threshold: float,
+    opener: Callable[[], SCRFDDetector],
+    detailed: bool = False,
+) -> None:
+    """Do the work of a command that covers faces.
+
+    Parameters
+    ----------
+    output
+        None writes each copy beside its input.
+    opener
+        Opens the detector; called after all checks.
+    detailed
+        Report the weakest moments of videos.
+
+    Raises
+    ------
+    OptionError
+        If the options, inputs and outputs do not fit together.
+    typer.Exit
+        If an input failed.
+    """
+    settings, progress = args.parse(threshold), args.read.progress_kind()
+    if any(live.is_address(text) for text in inputs):
+        target = live.check(inputs, output, settings)
+        with _described(opener, verbose=args.messages.verbose) as detector:
+            live.write(inputs[0], target, detector, draw, settings, progress=progress, quiet=args.messages.quiet)
+        return
+    sources = find_inputs(inputs, recursive=args.recursive, skip=output)
+    targets = outputs.plan_outputs(inputs, sources, output, overwrite=args.overwrite)
+    check_inputs(settings, sources, targets)
+    job = _CopyJob(draw, settings, targets, args.quality, progress, args.messages.quiet, detailed)
+    with nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector:
+        job.run(sources, detector)
+    job.print_image_summary(output)
+    if job.tally.failures:
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _described(opener: Callable[[], SCRFDDetector], *, verbose: bool) -> Iterator[SCRFDDetector]:
+    with opener() as detector:
+        if verbose:
+            console.note(detector.description)
+        yield detector
+
+
+@dataclass(frozen=True)
+class _CopyJob:
+    draw: OverlayFunction
+    settings: VideoSettings
+    targets: dict[Source, Path]
+    """Sources that cannot be read may be missing."""
+    quality: int
+    progress: ProgressKind
+    quiet: bool
+    detailed: bool
+    tally: Tally = field(default_factory=Tally)
+
+    def run(self, sources: Sequence[Source], detector: SCRFDDetector | None) -> None:
+        """Process the images, then the videos; without a detector, faces come from the detections file."""
+        images = [source for source in sources if not source.is_video]
+        videos = [source for source in sources if source.is_video]
+        try:
+            if images and detector is not None:
+                for _ in detect_images(images, detector, self.tally, use=self._save_image, bar=not self.quiet):
+                    pass
+            for source, summary in process_videos(videos, self.tally, lambda one: self._copy_video(one, detector)):
+                self._report_video(self.targets[source], summary)
+        finally:
+            self.tally.print_failures()
+
+    def print_image_summary(self, output: Path | None) -> None:
+        """Print where the images are, and how many faces they have."""
+        tally = self.tally
+        if not tally.images or self.quiet:
+            return
+        faces = count(tally.faces, "face")
+        text = f"{count(tally.images, 'image')}, {faces}" if tally.images > 1 else faces
+        if tally.empty:
+            text += f"; {tally.empty} without a face"
+        console.plain(f"wrote {output or next(iter(self.targets.values()))}: {text}")
+
+    def _save_image(self, source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
+        outputs.save_image(
+            self.draw(image, faces),
+            self.targets[source],
+            overwrite=self.settings.overwrite,
+            quality=self.quality,
+            metadata_from=source.path if self.settings.keep_metadata else None,
+        )
+
+    def _copy_video(self, source: Source, detector: SCRFDDetector | None) -> Summary:
+        path, target, settings = source.path, self.targets[source], self.settings
+        with show_progress(path, self.progress, quiet=self.quiet) as progress:
+            outputs.make_folder(target.parent)
+            if settings.files.detections is not None or detector is None:
+                return self._render_video(settings.files.detections or Path(), path, target, progress)
+            with path_or_temporary(settings.files.save_detections) as detections:
+                found = detect_video(
+                    path,
+                    detections,
+                    detector,
+                    tracking=settings.tracking,
+                    overwrite=settings.overwrite,
+                    damaged=settings.damaged,
+                    progress=progress,
+                )
+                if message := missing_tracks(settings.selection, found.tracks):
+                    raise DetectionsError(message)
+                return self._render_video(detections, path, target, progress)
+
+    def _render_video(self, detections: Path, source: Path, target: Path, progress: ProgressCallback) -> Summary:
+        settings = self.settings
+        return render_video(
+            source,
+            target,
+            detections,
+            self.draw,
+            selection=settings.selection,
+            encode=settings.encode,
+            overwrite=settings.overwrite,
+            damaged=settings.damaged,
+            keep_streams=settings.keep_streams,
+            keep_metadata=settings.keep_metadata,
+            progress=progress,
+        )
+
+    def _report_video(self, target: Path, summary: Summary) -> None:
+        if self.progress == "jsonl":
+            console.stderr_line(json.dumps({"progress": "done", "output": str(target), **as_dict(summary)}))
+        elif not self.quiet:
+            if summary.left_out and not summary.faces:
+                console.warning(f"{target}: no face is covered; the selection leaves out every track")
+            console.plain(f"wrote {target}: {headline(summary)}")
+            for line in report(summary) if self.detailed else ():
+                console.stderr_line(line)

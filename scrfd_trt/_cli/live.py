@@ -1,0 +1,129 @@
+"""Cover the faces of a camera or stream until it ends or is stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from scrfd_trt._cli import console, outputs
+from scrfd_trt._cli.options import DetectionsFileArgs, ProgressKind, VideoSettings
+from scrfd_trt._cli.progress import show_progress
+from scrfd_trt._cli.report import as_dict, headline
+from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt.errors import OptionError, VideoError
+from scrfd_trt.video import (
+    LiveReader,
+    RenderedFrame,
+    Summary,
+    TrackSelection,
+    VideoReader,
+    VideoWriter,
+    open_source,
+    overlay_live,
+)
+from scrfd_trt.video._reader import redact_password
+from scrfd_trt.video._two_pass import OverlayFunction
+from scrfd_trt.video._writer import check_suffix
+
+
+def is_address(text: str) -> bool:
+    """Return whether an input is a camera or an address, not a file."""
+    return bool(re.match(r"camera:|[a-z][a-z0-9+.-]*://", text, re.IGNORECASE))
+
+
+def check(inputs: Sequence[str], output: Path | None, settings: VideoSettings) -> Path:
+    """Return the video to write; raise OptionError if the options do not fit a live source."""
+    name = redact_password(inputs[0])
+    if len(inputs) > 1:
+        raise OptionError(f"{name} cannot be combined with other inputs; process it alone")
+    if output is None:
+        raise OptionError(f"{name} is not a file, so the output has no default; name one with --output")
+    check_suffix(output)
+    outputs.check_free(output, overwrite=settings.overwrite)
+    if settings.files != DetectionsFileArgs() or settings.selection != TrackSelection():
+        raise OptionError(
+            f"{name} is live: detections files and the selection of tracks, regions and times are for files"
+        )
+    return output
+
+
+def write(
+    address: str,
+    output: Path,
+    detector: SCRFDDetector,
+    draw: OverlayFunction,
+    settings: VideoSettings,
+    *,
+    progress: ProgressKind,
+    quiet: bool,
+) -> None:
+    """Write the video of a live source; Ctrl-C ends it and keeps what is written.
+
+    Raises
+    ------
+    VideoError
+        If the source fails for good; what is written is kept.
+    """
+    with open_source(address, damaged=settings.damaged) as reader:
+        if isinstance(reader, VideoReader) and not quiet:
+            _warn_of_one_pass(reader, settings)
+        summary = Summary(reader.info.size, settings.tracking.threshold)
+        with VideoWriter(output, reader, settings.encode, overwrite=settings.overwrite) as writer:
+            frames = overlay_live(reader, detector, draw, tracking=settings.tracking, delay=settings.live.delay)
+            with closing(frames), show_progress(Path(reader.name), progress, quiet=quiet) as report:
+                error = _write_frames(
+                    frames, writer, summary, settings.live.duration, lambda done: report("drawing", done, None)
+                )
+        dropped = reader.dropped if isinstance(reader, LiveReader) else 0
+    with suppress(OSError):  # a closed terminal, which may be what stopped the recording
+        _report_end(output, summary, dropped, progress, quiet=quiet)
+    if error is not None:
+        raise error
+
+
+def _warn_of_one_pass(reader: VideoReader, settings: VideoSettings) -> None:
+    loses_audio = reader.container.streams.audio and "audio" in settings.keep_streams
+    console.warning(
+        f"{reader.name}: a video on the web is processed in one pass{', without its audio' if loses_audio else ''}; "
+        "download it first for two passes"
+    )
+
+
+def _write_frames(
+    frames: Iterator[RenderedFrame],
+    writer: VideoWriter,
+    summary: Summary,
+    duration: float | None,
+    report: Callable[[int], None],
+) -> Exception | None:
+    """Write frames until they end, the time is over, or Ctrl-C; return an error that occurs after the first frame."""
+    start: float | None = None
+    try:
+        for drawn in frames:
+            start = drawn.frame.pts_seconds if start is None else start
+            if duration is not None and drawn.frame.pts_seconds - start >= duration:
+                return None
+            writer.write(drawn.frame, drawn.image)
+            summary.add(drawn.faces)
+            report(summary.frames)
+    except KeyboardInterrupt:
+        if not summary.frames:
+            raise
+    except VideoError as error:
+        if not summary.frames:
+            raise
+        return error
+    return None
+
+
+def _report_end(output: Path, summary: Summary, dropped: int, progress: ProgressKind, *, quiet: bool) -> None:
+    if progress == "jsonl":
+        console.stderr_line(
+            json.dumps({"progress": "done", "output": str(output), "dropped": dropped, **as_dict(summary)})
+        )
+    elif not quiet:
+        late = f"; {console.count(dropped, 'late frame')} dropped" if dropped else ""
+        console.plain(f"wrote {output}: {headline(summary)}{late}")
