@@ -122,7 +122,7 @@ class StagedDetection:
                 candidates.append(decode(self.layout, outputs, 0, scale, self.options.threshold).to_source(box))
         with _add_time(seconds, "nms"):
             found = merge(candidates)
-            kept = found.take(nms(found.boxes, found.scores, self.options.iou)[: self.options.max_faces])
+            kept = found.select(nms(found.boxes, found.scores, self.options.iou)[: self.options.max_faces])
         with _add_time(seconds, "result"):
             faces = Detections(kept.boxes, kept.scores, kept.landmarks, image_size=source)
         return faces, seconds

@@ -107,7 +107,7 @@ def rows_of(
         parts.append((scores, values, np.full(len(scores), stride, np.float32)))
     scores, values, strides = (np.concatenate(part) for part in zip(*parts, strict=True))
     found = decode(layout, outputs, image, size, THRESHOLD - slack)
-    faces = found.take(nms(found.boxes, found.scores, IOU))
+    faces = found.select(nms(found.boxes, found.scores, IOU))
     return Rows(scores, values, strides, faces, _needed(faces, found, slack))
 
 
