@@ -34,17 +34,21 @@ if TYPE_CHECKING:
     from scrfd_trt._detector import SCRFDDetector
     from scrfd_trt._engine.build_options import BuildOptions
     from scrfd_trt._engine.inspect import EngineReport, inspect_engine
+    from scrfd_trt._engine.progress import BuildProgress
     from scrfd_trt._options import DetectorOptions
+    from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
     from scrfd_trt._pipelines.factory import build_engine
 
 __all__ = [
     "BackendError",
     "BuildOptions",
+    "BuildProgress",
     "ClosedError",
     "Detection",
     "Detections",
     "DetectionsError",
     "DetectorOptions",
+    "DeviceDetections",
     "DeviceError",
     "DownloadError",
     "EngineError",
@@ -69,6 +73,8 @@ _LAZY = {
     "Detection": "scrfd_trt._detection",
     "Detections": "scrfd_trt._detections",
     "DetectorOptions": "scrfd_trt._options",
+    "DeviceDetections": "scrfd_trt._pipelines.cuda.device_detections",
+    "BuildProgress": "scrfd_trt._engine.progress",
     "BuildOptions": "scrfd_trt._engine.build_options",
     "EngineReport": "scrfd_trt._engine.inspect",
     "SCRFDDetector": "scrfd_trt._detector",

@@ -32,6 +32,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+__all__ = [
+    "BackendError",
+    "ClosedError",
+    "DetectionsError",
+    "DeviceError",
+    "DownloadError",
+    "EngineError",
+    "ImageError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "OptionError",
+    "OutputError",
+    "OverlayError",
+    "ScrfdError",
+    "VideoError",
+]
+
 
 class ScrfdError(Exception):
     """Base of all errors that scrfd_trt and its overlays raise.

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scrfd_trt._detections import Detections
 from scrfd_trt.errors import OptionError
 
+__all__ = ["Scene", "load", "names"]
+
 _FOLDER = Path(__file__).parent / "assets"
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pkgutil
+import re
 import subprocess
 import sys
-from importlib import metadata, resources
+from importlib import import_module, metadata, resources
 from pathlib import Path
 
 import pytest
@@ -10,59 +12,6 @@ import pytest
 import overlays
 import scrfd_trt
 
-NAMES = {
-    "BackendError",
-    "BuildOptions",
-    "ClosedError",
-    "Detection",
-    "Detections",
-    "DetectionsError",
-    "DetectorOptions",
-    "DeviceError",
-    "DownloadError",
-    "EngineError",
-    "EngineReport",
-    "ImageError",
-    "MissingDependencyError",
-    "ModelError",
-    "ModelFormatError",
-    "ModelNotFoundError",
-    "OptionError",
-    "OutputError",
-    "OverlayError",
-    "SCRFDDetector",
-    "ScrfdError",
-    "VideoError",
-    "__version__",
-    "build_engine",
-    "inspect_engine",
-}
-OVERLAY_NAMES = {
-    "Blur",
-    "Boxes",
-    "Compose",
-    "Covering",
-    "CropSheet",
-    "Emoji",
-    "Landmarks",
-    "OptionHelp",
-    "Overlay",
-    "OverlayModel",
-    "Pixelate",
-    "Skull",
-    "Solid",
-    "Spotlight",
-    "Sticker",
-    "create",
-    "describe",
-    "from_supervision",
-    "load",
-    "names",
-    "parse",
-    "provider",
-    "summary",
-    "to_supervision",
-}
 OPTIONAL_OR_SLOW = {
     "av",
     "cuda",
@@ -84,11 +33,26 @@ OPTIONAL_OR_SLOW = {
 }
 
 
-@pytest.mark.parametrize(("package", "names"), [(scrfd_trt, NAMES), (overlays, OVERLAY_NAMES)])
-def test_exported_names(package, names):
-    assert set(package.__all__) == names
-    assert all(hasattr(package, name) for name in names)
-    assert len(package.__all__) == len(names)
+def public_modules() -> set[str]:
+    """Every module whose path has no part with a leading underscore."""
+    found = {"overlays", "scrfd_trt"}
+    for package in (overlays, scrfd_trt):
+        walked = pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=lambda name: None)
+        found |= {module.name for module in walked if not re.search(r"\._", module.name)}
+    return found
+
+
+def test_public_names_are_those_on_record(root: Path):
+    record = (root / "tests/data/public_names.txt").read_text(encoding="utf-8").split()
+    found = [f"{name}:{member}" for name in public_modules() for member in import_module(name).__all__]
+    assert sorted(found) == record
+
+
+@pytest.mark.parametrize("name", sorted(public_modules()))
+def test_public_names_exist_once(name):
+    module = import_module(name)
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert all(hasattr(module, member) for member in module.__all__)
 
 
 @pytest.mark.parametrize("package", ["scrfd_trt", "overlays"])
@@ -120,7 +84,11 @@ def test_package_is_typed(package):
 
 
 def test_every_error_is_a_scrfd_error():
-    errors = [value for name in NAMES if isinstance(value := getattr(scrfd_trt, name), type) and name.endswith("Error")]
+    errors = [
+        value
+        for name in scrfd_trt.__all__
+        if isinstance(value := getattr(scrfd_trt, name), type) and name.endswith("Error")
+    ]
     assert len(errors) == 16
     assert all(issubclass(error, scrfd_trt.ScrfdError) for error in errors)
 
