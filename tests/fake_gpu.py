@@ -14,12 +14,14 @@ import struct
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import emulator
+import fake_core
 import numpy as np
 
 from scrfd_trt import _devices
@@ -33,6 +35,10 @@ from scrfd_trt._pipelines.cuda import program
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 PRIMARY, OTHER = 0x1000, 0x2000
 SCRATCH = 5 * 2**20
+RELAXED = 2
+UNSAFE = {"cuMemAlloc", "cuMemFree", "cuMemHostAlloc", "cuMemFreeHost"}
+"""What a thread that captures may not call."""
+
 WITHIN_GRAPH = 1  # CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL
 MILLISECONDS = {"copy": 0.125, "letterbox_float": 0.25, "letterbox_half": 0.25, "find_faces": 0.5, "network": 1.0}
 """What each kind of work takes by the GPU's own clock."""
@@ -102,6 +108,7 @@ class Status(IntEnum):
     CUDA_ERROR_NOT_FOUND = 500
     CUDA_ERROR_NOT_READY = 600
     CUDA_ERROR_ILLEGAL_ADDRESS = 700
+    CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900
 
 
 @dataclass
@@ -146,6 +153,16 @@ class FakeGpu:
         }
 
     @property
+    def is_capturing(self):
+        """Whether this thread captures a graph."""
+        return getattr(self.stack, "captures", 0) > 0
+
+    @property
+    def is_relaxed(self):
+        """Whether this thread may call all the same what a graph cannot hold."""
+        return getattr(self.stack, "mode", None) == RELAXED
+
+    @property
     def current(self):
         if not hasattr(self.stack, "contexts"):
             self.stack.contexts = []
@@ -159,6 +176,8 @@ class FakeGpu:
         self.calls.append(name)
         if needs_context and not self.current:
             return Status.CUDA_ERROR_INVALID_CONTEXT
+        if name in UNSAFE and self.is_capturing and not self.is_relaxed:
+            return Status.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
         if name in self.failing:
             self.failing[name][0] -= 1
             after, status, times = self.failing[name]
@@ -175,20 +194,28 @@ class FakeGpu:
 
         return done
 
-    def at(self, address, size):
+    def find(self, address, size):
         for block in (*self.memory.values(), *self.pinned.values()):
             start = ctypes.addressof(block)
-            if start <= address and address + size <= start + len(block):
+            if start <= address < start + len(block):
+                assert address + size <= start + len(block), f"{size} bytes at {address:#x} reach beyond the memory"
                 return (ctypes.c_ubyte * size).from_buffer(block, address - start)
-        raise AssertionError(f"{size} bytes at {address:#x} are outside all memory")
+        return None
+
+    def at(self, address, size):
+        memory = self.find(address, size)
+        assert memory is not None, f"{size} bytes at {address:#x} are outside all memory"
+        return memory
 
 
 class FakeDriver:
     """``cuda.bindings.driver``, as far as it is used; kernels run on the processor."""
 
-    CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
+    CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_RELAXED=RELAXED)
     CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_MEMORY_TYPE=2, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL=9)
     CUmemorytype = SimpleNamespace(CU_MEMORYTYPE_HOST=1)
+
+    first_context = PRIMARY
 
     def __init__(self, gpu):
         self.gpu = gpu
@@ -211,6 +238,27 @@ class FakeDriver:
         if not status:
             self.gpu.current.append(context)
         return (status,)
+
+    def cuCtxGetCurrent(self):
+        return self.gpu.check("cuCtxGetCurrent", needs_context=False), self.gpu.current[-1] if self.gpu.current else 0
+
+    def cuCtxSetCurrent(self, context):
+        """Replace the top of the thread's stack of contexts, as CUDA does."""
+        self.gpu.current[-1:] = [context] if context else []
+        return (self.gpu.check("cuCtxSetCurrent", needs_context=False),)
+
+    @contextmanager
+    def any_context(self):
+        """cuda.core enters the context of what it destroys."""
+        self.gpu.current.append(PRIMARY)
+        try:
+            yield
+        finally:
+            self.gpu.current.pop()
+
+    def cuThreadExchangeStreamCaptureMode(self, mode):
+        former, self.gpu.stack.mode = getattr(self.gpu.stack, "mode", 0), mode
+        return Status.CUDA_SUCCESS, former
 
     def cuCtxPopCurrent(self):
         return self.gpu.check("cuCtxPopCurrent"), self.gpu.current.pop()
@@ -260,20 +308,23 @@ class FakeDriver:
     def cuStreamGetCtx(self, stream):
         return self.gpu.check("cuStreamGetCtx"), OTHER if stream == 0x77 else self.gpu.current[-1]
 
-    def _copy(self, name, target, source, size, stream):
-        status = self.gpu.check(name)
+    def _move(self, target, source, size):
+        """One side may be any memory of the host."""
+        sides = [self.gpu.find(address, size) for address in (target, source)]
+        assert any(sides), f"{size} bytes from {source:#x} to {target:#x} are outside all memory of CUDA's"
+        ctypes.memmove(*(side or address for side, address in zip(sides, (target, source), strict=True)), size)
+
+    def cuMemcpyAsync(self, target, source, size, stream):
+        status = self.gpu.check("cuMemcpyAsync")
         if not status:
-            work = lambda: ctypes.memmove(self.gpu.at(target, size), self.gpu.at(source, size), size)  # noqa: E731
+            work = partial(self._move, target, source, size)
             self.gpu.streams[stream].append(self.gpu.timed("copy", work))
         return (status,)
 
-    def cuMemcpyDtoDAsync(self, target, source, size, stream):
-        return self._copy("cuMemcpyDtoDAsync", target, source, size, stream)
-
-    def cuMemcpyDtoH(self, target, source, size):
-        status = self.gpu.check("cuMemcpyDtoH")
+    def cuMemcpy(self, target, source, size):
+        status = self.gpu.check("cuMemcpy")
         if not status:
-            ctypes.memmove(target, self.gpu.at(source, size), size)
+            self._move(target, source, size)
         return (status,)
 
     def cuPointerGetAttribute(self, attribute, address):
@@ -284,18 +335,21 @@ class FakeDriver:
                 return Status.CUDA_SUCCESS, 1
         return Status.CUDA_ERROR_INVALID_VALUE, 0
 
-    def cuModuleLoadData(self, binary):
-        status = self.gpu.check("cuModuleLoadData")
+    def cuLibraryLoadData(self, binary):
+        status = self.gpu.check("cuLibraryLoadData")
         if not status:
             self.gpu.binaries.append(binary)
         return status, binary
 
-    def cuModuleUnload(self, module):
-        self.gpu.binaries.remove(module)
-        return (self.gpu.check("cuModuleUnload"),)
+    def cuLibraryUnload(self, library):
+        self.gpu.binaries.remove(library)
+        return (self.gpu.check("cuLibraryUnload", needs_context=False),)
 
-    def cuModuleGetFunction(self, module, name):
-        return self.gpu.check("cuModuleGetFunction"), name.decode()
+    def cuLibraryGetKernel(self, library, name):
+        return self.gpu.check("cuLibraryGetKernel"), name.decode()
+
+    def cuKernelGetFunction(self, kernel):
+        return self.gpu.check("cuKernelGetFunction"), kernel
 
     def cuLaunchKernel(self, name, gx, gy, gz, bx, by, bz, shared, stream, arguments, extra):
         status = self.gpu.check("cuLaunchKernel")
@@ -323,12 +377,6 @@ class FakeDriver:
 
     def cuMemGetInfo(self):
         return self.gpu.check("cuMemGetInfo"), 2**30 - sum(map(len, self.gpu.memory.values())), 2**30
-
-    def cuMemcpyHtoD(self, target, source, size):
-        status = self.gpu.check("cuMemcpyHtoD")
-        if not status:
-            ctypes.memmove(self.gpu.at(target, size), source, size)
-        return (status,)
 
     def _asked(self, name, *, is_done):
         return self.gpu.check(name) or (Status.CUDA_SUCCESS if is_done else Status.CUDA_ERROR_NOT_READY)
@@ -375,10 +423,12 @@ class FakeDriver:
         if not status:
             assert not self.gpu.streams[stream]
             self.capturing.add(stream)
+            self.gpu.stack.captures = getattr(self.gpu.stack, "captures", 0) + 1
         return (status,)
 
     def cuStreamEndCapture(self, stream):
         self.capturing.remove(stream)
+        self.gpu.stack.captures -= 1
         work, self.gpu.streams[stream] = self.gpu.streams[stream], []
         return self.gpu.check("cuStreamEndCapture"), FakeGraph(work)
 
@@ -403,15 +453,6 @@ class FakeDriver:
     def cuGraphExecDestroy(self, graph):
         del self.gpu.graphs[graph]
         return (self.gpu.check("cuGraphExecDestroy"),)
-
-    def cuMemcpyHtoDAsync(self, target, source, size, stream):
-        return self._copy("cuMemcpyHtoDAsync", target, source, size, stream)
-
-    def cuMemcpyDtoHAsync(self, target, source, size, stream):
-        status = self.gpu.check("cuMemcpyDtoHAsync")
-        if not status:  # the target may be any memory of the host
-            self.gpu.streams[stream].append(lambda: ctypes.memmove(target, self.gpu.at(source, size), size))
-        return (status,)
 
     def cuStreamSynchronize(self, stream):
         assert stream not in self.capturing
@@ -693,13 +734,15 @@ def install(monkeypatch):
     fake = FakeDriver(gpu)
     gpus = tuple(_devices.Gpu(index, "Fake H100", (9, 0)) for index in range(2))
     monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver((13, 0), gpus))
+    core = fake_core.make_core(fake)
     monkeypatch.setattr(cuda_driver, "bindings", lambda: fake)
+    monkeypatch.setattr(cuda_driver, "core", lambda: core)
     monkeypatch.setattr(flavours, "problems", dict)
     monkeypatch.setattr(kernels, "compiled", lambda capability, *, anew=False: b"cubin")
     monkeypatch.setattr(kernels, "_loaded", {})
     monkeypatch.setattr(program, "THREADS", 32)
     monkeypatch.delenv("TRT_LEAN_RUNTIME", raising=False)
-    cuda_device._primary_context.cache_clear()
+    cuda_device._open.cache_clear()
     use(monkeypatch, flavour(gpu))
     return gpu
 
@@ -710,4 +753,4 @@ def use(monkeypatch, *found):
 
 
 def uninstall():
-    cuda_device._primary_context.cache_clear()
+    cuda_device._open.cache_clear()

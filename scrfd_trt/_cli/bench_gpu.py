@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scrfd_trt import samples
 from scrfd_trt._cli import console
 from scrfd_trt._cli.progress import LateProgress
-from scrfd_trt._cuda import Device, DeviceBuffer, PinnedBuffer
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.memory import copy, gpu_memory, pinned_array
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_engine_file
 from scrfd_trt._options import DetectorOptions
@@ -172,8 +172,8 @@ def measure_gpu(
         detector = stack.enter_context(SCRFDDetector(pipeline, pipeline.options, device="cuda"))
         detector.detect(frame)
         memory = _used_memory(pipeline.device) - before
-        small = _copies(frame, 2 * max(batches), detector, pipeline.device, stack)
-        large = _copies(image, 2, detector, pipeline.device, stack)
+        small = _copies(frame, 2 * max(batches), detector, pipeline.device)
+        large = _copies(image, 2, detector, pipeline.device)
         steps = {
             count: step_times(pipeline, small["gpu"][:count], threshold, runs=max(20, runs // 10))
             for count in sorted({1, *batches})
@@ -194,30 +194,27 @@ def measure_gpu(
 class GpuImage:
     """A copy of an image in GPU memory, for the CUDA array interface; there is no stream to wait for."""
 
-    def __init__(self, image: Image, memory: DeviceBuffer) -> None:
-        with memory.device.current():
-            call("cuMemcpyHtoD", memory.handle, image.ctypes.data, image.nbytes, doing="copying an image to the GPU")
+    def __init__(self, image: Image, device: Device) -> None:
+        self._memory = gpu_memory(image.nbytes, device)  # freed with the image
+        address = int(self._memory.handle)
+        with device.current():
+            copy("copying an image to the GPU", address, image.ctypes.data, image.nbytes)
         self.__cuda_array_interface__ = {
             "shape": image.shape,
             "typestr": "|u1",
-            "data": (memory.handle, False),
+            "data": (address, False),
             "strides": None,
             "version": 3,
         }
 
 
-def _copies(
-    image: Image, count: int, detector: SCRFDDetector, device: Device, stack: ExitStack
-) -> dict[Memory, list[Any]]:
-    """Return copies of an image in each kind of memory; no tensors if PyTorch is not installed.
-
-    The stack frees the GPU memory.
-    """
+def _copies(image: Image, count: int, detector: SCRFDDetector, device: Device) -> dict[Memory, list[Any]]:
+    """Return copies of an image in each kind of memory; no tensors if PyTorch is not installed."""
     pinned = [detector.pinned(image.shape) for _ in range(count)]
     for array in pinned:
         array[:] = image
     return {
-        "gpu": [GpuImage(image, stack.enter_context(DeviceBuffer(image.nbytes, device))) for _ in range(count)],
+        "gpu": [GpuImage(image, device) for _ in range(count)],
         "torch": _tensors(image, device),
         "pinned": pinned,
         "numpy": [image.copy() for _ in range(count)],
@@ -282,20 +279,18 @@ def _copies_per_second(frame: Image, device: Device, count: int) -> float:
             for target, source in zip(targets, sources, strict=True):
                 np.copyto(target, source)
 
-    with ExitStack() as stack:
-        threads = []
-        for _ in range(COPYING_THREADS):
-            buffers = [stack.enter_context(PinnedBuffer(frame.nbytes, device)) for _ in range(count)]
-            targets = [buffer.view(frame.shape, np.uint8) for buffer in buffers]
-            sources = [frame.copy() for _ in range(count)]
-            work(targets[:1], sources[:1])
-            threads.append(threading.Thread(target=work, args=(targets, sources)))
-        start = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return COPYING_THREADS * count * rounds / (time.perf_counter() - start)
+    threads = []
+    for _ in range(COPYING_THREADS):
+        targets = [pinned_array(frame.shape, device) for _ in range(count)]
+        sources = [frame.copy() for _ in range(count)]
+        work(targets[:1], sources[:1])
+        threads.append(threading.Thread(target=work, args=(targets, sources)))
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return COPYING_THREADS * count * rounds / (time.perf_counter() - start)
 
 
 def _used_memory(device: Device) -> int:

@@ -1,11 +1,5 @@
-"""CUDA through cuda-python: GPUs, streams, buffers and graphs that are owned, or borrowed and never destroyed.
+"""CUDA through cuda.core: GPUs, streams, memory, graphs and kernels.
 
-All of it stands on CUDA's driver API, which comes with the driver itself, so no CUDA runtime has to match it.
+cuda.core owns what is made here and frees it when it is closed or dropped. Streams of other libraries are borrowed and
+never destroyed. NVIDIA's packages are imported when a GPU is first used.
 """
-
-from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.graph import Graph
-from scrfd_trt._cuda.memory import DeviceBuffer, PinnedBuffer
-from scrfd_trt._cuda.stream import Event, Stream
-
-__all__ = ["Device", "DeviceBuffer", "Event", "Graph", "PinnedBuffer", "Stream"]

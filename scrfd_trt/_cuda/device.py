@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import cache
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrfd_trt import _devices
-from scrfd_trt._cuda.driver import call, call_unchecked, prepare
+from scrfd_trt._cuda import driver
+from scrfd_trt._cuda.driver import call
 from scrfd_trt.errors import DeviceError
+
+if TYPE_CHECKING:
+    import cuda.core
 
 
 class Device:
@@ -25,81 +30,81 @@ class Device:
         As given.
     gpu : devices.Gpu
         Its name and compute capability.
+    core : cuda.core.Device
+        Makes streams and events.
+    context : object
+        The primary context's handle.
 
     Raises
     ------
     DeviceError
-        If there is no such GPU; the message lists those that there are.
+        If there is no such GPU; the message lists the GPUs.
     MissingDependencyError
-        Without cuda-python.
+        If cuda-python or cuda-core is not installed.
 
     Notes
     -----
-    The primary context stays until the process ends, as with CUDA's own runtime: other libraries in the process may
-    have put things into it.
+    The primary context lives until the process ends, as with CUDA's own runtime: other libraries may use it.
     """
 
     def __init__(self, index: int = 0) -> None:
         self.gpu = find(index)
         self.index = index
-        self.context = _primary_context(index)
-        self._current = Current(self.context, index)
+        self.core, self.context = _open(index)
+        self._entering, self._leaving = f"using cuda:{index}", f"leaving cuda:{index}"
+        # The driver is called directly: cuda.core cannot restore a thread that had no current context.
+        self._push, self._pop = driver.bindings().cuCtxPushCurrent, driver.bindings().cuCtxPopCurrent
 
-    def current(self) -> Current:
-        """Make this the calling thread's GPU within a ``with`` block; what was current before is so again after it.
+    def current(self) -> AbstractContextManager[None]:
+        """Make this the calling thread's GPU within a ``with`` block, and restore the former one after it.
 
-        CUDA keeps a current context for each thread, so every call that touches the GPU goes inside such a block, in
-        the thread that makes it. Blocks may be nested.
+        CUDA has a current context in each thread. Every call that touches the GPU is made inside such a block. Blocks
+        may be nested.
         """
-        return self._current
+        return self
+
+    def __enter__(self) -> None:
+        call(self._entering, self._push, self.context)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            call(self._leaving, self._pop)
+        else:
+            self._pop()  # an error of this call would hide the one inside the block
 
     def memory(self) -> tuple[int, int]:
-        """Return the free bytes of the GPU's memory and all of them, with the device current."""
-        free, total = call("cuMemGetInfo", doing="asking for the GPU's memory")
+        """Return the free and the total bytes of the GPU's memory, with the device current."""
+        free, total = call("reading the size of the GPU's memory", driver.bindings().cuMemGetInfo)
         return int(free), int(total)
 
     def __repr__(self) -> str:
         return f"<Device {self.gpu}>"
 
 
-class Current:
-    """The ``with`` block of :meth:`Device.current`; it holds nothing of its own, so that one serves all threads."""
-
-    def __init__(self, context: Any, index: int) -> None:
-        self._context = context
-        self._push = prepare("cuCtxPushCurrent", doing=f"using cuda:{index}")
-        self._pop = prepare("cuCtxPopCurrent", doing=f"leaving cuda:{index}")
-
-    def __enter__(self) -> None:
-        self._push(self._context)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._pop()
-        else:
-            call_unchecked("cuCtxPopCurrent")  # what went wrong inside matters more than what this returns
-
-
 def find(index: int) -> _devices.Gpu:
-    """Look up a GPU by its number.
+    """Return a GPU by its number.
 
     Raises
     ------
     DeviceError
-        If there is none of this number; the message lists those that there are.
+        If there is no GPU of this number; the message lists the GPUs.
     """
-    driver = _devices.driver()
-    for gpu in driver.gpus:
+    found = _devices.driver()
+    for gpu in found.gpus:
         if gpu.index == index:
             return gpu
-    reason = driver.problem or f"the GPUs are: {', '.join(map(str, driver.gpus))}"
+    reason = found.problem or f"the GPUs are: {', '.join(map(str, found.gpus))}"
     raise DeviceError(f"cuda:{index} cannot be used: {reason}")
 
 
 @cache
-def _primary_context(index: int) -> Any:
+def _open(index: int) -> tuple[cuda.core.Device, Any]:
+    """Return cuda.core's device and its primary context, and leave the thread's current context as it is."""
     doing = f"opening cuda:{index}"
-    call("cuInit", 0, doing=doing)
-    return call("cuDevicePrimaryCtxRetain", call("cuDeviceGet", index, doing=doing), doing=doing)
+    device = call(doing, driver.core().Device, index)
+    former = call(doing, driver.bindings().cuCtxGetCurrent)
+    call(doing, device.set_current)
+    call(doing, driver.bindings().cuCtxSetCurrent, former)
+    return device, device.context.handle

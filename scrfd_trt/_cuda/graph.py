@@ -5,77 +5,65 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from scrfd_trt._cuda import driver
-from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import Resource, call, call_unchecked, prepare
-from scrfd_trt._cuda.stream import Stream
+from scrfd_trt._cuda.driver import call
 from scrfd_trt.errors import ScrfdError
+
+if TYPE_CHECKING:
+    from cuda.core import Event, Stream
+    from cuda.core.graph import Graph
+
+AT_LAUNCH = 1  # CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL, which cuda.core does not offer
 
 _one_at_a_time = threading.RLock()
 
 
-class Graph(Resource):
-    """A captured graph, ready to be launched. Made by :meth:`capture`.
+def capture(stream: Stream, work: Callable[[Stream], None]) -> Graph:
+    """Return what is put into a stream as a graph, with the device current; nothing of it runs.
 
     Parameters
     ----------
-    handle
-        The ``CUgraphExec`` as a number.
-    device
-        The GPU.
+    stream
+        One that nobody else uses.
+    work
+        Puts the work into the stream that it is given.
+
+    Raises
+    ------
+    BackendError
+        If something in it cannot be captured. The stream can be used again then.
     """
+    builder = call("beginning a capture", stream.create_graph_builder)
+    try:
+        call("beginning a capture", builder.begin_building, "thread_local")  # other threads may allocate memory
+        with _without_finalizers():
+            work(stream)
+        call("ending a capture", builder.end_building)
+        graph: Graph = call("making a CUDA graph", builder.complete)
+    finally:
+        with suppress(ScrfdError):  # an error above matters more
+            call("ending a capture", builder.close)
+    return graph
 
-    def __init__(self, handle: int, device: Device) -> None:
-        super().__init__(handle)
-        self._device = device
-        self._launch = prepare("cuGraphLaunch", doing="launching a CUDA graph")
 
-    @classmethod
-    def capture(cls, stream: Stream, work: Callable[[Stream], None]) -> Graph:
-        """Capture what is put into a stream, with the device current; nothing of it runs.
+def record_at_launch(event: Event, stream: Stream) -> None:
+    """Let each launch of the graph that is captured in a stream record an event."""
+    doing = "recording an event in a CUDA graph"
+    call(doing, driver.bindings().cuEventRecordWithFlags, event.handle, stream.handle, AT_LAUNCH)
 
-        Parameters
-        ----------
-        stream
-            One that nobody else uses.
-        work
-            Puts the work into the stream that it is handed.
 
-        Raises
-        ------
-        BackendError
-            If something in it cannot be captured. The stream can be used again then.
-        """
-        # Other threads may allocate memory meanwhile.
-        mode = driver.bindings().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        call("cuStreamBeginCapture", stream.handle, mode, doing="beginning a capture")
-        try:
-            with _without_finalizers():
-                work(stream)
-        except BaseException:
-            _abandon(stream)
-            raise
-        graph = call("cuStreamEndCapture", stream.handle, doing="ending a capture")
-        try:
-            handle = call("cuGraphInstantiate", graph, 0, doing="making a CUDA graph")
-        finally:
-            call_unchecked("cuGraphDestroy", graph)
-        return cls(int(handle), stream.device)
-
-    def launch(self, stream: Stream) -> None:
-        """Put all of it into a stream, with the device current."""
-        self._launch(self.handle, stream.handle)
-
-    def _release(self, handle: int) -> None:
-        with self._device.current():
-            call("cuGraphExecDestroy", handle, doing="destroying a CUDA graph")
+def wait_at_launch(event: Event, stream: Stream) -> None:
+    """Let each launch of the graph that is captured in a stream wait for an event."""
+    doing = "letting a CUDA graph wait for an event"
+    call(doing, driver.bindings().cuStreamWaitEvent, stream.handle, event.handle, AT_LAUNCH)
 
 
 @contextmanager
 def _without_finalizers() -> Iterator[None]:
-    """Keep the garbage collector from giving memory back in this thread, which would spoil its capture."""
+    """Keep the garbage collector from freeing other libraries' memory in this thread, which would end its capture."""
     with _one_at_a_time:  # the collector is one for all threads
         enabled = gc.isenabled()
         gc.disable()
@@ -84,13 +72,3 @@ def _without_finalizers() -> Iterator[None]:
         finally:
             if enabled:
                 gc.enable()
-
-
-def _abandon(stream: Stream) -> None:
-    """End a capture that failed, so that the stream can be used again."""
-    try:
-        graph = call("cuStreamEndCapture", stream.handle, doing="ending a capture")
-    except ScrfdError:
-        return  # it was invalid, and is ended
-    if graph is not None and int(graph):
-        call_unchecked("cuGraphDestroy", graph)

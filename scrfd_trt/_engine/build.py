@@ -261,7 +261,7 @@ def _current(device: int | None) -> AbstractContextManager[None]:
     """Make a GPU the calling thread's; a new thread's is the first one anyhow."""
     if not device:
         return nullcontext()
-    from scrfd_trt._cuda import Device  # noqa: PLC0415 - needs cuda-python, which building on the first GPU does not
+    from scrfd_trt._cuda.device import Device  # noqa: PLC0415 - needs cuda-python, which building on the first GPU does not
 
     return Device(device).current()
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from scrfd_trt._cuda import Device, DeviceBuffer, Stream
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.dropping import close_when_dropped
+from scrfd_trt._cuda.memory import gpu_memory
+from scrfd_trt._cuda.stream import synchronize
 from scrfd_trt._engine import logs
 from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt._engine.plan import REBUILD
@@ -19,6 +22,7 @@ from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError, ScrfdE
 
 if TYPE_CHECKING:
     import tensorrt
+    from cuda.core import Buffer, Stream
     from typing_extensions import Self
 
 DTYPES = {
@@ -203,8 +207,8 @@ class LoadedEngine:
         *,
         by_lean_runtime: bool = False,
     ) -> None:
-        self._engine: tensorrt.ICudaEngine | None = engine
-        self._runtimes = runtimes
+        self._owned = [*runtimes, engine]  # freed from the last to the first
+        self._finalizer = close_when_dropped(self, partial(_free, self._owned, device))
         self._name = name
         self._by_lean_runtime = by_lean_runtime
         self.flavour = flavour
@@ -220,9 +224,10 @@ class LoadedEngine:
         ClosedError
             After ``close()``.
         """
-        if self._engine is None:
+        if not self._owned:
             raise ClosedError("the engine was closed; open it again")
-        return self._engine
+        engine: tensorrt.ICudaEngine = self._owned[-1]
+        return engine
 
     @property
     def input(self) -> TensorSpec:
@@ -273,11 +278,11 @@ class LoadedEngine:
             self.flavour, lambda why: BackendError(f"{self._name}: {doing} failed: {why}"), function, *arguments
         )
 
-    def new_scratch(self) -> DeviceBuffer | None:
-        """Reserve the memory that a running context needs; None where contexts bring their own."""
-        return None if self.memory is None else DeviceBuffer(max(self.memory, 1), self.device)
+    def new_scratch(self, stream: Stream) -> Buffer | None:
+        """Return the memory that a context needs to run in a stream; None where contexts bring their own."""
+        return None if self.memory is None else gpu_memory(max(self.memory, 1), self.device, stream)
 
-    def new_context(self, profile: int, stream: Stream, scratch: DeviceBuffer | None) -> tensorrt.IExecutionContext:
+    def new_context(self, profile: int, stream: Stream, scratch: Buffer | None) -> tensorrt.IExecutionContext:
         """Make an execution context for one optimization profile, with the device current.
 
         Parameters
@@ -297,11 +302,11 @@ class LoadedEngine:
         doing = f"making an execution context for profile {profile}"
         context = self._new_context(doing, scratch)
         if context.active_optimization_profile != profile:
-            self.ask(doing, context.set_optimization_profile_async, profile, stream.handle)
-            stream.synchronize()
+            self.ask(doing, context.set_optimization_profile_async, profile, int(stream.handle))
+            synchronize(stream)
         return context
 
-    def _new_context(self, doing: str, scratch: DeviceBuffer | None) -> tensorrt.IExecutionContext:
+    def _new_context(self, doing: str, scratch: Buffer | None) -> tensorrt.IExecutionContext:
         engine, module = self.engine, self.flavour.module
         context: tensorrt.IExecutionContext
         if scratch is None:
@@ -313,9 +318,9 @@ class LoadedEngine:
         else:
             context = self.ask(doing, engine.create_execution_context_without_device_memory)
         if hasattr(context, "set_device_memory"):
-            context.set_device_memory(scratch.handle, scratch.size)
+            context.set_device_memory(int(scratch.handle), scratch.size)
         else:
-            context.device_memory = scratch.handle
+            context.device_memory = int(scratch.handle)
         return context
 
     @property
@@ -334,11 +339,8 @@ class LoadedEngine:
 
     def close(self) -> None:
         """Give its memory back; a second call does nothing. Its contexts must be gone by then."""
-        if self._engine is not None:
-            with self.device.current():
-                self._engine = None
-                while self._runtimes:
-                    self._runtimes.pop()
+        self._finalizer.detach()
+        _free(self._owned, self.device)
 
     def __enter__(self) -> Self:
         return self
@@ -347,6 +349,13 @@ class LoadedEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _free(owned: list[Any], device: Device) -> None:
+    if owned:
+        with device.current():
+            while owned:
+                owned.pop()
 
 
 @dataclass(eq=False)
@@ -388,7 +397,7 @@ class ContextPool:
         self._taken: set[tuple[int, int]] = set()
         self._lock = threading.RLock()  # the garbage collector may end a run in the thread that has it
 
-    def take(self, profile: int, stream: Stream, scratch: DeviceBuffer | None) -> LeasedContext:
+    def take(self, profile: int, stream: Stream, scratch: Buffer | None) -> LeasedContext:
         """Lend an execution context, with the device current.
 
         Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -181,6 +181,7 @@ class HostPipeline:
         with self._lock:
             self._closed = True
         if self._worker is not None:
-            self._worker.shutdown(cancel_futures=True)
+            with suppress(RuntimeError):  # the worker cannot wait for itself if a future's callback closes
+                self._worker.shutdown(cancel_futures=True)
         self._backend.close()
         self._blobs.clear()

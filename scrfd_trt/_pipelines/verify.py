@@ -132,6 +132,7 @@ def check_prerequisites(flavour: Flavour, options: BuildOptions, device: int) ->
     if capability is None:
         return
     driver.bindings()
+    driver.core()
     built_for = options.compute_capabilities or (map(dotted, RTX_CAPABILITIES) if flavour.is_rtx else None)
     if built_for is None or dotted(capability) in built_for:
         kernels.compiled(capability)

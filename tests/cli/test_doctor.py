@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -233,10 +233,11 @@ def test_missing_gpu_packages_are_problems_with_gpu(with_gpu: dict[str, str], mo
 
 
 def test_cuda_that_fails_to_start(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def call(*words: Any, doing: str) -> None:
+    def call(doing: str, *_: Any) -> None:
         raise BackendError(f"{doing} failed: why")
 
     monkeypatch.setattr(cuda, "call", call)
+    monkeypatch.setattr(cuda, "bindings", lambda: SimpleNamespace(cuInit=None))
     check = by_name(doctor.gpu_checks())["CUDA (cuda.bindings)"]
     assert (check.state, check.detail) == ("problem", "13.0.1: starting CUDA failed: why")
 

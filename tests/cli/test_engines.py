@@ -160,7 +160,7 @@ def fake_view(image: Any, stream: Any) -> SimpleNamespace:
     """Return what cuda.core returns for an array on a GPU."""
     shown = image.__cuda_array_interface__
     return SimpleNamespace(
-        device_id=stream.device.index,
+        device_id=stream.device.device_id,
         dtype=interop.BYTE,
         ptr=shown["data"][0],
         **{name: shown[name] for name in ("shape", "strides")},

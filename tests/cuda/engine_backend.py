@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
 
-from scrfd_trt._cuda import DeviceBuffer, PinnedBuffer, Stream
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.memory import copy, free, gpu_memory
+from scrfd_trt._cuda.stream import create_stream, synchronize
 from scrfd_trt._engine.runtime import load_engine
 from scrfd_trt._pipelines.scales import split
 
@@ -27,10 +27,10 @@ class EngineBackend:
         with ExitStack() as opening:
             self._engine = opening.enter_context(load_engine(source, **running))
             self._device = self._engine.device
-            self._stream = opening.enter_context(Stream.create(self._device))
-            self._scratch = self._engine.new_scratch()
+            self._stream = opening.enter_context(closing(create_stream(self._device)))
+            self._scratch = self._engine.new_scratch(self._stream)
             if self._scratch is not None:
-                opening.enter_context(self._scratch)
+                opening.callback(free, self._scratch)
             self._contexts: dict[int, Any] = {}
             opening.callback(self._contexts.clear)
             self._open = opening.pop_all()
@@ -51,26 +51,18 @@ class EngineBackend:
         shape = (part.places, *blob.shape[1:])
         engine.ask("setting the shape", context.set_input_shape, self.input.name, shape)
         arrays = [np.zeros(tuple(context.get_tensor_shape(tensor.name)), tensor.dtype) for tensor in self.outputs]
+        pixels = np.zeros(shape, self.input.dtype)
+        pixels[: len(blob)] = blob
         with ExitStack() as memory:
-            given = memory.enter_context(PinnedBuffer(np.empty(shape, self.input.dtype).nbytes, self._device))
-            sizes = [given.size, *(array.nbytes for array in arrays)]
-            buffers = [memory.enter_context(DeviceBuffer(size, self._device)) for size in sizes]
-            pixels = given.view(shape, self.input.dtype)
-            pixels[: len(blob)], pixels[len(blob) :] = blob, 0
-            buffers[0].upload(given, given.size, stream)
+            buffers = [gpu_memory(array.nbytes, self._device, stream) for array in (pixels, *arrays)]
             for tensor, buffer in zip(tensors, buffers, strict=True):
-                engine.ask("setting an address", context.set_tensor_address, tensor.name, buffer.handle)
-            engine.ask("running the network", context.execute_async_v3, stream.handle)
+                memory.callback(free, buffer)
+                engine.ask("setting an address", context.set_tensor_address, tensor.name, int(buffer.handle))
+            copy("copying the input", int(buffers[0].handle), pixels.ctypes.data, pixels.nbytes, stream)
+            engine.ask("running the network", context.execute_async_v3, int(stream.handle))
             for array, buffer in zip(arrays, buffers[1:], strict=True):
-                call(
-                    "cuMemcpyDtoHAsync",
-                    array.ctypes.data,
-                    buffer.handle,
-                    array.nbytes,
-                    stream.handle,
-                    doing="copying an output",
-                )
-            stream.synchronize()
+                copy("copying an output", array.ctypes.data, int(buffer.handle), array.nbytes, stream)
+            synchronize(stream)
         return arrays if part.places == len(blob) else [array[: len(blob)] for array in arrays]
 
     def close(self) -> None:

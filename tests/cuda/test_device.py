@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from scrfd_trt import DeviceError, _devices
-from scrfd_trt._cuda import Device
+from scrfd_trt._cuda.device import Device
 
 
 def test_a_device_is_current_within_its_block_only(gpu):

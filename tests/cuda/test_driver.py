@@ -1,50 +1,76 @@
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scrfd_trt import BackendError, DeviceError, MissingDependencyError
-from scrfd_trt._cuda import Device, DeviceBuffer, driver
+from scrfd_trt import BackendError, ClosedError, DeviceError, MissingDependencyError
+from scrfd_trt._cuda import driver, graph, memory
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.memory import gpu_memory
 
 ROOT = Path(__file__).parents[2]
 USED = [
-    "cuInit",
-    "cuDeviceGet",
-    "cuDevicePrimaryCtxRetain",
-    "cuCtxPushCurrent",
+    "cuCtxGetCurrent",
     "cuCtxPopCurrent",
-    "cuStreamCreate",
-    "cuStreamDestroy",
-    "cuStreamGetCtx",
-    "cuStreamSynchronize",
+    "cuCtxPushCurrent",
+    "cuCtxSetCurrent",
+    "cuEventRecordWithFlags",
+    "cuGetErrorString",
+    "cuInit",
+    "cuKernelGetFunction",
+    "cuLaunchKernel",
     "cuMemAlloc",
     "cuMemFree",
-    "cuMemHostAlloc",
     "cuMemFreeHost",
-    "cuMemcpyHtoDAsync",
-    "cuMemcpyDtoHAsync",
-    "cuGetErrorString",
+    "cuMemGetInfo",
+    "cuMemHostAlloc",
+    "cuMemcpy",
+    "cuMemcpyAsync",
+    "cuPointerGetAttribute",
+    "cuStreamQuery",
+    "cuStreamWaitEvent",
+    "cuThreadExchangeStreamCaptureMode",
 ]
 
 
-def test_what_is_used_is_there():
+def test_what_is_used_is_there(gpu, fakes):
+    """The driver's functions that are called directly, with what each takes and returns beside its status."""
     real = pytest.importorskip("cuda.bindings.driver")
     assert [name for name in USED if not hasattr(real, name)] == []
     assert [name for name in (*driver.NO_DEVICE, *driver.ADVICE) if not hasattr(real.CUresult, name)] == []
-    assert real.CUstream_flags.CU_STREAM_NON_BLOCKING == 1
-    assert real.CU_MEMHOSTALLOC_PORTABLE == 1
+    assert real.CU_MEMHOSTALLOC_PORTABLE == memory.PORTABLE
+    assert int(real.CUevent_record_flags.CU_EVENT_RECORD_EXTERNAL) == graph.AT_LAUNCH
+    assert int(real.CUevent_wait_flags.CU_EVENT_WAIT_EXTERNAL) == graph.AT_LAUNCH
+    assert int(real.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED) == 2
+    for name in USED:
+        stand_in = inspect.signature(getattr(fakes.FakeDriver, name)).parameters
+        described = getattr(real, name).__doc__.splitlines()[0]
+        assert len(stand_in) - 1 == described.count(",") + (not described.endswith("()")), described
+
+
+def test_nothing_else_of_the_driver_is_called():
+    paths = [path for path in (ROOT / "scrfd_trt").rglob("*.py") if path.name != "_devices.py"]  # it needs no package
+    sources = [path.read_text("utf-8") for path in paths]
+    called = {name for source in sources for name in re.findall(r"\.(cu[A-Z]\w+)", source)}
+    assert sorted(called) == sorted(set(USED))
 
 
 def test_without_cuda_python_it_says_what_to_install(monkeypatch):
-    driver.bindings.cache_clear()
-    monkeypatch.setitem(sys.modules, "cuda", None)
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[cuda\]"') as caught:
-        driver.call("cuInit", 0, doing="starting")
-    assert isinstance(caught.value.__cause__, ImportError)
+    for find, name, package in (
+        (driver.bindings, "cuda.bindings.driver", "cuda-python"),
+        (driver.core, "cuda.core", "cuda-core 1.2 or newer"),
+    ):
+        find.cache_clear()
+        monkeypatch.setitem(sys.modules, name, None)
+        message = rf'an NVIDIA GPU needs {package} \(.*\): pip install "scrfd-trt\[cuda\]"$'
+        with pytest.raises(MissingDependencyError, match=message) as caught:
+            find()
+        assert isinstance(caught.value.__cause__, ImportError)
 
 
 def test_nothing_of_nvidias_is_imported_before_it_is_needed():
@@ -69,15 +95,53 @@ def test_nothing_of_nvidias_is_imported_before_it_is_needed():
 def test_an_error_has_its_name_and_what_to_do(gpu, status, kind, advice):
     gpu.fail("cuMemAlloc", status)
     with pytest.raises(kind, match=rf"^reserving 3.0 MiB on cuda:0 failed: {status} \(what CUDA says\); .*{advice}"):
-        DeviceBuffer(3 * 2**20, Device(0))
+        gpu_memory(3 * 2**20, Device(0))
     assert gpu.leaks == {}
 
 
-def test_a_driver_that_is_not_there(gpu, monkeypatch):
-    class NoDriver:
-        def cuInit(self, flags):
-            raise RuntimeError("the library\ncuda was not found")
+class DynamicLibNotFoundError(RuntimeError):
+    """What cuda.pathfinder raises."""
 
-    monkeypatch.setattr(driver, "bindings", NoDriver)
+
+def test_a_driver_that_is_not_there(gpu, monkeypatch):
+    def no_driver(index):
+        raise DynamicLibNotFoundError("the library\ncuda was not found")
+
+    monkeypatch.setattr(driver.core(), "Device", no_driver)
     with pytest.raises(DeviceError, match=r"^opening cuda:0 failed: the library cuda was not found; is the NVIDIA"):
         Device(0)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            "CUDA_ERROR_OUT_OF_MEMORY: The call failed. It\nneeds more.",
+            BackendError,
+            r"OUT_OF_MEMORY \(The call failed\)",
+        ),
+        (
+            "CUDA_ERROR_NO_DEVICE: There is none.",
+            DeviceError,
+            r"CUDA_ERROR_NO_DEVICE \(There is none\); is CUDA_VISIBLE",
+        ),
+        ("Buffer has been closed", ClosedError, "Buffer has been closed; open a new one"),
+        ("Failed to create\nan event", BackendError, "Failed to create an event; nvidia-smi"),
+    ],
+)
+def test_errors_of_cuda_core_are_translated(error, kind, message):
+    def fail(first, second):
+        assert (first, second) == (1, 2)
+        raise RuntimeError(error)
+
+    with pytest.raises(kind, match=f"^doing it failed: .*{message}") as caught:
+        driver.call("doing it", fail, 1, 2)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_capture_s_rules_are_back_after_memory_was_freed(gpu, fakes):
+    gpu.stack.mode = 1
+    with driver.relaxed_capture():
+        assert gpu.is_relaxed
+    assert gpu.stack.mode == 1

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import gc
+import weakref
+from contextlib import closing
+
 import pytest
 
 from scrfd_trt import BackendError, ClosedError, DeviceError, OptionError
-from scrfd_trt._cuda import Device, Stream
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream, is_done, synchronize
 
 
 class Lent:
@@ -24,59 +29,96 @@ def device(gpu):
 
 
 def test_an_owned_stream_is_destroyed_once(gpu, device):
-    with Stream.create(device) as stream:
-        assert stream.owned
+    with closing(create_stream(device)) as stream:
         assert stream.__cuda_stream__() == (0, stream.handle)
         with device.current():
-            stream.synchronize()
+            synchronize(stream)
     stream.close()
     assert gpu.calls.count("cuStreamDestroy") == 1
     assert gpu.leaks == {}
-    with pytest.raises(ClosedError, match="Stream was closed"):
-        stream.synchronize()
+    with pytest.raises(ClosedError, match="waiting for the GPU failed: Stream has been closed; open a new one"):
+        synchronize(stream)
+
+
+def test_a_dropped_stream_is_destroyed(gpu, device):
+    for make in (create_stream, create_event):
+        made = make(device)
+        assert gpu.leaks != {}
+        del made
+        gc.collect()
+        assert gpu.leaks == {}
 
 
 @pytest.mark.parametrize("lend", [Lent, int], ids=["protocol", "handle"])
 def test_a_borrowed_stream_is_never_destroyed(gpu, device, lend):
-    with Stream.create(device) as owner:
-        with Stream.borrow(lend(owner.handle), device) as stream:
+    with closing(create_stream(device)) as owner:
+        with closing(borrow_stream(lend(owner.handle), device)) as stream:
             assert stream.handle == owner.handle
-            assert not stream.owned
             with device.current():
-                stream.synchronize()
+                synchronize(stream)
         stream.close()
+        del stream
+        gc.collect()
         assert "cuStreamDestroy" not in gpu.calls
         with device.current():
-            owner.synchronize()
+            synchronize(owner)
     assert gpu.leaks == {}
 
 
+def test_the_lender_lives_as_long_as_the_borrowed_stream(gpu, device):
+    lender = Lent(0)
+    alive = weakref.ref(lender)
+    stream = borrow_stream(lender, device)
+    del lender
+    gc.collect()
+    assert alive() is not None
+    del stream
+    gc.collect()
+    assert alive() is None
+
+
 def test_streams_lend_themselves_and_the_default_stream_is_one(gpu, device):
-    with Stream.create(device) as owner:
-        assert Stream.borrow(owner, device).handle == owner.handle
-    assert Stream.borrow(0, device).handle == 0
-    assert Stream.borrow(LentAsAttribute(), device).handle == 0
+    with closing(create_stream(device)) as owner:
+        assert borrow_stream(owner, device).handle == owner.handle
+    assert borrow_stream(0, device).handle == 0
+    assert borrow_stream(LentAsAttribute(), device).handle == 0
 
 
 @pytest.mark.parametrize("stream", ["0", -1, True, 1.0, object()])
 def test_what_is_no_stream(device, stream):
-    with pytest.raises(OptionError, match="is no CUDA stream; hand in an object with __cuda_stream__"):
-        Stream.borrow(stream, device)
+    with pytest.raises(OptionError, match="is not a CUDA stream; pass an object with __cuda_stream__"):
+        borrow_stream(stream, device)
 
 
 def test_a_later_protocol(device):
     with pytest.raises(OptionError, match="version 1 of __cuda_stream__"):
-        Stream.borrow(Lent(0, version=1), device)
+        borrow_stream(Lent(0, version=1), device)
 
 
 def test_a_stream_of_another_gpu(gpu, device):
     with pytest.raises(DeviceError, match="does not belong to cuda:0"):
-        Stream.borrow(0x77, device)
+        borrow_stream(0x77, device)
     assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize("status", ["CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_SUCCESS"])
+def test_a_failed_stream_counts_as_done(gpu, device, status):
+    with closing(create_stream(device)) as stream, device.current():
+        gpu.streams[stream.handle].append(lambda: None)
+        assert not is_done(stream)
+        gpu.fail("cuStreamQuery", status)
+        assert is_done(stream) == (status != "CUDA_SUCCESS")
 
 
 def test_a_stream_that_cannot_be_made(gpu, device):
     gpu.fail("cuStreamCreate", "CUDA_ERROR_OUT_OF_MEMORY")
-    with pytest.raises(BackendError, match="making a CUDA stream failed: CUDA_ERROR_OUT_OF_MEMORY"):
-        Stream.create(device)
+    with pytest.raises(BackendError, match=r"making a CUDA stream failed: CUDA_ERROR_OUT_OF_MEMORY \(what CUDA says\)"):
+        create_stream(device)
+    assert gpu.leaks == {}
+
+
+def test_an_event_that_cannot_be_made(gpu, device):
+    gpu.fail("cuEventCreate", "CUDA_ERROR_OUT_OF_MEMORY")
+    with pytest.raises(BackendError, match="making a CUDA event failed: Failed to create CUDA event"):
+        create_event(device)
     assert gpu.leaks == {}

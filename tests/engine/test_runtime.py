@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from scrfd_trt import (
     OptionError,
     _devices,
 )
-from scrfd_trt._cuda import Stream
+from scrfd_trt._cuda.stream import create_stream
 from scrfd_trt._engine.runtime import load_engine
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 
@@ -101,10 +102,10 @@ def test_a_static_engine(gpu, fakes, write):
 def test_each_context_has_its_profile(gpu, fakes, write):
     with (
         load_engine(write(profiles=fakes.ranges((1, 1, 1), (1, 2, 4)))) as engine,
-        Stream.create(engine.device) as stream,
+        closing(create_stream(engine.device)) as stream,
     ):
         with engine.device.current():
-            scratch = engine.new_scratch()
+            scratch = engine.new_scratch(stream)
             contexts = [engine.new_context(profile, stream, scratch) for profile in (1, 0)]
         assert [context.active_optimization_profile for context in contexts] == [1, 0]
         assert gpu.contexts == 2

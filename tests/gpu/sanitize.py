@@ -5,15 +5,16 @@ from __future__ import annotations
 import ctypes
 import itertools
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import NamedTuple
 
 import numpy as np
 
-from scrfd_trt._cuda import Device, DeviceBuffer, Stream
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.kernels import load
+from scrfd_trt._cuda.memory import copy, free, gpu_memory
 from scrfd_trt._cuda.records import BATCH, CANDIDATES, FORMATS, FRAME, RESULT_BYTES, fits, frame_bytes, heads
+from scrfd_trt._cuda.stream import create_stream
 from scrfd_trt._heads import HeadLayout
 
 RNG = np.random.default_rng(3)
@@ -30,10 +31,16 @@ class Picture(NamedTuple):
     color: str
 
 
+def room(size, device, opening):
+    memory = gpu_memory(size, device)
+    opening.callback(free, memory)
+    return int(memory.handle)
+
+
 def upload(array, device, opening):
-    memory = opening.enter_context(DeviceBuffer(array.nbytes, device))
-    call("cuMemcpyHtoD", memory.handle, array.ctypes.data, array.nbytes, doing="copying")
-    return memory.handle
+    address = room(array.nbytes, device, opening)
+    copy("copying", address, array.ctypes.data, array.nbytes)
+    return address
 
 
 def packed(size, color, device, opening):
@@ -93,14 +100,14 @@ class Case(NamedTuple):
     color: str
 
 
-def letterboxes(case, block, count, kernels, stream, opening):
+def letterboxes(case, block, count, kernels, device, stream, opening):
     """Fill the inputs of all passes."""
     kernel = "letterbox_half" if case.dtype == "float16" else "letterbox_float"
     for number, (width, height) in enumerate(case.scales):
         size = count * 3 * width * height * np.dtype(case.dtype).itemsize
-        room = opening.enter_context(DeviceBuffer(size, stream.device))
+        target = room(size, device, opening)
         sides = [ctypes.c_int(side) for side in (width, height, number)]
-        arguments = [ctypes.c_void_p(block), ctypes.c_int(frame_bytes(2)), ctypes.c_void_p(room.handle), *sides]
+        arguments = [ctypes.c_void_p(block), ctypes.c_int(frame_bytes(2)), ctypes.c_void_p(target), *sides]
         grid = (-(-width // 128), -(-height // 8), count)
         kernels.prepare(kernel, grid, (32, 8, 1), arguments).start(stream)
 
@@ -109,20 +116,20 @@ def one(case, device, stream, kernels):
     with ExitStack() as opening:
         pictures = [KINDS[case.pictures](size, case.color, device, opening) for size in SIZES]
         count = len(pictures)
-        result = opening.enter_context(DeviceBuffer(count * RESULT_BYTES, device))
+        result = room(count * RESULT_BYTES, device, opening)
         for padded in (0, 0b01, 0b11):  # passes whose padding is there already
-            block = upload(records(result.handle, pictures, case.scales, case.threshold, padded), device, opening)
-            letterboxes(case, block, count, kernels, stream, opening)
-        workspace = opening.enter_context(DeviceBuffer(count * CANDIDATES * 16, device))
+            block = upload(records(result, pictures, case.scales, case.threshold, padded), device, opening)
+            letterboxes(case, block, count, kernels, device, stream, opening)
+        workspace = room(count * CANDIDATES * 16, device, opening)
         layout = HeadLayout(case.layout, (8, 16, 32), 2, (0, 1, 2), (3, 4, 5), (6, 7, 8))
         addresses = [outputs(layout, size, count, case.dtype, device, opening) for size in case.scales]
         table = heads(layout, case.scales, addresses, [case.dtype] * 9)
-        arguments = [ctypes.c_void_p(block), ctypes.c_int(frame_bytes(2)), ctypes.c_void_p(workspace.handle)]
+        arguments = [ctypes.c_void_p(block), ctypes.c_int(frame_bytes(2)), ctypes.c_void_p(workspace)]
         arguments.append((ctypes.c_char * len(table)).from_buffer_copy(table))
         kernels.prepare("find_faces", (count, 1, 1), (1024, 1, 1), arguments).start(stream)
-        stream.synchronize()
+        stream.sync()
         header = np.empty(3, np.int32)
-        call("cuMemcpyDtoH", header.ctypes.data, result.handle, header.nbytes, doing="copying")
+        copy("copying", header.ctypes.data, result, header.nbytes)
         print(*case, header.tolist())
 
 
@@ -138,7 +145,7 @@ def cases(thresholds):
 def main():
     device = Device(0)
     kernels = load(device)
-    with device.current(), Stream.create(device) as stream:
+    with device.current(), closing(create_stream(device)) as stream:
         for case in cases([float(text) for text in sys.argv[1:] or ("0.99", "0.9", "0.8", "0.5")]):
             one(case, device, stream, kernels)
 

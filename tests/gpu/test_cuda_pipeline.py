@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import cv2
@@ -21,7 +21,8 @@ from engine_backend import EngineBackend
 
 import drawing
 from scrfd_trt import ClosedError, SCRFDDetector
-from scrfd_trt._cuda import Device
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.stream import create_stream
 from scrfd_trt._images import check_nv12
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._pipelines.cuda import program
@@ -294,12 +295,10 @@ def test_streams_give_what_single_images_give(plan, opened, batch):
 
 
 def test_a_lent_stream(plan, opened, shared):
-    from scrfd_trt._cuda import Stream
-
     image = cv2.imread(str(shared / "images" / PHOTOGRAPHS[1]))
-    with SCRFDDetector.from_engine(plan) as own, Stream.create(Device(0)) as stream:
+    with SCRFDDetector.from_engine(plan) as own, closing(create_stream(Device(0))) as stream:
         wanted = own.detect(image)
-        for lent in (stream, stream.handle, 0):
+        for lent in (stream, int(stream.handle), 0):
             with SCRFDDetector.from_engine(plan, stream=lent) as detector:
                 assert [detector.detect(image) for _ in range(3)] == [wanted] * 3
 

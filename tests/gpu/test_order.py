@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
 
 import drawing
 from scrfd_trt import SCRFDDetector
-from scrfd_trt._cuda import Device, DeviceBuffer, Stream
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.memory import copy, free, gpu_memory
+from scrfd_trt._cuda.stream import borrow_stream, create_stream, is_done
 
 BALLAST = 2**30
 """Bytes that are written again and again, so that what follows in the stream comes tens of milliseconds late."""
@@ -32,18 +33,20 @@ class Late:
     ----------
     image
         What it will be; it is black until then.
-    stream
+    device, stream
         What makes it.
     opening
         Gives the memory back.
     """
 
-    def __init__(self, image, stream, opening):
+    def __init__(self, image, device, stream, opening):
         self._stream = stream
         self._source, self._memory, self._ballast = (
-            opening.enter_context(DeviceBuffer(size, stream.device)) for size in (image.nbytes, image.nbytes, BALLAST)
+            gpu_memory(size, device, stream) for size in (image.nbytes, image.nbytes, BALLAST)
         )
-        call("cuMemcpyHtoD", self._source.handle, image.ctypes.data, image.nbytes, doing="copying")
+        for buffer in (self._source, self._memory, self._ballast):
+            opening.callback(free, buffer)
+        copy("copying", self._source.handle, image.ctypes.data, image.nbytes)
         self.shape, self.size = image.shape, image.nbytes
 
     def array(self, stream):
@@ -53,14 +56,13 @@ class Late:
 
     def make(self):
         """Put the work into the stream."""
-        handle = self._stream.handle
-        self._stream.synchronize()
-        call("cuMemsetD8Async", self._memory.handle, 0, self.size, handle, doing="clearing")
-        self._stream.synchronize()
+        self._stream.sync()
+        self._memory.fill(0, stream=self._stream)
+        self._stream.sync()
         for _ in range(ROUNDS):
-            call("cuMemsetD8Async", self._ballast.handle, 1, BALLAST, handle, doing="working")
-        call("cuMemcpyDtoDAsync", self._memory.handle, self._source.handle, self.size, handle, doing="copying")
-        assert not self._stream.is_done()
+            self._ballast.fill(1, stream=self._stream)
+        copy("copying", self._memory.handle, self._source.handle, self.size, self._stream)
+        assert not is_done(self._stream)
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +77,11 @@ def late(request):
     device = Device(0)
     image = drawing.scene((500, 400), 4).image
     with device.current(), ExitStack() as opening:
-        stream = Stream.create(device) if request.param == "own" else Stream.borrow(0, device)
-        opening.enter_context(stream)
-        late = Late(image, stream, opening)
-        yield image, late, stream.handle or 1  # 1 is the default stream in __cuda_array_interface__
-        stream.synchronize()
+        stream = create_stream(device) if request.param == "own" else borrow_stream(0, device)
+        opening.enter_context(closing(stream))
+        late = Late(image, device, stream, opening)
+        yield image, late, int(stream.handle) or 1  # 1 is the default stream in __cuda_array_interface__
+        stream.sync()
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -98,5 +100,5 @@ def test_an_image_that_names_no_stream_is_read_at_once(detector, late):
     assert detector.detect(made.array(None)) is not None  # what is made at a first call is there
     made.make()
     assert detector.detect(made.array(None)) == black != wanted
-    made._stream.synchronize()
+    made._stream.sync()
     assert detector.detect(made.array(None)) == wanted

@@ -302,7 +302,7 @@ def test_too_little_memory_for_an_image_breaks_nothing(gpu, fakes):
 
 
 @pytest.mark.parametrize(
-    "call", ["cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "create_execution_context", "cuModuleLoadData"]
+    "call", ["cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "create_execution_context", "cuLibraryLoadData"]
 )
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_failure_while_opening_leaves_nothing_behind(gpu, fakes, call, after):
@@ -408,7 +408,7 @@ def test_an_image_on_another_gpu(pair, gpu, monkeypatch):
     one, _ = pair()
     monkeypatch.setattr(OnGpu, "device", 1)
     gpu.lying_on = 1
-    with pytest.raises(DeviceError, match="the image lies on cuda:1, and the detector runs on cuda:0"):
+    with pytest.raises(DeviceError, match="the image is on cuda:1, and the detector runs on cuda:0"):
         one.detect([OnGpu(image(64, 64))], 0.5, None)
     assert len(one.detect([image(64, 64)], 0.5, None)) == 1
 
@@ -420,7 +420,7 @@ def test_an_image_on_another_gpu(pair, gpu, monkeypatch):
         ((50, 70, 2), "uint8", r"\(H, W, 3\), \(H, W, 4\) or \(H, W\) is wanted"),
         ((2, 50, 70, 3), "uint8", "is wanted"),
         ((0, 70, 3), "uint8", "is wanted"),
-        ((50, 70, 3), "float32", "element type float32; uint8 from 0 to 255 is wanted"),
+        ((50, 70, 3), "float32", "element type float32; it must be uint8 from 0 to 255"),
     ],
 )
 def test_what_is_no_image_on_the_gpu(pair, shape, dtype, message):
@@ -456,7 +456,7 @@ def watched(opened):
 
     def started(*arguments):
         run = start(*arguments)
-        counts.append(len(pipeline._runs))
+        counts.append(len(pipeline._pool._runs))
         return run
 
     pipeline.start = started
@@ -484,7 +484,7 @@ def test_a_stream_that_is_not_read_to_its_end_does_not_keep_close_waiting(gpu, f
     under_way = opened.stream([image(64, 64) for _ in range(20)], in_flight=3)
     next(under_way)
     assert counts == [1, 2, 3]
-    assert len(opened._pipeline._runs) == 2
+    assert len(opened._pipeline._pool._runs) == 2
     opened.close()
     assert gpu.leaks == {}
     with pytest.raises(ClosedError):
@@ -504,7 +504,7 @@ def test_detecting_within_the_images_of_a_stream(gpu, fakes):
 
         assert list(opened.stream(images(), in_flight=5)) == wanted
         assert max(under_way) == 5
-        assert opened._pipeline._made <= 3
+        assert opened._pipeline._pool._made <= 3
     assert gpu.leaks == {}
 
 
@@ -513,7 +513,7 @@ def test_an_engine_of_batch_one_takes_no_more_slots_than_asked_for(gpu, fakes):
         under_way = watched(opened)
         assert len(list(opened.stream([image(64, 64)] * 30, in_flight=3))) == 30
         assert max(under_way) == 3
-        assert opened._pipeline._made <= 4
+        assert opened._pipeline._pool._made <= 4
 
 
 def test_page_locked_images_live_until_they_are_copied(gpu, fakes):

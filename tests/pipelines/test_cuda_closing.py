@@ -32,24 +32,21 @@ class OnGpu:
         self.__cuda_array_interface__ = {"typestr": "|u1", "data": (4096, False), "version": 3, **about}
 
 
-class Pausing:
-    """A block that makes the device current, and stops the thread that closes before it goes on."""
+def pausing(device, before):
+    """Make the device current, as its method does, and stop the thread that closes before it goes on."""
+    current = device.current
 
-    def __init__(self, current, before):
-        self.current, self.before = current, before
-
-    def __enter__(self):
+    def paused():
         if threading.current_thread().name == "closer":
-            self.before()
-        return self.current.__enter__()
+            before()
+        return current()
 
-    def __exit__(self, *words):
-        return self.current.__exit__(*words)
+    return paused
 
 
 def test_whoever_comes_while_all_is_given_back_finds_it_closed(pipeline, gpu, monkeypatch):
     pipeline.detect([IMAGE], 0.5, None)
-    release, has_slot, go_on, refused = pipeline._release, threading.Event(), threading.Event(), []
+    release, has_slot, go_on, refused = pipeline._pool._release, threading.Event(), threading.Event(), []
 
     def late():
         try:
@@ -71,8 +68,8 @@ def test_whoever_comes_while_all_is_given_back_finds_it_closed(pipeline, gpu, mo
         while thread.is_alive() and not has_slot.wait(0.01):
             pass
 
-    monkeypatch.setattr(pipeline, "_release", slow)
-    monkeypatch.setattr(pipeline.device, "_current", Pausing(pipeline.device._current, before))
+    monkeypatch.setattr(pipeline._pool, "_release", slow)
+    monkeypatch.setattr(pipeline.device, "current", pausing(pipeline.device, before))
     closer = threading.Thread(target=pipeline.close, name="closer")
     closer.start()
     closer.join(0.5)
@@ -112,7 +109,7 @@ def test_a_capture_that_was_interrupted_is_tried_again(pipeline, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(program.Graph, "capture", interrupt)
+        patch.setattr(program, "capture", interrupt)
         with pytest.raises(KeyboardInterrupt):
             pipeline.detect([IMAGE], 0.5, None)
     pipeline.detect([IMAGE], 0.5, None)
@@ -133,7 +130,7 @@ def test_lists_will_do_where_others_have_tuples(pipeline):
 
 def test_a_slot_may_be_closed_twice(pipeline, gpu):
     pipeline.detect([IMAGE], 0.5, None)
-    slot = pipeline._idle[0]
+    slot = pipeline._pool._idle[0]
     pipeline.close()
     slot.close()
     assert gpu.leaks == {}

@@ -284,7 +284,7 @@ def _cuda(driver: Driver, spec: str) -> Check:
     try:
         cuda.bindings()
         if driver.gpus:
-            cuda.call("cuInit", 0, doing="starting CUDA")
+            cuda.call("starting CUDA", cuda.bindings().cuInit, 0)
     except ScrfdError as error:
         return _missing(name, f"{version}: {error}" if version else "not installed", driver, remedy)
     return Check("engines", name, "ok", version or "found")

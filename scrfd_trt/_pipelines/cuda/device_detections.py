@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scrfd_trt._cuda import Device, DeviceBuffer, Stream
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.interop import export
+from scrfd_trt._cuda.memory import copy, gpu_memory
 from scrfd_trt._cuda.records import ROW
 from scrfd_trt._detections import Detections
-from scrfd_trt.errors import ScrfdError
 
-
-class _Memory:
-    """What keeps the rows alive until the last array that is made of them is gone."""
-
-    def __init__(self, rows: int, device: Device) -> None:
-        self.buffer = DeviceBuffer(max(rows, 1) * ROW * 4, device)
-        weakref.finalize(self, _free, self.buffer)
-
-
-def _free(buffer: DeviceBuffer) -> None:
-    try:
-        buffer.close()
-    except ScrfdError:
-        return  # the process is ending, or the GPU is lost: nothing is left to give back
+if TYPE_CHECKING:
+    from cuda.core import Buffer, Stream
 
 
 class DeviceDetections:
@@ -42,6 +28,8 @@ class DeviceDetections:
         Rows of 16 float32: box 4, score 1, landmarks 10, and one that means nothing to others.
     count
         How many.
+    device
+        The GPU.
     image_size
         Width and height of the image in pixels.
     landmarks
@@ -58,22 +46,31 @@ class DeviceDetections:
     ``landmarks`` have DLPack: ``torch.from_dlpack(found.boxes)``. They are views of one array, not C-contiguous.
     """
 
-    def __init__(self, memory: Any, count: int, image_size: tuple[int, int], *, landmarks: bool) -> None:
+    def __init__(
+        self, memory: Buffer, count: int, device: Device, image_size: tuple[int, int], *, landmarks: bool
+    ) -> None:
         self._memory = memory
         self._count = count
+        self._device = device
         self._has_landmarks = landmarks
         self.image_size = image_size
 
     @classmethod
     def copy(
-        cls, address: int, count: int, image_size: tuple[int, int], stream: Stream, *, landmarks: bool
+        cls,
+        address: int,
+        count: int,
+        image_size: tuple[int, int],
+        *,
+        device: Device,
+        stream: Stream,
+        landmarks: bool,
     ) -> DeviceDetections:
         """Put a copy of rows into a stream, which is to be waited for, with the device current."""
-        memory = _Memory(count, stream.device)
+        memory = gpu_memory(max(count, 1) * ROW * 4, device)
         if count:
-            size = count * ROW * 4
-            call("cuMemcpyDtoDAsync", memory.buffer.handle, address, size, stream.handle, doing="copying faces")
-        return cls(memory, count, image_size, landmarks=landmarks)
+            copy("copying faces", int(memory.handle), address, count * ROW * 4, stream)
+        return cls(memory, count, device, image_size, landmarks=landmarks)
 
     def __len__(self) -> int:
         return self._count
@@ -97,14 +94,13 @@ class DeviceDetections:
         """Copy to the host."""
         rows = np.empty((self._count, ROW), np.float32)
         if self._count:
-            buffer: DeviceBuffer = self._memory.buffer
-            with buffer.device.current():
-                call("cuMemcpyDtoH", rows.ctypes.data, buffer.handle, rows.nbytes, doing="copying faces from the GPU")
+            with self._device.current():
+                copy("copying faces from the GPU", rows.ctypes.data, int(self._memory.handle), rows.nbytes)
         points = rows[:, 5:15].reshape(-1, 5, 2) if self._has_landmarks else None
         return Detections(rows[:, :4], rows[:, 4], points, image_size=self.image_size)
 
     def _view(self, first: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Any:
-        return export(self._memory.buffer, 4 * first, shape, strides, owner=self._memory)
+        return export(self._memory, 4 * first, shape, strides)
 
     def __repr__(self) -> str:
         width, height = self.image_size

@@ -58,7 +58,7 @@ def check_device_image(image: Any, color: str) -> None:
     if shape is not None:
         _laid_out(tuple(shape), (0,) * len(shape), color)
     if kind is not None and not str(kind).endswith("uint8"):
-        raise ImageError(f"the image on the GPU has element type {kind}; uint8 from 0 to 255 is wanted there")
+        raise ImageError(f"the image on the GPU has element type {kind}; it must be uint8 from 0 to 255")
 
 
 def of_device(image: DeviceImage, color: str) -> Geometry:

@@ -8,14 +8,14 @@ import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cuda import Device, DeviceBuffer, PinnedBuffer, Stream
-from scrfd_trt._cuda.driver import prepare
-from scrfd_trt._cuda.memory import pinned_address
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.memory import copy, free, gpu_memory, pinned_address, pinned_memory, view
 from scrfd_trt._cuda.records import (
     BATCH,
     BOX_BYTES,
@@ -33,6 +33,9 @@ from scrfd_trt._pipelines.cuda.frames import Geometry
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.scales import warn_if_thin
 
+if TYPE_CHECKING:
+    from cuda.core import Buffer, Stream
+
 ALIGNMENT = 256
 """Bytes; TensorRT wants this of all memory that it is handed."""
 
@@ -44,8 +47,10 @@ class Arena:
     ----------
     setting
         Of the pipeline.
+    stream
+        What the runs are put into; its work is waited for before the memory is freed.
     opening
-        Gives the memory back when it is closed.
+        Frees the memory when it is closed.
 
     Attributes
     ----------
@@ -57,6 +62,8 @@ class Arena:
         ``(images, 3)`` int32 of these.
     boxes, scores, landmarks : numpy.ndarray
         ``(images, CANDIDATES, 4)``, ``(images, CANDIDATES)`` and ``(images, CANDIDATES, 5, 2)`` of these.
+    pinned_parameters_at, results_at : int
+        Addresses of parameters and results on the host.
     parameters_at, workspace_at : int
         Addresses on the GPU.
     inputs_at : list of int
@@ -65,25 +72,26 @@ class Arena:
         Of its outputs in each pass.
     """
 
-    def __init__(self, setting: PipelineResources, opening: ExitStack) -> None:
+    def __init__(self, setting: PipelineResources, stream: Stream, opening: ExitStack) -> None:
         sizes = _sizes(setting)
         starts = list(itertools.accumulate((_aligned(size) for size in sizes), initial=0))
-        memory = opening.enter_context(DeviceBuffer(starts.pop(), setting.device))
-        addresses = iter([memory.handle + start for start in starts])
+        memory = gpu_memory(starts.pop(), setting.device, stream)
+        opening.callback(free, memory)
+        addresses = iter([int(memory.handle) + start for start in starts])
         self.parameters_at, self.workspace_at = next(addresses), next(addresses)
         self.inputs_at = [next(addresses) for _ in setting.scales]
         self.outputs_at = [[next(addresses) for _ in setting.engine.outputs] for _ in setting.scales]
-        self.pinned_parameters = opening.enter_context(PinnedBuffer(sizes[0], setting.device))
-        self._pinned_results = opening.enter_context(PinnedBuffer(setting.images * RESULT_BYTES, setting.device))
-        self.parameters: NDArray[np.uint8] = self.pinned_parameters.view((sizes[0],), np.uint8)
-        self.results: NDArray[np.float32] = self._pinned_results.view(
-            (setting.images, HEADER + CANDIDATES * ROW), np.float32
-        )
+        parameters = pinned_memory(sizes[0], setting.device, stream)
+        opening.callback(free, parameters)
+        results = pinned_memory(setting.images * RESULT_BYTES, setting.device, stream)
+        opening.callback(free, results)
+        self.parameters: NDArray[np.uint8] = view(parameters, (sizes[0],), np.uint8)
+        self.results: NDArray[np.float32] = view(results, (setting.images, HEADER + CANDIDATES * ROW), np.float32)
         self.headers: NDArray[np.int32] = self.results.view(np.int32)[:, :3]
         rows = self.results[:, HEADER:].reshape(setting.images, CANDIDATES, ROW)
         self.boxes, self.scores = rows[..., :4], rows[..., 4]
         self.landmarks = rows[..., 5:15].reshape(setting.images, CANDIDATES, 5, 2)
-        self.results_at = self._pinned_results.handle
+        self.pinned_parameters_at, self.results_at = int(parameters.handle), int(results.handle)
 
     def forget(self) -> None:
         """Let go of the arrays, which must not be touched once the memory is given back."""
@@ -192,21 +200,23 @@ class Upload:
     ----------
     device
         The GPU.
+    stream
+        The copies are put into it.
     helpers
         Threads that help to copy several images.
     threads
         How many.
     """
 
-    def __init__(self, device: Device, helpers: Executor, threads: int) -> None:
-        self._device, self._helpers, self._threads = device, helpers, threads
-        self._memory: DeviceBuffer | None = None
-        self._pinned: PinnedBuffer | None = None
+    def __init__(self, device: Device, stream: Stream, helpers: Executor, threads: int) -> None:
+        self._device, self._stream, self._helpers, self._threads = device, stream, helpers, threads
+        self._memory: Buffer | None = None
+        self._pinned: Buffer | None = None
+        self._target = self._source = 0
         self._bytes: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._starts: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
         self._helping: list[Future[None]] = []
-        self._send = prepare("cuMemcpyHtoDAsync", doing="copying an image to the GPU")
 
     def reserve(self, images: Sequence[NDArray[np.uint8]]) -> None:
         """Make room for images; nothing may be under way.
@@ -230,8 +240,8 @@ class Upload:
             self._grow(end)
         self._shapes, self._starts = shapes, starts
 
-    def copy(self, images: Sequence[NDArray[np.uint8]], stream: Stream) -> list[int]:
-        """Put copies of images to the GPU into a stream, with the device current.
+    def copy(self, images: Sequence[NDArray[np.uint8]]) -> list[int]:
+        """Put copies of images to the GPU into the stream, with the device current.
 
         Parameters
         ----------
@@ -239,8 +249,6 @@ class Upload:
             Those that there was made room for, the bytes of each row side by side. Those in page-locked memory are
             copied from where they are and must not be changed until the copies are done; the others may be changed as
             soon as this returns.
-        stream
-            Nothing that reads earlier images may be under way in another one.
 
         Returns
         -------
@@ -249,27 +257,26 @@ class Upload:
         """
         if self._memory is None:
             return []
-        base = self._memory.handle
         ordinary: list[Placed] = []
         for image, start in zip(images, self._starts, strict=True):
             source = pinned_address(image)
             if source is None:
                 ordinary.append((image, start))
             else:
-                self._send(base + start, source, image.nbytes, stream.handle)
+                self._send(start, source, image.nbytes)
         if len(ordinary) > 1:
-            self._copy_in_shares(ordinary, stream)
+            self._copy_in_shares(ordinary)
         elif ordinary:
-            self._copy_in_pieces(*ordinary[0], stream)
-        return [base + start for start in self._starts]
+            self._copy_in_pieces(*ordinary[0])
+        return [self._target + start for start in self._starts]
 
-    def _copy_in_pieces(self, image: NDArray[np.uint8], start: int, stream: Stream) -> None:
+    def _copy_in_pieces(self, image: NDArray[np.uint8], start: int) -> None:
         for piece in _pieces(image):
             self._stage(piece, start)
-            self._send_staged(start, piece.nbytes, stream)
+            self._send(start, self._source + start, piece.nbytes)
             start += piece.nbytes
 
-    def _copy_in_shares(self, images: list[Placed], stream: Stream) -> None:
+    def _copy_in_shares(self, images: list[Placed]) -> None:
         """Let several threads copy, each its own images, and send what each one has done."""
         total = sum(image.nbytes for image, _ in images)
         shares = min(self._threads, total // SHARE, len(images) - 1) + 1
@@ -277,11 +284,11 @@ class Upload:
         self._helping = [self._helpers.submit(self._stage_all, part) for part in parts[1:]]
         for image, start in parts[0]:
             self._stage(image, start)
-            self._send_staged(start, image.nbytes, stream)
+            self._send(start, self._source + start, image.nbytes)
         for helper, part in zip(self._helping, parts[1:], strict=True):
             helper.result()
             for image, start in part:
-                self._send_staged(start, image.nbytes, stream)
+                self._send(start, self._source + start, image.nbytes)
         self._helping = []
 
     def _wait_for_helpers(self) -> None:
@@ -302,20 +309,19 @@ class Upload:
         target = self._bytes[start : start + image.nbytes].reshape(image.shape)
         cv2.threshold(image, 0, 0, cv2.THRESH_TOZERO, dst=target)
 
-    def _send_staged(self, start: int, size: int, stream: Stream) -> None:
-        assert self._memory is not None  # noqa: S101 - room was made
-        assert self._pinned is not None  # noqa: S101
-        self._send(self._memory.handle + start, self._pinned.handle + start, size, stream.handle)
+    def _send(self, start: int, source: int, size: int) -> None:
+        copy("copying an image to the GPU", self._target + start, source, size, self._stream)
 
     def _grow(self, size: int) -> None:
         self.close()
-        self._memory = DeviceBuffer(size, self._device)
+        self._memory = gpu_memory(size, self._device, self._stream)
         try:
-            self._pinned = PinnedBuffer(size, self._device)
+            self._pinned = pinned_memory(size, self._device, self._stream)
         except BaseException:
             self.close()
             raise
-        self._bytes = self._pinned.view((size,), np.uint8)
+        self._target, self._source = int(self._memory.handle), int(self._pinned.handle)
+        self._bytes = view(self._pinned, (size,), np.uint8)
 
     def close(self) -> None:
         """Give the memory back; nothing may be under way. It may be used again after that."""
@@ -325,10 +331,10 @@ class Upload:
         pinned, self._pinned = self._pinned, None
         try:
             if memory is not None:
-                memory.close()
+                free(memory)
         finally:
             if pinned is not None:
-                pinned.close()
+                free(pinned)
 
 
 def _pieces(image: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

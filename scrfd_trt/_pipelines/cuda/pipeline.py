@@ -2,98 +2,39 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cuda import Device, Event, Stream
 from scrfd_trt._cuda import kernels as gpu_kernels
+from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.dropping import close_when_dropped, wait_for_dropped
 from scrfd_trt._cuda.interop import DeviceImage
 from scrfd_trt._cuda.memory import pinned_array
 from scrfd_trt._cuda.records import LEVELS
+from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream
 from scrfd_trt._detections import Detections
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._images import as_color, check_nv12, is_on_gpu
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.frames import check_device_image
+from scrfd_trt._pipelines.cuda.pool import SLOTS, SlotPool
 from scrfd_trt._pipelines.cuda.resources import HELPERS, PipelineResources, images_at_once, places_for
 from scrfd_trt._pipelines.cuda.slot import Slot
 from scrfd_trt._pipelines.scales import choose_scales
 from scrfd_trt._pipelines.streaming import Pending
-from scrfd_trt.errors import BackendError, ClosedError, OptionError, ScrfdError
+from scrfd_trt.errors import OptionError
 
 if TYPE_CHECKING:
+    from cuda.core import Event
+
     from scrfd_trt._options import DetectorOptions
-
-
-class Run:
-    """A run that was started in a slot.
-
-    Parameters
-    ----------
-    slot
-        Where it is under way.
-    device
-        The GPU.
-    give_back
-        Takes the slot back, once it is done.
-    """
-
-    def __init__(self, slot: Slot, device: Device, give_back: Callable[[Run, Slot], None]) -> None:
-        self._slot: Slot | None = slot
-        self._device = device
-        self._give_back = give_back
-        self._lock = threading.Lock()
-
-    def done(self) -> bool:
-        """Whether :meth:`result` would not wait."""
-        with self._lock, self._device.current():
-            return self._slot is None or self._slot.is_done()
-
-    def result(self) -> list[Detections]:
-        """Wait for the run, and return the faces of each image.
-
-        Raises
-        ------
-        BackendError
-            If it failed.
-        ClosedError
-            If the detector was closed meanwhile, or this was called before.
-        """
-        with self._lock:
-            slot, self._slot = self._slot, None
-            if slot is None:
-                raise ClosedError("the detector was closed while the run was under way; open a new one")
-            try:
-                with self._device.current():
-                    return slot.finish()
-            finally:
-                self._give_back(self, slot)
-
-    def abandon(self) -> None:
-        """Wait for the run and drop what it found; nothing happens where somebody has it already."""
-        with self._lock:
-            slot, self._slot = self._slot, None
-            if slot is None:
-                return
-            try:
-                with self._device.current():
-                    slot.abandon()
-            finally:
-                self._give_back(self, slot)
-
-
-log = logging.getLogger("scrfd_trt")
-
-SLOTS = 3
-"""Runs at a time: while one is copied in, another is on the GPU, and a third is read."""
 
 
 class CudaPipeline:
@@ -129,28 +70,23 @@ class CudaPipeline:
     """
 
     def __init__(self, reopen: Callable[[], LoadedEngine], options: DetectorOptions, *, stream: Any = None) -> None:
+        wait_for_dropped()  # it may hold the memory that is needed here
         self.options = options
-        self._idle: list[Slot] = []
-        self._made = self._waiting = 0
-        self._free = threading.Condition()
-        self._closing = self._closed = False
-        self._runs: set[Run] = set()
-        self._broken = ""
         self._workers: ThreadPoolExecutor | None = None
+        self._intake_lock = threading.Lock()
         with ExitStack() as opening:
             engine = reopen()
             contexts = ContextPool(engine, reopen)
             opening.callback(contexts.close)
             helpers = opening.enter_context(ThreadPoolExecutor(HELPERS, "scrfd_trt copying"))
-            turn = opening.enter_context(Event(engine.device))
+            self.device = device = engine.device
+            turn = opening.enter_context(closing(create_event(device)))
             self._setting = _settle(engine, contexts, options, helpers, turn)
-            self.device = engine.device
-            with self.device.current():
-                self._lent = None if stream is None else opening.enter_context(Stream.borrow(stream, self.device))
-                self._capturing = opening.enter_context(Stream.create(self.device))
-                self._intake = opening.enter_context(Stream.create(self.device))
-            self._open = opening.pop_all()
-        self._intake_lock = threading.Lock()
+            lent = None if stream is None else opening.enter_context(closing(borrow_stream(stream, device)))
+            capturing = opening.enter_context(closing(create_stream(device)))
+            self._intake = opening.enter_context(closing(create_stream(device)))
+            self._pool = SlotPool(self._setting, lent, capturing, opening.pop_all())
+        self._finalizer = close_when_dropped(self, self._pool.close)
 
     @property
     def layout(self) -> HeadLayout:
@@ -177,7 +113,7 @@ class CudaPipeline:
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Make an array in page-locked memory; see :meth:`scrfd_trt._pipelines.base.Pipeline.pinned`."""
-        self._check_open()
+        self._pool.check_open()
         return pinned_array(shape, self.device)
 
     def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
@@ -195,33 +131,25 @@ class CudaPipeline:
     def submit(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         """Find the faces in another thread; see :meth:`scrfd_trt._pipelines.base.Pipeline.submit`."""
         ordered, event = self._in_order(images)
-        try:
-            with self._free:
-                self._check_not_closing()
-                if self._workers is None:
-                    self._workers = ThreadPoolExecutor(SLOTS, "scrfd_trt")
-                future = self._workers.submit(self._detect_ordered, ordered, event, threshold, max_faces)
-        except BaseException:
-            if event is not None:
-                event.close()
-            raise
-        if event is not None:
-            future.add_done_callback(lambda _: event.close())
-        return future
+        with self._intake_lock:
+            self._pool.check_not_closing()
+            if self._workers is None:
+                self._workers = ThreadPoolExecutor(SLOTS, "scrfd_trt")
+            return self._workers.submit(self._detect_ordered, ordered, event, threshold, max_faces)
 
     def _in_order(self, images: Sequence[Any]) -> tuple[Sequence[Any], Event | None]:
-        """Settle in the caller's thread from when on images on the GPU may be read, and mark that in a stream."""
-        self._check_open()
+        """Settle in the caller's thread from when on images on the GPU may be read, and record that in an event."""
+        self._pool.check_open()
         if all(isinstance(image, np.ndarray) for image in images):
             return images, None
         with self._intake_lock, self.device.current():
-            self._check_not_closing()
+            self._pool.check_not_closing()
             ordered = [
                 image if isinstance(image, np.ndarray) else DeviceImage(image, self.device, self._intake)
                 for image in images
             ]
-            event = Event(self.device)
-            event.record(self._intake)
+            event = create_event(self.device)
+            call("recording a CUDA event", self._intake.record, event)
         return ordered, event
 
     def _detect_ordered(
@@ -244,7 +172,7 @@ class CudaPipeline:
         finish: Callable[[Slot], list[Any]],
         event: Event | None = None,
     ) -> list[Any]:
-        slot = self._acquire()
+        slot = self._pool.acquire()
         try:
             with self.device.current():
                 if event is not None:
@@ -252,154 +180,42 @@ class CudaPipeline:
                 slot.start(images, threshold, max_faces, on_gpu=finish is not Slot.finish)
                 return finish(slot)
         finally:
-            self.give_back(slot)
+            self._pool.give_back(slot)
 
     def start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Pending[Detections]:
-        """Put a run on its way; see :meth:`scrfd_trt._pipelines.base.Pipeline.start`."""
-        # A slot is made where none is free: to wait for one could take for ever, where this thread itself has them all.
-        slot = self._acquire(wait=False)
+        """Start a run; see :meth:`scrfd_trt._pipelines.base.Pipeline.start`."""
+        # A slot is made if none is free: to wait could take for ever if this thread itself has them all.
+        slot = self._pool.acquire(wait=False)
         try:
             with self.device.current():
                 slot.start(images, threshold, max_faces)
-            run = Run(slot, self.device, self._end)
-            with self._free:
-                self._check_not_closing()
-                self._runs.add(run)
-                self._free.notify_all()  # its slot does not count any more, so that another may be made
+            return self._pool.start(slot)
         except BaseException:
             with self.device.current():
                 slot.abandon()
-            self.give_back(slot)
+            self._pool.give_back(slot)
             raise
-        return run
-
-    def _end(self, run: Run, slot: Slot) -> None:
-        """Take back the slot of a run, and let go of one that only the stream needed."""
-        with self._free:
-            self._runs.discard(run)
-            if len(self._idle) < SLOTS:
-                self.give_back(slot)
-                return
-        try:
-            with self.device.current():
-                slot.close()
-        finally:
-            with self._free:  # only now, so that close() waits for it
-                self._made -= 1
-                self._broken = self._broken or slot.broken
-                self._free.notify_all()
 
     @contextmanager
     def borrow_slot(self) -> Iterator[Slot]:
-        """Lend a slot to measure or look into; wait where all are in use."""
-        slot = self._acquire()
+        """Lend a slot to measure or look into; wait if all are in use."""
+        slot = self._pool.acquire()
         try:
             yield slot
         finally:
-            self.give_back(slot)
-
-    def _acquire(self, *, wait: bool = True) -> Slot:
-        """Take the slot that was used last; where all are in use, wait for one or make another."""
-        try:
-            slot = self._idle.pop()  # atomic, as is append()
-        except IndexError:
-            slot = self._wait_for_slot(wait=wait)
-        if self._closed or self._broken:
-            self._release(slot)
-            self._check_usable()
-        return slot
-
-    def _wait_for_slot(self, *, wait: bool) -> Slot:
-        with self._free:
-            self._waiting += 1
-            try:
-                while True:
-                    self._check_usable()
-                    if self._idle:
-                        with suppress(IndexError):  # another thread may be quicker
-                            return self._idle.pop()
-                    # Slots of started runs do not count: whoever started them may be the one that waits.
-                    if self._made - len(self._runs) < SLOTS or not wait:
-                        self._made += 1
-                        break
-                    self._free.wait()
-            finally:
-                self._waiting -= 1
-        try:
-            return self._new_slot()
-        except BaseException:
-            with self._free:
-                self._made -= 1
-                self._free.notify_all()
-            raise
-
-    def give_back(self, slot: Slot) -> None:
-        """Take a slot back whose run is done or has failed."""
-        self._broken = self._broken or slot.broken
-        self._release(slot)
-
-    def _release(self, slot: Slot) -> None:
-        self._idle.append(slot)
-        if self._waiting:
-            with self._free:
-                self._free.notify_all()
-
-    def _new_slot(self) -> Slot:
-        with self.device.current():
-            stream = Stream.create(self.device) if self._lent is None else Stream.borrow(self._lent, self.device)
-            return Slot(self._setting, stream, self._capturing)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("the detector was closed; open a new one")
-
-    def _check_not_closing(self) -> None:
-        if self._closing:
-            raise ClosedError("the detector was closed; open a new one")
-
-    def _check_usable(self) -> None:
-        self._check_open()
-        if self._broken:
-            raise BackendError(
-                f"an earlier run failed, and nothing can be run until it is opened again: {self._broken}"
-            )
+            self._pool.give_back(slot)
 
     def close(self) -> None:
-        """Give everything back, after the runs under way; a second call does nothing."""
-        with self._free, self._intake_lock:
-            if self._closing:
-                return
-            self._closing = True
-        for run in list(self._runs):  # of streams that nobody reads to their end
-            run.abandon()
+        """Free everything, after the runs under way; a second call does nothing."""
+        with self._intake_lock:
+            is_first = self._pool.begin_closing()
+        if not is_first:
+            return
         if self._workers is not None:
             with suppress(RuntimeError):  # a worker that closes, from a future's callback, cannot wait for itself
                 self._workers.shutdown(cancel_futures=True)
-        slots = self._take_all_back()
-        try:
-            with self.device.current(), self._open:
-                for slot in slots:
-                    self._open.callback(slot.close)
-        except ScrfdError as error:
-            if not self._broken:
-                raise
-            log.debug("closing after a failed run: %s", str(error))
-
-    def _take_all_back(self) -> list[Slot]:
-        """Wait for every slot that was made; whoever comes later finds none."""
-        slots: list[Slot] = []
-        with self._free:
-            self._closed = True
-            self._waiting += 1
-            self._free.notify_all()
-            while self._made:
-                if not self._idle:  # whoever has it gives it back
-                    self._free.wait()
-                    continue
-                with suppress(IndexError):  # another thread may be quicker
-                    slots.append(self._idle.pop())
-                    self._made -= 1
-        return slots
+        self._finalizer.detach()
+        self._pool.close()
 
 
 def _settle(

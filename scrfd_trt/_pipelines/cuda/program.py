@@ -5,20 +5,26 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cuda import DeviceBuffer, Graph, Stream
 from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.graph import capture, record_at_launch, wait_at_launch
 from scrfd_trt._cuda.kernels import Launch
+from scrfd_trt._cuda.memory import copy
 from scrfd_trt._cuda.records import BATCH, frame_bytes, heads
+from scrfd_trt._cuda.stream import synchronize
 from scrfd_trt._engine.loaded_engine import LeasedContext
 from scrfd_trt._heads import check, output_sizes
 from scrfd_trt._pipelines.cuda.memory import Arena
 from scrfd_trt._pipelines.cuda.resources import PipelineResources, places_for
 from scrfd_trt.errors import ModelFormatError, ScrfdError
+
+if TYPE_CHECKING:
+    from cuda.core import Buffer, Stream
+    from cuda.core.graph import Graph
 
 log = logging.getLogger("scrfd_trt")
 
@@ -59,7 +65,7 @@ class Program:
     """
 
     def __init__(
-        self, setting: PipelineResources, arena: Arena, scratch: DeviceBuffer | None, images: int, stream: Stream
+        self, setting: PipelineResources, arena: Arena, scratch: Buffer | None, images: int, stream: Stream
     ) -> None:
         self._setting, self._arena, self._images = setting, arena, images
         self._lent: list[LeasedContext] = []
@@ -93,7 +99,7 @@ class Program:
     def start(self, stream: Stream) -> None:
         """Put all of the work into a stream, with the device current."""
         if self._graph is not None:
-            self._graph.launch(stream)
+            call("launching a CUDA graph", self._graph.launch, stream)
         else:
             self.enqueue(stream)
 
@@ -110,7 +116,7 @@ class Program:
         if self._tried:
             return
         try:
-            self._graph = Graph.capture(stream, self.enqueue_for_graph)
+            self._graph = capture(stream, self.enqueue_for_graph)
         except ScrfdError as error:
             level = logging.DEBUG if self._setting.uncaptured.is_set() else logging.WARNING
             self._setting.uncaptured.set()
@@ -131,10 +137,10 @@ class Program:
         turn = self._setting.turn if self._pixels >= CROWD else None
         self._enqueue_letterboxes(stream)
         if turn is not None:
-            turn.block_each_launch(stream)
+            wait_at_launch(turn, stream)
         self._enqueue_network(stream)
         if turn is not None:
-            turn.record_at_each_launch(stream)
+            record_at_launch(turn, stream)
         self.find(stream)
 
     def _enqueue_letterboxes(self, stream: Stream) -> None:
@@ -149,8 +155,7 @@ class Program:
     def send_parameters(self, stream: Stream) -> None:
         """Put the copy of the parameters into a stream."""
         size = BATCH.size + self._images * frame_bytes(len(self._setting.scales))
-        source = self._arena.pinned_parameters.handle
-        call("cuMemcpyHtoDAsync", self._arena.parameters_at, source, size, stream.handle, doing="copying parameters")
+        copy("copying parameters", self._arena.parameters_at, self._arena.pinned_parameters_at, size, stream)
 
     def letterbox(self, number: int, stream: Stream) -> None:
         """Put the letterbox of a pass into a stream."""
@@ -160,7 +165,7 @@ class Program:
         """Put the network of a pass into a stream."""
         lent = self._lent[number]
         assert lent.context is not None  # noqa: S101 - until close()
-        lent.engine.ask("running the network", lent.context.execute_async_v3, stream.handle)
+        lent.engine.ask("running the network", lent.context.execute_async_v3, int(stream.handle))
 
     def find(self, stream: Stream) -> None:
         """Put decoding and suppression into a stream."""
@@ -173,24 +178,21 @@ class Program:
         for tensor, address in zip(setting.engine.outputs, self._arena.outputs_at[number], strict=True):
             assert lent.context is not None  # noqa: S101 - until close()
             array = np.empty(tuple(lent.context.get_tensor_shape(tensor.name)), tensor.dtype)
-            size, doing = array.nbytes, "copying outputs from the GPU"
-            call("cuMemcpyDtoHAsync", array.ctypes.data, address, size, stream.handle, doing=doing)
+            copy("copying outputs from the GPU", array.ctypes.data, address, array.nbytes, stream)
             found.append(array)
-        stream.synchronize()
+        synchronize(stream)
         check(setting.layout, found, scale)
         return found
 
     def close(self) -> None:
         """Give graph and execution contexts back, with the device current; the work must be done."""
         graph, self._graph = self._graph, None
-        try:
-            if graph is not None:
-                graph.close()
-        finally:
-            while self._lent:
-                self._setting.contexts.give_back(self._lent.pop())
+        if graph is not None:
+            graph.close()
+        while self._lent:
+            self._setting.contexts.give_back(self._lent.pop())
 
-    def _context(self, number: int, scratch: DeviceBuffer | None, stream: Stream) -> None:
+    def _context(self, number: int, scratch: Buffer | None, stream: Stream) -> None:
         setting, scale = self._setting, self._setting.scales[number]
         places, profile = places_for(setting.engine.ranges, scale, self._images)
         lent = setting.contexts.take(profile, stream, scratch)

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scrfd_trt._cuda import Device, Event
+from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.kernels import Kernels
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
@@ -16,6 +16,8 @@ from scrfd_trt._pipelines.scales import largest_batch, split
 from scrfd_trt._tensors import ShapeRange
 
 if TYPE_CHECKING:
+    from cuda.core import Event
+
     from scrfd_trt._options import DetectorOptions
 
 HELPERS = 2

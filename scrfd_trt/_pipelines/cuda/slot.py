@@ -6,15 +6,16 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cuda import DeviceBuffer, Event, Stream
 from scrfd_trt._cuda.driver import call
 from scrfd_trt._cuda.interop import DeviceImage
+from scrfd_trt._cuda.memory import copy, free, gpu_memory
 from scrfd_trt._cuda.records import HEADER, NO_LIMIT, RESULT_BYTES
+from scrfd_trt._cuda.stream import is_done, synchronize
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
 from scrfd_trt._letterbox import Letterbox
@@ -25,6 +26,9 @@ from scrfd_trt._pipelines.cuda.memory import Arena, Parameters, Upload
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.resources import HELPERS, PipelineResources
 from scrfd_trt.errors import BackendError, ScrfdError
+
+if TYPE_CHECKING:
+    from cuda.core import Buffer, Event, Stream
 
 log = logging.getLogger("scrfd_trt")
 
@@ -57,17 +61,17 @@ class Slot:
         self._running: Program
         self._color = setting.options.color
         self._has_landmarks = setting.layout.landmarks is not None
-        self._on_gpu: DeviceBuffer | None = None
+        self._on_gpu: Buffer | None = None
         self.broken = ""
         with ExitStack() as opening:
-            opening.enter_context(stream)
-            self._upload = Upload(setting.device, setting.helpers, HELPERS)
+            opening.callback(stream.close)
+            self._upload = Upload(setting.device, stream, setting.helpers, HELPERS)
             opening.callback(self._upload.close)
-            self._arena = Arena(setting, opening)
+            self._arena = Arena(setting, stream, opening)
             self._parameters = Parameters(setting, memoryview(self._arena.parameters.data))
-            self._scratch = setting.engine.new_scratch()
+            self._scratch = setting.engine.new_scratch(stream)
             if self._scratch is not None:
-                opening.enter_context(self._scratch)
+                opening.callback(free, self._scratch)
             opening.callback(self._drop_programs)
             self._open = opening.pop_all()
 
@@ -85,7 +89,7 @@ class Slot:
             Whether :meth:`finish_on_gpu` is to end the run.
         """
         if self._under_way:  # an interrupted run may still use the memory
-            self._stream.synchronize()
+            synchronize(self._stream)
             self._under_way = False
         if len(images) > self._setting.images:
             raise BackendError(f"{len(images)} images are too many for one run, which takes {self._setting.images}")
@@ -97,7 +101,7 @@ class Slot:
         self._images = list(images)  # the GPU may read them until the run is done
         self._under_way = True
         try:
-            self._describe(images, self._upload.copy(on_host, self._stream) if on_host else [])
+            self._describe(images, self._upload.copy(on_host) if on_host else [])
             self._running.start(self._stream)
         except BaseException as error:
             self._fail(error)
@@ -106,7 +110,7 @@ class Slot:
 
     def is_done(self) -> bool:
         """Whether the run is done, with the device current."""
-        return self._stream.is_done()
+        return is_done(self._stream)
 
     def finish(self) -> list[Detections]:
         """Wait for the run and return the faces of each image, with the device current."""
@@ -125,7 +129,7 @@ class Slot:
     def abandon(self) -> None:
         """Wait for the run and drop what it found, with the device current."""
         try:
-            self._stream.synchronize()
+            synchronize(self._stream)
         except ScrfdError as error:
             self._fail(error)
         self._under_way = False
@@ -143,11 +147,11 @@ class Slot:
         images = range(len(self._sizes))
         for index in images:
             at, size = index * RESULT_BYTES, 4 * HEADER
-            target, source, doing = self._arena.results_at + at, self._how[0] + at, "reading the count of faces"
-            call("cuMemcpyDtoHAsync", target, source, size, self._stream.handle, doing=doing)
-        self._stream.synchronize()
+            target, source = self._arena.results_at + at, self._how[0] + at
+            copy("reading the number of faces", target, source, size, self._stream)
+        synchronize(self._stream)
         found = [self._copy_on_gpu(index) for index in images]
-        self._stream.synchronize()
+        synchronize(self._stream)
         return found
 
     def _results(self, *, on_gpu: bool) -> int:
@@ -155,9 +159,9 @@ class Slot:
         if not on_gpu:
             return self._arena.results_at
         if self._on_gpu is None:
-            room = DeviceBuffer(self._setting.images * RESULT_BYTES, self._setting.device)
-            self._on_gpu = self._open.enter_context(room)
-        return self._on_gpu.handle
+            self._on_gpu = gpu_memory(self._setting.images * RESULT_BYTES, self._setting.device, self._stream)
+            self._open.callback(free, self._on_gpu)
+        return int(self._on_gpu.handle)
 
     def _copy_on_gpu(self, index: int) -> DeviceDetections:
         candidates, faces, unsound = self._arena.headers[index].tolist()
@@ -169,11 +173,18 @@ class Slot:
         if unsound:
             self._refuse_nonsense()
         rows = self._how[0] + index * RESULT_BYTES + 4 * HEADER
-        return DeviceDetections.copy(rows, faces, self._sizes[index], self._stream, landmarks=self._has_landmarks)
+        return DeviceDetections.copy(
+            rows,
+            faces,
+            self._sizes[index],
+            device=self._setting.device,
+            stream=self._stream,
+            landmarks=self._has_landmarks,
+        )
 
     def wait_for(self, event: Event) -> None:
         """Let the next run wait for a mark in another stream, with the device current."""
-        event.block(self._stream)
+        call("letting one stream wait for another", self._stream.wait, event)
 
     def read_input(self, number: int, images: int) -> NDArray[Any]:
         """Copy what the network was given last in a pass to the host, with the device current.
@@ -185,14 +196,14 @@ class Slot:
         """
         width, height = self._setting.scales[number]
         array = np.empty((images, 3, height, width), self._setting.engine.input.dtype)
-        source, doing = self._arena.inputs_at[number], "copying the network's input from the GPU"
-        call("cuMemcpyDtoHAsync", array.ctypes.data, source, array.nbytes, self._stream.handle, doing=doing)
-        self._stream.synchronize()
+        doing = "copying the network's input from the GPU"
+        copy(doing, array.ctypes.data, self._arena.inputs_at[number], array.nbytes, self._stream)
+        synchronize(self._stream)
         return array
 
     def _wait(self) -> None:
         try:
-            self._stream.synchronize()
+            synchronize(self._stream)
         except BaseException as error:
             self._fail(error)
             raise
@@ -285,7 +296,7 @@ class Slot:
         if self._under_way:
             self._under_way = False
             try:
-                self._stream.synchronize()
+                synchronize(self._stream)
                 self._images, self._borrowed = [], []
             except ScrfdError as error:
                 log.debug("closing after a failed run: %s", str(error))

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import operator
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from scrfd_trt._cuda import Event, Graph, Stream
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.graph import capture
+from scrfd_trt._cuda.stream import create_event, create_stream, synchronize
 from scrfd_trt._pipelines.cuda.pipeline import CudaPipeline
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.slot import Slot
+
+if TYPE_CHECKING:
+    from cuda.core import Event, Stream
+    from cuda.core.graph import Graph
 
 REPEATED = 20
 """How often a short step stands in the graph that measures it, so that launching it does not count."""
@@ -57,53 +66,55 @@ class Replay:
         What is launched.
     stream
         Where; nothing else is put into it.
+    device
+        The GPU.
     marks
         Two events that are timed.
     repeated
         How often the graph does the work.
     """
 
-    def __init__(self, graph: Graph, stream: Stream, marks: Sequence[Event], repeated: int) -> None:
-        self._graph, self._stream, self._repeated = graph, stream, repeated
+    def __init__(self, graph: Graph, stream: Stream, device: Device, marks: Sequence[Event], repeated: int) -> None:
+        self._graph, self._stream, self._device, self._repeated = graph, stream, device, repeated
         self._begin, self._end = marks
 
     def span(self, launches: int) -> float:
         """Launch it so often without a pause, and return the milliseconds of one time."""
-        with self._stream.device.current():
+        with self._device.current():
             self._launch(2)  # they keep the GPU busy until the others are there
-            self._begin.record(self._stream)
+            call("recording a CUDA event", self._stream.record, self._begin)
             self._launch(launches)
-            self._end.record(self._stream)
-            self._stream.synchronize()
-            return self._end.milliseconds_since(self._begin) / (launches * self._repeated)
+            call("recording a CUDA event", self._stream.record, self._end)
+            synchronize(self._stream)
+            spent = call("measuring on the GPU", operator.sub, self._end, self._begin)
+            return float(spent) / (launches * self._repeated)
 
     def waited(self) -> float:
         """Launch it, wait for it, and return the milliseconds of that."""
-        with self._stream.device.current():
+        with self._device.current():
             start = time.perf_counter()
             self._launch(1)
-            self._stream.synchronize()
+            synchronize(self._stream)
             return (time.perf_counter() - start) * 1000.0
 
     def _launch(self, times: int) -> None:
         for _ in range(times):
-            self._graph.launch(self._stream)
+            call("launching a CUDA graph", self._graph.launch, self._stream)
 
 
 @contextmanager
-def replaying(work: Callable[[Stream], None], stream: Stream, repeated: int = 1) -> Iterator[Replay]:
+def replaying(work: Callable[[Stream], None], repeated: int = 1, *, stream: Stream, device: Device) -> Iterator[Replay]:
     """Capture work so often within one graph, and give it back at the end."""
 
     def several(stream: Stream) -> None:
         for _ in range(repeated):
             work(stream)
 
-    device = stream.device
     with ExitStack() as opening:
         with device.current():
-            graph = opening.enter_context(Graph.capture(stream, several))
-            marks = [opening.enter_context(Event(device, timed=True)) for _ in range(2)]
-        yield Replay(graph, stream, marks, repeated)
+            graph = opening.enter_context(closing(capture(stream, several)))
+        marks = [opening.enter_context(closing(create_event(device, timed=True))) for _ in range(2)]
+        yield Replay(graph, stream, device, marks, repeated)
 
 
 @contextmanager
@@ -117,7 +128,7 @@ def engine_alone(pipeline: CudaPipeline, images: Sequence[Any], threshold: float
     images, threshold
         As for :func:`step_times`.
     """
-    with _prepared(pipeline, images, threshold) as (program, stream), replaying(_network(program), stream) as replay:
+    with _prepared(pipeline, images, threshold) as (program, replayed), replayed(_network(program)) as replay:
         replay.span(WARM_UP)
         yield replay
 
@@ -136,21 +147,23 @@ def step_times(pipeline: CudaPipeline, images: Sequence[Any], threshold: float, 
     runs
         How often each step is measured; medians are returned.
     """
-    with _prepared(pipeline, images, threshold) as (program, stream):
-        times = {name: _time(work, times, stream, runs) for name, (work, times) in _steps(program).items()}
-        with replaying(_network(program), stream) as replay:
+    with _prepared(pipeline, images, threshold) as (program, replayed):
+        times = {name: _time(replayed(work, times), runs) for name, (work, times) in _steps(program).items()}
+        with replayed(_network(program)) as replay:
             waited = [replay.waited() for _ in range(WARM_UP + runs)][WARM_UP:]
     return StepTimes(engine_waited=statistics.median(waited), **times)
 
 
 @contextmanager
-def _prepared(pipeline: CudaPipeline, images: Sequence[Any], threshold: float) -> Iterator[tuple[Program, Stream]]:
-    """Lend a program that has run with some images, and a stream to measure it in."""
+def _prepared(
+    pipeline: CudaPipeline, images: Sequence[Any], threshold: float
+) -> Iterator[tuple[Program, Callable[..., AbstractContextManager[Replay]]]]:
+    """Lend a program that has run with some images, and :func:`replaying` in a stream of its own."""
     with pipeline.borrow_slot() as slot:
         with pipeline.device.current():
             _run_twice(slot, images, threshold)
-        with Stream.create(pipeline.device) as stream:
-            yield slot.program(len(images)), stream
+        with closing(create_stream(pipeline.device)) as stream:
+            yield slot.program(len(images)), partial(replaying, stream=stream, device=pipeline.device)
 
 
 def _run_twice(slot: Slot, images: Sequence[Any], threshold: float) -> None:
@@ -181,8 +194,8 @@ def _network(program: Program) -> Callable[[Stream], None]:
     return network
 
 
-def _time(work: Callable[[Stream], None], repeated: int, stream: Stream, runs: int) -> float:
+def _time(replayed: AbstractContextManager[Replay], runs: int) -> float:
     """Return the median of a step's milliseconds over some spans of launches."""
-    with replaying(work, stream, repeated) as replay:
+    with replayed as replay:
         replay.span(WARM_UP)
         return statistics.median(replay.span(SPAN) for _ in range(max(SPANS, runs // SPAN)))

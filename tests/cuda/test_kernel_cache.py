@@ -1,14 +1,14 @@
-"""How the kernels are compiled, kept and loaded, with stand-ins for cuda.core and for the driver."""
+"""How the kernels are compiled, cached and loaded, with stand-ins for cuda.core and for the driver."""
 
 from __future__ import annotations
 
 import errno
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
-from scrfd_trt._cuda import Device, kernels
+from scrfd_trt._cuda import driver, kernels
+from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.kernels import CubinCache
 from scrfd_trt.errors import BackendError
 
@@ -17,18 +17,17 @@ compile_kernels = kernels.compiled  # the stand-in for the driver puts another o
 
 
 class Core:
-    """cuda.core, as far as kernels are compiled with it; what it keeps lies in ``entries``."""
+    """cuda.core, as far as kernels are compiled with it; its cache is ``entries``."""
 
     def __init__(self):
         self.entries, self.compilations, self.failing = {}, 0, None
 
     def install(self, monkeypatch):
-        core, utils = ModuleType("cuda.core"), ModuleType("cuda.core.utils")
-        core.ProgramOptions, core.Program = SimpleNamespace, self._program
-        utils.make_program_cache_key = lambda *, options, **_: options.arch.encode()
-        utils.FileStreamProgramCache = self._cache
-        for name, module in {"cuda": ModuleType("cuda"), "cuda.core": core, "cuda.core.utils": utils}.items():
-            monkeypatch.setitem(sys.modules, name, module)
+        utils = SimpleNamespace(
+            make_program_cache_key=lambda *, options, **_: options.arch.encode(), FileStreamProgramCache=self._cache
+        )
+        core = SimpleNamespace(ProgramOptions=SimpleNamespace, Program=self._program, utils=utils)
+        monkeypatch.setattr(driver, "core", lambda: core)
 
     def _program(self, source, kind, options):
         return SimpleNamespace(compile=self._compile)
@@ -104,7 +103,7 @@ def compilations(gpu, monkeypatch):
     return asked
 
 
-@pytest.mark.parametrize("call", ["cuModuleLoadData", "cuModuleGetFunction"])
+@pytest.mark.parametrize("call", ["cuLibraryLoadData", "cuLibraryGetKernel", "cuKernelGetFunction"])
 def test_kernels_that_cannot_be_loaded_are_compiled_once_more(gpu, compilations, call):
     gpu.fail(call, "CUDA_ERROR_INVALID_IMAGE", times=1)
     assert kernels.load(Device(0)) is kernels.load(Device(0))
@@ -113,7 +112,7 @@ def test_kernels_that_cannot_be_loaded_are_compiled_once_more(gpu, compilations,
 
 
 def test_kernels_that_never_can_be_loaded(gpu, compilations):
-    gpu.fail("cuModuleGetFunction", "CUDA_ERROR_NOT_FOUND")
+    gpu.fail("cuLibraryGetKernel", "CUDA_ERROR_NOT_FOUND")
     with pytest.raises(BackendError, match=r"NVRTC 13\.5, .* may be newer than the driver, .* up to 13\.0: update the"):
         kernels.load(Device(0))
     assert compilations == [False, True]
@@ -121,7 +120,7 @@ def test_kernels_that_never_can_be_loaded(gpu, compilations):
 
 
 def test_a_gpu_without_memory_is_no_reason_to_compile_again(gpu, compilations):
-    gpu.fail("cuModuleLoadData", "CUDA_ERROR_OUT_OF_MEMORY")
+    gpu.fail("cuLibraryLoadData", "CUDA_ERROR_OUT_OF_MEMORY")
     with pytest.raises(BackendError, match=r"CUDA_ERROR_OUT_OF_MEMORY.*smaller batches"):
         kernels.load(Device(0))
     assert compilations == [False]

@@ -1,0 +1,94 @@
+"""Detectors that are dropped without ``close()`` leave nothing on a real GPU, nor in the process."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt import SCRFDDetector
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.dropping import wait_for_dropped
+
+DROPS = int(os.environ.get("SCRFD_TRT_DROPS") or 200)
+WARM_UP = 10
+MIB = 2**20
+IMAGE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+
+
+def used():
+    """Bytes of GPU memory, resident bytes of the process, open files and threads."""
+    gc.collect()
+    wait_for_dropped()
+    device = Device(0)
+    with device.current():
+        free, total = device.memory()
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    deadline = time.monotonic() + 10
+    while any(thread.name.startswith("scrfd_trt") for thread in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # workers end once their pool is gone
+    return total - free, resident, len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+
+def use(detector, number):
+    """Do another thing with each detector, and leave work under way with some."""
+    assert detector.detect(IMAGE) is not None
+    if number % 4 == 1:
+        detector.submit([IMAGE] * 3).result()
+    if number % 4 == 2:
+        next(detector.stream([IMAGE] * 8, batch=1))
+    if number % 4 == 3:
+        detector.itself = detector  # only the garbage collector finds it
+        detector._pipeline.start([IMAGE], 0.5, None)
+
+
+@pytest.mark.parametrize("lend", [False, True], ids=["own streams", "a lent stream"])
+def test_dropped_detectors_leave_nothing(plan, opened, lend):
+    for number in range(WARM_UP):
+        use(SCRFDDetector.from_engine(plan, max_batch=2, stream=0 if lend else None), number)
+    before = used()
+    for number in range(DROPS):
+        use(SCRFDDetector.from_engine(plan, max_batch=2, stream=0 if lend else None), number)
+    after = used()
+    print(f"{plan.stem}: before {before}, after {after}")
+    assert after[0] - before[0] < MIB
+    assert after[1] - before[1] < 64 * MIB
+    assert after[2] <= before[2]
+    assert after[3] <= before[3]
+
+
+def test_a_capture_of_another_library_goes_on(plan, opened, torch):
+    """Memory that is dropped in a thread that captures a graph must not end the capture."""
+    with SCRFDDetector.from_engine(plan) as kept:
+        found = [kept.pinned((64, 64, 3)), *kept.detect_on_gpu([IMAGE])]
+        dropped = [SCRFDDetector.from_engine(plan)]
+        dropped[0].detect(IMAGE)
+        total, captured = torch.zeros(8, device="cuda"), torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(captured):
+            total += 1
+            found.clear()
+            dropped.clear()
+            gc.collect()
+            wait_for_dropped()
+            total += 1
+        captured.replay()
+        torch.cuda.synchronize()
+        assert total.tolist() == [2.0] * 8
+
+
+def test_faces_outlive_their_detector(plan, opened, torch, shared):
+    image = cv2.imread(str(next((shared / "images").glob("*.jpg"))))
+    detector = SCRFDDetector.from_engine(plan)
+    wanted = detector.detect(image)
+    (found,) = detector.detect_on_gpu([image])
+    boxes = torch.from_dlpack(found.boxes)
+    del detector, found
+    used()
+    assert np.array_equal(boxes.cpu().numpy(), wanted.boxes)

@@ -1,0 +1,313 @@
+"""What is dropped without ``close()`` is freed, whatever goes on at that moment."""
+
+from __future__ import annotations
+
+import _thread
+import gc
+import subprocess
+import sys
+import threading
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_backend import EngineBackend
+
+from scrfd_trt import ClosedError, SCRFDDetector
+from scrfd_trt._cuda import dropping, graph, kernels
+from scrfd_trt._cuda.dropping import wait_for_dropped
+from scrfd_trt._cuda.memory import pinned_array
+from scrfd_trt._engine import logs
+from scrfd_trt._engine.plan import read_plan
+from scrfd_trt._engine.runtime import load_engine, opener
+from scrfd_trt._options import DetectorOptions
+from scrfd_trt._pipelines import HostPipeline
+from scrfd_trt._pipelines.cuda import CudaPipeline
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+DROPS = 200
+
+
+@pytest.fixture
+def opened(gpu, fakes):
+    """Open a detector; at the end nothing may be left of it."""
+
+    def open_one(**options):
+        options = DetectorOptions(**{"max_batch": 2, **options})
+        return SCRFDDetector(CudaPipeline(opener(read_plan(fakes.plan()), 0), options), options, device="cuda")
+
+    threads = set(threading.enumerate())
+    yield open_one
+    gc.collect()
+    wait_for_dropped()
+    assert gpu.leaks == {}
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def files():
+    folder = Path("/proc/self/fd")
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def test_200_drops_leave_nothing(gpu, opened):
+    before = files()
+    for number in range(DROPS):
+        detector = opened()
+        assert len(detector.detect(IMAGE)) > 0
+        if number % 4 == 1:
+            detector.submit([IMAGE] * 3).result()
+        if number % 4 == 2:
+            next(detector.stream([IMAGE] * 8, batch=1))
+        if number % 4 == 3:
+            detector.itself = detector  # only the garbage collector finds it
+    del detector
+    gc.collect()
+    wait_for_dropped()
+    assert files() == before
+
+
+def test_a_new_detector_waits_for_the_memory_of_those_before(gpu, opened):
+    for _ in range(5):
+        detector = opened()
+        detector.detect(IMAGE)
+        assert gpu.engines == 1
+        assert len(gpu.memory) == 3
+        del detector
+
+
+@pytest.mark.parametrize("is_cycle", [False, True])
+def test_a_stream_of_results_and_its_detector_are_dropped_together(gpu, opened, is_cycle):
+    detector = opened()
+    wanted = detector.detect(IMAGE)
+    results = detector.stream([IMAGE] * 20, batch=1)
+    assert next(results) == wanted
+    if is_cycle:
+        detector.results = results
+    del detector, results
+    gc.collect()
+
+
+def test_runs_that_nobody_ends_are_waited_for(gpu, opened):
+    detector, steps = opened(), []
+    runs = [detector._pipeline.start([IMAGE], 0.5, None) for _ in range(3)]
+    for run in runs:
+        gpu.streams[run._slot._stream.handle].append(lambda: steps.append(gpu.engines))
+    del detector, runs, run
+    gc.collect()
+    wait_for_dropped()
+    assert steps == [3] * 3  # TensorRT 8.6 has a copy of the engine for each context
+
+
+def test_a_run_that_outlives_its_detector_is_closed(gpu, opened):
+    detector = opened()
+    run = detector._pipeline.start([IMAGE], 0.5, None)
+    del detector
+    gc.collect()
+    wait_for_dropped()
+    with pytest.raises(ClosedError):
+        run.result()
+
+
+def test_futures_outlive_the_detector(gpu, opened):
+    detector = opened()
+    wanted = detector.detect(IMAGE)
+    futures = [detector.submit([IMAGE]) for _ in range(12)]
+    del detector
+    gc.collect()
+    assert [future.result(20) for future in futures] == [[wanted]] * 12
+
+
+def test_an_interrupted_run_is_waited_for(gpu, opened):
+    detector = opened()
+    detector.detect(IMAGE)
+    with detector._pipeline.borrow_slot() as slot:
+        stream = gpu.streams[slot._stream.handle]
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    steps = []
+    stream.extend([interrupt, lambda: steps.append(gpu.leaks["memory"])])
+    with pytest.raises(KeyboardInterrupt):
+        detector.detect(IMAGE)
+    del detector, slot
+    gc.collect()
+    wait_for_dropped()
+    assert steps == [3]
+
+
+def test_the_collector_may_run_in_a_thread_that_holds_any_lock(gpu, opened):
+    detector = opened()
+    detector.detect(IMAGE)
+    detector.itself = detector
+    later = opened()
+    resources = later._pipeline._setting
+    del detector
+    with logs._lock, kernels._lock, graph._one_at_a_time, resources.preparing, resources.contexts._lock:
+        gc.collect()
+        wait_for_dropped()
+    assert gpu.engines == 1
+
+
+def test_a_capture_goes_on_when_memory_is_dropped_in_its_thread(gpu, opened, monkeypatch):
+    detector, dropped = opened(), opened()
+    dropped.detect(IMAGE)
+    kept = [dropped, pinned_array((8, 8, 3), detector._pipeline.device), *dropped.detect_on_gpu([IMAGE])]
+    del dropped
+    letterbox = kernels.Launch.start
+
+    def start(*arguments):
+        if gpu.is_capturing and kept:
+            kept.clear()
+            gc.collect()
+            wait_for_dropped()
+        letterbox(*arguments)
+
+    monkeypatch.setattr(kernels.Launch, "start", start)
+    detector.detect(IMAGE)
+    assert kept == []
+    with detector._pipeline.borrow_slot() as slot:
+        assert slot.program(1).is_captured
+
+
+def test_an_engine_is_freed(gpu, fakes, opened):
+    engine = load_engine(fakes.plan())
+    assert gpu.engines == 1
+    del engine
+    gc.collect()
+    wait_for_dropped()
+    assert gpu.engines == 0
+
+
+@pytest.mark.parametrize("call", ["cuMemFree", "cuStreamSynchronize", "cuCtxPushCurrent"])
+def test_a_lost_gpu_disturbs_nobody(gpu, fakes, caplog, call):
+    caplog.set_level("DEBUG", "scrfd_trt")
+    pipeline = CudaPipeline(opener(read_plan(fakes.plan()), 0), DetectorOptions())
+    pipeline.detect([IMAGE], 0.5, None)
+    gpu.fail(call)
+    del pipeline
+    gc.collect()
+    wait_for_dropped()
+    gpu.failing.clear()
+    gc.collect()  # what could not be closed is dropped in its turn
+    wait_for_dropped()
+    assert (gpu.engines, gpu.contexts) == (0, 0)
+    assert ("closing what was dropped" in caplog.text) == (call != "cuStreamSynchronize")
+
+
+class TestCloseInACallback:
+    @pytest.fixture(params=["cuda", "host"])
+    def detector(self, request, gpu, fakes, opened):
+        if request.param == "cuda":
+            return opened()
+        options = DetectorOptions(max_batch=2)
+        return SCRFDDetector(HostPipeline(EngineBackend(fakes.plan()), options), options, device="cpu")
+
+    def test_of_a_future_that_is_done_later(self, gpu, detector):
+        errors, closed = [], threading.Event()
+
+        def close(future):
+            try:
+                assert len(future.result()[0]) > 0
+                detector.close()
+                detector.close()
+                assert gpu.leaks == {}
+            except BaseException as error:  # noqa: BLE001 - the future would only log it
+                errors.append(error)
+            closed.set()
+
+        go_on = threading.Event()
+        first = detector.submit(wait_and_yield(go_on))
+        first.add_done_callback(close)
+        go_on.set()
+        assert closed.wait(20)
+        assert errors == []
+        with pytest.raises(ClosedError):
+            detector.detect(IMAGE)
+
+    def test_of_one_future_of_many(self, gpu, detector):
+        errors = []
+
+        def close(_):
+            try:
+                detector.close()
+            except BaseException as error:  # noqa: BLE001
+                errors.append(error)
+
+        futures = [detector.submit([IMAGE, IMAGE]) for _ in range(20)]
+        for future in futures:
+            future.add_done_callback(close)
+        deadline = time.monotonic() + 20
+        while gpu.leaks and time.monotonic() < deadline:  # the worker that closes may still be at it
+            time.sleep(0.01)
+        assert gpu.leaks == {}
+        assert all(future.done() for future in futures)
+        assert errors == []
+
+    def test_in_the_caller_s_own_thread(self, gpu, detector):
+        future = detector.submit([IMAGE])
+        future.result()
+        future.add_done_callback(lambda _: detector.close())
+        assert gpu.leaks == {}
+
+    def test_as_the_last_that_holds_the_detector(self, gpu, detector):
+        holder = [detector]
+        future = detector.submit([IMAGE])
+        future.add_done_callback(lambda _: holder.pop().close())
+        future.result(20)
+
+
+def wait_and_yield(go_on):
+    """Images that are there at once; their run may only end after the callback was added."""
+    go_on.wait(0.1)
+    return [IMAGE]
+
+
+def test_the_process_ends_after_what_was_dropped_is_closed():
+    code = (
+        "import time\n"
+        "from contextlib import nullcontext\n"
+        "from scrfd_trt._cuda import dropping\n"
+        "class Owner: pass\n"
+        "dropping.relaxed_capture = nullcontext\n"
+        "owner, kept = Owner(), Owner()\n"
+        "dropping.close_when_dropped(owner, lambda: (time.sleep(0.3), print('closed')))\n"
+        "dropping.close_when_dropped(kept, lambda: print('not closed'))\n"
+        "del owner\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("closed\n", "")
+
+
+def test_without_another_thread_it_is_closed_at_once(monkeypatch):
+    class Owner:
+        pass
+
+    def no_thread(*_):
+        raise RuntimeError("can't start new thread")
+
+    closed = []
+    monkeypatch.setattr(dropping, "relaxed_capture", nullcontext)
+    monkeypatch.setattr(_thread, "start_new_thread", no_thread)
+    owner = Owner()
+    dropping.close_when_dropped(owner, lambda: closed.append(True))
+    del owner
+    gc.collect()
+    assert closed == [True]
+    wait_for_dropped()
+
+
+def test_what_was_closed_is_not_closed_again():
+    class Owner:
+        pass
+
+    owner = Owner()
+    finalizer = dropping.close_when_dropped(owner, pytest.fail)
+    finalizer.detach()
+    del owner, finalizer
+    gc.collect()
+    wait_for_dropped()
