@@ -151,7 +151,7 @@ def cold(frame: np.ndarray, faces: Detections) -> list[float]:
     """Measure a blur whose masks must all be made anew, as on the first frame."""
     blur, taken = overlays.create("blur"), []
     for _ in range(ROUNDS):
-        _masks._symmetric.cache_clear()
+        _masks._upright_mask.cache_clear()
         taken += timed(lambda: blur(frame, faces), 1)
     return taken
 

@@ -1,4 +1,4 @@
-"""Overlays: callables that draw detections over an image and return a new one.
+"""Overlays: callables that draw detections on an image and return a new image.
 
 ::
 
@@ -8,49 +8,46 @@
     both = overlays.Compose(overlays.create("blur", method="pixelate"), overlays.parse("landmarks:score=no"))
     out = both(image, detections)
 
-Overlays are found by name through the entry-point group ``scrfd_trt.overlays``; ten come with this project, others from
-whatever distribution declares them.
+Overlays are registered in the entry-point group ``scrfd_trt.overlays``; ten are built in, other distributions can add
+their own. This module exports everything that an overlay needs; :mod:`overlays.testing` checks one.
 """
 
+from overlays._annotations import DrawSizes, Label, draw_box, draw_point, visible_faces
 from overlays._base import Compose, Overlay, OverlayModel
+from overlays._blending import Blending, BlendOptions, blend, blend_premultiplied
 from overlays._blur import Blur
 from overlays._boxes import Boxes
+from overlays._colors import PALETTE, ChannelOptions, Color
 from overlays._covering import Covering
 from overlays._crop import CropSheet
 from overlays._emoji import Emoji
-from overlays._factories import OptionHelp
+from overlays._factories import Limits, OptionHelp
+from overlays._geometry import Box, Placement, Region, Rotations, drawing_order, eye_rotations
 from overlays._image import Sticker
 from overlays._landmarks import Landmarks
+from overlays._masks import Mask, MaskOptions
+from overlays._pictures import Picture, PictureOverlay, read_picture
 from overlays._pixelate import Pixelate
-from overlays._registry import create, describe, load, names, parse, provider, summary
+from overlays._registry import create, describe, distribution, load, names, parse, summary
 from overlays._skull import Skull
 from overlays._solid import Solid
 from overlays._spotlight import Spotlight
 from overlays._supervision import from_supervision, to_supervision
 
-__all__ = [
-    "Blur",
-    "Boxes",
-    "Compose",
-    "Covering",
-    "CropSheet",
-    "Emoji",
-    "Landmarks",
-    "OptionHelp",
-    "Overlay",
-    "OverlayModel",
-    "Pixelate",
-    "Skull",
-    "Solid",
-    "Spotlight",
-    "Sticker",
-    "create",
-    "describe",
-    "from_supervision",
-    "load",
-    "names",
-    "parse",
-    "provider",
-    "summary",
-    "to_supervision",
-]
+__all__ = [  # noqa: RUF022 - in groups
+    # Overlays by name
+    "create", "parse", "names", "describe", "summary", "distribution", "load", "OptionHelp", "Limits",
+    # Built-in overlays
+    "Blur", "Boxes", "CropSheet", "Emoji", "Landmarks", "Pixelate", "Skull", "Solid", "Spotlight", "Sticker",
+    # Composition, and annotators of supervision
+    "Overlay", "Compose", "from_supervision", "to_supervision",
+    # Base classes of overlays
+    "OverlayModel", "Covering", "PictureOverlay",
+    # Options and their values
+    "ChannelOptions", "Color", "PALETTE", "BlendOptions", "Blending", "MaskOptions", "Mask",
+    # Geometry
+    "Box", "Region", "Rotations", "eye_rotations", "drawing_order", "Placement",
+    # Drawing
+    "Picture", "read_picture", "blend", "blend_premultiplied",
+    "visible_faces", "DrawSizes", "draw_box", "draw_point", "Label",
+]  # fmt: skip

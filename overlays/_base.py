@@ -1,4 +1,4 @@
-"""What an overlay is, a base for overlays with options, and several overlays as one."""
+"""The protocol of overlays, the base class of overlays with options, and the composition of overlays."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 from scrfd_trt._crops import check_image
 from scrfd_trt._detections import Detections
 from scrfd_trt._options import OptionsModel
-from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError, one_line
 
 
 @runtime_checkable
 class Overlay(Protocol):
-    """Anything that draws detections over an image: a function, or an object that can be called.
+    """Any callable that draws detections on an image: a function, or an object with ``__call__``.
 
     Notes
     -----
-    An overlay returns a new image and leaves the one handed in as it was. ``isinstance(x, Overlay)`` only tells that
-    ``x`` can be called.
+    An overlay returns a new image and does not modify its input. ``isinstance(x, Overlay)`` only checks that ``x`` is
+    callable.
     """
 
     def __call__(self, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-        """Draw over a copy of the image.
+        """Draw on a copy of the image.
 
         Parameters
         ----------
         image
-            ``(H, W, 3)`` uint8; it may be read-only or a strided view.
+            ``(H, W, 3)`` uint8; may be read-only or a strided view.
         detections
             The faces found in that image.
 
@@ -43,22 +43,22 @@ class Overlay(Protocol):
 
 
 class OverlayModel(OptionsModel):
-    """Base of overlays whose options are the fields of a frozen pydantic model.
+    """Base class of overlays whose options are the fields of a frozen pydantic model.
 
-    A subclass declares its options with ``Field(default, description=…)``, from which the command line makes its help,
-    and implements :meth:`draw`. Checking and copying the image are done here.
+    A subclass declares its options with ``Field(default, description=…)``, from which help texts are generated, and
+    implements :meth:`draw`. This class validates and copies the image.
 
     Attributes
     ----------
     needs_landmarks : bool
-        Of the class: whether faces without landmarks are refused.
+        Class variable: whether faces without landmarks are rejected.
     without_landmarks : str
-        Of the class: what it does where a face has none, for help texts. Empty where landmarks make no difference.
+        Class variable for help texts: what is drawn for a face without landmarks. Empty if landmarks are not used.
 
     Raises
     ------
     OptionError
-        If an option is unknown or out of its range.
+        If an option is unknown or out of range.
     """
 
     needs_landmarks: ClassVar[bool] = False
@@ -67,55 +67,55 @@ class OverlayModel(OptionsModel):
     def __call__(
         self, image: NDArray[np.uint8], detections: Detections, *, out: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """Draw over a copy of the image, or into ``out``; see :meth:`Overlay.__call__`.
+        """Draw on a copy of the image, or into ``out``; see :meth:`Overlay.__call__`.
 
         Parameters
         ----------
         image
             ``(H, W, 3)`` uint8.
         detections
-            The faces found in that image; ``supervision.Detections`` will do.
+            The faces found in that image; ``supervision.Detections`` are accepted.
         out
-            An array to draw into and return, ``(H, W, 3)`` uint8, contiguous and writable. The image itself is drawn on
-            in place; any other array gets a copy of it first. None makes a new array.
+            Array to draw into and return, ``(H, W, 3)`` uint8, contiguous and writable. If it is ``image`` itself, the
+            overlay draws in place; otherwise the image is copied into it first. None creates a new array.
 
         Raises
         ------
         ImageError
-            If the image is no ``(H, W, 3)`` uint8 array of at least one pixel, or ``out`` cannot take it.
+            If the image is not a non-empty ``(H, W, 3)`` uint8 array, or ``out`` does not match it.
         DetectionsError
-            If the detections belong to an image of another size, or have no landmarks where the overlay needs them.
+            If the detections belong to an image of another size, or lack landmarks that the overlay needs.
         """
         detections = as_detections(detections, image)
-        canvas = fresh_canvas(image, detections, out)
+        canvas = copy_image(image, detections, out)
         if self.needs_landmarks and detections.landmarks is None and len(detections):
             raise DetectionsError(
-                f"{type(self).__name__} needs landmarks, which these faces do not have: use a network whose name ends "
-                "in _bnkps"
+                f"{type(self).__name__} needs landmarks, but these faces have none: use a model whose name ends in "
+                "_bnkps"
             )
         self.draw(canvas, detections)
         return canvas
 
-    def reach_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
-        """Tell how far the drawing goes, for checks, and for programs that redraw only what changed.
+    def changed_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
+        """Return boxes that contain every pixel the overlay changes.
 
         Parameters
         ----------
         detections
-            The faces that would be drawn.
+            The faces to draw.
 
         Returns
         -------
         numpy.ndarray or None
-            ``(M, 4)`` boxes x1, y1, x2, y2 in pixels: pixels that none of them touches stay as they are. None where
-            any pixel may change.
+            ``(M, 4)`` boxes x1, y1, x2, y2 in pixels; pixels that no box touches stay unchanged. None if any pixel may
+            change.
         """
         del detections
         return None
 
     @abstractmethod
     def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
-        """Draw into the canvas.
+        """Draw on the canvas.
 
         Parameters
         ----------
@@ -127,22 +127,22 @@ class OverlayModel(OptionsModel):
 
 
 class Compose:
-    """Several overlays as one, run in the order given.
+    """Several overlays applied in order, as one overlay.
 
     Parameters
     ----------
     *overlays
-        Each draws over what the one before it returned. With none, the image is only copied.
+        Each draws on the result of the previous one. Without any, the image is only copied.
 
     Attributes
     ----------
     overlays : tuple of Overlay
-        In their order.
+        In the order given.
 
     Raises
     ------
     OptionError
-        If one of them cannot be called.
+        If an argument is not callable.
     """
 
     __slots__ = ("overlays",)
@@ -152,32 +152,29 @@ class Compose:
     def __init__(self, *overlays: Overlay) -> None:
         for overlay in overlays:
             if not isinstance(overlay, Overlay):
-                raise OptionError(
-                    f"Compose takes overlays, which are called with an image and detections, not {overlay!r}: "
-                    "overlays.create() makes one by name"
-                )
+                raise OptionError(f"Compose requires overlays, not {overlay!r}: overlays.create() makes one by name")
         self.overlays = overlays
 
     def __call__(
         self, image: NDArray[np.uint8], detections: Detections, *, out: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """Run all overlays; see :meth:`Overlay.__call__`, and :meth:`OverlayModel.__call__` for ``out``.
+        """Apply all overlays; see :meth:`Overlay.__call__`, and :meth:`OverlayModel.__call__` for ``out``.
 
         Raises
         ------
         OverlayError
-            If one fails, or returns no image of the same size.
+            If an overlay fails, or does not return an image of the same size.
         """
         detections = as_detections(detections, image)
-        canvas = fresh_canvas(image, detections, out)
+        canvas = copy_image(image, detections, out)
         for overlay in self.overlays:
-            _drawn(overlay, canvas, detections)
+            _draw_guarded(overlay, canvas, detections)
         return canvas
 
-    def reach_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
-        """Return the boxes of all overlays together; see :meth:`OverlayModel.reach_boxes`."""
-        asked = [getattr(overlay, "reach_boxes", None) for overlay in self.overlays]
-        boxes = [None if ask is None else ask(detections) for ask in asked]
+    def changed_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
+        """Return the boxes of all overlays; see :meth:`OverlayModel.changed_boxes`."""
+        methods = [getattr(overlay, "changed_boxes", None) for overlay in self.overlays]
+        boxes = [None if method is None else method(detections) for method in methods]
         known = [each for each in boxes if each is not None]
         return np.concatenate([np.empty((0, 4)), *known]) if len(known) == len(boxes) else None
 
@@ -185,87 +182,66 @@ class Compose:
         return f"Compose({', '.join(map(repr, self.overlays))})"
 
 
-def draw_into(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-    """Draw on an image itself, without a copy where the overlay can; return it."""
-    ours = isinstance(overlay, Compose) or (
+def _draw_guarded(overlay: Overlay, canvas: NDArray[np.uint8], detections: Detections) -> None:
+    try:
+        draw_in_place(overlay, canvas, detections)
+    except ScrfdError:
+        raise
+    except Exception as error:  # third-party overlays may raise anything
+        raise OverlayError(f"overlay {overlay!r} failed: {type(error).__name__}: {one_line(error)}") from error
+
+
+def draw_in_place(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+    """Draw on the image itself, without a copy where the overlay supports it; return the image."""
+    takes_out = isinstance(overlay, Compose) or (
         isinstance(overlay, OverlayModel) and type(overlay).__call__ is OverlayModel.__call__
     )
-    if ours and image.flags.c_contiguous and image.flags.writeable:
-        overlay(image, detections, out=image)  # type: ignore[call-arg]  # both of ours take it
-    else:
-        image[...] = _checked(overlay, image, overlay(image, detections))
+    if takes_out and image.flags.c_contiguous and image.flags.writeable:
+        overlay(image, detections, out=image)  # type: ignore[call-arg]  # both classes accept it
+        return image
+    drawn = overlay(image, detections)
+    if not _has_same_type(drawn, image):
+        raise OverlayError(
+            f"overlay {overlay!r} must return an array of {image.shape} uint8 like its image, not {_describe(drawn)}"
+        )
+    image[...] = drawn
     return image
 
 
-def _drawn(overlay: Overlay, canvas: NDArray[np.uint8], detections: Detections) -> None:
-    try:
-        draw_into(overlay, canvas, detections)
-    except ScrfdError:
-        raise
-    except Exception as error:  # other people's code draws here, and may raise anything
-        reason = " ".join(str(error).split()) or "no reason given"
-        raise OverlayError(f"the overlay {overlay!r} failed: {type(error).__name__}: {reason}") from error
-
-
-def _checked(overlay: Overlay, image: NDArray[np.uint8], out: object) -> NDArray[np.uint8]:
-    if not isinstance(out, np.ndarray) or out.shape != image.shape or out.dtype != np.uint8:
-        raise OverlayError(f"the overlay {overlay!r} must return an image of the same shape and type, but did not")
-    return out
-
-
 def as_detections(detections: Any, image: NDArray[np.uint8]) -> Detections:
-    """Read ``supervision.Detections`` of an image; those of scrfd_trt are handed back as they are.
-
-    Raises
-    ------
-    DetectionsError
-        If it is neither.
-    """
+    """Return detections of scrfd_trt or supervision as those of scrfd_trt; raise ``DetectionsError`` for others."""
     if isinstance(detections, Detections):
         return detections
     if not (hasattr(detections, "xyxy") and hasattr(detections, "confidence") and isinstance(image, np.ndarray)):
         raise DetectionsError(
-            f"overlays draw Detections of scrfd_trt or of supervision, not {type(detections).__name__}: "
-            "SCRFDDetector.detect() gives some"
+            f"overlays require Detections of scrfd_trt or of supervision, not {type(detections).__name__}: "
+            "SCRFDDetector.detect() returns them"
         )
     return Detections.from_supervision(detections, (image.shape[1], image.shape[0]))
 
 
-def fresh_canvas(
+def copy_image(
     image: NDArray[np.uint8], detections: Detections, out: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """Check an image and copy it.
+    """Validate an image and its detections, and copy the image into ``out`` or a new contiguous array.
 
-    Parameters
-    ----------
-    image
-        ``(H, W, 3)`` uint8; it may be read-only or a strided view.
-    detections
-        The faces found in it.
-    out
-        Where the copy goes, or the image itself, which is then not copied; None makes a new array.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(H, W, 3)`` uint8, contiguous and writable; ``out``, or an array that shares nothing with ``image``.
-
-    Raises
-    ------
-    ImageError
-        If the image is no ``(H, W, 3)`` uint8 array of at least one pixel, or ``out`` is none of its size, or cannot be
-        written to, or is not contiguous.
-    DetectionsError
-        If the detections belong to an image of another size: their boxes would miss the faces.
+    If ``out`` is the image itself, nothing is copied. For errors see :meth:`OverlayModel.__call__`.
     """
     check_image(image, detections.image_size)
     if out is None:
         return np.array(image, np.uint8, order="C")
-    if not isinstance(out, np.ndarray) or out.shape != image.shape or out.dtype != np.uint8:
-        got = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ImageError(f"out must be an array of {image.shape} uint8 as the image is, not {got}")
+    if not _has_same_type(out, image):
+        raise ImageError(f"out must be an array of {image.shape} uint8 like the image, not {_describe(out)}")
     if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ImageError("out must be contiguous and writable: make it with numpy.empty_like(image, order='C')")
+        raise ImageError("out must be contiguous and writable: create it with numpy.empty_like(image, order='C')")
     if out is not image:
         np.copyto(out, image)
     return out
+
+
+def _has_same_type(array: object, image: NDArray[np.uint8]) -> bool:
+    return isinstance(array, np.ndarray) and array.shape == image.shape and array.dtype == np.uint8
+
+
+def _describe(value: object) -> str:
+    return f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -1,4 +1,4 @@
-"""Colours as options, and the order of an image's channels."""
+"""Colour options and the channel order of images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ COLORS = {
     "black": "#000000", "white": "#ffffff", "grey": "#808080", "red": "#ff3b30", "orange": "#ff9500",
     "yellow": "#ffd60a", "green": "#30d158", "cyan": "#40d8e0", "blue": "#0a84ff", "magenta": "#ff2d92",
 }  # fmt: skip
-"""Names that stand for colours."""
+"""Named colours."""
 
 PALETTE = ("#30d158", "#0a84ff", "#ff9500", "#ff2d92", "#40d8e0", "#ffd60a", "#bf5af2", "#ff3b30", "#ac8e68", "#66d4cf")
-"""Colours that tell tracks apart, taken in turn."""
+"""Colours that distinguish tracks: track ``n`` takes ``PALETTE[n % len(PALETTE)]``."""
+
+Pixel = tuple[int, int, int]
 
 
 def _as_hex(value: str) -> str:
@@ -29,30 +31,28 @@ def _as_hex(value: str) -> str:
 
 
 Color = Annotated[str, AfterValidator(_as_hex), Field(json_schema_extra={"format": "color"})]
-"""A colour as ``#rrggbb``, ``#rgb`` or a name of ``COLORS``; kept as ``#rrggbb``."""
-
-Channels = tuple[int, int, int]
+"""Type of colour options: ``#rrggbb``, ``#rgb`` or a name; stored as ``#rrggbb``."""
 
 
-def _is_color(part: dict[str, Any]) -> bool:
-    return any(branch.get("format") == "color" for branch in part.get("anyOf", [part]))
+def _is_color(schema: dict[str, Any]) -> bool:
+    return any(branch.get("format") == "color" for branch in schema.get("anyOf", [schema]))
 
 
 class ChannelOptions(OptionsModel):
-    """The option of every overlay whose colours are its own."""
+    """Channel-order option of overlays that draw in their own colours."""
 
-    color: Literal["bgr", "rgb"] = Field("bgr", description="Order of the channels of the images drawn on.")
+    color: Literal["bgr", "rgb"] = Field("bgr", description="Channel order of the images.")
 
     @field_validator("color", mode="before")
     @classmethod
-    def _no_color(cls, value: object) -> object:
+    def _reject_colors(cls, value: object) -> object:
         if isinstance(value, str) and (value.lower() in COLORS or value.startswith("#")):
             named = [name for name, part in cls.model_json_schema()["properties"].items() if _is_color(part)]
             hint = f"; the colour is {' or '.join(named)}" if named else ""
-            raise ValueError(f"this is the order of the channels, bgr or rgb{hint}")
+            raise ValueError(f"this is the channel order, bgr or rgb{hint}")
         return value
 
-    def channels(self, color: str) -> Channels:
-        """Return a colour ``#rrggbb`` as the three levels of a pixel."""
+    def channels(self, color: str) -> Pixel:
+        """Return the pixel value of a colour ``#rrggbb``, in the order that ``color`` selects."""
         red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
         return (blue, green, red) if self.color == "bgr" else (red, green, blue)

@@ -1,4 +1,4 @@
-"""The base of overlays that hide faces under a mask."""
+"""The base class of overlays that hide faces under a mask."""
 
 from __future__ import annotations
 
@@ -11,68 +11,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlays._base import OverlayModel
-from overlays._masks import Area, MaskOptions, Shape, areas, region_of, weights
-from overlays._mixing import MixOptions, mix
-from overlays._raster import Region
+from overlays._blending import BlendOptions, blend
+from overlays._geometry import Region
+from overlays._masks import Mask, MaskOptions, Shape
 from scrfd_trt._detections import Detections
 
 LOG = logging.getLogger("scrfd_trt.overlays")
 
-LEAST_MARGIN: dict[Shape, float] = {"ellipse": 0.1, "aligned": 0.1, "rectangle": 0.05}
-"""With less, the box of a face that leans, looks aside or was found badly leaves too much of it out. At these margins
-5, 7 and 7 % of 256 faces in four photographs have more than a twentieth beyond the mask, of the ellipse from chin to
-hairline that their landmarks give; with no margin, 47, 71 and 20 %."""
+MIN_MARGIN: dict[Shape, float] = {"ellipse": 0.1, "aligned": 0.1, "rectangle": 0.05}
+"""Below these, the box of a face that is tilted, in profile or poorly detected leaves too much of it uncovered. At
+these margins 5, 7 and 7 % of 256 faces in four photographs have more than a twentieth outside the mask, of the ellipse
+from chin to hairline that their landmarks give; with no margin, 47, 71 and 20 %."""
 
 
-class Covering(MaskOptions, MixOptions, OverlayModel):
-    """Base of overlays that put something else in the place of a face's pixels.
+class Covering(MaskOptions, BlendOptions, OverlayModel):
+    """Base class of overlays that replace the pixels of a face.
 
-    A subclass implements :meth:`patch`. The options of ``overlays._masks`` define which pixels are covered, those of
-    ``overlays._mixing`` how they are mixed; all pixels of the shape are covered, whatever the options.
+    A subclass implements :meth:`replacement`. :class:`MaskOptions` define which pixels are covered, and
+    :class:`BlendOptions` how they are mixed. Every pixel of the shape is covered, whatever the options.
 
-    Faces are done one after the other on the same canvas, the smallest first: where faces overlap, what the small one
-    left is covered again by the large one.
+    Faces are covered one after the other, smallest first: where faces overlap, the larger one covers what the smaller
+    one left.
 
-    An ``opacity`` below 1 lets the face shine through, a ``scale`` below 1 leaves some of it in sight, and so does a
-    ``margin`` near 0: all are said in a warning of the logger ``scrfd_trt.overlays`` when the overlay is made.
-
-    Raises
-    ------
-    OptionError
-        If an option is unknown or out of its range.
+    Each of :meth:`privacy_warnings` is logged as a warning by the logger ``scrfd_trt.overlays`` at construction.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        for reason in self.readable():
-            LOG.warning("%s: %s", type(self).__name__, reason)
+        for warning in self.privacy_warnings():
+            LOG.warning("%s: %s", type(self).__name__, warning)
 
-    def readable(self) -> list[str]:
-        """Return why faces may still be known with these options, one sentence each; empty where they may not."""
+    def privacy_warnings(self) -> list[str]:
+        """Return why faces may stay recognisable with these options.
+
+        Returns
+        -------
+        list of str
+            One sentence each: ``opacity`` below 1, ``scale`` below 1, or a ``margin`` that is too small. Empty if the
+            options hide faces. A subclass adds what its own options may leave visible.
+        """
         found = []
         if self.opacity < 1.0:
-            found.append(f"with opacity {self.opacity:g} the face shines through; 1 hides it")
+            found.append(f"opacity {self.opacity:g} leaves the face visible; use 1 to hide it")
         if self.scale < 1.0:
-            found.append(f"with scale {self.scale:g} some of the face stays in sight; 1 or more hides it")
-        elif self.scale * (0.5 + self.margin) < 0.5 + LEAST_MARGIN[self.shape]:
-            enough = LEAST_MARGIN[self.shape]
+            found.append(f"scale {self.scale:g} leaves part of the face visible; use 1 or more to hide it")
+        elif self.scale * (0.5 + self.margin) < 0.5 + MIN_MARGIN[self.shape]:
+            enough = MIN_MARGIN[self.shape]
             found.append(
-                f"with margin {self.margin:g} the rim of some faces stays in sight; {enough:g} or more hides it"
+                f"margin {self.margin:g} leaves the edge of some faces visible; use {enough:g} or more to hide it"
             )
         return found
 
     @abstractmethod
-    def patch(self, canvas: NDArray[np.uint8], region: Region, area: Area) -> NDArray[np.uint8]:
-        """Make what covers one face.
+    def replacement(self, canvas: NDArray[np.uint8], region: Region, mask: Mask) -> NDArray[np.uint8]:
+        """Return the pixels that replace one face.
 
         Parameters
         ----------
         canvas
-            ``(H, W, 3)`` uint8; it is not written to.
+            ``(H, W, 3)`` uint8; must not be modified.
         region
-            The pixels of it that are wanted.
-        area
-            The shape over the face.
+            The pixels to replace.
+        mask
+            The mask over the face.
 
         Returns
         -------
@@ -81,22 +82,16 @@ class Covering(MaskOptions, MixOptions, OverlayModel):
         """
 
     def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
-        """Draw into the canvas; see :meth:`overlays.OverlayModel.draw`."""
         if self.opacity == 0.0:
             return
-        for area in sorted(areas(self, detections), key=lambda area: area.size):
-            region = region_of(area, canvas)
+        for mask in sorted(self.masks(detections), key=lambda mask: mask.size):
+            region = mask.region(canvas)
             if region is None:
                 continue
-            mask = weights(area, region)
+            alpha = mask.rasterize(region)
             if self.opacity < 1.0:
-                mask = np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(mask), alpha=self.opacity), np.uint8)
-            mix(canvas, region, self.patch(canvas, region, area), mask, self.blending)
+                alpha = np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(alpha), alpha=self.opacity), np.uint8)
+            blend(canvas, region, self.replacement(canvas, region, mask), alpha, self.blending)
 
-    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
-        """Return the boxes around all masks; see :meth:`overlays.OverlayModel.reach_boxes`."""
-        return np.array([area.reach.grown(*self._slack(area)) for area in areas(self, detections)]).reshape(-1, 4)
-
-    @staticmethod
-    def _slack(area: Area) -> tuple[float, float]:
-        return (0.0, 0.0) if area.sin == 0.0 else (1.0, 1.0)
+    def changed_boxes(self, detections: Detections) -> NDArray[np.float64]:
+        return np.array([mask.box for mask in self.masks(detections)]).reshape(-1, 4)

@@ -1,4 +1,4 @@
-"""A sheet of the faces themselves, upright and of one size, along a side of the image."""
+"""The overlay ``crop``: a sheet of face crops."""
 
 from __future__ import annotations
 
@@ -11,73 +11,64 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from overlays._base import OverlayModel
-from overlays._colors import ChannelOptions, Channels, Color
-from overlays._masks import eye_turns
-from overlays._placing import Placement, turned_about
-from overlays._raster import Box, Region, clip_box
+from overlays._colors import ChannelOptions, Color, Pixel
+from overlays._geometry import Box, Placement, Region, eye_rotations
 from scrfd_trt._detections import Detections
 
 Image = NDArray[np.uint8]
 
 
 class CropSheet(ChannelOptions, OverlayModel):
-    """Lay crops of the faces, upright and all of one size, along a side of the image, or in its place.
+    """Show upright crops of the faces, all of one size, along a side of the image or instead of it.
 
-    The surest face comes first. Where there are more faces than ``most``, or than find room, the rest is left out, and
-    on video those that are shown stand in the order of their track numbers. An image without faces stays as it is.
-
-    Raises
-    ------
-    OptionError
-        If an option is unknown or out of its range.
+    The face with the highest score comes first. Faces beyond ``most``, or that do not fit, are left out; on video,
+    those shown are in the order of their track ids. An image without faces stays unchanged.
     """
 
-    without_landmarks: ClassVar[str] = "Crops are as the faces lean, not upright."
+    without_landmarks: ClassVar[str] = "Crops are not rotated upright."
 
     side: Literal["bottom", "top", "left", "right", "whole"] = Field(
-        "bottom", description="Where the sheet lies: along a side of the image, or over the whole of it."
+        "bottom", description="Position of the sheet: a side of the image, or the whole image."
     )
     size: float = Field(
         0.22,
         ge=0.05,
         le=0.9,
-        description="How far the sheet reaches into the image, as a share of its height (bottom, top) or width (left, "
-        "right).",
+        description="Height (bottom, top) or width (left, right) of the sheet, as a fraction of the image's.",
     )
-    margin: float = Field(0.2, ge=0.0, le=2.0, description="What is shown around a face, as a share of its size.")
-    most: int = Field(24, ge=1, le=1000, description="How many faces there are at most.")
-    ground: Color = Field("black", description="Colour behind the crops: #rrggbb, #rgb or a name.")
+    margin: float = Field(0.2, ge=0.0, le=2.0, description="Surroundings shown, as a fraction of the face's size.")
+    most: int = Field(24, ge=1, le=1000, description="Maximum number of faces.")
+    ground: Color = Field("black", description="Background colour: #rrggbb, #rgb or a name.")
 
     def draw(self, canvas: Image, detections: Detections) -> None:
-        """Draw into the canvas; see :meth:`overlays.OverlayModel.draw`."""
         cells = self._cells(detections)
         if not cells:
             return
-        turn, ground = eye_turns(detections), self.channels(self.ground)
+        rotations, background = eye_rotations(detections), self.channels(self.ground)
         crops = []
         for row, cell in cells:
             box = Box(*detections.boxes[row].astype(np.float64).tolist())
-            crops.append(self._crop(canvas, box, (float(turn.cos[row]), float(turn.sin[row])), cell.size[0]))
+            crops.append(self._crop(canvas, box, rotations.of_face(row), cell.size[0]))
         left, top, right, bottom = self._sheet(detections.image_size)
-        # Far quicker than an assignment of three values.
-        cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), ground, cv2.FILLED)
+        # Much faster than assigning three values.
+        cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), background, cv2.FILLED)
         for (_, cell), crop in zip(cells, crops, strict=True):
-            canvas[cell.rows_columns] = crop
+            canvas[cell.slices] = crop
 
-    def _crop(self, canvas: Image, box: Box, turn: tuple[float, float], side: int) -> Image:
-        size = max(box.width, box.height) * (1.0 + 2.0 * self.margin)
-        place = turned_about(box.center, (side / 2, side / 2), (turn[0], -turn[1]), side / size)
-        around = place.inverse().box(Box(0.0, 0.0, side, side))
-        region = clip_box(around.grown(1.0, 1.0), canvas.shape[1], canvas.shape[0])
-        ground = self.channels(self.ground)
-        if region is None:
-            return np.full((side, side, 3), ground, np.uint8)
-        return _warped(canvas, region, place, side, ground)
-
-    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
-        """Return the box of the sheet; see :meth:`overlays.OverlayModel.reach_boxes`."""
+    def changed_boxes(self, detections: Detections) -> NDArray[np.float64]:
         sheet = [self._sheet(detections.image_size)] if self._cells(detections) else []
         return np.array(sheet, np.float64).reshape(-1, 4)
+
+    def _crop(self, canvas: Image, box: Box, rotation: tuple[float, float], side: int) -> Image:
+        size = max(box.width, box.height) * (1.0 + 2.0 * self.margin)
+        back = (rotation[0], -rotation[1])
+        placement = Placement.from_rotation(box.center, (side / 2, side / 2), back, side / size)
+        source = placement.inverse().map_box(Box(0.0, 0.0, side, side)).padded(1.0, 1.0)
+        region = source.clip(canvas.shape[1], canvas.shape[0])
+        background = self.channels(self.ground)
+        if region is None:
+            return np.full((side, side, 3), background, np.uint8)
+        return _warp(canvas, region, placement, side, background)
 
     def _sheet(self, image_size: tuple[int, int]) -> Region:
         width, height = image_size
@@ -91,7 +82,7 @@ class CropSheet(ChannelOptions, OverlayModel):
         }[self.side]
 
     def _cells(self, detections: Detections) -> list[tuple[int, Region]]:
-        """Share the sheet out: rows of the faces that are shown, and the square of each."""
+        """Return the row of each face shown, and its square in the sheet."""
         sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
         rows = np.flatnonzero((sides > 0).all(1))[: self.most].tolist()
         sheet = self._sheet(detections.image_size)
@@ -115,21 +106,22 @@ class CropSheet(ChannelOptions, OverlayModel):
 
 
 def _largest_square(width: int, height: int, count: int) -> int:
-    """Find the largest side of so many equal squares in a rectangle; 1 where even these find no room."""
+    """Return the largest side of ``count`` equal squares in a rectangle, at least 1."""
     fits = (min(width // columns, height // math.ceil(count / columns)) for columns in range(1, count + 1))
     return max(1, *fits) if count > 1 else max(1, min(width, height))
 
 
-def _warped(canvas: Image, region: Region, place: Placement, side: int, ground: Channels) -> Image:
-    """Turn a region into a square; one that is much larger is averaged first, so that it shows no moiré."""
-    scale = math.hypot(place.a, place.c)
-    source, zoom = canvas[region.rows_columns], (1.0, 1.0)
+def _warp(canvas: Image, region: Region, placement: Placement, side: int, background: Pixel) -> Image:
+    """Warp a region to a square; a much larger one is averaged first to avoid moiré."""
+    scale = math.hypot(placement.a, placement.c)
+    source, zoom = canvas[region.slices], (1.0, 1.0)
     if scale < 0.7:
         small = tuple(max(1, round(extent * scale)) for extent in region.size)
         source = np.asarray(cv2.resize(source, small, interpolation=cv2.INTER_AREA), np.uint8)
         zoom = (region.size[0] / small[0], region.size[1] / small[1])
-    x, y = place.at(region.left, region.top)
-    a, b, c, d = place.a * zoom[0], place.b * zoom[1], place.c * zoom[0], place.d * zoom[1]
-    # cv2 counts from the middle of the first pixel.
+    x, y = placement.apply(region.left, region.top)
+    a, b, c, d = placement.a * zoom[0], placement.b * zoom[1], placement.c * zoom[0], placement.d * zoom[1]
+    # cv2 places pixel centres at whole numbers.
     warp = np.array([[a, b, x + (a + b - 1.0) / 2], [c, d, y + (c + d - 1.0) / 2]])
-    return np.asarray(cv2.warpAffine(source, warp, (side, side), flags=cv2.INTER_LINEAR, borderValue=ground), np.uint8)
+    flags, border = cv2.INTER_LINEAR, background
+    return np.asarray(cv2.warpAffine(source, warp, (side, side), flags=flags, borderValue=border), np.uint8)

@@ -1,4 +1,4 @@
-"""Faces in coarse blocks."""
+"""The overlay ``pixelate``: faces in coarse blocks."""
 
 from __future__ import annotations
 
@@ -8,49 +8,40 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from overlays._coarse import LEAST_DETAIL, blocks
+from overlays._blending import BLENDING_HELP, Blending
 from overlays._covering import Covering
-from overlays._masks import Area
-from overlays._mixing import Blending
-from overlays._raster import Region
+from overlays._filters import MIN_STRENGTH, pixelate_region
+from overlays._geometry import Region
+from overlays._masks import Mask
 
 
 class Pixelate(Covering):
-    """Show each face in coarse blocks, of a share of its size or of a number of pixels.
+    """Pixelate each face in blocks of a fraction of its size or of a number of pixels.
 
-    With ``block``, all faces get blocks of the same side. A face more than five blocks high could still be known (see
-    ``strength`` of :class:`overlays.Blur`), so this is said in a warning when the overlay is made.
-
-    Raises
-    ------
-    OptionError
-        If an option is unknown or out of its range.
+    With ``block``, all faces get blocks of the same size. A face more than 5 blocks high may stay recognisable (see
+    ``strength`` of :class:`overlays.Blur`), so ``block`` is among the privacy warnings.
     """
 
     strength: float = Field(
         0.25,
-        ge=LEAST_DETAIL,
+        ge=MIN_STRENGTH,
         le=1.0,
-        description="Side of a block as a share of the face's size; less would tell who it is.",
+        description="Side of a block as a fraction of the face's size; lower values would identify people.",
     )
     block: int | None = Field(
-        None, ge=2, le=4096, description="Side of a block in pixels, for all faces alike, in the place of strength."
+        None, ge=2, le=4096, description="Side of a block in pixels for all faces; replaces strength."
     )
-    blending: Blending = Field(
-        "srgb", description="Where it is half-transparent, mix light as the eye would see it, or stored sRGB values."
-    )
+    blending: Blending = Field("srgb", description=BLENDING_HELP)
 
-    def readable(self) -> list[str]:
-        """Return why faces may still be known; see :meth:`overlays._covering.Covering.readable`."""
-        found = super().readable()
+    def privacy_warnings(self) -> list[str]:
+        found = super().privacy_warnings()
         if self.block is not None:
-            most = round(self.block / LEAST_DETAIL)
+            largest = round(self.block / MIN_STRENGTH)
             found.append(
-                f"with block {self.block} faces of more than {most} pixels may still be known; strength suits all sizes"
+                f"block {self.block} may leave faces above {largest} pixels recognisable; use strength instead"
             )
         return found
 
-    def patch(self, canvas: NDArray[np.uint8], region: Region, area: Area) -> NDArray[np.uint8]:
-        """Average a region over blocks; see :meth:`overlays._covering.Covering.patch`."""
-        side = max(2, math.ceil(area.size * self.strength)) if self.block is None else self.block
-        return blocks(canvas, region, side)
+    def replacement(self, canvas: NDArray[np.uint8], region: Region, mask: Mask) -> NDArray[np.uint8]:
+        side = max(2, math.ceil(mask.size * self.strength)) if self.block is None else self.block
+        return pixelate_region(canvas, region, side)

@@ -1,4 +1,4 @@
-"""Overlays by name, from the entry-point group ``scrfd_trt.overlays``; built-in ones and other people's alike."""
+"""Overlays by name, from the entry-point group ``scrfd_trt.overlays``: built-in and third-party ones alike."""
 
 from __future__ import annotations
 
@@ -7,88 +7,34 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points
+from importlib.metadata import distribution as installed_distribution
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from overlays._base import Overlay
-from overlays._factories import OptionHelp, check_options, is_model, option_help, refused, unknown
+from overlays._factories import OptionHelp, check_options, explain_rejection, is_model, option_help, unknown_name
 from scrfd_trt.errors import OptionError, OverlayError, ScrfdError, one_line
 
+GROUP = "scrfd_trt.overlays"
+"""The entry-point group. Each entry is a factory: it takes options by keyword and returns an overlay."""
+
+PROJECT = "scrfd-trt"
+
+_FACTORY_RULE = "must be a class or function that takes options by keyword and returns an overlay"
 _KEY = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*")
 _QUOTED = re.compile(r"""(?:"((?:[^"]|"")*)"|'((?:[^']|'')*)')\s*(?=,|$)""")
 
 
-def split_spec(spec: str) -> tuple[str, dict[str, str]]:
-    r"""Take the text form of an overlay apart.
-
-    Parameters
-    ----------
-    spec
-        ``name`` or ``name:option=value,option=value``. A value ends at the next comma; colons, equals signs and
-        backslashes in it have no meaning, so ``image=C:\skulls\a=b.png`` is a path like any other. A value with a
-        comma, with blanks at its ends, or that begins with a quotation mark is put in double or single quotes, in which
-        the quotation mark itself is doubled: ``image="/tmp/a, ""b"".png"``. Blanks around names and bare values do not
-        count.
-
-    Returns
-    -------
-    name : str
-        What stands before the first colon.
-    options : dict
-        Values as text, in their order.
-
-    Raises
-    ------
-    OptionError
-        If the text has no name, or what follows the colon is not made of ``option=value``, or an option comes twice.
-    """
-    name, _, rest = spec.partition(":")
-    name = name.strip()
-    if not name:
-        raise OptionError(f"{spec!r} names no overlay: write name or name:option=value,option=value")
-    options: dict[str, str] = {}
-    at = 0
-    while rest[at:].strip():
-        key = _KEY.match(rest, at)
-        if key is None:
-            raise OptionError(
-                f"{rest[at:].strip()!r} in {spec!r} is no option=value: put a value that has a comma in quotes"
-            )
-        if key[1] in options:
-            raise OptionError(f"option {key[1]!r} comes twice in {spec!r}: give it once")
-        options[key[1]], at = _value(spec, rest, key.end())
-    return name, options
-
-
-def _value(spec: str, rest: str, start: int) -> tuple[str, int]:
-    """Read one value; return it and where the next option begins."""
-    if rest[start : start + 1] not in ('"', "'"):
-        comma = rest.find(",", start)
-        end = len(rest) if comma < 0 else comma
-        return rest[start:end].strip(), end + 1
-    quoted = _QUOTED.match(rest, start)
-    if quoted is None:
-        raise OptionError(f"a quotation mark in {spec!r} has no end right before a comma or the end: add it")
-    mark = rest[start]
-    return (quoted[1] or quoted[2] or "").replace(mark * 2, mark), quoted.end() + 1
-
-
-GROUP = "scrfd_trt.overlays"
-"""The entry-point group. Each entry names a factory: called with options by keyword, it returns an overlay."""
-
-DISTRIBUTION = "scrfd-trt"
-
-
 def names() -> tuple[str, ...]:
     """Return the names of all installed overlays, sorted; nothing is imported."""
-    return tuple(sorted(_found(_path())))
+    return tuple(sorted(_scan(_search_path())))
 
 
 def load(name: str) -> Callable[..., Overlay]:
-    """Import an overlay's factory.
+    """Import the factory of an overlay.
 
     Parameters
     ----------
@@ -103,33 +49,32 @@ def load(name: str) -> Callable[..., Overlay]:
     Raises
     ------
     OptionError
-        If no installed distribution has an overlay of that name, or more than one has.
+        If no installed distribution provides an overlay of that name, or several do.
     ScrfdError
         If the overlay's module cannot be imported.
     """
     entry = _entry(name)
     try:
         factory = entry.load()
-    except Exception as error:  # other people's modules run here, and may raise anything
+    except Exception as error:  # third-party modules may raise anything
         raise ScrfdError(
             f"overlay {name!r} of {_owner(entry)} cannot be loaded from {entry.value}: {type(error).__name__}: "
             f"{one_line(error)}; repair or uninstall that distribution"
         ) from error
     if not callable(factory):
-        raise ScrfdError(f"overlay {name!r} of {_owner(entry)}: {entry.value} {_MUST}")
-    return factory  # type: ignore[no-any-return]  # what it returns is checked when it is called
+        raise ScrfdError(f"overlay {name!r} of {_owner(entry)}: {entry.value} {_FACTORY_RULE}")
+    return factory  # type: ignore[no-any-return]  # create() checks what it returns
 
 
 def create(name: str, /, **options: Any) -> Overlay:
-    """Make an overlay.
+    """Return an overlay by name.
 
     Parameters
     ----------
     name
         One of :func:`names`.
     **options
-        The overlay's options; :func:`describe` lists them. Text is converted where the option is a number, a truth
-        value, a path or the like.
+        The overlay's options; :func:`describe` lists them. Text is converted to numbers, booleans, paths and so on.
 
     Returns
     -------
@@ -139,9 +84,9 @@ def create(name: str, /, **options: Any) -> Overlay:
     Raises
     ------
     OptionError
-        If the name or an option is unknown, or a value is out of its range; the message lists the choices.
+        If the name or an option is unknown, or a value is out of range; the message lists the choices.
     ScrfdError
-        If the overlay cannot be imported, or its factory makes something that is no overlay.
+        If the overlay cannot be imported, or its factory does not return an overlay.
     """
     factory = load(name)
     if not is_model(factory):
@@ -149,36 +94,46 @@ def create(name: str, /, **options: Any) -> Overlay:
     try:
         overlay = factory(**options)
     except ValidationError as error:
-        raise OptionError(refused(name, factory, error)) from error
+        raise OptionError(explain_rejection(name, factory, error)) from error
     except ScrfdError as error:
         if isinstance(error.__cause__, ValidationError):
-            raise OptionError(refused(name, factory, error.__cause__)) from error.__cause__
+            raise OptionError(explain_rejection(name, factory, error.__cause__)) from error.__cause__
         raise
     except (TypeError, ValueError) as error:
-        raise OptionError(f"overlay {name!r} refuses its options: {one_line(error)}") from error
-    except Exception as error:  # other people's factories run here, and may raise anything
+        raise OptionError(f"overlay {name!r} rejects its options: {one_line(error)}") from error
+    except Exception as error:  # third-party factories may raise anything
         reason = f"{type(error).__name__}: {one_line(error)}"
-        raise OverlayError(f"overlay {name!r} of {provider(name)} cannot be made: {reason}") from error
+        raise OverlayError(f"overlay {name!r} of {distribution(name)} cannot be created: {reason}") from error
     if not isinstance(overlay, Overlay):
-        raise ScrfdError(f"overlay {name!r} of {_owner(_entry(name))} made {overlay!r}: its entry point {_MUST}")
+        raise ScrfdError(
+            f"overlay {name!r} of {_owner(_entry(name))} returned {overlay!r}: its entry point {_FACTORY_RULE}"
+        )
     return overlay
 
 
 def parse(spec: str) -> Overlay:
-    """Make an overlay from text, as the command line's ``--overlay`` takes it.
+    r"""Return an overlay from its text form, as the option ``--overlay`` of the command line takes it.
 
     Parameters
     ----------
     spec
         ``name`` or ``name:option=value,option=value``, for example ``skull:opacity=0.7,image=/a/b.png``. A value ends
-        at the next comma; put one that has a comma in quotes. :func:`overlays._registry.split_spec` tells all rules.
+        at the next comma; colons, equals signs and backslashes in it have no special meaning. Quote a value, with
+        double or single quotes, if it contains a comma, starts with a quotation mark, or starts or ends with a blank;
+        double the quotation mark inside: ``image="/tmp/a, ""b"".png"``. Blanks around names and unquoted values are
+        ignored.
+
+    Returns
+    -------
+    Overlay
+        As :func:`create` returns it.
 
     Raises
     ------
     OptionError
-        If the text cannot be read, the name or an option is unknown, or a value is out of its range.
+        If the text cannot be parsed, the name or an option is unknown, or a value is out of range.
     ScrfdError
-        If the overlay cannot be imported, or its factory makes something that is no overlay.
+        If the overlay cannot be imported, or its factory does not return an overlay.
     """
     name, options = split_spec(spec)
     return create(name, **options)
@@ -198,7 +153,7 @@ def describe(name: str) -> tuple[OptionHelp, ...]:
 
 
 def summary(name: str) -> str:
-    """Return the first line of an overlay's documentation, or an empty string.
+    """Return the first line of an overlay's docstring, or an empty string.
 
     Raises
     ------
@@ -210,10 +165,10 @@ def summary(name: str) -> str:
     return (inspect.getdoc(load(name)) or "").strip().partition("\n")[0]
 
 
-def provider(name: str) -> str:
-    """Return the distribution that an overlay comes from, with its version: ``scrfd-trt 0.1.0``; nothing is imported.
+def distribution(name: str) -> str:
+    """Return the distribution that provides an overlay, with its version: ``scrfd-trt 0.1.0``; nothing is imported.
 
-    Where several distributions have an overlay of that name, which none can then use, all of them.
+    If several provide an overlay of that name, which cannot be loaded then, return all of them.
 
     Raises
     ------
@@ -230,32 +185,67 @@ def why_broken(error: ScrfdError) -> str:
     return f"cannot be loaded: {reason}"
 
 
-_MUST = "must be a class or function that takes options by keyword and returns an overlay"
+def split_spec(spec: str) -> tuple[str, dict[str, str]]:
+    """Return name and options, as text, of an overlay's text form; see :func:`parse` for the rules.
+
+    Raise ``OptionError`` if there is no name, an item is not ``option=value``, or an option is repeated.
+    """
+    name, _, rest = spec.partition(":")
+    name = name.strip()
+    if not name:
+        raise OptionError(f"{spec!r} has no overlay name: write name or name:option=value,option=value")
+    options: dict[str, str] = {}
+    at = 0
+    while rest[at:].strip():
+        key = _KEY.match(rest, at)
+        if key is None:
+            raise OptionError(
+                f"{rest[at:].strip()!r} in {spec!r} is not option=value: quote a value that contains a comma"
+            )
+        if key[1] in options:
+            raise OptionError(f"option {key[1]!r} is repeated in {spec!r}: give it once")
+        options[key[1]], at = _parse_value(spec, rest, key.end())
+    return name, options
+
+
+def _parse_value(spec: str, rest: str, start: int) -> tuple[str, int]:
+    """Return one value, and where the next option starts."""
+    if rest[start : start + 1] not in ('"', "'"):
+        comma = rest.find(",", start)
+        end = len(rest) if comma < 0 else comma
+        return rest[start:end].strip(), end + 1
+    quoted = _QUOTED.match(rest, start)
+    if quoted is None:
+        raise OptionError(f"a quotation mark in {spec!r} is not closed before a comma or the end: close it")
+    mark = rest[start]
+    return (quoted[1] or quoted[2] or "").replace(mark * 2, mark), quoted.end() + 1
 
 
 def _entry(name: str) -> EntryPoint:
     found = _entries(name)
     if len(found) > 1:
         sources = " and ".join(f"{value} of {owner}" for owner, value in sorted(found))
-        raise OptionError(f"overlay {name!r} is there {len(found)} times: {sources}; uninstall all but one")
+        raise OptionError(f"overlay {name!r} is installed {len(found)} times: {sources}; uninstall all but one")
     return next(iter(found.values()))
 
 
-Folders = tuple[tuple[str, int], ...]
-
-
 def _entries(name: str) -> dict[tuple[str, str], EntryPoint]:
-    if found := _owned(_path(), name):
+    if found := _by_source(_search_path(), name):
         return found
-    raise OptionError(_no_overlay(name))
+    message = unknown_name("overlay", name, names())
+    try:
+        installed_distribution(PROJECT)
+    except PackageNotFoundError:
+        message += f"; {PROJECT} itself is not installed: run pip install -e . in its checkout"
+    raise OptionError(message)
 
 
-def _path() -> Folders:
-    """Return the folders in which distributions are looked for, and when each was changed."""
-    return tuple((folder, _changed(folder)) for folder in sys.path)
+def _search_path() -> tuple[tuple[str, int], ...]:
+    """Return the folders that are searched for distributions, and when each was changed."""
+    return tuple((folder, _modified(folder)) for folder in sys.path)
 
 
-def _changed(folder: str) -> int:
+def _modified(folder: str) -> int:
     try:
         return Path(folder).stat().st_mtime_ns
     except OSError:
@@ -263,28 +253,19 @@ def _changed(folder: str) -> int:
 
 
 @functools.lru_cache(256)
-def _owned(path: Folders, name: str) -> dict[tuple[str, str], EntryPoint]:
-    # The same distribution may be found twice, from a checkout and from site-packages.
-    return {(_owner(entry), entry.value): entry for entry in _found(path).get(name, ())}
+def _by_source(path: tuple[tuple[str, int], ...], name: str) -> dict[tuple[str, str], EntryPoint]:
+    # The same distribution may be found twice, in a checkout and in site-packages.
+    return {(_owner(entry), entry.value): entry for entry in _scan(path).get(name, ())}
 
 
 @functools.lru_cache(8)
-def _found(path: Folders) -> dict[str, tuple[EntryPoint, ...]]:
-    """Look for overlays; since files of all distributions are read, only where one was added or taken away."""
+def _scan(path: tuple[tuple[str, int], ...]) -> dict[str, tuple[EntryPoint, ...]]:
+    """Return all overlays; cached until a folder changes, because files of all distributions are read."""
     del path
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in entry_points(group=GROUP):
         found[entry.name] = (*found.get(entry.name, ()), entry)
     return found
-
-
-def _no_overlay(name: str) -> str:
-    message = unknown("overlay", name, names())
-    try:
-        distribution(DISTRIBUTION)
-    except PackageNotFoundError:
-        message += f"; {DISTRIBUTION} itself is not installed: run pip install -e . in its checkout"
-    return message
 
 
 def _owner(entry: EntryPoint) -> str:

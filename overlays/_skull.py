@@ -1,4 +1,4 @@
-"""A skull, or a picture of one's own, over each face."""
+"""The overlay ``skull``: a skull, or the user's own picture, over each face."""
 
 from __future__ import annotations
 
@@ -12,24 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from overlays._base import OverlayModel
-from overlays._colors import ChannelOptions
-from overlays._masks import eye_turns, turns
-from overlays._mixing import MixOptions
-from overlays._pictures import Picture, around, lay_over, read_picture
-from overlays._placing import Placement, over_box, turned_about
-from overlays._raster import Box
+from overlays._geometry import Box, Placement, drawing_order, eye_rotations, fit_rotations
+from overlays._pictures import Picture, PictureOverlay, read_picture
 from scrfd_trt._detections import Detections
 
-LEAST_FIT, MOST_FIT = 0.75, 1.33
-"""How far the size by the landmarks may differ from the size by the box. On four photographs with 318 faces it is 0.78
-to 1.13 times as large; what lies outside of these bounds comes from landmarks that make no face."""
+MIN_FIT, MAX_FIT = 0.75, 1.33
+"""Bounds of the size by the landmarks divided by the size by the box. It is 0.78 to 1.13 for 318 faces in four
+photographs; values outside these bounds come from landmarks that do not form a face."""
 
 LANDMARKS: NDArray[np.float32] = np.array([[174, 305], [338, 305], [256, 397], [190, 492], [322, 492]], np.float32)
-"""The five points of a face in the skull's picture, ``(5, 2)``, x and y in pixels, in the order of ``Detections``."""
+"""The five landmarks of the skull's picture, ``(5, 2)``, x and y in pixels, in the order of ``Detections``."""
 
 FACE_BOX = Box(70.0, 127.0, 442.0, 617.0)
-"""The box of the skull's face in its picture, in pixels: hairline to chin, cheek to cheek."""
+"""The face's box in the skull's picture, in pixels: hairline to chin, cheek to cheek."""
+
+_LANDMARKS_CENTER = (float(LANDMARKS[:, 0].mean()), float(LANDMARKS[:, 1].mean()))
 
 
 @functools.cache
@@ -37,20 +34,17 @@ def _skull() -> Picture:
     return read_picture(Path(__file__).parent / "assets" / "skull.png")
 
 
-class Skull(ChannelOptions, MixOptions, OverlayModel):
-    """Lay a skull over each face, turned and sized by the five landmarks.
+class Skull(PictureOverlay):
+    """Draw a skull over each face, rotated and scaled by the five landmarks.
 
-    The skull is drawn by this project. It is placed by the similarity that brings its own landmarks closest to the
-    face's; where there are none, or all of them coincide, it stands upright on the box. ``image`` takes a picture
-    of one's own instead: its middle comes to the middle of the face's box, it is turned by the eyes and sized to cover
-    the box; without an alpha channel it is an opaque rectangle.
+    A similarity transform fits the skull's landmarks to the face's. Without landmarks, or if all of them coincide, the
+    skull stands upright on the box. ``image`` replaces the skull by another picture, which is centred on the face's
+    box, rotated by the eyes and scaled to cover the box; a picture without alpha is an opaque rectangle.
 
-    Faces of lower score are drawn first, so that the surest lie on top.
+    Faces are drawn in ascending order of score, so that the highest lies on top.
 
     Raises
     ------
-    OptionError
-        If an option is unknown or out of its range.
     ImageError
         If ``image`` cannot be read.
     """
@@ -60,58 +54,50 @@ class Skull(ChannelOptions, MixOptions, OverlayModel):
     scale: float = Field(
         1.0, gt=0.0, le=10.0, description="Size of the skull; 1 covers the face from chin to hairline."
     )
-    image: Path | None = Field(None, description="A picture to draw instead of the skull, best a PNG with alpha.")
+    image: Path | None = Field(None, description="Picture to draw instead of the skull, preferably a PNG with alpha.")
 
     _picture: Picture = PrivateAttr()
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # Read here, so that a missing picture shows when the overlay is made.
-        picture = _skull() if self.image is None else read_picture(self.image)
-        self._picture = picture if self.color == "bgr" else picture.with_red_and_blue_swapped()
+        # Read here, so that a missing file fails at construction.
+        self._picture = (_skull() if self.image is None else read_picture(self.image)).in_order(self.color)
 
-    def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
-        """Draw into the canvas; see :meth:`overlays.OverlayModel.draw`."""
-        for place in self._places(detections):
-            lay_over(canvas, self._picture, place, self.opacity, self.blending)
-
-    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
-        """Return the boxes around all skulls; see :meth:`overlays.OverlayModel.reach_boxes`."""
-        return np.array([around(self._picture, place) for place in self._places(detections)]).reshape(-1, 4)
-
-    def _places(self, detections: Detections) -> Iterator[Placement]:
-        """Place one picture after the other, the surest face last."""
-        own = self.image is not None
-        turn = eye_turns(detections) if own else turns(detections.landmarks, len(detections), LANDMARKS)
-        points = detections.landmarks
-        middles = None if points is None else points.mean(1, dtype=np.float64).tolist()
-        columns = [detections.boxes.astype(np.float64).tolist(), *(column.tolist() for column in turn)]
-        for row, (corners, cos, sin, size) in reversed(list(enumerate(zip(*columns, strict=True)))):
-            box = Box(*corners)
+    def placements(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:
+        landmarks = detections.landmarks
+        if self.image is None:
+            rotations = fit_rotations(landmarks, len(detections), LANDMARKS)
+        else:
+            rotations = eye_rotations(detections)
+        centers = None if landmarks is None else landmarks.mean(1, dtype=np.float64).tolist()
+        scales = rotations.scale.tolist()
+        for row, box in drawing_order(detections):
             if box.width <= 0.0 or box.height <= 0.0:
                 continue
-            if own:
-                yield over_box(box, (cos, sin), self.scale, self._picture.size)
+            rotation = rotations.of_face(row)
+            if self.image is not None:
+                yield self._picture, Placement.cover_box(box, self._picture.size, rotation, self.scale)
+            elif centers is None or scales[row] == 0.0:
+                yield self._picture, _place_upright(box, self.scale)
             else:
-                middle = None if middles is None or size == 0.0 else middles[row]
-                yield _place_skull(box, middle, (cos, sin), size, self.scale)
+                yield self._picture, _place_by_landmarks(box, centers[row], rotation, scales[row], self.scale)
 
 
-def _place_skull(
-    box: Box, middle: list[float] | None, turn: tuple[float, float], size: float, scale: float
+def _place_upright(box: Box, scale: float) -> Placement:
+    by_box = max(box.width / FACE_BOX.width, box.height / FACE_BOX.height)
+    return Placement.from_rotation(FACE_BOX.center, box.center, (1.0, 0.0), by_box * scale)
+
+
+def _place_by_landmarks(
+    box: Box, center: list[float], rotation: tuple[float, float], size: float, scale: float
 ) -> Placement:
-    """Place the drawing by box, the middle of the landmarks, and how these are turned and sized."""
-    if middle is None:
-        by_box = max(box.width / FACE_BOX.width, box.height / FACE_BOX.height)
-        return turned_about(FACE_BOX.center, box.center, (1.0, 0.0), by_box * scale)
-    # The diagonal of a box hardly changes when the face in it turns, unlike width and height.
+    """Place the skull by the landmarks' centre, rotation and size, within bounds given by the box."""
+    # Unlike width and height, the diagonal of a box hardly changes when its face rotates.
     by_box = math.hypot(box.width, box.height) / math.hypot(FACE_BOX.width, FACE_BOX.height)
-    size = min(max(size, LEAST_FIT * by_box), MOST_FIT * by_box)
-    x, y = turned_about(_MIDDLE, (middle[0], middle[1]), turn, size).at(*FACE_BOX.center)
-    # In a head that looks aside the landmarks lie at one side of the box: half way, both eyes and cheek are covered.
+    size = min(max(size, MIN_FIT * by_box), MAX_FIT * by_box)
+    fitted = Placement.from_rotation(_LANDMARKS_CENTER, (center[0], center[1]), rotation, size)
+    x, y = fitted.apply(*FACE_BOX.center)
+    # In profile, the landmarks lie at one side of the box: half way, both the eyes and the cheek are covered.
     x, y = (x + box.center[0]) / 2, (y + box.center[1]) / 2
     inside = (min(max(x, box.x1), box.x2), min(max(y, box.y1), box.y2))
-    return turned_about(FACE_BOX.center, inside, turn, size * scale)
-
-
-_MIDDLE = (float(LANDMARKS[:, 0].mean()), float(LANDMARKS[:, 1].mean()))
+    return Placement.from_rotation(FACE_BOX.center, inside, rotation, size * scale)

@@ -1,4 +1,4 @@
-"""Faces under one colour."""
+"""The overlay ``solid``: faces covered with one colour."""
 
 from __future__ import annotations
 
@@ -9,27 +9,21 @@ from pydantic import Field
 
 from overlays._colors import ChannelOptions, Color
 from overlays._covering import Covering
-from overlays._masks import Area
-from overlays._raster import Region
+from overlays._geometry import Region
+from overlays._masks import Mask
 
 
 class Solid(ChannelOptions, Covering):
     """Cover each face with one colour.
 
-    Nothing of a face is left, not even its colours: of all overlays, this one hides the most.
-
-    Raises
-    ------
-    OptionError
-        If an option is unknown or out of its range.
+    Nothing of a face is left, not even its colours: this overlay hides the most.
     """
 
-    fill: Color = Field("black", description="The colour: #rrggbb, #rgb or a name.")
+    fill: Color = Field("black", description="Colour: #rrggbb, #rgb or a name.")
 
-    def patch(self, canvas: NDArray[np.uint8], region: Region, area: Area) -> NDArray[np.uint8]:
-        """Fill a region; see :meth:`overlays._covering.Covering.patch`."""
+    def replacement(self, canvas: NDArray[np.uint8], region: Region, mask: Mask) -> NDArray[np.uint8]:
         width, height = region.size
         out = np.empty((height, width, 3), np.uint8)
-        # Far quicker than an assignment of three values.
+        # Much faster than assigning three values.
         cv2.rectangle(out, (0, 0), (width, height), self.channels(self.fill), cv2.FILLED)
         return out

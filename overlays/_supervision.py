@@ -8,128 +8,121 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from overlays._base import Overlay, as_detections, draw_into, fresh_canvas
+from overlays._base import Overlay, as_detections, copy_image, draw_in_place
 from scrfd_trt._detections import Detections
-from scrfd_trt.errors import MissingDependencyError, OptionError, OverlayError
+from scrfd_trt.errors import MissingDependencyError, OptionError, OverlayError, one_line
 
 Image = NDArray[np.uint8]
 
 
-class FromSupervision:
-    """An annotator of supervision as an overlay; see :func:`from_supervision`."""
+def from_supervision(annotator: Any, **options: Any) -> Overlay:
+    """Return an overlay that draws with an annotator of supervision.
+
+    Parameters
+    ----------
+    annotator
+        An object with ``annotate(scene, detections)``, such as ``supervision.BoxCornerAnnotator()``, or with
+        ``annotate(scene, key_points)``, such as ``supervision.VertexAnnotator()``, which gets the landmarks. Faces have
+        class 0; landmarks are in ``data["landmarks"]``, track ids in ``tracker_id``.
+    **options
+        Further arguments of ``annotate``. A function is first called with the :class:`scrfd_trt.Detections`:
+        ``labels=lambda faces: [f"{score:.0%}" for score in faces.scores]``.
+
+    Returns
+    -------
+    Overlay
+        It raises ``OverlayError`` if the annotator or a function among the options fails, and
+        ``MissingDependencyError`` if supervision is not installed.
+
+    Raises
+    ------
+    OptionError
+        If ``annotator`` is not an annotator.
+    """
+    return SupervisionOverlay(annotator, options)
+
+
+def to_supervision(overlay: Overlay) -> SupervisionAnnotator:
+    """Return an annotator that draws with an overlay, for programs that use supervision.
+
+    Parameters
+    ----------
+    overlay
+        Any overlay. The built-in ones also accept ``supervision.Detections`` directly.
+
+    Returns
+    -------
+    SupervisionAnnotator
+        Its method ``annotate(scene, detections)`` draws on the scene, in place, and returns it. Landmarks are read from
+        ``data["landmarks"]``, ``(N, 5, 2)``, and track ids from ``tracker_id``.
+
+    Raises
+    ------
+    OptionError
+        If ``overlay`` is not an overlay.
+    """
+    if not isinstance(overlay, Overlay):
+        raise OptionError(f"to_supervision requires an overlay, not {overlay!r}: overlays.create() makes one by name")
+    return SupervisionAnnotator(overlay)
+
+
+class SupervisionOverlay:
+    """An annotator as an overlay; see :func:`from_supervision`."""
 
     def __init__(self, annotator: Any, options: dict[str, Any]) -> None:
-        self.annotator, self.options, self.takes = annotator, options, _taken(annotator)
+        self.annotator, self.options, self.parameter = annotator, options, _input_parameter(annotator)
 
     def __call__(self, image: Image, detections: Detections) -> Image:
-        """Draw over a copy of the image; see :meth:`overlays.Overlay.__call__`.
-
-        Raises
-        ------
-        MissingDependencyError
-            If supervision is not installed.
-        OverlayError
-            If the annotator fails, as one does that needs track numbers where there are none, or a function among its
-            options does.
-        """
+        """Draw on a copy of the image."""
         detections = as_detections(detections, image)
-        canvas = fresh_canvas(image, detections)
-        there = _key_points(detections) if self.takes == "key_points" else detections.to_supervision()
-        if there is None:  # no points to be drawn
+        canvas = copy_image(image, detections)
+        drawn = _key_points(detections) if self.parameter == "key_points" else detections.to_supervision()
+        if drawn is None:
             return canvas
         try:
             options = {name: value(detections) if callable(value) else value for name, value in self.options.items()}
-            out = self.annotator.annotate(scene=canvas, **{self.takes: there}, **options)
-        except Exception as error:  # other people's code draws here, and may raise anything
-            reason = " ".join(str(error).split()) or "no reason given"
-            raise OverlayError(f"{self!r} failed: {type(error).__name__}: {reason}") from error
+            out = self.annotator.annotate(scene=canvas, **{self.parameter: drawn}, **options)
+        except Exception as error:  # annotators may raise anything
+            raise OverlayError(f"{self!r} failed: {type(error).__name__}: {one_line(error)}") from error
         return np.ascontiguousarray(out, np.uint8)
 
     def __repr__(self) -> str:
         return f"from_supervision({type(self.annotator).__name__})"
 
 
-class AsAnnotator:
-    """An overlay with the one method of supervision's annotators; see :func:`to_supervision`."""
+class SupervisionAnnotator:
+    """An overlay as an annotator; see :func:`to_supervision`."""
 
     def __init__(self, overlay: Overlay) -> None:
         self.overlay = overlay
 
     def annotate(self, scene: Image, detections: Any) -> Image:
-        """Draw over the scene, in place, and return it, as supervision's annotators do.
-
-        Parameters
-        ----------
-        scene
-            ``(H, W, 3)`` uint8.
-        detections
-            ``supervision.Detections``; landmarks are taken from ``data["landmarks"]`` ``(N, 5, 2)``, and track numbers
-            from ``tracker_id``.
-        """
-        return draw_into(self.overlay, scene, as_detections(detections, scene))
+        """Draw ``supervision.Detections`` on the scene ``(H, W, 3)``, in place, and return it."""
+        return draw_in_place(self.overlay, scene, as_detections(detections, scene))
 
     def __repr__(self) -> str:
         return f"to_supervision({self.overlay!r})"
 
 
-def _taken(annotator: Any) -> str:
-    """Return what an annotator draws, by the name of its parameter."""
+def _input_parameter(annotator: Any) -> str:
+    """Return the name of the parameter that ``annotate`` draws."""
     annotate = getattr(annotator, "annotate", None)
-    takes = set(inspect.signature(annotate).parameters) if callable(annotate) else set()
+    parameters = set(inspect.signature(annotate).parameters) if callable(annotate) else set()
     for name in ("detections", "key_points"):
-        if {"scene", name} <= takes:
+        if {"scene", name} <= parameters:
             return name
     raise OptionError(
-        f"an annotator of supervision has a method annotate(scene, detections) or annotate(scene, key_points), which "
-        f"{annotator!r} has not"
+        f"an annotator needs a method annotate(scene, detections) or annotate(scene, key_points); {annotator!r} has "
+        "neither"
     )
 
 
 def _key_points(detections: Detections) -> Any:
-    """Return the landmarks as ``supervision.KeyPoints``; None where there are none."""
+    """Return the landmarks as ``supervision.KeyPoints``; None if there are none."""
     if detections.landmarks is None or not len(detections):
         return None
     try:
         import supervision  # noqa: PLC0415 - optional, and slow to import
     except ImportError as error:
-        raise MissingDependencyError('key points need supervision: pip install "scrfd-trt[supervision]"') from error
+        raise MissingDependencyError('key points require supervision: pip install "scrfd-trt[supervision]"') from error
     return supervision.KeyPoints(xy=detections.landmarks.copy(), class_id=np.zeros(len(detections), int))
-
-
-def from_supervision(annotator: Any, **options: Any) -> Overlay:
-    """Make an overlay of one of supervision's annotators.
-
-    Parameters
-    ----------
-    annotator
-        An object with ``annotate(scene, detections)``, ``supervision.BoxCornerAnnotator()`` say, or with
-        ``annotate(scene, key_points)``, ``supervision.VertexAnnotator()`` say, which gets the landmarks. Faces are its
-        class 0; landmarks stand in ``data["landmarks"]``, and track numbers in ``tracker_id``.
-    **options
-        What else is handed to ``annotate``. A function is called with the :class:`scrfd_trt.Detections` first:
-        ``labels=lambda faces: [f"{score:.0%}" for score in faces.scores]``.
-
-    Raises
-    ------
-    OptionError
-        If it is no annotator.
-    """
-    return FromSupervision(annotator, options)
-
-
-def to_supervision(overlay: Overlay) -> AsAnnotator:
-    """Make an annotator of an overlay, for programs that draw with supervision.
-
-    Parameters
-    ----------
-    overlay
-        Any overlay. All of this project's also take ``supervision.Detections`` themselves.
-
-    Raises
-    ------
-    OptionError
-        If it is no overlay.
-    """
-    if not isinstance(overlay, Overlay):
-        raise OptionError(f"to_supervision takes an overlay, not {overlay!r}: overlays.create() makes one by name")
-    return AsAnnotator(overlay)

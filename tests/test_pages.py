@@ -34,7 +34,7 @@ def test_the_gallery_is_what_the_script_writes(docs: Path, pictures: dict[str, A
     assert found, "the page has no place for the gallery"
     # Other people's overlays are not shown, and ours must all be.
     assert set(pictures["SHOWN"]) == {
-        name for name in overlays.names() if overlays.provider(name).startswith("scrfd-trt ")
+        name for name in overlays.names() if overlays.distribution(name).startswith("scrfd-trt ")
     }
     assert found[1] == pictures["gallery"](), "python docs/make_pictures.py"
 

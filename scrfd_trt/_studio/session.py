@@ -152,7 +152,8 @@ class Session:
     def warnings(self) -> list[str]:
         """Return the overlays' privacy warnings, and whether the clip cannot be written."""
         made = [layer.overlay() for layer in self.layers]
-        privacy = [text for overlay in made if isinstance(overlay, overlays.Covering) for text in overlay.readable()]
+        covering = [overlay for overlay in made if isinstance(overlay, overlays.Covering)]
+        privacy = [warning for overlay in covering for warning in overlay.privacy_warnings()]
         missing = self.media.is_clip and not clips.can_write_clips()
         return privacy + ([clips.CLIPS_UNAVAILABLE] if missing else [])
 

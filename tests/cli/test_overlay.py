@@ -43,7 +43,7 @@ def test_options_and_order_of_overlays(run: Run, picture: Picture) -> None:
 def test_options_that_leave_face_recognisable_give_warning(run: Run, picture: Picture) -> None:
     code, _, err = run("overlay", picture(), "--overlay", "solid:opacity=0.5", "-o", "out.png")
     assert code == 0
-    assert err.splitlines()[0] == "warning: Solid: with opacity 0.5 the face shines through; 1 hides it"
+    assert err.splitlines()[0] == "warning: Solid: opacity 0.5 leaves the face visible; use 1 to hide it"
 
 
 def test_several_images_into_new_folder(run: Run, picture: Picture) -> None:
@@ -144,7 +144,7 @@ def test_help_lists_overlays_with_options(run: Run) -> None:
 def test_help_of_named_overlay_lists_its_options(run: Run, words: tuple[str, ...]) -> None:
     code, out, err = run("overlay", *words, "--help")
     assert (code, err) == (0, "")
-    assert "Lay a skull over each face" in out
+    assert "Draw a skull over each face" in out
     assert "number, above 0 to 10" in out
     assert "spotlight" not in out
 

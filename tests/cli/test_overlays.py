@@ -68,9 +68,9 @@ BROKEN = {
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """An overlay whose module is missing, and one that two distributions have, beside those that work."""
-    found = _registry._found(_registry._path())
-    monkeypatch.setattr(_registry, "_found", lambda path: found | BROKEN)
-    _registry._owned.cache_clear()
+    found = _registry._scan(_registry._search_path())
+    monkeypatch.setattr(_registry, "_scan", lambda path: found | BROKEN)
+    _registry._by_source.cache_clear()
 
 
 @pytest.mark.usefixtures("broken")
@@ -80,7 +80,7 @@ def test_broken_overlays_are_listed_with_the_others(run: Run, words: tuple[str, 
     assert (code, err) == (0, "")
     told = " ".join(out.split())
     assert "torn cannot be loaded: ModuleNotFoundError: No module named 'torn_plugin'" in told
-    assert "twice cannot be loaded: overlay 'twice' is there 2 times:" in told
+    assert "twice cannot be loaded: overlay 'twice' is installed 2 times:" in told
     assert "\nskull " in out
 
 

@@ -31,7 +31,7 @@ def gray(width: int = 4, height: int = 3) -> NDArray[np.uint8]:
     return np.full((height, width, 3), 20, np.uint8)
 
 
-def test_what_goes_wrong_in_other_peoples_overlays_is_told_in_one_line():
+def test_errors_of_third_party_overlays_are_one_line():
     image = np.zeros((20, 30, 3), np.uint8)
     nobody = Detections.empty((30, 20))
 
@@ -41,8 +41,14 @@ def test_what_goes_wrong_in_other_peoples_overlays_is_told_in_one_line():
     with pytest.raises(OverlayError, match=r"KeyError: .*such colour") as caught:
         Compose(fails)(image, nobody)
     assert "\n" not in str(caught.value)
-    for wrong in (None, image[:5], image.astype(float)):
-        with pytest.raises(OverlayError, match="must return an image of the same shape"):
+    for wrong, got in (
+        (None, "NoneType"),
+        (image[:5], r"\(5, 30, 3\) uint8"),
+        (image.astype(float), r"\(20, 30, 3\) float64"),
+    ):
+        with pytest.raises(
+            OverlayError, match=rf"must return an array of \(20, 30, 3\) uint8 like its image, not {got}$"
+        ):
             Compose(lambda image, detections, wrong=wrong: wrong)(image, nobody)
 
 
@@ -52,7 +58,7 @@ def test_functions_and_models_are_overlays() -> None:
     assert not isinstance("skull", Overlay)
 
 
-def test_a_model_draws_into_a_copy() -> None:
+def test_model_draws_on_a_copy() -> None:
     image = gray()
     out = Brighter(amount=5)(image, nothing(4, 3))
     assert out.flags.c_contiguous
@@ -60,12 +66,12 @@ def test_a_model_draws_into_a_copy() -> None:
     assert (image == 20).all()
 
 
-def test_a_model_without_draw_cannot_be_made() -> None:
+def test_model_without_draw_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         OverlayModel()  # type: ignore[abstract]
 
 
-def test_options_are_checked_and_frozen() -> None:
+def test_options_are_validated_and_frozen() -> None:
     with pytest.raises(OptionError, match=r"Brighter: amount: .* less than or equal to 50"):
         Brighter(amount=51)
     with pytest.raises(OptionError, match="no option 'much'; the options are: amount"):
@@ -85,24 +91,24 @@ def test_options_are_checked_and_frozen() -> None:
         ([[[1, 2, 3]]], "numpy array.*not list"),
     ],
 )
-def test_what_is_no_image_is_refused(overlay: Overlay, image: NDArray[np.uint8], message: str) -> None:
+def test_invalid_image_raises_image_error(overlay: Overlay, image: NDArray[np.uint8], message: str) -> None:
     with pytest.raises(ImageError, match=message):
         overlay(image, nothing(4, 3))
 
 
 @pytest.mark.parametrize("overlay", [Brighter(), Compose()])
-def test_faces_of_another_image_are_refused(overlay: Overlay) -> None:
+def test_detections_of_another_image_size_raise(overlay: Overlay) -> None:
     with pytest.raises(DetectionsError, match="8×6, this one is 4×3"):
         overlay(gray(), nothing(8, 6))
 
 
-def test_compose_runs_in_order() -> None:
+def test_compose_applies_in_order() -> None:
     assert (Compose(Brighter(), doubled)(gray(), nothing(4, 3)) == 60).all()
     assert (Compose(doubled, Brighter())(gray(), nothing(4, 3)) == 50).all()
     assert (Compose(Compose(doubled), Brighter())(gray(), nothing(4, 3)) == 50).all()
 
 
-def test_compose_copies_even_for_overlays_that_do_not() -> None:
+def test_compose_copies_for_overlays_that_modify_input() -> None:
     def careless(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
         image[:] = 0
         return image
@@ -113,24 +119,24 @@ def test_compose_copies_even_for_overlays_that_do_not() -> None:
     assert Compose()(image, nothing(4, 3)) is not image
 
 
-def test_compose_takes_overlays_only() -> None:
+def test_compose_rejects_non_callables() -> None:
     with pytest.raises(OptionError, match=r"not 'skull': overlays\.create"):
         Compose("skull")  # type: ignore[arg-type]
     assert repr(Compose(Brighter(amount=3))) == "Compose(Brighter(amount=3))"
 
 
-def test_what_is_composed_twice_is_not_copied_again() -> None:
+def test_nested_compose_copies_once() -> None:
     canvases = []
 
-    class Noted(Brighter):
-        """Note what it draws on."""
+    class Recorded(Brighter):
+        """Record its canvas."""
 
         def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
             canvases.append(canvas)
             super().draw(canvas, detections)
 
     image = gray()
-    out = Compose(Compose(Noted()), Compose(Noted(), Compose(Noted())))(image, nothing(4, 3))
+    out = Compose(Compose(Recorded()), Compose(Recorded(), Compose(Recorded())))(image, nothing(4, 3))
     assert all(canvas is out for canvas in canvases)
     assert (out == 50).all()
     assert (image == 20).all()

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 import overlays
 from overlays import Skull
-from overlays._factories import Limits, check_options, option_help, unknown
+from overlays._factories import Limits, check_options, option_help, unknown_name
 from scrfd_trt.errors import OptionError
 
 
@@ -30,7 +30,7 @@ class Odd(BaseModel):
     must: str
 
 
-def test_ranges_and_types_come_from_the_schema() -> None:
+def test_types_and_ranges_from_schema() -> None:
     found = {option.name: (option.type, option.range, option.required) for option in option_help(Odd)}
     assert found == {
         "side": ("left | right", "", False),
@@ -43,7 +43,7 @@ def test_ranges_and_types_come_from_the_schema() -> None:
     }
 
 
-def test_choices_and_limits_come_from_the_schema() -> None:
+def test_choices_and_limits_from_schema() -> None:
     found = {option.name: option for option in option_help(Odd)}
     assert {name: option.choices for name, option in found.items() if option.choices} == {"side": ("left", "right")}
     limits = {name: option.limits for name, option in found.items() if option.limits != Limits()}
@@ -51,14 +51,14 @@ def test_choices_and_limits_come_from_the_schema() -> None:
 
 
 @pytest.mark.parametrize("name", overlays.names())
-def test_every_option_of_the_built_in_overlays_is_described(name: str) -> None:
+def test_every_option_of_built_in_overlays_is_described(name: str) -> None:
     model = overlays.load(name)
     described = option_help(model)
     assert [option.name for option in described] == list(model.model_fields)
     assert all(option.description.endswith(".") and option.type != "any" for option in described)
 
 
-def test_defaults_are_shown() -> None:
+def test_defaults() -> None:
     assert {option.name: option.default for option in option_help(Skull)} == {
         "opacity": 1.0,
         "blending": "linear",
@@ -68,7 +68,7 @@ def test_defaults_are_shown() -> None:
     }
 
 
-def test_callables_without_a_signature_are_called_as_they_are() -> None:
+def test_callables_without_signature_take_any_options() -> None:
     assert option_help(dict) == ()
     assert check_options("dict", dict, {"a": "1"}) == {"a": "1"}
 
@@ -82,9 +82,9 @@ def test_text_is_converted_and_other_values_are_left() -> None:
         check_options("f", factory, {"count": "1"})
 
 
-def test_unknown_names_come_with_the_choices() -> None:
-    assert unknown("overlay", "skul", ("blur", "skull")) == (
+def test_unknown_name_lists_choices() -> None:
+    assert unknown_name("overlay", "skul", ("blur", "skull")) == (
         "no overlay 'skul'; did you mean 'skull'? the overlays are: blur, skull"
     )
-    assert unknown("overlay", "x", ("blur",)) == "no overlay 'x'; the overlays are: blur"
-    assert unknown("option", "x", ()) == "no option 'x'; there are no options"
+    assert unknown_name("overlay", "x", ("blur",)) == "no overlay 'x'; the overlays are: blur"
+    assert unknown_name("option", "x", ()) == "no option 'x'; there are no options"

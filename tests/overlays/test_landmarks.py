@@ -15,7 +15,7 @@ FIVE = np.array([[85, 90], [115, 90], [100, 105], [88, 120], [112, 120]], np.flo
 BOX = (70.0, 65.0, 130.0, 140.0)
 
 
-def drawn(
+def render(
     overlay: Landmarks,
     boxes: tuple[tuple[float, ...], ...] = (BOX,),
     points: NDArray[np.float32] | None = FIVE,
@@ -33,13 +33,13 @@ def is_color(out: NDArray[np.uint8], color: tuple[int, int, int] = GREEN) -> NDA
 
 
 def label_of(out: NDArray[np.uint8], color: tuple[int, int, int] = GREEN) -> tuple[int, int, int, int]:
-    """Return rows and columns of the rectangle around the colour."""
+    """Return rows and columns of the rectangle around a colour."""
     rows, columns = np.nonzero(is_color(out, color))
     return int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1
 
 
-def test_the_box_is_drawn_on_its_border() -> None:
-    out = drawn(Landmarks(score=False, points=False))
+def test_box_is_drawn_on_its_border() -> None:
+    out = render(Landmarks(score=False, points=False))
     green = is_color(out)
     assert green[65, 70:130].all()
     assert green[139, 70:130].all()
@@ -49,8 +49,8 @@ def test_the_box_is_drawn_on_its_border() -> None:
     assert not green[:60].any()
 
 
-def test_points_have_their_own_colors() -> None:
-    out = drawn(Landmarks(box=False, score=False, left_color="#f00", right_color="#00ff00", nose_color="blue"))
+def test_points_have_their_colors() -> None:
+    out = render(Landmarks(box=False, score=False, left_color="#f00", right_color="#00ff00", nose_color="blue"))
     blue = tuple(int(COLORS["blue"][start : start + 2], 16) for start in (5, 3, 1))
     for (x, y), color in zip(FIVE.astype(int), [(0, 0, 255), (0, 255, 0), blue, (0, 0, 255), (0, 255, 0)], strict=True):
         assert out[y - 1 : y + 1, x - 1 : x + 1].reshape(-1, 3).tolist() == [list(color)] * 4
@@ -59,7 +59,7 @@ def test_points_have_their_own_colors() -> None:
 
 
 def test_channel_order_is_an_option() -> None:
-    bgr, rgb = (drawn(Landmarks(color=color)) for color in ("bgr", "rgb"))
+    bgr, rgb = (render(Landmarks(color=color)) for color in ("bgr", "rgb"))
     assert (bgr == rgb[..., ::-1]).all()
 
 
@@ -67,23 +67,23 @@ def test_channel_order_is_an_option() -> None:
     ("options", "same_as"),
     [({"box": False, "score": False, "points": False}, None), ({"box": False, "score": False}, "points")],
 )
-def test_parts_can_be_left_out(options: dict[str, bool], same_as: str | None) -> None:
-    out = drawn(Landmarks(**options))
+def test_parts_can_be_disabled(options: dict[str, bool], same_as: str | None) -> None:
+    out = render(Landmarks(**options))
     assert (out != 128).any() == (same_as is not None)
-    without = drawn(Landmarks(**options), points=None)
+    without = render(Landmarks(**options), points=None)
     assert (without == 128).all()
 
 
-def test_without_landmarks_box_and_score_are_left() -> None:
-    assert (drawn(Landmarks(), points=None) == drawn(Landmarks(points=False))).all()
+def test_without_landmarks_box_and_score_are_render() -> None:
+    assert (render(Landmarks(), points=None) == render(Landmarks(points=False))).all()
 
 
 @pytest.mark.parametrize("background", [0, 88, 128, 255])
 @pytest.mark.parametrize("color", ["white", "black", "green", "#123456", "yellow"])
-def test_the_score_can_be_read_on_any_background(background: int, color: str) -> None:
+def test_score_is_readable_on_any_background(background: int, color: str) -> None:
     overlay = Landmarks(box=False, points=False, box_color=color)
-    out = drawn(overlay, background=background)
-    other = drawn(overlay, background=255 - background)
+    out = render(overlay, background=background)
+    other = render(overlay, background=255 - background)
     changed = (out == other).all(2)
     rows, columns = np.nonzero(changed)
     label = out[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
@@ -93,7 +93,7 @@ def test_the_score_can_be_read_on_any_background(background: int, color: str) ->
     assert 0.03 < float((np.abs(light - float(np.median(light))) > 60).mean()) < 0.5
 
 
-def test_the_score_is_the_one_in_per_cent() -> None:
+def test_score_is_in_per_cent() -> None:
     overlay = Landmarks(box=False, points=False)
     image = np.zeros((200, 200, 3), np.uint8)
 
@@ -118,9 +118,9 @@ def test_the_score_is_the_one_in_per_cent() -> None:
         (199.0, 199.0, 200.0, 200.0),
     ],
 )
-def test_labels_stay_whole_inside_the_image(box: tuple[float, ...]) -> None:
-    inside = label_of(drawn(Landmarks(points=False, box=False), (box,)))
-    usual = label_of(drawn(Landmarks(points=False, box=False), ((80.0, 80.0, 80.0 + box[2] - box[0], 90.0),)))
+def test_labels_stay_inside_image(box: tuple[float, ...]) -> None:
+    inside = label_of(render(Landmarks(points=False, box=False), (box,)))
+    usual = label_of(render(Landmarks(points=False, box=False), ((80.0, 80.0, 80.0 + box[2] - box[0], 90.0),)))
     top, bottom, left, right = inside
     if box[2] - box[0] <= 200:
         assert right - left >= 0.8 * (usual[3] - usual[2])
@@ -128,15 +128,15 @@ def test_labels_stay_whole_inside_the_image(box: tuple[float, ...]) -> None:
 
 
 @pytest.mark.parametrize("top", [-30.0, 6.0, 12.0, 20.4])
-def test_labels_stay_whole_inside_a_strip(top: float) -> None:
-    strip = label_of(drawn(Landmarks(points=False, box=False), ((80.0, top, 120.0, 60.0),), size=(200, 20)))
-    whole = label_of(drawn(Landmarks(points=False, box=False), ((80.0, 0.0, 120.0, 60.0),), size=(200, 20)))
+def test_labels_stay_inside_narrow_image(top: float) -> None:
+    strip = label_of(render(Landmarks(points=False, box=False), ((80.0, top, 120.0, 60.0),), size=(200, 20)))
+    whole = label_of(render(Landmarks(points=False, box=False), ((80.0, 0.0, 120.0, 60.0),), size=(200, 20)))
     assert strip[1] - strip[0] == whole[1] - whole[0]
 
 
-def test_labels_shrink_with_the_image_and_vanish_in_the_smallest() -> None:
+def test_labels_shrink_with_image_and_vanish_if_too_small() -> None:
     def width(side: int) -> int:
-        out = drawn(Landmarks(box=False, points=False), ((0.0, 0.0, 9e3, 9e3),), size=(side, side))
+        out = render(Landmarks(box=False, points=False), ((0.0, 0.0, 9e3, 9e3),), size=(side, side))
         return int(is_color(out).any(0).sum())
 
     widths = [width(side) for side in (1, 12, 50, 300, 1200)]
@@ -149,7 +149,7 @@ def test_sizes_grow_with_image_and_face() -> None:
     def line(side: int, share: float, size: float = 1.0) -> int:
         half = side * share / 2
         box = (side / 2 - half, side / 2 - half, side / 2 + half, side / 2 + half)
-        out = drawn(Landmarks(score=False, points=False, size=size), (box,), size=(side, side))
+        out = render(Landmarks(score=False, points=False, size=size), (box,), size=(side, side))
         return int(is_color(out)[side // 2].sum())
 
     assert line(100, 0.5) == 2
@@ -158,16 +158,16 @@ def test_sizes_grow_with_image_and_face() -> None:
     assert line(1200, 0.5, size=3) > line(1200, 0.5)
 
 
-def test_faces_wholly_outside_leave_no_label() -> None:
-    assert (drawn(Landmarks(), ((300.0, 300.0, 350.0, 360.0),), FIVE + 400) == 128).all()
+def test_faces_outside_get_no_label() -> None:
+    assert (render(Landmarks(), ((300.0, 300.0, 350.0, 360.0),), FIVE + 400) == 128).all()
 
 
 @pytest.mark.parametrize("color", ["pink", "#12", "#1234567", "12,3,4", ""])
-def test_unknown_colors_are_refused_with_the_names(color: str) -> None:
+def test_unknown_color_lists_names(color: str) -> None:
     with pytest.raises(OptionError, match="Landmarks: nose_color: a colour is #rrggbb, #rgb or one of black, white"):
         Landmarks(nose_color=color)
 
 
-def test_colors_may_be_written_in_several_ways() -> None:
+def test_color_notations() -> None:
     same = Landmarks(box_color="white"), Landmarks(box_color="#FFF"), Landmarks(box_color="#ffffff")
     assert same[0] == same[1] == same[2]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Fill(OverlayModel):
     """Fill the image.
 
-    More words.
+    More text.
     """
 
     level: int = Field(7, ge=0, lt=256, description="What it is filled with.")
@@ -62,7 +62,7 @@ def anything(**options):
     return lambda image, detections: np.full_like(image, len(options))
 
 
-def unreadable(thing: Thing = None, other: slice = None):
+def unsupported(thing: Thing = None, other: slice = None):
     return lambda image, detections: image.copy()
 
 
@@ -76,7 +76,7 @@ number = 3
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Put a distribution with entry points and a module on the path, as pip would."""
+    """Put a distribution with entry points and a module on the path, as pip does."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def put(distribution: str, module: str = "", source: str = PLUGIN, **entries: str) -> None:
@@ -94,7 +94,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 @pytest.fixture
 def plugin(install: Install) -> None:
-    names = {"fill": "Fill", "plain": "Plain", "function": "fill", "anything": "anything", "odd": "unreadable"}
+    names = {"fill": "Fill", "plain": "Plain", "function": "fill", "anything": "anything", "odd": "unsupported"}
     entries = {name: f"some_plugin:{value}" for name, value in names.items()}
     install("some-plugin", "some_plugin", **entries, made="some_plugin:no_overlay", number="some_plugin:number")
 
@@ -114,22 +114,22 @@ def level(overlay: overlays.Overlay) -> int:
 
 
 @pytest.mark.usefixtures("installed")
-def test_the_built_in_overlays_are_found_like_any_other() -> None:
+def test_built_in_overlays_are_found() -> None:
     assert {"blur", "landmarks", "skull"} <= set(overlays.names())
     assert overlays.load("skull") is overlays.Skull
     assert overlays.create("blur", method="pixelate") == overlays.Blur(method="pixelate")
     assert overlays.parse("landmarks:score=no,box_color=#00f") == overlays.Landmarks(score=False, box_color="#0000ff")
-    assert overlays.provider("skull").startswith("scrfd-trt ")
+    assert overlays.distribution("skull").startswith("scrfd-trt ")
     for name in ("blur", "landmarks", "skull"):
         assert overlays.summary(name).endswith(".")
         assert all(option.description for option in overlays.describe(name))
 
 
 @pytest.mark.usefixtures("plugin")
-def test_other_peoples_overlays_are_found() -> None:
+def test_third_party_overlays_are_found() -> None:
     assert {"fill", "plain", "function"} <= set(overlays.names())
     assert list(overlays.names()) == sorted(overlays.names())
-    assert overlays.provider("fill") == "some-plugin 2.5"
+    assert overlays.distribution("fill") == "some-plugin 2.5"
     assert overlays.summary("fill") == "Fill the image."
     assert overlays.summary("anything") == ""
     assert level(overlays.create("fill", level=9)) == 9
@@ -138,7 +138,7 @@ def test_other_peoples_overlays_are_found() -> None:
 
 
 @pytest.mark.usefixtures("plugin")
-def test_factories_may_be_plain_callables() -> None:
+def test_factories_can_be_plain_callables() -> None:
     assert level(overlays.create("function", level=9)) == 9
     assert level(overlays.parse("function:level=9,twice=yes,where=/a,how=b,any=x")) == 18
     assert level(overlays.create("anything", name=1, level="x")) == 2
@@ -159,13 +159,13 @@ def test_factories_may_be_plain_callables() -> None:
             "function:levle=1",
             "overlay 'function': no option 'levle'; did you mean 'level'\\? the options are: level, tw",
         ),
-        ("function", "overlay 'function' needs level: give it as function:level=INTEGER$"),
+        ("function", "overlay 'function' requires level: for example function:level=INTEGER$"),
         ("function:level=x", "overlay 'function': level: Input should be a valid integer.*'x'"),
         ("function:level=1,how=c", "overlay 'function': how: Input should be 'a' or 'b'"),
-        ("function:level=300", "overlay 'function' refuses its options: level is too high"),
+        ("function:level=300", "overlay 'function' rejects its options: level is too high"),
     ],
 )
-def test_wrong_names_and_options_are_refused_on_one_line(spec: str, message: str) -> None:
+def test_invalid_names_and_options_raise_one_line(spec: str, message: str) -> None:
     with pytest.raises(OptionError, match=message) as caught:
         overlays.parse(spec)
     assert "\n" not in str(caught.value)
@@ -175,11 +175,11 @@ def test_wrong_names_and_options_are_refused_on_one_line(spec: str, message: str
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("made", "overlay 'made' of some-plugin 2.5 made 3: its entry point must be a class or function"),
+        ("made", "overlay 'made' of some-plugin 2.5 returned 3: its entry point must be a class or function"),
         ("number", "overlay 'number' of some-plugin 2.5: some_plugin:number must be a class or function"),
     ],
 )
-def test_entry_points_that_make_no_overlay_are_named(name: str, message: str) -> None:
+def test_entry_points_without_overlay_are_named(name: str, message: str) -> None:
     with pytest.raises(ScrfdError, match=message):
         overlays.create(name)
 
@@ -194,9 +194,7 @@ def test_entry_points_that_make_no_overlay_are_named(name: str, message: str) ->
         ("not_there_either:Fill", "", "ModuleNotFoundError"),
     ],
 )
-def test_overlays_that_cannot_be_imported_name_their_distribution(
-    install: Install, value: str, source: str, message: str
-) -> None:
+def test_import_errors_name_the_distribution(install: Install, value: str, source: str, message: str) -> None:
     install("broken", "broken_a", source, broken=value)
     assert "broken" in overlays.names()
     with pytest.raises(ScrfdError, match=f"overlay 'broken' of broken 2.5 cannot be loaded .*{message}") as caught:
@@ -206,35 +204,33 @@ def test_overlays_that_cannot_be_imported_name_their_distribution(
 
 
 @pytest.mark.usefixtures("plugin")
-def test_a_name_that_two_distributions_take_is_refused_with_both(install: Install) -> None:
+def test_name_of_two_distributions_raises_with_both(install: Install) -> None:
     install("another", fill="another:Fill", unique="some_plugin:Fill")
-    both = "overlay 'fill' is there 2 times: another:Fill of another 2.5 and some_plugin:Fill of some-plugin 2.5"
+    both = "overlay 'fill' is installed 2 times: another:Fill of another 2.5 and some_plugin:Fill of some-plugin 2.5"
     with pytest.raises(OptionError, match=both):
         overlays.create("fill")
     assert overlays.names().count("fill") == 1
     assert level(overlays.create("unique")) == 7
 
 
-def test_without_an_installed_project_the_error_says_how_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uninstalled_project_error_explains_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if hasattr(finder, "find_distributions")])
     if overlays.names():
-        pytest.skip("a finder of its own finds the project without the path")
+        pytest.skip("a custom finder finds the project without sys.path")
     with pytest.raises(OptionError, match=r"no overlay 'skull'; .* run pip install -e \. in its checkout"):
         overlays.create("skull")
 
 
-def test_entry_points_without_a_distribution_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_point_without_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = metadata.EntryPoint("lost", "not_there_either:Fill", _registry.GROUP)
-    monkeypatch.setattr(_registry, "_found", lambda path: {"lost": (entry,)})
+    monkeypatch.setattr(_registry, "_scan", lambda path: {"lost": (entry,)})
     with pytest.raises(ScrfdError, match="overlay 'lost' of an unknown distribution cannot be loaded"):
         overlays.create("lost")
 
 
 @pytest.mark.usefixtures("plugin")
-def test_options_are_described() -> None:
+def test_describe() -> None:
     assert overlays.describe("fill") == (
         overlays.OptionHelp(
             "level", "integer", 7, False, "0 to below 256", "What it is filled with.", (), Limits(ge=0, lt=256)
@@ -251,26 +247,26 @@ def test_options_are_described() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_overlays_are_looked_for_once_until_another_is_installed(
+def test_entry_points_are_scanned_once_until_another_is_installed(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = []
+    scans = []
     monkeypatch.setattr(
-        _registry, "entry_points", lambda group: looked.append(group) or metadata.entry_points(group=group)
+        _registry, "entry_points", lambda group: scans.append(group) or metadata.entry_points(group=group)
     )
     overlays.create("blur")
-    before = len(looked)
+    before = len(scans)
     for _ in range(3):
         overlays.create("blur")
         overlays.describe("skull")
-    assert len(looked) == before <= 1
+    assert len(scans) == before <= 1
     install("late", "late_plugin", late="late_plugin:Fill")
     assert level(overlays.create("late", level=3)) == 3
-    assert overlays.provider("late") == "late 2.5"
-    assert len(looked) == before + 1
+    assert overlays.distribution("late") == "late 2.5"
+    assert len(scans) == before + 1
 
 
 @pytest.mark.usefixtures("plugin")
-def test_all_who_have_an_overlay_of_a_name_are_told(install: Install) -> None:
+def test_distribution_lists_all_providers(install: Install) -> None:
     install("another", fill="another:Fill")
-    assert overlays.provider("fill") == "another 2.5 and some-plugin 2.5"
+    assert overlays.distribution("fill") == "another 2.5 and some-plugin 2.5"

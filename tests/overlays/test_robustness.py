@@ -1,4 +1,4 @@
-"""What holds for every overlay, whatever the faces and the image are like."""
+"""Properties of every overlay, for any faces and images."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def make(boxes: list[tuple[float, ...]], points: NDArray[np.float64] | None, siz
 
 
 def run(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-    """Call an overlay and check what it promises of its result and its input."""
+    """Call an overlay and check its result and its input."""
     before, columns = image.copy(), detections[:]
     out = overlay(image, detections)
     assert out.shape == image.shape
@@ -78,7 +78,7 @@ def overlay(request: pytest.FixtureRequest) -> Overlay:
 
 @pytest.mark.parametrize("points", POINTS)
 @pytest.mark.parametrize("boxes", BOXES)
-def test_any_faces_can_be_drawn(overlay: Overlay, boxes: str, points: str) -> None:
+def test_any_faces_are_accepted(overlay: Overlay, boxes: str, points: str) -> None:
     image = noise(96, 64)
     out = run(overlay, image, make(BOXES[boxes], POINTS[points], (96, 64)))
     if boxes == "none" or (boxes == "outside" and points != "far away"):
@@ -88,13 +88,13 @@ def test_any_faces_can_be_drawn(overlay: Overlay, boxes: str, points: str) -> No
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 300), (40_000, 1), (3, 3), (97, 31)])
-def test_images_of_any_size_can_be_drawn_on(overlay: Overlay, size: tuple[int, int]) -> None:
+def test_images_of_any_size_are_accepted(overlay: Overlay, size: tuple[int, int]) -> None:
     width, height = size
     boxes = [(0.0, 0.0, width, height), (width - 1.0, height - 1.0, width + 3.0, height + 5.0), (-1e6, -1e6, 1e6, 1e6)]
     run(overlay, noise(width, height), make(boxes, POINTS["usual"], size))
 
 
-def test_views_of_any_kind_give_the_same(overlay: Overlay) -> None:
+def test_views_give_the_same_image(overlay: Overlay) -> None:
     image = noise(96, 64)
     faces = make(BOXES["at the border"], POINTS["usual"], (96, 64))
     wanted = run(overlay, image, faces)
@@ -109,7 +109,7 @@ def test_views_of_any_kind_give_the_same(overlay: Overlay) -> None:
         assert (run(overlay, view, faces) == wanted).all()
 
 
-def test_thousands_of_faces_can_be_drawn(overlay: Overlay) -> None:
+def test_thousands_of_faces_are_accepted(overlay: Overlay) -> None:
     rng = np.random.default_rng(4)
     corners = rng.uniform(-10, (330, 250), (3000, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(0, 9, (3000, 2))], 1)
@@ -118,7 +118,7 @@ def test_thousands_of_faces_can_be_drawn(overlay: Overlay) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(st.data())
-def test_nothing_is_painted_beyond_the_reach(data: st.DataObject) -> None:
+def test_drawing_stays_near_the_box(data: st.DataObject) -> None:
     """A skull of scale 1 stays within the box's diagonal, a box within its line and label."""
     coordinate = st.floats(-60, 120, width=32) | st.floats(-1e6, 1e6, width=32)
     x, y = (
@@ -132,6 +132,9 @@ def test_nothing_is_painted_beyond_the_reach(data: st.DataObject) -> None:
     faces = make([box], POINTS[points], (64, 48))
     px, py = np.meshgrid(np.arange(64) + 0.5, np.arange(48) + 0.5)
     distance = np.maximum(np.maximum(x[0] - px, px - x[1]), np.maximum(y[0] - py, py - y[1]))
-    for drawn, reach in ((Skull(), np.hypot(x[1] - x[0], y[1] - y[0]) + 2), (Landmarks(points=False, score=False), 4)):
-        out = run(drawn, image, faces)
+    for overlay, reach in (
+        (Skull(), np.hypot(x[1] - x[0], y[1] - y[0]) + 2),
+        (Landmarks(points=False, score=False), 4),
+    ):
+        out = run(overlay, image, faces)
         assert (out[distance > reach] == image[distance > reach]).all()

@@ -1,4 +1,4 @@
-"""Every built-in overlay passes the checks for plugin authors, and the checks catch what they are for."""
+"""Every built-in overlay passes the checks, and each check detects its violation."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_built_in_overlays_pass_all_checks(name: str, check: Callable[[overlays.
     check(OVERLAYS[name](picture))
 
 
-def test_no_built_in_overlay_is_left_out(picture: Path) -> None:
+def test_all_built_in_overlays_are_checked(picture: Path) -> None:
     checked = {type(make(picture)) for make in OVERLAYS.values()}
     assert {overlays.load(name) for name in overlays.names()} <= checked
 
 
-class Good(overlays.OverlayModel):
-    """Paint a pixel in the middle of each face."""
+class Correct(overlays.OverlayModel):
+    """Draw a pixel in the centre of each face."""
 
     level: int = Field(7, ge=0, le=255, description="Its level.")
 
@@ -73,32 +73,32 @@ class Good(overlays.OverlayModel):
             if 0 <= x < canvas.shape[1] and 0 <= y < canvas.shape[0]:
                 canvas[y, x] = self.level
 
-    def reach_boxes(self, detections: Any) -> Any:
+    def changed_boxes(self, detections: Any) -> Any:
         return detections.boxes + np.array([-1.0, -1.0, 1.0, 1.0])
 
 
-def test_a_good_overlay_passes() -> None:
-    check_overlay(Good())
+def test_correct_overlay_passes() -> None:
+    check_overlay(Correct())
     check_overlay(lambda image, detections: np.array(image, order="C"))
 
 
-class TooFar(Good):
-    """Paint a pixel in the corner."""
+class DrawsOutside(Correct):
+    """Draw a pixel in the corner."""
 
     def draw(self, canvas: Any, detections: Any) -> None:
         canvas[0, 0] += 1
 
 
-class AcrossTheBorder(Good):
-    """Paint far away where a face crosses the border."""
+class AcrossTheBorder(Correct):
+    """Draw far away if a face crosses the border."""
 
     def draw(self, canvas: Any, detections: Any) -> None:
         if (detections.boxes[:, 0] < 0).any():
             canvas[-1, -1] ^= 1
 
 
-class ByRow(Good):
-    """Paint each face by its row."""
+class ByRow(Correct):
+    """Draw each face by its row."""
 
     def draw(self, canvas: Any, detections: Any) -> None:
         for row, (x1, y1, *_) in enumerate(detections.boxes):
@@ -106,8 +106,8 @@ class ByRow(Good):
                 canvas[int(y1), int(x1)] = row * 50 % 256
 
 
-class ByNumberOfFaces(Good):
-    """Paint each face by how many there are."""
+class ByNumberOfFaces(Correct):
+    """Draw each face by the number of faces."""
 
     def draw(self, canvas: Any, detections: Any) -> None:
         for x1, y1, *_ in detections.boxes:
@@ -115,8 +115,8 @@ class ByNumberOfFaces(Good):
                 canvas[int(y1), int(x1)] = len(detections) * 50 % 256
 
 
-class Besides(overlays.OverlayModel):
-    """Write to the image where another array is to be drawn into."""
+class ModifiesInput(overlays.OverlayModel):
+    """Modify the image although out is another array."""
 
     def __call__(self, image: Any, detections: Any, *, out: Any = None) -> Any:
         if out is None:
@@ -130,43 +130,43 @@ class Besides(overlays.OverlayModel):
         """Draw nothing."""
 
 
-class Another(Good):
-    """Paint at random."""
+class Random(Correct):
+    """Draw at random."""
 
     def draw(self, canvas: Any, detections: Any) -> None:
         canvas[20, 30] = np.random.default_rng().integers(0, 256, 3)
 
 
-class Needs(Good):
-    """Say nothing of landmarks and need them."""
+class UndeclaredLandmarks(Correct):
+    """Need landmarks without declaring it."""
 
     def draw(self, canvas: Any, detections: Any) -> None:
         if detections.landmarks is None:
             raise overlays._base.DetectionsError("no landmarks")
 
 
-class Untold(Good):
+class Undescribed(Correct):
     """Have an option without a description."""
 
     much: int = 3
 
 
-class Landmarked(Good):
-    """Say that landmarks are needed."""
+class NeedsLandmarks(Correct):
+    """Declare that landmarks are needed."""
 
     needs_landmarks = True
 
 
-def careless(image: Any, detections: Any) -> Any:
+def modifies_image(image: Any, detections: Any) -> Any:
     image[:] = 0
     return image.copy()
 
 
-def keeping(image: Any, detections: Any) -> Any:
+def returns_input(image: Any, detections: Any) -> Any:
     return image
 
 
-def spoiling(image: Any, detections: Any) -> Any:
+def modifies_detections(image: Any, detections: Any) -> Any:
     detections.boxes[:] = 0
     return image.copy()
 
@@ -174,29 +174,29 @@ def spoiling(image: Any, detections: Any) -> Any:
 @pytest.mark.parametrize(
     ("overlay", "message"),
     [
-        (TooFar(), "pixels beyond its reach are painted, at x=0, y=0"),
-        (AcrossTheBorder(), "1 pixels beyond its reach are painted, at x=95, y=63"),
-        (ByRow(), "the same tracks in other rows give another picture"),
+        (DrawsOutside(), "pixels outside changed_boxes change, at x=0, y=0"),
+        (AcrossTheBorder(), "1 pixels outside changed_boxes change, at x=95, y=63"),
+        (ByRow(), "the same tracks in other rows give another image"),
         (ByNumberOfFaces(), "looks different where another track is missing"),
-        (Besides(), "writes to the image handed in, though out is another array"),
-        (Another(), "another picture for the same input: 1 pixels differ, at x=30, y=20"),
-        (Needs(), "does not say needs_landmarks = True"),
-        (Untold(), "the option 'much' has no description"),
-        (careless, "writes to the image"),
-        (keeping, "returns the image handed in"),
-        (spoiling, "writes to the detections"),
+        (ModifiesInput(), "modifies its image although out is another array"),
+        (Random(), "the same input gives another image: 1 pixels differ, at x=30, y=20"),
+        (UndeclaredLandmarks(), "does not set needs_landmarks = True"),
+        (Undescribed(), "the option 'much' has no description"),
+        (modifies_image, "modifies its input image"),
+        (returns_input, "returns its input image"),
+        (modifies_detections, "modifies its detections"),
         (lambda image, detections: image[:-1].copy(), "returns an image of"),
         (lambda image, detections: image.astype(float), "returns float64, not uint8"),
-        (lambda image, detections: None, "returns NoneType, no array"),
+        (lambda image, detections: None, "returns NoneType, not an array"),
         (lambda image, detections: np.asfortranarray(image), "not contiguous"),
     ],
 )
-def test_broken_promises_are_told(overlay: overlays.Overlay, message: str) -> None:
+def test_violations_are_reported(overlay: overlays.Overlay, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_overlay(overlay)
 
 
-def test_overlays_that_need_landmarks_refuse_faces_without() -> None:
-    check_overlay(Landmarked())
-    with pytest.raises(overlays._base.DetectionsError, match=r"Landmarked needs landmarks, .* ends in _bnkps"):
-        Landmarked()(testing.noise(), testing.faces(landmarks=False))
+def test_overlay_that_needs_landmarks_rejects_faces_without() -> None:
+    check_overlay(NeedsLandmarks())
+    with pytest.raises(overlays._base.DetectionsError, match=r"NeedsLandmarks needs landmarks, .* ends in _bnkps"):
+        NeedsLandmarks()(testing.noise(), testing.faces(landmarks=False))

@@ -189,7 +189,7 @@ def test_sticker_is_uploaded_and_removed(page: Any) -> None:
     page.locator(".q-chip").wait_for(state="detached")
     page.get_by_role("option", name="image").click()
     page.keyboard.press("Escape")
-    needed = "overlay 'image' needs picture: give it as image:picture=FILE"
+    needed = "overlay 'image' requires picture: for example image:picture=FILE"
     page.get_by_text(needed).wait_for()
     before = source(page)
     slide(page, "opacity", 0.3)
@@ -327,7 +327,7 @@ def test_warnings_and_buttons_have_contrast(open_page: Opener, light: str) -> No
     slide(page, "opacity", 0.4)
     toggle(page, "skull", "blur")
     slide(page, "margin", 0.0)
-    warning = page.get_by_role("alert").filter(has_text="the rim of some faces stays in sight").first
+    warning = page.get_by_role("alert").filter(has_text="leaves the edge of some faces visible").first
     warning.wait_for()
     assert warning.evaluate(LUMINANCE) >= 4.5
     assert warning.bounding_box()["y"] < page.locator('.q-slider[aria-label="threshold"]').bounding_box()["y"]

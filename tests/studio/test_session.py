@@ -58,7 +58,7 @@ def test_invalid_file_keeps_image(session: Session) -> None:
 
 def test_warnings_name_options_that_leave_face_recognisable(session: Session) -> None:
     session.layers = [Layer("blur", {"opacity": 0.4})]
-    assert session.warnings() == ["with opacity 0.4 the face shines through; 1 hides it"]
+    assert session.warnings() == ["opacity 0.4 leaves the face visible; use 1 to hide it"]
 
 
 def test_close_deletes_files(session: Session) -> None:
@@ -121,7 +121,7 @@ def test_options_are_accepted_while_required_one_is_missing(tmp_path: Path) -> N
     assert layer.options == {"opacity": 0.3}
     with pytest.raises(OptionError, match="opacity"):
         layer.set_options({"opacity": 3})
-    with pytest.raises(OptionError, match="needs picture"):
+    with pytest.raises(OptionError, match="requires picture"):
         layer.overlay()
     layer.set_options({**layer.options, "picture": tmp_path / "a.png"})
     assert layer.overlay().opacity == 0.3

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 import overlays as registry
-from overlays._factories import example
 from overlays._registry import why_broken
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.console import printable
@@ -53,7 +52,7 @@ def _as_dict(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "description": registry.summary(name),
-        "from": registry.provider(name),
+        "from": registry.distribution(name),
         "without_landmarks": without_landmarks(name),
         "options": [option._asdict() for option in registry.describe(name)],
     }
@@ -63,7 +62,7 @@ def _as_dict_or_error(name: str) -> dict[str, Any]:
     try:
         return _as_dict(name)
     except ScrfdError as error:
-        return {"name": name, "from": registry.provider(name), "error": printable(error)}
+        return {"name": name, "from": registry.distribution(name), "error": printable(error)}
 
 
 def overlays_table(names: tuple[str, ...]) -> RenderableType:
@@ -87,7 +86,7 @@ def _row(name: str) -> tuple[str | Text, str]:
 def details(name: str) -> RenderableType:
     """Return a table of an overlay's options, with an example."""
     described = registry.describe(name)
-    head = Text.assemble((name, "bold"), f": {registry.summary(name)} ({registry.provider(name)})")
+    head = Text.assemble((name, "bold"), f": {registry.summary(name)} ({registry.distribution(name)})")
     if not described:
         return Group(head, "", "It has no options.")
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
@@ -115,7 +114,7 @@ def without_landmarks(name: str) -> str:
 def _example_spec(name: str) -> str:
     """Return a value for ``--overlay`` with the required options, or else with the first one that has a default."""
     options = registry.describe(name)
-    if required := [example(name, option).removeprefix(f"{name}:") for option in options if option.required]:
+    if required := [option.example for option in options if option.required]:
         return f"{name}:{','.join(required)}"
     # The command line always draws in BGR.
     optional = (option for option in options if option.default is not None and option.choices != ("bgr", "rgb"))

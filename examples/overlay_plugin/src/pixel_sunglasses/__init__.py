@@ -40,7 +40,7 @@ class Sunglasses(overlays.OverlayModel):
         for squares, color in self._squares(detections):
             cv2.fillConvexPoly(canvas, np.rint(squares).astype(np.int32), color)
 
-    def reach_boxes(self, detections: Detections) -> NDArray[np.float64]:
+    def changed_boxes(self, detections: Detections) -> NDArray[np.float64]:
         """Return the box around each square that is drawn."""
         boxes = [[*square.min(0) - 1, *square.max(0) + 2] for square, _ in self._squares(detections)]
         return np.array(boxes).reshape(-1, 4)

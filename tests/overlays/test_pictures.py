@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from overlays._pictures import Picture, lay_over, read_picture
-from overlays._placing import Placement
+from overlays._geometry import Placement
+from overlays._pictures import Picture, read_picture
 from scrfd_trt.errors import ImageError
 
 
@@ -29,71 +29,71 @@ def random_pixels(width: int, height: int) -> NDArray[np.uint8]:
     return np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def test_pictures_are_laid_pixel_on_pixel() -> None:
+def test_placement_without_scale_copies_pixels() -> None:
     pixels = random_pixels(7, 5)
     canvas = np.full((20, 30, 3), 9, np.uint8)
-    lay_over(canvas, opaque(pixels), matrix(1, 4, 6))
+    opaque(pixels).draw(canvas, matrix(1, 4, 6))
     assert (canvas[6:11, 4:11] == pixels).all()
     canvas[6:11, 4:11] = 9
     assert (canvas == 9).all()
 
 
-def test_pictures_are_cut_at_the_border() -> None:
+def test_picture_is_clipped_at_image_border() -> None:
     pixels = random_pixels(7, 5)
     canvas = np.full((6, 6, 3), 9, np.uint8)
-    lay_over(canvas, opaque(pixels), matrix(1, -3, 4))
+    opaque(pixels).draw(canvas, matrix(1, -3, 4))
     assert (canvas[4:6, :4] == pixels[:2, 3:]).all()
     assert (canvas[:4] == 9).all()
 
 
-def test_pictures_are_turned_clockwise() -> None:
+def test_rotation_is_clockwise() -> None:
     pixels = random_pixels(6, 6)
     canvas = np.zeros((6, 6, 3), np.uint8)
-    lay_over(canvas, opaque(pixels), matrix(1, 6, 0, 90))
+    opaque(pixels).draw(canvas, matrix(1, 6, 0, 90))
     assert np.abs(canvas.astype(int) - np.rot90(pixels, -1)).max() <= 1
 
 
-def test_opacity_mixes() -> None:
+def test_opacity_blends() -> None:
     canvas = np.full((4, 4, 3), 100, np.uint8)
-    lay_over(canvas, opaque(np.full((4, 4, 3), 200, np.uint8)), matrix(1, 0, 0), 0.25)
+    opaque(np.full((4, 4, 3), 200, np.uint8)).draw(canvas, matrix(1, 0, 0), 0.25)
     assert np.abs(canvas.astype(int) - 125).max() <= 1
 
 
-@pytest.mark.parametrize("nothing", [matrix(0, 2, 2), matrix(1, 100, 2), matrix(1, 2, -100)])
-def test_what_cannot_be_seen_draws_nothing(nothing: Placement) -> None:
+@pytest.mark.parametrize("placement", [matrix(0, 2, 2), matrix(1, 100, 2), matrix(1, 2, -100)])
+def test_invisible_placement_draws_nothing(placement: Placement) -> None:
     canvas = np.full((10, 10, 3), 9, np.uint8)
-    lay_over(canvas, opaque(random_pixels(8, 8)), nothing)
+    opaque(random_pixels(8, 8)).draw(canvas, placement)
     assert (canvas == 9).all()
 
 
-def test_the_color_of_clear_pixels_does_not_bleed_into_edges() -> None:
-    """White on clear black, over white: without premultiplied alpha, edges would be grey."""
+def test_transparent_pixels_do_not_bleed_into_edges() -> None:
+    """White on transparent black, over white: without premultiplied alpha, edges would be grey."""
     pixels = np.zeros((64, 64, 4), np.uint8)
     cv2.circle(pixels, (32, 32), 20, (255, 255, 255, 255), -1)
     for scale in (0.13, 0.37, 0.9, 2.3):
         canvas = np.full((150, 150, 3), 255, np.uint8)
-        lay_over(canvas, Picture.from_bgra(pixels), matrix(scale, 1.3, 0.6, 17))
+        Picture.from_bgra(pixels).draw(canvas, matrix(scale, 1.3, 0.6, 17))
         assert canvas.min() >= 254
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.3, 0.1, 0.05])
-def test_shrunk_pictures_show_no_moire(scale: float) -> None:
+def test_shrunk_picture_has_no_moire(scale: float) -> None:
     pixels = np.indices((512, 512)).sum(0) % 2 * 255
     canvas = np.zeros((300, 300, 3), np.uint8)
-    lay_over(canvas, opaque(np.dstack([pixels] * 3).astype(np.uint8)), matrix(scale, 10, 10))
+    opaque(np.dstack([pixels] * 3).astype(np.uint8)).draw(canvas, matrix(scale, 10, 10))
     side = round(512 * scale)
     inside = canvas[12 : 8 + side, 12 : 8 + side].astype(float)
     assert abs(inside.mean() - 127.5) < 2
     assert inside.std() < 4
 
 
-def test_small_pictures_keep_their_place() -> None:
-    """The half that is white stays on its side at every size: no level shifts the picture."""
+def test_all_mipmap_levels_keep_the_position() -> None:
+    """The white half stays on its side at every size."""
     pixels = np.zeros((200, 300, 3), np.uint8)
     pixels[:, 150:] = 255
     for scale in (0.71, 0.5, 0.26, 0.1, 0.03):
         canvas = np.full((220, 320, 3), 0, np.uint8)
-        lay_over(canvas, opaque(pixels), matrix(scale, 7, 5))
+        opaque(pixels).draw(canvas, matrix(scale, 7, 5))
         white = canvas[..., 0].sum(1).max() / 255
         first = 7 + 300 * scale - white
         assert white == pytest.approx(150 * scale, abs=0.3)
@@ -101,16 +101,16 @@ def test_small_pictures_keep_their_place() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (5000, 3), (2, 2)])
-def test_pictures_of_any_shape_can_be_drawn(size: tuple[int, int]) -> None:
+def test_pictures_of_any_size_are_drawn(size: tuple[int, int]) -> None:
     picture = opaque(np.full((size[1], size[0], 3), 200, np.uint8))
     for scale in (1e-6, 0.01, 1.0, 30.0, 1e6):
         canvas = np.zeros((20, 30, 3), np.uint8)
-        lay_over(canvas, picture, matrix(scale, 0, 0))
+        picture.draw(canvas, matrix(scale, 0, 0))
         if scale == 1e6:
             assert (canvas == 200).all()
 
 
-def test_files_are_read(tmp_path: Path) -> None:
+def test_read_supported_files(tmp_path: Path) -> None:
     pixels = np.dstack([random_pixels(9, 8), np.full((8, 9), 255, np.uint8)])
     pixels[0, 0, 3] = 0
     kinds = {
@@ -130,7 +130,7 @@ def test_files_are_read(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "bgra.png") != read_picture(tmp_path / "bgr.png")
 
 
-def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
+def test_invalid_files_raise_image_error(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_bytes(b"no picture")
     cv2.imwrite(str(tmp_path / "clear.png"), np.zeros((4, 4, 4), np.uint8))
@@ -139,17 +139,17 @@ def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
     for name, message in {
         "none.png": "cannot be read: No such file",
         ".": "cannot be read",
-        "empty.png": "no picture that OpenCV can decode",
-        "text.png": "no picture that OpenCV can decode",
-        "header.png": "no picture that OpenCV can decode|cannot be decoded",
-        "clear.png": "wholly clear",
+        "empty.png": "OpenCV cannot decode",
+        "text.png": "OpenCV cannot decode",
+        "header.png": "OpenCV cannot decode|cannot be decoded",
+        "clear.png": "fully transparent",
     }.items():
         with pytest.raises(ImageError, match=message) as caught:
             read_picture(tmp_path / name)
         assert "\n" not in str(caught.value)
 
 
-def test_a_picture_that_is_in_use_is_not_read_again(tmp_path: Path) -> None:
+def test_picture_in_use_is_cached(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.full((8, 8, 4), 200, np.uint8))
     first = read_picture(path)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlays._mixing import LEVELS, LIGHT, MixOptions, mix, stack
-from overlays._raster import Region
+from overlays._blending import LINEAR_TO_SRGB, SRGB_TO_LINEAR, BlendOptions, blend, blend_premultiplied
+from overlays._geometry import Region
 from scrfd_trt.errors import OptionError
 
 LEVEL = st.integers(0, 255)
@@ -22,7 +22,7 @@ def light(level: float) -> float:
 
 def mixed(below: int, above: int, weight: int, blending: str) -> np.ndarray:
     canvas = np.full((3, 4, 3), below, np.uint8)
-    mix(canvas, HERE, np.full((1, 2, 3), above, np.uint8), np.full((1, 2), weight, np.uint8), blending)
+    blend(canvas, HERE, np.full((1, 2, 3), above, np.uint8), np.full((1, 2), weight, np.uint8), blending)
     out = canvas[1, 1:3].copy()
     canvas[1, 1:3] = below
     assert (canvas == below).all()
@@ -33,7 +33,7 @@ def mixed(below: int, above: int, weight: int, blending: str) -> np.ndarray:
 def stacked(below: int, above: int, alpha: int, blending: str) -> np.ndarray:
     canvas = np.full((3, 4, 3), below, np.uint8)
     value = round(above * alpha / 255)
-    stack(canvas, HERE, np.full((1, 2, 4), (value, value, value, alpha), np.uint8), blending)
+    blend_premultiplied(canvas, HERE, np.full((1, 2, 4), (value, value, value, alpha), np.uint8), blending)
     out = canvas[1, 1:3].copy()
     canvas[1, 1:3] = below
     assert (canvas == below).all()
@@ -41,52 +41,52 @@ def stacked(below: int, above: int, alpha: int, blending: str) -> np.ndarray:
 
 
 @given(LEVEL, LEVEL, LEVEL)
-def test_srgb_values_are_mixed_to_the_nearest_level(below: int, above: int, weight: int) -> None:
+def test_srgb_blending_is_exact_to_one_level(below: int, above: int, weight: int) -> None:
     exact = below + (above - below) * weight / 255
     assert abs(float(mixed(below, above, weight, "srgb")[0]) - exact) <= 1.0
     assert abs(float(stacked(below, above, weight, "srgb")[0]) - exact) <= 1.0
 
 
 @given(LEVEL, LEVEL, LEVEL)
-def test_light_is_mixed_to_the_nearest_level(below: int, above: int, weight: int) -> None:
+def test_linear_blending_is_exact_to_one_level(below: int, above: int, weight: int) -> None:
     out = int(mixed(below, above, weight, "linear")[0])
     exact = light(below) + (light(above) - light(below)) * weight / 255
     assert light(out - 1.02) <= exact <= light(out + 1.02)
 
 
 @given(LEVEL, LEVEL, BLENDING)
-def test_clear_pixels_are_kept_and_opaque_ones_taken(below: int, above: int, blending: str) -> None:
+def test_alpha_0_keeps_and_alpha_255_replaces(below: int, above: int, blending: str) -> None:
     for do in (mixed, stacked):
         assert do(below, above, 0, blending)[0] == below
         assert do(below, above, 255, blending)[0] == above
 
 
 @given(LEVEL, LEVEL, BLENDING)
-def test_equal_colours_stay_as_they_are(level: int, weight: int, blending: str) -> None:
+def test_equal_colours_stay_unchanged(level: int, weight: int, blending: str) -> None:
     assert mixed(level, level, weight, blending)[0] == level
 
 
-def test_half_of_white_over_black_is_half_of_the_light() -> None:
+def test_half_white_over_black() -> None:
     assert mixed(0, 255, 128, "linear")[0] == pytest.approx(188, abs=1)
     assert stacked(0, 255, 128, "linear")[0] == pytest.approx(188, abs=1)
     assert mixed(0, 255, 128, "srgb")[0] == 128
 
 
-def test_the_tables_lead_there_and_back() -> None:
-    assert (LEVELS[np.rint(LIGHT).astype(int)] == np.arange(256)).all()
-    assert (np.diff(LIGHT) > 0).all()
-    assert LIGHT[188] / LIGHT[255] == pytest.approx(light(188))
+def test_conversion_tables_are_inverse() -> None:
+    assert (LINEAR_TO_SRGB[np.rint(SRGB_TO_LINEAR).astype(int)] == np.arange(256)).all()
+    assert (np.diff(SRGB_TO_LINEAR) > 0).all()
+    assert SRGB_TO_LINEAR[188] / SRGB_TO_LINEAR[255] == pytest.approx(light(188))
 
 
-def test_options_out_of_range_are_refused() -> None:
+def test_options_out_of_range_raise_option_error() -> None:
     for wrong in ({"opacity": 1.1}, {"blending": "screen"}):
-        with pytest.raises(OptionError, match=f"MixOptions: {next(iter(wrong))}: "):
-            MixOptions(**wrong)
+        with pytest.raises(OptionError, match=f"BlendOptions: {next(iter(wrong))}: "):
+            BlendOptions(**wrong)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.1, 0.9]), st.booleans())
-def test_few_and_many_half_transparent_pixels_are_mixed_alike(seed: int, share: float, straight: bool) -> None:
-    """Where they are few they are picked out; each pixel must come out as it does on its own."""
+def test_sparse_and_dense_paths_blend_alike(seed: int, share: float, straight: bool) -> None:
+    """Each pixel must have the value that it has when blended alone."""
     rng = np.random.default_rng(seed)
     canvas = rng.integers(0, 256, (6, 8, 3), np.uint8)
     alpha = np.where(rng.random((4, 5)) < share, rng.integers(1, 255, (4, 5)), rng.choice([0, 255], (4, 5)))
@@ -98,11 +98,11 @@ def test_few_and_many_half_transparent_pixels_are_mixed_alike(seed: int, share: 
         for x in range(5):
             one = Region(2 + x, 1 + y, 3 + x, 2 + y)
             if straight:
-                mix(wanted, one, patch[y : y + 1, x : x + 1], alpha[y : y + 1, x : x + 1], "linear")
+                blend(wanted, one, patch[y : y + 1, x : x + 1], alpha[y : y + 1, x : x + 1], "linear")
             else:
-                stack(wanted, one, premultiplied[y : y + 1, x : x + 1], "linear")
+                blend_premultiplied(wanted, one, premultiplied[y : y + 1, x : x + 1], "linear")
     if straight:
-        mix(canvas, Region(2, 1, 7, 5), patch, alpha, "linear")
+        blend(canvas, Region(2, 1, 7, 5), patch, alpha, "linear")
     else:
-        stack(canvas, Region(2, 1, 7, 5), premultiplied, "linear")
+        blend_premultiplied(canvas, Region(2, 1, 7, 5), premultiplied, "linear")
     assert (canvas == wanted).all()

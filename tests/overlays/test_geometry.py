@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlays._raster import Box, Region, clip_box
+from overlays._geometry import Box, Region
 
 SIDES = st.floats(-1e7, 1e7) | st.floats(-40, 80)
 
@@ -21,13 +21,13 @@ SIDES = st.floats(-1e7, 1e7) | st.floats(-40, 80)
         (Box(4, 4, 4, 8), None),
     ],
 )
-def test_boxes_are_cut_at_the_border(box: Box, region: Region | None) -> None:
-    assert clip_box(box, 20, 10) == region
+def test_clip_box_at_image_border(box: Box, region: Region | None) -> None:
+    assert box.clip(20, 10) == region
 
 
 @given(SIDES, SIDES, SIDES, SIDES, st.integers(1, 60), st.integers(1, 60))
-def test_regions_lie_inside_and_are_never_empty(a: float, b: float, c: float, d: float, w: int, h: int) -> None:
-    region = clip_box(Box(min(a, c), min(b, d), max(a, c), max(b, d)), w, h)
+def test_regions_lie_inside_and_are_not_empty(a: float, b: float, c: float, d: float, w: int, h: int) -> None:
+    region = Box(min(a, c), min(b, d), max(a, c), max(b, d)).clip(w, h)
     if region is not None:
         assert 0 <= region.left < region.right <= w
         assert 0 <= region.top < region.bottom <= h

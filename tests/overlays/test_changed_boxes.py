@@ -1,4 +1,4 @@
-"""Whatever the boxes, sizes, angles and options: no pixel changes outside of what a mask or a picture reaches."""
+"""No pixel outside a mask or a picture changes, for any boxes, sizes, angles and options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import overlays
 from overlays._emoji import KINDS
-from overlays.testing import assert_within_reach, faces, noise
+from overlays.testing import assert_changes_within_boxes, faces, noise
 from scrfd_trt._crops import ARCFACE_TEMPLATE
 from scrfd_trt._detections import Detections
 
@@ -66,19 +66,19 @@ COVERING = ("blur", "pixelate", "solid")
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))
-def test_nothing_is_painted_beyond_the_reach(name: str, picture: Path) -> None:
+def test_no_pixel_outside_changed_boxes_changes(name: str, picture: Path) -> None:
     fixed = {"picture": picture} if name == "image" else {}
 
     @settings(max_examples=60, deadline=None)
     @given(st.fixed_dictionaries({}, optional=CHOICES[name]), some_faces())
     def check(options: dict[str, Any], found: Detections) -> None:
-        assert_within_reach(overlays.create(name, **fixed, **options), IMAGE, found)
+        assert_changes_within_boxes(overlays.create(name, **fixed, **options), IMAGE, found)
 
     check()
 
 
 def shape_of(options: dict[str, Any], found: Detections, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Written anew from the documentation: which pixels the mask of a face covers, and which it may reach at most."""
+    """Independent model of a mask: the pixels that it covers, and those that it may change at most."""
     x1, y1, x2, y2 = found.boxes[row].astype(float)
     scale, feather = options.get("scale", 1.0) * (1 + 2 * options.get("margin", 0.15)), options.get("feather", 0.1)
     a, b, soft = (x2 - x1) / 2 * scale, (y2 - y1) / 2 * scale, feather * max(x2 - x1, y2 - y1)
@@ -86,34 +86,34 @@ def shape_of(options: dict[str, Any], found: Detections, row: int) -> tuple[np.n
     shape = options.get("shape", "ellipse")
     if a <= 0 or b <= 0:
         return np.zeros_like(PX, bool), np.zeros_like(PX, bool)
-    # Sides and feather are grown to whole pixels, and pixels that are touched are covered.
+    # Sides and feather are rounded up to whole pixels, and touched pixels are covered.
     far = soft + 3.0
     if shape == "rectangle":
         return (dx < a) & (dy < b), (dx < a + far) & (dy < b + far)
     if shape == "ellipse":
-        # Each step moves by up to a pixel in both directions, which is more than a larger ellipse has at its tips.
+        # Rounding moves each side by up to a pixel, more than a larger ellipse has at its tips.
         x, y = np.maximum(dx - 3.01, 0) / (a + soft), np.maximum(dy - 3.01, 0) / (b + soft)
         return np.hypot(dx / a, dy / b) < 1, np.hypot(x, y) < 1
-    # However it is turned, it lies in the circle around it.
+    # A rotated ellipse lies in the circle around it.
     points = None if found.landmarks is None else found.landmarks[row]
-    return in_turned_ellipse(points, ((x1 + x2) / 2, (y1 + y2) / 2), (a, b)), np.hypot(dx, dy) < np.hypot(a, b) + far
+    return in_rotated_ellipse(points, ((x1 + x2) / 2, (y1 + y2) / 2), (a, b)), np.hypot(dx, dy) < np.hypot(a, b) + far
 
 
 def angle_of(points: np.ndarray | None) -> float:
-    """How landmarks are turned: in complex numbers, the factor that brings the template closest to them."""
+    """Rotation of the landmarks: in complex numbers, the factor that fits the template to them."""
     if points is None:
         return 0.0
     from_, to = (each.astype(float) @ [1, 1j] for each in (ARCFACE_TEMPLATE, points))
     return float(np.angle(np.linalg.lstsq((from_ - from_.mean())[:, None], to - to.mean(), rcond=None)[0][0]))
 
 
-def in_turned_ellipse(
+def in_rotated_ellipse(
     points: np.ndarray | None, middle: tuple[float, float], half: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """The pixels whose middle lies in the ellipse that is turned by the landmarks and touches the box's four sides.
+    """The pixels whose centre lies in the ellipse that is rotated by the landmarks and touches the box's four sides.
 
-    Two half sides of the box give those of the ellipse, and the less so the nearer the turn is to 45 degrees; so the
-    usual 1:1.24 of a face with the same diagonal comes in, by the square of the sine of twice the angle.
+    The half sides of the box determine those of the ellipse, except near 45 degrees; there the typical aspect of 1:1.24
+    with the same diagonal is used, weighted by the square of the sine of twice the angle.
     """
     angle = angle_of(points)
     c, s, known = np.cos(angle) ** 2, np.sin(angle) ** 2, np.cos(2 * angle) ** 2
@@ -126,8 +126,8 @@ def in_turned_ellipse(
 
 
 @pytest.mark.parametrize("name", COVERING)
-def test_covering_overlays_cover_their_shape_and_change_nothing_beyond_it(name: str) -> None:
-    # A hundred and more levels away from the image everywhere, so that covering shows.
+def test_covering_overlays_cover_their_shape_only(name: str) -> None:
+    # Differs from black everywhere, so that covering is visible.
     image = np.full((HEIGHT, WIDTH, 3), 250, np.uint8)
 
     @settings(max_examples=150, deadline=None)
@@ -147,7 +147,7 @@ def test_covering_overlays_cover_their_shape_and_change_nothing_beyond_it(name: 
 
 
 @pytest.mark.parametrize("effect", ["dim", "blur", "grey"])
-def test_spotlights_leave_the_faces_alone(effect: str) -> None:
+def test_spotlight_keeps_faces(effect: str) -> None:
     @settings(max_examples=60, deadline=None)
     @given(st.fixed_dictionaries({}, optional=MASK | {"amount": SHARE}), some_faces())
     def check(options: dict[str, Any], found: Detections) -> None:
@@ -160,12 +160,12 @@ def test_spotlights_leave_the_faces_alone(effect: str) -> None:
     check()
 
 
-def test_the_turned_ellipse_that_masks_are_compared_with_is_turned() -> None:
-    """A face of 16×20 that leans by 30 degrees: its chin and forehead are in it, what is mirrored to them is not."""
+def test_reference_ellipse_is_rotated() -> None:
+    """The ellipse of a face rotated by 30 degrees contains its chin and forehead, and not their mirror images."""
     turn = np.deg2rad(30)
     half = (np.hypot(8 * np.cos(turn), 10 * np.sin(turn)), np.hypot(8 * np.sin(turn), 10 * np.cos(turn)))
     points = (ARCFACE_TEMPLATE - 56) / 6 @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    inside = in_turned_ellipse(points + np.array([36, 24]), (36, 24), half)
+    inside = in_rotated_ellipse(points + np.array([36, 24]), (36, 24), half)
     assert inside.sum() == pytest.approx(np.pi * 8 * 10, rel=0.05)
     down = np.array([-np.sin(turn), np.cos(turn)]) * 9
     assert [inside[int(24 + y), int(36 + x)] for x, y in (down, -down)] == [True, True]

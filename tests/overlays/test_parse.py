@@ -26,37 +26,37 @@ from scrfd_trt.errors import OptionError
         ("x:a=1,", "x", {"a": "1"}),
     ],
 )
-def test_specs_are_read(spec: str, name: str, options: dict[str, str]) -> None:
+def test_valid_specs(spec: str, name: str, options: dict[str, str]) -> None:
     assert split_spec(spec) == (name, options)
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("", "names no overlay"),
-        (":opacity=1", "names no overlay"),
-        ("skull:0.7", "'0.7' in 'skull:0.7' is no option=value"),
-        ("skull:image=/a,b.png", "'b.png' .* put a value that has a comma in quotes"),
-        ("skull:=3", "no option=value"),
-        ("skull:scale=1,scale=2", "'scale' comes twice"),
-        ('skull:image="/a', "has no end right before a comma"),
-        ('skull:image="/a"b', "has no end right before a comma"),
+        ("", "has no overlay name"),
+        (":opacity=1", "has no overlay name"),
+        ("skull:0.7", "'0.7' in 'skull:0.7' is not option=value"),
+        ("skull:image=/a,b.png", "'b.png' .* quote a value that contains a comma"),
+        ("skull:=3", "is not option=value"),
+        ("skull:scale=1,scale=2", "'scale' is repeated"),
+        ('skull:image="/a', "is not closed before a comma"),
+        ('skull:image="/a"b', "is not closed before a comma"),
     ],
 )
-def test_what_cannot_be_read_is_refused_on_one_line(spec: str, message: str) -> None:
+def test_invalid_specs_raise_one_line(spec: str, message: str) -> None:
     with pytest.raises(OptionError, match=message) as caught:
         split_spec(spec)
     assert "\n" not in str(caught.value)
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,6}", fullmatch=True), st.text(max_size=12), max_size=4))
-def test_any_value_can_be_written_in_quotes(options: dict[str, str]) -> None:
+def test_any_value_can_be_quoted(options: dict[str, str]) -> None:
     written = ",".join('{}="{}"'.format(key, value.replace('"', '""')) for key, value in options.items())
     assert split_spec(f"name:{written}") == ("name", options)
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     try:
         name, _ = split_spec(text)
     except OptionError:

@@ -11,7 +11,7 @@ from scrfd_trt.errors import DetectionsError, OptionError, OverlayError
 
 sv = pytest.importorskip("supervision")
 
-# supervision's that draw detections or key points and need neither another file nor track numbers.
+# Annotators that draw detections or key points and need neither a file nor track ids.
 ANNOTATORS = (
     "BackgroundOverlayAnnotator", "BlurAnnotator", "BoxAnnotator", "BoxCornerAnnotator", "CircleAnnotator",
     "ColorAnnotator", "CropAnnotator", "DotAnnotator", "EllipseAnnotator", "HeatMapAnnotator", "LabelAnnotator",
@@ -36,22 +36,22 @@ def test_annotators_are_overlays(name: str) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_an_annotator_keeps_what_overlays_promise(check: Any) -> None:
+def test_annotator_passes_overlay_checks(check: Any) -> None:
     check(box())
 
 
-def test_what_it_draws_is_what_supervision_draws() -> None:
+def test_result_equals_supervision() -> None:
     wanted = sv.BoxAnnotator(thickness=1).annotate(noise(), faces().to_supervision())
     assert (box()(noise(), faces()) == wanted).all()
 
 
-def test_further_words_are_handed_on() -> None:
+def test_options_are_passed_to_annotate() -> None:
     labels = overlays.from_supervision(sv.LabelAnnotator(), labels=lambda found: [f"{s:.0%}" for s in found.scores])
     wanted = sv.LabelAnnotator().annotate(noise(), faces().to_supervision(), labels=["99%", "30%"])
     assert (labels(noise(), faces()) == wanted).all()
 
 
-def test_landmarks_are_key_points() -> None:
+def test_landmarks_become_key_points() -> None:
     out = overlays.from_supervision(sv.VertexAnnotator(radius=2))(noise(), faces())
     for x, y in faces().landmarks[0].astype(int):
         assert (out[y, x] != noise()[y, x]).any()
@@ -59,7 +59,7 @@ def test_landmarks_are_key_points() -> None:
         assert (overlays.from_supervision(sv.VertexAnnotator())(noise(), none) == noise()).all()
 
 
-def test_tracks_are_handed_over() -> None:
+def test_track_ids_are_passed() -> None:
     trace = overlays.from_supervision(sv.TraceAnnotator())
     assert trace(noise(), faces(tracked=True)).shape == noise().shape
     with pytest.raises(OverlayError, match=r"from_supervision\(TraceAnnotator\) failed: \w+: .*tracker_id"):
@@ -67,13 +67,13 @@ def test_tracks_are_handed_over() -> None:
 
 
 @pytest.mark.parametrize("wrong", [3, sv.Detections.empty(), "BoxAnnotator"])
-def test_what_is_no_annotator_is_refused(wrong: Any) -> None:
+def test_invalid_annotator_raises_option_error(wrong: Any) -> None:
     with pytest.raises(OptionError, match=r"annotate\(scene, detections\)"):
         overlays.from_supervision(wrong)
 
 
 @pytest.mark.parametrize("name", ["skull", "blur", "solid", "landmarks", "boxes"])
-def test_overlays_draw_detections_of_supervision(name: str) -> None:
+def test_overlays_accept_supervision_detections(name: str) -> None:
     overlay, found = overlays.create(name), faces(tracked=True)
     wanted = overlay(noise(), found)
     assert (overlay(noise(), found.to_supervision()) == wanted).all()
@@ -83,20 +83,20 @@ def test_overlays_draw_detections_of_supervision(name: str) -> None:
     assert (scene == wanted).all()
 
 
-def test_what_are_no_detections_is_refused() -> None:
+def test_invalid_arguments_raise() -> None:
     with pytest.raises(DetectionsError, match="Detections of scrfd_trt or of supervision, not list"):
         overlays.Solid()(noise(), [1, 2])
-    with pytest.raises(OptionError, match="takes an overlay, not 'skull'"):
+    with pytest.raises(OptionError, match="requires an overlay, not 'skull'"):
         overlays.to_supervision("skull")
 
 
-def test_a_function_among_the_options_may_fail() -> None:
+def test_errors_of_option_functions_are_translated() -> None:
     labels = overlays.from_supervision(sv.LabelAnnotator(), labels=lambda found: [1 / 0])
     with pytest.raises(OverlayError, match=r"^from_supervision\(LabelAnnotator\) failed: ZeroDivisionError: "):
         labels(noise(), faces())
 
 
-def test_an_annotator_draws_on_the_scene_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annotator_draws_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     scene, canvases = noise(), []
     draw = overlays.Solid.draw
     monkeypatch.setattr(

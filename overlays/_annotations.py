@@ -1,0 +1,211 @@
+"""Boxes, points and labels in sizes that suit the image and the face."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from overlays._colors import Pixel
+from overlays._geometry import Box, Region, drawing_order
+from scrfd_trt._detections import Detections
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MIN_TEXT = 7.0
+_BRIGHT = 140.0
+_CORNER = 0.25
+
+Image = NDArray[np.uint8]
+
+
+class DrawSizes(NamedTuple):
+    """Sizes for drawing one face, in pixels.
+
+    Attributes
+    ----------
+    line : int
+        Line width.
+    point : float
+        Radius of a landmark.
+    text : float
+        Height of capital letters.
+    """
+
+    line: int
+    point: float
+    text: float
+
+    @classmethod
+    def for_box(cls, box: Box, width: int, height: int, size: float = 1.0) -> DrawSizes:
+        """Return sizes that suit a face's box in an image.
+
+        Parameters
+        ----------
+        box
+            The face's box.
+        width, height
+            Size of the image in pixels.
+        size
+            Multiplies all sizes.
+        """
+        image, face = float(np.sqrt(width * height)), max(box.width, box.height)
+        text = min(max(0.13 * face, 0.008 * image, 8.5), max(0.03 * image + 6.0, 8.5)) * size
+        line = max(1, round(min(max(0.012 * face, 0.0012 * image), 0.004 * image) * size))
+        point = max(0.7, min(max(0.022 * face, 0.0008 * image), 0.012 * image) * size)
+        return cls(line, point, text)
+
+
+def visible_faces(detections: Detections, size: float = 1.0) -> list[tuple[int, Box, DrawSizes]]:
+    """Return row, box and sizes of each face that touches the image, lowest score first.
+
+    Parameters
+    ----------
+    detections
+        The faces.
+    size
+        Multiplies all sizes.
+    """
+    width, height = detections.image_size
+    return [
+        (row, box, DrawSizes.for_box(box, width, height, size))
+        for row, box in drawing_order(detections)
+        if box.padded(0.5, 0.5).clip(width, height) is not None
+    ]
+
+
+def draw_box(canvas: Image, box: Box, line: int, color: Pixel, *, corners: bool = False) -> None:
+    """Draw a box on an image, in place.
+
+    Parameters
+    ----------
+    canvas
+        ``(H, W, 3)`` uint8.
+    box
+        May lie anywhere.
+    line
+        Line width in pixels.
+    color
+        Three channel values.
+    corners
+        Draw only the corners.
+    """
+    height, width = canvas.shape[:2]
+    # cv2 does not accept huge numbers: sides far outside are moved to just outside.
+    beyond = line + 2
+    x1, x2 = (round(min(max(x, -beyond), width + beyond)) for x in (box.x1, box.x2 - 1))
+    y1, y2 = (round(min(max(y, -beyond), height + beyond)) for y in (box.y1, box.y2 - 1))
+    x2, y2 = max(x1, x2), max(y1, y2)
+    if not corners:
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, line)
+        return
+    arm = max(2, round(_CORNER * min(x2 - x1, y2 - y1)))
+    for x, dx in ((x1, arm), (x2, -arm)):
+        for y, dy in ((y1, arm), (y2, -arm)):
+            cv2.line(canvas, (x, y), (x + dx, y), color, line)
+            cv2.line(canvas, (x, y), (x, y + dy), color, line)
+
+
+def draw_point(canvas: Image, x: float, y: float, radius: float, color: Pixel) -> None:
+    """Draw a filled circle on an image, in place, with a dark outline from 2 pixels on.
+
+    Parameters
+    ----------
+    canvas
+        ``(H, W, 3)`` uint8.
+    x, y
+        Centre in pixels; a point outside the image is skipped.
+    radius
+        In pixels.
+    color
+        Three channel values.
+    """
+    height, width = canvas.shape[:2]
+    reach = radius + 2
+    if -reach < x < width + reach and -reach < y < height + reach:
+        if radius >= 2.0:
+            _draw_disc(canvas, x, y, radius + max(0.75, 0.3 * radius), (0, 0, 0))
+        _draw_disc(canvas, x, y, radius, color)
+
+
+def _draw_disc(canvas: Image, x: float, y: float, radius: float, color: Pixel) -> None:
+    at = (round((x - 0.5) * 16), round((y - 0.5) * 16))
+    cv2.circle(canvas, at, round(radius * 16), color, cv2.FILLED, cv2.LINE_AA, 4)
+
+
+class Label(NamedTuple):
+    """A text on a filled background.
+
+    Attributes
+    ----------
+    region : Region
+        Pixels of the background.
+    text : str
+        What is written.
+    pad : int
+        Space around the text in pixels.
+    scale : float
+        Font scale of ``cv2.putText``.
+    stroke : int
+        Line width of the letters in pixels.
+    """
+
+    region: Region
+    text: str
+    pad: int
+    scale: float
+    stroke: int
+
+    @classmethod
+    def above(cls, box: Box, text: str, letters: float, width: int, height: int) -> Label | None:
+        """Return a label at a box's upper left corner, inside the image.
+
+        Parameters
+        ----------
+        box
+            The face's box.
+        text
+            What to write.
+        letters
+            Height of capital letters in pixels; smaller if the label does not fit.
+        width, height
+            Size of the image in pixels.
+
+        Returns
+        -------
+        Label or None
+            None if the image is too small for readable text.
+        """
+        while letters >= _MIN_TEXT:
+            stroke = max(1, round(letters / 9))
+            # Measured, because fonts differ between versions of OpenCV.
+            scale = letters / cv2.getTextSize(text, _FONT, 1.0, 1)[0][1]
+            (wide, tall), _ = cv2.getTextSize(text, _FONT, scale, stroke)
+            pad = max(2, round(letters * 0.3))
+            wide, tall = wide + 2 * pad, tall + 2 * pad
+            if wide <= width and tall <= height:
+                left = round(min(max(box.x1, 0.0), float(width - wide)))
+                top = round(min(max(box.y1 - tall, 0.0), float(height - tall)))
+                return cls(Region(left, top, left + wide, top + tall), text, pad, scale, stroke)
+            letters *= 0.8
+        return None
+
+    def draw(self, canvas: Image, background: Pixel, order: str = "bgr") -> None:
+        """Draw the label in black or white, whichever contrasts more with the background.
+
+        Parameters
+        ----------
+        canvas
+            ``(H, W, 3)`` uint8, written in place; of the size given to :meth:`above`.
+        background
+            Three channel values.
+        order
+            Their order, ``bgr`` or ``rgb``.
+        """
+        view = canvas[self.region.slices]
+        view[...] = background
+        blue, green, red = background if order == "bgr" else background[::-1]
+        ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > _BRIGHT else (255, 255, 255)
+        at = (self.pad, view.shape[0] - self.pad - 1)
+        cv2.putText(view, self.text, at, _FONT, self.scale, ink, self.stroke, cv2.LINE_AA)

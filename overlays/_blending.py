@@ -1,0 +1,133 @@
+"""Opacity and blending of patches into an image, the same for all overlays.
+
+Partly transparent colours are mixed in linear light, as glass and printed dots do, or as stored sRGB values, which is
+faster. They differ most between light and dark: half white over black is level 188 in linear light and 128 in sRGB.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from overlays._geometry import Region
+from scrfd_trt._options import OptionsModel
+
+Blending = Literal["linear", "srgb"]
+"""How partly transparent colours are mixed: in linear light, or as stored sRGB values."""
+
+BLENDING_HELP = "Mix partly transparent pixels in linear light, or as sRGB values, which is faster."
+
+Image = NDArray[np.uint8]
+
+_STEPS = 1 << 14  # fine enough for the darkest levels, where sRGB is steepest
+_DENSE = 0.3  # fraction of partly transparent pixels above which mixing all pixels is faster
+
+
+def _to_linear() -> NDArray[np.float32]:
+    """Linear light of each of the 256 levels, 0 to ``_STEPS`` (IEC 61966-2-1)."""
+    value = np.arange(256) / 255.0
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return np.asarray(light * _STEPS, np.float32)
+
+
+def _to_srgb() -> NDArray[np.uint8]:
+    light = np.arange(_STEPS + 1) / _STEPS
+    value = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(255.0 * value), np.uint8)
+
+
+SRGB_TO_LINEAR, LINEAR_TO_SRGB = _to_linear(), _to_srgb()
+
+_FRACTION = np.asarray(np.arange(256) / 255.0, np.float32)
+_UNPREMULTIPLY = np.asarray(255.0 / np.maximum(np.arange(256), 1), np.float32)
+
+
+class BlendOptions(OptionsModel):
+    """Options of overlays that draw over a face."""
+
+    opacity: float = Field(
+        1.0, ge=0.0, le=1.0, description="Opacity, 0 (nothing drawn) to 1 (opaque); below 1 the face is visible."
+    )
+    blending: Blending = Field("linear", description=BLENDING_HELP)
+
+
+def blend(canvas: Image, region: Region, patch: Image, mask: Image, blending: Blending = "srgb") -> None:
+    """Blend a patch into a region of an image, in place.
+
+    Parameters
+    ----------
+    canvas
+        ``(H, W, 3)`` uint8; only ``region`` is written.
+    region
+        Position of the patch.
+    patch
+        ``(h, w, 3)`` uint8.
+    mask
+        ``(h, w)`` uint8: 255 takes the patch, 0 keeps the canvas.
+    blending
+        How values in between are mixed.
+    """
+    view = canvas[region.slices]
+    if blending == "linear":
+        _blend_linear(view, patch, mask, premultiplied=False)
+        return
+    alpha = cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)
+    above = cv2.multiply(patch, alpha, scale=1 / 255)
+    # 255 is odd: two halves never round to a level other than that of equal colours.
+    view[...] = cv2.add(above, cv2.multiply(view, cv2.bitwise_not(alpha), scale=1 / 255))
+
+
+def blend_premultiplied(canvas: Image, region: Region, patch: Image, blending: Blending = "srgb") -> None:
+    """Blend a patch with premultiplied alpha over a region of an image, in place ("over" of Porter and Duff, 1984).
+
+    Parameters
+    ----------
+    canvas
+        ``(H, W, 3)`` uint8; only ``region`` is written.
+    region
+        Position of the patch.
+    patch
+        ``(h, w, 4)`` uint8: three colour channels multiplied by alpha, and alpha.
+    blending
+        How partly transparent colours are mixed.
+    """
+    view = canvas[region.slices]
+    alpha = np.asarray(cv2.extractChannel(patch, 3), np.uint8)
+    color = np.asarray(cv2.cvtColor(patch, cv2.COLOR_BGRA2BGR), np.uint8)
+    if blending == "linear":
+        _blend_linear(view, color, alpha, premultiplied=True)
+        return
+    below = cv2.multiply(view, cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2BGR), scale=1 / 255)
+    view[...] = cv2.add(below, color)
+
+
+def _blend_linear(view: Image, patch: Image, alpha: Image, *, premultiplied: bool) -> None:
+    """Copy opaque pixels and mix partly transparent ones in linear light."""
+    partly = np.flatnonzero(np.subtract(alpha, 1, dtype=np.uint8) < 254)
+    if len(partly) > _DENSE * alpha.size:
+        view[...] = _mix_linear(np.ascontiguousarray(view), patch, alpha, premultiplied=premultiplied)
+        return
+    if len(partly):
+        rows, columns = np.divmod(partly, alpha.shape[1])
+        below, above, share = view[rows, columns], patch.reshape(-1, 3).take(partly, 0), alpha.ravel().take(partly)
+        mixed = _mix_linear(below[:, None], above[:, None], share[:, None], premultiplied=premultiplied)
+        view[rows, columns] = mixed[:, 0]
+    cv2.copyTo(patch, np.equal(alpha, 255).view(np.uint8), view)
+
+
+def _mix_linear(below: Image, above: Image, alpha: Image, *, premultiplied: bool) -> Image:
+    """Mix ``(h, w, 3)`` by alpha ``(h, w)`` in linear light."""
+    share = cv2.LUT(cv2.merge([alpha] * 3), _FRACTION)
+    if premultiplied:
+        color = cv2.multiply(above, cv2.LUT(cv2.merge([alpha] * 3), _UNPREMULTIPLY), dtype=cv2.CV_8U)
+        above = np.asarray(color, np.uint8)
+    light = np.asarray(cv2.LUT(below, SRGB_TO_LINEAR), np.float32)
+    rise = np.asarray(cv2.LUT(above, SRGB_TO_LINEAR), np.float32)
+    rise -= light
+    rise *= share
+    rise += light
+    return LINEAR_TO_SRGB.take(np.rint(rise, out=rise).astype(np.uint16))

@@ -1,0 +1,249 @@
+"""Boxes, pixel regions, rotations of faces, and affine placements.
+
+Coordinates are continuous: pixel ``i`` covers ``i`` to ``i + 1``; its centre is ``i + 0.5``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._crops import ARCFACE_TEMPLATE
+from scrfd_trt._detections import Detections
+
+TYPICAL_LANDMARKS: NDArray[np.float64] = np.array([[0.3, 0.36], [0.7, 0.36], [0.5, 0.55], [0.35, 0.74], [0.65, 0.74]])
+"""Typical positions of the five landmarks in a face's box, ``(5, 2)``, as fractions of its sides."""
+
+
+class Region(NamedTuple):
+    """Pixels of an image, at least one; ``right`` and ``bottom`` are exclusive.
+
+    Attributes
+    ----------
+    left, top, right, bottom : int
+        In pixels.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.right - self.left, self.bottom - self.top
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices that select the region from an image array."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels, as Python floats, which do not overflow for huge boxes.
+
+    Attributes
+    ----------
+    x1, y1, x2, y2 : float
+        Left, top, right and bottom side.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @property
+    def width(self) -> float:
+        """Width in pixels."""
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> float:
+        """Height in pixels."""
+        return self.y2 - self.y1
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Centre, x and y in pixels."""
+        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+    def padded(self, x: float, y: float) -> Box:
+        """Return the box with its sides moved out by ``x`` and ``y`` pixels."""
+        return Box(self.x1 - x, self.y1 - y, self.x2 + x, self.y2 + y)
+
+    def clip(self, width: int, height: int) -> Region | None:
+        """Return the pixels of an image that the box touches.
+
+        Parameters
+        ----------
+        width, height
+            Size of the image in pixels.
+
+        Returns
+        -------
+        Region or None
+            None if the box has no area or lies outside the image.
+        """
+        left, top = math.floor(max(self.x1, 0.0)), math.floor(max(self.y1, 0.0))
+        right, bottom = math.ceil(min(self.x2, width)), math.ceil(min(self.y2, height))
+        if self.x2 <= self.x1 or self.y2 <= self.y1 or right <= left or bottom <= top:
+            return None
+        return Region(left, top, right, bottom)
+
+
+def drawing_order(detections: Detections) -> Iterator[tuple[int, Box]]:
+    """Yield the row and the box of each face, lowest score first, so that the highest score is drawn on top.
+
+    Parameters
+    ----------
+    detections
+        The faces.
+    """
+    boxes = detections.boxes.astype(np.float64).tolist()
+    for row in range(len(boxes) - 1, -1, -1):
+        yield row, Box(*boxes[row])
+
+
+class Rotations(NamedTuple):
+    """Rotation and scale of faces against a template.
+
+    Attributes
+    ----------
+    cos, sin : numpy.ndarray
+        ``(N,)`` float64, of the clockwise angle; 1 and 0 if it is unknown.
+    scale : numpy.ndarray
+        ``(N,)`` float64, size relative to the template; 0 if landmarks are missing or coincide.
+    """
+
+    cos: NDArray[np.float64]
+    sin: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def of_face(self, row: int) -> tuple[float, float]:
+        """Return the cosine and the sine of one face."""
+        return float(self.cos[row]), float(self.sin[row])
+
+
+def fit_rotations(
+    points: NDArray[np.float32] | None, count: int, template: NDArray[np.float32] = ARCFACE_TEMPLATE
+) -> Rotations:
+    """Fit a similarity transform (Umeyama, 1991) to each face's ``(N, K, 2)`` points, against a ``(K, 2)`` template."""
+    if points is None or count == 0:
+        return Rotations(np.ones(count), np.zeros(count), np.zeros(count))
+    a = template.astype(np.float64)
+    a -= a.mean(0)
+    b = points.astype(np.float64)
+    b -= b.mean(1, keepdims=True)
+    spread = (a * a).sum()
+    cosine = (b * a).sum((1, 2)) / spread
+    sine = (a[:, 0] * b[:, :, 1] - a[:, 1] * b[:, :, 0]).sum(1) / spread
+    scale = np.hypot(cosine, sine)
+    safe = np.where(scale > 0.0, scale, 1.0)
+    return Rotations(np.where(scale > 0.0, cosine / safe, 1.0), sine / safe, scale)
+
+
+def eye_rotations(detections: Detections) -> Rotations:
+    """Return the rotation of the line between each face's eyes.
+
+    Parameters
+    ----------
+    detections
+        The faces.
+
+    Returns
+    -------
+    Rotations
+        ``scale`` is the distance between the eyes in pixels.
+    """
+    eyes = None if detections.landmarks is None else detections.landmarks[:, :2]
+    return fit_rotations(eyes, len(detections), np.array([[0.0, 0.0], [1.0, 0.0]], np.float32))
+
+
+class Placement(NamedTuple):
+    """Affine transform from a picture's pixels to an image's: ``x' = a·x + b·y + x0``, ``y' = c·x + d·y + y0``.
+
+    Attributes
+    ----------
+    a, b, x0, c, d, y0 : float
+        Coefficients, in continuous coordinates.
+    """
+
+    a: float
+    b: float
+    x0: float
+    c: float
+    d: float
+    y0: float
+
+    @classmethod
+    def from_rotation(
+        cls, anchor: tuple[float, float], target: tuple[float, float], rotation: tuple[float, float], scale: float
+    ) -> Placement:
+        """Return the placement that rotates and scales a picture and moves its point ``anchor`` to ``target``.
+
+        Parameters
+        ----------
+        anchor
+            x and y in the picture, in pixels.
+        target
+            x and y in the image, in pixels.
+        rotation
+            Cosine and sine of the clockwise angle.
+        scale
+            Image pixels per picture pixel.
+        """
+        a, c = scale * rotation[0], scale * rotation[1]
+        return cls(
+            a, -c, target[0] - a * anchor[0] + c * anchor[1], c, a, target[1] - c * anchor[0] - a * anchor[1]
+        )  # fmt: skip
+
+    @classmethod
+    def cover_box(
+        cls, box: Box, size: tuple[float, float], rotation: tuple[float, float] = (1.0, 0.0), scale: float = 1.0
+    ) -> Placement:
+        """Return the placement that centres a picture on a face's box, large enough to cover the face.
+
+        Parameters
+        ----------
+        box
+            The face's box.
+        size
+            Width and height of the picture in pixels.
+        rotation
+            Cosine and sine of the clockwise angle.
+        scale
+            Multiplies the size that covers the face.
+        """
+        # Extent of the ellipse within the box along the rotated axes.
+        across = math.hypot(box.width * rotation[0], box.height * rotation[1])
+        along = math.hypot(box.width * rotation[1], box.height * rotation[0])
+        fitted = max(across / size[0], along / size[1]) * scale
+        return cls.from_rotation((size[0] / 2, size[1] / 2), box.center, rotation, fitted)
+
+    @property
+    def determinant(self) -> float:
+        """Image area per picture area; negative if mirrored, 0 if the picture becomes a line."""
+        return self.a * self.d - self.b * self.c
+
+    def apply(self, x: float, y: float) -> tuple[float, float]:
+        """Return the image point of a picture point."""
+        return self.a * x + self.b * y + self.x0, self.c * x + self.d * y + self.y0
+
+    def inverse(self) -> Placement:
+        """Return the transform from the image to the picture; ``determinant`` must not be 0."""
+        scale = self.determinant
+        a, b, c, d = self.d / scale, -self.b / scale, -self.c / scale, self.a / scale
+        return Placement(a, b, -a * self.x0 - b * self.y0, c, d, -c * self.x0 - d * self.y0)
+
+    def map_box(self, box: Box) -> Box:
+        """Return the upright box in the image around a box of the picture."""
+        x, y = self.apply(*box.center)
+        across = (abs(self.a) * box.width + abs(self.b) * box.height) / 2
+        down = (abs(self.c) * box.width + abs(self.d) * box.height) / 2
+        return Box(x - across, y - down, x + across, y + down)
