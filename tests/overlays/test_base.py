@@ -88,7 +88,7 @@ def test_options_are_validated_and_frozen() -> None:
         (np.zeros((3, 4, 4), np.uint8), r"\(3, 4, 4\) uint8"),
         (np.zeros((3, 4, 3), np.float32), "float32"),
         (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
-        ([[[1, 2, 3]]], "numpy array.*not list"),
+        ([[[1, 2, 3]]], "NumPy array.*not list"),
     ],
 )
 def test_invalid_image_raises_image_error(overlay: Overlay, image: NDArray[np.uint8], message: str) -> None:
@@ -98,7 +98,7 @@ def test_invalid_image_raises_image_error(overlay: Overlay, image: NDArray[np.ui
 
 @pytest.mark.parametrize("overlay", [Brighter(), Compose()])
 def test_detections_of_another_image_size_raise(overlay: Overlay) -> None:
-    with pytest.raises(DetectionsError, match="8×6, this one is 4×3"):
+    with pytest.raises(DetectionsError, match="8×6, but this one is 4×3"):
         overlay(gray(), nothing(8, 6))
 
 
