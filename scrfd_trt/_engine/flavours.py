@@ -1,8 +1,8 @@
-"""Which TensorRT is installed, and which of several is taken.
+"""The installed TensorRT packages ("flavours"), and the choice among them.
 
-NVIDIA ships one API in four packages, here called flavours: ``tensorrt`` builds and runs engines, ``tensorrt_lean`` and
-``tensorrt_dispatch`` only run version compatible ones, and ``tensorrt_rtx`` builds and runs engines of its own kind.
-This is the only place that imports them, by name and when asked to, so that the rest can be imported without any.
+NVIDIA ships one API in four packages: ``tensorrt`` builds and runs engines, ``tensorrt_lean`` and ``tensorrt_dispatch``
+only run version compatible ones, and ``tensorrt_rtx`` builds and runs its own kind of engine. Only this module imports
+them, by name and when needed, so that all others can be imported without TensorRT.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Api(Protocol):
-    """The classes that all releases from 8.6 on have; what only some have is asked for with ``hasattr``."""
+    """The classes that all releases from 8.6 have; check for others with ``hasattr``."""
 
     Builder: type[tensorrt.Builder]
     BuilderFlag: type[tensorrt.BuilderFlag]
@@ -37,17 +37,17 @@ class Api(Protocol):
 
 
 def subclass(mixin: type[Any], base: type[Any]) -> type[Any]:
-    """Join a class of this library with one of TensorRT's interfaces, which is known at run time only."""
+    """Combine a class with one of TensorRT's interfaces, which is known only at run time."""
     return type(mixin.__name__, (mixin, base), {})
 
 
 FlavourName = Literal["tensorrt", "tensorrt_lean", "tensorrt_dispatch", "tensorrt_rtx"]
 NAMES: tuple[FlavourName, ...] = get_args(FlavourName)
-"""In the order in which they are preferred."""
+"""In order of preference."""
 
 OLDEST = (8, 6, 0)
 JETPACK = Path("/etc/nv_tegra_release")
-"""Where this is, TensorRT comes with the system, and the packages of the index do not fit."""
+"""Where this file exists, TensorRT is part of the system, and the packages on PyPI do not fit."""
 
 NOT_INSTALLED = "not installed"
 BROKEN = "installed, but cannot be loaded"
@@ -55,19 +55,9 @@ BROKEN = "installed, but cannot be loaded"
 
 @dataclass(frozen=True)
 class Flavour:
-    """One TensorRT that can be used.
+    """An installed TensorRT: its module, and the version that it reports, for example ``10.16.1.11``.
 
-    Attributes
-    ----------
-    name
-        Of the Python module.
-    version
-        As the module tells it, ``10.16.1.11`` say.
-    module
-        The module itself. Releases differ in what it has: ask for each name with ``hasattr`` before using it, where
-        not all releases from 8.6 to 11 have it.
-    can_build
-        Whether it has a builder.
+    Releases differ in what the module has: use ``hasattr`` for names that not all from 8.6 to 11 have.
     """
 
     name: FlavourName
@@ -90,92 +80,78 @@ class Flavour:
 
 
 def release_of(version: str) -> tuple[int, int, int]:
-    """Return the first three numbers of a version; 0 stands for those that it does not have."""
+    """Return the first three numbers of a version, 0 for missing ones."""
     numbers = [int(digits) for digits in re.findall(r"\d+", version)[:3]]
     major, minor, patch = (*numbers, 0, 0, 0)[:3]
     return major, minor, patch
 
 
 def installed() -> tuple[Flavour, ...]:
-    """Return the flavours that can be imported here, in the order in which they are preferred."""
+    """Return the flavours that can be imported, in order of preference."""
     found = (_load(name) for name in NAMES)
     return tuple(flavour for flavour in found if isinstance(flavour, Flavour))
 
 
 def problems() -> dict[str, str]:
-    """Tell of each other flavour, by name, why it cannot be used, on one line."""
+    """Return by name why each of the other flavours cannot be used, on one line."""
     found = {name: _load(name) for name in NAMES}
     return {name: flavour for name, flavour in found.items() if isinstance(flavour, str)}
 
 
 def choose(*, can_build: bool = False, name: str | None = None) -> Flavour:
-    """Settle which flavour is used.
+    """Return the preferred flavour, or the one of this name.
 
-    Parameters
-    ----------
-    can_build
-        Only one that has a builder will do.
-    name
-        Only this one will do. None takes the first that there is of ``tensorrt``, ``tensorrt_lean``,
-        ``tensorrt_dispatch`` and ``tensorrt_rtx``; to build on a machine without a GPU, ``tensorrt_rtx`` goes first,
-        since the others cannot.
+    With ``can_build``, only flavours with a builder count; without a GPU ``tensorrt_rtx`` is then preferred, since the
+    others need one.
 
     Raises
     ------
     OptionError
-        If there is no flavour of that name, or it has no builder where one is needed.
+        If the name is unknown, or that flavour lacks the builder.
     MissingDependencyError
-        If none is installed that will do; the message tells what is there and what to install.
+        If no suitable flavour is installed.
     DeviceError
-        If one is installed and cannot be loaded; the message tells why.
+        If a suitable one is installed but cannot be loaded.
     """
     if name is not None and name not in NAMES:
         raise OptionError(
-            f"TensorRT flavour {name!r} is not known; the choices are: {', '.join(NAMES)}",
+            f"unknown TensorRT flavour {name!r}; the choices are: {', '.join(NAMES)}",
             fields=["flavour"],
             value=name,
             choices=NAMES,
         )
-    wanted = [flavour for flavour in installed() if name in {None, flavour.name}]
+    candidates = [flavour for flavour in installed() if name in {None, flavour.name}]
     if can_build and not _devices.driver().gpus:
-        wanted.sort(key=lambda flavour: not flavour.is_rtx)
-    chosen = next((flavour for flavour in wanted if flavour.can_build or not can_build), None)
+        candidates.sort(key=lambda flavour: not flavour.is_rtx)
+    chosen = next((flavour for flavour in candidates if flavour.can_build or not can_build), None)
     if chosen is not None:
         return chosen
-    if name is not None and wanted:
-        raise OptionError(f"{wanted[0]} runs engines but cannot build any; the choices are: tensorrt, tensorrt_rtx")
-    raise _none_will_do(can_build, name)
+    if name is not None and candidates:
+        raise OptionError(f"{candidates[0]} runs engines but cannot build any; the choices are: tensorrt, tensorrt_rtx")
+    raise _none_suitable(can_build, name)
 
 
-def _none_will_do(can_build: bool, name: str | None) -> DeviceError | MissingDependencyError:
+def _none_suitable(can_build: bool, name: str | None) -> DeviceError | MissingDependencyError:
+    runners = {str(item.name): f"{item.version}, runs engines but has no builder" for item in installed()}
+    states = problems() | runners
+    relevant = {key: states[key] for key in NAMES if name in {None, key}}
     purpose = "builds engines" if can_build else "runs engines"
-    there: dict[str, str] = {
-        flavour.name: f"{flavour.version}, runs engines but has no builder" for flavour in installed()
-    }
-    states = {**problems(), **there}
-    asked = {key: states[key] for key in NAMES if name in {None, key}}
     what = f"no TensorRT that {purpose} can be used" if name is None else f"{name} cannot be used"
-    found = "; ".join(f"{key}: {state}" for key, state in asked.items())
-    if any(state.startswith(BROKEN) for state in asked.values()):
-        return DeviceError(f"{what} ({found}); mend that installation, or install anew: {remedy(can_build, name)}")
-    return MissingDependencyError(f"{what} ({found}): {remedy(can_build, name)}")
+    found = "; ".join(f"{key}: {state}" for key, state in relevant.items())
+    command = remedy(can_build, name)
+    if any(state.startswith(BROKEN) for state in relevant.values()):
+        return DeviceError(f"{what} ({found}); repair that installation, or reinstall: {command}")
+    return MissingDependencyError(f"{what} ({found}): {command}")
 
 
 def remedy(can_build: bool = False, name: str | None = None, pip: str = "pip install") -> str:
-    """Tell the one command that installs a TensorRT that fits this machine.
+    """Return the command that installs a flavour for this machine, TensorRT-RTX for builds without a GPU.
 
-    Parameters
-    ----------
-    can_build
-        One that builds is wanted; without a GPU that is TensorRT-RTX.
-    name
-        The flavour that is wanted; None leaves the choice.
-    pip
-        The command that installs packages.
+    ``pip`` is the command that installs packages.
     """
     driver = _devices.driver()
     if JETPACK.exists() and name in {None, "tensorrt"}:
-        return "sudo apt install python3-libnvinfer, and make the virtual environment with --system-site-packages"
+        return "sudo apt install python3-libnvinfer, and create the virtual environment with --system-site-packages"
     if name is None:
         name = "tensorrt_rtx" if can_build and not driver.gpus else "tensorrt"
     major = driver.cuda_version[0] if driver.cuda_version else 13
@@ -187,19 +163,19 @@ def remedy(can_build: bool = False, name: str | None = None, pip: str = "pip ins
 
 @cache
 def _load(name: FlavourName) -> Flavour | str:
-    """Import a flavour once a process; a string says why it cannot be used."""
+    """Import a flavour once per process; a string states why it cannot be used."""
     try:
-        # A module that was put in by hand, by a test say, may have no spec: then this is a ValueError.
+        # For a module without a spec, such as a test's, find_spec raises ValueError.
         if find_spec(name) is None:
             return NOT_INSTALLED
         module = importlib.import_module(name)
-    # Beside a missing library (ImportError on Linux, OSError on Windows), the packages raise RuntimeError themselves.
+    # A missing library is an ImportError on Linux and an OSError on Windows; the packages also raise RuntimeError.
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return f"{BROKEN}: {one_line(error)}"
     version = str(getattr(module, "__version__", ""))
     if not version or not hasattr(module, "Runtime"):
         where = getattr(module, "__file__", None) or ", ".join(getattr(module, "__path__", ["?"]))
-        return f"{NOT_INSTALLED}; {where} is something else of that name"
+        return f"{NOT_INSTALLED}; {where} is another package of that name"
     if release_of(version) < OLDEST and name != "tensorrt_rtx":
-        return f"{version} is too old; 8.6 and newer will do"
+        return f"{version} is too old; 8.6 or newer is required"
     return Flavour(name, version, module, hasattr(module, "Builder") and hasattr(module, "OnnxParser"))

@@ -1,4 +1,4 @@
-"""Look at an engine or network file: what it is, and whether it can be used here."""
+"""Inspect an engine or model file: what it is, and whether it can be used on this machine."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from scrfd_trt._cuda.device import find
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.loaded_engine import recognize_network
 from scrfd_trt._engine.plan import (
+    FAMILY_NAMES,
     ONNX_START,
-    TITLES,
     Plan,
     PlanHeader,
-    check_whole,
+    check_plan,
     dotted,
     peek,
     read_file,
     read_header,
 )
 from scrfd_trt._engine.record import EngineRecord, read_record, record_path
-from scrfd_trt._engine.runtime import Runner, check_gpu, find_runner, lean_runtime_of, open_plan
+from scrfd_trt._engine.runtime import check_gpu, find_runner, lean_runtime_path, open_plan
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.backends._onnxruntime import read_tensors
 from scrfd_trt.errors import MissingDependencyError, ModelFormatError, ScrfdError
@@ -41,19 +41,7 @@ class _Frozen(BaseModel):
 
 
 class TensorReport(_Frozen):
-    """One input or output.
-
-    Attributes
-    ----------
-    role
-        Which of both.
-    name
-        As the network calls it.
-    shape
-        Sides; None where one is free.
-    dtype
-        NumPy's name of the element type.
-    """
+    """One input or output; sides are None where free, dtype is NumPy's name."""
 
     role: Literal["input", "output"]
     name: str
@@ -65,13 +53,7 @@ class TensorReport(_Frozen):
 
 
 class ProfileReport(_Frozen):
-    """The input shapes that one optimization profile takes.
-
-    Attributes
-    ----------
-    min, opt, max
-        ``(B, 3, H, W)``: the smallest, the one that it was tuned for, and the largest.
-    """
+    """Input shapes ``(B, 3, H, W)`` of one optimization profile."""
 
     min: tuple[int, ...]
     opt: tuple[int, ...]
@@ -84,46 +66,46 @@ class ProfileReport(_Frozen):
 
 
 class EngineReport(_Frozen):
-    """What :func:`scrfd_trt.inspect_engine` found out about a file.
+    """Result of :func:`scrfd_trt.inspect_engine`.
 
     Attributes
     ----------
     path
         As given.
     kind
-        What it is.
+        Kind of the file.
     size
         Bytes.
     sha256
         64 hexadecimal digits.
     flavour
-        The Python module that a plan is for: ``tensorrt`` (with the lean and dispatch runtimes) or ``tensorrt_rtx``.
+        Python module that a plan is for: ``tensorrt`` (also its lean and dispatch runtimes) or ``tensorrt_rtx``.
     version
         Of the TensorRT that built it.
     compute_capabilities
-        Of the GPUs that it was built for; empty if that is not known.
+        Of the GPUs that it was built for; empty if unknown.
     tensors
-        Inputs and outputs, in the network's own order; empty if they are not known.
+        Inputs and outputs, in the model's order; empty if unknown.
     tensors_from
-        Who told them: the package that opened the file, or the record beside it.
+        Source of the tensors: the package that opened the file, or the record beside it.
     profiles
         Optimization profiles.
     layout
-        The head layout; None if none was recognised.
+        Head layout; None if not recognized.
     memory
-        Bytes that running it takes on the GPU, beside weights, inputs and outputs; None if that is not known.
+        Bytes of GPU memory that a run needs in addition to weights, inputs and outputs; None if unknown.
     record
-        How it was made, from the JSON beside it.
+        How it was built, from the JSON file beside it.
     runs_on
-        What would run it here; None where nothing would.
+        What runs it on this machine; None if nothing does.
     usable
-        Whether it is a SCRFD network that this machine can run.
+        Whether it is a SCRFD model that this machine can run.
     reasons
-        Why not, one line each.
+        Why it is not usable, one line each.
     fields
-        Arguments of :func:`scrfd_trt.inspect_engine` that the reasons advise; not part of the JSON.
+        Arguments of :func:`scrfd_trt.inspect_engine` that the reasons recommend; not part of the JSON.
     warnings
-        What is wrong and does no harm, one line each.
+        Problems that do not prevent its use, one line each.
     """
 
     path: str
@@ -146,27 +128,27 @@ class EngineReport(_Frozen):
     warnings: tuple[str, ...] = ()
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return what is known as pairs of a label and a text, for a table; labels of list items may repeat."""
+        """Return all known facts as pairs of a label and a text, for a table; labels of list items repeat."""
+        memory = f"{_amount(self.memory)} beside weights, inputs and outputs" if self.memory is not None else None
         rows = [
             ("file", self.path),
             ("kind", self.kind),
             ("size", _amount(self.size)),
             ("sha256", self.sha256),
+            ("built by", self.version and f"{self.flavour} {self.version}"),
+            ("built for", self.compute_capabilities and f"compute capability {' '.join(self.compute_capabilities)}"),
+            *((tensor.role, f"{tensor.name} {tensor}") for tensor in self.tensors),
+            *((f"profile {number}", str(profile)) for number, profile in enumerate(self.profiles)),
+            ("tensors told by", self.tensors_from),
+            ("head layout", self.layout),
+            ("GPU memory", memory),
+            *self._record_rows(),
+            ("runs on", self.runs_on),
+            ("usable here", "yes" if self.usable else "no"),
+            *(("because", reason) for reason in self.reasons),
+            *(("but", warning) for warning in self.warnings),
         ]
-        rows += _known("built by", self.version and f"{self.flavour} {self.version}")
-        rows += _known("built for", " ".join(self.compute_capabilities), "compute capability ")
-        rows += [(tensor.role, f"{tensor.name} {tensor}") for tensor in self.tensors]
-        rows += [(f"profile {number}", str(profile)) for number, profile in enumerate(self.profiles)]
-        rows += _known("tensors told by", self.tensors_from)
-        rows += _known("head layout", self.layout)
-        rows += _known(
-            "GPU memory", self.memory is not None and f"{_amount(self.memory or 0)} beside weights, inputs and outputs"
-        )
-        rows += self._record_rows()
-        rows += _known("runs on", self.runs_on)
-        rows.append(("usable here", "yes" if self.usable else "no"))
-        rows += [("because", reason) for reason in self.reasons]
-        return rows + [("but", warning) for warning in self.warnings]
+        return [(label, text) for label, text in rows if text]
 
     def lines(self) -> list[str]:
         """Return :meth:`rows` as lines of text."""
@@ -178,24 +160,12 @@ class EngineReport(_Frozen):
         if self.record is None:
             return []
         gpu = self.record["gpu"] or {"name": "no GPU"}
-        rows = [
+        return [
             ("made from", f"{self.record['onnx']['name']}, sha256 {self.record['onnx']['sha256'][:8]}…"),
             ("made on", f"{gpu['name']}, {self.record['made']}"),
             ("precision", self.record["options"]["precision"]),
+            *(("note", note) for note in self.record["notes"]),
         ]
-        return rows + [("note", note) for note in self.record["notes"]]
-
-
-def tensor_reports(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> tuple[TensorReport, ...]:
-    """Put a network's inputs and outputs into a report."""
-    found = [TensorReport(role="input", name=each.name, shape=each.shape, dtype=each.dtype) for each in inputs]
-    found += [TensorReport(role="output", name=each.name, shape=each.shape, dtype=each.dtype) for each in outputs]
-    return tuple(found)
-
-
-def profile_reports(ranges: Iterable[ShapeRange]) -> tuple[ProfileReport, ...]:
-    """Put an engine's optimization profiles into a report."""
-    return tuple(ProfileReport(min=each.min, opt=each.opt, max=each.max) for each in ranges)
 
 
 def _sides(shape: Iterable[int | None]) -> str:
@@ -206,17 +176,23 @@ def _amount(size: int) -> str:
     return f"{size / MIB:.1f} MiB" if size >= MIB // 10 else f"{size} bytes"
 
 
-def _known(label: str, text: str | bool | None, lead: str = "") -> list[tuple[str, str]]:
-    return [(label, f"{lead}{text}")] if text else []
+def tensor_reports(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> tuple[TensorReport, ...]:
+    """Convert inputs and outputs for a report."""
+    tensors = [*(("input", each) for each in inputs), *(("output", each) for each in outputs)]
+    return tuple(TensorReport(role=role, name=each.name, shape=each.shape, dtype=each.dtype) for role, each in tensors)
+
+
+def profile_reports(ranges: Iterable[ShapeRange]) -> tuple[ProfileReport, ...]:
+    """Convert optimization profiles for a report."""
+    return tuple(ProfileReport(min=each.min, opt=each.opt, max=each.max) for each in ranges)
 
 
 Facts = dict[str, Any]
+"""Fields of an EngineReport; ``reasons`` are errors."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """How a plan is to be run: arguments of :func:`inspect_engine`."""
-
+class _RunOptions:
     device: int
     lean_runtime: Path | None
     allow_host_code: bool
@@ -229,45 +205,49 @@ def inspect_engine(
     lean_runtime: str | os.PathLike[str] | None = None,
     allow_host_code: bool = False,
 ) -> EngineReport:
-    """Find out what an engine or network file is, and whether it can be used here.
+    """Report what an engine or model file is, and whether it can be used on this machine.
 
     Parameters
     ----------
     path
-        A plan of TensorRT or TensorRT-RTX, or an ONNX network.
+        A plan of TensorRT or TensorRT-RTX, or an ONNX model.
     device
         n in ``cuda:n``, the GPU that is to run a plan.
-    lean_runtime, allow_host_code
-        As for :func:`scrfd_trt._engine.runtime.load_engine`.
+    lean_runtime
+        File ``libnvinfer_lean.so.…`` of the release that built the plan, to run it with a newer TensorRT. None means
+        the one in the environment variable ``TRT_LEAN_RUNTIME``, if set.
+    allow_host_code
+        Whether host code in the plan may run. Allow it only if you trust the plan's origin.
 
     Returns
     -------
     EngineReport
-        A plan is opened where there is a GPU and a TensorRT for it. Without them, its header and the record beside it
-        tell what they can.
+        Opens a plan if there is a GPU and a TensorRT for it; otherwise uses its header and the record beside it. A file
+        that cannot be used is not an error: the report states why.
 
     Raises
     ------
     ModelNotFoundError
-        If there is no such file. A file that cannot be used is no error: the report says why.
+        If the file is missing.
     """
     file = Path(path)
     data = read_file(file)
-    facts: Facts = {"path": str(path), "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     header = peek(data)
     if header is not None:
-        more = _plan(file, data, header, Wish(device, lean_runtime_of(lean_runtime), allow_host_code))
+        facts = _plan(file, data, header, _RunOptions(device, lean_runtime_path(lean_runtime), allow_host_code))
     elif data.startswith(ONNX_START) or (data.strip(b"\0") and file.suffix.lower() == ".onnx"):
-        more = _onnx(file)
+        facts = _onnx(file)
     else:
-        more = {"kind": "unknown", "reasons": [_error_of(lambda: read_header(data))]}
-    obstacles = [obstacle for obstacle in more.pop("reasons") if obstacle is not None]
-    reasons = tuple(dict.fromkeys(map(str, obstacles)))
-    fields = tuple(dict.fromkeys(name for obstacle in obstacles for name in obstacle.fields))
-    runs_on = None if reasons else more.pop("runs_on")
-    return EngineReport(
-        **{**facts, **more, "runs_on": runs_on, "usable": not reasons, "reasons": reasons, "fields": fields}
-    )
+        facts = {"kind": "unknown", "reasons": [_error_of(read_header, data)]}
+    errors = [error for error in facts.pop("reasons") if error is not None]
+    facts |= {"path": str(path), "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    facts |= {
+        "usable": not errors,
+        "runs_on": None if errors else facts["runs_on"],
+        "reasons": tuple(dict.fromkeys(map(str, errors))),
+        "fields": tuple(dict.fromkeys(name for error in errors for name in error.fields)),
+    }
+    return EngineReport(**facts)
 
 
 def _onnx(file: Path) -> Facts:
@@ -277,7 +257,7 @@ def _onnx(file: Path) -> Facts:
         return {"kind": "unknown", "reasons": [error]}
     except ScrfdError as error:
         return {"kind": "onnx", "reasons": [error]}
-    facts = _network(inputs, outputs, [])
+    facts = _model(inputs, outputs, [])
     facts |= {"kind": "onnx", "tensors_from": reader}
     if find_spec("onnxruntime") is None:
         facts["reasons"].append(MissingDependencyError('running it needs ONNX Runtime: pip install "scrfd-trt[cpu]"'))
@@ -286,43 +266,43 @@ def _onnx(file: Path) -> Facts:
     return facts
 
 
-def _read_onnx(file: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], str]:
-    """Return inputs, outputs and who read them: the onnx package or, where that is missing, ONNX Runtime."""
-    if find_spec("onnx") is not None:
-        import onnx  # noqa: PLC0415 - optional, and slow to import
-
-        from scrfd_trt._engine.onnx.load import read_io  # noqa: PLC0415 - imports onnx
-
-        return *read_io(file), f"onnx {onnx.__version__}"
+def _read_onnx(path: Path) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec], str]:
+    """Return inputs, outputs and the reader: onnx, or ONNX Runtime where onnx is not installed."""
     try:
-        inputs, outputs, version = read_tensors(file)
-    except MissingDependencyError as error:
-        raise MissingDependencyError(
-            'reading ONNX networks needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"'
-        ) from error
-    return inputs, outputs, f"onnxruntime {version}"
+        import onnx  # noqa: PLC0415 - optional, and slow to import
+    except ImportError:
+        try:
+            inputs, outputs, version = read_tensors(path)
+        except MissingDependencyError as error:
+            raise MissingDependencyError(
+                'reading ONNX models needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"'
+            ) from error
+        return inputs, outputs, f"onnxruntime {version}"
+    from scrfd_trt._engine.onnx.load import read_io  # noqa: PLC0415 - needs onnx
+
+    return *read_io(path), f"onnx {onnx.__version__}"
 
 
-def _plan(file: Path, data: bytes, header: PlanHeader, wish: Wish) -> Facts:
-    record, problem = _record(file)
+def _plan(file: Path, data: bytes, header: PlanHeader, options: _RunOptions) -> Facts:
+    record, warning = _record(file)
     plan = Plan(str(file), data, header, record)
-    damage = _error_of(lambda: check_whole(file, data, record))
-    obstacles = [damage] if damage else _obstacles(plan, wish)
+    damage = _error_of(check_plan, file, data, record)
+    obstacles = [damage] if damage else _obstacles(plan, options)
     facts: Facts = {
-        "kind": f"{TITLES[header.family].lower()} plan",
+        "kind": f"{FAMILY_NAMES[header.family].lower()} plan",
         "flavour": header.family,
         "version": dotted(header.version),
         "compute_capabilities": tuple(map(dotted, plan.capabilities)),
         "record": None if record is None else record.model_dump(mode="json"),
-        "warnings": (problem,) if problem else (),
+        "warnings": (warning,) if warning else (),
     }
-    network: Facts = {"reasons": []}
+    model: Facts = {"reasons": []}
     if not any(obstacles):
-        network = _opened(plan, wish)
-    if "tensors" not in network and record is not None and not damage:
-        told = {"profiles": profile_reports(record.ranges), "tensors_from": record_path(file).name}
-        network = _network((record.input,), record.outputs, network["reasons"]) | told
-    return {**facts, **network, "reasons": obstacles + network["reasons"]}
+        model = _opened(plan, options)
+    if "tensors" not in model and record is not None and not damage:
+        model = _model((record.input,), record.outputs, model["reasons"])
+        model |= {"profiles": profile_reports(record.ranges), "tensors_from": record_path(file).name}
+    return {**facts, **model, "reasons": obstacles + model["reasons"]}
 
 
 def _record(file: Path) -> tuple[EngineRecord | None, str]:
@@ -332,48 +312,41 @@ def _record(file: Path) -> tuple[EngineRecord | None, str]:
         return None, str(error)
 
 
-def _obstacles(plan: Plan, wish: Wish) -> list[ScrfdError | None]:
-    """Tell what is against running a plan here, as far as that can be told without opening it."""
-    no_gpu = _error_of(lambda: find(wish.device))
-    return [
-        no_gpu,
-        _error_of(lambda: _runner(plan, wish)),
-        None if no_gpu else _error_of(lambda: _check_gpu(plan, wish)),
-    ]
-
-
-def _runner(plan: Plan, wish: Wish) -> Runner:
-    return find_runner(
+def _obstacles(plan: Plan, options: _RunOptions) -> list[ScrfdError | None]:
+    """Return what prevents running a plan here, as far as is known without opening it."""
+    no_gpu = _error_of(find, options.device)
+    no_runner = _error_of(
+        find_runner,
         plan.header,
         flavours.installed(),
-        lean_runtime=wish.lean_runtime,
-        allow_host_code=wish.allow_host_code,
+        lean_runtime=options.lean_runtime,
+        allow_host_code=options.allow_host_code,
         version_compatible=plan.version_compatible,
     )
+    if no_gpu:
+        return [no_gpu, no_runner]
+    wrong_gpu = _error_of(check_gpu, plan.capabilities, find(options.device), unlisted=plan.header.unlisted)
+    return [no_runner, wrong_gpu]
 
 
-def _check_gpu(plan: Plan, wish: Wish) -> None:
-    check_gpu(plan.capabilities, find(wish.device), unlisted=plan.header.unlisted)
-
-
-def _opened(plan: Plan, wish: Wish) -> Facts:
+def _opened(plan: Plan, options: _RunOptions) -> Facts:
     try:
         engine = open_plan(
             plan,
-            wish.device,
+            options.device,
             flavours.installed(),
-            lean_runtime=wish.lean_runtime,
-            allow_host_code=wish.allow_host_code,
+            lean_runtime=options.lean_runtime,
+            allow_host_code=options.allow_host_code,
         )
     except ScrfdError as error:
         return {"reasons": [error]}
     with engine:
-        facts = _network(engine.outside.inputs, engine.outputs, list(map(ModelFormatError, engine.outside.unusual)))
+        facts = _model(engine.io.inputs, engine.outputs, list(map(ModelFormatError, engine.io.unusual)))
         facts |= {"profiles": profile_reports(engine.ranges), "memory": engine.memory}
         return facts | {"tensors_from": str(engine.flavour), "runs_on": f"{engine.flavour} on {engine.device.gpu}"}
 
 
-def _network(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reasons: list[ScrfdError]) -> Facts:
+def _model(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reasons: list[ScrfdError]) -> Facts:
     facts: Facts = {"tensors": tensor_reports(inputs, outputs), "reasons": reasons}
     try:
         facts["layout"] = str(recognize_network(inputs, outputs))
@@ -382,10 +355,10 @@ def _network(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reason
     return facts
 
 
-def _error_of(check: Callable[[], object]) -> ScrfdError | None:
-    """Return what a check raises; None if it passes."""
+def _error_of(check: Callable[..., object], *arguments: Any, **options: Any) -> ScrfdError | None:
+    """Return the error that a check raises; None if it passes."""
     try:
-        check()
+        check(*arguments, **options)
     except ScrfdError as error:
         return error
     return None

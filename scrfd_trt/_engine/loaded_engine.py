@@ -1,4 +1,4 @@
-"""Execution contexts for many at a time, also where a release allows only one for an optimization profile."""
+"""Engines in GPU memory, and their execution contexts."""
 
 from __future__ import annotations
 
@@ -26,36 +26,177 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "INT8": "int8",
-    "INT32": "int32",
-    "INT64": "int64",
-    "UINT8": "uint8",
-    "BOOL": "bool",
-    "BF16": "bfloat16",
-    "FP8": "float8",
-    "INT4": "int4",
-    "FP4": "float4",
-}
+    "FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "UINT8": "uint8",
+    "BOOL": "bool", "BF16": "bfloat16", "FP8": "float8", "INT4": "int4", "FP4": "float4",
+}  # fmt: skip
 """TensorRT's names of element types, and NumPy's where it has them."""
 
-FLOATS = {"float32", "float16"}
-RANK = 4
+BINDING_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError)
+"""What TensorRT's bindings raise."""
+
+
+class LoadedEngine:
+    """An engine in GPU memory; a context manager. ``runtime.load_engine`` opens one.
+
+    Parameters
+    ----------
+    runtimes
+        TensorRT's objects that opened the engine and must outlive it.
+    name
+        The plan's, for messages.
+    by_lean_runtime
+        Whether a lean runtime of another release runs it.
+    """
+
+    def __init__(
+        self,
+        engine: tensorrt.ICudaEngine,
+        runtimes: list[Any],
+        flavour: Flavour,
+        device: Device,
+        name: str,
+        *,
+        by_lean_runtime: bool = False,
+    ) -> None:
+        self._owned = [*runtimes, engine]  # freed from the last to the first
+        self._finalizer = close_when_dropped(self, partial(_free, self._owned, device))
+        self._name = name
+        self._by_lean_runtime = by_lean_runtime
+        self.flavour = flavour
+        self.device = device
+        self.io = read_network_io(engine, flavour.module)
+
+    @property
+    def engine(self) -> tensorrt.ICudaEngine:
+        """TensorRT's own object; raise ClosedError after ``close()``."""
+        if not self._owned:
+            raise ClosedError("the engine was closed; open it again")
+        engine: tensorrt.ICudaEngine = self._owned[-1]
+        return engine
+
+    @property
+    def input(self) -> TensorSpec:
+        """The only input, ``(B, 3, H, W)``."""
+        return self.io.inputs[0]
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs, in the engine's order."""
+        return self.io.outputs
+
+    @property
+    def ranges(self) -> tuple[ShapeRange, ...]:
+        """Input shapes of each optimization profile."""
+        return self.io.ranges
+
+    @cached_property
+    def layout(self) -> HeadLayout:
+        """The head layout; raise ModelFormatError if this is not a SCRFD engine of linear tensors in GPU memory."""
+        if self.io.unusual:
+            raise ModelFormatError(
+                f"linear tensors in GPU memory are required, but {'; '.join(self.io.unusual)}; {REBUILD}"
+            )
+        return recognize_network(self.io.inputs, self.outputs)
+
+    @property
+    def shares_profiles(self) -> bool:
+        """Whether several execution contexts may use one optimization profile; not before TensorRT 10."""
+        return not self._by_lean_runtime and (self.flavour.is_rtx or self.flavour.release >= (10, 0, 0))
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of GPU memory that a running context needs; None if unknown, as with a lean runtime."""
+        # The lean runtime of an older release, which then runs the plan, lacks the newer call.
+        names = () if self._by_lean_runtime else ("device_memory_size_v2", "device_memory_size")
+        user_managed = hasattr(self.flavour.module, "ExecutionContextAllocationStrategy") or hasattr(
+            self.engine, "create_execution_context_without_device_memory"
+        )
+        available = [name for name in names if user_managed and hasattr(type(self.engine), name)]
+        return int(getattr(self.engine, available[0])) if available else None
+
+    def call_checked(self, doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a method of TensorRT; raise BackendError with TensorRT's reason if it fails.
+
+        ``doing`` begins the message, for example "running the model".
+        """
+        return call_checked(
+            self.flavour, lambda reason: BackendError(f"{self._name}: {doing} failed: {reason}"), function, *arguments
+        )
+
+    def new_scratch(self, stream: Stream) -> Buffer | None:
+        """Allocate the memory that a context needs to run in a stream; None if contexts allocate their own."""
+        return None if self.memory is None else gpu_memory(max(self.memory, 1), self.device, stream)
+
+    def new_context(self, profile: int, stream: Stream, scratch: Buffer | None) -> tensorrt.IExecutionContext:
+        """Create an execution context for an optimization profile; the device must be current.
+
+        ``stream`` is used to switch the profile, and waited for. Of contexts with the same ``scratch``, only one may
+        run at a time. Raise BackendError if it fails, for example without enough memory.
+        """
+        doing = f"creating an execution context for profile {profile}"
+        context = self._new_context(doing, scratch)
+        if context.active_optimization_profile != profile:
+            self.call_checked(doing, context.set_optimization_profile_async, profile, int(stream.handle))
+            synchronize(stream)
+        return context
+
+    def _new_context(self, doing: str, scratch: Buffer | None) -> tensorrt.IExecutionContext:
+        engine, module = self.engine, self.flavour.module
+        context: tensorrt.IExecutionContext
+        if scratch is None:
+            context = self.call_checked(doing, engine.create_execution_context)
+            return context
+        if hasattr(module, "ExecutionContextAllocationStrategy"):
+            strategy = module.ExecutionContextAllocationStrategy.USER_MANAGED
+            context = self.call_checked(doing, engine.create_execution_context, strategy)
+        else:
+            context = self.call_checked(doing, engine.create_execution_context_without_device_memory)
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(int(scratch.handle), scratch.size)
+        else:
+            context.device_memory = int(scratch.handle)
+        return context
+
+    def close(self) -> None:
+        """Free its memory; a second call does nothing. Its contexts must be released before."""
+        self._finalizer.detach()
+        _free(self._owned, self.device)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _free(owned: list[Any], device: Device) -> None:
+    if owned:
+        with device.current():
+            while owned:
+                owned.pop()
+
+
+def call_checked(
+    flavour: Flavour, failure: Callable[[str], ScrfdError], function: Callable[..., Any], *arguments: Any
+) -> Any:
+    """Call a function of TensorRT; if it raises or returns False or None, raise ``failure(reason)``."""
+    with logs.listen(flavour.module) as messages:
+        try:
+            result = function(*arguments)
+        except BINDING_ERRORS as error:
+            raise failure(messages.reason(one_line(error))) from error
+    if result is None or result is False:
+        raise failure(messages.reason())
+    return result
 
 
 @dataclass(frozen=True)
 class NetworkIO:
-    """Tensors and profiles of an engine.
+    """Inputs and outputs of an engine in its order, and the first input's shapes per optimization profile.
 
-    Attributes
-    ----------
-    inputs, outputs
-        In the engine's own order; None where a side is free.
-    ranges
-        Shapes of the first input, one for each optimization profile.
-    unusual
-        Tensors that are not plain arrays on the GPU, and how they lie instead.
+    unusual: tensors that are not linear or not in GPU memory, and what they are.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -65,15 +206,7 @@ class NetworkIO:
 
 
 def read_network_io(engine: tensorrt.ICudaEngine, module: ModuleType) -> NetworkIO:
-    """Read an engine's tensors and profiles, by the calls that all releases from 8.6 have.
-
-    Parameters
-    ----------
-    engine
-        Open.
-    module
-        The TensorRT that opened it.
-    """
+    """Read an engine's tensors and profiles with the calls that all releases from 8.6 have."""
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     groups: dict[str, list[TensorSpec]] = {"INPUT": [], "OUTPUT": []}
     for name in names:
@@ -81,28 +214,6 @@ def read_network_io(engine: tensorrt.ICudaEngine, module: ModuleType) -> Network
     inputs, outputs = tuple(groups["INPUT"]), tuple(groups["OUTPUT"])
     ranges = tuple(_range(engine, inputs[0], index) for index in range(engine.num_optimization_profiles) if inputs)
     return NetworkIO(inputs, outputs, ranges, tuple(filter(None, (_unusual(engine, module, name) for name in names))))
-
-
-def recognize_network(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> HeadLayout:
-    """Find out whether tensors are those of a SCRFD network.
-
-    Parameters
-    ----------
-    inputs, outputs
-        Of a network.
-
-    Raises
-    ------
-    ModelFormatError
-        If they are not; the message lists them.
-    """
-    if len(inputs) != 1 or len(inputs[0].shape) != RANK or inputs[0].shape[1] not in {3, None}:
-        raise ModelFormatError(f"one input (B, 3, H, W) is wanted, but the inputs are: {listing(inputs)}")
-    layout = recognize(outputs)
-    odd = [tensor for tensor in (*inputs, *outputs) if tensor.dtype not in FLOATS]
-    if odd:
-        raise ModelFormatError(f"float32 or float16 is wanted, but there are: {listing(odd)}")
-    return layout
 
 
 def _spec(engine: tensorrt.ICudaEngine, name: str) -> TensorSpec:
@@ -123,254 +234,28 @@ def _unusual(engine: tensorrt.ICudaEngine, module: ModuleType, name: str) -> str
     if hasattr(module, "TensorLocation"):
         location = engine.get_tensor_location(name).name
         if location != "DEVICE":
-            return f"{name} lies in the memory of the {location.lower()}"
+            return f"{name} is in {location.lower()} memory"
     if hasattr(module, "TensorFormat"):
         form = engine.get_tensor_format(name).name
         if form != "LINEAR":
-            return f"{name} is laid out as {form}"
+            return f"{name} has the format {form}"
     return ""
 
 
-FOREIGN = (RuntimeError, TypeError, ValueError, MemoryError)
-"""What TensorRT's bindings raise."""
-
-
-def call_checked(
-    flavour: Flavour, failure: Callable[[str], ScrfdError], function: Callable[..., Any], *arguments: Any
-) -> Any:
-    """Call TensorRT, and raise what it says where it fails.
-
-    Parameters
-    ----------
-    flavour
-        Whose function it is.
-    failure
-        Makes the error from TensorRT's reason.
-    function, *arguments
-        What returns False or None where it fails.
-
-    Raises
-    ------
-    ScrfdError
-        The one that ``failure`` makes, if it fails.
-    """
-    with logs.listen(flavour.module) as said:
-        try:
-            result = function(*arguments)
-        except FOREIGN as error:
-            raise failure(said.reason(one_line(error))) from error
-    if result is None or result is False:
-        raise failure(said.reason())
-    return result
-
-
-class LoadedEngine:
-    """An engine in the GPU's memory. A context manager, made by :func:`scrfd_trt._engine.runtime.load_engine`.
-
-    Parameters
-    ----------
-    engine
-        As TensorRT opened it.
-    runtimes
-        What opened it, which must live as long.
-    flavour
-        The TensorRT.
-    device
-        The GPU.
-    name
-        For messages.
-    by_lean_runtime
-        Whether a lean runtime of another release runs it.
-
-    Attributes
-    ----------
-    flavour : Flavour
-        The TensorRT that runs it.
-    device : Device
-        The GPU that it is on.
-    outside : Outside
-        Its tensors and profiles.
-    memory : int or None
-        Bytes that an execution context needs on the GPU while it runs; None where a lean runtime runs it, which does
-        not tell.
-    shares_profiles : bool
-        Whether several execution contexts may use one optimization profile. Before TensorRT 10, only one may.
-    """
-
-    def __init__(
-        self,
-        engine: tensorrt.ICudaEngine,
-        runtimes: list[Any],
-        flavour: Flavour,
-        device: Device,
-        name: str,
-        *,
-        by_lean_runtime: bool = False,
-    ) -> None:
-        self._owned = [*runtimes, engine]  # freed from the last to the first
-        self._finalizer = close_when_dropped(self, partial(_free, self._owned, device))
-        self._name = name
-        self._by_lean_runtime = by_lean_runtime
-        self.flavour = flavour
-        self.device = device
-        self.outside = read_network_io(engine, flavour.module)
-
-    @property
-    def engine(self) -> tensorrt.ICudaEngine:
-        """TensorRT's own object.
-
-        Raises
-        ------
-        ClosedError
-            After ``close()``.
-        """
-        if not self._owned:
-            raise ClosedError("the engine was closed; open it again")
-        engine: tensorrt.ICudaEngine = self._owned[-1]
-        return engine
-
-    @property
-    def input(self) -> TensorSpec:
-        """The one input, ``(B, 3, H, W)``."""
-        return self.outside.inputs[0]
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The outputs, in the engine's own order."""
-        return self.outside.outputs
-
-    @property
-    def ranges(self) -> tuple[ShapeRange, ...]:
-        """The input shapes that each optimization profile takes."""
-        return self.outside.ranges
-
-    @cached_property
-    def layout(self) -> HeadLayout:
-        """The head layout.
-
-        Raises
-        ------
-        ModelFormatError
-            If this is the engine of another network, or not one of plain arrays; the message lists the tensors.
-        """
-        if self.outside.unusual:
-            raise ModelFormatError(
-                f"plain arrays on the GPU are wanted, but {'; '.join(self.outside.unusual)}; {REBUILD}"
-            )
-        return recognize_network(self.outside.inputs, self.outputs)
-
-    def ask(self, doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call TensorRT.
-
-        Parameters
-        ----------
-        doing
-            What for, for messages, as in "running".
-        function, *arguments
-            A method of TensorRT's that returns False or None where it fails.
-
-        Raises
-        ------
-        BackendError
-            If it fails; the message is TensorRT's own.
-        """
-        return call_checked(
-            self.flavour, lambda why: BackendError(f"{self._name}: {doing} failed: {why}"), function, *arguments
-        )
-
-    def new_scratch(self, stream: Stream) -> Buffer | None:
-        """Return the memory that a context needs to run in a stream; None where contexts bring their own."""
-        return None if self.memory is None else gpu_memory(max(self.memory, 1), self.device, stream)
-
-    def new_context(self, profile: int, stream: Stream, scratch: Buffer | None) -> tensorrt.IExecutionContext:
-        """Make an execution context for one optimization profile, with the device current.
-
-        Parameters
-        ----------
-        profile
-            Its number.
-        stream
-            What is needed to change to the profile is done in it, and waited for.
-        scratch
-            Of :meth:`new_scratch`. Of the contexts that are given the same, only one may run at a time.
-
-        Raises
-        ------
-        BackendError
-            If there is not enough memory, say.
-        """
-        doing = f"making an execution context for profile {profile}"
-        context = self._new_context(doing, scratch)
-        if context.active_optimization_profile != profile:
-            self.ask(doing, context.set_optimization_profile_async, profile, int(stream.handle))
-            synchronize(stream)
-        return context
-
-    def _new_context(self, doing: str, scratch: Buffer | None) -> tensorrt.IExecutionContext:
-        engine, module = self.engine, self.flavour.module
-        context: tensorrt.IExecutionContext
-        if scratch is None:
-            context = self.ask(doing, engine.create_execution_context)
-            return context
-        if hasattr(module, "ExecutionContextAllocationStrategy"):
-            lent = module.ExecutionContextAllocationStrategy.USER_MANAGED
-            context = self.ask(doing, engine.create_execution_context, lent)
-        else:
-            context = self.ask(doing, engine.create_execution_context_without_device_memory)
-        if hasattr(context, "set_device_memory"):
-            context.set_device_memory(int(scratch.handle), scratch.size)
-        else:
-            context.device_memory = int(scratch.handle)
-        return context
-
-    @property
-    def shares_profiles(self) -> bool:
-        return not self._by_lean_runtime and (self.flavour.is_rtx or self.flavour.release >= (10, 0, 0))
-
-    @property
-    def memory(self) -> int | None:
-        # The lean runtime of an older release, which runs the plan then, does not know the later call.
-        names = () if self._by_lean_runtime else ("device_memory_size_v2", "device_memory_size")
-        can_lend = hasattr(self.flavour.module, "ExecutionContextAllocationStrategy") or hasattr(
-            self.engine, "create_execution_context_without_device_memory"
-        )
-        own = [name for name in names if can_lend and hasattr(type(self.engine), name)]
-        return int(getattr(self.engine, own[0])) if own else None
-
-    def close(self) -> None:
-        """Give its memory back; a second call does nothing. Its contexts must be gone by then."""
-        self._finalizer.detach()
-        _free(self._owned, self.device)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _free(owned: list[Any], device: Device) -> None:
-    if owned:
-        with device.current():
-            while owned:
-                owned.pop()
+def recognize_network(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> HeadLayout:
+    """Return the head layout of a SCRFD model; raise ModelFormatError if these are the tensors of another one."""
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] not in {3, None}:
+        raise ModelFormatError(f"one input (B, 3, H, W) is required, but the inputs are: {listing(inputs)}")
+    layout = recognize(outputs)
+    odd = [tensor for tensor in (*inputs, *outputs) if tensor.dtype not in {"float32", "float16"}]
+    if odd:
+        raise ModelFormatError(f"float32 or float16 is required, but there are: {listing(odd)}")
+    return layout
 
 
 @dataclass(eq=False)
 class LeasedContext:
-    """An execution context, and where it is from.
-
-    Attributes
-    ----------
-    context
-        TensorRT's own; None once it is given back.
-    engine
-        The copy of the engine that it belongs to.
-    profile
-        Number of its optimization profile.
-    """
+    """An execution context (None once released), and the copy of the engine and the profile that it belongs to."""
 
     context: tensorrt.IExecutionContext | None
     engine: LoadedEngine
@@ -378,61 +263,43 @@ class LeasedContext:
 
 
 class ContextPool:
-    """Lends execution contexts of an engine, and opens further copies of it where it must.
+    """Leases execution contexts of an engine, and owns the engine.
 
-    Before TensorRT 10, an optimization profile of an engine serves one execution context only. A SCRFD engine is a few
-    megabytes, so it is opened once more where a profile is taken.
-
-    Parameters
-    ----------
-    engine
-        Belongs to this from now on, and is closed with it.
-    reopen
-        Opens the same engine again.
+    Before TensorRT 10, an optimization profile of an engine serves only one execution context. A SCRFD engine is a few
+    megabytes, so ``reopen`` opens another copy when a profile is in use.
     """
 
     def __init__(self, engine: LoadedEngine, reopen: Callable[[], LoadedEngine]) -> None:
         self._copies = [engine]
         self._reopen = reopen
-        self._taken: set[tuple[int, int]] = set()
-        self._lock = threading.RLock()  # the garbage collector may end a run in the thread that has it
+        self._leased: set[tuple[int, int]] = set()
+        self._lock = threading.RLock()  # the garbage collector may end a run in the thread that holds it
 
-    def take(self, profile: int, stream: Stream, scratch: Buffer | None) -> LeasedContext:
-        """Lend an execution context, with the device current.
-
-        Parameters
-        ----------
-        profile, stream, scratch
-            As for :meth:`LoadedEngine.new_context`.
-
-        Raises
-        ------
-        BackendError
-            If there is not enough memory, say.
-        """
+    def lease(self, profile: int, stream: Stream, scratch: Buffer | None) -> LeasedContext:
+        """Return a context; parameters and errors as for :meth:`LoadedEngine.new_context`."""
         with self._lock:
             number = self._copy_for(profile)
             engine = self._copies[number]
             context = engine.new_context(profile, stream, scratch)
-            self._taken.add((number, profile))
+            self._leased.add((number, profile))
             return LeasedContext(context, engine, profile)
 
-    def give_back(self, lent: LeasedContext) -> None:
+    def release(self, leased: LeasedContext) -> None:
         """Take a context back, with the device current; its work must be done."""
         with self._lock:
-            lent.context = None
-            self._taken.discard((self._copies.index(lent.engine), lent.profile))
+            leased.context = None
+            self._leased.discard((self._copies.index(leased.engine), leased.profile))
 
     def _copy_for(self, profile: int) -> int:
         if self._copies[0].shares_profiles:
             return 0
         for number in range(len(self._copies)):
-            if (number, profile) not in self._taken:
+            if (number, profile) not in self._leased:
                 return number
         self._copies.append(self._reopen())
         return len(self._copies) - 1
 
     def close(self) -> None:
-        """Close all copies; a second call does nothing. All contexts must have been given back."""
+        """Close all copies; a second call does nothing. All contexts must have been released."""
         while self._copies:
             self._copies.pop().close()

@@ -1,4 +1,4 @@
-"""What TensorRT says while it works: kept, so that an error can tell the reason, and passed on to Python's logging."""
+"""TensorRT's messages: collected as reasons for errors, and passed on to Python's logging."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scrfd_trt._engine.flavours import Api, subclass
 log = logging.getLogger("scrfd_trt.tensorrt")
 
 LEVELS = {"INTERNAL_ERROR": logging.DEBUG, "ERROR": logging.DEBUG, "WARNING": logging.INFO, "INFO": logging.DEBUG}
-"""Errors are raised by whoever listens; to log them as errors too would tell them twice."""
+"""Errors are raised by the caller; an error record in addition would report them twice."""
 
 VERBOSE = 5
-"""Below DEBUG: TensorRT tells of each kernel that it tries."""
+"""Below DEBUG: TensorRT reports each kernel that it tries."""
 
-MOST_KEPT = 100
-WHERE = (
+MAX_MESSAGES = 100
+SOURCE_LOCATIONS = (
     r"^\[[^\]]*\]\s*",  # [network.cpp::validate::3014]
     r"^\w+::\w+:\s*",  # IBuilder::buildSerializedNetwork:
     r"^(Internal )?Error Code \d+:\s*",
@@ -30,13 +30,7 @@ WHERE = (
 
 
 class Messages:
-    """What TensorRT said while somebody listened.
-
-    Attributes
-    ----------
-    errors, warnings
-        In the order in which they came.
-    """
+    """Errors and warnings of TensorRT in order, collected by :func:`listen`."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
@@ -44,44 +38,38 @@ class Messages:
         self.thread = threading.get_ident()
 
     def add(self, severity: str, message: str) -> None:
-        """Keep an error or a warning."""
-        kept = self.errors if severity.endswith("ERROR") else self.warnings if severity == "WARNING" else None
-        if kept is not None and len(kept) < MOST_KEPT:
-            kept.append(message)
+        """Add an error or a warning; ignore other messages."""
+        messages = self.errors if severity.endswith("ERROR") else self.warnings if severity == "WARNING" else None
+        if messages is not None and len(messages) < MAX_MESSAGES:
+            messages.append(message)
 
-    def reason(self, otherwise: str = "it does not say why") -> str:
-        """Return TensorRT's own reason for a failure, on one line.
-
-        Parameters
-        ----------
-        otherwise
-            What to say where TensorRT said nothing.
-        """
-        # The first error is the cause; those that follow are often about cleaning up.
-        told = self.errors or self.warnings[-1:]
-        return clean(told[0]) if told else otherwise
+    def reason(self, default: str = "no reason given") -> str:
+        """Return TensorRT's reason for a failure on one line."""
+        # The first error is the cause; the following are often about cleaning up.
+        messages = self.errors or self.warnings[-1:]
+        return clean(messages[0]) if messages else default
 
 
 def clean(message: str) -> str:
-    """Bring a message of TensorRT to one line without the places in its source."""
+    """Put a message on one line and remove locations in TensorRT's source."""
     text = " ".join(message.split())
-    for pattern in WHERE:
+    for pattern in SOURCE_LOCATIONS:
         text = re.sub(pattern, "", text)
     return text
 
 
 class _Logger:
-    """The part of a TensorRT ``ILogger`` that is the same for all flavours."""
+    """The flavour-independent part of a TensorRT ``ILogger``."""
 
     def __init__(self) -> None:
         self.listeners: list[Messages] = []
         super().__init__()
 
     def log(self, severity: Any, msg: str) -> None:
-        """Take a message; TensorRT calls this from threads of its own."""
+        """Receive a message; TensorRT also calls this from its own threads."""
         name = str(severity.name)
         listeners = tuple(self.listeners)
-        # What is said in a thread that listens is meant for it; TensorRT's own threads speak to everybody.
+        # A message from a listening thread is for that thread; those from TensorRT's threads reach all listeners.
         own = [messages for messages in listeners if messages.thread == threading.get_ident()]
         for messages in own or listeners:
             messages.add(name, msg)
@@ -95,10 +83,10 @@ _lock = threading.Lock()
 
 
 def logger(module: ModuleType) -> Any:
-    """Return the one ``ILogger`` of a TensorRT module.
+    """Return the ``ILogger`` of a TensorRT module: one per module, which lives as long as the process.
 
-    TensorRT keeps the logger that it was given first for as long as anything made with it lives, and says things to it
-    that belong to other objects. So there is one for each module, which lives as long as the process.
+    TensorRT keeps the first logger that it was given while anything made with it lives, and sends it messages about
+    other objects.
     """
     with _lock:
         if module.__name__ not in _loggers:
@@ -108,7 +96,7 @@ def logger(module: ModuleType) -> Any:
 
 @contextmanager
 def listen(module: ModuleType) -> Iterator[Messages]:
-    """Keep what a TensorRT module says until the block ends."""
+    """Collect a TensorRT module's messages until the block ends."""
     messages = Messages()
     listeners: list[Messages] = logger(module).listeners
     with _lock:
@@ -117,5 +105,5 @@ def listen(module: ModuleType) -> Iterator[Messages]:
         yield messages
     finally:
         with _lock:
-            # By identity: two listeners that heard the same are not the same one.
+            # By identity: listeners with the same messages are equal.
             listeners[:] = [other for other in listeners if other is not messages]

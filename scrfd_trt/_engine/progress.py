@@ -1,21 +1,24 @@
-"""How far a build has come: what a progress bar is told, and TensorRT's nested phases as one number."""
+"""Progress of a build, and work in the background that can be cancelled."""
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from scrfd_trt._engine.flavours import subclass
 
 STEPS = 1000
-"""Steps of the stage in which TensorRT builds, where it tells how far it has come."""
+"""Steps of the stage in which TensorRT builds, where it reports progress."""
 
 
 class BuildProgress(Protocol):
-    """What a build tells of its progress, always from the thread that asked for the build."""
+    """Build-progress callbacks; all calls come from the thread that started the build."""
 
     def phase(self, name: str, total: int | None, /) -> object:
         """Begin a stage.
@@ -23,28 +26,28 @@ class BuildProgress(Protocol):
         Parameters
         ----------
         name
-            What is being done, a few words.
+            What is done, in a few words.
         total
-            Steps that there are, or None where that is not known: then only the time that has passed can be shown.
+            Number of steps, or None if it is unknown: then only the elapsed time can be shown.
         """
 
     def step(self, done: int, detail: str, /) -> object:
-        """Tell how many steps of the stage are done, several times a second.
+        """Report the stage's progress, several times per second.
 
         Parameters
         ----------
         done
-            0 up to the total; 0 where that is not known.
+            Completed steps; 0 if the total is unknown.
         detail
-            What TensorRT is at, in its own words; may be empty.
+            TensorRT's own name of what it does; may be empty.
         """
 
     def done(self) -> object:
-        """End the stage that was begun last, however it ended."""
+        """End the current stage, also after an error."""
 
 
 class NoProgress:
-    """Progress that nobody looks at."""
+    """Progress that is not shown."""
 
     def phase(self, name: str, total: int | None, /) -> None:
         """Do nothing."""
@@ -58,7 +61,7 @@ class NoProgress:
 
 @contextmanager
 def stage(progress: BuildProgress, name: str, total: int | None = None) -> Iterator[None]:
-    """Tell of a stage at its begin and end."""
+    """Report the begin and end of a stage."""
     progress.phase(name, total)
     try:
         yield
@@ -72,20 +75,18 @@ class _Phase:
     parent: str | None
     steps: int
     complete: int = 0
-    ended: int = 0
-    """Inner phases that have ended since the last step."""
+    ended: int = 0  # inner phases since the last step
 
 
 class Phases:
-    """TensorRT's phases, which lie within each other, each with steps of its own.
+    """TensorRT's nested phases as one fraction; TensorRT calls from several threads.
 
-    How many inner phases a step will have is not known before; each is taken for half of what is left of the step.
-    TensorRT calls from several threads of its own.
+    The number of inner phases of a step is unknown in advance; each counts as half of what remains of the step.
     """
 
     def __init__(self) -> None:
         self._open: list[_Phase] = []
-        self._most = 0.0
+        self._max = 0.0
         self._lock = threading.Lock()
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
@@ -94,7 +95,7 @@ class Phases:
             self._open.append(_Phase(name, parent, max(steps, 1)))
 
     def complete(self, name: str, step: int) -> None:
-        """Count a phase's steps up to this one, the first of which is 0, as done."""
+        """Mark a phase's steps up to this one, counted from 0, as complete."""
         with self._lock:
             phase = self._find(name)
             if phase is not None and step >= phase.complete:
@@ -111,20 +112,20 @@ class Phases:
             if around is not None:
                 around.ended += 1
             elif phase.parent is None:
-                self._most = 1.0
+                self._max = 1.0
 
     def read(self) -> tuple[float, str]:
-        """Return how much is done, 0 to 1 and never less than before, and the innermost phase with its steps."""
+        """Return the completed fraction, which never decreases, and the innermost phase with its steps."""
         with self._lock:
-            self._most = max(self._most, self._inner(None))
+            self._max = max(self._max, self._inner(None))
             last = self._open[-1] if self._open else None
-            return self._most, f"{last.name} {last.complete}/{last.steps}" if last else ""
+            return self._max, f"{last.name} {last.complete}/{last.steps}" if last else ""
 
     def _find(self, name: str | None) -> _Phase | None:
         return next((phase for phase in reversed(self._open) if phase.name == name), None)
 
     def _inner(self, parent: str | None) -> float:
-        """Return how far the open phases within ``parent`` are; the furthest one counts."""
+        """Return the fraction of the most advanced open phase within ``parent``."""
         return max((self._fraction(phase) for phase in self._open if phase.parent == parent != phase.name), default=0.0)
 
     def _fraction(self, phase: _Phase) -> float:
@@ -135,15 +136,7 @@ class Phases:
 
 
 class PhaseMonitor:
-    """The part of a TensorRT ``IProgressMonitor`` that is the same for all flavours.
-
-    Parameters
-    ----------
-    phases
-        Keeps what TensorRT tells.
-    cancelled
-        Once set, TensorRT is told to stop at its next step.
-    """
+    """The flavour-independent part of a TensorRT ``IProgressMonitor``; cancels at the next step once that is set."""
 
     def __init__(self, phases: Phases, cancelled: threading.Event) -> None:
         self._phases = phases
@@ -155,7 +148,7 @@ class PhaseMonitor:
         self._phases.start(phase_name, parent_phase, num_steps)
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """Count a step as done; False stops the build."""
+        """Mark a step as complete; return False to cancel the build."""
         self._phases.complete(phase_name, step)
         return not self._cancelled.is_set()
 
@@ -165,5 +158,65 @@ class PhaseMonitor:
 
 
 def monitor_for(base: type[Any], phases: Phases, cancelled: threading.Event) -> Any:
-    """Make a monitor that is one of a flavour's own ``IProgressMonitor`` class."""
+    """Return a monitor that is an instance of a flavour's ``IProgressMonitor``."""
     return subclass(PhaseMonitor, base)(phases, cancelled)
+
+
+Result = TypeVar("Result")
+
+POLL_SECONDS = 0.1
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C ended: 128 + 2."""
+
+
+class _Work(threading.Thread, Generic[Result]):
+    def __init__(self, work: Callable[[], Result]) -> None:
+        super().__init__(name="scrfd_trt build", daemon=True)
+        self._do = work
+        self.result: list[Result] = []
+        self.error: BaseException | None = None
+        # Not join(): up to Python 3.12 an interrupted join() marks the thread as ended.
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        try:
+            self.result.append(self._do())
+        except BaseException as error:  # noqa: BLE001 - raised again by run_cancellable()
+            self.error = error
+        finally:
+            self.ended.set()
+
+
+def run_cancellable(
+    work: Callable[[], Result], *, poll: Callable[[], None], cancel: Callable[[], None], can_cancel: bool
+) -> Result:
+    """Run ``work`` in another thread and return its result, or raise its error.
+
+    ``poll`` is called several times per second. If it raises, or the wait is interrupted, ``cancel`` is called and the
+    error raised: after the work has ended if it can be cancelled; otherwise at once, and the work goes on in vain.
+    """
+    thread = _Work(work)
+    thread.start()
+    try:
+        running = True
+        while running:
+            running = not thread.ended.wait(POLL_SECONDS)
+            poll()
+    except BaseException:
+        cancel()
+        atexit.register(_exit_now, thread.ended)
+        if can_cancel:
+            thread.ended.wait()
+        raise
+    if thread.error is not None:
+        raise thread.error
+    return thread.result[0]
+
+
+def _exit_now(ended: threading.Event) -> None:
+    """End the process if abandoned work is still in native code: it would crash during Python's own shutdown."""
+    if not ended.is_set():
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(INTERRUPTED)

@@ -1,89 +1,53 @@
-"""Engines on disk: each lies beside a JSON file that records how it was made."""
+"""The record of an engine: a JSON file beside it that states how it was built."""
 
 from __future__ import annotations
 
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._engine.onnx.prepare import files_beside
 from scrfd_trt._options import explain
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
+
+RECIPE = 1
+"""Version of the rewriting of models. Raise it with each change to the result: cached engines are then rebuilt."""
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class FileMark(_Part):
-    """What tells one file from another.
-
-    Attributes
-    ----------
-    name
-        Without its folder.
-    sha256
-        64 hexadecimal digits.
-    """
+class FileHash(_Part):
+    """A file's name without its folder, and its SHA-256 in hexadecimal."""
 
     name: str
     sha256: str
 
 
-class GpuMark(_Part):
-    """The GPU that an engine was built on.
-
-    Attributes
-    ----------
-    name
-        As the driver calls it.
-    compute_capability
-        Major and minor.
-    """
+class GpuName(_Part):
+    """The GPU that an engine was built on."""
 
     name: str
     compute_capability: tuple[int, int]
 
 
 class EngineRecord(_Part):
-    """How an engine was made: what lies beside it as JSON.
+    """How an engine was built.
 
-    Attributes
-    ----------
-    plan
-        The engine's own file.
-    onnx
-        The network that it was made from.
-    flavour, version
-        The TensorRT that made it.
-    gpu
-        The GPU that it was made on; None where none was needed.
-    options
-        As they were asked for.
-    input, outputs
-        Of the network as TensorRT was given it.
-    ranges
-        The input shapes that it takes, one an optimization profile.
-    notes
-        What was changed in the network.
-    made
-        When, in UTC, as ISO 8601 writes it.
-    seconds
-        What TensorRT took.
-    scrfd_trt
-        This library's version.
-    recipe
-        Which way of making networks ready it was.
+    gpu is None if none was needed; input and outputs are those of the rewritten model; ranges has one item per
+    optimization profile; notes state what was changed in the model; made is UTC in ISO 8601; seconds is the time that
+    TensorRT took; scrfd_trt is this library's version.
     """
 
-    plan: FileMark
-    onnx: FileMark
+    plan: FileHash
+    onnx: FileHash
     flavour: str
     version: str
-    gpu: GpuMark | None
+    gpu: GpuName | None
     options: BuildOptions
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
@@ -96,28 +60,12 @@ class EngineRecord(_Part):
 
 
 def record_path(plan: Path) -> Path:
-    """Return where the record of an engine lies: ``face.plan.json`` beside ``face.plan``."""
+    """Return the path of an engine's record: ``face.plan.json`` beside ``face.plan``."""
     return plan.with_name(f"{plan.name}.json")
 
 
 def read_record(plan: Path) -> EngineRecord | None:
-    """Read how an engine was made.
-
-    Parameters
-    ----------
-    plan
-        The engine's file; it is not read itself, so compare ``record.plan.sha256`` with it where that matters.
-
-    Returns
-    -------
-    EngineRecord or None
-        None where there is no record.
-
-    Raises
-    ------
-    ModelFormatError
-        If what is there is no record.
-    """
+    """Read an engine's record, not the engine; None if there is none. Raise ModelFormatError if it is invalid."""
     path = record_path(plan)
     try:
         text = path.read_bytes()
@@ -131,36 +79,31 @@ def read_record(plan: Path) -> EngineRecord | None:
         return EngineRecord.model_validate_json(text)
     except ValidationError as error:
         raise ModelFormatError(
-            f"{path} does not say how an engine was made; remove it, or build again ({explain(EngineRecord, error)})"
+            f"{path} is not a valid engine record ({explain(EngineRecord, error)}); remove it, or build again"
         ) from error
 
 
-def mark(path: Path) -> FileMark:
-    """Return a file's name and SHA-256.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If it cannot be read.
-    """
+def hash_file(path: Path) -> FileHash:
+    """Hash a file; raise ModelNotFoundError if it cannot be read."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelNotFoundError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return FileMark(name=path.name, sha256=hashlib.sha256(data).hexdigest())
+    return FileHash(name=path.name, sha256=hashlib.sha256(data).hexdigest())
 
 
-def mark_network(path: Path) -> FileMark:
-    """Return a network's name and the SHA-256 of all that it is: the file, and the files that hold its weights.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If one of them cannot be read.
-    """
-    own = mark(path)
-    beside = files_beside(path)
-    if not beside:
+def hash_model(path: Path) -> FileHash:
+    """Hash a model with the files that hold its weights; raise ModelNotFoundError if one cannot be read."""
+    own = hash_file(path)
+    hashes = [own.sha256, *(hash_file(other).sha256 for other in _external_files(path))]
+    if len(hashes) == 1:
         return own
-    hashes = [own.sha256, *(mark(other).sha256 for other in beside)]
-    return FileMark(name=own.name, sha256=hashlib.sha256(" ".join(hashes).encode()).hexdigest())
+    return FileHash(name=own.name, sha256=hashlib.sha256(" ".join(hashes).encode()).hexdigest())
+
+
+def _external_files(path: Path) -> tuple[Path, ...]:
+    if find_spec("onnx") is None:
+        return ()
+    from scrfd_trt._engine.onnx.load import external_files  # noqa: PLC0415 - onnx is optional, and slow to import
+
+    return external_files(path)

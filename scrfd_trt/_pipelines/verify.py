@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from scrfd_trt._cuda.device import find
 from scrfd_trt._detections import Detections
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Flavour
-from scrfd_trt._engine.onnx.prepared import PreparedNetwork
 from scrfd_trt._engine.plan import RTX_CAPABILITIES, dotted, read_header, read_plan
 from scrfd_trt._engine.runtime import check_gpu, opener
 from scrfd_trt._nms import pairwise_iou
@@ -23,6 +23,9 @@ from scrfd_trt._pipelines.cuda import CudaPipeline
 from scrfd_trt._pipelines.host import HostPipeline
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import BackendError, DeviceError, ModelFormatError
+
+if TYPE_CHECKING:
+    from scrfd_trt._engine.onnx.rewrite import PreparedModel
 
 log = logging.getLogger("scrfd_trt")
 
@@ -138,7 +141,7 @@ def check_prerequisites(flavour: Flavour, options: BuildOptions, device: int) ->
         kernels.compiled(capability)
 
 
-def check_engine(plan: bytes, prepared: PreparedNetwork, device: int) -> None:
+def check_engine(plan: bytes, prepared: PreparedModel, device: int) -> None:
     """Check that a new engine finds the faces that its ONNX model finds; log a warning if it cannot run here.
 
     Parameters

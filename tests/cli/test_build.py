@@ -18,7 +18,7 @@ from scrfd_trt._cli.commands.build import parse_batch, parse_capabilities
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.progress import stage
-from scrfd_trt._engine.record import EngineRecord, FileMark, GpuMark, record_path
+from scrfd_trt._engine.record import EngineRecord, FileHash, GpuName, record_path
 from scrfd_trt._pipelines import factory
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.errors import OptionError
@@ -40,18 +40,18 @@ class Builder:
 
     def __call__(self, onnx: Path, out: Path, options: BuildOptions, *, progress: Any, **rest: Any) -> Path:
         self.asked = {"onnx": onnx, "out": out, "options": options, **rest}
-        with stage(progress, "preparing the network"):
+        with stage(progress, "preparing the model"):
             pass
         with stage(progress, "building with tensorrt 8.6.0", 1000):
             progress.step(500, "layer 1/2")
             if self.error is not None:
                 raise self.error
         record = EngineRecord(
-            plan=FileMark(name=out.name, sha256=hashlib.sha256(PLAN).hexdigest()),
-            onnx=FileMark(name=onnx.name, sha256="0" * 64),
+            plan=FileHash(name=out.name, sha256=hashlib.sha256(PLAN).hexdigest()),
+            onnx=FileHash(name=onnx.name, sha256="0" * 64),
             flavour="tensorrt",
             version="8.6.0",
-            gpu=GpuMark(name="Fake H100", compute_capability=(9, 0)),
+            gpu=GpuName(name="Fake H100", compute_capability=(9, 0)),
             options=options,
             input=TensorSpec("x", (None, 3, 64, 64)),
             outputs=(),
@@ -79,7 +79,7 @@ def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
 def test_what_is_told(run: Run, builder: Builder) -> None:
     code, out, err = run("build", "my.onnx", "-o", "my face.plan")
     assert code == 0
-    assert err == "preparing the network …\nbuilding with tensorrt 8.6.0 …\n"
+    assert err == "preparing the model …\nbuilding with tensorrt 8.6.0 …\n"
     assert out.splitlines() == [
         "my face.plan: 2.9 MiB, 0 s with tensorrt 8.6.0",
         "  fp16 of my.onnx on Fake H100",

@@ -49,7 +49,7 @@ class EngineBackend:
             self._contexts[part.profile] = engine.new_context(part.profile, stream, self._scratch)
         context = self._contexts[part.profile]
         shape = (part.places, *blob.shape[1:])
-        engine.ask("setting the shape", context.set_input_shape, self.input.name, shape)
+        engine.call_checked("setting the shape", context.set_input_shape, self.input.name, shape)
         arrays = [np.zeros(tuple(context.get_tensor_shape(tensor.name)), tensor.dtype) for tensor in self.outputs]
         pixels = np.zeros(shape, self.input.dtype)
         pixels[: len(blob)] = blob
@@ -57,9 +57,9 @@ class EngineBackend:
             buffers = [gpu_memory(array.nbytes, self._device, stream) for array in (pixels, *arrays)]
             for tensor, buffer in zip(tensors, buffers, strict=True):
                 memory.callback(free, buffer)
-                engine.ask("setting an address", context.set_tensor_address, tensor.name, int(buffer.handle))
+                engine.call_checked("setting an address", context.set_tensor_address, tensor.name, int(buffer.handle))
             copy("copying the input", int(buffers[0].handle), pixels.ctypes.data, pixels.nbytes, stream)
-            engine.ask("running the network", context.execute_async_v3, int(stream.handle))
+            engine.call_checked("running the model", context.execute_async_v3, int(stream.handle))
             for array, buffer in zip(arrays, buffers[1:], strict=True):
                 copy("copying an output", array.ctypes.data, int(buffer.handle), array.nbytes, stream)
             synchronize(stream)

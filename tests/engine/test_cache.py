@@ -12,8 +12,7 @@ from scrfd_trt._devices import Gpu
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.cache import EngineKey, open_or_build
 from scrfd_trt._engine.flavours import Flavour
-from scrfd_trt._engine.onnx.prepared import RECIPE
-from scrfd_trt._engine.record import EngineRecord, FileMark, GpuMark, mark, record_path
+from scrfd_trt._engine.record import RECIPE, EngineRecord, FileHash, GpuName, hash_file, record_path
 from scrfd_trt._tensors import TensorSpec
 from scrfd_trt.errors import BackendError, EngineError, OutputError
 
@@ -52,10 +51,10 @@ class Builder:
         time.sleep(self.seconds)
         path.write_bytes(b"plan %d" % self.count)
         need = self.wanted
-        gpu = GpuMark(name=need.gpu.name, compute_capability=need.gpu.compute_capability)
+        gpu = GpuName(name=need.gpu.name, compute_capability=need.gpu.compute_capability)
         record = EngineRecord(
-            plan=mark(path),
-            onnx=FileMark(name=need.onnx.name, sha256=need.sha256),
+            plan=hash_file(path),
+            onnx=FileHash(name=need.onnx.name, sha256=need.sha256),
             flavour=need.flavour.name,
             version=need.flavour.version,
             gpu=gpu,
@@ -81,15 +80,15 @@ def test_an_engine_is_built_once_and_kept(onnx, home, caplog):
     with caplog.at_level(logging.WARNING, "scrfd_trt"):
         assert [open_or_build(build.wanted, build, read) for _ in range(3)] == [b"plan 1"] * 3
     assert build.count == 1
-    assert [record.getMessage().count("there is none yet") for record in caplog.records] == [1]
+    assert [record.getMessage().count("none is cached") for record in caplog.records] == [1]
     assert build.wanted.path.parent == home / "engines"
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"release": "10.16.1"}, "there is one for release 8.6.0 only"),
-        ({"gpu": Gpu(0, "NVIDIA H100 80GB HBM3", (9, 1))}, "built on .*9, 0.* and here is .*9, 1"),
+        ({"release": "10.16.1"}, "the cached one is for release 8.6.0"),
+        ({"gpu": Gpu(0, "NVIDIA H100 80GB HBM3", (9, 1))}, "built on .*9, 0.*, not .*9, 1"),
     ],
 )
 def test_one_that_no_longer_fits_is_built_anew_with_the_reason(onnx, caplog, change, why):
@@ -131,9 +130,9 @@ def test_where_the_timing_cache_lies_does_not_matter(onnx, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (lambda plan: plan.write_bytes(b"plan"), "is damaged"),
-        (lambda plan: record_path(plan).unlink(), "nothing says how"),
-        (lambda plan: record_path(plan).write_text("{}"), "does not say how an engine was made"),
+        (lambda plan: plan.write_bytes(b"plan"), "the cached one is damaged"),
+        (lambda plan: record_path(plan).unlink(), "has no record"),
+        (lambda plan: record_path(plan).write_text("{}"), "is not a valid engine record"),
     ],
 )
 def test_a_damaged_one_is_built_anew(onnx, caplog, damage, why):
@@ -221,7 +220,7 @@ def test_a_new_way_of_making_networks_ready_builds_anew(onnx, monkeypatch, caplo
     monkeypatch.setattr("scrfd_trt._engine.cache.RECIPE", RECIPE + 1)
     open_or_build(build.wanted, build, read)
     assert build.count == 2
-    assert "made ready in another way" in caplog.text
+    assert "the rewriting of models has changed" in caplog.text
 
 
 def test_weights_in_other_files_count(tmp_path):

@@ -142,18 +142,18 @@ def test_a_package_is_imported_once(install: Install, gpu: None, tmp_path: Path)
 def test_a_folder_of_that_name_is_no_tensorrt(install: Install, gpu: None, tmp_path: Path) -> None:
     install("tensorrt", "").unlink()
     reason = flavours.problems()["tensorrt"]
-    assert reason == f"not installed; {tmp_path / 'tensorrt'} is something else of that name"
-    with pytest.raises(MissingDependencyError, match="something else of that name"):
+    assert reason == f"not installed; {tmp_path / 'tensorrt'} is another package of that name"
+    with pytest.raises(MissingDependencyError, match="another package of that name"):
         flavours.choose()
 
 
 def test_too_old(install: Install, gpu: None) -> None:
     install("tensorrt", WITH_BUILDER.format(version="8.5.3.1"))
-    assert flavours.problems()["tensorrt"] == "8.5.3.1 is too old; 8.6 and newer will do"
+    assert flavours.problems()["tensorrt"] == "8.5.3.1 is too old; 8.6 or newer is required"
 
 
 def test_an_unknown_name_lists_the_choices() -> None:
-    with pytest.raises(OptionError, match="'trt' is not known; the choices are: tensorrt, tensorrt_lean"):
+    with pytest.raises(OptionError, match="unknown TensorRT flavour 'trt'; the choices are: tensorrt, tensorrt_lean"):
         flavours.choose(name="trt")
 
 

@@ -96,7 +96,7 @@ def test_without_gpu_and_tensorrt_the_record_tells(no_gpu, plan, record_of):
     assert not report.usable
     assert report.reasons == (
         "cuda:0 cannot be used: no NVIDIA driver",
-        'it needs TensorRT 8.6.0, and there is none: pip install "tensorrt==8.6.0.*"',
+        'it needs TensorRT 8.6.0, and none is installed: pip install "tensorrt==8.6.0.*"',
     )
     assert report.tensors_from == "face.plan.json"
     assert report.layout.startswith("batched head")
@@ -113,7 +113,7 @@ def test_a_record_that_tells_nothing(gpu, plan):
     plan.with_name("face.plan.json").write_text("[]")
     report = inspect_engine(plan)
     assert report.record is None
-    assert "face.plan.json does not say how an engine was made" in report.warnings[0]
+    assert "face.plan.json is not a valid engine record" in report.warnings[0]
     assert report.usable
     assert ("but", report.warnings[0]) in report.rows()
     assert report.layout.startswith("batched head")
@@ -139,7 +139,7 @@ def test_all_reasons_are_told(gpu, fakes, tmp_path, record_of, monkeypatch):
         (lambda data: data[:60] + b"?" + data[61:], "tensorrt plan", r"damaged or replaced after it was built"),
         (lambda data: bytes(len(data)), "unknown", r"all zeros"),
         (lambda data: b"", "unknown", r"empty"),
-        (lambda data: b"hello", "unknown", r"no plan of TensorRT, or a damaged one"),
+        (lambda data: b"hello", "unknown", r"this is not a TensorRT plan, or it is damaged"),
         (lambda data: data[:20], "unknown", r"cut off after 20 bytes"),
     ],
 )
@@ -200,7 +200,7 @@ class TestOnnx:
         half.write_bytes(network_500m.read_bytes()[:1_000_000])
         report = inspect_engine(half)
         assert (report.kind, report.usable) == ("unknown", False)
-        said = {"onnx": "this is no ONNX network, or a damaged one", "onnxruntime": "ONNX Runtime cannot load it"}
+        said = {"onnx": "this is not an ONNX model, or it is damaged", "onnxruntime": "ONNX Runtime cannot load it"}
         assert said[reader] in report.reasons[0]
         assert "\n" not in report.reasons[0]
 
@@ -218,4 +218,4 @@ def test_onnx_with_nothing_to_read_it(monkeypatch, tmp_path):
     path.write_bytes(b"\x08\x06\x12\x07pytorch")
     report = inspect_engine(path)
     assert (report.kind, report.usable) == ("onnx", False)
-    assert report.reasons == ('reading ONNX networks needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"',)
+    assert report.reasons == ('reading ONNX models needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"',)

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from scrfd_trt._engine import logs
-from scrfd_trt._engine.build import wait_for
-from scrfd_trt._engine.progress import PhaseMonitor, Phases, monitor_for, stage
+from scrfd_trt._engine.progress import PhaseMonitor, Phases, monitor_for, run_cancellable, stage
 
 
 def test_nested_phases_make_one_number_that_never_falls() -> None:
@@ -111,12 +110,15 @@ def test_errors_of_work_are_raised_where_it_is_waited_for() -> None:
     def fail() -> int:
         raise ZeroDivisionError("here")
 
-    told: list[int] = []
-    tell = {"tell": lambda: told.append(1), "cancel": told.clear, "stops": lambda: True}
+    polls: list[int] = []
+
+    def poll() -> None:
+        polls.append(1)
+
     with pytest.raises(ZeroDivisionError, match="here"):
-        wait_for(fail, **tell)
-    assert wait_for(lambda: 3, **tell) == 3
-    assert told
+        run_cancellable(fail, poll=poll, cancel=polls.clear, can_cancel=True)
+    assert run_cancellable(lambda: 3, poll=poll, cancel=polls.clear, can_cancel=True) == 3
+    assert polls
 
 
 def test_an_interruption_waits_for_work_that_can_be_stopped() -> None:
@@ -131,16 +133,16 @@ def test_an_interruption_waits_for_work_that_can_be_stopped() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        wait_for(work, tell=interrupt, cancel=stop.set, stops=lambda: True)
+        run_cancellable(work, poll=interrupt, cancel=stop.set, can_cancel=True)
     assert ended.is_set()
 
 
 CTRL_C = """
 import os, signal, threading, time
-from scrfd_trt._engine.build import wait_for
+from scrfd_trt._engine.progress import run_cancellable
 threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 try:
-    wait_for(lambda: time.sleep(600), tell=lambda: None, cancel=lambda: print("cancelled"), stops=lambda: False)
+    run_cancellable(lambda: time.sleep(600), poll=lambda: None, cancel=lambda: print("cancelled"), can_cancel=False)
 except KeyboardInterrupt:
     print("interrupted")
 """
@@ -188,7 +190,7 @@ def test_messages_are_kept_while_somebody_listens(module: types.ModuleType, capl
 
 def test_without_an_error_the_last_warning_is_the_reason() -> None:
     messages = logs.Messages()
-    assert messages.reason() == "it does not say why"
+    assert messages.reason() == "no reason given"
     assert messages.reason("nothing") == "nothing"
     messages.add("WARNING", "first")
     messages.add("WARNING", "CUDA initialization failure with error: 35")

@@ -119,7 +119,7 @@ def test_each_context_has_its_profile(gpu, fakes, write):
     [
         (
             {"tensors": [["x", "INPUT", [1, 10], "FLOAT"]]},
-            r"one input \(B, 3, H, W\) is wanted, but the inputs are: x 1×10",
+            r"one input \(B, 3, H, W\) is required, but the inputs are: x 1×10",
         ),
         (
             {"tensors": [["x", "INPUT", [-1, 3, 8, 8], "FLOAT"], ["y", "OUTPUT", [-1, 512], "FLOAT"]]},
@@ -127,9 +127,9 @@ def test_each_context_has_its_profile(gpu, fakes, write):
         ),
         (
             {"unusual": {"bbox_8": "CHW16"}},
-            r"plain arrays on the GPU are wanted, but bbox_8 is laid out as CHW16; build",
+            r"linear tensors in GPU memory are required, but bbox_8 has the format CHW16; build",
         ),
-        ({"unusual": {"x": "HOST"}}, r"x lies in the memory of the host; build"),
+        ({"unusual": {"x": "HOST"}}, r"x is in host memory; build"),
     ],
 )
 def test_another_network(gpu, write, about, message):
@@ -143,7 +143,7 @@ def test_another_network(gpu, write, about, message):
 
 def test_types_that_are_no_floats(gpu, fakes, write):
     tensors = [[name, mode, shape, "INT8" if name == "score_8" else dtype] for name, mode, shape, dtype in fakes.SPECS]
-    with pytest.raises(ModelFormatError, match=r"float32 or float16 is wanted, but there are: score_8 \?×128×1 int8"):
+    with pytest.raises(ModelFormatError, match=r"float32 or float16 is required, but there are: score_8 \?×128×1 int8"):
         load_engine(write(tensors=tensors))
 
 
@@ -155,7 +155,7 @@ def test_types_that_are_no_floats(gpu, fakes, write):
             r"tensorrt 8.6.0 cannot open it: .*\(version tag does not match failed.\); build it",
         ),
         ("raise", r"tensorrt 8.6.0 cannot open it: a bad plan; build it again with scrfd-trt build$"),
-        ("host code", r"has code for the processor inside; set allow_host_code if you trust where it comes from$"),
+        ("host code", r"contains host code; set allow_host_code if you trust its origin$"),
     ],
 )
 def test_a_plan_that_tensorrt_refuses(gpu, write, refuse, message):
@@ -211,7 +211,7 @@ class TestLeanRuntime:
         broken = tmp_path / "broken.so"
         broken.touch()
         with pytest.raises(
-            BackendError, match=r"cannot load the lean runtime .*broken.so: Unable to load library: .*; name"
+            BackendError, match=r"cannot load the lean runtime .*broken.so: Unable to load library: .*; set"
         ):
             load_engine(write(), lean_runtime=broken)
         assert gpu.leaks == {}

@@ -258,7 +258,7 @@ class TestFailures:
     def test_the_message_contains_the_reason_of_tensorrt(self, gpu, fakes):
         pipeline = opened(fakes.plan())
         gpu.fail("execute_async_v3")
-        with pytest.raises(BackendError, match=r"the plan: running the network failed: Cuda Runtime \(no luck\)"):
+        with pytest.raises(BackendError, match=r"the plan: running the model failed: Cuda Runtime \(no luck\)"):
             pipeline.detect(images(1), 0.5, None)
         pipeline.close()
 

@@ -94,7 +94,7 @@ class TestNewEngines:
 
     def test_one_that_cannot_run_gives_the_reason(self, gpu, fakes, check):
         gpu.fail("execute_async_v3")
-        with pytest.raises(BackendError, match="running the network failed: Cuda Runtime"):
+        with pytest.raises(BackendError, match="running the model failed: Cuda Runtime"):
             check(fakes.plan())
 
     def test_one_with_code_inside_may_run(self, gpu, fakes, check):

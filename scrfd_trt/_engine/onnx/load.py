@@ -1,4 +1,4 @@
-"""Read ONNX files."""
+"""Load ONNX files, and refuse those that TensorRT has no equivalent for."""
 
 from __future__ import annotations
 
@@ -8,32 +8,19 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner
 
-from scrfd_trt._engine.onnx.graph import fold_constant_nodes, sides
+from scrfd_trt._engine.onnx.graph import lift_constants, shape_of
 from scrfd_trt._tensors import TensorSpec, listing
 from scrfd_trt.errors import ModelFormatError, ModelNotFoundError, one_line
 
 CONTROL_FLOW = {"If", "Loop", "Scan"}
 QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
-RANK_OF_INPUT = 4
-OWN_DOMAINS = {"", "ai.onnx"}
+STANDARD_DOMAINS = {"", "ai.onnx"}
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """Read a network, weights in files of their own included.
+    """Load a model with its external weights, functions inlined, ``Constant`` nodes lifted, weights not among inputs.
 
-    Functions are written out, ``Constant`` nodes are initializers, and the inputs are those that a caller feeds.
-
-    Parameters
-    ----------
-    path
-        The ONNX file.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If there is no such file.
-    ModelFormatError
-        If it cannot be read, is not valid, or is made of what TensorRT has no equal for.
+    Raise ModelNotFoundError if the file is missing, ModelFormatError if it is invalid or cannot be built.
     """
     model = _parse(path)
     try:
@@ -41,17 +28,16 @@ def load(path: Path) -> onnx.ModelProto:
         if model.functions:
             model = inliner.inline_local_functions(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-        raise ModelFormatError(f"{path}: this is no valid ONNX network: {one_line(error)}") from error
-    _refuse_foreign(path, model)
-    fold_constant_nodes(model.graph)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    made = {name for node in model.graph.node for name in node.output}
-    if not all(value.name in made for value in model.graph.output):
+        raise ModelFormatError(f"{path}: this is not a valid ONNX model: {one_line(error)}") from error
+    _check_operators(path, model)
+    lift_constants(model.graph)
+    computed = {name for node in model.graph.node for name in node.output}
+    if not all(value.name in computed for value in model.graph.output):
         raise ModelFormatError(f"{path}: this is not a SCRFD model: one of its outputs is never computed")
-    inputs = [value for value in model.graph.input if value.name not in constants]
+    inputs = _runtime_inputs(model.graph)
     del model.graph.input[:], model.graph.value_info[:]
     model.graph.input.extend(inputs)
-    # The first IR in which weights need not be inputs.
+    # IR version 4 is the first in which weights need not be inputs.
     model.ir_version = max(model.ir_version, 4)
     return model
 
@@ -62,90 +48,82 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as error:
-        raise ModelFormatError(f"{path}: this is no ONNX file, or it is damaged: {one_line(error)}") from error
+        raise ModelFormatError(f"{path}: this is not an ONNX file, or it is damaged: {one_line(error)}") from error
     try:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelFormatError(
-            f"{path}: its weights are in other files, which must lie beside it: {one_line(error)}"
+            f"{path}: its weights are in other files, which must be in the same folder: {one_line(error)}"
         ) from error
     return model
 
 
+def _check_operators(path: Path, model: onnx.ModelProto) -> None:
+    operators = sorted({node.op_type for node in model.graph.node})
+    if control_flow := CONTROL_FLOW.intersection(operators):
+        raise ModelFormatError(
+            f"{path}: control flow ({', '.join(sorted(control_flow))}) is not supported; simplify the model first, "
+            "for example with onnxsim"
+        )
+    custom = {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in STANDARD_DOMAINS}
+    unsupported = sorted(custom) + [name for name in operators if name.endswith("Integer")]
+    unsupported += [name for name in operators if name.startswith("QLinear")]
+    if unsupported:
+        raise ModelFormatError(
+            f"{path}: TensorRT does not support {', '.join(unsupported)}; export with ONNX's own operators, and "
+            "INT8 as QuantizeLinear and DequantizeLinear"
+        )
+
+
 def external_files(path: Path) -> tuple[Path, ...]:
-    """List the files beside a network that hold weights of it; none for what is no ONNX file."""
+    """List the files that hold weights of a model; empty if it is not an ONNX file."""
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError):
         return ()
-    places = {
+    names = {
         entry.value
         for tensor in model.graph.initializer
         if external_data_helper.uses_external_data(tensor)
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return tuple(path.parent / place for place in sorted(places))
-
-
-def _refuse_foreign(path: Path, model: onnx.ModelProto) -> None:
-    found = sorted({node.op_type for node in model.graph.node} & CONTROL_FLOW)
-    if found:
-        raise ModelFormatError(
-            f"{path}: it has control flow ({', '.join(found)}), which no SCRFD network needs; simplify it first, with "
-            "onnxsim say"
-        )
-    foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in OWN_DOMAINS})
-    integer = sorted({node.op_type for node in model.graph.node if node.op_type.endswith("Integer")})
-    integer += sorted({node.op_type for node in model.graph.node if node.op_type.startswith("QLinear")})
-    if foreign or integer:
-        raise ModelFormatError(
-            f"{path}: TensorRT does not know {', '.join(foreign + integer)}; export with operators of ONNX itself, and "
-            "INT8 as QuantizeLinear and DequantizeLinear"
-        )
-
-
-def tensors(model: onnx.ModelProto) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
-    """Return a network's one input and its outputs.
-
-    Raises
-    ------
-    ModelFormatError
-        If it has not one image input ``(B, 3, H, W)`` of floating-point numbers.
-    """
-    inputs = [_spec(value) for value in model.graph.input]
-    if (
-        len(inputs) != 1
-        or len(inputs[0].shape) != RANK_OF_INPUT
-        or inputs[0].shape[1] not in {3, None}
-        or inputs[0].dtype not in {"float32", "float16"}
-    ):
-        raise ModelFormatError(f"one input (B, 3, H, W) is wanted, but this network's inputs are: {listing(inputs)}")
-    return inputs[0], tuple(_spec(value) for value in model.graph.output)
-
-
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    try:
-        name = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
-    except KeyError:  # no tensor, or of a type that this onnx does not know
-        name = "unknown"
-    return TensorSpec(value.name, sides(value), name)
+    return tuple(path.parent / name for name in sorted(names))
 
 
 def read_io(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Read the inputs and outputs of any ONNX network; files with its weights are left alone.
+    """Read the inputs and outputs of any ONNX model without its external weights.
 
-    Raises
-    ------
-    ModelFormatError
-        If it is no ONNX file, or a damaged one.
+    Raise ModelFormatError if it is not an ONNX file.
     """
     try:
         graph = onnx.load(path, format="protobuf", load_external_data=False).graph
     except (DecodeError, ValueError) as error:
-        raise ModelFormatError(f"this is no ONNX network, or a damaged one: {one_line(error)}") from error
+        raise ModelFormatError(f"this is not an ONNX model, or it is damaged: {one_line(error)}") from error
     if not graph.node:
-        raise ModelFormatError("this is no ONNX network, or a damaged one: it has no nodes")
+        raise ModelFormatError("this is not an ONNX model, or it is damaged: it has no nodes")
+    return tuple(map(_spec, _runtime_inputs(graph))), tuple(map(_spec, graph.output))
+
+
+def tensors(model: onnx.ModelProto) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+    """Return the one image input and the outputs; raise ModelFormatError if there is no single float (B, 3, H, W)."""
+    inputs = [_spec(value) for value in model.graph.input]
+    image = [tensor for tensor in inputs if len(tensor.shape) == 4 and tensor.shape[1] in {3, None}]
+    if len(inputs) != 1 or not image or image[0].dtype not in {"float32", "float16"}:
+        raise ModelFormatError(
+            f"one input (B, 3, H, W) of floats is required, but this model's inputs are: {listing(inputs)}"
+        )
+    return inputs[0], tuple(map(_spec, model.graph.output))
+
+
+def _runtime_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     constants = {tensor.name for tensor in graph.initializer}
-    inputs = tuple(_spec(value) for value in graph.input if value.name not in constants)
-    return inputs, tuple(map(_spec, graph.output))
+    return [value for value in graph.input if value.name not in constants]
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+    except KeyError:  # not a tensor, or a type unknown to this onnx
+        dtype = "unknown"
+    return TensorSpec(value.name, shape_of(value), dtype)

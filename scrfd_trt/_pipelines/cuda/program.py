@@ -165,7 +165,7 @@ class Program:
         """Put the network of a pass into a stream."""
         lent = self._lent[number]
         assert lent.context is not None  # noqa: S101 - until close()
-        lent.engine.ask("running the network", lent.context.execute_async_v3, int(stream.handle))
+        lent.engine.call_checked("running the model", lent.context.execute_async_v3, int(stream.handle))
 
     def find(self, stream: Stream) -> None:
         """Put decoding and suppression into a stream."""
@@ -190,20 +190,20 @@ class Program:
         if graph is not None:
             graph.close()
         while self._lent:
-            self._setting.contexts.give_back(self._lent.pop())
+            self._setting.contexts.release(self._lent.pop())
 
     def _context(self, number: int, scratch: Buffer | None, stream: Stream) -> None:
         setting, scale = self._setting, self._setting.scales[number]
         places, profile = places_for(setting.engine.ranges, scale, self._images)
-        lent = setting.contexts.take(profile, stream, scratch)
+        lent = setting.contexts.lease(profile, stream, scratch)
         self._lent.append(lent)
         self._pixels += places * math.prod(scale)
         engine, context, shape = lent.engine, lent.context, (places, 3, scale[1], scale[0])
         assert context is not None  # noqa: S101 - it was just made
-        engine.ask(f"setting an input of {shape}", context.set_input_shape, engine.input.name, shape)
+        engine.call_checked(f"setting an input of {shape}", context.set_input_shape, engine.input.name, shape)
         addresses = (self._arena.inputs_at[number], *self._arena.outputs_at[number])
         for tensor, address in zip((engine.input, *engine.outputs), addresses, strict=True):
-            engine.ask("setting an address", context.set_tensor_address, tensor.name, address)
+            engine.call_checked("setting an address", context.set_tensor_address, tensor.name, address)
         wanted = output_sizes(setting.layout, places, scale)
         for index, tensor in enumerate(engine.outputs):
             sides = tuple(context.get_tensor_shape(tensor.name))

@@ -13,7 +13,7 @@ import pytest
 from scrfd_trt import _devices
 from scrfd_trt._engine.build import build_plan
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._engine.onnx.prepared import PreparedNetwork
+from scrfd_trt._engine.onnx.rewrite import PreparedModel
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 
 FakeTensorRT = runpy.run_path(str(Path(__file__).parents[2] / "data" / "tensorrt" / "fake.py"))["FakeTensorRT"]
@@ -43,7 +43,7 @@ def fake() -> Callable[[str], Any]:
 
 
 @pytest.fixture
-def prepared() -> Callable[..., PreparedNetwork]:
+def prepared() -> Callable[..., PreparedModel]:
     """Make a network that the fake modules read."""
 
     def make(precision: Any = "fp16", *, shape: tuple[int | None, ...] = (None, 3, 640, 640), **other: Any) -> Any:
@@ -56,7 +56,7 @@ def prepared() -> Callable[..., PreparedNetwork]:
         }
         outputs = tuple(TensorSpec(name, (None, 12800, 1)) for name in OUTPUTS)
         ranges = (ShapeRange(ONE, ONE, ONE), ShapeRange(ONE, (8, 3, 640, 640), (32, 3, 640, 640)))
-        return PreparedNetwork(
+        return PreparedModel(
             json.dumps(content).encode(), precision, TensorSpec("input.1", shape), outputs, ranges, notes=()
         )
 
@@ -64,7 +64,7 @@ def prepared() -> Callable[..., PreparedNetwork]:
 
 
 @pytest.fixture
-def build(prepared: Callable[..., PreparedNetwork], put_gpu: Put) -> Callable[..., dict[str, Any]]:
+def build(prepared: Callable[..., PreparedModel], put_gpu: Put) -> Callable[..., dict[str, Any]]:
     """Build with a release's names, and return what was set."""
 
     def run(release: str, **options: Any) -> dict[str, Any]:

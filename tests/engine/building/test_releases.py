@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scrfd_trt._engine.build import build_plan
+from scrfd_trt._engine.build import build_plan, write_engine
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt.errors import BackendError, DeviceError, ModelFormatError, OptionError
+from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
 
 RELEASES = ("tensorrt-8.6", "tensorrt-10.16", "tensorrt-11.4", "tensorrt_rtx-1.7")
 ON_GPU = RELEASES[:3]
@@ -82,14 +83,14 @@ def test_rtx_takes_what_it_can_honour(precision: str, build: Build, put_gpu: Mak
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [
-        ("optimization_level", 0, "it picks kernels without measuring"),
-        ("version_compatible", True, "on the release that built them only"),
+        ("optimization_level", 0, "it selects kernels without measuring"),
+        ("version_compatible", True, "run only on the release that built them"),
         ("hardware_compatible", True, "for 7.5 set compute_capabilities"),
         ("timing_cache", Path("x"), "it measures nothing"),
     ],
 )
 def test_rtx_refuses_the_rest(option: str, value: object, reason: str, build: Build) -> None:
-    with pytest.raises(OptionError, match=rf"^{option} is not for tensorrt_rtx 1\.7\.1\.116: .*{reason}"):
+    with pytest.raises(OptionError, match=rf"^{option} is not supported by tensorrt_rtx 1\.7\.1\.116: .*{reason}"):
         build("tensorrt_rtx-1.7", **{option: value})
 
 
@@ -133,7 +134,7 @@ def test_compute_capabilities_of_rtx(build: Build) -> None:
 
 @pytest.mark.parametrize("release", ON_GPU)
 def test_compute_capabilities_are_not_for_the_others(release: str, build: Build) -> None:
-    with pytest.raises(OptionError, match="compute_capabilities are not for tensorrt "):
+    with pytest.raises(OptionError, match="compute_capabilities are not supported by tensorrt "):
         build(release, compute_capabilities=("8.6",))
 
 
@@ -141,22 +142,30 @@ def test_compute_capabilities_are_not_for_the_others(release: str, build: Build)
 def test_old_gpus_have_no_tf32_and_no_compatibility(release: str, build: Build, put_gpu: Make) -> None:
     put_gpu((7, 5))
     assert build(release, precision="fp16")["flags"]
-    with pytest.raises(OptionError, match=r"has no TF32, which begins at 8\.0; the choices are: fp32, fp16"):
+    with pytest.raises(OptionError, match=r"TF32, which requires compute capability 8\.0; the choices are: fp32, fp16"):
         build(release, precision="tf32")
-    with pytest.raises(OptionError, match=r"begin at compute capability 8\.0, and this is NVIDIA A GPU"):
+    with pytest.raises(OptionError, match=r"require compute capability 8\.0, and this is NVIDIA A GPU"):
         build(release, hardware_compatible=True)
 
 
 @pytest.mark.parametrize("release", ON_GPU)
 def test_no_gpu(release: str, build: Build, put_gpu: Make) -> None:
     put_gpu(None)
-    with pytest.raises(DeviceError, match=r"builds on an NVIDIA GPU only: no NVIDIA driver.*tensorrt-rtx-cu13"):
+    with pytest.raises(DeviceError, match=r"builds only on an NVIDIA GPU: no NVIDIA driver.*tensorrt-rtx-cu13"):
         build(release)
 
 
 def test_a_gpu_that_is_not_there(prepared: Make, fake: Make, put_gpu: Make) -> None:
     with pytest.raises(DeviceError, match=r"there is no cuda:3; the GPUs are: NVIDIA A GPU \(cuda:0"):
         build_plan(prepared(), flavour=fake("tensorrt-10.16").flavour, device=3)
+
+
+def test_missing_onnx_is_reported_before_the_build(fake: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    source = tmp_path / "face.onnx"
+    source.write_bytes(b"a model")
+    with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[build\]"'):
+        write_engine(source, tmp_path / "face.plan", flavour=fake("tensorrt_rtx-1.7").flavour)
 
 
 @pytest.mark.parametrize("release", ON_GPU)
@@ -189,7 +198,7 @@ def test_what_the_parser_does_not_like_is_told(release: str, prepared: Make, fak
     with pytest.raises(ModelFormatError) as caught:
         build_plan(prepared(errors=errors), flavour=fake(release).flavour)
     text = str(caught.value)
-    assert "cannot read the network: node 0" in text
+    assert "cannot read the model: node 0" in text
     assert "Assertion failed number 2 (and 2 more)" in text
     assert ("node 0 Conv_0 Conv: " in text) == (release != "tensorrt-8.6")
     assert "\n" not in text
@@ -197,7 +206,7 @@ def test_what_the_parser_does_not_like_is_told(release: str, prepared: Make, fak
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_another_network_than_was_meant(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
-    with pytest.raises(ModelFormatError, match="read another network than was meant"):
+    with pytest.raises(ModelFormatError, match="parsed other inputs and outputs than the model has"):
         build_plan(prepared(outputs={"score_8": [1]}), flavour=fake(release).flavour)
 
 

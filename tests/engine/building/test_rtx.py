@@ -14,8 +14,7 @@ from scrfd_trt._engine import flavours
 from scrfd_trt._engine import record as files
 from scrfd_trt._engine.build import build_plan, write_engine
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._engine.onnx.prepare import prepare
-from scrfd_trt._engine.onnx.prepared import PreparedNetwork
+from scrfd_trt._engine.onnx.rewrite import PreparedModel, prepare
 from scrfd_trt.errors import BackendError, ModelFormatError, OptionError
 
 pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
@@ -48,7 +47,7 @@ def network(request: pytest.FixtureRequest) -> Networks:
 
 
 @pytest.fixture(scope="module")
-def small(network_500m: Path) -> PreparedNetwork:
+def small(network_500m: Path) -> PreparedModel:
     return prepare(network_500m, sizes=((128, 128),), batch=(1, 1, 1), precision="fp32")
 
 
@@ -73,10 +72,10 @@ def test_real_engines_of_all_networks(name: str, network: Networks, tmp_path: Pa
         )
         plan = out.read_bytes()
         assert header(plan)[:3] == (b"vtrt", len(plan), bytes(int(part) for part in RTX.version.split(".")))
-        assert told == ["preparing the network", "comparing it with the original", f"building with {RTX}"]
+        assert told == ["preparing the model", "comparing it with the original", f"building with {RTX}"]
         record = files.read_record(out)
         assert record is not None
-        assert record.plan == files.FileMark(name=out.name, sha256=hashlib.sha256(plan).hexdigest())
+        assert record.plan == files.FileHash(name=out.name, sha256=hashlib.sha256(plan).hexdigest())
         assert record.onnx.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
         assert (record.flavour, record.version, record.gpu) == (RTX.name, RTX.version, None)
         assert record.options.precision == precision
@@ -90,7 +89,7 @@ def test_real_engines_of_all_networks(name: str, network: Networks, tmp_path: Pa
     )
 
 
-def test_compute_capabilities(small: PreparedNetwork) -> None:
+def test_compute_capabilities(small: PreparedModel) -> None:
     for wanted in (("7.5",), ("8.6", "12.0")):
         plan = build_plan(small, BuildOptions(precision="fp32", compute_capabilities=wanted), flavour=RTX)
         assert header(plan)[3] == sum(BITS[item] for item in wanted)
@@ -101,27 +100,27 @@ def test_compute_capabilities(small: PreparedNetwork) -> None:
         build_plan(small, BuildOptions(compute_capabilities=("9.0",)), flavour=RTX)
 
 
-def test_a_failed_build_tells_the_reason(small: PreparedNetwork) -> None:
+def test_a_failed_build_tells_the_reason(small: PreparedModel) -> None:
     with pytest.raises(BackendError, match=r"could not build the engine: .*(workspace|OutOfMemory)") as caught:
         build_plan(small, BuildOptions(precision="fp32", workspace_mib=1), flavour=RTX)
     assert "\n" not in str(caught.value)
     assert "/_src/" not in str(caught.value)
 
 
-def test_an_operator_that_tensorrt_does_not_know_is_named(small: PreparedNetwork) -> None:
+def test_an_operator_that_tensorrt_does_not_know_is_named(small: PreparedModel) -> None:
     model = onnx.load_from_string(small.model)
     model.graph.node[0].op_type, model.graph.node[0].name = "Quux", "first_of_all"
-    broken = PreparedNetwork(
+    broken = PreparedModel(
         model.SerializeToString(), small.precision, small.input, small.outputs, small.ranges, small.notes
     )
-    with pytest.raises(ModelFormatError, match=r"cannot read the network: node 0 first_of_all Quux: ") as caught:
+    with pytest.raises(ModelFormatError, match=r"cannot read the model: node 0 first_of_all Quux: ") as caught:
         build_plan(broken, flavour=RTX)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 1000, b"not an ONNX file at all"])
-def test_what_is_no_onnx_is_refused(content: bytes, small: PreparedNetwork) -> None:
-    broken = PreparedNetwork(content, small.precision, small.input, small.outputs, small.ranges, small.notes)
+def test_what_is_no_onnx_is_refused(content: bytes, small: PreparedModel) -> None:
+    broken = PreparedModel(content, small.precision, small.input, small.outputs, small.ranges, small.notes)
     with pytest.raises(ModelFormatError):
         build_plan(broken, flavour=RTX)
 
@@ -149,7 +148,7 @@ def test_nothing_is_written_by_a_build_that_was_interrupted(network_500m: Path, 
 def test_a_check_that_fails_keeps_the_engine_from_disk(network_500m: Path, tmp_path: Path) -> None:
     seen: list[Any] = []
 
-    def check(plan: bytes, prepared: PreparedNetwork, flavour: flavours.Flavour) -> None:
+    def check(plan: bytes, prepared: PreparedModel, flavour: flavours.Flavour) -> None:
         seen.append((header(plan)[0], prepared.sizes, flavour))
         raise BackendError("the faces differ")
 

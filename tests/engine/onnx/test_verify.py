@@ -11,8 +11,8 @@ from onnx import numpy_helper
 
 from scrfd_trt import MissingDependencyError, ModelFormatError
 from scrfd_trt._decode import Candidates
-from scrfd_trt._engine.onnx.prepare import prepare
-from scrfd_trt._engine.onnx.verify import EXACT, HALF, SAME_FACE, SAME_PLACE, Rows, compare, differences, rows_of
+from scrfd_trt._engine.onnx.rewrite import prepare
+from scrfd_trt._engine.onnx.verify import EXACT, FP16, RIVAL, SAME_FACE, Rows, compare, differences, rows_of
 from scrfd_trt._heads import HeadLayout
 
 
@@ -33,7 +33,7 @@ class TestAgreement:
         path = export(**form)
         (found,) = compare(path, prepare(path, precision=precision))
         assert found.size == (64, 64)
-        assert found.score <= (EXACT if precision == "fp32" else HALF).score
+        assert found.score <= (EXACT if precision == "fp32" else FP16).score
         assert re.match(r"64×64: scores within .*, boxes within .* px, \d+ faces", str(found))
 
     def test_sizes_that_the_file_cannot_run(self, export):
@@ -44,12 +44,12 @@ class TestAgreement:
     def test_a_fixed_batch(self, export):
         path = export(head="grid")
         (found,) = compare(path, prepare(path, sizes=((96, 32),), batch=(3, 3, 3), io="float16"))
-        assert found.score <= HALF.score
+        assert found.score <= FP16.score
 
     def test_a_file_that_is_fp16(self, export, tmp_path):
         path = tmp_path / "half.onnx"
         path.write_bytes(prepare(export(), io="float16").model)
-        assert compare(path, prepare(path, sizes=((96, 32),)))[0].score <= HALF.score
+        assert compare(path, prepare(path, sizes=((96, 32),)))[0].score <= FP16.score
 
 
 class TestDisagreement:
@@ -60,7 +60,10 @@ class TestDisagreement:
 
         path = export()
         prepared = alter(prepare(path, precision="fp32"), change)
-        with pytest.raises(ModelFormatError, match=r"not the same any more: at batch 1 and 64×64 pixels scores differ"):
+        with pytest.raises(
+            ModelFormatError,
+            match=r"differs from this file: at batch 1 and 64×64 pixels scores differ",
+        ):
             compare(path, prepared)
 
     def test_mixed_up_images_of_a_batch(self, export):
@@ -96,7 +99,7 @@ class TestDisagreement:
 
         path = export(change=blow_up)
         compare(path, prepare(path, precision="fp32"))
-        with pytest.raises(ModelFormatError, match=r"leaves FP16's range; choose precision tf32 or fp32") as caught:
+        with pytest.raises(ModelFormatError, match=r"exceeds FP16's range; choose precision tf32 or fp32") as caught:
             compare(path, prepare(path))
         assert "\n" not in str(caught.value)
 
@@ -127,7 +130,7 @@ def face(score, x=0.0):
 class TestDifferences:
     def test_are_told(self):
         one, other = rows([0.9, 0.1], [[5, 5, 5, 5], [1, 1, 1, 1]]), rows([0.89, 0.1], [[5, 5, 5.1, 5], [9, 9, 9, 9]])
-        score, box = differences(one, other, HALF)
+        score, box = differences(one, other, FP16)
         assert score == pytest.approx(0.01)
         assert box == pytest.approx(0.1)
 
@@ -137,26 +140,26 @@ class TestDifferences:
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_no_number(self, value):
         with pytest.raises(ModelFormatError, match="FP16's range"):
-            differences(rows([0.9], [[5, 5, 5, 5]]), rows([0.9], [[5, 5, 5, value]]), HALF)
+            differences(rows([0.9], [[5, 5, 5, 5]]), rows([0.9], [[5, 5, 5, value]]), FP16)
 
     def test_scores(self):
         with pytest.raises(ModelFormatError, match=r"up to 0\.03, where 0\.02"):
-            differences(rows([0.9], [[5, 5, 5, 5]]), rows([0.87], [[5, 5, 5, 5]]), HALF)
+            differences(rows([0.9], [[5, 5, 5, 5]]), rows([0.87], [[5, 5, 5, 5]]), FP16)
 
     def test_boxes(self):
         with pytest.raises(ModelFormatError, match=r"up to 5\.0% of their size, where 2\.0%"):
-            differences(rows([0.9], [[50, 50, 50, 50]]), rows([0.9], [[50, 50, 55, 50]]), HALF)
+            differences(rows([0.9], [[50, 50, 50, 50]]), rows([0.9], [[50, 50, 55, 50]]), FP16)
 
     @pytest.mark.parametrize(
         ("wanted", "given", "said"),
-        [(face(0.9), face(0.9, 50), "lost"), (face(0.505), face(0.9), "new"), (face(0.9), None, "lost")],
+        [(face(0.9), face(0.9, 50), "missing"), (face(0.505), face(0.9), "new"), (face(0.9), None, "missing")],
     )
     def test_faces(self, wanted, given, said):
         given_rows = rows([], [], given)
         if said == "new":
             wanted = Candidates(wanted.boxes + 300, wanted.scores, None)
         with pytest.raises(ModelFormatError, match=rf"a face of score 0\.90 at \[.*\] is {said}"):
-            differences(rows([], [], wanted), given_rows, HALF)
+            differences(rows([], [], wanted), given_rows, FP16)
 
     def test_of_two_boxes_of_one_score_either_may_stay(self):
         def two(first, second):
@@ -165,12 +168,12 @@ class TestDifferences:
             scores = np.zeros((1, 64, 1), np.float32)
             scores[0, [27, 28], 0] = first, second
             boxes = np.full((1, 64, 4), 2, np.float32)
-            return rows_of(layout, [scores, boxes], 0, (64, 64), HALF.score)
+            return rows_of(layout, [scores, boxes], 0, (64, 64), FP16.score)
 
-        assert two(0.9, 0.895).needed.tolist() == [SAME_PLACE]
-        assert two(0.9, 0.85).needed.tolist() == [SAME_FACE]
-        differences(two(0.9, 0.895), two(0.895, 0.9), HALF)
-        differences(two(0.9, 0.87), two(0.89, 0.88), HALF)
+        assert two(0.9, 0.895).min_iou.tolist() == [RIVAL]
+        assert two(0.9, 0.85).min_iou.tolist() == [SAME_FACE]
+        differences(two(0.9, 0.895), two(0.895, 0.9), FP16)
+        differences(two(0.9, 0.87), two(0.89, 0.88), FP16)
 
     def test_faces_at_the_threshold_may_come_and_go(self):
-        differences(rows([], [], face(0.51)), rows([], []), HALF)
+        differences(rows([], [], face(0.51)), rows([], []), FP16)

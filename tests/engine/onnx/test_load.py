@@ -6,7 +6,7 @@ import pytest
 
 from scrfd_trt import ModelFormatError
 from scrfd_trt._engine.onnx.load import load
-from scrfd_trt._engine.onnx.prepare import prepare
+from scrfd_trt._engine.onnx.rewrite import prepare
 
 helper = onnx.helper
 
@@ -23,7 +23,7 @@ class TestFiles:
     def test_no_onnx(self, content, tmp_path):
         path = tmp_path / "broken.onnx"
         path.write_bytes(content)
-        with pytest.raises(ModelFormatError, match=r"no ONNX file|no valid ONNX") as caught:
+        with pytest.raises(ModelFormatError, match=r"not an ONNX file|not a valid ONNX") as caught:
             prepare(path)
         assert_one_line(caught, path)
 
@@ -31,7 +31,7 @@ class TestFiles:
         path = tmp_path / "half.onnx"
         whole = export().read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ModelFormatError, match=r"no ONNX file|no valid ONNX") as caught:
+        with pytest.raises(ModelFormatError, match=r"not an ONNX file|not a valid ONNX") as caught:
             prepare(path)
         assert_one_line(caught, path)
 
@@ -107,7 +107,7 @@ class TestOtherNetworks:
             model.graph.node[0].input[0] = "chosen"
             model.graph.node.insert(0, node)
 
-        with pytest.raises(ModelFormatError, match=r"control flow \(If\).*onnxsim"):
+        with pytest.raises(ModelFormatError, match=r"control flow \(If\) is not supported.*onnxsim"):
             prepare(export(change=change))
 
     def test_operators_of_others(self, export):
@@ -115,7 +115,7 @@ class TestOtherNetworks:
             model.graph.node[0].domain = "com.example"
             model.opset_import.append(helper.make_opsetid("com.example", 1))
 
-        with pytest.raises(ModelFormatError, match=r"TensorRT does not know com\.example\."):
+        with pytest.raises(ModelFormatError, match=r"TensorRT does not support com\.example\."):
             prepare(export(change=change))
 
     def test_quantized_operators(self, export):

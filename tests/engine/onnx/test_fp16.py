@@ -7,7 +7,7 @@ from onnx import TensorProto, numpy_helper
 
 from scrfd_trt import ModelFormatError, OptionError
 from scrfd_trt._engine.onnx.fp16 import with_rounding
-from scrfd_trt._engine.onnx.prepare import prepare
+from scrfd_trt._engine.onnx.rewrite import prepare
 
 helper = onnx.helper
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -167,7 +167,7 @@ class TestOtherTypes:
 
     @pytest.mark.parametrize("precision", ["fp32", "tf32"])
     def test_fp32_is_refused_for_it(self, precision, half):
-        with pytest.raises(OptionError, match=rf"precision {precision}: this network's weights are FP16 already"):
+        with pytest.raises(OptionError, match=rf"precision {precision}: this model's weights are FP16 already"):
             prepare(half, precision=precision)
 
     def test_int8_is_left_alone(self, export, run, blob):

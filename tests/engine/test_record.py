@@ -15,11 +15,11 @@ from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
 
 ONE = (1, 3, 640, 640)
 RECORD = record.EngineRecord(
-    plan=record.FileMark(name="face.plan", sha256="0" * 64),
-    onnx=record.FileMark(name="face.onnx", sha256="1" * 64),
+    plan=record.FileHash(name="face.plan", sha256="0" * 64),
+    onnx=record.FileHash(name="face.onnx", sha256="1" * 64),
     flavour="tensorrt",
     version="8.6.0",
-    gpu=record.GpuMark(name="NVIDIA H100", compute_capability=(9, 0)),
+    gpu=record.GpuName(name="NVIDIA H100", compute_capability=(9, 0)),
     options=BuildOptions(sizes=(128, (640, 320)), timing_cache=Path("x")),
     input=TensorSpec("input.1", (None, 3, 640, 640)),
     outputs=(TensorSpec("score_8", (None, None, 1), "float16"),),
@@ -52,15 +52,15 @@ def test_no_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{}", "[1", '{"plan": 3}', "\0"])
 def test_a_damaged_record_is_told_on_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "face.plan.json").write_text(text)
-    with pytest.raises(ModelFormatError, match=r"face\.plan\.json does not say how an engine was made") as caught:
+    with pytest.raises(ModelFormatError, match=r"face\.plan\.json is not a valid engine record") as caught:
         record.read_record(tmp_path / "face.plan")
     assert "\n" not in str(caught.value)
 
 
 def test_mark(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"abc")
-    found = record.mark(tmp_path / "a.onnx")
+    found = record.hash_file(tmp_path / "a.onnx")
     assert found.name == "a.onnx"
     assert found.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     with pytest.raises(ModelNotFoundError, match=r"b\.onnx: cannot be read"):
-        record.mark(tmp_path / "b.onnx")
+        record.hash_file(tmp_path / "b.onnx")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scrfd_trt._engine.onnx.prepare import prepare
+from scrfd_trt._engine.onnx.rewrite import prepare
 from scrfd_trt._engine.onnx.verify import compare
 
 pytestmark = pytest.mark.slow
