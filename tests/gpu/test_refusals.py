@@ -10,7 +10,7 @@ import pytest
 from scrfd_trt import BackendError, ModelFormatError
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.plan import read_plan
-from scrfd_trt._engine.runtime import find_runner, lean_runtime_of, load_engine
+from scrfd_trt._engine.runtime import find_runner, lean_runtime_path, load_engine
 
 
 def test_half_a_plan_and_zeros(plan, tmp_path):
@@ -44,9 +44,9 @@ def test_a_native_plan_of_another_release_is_refused(plan, native):
 
 
 def test_a_plan_without_its_lean_runtime_is_refused(plan, opened, monkeypatch):
-    runner = find_runner(read_plan(plan).header, flavours.installed(), lean_runtime=lean_runtime_of(None))
+    runner = find_runner(read_plan(plan).header, flavours.installed(), lean_runtime=lean_runtime_path(None))
     if runner.lean_runtime is None:
         pytest.skip(f"{runner.flavour} runs it by itself")
     monkeypatch.delenv("TRT_LEAN_RUNTIME")
-    with pytest.raises(BackendError, match=r"only with the lean runtime of 8.6.0: name its libnvinfer_lean.so.8"):
+    with pytest.raises(BackendError, match=r"only with the lean runtime of 8.6.0: set .* to its libnvinfer_lean.so.8"):
         load_engine(plan)
