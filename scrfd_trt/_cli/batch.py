@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scrfd_trt._cli import console
 from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.exits import error_text
 from scrfd_trt._cli.inputs import Source, read_image
+from scrfd_trt._cli.progress import image_progress
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import (
@@ -122,7 +121,7 @@ def detect_images(
     ``use`` draws and saves, for example. If it fails, the image counts as failed, but the result is yielded. ``bar``
     shows progress if stderr is a terminal. ``repeat`` measures so many repetitions of each detection.
     """
-    with _progress_bar(len(sources), wanted=bar) as advance:
+    with image_progress(len(sources), shown=bar) as advance:
         for source in sources:
             tally.inputs += 1
             with console.about(source.path):
@@ -148,26 +147,6 @@ def _detect_image(
     else:
         tally.add_image(faces)
     return ImageResult(source.path, faces, seconds, timings)
-
-
-@contextmanager
-def _progress_bar(total: int, *, wanted: bool) -> Iterator[Callable[[], None]]:
-    """Show a progress bar for two or more images on a terminal; yield the function that advances it."""
-    if not wanted or total < 2 or not console.STDERR.is_terminal:
-        yield lambda: None
-        return
-    columns = (TextColumn("detecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # A refresh thread would write while stderr is redirected to capture messages of OpenCV's libraries.
-    with Progress(
-        *columns, console=console.STDERR, transient=True, auto_refresh=False, redirect_stdout=False
-    ) as progress:
-        task = progress.add_task("", total=total)
-
-        def advance() -> None:
-            progress.advance(task)
-            progress.refresh()
-
-        yield advance
 
 
 def process_videos(

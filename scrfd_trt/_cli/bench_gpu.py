@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt import samples
 from scrfd_trt._cli import console
-from scrfd_trt._cli.progress import LateProgress
+from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.memory import copy, gpu_memory, pinned_array
 from scrfd_trt._detector import SCRFDDetector
@@ -126,7 +126,7 @@ class GpuBench:
                 lean_runtime=self.lean_runtime,
                 allow_host_code=self.allow_host_code,
             )
-        with LateProgress(quiet=False) as progress:
+        with build_progress(quiet=False) as progress:
             pipeline = open_onnx(self.path, self.options, f"cuda:{self.gpu}", None, progress=progress)
         assert isinstance(pipeline, CudaPipeline)  # noqa: S101 - the device is a GPU
         return pipeline

@@ -1,287 +1,217 @@
-"""How far the passes over a video have come: a bar, or JSON lines for programs."""
+"""Progress on stderr: bars on a terminal, lines in logs, JSON lines for programs."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Progress as Bars
 from rich.table import Column
 
 from scrfd_trt._cli import console, exits
 from scrfd_trt._cli.options import ProgressKind
 from scrfd_trt._engine.progress import BuildProgress, NoProgress
-from scrfd_trt.video._two_pass import ProgressCallback as Told
-from scrfd_trt.video._two_pass import Stage
+from scrfd_trt.video._two_pass import ProgressCallback, Stage
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-WIDTH = 20
+BAR_INTERVAL, LINE_INTERVAL = 0.1, 0.5
+"""Seconds between two updates."""
+STAGES: dict[Stage, str] = {"finding": "finding faces", "drawing": "drawing"}
 
 
-class BuildBar:
-    """A bar for each stage: how much of it is done, where that is known, and the time that it has taken.
-
-    Parameters
-    ----------
-    bars
-        Draws them.
-    """
-
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._task: TaskID | None = None
-
-    def phase(self, name: str, total: int | None, /) -> None:
-        """Begin a bar; without a total it only shows that something is done."""
-        self._task = self._bars.add_task(console.printable(name), total=total, detail="")
-
-    def step(self, done: int, detail: str, /) -> None:
-        """Move the bar on."""
-        if self._task is not None:
-            self._bars.update(self._task, completed=done, detail=console.printable(detail))
-
-    def done(self) -> None:
-        """Leave the bar as a full one, with the time that the stage took."""
-        if self._task is not None:
-            total = self._bars.tasks[self._task].total or 1
-            self._bars.update(self._task, total=total, completed=total, detail="")
-            self._task = None
+def _bars(*columns: ProgressColumn, **options: Any) -> Progress:
+    # With redirect_stdout, rich would print results on stderr.
+    return Progress(*columns, console=console.STDERR, transient=True, redirect_stdout=False, **options)
 
 
-class BuildLines(NoProgress):
-    """A line where a stage begins, for logs."""
-
-    def phase(self, name: str, total: int | None, /) -> None:  # noqa: ARG002 - part of the protocol
-        """Write the line."""
-        console.plain(f"{name} …")
+@contextmanager
+def _running(bars: Progress) -> Iterator[None]:
+    """Show bars in the block; a closed terminal is ignored."""
+    try:
+        with suppress(OSError):
+            bars.start()
+        yield
+    finally:
+        with suppress(OSError):
+            bars.stop()
 
 
 @contextmanager
 def build_progress(*, quiet: bool) -> Iterator[BuildProgress]:
-    """Show on stderr how far a build has come while the block runs.
-
-    Parameters
-    ----------
-    quiet
-        Show nothing.
-    """
+    """Show the progress of an engine build in the block; show nothing if nothing is built."""
     if quiet:
         yield NoProgress()
     elif not console.STDERR.is_terminal:
         yield BuildLines()
     else:
-        # TensorRT's own words come last, and only as far as the line goes.
-        detail = TextColumn(
-            "{task.fields[detail]}",
-            style="dim",
-            markup=False,
-            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-        )
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(WIDTH), TaskProgressColumn())
-        # What goes to stdout is not for this console, which rich would turn it to.
-        with Bars(
-            *columns,
+        bar = BuildBar()
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+
+class BuildLines(NoProgress):
+    """Prints one line when a phase begins."""
+
+    def phase(self, name: str, total: int | None, /) -> None:  # noqa: ARG002 - part of the protocol
+        """Print the line."""
+        console.plain(f"{name} …")
+
+
+class BuildBar:
+    """Shows a bar for each phase: its share done, if known, and its time. The first phase starts the display."""
+
+    def __init__(self) -> None:
+        # TensorRT's own text comes last, cut to the width of the terminal.
+        column = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        self._bars = _bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(20),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
-            detail,
-            console=console.STDERR,
-            transient=True,
-            redirect_stdout=False,
+            TextColumn("{task.fields[detail]}", style="dim", markup=False, table_column=column),
             expand=True,
-        ) as bars:
-            yield BuildBar(bars)
-
-
-class LateProgress:
-    """Shows how far a build has come, if there is one; most times an engine is kept already. A context manager.
-
-    Parameters
-    ----------
-    quiet
-        Show nothing.
-    """
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._shown = ExitStack()
-        self._progress: BuildProgress | None = None
-
-    def phase(self, name: str, total: int | None, /) -> None:
-        """Begin a stage; the first one brings the bars up."""
-        if self._progress is None:
-            self._progress = self._shown.enter_context(build_progress(quiet=self._quiet))
-        self._progress.phase(name, total)
-
-    def step(self, done: int, detail: str, /) -> None:
-        """Move the stage's bar on."""
-        if self._progress is not None:
-            self._progress.step(done, detail)
-
-    def done(self) -> None:
-        """End the stage."""
-        if self._progress is not None:
-            self._progress.done()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._shown.close()
-
-
-STEP = {"bar": 0.1, "jsonl": 0.5}
-"""Seconds from one telling to the next."""
-WORDS: dict[Stage, str] = {"finding": "finding faces", "drawing": "drawing"}
-
-
-class _Pace:
-    """Counts frames a second of one pass."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self._start = self._told = time.monotonic()
-
-    def due(self, step: float) -> bool:
-        now = time.monotonic()
-        if now - self._told < step:
-            return False
-        self._told = now
-        return True
-
-    def rate(self, done: int) -> float:
-        return done / max(time.monotonic() - self._start, 1e-6)
-
-
-class _Bar:
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._pace: _Pace | None = None
+        )
         self._task: TaskID | None = None
 
-    def __call__(self, stage: Stage, done: int, total: int | None) -> None:
-        pace = self._pace
-        if pace is None or pace.stage != stage:
-            pace = self._pace = _Pace(stage)
-            if self._task is not None:
-                self._bars.remove_task(self._task)
-            self._task = self._bars.add_task(WORDS[stage], total=total, rate="")
-        if pace.due(STEP["bar"]) and self._task is not None:
-            # What a file claims of its frames may be too few.
-            most = None if total is None else max(total, done)
-            self._bars.update(self._task, completed=done, total=most, rate=f"{pace.rate(done):.0f} fps")
-            self._bars.refresh()
+    def phase(self, name: str, total: int | None, /) -> None:
+        """Add a bar; without a total it shows activity only."""
+        self._bars.start()
+        self._task = self._bars.add_task(console.printable(name), total=total, detail="")
 
+    def step(self, done: int, detail: str, /) -> None:
+        """Update the bar."""
+        if self._task is not None:
+            self._bars.update(self._task, completed=done, detail=console.printable(detail))
 
-class _Lines:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pace: _Pace | None = None
-        self._last: tuple[Stage, int, int | None] | None = None
+    def done(self) -> None:
+        """Leave the bar full, with the time of the phase."""
+        if self._task is not None:
+            total = self._bars.tasks[self._task].total or 1
+            self._bars.update(self._task, total=total, completed=total, detail="")
+            self._task = None
 
-    def __call__(self, stage: Stage, done: int, total: int | None) -> None:
-        if self._pace is None or self._pace.stage != stage:
-            self.end()
-            self._pace = _Pace(stage)
-        self._last = (stage, done, total)
-        if self._pace.due(STEP["jsonl"]):
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._last is None or self._pace is None:
-            return
-        stage, done, total = self._last
-        rate = self._pace.rate(done)
-        left = None if total is None else round(max(total - done, 0) / rate, 1)
-        line: dict[str, Any] = {"progress": stage, "input": str(self._path), "frame": done, "frames": total}
-        console.stderr_line(json.dumps(line | {"fps": round(rate, 1), "left": left}))
-
-    def end(self) -> None:
-        """Tell how a pass ended."""
-        self._tell()
-        self._last = None
-
-
-class _Watched:
-    """Hands on how far a video is done, and remembers it for when somebody stops it."""
-
-    def __init__(self, path: Path, told: Told) -> None:
-        self._path, self._told = path, told
-        self._at = ""
-
-    def __call__(self, stage: Stage, done: int, total: int | None) -> None:
-        most = "" if total is None else f" of {max(total, done):,}"
-        self._at = f"while {WORDS[stage]}, at frame {done:,}{most}"
-        with suppress(OSError):  # a terminal that was closed must not cost what is being written
-            self._told(stage, done, total)
-
-    def place(self, stop: KeyboardInterrupt) -> None:
-        exits.add_location(stop, self._path, self._at or "before its first frame was done")
+    def close(self) -> None:
+        """Remove the display."""
+        if self._bars.live.is_started:
+            self._bars.stop()
 
 
 @contextmanager
-def show_progress(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[Told]:
-    """Tell on stderr how far a video is done while the block runs; who stops it is told at which frame.
+def image_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar for two or more images on a terminal; yield the function that advances it."""
+    if not shown or total < 2 or not console.STDERR.is_terminal:
+        yield lambda: None
+        return
+    # A refresh thread would write while stderr is redirected to capture messages of OpenCV's libraries.
+    columns = (TextColumn("detecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = _bars(*columns, auto_refresh=False)
+    with _running(bars):
+        task = bars.add_task("", total=total)
 
-    Parameters
-    ----------
-    path
-        The video.
-    kind
-        A bar is shown on a terminal only.
-    quiet
-        Show no bar.
-    """
-    with _shown(path, kind, quiet=quiet) as shown:
-        watched = _Watched(path, shown)
+        def advance() -> None:
+            bars.advance(task)
+            bars.refresh()
+
+        yield advance
+
+
+@contextmanager
+def show_progress(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[ProgressCallback]:
+    """Show the progress of a video in the block; an interrupt gets the position at which it stopped the work."""
+    with ExitStack() as stack:
+        display: Display
+        if kind == "jsonl":
+            display, interval = _JsonLines(path), LINE_INTERVAL
+        elif kind == "none" or quiet or not console.STDERR.is_terminal:
+            display, interval = lambda *_: None, LINE_INTERVAL
+        else:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            bars = _bars(*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), auto_refresh=False)
+            stack.enter_context(_running(bars))
+            display, interval = _VideoBar(bars), BAR_INTERVAL
+        progress = VideoProgress(display, interval)
         try:
-            yield watched
+            yield progress
         except KeyboardInterrupt as stop:
-            watched.place(stop)
+            exits.add_location(stop, path, progress.position)
             raise
+        finally:
+            progress.flush()
 
 
-@contextmanager
-def _shown(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[Told]:
-    if kind == "jsonl":
-        lines = _Lines(path)
-        try:
-            yield lines
-        finally:
-            with suppress(OSError):
-                lines.end()
-    elif kind == "none" or quiet or not console.STDERR.is_terminal:
-        yield lambda _stage, _done, _total: None
-    else:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        bars = Progress(*columns, console=console.STDERR, transient=True, auto_refresh=False, redirect_stdout=False)
-        try:
-            with suppress(OSError):
-                bars.start()
-            yield _Bar(bars)
-        finally:
-            with suppress(OSError):
-                bars.stop()
+Display = Callable[[Stage, int, int | None, float], None]
+"""Called with stage, frames done, total frames if known, and frames per second."""
+
+
+class VideoProgress:
+    """Passes the frames of a video on to a display, every ``interval`` seconds and at the end of each stage."""
+
+    def __init__(self, display: Display, interval: float) -> None:
+        self._display, self._interval = display, interval
+        self._stage: Stage | None = None
+        self._started = self._shown = 0.0
+        self._pending: tuple[Stage, int, int | None] | None = None
+        self.position = "before its first frame was done"
+
+    def __call__(self, stage: Stage, done: int, total: int | None) -> None:
+        """Report ``done`` frames; the total that a file declares may be too low."""
+        limit = "" if total is None else f" of {max(total, done):,}"
+        self.position = f"while {STAGES[stage]}, at frame {done:,}{limit}"
+        now = time.monotonic()
+        if stage != self._stage:
+            self.flush()
+            self._stage, self._started, self._shown = stage, now, now
+        self._pending = (stage, done, total)
+        if now - self._shown >= self._interval:
+            self._shown = now
+            self.flush()
+
+    def flush(self) -> None:
+        """Show the last frame, if it is not shown yet."""
+        if self._pending is not None:
+            stage, done, total = self._pending
+            self._pending = None
+            rate = done / max(time.monotonic() - self._started, 1e-6)
+            with suppress(OSError):  # a closed terminal must not stop the video
+                self._display(stage, done, total, rate)
+
+
+class _VideoBar:
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._stage: Stage | None = None
+
+    def __call__(self, stage: Stage, done: int, total: int | None, rate: float) -> None:
+        if stage != self._stage:
+            self._stage = stage
+            for task in self._bars.task_ids:
+                self._bars.remove_task(task)
+            self._bars.add_task(STAGES[stage], total=total, rate="")
+        limit = None if total is None else max(total, done)
+        self._bars.update(self._bars.task_ids[0], completed=done, total=limit, rate=f"{rate:.0f} fps")
+        self._bars.refresh()
+
+
+class _JsonLines:
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+
+    def __call__(self, stage: Stage, done: int, total: int | None, rate: float) -> None:
+        left = None if total is None or not rate else round(max(total - done, 0) / rate, 1)
+        frames = {"progress": stage, "input": self._path, "frame": done, "frames": total}
+        console.stderr_line(json.dumps(frames | {"fps": round(rate, 1), "left": left}))
