@@ -405,7 +405,7 @@ class SCRFDDetector:
         """
         self._check_open()
         wanted = self.options.max_batch if batch is None else _count("batch", batch)
-        size = min(wanted, self._pipeline.images_at_once)
+        size = min(wanted, self._pipeline.max_batch)
         limits = self._limits(threshold, max_faces)
         prepared = self._prepared(_each(images, "stream"))
         return in_order(

@@ -44,8 +44,8 @@ MILLISECONDS = {"copy": 0.125, "letterbox_float": 0.25, "letterbox_half": 0.25, 
 """What each kind of work takes by the GPU's own clock."""
 
 
-def specs(side=64, *, nonsense=False):
-    """The tensors of a batched network of one size; of one that gives nonsense, landmarks are infinite."""
+def specs(side=64, *, invalid=False):
+    """The tensors of a batched network of one size; if ``invalid``, landmarks are infinite."""
     rows = -1 if side < 0 else None
     return [["x", "INPUT", [-1, 3, side, side], "FLOAT"]] + [
         [
@@ -53,8 +53,8 @@ def specs(side=64, *, nonsense=False):
             "OUTPUT",
             [-1, rows or 2 * (side // stride) ** 2, width],
             "FLOAT",
-            nonsense and name == "kps",
-        ][: 5 if nonsense else 4]
+            invalid and name == "kps",
+        ][: 5 if invalid else 4]
         for name, width in WIDTHS.items()
         for stride in (8, 16, 32)
     ]

@@ -167,7 +167,7 @@ def measure_gpu(
     """Measure a pipeline with a drawn scene of 640×480 pixels, latency with ``image`` as well. Closes the pipeline."""
     frame, threshold = samples.load(FRAME).image, pipeline.options.threshold
     with ExitStack() as stack:
-        batches = [count for count in batches if count <= pipeline.images_at_once] or [pipeline.images_at_once]
+        batches = [count for count in batches if count <= pipeline.max_batch] or [pipeline.max_batch]
         before = _used_memory(pipeline.device)
         detector = stack.enter_context(SCRFDDetector(pipeline, pipeline.options, device="cuda"))
         detector.detect(frame)

@@ -1,4 +1,4 @@
-"""The last step on the host: candidates of all passes to detections."""
+"""The interface of the pipelines, and the step that they share: from the candidates of all passes to detections."""
 
 from __future__ import annotations
 
@@ -18,116 +18,63 @@ from scrfd_trt.errors import BackendError, DetectionsError
 
 
 class Pipeline(Protocol):
-    """Images in, detections out.
-
-    Attributes
-    ----------
-    layout
-        The network's head layout.
-    scales
-        Width and height in pixels of the passes over each image.
-    images_at_once
-        How many images go through the network at once, at most.
-    description
-        What runs the network, a few words.
-    """
+    """Images in, detections out. Several threads may call the methods at the same time."""
 
     @property
     def layout(self) -> HeadLayout: ...
 
     @property
-    def scales(self) -> tuple[tuple[int, int], ...]: ...
+    def scales(self) -> tuple[tuple[int, int], ...]:
+        """Width and height in pixels of each pass over an image."""
 
     @property
-    def images_at_once(self) -> int: ...
+    def max_batch(self) -> int:
+        """Maximum number of images per run of the model."""
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """What runs the model, a few words."""
 
     def prepare_image(self, image: Any) -> Any:
-        """Check what a caller hands in as an image, and bring it to a form that :meth:`detect` takes.
-
-        Raises
-        ------
-        ImageError
-            If it cannot be understood, or lies where this pipeline does not look.
-        """
-        ...
+        """Return an image in a form that :meth:`detect` accepts; raise ImageError if that is not possible."""
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Make an array of uint8 from where images are taken the fastest."""
-        ...
+        """Return an uninitialised array in the memory from which images are read fastest."""
 
     def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
-        """Find the faces of some images; several threads may call this at the same time.
+        """Return the detections of each image, in arrays that later calls do not touch.
 
-        Parameters
-        ----------
-        images
-            As :meth:`take` returns them.
-        threshold
-            Lowest score of a face, 0 to 1.
-        max_faces
-            Keep only so many faces of an image, those with the highest scores; None keeps all.
-
-        Returns
-        -------
-        list of Detections
-            One an image, in order, with arrays of their own.
+        ``images`` come from :meth:`prepare_image`. ``threshold`` is the minimum score, 0 to 1; ``max_faces`` limits the
+        faces of an image to those with the highest scores, None keeps all.
         """
-        ...
 
     def submit(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Future[list[Detections]]:
-        """Do what :meth:`detect` does while the caller goes on.
+        """Run :meth:`detect` asynchronously; raise ClosedError after :meth:`close`.
 
-        Images on the GPU are put in order behind the work of the library that made them before this returns. Images
-        must not be changed until the future is done.
-
-        Raises
-        ------
-        ClosedError
-            After ``close()``.
+        Images on the GPU are ordered behind the pending work of the library that made them before this returns. The
+        images must not be changed until the future is done.
         """
-        ...
 
     def start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Pending[Detections]:
-        """Put images on their way, at most ``images_at_once``, and return at once where that can be.
+        """Start to detect at most ``max_batch`` images, and return without waiting where possible.
 
-        Each must be ended by its ``result()``, in any order and in any thread. They must not be changed until then.
+        The caller must call ``result()`` of each, in any order and any thread, and must not change the images before.
         """
-        ...
 
     def close(self) -> None:
-        """Give back what the pipeline holds; a second call does nothing."""
-        ...
+        """Release all resources; a second call does nothing."""
 
 
-def finish(
+def merge_passes(
     passes: Sequence[Candidates], iou: float, max_faces: int | None, image_size: tuple[int, int], description: str
 ) -> Detections:
-    """Suppress all but the best candidate of each face.
+    """Apply NMS to the candidates of all passes over one image, in source pixels.
 
-    Parameters
-    ----------
-    passes
-        Candidates of one image by pass, in source pixels.
-    iou
-        As for :func:`scrfd_trt._nms.nms`.
-    max_faces
-        Keep only so many, those with the highest scores; None keeps all.
-    image_size
-        Width and height of the image in pixels.
-    description
-        What ran the network, for messages.
-
-    Raises
-    ------
-    BackendError
-        If numbers are no faces: not finite, or scores beyond 1.
+    Raises BackendError, with ``description`` as what runs the model, for values that are not finite and scores above 1.
     """
     candidates = merge(passes)
     kept = candidates.select(nms(candidates.boxes, candidates.scores, iou)[:max_faces])
     try:
         return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=image_size)
     except DetectionsError as error:
-        raise BackendError(f"{description}: the network gave no faces but nonsense: {error}") from error
+        raise BackendError(f"{description}: the model returned invalid values: {error}") from error

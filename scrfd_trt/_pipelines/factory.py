@@ -1,4 +1,7 @@
-"""Turn a file and a device into a pipeline: the network itself on the processor, or an engine of it on a GPU."""
+"""Open a pipeline for a file and a device, and build engines.
+
+A new engine is verified by :func:`scrfd_trt._pipelines.verify.check_engine`.
+"""
 
 from __future__ import annotations
 
@@ -16,44 +19,21 @@ from scrfd_trt._engine import flavours
 from scrfd_trt._engine.build import gpu_for, write_engine
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.cache import EngineKey, open_or_build
-from scrfd_trt._engine.plan import RTX_CAPABILITIES, read_plan
+from scrfd_trt._engine.plan import RTX_CAPABILITIES, dotted, read_plan
 from scrfd_trt._engine.progress import BuildProgress
 from scrfd_trt._engine.runtime import opener
 from scrfd_trt._options import DetectorOptions
-from scrfd_trt._pipelines import HostPipeline, Pipeline
+from scrfd_trt._pipelines.base import Pipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline
+from scrfd_trt._pipelines.host import HostPipeline
 from scrfd_trt._pipelines.verify import check_engine, check_prerequisites
-from scrfd_trt.backends import Backend, OnnxBackend
+from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import DeviceError, MissingDependencyError, ModelFormatError, OptionError
 
 log = logging.getLogger("scrfd_trt")
 
-
-def cuda_problem(gpu: Gpu) -> str:
-    """Tell why no engine of a network can be built here and run on a GPU; empty if it can."""
-    try:
-        flavour = flavours.choose(can_build=True)
-        if flavour.is_rtx and gpu.compute_capability not in RTX_CAPABILITIES:
-            return f"{flavour} runs no engines on {gpu}; {flavours.remedy()}"
-        for module, extra in (
-            ("cuda.bindings", "cuda"),
-            ("cuda.core", "cuda"),
-            ("onnx", "build"),
-            ("onnxruntime", "cpu"),
-        ):
-            if not _is_installed(module):
-                return f'{module} is not installed: pip install "scrfd-trt[{extra}]"'
-        kernels.nvrtc_release()
-    except (DeviceError, MissingDependencyError, OptionError) as error:
-        return str(error)
-    return ""
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
-        return False
+REQUIRED = {"cuda.bindings": "cuda", "cuda.core": "cuda", "onnx": "build", "onnxruntime": "cpu"}
+"""Modules that building and running an engine requires, and the extras that install them."""
 
 
 def open_onnx(
@@ -63,84 +43,42 @@ def open_onnx(
     build_options: BuildOptions | None,
     *,
     progress: BuildProgress | None = None,
-    **running: Any,
+    **engine_options: Any,
 ) -> Pipeline:
-    """Open a network on the processor, or the engine of it that is kept for this GPU.
+    """Open an ONNX model on ``cpu``, or its cached engine on ``cuda:n``; build the engine if none is cached.
 
-    Parameters
-    ----------
-    path
-        The ONNX file.
-    options
-        Of the detector. Its ``scales`` are the sizes that the engine is built for.
-    device
-        ``cpu`` or ``cuda:n``.
-    build_options
-        How to build an engine; None takes the defaults.
-    progress
-        Is told how far the build of an engine has come.
-    **running
-        Further arguments of :func:`open_engine`.
+    The engine is built for the scales in ``options``, unless ``build_options`` names sizes. ``engine_options`` are
+    further arguments of :func:`open_engine`.
     """
     if device == "cpu":
-        if running.get("stream") is not None:
-            raise OptionError(
-                "stream: a CUDA stream is of no use on the processor; leave it out, or choose device cuda"
-            )
+        if engine_options.get("stream") is not None:
+            raise OptionError("stream: a CUDA stream cannot be used on the CPU; leave it out, or choose device cuda")
         if build_options is not None:
-            log.info("build: no engine is built, since the network runs on the processor")
-        return pipeline(OnnxBackend(path), options, path)
-    number = _devices.parse(device)[1] or 0
-    asked = build_options or BuildOptions()
-    if asked.sizes is None and options.scales is not None:
-        asked = asked.model_copy(update={"sizes": options.scales})
-    if asked.lean_runtime_inside:
+            log.info("build: ignored, since the model runs on the CPU without an engine")
+        return _open_on_cpu(path, options)
+    index = _devices.parse(device)[1] or 0
+    build_options = build_options or BuildOptions()
+    if build_options.sizes is None and options.scales is not None:
+        build_options = build_options.model_copy(update={"sizes": options.scales})
+    if build_options.lean_runtime_inside:
         raise OptionError(
-            "build: lean_runtime_inside is for engines that other machines run; leave it out here",
+            "build: lean_runtime_inside is for engines that run on other machines; leave it out here",
             fields=["lean_runtime_inside"],
             value=True,
         )
     flavour = flavours.choose(can_build=True)
-    if flavour.is_rtx and asked.compute_capabilities is None:
-        own = ".".join(map(str, find(number).compute_capability))
-        asked = asked.model_copy(update={"compute_capabilities": (own,)})
-    wanted = EngineKey.of(path, flavour, gpu_for(flavour, number), asked)
+    if flavour.is_rtx and build_options.compute_capabilities is None:
+        own = dotted(find(index).compute_capability)
+        build_options = build_options.model_copy(update={"compute_capabilities": (own,)})
     return open_or_build(
-        wanted,
-        lambda plan: build_engine(path, plan, asked, device=number, progress=progress, overwrite=True),
-        lambda plan: open_engine(plan, options, number, **running),
+        EngineKey.of(path, flavour, gpu_for(flavour, index), build_options),
+        lambda plan: build_engine(path, plan, build_options, device=index, progress=progress, overwrite=True),
+        lambda plan: open_engine(plan, options, index, **engine_options),
     )
 
 
-def open_engine(
-    path: Path, options: DetectorOptions, device: int, *, stream: Any = None, **running: Any
-) -> CudaPipeline:
-    """Open an engine for a detector.
-
-    Parameters
-    ----------
-    path, options, device, stream
-        As for :class:`~scrfd_trt.SCRFDDetector`.
-    **running
-        Further arguments of :func:`scrfd_trt._engine.runtime.opener`.
-    """
-    reopen = opener(read_plan(path), device, **running)
-    try:
-        return CudaPipeline(reopen, options, stream=stream)
-    except ModelFormatError as error:
-        if error.subject:
-            raise
-        raise error.within(path) from error
-
-
-def pipeline(backend: Backend, options: DetectorOptions, path: Path) -> HostPipeline:
-    """Put a pipeline around a backend, which is closed if that fails.
-
-    Raises
-    ------
-    ModelFormatError
-        If it is no SCRFD network; the message names the file.
-    """
+def _open_on_cpu(path: Path, options: DetectorOptions) -> HostPipeline:
+    backend = OnnxBackend(path)
     try:
         return HostPipeline(backend, options)
     except ModelFormatError as error:
@@ -149,6 +87,22 @@ def pipeline(backend: Backend, options: DetectorOptions, path: Path) -> HostPipe
     except BaseException:
         backend.close()
         raise
+
+
+def open_engine(
+    path: Path, options: DetectorOptions, device: int, *, stream: Any = None, **runtime_options: Any
+) -> CudaPipeline:
+    """Open an engine on GPU ``cuda:device``, in a CUDA stream of the caller if ``stream`` is one.
+
+    ``runtime_options`` are further arguments of :func:`scrfd_trt._engine.runtime.opener`.
+    """
+    reopen = opener(read_plan(path), device, **runtime_options)
+    try:
+        return CudaPipeline(reopen, options, stream=stream)
+    except ModelFormatError as error:
+        if error.subject:
+            raise
+        raise error.within(path) from error
 
 
 def build_engine(
@@ -160,26 +114,26 @@ def build_engine(
     progress: BuildProgress | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Build a TensorRT engine of a SCRFD network, check that it finds the same faces, and write it.
+    """Build a TensorRT engine of a SCRFD model, verify it, and write it to a file.
 
-    The network is made ready for TensorRT and compared with the original on ONNX Runtime first. Where there is a GPU,
-    the engine is run on the drawn scene and must find the faces that the original finds; an engine that TensorRT-RTX
-    builds on a machine without a GPU cannot be run there, and is written unchecked.
+    The model is first rewritten for TensorRT and compared with the original on ONNX Runtime. The engine then runs on
+    two drawn images and must find the faces that the ONNX model finds. An engine of TensorRT-RTX that is built on a
+    machine without a GPU cannot run there, and is written without this check.
 
     Parameters
     ----------
     onnx
         Any SCRFD export.
     out
-        Where the engine goes, ``face.plan`` say; ``face.plan.json`` beside it says how it was made.
+        The engine file to write, for example ``face.plan``; ``face.plan.json`` beside it records how it was built.
     options
-        How to build; None takes all defaults.
+        Build options; None for the defaults.
     device
-        n of the GPU ``cuda:n`` to build on and for.
+        Number n of the GPU ``cuda:n`` to build on and for.
     progress
-        Is told how far it has come.
+        Build-progress callback.
     overwrite
-        Whether other files may be replaced.
+        Whether to replace existing files.
 
     Returns
     -------
@@ -189,9 +143,17 @@ def build_engine(
     Raises
     ------
     ModelError
-        If the network is no SCRFD network, or its engine finds other faces.
-    OptionError, MissingDependencyError, DeviceError, BackendError, OutputError
-        As :func:`scrfd_trt._engine.build.write_engine`.
+        If the file is not a SCRFD model, or its engine finds other faces.
+    OptionError
+        If an option is not supported by this TensorRT or this model, or a file exists and ``overwrite`` is False.
+    MissingDependencyError
+        If a required package is not installed.
+    DeviceError
+        If the GPU does not exist or cannot be used.
+    BackendError
+        If TensorRT cannot build the engine, or the engine cannot be run.
+    OutputError
+        If a file cannot be written.
     """
     options = options or BuildOptions()
     flavour = flavours.choose(can_build=True)
@@ -206,3 +168,25 @@ def build_engine(
         overwrite=overwrite,
         check=lambda plan, prepared, _: check_engine(plan, prepared, device),
     )
+
+
+def cuda_problem(gpu: Gpu) -> str:
+    """Return why engines cannot be built and run on this GPU, one line; empty if they can."""
+    try:
+        flavour = flavours.choose(can_build=True)
+        if flavour.is_rtx and gpu.compute_capability not in RTX_CAPABILITIES:
+            return f"{flavour} does not support {gpu}; {flavours.remedy()}"
+        for module, extra in REQUIRED.items():
+            if not _is_installed(module):
+                return f'{module} is not installed: pip install "scrfd-trt[{extra}]"'
+        kernels.nvrtc_release()
+    except (DeviceError, MissingDependencyError, OptionError) as error:
+        return str(error)
+    return ""
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that contains it is missing
+        return False

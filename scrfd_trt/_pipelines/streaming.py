@@ -1,4 +1,4 @@
-"""Keep some batches under way, and hand their results out in order."""
+"""Keep several batches in flight, and yield their results in order."""
 
 from __future__ import annotations
 
@@ -16,55 +16,35 @@ Result = TypeVar("Result")
 
 
 class Pending(Protocol[Result]):
-    """Results that are under way: a future of them, or a run on a GPU."""
+    """Results in flight: a future, or a run on a GPU."""
 
     def done(self) -> bool:
-        """Whether :meth:`result` would not wait."""
-        ...
+        """Return whether :meth:`result` returns without waiting."""
 
     def result(self) -> list[Result]:
-        """Wait for the results, and return or raise what came out."""
-        ...
+        """Wait, then return the results or raise the error."""
 
 
 def in_order(
     submit: Callable[[list[Item]], Pending[Result]], items: Iterable[Item], batch: int, in_flight: int
 ) -> Iterator[Result]:
-    """Submit items in batches and yield their results in order.
+    """Submit items in batches of up to ``batch``, and yield one result per item, in order.
 
-    Parameters
-    ----------
-    submit
-        Takes a batch and puts it on its way.
-    items
-        Are read no further ahead than ``in_flight`` batches.
-    batch
-        Items at a time; the last batch may be smaller.
-    in_flight
-        Most batches under way.
-
-    Yields
-    ------
-    object
-        One an item.
-
-    Notes
-    -----
-    An error of ``items`` is raised after the results of all items before it, and one of ``submit`` after those of all
-    batches before it. When the caller stops early, what is under
-    way is waited for, so that nothing reads an item any more.
+    At most ``in_flight`` batches are in flight, and items are read no further ahead. An error of ``items`` is raised
+    after the results of all items before it, an error of ``submit`` after those of all batches before it. If the caller
+    stops early, batches in flight are waited for, so that nothing reads an item afterwards.
     """
     pending: deque[Pending[Result]] = deque()
     source = iter(items)
     failure: BaseException | None = None
     try:
         while failure is None:
-            group, failure = _next(source, batch)
+            group, failure = _read(source, batch)
             if not group:
                 break
             try:
                 pending.append(submit(group))
-            except Exception as error:  # noqa: BLE001 - it is raised in its turn
+            except Exception as error:  # noqa: BLE001 - raised after the earlier results
                 failure = error
             while pending and (len(pending) >= in_flight or pending[0].done()):
                 yield from _result(pending.popleft())
@@ -78,12 +58,12 @@ def in_order(
                 each.result()
 
 
-def _next(source: Iterator[Item], batch: int) -> tuple[list[Item], BaseException | None]:
-    """Read a batch, and the error that cut it short."""
+def _read(source: Iterator[Item], batch: int) -> tuple[list[Item], BaseException | None]:
+    """Read a batch; return it with the error that cut it short."""
     group: list[Item] = []
     try:
         group.extend(islice(source, batch))
-    except Exception as error:  # noqa: BLE001 - it is raised again, in its turn
+    except Exception as error:  # noqa: BLE001 - raised after the earlier results
         return group, error
     return group, None
 

@@ -11,7 +11,7 @@ import numpy as np
 from scrfd_trt._cuda.memory import copy, free, gpu_memory
 from scrfd_trt._cuda.stream import create_stream, synchronize
 from scrfd_trt._engine.runtime import load_engine
-from scrfd_trt._pipelines.scales import split
+from scrfd_trt._pipelines.profiles import split
 
 
 class EngineBackend:
@@ -48,7 +48,7 @@ class EngineBackend:
         if part.profile not in self._contexts:
             self._contexts[part.profile] = engine.new_context(part.profile, stream, self._scratch)
         context = self._contexts[part.profile]
-        shape = (part.places, *blob.shape[1:])
+        shape = (part.batch_size, *blob.shape[1:])
         engine.call_checked("setting the shape", context.set_input_shape, self.input.name, shape)
         arrays = [np.zeros(tuple(context.get_tensor_shape(tensor.name)), tensor.dtype) for tensor in self.outputs]
         pixels = np.zeros(shape, self.input.dtype)
@@ -63,7 +63,7 @@ class EngineBackend:
             for array, buffer in zip(arrays, buffers[1:], strict=True):
                 copy("copying an output", array.ctypes.data, int(buffer.handle), array.nbytes, stream)
             synchronize(stream)
-        return arrays if part.places == len(blob) else [array[: len(blob)] for array in arrays]
+        return arrays if part.batch_size == len(blob) else [array[: len(blob)] for array in arrays]
 
     def close(self) -> None:
         with self._device.current():

@@ -22,7 +22,7 @@ from scrfd_trt._decode import decode, merge
 from scrfd_trt._heads import HeadLayout, recognize
 from scrfd_trt._letterbox import PADDING, Letterbox, normalize_into
 from scrfd_trt._nms import nms
-from scrfd_trt._pipelines.base import finish
+from scrfd_trt._pipelines.base import merge_passes
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import BackendError, MissingDependencyError
 
@@ -297,10 +297,10 @@ def test_a_box_that_reaches_to_infinity_is_told_by_host_and_kernel(infinite, lim
     assert unsound == (limit is None or 5 in infinite)
     parts = [decode(layout, passes[0], 0, scales[0], 0.5)]
     if unsound:
-        with pytest.raises(BackendError, match="no faces but nonsense"):
-            finish(parts, 0.4, limit, size, "a network")
+        with pytest.raises(BackendError, match="the model returned invalid values"):
+            merge_passes(parts, 0.4, limit, size, "a network")
     else:
-        assert np.array_equal(finish(parts, 0.4, limit, size, "a network").boxes, faces.boxes)
+        assert np.array_equal(merge_passes(parts, 0.4, limit, size, "a network").boxes, faces.boxes)
 
 
 def compilers():

@@ -124,7 +124,7 @@ def test_captured_and_uncaptured_batches_agree_to_the_bit(plan, opened, monkeypa
     images += [image[::-1] for image in images]
     with SCRFDDetector.from_engine(plan, max_batch=16) as detector:
         captured = of_batches(detector, images)
-        most = detector._pipeline.images_at_once
+        most = detector._pipeline.max_batch
         with detector._pipeline.borrow_slot() as slot:
             assert slot.program(min(8, most)).is_captured
     monkeypatch.setattr(program.Program, "capture", lambda *_: None)

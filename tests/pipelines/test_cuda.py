@@ -332,10 +332,10 @@ def test_submit_and_close(gpu, fakes):
     assert gpu.leaks == {}
 
 
-def test_nonsense_is_told(fakes, pair):
-    one, other = pair(fakes.plan(tensors=fakes.specs(64, nonsense=True)))
+def test_invalid_values_of_the_model_raise(fakes, pair):
+    one, other = pair(fakes.plan(tensors=fakes.specs(64, invalid=True)))
     for pipeline in (one, other):
-        with pytest.raises(BackendError, match="no faces but nonsense"):
+        with pytest.raises(BackendError, match="the model returned invalid values"):
             pipeline.detect([image(64, 64)], 0.5, None)
 
 
@@ -429,9 +429,9 @@ def test_what_is_no_image_on_the_gpu(pair, shape, dtype, message):
         one.prepare_image(OnGpu(np.zeros(shape, dtype)))
 
 
-def test_an_image_on_the_gpu_is_none_for_a_pipeline_of_the_host(pair):
+def test_host_pipeline_rejects_images_on_the_gpu(pair):
     _, other = pair()
-    with pytest.raises(ImageError, match="lies on a GPU, and this detector takes images of the processor"):
+    with pytest.raises(ImageError, match="is on a GPU, but this detector runs on the CPU"):
         other.prepare_image(OnGpu(image(64, 64)))
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from scrfd_trt import DetectorOptions, ModelFormatError, OptionError
 from scrfd_trt._letterbox import FREE_SCALES, PADDING, Letterbox, normalize_into
-from scrfd_trt._pipelines.host import Blob, BlobPool, HostPipeline, choose_scales
+from scrfd_trt._pipelines.host import Blob, BlobPool, HostPipeline
+from scrfd_trt._pipelines.scales import choose_scales
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 
 RNG = np.random.default_rng(0)
@@ -19,7 +20,7 @@ def image(width, height):
 
 
 @pytest.mark.parametrize(
-    ("shape", "wanted", "scales"),
+    ("shape", "requested", "scales"),
     [
         ((None, 3, None, None), None, FREE_SCALES),
         ((1, 3, 640, 640), None, ((640, 640),)),
@@ -29,17 +30,17 @@ def image(width, height):
         ((1, 3, 384, 640), ((640, 384),), ((640, 384),)),
     ],
 )
-def test_scales_follow_the_network_and_the_wish(shape, wanted, scales):
-    assert choose_scales(shape, wanted) == scales
+def test_scales_follow_the_model_and_the_request(shape, requested, scales):
+    assert choose_scales(shape, requested) == scales
 
 
-def test_a_fixed_network_refuses_other_scales():
+def test_model_of_fixed_size_rejects_other_scales():
     with pytest.raises(OptionError, match="fixed at 640×640 pixels and cannot run at 128×128"):
         choose_scales((1, 3, 640, 640), ((640, 640), (128, 128)))
 
 
 def profile(min_batch, opt_batch, max_batch, side, largest=None):
-    """What a profile takes: batches, and a square size, or one from ``side`` to ``largest`` tuned for the largest."""
+    """Return a profile of one square size, or of sizes from ``side`` to ``largest``, tuned for ``largest``."""
     largest = largest or side
     return ShapeRange((min_batch, 3, side, side), (opt_batch, 3, largest, largest), (max_batch, 3, largest, largest))
 
@@ -48,7 +49,7 @@ SMALL, LARGE, ONE = profile(1, 8, 32, 128), profile(1, 8, 16, 640), profile(1, 1
 
 
 @pytest.mark.parametrize(
-    ("ranges", "wanted", "scales"),
+    ("ranges", "requested", "scales"),
     [
         ((LARGE, ONE), None, ((640, 640),)),
         ((LARGE, SMALL, ONE), None, ((128, 128), (640, 640))),
@@ -58,17 +59,17 @@ SMALL, LARGE, ONE = profile(1, 8, 32, 128), profile(1, 8, 16, 640), profile(1, 1
         ((LARGE, SMALL), ((128, 128),), ((128, 128),)),
     ],
 )
-def test_scales_follow_the_optimization_profiles(ranges, wanted, scales):
-    assert choose_scales((None, 3, None, None), wanted, ranges) == scales
+def test_scales_follow_the_optimization_profiles(ranges, requested, scales):
+    assert choose_scales((None, 3, None, None), requested, ranges) == scales
 
 
-def test_a_size_without_a_profile_is_refused():
+def test_size_without_profile_is_rejected():
     with pytest.raises(OptionError, match=r"320×320; its inputs .* are: 1…32×3×128×128, 1…16×3×640×640; leave"):
         choose_scales((None, 3, None, None), ((640, 640), (320, 320)), (SMALL, LARGE))
 
 
 class Brightness:
-    """A network of free size without landmarks: each cell's score is its pixel's brightness."""
+    """A model of free size without landmarks: the score of a cell is the brightness of its pixel."""
 
     description = "fake"
 
@@ -96,19 +97,19 @@ def pipeline(backend, **options):
     return HostPipeline(backend, DetectorOptions(**options))
 
 
-def test_two_passes_and_one_suppression():
+def test_two_passes_share_one_nms():
     backend = Brightness()
     both = pipeline(backend, iou=0.02)
     one, small = pipeline(backend, scales=640, iou=0.02), pipeline(backend, scales=128, iou=0.02)
-    picture = [image(100, 80)]
-    found = both.detect(picture, 0.9, None)[0]
-    parts = [part.detect(picture, 0.9, None)[0] for part in (one, small)]
+    pictures = [image(100, 80)]
+    found = both.detect(pictures, 0.9, None)[0]
+    parts = [part.detect(pictures, 0.9, None)[0] for part in (one, small)]
     assert {tuple(box) for box in found.boxes} <= {tuple(box) for part in parts for box in part.boxes}
     assert 0 < len(found) < sum(map(len, parts))
     assert backend.seen[:2] == [(1, 3, 128, 128), (1, 3, 640, 640)]
 
 
-def test_batches_are_split_and_give_the_same_faces():
+def test_split_batches_give_the_same_faces():
     pictures = [image(width, height) for width, height in [(64, 64), (30, 90), (200, 64), (64, 200), (1, 1)]]
     alone, together = Brightness(), Brightness()
     wanted = [pipeline(alone, scales=64).detect([picture], 0.8, None)[0] for picture in pictures]
@@ -118,7 +119,7 @@ def test_batches_are_split_and_give_the_same_faces():
     assert pipeline(together, scales=64).detect([], 0.8, None) == []
 
 
-def test_a_network_of_fixed_batch_is_filled_up():
+def test_fixed_batch_is_padded():
     backend = Brightness(batch=4)
     pictures = [image(64, 64) for _ in range(5)]
     found = pipeline(backend, scales=64).detect(pictures, 0.8, None)
@@ -126,7 +127,7 @@ def test_a_network_of_fixed_batch_is_filled_up():
     assert found == [pipeline(Brightness(), scales=64).detect([picture], 0.8, None)[0] for picture in pictures]
 
 
-def test_each_size_is_split_by_its_own_profile():
+def test_each_scale_is_split_by_its_own_profile():
     backend = Brightness(ranges=(profile(1, 2, 3, 32), profile(1, 2, 2, 64)))
     pictures = [image(64 + n, 64) for n in range(5)]
     found = pipeline(backend).detect(pictures, 0.8, None)
@@ -135,13 +136,13 @@ def test_each_size_is_split_by_its_own_profile():
     assert found == [alone.detect([picture], 0.8, None)[0] for picture in pictures]
 
 
-def test_a_flat_network_takes_one_image_at_a_time():
+def test_flat_model_runs_one_image_at_a_time():
     backend = Brightness(kind="flat")
     assert len(pipeline(backend, scales=64).detect([image(64, 64)] * 3, 0.8, None)) == 3
     assert [shape[0] for shape in backend.seen] == [1, 1, 1]
 
 
-def test_results_are_the_callers_own():
+def test_later_calls_do_not_change_results():
     host = pipeline(Brightness(), scales=64)
     first = host.detect([image(64, 64)], 0.7, None)[0]
     kept = first.boxes.copy(), first.scores.copy()
@@ -158,7 +159,7 @@ def test_max_faces_keeps_the_best():
     assert host.detect([picture], 0.5, 3)[0] == every[:3]
 
 
-def test_threads_get_what_one_thread_gets():
+def test_threads_get_the_same_faces_as_one_thread():
     host = pipeline(Brightness(), scales=(64, 96))
     pictures = [image(40 + 7 * n, 90 - 5 * n) for n in range(8)]
     wanted = [host.detect([picture], 0.7, None)[0] for picture in pictures]
@@ -176,7 +177,7 @@ def test_threads_get_what_one_thread_gets():
     assert wrong == []
 
 
-def test_another_network_is_told_by_its_rows():
+def test_other_models_are_recognised_by_their_rows():
     class Wrong(Brightness):
         def run(self, blob):
             return [output[:, :-1] for output in super().run(blob)]
@@ -194,7 +195,7 @@ def test_another_network_is_told_by_its_rows():
             pipeline(backend, scales=64).detect([image(64, 64)], 0.5, None)
 
 
-def test_an_image_too_thin_for_the_network_is_told(caplog):
+def test_image_too_narrow_for_the_model_logs_a_warning(caplog):
     host = pipeline(Brightness(), scales=64)
     with caplog.at_level(logging.WARNING, "scrfd_trt"):
         assert host.detect([np.zeros((1, 100_000, 3), np.uint8)], 0.9, None)[0].image_size == (100_000, 1)
@@ -204,7 +205,7 @@ def test_an_image_too_thin_for_the_network_is_told(caplog):
     assert not caplog.records
 
 
-def test_a_blob_used_again_holds_nothing_of_the_image_before():
+def test_reused_blob_keeps_nothing_of_the_previous_image():
     blob, fresh = Blob((2, 3, 64, 64)), np.empty((3, 64, 64), np.float32)
     for size in [(64, 64), (64, 20), (64, 20), (20, 64), (64, 64), (10, 64)]:
         picture = image(*size)
@@ -215,7 +216,7 @@ def test_a_blob_used_again_holds_nothing_of_the_image_before():
     assert not blob.array[1].any()
 
 
-def test_a_fill_that_fails_leaves_no_trace():
+def test_failed_fill_does_not_affect_the_next():
     blob, fresh = Blob((1, 3, 64, 64)), np.empty((3, 64, 64), np.float32)
     low, high = image(64, 20), image(20, 64)
     blob.fill([low], [Letterbox.fit((64, 20), (64, 64))], "bgr")
@@ -228,7 +229,7 @@ def test_a_fill_that_fails_leaves_no_trace():
         assert np.array_equal(blob.array[0], fresh)
 
 
-def test_the_pool_lends_each_blob_once():
+def test_pool_lends_each_blob_once():
     pool = BlobPool()
     with pool.borrow((1, 3, 32, 32)) as one, pool.borrow((1, 3, 32, 32)) as other:
         assert one is not other
@@ -240,7 +241,7 @@ def test_the_pool_lends_each_blob_once():
     assert pytest.approx(-127.5 / 128) == PADDING
 
 
-def test_closing_closes_the_backend():
+def test_close_closes_the_backend():
     backend = Brightness()
     pipeline(backend).close()
     assert backend.closed

@@ -21,7 +21,7 @@ def faces(boxes=BOXES, scores=(0.9, 0.7, 0.52), points=POINTS):
     return Detections(boxes, scores, points, image_size=(300, 300))
 
 
-def test_equal_faces_agree():
+def test_equal_faces_have_no_differences():
     assert differences(faces(), faces(), above=0.55) == []
     empty = Detections.empty((300, 300))
     assert differences(empty, empty, above=0.55) == []
@@ -33,21 +33,21 @@ def test_faces_near_the_threshold_may_come_and_go():
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "difference"),
     [
         (faces()[:1], "score 0.70: best overlap is 0.00"),
         (faces(BOXES + np.float32([0, 5, 0, 5])), "best overlap is 0.8"),
-        (faces(scores=(0.9, 0.7, 0.6), boxes=BOXES + np.float32([[0], [0], [50]])), "there should be none"),
+        (faces(scores=(0.9, 0.7, 0.6), boxes=BOXES + np.float32([[0], [0], [50]])), "no face is expected there"),
         (faces(points=POINTS + np.float32(3)), "a landmark is 4.2 pixels off"),
         (Detections.empty((300, 300)), "best overlap is 0.00"),
     ],
 )
-def test_differences_are_told(found, said):
-    assert said in "; ".join(differences(found, faces(), above=0.55))
+def test_differences(found, difference):
+    assert difference in "; ".join(differences(found, faces(), above=0.55))
 
 
 class FakeModel:
-    """The fake network as an ONNX model of free size, whose scores may be lower than the engine's."""
+    """The fake model as an ONNX model of free size; its scores are ``lower`` than those of the engine."""
 
     ranges = ()
     description = "the original"
@@ -69,7 +69,7 @@ class FakeModel:
 class TestNewEngines:
     @pytest.fixture
     def check(self, gpu, fakes, monkeypatch):
-        """Check an engine against a model whose scores are lower; return that model."""
+        """Check an engine against a model whose scores are ``lower``; return that model."""
 
         def run(plan, *, lower=0.0, device=0):
             model = FakeModel(fakes, lower)
@@ -83,39 +83,41 @@ class TestNewEngines:
         assert gpu.leaks == {}
 
     @pytest.mark.parametrize("device", [0, 1])
-    def test_one_that_finds_the_same_faces(self, gpu, fakes, check, device):
+    def test_same_faces(self, gpu, fakes, check, device):
         model = check(fakes.two_sizes(), device=device)
         assert {shape[2:] for shape in model.inputs} == {(32, 32), (64, 64)}
         assert {shape for _, shape in gpu.runs} == {(count, 3, side, side) for count in (1, 2) for side in (32, 64)}
 
-    def test_one_that_finds_other_faces(self, fakes, check):
-        with pytest.raises(ModelFormatError, match=r"does not find the faces that the network finds \(\d+ differences"):
+    def test_other_faces(self, fakes, check):
+        with pytest.raises(
+            ModelFormatError, match=r"does not find the faces that the ONNX model finds \(\d+ differences"
+        ):
             check(fakes.plan(), lower=0.3)
 
-    def test_one_that_cannot_run_gives_the_reason(self, gpu, fakes, check):
+    def test_failed_run_reports_the_reason(self, gpu, fakes, check):
         gpu.fail("execute_async_v3")
         with pytest.raises(BackendError, match="running the model failed: Cuda Runtime"):
             check(fakes.plan())
 
-    def test_one_with_code_inside_may_run(self, gpu, fakes, check):
+    def test_engine_with_host_code_runs(self, gpu, fakes, check):
         check(fakes.plan(refuse="host code"))
         assert gpu.runs
 
-    def test_one_for_another_gpu_is_not_run(self, gpu, fakes, check, caplog):
+    def test_engine_for_another_gpu_is_not_run(self, gpu, fakes, check, caplog):
         model = check(fakes.plan(), device=7)
         assert "the engine is not checked, since it cannot run here: cuda:7 cannot be used" in caplog.text
         assert (model.inputs, gpu.runs) == ([], [])
 
 
 class TestPrerequisites:
-    """What an engine's check needs is missing: this is raised before the build, which may take minutes."""
+    """Missing requirements of the check are reported before the build, which may take minutes."""
 
     @pytest.fixture
     def build(self, gpu, monkeypatch, tmp_path):
         built = []
 
-        def build(*args, **settings):
-            built.append(settings)
+        def build(*args, **arguments):
+            built.append(arguments)
             return tmp_path / "face.plan"
 
         monkeypatch.setattr(factory, "write_engine", build)
@@ -128,11 +130,11 @@ class TestPrerequisites:
 
         monkeypatch.setattr(kernels, "compiled", compiled)
 
-    def test_with_all_of_it_the_engine_is_checked(self, build, monkeypatch):
+    def test_new_engine_is_checked(self, build, monkeypatch):
         checked = []
-        monkeypatch.setattr(factory, "check_engine", lambda *arguments: checked.append(arguments))
-        (settings,) = build(device=1)
-        settings["check"](b"plan", "prepared", settings["flavour"])
+        monkeypatch.setattr(factory, "check_engine", lambda *values: checked.append(values))
+        (arguments,) = build(device=1)
+        arguments["check"](b"plan", "prepared", arguments["flavour"])
         assert checked == [(b"plan", "prepared", 1)]
 
     @pytest.mark.usefixtures("no_nvrtc")
@@ -150,17 +152,17 @@ class TestPrerequisites:
 
     @pytest.mark.usefixtures("no_nvrtc")
     @pytest.mark.parametrize(
-        ("capability", "built_for", "needed"),
+        ("capability", "built_for", "required"),
         [((8, 9), None, True), ((9, 0), None, False), ((9, 0), ("8.6",), False), ((9, 0), ("8.6", "9.0"), True)],
     )
-    def test_rtx_engines_for_other_gpus_need_none_of_it(
-        self, gpu, fakes, build, monkeypatch, capability, built_for, needed
+    def test_rtx_engines_for_other_gpus_require_nothing(
+        self, gpu, fakes, build, monkeypatch, capability, built_for, required
     ):
         fakes.use(monkeypatch, fakes.flavour(gpu, "tensorrt_rtx", "1.7.1.116"))
         own = _devices.Driver((13, 0), (_devices.Gpu(0, "A GPU", capability),))
         monkeypatch.setattr(_devices, "driver", lambda: own)
         options = BuildOptions(compute_capabilities=built_for)
-        if needed:
+        if required:
             with pytest.raises(MissingDependencyError, match="NVRTC"):
                 build(options=options)
         else:

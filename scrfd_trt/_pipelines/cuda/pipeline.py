@@ -25,7 +25,7 @@ from scrfd_trt._images import as_color, check_nv12, is_on_gpu
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.frames import check_device_image
 from scrfd_trt._pipelines.cuda.pool import SLOTS, SlotPool
-from scrfd_trt._pipelines.cuda.resources import HELPERS, PipelineResources, images_at_once, places_for
+from scrfd_trt._pipelines.cuda.resources import HELPERS, PipelineResources, max_batch, places_for
 from scrfd_trt._pipelines.cuda.slot import Slot
 from scrfd_trt._pipelines.scales import choose_scales
 from scrfd_trt._pipelines.streaming import Pending
@@ -97,7 +97,7 @@ class CudaPipeline:
         return self._setting.scales
 
     @property
-    def images_at_once(self) -> int:
+    def max_batch(self) -> int:
         return self._setting.images
 
     @property
@@ -226,7 +226,7 @@ def _settle(
     if len(scales) * len(layout.strides) > LEVELS:
         raise OptionError(f"scales: a GPU takes at most {LEVELS // len(layout.strides)} sizes at a time")
     batch = engine.input.shape[0] if layout.has_batch_axis else 1
-    images = images_at_once(engine.ranges, scales, batch, options.max_batch)
+    images = max_batch(engine.ranges, scales, batch, options.max_batch)
     places = max(places_for(engine.ranges, scale, count)[0] for scale in scales for count in range(1, images + 1))
     kernels = gpu_kernels.load(engine.device)
     return PipelineResources(engine, contexts, kernels, layout, scales, options, images, places, helpers, turn)

@@ -12,7 +12,7 @@ from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.kernels import Kernels
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._pipelines.scales import largest_batch, split
+from scrfd_trt._pipelines.profiles import largest_batch, split
 from scrfd_trt._tensors import ShapeRange
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ class PipelineResources:
         return f"{self.engine.flavour} on {self.device.gpu}"
 
 
-def images_at_once(
-    ranges: Sequence[ShapeRange], scales: Sequence[tuple[int, int]], batch: int | None, wanted: int
-) -> int:
+def max_batch(ranges: Sequence[ShapeRange], scales: Sequence[tuple[int, int]], batch: int | None, wanted: int) -> int:
     """Return how many images a run takes at most.
 
     Parameters
@@ -104,4 +102,4 @@ def images_at_once(
 def places_for(ranges: Sequence[ShapeRange], scale: tuple[int, int], images: int) -> tuple[int, int]:
     """Return how many images the network is given for so many, and by which optimization profile."""
     (part,) = split(ranges, (images, 3, scale[1], scale[0]))
-    return part.places, part.profile
+    return part.batch_size, part.profile

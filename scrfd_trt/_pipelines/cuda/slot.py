@@ -19,7 +19,7 @@ from scrfd_trt._cuda.stream import is_done, synchronize
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
 from scrfd_trt._letterbox import Letterbox
-from scrfd_trt._pipelines.base import finish
+from scrfd_trt._pipelines.base import merge_passes
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.frames import Geometry, of_device, packed
 from scrfd_trt._pipelines.cuda.memory import Arena, Parameters, Upload
@@ -121,7 +121,7 @@ class Slot:
                 found.append(self._finish_on_host(index, candidates))
                 continue
             if unsound:
-                self._refuse_nonsense()
+                self._raise_invalid_values()
             found.append(self._read(index, faces))
         self._fetched = {}
         return found
@@ -171,7 +171,7 @@ class Slot:
                 "raise the threshold, or take the results on the host"
             )
         if unsound:
-            self._refuse_nonsense()
+            self._raise_invalid_values()
         rows = self._how[0] + index * RESULT_BYTES + 4 * HEADER
         return DeviceDetections.copy(
             rows,
@@ -257,7 +257,7 @@ class Slot:
             threshold,
         )
         passes = [self._candidates(number, index, threshold) for number in range(len(setting.scales))]
-        return finish(passes, setting.options.iou, limit, size, setting.description)
+        return merge_passes(passes, setting.options.iou, limit, size, setting.description)
 
     def _candidates(self, number: int, index: int, threshold: float) -> Candidates:
         """Decode one image's candidates of a pass on the host."""
@@ -268,9 +268,9 @@ class Slot:
         box = Letterbox.fit(self._sizes[index], scale)
         return decode(setting.layout, outputs, index, scale, threshold).to_source(box)
 
-    def _refuse_nonsense(self) -> None:
+    def _raise_invalid_values(self) -> None:
         raise BackendError(
-            f"{self._setting.description}: the network gave no faces but nonsense: numbers that are not finite, or "
+            f"{self._setting.description}: the model returned invalid values: numbers that are not finite, or "
             "scores above 1"
         )
 

@@ -9,7 +9,7 @@ from scrfd_trt.errors import ClosedError
 
 
 class Later:
-    """Results that are there when they are asked for."""
+    """Results that are available once they are requested."""
 
     def __init__(self, group, log):
         self.group, self.log = group, log
@@ -36,11 +36,11 @@ def run(items, batch, in_flight, log=None):
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 10, 50])
 @pytest.mark.parametrize("in_flight", [1, 2, 5])
-def test_results_come_in_order(batch, in_flight):
+def test_results_are_in_order(batch, in_flight):
     assert list(run(range(23), batch, in_flight)) == [item * 10 for item in range(23)]
 
 
-def test_it_reads_no_further_ahead_than_asked_for():
+def test_items_are_read_no_further_ahead_than_in_flight():
     read = []
 
     def items():
@@ -57,7 +57,7 @@ def test_it_reads_no_further_ahead_than_asked_for():
     assert len(read) == 16
 
 
-def test_what_is_done_is_handed_out_at_once():
+def test_finished_results_are_yielded_at_once():
     class Done(Later):
         def done(self):
             return True
@@ -68,7 +68,7 @@ def test_what_is_done_is_handed_out_at_once():
     assert log == [("result", [0])]
 
 
-def test_an_error_of_the_items_comes_after_all_results_before_it():
+def test_error_of_the_items_is_raised_after_the_results_before_it():
     def items():
         yield from range(5)
         raise OSError("the video ends early")
@@ -79,7 +79,7 @@ def test_an_error_of_the_items_comes_after_all_results_before_it():
         next(results)
 
 
-def test_an_error_while_submitting_comes_after_the_batches_before():
+def test_error_of_submit_is_raised_after_the_batches_before_it():
     def submit(group):
         if 4 in group:
             raise ValueError("no image")
@@ -91,27 +91,27 @@ def test_an_error_while_submitting_comes_after_the_batches_before():
         next(results)
 
 
-def test_after_an_error_the_rest_is_waited_for():
+def test_batches_in_flight_are_waited_for_after_an_error():
     log = []
     results = run([1, "bad", 3, 4, 5, 6], 1, 3, log)
     assert next(results) == 10
     with pytest.raises(ValueError, match="bad"):
         next(results)
-    submitted = [group for word, group in log if word == "submit"]
-    assert [group for word, group in log if word == "result"] == submitted
+    submitted = [group for event, group in log if event == "submit"]
+    assert [group for event, group in log if event == "result"] == submitted
 
 
-def test_a_caller_who_stops_early_waits_for_what_is_under_way():
+def test_closing_early_waits_for_batches_in_flight():
     log = []
     results = run(range(20), 2, 3, log)
     next(results)
     results.close()
-    submitted = [group for word, group in log if word == "submit"]
-    assert [group for word, group in log if word == "result"] == submitted
+    submitted = [group for event, group in log if event == "submit"]
+    assert [group for event, group in log if event == "result"] == submitted
     assert len(submitted) == 3
 
 
-def test_batches_that_were_cancelled_mean_that_it_was_closed():
+def test_cancelled_batches_raise_closed_error():
     future = Future()
     future.cancel()
     with pytest.raises(ClosedError):

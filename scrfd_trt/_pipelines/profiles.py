@@ -1,0 +1,88 @@
+"""Split batches over the optimization profiles of an engine. Sizes are width and height in pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scrfd_trt._tensors import ShapeRange
+from scrfd_trt.errors import BackendError
+
+RANK = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive images of a batch that one run of the engine takes."""
+
+    start: int
+    stop: int
+    batch_size: int  # of the run, at least stop − start; the last images are padding
+    profile: int  # number of the optimization profile
+
+
+def split(ranges: Sequence[ShapeRange], shape: tuple[int, ...]) -> tuple[Part, ...]:
+    """Split a batch of shape ``(B, 3, H, W)`` into the fewest parts that profiles accept.
+
+    ``ranges`` are the shapes of each profile. Of several profiles for a part, the one tuned for the nearest shape is
+    chosen. A part is padded only if no profile accepts so few images. Raises BackendError, which lists the accepted
+    shapes, if no profile accepts images of this size.
+    """
+    size = (shape[-1], shape[-2])
+    fitting = _of_size(ranges, size) if len(shape) == RANK and shape[0] else []
+    if not any(ranges[index].min[1] <= shape[1] <= ranges[index].max[1] for index in fitting):
+        text = "×".join(map(str, shape))
+        raise BackendError(f"the engine cannot take an input of {text}; it takes: {describe(ranges)}")
+    max_batch = largest_batch(ranges, size)
+    parts = []
+    for start in range(0, shape[0], max_batch):
+        images = min(max_batch, shape[0] - start)
+        batch_size, profile = _choose(ranges, fitting, (images, *shape[1:]))
+        parts.append(Part(start, start + images, batch_size, profile))
+    return tuple(parts)
+
+
+def _choose(ranges: Sequence[ShapeRange], fitting: Sequence[int], shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the batch size, at least ``shape[0]``, and the profile."""
+    images = shape[0]
+    sizes = {index: max(images, ranges[index].min[0]) for index in fitting if images <= ranges[index].max[0]}
+    profile = min(sizes, key=lambda index: (sizes[index], _distance(ranges[index].opt, shape), _volume(ranges[index])))
+    return sizes[profile], profile
+
+
+def _distance(opt: tuple[int, ...], shape: tuple[int, ...]) -> float:
+    return sum(abs(math.log(tuned / side)) for tuned, side in zip(opt, shape, strict=True))
+
+
+def _volume(accepted: ShapeRange) -> float:
+    return sum(math.log(high / low) for low, high in zip(accepted.min, accepted.max, strict=True))
+
+
+def largest_batch(ranges: Sequence[ShapeRange], size: tuple[int, int]) -> int:
+    """Return the largest batch of this size that any profile accepts; 0 if none does."""
+    return max((ranges[index].max[0] for index in _of_size(ranges, size)), default=0)
+
+
+def _of_size(ranges: Sequence[ShapeRange], size: tuple[int, int]) -> list[int]:
+    return [
+        index
+        for index, accepted in enumerate(ranges)
+        if len(accepted.min) == RANK and accepted.admits((*accepted.min[:2], size[1], size[0]))
+    ]
+
+
+def opt_sizes(ranges: Sequence[ShapeRange]) -> tuple[tuple[int, int], ...]:
+    """Return the sizes that the profiles are tuned for, each once, the smallest area first."""
+    sizes = {(accepted.opt[3], accepted.opt[2]) for accepted in ranges}
+    return tuple(sorted(sizes, key=lambda size: (size[0] * size[1], size)))
+
+
+def describe(ranges: Sequence[ShapeRange]) -> str:
+    """Return the accepted shapes on one line, for messages: ``1…32×3×640×640``."""
+    spans = ["×".join(map(_span, accepted.min, accepted.max)) for accepted in ranges]
+    return ", ".join(dict.fromkeys(spans)) or "nothing"
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}…{high}"
