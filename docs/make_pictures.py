@@ -1,6 +1,6 @@
-"""Make the pictures of the README and these pages anew, and the gallery's text: ``python docs/make_pictures.py``.
+"""Write the pictures of README and docs, and the text of the gallery: ``python docs/make_pictures.py``.
 
-All pictures are made of drawn people. Look at each one that changed before you commit it.
+All pictures show drawn people. Review each changed picture before committing it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 import overlays
 from scrfd_trt import Detections, SCRFDDetector, samples
-from scrfd_trt._cli.commands.demo import pictures
-from scrfd_trt._cli.commands.overlays import without_landmarks
+from scrfd_trt._cli.commands.demo import images
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "images"
@@ -28,9 +27,9 @@ WIDTH, HEIGHT = 640, 360
 Image = NDArray[np.uint8]
 
 GLASSES = "glasses.png"
-"""A picture with alpha, which the overlay ``image`` puts on faces; it lies beside the gallery."""
+"""Picture with alpha for the overlay ``image``, in the gallery's folder."""
 
-SHOWN: dict[str, tuple[str, ...]] = {
+EXAMPLES: dict[str, tuple[str, ...]] = {
     "skull": ("skull", "skull:opacity=0.5"),
     "blur": ("blur", "blur:shape=aligned,feather=0.2"),
     "pixelate": ("pixelate", "pixelate:shape=rectangle,feather=0,strength=0.2"),
@@ -45,11 +44,11 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "spotlight": ("spotlight", "spotlight:effect=blur,amount=0.4"),
     "crop": ("crop", "crop:side=right,size=0.3,margin=0.1"),
 }
-"""What the gallery shows of each overlay."""
+"""Overlays in the gallery, and how they are drawn."""
 
 
 def glasses() -> Image:
-    """Draw round glasses, ``(160, 480, 4)`` uint8; the eyes are at a quarter and three quarters of the width."""
+    """Return round glasses, ``(160, 480, 4)`` uint8; the eyes are at a quarter and three quarters of the width."""
     fine = np.zeros((640, 1920, 4), np.uint8)
     fine[..., :3] = (40, 30, 120)
     alpha = fine[..., 3].copy()
@@ -61,8 +60,8 @@ def glasses() -> Image:
     return np.asarray(cv2.resize(fine, (480, 160), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def found() -> tuple[Image, Detections]:
-    """Draw the scene, and find its faces; they are numbered, as a video's tracker does."""
+def detect_scene() -> tuple[Image, Detections]:
+    """Return the scene and its detected faces, with track ids as on video."""
     scene = samples.load("group").image
     with SCRFDDetector.from_pretrained(device="cpu") as detector:
         faces = detector.detect(scene)
@@ -70,8 +69,8 @@ def found() -> tuple[Image, Detections]:
     return scene, Detections(*columns, image_size=faces.image_size, track_ids=np.arange(len(faces)), pts_seconds=0.0)
 
 
-def shown(spec: str, scene: Image, faces: Detections) -> Image:
-    """Draw one picture of the gallery."""
+def render(spec: str, scene: Image, faces: Detections) -> Image:
+    """Return one picture of the gallery."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / GLASSES
         cv2.imwrite(str(path), glasses())
@@ -80,40 +79,40 @@ def shown(spec: str, scene: Image, faces: Detections) -> Image:
 
 
 def file_name(name: str, number: int) -> str:
-    """Name a picture of the gallery."""
+    """Return the file name of a picture in the gallery."""
     return f"gallery/{name}-{number + 1}.jpg"
 
 
 def gallery() -> str:
-    """Write the gallery's text: pictures, the words that make them, and the options of each overlay."""
-    return "\n\n".join(_section(name, specs) for name, specs in SHOWN.items())
+    """Return the gallery's text: pictures, their specs, and the options of each overlay."""
+    return "\n\n".join(_section(name, specs) for name, specs in EXAMPLES.items())
 
 
 def _section(name: str, specs: tuple[str, ...]) -> str:
     figures = "".join(_figure(file_name(name, number), spec) for number, spec in enumerate(specs))
     lines = [f"### {name}", overlays.summary(name), f'<div class="gallery" markdown>\n{figures}</div>']
-    if landmarks := without_landmarks(name):
+    if landmarks := getattr(overlays.load(name), "without_landmarks", ""):
         lines.append(f"Without landmarks: {landmarks[0].lower()}{landmarks[1:]}")
     return "\n\n".join([*lines, _options(name)])
 
 
 def _figure(file: str, spec: str) -> str:
-    told = spec.replace('"', "")
-    picture = f"![The drawn group under {told}](images/{file}){{ width={WIDTH} height={HEIGHT} loading=lazy }}"
-    words = html.escape(spec)
-    return f'<figure markdown="span">\n  {picture}\n  <figcaption><code>{words}</code></figcaption>\n</figure>\n'
+    plain = spec.replace('"', "")
+    picture = f"![The drawn group with {plain}](images/{file}){{ width={WIDTH} height={HEIGHT} loading=lazy }}"
+    caption = html.escape(spec)
+    return f'<figure markdown="span">\n  {picture}\n  <figcaption><code>{caption}</code></figcaption>\n</figure>\n'
 
 
 def _options(name: str) -> str:
     rows = ["| option | values | default | meaning |", "|---|---|---|---|"]
     for option in overlays.describe(name):
         values = (option.type + (f", {option.range}" if option.range else "")).replace("|", "\\|")
-        default = "required" if option.required else "" if option.default is None else f"`{_plain(option.default)}`"
+        default = "required" if option.required else "" if option.default is None else f"`{_text(option.default)}`"
         rows.append(f"| `{option.name}` | {values} | {default} | {option.description} |")
     return f'??? note "Options of {name}"\n\n' + "\n".join(f"    {row}" for row in rows)
 
 
-def _plain(default: object) -> str:
+def _text(default: object) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
     return f"{default:g}" if isinstance(default, float) else str(default)
@@ -124,19 +123,19 @@ def write(name: str, image: Image) -> None:
     path = FOLDER / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
-        raise SystemExit(f"{path} cannot be written")
+        raise SystemExit(f"cannot write {path}")
     print(f"{name}: {path.stat().st_size // 1000} kB")
 
 
 def main() -> None:
-    """Draw all pictures, and put the gallery into the page on overlays."""
-    scene, faces = found()
-    write("demo.jpg", pictures(scene, faces)["contact-sheet.png"])
+    """Write all pictures, and the gallery into docs/overlays.md."""
+    scene, faces = detect_scene()
+    write("demo.jpg", images(scene, faces)["contact-sheet.png"])
     write("gallery/scene.jpg", np.asarray(cv2.resize(scene, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8))
     write(f"gallery/{GLASSES}", glasses())
-    for name, specs in SHOWN.items():
+    for name, specs in EXAMPLES.items():
         for number, spec in enumerate(specs):
-            write(file_name(name, number), shown(spec, scene, faces))
+            write(file_name(name, number), render(spec, scene, faces))
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(
         re.sub(r"(?s)(<!-- gallery -->\n).*?(\n<!-- /gallery -->)", lambda m: m[1] + gallery() + m[2], page),

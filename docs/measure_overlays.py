@@ -1,11 +1,11 @@
-"""Measure overlays beside supervision's annotators and deface's own drawing, on the same faces in one run.
+"""Measure overlays, annotators of supervision and deface on the same faces, in one run.
 
 python docs/measure_overlays.py --deface path/to/python/with/deface --write
 
-Each drawing goes over a copy of a drawn 1080p frame with 100 faces, on one core; the copy is counted. Rounds go
-through all programs in turn, so that a busy moment of the machine hits none of them alone. deface is run in an
-interpreter of its own, since it brings packages of its own; without ``--deface`` its rows are left out. ``--write``
-puts the table into the page on overlays.
+Each draws on a copy of a drawn 1080p frame with 100 faces, on one core; the time includes the copy. Rounds alternate
+between all programs, so that other load on the machine affects all of them. deface runs in its own interpreter, because
+it has its own dependencies; without ``--deface`` its rows are omitted. ``--write`` writes the table into the page on
+overlays.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -28,13 +29,12 @@ import numpy as np
 
 import drawing
 import overlays
-from overlays import _masks
 from scrfd_trt import Detections
 
 PAGE = Path(__file__).parent / "overlays.md"
 ROUNDS = 9
 REPEATS = 3
-LEAST, MOST = 32, 128
+MIN_HEIGHT, MAX_HEIGHT = 32, 128
 
 DEFACE = """
 import json, sys, time, cv2, numpy as np
@@ -54,56 +54,57 @@ for line in sys.stdin:
 """
 
 Measure = Callable[[int], list[float]]
+"""Takes a number of repetitions and returns the seconds of each."""
 
 
 def crowd(seed: int = 3) -> tuple[np.ndarray, Detections]:
-    """Draw 100 faces of ``LEAST`` to ``MOST`` pixels into a 1080p frame, on a jittered grid."""
+    """Return a 1080p frame with 100 faces of ``MIN_HEIGHT`` to ``MAX_HEIGHT`` pixels on a jittered grid."""
     rng = np.random.default_rng(seed)
     frame = drawing.scene((1920, 1080), 0).image
     found = []
     for number in range(100):
-        height = float(np.exp(rng.uniform(np.log(LEAST), np.log(MOST))))
+        height = float(np.exp(rng.uniform(np.log(MIN_HEIGHT), np.log(MAX_HEIGHT))))
         center = (90 + number % 13 * 145 + rng.uniform(-8, 8), 75 + number // 13 * 133 + rng.uniform(-6, 6))
         look = drawing.Look.random(number)
         found.append(drawing.draw_face(frame, center, height, angle=float(rng.uniform(-15, 15)), look=look))
     return frame, Detections.from_rows(found, (1920, 1080))
 
 
-def ours(overlay: overlays.Overlay, frame: np.ndarray, faces: Detections) -> Measure:
-    """Measure an overlay; a new image is made each time."""
-    return lambda repeats: timed(lambda: overlay(frame, faces), repeats)
-
-
-def supervisions(name: str, frame: np.ndarray, faces: Detections) -> Measure:
-    """Measure an annotator, with its own defaults."""
-    import supervision  # noqa: PLC0415 - only where it is compared with
-
-    annotator, there = getattr(supervision, name)(), faces.to_supervision()
-    return lambda repeats: timed(lambda: annotator.annotate(frame.copy(), there), repeats)
-
-
-def timed(call: Callable[[], object], repeats: int) -> list[float]:
-    """Return the seconds of each of so many calls."""
-    taken = []
+def time_calls(call: Callable[[], object], repeats: int) -> list[float]:
+    """Return the seconds of each call."""
+    seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - start)
-    return taken
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def overlay_measure(overlay: overlays.Overlay, frame: np.ndarray, faces: Detections) -> Measure:
+    """Measure an overlay, which creates a new image each time."""
+    return lambda repeats: time_calls(lambda: overlay(frame, faces), repeats)
+
+
+def supervision_measure(name: str, frame: np.ndarray, faces: Detections) -> Measure:
+    """Measure an annotator with its default options."""
+    import supervision  # noqa: PLC0415 - optional
+
+    annotator, detections = getattr(supervision, name)(), faces.to_supervision()
+    return lambda repeats: time_calls(lambda: annotator.annotate(frame.copy(), detections), repeats)
 
 
 class Deface:
-    """deface in an interpreter of its own, which waits for orders."""
+    """deface in its own interpreter, which measures on request."""
 
     def __init__(self, python: Path, frame: np.ndarray, faces: Detections, folder: Path) -> None:
         np.save(folder / "frame.npy", frame)
         np.save(folder / "boxes.npy", faces.boxes)
-        words = [str(python), "-c", DEFACE, str(folder / "frame.npy"), str(folder / "boxes.npy")]
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [str(python), "-c", DEFACE, str(folder / "frame.npy"), str(folder / "boxes.npy")]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._answer()
 
     def measure(self, kind: str) -> Measure:
-        """Measure one of its ways to replace faces, with ellipses of the size that ours have."""
+        """Measure one of its replacement methods, with ellipses of the same size as ours."""
 
         def run(repeats: int) -> list[float]:
             assert self.process.stdin is not None
@@ -117,101 +118,103 @@ class Deface:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("deface could not be run; is it installed in that interpreter?")
+            raise SystemExit("deface does not run: install it in the interpreter that --deface names")
         return json.loads(line)
 
     def close(self) -> None:
-        """End it."""
+        """Stop the interpreter."""
         self.process.communicate()
 
 
-def candidates(frame: np.ndarray, faces: Detections, deface: Deface | None) -> dict[tuple[str, str], Measure]:
-    """Collect what is measured, by what it does and whose it is."""
-    bare = {"shape": "rectangle", "margin": 0.0, "feather": 0.0}
+def measures(frame: np.ndarray, faces: Detections, deface: Deface | None) -> dict[tuple[str, str], Measure]:
+    """Return all measures by effect and program."""
+    box_only = {"shape": "rectangle", "margin": 0.0, "feather": 0.0}
+
+    def ours(name: str, **options: object) -> Measure:
+        return overlay_measure(overlays.create(name, **options), frame, faces)
+
     found: dict[tuple[str, str], Measure] = {}
     for name, annotator, kind in (("blur", "BlurAnnotator", "blur"), ("pixelate", "PixelateAnnotator", "mosaic")):
-        found[name, f"overlays, `{name}`"] = ours(overlays.create(name), frame, faces)
-        found[name, f"overlays, `{name}`, the bare box"] = ours(overlays.create(name, **bare), frame, faces)
-        found[name, f"supervision, `{annotator}`"] = supervisions(annotator, frame, faces)
+        found[name, f"overlays, `{name}`"] = ours(name)
+        found[name, f"overlays, `{name}`, box only"] = ours(name, **box_only)
+        found[name, f"supervision, `{annotator}`"] = supervision_measure(annotator, frame, faces)
         if deface:
             found[name, f"deface, `{kind}`"] = deface.measure(kind)
-    found["solid", "overlays, `solid`"] = ours(overlays.create("solid", blending="srgb"), frame, faces)
+    found["solid", "overlays, `solid`"] = ours("solid", blending="srgb")
     if deface:
-        found["solid", "deface, `solid`, which is a rectangle"] = deface.measure("solid")
-    found["skull", "overlays, `skull`"] = ours(overlays.create("skull"), frame, faces)
-    found["skull", "overlays, `skull`, opacity 0.7 in linear light"] = ours(
-        overlays.create("skull", opacity=0.7), frame, faces
-    )
-    found["emoji", "overlays, `emoji`"] = ours(overlays.create("emoji"), frame, faces)
-    found["copy", "the copy alone"] = lambda repeats: timed(frame.copy, repeats)
+        found["solid", "deface, `solid` (rectangle)"] = deface.measure("solid")
+    found["skull", "overlays, `skull`"] = ours("skull")
+    found["skull", "overlays, `skull`, opacity 0.7, linear"] = ours("skull", opacity=0.7)
+    found["emoji", "overlays, `emoji`"] = ours("emoji")
+    found["copy", "copy only"] = lambda repeats: time_calls(frame.copy, repeats)
     return found
 
 
-def cold(frame: np.ndarray, faces: Detections) -> list[float]:
-    """Measure a blur whose masks must all be made anew, as on the first frame."""
-    blur, taken = overlays.create("blur"), []
+def without_cached_masks(frame: np.ndarray, faces: Detections) -> list[float]:
+    """Measure a blur on a first frame: masks are cached by size, so that faces of many other sizes evict them."""
+    blur, solid, seconds = overlays.create("blur"), overlays.create("solid"), []
+    boxes = [(0, 0, width, height) for width in range(1, 31) for height in range(1, 31)]
+    others = Detections(boxes, np.linspace(0.9, 0.1, len(boxes)), image_size=(32, 32))
     for _ in range(ROUNDS):
-        _masks._upright_mask.cache_clear()
-        taken += timed(lambda: blur(frame, faces), 1)
-    return taken
+        solid(np.zeros((32, 32, 3), np.uint8), others)
+        seconds += time_calls(lambda: blur(frame, faces), 1)
+    return seconds
 
 
 def one_small_face() -> float:
-    """Return the median microseconds that one face of 60 pixels takes in a 4K frame, drawn in place."""
+    """Return the median microseconds for one face of 60 pixels in a 4K frame, drawn in place."""
     frame = np.full((2160, 3840, 3), 90, np.uint8)
     faces = Detections([(1900, 1000, 1948, 1060)], [0.9], image_size=(3840, 2160))
     blur = overlays.create("blur")
-    return statistics.median(timed(lambda: blur(frame, faces, out=frame), 200)) * 1e6
+    return statistics.median(time_calls(lambda: blur(frame, faces, out=frame), 200)) * 1e6
 
 
-def table(taken: dict[tuple[str, str], list[float]]) -> str:
-    """Lay the figures out in Markdown."""
-    lines = ["| what | whose | median, ms | fastest, ms |", "|---|---|---:|---:|"]
-    for (what, whose), seconds in taken.items():
-        lines.append(f"| {what} | {whose} | {statistics.median(seconds) * 1e3:.1f} | {min(seconds) * 1e3:.1f} |")
+def table(results: dict[tuple[str, str], list[float]]) -> str:
+    """Return the results as a Markdown table."""
+    lines = ["| effect | program | median, ms | fastest, ms |", "|---|---|---:|---:|"]
+    for (effect, program), seconds in results.items():
+        lines.append(f"| {effect} | {program} | {statistics.median(seconds) * 1e3:.1f} | {min(seconds) * 1e3:.1f} |")
     return "\n".join(lines)
 
 
 def versions(deface: Path | None) -> str:
-    """Name what was measured."""
-    from importlib.metadata import version  # noqa: PLC0415 - next to its one use
-
-    named = f"OpenCV {cv2.__version__}, NumPy {np.__version__}, supervision {version('supervision')}"
+    """Return the versions of everything measured."""
+    found = f"OpenCV {cv2.__version__}, NumPy {np.__version__}, supervision {version('supervision')}"
     if deface:
         code = "from importlib.metadata import version; print(version('deface'))"
         run = subprocess.run([str(deface), "-c", code], check=True, capture_output=True, text=True)
-        named += f", deface {run.stdout.strip()}"
-    return f"{named}, Python {platform.python_version()}"
+        found += f", deface {run.stdout.strip()}"
+    return f"{found}, Python {platform.python_version()}"
 
 
 def main() -> None:
-    """Measure, print the table, and write it where that is wanted."""
+    """Measure, print the table, and write it if requested."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--deface", type=Path, help="an interpreter that has deface")
-    parser.add_argument("--write", action="store_true", help="put the table into the page on overlays")
-    words = parser.parse_args()
+    parser.add_argument("--deface", type=Path, help="Python interpreter with deface installed")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/overlays.md")
+    arguments = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)
     frame, faces = crowd()
     with tempfile.TemporaryDirectory() as folder:
-        deface = Deface(words.deface, frame, faces, Path(folder)) if words.deface else None
-        measures = candidates(frame, faces, deface)
-        taken: dict[tuple[str, str], list[float]] = {key: [] for key in measures}
+        deface = Deface(arguments.deface, frame, faces, Path(folder)) if arguments.deface else None
+        found = measures(frame, faces, deface)
+        results: dict[tuple[str, str], list[float]] = {key: [] for key in found}
         for number in range(ROUNDS + 1):
-            for key, measure in measures.items():
+            for key, measure in found.items():
                 seconds = measure(REPEATS)
-                taken[key] += seconds if number else []  # the first round warms up
+                results[key] += seconds if number else []  # the first round is a warm-up
         if deface:
             deface.close()
-    first = statistics.median(cold(frame, faces)) * 1e3
+    first = statistics.median(without_cached_masks(frame, faces)) * 1e3
     text = (
-        f"{table(taken)}\n\n"
-        f"With no mask kept from frames before, `blur` takes {first:.1f} ms. One face of 60 pixels in a 4K frame takes "
-        f"`blur` {one_small_face():.0f} µs in place. {versions(words.deface)}."
+        f"{table(results)}\n\n"
+        f"Without cached masks, as on the first frame, `blur` takes {first:.1f} ms. One face of 60 pixels in a 4K "
+        f"frame takes `blur` {one_small_face():.0f} µs in place. {versions(arguments.deface)}."
     )
     print(text)
-    if words.write:
+    if arguments.write:
         page = PAGE.read_text(encoding="utf-8")
         marked = re.sub(r"(?s)(<!-- speed -->\n).*?(\n<!-- /speed -->)", lambda m: m[1] + text + m[2], page)
         PAGE.write_text(marked, encoding="utf-8")

@@ -1,9 +1,9 @@
-"""An overlay of one's own, with options that are checked, put over a built-in one.
+"""A custom overlay with validated options, combined with a built-in one.
 
 python examples/custom_overlay.py photo.jpg spotlight.png
 
-A distribution that declares it under the entry-point group ``scrfd_trt.overlays`` makes it known by name:
-``overlays.create("spotlight", darkness=0.8)``, and ``scrfd-trt overlay --overlay spotlight:darkness=0.8``.
+A distribution registers it in the entry-point group ``scrfd_trt.overlays``. It is then available by name:
+``overlays.create("spotlight", darkness=0.8)`` and ``scrfd-trt overlay --overlay spotlight:darkness=0.8``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from scrfd_trt import Detections, SCRFDDetector
 
 
 class Spotlight(overlays.OverlayModel):
-    """Darkens all but the faces."""
+    """Darken everything but the faces."""
 
-    darkness: float = Field(0.7, ge=0.0, le=1.0, description="How dark the rest gets: 0 leaves it as it is.")
-    reach: float = Field(1.6, gt=0.0, description="Size of the light in sizes of the face.")
+    darkness: float = Field(0.7, ge=0.0, le=1.0, description="Darkness of the rest; 0 leaves it unchanged.")
+    reach: float = Field(1.6, gt=0.0, description="Size of the light relative to the face.")
 
     def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
-        """Draw into the canvas."""
+        """Draw on the canvas."""
         light = np.zeros(canvas.shape[:2], np.uint8)
         for face in detections:
             axes = (self.reach * face.width, self.reach * face.height)
@@ -36,7 +36,7 @@ class Spotlight(overlays.OverlayModel):
 
 
 def main(photo: str, target: str) -> None:
-    """Write ``photo`` into ``target``, dark but for its faces, which are marked."""
+    """Write ``photo`` to ``target``, darkened except for its faces, which are marked."""
     image = cv2.imread(photo)
     with SCRFDDetector.from_pretrained() as detector:
         faces = detector.detect(image)

