@@ -36,19 +36,12 @@ ImageCallback = Callable[[Source, NDArray[np.uint8], Detections], None]
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The faces of one image.
-
-    Attributes
-    ----------
-    seconds
-        Time of ``detect()``; the median if it was repeated.
-    timings
-        Measurement of the repetitions, if any.
-    """
+    """The faces of one image."""
 
     path: Path
     faces: Detections
     seconds: float
+    """Time of ``detect()``; the median of repetitions."""
     timings: Timings | None = None
 
 
@@ -67,13 +60,11 @@ class Tally:
     """Path and reason."""
 
     def add_image(self, faces: Detections) -> None:
-        """Count a processed image."""
         self.images += 1
         self.faces += len(faces)
         self.empty += not len(faces)
 
     def add_video(self, summary: Summary) -> None:
-        """Count a processed video."""
         self.videos += 1
         self.frames += summary.frames
         self.tracks += len(summary.tracks)
@@ -85,7 +76,6 @@ class Tally:
         return reason
 
     def print_failures(self) -> None:
-        """Print the failed inputs and the reasons."""
         lines = [_with_path(path, reason) for path, reason in self.failures]
         if self.inputs > 1 and lines:
             rest = "the others succeeded" if self.images + self.videos else "none succeeded"
@@ -97,7 +87,6 @@ class Tally:
                 console.error(line)
 
     def summary(self) -> str:
-        """Return the counts in one line."""
         images = [count(self.images, "image"), count(self.faces, "face")]
         videos = [count(self.videos, "video"), count(self.frames, "frame"), count(self.tracks, "track")]
         return ", ".join((images if self.images or not self.videos else []) + (videos if self.videos else []))

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import typer
+from rich import box
 from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from scrfd_trt.errors import OutputError
@@ -126,15 +128,7 @@ def _message(kind: str, text: object) -> None:
 
 
 def write(text: str) -> None:
-    """Write results to stdout and flush them.
-
-    Raises
-    ------
-    OutputError
-        If stdout is closed or cannot be written to.
-    typer.Exit
-        If the reader of a pipe is gone, as with ``head -1``.
-    """
+    """Write results to stdout and flush them; raise OutputError if that fails, and Exit if a pipe is closed."""
     if sys.stdout is None:  # Python sets this when stdout is closed
         raise OutputError("standard output is closed, and results go there; leave it open or redirect it to a file")
     try:
@@ -156,6 +150,11 @@ def show(renderable: RenderableType) -> None:
 def print_line(text: str, style: str = "") -> None:
     """Write one line to stdout without wrapping, for paths and commands that people copy."""
     write(render(Text(text, style=style), wrap=False))
+
+
+def table() -> Table:
+    """Return an empty table in the style of all results."""
+    return Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
 
 
 def render(renderable: RenderableType, *, plain: bool = False, wrap: bool = True) -> str:

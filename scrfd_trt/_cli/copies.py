@@ -18,13 +18,13 @@ from scrfd_trt._cli.console import count
 from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import Source, find_inputs
-from scrfd_trt._cli.options import CopyArgs, ProgressKind, VideoSettings
+from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.progress import show_progress
-from scrfd_trt._cli.report import as_dict, headline, report
+from scrfd_trt._cli.report import as_dict, headline, report_lines
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import DetectionsError
-from scrfd_trt.video import Summary, detect_video, render_video
+from scrfd_trt.video import Summary, render_video
 from scrfd_trt.video._two_pass import OverlayFunction, ProgressCallback
 
 
@@ -38,34 +38,21 @@ def write_copies(
     opener: Callable[[], SCRFDDetector],
     detailed: bool = False,
 ) -> None:
-    """Do the work of a command that covers faces.
+    """Do the work of a command that covers faces; raise OptionError before any work, Exit if an input failed.
 
-    Parameters
-    ----------
-    output
-        None writes each copy beside its input.
-    opener
-        Opens the detector; called after all checks.
-    detailed
-        Report the weakest moments of videos.
-
-    Raises
-    ------
-    OptionError
-        If the options, inputs and outputs do not fit together.
-    typer.Exit
-        If an input failed.
+    Without ``output``, each copy is written beside its input. ``opener`` opens the detector after all checks.
+    ``detailed`` reports the weakest moments of videos.
     """
-    settings, progress = args.parse(threshold), args.read.progress_kind()
+    settings = args.parse(threshold)
     if any(live.is_address(text) for text in inputs):
         target = live.check(inputs, output, settings)
         with _described(opener, verbose=args.messages.verbose) as detector:
-            live.write(inputs[0], target, detector, draw, settings, progress=progress, quiet=args.messages.quiet)
+            live.write(inputs[0], target, detector, draw, settings)
         return
     sources = find_inputs(inputs, recursive=args.recursive, skip=output)
     targets = outputs.plan_outputs(inputs, sources, output, overwrite=args.overwrite)
     check_inputs(settings, sources, targets)
-    job = _CopyJob(draw, settings, targets, args.quality, progress, args.messages.quiet, detailed)
+    job = _CopyJob(draw, settings, targets, args.quality, detailed)
     with nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector:
         job.run(sources, detector)
     job.print_image_summary(output)
@@ -84,12 +71,10 @@ def _described(opener: Callable[[], SCRFDDetector], *, verbose: bool) -> Iterato
 @dataclass(frozen=True)
 class _CopyJob:
     draw: OverlayFunction
-    settings: VideoSettings
+    settings: CopySettings
     targets: dict[Source, Path]
     """Sources that cannot be read may be missing."""
     quality: int
-    progress: ProgressKind
-    quiet: bool
     detailed: bool
     tally: Tally = field(default_factory=Tally)
 
@@ -99,7 +84,7 @@ class _CopyJob:
         videos = [source for source in sources if source.is_video]
         try:
             if images and detector is not None:
-                for _ in detect_images(images, detector, self.tally, use=self._save_image, bar=not self.quiet):
+                for _ in detect_images(images, detector, self.tally, use=self._save_image, bar=not self.settings.quiet):
                     pass
             for source, summary in process_videos(videos, self.tally, lambda one: self._copy_video(one, detector)):
                 self._report_video(self.targets[source], summary)
@@ -109,7 +94,7 @@ class _CopyJob:
     def print_image_summary(self, output: Path | None) -> None:
         """Print where the images are, and how many faces they have."""
         tally = self.tally
-        if not tally.images or self.quiet:
+        if not tally.images or self.settings.quiet:
             return
         faces = count(tally.faces, "face")
         text = f"{count(tally.images, 'image')}, {faces}" if tally.images > 1 else faces
@@ -128,25 +113,17 @@ class _CopyJob:
 
     def _copy_video(self, source: Source, detector: SCRFDDetector | None) -> Summary:
         path, target, settings = source.path, self.targets[source], self.settings
-        with show_progress(path, self.progress, quiet=self.quiet) as progress:
+        with show_progress(path, settings.progress, quiet=settings.quiet) as report:
             outputs.make_folder(target.parent)
             if settings.files.detections is not None or detector is None:
-                return self._render_video(settings.files.detections or Path(), path, target, progress)
+                return self._render(settings.files.detections or Path(), path, target, report)
             with path_or_temporary(settings.files.save_detections) as detections:
-                found = detect_video(
-                    path,
-                    detections,
-                    detector,
-                    tracking=settings.tracking,
-                    overwrite=settings.overwrite,
-                    damaged=settings.damaged,
-                    progress=progress,
-                )
+                found = settings.detect(path, detections, detector, report)
                 if message := missing_tracks(settings.selection, found.tracks):
                     raise DetectionsError(message)
-                return self._render_video(detections, path, target, progress)
+                return self._render(detections, path, target, report)
 
-    def _render_video(self, detections: Path, source: Path, target: Path, progress: ProgressCallback) -> Summary:
+    def _render(self, detections: Path, source: Path, target: Path, report: ProgressCallback) -> Summary:
         settings = self.settings
         return render_video(
             source,
@@ -159,15 +136,15 @@ class _CopyJob:
             damaged=settings.damaged,
             keep_streams=settings.keep_streams,
             keep_metadata=settings.keep_metadata,
-            progress=progress,
+            progress=report,
         )
 
     def _report_video(self, target: Path, summary: Summary) -> None:
-        if self.progress == "jsonl":
+        if self.settings.progress == "jsonl":
             console.stderr_line(json.dumps({"progress": "done", "output": str(target), **as_dict(summary)}))
-        elif not self.quiet:
+        elif not self.settings.quiet:
             if summary.left_out and not summary.faces:
                 console.warning(f"{target}: no face is covered; the selection leaves out every track")
             console.plain(f"wrote {target}: {headline(summary)}")
-            for line in report(summary) if self.detailed else ():
+            for line in report_lines(summary) if self.detailed else ():
                 console.stderr_line(line)

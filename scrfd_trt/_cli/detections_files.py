@@ -9,22 +9,14 @@ from pathlib import Path
 
 from scrfd_trt._cli import outputs
 from scrfd_trt._cli.inputs import Source, same_file_key
-from scrfd_trt._cli.options import DetectionsFileArgs, VideoSettings
+from scrfd_trt._cli.options import CopySettings, DetectionsFileArgs
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import FacesReader, Summary, TrackingOptions, TrackSelection
 from scrfd_trt.video._detections_file import FACES_SUFFIX
 
 
-def check_inputs(settings: VideoSettings, sources: Sequence[Source], targets: Mapping[Source, Path]) -> None:
-    """Check detections files and track numbers against the inputs and outputs.
-
-    Raises
-    ------
-    OptionError
-        If they are given without a single video, a file would replace another one, or a track does not exist.
-    DetectionsError
-        If the detections file cannot be read.
-    """
+def check_inputs(settings: CopySettings, sources: Sequence[Source], targets: Mapping[Source, Path]) -> None:
+    """Raise OptionError for detections files and tracks without a single video, conflicts, and missing tracks."""
     files, selection = settings.files, settings.selection
     if len(sources) != 1 or not sources[0].is_video:
         given = vars(files) | {"keep_tracks": selection.keep_tracks, "leave_tracks": selection.leave_tracks}

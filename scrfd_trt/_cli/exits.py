@@ -23,28 +23,17 @@ SIGNALS: tuple[signal.Signals, ...] = tuple(
 """Handled like Ctrl-C; Windows has no SIGHUP."""
 SIGNAL_CODES = tuple(128 + number for number in (signal.SIGINT, *SIGNALS))
 
-FLAGS = {
-    "allow_host_code": "--allow-host-code",
-    "batch": "--batch",
+SAME_NAMES = (
+    *("allow_host_code", "batch", "codec", "crf", "damaged", "device", "hardware_compatible", "io", "lean_runtime"),
+    *("lean_runtime_inside", "overwrite", "precision", "preset", "timing_cache", "version_compatible"),
+)
+FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
     "batch_one_profile": "--no-batch-one-profile",
-    "codec": "--codec",
     "compute_capabilities": "--compute-capability",
-    "crf": "--crf",
-    "damaged": "--damaged",
-    "device": "--device",
-    "hardware_compatible": "--hardware-compatible",
-    "io": "--io",
     "keep_streams.audio": "--no-keep-audio",
     "keep_streams.subtitle": "--no-subtitles",
-    "lean_runtime": "--lean-runtime",
-    "lean_runtime_inside": "--lean-runtime-inside",
     "optimization_level": "--level",
-    "overwrite": "--overwrite",
-    "precision": "--precision",
-    "preset": "--preset",
     "sizes": "--size",
-    "timing_cache": "--timing-cache",
-    "version_compatible": "--version-compatible",
     "workspace_mib": "--workspace",
 }
 """Command-line flags by the names in :attr:`ScrfdError.fields`."""
@@ -67,7 +56,6 @@ class Commands(TyperGroup):
     """The command group; reports errors in one line on stderr and sets the exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the command line and exit."""
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
         except UsageError as error:
@@ -78,7 +66,6 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
         try:
             return super().invoke(ctx)
         except ScrfdError as error:

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from scrfd_trt._cli import console, outputs
-from scrfd_trt._cli.options import DetectionsFileArgs, ProgressKind, VideoSettings
+from scrfd_trt._cli.options import CopySettings, DetectionsFileArgs
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.report import as_dict, headline
 from scrfd_trt._detector import SCRFDDetector
@@ -34,7 +34,7 @@ def is_address(text: str) -> bool:
     return bool(re.match(r"camera:|[a-z][a-z0-9+.-]*://", text, re.IGNORECASE))
 
 
-def check(inputs: Sequence[str], output: Path | None, settings: VideoSettings) -> Path:
+def check(inputs: Sequence[str], output: Path | None, settings: CopySettings) -> Path:
     """Return the video to write; raise OptionError if the options do not fit a live source."""
     name = redact_password(inputs[0])
     if len(inputs) > 1:
@@ -50,41 +50,26 @@ def check(inputs: Sequence[str], output: Path | None, settings: VideoSettings) -
     return output
 
 
-def write(
-    address: str,
-    output: Path,
-    detector: SCRFDDetector,
-    draw: OverlayFunction,
-    settings: VideoSettings,
-    *,
-    progress: ProgressKind,
-    quiet: bool,
-) -> None:
-    """Write the video of a live source; Ctrl-C ends it and keeps what is written.
-
-    Raises
-    ------
-    VideoError
-        If the source fails for good; what is written is kept.
-    """
+def write(address: str, output: Path, detector: SCRFDDetector, draw: OverlayFunction, settings: CopySettings) -> None:
+    """Write the video of a live source; after Ctrl-C or a VideoError, what is written is kept."""
     with open_source(address, damaged=settings.damaged) as reader:
-        if isinstance(reader, VideoReader) and not quiet:
+        if isinstance(reader, VideoReader) and not settings.quiet:
             _warn_of_one_pass(reader, settings)
         summary = Summary(reader.info.size, settings.tracking.threshold)
         with VideoWriter(output, reader, settings.encode, overwrite=settings.overwrite) as writer:
             frames = overlay_live(reader, detector, draw, tracking=settings.tracking, delay=settings.live.delay)
-            with closing(frames), show_progress(Path(reader.name), progress, quiet=quiet) as report:
+            with closing(frames), show_progress(Path(reader.name), settings.progress, quiet=settings.quiet) as report:
                 error = _write_frames(
                     frames, writer, summary, settings.live.duration, lambda done: report("drawing", done, None)
                 )
         dropped = reader.dropped if isinstance(reader, LiveReader) else 0
     with suppress(OSError):  # a closed terminal, which may be what stopped the recording
-        _report_end(output, summary, dropped, progress, quiet=quiet)
+        _report_end(output, summary, dropped, settings)
     if error is not None:
         raise error
 
 
-def _warn_of_one_pass(reader: VideoReader, settings: VideoSettings) -> None:
+def _warn_of_one_pass(reader: VideoReader, settings: CopySettings) -> None:
     loses_audio = reader.container.streams.audio and "audio" in settings.keep_streams
     console.warning(
         f"{reader.name}: a video on the web is processed in one pass{', without its audio' if loses_audio else ''}; "
@@ -119,11 +104,11 @@ def _write_frames(
     return None
 
 
-def _report_end(output: Path, summary: Summary, dropped: int, progress: ProgressKind, *, quiet: bool) -> None:
-    if progress == "jsonl":
+def _report_end(output: Path, summary: Summary, dropped: int, settings: CopySettings) -> None:
+    if settings.progress == "jsonl":
         console.stderr_line(
             json.dumps({"progress": "done", "output": str(output), "dropped": dropped, **as_dict(summary)})
         )
-    elif not quiet:
+    elif not settings.quiet:
         late = f"; {console.count(dropped, 'late frame')} dropped" if dropped else ""
         console.plain(f"wrote {output}: {headline(summary)}{late}")

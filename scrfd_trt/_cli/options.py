@@ -12,21 +12,24 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import typer
 
 from scrfd_trt import models
+from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
-from scrfd_trt.video import EncodeOptions, TrackingOptions, TrackSelection
+from scrfd_trt.video import EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video
 from scrfd_trt.video._encoders import CODECS
 from scrfd_trt.video._one_pass import DELAY
 from scrfd_trt.video._reader import Damaged
+from scrfd_trt.video._two_pass import ProgressCallback
 
 Text = TypeVar("Text", bound=str)
 ProgressKind = Literal["bar", "jsonl", "none"]
 PROGRESS: tuple[ProgressKind, ...] = get_args(ProgressKind)
+DAMAGED: tuple[Damaged, ...] = get_args(Damaged)
 
 DEFAULT_MODEL = models.DEFAULT_MODEL
 THRESHOLD: float = DetectorOptions.model_fields["threshold"].default
@@ -37,73 +40,49 @@ DETECTION_OPTIONS = ("threshold", "scale", "iou", "max_faces", "model", "every",
 """Have no effect with ``--detections``."""
 LIVE_OPTIONS = ("delay", "duration")
 """Apply to cameras and streams only."""
-
-Inputs = Annotated[
-    list[str],
-    typer.Argument(metavar="INPUT", help="Image and video files, folders, and globs such as 'photos/*.jpg'."),
-]
-LiveInputs = Annotated[
-    list[str],
-    typer.Argument(metavar="INPUT", help="Images, videos, folders and globs; or one camera:N, or one URL."),
-]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search the subfolders of input folders.")]
-ModelName = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME|FILE",
-        help="Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build').",
-    ),
-]
-Device = Annotated[
-    str, typer.Option(metavar="DEVICE", help="Device: auto, cpu, cuda or cuda:N; 'scrfd-trt doctor' lists them.")
-]
-LeanRuntime = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="libnvinfer_lean.so.N, for version-compatible engines of older TensorRT.",
-        show_default="$TRT_LEAN_RUNTIME",
-    ),
-]
-AllowHostCode = Annotated[
-    bool,
-    typer.Option("--allow-host-code", help="Allow the engine to run its own CPU code; trusted engines only."),
-]
-Threshold = Annotated[
-    float,
-    typer.Option("--threshold", "-t", min=0.0, max=1.0, metavar="NUMBER", help="Minimum confidence, 0 to 1."),
-]
-Iou = Annotated[
-    float,
-    typer.Option(min=0.0, max=1.0, metavar="NUMBER", help="Maximum overlap (IoU) of two faces, 0 to 1."),
-]
 SCALE_DEFAULT = "the model's size; 128,640 if it takes any"
-Scale = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--scale",
-        metavar="SIZE",
-        help="Detection sizes in pixels, multiples of 32: 640, 640x384 or 128,640.",
-        show_default=SCALE_DEFAULT,
-    ),
+SHARE: dict[str, Any] = {"min": 0.0, "max": 1.0, "metavar": "NUMBER"}
+SECONDS: dict[str, Any] = {"min": 0.0, "max": 60.0}
+
+
+def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, metavar=metavar, help=text, **settings)
+
+
+def _video(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
+    return option(metavar, text, *names, rich_help_panel="Videos", **settings)
+
+
+INPUT_HELP = "Image and video files, folders, and globs such as 'photos/*.jpg'."
+LIVE_INPUT_HELP = "Images, videos, folders and globs; or one camera:N, or one URL."
+MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
+LEAN_HELP = "libnvinfer_lean.so.N, for version-compatible engines of older TensorRT."
+SCALE_HELP = "Detection sizes in pixels, multiples of 32: 640, 640x384 or 128,640."
+
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=INPUT_HELP)]
+LiveInputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search the subfolders of input folders.")]
+ModelName = Annotated[str, option("NAME|FILE", MODEL_HELP, "--model", "-m")]
+Device = Annotated[str, option("DEVICE", "Device: auto, cpu, cuda or cuda:N; 'scrfd-trt doctor' lists them.")]
+LeanRuntime = Annotated[Path | None, option("FILE", LEAN_HELP, show_default="$TRT_LEAN_RUNTIME")]
+AllowHostCode = Annotated[
+    bool, typer.Option("--allow-host-code", help="Allow the engine to run its own CPU code; trusted engines only.")
 ]
+Threshold = Annotated[float, typer.Option("--threshold", "-t", help="Minimum confidence, 0 to 1.", **SHARE)]
+Iou = Annotated[float, typer.Option(help="Maximum overlap (IoU) of two faces, 0 to 1.", **SHARE)]
+Scale = Annotated[list[str] | None, option("SIZE", SCALE_HELP, "--scale", show_default=SCALE_DEFAULT)]
 MaxFaces = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="Maximum faces per image, highest scores first.", show_default="all"),
+    int | None, option("N", "Maximum faces per image, highest scores first.", min=1, show_default="all")
 ]
-Quality = Annotated[
-    int, typer.Option(min=1, max=100, metavar="NUMBER", help="Quality of JPEG and WebP output, 1 to 100.")
+Quality = Annotated[int, option("NUMBER", "Quality of JPEG and WebP output, 1 to 100.", min=1, max=100)]
+KeepMetadata = Annotated[
+    bool, typer.Option("--keep-metadata", help="Keep metadata such as title, location and device.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only, without a progress bar.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print what was chosen automatically, and why.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def _video(*names: str, **settings: Any) -> Any:
-    return typer.Option(*names, rich_help_panel="Videos", **settings)
+Texts = list[str] | None
 
 
 @dataclass(frozen=True)
@@ -145,47 +124,24 @@ class DetectionsFileArgs:
     """Detections files of a video."""
 
     detections: Annotated[
-        Path | None,
-        _video("--detections", metavar="FILE", help="Read the video's faces from this file instead of detecting them."),
+        Path | None, _video("FILE", "Read the video's faces from this file instead of detecting.")
     ] = None
-    save_detections: Annotated[
-        Path | None,
-        _video(
-            "--save-detections", metavar="FILE", help="Save the video's faces to NAME.faces.jsonl for --detections."
-        ),
-    ] = None
+    save_detections: Annotated[Path | None, _video("FILE", "Save the video's faces to NAME.faces.jsonl.")] = None
 
 
 @dataclass(frozen=True)
 class SelectionArgs:
     """Which faces of a video are covered, and when."""
 
-    keep_tracks: Annotated[
-        list[str] | None,
-        _video("--keep-tracks", metavar="N,...", help="Cover only these tracks; 'scrfd-trt tracks' lists them."),
-    ] = None
-    leave_tracks: Annotated[
-        list[str] | None,
-        _video("--leave-tracks", metavar="N,...", help="Do not cover these tracks. Review the result."),
-    ] = None
-    keep_region: Annotated[
-        list[str] | None,
-        _video("--keep-region", metavar="X,Y,W,H", help="Cover only tracks mostly inside this region, in pixels."),
-    ] = None
-    leave_region: Annotated[
-        list[str] | None,
-        _video("--leave-region", metavar="X,Y,W,H", help="Do not cover tracks mostly inside this region, in pixels."),
-    ] = None
-    keep_span: Annotated[
-        list[str] | None,
-        _video("--keep-span", metavar="FROM-TO", help="Cover only within this time: 0:05-1:12.5, or in seconds."),
-    ] = None
-    leave_span: Annotated[
-        list[str] | None, _video("--leave-span", metavar="FROM-TO", help="Do not cover within this time.")
-    ] = None
+    keep_tracks: Annotated[Texts, _video("N,...", "Cover only these tracks; 'scrfd-trt tracks' lists them.")] = None
+    leave_tracks: Annotated[Texts, _video("N,...", "Do not cover these tracks. Review the result.")] = None
+    keep_region: Annotated[Texts, _video("X,Y,W,H", "Cover only tracks mostly inside this region, in pixels.")] = None
+    leave_region: Annotated[Texts, _video("X,Y,W,H", "Do not cover tracks mostly inside this region.")] = None
+    keep_span: Annotated[Texts, _video("FROM-TO", "Cover only within this time: 0:05-1:12.5, or in seconds.")] = None
+    leave_span: Annotated[Texts, _video("FROM-TO", "Do not cover within this time.")] = None
 
     def parse(self) -> TrackSelection:
-        """Return the selection; raise OptionError for an invalid track, region or span."""
+        """Raise OptionError for an invalid track, region or span."""
         return TrackSelection(
             keep_tracks=frozenset(_tracks("--keep-tracks", self.keep_tracks)),
             leave_tracks=frozenset(_tracks("--leave-tracks", self.leave_tracks)),
@@ -197,42 +153,15 @@ class SelectionArgs:
 
 
 @dataclass(frozen=True)
-class TrackingArgs:
-    """How faces are tracked."""
-
-    every: Annotated[
-        int,
-        _video(min=1, max=1000, metavar="N", help="Detect every N-th frame: faster, but may miss brief faces."),
-    ] = TRACKING.every
-    bridge: Annotated[
-        float, _video(min=0.0, max=60.0, metavar="SECONDS", help="Longest gap to interpolate, in seconds.")
-    ] = TRACKING.bridge
-    extend: Annotated[
-        float,
-        _video(min=0.0, max=60.0, metavar="SECONDS", help="Time to extend tracks at both ends, in seconds."),
-    ] = TRACKING.extend
-
-    def parse(self, threshold: float) -> TrackingOptions:
-        """Return the options; faces with lower scores continue a track but do not begin one."""
-        return TrackingOptions(threshold=threshold, low=min(TRACKING.low, threshold), **vars(self))
-
-
-@dataclass(frozen=True)
 class LiveArgs:
     """How cameras and streams are processed."""
 
     delay: Annotated[
-        int,
-        _video(min=0, max=1000, metavar="FRAMES", help="Cameras and streams: delay for filling gaps, in frames."),
+        int, _video("FRAMES", "Cameras and streams: delay for filling gaps, in frames.", min=0, max=1000)
     ] = DELAY
     duration: Annotated[
         float | None,
-        _video(
-            min=0.0,
-            metavar="SECONDS",
-            help="Cameras and streams: recording time, in seconds.",
-            show_default="until Ctrl-C",
-        ),
+        _video("SECONDS", "Cameras and streams: recording time.", min=0.0, show_default="until Ctrl-C"),
     ] = None
 
 
@@ -240,22 +169,22 @@ class LiveArgs:
 class EncodeArgs:
     """How videos are written."""
 
-    codec: Annotated[str, _video("--codec", metavar="NAME", help=f"Video codec: {', '.join(CODECS)}.")] = "auto"
+    codec: Annotated[str, _video("NAME", f"Video codec: {', '.join(CODECS)}.")] = "auto"
     crf: Annotated[
         int | None,
-        _video(min=0, max=63, metavar="N", help="Video quality, 0 to 63; lower is better.", show_default="by codec"),
+        _video("N", "Video quality, 0 to 63; lower is better.", min=0, max=63, show_default="by codec"),
     ] = None
     preset: Annotated[
-        str | None,
-        _video(metavar="NAME", help="Encoder preset, such as veryfast, slow or p4.", show_default="by codec"),
+        str | None, _video("NAME", "Encoder preset, such as veryfast, slow or p4.", show_default="by codec")
     ] = None
     keep_audio: Annotated[
-        bool, _video("--keep-audio/--no-keep-audio", "-k", help="Copy the audio of files; live sources have none.")
+        bool,
+        _video(None, "Copy the audio of files; live sources have none.", "--keep-audio/--no-keep-audio", "-k"),
     ] = True
-    subtitles: Annotated[bool, _video("--subtitles/--no-subtitles", help="Copy the subtitles of files.")] = True
+    subtitles: Annotated[bool, _video(None, "Copy the subtitles of files.", "--subtitles/--no-subtitles")] = True
 
     def parse(self) -> EncodeOptions:
-        """Return the options; raise OptionError if one is invalid."""
+        """Raise OptionError if an option is invalid."""
         return EncodeOptions(codec=parse_choice("--codec", self.codec, CODECS), crf=self.crf, preset=self.preset)
 
     def keep_streams(self) -> tuple[str, ...]:
@@ -264,37 +193,63 @@ class EncodeArgs:
 
 
 @dataclass(frozen=True)
-class ReadArgs:
-    """How videos are read, and how progress is shown."""
+class VideoSettings:
+    """How videos are detected, and how progress is shown."""
 
-    damaged: Annotated[
-        str, _video("--damaged", metavar="stop|keep", help="At a damaged frame: stop, or keep it as decoded.")
-    ] = "stop"
-    progress: Annotated[
-        str, _video("--progress", metavar="|".join(PROGRESS), help="Progress bar, JSON lines on stderr, or none.")
-    ] = "bar"
+    tracking: TrackingOptions
+    damaged: Damaged
+    progress: ProgressKind
+    quiet: bool
+    overwrite: bool
 
-    def damaged_frames(self) -> Damaged:
-        """Return what to do at a damaged frame."""
-        return cast("Damaged", parse_choice("--damaged", self.damaged, get_args(Damaged)))
-
-    def progress_kind(self) -> ProgressKind:
-        """Return how progress is shown."""
-        return parse_choice("--progress", self.progress, PROGRESS)
+    def detect(self, video: Path, output: Path, detector: SCRFDDetector, report: ProgressCallback) -> Summary:
+        """Write the detections file of a video."""
+        return detect_video(
+            video,
+            output,
+            detector,
+            tracking=self.tracking,
+            overwrite=self.overwrite,
+            damaged=self.damaged,
+            progress=report,
+        )
 
 
 @dataclass(frozen=True)
-class VideoSettings:
+class VideoArgs:
+    """How faces are tracked, and how videos are read."""
+
+    every: Annotated[
+        int, _video("N", "Detect every N-th frame: faster, but may miss brief faces.", min=1, max=1000)
+    ] = TRACKING.every
+    bridge: Annotated[float, _video("SECONDS", "Longest gap to interpolate, in seconds.", **SECONDS)] = TRACKING.bridge
+    extend: Annotated[float, _video("SECONDS", "Time to extend tracks at both ends, in seconds.", **SECONDS)] = (
+        TRACKING.extend
+    )
+    damaged: Annotated[str, _video("|".join(DAMAGED), "At a damaged frame: stop, or keep it as decoded.")] = "stop"
+    progress: Annotated[str, _video("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
+
+    def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:
+        """Raise OptionError if an option is invalid; faces below the threshold continue a track but begin none."""
+        low = min(TRACKING.low, threshold)
+        return VideoSettings(
+            TrackingOptions(threshold=threshold, low=low, every=self.every, bridge=self.bridge, extend=self.extend),
+            parse_choice("--damaged", self.damaged, DAMAGED),
+            parse_choice("--progress", self.progress, PROGRESS),
+            quiet,
+            overwrite,
+        )
+
+
+@dataclass(frozen=True)
+class CopySettings(VideoSettings):
     """How videos are detected, covered and written."""
 
-    tracking: TrackingOptions
     selection: TrackSelection
     encode: EncodeOptions
-    damaged: Damaged
     keep_streams: tuple[str, ...]
     """Stream types to copy, by FFmpeg's names."""
     keep_metadata: bool
-    overwrite: bool
     files: DetectionsFileArgs
     live: LiveArgs
 
@@ -305,28 +260,23 @@ class CopyArgs:
 
     recursive: Recursive = False
     quality: Quality = 95
-    keep_metadata: Annotated[
-        bool, typer.Option("--keep-metadata", help="Keep metadata such as title, location and device.")
-    ] = False
+    keep_metadata: KeepMetadata = False
     overwrite: Overwrite = False
     messages: MessageArgs
     files: DetectionsFileArgs
     selection: SelectionArgs
-    tracking: TrackingArgs
+    video: VideoArgs
     live: LiveArgs
     encode: EncodeArgs
-    read: ReadArgs
 
-    def parse(self, threshold: float) -> VideoSettings:
-        """Return how videos are processed; raise OptionError if an option is invalid."""
-        return VideoSettings(
-            tracking=self.tracking.parse(threshold),
+    def parse(self, threshold: float) -> CopySettings:
+        """Raise OptionError if an option is invalid."""
+        return CopySettings(
+            **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite)),
             selection=self.selection.parse(),
             encode=self.encode.parse(),
-            damaged=self.read.damaged_frames(),
             keep_streams=self.encode.keep_streams(),
             keep_metadata=self.keep_metadata,
-            overwrite=self.overwrite,
             files=self.files,
             live=self.live,
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
+from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
 from scrfd_trt.video import ReviewMoment, Summary, TrackSummary
 from scrfd_trt.video._timestamps import format_time
@@ -24,7 +24,7 @@ def headline(summary: Summary) -> str:
     return text
 
 
-def report(summary: Summary) -> list[str]:
+def report_lines(summary: Summary) -> list[str]:
     """Return lines on missing frames, tracks left uncovered and the weakest moments."""
     lines = [f"frames are missing from {format_time(start)} to {format_time(end)}" for start, end in summary.gaps()]
     if summary.left_out:
@@ -57,7 +57,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
 
 def tracks_table(summary: Summary) -> Table:
     """Return a table of a video's tracks."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table = console.table()
     for name in ("track", "from", "to", "frames", "detected", "filled", "best at", "score", "size"):
         table.add_column(name, justify="right", no_wrap=True)
     for track in summary.tracks.values():

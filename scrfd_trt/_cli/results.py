@@ -8,54 +8,44 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from scrfd_trt._cli import console
 from scrfd_trt._cli.batch import ImageResult
+from scrfd_trt._cli.options import parse_choice
 from scrfd_trt._formats import coco_file, csv_header, csv_lines
 from scrfd_trt.errors import OptionError
 
 Format = Literal["table", "jsonl", "csv", "coco"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-FORMAT_BY_SUFFIX: dict[str, Format] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".json": "coco",
-    ".txt": "table",
-}
-
-Write = Callable[[str], None]
+SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "coco", ".txt": "table"}
 
 
 class ResultWriter(ABC):
     """Writes results image by image; ``plain`` means no colours."""
 
-    def __init__(self, write: Write, *, plain: bool = False) -> None:
+    def __init__(self, write: Callable[[str], None], *, plain: bool = False) -> None:
         self.write = write
         self.plain = plain
 
     def begin(self) -> None:  # noqa: B027 - only some formats have a header
-        """Write the header."""
+        pass
 
     @abstractmethod
-    def add(self, result: ImageResult) -> None:
-        """Write or collect the faces of an image."""
+    def add(self, result: ImageResult) -> None: ...
 
     def add_failure(self, path: Path, reason: str) -> None:  # noqa: B027 - only some formats record failures
-        """Record an image that failed."""
+        pass
 
     def end(self) -> None:  # noqa: B027 - only some formats have a footer
-        """Write what follows the last image."""
+        pass
 
 
 class TableWriter(ResultWriter):
     """A heading and a table of faces for each image."""
 
     def add(self, result: ImageResult) -> None:
-        """Write the heading, and the table if there are faces."""
         width, height = result.faces.image_size
         faces = console.count(len(result.faces), "face") if len(result.faces) else "no faces"
         text = f"  {width}×{height}, {faces}, {result.seconds * 1000:.0f} ms"
@@ -69,12 +59,10 @@ class JsonLinesWriter(ResultWriter):
     """One JSON object a line for each image, failed ones included."""
 
     def add(self, result: ImageResult) -> None:
-        """Write the image's line."""
         size = list(result.faces.image_size)
         self._line({"image": str(result.path), "image_size": size, "faces": result.faces.to_dicts()})
 
     def add_failure(self, path: Path, reason: str) -> None:
-        """Write a line with the reason."""
         self._line({"image": str(path), "error": reason})
 
     def _line(self, value: dict[str, Any]) -> None:
@@ -85,31 +73,26 @@ class CsvWriter(ResultWriter):
     """One line for each face; see :func:`scrfd_trt._formats.csv_lines`."""
 
     def begin(self) -> None:
-        """Write the header."""
         self.write(csv_header() + "\n")
 
     def add(self, result: ImageResult) -> None:
-        """Write the image's lines."""
         self.write(csv_lines(result.faces.to_dicts(), str(result.path)))
 
 
 class CocoWriter(ResultWriter):
     """One COCO data set, written at the end because it is a single JSON object."""
 
-    def __init__(self, write: Write, *, plain: bool = False) -> None:
-        super().__init__(write, plain=plain)
+    def begin(self) -> None:
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
     def add(self, result: ImageResult) -> None:
-        """Collect the image and its annotations."""
         number = len(self._images) + 1
         width, height = result.faces.image_size
         self._images.append({"id": number, "file_name": str(result.path), "width": width, "height": height})
         self._annotations += result.faces.to_coco(number, len(self._annotations) + 1)
 
     def end(self) -> None:
-        """Write the data set."""
         self.write(json.dumps(coco_file(self._images, self._annotations)) + "\n")
 
 
@@ -122,32 +105,23 @@ WRITERS: dict[Format, type[ResultWriter]] = {
 
 
 def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> Format:
-    """Return the format that ``--format``, ``--json`` and the suffix of ``--output`` select.
-
-    Raises
-    ------
-    OptionError
-        If the name is unknown, ``--json`` contradicts it, or the suffix is unknown.
-    """
+    """Return the format from ``--format``, ``--json`` or the suffix of ``--output``; raise OptionError if unclear."""
     if as_json and name not in {None, "jsonl"}:
         raise OptionError(f"--json means --format jsonl, not {name}; leave one of them out")
     if as_json:
         return "jsonl"
     if name is not None:
-        for known in FORMATS:
-            if name == known:
-                return known
-        raise OptionError(f"no format {name!r}; the formats are: {', '.join(FORMATS)}")
+        return parse_choice("--format", name, FORMATS)
     if output is None:
         return "table"
-    if output.suffix.lower() not in FORMAT_BY_SUFFIX:
+    if output.suffix.lower() not in SUFFIXES:
         raise OptionError(f"{output}: the suffix does not select a format; add --format {'|'.join(FORMATS)}")
-    return FORMAT_BY_SUFFIX[output.suffix.lower()]
+    return SUFFIXES[output.suffix.lower()]
 
 
 def faces_table(result: ImageResult) -> Table:
-    """Return a table of an image's faces: number, score, and box and size in pixels."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    """Return a table of an image's faces; boxes and sizes are in pixels."""
+    table = console.table()
     for name in ("#", "score", "x1", "y1", "x2", "y2", "width", "height"):
         table.add_column(name, justify="right", min_width=6 if name != "#" else 4, no_wrap=True)
     for number, face in enumerate(result.faces, 1):

@@ -156,7 +156,7 @@ class TestAnnotate:
         (["--model", "nope", "--format", "csv"], "no model 'nope'"),
         (["--model", "nope", "--output", "new.csv"], "no model 'nope'"),
         (["--model", "none.onnx"], "none.onnx"),
-        (["--format", "xml"], "no format 'xml'; the formats are: table, jsonl, csv, coco"),
+        (["--format", "xml"], "--format xml: the choices are: table, jsonl, csv, coco"),
         (["--format", "csv", "--json"], "--json means --format jsonl, not csv"),
         (
             ["--output", "faces.xyz"],

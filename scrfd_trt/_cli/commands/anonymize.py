@@ -14,6 +14,7 @@ import overlays
 from scrfd_trt._cli import console, live, options
 from scrfd_trt._cli.copies import write_copies
 from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.options import SHARE, option
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import FacesReader, TrackingOptions
 
@@ -24,15 +25,15 @@ THRESHOLD = 0.3
 """Lower than for other commands: covering too much is better than too little."""
 STRIDE = 32
 
+OUTPUT_HELP = "Output file for a single input; otherwise a folder."
+MOSAIC_HELP = "Block size for --replacewith mosaic, in pixels."
+SCALE_HELP = "Detection sizes in pixels, rounded up to multiples of 32: 640x360."
 Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE|DIR",
-        help="Output file for a single input; otherwise a folder.",
-        show_default="NAME_anonymized beside each input",
-    ),
+    Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="NAME_anonymized beside each input")
+]
+Threshold = Annotated[
+    float,
+    typer.Option("--thresh", "--threshold", "-t", help="Minimum confidence, 0 to 1. Lower values hide more.", **SHARE),
 ]
 
 
@@ -40,27 +41,9 @@ Output = Annotated[
 class DetectArgs(options.DetectArgs):
     """Detection options with deface's names and a lower threshold."""
 
-    threshold: Annotated[
-        float,
-        typer.Option(
-            "--thresh",
-            "--threshold",
-            "-t",
-            min=0.0,
-            max=1.0,
-            metavar="NUMBER",
-            help="Minimum confidence, 0 to 1. Lower values hide more.",
-        ),
-    ] = THRESHOLD
+    threshold: Threshold = THRESHOLD
     scale: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--scale",
-            "-s",
-            metavar="WxH",
-            help="Detection sizes in pixels, rounded up to multiples of 32: 640x360.",
-            show_default=options.SCALE_DEFAULT,
-        ),
+        list[str] | None, option("WxH", SCALE_HELP, "--scale", "-s", show_default=options.SCALE_DEFAULT)
     ] = None
 
 
@@ -68,23 +51,13 @@ class DetectArgs(options.DetectArgs):
 class CoverArgs:
     """What hides the faces."""
 
-    replacewith: Annotated[
-        str, typer.Option(metavar="|".join(COVERS), help="What covers the faces; none hides nothing.")
-    ] = "blur"
-    mask_scale: Annotated[
-        float, typer.Option(min=0.1, max=10.0, metavar="NUMBER", help="Mask size, as a multiple of the face's box.")
-    ] = 1.3
+    replacewith: Annotated[str, option("|".join(COVERS), "What covers the faces; none hides nothing.")] = "blur"
+    mask_scale: Annotated[float, option("NUMBER", "Mask size, relative to the face's box.", min=0.1, max=10.0)] = 1.3
     boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box instead of an ellipse.")] = False
-    replaceimg: Annotated[Path | None, typer.Option(metavar="FILE", help="Image for --replacewith img.")] = None
+    replaceimg: Annotated[Path | None, option("FILE", "Image for --replacewith img.")] = None
     mosaicsize: Annotated[
         int | None,
-        typer.Option(
-            min=2,
-            max=4096,
-            metavar="PIXELS",
-            help="Block size for --replacewith mosaic, in pixels.",
-            show_default="a quarter of the face",
-        ),
+        option("PIXELS", MOSAIC_HELP, min=2, max=4096, show_default="a quarter of the face"),
     ] = None
 
     def overlay(self) -> overlays.Overlay:

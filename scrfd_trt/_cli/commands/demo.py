@@ -11,7 +11,6 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
 import overlays
@@ -33,8 +32,7 @@ CAPTION = 44
 Image = NDArray[np.uint8]
 
 Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="DIR", help="Folder for the images.", show_default=str(FOLDER)),
+    Path | None, options.option("DIR", "Folder for the images.", "--output", "-o", show_default=str(FOLDER))
 ]
 
 
@@ -93,13 +91,7 @@ def _tile(name: str, image: NDArray[np.generic]) -> Image:
 
 
 def choose_folder(files: dict[str, bytes], folder: Path | None, *, overwrite: bool) -> Path:
-    """Return the folder to write to; without one, the first of ``scrfd-demo``, ``scrfd-demo-2`` … without conflicts.
-
-    Raises
-    ------
-    OptionError
-        If the given folder holds other files of these names.
-    """
+    """Return the given folder, or the first of ``scrfd-demo``, ``scrfd-demo-2`` … without other files in the way."""
     if folder is None and not overwrite:
         candidates = (FOLDER if number == 1 else Path(f"{FOLDER}-{number}") for number in count(1))
         return next(candidate for candidate in candidates if not _conflict(files, candidate))

@@ -20,37 +20,23 @@ from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import Source, find_inputs, same_file_key
-from scrfd_trt._cli.options import ProgressKind
+from scrfd_trt._cli.options import VideoSettings, option
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.report import headline, tracks_table
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import OptionError
-from scrfd_trt.video import Summary, TrackingOptions, detect_video
+from scrfd_trt.video import Summary
 from scrfd_trt.video._detections_file import FACES_SUFFIX
-from scrfd_trt.video._reader import Damaged
 
-FormatName = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="FORMAT",
-        help="Output format: table, jsonl, csv or coco.",
-        show_default="by suffix of --output: .txt, .jsonl, .csv, .json; else table",
-    ),
-]
+FORMAT_DEFAULT = "by suffix of --output: .txt, .jsonl, .csv, .json; else table"
+FORMAT_HELP = "Output format: table, jsonl, csv or coco."
+FormatName = Annotated[str | None, option("FORMAT", FORMAT_HELP, "--format", "-f", show_default=FORMAT_DEFAULT)]
 Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write the results to this file.", show_default="stdout"),
+    Path | None, option("FILE", "Write the results to this file.", "--output", "-o", show_default="stdout")
 ]
-Annotate = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Write copies with the faces marked into this folder.")
-]
-Repeat = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="Repeat each detection N times and print images per second."),
-]
+Annotate = Annotated[Path | None, option("DIR", "Write copies with the faces marked into this folder.")]
+Repeat = Annotated[int | None, option("N", "Repeat each detection N times and print images per second.", min=1)]
 
 
 def detect(
@@ -67,8 +53,7 @@ def detect(
     quality: options.Quality = 95,
     overwrite: options.Overwrite = False,
     messages: options.MessageArgs,
-    tracking: options.TrackingArgs,
-    read: options.ReadArgs,
+    video: options.VideoArgs,
 ) -> None:
     """Detect faces in images and videos.
 
@@ -96,17 +81,8 @@ def detect(
         videos = [source for source in sources if source.is_video]
         if videos:
             _check_videos(kind, output, single=len(sources) == 1, annotate=annotate is not None, repeat=bool(repeat))
+        settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite)
         copies = None if annotate is None else _AnnotatedCopies(sources, annotate, overwrite=overwrite, quality=quality)
-        video_job = partial(
-            _detect_video,
-            tracking=tracking.parse(detection.threshold),
-            damaged=read.damaged_frames(),
-            progress=read.progress_kind(),
-            quiet=messages.quiet,
-            overwrite=overwrite,
-            kind=kind,
-            output=output,
-        )
         tally = Tally()
         try:
             with open_detector(**vars(model), **vars(detection)) as detector:
@@ -118,7 +94,8 @@ def detect(
                     outcomes = detect_images(images, detector, tally, use=copies, bar=bar, repeat=repeat or 0)
                     with _open_results(kind, output, overwrite=overwrite) as writer:
                         _write_results(writer, outcomes, quiet=messages.quiet)
-                for source, summary in process_videos(videos, tally, partial(video_job, detector=detector)):
+                detect_video = partial(_detect_video, detector=detector, settings=settings, kind=kind, output=output)
+                for source, summary in process_videos(videos, tally, detect_video):
                     if not messages.quiet and (output is not None or kind == "jsonl"):
                         console.plain(f"{'wrote ' if output else ''}{output or source.path}: {headline(summary)}")
         finally:
@@ -190,29 +167,12 @@ def _write_results(
 
 
 def _detect_video(
-    source: Source,
-    *,
-    detector: SCRFDDetector,
-    tracking: TrackingOptions,
-    damaged: Damaged,
-    progress: ProgressKind,
-    quiet: bool,
-    overwrite: bool,
-    kind: results.Format,
-    output: Path | None,
+    source: Source, detector: SCRFDDetector, settings: VideoSettings, kind: results.Format, output: Path | None
 ) -> Summary:
     """Track the faces of a video, and write the detections or a table of the tracks."""
     with path_or_temporary(output if kind == "jsonl" else None) as path:
-        with show_progress(source.path, progress, quiet=quiet) as report:
-            summary = detect_video(
-                source.path,
-                path,
-                detector,
-                tracking=tracking,
-                overwrite=overwrite,
-                damaged=damaged,
-                progress=report,
-            )
+        with show_progress(source.path, settings.progress, quiet=settings.quiet) as report:
+            summary = settings.detect(source.path, path, detector, report)
         if kind == "table":
             _write_tracks(source.path, summary, output)
         elif output is None:

@@ -20,7 +20,7 @@ BOLD_LABELS = {"file", "usable here"}
 USABLE_STYLES = {"yes": "bold green", "no": "bold red"}
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Engine or .onnx files.")]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="GPU to check the engines on: cuda or cuda:N.")]
+Device = Annotated[str, options.option("DEVICE", "GPU to check the engines on: cuda or cuda:N.")]
 
 
 def inspect(

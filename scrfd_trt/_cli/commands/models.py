@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from scrfd_trt._cli import console, options
@@ -20,9 +17,7 @@ Statuses = tuple[SourceStatus, ...]
 def models(
     *,
     as_json: options.AsJson = False,
-    fetch: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Download this model if needed, and print its path.")
-    ] = None,
+    fetch: Annotated[str | None, options.option("NAME", "Download this model if needed, and print its path.")] = None,
 ) -> None:
     """List the known models and where their files are.
 
@@ -66,7 +61,7 @@ def _as_dict(model: Model, sources: Statuses) -> dict[str, Any]:
 
 
 def _print(found: dict[Model, Statuses]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table = console.table()
     table.add_column("name", no_wrap=True)
     for name in ("AP easy", "medium", "hard", "MB"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -18,23 +18,10 @@ from scrfd_trt.errors import ScrfdError
 
 _NAMES = "scrfd_trt.overlays"
 
-Specs = Annotated[
-    list[str],
-    typer.Option(
-        "--overlay",
-        metavar="NAME:OPTION=VALUE,...",
-        help="Overlay to draw ('scrfd-trt overlays' lists them). Repeat to combine several.",
-    ),
-]
-Output = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE|DIR",
-        help="Output file for a single input; otherwise a folder, created if missing.",
-    ),
-]
+SPEC_HELP = "Overlay to draw ('scrfd-trt overlays' lists them). Repeat to combine several."
+OUTPUT_HELP = "Output file for a single input; otherwise a folder, created if missing."
+Specs = Annotated[list[str], options.option("NAME:OPTION=VALUE,...", SPEC_HELP, "--overlay")]
+Output = Annotated[Path, options.option("FILE|DIR", OUTPUT_HELP, "--output", "-o")]
 
 
 class OverlayCommand(TyperCommand):

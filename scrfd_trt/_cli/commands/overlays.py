@@ -6,9 +6,7 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 import overlays as registry
@@ -67,7 +65,7 @@ def _as_dict_or_error(name: str) -> dict[str, Any]:
 
 def overlays_table(names: tuple[str, ...]) -> RenderableType:
     """Return a table of overlays with the names of their options."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table = console.table()
     table.add_column("overlay", no_wrap=True, style="bold")
     table.add_column("effect")
     table.add_column("options")
@@ -89,7 +87,7 @@ def details(name: str) -> RenderableType:
     head = Text.assemble((name, "bold"), f": {registry.summary(name)} ({registry.distribution(name)})")
     if not described:
         return Group(head, "", "It has no options.")
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table = console.table()
     table.add_column("option", no_wrap=True, style="bold")
     for column in ("values", "default", "meaning"):
         table.add_column(column)

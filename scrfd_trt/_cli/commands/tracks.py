@@ -20,7 +20,7 @@ from scrfd_trt._cli.inputs import is_regular_file, same_file_key
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.report import headline, tracks_table
 from scrfd_trt.errors import OptionError, VideoError
-from scrfd_trt.video import Summary, TrackSummary, detect_video, open_source
+from scrfd_trt.video import Summary, TrackSummary, open_source
 from scrfd_trt.video._reader import Damaged
 from scrfd_trt.video._sources import is_pattern
 from scrfd_trt.video._timestamps import format_time
@@ -34,12 +34,8 @@ MARGIN = 0.35
 MAX_COLUMNS = 8
 BACKGROUND, INK, GREY = (250, 250, 250), (20, 20, 20), (110, 110, 110)
 
-Sheet = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE", help="Write a contact sheet with each track's best face (.jpg, .png)."
-    ),
-]
+SHEET_HELP = "Write a contact sheet with each track's best face (.jpg, .png)."
+Sheet = Annotated[Path | None, options.option("FILE", SHEET_HELP, "--output", "-o")]
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,7 @@ def tracks(
     overwrite: options.Overwrite = False,
     messages: options.MessageArgs,
     files: options.DetectionsFileArgs,
-    tracking: options.TrackingArgs,
-    read: options.ReadArgs,
+    args: options.VideoArgs,
 ) -> None:
     """List the tracks of a video: the number and times of each tracked face.
 
@@ -80,27 +75,18 @@ def tracks(
         check_files(files, {"the input": path, "the contact sheet": output}, overwrite=overwrite)
         if output is not None:
             _check_sheet(output, path, overwrite=overwrite)
-        tracking_options = tracking.parse(detection.threshold)
-        progress, damaged = read.progress_kind(), read.damaged_frames()
+        settings = args.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite)
         with path_or_temporary(files.detections or files.save_detections) as place:
             if files.detections is None:
                 with (
                     open_detector(**vars(model), **vars(detection)) as detector,
-                    show_progress(path, progress, quiet=messages.quiet) as report,
+                    show_progress(path, settings.progress, quiet=messages.quiet) as report,
                 ):
-                    detect_video(
-                        path,
-                        place,
-                        detector,
-                        tracking=tracking_options,
-                        overwrite=overwrite,
-                        damaged=damaged,
-                        progress=report,
-                    )
+                    settings.detect(path, place, detector, report)
             summary = summarize(place)
         _print(path, summary, as_json=as_json, quiet=messages.quiet)
         if output is not None and summary.tracks:
-            outputs.save_image(contact_sheet(path, summary, damaged), output, overwrite=overwrite)
+            outputs.save_image(contact_sheet(path, summary, settings.damaged), output, overwrite=overwrite)
             if not messages.quiet:
                 console.plain(f"wrote {output}")
         elif output is not None:
