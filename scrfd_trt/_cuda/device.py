@@ -17,34 +17,10 @@ if TYPE_CHECKING:
 
 
 class Device:
-    """One NVIDIA GPU, through its primary context: the one that TensorRT, PyTorch and CUDA's runtime use too.
+    """One NVIDIA GPU, by its number n in ``cuda:n``.
 
-    Parameters
-    ----------
-    index
-        n in ``cuda:n``.
-
-    Attributes
-    ----------
-    index : int
-        As given.
-    gpu : devices.Gpu
-        Its name and compute capability.
-    core : cuda.core.Device
-        Makes streams and events.
-    context : object
-        The primary context's handle.
-
-    Raises
-    ------
-    DeviceError
-        If there is no such GPU; the message lists the GPUs.
-    MissingDependencyError
-        If cuda-python or cuda-core is not installed.
-
-    Notes
-    -----
-    The primary context lives until the process ends, as with CUDA's own runtime: other libraries may use it.
+    Its context is the primary one, as in TensorRT, PyTorch and CUDA's runtime, and lives until the process ends. Raises
+    DeviceError if there is no such GPU, and MissingDependencyError if cuda-python or cuda-core is not installed.
     """
 
     def __init__(self, index: int = 0) -> None:
@@ -56,11 +32,7 @@ class Device:
         self._push, self._pop = driver.bindings().cuCtxPushCurrent, driver.bindings().cuCtxPopCurrent
 
     def current(self) -> AbstractContextManager[None]:
-        """Make this the calling thread's GPU within a ``with`` block, and restore the former one after it.
-
-        CUDA has a current context in each thread. Every call that touches the GPU is made inside such a block. Blocks
-        may be nested.
-        """
+        """Make this the thread's GPU within a ``with`` block, for all calls that touch it; blocks may be nested."""
         return self
 
     def __enter__(self) -> None:
@@ -84,13 +56,7 @@ class Device:
 
 
 def find(index: int) -> _devices.Gpu:
-    """Return a GPU by its number.
-
-    Raises
-    ------
-    DeviceError
-        If there is no GPU of this number; the message lists the GPUs.
-    """
+    """Return a GPU by its number; raise DeviceError, which lists the GPUs, if there is none."""
     found = _devices.driver()
     for gpu in found.gpus:
         if gpu.index == index:

@@ -71,28 +71,10 @@ def core() -> ModuleType:
 
 
 def call(doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call cuda.core or the driver API, and translate errors.
+    """Call a function of cuda.core or of :func:`bindings`, and return its result without the driver's status.
 
-    Parameters
-    ----------
-    doing
-        What the call is for, as the beginning of a message: "reserving memory".
-    function, *arguments
-        A function of cuda.core or of :func:`bindings`, and its arguments.
-
-    Returns
-    -------
-    object
-        The function's result. For the driver API, what it returns beside the status: None, one value, or a tuple.
-
-    Raises
-    ------
-    DeviceError
-        If the GPU is not available.
-    ClosedError
-        If the object was closed.
-    BackendError
-        If the call fails for another reason.
+    ``doing`` begins the message of an error, "reserving memory" for example. The error is a DeviceError if the GPU is
+    not available, a ClosedError if the object was closed, and otherwise a BackendError.
     """
     try:
         returned = function(*arguments)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.stream import handle_of
 from scrfd_trt.errors import ScrfdError
 
 if TYPE_CHECKING:
@@ -22,19 +23,9 @@ _one_at_a_time = threading.RLock()
 
 
 def capture(stream: Stream, work: Callable[[Stream], None]) -> Graph:
-    """Return what is put into a stream as a graph, with the device current; nothing of it runs.
+    """Return what ``work`` puts into a stream as a graph, with the device current; nothing of it runs.
 
-    Parameters
-    ----------
-    stream
-        One that nobody else uses.
-    work
-        Puts the work into the stream that it is given.
-
-    Raises
-    ------
-    BackendError
-        If something in it cannot be captured. The stream can be used again then.
+    Nobody else may use the stream. If something cannot be captured, BackendError is raised and the stream is usable.
     """
     builder = call("beginning a capture", stream.create_graph_builder)
     try:
@@ -52,13 +43,13 @@ def capture(stream: Stream, work: Callable[[Stream], None]) -> Graph:
 def record_at_launch(event: Event, stream: Stream) -> None:
     """Let each launch of the graph that is captured in a stream record an event."""
     doing = "recording an event in a CUDA graph"
-    call(doing, driver.bindings().cuEventRecordWithFlags, event.handle, stream.handle, AT_LAUNCH)
+    call(doing, driver.bindings().cuEventRecordWithFlags, event.handle, handle_of(stream), AT_LAUNCH)
 
 
 def wait_at_launch(event: Event, stream: Stream) -> None:
     """Let each launch of the graph that is captured in a stream wait for an event."""
     doing = "letting a CUDA graph wait for an event"
-    call(doing, driver.bindings().cuStreamWaitEvent, stream.handle, event.handle, AT_LAUNCH)
+    call(doing, driver.bindings().cuStreamWaitEvent, handle_of(stream), event.handle, AT_LAUNCH)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.stream import handle_of
 from scrfd_trt.errors import DeviceError, ImageError, one_line
 
 if TYPE_CHECKING:
@@ -21,34 +22,9 @@ BYTE = np.dtype(np.uint8)
 class DeviceImage:
     """An image on the GPU in memory of another library, which is read in place.
 
-    Parameters
-    ----------
-    image
-        An object with DLPack or ``__cuda_array_interface__``: ``(H, W, 3)``, ``(H, W, 4)``, ``(H, W, 1)`` or ``(H, W)``
-        uint8, with any strides.
-    device
-        The GPU that it must be on.
-    stream
-        The work that reads the image is put into this stream. It is made to wait for the work of the library that made
-        the image, as both protocols require.
-
-    Attributes
-    ----------
-    address : int
-        Of the first element.
-    shape : tuple of int
-        As given.
-    strides : tuple of int
-        In bytes.
-
-    Raises
-    ------
-    ImageError
-        If it is not such an image.
-    DeviceError
-        If it is on another GPU.
-    MissingDependencyError
-        If cuda-core is not installed.
+    It has DLPack or ``__cuda_array_interface__`` and is ``(H, W, 3)``, ``(H, W, 4)``, ``(H, W, 1)`` or ``(H, W)`` uint8
+    with any strides. ``stream`` is made to wait for the library that made the image, as both protocols require.
+    ``strides`` are in bytes. Raises ImageError for other objects, and DeviceError for another GPU.
     """
 
     def __init__(self, image: Any, device: Device, stream: Stream) -> None:
@@ -72,21 +48,9 @@ class DeviceImage:
 
 
 def export(memory: Buffer, start: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> StridedMemoryView:
-    """Return a part of GPU memory as an array.
+    """Return a part of GPU memory as an array of float32 with DLPack, which keeps the memory alive.
 
-    Parameters
-    ----------
-    memory
-        It stays alive as long as the array, and whatever is made of it.
-    start
-        Of the first element, in bytes.
-    shape, strides
-        In elements of float32.
-
-    Returns
-    -------
-    cuda.core.utils.StridedMemoryView
-        With ``__dlpack__``: ``torch.from_dlpack`` and ``cupy.from_dlpack`` take it without a copy.
+    ``start`` is in bytes, shape and strides are in elements.
     """
     core = driver.core()
     part = core.Buffer.from_handle(int(memory.handle) + start, memory.size - start, owner=memory)
@@ -120,7 +84,7 @@ def _view(image: Any, stream: Stream) -> Any:
     views = driver.core().utils.StridedMemoryView
     try:
         # 0 is no stream in DLPack, and 1 the default stream.
-        return views.from_any_interface(image, stream_ptr=int(stream.handle) or 1)
+        return views.from_any_interface(image, stream_ptr=handle_of(stream) or 1)
     except Exception as error:
         kind = type(image).__name__
         raise ImageError(f"the image of type {kind} cannot be read on the GPU: {one_line(error)}") from error

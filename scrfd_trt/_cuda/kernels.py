@@ -14,6 +14,7 @@ from scrfd_trt import _devices, models
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.stream import handle_of
 from scrfd_trt.errors import BackendError, MissingDependencyError, ModelError, one_line
 
 if TYPE_CHECKING:
@@ -43,15 +44,7 @@ _lock = threading.Lock()
 
 
 class Kernels:
-    """The kernels, loaded on one GPU; made by :func:`load`. They stay loaded until the process ends.
-
-    Parameters
-    ----------
-    binary
-        A cubin for the GPU.
-    device
-        The GPU.
-    """
+    """The kernels, loaded on one GPU from a cubin; made by :func:`load`. They stay loaded until the process ends."""
 
     def __init__(self, binary: bytes, device: Device) -> None:
         with device.current():
@@ -66,17 +59,7 @@ class Kernels:
     def prepare(
         self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], arguments: Sequence[Any]
     ) -> Launch:
-        """Return a launch that can be made again and again.
-
-        Parameters
-        ----------
-        name
-            Of the kernel.
-        grid, block
-            Blocks of the grid and threads of a block along x, y and z.
-        arguments
-            Values of ctypes, in the kernel's order.
-        """
+        """Return a launch that can be made again and again; the arguments are of ctypes, in the kernel's order."""
         return Launch(self._functions[name], grid, block, arguments)
 
 
@@ -94,26 +77,15 @@ class Launch:
         self._head = (function, *grid, *block, 0)
 
     def start(self, stream: Stream) -> None:
-        """Put the kernel into a stream, with the device current.
-
-        Raises
-        ------
-        BackendError
-            If it cannot be launched.
-        """
+        """Put the kernel into a stream, with the device current."""
         arguments = ctypes.addressof(self._pointers)
-        call("launching a kernel", driver.bindings().cuLaunchKernel, *self._head, stream.handle, arguments, 0)
+        call("launching a kernel", driver.bindings().cuLaunchKernel, *self._head, handle_of(stream), arguments, 0)
 
 
 class CubinCache:
     """One compiled binary on disk, in cuda.core's cache, with the checksum that this cache lacks.
 
     A cache that cannot be read or written costs a second of compiling, and nothing else.
-
-    Parameters
-    ----------
-    key
-        Of source, options and compiler, as cuda.core makes it.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -154,12 +126,7 @@ class CubinCache:
 def load(device: Device) -> Kernels:
     """Return the kernels for a GPU; compile them if they are not cached.
 
-    Raises
-    ------
-    MissingDependencyError
-        If cuda.core or NVRTC is not installed.
-    BackendError
-        If they cannot be compiled or loaded.
+    Raises MissingDependencyError without cuda.core or NVRTC, and BackendError if they cannot be compiled or loaded.
     """
     with _lock:
         if device.index not in _loaded:
@@ -168,24 +135,8 @@ def load(device: Device) -> Kernels:
 
 
 def compiled(capability: tuple[int, int], *, anew: bool = False) -> bytes:
-    """Return the kernels as a cubin for a compute capability.
+    """Return the kernels as a cubin for a compute capability; ``anew`` ignores the cache. Errors as for :func:`load`.
 
-    Parameters
-    ----------
-    capability
-        Major and minor.
-    anew
-        Compile, and ignore the cache.
-
-    Raises
-    ------
-    MissingDependencyError
-        If cuda.core or NVRTC is not installed.
-    BackendError
-        If NVRTC fails, for example because the GPU is newer than NVRTC.
-
-    Notes
-    -----
     Products and sums are not contracted, so that results equal those of NumPy.
     """
     core = driver.core()
@@ -205,13 +156,7 @@ def compiled(capability: tuple[int, int], *, anew: bool = False) -> bytes:
 
 
 def nvrtc_release() -> tuple[int, int]:
-    """Return the release of NVRTC, major and minor.
-
-    Raises
-    ------
-    MissingDependencyError
-        If NVRTC is not found.
-    """
+    """Return the release of NVRTC, major and minor; raise MissingDependencyError if it is not found."""
     try:
         from cuda.bindings import nvrtc  # noqa: PLC0415 - optional, and slow to import
 

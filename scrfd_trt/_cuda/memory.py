@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.driver import call, relaxed_capture
+from scrfd_trt._cuda.stream import handle_of
 from scrfd_trt.errors import BackendError, OptionError, ScrfdError
 
 if TYPE_CHECKING:
@@ -23,24 +24,8 @@ MIB = 2**20
 
 
 def gpu_memory(size: int, device: Device, stream: Stream | None = None) -> Buffer:
-    """Return memory on the GPU.
+    """Return memory on the GPU, which is freed after the stream's work is done; raise BackendError if there is none.
 
-    Parameters
-    ----------
-    size
-        Bytes, at least 1.
-    device
-        The GPU.
-    stream
-        Its work is waited for before the memory is freed.
-
-    Raises
-    ------
-    BackendError
-        If there is not enough memory.
-
-    Notes
-    -----
     The memory is not from cuda.core's pool, which would reuse it while another library still reads results in a stream
     of its own, and would keep it from other programs. ``cuMemFree`` waits for all streams.
     """
@@ -51,7 +36,7 @@ def gpu_memory(size: int, device: Device, stream: Stream | None = None) -> Buffe
 
 
 def pinned_memory(size: int, device: Device, stream: Stream | None = None) -> Buffer:
-    """Return page-locked memory of the host; parameters and errors are those of :func:`gpu_memory`."""
+    """Return page-locked memory of the host, otherwise as :func:`gpu_memory`."""
     cuda = driver.bindings()
     with device.current():
         address = call(f"page-locking {size / MIB:.1f} MiB of host memory", cuda.cuMemHostAlloc, size, PORTABLE)
@@ -66,14 +51,9 @@ def free(buffer: Buffer) -> None:
 
 
 def view(buffer: Buffer, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Return the beginning of page-locked memory as an array, without a copy.
+    """Return the beginning of page-locked memory as an array, without a copy; raise BackendError if it is too small.
 
     The array keeps the memory alive; it must not be touched after :func:`free`.
-
-    Raises
-    ------
-    BackendError
-        If the array is larger than the memory.
     """
     kind = np.dtype(dtype)
     needed = math.prod(shape) * kind.itemsize
@@ -91,18 +71,13 @@ def copy(doing: str, target: int, source: int, size: int, stream: Stream | None 
     if stream is None:
         call(doing, driver.bindings().cuMemcpy, target, source, size)
     else:
-        call(doing, driver.bindings().cuMemcpyAsync, target, source, size, stream.handle)
+        call(doing, driver.bindings().cuMemcpyAsync, target, source, size, handle_of(stream))
 
 
 def pinned_array(shape: tuple[int, ...], device: Device) -> NDArray[np.uint8]:
     """Return an array of uint8 in page-locked memory, which is freed with the last array that uses it.
 
-    Raises
-    ------
-    OptionError
-        If the shape is invalid.
-    BackendError
-        If there is not enough memory.
+    Raises OptionError if the shape is invalid, and BackendError if there is not enough memory.
     """
     if not shape or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in shape):
         raise OptionError(f"shape must be whole numbers of at least 1, not {shape!r}")

@@ -1,4 +1,4 @@
-"""The records that kernels.cu reads and writes, byte for byte as its structs lie in memory."""
+"""The records that kernels.cu reads and writes, byte for byte as its structs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ LEVEL = struct.Struct("<QQQiiiiii")
 HEADS = struct.Struct("<iiii")
 
 LEVELS = 40
-"""Most strides of all passes together."""
+"""Maximum number of strides over all passes."""
 
 CANDIDATES = 4096
-"""Most rows above the threshold that an image may have to be finished on the GPU."""
+"""Maximum number of rows above the threshold of an image that the GPU finishes."""
 
 ROW = 16
-"""Floats of one face: box 4, score 1, landmarks 10, and its place among all rows."""
+"""Floats of one face: box 4, score 1, landmarks 10, and its index among all rows."""
 
 HEADER = 16
-"""Floats before the first face; as int32: candidates, faces (-1 where candidates do not fit), and whether numbers are
-none of a face."""
+"""Floats before the first face; as int32: candidates, faces (-1 if the candidates do not fit), and whether numbers
+cannot be a face."""
 
 RESULT_BYTES = 4 * (HEADER + CANDIDATES * ROW)
-"""Room of one image's faces; as much is written as there are."""
+"""Room for the faces of one image; only as much is written as there are faces."""
 
 BOX_BYTES = 16
 
@@ -38,19 +38,13 @@ NO_LIMIT = 2**31 - 1
 
 
 def frame_bytes(passes: int) -> int:
-    """Return the size of one image's record with its fits."""
+    """Return the size of the record of one image with its fits."""
     return FRAME.size + passes * FIT.size
 
 
 @lru_cache(maxsize=1024)
 def fits(size: tuple[int, int], scales: tuple[tuple[int, int], ...]) -> tuple[bytes, tuple[tuple[int, int], ...]]:
-    """Tell how an image of (width, height) lies in the input of each pass.
-
-    Returns
-    -------
-    tuple
-        The records, and the scaled width and height in each pass.
-    """
+    """Return how an image of (width, height) fits into the input of each pass: records, and its scaled size in each."""
     boxes = [Letterbox.fit(size, scale) for scale in scales]
     records = []
     for box in boxes:
@@ -65,18 +59,10 @@ def heads(
     addresses: Sequence[Sequence[int]],
     dtypes: Sequence[str],
 ) -> bytes:
-    """Tell where the outputs of all passes lie.
+    """Return the record of where the outputs of all passes are.
 
-    Parameters
-    ----------
-    layout
-        The network's.
-    scales
-        Width and height of each pass.
-    addresses
-        Of each pass's outputs on the GPU, in the network's own order.
-    dtypes
-        ``float32`` or ``float16``, of the outputs in the same order.
+    ``addresses`` are those of the outputs of each pass on the GPU, and ``dtypes`` their types, ``float32`` or
+    ``float16``, both in the order of the engine.
     """
     levels, first = [], 0
     none = (None,) * len(layout.strides)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.dropping import close_when_dropped
 from scrfd_trt._cuda.memory import gpu_memory
-from scrfd_trt._cuda.stream import synchronize
+from scrfd_trt._cuda.stream import handle_of, synchronize
 from scrfd_trt._engine import logs
 from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt._engine.plan import REBUILD
@@ -136,7 +136,7 @@ class LoadedEngine:
         doing = f"creating an execution context for profile {profile}"
         context = self._new_context(doing, scratch)
         if context.active_optimization_profile != profile:
-            self.call_checked(doing, context.set_optimization_profile_async, profile, int(stream.handle))
+            self.call_checked(doing, context.set_optimization_profile_async, profile, handle_of(stream))
             synchronize(stream)
         return context
 

@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.memory import copy, free, gpu_memory, pinned_address, pinned_memory, view
+from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.memory import free, gpu_memory, pinned_address, pinned_memory, view
 from scrfd_trt._cuda.records import (
     BATCH,
     BOX_BYTES,
@@ -213,6 +215,8 @@ class Upload:
         self._memory: Buffer | None = None
         self._pinned: Buffer | None = None
         self._target = self._source = 0
+        # As scrfd_trt._cuda.memory.copy does, with the handle that the driver takes without a conversion.
+        self._copy, self._handle = driver.bindings().cuMemcpyAsync, stream.handle
         self._bytes: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._starts: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
@@ -310,7 +314,7 @@ class Upload:
         cv2.threshold(image, 0, 0, cv2.THRESH_TOZERO, dst=target)
 
     def _send(self, start: int, source: int, size: int) -> None:
-        copy("copying an image to the GPU", self._target + start, source, size, self._stream)
+        call("copying an image to the GPU", self._copy, self._target + start, source, size, self._handle)
 
     def _grow(self, size: int) -> None:
         self.close()

@@ -15,7 +15,7 @@ from scrfd_trt._cuda.graph import capture, record_at_launch, wait_at_launch
 from scrfd_trt._cuda.kernels import Launch
 from scrfd_trt._cuda.memory import copy
 from scrfd_trt._cuda.records import BATCH, frame_bytes, heads
-from scrfd_trt._cuda.stream import synchronize
+from scrfd_trt._cuda.stream import handle_of, synchronize
 from scrfd_trt._engine.loaded_engine import LeasedContext
 from scrfd_trt._heads import check, output_sizes
 from scrfd_trt._pipelines.cuda.memory import Arena
@@ -165,7 +165,7 @@ class Program:
         """Put the network of a pass into a stream."""
         lent = self._lent[number]
         assert lent.context is not None  # noqa: S101 - until close()
-        lent.engine.call_checked("running the model", lent.context.execute_async_v3, int(stream.handle))
+        lent.engine.call_checked("running the model", lent.context.execute_async_v3, handle_of(stream))
 
     def find(self, stream: Stream) -> None:
         """Put decoding and suppression into a stream."""
