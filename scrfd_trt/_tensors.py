@@ -37,3 +37,7 @@ class ShapeRange:
         return len(shape) == len(self.min) and all(
             low <= side <= high for low, side, high in zip(self.min, shape, self.max, strict=True)
         )
+
+    def __str__(self) -> str:
+        low, tuned, high = ("×".join(map(str, shape)) for shape in (self.min, self.opt, self.max))
+        return tuned if low == high else f"{low} to {high}, tuned for {tuned}"

@@ -51,31 +51,13 @@ def write_engine(
 ) -> Path:
     """Build an engine from a SCRFD model, write it with its record (``face.plan.json``), and return ``out``.
 
-    Existing files stay unchanged until the build has succeeded. From TensorRT 10, Ctrl-C stops a build within seconds.
-    Older releases cannot be stopped: the interruption is raised at once, and TensorRT goes on in vain until it has
-    finished or the process ends.
+    ``flavour=None`` means the preferred one that can build; ``device`` is n of the GPU ``cuda:n`` to build on, and
+    ``check`` is called before anything is written. Existing files stay unchanged until the build has succeeded. From
+    TensorRT 10, Ctrl-C stops a build within seconds. Older releases cannot be stopped: the interruption is raised at
+    once, and TensorRT goes on in vain until it has finished or the process ends.
 
-    Parameters
-    ----------
-    flavour
-        None means the preferred one that can build; see ``flavours.choose``.
-    device
-        n of the GPU ``cuda:n`` to build on and for; TensorRT-RTX needs none.
-    check
-        Called with the engine, the rewritten model and the flavour before anything is written; an error ends the build.
-
-    Raises
-    ------
-    OptionError
-        If an option is invalid or not supported by this TensorRT, or ``out`` exists.
-    ModelError
-        If the file is not a SCRFD model, or the rewritten model finds other faces.
-    MissingDependencyError, DeviceError
-        Without onnx, a TensorRT that builds, or a GPU for it.
-    BackendError
-        If TensorRT cannot build the engine.
-    OutputError
-        If a file cannot be written.
+    Raises OptionError, ModelError if the file is not a SCRFD model or the rewritten one finds other faces,
+    MissingDependencyError or DeviceError without onnx, a TensorRT that builds, or its GPU, BackendError, OutputError.
     """
     source, target, progress = Path(onnx), Path(out), progress or NoProgress()
     options = options or BuildOptions()

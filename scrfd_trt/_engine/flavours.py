@@ -67,7 +67,6 @@ class Flavour:
 
     @property
     def release(self) -> tuple[int, int, int]:
-        """Major, minor and patch."""
         return release_of(self.version)
 
     @property
@@ -101,17 +100,9 @@ def problems() -> dict[str, str]:
 def choose(*, can_build: bool = False, name: str | None = None) -> Flavour:
     """Return the preferred flavour, or the one of this name.
 
-    With ``can_build``, only flavours with a builder count; without a GPU ``tensorrt_rtx`` is then preferred, since the
-    others need one.
-
-    Raises
-    ------
-    OptionError
-        If the name is unknown, or that flavour lacks the builder.
-    MissingDependencyError
-        If no suitable flavour is installed.
-    DeviceError
-        If a suitable one is installed but cannot be loaded.
+    With ``can_build``, only flavours with a builder count, and without a GPU ``tensorrt_rtx`` is preferred, since the
+    others need one. Raises OptionError if the name is unknown or that flavour lacks the builder, MissingDependencyError
+    if no suitable one is installed, DeviceError if one is installed but cannot be loaded.
     """
     if name is not None and name not in NAMES:
         raise OptionError(

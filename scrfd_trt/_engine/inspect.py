@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +23,9 @@ from scrfd_trt._engine.plan import (
     check_plan,
     dotted,
     peek,
-    read_file,
     read_header,
 )
-from scrfd_trt._engine.record import EngineRecord, read_record, record_path
+from scrfd_trt._engine.record import EngineRecord, read_file, read_record, record_path
 from scrfd_trt._engine.runtime import check_gpu, find_runner, lean_runtime_path, open_plan
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.backends._onnxruntime import read_tensors
@@ -36,12 +35,10 @@ MIB = 2**20
 FREE = "?"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class TensorReport(_Frozen):
+class TensorReport(BaseModel):
     """One input or output; sides are None where free, dtype is NumPy's name."""
+
+    model_config = ConfigDict(frozen=True)
 
     role: Literal["input", "output"]
     name: str
@@ -49,23 +46,11 @@ class TensorReport(_Frozen):
     dtype: str
 
     def __str__(self) -> str:
-        return f"{_sides(self.shape)} {self.dtype}"
+        sides = "×".join(FREE if side is None else str(side) for side in self.shape) or "scalar"
+        return f"{sides} {self.dtype}"
 
 
-class ProfileReport(_Frozen):
-    """Input shapes ``(B, 3, H, W)`` of one optimization profile."""
-
-    min: tuple[int, ...]
-    opt: tuple[int, ...]
-    max: tuple[int, ...]
-
-    def __str__(self) -> str:
-        if self.min == self.max:
-            return _sides(self.opt)
-        return f"{_sides(self.min)} to {_sides(self.max)}, tuned for {_sides(self.opt)}"
-
-
-class EngineReport(_Frozen):
+class EngineReport(BaseModel):
     """Result of :func:`scrfd_trt.inspect_engine`.
 
     Attributes
@@ -108,6 +93,8 @@ class EngineReport(_Frozen):
         Problems that do not prevent its use, one line each.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     path: str
     kind: Literal["onnx", "tensorrt plan", "tensorrt-rtx plan", "unknown"]
     size: int
@@ -117,7 +104,7 @@ class EngineReport(_Frozen):
     compute_capabilities: tuple[str, ...] = ()
     tensors: tuple[TensorReport, ...] = ()
     tensors_from: str | None = None
-    profiles: tuple[ProfileReport, ...] = ()
+    profiles: tuple[ShapeRange, ...] = ()
     layout: str | None = None
     memory: int | None = None
     record: dict[str, Any] | None = None
@@ -168,34 +155,12 @@ class EngineReport(_Frozen):
         ]
 
 
-def _sides(shape: Iterable[int | None]) -> str:
-    return "×".join(FREE if side is None else str(side) for side in shape) or "scalar"
-
-
 def _amount(size: int) -> str:
     return f"{size / MIB:.1f} MiB" if size >= MIB // 10 else f"{size} bytes"
 
 
-def tensor_reports(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> tuple[TensorReport, ...]:
-    """Convert inputs and outputs for a report."""
-    tensors = [*(("input", each) for each in inputs), *(("output", each) for each in outputs)]
-    return tuple(TensorReport(role=role, name=each.name, shape=each.shape, dtype=each.dtype) for role, each in tensors)
-
-
-def profile_reports(ranges: Iterable[ShapeRange]) -> tuple[ProfileReport, ...]:
-    """Convert optimization profiles for a report."""
-    return tuple(ProfileReport(min=each.min, opt=each.opt, max=each.max) for each in ranges)
-
-
 Facts = dict[str, Any]
 """Fields of an EngineReport; ``reasons`` are errors."""
-
-
-@dataclass(frozen=True)
-class _RunOptions:
-    device: int
-    lean_runtime: Path | None
-    allow_host_code: bool
 
 
 def inspect_engine(
@@ -234,7 +199,8 @@ def inspect_engine(
     data = read_file(file)
     header = peek(data)
     if header is not None:
-        facts = _plan(file, data, header, _RunOptions(device, lean_runtime_path(lean_runtime), allow_host_code))
+        running = {"lean_runtime": lean_runtime_path(lean_runtime), "allow_host_code": allow_host_code}
+        facts = _plan(file, data, header, device, running)
     elif data.startswith(ONNX_START) or (data.strip(b"\0") and file.suffix.lower() == ".onnx"):
         facts = _onnx(file)
     else:
@@ -283,11 +249,11 @@ def _read_onnx(path: Path) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec], 
     return *read_io(path), f"onnx {onnx.__version__}"
 
 
-def _plan(file: Path, data: bytes, header: PlanHeader, options: _RunOptions) -> Facts:
+def _plan(file: Path, data: bytes, header: PlanHeader, device: int, running: dict[str, Any]) -> Facts:
     record, warning = _record(file)
     plan = Plan(str(file), data, header, record)
     damage = _error_of(check_plan, file, data, record)
-    obstacles = [damage] if damage else _obstacles(plan, options)
+    obstacles = [damage] if damage else _obstacles(plan, device, running)
     facts: Facts = {
         "kind": f"{FAMILY_NAMES[header.family].lower()} plan",
         "flavour": header.family,
@@ -298,10 +264,10 @@ def _plan(file: Path, data: bytes, header: PlanHeader, options: _RunOptions) -> 
     }
     model: Facts = {"reasons": []}
     if not any(obstacles):
-        model = _opened(plan, options)
+        model = _opened(plan, device, running)
     if "tensors" not in model and record is not None and not damage:
         model = _model((record.input,), record.outputs, model["reasons"])
-        model |= {"profiles": profile_reports(record.ranges), "tensors_from": record_path(file).name}
+        model |= {"profiles": record.ranges, "tensors_from": record_path(file).name}
     return {**facts, **model, "reasons": obstacles + model["reasons"]}
 
 
@@ -312,42 +278,31 @@ def _record(file: Path) -> tuple[EngineRecord | None, str]:
         return None, str(error)
 
 
-def _obstacles(plan: Plan, options: _RunOptions) -> list[ScrfdError | None]:
+def _obstacles(plan: Plan, device: int, running: dict[str, Any]) -> list[ScrfdError | None]:
     """Return what prevents running a plan here, as far as is known without opening it."""
-    no_gpu = _error_of(find, options.device)
-    no_runner = _error_of(
-        find_runner,
-        plan.header,
-        flavours.installed(),
-        lean_runtime=options.lean_runtime,
-        allow_host_code=options.allow_host_code,
-        version_compatible=plan.version_compatible,
-    )
+    no_gpu = _error_of(find, device)
+    options = {**running, "version_compatible": plan.version_compatible}
+    no_runner = _error_of(find_runner, plan.header, flavours.installed(), **options)
     if no_gpu:
         return [no_gpu, no_runner]
-    wrong_gpu = _error_of(check_gpu, plan.capabilities, find(options.device), unlisted=plan.header.unlisted)
+    wrong_gpu = _error_of(check_gpu, plan.capabilities, find(device), unlisted=plan.header.unlisted)
     return [no_runner, wrong_gpu]
 
 
-def _opened(plan: Plan, options: _RunOptions) -> Facts:
+def _opened(plan: Plan, device: int, running: dict[str, Any]) -> Facts:
     try:
-        engine = open_plan(
-            plan,
-            options.device,
-            flavours.installed(),
-            lean_runtime=options.lean_runtime,
-            allow_host_code=options.allow_host_code,
-        )
+        engine = open_plan(plan, device, flavours.installed(), **running)
     except ScrfdError as error:
         return {"reasons": [error]}
     with engine:
         facts = _model(engine.io.inputs, engine.outputs, list(map(ModelFormatError, engine.io.unusual)))
-        facts |= {"profiles": profile_reports(engine.ranges), "memory": engine.memory}
+        facts |= {"profiles": engine.ranges, "memory": engine.memory}
         return facts | {"tensors_from": str(engine.flavour), "runs_on": f"{engine.flavour} on {engine.device.gpu}"}
 
 
 def _model(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], reasons: list[ScrfdError]) -> Facts:
-    facts: Facts = {"tensors": tensor_reports(inputs, outputs), "reasons": reasons}
+    tensors = [("input", each) for each in inputs] + [("output", each) for each in outputs]
+    facts: Facts = {"tensors": [{"role": role, **asdict(each)} for role, each in tensors], "reasons": reasons}
     try:
         facts["layout"] = str(recognize_network(inputs, outputs))
     except ModelFormatError as error:

@@ -38,14 +38,8 @@ BINDING_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError)
 class LoadedEngine:
     """An engine in GPU memory; a context manager. ``runtime.load_engine`` opens one.
 
-    Parameters
-    ----------
-    runtimes
-        TensorRT's objects that opened the engine and must outlive it.
-    name
-        The plan's, for messages.
-    by_lean_runtime
-        Whether a lean runtime of another release runs it.
+    ``runtimes`` are TensorRT's objects that opened it and must outlive it; ``name`` is the plan's, for messages;
+    ``by_lean_runtime`` tells whether a lean runtime of another release runs it.
     """
 
     def __init__(
@@ -81,12 +75,10 @@ class LoadedEngine:
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """The outputs, in the engine's order."""
         return self.io.outputs
 
     @property
     def ranges(self) -> tuple[ShapeRange, ...]:
-        """Input shapes of each optimization profile."""
         return self.io.ranges
 
     @cached_property
@@ -150,7 +142,8 @@ class LoadedEngine:
             strategy = module.ExecutionContextAllocationStrategy.USER_MANAGED
             context = self.call_checked(doing, engine.create_execution_context, strategy)
         else:
-            context = self.call_checked(doing, engine.create_execution_context_without_device_memory)
+            older: Any = engine  # TensorRT 11 has no such method
+            context = self.call_checked(doing, older.create_execution_context_without_device_memory)
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(int(scratch.handle), scratch.size)
         else:

@@ -38,7 +38,6 @@ class Messages:
         self.thread = threading.get_ident()
 
     def add(self, severity: str, message: str) -> None:
-        """Add an error or a warning; ignore other messages."""
         messages = self.errors if severity.endswith("ERROR") else self.warnings if severity == "WARNING" else None
         if messages is not None and len(messages) < MAX_MESSAGES:
             messages.append(message)

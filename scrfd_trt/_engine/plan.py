@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scrfd_trt._engine.record import EngineRecord, read_record, record_path
-from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
+from scrfd_trt._engine.record import EngineRecord, read_file, read_record, record_path
+from scrfd_trt.errors import ModelFormatError
 
 log = logging.getLogger("scrfd_trt")
 
@@ -75,7 +75,6 @@ class PlanHeader:
 
     @property
     def release(self) -> tuple[int, int, int]:
-        """Major, minor and patch."""
         return self.version[:3]
 
     def __str__(self) -> str:
@@ -83,7 +82,6 @@ class PlanHeader:
 
 
 def dotted(numbers: tuple[int, ...]) -> str:
-    """Format a version or a compute capability."""
     return ".".join(map(str, numbers))
 
 
@@ -187,13 +185,3 @@ def check_plan(path: Path, data: bytes, record: EngineRecord | None) -> PlanHead
             f"{REBUILD}, or remove that record if the plan is right"
         )
     return header
-
-
-def read_file(path: Path) -> bytes:
-    """Read a whole file; raise ModelNotFoundError if it is missing or cannot be read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ModelNotFoundError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise ModelNotFoundError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -49,19 +49,13 @@ class BuildProgress(Protocol):
 class NoProgress:
     """Progress that is not shown."""
 
-    def phase(self, name: str, total: int | None, /) -> None:
-        """Do nothing."""
-
-    def step(self, done: int, detail: str, /) -> None:
-        """Do nothing."""
-
-    def done(self) -> None:
-        """Do nothing."""
+    def phase(self, name: str, total: int | None, /) -> None: ...
+    def step(self, done: int, detail: str, /) -> None: ...
+    def done(self) -> None: ...
 
 
 @contextmanager
 def stage(progress: BuildProgress, name: str, total: int | None = None) -> Iterator[None]:
-    """Report the begin and end of a stage."""
     progress.phase(name, total)
     try:
         yield
@@ -90,7 +84,6 @@ class Phases:
         self._lock = threading.Lock()
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """Begin a phase within its parent."""
         with self._lock:
             self._open.append(_Phase(name, parent, max(steps, 1)))
 
@@ -102,7 +95,6 @@ class Phases:
                 phase.complete, phase.ended = min(step + 1, phase.steps), 0
 
     def finish(self, name: str) -> None:
-        """End a phase."""
         with self._lock:
             phase = self._find(name)
             if phase is None:
@@ -139,12 +131,10 @@ class PhaseMonitor:
     """The flavour-independent part of a TensorRT ``IProgressMonitor``; cancels at the next step once that is set."""
 
     def __init__(self, phases: Phases, cancelled: threading.Event) -> None:
-        self._phases = phases
-        self._cancelled = cancelled
+        self._phases, self._cancelled = phases, cancelled
         super().__init__()
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        """Begin a phase."""
         self._phases.start(phase_name, parent_phase, num_steps)
 
     def step_complete(self, phase_name: str, step: int) -> bool:
@@ -153,7 +143,6 @@ class PhaseMonitor:
         return not self._cancelled.is_set()
 
     def phase_finish(self, phase_name: str) -> None:
-        """End a phase."""
         self._phases.finish(phase_name)
 
 

@@ -83,13 +83,19 @@ def read_record(plan: Path) -> EngineRecord | None:
         ) from error
 
 
-def hash_file(path: Path) -> FileHash:
-    """Hash a file; raise ModelNotFoundError if it cannot be read."""
+def read_file(path: Path) -> bytes:
+    """Read a whole file; raise ModelNotFoundError if it is missing or cannot be read."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelNotFoundError(f"{path}: there is no such file") from error
     except OSError as error:
         raise ModelNotFoundError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return FileHash(name=path.name, sha256=hashlib.sha256(data).hexdigest())
+
+
+def hash_file(path: Path) -> FileHash:
+    """Hash a file; raise ModelNotFoundError if it cannot be read."""
+    return FileHash(name=path.name, sha256=hashlib.sha256(read_file(path)).hexdigest())
 
 
 def hash_model(path: Path) -> FileHash:

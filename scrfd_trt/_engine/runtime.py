@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,47 +35,9 @@ NEXT_MAJOR = {8: 10, 9: 10, 10: 11}
 NO_CUDA = "CUDA initialization failure"
 
 
-def load_engine(
-    source: str | os.PathLike[str] | bytes,
-    *,
-    device: int = 0,
-    flavour: Flavour | None = None,
-    lean_runtime: str | os.PathLike[str] | None = None,
-    allow_host_code: bool = False,
-) -> LoadedEngine:
-    """Open the engine of a SCRFD model.
-
-    Parameters
-    ----------
-    source
-        The plan's path or bytes.
-    device
-        n in ``cuda:n``.
-    flavour
-        None means an installed one that runs this plan.
-    lean_runtime
-        File ``libnvinfer_lean.so.…`` of the release that built the plan; used only if the installed TensorRT is newer.
-        None means the one in the environment variable ``TRT_LEAN_RUNTIME``, if set.
-    allow_host_code
-        Whether host code in the plan may run. Allow it only if you trust the plan's origin.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If the file is missing.
-    ModelFormatError
-        If it is not a plan, is damaged, or is the engine of another kind of model.
-    DeviceError
-        If the GPU is missing or cannot be used.
-    BackendError
-        If this TensorRT or this GPU cannot run it.
-    MissingDependencyError
-        Without cuda-python, or a TensorRT for it.
-    OptionError
-        If the lean runtime is needed and is not a file.
-    """
-    plan = read_plan(source)
-    return opener(plan, device, flavour=flavour, lean_runtime=lean_runtime, allow_host_code=allow_host_code)()
+def load_engine(source: str | os.PathLike[str] | bytes, *, device: int = 0, **options: Any) -> LoadedEngine:
+    """Open the engine of a SCRFD model from its path or bytes; options and errors as for :func:`opener`."""
+    return opener(read_plan(source), device, **options)()
 
 
 def opener(
@@ -87,28 +48,31 @@ def opener(
     lean_runtime: str | os.PathLike[str] | None = None,
     allow_host_code: bool = False,
 ) -> Callable[[], LoadedEngine]:
-    """Return a function that opens a plan, each time it is called; otherwise as :func:`load_engine`."""
+    """Return a function that opens a plan on ``cuda:device``, each time it is called.
+
+    ``flavour=None`` means an installed one that runs this plan. ``lean_runtime`` is the ``libnvinfer_lean.so.…`` of the
+    release that built the plan, by default the environment's; only a newer TensorRT needs it. ``allow_host_code`` lets
+    host code in the plan run.
+
+    Raises ModelFormatError if it is the engine of another kind of model, DeviceError if the GPU cannot be used,
+    BackendError if this TensorRT or GPU cannot run it, MissingDependencyError without cuda-python or a TensorRT for it,
+    OptionError if the lean runtime is needed and is not a file.
+    """
     installed = flavours.installed() if flavour is None else (flavour,)
 
     def open_engine() -> LoadedEngine:
-        with _named(plan.name):
+        try:
             engine = open_plan(plan, device, installed, lean_runtime=lean_runtime, allow_host_code=allow_host_code)
             try:
                 _ = engine.layout
             except BaseException:
                 engine.close()
                 raise
+        except ScrfdError as error:
+            raise error.within(plan.name) from error
         return engine
 
     return open_engine
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    try:
-        yield
-    except ScrfdError as error:
-        raise error.within(name) from error
 
 
 def open_plan(
@@ -119,7 +83,7 @@ def open_plan(
     lean_runtime: str | os.PathLike[str] | None = None,
     allow_host_code: bool = False,
 ) -> LoadedEngine:
-    """Open a plan of any model; otherwise as :func:`load_engine`, but messages do not name the plan."""
+    """Open a plan of any model; otherwise as :func:`opener`, but messages do not name the plan."""
     gpu = find(device)
     runner = find_runner(
         plan.header,
@@ -159,16 +123,8 @@ def find_runner(
     """Choose the flavour that runs a plan.
 
     ``lean_runtime`` is for plans without one inside; ``allow_host_code`` allows the one inside. ``version_compatible``
-    is None if it is unknown whether newer releases run the plan.
-
-    Raises
-    ------
-    MissingDependencyError
-        If no TensorRT of the plan's family is installed.
-    EngineError
-        If no installed one runs plans of this release.
-    OptionError
-        If the lean runtime is needed and is not a file.
+    is None if it is unknown. Raises MissingDependencyError without a TensorRT of the plan's family, EngineError if none
+    runs this release, OptionError if the lean runtime is needed and is not a file.
     """
     family = [flavour for flavour in installed if flavour.is_rtx == (header.family == "tensorrt_rtx")]
     if not family:
@@ -184,7 +140,13 @@ def find_runner(
         )
     chosen = min(newer, key=lambda flavour: (FULL, DISPATCH, LEAN).index(flavour.name))
     if lean_runtime is not None:
-        return Runner(chosen, _existing(lean_runtime))
+        if not lean_runtime.is_file():
+            raise OptionError(
+                f"lean runtime {lean_runtime}: there is no such file; correct lean_runtime= or {LEAN_RUNTIME}",
+                fields=["lean_runtime"],
+                value=lean_runtime,
+            )
+        return Runner(chosen, lean_runtime.resolve())
     if allow_host_code:
         return Runner(chosen)
     raise EngineError(
@@ -201,16 +163,6 @@ def _is_compatible(flavour: Flavour, header: PlanHeader) -> bool:
         return False
     major = header.version[0]
     return flavour.release[0] in range(major, NEXT_MAJOR.get(major, major) + 1)
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise OptionError(
-            f"lean runtime {path}: there is no such file; correct lean_runtime= or {LEAN_RUNTIME}",
-            fields=["lean_runtime"],
-            value=path,
-        )
-    return path.resolve()
 
 
 def _install_command(header: PlanHeader) -> str:

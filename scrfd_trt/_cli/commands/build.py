@@ -19,7 +19,6 @@ from scrfd_trt._cli.inputs import same_file_key
 from scrfd_trt._cli.options import split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine.build_options import BuildOptions, Precision
-from scrfd_trt._engine.inspect import profile_reports
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
 from scrfd_trt._engine.record import EngineRecord, read_record, record_path
 from scrfd_trt._pipelines import factory
@@ -310,7 +309,7 @@ def _report(plan: Path, seconds: float) -> None:
 
 def _about(record: EngineRecord) -> list[str]:
     where = f" on {record.gpu.name}" if record.gpu else ""
-    shapes = [f"profile {number}: {shapes}" for number, shapes in enumerate(profile_reports(record.ranges))]
+    shapes = [f"profile {number}: {shapes}" for number, shapes in enumerate(record.ranges)]
     return [f"{record.options.precision} of {record.onnx.name}{where}", *shapes]
 
 

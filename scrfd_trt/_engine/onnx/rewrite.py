@@ -29,30 +29,14 @@ Batch = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """An ONNX model that is ready to be built.
+    """An ONNX model that is ready to be built."""
 
-    Attributes
-    ----------
-    model
-        Serialized ONNX, weights included.
-    precision
-        As requested. FP16 is part of the ONNX; FP32 and TF32 give the same ONNX.
-    input
-        ``(B, 3, H, W)``, None where a side is free.
-    outputs
-        In the model's order.
-    ranges
-        One per optimization profile: for each size batch 1, if requested, and the range of batches.
-    notes
-        What was changed, a few words each.
-    """
-
-    model: bytes
-    precision: Precision
+    model: bytes  # serialized ONNX with its weights
+    precision: Precision  # as requested; FP32 and TF32 have the same ONNX
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
-    ranges: tuple[ShapeRange, ...]
-    notes: tuple[str, ...]
+    ranges: tuple[ShapeRange, ...]  # one per optimization profile
+    notes: tuple[str, ...]  # what was changed
 
     @property
     def sizes(self) -> Sizes:
@@ -71,35 +55,13 @@ def prepare(
 ) -> PreparedModel:
     """Rewrite a SCRFD model for TensorRT. The result has not been run; see ``verify.compare``.
 
-    Frees or fixes sides as requested, gives folded heads a batch axis, names free sides apart, and casts to FP16. Free
-    sides that share a name but differ in size are an error in TensorRT.
+    Frees or fixes sides as requested, gives folded heads a batch axis, names free sides apart (TensorRT refuses sides
+    that share a name but differ), and casts to FP16. One size is fixed in the model, which TensorRT optimizes better;
+    several leave width and height free; None means the model's own, or 128 and 640. ``batch_one`` adds a profile for
+    batch 1 to the range. ``precision=None`` keeps the types.
 
-    Parameters
-    ----------
-    path
-        InsightFace's own file, or an export with batched or grid heads.
-    sizes
-        Multiples of 32. A single size is fixed in the model, which TensorRT optimizes better; several leave width and
-        height free. None means the model's own size, or 128 and 640 if that is free.
-    batch
-        Fixed in the model if minimum equals maximum.
-    batch_one
-        Whether batch 1 gets its own profile in addition to the range.
-    precision
-        ``fp16`` casts, ``fp32`` and ``tf32`` do not; None keeps the file's types.
-    io
-        Type of the input and outputs.
-
-    Raises
-    ------
-    MissingDependencyError
-        Without ONNX Runtime, if the sizes of inner feature maps have to be measured.
-    ModelNotFoundError
-        If the file is missing.
-    ModelFormatError
-        If the file is damaged, not a SCRFD model, or does not support the batch and sizes.
-    OptionError
-        If FP32 is requested of an FP16 model.
+    Raises ModelNotFoundError, ModelFormatError if the file is not a SCRFD model or does not support the batch and
+    sizes, OptionError if FP32 is requested of an FP16 model, MissingDependencyError without ONNX Runtime.
     """
     model = load(path)
     try:

@@ -71,14 +71,8 @@ def compare(original: Path, prepared: PreparedModel) -> tuple[Agreement, ...]:
     """Check on drawn samples that a rewritten model gives what the original gives, at each size.
 
     Runs batches of the minimum size and of one more. FP16 models run as they are and with rounding after each step. If
-    the original is fixed at another size, the steps that free it are checked at its own size first.
-
-    Raises
-    ------
-    MissingDependencyError
-        Without onnxruntime.
-    ModelFormatError
-        If scores, boxes or faces differ by more than rounding explains.
+    the original is fixed at another size, the steps that free it are checked at its own size first. Raises
+    ModelFormatError if scores, boxes or faces differ by more than rounding explains.
     """
     try:
         return _compare(Path(original), prepared)
