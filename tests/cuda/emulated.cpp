@@ -1,4 +1,4 @@
-// Runs the kernels of scrfd_trt/cuda/kernels.cu on the processor: blocks one after the other, and the threads of a block
+// Runs the kernels of scrfd_trt/_cuda/kernels.cu on the CPU: blocks one after the other, and the threads of a block
 // as fibers that take turns at each barrier of the block or of a warp. Compiled with -DKERNELS='"…/kernels.cu"'.
 
 #include <ucontext.h>

@@ -8,7 +8,7 @@ from scrfd_trt import DeviceError, _devices
 from scrfd_trt._cuda.device import Device
 
 
-def test_a_device_is_current_within_its_block_only(gpu):
+def test_device_is_current_only_within_its_block(gpu):
     one, other = Device(0), Device(1)
     with one.current():
         with other.current():
@@ -19,7 +19,7 @@ def test_a_device_is_current_within_its_block_only(gpu):
     assert gpu.current == []
 
 
-def test_each_thread_has_its_own(gpu):
+def test_each_thread_has_its_own_current_device(gpu):
     device = Device(0)
     seen = []
     with device.current():
@@ -29,26 +29,26 @@ def test_each_thread_has_its_own(gpu):
     assert seen == [[]]
 
 
-def test_it_is_put_back_after_an_error_which_is_kept(gpu):
+def test_previous_context_is_restored_after_error(gpu):
     gpu.fail("cuCtxPopCurrent")
     with pytest.raises(ZeroDivisionError), Device(0).current():
         _ = 1 / 0
     assert gpu.current == []
 
 
-def test_the_context_is_retained_once(gpu):
+def test_primary_context_is_retained_once(gpu):
     for _ in range(3):
         assert Device(1).context == Device(1).context
     assert gpu.calls.count("cuDevicePrimaryCtxRetain") == 1
     assert "Fake H100" in repr(Device(0))
 
 
-def test_a_gpu_that_is_not_there(gpu):
+def test_missing_gpu_lists_the_others(gpu):
     with pytest.raises(DeviceError, match=r"^cuda:2 cannot be used: the GPUs are: Fake H100 \(cuda:0.*cuda:1"):
         Device(2)
 
 
-def test_no_gpu_at_all(gpu, monkeypatch):
+def test_machine_without_gpu(gpu, monkeypatch):
     monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
     with pytest.raises(DeviceError, match=r"^cuda:0 cannot be used: no NVIDIA driver$"):
         Device(0)

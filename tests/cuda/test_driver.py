@@ -38,7 +38,7 @@ USED = [
 ]
 
 
-def test_what_is_used_is_there(gpu, fakes):
+def test_driver_functions_exist_with_the_same_arguments(gpu, fakes):
     """The driver's functions that are called directly, with what each takes and returns beside its status."""
     real = pytest.importorskip("cuda.bindings.driver")
     assert [name for name in USED if not hasattr(real, name)] == []
@@ -53,14 +53,14 @@ def test_what_is_used_is_there(gpu, fakes):
         assert len(stand_in) - 1 == described.count(",") + (not described.endswith("()")), described
 
 
-def test_nothing_else_of_the_driver_is_called():
+def test_no_other_driver_function_is_called():
     paths = [path for path in (ROOT / "scrfd_trt").rglob("*.py") if path.name != "_devices.py"]  # it needs no package
     sources = [path.read_text("utf-8") for path in paths]
     called = {name for source in sources for name in re.findall(r"\.(cu[A-Z]\w+)", source)}
     assert sorted(called) == sorted(set(USED))
 
 
-def test_without_cuda_python_it_says_what_to_install(monkeypatch):
+def test_missing_package_names_install_command(monkeypatch):
     for find, name, package in (
         (driver.bindings, "cuda.bindings.driver", "cuda-python"),
         (driver.core, "cuda.core", "cuda-core 1.2 or newer"),
@@ -73,7 +73,7 @@ def test_without_cuda_python_it_says_what_to_install(monkeypatch):
         assert isinstance(caught.value.__cause__, ImportError)
 
 
-def test_nothing_of_nvidias_is_imported_before_it_is_needed():
+def test_nvidia_packages_are_imported_when_first_used():
     code = (
         "import sys, scrfd_trt._pipelines.factory, scrfd_trt._engine.inspect\n"
         "packages = {name.split('.')[0] for name in sys.modules}\n"
@@ -92,7 +92,7 @@ def test_nothing_of_nvidias_is_imported_before_it_is_needed():
         ("CUDA_ERROR_NO_DEVICE", DeviceError, "CUDA_VISIBLE_DEVICES"),
     ],
 )
-def test_an_error_has_its_name_and_what_to_do(gpu, status, kind, advice):
+def test_error_has_name_and_advice(gpu, status, kind, advice):
     gpu.fail("cuMemAlloc", status)
     with pytest.raises(kind, match=rf"^reserving 3.0 MiB on cuda:0 failed: {status} \(what CUDA says\); .*{advice}"):
         gpu_memory(3 * 2**20, Device(0))
@@ -103,7 +103,7 @@ class DynamicLibNotFoundError(RuntimeError):
     """What cuda.pathfinder raises."""
 
 
-def test_a_driver_that_is_not_there(gpu, monkeypatch):
+def test_missing_driver_library(gpu, monkeypatch):
     def no_driver(index):
         raise DynamicLibNotFoundError("the library\ncuda was not found")
 
@@ -129,7 +129,7 @@ def test_a_driver_that_is_not_there(gpu, monkeypatch):
         ("Failed to create\nan event", BackendError, "Failed to create an event; nvidia-smi"),
     ],
 )
-def test_errors_of_cuda_core_are_translated(error, kind, message):
+def test_cuda_core_errors_are_translated(error, kind, message):
     def fail(first, second):
         assert (first, second) == (1, 2)
         raise RuntimeError(error)
@@ -140,7 +140,7 @@ def test_errors_of_cuda_core_are_translated(error, kind, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_capture_s_rules_are_back_after_memory_was_freed(gpu, fakes):
+def test_capture_mode_is_restored(gpu, fakes):
     gpu.stack.mode = 1
     with driver.relaxed_capture():
         assert gpu.is_relaxed

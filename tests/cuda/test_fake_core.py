@@ -54,7 +54,7 @@ def public(kind):
 
 
 @pytest.mark.parametrize(("path", "names"), CLASSES.items(), ids=CLASSES)
-def test_names_and_signatures(core, real, path, names):
+def test_names_and_signatures_are_equal(core, real, path, names):
     made, genuine = find(core, path), find(real, path)
     listed = {name for name in names if not name.startswith("_")}
     bases = set().union(*(public(kind) for kind in made.__mro__ if kind is not object))
@@ -70,18 +70,18 @@ def test_names_and_signatures(core, real, path, names):
 
 
 @pytest.mark.parametrize("path", USED_ELSEWHERE)
-def test_the_rest_of_what_is_used_is_there(real, path):
+def test_other_functions_exist(real, path):
     assert callable(find(real, path))
 
 
 @pytest.mark.parametrize("path", ["Stream", "Event", "Buffer", "ObjectCode"])
-def test_none_is_made_directly(core, real, path):
+def test_constructors_raise(core, real, path):
     for module in (core, real):
         with pytest.raises(RuntimeError, match="cannot be instantiated directly"):
             find(module, path)()
 
 
-def test_errors_of_closed_streams(core, real, gpu):
+def test_closed_streams_are_equal(core, real, gpu):
     for module in (core, real):
         stream = module.Stream.from_handle(0x44)
         assert stream.__cuda_stream__() == (0, 0x44)
@@ -95,7 +95,7 @@ def test_errors_of_closed_streams(core, real, gpu):
             stream.__cuda_stream__()
 
 
-def test_errors_of_buffers(core, real):
+def test_closed_buffers_are_equal(core, real):
     for module in (core, real):
         owner = object()
         buffer = module.Buffer.from_handle(0x1000, 100, owner=owner)

@@ -70,7 +70,7 @@ def test_kernels_are_compiled_once(core):
 
 
 @pytest.mark.parametrize("damage", [lambda entry: b"", lambda entry: entry[:500], lambda entry: bytes(len(entry))])
-def test_damaged_files_are_compiled_again(core, damage):
+def test_damaged_cache_entry_is_compiled_again(core, damage):
     compile_kernels((9, 0))
     core.entries = {key: damage(entry) for key, entry in core.entries.items()}
     assert [compile_kernels((9, 0)) for _ in range(2)] == [COMPILED] * 2
@@ -78,14 +78,14 @@ def test_damaged_files_are_compiled_again(core, damage):
 
 
 @pytest.mark.parametrize("what", ["open", "read", "write"])
-def test_a_disk_that_is_full_or_broken_keeps_nobody_from_compiling(core, caplog, what):
+def test_failing_disk_does_not_prevent_compiling(core, caplog, what):
     caplog.set_level("DEBUG", "scrfd_trt")
     core.failing = what
     assert compile_kernels((9, 0)) == COMPILED
     assert "No space left on device" in caplog.text
 
 
-def test_nothing_is_kept_under_a_key_that_is_not_there(core):
+def test_unknown_key_has_no_entry(core):
     assert CubinCache(b"other").get() is None
 
 
@@ -104,14 +104,14 @@ def compilations(gpu, monkeypatch):
 
 
 @pytest.mark.parametrize("call", ["cuLibraryLoadData", "cuLibraryGetKernel", "cuKernelGetFunction"])
-def test_kernels_that_cannot_be_loaded_are_compiled_once_more(gpu, compilations, call):
+def test_invalid_binary_is_compiled_again_once(gpu, compilations, call):
     gpu.fail(call, "CUDA_ERROR_INVALID_IMAGE", times=1)
     assert kernels.load(Device(0)) is kernels.load(Device(0))
     assert compilations == [False, True]
     assert gpu.binaries == [b"cubin"]
 
 
-def test_kernels_that_never_can_be_loaded(gpu, compilations):
+def test_binary_invalid_twice_names_nvrtc_and_driver(gpu, compilations):
     gpu.fail("cuLibraryGetKernel", "CUDA_ERROR_NOT_FOUND")
     with pytest.raises(BackendError, match=r"NVRTC 13\.5, .* may be newer than the driver, .* up to 13\.0: update the"):
         kernels.load(Device(0))
@@ -119,7 +119,7 @@ def test_kernels_that_never_can_be_loaded(gpu, compilations):
     assert gpu.binaries == []
 
 
-def test_a_gpu_without_memory_is_no_reason_to_compile_again(gpu, compilations):
+def test_out_of_memory_does_not_compile_again(gpu, compilations):
     gpu.fail("cuLibraryLoadData", "CUDA_ERROR_OUT_OF_MEMORY")
     with pytest.raises(BackendError, match=r"CUDA_ERROR_OUT_OF_MEMORY.*smaller batches"):
         kernels.load(Device(0))

@@ -17,7 +17,7 @@ def device(gpu):
     return Device(0)
 
 
-def test_there_and_back(gpu, device):
+def test_copy_to_gpu_and_back(gpu, device):
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     with ExitStack() as opening:
         stream = opening.enter_context(closing(create_stream(device)))
@@ -51,7 +51,7 @@ def test_memory_is_freed_once(gpu, device, reserve):
 
 
 @pytest.mark.parametrize("reserve", [pinned_memory, gpu_memory])
-def test_dropped_memory_is_freed_after_the_work_of_its_stream(gpu, device, reserve):
+def test_dropped_memory_is_freed_after_its_stream(gpu, device, reserve):
     stream, order = create_stream(device), []
     buffer = reserve(100, device, stream)
     gpu.streams[stream.handle].append(lambda: order.append(gpu.leaks.get("memory", 0) + gpu.leaks.get("pinned", 0)))
@@ -63,7 +63,7 @@ def test_dropped_memory_is_freed_after_the_work_of_its_stream(gpu, device, reser
 
 
 @pytest.mark.parametrize("call", ["cuStreamSynchronize", "cuMemFree", "cuCtxPushCurrent"])
-def test_dropped_memory_of_a_lost_gpu_raises_nothing(gpu, device, call):
+def test_dropping_memory_of_failed_gpu_raises_nothing(gpu, device, call):
     stream = create_stream(device)
     buffer = gpu_memory(100, device, stream)
     gpu.fail(call)
@@ -72,14 +72,14 @@ def test_dropped_memory_of_a_lost_gpu_raises_nothing(gpu, device, call):
     assert ("memory" in gpu.leaks) == (call != "cuStreamSynchronize")
 
 
-def test_memory_that_cannot_be_freed_is_an_error_where_it_was_asked_for(gpu, device):
+def test_free_raises_if_driver_fails(gpu, device):
     buffer = gpu_memory(100, device)
     gpu.fail("cuMemFree")
     with pytest.raises(BackendError, match="freeing memory failed: CUDA_ERROR_ILLEGAL_ADDRESS"):
         free(buffer)
 
 
-def test_an_array_keeps_its_memory(gpu, device):
+def test_array_keeps_its_memory_alive(gpu, device):
     array = pinned_array((4, 5, 3), device)
     array[:] = 7
     part = array[1:, ::2]
@@ -92,7 +92,7 @@ def test_an_array_keeps_its_memory(gpu, device):
     assert gpu.leaks == {}
 
 
-def test_which_arrays_are_page_locked(gpu, device):
+def test_address_of_page_locked_arrays(gpu, device):
     array = pinned_array((4, 5, 3), device)
     with device.current():
         assert pinned_address(array) == array.ctypes.data
@@ -102,7 +102,7 @@ def test_which_arrays_are_page_locked(gpu, device):
         assert pinned_address(np.zeros((4, 5, 3), np.uint8)[1:]) is None
 
 
-def test_nothing_reaches_beyond_the_memory(gpu, device):
+def test_view_larger_than_buffer_is_refused(gpu, device):
     host = pinned_memory(16, device)
     with pytest.raises(BackendError, match="20 bytes does not fit into a page-locked buffer of 16"):
         view(host, (5,), np.float32)
@@ -115,7 +115,7 @@ def test_nothing_reaches_beyond_the_memory(gpu, device):
         (gpu_memory, "cuMemAlloc", "2.0 MiB on cuda:0"),
     ],
 )
-def test_not_enough_memory(gpu, device, reserve, name, text):
+def test_out_of_memory(gpu, device, reserve, name, text):
     gpu.fail(name, "CUDA_ERROR_OUT_OF_MEMORY")
     with pytest.raises(BackendError, match=f"{text}.*CUDA_ERROR_OUT_OF_MEMORY"):
         reserve(2 * 2**20, device)

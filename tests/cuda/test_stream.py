@@ -28,7 +28,7 @@ def device(gpu):
     return Device(0)
 
 
-def test_an_owned_stream_is_destroyed_once(gpu, device):
+def test_owned_stream_is_destroyed_once(gpu, device):
     with closing(create_stream(device)) as stream:
         assert stream.__cuda_stream__() == (0, stream.handle)
         with device.current():
@@ -40,7 +40,7 @@ def test_an_owned_stream_is_destroyed_once(gpu, device):
         synchronize(stream)
 
 
-def test_a_dropped_stream_is_destroyed(gpu, device):
+def test_dropped_stream_and_event_are_destroyed(gpu, device):
     for make in (create_stream, create_event):
         made = make(device)
         assert gpu.leaks != {}
@@ -50,7 +50,7 @@ def test_a_dropped_stream_is_destroyed(gpu, device):
 
 
 @pytest.mark.parametrize("lend", [Lent, int], ids=["protocol", "handle"])
-def test_a_borrowed_stream_is_never_destroyed(gpu, device, lend):
+def test_borrowed_stream_is_never_destroyed(gpu, device, lend):
     with closing(create_stream(device)) as owner:
         with closing(borrow_stream(lend(owner.handle), device)) as stream:
             assert stream.handle == owner.handle
@@ -65,7 +65,7 @@ def test_a_borrowed_stream_is_never_destroyed(gpu, device, lend):
     assert gpu.leaks == {}
 
 
-def test_the_lender_lives_as_long_as_the_borrowed_stream(gpu, device):
+def test_owner_lives_as_long_as_borrowed_stream(gpu, device):
     lender = Lent(0)
     alive = weakref.ref(lender)
     stream = borrow_stream(lender, device)
@@ -77,7 +77,7 @@ def test_the_lender_lives_as_long_as_the_borrowed_stream(gpu, device):
     assert alive() is None
 
 
-def test_streams_lend_themselves_and_the_default_stream_is_one(gpu, device):
+def test_borrow_own_stream_and_default_stream(gpu, device):
     with closing(create_stream(device)) as owner:
         assert borrow_stream(owner, device).handle == owner.handle
     assert borrow_stream(0, device).handle == 0
@@ -85,24 +85,24 @@ def test_streams_lend_themselves_and_the_default_stream_is_one(gpu, device):
 
 
 @pytest.mark.parametrize("stream", ["0", -1, True, 1.0, object()])
-def test_what_is_no_stream(device, stream):
+def test_other_objects_are_refused(device, stream):
     with pytest.raises(OptionError, match="is not a CUDA stream; pass an object with __cuda_stream__"):
         borrow_stream(stream, device)
 
 
-def test_a_later_protocol(device):
+def test_later_protocol_version_is_refused(device):
     with pytest.raises(OptionError, match="version 1 of __cuda_stream__"):
         borrow_stream(Lent(0, version=1), device)
 
 
-def test_a_stream_of_another_gpu(gpu, device):
+def test_stream_of_another_gpu_is_refused(gpu, device):
     with pytest.raises(DeviceError, match="does not belong to cuda:0"):
         borrow_stream(0x77, device)
     assert gpu.leaks == {}
 
 
 @pytest.mark.parametrize("status", ["CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_SUCCESS"])
-def test_a_failed_stream_counts_as_done(gpu, device, status):
+def test_failed_stream_counts_as_done(gpu, device, status):
     with closing(create_stream(device)) as stream, device.current():
         gpu.streams[stream.handle].append(lambda: None)
         assert not is_done(stream)
@@ -110,14 +110,14 @@ def test_a_failed_stream_counts_as_done(gpu, device, status):
         assert is_done(stream) == (status != "CUDA_SUCCESS")
 
 
-def test_a_stream_that_cannot_be_made(gpu, device):
+def test_out_of_memory_for_stream(gpu, device):
     gpu.fail("cuStreamCreate", "CUDA_ERROR_OUT_OF_MEMORY")
     with pytest.raises(BackendError, match=r"making a CUDA stream failed: CUDA_ERROR_OUT_OF_MEMORY \(what CUDA says\)"):
         create_stream(device)
     assert gpu.leaks == {}
 
 
-def test_an_event_that_cannot_be_made(gpu, device):
+def test_out_of_memory_for_event(gpu, device):
     gpu.fail("cuEventCreate", "CUDA_ERROR_OUT_OF_MEMORY")
     with pytest.raises(BackendError, match="making a CUDA event failed: Failed to create CUDA event"):
         create_event(device)

@@ -1,4 +1,4 @@
-"""What is dropped without ``close()`` is freed, whatever goes on at that moment."""
+"""Detectors and engines that are dropped without ``close()`` are freed; ``close()`` in the callback of a future."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_200_drops_leave_nothing(gpu, opened):
     assert files() == before
 
 
-def test_a_new_detector_waits_for_the_memory_of_those_before(gpu, opened):
+def test_new_detector_waits_until_dropped_ones_are_freed(gpu, opened):
     for _ in range(5):
         detector = opened()
         detector.detect(IMAGE)
@@ -80,7 +80,7 @@ def test_a_new_detector_waits_for_the_memory_of_those_before(gpu, opened):
 
 
 @pytest.mark.parametrize("is_cycle", [False, True])
-def test_a_stream_of_results_and_its_detector_are_dropped_together(gpu, opened, is_cycle):
+def test_stream_dropped_with_its_detector(gpu, opened, is_cycle):
     detector = opened()
     wanted = detector.detect(IMAGE)
     results = detector.stream([IMAGE] * 20, batch=1)
@@ -91,7 +91,7 @@ def test_a_stream_of_results_and_its_detector_are_dropped_together(gpu, opened, 
     gc.collect()
 
 
-def test_runs_that_nobody_ends_are_waited_for(gpu, opened):
+def test_unfinished_runs_are_waited_for(gpu, opened):
     detector, steps = opened(), []
     runs = [detector._pipeline.start([IMAGE], 0.5, None) for _ in range(3)]
     for run in runs:
@@ -102,7 +102,7 @@ def test_runs_that_nobody_ends_are_waited_for(gpu, opened):
     assert steps == [3] * 3  # TensorRT 8.6 has a copy of the engine for each context
 
 
-def test_a_run_that_outlives_its_detector_is_closed(gpu, opened):
+def test_run_of_dropped_detector_raises_closed_error(gpu, opened):
     detector = opened()
     run = detector._pipeline.start([IMAGE], 0.5, None)
     del detector
@@ -112,7 +112,7 @@ def test_a_run_that_outlives_its_detector_is_closed(gpu, opened):
         run.result()
 
 
-def test_futures_outlive_the_detector(gpu, opened):
+def test_pending_futures_finish_after_drop(gpu, opened):
     detector = opened()
     wanted = detector.detect(IMAGE)
     futures = [detector.submit([IMAGE]) for _ in range(12)]
@@ -121,7 +121,7 @@ def test_futures_outlive_the_detector(gpu, opened):
     assert [future.result(20) for future in futures] == [[wanted]] * 12
 
 
-def test_an_interrupted_run_is_waited_for(gpu, opened):
+def test_interrupted_run_is_waited_for(gpu, opened):
     detector = opened()
     detector.detect(IMAGE)
     with detector._pipeline.borrow_slot() as slot:
@@ -140,7 +140,7 @@ def test_an_interrupted_run_is_waited_for(gpu, opened):
     assert steps == [3]
 
 
-def test_the_collector_may_run_in_a_thread_that_holds_any_lock(gpu, opened):
+def test_garbage_collection_in_thread_that_holds_all_locks(gpu, opened):
     detector = opened()
     detector.detect(IMAGE)
     detector.itself = detector
@@ -153,7 +153,7 @@ def test_the_collector_may_run_in_a_thread_that_holds_any_lock(gpu, opened):
     assert gpu.engines == 1
 
 
-def test_a_capture_goes_on_when_memory_is_dropped_in_its_thread(gpu, opened, monkeypatch):
+def test_drop_during_capture_in_same_thread(gpu, opened, monkeypatch):
     detector, dropped = opened(), opened()
     dropped.detect(IMAGE)
     kept = [dropped, pinned_array((8, 8, 3), detector._pipeline.device), *dropped.detect_on_gpu([IMAGE])]
@@ -174,7 +174,7 @@ def test_a_capture_goes_on_when_memory_is_dropped_in_its_thread(gpu, opened, mon
         assert slot.program(1).is_captured
 
 
-def test_an_engine_is_freed(gpu, fakes, opened):
+def test_dropped_engine_is_freed(gpu, fakes, opened):
     engine = load_engine(fakes.plan())
     assert gpu.engines == 1
     del engine
@@ -184,7 +184,7 @@ def test_an_engine_is_freed(gpu, fakes, opened):
 
 
 @pytest.mark.parametrize("call", ["cuMemFree", "cuStreamSynchronize", "cuCtxPushCurrent"])
-def test_a_lost_gpu_disturbs_nobody(gpu, fakes, caplog, call):
+def test_drop_after_gpu_failure_raises_nothing(gpu, fakes, caplog, call):
     caplog.set_level("DEBUG", "scrfd_trt")
     pipeline = CudaPipeline(opener(read_plan(fakes.plan()), 0), DetectorOptions())
     pipeline.detect([IMAGE], 0.5, None)
@@ -207,8 +207,12 @@ class TestCloseInACallback:
         options = DetectorOptions(max_batch=2)
         return SCRFDDetector(HostPipeline(EngineBackend(fakes.plan()), options), options, device="cpu")
 
-    def test_of_a_future_that_is_done_later(self, gpu, detector):
-        errors, closed = [], threading.Event()
+    def test_callback_of_pending_future(self, gpu, detector, monkeypatch):
+        errors, closed, go_on = [], threading.Event(), threading.Event()
+        pipeline = detector._pipeline
+        name = "detect" if isinstance(pipeline, HostPipeline) else "_detect_ordered"
+        detect = getattr(pipeline, name)
+        monkeypatch.setattr(pipeline, name, lambda *words: go_on.wait(20) and detect(*words))
 
         def close(future):
             try:
@@ -220,16 +224,16 @@ class TestCloseInACallback:
                 errors.append(error)
             closed.set()
 
-        go_on = threading.Event()
-        first = detector.submit(wait_and_yield(go_on))
-        first.add_done_callback(close)
+        future = detector.submit([IMAGE])
+        future.add_done_callback(close)
+        assert not future.done()
         go_on.set()
         assert closed.wait(20)
         assert errors == []
         with pytest.raises(ClosedError):
             detector.detect(IMAGE)
 
-    def test_of_one_future_of_many(self, gpu, detector):
+    def test_callbacks_of_many_futures(self, gpu, detector):
         errors = []
 
         def close(_):
@@ -248,26 +252,20 @@ class TestCloseInACallback:
         assert all(future.done() for future in futures)
         assert errors == []
 
-    def test_in_the_caller_s_own_thread(self, gpu, detector):
+    def test_callback_in_calling_thread(self, gpu, detector):
         future = detector.submit([IMAGE])
         future.result()
         future.add_done_callback(lambda _: detector.close())
         assert gpu.leaks == {}
 
-    def test_as_the_last_that_holds_the_detector(self, gpu, detector):
+    def test_callback_with_last_reference(self, gpu, detector):
         holder = [detector]
         future = detector.submit([IMAGE])
         future.add_done_callback(lambda _: holder.pop().close())
         future.result(20)
 
 
-def wait_and_yield(go_on):
-    """Images that are there at once; their run may only end after the callback was added."""
-    go_on.wait(0.1)
-    return [IMAGE]
-
-
-def test_the_process_ends_after_what_was_dropped_is_closed():
+def test_process_exit_waits_for_dropped_objects():
     code = (
         "import time\n"
         "from contextlib import nullcontext\n"
@@ -283,7 +281,7 @@ def test_the_process_ends_after_what_was_dropped_is_closed():
     assert (done.stdout, done.stderr) == ("closed\n", "")
 
 
-def test_without_another_thread_it_is_closed_at_once(monkeypatch):
+def test_drop_at_thread_limit_closes_at_once(monkeypatch):
     class Owner:
         pass
 
@@ -301,7 +299,7 @@ def test_without_another_thread_it_is_closed_at_once(monkeypatch):
     wait_for_dropped()
 
 
-def test_what_was_closed_is_not_closed_again():
+def test_detached_object_is_not_closed():
     class Owner:
         pass
 
