@@ -46,6 +46,7 @@ SECONDS: dict[str, Any] = {"min": 0.0, "max": 60.0}
 
 
 def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
+    """Declare an option; without names, typer takes the parameter's name."""
     return typer.Option(*names, metavar=metavar, help=text, **settings)
 
 
@@ -141,7 +142,7 @@ class SelectionArgs:
     leave_span: Annotated[Texts, _video("FROM-TO", "Do not cover within this time.")] = None
 
     def parse(self) -> TrackSelection:
-        """Raise OptionError for an invalid track, region or span."""
+        """Return the selection; raise OptionError for an invalid track, region or span."""
         return TrackSelection(
             keep_tracks=frozenset(_tracks("--keep-tracks", self.keep_tracks)),
             leave_tracks=frozenset(_tracks("--leave-tracks", self.leave_tracks)),
@@ -184,7 +185,7 @@ class EncodeArgs:
     subtitles: Annotated[bool, _video(None, "Copy the subtitles of files.", "--subtitles/--no-subtitles")] = True
 
     def parse(self) -> EncodeOptions:
-        """Raise OptionError if an option is invalid."""
+        """Return the options; raise OptionError if one is invalid."""
         return EncodeOptions(codec=parse_choice("--codec", self.codec, CODECS), crf=self.crf, preset=self.preset)
 
     def keep_streams(self) -> tuple[str, ...]:
@@ -230,7 +231,7 @@ class VideoArgs:
     progress: Annotated[str, _video("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:
-        """Raise OptionError if an option is invalid; faces below the threshold continue a track but begin none."""
+        """Return the settings; faces below the threshold continue a track but begin none."""
         low = min(TRACKING.low, threshold)
         return VideoSettings(
             TrackingOptions(threshold=threshold, low=low, every=self.every, bridge=self.bridge, extend=self.extend),
@@ -270,7 +271,7 @@ class CopyArgs:
     encode: EncodeArgs
 
     def parse(self, threshold: float) -> CopySettings:
-        """Raise OptionError if an option is invalid."""
+        """Return the settings; raise OptionError if an option is invalid."""
         return CopySettings(
             **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite)),
             selection=self.selection.parse(),

@@ -1,4 +1,4 @@
-"""The command line run in this process, drawn image files, and a stand-in for the network."""
+"""Fixtures that run the command line in this process, write image files, and replace models by a fake one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZE = (160, 120)
 
 
 class Ran(NamedTuple):
-    """What came of a command."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ class Ran(NamedTuple):
 
     @property
     def error(self) -> str:
-        """Its one line on stderr, without the word before it."""
+        """Return the single line on stderr without its label."""
         assert self.err.startswith("error: "), self.err
         assert self.err.count("\n") == 1, self.err
         return self.err.removeprefix("error: ").rstrip("\n")
@@ -45,14 +45,14 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run ``scrfd-trt`` with the words given."""
+    """Return a function that runs ``scrfd-trt`` with arguments."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
 
-    def run(*words: object) -> Ran:
+    def run(*args: object) -> Ran:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            app([str(word) for word in words], prog_name="scrfd-trt")
+            app([str(arg) for arg in args], prog_name="scrfd-trt")
         out, err = capsys.readouterr()
         return Ran(int(ended.value.code or 0), out, err)
 
@@ -61,7 +61,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="session")
 def spot_network() -> Iterator[ModuleType]:
-    """The module with the stand-in for a network."""
+    """The module with the fake model."""
     spec = importlib.util.spec_from_file_location("spot_network", PROGRAM)
     assert spec is not None
     assert spec.loader is not None
@@ -73,7 +73,7 @@ def spot_network() -> Iterator[ModuleType]:
 
 @pytest.fixture
 def spots(spot_network: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every network known by name be the stand-in, whose face is a white spot."""
+    """Replace every model known by name by the fake one, which detects a white spot."""
     monkeypatch.setattr(SCRFDDetector, "from_pretrained", spot_network.stand_in())
 
 
@@ -87,13 +87,13 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def known_overlays() -> None:
-    """Overlays are known by name, which they are where scrfd-trt is installed."""
+    """Skip if overlays are not known by name, because scrfd-trt is not installed."""
     if not overlays.names():
         pytest.skip("scrfd-trt is not installed, so no overlay is known by name")
 
 
 def drawn(box: tuple[int, int, int, int] | None = BOX, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
-    """Draw grey noise, with a white spot unless the box is None."""
+    """Return grey noise with a white spot, or without one if the box is None."""
     image = np.random.default_rng(0).integers(60, 120, (size[1], size[0], 3)).astype(np.uint8)
     if box is not None:
         image[box[1] : box[3], box[0] : box[2]] = 255
@@ -105,7 +105,7 @@ Picture = Callable[..., Path]
 
 @pytest.fixture
 def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Picture:
-    """Write a drawn image below an empty folder, which is the current one."""
+    """Return a function that writes an image with a white spot below an empty current folder."""
     monkeypatch.chdir(tmp_path)
 
     def write(name: str = "spot.png", box: tuple[int, int, int, int] | None = BOX, keep: float = 1.0) -> Path:
@@ -123,7 +123,7 @@ Film = Callable[..., Path]
 
 @pytest.fixture
 def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
-    """Write a clip of a white spot below an empty folder, which is the current one; hidden in some frames."""
+    """Return a function that writes a video of a white spot, hidden in some frames, below an empty current folder."""
     av = pytest.importorskip("av")
     monkeypatch.chdir(tmp_path)
 
@@ -160,5 +160,5 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
 
 
 def files_below(folder: Path) -> list[str]:
-    """List all files below a folder, hidden ones included."""
+    """Return all files below a folder, hidden ones included."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

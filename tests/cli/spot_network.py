@@ -1,4 +1,4 @@
-"""A stand-in for a network, which takes an image's white spot for its face; and ``scrfd-trt`` with it, as a program."""
+"""A fake model that detects the white spot of an image as its face; as a program, ``scrfd-trt`` with this model."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SpotBackend:
 
 
 def stand_in(seconds: float = 0.0) -> classmethod[SCRFDDetector, Any, SCRFDDetector]:
-    """Return what may take the place of ``SCRFDDetector.from_pretrained``."""
+    """Return a replacement for ``SCRFDDetector.from_pretrained``."""
 
     def from_pretrained(
         cls: type[SCRFDDetector],

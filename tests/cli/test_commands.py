@@ -26,9 +26,9 @@ def test_version(run: Run) -> None:
     assert run("--version") == (0, f"scrfd-trt {scrfd_trt.__version__}\n", "")
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
-def test_help_lists_all_commands(run: Run, words: list[str]) -> None:
-    code, out, err = run(*words)
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
+def test_help_lists_all_commands(run: Run, args: list[str]) -> None:
+    code, out, err = run(*args)
     assert (code, err) == (0, "")
     assert [name for name in re.findall(r"^\W (\w+) ", out, re.MULTILINE) if name in COMMANDS] == [*COMMANDS]
     assert "completion" not in out
@@ -43,9 +43,9 @@ def test_help_of_command_fits_80_columns(run: Run, name: str) -> None:
     assert not re.search(r"--[\w-]*…", out), "the name of an option is cut"
 
 
-@pytest.mark.parametrize("words", [["nope"], ["--nope"], ["demo", "extra"]])
-def test_unknown_command_or_option(run: Run, words: list[str]) -> None:
-    ran = run(*words)
+@pytest.mark.parametrize("args", [["nope"], ["--nope"], ["demo", "extra"]])
+def test_unknown_command_or_option(run: Run, args: list[str]) -> None:
+    ran = run(*args)
     assert (ran.code, ran.out) == (2, "")
     assert "; see 'scrfd-trt" in ran.error
     assert ran.error.endswith("--help'")

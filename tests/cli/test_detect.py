@@ -150,7 +150,7 @@ class TestAnnotate:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--model", "nope"], "no model 'nope'"),
         (["--model", "nope", "--format", "csv"], "no model 'nope'"),
@@ -175,12 +175,12 @@ class TestAnnotate:
         (["--colour"], "No such option"),
     ],
 )
-def test_usage_error_gives_one_line_before_any_work(run: Run, picture: Picture, words: list[str], message: str) -> None:
-    if "none.onnx" in words:
+def test_usage_error_gives_one_line_before_any_work(run: Run, picture: Picture, args: list[str], message: str) -> None:
+    if "none.onnx" in args:
         pytest.importorskip("onnxruntime")
     picture()
     Path("taken.csv").write_text("mine")
-    ran = run("detect", "spot.png", *words)
+    ran = run("detect", "spot.png", *args)
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.error
     assert Path("taken.csv").read_text() == "mine"

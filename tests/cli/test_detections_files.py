@@ -1,4 +1,4 @@
-"""What becomes of the files of a command for videos: nothing that came in is lost, and choices that miss are told."""
+"""Detections files and outputs of video commands: no input is lost, and selections without effect are reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_detections_file_never_replaces_video(run: Run, film: Film, command: str
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (("--save-detections", "k.mp4", "-o", "k.mp4"), "--save-detections k.mp4 is the output; name another file"),
         (("--save-detections", "k.json"), "name a file that ends in .faces.jsonl"),
@@ -62,9 +62,9 @@ def test_detections_file_never_replaces_video(run: Run, film: Film, command: str
         (("--delay", "3"), "--delay is for cameras and streams; leave it out"),
     ],
 )
-def test_usage_error_before_first_frame(run: Run, film: Film, words: tuple[str, ...], message: str) -> None:
+def test_usage_error_before_first_frame(run: Run, film: Film, args: tuple[str, ...], message: str) -> None:
     film()
-    ran = run("anonymize", "clip.mp4", *words)
+    ran = run("anonymize", "clip.mp4", *args)
     assert (ran.code, message in ran.error) == (2, True), ran.error
     assert names() == ["clip.mp4"]
 
@@ -138,7 +138,7 @@ def test_selection_that_covers_no_face_gives_warning(run: Run, film: Film) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "option"),
+    ("args", "option"),
     [
         (("--thresh", "0.1"), "--thresh"),
         (("--every", "2"), "--every"),
@@ -150,11 +150,11 @@ def test_selection_that_covers_no_face_gives_warning(run: Run, film: Film) -> No
     ],
 )
 def test_detection_options_with_detections_file_are_refused(
-    run: Run, film: Film, words: tuple[str, ...], option: str
+    run: Run, film: Film, args: tuple[str, ...], option: str
 ) -> None:
     film()
     assert run("tracks", "clip.mp4", "--save-detections", "f.jsonl", "-q").code == 0
-    ran = run("anonymize", "clip.mp4", "--detections", "f.jsonl", *words)
+    ran = run("anonymize", "clip.mp4", "--detections", "f.jsonl", *args)
     assert ran.code == 2
     assert ran.error == f"{option} has no effect with --detections, whose faces are already detected; leave it out"
     assert names() == ["clip.mp4", "f.jsonl"]

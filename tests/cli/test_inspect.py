@@ -47,15 +47,15 @@ def test_usable_engine(run: Run, gpu: Any, plan: Path) -> None:
 
 
 def test_hash_is_on_one_line(run: Run, no_gpu: None, plan: Path) -> None:
-    told = json.loads(run("inspect", plan, "--json").out)
-    assert ("sha256", told["sha256"]) in rows(run("inspect", plan).out)
+    report = json.loads(run("inspect", plan, "--json").out)
+    assert ("sha256", report["sha256"]) in rows(run("inspect", plan).out)
 
 
 def test_unusable_engine(run: Run, no_gpu: None, plan: Path) -> None:
     code, out, err = run("inspect", plan)
     assert (code, err) == (1, "")
-    words = " ".join(text for label, text in rows(out) if label == "because")
-    assert "no NVIDIA driver: it is not here" in " ".join(words.split())
+    args = " ".join(text for label, text in rows(out) if label == "because")
+    assert "no NVIDIA driver: it is not here" in " ".join(args.split())
     assert ("usable here", "no") in rows(out)
 
 
@@ -67,9 +67,9 @@ def test_options_reach_engine(
     assert code == 1
     assert "--allow-host-code" in out
     assert "allow_host_code" in run("inspect", plan, "--json").out
-    told = json.loads(run("inspect", plan, "--allow-host-code", "--device", "cuda:1", "--json").out)
-    assert told["usable"]
-    assert "cuda:1" in told["runs_on"]
+    report = json.loads(run("inspect", plan, "--allow-host-code", "--device", "cuda:1", "--json").out)
+    assert report["usable"]
+    assert "cuda:1" in report["runs_on"]
     newer = fakes.flavour(gpu, version="10.16.1")
     fakes.use(monkeypatch, newer)
     Path("lean.so").touch()
@@ -96,19 +96,19 @@ def test_onnx_model(run: Run, no_gpu: None, network_500m: Path) -> None:
     assert (code, err) == (0, "")
     assert out.startswith(f"{network_500m}\n")
     assert "batched head, strides 8, 16, 32, with landmarks" in out
-    told = json.loads(run("inspect", network_500m, "--json").out)
-    assert (told["kind"], told["usable"]) == ("onnx", True)
+    report = json.loads(run("inspect", network_500m, "--json").out)
+    assert (report["kind"], report["usable"]) == ("onnx", True)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("args", "code", "message"),
     [
         (["none.plan"], 1, "none.plan: there is no such file"),
         ([], 2, "Missing argument 'FILE'"),
         (["face.plan", "--device", "cpu"], 2, "--device cpu: engines run on NVIDIA GPUs only"),
     ],
 )
-def test_usage_errors(run: Run, plan: Path, words: list[str], code: int, message: str) -> None:
-    ran = run("inspect", *words)
+def test_usage_errors(run: Run, plan: Path, args: list[str], code: int, message: str) -> None:
+    ran = run("inspect", *args)
     assert (ran.code, ran.out) == (code, "")
     assert message in ran.error

@@ -33,10 +33,10 @@ def test_one_image_into_one_file(run: Run, picture: Picture) -> None:
 def test_options_and_order_of_overlays(run: Run, picture: Picture) -> None:
     picture()
     blur, points = ("--overlay", "blur:strength=1,shape=rectangle"), ("--overlay", "landmarks:box=no,score=no")
-    for name, words in {"none": ("--overlay", "skull:opacity=0"), "a": blur + points, "b": points + blur}.items():
-        assert run("overlay", "spot.png", *words, "-o", f"{name}.png").code == 0
+    for name, args in {"none": ("--overlay", "skull:opacity=0"), "a": blur + points, "b": points + blur}.items():
+        assert run("overlay", "spot.png", *args, "-o", f"{name}.png").code == 0
     np.testing.assert_array_equal(read("none.png"), read("spot.png"))
-    # Points blurred away hardly show; points drawn last do.
+    # Blurred points are faint; points drawn last are not.
     assert read("a.png")[INSIDE].min() < read("b.png")[INSIDE].min() - 50
 
 
@@ -90,7 +90,7 @@ def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--overlay", "nope", "-o", "x.png"], "no overlay 'nope'"),
         (["--overlay", "skull:size=3", "-o", "x.png"], "no option 'size'; the options are: opacity"),
@@ -103,10 +103,10 @@ def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> N
         (["-o", "x.png"], "Missing option '--overlay'"),
     ],
 )
-def test_usage_error_gives_one_line_before_any_work(run: Run, picture: Picture, words: list[str], message: str) -> None:
+def test_usage_error_gives_one_line_before_any_work(run: Run, picture: Picture, args: list[str], message: str) -> None:
     picture()
     Path("taken.png").write_text("mine")
-    ran = run("overlay", "spot.png", *words)
+    ran = run("overlay", "spot.png", *args)
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.error
     assert sorted(path.name for path in Path().iterdir()) == ["spot.png", "taken.png"]
@@ -140,9 +140,9 @@ def test_help_lists_overlays_with_options(run: Run) -> None:
         assert word in out.partition(" effect ")[2]
 
 
-@pytest.mark.parametrize("words", [("--overlay", "skull:opacity=0.3"), ("--overlay=skull",)])
-def test_help_of_named_overlay_lists_its_options(run: Run, words: tuple[str, ...]) -> None:
-    code, out, err = run("overlay", *words, "--help")
+@pytest.mark.parametrize("args", [("--overlay", "skull:opacity=0.3"), ("--overlay=skull",)])
+def test_help_of_named_overlay_lists_its_options(run: Run, args: tuple[str, ...]) -> None:
+    code, out, err = run("overlay", *args, "--help")
     assert (code, err) == (0, "")
     assert "Draw a skull over each face" in out
     assert "number, above 0 to 10" in out

@@ -45,8 +45,8 @@ def test_behaviour_without_landmarks_is_shown(run: Run) -> None:
     assert "Without landmarks: It stands upright on the box." in run("overlays", "skull").out
     assert "Without landmarks" not in run("overlays", "boxes").out
     for name in ("blur", "pixelate", "solid", "spotlight"):
-        told = " ".join(run("overlays", name).out.split())
-        assert "Without landmarks: The shape aligned is the upright ellipse, as for ellipse." in told
+        printed = " ".join(run("overlays", name).out.split())
+        assert "Without landmarks: The shape aligned is the upright ellipse, as for ellipse." in printed
 
 
 def test_example_omits_channel_order(run: Run) -> None:
@@ -74,13 +74,13 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("broken")
-@pytest.mark.parametrize("words", [("overlays",), ("overlay", "--help")])
-def test_broken_overlays_are_listed_with_the_others(run: Run, words: tuple[str, ...]) -> None:
-    code, out, err = run(*words)
+@pytest.mark.parametrize("args", [("overlays",), ("overlay", "--help")])
+def test_broken_overlays_are_listed_with_the_others(run: Run, args: tuple[str, ...]) -> None:
+    code, out, err = run(*args)
     assert (code, err) == (0, "")
-    told = " ".join(out.split())
-    assert "torn cannot be loaded: ModuleNotFoundError: No module named 'torn_plugin'" in told
-    assert "twice cannot be loaded: overlay 'twice' is installed 2 times:" in told
+    printed = " ".join(out.split())
+    assert "torn cannot be loaded: ModuleNotFoundError: No module named 'torn_plugin'" in printed
+    assert "twice cannot be loaded: overlay 'twice' is installed 2 times:" in printed
     assert "\nskull " in out
 
 

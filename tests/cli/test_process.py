@@ -1,4 +1,4 @@
-"""What only shows in a process of its own: signals, pipes, what is imported."""
+"""Behaviour that requires a separate process: signals, pipes, imports."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SPOTS = Path(__file__).with_name("spot_network.py")
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
 
 
-def spots(seconds: float, *words: str) -> list[str]:
-    """The command line whose network takes so many seconds and finds white spots."""
-    return [sys.executable, str(SPOTS), str(seconds), *words]
+def spots(seconds: float, *args: str) -> list[str]:
+    """Return the command line with the fake model, which takes this many seconds an image."""
+    return [sys.executable, str(SPOTS), str(seconds), *args]
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def wait_for(condition: Path, least: int) -> None:
 @pytest.mark.usefixtures("known_overlays")
 def test_ctrl_c_leaves_no_partial_file_and_no_traceback(popen: Popen, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ("overlay", str(images), "--overlay", "landmarks", "-o", str(out))
-    process = popen(spots(0.1, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    args = ("overlay", str(images), "--overlay", "landmarks", "-o", str(out))
+    process = popen(spots(0.1, *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(out, 2)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=20)
@@ -123,7 +123,7 @@ def test_colours_on_terminals_only(images: Path) -> None:
 
 
 def read_all(terminal: int) -> str:
-    """Read what was written to a terminal whose other end is closed, which Linux tells by an error."""
+    """Return what was written to a terminal whose other end is closed, which Linux reports as an error."""
     found = b""
     with contextlib.suppress(OSError):
         while part := os.read(terminal, 65536):

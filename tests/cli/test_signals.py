@@ -1,4 +1,4 @@
-"""Commands for videos that are stopped in either pass: what is left, and what is said."""
+"""Video commands that are stopped in either pass: remaining files and messages."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, popen: Start) -> Start:
-    """Start the command line in the current folder; its temporary folder is ``tmp`` below it."""
+    """Return a function that starts the command line in the current folder, with the temporary folder ``tmp``."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
 
-    def start(*words: str, seconds: float = 0.0, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        command = [*before, sys.executable, str(SPOTS), str(seconds), *words]
+    def start(*args: str, seconds: float = 0.0, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        command = [*before, sys.executable, str(SPOTS), str(seconds), *args]
         return popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     return start
@@ -52,7 +52,7 @@ def wait_for(pattern: str) -> None:
 
 
 def stop_in(stage: str, process: subprocess.Popen[str], *numbers: signal.Signals) -> str:
-    """Send signals once a pass is under way; return the last line that is said."""
+    """Send signals during a pass; return the last line of stderr."""
     assert process.stderr is not None
     while f'"{stage}"' not in (line := process.stderr.readline()):
         assert line, f"it ended before {stage}"
@@ -86,8 +86,8 @@ def test_stop_while_detecting(film: Film, start: Start, number: signal.Signals, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stop_while_drawing(film: Film, start: Start, number: signal.Signals) -> None:
     film(frames=600)
-    words = ("anonymize", "clip.mp4", "-o", "out.mp4", "--preset", "placebo", "--crf", "1", "--progress", "jsonl")
-    err = stop_in("drawing", start(*words), number)
+    args = ("anonymize", "clip.mp4", "-o", "out.mp4", "--preset", "placebo", "--crf", "1", "--progress", "jsonl")
+    err = stop_in("drawing", start(*args), number)
     assert re.search(r": stopped by \S+ while drawing, at frame \d+ of 600; ", err)
     assert left() == ["clip.mp4", "tmp"]
 
@@ -110,10 +110,10 @@ def test_nohup_ignores_sighup(film: Film, start: Start) -> None:
     assert left() == ["clip.mp4", "out.mp4", "tmp"]
 
 
-@pytest.mark.parametrize("words", [("tracks", "clip.mp4", "--json"), ("detect", "clip.mp4"), ("tracks", "clip.mp4")])
-def test_closed_stdout_gives_error(film: Film, start: Start, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("args", [("tracks", "clip.mp4", "--json"), ("detect", "clip.mp4"), ("tracks", "clip.mp4")])
+def test_closed_stdout_gives_error(film: Film, start: Start, args: tuple[str, ...]) -> None:
     film()
-    process = start(*words, before=("sh", "-c", 'exec "$@" >&-', "sh"))
+    process = start(*args, before=("sh", "-c", 'exec "$@" >&-', "sh"))
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err.startswith("error: "), err
@@ -130,7 +130,7 @@ def test_files_are_written_with_closed_stdout_and_stderr(film: Film, start: Star
 
 
 class Gone(io.StringIO):
-    """A terminal that was closed."""
+    """A closed terminal."""
 
     def write(self, text: str) -> int:
         raise OSError(errno.EIO, "Input/output error")

@@ -1,4 +1,4 @@
-"""Videos through the command line, with a stand-in for the network whose face is a white spot."""
+"""Videos on the command line, with a fake model that detects a white spot."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_anonymize_drops_metadata(run: Run, film: Callable[..., Path]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "dark"),
+    ("args", "dark"),
     [
         (("--replacewith", "none"), False),
         (("--replacewith", "solid", "--boxes"), True),
@@ -74,16 +74,14 @@ def test_anonymize_drops_metadata(run: Run, film: Callable[..., Path]) -> None:
         (("--replacewith", "solid", "--every", "5"), True),
     ],
 )
-def test_options_select_what_is_covered(
-    run: Run, film: Callable[..., Path], words: tuple[str, ...], dark: bool
-) -> None:
+def test_options_select_what_is_covered(run: Run, film: Callable[..., Path], args: tuple[str, ...], dark: bool) -> None:
     film(hidden=())
-    code, _, err = run("anonymize", "clip.mp4", *words, "-o", "out.mp4")
+    code, _, err = run("anonymize", "clip.mp4", *args, "-o", "out.mp4")
     assert code == 0, err
     assert hides(frames("out.mp4")[3]) is dark
-    if "--leave-tracks" in words:
+    if "--leave-tracks" in args:
         assert "left uncovered in some or all frames, as requested: tracks 1" in err
-    if "none" in words:
+    if "none" in args:
         assert "warning: --replacewith none: no face is hidden" in err
 
 
@@ -109,10 +107,10 @@ def test_detect_once_and_overlay_twice(run: Run, film: Callable[..., Path]) -> N
     assert [line["frame"] for line in lines] == list(range(FRAMES))
     assert lines[7]["faces"][0]["from"] == "interpolated"
     for name in ("a", "b"):
-        words = ("overlay", "clip.mp4", "--overlay", "solid", "--detections", "clip.faces.jsonl", "-o", f"{name}.mp4")
-        assert run(*words).code == 0
+        args = ("overlay", "clip.mp4", "--overlay", "solid", "--detections", "clip.faces.jsonl", "-o", f"{name}.mp4")
+        assert run(*args).code == 0
     assert hides(frames("a.mp4")[7])
-    assert "exclude each other" in run(*words[:-1], "c.mp4", "--save-detections", "d.jsonl").error
+    assert "exclude each other" in run(*args[:-1], "c.mp4", "--save-detections", "d.jsonl").error
 
 
 def test_detect_shows_tracks_and_json_lines(run: Run, film: Callable[..., Path]) -> None:
@@ -174,7 +172,7 @@ def test_progress_as_json_lines(run: Run, film: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (("--keep-tracks", "a"), "use track numbers as listed by"),
         (("--keep-region", "1,2,3"), "use x, y, width and height in pixels"),
@@ -187,9 +185,9 @@ def test_progress_as_json_lines(run: Run, film: Callable[..., Path]) -> None:
         (("-o", "no/such/folder.mp4"), "there is no folder no/such; make it first"),
     ],
 )
-def test_usage_error_before_any_work(run: Run, film: Callable[..., Path], words: tuple[str, ...], message: str) -> None:
+def test_usage_error_before_any_work(run: Run, film: Callable[..., Path], args: tuple[str, ...], message: str) -> None:
     film()
-    ran = run("anonymize", "clip.mp4", *(words if "-o" in words else ("-o", "out.mp4", *words)))
+    ran = run("anonymize", "clip.mp4", *(args if "-o" in args else ("-o", "out.mp4", *args)))
     assert ran.code == 2
     assert message in ran.error
     assert [path.name for path in Path().iterdir()] == ["clip.mp4"]
