@@ -43,50 +43,28 @@ DATA_LOSS = re.compile(r"corrupt|premature|error", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Source:
-    """An input image or video.
-
-    Attributes
-    ----------
-    path
-        The file.
-    relative_path
-        Where its copy goes below an output folder: the file's name, or its path below the input folder.
-    problem
-        Why the file cannot be read; empty if it can.
-    """
+    """An input image or video."""
 
     path: Path
-    relative_path: Path
-    problem: str = ""
+    relative_path: Path  # of its copy below an output folder: the file's name, or its path below the input folder
+    problem: str = ""  # why the file cannot be read
 
     @cached_property
     def is_video(self) -> bool:
-        """Whether the file is a video; see :func:`is_video`."""
+        """Whether the file is a video."""
         return is_video(self.path)
 
     def check(self) -> None:
-        """Raise the problem, if there is one, as ImageError."""
+        """Raise ImageError if there is a problem."""
         if self.problem:
             raise ImageError(self.problem)
 
 
 def find_inputs(inputs: Iterable[str], *, recursive: bool = False, skip: Path | None = None) -> list[Source]:
-    """Find images and videos.
+    """Find images and videos by files, folders, and globs that the shell did not expand, ``**`` included.
 
-    Parameters
-    ----------
-    inputs
-        Files, folders, and globs that the shell did not expand (``*``, ``?``, ``[…]``, ``**``).
-    recursive
-        Search subfolders.
-    skip
-        Folder to leave out: the output folder.
-
-    Returns
-    -------
-    list of Source
-        In the order of ``inputs``; the files of a folder or glob are sorted by name. Each file appears once. An input
-        without a file is a source with a problem.
+    Returns each file once, in the order of ``inputs``, those of a folder or glob sorted by name. An input without a
+    file is a source with a problem. ``skip`` is a folder to leave out: the output folder.
     """
     sources: dict[str, Source] = {}
     for text in inputs:
@@ -101,17 +79,17 @@ def same_file_key(path: Path) -> str:
 
 
 def exists(path: Path) -> bool:
-    """Return whether the path exists; unlike ``Path.exists``, False in a folder without permission."""
+    """Return whether a path exists. As below, False in a folder without permission, where pathlib raises an error."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether the path is a folder; False in a folder without permission."""
+    """Return whether a path is a folder."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def is_regular_file(path: Path) -> bool:
-    """Return whether the path is a regular file; False in a folder without permission."""
+    """Return whether a path is a regular file."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
@@ -175,11 +153,7 @@ def _walk(folder: Path, recursive: bool, skip: Path | None, errors: list[OSError
 def is_video(path: Path) -> bool:
     """Return whether a file is a video, or a pattern of numbered images such as ``frames/%05d.png``.
 
-    Parameters
-    ----------
-    path
-        May be missing. The suffix decides if it is known, except that animated GIF and PNG files are videos. Otherwise
-        the content decides.
+    A known suffix decides, except that animated GIF and PNG files are videos. Otherwise the content decides.
     """
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES or is_pattern(str(path)):
@@ -202,7 +176,7 @@ def _is_image(path: Path) -> bool:
 
 def _is_animated(path: Path) -> bool:
     # Image.open would limit the number of pixels, which OpenCV does, and load more plugins.
-    from PIL import GifImagePlugin, PngImagePlugin  # noqa: PLC0415 - takes long
+    from PIL import GifImagePlugin, PngImagePlugin  # noqa: PLC0415 - slow to import
 
     with path.open("rb") as file:
         start = file.read(len(PNG))
@@ -225,7 +199,7 @@ def _is_heif(start: bytes) -> bool:
 
 
 def _has_video_stream(path: Path) -> bool:
-    """Ask FFmpeg; the cover picture of an audio file is not a video."""
+    """Return whether FFmpeg finds a video stream; the cover image of an audio file is none."""
     try:
         av = _pyav.load()
     except MissingDependencyError:
@@ -242,23 +216,10 @@ def _has_video_stream(path: Path) -> bool:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file.
+    """Read an image as ``(H, W, 3)`` uint8 BGR, turned upright by its EXIF orientation.
 
-    Parameters
-    ----------
-    path
-        In any format that OpenCV reads.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(H, W, 3)`` uint8 BGR, turned upright by its EXIF orientation. 16 bits become 8, grey becomes colour, alpha is
-        dropped.
-
-    Raises
-    ------
-    ImageError
-        If the file is missing, unreadable, empty, cut off, damaged or not an image.
+    16 bits become 8, grey becomes colour, alpha is dropped. Raises ImageError if the file is missing, unreadable,
+    empty, cut off, damaged or not an image; lost pixels that libjpeg reports give a warning.
     """
     data = _read_bytes(path)
     if not data:
@@ -309,15 +270,7 @@ def _undecodable(data: bytes, lines: list[str]) -> str:
 def find_damage(data: bytes) -> str:
     """Return how a JPEG, PNG, WebP or BMP file is cut off or damaged, as far as its container shows.
 
-    Parameters
-    ----------
-    data
-        The whole file.
-
-    Returns
-    -------
-    str
-        Completes the sentence "the file is …"; empty if the file is complete or of another format.
+    The text completes "the file is …". It is empty for complete files and for other formats.
     """
     if data.startswith(JPEG):
         return _jpeg_damage(data)
@@ -340,7 +293,7 @@ def _jpeg_damage(data: bytes) -> str:
     at, cut_off = 2, f"cut off after {len(data):,} bytes"
     while at + 4 <= len(data):
         if data[at] != 0xFF:
-            return f"damaged at byte {at:,}: a marker should stand there"
+            return f"damaged at byte {at:,}: no JPEG marker there"
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1
@@ -354,7 +307,7 @@ def _jpeg_damage(data: bytes) -> str:
 
 
 def _png_damage(data: bytes) -> str:
-    from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415 - takes long
+    from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415 - slow to import
 
     file = io.BytesIO(data)
     try:
@@ -372,14 +325,9 @@ def _png_damage(data: bytes) -> str:
 
 @contextmanager
 def captured_stderr() -> Iterator[list[str]]:
-    """Capture what OpenCV's libraries write to stderr while the block runs.
+    """Capture what OpenCV's libraries write to stderr in the block; libjpeg reports corrupt data in this way only.
 
-    libjpeg reports corrupt data in this way only; Pillow drops these reports.
-
-    Yields
-    ------
-    list of str
-        Filled when the block ends: the lines without OpenCV's prefixes and without warnings about colour profiles.
+    Yields a list that is filled when the block ends: lines without OpenCV's prefixes and without harmless warnings.
     """
     lines: list[str] = []
     if sys.stderr is not None:  # None in a program started with stderr closed

@@ -1,4 +1,4 @@
-"""Choose output paths, and write files whole or not at all, over others only if that was asked for."""
+"""Choose output paths, and write files completely or not at all. Existing files are replaced only on request."""
 
 from __future__ import annotations
 
@@ -31,29 +31,17 @@ from scrfd_trt.video._writer import check_suffix
 QUALITY_FLAGS = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}
 SAME_FORMAT = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg"}
 METADATA_FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-"""Pillow's names of the formats that metadata is kept in."""
+"""Pillow's names of the formats whose metadata is kept."""
 EXIF_ORIENTATION = 0x0112
-"""The tag's value 1 stands for upright."""
 
 
 def plan_outputs(
     inputs: Sequence[str], sources: Sequence[Source], output: Path | None, *, overwrite: bool
 ) -> dict[Source, Path]:
-    """Choose the path of each copy before anything is written.
+    """Choose the path of each copy before anything is written; sources that cannot be read may be missing.
 
-    Parameters
-    ----------
-    inputs, sources
-        The inputs as given, and the sources found.
-    output
-        A file, for a single input file; a folder; or None for ``clip_anonymized.mp4`` beside ``clip.mp4``.
-    overwrite
-        Whether existing files may be replaced.
-
-    Returns
-    -------
-    dict
-        Sources that cannot be read may be missing.
+    ``inputs`` are the texts of the command line, ``sources`` the files found. ``output`` is a file for a single input
+    file, a folder, or None for ``clip_anonymized.mp4`` beside ``clip.mp4``.
 
     Raises
     ------
@@ -74,17 +62,19 @@ def plan_outputs(
         _check_single(sources[0], output, overwrite=overwrite)
         return {sources[0]: output}
     if output.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
-        raise OptionError(f"{output} is the name of a file, but a folder or several files come in; name a folder")
+        raise OptionError(
+            f"{output} is the name of a file, but the inputs are a folder or several files; name a folder"
+        )
     if is_regular_file(output):
-        raise OptionError(f"{output} is a file, and there are several inputs; name a folder")
+        raise OptionError(f"{output} is a file, but there are several inputs; name a folder")
     return plan_folder(sources, output, overwrite=overwrite)
 
 
 def plan_folder(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> dict[Source, Path]:
-    """Choose the path of each copy below a folder; see :func:`plan_outputs`."""
+    """Choose the path of each copy below a folder, as :func:`plan_outputs` does."""
     check_folder(folder)
     outputs = {source: folder / _copy_name(source) for source in sources if not source.problem}
-    # On many disks, names that differ in case only are one file.
+    # Many file systems ignore case.
     _check_outputs(outputs, lambda path: same_file_key(path).casefold(), "each to its own folder", overwrite=overwrite)
     return outputs
 
@@ -136,26 +126,22 @@ def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
 
 
 def _check_not_input(source: Source, output: Path, what: str) -> None:
-    """Refuse to replace a video by its copy: what is covered there cannot be restored."""
+    """Refuse to replace a video by its copy: covered faces cannot be restored."""
     if same_file_key(output) == same_file_key(source.path):
         raise OptionError(f"{output} is the input; name another {what}")
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse a path that cannot or must not be written.
+    """Check that a file can and may be written.
 
-    Raises
-    ------
-    OptionError
-        If it is a folder or a device, a file exists and ``overwrite`` is not set, or its folder is missing.
-    OutputError
-        If the file is write-protected.
+    Raises OptionError if it is a folder or a device, exists without ``overwrite``, or its folder is missing, and
+    OutputError if it is write-protected.
     """
     if is_folder(path):
         raise OptionError(f"{path} is a folder; name a file")
     if not exists(path):
         if not is_folder(path.parent):
-            raise OptionError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+            raise OptionError(f"cannot write {path}: there is no folder {path.parent}; create it first")
         return
     if not is_regular_file(path):
         raise OptionError(f"{path} is not a regular file; name another one, or - for standard output")
@@ -166,14 +152,9 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that cannot be written to or made.
+    """Check that a folder can be written to or created.
 
-    Raises
-    ------
-    OptionError
-        If a file is in the way.
-    OutputError
-        If permissions do not allow it.
+    Raises OptionError if a file has its name, and OutputError if permissions do not allow it.
     """
     existing = next((folder for folder in (path, *path.absolute().parents) if exists(folder)), Path())
     if not is_folder(existing):
@@ -183,40 +164,20 @@ def check_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents if they are missing.
-
-    Raises
-    ------
-    OptionError
-        If a file is in the way.
-    OutputError
-        If it cannot be made.
-    """
+    """Create a folder and its parents; raise OptionError if a file has its name, and OutputError if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise OptionError(f"{path} cannot be a folder: a file is in the way; name another folder") from error
     except OSError as error:
-        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot create the folder {path}: {error.strerror or error}") from error
 
 
 @contextmanager
 def atomic_output(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its place when the block ends without an error.
+    """Open a temporary file that replaces ``path`` when the block ends without an error.
 
-    Parameters
-    ----------
-    path
-        Its folder must exist. A file that exists stays until the new one is complete.
-    overwrite
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    OptionError
-        If a file exists and ``overwrite`` is not set.
-    OutputError
-        If it cannot be written.
+    Raises the errors of :func:`check_free`, and OutputError if the file cannot be written.
     """
     check_free(path, overwrite=overwrite)
     with atomic_file(path, overwrite=overwrite) as file:
@@ -231,27 +192,11 @@ def save_image(
     quality: int = 95,
     metadata_from: Path | None = None,
 ) -> None:
-    """Write an image file whole or not at all; make its folder if it is missing.
+    """Write a ``(H, W, 3)`` uint8 BGR image in the format of the suffix; create its folder if needed.
 
-    Parameters
-    ----------
-    image
-        ``(H, W, 3)`` uint8 BGR.
-    path
-        The suffix chooses the format.
-    overwrite
-        Whether an existing file may be replaced.
-    quality
-        1 to 100, for JPEG and WebP.
-    metadata_from
-        An image file whose EXIF data and colour profile are kept; for JPEG, PNG, WebP and TIFF.
-
-    Raises
-    ------
-    OptionError
-        If a file exists and ``overwrite`` is not set.
-    OutputError
-        If the file cannot be written, or there is no metadata to be read.
+    ``quality``, 1 to 100, is for JPEG and WebP. ``metadata_from`` is an image file whose EXIF data and colour profile
+    are copied (JPEG, PNG, WebP and TIFF). Raises OptionError if the file exists without ``overwrite``, and OutputError
+    if it cannot be written or the metadata cannot be read.
     """
     if metadata_from is None:
         data = encode(image, path, quality)
@@ -263,17 +208,11 @@ def save_image(
 
 
 def encode(image: NDArray[np.uint8], path: Path, quality: int = 95) -> bytes:
-    """Return an image as the content of a file; see :func:`save_image`.
-
-    Raises
-    ------
-    OutputError
-        If images of this format or size cannot be written.
-    """
+    """Return the content of an image file; raise OutputError if OpenCV cannot write this format or size."""
     suffix = _format_suffix(path)
     if not _is_writable(suffix):
         raise OutputError(
-            f"cannot write {path}: OpenCV writes no {path.suffix or 'files without a suffix'}; take .png or .jpg"
+            f"cannot write {path}: OpenCV does not write {path.suffix or 'files without a suffix'}; use .png or .jpg"
         )
     try:
         with captured_stderr() as lines:
@@ -289,12 +228,12 @@ def encode(image: NDArray[np.uint8], path: Path, quality: int = 95) -> bytes:
 
 
 def _encode_with_metadata(image: NDArray[np.uint8], path: Path, source: Path, quality: int) -> bytes:
-    from PIL import Image  # noqa: PLC0415 - takes long
+    from PIL import Image  # noqa: PLC0415 - slow to import
 
     name = METADATA_FORMATS.get(_format_suffix(path))
     if name is None:
         raise OutputError(
-            f"cannot write {path}: metadata is kept in {', '.join(METADATA_FORMATS)} files only; take one of these"
+            f"cannot write {path}: metadata is kept in {', '.join(METADATA_FORMATS)} files only; use one of these"
         )
     try:
         with Image.open(source) as original:
@@ -311,16 +250,10 @@ def _encode_with_metadata(image: NDArray[np.uint8], path: Path, source: Path, qu
 
 
 def check_image_suffix(path: Path) -> None:
-    """Refuse a file name whose suffix stands for no image format that OpenCV writes.
-
-    Raises
-    ------
-    OptionError
-        If that is so.
-    """
+    """Raise OptionError for the suffix of an image format that OpenCV does not write."""
     if not _is_writable(_format_suffix(path)):
         raise OptionError(
-            f"{path}: images are not written as {path.suffix or 'files without a suffix'}; take .png or .jpg"
+            f"{path}: images are not written as {path.suffix or 'files without a suffix'}; use .png or .jpg"
         )
 
 

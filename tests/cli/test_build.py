@@ -25,6 +25,7 @@ from scrfd_trt.errors import OptionError
 
 Run = Callable[..., Any]
 PLAN = b"a plan" * 500_000
+DETECT = "scrfd-trt detect photo.jpg --model"
 RANGES = (
     ShapeRange((1, 3, 64, 64), (1, 3, 64, 64), (1, 3, 64, 64)),
     ShapeRange((1, 3, 64, 64), (8, 3, 64, 64), (32, 3, 64, 64)),
@@ -32,14 +33,14 @@ RANGES = (
 
 
 class Builder:
-    """Takes the place of ``opening.build_engine``, and writes what that writes."""
+    """A fake ``factory.build_engine`` that writes the same files."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, Any] = {}
+        self.received: dict[str, Any] = {}
         self.error: BaseException | None = None
 
     def __call__(self, onnx: Path, out: Path, options: BuildOptions, *, progress: Any, **rest: Any) -> Path:
-        self.asked = {"onnx": onnx, "out": out, "options": options, **rest}
+        self.received = {"onnx": onnx, "out": out, "options": options, **rest}
         with stage(progress, "preparing the model"):
             pass
         with stage(progress, "building with tensorrt 8.6.0", 1000):
@@ -68,7 +69,7 @@ class Builder:
 
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
-    """A builder for ``my.onnx`` in an empty folder, which is the current one."""
+    """A fake builder, with ``my.onnx`` in the empty current folder."""
     monkeypatch.chdir(tmp_path)
     Path("my.onnx").write_bytes(b"\x08\x06\x12\x07pytorch")
     found = Builder()
@@ -76,7 +77,7 @@ def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
     return found
 
 
-def test_what_is_told(run: Run, builder: Builder) -> None:
+def test_report(run: Run, builder: Builder) -> None:
     code, out, err = run("build", "my.onnx", "-o", "my face.plan")
     assert code == 0
     assert err == "preparing the model …\nbuilding with tensorrt 8.6.0 …\n"
@@ -85,11 +86,11 @@ def test_what_is_told(run: Run, builder: Builder) -> None:
         "  fp16 of my.onnx on Fake H100",
         "  profile 0: 1×3×64×64",
         "  profile 1: 1×3×64×64 to 32×3×64×64, tuned for 8×3×64×64",
-        "How it was made: my face.plan.json",
+        "Build record: my face.plan.json",
         "",
-        "Next, once both files are on a machine with such a GPU: scrfd-trt detect photo.jpg --model 'my face.plan'",
+        f"Next, after copying both files to a machine with such a GPU: {DETECT} 'my face.plan'",
     ]
-    assert builder.asked == {
+    assert builder.received == {
         "onnx": Path("my.onnx"),
         "out": Path("my face.plan"),
         "options": BuildOptions(),
@@ -98,21 +99,21 @@ def test_what_is_told(run: Run, builder: Builder) -> None:
     }
 
 
-def test_what_comes_next_where_there_is_a_gpu(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_on_machine_with_gpu(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = (_devices.Gpu(0, "Fake H100", (9, 0)),)
     monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver((13, 0), gpus))
     out = run("build", "my.onnx", "-o", "face.plan").out
-    assert out.splitlines()[-1] == "Next: scrfd-trt detect photo.jpg --model face.plan"
+    assert out.splitlines()[-1] == f"Next: {DETECT} face.plan"
 
 
 def test_json(run: Run, builder: Builder) -> None:
     code, out, _ = run("build", "my.onnx", "-o", "face.plan", "--json")
     assert code == 0
-    told = json.loads(out)
+    report = json.loads(out)
     assert out.count("\n") == 1
-    assert (told["engine"], told["size"]) == ("face.plan", len(PLAN))
-    assert told["seconds"] >= 0
-    assert told["record"] == json.loads(Path("face.plan.json").read_text())
+    assert (report["engine"], report["size"]) == ("face.plan", len(PLAN))
+    assert report["seconds"] >= 0
+    assert report["record"] == json.loads(Path("face.plan.json").read_text())
 
 
 def test_quiet(run: Run, builder: Builder) -> None:
@@ -129,7 +130,7 @@ def test_all_options(run: Run, builder: Builder) -> None:
         *("--device", "cuda:2", "--overwrite"),
     )
     assert run("build", "my.onnx", "-o", "face.plan", *words).code == 0
-    assert builder.asked["options"] == BuildOptions(
+    assert builder.received["options"] == BuildOptions(
         precision="fp32",
         io="float16",
         sizes=[(128, 128), (640, 384), (256, 256)],
@@ -143,33 +144,33 @@ def test_all_options(run: Run, builder: Builder) -> None:
         timing_cache=Path("times"),
         compute_capabilities=("8.6", "8.9", "12.0"),
     )
-    assert (builder.asked["device"], builder.asked["overwrite"]) == (2, True)
+    assert (builder.received["device"], builder.received["overwrite"]) == (2, True)
 
 
-def test_every_option_can_be_given() -> None:
-    given = "precision io sizes batch batch_one_profile optimization_level workspace_mib version_compatible"
-    given += " lean_runtime_inside hardware_compatible timing_cache compute_capabilities"
-    assert set(BuildOptions.model_fields) == set(given.split())
+def test_test_of_all_options_is_complete() -> None:
+    names = "precision io sizes batch batch_one_profile optimization_level workspace_mib version_compatible"
+    names += " lean_runtime_inside hardware_compatible timing_cache compute_capabilities"
+    assert set(BuildOptions.model_fields) == set(names.split())
 
 
-def test_a_network_by_its_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_by_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "fetch", lambda name: Path(f"fetched-{name}.onnx"))
     assert run("build", "2.5g_bnkps", "-o", "face.plan").code == 0
-    assert builder.asked["onnx"] == Path("fetched-2.5g_bnkps.onnx")
+    assert builder.received["onnx"] == Path("fetched-2.5g_bnkps.onnx")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["nope", "-o", "x.plan"], "no model 'nope'; the models are: 500m_bnkps"),
-        (["old.plan", "-o", "x.plan"], "old.plan is an engine already; name the network (.onnx) that it was made of"),
+        (["old.plan", "-o", "x.plan"], "old.plan is an engine already; name the .onnx file that it was built from"),
         (["my.onnx", "-o", "taken.plan"], "taken.plan already exists; name another file, or add --overwrite"),
-        (["my.onnx", "-o", "told.plan"], "told.plan.json already exists"),
-        (["my.onnx", "-o", "no/x.plan"], "there is no folder no; make it first"),
-        (["my.onnx", "-o", "my.onnx", "--overwrite"], "my.onnx is the network; name another file for the engine"),
+        (["my.onnx", "-o", "record.plan"], "record.plan.json already exists"),
+        (["my.onnx", "-o", "no/x.plan"], "there is no folder no; create it first"),
+        (["my.onnx", "-o", "my.onnx", "--overwrite"], "my.onnx is the model; name another file for the engine"),
         (["my.onnx"], "Missing option '--output'"),
         (["my.onnx", "-o", "x.plan", "--size", "100"], "--size '100': sides are multiples of 32"),
-        (["my.onnx", "-o", "x.plan", "--batch", "8,1"], "--batch '8,1': either one number, or the fewest, usual and"),
+        (["my.onnx", "-o", "x.plan", "--batch", "8,1"], "--batch '8,1': give one number, or min,opt,max such as"),
         (["my.onnx", "-o", "x.plan", "--device", "cpu"], "engines run on NVIDIA GPUs only; the choices are: cuda"),
         (["my.onnx", "-o", "x.plan", "--device", "gpu"], "invalid device 'gpu'; the choices are: "),
         (["my.onnx", "-o", "x.plan", "--precision", "int8"], "'int8' is not one of 'fp32', 'tf32', 'fp16'"),
@@ -179,26 +180,29 @@ def test_a_network_by_its_name(run: Run, builder: Builder, monkeypatch: pytest.M
             ["my.onnx", "-o", "x.plan", "--workspace", "9999999"],
             "Input should be less than or equal to 1048576 (it is 9999999); see --workspace",
         ),
-        (["my.onnx", "-o", "x.plan", "--compute-capability", "9"], "--compute-capability '9': two numbers with a dot"),
+        (
+            ["my.onnx", "-o", "x.plan", "--compute-capability", "9"],
+            "--compute-capability '9': give two numbers with a dot",
+        ),
         (["my.onnx", "-o", "x.plan", "--lean-runtime-inside"], "add --version-compatible"),
     ],
 )
-def test_wrong_use_is_told_in_one_line_before_any_work(
+def test_usage_errors_come_before_any_work(
     run: Run, builder: Builder, fakes: ModuleType, words: list[str], message: str
 ) -> None:
-    for name in ("taken.plan", "told.plan.json"):
+    for name in ("taken.plan", "record.plan.json"):
         Path(name).write_text("mine")
     Path("old.plan").write_bytes(fakes.plan())
     before = sorted(Path().iterdir())
     ran = run("build", *words)
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.error
-    assert not builder.asked
+    assert not builder.received
     assert sorted(Path().iterdir()) == before
     assert Path("taken.plan").read_text() == "mine"
 
 
-def test_what_this_machine_cannot_do_is_told_before_the_network_is_read(run: Run, no_gpu: None, tmp_path: Path) -> None:
+def test_missing_tensorrt_is_reported_before_download(run: Run, no_gpu: None, tmp_path: Path) -> None:
     ran = run("build", "500m_bnkps", "-o", tmp_path / "face.plan")
     assert ran.code == 2
     assert "no TensorRT that builds engines can be used" in ran.error
@@ -206,33 +210,35 @@ def test_what_this_machine_cannot_do_is_told_before_the_network_is_read(run: Run
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "message"),
     [
         (BackendError("tensorrt 8.6.0 could not build the engine"), 1, "tensorrt 8.6.0 could not build the engine"),
         (OptionError("not for tensorrt_rtx", fields=["optimization_level"]), 2, "not for tensorrt_rtx; see --level"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C; unfinished files were deleted"),
     ],
 )
-def test_a_build_that_ends_early(run: Run, builder: Builder, error: BaseException, code: int, told: str) -> None:
+def test_failed_build_leaves_no_files(
+    run: Run, builder: Builder, error: BaseException, code: int, message: str
+) -> None:
     builder.error = error
     ran = run("build", "my.onnx", "-o", "face.plan")
     assert (ran.code, ran.out) == (code, "")
-    assert ran.err.splitlines()[-1] == f"error: {told}"
+    assert ran.err.splitlines()[-1] == f"error: {message}"
     assert [path.name for path in Path().iterdir()] == ["my.onnx"]
 
 
 @pytest.mark.parametrize(("text", "batch"), [("8", (8, 8, 8)), ("1,8,32", (1, 8, 32)), (" 1 , 1,2", (1, 1, 2))])
-def test_batches(text: str, batch: tuple[int, int, int]) -> None:
+def test_parse_batch(text: str, batch: tuple[int, int, int]) -> None:
     assert parse_batch(text) == batch
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,2", "1,2,3,4", "1,x,3", "1,2,x,3", "x", "-1", "3,2,1", "1,8,2000", "1.5"])
-def test_what_is_no_batch(text: str) -> None:
+def test_invalid_batch_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match=r"^--batch "):
         parse_batch(text)
 
 
-def test_compute_capabilities() -> None:
+def test_parse_capabilities() -> None:
     assert parse_capabilities(None) is None
     assert parse_capabilities(["8.6, 12.0", "7.5"]) == ("8.6", "12.0", "7.5")
     for text in ("", "8", "8.6,", "sm_86"):
@@ -242,36 +248,36 @@ def test_compute_capabilities() -> None:
 
 class TestBar:
     @pytest.fixture
-    def shown(self, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-        """What a terminal is told."""
-        found = io.StringIO()
+    def terminal_output(self, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+        """The output of a terminal."""
+        output = io.StringIO()
         terminal = Console(
-            file=found, force_terminal=True, width=80, soft_wrap=True, highlight=False, color_system=None
+            file=output, force_terminal=True, width=80, soft_wrap=True, highlight=False, color_system=None
         )
         monkeypatch.setattr(console, "STDERR", terminal)
-        return found
+        return output
 
-    def test_bars_of_stages_with_and_without_a_total(self, shown: io.StringIO) -> None:
+    def test_phases_with_and_without_total(self, terminal_output: io.StringIO) -> None:
         with build_progress(quiet=False) as progress:
             with stage(progress, "preparing [the] network"):
                 progress.step(0, "")
             with stage(progress, "building with tensorrt_rtx 1.7.1.116", 1000):
                 progress.step(250, "[bold] a phase with a name that is long 1/2\n")
                 progress._bars.refresh()  # type: ignore[attr-defined]
-        text = shown.getvalue()
+        text = terminal_output.getvalue()
         assert "preparing [the] network" in text
         assert " 25% 0:00:00 [bold]" in text
         assert "100% 0:00:00" in text
 
-    def test_no_line_is_longer_than_the_terminal_is_wide(self, shown: io.StringIO) -> None:
+    def test_no_line_is_wider_than_terminal(self, terminal_output: io.StringIO) -> None:
         with build_progress(quiet=False) as progress, stage(progress, "building with tensorrt_rtx 1.7.1.116", 10):
             progress.step(5, "x" * 500)
             progress._bars.refresh()  # type: ignore[attr-defined]
-        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal_output.getvalue())
         assert "xxx…" in text
         assert max(map(len, re.split(r"[\r\n]", text))) <= 80
 
-    def test_quiet(self, shown: io.StringIO) -> None:
+    def test_quiet(self, terminal_output: io.StringIO) -> None:
         with build_progress(quiet=True) as progress, stage(progress, "building", 10):
             progress.step(5, "")
-        assert shown.getvalue() == ""
+        assert terminal_output.getvalue() == ""

@@ -162,7 +162,7 @@ class TestAnnotate:
             ["--output", "faces.xyz"],
             "the suffix does not select a format; add --format table|jsonl|csv|coco",
         ),
-        (["--output", "nowhere/faces.csv"], "there is no folder nowhere; make it first"),
+        (["--output", "nowhere/faces.csv"], "there is no folder nowhere; create it first"),
         (["--output", "spot.png", "--json", "--overwrite"], "spot.png is an input"),
         (["--output", "taken.csv"], "taken.csv already exists; name another file, or add --overwrite to replace it"),
         (["--annotate", "taken.csv"], "taken.csv cannot be a folder"),

@@ -82,7 +82,7 @@ def test_folder_or_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="is a folder; name a file"), atomic_output(tmp_path, overwrite=True):
         pytest.fail("it was opened")
     with (
-        pytest.raises(OptionError, match=r"there is no folder .*nowhere; make it first"),
+        pytest.raises(OptionError, match=r"there is no folder .*nowhere; create it first"),
         atomic_output(tmp_path / "nowhere" / "x", overwrite=True),
     ):
         pytest.fail("it was opened")
@@ -145,7 +145,7 @@ def test_higher_quality_makes_larger_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["x.xyz", "x", "x.txt"])
 def test_unsupported_suffix_is_refused(name: str) -> None:
-    with pytest.raises(OutputError, match=r"^cannot write x.*take \.png or \.jpg$"):
+    with pytest.raises(OutputError, match=r"^cannot write x.*use \.png or \.jpg$"):
         encode(IMAGE, Path(name))
 
 

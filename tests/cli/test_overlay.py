@@ -96,8 +96,8 @@ def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> N
         (["--overlay", "skull:size=3", "-o", "x.png"], "no option 'size'; the options are: opacity"),
         (["--overlay", "skull:opacity=3", "-o", "x.png"], "opacity: Input should be less than or equal to 1"),
         (["--overlay", "skull:image=none.png", "-o", "x.png"], "none.png"),
-        (["--overlay", "skull", "-o", "x.xyz"], "x.xyz: images are not written as .xyz; take .png or .jpg"),
-        (["--overlay", "skull", "-o", "nowhere/x.png"], "there is no folder nowhere; make it first"),
+        (["--overlay", "skull", "-o", "x.xyz"], "x.xyz: images are not written as .xyz; use .png or .jpg"),
+        (["--overlay", "skull", "-o", "nowhere/x.png"], "there is no folder nowhere; create it first"),
         (["--overlay", "skull", "-o", "taken.png"], "taken.png already exists"),
         (["--overlay", "skull"], "Missing option '--output'"),
         (["-o", "x.png"], "Missing option '--overlay'"),
@@ -117,12 +117,12 @@ def test_several_images_and_one_file(run: Run, picture: Picture) -> None:
     picture("in/b.png")
     Path("taken.png").write_text("mine")
     ran = run("overlay", "in", "--overlay", "blur", "-o", "taken.png")
-    assert ran.error == "taken.png is the name of a file, but a folder or several files come in; name a folder"
+    assert ran.error == "taken.png is the name of a file, but the inputs are a folder or several files; name a folder"
     assert Path("taken.png").read_text() == "mine"
     assert run("overlay", "in", "--overlay", "blur", "-o", "new.png").code == 2
     assert not Path("new.png").exists()
     Path("taken").write_text("mine")
-    assert "is a file, and there are several inputs" in run("overlay", "in", "--overlay", "blur", "-o", "taken").error
+    assert "is a file, but there are several inputs" in run("overlay", "in", "--overlay", "blur", "-o", "taken").error
 
 
 def test_output_folder_blocked_by_file(run: Run, picture: Picture) -> None:

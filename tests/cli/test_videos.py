@@ -182,7 +182,7 @@ def test_progress_as_json_lines(run: Run, film: Callable[..., Path]) -> None:
         (("--progress", "loud"), "the choices are: bar, jsonl, none"),
         (("-o", "clip.mp4"), "clip.mp4 is the input; name another file"),
         (("-o", "out.gif"), "videos are not written as .gif"),
-        (("-o", "no/such/folder.mp4"), "there is no folder no/such; make it first"),
+        (("-o", "no/such/folder.mp4"), "there is no folder no/such; create it first"),
     ],
 )
 def test_usage_error_before_any_work(run: Run, film: Callable[..., Path], args: tuple[str, ...], message: str) -> None:

@@ -1,4 +1,4 @@
-"""``scrfd-trt build``: make a TensorRT engine of a network."""
+"""``scrfd-trt build``: build a TensorRT engine of a model."""
 
 from __future__ import annotations
 
@@ -20,20 +20,18 @@ from scrfd_trt._cli.options import split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine.build_options import BuildOptions, Precision
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
-from scrfd_trt._engine.record import EngineRecord, read_record, record_path
+from scrfd_trt._engine.record import read_record, record_path
 from scrfd_trt._pipelines import factory
 from scrfd_trt.errors import OptionError
 
 DEFAULTS = BuildOptions()
 BATCH = ",".join(map(str, DEFAULTS.batch))
-PORTABLE = "Options for engines that other machines run"
+PORTABLE = "Options for engines that run on other machines"
 TUNING = "Options of TensorRT's search for fast kernels"
 
-Network = Annotated[
+ModelArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="NETWORK", help="A name that 'scrfd-trt models' lists, or an .onnx file.", show_default=False
-    ),
+    typer.Argument(metavar="MODEL", help="Name listed by 'scrfd-trt models', or an .onnx file.", show_default=False),
 ]
 Output = Annotated[
     Path,
@@ -41,44 +39,33 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Where the engine goes, face.plan say; face.plan.json beside it says how it was made.",
+        help="Engine file to write; FILE.json beside it records how it was built.",
         show_default=False,
     ),
 ]
 PrecisionName = Annotated[
     Precision,
-    typer.Option(
-        metavar="NAME",
-        help="fp16 computes with 16-bit numbers, tf32 with 32-bit ones whose mantissa is rounded to 10 bits, fp32 with "
-        "32-bit ones.",
-    ),
+    typer.Option(metavar="NAME", help="Precision to compute in: fp16, tf32 (10-bit mantissa) or fp32."),
 ]
 Io = Annotated[
     Literal["float32", "float16"],
-    typer.Option(metavar="NAME", help="Type of the engine's input and outputs: float32 or float16."),
+    typer.Option(metavar="NAME", help="Type of input and outputs: float32 or float16."),
 ]
 Sizes = Annotated[
     list[str] | None,
     typer.Option(
         "--size",
         metavar="SIZE",
-        help="Input size in pixels, a multiple of 32: 640 or 640x384. Several: 128,640, or give it again. "
-        "Left out: the network's own size, or 128,640 where that is free.",
-        show_default=False,
+        help="Input sizes in pixels, multiples of 32: 640, 640x384 or 128,640.",
+        show_default="the model's, or 128,640",
     ),
 ]
-Batch = Annotated[
-    str,
-    typer.Option(
-        metavar="COUNTS",
-        help="Images at once: the fewest, the number to tune for, and the most; one number fixes it.",
-    ),
-]
+Batch = Annotated[str, typer.Option(metavar="COUNTS", help="Batch size: min,opt,max, or one number for all three.")]
 NoBatchOneProfile = Annotated[
     bool,
     typer.Option(
         "--no-batch-one-profile",
-        help="Do not tune for single images, too; a smaller engine, slower there.",
+        help="Leave out the profile for single images: smaller, but slower for them.",
         rich_help_panel=TUNING,
     ),
 ]
@@ -88,7 +75,7 @@ Level = Annotated[
         min=0,
         max=5,
         metavar="N",
-        help="How long to look.",
+        help="TensorRT's optimization level; higher levels build longer.",
         show_default="TensorRT's own, 3",
         rich_help_panel=TUNING,
     ),
@@ -98,8 +85,17 @@ Workspace = Annotated[
     typer.Option(
         min=1,
         metavar="MIB",
-        help="Most GPU memory that a layer may use.",
+        help="Maximum GPU memory of a layer, in MiB.",
         show_default="all",
+        rich_help_panel=TUNING,
+    ),
+]
+TimingCache = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="File to keep kernel timings in for the next build.",
+        show_default="beside the engine",
         rich_help_panel=TUNING,
     ),
 ]
@@ -107,7 +103,7 @@ VersionCompatible = Annotated[
     bool,
     typer.Option(
         "--version-compatible",
-        help="Newer releases of TensorRT run it, too; a little slower.",
+        help="Let newer TensorRT releases run the engine; slightly slower.",
         rich_help_panel=PORTABLE,
     ),
 ]
@@ -115,7 +111,7 @@ LeanRuntimeInside = Annotated[
     bool,
     typer.Option(
         "--lean-runtime-inside",
-        help="Put the lean runtime that they need into it; it is code, which they must then allow to run.",
+        help="Embed the lean runtime; loading the engine then requires --allow-host-code.",
         rich_help_panel=PORTABLE,
     ),
 ]
@@ -123,17 +119,8 @@ HardwareCompatible = Annotated[
     bool,
     typer.Option(
         "--hardware-compatible",
-        help="All GPUs from compute capability 8.0 on run it; a little slower.",
+        help="Let all GPUs from compute capability 8.0 run it; slightly slower.",
         rich_help_panel=PORTABLE,
-    ),
-]
-TimingCache = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Keeps what was measured, for the next build.",
-        show_default="beside the engine",
-        rich_help_panel=TUNING,
     ),
 ]
 Capabilities = Annotated[
@@ -141,7 +128,7 @@ Capabilities = Annotated[
     typer.Option(
         "--compute-capability",
         metavar="X.Y",
-        help="TensorRT-RTX only: GPUs to build for. Several: 8.6,12.0, or give it again.",
+        help="TensorRT-RTX only: GPUs to build for, such as 8.6,12.0.",
         show_default="TensorRT-RTX's own: 8.0, 8.6, 8.9, 12.0 and newer",
         rich_help_panel=PORTABLE,
     ),
@@ -149,46 +136,8 @@ Capabilities = Annotated[
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="GPU to build on and for: cuda or cuda:N.")]
 
 
-def parse_batch(text: str) -> tuple[int, int, int]:
-    """Read the fewest, usual and most images of a batch: ``1,8,32``, or ``8`` for all three.
-
-    Raises
-    ------
-    OptionError
-        If they are no such numbers.
-    """
-    counts = [int(part) for part in text.split(",") if re.fullmatch(r"\s*\d{1,9}\s*", part)]
-    few, usual, most = counts * 3 if len(counts) == 1 else counts if len(counts) == 3 else (0, 0, 0)
-    if len(counts) != text.count(",") + 1:
-        few = 0
-    try:
-        return BuildOptions(batch=(few, usual, most)).batch
-    except OptionError as error:
-        raise OptionError(
-            f"--batch {text!r}: either one number, or the fewest, usual and most images such as 1,8,32; from 1 to 1024"
-        ) from error
-
-
-def parse_capabilities(texts: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Read compute capabilities: ``8.6`` or ``8.6,12.0``, each as often as wanted; None where there are none.
-
-    Raises
-    ------
-    OptionError
-        If one is no compute capability.
-    """
-    found = split_values(texts)
-    for part in found:
-        if not re.fullmatch(r"\d{1,2}\.\d", part):
-            raise OptionError(f"--compute-capability {part!r}: two numbers with a dot, such as 8.6 or 12.0")
-    return found or None
-
-
-MIB = 2**20
-
-
 def build(
-    network: Network,
+    model: ModelArgument,
     *,
     output: Output,
     precision: PrecisionName = DEFAULTS.precision,
@@ -209,12 +158,12 @@ def build(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Make a TensorRT engine of a network, for NVIDIA GPUs.
+    """Build a TensorRT engine of a model, for NVIDIA GPUs.
 
-    It takes minutes with TensorRT, seconds with TensorRT-RTX. Where it can
-    run, the engine is compared with the network on drawn pictures, and
-    written only if it finds the same faces; elsewhere a warning says that it
-    was not checked. After Ctrl-C nothing is written.
+    Takes minutes with TensorRT, seconds with TensorRT-RTX. If this machine
+    can run the engine, it is compared with the model on drawn images, and
+    written only if it finds the same faces; otherwise a warning says that
+    it is not verified. After Ctrl-C nothing is written.
 
     For example:
       scrfd-trt build 500m_bnkps -o face.plan
@@ -224,7 +173,7 @@ def build(
     with console.logged(quiet=quiet, verbose=verbose):
         if lean_runtime_inside and not version_compatible:
             raise OptionError("--lean-runtime-inside is for version compatible engines; add --version-compatible")
-        wanted = BuildOptions(
+        build_options = BuildOptions(
             precision=precision,
             io=io,
             sizes=parse_scales(size, "--size"),
@@ -238,81 +187,78 @@ def build(
             timing_cache=timing_cache,
             compute_capabilities=parse_capabilities(compute_capability),
         )
-        seconds = _build(network, output, wanted, gpu_number(device), overwrite=overwrite, quiet=quiet)
+        gpu = gpu_number(device)
+        for path in (output, record_path(output)):
+            outputs.check_free(path, overwrite=overwrite)
+        onnx = _find_onnx(model, output)
+        start = time.monotonic()
+        with build_progress(quiet=quiet) as progress:
+            factory.build_engine(onnx, output, build_options, device=gpu, progress=progress, overwrite=overwrite)
+        seconds = time.monotonic() - start
         if as_json:
-            console.write(as_line(output, seconds))
+            console.write(json.dumps(_as_dict(output, seconds)) + "\n")
         elif not quiet:
             _report(output, seconds)
 
 
-def _build(network: str, output: Path, wanted: BuildOptions, gpu: int, *, overwrite: bool, quiet: bool) -> float:
-    """Build, and return the seconds that it took."""
-    for path in (output, record_path(output)):
-        outputs.check_free(path, overwrite=overwrite)
-    source = _find(network, output)
-    start = time.monotonic()
-    with build_progress(quiet=quiet) as progress:
-        factory.build_engine(source, output, wanted, device=gpu, progress=progress, overwrite=overwrite)
-    return time.monotonic() - start
+def parse_batch(text: str) -> tuple[int, int, int]:
+    """Return min, opt and max of ``1,8,32``, or of ``8`` for all three; raise OptionError for other texts."""
+    counts = tuple(int(part) for part in text.split(",") if re.fullmatch(r"\s*\d{1,9}\s*", part))
+    if len(counts) != text.count(",") + 1 or len(counts) not in (1, 3):
+        counts = (0,)
+    try:
+        return BuildOptions(batch=counts * 3 if len(counts) == 1 else counts).batch
+    except OptionError as error:
+        raise OptionError(
+            f"--batch {text!r}: give one number, or min,opt,max such as 1,8,32; from 1 to 1024"
+        ) from error
 
 
-def _find(network: str, output: Path) -> Path:
-    """Return the network's file, after it was fetched where it is known by name."""
-    if not is_model_path(network):
-        return models.fetch(network)
-    source = Path(network).expanduser()
-    if is_engine_file(source):
-        raise OptionError(f"{source} is an engine already; name the network (.onnx) that it was made of")
-    if same_file_key(source) in {same_file_key(path) for path in (output, record_path(output))}:
-        raise OptionError(f"{source} is the network; name another file for the engine")
-    return source
+def parse_capabilities(texts: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return the compute capabilities in texts such as ``8.6,12.0``, or None; raise OptionError for other texts."""
+    capabilities = split_values(texts)
+    for part in capabilities:
+        if not re.fullmatch(r"\d{1,2}\.\d", part):
+            raise OptionError(f"--compute-capability {part!r}: give two numbers with a dot, such as 8.6 or 12.0")
+    return capabilities or None
 
 
-def as_line(plan: Path, seconds: float) -> str:
-    """Return what was built as one line of JSON.
+def _find_onnx(model: str, output: Path) -> Path:
+    """Return the path of an ONNX file, downloaded if the model is given by name."""
+    if not is_model_path(model):
+        return models.fetch(model)
+    path = Path(model).expanduser()
+    if is_engine_file(path):
+        raise OptionError(f"{path} is an engine already; name the .onnx file that it was built from")
+    if same_file_key(path) in {same_file_key(output), same_file_key(record_path(output))}:
+        raise OptionError(f"{path} is the model; name another file for the engine")
+    return path
 
-    Parameters
-    ----------
-    plan
-        The engine.
-    seconds
-        What the whole of it took.
-    """
+
+def _as_dict(plan: Path, seconds: float) -> dict[str, object]:
     record = read_record(plan)
-    about = {
+    return {
         "engine": str(plan),
         "size": plan.stat().st_size,
         "seconds": round(seconds, 1),
         "record": None if record is None else record.model_dump(mode="json"),
     }
-    return json.dumps(about) + "\n"
 
 
 def _report(plan: Path, seconds: float) -> None:
     record = read_record(plan)
-    console.print_line(
-        f"{console.printable(plan)}: {plan.stat().st_size / MIB:.1f} MiB, {_duration(seconds)}"
-        + (f" with {record.flavour} {record.version}" if record else ""),
-        style="bold",
-    )
+    minutes, rest = divmod(round(seconds), 60)
+    duration = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    flavour = f" with {record.flavour} {record.version}" if record else ""
+    size = plan.stat().st_size / 2**20
+    console.print_line(f"{console.printable(plan)}: {size:.1f} MiB, {duration}{flavour}", style="bold")
     if record is not None:
-        for text in _about(record):
+        gpu = f" on {record.gpu.name}" if record.gpu else ""
+        shapes = [f"profile {number}: {shapes}" for number, shapes in enumerate(record.ranges)]
+        for text in (f"{record.options.precision} of {record.onnx.name}{gpu}", *shapes):
             console.print_line(f"  {console.printable(text)}", style="dim")
-    console.print_line(f"How it was made: {console.printable(record_path(plan))}")
+    console.print_line(f"Build record: {console.printable(record_path(plan))}")
     console.write("\n")
     command = f"scrfd-trt detect photo.jpg --model {shlex.quote(str(plan))}"
-    if _devices.driver().gpus:
-        console.print_line(f"Next: {command}")
-    else:
-        console.print_line(f"Next, once both files are on a machine with such a GPU: {command}")
-
-
-def _about(record: EngineRecord) -> list[str]:
-    where = f" on {record.gpu.name}" if record.gpu else ""
-    shapes = [f"profile {number}: {shapes}" for number, shapes in enumerate(record.ranges)]
-    return [f"{record.options.precision} of {record.onnx.name}{where}", *shapes]
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    where = "" if _devices.driver().gpus else ", after copying both files to a machine with such a GPU"
+    console.print_line(f"Next{where}: {command}")
