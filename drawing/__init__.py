@@ -1,8 +1,8 @@
-"""Generators of the drawn people, skull and emoji whose pictures the packages ship; not installed.
+"""Generators of the drawn people, skull and emoji that the packages contain as pictures; not installed.
 
 :func:`scene` draws a group, :func:`portrait` one face that fills the frame, and :func:`draw_face` one person at any
-place, size and angle of an image. A :class:`Look` describes a person. The same seed gives the same picture.
-``python -m drawing.make_assets`` writes the shipped pictures.
+position, size and angle. A :class:`Look` describes a person. The same seed gives the same picture.
+``python -m drawing.make_assets`` writes the packages' pictures.
 """
 
 from drawing.backdrop import BACKDROPS

@@ -1,4 +1,4 @@
-"""What is behind the people: a park, a room, or the plain wall of a studio."""
+"""Backdrops: a park, a room, and the plain wall of a studio."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from drawing.looks import generator
 from drawing.patch import Color, Field, Frame, Patch, bell, grain, linear, soften, step
 
 HORIZON = 0.36
-"""Height of the viewer's eyes in the picture, as a share of its height from the top."""
+"""Horizon, as a fraction of the picture's height from the top."""
 
 WALL_END = 0.66
-"""Where the floor of the room begins."""
+"""Upper end of the room's floor, as a fraction of the picture's height."""
 
 Image = NDArray[np.uint8]
 
@@ -31,7 +31,7 @@ def park(size: tuple[int, int], seed: int) -> Image:
     _lawn(far, rng)
     _trees(far, rng)
     far.light = soften(far.light, 0.0026 * far.scale)
-    return _finished(far, size)
+    return _to_image(far, size)
 
 
 def room(size: tuple[int, int], seed: int) -> Image:
@@ -48,7 +48,7 @@ def room(size: tuple[int, int], seed: int) -> Image:
     for place in (0.40 * aspect, 0.965 * aspect):
         _plant(wide, place, rng)
     wide.light = soften(wide.light, 0.004 * wide.scale)
-    return _finished(wide, size)
+    return _to_image(wide, size)
 
 
 def studio(size: tuple[int, int], seed: int) -> Image:
@@ -61,7 +61,7 @@ def studio(size: tuple[int, int], seed: int) -> Image:
     glow = np.exp(-(((wall.x - 0.3 * aspect) / (0.7 * aspect)) ** 2) - ((wall.y - 0.35) / 0.75) ** 2)
     cloud = 0.06 * wall.noise(rng, 0.4, 0.4)
     wall.paint(np.ones_like(wall.alpha), tone * (0.45 + 0.85 * glow + cloud)[..., None])
-    return _finished(wall, size)
+    return _to_image(wall, size)
 
 
 BACKDROPS: dict[str, Callable[[tuple[int, int], int], Image]] = {"park": park, "room": room, "studio": studio}
@@ -69,12 +69,12 @@ BACKDROPS: dict[str, Callable[[tuple[int, int], int], Image]] = {"park": park, "
 
 
 def _scenery(size: tuple[int, int], share: float) -> Patch:
-    """Return an empty patch of height 1; the picture is out of focus, so that part of its pixels is enough."""
+    """Return an empty patch of height 1; a fraction of the pixels suffices, because the picture is out of focus."""
     width, height = size
     return Patch(Frame(0.0, 0.0, width / height, 1.0), min(max(24.0, height * share), 640.0))
 
 
-def _finished(patch: Patch, size: tuple[int, int]) -> Image:
+def _to_image(patch: Patch, size: tuple[int, int]) -> Image:
     color = np.sqrt(np.clip(patch.light, 0.0, 1.0)) * np.float32(255.0)
     large = np.asarray(cv2.resize(color, size, interpolation=cv2.INTER_LINEAR), np.float32)
     return np.rint(np.clip(large, 0.0, 255.0)).astype(np.uint8)
@@ -147,7 +147,7 @@ def _lawn(patch: Patch, rng: np.random.Generator) -> None:
 
 
 def _trees(patch: Patch, rng: np.random.Generator) -> None:
-    """Paint a few trees on the lawn, their crowns cut by the upper border."""
+    """Paint a few trees on the lawn, their crowns clipped at the top."""
     aspect = patch.frame.right
     for place, ground, width in ((0.30, 0.455, 0.085), (0.76, 0.47, 0.10), (0.06, 0.56, 0.21), (0.95, 0.60, 0.25)):
         x = aspect * (place + 0.05 * (float(rng.random()) - 0.5))

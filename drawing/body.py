@@ -9,10 +9,10 @@ from drawing.looks import generator
 from drawing.patch import Field, Patch, bell, linear, soften, step
 
 FEET = 14.2
-"""How far below the middle of the face the ground is, in face units."""
+"""Distance from the centre of the face to the ground, in face units."""
 
 HEM = 6.75
-"""Where the garment ends."""
+"""Lower end of the garment, in face units."""
 
 Points = list[tuple[float, float]]
 
@@ -161,7 +161,7 @@ def _torso(head: Head, build: Build, whole: Patch) -> None:
     for side in (-1.0, 1.0):
         pit = bell(patch.x, side * (build.chest + 0.02), 0.10) * step(patch.y, 2.75, 3.3)
         light *= 1.0 - np.float32(0.42) * pit
-    light *= 1.0 - np.float32(0.38) * patch.glow(0.45, 1.35, 0.62, 0.42)  # the head keeps the light from it
+    light *= 1.0 - np.float32(0.38) * patch.glow(0.45, 1.35, 0.62, 0.42)  # shadow of the head
     mask = mask * (1.0 - _neckline(head, build, patch))
     patch.shade(1.0 - np.float32(0.45) * soften(mask, 0.07 * patch.scale) * (1.0 - mask))
     patch.paint(mask, _pattern(head, patch, linear(look.garment)) * light[..., None])
@@ -169,7 +169,7 @@ def _torso(head: Head, build: Build, whole: Patch) -> None:
 
 
 def _neckline(head: Head, build: Build, patch: Patch) -> Field:
-    """Return the mask of what the garment leaves free below the neck."""
+    """Return the mask of the skin that the garment leaves uncovered below the neck."""
     kind, n = head.look.clothes, build.neck
     if kind in {"shirt", "jacket"}:
         deep = 2.15 if kind == "shirt" else 2.0
@@ -226,7 +226,7 @@ def _buttons(patch: Patch, mask: Field, light: Field, cloth: Field) -> None:
 
 
 def _flap(patch: Patch, points: Points, light: Field, color: Field, drop: float) -> None:
-    """Paint a collar or lapel, which throws a shadow downwards and to the right."""
+    """Paint a collar or lapel, with a shadow downwards and to the right."""
     mask = patch.outline(points)
     shift = max(1, round(drop * patch.scale))
     fall = np.roll(patch.blur(mask, drop), (shift, shift), (0, 1))

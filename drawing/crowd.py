@@ -1,4 +1,4 @@
-"""Where people stand in a picture, so that all faces are seen."""
+"""Positions of people in a picture in which all faces are visible."""
 
 from __future__ import annotations
 
@@ -10,79 +10,67 @@ from numpy.typing import NDArray
 from drawing.backdrop import HORIZON
 from scrfd_trt import OptionError
 
-MOST = 60
-"""So many people are drawn at most."""
+MAX_FACES = 60
+"""Maximum number of people."""
 
-SMALLEST = 6.0
-"""Height in pixels below which no face is drawn."""
+MIN_HEIGHT = 6.0
+"""Minimum height of a face in pixels."""
 
 NEAR, BEHIND, FAR = 0.29, 0.150, 0.062
-"""Height of the nearest faces, of the first behind them and of the farthest, as a share of :func:`measure`."""
+"""Heights of the nearest faces, of the first behind them and of the farthest, in units of :func:`unit_height`."""
 
 Values = NDArray[np.float64]
 
 
 class Spot(NamedTuple):
-    """Where somebody stands: the middle of the face and its height, in pixels."""
+    """Position of a person: centre and height of the face, in pixels."""
 
     x: float
     y: float
     size: float
 
 
-def measure(size: tuple[int, int]) -> float:
-    """Return the height that the shares above refer to: less than the picture's where that is narrow."""
+def unit_height(size: tuple[int, int]) -> float:
+    """Return the unit of ``NEAR``, ``BEHIND`` and ``FAR`` in pixels; limited by the width of narrow pictures."""
     return min(size[1], 0.75 * size[0])
 
 
-def spots(size: tuple[int, int], faces: int, rng: np.random.Generator) -> list[Spot]:
-    """Find a place for everybody, the nearest first; everybody gets smaller until all have room.
+def place_people(size: tuple[int, int], faces: int, rng: np.random.Generator) -> list[Spot]:
+    """Return a position for each person, nearest first; all are scaled down until they fit.
 
-    Parameters
-    ----------
-    size
-        Width and height of the picture in pixels.
-    faces
-        How many people.
-    rng
-        Source of chance.
-
-    Raises
-    ------
-    OptionError
-        If so many faces find no room.
+    Raise ``OptionError`` if they do not fit.
     """
-    unit, shrink = measure(size) * min(1.0, (9.0 / max(faces, 1)) ** 0.5), 1.0
+    unit, shrink = unit_height(size) * min(1.0, (9.0 / max(faces, 1)) ** 0.5), 1.0
     front = max(1, round(size[0] / (2.0 * NEAR * unit)))
-    while faces <= MOST and shrink > 0.25:
+    while faces <= MAX_FACES and shrink > 0.25:
         heights = _heights(faces, front, unit, shrink)
-        if heights and heights[0] < SMALLEST:
+        if heights and heights[0] < MIN_HEIGHT:
             break
         for _ in range(3):
-            places = _placed(size, heights, rng)
+            places = _try_heights(size, heights, rng)
             if len(places) == faces:
                 return places
         shrink *= 0.92
     raise OptionError(
-        f"{faces} faces find no room in {size[0]}×{size[1]} pixels: ask for fewer (at most {MOST}) or a larger picture"
+        f"{faces} faces do not fit into {size[0]}×{size[1]} pixels: use fewer (at most {MAX_FACES}) or a larger picture"
     )
 
 
 def _heights(faces: int, front: int, unit: float, shrink: float) -> list[float]:
-    """Heights of all faces, falling: a front row, then ever smaller ones, which shrink faster."""
+    """Return the heights of all faces, descending: a front row, then smaller ones, which shrink faster."""
     near = NEAR * unit * shrink**0.6
     row = [near * (1.0 - 0.12 * number / max(1, front - 1)) for number in range(min(faces, front))]
     rest = faces - len(row)
     last = FAR if rest < 6 else (FAR + BEHIND) / 2
     back = np.geomspace(BEHIND, last, rest) if rest > 1 else np.full(rest, 0.8 * BEHIND)
-    return row + [max(SMALLEST, height * unit * shrink) for height in back.tolist()]
+    return row + [max(MIN_HEIGHT, height * unit * shrink) for height in back.tolist()]
 
 
-def _placed(size: tuple[int, int], heights: list[float], rng: np.random.Generator) -> list[Spot]:
-    """Try to give each height a place; stop where one finds none."""
+def _try_heights(size: tuple[int, int], heights: list[float], rng: np.random.Generator) -> list[Spot]:
+    """Return positions for the heights, up to the first that does not fit."""
     near = sum(tall >= 0.8 * heights[0] for tall in heights)
     slots = np.argsort(rng.random(near))
-    # A crowd is seen from higher up, so that the heads behind are above those in front.
+    # A crowd is seen from higher up, with the heads at the back above those in front.
     above = 0.55 + min(2.2, 0.09 * max(0, len(heights) - 8))
     places: list[Spot] = []
     for number, tall in enumerate(heights):
@@ -105,7 +93,7 @@ def _placed(size: tuple[int, int], heights: list[float], rng: np.random.Generato
 
 
 def _hides(spot: Spot, x: Values, y: Values, tall: float) -> NDArray[np.bool_]:
-    """Whether head or shoulders of somebody at the spot would cover part of a head farther away."""
+    """Return whether head or shoulders at a spot cover part of a head farther away."""
     aside, below = np.abs(x - spot.x), y + 0.56 * tall
     heads = 0.58 * (spot.size + tall)
     beside_head = (

@@ -1,4 +1,4 @@
-"""The faces of the :class:`~overlays._emoji.Emoji` overlay, drawn in code at four times their size and shrunk."""
+"""Pictures of the overlay ``emoji``, drawn at four times their size and shrunk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 320
-"""Width and height of a drawing in pixels; the middle of the face is the middle of the drawing."""
+"""Width and height of a picture in pixels; the face is centred."""
 
 Color = tuple[int, int, int]
 Point = tuple[float, float]
@@ -22,7 +22,7 @@ _YELLOW: Color = (60, 200, 255)
 _RED: Color = (66, 60, 222)
 
 
-class _Paper:
+class _Canvas:
     """Colours and alpha at four times the size; coordinates run from -1 to 1, y down."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class _Paper:
         self.line([(middle[0] + radii[0] * np.cos(t), middle[1] + radii[1] * np.sin(t)) for t in turn], width)
 
     def ball(self, radii: Point, color: Color) -> None:
-        """Fill a round head with a dark rim and a light from the upper left."""
+        """Fill a round head with a dark edge and light from the upper left."""
         self.disc((0, 0), radii, tuple(round(level * 0.72) for level in color))  # type: ignore[arg-type]
         self.disc((0, 0), (radii[0] - 0.035, radii[1] - 0.035), color)
         light = np.zeros_like(self.alpha)
@@ -63,7 +63,7 @@ class _Paper:
         light = np.minimum(cv2.blur(cv2.blur(light, (601, 601)), (601, 601)), self.alpha)
         self.color += (light[..., None] / 255.0 * (255 - self.color) * 0.9).astype(np.uint8)
 
-    def finished(self) -> NDArray[np.uint8]:
+    def shrunk(self) -> NDArray[np.uint8]:
         """Shrink to the final size; ``(SIDE, SIDE, 4)``, read-only."""
         color = cv2.resize(self.color, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(self.alpha, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -77,7 +77,7 @@ class _Paper:
         return np.round(at * 16).astype(np.int32)
 
 
-def _smile(paper: _Paper) -> None:
+def _smile(paper: _Canvas) -> None:
     paper.ball((0.95, 0.95), _YELLOW)
     for side in (-1, 1):
         paper.disc((0.34 * side, -0.22), (0.11, 0.17), _INK)
@@ -87,7 +87,7 @@ def _smile(paper: _Paper) -> None:
     paper.disc((0, 0.56), (0.28, 0.1), _RED)
 
 
-def _wink(paper: _Paper) -> None:
+def _wink(paper: _Canvas) -> None:
     paper.ball((0.95, 0.95), _YELLOW)
     paper.disc((-0.34, -0.22), (0.11, 0.17), _INK)
     paper.disc((-0.375, -0.29), (0.035, 0.05), _WHITE)
@@ -96,7 +96,7 @@ def _wink(paper: _Paper) -> None:
     paper.disc((0.3, 0.56), (0.13, 0.19), _RED)
 
 
-def _cool(paper: _Paper) -> None:
+def _cool(paper: _Canvas) -> None:
     paper.ball((0.95, 0.95), _YELLOW)
     for side in (-1, 1):
         rim = [(0.04, -0.36), (0.74, -0.36), (0.7, -0.08), (0.56, 0.06), (0.26, 0.06), (0.12, -0.06)]
@@ -107,7 +107,7 @@ def _cool(paper: _Paper) -> None:
     paper.arc((0, 0.2), (0.42, 0.34), (20, 160), 0.09)
 
 
-def _cat(paper: _Paper) -> None:
+def _cat(paper: _Canvas) -> None:
     fur: Color = (92, 150, 232)
     for side in (-1, 1):
         paper.shape([(side * 0.9, -0.92), (side * 0.86, -0.1), (side * 0.2, -0.62)], (66, 108, 168))
@@ -122,7 +122,7 @@ def _cat(paper: _Paper) -> None:
     paper.shape([(-0.11, 0.12), (0.11, 0.12), (0, 0.26)], (130, 110, 240))
 
 
-def _robot(paper: _Paper) -> None:
+def _robot(paper: _Canvas) -> None:
     steel: Color = (196, 178, 160)
     paper.line([(0, -0.78), (0, -0.93)], 0.06, (120, 104, 90))
     paper.disc((0, -0.9), (0.09, 0.09), _RED)
@@ -140,17 +140,17 @@ def _robot(paper: _Paper) -> None:
         paper.shape([(x, 0.34), (x + 0.16, 0.34), (x + 0.16, 0.54), (x, 0.54)], _WHITE)
 
 
-_DRAWN: dict[str, Callable[[_Paper], None]] = {
+_DRAWN: dict[str, Callable[[_Canvas], None]] = {
     "smile": _smile, "wink": _wink, "cool": _cool, "cat": _cat, "robot": _robot
 }  # fmt: skip
 
 KINDS = tuple(_DRAWN)
-"""Names of the drawings."""
+"""Names of the pictures."""
 
 
 @functools.cache
 def draw(kind: str) -> NDArray[np.uint8]:
     """Draw one of ``KINDS``: ``(SIDE, SIDE, 4)`` uint8 blue, green, red, alpha; read-only."""
-    paper = _Paper()
+    paper = _Canvas()
     _DRAWN[kind](paper)
-    return paper.finished()
+    return paper.shrunk()

@@ -1,4 +1,4 @@
-"""Eyes, brows, nostrils, lips, beard and glasses: what is painted on the skin."""
+"""Eyes, brows, nostrils, lips, beard and glasses."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _iris(patch: Patch, opening: Field, center: tuple[float, float], color: tupl
 
 
 def catchlights(head: Head, patch: Patch) -> None:
-    """Put the reflection of the light into both eyes; painted after the light."""
+    """Paint the reflection of the light in both eyes, after the light."""
     for x, y in head.eyes:
         near = patch.window(x - 0.15, y - 0.15, x + 0.15, y + 0.15)
         spot = near.ellipse(x - 0.022 + head.sin * 0.06, y - 0.036, 0.017, 0.017, softness=0.012)
@@ -84,7 +84,7 @@ def brows(head: Head, patch: Patch) -> None:
 
 
 def nostrils(head: Head, patch: Patch) -> None:
-    """Paint the nostrils and the shadow that the nose throws."""
+    """Paint the nostrils and the shadow of the nose."""
     base = linear(head.look.skin)
     x, y = head.across(0.0, 0.9), head.nose_y + 0.085
     patch = patch.window(x - 0.45, y - 0.25, x + 0.45, y + 0.25)
@@ -102,7 +102,7 @@ def nostrils(head: Head, patch: Patch) -> None:
 
 
 def mouth(head: Head, patch: Patch) -> None:
-    """Paint the lips, and teeth where the smile is wide enough to show them."""
+    """Paint the lips, and the teeth of a wide smile."""
     look = head.look
     (left, corner_y), (right, _) = head.corners
     middle, half = (left + right) / 2 + head.sin * 0.06, (right - left) / 2
@@ -165,7 +165,7 @@ def beard(head: Head, patch: Patch) -> None:
 
 
 def glasses(head: Head, patch: Patch) -> None:
-    """Paint round spectacles; painted after the light."""
+    """Paint round glasses, after the light."""
     if not head.look.glasses:
         return
     rim = linear((38, 34, 36))

@@ -1,4 +1,4 @@
-"""A whole person: layers drawn once for a look, then placed anywhere, at any size and angle."""
+"""A whole person: layers drawn once for a look, then placed at any position, size and angle."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from drawing.looks import Look
 from drawing.patch import Field, Frame, Patch, soften
 
 LEVELS = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
-"""Heights in pixels at which faces are drawn before they are brought to size."""
+"""Heights in pixels at which faces are drawn before they are scaled."""
 
 REACHES = (0.0, 4.5, body.FEET + 0.2)
-"""How far down a body is drawn: not at all, a bust, or down to the feet."""
+"""Lower end of a body in face units: no body, a bust, or down to the feet."""
 
 FACE = Frame(-0.95, -1.40, 0.95, 1.12)
-"""What the bare head lies within."""
+"""Bounds of the bare head."""
 
 GLOSS = np.array([0.090, 0.100, 0.112], np.float32)
-"""Color of the light that skin throws back, BGR."""
+"""Color of light reflected by skin, BGR."""
 
-TILT = 24.0
-"""Degrees by which a head leans before the body leans too."""
+MAX_HEAD_TILT = 24.0
+"""Angle of a head in degrees from which the body is rotated too."""
 
 
 class Layer(NamedTuple):
-    """A finished drawing: ``(H, W, 4)`` uint8, BGR times alpha and alpha, what it covers, and pixels a unit."""
+    """A finished drawing: ``(H, W, 4)`` uint8 premultiplied BGRA, its bounds, and pixels per unit."""
 
     pixels: NDArray[np.uint8]
     frame: Frame
@@ -39,7 +39,7 @@ class Layer(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """A person from back to front; ``body`` may be missing."""
+    """A person from back to front; ``body`` is None if not drawn."""
 
     back: Layer
     body: Layer | None
@@ -48,7 +48,7 @@ class Layers(NamedTuple):
 
 @lru_cache(maxsize=32)
 def layers(look: Look, level: int, reach: float) -> Layers:
-    """Draw a person, ``level`` pixels a face, down to ``reach`` face units below the middle of the face."""
+    """Draw a person with a face of ``level`` pixels, down to ``reach`` face units below its centre."""
     head, scale = Head(look), level / 2.0
     return Layers(_back(head, scale), _body(head, scale * 0.6, reach), _front(head, scale))
 
@@ -57,7 +57,7 @@ def _back(head: Head, scale: float) -> Layer:
     low = hair.LENGTHS.get(head.look.style, 0.4) + 0.3
     patch = Patch(Frame(-1.45, -2.0, 1.45, low), scale * 0.5)
     hair.behind(head, patch)
-    return _finished(patch)
+    return _to_layer(patch)
 
 
 def _body(head: Head, scale: float, reach: float) -> Layer | None:
@@ -65,7 +65,7 @@ def _body(head: Head, scale: float, reach: float) -> Layer | None:
         return None
     patch = Patch(Frame(-2.7, 0.0, 2.7, reach), scale)
     body.body(head, patch)
-    return _finished(patch)
+    return _to_layer(patch)
 
 
 def _front(head: Head, scale: float) -> Layer:
@@ -86,25 +86,25 @@ def _front(head: Head, scale: float) -> Layer:
         gloss *= 1.0 - face.ellipse(x, y, 0.21, 0.11, softness=0.05)
     locks = Patch(patch.frame, scale)
     hair.over(head, locks)
-    light *= face.part(_cast(locks))[..., None]
+    light *= face.part(_hair_shadow(locks))[..., None]
     face.shade(light)
     face.light += (gloss * face.alpha)[..., None] * GLOSS
     features.catchlights(head, face)
-    _lay(patch.window(*FACE), face)
+    _composite(patch.window(*FACE), face)
     features.glasses(head, patch.window(-0.95, -0.7, 0.95, 0.4))
-    _lay(patch, locks)
-    return _finished(patch)
+    _composite(patch, locks)
+    return _to_layer(patch)
 
 
-def _cast(locks: Patch) -> Field:
-    """Return how much light the hair leaves on the skin beside it."""
+def _hair_shadow(locks: Patch) -> Field:
+    """Return the fraction of light that reaches the skin beside the hair."""
     shift = np.array([[1, 0, 0.03 * locks.scale], [0, 1, 0.05 * locks.scale]])
     size = (locks.alpha.shape[1], locks.alpha.shape[0])
     moved = cv2.warpAffine(soften(locks.alpha, 0.045 * locks.scale), shift, size, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(1.0 - 0.55 * moved, np.float32)
 
 
-def _lay(under: Patch, over: Patch) -> None:
+def _composite(under: Patch, over: Patch) -> None:
     rest = 1.0 - over.alpha
     under.light *= rest[..., None]
     under.light += over.light
@@ -112,12 +112,12 @@ def _lay(under: Patch, over: Patch) -> None:
     under.alpha += over.alpha
 
 
-def _finished(patch: Patch) -> Layer:
-    """Turn linear light into display values."""
+def _to_layer(patch: Patch) -> Layer:
+    """Convert linear light to display values."""
     alpha = np.clip(patch.alpha, 0.0, 1.0)
     # sqrt(light / alpha) * alpha, without the division
     color = np.sqrt(np.clip(patch.light, 0.0, alpha[..., None]) * alpha[..., None])
     pixels = np.concatenate([color, alpha[..., None]], -1)
     display = np.rint(pixels * 255.0).astype(np.uint8)
-    display.setflags(write=False)  # kept, and shared by all who draw this look
+    display.setflags(write=False)  # cached and shared
     return Layer(display, patch.frame, patch.scale)

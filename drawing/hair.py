@@ -1,4 +1,4 @@
-"""Hair: what hangs behind the head, what grows over it, and how strands and curls catch the light."""
+"""Hair behind and over the head, with strands, curls and gloss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CURLS = {"curly": 0.115, "afro": 0.085}
 """Size of a curl in face units."""
 
 LENGTHS = {"bob": 0.95, "long": 2.45, "wavy": 2.15}
-"""How far down hair hangs."""
+"""Lower end of the hair by style, in face units."""
 
 BOB: Points = [(1.05, 0.55), (1.02, 0.93), (0.84, 1.00), (0.68, 0.90), (0.75, 0.45), (0.72, 0.02)]
 FALL: Points = [(1.08, 0.7), (1.16, 1.4), (1.10, 2.0), (0.92, 2.45), (0.74, 2.1), (0.66, 1.5), (0.72, 0.8), (0.73, 0.1)]
@@ -54,7 +54,7 @@ CAPS: dict[str, tuple[Points, Points]] = {
 
 
 def behind(head: Head, patch: Patch) -> None:
-    """Paint the hair that is seen behind head and neck."""
+    """Paint the hair behind head and neck."""
     style = head.look.style
     if style == "afro":
         mask = _curled_edge(head, patch, patch.ellipse(0.0, -0.52, 1.27, 1.20, softness=0.10))
@@ -68,7 +68,7 @@ def behind(head: Head, patch: Patch) -> None:
 
 
 def over(head: Head, patch: Patch) -> None:
-    """Paint the hair that grows over skull, forehead and temples."""
+    """Paint the hair over skull, forehead and temples."""
     style = head.look.style
     if style in LENGTHS:
         mask = _curtains(head, patch)
@@ -105,7 +105,7 @@ def _curtain_back(head: Head, patch: Patch) -> Field:
 
 
 def _curtains(head: Head, patch: Patch) -> Field:
-    """Return the mask of two falls of hair that leave the face free, from a parting."""
+    """Return the mask of hair that falls on both sides of the face, from a parting."""
     look, rng = head.look, generator(head.look.detail, 6)
     part = (float(rng.random()) - 0.5) * 0.5
     outer: Points = [(0.0, -1.52), (0.52, -1.43), (0.85, -1.08), (0.95, -0.55), (1.00, 0.05)]
@@ -148,7 +148,7 @@ def _strands(head: Head, patch: Patch) -> Field:
 
 
 def _frayed(head: Head, patch: Patch, mask: Field) -> Field:
-    """Let single strands stand out along the edge."""
+    """Return the mask with single strands along its edge."""
     soft, strands = patch.blur(mask, 0.022), _strands(head, patch)
     thin = soft + 0.20 * strands * soft * (1.0 - soft) * 4.0
     if head.look.style in {"long", "wavy"}:
@@ -164,7 +164,7 @@ def _curled_edge(head: Head, patch: Patch, mask: Field) -> Field:
 
 
 def _curl_relief(head: Head, patch: Patch) -> tuple[Field, Field]:
-    """Return light and shade of curls, and where the strands lie that shine."""
+    """Return light and shade of curls, and the position of their glossy strands."""
     size, rng = CURLS[head.look.style], generator(head.look.detail, 9)
     coarse, fine = patch.noise(rng, size, size), patch.noise(rng, size / 2, size / 2)
     rings = np.cos(coarse * np.float32(7.0) + fine * np.float32(1.6))

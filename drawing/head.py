@@ -1,4 +1,4 @@
-"""The head: where its features lie, its relief, its skin and its light."""
+"""The head: positions of its features, relief, skin and light."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEY = np.array([-0.46, -0.46, 0.76], np.float32)
 FILL = np.array([0.80, -0.10, 0.59], np.float32)
 
 MIDDLE, ABOVE, BELOW = -0.20, 1.06, 1.20
-"""The widest line of the head, and how far the skull reaches above it and the chin below."""
+"""Height of the widest line of the head, and extent of the skull above it and of the chin below."""
 
 FORM = (
     # x, depth, y, width, height, lift of each hill of the relief; both sides where x is not 0
@@ -43,7 +43,7 @@ class Head:
     width
         Half of the width at the widest line.
     taper
-        How much narrower it gets towards the chin.
+        Narrowing towards the chin.
     """
 
     def __init__(self, look: Look) -> None:
@@ -61,16 +61,16 @@ class Head:
         self.cos, self.sin = float(np.cos(angle)), float(np.sin(angle))
 
     def across(self, x: float, depth: float) -> float:
-        """Where a point of the upright head lands sideways once the head is turned."""
+        """Return the horizontal position of a point of the frontal head after the yaw."""
         return x * self.cos + depth * self.sin
 
     def span(self, side: float) -> float:
-        """How wide something on the left (-1) or right (1) of the face looks once the head is turned."""
+        """Return the relative width of features on the left (-1) or right (1) of the face after the yaw."""
         return self.cos - 0.45 * side * self.sin
 
     @property
     def eyes(self) -> list[tuple[float, float]]:
-        """Middles of the left and the right eye as seen in the image."""
+        """Centres of the left and right eye as seen in the image."""
         return [(self.across(side * self.eye_gap, 0.62), self.eye_y) for side in (-1.0, 1.0)]
 
     @property
@@ -85,7 +85,7 @@ class Head:
         return np.array([*self.eyes, (self.across(0.0, 0.95), self.nose_y), *self.corners])
 
     def bulge(self, x: Field, y: Field) -> tuple[Field, Field, Field]:
-        """Return how far out a point is (1 on the outline) and the two terms that sum up to it."""
+        """Return the distance of a point from the centre (1 on the outline), and the two terms of its sum."""
         reach = np.where(y < MIDDLE, np.float32(ABOVE), np.float32(BELOW))
         t = (y - np.float32(MIDDLE)) / reach
         down = np.clip(t, 0.0, 1.0)
@@ -146,7 +146,7 @@ def lighting(head: Head, patch: Patch, height: Field) -> tuple[Field, Field]:
     fill = np.clip(nx * FILL[0] + ny * FILL[1] + nz * FILL[2], 0.0, 1.0)
     hollow = np.clip(1.0 + 5.0 * (height - soften(height, 0.11 * patch.scale)), 0.6, 1.15)
     light = np.empty((*patch.alpha.shape, 3), np.float32)
-    # Light that goes through skin reddens the edge of shadows: each channel wraps around the form by its own share.
+    # Light scattered in skin reddens the edge of shadows: each channel wraps around the form by its own amount.
     for channel, (wrap, key_c, fill_c, ambient) in enumerate(
         ((0.10, 0.74, 0.20, 0.30), (0.16, 0.79, 0.17, 0.28), (0.34, 0.84, 0.15, 0.29))
     ):

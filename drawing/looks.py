@@ -1,4 +1,4 @@
-"""What a drawn person looks like."""
+"""Appearance of drawn people."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ STYLES = ("short", "parted", "quiff", "curly", "afro", "bob", "long", "wavy", "b
 """Hair styles."""
 
 BEARDS = ("none", "stubble", "full", "moustache")
-"""What grows on chin and upper lip."""
+"""Beards and moustaches."""
 
 CLOTHES = ("tee", "shirt", "sweater", "striped", "jacket", "blouse")
-"""What is worn above."""
+"""Clothes of the upper body."""
 
 CHOICES = {"style": STYLES, "beard": BEARDS, "clothes": CLOTHES}
 
@@ -55,7 +55,7 @@ TROUSERS: tuple[Color, ...] = ((46, 58, 82), (58, 56, 58), (118, 104, 84), (84, 
 
 @dataclass(frozen=True)
 class Look:
-    """What a drawn person looks like; ``Look.random(seed)`` makes one up.
+    """Appearance of a drawn person; ``Look.random(seed)`` generates one.
 
     Attributes
     ----------
@@ -64,24 +64,24 @@ class Look:
     style, beard, clothes
         One of ``STYLES``, ``BEARDS``, ``CLOTHES``.
     fringe
-        Whether hair that is long (bob, long, wavy) falls over the forehead too.
+        Whether long hair (bob, long, wavy) covers the forehead too.
     glasses
-        Whether glasses are worn.
+        Whether the person wears glasses.
     soft
         0 to 1: from heavy brows and a broad jaw to fine brows, full lips and a narrow chin.
     age
-        0 to 1: how deep the lines are.
+        0 to 1: depth of the wrinkles.
     smile
         0 to 1: from a closed mouth to one that shows the teeth.
     turn
-        Degrees by which the head is turned to its side, -20 to 20; positive looks to the right of the image.
+        Yaw of the head in degrees, -20 to 20; positive looks to the right of the image.
     detail
         Seed of strands, folds and small irregularities.
 
     Raises
     ------
     OptionError
-        If a choice is unknown or a number out of its range.
+        If a choice is unknown or a number out of range.
     """
 
     skin: Color = SKINS[1]
@@ -106,7 +106,7 @@ class Look:
                 raise OptionError(f"Look: no {name} {getattr(self, name)!r}; choose one of: {', '.join(choices)}")
         for name, low, high in (("soft", 0, 1), ("age", 0, 1), ("smile", 0, 1), ("turn", -20, 20)):
             if not _within(getattr(self, name), low, high):
-                raise OptionError(f"Look: {name} must lie between {low} and {high}, not {getattr(self, name)!r}")
+                raise OptionError(f"Look: {name} must be between {low} and {high}, not {getattr(self, name)!r}")
         for name in ("skin", "hair", "eyes", "garment", "trousers"):
             color = getattr(self, name)
             if not (isinstance(color, tuple) and len(color) == 3 and all(_within(part, 0, 255) for part in color)):
@@ -114,39 +114,39 @@ class Look:
         generator(self.detail)
 
     @classmethod
-    def random(cls, seed: int, **wanted: Any) -> Look:
-        """Make up a person.
+    def random(cls, seed: int, **fixed: Any) -> Look:
+        """Return a random person.
 
         Parameters
         ----------
         seed
-            The same number gives the same person.
-        **wanted
-            Attributes that are not left to chance.
+            The same seed gives the same person.
+        **fixed
+            Attributes that are not random.
 
         Raises
         ------
         OptionError
-            If an attribute is unknown or out of its range, or the seed is negative.
+            If an attribute is unknown or out of range, or the seed is negative.
         """
-        unknown = set(wanted) - {field.name for field in fields(cls)}
+        unknown = set(fixed) - {field.name for field in fields(cls)}
         if unknown:
             names = ", ".join(field.name for field in fields(cls))
             raise OptionError(f"Look: no attribute {min(unknown)!r}; choose among: {names}")
-        return replace(_made_up(generator(seed)), **{"detail": int(seed), **wanted})
+        return replace(_random_look(generator(seed)), **{"detail": int(seed), **fixed})
 
 
 def generator(*seed: int) -> np.random.Generator:
-    """Return the source of chance of a drawing; only its ``random()`` is used, which NumPy versions do not change.
+    """Return the random generator of a drawing; only its ``random()`` is used, which is the same in all NumPy versions.
 
     Raises
     ------
     OptionError
-        If a seed is negative or no whole number.
+        If a seed is negative or not an integer.
     """
     for number in seed:
         if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 0:
-            raise OptionError(f"seed: a whole number from 0 up is wanted, not {number!r}")
+            raise OptionError(f"seed must be an integer of at least 0, not {number!r}")
     return np.random.Generator(np.random.PCG64(list(seed)))
 
 
@@ -155,11 +155,11 @@ def _within(value: object, low: float, high: float) -> bool:
 
 
 def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
-    """Return one of the choices."""
+    """Return a random choice."""
     return choices[int(rng.random() * len(choices))]
 
 
-def _made_up(rng: np.random.Generator) -> Look:
+def _random_look(rng: np.random.Generator) -> Look:
     woman = rng.random() < 0.5
     tone = int(rng.random() * len(SKINS))
     old = rng.random() < 0.2

@@ -1,4 +1,4 @@
-"""Write the pictures that the packages ship: ``python -m drawing.make_assets`` in the project's root."""
+"""Write the packages' pictures: run ``python -m drawing.make_assets`` in the project's root."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "group-640x480": partial(scene, (640, 480)),
     "portrait": portrait,
 }
-"""What ``scrfd_trt/assets`` holds: a PNG, and its faces as JSON."""
+"""Contents of ``scrfd_trt/assets``: a PNG, and its faces as JSON."""
 
 PICTURES: dict[str, Callable[[], NDArray[np.uint8]]] = {
     "skull": skull.draw,
     **{f"emoji-{kind}": partial(emoji.draw, kind) for kind in emoji.KINDS},
 }
-"""What ``overlays/assets`` holds: a PNG with alpha."""
+"""Contents of ``overlays/assets``: PNG files with alpha."""
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
 def _write(path: Path, image: NDArray[np.uint8]) -> None:
     path.parent.mkdir(exist_ok=True)
     if not cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-        raise SystemExit(f"{path} cannot be written")
+        raise SystemExit(f"cannot write {path}")
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1000} kB")
 
 

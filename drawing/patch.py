@@ -1,4 +1,4 @@
-"""A piece of a drawing: premultiplied linear light over a grid of face units, and the few shapes drawn on it."""
+"""A patch of a drawing: premultiplied linear light on a grid in face units, with masks of basic shapes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Frame(NamedTuple):
 
 
 def linear(color: Color) -> Field:
-    """Turn an RGB color of 0 to 255 into linear light, BGR, 0 to 1 (gamma 2)."""
+    """Convert an RGB color of 0 to 255 to linear light, BGR, 0 to 1 (gamma 2)."""
     return np.asarray(np.square(np.asarray(color[::-1], np.float32) / np.float32(255.0)))
 
 
 class Patch:
-    """A drawing under way.
+    """A drawing in progress.
 
     Parameters
     ----------
     frame
-        What it covers, in face units: a face is 2 units high, its middle is at 0, 0.
+        Bounds in face units: a face is 2 units high and centred at 0, 0.
     scale
-        Pixels a unit.
+        Pixels per unit.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Patch:
     alpha : numpy.ndarray
         ``(H, W)`` float32, 0 to 1.
     x, y : numpy.ndarray
-        ``(1, W)`` and ``(H, 1)`` float32, the middles of the pixels in face units.
+        ``(1, W)`` and ``(H, 1)`` float32, the pixel centres in face units.
     """
 
     def __init__(self, frame: Frame, scale: float) -> None:
@@ -59,7 +59,7 @@ class Patch:
         self.y: Field = (frame.top + (np.arange(rows, dtype=np.float32) + 0.5) / scale).astype(np.float32)[:, None]
 
     def part(self, values: Field) -> Field:
-        """Return what lies under this window of values ``(H, W, ...)`` that cover the patch it was cut from."""
+        """Return the part of values ``(H, W, ...)`` of the parent patch that this window covers."""
         return values[self.rows, self.columns]
 
     def window(self, left: float, top: float, right: float, bottom: float) -> Patch:
@@ -77,13 +77,13 @@ class Patch:
         return view
 
     def paint(self, mask: Field, color: ArrayLike) -> None:
-        """Lay linear light over the patch, as opaque as the mask says; both need only broadcast to the patch."""
+        """Paint linear light with the mask as opacity; both broadcast to the patch."""
         over = mask[..., None]
         self.light += over * (np.asarray(color, np.float32) - self.light)
         self.alpha += mask * (1.0 - self.alpha)
 
     def tint(self, mask: Field, color: ArrayLike) -> None:
-        """Like :meth:`paint`, but only where something is already."""
+        """Paint like :meth:`paint`, limited to what is already painted."""
         self.light += mask[..., None] * (np.asarray(color, np.float32) * self.alpha[..., None] - self.light)
 
     def shade(self, factor: Field) -> None:
@@ -96,7 +96,7 @@ class Patch:
         return step(distance, -width / 2, width / 2, falling=True)
 
     def ellipse(self, cx: float, cy: float, rx: float, ry: float, *, turn: float = 0.0, softness: float = 0.0) -> Field:
-        """Return the mask of an ellipse, turned by so many degrees."""
+        """Return the mask of an ellipse, rotated by ``turn`` degrees."""
         c, s = np.float32(np.cos(np.radians(turn))), np.float32(np.sin(np.radians(turn)))
         dx, dy = self.x - np.float32(cx), self.y - np.float32(cy)
         radius = np.sqrt(((c * dx + s * dy) / np.float32(rx)) ** 2 + ((c * dy - s * dx) / np.float32(ry)) ** 2)
@@ -127,11 +127,11 @@ class Patch:
         return soften(mask, max(0.6, softness * self.scale / 2.0))
 
     def blur(self, values: Field, sigma: float) -> Field:
-        """Blur by a Gaussian of so many units; wide ones are done on a smaller copy."""
+        """Blur by a Gaussian of ``sigma`` units."""
         return soften(values, sigma * self.scale)
 
     def noise(self, rng: np.random.Generator, cell_x: float, cell_y: float) -> Field:
-        """Return smooth noise of about -1 to 1 whose grains are so many units wide and high."""
+        """Return smooth noise of about -1 to 1 with cells of the given width and height in units."""
         height, width = self.alpha.shape
         cells = (
             max(2, round((self.frame.right - self.frame.left) / cell_x)),
@@ -141,13 +141,13 @@ class Patch:
 
 
 def grain(rng: np.random.Generator, cells: tuple[int, int], size: tuple[int, int]) -> Field:
-    """Return smooth noise, -1 to 1, of so many cells across and down, ``(size[1], size[0])`` float32."""
+    """Return smooth noise, -1 to 1, with ``cells`` columns and rows, ``(size[1], size[0])`` float32."""
     values = (rng.random((cells[1], cells[0])) * 2.0 - 1.0).astype(np.float32)
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def soften(values: Field, sigma: float) -> Field:
-    """Blur by a Gaussian of so many pixels, wide ones on a smaller copy; values beyond the border repeat."""
+    """Blur by a Gaussian of ``sigma`` pixels, a wide one on a smaller copy; border values are repeated."""
     if sigma < 0.3:
         return values
     shrink = int(min(sigma / 3.0, *(side / 4.0 for side in values.shape[:2])))
@@ -160,7 +160,7 @@ def soften(values: Field, sigma: float) -> Field:
 
 
 def step(values: Field, low: float, high: float, *, falling: bool = False) -> Field:
-    """Return a smooth step, 0 below ``low`` and 1 above ``high``, or the other way round."""
+    """Return a smooth step from 0 below ``low`` to 1 above ``high``, inverted if ``falling``."""
     t = np.clip((values - np.float32(low)) * np.float32(1.0 / (high - low)), 0.0, 1.0)
     rising = t * t * (3.0 - 2.0 * t)
     return np.asarray(1.0 - rising if falling else rising, np.float32)

@@ -1,4 +1,4 @@
-"""Put a drawn person into an image, smoothly at any place, size and angle."""
+"""Draw a person into an image at any position, size and angle, accurate to a fraction of a pixel."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drawing.figure import LEVELS, REACHES, TILT, Layer, layers
+from drawing.figure import LEVELS, MAX_HEAD_TILT, REACHES, Layer, layers
 from drawing.head import Head
 from drawing.looks import Look
 from scrfd_trt import Detection, ImageError, OptionError
 
 Point = tuple[float, float]
-LARGEST = 16000
-"""Sides of a canvas: OpenCV warps to at most 32767 pixels, and twice as many are drawn as are needed."""
+MAX_SIDE = 16000
+"""Maximum side of a canvas: OpenCV warps to at most 32767 pixels, and drawing is at twice the size."""
 
 NECK = np.array([0.0, 0.95])
-"""The point, in face units, around which the head leans on the body."""
+"""Pivot of the head on the body, in face units."""
 
-SUNK = np.array([0.0, 0.12])
-"""By how much the body, which is drawn upright below the head, is moved up: it makes the neck shorter."""
+BODY_SHIFT = np.array([0.0, 0.12])
+"""Upward shift of the body, in face units; it shortens the neck."""
 
 
 def draw_face(
@@ -35,23 +35,23 @@ def draw_face(
 ) -> Detection:
     """Draw a person into an image.
 
-    Place, size and angle are followed to a fraction of a pixel, so that a face that is drawn again and again a little
-    further on moves smoothly. What a look is drawn with is kept, so that the next drawing of it is fast.
+    Position, size and angle are accurate to a fraction of a pixel, so that a face moves smoothly from frame to frame.
+    The layers of a look are cached, so that drawing it again is fast.
 
     Parameters
     ----------
     canvas
-        ``(H, W, 3)`` uint8, BGR; drawn upon. Parts of the person may lie outside.
+        ``(H, W, 3)`` uint8, BGR, modified in place. Parts of the person may lie outside.
     center
-        Middle of the upright face, x and y in pixels.
+        Centre of the upright face, x and y in pixels.
     size
         Height of the face, hairline to chin, in pixels.
     angle
-        Degrees by which the head is turned in the image, clockwise.
+        Clockwise rotation of the head in degrees.
     look
-        Who is drawn; a number stands for ``Look.random(number)``.
+        The person; a number means ``Look.random(number)``.
     body
-        Whether neck, shoulders and all below are drawn too. Without it a head hangs in the air.
+        Draw neck, shoulders and everything below as well.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def draw_face(
     Raises
     ------
     ImageError
-        If the canvas is no writable ``(H, W, 3)`` uint8 array, or one that is too large.
+        If the canvas is not a writable ``(H, W, 3)`` uint8 array, or too large.
     OptionError
         If a number is not finite or the size is not above 0.
     """
@@ -69,8 +69,8 @@ def draw_face(
         raise ImageError("canvas must be an array of shape (H, W, 3) and type uint8")
     if not canvas.flags.writeable:
         raise ImageError("canvas is read-only: pass a copy of it")
-    if max(canvas.shape) > LARGEST:
-        raise ImageError(f"canvas must be at most {LARGEST} pixels wide and high, not {canvas.shape[1::-1]}")
+    if max(canvas.shape) > MAX_SIDE:
+        raise ImageError(f"canvas must be at most {MAX_SIDE} pixels wide and high, not {canvas.shape[1::-1]}")
     if not all(map(math.isfinite, (*center, size, angle))):
         raise OptionError("center, size and angle must be finite numbers")
     if size <= 0:
@@ -81,7 +81,7 @@ def draw_face(
 
 
 def truth(center: Point, size: float, angle: float, look: Look) -> Detection:
-    """Return box and landmarks of a face that is drawn there; see :func:`draw_face`."""
+    """Return box and landmarks of a face that :func:`draw_face` draws there."""
     head, matrix = Head(look), _matrix(np.asarray(center, np.float64), size / 2.0, angle)
     outline = head.outline() @ matrix[:, :2].T + matrix[:, 2]
     points = head.landmarks @ matrix[:, :2].T + matrix[:, 2]
@@ -95,20 +95,20 @@ def _draw(canvas: NDArray[np.uint8], spot: tuple[Point, float, float], look: Loo
     level = next((level for level in LEVELS if level >= size), LEVELS[-1])
     to_head = _matrix(np.asarray(center, np.float64), unit, angle)
     lean = math.remainder(angle, 360.0)
-    lean = 0.15 * lean if abs(lean) <= TILT else lean - math.copysign(0.85 * TILT, lean)
+    lean = 0.15 * lean if abs(lean) <= MAX_HEAD_TILT else lean - math.copysign(0.85 * MAX_HEAD_TILT, lean)
     neck = to_head[:, :2] @ NECK + to_head[:, 2]
     to_body = _matrix(neck, unit, lean)
-    to_body[:, 2] -= to_body[:, :2] @ (NECK + SUNK)
+    to_body[:, 2] -= to_body[:, :2] @ (NECK + BODY_SHIFT)
     reach = 0.0
     if with_body:
         corners = np.array([[x, REACHES[1]] for x in (-2.7, 2.7)]) @ to_body[:, :2].T + to_body[:, 2]
         outside = bool((corners[:, 1] >= canvas.shape[0]).all())
         reach = REACHES[1] if outside else REACHES[2]
     person = layers(look, level, reach)
-    place(canvas, person.back, to_head)
+    place_layer(canvas, person.back, to_head)
     if person.body is not None:
-        place(canvas, person.body, to_body)
-    place(canvas, person.front, to_head)
+        place_layer(canvas, person.body, to_body)
+    place_layer(canvas, person.front, to_head)
 
 
 def _matrix(center: NDArray[np.float64], unit: float, angle: float) -> NDArray[np.float64]:
@@ -117,17 +117,10 @@ def _matrix(center: NDArray[np.float64], unit: float, angle: float) -> NDArray[n
     return np.array([[c, -s, center[0]], [s, c, center[1]]])
 
 
-def place(canvas: NDArray[np.uint8], layer: Layer, to_canvas: NDArray[np.float64]) -> None:
-    """Lay a layer over an image, antialiased.
+def place_layer(canvas: NDArray[np.uint8], layer: Layer, to_canvas: NDArray[np.float64]) -> None:
+    """Draw a layer on a canvas ``(H, W, 3)``, antialiased.
 
-    Parameters
-    ----------
-    canvas
-        ``(H, W, 3)`` uint8, drawn upon.
-    layer
-        What is drawn.
-    to_canvas
-        ``(2, 3)``, from the layer's units to pixels of the canvas, where pixel 0 reaches from 0 to 1.
+    ``to_canvas`` ``(2, 3)`` maps the layer's units to canvas pixels, of which pixel 0 covers 0 to 1.
     """
     frame, scale = layer.frame, layer.scale
     corners = np.array([(x, y) for x in (frame.left, frame.right) for y in (frame.top, frame.bottom)])
@@ -138,8 +131,8 @@ def place(canvas: NDArray[np.uint8], layer: Layer, to_canvas: NDArray[np.float64
     )
     if right <= left or bottom <= top:
         return
-    pixels, step = _shrunk(layer.pixels, scale / float(np.hypot(*to_canvas[:, 0])))
-    # Twice the size first, then the mean of 2 by 2 pixels: edges stay smooth and move by fractions of a pixel.
+    pixels, step = _shrink(layer.pixels, scale / float(np.hypot(*to_canvas[:, 0])))
+    # Drawn at twice the size and averaged over 2×2 pixels: edges stay smooth and move by fractions of a pixel.
     unit = to_canvas[:, :2] * (2.0 * step / scale)
     start = to_canvas[:, :2] @ (frame.left, frame.top) + to_canvas[:, 2] - (left, top)
     shift = 2.0 * start + unit @ (0.5, 0.5) - 0.5
@@ -150,8 +143,8 @@ def place(canvas: NDArray[np.uint8], layer: Layer, to_canvas: NDArray[np.float64
     spot[:] = np.rint(over[..., :3] + spot * (1.0 - over[..., 3:] / np.float32(255.0)))
 
 
-def _shrunk(pixels: NDArray[np.uint8], ratio: float) -> tuple[NDArray[np.uint8], int]:
-    """Return a copy that is smaller by a whole factor, where there are pixels to spare, and that factor."""
+def _shrink(pixels: NDArray[np.uint8], ratio: float) -> tuple[NDArray[np.uint8], int]:
+    """Return the pixels shrunk by a whole factor, if there are more than needed, and that factor."""
     step = max(1, int(ratio))
     if step == 1:
         return pixels, 1

@@ -1,4 +1,4 @@
-"""Whole pictures with known faces: a group of people, and a face that fills the frame."""
+"""Pictures with known faces: a group of people, and a face that fills the frame."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from drawing.backdrop import BACKDROPS
 from drawing.body import FEET
-from drawing.crowd import Spot, measure, spots
+from drawing.crowd import Spot, place_people, unit_height
 from drawing.looks import Look, generator
 from drawing.patch import soften
 from drawing.placing import draw_face, truth
 from scrfd_trt import Detections, OptionError
 
 SMALL = 0.1
-"""Faces below this share hold their heads straighter, and their foreheads and eyes are free."""
+"""Faces below this fraction of the unit height have upright heads and uncovered foreheads and eyes."""
 
 Size = tuple[int, int]
 
@@ -37,35 +37,35 @@ def scene(size: Size = (1280, 720), faces: int = 6, seed: int = 0, *, backdrop: 
     size
         Width and height of the picture in pixels.
     faces
-        How many people; 0 gives the backdrop alone.
+        Number of people; 0 draws the backdrop only.
     seed
-        The same numbers give the same picture.
+        The same arguments give the same picture.
     backdrop
         One of ``BACKDROPS``: park, room or studio.
 
     Returns
     -------
     Scene
-        Faces lie wholly inside the picture, do not cover each other, and lean up to 20 degrees to either side. At
-        1280×720 with 6 of them they are about 45 to 215 pixels high; networks find few below 20.
+        Faces lie completely inside the picture, do not cover each other, and are rotated by up to 20 degrees. Six faces
+        at 1280×720 are about 45 to 215 pixels high; models detect few below 20.
 
     Raises
     ------
     OptionError
-        If the size or a number makes no sense, the backdrop is unknown, or so many faces find no room.
+        If the size or a number is invalid, the backdrop is unknown, or the faces do not fit.
     """
     _check(size, seed, backdrop)
-    if not _whole(faces) or faces < 0:
-        raise OptionError(f"faces: a whole number from 0 up is wanted, not {faces!r}")
+    if not _is_integer(faces) or faces < 0:
+        raise OptionError(f"faces must be an integer of at least 0, not {faces!r}")
     rng = generator(seed, 41)
     image = BACKDROPS[backdrop](size, seed)
-    places = spots(size, int(faces), rng)
-    small = SMALL * measure(size)
-    looks = _looks(places, seed, small)
+    positions = place_people(size, int(faces), rng)
+    small = SMALL * unit_height(size)
+    looks = _looks(positions, seed, small)
     people = []
-    for spot, look in zip(places, looks, strict=True):
-        most = 20.0 if spot.size >= small and rng.random() < 0.5 else 8.0
-        lean = (float(rng.random()) * 2.0 - 1.0) * most
+    for spot, look in zip(positions, looks, strict=True):
+        limit = 20.0 if spot.size >= small and rng.random() < 0.5 else 8.0
+        lean = (float(rng.random()) * 2.0 - 1.0) * limit
         people.append((spot, look, lean))
     for spot, _, _ in people:
         if backdrop != "studio":
@@ -84,11 +84,11 @@ def portrait(size: Size = (640, 640), seed: int = 0, *, fill: float = 0.94, look
     size
         Width and height of the picture in pixels.
     seed
-        The same numbers give the same picture.
+        The same arguments give the same picture.
     fill
-        Share of the picture's height, or of its width where that is the tighter, that the face takes up: 0.1 to 1.
+        Size of the face as a fraction of the picture's height or width, whichever is the limit: 0.1 to 1.
     look
-        Who it is; made up from the seed where left out.
+        The person; default: random, from the seed.
 
     Returns
     -------
@@ -98,11 +98,11 @@ def portrait(size: Size = (640, 640), seed: int = 0, *, fill: float = 0.94, look
     Raises
     ------
     OptionError
-        If the size or a number makes no sense.
+        If the size or a number is invalid.
     """
     _check(size, seed, "studio")
     if not (isinstance(fill, (int, float)) and 0.1 <= fill <= 1.0):
-        raise OptionError(f"fill must lie between 0.1 and 1, not {fill!r}")
+        raise OptionError(f"fill must be between 0.1 and 1, not {fill!r}")
     person = look or Look.random(seed, turn=0.0)
     x1, y1, x2, y2 = truth((0.0, 0.0), 1.0, 0.0, person).box
     height = fill * min(size[1] / (y2 - y1), size[0] / (x2 - x1))
@@ -112,31 +112,31 @@ def portrait(size: Size = (640, 640), seed: int = 0, *, fill: float = 0.94, look
     return Scene(image, Detections.from_rows([face], size))
 
 
-def _whole(number: object) -> bool:
+def _is_integer(number: object) -> bool:
     return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 def _check(size: Size, seed: int, backdrop: str) -> None:
     pair = isinstance(size, (tuple, list)) and len(size) == 2
-    if not pair or not all(_whole(side) and 1 <= side <= 8192 for side in size):
-        raise OptionError(f"size: width and height from 1 to 8192 are wanted, not {size!r}")
+    if not pair or not all(_is_integer(side) and 1 <= side <= 8192 for side in size):
+        raise OptionError(f"size must be width and height from 1 to 8192, not {size!r}")
     generator(seed)
     if backdrop not in BACKDROPS:
         raise OptionError(f"no backdrop {backdrop!r}; choose one of: {', '.join(BACKDROPS)}")
 
 
 def _looks(places: list[Spot], seed: int, small: float) -> list[Look]:
-    """Make up people who differ from each other; eyes and foreheads of small faces are free, as networks want it."""
+    """Return people who differ; models need uncovered eyes and foreheads to detect small faces."""
     chosen: list[Look] = []
     for number, spot in enumerate(places):
         plain = {"glasses": False, "fringe": False} if spot.size < small else {}
         crowd = [Look.random((seed * 1009 + 1067 + number) * 8 + choice, **plain) for choice in range(8)]
-        crowd.sort(key=lambda look: sum(_alike(look, other) for other in chosen[-8:]))
+        crowd.sort(key=lambda look: sum(_similarity(look, other) for other in chosen[-8:]))
         chosen.append(crowd[0])
     return chosen
 
 
-def _alike(one: Look, other: Look) -> int:
+def _similarity(one: Look, other: Look) -> int:
     weights = {"style": 3, "garment": 3, "skin": 2, "hair": 1, "glasses": 1, "clothes": 1}
     return sum(
         weights.get(field.name, 0) for field in fields(Look) if getattr(one, field.name) == getattr(other, field.name)
@@ -144,7 +144,7 @@ def _alike(one: Look, other: Look) -> int:
 
 
 def _shadow(image: NDArray[np.uint8], spot: Spot) -> None:
-    """Darken the ground around somebody's feet, longer to the right, away from the light."""
+    """Draw a person's shadow on the ground, longer to the right, away from the light."""
     unit = spot.size / 2.0
     x1, x2 = int(spot.x - 4 * unit), int(spot.x + 8 * unit) + 1
     y1, y2 = int(spot.y + (FEET - 2.5) * unit), int(spot.y + (FEET + 1.5) * unit) + 1

@@ -1,7 +1,7 @@
-"""The skull of the :class:`~overlays._skull.Skull` overlay: curves, relief and light, all in code.
+"""Picture of the overlay ``skull``: curves, relief and light.
 
 Outlines are smooth curves through a few points of the right half, given as (distance from the middle, y), and mirrored.
-They are filled at four times the size and shrunk, so that edges are smooth. The bone's relief is a height field: the
+They are filled at four times the size and shrunk, which smooths the edges. The bone's relief is a height field: the
 outline is inflated, then bumps and hollows are added; light from the upper left on its slopes gives the shading.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 512, 640
-"""Size of the drawing in pixels."""
+"""Size of the picture in pixels."""
 
 Floats = NDArray[np.float32]
 Points = Sequence[tuple[float, float]]
@@ -85,7 +85,7 @@ def _curve(points: Points, closed: bool = True, steps: int = 12) -> Floats:
 
 
 def _mirrored(half: Points) -> Points:
-    """Close the outline of a right half whose ends lie in the middle."""
+    """Return the closed outline of a right half whose ends lie on the axis."""
     left = [(-x, y) for x, y in reversed(half) if x > 0]
     return [*half, *left]
 
@@ -95,7 +95,7 @@ def _both(shape: Floats) -> list[Floats]:
 
 
 def _pixels(shape: Floats, zoom: float) -> NDArray[np.int32]:
-    """Turn (distance from the middle, y) into cv2's fixed-point pixels, with 4 bits of fraction."""
+    """Convert (distance from the axis, y) to cv2's fixed-point pixels, with 4 bits of fraction."""
     at = (shape + np.array([_MIDDLE, 0], np.float32)) * zoom - 0.5
     return np.round(at * 16).astype(np.int32)
 
@@ -122,7 +122,7 @@ def _soft(mask: Floats, sigma: float) -> Floats:
 
 
 def _inflated(mask: Floats, rounds: int = 160) -> Floats:
-    """Blow up a flat shape: the root of the solution of Poisson's equation, from coarse to fine grids; 0 to 1."""
+    """Inflate a flat shape: the root of the solution of Poisson's equation, from coarse to fine grids; 0 to 1."""
     cross = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
     height = np.zeros((1, 1), np.float32)
     for grid in (32, 16, 8, 4):
@@ -171,7 +171,7 @@ def _height(outline: Floats, sockets: Floats, nose: Floats, teeth: Floats, roots
 
 
 def _lit(height: Floats) -> Floats:
-    """Shade a relief: diffuse light, dimmed where it lies lower than its surroundings; about 0 to 1."""
+    """Shade a relief: diffuse light, dimmed in hollows; about 0 to 1."""
     dx = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / 8)
     dy = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / 8)
     upright = 1 / np.sqrt(1 + dx * dx + dy * dy)
@@ -184,7 +184,7 @@ def _lit(height: Floats) -> Floats:
 
 
 def _grain() -> Floats:
-    """Return spots of bone, about -1 to 1, the same each time."""
+    """Return the texture of bone, about -1 to 1."""
     noise = np.random.default_rng(7).random((HEIGHT, WIDTH), np.float32) - 0.5
     coarse, fine = _soft(noise, 9), _soft(noise, 1.4)
     return np.asarray(coarse / np.abs(coarse).max() + 0.5 * fine / np.abs(fine).max(), np.float32)
@@ -204,7 +204,7 @@ _TONES = np.array(  # brightness, then blue, green, red
 
 
 def _toned(brightness: Floats) -> Floats:
-    """Colour by brightness, (HEIGHT, WIDTH, 3) blue, green, red from 0 to 255."""
+    """Convert brightness to colours, (HEIGHT, WIDTH, 3) blue, green, red from 0 to 255."""
     flat = np.clip(brightness, 0, 1).ravel()
     channels = [np.interp(flat, _TONES[:, 0], _TONES[:, channel]) for channel in (1, 2, 3)]
     return np.stack(channels, 1).reshape(HEIGHT, WIDTH, 3).astype(np.float32)

@@ -35,14 +35,14 @@ def assert_found(found, truth, *, score, iou, points):
         assert away <= points * max(box[2:] - box[:2])
 
 
-def test_every_face_of_the_default_scene_is_found(detector):
+def test_all_faces_of_default_scene_are_detected(detector):
     scene = drawing.scene()
     assert_found(detector.detect(scene.image), scene.faces, score=0.67, iou=0.75, points=0.1)
 
 
 @pytest.mark.parametrize("seed", range(1, 7))
 @pytest.mark.parametrize("backdrop", ["park", "room"])
-def test_every_face_of_other_scenes_is_found(detector, seed, backdrop):
+def test_all_faces_of_other_scenes_are_detected(detector, seed, backdrop):
     scene = drawing.scene(seed=seed, backdrop=backdrop)
     assert_found(detector.detect(scene.image), scene.faces, score=0.6, iou=0.65, points=0.15)
 
@@ -53,7 +53,7 @@ def test_backdrops_have_no_faces(detector, backdrop):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_face_that_fills_the_frame_needs_the_small_pass(network_500m, seed):
+def test_face_that_fills_the_frame_needs_the_small_pass(network_500m, seed):
     scene = drawing.portrait((640, 640), seed=seed)
     with SCRFDDetector.from_onnx(network_500m, device="cpu", scales=(640,)) as one_pass:
         assert len(one_pass.detect(scene.image)) == 0
@@ -61,6 +61,6 @@ def test_a_face_that_fills_the_frame_needs_the_small_pass(network_500m, seed):
         assert_found(both.detect(scene.image), scene.faces, score=0.7, iou=0.7, points=0.1)
 
 
-def test_a_crowd_is_found(detector):
+def test_crowd_is_detected(detector):
     scene = drawing.scene((1920, 1080), 20, seed=0)
     assert_found(detector.detect(scene.image), scene.faces, score=0.5, iou=0.6, points=0.15)

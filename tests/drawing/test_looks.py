@@ -8,12 +8,12 @@ from drawing import BEARDS, CLOTHES, STYLES, Look
 from scrfd_trt.errors import OptionError
 
 
-def test_a_seed_makes_up_the_same_person_again():
+def test_same_seed_gives_same_person():
     assert Look.random(7) == Look.random(7)
     assert len({Look.random(seed) for seed in range(50)}) == 50
 
 
-def test_chance_brings_all_kinds_of_people():
+def test_random_people_have_all_attributes():
     people = [Look.random(seed) for seed in range(400)]
     assert {look.style for look in people} == set(STYLES)
     assert {look.beard for look in people} == set(BEARDS)
@@ -22,34 +22,34 @@ def test_chance_brings_all_kinds_of_people():
     assert len({look.skin for look in people}) >= 6
 
 
-def test_what_is_wanted_is_not_left_to_chance():
+def test_fixed_attributes_are_kept():
     look = Look.random(3, style="afro", glasses=True, turn=-5.0)
     assert (look.style, look.glasses, look.turn) == ("afro", True, -5.0)
     assert look.skin == Look.random(3).skin
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("fixed", "message"),
     [
         ({"style": "mohawk"}, r"no style 'mohawk'; choose one of: short, parted, .*bald"),
         ({"beard": "goatee"}, r"choose one of: none, stubble, full, moustache"),
         ({"clothes": "toga"}, r"choose one of: tee, shirt"),
-        ({"smile": 1.5}, r"smile must lie between 0 and 1, not 1.5"),
-        ({"turn": 60}, r"turn must lie between -20 and 20, not 60"),
-        ({"age": "old"}, r"age must lie between 0 and 1, not 'old'"),
+        ({"smile": 1.5}, r"smile must be between 0 and 1, not 1.5"),
+        ({"turn": 60}, r"turn must be between -20 and 20, not 60"),
+        ({"age": "old"}, r"age must be between 0 and 1, not 'old'"),
         ({"skin": (300, 0, 0)}, r"skin must be a tuple of red, green and blue"),
         ({"hair": "brown"}, r"hair must be a tuple"),
-        ({"detail": -1}, r"seed: a whole number from 0 up is wanted, not -1"),
+        ({"detail": -1}, r"seed must be an integer of at least 0, not -1"),
         ({"hat": True}, r"no attribute 'hat'; choose among: skin, hair"),
     ],
 )
-def test_nonsense_is_refused(wanted, message):
+def test_invalid_attributes_raise_option_error(fixed, message):
     with pytest.raises(OptionError, match=message) as caught:
-        Look.random(1, **wanted)
+        Look.random(1, **fixed)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "one"])
-def test_a_seed_is_a_whole_number(seed):
+def test_invalid_seed_raises_option_error(seed):
     with pytest.raises(OptionError, match="seed"):
         Look.random(seed)

@@ -1,4 +1,4 @@
-"""The pictures that the packages ship are those that the generators draw."""
+"""The packages' pictures equal what the generators draw."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ def test_every_picture_has_a_generator():
     assert {path.stem for path in PICTURES_FOLDER.iterdir()} == set(PICTURES)
 
 
-def test_the_emoji_of_tracks_are_all_drawn():
+def test_all_emoji_of_tracks_are_drawn():
     assert {f"emoji-{kind}" for kind in overlays._emoji.KINDS} == set(PICTURES) - {"skull"}

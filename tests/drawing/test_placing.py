@@ -21,7 +21,7 @@ def drawn(look=4, **where):
     return image.astype(float), face
 
 
-def test_the_box_is_as_high_as_asked_for_and_around_the_center():
+def test_box_has_the_given_height_and_center():
     _, face = drawn()
     x1, y1, x2, y2 = face.box
     assert y2 - y1 == pytest.approx(80.0)
@@ -30,7 +30,7 @@ def test_the_box_is_as_high_as_asked_for_and_around_the_center():
     assert face.score == 1.0
 
 
-def test_landmarks_are_in_their_order_and_in_the_box():
+def test_landmarks_are_ordered_and_in_the_box():
     _, face = drawn()
     left_eye, right_eye, nose, left_mouth, right_mouth = face.landmarks
     assert left_eye[0] < nose[0] < right_eye[0]
@@ -40,7 +40,7 @@ def test_landmarks_are_in_their_order_and_in_the_box():
     assert all(x1 < x < x2 and y1 < y < y2 for x, y in face.landmarks)
 
 
-def test_place_size_and_angle_move_the_truth():
+def test_position_size_and_angle_move_the_truth():
     _, plain = drawn()
     _, moved = drawn(center=(123.5, 90.25), size=40.0)
     points, half = np.array(plain.landmarks) - (120, 100), np.array(moved.landmarks) - (123.5, 90.25)
@@ -50,7 +50,7 @@ def test_place_size_and_angle_move_the_truth():
     np.testing.assert_allclose(quarter, np.column_stack([-points[:, 1], points[:, 0]]), atol=1e-9)
 
 
-def test_the_pupils_are_drawn_where_the_landmarks_say():
+def test_pupils_are_at_the_landmarks():
     look = Look.random(1, glasses=False, turn=0.0, style="bald", eyes=(20, 20, 20))
     image = canvas(600, 600, 200)
     face = draw_face(image, (300.0, 300.0), 400.0, angle=12.0, look=look)
@@ -60,20 +60,20 @@ def test_the_pupils_are_drawn_where_the_landmarks_say():
         assert np.median(spot) < 70 < around.max() - 60
 
 
-def test_a_quarter_of_a_pixel_changes_the_picture_evenly():
+def test_steps_of_a_quarter_pixel_change_the_picture_evenly():
     frames = [drawn(center=(100.0 + 0.25 * step, 100.0), size=60.0)[0] for step in range(9)]
     changes = [np.abs(b - a).mean() for a, b in pairwise(frames)]
     assert min(changes) > 0.0
     assert max(changes) < 1.1 * min(changes)
 
 
-def test_growth_is_smooth_where_another_drawing_takes_over():
+def test_growth_is_smooth_between_levels():
     frames = [drawn(size=94.0 + 0.5 * step)[0] for step in range(9)]
     changes = [np.abs(b - a).mean() for a, b in pairwise(frames)]
     assert max(changes) < 1.5 * min(changes)
 
 
-def test_nothing_is_drawn_far_from_the_person():
+def test_pixels_far_from_the_person_are_unchanged():
     image = canvas(600, 400)
     draw_face(image, (100.0, 100.0), 40.0, look=2)
     assert (image[:, 300:] == 120).all()
@@ -82,13 +82,13 @@ def test_nothing_is_drawn_far_from_the_person():
 
 
 @pytest.mark.parametrize("center", [(-30.0, 100.0), (260.0, 190.0), (120.0, -60.0), (-5000.0, 1e6)])
-def test_a_person_may_stand_partly_or_wholly_outside(center):
+def test_person_partly_or_completely_outside(center):
     image = canvas()
     face = draw_face(image, center, 80.0, look=6)
     assert face.box[0] == pytest.approx(center[0], abs=40)
 
 
-def test_without_a_body_only_the_head_is_drawn():
+def test_without_body_only_the_head_is_drawn():
     head, whole = canvas(), canvas()
     look = Look.random(5, style="short")
     draw_face(head, (120.0, 60.0), 60.0, look=look, body=False)
@@ -98,7 +98,7 @@ def test_without_a_body_only_the_head_is_drawn():
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_every_hair_style_can_be_drawn(style):
+def test_every_hair_style(style):
     image, _ = drawn(look=Look.random(9, style=style), size=60.0)
     plain, _ = drawn(look=Look.random(9, style="bald"), size=60.0)
     above = np.abs(image - plain)[60:85, 90:150].max()
@@ -106,13 +106,13 @@ def test_every_hair_style_can_be_drawn(style):
 
 
 @pytest.mark.parametrize("angle", [-170.0, 90.0, 359.0, 720.0])
-def test_any_angle_can_be_drawn(angle):
+def test_any_angle(angle):
     image, face = drawn(angle=angle)
     assert np.abs(image - 120).max() > 50
     assert face.box[2] > face.box[0]
 
 
-def test_a_view_of_a_larger_picture_is_drawn_into():
+def test_canvas_can_be_a_view():
     large = canvas(480, 400)
     view = large[100:300, 120:360]
     draw_face(view, (120.0, 100.0), 80.0, look=4)
@@ -124,12 +124,12 @@ def test_a_view_of_a_larger_picture_is_drawn_into():
     ("where", "message"),
     [({"size": 0.0}, "above 0"), ({"size": float("nan")}, "finite"), ({"center": (np.inf, 0.0)}, "finite")],
 )
-def test_impossible_places_are_refused(where, message):
+def test_invalid_position_raises_option_error(where, message):
     with pytest.raises(OptionError, match=message):
         drawn(**where)
 
 
-def test_a_canvas_must_be_a_writable_color_picture():
+def test_invalid_canvas_raises_image_error():
     for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), [[1]], np.zeros((5, 5, 4), np.uint8)):
         with pytest.raises(ImageError, match="shape"):
             draw_face(wrong, (1.0, 1.0), 5.0)
