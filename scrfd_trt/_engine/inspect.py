@@ -228,7 +228,7 @@ def _onnx(file: Path) -> Facts:
     if find_spec("onnxruntime") is None:
         facts["reasons"].append(MissingDependencyError('running it needs ONNX Runtime: pip install "scrfd-trt[cpu]"'))
     else:
-        facts["runs_on"] = "ONNX Runtime on the processor"
+        facts["runs_on"] = "ONNX Runtime on the CPU"
     return facts
 
 

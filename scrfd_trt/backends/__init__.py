@@ -1,4 +1,4 @@
-"""What runs the network on host arrays: one protocol, ONNX Runtime, and recordings that play back."""
+"""What runs a model on host arrays: the interface, ONNX Runtime, and recorded outputs."""
 
 from scrfd_trt.backends._base import Backend
 from scrfd_trt.backends._onnxruntime import OnnxBackend

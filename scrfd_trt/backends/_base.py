@@ -1,4 +1,4 @@
-"""The seam between the pipelines and whatever runs a network."""
+"""The interface between the CPU pipeline and what runs a model."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from scrfd_trt._tensors import ShapeRange, TensorSpec
 
 @runtime_checkable
 class Backend(Protocol):
-    """A network that takes and returns host arrays.
+    """A model that takes and returns host arrays.
 
     Attributes
     ----------
     input
-        The network's one input, ``(B, 3, H, W)``.
+        The one input of the model, ``(B, 3, H, W)``.
     outputs
-        In the network's own order.
+        The outputs in the order of the model.
     ranges
-        The input shapes that it takes: those of any of these ranges. Empty where it takes all that ``input`` allows.
+        The accepted input shapes: those in any of these ranges. Empty if every shape that ``input`` allows is accepted.
     description
-        What runs it, a few words for messages.
+        What runs the model, a few words for messages.
     """
 
     @property
@@ -40,18 +40,18 @@ class Backend(Protocol):
     def description(self) -> str: ...
 
     def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
-        """Run the network once.
+        """Run the model once.
 
         Parameters
         ----------
         blob
-            ``(B, 3, H, W)`` float32, C-contiguous, sides as in ``input`` and of a size that one of ``ranges`` admits,
-            where there are some. It may be written to as soon as this returns.
+            ``(B, 3, H, W)`` float32, C-contiguous, of a shape that ``input`` and ``ranges`` accept. The caller may
+            overwrite it as soon as this returns.
 
         Returns
         -------
         sequence of numpy.ndarray
-            One array an output, floating point, in the order of ``outputs``; no later run writes into them.
+            One floating-point array per output, in the order of ``outputs``. Later runs do not change them.
 
         Raises
         ------
@@ -63,5 +63,5 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what the network holds; a second call does nothing."""
+        """Release the model; a second call does nothing."""
         ...

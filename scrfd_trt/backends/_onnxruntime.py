@@ -1,4 +1,4 @@
-"""ONNX Runtime: the one module that imports it and knows its errors."""
+"""Run ONNX models with ONNX Runtime. No other module imports it or handles its errors."""
 
 from __future__ import annotations
 
@@ -27,28 +27,23 @@ if TYPE_CHECKING:
 
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 CUDA = "CUDAExecutionProvider"
-NEEDS_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
+INSTALL_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
 ERRORS_ONLY = 3  # ONNX Runtime's log level
 
 _loading = threading.Lock()
 
 
 class OnnxBackend:
-    """An ONNX model, run by ONNX Runtime.
+    """An ONNX model that ONNX Runtime runs. Several threads may call :meth:`run` at the same time.
 
     Parameters
     ----------
     model
         The ONNX file, or its content.
     threads
-        Threads of one run; 0 leaves the choice to ONNX Runtime.
+        Number of threads per run; 0 for the default of ONNX Runtime.
     gpu
-        n of the GPU ``cuda:n`` to run on, with onnxruntime-gpu, for comparisons; None runs on the CPU.
-
-    Attributes
-    ----------
-    input, outputs, ranges, description
-        As for :class:`scrfd_trt.backends.Backend`.
+        Number n of the GPU ``cuda:n`` to run on, for comparisons; requires onnxruntime-gpu. None for the CPU.
 
     Raises
     ------
@@ -58,10 +53,6 @@ class OnnxBackend:
         If the file cannot be opened.
     ModelFormatError
         If ONNX Runtime cannot load it, or it does not have exactly one image input.
-
-    Notes
-    -----
-    Several threads may call :meth:`run` at the same time.
     """
 
     ranges: tuple[ShapeRange, ...] = ()
@@ -80,18 +71,17 @@ class OnnxBackend:
             )
         self.input = inputs[0]
         self.outputs = _specs(self._session.get_outputs())
-        where = "the processor" if gpu is None else f"cuda:{gpu}"
+        where = "the CPU" if gpu is None else f"cuda:{gpu}"
         self.description = f"ONNX Runtime {runtime.__version__} on {where}"
 
     def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
         """Run the model once; see :meth:`scrfd_trt.backends.Backend.run`."""
         session = self._session
         if session is None:
-            raise ClosedError("the network was closed; open it again")
+            raise ClosedError("the model was closed; open it again")
         try:
-            outputs: list[NDArray[Any]] = session.run(
-                None, {self.input.name: blob.astype(self.input.dtype, copy=False)}
-            )
+            values = {self.input.name: blob.astype(self.input.dtype, copy=False)}
+            outputs: list[NDArray[Any]] = session.run(None, values)
         except self._errors as error:
             shape = "×".join(map(str, blob.shape))
             raise BackendError(f"ONNX Runtime failed on an input of {shape}: {one_line(error)}") from error
@@ -103,18 +93,7 @@ class OnnxBackend:
 
 
 def read_tensors(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], str]:
-    """Read the inputs and outputs of any ONNX model.
-
-    Returns
-    -------
-    tuple
-        Inputs, outputs, and the version of ONNX Runtime.
-
-    Raises
-    ------
-    MissingDependencyError, ModelNotFoundError, ModelFormatError
-        As for :class:`OnnxBackend`.
-    """
+    """Return the inputs and outputs of any ONNX model, and the version of ONNX Runtime; errors as of OnnxBackend."""
     runtime = _import_runtime()
     session = _open(runtime, path)
     return _specs(session.get_inputs()), _specs(session.get_outputs()), runtime.__version__
@@ -135,16 +114,15 @@ def _open(runtime: ModuleType, source: Path | bytes, threads: int = 0, gpu: int 
     providers: list[Any] = ["CPUExecutionProvider"] if gpu is None else [(CUDA, {"device_id": gpu})]
     if gpu is not None:
         if CUDA not in runtime.get_available_providers():
-            raise MissingDependencyError(f"this ONNX Runtime knows no NVIDIA GPU: {NEEDS_GPU}")
+            raise MissingDependencyError(f"this ONNX Runtime does not support NVIDIA GPUs: {INSTALL_GPU}")
         _load_cuda(runtime)
     try:
-        session = runtime.InferenceSession(
-            source if isinstance(source, bytes) else str(source), options, providers=providers
-        )
+        content = source if isinstance(source, bytes) else str(source)
+        session = runtime.InferenceSession(content, options, providers=providers)
     except _runtime_errors(runtime) as error:
         raise ModelFormatError(f"{_name(source)}: ONNX Runtime cannot load it: {one_line(error)}") from error
     if gpu is not None and CUDA not in session.get_providers():  # it falls back to the CPU with a log line only
-        raise MissingDependencyError(f"ONNX Runtime cannot use the GPU; are libraries missing? {NEEDS_GPU}")
+        raise MissingDependencyError(f"ONNX Runtime cannot use the GPU; are libraries missing? {INSTALL_GPU}")
     return session
 
 
@@ -153,22 +131,22 @@ def _import_runtime() -> ModuleType:
         import onnxruntime  # noqa: PLC0415 - optional, and slow to import
     except ImportError as error:
         raise MissingDependencyError(
-            f'running a network on the processor needs ONNX Runtime ({error}): pip install "scrfd-trt[cpu]"'
+            f'running a model on the CPU requires ONNX Runtime ({error}): pip install "scrfd-trt[cpu]"'
         ) from error
     module: ModuleType = onnxruntime
     return module
 
 
 def _load_cuda(runtime: ModuleType) -> None:
-    """Load CUDA and cuDNN from Python packages, where the system's loader does not look."""
+    """Load CUDA and cuDNN from Python packages, which the loader of the system does not search."""
     load = getattr(runtime, "preload_dlls", None)  # from ONNX Runtime 1.21 on
     if load is not None:
-        with _loading, redirect_stdout(sys.stderr):  # it prints what it does not find
+        with _loading, redirect_stdout(sys.stderr):  # it prints the libraries that it does not find
             load()
 
 
 def _runtime_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
-    """List the errors that ONNX Runtime raises; they have no common base class."""
+    """Return the errors that ONNX Runtime raises; they have no common base class."""
     state = vars(runtime.capi.onnxruntime_pybind11_state).values()
     own = [item for item in state if isinstance(item, type) and issubclass(item, Exception)]
     return (*own, RuntimeError, ValueError)
@@ -186,4 +164,4 @@ def _specs(nodes: Sequence[Any]) -> tuple[TensorSpec, ...]:
 
 
 def _name(source: Path | bytes) -> str:
-    return "the network" if isinstance(source, bytes) else str(source)
+    return "the model" if isinstance(source, bytes) else str(source)

@@ -1,4 +1,4 @@
-"""Record what a network gave, in a small file, and play it back where the network cannot run."""
+"""Record the outputs of a model in a small file, and play them back where the model cannot run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from scrfd_trt.backends._base import Backend
 from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError, ModelNotFoundError
 
 FORMAT = 1
+INVALID = (KeyError, ValueError, TypeError, AttributeError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
+"""Errors of reading a file that is not a recording."""
 
 
 class Recorder:
-    """A backend that passes each run on to another one and keeps what came back.
+    """A backend that forwards each run to another backend and records its outputs.
 
     Parameters
     ----------
     backend
-        The one that runs. It stays the caller's: ``close()`` here leaves it open.
+        The backend that runs. The caller keeps ownership: ``close()`` of the recorder leaves it open.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -40,55 +42,56 @@ class Recorder:
         self._runs: list[tuple[tuple[int, ...], list[NDArray[Any]]]] = []
 
     def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
-        """Run the other backend and keep its outputs."""
+        """Run the other backend and record its outputs; see :meth:`scrfd_trt.backends.Backend.run`."""
         outputs = self._backend.run(blob)
         self._runs.append((blob.shape, list(outputs)))
         return outputs
 
     def close(self) -> None:
-        """Do nothing: the other backend is the caller's."""
+        """Do nothing: the caller owns the other backend."""
 
     def save(self, path: str | Path, *, threshold: float = 0.0) -> None:
-        """Write the runs kept so far.
+        """Write the recorded runs to a file.
 
         Parameters
         ----------
         path
-            An ``.npz`` file; values are stored as float16 and compressed.
+            The ``.npz`` file to write; values are rounded to float16 and compressed.
         threshold
-            Rows of a lower score are stored as zeros, which makes the file small: they play back as no face.
+            Minimum score of the rows to store, 0 to 1. Other rows become zeros, so that the file is small and they
+            play back as no face.
         """
         layout = recognize(self.outputs)
         about = {
             "format": FORMAT,
             "description": self._backend.description,
-            "input": _to_json(self.input),
-            "outputs": [_to_json(tensor) for tensor in self.outputs],
-            "ranges": [asdict(each) for each in self.ranges],
+            "input": asdict(self.input),
+            "outputs": [asdict(tensor) for tensor in self.outputs],
+            "ranges": [asdict(accepted) for accepted in self.ranges],
             "runs": [list(shape) for shape, _ in self._runs],
         }
         arrays = {
             f"run{number}_{index}": output.astype(np.float16)
             for number, (_, outputs) in enumerate(self._runs)
-            for index, output in enumerate(_without_quiet_rows(layout, outputs, threshold))
+            for index, output in enumerate(_zero_below(layout, outputs, threshold))
         }
         np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type,unused-ignore]
 
 
 class RecordedBackend:
-    """A backend that plays a recording: the runs come back in the order in which they were recorded.
+    """A backend that plays back recorded runs in their order, again and again. Several threads may use it.
 
     Parameters
     ----------
     path
-        What :meth:`Recorder.save` wrote.
+        A file that :meth:`Recorder.save` wrote.
 
     Raises
     ------
     ModelNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ModelFormatError
-        If it is no recording.
+        If the file is not a recording.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -97,31 +100,22 @@ class RecordedBackend:
         try:
             with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
-                self.input = _from_json(about["input"])
-                self.outputs = tuple(_from_json(tensor) for tensor in about["outputs"])
-                self.ranges = tuple(_range_from_json(each) for each in about.get("ranges", ()))
+                self.input = _tensor(about["input"])
+                self.outputs = tuple(_tensor(values) for values in about["outputs"])
+                self.ranges = tuple(_range(values) for values in about.get("ranges", ()))
                 self._runs = [
                     (tuple(shape), [file[f"run{number}_{index}"] for index in range(len(self.outputs))])
                     for number, shape in enumerate(about["runs"])
                 ]
-        except (
-            KeyError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            EOFError,
-            OSError,
-            zlib.error,
-            zipfile.BadZipFile,
-        ) as error:
-            raise ModelFormatError(f"{path}: this is no recording of a network's outputs ({error})") from error
+        except INVALID as error:
+            raise ModelFormatError(f"{path}: this is not a recording of a model's outputs ({error})") from error
         self.description = f"recording of {about['description']}"
         self._next = 0
         self._lock = threading.Lock()
         self._closed = False
 
     def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
-        """Return the next run's outputs as float32; after the last one the first comes again.
+        """Return the outputs of the next recorded run, as float32; see :meth:`scrfd_trt.backends.Backend.run`.
 
         Raises
         ------
@@ -132,7 +126,7 @@ class RecordedBackend:
             raise ClosedError("the recording was closed; open it again")
         with self._lock:
             if not self._runs:
-                raise BackendError("the recording holds no run")
+                raise BackendError("the recording contains no run")
             shape, outputs = self._runs[self._next]
             if shape != blob.shape:
                 raise BackendError(f"run {self._next} was recorded with input {shape}, not {blob.shape}")
@@ -144,25 +138,22 @@ class RecordedBackend:
         self._closed = True
 
 
-def _without_quiet_rows(layout: HeadLayout, outputs: list[NDArray[Any]], threshold: float) -> list[NDArray[Any]]:
+def _zero_below(layout: HeadLayout, outputs: list[NDArray[Any]], threshold: float) -> list[NDArray[Any]]:
+    """Return the outputs with zeros in all rows of a lower score."""
     kept = list(outputs)
     groups = [layout.scores, layout.boxes, *([] if layout.landmarks is None else [layout.landmarks])]
     for score, *others in zip(*groups, strict=True):
-        loud = outputs[score] >= threshold
+        above = outputs[score] >= threshold
         for index in (score, *others):
-            # In a grid an anchor's values are channels side by side; elsewhere they are the last axis.
+            # In a grid, the values of an anchor are adjacent channels; otherwise they are the last axis.
             values = outputs[index].shape[1] // layout.anchors if layout.kind == "grid" else 1
-            kept[index] = outputs[index] * np.repeat(loud, values, axis=1)
+            kept[index] = outputs[index] * np.repeat(above, values, axis=1)
     return kept
 
 
-def _to_json(tensor: TensorSpec) -> dict[str, Any]:
-    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
-
-
-def _from_json(values: dict[str, Any]) -> TensorSpec:
+def _tensor(values: dict[str, Any]) -> TensorSpec:
     return TensorSpec(values["name"], tuple(values["shape"]), values["dtype"])
 
 
-def _range_from_json(values: dict[str, Any]) -> ShapeRange:
+def _range(values: dict[str, Any]) -> ShapeRange:
     return ShapeRange(tuple(values["min"]), tuple(values["opt"]), tuple(values["max"]))

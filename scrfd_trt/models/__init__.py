@@ -12,8 +12,8 @@ file is checked against its SHA-256 before it is used.
 The weights are InsightFace's, for non-commercial research only.
 """
 
-from scrfd_trt.models._fetch import ProgressBar, fetch
-from scrfd_trt.models._model import WEIGHTS_LICENCE, Archive, AveragePrecision, Export, Model, Package
+from scrfd_trt.models._fetch import fetch
+from scrfd_trt.models._model import WEIGHTS_LICENCE, Archive, AveragePrecision, Export, Model, Package, ProgressBar
 from scrfd_trt.models._registry import DEFAULT_MODEL, get, list_models
 from scrfd_trt.models._store import HOME_VARIABLE, MIRROR_VARIABLE, Found, SourceStatus, find, home, status
 

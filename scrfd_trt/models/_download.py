@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from scrfd_trt.errors import DownloadError, ModelError, ModelFormatError, one_line
-from scrfd_trt.models._fetch import ProgressBar, unpack
-from scrfd_trt.models._model import Archive, Model
-from scrfd_trt.models._store import address, by_hand, home, sha256_of, short
+from scrfd_trt.models._archive import unpack
+from scrfd_trt.models._model import Archive, Model, ProgressBar
+from scrfd_trt.models._store import address, home, manual_steps, sha256_of, short
 
 logger = logging.getLogger("scrfd_trt.models")
 
@@ -65,7 +65,7 @@ def _from_archive(archive: Archive, model: Model, bar: ProgressBar, retries: int
     except (DownloadError, ModelFormatError) as error:
         why, cause = str(error), error
     raise DownloadError(
-        f"cannot download {archive.file} from {address(archive.file)} ({why}): {by_hand(model, archive)}"
+        f"cannot download {archive.file} from {address(archive.file)} ({why}): {manual_steps(model, archive)}"
     ) from cause
 
 

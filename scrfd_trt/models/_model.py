@@ -1,9 +1,9 @@
-"""Data classes: a model, its files, their hashes, and where they come from."""
+"""Public types: a model, its files and where they come from, and the progress bar of a download."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 WEIGHTS_LICENCE = "non-commercial research only (InsightFace)"
 """InsightFace's terms for all its weights, whatever the licence of the code that runs them."""
@@ -102,7 +102,7 @@ class Model:
     ap
         WIDER FACE average precision as the SCRFD paper (arXiv 2105.04714) and InsightFace give it.
     landmarks
-        Whether it finds five landmarks a face.
+        Whether it detects five landmarks per face.
     gflops
         Nominal cost of one pass at VGA resolution, in 10⁹ floating point operations.
     params
@@ -140,3 +140,19 @@ class Model:
     def export(self, sha256: str) -> Export | None:
         """Return the export with this SHA-256, or None."""
         return next((export for export in self.exports if export.sha256 == sha256), None)
+
+
+class ProgressBar(Protocol):
+    """Receives the progress of a download in bytes. ``tqdm`` objects and progress bars of pooch implement it."""
+
+    total: int | None
+    """Bytes to expect; set when the server has answered."""
+
+    def update(self, n: int, /) -> object:
+        """Count ``n`` more bytes."""
+
+    def reset(self) -> object:
+        """Start again from 0."""
+
+    def close(self) -> object:
+        """End the display; no other method is called afterwards."""

@@ -172,14 +172,14 @@ def status(name: Model | str) -> tuple[SourceStatus, ...]:
     model = get(name)
     downloads = [
         SourceStatus(
-            "download", "offered", address(archive.file), f"{archive.size / 1e6:.0f} MB, holds {archive.member}"
+            "download", "offered", address(archive.file), f"{archive.size / 1e6:.0f} MB, contains {archive.member}"
         )
         for archive in model.archives
-    ] or [SourceStatus("download", "absent", _CHECKPOINTS, by_hand(model))]
+    ] or [SourceStatus("download", "absent", _CHECKPOINTS, manual_steps(model))]
     return (_home_status(model), *(_package_status(model, package) for package in model.packages), *downloads)
 
 
-def by_hand(model: Model, failed: Archive | None = None) -> str:
+def manual_steps(model: Model, failed: Archive | None = None) -> str:
     """Return half a sentence on how to get a model by hand; ``failed`` is the archive that the first half is about."""
     try:
         folder = str(home())
@@ -263,8 +263,8 @@ def _home_status(model: Model) -> SourceStatus:
         return SourceStatus("home", "available", str(found.path), detail)
     if placed:
         archive, path = placed
-        return SourceStatus("home", "available", str(path), f"holds {archive.member}, which is unpacked when used")
-    return SourceStatus("home", "absent", folder, f"place for {' or '.join(model.files)}")
+        return SourceStatus("home", "available", str(path), f"contains {archive.member}, which is unpacked when used")
+    return SourceStatus("home", "absent", folder, f"not there: {' or '.join(model.files)}")
 
 
 def _package_status(model: Model, package: Package) -> SourceStatus:

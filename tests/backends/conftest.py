@@ -9,7 +9,7 @@ WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 
 
 class FakeBackend:
-    """A batched network of 64×64 pixels that sees faces where its input is bright."""
+    """A batched model of 64×64 pixels that detects faces where its input is bright."""
 
     description = "fake"
     input = TensorSpec("images", (None, 3, 64, 64))

@@ -15,8 +15,8 @@ def onnx_runtime():
     return pytest.importorskip("onnxruntime")
 
 
-def small_network(path, inputs=(("images", [1, 3, 32, 32]),), dtype="FLOAT"):
-    """Write a network that hands its inputs through."""
+def write_model(path, inputs=(("images", [1, 3, 32, 32]),), dtype="FLOAT"):
+    """Write a model that returns its inputs."""
     onnx = pytest.importorskip("onnx")
     kind = getattr(onnx.TensorProto, dtype)
     nodes = [onnx.helper.make_node("Identity", [name], [f"same_{name}"]) for name, _ in inputs]
@@ -38,14 +38,14 @@ class TestFiles:
             OnnxBackend(tmp_path / "missing.onnx")
 
     @pytest.mark.parametrize("content", [b"", b"some text", b"\x00" * 1000])
-    def test_no_onnx(self, content, tmp_path):
+    def test_invalid_file(self, content, tmp_path):
         path = tmp_path / "broken.onnx"
         path.write_bytes(content)
         with pytest.raises(ModelFormatError, match=r"broken\.onnx") as caught:
             OnnxBackend(path)
         assert "\n" not in str(caught.value)
 
-    def test_cut_off(self, network_500m, tmp_path):
+    def test_truncated_file(self, network_500m, tmp_path):
         path = tmp_path / "half.onnx"
         path.write_bytes(network_500m.read_bytes()[:1_000_000])
         with pytest.raises(ModelFormatError, match=r"half.onnx: ONNX Runtime cannot load it"):
@@ -54,42 +54,42 @@ class TestFiles:
     @pytest.mark.parametrize("inputs", [[("x", [1, 10])], [("x", [1, 1, 32, 32])], [("a", [1, 3, 8, 8]), ("b", [1])]])
     def test_no_image_input(self, inputs, tmp_path):
         with pytest.raises(ModelFormatError, match="one input"):
-            OnnxBackend(small_network(tmp_path / "other.onnx", inputs))
+            OnnxBackend(write_model(tmp_path / "other.onnx", inputs))
 
     def test_half_precision_input(self, tmp_path):
-        backend = OnnxBackend(small_network(tmp_path / "half.onnx", dtype="FLOAT16"))
+        backend = OnnxBackend(write_model(tmp_path / "half.onnx", dtype="FLOAT16"))
         assert backend.input.dtype == "float16"
         (output,) = backend.run(np.full((1, 3, 32, 32), 0.5, np.float32))
         assert output.dtype == np.float16
         assert (output == 0.5).all()
 
 
-def test_it_says_what_to_install(monkeypatch, tmp_path):
+def test_missing_onnxruntime_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[cpu\]"'):
         OnnxBackend(tmp_path / "any.onnx")
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_on_a_gpu_cuda_is_loaded_first_and_nothing_is_printed(onnx_runtime, monkeypatch, tmp_path, capsys):
-    """Without a GPU, ONNX Runtime falls back to the processor, which is no answer to whoever asked for the GPU."""
-    small_network(tmp_path / "small.onnx")
+def test_gpu_loads_cuda_first_and_prints_nothing(onnx_runtime, monkeypatch, tmp_path, capsys):
+    """Without a GPU, ONNX Runtime falls back to the CPU; the backend raises instead."""
+    write_model(tmp_path / "small.onnx")
     monkeypatch.setattr(onnx_runtime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(onnx_runtime, "preload_dlls", lambda: print("no cuDNN"), raising=False)
     with pytest.raises(MissingDependencyError, match=r"cannot use the GPU.*onnxruntime-gpu\[cuda,cudnn\]"):
         OnnxBackend(tmp_path / "small.onnx", gpu=0)
-    told = capsys.readouterr()
-    assert (told.out, "no cuDNN" in told.err) == ("", True)
+    captured = capsys.readouterr()
+    assert (captured.out, "no cuDNN" in captured.err) == ("", True)
 
 
-def test_free_sides_have_no_name(network_500m):
+def test_free_sides_are_none(network_500m):
     backend = OnnxBackend(network_500m)
     assert backend.input.shape == (None, 3, None, None)
     assert [tensor.name for tensor in backend.outputs][:2] == ["score_8", "score_16"]
     assert backend.run(np.zeros((2, 3, 32, 64), np.float32))[0].shape == (2, 64, 1)
 
 
-def test_a_failing_run_is_one_line(network_500m):
+def test_failed_run_raises_one_line(network_500m):
     from scrfd_trt import BackendError
 
     backend = OnnxBackend(network_500m)
@@ -98,7 +98,7 @@ def test_a_failing_run_is_one_line(network_500m):
     assert "\n" not in str(caught.value)
 
 
-def test_runs_at_the_same_time_and_closing(network_500m):
+def test_concurrent_runs_and_close(network_500m):
     backend = OnnxBackend(network_500m, threads=1)
     rng = np.random.default_rng(0)
     blobs = [rng.uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32) for _ in range(4)]

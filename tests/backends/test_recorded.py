@@ -9,7 +9,7 @@ from scrfd_trt.backends import Backend, RecordedBackend, Recorder
 IMAGES = [np.full((40, 64, 3), level, np.uint8) for level in (0, 120, 250)]
 
 
-def test_a_recording_plays_back_what_was_found(fake, tmp_path):
+def test_recording_plays_back_the_same_faces(fake, tmp_path):
     recorder = Recorder(fake)
     with SCRFDDetector.from_backend(recorder) as detector:
         wanted = [detector.detect(image) for image in IMAGES]
@@ -26,23 +26,23 @@ def test_a_recording_plays_back_what_was_found(fake, tmp_path):
     assert [len(faces) for faces in wanted] != [0, 0, 0]
 
 
-def test_quiet_rows_are_left_out(fake, tmp_path):
+def test_rows_below_the_threshold_are_not_stored(fake, tmp_path):
     recorder = Recorder(fake)
     blob = np.random.default_rng(0).uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32)
     outputs = recorder.run(blob)
     recorder.save(tmp_path / "all.npz")
-    recorder.save(tmp_path / "loud.npz", threshold=0.5)
-    assert (tmp_path / "loud.npz").stat().st_size < (tmp_path / "all.npz").stat().st_size
-    played = RecordedBackend(tmp_path / "loud.npz").run(blob)
+    recorder.save(tmp_path / "above.npz", threshold=0.5)
+    assert (tmp_path / "above.npz").stat().st_size < (tmp_path / "all.npz").stat().st_size
+    played = RecordedBackend(tmp_path / "above.npz").run(blob)
     for level in range(3):
-        loud = outputs[level][0, :, 0] >= 0.5
-        assert 0 < loud.sum() < len(loud)
+        above = outputs[level][0, :, 0] >= 0.5
+        assert 0 < above.sum() < len(above)
         for group in (level, level + 3, level + 6):
-            assert np.allclose(played[group][0][loud], outputs[group][0][loud], atol=1e-3)
-            assert not played[group][0][~loud].any()
+            assert np.allclose(played[group][0][above], outputs[group][0][above], atol=1e-3)
+            assert not played[group][0][~above].any()
 
 
-def test_it_is_a_backend_and_refuses_other_inputs(fake, tmp_path):
+def test_recording_is_a_backend_and_rejects_other_inputs(fake, tmp_path):
     recorder = Recorder(fake)
     recorder.run(np.zeros((1, 3, 64, 64), np.float32))
     recorder.save(tmp_path / "runs.npz")
@@ -58,16 +58,16 @@ def test_it_is_a_backend_and_refuses_other_inputs(fake, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04 cut off"])
-def test_what_is_no_recording_is_refused(content, tmp_path):
+def test_other_files_are_rejected(content, tmp_path):
     path = tmp_path / "broken.npz"
     path.write_bytes(content)
-    with pytest.raises(ModelFormatError, match="no recording"):
+    with pytest.raises(ModelFormatError, match="not a recording"):
         RecordedBackend(path)
 
 
-def test_other_npz_files_and_missing_ones(tmp_path):
+def test_other_npz_and_missing_files_are_rejected(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(ModelFormatError, match="no recording"):
+    with pytest.raises(ModelFormatError, match="not a recording"):
         RecordedBackend(tmp_path / "other.npz")
     with pytest.raises(ModelNotFoundError):
         RecordedBackend(tmp_path / "missing.npz")

@@ -62,7 +62,8 @@ def test_available_model(run: Run, network_500m: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("nope", "no model 'nope'"), ("500m", "500m is not here, and no release holds it")]
+    ("name", "message"),
+    [("nope", "no model 'nope'"), ("500m", "500m is not on this machine, and no release contains it")],
 )
 def test_unavailable_model(run: Run, name: str, message: str) -> None:
     ran = run("models", "--fetch", name)

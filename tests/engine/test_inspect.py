@@ -181,7 +181,7 @@ class TestOnnx:
         assert report.tensors[0].shape == (None, 3, None, None)
         assert [tensor.name for tensor in report.tensors][1:3] == ["score_8", "score_16"]
         assert report.layout == "batched head, strides 8, 16, 32, with landmarks"
-        assert report.runs_on == "ONNX Runtime on the processor"
+        assert report.runs_on == "ONNX Runtime on the CPU"
 
     def test_other_layouts(self, reader, models_2_5g):
         for kind, path in models_2_5g.items():

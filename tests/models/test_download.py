@@ -55,7 +55,7 @@ def test_progress_of_a_resumed_download(site, tiny, packed, make_bar):
     assert (bar.total, bar.count, bar.closed) == (len(packed), len(packed), 1)
 
 
-def test_a_cut_off_download_is_resumed(site, tiny, packed, network, pauses):
+def test_cut_off_download_is_resumed(site, tiny, packed, network, pauses):
     site.serve({"body": packed, "cut": 131_072}, {"body": packed})
     assert models.fetch(tiny, retries=1).read_bytes() == network
     assert site.ranges == [None, "bytes=131072-"]
@@ -107,7 +107,7 @@ def test_too_long_part_file_is_downloaded_again(site, tiny, packed, network):
     assert site.ranges == [f"bytes={len(packed) + 4}-", None]
 
 
-def test_an_interrupted_download_is_resumed(site, tiny, packed, network, make_bar):
+def test_interrupted_download_is_resumed(site, tiny, packed, network, make_bar):
     site.serve({"body": packed})
     bar = make_bar(stop=100_000)
     with pytest.raises(KeyboardInterrupt):
@@ -118,12 +118,12 @@ def test_an_interrupted_download_is_resumed(site, tiny, packed, network, make_ba
     assert site.ranges[1] is not None
 
 
-def test_a_download_of_unknown_length(site, tiny, packed, network):
+def test_download_of_unknown_length(site, tiny, packed, network):
     site.serve({"body": packed, "length": False})
     assert models.fetch(tiny).read_bytes() == network
 
 
-def test_a_cut_off_download_of_unknown_length(site, packed, refused):
+def test_cut_off_download_of_unknown_length(site, packed, refused):
     site.serve({"body": packed, "cut": 131_072, "length": False})
     assert "131,072 bytes (application/zip), expected" in refused()
     assert site.files() == set()
@@ -144,7 +144,7 @@ def test_archive_with_wrong_hash_is_not_retried(site, packed, tiny, refused):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_wrong_network_in_the_archive(site, pack, make_model, refused, known):
+def test_wrong_network_in_the_archive(site, pack, make_model, refused, known):
     other = pack(bytes(200_000))
     model = make_model(other)
     if not known:
@@ -155,7 +155,7 @@ def test_a_wrong_network_in_the_archive(site, pack, make_model, refused, known):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_web_page_instead_of_the_archive(site, tiny, refused, known):
+def test_web_page_instead_of_the_archive(site, tiny, refused, known):
     model = tiny if known else replace(tiny, archives=(models.Archive(ARCHIVE, MEMBER),))
     site.serve({"body": b"<html>Please log in</html>", "kind": "text/html; charset=utf-8"})
     message = refused(model, retries=2)
@@ -170,7 +170,7 @@ def test_missing_file_is_not_retried(site, refused, pauses):
     assert pauses == []
 
 
-def test_the_next_archive_is_tried(site, tiny, packed, caplog, make_bar):
+def test_next_archive_is_tried(site, tiny, packed, caplog, make_bar):
     again = replace(tiny.archives[0], file="antelope.zip")
     site.serve({"body": packed}, name="antelope.zip")
     bar = make_bar()

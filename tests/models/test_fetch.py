@@ -22,7 +22,7 @@ pytest.importorskip("requests")
 pytest.importorskip("pooch")
 
 
-def test_a_good_download(site, tiny, packed, network, caplog):
+def test_good_download(site, tiny, packed, network, caplog):
     caplog.set_level(logging.INFO)
     site.serve({"body": packed})
     assert models.fetch(tiny) == site.home / MEMBER
@@ -33,7 +33,7 @@ def test_a_good_download(site, tiny, packed, network, caplog):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no permission bits")
-def test_the_file_can_be_shared(site, tiny, packed):
+def test_file_can_be_shared(site, tiny, packed):
     before = os.umask(0o022)
     try:
         site.serve({"body": packed})
@@ -56,7 +56,7 @@ def test_progress(site, tiny, packed, make_bar):
 
 
 @pytest.mark.parametrize("progress", [True, False, None])
-def test_the_progress_bar_is_on_stderr(site, tiny, packed, capsys, progress):
+def test_progress_bar_is_on_stderr(site, tiny, packed, capsys, progress):
     site.serve({"body": packed})
     models.fetch(tiny, progress=progress)
     out, err = capsys.readouterr()
@@ -64,14 +64,14 @@ def test_the_progress_bar_is_on_stderr(site, tiny, packed, capsys, progress):
     assert ("tiny_bnkps" in err) == (progress is True)
 
 
-def test_a_terminal_gets_a_progress_bar(site, tiny, packed, capsys, monkeypatch):
+def test_terminal_gets_a_progress_bar(site, tiny, packed, capsys, monkeypatch):
     site.serve({"body": packed})
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     models.fetch(tiny)
     assert "tiny_bnkps" in capsys.readouterr().err
 
 
-def test_an_archive_of_unknown_hash(site, tiny, packed, network):
+def test_archive_of_unknown_hash(site, tiny, packed, network):
     site.serve({"body": packed})
     model = replace(tiny, archives=(models.Archive(ARCHIVE, MEMBER),))
     assert models.fetch(model).read_bytes() == network
@@ -79,7 +79,7 @@ def test_an_archive_of_unknown_hash(site, tiny, packed, network):
 
 
 @pytest.mark.parametrize("below", ["", "below"])
-def test_a_home_folder_that_is_a_file(site, tiny, packed, monkeypatch, below):
+def test_home_folder_that_is_a_file(site, tiny, packed, monkeypatch, below):
     site.home.write_bytes(b"")
     monkeypatch.setenv(models.HOME_VARIABLE, str(site.home / below))
     site.serve({"body": packed})
@@ -89,7 +89,7 @@ def test_a_home_folder_that_is_a_file(site, tiny, packed, monkeypatch, below):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_home_folder_that_may_not_be_written_to(site, tiny, packed):
+def test_home_folder_that_may_not_be_written_to(site, tiny, packed):
     site.home.mkdir()
     site.home.chmod(0o500)
     site.serve({"body": packed})
@@ -98,7 +98,7 @@ def test_a_home_folder_that_may_not_be_written_to(site, tiny, packed):
     site.home.chmod(0o700)
 
 
-def test_a_full_disk(site, tiny, packed, monkeypatch):
+def test_full_disk(site, tiny, packed, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
@@ -109,7 +109,7 @@ def test_a_full_disk(site, tiny, packed, monkeypatch):
     assert site.files() == set()
 
 
-def test_an_archive_put_into_the_home_folder(site, tiny, packed, network):
+def test_archive_put_into_the_home_folder(site, tiny, packed, network):
     site.home.mkdir()
     (site.home / ARCHIVE).write_bytes(packed)
     assert models.fetch(tiny, download=False).read_bytes() == network
@@ -117,7 +117,7 @@ def test_an_archive_put_into_the_home_folder(site, tiny, packed, network):
     assert site.requests == []
 
 
-def test_a_wrong_archive_in_the_home_folder(site, tiny, packed):
+def test_wrong_archive_in_the_home_folder(site, tiny, packed):
     site.home.mkdir()
     (site.home / ARCHIVE).write_bytes(packed[:1000])
     with pytest.raises(ModelFormatError, match=rf"{ARCHIVE} is not the right file: .*1,000 bytes.* again, or move it"):
@@ -126,7 +126,7 @@ def test_a_wrong_archive_in_the_home_folder(site, tiny, packed):
     assert site.requests == []
 
 
-def test_a_useless_archive_in_the_home_folder(site, tiny, packed):
+def test_useless_archive_in_the_home_folder(site, tiny, packed):
     site.home.mkdir()
     (site.home / ARCHIVE).write_bytes(packed[:1000])
     model = replace(tiny, archives=(models.Archive(ARCHIVE, MEMBER),))
@@ -136,7 +136,9 @@ def test_a_useless_archive_in_the_home_folder(site, tiny, packed):
 
 
 def test_download_is_not_allowed(site, tiny):
-    with pytest.raises(ModelNotFoundError, match=rf"downloads are off: fetch {site.address}/{ARCHIVE} and put it, or"):
+    with pytest.raises(
+        ModelNotFoundError, match=rf"downloads are not allowed: fetch {site.address}/{ARCHIVE} and put it, or"
+    ):
         models.fetch(tiny, download=False)
     assert site.requests == []
     assert not site.home.exists()
@@ -152,7 +154,7 @@ def test_pooch_is_missing(site, tiny, monkeypatch):
     assert not site.home.exists()
 
 
-def test_a_negative_number_of_retries(tiny):
+def test_negative_number_of_retries(tiny):
     with pytest.raises(OptionError, match="retries is -1"):
         models.fetch(tiny, retries=-1)
 

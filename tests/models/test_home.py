@@ -61,19 +61,19 @@ def test_cache_folder_is_the_one_of_pooch(monkeypatch):
     assert models.home() == pooch.os_cache("scrfd_trt")
 
 
-def test_the_variable_comes_first(user, monkeypatch, tmp_path):
+def test_variable_comes_first(user, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv(models.HOME_VARIABLE, str(tmp_path / "networks"))
     assert models.home() == tmp_path / "networks"
 
 
-def test_an_empty_variable_counts_as_not_set(user, on, monkeypatch):
+def test_empty_variable_counts_as_not_set(user, on, monkeypatch):
     on("Unix")
     monkeypatch.setenv(models.HOME_VARIABLE, " ")
     assert models.home() == user / ".cache" / "scrfd_trt"
 
 
-def test_the_variable_may_be_relative_or_begin_with_a_tilde(monkeypatch, tmp_path):
+def test_variable_may_be_relative_or_begin_with_a_tilde(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(models.HOME_VARIABLE, "networks")
     assert models.home() == tmp_path / "networks"
@@ -86,7 +86,7 @@ def _nobody(number):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="home folders of POSIX")
-def test_a_user_without_a_home_folder(user, on, monkeypatch, tiny):
+def test_user_without_a_home_folder(user, on, monkeypatch, tiny):
     on("Unix")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", _nobody)
@@ -106,7 +106,7 @@ def test_address(user, monkeypatch):
 
 
 @pytest.mark.parametrize("mirror", ["mirror.example", "ftp://mirror.example", "file:///etc"])
-def test_a_mirror_must_be_an_address(user, monkeypatch, mirror):
+def test_mirror_must_be_an_address(user, monkeypatch, mirror):
     monkeypatch.setenv(models.MIRROR_VARIABLE, mirror)
     with pytest.raises(OptionError, match=r"SCRFD_TRT_MIRROR is .* https:// or http://"):
         address("buffalo_l.zip")

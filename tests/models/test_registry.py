@@ -85,7 +85,7 @@ def test_unknown_name_is_refused_with_a_suggestion(name, meant):
 
 
 @pytest.mark.parametrize("name", ["", "retinaface", None, ["500m"]])
-def test_an_unknown_name_lists_the_choices(name):
+def test_unknown_name_lists_the_choices(name):
     with pytest.raises(OptionError, match=r"the models are: 500m_bnkps, .*, 10g$"):
         models.get(name)
 

