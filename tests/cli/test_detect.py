@@ -218,7 +218,7 @@ def test_thin_image_gives_warning_with_path(run: Run, picture: Picture) -> None:
     code, out, err = run("detect", "strip.png", "--scale", "640")
     assert code == 0
     assert out.startswith("strip.png  100000×1, no faces")
-    assert err.startswith("warning: strip.png: an image of 100000×1 pixels shrinks to 640×1")
+    assert err.startswith("warning: strip.png: an image of 100000×1 pixels is scaled to 640×1 for the model")
     assert err.count("\n") == 1
     assert run("detect", "strip.png", "--quiet").err == ""
 
