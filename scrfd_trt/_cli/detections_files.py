@@ -55,8 +55,8 @@ def check_files(files: DetectionsFileArgs, others: Mapping[str, Path | None], *,
 def summarize(path: Path) -> Summary:
     """Read a detections file and return its summary; raise DetectionsError if it is invalid."""
     with FacesReader(path) as reader:
-        threshold = TrackingOptions.model_validate(reader.head.tracking).threshold
-        summary = Summary(reader.head.size, threshold)
+        threshold = TrackingOptions.model_validate(reader.header.tracking).threshold
+        summary = Summary(reader.header.size, threshold)
         for frame in reader:
             summary.add(frame)
     return summary

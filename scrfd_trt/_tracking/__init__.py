@@ -1,1 +1,1 @@
-"""Tracking of faces over the frames of a video."""
+"""Track faces over the frames of a video; knows neither files nor codecs."""

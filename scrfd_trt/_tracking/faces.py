@@ -1,4 +1,4 @@
-"""The faces of one frame of a video, with their tracks and where each box comes from."""
+"""Faces of one video frame, with their tracks and the origin of each box."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scrfd_trt._detections import Detections
 
 Origin = Literal["detected", "interpolated", "extended"]
-"""Found in this frame, put between two sightings, or beyond the first or last."""
+"""Found in this frame, placed between two detections, or placed before the first or after the last detection."""
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 
@@ -22,15 +22,15 @@ class Face:
     Attributes
     ----------
     track
-        The same number for the same face, from 1.
+        Track number, from 1: the same for the same face in all frames.
     box
         ``(4,)`` float, x1, y1, x2, y2 in pixels of the upright frame.
     score
-        0 to 1; of the sightings beside it where there is none in this frame.
+        0 to 1; taken from the neighbouring detections if the face was not detected in this frame.
     landmarks
         ``(5, 2)`` float in pixels, or None.
     origin
-        Where the box comes from.
+        How the box was obtained.
     """
 
     track: int
@@ -47,13 +47,13 @@ class FrameFaces:
     Attributes
     ----------
     number
-        Of the frame, from 0.
+        Frame number, from 0.
     pts_seconds
-        In seconds, as the video has it.
+        Presentation time in seconds.
     cut
-        Whether a new scene begins here.
+        Whether the frame begins a new scene.
     faces
-        In no order.
+        The faces, in no particular order.
     """
 
     number: int
@@ -62,7 +62,7 @@ class FrameFaces:
     faces: list[Face] = field(default_factory=list)
 
     def detections(self, size: tuple[int, int]) -> Detections:
-        """Return what overlays take.
+        """Return the faces as :class:`scrfd_trt.Detections`, the input of overlays.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""How faces are followed from frame to frame."""
+"""Tracking options, and the limits that they set at a frame rate."""
 
 from __future__ import annotations
 
@@ -10,112 +10,72 @@ from pydantic import Field
 from scrfd_trt._options import OptionsModel
 
 HALF_WINDOW = 4
-"""Frames to either side that a box is smoothed over."""
+"""Frames on either side that contribute to a smoothed box."""
+MIN_GAP_FRAMES, MIN_EXTENSION_FRAMES = 6, 2
+"""Frames from one detection to the next that are always bridged, and frames that a track is always extended by."""
+ROUNDING_SECONDS = 0.02
+"""Longest rounding of a limit up to the nearest frame."""
 
 
-LEAST_BRIDGE, LEAST_EXTEND = 6, 2
-"""Frames that are bridged from one sighting to the next, and that a track reaches on, however few come in a second."""
-ROUNDING = 0.02
-"""Most seconds by which a span may be longer, so that it ends at the nearest frame."""
-
-
-class Reach(NamedTuple):
-    """How far something reaches: so many frames, or so many seconds where that is further.
-
-    Attributes
-    ----------
-    frames, seconds
-        Both of these.
-    """
+class Limit(NamedTuple):
+    """A distance in frames or in seconds, whichever reaches further."""
 
     frames: int
     seconds: float
 
-    def holds(self, frames: int, seconds: float) -> bool:
-        """Tell whether a distance in frames, which is one in seconds, too, is within reach."""
+    def includes(self, frames: int, seconds: float) -> bool:
         return frames <= self.frames or seconds <= self.seconds
 
 
-class Spans(NamedTuple):
-    """How far tracks reach.
+class TrackLimits(NamedTuple):
+    """How far tracks reach."""
 
-    Attributes
-    ----------
-    bridging
-        From one sighting to the next of a track.
-    extending
-        Beyond the sightings of a track.
-    window
-        Frames to either side that a box is smoothed over; 0 for not at all.
-    rate
-        Frames a second, on average.
-    """
-
-    bridging: Reach
-    extending: Reach
-    window: int
-    rate: float
-
-    @property
-    def bridge(self) -> int:
-        """Most frames from one sighting to the next, where they come at an even rate."""
-        return max(self.bridging.frames, int(self.bridging.seconds * self.rate))
-
-    @property
-    def extend(self) -> int:
-        """Frames that a track reaches beyond its sightings, where they come at an even rate."""
-        return max(self.extending.frames, int(self.extending.seconds * self.rate))
+    gap: Limit  # from one detection to the next of the same track
+    extension: Limit  # before the first and after the last detection
+    half_window: int  # frames on either side that a box is smoothed over; 0: no smoothing
 
 
 class TrackingOptions(OptionsModel):
-    """How faces are followed from frame to frame.
+    """How faces are tracked from frame to frame.
 
     Attributes
     ----------
     threshold
-        Lowest score of a face that begins a track.
+        Minimum score of a face that starts a track.
     low
-        Lowest score of one that carries a track on; the detector must look for faces down to it.
+        Minimum score of a face that continues a track; the detector has to return faces down to it.
     bridge
-        Seconds from one sighting to the next within which it is taken for the same face: what lies between is filled.
-        Five frames without a sighting are filled at any rate, unless it is 0.
+        Longest time in seconds between two detections of a track; the frames between are filled. Gaps of five frames
+        are filled at any frame rate. 0 turns both off.
     extend
-        Seconds that a track reaches before its first and beyond its last sighting; two frames at any rate, unless it
-        is 0.
+        Seconds by which a track is extended before its first and after its last detection; at least two frames at any
+        frame rate. 0 turns both off.
     smooth
-        Whether boxes and landmarks are smoothed over time, from both sides.
+        Whether boxes and landmarks are smoothed over time.
     every
-        Faces are looked for in each n-th frame; those between are filled.
+        Detect faces in every n-th frame only; the frames between are filled.
     """
 
-    threshold: float = Field(0.3, ge=0.0, le=1.0, description="Lowest score of a face that begins a track.")
-    low: float = Field(0.15, ge=0.0, le=1.0, description="Lowest score of a face that carries a track on.")
-    bridge: float = Field(1.0, ge=0.0, le=60.0, description="Seconds without a sighting that are filled.")
-    extend: float = Field(0.2, ge=0.0, le=60.0, description="Seconds that a track reaches beyond its sightings.")
+    threshold: float = Field(0.3, ge=0.0, le=1.0, description="Minimum score of a face that starts a track.")
+    low: float = Field(0.15, ge=0.0, le=1.0, description="Minimum score of a face that continues a track.")
+    bridge: float = Field(1.0, ge=0.0, le=60.0, description="Longest gap to fill, in seconds.")
+    extend: float = Field(0.2, ge=0.0, le=60.0, description="Extension of tracks at both ends, in seconds.")
     smooth: bool = Field(True, description="Smooth boxes and landmarks over time.")
-    every: int = Field(1, ge=1, le=1000, description="Look for faces in every n-th frame only.")
+    every: int = Field(1, ge=1, le=1000, description="Detect faces in every n-th frame only.")
 
     @property
-    def lowest(self) -> float:
-        """The score down to which faces are to be looked for."""
+    def detection_threshold(self) -> float:
+        """The score down to which the detector has to return faces."""
         return min(self.threshold, self.low)
 
-    def spans(self, rate: Fraction | float) -> Spans:
-        """Tell how far tracks reach.
-
-        Parameters
-        ----------
-        rate
-            Frames a second, on average.
-        """
-        nearest = min(0.5 / float(rate), ROUNDING)
-        # A face that every n-th frame shows twice in a row must never fall into two tracks.
-        # Two sightings beside each other are one track, whatever is bridged.
-        bridge = max(LEAST_BRIDGE if self.bridge else 1, 2 * self.every if self.every > 1 else 0)
-        extend = max(LEAST_EXTEND if self.extend else 0, self.every - 1)
-        return Spans(
-            Reach(bridge, self.bridge + nearest if self.bridge else 0.0),
-            Reach(extend, self.extend + nearest if self.extend else 0.0),
+    def limits(self, rate: Fraction | float) -> TrackLimits:
+        """Return how far tracks reach at an average of ``rate`` frames per second."""
+        rounding = min(0.5 / float(rate), ROUNDING_SECONDS)
+        # A face found in two detected frames in a row is one track, whatever ``every`` and ``bridge`` are.
+        gap_frames = max(MIN_GAP_FRAMES if self.bridge else 1, 2 * self.every if self.every > 1 else 0)
+        extension_frames = max(MIN_EXTENSION_FRAMES if self.extend else 0, self.every - 1)
+        return TrackLimits(
+            Limit(gap_frames, self.bridge + rounding if self.bridge else 0.0),
+            Limit(extension_frames, self.extend + rounding if self.extend else 0.0),
             HALF_WINDOW * self.every if self.smooth else 0,
-            float(rate),
         )

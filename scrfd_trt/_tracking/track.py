@@ -1,258 +1,213 @@
-"""One face over time: where it was seen, and where it must have been between and around."""
+"""One track: the detections of a face, and its place in the frames between and around them."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import Face, Origin
-from scrfd_trt._tracking.options import Spans
-from scrfd_trt._tracking.smoothing import slope, weights
+from scrfd_trt._tracking.matching import expand
+from scrfd_trt._tracking.options import TrackLimits
 
-Values = NDArray[np.float64]
+Array = NDArray[np.float64]
 
-RECENT = 5
-"""Sightings that tell how a face moves."""
-RECENT_FRAMES = 12
-SLOWING = 0.85
-"""What is left of a motion from one frame to the next where nothing is seen: it does not go on for ever."""
-SLACK = 0.08
-"""Share of a sighting's box by which a smoothed box may fall short of it on each side."""
-UNSURE, NEAR = 0.02, 5
-"""Share of its sides that a box is grown by on each side for each frame to the nearest sighting that is trusted, and
-how many of them count."""
-TINY = 1e-3
+VELOCITY_OBSERVATIONS, VELOCITY_FRAMES = 5, 12
+"""Most observations that the velocity is computed from, and most frames that they may span."""
+DAMPING = 0.85
+"""Share of the velocity that remains from one frame to the next after the last observation."""
+MAX_SHRINK = 0.08
+"""Share of an observed side by which smoothing may move that side inwards."""
+UNCERTAIN_MARGIN, MAX_UNCERTAIN_FRAMES = 0.02, 5
+"""Share of its sides that a box grows by for each frame to the nearest trusted observation, and most frames counted."""
+MIN_SIDE = 1e-3
+MIN_LINE, MIN_PARABOLA_SIDE = 3, 2
+"""Samples needed to fit a line, and samples needed on either side to fit a parabola."""
 
 
-class Edge(NamedTuple):
-    """A sighting at an end of a track: frame, seconds, and its values as a row."""
+class Observation(NamedTuple):
+    """A face detected in one frame."""
 
     frame: int
-    time: float
-    values: Values
+    pts_seconds: float
+    score: float
+    state: Array  # centre, logarithms of the sides (sizes change by factors), and landmarks if there are any
+
+    @classmethod
+    def from_detections(cls, frame: int, pts_seconds: float, detections: Detections, row: int) -> Observation:
+        box = detections.boxes[row].astype(np.float64)
+        points = np.empty(0) if detections.landmarks is None else detections.landmarks[row].astype(np.float64).ravel()
+        sides = np.log(np.maximum(box[2:] - box[:2], MIN_SIDE))
+        state = np.concatenate([(box[:2] + box[2:]) / 2, sides, points])
+        return cls(frame, pts_seconds, float(detections.scores[row]), state)
+
+
+_FRAME = itemgetter(0)
 
 
 class Track:
     """One face over time.
 
-    Parameters
-    ----------
-    number
-        From 1.
-    begin
-        First frame of the scene: nothing is told of frames before it.
-    sure
-        Score from which a sighting is trusted.
-
-    Attributes
-    ----------
-    end : int or None
-        First frame of the next scene, once it is there.
-    first, last : int
-        Frames of the first and the last sighting.
-    first_time, last_time : float
-        Their seconds.
+    ``begin`` and ``end`` are the first frames of its scene and of the next one (None until that is known); the track
+    has no face outside. Observations with at least ``trusted_score`` count as certain.
     """
 
-    def __init__(self, number: int, begin: int, sure: float) -> None:
+    def __init__(self, number: int, begin: int, trusted_score: float, observation: Observation) -> None:
         self.number = number
-        self._sure = sure
         self.begin = begin
         self.end: int | None = None
-        self.first = self.last = -1
-        self.first_time = self.last_time = 0.0
-        self._beyond: dict[bool, Edge] = {}
-        self._frames: list[int] = []
-        self._times: list[float] = []
-        self._values: list[Values] = []
-        self._scores: list[float] = []
-        self._speeds: dict[bool, Values] = {}
+        self.first = self.last = observation
+        self._trusted_score = trusted_score
+        self._observations = [observation]
+        self._velocities: dict[bool, Array] = {}
+        self._previous: Observation | None = None
+        self._next: Observation | None = None
 
-    def see(self, frame: int, time: float, box: Values, points: Values | None, score: float) -> None:
-        """Add a sighting, before the first or after the last.
-
-        Parameters
-        ----------
-        frame, time
-            Number, and seconds.
-        box, points
-            ``(4,)`` and ``(5, 2)`` or None, in pixels.
-        score
-            0 to 1.
-        """
-        earlier = bool(self._frames) and frame < self.first
-        self._speeds.clear()
-        at = 0 if earlier else len(self._frames)
-        self._frames.insert(at, frame)
-        self._times.insert(at, time)
-        self._values.insert(at, _to_values(box, points))
-        self._scores.insert(at, score)
-        if self.first < 0 or earlier:
-            self.first, self.first_time = frame, time
-        if frame >= self.last:
-            self.last, self.last_time = frame, time
+    def add(self, observation: Observation) -> None:
+        """Add an observation before the first or after the last."""
+        self._velocities.clear()
+        if observation.frame < self.first.frame:
+            self._observations.insert(0, observation)
+            self.first = observation
+        else:
+            self._observations.append(observation)
+            self.last = observation
 
     @property
-    def is_led_on(self) -> bool:
-        """Whether it reaches on to its end."""
-        return True in self._beyond
+    def has_next(self) -> bool:
+        """Whether another track continues this one after a cut."""
+        return self._next is not None
 
-    def lead_on(self, other: Track) -> None:
-        """Let this track reach on to its end, and another back to its beginning: on the way from the one to the other.
-
-        Parameters
-        ----------
-        other
-            Begins a scene where this one's ends, with a face in the same place.
-        """
-        self._beyond[True] = Edge(other.first, other.first_time, other._values[0])
-        other._beyond[False] = Edge(self.last, self.last_time, self._values[-1])
+    def continue_as(self, other: Track) -> None:
+        """Fill this track up to its end, and ``other`` back to its beginning: a cut separates the two."""
+        self._next, other._previous = other.first, self.last
 
     def forget(self, frame: int) -> None:
-        """Drop what no frame from this one on has a use for; what tells how it moves is kept."""
-        keep = min(bisect_right(self._frames, frame) - 1, len(self._frames) - RECENT)
-        if keep > 0:
-            del self._frames[:keep], self._times[:keep], self._values[:keep], self._scores[:keep]
+        """Drop observations that no frame from ``frame`` on needs; keep those that the velocity is computed from."""
+        needed = bisect_right(self._observations, frame, key=_FRAME) - 1
+        del self._observations[: max(0, min(needed, len(self._observations) - VELOCITY_OBSERVATIONS))]
 
-    def predict(self, frame: int, slowing: float = SLOWING) -> Values:
-        """Return where the box is expected, ``(4,)``, in a frame after the last or before the first sighting.
+    def predict(self, frame: int, damping: float = DAMPING) -> Array:
+        """Return the expected box ``(4,)`` in a frame before the first or after the last observation."""
+        state = (self.last if frame > self.last.frame else self.first).state.copy()
+        state[:2] += self._displacement(frame, damping)
+        return _box(state)
 
-        Parameters
-        ----------
-        frame
-            Number.
-        slowing
-            What is left of its motion from one frame to the next; 1 lets it go on.
-        """
-        values = self._values[-1 if frame > self.last else 0].copy()
-        values[:2] += self._way(frame, slowing)
-        return _box(values)
-
-    def _way(self, frame: int, slowing: float = SLOWING) -> Values:
-        """Return how far, x and y, it moves from its last sighting, or from its first where the frame is before it."""
-        forward = frame > self.last
-        count = abs(frame - (self.last if forward else self.first))
-        way = count if slowing == 1.0 else slowing * (1.0 - slowing**count) / (1.0 - slowing)
-        return self._speed(forward) * (way if forward else -way)
-
-    def _speed(self, forward: bool) -> Values:
-        """Return the motion at the last sighting, or at the first, in pixels a frame."""
-        if forward not in self._speeds:
-            steps = np.array(self._frames[-RECENT:] if forward else self._frames[:RECENT], np.float64)
-            values = np.array(self._values[-RECENT:] if forward else self._values[:RECENT])[:, :2]
-            near = np.abs(steps - (self.last if forward else self.first)) <= RECENT_FRAMES
-            self._speeds[forward] = slope(values[near], steps[near])
-        return self._speeds[forward]
-
-    def at(self, frame: int, times: dict[int, float], spans: Spans) -> Face | None:
-        """Tell where the face is in a frame.
-
-        Parameters
-        ----------
-        frame
-            Number.
-        times
-            Seconds of this frame and those around it.
-        spans
-            How far it reaches, and is smoothed.
-
-        Returns
-        -------
-        Face or None
-            None where the track does not reach.
-        """
+    def face_at(self, frame: int, times: dict[int, float], limits: TrackLimits) -> Face | None:
+        """Return the face in a frame; None if the track does not reach it. ``times`` maps frames to seconds."""
         if frame < self.begin or (self.end is not None and frame >= self.end):
             return None
-        if self.first <= frame <= self.last:
-            return self._between(frame, times, spans)
-        later = frame > self.last
-        if later in self._beyond:
-            return self._towards(later, frame, times[frame])
-        edge, at = (self.last, self.last_time) if later else (self.first, self.first_time)
-        if not spans.extending.holds(abs(frame - edge), abs(times[frame] - at)):
+        if self.first.frame <= frame <= self.last.frame:
+            return self._smoothed(frame, times, limits.half_window)
+        own, other = (self.last, self._next) if frame > self.last.frame else (self.first, self._previous)
+        if other is not None:
+            return self._across_cut(own, other, frame, times[frame])
+        if not limits.extension.includes(abs(frame - own.frame), abs(times[frame] - own.pts_seconds)):
             return None
-        face = self._between(edge, times, spans)
-        way = self._way(frame)
-        points = None if face.landmarks is None else face.landmarks + way
-        return Face(self.number, face.box + np.tile(way, 2), face.score, points, "extended")
+        face = self._smoothed(own.frame, times, limits.half_window)
+        shift = self._displacement(frame)
+        landmarks = None if face.landmarks is None else face.landmarks + shift
+        return Face(self.number, face.box + np.tile(shift, 2), face.score, landmarks, "extended")
 
-    def _towards(self, later: bool, frame: int, time: float) -> Face:
-        """Tell where the face is on the straight way to a sighting of another track."""
-        place = -1 if later else 0
-        own = Edge(self._frames[place], self._times[place], self._values[place])
-        other = self._beyond[later]
-        values = own.values + (other.values - own.values) * (time - own.time) / (other.time - own.time)
-        away = min(abs(frame - own.frame), abs(frame - other.frame), NEAR)
-        return Face(
-            self.number, _grown(_box(values), UNSURE * away), self._scores[place], _points(values), "interpolated"
-        )
+    def _displacement(self, frame: int, damping: float = DAMPING) -> Array:
+        """Return the motion ``(2,)`` from the last observation, or from the first if ``frame`` precedes it."""
+        forward = frame > self.last.frame
+        count = abs(frame - (self.last if forward else self.first).frame)
+        steps = count if damping == 1.0 else damping * (1.0 - damping**count) / (1.0 - damping)
+        return self._velocity(forward) * (steps if forward else -steps)
 
-    def _between(self, frame: int, times: dict[int, float], spans: Spans) -> Face:
-        low = max(self.first, frame - spans.window, self._frames[0])
-        high = min(self.last, frame + spans.window)
-        # As many to both sides, but at the ends: a face that begins to move must not pull at where it stood.
-        samples = self._samples(low, high, times)
-        values = weights(frame - low, high - frame) @ samples
-        place = bisect_left(self._frames, frame)
-        seen = self._frames[place] == frame
-        box, score = _box(values), self._scores[place]
-        if seen:
-            box = _around(box, _box(self._values[place]))
+    def _velocity(self, forward: bool) -> Array:
+        """Return the velocity ``(2,)`` at the last observation, or at the first, in pixels per frame."""
+        if forward not in self._velocities:
+            edge = self.last if forward else self.first
+            span = slice(-VELOCITY_OBSERVATIONS, None) if forward else slice(VELOCITY_OBSERVATIONS)
+            near = [each for each in self._observations[span] if abs(each.frame - edge.frame) <= VELOCITY_FRAMES]
+            frames = np.array([each.frame for each in near], np.float64)
+            self._velocities[forward] = slope(np.array([each.state[:2] for each in near]), frames)
+        return self._velocities[forward]
+
+    def _across_cut(self, own: Observation, other: Observation, frame: int, seconds: float) -> Face:
+        passed, whole = seconds - own.pts_seconds, other.pts_seconds - own.pts_seconds
+        state = own.state + (other.state - own.state) * passed / whole
+        distance = min(abs(frame - own.frame), abs(frame - other.frame), MAX_UNCERTAIN_FRAMES)
+        box = expand(_box(state), UNCERTAIN_MARGIN * distance)
+        return Face(self.number, box, own.score, _landmarks(state), "interpolated")
+
+    def _smoothed(self, frame: int, times: dict[int, float], half_window: int) -> Face:
+        low = max(self.first.frame, frame - half_window, self._observations[0].frame)
+        high = min(self.last.frame, frame + half_window)
+        state = smoothing_weights(frame - low, high - frame) @ self._samples(low, high, times)
+        at = bisect_left(self._observations, frame, key=_FRAME)
+        observation = self._observations[at]
+        box, score = _box(state), observation.score
+        origin: Origin = "detected" if observation.frame == frame else "interpolated"
+        if origin == "detected":
+            box = _cover(box, _box(observation.state))
         else:
-            score = min(score, self._scores[place - 1])
-        box = _grown(box, UNSURE * min(self._away(frame, place), NEAR))
-        origin: Origin = "detected" if seen else "interpolated"
-        return Face(self.number, box, score, _points(values), origin)
+            score = min(score, self._observations[at - 1].score)
+        box = expand(box, UNCERTAIN_MARGIN * self._uncertain_frames(frame, at))
+        return Face(self.number, box, score, _landmarks(state), origin)
 
-    def _away(self, frame: int, place: int) -> int:
-        """Return how many frames away the nearest sighting is that is trusted; 0 for one in this frame."""
-        near = slice(max(0, place - NEAR), place + NEAR)
-        trusted = (
-            abs(at - frame)
-            for at, score in zip(self._frames[near], self._scores[near], strict=True)
-            if score >= self._sure
-        )
-        return min(trusted, default=NEAR)
+    def _uncertain_frames(self, frame: int, at: int) -> int:
+        """Return the distance in frames to the nearest trusted observation, at most MAX_UNCERTAIN_FRAMES."""
+        near = self._observations[max(0, at - MAX_UNCERTAIN_FRAMES) : at + MAX_UNCERTAIN_FRAMES]
+        distances = (abs(each.frame - frame) for each in near if each.score >= self._trusted_score)
+        return min(MAX_UNCERTAIN_FRAMES, min(distances, default=MAX_UNCERTAIN_FRAMES))
 
-    def _samples(self, low: int, high: int, times: dict[int, float]) -> Values:
-        """Return a row for each frame from ``low`` to ``high``: on straight lines where the face was not seen."""
-        start, stop = bisect_right(self._frames, low) - 1, bisect_left(self._frames, high) + 1
-        values = np.array(self._values[start:stop])
-        if (self._frames[start], self._frames[stop - 1]) == (low, high) and stop - start == high - low + 1:
-            return values
-        seen = np.array(self._times[start:stop])
+    def _samples(self, low: int, high: int, times: dict[int, float]) -> Array:
+        """Return the states of the frames from ``low`` to ``high``, one a row; linear where there is no observation."""
+        start = bisect_right(self._observations, low, key=_FRAME) - 1
+        near = self._observations[start : bisect_left(self._observations, high, key=_FRAME) + 1]
+        states = np.array([each.state for each in near])
+        if (near[0].frame, near[-1].frame, len(near)) == (low, high, high - low + 1):
+            return states
+        known = np.array([each.pts_seconds for each in near])
         wanted = np.array([times[frame] for frame in range(low, high + 1)])
-        right = np.clip(np.searchsorted(seen, wanted, side="left"), 1, len(seen) - 1)
-        share = (wanted - seen[right - 1]) / (seen[right] - seen[right - 1])
-        return np.asarray(values[right - 1] + (values[right] - values[right - 1]) * share[:, None])
+        right = np.clip(np.searchsorted(known, wanted, side="left"), 1, len(known) - 1)
+        share = (wanted - known[right - 1]) / (known[right] - known[right - 1])
+        return np.asarray(states[right - 1] + (states[right] - states[right - 1]) * share[:, None])
 
 
-def _to_values(box: Values, points: Values | None) -> Values:
-    """Put middle, logarithms of the sides, and landmarks into one row: so sizes change by factors."""
-    box = np.asarray(box, np.float64)
-    sides = np.log(np.maximum(box[2:] - box[:2], TINY))
-    rest = np.empty(0) if points is None else np.asarray(points, np.float64).ravel()
-    return np.concatenate([(box[:2] + box[2:]) / 2, sides, rest])
+def _box(state: Array) -> Array:
+    half = np.exp(state[2:4]) / 2
+    return np.concatenate([state[:2] - half, state[:2] + half])
 
 
-def _box(values: Values) -> Values:
-    half = np.exp(values[2:4]) / 2
-    return np.concatenate([values[:2] - half, values[:2] + half])
+def _landmarks(state: Array) -> Array | None:
+    return state[4:].reshape(5, 2) if len(state) > 4 else None
 
 
-def _points(values: Values) -> Values | None:
-    return values[4:].reshape(5, 2) if len(values) > 4 else None
+def _cover(box: Array, observed: Array) -> Array:
+    """Extend a smoothed box to the observed one, less MAX_SHRINK: a face that starts to run stays covered."""
+    slack = (observed[2:] - observed[:2]) * MAX_SHRINK
+    return np.concatenate([np.minimum(box[:2], observed[:2] + slack), np.maximum(box[2:], observed[2:] - slack)])
 
 
-def _grown(box: Values, share: float) -> Values:
-    sides = (box[2:] - box[:2]) * share
-    return np.concatenate([box[:2] - sides, box[2:] + sides])
+@lru_cache(maxsize=1024)
+def smoothing_weights(before: int, after: int) -> Array:
+    """Return the Savitzky-Golay weights ``(before + 1 + after,)`` of a sample's neighbours.
+
+    The polynomial is a parabola, a line near the ends, and the sample itself where there are fewer than three. SciPy's
+    ``savgol_coeffs`` gives the same but for rounding; importing ``scipy.signal`` takes a second.
+    """
+    count = before + 1 + after
+    steps = np.arange(-before, after + 1, dtype=np.float64)
+    if count < MIN_LINE:
+        weights = (steps == 0).astype(np.float64)  # two samples cannot separate noise from motion
+    else:
+        degree = 2 if min(before, after) >= MIN_PARABOLA_SIDE else 1
+        weights = np.linalg.pinv(np.vander(steps, degree + 1, increasing=True))[0]
+    weights.flags.writeable = False
+    return np.asarray(weights)
 
 
-def _around(box: Values, seen: Values) -> Values:
-    """Let a box reach out to a sighting, less the slack: smoothing must not uncover a face that starts to run."""
-    slack = (seen[2:] - seen[:2]) * SLACK
-    return np.concatenate([np.minimum(box[:2], seen[:2] + slack), np.maximum(box[2:], seen[2:] - slack)])
+def slope(values: Array, steps: Array) -> Array:
+    """Return the slope ``(D,)`` of the line through ``values`` ``(N, D)`` at ``steps`` ``(N,)``; 0 for one sample."""
+    offsets = steps - steps.mean()
+    spread = float(offsets @ offsets)
+    return np.zeros(values.shape[1]) if spread == 0.0 else np.asarray(offsets @ values / spread)

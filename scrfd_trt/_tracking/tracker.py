@@ -1,4 +1,4 @@
-"""Link faces to tracks, and tell where each is in every frame."""
+"""Link detections to tracks, and return the faces of every frame."""
 
 from __future__ import annotations
 
@@ -13,221 +13,226 @@ import numpy as np
 from scrfd_trt._detections import Detections
 from scrfd_trt._nms import pairwise_iou
 from scrfd_trt._tracking.faces import FrameFaces
-from scrfd_trt._tracking.matching import Boxes, grown, pairs
+from scrfd_trt._tracking.matching import Array, assign, expand
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt._tracking.track import Track
+from scrfd_trt._tracking.track import Observation, Track
 
-BUFFER, MISSED, MOST = 0.2, 0.03, 0.6
-"""Share of its sides that a box is grown by before it is compared: at once, for each frame missed, and at most."""
-LIKE, LIKE_LOW = 0.15, 0.5
-"""Least overlap of such boxes, for faces of high and of low score."""
-BACK_GAP = 3
-"""Frames without even a faint sighting after which a track is not followed back any further."""
+BUFFER, BUFFER_PER_MISS, MAX_BUFFER = 0.2, 0.03, 0.6
+"""Share of its sides that a box is expanded by before its overlap is computed: at first, per missed frame, at most."""
+MIN_IOU, MIN_IOU_LOW = 0.15, 0.5
+"""Minimum overlap of the expanded boxes, for faces of high and of low score."""
+MAX_BACK_GAP = 3
+"""Detected frames without a low-score face after which a new track is not traced back any further."""
 
 
 class FrameObservation(NamedTuple):
-    """What was looked for in one frame.
+    """The detections of one frame.
 
     Attributes
     ----------
-    number, pts_seconds
-        Of the frame; in seconds.
-    found
-        What the detector found down to the lowest score; None where it did not look.
+    number
+        Frame number.
+    pts_seconds
+        Presentation time in seconds.
+    detections
+        All faces down to :attr:`TrackingOptions.detection_threshold`; None if the detector skipped the frame.
     cut
-        Whether a new scene begins here.
+        Whether the frame begins a new scene.
     """
 
     number: int
     pts_seconds: float
-    found: Detections | None
+    detections: Detections | None
     cut: bool = False
 
 
 @dataclass
-class _Seen:
-    """A frame that is kept until all about it is certain, with the faint faces that no track has taken."""
+class _PendingFrame:
+    """A frame whose faces may still change, and the rows of its low-score faces that no track has taken."""
 
-    sighting: FrameObservation
-    faint: list[int] = field(default_factory=list)
+    observation: FrameObservation
+    low_rows: list[int] = field(default_factory=list)
 
 
 class Tracker:
-    """Links the faces of a video to tracks.
+    """Link the faces of a video to tracks.
 
-    Frames go in one by one; what comes out is some frames behind, when all that later frames tell about it is known.
+    Frames go in one by one; each comes out, some frames later, as soon as no later frame can change its faces.
 
     Parameters
     ----------
     options
-        How faces are followed.
+        Tracking options.
     rate
-        Frames a second, on average.
+        Average frames per second.
     delay
-        Frames after which one comes out at the latest, for live pictures; gaps that are longer are then filled from one
-        side. None waits until nothing can change any more.
+        For live video: a frame comes out after at most this many later ones, and longer gaps are extended from one
+        side only. None waits until a frame's faces are final.
 
     Notes
     -----
-    Faces are linked in two rounds, those of high score first, as ByteTrack does (Zhang et al., ECCV 2022), by the
-    overlap of grown boxes (Yang et al., WACV 2023) with where the track is expected, and by the assignment of the
-    greatest sum. A track that begins is followed back through the faint sightings before it.
+    Faces are linked in two rounds, high scores first, as in ByteTrack (Zhang et al., ECCV 2022), by the overlap of
+    expanded boxes (Yang et al., WACV 2023) with the predicted boxes of the tracks, and the assignment with the largest
+    sum. A new track is traced back through the low-score faces before its first detection.
     """
 
     def __init__(self, options: TrackingOptions, rate: Fraction | float, *, delay: int | None = None) -> None:
         self.options = options
-        self.spans = options.spans(rate)
+        self.limits = options.limits(rate)
         self._delay = delay
-        self._window: deque[_Seen] = deque()
+        self._pending: deque[_PendingFrame] = deque()
         self._times: dict[int, float] = {}
         self._tracks: list[Track] = []
         self._count = 0
         self._scene = 0
 
-    def push(self, sighting: FrameObservation) -> Iterator[FrameFaces]:
-        """Take the next frame.
+    def push(self, observation: FrameObservation) -> Iterator[FrameFaces]:
+        """Add the next frame.
 
         Parameters
         ----------
-        sighting
-            Its number must be one more than that of the last.
+        observation
+            Its number has to be one more than that of the previous frame.
 
         Yields
         ------
         FrameFaces
-            Frames about which all is known now.
+            Frames whose faces are final now.
         """
-        seen = _Seen(sighting)
-        self._window.append(seen)
-        self._times[sighting.number] = sighting.pts_seconds
-        if sighting.cut:
-            self._scene = sighting.number
+        pending = _PendingFrame(observation)
+        self._pending.append(pending)
+        self._times[observation.number] = observation.pts_seconds
+        if observation.cut:
+            self._scene = observation.number
             for track in self._tracks:
-                track.end = sighting.number if track.end is None else track.end
-        if sighting.found is not None:
-            self._link(seen, sighting.found)
+                track.end = observation.number if track.end is None else track.end
+        if observation.detections is not None:
+            self._link(pending, observation.detections)
         while self._is_due():
             yield self._pop()
 
-    def _is_due(self) -> bool:
-        """Tell whether nothing that comes can change the oldest frame that is kept, or it may wait no longer."""
-        if not self._window or (self._delay is not None and len(self._window) > self._delay):
-            return bool(self._window)
-        oldest, newest = self._window[0].sighting, self._window[-1].sighting
-        # A sighting so far away tells of it, and one more that this is bridged to.
-        base = self.spans.window
-        while base < len(self._window):
-            at = self._window[base].sighting
-            if not self.spans.extending.holds(at.number - oldest.number, at.pts_seconds - oldest.pts_seconds):
-                return not self.spans.bridging.holds(newest.number - at.number + 1, newest.pts_seconds - at.pts_seconds)
-            base += 1
-        return False
-
     def finish(self) -> Iterator[FrameFaces]:
-        """Yield the frames that are left."""
-        while self._window:
+        """Yield the remaining frames."""
+        while self._pending:
             yield self._pop()
 
-    def _near(self, sighting: FrameObservation, end: int | None) -> list[Track]:
-        """Return the tracks with this end whose last sighting is near enough to this one to fill what lies between."""
-        return [track for track in self._tracks if track.end == end and self._bridges(track, sighting)]
+    def _is_due(self) -> bool:
+        """Return whether the oldest pending frame is final, or has waited for the whole delay."""
+        if not self._pending or (self._delay is not None and len(self._pending) > self._delay):
+            return bool(self._pending)
+        oldest, newest = self._pending[0].observation, self._pending[-1].observation
+        # The first frame out of reach may still be linked to a later detection, up to the gap limit away.
+        for at in range(self.limits.half_window, len(self._pending)):
+            frame = self._pending[at].observation
+            if not self.limits.extension.includes(frame.number - oldest.number, frame.pts_seconds - oldest.pts_seconds):
+                return not self.limits.gap.includes(
+                    newest.number - frame.number + 1, newest.pts_seconds - frame.pts_seconds
+                )
+        return False
 
-    def _bridges(self, track: Track, sighting: FrameObservation) -> bool:
-        return self.spans.bridging.holds(sighting.number - track.last, sighting.pts_seconds - track.last_time)
+    def _pop(self) -> FrameFaces:
+        observation = self._pending.popleft().observation
+        frame = observation.number
+        found = [track.face_at(frame, self._times, self.limits) for track in self._tracks]
+        self._tracks = [track for track in self._tracks if self._is_alive(track, observation)]
+        margin = self.limits.half_window + 1
+        for track in self._tracks:
+            track.forget(min(frame, track.last.frame) - margin)
+        oldest = min([frame, *(track.last.frame for track in self._tracks)]) - margin
+        for number in [number for number in self._times if number < oldest]:
+            del self._times[number]
+        faces = [face for face in found if face is not None]
+        return FrameFaces(frame, observation.pts_seconds, observation.cut, faces)
 
-    def _link(self, seen: _Seen, found: Detections) -> None:
-        boxes = found.boxes.astype(np.float64)
-        high = found.scores >= self.options.threshold
-        tracks = self._near(seen.sighting, None)
-        strong, faint = np.flatnonzero(high).tolist(), np.flatnonzero(~high).tolist()
-        tracks, strong = self._match(seen, tracks, boxes, strong, LIKE)
-        _, seen.faint = self._match(seen, tracks, boxes, faint, LIKE_LOW)
-        for row in strong:
+    def _is_alive(self, track: Track, observation: FrameObservation) -> bool:
+        """Return whether a track may have a face in a later frame, or gain one."""
+        distance = observation.number - track.last.frame, observation.pts_seconds - track.last.pts_seconds
+        limits = self.limits
+        return distance[0] <= 0 or limits.gap.includes(*distance) or limits.extension.includes(*distance)
+
+    def _candidates(self, observation: FrameObservation, end: int | None) -> list[Track]:
+        """Return the tracks with this end whose last detection is within the gap limit."""
+        return [
+            track
+            for track in self._tracks
+            if track.end == end
+            and self.limits.gap.includes(
+                observation.number - track.last.frame, observation.pts_seconds - track.last.pts_seconds
+            )
+        ]
+
+    def _link(self, pending: _PendingFrame, detections: Detections) -> None:
+        boxes = detections.boxes.astype(np.float64)
+        is_high = detections.scores >= self.options.threshold
+        tracks, high = self._match(
+            pending, self._candidates(pending.observation, None), boxes, np.flatnonzero(is_high).tolist(), MIN_IOU
+        )
+        _, pending.low_rows = self._match(pending, tracks, boxes, np.flatnonzero(~is_high).tolist(), MIN_IOU_LOW)
+        for row in high:
             self._count += 1
-            track = Track(self._count, self._scene, self.options.threshold)
-            _see(track, seen.sighting, row)
-            self._follow_back(track)
-            self._lead_on(track, seen.sighting)
+            track = Track(self._count, self._scene, self.options.threshold, _observe(pending, row))
+            self._trace_back(track)
+            self._connect_over_cut(track, pending.observation)
             self._tracks.append(track)
 
     def _match(
-        self, seen: _Seen, tracks: list[Track], boxes: Boxes, rows: list[int], least: float
+        self, pending: _PendingFrame, tracks: list[Track], boxes: Array, rows: list[int], minimum: float
     ) -> tuple[list[Track], list[int]]:
-        """Give rows to tracks; return the tracks and the rows that are left."""
+        """Add rows to tracks; return the tracks and the rows that are left."""
         if not tracks or not rows:
             return tracks, rows
-        number = seen.sighting.number
-        missed = np.array([number - track.last - 1 for track in tracks], np.float64)
-        share = np.minimum(BUFFER + MISSED * missed, MOST)
-        wanted = grown(boxes[rows], BUFFER)
-        likeness = pairwise_iou(grown(np.array([track.predict(number) for track in tracks]), share), wanted)
+        frame = pending.observation.number
+        missed = np.array([frame - track.last.frame - 1 for track in tracks], np.float64)
+        buffer = np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER)[:, None]
+        wanted = expand(boxes[rows], BUFFER)
+        overlap = pairwise_iou(expand(np.array([track.predict(frame) for track in tracks]), buffer), wanted)
         if missed.any():
-            # Who is not seen for a while may have walked on, or stopped.
-            further = np.array([track.predict(number, 1.0) for track in tracks])
-            likeness = np.maximum(likeness, pairwise_iou(grown(further, share), wanted))
-        chosen = pairs(likeness, least)
-        for one, other in chosen:
-            _see(tracks[one], seen.sighting, rows[other])
-        taken, used = {one for one, _ in chosen}, {other for _, other in chosen}
+            # A face that was missed for some frames may have moved on at full speed, or stopped.
+            undamped = np.array([track.predict(frame, 1.0) for track in tracks])
+            overlap = np.maximum(overlap, pairwise_iou(expand(undamped, buffer), wanted))
+        pairs = assign(overlap, minimum)
+        for track, row in pairs:
+            tracks[track].add(_observe(pending, rows[row]))
+        matched_tracks, matched_rows = {track for track, _ in pairs}, {row for _, row in pairs}
         return (
-            [track for place, track in enumerate(tracks) if place not in taken],
-            [row for place, row in enumerate(rows) if place not in used],
+            [track for at, track in enumerate(tracks) if at not in matched_tracks],
+            [row for at, row in enumerate(rows) if at not in matched_rows],
         )
 
-    def _follow_back(self, track: Track) -> None:
-        """Take the faint faces before a track's first sighting that lie on its way."""
+    def _trace_back(self, track: Track) -> None:
+        """Add the low-score faces before a track's first detection that lie on its path."""
         gap = 0
-        for seen in reversed(list(self._window)[:-1]):
-            if seen.sighting.number < self._scene or gap > BACK_GAP:
+        for pending in reversed(list(self._pending)[:-1]):
+            frame, detections = pending.observation.number, pending.observation.detections
+            if frame < self._scene or gap > MAX_BACK_GAP:
                 return
-            gap += seen.sighting.found is not None
-            if not seen.faint or seen.sighting.found is None:
+            gap += detections is not None
+            if not pending.low_rows or detections is None:
                 continue
-            boxes = seen.sighting.found.boxes[seen.faint].astype(np.float64)
-            expected = track.predict(seen.sighting.number)[None]
-            likeness = pairwise_iou(grown(expected, BUFFER), grown(boxes, BUFFER))[0]
-            best = int(likeness.argmax())
-            if likeness[best] >= LIKE_LOW:
-                _see(track, seen.sighting, seen.faint.pop(best))
+            boxes = detections.boxes[pending.low_rows].astype(np.float64)
+            overlap = pairwise_iou(expand(track.predict(frame)[None], BUFFER), expand(boxes, BUFFER))[0]
+            best = int(overlap.argmax())
+            if overlap[best] >= MIN_IOU_LOW:
+                track.add(_observe(pending, pending.low_rows.pop(best)))
                 gap = 0
 
-    def _lead_on(self, track: Track, sighting: FrameObservation) -> None:
-        """Let tracks around a cut reach up to it where a face is in the same place before and after.
+    def _connect_over_cut(self, track: Track, observation: FrameObservation) -> None:
+        """Connect a new track to one that ends at the last cut, if both have a face in the same place.
 
-        Two scenes rarely have that by chance, and what was taken for a cut may be none.
+        Two scenes rarely share a place by chance; the cut may be a false one.
         """
-        before = [old for old in self._near(sighting, self._scene) if not old.is_led_on]
+        before = [old for old in self._candidates(observation, self._scene) if not old.has_next]
         if not before or not self._scene:
             return
-        own = grown(track.predict(track.first)[None], BUFFER)
-        places = np.array([(old.predict(track.first), old.predict(old.last + 1)) for old in before])
-        likeness = pairwise_iou(grown(places.reshape(-1, 4), BUFFER), own).reshape(-1, 2).max(axis=1)
-        best = int(likeness.argmax())
-        if likeness[best] >= LIKE_LOW:
-            before[best].lead_on(track)
-
-    def _pop(self) -> FrameFaces:
-        sighting = self._window.popleft().sighting
-        frame = sighting.number
-        found = [track.at(frame, self._times, self.spans) for track in self._tracks]
-        self._tracks = [track for track in self._tracks if self._is_wanted(track, sighting)]
-        reach = self.spans.window + 1
-        for track in self._tracks:
-            track.forget(min(frame, track.last) - reach)
-        oldest = min([frame, *(track.last for track in self._tracks)]) - reach
-        for old in [number for number in self._times if number < oldest]:
-            del self._times[old]
-        faces = [face for face in found if face is not None]
-        return FrameFaces(frame, sighting.pts_seconds, sighting.cut, faces)
-
-    def _is_wanted(self, track: Track, sighting: FrameObservation) -> bool:
-        """Tell whether a track may have a face in a frame after this one, or be carried on."""
-        away = sighting.number - track.last, sighting.pts_seconds - track.last_time
-        return away[0] <= 0 or self.spans.bridging.holds(*away) or self.spans.extending.holds(*away)
+        own = expand(track.predict(track.first.frame)[None], BUFFER)
+        places = np.array([(old.predict(track.first.frame), old.predict(old.last.frame + 1)) for old in before])
+        overlap = pairwise_iou(expand(places.reshape(-1, 4), BUFFER), own).reshape(-1, 2).max(axis=1)
+        best = int(overlap.argmax())
+        if overlap[best] >= MIN_IOU_LOW:
+            before[best].continue_as(track)
 
 
-def _see(track: Track, sighting: FrameObservation, row: int) -> None:
-    found = sighting.found
-    if found is not None:
-        points = None if found.landmarks is None else found.landmarks[row]
-        track.see(sighting.number, sighting.pts_seconds, found.boxes[row], points, float(found.scores[row]))
+def _observe(pending: _PendingFrame, row: int) -> Observation:
+    number, seconds, detections, _ = pending.observation
+    assert detections is not None  # noqa: S101 - rows are of the frame's detections
+    return Observation.from_detections(number, seconds, detections, row)

@@ -1,4 +1,4 @@
-"""Videos: read and written with their own times, colours and sound, and faces followed from frame to frame."""
+"""Read and write videos, and detect, track and cover the faces in them."""
 
 from scrfd_trt._tracking.faces import Face, FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions

@@ -1,4 +1,4 @@
-"""The file of a video's faces: JSON lines, a head and then one frame a line."""
+"""Faces files: the faces of a video as JSON lines, a header and then one frame per line."""
 
 from __future__ import annotations
 
@@ -24,39 +24,9 @@ from scrfd_trt.video._reader import VideoInfo
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PART = 1 << 16
-"""Bytes that are read at the beginning, in the middle and at the end."""
-
-
-def fingerprint(name: str) -> str | None:
-    """Return the length of a file and a hash of some of its bytes, ``12345-9f86d081884c7d65``.
-
-    Parameters
-    ----------
-    name
-        Path, or anything else that a video goes by.
-
-    Returns
-    -------
-    str or None
-        None for what is no file that can be read: folders and patterns of images, cameras, addresses.
-    """
-    path = Path(name)
-    try:
-        if not path.is_file():
-            return None
-        size = path.stat().st_size
-        found = hashlib.sha256()
-        with path.open("rb") as file:
-            for at in (0, size // 2, max(0, size - PART)):
-                file.seek(at)
-                found.update(file.read(PART))
-    except (OSError, ValueError):
-        return None
-    return f"{size}-{found.hexdigest()[:16]}"
-
-
 FACES_SUFFIX = ".faces.jsonl"
+SAMPLE_BYTES = 1 << 16
+"""Bytes that the fingerprint reads at the start, in the middle and at the end of a file."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -65,23 +35,23 @@ class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Head(_Line):
-    """The first line.
+class Header(_Line):
+    """The first line of a faces file.
 
     Attributes
     ----------
     format, version
-        What kind of file it is.
+        File format.
     video
-        Name of the video, without its folder.
+        Name of the video without its folder.
     size
         Width and height of the upright frames in pixels.
     rate
-        Frames a second, on average.
+        Average frames per second.
     tracking
-        How faces were followed: values of :class:`TrackingOptions`; what that does not know is left out.
+        Values of :class:`TrackingOptions`; unknown names are dropped.
     fingerprint
-        Of the video's file; None where it is no single file, and in files of earlier versions.
+        Of the video file; None if the video is not a single file.
     """
 
     format: Literal["scrfd_trt.faces"] = "scrfd_trt.faces"
@@ -94,11 +64,10 @@ class Head(_Line):
 
     @field_validator("tracking")
     @classmethod
-    def _known(cls, tracking: dict[str, Any]) -> dict[str, Any]:
-        """Leave out what later versions may have put there, and check the rest."""
-        return TrackingOptions(
-            **{name: tracking[name] for name in TrackingOptions.model_fields if name in tracking}
-        ).model_dump()
+    def _known_options(cls, tracking: dict[str, Any]) -> dict[str, Any]:
+        """Drop options of later versions, and validate the rest."""
+        known = {name: tracking[name] for name in TrackingOptions.model_fields if name in tracking}
+        return TrackingOptions(**known).model_dump()
 
 
 class _Face(_Line):
@@ -121,21 +90,23 @@ class _Frame(_Line):
 
 
 class FacesWriter:
-    """Writes the faces of a video; the file is there when the block has ended well, and not at all otherwise.
+    """Write the faces of a video; the file exists once the block has ended without an error.
 
     Parameters
     ----------
     path
-        Where to; its folder must be there.
-    info, options
-        Of the video, and how its faces were followed.
+        The file; its folder must exist.
+    info
+        Properties of the video.
+    options
+        The tracking options that were used.
     overwrite
-        Whether another file may be replaced.
+        Whether an existing file may be replaced.
 
     Raises
     ------
     OptionError
-        If a file is there already.
+        If the file exists already.
     OutputError
         If it cannot be written.
     """
@@ -149,7 +120,7 @@ class FacesWriter:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
-        head = Head(
+        header = Header(
             video=Path(info.name).name,
             size=info.size,
             rate=float(info.rate),
@@ -157,11 +128,11 @@ class FacesWriter:
             fingerprint=fingerprint(info.name),
         )
         with ExitStack() as stack:
-            place = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
-            with self._told():
-                self._file = place.open("w", encoding="utf-8")
+            part = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
+            with self._output_errors():
+                self._file = part.open("w", encoding="utf-8")
             stack.callback(self._close)
-            self._put(head.model_dump())
+            self._write_line(header.model_dump())
             self._stack = stack.pop_all()
 
     def write(self, frame: FrameFaces) -> None:
@@ -172,21 +143,21 @@ class FacesWriter:
         OutputError
             If it cannot be written.
         """
-        about: dict[str, Any] = {"frame": frame.number, "pts_seconds": round(frame.pts_seconds, 6)}
+        line: dict[str, Any] = {"frame": frame.number, "pts_seconds": round(frame.pts_seconds, 6)}
         if frame.cut:
-            about["cut"] = True
-        self._put(about | {"faces": [_plain(face) for face in frame.faces]})
+            line["cut"] = True
+        self._write_line(line | {"faces": [_as_dict(face) for face in frame.faces]})
 
-    def _put(self, line: dict[str, Any]) -> None:
-        with self._told():
+    def _write_line(self, line: dict[str, Any]) -> None:
+        with self._output_errors():
             self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
 
     def _close(self) -> None:
-        with self._told():
+        with self._output_errors():
             self._file.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _output_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -202,22 +173,22 @@ class FacesWriter:
 
 
 class FacesReader:
-    """Reads the faces of a video, frame by frame.
+    """Read the faces of a video, frame by frame.
 
     Parameters
     ----------
     path
-        What :class:`FacesWriter` wrote, or another program in its form.
+        A file of :class:`FacesWriter`, or one in the same format.
 
     Attributes
     ----------
-    head : Head
+    header : Header
         The first line.
 
     Raises
     ------
     DetectionsError
-        If the file cannot be read, or is none of these.
+        If the file cannot be read, or is not a faces file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -227,18 +198,18 @@ class FacesReader:
         except OSError as error:
             raise DetectionsError(f"{self.path} cannot be read: {error.strerror}") from error
         try:
-            self.head = self._parse(Head, self._file.readline(), 1)
+            self.header = self._parse(Header, self._file.readline(), 1)
         except BaseException:
             self._file.close()
             raise
 
     def __iter__(self) -> Iterator[FrameFaces]:
-        """Read the frames from the first to the last.
+        """Read all frames.
 
         Raises
         ------
         DetectionsError
-            If a line is no frame, or not the next one; the message says which.
+            If a line is not a frame, or not the next one; the message names the line.
         """
         self._file.seek(0)
         for number, text in enumerate(self._file, 1):
@@ -246,7 +217,7 @@ class FacesReader:
                 continue
             line = self._parse(_Frame, text, number)
             if line.frame != number - 2:
-                raise DetectionsError(f"{self.path}, line {number}: frame {number - 2} is due here, not {line.frame}")
+                raise DetectionsError(f"{self.path}, line {number}: expected frame {number - 2}, not {line.frame}")
             yield FrameFaces(line.frame, line.pts_seconds, line.cut, [face.face() for face in line.faces])
 
     def _parse(self, model: type[Any], text: bytes, number: int) -> Any:
@@ -256,30 +227,28 @@ class FacesReader:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             foreign = number == 1 and first["loc"] != ("tracking",)
-            what = "it is no file of a video's faces" if foreign else reason(first)
+            what = "this is not a faces file" if foreign else reason(first)
             raise DetectionsError(f"{self.path}, line {number}{where and ', '}{where}: {what}") from error
 
     def check(self, info: VideoInfo) -> None:
-        """Refuse a video that these are not the faces of.
-
-        Its size is compared, and where it is a single file, how long that is and some of its bytes.
+        """Raise an error if the faces belong to another video, by its size and the fingerprint of its file.
 
         Raises
         ------
         DetectionsError
-            If it is another video.
+            If they do.
         """
-        advice = "name the video that they were found in, or find its faces anew"
-        if self.head.size != info.size:
-            (width, height), (own_width, own_height) = self.head.size, info.size
+        advice = "name the video that they were detected in, or detect its faces again"
+        if self.header.size != info.size:
+            (width, height), (own_width, own_height) = self.header.size, info.size
             raise DetectionsError(
-                f"{self.path}: the faces are those of another video, of {width}×{height}; {info.name} has "
+                f"{self.path}: the faces belong to another video, of {width}×{height}; {info.name} has "
                 f"{own_width}×{own_height}: {advice}"
             )
-        own = None if self.head.fingerprint is None else fingerprint(info.name)
-        if own not in (None, self.head.fingerprint):
+        own = None if self.header.fingerprint is None else fingerprint(info.name)
+        if own not in (None, self.header.fingerprint):
             raise DetectionsError(
-                f"{self.path}: the faces are those of another video, {self.head.video} as it was; {info.name} is "
+                f"{self.path}: the faces belong to another video, {self.header.video} as it was; {info.name} is "
                 f"another file: {advice}"
             )
 
@@ -296,12 +265,28 @@ class FacesReader:
         self.close()
 
 
-def _plain(face: Face) -> dict[str, Any]:
-    points = None if face.landmarks is None else np.round(face.landmarks, 2).tolist()
+def _as_dict(face: Face) -> dict[str, Any]:
     return {
         "track": face.track,
         "box": np.round(face.box, 2).tolist(),
         "score": round(face.score, 4),
-        "landmarks": points,
+        "landmarks": None if face.landmarks is None else np.round(face.landmarks, 2).tolist(),
         "from": face.origin,
     }
+
+
+def fingerprint(name: str) -> str | None:
+    """Return the size of a file and a hash of parts of it, ``12345-9f86d081884c7d65``; None if ``name`` is no file."""
+    path = Path(name)
+    try:
+        if not path.is_file():
+            return None
+        size = path.stat().st_size
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            for at in (0, size // 2, max(0, size - SAMPLE_BYTES)):
+                file.seek(at)
+                digest.update(file.read(SAMPLE_BYTES))
+    except (OSError, ValueError):
+        return None
+    return f"{size}-{digest.hexdigest()[:16]}"

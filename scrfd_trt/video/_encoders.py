@@ -1,4 +1,4 @@
-"""How a video is written."""
+"""Encoders and their options."""
 
 from __future__ import annotations
 
@@ -9,136 +9,121 @@ from pydantic import Field
 from scrfd_trt._options import OptionsModel
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import _pyav
-from scrfd_trt.video._colors import LAYOUTS, NO_LIGHT, Light
+from scrfd_trt.video._colors import LAYOUTS, NO_HDR, HdrMetadata
 
 Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "mpeg4", "h264_nvenc", "hevc_nvenc", "av1_nvenc"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
-FOR_SUFFIX = {".webm": "vp9", ".avi": "mpeg4"}
-"""What files are coded as that hold no H.264, or no times for it."""
+SUFFIX_CODECS = {".webm": "vp9", ".avi": "mpeg4"}
+"""Codecs of containers that cannot hold H.264, or no timestamps for it."""
 DEFAULT_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28, "mpeg4": 3}
 NVENC_CRF = 20
-LIGHT_NAMES = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
+HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
 NEEDS_EVEN_SIDES = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
-"""Encoders that take 4:2:0 for even sides only; the others round up."""
+"""Encoders that take 4:2:0 with even sides only; the others round up."""
 
 
 class EncodeOptions(OptionsModel):
-    """How a video is written.
+    """Encoder options.
 
     Attributes
     ----------
     codec
-        ``auto`` is H.264, VP9 for .webm, and MPEG-4 Part 2 for .avi; those that end in ``_nvenc`` run on an NVIDIA GPU.
+        ``auto`` is H.264, VP9 for .webm, and MPEG-4 Part 2 for .avi. Names that end in ``_nvenc`` use an NVIDIA GPU.
     crf
-        Quality, 0 to 63 and best at 0, as the encoder counts it (MPEG-4's quantizer from 1 to 31); None for a good one.
+        Quality from 0 (best) to 63, on the encoder's scale (MPEG-4: quantizer 1 to 31); None for the default.
     preset
-        The encoder's own, where it has some: ``ultrafast`` to ``veryslow`` of x264 and x265, ``p1`` to ``p7`` of NVENC,
-        ``0`` to ``13`` of SVT-AV1.
+        The encoder's preset: ``ultrafast`` to ``veryslow`` for x264 and x265, ``p1`` to ``p7`` for NVENC, ``0`` to
+        ``13`` for SVT-AV1.
     pixel_format
-        FFmpeg's name; None keeps the bits of the source where the encoder can, and takes 4:2:0 where the size is even,
-        which browsers want.
+        FFmpeg's name. None keeps the source's bit depth if the encoder supports it, and takes 4:2:0, which browsers
+        require, if the sides are even.
     """
 
-    codec: Codec = Field("auto", description="What the pictures are coded as.")
-    crf: int | None = Field(None, ge=0, le=63, description="Quality, lower is better.")
-    preset: str | None = Field(None, pattern=r"^[\w-]+$", description="The encoder's preset.")
+    codec: Codec = Field("auto", description="Video codec.")
+    crf: int | None = Field(None, ge=0, le=63, description="Quality; lower is better.")
+    preset: str | None = Field(None, pattern=r"^[\w-]+$", description="Preset of the encoder.")
     pixel_format: str | None = Field(None, description="FFmpeg's name of the pixel format.")
 
     def encoder(self, suffix: str) -> str:
-        """Return FFmpeg's name of the encoder for a file with this suffix."""
+        """Return FFmpeg's name of the encoder for a file suffix."""
         codec: str = self.codec
         if codec == "auto":
-            codec = FOR_SUFFIX.get(suffix.lower(), "h264")
+            codec = SUFFIX_CODECS.get(suffix.lower(), "h264")
         return ENCODERS.get(codec, codec)
 
-    def settings(self, encoder: str, light: Light = NO_LIGHT) -> dict[str, str]:
-        """Return the encoder's own options.
-
-        Parameters
-        ----------
-        encoder
-            FFmpeg's name.
-        light
-            What HDR10 says of the video; x264 and x265 write it.
-        """
-        chosen: dict[str, str] = {}
+    def settings(self, encoder: str, hdr: HdrMetadata = NO_HDR) -> dict[str, str]:
+        """Return the options of an encoder, by FFmpeg's names; x264 and x265 also write HDR10 metadata."""
+        crf = self.crf if self.crf is not None else DEFAULT_CRF.get(encoder, NVENC_CRF)
+        settings = {"crf": str(crf)}
         if encoder.endswith("_nvenc"):
-            chosen = {"rc": "vbr", "cq": str(NVENC_CRF if self.crf is None else self.crf), "b": "0"}
+            settings = {"rc": "vbr", "cq": str(crf), "b": "0"}
         elif encoder == "mpeg4":
-            quantizer = min(max(1, DEFAULT_CRF[encoder] if self.crf is None else self.crf), 31)
-            chosen = {"qmin": str(quantizer), "qmax": str(quantizer)}
-        else:
-            chosen["crf"] = str(DEFAULT_CRF[encoder] if self.crf is None else self.crf)
-        if encoder in LIGHT_NAMES:
-            chosen |= _parameters(encoder, light)
+            quantizer = str(min(max(1, crf), 31))
+            settings = {"qmin": quantizer, "qmax": quantizer}
+        elif encoder in HDR_PARAMETERS:
+            settings |= _parameters(encoder, hdr)
         if encoder == "libvpx-vp9":
-            chosen |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": self.preset or "4"}
+            settings |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": self.preset or "4"}
         elif self.preset and encoder != "mpeg4":
-            chosen["preset"] = self.preset
-        return chosen
+            settings["preset"] = self.preset
+        return settings
 
     def describe(self, encoder: str) -> str:
-        """Return what was asked for in a few words, for messages: ``libx264, preset slow``."""
+        """Return the options for messages: ``libx264, preset slow``."""
         return encoder + (f", preset {self.preset}" if self.preset else "") + (f", crf {self.crf}" if self.crf else "")
 
-    def pixels(self, encoder: str, source: str, depth: int, size: tuple[int, int]) -> str:
-        """Choose the pixel format.
+    def choose_pixel_format(self, encoder: str, source: str, bit_depth: int, size: tuple[int, int]) -> str:
+        """Return the pixel format to encode.
 
         Parameters
         ----------
         encoder
             FFmpeg's name.
-        source, depth
-            Pixel format and bits of what is to be written.
+        source, bit_depth
+            Pixel format and bits per component of the video.
         size
             Width and height.
 
         Raises
         ------
         OptionError
-            If the encoder cannot write the one that was asked for.
+            If the encoder does not support the requested format.
         """
-        taken = formats(encoder)
+        supported = _pixel_formats(encoder)
         if self.pixel_format is not None:
-            known = [name for name in taken if name in LAYOUTS]
-            if self.pixel_format not in known:
+            choices = [name for name in supported if name in LAYOUTS]
+            if self.pixel_format not in choices:
                 raise OptionError(
-                    f"{encoder} does not write {self.pixel_format!r}; the choices are: {', '.join(known)}"
+                    f"{encoder} does not support {self.pixel_format!r}; the choices are: {', '.join(choices)}"
                 )
             return self.pixel_format
         full = "j" if source.startswith("yuvj") else ""
         odd = (size[0] % 2, size[1] % 2) if encoder in NEEDS_EVEN_SIDES else (0, 0)
         chroma = "444p" if odd[0] else "422p" if odd[1] else "420p"
-        deep = ["p010le"] if encoder in {"hevc_nvenc", "av1_nvenc"} and not any(odd) else [f"yuv{chroma}10le"]
-        wanted = (*(deep if depth > 8 else ()), f"yuv{full}{chroma}", f"yuv{chroma}", "yuv444p")
-        found = next((name for name in wanted if name in taken), None)
+        ten_bits = "p010le" if encoder in {"hevc_nvenc", "av1_nvenc"} and not any(odd) else f"yuv{chroma}10le"
+        wanted = (*((ten_bits,) if bit_depth > 8 else ()), f"yuv{full}{chroma}", f"yuv{chroma}", "yuv444p")
+        found = next((name for name in wanted if name in supported), None)
         if found is None:
             raise OptionError(
-                f"{encoder} writes none of: {', '.join(wanted)}; take another codec", fields=["codec"], value=encoder
+                f"{encoder} supports none of: {', '.join(wanted)}; use another codec", fields=["codec"], value=encoder
             )
         return str(found)
 
 
-def _parameters(encoder: str, light: Light) -> dict[str, str]:
+def _parameters(encoder: str, hdr: HdrMetadata) -> dict[str, str]:
     found = ["log-level=error"] if encoder == "libx265" else []
-    found += [f"{name}={value}" for name, value in zip(LIGHT_NAMES[encoder], light, strict=True) if value]
+    found += [f"{name}={value}" for name, value in zip(HDR_PARAMETERS[encoder], hdr, strict=True) if value]
     return {encoder.removeprefix("lib") + "-params": ":".join(found)} if found else {}
 
 
-def formats(encoder: str) -> tuple[str, ...]:
-    """Return the pixel formats that an encoder takes.
-
-    Raises
-    ------
-    OptionError
-        If this FFmpeg has no such encoder.
-    """
+def _pixel_formats(encoder: str) -> tuple[str, ...]:
+    """Return the pixel formats that an encoder supports."""
     av = _pyav.load()
     try:
         codec = av.Codec(encoder, "w")
     except av.error.FFmpegError as error:
         raise OptionError(
-            f"this FFmpeg has no encoder {encoder!r}; take codec='h264' or another one", fields=["codec"], value=encoder
+            f"this FFmpeg has no encoder {encoder!r}; use codec='h264' or another one", fields=["codec"], value=encoder
         ) from error
     return tuple(str(one.name) for one in codec.video_formats or ())

@@ -1,4 +1,4 @@
-"""The first pass: find the faces of a video and follow them."""
+"""First pass: detect the faces of a video and track them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,183 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import cv2
+import numpy as np
+
 from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
+from scrfd_trt._tracking.scene_cuts import CutCandidates, Thumbnail, mark_cuts
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
-from scrfd_trt.video._live import LiveReader
-from scrfd_trt.video._reader import Frame, VideoReader
-from scrfd_trt.video._scene_cuts import Small, Suspicion, marked, small
+from scrfd_trt.video import _colors
+from scrfd_trt.video._live import Reader
+from scrfd_trt.video._reader import Frame
+
+THUMBNAIL_SIZE = (32, 18)
+THUMBNAIL_LINES = 480
+"""Lines of a plane above which a thumbnail is made from every second, third, … line and column only."""
+RETURN_SECONDS, RETURN_FRAMES, LIVE_RETURN_FRAMES = 1.0, (5, 120), 3
+"""Time within which a scene that comes back was only interrupted: seconds, their bounds in frames, frames if live."""
+SCENE_START_FRAMES = 2
+"""Frames at the start of a scene that are always detected in, so that a short scene is not skipped."""
 
 Item = TypeVar("Item")
-
 _END = object()
 
 
-class _Ahead(Generic[Item]):
+class FrameDetector(Protocol):
+    """A face detector for consecutive frames, such as :class:`scrfd_trt.SCRFDDetector`."""
+
+    def stream(
+        self, images: Iterable[Any], *, batch: int | None = None, threshold: float | None = None
+    ) -> Iterator[Detections]:
+        """Detect the faces of consecutive images; yield one result per image, in order."""
+        ...
+
+
+class FrameResult(NamedTuple):
+    """A frame and its detections; ``frame`` is None if it is not kept, ``detections`` if the frame was skipped."""
+
+    number: int
+    pts_seconds: float
+    frame: Frame | None
+    detections: Detections | None
+
+
+class _PreparedFrame(NamedTuple):
+    frame: Frame
+    thumbnail: Thumbnail
+    is_detected: bool
+
+
+def find_faces(
+    reader: Reader, detector: FrameDetector, tracking: TrackingOptions | None = None, *, delay: int | None = None
+) -> Generator[FrameFaces, None, None]:
+    """Detect the faces of a video and track them from frame to frame.
+
+    Parameters
+    ----------
+    reader
+        The video; it is read to its end.
+    detector
+        The detector; its :meth:`stream` processes several frames at once.
+    tracking
+        Tracking options.
+    delay
+        Frames by which a result may lag behind the newest frame, plus up to three for telling a flash from a new scene.
+        None gives the best result.
+
+    Yields
+    ------
+    FrameFaces
+        One per frame, in order.
+
+    Raises
+    ------
+    VideoError
+        If the video cannot be read to its end; all frames before have been yielded.
+    """
+    with closing(track_faces(reader, detector, tracking or TrackingOptions(), delay=delay, keep=False)) as found:
+        for _, faces in found:
+            yield faces
+
+
+def track_faces(
+    reader: Reader,
+    detector: FrameDetector,
+    tracking: TrackingOptions,
+    *,
+    delay: int | None = None,
+    keep: bool = True,
+    batch: int | None = None,
+) -> Generator[tuple[Frame | None, FrameFaces], None, None]:
+    """Do what :func:`find_faces` does, and yield the frames, too (None unless ``keep``)."""
+    rate = reader.info.rate
+    tracker = Tracker(tracking, rate, delay=delay)
+    frames: deque[Frame | None] = deque()
+    near = min(max(round(RETURN_SECONDS * float(rate)), RETURN_FRAMES[0]), RETURN_FRAMES[1])
+    if delay is not None:
+        near = max(1, min(delay, LIVE_RETURN_FRAMES))
+    for result, cut in mark_cuts(detect_frames(reader, detector, tracking, batch, keep=keep), near):
+        frames.append(result.frame)
+        for faces in tracker.push(FrameObservation(result.number, result.pts_seconds, result.detections, cut)):
+            yield frames.popleft(), faces
+    for faces in tracker.finish():
+        yield frames.popleft(), faces
+
+
+def detect_frames(
+    reader: Reader, detector: FrameDetector, tracking: TrackingOptions, batch: int | None = None, *, keep: bool = True
+) -> Iterator[tuple[FrameResult, Thumbnail]]:
+    """Detect faces in every n-th frame, and in the first frames after a possible cut; yield all frames in order."""
+    waiting: deque[tuple[FrameResult, Thumbnail, bool]] = deque()
+
+    def images(items: Iterable[_PreparedFrame]) -> Iterator[Any]:
+        for frame, thumbnail, is_detected in items:
+            # Frames are large, and many wait if few are detected in.
+            result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None)
+            waiting.append((result, thumbnail, is_detected))
+            if is_detected:
+                yield frame.image
+
+    with prefetched(_prepare(reader, tracking.every)) as items:
+        for detections in detector.stream(images(items), batch=batch, threshold=tracking.detection_threshold):
+            result, thumbnail, is_detected = waiting.popleft()
+            while not is_detected:
+                yield result, thumbnail
+                result, thumbnail, is_detected = waiting.popleft()
+            yield result._replace(detections=detections), thumbnail
+        for result, thumbnail, _ in waiting:
+            yield result, thumbnail
+
+
+def _prepare(frames: Iterable[Frame], every: int) -> Iterator[_PreparedFrame]:
+    cuts, remaining = CutCandidates(), 0
+    for frame in frames:
+        thumbnail = make_thumbnail(frame.picture)
+        remaining = SCENE_START_FRAMES if every > 1 and cuts.add(thumbnail) else remaining - 1
+        is_detected = frame.number % every == 0 or remaining > 0
+        if is_detected:
+            _ = frame.image  # converted here, on the decoding thread
+        yield _PreparedFrame(frame, thumbnail, is_detected)
+
+
+def make_thumbnail(picture: Any) -> Thumbnail:
+    """Shrink an ``av.VideoFrame`` to ``(3, 18, 32)`` float32: Y, U and V, levels up to 255."""
+    width, height = THUMBNAIL_SIZE
+    if picture.format.name not in _colors.LAYOUTS:
+        picture = _colors.reformat(picture, format="yuv420p", width=width * 4, height=height * 4)
+    scale = np.float32(255.0 / ((1 << _colors.LAYOUTS[picture.format.name].bits) - 1))
+    parts = []
+    for plane in _colors.planes(picture)[:3]:
+        step = max(1, plane.shape[0] // THUMBNAIL_LINES)
+        sampled = np.ascontiguousarray(plane[::step, ::step])
+        parts.append(cv2.resize(sampled, THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA))
+    return np.asarray(np.stack(parts).astype(np.float32) * scale, np.float32)
+
+
+@contextmanager
+def prefetched(items: Iterable[Item], size: int = 4) -> Iterator[Iterator[Item]]:
+    """Iterate over ``items`` on another thread, up to ``size`` ahead; raise their error in its turn.
+
+    Only that thread uses ``items`` until the block is left.
+    """
+    prefetcher = _Prefetcher(items, size)
+    try:
+        prefetcher.start()
+        yield iter(prefetcher)
+    finally:
+        prefetcher.close()
+
+
+class _Prefetcher(Generic[Item]):
     def __init__(self, items: Iterable[Item], size: int) -> None:
         self._items = items
         self._queue: queue.Queue[object] = queue.Queue(size)
-        self._stop, self._over = threading.Event(), threading.Event()
-        self._began = False
+        self._stop, self._done = threading.Event(), threading.Event()
+        self._has_begun = False
         self._lock = threading.Lock()
-        self._failure: BaseException | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="scrfd-trt-video", daemon=True)
 
     def start(self) -> None:
@@ -39,19 +195,19 @@ class _Ahead(Generic[Item]):
         with self._lock:
             if self._stop.is_set():
                 return
-            self._began = True
+            self._has_begun = True
         try:
             self._read()
         finally:
-            self._over.set()
+            self._done.set()
 
     def _read(self) -> None:
         try:
             for item in self._items:
                 if not self._put(item):
                     return
-        except BaseException as error:  # noqa: BLE001 - it is raised where the items are taken
-            self._failure = error
+        except BaseException as error:  # noqa: BLE001 - raised where the items are consumed
+            self._error = error
         self._put(_END)
 
     def _put(self, item: object) -> bool:
@@ -66,209 +222,19 @@ class _Ahead(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         while (item := self._queue.get()) is not _END:
             yield item  # type: ignore[misc]
-        if self._failure is not None:
-            raise self._failure
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
-        # Where start() was interrupted, there may be no thread to join yet; one that begins later does nothing.
+        # An interrupt in start() may leave no thread to wait for; one that begins later does nothing.
         with self._lock:
             self._stop.set()
-        if self._began:
+        if self._has_begun:
             self._wait()
 
     def _wait(self) -> None:
         try:
-            self._over.wait()
-        except KeyboardInterrupt:  # once more: what it reads must not be closed under it
+            self._done.wait()
+        except KeyboardInterrupt:  # wait all the same: the caller closes what the thread reads
             self._wait()
             raise
-
-
-@contextmanager
-def ahead(items: Iterable[Item], size: int = 4) -> Iterator[Iterator[Item]]:
-    """Read items on a thread of its own while the block works on those before them.
-
-    Parameters
-    ----------
-    items
-        Are used by that thread alone until the block is left.
-    size
-        Most items that wait.
-
-    Yields
-    ------
-    iterator
-        The items in order; an error of theirs is raised in its turn.
-    """
-    running = _Ahead(items, size)
-    try:
-        running.start()
-        yield iter(running)
-    finally:
-        running.close()
-
-
-Reader = VideoReader | LiveReader
-
-RETURN = 1.0
-"""Seconds within which a scene that comes back was never left."""
-RETURN_FRAMES = (5, 120)
-"""At least and at most."""
-RETURN_LIVE = 3
-"""Frames of the same for live pictures, which do not wait as long."""
-LOOKS = 2
-"""Frames of a scene in which faces are looked for in any case."""
-
-
-class FrameDetector(Protocol):
-    """What finds faces: :class:`scrfd_trt.SCRFDDetector`, or something around it."""
-
-    def stream(
-        self, images: Iterable[Any], *, batch: int | None = None, threshold: float | None = None
-    ) -> Iterator[Detections]:
-        """Find the faces of images that come one after the other; one result an image, in order."""
-        ...
-
-
-class FrameResult(NamedTuple):
-    """A frame in which faces were looked for, or not.
-
-    Attributes
-    ----------
-    number, pts_seconds
-        Of the frame; in seconds.
-    frame
-        As it was read; None where it is not kept.
-    found
-        The faces; None where the frame was left out.
-    """
-
-    number: int
-    pts_seconds: float
-    frame: Frame | None
-    found: Detections | None
-
-
-class _Prepared(NamedTuple):
-    """A frame made small, and whether faces are looked for in it."""
-
-    frame: Frame
-    tiny: Small
-    wanted: bool
-
-
-def find_faces(
-    reader: Reader, detector: FrameDetector, options: TrackingOptions | None = None, *, delay: int | None = None
-) -> Generator[FrameFaces, None, None]:
-    """Find the faces of a video and follow them from frame to frame.
-
-    Parameters
-    ----------
-    reader
-        Read to its end.
-    detector
-        Its :meth:`stream` is used, so that several frames are under way at once.
-    options
-        How faces are followed.
-    delay
-        Frames that a result may lie behind the newest frame, and up to three more, in which a flash is told from a new
-        scene; None for what makes the result best.
-
-    Yields
-    ------
-    FrameFaces
-        One a frame, in order.
-
-    Raises
-    ------
-    VideoError
-        If the video cannot be read to its end; the frames before that have been yielded.
-    """
-    with closing(track_faces(reader, detector, options or TrackingOptions(), delay=delay, keep=False)) as found:
-        for _, faces in found:
-            yield faces
-
-
-def track_faces(
-    reader: Reader,
-    detector: FrameDetector,
-    options: TrackingOptions,
-    *,
-    delay: int | None = None,
-    keep: bool = True,
-    batch: int | None = None,
-) -> Generator[tuple[Frame | None, FrameFaces], None, None]:
-    """Do what :func:`find_faces` does, and hand the frames out as well.
-
-    Parameters
-    ----------
-    reader, detector, options, delay
-        As for :func:`find_faces`.
-    keep
-        Whether frames are kept until their faces are known; None stands for them else.
-    batch
-        As :meth:`scrfd_trt.SCRFDDetector.stream` takes it.
-    """
-    tracker = Tracker(options, reader.info.rate, delay=delay)
-    frames: deque[Frame | None] = deque()
-    near = _near(float(reader.info.rate), delay)
-    for looked, cut in marked(detect_frames(reader, detector, options, batch, keep=keep), near):
-        frames.append(looked.frame)
-        for faces in tracker.push(FrameObservation(looked.number, looked.pts_seconds, looked.found, cut)):
-            yield frames.popleft(), faces
-    for faces in tracker.finish():
-        yield frames.popleft(), faces
-
-
-def _near(rate: float, delay: int | None) -> int:
-    least, most = RETURN_FRAMES
-    return min(max(round(RETURN * rate), least), most) if delay is None else max(1, min(delay, RETURN_LIVE))
-
-
-def detect_frames(
-    reader: Reader, detector: FrameDetector, options: TrackingOptions, batch: int | None = None, *, keep: bool = True
-) -> Iterator[tuple[FrameResult, Small]]:
-    """Look for faces in the frames of a video; read ahead and keep several frames under way.
-
-    Faces are looked for in every n-th frame, and in the first frames of what may be a new scene: a short one would
-    else be over before its turn comes.
-
-    Parameters
-    ----------
-    reader, detector, options, batch, keep
-        As for :func:`track_faces`.
-
-    Yields
-    ------
-    tuple
-        What was found in each frame, and the frame made small.
-    """
-    waiting: deque[tuple[FrameResult, Small, bool]] = deque()
-
-    def images(items: Iterable[_Prepared]) -> Iterator[Any]:
-        for frame, tiny, wanted in items:
-            # A picture is large, and many wait where few are looked at.
-            waiting.append((FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None), tiny, wanted))
-            if wanted:
-                yield frame.image
-
-    with ahead(_prepared(reader, options.every)) as items:
-        for found in detector.stream(images(items), batch=batch, threshold=options.lowest):
-            looked, tiny, wanted = waiting.popleft()
-            while not wanted:
-                yield looked, tiny
-                looked, tiny, wanted = waiting.popleft()
-            yield looked._replace(found=found), tiny
-        for looked, tiny, _ in waiting:
-            yield looked, tiny
-
-
-def _prepared(frames: Iterable[Frame], every: int) -> Iterator[_Prepared]:
-    suspicion, more = Suspicion(), 0
-    for frame in frames:
-        tiny = small(frame.picture)
-        more = LOOKS if every > 1 and suspicion.of(tiny) else more - 1
-        wanted = frame.number % every == 0 or more > 0
-        if wanted:
-            _ = frame.image  # converted on the thread that decodes
-        yield _Prepared(frame, tiny, wanted)

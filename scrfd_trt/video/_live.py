@@ -1,4 +1,4 @@
-"""Read sources without an end: the newest frames, and on after a break."""
+"""Read live sources: the newest frames, with reconnection."""
 
 from __future__ import annotations
 
@@ -15,136 +15,59 @@ from typing import TYPE_CHECKING, Any
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
-from scrfd_trt.video._timestamps import Timeline, format_time
+from scrfd_trt.video._timestamps import LiveClock, format_time
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PACKETS = 4096
-"""Packets of other streams that wait at most: about a minute of sound, for a consumer that has stopped."""
-LOOK = 0.5
-"""Seconds between looks for Ctrl+C, which does not wake a thread that waits on Windows."""
+logger = logging.getLogger("scrfd_trt")
 
-
-class Latest:
-    """Keeps the newest frames, and the packets between them.
-
-    Parameters
-    ----------
-    frames
-        That wait at most; one more drops the oldest.
-
-    Attributes
-    ----------
-    dropped : int
-        Frames that were dropped.
-    """
-
-    def __init__(self, frames: int) -> None:
-        self.dropped = 0
-        self._most = frames
-        self._frames: deque[int] = deque()
-        self._items: dict[int, Any] = {}
-        self._number = 0
-        self._ended = False
-        self._error: BaseException | None = None
-        self._changed = Condition()
-
-    def put(self, item: Any) -> None:
-        """Add a frame or a packet; nothing after the end."""
-        with self._changed:
-            if self._ended:
-                return
-            self._items[self._number] = item
-            if isinstance(item, Frame):
-                self._frames.append(self._number)
-            self._number += 1
-            if len(self._frames) > self._most:
-                del self._items[self._frames.popleft()]
-                self.dropped += 1
-            if len(self._items) - len(self._frames) > PACKETS:
-                del self._items[next(number for number in self._items if number not in self._frames)]
-            self._changed.notify_all()
-
-    def end(self, error: BaseException | None = None, *, now: bool = False) -> None:
-        """Let :meth:`take` end when all that waits was taken, or ``now``; the first end counts."""
-        with self._changed:
-            if not self._ended:
-                self._ended, self._error = True, error
-            if now:
-                self._items.clear()
-                self._frames.clear()
-            self._changed.notify_all()
-
-    def take(self) -> Any:
-        """Wait for the oldest item; None is the end.
-
-        Raises
-        ------
-        BaseException
-            What :meth:`end` was told.
-        """
-        with self._changed:
-            while not self._items and not self._ended:
-                self._changed.wait(LOOK)
-            if self._items:
-                number = next(iter(self._items))
-                if self._frames and self._frames[0] == number:
-                    self._frames.popleft()
-                return self._items.pop(number)
-            if self._error is not None:
-                raise self._error
-            return None
-
-
-log = logging.getLogger("scrfd_trt")
-
-PAUSES = (0.1, 10.0)
-"""Seconds before the first try to reach a source again, and before the tries after many."""
-STEADY = 10.0
-"""Seconds that a connection holds before the pauses are short again; what breaks at once is not asked at once."""
+RETRY_SECONDS = (0.1, 10.0)
+"""Pause before the first attempt to reconnect, and longest pause."""
+STABLE_SECONDS = 10.0
+"""Duration of a connection after which the pauses are short again."""
 
 
 class LiveReader:
-    """Reads a camera or a stream.
+    """Read a camera or a stream.
 
-    A thread reads from the start on. Who is late gets the newest frames, and the oldest are dropped. When the stream
-    breaks, it is connected to again, and a warning is logged (``scrfd_trt``).
+    A thread reads from the start on. A slow consumer gets the newest frames; the oldest are dropped. If the stream
+    breaks, the reader connects again, and logs a warning (``scrfd_trt``).
 
     Parameters
     ----------
     source
-        An address, or a device as ``container_format`` calls it.
+        An address, or a device in the form of ``container_format``.
     reconnect
-        Seconds to try to reach it again; None tries for ever. With 0, a stream may end; one over HTTP that
-        tells neither its length nor chunks breaks there, as FFmpeg sees it.
+        Seconds to keep trying to reconnect; None tries for ever. With 0, the stream may end; an HTTP stream with
+        neither a length nor chunked encoding counts as broken at its end.
     queue
-        Frames that wait at most.
+        Most frames that wait.
     timeout
-        Seconds to wait for a connection, and for each packet. FFmpeg cannot be called off: ``close()`` may have to wait
-        as long for a stream that has fallen silent, though whoever iterates does not.
+        Seconds to wait for a connection, and for each packet. FFmpeg cannot be interrupted: ``close()`` may wait as
+        long for a silent stream; iterations in other threads end at once.
     container_format, options, extra_streams
-        As :class:`VideoReader` takes them.
+        As for :class:`VideoReader`.
     first
-        A reader of the same source that is open already, with ``live`` and ``damaged="keep"``; it is closed here.
+        An open reader of the same source, with ``live`` and ``damaged="keep"``; it is closed here.
 
     Raises
     ------
     VideoError
-        If it cannot be opened, or has no frame.
+        If the source cannot be opened, or has no frame.
     OptionError
-        If a number is out of its range.
+        If a number is out of range.
     MissingDependencyError
         If PyAV is not installed.
 
     Attributes
     ----------
     info : VideoInfo
-        What the first connection told.
+        Properties of the first connection.
     extra_streams : tuple
-        Streams whose packets come along, to be written beside the frames; they stay the same over breaks.
+        Streams whose packets are read; the same for all connections.
     reconnects : int
-        How often the source was reached again.
+        Number of reconnections.
     """
 
     def __init__(
@@ -163,7 +86,7 @@ class LiveReader:
             if first is not None:
                 stack.callback(first.close)
             _check(reconnect, queue, timeout)
-            self._how: dict[str, Any] = {
+            self._reader_options: dict[str, Any] = {
                 "container_format": container_format,
                 "options": options,
                 "extra_streams": extra_streams,
@@ -172,12 +95,12 @@ class LiveReader:
             connection = first or stack.enter_context(self._open(timeout))
             self.name = connection.name
             self.info: VideoInfo = connection.info
-            self.extra_streams = _detached(connection.extra_streams)
+            self.extra_streams = _detached_copies(connection.extra_streams)
             self.reconnects = 0
-            self._pause, self._lost, self._given = PAUSES[0], 0, 0
-            self._time: float | None = None
-            self._timeline = Timeline(self.info.time_base)
-            self._latest = Latest(queue)
+            self._pause, self._lost, self._count = RETRY_SECONDS[0], 0, 0
+            self._last_seconds: float | None = None
+            self._clock = LiveClock(self.info.time_base)
+            self._queue = DroppingQueue(queue)
             self._stop = Event()
             self._connection = connection
             self._thread = Thread(target=self._run, name=f"scrfd_trt reads {self.name}", daemon=True)
@@ -186,135 +109,60 @@ class LiveReader:
 
     @property
     def dropped(self) -> int:
-        """Frames that nobody took in time."""
-        return self._latest.dropped
+        """Number of frames that were dropped because the consumer was slow."""
+        return self._queue.dropped
 
     @property
     def lost(self) -> int:
-        """Frames that were damaged, or could not be decoded."""
+        """Number of frames that were damaged or could not be decoded."""
         return self._lost + self._connection.lost
-
-    def _open(self, timeout: float) -> VideoReader:
-        return VideoReader(self._source, damaged="keep", live=True, timeout=timeout, **self._how)
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                begun = time.monotonic()
-                broken = self._read()
-                if time.monotonic() - begun > STEADY:
-                    self._pause = PAUSES[0]
-                if self._stop.is_set() or not self._again(broken):
-                    break
-            self._latest.end()
-        except BaseException as error:  # noqa: BLE001 - whoever waits for a frame has to hear of it
-            self._latest.end(error)
-        finally:
-            self._connection.close()
-
-    def _read(self) -> VideoError | None:
-        """Read until the stream ends or breaks."""
-        taken = _matching(self._connection.extra_streams, self.extra_streams)
-        try:
-            with self._connection:
-                for item in self._connection.items():
-                    if self._stop.is_set():
-                        break
-                    self._hand_on(item, taken)
-        except VideoError as error:
-            return error
-        return None
-
-    def _hand_on(self, item: Any, taken: Mapping[int, Any]) -> None:
-        if isinstance(item, Frame):
-            self._timeline.place(item.picture)
-            self._latest.put(item)
-        elif (stream := taken.get(item.stream.index)) and self._timeline.follow(item, stream.index):
-            item.stream = stream  # the connection's own ends with it
-            self._latest.put(item)
-
-    def _again(self, broken: VideoError | None) -> bool:
-        """Connect anew; False where a stream has ended or was closed."""
-        if broken is None and self._reconnect == 0:
-            return False
-        why = f"{self.name}: the stream {'ended' if broken is None else f'broke: {_reason(broken)}'}"
-        if self._reconnect == 0:
-            raise VideoError(why) from broken
-        log.warning("%s; trying to reach it again", why)
-        begun, last = time.monotonic(), broken
-        while True:
-            left = float("inf") if self._reconnect is None else begun + self._reconnect - time.monotonic()
-            if left <= 0:
-                tried = "" if last is broken else f": {_reason(last)}"
-                raise VideoError(f"{why}; it did not come back within {self._reconnect:g} s{tried}") from last
-            if self._stop.wait(min(self._pause, left)):
-                return False
-            self._pause = min(self._pause * 2, PAUSES[1])
-            try:
-                connection = self._open(min(self._timeout, max(1.0, left)))
-            except VideoError as error:
-                last = error
-                continue
-            self._take_up(connection)
-            return True
-
-    def _take_up(self, connection: VideoReader) -> None:
-        self._lost += self._connection.lost
-        self._connection = connection
-        if connection.info.size != self.info.size:
-            (width, height), (new_width, new_height) = self.info.size, connection.info.size
-            raise VideoError(
-                f"{self.name}: the pictures change from {width}×{height} to {new_width}×{new_height} after a break; "
-                "open it anew"
-            )
-        self._timeline.broken()
-        self.reconnects += 1
 
     def __iter__(self) -> Iterator[Frame]:
         return (item for item in self.items() if isinstance(item, Frame))
 
     def items(self) -> Iterator[Any]:
-        """Read on, until ``close()`` or a break for good.
+        """Read until ``close()``, or until the connection is lost for good.
 
         Yields
         ------
         Frame or av.Packet
-            Frames with numbers that count on and times that rise, in seconds after the first frame that was read; and
-            packets of the other streams, as they come.
+            Frames with consecutive numbers and increasing times, in seconds since the first frame that was read; and
+            packets of the extra streams as they are read.
 
         Raises
         ------
         VideoError
-            If the stream broke and could not be reached again, or its pictures change their size; the message says
-            after which frame.
+            If the stream cannot be reached again, or its frame size changes; the message names the last frame.
         ClosedError
-            If it was closed before.
+            If the reader was closed before.
         """
         if self._stop.is_set():
-            raise ClosedError("the video was closed; open it anew")
+            raise ClosedError("the video was closed; open it again")
         while True:
             try:
-                item = self._latest.take()
+                item = self._queue.get()
             except VideoError as error:
                 raise VideoError(
-                    f"{error.reason}{self._after()}", subject=error.subject, fields=error.fields
+                    f"{error.reason}{self._position()}", subject=error.subject, fields=error.fields
                 ) from error
             if item is None:
                 return
             if isinstance(item, Frame):
-                item.number, item.pts_seconds = self._given, float(item.picture.pts * item.picture.time_base)
-                self._given, self._time = self._given + 1, item.pts_seconds
+                item.number, item.pts_seconds = self._count, float(item.picture.pts * item.picture.time_base)
+                self._count, self._last_seconds = self._count + 1, item.pts_seconds
             yield item
 
-    def _after(self) -> str:
-        return "" if self._time is None else f" (after frame {self._given - 1}, at {format_time(self._time)})"
+    def _position(self) -> str:
+        if self._last_seconds is None:
+            return ""
+        return f" (after frame {self._count - 1}, at {format_time(self._last_seconds)})"
 
     def close(self) -> None:
-        """Let go of the source; iterations end, in other threads too. A second call does nothing."""
+        """Close the source and end all iterations; a second call does nothing."""
         self._stop.set()
-        self._latest.end(now=True)
+        self._queue.end(discard=True)
         if current_thread() is not self._thread:
-            # The thread ends itself: FFmpeg looks at the time while it opens, while it probes and for each packet.
+            # FFmpeg checks its timeout while it opens, while it probes, and for each packet.
             self._thread.join(3 * self._timeout)
 
     def __enter__(self) -> Self:
@@ -325,24 +173,162 @@ class LiveReader:
     ) -> None:
         self.close()
 
+    def _open(self, timeout: float) -> VideoReader:
+        return VideoReader(self._source, damaged="keep", live=True, timeout=timeout, **self._reader_options)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                begun = time.monotonic()
+                error = self._read()
+                if time.monotonic() - begun > STABLE_SECONDS:
+                    self._pause = RETRY_SECONDS[0]
+                if self._stop.is_set() or not self._connect_again(error):
+                    break
+            self._queue.end()
+        except BaseException as error:  # noqa: BLE001 - raised where the items are consumed
+            self._queue.end(error)
+        finally:
+            self._connection.close()
+
+    def _read(self) -> VideoError | None:
+        """Read until the stream ends or breaks; return the error of a break."""
+        streams = _by_index(self._connection.extra_streams, self.extra_streams)
+        try:
+            with self._connection:
+                for item in self._connection.items():
+                    if self._stop.is_set():
+                        break
+                    self._enqueue(item, streams)
+        except VideoError as error:
+            return error
+        return None
+
+    def _enqueue(self, item: Any, streams: Mapping[int, Any]) -> None:
+        if isinstance(item, Frame):
+            self._clock.shift_frame(item.picture)
+            self._queue.put(item)
+        elif (stream := streams.get(item.stream.index)) and self._clock.shift_packet(item, stream.index):
+            item.stream = stream  # the connection's own stream ends with it
+            self._queue.put(item)
+
+    def _connect_again(self, error: VideoError | None) -> bool:
+        """Reconnect; return False if the stream ended as expected, or the reader was closed."""
+        if error is None and self._reconnect == 0:
+            return False
+        event = f"{self.name}: the stream {'ended' if error is None else f'broke: {_reason(error)}'}"
+        if self._reconnect == 0:
+            raise VideoError(event) from error
+        logger.warning("%s; reconnecting", event)
+        begun, last = time.monotonic(), error
+        while True:
+            left = float("inf") if self._reconnect is None else begun + self._reconnect - time.monotonic()
+            if left <= 0:
+                detail = "" if last is error else f": {_reason(last)}"
+                raise VideoError(f"{event}; it did not come back within {self._reconnect:g} s{detail}") from last
+            if self._stop.wait(min(self._pause, left)):
+                return False
+            self._pause = min(self._pause * 2, RETRY_SECONDS[1])
+            try:
+                connection = self._open(min(self._timeout, max(1.0, left)))
+            except VideoError as failure:
+                last = failure
+                continue
+            self._use(connection)
+            return True
+
+    def _use(self, connection: VideoReader) -> None:
+        self._lost += self._connection.lost
+        self._connection = connection
+        if connection.info.size != self.info.size:
+            (width, height), (new_width, new_height) = self.info.size, connection.info.size
+            raise VideoError(
+                f"{self.name}: the frame size changes from {width}×{height} to {new_width}×{new_height} after a "
+                "reconnection; open the source again"
+            )
+        self._clock.reset()
+        self.reconnects += 1
+
+
+Reader = VideoReader | LiveReader
+
+
+class DroppingQueue:
+    """A queue of frames and packets; ``dropped`` counts the oldest frames, which are dropped while it is full."""
+
+    MAX_PACKETS = 4096
+    """About a minute of sound, for a consumer that has stopped."""
+    POLL_SECONDS = 0.5
+    """On Windows, Ctrl+C does not wake a waiting thread."""
+
+    def __init__(self, max_frames: int) -> None:
+        self.dropped = 0
+        self._max_frames = max_frames
+        self._frames: deque[int] = deque()
+        self._items: dict[int, Any] = {}
+        self._number = 0
+        self._ended = False
+        self._error: BaseException | None = None
+        self._changed = Condition()
+
+    def put(self, item: Any) -> None:
+        """Add a frame or a packet; do nothing after the end."""
+        with self._changed:
+            if self._ended:
+                return
+            self._items[self._number] = item
+            if isinstance(item, Frame):
+                self._frames.append(self._number)
+            self._number += 1
+            if len(self._frames) > self._max_frames:
+                del self._items[self._frames.popleft()]
+                self.dropped += 1
+            if len(self._items) - len(self._frames) > self.MAX_PACKETS:
+                del self._items[next(number for number in self._items if number not in self._frames)]
+            self._changed.notify_all()
+
+    def end(self, error: BaseException | None = None, *, discard: bool = False) -> None:
+        """Mark the end after the waiting items, or at once with ``discard``; only the first call's error counts."""
+        with self._changed:
+            if not self._ended:
+                self._ended, self._error = True, error
+            if discard:
+                self._items.clear()
+                self._frames.clear()
+            self._changed.notify_all()
+
+    def get(self) -> Any:
+        """Wait for the oldest item; at the end return None, or raise the error of :meth:`end`."""
+        with self._changed:
+            while not self._items and not self._ended:
+                self._changed.wait(self.POLL_SECONDS)
+            if self._items:
+                number = next(iter(self._items))
+                if self._frames and self._frames[0] == number:
+                    self._frames.popleft()
+                return self._items.pop(number)
+            if self._error is not None:
+                raise self._error
+            return None
+
 
 def _check(reconnect: float | None, queue: int, timeout: float) -> None:
     if reconnect is not None and not reconnect >= 0:
-        raise OptionError(f"reconnect={reconnect}: take a number of seconds from 0 on, or None")
+        raise OptionError(f"reconnect={reconnect}: must be None or at least 0 seconds")
     if queue < 1:
-        raise OptionError(f"queue={queue}: at least one frame has to wait")
+        raise OptionError(f"queue={queue}: must be at least 1")
     if not 0 < timeout < float("inf"):
-        raise OptionError(f"timeout={timeout}: take a number of seconds above 0")
+        raise OptionError(f"timeout={timeout}: must be a finite number of seconds above 0")
 
 
 def _reason(error: VideoError | None) -> str:
-    """Say what FFmpeg said, without the name and the place that stand before it."""
+    """Return FFmpeg's message, without the name and the position in front of it."""
     cause = error.__cause__ if error is not None else None
     return _pyav.reason(cause) if isinstance(cause, Exception) else str(error)
 
 
-def _detached(streams: Collection[Any]) -> tuple[Any, ...]:
-    """Copy what streams are coded as: FFmpeg frees the streams themselves with their connection."""
+def _detached_copies(streams: Collection[Any]) -> tuple[Any, ...]:
+    """Copy the parameters of streams: FFmpeg frees the streams themselves with their connection."""
     if not streams:
         return ()
     container = _pyav.load().open(os.devnull, "w", format="null")
@@ -355,11 +341,11 @@ def _detached(streams: Collection[Any]) -> tuple[Any, ...]:
     return tuple(copies)
 
 
-def _matching(streams: Collection[Any], copies: Collection[Any]) -> dict[int, Any]:
-    """Find for each stream of a connection the copy of the same kind in the same place."""
+def _by_index(streams: Collection[Any], copies: Collection[Any]) -> dict[int, Any]:
+    """Map the streams of a connection to the copies of the same type and codec in the same place."""
     pairs = zip(streams, copies, strict=False)
-    return {stream.index: copy for stream, copy in pairs if _kind(stream) == _kind(copy)}
+    return {stream.index: copy for stream, copy in pairs if _type_and_codec(stream) == _type_and_codec(copy)}
 
 
-def _kind(stream: Any) -> tuple[str, str]:
+def _type_and_codec(stream: Any) -> tuple[str, str]:
     return stream.type, stream.codec_context.name if stream.codec_context is not None else ""

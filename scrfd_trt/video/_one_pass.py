@@ -1,4 +1,4 @@
-"""The one-pass form for live pictures: faces are followed with a short look-ahead and drawn over at once."""
+"""One pass for live video: track faces with a short look-ahead, and apply the overlay at once."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from numpy.typing import NDArray
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.video._first_pass import FrameDetector, track_faces
-from scrfd_trt.video._live import LiveReader
-from scrfd_trt.video._reader import Frame, VideoReader
+from scrfd_trt.video._live import Reader
+from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._two_pass import OverlayFunction
 
 DELAY = 10
-"""Frames of look-ahead: a third of a second at 30 frames a second."""
+"""Frames of look-ahead: a third of a second at 30 frames per second."""
 
 
 class RenderedFrame(NamedTuple):
-    """A frame that is done.
+    """A frame with its overlay.
 
     Attributes
     ----------
     frame
-        As it was read.
+        The frame as read.
     image
-        ``(H, W, 3)`` uint8 BGR with something drawn over its faces; None where there is none, and nothing to draw.
+        ``(H, W, 3)`` uint8 BGR with the overlay; None if the frame has no faces.
     faces
-        The faces.
+        Its faces.
     """
 
     frame: Frame
@@ -39,43 +39,42 @@ class RenderedFrame(NamedTuple):
 
 
 def overlay_live(
-    reader: LiveReader | VideoReader,
+    reader: Reader,
     detector: FrameDetector,
-    draw: OverlayFunction,
+    overlay: OverlayFunction,
     *,
     tracking: TrackingOptions | None = None,
     delay: int = DELAY,
 ) -> Generator[RenderedFrame, None, None]:
-    """Find the faces of a source without an end, follow them, and draw over them in one pass.
+    """Detect the faces of a live source, track them and apply an overlay, in one pass.
 
     Parameters
     ----------
     reader
         A camera or a stream.
     detector
-        Is given one image at a time, so that none waits for others.
-    draw
-        An overlay.
+        The detector; it gets one image at a time, so that no frame waits for others.
+    overlay
+        Takes an image and its faces, and returns the image with the overlay.
     tracking
-        How faces are followed.
+        Tracking options.
     delay
-        Frames that what comes out lies behind what came in. A face that is missed for longer is covered for
-        ``tracking.extend`` seconds at first, and its gap is not filled from behind.
+        Frames by which the output lags behind the input. A face that is missed for longer stays covered for
+        ``tracking.extend`` seconds; the rest of the gap is not filled.
 
     Yields
     ------
     RenderedFrame
-        One a frame that was read, in order.
+        One per frame, in order.
 
     Raises
     ------
     VideoError
-        If the source breaks for good.
+        If the source is lost for good.
     """
-    running = track_faces(reader, detector, tracking or TrackingOptions(), delay=delay, batch=1)
-    with closing(running) as items:
+    with closing(track_faces(reader, detector, tracking or TrackingOptions(), delay=delay, batch=1)) as items:
         for frame, faces in items:
             if frame is None:
                 continue
             size = (frame.picture.width, frame.picture.height)
-            yield RenderedFrame(frame, draw(frame.image, faces.detections(size)) if faces.faces else None, faces)
+            yield RenderedFrame(frame, overlay(frame.image, faces.detections(size)) if faces.faces else None, faces)

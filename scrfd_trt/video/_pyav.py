@@ -1,4 +1,4 @@
-"""The edge to FFmpeg: PyAV imported when it is first needed, and its errors in our words."""
+"""Import PyAV when it is first needed, and translate FFmpeg's errors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ from scrfd_trt.errors import MissingDependencyError, OutputError, VideoError
 
 
 def load() -> ModuleType:
-    """Import PyAV.
-
-    Raises
-    ------
-    MissingDependencyError
-        If it is not installed.
-    """
     try:
         import av  # noqa: PLC0415 - optional, and slow to import
         import av.logging  # noqa: PLC0415
@@ -27,54 +20,35 @@ def load() -> ModuleType:
 
 
 @contextmanager
-def reading(what: Callable[[], str], subject: str = "") -> Iterator[None]:
-    """Translate errors of FFmpeg while a video is read.
-
-    Parameters
-    ----------
-    what
-        Returns what fails, or where; called only when something went wrong.
-    subject
-        Name of the video.
-
-    Raises
-    ------
-    VideoError
-        For each of them.
-    """
+def reading(action: Callable[[], str], subject: str = "") -> Iterator[None]:
+    """Translate FFmpeg's errors to ``VideoError``; ``action`` returns what failed, ``subject`` names the video."""
     av = load()
     try:
         yield
-    except av.error.FFmpegError as error:
-        raise VideoError(f"{what()}: {reason(error)}", subject=subject) from error
-    except OSError as error:
-        raise VideoError(f"{what()}: {error.strerror or error}", subject=subject) from error
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(f"{action()}: {_message(error)}", subject=subject) from error
 
 
 @contextmanager
-def writing(what: Callable[[], str]) -> Iterator[None]:
-    """Translate errors of FFmpeg while a video is written.
-
-    Raises
-    ------
-    OutputError
-        For each of them; ``what()`` says where.
-    """
+def writing(action: Callable[[], str]) -> Iterator[None]:
+    """Translate FFmpeg's errors to ``OutputError``; ``action`` returns what failed."""
     av = load()
     try:
         yield
-    except av.error.FFmpegError as error:
-        raise OutputError(f"{what()}: {reason(error)}") from error
-    except OSError as error:
-        raise OutputError(f"{what()}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise OutputError(f"{what()}: {error}") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise OutputError(f"{action()}: {_message(error)}") from error
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, load().error.FFmpegError):
+        return reason(error)
+    return str(getattr(error, "strerror", None) or error)
 
 
 def reason(error: Exception) -> str:
-    """Put an error of FFmpeg into a few words, without the name of PyAV's function."""
+    """Return FFmpeg's message in a few words, without the name of PyAV's function."""
     if isinstance(error, load().error.ExitError):
-        return "nothing came in time"
+        return "no data arrived in time"
     number = getattr(error, "errno", None)
     if isinstance(error, OSError) and number is not None and 0 < number < 1000:
         return os.strerror(number)

@@ -1,4 +1,4 @@
-"""Read videos frame by frame, with their own timestamps and upright."""
+"""Read videos frame by frame, upright and with their own timestamps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,23 +15,23 @@ from numpy.typing import NDArray
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _colors, _pyav
-from scrfd_trt.video._colors import NO_LIGHT, Light, Turn
-from scrfd_trt.video._timestamps import Splices, TruncationCheck, format_time
+from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
+from scrfd_trt.video._timestamps import DiscontinuityCorrector, TruncationCheck, format_time
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-RATE = Fraction(25)
-"""Frames a second where a source does not say."""
-BACK = 1
-"""Seconds that a live source's clock may go back; after more, the source has begun anew."""
+DEFAULT_RATE = Fraction(25)
+"""Frames per second if a source declares none."""
+MAX_STEP_BACK = 1
+"""Seconds that the clock of a live source may go back; more is a new start of the source."""
 
 Damaged = Literal["stop", "keep"]
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video.
+    """Properties of a video.
 
     Attributes
     ----------
@@ -41,27 +40,29 @@ class VideoInfo:
     size
         Width and height in pixels, upright.
     rate
-        Average frames a second.
+        Average frames per second.
     time_base
-        Seconds a tick of the timestamps.
+        Seconds per tick of the timestamps.
     frames
-        How many the file claims, or what rate and duration make; None where neither is known.
+        Number of frames as declared, or as computed from rate and duration; None if neither is known.
     duration
-        In seconds; None where unknown.
-    pixel_format, bit_depth
-        FFmpeg's name, and bits a component.
+        In seconds; None if unknown.
+    pixel_format
+        FFmpeg's name.
+    bit_depth
+        Bits per component.
     color_tags
-        Matrix, range, transfer and primaries: numbers of ITU-T H.273, and 1 for the limited range, 2 for the full one.
+        Matrix, range, transfer and primaries: numbers of ITU-T H.273; range 1 is limited, 2 full.
     pixel_aspect
-        Width to height of a pixel, upright; None where unknown.
+        Width to height of a pixel, upright; None if unknown.
     codec
-        FFmpeg's name of it.
+        FFmpeg's name.
     live
-        Whether it is a camera or a stream without an end.
+        Whether the source is a camera or a stream without an end.
     interlaced
-        Whether its frames are of two fields.
+        Whether frames consist of two fields.
     hdr
-        What HDR10 says of it.
+        HDR10 metadata.
     """
 
     name: str
@@ -77,7 +78,7 @@ class VideoInfo:
     codec: str
     live: bool = False
     interlaced: bool = False
-    hdr: Light = NO_LIGHT
+    hdr: HdrMetadata = NO_HDR
 
 
 class Frame:
@@ -86,9 +87,9 @@ class Frame:
     Attributes
     ----------
     number
-        From 0.
+        Frame number, from 0.
     pts_seconds
-        Seconds, as the file has it.
+        Presentation time in seconds.
     picture
         The ``av.VideoFrame``, in the video's own pixel format.
     """
@@ -103,7 +104,7 @@ class Frame:
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """``(H, W, 3)`` uint8 BGR; made when first asked for, and not to be written to."""
+        """``(H, W, 3)`` uint8 BGR; converted on first access, and read-only."""
         if self._image is None:
             self._image = _colors.to_bgr(self.picture)
             self._image.flags.writeable = False
@@ -111,51 +112,54 @@ class Frame:
 
 
 class VideoReader:
-    """Reads a video.
+    """Read a video.
 
-    Where a file's clock goes back, as where transport streams were put end to end, frames and packets are given times
-    that go on. That a file ends early is told by what it claims of itself; transport streams claim nothing.
+    Where the timestamps of a file go back, as in concatenated transport streams, those of frames and packets are
+    shifted to continue. Truncated files are recognised by the duration that they declare; transport streams declare
+    none.
 
     Parameters
     ----------
     source
-        A file of any container that FFmpeg reads, an image sequence such as ``frames/%05d.png``, or an address.
+        A file in any container that FFmpeg reads, an image sequence such as ``frames/%05d.png``, or an address.
     damaged
-        ``stop`` raises at the first frame that is damaged or lost. ``keep`` takes what the decoder makes of it, and
-        leaves out what it cannot decode; ``lost`` counts both.
+        ``stop`` raises an error at the first damaged or lost frame. ``keep`` keeps damaged frames as they are decoded,
+        and skips those that cannot be decoded; ``lost`` counts both.
     container_format
-        FFmpeg's name of the container or device, where it cannot be told from the source.
+        FFmpeg's name of the container or device, if the source does not determine it.
     options
-        For FFmpeg's reading of the container.
+        Options of FFmpeg's demuxer.
     extra_streams
-        Kinds of other streams whose packets are wanted too: ``audio``, ``subtitle``. Of several streams of pictures,
-        such as the front and the rear of a dashcam, the first is read, and ``unread_streams`` tells of the others.
+        Types of other streams whose packets are read, too: ``audio``, ``subtitle``. Of several video streams, such as
+        front and rear of a dashcam, only the first is read; ``unread_streams`` counts the others.
     live
-        A source without an end: nothing is expected of its length, and few frames are held back.
+        Whether the source has no end: its length is not checked, and decoding adds as little delay as possible.
     timeout
         Seconds to wait for the source to open, and for each packet; None waits for ever.
     name
-        What messages call it; None takes the source, without its password.
+        Name in messages; by default the source without its password.
 
     Raises
     ------
     VideoError
-        If it cannot be opened, or has no frame.
+        If the source cannot be opened, or has no frame.
+    OptionError
+        If ``damaged`` is invalid.
     MissingDependencyError
         If PyAV is not installed.
 
     Attributes
     ----------
     info : VideoInfo
-        What is known of it.
+        Properties of the video.
     extra_streams : tuple
-        The ``av`` streams whose packets come along.
+        The ``av`` streams whose packets are read.
     container : av.container.InputContainer
         The open file.
     unread_streams : int
-        Streams of moving pictures beside the one that is read.
+        Number of further video streams.
     lost : int
-        Frames that were damaged, or could not be decoded.
+        Number of frames that were damaged or could not be decoded.
     """
 
     def __init__(
@@ -179,7 +183,7 @@ class VideoReader:
             )
         self.name = name or redact_password(os.fspath(source))
         self.lost = 0
-        self._keep = damaged == "keep"
+        self._keep_damaged = damaged == "keep"
         self._live = live
         self._closed = False
         with _pyav.reading(lambda: "cannot be read as a video", self.name):
@@ -198,46 +202,45 @@ class VideoReader:
             raise
 
     def _begin(self, extra_streams: Collection[str]) -> None:
-        self._stream, *more = _pictures(self.container, self.name)
-        self.unread_streams = len(more)
+        self._stream, *others = _video_streams(self.container, self.name)
+        self.unread_streams = len(others)
         self._stream.thread_type = "SLICE" if self._live else "AUTO"
         self.extra_streams: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in extra_streams)
-        self._ending = TruncationCheck(self.container, self._stream)
-        self._splices = Splices()
+        self._truncation = TruncationCheck(self.container, self._stream)
+        self._discontinuities = DiscontinuityCorrector()
         self._count = 0
-        self._last: int | None = None
-        self._turn = Turn()
+        self._last_pts: int | None = None
         self._pending: list[Any] = []
-        self._items = self._decoded()
+        self._items = self._decode()
         for item in self._items:
             self._pending.append(item)
             if isinstance(item, Frame):
                 break
         else:
-            raise VideoError("there is no frame in it that can be decoded", subject=self.name)
+            raise VideoError("it contains no frame that can be decoded", subject=self.name)
         self.info = self._describe(self._pending[-1].picture)
 
     def _describe(self, first: Any) -> VideoInfo:
-        stream, size = self._stream, (first.width, first.height)
-        rate = stream.average_rate or stream.guessed_rate or RATE
-        duration = self._ending.seconds
+        stream = self._stream
+        rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
+        duration = self._truncation.seconds
         frames = stream.frames or (None if duration is None else round(duration * rate))
         aspect = stream.sample_aspect_ratio
         return VideoInfo(
             name=self.name,
-            size=size,
+            size=(first.width, first.height),
             rate=Fraction(rate),
             time_base=Fraction(stream.time_base),
             frames=None if self._live else frames,
             duration=None if self._live else duration,
             pixel_format=first.format.name,
-            bit_depth=max(part.bits for part in first.format.components),
+            bit_depth=_colors.bit_depth(first),
             color_tags=(first.colorspace, _colors.tagged_range(first), first.color_trc, first.color_primaries),
-            pixel_aspect=1 / aspect if aspect and self._turn.transpose else aspect,
+            pixel_aspect=1 / aspect if aspect and self._orientation.transpose else aspect,
             codec=stream.codec_context.name,
             live=self._live,
-            interlaced=first.interlaced_frame and not self._turn,
-            hdr=self._light,
+            interlaced=first.interlaced_frame and not self._orientation,
+            hdr=self._hdr,
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -249,12 +252,12 @@ class VideoReader:
         Yields
         ------
         Frame or av.Packet
-            Frames in the order they are shown, and packets of the other streams, as they come.
+            Frames in presentation order, and packets of the extra streams as they are read.
 
         Raises
         ------
         VideoError
-            If a frame is damaged (unless that is to be kept) or the video ends before its end; the message says where.
+            If a frame is damaged (unless ``damaged="keep"``), or the video ends early; the message names the frame.
         ClosedError
             After ``close()``.
         """
@@ -263,74 +266,78 @@ class VideoReader:
         for item in self._items:  # noqa: UP028 - yield from would end them for good where a caller stops early
             yield item
 
-    def _decoded(self) -> Iterator[Any]:
-        # All streams of a file are read: also those that nobody wants tell where it ends, and where its clock jumps.
+    def _decode(self) -> Iterator[Any]:
+        # Files are read with all streams: each tells where the file ends, and where its clock goes back.
         packets = self.container.demux([self._stream, *self.extra_streams] if self._live else [])
-        wanted = {stream.index for stream in self.extra_streams}
+        extra = {stream.index for stream in self.extra_streams}
         while True:
             if self._closed:
-                raise ClosedError("the video was closed; open it anew")
-            with _pyav.reading(self._where, self.name):
+                raise ClosedError("the video was closed; open it again")
+            with _pyav.reading(self._position, self.name):
                 packet = next(packets, None)
             if packet is None:
                 break
-            follows = self._live or self._splices.place(packet)
-            self._ending.saw(packet)
+            in_order = self._live or self._discontinuities.correct(packet)
+            self._truncation.add(packet)
             if packet.stream is self._stream:
                 yield from self._frames(packet)
-            elif packet.stream.index in wanted and follows and (packet.dts is not None or packet.pts is not None):
+            elif packet.stream.index in extra and in_order and (packet.dts is not None or packet.pts is not None):
                 yield packet
-        if not self._keep and not self._live:
-            self._ending.check(self.name, self._count)
+        if not self._keep_damaged and not self._live:
+            self._truncation.check(self.name, self._count)
 
     def _frames(self, packet: Any) -> Iterator[Frame]:
         try:
-            with _pyav.reading(self._where, self.name):
+            with _pyav.reading(self._position, self.name):
                 pictures = packet.decode()
         except VideoError:
-            if not self._keep:
+            if not self._keep_damaged:
                 raise
             self.lost += 1
             return
         for picture in pictures:
             if picture.is_corrupt:
-                if not self._keep:
+                if not self._keep_damaged:
                     raise VideoError(
-                        f"{self._where()}: the frame is damaged; damaged='keep' takes it as it is",
+                        f"{self._position()}: the frame is damaged; damaged='keep' keeps it",
                         subject=self.name,
                         fields=["damaged"],
                     )
                 self.lost += 1
-            yield self._upright(picture)
+            yield self._frame(picture)
 
-    def _upright(self, picture: Any) -> Frame:
-        if picture.pts is None or picture.time_base is None:
-            picture.time_base = self._stream.time_base
-            step = 1 / ((self._stream.average_rate or RATE) * picture.time_base)
-            picture.pts = round(self._count * step) if self._last is None else self._last + max(1, round(step))
-        if self._live and self._last is not None and (self._last - picture.pts) * picture.time_base > BACK:
-            raise VideoError(f"{self._where()}: the source's clock went back", subject=self.name)
-        if self._last is not None and picture.pts <= self._last:
-            picture.pts = self._last + 1  # two frames at one time: encoders want them apart
-        self._last = picture.pts
-        self._turn = Turn.of(picture)
+    def _frame(self, picture: Any) -> Frame:
+        self._correct_pts(picture)
+        self._orientation = Orientation.from_frame(picture)
         if not self._count:
-            self._light = Light.of(picture)
-        if self._turn:
-            picture = _colors.turned(picture, self._turn)
-        frame = Frame(self._count, picture)
+            self._hdr = HdrMetadata.from_frame(picture)
+        if self._orientation:
+            picture = _colors.turn_upright(picture, self._orientation)
         if self._count and (picture.width, picture.height) != self.info.size:
             raise VideoError(
-                f"{self._where()}: the pictures change from {self.info.size[0]}×{self.info.size[1]} to "
-                f"{picture.width}×{picture.height}; cut the video there first",
+                f"{self._position()}: the frame size changes from {self.info.size[0]}×{self.info.size[1]} to "
+                f"{picture.width}×{picture.height}; split the video there",
                 subject=self.name,
             )
         self._count += 1
-        return frame
+        return Frame(self._count - 1, picture)
 
-    def _where(self) -> str:
-        at = "" if self._last is None else f", after {format_time(float(self._last * self._stream.time_base))}"
-        return f"frame {self._count}{at}"
+    def _correct_pts(self, picture: Any) -> None:
+        """Make the times of frames strictly increase, as encoders require; compute missing ones from the rate."""
+        if picture.pts is None or picture.time_base is None:
+            picture.time_base = self._stream.time_base
+            step = 1 / ((self._stream.average_rate or DEFAULT_RATE) * picture.time_base)
+            picture.pts = round(self._count * step) if self._last_pts is None else self._last_pts + max(1, round(step))
+        if self._last_pts is not None:
+            if self._live and (self._last_pts - picture.pts) * picture.time_base > MAX_STEP_BACK:
+                raise VideoError(f"{self._position()}: the clock of the source went back", subject=self.name)
+            picture.pts = max(picture.pts, self._last_pts + 1)
+        self._last_pts = picture.pts
+
+    def _position(self) -> str:
+        if self._last_pts is None:
+            return f"frame {self._count}"
+        return f"frame {self._count}, after {format_time(float(self._last_pts * self._stream.time_base))}"
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -347,21 +354,16 @@ class VideoReader:
         self.close()
 
 
-def _pictures(container: Any, name: str) -> list[Any]:
-    """Find the streams of moving pictures; a cover picture is none."""
+def _video_streams(container: Any, name: str) -> list[Any]:
+    """Return the video streams, without cover pictures."""
     cover = _pyav.load().stream.Disposition.attached_pic
     found = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not found:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise VideoError(f"there is no video in it, only {kinds}", subject=name)
+        types = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise VideoError(f"it contains no video, only {types}", subject=name)
     return found
 
 
-def is_file(name: str) -> bool:
-    """Tell whether a source is a file, and no address, device or pattern."""
-    return Path(name).is_file()
-
-
 def redact_password(source: str) -> str:
-    """Return a path or address as messages may show it: without the password before the host."""
+    """Return a path, or an address without the password before its host."""
     return re.sub(r"^([a-z][\w+.-]*://[^/@:]*):[^/]*@", r"\1:***@", source, flags=re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""What a person wants to know of a video's faces: its tracks, and the moments at which to look again."""
+"""Summarise the faces of a video: its tracks, and the moments to review."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Literal
 import numpy as np
 
 from scrfd_trt._tracking.faces import ORIGINS, Face, FrameFaces, Origin
-from scrfd_trt.video._timestamps import Gaps
+from scrfd_trt.video._timestamps import GapFinder
 
-WEAKEST = 10
-"""Moments that are told."""
-LOST = 10
-"""A face that was lost counts as much as so many frames that were filled."""
+MAX_MOMENTS = 10
+LOST_WEIGHT = 10
+"""A lost face weighs as much as this many filled frames."""
 BORDER = 0.05
-"""Share of a face's size within which it counts as at the border of the picture."""
+"""Share of its longer side within which a box touches the border of the frame."""
 
 Doubt = Literal["bridged", "faint", "lost"]
-"""Filled between sightings; seen with a low score; ended though the face was well inside of the picture."""
+"""Filled between detections; detected with a low score; ended inside of the frame."""
 
 
 @dataclass
@@ -29,15 +28,15 @@ class TrackSummary:
     Attributes
     ----------
     number
-        Of the track.
+        Track number.
     first, last : FrameFaces
-        Frames, without their faces, in which it begins and ends.
-    counts
-        Frames by where the box comes from.
+        First and last frame of the track, without their faces.
     best : Face
-        The clearest sighting: high score, large.
+        The face in the frame that shows it best: high score, large.
     best_frame, best_pts_seconds
-        Frame and time of it.
+        Number and time of that frame.
+    counts
+        Number of frames by origin of the box.
     """
 
     number: int
@@ -50,24 +49,24 @@ class TrackSummary:
 
     @property
     def frames(self) -> int:
-        """In how many frames it is."""
+        """Number of frames with this track."""
         return sum(self.counts.values())
 
 
 @dataclass(frozen=True, order=True)
 class ReviewMoment:
-    """Something to look at again.
+    """A moment of a video that a person should review.
 
     Attributes
     ----------
     weight
-        How much it is worth a look: the frames that it lasts, and a fixed number for a face that was lost.
+        Priority: the number of frames, and a fixed number for a lost face.
     start, end
         In seconds.
     track
-        Number.
+        Track number.
     doubt
-        What is weak.
+        Why: ``bridged`` (filled between detections), ``faint`` (low scores) or ``lost`` (ends inside of the frame).
     """
 
     weight: int
@@ -78,29 +77,29 @@ class ReviewMoment:
 
 
 class Summary:
-    """Gathers what there is to say of a video's faces, frame by frame.
+    """Summary of a video's faces, built frame by frame.
 
     Parameters
     ----------
     size
         Width and height of the frames in pixels.
     sure
-        Score from which a sighting is not faint.
+        Score from which a detection is not faint.
 
     Attributes
     ----------
     frames, empty, bridged
-        How many frames there are, without a face, and with a face that was filled between sightings.
+        Number of frames: in total, without faces, with a face that was filled between detections.
     faces
-        Boxes in all frames.
+        Number of boxes in all frames.
     cuts
-        How many new scenes begin.
+        Number of scene cuts.
     tracks : dict
-        :class:`TrackSummary` by number.
+        :class:`TrackSummary` by track number.
     left_out : set of int
-        Numbers of the tracks that were left out, somewhere at least.
+        Numbers of the tracks that the selection left out in at least one frame.
     lost : int
-        Frames that were damaged, or could not be decoded, where such are to be kept; set by who reads.
+        Number of frames that were damaged or could not be decoded; set by the caller.
     """
 
     def __init__(self, size: tuple[int, int], sure: float) -> None:
@@ -109,14 +108,14 @@ class Summary:
         self.tracks: dict[int, TrackSummary] = {}
         self.left_out: set[int] = set()
         self.lost = 0
-        self._gaps = Gaps()
+        self._gaps = GapFinder()
         self._sure = sure
         self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}
-        self._weak: list[ReviewMoment] = []
+        self._moments: list[ReviewMoment] = []
         self._last: FrameFaces | None = None
 
     def add(self, frame: FrameFaces) -> None:
-        """Take the next frame."""
+        """Add the next frame."""
         self.frames += 1
         self._gaps.add(frame.pts_seconds)
         self.faces += len(frame.faces)
@@ -124,70 +123,69 @@ class Summary:
         self.bridged += any(face.origin == "interpolated" for face in frame.faces)
         self.cuts += frame.cut
         bare = FrameFaces(frame.number, frame.pts_seconds, frame.cut)
-        there = {face.track: face for face in frame.faces}
-        self._note_lost(frame, set(there))
+        self._add_lost(frame)
         for face in frame.faces:
-            self._note(bare, face)
+            self._add_face(bare, face)
         self._last = frame
 
-    def _note(self, frame: FrameFaces, face: Face) -> None:
+    def _add_face(self, frame: FrameFaces, face: Face) -> None:
         track = self.tracks.get(face.track)
         if track is None:
             track = TrackSummary(face.track, frame, frame, face, frame.number, frame.pts_seconds)
             self.tracks[face.track] = track
         track.last = frame
         track.counts[face.origin] += 1
-        if _worth(face) > _worth(track.best):
+        if _visibility(face) > _visibility(track.best):
             track.best, track.best_frame, track.best_pts_seconds = face, frame.number, frame.pts_seconds
-        doubt = self._doubt(face)
+        doubt: Doubt | None = None
+        if face.origin == "interpolated":
+            doubt = "bridged"
+        elif face.origin == "detected" and face.score < self._sure:
+            doubt = "faint"
         run = self._runs.get(face.track)
         if run is not None and run[0] != doubt:
-            self._close(face.track)
+            self._end_run(face.track)
             run = None
         if doubt is not None:
             self._runs[face.track] = (doubt, run[1] if run else frame, frame)
 
-    def _doubt(self, face: Face) -> Doubt | None:
-        if face.origin == "interpolated":
-            return "bridged"
-        return "faint" if face.origin == "detected" and face.score < self._sure else None
-
-    def _note_lost(self, frame: FrameFaces, there: set[int]) -> None:
-        """Close the runs of tracks that are no longer there, and note those that ended inside of the picture."""
+    def _add_lost(self, frame: FrameFaces) -> None:
+        """End the runs of tracks that the frame no longer has, and note those that ended inside of the frame."""
+        present = {face.track for face in frame.faces}
         for face in self._last.faces if self._last else ():
-            if face.track in there:
+            if face.track in present:
                 continue
-            self._close(face.track)
+            self._end_run(face.track)
             if not frame.cut and self._is_inside(face):
-                self._keep(ReviewMoment(LOST, frame.pts_seconds, frame.pts_seconds, face.track, "lost"))
+                self._push(ReviewMoment(LOST_WEIGHT, frame.pts_seconds, frame.pts_seconds, face.track, "lost"))
 
     def _is_inside(self, face: Face) -> bool:
-        reach = BORDER * float((face.box[2:] - face.box[:2]).max())
-        return bool((face.box[:2] > reach).all() and (face.box[2:] < np.array(self.size) - reach).all())
+        margin = BORDER * float((face.box[2:] - face.box[:2]).max())
+        return bool((face.box[:2] > margin).all() and (face.box[2:] < np.array(self.size) - margin).all())
 
-    def _close(self, track: int) -> None:
+    def _end_run(self, track: int) -> None:
         run = self._runs.pop(track, None)
         if run is not None:
             doubt, first, last = run
-            self._keep(ReviewMoment(last.number - first.number + 1, first.pts_seconds, last.pts_seconds, track, doubt))
+            weight = last.number - first.number + 1
+            self._push(ReviewMoment(weight, first.pts_seconds, last.pts_seconds, track, doubt))
 
-    def _keep(self, moment: ReviewMoment) -> None:
-        heapq.heappush(self._weak, moment)
-        if len(self._weak) > 4 * WEAKEST:
-            heapq.heappop(self._weak)
+    def _push(self, moment: ReviewMoment) -> None:
+        heapq.heappush(self._moments, moment)
+        if len(self._moments) > 4 * MAX_MOMENTS:
+            heapq.heappop(self._moments)
 
     def gaps(self) -> list[tuple[float, float]]:
-        """Return where frames are missing, as the times of those before and after; none where the rate varies."""
-        return self._gaps.found()
+        """Return where frames are missing, as the times of the frames around; nothing if the frame rate varies."""
+        return self._gaps.gaps()
 
-    def moments_to_review(self, count: int = WEAKEST) -> list[ReviewMoment]:
-        """Return the moments to look at again, those that last longest first."""
+    def moments_to_review(self, count: int = MAX_MOMENTS) -> list[ReviewMoment]:
+        """Return the moments to review, longest first."""
         for track in list(self._runs):
-            self._close(track)
-        return heapq.nlargest(count, self._weak)
+            self._end_run(track)
+        return heapq.nlargest(count, self._moments)
 
 
-def _worth(face: Face) -> float:
-    """Return how well a face may be seen in this frame."""
+def _visibility(face: Face) -> float:
     sides = face.box[2:] - face.box[:2]
     return face.score * float(np.sqrt(max(sides.prod(), 0.0))) * (1.0 if face.origin == "detected" else 0.1)

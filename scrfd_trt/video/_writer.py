@@ -1,4 +1,4 @@
-"""Write videos: frames are coded anew, other streams copied packet by packet, and a file is whole or not there."""
+"""Write videos: encode frames, and copy other streams packet by packet; the file appears when it is complete."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from scrfd_trt._files import atomic_path
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import _colors, _pyav
 from scrfd_trt.video._encoders import EncodeOptions
-from scrfd_trt.video._live import LiveReader
+from scrfd_trt.video._live import Reader
 from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts")
-"""Of the containers that are written."""
-FORMS = {
+CONTAINER_FORMATS = {
     ".mp4": "mp4",
     ".m4v": "mp4",
     ".mov": "mov",
@@ -33,68 +31,67 @@ FORMS = {
     ".avi": "avi",
     ".ts": "mpegts",
 }
-FLAGS = {
+SUFFIXES = tuple(CONTAINER_FORMATS)
+CONTAINER_OPTIONS = {
     "mp4": {"movflags": "+faststart"},
     "mov": {"movflags": "+faststart"},
-    # Sound that begins a little before 0 would move the pictures by a frame.
+    # Sound that starts slightly before 0 would shift the frames by one.
     "avi": {"avoid_negative_ts": "disabled"},
 }
-STREAM_TAGS = ("language",)
-"""Of copied streams, in any case: a title may tell who recorded it, with what and where."""
-UNTAGGED = ("mpeg4",)
-"""Encoders that do not say which range they have."""
-INTERLACING = ("libx264",)
-"""Encoders that code two fields where a frame has them, at heights of whole blocks of both."""
+NO_RANGE_TAG = ("mpeg4",)
+"""Encoders that do not store the range."""
+INTERLACED = ("libx264",)
+"""Encoders that encode interlaced frames, if their height is a multiple of 4."""
 
 
 class VideoWriter:
-    """Writes a video like another one.
+    """Write a video with the properties of another one.
 
-    Used as a context manager: the file is there when the block has ended well, and not at all when an error has left
-    it. Until then it lies beside its place under a hidden name.
+    Use it as a context manager: the file exists once the block has ended without an error. Until then it has a hidden
+    name in the same folder; after an error nothing is left.
 
     Parameters
     ----------
     path
-        Where to; the suffix names the container.
+        The file; its suffix selects the container.
     reader
-        The video whose frames are written: its size, times, colours, and the streams that it reads beside.
+        The video whose frames are written: its size, times, colours and extra streams are used.
     options
-        How the pictures are coded.
+        Encoder options.
     overwrite
-        Whether another file may be replaced.
+        Whether an existing file may be replaced.
     keep_metadata
-        Whether title, place, device and the like are taken over, and chapters; live sources have none. The language of
-        sound and subtitles is in any case.
+        Whether title, place, device and the like are copied, and chapters; live sources have none. The language of
+        audio and subtitles is always copied.
 
     Attributes
     ----------
     path : pathlib.Path
-        Where to.
+        The file.
     frames : int
-        That were written.
-    even : Even or None
-        Where frames go in a container that holds no times.
+        Number of frames written.
+    constant_rate : ConstantFrameRate or None
+        Assigns frames to slots, in containers without timestamps.
 
     Notes
     -----
-    Two fields to a frame stay two with H.264 of x264, and HDR10's mastering display and light levels stay with x264 and
-    x265; other encoders lose them, and HDR10+ and Dolby Vision are lost with all. AVI holds no times: frames go to
-    their places at a constant rate, and only codecs that show frames in the order they stand in are written there.
+    Interlaced frames stay interlaced with x264; HDR10 metadata is kept with x264 and x265. Other encoders lose them,
+    and HDR10+ and Dolby Vision are always lost. AVI stores no timestamps: frames are written at a constant rate, and
+    only with codecs that store frames in presentation order.
 
     Raises
     ------
     OptionError
-        If the suffix or an option fits no encoder, or a file is there already.
+        If the suffix or an option does not fit the encoder, or the file exists already.
     OutputError
-        If the file cannot be written, or the container cannot hold one of the streams. Encoder and container are begun
-        here, so that what cannot work is told before the first frame.
+        If the file cannot be written, or the container cannot hold one of the streams. Encoder and container are opened
+        here, so that such errors are raised before the first frame.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        reader: VideoReader | LiveReader,
+        reader: Reader,
         options: EncodeOptions | None = None,
         *,
         overwrite: bool = False,
@@ -102,21 +99,19 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         self.frames = 0
-        self._last: float | None = None
         self._closed = False
         check_suffix(self.path)
         with ExitStack() as stack:
-            self._place = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
-            form = FORMS[self.path.suffix.lower()]
-            flags = FLAGS.get(form, {})
+            part = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
+            name = CONTAINER_FORMATS[self.path.suffix.lower()]
             with _pyav.writing(lambda: f"cannot write {self.path}"):
                 self._container: Any = _pyav.load().open(
-                    os.fspath(self._place), "w", format=form, container_options=flags
+                    os.fspath(part), "w", format=name, container_options=CONTAINER_OPTIONS.get(name, {})
                 )
-            stack.callback(self._discard)
-            self.even = ConstantFrameRate(str(self.path), reader.info.rate) if form == "avi" else None
-            self._add_pictures(reader.info, options or EncodeOptions())
-            self._copies = {other.index: self._add_copy(other, keep_metadata) for other in reader.extra_streams}
+            stack.callback(self._close_container)
+            self.constant_rate = ConstantFrameRate(str(self.path), reader.info.rate) if name == "avi" else None
+            self._add_video(reader.info, options or EncodeOptions())
+            self._copies = {stream.index: self._add_copy(stream, keep_metadata) for stream in reader.extra_streams}
             if keep_metadata and isinstance(reader, VideoReader):
                 self._container.metadata.update(reader.container.metadata)
                 with suppress(NotImplementedError):
@@ -125,112 +120,114 @@ class VideoWriter:
                 self._container.start_encoding()
             self._stack = stack.pop_all()
 
-    def _add_pictures(self, info: VideoInfo, options: EncodeOptions) -> None:
+    def _add_video(self, info: VideoInfo, options: EncodeOptions) -> None:
         encoder = options.encoder(self.path.suffix)
-        self._format = options.pixels(encoder, info.pixel_format, info.bit_depth, info.size)
-        self._working = _colors.planar(self._format, 10 if "10" in self._format else 8)
-        if self.even is not None and encoder != "mpeg4":
-            raise OptionError(f"{self.path}: AVI holds no times for {encoder}; name a .mkv or .mp4 file, or take mpeg4")
-        settings = options.settings(encoder, info.hdr)
-        with _pyav.writing(lambda: f"cannot write {self.path} with {options.describe(encoder)}"):
-            rate = info.rate if self.even is None else self.even.rate
-            stream = self._container.add_stream(encoder, rate=rate, options=settings)
+        self._format = options.choose_pixel_format(encoder, info.pixel_format, info.bit_depth, info.size)
+        self._edit_format = _colors.planar_format(self._format, 10 if "10" in self._format else 8)
+        if self.constant_rate is not None and encoder != "mpeg4":
+            raise OptionError(
+                f"{self.path}: AVI stores no timestamps for {encoder}; name a .mkv or .mp4 file, or use mpeg4"
+            )
+        self._encoder = options.describe(encoder)
+        with _pyav.writing(lambda: f"cannot write {self.path} with {self._encoder}"):
+            rate = info.rate if self.constant_rate is None else self.constant_rate.rate
+            settings = options.settings(encoder, info.hdr)
+            self._stream = stream = self._container.add_stream(encoder, rate=rate, options=settings)
             stream.width, stream.height = info.size
             stream.pix_fmt = self._format
             context = stream.codec_context
-            context.time_base = stream.time_base = info.time_base if self.even is None else 1 / rate
-            if info.interlaced and encoder in INTERLACING and info.size[1] % 4 == 0:
+            context.time_base = stream.time_base = info.time_base if self.constant_rate is None else 1 / rate
+            if info.interlaced and encoder in INTERLACED and info.size[1] % 4 == 0:
                 flags = _pyav.load().codec.context.Flags
                 context.flags |= flags.interlaced_dct | flags.interlaced_me
             if info.pixel_aspect:
                 context.sample_aspect_ratio = info.pixel_aspect
-            matrix, level, transfer, primaries = info.color_tags
-            self._narrow = encoder in UNTAGGED and level == _colors.FULL
-            level = _colors.LIMITED if self._narrow else level
+            matrix, color_range, context.color_trc, context.color_primaries = info.color_tags
+            self._to_limited = encoder in NO_RANGE_TAG and color_range == _colors.FULL
+            context.color_range = _colors.LIMITED if self._to_limited else color_range
             context.colorspace = _colors.BT601 if matrix == _colors.RGB else matrix
-            context.color_range, context.color_trc, context.color_primaries = level, transfer, primaries
             context.open()
-        self._encoder, self._stream = options.describe(encoder), stream
 
-    def _add_copy(self, other: Any, keep_metadata: bool) -> Any:
-        name = other.codec_context.name if other.codec_context is not None else "unknown"
-        codec = other.codec_context.codec.canonical_name if other.codec_context is not None else "unknown"
-        taken = self._container.supported_codecs
-        # FFmpeg cannot tell what a transport stream holds before it is tried.
-        if self.path.suffix.lower() != ".ts" and name not in taken and codec not in taken:
+    def _add_copy(self, source: Any, keep_metadata: bool) -> Any:
+        codec = source.codec_context
+        names = {"unknown"} if codec is None else {codec.name, codec.codec.canonical_name}
+        # FFmpeg does not list the codecs that a transport stream can hold.
+        if self.path.suffix.lower() != ".ts" and not names & set(self._container.supported_codecs):
+            kind = "unknown" if codec is None else codec.codec.canonical_name
             raise OptionError(
-                f"{self.path}: {self.path.suffix} files hold no {other.type} of the kind {codec}; name a .mkv file, or "
-                f"leave {other.type!r} out of keep_streams",
-                fields=[f"keep_streams.{other.type}"],
+                f"{self.path}: {self.path.suffix} files cannot hold {source.type} of codec {kind}; name a .mkv file, "
+                f"or leave {source.type!r} out of keep_streams",
+                fields=[f"keep_streams.{source.type}"],
             )
-        with _pyav.writing(lambda: f"cannot copy the {other.type} into {self.path}"):
-            stream = self._container.add_stream_from_template(other)
-        tags = (*STREAM_TAGS, *(("title",) if keep_metadata else ()))
-        stream.metadata.update({key: other.metadata[key] for key in tags if key in other.metadata})
-        stream.disposition = other.disposition
+        with _pyav.writing(lambda: f"cannot copy the {source.type} into {self.path}"):
+            stream = self._container.add_stream_from_template(source)
+        # A title may name the person, device or place of the recording.
+        tags = ("language", "title") if keep_metadata else ("language",)
+        stream.metadata.update({key: source.metadata[key] for key in tags if key in source.metadata})
+        stream.disposition = source.disposition
         return stream
 
-    def write(self, frame: Frame, drawn: NDArray[np.uint8] | None = None) -> None:
-        """Write a frame, at its own time.
+    def write(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> None:
+        """Write a frame at its own time.
 
         Parameters
         ----------
         frame
-            As it was read; its picture may be written to.
-        drawn
-            ``(H, W, 3)`` uint8 BGR: the frame's image with something drawn over it. Pixels that differ from the frame's
-            image are put into the picture; the others go to the encoder as they were read.
+            The frame as read; its picture may be modified.
+        image
+            ``(H, W, 3)`` uint8 BGR: the frame's image with an overlay. Only pixels that differ from the frame's image
+            are copied into the picture; all others are encoded as they were read.
 
         Raises
         ------
         OutputError
-            If it cannot be written; the message says which frame.
+            If it cannot be written; the message names the frame.
         """
-        self.encode(frame, self.prepare(frame, drawn))
+        self.encode(frame, self.prepare(frame, image))
 
-    def prepare(self, frame: Frame, drawn: NDArray[np.uint8] | None = None) -> Any:
-        """Do the part of :meth:`write` that another thread may do while frames before are encoded.
+    def prepare(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> Any:
+        """Do the part of :meth:`write` that another thread can do while earlier frames are encoded.
 
         Parameters
         ----------
-        frame, drawn
+        frame, image
             As for :meth:`write`.
 
         Returns
         -------
         av.VideoFrame
-            What :meth:`encode` takes.
+            The argument of :meth:`encode`.
         """
         with self._writing(frame):
-            picture = _colors.convert(frame.picture, self._working)
-            if drawn is not None and drawn is not frame.image:
-                picture = _colors.paste(picture, frame.image, drawn)
+            picture = _colors.convert(frame.picture, self._edit_format)
+            if image is not None and image is not frame.image:
+                picture = _colors.paste_changes(picture, frame.image, image)
             picture = _colors.convert(picture, self._format)
-            if self._narrow:
-                picture = _colors.narrowed(picture)
+            if self._to_limited:
+                picture = _colors.to_limited_range(picture)
             picture.pict_type = 0
         return picture
 
     def encode(self, frame: Frame, picture: Any) -> None:
-        """Write a frame that was prepared.
+        """Write a prepared frame.
 
         Parameters
         ----------
         frame
             As for :meth:`write`.
         picture
-            What :meth:`prepare` returned for it.
+            The result of :meth:`prepare`.
 
         Raises
         ------
         OutputError
-            As :meth:`write`.
+            As for :meth:`write`.
         """
         self._check_open()
         with self._writing(frame):
-            if self.even is not None:
-                place = self.even.place(frame.number, frame.pts_seconds)
-                picture.pts, picture.time_base = place, self._stream.codec_context.time_base
+            if self.constant_rate is not None:
+                picture.pts = self.constant_rate.slot(frame.number, frame.pts_seconds)
+                picture.time_base = self._stream.codec_context.time_base
             for packet in self._stream.encode(picture):
                 self._container.mux(packet)
         self.frames += 1
@@ -241,7 +238,7 @@ class VideoWriter:
         )
 
     def copy(self, packet: Any) -> None:
-        """Copy a packet of one of the reader's other streams."""
+        """Copy a packet of one of the reader's extra streams."""
         self._check_open()
         with _pyav.writing(
             lambda: f"cannot write {self.path}: a packet of {packet.stream.type} after frame {self.frames}"
@@ -254,27 +251,27 @@ class VideoWriter:
             raise ClosedError("the video was closed; open a new one")
 
     def close(self) -> None:
-        """Write what is left and put the file into its place; a second call does nothing."""
+        """Complete the file and move it to its path; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
         with self._stack:
             if not self.frames:
-                raise OutputError(f"cannot write {self.path}: there was no frame to write")
+                raise OutputError(f"cannot write {self.path}: there is no frame to write")
             with _pyav.writing(lambda: f"cannot write {self.path}: at its end, after frame {self.frames - 1}"):
                 for packet in self._stream.encode(None):
                     self._container.mux(packet)
                 self._container.close()
 
     def discard(self) -> None:
-        """Give up: nothing is left of the file."""
+        """Close the writer and delete the unfinished file."""
         if not self._closed:
             self._closed = True
-            with suppress(_GivenUpError), self._stack:
-                raise _GivenUpError
+            with suppress(_DiscardedError), self._stack:
+                raise _DiscardedError
 
-    def _discard(self) -> None:
-        # What cannot be finished is thrown away, so that errors on the way out say nothing new.
+    def _close_container(self) -> None:
+        # Errors of an unfinished file would hide the one that is on its way.
         with suppress(Exception):
             self._container.close()
 
@@ -290,20 +287,14 @@ class VideoWriter:
             self.discard()
 
 
-class _GivenUpError(Exception):
+class _DiscardedError(Exception):
     pass
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file name that no video goes by.
-
-    Raises
-    ------
-    OptionError
-        If its suffix is none of :data:`SUFFIXES`.
-    """
-    if path.suffix.lower() not in FORMS:
+    """Raise ``OptionError`` if no video is written to files with this suffix."""
+    if path.suffix.lower() not in CONTAINER_FORMATS:
         raise OptionError(
-            f"{path}: videos are not written as {path.suffix or 'files without a suffix'}; take one of: "
+            f"{path}: videos are not written as {path.suffix or 'files without a suffix'}; use one of: "
             f"{', '.join(SUFFIXES)}"
         )

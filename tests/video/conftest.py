@@ -75,7 +75,7 @@ def write_clip(path: Path, **how: Any) -> Path:
         said = container.add_stream_from_template(words.streams[0]) if words else None
         for number, ticks in enumerate(times):
             frame = av.VideoFrame.from_ndarray(clip.draw(number, clip.size), "bgr24")
-            frame = _colors.rescale(
+            frame = _colors.reformat(
                 frame, format=clip.pixel_format, dst_colorspace=clip.colours[0], dst_color_range=clip.colours[1] or 1
             )
             frame.pts, frame.time_base = ticks, base

@@ -83,12 +83,12 @@ def run(clip: Make, probed: Callable[[Path], Any]) -> Run:
     return go
 
 
-def test_the_face_shows_where_nothing_is_drawn(run: Run) -> None:
+def test_undetected_face_is_uncovered(run: Run) -> None:
     assert run(lambda n: with_face(blocks(1)), 3, range(3)).uncovered == [0, 1, 2]
 
 
 @pytest.mark.parametrize("light", [0.5, 0.25, 0.0])
-def test_the_light_goes_out_for_some_frames(light: float, run: Run) -> None:
+def test_light_change_for_some_frames(light: float, run: Run) -> None:
     image = with_face(blocks(1))
     dark = np.clip(image * light, 0, 255).astype(np.uint8)
     ran = run(lambda n: dark if 12 <= n < 15 else image, 30, range(12, 15))
@@ -97,7 +97,7 @@ def test_the_light_goes_out_for_some_frames(light: float, run: Run) -> None:
 
 
 @pytest.mark.parametrize("times", [2, 3])
-def test_a_pan_whose_pictures_are_repeated(times: int, run: Run) -> None:
+def test_pan_with_repeated_frames(times: int, run: Run) -> None:
     blind = [n for n in range(40) if n % 6 in (2, 3)]
     ran = run(lambda n: with_face(blocks(1), n // times * 16), 40, blind)
     assert ran.uncovered == []
@@ -105,18 +105,18 @@ def test_a_pan_whose_pictures_are_repeated(times: int, run: Run) -> None:
 
 
 @pytest.mark.parametrize("rate", [1, 2, 5])
-def test_few_frames_a_second(rate: int, run: Run) -> None:
+def test_low_frame_rate(rate: int, run: Run) -> None:
     assert run(lambda n: with_face(blocks(1)), 20, (0, 7, 8, 19), rate=Fraction(rate)).uncovered == []
 
 
-def test_a_burst_in_a_slow_video(run: Run) -> None:
+def test_burst_in_slow_video(run: Run) -> None:
     times = [16 * n for n in range(40)] + [60_000 * n for n in (1, 2)]
     ran = run(lambda n: with_face(blocks(1)), 42, range(12, 32), times=times, time_base=Fraction(1, 1000))
     assert ran.uncovered == []
 
 
 @pytest.mark.parametrize("every", [5, 30])
-def test_a_scene_shorter_than_what_is_left_out(every: int, run: Run) -> None:
+def test_scene_shorter_than_detection_interval(every: int, run: Run) -> None:
     ran = run(
         lambda n: with_face(blocks(1 if n < 31 else 2 if n < 55 else 3)), 90, tracking=TrackingOptions(every=every)
     )
@@ -125,7 +125,7 @@ def test_a_scene_shorter_than_what_is_left_out(every: int, run: Run) -> None:
     assert ran.looked <= 90 / every + 5
 
 
-def test_a_cut_ends_tracks_though_the_next_face_is_in_the_same_place(run: Run) -> None:
+def test_cut_ends_track_even_with_next_face_in_same_place(run: Run) -> None:
     ran = run(lambda n: with_face(blocks(1 if n < 40 else 2)), 80, range(36, 44))
     assert ran.uncovered == []
     assert [(one.first.number, one.last.number) for one in ran.summary.tracks.values()] == [(0, 39), (40, 79)]

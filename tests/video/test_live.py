@@ -15,8 +15,8 @@ import pytest
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import Frame, LiveReader, VideoWriter
-from scrfd_trt.video._live import PACKETS, Latest
-from scrfd_trt.video._timestamps import Timeline
+from scrfd_trt.video._live import DroppingQueue
+from scrfd_trt.video._timestamps import LiveClock
 
 MakeClip = Callable[..., Path]
 MakeStage = Callable[..., Any]
@@ -43,7 +43,7 @@ def rising(values: list[float]) -> bool:
     return all(one < other for one, other in pairwise(values))
 
 
-def test_a_stream_ends_where_no_one_is_to_reconnect(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_stream_ends_without_reconnect(stream: Callable[..., bytes], stage: MakeStage) -> None:
     with LiveReader(stage(stream()).address, reconnect=0, queue=100) as reader:
         assert (reader.info.live, reader.info.size, reader.info.frames) == (True, (64, 48), None)
         frames = list(reader)
@@ -55,7 +55,7 @@ def test_a_stream_ends_where_no_one_is_to_reconnect(stream: Callable[..., bytes]
     assert (reader.dropped, reader.reconnects) == (0, 0)
 
 
-def test_a_late_consumer_gets_the_newest(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_slow_consumer_gets_newest_frames(stream: Callable[..., bytes], stage: MakeStage) -> None:
     with LiveReader(stage(stream(frames=60)).address, reconnect=0, queue=3) as reader:
         until(lambda: reader.dropped == 57)
         frames = list(reader)
@@ -63,7 +63,7 @@ def test_a_late_consumer_gets_the_newest(stream: Callable[..., bytes], stage: Ma
     assert frames[-1].pts_seconds == pytest.approx(59 * 1001 / 30000, abs=0.001)
 
 
-def test_it_goes_on_after_a_break(
+def test_reconnects_after_break(
     stream: Callable[..., bytes], stage: MakeStage, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = stream()
@@ -76,12 +76,10 @@ def test_it_goes_on_after_a_break(
                 break
     assert [frame.number for frame in frames] == list(range(len(frames)))
     assert rising([frame.pts_seconds for frame in frames])
-    assert [record.message for record in caplog.records] == [
-        f"{server.address}: the stream ended; trying to reach it again"
-    ] * 2
+    assert [record.message for record in caplog.records] == [f"{server.address}: the stream ended; reconnecting"] * 2
 
 
-def test_who_never_comes_back(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_reconnect_timeout_is_an_error(stream: Callable[..., bytes], stage: MakeStage) -> None:
     with LiveReader(stage(stream()).address, reconnect=0.3, queue=100) as reader:
         with pytest.raises(VideoError, match=r"within 0\.3 s: Connection refused \(after frame 29, at 0:00\.97\)"):
             list(reader)
@@ -89,34 +87,34 @@ def test_who_never_comes_back(stream: Callable[..., bytes], stage: MakeStage) ->
             next(iter(reader))
 
 
-def test_a_silent_stream_is_broken(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_silent_stream_breaks_after_timeout(stream: Callable[..., bytes], stage: MakeStage) -> None:
     server = stage({"data": stream(frames=60), "hold": True})
     with (
         LiveReader(server.address, reconnect=0, queue=100, timeout=1) as reader,
-        pytest.raises(VideoError, match=r"the stream broke: nothing came in time \(after frame \d+, "),
+        pytest.raises(VideoError, match=r"the stream broke: no data arrived in time \(after frame \d+, "),
     ):
         list(reader)
 
 
-def test_another_size_after_a_break(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_frame_size_changes_after_reconnection(stream: Callable[..., bytes], stage: MakeStage) -> None:
     server = stage(stream(), stream("other.ts", size=(80, 60)))
     with (
         LiveReader(server.address, queue=100) as reader,
-        pytest.raises(VideoError, match=r"change from 64×48 to 80×60 after a break; .* \(after frame 29, "),
+        pytest.raises(VideoError, match=r"changes from 64×48 to 80×60 after a reconnection; .* \(after frame 29, "),
     ):
         list(reader)
 
 
-def test_another_size_without_a_break(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_frame_size_changes_within_stream(stream: Callable[..., bytes], stage: MakeStage) -> None:
     other = stream("other.ts", size=(80, 60))
     with (
         LiveReader(stage(stream() + other, other).address, queue=100) as reader,
-        pytest.raises(VideoError, match="change from 64×48 to 80×60"),
+        pytest.raises(VideoError, match="changes from 64×48 to 80×60"),
     ):
         list(reader)
 
 
-def test_nobody_there(stage: MakeStage) -> None:
+def test_connection_refused(stage: MakeStage) -> None:
     server = stage()
     until(lambda: not server._thread.is_alive())
     with pytest.raises(VideoError, match="cannot be read as a video: Connection refused"):
@@ -124,12 +122,12 @@ def test_nobody_there(stage: MakeStage) -> None:
 
 
 @pytest.mark.parametrize("how", [{"queue": 0}, {"timeout": 0}, {"timeout": float("inf")}, {"reconnect": -1}])
-def test_numbers_out_of_range(how: dict[str, Any], stage: MakeStage) -> None:
+def test_invalid_option_is_named(how: dict[str, Any], stage: MakeStage) -> None:
     with pytest.raises(OptionError, match=next(iter(how))):
         LiveReader("tcp://127.0.0.1:9", **how)
 
 
-def test_close_ends_an_iteration_in_another_thread(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_close_ends_iteration_in_another_thread(stream: Callable[..., bytes], stage: MakeStage) -> None:
     server = stage({"data": stream(frames=60), "hold": True})
     reader = LiveReader(server.address, queue=100, timeout=1)
     seen: list[Frame] = []
@@ -145,14 +143,14 @@ def test_close_ends_an_iteration_in_another_thread(stream: Callable[..., bytes],
         list(reader)
 
 
-def test_close_while_it_is_trying_to_reconnect(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_close_while_reconnecting(stream: Callable[..., bytes], stage: MakeStage) -> None:
     reader = LiveReader(stage(stream()).address, reconnect=None)
     until(lambda: reader._pause > 0.3)
     reader.close()
     assert not reader._thread.is_alive()
 
 
-def test_nothing_is_left_behind(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_no_thread_or_file_handle_leaks(stream: Callable[..., bytes], stage: MakeStage) -> None:
     data = stream()
     server = stage(*[data] * 22)
     handles = Path("/proc/self/fd")
@@ -170,7 +168,7 @@ def test_nothing_is_left_behind(stream: Callable[..., bytes], stage: MakeStage) 
     until(lambda: not handles.exists() or len(list(handles.iterdir())) <= before + 1)  # one may be the server's
 
 
-def test_a_stream_is_written_with_its_sound_over_a_break(
+def test_audio_is_copied_across_reconnection(
     stream: Callable[..., bytes], stage: MakeStage, tmp_path: Path, probed: Callable[[Path], Any]
 ) -> None:
     data = stream(frames=30, audio=1.0, metadata={"title": "told"})
@@ -191,7 +189,7 @@ def test_a_stream_is_written_with_its_sound_over_a_break(
     assert "title" not in found.metadata
 
 
-def test_a_clock_that_goes_back_is_a_break(stream: Callable[..., bytes], stage: MakeStage) -> None:
+def test_clock_going_back_is_a_break(stream: Callable[..., bytes], stage: MakeStage) -> None:
     data = stream(frames=60)
     with LiveReader(stage(data + data, data).address, reconnect=0.5, queue=300) as reader:
         frames: list[Frame] = []
@@ -205,47 +203,47 @@ def picture(pts: int, base: Fraction = Fraction(1, 10)) -> Any:
     return SimpleNamespace(pts=pts, time_base=base, duration=1)
 
 
-def test_times_rise_over_breaks_and_jumps() -> None:
+def test_frame_times_increase_across_breaks_and_jumps() -> None:
     now = 0.0
-    line = Timeline(Fraction(1, 10), lambda: now)
+    line = LiveClock(Fraction(1, 10), lambda: now)
     told = []
     for at, pts, broken in [(0, 50, 0), (0.1, 51, 0), (0.1, 51, 0), (3.1, 7, 1), (3.2, 8, 0), (3.3, 9000, 0)]:
         now = at
         if broken:
-            line.broken()
+            line.reset()
         one = picture(pts)
-        line.place(one)
+        line.shift_frame(one)
         told.append(one.pts)
     assert told == [0, 1, 2, 32, 33, 34]
 
 
-def test_times_of_packets_follow() -> None:
-    line = Timeline(Fraction(1, 10), lambda: 0.0)
+def test_packet_times_shift_with_frames() -> None:
+    line = LiveClock(Fraction(1, 10), lambda: 0.0)
     packets = [SimpleNamespace(pts=pts, dts=pts, time_base=Fraction(1, 100)) for pts in (510, 510, 520)]
-    assert not line.follow(packets[0], 0)
-    line.place(picture(50))
-    assert [line.follow(packet, 0) for packet in packets] == [True, False, True]
+    assert not line.shift_packet(packets[0], 0)
+    line.shift_frame(picture(50))
+    assert [line.shift_packet(packet, 0) for packet in packets] == [True, False, True]
     assert [packets[0].pts, packets[2].dts] == [10, 20]
 
 
-def test_the_oldest_frames_go_and_packets_stay() -> None:
-    latest = Latest(1)
+def test_queue_drops_oldest_frames_and_keeps_packets() -> None:
+    latest = DroppingQueue(1)
     frames = [Frame(number, picture(number)) for number in range(3)]
     for item in (frames[0], "a", frames[1], "b", frames[2]):
         latest.put(item)
     latest.end(ValueError("over"))
     latest.end()
     latest.put("late")
-    assert [latest.take() for _ in range(3)] == ["a", "b", frames[2]]
+    assert [latest.get() for _ in range(3)] == ["a", "b", frames[2]]
     assert latest.dropped == 2
     with pytest.raises(ValueError, match="over"):
-        latest.take()
+        latest.get()
 
 
-def test_packets_do_not_pile_up() -> None:
-    latest = Latest(1)
-    for number in range(PACKETS + 5):
+def test_queue_limits_packets() -> None:
+    latest = DroppingQueue(1)
+    for number in range(DroppingQueue.MAX_PACKETS + 5):
         latest.put(number)
-    assert latest.take() == 5
-    latest.end(now=True)
-    assert latest.take() is None
+    assert latest.get() == 5
+    latest.end(discard=True)
+    assert latest.get() is None

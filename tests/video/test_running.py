@@ -77,7 +77,7 @@ ONLY_MP4 = {("rotated", "mkv"), ("rotated", "ts")}
         if (kind, suffix[1:]) not in ONLY_MP4
     ],
 )
-def test_all_but_the_faces_is_as_it_was(clip: Make, probed: Callable[[Path], Any], kind: str, suffix: str) -> None:
+def test_everything_but_faces_is_preserved(clip: Make, probed: Callable[[Path], Any], kind: str, suffix: str) -> None:
     how = {"audio": 1.0} | KINDS[kind]
     source = clip(f"clip{suffix}", **how)
     target = source.with_name(f"out{suffix}")
@@ -107,7 +107,7 @@ def test_all_but_the_faces_is_as_it_was(clip: Make, probed: Callable[[Path], Any
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
-def test_streams_put_end_to_end(clip: Make, probed: Callable[[Path], Any], suffix: str) -> None:
+def test_concatenated_transport_streams(clip: Make, probed: Callable[[Path], Any], suffix: str) -> None:
     piece = clip("piece.ts", audio=1.0)
     both = piece.with_name("both.ts")
     both.write_bytes(piece.read_bytes() * 2)
@@ -119,7 +119,7 @@ def test_streams_put_end_to_end(clip: Make, probed: Callable[[Path], Any], suffi
     np.testing.assert_allclose(np.diff(after.times)[30:], 1001 / 30000, atol=0.0011)
 
 
-def test_detect_once_and_draw_twice(clip: Make, tmp_path: Path) -> None:
+def test_detect_once_and_render_twice(clip: Make, tmp_path: Path) -> None:
     source, faces = clip(), tmp_path / "clip.faces.jsonl"
     told: list[tuple[str, int, int | None]] = []
     summary = detect_video(source, faces, Middle(), progress=lambda *now: told.append(now))
@@ -136,14 +136,14 @@ def test_detect_once_and_draw_twice(clip: Make, tmp_path: Path) -> None:
         )
 
 
-def test_faces_of_another_video_are_refused(clip: Make, tmp_path: Path) -> None:
+def test_faces_of_another_video_are_rejected(clip: Make, tmp_path: Path) -> None:
     faces = tmp_path / "faces.jsonl"
     detect_video(clip("a.mp4"), faces, Middle())
     without_fingerprint(faces)
     for how, message in (
-        ({"frames": 31}, "there are faces of 30 frames, and the video has more"),
-        ({"frames": 29}, "faces of more frames than the video has"),
-        ({"rate": Fraction(25)}, "they are those of another video"),
+        ({"frames": 31}, "the faces file has 30 frames, and the video has more"),
+        ({"frames": 29}, "the faces file has more frames than the video"),
+        ({"rate": Fraction(25)}, "in the faces file, which belongs to another video"),
     ):
         other = clip(f"{len(message)}.mp4", **how)
         with pytest.raises(DetectionsError, match=message):
@@ -159,11 +159,11 @@ def without_fingerprint(faces: Path) -> None:
     faces.write_text("".join([json.dumps(about) + "\n", *lines]))
 
 
-def test_a_video_with_the_same_times_is_told_by_its_size_and_its_bytes(clip: Make, tmp_path: Path) -> None:
+def test_video_with_same_times_differs_by_size_and_fingerprint(clip: Make, tmp_path: Path) -> None:
     faces, out = tmp_path / "faces.jsonl", tmp_path / "out.mp4"
     source = clip("a.mp4")
     detect_video(source, faces, Middle())
-    with pytest.raises(DetectionsError, match=r"of another video, of 64×48; .*b\.mp4 has 80×48: name the video"):
+    with pytest.raises(DetectionsError, match=r"belong to another video, of 64×48; .*b\.mp4 has 80×48: name the video"):
         render_video(clip("b.mp4", size=(80, 48)), out, faces, black)
     other = clip("c.mp4", draw=lambda number, size: np.full((*size[::-1], 3), 90, np.uint8))
     with pytest.raises(DetectionsError, match=r"another video, a\.mp4 as it was; .*c\.mp4 is another file: name"):
@@ -189,10 +189,10 @@ def test_folders_of_images_have_no_fingerprint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("matrix", [8, 10, 14])
-def test_colours_that_ffmpeg_does_not_convert_are_near_and_told_once(
+def test_unsupported_color_matrix_is_approximated_with_one_warning(
     clip: Make, probed: Callable[[Path], Any], matrix: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _colors.nearest.cache_clear()
+    _colors.nearest_matrix.cache_clear()
     source = clip(colours=(matrix, 1, 14, 9), pixel_format="yuv420p10le", draw=grey)
     target = source.with_name("out.mp4")
     with caplog.at_level("WARNING", "scrfd_trt"):
@@ -211,16 +211,16 @@ def grey(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.full((*size[::-1], 3), 200, np.uint8)
 
 
-def test_an_error_of_the_pictures_is_not_one_of_the_file_of_faces(
+def test_conversion_error_is_not_reported_as_faces_file_error(
     clip: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Errors of FFmpeg are OSErrors, too."""
     monkeypatch.setattr(_colors, "MATRICES", range(256))
     source = clip(colours=(8, 1, 1, 1))
-    _colors.nearest.cache_clear()
+    _colors.nearest_matrix.cache_clear()
     with pytest.raises(VideoError, match="a picture in yuv420p cannot be converted to bgr24: Operation not supported"):
         detect_video(source, tmp_path / "faces.jsonl", Middle())
-    _colors.nearest.cache_clear()
+    _colors.nearest_matrix.cache_clear()
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
@@ -234,7 +234,7 @@ SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n"
             "out.webm",
             {"encode": EncodeOptions(codec="vp9"), "keep_streams": ("audio",)},
             OptionError,
-            "hold no audio .* aac",
+            "cannot hold audio .* aac",
         ),
         ("out.webm", {"encode": EncodeOptions(codec="h264")}, OutputError, r"cannot write .*out\.webm with libx264"),
         ("out.mp4", {"encode": EncodeOptions(preset="silly")}, OutputError, "with libx264, preset silly: Invalid"),
@@ -243,18 +243,18 @@ SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n"
             "out.mp4",
             {"keep_streams": ("audio", "subtitle")},
             OptionError,
-            r"\.mp4 files hold no subtitle .* name a \.mkv",
+            r"\.mp4 files cannot hold subtitle .* name a \.mkv",
         ),
         (
             "out.mov",
             {"keep_streams": ("audio", "subtitle")},
             OptionError,
-            r"\.mov files hold no subtitle .* name a \.mkv",
+            r"\.mov files cannot hold subtitle .* name a \.mkv",
         ),
         ("no/out.mp4", {}, OutputError, r"cannot write .*no/out\.mp4 with libx264: No such file"),
     ],
 )
-def test_what_cannot_be_written_is_told_before_any_frame_was_looked_at(
+def test_output_errors_precede_detection(
     name: str,
     how: dict[str, Any],
     error: type[Exception],
@@ -273,10 +273,10 @@ def test_what_cannot_be_written_is_told_before_any_frame_was_looked_at(
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mkv"]
 
 
-def test_a_varying_rate_is_refused_for_avi_in_the_first_pass(clip: Make, tmp_path: Path) -> None:
+def test_variable_rate_for_avi_fails_in_first_pass(clip: Make, tmp_path: Path) -> None:
     times = [0, 40, 73, 74, 200, 233, 500, 540]
     stages = set()
-    with pytest.raises(OutputError, match=r"out\.avi: AVI holds no times"):
+    with pytest.raises(OutputError, match=r"out\.avi: AVI stores no timestamps"):
         overlay_video(
             clip(times=times, time_base=Fraction(1, 1000)),
             tmp_path / "out.avi",
@@ -287,7 +287,7 @@ def test_a_varying_rate_is_refused_for_avi_in_the_first_pass(clip: Make, tmp_pat
     assert stages <= {"finding"}
 
 
-def test_a_second_stream_of_pictures_is_told_once(clip: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_second_video_stream_is_warned_about_once(clip: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     av = pytest.importorskip("av")
     both = tmp_path / "both.mkv"
     with av.open(str(clip())) as front, av.open(str(tmp_path / "clip.mp4")) as rear, av.open(str(both), "w") as out:
@@ -301,12 +301,12 @@ def test_a_second_stream_of_pictures_is_told_once(clip: Make, tmp_path: Path, ca
         overlay_video(both, tmp_path / "out.mkv", Middle(), black, faces_file=tmp_path / "f.jsonl")
         render_video(both, tmp_path / "again.mkv", tmp_path / "f.jsonl", black)
     assert [record.message for record in caplog.records] == 2 * [
-        f"{both}: there are 2 streams of pictures; only the first is read and written, so run the others one by one"
+        f"{both}: the file has 2 video streams; only the first is read and written, so run the others one by one"
     ]
 
 
 @pytest.mark.slow
-def test_frames_that_are_missing_or_damaged_are_told(clip: Make, tmp_path: Path) -> None:
+def test_missing_and_damaged_frames_are_counted(clip: Make, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     noise = np.random.default_rng(0).integers(0, 255, (200, 260, 3)).astype(np.uint8)
     draw = lambda number, size: noise[number : number + size[1], number : number + size[0]]  # noqa: E731
@@ -329,7 +329,7 @@ def test_frames_that_are_missing_or_damaged_are_told(clip: Make, tmp_path: Path)
     assert summary.lost == 0
 
 
-def test_after_an_error_there_is_nothing(clip: Make, tmp_path: Path) -> None:
+def test_error_leaves_no_files(clip: Make, tmp_path: Path) -> None:
     def fails(image: NDArray[np.uint8], faces: Detections) -> NDArray[np.uint8]:
         raise DetectionsError("too bad")
 
@@ -364,7 +364,7 @@ overlay_video("clip.mp4", "out.mp4", Middle(), slowly, faces_file="clip.faces.js
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a process that can be killed")
 @pytest.mark.parametrize("dots", [0, 1, 12, 29])
-def test_whoever_is_killed_leaves_no_broken_file(clip: Make, tmp_path: Path, dots: int) -> None:
+def test_killed_process_leaves_no_partial_file(clip: Make, tmp_path: Path, dots: int) -> None:
     clip()
     program = textwrap.dedent(PROGRAM).format(paths=[str(Path(__file__).parent), *sys.path])
     with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE) as running:
@@ -402,7 +402,7 @@ print("whole", 0, flush=True)
     ("name", "moment"),
     [("SIGKILL", "drawing 1"), ("SIGKILL", "drawing 40"), ("SIGKILL", "drawing 79"), ("SIGINT", "drawing 40")],
 )
-def test_whoever_is_stopped_in_the_second_pass_leaves_nothing(
+def test_stop_in_second_pass_leaves_no_output(
     popen: Callable[..., subprocess.Popen[str]], clip: Make, tmp_path: Path, moment: str, name: str
 ) -> None:
     """An encoder looks ahead, so that there is much to be written after the last frame, too."""
@@ -446,7 +446,7 @@ print(*peaks, flush=True)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
-def test_memory_does_not_grow_with_the_clip(clip: Make, tmp_path: Path) -> None:
+def test_memory_is_independent_of_length(clip: Make, tmp_path: Path) -> None:
     """A frame takes 0.26 MB and its image 0.52 MB, so that 400 more would take 300 MB; what FFmpeg holds counts, too.
 
     The last run leaves most frames out: those that wait for a batch took 100 MB before only their numbers waited.

@@ -13,7 +13,7 @@ import pytest
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import LiveReader, VideoReader, open_source
 from scrfd_trt.video._reader import redact_password
-from scrfd_trt.video._sources import camera, listing
+from scrfd_trt.video._sources import concat_script, find_camera
 
 MakeClip = Callable[..., Path]
 MakeStage = Callable[..., Any]
@@ -30,7 +30,7 @@ def greys(source: Path | str, **how: Any) -> list[int]:
         return [int(frame.image.mean().round()) for frame in reader]
 
 
-def test_a_file(clip: MakeClip) -> None:
+def test_file(clip: MakeClip) -> None:
     with open_source(clip(audio=0.5), extra_streams=("audio",)) as reader:
         assert isinstance(reader, VideoReader)
         assert [stream.type for stream in reader.extra_streams] == ["audio"]
@@ -38,7 +38,7 @@ def test_a_file(clip: MakeClip) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "http"])
-def test_a_stream(scheme: str, clip: MakeClip, stage: MakeStage, http_head: bytes) -> None:
+def test_stream(scheme: str, clip: MakeClip, stage: MakeStage, http_head: bytes) -> None:
     act = {"data": clip("clip.ts").read_bytes(), "head": http_head if scheme == "http" else b""}
     server = stage(act)
     with open_source(f"{scheme.upper()}://127.0.0.1:{server.port}/live.ts".lower(), reconnect=0, queue=99) as reader:
@@ -47,7 +47,7 @@ def test_a_stream(scheme: str, clip: MakeClip, stage: MakeStage, http_head: byte
     assert server.played == 1
 
 
-def test_a_video_on_the_web(clip: MakeClip, stage: MakeStage) -> None:
+def test_web_video(clip: MakeClip, stage: MakeStage) -> None:
     data = clip("clip.mkv").read_bytes()
     head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\nContent-Type: video/x-matroska\r\n\r\n" % len(data)
     server = stage(*[{"data": data, "head": head}] * 4)
@@ -57,7 +57,7 @@ def test_a_video_on_the_web(clip: MakeClip, stage: MakeStage) -> None:
         assert len(list(reader)) == 30
 
 
-def test_images_by_number(tmp_path: Path) -> None:
+def test_image_pattern(tmp_path: Path) -> None:
     for number in range(8, 12):
         image(tmp_path / f"{number:03}.png", number * 10)
     image(tmp_path / "7.png", 5)
@@ -67,17 +67,17 @@ def test_images_by_number(tmp_path: Path) -> None:
         assert [frame.pts_seconds for frame in reader] == pytest.approx([n * 1001 / 30000 for n in range(4)])
 
 
-def test_an_image_that_is_missing(tmp_path: Path) -> None:
+def test_missing_image_in_pattern(tmp_path: Path) -> None:
     for number in (0, 1, 3):
         image(tmp_path / f"{number}.png", number)
-    with pytest.raises(VideoError, match="image 2 is missing, 3 is there"):
+    with pytest.raises(VideoError, match="image 2 is missing, but 3 exists"):
         open_source(tmp_path / "%d.png")
     with pytest.raises(VideoError, match="there is no image of that name"):
         open_source(tmp_path / "nowhere" / "%d.png")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tiff"])
-def test_a_folder_of_images(suffix: str, tmp_path: Path) -> None:
+def test_folder_of_images(suffix: str, tmp_path: Path) -> None:
     folder = tmp_path / "it's frames"
     for number, grey in ((10, 120), (2, 60), (1, 20)):
         image(folder / f"shot {number}{suffix}", grey)
@@ -86,7 +86,7 @@ def test_a_folder_of_images(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 30, 7.5, Fraction(30000, 1001), 240])
-def test_the_rate_of_a_folder(rate: float | None, tmp_path: Path) -> None:
+def test_rate_of_folder(rate: float | None, tmp_path: Path) -> None:
     for number in range(12):
         image(tmp_path / "frames" / f"{number}.png", number)
     with open_source(tmp_path / "frames", rate=rate) as reader:
@@ -96,7 +96,7 @@ def test_the_rate_of_a_folder(rate: float | None, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))])
-def test_photographs_are_upright(orientation: int, corner: tuple[int, int], tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(orientation: int, corner: tuple[int, int], tmp_path: Path) -> None:
     bright = np.zeros((32, 48, 3), np.uint8)
     bright[:16, :16] = 255
     data = cv2.imencode(".jpg", bright)[1].tobytes()
@@ -109,28 +109,28 @@ def test_photographs_are_upright(orientation: int, corner: tuple[int, int], tmp_
     assert frame.image[corner].min() > 200
 
 
-def test_times_of_many_images_do_not_drift() -> None:
-    lines = listing([Path("/a.png")] * 3000, Fraction(30)).splitlines()
+def test_image_durations_do_not_drift() -> None:
+    lines = concat_script([Path("/a.png")] * 3000, Fraction(30)).splitlines()
     assert sum(float(line.split()[1]) for line in lines if line.startswith("duration")) == pytest.approx(100, abs=1e-6)
 
 
-def test_folders_that_are_no_video(tmp_path: Path) -> None:
+def test_invalid_folders(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="there are no images"):
         open_source(tmp_path)
     image(tmp_path / "a.png", 0)
     image(tmp_path / "b.jpg", 0)
-    with pytest.raises(VideoError, match="several kinds, JPEG, PNG"):
+    with pytest.raises(VideoError, match="several types, JPEG, PNG"):
         open_source(tmp_path)
     (tmp_path / "b.jpg").unlink()
     image(tmp_path / "b.png", 0, (40, 20))
-    with pytest.raises(VideoError, match="the pictures change from 30×20 to 40×20"):
+    with pytest.raises(VideoError, match="the frame size changes from 30×20 to 40×20"):
         greys(tmp_path)
     image(tmp_path / "100%d.png", 0)
     with pytest.raises(VideoError, match="rename it"):
         open_source(tmp_path)
 
 
-def test_a_broken_image_in_a_folder(tmp_path: Path) -> None:
+def test_broken_image_in_folder(tmp_path: Path) -> None:
     for number in range(3):
         image(tmp_path / f"{number}.png", number)
     (tmp_path / "1.png").write_bytes(b"no image")
@@ -138,7 +138,7 @@ def test_a_broken_image_in_a_folder(tmp_path: Path) -> None:
         greys(tmp_path)
 
 
-def test_a_rate_is_for_images(clip: MakeClip, tmp_path: Path) -> None:
+def test_rate_is_only_for_images(clip: MakeClip, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="rate is for images and cameras"):
         open_source(clip(), rate=25)
     image(tmp_path / "0.png", 0)
@@ -158,16 +158,16 @@ def test_a_rate_is_for_images(clip: MakeClip, tmp_path: Path) -> None:
     ],
 )
 def test_cameras_by_platform(which: str, platform: str, rate: str | None, expected: Any) -> None:
-    assert camera(which, platform, lambda: ["First", "Second"], rate) == expected
+    assert find_camera(which, platform, lambda: ["First", "Second"], rate) == expected
 
 
 @pytest.mark.parametrize(
     ("which", "platform", "message"),
-    [("", "linux", "camera:0"), ("2", "win32", "the choices are: First"), ("0", "sunos5", "not known on sunos5")],
+    [("", "linux", "camera:0"), ("2", "win32", "the choices are: First"), ("0", "sunos5", "not supported on sunos5")],
 )
-def test_cameras_that_are_not_there(which: str, platform: str, message: str) -> None:
+def test_missing_cameras(which: str, platform: str, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        camera(which, platform, lambda: ["First"])
+        find_camera(which, platform, lambda: ["First"])
 
 
 @pytest.mark.parametrize(
@@ -178,5 +178,5 @@ def test_cameras_that_are_not_there(which: str, platform: str, message: str) -> 
         ("C:/clips/a.mp4", "C:/clips/a.mp4"),
     ],
 )
-def test_passwords_are_not_shown(name: str, shown: str) -> None:
+def test_password_is_redacted(name: str, shown: str) -> None:
     assert redact_password(name) == shown

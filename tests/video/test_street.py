@@ -40,7 +40,7 @@ def looked(film: Path, network_500m: Path) -> dict[int, Looked]:
     """What the network finds in each frame, to be blinked at again and again; by the pixels."""
     with SCRFDDetector.from_onnx(network_500m, device="cpu") as detector, VideoReader(film) as reader:
         images = [frame.image for frame in reader]
-        found = detector.stream(images, threshold=TrackingOptions().lowest)
+        found = detector.stream(images, threshold=TrackingOptions().detection_threshold)
         return {key(image): Looked(number, one) for number, (image, one) in enumerate(zip(images, found, strict=True))}
 
 
@@ -122,25 +122,25 @@ def found(request: pytest.FixtureRequest, film: Path, looked: dict[int, Looked])
     return Found(film, looked, request.param)
 
 
-def test_a_fifth_and_more_was_dropped_now_and_then_three_in_a_row(found: Found) -> None:
+def test_detector_drops_a_fifth_or_more(found: Found) -> None:
     assert 0.2 < found.dropped < 0.5
     assert all(len(seen) > 20 for seen in found.seen.values())
 
 
-def test_every_face_is_covered_from_its_first_to_its_last_sighting(found: Found) -> None:
+def test_every_face_is_covered_from_first_to_last_detection(found: Found) -> None:
     shares = found.covered()
     assert len(shares) > 450
     assert {place: share for place, share in shares.items() if share < COVERED} == {}
 
 
-def test_frames_come_out_one_by_one_with_their_times(found: Found) -> None:
+def test_one_result_per_frame_with_its_time(found: Found) -> None:
     assert [frame.number for frame in found.frames] == list(range(street.FRAMES))
     np.testing.assert_allclose(
         [frame.pts_seconds for frame in found.frames], np.arange(street.FRAMES) / street.RATE, atol=1e-3
     )
 
 
-def test_the_cut_is_found_and_no_track_crosses_it(found: Found) -> None:
+def test_cut_is_found_and_no_track_crosses_it(found: Found) -> None:
     assert [frame.number for frame in found.frames if frame.cut] == [street.CUT]
     before = {face.track for frame in found.frames[: street.CUT] for face in frame.faces}
     after = {face.track for frame in found.frames[street.CUT :] for face in frame.faces}
@@ -148,8 +148,9 @@ def test_the_cut_is_found_and_no_track_crosses_it(found: Found) -> None:
 
 
 @pytest.mark.parametrize(("name", "left"), [("leans", 40), ("stands", 160)])
-def test_no_box_lives_on_for_longer_than_it_says(found: Found, name: str, left: int) -> None:
-    extend = TrackingOptions().spans(street.RATE).extend
+def test_box_ends_within_extension(found: Found, name: str, left: int) -> None:
+    limit = TrackingOptions().limits(street.RATE).extension
+    extend = max(limit.frames, int(limit.seconds * street.RATE))
     assert extend == 6
     actor = next(actor for actor in street.ACTORS if actor.name == name)
     x, y, size, _ = actor.way(left - 1)
@@ -165,12 +166,12 @@ def test_no_box_lives_on_for_longer_than_it_says(found: Found, name: str, left: 
     assert max(living) < left + extend
 
 
-def test_boxes_jitter_less_than_without_smoothing(film: Path, looked: dict[int, Looked]) -> None:
+def test_smoothing_reduces_jitter(film: Path, looked: dict[int, Looked]) -> None:
     rough, smooth = (jitter(Found(film, looked, 1, smooth=on).frames) for on in (False, True))
     assert smooth < 0.6 * rough
 
 
-def test_in_the_file_that_comes_out_every_face_is_covered(film: Path, looked: dict[int, Looked]) -> None:
+def test_every_face_is_covered_in_encoded_file(film: Path, looked: dict[int, Looked]) -> None:
     """Looked at as those who get the file see it: decoded."""
     av = pytest.importorskip("av")
     solid = overlays.create("solid", fill="#00ff00", margin=0.15)
@@ -212,7 +213,7 @@ def jitter(frames: list[FrameFaces]) -> float:
     return float(np.mean(bends))
 
 
-def test_every_third_frame_is_enough_for_most(film: Path, looked: dict[int, Looked]) -> None:
+def test_every_third_frame_covers_most_faces(film: Path, looked: dict[int, Looked]) -> None:
     found = Found(film, looked, 1, every=3)
     shares = found.covered()
     assert len(shares) > 400

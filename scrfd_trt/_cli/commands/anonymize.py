@@ -124,7 +124,7 @@ def anonymize(
 
 def _warn_of_high_threshold(path: Path) -> None:
     with FacesReader(path) as reader:
-        threshold = TrackingOptions.model_validate(reader.head.tracking).threshold
+        threshold = TrackingOptions.model_validate(reader.header.tracking).threshold
     if threshold > THRESHOLD and not console.is_quiet():
         console.warning(
             f"{path}: detected with a threshold of {threshold:g}; 'anonymize' uses {THRESHOLD:g} by default, "

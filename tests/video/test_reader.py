@@ -15,7 +15,7 @@ from scrfd_trt.video._timestamps import format_time
 MakeClip = Callable[..., Path]
 
 
-def test_what_is_known_before_reading(clip: MakeClip) -> None:
+def test_info_before_reading(clip: MakeClip) -> None:
     with VideoReader(clip(audio=1.0, frames=30)) as reader:
         info = reader.info
     assert (info.size, info.frames, info.codec, info.pixel_format, info.bit_depth) == (
@@ -42,7 +42,7 @@ def test_frames_have_numbers_times_and_images(clip: MakeClip) -> None:
 
 
 @pytest.mark.parametrize("colours", [(1, 1, 1, 1), (5, 1, 6, 5), (1, 2, 1, 1), (2, 0, 2, 2)])
-def test_images_have_the_colours_that_went_in(colours: tuple[int, int, int, int], clip: MakeClip) -> None:
+def test_image_has_source_colours(colours: tuple[int, int, int, int], clip: MakeClip) -> None:
     def plain(number: int, size: tuple[int, int]) -> Any:
         return np.full((size[1], size[0], 3), (200, 120, 60), np.uint8)
 
@@ -52,7 +52,7 @@ def test_images_have_the_colours_that_went_in(colours: tuple[int, int, int, int]
         np.testing.assert_allclose(next(iter(reader)).image[24, 32], (200, 120, 60), atol=4)
 
 
-def test_other_streams_come_along_when_asked_for(clip: MakeClip) -> None:
+def test_extra_streams_on_request(clip: MakeClip) -> None:
     path = clip(audio=0.5, frames=10)
     with VideoReader(path, extra_streams=("audio",)) as reader:
         kinds = {type(item).__name__ for item in reader.items()}
@@ -62,7 +62,7 @@ def test_other_streams_come_along_when_asked_for(clip: MakeClip) -> None:
         assert {type(item).__name__ for item in reader.items()} == {"Frame"}
 
 
-def test_a_sequence_of_images(tmp_path: Path) -> None:
+def test_image_sequence(tmp_path: Path) -> None:
     import cv2
 
     for number in range(5):
@@ -71,7 +71,7 @@ def test_a_sequence_of_images(tmp_path: Path) -> None:
         assert [int(frame.image.mean()) for frame in reader] == [0, 40, 80, 120, 160]
 
 
-def test_a_closed_reader_says_so(clip: MakeClip) -> None:
+def test_closed_reader_raises(clip: MakeClip) -> None:
     reader = VideoReader(clip(frames=5))
     reader.close()
     reader.close()
@@ -87,7 +87,7 @@ def test_a_closed_reader_says_so(clip: MakeClip) -> None:
         (b"just words\n" * 50, "cannot be read as a video: Invalid data"),
     ],
 )
-def test_what_is_no_video(content: bytes | None, message: str, tmp_path: Path) -> None:
+def test_invalid_file(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     if content is not None:
         path.write_bytes(content)
@@ -95,7 +95,7 @@ def test_what_is_no_video(content: bytes | None, message: str, tmp_path: Path) -
         VideoReader(path)
 
 
-def test_sound_alone_is_no_video(clip: MakeClip, tmp_path: Path) -> None:
+def test_audio_file_is_no_video(clip: MakeClip, tmp_path: Path) -> None:
     import av
 
     path = tmp_path / "sound.m4a"
@@ -105,17 +105,17 @@ def test_sound_alone_is_no_video(clip: MakeClip, tmp_path: Path) -> None:
             if packet.dts is not None:
                 packet.stream = stream
                 target.mux(packet)
-    with pytest.raises(VideoError, match="there is no video in it, only audio"):
+    with pytest.raises(VideoError, match="it contains no video, only audio"):
         VideoReader(path)
 
 
-def test_damaged_takes_two_words(clip: MakeClip) -> None:
+def test_damaged_lists_choices(clip: MakeClip) -> None:
     with pytest.raises(OptionError, match="the choices are: stop, keep"):
         VideoReader(clip(frames=3), damaged="skip")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "fast.mp4"])
-def test_a_video_that_was_cut_off(name: str, clip: MakeClip, tmp_path: Path) -> None:
+def test_truncated_video(name: str, clip: MakeClip, tmp_path: Path) -> None:
     whole = clip("clip.mkv", frames=90, audio=3.0, size=(128, 96))
     if name == "fast.mp4":
         from scrfd_trt.video import VideoWriter
@@ -135,7 +135,7 @@ def test_a_video_that_was_cut_off(name: str, clip: MakeClip, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("name", "codec"), [("clip.mkv", "libx264"), ("clip.webm", "libvpx-vp9")])
 @pytest.mark.parametrize("audio", [0.0, 5.0])
-def test_a_few_frames_that_are_missing_at_the_end(name: str, codec: str, audio: float, clip: MakeClip) -> None:
+def test_few_frames_missing_at_end(name: str, codec: str, audio: float, clip: MakeClip) -> None:
     how = {"codec": codec, "audio": audio, "audio_codec": "libopus"}
     path = clip(name, **how, frames=60, size=(128, 96), draw=noise)
     with VideoReader(path) as reader:
@@ -147,9 +147,7 @@ def test_a_few_frames_that_are_missing_at_the_end(name: str, codec: str, audio: 
 
 
 @pytest.mark.parametrize(("rate", "options"), [(15, {}), (10, {}), (25, {"preset": "veryslow"})])
-def test_first_packets_that_are_out_of_order_are_no_new_clock(
-    rate: int, options: dict[str, str], clip: MakeClip
-) -> None:
+def test_reordered_first_packets_are_no_discontinuity(rate: int, options: dict[str, str], clip: MakeClip) -> None:
     """Matroska tells no decoding times of the first ones, where there are B-frames."""
     path = clip("clip.mkv", rate=Fraction(rate), frames=40, options=options, draw=panned, audio=2.0)
     with VideoReader(path) as reader:
@@ -167,7 +165,7 @@ def noise(number: int, size: tuple[int, int]) -> Any:
 
 
 @pytest.mark.parametrize("audio", [0.0, 1.0, 1.5])
-def test_a_clock_that_begins_anew_goes_on(audio: float, clip: MakeClip) -> None:
+def test_times_continue_after_discontinuity(audio: float, clip: MakeClip) -> None:
     piece = clip("a.ts", audio=audio, options={"bf": "2"})
     with VideoReader(piece, extra_streams=("audio",)) as reader:
         items = list(reader.items())
@@ -190,7 +188,7 @@ def test_a_clock_that_begins_anew_goes_on(audio: float, clip: MakeClip) -> None:
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4", "clip.ts"])
-def test_a_damaged_frame_is_named(name: str, clip: MakeClip) -> None:
+def test_damaged_frame_is_named(name: str, clip: MakeClip) -> None:
     random = np.random.default_rng(0)
     noise = random.integers(0, 255, (200, 260, 3)).astype(np.uint8)
     how = {"frames": 60, "size": (128, 96), "options": {"g": "10"}}
@@ -206,11 +204,11 @@ def test_a_damaged_frame_is_named(name: str, clip: MakeClip) -> None:
         assert reader.lost > 0
 
 
-def test_a_size_that_changes_is_told(tmp_path: Path, clip: MakeClip) -> None:
+def test_frame_size_change_is_an_error(tmp_path: Path, clip: MakeClip) -> None:
     first, second = clip("a.ts", frames=10), clip("b.ts", frames=10, size=(80, 60))
     both = tmp_path / "both.ts"
     both.write_bytes(first.read_bytes() + second.read_bytes())
-    with VideoReader(both) as reader, pytest.raises(VideoError, match="the pictures change from 64×48 to 80×60"):
+    with VideoReader(both) as reader, pytest.raises(VideoError, match="the frame size changes from 64×48 to 80×60"):
         list(reader)
 
 
@@ -218,5 +216,5 @@ def test_a_size_that_changes_is_told(tmp_path: Path, clip: MakeClip) -> None:
     ("seconds", "text"),
     [(0, "0:00.00"), (59.999, "1:00.00"), (75.5, "1:15.50"), (3723.456, "1:02:03.46"), (-1, "-0:01.00")],
 )
-def test_clock(seconds: float, text: str) -> None:
+def test_format_time(seconds: float, text: str) -> None:
     assert format_time(seconds) == text

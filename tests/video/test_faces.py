@@ -43,10 +43,10 @@ def write(path: Path, what: list[FrameFaces]) -> Path:
     return path
 
 
-def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+def test_faces_file_round_trip(tmp_path: Path) -> None:
     with FacesReader(write(tmp_path / "clip.faces.jsonl", frames())) as file:
-        assert (file.head.video, file.head.size, file.head.rate) == ("clip.mp4", (64, 48), 25.0)
-        assert TrackingOptions.model_validate(file.head.tracking).every == 2
+        assert (file.header.video, file.header.size, file.header.rate) == ("clip.mp4", (64, 48), 25.0)
+        assert TrackingOptions.model_validate(file.header.tracking).every == 2
         for _ in range(2):
             again = list(file)
             assert [(f.number, f.pts_seconds, f.cut) for f in again] == [
@@ -58,7 +58,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
             assert again[3].faces[1].landmarks is None
 
 
-def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None:
+def test_error_leaves_no_file(tmp_path: Path) -> None:
     def stops(number: int) -> FrameFaces:
         return frames()[number] if number < 2 else pytest.fail("over")
 
@@ -69,11 +69,11 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_full_disk_is_reported(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk; a short file fails only when it is closed."""
     program = """
         import resource, signal, sys
-        from test_faces_file import INFO, frames
+        from test_faces import INFO, frames
         from scrfd_trt.errors import OutputError
         from scrfd_trt.video import FacesWriter
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -97,7 +97,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_another_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
+def test_existing_file_needs_overwrite(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", frames(1))
     with pytest.raises(OptionError, match="already exists"):
         FacesWriter(path, INFO)
@@ -110,19 +110,19 @@ def test_another_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
 HEAD = '{"format":"scrfd_trt.faces","version":1,"video":"a","size":[1,1],"rate":1,"tracking":{},"later":1}'
 
 
-def test_what_later_versions_put_into_the_head_is_left_out(tmp_path: Path) -> None:
+def test_unknown_header_fields_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(HEAD.replace("{}", '{"threshold":0.4,"patience":7}') + "\n")
     with FacesReader(path) as file:
-        assert TrackingOptions.model_validate(file.head.tracking) == TrackingOptions(threshold=0.4)
-        assert file.head.fingerprint is None
+        assert TrackingOptions.model_validate(file.header.tracking) == TrackingOptions(threshold=0.4)
+        assert file.header.fingerprint is None
 
 
 @pytest.mark.parametrize(
     ("line", "text", "message"),
     [
-        (0, "{}", "line 1, format: it is no file of a video's faces|line 1, video: it is no file"),
-        (0, "hello", "line 1: it is no file of a video's faces"),
+        (0, "{}", "line 1, format: this is not a faces file|line 1, video: this is not a"),
+        (0, "hello", "line 1: this is not a faces file"),
         (0, '{"format":"scrfd_trt.faces","version":2,"video":"a","size":[1,1],"rate":1}', "line 1, version"),
         (
             0,
@@ -136,12 +136,12 @@ def test_what_later_versions_put_into_the_head_is_left_out(tmp_path: Path) -> No
         ),
         (0, HEAD.replace("{}", "7"), "line 1, tracking: Input should be an object"),
         (2, "not json", "line 3: Invalid JSON"),
-        (2, '{"frame":5,"pts_seconds":0.1,"faces":[]}', "line 3: frame 1 is due here, not 5"),
+        (2, '{"frame":5,"pts_seconds":0.1,"faces":[]}', "line 3: expected frame 1, not 5"),
         (2, '{"frame":1,"pts_seconds":0.1,"faces":[{"track":1,"box":[1,2,3],"score":0.5}]}', "line 3, faces.0.box.3"),
         (2, '{"frame":1,"pts_seconds":0.1,"faces":[{"track":1,"box":[1,2,3,4],"score":5}]}', "line 3, faces.0.score"),
     ],
 )
-def test_a_foreign_or_broken_file_is_told_by_its_line(tmp_path: Path, line: int, text: str, message: str) -> None:
+def test_error_in_file_names_line_and_field(tmp_path: Path, line: int, text: str, message: str) -> None:
     path = write(tmp_path / "a.jsonl", frames())
     lines = path.read_text().splitlines()
     lines[line] = text
@@ -150,7 +150,7 @@ def test_a_foreign_or_broken_file_is_told_by_its_line(tmp_path: Path, line: int,
         list(file)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DetectionsError, match="cannot be read: No such file"):
         FacesReader(tmp_path / "none.jsonl")
 
@@ -158,8 +158,8 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def tracks(choice: TrackSelection) -> list[set[int]]:
     """Faces at the left (1), in the middle (2), and one that walks from left to right (3)."""
     clip = [FrameFaces(n, n / 10, False, [face(1, 0), face(2, 40), face(3, 8.0 * n)]) for n in range(10)]
-    settled = choice.settle(clip)
-    return [{one.track for one in settled.of(frame).faces} for frame in clip]
+    resolved = choice.resolve_regions(clip)
+    return [{one.track for one in resolved.apply(frame).faces} for frame in clip]
 
 
 ALL = {1, 2, 3}
@@ -179,16 +179,16 @@ ALL = {1, 2, 3}
         (TrackSelection(leave_spans=((0.0, 0.45),)), set(), ALL),
     ],
 )
-def test_choices(choice: TrackSelection, first: set[int], last: set[int]) -> None:
+def test_selection(choice: TrackSelection, first: set[int], last: set[int]) -> None:
     found = tracks(choice)
     assert (found[0], found[-1]) == (first, last)
 
 
-def test_a_face_that_walks_through_a_region_is_not_uncovered_on_its_way() -> None:
+def test_face_that_crosses_left_region_stays_covered() -> None:
     assert all(3 in found for found in tracks(TrackSelection(leave_regions=((30, 0, 20, 48),))))
 
 
-def test_summaries_count_and_name_the_weakest_moments() -> None:
+def test_summary_counts_and_moments_to_review() -> None:
     summary = Summary((640, 480), 0.3)
     for n in range(40):
         origin = "interpolated" if 10 <= n < 18 else "detected"

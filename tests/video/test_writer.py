@@ -23,7 +23,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_until_the_end_there_is_no_file(clip: MakeClip, tmp_path: Path) -> None:
+def test_file_appears_at_end(clip: MakeClip, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     with VideoReader(clip()) as reader, VideoWriter(out, reader) as writer:
         for frame in reader:
@@ -34,7 +34,7 @@ def test_until_the_end_there_is_no_file(clip: MakeClip, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_leaves_nothing(error: type[BaseException], clip: MakeClip, tmp_path: Path) -> None:
+def test_error_leaves_nothing(error: type[BaseException], clip: MakeClip, tmp_path: Path) -> None:
     def write_some(writer: VideoWriter) -> None:
         with writer:
             for frame in itertools.islice(reader, 20):
@@ -50,7 +50,7 @@ def test_an_error_leaves_nothing(error: type[BaseException], clip: MakeClip, tmp
             writer.write(next(iter(reader)))
 
 
-def test_a_file_is_replaced_only_if_asked(clip: MakeClip, tmp_path: Path) -> None:
+def test_existing_file_needs_overwrite(clip: MakeClip, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     out.write_text("mine")
     with VideoReader(clip()) as reader:
@@ -63,8 +63,8 @@ def test_a_file_is_replaced_only_if_asked(clip: MakeClip, tmp_path: Path) -> Non
     assert out.stat().st_size > 500
 
 
-def test_a_video_without_a_frame_is_no_video(clip: MakeClip, tmp_path: Path) -> None:
-    with VideoReader(clip()) as reader, pytest.raises(OutputError, match="there was no frame"):  # noqa: SIM117
+def test_video_without_frames_is_an_error(clip: MakeClip, tmp_path: Path) -> None:
+    with VideoReader(clip()) as reader, pytest.raises(OutputError, match="there is no frame"):  # noqa: SIM117
         with VideoWriter(tmp_path / "out.mp4", reader):
             pass
     assert names(tmp_path) == ["clip.mp4"]
@@ -73,29 +73,25 @@ def test_a_video_without_a_frame_is_no_video(clip: MakeClip, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("out.xyz", {}, r"videos are not written as \.xyz; take one of: \.mp4"),
-        ("out.mp4", {"pixel_format": "nope"}, "libx264 does not write 'nope'; the choices are: yuv420p"),
+        ("out.xyz", {}, r"videos are not written as \.xyz; use one of: \.mp4"),
+        ("out.mp4", {"pixel_format": "nope"}, "libx264 does not support 'nope'; the choices are: yuv420p"),
         ("no/out.mp4", {}, "No such file or directory"),
         ("out.webm", {"codec": "h264"}, r"cannot write .*out\.webm"),
     ],
 )
-def test_what_cannot_be_written(
-    name: str, options: dict[str, str], message: str, clip: MakeClip, tmp_path: Path
-) -> None:
+def test_invalid_outputs(name: str, options: dict[str, str], message: str, clip: MakeClip, tmp_path: Path) -> None:
     with VideoReader(clip()) as reader, pytest.raises((OptionError, OutputError), match=message):  # noqa: SIM117
         with VideoWriter(tmp_path / name, reader, EncodeOptions(**options)) as writer:  # type: ignore[arg-type]
             writer.write(next(iter(reader)))
     assert names(tmp_path) == ["clip.mp4"]
 
 
-def test_no_such_codec() -> None:
+def test_unknown_codec() -> None:
     with pytest.raises(OptionError, match="codec: Input should be 'auto', 'h264'"):
         EncodeOptions(codec="h266")  # type: ignore[arg-type]
 
 
-def test_an_encoder_that_does_not_open_is_told_in_one_line(
-    clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_encoder_error_is_one_line(clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with VideoReader(clip(size=(256, 256))) as reader, pytest.raises(OutputError, match="h264_nvenc") as caught:
         VideoWriter(tmp_path / "out.mp4", reader, EncodeOptions(codec="h264_nvenc"))
@@ -105,7 +101,7 @@ def test_an_encoder_that_does_not_open_is_told_in_one_line(
 
 @pytest.mark.slow
 @posix_only
-def test_a_full_disk_is_told_with_the_frame(clip: MakeClip, tmp_path: Path) -> None:
+def test_full_disk_error_names_frame(clip: MakeClip, tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk."""
     program = """
         import resource, signal, sys
@@ -138,7 +134,7 @@ def test_a_full_disk_is_told_with_the_frame(clip: MakeClip, tmp_path: Path) -> N
 @pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0])
-def test_killed_at_any_moment_no_file_stands_under_the_name(share: float, clip: MakeClip, tmp_path: Path) -> None:
+def test_killed_process_leaves_no_file(share: float, clip: MakeClip, tmp_path: Path) -> None:
     """Each frame takes 10 ms here, and the last moments are those of the faststart copy."""
     program = """
         import sys, time

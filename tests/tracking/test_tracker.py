@@ -61,7 +61,7 @@ def test_one_frame() -> None:
     assert (face.track, face.origin, face.score) == (1, "detected", pytest.approx(0.9))
 
 
-def test_a_gap_is_filled_on_the_way_between_its_ends() -> None:
+def test_gap_is_interpolated() -> None:
     looks = [found() if 10 <= n < 16 else found((at(10 + 4 * n), 0.9)) for n in range(30)]
     track = of_track(follow(looks), 1)
     assert sorted(track) == list(range(30))
@@ -74,7 +74,7 @@ def test_a_gap_is_filled_on_the_way_between_its_ends() -> None:
     assert track[12].box[2] - track[12].box[0] > 52
 
 
-def test_a_gap_is_filled_by_time_and_not_by_frames() -> None:
+def test_gap_is_interpolated_by_time() -> None:
     times = [0.0, 0.1, 0.2, 0.3, 0.9, 1.0, 1.1, 1.2]
     looks = [found() if n in (3, 4) else found((at(10 + 20 * times[n]), 0.9)) for n in range(8)]
     track = of_track(follow(looks, times=times, smooth=False), 1)
@@ -82,7 +82,7 @@ def test_a_gap_is_filled_by_time_and_not_by_frames() -> None:
     assert middles == pytest.approx([35 + 20 * 0.3, 35 + 20 * 0.9], abs=0.01)
 
 
-def test_two_who_cross_keep_their_numbers() -> None:
+def test_crossing_faces_keep_their_tracks() -> None:
     looks = [found((at(100 + 8 * n, 100), 0.9), (at(420 - 8 * n, 160), 0.8)) for n in range(40)]
     frames = follow(looks)
     left, right = of_track(frames, 1), of_track(frames, 2)
@@ -92,13 +92,13 @@ def test_two_who_cross_keep_their_numbers() -> None:
 
 
 @pytest.mark.parametrize(("missed", "tracks"), [(29, 1), (30, 2)])
-def test_who_is_missed_for_longer_than_the_bridge_is_somebody_new(missed: int, tracks: int) -> None:
+def test_track_lost_beyond_bridge_gets_new_id(missed: int, tracks: int) -> None:
     looks = [found((at(100), 0.9))] * 3 + [found()] * missed + [found((at(100), 0.9))] * 3
     frames = follow(looks, bridge=1.0)
     assert {face.track for frame in frames for face in frame.faces} == set(range(1, tracks + 1))
 
 
-def test_tracks_reach_as_far_as_they_say() -> None:
+def test_tracks_are_extended_at_both_ends() -> None:
     looks = [found((at(100 + 2 * n), 0.9)) if 20 <= n < 40 else found() for n in range(60)]
     track = of_track(follow(looks, extend=0.2), 1)
     assert sorted(track) == list(range(14, 46))
@@ -107,7 +107,7 @@ def test_tracks_reach_as_far_as_they_say() -> None:
     assert track[14].box[0] < track[20].box[0]
 
 
-def test_nothing_crosses_a_cut() -> None:
+def test_no_track_crosses_cut() -> None:
     frames = follow([found((at(100), 0.9))] * 20, cuts=[10])
     assert sorted(of_track(frames, 1)) == list(range(10))
     assert sorted(of_track(frames, 2)) == list(range(10, 20))
@@ -116,7 +116,7 @@ def test_nothing_crosses_a_cut() -> None:
 
 
 @pytest.mark.parametrize("cuts", [[10], [9], [12]])
-def test_a_face_in_the_same_place_is_covered_up_to_the_cut_from_both_sides(cuts: list[int]) -> None:
+def test_face_in_same_place_is_covered_up_to_cut_from_both_sides(cuts: list[int]) -> None:
     """What was taken for a cut may be none. Numbers stay apart all the same: it may be somebody else."""
     looks = [found() if 2 < n < 20 else found((at(100 + n), 0.9)) for n in range(26)]
     frames = follow(looks, cuts=cuts)
@@ -127,7 +127,7 @@ def test_a_face_in_the_same_place_is_covered_up_to_the_cut_from_both_sides(cuts:
     assert {face.origin for frame in frames[3:20] for face in frame.faces} == {"interpolated"}
 
 
-def test_no_face_lives_on_in_a_scene_that_has_none_there() -> None:
+def test_no_face_is_extended_into_scene_without_one() -> None:
     looks = [found((at(100), 0.9)) if n < 6 else found((at(400), 0.9)) if n >= 16 else found() for n in range(30)]
     frames = follow(looks, cuts=[12])
     assert sorted(of_track(frames, 1)) == list(range(12))
@@ -137,7 +137,7 @@ def test_no_face_lives_on_in_a_scene_that_has_none_there() -> None:
 
 
 @pytest.mark.parametrize("rate", [1, 2, 5])
-def test_some_frames_are_filled_at_any_rate(rate: int) -> None:
+def test_short_gaps_are_filled_at_any_rate(rate: int) -> None:
     blind = (0, 1, 7, 8, 9, 18, 19)
     looks = [found() if n in blind else found((at(100), 0.9)) for n in range(20)]
     assert all(frame.faces for frame in follow(looks, times=[n / rate for n in range(20)], rate=rate))
@@ -145,14 +145,14 @@ def test_some_frames_are_filled_at_any_rate(rate: int) -> None:
     assert [frame.number for frame in off if not frame.faces] == list(blind)
 
 
-def test_a_face_is_one_track_also_where_nothing_is_bridged() -> None:
+def test_consecutive_detections_are_one_track_without_bridge() -> None:
     looks = [found((at(100), 0.9 if n < 10 else 0.2)) for n in range(20)]
     frames = follow(looks, bridge=0.0, extend=0.0)
     assert sorted(of_track(frames, 1)) == list(range(20))
     assert all(len(frame.faces) == 1 for frame in frames)
 
 
-def test_spans_are_seconds_where_the_rate_varies() -> None:
+def test_limits_in_seconds_at_variable_rate() -> None:
     """A second of 60 frames, and then one in a minute: one frame a second, on average."""
     times = [n / 60 for n in range(60)] + [60.0 * n for n in range(1, 3)]
     looks = [found() if 20 <= n < 40 or n < 10 else found((at(100), 0.9)) for n in range(62)]
@@ -162,21 +162,21 @@ def test_spans_are_seconds_where_the_rate_varies() -> None:
     assert [frame.number for frame in slow if frame.faces] == [0, 1, 2]
 
 
-def test_faint_faces_carry_a_track_on_and_begin_none() -> None:
+def test_low_score_faces_continue_tracks_and_start_none() -> None:
     looks = [found((at(100), 0.9 if n in (0, 20) else 0.2), (at(400), 0.2)) for n in range(21)]
     frames = follow(looks, bridge=0.2, threshold=0.5)
     assert {face.track for frame in frames for face in frame.faces} == {1}
     assert {face.origin for face in of_track(frames, 1).values()} == {"detected"}
 
 
-def test_a_track_is_followed_back_through_the_faint_faces_before_it() -> None:
+def test_new_track_is_traced_back_through_low_score_faces() -> None:
     looks = [found((at(100 + n), 0.2 if n < 12 else 0.9)) for n in range(20)]
     track = of_track(follow(looks, extend=0.0), 1)
     assert sorted(track) == list(range(20))
     assert track[3].origin == "detected"
 
 
-def test_a_faint_face_elsewhere_does_not_lead_a_track_astray() -> None:
+def test_low_score_face_elsewhere_is_not_matched() -> None:
     looks = [found((at(100), 0.9)) if n < 10 or n >= 14 else found((at(128), 0.2)) for n in range(24)]
     track = of_track(follow(looks), 1)
     assert all(abs(face.box[0] - 100) < 6 for face in track.values())
@@ -190,7 +190,7 @@ def test_only_every_nth_frame() -> None:
     assert track[17].origin == "interpolated"
 
 
-def test_boxes_without_an_area_and_without_landmarks() -> None:
+def test_empty_boxes_without_landmarks() -> None:
     flat = Detections([(10, 10, 10, 10)], [0.9], None, image_size=SIZE)
     frames = follow([flat] * 5)
     assert all(len(frame.faces) >= 1 for frame in frames)
@@ -198,7 +198,7 @@ def test_boxes_without_an_area_and_without_landmarks() -> None:
     assert frames[0].detections(SIZE).landmarks is None
 
 
-def test_live_pictures_come_out_after_the_delay() -> None:
+def test_frames_come_out_after_delay() -> None:
     tracker = Tracker(TrackingOptions(), RATE, delay=3)
     out = [len(list(tracker.push(FrameObservation(n, n / RATE, found((at(100), 0.9)))))) for n in range(6)]
     assert out == [0, 0, 0, 1, 1, 1]
@@ -208,7 +208,7 @@ def test_live_pictures_come_out_after_the_delay() -> None:
         assert sorted(track) == list(range(12)), delay
 
 
-def test_what_is_certain_does_not_depend_on_what_comes_much_later() -> None:
+def test_final_frames_do_not_depend_on_much_later_ones() -> None:
     looks = [found() if n % 7 == 3 else found((at(100 + n), 0.9)) for n in range(90)]
     whole = follow(looks + [found()] * 200)
     short = follow(looks + [found()] * 40)
@@ -218,16 +218,16 @@ def test_what_is_certain_does_not_depend_on_what_comes_much_later() -> None:
             np.testing.assert_array_equal(a.box, b.box)
 
 
-def test_memory_does_not_grow_with_the_clip() -> None:
+def test_state_is_bounded() -> None:
     tracker = Tracker(TrackingOptions(), RATE)
     for number in range(3000):
         list(tracker.push(FrameObservation(number, number / RATE, found((at(100 + 50 * np.sin(number / 40)), 0.9)))))
     assert len(tracker._times) < 120
     assert len(tracker._tracks) == 1
-    assert len(tracker._tracks[0]._frames) < 120
+    assert len(tracker._tracks[0]._observations) < 120
 
 
-def test_vectors_of_sightings_move_forth_and_not_over_frames_that_are_left_out() -> None:
+def test_detections_have_tracks_and_time() -> None:
     frames = follow([found((at(100), 0.9), (at(300), 0.7))] * 3)
     detections = frames[1].detections(SIZE)
     assert detections.track_ids is not None
@@ -237,7 +237,7 @@ def test_vectors_of_sightings_move_forth_and_not_over_frames_that_are_left_out()
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_whoever_is_missed_for_a_while_is_in_every_frame(data: st.DataObject) -> None:
+def test_every_frame_between_detections_has_the_face(data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.tuples(st.floats(-5, 5), st.floats(-3, 3)), min_size=30, max_size=60))
     way = np.cumsum(np.array([(200.0, 120.0), *steps[1:]]), axis=0)
     blind = data.draw(st.lists(st.booleans(), min_size=len(way), max_size=len(way)))

@@ -57,7 +57,7 @@ def rewrite(source: Path, target: Path, draw: Any = None, **how: Any) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_but_the_pictures_is_as_it_was(kind: str, clip: MakeClip, probed: Probe) -> None:
+def test_everything_but_pixels_is_preserved(kind: str, clip: MakeClip, probed: Probe) -> None:
     source = clip(**KINDS[kind])
     before, after = probed(source), probed(rewrite(source, source.with_name(f"out{source.suffix}")))
     assert len(after.times) == len(before.times)
@@ -82,7 +82,7 @@ def test_all_but_the_pictures_is_as_it_was(kind: str, clip: MakeClip, probed: Pr
         ("odd 4:2:0", (61, 45)),
     ],
 )
-def test_size_is_that_of_the_upright_picture(kind: str, size: tuple[int, int], clip: MakeClip, probed: Probe) -> None:
+def test_output_has_size_of_upright_frame(kind: str, size: tuple[int, int], clip: MakeClip, probed: Probe) -> None:
     source = clip(**KINDS[kind])
     frames = probed(rewrite(source, source.with_name("out.mp4"))).frames
     assert {(frame.width, frame.height) for frame in frames} == {size}
@@ -90,7 +90,7 @@ def test_size_is_that_of_the_upright_picture(kind: str, size: tuple[int, int], c
 
 
 @pytest.mark.parametrize(("kind", "turns"), [("turned 90", 3), ("turned 180", 2), ("turned 270", 1)])
-def test_turned_pictures_stand_upright(kind: str, turns: int, clip: MakeClip, rotate: Any) -> None:
+def test_rotated_frames_are_upright(kind: str, turns: int, clip: MakeClip, rotate: Any) -> None:
     """Clockwise by 90 degrees is three quarter turns the other way, as NumPy turns."""
     flat = clip(**KINDS[kind] | {"rotation": 0})
     source = flat.with_name("turned.mp4")
@@ -123,7 +123,7 @@ def test_pixel_format(kind: str, codec: str, wanted: str, clip: MakeClip, probed
 
 
 @pytest.mark.parametrize("kind", ["constant 29.97", "10 bits", "full range", "BT.601", "odd both", "odd height"])
-def test_only_what_was_drawn_changes(kind: str, clip: MakeClip) -> None:
+def test_only_pixels_under_overlay_change(kind: str, clip: MakeClip) -> None:
     """With a lossless encoder, pixels outside of what was drawn are the same bits."""
     source = clip(**KINDS[kind])
 
@@ -145,12 +145,12 @@ def test_only_what_was_drawn_changes(kind: str, clip: MakeClip) -> None:
             assert np.abs(after.image[14:28, 26:40].astype(int) - (20, 160, 240)).max() <= 8
 
 
-def test_the_index_stands_first_so_that_browsers_play_at_once(clip: MakeClip) -> None:
+def test_mp4_index_precedes_media_data(clip: MakeClip) -> None:
     out = rewrite(clip(audio=1.0), clip().with_name("out.mp4")).read_bytes()
     assert out.index(b"moov") < out.index(b"mdat")
 
 
-def test_metadata_is_left_out_unless_wanted(clip: MakeClip, probed: Probe) -> None:
+def test_metadata_is_kept_only_on_request(clip: MakeClip, probed: Probe) -> None:
     tags = {"title": "At home", "location": "+48.2+16.4/", "make": "Phone"}
     source = clip("clip.mkv", metadata=tags, audio=0.5)
     assert not set(tags) & {name.lower() for name in probed(rewrite(source, source.with_name("a.mkv"))).metadata}
@@ -158,7 +158,7 @@ def test_metadata_is_left_out_unless_wanted(clip: MakeClip, probed: Probe) -> No
     assert {name.lower(): value for name, value in kept.items()}.items() >= tags.items()
 
 
-def test_titles_of_streams_may_tell_who_recorded_them(clip: MakeClip) -> None:
+def test_stream_titles_are_dropped_but_language_is_kept(clip: MakeClip) -> None:
     av = pytest.importorskip("av")
     source = clip("clip.mkv", audio=0.5, options={"bf": "0"})
     said = source.with_name("said.mkv")
@@ -175,7 +175,7 @@ def test_titles_of_streams_may_tell_who_recorded_them(clip: MakeClip) -> None:
             assert (tags["language"], tags.get("title"), tags.get("comment")) == ("eng", title, None)
 
 
-def test_two_fields_to_a_frame_stay_two(clip: MakeClip, probed: Probe) -> None:
+def test_interlaced_frames_stay_interlaced(clip: MakeClip, probed: Probe) -> None:
     source = clip(size=(64, 64), options={"flags": "+ildct+ilme", "x264-params": "tff=1"})
     with VideoReader(source) as reader:
         assert reader.info.interlaced
@@ -191,7 +191,7 @@ def test_two_fields_to_a_frame_stay_two(clip: MakeClip, probed: Probe) -> None:
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_what_hdr10_says_of_light_is_kept(codec: str, clip: MakeClip, probed: Probe) -> None:
+def test_hdr10_metadata_is_kept(codec: str, clip: MakeClip, probed: Probe) -> None:
     light = "hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,500)"
     source = clip(
         codec="libx265",
@@ -208,7 +208,7 @@ def test_what_hdr10_says_of_light_is_kept(codec: str, clip: MakeClip, probed: Pr
 
 
 @pytest.mark.parametrize("times", [None, [0, 1, 2, 3, 6, 7, 8, 11]])
-def test_avi_holds_frames_at_a_constant_rate(times: list[int] | None, clip: MakeClip, probed: Probe) -> None:
+def test_avi_has_constant_frame_rate(times: list[int] | None, clip: MakeClip, probed: Probe) -> None:
     source = clip("clip.mkv", times=times, audio=1.0, audio_codec="libmp3lame", options={"bf": "3"})
     before, after = probed(source), probed(rewrite(source, source.with_name("out.avi")))
     assert after.of("video")[0].codec == "mpeg4"
@@ -217,13 +217,13 @@ def test_avi_holds_frames_at_a_constant_rate(times: list[int] | None, clip: Make
     assert data[0] == data[1]
 
 
-def test_avi_knows_no_order_but_the_one_it_stands_in(clip: MakeClip) -> None:
+def test_avi_rejects_codec_that_reorders_frames(clip: MakeClip) -> None:
     source = clip()
-    with pytest.raises(OptionError, match=r"AVI holds no times for libx264; name a \.mkv or \.mp4 file, or take mpeg4"):
+    with pytest.raises(OptionError, match=r"AVI stores no timestamps for libx264; .* \.mp4 file, or use mpeg4"):
         rewrite(source, source.with_name("out.avi"), options=EncodeOptions(codec="h264"))
 
 
-def test_the_full_range_is_narrowed_where_it_cannot_be_told(clip: MakeClip, probed: Probe) -> None:
+def test_full_range_becomes_limited_without_range_tag(clip: MakeClip, probed: Probe) -> None:
     source = clip("clip.avi", codec="mjpeg", pixel_format="yuvj420p", rate=Fraction(25))
     out = rewrite(source, source.with_name("out.avi"))
     for before, after in zip(probed(source).frames, probed(out).frames, strict=True):
@@ -232,7 +232,7 @@ def test_the_full_range_is_narrowed_where_it_cannot_be_told(clip: MakeClip, prob
         assert abs(away.mean()) < 1
 
 
-def test_better_mpeg4_is_larger(clip: MakeClip) -> None:
+def test_mpeg4_quality_changes_size(clip: MakeClip) -> None:
     source = clip(size=(65, 47), pixel_format="yuv444p")
     sizes = [
         rewrite(source, source.with_name(f"{crf}.avi"), options=EncodeOptions(codec="mpeg4", crf=crf)).stat().st_size
@@ -241,15 +241,15 @@ def test_better_mpeg4_is_larger(clip: MakeClip) -> None:
     assert sizes[0] > 1.5 * sizes[1] > 1.5 * sizes[2]
 
 
-def test_a_varying_rate_is_not_written_as_avi(clip: MakeClip) -> None:
+def test_avi_rejects_variable_frame_rate(clip: MakeClip) -> None:
     source = clip(**KINDS["variable"] | {"audio": 0.0})
-    with pytest.raises(OutputError, match=r"frame \d+ at 0:00\.\d+ is not where a constant rate .* name a \.mkv"):
+    with pytest.raises(OutputError, match=r"frame \d+ at 0:00\.\d+ does not fit a constant rate .* name a \.mkv"):
         rewrite(source, source.with_name("out.avi"))
     assert [path.name for path in source.parent.iterdir()] == ["clip.mp4"]
 
 
-def test_a_stream_that_the_container_cannot_hold(clip: MakeClip) -> None:
+def test_stream_that_container_cannot_hold_is_an_error(clip: MakeClip) -> None:
     source = clip("clip.mkv", audio=0.5, audio_codec="pcm_s16le")
-    with pytest.raises(OptionError, match=r"\.webm files hold no audio of the kind pcm_s16le; name a \.mkv file"):
+    with pytest.raises(OptionError, match=r"\.webm files cannot hold audio of codec pcm_s16le; name a \.mkv file"):
         rewrite(source, source.with_name("out.webm"))
     assert [path.name for path in source.parent.iterdir()] == ["clip.mkv"]

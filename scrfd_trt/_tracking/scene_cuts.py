@@ -1,0 +1,116 @@
+"""Find the frames at which scenes begin, from thumbnails: ``(3, h, w)`` float32, Y, U and V, levels up to 255."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Thumbnail = NDArray[np.float32]
+Item = TypeVar("Item")
+
+MIN_DIFFERENCE, MIN_RATIO = 20.0, 2.5
+"""Difference of two thumbnails at a cut: at least, and as a multiple of that of the frames around."""
+CHANGED, MIN_CHANGED_AREA = 10.0, 0.5
+"""Difference from which a pixel has changed, and the share of pixels that change at a cut."""
+SAME_CORRELATION, MAX_GAIN = 0.9, 8.0
+"""Correlation from which two frames show the same scene in another light, and the largest ratio of their contrasts."""
+MAX_REPEATS = 5
+"""Frames that may repeat one picture: a camera of 6 frames per second gives as many in a video of 30."""
+
+
+def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tuple[Item, bool]]:
+    """Yield each item with whether a new scene begins there (never at the first); read ``near`` items ahead.
+
+    A frame begins a scene if it differs from the one before it by much more than the frames around it differ from each
+    other: a fast pan differs all along, even if each picture is repeated. A scene that comes back within ``near``
+    frames was interrupted by a flash or by somebody before the camera. In doubt there is no cut, and faces are covered
+    a little longer.
+    """
+    waiting: deque[Item] = deque()
+    thumbnails: list[Thumbnail] = []
+    steps: list[float] = []
+    due = 0
+    for item, thumbnail in items:
+        steps.append(difference(thumbnails[-1], thumbnail) if thumbnails else 0.0)
+        thumbnails.append(thumbnail)
+        waiting.append(item)
+        if len(waiting) > near:
+            yield waiting.popleft(), _is_cut(thumbnails, steps, due, near)
+            due += 1
+        if due > near + MAX_REPEATS:
+            del thumbnails[0], steps[0]
+            due -= 1
+    for at, item in enumerate(waiting, due):
+        yield item, _is_cut(thumbnails, steps, at, near)
+
+
+class CutCandidates:
+    """Finds possible cuts without reading ahead; those of :func:`mark_cuts` are among them."""
+
+    def __init__(self) -> None:
+        self._last: Thumbnail | None = None
+        self._steps: deque[float] = deque(maxlen=MAX_REPEATS)
+
+    def add(self, thumbnail: Thumbnail) -> bool:
+        """Return whether the next frame may begin a scene; True for the first."""
+        last, self._last = self._last, thumbnail
+        if last is None:
+            return True
+        step = difference(last, thumbnail)
+        before = _first_motion(reversed(self._steps))
+        self._steps.append(step)
+        return _stands_out(step, before)
+
+
+def difference(one: Thumbnail, other: Thumbnail) -> float:
+    """Return the mean difference of two thumbnails, summed over Y, U and V.
+
+    It is 0 if most of the picture is unchanged. Another light on the same scene makes no difference.
+    """
+    if _wide_change(one - other) == 0.0:
+        return 0.0
+    low, high = sorted((one, other), key=lambda thumbnail: float(thumbnail[0].std()))
+    gain = _gain(low[0], high[0])
+    steps = high - low if gain is None else high - gain * low
+    planes = steps[: 1 if gain is None else 3]
+    planes -= np.median(planes, axis=(1, 2), keepdims=True)
+    return _wide_change(steps)
+
+
+def _wide_change(steps: Thumbnail) -> float:
+    change = np.abs(steps).sum(axis=0)
+    # Somebody who steps before the camera changes much, but leaves most of the picture as it was.
+    return float(change.mean()) if (change > CHANGED).mean() >= MIN_CHANGED_AREA else 0.0
+
+
+def _gain(low: Thumbnail, high: Thumbnail) -> float | None:
+    """Return the ratio of the contrasts of two planes; None if they do not show the same scene."""
+    low, high = low - low.mean(), high - high.mean()
+    own, both = float(np.square(low).sum()), float((low * high).sum())
+    if own == 0.0 or both < SAME_CORRELATION * np.sqrt(own * float(np.square(high).sum())):
+        return None
+    return min(both / own, MAX_GAIN)
+
+
+def _is_cut(thumbnails: list[Thumbnail], steps: list[float], at: int, near: int) -> bool:
+    before = _first_motion(reversed(steps[max(0, at - MAX_REPEATS) : at]))
+    after = _first_motion(steps[at + 1 : at + 1 + MAX_REPEATS])
+    if not _stands_out(steps[at], max(before, after)):
+        return False
+    old, new = thumbnails[max(0, at - near) : at], thumbnails[at : at + near + 1]
+    # The old scene returns soon, or the new one was seen shortly before.
+    pairs = [(old[-1], thumbnail) for thumbnail in new[1:]] + [(new[0], thumbnail) for thumbnail in old[:-1]]
+    return not any(MIN_RATIO * difference(one, other) <= steps[at] for one, other in pairs)
+
+
+def _stands_out(step: float, around: float) -> bool:
+    return step >= MIN_DIFFERENCE and step >= MIN_RATIO * around
+
+
+def _first_motion(steps: Iterable[float]) -> float:
+    """Return the first step above 0: repeated pictures do not move."""
+    return next((step for step in steps if step > 0.0), 0.0)

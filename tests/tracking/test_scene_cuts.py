@@ -1,0 +1,111 @@
+"""Scene cuts, from thumbnails of drawn frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from scrfd_trt._tracking.scene_cuts import CutCandidates, mark_cuts
+from scrfd_trt.video._first_pass import make_thumbnail
+
+
+def frame(image: np.ndarray, form: str = "yuv420p") -> object:
+    av = pytest.importorskip("av")
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "bgr24").reformat(format=form)
+
+
+def scene(seed: int, shift: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (9, 40, 3), np.uint8)
+    image = np.kron(blocks, np.ones((10, 10, 1), np.uint8))
+    return image[:, shift : shift + 160]
+
+
+def found(images: list[np.ndarray], form: str = "yuv420p", near: int = 30) -> list[int]:
+    thumbnails = [(number, make_thumbnail(frame(image, form))) for number, image in enumerate(images)]
+    return [number for number, cut in mark_cuts(thumbnails, near) if cut]
+
+
+@pytest.mark.parametrize("form", ["yuv420p", "yuv444p10le", "rgb24", "gray", "yuvj422p"])
+def test_cut_is_found_in_any_pixel_format(form: str) -> None:
+    assert found([scene(1)] * 6 + [scene(2)] * 6, form) == [6]
+
+
+def test_cut_at_last_frame() -> None:
+    assert found([scene(1)] * 6 + [scene(2)]) == [6]
+
+
+def test_no_cut_in_still_pan_flash_lamp_occlusion_and_fade() -> None:
+    assert found([scene(1)] * 8) == []
+    assert found([scene(1, shift) for shift in range(0, 200, 20)]) == []
+    assert found([scene(1)] * 4 + [np.full_like(scene(1), 255)] + [scene(1)] * 4) == []
+    dim = scene(1) // 2 + 20
+    assert found([dim] * 4 + [dim + 60] * 4) == []
+    near = scene(1)
+    near[10:80, 30:90] = 255
+    assert found([scene(1)] * 4 + [near] * 4) == []
+    fade = [np.uint8(scene(1) * (1 - a) + scene(2) * a) for a in np.linspace(0, 1, 12)]
+    assert found(fade) == []
+
+
+@pytest.mark.parametrize("times", [2, 3, 5])
+@pytest.mark.parametrize("step", [10, 20, 40])
+def test_no_cut_in_pan_with_repeated_frames(times: int, step: int) -> None:
+    assert found([scene(1, shift) for shift in range(0, 240, step) for _ in range(times)]) == []
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_cut_between_repeated_frames_is_found(times: int) -> None:
+    before, after = ([scene(seed, shift) for shift in range(16) for _ in range(times)] for seed in (1, 2))
+    assert found(before + after) == [16 * times]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda image: image // 2,
+        lambda image: image // 4,
+        lambda image: np.minimum(image.astype(int) + 150, 255).astype(np.uint8),
+        np.zeros_like,
+        lambda image: np.full_like(image, (0, 0, 200)),
+        lambda image: scene(2),
+    ],
+    ids=["half as bright", "a quarter", "flash", "black", "red", "somebody before the camera"],
+)
+def test_no_cut_if_scene_returns_soon(other: Callable[[np.ndarray], np.ndarray], count: int) -> None:
+    image = scene(1)
+    assert found([image] * 10 + [other(image)] * count + [image] * 10) == []
+    assert found([image] * 10 + [other(image)] * count) == ([10] if found([image] * 10 + [other(image)] * 50) else [])
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.25])
+def test_no_cut_if_only_light_changes(factor: float) -> None:
+    dark = (scene(1) * factor).astype(np.uint8)
+    assert found([scene(1)] * 10 + [dark] * 60) == []
+    assert found([dark] * 10 + [scene(1)] * 60) == []
+
+
+def test_cuts_around_scene_that_returns_late() -> None:
+    assert found([scene(1)] * 10 + [scene(2)] * 31 + [scene(1)] * 10) == [10, 41]
+
+
+def test_every_cut_is_a_candidate() -> None:
+    images = [scene(1)] * 9 + [scene(2)] * 40 + [scene(3, n) for n in range(0, 90, 3)]
+    candidates = CutCandidates()
+    candidates_found = [n for n, image in enumerate(images) if candidates.add(make_thumbnail(frame(image)))]
+    assert set(found(images)) == {9, 49}
+    assert candidates_found == [0, 9, 49]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (2000, 3)])
+def test_frames_of_any_size_are_compared(size: tuple[int, int]) -> None:
+    image = np.full((size[1], size[0], 3), 90, np.uint8)
+    assert found([image] * 3, "yuv444p") == []
+
+
+def test_no_frame_and_one_frame() -> None:
+    assert found([]) == []
+    assert found([scene(1)]) == []
