@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def record_of():
-    """Write beside a plan how it was made."""
+    """Write the record of a plan."""
 
     def write(path, **changes):
         tensors = {"name": "x", "shape": [None, 3, 64, 64], "dtype": "float32"}
@@ -39,7 +39,7 @@ def record_of():
 
 @pytest.fixture
 def write(fakes, tmp_path):
-    """Write a plan of the fake TensorRT to disk."""
+    """Write a plan of the fake TensorRT."""
 
     def write(**about):
         path = tmp_path / "face.plan"

@@ -1,4 +1,4 @@
-"""Build options: what they take, and what they say of what they do not."""
+"""Build options: short forms, round trips and refusals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_short_forms() -> None:
     assert BuildOptions(batch=[1, 2, 3]).batch == (1, 2, 3)
 
 
-def test_they_read_back_from_json() -> None:
+def test_json_round_trip() -> None:
     options = BuildOptions(sizes=640, compute_capabilities=("7.5",), workspace_mib=64)
     assert BuildOptions.model_validate_json(options.model_dump_json()) == options
 
@@ -55,7 +55,7 @@ def test_they_read_back_from_json() -> None:
         ({"fp16": True}, "no option 'fp16'; the options are: precision, io, sizes"),
     ],
 )
-def test_what_makes_no_sense_is_refused_on_one_line(wrong: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused_on_one_line(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         BuildOptions(**wrong)
     assert message in str(caught.value)

@@ -36,29 +36,29 @@ def onnx(tmp_path):
     return path
 
 
-def wanted(onnx, *, release="8.6.0", gpu=H100, **options):
+def key_of(onnx, *, release="8.6.0", gpu=H100, **options):
     return EngineKey.of(onnx, flavour(release), gpu, BuildOptions(**options))
 
 
 class Builder:
-    """Builds plans that hold a number, and says how they were made."""
+    """Builds plans that hold a number, with their records."""
 
-    def __init__(self, wanted, seconds=0.0):
-        self.wanted, self.seconds, self.count = wanted, seconds, 0
+    def __init__(self, key, seconds=0.0):
+        self.key, self.seconds, self.count = key, seconds, 0
 
     def __call__(self, path):
         self.count += 1
         time.sleep(self.seconds)
         path.write_bytes(b"plan %d" % self.count)
-        need = self.wanted
-        gpu = GpuName(name=need.gpu.name, compute_capability=need.gpu.compute_capability)
+        key = self.key
+        gpu = GpuName(name=key.gpu.name, compute_capability=key.gpu.compute_capability)
         record = EngineRecord(
             plan=hash_file(path),
-            onnx=FileHash(name=need.onnx.name, sha256=need.sha256),
-            flavour=need.flavour.name,
-            version=need.flavour.version,
+            onnx=FileHash(name=key.onnx.name, sha256=key.sha256),
+            flavour=key.flavour.name,
+            version=key.flavour.version,
             gpu=gpu,
-            options=need.options,
+            options=key.options,
             input=TensorSpec("x", (None, 3, None, None)),
             outputs=(),
             ranges=(),
@@ -75,13 +75,13 @@ def read(path):
     return path.read_bytes()
 
 
-def test_an_engine_is_built_once_and_kept(onnx, home, caplog):
-    build = Builder(wanted(onnx))
+def test_engine_is_built_once(onnx, home, caplog):
+    build = Builder(key_of(onnx))
     with caplog.at_level(logging.WARNING, "scrfd_trt"):
-        assert [open_or_build(build.wanted, build, read) for _ in range(3)] == [b"plan 1"] * 3
+        assert [open_or_build(build.key, build, read) for _ in range(3)] == [b"plan 1"] * 3
     assert build.count == 1
     assert [record.getMessage().count("none is cached") for record in caplog.records] == [1]
-    assert build.wanted.path.parent == home / "engines"
+    assert build.key.path.parent == home / "engines"
 
 
 @pytest.mark.parametrize(
@@ -91,19 +91,19 @@ def test_an_engine_is_built_once_and_kept(onnx, home, caplog):
         ({"gpu": Gpu(0, "NVIDIA H100 80GB HBM3", (9, 1))}, "built on .*9, 0.*, not .*9, 1"),
     ],
 )
-def test_one_that_no_longer_fits_is_built_anew_with_the_reason(onnx, caplog, change, why):
-    open_or_build(wanted(onnx), Builder(wanted(onnx)), read)
-    build = Builder(wanted(onnx, **change))
+def test_outdated_engine_is_rebuilt_with_the_reason(onnx, caplog, change, why):
+    open_or_build(key_of(onnx), Builder(key_of(onnx)), read)
+    build = Builder(key_of(onnx, **change))
     with caplog.at_level(logging.WARNING, "scrfd_trt"):
-        open_or_build(build.wanted, build, read)
-        open_or_build(build.wanted, build, read)
+        open_or_build(build.key, build, read)
+        open_or_build(build.key, build, read)
     assert build.count == 1
     assert re.search(why, caplog.text)
 
 
 @pytest.mark.parametrize("change", [{"gpu": A100}, {"precision": "fp32"}, {"sizes": 320}, {"batch": 4}])
-def test_other_gpus_and_options_have_places_of_their_own(onnx, change):
-    one, other = wanted(onnx), wanted(onnx, **change)
+def test_other_gpus_and_options_have_their_own_path(onnx, change):
+    one, other = key_of(onnx), key_of(onnx, **change)
     assert one.path != other.path
     first, second = Builder(one), Builder(other)
     for _ in range(2):
@@ -112,17 +112,17 @@ def test_other_gpus_and_options_have_places_of_their_own(onnx, change):
     assert (first.count, second.count) == (1, 1)
 
 
-def test_a_network_that_changed_has_an_engine_of_its_own(onnx):
-    before = wanted(onnx).path
+def test_changed_model_has_its_own_path(onnx):
+    before = key_of(onnx).path
     onnx.write_bytes(b"another network")
-    assert wanted(onnx).path != before
+    assert key_of(onnx).path != before
 
 
-def test_where_the_timing_cache_lies_does_not_matter(onnx, tmp_path):
-    build = Builder(wanted(onnx))
-    open_or_build(build.wanted, build, read)
-    again = wanted(onnx, timing_cache=tmp_path / "timing")
-    assert again.path == build.wanted.path
+def test_path_of_the_timing_cache_is_ignored(onnx, tmp_path):
+    build = Builder(key_of(onnx))
+    open_or_build(build.key, build, read)
+    again = key_of(onnx, timing_cache=tmp_path / "timing")
+    assert again.path == build.key.path
     open_or_build(again, build, read)
     assert build.count == 1
 
@@ -135,52 +135,50 @@ def test_where_the_timing_cache_lies_does_not_matter(onnx, tmp_path):
         (lambda plan: record_path(plan).write_text("{}"), "is not a valid engine record"),
     ],
 )
-def test_a_damaged_one_is_built_anew(onnx, caplog, damage, why):
-    build = Builder(wanted(onnx))
-    open_or_build(build.wanted, build, read)
-    damage(build.wanted.path)
+def test_damaged_engine_is_rebuilt(onnx, caplog, damage, why):
+    build = Builder(key_of(onnx))
+    open_or_build(build.key, build, read)
+    damage(build.key.path)
     with caplog.at_level(logging.WARNING, "scrfd_trt"):
-        assert open_or_build(build.wanted, build, read) == b"plan 2"
+        assert open_or_build(build.key, build, read) == b"plan 2"
     assert why in caplog.records[-1].getMessage()
     assert "\n" not in caplog.records[-1].getMessage()
 
 
-def test_one_that_tensorrt_refuses_is_built_anew_once(onnx, caplog):
-    build = Builder(wanted(onnx))
-    open_or_build(build.wanted, build, read)
+def test_refused_engine_is_rebuilt_once(onnx, caplog):
+    build = Builder(key_of(onnx))
+    open_or_build(build.key, build, read)
 
     def opens(path):
         if read(path) == b"plan 1":
             raise EngineError("TensorRT cannot open it: version tag does not match")
         return read(path)
 
-    assert open_or_build(build.wanted, build, opens) == b"plan 2"
+    assert open_or_build(build.key, build, opens) == b"plan 2"
     assert "version tag does not match" in caplog.text
 
     def never(path):
         raise EngineError("no")
 
     with pytest.raises(EngineError):
-        open_or_build(build.wanted, build, never)
+        open_or_build(build.key, build, never)
     assert build.count == 3
 
 
-def test_a_build_that_fails_is_told_and_tried_again_next_time(onnx):
+def test_failed_build_is_raised_and_retried_next_time(onnx):
     def fails(path):
         raise BackendError("out of memory")
 
     with pytest.raises(BackendError, match="out of memory"):
-        open_or_build(wanted(onnx), fails, read)
-    build = Builder(wanted(onnx))
-    assert open_or_build(build.wanted, build, read) == b"plan 1"
+        open_or_build(key_of(onnx), fails, read)
+    build = Builder(key_of(onnx))
+    assert open_or_build(build.key, build, read) == b"plan 1"
 
 
-def test_several_that_want_it_at_once_build_it_once(onnx):
-    build = Builder(wanted(onnx), seconds=0.3)
+def test_simultaneous_requests_build_once(onnx):
+    build = Builder(key_of(onnx), seconds=0.3)
     found = []
-    threads = [
-        threading.Thread(target=lambda: found.append(open_or_build(build.wanted, build, read))) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(open_or_build(build.key, build, read))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -189,41 +187,41 @@ def test_several_that_want_it_at_once_build_it_once(onnx):
     assert found == [b"plan 1"] * 4
 
 
-def test_a_folder_that_cannot_be_written_to(onnx, home):
+def test_unwritable_folder(onnx, home):
     home.write_text("a file is in the way")
     with pytest.raises(OutputError, match="SCRFD_TRT_HOME"):
-        open_or_build(wanted(onnx), Builder(wanted(onnx)), read)
+        open_or_build(key_of(onnx), Builder(key_of(onnx)), read)
 
 
-def test_an_engine_in_a_folder_that_cannot_be_written_to_is_used(onnx, monkeypatch):
-    build = Builder(wanted(onnx))
-    open_or_build(build.wanted, build, read)
+def test_engine_in_read_only_folder_is_used(onnx, monkeypatch):
+    build = Builder(key_of(onnx))
+    open_or_build(build.key, build, read)
     monkeypatch.setattr("scrfd_trt._engine.cache.locked", lambda path: pytest.fail("nothing needs to be written"))
-    assert open_or_build(build.wanted, build, read) == b"plan 1"
+    assert open_or_build(build.key, build, read) == b"plan 1"
 
 
-def test_a_passing_failure_leaves_a_good_engine_alone(onnx):
-    build = Builder(wanted(onnx))
-    open_or_build(build.wanted, build, read)
+def test_temporary_failure_keeps_the_engine(onnx):
+    build = Builder(key_of(onnx))
+    open_or_build(build.key, build, read)
 
     def no_memory(path):
         raise BackendError("out of memory")
 
     with pytest.raises(BackendError, match="out of memory"):
-        open_or_build(build.wanted, build, no_memory)
+        open_or_build(build.key, build, no_memory)
     assert build.count == 1
 
 
-def test_a_new_way_of_making_networks_ready_builds_anew(onnx, monkeypatch, caplog):
-    build = Builder(wanted(onnx))
-    open_or_build(build.wanted, build, read)
+def test_new_recipe_rebuilds(onnx, monkeypatch, caplog):
+    build = Builder(key_of(onnx))
+    open_or_build(build.key, build, read)
     monkeypatch.setattr("scrfd_trt._engine.cache.RECIPE", RECIPE + 1)
-    open_or_build(build.wanted, build, read)
+    open_or_build(build.key, build, read)
     assert build.count == 2
     assert "the rewriting of models has changed" in caplog.text
 
 
-def test_weights_in_other_files_count(tmp_path):
+def test_external_weights_are_part_of_the_key(tmp_path):
     onnx = pytest.importorskip("onnx")
     import numpy as np
 
@@ -238,4 +236,4 @@ def test_weights_in_other_files_count(tmp_path):
         onnx.save(model, folder / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=100)
         paths.append(folder / "net.onnx")
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert wanted(paths[0]).path.name != wanted(paths[1]).path.name
+    assert key_of(paths[0]).path.name != key_of(paths[1]).path.name

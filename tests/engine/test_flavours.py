@@ -1,4 +1,4 @@
-"""Which TensorRT is found, and what is said about those that are not."""
+"""The installed TensorRT packages, and errors about missing ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Install = Callable[[str, str], Path]
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Install]:
-    """Put packages of TensorRT's names on the path, in place of all that are really installed."""
+    """Put packages with TensorRT's names on the path instead of installed ones."""
     for name in flavours.NAMES:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.syspath_prepend(tmp_path)
@@ -49,7 +49,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
 
 
-def test_nothing_is_installed(install: Install, gpu: None) -> None:
+def test_nothing_installed(install: Install, gpu: None) -> None:
     assert flavours.installed() == ()
     assert set(flavours.problems()) == set(flavours.NAMES)
     with pytest.raises(MissingDependencyError, match=r"pip install tensorrt-cu12$") as caught:
@@ -58,7 +58,7 @@ def test_nothing_is_installed(install: Install, gpu: None) -> None:
     assert all(f"{name}: not installed" in str(caught.value) for name in flavours.NAMES)
 
 
-def test_the_flavour_asked_for_is_recommended(install: Install, gpu: None) -> None:
+def test_requested_flavour_is_recommended(install: Install, gpu: None) -> None:
     with pytest.raises(MissingDependencyError) as caught:
         flavours.choose(name="tensorrt_lean")
     assert str(caught.value) == (
@@ -66,7 +66,7 @@ def test_the_flavour_asked_for_is_recommended(install: Install, gpu: None) -> No
     )
 
 
-def test_on_jetpack_tensorrt_comes_with_the_system(
+def test_jetpack_installs_with_apt(
     install: Install, gpu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(flavours, "JETPACK", tmp_path)
@@ -74,12 +74,12 @@ def test_on_jetpack_tensorrt_comes_with_the_system(
         flavours.choose()
 
 
-def test_without_a_gpu_the_one_that_builds_without_is_recommended(install: Install, no_gpu: None) -> None:
+def test_rtx_is_recommended_without_a_gpu(install: Install, no_gpu: None) -> None:
     with pytest.raises(MissingDependencyError, match="pip install tensorrt-rtx-cu13"):
         flavours.choose(can_build=True)
 
 
-def test_all_are_found_in_the_order_of_preference(install: Install, gpu: None) -> None:
+def test_flavours_are_in_order_of_preference(install: Install, gpu: None) -> None:
     for name in reversed(flavours.NAMES):
         code = WITH_BUILDER if name in {"tensorrt", "tensorrt_rtx"} else RUNTIME_ONLY
         install(name, code.format(version="10.16.1.11"))
@@ -92,7 +92,7 @@ def test_all_are_found_in_the_order_of_preference(install: Install, gpu: None) -
     assert str(flavours.choose(name="tensorrt_rtx")) == "tensorrt_rtx 10.16.1.11"
 
 
-def test_a_builder_is_sought_where_one_is_needed(install: Install, gpu: None) -> None:
+def test_builder_is_required_to_build(install: Install, gpu: None) -> None:
     install("tensorrt_lean", RUNTIME_ONLY.format(version="10.16.1.11"))
     assert flavours.choose().name == "tensorrt_lean"
     with pytest.raises(MissingDependencyError, match=r"tensorrt_lean: 10\.16\.1\.11, runs engines but has no builder"):
@@ -103,7 +103,7 @@ def test_a_builder_is_sought_where_one_is_needed(install: Install, gpu: None) ->
     assert flavours.choose(can_build=True).name == "tensorrt_rtx"
 
 
-def test_without_a_gpu_only_rtx_builds(install: Install, no_gpu: None) -> None:
+def test_only_rtx_builds_without_a_gpu(install: Install, no_gpu: None) -> None:
     for name, version in (("tensorrt", "10.16.1.11"), ("tensorrt_rtx", "1.7.1.116")):
         install(name, WITH_BUILDER.format(version=version))
     assert flavours.choose(can_build=True).name == "tensorrt_rtx"
@@ -119,7 +119,7 @@ def test_without_a_gpu_only_rtx_builds(install: Install, no_gpu: None) -> None:
         "import libcublas.so.12",
     ],
 )
-def test_one_that_cannot_be_loaded_says_why_on_one_line(install: Install, gpu: None, line: str) -> None:
+def test_broken_package_reports_why_on_one_line(install: Install, gpu: None, line: str) -> None:
     install("tensorrt", line.replace("import libcublas.so.12", "import libcublas_so_12"))
     reason = flavours.problems()["tensorrt"]
     assert reason.startswith("installed, but cannot be loaded: ")
@@ -130,7 +130,7 @@ def test_one_that_cannot_be_loaded_says_why_on_one_line(install: Install, gpu: N
     assert "\n" not in str(caught.value)
 
 
-def test_a_package_is_imported_once(install: Install, gpu: None, tmp_path: Path) -> None:
+def test_package_is_imported_once(install: Install, gpu: None, tmp_path: Path) -> None:
     log = tmp_path / "log"
     count = f"import pathlib\nwith pathlib.Path({str(log)!r}).open('a') as file: file.write('x')\n"
     install("tensorrt", count + WITH_BUILDER.format(version="8.6.0"))
@@ -139,7 +139,7 @@ def test_a_package_is_imported_once(install: Install, gpu: None, tmp_path: Path)
     assert log.read_text() == "x"
 
 
-def test_a_folder_of_that_name_is_no_tensorrt(install: Install, gpu: None, tmp_path: Path) -> None:
+def test_folder_of_that_name_is_not_tensorrt(install: Install, gpu: None, tmp_path: Path) -> None:
     install("tensorrt", "").unlink()
     reason = flavours.problems()["tensorrt"]
     assert reason == f"not installed; {tmp_path / 'tensorrt'} is another package of that name"
@@ -147,12 +147,12 @@ def test_a_folder_of_that_name_is_no_tensorrt(install: Install, gpu: None, tmp_p
         flavours.choose()
 
 
-def test_too_old(install: Install, gpu: None) -> None:
+def test_too_old_release(install: Install, gpu: None) -> None:
     install("tensorrt", WITH_BUILDER.format(version="8.5.3.1"))
     assert flavours.problems()["tensorrt"] == "8.5.3.1 is too old; 8.6 or newer is required"
 
 
-def test_an_unknown_name_lists_the_choices() -> None:
+def test_unknown_name_lists_the_choices() -> None:
     with pytest.raises(OptionError, match="unknown TensorRT flavour 'trt'; the choices are: tensorrt, tensorrt_lean"):
         flavours.choose(name="trt")
 
@@ -172,7 +172,7 @@ def test_release_of(version: str, release: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.rtx
-def test_the_real_rtx_is_found() -> None:
+def test_real_rtx_is_found() -> None:
     real = pytest.importorskip("tensorrt_rtx", exc_type=ImportError)
     found = flavours.choose(name="tensorrt_rtx", can_build=True)
     assert found.module is real

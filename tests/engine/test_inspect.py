@@ -24,7 +24,7 @@ def no_gpu(monkeypatch, fakes):
     monkeypatch.setattr("scrfd_trt._engine.flavours.problems", dict)
 
 
-def test_a_plan_that_runs_here(gpu, plan, record_of):
+def test_plan_that_runs_here(gpu, plan, record_of):
     record_of(plan)
     report = inspect_engine(plan)
     assert report.usable
@@ -41,7 +41,7 @@ def test_a_plan_that_runs_here(gpu, plan, record_of):
     assert gpu.leaks == {}
 
 
-def test_the_report_is_a_frozen_model_and_a_table(gpu, plan, record_of):
+def test_report_is_frozen_and_has_rows(gpu, plan, record_of):
     record_of(plan)
     report = inspect_engine(plan)
     assert EngineReport.model_validate_json(report.model_dump_json()) == report
@@ -59,7 +59,7 @@ def test_the_report_is_a_frozen_model_and_a_table(gpu, plan, record_of):
     json.dumps(report.model_dump(mode="json"))
 
 
-def test_the_engine_of_another_network(gpu, fakes, tmp_path):
+def test_engine_of_another_model(gpu, fakes, tmp_path):
     path = tmp_path / "other.plan"
     path.write_bytes(fakes.plan(tensors=[["x", "INPUT", [-1, 3, 8, 8], "FLOAT"], ["y", "OUTPUT", [-1, 512], "FLOAT"]]))
     report = inspect_engine(path)
@@ -73,7 +73,7 @@ def test_the_engine_of_another_network(gpu, fakes, tmp_path):
     assert gpu.leaks == {}
 
 
-def test_what_tensorrt_says_is_told(gpu, fakes, tmp_path):
+def test_tensorrt_refusal_is_a_reason(gpu, fakes, tmp_path):
     path = tmp_path / "face.plan"
     path.write_bytes(fakes.plan(refuse="the version does not match"))
     report = inspect_engine(path)
@@ -82,7 +82,7 @@ def test_what_tensorrt_says_is_told(gpu, fakes, tmp_path):
     assert report.tensors == ()
 
 
-def test_the_wrong_release(gpu, fakes, plan, monkeypatch):
+def test_plan_of_older_release(gpu, fakes, plan, monkeypatch):
     fakes.use(monkeypatch, fakes.flavour(gpu, "tensorrt", "10.16.1.11"))
     report = inspect_engine(plan)
     assert not report.usable
@@ -90,7 +90,7 @@ def test_the_wrong_release(gpu, fakes, plan, monkeypatch):
     assert inspect_engine(plan, allow_host_code=True).usable
 
 
-def test_without_gpu_and_tensorrt_the_record_tells(no_gpu, plan, record_of):
+def test_record_is_used_without_gpu_and_tensorrt(no_gpu, plan, record_of):
     record_of(plan)
     report = inspect_engine(plan)
     assert not report.usable
@@ -104,12 +104,12 @@ def test_without_gpu_and_tensorrt_the_record_tells(no_gpu, plan, record_of):
     assert len(report.profiles) == 1
 
 
-def test_the_record_of_another_network(no_gpu, plan, record_of):
+def test_record_of_another_model(no_gpu, plan, record_of):
     record_of(plan, outputs=[{"name": "y", "shape": [None, 512], "dtype": "float32"}])
     assert any("its outputs are: y ?×512" in reason for reason in inspect_engine(plan).reasons)
 
 
-def test_a_record_that_tells_nothing(gpu, plan):
+def test_invalid_record_is_a_warning(gpu, plan):
     plan.with_name("face.plan.json").write_text("[]")
     report = inspect_engine(plan)
     assert report.record is None
@@ -119,7 +119,7 @@ def test_a_record_that_tells_nothing(gpu, plan):
     assert report.layout.startswith("batched head")
 
 
-def test_all_reasons_are_told(gpu, fakes, tmp_path, record_of, monkeypatch):
+def test_all_reasons_are_listed(gpu, fakes, tmp_path, record_of, monkeypatch):
     path = tmp_path / "face.plan"
     path.write_bytes(fakes.plan(version=(10, 3, 0, 26)))
     record_of(path, gpu={"name": "L4", "compute_capability": [8, 9]})
@@ -174,7 +174,7 @@ class TestOnnx:
         if reader != "onnx":
             monkeypatch.setitem(sys.modules, "onnx", None)
 
-    def test_a_scrfd_network(self, reader, network_500m):
+    def test_scrfd_model(self, reader, network_500m):
         report = inspect_engine(network_500m)
         assert (report.kind, report.usable, report.reasons) == ("onnx", True, ())
         assert report.tensors_from.startswith(reader + " ")
@@ -190,28 +190,28 @@ class TestOnnx:
             assert report.tensors[0].shape == (1, 3, 640, 640)
             assert report.layout.split()[0] == ("grid" if kind == "grid" else "batched")
 
-    def test_another_network(self, reader, network_500m):
+    def test_another_model(self, reader, network_500m):
         report = inspect_engine(network_500m.with_name("w600k_mbf.onnx"))
         assert (report.kind, report.usable) == ("onnx", False)
         assert "this is not a SCRFD model" in report.reasons[0]
 
-    def test_half_a_network(self, reader, network_500m, tmp_path):
+    def test_truncated_model(self, reader, network_500m, tmp_path):
         half = tmp_path / "half.onnx"
         half.write_bytes(network_500m.read_bytes()[:1_000_000])
         report = inspect_engine(half)
         assert (report.kind, report.usable) == ("unknown", False)
-        said = {"onnx": "this is not an ONNX model, or it is damaged", "onnxruntime": "ONNX Runtime cannot load it"}
-        assert said[reader] in report.reasons[0]
+        expected = {"onnx": "this is not an ONNX model, or it is damaged", "onnxruntime": "ONNX Runtime cannot load it"}
+        assert expected[reader] in report.reasons[0]
         assert "\n" not in report.reasons[0]
 
-    def test_a_text_file(self, reader, tmp_path):
+    def test_text_file(self, reader, tmp_path):
         path = tmp_path / "notes.onnx"
         path.write_text("not a network")
         report = inspect_engine(path)
         assert (report.kind, report.usable) == ("unknown", False)
 
 
-def test_onnx_with_nothing_to_read_it(monkeypatch, tmp_path):
+def test_onnx_without_a_reader(monkeypatch, tmp_path):
     for name in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
     path = tmp_path / "face.onnx"

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 
-from scrfd_trt import ModelFormatError
+from scrfd_trt import BackendError, DeviceError, ModelFormatError, ModelNotFoundError, _devices
 from scrfd_trt._engine.plan import PlanHeader, peek, read_header
+from scrfd_trt._engine.runtime import load_engine
 
 END = bytes.fromhex("998b8d8b")
 
@@ -19,11 +22,11 @@ TENSORRT_RTX_1_7 = bytes.fromhex(
     "76747274 00000000 02000000 00000000 b4b34b00 00000000 01070174 76747274 7e000000 00000000"
     "00000000 00000000 00000000 00000000 10f93100 00000000 4e474e45 00000000"
 )
-"""The first 72 bytes of a plan built for the GPUs that TensorRT-RTX takes by itself."""
+"""The first 72 bytes of a plan for TensorRT-RTX's default GPUs."""
 
 
 def whole(start, *, size=None, end=END):
-    """Make a plan of its first bytes, of the right size."""
+    """Return a complete plan with these first bytes."""
     size = len(start) + len(end) if size is None else size
     return start[:16] + size.to_bytes(8, "little") + start[24:] + end
 
@@ -32,7 +35,7 @@ def changed(start, place, value):
     return start[:place] + value + start[place + len(value) :]
 
 
-def test_a_plan_of_8_6():
+def test_header_of_8_6():
     header = read_header(whole(TENSORRT_8_6_0))
     assert header == PlanHeader("tensorrt", (8, 6, 0, 12), ((9, 0),))
     assert header.release == (8, 6, 0)
@@ -48,7 +51,7 @@ def test_a_plan_of_8_6():
         (0x0C, ((8, 6), (8, 9)), False),
     ],
 )
-def test_a_plan_of_rtx(bits, capabilities, unlisted):
+def test_header_of_rtx(bits, capabilities, unlisted):
     header = read_header(whole(changed(TENSORRT_RTX_1_7, 32, bytes([bits]))))
     assert header == PlanHeader("tensorrt_rtx", (1, 7, 1, 116), capabilities, unlisted)
     assert str(header) == "TensorRT-RTX 1.7.1"
@@ -64,7 +67,7 @@ def test_a_plan_of_rtx(bits, capabilities, unlisted):
     ],
     ids=["short", "another field", "another tag", "TensorRT 10"],
 )
-def test_a_gpu_that_is_not_told_as_in_8_6_is_not_guessed(start):
+def test_unknown_gpu_encoding_gives_no_capability(start):
     assert read_header(whole(start)).capabilities == ()
 
 
@@ -85,24 +88,89 @@ def test_a_gpu_that_is_not_told_as_in_8_6_is_not_guessed(start):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_whole_plan(content, message):
+def test_invalid_plans(content, message):
     with pytest.raises(ModelFormatError, match=message) as caught:
         read_header(content)
     assert "scrfd-trt build" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_the_end_of_releases_that_were_not_looked_at_is_not_checked():
+def test_end_of_unexamined_releases_is_not_checked():
     start = changed(TENSORRT_8_6_0, 24, bytes((10, 16, 1, 11)))
     assert read_header(whole(start, end=b"else")).release == (10, 16, 1)
 
 
-def test_a_header_is_read_of_half_a_plan_too():
+def test_peek_at_truncated_plan():
     assert peek(TENSORRT_8_6_0).version == (8, 6, 0, 12)
     assert peek(TENSORRT_8_6_0[:31]) is None
     assert peek(b"some text that is long enough for a header") is None
 
 
-def test_real_plans(shared):
+def test_header_of_real_plans(shared):
     for path in sorted((shared / "engines").glob("*.plan")):
         assert read_header(path.read_bytes()) == PlanHeader("tensorrt", (8, 6, 0, 12), ((9, 0),))
+
+
+class TestFiles:
+    """Errors that are reported without a GPU."""
+
+    @pytest.fixture(autouse=True)
+    def _no_gpu(self, monkeypatch):
+        monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(ModelNotFoundError, match=r"missing.plan: there is no such file$"):
+            load_engine(tmp_path / "missing.plan")
+        with pytest.raises(ModelNotFoundError, match="cannot be read: Is a directory"):
+            load_engine(tmp_path)
+
+    @pytest.mark.parametrize("keep", [0, 4, 30, 100])
+    def test_truncated_plan(self, write, keep):
+        path = write()
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(ModelFormatError, match=r"face.plan: this plan is (cut off|empty)"):
+            load_engine(path)
+
+    def test_plan_of_zeros(self, write):
+        path = write()
+        path.write_bytes(bytes(path.stat().st_size))
+        with pytest.raises(ModelFormatError, match="all zeros"):
+            load_engine(path)
+
+    def test_truncated_real_plans(self, shared, tmp_path):
+        for plan in sorted((shared / "engines").glob("*.plan")):
+            half = tmp_path / plan.name
+            half.write_bytes(plan.read_bytes()[: plan.stat().st_size // 2])
+            with pytest.raises(ModelFormatError, match=r"cut off: it has \d+ of \d+ bytes"):
+                load_engine(half)
+
+    def test_plan_that_differs_from_its_record(self, write, record_of):
+        path = write()
+        record_of(path)
+        changed = bytearray(path.read_bytes())
+        changed[60] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ModelFormatError, match=r"damaged or replaced after .*face.plan.json.*remove that record"):
+            load_engine(path)
+
+    def test_invalid_record_is_logged_and_ignored(self, write, caplog):
+        path = write()
+        path.with_name("face.plan.json").write_text("{")
+        with caplog.at_level(logging.WARNING, "scrfd_trt"), pytest.raises(DeviceError):
+            load_engine(path)
+        assert "opened without its record" in caplog.text
+
+
+def test_gpu_and_options_of_the_record_are_used(gpu, fakes, write, record_of, monkeypatch):
+    path = write(version=(10, 3, 0, 26))
+    record_of(path, gpu={"name": "L4", "compute_capability": [8, 9]})
+    fakes.use(monkeypatch, fakes.flavour(gpu, "tensorrt", "10.3.0"))
+    with pytest.raises(BackendError, match=r"built for compute capability 8.9"):
+        load_engine(path)
+    record_of(path, gpu={"name": "L4", "compute_capability": [8, 9]}, options={"hardware_compatible": True})
+    load_engine(path).close()
+    fakes.use(monkeypatch, fakes.flavour(gpu, "tensorrt", "10.16.1"))
+    with pytest.raises(BackendError, match=r"TensorRT 10.3.0 built it, which tensorrt 10.16.1 cannot run"):
+        load_engine(path, allow_host_code=True)
+    record_of(path, options={"version_compatible": True})
+    load_engine(path, allow_host_code=True).close()

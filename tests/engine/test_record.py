@@ -1,4 +1,4 @@
-"""Engines on disk, and the JSON beside each."""
+"""Engine records: the JSON files beside engines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RECORD = record.EngineRecord(
 )
 
 
-def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
+def test_record_round_trip(tmp_path: Path) -> None:
     plan = tmp_path / "face.plan"
     assert record.record_path(plan) == tmp_path / "face.plan.json"
     write_files({plan: b"plan", record.record_path(plan): RECORD.model_dump_json().encode()})
@@ -39,25 +39,25 @@ def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert json.loads(record.record_path(plan).read_text())["gpu"]["compute_capability"] == [9, 0]
 
 
-def test_a_record_of_a_later_version_may_tell_more(tmp_path: Path) -> None:
-    told = {**json.loads(RECORD.model_dump_json()), "colour": "blue"}
-    (tmp_path / "face.plan.json").write_text(json.dumps(told))
+def test_unknown_fields_are_ignored(tmp_path: Path) -> None:
+    fields = {**json.loads(RECORD.model_dump_json()), "colour": "blue"}
+    (tmp_path / "face.plan.json").write_text(json.dumps(fields))
     assert record.read_record(tmp_path / "face.plan") == RECORD
 
 
-def test_no_record(tmp_path: Path) -> None:
+def test_missing_record(tmp_path: Path) -> None:
     assert record.read_record(tmp_path / "face.plan") is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1", '{"plan": 3}', "\0"])
-def test_a_damaged_record_is_told_on_one_line(text: str, tmp_path: Path) -> None:
+def test_damaged_record_is_reported_on_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "face.plan.json").write_text(text)
     with pytest.raises(ModelFormatError, match=r"face\.plan\.json is not a valid engine record") as caught:
         record.read_record(tmp_path / "face.plan")
     assert "\n" not in str(caught.value)
 
 
-def test_mark(tmp_path: Path) -> None:
+def test_hash_file(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"abc")
     found = record.hash_file(tmp_path / "a.onnx")
     assert found.name == "a.onnx"

@@ -45,7 +45,7 @@ USED = {
 
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda path: path.stem)
-def test_what_is_used_is_in_every_release(path):
+def test_used_names_exist_in_every_release(path):
     names = json.loads(path.read_text())
     for kind, wanted in USED.items():
         assert wanted - set(names["classes"][kind]) == set()
@@ -53,7 +53,7 @@ def test_what_is_used_is_in_every_release(path):
     assert {"Runtime", "ILogger", "TensorIOMode", "DataType"} - set(names["module"]) == set()
 
 
-def test_names_shapes_and_profiles_come_from_the_engine(gpu, write):
+def test_tensors_and_profiles_are_read_from_the_engine(gpu, write):
     with load_engine(write()) as engine:
         assert engine.input == TensorSpec("x", (None, 3, 64, 64))
         assert engine.outputs[3] == TensorSpec("bbox_8", (None, 128, 4))
@@ -68,7 +68,7 @@ def test_names_shapes_and_profiles_come_from_the_engine(gpu, write):
         _ = engine.engine
 
 
-def test_a_plan_in_memory(gpu, fakes):
+def test_plan_as_bytes(gpu, fakes):
     with load_engine(fakes.plan(), device=1) as engine:
         assert engine.device.index == 1
     with pytest.raises(ModelFormatError, match=r"^this plan is cut off"):
@@ -77,13 +77,13 @@ def test_a_plan_in_memory(gpu, fakes):
 
 
 @pytest.mark.parametrize("source", ["missing.plan", b"no plan", bytes(100)])
-def test_what_is_no_plan_never_reaches_the_gpu(gpu, source):
+def test_invalid_plans_never_reach_the_gpu(gpu, source):
     with pytest.raises((ModelNotFoundError, ModelFormatError)):
         load_engine(source)
     assert gpu.calls == []
 
 
-def test_several_profiles_and_half_precision(gpu, fakes, write):
+def test_several_profiles_and_fp16(gpu, fakes, write):
     tensors = [[name, mode, shape, "HALF"] for name, mode, shape, _ in fakes.SPECS]
     profiles = fakes.ranges((1, 1, 1), (1, 8, 32)) + fakes.ranges((1, 4, 4), side=128)
     with load_engine(write(tensors=tensors, profiles=profiles)) as engine:
@@ -92,14 +92,14 @@ def test_several_profiles_and_half_precision(gpu, fakes, write):
         assert {tensor.dtype for tensor in engine.outputs} == {"float16"}
 
 
-def test_a_static_engine(gpu, fakes, write):
+def test_static_engine(gpu, fakes, write):
     tensors = [[name, mode, [4, *shape[1:]], dtype] for name, mode, shape, dtype in fakes.SPECS]
     with load_engine(write(tensors=tensors, profiles=[[]])) as engine:
         assert engine.input.shape == (4, 3, 64, 64)
         assert engine.ranges == (ShapeRange(*[(4, 3, 64, 64)] * 3),)
 
 
-def test_each_context_has_its_profile(gpu, fakes, write):
+def test_contexts_have_their_profiles(gpu, fakes, write):
     with (
         load_engine(write(profiles=fakes.ranges((1, 1, 1), (1, 2, 4)))) as engine,
         closing(create_stream(engine.device)) as stream,
@@ -132,7 +132,7 @@ def test_each_context_has_its_profile(gpu, fakes, write):
         ({"unusual": {"x": "HOST"}}, r"x is in host memory; build"),
     ],
 )
-def test_another_network(gpu, write, about, message):
+def test_engine_of_another_model(gpu, write, about, message):
     path = write(**about)
     with pytest.raises(ModelFormatError, match=message) as caught:
         load_engine(path)
@@ -141,7 +141,7 @@ def test_another_network(gpu, write, about, message):
     assert gpu.leaks == {}
 
 
-def test_types_that_are_no_floats(gpu, fakes, write):
+def test_tensors_that_are_not_floats(gpu, fakes, write):
     tensors = [[name, mode, shape, "INT8" if name == "score_8" else dtype] for name, mode, shape, dtype in fakes.SPECS]
     with pytest.raises(ModelFormatError, match=r"float32 or float16 is required, but there are: score_8 \?×128×1 int8"):
         load_engine(write(tensors=tensors))
@@ -158,7 +158,7 @@ def test_types_that_are_no_floats(gpu, fakes, write):
         ("host code", r"contains host code; set allow_host_code if you trust its origin$"),
     ],
 )
-def test_a_plan_that_tensorrt_refuses(gpu, write, refuse, message):
+def test_plan_that_tensorrt_refuses(gpu, write, refuse, message):
     path = write(refuse=refuse)
     with pytest.raises(BackendError, match=message) as caught:
         load_engine(path)
@@ -168,7 +168,7 @@ def test_a_plan_that_tensorrt_refuses(gpu, write, refuse, message):
     assert gpu.leaks == {}
 
 
-def test_host_code_runs_only_if_allowed(gpu, write):
+def test_host_code_requires_permission(gpu, write):
     with load_engine(write(refuse="host code"), allow_host_code=True) as engine:
         assert engine.input.name == "x"
 
@@ -179,7 +179,7 @@ class TestLeanRuntime:
         self.later = fakes.flavour(gpu, "tensorrt_dispatch", "10.16.1.11")
         fakes.use(monkeypatch, self.later)
 
-    def test_it_is_loaded_for_an_older_plan(self, gpu, write, tmp_path):
+    def test_is_loaded_for_an_older_plan(self, gpu, write, tmp_path):
         lean = tmp_path / "libnvinfer_lean.so.8"
         lean.touch()
         with load_engine(write(), lean_runtime=lean) as engine:
@@ -189,25 +189,25 @@ class TestLeanRuntime:
         assert self.later.module.lean == [str(lean)]
         assert gpu.leaks == {}
 
-    def test_the_environment_names_it_too(self, write, tmp_path, monkeypatch):
+    def test_is_read_from_the_environment(self, write, tmp_path, monkeypatch):
         lean = tmp_path / "lean.so"
         lean.touch()
         monkeypatch.setenv("TRT_LEAN_RUNTIME", str(lean))
         load_engine(write()).close()
         assert self.later.module.lean == [str(lean)]
 
-    def test_it_is_left_alone_for_a_plan_of_the_same_release(self, gpu, fakes, write, tmp_path, monkeypatch):
+    def test_is_not_loaded_for_a_plan_of_the_same_release(self, gpu, fakes, write, tmp_path, monkeypatch):
         fakes.use(monkeypatch, own := fakes.flavour(gpu, "tensorrt", "10.16.1.11"))
         load_engine(write(version=(10, 16, 1, 11)), lean_runtime=tmp_path / "none").close()
         assert own.module.lean == []
 
-    def test_without_it(self, write):
+    def test_is_required_for_an_older_plan(self, write):
         with pytest.raises(
             BackendError, match=r"face.plan: TensorRT 8.6.0 built it, and tensorrt_dispatch 10.16.1.11 runs"
         ):
             load_engine(write())
 
-    def test_it_cannot_be_loaded(self, gpu, write, tmp_path):
+    def test_cannot_be_loaded(self, gpu, write, tmp_path):
         broken = tmp_path / "broken.so"
         broken.touch()
         with pytest.raises(
@@ -216,12 +216,12 @@ class TestLeanRuntime:
             load_engine(write(), lean_runtime=broken)
         assert gpu.leaks == {}
 
-    def test_it_is_not_there(self, write, tmp_path):
+    def test_missing_file(self, write, tmp_path):
         with pytest.raises(OptionError, match="there is no such file"):
             load_engine(write(), lean_runtime=tmp_path / "missing.so")
 
 
-def test_a_flavour_that_is_asked_for(gpu, fakes, write):
+def test_requested_flavour(gpu, fakes, write):
     asked = fakes.flavour(gpu, "tensorrt_lean", "8.6.0")
     with load_engine(write(), flavour=asked) as engine:
         assert engine.flavour is asked
@@ -231,26 +231,26 @@ def test_a_flavour_that_is_asked_for(gpu, fakes, write):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [("WARNING", "CUDA initialization failure with error: 35"), ("ERROR", "createInferRuntime: Error Code 6: API")],
 )
-def test_a_runtime_that_does_not_start_is_not_touched(gpu, fakes, write, monkeypatch, said):
+def test_runtime_that_does_not_start_is_not_used(gpu, fakes, write, monkeypatch, message):
     old = fakes.flavour(gpu)
-    old.module.runtime_says = (said,)
+    old.module.runtime_says = (message,)
     fakes.use(monkeypatch, old)
     with pytest.raises(DeviceError, match=r"tensorrt 8.6.0 does not start: .*; is the NVIDIA driver new enough"):
         load_engine(write())
     assert gpu.leaks == {}
 
 
-def test_other_warnings_do_no_harm(gpu, fakes, write, monkeypatch):
+def test_other_warnings_are_ignored(gpu, fakes, write, monkeypatch):
     loud = fakes.flavour(gpu)
     loud.module.runtime_says = (("WARNING", "CUDA lazy loading is not enabled"), ("INFO", "hello"))
     fakes.use(monkeypatch, loud)
     load_engine(write()).close()
 
 
-def test_a_plan_for_another_gpu(gpu, write, monkeypatch):
+def test_plan_for_another_gpu(gpu, write, monkeypatch):
     own = _devices.Gpu(0, "Some T4", (7, 5))
     monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver((13, 0), (own,)))
     monkeypatch.setattr("scrfd_trt._engine.plan.Plan.capabilities", ((9, 0),))
@@ -261,7 +261,7 @@ def test_a_plan_for_another_gpu(gpu, write, monkeypatch):
     assert "cuInit" not in gpu.calls
 
 
-def test_without_a_gpu_no_tensorrt_is_touched(gpu, write, monkeypatch):
+def test_tensorrt_is_not_used_without_a_gpu(gpu, write, monkeypatch):
     monkeypatch.setattr(_devices, "driver", lambda: _devices.Driver(None, (), "no NVIDIA driver"))
     with pytest.raises(DeviceError, match=r"face.plan: cuda:0 cannot be used: no NVIDIA driver$"):
         load_engine(write())

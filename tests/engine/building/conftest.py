@@ -1,4 +1,4 @@
-"""What the tests of building share: TensorRT modules made of the names of each release, and networks for them."""
+"""Fixtures for builds: fake TensorRT modules with the names of each release, and models for them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Put = Callable[[tuple[int, int] | None], None]
 
 @pytest.fixture
 def put_gpu(monkeypatch: pytest.MonkeyPatch) -> Put:
-    """Let the machine have a GPU of some compute capability, or none."""
+    """Simulate a GPU of some compute capability, or none."""
 
     def put(capability: tuple[int, int] | None) -> None:
         gpus = () if capability is None else (_devices.Gpu(0, "NVIDIA A GPU", capability),)
@@ -38,13 +38,13 @@ def put_gpu(monkeypatch: pytest.MonkeyPatch) -> Put:
 
 @pytest.fixture
 def fake() -> Callable[[str], Any]:
-    """Make a module of a release's names."""
+    """Return a class of fake modules with a release's names."""
     return FakeTensorRT
 
 
 @pytest.fixture
 def prepared() -> Callable[..., PreparedModel]:
-    """Make a network that the fake modules read."""
+    """Return a model that the fake modules parse."""
 
     def make(precision: Any = "fp16", *, shape: tuple[int | None, ...] = (None, 3, 640, 640), **other: Any) -> Any:
         content = {
@@ -65,7 +65,7 @@ def prepared() -> Callable[..., PreparedModel]:
 
 @pytest.fixture
 def build(prepared: Callable[..., PreparedModel], put_gpu: Put) -> Callable[..., dict[str, Any]]:
-    """Build with a release's names, and return what was set."""
+    """Build with a fake release, and return what was configured."""
 
     def run(release: str, **options: Any) -> dict[str, Any]:
         checked = BuildOptions(**options)

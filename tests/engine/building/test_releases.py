@@ -1,4 +1,4 @@
-"""The builder's logic against the names that each release of TensorRT really has."""
+"""Builds against fake modules with the names of each TensorRT release."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Make = Callable[..., Any]
         ("tensorrt_rtx-1.7", "BuilderFlag", "FP16"),
     ],
 )
-def test_the_lists_lack_what_a_release_lacks(release: str, owner: str, name: str, fake: Make) -> None:
+def test_fake_modules_lack_the_names_that_a_release_lacks(release: str, owner: str, name: str, fake: Make) -> None:
     names = json.loads((LISTS / f"{release}.json").read_text(encoding="utf-8"))
     assert name not in {**names["enums"], **names["classes"]}[owner]
     module = fake(release)
@@ -50,7 +50,7 @@ def test_the_lists_lack_what_a_release_lacks(release: str, owner: str, name: str
 
 
 @pytest.mark.parametrize("release", ON_GPU)
-def test_every_combination_is_set_as_asked(release: str, build: Build) -> None:
+def test_every_combination_of_options_is_configured(release: str, build: Build) -> None:
     choices = {
         "precision": ("fp32", "tf32", "fp16"),
         "optimization_level": (None, 0, 5),
@@ -73,7 +73,7 @@ def test_every_combination_is_set_as_asked(release: str, build: Build) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
-def test_rtx_takes_what_it_can_honour(precision: str, build: Build, put_gpu: Make) -> None:
+def test_rtx_supports_precision_and_workspace(precision: str, build: Build, put_gpu: Make) -> None:
     put_gpu(None)
     built = build("tensorrt_rtx-1.7", precision=precision, workspace_mib=64)
     assert built["flags"] == ([] if precision == "fp32" else ["TF32"])
@@ -89,7 +89,7 @@ def test_rtx_takes_what_it_can_honour(precision: str, build: Build, put_gpu: Mak
         ("timing_cache", Path("x"), "it measures nothing"),
     ],
 )
-def test_rtx_refuses_the_rest(option: str, value: object, reason: str, build: Build) -> None:
+def test_rtx_refuses_other_options(option: str, value: object, reason: str, build: Build) -> None:
     with pytest.raises(OptionError, match=rf"^{option} is not supported by tensorrt_rtx 1\.7\.1\.116: .*{reason}"):
         build("tensorrt_rtx-1.7", **{option: value})
 
@@ -112,13 +112,13 @@ def test_network_flags_profiles_and_monitor(release: str, flags: list[str], moni
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_network_of_fixed_shape_has_no_profile(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
+def test_model_of_fixed_shape_has_no_profile(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
     plan = build_plan(prepared(shape=(1, 3, 640, 640)), flavour=fake(release).flavour)
     assert json.loads(plan)["profiles"] == []
 
 
 @pytest.mark.parametrize("release", ON_GPU)
-def test_the_lean_runtime_is_put_inside_where_asked(release: str, build: Build) -> None:
+def test_lean_runtime_inside(release: str, build: Build) -> None:
     flags = build(release, version_compatible=True, lean_runtime_inside=True)["flags"]
     assert "VERSION_COMPATIBLE" in flags
     assert "EXCLUDE_LEAN_RUNTIME" not in flags
@@ -133,13 +133,13 @@ def test_compute_capabilities_of_rtx(build: Build) -> None:
 
 
 @pytest.mark.parametrize("release", ON_GPU)
-def test_compute_capabilities_are_not_for_the_others(release: str, build: Build) -> None:
+def test_compute_capabilities_require_rtx(release: str, build: Build) -> None:
     with pytest.raises(OptionError, match="compute_capabilities are not supported by tensorrt "):
         build(release, compute_capabilities=("8.6",))
 
 
 @pytest.mark.parametrize("release", ON_GPU)
-def test_old_gpus_have_no_tf32_and_no_compatibility(release: str, build: Build, put_gpu: Make) -> None:
+def test_old_gpus_lack_tf32_and_hardware_compatibility(release: str, build: Build, put_gpu: Make) -> None:
     put_gpu((7, 5))
     assert build(release, precision="fp16")["flags"]
     with pytest.raises(OptionError, match=r"TF32, which requires compute capability 8\.0; the choices are: fp32, fp16"):
@@ -155,7 +155,7 @@ def test_no_gpu(release: str, build: Build, put_gpu: Make) -> None:
         build(release)
 
 
-def test_a_gpu_that_is_not_there(prepared: Make, fake: Make, put_gpu: Make) -> None:
+def test_unknown_gpu(prepared: Make, fake: Make, put_gpu: Make) -> None:
     with pytest.raises(DeviceError, match=r"there is no cuda:3; the GPUs are: NVIDIA A GPU \(cuda:0"):
         build_plan(prepared(), flavour=fake("tensorrt-10.16").flavour, device=3)
 
@@ -183,7 +183,7 @@ def test_timing_cache(
     assert warned == (before in {b"damaged", b"foreign"})
 
 
-def test_a_timing_cache_that_cannot_be_written_is_no_failure(
+def test_unwritable_timing_cache_is_only_a_warning(
     build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "file"
@@ -193,7 +193,7 @@ def test_a_timing_cache_that_cannot_be_written_is_no_failure(
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_what_the_parser_does_not_like_is_told(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
+def test_parser_errors_are_reported(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
     errors = [[index, f"Conv_{index}", f"[Conv.cpp:12] Assertion failed\n number {index}"] for index in range(5)]
     with pytest.raises(ModelFormatError) as caught:
         build_plan(prepared(errors=errors), flavour=fake(release).flavour)
@@ -205,12 +205,12 @@ def test_what_the_parser_does_not_like_is_told(release: str, prepared: Make, fak
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_another_network_than_was_meant(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
+def test_parsed_tensors_that_differ_are_an_error(release: str, prepared: Make, fake: Make, put_gpu: Make) -> None:
     with pytest.raises(ModelFormatError, match="parsed other inputs and outputs than the model has"):
         build_plan(prepared(outputs={"score_8": [1]}), flavour=fake(release).flavour)
 
 
-def test_a_failed_build_tells_tensorrts_own_reason(prepared: Make, fake: Make, put_gpu: Make) -> None:
+def test_failed_build_reports_tensorrts_reason(prepared: Make, fake: Make, put_gpu: Make) -> None:
     with pytest.raises(BackendError) as caught:
         build_plan(prepared("fp16"), BuildOptions(precision="fp32"), flavour=fake("tensorrt-8.6").flavour)
     assert str(caught.value) == (
@@ -220,21 +220,21 @@ def test_a_failed_build_tells_tensorrts_own_reason(prepared: Make, fake: Make, p
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_progress_is_told_and_a_build_can_be_interrupted(
+def test_progress_is_reported_and_a_build_can_be_interrupted(
     release: str, prepared: Make, fake: Make, put_gpu: Make
 ) -> None:
-    told: list[Any] = []
+    events: list[Any] = []
 
     class Impatient:
         def phase(self, name: str, total: int | None, /) -> None:
-            told.append(total)
+            events.append(total)
 
         def step(self, done: int, detail: str, /) -> None:
             raise KeyboardInterrupt
 
         def done(self) -> None:
-            told.append("done")
+            events.append("done")
 
     with pytest.raises(KeyboardInterrupt):
         build_plan(prepared(), flavour=fake(release).flavour, progress=Impatient())
-    assert told == [None if release == "tensorrt-8.6" else 1000, "done"]
+    assert events == [None if release == "tensorrt-8.6" else 1000, "done"]

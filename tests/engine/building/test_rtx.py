@@ -1,4 +1,4 @@
-"""Real engines, built by TensorRT-RTX, which needs no GPU for it."""
+"""Real engines, built by TensorRT-RTX, which builds without a GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Networks = Callable[[str], Path]
 
 
 def header(plan: bytes) -> tuple[bytes, int, bytes, int]:
-    """Read what begins a plan: its kind, its size, the release that built it, and a bit a compute capability."""
+    """Return a plan's magic, size, release, and compute capabilities (one bit each)."""
     magic, size, version, capabilities = struct.unpack_from("<4s12xQ4s4xI", plan)
     return magic, size, version, capabilities
 
@@ -52,15 +52,15 @@ def small(network_500m: Path) -> PreparedModel:
 
 
 @pytest.mark.parametrize("name", ["500m", "grid", "flat"])
-def test_real_engines_of_all_networks(name: str, network: Networks, tmp_path: Path) -> None:
+def test_real_engines_of_all_models(name: str, network: Networks, tmp_path: Path) -> None:
     source = network(name)
     sizes = {}
     for precision in ("fp32", "fp16"):
-        told: list[str] = []
+        stages: list[str] = []
 
         class Told:
-            def phase(self, stage: str, total: int | None, /, told: list[str] = told) -> None:
-                told.append(stage)
+            def phase(self, stage: str, total: int | None, /, stages: list[str] = stages) -> None:
+                stages.append(stage)
 
             def step(self, done: int, detail: str, /) -> None:
                 assert 0 <= done <= 1000
@@ -72,7 +72,7 @@ def test_real_engines_of_all_networks(name: str, network: Networks, tmp_path: Pa
         )
         plan = out.read_bytes()
         assert header(plan)[:3] == (b"vtrt", len(plan), bytes(int(part) for part in RTX.version.split(".")))
-        assert told == ["preparing the model", "comparing it with the original", f"building with {RTX}"]
+        assert stages == ["preparing the model", "comparing it with the original", f"building with {RTX}"]
         record = files.read_record(out)
         assert record is not None
         assert record.plan == files.FileHash(name=out.name, sha256=hashlib.sha256(plan).hexdigest())
@@ -82,7 +82,7 @@ def test_real_engines_of_all_networks(name: str, network: Networks, tmp_path: Pa
         assert len(record.ranges) == (4 if name == "500m" else 2)
         assert len(record.outputs) == 9
         sizes[precision] = len(plan)
-    # Half the weights; the rest of a plan is code, which comes in one more variant.
+    # FP16 halves the weights; the rest of a plan is code, which has one more variant.
     assert sizes["fp16"] < sizes["fp32"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         f"{precision}.plan{suffix}" for precision in sizes for suffix in ("", ".json")
@@ -90,9 +90,9 @@ def test_real_engines_of_all_networks(name: str, network: Networks, tmp_path: Pa
 
 
 def test_compute_capabilities(small: PreparedModel) -> None:
-    for wanted in (("7.5",), ("8.6", "12.0")):
-        plan = build_plan(small, BuildOptions(precision="fp32", compute_capabilities=wanted), flavour=RTX)
-        assert header(plan)[3] == sum(BITS[item] for item in wanted)
+    for capabilities in (("7.5",), ("8.6", "12.0")):
+        plan = build_plan(small, BuildOptions(precision="fp32", compute_capabilities=capabilities), flavour=RTX)
+        assert header(plan)[3] == sum(BITS[item] for item in capabilities)
     plan = build_plan(small, BuildOptions(precision="fp32"), flavour=RTX)
     assert header(plan)[3] & BITS["8.6"]
     assert not header(plan)[3] & BITS["7.5"]
@@ -100,14 +100,14 @@ def test_compute_capabilities(small: PreparedModel) -> None:
         build_plan(small, BuildOptions(compute_capabilities=("9.0",)), flavour=RTX)
 
 
-def test_a_failed_build_tells_the_reason(small: PreparedModel) -> None:
+def test_failed_build_reports_the_reason(small: PreparedModel) -> None:
     with pytest.raises(BackendError, match=r"could not build the engine: .*(workspace|OutOfMemory)") as caught:
         build_plan(small, BuildOptions(precision="fp32", workspace_mib=1), flavour=RTX)
     assert "\n" not in str(caught.value)
     assert "/_src/" not in str(caught.value)
 
 
-def test_an_operator_that_tensorrt_does_not_know_is_named(small: PreparedModel) -> None:
+def test_unsupported_operator_is_named(small: PreparedModel) -> None:
     model = onnx.load_from_string(small.model)
     model.graph.node[0].op_type, model.graph.node[0].name = "Quux", "first_of_all"
     broken = PreparedModel(
@@ -119,13 +119,13 @@ def test_an_operator_that_tensorrt_does_not_know_is_named(small: PreparedModel) 
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 1000, b"not an ONNX file at all"])
-def test_what_is_no_onnx_is_refused(content: bytes, small: PreparedModel) -> None:
+def test_invalid_onnx_is_refused(content: bytes, small: PreparedModel) -> None:
     broken = PreparedModel(content, small.precision, small.input, small.outputs, small.ranges, small.notes)
     with pytest.raises(ModelFormatError):
         build_plan(broken, flavour=RTX)
 
 
-def test_nothing_is_written_by_a_build_that_was_interrupted(network_500m: Path, tmp_path: Path) -> None:
+def test_interrupted_build_writes_nothing(network_500m: Path, tmp_path: Path) -> None:
     class Interrupted:
         stage = ""
 
@@ -145,7 +145,7 @@ def test_nothing_is_written_by_a_build_that_was_interrupted(network_500m: Path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_check_that_fails_keeps_the_engine_from_disk(network_500m: Path, tmp_path: Path) -> None:
+def test_failing_check_writes_nothing(network_500m: Path, tmp_path: Path) -> None:
     seen: list[Any] = []
 
     def check(plan: bytes, prepared: PreparedModel, flavour: flavours.Flavour) -> None:
@@ -162,7 +162,7 @@ def test_a_check_that_fails_keeps_the_engine_from_disk(network_500m: Path, tmp_p
     assert old.read_text() == "as it was"
 
 
-def test_a_file_that_is_there_is_not_replaced_unasked(network_500m: Path, tmp_path: Path) -> None:
+def test_existing_file_is_not_replaced(network_500m: Path, tmp_path: Path) -> None:
     old = tmp_path / "x.plan"
     old.write_text("as it was")
     with pytest.raises(OptionError, match="already exists"):

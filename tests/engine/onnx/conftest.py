@@ -1,4 +1,4 @@
-"""Small networks with SCRFD's heads, in the forms that exports of the real ones have."""
+"""Small models with SCRFD's heads, in the forms of the real exports."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CHANNELS = 8
 
 @dataclass(frozen=True)
 class Form:
-    """How a network was exported; networks of one seed, levels and landmarks have the same weights.
+    """How a model was exported; models of one seed, levels and landmarks have the same weights.
 
-    head: flat, flat_rows, batched, batched_rows, traced, grid, or squeezed, which no export has.
+    head: flat, flat_rows, batched, batched_rows, traced, grid, or squeezed, which no real export has.
     resize: traced, sizes, scales.
-    shape: of the input; a string is a free side's name.
+    shape: of the input; a string names a free side.
     """
 
     head: str = "flat"
@@ -150,7 +150,7 @@ class Exporter:
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
     def sides(self, width, stride):
-        """What exports write down, stale where the input is free."""
+        """Return the shape that exports declare; it is outdated for a free input."""
         anchors = ANCHORS[self.form.levels]
         cells = [-(-side // stride) for side in self.size]
         if self.form.head == "grid":
@@ -166,7 +166,7 @@ FREE = Form("traced", shape=("?", 3, "?", "?"), named=True)
 
 @pytest.fixture
 def export(tmp_path):
-    """Write a network: ``export(head=…, resize=…, …) -> Path``; ``change(model)`` may alter it first."""
+    """Export a model: ``export(head=…, resize=…, …) -> Path``; ``change(model)`` may modify it first."""
 
     def write(form=None, *, change=None, **settings):
         model = Exporter(replace(form or Form(), **settings)).model()
@@ -181,7 +181,7 @@ def export(tmp_path):
 
 @pytest.fixture
 def free_twin(export):
-    """Write the network of the same weights that takes any batch and size."""
+    """Export a model with the same weights for any batch and size."""
 
     def write(**settings):
         return export(FREE, **settings)
@@ -191,7 +191,7 @@ def free_twin(export):
 
 @pytest.fixture
 def run():
-    """Run a file or its content: ``run(model, blob) -> dict`` of scores, boxes and landmarks ``(B, rows, C)``."""
+    """Run a model (path or bytes): ``run(model, blob) -> dict`` of scores, boxes and landmarks ``(B, rows, C)``."""
 
     def go(model, blob):
         from scrfd_trt._heads import recognize

@@ -21,7 +21,7 @@ def types(model):
 
 
 def set_weight(name, values):
-    """Replace the values of a weight; the first ones of it where there are fewer."""
+    """Replace the first values of a weight."""
 
     def change(model):
         tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
@@ -35,7 +35,7 @@ def set_weight(name, values):
 class TestTypes:
     @pytest.mark.parametrize("io", ["float32", "float16"])
     @pytest.mark.parametrize("form", [{}, {"head": "grid"}, {"norm": True}, {"opset": 18, "head": "batched"}])
-    def test_convolutions_are_fp16_and_ends_as_asked(self, io, form, export):
+    def test_convolutions_are_fp16_and_io_as_requested(self, io, form, export):
         graph, kinds = types(prepare(export(**form), io=io).model)
         for node in graph.node:
             if node.op_type in {"Conv", "Relu", "Add", "Transpose"}:
@@ -45,11 +45,11 @@ class TestTypes:
         ends = {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
         assert ends == {FLOAT if io == "float32" else HALF}
 
-    def test_ends_are_the_only_casts(self, export):
+    def test_only_io_and_sigmoids_are_cast(self, export):
         graph, _ = types(prepare(export()).model)
         assert [node.op_type for node in graph.node].count("Cast") == 10
 
-    def test_with_fp16_ends_they_are_around_the_last_sigmoids(self, export):
+    def test_only_sigmoids_are_cast_with_fp16_io(self, export):
         graph, _ = types(prepare(export(), io="float16").model)
         sigmoids = {name for node in graph.node if node.op_type == "Sigmoid" for name in (*node.input, *node.output)}
         casts = [node for node in graph.node if node.op_type == "Cast"]
@@ -72,7 +72,7 @@ class TestTypes:
         for node in norms:
             assert {kinds[name] for name in (*node.input, *node.output)} == {FLOAT}
 
-    def test_arithmetic_of_shapes_stays_fp32(self, export):
+    def test_shape_arithmetic_stays_fp32(self, export):
         def scale_by_shape(model):
             """Compute a factor of 1 from a shape, as exporters do for ``scale_factor``, and multiply by it."""
             nodes, first = [], model.graph.node[0]
@@ -94,12 +94,12 @@ class TestTypes:
         assert kinds["scaled"] == HALF
 
     @pytest.mark.parametrize("precision", ["fp32", "tf32"])
-    def test_without_a_cast_nothing_is_fp16(self, precision, export):
+    def test_nothing_is_fp16_without_a_cast(self, precision, export):
         _, kinds = types(prepare(export(), precision=precision).model)
         assert HALF not in kinds.values()
 
     @pytest.mark.parametrize("form", [{}, {"norm": True}, {"head": "grid", "landmarks": False}])
-    def test_it_is_valid_and_halves_the_size(self, form, export):
+    def test_model_is_valid_and_half_the_size(self, form, export):
         path = export(**form)
         half, single = prepare(path).model, prepare(path, precision="fp32").model
         onnx.checker.check_model(onnx.load_model_from_string(half), full_check=True)
@@ -108,30 +108,30 @@ class TestTypes:
 
 class TestWeights:
     @pytest.mark.parametrize("value", [65505.0, -1e6, np.inf, np.nan])
-    def test_beyond_the_range_is_an_error_that_names_it(self, value, export):
+    def test_weight_beyond_the_range_is_an_error(self, value, export):
         path = export(change=set_weight("w4", [value]))
         with pytest.raises(ModelFormatError, match=r"weight 'w4' holds .*65504.*tf32 or fp32") as caught:
             prepare(path)
         assert "\n" not in str(caught.value)
 
-    def test_and_none_where_nothing_is_cast(self, export):
+    def test_large_weight_is_accepted_without_a_cast(self, export):
         assert prepare(export(change=set_weight("w4", [1e6])), precision="tf32").precision == "tf32"
 
-    def test_the_largest_number_is_taken(self, export):
+    def test_largest_fp16_number_is_accepted(self, export):
         prepare(export(change=set_weight("w4", [65504.0, -65504.0])))
 
-    def test_tiny_ones_are_counted(self, export):
+    def test_tiny_weights_are_counted(self, export):
         tiny = [1e-9, -1e-10, 1e-20, 0.0, 3e-5, -1e-6]
         plain, changed = (prepare(export(change=change)) for change in (None, set_weight("w4", tiny)))
 
-        def said(prepared):
+        def cast_note(prepared):
             return next(note for note in prepared.notes if note.startswith("cast to FP16"))
 
-        assert "0 of them became 0" in said(plain)
-        assert "3 of them became 0" in said(changed)
-        assert "denormal" in said(changed)
+        assert "0 of them became 0" in cast_note(plain)
+        assert "3 of them became 0" in cast_note(changed)
+        assert "denormal" in cast_note(changed)
 
-    def test_a_weight_used_by_fp16_and_fp32_steps_is_there_in_both(self, export):
+    def test_weight_used_in_fp16_and_fp32_is_kept_in_both(self, export):
         def share(model):
             norm = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
             place = list(model.graph.node).index(norm)
@@ -150,27 +150,27 @@ class TestWeights:
 class TestOtherTypes:
     @pytest.fixture
     def half(self, export, tmp_path):
-        """Return a file that is FP16 from end to end."""
+        """Return a file that is FP16 throughout."""
         path = tmp_path / "half.onnx"
         path.write_bytes(prepare(export(), io="float16").model)
         return path
 
-    def test_fp16_stays_as_it_is(self, half):
+    def test_fp16_file_keeps_its_types(self, half):
         prepared = prepare(half, sizes=((64, 64), (96, 32)), io="float16")
         assert "it is FP16 already" in prepared.notes
         assert prepared.input.dtype == "float16"
 
-    def test_and_gets_fp32_ends(self, half):
+    def test_fp16_file_gets_fp32_io(self, half):
         prepared = prepare(half)
         assert {prepared.input.dtype, *(output.dtype for output in prepared.outputs)} == {"float32"}
         assert "10 casts at the input and outputs, which are float32" in prepared.notes
 
     @pytest.mark.parametrize("precision", ["fp32", "tf32"])
-    def test_fp32_is_refused_for_it(self, precision, half):
+    def test_fp16_file_refuses_fp32(self, precision, half):
         with pytest.raises(OptionError, match=rf"precision {precision}: this model's weights are FP16 already"):
             prepare(half, precision=precision)
 
-    def test_int8_is_left_alone(self, export, run, blob):
+    def test_int8_file_keeps_its_types(self, export, run, blob):
         def quantize(model):
             for name, kind, value in (("scale", np.float32, 0.05), ("zero", np.int8, 0)):
                 model.graph.initializer.append(numpy_helper.from_array(np.array(value, kind), name))
@@ -185,8 +185,8 @@ class TestOtherTypes:
         prepared = prepare(path, sizes=((64, 64), (96, 32)))
         assert any(note.startswith("it is quantized to INT8") for note in prepared.notes)
         one = blob(1, 64, 64)
-        found, wanted = run(prepared.model, one), run(path, one)
-        assert all(np.allclose(found[key], wanted[key], atol=1e-5) for key in wanted)
+        found, expected = run(prepared.model, one), run(path, one)
+        assert all(np.allclose(found[key], expected[key], atol=1e-5) for key in expected)
 
 
 class TestRounding:
@@ -200,9 +200,9 @@ class TestRounding:
             assert 0 < np.abs(values - exact[key]).max() < 0.02
 
     @pytest.mark.parametrize("io", ["float32", "float16"])
-    def test_its_ends_are_fp32(self, io, export):
+    def test_io_of_the_rounding_model_is_fp32(self, io, export):
         graph, _ = types(with_rounding(prepare(export(norm=True), io=io).model))
         assert {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)} == {FLOAT}
 
-    def test_without_fp16_there_is_none(self, export):
+    def test_fp32_model_has_no_rounding_model(self, export):
         assert with_rounding(prepare(export(), precision="fp32").model) is None

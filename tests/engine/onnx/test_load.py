@@ -17,17 +17,17 @@ def assert_one_line(caught, path):
 
 
 class TestFiles:
-    # protobuf before 4 warns, and goes on with what it understood.
+    # protobuf before 4 warns, and continues with what it parsed.
     @pytest.mark.filterwarnings("ignore:Unexpected end-group tag:RuntimeWarning")
     @pytest.mark.parametrize("content", [b"", b"some text", b"\x00" * 1000, b"\x08\x07"])
-    def test_no_onnx(self, content, tmp_path):
+    def test_not_onnx(self, content, tmp_path):
         path = tmp_path / "broken.onnx"
         path.write_bytes(content)
         with pytest.raises(ModelFormatError, match=r"not an ONNX file|not a valid ONNX") as caught:
             prepare(path)
         assert_one_line(caught, path)
 
-    def test_cut_off(self, export, tmp_path):
+    def test_truncated_file(self, export, tmp_path):
         path = tmp_path / "half.onnx"
         whole = export().read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
@@ -35,7 +35,7 @@ class TestFiles:
             prepare(path)
         assert_one_line(caught, path)
 
-    def test_another_name_than_onnx(self, export, tmp_path):
+    def test_other_suffix(self, export, tmp_path):
         path = export().rename(tmp_path / "network.json")
         assert prepare(path).sizes == ((64, 64),)
 
@@ -48,10 +48,10 @@ class TestWeightsElsewhere:
         onnx.save(onnx.load(export()), path, save_as_external_data=True, location="network.data", size_threshold=0)
         return path
 
-    def test_are_taken_in(self, path, export):
+    def test_are_included(self, path, export):
         assert prepare(path).model == prepare(export()).model
 
-    def test_and_missed(self, path):
+    def test_missing_file_is_an_error(self, path):
         (path.parent / "network.data").unlink()
         with pytest.raises(ModelFormatError, match="weights are in other files") as caught:
             prepare(path)
@@ -86,7 +86,7 @@ class TestOtherNetworks:
             prepare(path)
         assert_one_line(caught, path)
 
-    def test_input_handed_through(self, tmp_path):
+    def test_output_that_is_an_input(self, tmp_path):
         same = helper.make_tensor_value_info("images", 1, [1, 3, 64, 64])
         path = tmp_path / "same.onnx"
         opsets = [helper.make_opsetid("", 13)]
@@ -110,7 +110,7 @@ class TestOtherNetworks:
         with pytest.raises(ModelFormatError, match=r"control flow \(If\) is not supported.*onnxsim"):
             prepare(export(change=change))
 
-    def test_operators_of_others(self, export):
+    def test_custom_operators(self, export):
         def change(model):
             model.graph.node[0].domain = "com.example"
             model.opset_import.append(helper.make_opsetid("com.example", 1))
@@ -154,5 +154,5 @@ class TestForms:
         path = export(change=wrap)
         assert not load(path).functions
         one = blob(1, 64, 64)
-        found, wanted = run(prepare(path, precision="fp32").model, one), run(path, one)
-        assert all(np.allclose(found[key], wanted[key], atol=1e-6) for key in wanted)
+        found, expected = run(prepare(path, precision="fp32").model, one), run(path, one)
+        assert all(np.allclose(found[key], expected[key], atol=1e-6) for key in expected)

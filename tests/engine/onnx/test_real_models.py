@@ -19,35 +19,35 @@ def path(request) -> Path:
         return request.getfixturevalue("network_500m")
     found = request.getfixturevalue("models_2_5g")[request.param.split()[1]]
     if not found.is_file():
-        pytest.skip(f"{found.name} is not there")
+        pytest.skip(f"{found.name} is missing")
     return found
 
 
-def test_fp16_gives_the_faces_of_the_file(path):
+def test_fp16_finds_the_faces_of_the_file(path):
     found = compare(path, prepare(path, sizes=SIZES))
     assert [agreement.size for agreement in found] == list(SIZES)
-    # Measured 0.002, 0.0006 and 0.0008, and 0.09 pixels; a tenth of the tolerance would already tell of a change.
+    # Measured: 0.002, 0.0006 and 0.0008, and 0.09 pixels. The limits are well below the tolerance, to notice changes.
     assert max(agreement.score for agreement in found) < 0.004
     assert max(agreement.box for agreement in found) < 0.15
     assert [agreement.faces for agreement in found] == [4, 6, 6]
 
 
-def test_fp32_gives_its_very_numbers(path):
+def test_fp32_gives_the_same_numbers(path):
     (found,) = compare(path, prepare(path, sizes=((640, 640),), precision="fp32"))
     assert found.score < 1e-6
     assert found.box < 1e-3
 
 
-def test_grid_and_flat_are_the_same_network_when_freed(models_2_5g, run, blob):
+def test_rewritten_grid_and_flat_models_agree(models_2_5g, run, blob):
     if not all(path.is_file() for path in models_2_5g.values()):
-        pytest.skip("the 2.5G networks are not there")
+        pytest.skip("the 2.5G models are missing")
     three = blob(3, 320, 192)
     grid, flat = (run(prepare(path, sizes=SIZES, precision="fp32").model, three) for path in models_2_5g.values())
     for key, values in grid.items():
         np.testing.assert_allclose(flat[key], values, rtol=1e-4, atol=1e-4)
 
 
-def test_a_small_batch_costs_nothing_in_accuracy(network_500m, run, blob):
+def test_batches_agree_with_single_images(network_500m, run, blob):
     prepared = prepare(network_500m, sizes=SIZES)
     three = blob(3, 320, 192)
     together = run(prepared.model, three)

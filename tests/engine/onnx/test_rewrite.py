@@ -29,9 +29,9 @@ FORMS = [
 ]
 
 
-def assert_same(found, wanted, tolerance=1e-5):
-    assert found.keys() == wanted.keys()
-    for key, values in wanted.items():
+def assert_same(found, expected, tolerance=1e-5):
+    assert found.keys() == expected.keys()
+    for key, values in expected.items():
         np.testing.assert_allclose(found[key], values, rtol=tolerance, atol=tolerance, err_msg=str(key))
 
 
@@ -41,7 +41,7 @@ def dims(value):
 
 class TestFreeing:
     @pytest.mark.parametrize("form", FORMS)
-    def test_at_its_own_size_nothing_changes(self, form, export, run, blob):
+    def test_outputs_are_unchanged_at_the_own_size(self, form, export, run, blob):
         path = export(**form)
         prepared = prepare(path, sizes=((64, 64), (96, 32)), precision="fp32")
         one = blob(1, 64, 64)
@@ -49,7 +49,7 @@ class TestFreeing:
 
     @pytest.mark.parametrize("form", [form for form in FORMS if not form.values[0].get("norm")])
     @pytest.mark.parametrize("size", [(128, 128), (96, 32)])
-    def test_at_other_sizes_and_batches_it_is_the_free_network(self, form, size, export, free_twin, run, blob):
+    def test_other_sizes_and_batches_match_the_free_export(self, form, size, export, free_twin, run, blob):
         prepared = prepare(export(**form), sizes=((64, 64), size), precision="fp32")
         twin = free_twin(**{key: form[key] for key in ("levels", "landmarks") if key in form})
         three = blob(3, *size)
@@ -64,7 +64,7 @@ class TestFreeing:
         two = blob(2, 96, 32)
         assert_same(run(prepared.model, two), run(same.model, two))
 
-    def test_sides_have_names_of_their_own(self, free_twin):
+    def test_free_sides_have_distinct_names(self, free_twin):
         graph = onnx.load_model_from_string(prepare(free_twin(), sizes=((64, 64), (96, 32))).model).graph
         assert dims(graph.input[0]) == ["batch", 3, "height", "width"]
         assert [dims(value) for value in graph.output[:3]] == [
@@ -73,12 +73,12 @@ class TestFreeing:
             ["batch", "rows_score_32", 1],
         ]
 
-    def test_of_a_grid_too(self, export):
+    def test_free_sides_of_a_grid_have_distinct_names(self, export):
         graph = onnx.load_model_from_string(prepare(export(head="grid"), sizes=((64, 64), (96, 32))).model).graph
         assert dims(graph.output[0]) == ["batch", 2, "height_8", "width_8"]
         assert dims(graph.output[8]) == ["batch", 20, "height_32", "width_32"]
 
-    def test_no_shape_arithmetic_is_left(self, free_twin):
+    def test_shape_arithmetic_is_removed(self, free_twin):
         for form in ({}, {"landmarks": False}):
             graph = onnx.load_model_from_string(prepare(free_twin(**form)).model).graph
             assert {node.op_type for node in graph.node} == {
@@ -88,7 +88,7 @@ class TestFreeing:
 
 class TestFixing:
     @pytest.mark.parametrize("form", FORMS)
-    def test_one_size_and_one_batch_are_written_down(self, form, export, run, blob):
+    def test_one_size_and_one_batch_are_fixed(self, form, export, run, blob):
         form = {**form, "norm": False}
         prepared = prepare(export(**form), sizes=((96, 32),), batch=(2, 2, 2), precision="fp32")
         graph = onnx.load_model_from_string(prepared.model).graph
@@ -108,11 +108,11 @@ class TestFixing:
             ShapeRange((1, 3, 32, 96), (8, 3, 32, 96), (32, 3, 32, 96)),
         )
 
-    def test_without_sizes_it_keeps_its_own(self, export):
+    def test_own_size_is_the_default(self, export):
         assert prepare(export()).sizes == ((64, 64),)
         assert prepare(export(shape=(1, 3, 32, 96))).sizes == ((96, 32),)
 
-    def test_or_gets_two_where_it_has_none(self, free_twin):
+    def test_two_sizes_are_the_default_for_a_free_size(self, free_twin):
         prepared = prepare(free_twin(), batch=(1, 1, 4), batch_one=False)
         assert prepared.sizes == ((128, 128), (640, 640))
         assert [shape.max for shape in prepared.ranges] == [(4, 3, 128, 128), (4, 3, 640, 640)]
@@ -124,7 +124,7 @@ class TestOutputs:
         assert [output.name for output in prepared.outputs][::3] == ["score_8", "bbox_8", "kps_8"]
         assert "outputs named after their strides" in prepared.notes
 
-    def test_also_in_another_order_and_with_each_others_names(self, export, run, blob):
+    def test_are_renamed_in_another_order_and_with_swapped_names(self, export, run, blob):
         def turn(model):
             outputs = list(model.graph.output)[::-1]
             del model.graph.output[:]
@@ -140,27 +140,27 @@ class TestOutputs:
         assert [output.name for output in prepared.outputs][:4] == ["kps_32", "kps_16", "kps_8", "bbox_32"]
         assert_same(run(prepared.model, blob(1, 64, 64)), run(path, blob(1, 64, 64)))
 
-    def test_keep_names_that_tell(self, export):
+    def test_keep_names_with_strides(self, export):
         assert [output.name for output in prepare(export(named=True)).outputs][:2] == ["score_8", "score_16"]
 
-    def test_layout_is_recognised_from_what_is_left(self, export):
+    def test_layout_of_the_rewritten_model(self, export):
         layout = recognize(prepare(export(head="flat_rows", resize="sizes"), sizes=((64, 64), (96, 32))).outputs)
         assert layout.kind == "batched"
         assert layout.scores == (0, 1, 2)
 
 
 class TestStuckHeads:
-    def test_its_own_batch_and_size_work(self, export, run, blob):
+    def test_own_batch_and_size_are_supported(self, export, run, blob):
         path = export(head="squeezed")
         prepared = prepare(path, batch=(1, 1, 1), precision="fp32")
         assert prepared.outputs[0].shape == (128, 1)
         assert_same(run(prepared.model, blob(1, 64, 64)), run(path, blob(1, 64, 64)))
 
-    def test_a_batch_is_refused_with_the_reason(self, export):
+    def test_another_batch_is_refused_with_the_reason(self, export):
         with pytest.raises(ModelFormatError, match=r"batch 32 at 64×64 pixels: its output.*Squeeze.*own"):
             prepare(export(head="squeezed"))
 
-    def test_numbers_elsewhere_are_found(self, export):
+    def test_fixed_reshape_before_the_head_is_found(self, export):
         def bind(model):
             head = next(node for node in model.graph.node if node.op_type == "Transpose")
             shape = onnx.numpy_helper.from_array(np.array([1, 2, 8, 8]), "bound")
@@ -185,7 +185,7 @@ def test_import_of_build_does_not_import_onnx(root):
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
 
 
-def test_notes_tell_what_was_done(export):
+def test_notes_list_the_changes(export):
     notes = prepare(export(head="flat_rows", resize="sizes")).notes
     assert notes[0].startswith("the file: images 1×3×64×64; flat head")
     assert "2 Resize given a factor instead of a size" in notes

@@ -26,33 +26,33 @@ def first_weight(model):
     return next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
 
 
-class TestAgreement:
+class TestAgreements:
     @pytest.mark.parametrize("precision", ["fp32", "fp16"])
     @pytest.mark.parametrize("form", [{}, {"head": "grid"}, {"levels": 5, "landmarks": False}, {"norm": True}])
-    def test_its_own_size(self, precision, form, export):
+    def test_own_size(self, precision, form, export):
         path = export(**form)
         (found,) = compare(path, prepare(path, precision=precision))
         assert found.size == (64, 64)
         assert found.score <= (EXACT if precision == "fp32" else FP16).score
         assert re.match(r"64×64: scores within .*, boxes within .* px, \d+ faces", str(found))
 
-    def test_sizes_that_the_file_cannot_run(self, export):
+    def test_sizes_that_the_file_does_not_support(self, export):
         path = export(resize="sizes", head="flat_rows")
         found = compare(path, prepare(path, sizes=((96, 32), (64, 64)), precision="fp32"))
         assert [agreement.size for agreement in found] == [(96, 32), (64, 64)]
 
-    def test_a_fixed_batch(self, export):
+    def test_fixed_batch(self, export):
         path = export(head="grid")
         (found,) = compare(path, prepare(path, sizes=((96, 32),), batch=(3, 3, 3), io="float16"))
         assert found.score <= FP16.score
 
-    def test_a_file_that_is_fp16(self, export, tmp_path):
+    def test_fp16_file(self, export, tmp_path):
         path = tmp_path / "half.onnx"
         path.write_bytes(prepare(export(), io="float16").model)
         assert compare(path, prepare(path, sizes=((96, 32),)))[0].score <= FP16.score
 
 
-class TestDisagreement:
+class TestDisagreements:
     def test_other_weights(self, export):
         def change(model):
             tensor = first_weight(model)
@@ -67,7 +67,7 @@ class TestDisagreement:
             compare(path, prepared)
 
     def test_mixed_up_images_of_a_batch(self, export):
-        """What a transpose that puts the batch between cells and anchors does; one image alone does not show it."""
+        """A transpose moves the batch between cells and anchors; a single image does not show it."""
 
         def change(model):
             for node in model.graph.node:
@@ -86,8 +86,8 @@ class TestDisagreement:
         with pytest.raises(ModelFormatError, match=r"at batch 2 and 64×64 pixels scores differ"):
             compare(path, prepared)
 
-    def test_numbers_beyond_fp16_on_the_way(self, export):
-        """Activations of a million, scaled back by the next weights: fine in FP32, infinite in FP16."""
+    def test_activations_beyond_fp16(self, export):
+        """Activations reach a million, and the next weights scale them back: finite in FP32, infinite in FP16."""
 
         def blow_up(model):
             convs = [node for node in model.graph.node if node.op_type == "Conv"][:2]
@@ -103,7 +103,7 @@ class TestDisagreement:
             compare(path, prepare(path))
         assert "\n" not in str(caught.value)
 
-    def test_a_content_that_does_not_load(self, export):
+    def test_model_that_does_not_load(self, export):
         path = export()
         with pytest.raises(ModelFormatError, match="ONNX Runtime cannot load it"):
             compare(path, replace(prepare(path, precision="fp32"), model=b"nothing"))
@@ -128,17 +128,17 @@ def face(score, x=0.0):
 
 
 class TestDifferences:
-    def test_are_told(self):
+    def test_are_returned(self):
         one, other = rows([0.9, 0.1], [[5, 5, 5, 5], [1, 1, 1, 1]]), rows([0.89, 0.1], [[5, 5, 5.1, 5], [9, 9, 9, 9]])
         score, box = differences(one, other, FP16)
         assert score == pytest.approx(0.01)
         assert box == pytest.approx(0.1)
 
-    def test_no_rows_differ_in_nothing(self):
+    def test_empty_rows_agree(self):
         assert differences(rows([], []), rows([], []), EXACT) == (0.0, 0.0)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_no_number(self, value):
+    def test_nonfinite_values(self, value):
         with pytest.raises(ModelFormatError, match="FP16's range"):
             differences(rows([0.9], [[5, 5, 5, 5]]), rows([0.9], [[5, 5, 5, value]]), FP16)
 
@@ -151,17 +151,17 @@ class TestDifferences:
             differences(rows([0.9], [[50, 50, 50, 50]]), rows([0.9], [[50, 50, 55, 50]]), FP16)
 
     @pytest.mark.parametrize(
-        ("wanted", "given", "said"),
+        ("expected", "found", "kind"),
         [(face(0.9), face(0.9, 50), "missing"), (face(0.505), face(0.9), "new"), (face(0.9), None, "missing")],
     )
-    def test_faces(self, wanted, given, said):
-        given_rows = rows([], [], given)
-        if said == "new":
-            wanted = Candidates(wanted.boxes + 300, wanted.scores, None)
-        with pytest.raises(ModelFormatError, match=rf"a face of score 0\.90 at \[.*\] is {said}"):
-            differences(rows([], [], wanted), given_rows, FP16)
+    def test_faces(self, expected, found, kind):
+        found_rows = rows([], [], found)
+        if kind == "new":
+            expected = Candidates(expected.boxes + 300, expected.scores, None)
+        with pytest.raises(ModelFormatError, match=rf"a face of score 0\.90 at \[.*\] is {kind}"):
+            differences(rows([], [], expected), found_rows, FP16)
 
-    def test_of_two_boxes_of_one_score_either_may_stay(self):
+    def test_nms_may_keep_either_of_two_boxes_with_the_same_score(self):
         def two(first, second):
             """Two boxes of 32 pixels, 8 pixels apart."""
             layout = HeadLayout("batched", (8,), 1, (0,), (1,), None)
@@ -175,5 +175,5 @@ class TestDifferences:
         differences(two(0.9, 0.895), two(0.895, 0.9), FP16)
         differences(two(0.9, 0.87), two(0.89, 0.88), FP16)
 
-    def test_faces_at_the_threshold_may_come_and_go(self):
+    def test_faces_at_the_threshold_are_ignored(self):
         differences(rows([], [], face(0.51)), rows([], []), FP16)

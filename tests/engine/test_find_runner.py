@@ -14,7 +14,7 @@ from scrfd_trt._engine.runtime import check_gpu, find_runner
 FULL, LEAN, DISPATCH, RTX = "tensorrt", "tensorrt_lean", "tensorrt_dispatch", "tensorrt_rtx"
 
 
-def there(name, version):
+def flavour(name, version):
     return Flavour(name, version, types.ModuleType(name), name in {FULL, RTX})
 
 
@@ -43,8 +43,8 @@ def lean(tmp_path):
         (built_by(1, 7, 1, family=RTX), [(FULL, "10.16.1.11"), (RTX, "1.7.1.116")], 1),
     ],
 )
-def test_the_plans_own_release_needs_nothing_else(header, installed, chosen, lean):
-    found = [there(*each) for each in installed]
+def test_same_release_needs_no_lean_runtime(header, installed, chosen, lean):
+    found = [flavour(*each) for each in installed]
     for lean_runtime in (None, lean):
         runner = find_runner(header, found, lean_runtime=lean_runtime)
         assert runner.flavour is found[chosen]
@@ -61,8 +61,8 @@ def test_the_plans_own_release_needs_nothing_else(header, installed, chosen, lea
         (built_by(8, 6, 0), [(FULL, "11.4.0.106"), (DISPATCH, "10.16.1.11")], 1),
     ],
 )
-def test_a_later_release_needs_the_lean_runtime(header, installed, chosen, lean):
-    found = [there(*each) for each in installed]
+def test_newer_release_needs_lean_runtime(header, installed, chosen, lean):
+    found = [flavour(*each) for each in installed]
     runner = find_runner(header, found, lean_runtime=lean)
     assert (runner.flavour, runner.lean_runtime) == (found[chosen], lean.resolve())
     assert find_runner(header, found, allow_host_code=True).lean_runtime is None
@@ -82,25 +82,25 @@ def test_a_later_release_needs_the_lean_runtime(header, installed, chosen, lean)
         (built_by(1, 4, 0, family=RTX), [(RTX, "1.7.1.116")]),
     ],
 )
-def test_releases_that_do_not_go_together(header, installed, lean):
+def test_incompatible_releases(header, installed, lean):
     with pytest.raises(
         BackendError, match=rf"^{header} built it, which .* cannot run; build it again .*, or pip install"
     ):
-        find_runner(header, [there(*each) for each in installed], lean_runtime=lean, allow_host_code=True)
+        find_runner(header, [flavour(*each) for each in installed], lean_runtime=lean, allow_host_code=True)
 
 
-def test_another_family():
+def test_missing_family():
     with pytest.raises(
         MissingDependencyError, match=r'RTX 1.7.1, and tensorrt 8.6.0 cannot run it: pip install "tensorrt-'
     ):
-        find_runner(built_by(1, 7, 1, family=RTX), [there(FULL, "8.6.0")])
+        find_runner(built_by(1, 7, 1, family=RTX), [flavour(FULL, "8.6.0")])
     with pytest.raises(
         MissingDependencyError, match=r'needs TensorRT 8.6.0, and none is installed: pip .*"tensorrt==8.6.0.\*"'
     ):
         find_runner(built_by(8, 6, 0), [])
 
 
-def test_what_is_installed_and_broken_is_told(monkeypatch):
+def test_broken_installation_is_reported(monkeypatch):
     monkeypatch.setattr(
         flavours,
         "problems",
@@ -110,9 +110,9 @@ def test_what_is_installed_and_broken_is_told(monkeypatch):
         find_runner(built_by(8, 6, 0), [])
 
 
-def test_a_lean_runtime_that_is_not_there(tmp_path):
+def test_missing_lean_runtime(tmp_path):
     with pytest.raises(OptionError, match=r"no such file; correct lean_runtime= or TRT_LEAN_RUNTIME"):
-        find_runner(built_by(8, 6, 0), [there(FULL, "10.3.0")], lean_runtime=tmp_path / "missing.so")
+        find_runner(built_by(8, 6, 0), [flavour(FULL, "10.3.0")], lean_runtime=tmp_path / "missing.so")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_lean_runtime_that_is_not_there(tmp_path):
         (((8, 0), (8, 6)), True, (7, 5), False),
     ],
 )
-def test_the_gpu(built_for, unlisted, own, fits):
+def test_check_gpu(built_for, unlisted, own, fits):
     gpu = Gpu(0, "Some GPU", own)
     if fits:
         check_gpu(built_for, gpu, unlisted=unlisted)
