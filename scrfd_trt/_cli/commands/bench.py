@@ -1,8 +1,9 @@
-"""``scrfd-trt bench``: measure where the time of a detection goes."""
+"""``scrfd-trt bench``: measure each stage of a detection."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from scrfd_trt._cli.bench_gpu import GpuBench, GpuFigures
 from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, parse_scales
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import read_image
+from scrfd_trt._cli.options import option
 from scrfd_trt._cuda.device import find
 from scrfd_trt._engine.plan import is_engine_file, is_model_path, read_plan
 from scrfd_trt._options import DetectorOptions
@@ -29,45 +31,52 @@ BATCHES, IN_FLIGHTS = "1,8,32", "1,2,3"
 ImageFile = Annotated[
     Path | None, typer.Argument(metavar="IMAGE", help="Image file to measure with.", show_default="a drawn scene")
 ]
-Runs = Annotated[int, typer.Option(min=1, metavar="N", help="Measurements of each stage.")]
-Scale = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--scale",
-        metavar="SIZE",
-        help="Input size in pixels, as for detect: 640, 640x384 or 128,640.",
-        show_default="640, or the engine's",
-    ),
-]
-Batch = Annotated[
-    str | None, typer.Option(metavar="COUNTS", help="GPU only: batch sizes to measure.", show_default=BATCHES)
-]
-InFlight = Annotated[
-    str | None,
-    typer.Option(metavar="COUNTS", help="GPU only: numbers of batches in flight.", show_default=IN_FLIGHTS),
-]
-Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="GPU only: write a PNG plot.", show_default=False)]
-Compare = Annotated[
-    Literal["ort-cuda"] | None,
-    typer.Option(help="GPU only: also measure ONNX Runtime on CUDA (requires onnxruntime-gpu).", show_default=False),
-]
+Scale = Annotated[list[str] | None, option("SIZE", options.SCALE_HELP, "--scale", show_default="640, or the engine's")]
+COMPARE_HELP = "GPU only: also measure ONNX Runtime on CUDA (requires onnxruntime-gpu)."
+
+
+@dataclass(frozen=True)
+class GpuArgs:
+    """Options of measurements on a GPU."""
+
+    batch: Annotated[str | None, option("COUNTS", "GPU only: batch sizes to measure.", show_default=BATCHES)] = None
+    in_flight: Annotated[
+        str | None, option("COUNTS", "GPU only: numbers of batches in flight.", show_default=IN_FLIGHTS)
+    ] = None
+    plot: Annotated[Path | None, option("FILE", "GPU only: write a plot as PNG.")] = None
+    compare: Annotated[Literal["ort-cuda"] | None, option(None, COMPARE_HELP)] = None
+
+    def refuse(self) -> None:
+        """Raise OptionError if one of the options is set."""
+        for name, value in vars(self).items():
+            if value is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise OptionError(f"{flag} requires a GPU; name an engine with --model, or add --device cuda")
+
+    def measure(self, job: GpuBench, image: NDArray[np.uint8], runs: int) -> GpuFigures:
+        """Return the measurements, after checks of all that they need."""
+        if self.compare is not None:
+            job.check_comparable()
+        if self.plot is not None:
+            bench_report.check_plot(self.plot)
+        batches = parse_counts(BATCHES if self.batch is None else self.batch, "--batch")
+        in_flights = parse_counts(IN_FLIGHTS if self.in_flight is None else self.in_flight, "--in-flight")
+        figures = job.measure(image, runs, batches, in_flights)
+        return figures if self.compare is None else job.compare(figures, runs)
 
 
 def bench(
     image: ImageFile = None,
     *,
-    runs: Runs = 60,
+    runs: Annotated[int, option("N", "Measurements of each stage.", min=1)] = 60,
     network: options.ModelArgs,
     scale: Scale = None,
     threshold: options.Threshold = options.THRESHOLD,
     iou: options.Iou = options.IOU,
-    batch: Batch = None,
-    in_flight: InFlight = None,
-    plot: Plot = None,
-    compare: Compare = None,
+    gpu_args: GpuArgs,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure a detection, stage by stage.
+    """Measure each stage of a detection.
 
     On the CPU: the median of all runs, in milliseconds. The stages and
     detect() alternate, so that other load affects both equally.
@@ -91,38 +100,15 @@ def bench(
         gpu = _choose_gpu(path, network.device)
         if gpu is not None:
             job = GpuBench(path, gpu, settings, network.lean_runtime, allow_host_code=network.allow_host_code)
-            figures = _measure_gpu(job, pixels, runs, (batch, in_flight), plot=plot, compare=compare is not None)
-            _report_gpu(figures, job, name, plot, as_json=as_json)
+            _report_gpu(gpu_args.measure(job, pixels, runs), job, name, gpu_args.plot, as_json=as_json)
             return
-        for flag, value in {"--plot": plot, "--compare": compare, "--batch": batch, "--in-flight": in_flight}.items():
-            if value is not None:
-                raise OptionError(f"{flag} requires a GPU; name an engine with --model, or add --device cuda")
+        gpu_args.refuse()
         settings = settings if scale else settings.model_copy(update={"scales": ((640, 640),)})
         measured = measure_cpu(OnnxBackend(path), settings, pixels, runs)
         if as_json:
             console.write(json.dumps(bench_report.cpu_as_dict(measured, name, path.name), indent=2) + "\n")
         else:
             bench_report.show_cpu(measured, name, path.name)
-
-
-def _measure_gpu(
-    job: GpuBench,
-    image: NDArray[np.uint8],
-    runs: int,
-    counts: tuple[str | None, str | None],
-    *,
-    plot: Path | None,
-    compare: bool,
-) -> GpuFigures:
-    """Measure after all checks; ``counts`` are the texts of --batch and --in-flight."""
-    if compare:
-        job.check_comparable()
-    if plot is not None:
-        bench_report.check_plot(plot)
-    batches = parse_counts(BATCHES if counts[0] is None else counts[0], "--batch")
-    in_flights = parse_counts(IN_FLIGHTS if counts[1] is None else counts[1], "--in-flight")
-    figures = job.measure(image, runs, batches, in_flights)
-    return job.compare(figures, runs) if compare else figures
 
 
 def _report_gpu(figures: GpuFigures, job: GpuBench, image: str, plot: Path | None, *, as_json: bool) -> None:

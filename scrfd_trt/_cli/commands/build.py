@@ -1,4 +1,4 @@
-"""``scrfd-trt build``: build a TensorRT engine of a model."""
+"""``scrfd-trt build``: build a TensorRT engine from a model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import shlex
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +18,7 @@ from scrfd_trt import _devices, models
 from scrfd_trt._cli import console, options, outputs
 from scrfd_trt._cli.detector import gpu_number, parse_scales
 from scrfd_trt._cli.inputs import same_file_key
-from scrfd_trt._cli.options import split_values
+from scrfd_trt._cli.options import option, split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine.build_options import BuildOptions, Precision
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
@@ -26,139 +28,88 @@ from scrfd_trt.errors import OptionError
 
 DEFAULTS = BuildOptions()
 BATCH = ",".join(map(str, DEFAULTS.batch))
-PORTABLE = "Options for engines that run on other machines"
 TUNING = "Options of TensorRT's search for fast kernels"
+PORTABLE = "Options for engines that run on other machines"
 
-ModelArgument = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="Name listed by 'scrfd-trt models', or an .onnx file.", show_default=False),
-]
-Output = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Engine file to write; FILE.json beside it records how it was built.",
-        show_default=False,
-    ),
-]
-PrecisionName = Annotated[
-    Precision,
-    typer.Option(metavar="NAME", help="Precision to compute in: fp16, tf32 (10-bit mantissa) or fp32."),
-]
-Io = Annotated[
-    Literal["float32", "float16"],
-    typer.Option(metavar="NAME", help="Type of input and outputs: float32 or float16."),
-]
-Sizes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--size",
-        metavar="SIZE",
-        help="Input sizes in pixels, multiples of 32: 640, 640x384 or 128,640.",
-        show_default="the model's, or 128,640",
-    ),
-]
-Batch = Annotated[str, typer.Option(metavar="COUNTS", help="Batch size: min,opt,max, or one number for all three.")]
-NoBatchOneProfile = Annotated[
-    bool,
-    typer.Option(
-        "--no-batch-one-profile",
-        help="Leave out the profile for single images: smaller, but slower for them.",
-        rich_help_panel=TUNING,
-    ),
-]
-Level = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        max=5,
-        metavar="N",
-        help="TensorRT's optimization level; higher levels build longer.",
-        show_default="TensorRT's own, 3",
-        rich_help_panel=TUNING,
-    ),
-]
-Workspace = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="MIB",
-        help="Maximum GPU memory of a layer, in MiB.",
-        show_default="all",
-        rich_help_panel=TUNING,
-    ),
-]
-TimingCache = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="File to keep kernel timings in for the next build.",
-        show_default="beside the engine",
-        rich_help_panel=TUNING,
-    ),
-]
-VersionCompatible = Annotated[
-    bool,
-    typer.Option(
-        "--version-compatible",
-        help="Let newer TensorRT releases run the engine; slightly slower.",
-        rich_help_panel=PORTABLE,
-    ),
-]
-LeanRuntimeInside = Annotated[
-    bool,
-    typer.Option(
-        "--lean-runtime-inside",
-        help="Embed the lean runtime; loading the engine then requires --allow-host-code.",
-        rich_help_panel=PORTABLE,
-    ),
-]
-HardwareCompatible = Annotated[
-    bool,
-    typer.Option(
-        "--hardware-compatible",
-        help="Let all GPUs from compute capability 8.0 run it; slightly slower.",
-        rich_help_panel=PORTABLE,
-    ),
-]
-Capabilities = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--compute-capability",
-        metavar="X.Y",
-        help="TensorRT-RTX only: GPUs to build for, such as 8.6,12.0.",
-        show_default="TensorRT-RTX's own: 8.0, 8.6, 8.9, 12.0 and newer",
-        rich_help_panel=PORTABLE,
-    ),
-]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="GPU to build on and for: cuda or cuda:N.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model name ('scrfd-trt models') or .onnx file.")]
+Output = Annotated[Path, option("FILE", "Engine file; FILE.json beside it records how it was built.", "--output", "-o")]
+Device = Annotated[str, option("DEVICE", "GPU to build on and for: cuda or cuda:N.")]
+Texts = list[str] | None
+
+
+_tuning = partial(option, rich_help_panel=TUNING)
+_portable = partial(option, rich_help_panel=PORTABLE)
+SIZE_HELP = "Input sizes in pixels, multiples of 32: 640, 640x384 or 128,640."
+PROFILE_HELP = "Leave out the profile for single images: smaller, but slower for them."
+LEAN_HELP = "Embed the lean runtime; loading the engine then requires --allow-host-code."
+RTX_DEFAULT = "TensorRT-RTX's own: 8.0, 8.6, 8.9, 12.0 and newer"
+
+
+@dataclass(frozen=True)
+class BuildArgs:
+    """How an engine is built."""
+
+    precision: Annotated[Precision, option("NAME", "Precision: fp16, tf32 (10-bit mantissa) or fp32.")] = (
+        DEFAULTS.precision
+    )
+    size: Annotated[Texts, option("SIZE", SIZE_HELP, "--size", show_default=options.SCALE_DEFAULT)] = None
+    batch: Annotated[str, option("COUNTS", "Batch size: min,opt,max, or one number for all three.")] = BATCH
+    no_batch_one_profile: Annotated[bool, _tuning(None, PROFILE_HELP, "--no-batch-one-profile")] = False
+    io: Annotated[Literal["float32", "float16"], option("NAME", "Type of input and outputs: float32 or float16.")] = (
+        DEFAULTS.io
+    )
+    level: Annotated[
+        int | None,
+        _tuning("N", "Optimization level; higher levels build longer.", min=0, max=5, show_default="TensorRT's own, 3"),
+    ] = None
+    workspace: Annotated[
+        int | None, _tuning("MIB", "Maximum GPU memory of a layer, in MiB.", min=1, show_default="all")
+    ] = None
+    timing_cache: Annotated[
+        Path | None, _tuning("FILE", "File to keep kernel timings in.", show_default="beside the engine")
+    ] = None
+    version_compatible: Annotated[
+        bool, _portable(None, "Let newer TensorRT releases run the engine; slightly slower.", "--version-compatible")
+    ] = False
+    lean_runtime_inside: Annotated[bool, _portable(None, LEAN_HELP, "--lean-runtime-inside")] = False
+    hardware_compatible: Annotated[
+        bool, _portable(None, "Let GPUs from compute capability 8.0 run it; slightly slower.", "--hardware-compatible")
+    ] = False
+    compute_capability: Annotated[
+        Texts, _portable("X.Y", "TensorRT-RTX only: GPUs to build for: 8.6,12.0.", show_default=RTX_DEFAULT)
+    ] = None
+
+    def parse(self) -> BuildOptions:
+        """Return the build options; raise OptionError if one is invalid."""
+        if self.lean_runtime_inside and not self.version_compatible:
+            raise OptionError("--lean-runtime-inside is for version compatible engines; add --version-compatible")
+        return BuildOptions(
+            precision=self.precision,
+            io=self.io,
+            sizes=parse_scales(self.size, "--size"),
+            batch=parse_batch(self.batch),
+            batch_one_profile=not self.no_batch_one_profile,
+            optimization_level=self.level,
+            workspace_mib=self.workspace,
+            version_compatible=self.version_compatible,
+            lean_runtime_inside=self.lean_runtime_inside,
+            hardware_compatible=self.hardware_compatible,
+            timing_cache=self.timing_cache,
+            compute_capabilities=parse_capabilities(self.compute_capability),
+        )
 
 
 def build(
     model: ModelArgument,
     *,
     output: Output,
-    precision: PrecisionName = DEFAULTS.precision,
-    size: Sizes = None,
-    batch: Batch = BATCH,
-    no_batch_one_profile: NoBatchOneProfile = False,
-    io: Io = DEFAULTS.io,
-    level: Level = None,
-    workspace: Workspace = None,
-    version_compatible: VersionCompatible = False,
-    lean_runtime_inside: LeanRuntimeInside = False,
-    hardware_compatible: HardwareCompatible = False,
-    timing_cache: TimingCache = None,
-    compute_capability: Capabilities = None,
+    args: BuildArgs,
     device: Device = "cuda",
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    messages: options.MessageArgs,
 ) -> None:
-    """Build a TensorRT engine of a model, for NVIDIA GPUs.
+    """Build a TensorRT engine from a model.
 
     Takes minutes with TensorRT, seconds with TensorRT-RTX. If this machine
     can run the engine, it is compared with the model on drawn images, and
@@ -170,34 +121,18 @@ def build(
       scrfd-trt build my.onnx -o face.plan --size 640 --batch 1
       scrfd-trt detect photo.jpg --model face.plan
     """
-    with console.logged(quiet=quiet, verbose=verbose):
-        if lean_runtime_inside and not version_compatible:
-            raise OptionError("--lean-runtime-inside is for version compatible engines; add --version-compatible")
-        build_options = BuildOptions(
-            precision=precision,
-            io=io,
-            sizes=parse_scales(size, "--size"),
-            batch=parse_batch(batch),
-            batch_one_profile=not no_batch_one_profile,
-            optimization_level=level,
-            workspace_mib=workspace,
-            version_compatible=version_compatible,
-            lean_runtime_inside=lean_runtime_inside,
-            hardware_compatible=hardware_compatible,
-            timing_cache=timing_cache,
-            compute_capabilities=parse_capabilities(compute_capability),
-        )
-        gpu = gpu_number(device)
+    with console.logged(quiet=messages.quiet, verbose=messages.verbose):
+        build_options, gpu = args.parse(), gpu_number(device)
         for path in (output, record_path(output)):
             outputs.check_free(path, overwrite=overwrite)
         onnx = _find_onnx(model, output)
         start = time.monotonic()
-        with build_progress(quiet=quiet) as progress:
+        with build_progress(quiet=messages.quiet) as progress:
             factory.build_engine(onnx, output, build_options, device=gpu, progress=progress, overwrite=overwrite)
         seconds = time.monotonic() - start
         if as_json:
             console.write(json.dumps(_as_dict(output, seconds)) + "\n")
-        elif not quiet:
+        elif not messages.quiet:
             _report(output, seconds)
 
 

@@ -6,21 +6,19 @@ import socket
 from contextlib import suppress
 from typing import Annotated
 
-import typer
-
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.options import option
 from scrfd_trt.errors import MissingDependencyError, OptionError
 
 MIN_THRESHOLD = 0.05
 """The detector's threshold; the page filters faces again, from this value on."""
 
-Host = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Address to listen on; 127.0.0.1 accepts this machine only.")
-]
-Port = Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 takes a free one.")]
-MaxUpload = Annotated[int, typer.Option(min=1, max=2000, metavar="MIB", help="Largest file to accept, in MiB.")]
-Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")]
+HOST_HELP = "Address to listen on; 127.0.0.1 accepts this machine only."
+Host = Annotated[str, option("ADDRESS", HOST_HELP)]
+Port = Annotated[int, option("PORT", "Port to listen on; 0 selects a free one.", min=0, max=65535)]
+MaxUpload = Annotated[int, option("MIB", "Maximum size of an uploaded file, in MiB.", min=1, max=2000)]
+Browser = Annotated[bool, option(None, "Open the page in a browser.", "--browser/--no-browser")]
 
 
 def studio(
@@ -33,12 +31,12 @@ def studio(
     device: options.Device = "auto",
     verbose: options.Verbose = False,
 ) -> None:
-    """Open a local page to try overlays on images and short clips.
+    """Open a local page to try overlays.
 
-    The page shows the result at once. It offers the result as a file, and
-    the command line and the Python program that make it. Only this machine
-    can reach the page unless --host is given. Nothing is kept when it ends.
-    Press Ctrl-C to end it.
+    Drop an image or a short clip on the page. It shows the result at once,
+    and offers the file, the command line and the Python program that make
+    it. Only this machine can open the page unless --host is given. All files
+    are deleted when Ctrl-C ends the studio.
 
     For example:
       scrfd-trt studio

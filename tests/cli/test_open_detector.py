@@ -15,7 +15,7 @@ ONNX = b"\x08\x06\x12\x07pytorch"
 
 
 @pytest.mark.parametrize("name", ["x.plan", "x.ENGINE", "x.trt", "x.onnx", "a/x", "./x"])
-def test_what_is_a_path(name: str) -> None:
+def test_model_path_or_name(name: str) -> None:
     assert is_model_path(name)
     assert not is_model_path("500m_bnkps")
 
@@ -36,7 +36,7 @@ def test_what_is_a_path(name: str) -> None:
         ("x", "onnx", False),
     ],
 )
-def test_an_engine_is_told_by_what_is_in_it(
+def test_engine_file_is_recognised_by_content(
     tmp_path: Path, fakes: ModuleType, name: str, kind: str, engine: bool
 ) -> None:
     contents = {
@@ -53,21 +53,19 @@ def test_an_engine_is_told_by_what_is_in_it(
 
 
 @pytest.mark.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)])
-def test_the_number_of_a_gpu(device: str, number: int) -> None:
+def test_gpu_number(device: str, number: int) -> None:
     assert gpu_number(device) == number
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_what_is_no_gpu(device: str) -> None:
+def test_invalid_gpu_is_refused(device: str) -> None:
     with pytest.raises(OptionError, match="the choices are: "):
         gpu_number(device)
 
 
-def test_an_engine_is_opened_with_all_options(
-    tmp_path: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(SCRFDDetector, "from_engine", lambda path, **options: asked.update(options, path=path))
+def test_engine_is_opened_with_all_options(tmp_path: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    received: dict[str, Any] = {}
+    monkeypatch.setattr(SCRFDDetector, "from_engine", lambda path, **options: received.update(options, path=path))
     path = tmp_path / "face"
     path.write_bytes(fakes.plan())
     open_detector(
@@ -80,7 +78,7 @@ def test_an_engine_is_opened_with_all_options(
         lean_runtime=Path("lean.so"),
         allow_host_code=True,
     )
-    assert asked == {
+    assert received == {
         "path": path,
         "device": "cuda:1",
         "threshold": 0.3,
@@ -97,11 +95,11 @@ def test_an_engine_is_opened_with_all_options(
     [({"lean_runtime": Path("lean.so")}, "--lean-runtime"), ({"allow_host_code": True}, "--allow-host-code")],
 )
 @pytest.mark.parametrize("model", ["500m_bnkps", "x.onnx"])
-def test_options_of_engines_beside_a_network(model: str, options: dict[str, Any], flag: str) -> None:
+def test_engine_options_are_refused_for_models(model: str, options: dict[str, Any], flag: str) -> None:
     with pytest.raises(OptionError, match=f"{flag} is for engines, and {model} is none"):
         open_detector(model, threshold=0.5, iou=0.4, **options)
 
 
-def test_sizes_are_told_by_their_option() -> None:
+def test_size_error_names_option() -> None:
     with pytest.raises(OptionError, match="--size '100': sides are multiples of 32"):
         detector.parse_scales(["640,100"], "--size")
