@@ -25,12 +25,8 @@ class DrawSizes(NamedTuple):
 
     Attributes
     ----------
-    line : int
-        Line width.
-    point : float
-        Radius of a landmark.
-    text : float
-        Height of capital letters.
+    line, point, text : int or float
+        Width of lines, radius of landmarks, and height of capital letters.
     """
 
     line: int
@@ -39,17 +35,7 @@ class DrawSizes(NamedTuple):
 
     @classmethod
     def for_box(cls, box: Box, width: int, height: int, size: float = 1.0) -> DrawSizes:
-        """Return sizes that suit a face's box in an image.
-
-        Parameters
-        ----------
-        box
-            The face's box.
-        width, height
-            Size of the image in pixels.
-        size
-            Multiplies all sizes.
-        """
+        """Return sizes that suit a face's box in an image of ``width`` × ``height`` pixels, multiplied by ``size``."""
         image, face = float(np.sqrt(width * height)), max(box.width, box.height)
         text = min(max(0.13 * face, 0.008 * image, 8.5), max(0.03 * image + 6.0, 8.5)) * size
         line = max(1, round(min(max(0.012 * face, 0.0012 * image), 0.004 * image) * size))
@@ -141,14 +127,8 @@ class Label(NamedTuple):
     ----------
     region : Region
         Pixels of the background.
-    text : str
-        What is written.
-    pad : int
-        Space around the text in pixels.
-    scale : float
-        Font scale of ``cv2.putText``.
-    stroke : int
-        Line width of the letters in pixels.
+    text, pad, scale, stroke
+        The text, the space around it in pixels, and font scale and line width for ``cv2.putText``.
     """
 
     region: Region
@@ -170,12 +150,7 @@ class Label(NamedTuple):
         letters
             Height of capital letters in pixels; smaller if the label does not fit.
         width, height
-            Size of the image in pixels.
-
-        Returns
-        -------
-        Label or None
-            None if the image is too small for readable text.
+            Size of the image in pixels. If it is too small for readable text, None is returned.
         """
         while letters >= _MIN_TEXT:
             stroke = max(1, round(letters / 9))

@@ -49,9 +49,7 @@ _UNPREMULTIPLY = np.asarray(255.0 / np.maximum(np.arange(256), 1), np.float32)
 class BlendOptions(OptionsModel):
     """Options of overlays that draw over a face."""
 
-    opacity: float = Field(
-        1.0, ge=0.0, le=1.0, description="Opacity, 0 (nothing drawn) to 1 (opaque); below 1 the face is visible."
-    )
+    opacity: float = Field(1.0, ge=0.0, le=1.0, description="Opacity; below 1 the face is visible.")
     blending: Blending = Field("linear", description=BLENDING_HELP)
 
 

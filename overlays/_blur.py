@@ -28,9 +28,8 @@ class Blur(Covering):
     by humans: nineteen results", Proc. IEEE 94(11), 2006), so strengths below 0.2, which leave more than 5 blocks along
     the face, are rejected. The default leaves 4.
 
-    Faces are covered one after the other on the same canvas, smallest first: where faces overlap, the larger one blurs
-    again what the smaller one left, so that no pixel of a face keeps finer detail than its strength allows. The image
-    is mirrored at its border, so that no black enters the blur.
+    Where faces overlap, the larger one blurs again what the smaller one left, so that no pixel of a face keeps finer
+    detail than its strength allows. The image is mirrored at its border, so that no black enters the blur.
     """
 
     method: Literal["gaussian", "pixelate"] = Field("gaussian", description="Smooth blur, or coarse blocks.")
@@ -38,7 +37,7 @@ class Blur(Covering):
         0.25,
         ge=MIN_STRENGTH,
         le=1.0,
-        description="Finest detail left, as a fraction of the face's size; lower values would identify people.",
+        description="Finest detail, as a fraction of the face's size; less would identify people.",
     )
     blending: Blending = Field("srgb", description=BLENDING_HELP)
 

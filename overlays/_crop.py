@@ -31,10 +31,7 @@ class CropSheet(ChannelOptions, OverlayModel):
         "bottom", description="Position of the sheet: a side of the image, or the whole image."
     )
     size: float = Field(
-        0.22,
-        ge=0.05,
-        le=0.9,
-        description="Height (bottom, top) or width (left, right) of the sheet, as a fraction of the image's.",
+        0.22, ge=0.05, le=0.9, description="Height or width of the sheet, as a fraction of the image's."
     )
     margin: float = Field(0.2, ge=0.0, le=2.0, description="Surroundings shown, as a fraction of the face's size.")
     most: int = Field(24, ge=1, le=1000, description="Maximum number of faces.")

@@ -37,9 +37,7 @@ class Emoji(PictureOverlay):
     kind: Literal["each", "smile", "wink", "cool", "cat", "robot"] = Field(
         "each", description="Picture; each: one for each track of a video, a smile for images."
     )
-    scale: float = Field(
-        1.0, gt=0.0, le=10.0, description="Size of the picture; 1 covers the face from chin to hairline."
-    )
+    scale: float = Field(1.0, gt=0.0, le=10.0, description="Size; 1 covers the face from chin to hairline.")
 
     def placements(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:
         rotations = eye_rotations(detections)

@@ -20,13 +20,7 @@ TYPICAL_LANDMARKS: NDArray[np.float64] = np.array([[0.3, 0.36], [0.7, 0.36], [0.
 
 
 class Region(NamedTuple):
-    """Pixels of an image, at least one; ``right`` and ``bottom`` are exclusive.
-
-    Attributes
-    ----------
-    left, top, right, bottom : int
-        In pixels.
-    """
+    """Pixels of an image, at least one: columns ``left`` to ``right - 1``, rows ``top`` to ``bottom - 1``."""
 
     left: int
     top: int
@@ -45,13 +39,7 @@ class Region(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels, as Python floats, which do not overflow for huge boxes.
-
-    Attributes
-    ----------
-    x1, y1, x2, y2 : float
-        Left, top, right and bottom side.
-    """
+    """A rectangle in pixels, as Python floats, which do not overflow for huge boxes."""
 
     x1: float
     y1: float
@@ -98,13 +86,7 @@ class Box(NamedTuple):
 
 
 def drawing_order(detections: Detections) -> Iterator[tuple[int, Box]]:
-    """Yield the row and the box of each face, lowest score first, so that the highest score is drawn on top.
-
-    Parameters
-    ----------
-    detections
-        The faces.
-    """
+    """Yield the row and the box of each face, lowest score first, so that the highest score is drawn on top."""
     boxes = detections.boxes.astype(np.float64).tolist()
     for row in range(len(boxes) - 1, -1, -1):
         yield row, Box(*boxes[row])
@@ -149,30 +131,13 @@ def fit_rotations(
 
 
 def eye_rotations(detections: Detections) -> Rotations:
-    """Return the rotation of the line between each face's eyes.
-
-    Parameters
-    ----------
-    detections
-        The faces.
-
-    Returns
-    -------
-    Rotations
-        ``scale`` is the distance between the eyes in pixels.
-    """
+    """Return the rotations of the line between each face's eyes; ``scale`` is its length in pixels."""
     eyes = None if detections.landmarks is None else detections.landmarks[:, :2]
     return fit_rotations(eyes, len(detections), np.array([[0.0, 0.0], [1.0, 0.0]], np.float32))
 
 
 class Placement(NamedTuple):
-    """Affine transform from a picture's pixels to an image's: ``x' = a·x + b·y + x0``, ``y' = c·x + d·y + y0``.
-
-    Attributes
-    ----------
-    a, b, x0, c, d, y0 : float
-        Coefficients, in continuous coordinates.
-    """
+    """Affine transform from a picture's pixels to an image's: ``x' = a·x + b·y + x0``, ``y' = c·x + d·y + y0``."""
 
     a: float
     b: float
@@ -199,9 +164,8 @@ class Placement(NamedTuple):
             Image pixels per picture pixel.
         """
         a, c = scale * rotation[0], scale * rotation[1]
-        return cls(
-            a, -c, target[0] - a * anchor[0] + c * anchor[1], c, a, target[1] - c * anchor[0] - a * anchor[1]
-        )  # fmt: skip
+        x0, y0 = target[0] - a * anchor[0] + c * anchor[1], target[1] - c * anchor[0] - a * anchor[1]
+        return cls(a, -c, x0, c, a, y0)
 
     @classmethod
     def cover_box(

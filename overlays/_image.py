@@ -61,8 +61,7 @@ class Sticker(PictureOverlay):
     )
     points: PicturePoints = Field(
         None,
-        description="x and y of eyes, nose and mouth corners in the picture, as fractions of its sides; default: as in "
-        "a face's box.",
+        description="x and y of eyes, nose, mouth corners as fractions of the picture; default: as in a face's box.",
     )
     scale: float = Field(1.0, gt=0.0, le=10.0, description="Size of the picture relative to the fitted one.")
 

@@ -84,12 +84,7 @@ class Mask(NamedTuple):
         return Region(left, top, right, bottom) if left < right and top < bottom else None
 
     def rasterize(self, region: Region) -> NDArray[np.uint8]:
-        """Return the mask's pixels.
-
-        Parameters
-        ----------
-        region
-            From :meth:`region`.
+        """Return the mask's pixels in a region that :meth:`region` returned.
 
         Returns
         -------
@@ -105,29 +100,19 @@ class Mask(NamedTuple):
 
 
 class MaskOptions(OptionsModel):
-    """Options of overlays that cover faces.
-
-    Attributes
-    ----------
-    without_landmarks : str
-        Class variable; see :class:`overlays.OverlayModel`.
-    """
+    """Options of overlays that cover faces."""
 
     without_landmarks: ClassVar[str] = "The shape aligned is the upright ellipse, as for ellipse."
 
     shape: Shape = Field(
         "ellipse",
-        description="Area covered: ellipse within the box, whole box, or ellipse rotated by the landmarks (aligned).",
+        description="Ellipse within the box, whole box, or ellipse rotated by the landmarks (aligned).",
     )
-    scale: float = Field(
-        1.0, gt=0.0, le=10.0, description="Size of the shape relative to the face; below 1, part of it stays visible."
-    )
+    scale: float = Field(1.0, gt=0.0, le=10.0, description="Size of the shape; below 1, part of the face is visible.")
     margin: float = Field(
         0.15, ge=0.0, le=2.0, description="Distance covered beyond the box, as a fraction of its sides."
     )
-    feather: float = Field(
-        0.1, ge=0.0, le=1.0, description="Width of the soft edge around the shape, as a fraction of the face's size."
-    )
+    feather: float = Field(0.1, ge=0.0, le=1.0, description="Width of the soft edge, as a fraction of the face's size.")
 
     def masks(self, detections: Detections) -> list[Mask]:
         """Return the mask over each face.
@@ -242,7 +227,12 @@ def _soft_edge(across: _Floats, down: _Floats, mask: Mask) -> _Alpha:
         return np.where(inner < 1.0, np.uint8(255), np.uint8(0))
     # The same point's radius in the ellipse that ends the soft edge; along a ray both grow in proportion.
     outer = x * _squared_ratio(mask.a, mask.feather) + y * _squared_ratio(mask.b, mask.feather)
-    return _ramp_between(np.sqrt(inner, out=inner), np.sqrt(outer, out=outer))
+    inner, outer = np.sqrt(inner, out=inner), np.sqrt(outer, out=outer)
+    inner -= outer
+    inner += np.float32(1e-6)
+    np.subtract(np.float32(1.0), outer, out=outer)
+    # The division rounds, and saturates values beyond both ends.
+    return _smooth(cv2.divide(outer, inner, scale=255.0, dtype=cv2.CV_8U))
 
 
 def _squared_ratio(half: float, feather: float) -> np.float32:
@@ -254,15 +244,6 @@ def _ramp(distance: _Floats, half: float, feather: float) -> _Floats:
     if feather <= 0.0:
         return np.asarray(distance < 1.0, np.float32)
     return np.asarray(np.clip(1.0 - (distance - 1.0) * (half / feather), 0.0, 1.0), np.float32)
-
-
-def _ramp_between(inner: _Floats, outer: _Floats) -> _Alpha:
-    """Fall from 255 where the inner radius is 1 to 0 where the outer is; both arrays are overwritten."""
-    inner -= outer
-    inner += np.float32(1e-6)
-    np.subtract(np.float32(1.0), outer, out=outer)
-    # The division rounds, and saturates values beyond both ends.
-    return _smooth(cv2.divide(outer, inner, scale=255.0, dtype=cv2.CV_8U))
 
 
 _T = np.arange(256) / 255.0

@@ -53,13 +53,7 @@ class Picture:
 
     @classmethod
     def from_bgra(cls, pixels: NDArray[np.uint8]) -> Picture:
-        """Return the picture of an array.
-
-        Parameters
-        ----------
-        pixels
-            ``(h, w, 4)`` uint8 blue, green, red, alpha, not premultiplied.
-        """
+        """Return the picture of ``(h, w, 4)`` uint8 blue, green, red, alpha, not premultiplied."""
         height, width = pixels.shape[:2]
         shrink = MAX_SIDE / max(width, height)
         alpha = cv2.cvtColor(np.ascontiguousarray(pixels[..., 3]), cv2.COLOR_GRAY2BGR)
@@ -127,9 +121,8 @@ class Picture:
         border = cv2.BORDER_CONSTANT if self.clear_border else cv2.BORDER_REPLICATE
         patch = np.asarray(cv2.warpAffine(level, warp, region.size, flags=flags, borderMode=border), np.uint8)
         if not self.clear_border:
-            patch = _cut_at_sides(
-                patch, [(back.a, back.b, x, self.size[0]), (back.c, back.d, y, self.size[1])]
-            )  # fmt: skip
+            axes = [(back.a, back.b, x, self.size[0]), (back.c, back.d, y, self.size[1])]
+            patch = _cut_at_sides(patch, axes)
         if opacity < 1.0:
             patch = np.asarray(cv2.convertScaleAbs(patch, alpha=opacity), np.uint8)
         blend_premultiplied(canvas, region, patch, "srgb" if self.hard_edged and opacity == 1.0 else blending)
@@ -152,13 +145,7 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
 
     @abstractmethod
     def placements(self, detections: Detections) -> Iterable[tuple[Picture, Placement]]:
-        """Return the pictures to draw, in drawing order, and where.
-
-        Parameters
-        ----------
-        detections
-            The faces.
-        """
+        """Return the pictures to draw, in drawing order, and their placements."""
 
     def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
         for picture, placement in self.placements(detections):

@@ -26,11 +26,9 @@ class Pixelate(Covering):
         0.25,
         ge=MIN_STRENGTH,
         le=1.0,
-        description="Side of a block as a fraction of the face's size; lower values would identify people.",
+        description="Side of a block, as a fraction of the face's size; less would identify people.",
     )
-    block: int | None = Field(
-        None, ge=2, le=4096, description="Side of a block in pixels for all faces; replaces strength."
-    )
+    block: int | None = Field(None, ge=2, le=4096, description="Side of a block in pixels; replaces strength.")
     blending: Blending = Field("srgb", description=BLENDING_HELP)
 
     def privacy_warnings(self) -> list[str]:

@@ -51,9 +51,7 @@ class Skull(PictureOverlay):
 
     without_landmarks: ClassVar[str] = "It stands upright on the box."
 
-    scale: float = Field(
-        1.0, gt=0.0, le=10.0, description="Size of the skull; 1 covers the face from chin to hairline."
-    )
+    scale: float = Field(1.0, gt=0.0, le=10.0, description="Size; 1 covers the face from chin to hairline.")
     image: Path | None = Field(None, description="Picture to draw instead of the skull, preferably a PNG with alpha.")
 
     _picture: Picture = PrivateAttr()

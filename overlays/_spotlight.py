@@ -28,9 +28,7 @@ class Spotlight(ChannelOptions, MaskOptions, OverlayModel):
     effect: Literal["dim", "blur", "grey"] = Field("dim", description="Effect on the rest of the image.")
     amount: float = Field(0.7, ge=0.0, le=1.0, description="Strength of the effect, 0 (none) to 1 (full).")
     margin: float = Field(0.25, ge=0.0, le=2.0, description="Distance kept beyond the box, as a fraction of its sides.")
-    feather: float = Field(
-        0.3, ge=0.0, le=1.0, description="Width of the soft edge around the shape, as a fraction of the face's size."
-    )
+    feather: float = Field(0.3, ge=0.0, le=1.0, description="Width of the soft edge as a fraction of the face's size.")
 
     def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
         if self.amount == 0.0:
