@@ -1,4 +1,4 @@
-"""Draw a clip, take it through ``anonymize`` and ``tracks``, and write the pictures of the page on videos.
+"""Run ``anonymize`` and ``tracks`` on a drawn clip, and write the pictures of docs/video.md.
 
 python docs/make_video_pictures.py
 """
@@ -19,9 +19,9 @@ FOLDER = Path(__file__).parent / "images" / "video"
 SHOWN = (20, 75, 130)
 
 
-def run(*words: str, folder: str) -> None:
+def run(*arguments: str, folder: str) -> None:
     """Run a command of scrfd-trt."""
-    subprocess.run([sys.executable, "-m", "scrfd_trt", *words], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-m", "scrfd_trt", *arguments], cwd=folder, check=True)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""Measure what anonymising a video costs beside decoding, finding faces and encoding alone.
+"""Measure the time of anonymising a video, and of decoding, detection and encoding alone.
 
 python docs/measure_video.py
 
-All in one run on one machine, in turns, so that a busy machine slows all alike. The clip is drawn: people who walk
-through a park, 640×360 at 30 frames a second.
+The parts run in turns, so that other load on the machine affects all alike. The clip shows drawn people who walk
+through a park, 640×360 at 30 frames per second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIZE, RATE = (640, 360), 30
 
 
 def draw_clip(path: Path, frames: int) -> None:
-    """Write the clip."""
+    """Write a clip of drawn people."""
     backdrop = drawing.BACKDROPS["park"](SIZE, 4)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "18"})
@@ -50,51 +50,51 @@ def decode(clip: Path) -> None:
             pass
 
 
-def find(images: list, detector: SCRFDDetector) -> None:
-    """Find the faces of images that are in memory."""
+def detect(images: list, detector: SCRFDDetector) -> None:
+    """Detect the faces of images in memory."""
     for _ in detector.stream(images):
         pass
 
 
 def encode(clip: Path, frames: list, target: Path) -> None:
-    """Write frames that are in memory."""
+    """Encode frames in memory."""
     with VideoReader(clip) as reader, VideoWriter(target, reader, EncodeOptions(), overwrite=True) as writer:
         for frame in frames:
             writer.write(frame)
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, SCRFDDetector.from_pretrained(device=asked.device) as detector:
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, SCRFDDetector.from_pretrained(device=arguments.device) as detector:
         clip, target = Path(folder, "clip.mp4"), Path(folder, "out.mp4")
-        draw_clip(clip, asked.frames)
+        draw_clip(clip, arguments.frames)
         with VideoReader(clip) as reader:
             frames = list(reader)
         images = [frame.image for frame in frames]
         blur = overlays.create("blur")
         parts: dict[str, Callable[[], object]] = {
             "decoding alone": lambda: decode(clip),
-            "finding faces alone": lambda: find(images, detector),
+            "detection alone": lambda: detect(images, detector),
             "encoding alone": lambda: encode(clip, frames, target),
             "the whole run": lambda: overlay_video(clip, target, detector, blur, overwrite=True),
         }
         seconds: dict[str, list[float]] = {name: [] for name in parts}
-        for turn in range(asked.rounds + 1):
-            for name, work in parts.items():
+        for turn in range(arguments.rounds + 1):
+            for name, run in parts.items():
                 start = time.perf_counter()
-                work()
-                if turn:  # the first warms up
+                run()
+                if turn:  # the first is a warm-up
                     seconds[name].append(time.perf_counter() - start)
     alone = [sum(times) for times in zip(*list(seconds.values())[:3], strict=True)]
     ratio = statistics.median(whole / sum_ for whole, sum_ in zip(seconds["the whole run"], alone, strict=True))
-    table = Table("", "ms a frame", title=f"{asked.frames} frames of {SIZE[0]}×{SIZE[1]}, {detector.description}")
+    table = Table("", "ms per frame", title=f"{arguments.frames} frames of {SIZE[0]}×{SIZE[1]}, {detector.description}")
     for name, times in seconds.items():
-        table.add_row(name, f"{statistics.median(times) * 1000 / asked.frames:.2f}")
+        table.add_row(name, f"{statistics.median(times) * 1000 / arguments.frames:.2f}")
     table.add_row("whole / sum of the three", f"{ratio:.2f}", style="bold")
     Console().print(table)
 

@@ -1,4 +1,4 @@
-"""Hide the faces of a video, and say where to look again.
+"""Hide the faces of a video, and print the moments to review.
 
 python examples/anonymize_video.py clip.mp4 hidden.mp4
 """
@@ -14,18 +14,17 @@ from scrfd_trt.video import TrackingOptions, overlay_video
 
 
 def main() -> None:
-    """Read the two names and do it."""
+    """Run the example."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    words = parser.parse_args()
+    arguments = parser.parse_args()
+    overlay, tracking = overlays.create("pixelate"), TrackingOptions(threshold=0.2)
     with SCRFDDetector.from_pretrained() as detector:
-        summary = overlay_video(
-            words.source, words.target, detector, overlays.create("pixelate"), tracking=TrackingOptions(threshold=0.2)
-        )
-    print(f"{words.target}: {summary.frames} frames, {len(summary.tracks)} tracks")
+        summary = overlay_video(arguments.source, arguments.target, detector, overlay, tracking=tracking)
+    print(f"{arguments.target}: {summary.frames} frames, {len(summary.tracks)} tracks")
     for moment in summary.moments_to_review(5):
-        print(f"look again at {moment.start:.2f} s: track {moment.track} is {moment.doubt}")
+        print(f"review {moment.start:.2f} s: track {moment.track} is {moment.doubt}")
 
 
 if __name__ == "__main__":
