@@ -195,9 +195,9 @@ class GpuImage:
     """A copy of an image in GPU memory, for the CUDA array interface; there is no stream to wait for."""
 
     def __init__(self, image: Image, device: Device) -> None:
-        self._memory = gpu_memory(image.nbytes, device)  # freed with the image
-        address = int(self._memory.handle)
         with device.current():
+            self._memory = gpu_memory(image.nbytes, device)  # freed with the image
+            address = int(self._memory.handle)
             copy("copying an image to the GPU", address, image.ctypes.data, image.nbytes)
         self.__cuda_array_interface__ = {
             "shape": image.shape,

@@ -6,8 +6,7 @@ where a measurement on a GPU shows that it saves a microsecond for each image; t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -87,16 +86,15 @@ def call(doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return returned[1] if len(returned) == 2 else returned[1:] or None
 
 
-@contextmanager
-def relaxed_capture() -> Iterator[None]:
-    """Allow this thread to free memory although it, or another thread, captures a graph; the capture goes on."""
-    driver = bindings()
-    mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
-    former = driver.cuThreadExchangeStreamCaptureMode(mode)[1]
-    try:
-        yield
-    finally:
-        driver.cuThreadExchangeStreamCaptureMode(former)
+class RelaxedCapture:
+    """A ``with`` block in which this thread may free memory although it, or another thread, captures a graph."""
+
+    def __enter__(self) -> None:
+        mode = bindings().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+        self._former = bindings().cuThreadExchangeStreamCaptureMode(mode)[1]
+
+    def __exit__(self, *_: object) -> None:
+        bindings().cuThreadExchangeStreamCaptureMode(self._former)
 
 
 def _import(name: str, package: str) -> ModuleType:

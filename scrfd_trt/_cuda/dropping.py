@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from scrfd_trt._cuda.driver import relaxed_capture
+from scrfd_trt._cuda.driver import RelaxedCapture
 from scrfd_trt.errors import ScrfdError
 
 log = logging.getLogger("scrfd_trt")
@@ -51,7 +51,7 @@ def _start(close: Callable[[], object]) -> None:
 
 def _close(closes: list[Callable[[], object]], lock: _thread.LockType) -> None:
     try:
-        with relaxed_capture():
+        with RelaxedCapture():
             closes.pop()()  # nothing refers to what is closed when the lock is released
     except ScrfdError as error:
         log.debug("closing what was dropped: %s", str(error))

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import call, relaxed_capture
+from scrfd_trt._cuda.driver import RelaxedCapture, call
 from scrfd_trt._cuda.stream import handle_of
 from scrfd_trt.errors import BackendError, OptionError, ScrfdError
 
@@ -24,22 +24,21 @@ MIB = 2**20
 
 
 def gpu_memory(size: int, device: Device, stream: Stream | None = None) -> Buffer:
-    """Return memory on the GPU, which is freed after the stream's work is done; raise BackendError if there is none.
+    """Return memory on the GPU, with the device current; raise BackendError if there is not enough.
 
+    It is freed when it is dropped, after the stream's work is done.
     The memory is not from cuda.core's pool, which would reuse it while another library still reads results in a stream
     of its own, and would keep it from other programs. ``cuMemFree`` waits for all streams.
     """
     cuda = driver.bindings()
-    with device.current():
-        address = call(f"reserving {size / MIB:.1f} MiB on cuda:{device.index}", cuda.cuMemAlloc, size)
+    address = call(f"reserving {size / MIB:.1f} MiB on cuda:{device.index}", cuda.cuMemAlloc, size)
     return _buffer(size, _Allocation(address, cuda.cuMemFree, device, stream))
 
 
 def pinned_memory(size: int, device: Device, stream: Stream | None = None) -> Buffer:
     """Return page-locked memory of the host, otherwise as :func:`gpu_memory`."""
     cuda = driver.bindings()
-    with device.current():
-        address = call(f"page-locking {size / MIB:.1f} MiB of host memory", cuda.cuMemHostAlloc, size, PORTABLE)
+    address = call(f"page-locking {size / MIB:.1f} MiB of host memory", cuda.cuMemHostAlloc, size, PORTABLE)
     return _buffer(size, _Allocation(address, cuda.cuMemFreeHost, device, stream))
 
 
@@ -81,7 +80,8 @@ def pinned_array(shape: tuple[int, ...], device: Device) -> NDArray[np.uint8]:
     """
     if not shape or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in shape):
         raise OptionError(f"shape must be whole numbers of at least 1, not {shape!r}")
-    return view(pinned_memory(math.prod(shape), device), shape, np.uint8)
+    with device.current():
+        return view(pinned_memory(math.prod(shape), device), shape, np.uint8)
 
 
 def pinned_address(array: NDArray[Any]) -> int | None:
@@ -107,7 +107,7 @@ class _Allocation:
     def free(self) -> None:
         address, self.address = self.address, None
         if address is not None:
-            with self._device.current(), relaxed_capture():
+            with self._device.current(), RelaxedCapture():
                 if self._stream is not None:
                     with suppress(ScrfdError):  # the work has failed, and does not use the memory any more
                         call("waiting for the GPU", self._stream.sync)

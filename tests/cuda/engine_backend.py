@@ -28,7 +28,8 @@ class EngineBackend:
             self._engine = opening.enter_context(load_engine(source, **running))
             self._device = self._engine.device
             self._stream = opening.enter_context(closing(create_stream(self._device)))
-            self._scratch = self._engine.new_scratch(self._stream)
+            with self._device.current():
+                self._scratch = self._engine.new_scratch(self._stream)
             if self._scratch is not None:
                 opening.callback(free, self._scratch)
             self._contexts: dict[int, Any] = {}

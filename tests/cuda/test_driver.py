@@ -94,7 +94,8 @@ def test_nvidia_packages_are_imported_when_first_used():
 )
 def test_error_has_name_and_advice(gpu, status, kind, advice):
     gpu.fail("cuMemAlloc", status)
-    with pytest.raises(kind, match=rf"^reserving 3.0 MiB on cuda:0 failed: {status} \(what CUDA says\); .*{advice}"):
+    message = rf"^reserving 3.0 MiB on cuda:0 failed: {status} \(what CUDA says\); .*{advice}"
+    with pytest.raises(kind, match=message), Device(0).current():
         gpu_memory(3 * 2**20, Device(0))
     assert gpu.leaks == {}
 
@@ -142,6 +143,6 @@ def test_cuda_core_errors_are_translated(error, kind, message):
 
 def test_capture_mode_is_restored(gpu, fakes):
     gpu.stack.mode = 1
-    with driver.relaxed_capture():
+    with driver.RelaxedCapture():
         assert gpu.is_relaxed
     assert gpu.stack.mode == 1

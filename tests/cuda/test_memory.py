@@ -17,11 +17,17 @@ def device(gpu):
     return Device(0)
 
 
+def make(reserve, size, device, stream=None):
+    with device.current():
+        return reserve(size, device, stream)
+
+
 def test_copy_to_gpu_and_back(gpu, device):
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     with ExitStack() as opening:
         stream = opening.enter_context(closing(create_stream(device)))
-        here, back, there = pinned_memory(64, device), pinned_memory(48, device), gpu_memory(48, device, stream)
+        here, back = make(pinned_memory, 64, device), make(pinned_memory, 48, device)
+        there = make(gpu_memory, 48, device, stream)
         for buffer in (here, back, there):
             opening.callback(free, buffer)
         view(here, (3, 4), np.float32)[:] = values
@@ -42,7 +48,7 @@ def test_copy_to_gpu_and_back(gpu, device):
 
 @pytest.mark.parametrize("reserve", [pinned_memory, gpu_memory])
 def test_memory_is_freed_once(gpu, device, reserve):
-    buffer = reserve(100, device)
+    buffer = make(reserve, 100, device)
     assert buffer.size == 100
     assert gpu.leaks != {}
     free(buffer)
@@ -53,7 +59,7 @@ def test_memory_is_freed_once(gpu, device, reserve):
 @pytest.mark.parametrize("reserve", [pinned_memory, gpu_memory])
 def test_dropped_memory_is_freed_after_its_stream(gpu, device, reserve):
     stream, order = create_stream(device), []
-    buffer = reserve(100, device, stream)
+    buffer = make(reserve, 100, device, stream)
     gpu.streams[stream.handle].append(lambda: order.append(gpu.leaks.get("memory", 0) + gpu.leaks.get("pinned", 0)))
     del buffer
     gc.collect()
@@ -65,7 +71,7 @@ def test_dropped_memory_is_freed_after_its_stream(gpu, device, reserve):
 @pytest.mark.parametrize("call", ["cuStreamSynchronize", "cuMemFree", "cuCtxPushCurrent"])
 def test_dropping_memory_of_failed_gpu_raises_nothing(gpu, device, call):
     stream = create_stream(device)
-    buffer = gpu_memory(100, device, stream)
+    buffer = make(gpu_memory, 100, device, stream)
     gpu.fail(call)
     del buffer
     gc.collect()
@@ -73,7 +79,7 @@ def test_dropping_memory_of_failed_gpu_raises_nothing(gpu, device, call):
 
 
 def test_free_raises_if_driver_fails(gpu, device):
-    buffer = gpu_memory(100, device)
+    buffer = make(gpu_memory, 100, device)
     gpu.fail("cuMemFree")
     with pytest.raises(BackendError, match="freeing memory failed: CUDA_ERROR_ILLEGAL_ADDRESS"):
         free(buffer)
@@ -103,7 +109,7 @@ def test_address_of_page_locked_arrays(gpu, device):
 
 
 def test_view_larger_than_buffer_is_refused(gpu, device):
-    host = pinned_memory(16, device)
+    host = make(pinned_memory, 16, device)
     with pytest.raises(BackendError, match="20 bytes does not fit into a page-locked buffer of 16"):
         view(host, (5,), np.float32)
 
@@ -118,5 +124,5 @@ def test_view_larger_than_buffer_is_refused(gpu, device):
 def test_out_of_memory(gpu, device, reserve, name, text):
     gpu.fail(name, "CUDA_ERROR_OUT_OF_MEMORY")
     with pytest.raises(BackendError, match=f"{text}.*CUDA_ERROR_OUT_OF_MEMORY"):
-        reserve(2 * 2**20, device)
+        make(reserve, 2 * 2**20, device)
     assert gpu.leaks == {}

@@ -271,7 +271,7 @@ def test_process_exit_waits_for_dropped_objects():
         "from contextlib import nullcontext\n"
         "from scrfd_trt._cuda import dropping\n"
         "class Owner: pass\n"
-        "dropping.relaxed_capture = nullcontext\n"
+        "dropping.RelaxedCapture = nullcontext\n"
         "owner, kept = Owner(), Owner()\n"
         "dropping.close_when_dropped(owner, lambda: (time.sleep(0.3), print('closed')))\n"
         "dropping.close_when_dropped(kept, lambda: print('not closed'))\n"
@@ -289,7 +289,7 @@ def test_drop_at_thread_limit_closes_at_once(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     closed = []
-    monkeypatch.setattr(dropping, "relaxed_capture", nullcontext)
+    monkeypatch.setattr(dropping, "RelaxedCapture", nullcontext)
     monkeypatch.setattr(_thread, "start_new_thread", no_thread)
     owner = Owner()
     dropping.close_when_dropped(owner, lambda: closed.append(True))
