@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 import typer
 from rich import box
@@ -18,6 +19,7 @@ from rich.text import Text
 
 from scrfd_trt.errors import OutputError
 
+T = TypeVar("T")
 STDERR = Console(stderr=True, soft_wrap=True, highlight=False)
 """The only console on stderr, so that messages appear above a progress bar instead of in it."""
 
@@ -68,24 +70,23 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-@contextmanager
-def about(subject: object) -> Iterator[None]:
+def about(subject: object) -> AbstractContextManager[None]:
     """Put a subject, such as an image's path, before all warnings in the block."""
-    token = _subject.set(str(subject))
-    try:
-        yield
-    finally:
-        _subject.reset(token)
+    return _set(_subject, str(subject))
+
+
+def muted() -> AbstractContextManager[None]:
+    """Drop warnings of the library in the block, because they were printed before."""
+    return _set(_muted, True)
 
 
 @contextmanager
-def muted() -> Iterator[None]:
-    """Drop warnings of the library in the block, because they were printed before."""
-    token = _muted.set(True)
+def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _muted.reset(token)
+        variable.reset(token)
 
 
 @contextmanager

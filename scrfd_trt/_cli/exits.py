@@ -61,7 +61,7 @@ class Commands(TyperGroup):
         except UsageError as error:
             name = error.ctx.command_path if error.ctx else "scrfd-trt"
             reason = error.format_message().rstrip(".")
-            console.error(f"{reason}; see '{name} --help'")
+            console.error(f"{reason}{'' if reason.endswith('?') else ';'} see '{name} --help'")
             code = USAGE_ERROR
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -51,6 +51,10 @@ def test_unknown_command_or_option(run: Run, args: list[str]) -> None:
     assert ran.error.endswith("--help'")
 
 
+def test_similar_command_is_suggested(run: Run) -> None:
+    assert run("detekt").error == "No such command 'detekt'. Did you mean 'detect'? see 'scrfd-trt --help'"
+
+
 def test_default_model_matches_from_pretrained() -> None:
     assert inspect.signature(SCRFDDetector.from_pretrained).parameters["name"].default == DEFAULT_MODEL
 
