@@ -1,4 +1,4 @@
-"""Find input files, tell images from videos, and read images."""
+"""Find input files, distinguish images from videos, and read images."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def _expand_folder(folder: Path, recursive: bool, skip: Path | None) -> Iterator
         found = True
         yield Source(path, path.relative_to(folder))
     for error in errors:
-        place = Path(str(error.filename))
-        yield Source(place, Path(place.name), f"the folder cannot be read: {error.strerror}")
+        unreadable = Path(str(error.filename))
+        yield Source(unreadable, Path(unreadable.name), f"the folder cannot be read: {error.strerror}")
     if not found and not errors:
         hint = "" if recursive else "; add --recursive to search its subfolders"
         yield Source(folder, Path(folder.name), f"the folder contains no images or videos (.jpg, .mp4, …){hint}")
@@ -139,15 +139,15 @@ def _expand_folder(folder: Path, recursive: bool, skip: Path | None) -> Iterator
 def _walk(folder: Path, recursive: bool, skip: Path | None, errors: list[OSError]) -> Iterator[Path]:
     """Yield the images and videos of a folder by name; hidden files and links to folders are left out."""
     skipped = None if skip is None else same_file_key(skip)
-    for place, folders, names in os.walk(folder, onerror=errors.append):
+    for parent, folders, names in os.walk(folder, onerror=errors.append):
         folders[:] = sorted(
             name
             for name in folders
-            if recursive and not name.startswith(".") and same_file_key(Path(place, name)) != skipped
+            if recursive and not name.startswith(".") and same_file_key(Path(parent, name)) != skipped
         )
         for name in sorted(names):
             if name.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES) and not name.startswith("."):
-                yield Path(place, name)
+                yield Path(parent, name)
 
 
 def is_video(path: Path) -> bool:
@@ -221,7 +221,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     16 bits become 8, grey becomes colour, alpha is dropped. Raises ImageError if the file is missing, unreadable,
     empty, cut off, damaged or not an image; lost pixels that libjpeg reports give a warning.
     """
-    data = _read_bytes(path)
+    try:
+        data = path.read_bytes()  # cv2.imread does not open non-ASCII paths on Windows
+    except FileNotFoundError as error:
+        raise ImageError("there is no such file") from error
+    except OSError as error:
+        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
     if not data:
         raise ImageError("the file is empty: copy or download it again")
     if damage := find_damage(data):
@@ -233,16 +238,6 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     for line in filter(DATA_LOSS.search, lines):
         console.warning(f"the image is damaged: {line}")
     return image
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        # cv2.imread does not open paths with non-ASCII letters on Windows.
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError("there is no such file") from error
-    except OSError as error:
-        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
 
 
 def _decode(data: bytes) -> NDArray[np.uint8] | None:
