@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import logging
+import os
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -61,3 +62,5 @@ def _close(closes: list[Callable[[], object]], lock: _thread.LockType) -> None:
 
 
 atexit.register(wait_for_dropped)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_under_way.clear)  # its threads run in the parent only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -279,6 +280,26 @@ def test_process_exit_waits_for_dropped_objects():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("closed\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes can be forked")
+def test_forked_process_does_not_wait_for_closing_in_its_parent():
+    code = (
+        "import os, time\n"
+        "from contextlib import nullcontext\n"
+        "from scrfd_trt._cuda import dropping\n"
+        "class Owner: pass\n"
+        "dropping.RelaxedCapture = nullcontext\n"
+        "owner = Owner()\n"
+        "dropping.close_when_dropped(owner, lambda: time.sleep(1))\n"
+        "del owner\n"
+        "if os.fork() == 0:\n"
+        "    dropping.wait_for_dropped()\n"
+        "    os._exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "7\n"
 
 
 def test_drop_at_thread_limit_closes_at_once(monkeypatch):
