@@ -1,4 +1,4 @@
-"""A drawn test image with known faces, the golden pictures made of it, and how pictures are compared."""
+"""A drawn test image with known faces, the golden pictures of it, and the comparison of pictures."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ WIDTH, HEIGHT = 240, 180
 CAT = Path(overlays.__file__).parent / "assets" / "emoji-cat.png"
 GOLDEN_FOLDER = Path(__file__).resolve().parents[1] / "data" / "golden" / "overlays"
 
-# Middle, half width, half height and turn in degrees of each drawn face; the third is cut by the border.
+# Centre, half width, half height and rotation in degrees of each drawn face; the third crosses the border.
 FACES = ((72, 84, 40, 52, -8), (168, 60, 24, 32, 25), (226, 138, 30, 38, 0), (150, 148, 9, 12, -15))
 SCORES = (0.91, 0.84, 0.77, 0.62)
-# The five points in half widths and half heights from the middle.
+# The five landmarks, relative to the centre, in half widths and half heights.
 POINTS = np.array([[-0.45, -0.25], [0.45, -0.25], [0.0, 0.15], [-0.35, 0.5], [0.35, 0.5]])
 
 
-def _landmarks(x: float, y: float, a: float, b: float, turn: float) -> NDArray[np.float64]:
-    angle = np.deg2rad(turn)
+def _landmarks(x: float, y: float, a: float, b: float, degrees: float) -> NDArray[np.float64]:
+    angle = np.deg2rad(degrees)
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return POINTS * [a, b] @ rotation + [x, y]
 
 
-def _box(x: float, y: float, a: float, b: float, turn: float) -> tuple[float, float, float, float]:
-    angle = np.deg2rad(turn)
+def _box(x: float, y: float, a: float, b: float, degrees: float) -> tuple[float, float, float, float]:
+    angle = np.deg2rad(degrees)
     half_width = np.hypot(a * np.cos(angle), b * np.sin(angle))
     half_height = np.hypot(a * np.sin(angle), b * np.cos(angle))
     return x - half_width, y - half_height, x + half_width, y + half_height
@@ -40,15 +40,15 @@ def _box(x: float, y: float, a: float, b: float, turn: float) -> tuple[float, fl
 
 def draw_image() -> NDArray[np.uint8]:
     """Draw a gradient, a checkerboard in its right half, and faces as ellipses with eyes and a mouth."""
-    # In steps of 8, so that the files stay small.
+    # In steps of 8, for small files.
     ramp = np.linspace(60, 200, WIDTH)[None, :] * np.linspace(0.7, 1.0, HEIGHT)[:, None] // 8 * 8
     image = np.stack([ramp, ramp[:, ::-1], np.full_like(ramp, 120)], 2).round().astype(np.uint8)
     checks = (np.arange(WIDTH)[None, :] // 6 + np.arange(HEIGHT)[:, None] // 6) % 2 == 1
     checks[:, : WIDTH // 2] = False
     image[checks] //= 2
-    for x, y, a, b, turn in FACES:
-        cv2.ellipse(image, (x, y), (a, b), turn, 0, 360, (150, 185, 225), -1)
-        five = _landmarks(x, y, a, b, turn).round().astype(int).tolist()
+    for x, y, a, b, degrees in FACES:
+        cv2.ellipse(image, (x, y), (a, b), degrees, 0, 360, (150, 185, 225), -1)
+        five = _landmarks(x, y, a, b, degrees).round().astype(int).tolist()
         for eye in five[:2]:
             cv2.circle(image, eye, max(1, a // 8), (60, 40, 30), -1)
         cv2.line(image, five[3], five[4], (70, 60, 170), max(1, b // 12))
@@ -65,11 +65,11 @@ def draw_with(overlay: overlays.Overlay, **video: Any) -> NDArray[np.uint8]:
 
 
 def sticker(**options: Any) -> overlays.Overlay:
-    """An overlay of a picture file: a drawn cat."""
+    """An overlay that draws a cat."""
     return overlays.Sticker(picture=CAT, **options)
 
 
-# The score is left out: letters differ between versions of OpenCV.
+# Without the score: fonts differ between versions of OpenCV.
 GOLDEN: dict[str, Callable[[], NDArray[np.uint8]]] = {
     "skull": lambda: overlays.Skull()(draw_image(), draw_detections()),
     "skull_boxes_only": lambda: overlays.Skull(opacity=0.6, scale=0.9)(draw_image(), draw_detections(False)),
@@ -89,11 +89,11 @@ GOLDEN: dict[str, Callable[[], NDArray[np.uint8]]] = {
     "spotlight_blur": lambda: draw_with(overlays.Spotlight(effect="blur")),
     "spotlight_dim": lambda: draw_with(overlays.Spotlight()),
 }
-"""The golden pictures by file name; ``tests/make_golden.py`` makes them anew."""
+"""The golden pictures by file name; ``tests/make_golden.py`` writes them."""
 
 
 def difference(image: NDArray[np.uint8], golden: NDArray[np.uint8]) -> str:
-    """Say how two pictures differ; empty if no more than versions of OpenCV do."""
+    """Describe the difference of two pictures; empty if it is within that of OpenCV versions."""
     if image.shape != golden.shape:
         return f"shape {image.shape}, not {golden.shape}"
     levels = np.abs(image.astype(np.int16) - golden)
@@ -105,7 +105,7 @@ def difference(image: NDArray[np.uint8], golden: NDArray[np.uint8]) -> str:
 
 @pytest.fixture(scope="session")
 def picture() -> Path:
-    """A picture with alpha: a drawn cat."""
+    """Path of a picture with alpha: a drawn cat."""
     return CAT
 
 
@@ -121,7 +121,7 @@ def detections() -> Detections:
 
 @pytest.fixture(params=sorted(GOLDEN))
 def golden(request: pytest.FixtureRequest) -> tuple[Path, Callable[[], NDArray[np.uint8]]]:
-    """One golden picture's file, and what makes it anew."""
+    """The file of a golden picture, and the function that draws it."""
     return GOLDEN_FOLDER / f"{request.param}.png", GOLDEN[request.param]
 
 

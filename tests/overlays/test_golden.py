@@ -19,7 +19,7 @@ def test_overlays_match_golden_pictures(golden: Golden, compare: Compare) -> Non
     path, draw = golden
     kept = cv2.imread(str(path))
     assert kept is not None, f"{path} is missing: python tests/make_golden.py"
-    assert compare(draw(), kept) == "", f"{path.name} differs: python tests/make_golden.py, and look at it"
+    assert compare(draw(), kept) == "", f"{path.name} differs: run python tests/make_golden.py and review it"
 
 
 def test_golden_pictures_are_small(golden: Golden) -> None:

@@ -74,7 +74,7 @@ def test_parts_can_be_disabled(options: dict[str, bool], same_as: str | None) ->
     assert (without == 128).all()
 
 
-def test_without_landmarks_box_and_score_are_render() -> None:
+def test_without_landmarks_box_and_score_are_drawn() -> None:
     assert (render(Landmarks(), points=None) == render(Landmarks(points=False))).all()
 
 

@@ -14,6 +14,7 @@ from pydantic import Field
 import overlays
 from overlays import testing
 from overlays.testing import CHECKS, check_overlay
+from scrfd_trt.errors import DetectionsError
 
 SHAPES = ("ellipse", "rectangle", "aligned")
 COVERING = (overlays.Blur, overlays.Pixelate, overlays.Solid)
@@ -142,7 +143,7 @@ class UndeclaredLandmarks(Correct):
 
     def draw(self, canvas: Any, detections: Any) -> None:
         if detections.landmarks is None:
-            raise overlays._base.DetectionsError("no landmarks")
+            raise DetectionsError("no landmarks")
 
 
 class Undescribed(Correct):
@@ -198,5 +199,5 @@ def test_violations_are_reported(overlay: overlays.Overlay, message: str) -> Non
 
 def test_overlay_that_needs_landmarks_rejects_faces_without() -> None:
     check_overlay(NeedsLandmarks())
-    with pytest.raises(overlays._base.DetectionsError, match=r"NeedsLandmarks needs landmarks, .* ends in _bnkps"):
+    with pytest.raises(DetectionsError, match=r"NeedsLandmarks needs landmarks, .* ends in _bnkps"):
         NeedsLandmarks()(testing.noise(), testing.faces(landmarks=False))
