@@ -1,1 +1,1 @@
-"""TensorRT engines: the ONNX graph made ready, built, inspected and run."""
+"""TensorRT engines: build, cache, inspect and open them."""

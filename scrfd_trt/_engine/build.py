@@ -19,9 +19,9 @@ from scrfd_trt import _devices
 from scrfd_trt._devices import Gpu
 from scrfd_trt._engine import build_options, cache, flavours, logs
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._engine.flavours import Api, Flavour
-from scrfd_trt._engine.progress import STEPS, BuildProgress, NoProgress, Phases, monitor_for, run_cancellable, stage
-from scrfd_trt._engine.record import RECIPE, EngineRecord, FileHash, GpuName, hash_model, record_path
+from scrfd_trt._engine.flavours import Api, Flavour, subclass
+from scrfd_trt._engine.progress import STEPS, BuildProgress, NoProgress, PhaseMonitor, Phases, run_cancellable, stage
+from scrfd_trt._engine.record import RECIPE, EngineRecord, FileHash, GpuInfo, hash_model, record_path
 from scrfd_trt._files import check_target, write_files
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError
@@ -88,7 +88,7 @@ def write_engine(
         onnx=source_hash,
         flavour=flavour.name,
         version=flavour.version,
-        gpu=gpu and GpuName(name=gpu.name, compute_capability=gpu.compute_capability),
+        gpu=gpu and GpuInfo(name=gpu.name, compute_capability=gpu.compute_capability),
         options=options,
         input=prepared.input,
         outputs=prepared.outputs,
@@ -234,7 +234,7 @@ class _Build:
             cache.load_timing_cache(config, self.options.timing_cache)
         module = self.flavour.module
         if hasattr(module, "IProgressMonitor") and hasattr(config, "progress_monitor"):
-            config.progress_monitor = monitor_for(module.IProgressMonitor, self.phases, self.cancelled)
+            config.progress_monitor = subclass(PhaseMonitor, module.IProgressMonitor)(self.phases, self.cancelled)
         return config
 
 

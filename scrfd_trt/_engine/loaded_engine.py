@@ -39,7 +39,7 @@ class LoadedEngine:
     """An engine in GPU memory; a context manager. ``runtime.load_engine`` opens one.
 
     ``runtimes`` are TensorRT's objects that opened it and must outlive it; ``name`` is the plan's, for messages;
-    ``by_lean_runtime`` tells whether a lean runtime of another release runs it.
+    ``by_lean_runtime`` means that a lean runtime of another release runs it.
     """
 
     def __init__(
@@ -187,15 +187,12 @@ def call_checked(
 
 @dataclass(frozen=True)
 class NetworkIO:
-    """Inputs and outputs of an engine in its order, and the first input's shapes per optimization profile.
-
-    unusual: tensors that are not linear or not in GPU memory, and what they are.
-    """
+    """Tensors and profiles of an engine, in its order."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    ranges: tuple[ShapeRange, ...]
-    unusual: tuple[str, ...]
+    ranges: tuple[ShapeRange, ...]  # of the first input, one per optimization profile
+    unusual: tuple[str, ...]  # tensors that are not linear or not in GPU memory, and what they are
 
 
 def read_network_io(engine: tensorrt.ICudaEngine, module: ModuleType) -> NetworkIO:

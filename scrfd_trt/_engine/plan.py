@@ -41,7 +41,7 @@ REBUILD = "build it again with scrfd-trt build"
 
 
 def is_engine_file(path: Path) -> bool:
-    """Return whether a file is an engine: by its first bytes, or by its suffix if they do not tell or it is missing."""
+    """Return whether a file is an engine: by its first bytes, or by its suffix if they are inconclusive or missing."""
     try:
         with path.open("rb") as file:
             start = file.read(256)
@@ -62,16 +62,12 @@ def is_model_path(model: str) -> bool:
 
 @dataclass(frozen=True)
 class PlanHeader:
-    """The first bytes of a plan.
-
-    version: major, minor, patch and build of the TensorRT that built it. capabilities: compute capabilities that it was
-    built for; empty if unknown. unlisted: whether it also supports GPUs that only a later TensorRT-RTX knows by name.
-    """
+    """The first bytes of a plan."""
 
     family: Literal["tensorrt", "tensorrt_rtx"]
-    version: tuple[int, int, int, int]
-    capabilities: tuple[tuple[int, int], ...] = ()
-    unlisted: bool = False
+    version: tuple[int, int, int, int]  # of the TensorRT that built it: major, minor, patch, build
+    capabilities: tuple[tuple[int, int], ...] = ()  # that it was built for; empty if unknown
+    unlisted: bool = False  # whether it also supports GPUs that only a later TensorRT-RTX knows by name
 
     @property
     def release(self) -> tuple[int, int, int]:
@@ -129,9 +125,9 @@ def _describe_other(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """A complete plan. name: its path, or "the plan"; record: how it was built, if that is known."""
+    """A complete plan, with its record if there is one."""
 
-    name: str
+    name: str  # its path, or "the plan"
     data: bytes
     header: PlanHeader
     record: EngineRecord | None = None

@@ -9,9 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
-
-from scrfd_trt._engine.flavours import subclass
+from typing import Generic, Protocol, TypeVar
 
 STEPS = 1000
 """Steps of the stage in which TensorRT builds, where it reports progress."""
@@ -128,7 +126,7 @@ class Phases:
 
 
 class PhaseMonitor:
-    """The flavour-independent part of a TensorRT ``IProgressMonitor``; cancels at the next step once that is set."""
+    """The flavour-independent part of a TensorRT ``IProgressMonitor``: tracks phases, and cancels at the next step."""
 
     def __init__(self, phases: Phases, cancelled: threading.Event) -> None:
         self._phases, self._cancelled = phases, cancelled
@@ -144,11 +142,6 @@ class PhaseMonitor:
 
     def phase_finish(self, phase_name: str) -> None:
         self._phases.finish(phase_name)
-
-
-def monitor_for(base: type[Any], phases: Phases, cancelled: threading.Event) -> Any:
-    """Return a monitor that is an instance of a flavour's ``IProgressMonitor``."""
-    return subclass(PhaseMonitor, base)(phases, cancelled)
 
 
 Result = TypeVar("Result")

@@ -28,7 +28,7 @@ class FileHash(_Part):
     sha256: str
 
 
-class GpuName(_Part):
+class GpuInfo(_Part):
     """The GPU that an engine was built on."""
 
     name: str
@@ -36,26 +36,21 @@ class GpuName(_Part):
 
 
 class EngineRecord(_Part):
-    """How an engine was built.
-
-    gpu is None if none was needed; input and outputs are those of the rewritten model; ranges has one item per
-    optimization profile; notes state what was changed in the model; made is UTC in ISO 8601; seconds is the time that
-    TensorRT took; scrfd_trt is this library's version.
-    """
+    """How an engine was built; input, outputs and notes are those of the rewritten model."""
 
     plan: FileHash
     onnx: FileHash
     flavour: str
     version: str
-    gpu: GpuName | None
+    gpu: GpuInfo | None  # None: not needed
     options: BuildOptions
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
-    ranges: tuple[ShapeRange, ...]
+    ranges: tuple[ShapeRange, ...]  # one per optimization profile
     notes: tuple[str, ...]
-    made: str
-    seconds: float
-    scrfd_trt: str
+    made: str  # UTC, ISO 8601
+    seconds: float  # of TensorRT
+    scrfd_trt: str  # version
     recipe: int = 0
 
 

@@ -18,7 +18,7 @@ from scrfd_trt._cli.commands.build import parse_batch, parse_capabilities
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.progress import stage
-from scrfd_trt._engine.record import EngineRecord, FileHash, GpuName, record_path
+from scrfd_trt._engine.record import EngineRecord, FileHash, GpuInfo, record_path
 from scrfd_trt._pipelines import factory
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.errors import OptionError
@@ -52,7 +52,7 @@ class Builder:
             onnx=FileHash(name=onnx.name, sha256="0" * 64),
             flavour="tensorrt",
             version="8.6.0",
-            gpu=GpuName(name="Fake H100", compute_capability=(9, 0)),
+            gpu=GpuInfo(name="Fake H100", compute_capability=(9, 0)),
             options=options,
             input=TensorSpec("x", (None, 3, 64, 64)),
             outputs=(),

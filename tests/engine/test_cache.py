@@ -12,7 +12,7 @@ from scrfd_trt._devices import Gpu
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.cache import EngineKey, open_or_build
 from scrfd_trt._engine.flavours import Flavour
-from scrfd_trt._engine.record import RECIPE, EngineRecord, FileHash, GpuName, hash_file, record_path
+from scrfd_trt._engine.record import RECIPE, EngineRecord, FileHash, GpuInfo, hash_file, record_path
 from scrfd_trt._tensors import TensorSpec
 from scrfd_trt.errors import BackendError, EngineError, OutputError
 
@@ -51,7 +51,7 @@ class Builder:
         time.sleep(self.seconds)
         path.write_bytes(b"plan %d" % self.count)
         key = self.key
-        gpu = GpuName(name=key.gpu.name, compute_capability=key.gpu.compute_capability)
+        gpu = GpuInfo(name=key.gpu.name, compute_capability=key.gpu.compute_capability)
         record = EngineRecord(
             plan=hash_file(path),
             onnx=FileHash(name=key.onnx.name, sha256=key.sha256),

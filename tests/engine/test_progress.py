@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt._engine.progress import PhaseMonitor, Phases, monitor_for, run_cancellable, stage
+from scrfd_trt._engine.flavours import subclass
+from scrfd_trt._engine.progress import PhaseMonitor, Phases, run_cancellable, stage
 
 
 def test_fraction_of_nested_phases_never_decreases() -> None:
@@ -75,7 +76,7 @@ def test_monitor_is_a_tensorrt_monitor_and_cancels() -> None:
             self.made = True
 
     cancelled = threading.Event()
-    monitor = monitor_for(Base, Phases(), cancelled)
+    monitor = subclass(PhaseMonitor, Base)(Phases(), cancelled)
     assert isinstance(monitor, Base)
     assert isinstance(monitor, PhaseMonitor)
     assert monitor.made

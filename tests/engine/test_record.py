@@ -19,7 +19,7 @@ RECORD = record.EngineRecord(
     onnx=record.FileHash(name="face.onnx", sha256="1" * 64),
     flavour="tensorrt",
     version="8.6.0",
-    gpu=record.GpuName(name="NVIDIA H100", compute_capability=(9, 0)),
+    gpu=record.GpuInfo(name="NVIDIA H100", compute_capability=(9, 0)),
     options=BuildOptions(sizes=(128, (640, 320)), timing_cache=Path("x")),
     input=TensorSpec("input.1", (None, 3, 640, 640)),
     outputs=(TensorSpec("score_8", (None, None, 1), "float16"),),

@@ -1,1 +1,1 @@
-"""ONNX graphs: load, rewrite for TensorRT, cast to FP16, verify."""
+"""ONNX models: load, rewrite, cast to FP16 and verify them."""

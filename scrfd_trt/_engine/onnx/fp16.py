@@ -27,11 +27,11 @@ FLOAT_INPUTS = {"Resize": {1, 2}, "Upsample": {1}}
 
 @dataclass
 class WeightStats:
-    """Weights cast to FP16: all, those that became zero, and denormal ones (below 2⁻¹⁴, fewer bits)."""
+    """Number of weights cast to FP16."""
 
     count: int = 0
-    flushed: int = 0
-    denormal: int = 0
+    flushed: int = 0  # became zero
+    denormal: int = 0  # below 2⁻¹⁴, with fewer bits
 
     def __str__(self) -> str:
         share = 100.0 * self.denormal / max(1, self.count)

@@ -31,15 +31,11 @@ RIVAL = 0.35
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a rewritten model may differ from the original.
+    """How far a rewritten model may differ from the original."""
 
-    score: largest difference of any score. box: largest difference of a box's side or a landmark, as a share of the
-    box's longer side, which counts as at least one stride. floor: rows with a lower score may have any box.
-    """
-
-    score: float
-    box: float
-    floor: float
+    score: float  # of any row
+    box: float  # of a side or landmark, as a share of the box's longer side, which counts as at least one stride
+    floor: float  # rows with a lower score may have any box
 
 
 EXACT = Tolerance(1e-4, 1e-3, 0.0)
@@ -51,16 +47,12 @@ within 3e-7, boxes within 3e-5 pixels."""
 
 @dataclass(frozen=True)
 class Agreement:
-    """Largest differences at one input size, over all batches and both samples.
-
-    box: input pixels, of a box's side or a landmark; in FP16 of rows that may be faces. faces: how many the original
-    finds in the samples; the rewritten model finds all of them.
-    """
+    """Largest differences at one input size, over all batches and both samples."""
 
     size: Size
     score: float
-    box: float
-    faces: int
+    box: float  # input pixels, of a side or landmark; in FP16 of rows that may be faces
+    faces: int  # found by the original, and all of them by the rewritten model
 
     def __str__(self) -> str:
         width, height = self.size
@@ -154,16 +146,15 @@ def _run(backend: OnnxBackend, blob: NDArray[np.float32], size: Size, tolerance:
 class Rows:
     """All rows that a model returns for one image, over all strides.
 
-    scores: ``(N,)``. values: ``(N, 4 or 14)`` box distances and landmark offsets in input pixels. strides: ``(N,)``
-    input pixels. faces: after NMS, also slightly below the threshold. min_iou: ``(F,)``, required with the other
-    model's face; lower where another box of about the same score overlaps, since NMS may keep either.
+    ``min_iou`` is required with the other model's face. It is lower where another box of about the same score overlaps,
+    since NMS may keep either.
     """
 
-    scores: NDArray[np.float32]
-    values: NDArray[np.float32]
-    strides: NDArray[np.float32]
-    faces: Candidates
-    min_iou: NDArray[np.float64]
+    scores: NDArray[np.float32]  # (N,)
+    values: NDArray[np.float32]  # (N, 4 or 14) box distances and landmark offsets, input pixels
+    strides: NDArray[np.float32]  # (N,) input pixels
+    faces: Candidates  # F after NMS, also slightly below the threshold
+    min_iou: NDArray[np.float64]  # (F,)
 
 
 def rows_of(layout: HeadLayout, outputs: Sequence[NDArray[np.float32]], image: int, size: Size, slack: float) -> Rows:
