@@ -32,7 +32,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     folder = path.parent
     with _output_errors(path):
         if not folder.is_dir():
-            raise OptionError(f"cannot write {path}: there is no folder {folder}; make it first")
+            raise OptionError(f"cannot write {path}: there is no folder {folder}; create it first")
     _check_free(path, overwrite)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {path}: the folder is write-protected; name another one")

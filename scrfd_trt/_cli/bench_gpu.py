@@ -7,7 +7,6 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -166,10 +165,9 @@ def measure_gpu(
 ) -> GpuFigures:
     """Measure a pipeline with a drawn scene of 640×480 pixels, latency with ``image`` as well. Closes the pipeline."""
     frame, threshold = samples.load(FRAME).image, pipeline.options.threshold
-    with ExitStack() as stack:
-        batches = [count for count in batches if count <= pipeline.max_batch] or [pipeline.max_batch]
-        before = _used_memory(pipeline.device)
-        detector = stack.enter_context(SCRFDDetector(pipeline, pipeline.options, device="cuda"))
+    batches = [count for count in batches if count <= pipeline.max_batch] or [pipeline.max_batch]
+    before = _used_memory(pipeline.device)
+    with SCRFDDetector(pipeline, pipeline.options, device="cuda") as detector:
         detector.detect(frame)
         memory = _used_memory(pipeline.device) - before
         small = _copies(frame, 2 * max(batches), detector, pipeline.device)
