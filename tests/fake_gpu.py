@@ -740,7 +740,7 @@ def install(monkeypatch):
     monkeypatch.setattr(flavours, "problems", dict)
     monkeypatch.setattr(kernels, "compiled", lambda capability, *, anew=False: b"cubin")
     monkeypatch.setattr(kernels, "_loaded", {})
-    monkeypatch.setattr(program, "THREADS", 32)
+    monkeypatch.setattr(program, "FIND_FACES_THREADS", 32)
     monkeypatch.delenv("TRT_LEAN_RUNTIME", raising=False)
     cuda_device._open.cache_clear()
     use(monkeypatch, flavour(gpu))

@@ -38,7 +38,7 @@ def host(plan, **options):
 
 @pytest.fixture
 def pair(gpu, fakes):
-    """Both pipelines around one engine, to be opened with a plan and options."""
+    """Open both pipelines for one engine, with a plan and options."""
     opened = []
 
     def both(plan=None, **options):
@@ -52,7 +52,7 @@ def pair(gpu, fakes):
     assert gpu.leaks == {}
 
 
-def test_the_same_faces_as_the_host_to_the_bit(pair):
+def test_faces_equal_those_of_the_host_pipeline_to_the_bit(pair):
     one, other = pair(max_batch=4)
     total = 0
     for size in SIZES:
@@ -75,7 +75,7 @@ def test_captured_and_uncaptured_runs_agree_to_the_bit(gpu, pair):
     assert after == other.detect(pictures, 0.5, None)
 
 
-def test_every_kind_of_image_of_the_host(pair):
+def test_all_kinds_of_host_images(pair):
     one, other = pair()
     picture = image(70, 50)
     padded = np.zeros((50, 90, 3), np.uint8)
@@ -90,7 +90,7 @@ def test_every_kind_of_image_of_the_host(pair):
 
 
 @pytest.mark.parametrize("color", ["rgb", "nv12"])
-def test_other_orders_of_color(pair, color):
+def test_other_color_orders(pair, color):
     one, other = pair(color=color, max_batch=2)
     pictures = [image(64, 48), image(30, 90), image(200, 22)]
     if color == "nv12":
@@ -102,7 +102,7 @@ def test_other_orders_of_color(pair, color):
     assert [faces.image_size for faces in found] == [(64, 48), (30, 90), (200, 22)]
 
 
-def test_batches_are_split_and_each_number_of_images_has_its_program(gpu, fakes, pair):
+def test_batches_are_split_and_each_size_has_a_program(gpu, fakes, pair):
     plan = fakes.plan(profiles=fakes.ranges((1, 1, 1), (2, 4, 4)))
     one, other = pair(plan, max_batch=4)
     pictures = [image(*SIZES[number % len(SIZES)]) for number in range(11)]
@@ -113,7 +113,7 @@ def test_batches_are_split_and_each_number_of_images_has_its_program(gpu, fakes,
     assert {shape[0] for _, shape in gpu.runs} <= {1, 4}
 
 
-def test_a_batch_that_is_fixed_is_filled_up(fakes, pair):
+def test_fixed_batch_is_padded(fakes, pair):
     tensors = [["x", "INPUT", [4, 3, 64, 64], "FLOAT"]]
     tensors += [[name, mode, [4, *shape[1:]], dtype] for name, mode, shape, dtype in fakes.SPECS[1:]]
     one, other = pair(fakes.plan(tensors=tensors, profiles=fakes.ranges((4, 4, 4))), max_batch=8)
@@ -129,7 +129,7 @@ def test_float16_inputs_and_outputs(fakes, pair):
         assert one.detect([picture], 0.3, None) == other.detect([picture], 0.3, None)
 
 
-def test_a_flat_network_takes_one_image_at_a_time(fakes, pair):
+def test_flat_model_runs_one_image_at_a_time(fakes, pair):
     tensors = [["x", "INPUT", [1, 3, 64, 64], "FLOAT"]]
     tensors += [[name, mode, shape[1:], dtype] for name, mode, shape, dtype in fakes.SPECS[1:]]
     one, other = pair(fakes.plan(tensors=tensors, profiles=fakes.ranges((1, 1, 1)), flat=True))
@@ -137,7 +137,7 @@ def test_a_flat_network_takes_one_image_at_a_time(fakes, pair):
     assert one.detect(pictures, 0.5, None) == other.detect(pictures, 0.5, None)
 
 
-def test_two_passes_ride_in_one_graph(gpu, fakes, pair):
+def test_two_passes_share_one_graph(gpu, fakes, pair):
     one, other = pair(fakes.two_sizes(), scales=(32, 64))
     pictures = [image(*size) for size in SIZES]
     wanted = other.detect(pictures[:4], 0.5, None)
@@ -157,7 +157,7 @@ def test_max_faces_keeps_the_best(pair):
     assert one.detect([picture], 0.1, 5) == [every[:5]]
 
 
-def test_more_candidates_than_fit_are_finished_on_the_host(pair, fakes, caplog):
+def test_too_many_candidates_are_decoded_on_the_host(pair, fakes, caplog):
     caplog.set_level("INFO", "scrfd_trt")
     plan = fakes.plan(profiles=fakes.ranges((1, 2, 4), side=512), tensors=fakes.specs(512))
     one, other = pair(plan)
@@ -165,12 +165,12 @@ def test_more_candidates_than_fit_are_finished_on_the_host(pair, fakes, caplog):
     pictures = [image(64, 64), bright]
     found, wanted = (each.detect(pictures, 0.9, None) for each in (one, other))
     assert found == wanted
-    assert "the processor finishes" in caplog.text
+    assert "the CPU decodes them" in caplog.text
     with pytest.raises(BackendError, match=r"10752 rows are above the threshold 0\.9"):
         one.detect_on_gpu([bright], 0.9, None)
 
 
-def test_results_are_the_callers_own(pair):
+def test_later_calls_do_not_change_results(pair):
     one, _ = pair()
     first = one.detect([image(64, 64)], 0.3, None)[0]
     kept = first.boxes.copy(), first.scores.copy(), first.landmarks.copy()
@@ -181,7 +181,7 @@ def test_results_are_the_callers_own(pair):
 
 
 @pytest.mark.parametrize("lend", [0, 0x44])
-def test_a_lent_stream(gpu, fakes, lend):
+def test_stream_of_the_caller(gpu, fakes, lend):
     gpu.streams.setdefault(lend, [])
     pipeline = cuda(fakes.plan(), stream=lend)
     wanted = SCRFDDetector.from_backend(EngineBackend(fakes.plan()))
@@ -195,7 +195,7 @@ def test_a_lent_stream(gpu, fakes, lend):
     assert gpu.leaks == {}
 
 
-def test_threads_get_what_one_thread_gets(gpu, pair):
+def test_threads_get_the_same_faces_as_one_thread(gpu, pair):
     one, other = pair(max_batch=2)
     pictures = [image(40 + 7 * n, 90 - 5 * n) for n in range(8)]
     wanted = [other.detect([picture], 0.5, None)[0] for picture in pictures]
@@ -213,15 +213,15 @@ def test_threads_get_what_one_thread_gets(gpu, pair):
     assert wrong == []
 
 
-def test_an_engine_of_an_older_release_is_opened_again_for_each_context(gpu, fakes, pair):
+def test_older_engine_is_opened_again_for_each_context(gpu, fakes, pair):
     one, _ = pair(max_batch=4)
     one.detect([image(64, 64)], 0.5, None)
-    assert gpu.engines == 2  # the host's, and one
+    assert gpu.engines == 2  # of the host pipeline and of this one
     one.detect([image(64, 64)] * 3, 0.5, None)
     assert gpu.engines == 3
 
 
-def test_a_later_release_shares_its_profiles(gpu, fakes, monkeypatch):
+def test_newer_engine_shares_its_profiles(gpu, fakes, monkeypatch):
     fakes.use(monkeypatch, fakes.flavour(gpu, "tensorrt", "10.16.1.11"))
     pipeline = cuda(fakes.plan(version=(10, 16, 1, 11)), max_batch=4)
     for images in (1, 2, 3, 4):
@@ -231,7 +231,7 @@ def test_a_later_release_shares_its_profiles(gpu, fakes, monkeypatch):
     assert gpu.leaks == {}
 
 
-def test_programs_do_not_pile_up(gpu, fakes):
+def test_number_of_programs_is_limited(gpu, fakes):
     pipeline = cuda(fakes.plan(profiles=fakes.ranges((1, 8, 16))), max_batch=16)
     for images in (*range(1, 13), *range(1, 13)):
         assert len(pipeline.detect([image(8, 8)] * images, 0.99, None)) == images
@@ -241,7 +241,7 @@ def test_programs_do_not_pile_up(gpu, fakes):
 
 
 @pytest.mark.parametrize("call", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate"])
-def test_what_cannot_be_captured_runs_step_by_step_and_says_so_once(gpu, pair, caplog, call):
+def test_failed_capture_runs_step_by_step_and_is_logged_once(gpu, pair, caplog, call):
     one, other = pair()
     gpu.fail(call)
     pictures = [image(60, 50) for _ in range(4)]
@@ -250,7 +250,7 @@ def test_what_cannot_be_captured_runs_step_by_step_and_says_so_once(gpu, pair, c
     assert gpu.calls.count("cuGraphLaunch") == 0
 
 
-def test_a_network_that_refuses_capture(gpu, pair, caplog):
+def test_model_that_rejects_capture(gpu, pair, caplog):
     one, other = pair()
     gpu.fail("execute_async_v3", after=1)
     picture = image(60, 50)
@@ -264,7 +264,7 @@ def test_a_network_that_refuses_capture(gpu, pair, caplog):
 
 
 class FineAgain:
-    """Let a call that was made to fail work again afterwards."""
+    """Reset a call that is made to fail."""
 
     def __init__(self, gpu, name):
         self.gpu, self.name = gpu, name
@@ -276,7 +276,7 @@ class FineAgain:
         del self.gpu.failing[self.name]
 
 
-def test_after_a_failure_on_the_gpu_nothing_can_be_run(gpu, fakes):
+def test_no_run_is_possible_after_a_gpu_failure(gpu, fakes):
     pipeline = cuda(fakes.plan())
     pipeline.detect([image(64, 64)], 0.5, None)
     gpu.fail("cuGraphLaunch")
@@ -289,7 +289,7 @@ def test_after_a_failure_on_the_gpu_nothing_can_be_run(gpu, fakes):
     assert gpu.leaks == {}
 
 
-def test_too_little_memory_for_an_image_breaks_nothing(gpu, fakes):
+def test_detector_survives_too_little_memory_for_an_image(gpu, fakes):
     pipeline = cuda(fakes.plan())
     pipeline.detect([image(64, 64)], 0.5, None)
     gpu.fail("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY")
@@ -305,7 +305,7 @@ def test_too_little_memory_for_an_image_breaks_nothing(gpu, fakes):
     "call", ["cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "create_execution_context", "cuLibraryLoadData"]
 )
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_failure_while_opening_leaves_nothing_behind(gpu, fakes, call, after):
+def test_failed_opening_frees_everything(gpu, fakes, call, after):
     gpu.fail(call, after=after)
     try:
         pipeline = cuda(fakes.plan())
@@ -346,7 +346,7 @@ def test_wrong_options(gpu, fakes):
 
 
 class OnGpu:
-    """An array of somebody else's library, as ``__cuda_array_interface__`` shows it."""
+    """An array of another library with ``__cuda_array_interface__``."""
 
     def __init__(self, array, stream=None, dtype="|u1"):
         self.array, self.shape, self.dtype = array, array.shape, array.dtype
@@ -362,7 +362,7 @@ class OnGpu:
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What cuda.core would say of arrays on the GPU, which are in the host's memory here."""
+    """Views that cuda.core would return for arrays on the GPU, which are in host memory here."""
 
     def view(image, stream):
         array = image.array
@@ -376,13 +376,13 @@ def seen(monkeypatch):
 
 
 @pytest.mark.usefixtures("seen")
-def test_images_on_the_gpu_are_read_where_they_lie(pair):
+def test_images_on_the_gpu_are_read_in_place(pair):
     one, other = pair(max_batch=4)
     picture = image(70, 50)
     wanted = other.detect([picture], 0.5, None)
     planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).transpose(1, 2, 0)
     alpha = np.concatenate([picture, picture[..., :1]], axis=2)
-    # With a stream that is to be waited for, cuda.core reads the array.
+    # If there is a stream to wait for, cuda.core reads the array.
     for array, stream in itertools.product((picture, planes, alpha, alpha[..., :3]), (None, 1)):
         given = one.prepare_image(OnGpu(array, stream))
         assert one.detect([given], 0.5, None) == wanted
@@ -395,7 +395,7 @@ def test_images_on_the_gpu_are_read_where_they_lie(pair):
 
 
 @pytest.mark.usefixtures("seen")
-def test_futures_that_are_cancelled_leave_nothing_behind(gpu, fakes):
+def test_cancelled_futures_free_everything(gpu, fakes):
     with detector(fakes.plan()) as opened:
         futures = [opened.submit([OnGpu(image(64, 64))]) for _ in range(12)]
         cancelled = [future.cancel() for future in futures]
@@ -404,7 +404,7 @@ def test_futures_that_are_cancelled_leave_nothing_behind(gpu, fakes):
 
 
 @pytest.mark.usefixtures("seen")
-def test_an_image_on_another_gpu(pair, gpu, monkeypatch):
+def test_image_on_another_gpu(pair, gpu, monkeypatch):
     one, _ = pair()
     monkeypatch.setattr(OnGpu, "device", 1)
     gpu.lying_on = 1
@@ -417,13 +417,13 @@ def test_an_image_on_another_gpu(pair, gpu, monkeypatch):
     ("shape", "dtype", "message"),
     [
         ((3, 50, 70), "uint8", r"channels first: .*\.permute\(1, 2, 0\)"),
-        ((50, 70, 2), "uint8", r"\(H, W, 3\), \(H, W, 4\) or \(H, W\) is wanted"),
-        ((2, 50, 70, 3), "uint8", "is wanted"),
-        ((0, 70, 3), "uint8", "is wanted"),
+        ((50, 70, 2), "uint8", r"\(H, W, 3\), \(H, W, 4\) or \(H, W\) is required"),
+        ((2, 50, 70, 3), "uint8", "is required"),
+        ((0, 70, 3), "uint8", "is required"),
         ((50, 70, 3), "float32", "element type float32; it must be uint8 from 0 to 255"),
     ],
 )
-def test_what_is_no_image_on_the_gpu(pair, shape, dtype, message):
+def test_invalid_image_on_the_gpu(pair, shape, dtype, message):
     one, _ = pair()
     with pytest.raises(ImageError, match=message):
         one.prepare_image(OnGpu(np.zeros(shape, dtype)))
@@ -435,7 +435,7 @@ def test_host_pipeline_rejects_images_on_the_gpu(pair):
         other.prepare_image(OnGpu(image(64, 64)))
 
 
-def test_nv12_is_what_opencv_makes_of_it():
+def test_nv12_is_converted_as_by_opencv():
     frame = RNG.integers(0, 256, (90, 64), np.uint8)
     from scrfd_trt._images import from_nv12
 
@@ -450,7 +450,7 @@ def detector(plan, **options):
 
 
 def watched(opened):
-    """How many runs of streams are under way, as told whenever another one has been started."""
+    """The number of started runs after each start."""
     pipeline, counts = opened._pipeline, []
     start = pipeline.start
 
@@ -464,21 +464,21 @@ def watched(opened):
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 3, 7])
-def test_as_many_runs_are_under_way_as_asked_for(gpu, fakes, in_flight):
+def test_in_flight_limits_the_runs(gpu, fakes, in_flight):
     pictures = [image(*SIZES[number % len(SIZES)]) for number in range(30)]
     with detector(fakes.plan(), max_batch=2) as opened:
         wanted = opened.detect_batch(pictures)
         under_way = watched(opened)
         assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
         assert under_way == [min(number, in_flight) for number in range(1, 16)]
-        gpu.is_idle = True  # what is done is handed out before more is started
+        gpu.is_idle = True  # finished results are yielded before the next start
         under_way.clear()
         assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
         assert set(under_way) == {1}
     assert gpu.leaks == {}
 
 
-def test_a_stream_that_is_not_read_to_its_end_does_not_keep_close_waiting(gpu, fakes):
+def test_close_does_not_wait_for_an_unfinished_stream(gpu, fakes):
     opened = detector(fakes.plan(), max_batch=2)
     counts = watched(opened)
     under_way = opened.stream([image(64, 64) for _ in range(20)], in_flight=3)
@@ -491,7 +491,7 @@ def test_a_stream_that_is_not_read_to_its_end_does_not_keep_close_waiting(gpu, f
         list(under_way)
 
 
-def test_detecting_within_the_images_of_a_stream(gpu, fakes):
+def test_detect_while_the_images_of_a_stream_are_read(gpu, fakes):
     pictures = [image(64, 64) for _ in range(12)]
     with detector(fakes.plan(), max_batch=1) as opened:
         wanted = [opened.detect(picture) for picture in pictures]
@@ -504,19 +504,19 @@ def test_detecting_within_the_images_of_a_stream(gpu, fakes):
 
         assert list(opened.stream(images(), in_flight=5)) == wanted
         assert max(under_way) == 5
-        assert opened._pipeline._pool._made <= 3
+        assert opened._pipeline._pool._count <= 3
     assert gpu.leaks == {}
 
 
-def test_an_engine_of_batch_one_takes_no_more_slots_than_asked_for(gpu, fakes):
+def test_engine_of_batch_one_uses_no_more_slots_than_in_flight(gpu, fakes):
     with detector(fakes.plan(profiles=fakes.ranges((1, 1, 1)))) as opened:
         under_way = watched(opened)
         assert len(list(opened.stream([image(64, 64)] * 30, in_flight=3))) == 30
         assert max(under_way) == 3
-        assert opened._pipeline._pool._made <= 4
+        assert opened._pipeline._pool._count <= 4
 
 
-def test_page_locked_images_live_until_they_are_copied(gpu, fakes):
+def test_page_locked_images_are_kept_until_they_are_copied(gpu, fakes):
     with detector(fakes.plan(), max_batch=2) as opened:
         picture = image(64, 64)
         wanted = opened.detect(picture)
@@ -532,12 +532,12 @@ def test_page_locked_images_live_until_they_are_copied(gpu, fakes):
 
 
 @pytest.fixture
-def crowd(monkeypatch):
-    """Let 16 images of the small network fill the GPU."""
-    monkeypatch.setattr(program, "CROWD", 16 * 64 * 64)
+def large_runs(monkeypatch):
+    """Let 16 images of the small model be a large run."""
+    monkeypatch.setattr(program, "LARGE_RUN", 16 * 64 * 64)
 
 
-@pytest.mark.usefixtures("crowd")
+@pytest.mark.usefixtures("large_runs")
 @pytest.mark.parametrize("count", [16, 40])
 def test_streams_of_large_batches(gpu, fakes, count):
     plan = fakes.plan(profiles=fakes.ranges((1, 8, 16)))
@@ -545,34 +545,34 @@ def test_streams_of_large_batches(gpu, fakes, count):
     with detector(plan, max_batch=16) as opened:
         wanted = opened.detect_batch(pictures)
         for in_flight in (1, 2, 3):
-            for _ in range(3):  # the first ones run step by step, and are captured then
+            for _ in range(3):  # the first runs are step by step, and captured afterwards
                 assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
 
 
-@pytest.mark.usefixtures("crowd")
+@pytest.mark.usefixtures("large_runs")
 @pytest.mark.parametrize(("batch", "take_turns"), [(16, True), (8, False)])
-def test_networks_of_large_batches_take_turns(gpu, fakes, batch, take_turns):
+def test_large_runs_wait_for_each_other_s_inference(gpu, fakes, batch, take_turns):
     pictures = [image(64, 64)] * batch
     with detector(fakes.plan(profiles=fakes.ranges((1, 8, 16))), max_batch=16) as opened:
 
         def start_three():
             return [opened._pipeline.start(pictures, 0.5, None) for _ in range(3)]
 
-        wanted, *_ = [run.result() for run in start_three()]  # step by step, and captured then
+        wanted, *_ = [run.result() for run in start_three()]  # step by step, and captured afterwards
         gpu.graph_launches.clear()
         first, second, third = start_three()
         assert third.result() == wanted
         left = [len(gpu.streams[stream]) for stream in gpu.graph_launches]
         assert len(set(gpu.graph_launches)) == len(left) == 3
         assert left[2] == 0
-        # Of the earlier ones all is done but the faces, or nothing is.
+        # Of the earlier runs, everything but the faces is done, or nothing is.
         assert [steps == 1 for steps in left[:2]] == [take_turns] * 2
         assert [first.result(), second.result()] == [wanted] * 2
     assert gpu.leaks == {}
 
 
-@pytest.mark.usefixtures("crowd")
-def test_the_letterbox_goes_on_beside_the_network_before(gpu, fakes):
+@pytest.mark.usefixtures("large_runs")
+def test_letterbox_does_not_wait_for_the_previous_inference(gpu, fakes):
     pictures = [image(64, 64)] * 16
     with detector(fakes.plan(profiles=fakes.ranges((1, 8, 16))), max_batch=16) as opened:
 
@@ -591,8 +591,8 @@ def test_the_letterbox_goes_on_beside_the_network_before(gpu, fakes):
         assert [run.result() for run in runs] == [wanted] * 2
 
 
-def test_pixels_make_a_crowd_and_not_images(gpu, fakes, monkeypatch):
-    monkeypatch.setattr(program, "CROWD", 4 * 64 * 64)
+def test_large_runs_are_defined_by_pixels(gpu, fakes, monkeypatch):
+    monkeypatch.setattr(program, "LARGE_RUN", 4 * 64 * 64)
     with detector(fakes.plan(), max_batch=4) as opened:
         for count in (3, 4):
             for _ in range(2):
@@ -600,8 +600,8 @@ def test_pixels_make_a_crowd_and_not_images(gpu, fakes, monkeypatch):
             assert ("cuEventRecordWithFlags" in gpu.calls) == (count == 4)
 
 
-@pytest.mark.usefixtures("crowd")
-def test_close_waits_for_a_slot_that_is_being_let_go_of(gpu, fakes, monkeypatch):
+@pytest.mark.usefixtures("large_runs")
+def test_close_waits_for_a_slot_that_is_being_freed(gpu, fakes, monkeypatch):
     plan, pictures = fakes.plan(profiles=fakes.ranges((1, 8, 16))), [image(64, 64)] * 16
     opened = detector(plan, max_batch=16)
     pipeline, closing, go_on = opened._pipeline, threading.Event(), threading.Event()
@@ -628,15 +628,15 @@ def test_close_waits_for_a_slot_that_is_being_let_go_of(gpu, fakes, monkeypatch)
     assert gpu.leaks == {}
 
 
-def test_the_collector_may_end_a_stream_while_work_is_made_ready(gpu, fakes):
-    with detector(fakes.plan(), max_batch=4) as opened, opened._pipeline._setting.preparing:
+def test_garbage_collector_may_end_a_stream_during_setup(gpu, fakes):
+    with detector(fakes.plan(), max_batch=4) as opened, opened._pipeline._resources.setup_lock:
         under_way = opened.stream([image(64, 64)] * 8, batch=1, in_flight=2)
         next(under_way)
-        under_way.close()  # its runs are read, and captured
+        under_way.close()  # its runs end, and are captured
     assert gpu.leaks == {}
 
 
-def test_an_image_that_cannot_be_understood_comes_after_the_results_before_it(gpu, fakes):
+def test_error_of_an_image_is_raised_after_the_results_before_it(gpu, fakes):
     with detector(fakes.plan(), max_batch=2) as opened:
         good = image(64, 64)
         found = opened.stream([good] * 5 + [OnGpu(image(64, 64).astype(np.float32), dtype="<f4")])
@@ -646,7 +646,7 @@ def test_an_image_that_cannot_be_understood_comes_after_the_results_before_it(gp
     assert gpu.leaks == {}
 
 
-def test_a_side_that_is_no_multiple_of_four(fakes, pair):
+def test_side_that_is_not_a_multiple_of_four(fakes, pair):
     tensors = [["x", "INPUT", [-1, 3, 66, 66], "FLOAT"]]
     for name in fakes.WIDTHS:
         for stride in (8, 16, 32):
@@ -658,7 +658,7 @@ def test_a_side_that_is_no_multiple_of_four(fakes, pair):
         assert one.detect([picture], 0.3, None) == other.detect([picture], 0.3, None)
 
 
-def test_more_faces_than_a_record_can_ask_for(pair):
+def test_max_faces_above_the_limit_of_the_record(pair):
     one, other = pair()
     picture = image(64, 64)
     assert one.detect([picture], 0.5, 2**40) == other.detect([picture], 0.5, 2**40)

@@ -1,4 +1,4 @@
-"""The pipeline on a GPU is closed while others use it."""
+"""The GPU pipeline is closed while other threads use it, and other misuse."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def pipeline(gpu, fakes):
 
 
 class OnGpu:
-    """An array of another library that only claims to be there."""
+    """An array of another library whose memory does not exist."""
 
     def __init__(self, **about):
         self.__cuda_array_interface__ = {"typestr": "|u1", "data": (4096, False), "version": 3, **about}
 
 
 def pausing(device, before):
-    """Make the device current, as its method does, and stop the thread that closes before it goes on."""
+    """Return ``device.current`` that calls ``before`` first in the thread that closes."""
     current = device.current
 
     def paused():
@@ -44,9 +44,9 @@ def pausing(device, before):
     return paused
 
 
-def test_whoever_comes_while_all_is_given_back_finds_it_closed(pipeline, gpu, monkeypatch):
+def test_detect_during_close_raises_closed_error(pipeline, gpu, monkeypatch):
     pipeline.detect([IMAGE], 0.5, None)
-    release, has_slot, go_on, refused = pipeline._pool._release, threading.Event(), threading.Event(), []
+    release, has_slot, go_on, refused = pipeline._pool._add_idle, threading.Event(), threading.Event(), []
 
     def late():
         try:
@@ -68,7 +68,7 @@ def test_whoever_comes_while_all_is_given_back_finds_it_closed(pipeline, gpu, mo
         while thread.is_alive() and not has_slot.wait(0.01):
             pass
 
-    monkeypatch.setattr(pipeline._pool, "_release", slow)
+    monkeypatch.setattr(pipeline._pool, "_add_idle", slow)
     monkeypatch.setattr(pipeline.device, "current", pausing(pipeline.device, before))
     closer = threading.Thread(target=pipeline.close, name="closer")
     closer.start()
@@ -81,7 +81,7 @@ def test_whoever_comes_while_all_is_given_back_finds_it_closed(pipeline, gpu, mo
     assert gpu.leaks == {}
 
 
-def test_a_future_s_callback_may_close(pipeline, gpu):
+def test_callback_of_a_future_may_close(pipeline, gpu):
     future, closed = pipeline.submit([IMAGE], 0.5, None), threading.Event()
 
     def close(_):
@@ -93,7 +93,7 @@ def test_a_future_s_callback_may_close(pipeline, gpu):
     assert gpu.leaks == {}
 
 
-def test_a_refused_image_is_let_go_of(pipeline):
+def test_rejected_image_is_released(pipeline):
     other, one = OnGpu(shape=(4, 4, 2)), IMAGE.copy()
     alive = [weakref.ref(other), weakref.ref(one)]
     with pytest.raises(ImageError):
@@ -104,7 +104,7 @@ def test_a_refused_image_is_let_go_of(pipeline):
     assert len(pipeline.detect([IMAGE, IMAGE], 0.5, None)) == 2
 
 
-def test_a_capture_that_was_interrupted_is_tried_again(pipeline, monkeypatch):
+def test_interrupted_capture_is_tried_again(pipeline, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -118,17 +118,17 @@ def test_a_capture_that_was_interrupted_is_tried_again(pipeline, monkeypatch):
 
 
 @pytest.mark.parametrize("about", [{"typestr": "|u1"}, {"shape": (4, 4, 3), "typestr": 7}, {"shape": None}])
-def test_what_tells_of_itself_wrongly_is_refused(pipeline, about):
+def test_invalid_array_interface_is_rejected(pipeline, about):
     with pytest.raises((ImageError, MissingDependencyError)):
         pipeline.detect([OnGpu(**about)], 0.5, None)
 
 
-def test_lists_will_do_where_others_have_tuples(pipeline):
+def test_array_interface_may_contain_lists(pipeline):
     image = OnGpu(shape=[64, 64, 3], strides=[192, 3, 1], data=(IMAGE.ctypes.data, False))
     assert pipeline.detect([image], 0.5, None) == pipeline.detect([IMAGE], 0.5, None)
 
 
-def test_a_slot_may_be_closed_twice(pipeline, gpu):
+def test_slot_may_be_closed_twice(pipeline, gpu):
     pipeline.detect([IMAGE], 0.5, None)
     slot = pipeline._pool._idle[0]
     pipeline.close()
@@ -136,6 +136,6 @@ def test_a_slot_may_be_closed_twice(pipeline, gpu):
     assert gpu.leaks == {}
 
 
-def test_what_is_far_apart_is_refused(pipeline):
+def test_too_large_strides_are_rejected(pipeline):
     with pytest.raises(ImageError, match="copy it first"):
         pipeline.detect([OnGpu(shape=(4, 4, 3), strides=(4, 1, 2**31))], 0.5, None)

@@ -33,7 +33,7 @@ DROPS = 200
 
 @pytest.fixture
 def opened(gpu, fakes):
-    """Open a detector; at the end nothing may be left of it."""
+    """Open a detector; at the end, all of it must be freed."""
 
     def open_one(**options):
         options = DetectorOptions(**{"max_batch": 2, **options})
@@ -64,7 +64,7 @@ def test_200_drops_leave_nothing(gpu, opened):
         if number % 4 == 2:
             next(detector.stream([IMAGE] * 8, batch=1))
         if number % 4 == 3:
-            detector.itself = detector  # only the garbage collector finds it
+            detector.itself = detector  # freed by the garbage collector only
     del detector
     gc.collect()
     wait_for_dropped()
@@ -146,9 +146,9 @@ def test_garbage_collection_in_thread_that_holds_all_locks(gpu, opened):
     detector.detect(IMAGE)
     detector.itself = detector
     later = opened()
-    resources = later._pipeline._setting
+    resources = later._pipeline._resources
     del detector
-    with logs._lock, kernels._lock, graph._one_at_a_time, resources.preparing, resources.contexts._lock:
+    with logs._lock, kernels._lock, graph._one_at_a_time, resources.setup_lock, resources.contexts._lock:
         gc.collect()
         wait_for_dropped()
     assert gpu.engines == 1
@@ -194,7 +194,7 @@ def test_drop_after_gpu_failure_raises_nothing(gpu, fakes, caplog, call):
     gc.collect()
     wait_for_dropped()
     gpu.failing.clear()
-    gc.collect()  # what could not be closed is dropped in its turn
+    gc.collect()  # what could not be closed is dropped as well
     wait_for_dropped()
     assert (gpu.engines, gpu.contexts) == (0, 0)
     assert ("closing what was dropped" in caplog.text) == (call != "cuStreamSynchronize")
@@ -211,7 +211,7 @@ class TestCloseInACallback:
     def test_callback_of_pending_future(self, gpu, detector, monkeypatch):
         errors, closed, go_on = [], threading.Event(), threading.Event()
         pipeline = detector._pipeline
-        name = "detect" if isinstance(pipeline, HostPipeline) else "_detect_ordered"
+        name = "detect" if isinstance(pipeline, HostPipeline) else "_run_all"
         detect = getattr(pipeline, name)
         monkeypatch.setattr(pipeline, name, lambda *words: go_on.wait(20) and detect(*words))
 
@@ -247,7 +247,7 @@ class TestCloseInACallback:
         for future in futures:
             future.add_done_callback(close)
         deadline = time.monotonic() + 20
-        while gpu.leaks and time.monotonic() < deadline:  # the worker that closes may still be at it
+        while gpu.leaks and time.monotonic() < deadline:  # the worker may still be closing
             time.sleep(0.01)
         assert gpu.leaks == {}
         assert all(future.done() for future in futures)

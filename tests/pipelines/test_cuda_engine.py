@@ -1,4 +1,4 @@
-"""How the cuda pipeline uses an engine: its profiles, execution contexts, memory, streams and errors."""
+"""The GPU pipeline and its engine: profiles, execution contexts, memory, streams and errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def opened(plan, *, device=0, stream=None, lean_runtime=None, **options):
 
 
 def faces_of(plan, pictures, **running):
-    """The faces that the host pipeline finds with the same engine."""
+    """Faces of the host pipeline with the same engine."""
     backend = EngineBackend(plan, **running)
     assert isinstance(backend, Backend)
     pipeline = HostPipeline(backend, DetectorOptions())
@@ -46,7 +46,7 @@ def blocks(gpu, size):
     return [len(block) for block in gpu.memory.values()].count(size)
 
 
-def test_the_description_names_tensorrt_and_the_gpu(gpu, fakes):
+def test_description_names_tensorrt_and_the_gpu(gpu, fakes):
     pipeline = opened(fakes.plan())
     assert pipeline.description == "tensorrt 8.6.0 on Fake H100 (cuda:0, compute capability 9.0)"
     pipeline.close()
@@ -68,7 +68,7 @@ def test_each_part_of_a_batch_uses_the_nearest_profile(gpu, fakes, count):
     assert gpu.leaks == {}
 
 
-def test_memory_and_contexts_are_made_when_needed_and_used_again(gpu, fakes):
+def test_memory_and_contexts_are_created_on_demand_and_reused(gpu, fakes):
     pipeline = opened(fakes.plan(profiles=fakes.ranges((1, 2, 4), (1, 1, 1))))
     assert gpu.contexts == 0
     assert gpu.pinned == {}
@@ -98,7 +98,7 @@ def test_contexts_share_their_memory(gpu, fakes, monkeypatch, version):
     assert gpu.leaks == {}
 
 
-def test_an_engine_behind_a_lean_runtime_keeps_its_own_memory(gpu, fakes, monkeypatch, tmp_path):
+def test_engine_of_a_lean_runtime_allocates_its_own_memory(gpu, fakes, monkeypatch, tmp_path):
     (tmp_path / "lean.so").touch()
     fakes.use(monkeypatch, fakes.flavour(gpu, "tensorrt_dispatch", "10.16.1.11"))
     pictures = images(2)
@@ -109,7 +109,7 @@ def test_an_engine_behind_a_lean_runtime_keeps_its_own_memory(gpu, fakes, monkey
     assert gpu.leaks == {}
 
 
-def test_a_size_that_no_profile_takes(gpu, fakes):
+def test_size_without_profile(gpu, fakes):
     plan = fakes.plan(
         profiles=fakes.ranges((1, 2, 4), side=64) + fakes.ranges((1, 2, 4), side=128), tensors=fakes.specs(-1)
     )
@@ -132,7 +132,7 @@ def test_each_call_makes_its_gpu_current_and_restores_the_previous_one(gpu, fake
 
 
 class TestStreams:
-    def test_a_lent_stream_keeps_its_order_and_stays(self, gpu, fakes):
+    def test_stream_of_the_caller_keeps_its_order_and_stays_open(self, gpu, fakes):
         pictures = images(2)
         wanted = faces_of(fakes.plan(), pictures)
         with closing(create_stream(Device(0))) as lent:
@@ -150,7 +150,7 @@ class TestStreams:
         assert gpu.leaks == {}
 
     @pytest.mark.parametrize(("stream", "error"), [(0x77, DeviceError), ("a stream", OptionError)])
-    def test_an_invalid_stream(self, gpu, fakes, stream, error):
+    def test_invalid_stream(self, gpu, fakes, stream, error):
         with pytest.raises(error):
             opened(fakes.plan(), stream=stream)
         gc.collect()
@@ -158,7 +158,7 @@ class TestStreams:
 
 
 class TestClosing:
-    def test_it_waits_for_a_run_under_way(self, gpu, fakes):
+    def test_close_waits_for_a_run(self, gpu, fakes):
         pipeline = opened(fakes.plan())
         pictures, found = images(2), []
         wanted = pipeline.detect(pictures, 0.5, None)
@@ -177,7 +177,7 @@ class TestClosing:
         assert found == wanted
         assert gpu.leaks == {}
 
-    def test_a_broken_one_closes_quietly(self, gpu, fakes):
+    def test_close_after_a_failure_raises_nothing(self, gpu, fakes):
         pipeline = opened(fakes.plan())
         gpu.fail("cuStreamSynchronize")
         gpu.fail("cuMemFree")
@@ -187,7 +187,7 @@ class TestClosing:
         assert gpu.engines == 0
         assert gpu.pinned == {}
 
-    def test_a_working_one_does_not(self, gpu, fakes):
+    def test_close_of_a_working_pipeline_raises_errors(self, gpu, fakes):
         pipeline = opened(fakes.plan())
         pipeline.detect(images(1), 0.5, None)
         gpu.fail("cuMemFree")
@@ -237,7 +237,7 @@ class TestFailures:
             ("cuStreamSynchronize", True),
         ],
     )
-    def test_after_a_failed_run_it_must_be_opened_again(self, gpu, fakes, call, is_captured):
+    def test_no_run_is_possible_after_a_failed_one(self, gpu, fakes, call, is_captured):
         pipeline = opened(fakes.plan())
         if is_captured:
             pipeline.detect(images(1), 0.5, None)
@@ -247,7 +247,7 @@ class TestFailures:
         first = str(caught.value)
         assert "\n" not in first
         gpu.failing.clear()
-        with pytest.raises(BackendError, match="nothing can be run until it is opened again") as caught:
+        with pytest.raises(BackendError, match="this detector cannot be used; open a new one") as caught:
             pipeline.detect(images(1), 0.5, None)
         assert first in str(caught.value)
         del caught
@@ -255,14 +255,14 @@ class TestFailures:
         gc.collect()
         assert gpu.leaks == {}
 
-    def test_the_message_contains_the_reason_of_tensorrt(self, gpu, fakes):
+    def test_message_contains_the_reason_of_tensorrt(self, gpu, fakes):
         pipeline = opened(fakes.plan())
         gpu.fail("execute_async_v3")
         with pytest.raises(BackendError, match=r"the plan: running the model failed: Cuda Runtime \(no luck\)"):
             pipeline.detect(images(1), 0.5, None)
         pipeline.close()
 
-    def test_an_interrupted_run_is_waited_for(self, gpu, fakes):
+    def test_interrupted_run_is_waited_for(self, gpu, fakes):
         pipeline = opened(fakes.plan())
         pictures = images(1)
         wanted = pipeline.detect(pictures, 0.5, None)

@@ -19,7 +19,7 @@ def pipeline(gpu, fakes):
     assert gpu.leaks == {}
 
 
-def test_the_steps_are_told_apart(pipeline, fakes):
+def test_time_of_each_step(pipeline, fakes):
     times = timing.step_times(pipeline, [IMAGE], 0.5, runs=20)
     takes = fakes.MILLISECONDS
     assert times.engine == 2 * takes["network"]
@@ -30,7 +30,7 @@ def test_the_steps_are_told_apart(pipeline, fakes):
     assert times.engine_waited > 0
 
 
-def test_nothing_stands_between_the_launches_of_a_span(gpu, pipeline):
+def test_launches_of_a_span_follow_each_other(gpu, pipeline):
     with timing.engine_alone(pipeline, [IMAGE], 0.5) as replay:
         gpu.calls.clear()
         replay.span(7)
@@ -39,7 +39,7 @@ def test_nothing_stands_between_the_launches_of_a_span(gpu, pipeline):
         assert gpu.calls.index("cuEventRecord") > gpu.calls.index("cuGraphLaunch")
 
 
-def test_detection_goes_on_beside_the_engine_alone(pipeline, fakes):
+def test_detection_works_while_the_engine_is_measured(pipeline, fakes):
     wanted = pipeline.detect([IMAGE], 0.5, None)
     with timing.engine_alone(pipeline, [IMAGE], 0.5) as replay:
         for _ in range(3):

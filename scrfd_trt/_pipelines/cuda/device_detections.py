@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class DeviceDetections:
-    """The faces of one image, in the GPU's memory, by falling score.
+    """The faces of one image in GPU memory, sorted by descending score.
 
-    Made by :meth:`scrfd_trt.SCRFDDetector.detect_on_gpu`. The memory is given back when neither this nor any array made
-    of it is left.
+    :meth:`scrfd_trt.SCRFDDetector.detect_on_gpu` returns them. The memory is freed when neither this object nor any
+    array made from it is in use.
 
     Parameters
     ----------
     memory
-        Rows of 16 float32: box 4, score 1, landmarks 10, and one that means nothing to others.
+        Rows of 16 float32: box 4, score 1, landmarks 10, and one internal value.
     count
-        How many.
+        Number of faces.
     device
         The GPU.
     image_size
         Width and height of the image in pixels.
     landmarks
-        Whether the network has landmarks.
+        Whether the model has landmarks.
 
     Attributes
     ----------
@@ -42,8 +42,8 @@ class DeviceDetections:
 
     Notes
     -----
-    The work is done when this is handed out, so no stream has to wait for anything. ``boxes``, ``scores`` and
-    ``landmarks`` have DLPack: ``torch.from_dlpack(found.boxes)``. They are views of one array, not C-contiguous.
+    All work is done, so no stream has to wait. ``boxes``, ``scores`` and ``landmarks`` support DLPack:
+    ``torch.from_dlpack(found.boxes)``. They are views of one array, and not C-contiguous.
     """
 
     def __init__(
@@ -66,7 +66,22 @@ class DeviceDetections:
         stream: Stream,
         landmarks: bool,
     ) -> DeviceDetections:
-        """Put a copy of rows into a stream, which is to be waited for, with the device current."""
+        """Enqueue a copy of the rows at an address; the caller waits for the stream. The device must be current.
+
+        Parameters
+        ----------
+        address
+            Address of the first row on the GPU.
+        count, image_size, device, landmarks
+            As for the class.
+        stream
+            Stream to copy in.
+
+        Returns
+        -------
+        DeviceDetections
+            Valid once the stream's work is done.
+        """
         memory = gpu_memory(max(count, 1) * ROW * 4, device)
         if count:
             copy("copying faces", int(memory.handle), address, count * ROW * 4, stream)
@@ -82,16 +97,16 @@ class DeviceDetections:
 
     @property
     def scores(self) -> Any:
-        """``(N,)`` float32, falling."""
+        """``(N,)`` float32, descending."""
         return self._view(4, (self._count,), (ROW,))
 
     @property
     def landmarks(self) -> Any:
-        """``(N, 5, 2)`` float32 x and y in source pixels, or None for a network without landmarks."""
+        """``(N, 5, 2)`` float32 x and y in source pixels, or None for a model without landmarks."""
         return self._view(5, (self._count, 5, 2), (ROW, 2, 1)) if self._has_landmarks else None
 
     def to_host(self) -> Detections:
-        """Copy to the host."""
+        """Return a copy on the host."""
         rows = np.empty((self._count, ROW), np.float32)
         if self._count:
             with self._device.current():

@@ -1,4 +1,4 @@
-"""Copies of the host's images to the GPU."""
+"""The memory of a slot: buffers, the parameters of the kernels, and uploads of images."""
 
 from __future__ import annotations
 
@@ -39,80 +39,72 @@ if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
 
 ALIGNMENT = 256
-"""Bytes; TensorRT wants this of all memory that it is handed."""
+"""Bytes; TensorRT requires it of all addresses."""
+
+ADDRESS = struct.Struct("<Q")
+"""The first field of the record of an image."""
+
+HELPERS = 2
+"""Threads that help to copy images."""
+
+PIECE_BYTES = 1024 * 1024
+"""Part of a large image that is sent at a time, so that the next part is copied meanwhile."""
+
+HELPER_BYTES = 3 * 512 * 1024
+"""Size of a batch per additional thread that helps to copy it."""
 
 
 class Arena:
-    """GPU memory for inputs, outputs and what the kernels need, and page-locked memory for parameters and results.
+    """GPU memory for inputs, outputs and workspace, and page-locked memory for parameters and results.
 
-    Parameters
-    ----------
-    setting
-        Of the pipeline.
-    stream
-        What the runs are put into; its work is waited for before the memory is freed.
-    opening
-        Frees the memory when it is closed.
-
-    Attributes
-    ----------
-    parameters : numpy.ndarray
-        Bytes of one run's records, on the host.
-    results : numpy.ndarray
-        ``(images, HEADER + CANDIDATES · ROW)`` float32 on the host, which the GPU writes to.
-    headers : numpy.ndarray
-        ``(images, 3)`` int32 of these.
-    boxes, scores, landmarks : numpy.ndarray
-        ``(images, CANDIDATES, 4)``, ``(images, CANDIDATES)`` and ``(images, CANDIDATES, 5, 2)`` of these.
-    pinned_parameters_at, results_at : int
-        Addresses of parameters and results on the host.
-    parameters_at, workspace_at : int
-        Addresses on the GPU.
-    inputs_at : list of int
-        Of the network's input in each pass.
-    outputs_at : list of list of int
-        Of its outputs in each pass.
+    ``stack`` frees the memory when it is closed, after the work in ``stream``. ``…_at`` are addresses.
     """
 
-    def __init__(self, setting: PipelineResources, stream: Stream, opening: ExitStack) -> None:
-        sizes = _sizes(setting)
-        starts = list(itertools.accumulate((_aligned(size) for size in sizes), initial=0))
-        memory = gpu_memory(starts.pop(), setting.device, stream)
-        opening.callback(free, memory)
+    parameters: NDArray[np.uint8]  # records of one run, on the host
+    results: NDArray[np.float32]  # (images, HEADER + CANDIDATES · ROW), on the host; the GPU writes them
+    headers: NDArray[np.int32]  # (images, 3) of results
+    boxes: NDArray[np.float32]  # (images, CANDIDATES, 4) of results
+    scores: NDArray[np.float32]  # (images, CANDIDATES) of results
+    landmarks: NDArray[np.float32]  # (images, CANDIDATES, 5, 2) of results
+
+    def __init__(self, resources: PipelineResources, stream: Stream, stack: ExitStack) -> None:
+        device, images = resources.device, resources.max_batch
+        sizes = _sizes(resources)
+        starts = list(itertools.accumulate(map(_aligned, sizes), initial=0))
+        memory = gpu_memory(starts.pop(), device, stream)
+        stack.callback(free, memory)
         addresses = iter([int(memory.handle) + start for start in starts])
         self.parameters_at, self.workspace_at = next(addresses), next(addresses)
-        self.inputs_at = [next(addresses) for _ in setting.scales]
-        self.outputs_at = [[next(addresses) for _ in setting.engine.outputs] for _ in setting.scales]
-        parameters = pinned_memory(sizes[0], setting.device, stream)
-        opening.callback(free, parameters)
-        results = pinned_memory(setting.images * RESULT_BYTES, setting.device, stream)
-        opening.callback(free, results)
-        self.parameters: NDArray[np.uint8] = view(parameters, (sizes[0],), np.uint8)
-        self.results: NDArray[np.float32] = view(results, (setting.images, HEADER + CANDIDATES * ROW), np.float32)
-        self.headers: NDArray[np.int32] = self.results.view(np.int32)[:, :3]
-        rows = self.results[:, HEADER:].reshape(setting.images, CANDIDATES, ROW)
-        self.boxes, self.scores = rows[..., :4], rows[..., 4]
-        self.landmarks = rows[..., 5:15].reshape(setting.images, CANDIDATES, 5, 2)
+        self.inputs_at = [next(addresses) for _ in resources.scales]
+        self.outputs_at = [[next(addresses) for _ in resources.engine.outputs] for _ in resources.scales]
+        parameters = pinned_memory(sizes[0], device, stream)
+        stack.callback(free, parameters)
+        results = pinned_memory(images * RESULT_BYTES, device, stream)
+        stack.callback(free, results)
         self.pinned_parameters_at, self.results_at = int(parameters.handle), int(results.handle)
+        self.parameters = view(parameters, (sizes[0],), np.uint8)
+        self.results = view(results, (images, HEADER + CANDIDATES * ROW), np.float32)
+        self.headers = self.results.view(np.int32)[:, :3]
+        rows = self.results[:, HEADER:].reshape(images, CANDIDATES, ROW)
+        self.boxes, self.scores = rows[..., :4], rows[..., 4]
+        self.landmarks = rows[..., 5:15].reshape(images, CANDIDATES, 5, 2)
 
-    def forget(self) -> None:
-        """Let go of the arrays, which must not be touched once the memory is given back."""
+    def drop_arrays(self) -> None:
+        """Drop the arrays, which must not be used once the memory is freed."""
         self.parameters, self.results = np.empty(0, np.uint8), np.empty((0, 0), np.float32)
         self.headers = np.empty((0, 3), np.int32)
         self.boxes = self.scores = self.landmarks = self.results
 
 
-def _sizes(setting: PipelineResources) -> list[int]:
-    """Return the bytes of each part: parameters, workspace, inputs and outputs."""
-    parameters = BATCH.size + setting.images * frame_bytes(len(setting.scales))
-    sizes = [parameters, setting.images * CANDIDATES * BOX_BYTES]
-    item = np.dtype(setting.engine.input.dtype).itemsize
-    sizes += [setting.places * 3 * math.prod(scale) * item for scale in setting.scales]
-    for scale in setting.scales:
-        values = output_sizes(setting.layout, setting.places, scale)
-        sizes += [
-            values[index][0] * np.dtype(output.dtype).itemsize for index, output in enumerate(setting.engine.outputs)
-        ]
+def _sizes(resources: PipelineResources) -> list[int]:
+    """Return the bytes of parameters, workspace, the input of each pass, and the outputs of each pass."""
+    engine, images = resources.engine, resources.max_batch
+    sizes = [BATCH.size + images * frame_bytes(len(resources.scales)), images * CANDIDATES * BOX_BYTES]
+    item = np.dtype(engine.input.dtype).itemsize
+    sizes += [resources.engine_batch * 3 * math.prod(scale) * item for scale in resources.scales]
+    for scale in resources.scales:
+        values = output_sizes(resources.layout, resources.engine_batch, scale)
+        sizes += [values[index][0] * np.dtype(output.dtype).itemsize for index, output in enumerate(engine.outputs)]
     return sizes
 
 
@@ -120,98 +112,66 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-ADDRESS = struct.Struct("<Q")  # what a frame's record begins with
-
-
 class Parameters:
-    """What the kernels are told.
+    """Writes the parameters of the kernels into ``memory``, which each run copies to the GPU."""
 
-    Parameters
-    ----------
-    setting
-        Of the pipeline.
-    memory
-        The block, which the GPU is given a copy of at each run.
-    """
-
-    def __init__(self, setting: PipelineResources, memory: memoryview) -> None:
+    def __init__(self, resources: PipelineResources, memory: memoryview) -> None:
         self._memory = memory
-        self._scales, self._iou = setting.scales, setting.options.iou
-        self._format = FORMATS[setting.options.color]
-        self._size = frame_bytes(len(setting.scales))
-        self._all_padded = (1 << len(setting.scales)) - 1
-        self._run: tuple[int, float, int] | None = None
+        self._scales, self._iou = resources.scales, resources.options.iou
+        self._format = FORMATS[resources.options.color]
+        self._size = frame_bytes(len(resources.scales))
+        self._all_padded = (1 << len(resources.scales)) - 1
+        self._batch: tuple[int, float, int] | None = None
         self._resized: list[tuple[tuple[int, int], ...]] = []
-        self._settled: list[Geometry | None] = []
-        self.forget(setting.images)
+        self._written: list[Geometry | None] = []  # of each image, if its record is valid but for the address
+        self.forget(resources.max_batch)
 
     def forget(self, images: int) -> None:
-        """Take nothing for granted of what lies in so many places of the network's input."""
-        self._run = None
+        """Assume nothing about the content of the model input and of the records."""
+        self._batch = None
         self._resized = [()] * images
-        self._settled = [None] * images
+        self._written = [None] * images
 
-    def release(self) -> None:
-        """Let go of the block, which must not be touched once the memory is given back."""
+    def drop_memory(self) -> None:
+        """Drop the memory, which must not be used once it is freed."""
         self._memory = memoryview(b"")
 
-    def set_run(self, results_at: int, threshold: float, limit: int) -> None:
-        """Tell where results go, the lowest score, and the most faces of an image."""
-        run = (results_at, threshold, limit)
-        if run != self._run:
-            BATCH.pack_into(self._memory, 0, results_at, threshold, self._iou, limit, 0)
-            self._run = run
+    def set_batch(self, results_at: int, threshold: float, max_faces: int) -> None:
+        batch = (results_at, threshold, max_faces)
+        if batch != self._batch:
+            BATCH.pack_into(self._memory, 0, results_at, threshold, self._iou, max_faces, 0)
+            self._batch = batch
 
-    def set_image(self, place: int, geometry: Geometry, address: int) -> None:
-        """Tell of an image of the batch: how it lies in memory, and where."""
-        start = BATCH.size + place * self._size
-        if geometry == self._settled[place]:
+    def set_image(self, index: int, geometry: Geometry, address: int) -> None:
+        start = BATCH.size + index * self._size
+        if geometry == self._written[index]:
             ADDRESS.pack_into(self._memory, start, address)
             return
         size = geometry.size
         warn_if_thin(size, self._scales)
         fitted, resized = fits(size, self._scales)
-        padded = self._padded(self._resized[place], resized)
+        padded = self._padded(self._resized[index], resized)
         FRAME.pack_into(self._memory, start, address, *geometry, self._format, padded)
         self._memory[start + FRAME.size : start + self._size] = fitted
-        self._resized[place] = resized
-        self._settled[place] = geometry if padded == self._all_padded else None
+        self._resized[index] = resized
+        self._written[index] = geometry if padded == self._all_padded else None
 
     def _padded(self, before: tuple[tuple[int, int], ...], resized: tuple[tuple[int, int], ...]) -> int:
-        """Return the passes, as bits, whose padding lies in the network's input from the run before."""
+        """Return the passes, as bits, whose input already holds the padding from the previous run."""
         if resized == before:
             return self._all_padded
         return sum((one == other) << number for number, (one, other) in enumerate(zip(resized, before, strict=False)))
 
 
-PIECE = 1024 * 1024
-"""Bytes of a large image that are sent at a time, so that the next are copied while these are on their way."""
-
-SHARE = 3 * 512 * 1024
-"""Bytes of several images from which on copying is worth another thread."""
-
-
 Placed = tuple[NDArray[np.uint8], int]
-"""An image, and where it starts in the memory."""
+"""An image, and its offset in the memory in bytes."""
 
 
 class Upload:
-    """GPU memory for images of the host, page-locked memory that they go through, and the copies between these.
+    """Copies images from the host to the GPU in ``stream``, through page-locked memory, with the help of threads."""
 
-    Parameters
-    ----------
-    device
-        The GPU.
-    stream
-        The copies are put into it.
-    helpers
-        Threads that help to copy several images.
-    threads
-        How many.
-    """
-
-    def __init__(self, device: Device, stream: Stream, helpers: Executor, threads: int) -> None:
-        self._device, self._stream, self._helpers, self._threads = device, stream, helpers, threads
+    def __init__(self, device: Device, stream: Stream, helpers: Executor) -> None:
+        self._device, self._stream, self._helpers = device, stream, helpers
         self._memory: Buffer | None = None
         self._pinned: Buffer | None = None
         self._target = self._source = 0
@@ -223,12 +183,9 @@ class Upload:
         self._helping: list[Future[None]] = []
 
     def reserve(self, images: Sequence[NDArray[np.uint8]]) -> None:
-        """Make room for images; nothing may be under way.
+        """Allocate memory for images; no run may be in flight.
 
-        Raises
-        ------
-        BackendError
-            If there is not enough memory; what was there has been given back then.
+        Raises BackendError if there is not enough memory; the previous memory is freed then.
         """
         if self._helping:
             self._wait_for_helpers()
@@ -239,25 +196,16 @@ class Upload:
         starts, end = [], 0
         for image in images:
             starts.append(end)
-            end += -(-image.nbytes // ALIGNMENT) * ALIGNMENT
+            end += _aligned(image.nbytes)
         if end and (self._memory is None or self._memory.size < end):
             self._grow(end)
         self._shapes, self._starts = shapes, starts
 
     def copy(self, images: Sequence[NDArray[np.uint8]]) -> list[int]:
-        """Put copies of images to the GPU into the stream, with the device current.
+        """Enqueue copies of reserved images with contiguous rows; return their addresses on the GPU.
 
-        Parameters
-        ----------
-        images
-            Those that there was made room for, the bytes of each row side by side. Those in page-locked memory are
-            copied from where they are and must not be changed until the copies are done; the others may be changed as
-            soon as this returns.
-
-        Returns
-        -------
-        list of int
-            The address of each on the GPU, its rows end to end.
+        Page-locked images are copied directly, and must not be changed until the copies are done; others may be changed
+        when this returns. The device must be current.
         """
         if self._memory is None:
             return []
@@ -269,7 +217,7 @@ class Upload:
             else:
                 self._send(start, source, image.nbytes)
         if len(ordinary) > 1:
-            self._copy_in_shares(ordinary)
+            self._copy_with_helpers(ordinary)
         elif ordinary:
             self._copy_in_pieces(*ordinary[0])
         return [self._target + start for start in self._starts]
@@ -280,10 +228,10 @@ class Upload:
             self._send(start, self._source + start, piece.nbytes)
             start += piece.nbytes
 
-    def _copy_in_shares(self, images: list[Placed]) -> None:
-        """Let several threads copy, each its own images, and send what each one has done."""
+    def _copy_with_helpers(self, images: list[Placed]) -> None:
+        """Let each thread stage some of the images, and send what a thread has staged."""
         total = sum(image.nbytes for image, _ in images)
-        shares = min(self._threads, total // SHARE, len(images) - 1) + 1
+        shares = min(HELPERS, total // HELPER_BYTES, len(images) - 1) + 1
         parts = [images[len(images) * k // shares : len(images) * (k + 1) // shares] for k in range(shares)]
         self._helping = [self._helpers.submit(self._stage_all, part) for part in parts[1:]]
         for image, start in parts[0]:
@@ -296,7 +244,7 @@ class Upload:
         self._helping = []
 
     def _wait_for_helpers(self) -> None:
-        """Wait for those that an interrupted copy left at work in the memory."""
+        """Wait for the helpers of an interrupted copy, which still write to the memory."""
         wait(self._helping)
         self._helping = []
 
@@ -305,10 +253,9 @@ class Upload:
             self._stage(image, start)
 
     def _stage(self, image: NDArray[np.uint8], start: int) -> None:
-        """Copy an image into page-locked memory, with OpenCV's threads, which begin at once, where they are free.
+        """Copy an image to page-locked memory with OpenCV's threads, which start at once.
 
-        Zeroing what is not above 0 leaves all as it is. Of OpenCV's functions that do so, this one is shared among
-        threads.
+        A threshold of 0 to zero changes nothing; among the functions with this property, OpenCV runs it in threads.
         """
         target = self._bytes[start : start + image.nbytes].reshape(image.shape)
         cv2.threshold(image, 0, 0, cv2.THRESH_TOZERO, dst=target)
@@ -328,7 +275,7 @@ class Upload:
         self._bytes = view(self._pinned, (size,), np.uint8)
 
     def close(self) -> None:
-        """Give the memory back; nothing may be under way. It may be used again after that."""
+        """Free the memory, which no run may use; :meth:`reserve` may be called again."""
         self._wait_for_helpers()
         self._shapes, self._bytes = [], np.empty(0, np.uint8)
         memory, self._memory = self._memory, None
@@ -342,6 +289,6 @@ class Upload:
 
 
 def _pieces(image: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Cut an image into pieces of whole rows."""
-    step = max(1, PIECE // (image.nbytes // len(image)))
+    """Split an image into pieces of whole rows."""
+    step = max(1, PIECE_BYTES // (image.nbytes // len(image)))
     return (image[first : first + step] for first in range(0, len(image), step))

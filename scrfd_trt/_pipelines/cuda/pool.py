@@ -1,4 +1,4 @@
-"""The slots of a pipeline: made when needed, lent to one run at a time, and freed together."""
+"""The slots of a pipeline: created on demand, used by one run at a time, and freed together."""
 
 from __future__ import annotations
 
@@ -18,229 +18,198 @@ from scrfd_trt.errors import BackendError, ClosedError, ScrfdError
 if TYPE_CHECKING:
     from cuda.core import Stream
 
-
-class Run:
-    """A run that was started in a slot.
-
-    Parameters
-    ----------
-    slot
-        Where it is under way.
-    device
-        The GPU.
-    give_back
-        Takes the slot back, once it is done.
-    """
-
-    def __init__(self, slot: Slot, device: Device, give_back: Callable[[Run, Slot], None]) -> None:
-        self._slot: Slot | None = slot
-        self._device = device
-        self._give_back = give_back
-        self._lock = threading.Lock()
-
-    def done(self) -> bool:
-        """Whether :meth:`result` would not wait."""
-        with self._lock, self._device.current():
-            return self._slot is None or self._slot.is_done()
-
-    def result(self) -> list[Detections]:
-        """Wait for the run, and return the faces of each image.
-
-        Raises
-        ------
-        BackendError
-            If it failed.
-        ClosedError
-            If the detector was closed meanwhile, or this was called before.
-        """
-        with self._lock:
-            slot, self._slot = self._slot, None
-            if slot is None:
-                raise ClosedError("the detector was closed while the run was under way; open a new one")
-            try:
-                with self._device.current():
-                    return slot.finish()
-            finally:
-                self._give_back(self, slot)
-
-    def abandon(self) -> None:
-        """Wait for the run and drop what it found; nothing happens where somebody has it already."""
-        with self._lock:
-            slot, self._slot = self._slot, None
-            if slot is None:
-                return
-            try:
-                with self._device.current():
-                    slot.abandon()
-            finally:
-                self._give_back(self, slot)
-
-
 log = logging.getLogger("scrfd_trt")
 
 SLOTS = 3
-"""Runs at a time: while one is copied in, another is on the GPU, and a third is read."""
+"""Concurrent runs: while one is copied to the GPU, another is computed, and the results of a third are read."""
 
 
 class SlotPool:
-    """Owns all that a pipeline has on the GPU. It does not refer to the pipeline, and outlives one that is dropped.
+    """Owns everything that a pipeline has on the GPU.
 
-    Parameters
-    ----------
-    setting
-        Of the pipeline.
-    lent
-        The caller's stream, which all slots work in; None makes a stream for each.
-    capturing
-        A stream that nobody else uses, to capture in.
-    owned
-        Is closed with the pool, after the slots.
+    It does not refer to the pipeline, and outlives one that is dropped. All slots work in ``stream``, a stream of the
+    caller; with None, each has its own. Graphs are captured in ``capture_stream``, which nothing else uses. ``owned``
+    is closed after the slots.
     """
 
-    def __init__(self, setting: PipelineResources, lent: Stream | None, capturing: Stream, owned: ExitStack) -> None:
-        self._setting, self._lent, self._capturing, self._owned = setting, lent, capturing, owned
+    def __init__(
+        self, resources: PipelineResources, stream: Stream | None, capture_stream: Stream, owned: ExitStack
+    ) -> None:
+        self._resources, self._stream, self._capture_stream = resources, stream, capture_stream
+        self._owned = owned
         self._idle: list[Slot] = []
         self._runs: set[Run] = set()
-        self._made = self._waiting = 0
-        self._free = threading.Condition()
+        self._count = self._waiting = 0
+        self._changed = threading.Condition()
         self._closing = self._closed = False
-        self._broken = ""
+        self._failure = ""
 
     def acquire(self, *, wait: bool = True) -> Slot:
-        """Return the slot that was used last; if all are in use, wait for one or make another.
+        """Return the slot that was used last; if all are in use, wait for one, or create another.
 
-        Raises
-        ------
-        ClosedError
-            After :meth:`close`.
-        BackendError
-            If an earlier run failed on the GPU, or there is not enough memory.
+        Raises ClosedError after :meth:`close`, and BackendError if an earlier run failed on the GPU, or if there is not
+        enough memory.
         """
         try:
             slot = self._idle.pop()  # atomic, as is append()
         except IndexError:
             slot = self._wait_for_slot(wait=wait)
-        if self._closed or self._broken:
-            self._release(slot)
+        if self._closed or self._failure:
+            self._add_idle(slot)
             self._check_usable()
         return slot
 
-    def give_back(self, slot: Slot) -> None:
-        """Take a slot back whose run is done or has failed."""
-        self._broken = self._broken or slot.broken
-        self._release(slot)
+    def release(self, slot: Slot) -> None:
+        """Take back a slot whose run has finished or failed."""
+        self._failure = self._failure or slot.failure
+        self._add_idle(slot)
 
     def start(self, slot: Slot) -> Run:
-        """Return the run that was started in a slot; the slot is given back when the run ends."""
-        run = Run(slot, self._setting.device, self._end)
-        with self._free:
+        """Return the run that was started in a slot; its end releases the slot."""
+        run = Run(slot, self._resources.device, self._end)
+        with self._changed:
             self.check_not_closing()
             self._runs.add(run)
-            self._free.notify_all()  # its slot does not count any more, so that another may be made
+            self._changed.notify_all()  # the slot no longer counts, so that another may be created
         return run
 
     def begin_closing(self) -> bool:
-        """Refuse further runs; return False if that was done before."""
-        with self._free:
+        """Reject further runs; return False if a call did so before."""
+        with self._changed:
             before, self._closing = self._closing, True
         return not before
 
     def check_not_closing(self) -> None:
-        """Raise ClosedError if no more runs may be started."""
         if self._closing:
             raise ClosedError("the detector was closed; open a new one")
 
     def check_open(self) -> None:
-        """Raise ClosedError after :meth:`close`."""
         if self._closed:
             raise ClosedError("the detector was closed; open a new one")
 
     def close(self) -> None:
-        """Free everything after the runs under way; a second call does nothing."""
+        """Free everything after all runs have ended; a second call does nothing."""
         self.begin_closing()
-        for run in list(self._runs):  # of streams of results that are not read to their end
+        for run in list(self._runs):  # those of streams of results that are not read to their end
             run.abandon()
-        slots = self._take_all_back()
+        slots = self._collect()
         try:
-            with self._setting.device.current(), self._owned:
+            with self._resources.device.current(), self._owned:
                 for slot in slots:
                     self._owned.callback(slot.close)
         except ScrfdError as error:
-            if not self._broken:
+            if not self._failure:
                 raise
             log.debug("closing after a failed run: %s", str(error))
 
     def _wait_for_slot(self, *, wait: bool) -> Slot:
-        with self._free:
+        with self._changed:
             self._waiting += 1
             try:
                 while True:
                     self._check_usable()
                     if self._idle:
-                        with suppress(IndexError):  # another thread may be quicker
+                        with suppress(IndexError):  # another thread may be faster
                             return self._idle.pop()
-                    # Slots of started runs do not count: whoever started them may be the one that waits.
-                    if self._made - len(self._runs) < SLOTS or not wait:
-                        self._made += 1
+                    # Slots of started runs do not count: this thread may be the one that has to end them.
+                    if self._count - len(self._runs) < SLOTS or not wait:
+                        self._count += 1
                         break
-                    self._free.wait()
+                    self._changed.wait()
             finally:
                 self._waiting -= 1
         try:
             return self._new_slot()
         except BaseException:
-            with self._free:
-                self._made -= 1
-                self._free.notify_all()
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
             raise
 
     def _new_slot(self) -> Slot:
-        device = self._setting.device
+        device = self._resources.device
         with device.current():
-            stream = create_stream(device) if self._lent is None else borrow_stream(self._lent, device)
-            return Slot(self._setting, stream, self._capturing)
+            stream = create_stream(device) if self._stream is None else borrow_stream(self._stream, device)
+            return Slot(self._resources, stream, self._capture_stream)
 
-    def _release(self, slot: Slot) -> None:
+    def _add_idle(self, slot: Slot) -> None:
         self._idle.append(slot)
         if self._waiting:
-            with self._free:
-                self._free.notify_all()
+            with self._changed:
+                self._changed.notify_all()
 
     def _end(self, run: Run, slot: Slot) -> None:
-        """Take back the slot of a run, and free one that only the stream of results needed."""
-        with self._free:
+        """Take back the slot of a run, or free it if the pool has enough."""
+        with self._changed:
             self._runs.discard(run)
             if len(self._idle) < SLOTS:
-                self.give_back(slot)
+                self.release(slot)
                 return
         try:
-            with self._setting.device.current():
+            with self._resources.device.current():
                 slot.close()
         finally:
-            with self._free:  # only now, so that close() waits for it
-                self._made -= 1
-                self._broken = self._broken or slot.broken
-                self._free.notify_all()
+            with self._changed:  # only now, so that close() waits for it
+                self._count -= 1
+                self._failure = self._failure or slot.failure
+                self._changed.notify_all()
 
     def _check_usable(self) -> None:
         self.check_open()
-        if self._broken:
+        if self._failure:
             raise BackendError(
-                f"an earlier run failed, and nothing can be run until it is opened again: {self._broken}"
+                f"an earlier run failed, so this detector cannot be used; open a new one: {self._failure}"
             )
 
-    def _take_all_back(self) -> list[Slot]:
-        """Wait for every slot that was made; whoever comes later finds none."""
+    def _collect(self) -> list[Slot]:
+        """Wait for every slot, and leave none to later calls."""
         slots: list[Slot] = []
-        with self._free:
+        with self._changed:
             self._closed = True
             self._waiting += 1
-            self._free.notify_all()
-            while self._made:
-                if not self._idle:  # whoever has it gives it back
-                    self._free.wait()
+            self._changed.notify_all()
+            while self._count:
+                if not self._idle:
+                    self._changed.wait()
                     continue
-                with suppress(IndexError):  # another thread may be quicker
+                with suppress(IndexError):  # another thread may be faster
                     slots.append(self._idle.pop())
-                    self._made -= 1
+                    self._count -= 1
         return slots
+
+
+class Run:
+    """A run that was started in a slot; ``release`` takes the slot back at its end."""
+
+    def __init__(self, slot: Slot, device: Device, release: Callable[[Run, Slot], None]) -> None:
+        self._slot: Slot | None = slot
+        self._device = device
+        self._release = release
+        self._lock = threading.Lock()
+
+    def done(self) -> bool:
+        """Return whether :meth:`result` returns without waiting."""
+        with self._lock, self._device.current():
+            return self._slot is None or self._slot.is_done()
+
+    def result(self) -> list[Detections]:
+        """Wait, then return the detections of each image; raise ClosedError if the detector was closed meanwhile."""
+        found = self._end(Slot.finish)
+        if found is None:
+            raise ClosedError("the detector was closed while the run was under way; open a new one")
+        return found
+
+    def abandon(self) -> None:
+        """Wait for the run and drop its results; do nothing if it has ended."""
+        self._end(Slot.abandon)
+
+    def _end(self, end: Callable[[Slot], list[Detections] | None]) -> list[Detections] | None:
+        with self._lock:
+            slot, self._slot = self._slot, None
+            if slot is None:
+                return None
+            try:
+                with self._device.current():
+                    return end(slot)
+            finally:
+                self._release(self, slot)

@@ -1,4 +1,4 @@
-"""What all slots of a pipeline have in common."""
+"""What all slots of a pipeline share."""
 
 from __future__ import annotations
 
@@ -8,98 +8,71 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scrfd_trt._cuda import kernels as gpu_kernels
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.kernels import Kernels
+from scrfd_trt._cuda.records import LEVELS
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._pipelines.profiles import largest_batch, split
+from scrfd_trt._pipelines.scales import choose_scales
 from scrfd_trt._tensors import ShapeRange
+from scrfd_trt.errors import OptionError
 
 if TYPE_CHECKING:
     from cuda.core import Event
 
     from scrfd_trt._options import DetectorOptions
 
-HELPERS = 2
-"""Threads that help to copy images."""
-
 
 @dataclass(frozen=True)
 class PipelineResources:
-    """What all slots of a pipeline have in common.
-
-    Attributes
-    ----------
-    engine
-        The network.
-    contexts
-        Lends its execution contexts.
-    kernels
-        Of this project, loaded on the engine's GPU.
-    layout
-        The network's head layout.
-    scales
-        Width and height of each pass in pixels.
-    options
-        Of the detector.
-    images
-        How many images a run takes at most.
-    places
-        How many images the network is given at most in one run; more than ``images`` where its batch is fixed.
-    helpers
-        Threads that help to copy images, ``HELPERS`` many.
-    turn
-        Set by each large run once its network is done; the next one's begins then, so that a run whose images are late
-        holds those up that were started after it.
-    preparing
-        Held while execution contexts are made and graphs are captured. The garbage collector may end a stream of
-        results meanwhile, in the same thread, whose runs need it too.
-    uncaptured
-        Set once it was said that work cannot be captured.
-    """
+    """What all slots of a pipeline share."""
 
     engine: LoadedEngine
     contexts: ContextPool
     kernels: Kernels
     layout: HeadLayout
-    scales: tuple[tuple[int, int], ...]
+    scales: tuple[tuple[int, int], ...]  # width and height in pixels of each pass
     options: DetectorOptions
-    images: int
-    places: int
-    helpers: Executor
-    turn: Event
-    preparing: threading.RLock = field(default_factory=threading.RLock)
-    uncaptured: threading.Event = field(default_factory=threading.Event)
+    max_batch: int  # maximum number of images per run
+    engine_batch: int  # maximum batch size of the engine; above max_batch if small batches are padded
+    helpers: Executor  # threads that help to copy images
+    # Orders large runs: each waits until the previous one's inference has finished.
+    inference_done: Event
+    # Held while contexts are created and graphs captured. Reentrant: the garbage collector may end a stream of results
+    # meanwhile in the same thread, and its runs need the lock.
+    setup_lock: threading.RLock = field(default_factory=threading.RLock)
+    capture_failed: threading.Event = field(default_factory=threading.Event)  # set once that was logged
 
     @property
     def device(self) -> Device:
-        """The GPU."""
         return self.engine.device
 
     @property
     def description(self) -> str:
-        """What runs the network, a few words for messages."""
         return f"{self.engine.flavour} on {self.device.gpu}"
 
 
-def max_batch(ranges: Sequence[ShapeRange], scales: Sequence[tuple[int, int]], batch: int | None, wanted: int) -> int:
-    """Return how many images a run takes at most.
+def make_resources(
+    engine: LoadedEngine, contexts: ContextPool, options: DetectorOptions, helpers: Executor, inference_done: Event
+) -> PipelineResources:
+    """Choose scales and batch sizes, and load the kernels."""
+    layout = engine.layout
+    scales = choose_scales(engine.input.shape, options.scales, engine.ranges)
+    if len(scales) * len(layout.strides) > LEVELS:
+        raise OptionError(f"scales: a GPU supports at most {LEVELS // len(layout.strides)} sizes per detector")
+    batch = (engine.input.shape[0] if layout.has_batch_axis else 1) or options.max_batch
+    max_batch = min(batch, *(largest_batch(engine.ranges, scale) for scale in scales))
+    counts = range(1, max_batch + 1)
+    engine_batch = max(profile_for(engine.ranges, scale, count)[0] for scale in scales for count in counts)
+    kernels = gpu_kernels.load(engine.device)
+    return PipelineResources(
+        engine, contexts, kernels, layout, scales, options, max_batch, engine_batch, helpers, inference_done
+    )
 
-    Parameters
-    ----------
-    ranges
-        What each optimization profile takes.
-    scales
-        Width and height of each pass.
-    batch
-        The network's own batch, None where it is free.
-    wanted
-        What the options ask for.
-    """
-    return min(batch or wanted, *(largest_batch(ranges, scale) for scale in scales))
 
-
-def places_for(ranges: Sequence[ShapeRange], scale: tuple[int, int], images: int) -> tuple[int, int]:
-    """Return how many images the network is given for so many, and by which optimization profile."""
+def profile_for(ranges: Sequence[ShapeRange], scale: tuple[int, int], images: int) -> tuple[int, int]:
+    """Return the batch size of the engine for so many images, at least as large, and the optimization profile."""
     (part,) = split(ranges, (images, 3, scale[1], scale[0]))
     return part.batch_size, part.profile

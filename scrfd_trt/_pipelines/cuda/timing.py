@@ -1,4 +1,4 @@
-"""How long each step of a run takes on the GPU, measured by the GPU itself."""
+"""Measure how long each step of a run takes on the GPU, with CUDA events."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from scrfd_trt._cuda.graph import capture
 from scrfd_trt._cuda.stream import create_event, create_stream, synchronize
 from scrfd_trt._pipelines.cuda.pipeline import CudaPipeline
 from scrfd_trt._pipelines.cuda.program import Program
-from scrfd_trt._pipelines.cuda.slot import Slot
 
 if TYPE_CHECKING:
     from cuda.core import Event, Stream
     from cuda.core.graph import Graph
 
-REPEATED = 20
-"""How often a short step stands in the graph that measures it, so that launching it does not count."""
+REPEATS = 20
+"""Repetitions of a short step in the graph that measures it, so that the launch does not count."""
 
 SPAN = 20
-"""Launches between two events; one after each launch would make them longer."""
+"""Launches between two events; an event after each launch would make them longer."""
 
 SPANS = 5
 WARM_UP = 10
@@ -35,62 +34,63 @@ WARM_UP = 10
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Milliseconds of one run on the GPU.
+    """Milliseconds of one run on the GPU, over all passes."""
 
-    Attributes
-    ----------
-    engine
-        The network alone in a CUDA graph, launched again and again: what all else is held against.
-    engine_waited
-        The same, launched and waited for each time; what a program that only runs the network would see.
-    letterbox, faces, parameters
-        Of the other steps, over all passes.
-    whole
-        The graph of all steps, launched again and again.
-    """
-
-    engine: float
-    engine_waited: float
+    engine: float  # inference alone in a CUDA graph, launched without pauses: the reference for the others
+    engine_waited: float  # the same with a wait after each launch
     parameters: float
     letterbox: float
-    faces: float
-    whole: float
+    faces: float  # decoding and NMS
+    whole: float  # the graph of all steps, launched without pauses
+
+
+def step_times(pipeline: CudaPipeline, images: Sequence[Any], threshold: float, *, runs: int) -> StepTimes:
+    """Return the medians of ``runs`` measurements of each step of one run with these images.
+
+    Nothing else may use the GPU meanwhile.
+    """
+    with _prepare(pipeline, images, threshold) as (program, replay_of):
+        steps: dict[str, tuple[Callable[[Stream], None], int]] = {
+            "parameters": (program.send_parameters, REPEATS),
+            "letterbox": (program.letterbox_all, REPEATS),
+            "faces": (program.find_faces, REPEATS),
+            "whole": (program.enqueue_for_graph, 1),
+            "engine": (program.infer_all, 1),
+        }
+        times = {name: _median(replay_of(work, repeats), runs) for name, (work, repeats) in steps.items()}
+        with replay_of(program.infer_all) as replay:
+            waited = [replay.waited() for _ in range(WARM_UP + runs)][WARM_UP:]
+    return StepTimes(engine_waited=statistics.median(waited), **times)
+
+
+@contextmanager
+def engine_alone(pipeline: CudaPipeline, images: Sequence[Any], threshold: float) -> Iterator[Replay]:
+    """Yield the inference alone, to measure it in turns with other work; a slot of the pipeline is in use meanwhile."""
+    with _prepare(pipeline, images, threshold) as (program, replay_of), replay_of(program.infer_all) as replay:
+        replay.span(WARM_UP)
+        yield replay
 
 
 class Replay:
-    """Work as a CUDA graph, to be launched again and again. Made by :func:`replaying`.
+    """A CUDA graph that does some work ``repeats`` times, and a stream of its own to launch it in."""
 
-    Parameters
-    ----------
-    graph
-        What is launched.
-    stream
-        Where; nothing else is put into it.
-    device
-        The GPU.
-    marks
-        Two events that are timed.
-    repeated
-        How often the graph does the work.
-    """
-
-    def __init__(self, graph: Graph, stream: Stream, device: Device, marks: Sequence[Event], repeated: int) -> None:
-        self._graph, self._stream, self._device, self._repeated = graph, stream, device, repeated
-        self._begin, self._end = marks
+    def __init__(self, graph: Graph, stream: Stream, device: Device, events: Sequence[Event], repeats: int) -> None:
+        self._graph, self._stream, self._device, self._repeats = graph, stream, device, repeats
+        self._begin, self._end = events
 
     def span(self, launches: int) -> float:
-        """Launch it so often without a pause, and return the milliseconds of one time."""
+        """Launch it several times without pauses; return the milliseconds of the work done once."""
         with self._device.current():
-            self._launch(2)  # they keep the GPU busy until the others are there
+            self._launch(2)  # they keep the GPU busy until the others are enqueued
             call("recording a CUDA event", self._stream.record, self._begin)
             self._launch(launches)
             call("recording a CUDA event", self._stream.record, self._end)
             synchronize(self._stream)
             spent = call("measuring on the GPU", operator.sub, self._end, self._begin)
-            return float(spent) / (launches * self._repeated)
+            return float(spent) / (launches * self._repeats)
 
     def waited(self) -> float:
-        """Launch it, wait for it, and return the milliseconds of that."""
+        """Launch it once and wait; return the milliseconds."""
         with self._device.current():
             start = time.perf_counter()
             self._launch(1)
@@ -103,99 +103,36 @@ class Replay:
 
 
 @contextmanager
-def replaying(work: Callable[[Stream], None], repeated: int = 1, *, stream: Stream, device: Device) -> Iterator[Replay]:
-    """Capture work so often within one graph, and give it back at the end."""
-
-    def several(stream: Stream) -> None:
-        for _ in range(repeated):
-            work(stream)
-
-    with ExitStack() as opening:
-        with device.current():
-            graph = opening.enter_context(closing(capture(stream, several)))
-        marks = [opening.enter_context(closing(create_event(device, timed=True))) for _ in range(2)]
-        yield Replay(graph, stream, device, marks, repeated)
-
-
-@contextmanager
-def engine_alone(pipeline: CudaPipeline, images: Sequence[Any], threshold: float) -> Iterator[Replay]:
-    """Lend the network alone, to be measured in turns with other work that waits for its end each time.
-
-    Parameters
-    ----------
-    pipeline
-        One of its slots is lent for that while.
-    images, threshold
-        As for :func:`step_times`.
-    """
-    with _prepared(pipeline, images, threshold) as (program, replayed), replayed(_network(program)) as replay:
-        replay.span(WARM_UP)
-        yield replay
-
-
-def step_times(pipeline: CudaPipeline, images: Sequence[Any], threshold: float, *, runs: int) -> StepTimes:
-    """Measure the steps of a run.
-
-    Parameters
-    ----------
-    pipeline
-        Nothing else may use the GPU meanwhile.
-    images
-        As many as one run takes at most.
-    threshold
-        Lowest score.
-    runs
-        How often each step is measured; medians are returned.
-    """
-    with _prepared(pipeline, images, threshold) as (program, replayed):
-        times = {name: _time(replayed(work, times), runs) for name, (work, times) in _steps(program).items()}
-        with replayed(_network(program)) as replay:
-            waited = [replay.waited() for _ in range(WARM_UP + runs)][WARM_UP:]
-    return StepTimes(engine_waited=statistics.median(waited), **times)
-
-
-@contextmanager
-def _prepared(
+def _prepare(
     pipeline: CudaPipeline, images: Sequence[Any], threshold: float
 ) -> Iterator[tuple[Program, Callable[..., AbstractContextManager[Replay]]]]:
-    """Lend a program that has run with some images, and :func:`replaying` in a stream of its own."""
+    """Yield a program that has run with these images, and :func:`_replay` in a stream of its own."""
     with pipeline.borrow_slot() as slot:
         with pipeline.device.current():
-            _run_twice(slot, images, threshold)
+            for _ in range(2):  # the second run finds the padding in place
+                slot.start(images, threshold, None)
+                slot.finish()
         with closing(create_stream(pipeline.device)) as stream:
-            yield slot.program(len(images)), partial(replaying, stream=stream, device=pipeline.device)
+            yield slot.program(len(images)), partial(_replay, stream=stream, device=pipeline.device)
 
 
-def _run_twice(slot: Slot, images: Sequence[Any], threshold: float) -> None:
-    for _ in range(2):  # from the second run on, the padding is there
-        slot.start(images, threshold, None)
-        slot.finish()
+@contextmanager
+def _replay(work: Callable[[Stream], None], repeats: int = 1, *, stream: Stream, device: Device) -> Iterator[Replay]:
+    """Capture work several times in one graph, which is freed at the end."""
+
+    def repeat(stream: Stream) -> None:
+        for _ in range(repeats):
+            work(stream)
+
+    with ExitStack() as stack:
+        with device.current():
+            graph = stack.enter_context(closing(capture(stream, repeat)))
+        events = [stack.enter_context(closing(create_event(device, timed=True))) for _ in range(2)]
+        yield Replay(graph, stream, device, events, repeats)
 
 
-def _steps(program: Program) -> dict[str, tuple[Callable[[Stream], None], int]]:
-    def letterbox(stream: Stream) -> None:
-        for number in range(program.passes):
-            program.letterbox(number, stream)
-
-    return {
-        "parameters": (program.send_parameters, REPEATED),
-        "letterbox": (letterbox, REPEATED),
-        "faces": (program.find, REPEATED),
-        "whole": (program.enqueue_for_graph, 1),
-        "engine": (_network(program), 1),
-    }
-
-
-def _network(program: Program) -> Callable[[Stream], None]:
-    def network(stream: Stream) -> None:
-        for number in range(program.passes):
-            program.infer(number, stream)
-
-    return network
-
-
-def _time(replayed: AbstractContextManager[Replay], runs: int) -> float:
-    """Return the median of a step's milliseconds over some spans of launches."""
-    with replayed as replay:
+def _median(opening: AbstractContextManager[Replay], runs: int) -> float:
+    """Return the median milliseconds over several spans of launches."""
+    with opening as replay:
         replay.span(WARM_UP)
         return statistics.median(replay.span(SPAN) for _ in range(max(SPANS, runs // SPAN)))
