@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlays._colors import Pixel
-from overlays._geometry import Box, Region, drawing_order
+from overlays._geometry import Box, Region, face_boxes
 from scrfd_trt._detections import Detections
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -56,7 +56,7 @@ def visible_faces(detections: Detections, size: float = 1.0) -> list[tuple[int, 
     width, height = detections.image_size
     return [
         (row, box, DrawSizes.for_box(box, width, height, size))
-        for row, box in drawing_order(detections)
+        for row, box in reversed(list(enumerate(face_boxes(detections))))
         if box.padded(0.5, 0.5).clip(width, height) is not None
     ]
 

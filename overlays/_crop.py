@@ -12,7 +12,7 @@ from pydantic import Field
 
 from overlays._base import OverlayModel
 from overlays._colors import ChannelOptions, Color, Pixel
-from overlays._geometry import Box, Placement, Region, eye_rotations
+from overlays._geometry import Box, Placement, Region, eye_rotations, face_boxes
 from scrfd_trt._detections import Detections
 
 Image = NDArray[np.uint8]
@@ -41,11 +41,8 @@ class CropSheet(ChannelOptions, OverlayModel):
         cells = self._cells(detections)
         if not cells:
             return
-        rotations, background = eye_rotations(detections), self.channels(self.ground)
-        crops = []
-        for row, cell in cells:
-            box = Box(*detections.boxes[row].astype(np.float64).tolist())
-            crops.append(self._crop(canvas, box, rotations.of_face(row), cell.size[0]))
+        boxes, rotations, background = face_boxes(detections), eye_rotations(detections), self.channels(self.ground)
+        crops = [self._crop(canvas, boxes[row], rotations.of_face(row), cell.size[0]) for row, cell in cells]
         left, top, right, bottom = self._sheet(detections.image_size)
         # Much faster than assigning three values.
         cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), background, cv2.FILLED)

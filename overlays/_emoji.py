@@ -42,10 +42,8 @@ class Emoji(PictureOverlay):
     def placements(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:
         rotations = eye_rotations(detections)
         for row, box in drawing_order(detections):
-            if box.width > 0.0 and box.height > 0.0:
-                picture = _picture(self._kind(detections, row), self.color)
-                rotation = rotations.of_face(row)
-                yield picture, Placement.cover_box(box, picture.size, rotation, self.scale * _SCALE)
+            picture = _picture(self._kind(detections, row), self.color)
+            yield picture, Placement.cover_box(box, picture.size, rotations.of_face(row), self.scale * _SCALE)
 
     def _kind(self, detections: Detections, row: int) -> str:
         if self.kind != "each":

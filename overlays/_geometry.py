@@ -86,10 +86,16 @@ class Box(NamedTuple):
 
 
 def drawing_order(detections: Detections) -> Iterator[tuple[int, Box]]:
-    """Yield the row and the box of each face, lowest score first, so that the highest score is drawn on top."""
-    boxes = detections.boxes.astype(np.float64).tolist()
-    for row in range(len(boxes) - 1, -1, -1):
-        yield row, Box(*boxes[row])
+    """Yield row and box of each face whose box has an area, lowest score first, so that the highest lies on top."""
+    boxes = face_boxes(detections)
+    for row in reversed(range(len(boxes))):
+        if boxes[row].width > 0.0 and boxes[row].height > 0.0:
+            yield row, boxes[row]
+
+
+def face_boxes(detections: Detections) -> list[Box]:
+    """Return the boxes of all faces."""
+    return [Box(*corners) for corners in detections.boxes.astype(np.float64).tolist()]
 
 
 class Rotations(NamedTuple):

@@ -76,8 +76,6 @@ class Sticker(PictureOverlay):
         points = TYPICAL_LANDMARKS if self.points is None else np.reshape(self.points, (5, 2))
         points = points * self._picture.size
         for row, box in drawing_order(detections):
-            if box.width <= 0.0 or box.height <= 0.0:
-                continue
             if self.fit == "box":
                 placement = Placement.cover_box(box, self._picture.size, rotations.of_face(row), self.scale)
             elif detections.landmarks is None or rotations.scale[row] == 0.0:

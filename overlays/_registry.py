@@ -144,10 +144,8 @@ def describe(name: str) -> tuple[OptionHelp, ...]:
 
     Raises
     ------
-    OptionError
-        If there is no such overlay.
-    ScrfdError
-        If the overlay's module cannot be imported.
+    OptionError, ScrfdError
+        As for :func:`load`.
     """
     return option_help(load(name))
 
@@ -157,10 +155,8 @@ def summary(name: str) -> str:
 
     Raises
     ------
-    OptionError
-        If there is no such overlay.
-    ScrfdError
-        If the overlay's module cannot be imported.
+    OptionError, ScrfdError
+        As for :func:`load`.
     """
     return (inspect.getdoc(load(name)) or "").strip().partition("\n")[0]
 

@@ -70,8 +70,6 @@ class Skull(PictureOverlay):
         centers = None if landmarks is None else landmarks.mean(1, dtype=np.float64).tolist()
         scales = rotations.scale.tolist()
         for row, box in drawing_order(detections):
-            if box.width <= 0.0 or box.height <= 0.0:
-                continue
             rotation = rotations.of_face(row)
             if self.image is not None:
                 yield self._picture, Placement.cover_box(box, self._picture.size, rotation, self.scale)
