@@ -64,7 +64,7 @@ def short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten all measurements."""
     for name, value in {"WARMING": 1.0, "MEASURED": 1.0, "WARM_UP": 1, "ROUND": 2}.items():
         monkeypatch.setattr(bench_gpu, name, value)
-    monkeypatch.setattr(timing, "REPEATED", 1)
+    monkeypatch.setattr(timing, "REPEATS", 1)
 
 
 @pytest.mark.usefixtures("short_measurements")
