@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -114,31 +115,28 @@ def check_supported(flavour: Flavour, options: BuildOptions, gpu: Gpu | None) ->
         for name, reason in NOT_FOR_RTX.items():
             value = getattr(options, name)
             if value is not None and value is not False:
-                message = f"{name} is not supported by {flavour}: {reason}; leave it out"
-                raise OptionError(message, fields=[name], value=value)
+                raise _refusal(f"{name} is not supported by {flavour}: {reason}; leave it out", value, name)
         return
     if options.compute_capabilities is not None:
-        raise OptionError(
+        message = (
             f"compute_capabilities are not supported by {flavour}, which builds for the GPU that it runs on; leave "
-            "them out, set hardware_compatible, or build with tensorrt_rtx",
-            fields=["compute_capabilities", "hardware_compatible"],
-            value=options.compute_capabilities,
+            "them out, set hardware_compatible, or build with tensorrt_rtx"
         )
+        raise _refusal(message, options.compute_capabilities, "compute_capabilities", "hardware_compatible")
     if gpu is not None and gpu.compute_capability < AMPERE:
         if options.precision == "tf32":
             raise _no_tf32(f"{gpu} has no TF32, which requires compute capability 8.0")
         if options.hardware_compatible:
-            raise OptionError(
-                f"hardware_compatible engines require compute capability 8.0, and this is {gpu}",
-                fields=["hardware_compatible"],
-                value=True,
-            )
+            message = f"hardware_compatible engines require compute capability 8.0, and this is {gpu}"
+            raise _refusal(message, True, "hardware_compatible")
+
+
+def _refusal(message: str, value: object, *fields: str, choices: Sequence[str] = ()) -> OptionError:
+    return OptionError(message, fields=fields, value=value, choices=choices)
 
 
 def _no_tf32(reason: str) -> OptionError:
-    choices = ["fp32", "fp16"]
-    message = f"{reason}; the choices are: {', '.join(choices)}"
-    return OptionError(message, fields=["precision"], value="tf32", choices=choices)
+    return _refusal(f"{reason}; the choices are: fp32, fp16", "tf32", "precision", choices=["fp32", "fp16"])
 
 
 def network_flags(flavour: Flavour) -> int:
@@ -208,19 +206,16 @@ def _set_compute_capabilities(config: tensorrt.IBuilderConfig, flavour: Flavour,
         and hasattr(config, "set_compute_capability")
     ):
         message = f"compute_capabilities are not supported by {flavour}; leave them out"
-        raise OptionError(message, fields=["compute_capabilities"], value=wanted)
+        raise _refusal(message, wanted, "compute_capabilities")
     known = {name.removeprefix("SM"): kind for name, kind in module.ComputeCapability.__members__.items()}
     config.num_compute_capabilities = len(wanted)
     for index, capability in enumerate(wanted):
         kind = known.get(capability.replace(".", ""))
         if kind is None or not config.set_compute_capability(kind, index):
             choices = [f"{name[:-1]}.{name[-1]}" for name in known if name.isdigit()]
-            raise OptionError(
-                f"{flavour} does not build for compute capability {capability}; the choices are: {', '.join(choices)}",
-                fields=["compute_capabilities"],
-                value=capability,
-                choices=choices,
-            )
+            message = f"{flavour} does not build for compute capability {capability}"
+            message += f"; the choices are: {', '.join(choices)}"
+            raise _refusal(message, capability, "compute_capabilities", choices=choices)
 
 
 def add_profiles(

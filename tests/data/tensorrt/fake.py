@@ -1,8 +1,8 @@
-"""TensorRT modules made of the names that each release really has, to build with on any machine.
+"""Fake TensorRT modules with the names of each release, to build on any machine.
 
-The lists beside this were made from real bindings by ``make.py``. A module made from a list has these names and no
-others: touching another one is an AttributeError, as it would be there. What stands behind the names follows the rules
-of the release, so that what was set is checked by more than its spelling, and gives as plan a JSON of what was set.
+``make.py`` made the lists beside this file from real bindings. A fake module has the names in a list and no others:
+access to another one is an AttributeError, as in the real module. The fake classes follow the rules of the release, and
+their plan is a JSON of the configuration.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class IBuilderConfig(Thing):
         self._capabilities: dict[int, str] = {}
 
     def set_flag(self, flag: Any) -> None:
-        # As the real one: where a flag cannot be set, only the log tells.
+        # As in the real one: only the log reports that a flag cannot be set.
         if flag.name != "EXCLUDE_LEAN_RUNTIME" or "VERSION_COMPATIBLE" in self._flags:
             self._flags.add(flag.name)
 
@@ -180,7 +180,7 @@ class Builder(Thing):
     def build_serialized_network(self, network: Any, config: Any) -> bytes | None:
         problem = self._problem(network, config)
         monitor = vars(config).get("progress_monitor")
-        if not problem and monitor is not None and not _tell(monitor):
+        if not problem and monitor is not None and not _report_phases(monitor):
             problem = "BuildCanceled"
         if problem:
             text = f"[network.cpp::validate::3014] Error Code 4: Internal Error ({problem})"
@@ -189,7 +189,7 @@ class Builder(Thing):
         if config._cache is not None:
             config._cache._content += b"+"
         level = vars(config).get("hardware_compatibility_level")
-        told = {
+        configuration = {
             "network": sorted(network._flags),
             "flags": sorted(config._flags),
             "profiles": config._profiles,
@@ -200,7 +200,7 @@ class Builder(Thing):
             "monitored": monitor is not None,
             "cached": config._cache is not None,
         }
-        return IHostMemory(json.dumps(told).encode())
+        return IHostMemory(json.dumps(configuration).encode())
 
     def _problem(self, network: Any, config: Any) -> str:
         strong = "STRONGLY_TYPED" in network._flags or "FP16" not in self._trt.BuilderFlag.__members__
@@ -215,11 +215,11 @@ class Builder(Thing):
         return ""
 
 
-def _tell(monitor: Any) -> bool:
+def _report_phases(monitor: Any) -> bool:
     monitor.phase_start("Building engine", None, 4)
-    going_on = all(monitor.step_complete("Building engine", step) for step in range(4))
+    continues = all(monitor.step_complete("Building engine", step) for step in range(4))
     monitor.phase_finish("Building engine")
-    return going_on
+    return continues
 
 
 INTERFACES = (ILogger, IProgressMonitor)

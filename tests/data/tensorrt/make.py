@@ -1,12 +1,12 @@
-"""Write down which names a release of TensorRT has, or stubs of it for a type checker, from its real Python bindings.
+"""Write the names of a TensorRT release, or stubs for a type checker, from its real Python bindings.
 
     python tests/data/tensorrt/make.py names tensorrt_rtx tests/data/tensorrt/tensorrt_rtx-1.7.json
     python tests/data/tensorrt/make.py stubs tensorrt_bindings build/stubs
 
-The bindings of TensorRT 10 and 11 (``tensorrt-cu13-bindings``, 1 MB each) are enough, without TensorRT's own libraries
-of a gigabyte: where they are not there, the C compiler makes empty ones, which let the bindings load and do nothing.
-The list of 8.6.0 was made in the same way from ``tensorrt==8.6.0``, which has its libraries, with empty ones of cuBLAS
-and cuDNN on ``LD_LIBRARY_PATH``. The stubs need mypy.
+The bindings of TensorRT 10 and 11 (``tensorrt-cu13-bindings``, 1 MB each) suffice, without TensorRT's libraries (1 GB):
+if these are missing, the C compiler makes empty ones, so that the bindings load. The list of 8.6.0 was made in the same
+way from ``tensorrt==8.6.0``, which includes its libraries, with empty ones of cuBLAS and cuDNN on ``LD_LIBRARY_PATH``.
+The stubs require mypy.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MISSING = re.compile(r"(libnv\w+)\.so\.(\d+): cannot open shared object file")
 
 
 def load(name: str) -> Any:
-    """Import the bindings; where TensorRT's libraries are missing, start again with empty ones."""
+    """Import the bindings; if TensorRT's libraries are missing, restart with empty ones."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -59,7 +59,7 @@ def public(thing: Any) -> list[str]:
 
 
 def names(name: str, target: Path) -> None:
-    """Write the names of the module, the members of its enumerations, and the attributes of the classes above."""
+    """Write the names of the module, the members of its enumerations, and the attributes of ``CLASSES``."""
     module = load(name)
     kinds = {item: getattr(module, item) for item in public(module)}
     enums = {item: sorted(kind.__members__) for item, kind in kinds.items() if hasattr(kind, "__members__")}
@@ -73,7 +73,7 @@ def names(name: str, target: Path) -> None:
 
 
 def stubs(name: str, target: Path) -> None:
-    """Write a package ``tensorrt`` of stubs, from the signatures that the bindings' docstrings give."""
+    """Write a package ``tensorrt`` of stubs, from the signatures in the bindings' docstrings."""
     load(name)
     own = name.removesuffix("_bindings")
     inner = next(item for item in (f"{own}_bindings.{own}", f"{own}.{own}") if item in sys.modules)
@@ -81,16 +81,16 @@ def stubs(name: str, target: Path) -> None:
         stubgen = [sys.executable, "-c", "from mypy.stubgen import main; main()"]
         subprocess.run([*stubgen, "-q", "--inspect-mode", "-m", inner, "-o", folder], check=True)
         text = (Path(folder) / Path(*inner.split("."))).with_suffix(".pyi").read_text(encoding="utf-8")
-    # DataType.BOOL is exported as `bool` and would hide Python's own in all signatures.
+    # DataType.BOOL is exported as `bool` and would hide the builtin in all signatures.
     lines = [line for line in text.splitlines() if not re.match(r"bool: ", line)]
-    # It can be iterated over, as all that has __getitem__; a type checker wants to be told.
+    # Iterable through __getitem__, which a type checker does not infer.
     lines.insert(lines.index("class Dims:") + 1, "    def __iter__(self) -> typing.Iterator[int]: ...")
     lines.insert(0, "import typing")
     while True:
         try:
             ast.parse("\n".join(lines))
             break
-        except SyntaxError as error:  # some signatures are no Python: a default before what has none
+        except SyntaxError as error:  # some signatures are invalid: a default before a parameter without one
             del lines[(error.lineno or 0) - 1]
     package = target / "tensorrt"
     package.mkdir(parents=True, exist_ok=True)
