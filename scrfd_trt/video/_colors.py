@@ -108,15 +108,11 @@ class Layout(NamedTuple):
     bits: int
 
 
-def _layouts() -> dict[str, Layout]:
-    steps = {"420p": (2, 2), "422p": (2, 1), "444p": (1, 1)}
-    found = {f"{kind}{name}": Layout(*step, 8) for name, step in steps.items() for kind in ("yuv", "yuvj")}
-    for bits in (10, 12):
-        found |= {f"yuv{name}{bits}le": Layout(*step, bits) for name, step in steps.items()}
-    return found
-
-
-LAYOUTS = _layouts()
+LAYOUTS = {
+    f"{family}{chroma}{suffix}": Layout(*steps, bits)
+    for family, suffix, bits in (("yuv", "", 8), ("yuvj", "", 8), ("yuv", "10le", 10), ("yuv", "12le", 12))
+    for chroma, steps in (("420p", (2, 2)), ("422p", (2, 1)), ("444p", (1, 1)))
+}
 """Formats whose planes can be read and written, by FFmpeg's name."""
 
 

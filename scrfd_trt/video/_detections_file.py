@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -36,31 +35,15 @@ class _Line(BaseModel):
 
 
 class Header(_Line):
-    """The first line of a faces file.
-
-    Attributes
-    ----------
-    format, version
-        File format.
-    video
-        Name of the video without its folder.
-    size
-        Width and height of the upright frames in pixels.
-    rate
-        Average frames per second.
-    tracking
-        Values of :class:`TrackingOptions`; unknown names are dropped.
-    fingerprint
-        Of the video file; None if the video is not a single file.
-    """
+    """The first line of a faces file."""
 
     format: Literal["scrfd_trt.faces"] = "scrfd_trt.faces"
     version: Literal[1] = 1
-    video: str
-    size: tuple[int, int]
-    rate: float
-    tracking: dict[str, Any] = Field(default_factory=dict)
-    fingerprint: str | None = None
+    video: str  # name without its folder
+    size: tuple[int, int]  # width and height of the upright frames in pixels
+    rate: float  # average frames per second
+    tracking: dict[str, Any] = Field(default_factory=dict)  # values of TrackingOptions
+    fingerprint: str | None = None  # None if the video is not a single file
 
     @field_validator("tracking")
     @classmethod
@@ -166,10 +149,8 @@ class FacesWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
 
 
 class FacesReader:
@@ -259,9 +240,7 @@ class FacesReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -10,6 +10,7 @@ from scrfd_trt._options import OptionsModel
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._colors import LAYOUTS, NO_HDR, HdrMetadata
+from scrfd_trt.video._reader import VideoInfo
 
 Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "mpeg4", "h264_nvenc", "hevc_nvenc", "av1_nvenc"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
@@ -45,70 +46,60 @@ class EncodeOptions(OptionsModel):
     preset: str | None = Field(None, pattern=r"^[\w-]+$", description="Preset of the encoder.")
     pixel_format: str | None = Field(None, description="FFmpeg's name of the pixel format.")
 
-    def encoder(self, suffix: str) -> str:
-        """Return FFmpeg's name of the encoder for a file suffix."""
-        codec: str = self.codec
-        if codec == "auto":
-            codec = SUFFIX_CODECS.get(suffix.lower(), "h264")
-        return ENCODERS.get(codec, codec)
 
-    def settings(self, encoder: str, hdr: HdrMetadata = NO_HDR) -> dict[str, str]:
-        """Return the options of an encoder, by FFmpeg's names; x264 and x265 also write HDR10 metadata."""
-        crf = self.crf if self.crf is not None else DEFAULT_CRF.get(encoder, NVENC_CRF)
-        settings = {"crf": str(crf)}
-        if encoder.endswith("_nvenc"):
-            settings = {"rc": "vbr", "cq": str(crf), "b": "0"}
-        elif encoder == "mpeg4":
-            quantizer = str(min(max(1, crf), 31))
-            settings = {"qmin": quantizer, "qmax": quantizer}
-        elif encoder in HDR_PARAMETERS:
-            settings |= _parameters(encoder, hdr)
-        if encoder == "libvpx-vp9":
-            settings |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": self.preset or "4"}
-        elif self.preset and encoder != "mpeg4":
-            settings["preset"] = self.preset
-        return settings
+def encoder_name(options: EncodeOptions, suffix: str) -> str:
+    """Return FFmpeg's name of the encoder for a file suffix."""
+    codec: str = options.codec
+    if codec == "auto":
+        codec = SUFFIX_CODECS.get(suffix.lower(), "h264")
+    return ENCODERS.get(codec, codec)
 
-    def describe(self, encoder: str) -> str:
-        """Return the options for messages: ``libx264, preset slow``."""
-        return encoder + (f", preset {self.preset}" if self.preset else "") + (f", crf {self.crf}" if self.crf else "")
 
-    def choose_pixel_format(self, encoder: str, source: str, bit_depth: int, size: tuple[int, int]) -> str:
-        """Return the pixel format to encode.
+def encoder_settings(options: EncodeOptions, encoder: str, hdr: HdrMetadata = NO_HDR) -> dict[str, str]:
+    """Return the options of an encoder, by FFmpeg's names; x264 and x265 also write HDR10 metadata."""
+    crf = options.crf if options.crf is not None else DEFAULT_CRF.get(encoder, NVENC_CRF)
+    settings = {"crf": str(crf)}
+    if encoder.endswith("_nvenc"):
+        settings = {"rc": "vbr", "cq": str(crf), "b": "0"}
+    elif encoder == "mpeg4":
+        quantizer = str(min(max(1, crf), 31))
+        settings = {"qmin": quantizer, "qmax": quantizer}
+    elif encoder in HDR_PARAMETERS:
+        settings |= _parameters(encoder, hdr)
+    if encoder == "libvpx-vp9":
+        settings |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": options.preset or "4"}
+    elif options.preset and encoder != "mpeg4":
+        settings["preset"] = options.preset
+    return settings
 
-        Parameters
-        ----------
-        encoder
-            FFmpeg's name.
-        source, bit_depth
-            Pixel format and bits per component of the video.
-        size
-            Width and height.
 
-        Raises
-        ------
-        OptionError
-            If the encoder does not support the requested format.
-        """
-        supported = _pixel_formats(encoder)
-        if self.pixel_format is not None:
-            choices = [name for name in supported if name in LAYOUTS]
-            if self.pixel_format not in choices:
-                raise OptionError(
-                    f"{encoder} does not support {self.pixel_format!r}; the choices are: {', '.join(choices)}"
-                )
-            return self.pixel_format
-        full = "j" if source.startswith("yuvj") else ""
-        odd = (size[0] % 2, size[1] % 2) if encoder in NEEDS_EVEN_SIDES else (0, 0)
-        chroma = "444p" if odd[0] else "422p" if odd[1] else "420p"
-        ten_bits = "p010le" if encoder in {"hevc_nvenc", "av1_nvenc"} and not any(odd) else f"yuv{chroma}10le"
-        wanted = (*((ten_bits,) if bit_depth > 8 else ()), f"yuv{full}{chroma}", f"yuv{chroma}", "yuv444p")
-        found = next((name for name in wanted if name in supported), None)
-        if found is None:
+def describe(options: EncodeOptions, encoder: str) -> str:
+    """Return the options for messages: ``libx264, preset slow``."""
+    preset = f", preset {options.preset}" if options.preset else ""
+    return encoder + preset + (f", crf {options.crf}" if options.crf else "")
+
+
+def choose_pixel_format(options: EncodeOptions, encoder: str, info: VideoInfo) -> str:
+    """Return the pixel format to encode a video in; raise ``OptionError`` if the encoder does not support it."""
+    supported = _pixel_formats(encoder)
+    if options.pixel_format is not None:
+        choices = [name for name in supported if name in LAYOUTS]
+        if options.pixel_format not in choices:
             raise OptionError(
-                f"{encoder} supports none of: {', '.join(wanted)}; use another codec", fields=["codec"], value=encoder
+                f"{encoder} does not support {options.pixel_format!r}; the choices are: {', '.join(choices)}"
             )
-        return str(found)
+        return options.pixel_format
+    full = "j" if info.pixel_format.startswith("yuvj") else ""
+    odd = (info.size[0] % 2, info.size[1] % 2) if encoder in NEEDS_EVEN_SIDES else (0, 0)
+    chroma = "444p" if odd[0] else "422p" if odd[1] else "420p"
+    ten_bits = "p010le" if encoder in {"hevc_nvenc", "av1_nvenc"} and not any(odd) else f"yuv{chroma}10le"
+    wanted = (*((ten_bits,) if info.bit_depth > 8 else ()), f"yuv{full}{chroma}", f"yuv{chroma}", "yuv444p")
+    found = next((name for name in wanted if name in supported), None)
+    if found is None:
+        raise OptionError(
+            f"{encoder} supports none of: {', '.join(wanted)}; use another codec", fields=["codec"], value=encoder
+        )
+    return str(found)
 
 
 def _parameters(encoder: str, hdr: HdrMetadata) -> dict[str, str]:

@@ -8,8 +8,8 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from threading import Condition, Event, Thread, current_thread
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
@@ -86,13 +86,17 @@ class LiveReader:
             if first is not None:
                 stack.callback(first.close)
             _check(reconnect, queue, timeout)
-            self._reader_options: dict[str, Any] = {
-                "container_format": container_format,
-                "options": options,
-                "extra_streams": extra_streams,
-            }
-            self._source, self._reconnect, self._timeout = source, reconnect, timeout
-            connection = first or stack.enter_context(self._open(timeout))
+            self._open = partial(
+                VideoReader,
+                source,
+                damaged="keep",
+                live=True,
+                container_format=container_format,
+                options=options,
+                extra_streams=extra_streams,
+            )
+            self._reconnect, self._timeout = reconnect, timeout
+            connection = first or stack.enter_context(self._open(timeout=timeout))
             self.name = connection.name
             self.info: VideoInfo = connection.info
             self.extra_streams = _detached_copies(connection.extra_streams)
@@ -168,13 +172,8 @@ class LiveReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _open(self, timeout: float) -> VideoReader:
-        return VideoReader(self._source, damaged="keep", live=True, timeout=timeout, **self._reader_options)
 
     def _run(self) -> None:
         try:
@@ -230,7 +229,7 @@ class LiveReader:
                 return False
             self._pause = min(self._pause * 2, RETRY_SECONDS[1])
             try:
-                connection = self._open(min(self._timeout, max(1.0, left)))
+                connection = self._open(timeout=min(self._timeout, max(1.0, left)))
             except VideoError as failure:
                 last = failure
                 continue

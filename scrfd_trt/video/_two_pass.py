@@ -83,34 +83,35 @@ def detect_video(
     VideoError, OutputError, OptionError
         If the video cannot be read or the file cannot be written; no file is left then.
     """
+    return _detect(source, faces_file, detector, tracking, overwrite=overwrite, damaged=damaged, progress=progress)
+
+
+def _detect(
+    source: Source,
+    faces_file: Source,
+    detector: FrameDetector,
+    tracking: TrackingOptions | None,
+    *,
+    overwrite: bool,
+    damaged: Damaged,
+    progress: ProgressCallback,
+    constant_rate: ConstantFrameRate | None = None,
+) -> Summary:
     options = tracking or TrackingOptions()
     with (
         open_source(source, damaged=damaged) as reader,
         FacesWriter(faces_file, reader.info, options, overwrite=overwrite) as file,
+        closing(find_faces(reader, detector, options)) as frames,
     ):
-        summary = _detect(reader, detector, options, file, progress=progress)
-    _free_closed()
-    return summary
-
-
-def _detect(
-    reader: Reader,
-    detector: FrameDetector,
-    options: TrackingOptions,
-    file: FacesWriter,
-    *,
-    progress: ProgressCallback,
-    constant_rate: ConstantFrameRate | None = None,
-) -> Summary:
-    summary = Summary(reader.info.size, options.threshold)
-    with closing(find_faces(reader, detector, options)) as frames:
+        summary = Summary(reader.info.size, options.threshold)
         for frame in frames:
             if constant_rate is not None:
                 constant_rate.slot(frame.number, frame.pts_seconds)
             file.write(frame)
             summary.add(frame)
             progress("finding", summary.frames, reader.info.frames)
-    summary.lost = reader.lost
+        summary.lost = reader.lost
+    _free_closed()
     return summary
 
 
@@ -223,8 +224,9 @@ def overlay_video(
     ----------
     faces_file
         Where to write the faces; None for a temporary file.
-    source, output, detector, overlay, tracking, selection, encode, overwrite, damaged, keep_streams, keep_metadata, \
-    progress
+    source, output, overlay, selection, encode, keep_streams, keep_metadata
+        As for :func:`render_video`.
+    detector, tracking, overwrite, damaged, progress
         As for :func:`detect_video` and :func:`render_video`.
 
     Returns
@@ -237,19 +239,22 @@ def overlay_video(
     VideoError, OutputError, OptionError
         As for :func:`detect_video` and :func:`render_video`.
     """
-    options = tracking or TrackingOptions()
     with _path_or_temporary(faces_file) as faces:
         with open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
             trial = VideoWriter(output, reader, encode, overwrite=overwrite)
             trial.discard()
             _free_closed()
             _warn_unread(reader)
-        with (
-            open_source(source, damaged=damaged) as reader,
-            FacesWriter(faces, reader.info, options, overwrite=overwrite) as faces_writer,
-        ):
-            _detect(reader, detector, options, faces_writer, progress=progress, constant_rate=trial.constant_rate)
-        _free_closed()
+        _detect(
+            source,
+            faces,
+            detector,
+            tracking,
+            overwrite=overwrite,
+            damaged=damaged,
+            progress=progress,
+            constant_rate=trial.constant_rate,
+        )
         with FacesReader(faces) as file, open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
             file.check(reader.info)
             with VideoWriter(output, reader, encode, overwrite=overwrite, keep_metadata=keep_metadata) as writer:

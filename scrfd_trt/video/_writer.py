@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from scrfd_trt._files import atomic_path
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import _colors, _pyav
-from scrfd_trt.video._encoders import EncodeOptions
+from scrfd_trt.video._encoders import EncodeOptions, choose_pixel_format, describe, encoder_name, encoder_settings
 from scrfd_trt.video._live import Reader
 from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
@@ -121,17 +120,17 @@ class VideoWriter:
             self._stack = stack.pop_all()
 
     def _add_video(self, info: VideoInfo, options: EncodeOptions) -> None:
-        encoder = options.encoder(self.path.suffix)
-        self._format = options.choose_pixel_format(encoder, info.pixel_format, info.bit_depth, info.size)
+        encoder = encoder_name(options, self.path.suffix)
+        self._format = choose_pixel_format(options, encoder, info)
         self._edit_format = _colors.planar_format(self._format, 10 if "10" in self._format else 8)
         if self.constant_rate is not None and encoder != "mpeg4":
             raise OptionError(
                 f"{self.path}: AVI stores no timestamps for {encoder}; name a .mkv or .mp4 file, or use mpeg4"
             )
-        self._encoder = options.describe(encoder)
+        self._encoder = describe(options, encoder)
         with _pyav.writing(lambda: f"cannot write {self.path} with {self._encoder}"):
             rate = info.rate if self.constant_rate is None else self.constant_rate.rate
-            settings = options.settings(encoder, info.hdr)
+            settings = encoder_settings(options, encoder, info.hdr)
             self._stream = stream = self._container.add_stream(encoder, rate=rate, options=settings)
             stream.width, stream.height = info.size
             stream.pix_fmt = self._format
@@ -278,9 +277,7 @@ class VideoWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         else:
