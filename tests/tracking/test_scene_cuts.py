@@ -73,7 +73,7 @@ def test_cut_between_repeated_frames_is_found(times: int) -> None:
         lambda image: np.full_like(image, (0, 0, 200)),
         lambda image: scene(2),
     ],
-    ids=["half as bright", "a quarter", "flash", "black", "red", "somebody before the camera"],
+    ids=["half as bright", "a quarter", "flash", "black", "red", "person before the camera"],
 )
 def test_no_cut_if_scene_returns_soon(other: Callable[[np.ndarray], np.ndarray], count: int) -> None:
     image = scene(1)

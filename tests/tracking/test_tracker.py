@@ -1,3 +1,5 @@
+"""The tracker on synthetic detections."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -25,8 +27,8 @@ def at(x: float, y: float = 100, side: float = 50) -> Box:
     return (x, y, x + side, y + side)
 
 
-def follow(
-    looks: Iterable[Detections | None],
+def track_faces(
+    frames_in: Iterable[Detections | None],
     *,
     cuts: Sequence[int] = (),
     times: Sequence[float] | None = None,
@@ -36,9 +38,9 @@ def follow(
 ) -> list[FrameFaces]:
     tracker = Tracker(TrackingOptions(**options), rate, delay=delay)
     frames = []
-    for number, look in enumerate(looks):
+    for number, detections in enumerate(frames_in):
         time = number / RATE if times is None else times[number]
-        frames += tracker.push(FrameObservation(number, time, look, number in cuts))
+        frames += tracker.push(FrameObservation(number, time, detections, number in cuts))
     return [*frames, *tracker.finish()]
 
 
@@ -47,23 +49,23 @@ def of_track(frames: Sequence[FrameFaces], track: int) -> dict[int, Face]:
 
 
 def test_no_frames_and_no_faces() -> None:
-    assert follow([]) == []
-    frames = follow([found()] * 5)
+    assert track_faces([]) == []
+    frames = track_faces([found()] * 5)
     assert [frame.number for frame in frames] == [0, 1, 2, 3, 4]
     assert not any(frame.faces for frame in frames)
     assert len(frames[0].detections(SIZE)) == 0
 
 
 def test_one_frame() -> None:
-    (frame,) = follow([found((at(10), 0.9))])
+    (frame,) = track_faces([found((at(10), 0.9))])
     (face,) = frame.faces
     np.testing.assert_allclose(face.box, at(10), atol=1e-3)
     assert (face.track, face.origin, face.score) == (1, "detected", pytest.approx(0.9))
 
 
 def test_gap_is_interpolated() -> None:
-    looks = [found() if 10 <= n < 16 else found((at(10 + 4 * n), 0.9)) for n in range(30)]
-    track = of_track(follow(looks), 1)
+    frames_in = [found() if 10 <= n < 16 else found((at(10 + 4 * n), 0.9)) for n in range(30)]
+    track = of_track(track_faces(frames_in), 1)
     assert sorted(track) == list(range(30))
     assert {n for n, face in track.items() if face.origin == "interpolated"} == set(range(10, 16))
     for number, face in track.items():
@@ -76,15 +78,15 @@ def test_gap_is_interpolated() -> None:
 
 def test_gap_is_interpolated_by_time() -> None:
     times = [0.0, 0.1, 0.2, 0.3, 0.9, 1.0, 1.1, 1.2]
-    looks = [found() if n in (3, 4) else found((at(10 + 20 * times[n]), 0.9)) for n in range(8)]
-    track = of_track(follow(looks, times=times, smooth=False), 1)
+    frames_in = [found() if n in (3, 4) else found((at(10 + 20 * times[n]), 0.9)) for n in range(8)]
+    track = of_track(track_faces(frames_in, times=times, smooth=False), 1)
     middles = [(track[n].box[0] + track[n].box[2]) / 2 for n in (3, 4)]
     assert middles == pytest.approx([35 + 20 * 0.3, 35 + 20 * 0.9], abs=0.01)
 
 
 def test_crossing_faces_keep_their_tracks() -> None:
-    looks = [found((at(100 + 8 * n, 100), 0.9), (at(420 - 8 * n, 160), 0.8)) for n in range(40)]
-    frames = follow(looks)
+    frames_in = [found((at(100 + 8 * n, 100), 0.9), (at(420 - 8 * n, 160), 0.8)) for n in range(40)]
+    frames = track_faces(frames_in)
     left, right = of_track(frames, 1), of_track(frames, 2)
     assert sorted(left) == sorted(right) == list(range(40))
     assert left[39].box[0] == pytest.approx(100 + 8 * 39, abs=1)
@@ -93,14 +95,14 @@ def test_crossing_faces_keep_their_tracks() -> None:
 
 @pytest.mark.parametrize(("missed", "tracks"), [(29, 1), (30, 2)])
 def test_track_lost_beyond_bridge_gets_new_id(missed: int, tracks: int) -> None:
-    looks = [found((at(100), 0.9))] * 3 + [found()] * missed + [found((at(100), 0.9))] * 3
-    frames = follow(looks, bridge=1.0)
+    frames_in = [found((at(100), 0.9))] * 3 + [found()] * missed + [found((at(100), 0.9))] * 3
+    frames = track_faces(frames_in, bridge=1.0)
     assert {face.track for frame in frames for face in frame.faces} == set(range(1, tracks + 1))
 
 
 def test_tracks_are_extended_at_both_ends() -> None:
-    looks = [found((at(100 + 2 * n), 0.9)) if 20 <= n < 40 else found() for n in range(60)]
-    track = of_track(follow(looks, extend=0.2), 1)
+    frames_in = [found((at(100 + 2 * n), 0.9)) if 20 <= n < 40 else found() for n in range(60)]
+    track = of_track(track_faces(frames_in, extend=0.2), 1)
     assert sorted(track) == list(range(14, 46))
     assert {track[n].origin for n in (14, 19, 40, 45)} == {"extended"}
     assert track[45].box[0] > track[39].box[0]
@@ -108,18 +110,18 @@ def test_tracks_are_extended_at_both_ends() -> None:
 
 
 def test_no_track_crosses_cut() -> None:
-    frames = follow([found((at(100), 0.9))] * 20, cuts=[10])
+    frames = track_faces([found((at(100), 0.9))] * 20, cuts=[10])
     assert sorted(of_track(frames, 1)) == list(range(10))
     assert sorted(of_track(frames, 2)) == list(range(10, 20))
-    late = follow([found()] * 12 + [found((at(100), 0.9))] * 8, cuts=[10])
+    late = track_faces([found()] * 12 + [found((at(100), 0.9))] * 8, cuts=[10])
     assert sorted(of_track(late, 1)) == list(range(10, 20))
 
 
 @pytest.mark.parametrize("cuts", [[10], [9], [12]])
 def test_face_in_same_place_is_covered_up_to_cut_from_both_sides(cuts: list[int]) -> None:
-    """What was taken for a cut may be none. Numbers stay apart all the same: it may be somebody else."""
-    looks = [found() if 2 < n < 20 else found((at(100 + n), 0.9)) for n in range(26)]
-    frames = follow(looks, cuts=cuts)
+    """The cut may be a false one. Track numbers differ all the same: it may be another person."""
+    frames_in = [found() if 2 < n < 20 else found((at(100 + n), 0.9)) for n in range(26)]
+    frames = track_faces(frames_in, cuts=cuts)
     assert sorted(of_track(frames, 1)) == list(range(cuts[0]))
     assert sorted(of_track(frames, 2)) == list(range(cuts[0], 26))
     for frame in frames:
@@ -128,63 +130,63 @@ def test_face_in_same_place_is_covered_up_to_cut_from_both_sides(cuts: list[int]
 
 
 def test_no_face_is_extended_into_scene_without_one() -> None:
-    looks = [found((at(100), 0.9)) if n < 6 else found((at(400), 0.9)) if n >= 16 else found() for n in range(30)]
-    frames = follow(looks, cuts=[12])
+    frames_in = [found((at(100), 0.9)) if n < 6 else found((at(400), 0.9)) if n >= 16 else found() for n in range(30)]
+    frames = track_faces(frames_in, cuts=[12])
     assert sorted(of_track(frames, 1)) == list(range(12))
     assert sorted(of_track(frames, 2)) == list(range(12, 30))
-    gone = follow([found((at(100), 0.9))] * 10 + [found()] * 20, cuts=[10])
+    gone = track_faces([found((at(100), 0.9))] * 10 + [found()] * 20, cuts=[10])
     assert not any(frame.faces for frame in gone[10:])
 
 
 @pytest.mark.parametrize("rate", [1, 2, 5])
 def test_short_gaps_are_filled_at_any_rate(rate: int) -> None:
     blind = (0, 1, 7, 8, 9, 18, 19)
-    looks = [found() if n in blind else found((at(100), 0.9)) for n in range(20)]
-    assert all(frame.faces for frame in follow(looks, times=[n / rate for n in range(20)], rate=rate))
-    off = follow(looks, times=[n / rate for n in range(20)], rate=rate, extend=0.0, bridge=0.0)
+    frames_in = [found() if n in blind else found((at(100), 0.9)) for n in range(20)]
+    assert all(frame.faces for frame in track_faces(frames_in, times=[n / rate for n in range(20)], rate=rate))
+    off = track_faces(frames_in, times=[n / rate for n in range(20)], rate=rate, extend=0.0, bridge=0.0)
     assert [frame.number for frame in off if not frame.faces] == list(blind)
 
 
 def test_consecutive_detections_are_one_track_without_bridge() -> None:
-    looks = [found((at(100), 0.9 if n < 10 else 0.2)) for n in range(20)]
-    frames = follow(looks, bridge=0.0, extend=0.0)
+    frames_in = [found((at(100), 0.9 if n < 10 else 0.2)) for n in range(20)]
+    frames = track_faces(frames_in, bridge=0.0, extend=0.0)
     assert sorted(of_track(frames, 1)) == list(range(20))
     assert all(len(frame.faces) == 1 for frame in frames)
 
 
 def test_limits_in_seconds_at_variable_rate() -> None:
-    """A second of 60 frames, and then one in a minute: one frame a second, on average."""
+    """A second of 60 frames, and then one per minute: one frame per second on average."""
     times = [n / 60 for n in range(60)] + [60.0 * n for n in range(1, 3)]
-    looks = [found() if 20 <= n < 40 or n < 10 else found((at(100), 0.9)) for n in range(62)]
-    frames = follow(looks, times=times, rate=1)
+    frames_in = [found() if 20 <= n < 40 or n < 10 else found((at(100), 0.9)) for n in range(62)]
+    frames = track_faces(frames_in, times=times, rate=1)
     assert [frame.number for frame in frames if not frame.faces] == []
-    slow = follow([found((at(100), 0.9))] + [found()] * 20, times=[n / 5 for n in range(21)], rate=30)
+    slow = track_faces([found((at(100), 0.9))] + [found()] * 20, times=[n / 5 for n in range(21)], rate=30)
     assert [frame.number for frame in slow if frame.faces] == [0, 1, 2]
 
 
 def test_low_score_faces_continue_tracks_and_start_none() -> None:
-    looks = [found((at(100), 0.9 if n in (0, 20) else 0.2), (at(400), 0.2)) for n in range(21)]
-    frames = follow(looks, bridge=0.2, threshold=0.5)
+    frames_in = [found((at(100), 0.9 if n in (0, 20) else 0.2), (at(400), 0.2)) for n in range(21)]
+    frames = track_faces(frames_in, bridge=0.2, threshold=0.5)
     assert {face.track for frame in frames for face in frame.faces} == {1}
     assert {face.origin for face in of_track(frames, 1).values()} == {"detected"}
 
 
 def test_new_track_is_traced_back_through_low_score_faces() -> None:
-    looks = [found((at(100 + n), 0.2 if n < 12 else 0.9)) for n in range(20)]
-    track = of_track(follow(looks, extend=0.0), 1)
+    frames_in = [found((at(100 + n), 0.2 if n < 12 else 0.9)) for n in range(20)]
+    track = of_track(track_faces(frames_in, extend=0.0), 1)
     assert sorted(track) == list(range(20))
     assert track[3].origin == "detected"
 
 
 def test_low_score_face_elsewhere_is_not_matched() -> None:
-    looks = [found((at(100), 0.9)) if n < 10 or n >= 14 else found((at(128), 0.2)) for n in range(24)]
-    track = of_track(follow(looks), 1)
+    frames_in = [found((at(100), 0.9)) if n < 10 or n >= 14 else found((at(128), 0.2)) for n in range(24)]
+    track = of_track(track_faces(frames_in), 1)
     assert all(abs(face.box[0] - 100) < 6 for face in track.values())
 
 
 def test_only_every_nth_frame() -> None:
-    looks = [found((at(100 + 3 * n), 0.9)) if n % 5 == 0 else None for n in range(41)]
-    track = of_track(follow(looks, every=5), 1)
+    frames_in = [found((at(100 + 3 * n), 0.9)) if n % 5 == 0 else None for n in range(41)]
+    track = of_track(track_faces(frames_in, every=5), 1)
     assert sorted(track) == list(range(41))
     assert track[17].box[:2].mean() == pytest.approx(np.mean([151, 100]), abs=6)
     assert track[17].origin == "interpolated"
@@ -192,7 +194,7 @@ def test_only_every_nth_frame() -> None:
 
 def test_empty_boxes_without_landmarks() -> None:
     flat = Detections([(10, 10, 10, 10)], [0.9], None, image_size=SIZE)
-    frames = follow([flat] * 5)
+    frames = track_faces([flat] * 5)
     assert all(len(frame.faces) >= 1 for frame in frames)
     assert all(face.landmarks is None for frame in frames for face in frame.faces)
     assert frames[0].detections(SIZE).landmarks is None
@@ -204,14 +206,14 @@ def test_frames_come_out_after_delay() -> None:
     assert out == [0, 0, 0, 1, 1, 1]
     gap = [found() if n in (5, 6) else found((at(100), 0.9)) for n in range(12)]
     for delay in (0, 1, 3):
-        track = of_track(follow(gap, delay=delay), 1)
+        track = of_track(track_faces(gap, delay=delay), 1)
         assert sorted(track) == list(range(12)), delay
 
 
 def test_final_frames_do_not_depend_on_much_later_ones() -> None:
-    looks = [found() if n % 7 == 3 else found((at(100 + n), 0.9)) for n in range(90)]
-    whole = follow(looks + [found()] * 200)
-    short = follow(looks + [found()] * 40)
+    frames_in = [found() if n % 7 == 3 else found((at(100 + n), 0.9)) for n in range(90)]
+    whole = track_faces(frames_in + [found()] * 200)
+    short = track_faces(frames_in + [found()] * 40)
     for one, other in zip(whole, short, strict=False):
         assert one.number == other.number
         for a, b in zip(one.faces, other.faces, strict=True):
@@ -228,7 +230,7 @@ def test_state_is_bounded() -> None:
 
 
 def test_detections_have_tracks_and_time() -> None:
-    frames = follow([found((at(100), 0.9), (at(300), 0.7))] * 3)
+    frames = track_faces([found((at(100), 0.9), (at(300), 0.7))] * 3)
     detections = frames[1].detections(SIZE)
     assert detections.track_ids is not None
     assert detections.track_ids.tolist() == [1, 2]
@@ -242,8 +244,8 @@ def test_every_frame_between_detections_has_the_face(data: st.DataObject) -> Non
     way = np.cumsum(np.array([(200.0, 120.0), *steps[1:]]), axis=0)
     blind = data.draw(st.lists(st.booleans(), min_size=len(way), max_size=len(way)))
     seen = [n for n in range(len(way)) if not blind[n] or n % 8 == 0]
-    looks = [found((at(*way[n]), 0.9)) if n in set(seen) else found() for n in range(len(way))]
-    frames = follow(looks)
+    frames_in = [found((at(*way[n]), 0.9)) if n in set(seen) else found() for n in range(len(way))]
+    frames = track_faces(frames_in)
     assert [frame.number for frame in frames] == list(range(len(way)))
     covered = {frame.number for frame in frames if frame.faces}
     assert covered >= set(range(seen[0], seen[-1] + 1))

@@ -1,4 +1,4 @@
-"""Clips made with PyAV itself, and what stands in a file, packet by packet."""
+"""Clips written with PyAV, the contents of files, and a server for streams."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Image = NDArray[np.uint8]
 
 
 def picture(number: int, size: tuple[int, int]) -> Image:
-    """A frame whose pixels tell its number: a ramp, and a bar that moves on."""
+    """A frame that shows its number: a ramp, and a bar that moves."""
     width, height = size
     image = np.empty((height, width, 3), np.uint8)
     image[..., 0] = np.linspace(40, 200, width, dtype=np.uint8)[None]
@@ -34,7 +34,7 @@ def picture(number: int, size: tuple[int, int]) -> Image:
 
 
 class Clip(NamedTuple):
-    """How a clip is made; ``times`` are in ticks of ``time_base``, one a frame."""
+    """Properties of a clip; ``times`` has one value per frame, in ticks of ``time_base``."""
 
     size: tuple[int, int] = (64, 48)
     frames: int = 30
@@ -54,7 +54,7 @@ class Clip(NamedTuple):
 
 
 def write_clip(path: Path, **how: Any) -> Path:
-    """Write a clip with PyAV alone."""
+    """Write a clip with PyAV only."""
     av = pytest.importorskip("av")
     clip = Clip(**how)
     base = clip.time_base or 1 / clip.rate
@@ -69,10 +69,10 @@ def write_clip(path: Path, **how: Any) -> Path:
         context.colorspace, context.color_range, context.color_trc, context.color_primaries = clip.colours
         container.metadata.update(clip.metadata)
         sound = container.add_stream(clip.audio_codec, rate=48000) if clip.audio else None
-        words = (
+        subtitles = (
             stack.enter_context(av.open(io.BytesIO(clip.subtitles.encode()), format="srt")) if clip.subtitles else None
         )
-        said = container.add_stream_from_template(words.streams[0]) if words else None
+        captions = container.add_stream_from_template(subtitles.streams[0]) if subtitles else None
         for number, ticks in enumerate(times):
             frame = av.VideoFrame.from_ndarray(clip.draw(number, clip.size), "bgr24")
             frame = _colors.reformat(
@@ -83,17 +83,17 @@ def write_clip(path: Path, **how: Any) -> Path:
         container.mux(stream.encode())
         if sound is not None:
             container.mux(sine(av, sound, clip.audio))
-        for packet in words.demux() if words else ():
+        for packet in subtitles.demux() if subtitles else ():
             if packet.pts is not None:
-                packet.stream = said
+                packet.stream = captions
                 container.mux(packet)
     if clip.rotation:
-        turn(path, clip.rotation)
+        set_rotation(path, clip.rotation)
     return path
 
 
 def sine(av: Any, stream: Any, seconds: float) -> list[Any]:
-    """Code a tone."""
+    """Encode a tone."""
     packets = []
     for start in range(0, round(seconds * 48000), 1024):
         wave = (np.sin(np.arange(start, start + 1024) * 0.05) * 0.3).astype(np.float32)
@@ -103,18 +103,18 @@ def sine(av: Any, stream: Any, seconds: float) -> list[Any]:
     return packets + stream.encode(None)
 
 
-def turn(path: Path, degrees: int) -> None:
-    """Write a display matrix into an MP4's first track, turned clockwise by so many degrees (ISO/IEC 14496-12)."""
+def set_rotation(path: Path, degrees: int) -> None:
+    """Write a display matrix into the first track of an MP4: clockwise rotation in degrees (ISO/IEC 14496-12)."""
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40
-    turn = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    a, b, c, d = (value * 65536 for value in turn)
+    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    a, b, c, d = (value * 65536 for value in matrix)
     data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(bytes(data))
 
 
 class Stream(NamedTuple):
-    """What a stream of a file holds; times in seconds."""
+    """A stream of a file; packets as time and duration in seconds, and data."""
 
     kind: str
     codec: str
@@ -122,7 +122,7 @@ class Stream(NamedTuple):
 
 
 class Probed(NamedTuple):
-    """What stands in a file."""
+    """The contents of a file."""
 
     duration: float
     streams: list[Stream]
@@ -135,7 +135,7 @@ class Probed(NamedTuple):
 
 
 def probe(path: Path) -> Probed:
-    """Read a file with PyAV alone: all packets, all frames."""
+    """Read all packets and frames of a file with PyAV only."""
     av = pytest.importorskip("av")
     with av.open(str(path)) as container:
         held: dict[int, list[tuple[float, float, bytes]]] = {stream.index: [] for stream in container.streams}
@@ -155,7 +155,7 @@ def probe(path: Path) -> Probed:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Callable[..., Path]:
-    """Write a clip below an empty folder."""
+    """Write clips to an empty folder."""
 
     def write(name: str = "clip.mp4", **how: Any) -> Path:
         return write_clip(tmp_path / name, **how)
@@ -170,14 +170,14 @@ def probed() -> Callable[[Path], Probed]:
 
 @pytest.fixture
 def rotate() -> Callable[[Path, int], None]:
-    return turn
+    return set_rotation
 
 
 HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-class Act(NamedTuple):
-    """What a server does with one connection: sends data piece by piece, and hangs up unless it is to be held."""
+class Reply(NamedTuple):
+    """What the server does with a connection: send data in pieces, then close it, or hold it open."""
 
     data: bytes = b""
     hold: bool = False
@@ -185,13 +185,13 @@ class Act(NamedTuple):
     head: bytes = b""
 
 
-class Stage:
-    """A server on loopback that plays an act a connection; after the last it is gone."""
+class FakeServer:
+    """A server on loopback that gives one reply per connection, and stops after the last one."""
 
-    def __init__(self, acts: Sequence[Act]) -> None:
+    def __init__(self, replies: Sequence[Reply]) -> None:
         self.stop = Event()
-        self.played = 0
-        self._acts = acts
+        self.connections = 0
+        self._acts = replies
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._socket.settimeout(0.05)
         self.port = self._socket.getsockname()[1]
@@ -201,13 +201,13 @@ class Stage:
 
     def _run(self) -> None:
         with self._socket:
-            for act in self._acts:
+            for reply in self._acts:
                 connection = self._accept()
                 if connection is None:
                     return
                 with connection, suppress(OSError):
-                    self.played += 1
-                    self._play(connection, act)
+                    self.connections += 1
+                    self._send(connection, reply)
 
     def _accept(self) -> socket.socket | None:
         while not self.stop.is_set():
@@ -217,18 +217,18 @@ class Stage:
                 return connection
         return None
 
-    def _play(self, connection: socket.socket, act: Act) -> None:
-        if act.head:
+    def _send(self, connection: socket.socket, reply: Reply) -> None:
+        if reply.head:
             connection.recv(4096)
-            connection.sendall(act.head)
-        for at in range(0, len(act.data), 1316):
-            if self.stop.wait(act.pause):
+            connection.sendall(reply.head)
+        for at in range(0, len(reply.data), 1316):
+            if self.stop.wait(reply.pause):
                 return
-            piece = act.data[at : at + 1316]
-            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if act.head == HTTP else piece)
-        if act.head == HTTP:
+            piece = reply.data[at : at + 1316]
+            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.head == HTTP else piece)
+        if reply.head == HTTP:
             connection.sendall(b"0\r\n\r\n")
-        if act.hold:
+        if reply.hold:
             connection.settimeout(0.05)
             while not self.stop.is_set():
                 with suppress(TimeoutError):
@@ -241,12 +241,12 @@ class Stage:
 
 
 @pytest.fixture
-def stage() -> Iterator[Callable[..., Stage]]:
-    """Open servers that end with the test; takes each act's data, or how it goes."""
-    opened: list[Stage] = []
+def serve() -> Iterator[Callable[..., FakeServer]]:
+    """Start servers that end with the test; a reply is its data, or the fields of Reply."""
+    opened: list[FakeServer] = []
 
-    def open_one(*acts: bytes | dict[str, Any]) -> Stage:
-        opened.append(Stage([Act(**act) if isinstance(act, dict) else Act(act) for act in acts]))
+    def open_one(*replies: bytes | dict[str, Any]) -> FakeServer:
+        opened.append(FakeServer([Reply(**reply) if isinstance(reply, dict) else Reply(reply) for reply in replies]))
         return opened[-1]
 
     yield open_one

@@ -1,4 +1,4 @@
-"""A street in which drawn people move, cross, turn, grow, leave and come back; where each face is, is known."""
+"""A street with drawn people who move, cross, turn, grow, leave and return; the position of each face is known."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CUT = 120
 
 Image = NDArray[np.uint8]
 Place = tuple[float, float, float, float]
-"""Middle, height and angle of a face."""
+"""Centre, height and angle of a face."""
 
 
 class Actor(NamedTuple):
-    """Somebody, seen from one frame up to another, and where."""
+    """A person, the frames in which it is visible, and its path."""
 
     name: str
     look: drawing.Look
@@ -50,7 +50,7 @@ ACTORS = (
 
 
 def truth(frame: int) -> dict[str, Detection]:
-    """Where the faces of a frame are."""
+    """The faces of a frame."""
     return {
         actor.name: drawing.truth((x, y), size, angle, actor.look)
         for actor in ACTORS
@@ -63,7 +63,7 @@ _BACKDROPS: dict[str, Image] = {}
 
 
 def draw(frame: int, size: tuple[int, int] = SIZE) -> Image:
-    """OverlayFunction a frame; those who are further away first."""
+    """Draw a frame; distant people first."""
     name = "park" if frame < CUT else "room"
     if name not in _BACKDROPS:
         _BACKDROPS[name] = drawing.BACKDROPS[name](SIZE, 4)
@@ -77,7 +77,7 @@ def draw(frame: int, size: tuple[int, int] = SIZE) -> Image:
 
 @cache
 def visible(frame: int) -> dict[str, NDArray[np.bool_]]:
-    """The ellipse within each face's box, without what somebody nearer hides."""
+    """The ellipse within each face's box, without the part behind nearer faces."""
     faces = truth(frame)
     order = sorted(faces, key=lambda name: -faces[name].height)
     taken = np.zeros(SIZE[::-1], bool)
@@ -98,9 +98,9 @@ def ellipse(box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
 
 
 class Blinking:
-    """A detector that misses each face with a probability, and now and then three times in a row.
+    """A detector that misses each face with a probability, and sometimes in three consecutive frames.
 
-    Which face a detection is of is told by its place in the frame, so that what is missed three times is one face.
+    Detections in the same place belong to the same face.
     """
 
     def __init__(self, detector: Any, probability: float = 0.2, three: float = 0.04, seed: int = 1) -> None:

@@ -1,3 +1,5 @@
+"""Faces files, track selections and summaries."""
+
 from __future__ import annotations
 
 import os
@@ -70,7 +72,7 @@ def test_error_leaves_no_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 def test_full_disk_is_reported(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk; a short file fails only when it is closed."""
+    """A limit on file sizes replaces the full disk; a short file fails only when it is closed."""
     program = """
         import resource, signal, sys
         from test_faces import INFO, frames
@@ -155,10 +157,10 @@ def test_missing_file(tmp_path: Path) -> None:
         FacesReader(tmp_path / "none.jsonl")
 
 
-def tracks(choice: TrackSelection) -> list[set[int]]:
-    """Faces at the left (1), in the middle (2), and one that walks from left to right (3)."""
+def tracks(selection: TrackSelection) -> list[set[int]]:
+    """Faces on the left (1), in the centre (2), and one that moves from left to right (3)."""
     clip = [FrameFaces(n, n / 10, False, [face(1, 0), face(2, 40), face(3, 8.0 * n)]) for n in range(10)]
-    resolved = choice.resolve_regions(clip)
+    resolved = selection.resolve_regions(clip)
     return [{one.track for one in resolved.apply(frame).faces} for frame in clip]
 
 
@@ -166,7 +168,7 @@ ALL = {1, 2, 3}
 
 
 @pytest.mark.parametrize(
-    ("choice", "first", "last"),
+    ("selection", "first", "last"),
     [
         (TrackSelection(), ALL, ALL),
         (TrackSelection(keep_tracks=frozenset({2, 3})), {2, 3}, {2, 3}),
@@ -179,8 +181,8 @@ ALL = {1, 2, 3}
         (TrackSelection(leave_spans=((0.0, 0.45),)), set(), ALL),
     ],
 )
-def test_selection(choice: TrackSelection, first: set[int], last: set[int]) -> None:
-    found = tracks(choice)
+def test_selection(selection: TrackSelection, first: set[int], last: set[int]) -> None:
+    found = tracks(selection)
     assert (found[0], found[-1]) == (first, last)
 
 

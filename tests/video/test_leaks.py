@@ -1,4 +1,4 @@
-"""Frames of encoded files in which a face that was missed would show: flashes, repeated pictures, low rates, cuts."""
+"""Faces in encoded files stay covered in difficult frames: flashes, repeated frames, low rates, cuts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FACE = (44, 28, 84, 68)
 
 
 class Blind:
-    """Finds the face in each image that it is given, but for some by their turn."""
+    """A detector that finds the face in every image, except for those with some numbers."""
 
     def __init__(self, blind: Collection[int] = ()) -> None:
         self._blind = blind
-        self.looked = 0
+        self.calls = 0
 
     def stream(self, images: Iterable[Image], **_: Any) -> Iterator[Detections]:
         for number, _image in enumerate(images):
-            self.looked += 1
+            self.calls += 1
             boxes = [] if number in self._blind else [FACE]
             yield Detections(np.array(boxes).reshape(-1, 4), [0.9] * len(boxes), None, image_size=SIZE)
 
@@ -59,7 +59,7 @@ def with_face(wall: Image, shift: int = 0) -> Image:
 class Ran(NamedTuple):
     uncovered: list[int]
     summary: Summary
-    looked: int
+    calls: int
 
 
 Run = Callable[..., Ran]
@@ -67,18 +67,18 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def run(clip: Make, probed: Callable[[Path], Any]) -> Run:
-    """Cover the face of a clip; tell in which frames it shows."""
+    """Cover the face of a clip; return the frames in which it is visible."""
 
     def go(draw: Callable[[int], Image], frames: int, blind: Collection[int] = (), **how: Any) -> Ran:
-        follow = how.pop("tracking", None)
+        tracking = how.pop("tracking", None)
         source = clip(draw=lambda number, _: draw(number), frames=frames, size=SIZE, **{"rate": Fraction(30), **how})
         detector = Blind(blind)
         target = source.with_name("out.mp4")
-        summary = overlay_video(source, target, detector, solid, tracking=follow)
+        summary = overlay_video(source, target, detector, solid, tracking=tracking)
         x1, y1, x2, y2 = FACE
         shown = [frame.to_ndarray(format="bgr24")[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4] for frame in probed(target).frames]
         assert len(shown) == frames
-        return Ran([n for n, face in enumerate(shown) if face[..., 1:].max() > 80], summary, detector.looked)
+        return Ran([n for n, face in enumerate(shown) if face[..., 1:].max() > 80], summary, detector.calls)
 
     return go
 
@@ -122,7 +122,7 @@ def test_scene_shorter_than_detection_interval(every: int, run: Run) -> None:
     )
     assert ran.uncovered == []
     assert ran.summary.cuts == 2
-    assert ran.looked <= 90 / every + 5
+    assert ran.calls <= 90 / every + 5
 
 
 def test_cut_ends_track_even_with_next_face_in_same_place(run: Run) -> None:

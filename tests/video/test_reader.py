@@ -1,3 +1,5 @@
+"""Reading files: frames, times, damaged and truncated videos."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -148,7 +150,7 @@ def test_few_frames_missing_at_end(name: str, codec: str, audio: float, clip: Ma
 
 @pytest.mark.parametrize(("rate", "options"), [(15, {}), (10, {}), (25, {"preset": "veryslow"})])
 def test_reordered_first_packets_are_no_discontinuity(rate: int, options: dict[str, str], clip: MakeClip) -> None:
-    """Matroska tells no decoding times of the first ones, where there are B-frames."""
+    """Matroska stores no decoding times for the first packets if there are B-frames."""
     path = clip("clip.mkv", rate=Fraction(rate), frames=40, options=options, draw=panned, audio=2.0)
     with VideoReader(path) as reader:
         times = [frame.pts_seconds for frame in reader]

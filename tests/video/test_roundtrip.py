@@ -1,4 +1,4 @@
-"""What goes in comes out: frames, times, sound, size and colours, for all kinds of clips."""
+"""Reading and writing preserves frames, times, audio, size and colours of many kinds of clips."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n\n2\n00:00:00,500 --> 00:00:00,900
 KINDS: dict[str, dict[str, Any]] = {
     "constant 29.97": {"audio": 1.0},
     "variable": {"times": VARIABLE, "time_base": Fraction(1, 1000), "audio": 1.3},
-    "turned 90": {"rotation": 90, "audio": 1.0},
-    "turned 180": {"rotation": 180},
-    "turned 270": {"rotation": 270, "size": (63, 48), "pixel_format": "yuv444p"},
+    "rotated 90": {"rotation": 90, "audio": 1.0},
+    "rotated 180": {"rotation": 180},
+    "rotated 270": {"rotation": 270, "size": (63, 48), "pixel_format": "yuv444p"},
     "B-frames": {"options": {"bf": "3", "b-adapt": "0"}, "audio": 1.0},
     "audio longer": {"audio": 2.5},
     "no audio": {},
@@ -75,9 +75,9 @@ def test_everything_but_pixels_is_preserved(kind: str, clip: MakeClip, probed: P
 @pytest.mark.parametrize(
     ("kind", "size"),
     [
-        ("turned 90", (48, 64)),
-        ("turned 180", (64, 48)),
-        ("turned 270", (48, 63)),
+        ("rotated 90", (48, 64)),
+        ("rotated 180", (64, 48)),
+        ("rotated 270", (48, 63)),
         ("odd both", (61, 45)),
         ("odd 4:2:0", (61, 45)),
     ],
@@ -89,9 +89,9 @@ def test_output_has_size_of_upright_frame(kind: str, size: tuple[int, int], clip
     assert {frame.rotation for frame in frames} == {0}
 
 
-@pytest.mark.parametrize(("kind", "turns"), [("turned 90", 3), ("turned 180", 2), ("turned 270", 1)])
+@pytest.mark.parametrize(("kind", "turns"), [("rotated 90", 3), ("rotated 180", 2), ("rotated 270", 1)])
 def test_rotated_frames_are_upright(kind: str, turns: int, clip: MakeClip, rotate: Any) -> None:
-    """Clockwise by 90 degrees is three quarter turns the other way, as NumPy turns."""
+    """Clockwise by 90 degrees is three quarter turns counterclockwise, NumPy's direction."""
     flat = clip(**KINDS[kind] | {"rotation": 0})
     source = flat.with_name("turned.mp4")
     source.write_bytes(flat.read_bytes())
@@ -99,7 +99,7 @@ def test_rotated_frames_are_upright(kind: str, turns: int, clip: MakeClip, rotat
     with VideoReader(source) as turned, VideoReader(flat) as plain:
         for one, other in zip(turned, plain, strict=True):
             np.testing.assert_array_equal(planes(one.picture)[0], np.rot90(planes(other.picture)[0], turns))
-            # Chroma of half the size is read a little aside from where it was.
+            # Subsampled chroma is interpolated at slightly different positions.
             assert np.abs(one.image.astype(int) - np.rot90(other.image, turns)).mean() < 1
 
 
@@ -124,7 +124,7 @@ def test_pixel_format(kind: str, codec: str, wanted: str, clip: MakeClip, probed
 
 @pytest.mark.parametrize("kind", ["constant 29.97", "10 bits", "full range", "BT.601", "odd both", "odd height"])
 def test_only_pixels_under_overlay_change(kind: str, clip: MakeClip) -> None:
-    """With a lossless encoder, pixels outside of what was drawn are the same bits."""
+    """With a lossless encoder, pixels outside of the overlay have the same bits."""
     source = clip(**KINDS[kind])
 
     def draw(image: Any) -> Any:
@@ -161,8 +161,8 @@ def test_metadata_is_kept_only_on_request(clip: MakeClip, probed: Probe) -> None
 def test_stream_titles_are_dropped_but_language_is_kept(clip: MakeClip) -> None:
     av = pytest.importorskip("av")
     source = clip("clip.mkv", audio=0.5, options={"bf": "0"})
-    said = source.with_name("said.mkv")
-    with av.open(str(source)) as old, av.open(str(said), "w") as new:
+    tagged = source.with_name("tagged.mkv")
+    with av.open(str(source)) as old, av.open(str(tagged), "w") as new:
         streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
         streams[1].metadata.update({"title": "Jane's phone at 48.1 N", "comment": "x", "language": "eng"})
         for packet in old.demux():
@@ -170,7 +170,7 @@ def test_stream_titles_are_dropped_but_language_is_kept(clip: MakeClip) -> None:
                 packet.stream = streams[packet.stream.index]
                 new.mux(packet)
     for keep, title in ((False, None), (True, "Jane's phone at 48.1 N")):
-        with av.open(str(rewrite(said, said.with_name(f"{keep}.mkv"), keep_metadata=keep))) as out:
+        with av.open(str(rewrite(tagged, tagged.with_name(f"{keep}.mkv"), keep_metadata=keep))) as out:
             tags = out.streams.audio[0].metadata
             assert (tags["language"], tags.get("title"), tags.get("comment")) == ("eng", title, None)
 

@@ -1,4 +1,4 @@
-"""Both passes over clips of all kinds, with a stand-in for the detector."""
+"""Both passes over many kinds of clips, with a fake detector."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Make = Callable[..., Path]
 
 
 class Middle:
-    """Finds a face in the middle of each image, but for every fifth."""
+    """A detector that finds a face in the centre of each image, except every fifth."""
 
     def stream(self, images: Iterable[Any], **_: Any) -> Iterator[Detections]:
         for number, image in enumerate(images):
@@ -65,7 +65,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "bt.601 full": {"colours": (5, 2, 6, 5), "pixel_format": "yuvj420p"},
 }
 ONLY_MP4 = {("rotated", "mkv"), ("rotated", "ts")}
-"""Where the tests can write a display matrix."""
+"""The only container in which the tests can write a display matrix."""
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_concatenated_transport_streams(clip: Make, probed: Callable[[Path], Any
 
 def test_detect_once_and_render_twice(clip: Make, tmp_path: Path) -> None:
     source, faces = clip(), tmp_path / "clip.faces.jsonl"
-    told: list[tuple[str, int, int | None]] = []
-    summary = detect_video(source, faces, Middle(), progress=lambda *now: told.append(now))
+    calls: list[tuple[str, int, int | None]] = []
+    summary = detect_video(source, faces, Middle(), progress=lambda *now: calls.append(now))
     assert (summary.frames, len(summary.tracks)) == (30, 1)
-    assert told[-1] == ("finding", 30, 30)
+    assert calls[-1] == ("finding", 30, 30)
     for name in ("a.mp4", "b.mkv"):
-        render_video(source, tmp_path / name, faces, black, progress=lambda *now: told.append(now))
-        assert told[-1] == ("drawing", 30, 30)
+        render_video(source, tmp_path / name, faces, black, progress=lambda *now: calls.append(now))
+        assert calls[-1] == ("drawing", 30, 30)
     left = render_video(source, tmp_path / "c.mp4", faces, black, selection=TrackSelection(leave_tracks=frozenset({1})))
     assert (left.left_out, len(left.tracks)) == ({1}, 0)
     with FacesReader(faces) as file:
@@ -152,7 +152,7 @@ def test_faces_of_another_video_are_rejected(clip: Make, tmp_path: Path) -> None
 
 
 def without_fingerprint(faces: Path) -> None:
-    """Make the file one that an earlier version has written."""
+    """Remove the fingerprint, which is optional."""
     head, *lines = faces.read_text().splitlines(keepends=True)
     about = json.loads(head)
     assert re.fullmatch(r"\d+-[0-9a-f]{16}", about.pop("fingerprint"))
@@ -214,7 +214,7 @@ def grey(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
 def test_conversion_error_is_not_reported_as_faces_file_error(
     clip: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Errors of FFmpeg are OSErrors, too."""
+    """FFmpeg's errors are OSErrors, too."""
     monkeypatch.setattr(_colors, "MATRICES", range(256))
     source = clip(colours=(8, 1, 1, 1))
     _colors.nearest_matrix.cache_clear()
@@ -388,10 +388,10 @@ sys.path[:0] = {paths!r}
 from test_running import Middle, black
 from scrfd_trt.video import EncodeOptions, overlay_video
 
-def told(stage, done, total):
+def report(stage, done, total):
     print(stage, done, flush=True)
 
-overlay_video("clip.mp4", "out.mp4", Middle(), black, encode=EncodeOptions(preset="slower"), progress=told)
+overlay_video("clip.mp4", "out.mp4", Middle(), black, encode=EncodeOptions(preset="slower"), progress=report)
 print("whole", 0, flush=True)
 """
 
@@ -405,7 +405,7 @@ print("whole", 0, flush=True)
 def test_stop_in_second_pass_leaves_no_output(
     popen: Callable[..., subprocess.Popen[str]], clip: Make, tmp_path: Path, moment: str, name: str
 ) -> None:
-    """An encoder looks ahead, so that there is much to be written after the last frame, too."""
+    """An encoder looks ahead, so that much is written after the last frame."""
     clip(frames=80, size=(240, 180), options={"preset": "ultrafast"})
     program = STAGES.format(paths=[str(Path(__file__).parent), *sys.path])
     command = [sys.executable, "-c", program]
@@ -413,8 +413,8 @@ def test_stop_in_second_pass_leaves_no_output(
         assert running.stdout is not None
         assert any(line.strip() == moment for line in running.stdout)
         running.send_signal(getattr(signal, name))
-        said = running.stdout.read()
-    assert "whole" not in said
+        output = running.stdout.read()
+    assert "whole" not in output
     assert running.returncode == -getattr(signal, name)
     found = [path.name for path in tmp_path.iterdir()]
     if name == "SIGKILL":
@@ -437,8 +437,8 @@ class Batched(Middle):
 
 peaks = []
 for name, every in (("short", 1), ("long", 1), ("long", 50)):
-    follow = TrackingOptions(every=every, smooth=False)
-    overlay_video(name + ".mp4", "out.mp4", Batched(), black, tracking=follow, overwrite=True)
+    tracking = TrackingOptions(every=every, smooth=False)
+    overlay_video(name + ".mp4", "out.mp4", Batched(), black, tracking=tracking, overwrite=True)
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 print(*peaks, flush=True)
 """
@@ -447,9 +447,9 @@ print(*peaks, flush=True)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
 def test_memory_is_independent_of_length(clip: Make, tmp_path: Path) -> None:
-    """A frame takes 0.26 MB and its image 0.52 MB, so that 400 more would take 300 MB; what FFmpeg holds counts, too.
+    """A frame takes 0.26 MB and its image 0.52 MB: 400 more would take 300 MB. FFmpeg's memory counts, too.
 
-    The last run leaves most frames out: those that wait for a batch took 100 MB before only their numbers waited.
+    The last run skips most frames: frames that wait for a batch would take 100 MB.
     """
     still = np.full((360, 480, 3), 200, np.uint8)
     for name, frames in (("short", 100), ("long", 500)):

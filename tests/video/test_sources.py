@@ -1,3 +1,5 @@
+"""Opening sources by their names: files, streams, images and cameras."""
+
 from __future__ import annotations
 
 import struct
@@ -16,7 +18,7 @@ from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import concat_script, find_camera
 
 MakeClip = Callable[..., Path]
-MakeStage = Callable[..., Any]
+Serve = Callable[..., Any]
 
 
 def image(path: Path, grey: int, size: tuple[int, int] = (30, 20)) -> None:
@@ -38,19 +40,19 @@ def test_file(clip: MakeClip) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "http"])
-def test_stream(scheme: str, clip: MakeClip, stage: MakeStage, http_head: bytes) -> None:
-    act = {"data": clip("clip.ts").read_bytes(), "head": http_head if scheme == "http" else b""}
-    server = stage(act)
+def test_stream(scheme: str, clip: MakeClip, serve: Serve, http_head: bytes) -> None:
+    reply = {"data": clip("clip.ts").read_bytes(), "head": http_head if scheme == "http" else b""}
+    server = serve(reply)
     with open_source(f"{scheme.upper()}://127.0.0.1:{server.port}/live.ts".lower(), reconnect=0, queue=99) as reader:
         assert isinstance(reader, LiveReader)
         assert len(list(reader)) == 30
-    assert server.played == 1
+    assert server.connections == 1
 
 
-def test_web_video(clip: MakeClip, stage: MakeStage) -> None:
+def test_web_video(clip: MakeClip, serve: Serve) -> None:
     data = clip("clip.mkv").read_bytes()
     head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\nContent-Type: video/x-matroska\r\n\r\n" % len(data)
-    server = stage(*[{"data": data, "head": head}] * 4)
+    server = serve(*[{"data": data, "head": head}] * 4)
     with open_source(f"http://127.0.0.1:{server.port}/clip.mkv") as reader:
         assert isinstance(reader, VideoReader)
         assert not reader.info.live

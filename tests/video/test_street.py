@@ -1,4 +1,4 @@
-"""Faces that the detector misses now and then stay covered from the first to the last time that they are seen."""
+"""Faces that the detector sometimes misses stay covered from their first to their last detection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COVERED = 0.98
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     av = pytest.importorskip("av")
     path = tmp_path_factory.mktemp("street") / "street.mp4"
     with av.open(str(path), "w") as container:
@@ -36,16 +36,17 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def looked(film: Path, network_500m: Path) -> dict[int, Looked]:
-    """What the network finds in each frame, to be blinked at again and again; by the pixels."""
-    with SCRFDDetector.from_onnx(network_500m, device="cpu") as detector, VideoReader(film) as reader:
+def recorded(clip: Path, network_500m: Path) -> dict[int, Recorded]:
+    """The detections of each frame, by its pixels."""
+    with SCRFDDetector.from_onnx(network_500m, device="cpu") as detector, VideoReader(clip) as reader:
         images = [frame.image for frame in reader]
         found = detector.stream(images, threshold=TrackingOptions().detection_threshold)
-        return {key(image): Looked(number, one) for number, (image, one) in enumerate(zip(images, found, strict=True))}
+        pairs = enumerate(zip(images, found, strict=True))
+        return {key(image): Recorded(number, faces) for number, (image, faces) in pairs}
 
 
-class Looked(NamedTuple):
-    """A frame's number, and what was found in it."""
+class Recorded(NamedTuple):
+    """A frame's number and detections."""
 
     number: int
     found: Detections
@@ -55,11 +56,11 @@ def key(image: Any) -> int:
     return hash(image.tobytes())
 
 
-class Again:
-    """Finds again what was found in each frame, and keeps in mind which it was asked for."""
+class Replay:
+    """Returns recorded detections, and records which frames it was asked for."""
 
-    def __init__(self, looked: dict[int, Looked]) -> None:
-        self._looked = looked
+    def __init__(self, recorded: dict[int, Recorded]) -> None:
+        self._looked = recorded
         self.numbers: list[int] = []
 
     def stream(self, images: Iterable[Any], **_: Any) -> Iterator[Detections]:
@@ -69,8 +70,8 @@ class Again:
             yield found
 
 
-def sightings(numbers: list[int], kept: list[Detections]) -> dict[str, list[int]]:
-    """In which frames each actor was seen."""
+def frames_detected(numbers: list[int], kept: list[Detections]) -> dict[str, list[int]]:
+    """The frames in which each actor was detected."""
     seen: dict[str, list[int]] = {actor.name: [] for actor in street.ACTORS}
     for number, found in zip(numbers, kept, strict=True):
         for name, face in street.truth(number).items():
@@ -81,7 +82,7 @@ def sightings(numbers: list[int], kept: list[Detections]) -> dict[str, list[int]
 
 
 def between(seen: dict[str, list[int]]) -> Iterator[tuple[str, int]]:
-    """Each actor in each frame from the first to the last sighting of each span."""
+    """Each actor in each frame from the first to the last detection of each span."""
     for actor in street.ACTORS:
         for first, last in actor.spans:
             numbers = [number for number in seen[actor.name] if first <= number < last]
@@ -89,22 +90,22 @@ def between(seen: dict[str, list[int]]) -> Iterator[tuple[str, int]]:
                 yield actor.name, number
 
 
-class Found:
-    """What was found with some seed, and when each actor was seen."""
+class Tracked:
+    """The tracked faces of one seed, and the frames in which each actor was detected."""
 
-    def __init__(self, film: Path, looked: dict[int, Looked], seed: int, **options: Any) -> None:
-        follow = TrackingOptions(**options)
-        again = Again(looked)
-        blinking = street.Blinking(again, seed=seed)
-        with VideoReader(film) as reader:
-            self.frames: list[FrameFaces] = list(find_faces(reader, blinking, follow))
+    def __init__(self, clip: Path, recorded: dict[int, Recorded], seed: int, **options: Any) -> None:
+        tracking = TrackingOptions(**options)
+        replay = Replay(recorded)
+        blinking = street.Blinking(replay, seed=seed)
+        with VideoReader(clip) as reader:
+            self.frames: list[FrameFaces] = list(find_faces(reader, blinking, tracking))
         self.dropped = blinking.dropped / blinking.seen
         self.kept = blinking.kept
-        self.numbers = again.numbers
-        self.seen = sightings(self.numbers, self.kept)
+        self.numbers = replay.numbers
+        self.seen = frames_detected(self.numbers, self.kept)
 
     def covered(self) -> dict[tuple[str, int], float]:
-        """The share of each visible face that is covered."""
+        """The covered share of each visible face."""
         solid = overlays.create("solid", fill="black", margin=0.15)
         white = np.full((street.SIZE[1], street.SIZE[0], 3), 255, np.uint8)
         masks = [(solid(white, frame.detections(street.SIZE)) < 255).any(axis=2) for frame in self.frames]
@@ -118,68 +119,68 @@ class Found:
 
 
 @pytest.fixture(scope="module", params=SEEDS)
-def found(request: pytest.FixtureRequest, film: Path, looked: dict[int, Looked]) -> Found:
-    return Found(film, looked, request.param)
+def found(request: pytest.FixtureRequest, clip: Path, recorded: dict[int, Recorded]) -> Tracked:
+    return Tracked(clip, recorded, request.param)
 
 
-def test_detector_drops_a_fifth_or_more(found: Found) -> None:
+def test_detector_drops_a_fifth_or_more(found: Tracked) -> None:
     assert 0.2 < found.dropped < 0.5
     assert all(len(seen) > 20 for seen in found.seen.values())
 
 
-def test_every_face_is_covered_from_first_to_last_detection(found: Found) -> None:
+def test_every_face_is_covered_from_first_to_last_detection(found: Tracked) -> None:
     shares = found.covered()
     assert len(shares) > 450
     assert {place: share for place, share in shares.items() if share < COVERED} == {}
 
 
-def test_one_result_per_frame_with_its_time(found: Found) -> None:
+def test_one_result_per_frame_with_its_time(found: Tracked) -> None:
     assert [frame.number for frame in found.frames] == list(range(street.FRAMES))
     np.testing.assert_allclose(
         [frame.pts_seconds for frame in found.frames], np.arange(street.FRAMES) / street.RATE, atol=1e-3
     )
 
 
-def test_cut_is_found_and_no_track_crosses_it(found: Found) -> None:
+def test_cut_is_found_and_no_track_crosses_it(found: Tracked) -> None:
     assert [frame.number for frame in found.frames if frame.cut] == [street.CUT]
     before = {face.track for frame in found.frames[: street.CUT] for face in frame.faces}
     after = {face.track for frame in found.frames[street.CUT :] for face in frame.faces}
     assert not before & after
 
 
-@pytest.mark.parametrize(("name", "left"), [("leans", 40), ("stands", 160)])
-def test_box_ends_within_extension(found: Found, name: str, left: int) -> None:
+@pytest.mark.parametrize(("name", "end"), [("leans", 40), ("stands", 160)])
+def test_box_ends_within_extension(found: Tracked, name: str, end: int) -> None:
     limit = TrackingOptions().limits(street.RATE).extension
     extend = max(limit.frames, int(limit.seconds * street.RATE))
     assert extend == 6
     actor = next(actor for actor in street.ACTORS if actor.name == name)
-    x, y, size, _ = actor.way(left - 1)
+    x, y, size, _ = actor.way(end - 1)
     place = np.array([[x - size / 2, y - size / 2, x + size / 2, y + size / 2]])
-    living = [
+    present = [
         frame.number
-        for frame in found.frames[left - 10 : left + 30]
+        for frame in found.frames[end - 10 : end + 30]
         for face in frame.faces
         if pairwise_iou(place, face.box[None])[0, 0] > 0.3
     ]
-    last = max(number for number in found.seen[name] if number < left)
-    assert set(range(left - 10, last + extend + 1)) <= set(living)
-    assert max(living) < left + extend
+    last = max(number for number in found.seen[name] if number < end)
+    assert set(range(end - 10, last + extend + 1)) <= set(present)
+    assert max(present) < end + extend
 
 
-def test_smoothing_reduces_jitter(film: Path, looked: dict[int, Looked]) -> None:
-    rough, smooth = (jitter(Found(film, looked, 1, smooth=on).frames) for on in (False, True))
+def test_smoothing_reduces_jitter(clip: Path, recorded: dict[int, Recorded]) -> None:
+    rough, smooth = (jitter(Tracked(clip, recorded, 1, smooth=on).frames) for on in (False, True))
     assert smooth < 0.6 * rough
 
 
-def test_every_face_is_covered_in_encoded_file(film: Path, looked: dict[int, Looked]) -> None:
-    """Looked at as those who get the file see it: decoded."""
+def test_every_face_is_covered_in_encoded_file(clip: Path, recorded: dict[int, Recorded]) -> None:
+    """The frames are decoded, as viewers see them."""
     av = pytest.importorskip("av")
     solid = overlays.create("solid", fill="#00ff00", margin=0.15)
-    again = Again(looked)
-    blinking = street.Blinking(again, seed=5)
-    target = film.with_name("covered.mp4")
-    overlay_video(film, target, blinking, solid, encode=EncodeOptions(preset="ultrafast"))
-    seen = sightings(again.numbers, blinking.kept)
+    replay = Replay(recorded)
+    blinking = street.Blinking(replay, seed=5)
+    target = clip.with_name("covered.mp4")
+    overlay_video(clip, target, blinking, solid, encode=EncodeOptions(preset="ultrafast"))
+    seen = frames_detected(replay.numbers, blinking.kept)
     with av.open(str(target)) as container:
         images = [frame.to_ndarray(format="bgr24").astype(int) for frame in container.decode(video=0)]
     assert len(images) == street.FRAMES
@@ -213,8 +214,8 @@ def jitter(frames: list[FrameFaces]) -> float:
     return float(np.mean(bends))
 
 
-def test_every_third_frame_covers_most_faces(film: Path, looked: dict[int, Looked]) -> None:
-    found = Found(film, looked, 1, every=3)
+def test_every_third_frame_covers_most_faces(clip: Path, recorded: dict[int, Recorded]) -> None:
+    found = Tracked(clip, recorded, 1, every=3)
     shares = found.covered()
     assert len(shares) > 400
     assert {street.CUT, street.CUT + 1} <= set(found.numbers)

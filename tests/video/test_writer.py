@@ -1,3 +1,5 @@
+"""Writing files: errors, overwriting and killed processes."""
+
 from __future__ import annotations
 
 import itertools
@@ -52,11 +54,11 @@ def test_error_leaves_nothing(error: type[BaseException], clip: MakeClip, tmp_pa
 
 def test_existing_file_needs_overwrite(clip: MakeClip, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    out.write_text("mine")
+    out.write_text("existing")
     with VideoReader(clip()) as reader:
         with pytest.raises(OptionError, match="already exists"):
             VideoWriter(out, reader)
-        assert out.read_text() == "mine"
+        assert out.read_text() == "existing"
         with VideoWriter(out, reader, overwrite=True) as writer:
             for frame in reader:
                 writer.write(frame)
@@ -102,7 +104,7 @@ def test_encoder_error_is_one_line(clip: MakeClip, tmp_path: Path, monkeypatch: 
 @pytest.mark.slow
 @posix_only
 def test_full_disk_error_names_frame(clip: MakeClip, tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk."""
+    """A limit on file sizes replaces the full disk."""
     program = """
         import resource, signal, sys
         import numpy as np
@@ -135,7 +137,7 @@ def test_full_disk_error_names_frame(clip: MakeClip, tmp_path: Path) -> None:
 @posix_only
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0])
 def test_killed_process_leaves_no_file(share: float, clip: MakeClip, tmp_path: Path) -> None:
-    """Each frame takes 10 ms here, and the last moments are those of the faststart copy."""
+    """Each frame takes 10 ms; the last moments are those of the faststart copy."""
     program = """
         import sys, time
         from scrfd_trt.video import VideoReader, VideoWriter
@@ -158,7 +160,7 @@ def test_killed_process_leaves_no_file(share: float, clip: MakeClip, tmp_path: P
                 break
     process.wait(timeout=20)
     time.sleep(0.05)
-    if out.exists():  # it was quicker than the signal: then it is whole
+    if out.exists():  # faster than the signal: the file is complete
         with VideoReader(out) as reader:
             assert len(list(reader)) == 60
     else:
