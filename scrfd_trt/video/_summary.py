@@ -83,7 +83,7 @@ class Summary:
     ----------
     size
         Width and height of the frames in pixels.
-    sure
+    min_score
         Score from which a detection is not faint.
 
     Attributes
@@ -102,14 +102,14 @@ class Summary:
         Number of frames that were damaged or could not be decoded; set by the caller.
     """
 
-    def __init__(self, size: tuple[int, int], sure: float) -> None:
+    def __init__(self, size: tuple[int, int], min_score: float) -> None:
         self.size = size
         self.frames = self.empty = self.bridged = self.faces = self.cuts = 0
         self.tracks: dict[int, TrackSummary] = {}
         self.left_out: set[int] = set()
         self.lost = 0
         self._gaps = GapFinder()
-        self._sure = sure
+        self._min_score = min_score
         self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}
         self._moments: list[ReviewMoment] = []
         self._last: FrameFaces | None = None
@@ -140,7 +140,7 @@ class Summary:
         doubt: Doubt | None = None
         if face.origin == "interpolated":
             doubt = "bridged"
-        elif face.origin == "detected" and face.score < self._sure:
+        elif face.origin == "detected" and face.score < self._min_score:
             doubt = "faint"
         run = self._runs.get(face.track)
         if run is not None and run[0] != doubt:
