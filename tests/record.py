@@ -1,11 +1,11 @@
-"""Record what networks and engines give, for tests on machines that cannot run them.
+"""Record the outputs of models and engines, for tests on machines that cannot run them.
 
-    python tests/record.py NETWORK.onnx ENGINE.plan ...
+    python tests/record.py MODEL.onnx ENGINE.plan ...
 
-Each runs on the drawn scene, and on the photographs of ``../shared/images`` where they are (or of the folder that
-``SCRFD_TRT_SHARED`` names). Raw outputs, rounded to float16, go to ``tests/data/recorded/NAME.npz``, and the detections
-that are made of them to ``NAME.json``; ``tests/test_recorded_networks.py`` plays them back, for which the sizes of the
-images are enough. Where the rounding changes a face, this is printed.
+Each runs on the drawn scene, and on the photographs in ``../shared/images`` (or in the folder ``SCRFD_TRT_SHARED``) if
+there are any. The outputs, rounded to float16, go to ``tests/data/recorded/NAME.npz``, and the detections that follow
+from them to ``NAME.json``. ``tests/test_recorded_networks.py`` plays them back, which requires only the image sizes.
+Faces that the rounding changes are printed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scrfd_trt.backends import Backend, OnnxBackend, RecordedBackend, Recorder
 
 FOLDER = Path(__file__).parent / "data" / "recorded"
 SHARED = Path(os.environ.get("SCRFD_TRT_SHARED") or Path(__file__).parents[2] / "shared")
-QUIET = 0.2  # rows below this score are left out; they make up most of the file
+MIN_SCORE = 0.2  # minimum score of the rows to store; most rows are below
 
 
 def record(path: Path) -> None:
@@ -40,7 +40,7 @@ def record(path: Path) -> None:
     live = detect(recorder, images)
     backend.close()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    recorder.save(FOLDER / f"{path.stem}.npz", threshold=QUIET)
+    recorder.save(FOLDER / f"{path.stem}.npz", threshold=MIN_SCORE)
     played = detect(RecordedBackend(FOLDER / f"{path.stem}.npz"), images)
     rows = {name: json.loads(faces.to_json()) for name, faces in played.items()}
     (FOLDER / f"{path.stem}.json").write_text(json.dumps(rows) + "\n", encoding="utf-8")

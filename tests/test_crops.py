@@ -12,14 +12,14 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
 
 
 @given(st.floats(-3, 3), st.floats(0.1, 10), st.floats(-100, 100), st.floats(-100, 100))
-def test_similarity_finds_the_turn_scale_and_shift(angle, scale, dx, dy):
+def test_similarity_returns_rotation_scale_and_shift(angle, scale, dx, dy):
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     target = ARCFACE_TEMPLATE @ turn.T + [dx, dy]
     found = similarity(ARCFACE_TEMPLATE, target)
     assert np.allclose(found, np.column_stack([turn, [dx, dy]]), atol=1e-6 * max(1, scale))
 
 
-def test_similarity_is_the_least_squares_one():
+def test_similarity_minimises_the_squared_distances():
     rng = np.random.default_rng(1)
     source, target = rng.normal(size=(5, 2)), rng.normal(size=(5, 2))
     matrix = similarity(source, target)
@@ -30,11 +30,11 @@ def test_similarity_is_the_least_squares_one():
         assert ((source @ other[:, :2].T + other[:, 2] - target) ** 2).sum() >= best - 1e-12
 
 
-def test_points_on_one_spot():
+def test_identical_points_give_finite_values():
     assert np.isfinite(similarity(np.ones((5, 2)), ARCFACE_TEMPLATE)).all()
 
 
-def test_crop_is_cut_at_the_border_and_a_copy():
+def test_crop_is_clipped_at_the_border_and_a_copy():
     got = crop_box(IMAGE, np.array([10, 20, 30, 50], np.float32), 0.0)
     assert np.array_equal(got, IMAGE[20:50, 10:30])
     assert not np.shares_memory(got, IMAGE)
@@ -59,12 +59,12 @@ def test_aligning_puts_landmarks_on_the_template(size):
 
 
 @pytest.mark.parametrize("size", [0, -112, 100])
-def test_other_sizes_are_refused(size):
+def test_invalid_sizes_are_rejected(size):
     with pytest.raises(OptionError, match="multiple of 112"):
         align_face(IMAGE, ARCFACE_TEMPLATE, size)
 
 
-def test_aligning_needs_landmarks():
+def test_aligning_requires_landmarks():
     found = Detections([[1, 2, 3, 4]], [0.5], image_size=(80, 60))
     with pytest.raises(DetectionsError, match="requires landmarks"):
         found.align(IMAGE)

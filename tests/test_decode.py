@@ -13,7 +13,7 @@ FLAT = HeadLayout("flat", (8, 16, 32), 2, (0, 1, 2), (3, 4, 5), (6, 7, 8))
 
 
 def heads(size, rng, kps=True):
-    """Random flat heads for an input of (width, height) pixels."""
+    """Return random flat heads for an input of (width, height) pixels."""
     rows = [FLAT.rows(stride, size) for stride in FLAT.strides]
     scores = [rng.random((count, 1), np.float32) for count in rows]
     boxes = [rng.uniform(0, 6, (count, 4)).astype(np.float32) for count in rows]
@@ -21,8 +21,8 @@ def heads(size, rng, kps=True):
     return [*scores, *boxes, *points]
 
 
-def by_hand(outputs, size, threshold, kps=True):
-    """The definition of the decoding, one row at a time."""
+def decode_rows(outputs, size, threshold, kps=True):
+    """Decode row by row, as the format is defined."""
     found = []
     for level, stride in enumerate(FLAT.strides):
         row = 0
@@ -42,19 +42,19 @@ def by_hand(outputs, size, threshold, kps=True):
 
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(st.integers(1, 4), st.integers(1, 4)), st.floats(0.3, 1.0), st.integers(0, 2**31), st.booleans())
-def test_decoding_is_what_it_is_defined_as(cells, threshold, seed, kps):
+def test_decoding_equals_its_definition(cells, threshold, seed, kps):
     size = (32 * cells[0], 32 * cells[1])
     layout = FLAT if kps else HeadLayout("flat", FLAT.strides, 2, FLAT.scores, FLAT.boxes, None)
     outputs = heads(size, np.random.default_rng(seed), kps)
-    got, wanted = decode(layout, outputs, 0, size, threshold), by_hand(outputs, size, threshold, kps)
-    assert len(got) == len(wanted)
-    if not wanted:
+    got, expected = decode(layout, outputs, 0, size, threshold), decode_rows(outputs, size, threshold, kps)
+    assert len(got) == len(expected)
+    if not expected:
         assert got.boxes.shape == (0, 4)
         return
-    assert np.allclose(got.boxes, [box for box, _, _ in wanted], atol=1e-3)
-    assert np.array_equal(got.scores, np.array([score for _, score, _ in wanted], np.float32))
+    assert np.allclose(got.boxes, [box for box, _, _ in expected], atol=1e-3)
+    assert np.array_equal(got.scores, np.array([score for _, score, _ in expected], np.float32))
     if kps:
-        assert np.allclose(got.landmarks, [points for _, _, points in wanted], atol=1e-3)
+        assert np.allclose(got.landmarks, [points for _, _, points in expected], atol=1e-3)
     else:
         assert got.landmarks is None
 
@@ -77,7 +77,7 @@ def test_all_layouts_decode_alike():
         assert len(decode(layout, outputs, 0, size, 0.5)) == 0
 
 
-def test_results_do_not_share_memory_with_the_network():
+def test_results_do_not_share_memory_with_the_outputs():
     outputs = heads((64, 64), np.random.default_rng(4))
     got = decode(FLAT, outputs, 0, (64, 64), 0.1)
     for array in (got.boxes, got.scores, got.landmarks):

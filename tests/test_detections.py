@@ -23,7 +23,7 @@ def some(count=4, landmarks=True, seed=0):
     return Detections(boxes, np.sort(rng.random(count))[::-1], points, image_size=SIZE)
 
 
-def test_columns_have_the_promised_types():
+def test_columns_have_the_documented_types():
     found = some()
     assert found.boxes.dtype == found.scores.dtype == found.landmarks.dtype == np.float32
     assert (found.boxes.shape, found.scores.shape, found.landmarks.shape) == ((4, 4), (4,), (4, 5, 2))
@@ -52,7 +52,7 @@ def test_rows_are_detections():
 
 
 @pytest.mark.parametrize("landmarks", [True, False])
-def test_parts_are_detections_of_their_own(landmarks):
+def test_selections_are_copies(landmarks):
     found = some(landmarks=landmarks)
     assert len(found[:2]) == 2
     assert found[found.scores > 2] == Detections.empty(SIZE, landmarks=landmarks)
@@ -85,7 +85,7 @@ def test_equality():
         ((["box"], [0.5]), "array of numbers"),
     ],
 )
-def test_columns_that_do_not_fit_are_refused(columns, message):
+def test_invalid_columns_are_rejected(columns, message):
     with pytest.raises(DetectionsError, match=message):
         Detections(*columns, image_size=SIZE)
 
@@ -101,7 +101,7 @@ def test_columns_that_do_not_fit_are_refused(columns, message):
         {"box": (0, 0, 1, 1), "score": 0.5, "nose": 1},
     ],
 )
-def test_rows_from_outside_are_checked(row):
+def test_invalid_rows_are_rejected(row):
     with pytest.raises(ValidationError):
         Detection(**row)
 
@@ -116,7 +116,7 @@ rows = st.lists(
 
 
 @given(rows, st.booleans())
-def test_json_gives_the_same_numbers_again(values, landmarks):
+def test_json_keeps_the_numbers(values, landmarks):
     boxes = [(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)) for (x1, y1, x2, y2), _, _ in values]
     points = np.array([five for *_, five in values]).reshape(-1, 5, 2) if landmarks else None
     found = Detections(boxes, [score for _, score, _ in values], points, image_size=SIZE)
@@ -137,7 +137,7 @@ def test_json_gives_the_same_numbers_again(values, landmarks):
         ('{"image_size": [0, 1], "faces": []}', "image_size.0"),
     ],
 )
-def test_json_of_another_form_says_where(text, where):
+def test_error_of_invalid_json_names_the_field(text, where):
     with pytest.raises(DetectionsError, match=where) as caught:
         Detections.from_json(text)
     assert "\n" not in str(caught.value)
@@ -152,7 +152,7 @@ def test_rows_with_and_without_landmarks_do_not_mix():
     assert len(Detections.from_rows([], SIZE)) == 0
 
 
-def test_numbers_are_short():
+def test_numbers_are_rounded_to_float32_precision():
     found = Detections([[0.1, 0.2, 0.3, 0.4]], [0.7], image_size=SIZE)
     assert found.to_dicts() == [{"box": [0.1, 0.2, 0.3, 0.4], "score": 0.7, "landmarks": None}]
 
@@ -182,7 +182,7 @@ def test_coco():
 
 
 @pytest.mark.parametrize("landmarks", [True, False])
-def test_supervision_and_back(landmarks):
+def test_supervision_round_trip(landmarks):
     pytest.importorskip("supervision")
     found = some(landmarks=landmarks)
     theirs = found.to_supervision()

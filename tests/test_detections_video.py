@@ -1,4 +1,4 @@
-"""Track numbers and time, which detections of a video's frames carry."""
+"""Detections of video frames: track ids and time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def tracked(**columns: object) -> Detections:
     return Detections(BOXES, [0.5, 0.9, 0.7], **about)
 
 
-def test_track_numbers_go_with_their_rows():
+def test_track_ids_are_sorted_with_their_rows():
     faces = tracked()
     assert faces.track_ids.tolist() == [8, 9, 7]
     assert faces.track_ids.dtype == np.int64
@@ -25,21 +25,21 @@ def test_track_numbers_go_with_their_rows():
     assert faces[[2]].pts_seconds == 1.5
 
 
-def test_single_images_have_neither():
+def test_single_images_have_neither_track_ids_nor_time():
     faces = Detections(BOXES, [0.9, 0.8, 0.7], image_size=(10, 10))
     assert faces.track_ids is None
     assert faces.pts_seconds is None
     assert "pts_seconds" not in faces.to_json()
 
 
-def test_they_count_when_detections_are_compared():
+def test_track_ids_and_time_are_compared():
     assert tracked() == tracked()
     assert tracked() != tracked(track_ids=[7, 8, 10])
     assert tracked() != tracked(track_ids=None)
     assert tracked() != tracked(pts_seconds=1.6)
 
 
-def test_the_columns_are_the_callers_own():
+def test_track_ids_are_copied():
     numbers = np.array([7, 8, 9])
     faces = Detections(BOXES, [0.9, 0.8, 0.7], image_size=(10, 10), track_ids=numbers)
     numbers[:] = 0
@@ -49,7 +49,7 @@ def test_the_columns_are_the_callers_own():
     assert faces.track_ids[0] == 7
 
 
-def test_json_brings_them_back():
+def test_json_keeps_track_ids_and_time():
     assert Detections.from_json(tracked().to_json()) == tracked()
     nobody = Detections([], [], image_size=(10, 10), track_ids=[], pts_seconds=0.25)
     assert Detections.from_json(nobody.to_json()).pts_seconds == 0.25
@@ -64,13 +64,13 @@ def test_json_brings_them_back():
         Detections.from_json(unsorted.replace("[3, 4]", "[3]"))
 
 
-def test_supervision_knows_track_numbers():
+def test_supervision_keeps_track_ids():
     supervision = pytest.importorskip("supervision")
     there = tracked().to_supervision()
     assert isinstance(there, supervision.Detections)
     assert there.tracker_id.tolist() == [8, 9, 7]
     assert Detections.from_supervision(there, (10, 10)) == tracked(pts_seconds=None)
-    there.tracker_id = np.array([8, -1, 7])  # not settled yet
+    there.tracker_id = np.array([8, -1, 7])  # -1: not confirmed yet
     assert Detections.from_supervision(there, (10, 10)).track_ids is None
 
 
@@ -84,6 +84,6 @@ def test_supervision_knows_track_numbers():
         ({"pts_seconds": "soon"}, "number of seconds, not 'soon'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(columns: dict[str, object], message: str):
+def test_invalid_track_ids_and_times_are_rejected(columns: dict[str, object], message: str):
     with pytest.raises(DetectionsError, match=message):
         tracked(**columns)

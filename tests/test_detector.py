@@ -30,16 +30,16 @@ def people():
     return samples.load("group")
 
 
-def covers(found, wanted, least=0.5):
-    """Tell whether each wanted box is met by a found one at this intersection over union."""
-    a, b = found.boxes[None], wanted.boxes[:, None]
+def covers(found, expected, min_iou=0.5):
+    """Return whether each expected box has a detection with at least this intersection over union."""
+    a, b = found.boxes[None], expected.boxes[:, None]
     side = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     inter = np.clip(side, 0, None).prod(-1)
     areas = [(box[..., 2:] - box[..., :2]).prod(-1) for box in (a, b)]
-    return ((inter / (areas[0] + areas[1] - inter)).max(axis=1, initial=0) >= least).all()
+    return ((inter / (areas[0] + areas[1] - inter)).max(axis=1, initial=0) >= min_iou).all()
 
 
-def test_the_drawn_people_are_found(detector, people):
+def test_drawn_faces_are_detected(detector, people):
     found = detector.detect(people.image)
     assert len(found) == len(people.faces)
     assert covers(found, people.faces)
@@ -49,14 +49,14 @@ def test_the_drawn_people_are_found(detector, people):
     assert "128×128 + 640×640" in detector.description
 
 
-def test_a_face_that_fills_the_frame_is_found_by_default(detector, network_500m):
+def test_face_that_fills_the_frame_is_detected_by_default(detector, network_500m):
     close = samples.load("portrait")
     found = detector.detect(close.image)
     assert len(found) == 1
     assert covers(found, close.faces)
 
 
-def test_a_batch_of_different_sizes_gives_what_single_images_give(detector, people):
+def test_batch_of_different_sizes_gives_the_same_faces_as_single_images(detector, people):
     pictures = [people.image, people.image[::2, ::2], people.image[100:400, 200:900], people.image[:1, :1]]
     wanted = [detector.detect(picture) for picture in pictures]
     got = detector.detect_batch(pictures)
@@ -88,7 +88,7 @@ def test_options_of_one_call(detector, people):
         {"max_faces": float("inf")},
     ],
 )
-def test_wrong_options_of_one_call(detector, people, options):
+def test_invalid_options_of_one_call(detector, people, options):
     with pytest.raises(OptionError, match=next(iter(options))):
         detector.detect(people.image, **options)
 
@@ -99,7 +99,7 @@ def test_rgb(network_500m, people, detector):
 
 
 @pytest.mark.parametrize("kind", ["grey", "alpha", "float", "mirrored", "read-only"])
-def test_other_images_are_understood(detector, people, kind):
+def test_other_image_formats(detector, people, kind):
     image = people.image
     given = {
         "grey": image.mean(axis=2).astype(np.uint8),
@@ -114,7 +114,7 @@ def test_other_images_are_understood(detector, people, kind):
     assert np.array_equal(given, before)
 
 
-def test_images_that_are_refused(detector):
+def test_invalid_images_are_rejected(detector):
     with pytest.raises(ImageError, match="no pixels"):
         detector.detect(np.zeros((0, 0, 3), np.uint8))
     with pytest.raises(ImageError, match=r"image 1: .*None"):
@@ -125,7 +125,7 @@ def test_images_that_are_refused(detector):
         detector.detect_batch(np.zeros((4, 4, 3), np.uint8))
 
 
-def test_the_smallest_and_the_thinnest_image(detector):
+def test_smallest_and_narrowest_image(detector):
     assert len(detector.detect(np.zeros((1, 1, 3), np.uint8))) == 0
     assert len(detector.detect(np.zeros((1, 100_000, 3), np.uint8))) == 0
 
@@ -146,7 +146,7 @@ def test_threads_share_one_detector(detector, people):
         assert np.allclose(faces.boxes, wanted.boxes, atol=0.01)
 
 
-def test_after_closing_a_call_says_so(network_500m, people):
+def test_calls_after_close_raise_closed_error(network_500m, people):
     with SCRFDDetector.from_onnx(network_500m, device="cpu", scales=128) as detector:
         detector.detect(people.image)
     detector.close()
@@ -157,7 +157,7 @@ def test_after_closing_a_call_says_so(network_500m, people):
     assert "closed" in repr(detector)
 
 
-def test_closing_closes_the_backend_and_a_failed_opening_too():
+def test_close_and_failed_opening_close_the_backend():
     class Backend:
         description, ranges = "fake", ()
         input = TensorSpec("x", (None, 3, None, None))
@@ -190,7 +190,7 @@ def test_from_pretrained(network_500m, people, detector):
         assert len(opened.detect(people.image)) == len(detector.detect(people.image, threshold=0.6))
 
 
-def test_wrong_ways_to_open(network_500m, tmp_path):
+def test_invalid_arguments_of_the_constructors(network_500m, tmp_path):
     with pytest.raises(ModelNotFoundError):
         SCRFDDetector.from_onnx(tmp_path / "missing.onnx", device="cpu")
     with pytest.raises(OptionError, match="500m_bnkps"):
@@ -203,7 +203,7 @@ def test_wrong_ways_to_open(network_500m, tmp_path):
         SCRFDDetector.from_pretrained(tresh=0.4)
 
 
-def test_an_onnx_file_that_is_no_scrfd(network_500m):
+def test_onnx_file_of_another_model(network_500m):
     pytest.importorskip("onnxruntime")
     other = network_500m.with_name("w600k_mbf.onnx")
     with pytest.raises(ModelFormatError, match=r"w600k_mbf\.onnx: this is not a SCRFD model") as caught:

@@ -29,7 +29,7 @@ ONE = Driver((13, 0), (Gpu(0, "NVIDIA H100", (9, 0)),))
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:0", "auto:1", "CUDA", "", None, 0])
-def test_other_names_are_refused_with_the_choices(name):
+def test_invalid_names_are_rejected_with_the_choices(name):
     with pytest.raises(OptionError, match="auto, cpu, cuda"):
         _devices.parse(name)
 
@@ -41,13 +41,13 @@ def test_names():
 
 
 @pytest.mark.parametrize("driver", [NONE, ONE])
-def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_an_error(driver_is, driver):
+def test_requested_gpu_that_cannot_be_used_raises(driver_is, driver):
     driver_is(driver)
     with pytest.raises(DeviceError, match=r"'cuda:0' cannot be used: .*choices here are: auto, cpu"):
         _devices.choose("cuda:0", no_tensorrt)
 
 
-def test_auto_says_what_it_chose_and_why(driver_is, caplog):
+def test_auto_logs_its_choice_and_the_reason(driver_is, caplog):
     driver_is(NONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
         assert _devices.choose("auto", no_tensorrt) == "cpu"
@@ -55,7 +55,7 @@ def test_auto_says_what_it_chose_and_why(driver_is, caplog):
     assert "libcuda.so.1 is not on this machine" in caplog.text
 
 
-def test_auto_warns_of_a_gpu_that_it_does_not_use(driver_is, caplog):
+def test_auto_warns_if_it_does_not_use_a_gpu(driver_is, caplog):
     driver_is(ONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
         assert _devices.choose("auto", no_tensorrt) == "cpu"
@@ -63,7 +63,7 @@ def test_auto_warns_of_a_gpu_that_it_does_not_use(driver_is, caplog):
     assert "NVIDIA H100 (cuda:0, compute capability 9.0)" in warning.getMessage()
 
 
-def test_a_gpu_that_can_be_used_is_taken(driver_is, caplog):
+def test_usable_gpu_is_chosen(driver_is, caplog):
     driver_is(ONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
         assert (
@@ -77,13 +77,13 @@ def test_a_gpu_that_can_be_used_is_taken(driver_is, caplog):
         _devices.choose("cuda:1", usable)
 
 
-def test_cpu_says_nothing(driver_is, caplog):
+def test_cpu_logs_nothing(driver_is, caplog):
     driver_is(ONE)
     with caplog.at_level(logging.INFO, "scrfd_trt"):
         assert _devices.choose("cpu", no_tensorrt) == "cpu"
     assert not caplog.records
 
 
-def test_the_driver_of_this_machine_answers():
+def test_driver_of_this_machine_has_gpus_or_a_problem():
     found = _devices.driver()
     assert bool(found.gpus) is not bool(found.problem)

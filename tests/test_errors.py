@@ -18,18 +18,18 @@ def test_errors_keep_message_and_fields_when_pickled(kind: type[ScrfdError]) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_within_puts_a_subject_first_and_keeps_the_attributes(kind: type[ScrfdError]) -> None:
+def test_within_prepends_a_subject_and_keeps_the_attributes(kind: type[ScrfdError]) -> None:
     error = kind("cut off", subject="frame 3", fields=["damaged"]).within("a.mp4")
     assert (type(error), str(error)) == (kind, "a.mp4: frame 3: cut off")
     assert (error.subject, error.reason, error.fields) == ("a.mp4", "frame 3: cut off", ("damaged",))
 
 
-def test_option_errors_carry_value_and_choices() -> None:
+def test_option_errors_have_value_and_choices() -> None:
     error = pickle.loads(pickle.dumps(OptionError("no", fields=["io"], value="int8", choices=["float32"]).within("x")))
     assert (error.fields, error.value, error.choices) == (("io",), "int8", ("float32",))
 
 
-def test_options_models_name_refused_fields() -> None:
+def test_option_errors_name_the_invalid_fields() -> None:
     from scrfd_trt._options import DetectorOptions
 
     with pytest.raises(OptionError) as caught:
@@ -46,7 +46,7 @@ def test_foreign_messages_fit_on_one_line(message: str, line: str) -> None:
     assert one_line(ValueError(message)) == line
 
 
-def test_library_messages_name_no_command_line_options() -> None:
+def test_library_messages_contain_no_command_line_options() -> None:
     import re
     from pathlib import Path
 

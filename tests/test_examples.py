@@ -1,4 +1,4 @@
-"""The examples do what they say, on a drawn scene of six people."""
+"""The examples work, on a drawn scene of six people."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_detect_photo_prints_and_aligns_each_face(run_example, photo):
     assert [crop.shape for crop in crops] == [(112, 112, 3)] * len(SCENE.faces)
 
 
-def test_anonymize_folder_hides_faces_and_nothing_else(run_example, photo, network_500m):
+def test_anonymize_folder_hides_only_faces(run_example, photo, network_500m):
     (photo.parent / "notes.txt").write_text("no photograph")
     (photo.parent / "cut.png").write_bytes(photo.read_bytes()[:100])
     target = photo.parent.parent / "hidden"
@@ -67,7 +67,7 @@ def test_anonymize_folder_hides_faces_and_nothing_else(run_example, photo, netwo
         assert len(detector.detect(cv2.imread(str(target / "group.png")))) < len(SCENE.faces)
 
 
-def test_anonymize_folder_overwrites_no_photograph(run_example, photo):
+def test_anonymize_folder_does_not_overwrite_photographs(run_example, photo):
     before = photo.read_bytes()
     with pytest.raises(SystemExit, match="name another folder"):
         run_example("anonymize_folder.py", photo.parent, photo.parent / ".." / photo.parent.name)
@@ -101,8 +101,8 @@ def test_custom_overlay_darkens_all_but_the_faces(run_example, photo):
     assert corner > 5 * face
 
 
-def test_webcam_draws_over_each_frame(run_example, photo):
-    """A video file stands in for the camera."""
+def test_webcam_covers_the_faces_of_each_frame(run_example, photo):
+    """A video file replaces the camera."""
     clip, target = photo.parent / "clip.avi", photo.parent / "last.png"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, SCENE.image.shape[1::-1])
     if not writer.isOpened():
@@ -118,7 +118,7 @@ def test_webcam_draws_over_each_frame(run_example, photo):
         run_example("webcam.py", "--camera", photo.parent / "nothing.avi", "--save", target)
 
 
-def test_service_finds_faces_and_draws_over_them(root, network_500m):
+def test_service_detects_and_covers_faces(root, network_500m):
     testclient = pytest.importorskip("fastapi.testclient")
     pytest.importorskip("httpx")
     app = runpy.run_path(str(root / "examples" / "service.py"))["app"]
@@ -142,7 +142,7 @@ def test_service_finds_faces_and_draws_over_them(root, network_500m):
         assert (refused.status_code, refused.json()["detail"]) == (413, "the picture has more than 50 million pixels")
 
 
-def test_torch_tensors_go_in_and_come_out(run_example, photo):
+def test_torch_tensors_as_input_and_output(run_example, photo):
     pytest.importorskip("torch")
     printed = run_example("torch_tensors.py", photo)
     assert printed.strip() == "6 faces, boxes (6, 4), batch (6, 3, 112, 112) of torch.float32"

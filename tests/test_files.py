@@ -54,14 +54,14 @@ def test_check_target(tmp_path: Path) -> None:
 
 
 @not_root
-def test_check_target_reports_a_write_protected_folder(tmp_path: Path) -> None:
+def test_check_target_rejects_a_write_protected_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(OutputError, match=r"cannot write .*new\.plan: the folder is write-protected"):
         check_target(tmp_path / "new.plan", overwrite=False)
     tmp_path.chmod(0o755)
 
 
-def test_the_target_appears_when_the_block_ends(tmp_path: Path) -> None:
+def test_target_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     with atomic_path(path) as temporary:
         temporary.write_bytes(b"whole")
@@ -73,7 +73,7 @@ def test_the_target_appears_when_the_block_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, FileNotFoundError])
-def test_an_error_in_the_block_leaves_the_target_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+def test_error_in_the_block_leaves_the_target_unchanged(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"old")
 
@@ -90,7 +90,7 @@ def test_an_error_in_the_block_leaves_the_target_as_it_was(tmp_path: Path, error
 
 
 @pytest.mark.parametrize("opens", [atomic_path, atomic_file])
-def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path, opens: Callable) -> None:
+def test_existing_file_is_kept_without_overwrite(tmp_path: Path, opens: Callable) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"old")
     with pytest.raises(OptionError, match="already exists"), opens(path):
@@ -98,7 +98,7 @@ def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path, opens: Calla
     assert path.read_bytes() == b"old"
 
 
-def test_a_file_created_meanwhile_is_kept(tmp_path: Path) -> None:
+def test_file_created_meanwhile_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     with pytest.raises(OptionError, match="already exists"), atomic_file(path):
         path.write_bytes(b"of somebody else")
@@ -106,18 +106,18 @@ def test_a_file_created_meanwhile_is_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["clip.mp4"]
 
 
-def test_a_folder_is_refused_before_the_work_begins(tmp_path: Path) -> None:
+def test_folder_is_rejected_before_the_block(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="a folder or device is there"), atomic_path(tmp_path, overwrite=True):
         pytest.fail("it was opened")
 
 
 @posix_only
-def test_a_device_is_not_replaced() -> None:
+def test_device_is_not_replaced() -> None:
     with pytest.raises(OptionError, match="a folder or device is there"), atomic_file(Path(os.devnull), overwrite=True):
         pytest.fail("it was opened")
 
 
-def test_an_error_of_the_operating_system_names_the_target(tmp_path: Path) -> None:
+def test_error_of_the_operating_system_names_the_target(tmp_path: Path) -> None:
     path = tmp_path / "no" / "faces.csv"
     with pytest.raises(OutputError, match=r"^cannot write .*faces\.csv: No such file or directory$"), atomic_file(path):
         pytest.fail("it was opened")
@@ -129,7 +129,7 @@ def test_an_error_of_the_operating_system_names_the_target(tmp_path: Path) -> No
 
 
 @posix_only
-def test_a_symbolic_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
+def test_symbolic_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
     (tmp_path / "original").write_bytes(b"old")
     (tmp_path / "link").symlink_to("original")
     with atomic_file(tmp_path / "link", overwrite=True) as file:
@@ -140,7 +140,7 @@ def test_a_symbolic_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None
 
 
 @posix_only
-def test_a_dangling_link_is_an_existing_file(tmp_path: Path) -> None:
+def test_dangling_link_is_an_existing_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(OptionError, match="already exists"), atomic_path(tmp_path / "link"):
         pytest.fail("it was opened")
@@ -162,7 +162,7 @@ def test_permissions_follow_the_umask_or_the_replaced_file(tmp_path: Path) -> No
     assert (mode(new), mode(old)) == (0o640, 0o604)
 
 
-def test_files_replace_each_other_whole(tmp_path: Path) -> None:
+def test_files_are_replaced_completely(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     first.write_text("old")
     write_files({first: b"1", second: b"2"})
@@ -171,13 +171,13 @@ def test_files_replace_each_other_whole(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_files_have_the_permissions_that_new_files_have(tmp_path: Path) -> None:
+def test_files_have_the_permissions_of_new_files(tmp_path: Path) -> None:
     (tmp_path / "other").touch()
     write_files({tmp_path / "a": b"1"})
     assert mode(tmp_path / "a") == mode(tmp_path / "other")
 
 
-def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path) -> None:
+def test_failed_write_leaves_all_files_unchanged(tmp_path: Path) -> None:
     first = tmp_path / "a"
     first.write_text("old")
     with pytest.raises(OutputError, match="cannot write"):
@@ -187,7 +187,7 @@ def test_what_cannot_be_written_leaves_all_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("others", [{}, {"b": b"2"}])
-def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: dict) -> None:
+def test_full_disk_leaves_all_files_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: dict) -> None:
     first = tmp_path / "a"
     first.write_text("old")
     monkeypatch.setattr(os, "fsync", fill_disk)
@@ -197,7 +197,7 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Mo
     assert names(tmp_path) == ["a"]
 
 
-def test_nothing_is_replaced_before_all_contents_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_replaced_before_all_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     for path in (first, second):
         path.write_text("old")
@@ -238,7 +238,7 @@ def waiting(tmp_path: Path) -> Iterator[Callable[[], Event]]:
         thread.join(10)
 
 
-def test_a_second_thread_waits(tmp_path: Path, waiting: Callable[[], Event], caplog: pytest.LogCaptureFixture) -> None:
+def test_second_thread_waits(tmp_path: Path, waiting: Callable[[], Event], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "scrfd_trt")
     with locked(tmp_path / ".lock"):
         held = waiting()
@@ -247,14 +247,14 @@ def test_a_second_thread_waits(tmp_path: Path, waiting: Callable[[], Event], cap
     assert held.wait(10)
 
 
-def test_a_free_lock_is_taken_without_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_free_lock_is_acquired_without_a_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with locked(tmp_path / ".lock"):
         pass
     assert not caplog.records
 
 
-def test_the_lock_is_free_after_an_error(tmp_path: Path, waiting: Callable[[], Event]) -> None:
+def test_lock_is_free_after_an_error(tmp_path: Path, waiting: Callable[[], Event]) -> None:
     with pytest.raises(KeyError), locked(tmp_path / ".lock"):
         raise KeyError
     assert waiting().wait(10)
@@ -292,7 +292,7 @@ def test_another_thread_may_release_the_lock(tmp_path: Path) -> None:
         assert held
 
 
-def test_a_lock_that_cannot_be_created_raises(tmp_path: Path) -> None:
+def test_lock_that_cannot_be_created_raises(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), locked(tmp_path / "file" / ".lock"):
         pytest.fail("it was locked")
@@ -300,7 +300,7 @@ def test_a_lock_that_cannot_be_created_raises(tmp_path: Path) -> None:
 
 
 @not_root
-def test_a_lock_in_a_write_protected_folder_raises(tmp_path: Path) -> None:
+def test_lock_in_a_write_protected_folder_raises(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(PermissionError), locked(tmp_path / ".lock"):
         pytest.fail("it was locked")
@@ -308,7 +308,7 @@ def test_a_lock_in_a_write_protected_folder_raises(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_other_users_may_be_given_the_lock_file_by_the_umask(tmp_path: Path) -> None:
+def test_umask_may_give_other_users_access_to_the_lock_file(tmp_path: Path) -> None:
     before = os.umask(0o002)
     try:
         with locked(tmp_path / ".lock"):

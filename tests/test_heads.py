@@ -11,7 +11,7 @@ WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 
 
 def outputs(kind, strides=(8, 16, 32), anchors=2, size=640, kps=True, names=True, free=False):
-    """The outputs that a network of this kind has."""
+    """Return the outputs of a model of this kind."""
     found = []
     for group in ("score", "bbox", "kps") if kps else ("score", "bbox"):
         for stride in strides:
@@ -31,7 +31,7 @@ def outputs(kind, strides=(8, 16, 32), anchors=2, size=640, kps=True, names=True
 @pytest.mark.parametrize("free", [True, False])
 @pytest.mark.parametrize("kind", ["flat", "batched", "grid"])
 @pytest.mark.parametrize(("strides", "anchors"), [((8, 16, 32), 2), ((8, 16, 32, 64, 128), 1)])
-def test_layouts_are_told_apart(kind, strides, anchors, kps, names, free):
+def test_layouts_are_recognised(kind, strides, anchors, kps, names, free):
     layout = recognize(outputs(kind, strides, anchors, kps=kps, names=names, free=free))
     count = len(strides)
     assert layout == HeadLayout(
@@ -68,7 +68,7 @@ def test_outputs_in_another_order_are_sorted_by_name_or_size(kind, names):
         outputs("grid", anchors=3),
     ],
 )
-def test_what_fits_no_layout_is_refused_with_a_list(tensors):
+def test_other_models_are_rejected_with_their_outputs(tensors):
     with pytest.raises(ModelFormatError, match="not a SCRFD model") as caught:
         recognize(tensors)
     assert "\n" not in str(caught.value)
@@ -77,8 +77,8 @@ def test_what_fits_no_layout_is_refused_with_a_list(tensors):
 
 
 @pytest.mark.parametrize("kind", ["flat", "batched", "grid"])
-def test_the_same_rows_are_read_from_every_layout(kind):
-    """Row r of the flat layout holds 100 r + c in column c; the others are the same numbers in another order."""
+def test_all_layouts_return_the_same_rows(kind):
+    """Row r of the flat layout has 100 r + c in column c; the other layouts have the same numbers in another order."""
     cells, anchors, images = 4, 2, 1 if kind == "flat" else 3
     layout = recognize(outputs(kind))
     for width in (4, 10):
@@ -106,7 +106,7 @@ def test_the_same_rows_are_read_from_every_layout(kind):
         assert np.array_equal(layout.read_scores(array, image), scores[image])
 
 
-def test_other_row_counts_than_the_input_asks_for_are_refused():
+def test_wrong_row_counts_are_rejected():
     layout = recognize(outputs("batched"))
     arrays = [
         np.zeros((1, (64 // stride) ** 2 * 2, width), np.float32) for width in (1, 4, 10) for stride in (8, 16, 32)
@@ -119,7 +119,7 @@ def test_other_row_counts_than_the_input_asks_for_are_refused():
         check(layout, arrays, (64, 64))
 
 
-def test_real_networks(network_500m, models_2_5g):
+def test_real_models(network_500m, models_2_5g):
     from scrfd_trt.backends import OnnxBackend
 
     for path, kind in [(network_500m, "batched"), (models_2_5g["grid"], "grid"), (models_2_5g["flat"], "batched")]:

@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 COLOR = RNG.integers(0, 256, (6, 9, 3), np.uint8)
 
 
-def test_a_plain_image_is_handed_through():
+def test_plain_image_is_returned_unchanged():
     assert as_color(COLOR) is COLOR
 
 
@@ -30,7 +30,7 @@ def test_rows_of_a_larger_image_are_not_copied():
     assert np.shares_memory(as_color(part), COLOR)
 
 
-def test_grey_becomes_three_equal_channels():
+def test_grey_image_gets_three_equal_channels():
     grey = COLOR[:, :, 0]
     for image in (grey, grey[:, :, None], np.ascontiguousarray(grey)):
         got = as_color(image)
@@ -50,7 +50,7 @@ def test_float_from_0_to_1(dtype):
     assert np.abs(got.astype(int) - COLOR).max() <= (1 if dtype is np.float16 else 0)
 
 
-def test_read_only_input_stays_as_it_is():
+def test_read_only_input_is_not_changed():
     image = COLOR.copy()
     image.flags.writeable = False
     for given in (image, image[:, ::-1], image[:, :, 0], (image / 255)):
@@ -85,7 +85,7 @@ nan[1, 2, 0] = np.nan
         (np.full((4, 4, 3), np.inf), "infinity"),
     ],
 )
-def test_what_has_no_clear_meaning_is_refused_in_one_line(image, message):
+def test_ambiguous_images_are_rejected_in_one_line(image, message):
     with pytest.raises(ImageError, match=message) as caught:
         as_color(image)
     assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ targets = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda pair: (32
 
 
 @given(sizes, targets)
-def test_the_scaled_image_fits_and_touches_a_border(source, target):
+def test_scaled_image_fits_and_touches_a_border(source, target):
     box = Letterbox.fit(source, target)
     assert 1 <= box.resized[0] <= target[0]
     assert 1 <= box.resized[1] <= target[1]
@@ -22,7 +22,7 @@ def test_the_scaled_image_fits_and_touches_a_border(source, target):
 
 
 @given(sizes, targets)
-def test_the_shape_is_kept_to_the_pixel(source, target):
+def test_aspect_ratio_is_kept_to_the_pixel(source, target):
     box = Letterbox.fit(source, target)
     exact = min(target[0] / source[0], target[1] / source[1])
     for scaled, side in zip(box.resized, source, strict=True):
@@ -30,14 +30,14 @@ def test_the_shape_is_kept_to_the_pixel(source, target):
 
 
 @given(sizes, targets, st.data())
-def test_mapping_back_undoes_the_scale_of_each_axis(source, target, data):
+def test_mapping_back_inverts_the_scale_of_each_axis(source, target, data):
     box = Letterbox.fit(source, target)
     point = data.draw(st.tuples(st.floats(0, source[0]), st.floats(0, source[1])))
     inside = np.array([point], np.float32) * np.array(box.scale, np.float32)
     assert np.allclose(box.to_source(inside), [point], rtol=1e-5, atol=1e-3)
 
 
-def test_corners_of_the_network_image_are_corners_of_the_source():
+def test_corners_of_the_input_are_corners_of_the_source():
     box = Letterbox.fit((259, 194), (128, 128))
     assert box.resized == (128, 95)
     assert np.allclose(box.to_source(np.array([[0, 0, 128, 95]], np.float32)), [[0, 0, 259, 194]])
@@ -61,7 +61,7 @@ def test_planes_are_rgb_normalised_and_padded(size, color):
     assert np.abs(blob - wanted).max() < 1e-6
 
 
-def test_padding_that_is_there_already_is_left_alone():
+def test_existing_padding_is_not_written():
     image = np.zeros((20, 64, 3), np.uint8)
     blob = np.full((3, 64, 64), 7, np.float32)
     normalize_into(blob, image, Letterbox.fit((64, 20), (64, 64)), padded=True)
@@ -69,7 +69,7 @@ def test_padding_that_is_there_already_is_left_alone():
     assert np.allclose(blob[:, :20], PADDING)
 
 
-def test_a_read_only_image_with_long_rows_is_read_in_place():
+def test_read_only_image_with_long_rows_is_read_in_place():
     base = np.random.default_rng(2).integers(0, 256, (50, 90, 3), np.uint8)
     view = base[5:45, 10:70]
     view.flags.writeable = False

@@ -15,7 +15,7 @@ def iou(a, b):
 
 
 def greedy(boxes, scores, threshold):
-    """The definition: by falling score, drop what overlaps one kept before."""
+    """Definition: by descending score, drop each box that overlaps one that is kept."""
     kept = []
     for row in np.argsort(-scores, kind="stable"):
         if all(iou(boxes[row], boxes[other]) <= threshold for other in kept):
@@ -31,15 +31,15 @@ boxes_of_a_crowd = st.lists(
 
 @settings(deadline=None)
 @given(boxes_of_a_crowd, st.sampled_from([0.05, 0.25, 0.4, 0.7, 0.95]))
-def test_it_is_greedy_suppression(rows, threshold):
-    # A hair off whole numbers, so that no overlap lies on the threshold itself.
+def test_equals_greedy_suppression(rows, threshold):
+    # Not quite whole numbers, so that no overlap equals the threshold.
     boxes = np.array([(x, y, x + w + 0.001, y + h + 0.003) for x, y, w, h, _ in rows], np.float32).reshape(-1, 4)
     scores = np.array([score / 1000 for *_, score in rows], np.float32)
     assert nms(boxes, scores, threshold).tolist() == greedy(boxes.astype(float), scores, threshold)
 
 
 @given(boxes_of_a_crowd)
-def test_what_is_kept_is_a_fixed_point(rows):
+def test_result_is_a_fixed_point(rows):
     boxes = np.array([(x, y, x + w, y + h) for x, y, w, h, _ in rows], np.float32).reshape(-1, 4)
     scores = np.array([score / 1000 for *_, score in rows], np.float32)
     kept = nms(boxes, scores, 0.4)
@@ -48,24 +48,24 @@ def test_what_is_kept_is_a_fixed_point(rows):
     assert (np.diff(scores[kept]) <= 0).all()
 
 
-def test_equal_boxes_leave_the_first():
+def test_first_of_equal_boxes_is_kept():
     boxes = np.tile(np.array([[5, 5, 20, 20]], np.float32), (4, 1))
     assert nms(boxes, np.array([0.6, 0.7, 0.7, 0.5], np.float32), 0.4).tolist() == [1]
 
 
-def test_input_is_untouched():
+def test_input_is_not_changed():
     boxes, scores = np.array([[0, 0, 9, 9], [1, 1, 9, 9]], np.float32), np.array([0.9, 0.8], np.float32)
     boxes.flags.writeable = scores.flags.writeable = False
     assert nms(boxes, scores, 0.4).tolist() == [0]
 
 
-def test_boxes_without_area_go_and_take_none_with_them():
+def test_boxes_without_area_are_dropped_and_suppress_nothing():
     boxes = np.array([[0, 0, 0, 0], [100, 100, 100, 100], [50, 50, 50, 90], [5, 5, 9, 9]], np.float32)
     assert nms(boxes, np.array([0.9, 0.8, 0.7, 0.6], np.float32), 0.4).tolist() == [3]
     assert nms(boxes[:2], np.array([0.9, 0.8], np.float32), 0.4).dtype == np.intp
 
 
-def test_infinite_boxes_are_kept_beside_what_the_others_leave():
+def test_infinite_boxes_are_kept_and_suppress_nothing():
     boxes = np.array([[0, 0, 9, 9], [1, 1, 9, np.inf], [0, 0, 9, 8], [-np.inf, 0, 3, 3], [0, 0, np.inf, 3]], np.float32)
     scores = np.array([0.8, 0.8, 0.7, 0.9, 0.0], np.float32)
     assert nms(boxes, scores, 0.4).tolist() == [3, 0, 1]

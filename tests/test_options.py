@@ -16,7 +16,7 @@ from scrfd_trt import DetectorOptions, OptionError
         (None, None),
     ],
 )
-def test_scales_are_brought_to_one_form(given, kept):
+def test_scales_are_normalised(given, kept):
     assert DetectorOptions(scales=given).scales == kept
 
 
@@ -36,7 +36,7 @@ def test_scales_are_brought_to_one_form(given, kept):
         ({"treshold": 0.5}, "no option 'treshold'; the options are: threshold, iou"),
     ],
 )
-def test_wrong_options_are_refused_in_one_line(options, message):
+def test_invalid_options_are_rejected_in_one_line(options, message):
     with pytest.raises(OptionError, match=message) as caught:
         DetectorOptions(**options)
     assert "\n" not in str(caught.value)

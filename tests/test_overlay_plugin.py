@@ -33,7 +33,7 @@ def build(project: Path, target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def fresh(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the programs of an environment with scrfd-trt and the plugin, and the other packages of this one."""
+    """Return the folder of programs of an environment with scrfd-trt, the plugin and the packages of this one."""
     pytest.importorskip("hatchling")
     folder = tmp_path_factory.mktemp("fresh")
     wheels = [build(root, folder), build(root / PLUGIN, folder)]

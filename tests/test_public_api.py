@@ -56,7 +56,7 @@ def test_public_names_exist_once(name):
 
 
 @pytest.mark.parametrize("package", ["scrfd_trt", "overlays"])
-def test_import_loads_nothing_optional_and_nothing_slow(package, tmp_path):
+def test_import_loads_no_optional_or_slow_package(package, tmp_path):
     code = f"import sys, {package}; print(*sys.modules, sep='\\n')"
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in run.stdout.split()}
@@ -105,7 +105,7 @@ def test_version_is_the_installed_one(distribution):
     assert scrfd_trt.__version__ == distribution.version
 
 
-def test_built_in_overlays_are_entry_points_like_all_others(distribution):
+def test_built_in_overlays_are_entry_points(distribution):
     found = {entry.name: entry.load() for entry in distribution.entry_points.select(group="scrfd_trt.overlays")}
     assert found == {
         "blur": overlays.Blur,

@@ -1,4 +1,4 @@
-"""What README.md and docs/ show must be true: their Python runs, their commands parse, their links lead somewhere."""
+"""README.md and docs/: the Python code runs, the commands are valid, the links have targets."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_python_runs(section: list[Fence], network_500m, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("fence", "words"), COMMANDS, ids=[f"{fence.page}:{' '.join(c)}" for fence, c in COMMANDS])
-def test_command_is_understood(fence: Fence, words: list[str]):
+def test_command_is_valid(fence: Fence, words: list[str]):
     with suppress(typer.Exit):  # --help and --version
         context = get_command(app).make_context("scrfd-trt", list(words))
         name, command, rest = context.command.resolve_command(context, list(words))
@@ -81,13 +81,13 @@ def test_command_is_understood(fence: Fence, words: list[str]):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path):
+def test_link_targets_exist(page: Path):
     targets = LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing
 
 
-def test_readme_shows_a_picture_python_and_commands():
+def test_readme_has_a_picture_python_and_commands():
     readme = PAGES[0].read_text(encoding="utf-8")
     assert re.search(r"!\[[^\]]+\]\(|<img ", readme)
     assert any(section[0].page == "README.md" for section in PYTHON)
@@ -96,7 +96,7 @@ def test_readme_shows_a_picture_python_and_commands():
 
 @pytest.mark.parametrize("name", ["demo", "tests"])
 def test_readme_has_the_two_lines_that_ci_runs(name: str):
-    """``.ci/run`` takes them from here."""
+    """``.ci/run`` reads them from the README."""
     readme = PAGES[0].read_text(encoding="utf-8")
     found = re.findall(rf"^<!-- line: {name} -->\n```sh\n(.*)\n```$", readme, re.MULTILINE)
     assert len(found) == 1

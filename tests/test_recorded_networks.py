@@ -1,4 +1,4 @@
-"""Real networks' and engines' outputs, played back through layout, decode, NMS and the map back."""
+"""Recorded outputs of real models and engines, played back through layout, decoding, NMS and mapping."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ RECORDED = sorted(path.stem for path in FOLDER.glob("*.npz"))
 
 
 def faces_of(name: str) -> dict[str, Detections]:
-    """The detections that were made when the recording was, by image."""
+    """Return the detections at the time of the recording, by image."""
     text = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return {image: Detections.from_json(json.dumps(faces)) for image, faces in text.items()}
 
 
-def test_there_are_networks_of_both_layouts_and_engines():
+def test_recordings_have_both_layouts():
     kinds = {}
     for name in RECORDED:
         with SCRFDDetector.from_backend(RecordedBackend(FOLDER / f"{name}.npz")) as detector:
@@ -32,11 +32,11 @@ def test_there_are_networks_of_both_layouts_and_engines():
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_the_faces_are_those_that_were_found(name):
+def test_faces_equal_the_recorded_ones(name):
     with SCRFDDetector.from_backend(RecordedBackend(FOLDER / f"{name}.npz")) as detector:
         for image, wanted in faces_of(name).items():
             width, height = wanted.image_size
-            # The network's answers are recorded, so that nothing looks at the pixels.
+            # The outputs are recorded, so the pixels do not matter.
             found = detector.detect(np.zeros((height, width, 3), np.uint8))
             assert len(found) == len(wanted), image
             assert np.abs(found.boxes - wanted.boxes).max() < 0.01
@@ -45,7 +45,7 @@ def test_the_faces_are_those_that_were_found(name):
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_the_drawn_faces_lie_where_they_were_drawn(name):
+def test_drawn_faces_are_at_their_place(name):
     drawn = samples.load("group").faces
     found = faces_of(name)["scene"]
     assert len(found) == len(drawn)
@@ -53,14 +53,14 @@ def test_the_drawn_faces_lie_where_they_were_drawn(name):
     assert (off < 0.35 * (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).max(axis=1)).all()
 
 
-def test_half_precision_engines_find_the_faces_of_their_networks():
-    for engine, network in [("500m_fp16", "scrfd_500m_bnkps"), ("2.5g_grid_fp16", "scrfd_2.5g_bnkps_640_grid")]:
+def test_half_precision_engines_find_the_faces_of_their_models():
+    for engine, model in [("500m_fp16", "scrfd_500m_bnkps"), ("2.5g_grid_fp16", "scrfd_2.5g_bnkps_640_grid")]:
         if engine not in RECORDED:
             pytest.fail(f"there is no recording of {engine}")
-        ours, exact = faces_of(engine), faces_of(network)
+        ours, exact = faces_of(engine), faces_of(model)
         assert ours.keys() == exact.keys()
-        # In the smallest photograph the network's small pass wins, which this engine does not have.
+        # In the smallest photograph, faces come from the small pass, which this engine does not have.
         images = ours.keys() - {"multiple_faces.jpg"}
         unlike = [line for image in images for line in differences(ours[image], exact[image], above=0.55)]
-        # Rounding turns the order of a few candidates that the network hardly tells apart.
+        # Rounding changes the order of a few candidates with almost equal scores.
         assert len(unlike) <= 6, unlike

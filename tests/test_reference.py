@@ -1,4 +1,4 @@
-"""Detections against what InsightFace 2.1 finds in the same photographs with the same networks."""
+"""Detections compared with those of InsightFace 2.1 for the same photographs and models."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ PHOTOGRAPHS = ["multiple_faces.jpg", "people.png", "street.jpg", "worlds-largest
 
 
 def closest(found, boxes):
-    """For each of some boxes the row of the found box nearest to it; each row is taken once."""
+    """Return the detections nearest to some boxes; each must be a different one."""
     rows = np.abs(found.boxes[None] - boxes[:, None]).max(axis=2).argmin(axis=1)
     assert len(set(rows.tolist())) == len(rows)
     return found[rows]
 
 
 def difference(found, wanted):
-    """Largest difference of each face's box and landmarks in pixels, and scores."""
+    """Return for each face the largest difference of box and landmarks in pixels, and that of the score."""
     boxes = np.array(wanted["boxes"], np.float32)
     points = np.array(wanted["landmarks"], np.float32)
     near = closest(found, boxes)
@@ -33,10 +33,10 @@ def allowed(wanted):
 
 
 def undo_single_scale(wanted, target):
-    """Bring a reference result of one small pass to where its own network saw it.
+    """Correct the x coordinates of a reference result of one small pass.
 
-    The reference maps both axes back by the scale of the height, though the width was rounded on its own: at 128 pixels
-    that shifts x by up to one per cent.
+    The reference maps both axes back by the scale of the height, although the width is rounded separately: at 128
+    pixels, that shifts x by up to one per cent.
     """
     across, down = Letterbox.fit(tuple(wanted["image_size"]), (target, target)).scale
     ratio = np.array([down / across, 1.0])
@@ -83,7 +83,7 @@ def test_two_passes(network_500m, photographs, reference, photograph):
 
 
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS)
-def test_grid_and_flat_give_the_same_faces(networks, photographs, photograph):
+def test_grid_and_flat_models_give_the_same_faces(networks, photographs, photograph):
     image = cv2.imread(str(photographs[photograph]))
     found = []
     for network in ("grid", "flat"):

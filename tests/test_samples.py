@@ -48,6 +48,6 @@ def test_scene_is_frozen():
 
 
 @pytest.mark.parametrize("name", ["crowd", "group.png", "../assets/group", ""])
-def test_unknown_name_is_refused(name):
+def test_unknown_name_is_rejected(name):
     with pytest.raises(OptionError, match=r"^no scene '.*'; choose one of: group, group-640x480, portrait$"):
         samples.load(name)
