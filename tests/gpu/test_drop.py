@@ -17,7 +17,10 @@ from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.dropping import wait_for_dropped
 
 DROPS = int(os.environ.get("SCRFD_TRT_DROPS") or 200)
-WARM_UP = 10
+WARM_UP = 40
+TOGETHER = 20
+"""Detectors between two garbage collections. CUDA and TensorRT keep what the largest number alive at a time needed."""
+
 MIB = 2**20
 IMAGE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 
@@ -48,22 +51,31 @@ def use(detector, number):
         detector._pipeline.start([IMAGE], 0.5, None)
 
 
-@pytest.mark.parametrize("lend", [False, True], ids=["own streams", "a lent stream"])
-def test_dropped_detectors_leave_nothing(plan, opened, lend):
-    for number in range(WARM_UP):
-        use(SCRFDDetector.from_engine(plan, max_batch=2, stream=0 if lend else None), number)
-    before = used()
-    for number in range(DROPS):
-        use(SCRFDDetector.from_engine(plan, max_batch=2, stream=0 if lend else None), number)
-    after = used()
+def drop(count, plan, stream):
+    """Open and drop detectors, and return what is in use then."""
+    gc.collect()
+    for number in range(count):
+        use(SCRFDDetector.from_engine(plan, max_batch=2, stream=stream), number)
+        if number % TOGETHER == TOGETHER - 1:
+            gc.collect()
+    return used()
+
+
+@pytest.mark.parametrize("stream", [None, 0], ids=["own streams", "a lent stream"])
+def test_dropped_detectors_leave_nothing(plan, opened, stream):
+    gc.disable()  # so that the same number of detectors is alive at a time in both rounds
+    try:
+        before, after = drop(WARM_UP, plan, stream), drop(DROPS, plan, stream)
+    finally:
+        gc.enable()
     print(f"{plan.stem}: before {before}, after {after}")
     assert after[0] - before[0] < MIB
-    assert after[1] - before[1] < 64 * MIB
+    assert after[1] - before[1] < 16 * MIB
     assert after[2] <= before[2]
     assert after[3] <= before[3]
 
 
-def test_a_capture_of_another_library_goes_on(plan, opened, torch):
+def test_capture_of_another_library_goes_on(plan, opened, torch):
     """Memory that is dropped in a thread that captures a graph must not end the capture."""
     with SCRFDDetector.from_engine(plan) as kept:
         found = [kept.pinned((64, 64, 3)), *kept.detect_on_gpu([IMAGE])]
@@ -83,7 +95,7 @@ def test_a_capture_of_another_library_goes_on(plan, opened, torch):
         assert total.tolist() == [2.0] * 8
 
 
-def test_faces_outlive_their_detector(plan, opened, torch, shared):
+def test_detections_outlive_their_detector(plan, opened, torch, shared):
     image = cv2.imread(str(next((shared / "images").glob("*.jpg"))))
     detector = SCRFDDetector.from_engine(plan)
     wanted = detector.detect(image)
