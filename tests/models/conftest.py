@@ -1,4 +1,4 @@
-"""A small network of bytes, the archive that holds it, and a server on loopback that serves, or fails to serve, it."""
+"""A small model file, an archive that contains it, and a local server that serves it or fails to."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _model(packed: bytes, **changes: object) -> models.Model:
 
 @dataclass
 class Answer:
-    """How the server answers one request for a file.
+    """The server's answer to one request for a file.
 
     ``cut`` stops after so many bytes of the file, ``ranges`` is whether Range is understood, ``status`` takes the
     place of 200, ``length`` is whether Content-Length is sent, and ``hold`` is waited for first.
@@ -70,7 +70,7 @@ class Answer:
 
 @dataclass
 class Site:
-    """The server's files, what was asked of it (path and Range header of each request), and the home folder."""
+    """The server's files, the path and Range header of each request, and the home folder."""
 
     address: str
     home: Path
@@ -78,7 +78,7 @@ class Site:
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
     def serve(self, *answers: dict, name: str = ARCHIVE) -> None:
-        """Set the answers, as fields of :class:`Answer`, to the requests to come; the last one is repeated."""
+        """Set the answers to the next requests, as fields of :class:`Answer`; the last one is repeated."""
         self.answers[name] = [Answer(**answer) for answer in answers]
 
     def answer(self, path: str, asked: str | None) -> Answer:
@@ -89,7 +89,7 @@ class Site:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def files(self) -> set[str]:
-        """Return the names of what lies in the home folder, without the lock file."""
+        """Return the file names in the home folder, without the lock file."""
         return {path.name for path in self.home.iterdir()} - {".lock"} if self.home.exists() else set()
 
     @property
@@ -98,7 +98,7 @@ class Site:
 
 
 class Bar:
-    """A progress bar that remembers; it interrupts when it has counted ``stop`` bytes."""
+    """A progress bar that records its calls; it interrupts after ``stop`` bytes."""
 
     def __init__(self, stop: int | None = None) -> None:
         self.total: int | None = None
@@ -153,7 +153,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home folder of networks, which does not exist yet."""
+    """The home folder, which does not exist yet."""
     folder = tmp_path / "networks"
     monkeypatch.setenv(models.HOME_VARIABLE, str(folder))
     return folder
@@ -161,7 +161,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A server that models are downloaded from; it has no files yet."""
+    """A server of release archives; it has no files yet."""
     site = Site("", home)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(site))
     site.address = f"http://127.0.0.1:{server.server_port}"
@@ -180,25 +180,25 @@ def site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def network() -> bytes:
-    """Contents of the network file."""
+    """Content of the model file."""
     return NETWORK
 
 
 @pytest.fixture(scope="session")
 def packed() -> bytes:
-    """The archive that holds the network."""
+    """The archive that contains the model file."""
     return _pack()
 
 
 @pytest.fixture(scope="session")
 def pack() -> Callable[..., bytes]:
-    """Make an archive: ``pack(network, member)``."""
+    """Create an archive: ``pack(network, member)``."""
     return _pack
 
 
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., models.Model]:
-    """Make a model whose archive has the bytes given first; other fields of the model by keyword."""
+    """Create a model whose archive has the given bytes; other fields of the model by keyword."""
     return _model
 
 
@@ -210,5 +210,5 @@ def tiny(packed: bytes) -> models.Model:
 
 @pytest.fixture(scope="session")
 def make_bar() -> Callable[..., Bar]:
-    """Make a progress bar that remembers: ``make_bar(stop)``."""
+    """Create a progress bar that records its calls: ``make_bar(stop)``."""
     return Bar

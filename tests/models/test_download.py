@@ -21,7 +21,7 @@ pytest.importorskip("pooch")
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch):
-    """The pauses between attempts, which are not waited for."""
+    """The pauses between attempts; the tests do not wait."""
     taken = []
     sleep = time.sleep
     monkeypatch.setattr(
@@ -32,7 +32,7 @@ def pauses(monkeypatch):
 
 @pytest.fixture
 def refused(site, tiny):
-    """Fetch in vain: return the message, after a check that it helps and that no half file is there."""
+    """Expect a failed fetch and return its message, which must say what to do; no incomplete file may be left."""
 
     def run(model=tiny, **options):
         with pytest.raises(DownloadError) as caught:
@@ -55,7 +55,7 @@ def test_progress_of_a_resumed_download(site, tiny, packed, make_bar):
     assert (bar.total, bar.count, bar.closed) == (len(packed), len(packed), 1)
 
 
-def test_cut_off_download_is_resumed(site, tiny, packed, network, pauses):
+def test_interrupted_transfer_is_resumed(site, tiny, packed, network, pauses):
     site.serve({"body": packed, "cut": 131_072}, {"body": packed})
     assert models.fetch(tiny, retries=1).read_bytes() == network
     assert site.ranges == [None, "bytes=131072-"]
@@ -144,7 +144,7 @@ def test_archive_with_wrong_hash_is_not_retried(site, packed, tiny, refused):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_wrong_network_in_the_archive(site, pack, make_model, refused, known):
+def test_wrong_model_in_the_archive(site, pack, make_model, refused, known):
     other = pack(bytes(200_000))
     model = make_model(other)
     if not known:
@@ -216,7 +216,7 @@ def test_no_such_host(site, monkeypatch, refused):
     assert "(name or service not known)" in refused()
 
 
-def test_no_answer_in_time(site, packed, monkeypatch, refused):
+def test_timeout(site, packed, monkeypatch, refused):
     monkeypatch.setattr("scrfd_trt.models._download._TIMEOUT", 0.2)
     hold = Event()
     site.serve({"body": packed, "hold": hold})

@@ -22,7 +22,7 @@ pytest.importorskip("requests")
 pytest.importorskip("pooch")
 
 
-def test_good_download(site, tiny, packed, network, caplog):
+def test_download(site, tiny, packed, network, caplog):
     caplog.set_level(logging.INFO)
     site.serve({"body": packed})
     assert models.fetch(tiny) == site.home / MEMBER
@@ -126,7 +126,7 @@ def test_wrong_archive_in_the_home_folder(site, tiny, packed):
     assert site.requests == []
 
 
-def test_useless_archive_in_the_home_folder(site, tiny, packed):
+def test_invalid_archive_in_the_home_folder(site, tiny, packed):
     site.home.mkdir()
     (site.home / ARCHIVE).write_bytes(packed[:1000])
     model = replace(tiny, archives=(models.Archive(ARCHIVE, MEMBER),))

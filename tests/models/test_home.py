@@ -14,7 +14,7 @@ from scrfd_trt.models._store import address
 
 @pytest.fixture
 def user(tmp_path, monkeypatch):
-    """A user whose home is ``tmp_path`` and who has set nothing."""
+    """A user with home folder ``tmp_path`` and no settings."""
     for name in (models.HOME_VARIABLE, models.MIRROR_VARIABLE, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "USERPROFILE"):
@@ -24,7 +24,7 @@ def user(tmp_path, monkeypatch):
 
 @pytest.fixture
 def on(user, monkeypatch):
-    """Make platformdirs answer as on another system; Windows names the user's folder of local data."""
+    """Let platformdirs answer as on another system; Windows returns the folder of local data."""
 
     def choose(system, local_data="AppData/Local"):
         module = importlib.import_module(f"platformdirs.{system.lower()}")
@@ -61,7 +61,7 @@ def test_cache_folder_is_the_one_of_pooch(monkeypatch):
     assert models.home() == pooch.os_cache("scrfd_trt")
 
 
-def test_variable_comes_first(user, monkeypatch, tmp_path):
+def test_environment_variable_comes_first(user, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv(models.HOME_VARIABLE, str(tmp_path / "networks"))
     assert models.home() == tmp_path / "networks"

@@ -26,7 +26,7 @@ def test_names():
         ("10g", "SCRFD_10G", (95.16, 93.87, 83.05), 3.86),
     ],
 )
-def test_figures_equal_insightfaces(name, row, ap, params):
+def test_figures_equal_those_of_insightface(name, row, ap, params):
     model = models.get(name)
     assert (model.published_as, tuple(model.ap), model.params) == (row, ap, params)
     assert (model.ap.easy, model.ap.medium, model.ap.hard) == ap
@@ -63,7 +63,7 @@ def test_entries_are_frozen():
         models.get("500m").name = "1g"
 
 
-def test_get_returns_a_model_as_it_is(tiny):
+def test_get_returns_a_model_unchanged(tiny):
     assert models.get(tiny) is tiny
 
 
@@ -77,7 +77,7 @@ def test_get_returns_a_model_as_it_is(tiny):
         ("det_10g.onnx", "10g_bnkps"),
     ],
 )
-def test_unknown_name_is_refused_with_a_suggestion(name, meant):
+def test_unknown_name_is_rejected_with_a_suggestion(name, meant):
     with pytest.raises(OptionError, match=re.escape(f"did you mean '{meant}'?")) as caught:
         models.get(name)
     assert all(known in str(caught.value) for known in NAMES)
@@ -90,6 +90,6 @@ def test_unknown_name_lists_the_choices(name):
         models.get(name)
 
 
-def test_path_is_refused_with_a_hint_to_from_onnx():
+def test_path_is_rejected_with_a_hint_to_from_onnx():
     with pytest.raises(OptionError, match="from_onnx"):
         models.get("/models/mine.onnx")

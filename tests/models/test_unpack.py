@@ -30,14 +30,14 @@ def unpacked(tmp_path, folder, tiny):
 
 @pytest.fixture
 def ingredients(network, pack):
-    """What the functions that make bad archives are called with."""
+    """Arguments of the functions that create invalid archives."""
     return network, pack
 
 
 @pytest.mark.parametrize(
     "member", ["det_tiny.onnx", "tiny_pack/det_tiny.onnx", "../../det_tiny.onnx", "/det_tiny.onnx"]
 )
-def test_only_the_network_is_unpacked_and_only_into_the_folder(unpacked, folder, pack, network, member):
+def test_only_the_model_is_unpacked_and_only_into_the_folder(unpacked, folder, pack, network, member):
     assert unpacked(pack(network, member)) == folder / "det_tiny.onnx"
     assert (folder / "det_tiny.onnx").read_bytes() == network
     assert {path.name for path in folder.parent.rglob("*")} == {"to", "det_tiny.onnx", "tiny_pack.zip"}
@@ -52,7 +52,7 @@ def test_existing_file_is_replaced(unpacked, folder, packed, network):
 
 
 def _damaged(packed):
-    """Turn bytes in the middle of the network, which is the second member and stored as it is."""
+    """Change bytes in the middle of the model file, the second member, which is not compressed."""
     middle = len(packed) // 2
     return packed[:middle] + bytes(byte ^ 255 for byte in packed[middle : middle + 50]) + packed[middle + 50 :]
 
@@ -65,7 +65,7 @@ def _huge(network):
 
 
 def _lying(network, pack):
-    """An archive whose directory says that its network, of 50 MB, is as large as it should be."""
+    """Return an archive whose directory gives the expected size for a model file of 50 MB."""
     data = _huge(network)
     return data.replace((50_000_000).to_bytes(4, "little"), len(network).to_bytes(4, "little"))
 
@@ -92,7 +92,7 @@ def _twice(network):
         (_lying, "cannot be unpacked|has SHA-256"),
     ],
 )
-def test_bad_archive_leaves_nothing_behind(unpacked, folder, ingredients, make, message):
+def test_invalid_archive_leaves_no_file(unpacked, folder, ingredients, make, message):
     with pytest.raises(ModelFormatError, match=message) as caught:
         unpacked(make(*ingredients))
     assert "\n" not in str(caught.value)

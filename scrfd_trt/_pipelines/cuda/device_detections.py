@@ -55,38 +55,6 @@ class DeviceDetections:
         self._has_landmarks = landmarks
         self.image_size = image_size
 
-    @classmethod
-    def copy(
-        cls,
-        address: int,
-        count: int,
-        image_size: tuple[int, int],
-        *,
-        device: Device,
-        stream: Stream,
-        landmarks: bool,
-    ) -> DeviceDetections:
-        """Enqueue a copy of the rows at an address; the caller waits for the stream. The device must be current.
-
-        Parameters
-        ----------
-        address
-            Address of the first row on the GPU.
-        count, image_size, device, landmarks
-            As for the class.
-        stream
-            Stream to copy in.
-
-        Returns
-        -------
-        DeviceDetections
-            Valid once the stream's work is done.
-        """
-        memory = gpu_memory(max(count, 1) * ROW * 4, device)
-        if count:
-            copy("copying faces", int(memory.handle), address, count * ROW * 4, stream)
-        return cls(memory, count, device, image_size, landmarks=landmarks)
-
     def __len__(self) -> int:
         return self._count
 
@@ -120,3 +88,13 @@ class DeviceDetections:
     def __repr__(self) -> str:
         width, height = self.image_size
         return f"<DeviceDetections {self._count} faces in {width}×{height}, on the GPU>"
+
+
+def copy_detections(
+    address: int, count: int, image_size: tuple[int, int], device: Device, stream: Stream, *, landmarks: bool
+) -> DeviceDetections:
+    """Enqueue a copy of the rows at an address; the result is valid once the stream's work is done."""
+    memory = gpu_memory(max(count, 1) * ROW * 4, device)
+    if count:
+        copy("copying faces", int(memory.handle), address, count * ROW * 4, stream)
+    return DeviceDetections(memory, count, device, image_size, landmarks=landmarks)

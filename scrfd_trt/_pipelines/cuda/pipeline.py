@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
     from scrfd_trt._options import DetectorOptions
 
+Images = Sequence[Any]
+Finish = Callable[[Slot], list[Any]]
+"""A method of the slot that waits for a run and returns its results."""
+
 
 class CudaPipeline:
     """Letterbox, inference, decoding and NMS on a GPU; the methods are those of :class:`Pipeline`.
@@ -90,16 +94,16 @@ class CudaPipeline:
         self._pool.check_open()
         return pinned_array(shape, self.device)
 
-    def detect(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[Detections]:
+    def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
         if 0 < len(images) <= self._resources.max_batch:
             return self._run(images, threshold, max_faces, Slot.finish)
         return self._run_all(images, threshold, max_faces, Slot.finish)
 
-    def detect_on_gpu(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> list[DeviceDetections]:
+    def detect_on_gpu(self, images: Images, threshold: float, max_faces: int | None) -> list[DeviceDetections]:
         """Detect as :meth:`detect` does, and leave the results on the GPU."""
         return self._run_all(images, threshold, max_faces, Slot.finish_on_gpu)
 
-    def submit(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Future[list[Detections]]:
+    def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         self._pool.check_open()
         ordered, event = self._order(images)
         with self._lock:
@@ -108,7 +112,7 @@ class CudaPipeline:
                 self._workers = ThreadPoolExecutor(SLOTS, "scrfd_trt")
             return self._workers.submit(self._run_all, ordered, threshold, max_faces, Slot.finish, event)
 
-    def _order(self, images: Sequence[Any]) -> tuple[Sequence[Any], Event | None]:
+    def _order(self, images: Images) -> tuple[Images, Event | None]:
         """Return the images, and an event in the caller's order after which those on the GPU may be read."""
         if all(isinstance(image, np.ndarray) for image in images):
             return images, None
@@ -123,12 +127,7 @@ class CudaPipeline:
         return ordered, event
 
     def _run_all(
-        self,
-        images: Sequence[Any],
-        threshold: float,
-        max_faces: int | None,
-        finish: Callable[[Slot], list[Any]],
-        event: Event | None = None,
+        self, images: Images, threshold: float, max_faces: int | None, finish: Finish, event: Event | None = None
     ) -> list[Any]:
         """Run batch by batch."""
         step = self._resources.max_batch
@@ -136,12 +135,7 @@ class CudaPipeline:
         return [found for batch in batches for found in self._run(batch, threshold, max_faces, finish, event)]
 
     def _run(
-        self,
-        images: Sequence[Any],
-        threshold: float,
-        max_faces: int | None,
-        finish: Callable[[Slot], list[Any]],
-        event: Event | None = None,
+        self, images: Images, threshold: float, max_faces: int | None, finish: Finish, event: Event | None = None
     ) -> list[Any]:
         slot = self._pool.acquire()
         try:
@@ -153,7 +147,7 @@ class CudaPipeline:
         finally:
             self._pool.release(slot)
 
-    def start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Pending[Detections]:
+    def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Detections]:
         # Without waiting: this thread itself may have all slots, and would wait for ever.
         slot = self._pool.acquire(wait=False)
         try:

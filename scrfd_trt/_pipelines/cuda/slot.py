@@ -20,7 +20,7 @@ from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
 from scrfd_trt._letterbox import Letterbox
 from scrfd_trt._pipelines.base import merge_passes
-from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
+from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections
 from scrfd_trt._pipelines.cuda.frames import Geometry, of_device, packed
 from scrfd_trt._pipelines.cuda.memory import Arena, Parameters, Upload
 from scrfd_trt._pipelines.cuda.program import Program
@@ -266,9 +266,7 @@ class Slot:
             self._raise_invalid_values()
         rows = self._batch[0] + index * RESULT_BYTES + 4 * HEADER
         device, size = self._resources.device, self._sizes[index]
-        return DeviceDetections.copy(
-            rows, faces, size, device=device, stream=self._stream, landmarks=self._has_landmarks
-        )
+        return copy_detections(rows, faces, size, device, self._stream, landmarks=self._has_landmarks)
 
     def _raise_invalid_values(self) -> None:
         raise BackendError(
