@@ -55,7 +55,7 @@ def serve(detector: SCRFDDetector, host: str, port: int, *, model: str, max_uplo
         # A request without a browser behind it builds no page.
         await ui.context.client.connected()
         if not ui.context.client.is_deleted:
-            sessions.add(Page(Session(detector, model, folder), max_upload).session)
+            sessions.add(Page(Session(detector, folder, model), max_upload).session)
 
     _stop_on_hangup()
     try:

@@ -92,16 +92,14 @@ class Snapshot:
 class Session:
     """The state of one open page; :meth:`close` deletes its files."""
 
-    def __init__(
-        self, detector: SCRFDDetector, model: str = DEFAULT_MODEL, folder: TemporaryFolder | None = None
-    ) -> None:
+    def __init__(self, detector: SCRFDDetector, folder: TemporaryFolder, model: str = DEFAULT_MODEL) -> None:
         self.detector = detector
         self.model = model
         self.media = Media("scene.png", (samples.load("group").image,))
         self.layers = [Layer("skull")]
         self.threshold = float(DetectorOptions.model_fields["threshold"].default)
         self._faces: dict[int, Detections] = {}
-        self._files = SessionFiles(folder or TemporaryFolder())
+        self._files = SessionFiles(folder)
         self._result: Path | None = None
         self._writing: Path | None = None
         self._lock = threading.Lock()

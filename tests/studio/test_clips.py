@@ -44,13 +44,11 @@ def clip(tmp_path: Path) -> bytes:
 
 
 @pytest.fixture
-def session(network_500m: Path) -> Iterator[Session]:
-    folder = TemporaryFolder()
+def session(network_500m: Path, folder: TemporaryFolder) -> Iterator[Session]:
     with SCRFDDetector.from_onnx(network_500m, threshold=0.05) as detector:
-        made = Session(detector, folder=folder)
+        made = Session(detector, folder)
         yield made
         made.close()
-    folder.close()
 
 
 def read_video(path: Path) -> tuple[list[Any], list[str]]:

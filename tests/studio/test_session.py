@@ -15,6 +15,7 @@ import drawing
 import overlays
 from scrfd_trt import Detections, SCRFDDetector, samples
 from scrfd_trt._studio import media
+from scrfd_trt._studio.files import TemporaryFolder
 from scrfd_trt._studio.media import MAX_STICKER_BYTES
 from scrfd_trt._studio.session import Layer, Session
 from scrfd_trt.errors import ImageError, OptionError
@@ -23,9 +24,9 @@ STICKER = cv2.imencode(".png", np.full((8, 8, 4), 200, np.uint8))[1].tobytes()
 
 
 @pytest.fixture
-def session(network_500m: Path) -> Iterator[Session]:
+def session(network_500m: Path, folder: TemporaryFolder) -> Iterator[Session]:
     with SCRFDDetector.from_onnx(network_500m, threshold=0.05) as detector:
-        made = Session(detector)
+        made = Session(detector, folder)
         yield made
         made.close()
 
@@ -142,8 +143,8 @@ class OneFaceDetector:
 
 
 @pytest.fixture
-def one_face() -> Iterator[Session]:
-    opened = Session(OneFaceDetector())
+def one_face(folder: TemporaryFolder) -> Iterator[Session]:
+    opened = Session(OneFaceDetector(), folder)
     yield opened
     opened.close()
 
@@ -176,8 +177,8 @@ def test_invalid_sticker_name_is_refused(one_face: Session, name: str) -> None:
         one_face.store_sticker(name, png(np.zeros((4, 4, 3), np.uint8)))
 
 
-def test_close_frees_image() -> None:
-    opened = Session(OneFaceDetector())
+def test_close_frees_image(folder: TemporaryFolder) -> None:
+    opened = Session(OneFaceDetector(), folder)
     image = weakref.ref(opened.media.frames[0])
     opened.close()
     gc.collect()
