@@ -62,7 +62,7 @@ def test_decoding_equals_its_definition(cells, threshold, seed, kps):
 def test_all_layouts_decode_alike():
     size, rng = (96, 64), np.random.default_rng(3)
     flat = heads(size, rng)
-    wanted = decode(FLAT, flat, 0, size, 0.5)
+    expected = decode(FLAT, flat, 0, size, 0.5)
     batched = [np.stack([np.zeros_like(output), output]) for output in flat]
     grid = []
     for output, stride in zip(batched, FLAT.strides * 3, strict=True):
@@ -71,9 +71,9 @@ def test_all_layouts_decode_alike():
     for kind, outputs in (("batched", batched), ("grid", grid)):
         layout = HeadLayout(kind, FLAT.strides, 2, FLAT.scores, FLAT.boxes, FLAT.landmarks)
         got = decode(layout, outputs, 1, size, 0.5)
-        assert np.array_equal(got.boxes, wanted.boxes)
-        assert np.array_equal(got.scores, wanted.scores)
-        assert np.array_equal(got.landmarks, wanted.landmarks)
+        assert np.array_equal(got.boxes, expected.boxes)
+        assert np.array_equal(got.scores, expected.scores)
+        assert np.array_equal(got.landmarks, expected.landmarks)
         assert len(decode(layout, outputs, 0, size, 0.5)) == 0
 
 

@@ -51,8 +51,8 @@ def test_track_ids_are_copied():
 
 def test_json_keeps_track_ids_and_time():
     assert Detections.from_json(tracked().to_json()) == tracked()
-    nobody = Detections([], [], image_size=(10, 10), track_ids=[], pts_seconds=0.25)
-    assert Detections.from_json(nobody.to_json()).pts_seconds == 0.25
+    empty = Detections([], [], image_size=(10, 10), track_ids=[], pts_seconds=0.25)
+    assert Detections.from_json(empty.to_json()).pts_seconds == 0.25
     unsorted = (
         '{"image_size": [9, 9], "track_ids": [3, 4], "faces": ['
         '{"box": [0, 0, 1, 1], "score": 0.2}, {"box": [1, 1, 2, 2], "score": 0.8}]}'

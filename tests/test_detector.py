@@ -58,14 +58,14 @@ def test_face_that_fills_the_frame_is_detected_by_default(detector, network_500m
 
 def test_batch_of_different_sizes_gives_the_same_faces_as_single_images(detector, people):
     pictures = [people.image, people.image[::2, ::2], people.image[100:400, 200:900], people.image[:1, :1]]
-    wanted = [detector.detect(picture) for picture in pictures]
+    expected = [detector.detect(picture) for picture in pictures]
     got = detector.detect_batch(pictures)
-    assert [len(faces) for faces in got] == [len(faces) for faces in wanted]
-    for faces, alone in zip(got, wanted, strict=True):
+    assert [len(faces) for faces in got] == [len(faces) for faces in expected]
+    for faces, alone in zip(got, expected, strict=True):
         assert np.allclose(faces.boxes, alone.boxes, atol=0.01)
         assert np.allclose(faces.scores, alone.scores, atol=1e-5)
     assert detector.detect_batch([]) == []
-    assert [len(faces) for faces in detector.detect_batch(np.stack([people.image] * 2))] == [len(wanted[0])] * 2
+    assert [len(faces) for faces in detector.detect_batch(np.stack([people.image] * 2))] == [len(expected[0])] * 2
 
 
 def test_options_of_one_call(detector, people):
@@ -100,18 +100,18 @@ def test_rgb(network_500m, people, detector):
 
 @pytest.mark.parametrize("kind", ["grey", "alpha", "float", "mirrored", "read-only"])
 def test_other_image_formats(detector, people, kind):
-    image = people.image
-    given = {
-        "grey": image.mean(axis=2).astype(np.uint8),
-        "alpha": np.dstack([image, image[:, :, 0]]),
-        "float": image / 255,
-        "mirrored": image[:, ::-1],
-        "read-only": image.copy(),
+    scene = people.image
+    image = {
+        "grey": scene.mean(axis=2).astype(np.uint8),
+        "alpha": np.dstack([scene, scene[:, :, 0]]),
+        "float": scene / 255,
+        "mirrored": scene[:, ::-1],
+        "read-only": scene.copy(),
     }[kind]
-    given.flags.writeable = False
-    before = given.copy()
-    assert len(detector.detect(given)) >= len(people.faces) - 1
-    assert np.array_equal(given, before)
+    image.flags.writeable = False
+    before = image.copy()
+    assert len(detector.detect(image)) >= len(people.faces) - 1
+    assert np.array_equal(image, before)
 
 
 def test_invalid_images_are_rejected(detector):
@@ -131,7 +131,7 @@ def test_smallest_and_narrowest_image(detector):
 
 
 def test_threads_share_one_detector(detector, people):
-    wanted, found = detector.detect(people.image), []
+    expected, found = detector.detect(people.image), []
 
     def work():
         found.extend(detector.detect(people.image) for _ in range(3))
@@ -143,7 +143,7 @@ def test_threads_share_one_detector(detector, people):
         thread.join()
     assert len(found) == 9
     for faces in found:
-        assert np.allclose(faces.boxes, wanted.boxes, atol=0.01)
+        assert np.allclose(faces.boxes, expected.boxes, atol=0.01)
 
 
 def test_calls_after_close_raise_closed_error(network_500m, people):

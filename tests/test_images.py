@@ -53,10 +53,10 @@ def test_float_from_0_to_1(dtype):
 def test_read_only_input_is_not_changed():
     image = COLOR.copy()
     image.flags.writeable = False
-    for given in (image, image[:, ::-1], image[:, :, 0], (image / 255)):
-        before = given.copy()
-        as_color(given)
-        assert np.array_equal(given, before)
+    for view in (image, image[:, ::-1], image[:, :, 0], (image / 255)):
+        before = view.copy()
+        as_color(view)
+        assert np.array_equal(view, before)
 
 
 nan = np.full((4, 4, 3), 0.5)

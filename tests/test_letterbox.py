@@ -56,9 +56,9 @@ def test_planes_are_rgb_normalised_and_padded(size, color):
     normalize_into(blob, image, box, color)
     scaled = cv2.resize(image, box.resized, interpolation=cv2.INTER_LINEAR)
     rgb = scaled[:, :, ::-1] if color == "bgr" else scaled
-    wanted = np.full((3, 64, 64), PADDING, np.float32)
-    wanted[:, : box.resized[1], : box.resized[0]] = (rgb.transpose(2, 0, 1).astype(np.float32) - MEAN) / STD
-    assert np.abs(blob - wanted).max() < 1e-6
+    expected = np.full((3, 64, 64), PADDING, np.float32)
+    expected[:, : box.resized[1], : box.resized[0]] = (rgb.transpose(2, 0, 1).astype(np.float32) - MEAN) / STD
+    assert np.abs(blob - expected).max() < 1e-6
 
 
 def test_existing_padding_is_not_written():

@@ -6,7 +6,7 @@ from scrfd_trt import DetectorOptions, OptionError
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("value", "scales"),
     [
         (640, ((640, 640),)),
         ((640,), ((640, 640),)),
@@ -16,8 +16,8 @@ from scrfd_trt import DetectorOptions, OptionError
         (None, None),
     ],
 )
-def test_scales_are_normalised(given, kept):
-    assert DetectorOptions(scales=given).scales == kept
+def test_scales_are_normalised(value, scales):
+    assert DetectorOptions(scales=value).scales == scales
 
 
 @pytest.mark.parametrize(

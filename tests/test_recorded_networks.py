@@ -34,14 +34,14 @@ def test_recordings_have_both_layouts():
 @pytest.mark.parametrize("name", RECORDED)
 def test_faces_equal_the_recorded_ones(name):
     with SCRFDDetector.from_backend(RecordedBackend(FOLDER / f"{name}.npz")) as detector:
-        for image, wanted in faces_of(name).items():
-            width, height = wanted.image_size
+        for image, expected in faces_of(name).items():
+            width, height = expected.image_size
             # The outputs are recorded, so the pixels do not matter.
             found = detector.detect(np.zeros((height, width, 3), np.uint8))
-            assert len(found) == len(wanted), image
-            assert np.abs(found.boxes - wanted.boxes).max() < 0.01
-            assert np.abs(found.landmarks - wanted.landmarks).max() < 0.01
-            assert np.abs(found.scores - wanted.scores).max() < 1e-4
+            assert len(found) == len(expected), image
+            assert np.abs(found.boxes - expected.boxes).max() < 0.01
+            assert np.abs(found.landmarks - expected.landmarks).max() < 0.01
+            assert np.abs(found.scores - expected.scores).max() < 1e-4
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -19,29 +19,29 @@ def closest(found, boxes):
     return found[rows]
 
 
-def difference(found, wanted):
+def difference(found, expected):
     """Return for each face the largest difference of box and landmarks in pixels, and that of the score."""
-    boxes = np.array(wanted["boxes"], np.float32)
-    points = np.array(wanted["landmarks"], np.float32)
+    boxes = np.array(expected["boxes"], np.float32)
+    points = np.array(expected["landmarks"], np.float32)
     near = closest(found, boxes)
     off = np.maximum(np.abs(near.boxes - boxes).max(axis=1), np.abs(near.landmarks - points).max(axis=(1, 2)))
-    return off, np.abs(near.scores - np.array(wanted["scores"], np.float32))
+    return off, np.abs(near.scores - np.array(expected["scores"], np.float32))
 
 
-def allowed(wanted):
-    return 0.5 + 0.002 * max(wanted["image_size"])
+def allowed(expected):
+    return 0.5 + 0.002 * max(expected["image_size"])
 
 
-def undo_single_scale(wanted, target):
+def undo_single_scale(expected, target):
     """Correct the x coordinates of a reference result of one small pass.
 
     The reference maps both axes back by the scale of the height, although the width is rounded separately: at 128
     pixels, that shifts x by up to one per cent.
     """
-    across, down = Letterbox.fit(tuple(wanted["image_size"]), (target, target)).scale
+    across, down = Letterbox.fit(tuple(expected["image_size"]), (target, target)).scale
     ratio = np.array([down / across, 1.0])
-    boxes, points = np.array(wanted["boxes"]), np.array(wanted["landmarks"])
-    return {**wanted, "boxes": boxes * np.tile(ratio, 2), "landmarks": points * ratio}
+    boxes, points = np.array(expected["boxes"]), np.array(expected["landmarks"])
+    return {**expected, "boxes": boxes * np.tile(ratio, 2), "landmarks": points * ratio}
 
 
 @pytest.fixture(scope="module")
@@ -59,26 +59,26 @@ def networks(network_500m, models_2_5g):
     ],
 )
 def test_one_pass(networks, photographs, reference, network, key, photograph):
-    wanted = reference[key]["640"][photograph]
+    expected = reference[key]["640"][photograph]
     with SCRFDDetector.from_onnx(networks[network], device="cpu", scales=640) as detector:
         found = detector.detect(cv2.imread(str(photographs[photograph])))
-    assert len(found) == len(wanted["scores"])
-    off, scores = difference(found, wanted)
-    assert off.max() <= allowed(wanted)
+    assert len(found) == len(expected["scores"])
+    off, scores = difference(found, expected)
+    assert off.max() <= allowed(expected)
     assert scores.max() <= 0.005
 
 
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS)
 def test_two_passes(network_500m, photographs, reference, photograph):
-    wanted = reference["scrfd_500m_bnkps"]["128+640"][photograph]
+    expected = reference["scrfd_500m_bnkps"]["128+640"][photograph]
     with SCRFDDetector.from_onnx(network_500m, device="cpu") as detector:
         assert detector.scales == ((128, 128), (640, 640))
         found = detector.detect(cv2.imread(str(photographs[photograph])))
-    assert len(found) == len(wanted["scores"])
-    off, scores = difference(found, wanted)
+    assert len(found) == len(expected["scores"])
+    off, scores = difference(found, expected)
     if photograph == "multiple_faces.jpg":
-        off = np.minimum(off, difference(found, undo_single_scale(wanted, 128))[0])
-    assert off.max() <= allowed(wanted)
+        off = np.minimum(off, difference(found, undo_single_scale(expected, 128))[0])
+    assert off.max() <= allowed(expected)
     assert scores.max() <= 0.005
 
 

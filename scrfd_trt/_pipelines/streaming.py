@@ -72,4 +72,4 @@ def _result(pending: Pending[Result]) -> list[Result]:
     try:
         return pending.result()
     except CancelledError as error:
-        raise ClosedError("the detector was closed while images were under way; open a new one") from error
+        raise ClosedError("the detector was closed during this run; open a new one") from error

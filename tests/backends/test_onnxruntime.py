@@ -102,7 +102,7 @@ def test_concurrent_runs_and_close(network_500m):
     backend = OnnxBackend(network_500m, threads=1)
     rng = np.random.default_rng(0)
     blobs = [rng.uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32) for _ in range(4)]
-    wanted = [backend.run(blob) for blob in blobs]
+    expected = [backend.run(blob) for blob in blobs]
     found: dict[int, list] = {}
     threads = [
         threading.Thread(target=lambda n=n: found.__setitem__(n, [backend.run(blobs[n]) for _ in range(5)]))
@@ -114,7 +114,7 @@ def test_concurrent_runs_and_close(network_500m):
         thread.join()
     for n in range(4):
         for run in found[n]:
-            assert all(np.array_equal(a, b) for a, b in zip(run, wanted[n], strict=True))
+            assert all(np.array_equal(a, b) for a, b in zip(run, expected[n], strict=True))
     backend.close()
     backend.close()
     with pytest.raises(ClosedError):

@@ -12,18 +12,18 @@ IMAGES = [np.full((40, 64, 3), level, np.uint8) for level in (0, 120, 250)]
 def test_recording_plays_back_the_same_faces(fake, tmp_path):
     recorder = Recorder(fake)
     with SCRFDDetector.from_backend(recorder) as detector:
-        wanted = [detector.detect(image) for image in IMAGES]
+        expected = [detector.detect(image) for image in IMAGES]
     assert fake.closed == 0
     recorder.save(tmp_path / "runs.npz")
     with SCRFDDetector.from_backend(RecordedBackend(tmp_path / "runs.npz")) as detector:
         assert detector.layout.kind == "batched"
         for _ in range(2):
-            for image, faces in zip(IMAGES, wanted, strict=True):
+            for image, faces in zip(IMAGES, expected, strict=True):
                 again = detector.detect(image)
                 assert len(again) == len(faces)
                 assert np.allclose(again.boxes, faces.boxes, atol=0.1)
                 assert np.allclose(again.scores, faces.scores, atol=1e-3)
-    assert [len(faces) for faces in wanted] != [0, 0, 0]
+    assert [len(faces) for faces in expected] != [0, 0, 0]
 
 
 def test_rows_below_the_threshold_are_not_stored(fake, tmp_path):

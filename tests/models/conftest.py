@@ -27,11 +27,11 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _pack(network: bytes = NETWORK, member: str = MEMBER) -> bytes:
+def _pack(model_bytes: bytes = NETWORK, member: str = MEMBER) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("w600k_r50.onnx", b"another network" * 100)
-        archive.writestr(member, network)
+        archive.writestr("w600k_r50.onnx", b"another model" * 100)
+        archive.writestr(member, model_bytes)
     return stream.getvalue()
 
 
@@ -81,8 +81,8 @@ class Site:
         """Set the answers to the next requests, as fields of :class:`Answer`; the last one is repeated."""
         self.answers[name] = [Answer(**answer) for answer in answers]
 
-    def answer(self, path: str, asked: str | None) -> Answer:
-        self.requests.append((path, asked))
+    def answer(self, path: str, range_header: str | None) -> Answer:
+        self.requests.append((path, range_header))
         answers = self.answers.get(path.removeprefix("/"))
         if not answers:
             return Answer(b"<html>no such file</html>", status=404, kind="text/html")
@@ -94,7 +94,7 @@ class Site:
 
     @property
     def ranges(self) -> list[str | None]:
-        return [asked for _, asked in self.requests]
+        return [range_header for _, range_header in self.requests]
 
 
 class Bar:
@@ -121,11 +121,11 @@ class Bar:
 def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = self.headers.get("Range")
-            answer = site.answer(self.path, asked)
+            range_header = self.headers.get("Range")
+            answer = site.answer(self.path, range_header)
             if answer.hold is not None:
                 answer.hold.wait(10)
-            match = re.fullmatch(r"bytes=(\d+)-", asked or "") if answer.ranges else None
+            match = re.fullmatch(r"bytes=(\d+)-", range_header or "") if answer.ranges else None
             first = int(match[1]) if match else 0
             total = len(answer.body)
             if match and first >= total:
@@ -179,7 +179,7 @@ def site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def network() -> bytes:
+def model_bytes() -> bytes:
     """Content of the model file."""
     return NETWORK
 
@@ -192,7 +192,7 @@ def packed() -> bytes:
 
 @pytest.fixture(scope="session")
 def pack() -> Callable[..., bytes]:
-    """Create an archive: ``pack(network, member)``."""
+    """Create an archive: ``pack(model_bytes, member)``."""
     return _pack
 
 

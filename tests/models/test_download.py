@@ -55,72 +55,72 @@ def test_progress_of_a_resumed_download(site, tiny, packed, make_bar):
     assert (bar.total, bar.count, bar.closed) == (len(packed), len(packed), 1)
 
 
-def test_interrupted_transfer_is_resumed(site, tiny, packed, network, pauses):
+def test_interrupted_transfer_is_resumed(site, tiny, packed, model_bytes, pauses):
     site.serve({"body": packed, "cut": 131_072}, {"body": packed})
-    assert models.fetch(tiny, retries=1).read_bytes() == network
+    assert models.fetch(tiny, retries=1).read_bytes() == model_bytes
     assert site.ranges == [None, "bytes=131072-"]
     assert site.files() == {MEMBER}
     assert pauses == [1]
 
 
-def test_later_call_resumes_a_cut_off_download(site, tiny, packed, network, refused):
+def test_later_call_resumes_a_cut_off_download(site, tiny, packed, model_bytes, refused):
     site.serve({"body": packed, "cut": 131_072}, {"body": packed})
     assert "cut off after 131,072" in refused()
     assert site.files() == {PART}
     assert (site.home / PART).stat().st_size == 131_072
-    assert models.fetch(tiny, retries=0).read_bytes() == network
+    assert models.fetch(tiny, retries=0).read_bytes() == model_bytes
     assert site.ranges == [None, "bytes=131072-"]
     assert site.files() == {MEMBER}
 
 
-def test_server_without_ranges_sends_the_whole_file(site, tiny, packed, network):
+def test_server_without_ranges_sends_the_whole_file(site, tiny, packed, model_bytes):
     site.serve({"body": packed, "cut": 131_072, "ranges": False}, {"body": packed, "ranges": False})
-    assert models.fetch(tiny).read_bytes() == network
+    assert models.fetch(tiny).read_bytes() == model_bytes
     assert site.ranges == [None, "bytes=131072-"]
     assert site.files() == {MEMBER}
 
 
-def test_part_file_of_other_content_is_downloaded_again(site, tiny, packed, network, caplog):
+def test_part_file_of_other_content_is_downloaded_again(site, tiny, packed, model_bytes, caplog):
     site.home.mkdir()
     (site.home / PART).write_bytes(b"?" * 100_000)
     site.serve({"body": packed})
-    assert models.fetch(tiny, retries=0).read_bytes() == network
+    assert models.fetch(tiny, retries=0).read_bytes() == model_bytes
     assert site.ranges == ["bytes=100000-", None]
     assert "starting over" in caplog.text
     assert site.files() == {MEMBER}
 
 
-def test_complete_part_file_is_used(site, tiny, packed, network):
+def test_complete_part_file_is_used(site, tiny, packed, model_bytes):
     site.home.mkdir()
     (site.home / PART).write_bytes(packed)
     site.serve({"body": packed})
-    assert models.fetch(tiny, retries=0).read_bytes() == network
+    assert models.fetch(tiny, retries=0).read_bytes() == model_bytes
     assert site.ranges == [f"bytes={len(packed)}-"]
     assert site.files() == {MEMBER}
 
 
-def test_too_long_part_file_is_downloaded_again(site, tiny, packed, network):
+def test_too_long_part_file_is_downloaded_again(site, tiny, packed, model_bytes):
     site.home.mkdir()
     (site.home / PART).write_bytes(packed + b"more")
     site.serve({"body": packed})
-    assert models.fetch(tiny, retries=0).read_bytes() == network
+    assert models.fetch(tiny, retries=0).read_bytes() == model_bytes
     assert site.ranges == [f"bytes={len(packed) + 4}-", None]
 
 
-def test_interrupted_download_is_resumed(site, tiny, packed, network, make_bar):
+def test_interrupted_download_is_resumed(site, tiny, packed, model_bytes, make_bar):
     site.serve({"body": packed})
     bar = make_bar(stop=100_000)
     with pytest.raises(KeyboardInterrupt):
         models.fetch(tiny, progress=bar)
     assert bar.closed == 1
     assert site.files() == {PART}
-    assert models.fetch(tiny).read_bytes() == network
+    assert models.fetch(tiny).read_bytes() == model_bytes
     assert site.ranges[1] is not None
 
 
-def test_download_of_unknown_length(site, tiny, packed, network):
+def test_download_of_unknown_length(site, tiny, packed, model_bytes):
     site.serve({"body": packed, "length": False})
-    assert models.fetch(tiny).read_bytes() == network
+    assert models.fetch(tiny).read_bytes() == model_bytes
 
 
 def test_cut_off_download_of_unknown_length(site, packed, refused):
@@ -182,9 +182,9 @@ def test_next_archive_is_tried(site, tiny, packed, caplog, make_bar):
     assert site.files() == {MEMBER}
 
 
-def test_temporary_failure_is_retried(site, tiny, packed, network, pauses):
+def test_temporary_failure_is_retried(site, tiny, packed, model_bytes, pauses):
     site.serve({"body": b"", "status": 503}, {"body": b"", "status": 429}, {"body": packed})
-    assert models.fetch(tiny).read_bytes() == network
+    assert models.fetch(tiny).read_bytes() == model_bytes
     assert pauses == [1, 2]
 
 

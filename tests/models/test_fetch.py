@@ -22,11 +22,11 @@ pytest.importorskip("requests")
 pytest.importorskip("pooch")
 
 
-def test_download(site, tiny, packed, network, caplog):
+def test_download(site, tiny, packed, model_bytes, caplog):
     caplog.set_level(logging.INFO)
     site.serve({"body": packed})
     assert models.fetch(tiny) == site.home / MEMBER
-    assert (site.home / MEMBER).read_bytes() == network
+    assert (site.home / MEMBER).read_bytes() == model_bytes
     assert site.files() == {MEMBER}
     assert site.requests == [(f"/{ARCHIVE}", None)]
     assert "non-commercial research only" in caplog.text
@@ -71,10 +71,10 @@ def test_terminal_gets_a_progress_bar(site, tiny, packed, capsys, monkeypatch):
     assert "tiny_bnkps" in capsys.readouterr().err
 
 
-def test_archive_of_unknown_hash(site, tiny, packed, network):
+def test_archive_of_unknown_hash(site, tiny, packed, model_bytes):
     site.serve({"body": packed})
     model = replace(tiny, archives=(models.Archive(ARCHIVE, MEMBER),))
-    assert models.fetch(model).read_bytes() == network
+    assert models.fetch(model).read_bytes() == model_bytes
     assert site.files() == {MEMBER}
 
 
@@ -109,10 +109,10 @@ def test_full_disk(site, tiny, packed, monkeypatch):
     assert site.files() == set()
 
 
-def test_archive_put_into_the_home_folder(site, tiny, packed, network):
+def test_archive_put_into_the_home_folder(site, tiny, packed, model_bytes):
     site.home.mkdir()
     (site.home / ARCHIVE).write_bytes(packed)
-    assert models.fetch(tiny, download=False).read_bytes() == network
+    assert models.fetch(tiny, download=False).read_bytes() == model_bytes
     assert site.files() == {MEMBER, ARCHIVE}
     assert site.requests == []
 
@@ -159,7 +159,7 @@ def test_negative_number_of_retries(tiny):
         models.fetch(tiny, retries=-1)
 
 
-def test_threads_at_once_download_once(site, tiny, packed, network, caplog):
+def test_threads_at_once_download_once(site, tiny, packed, model_bytes, caplog):
     caplog.set_level(logging.INFO)
     hold = Event()
     site.serve({"body": packed, "hold": hold})
@@ -172,13 +172,13 @@ def test_threads_at_once_download_once(site, tiny, packed, network, caplog):
         hold.set()
         paths = [future.result(30) for future in fetched]
     assert paths == [site.home / MEMBER] * 4
-    assert (site.home / MEMBER).read_bytes() == network
+    assert (site.home / MEMBER).read_bytes() == model_bytes
     assert len(site.requests) == 1
     assert site.files() == {MEMBER}
 
 
 @pytest.mark.slow
-def test_processes_at_once_download_once(site, tiny, packed, network):
+def test_processes_at_once_download_once(site, tiny, packed, model_bytes):
     hold = Event()
     site.serve({"body": packed, "hold": hold})
     code = textwrap.dedent(f"""
@@ -192,6 +192,6 @@ def test_processes_at_once_download_once(site, tiny, packed, network):
     assert [process.stdout.readline() for process in running] == ["ready\n"] * 2
     hold.set()
     assert [process.communicate(timeout=60)[0].strip() for process in running] == [str(site.home / MEMBER)] * 2
-    assert (site.home / MEMBER).read_bytes() == network
+    assert (site.home / MEMBER).read_bytes() == model_bytes
     assert len(site.requests) == 1
     assert site.files() == {MEMBER}

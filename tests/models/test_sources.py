@@ -18,7 +18,7 @@ PACKAGE = models.Package("tiny-faces", "1.0", "tiny_faces/model/scrfd_tiny_bnkps
 
 
 @pytest.fixture
-def installed(tmp_path, monkeypatch, network):
+def installed(tmp_path, monkeypatch, model_bytes):
     """An installed distribution that contains the model file; importing it raises."""
     folder = tmp_path / "site-packages"
     (folder / "tiny_faces-1.0.dist-info").mkdir(parents=True)
@@ -27,7 +27,7 @@ def installed(tmp_path, monkeypatch, network):
     )
     path = folder / PACKAGE.file
     path.parent.mkdir(parents=True)
-    path.write_bytes(network)
+    path.write_bytes(model_bytes)
     (folder / "tiny_faces" / "__init__.py").write_text("raise AssertionError('imported')\n")
     monkeypatch.syspath_prepend(folder)
     return path
@@ -45,17 +45,17 @@ def test_find_returns_none_and_creates_nothing(home, carried):
 
 
 @pytest.mark.parametrize("name", ["det_tiny.onnx", "scrfd_tiny_bnkps.onnx"])
-def test_file_in_the_home_folder(home, tiny, network, name):
+def test_file_in_the_home_folder(home, tiny, model_bytes, name):
     home.mkdir()
-    (home / name).write_bytes(network)
+    (home / name).write_bytes(model_bytes)
     assert models.find(tiny) == models.Found(home / name, "home", tiny.exports[0])
     assert models.fetch(tiny) == home / name
 
 
-def test_home_folder_comes_before_a_package(home, carried, installed, network):
+def test_home_folder_comes_before_a_package(home, carried, installed, model_bytes):
     assert models.find(carried) == models.Found(installed, "package", carried.exports[0])
     home.mkdir()
-    (home / "det_tiny.onnx").write_bytes(network)
+    (home / "det_tiny.onnx").write_bytes(model_bytes)
     assert models.find(carried).source == "home"
 
 
@@ -70,10 +70,10 @@ def test_package_without_the_file(home, carried, installed):
 
 
 @pytest.mark.parametrize("call", [models.find, models.fetch])
-def test_wrong_file_in_the_home_folder_is_rejected(home, carried, installed, network, call):
+def test_wrong_file_in_the_home_folder_is_rejected(home, carried, installed, model_bytes, call):
     home.mkdir()
     path = home / "det_tiny.onnx"
-    path.write_bytes(network[:-1])
+    path.write_bytes(model_bytes[:-1])
     with pytest.raises(ModelFormatError) as caught:
         call(carried)
     message = str(caught.value)
@@ -82,7 +82,7 @@ def test_wrong_file_in_the_home_folder_is_rejected(home, carried, installed, net
     assert f"expected {carried.sha256[0][:8]}…" in message
     assert "replace it" in message
     assert "\n" not in message
-    assert path.read_bytes() == network[:-1]
+    assert path.read_bytes() == model_bytes[:-1]
 
 
 def test_wrong_file_in_a_package_is_rejected(home, carried, installed):
@@ -92,9 +92,9 @@ def test_wrong_file_in_a_package_is_rejected(home, carried, installed):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_file_that_may_not_be_read(home, tiny, network):
+def test_file_that_may_not_be_read(home, tiny, model_bytes):
     home.mkdir()
-    (home / "det_tiny.onnx").write_bytes(network)
+    (home / "det_tiny.onnx").write_bytes(model_bytes)
     (home / "det_tiny.onnx").chmod(0)
     with pytest.raises(ModelNotFoundError, match=r"cannot read .*make it readable"):
         models.find(tiny)
@@ -132,9 +132,9 @@ def test_status_of_a_machine_with_nothing(home, site, carried):
     assert site.requests == []
 
 
-def test_status_of_available_sources(home, carried, installed, network):
+def test_status_of_available_sources(home, carried, installed, model_bytes):
     home.mkdir()
-    (home / "det_tiny.onnx").write_bytes(network)
+    (home / "det_tiny.onnx").write_bytes(model_bytes)
     first, second, _ = models.status(carried)
     assert first == models.SourceStatus("home", "available", str(home / "det_tiny.onnx"), "tiny")
     assert second == models.SourceStatus("package", "available", str(installed), "tiny")

@@ -29,25 +29,25 @@ def unpacked(tmp_path, folder, tiny):
 
 
 @pytest.fixture
-def ingredients(network, pack):
+def ingredients(model_bytes, pack):
     """Arguments of the functions that create invalid archives."""
-    return network, pack
+    return model_bytes, pack
 
 
 @pytest.mark.parametrize(
     "member", ["det_tiny.onnx", "tiny_pack/det_tiny.onnx", "../../det_tiny.onnx", "/det_tiny.onnx"]
 )
-def test_only_the_model_is_unpacked_and_only_into_the_folder(unpacked, folder, pack, network, member):
-    assert unpacked(pack(network, member)) == folder / "det_tiny.onnx"
-    assert (folder / "det_tiny.onnx").read_bytes() == network
+def test_only_the_model_is_unpacked_and_only_into_the_folder(unpacked, folder, pack, model_bytes, member):
+    assert unpacked(pack(model_bytes, member)) == folder / "det_tiny.onnx"
+    assert (folder / "det_tiny.onnx").read_bytes() == model_bytes
     assert {path.name for path in folder.parent.rglob("*")} == {"to", "det_tiny.onnx", "tiny_pack.zip"}
 
 
-def test_existing_file_is_replaced(unpacked, folder, packed, network):
+def test_existing_file_is_replaced(unpacked, folder, packed, model_bytes):
     (folder / "det_tiny.onnx").write_bytes(b"old")
     (folder / "det_tiny.onnx.part").write_bytes(b"left behind" * 100_000)
     unpacked(packed)
-    assert (folder / "det_tiny.onnx").read_bytes() == network
+    assert (folder / "det_tiny.onnx").read_bytes() == model_bytes
     assert len(list(folder.iterdir())) == 1
 
 
@@ -57,38 +57,41 @@ def _damaged(packed):
     return packed[:middle] + bytes(byte ^ 255 for byte in packed[middle : middle + 50]) + packed[middle + 50 :]
 
 
-def _huge(network):
+def _huge(model_bytes):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("det_tiny.onnx", bytes(50_000_000))
     return stream.getvalue()
 
 
-def _lying(network, pack):
+def _lying(model_bytes, pack):
     """Return an archive whose directory gives the expected size for a model file of 50 MB."""
-    data = _huge(network)
-    return data.replace((50_000_000).to_bytes(4, "little"), len(network).to_bytes(4, "little"))
+    data = _huge(model_bytes)
+    return data.replace((50_000_000).to_bytes(4, "little"), len(model_bytes).to_bytes(4, "little"))
 
 
-def _twice(network):
+def _twice(model_bytes):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("a/det_tiny.onnx", network)
-        archive.writestr("b/det_tiny.onnx", network)
+        archive.writestr("a/det_tiny.onnx", model_bytes)
+        archive.writestr("b/det_tiny.onnx", model_bytes)
     return stream.getvalue()
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda network, pack: b"<html>not found</html>", "cannot be unpacked"),
-        (lambda network, pack: pack()[:1000], "cannot be unpacked"),
-        (lambda network, pack: _damaged(pack()), "cannot be unpacked|has SHA-256"),
-        (lambda network, pack: pack(network, "other.onnx"), "contains 0 files named det_tiny.onnx, expected one"),
-        (lambda network, pack: _twice(network), "contains 2 files named det_tiny.onnx, expected one"),
-        (lambda network, pack: pack(network[::-1]), "has SHA-256 [0-9a-f]{8}…, expected"),
-        (lambda network, pack: pack(network[1:]), "has 199,999 bytes, expected 200,000"),
-        (lambda network, pack: _huge(network), "has 50,000,000 bytes, expected 200,000"),
+        (lambda model_bytes, pack: b"<html>not found</html>", "cannot be unpacked"),
+        (lambda model_bytes, pack: pack()[:1000], "cannot be unpacked"),
+        (lambda model_bytes, pack: _damaged(pack()), "cannot be unpacked|has SHA-256"),
+        (
+            lambda model_bytes, pack: pack(model_bytes, "other.onnx"),
+            "contains 0 files named det_tiny.onnx, expected one",
+        ),
+        (lambda model_bytes, pack: _twice(model_bytes), "contains 2 files named det_tiny.onnx, expected one"),
+        (lambda model_bytes, pack: pack(model_bytes[::-1]), "has SHA-256 [0-9a-f]{8}…, expected"),
+        (lambda model_bytes, pack: pack(model_bytes[1:]), "has 199,999 bytes, expected 200,000"),
+        (lambda model_bytes, pack: _huge(model_bytes), "has 50,000,000 bytes, expected 200,000"),
         (_lying, "cannot be unpacked|has SHA-256"),
     ],
 )

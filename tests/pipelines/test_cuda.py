@@ -58,9 +58,9 @@ def test_faces_equal_those_of_the_host_pipeline_to_the_bit(pair):
     for size in SIZES:
         picture = image(*size)
         for threshold in (0.2, 0.6, 0.9):
-            found, wanted = (each.detect([picture], threshold, None) for each in (one, other))
-            assert found == wanted
-            total += len(wanted[0])
+            found, expected = (each.detect([picture], threshold, None) for each in (one, other))
+            assert found == expected
+            total += len(expected[0])
     assert total > 100
 
 
@@ -82,9 +82,9 @@ def test_all_kinds_of_host_images(pair):
     padded[:, :70] = picture
     pinned = one.pinned((50, 70, 3))
     pinned[:] = picture
-    (wanted,) = other.detect([picture], 0.5, None)
-    for given in (picture, padded[:, :70], pinned, np.ascontiguousarray(picture[:, ::-1])[:, ::-1]):
-        assert one.detect([one.prepare_image(given)], 0.5, None) == [wanted]
+    (expected,) = other.detect([picture], 0.5, None)
+    for form in (picture, padded[:, :70], pinned, np.ascontiguousarray(picture[:, ::-1])[:, ::-1]):
+        assert one.detect([one.prepare_image(form)], 0.5, None) == [expected]
     gray = picture[..., 0]
     assert one.detect([one.prepare_image(gray)], 0.5, None) == other.detect([other.prepare_image(gray)], 0.5, None)
 
@@ -95,10 +95,10 @@ def test_other_color_orders(pair, color):
     pictures = [image(64, 48), image(30, 90), image(200, 22)]
     if color == "nv12":
         pictures = [RNG.integers(0, 256, (each.shape[0] * 3 // 2, each.shape[1]), np.uint8) for each in pictures]
-    found, wanted = (
+    found, expected = (
         each.detect([each.prepare_image(picture) for picture in pictures], 0.5, None) for each in (one, other)
     )
-    assert found == wanted
+    assert found == expected
     assert [faces.image_size for faces in found] == [(64, 48), (30, 90), (200, 22)]
 
 
@@ -140,9 +140,9 @@ def test_flat_model_runs_one_image_at_a_time(fakes, pair):
 def test_two_passes_share_one_graph(gpu, fakes, pair):
     one, other = pair(fakes.two_sizes(), scales=(32, 64))
     pictures = [image(*size) for size in SIZES]
-    wanted = other.detect(pictures[:4], 0.5, None)
+    expected = other.detect(pictures[:4], 0.5, None)
     for _ in range(2):
-        assert one.detect(pictures[:4], 0.5, None) == wanted
+        assert one.detect(pictures[:4], 0.5, None) == expected
     gpu.calls.clear()
     one.detect(pictures[4:5], 0.5, None)
     one.detect(pictures[4:5], 0.5, None)
@@ -163,8 +163,8 @@ def test_too_many_candidates_are_decoded_on_the_host(pair, fakes, caplog):
     one, other = pair(plan)
     bright = np.full((512, 512, 3), 255, np.uint8)
     pictures = [image(64, 64), bright]
-    found, wanted = (each.detect(pictures, 0.9, None) for each in (one, other))
-    assert found == wanted
+    found, expected = (each.detect(pictures, 0.9, None) for each in (one, other))
+    assert found == expected
     assert "the CPU decodes them" in caplog.text
     with pytest.raises(BackendError, match=r"10752 rows are above the threshold 0\.9"):
         one.detect_on_gpu([bright], 0.9, None)
@@ -184,12 +184,12 @@ def test_later_calls_do_not_change_results(pair):
 def test_stream_of_the_caller(gpu, fakes, lend):
     gpu.streams.setdefault(lend, [])
     pipeline = cuda(fakes.plan(), stream=lend)
-    wanted = SCRFDDetector.from_backend(EngineBackend(fakes.plan()))
+    expected = SCRFDDetector.from_backend(EngineBackend(fakes.plan()))
     picture = image(64, 64)
     for _ in range(2):
-        assert pipeline.detect([picture], 0.5, None) == [wanted.detect(picture)]
+        assert pipeline.detect([picture], 0.5, None) == [expected.detect(picture)]
     pipeline.close()
-    wanted.close()
+    expected.close()
     assert lend in gpu.streams
     gpu.streams.pop(lend)
     assert gpu.leaks == {}
@@ -198,12 +198,12 @@ def test_stream_of_the_caller(gpu, fakes, lend):
 def test_threads_get_the_same_faces_as_one_thread(gpu, pair):
     one, other = pair(max_batch=2)
     pictures = [image(40 + 7 * n, 90 - 5 * n) for n in range(8)]
-    wanted = [other.detect([picture], 0.5, None)[0] for picture in pictures]
+    expected = [other.detect([picture], 0.5, None)[0] for picture in pictures]
     wrong: list[int] = []
 
     def work(start):
         numbers = range(start, start + 12)
-        wrong.extend(n for n in numbers if one.detect([pictures[n % 8]], 0.5, None)[0] != wanted[n % 8])
+        wrong.extend(n for n in numbers if one.detect([pictures[n % 8]], 0.5, None)[0] != expected[n % 8])
 
     threads = [threading.Thread(target=work, args=(start,)) for start in range(8)]
     for thread in threads:
@@ -254,12 +254,12 @@ def test_model_that_rejects_capture(gpu, pair, caplog):
     one, other = pair()
     gpu.fail("execute_async_v3", after=1)
     picture = image(60, 50)
-    wanted = None
+    expected = None
     with FineAgain(gpu, "execute_async_v3"):
         found = one.detect([picture], 0.5, None)
-    wanted = other.detect([picture], 0.5, None)
-    assert found == wanted
-    assert one.detect([picture], 0.5, None) == wanted
+    expected = other.detect([picture], 0.5, None)
+    assert found == expected
+    assert one.detect([picture], 0.5, None) == expected
     assert "cannot be captured" in caplog.text
 
 
@@ -379,17 +379,17 @@ def seen(monkeypatch):
 def test_images_on_the_gpu_are_read_in_place(pair):
     one, other = pair(max_batch=4)
     picture = image(70, 50)
-    wanted = other.detect([picture], 0.5, None)
+    expected = other.detect([picture], 0.5, None)
     planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).transpose(1, 2, 0)
     alpha = np.concatenate([picture, picture[..., :1]], axis=2)
     # If there is a stream to wait for, cuda.core reads the array.
     for array, stream in itertools.product((picture, planes, alpha, alpha[..., :3]), (None, 1)):
-        given = one.prepare_image(OnGpu(array, stream))
-        assert one.detect([given], 0.5, None) == wanted
-        assert one.submit([given], 0.5, None).result() == wanted
-        mixed = [given, picture, one.prepare_image(OnGpu(picture[:30]))]
-        assert one.detect(mixed, 0.5, None) == [*wanted * 2, *other.detect([picture[:30]], 0.5, None)]
-        assert one.start(mixed[:2], 0.5, None).result() == wanted * 2
+        form = one.prepare_image(OnGpu(array, stream))
+        assert one.detect([form], 0.5, None) == expected
+        assert one.submit([form], 0.5, None).result() == expected
+        mixed = [form, picture, one.prepare_image(OnGpu(picture[:30]))]
+        assert one.detect(mixed, 0.5, None) == [*expected * 2, *other.detect([picture[:30]], 0.5, None)]
+        assert one.start(mixed[:2], 0.5, None).result() == expected * 2
     gray = np.ascontiguousarray(picture[..., 0])
     assert one.detect([OnGpu(gray)], 0.5, None) == other.detect([other.prepare_image(gray)], 0.5, None)
 
@@ -467,13 +467,13 @@ def watched(opened):
 def test_in_flight_limits_the_runs(gpu, fakes, in_flight):
     pictures = [image(*SIZES[number % len(SIZES)]) for number in range(30)]
     with detector(fakes.plan(), max_batch=2) as opened:
-        wanted = opened.detect_batch(pictures)
+        expected = opened.detect_batch(pictures)
         under_way = watched(opened)
-        assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
+        assert list(opened.stream(pictures, in_flight=in_flight)) == expected
         assert under_way == [min(number, in_flight) for number in range(1, 16)]
         gpu.is_idle = True  # finished results are yielded before the next start
         under_way.clear()
-        assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
+        assert list(opened.stream(pictures, in_flight=in_flight)) == expected
         assert set(under_way) == {1}
     assert gpu.leaks == {}
 
@@ -494,15 +494,15 @@ def test_close_does_not_wait_for_an_unfinished_stream(gpu, fakes):
 def test_detect_while_the_images_of_a_stream_are_read(gpu, fakes):
     pictures = [image(64, 64) for _ in range(12)]
     with detector(fakes.plan(), max_batch=1) as opened:
-        wanted = [opened.detect(picture) for picture in pictures]
+        expected = [opened.detect(picture) for picture in pictures]
         under_way = watched(opened)
 
         def images():
-            for picture, faces in zip(pictures, wanted, strict=True):
+            for picture, faces in zip(pictures, expected, strict=True):
                 assert opened.detect(picture) == faces
                 yield picture
 
-        assert list(opened.stream(images(), in_flight=5)) == wanted
+        assert list(opened.stream(images(), in_flight=5)) == expected
         assert max(under_way) == 5
         assert opened._pipeline._pool._count <= 3
     assert gpu.leaks == {}
@@ -519,7 +519,7 @@ def test_engine_of_batch_one_uses_no_more_slots_than_in_flight(gpu, fakes):
 def test_page_locked_images_are_kept_until_they_are_copied(gpu, fakes):
     with detector(fakes.plan(), max_batch=2) as opened:
         picture = image(64, 64)
-        wanted = opened.detect(picture)
+        expected = opened.detect(picture)
 
         def images():
             for _ in range(12):
@@ -527,7 +527,7 @@ def test_page_locked_images_are_kept_until_they_are_copied(gpu, fakes):
                 frame[:] = picture
                 yield frame
 
-        assert list(opened.stream(images())) == [wanted] * 12
+        assert list(opened.stream(images())) == [expected] * 12
     assert gpu.leaks == {}
 
 
@@ -543,10 +543,10 @@ def test_streams_of_large_batches(gpu, fakes, count):
     plan = fakes.plan(profiles=fakes.ranges((1, 8, 16)))
     pictures = [image(*SIZES[number % len(SIZES)]) for number in range(count)]
     with detector(plan, max_batch=16) as opened:
-        wanted = opened.detect_batch(pictures)
+        expected = opened.detect_batch(pictures)
         for in_flight in (1, 2, 3):
             for _ in range(3):  # the first runs are step by step, and captured afterwards
-                assert list(opened.stream(pictures, in_flight=in_flight)) == wanted
+                assert list(opened.stream(pictures, in_flight=in_flight)) == expected
 
 
 @pytest.mark.usefixtures("large_runs")
@@ -558,16 +558,16 @@ def test_large_runs_wait_for_each_other_s_inference(gpu, fakes, batch, take_turn
         def start_three():
             return [opened._pipeline.start(pictures, 0.5, None) for _ in range(3)]
 
-        wanted, *_ = [run.result() for run in start_three()]  # step by step, and captured afterwards
+        expected, *_ = [run.result() for run in start_three()]  # step by step, and captured afterwards
         gpu.graph_launches.clear()
         first, second, third = start_three()
-        assert third.result() == wanted
+        assert third.result() == expected
         left = [len(gpu.streams[stream]) for stream in gpu.graph_launches]
         assert len(set(gpu.graph_launches)) == len(left) == 3
         assert left[2] == 0
         # Of the earlier runs, everything but the faces is done, or nothing is.
         assert [steps == 1 for steps in left[:2]] == [take_turns] * 2
-        assert [first.result(), second.result()] == [wanted] * 2
+        assert [first.result(), second.result()] == [expected] * 2
     assert gpu.leaks == {}
 
 
@@ -579,7 +579,7 @@ def test_letterbox_does_not_wait_for_the_previous_inference(gpu, fakes):
         def start_two():
             return [opened._pipeline.start(pictures, 0.5, None) for _ in range(2)]
 
-        wanted, _ = [run.result() for run in start_two()]
+        expected, _ = [run.result() for run in start_two()]
         gpu.graph_launches.clear()
         runs = start_two()
         earlier, later = (gpu.streams[stream] for stream in gpu.graph_launches)
@@ -588,7 +588,7 @@ def test_letterbox_does_not_wait_for_the_previous_inference(gpu, fakes):
             later.pop(0)()
             steps += 1
         assert steps == 16 + len(["parameters", "letterbox", "what waits for the turn"])
-        assert [run.result() for run in runs] == [wanted] * 2
+        assert [run.result() for run in runs] == [expected] * 2
 
 
 def test_large_runs_are_defined_by_pixels(gpu, fakes, monkeypatch):
@@ -606,7 +606,7 @@ def test_close_waits_for_a_slot_that_is_being_freed(gpu, fakes, monkeypatch):
     opened = detector(plan, max_batch=16)
     pipeline, closing, go_on = opened._pipeline, threading.Event(), threading.Event()
     runs = [pipeline.start(pictures, 0.5, None) for _ in range(4)]
-    wanted, *_ = [run.result() for run in runs[:3]]
+    expected, *_ = [run.result() for run in runs[:3]]
     close = Slot.close
 
     def slow(slot):
@@ -623,7 +623,7 @@ def test_close_waits_for_a_slot_that_is_being_freed(gpu, fakes, monkeypatch):
         with pytest.raises(Late):
             closed.result(0.2)
         go_on.set()
-        assert last.result(20) == wanted
+        assert last.result(20) == expected
         closed.result(20)
     assert gpu.leaks == {}
 

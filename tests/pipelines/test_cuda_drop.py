@@ -83,9 +83,9 @@ def test_new_detector_waits_until_dropped_ones_are_freed(gpu, opened):
 @pytest.mark.parametrize("is_cycle", [False, True])
 def test_stream_dropped_with_its_detector(gpu, opened, is_cycle):
     detector = opened()
-    wanted = detector.detect(IMAGE)
+    expected = detector.detect(IMAGE)
     results = detector.stream([IMAGE] * 20, batch=1)
-    assert next(results) == wanted
+    assert next(results) == expected
     if is_cycle:
         detector.results = results
     del detector, results
@@ -115,11 +115,11 @@ def test_run_of_dropped_detector_raises_closed_error(gpu, opened):
 
 def test_pending_futures_finish_after_drop(gpu, opened):
     detector = opened()
-    wanted = detector.detect(IMAGE)
+    expected = detector.detect(IMAGE)
     futures = [detector.submit([IMAGE]) for _ in range(12)]
     del detector
     gc.collect()
-    assert [future.result(20) for future in futures] == [[wanted]] * 12
+    assert [future.result(20) for future in futures] == [[expected]] * 12
 
 
 def test_interrupted_run_is_waited_for(gpu, opened):
@@ -213,7 +213,7 @@ class TestCloseInACallback:
         pipeline = detector._pipeline
         name = "detect" if isinstance(pipeline, HostPipeline) else "_run_all"
         detect = getattr(pipeline, name)
-        monkeypatch.setattr(pipeline, name, lambda *words: go_on.wait(20) and detect(*words))
+        monkeypatch.setattr(pipeline, name, lambda *arguments: go_on.wait(20) and detect(*arguments))
 
         def close(future):
             try:

@@ -56,10 +56,10 @@ def test_description_names_tensorrt_and_the_gpu(gpu, fakes):
 def test_each_part_of_a_batch_uses_the_nearest_profile(gpu, fakes, count):
     plan = fakes.plan(profiles=fakes.ranges((1, 2, 4), (1, 1, 1)))
     pictures = images(count)
-    wanted = faces_of(plan, pictures)
+    expected = faces_of(plan, pictures)
     gpu.runs.clear()
     pipeline = opened(plan)
-    assert pipeline.detect(pictures, 0.5, None) == wanted
+    assert pipeline.detect(pictures, 0.5, None) == expected
     pipeline.close()
     runs = {(0, (4, 3, 64, 64))} if count >= 4 else set()
     if count % 4:
@@ -134,18 +134,18 @@ def test_each_call_makes_its_gpu_current_and_restores_the_previous_one(gpu, fake
 class TestStreams:
     def test_stream_of_the_caller_keeps_its_order_and_stays_open(self, gpu, fakes):
         pictures = images(2)
-        wanted = faces_of(fakes.plan(), pictures)
-        with closing(create_stream(Device(0))) as lent:
+        expected = faces_of(fakes.plan(), pictures)
+        with closing(create_stream(Device(0))) as borrowed:
             done = []
-            for stream in (lent, lent.handle):
-                gpu.streams[lent.handle].append(lambda: done.append("the lender's work"))
+            for stream in (borrowed, borrowed.handle):
+                gpu.streams[borrowed.handle].append(lambda: done.append("work of the caller"))
                 pipeline = opened(fakes.plan(), stream=stream)
                 assert done == []
-                assert pipeline.detect(pictures, 0.5, None) == wanted
-                assert done == ["the lender's work"]
-                assert gpu.streams[lent.handle] == []
+                assert pipeline.detect(pictures, 0.5, None) == expected
+                assert done == ["work of the caller"]
+                assert gpu.streams[borrowed.handle] == []
                 pipeline.close()
-                assert lent.handle in gpu.streams
+                assert borrowed.handle in gpu.streams
                 done.clear()
         assert gpu.leaks == {}
 
@@ -161,7 +161,7 @@ class TestClosing:
     def test_close_waits_for_a_run(self, gpu, fakes):
         pipeline = opened(fakes.plan())
         pictures, found = images(2), []
-        wanted = pipeline.detect(pictures, 0.5, None)
+        expected = pipeline.detect(pictures, 0.5, None)
         started, go_on = threading.Event(), threading.Event()
         with pipeline.borrow_slot() as slot:
             gpu.streams[slot._stream.handle].append(lambda: (started.set(), go_on.wait(10)))
@@ -174,7 +174,7 @@ class TestClosing:
         go_on.set()
         run.join()
         closing.join()
-        assert found == wanted
+        assert found == expected
         assert gpu.leaks == {}
 
     def test_close_after_a_failure_raises_nothing(self, gpu, fakes):
@@ -210,7 +210,7 @@ class TestFailures:
     def test_without_memory_a_smaller_batch_may_still_run(self, gpu, fakes, call, after):
         plan = fakes.plan(profiles=fakes.ranges((1, 2, 4), (1, 1, 1)))
         pictures = images(2)
-        wanted = faces_of(plan, pictures)
+        expected = faces_of(plan, pictures)
         pipeline = opened(plan)
         if call == "create_execution_context" and after:
             pipeline.detect(images(1), 0.5, None)
@@ -220,7 +220,7 @@ class TestFailures:
         assert "\n" not in str(caught.value)
         del caught
         gpu.failing.clear()
-        assert pipeline.detect(pictures, 0.5, None) == wanted
+        assert pipeline.detect(pictures, 0.5, None) == expected
         pipeline.close()
         gc.collect()
         assert gpu.leaks == {}
@@ -265,7 +265,7 @@ class TestFailures:
     def test_interrupted_run_is_waited_for(self, gpu, fakes):
         pipeline = opened(fakes.plan())
         pictures = images(1)
-        wanted = pipeline.detect(pictures, 0.5, None)
+        expected = pipeline.detect(pictures, 0.5, None)
         with pipeline.borrow_slot() as slot:
             stream = gpu.streams[slot._stream.handle]
 
@@ -276,7 +276,7 @@ class TestFailures:
         with pytest.raises(KeyboardInterrupt):
             pipeline.detect(images(1), 0.5, None)
         assert len(stream) > 0
-        assert pipeline.detect(pictures, 0.5, None) == wanted
+        assert pipeline.detect(pictures, 0.5, None) == expected
         pipeline.close()
         gc.collect()
         assert gpu.leaks == {}

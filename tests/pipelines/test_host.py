@@ -112,10 +112,10 @@ def test_two_passes_share_one_nms():
 def test_split_batches_give_the_same_faces():
     pictures = [image(width, height) for width, height in [(64, 64), (30, 90), (200, 64), (64, 200), (1, 1)]]
     alone, together = Brightness(), Brightness()
-    wanted = [pipeline(alone, scales=64).detect([picture], 0.8, None)[0] for picture in pictures]
-    assert pipeline(together, scales=64, max_batch=2).detect(pictures, 0.8, None) == wanted
+    expected = [pipeline(alone, scales=64).detect([picture], 0.8, None)[0] for picture in pictures]
+    assert pipeline(together, scales=64, max_batch=2).detect(pictures, 0.8, None) == expected
     assert [shape[0] for shape in together.seen] == [2, 2, 1]
-    assert pipeline(Brightness(), scales=64).detect(pictures, 0.8, None) == wanted
+    assert pipeline(Brightness(), scales=64).detect(pictures, 0.8, None) == expected
     assert pipeline(together, scales=64).detect([], 0.8, None) == []
 
 
@@ -162,12 +162,12 @@ def test_max_faces_keeps_the_best():
 def test_threads_get_the_same_faces_as_one_thread():
     host = pipeline(Brightness(), scales=(64, 96))
     pictures = [image(40 + 7 * n, 90 - 5 * n) for n in range(8)]
-    wanted = [host.detect([picture], 0.7, None)[0] for picture in pictures]
+    expected = [host.detect([picture], 0.7, None)[0] for picture in pictures]
     wrong: list[int] = []
 
     def work(start):
         numbers = range(start, start + 40)
-        wrong.extend(n for n in numbers if host.detect([pictures[n % 8]], 0.7, None)[0] != wanted[n % 8])
+        wrong.extend(n for n in numbers if host.detect([pictures[n % 8]], 0.7, None)[0] != expected[n % 8])
 
     threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
     for thread in threads:

@@ -40,8 +40,8 @@ def test_launches_of_a_span_follow_each_other(gpu, pipeline):
 
 
 def test_detection_works_while_the_engine_is_measured(pipeline, fakes):
-    wanted = pipeline.detect([IMAGE], 0.5, None)
+    expected = pipeline.detect([IMAGE], 0.5, None)
     with timing.engine_alone(pipeline, [IMAGE], 0.5) as replay:
         for _ in range(3):
             assert replay.span(5) == 2 * fakes.MILLISECONDS["network"]
-            assert pipeline.detect([IMAGE], 0.5, None) == wanted
+            assert pipeline.detect([IMAGE], 0.5, None) == expected

@@ -196,7 +196,7 @@ class Run:
         """Wait, then return the detections of each image; raise ClosedError if the detector was closed meanwhile."""
         found = self._end(Slot.finish)
         if found is None:
-            raise ClosedError("the detector was closed while the run was under way; open a new one")
+            raise ClosedError("the detector was closed during this run; open a new one")
         return found
 
     def abandon(self) -> None:
