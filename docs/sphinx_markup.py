@@ -42,5 +42,5 @@ def _link(scope: griffe.Object, role: re.Match[str]) -> str:
         target = scope.resolve(name)
     except griffe.NameResolutionError:
         target = name
-    # Optional: a room that has no page is named, and not linked.
+    # Optional: a name without a page is printed without a link.
     return f'<autoref optional identifier="{target}"><code>{text}</code></autoref>'

@@ -1,4 +1,4 @@
-"""Images that are PyTorch tensors, and aligned faces as a tensor, ready for a recognition network.
+"""Images that are PyTorch tensors, and aligned faces as a tensor, ready for a recognition model.
 
 python examples/torch_tensors.py photo.jpg
 """
@@ -23,7 +23,7 @@ def as_image(tensor: torch.Tensor) -> np.ndarray:
 
 
 def as_batch(crops: np.ndarray) -> torch.Tensor:
-    """Turn crops (N, 112, 112, 3) of uint8 into a batch (N, 3, 112, 112) from -1 to 1, as ArcFace networks want it."""
+    """Turn crops (N, 112, 112, 3) of uint8 into a batch (N, 3, 112, 112) from -1 to 1, as ArcFace models expect."""
     return (torch.from_numpy(crops).permute(0, 3, 1, 2).float() - 127.5) / 127.5
 
 

@@ -1,7 +1,7 @@
 // Letterbox, decoding and non-maximum suppression of SCRFD on the GPU.
 //
-// The functions of letterbox.py, decode.py and nms.py are the reference; these give the same numbers. No header is
-// needed, so that NVRTC alone compiles this file; a host compiler does too, within tests/cuda/emulated.cpp.
+// The functions of _letterbox.py, _decode.py and _nms.py are the reference; these give the same numbers. The file needs
+// no header, so that NVRTC alone compiles it; a host compiler does too, in tests/cuda/emulated.cpp.
 
 typedef unsigned char Byte;
 typedef unsigned long long Address;
@@ -10,36 +10,36 @@ typedef unsigned long long Address;
 #define RGB 1
 #define NV12 2
 
-#define CANDIDATES 4096  // rows above the threshold that an image may have
-#define QUAD 4           // neighbouring pixels that a thread of the letterbox makes
-#define CHUNK 64         // candidates that are settled at a time; the bits of an Address
-#define FEW 256          // candidates that are sorted in the simple way
+#define CANDIDATES 4096  // maximum rows above the threshold per image
+#define QUAD 4           // adjacent pixels per thread of the letterbox
+#define CHUNK 64         // candidates per round of NMS; the bits of an Address
+#define FEW 256          // up to so many candidates are sorted by counting
 #define LEVELS 40        // strides of all passes
-#define ROW 16           // floats of a face: box, score, landmarks, and its place among all rows
+#define ROW 16           // floats per face: box, score, landmarks, and its row number
 #define HEADER 16        // floats before the first face
 
 // One image. The fits of all passes follow it.
 struct Frame {
   Address address;  // of the first pixel
-  long long row;    // bytes from row to row, as are the next two from column to column and channel to channel
+  long long row;    // bytes between rows; the next two: between columns, between channels
   int column, channel;
   int width, height;
   int format;
-  unsigned padded;  // bit p: the padding of pass p lies in the input already
+  unsigned padded;  // bit p: the input of pass p already holds the padding
 };
 
-// How an image lies in the input of one pass.
+// Placement of an image in the input of one pass.
 struct Fit {
-  double step_x, step_y;  // source pixels to one network pixel
+  double step_x, step_y;  // source pixels per input pixel
   int across, down;       // size of the scaled image
-  float back_x, back_y;   // the steps, as boxes are mapped back
+  float back_x, back_y;   // the steps as float, to map boxes back
 };
 
 // One run; the frames follow it.
 struct Batch {
   Address result;
   float threshold, iou;
-  int limit;  // most faces of an image
+  int limit;  // maximum faces per image
   int unused;
 };
 
@@ -85,7 +85,7 @@ __device__ inline const Fit& fit_of(const Frame& frame, int pass) { return ((con
 
 __device__ inline int clamp(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
 
-// BT.601, video range, in 20 bits of fraction.
+// BT.601, limited range, with 20 fractional bits.
 __device__ inline Color from_nv12(const Frame& frame, int x, int y) {
   const Byte* luma = (const Byte*)frame.address + y * frame.row + (long long)x * frame.column;
   const Byte* chroma =
@@ -103,14 +103,14 @@ __device__ inline Color pixel(const Frame& frame, int x, int y) {
   return frame.format == RGB ? Color{first, second, third} : Color{third, second, first};
 }
 
-// Where a scaled pixel comes from on one axis: two neighbours, and their weights in 11 bits.
+// Source of a scaled pixel on one axis: two neighbours, and their 11-bit weights.
 struct Tap {
   int near, far;
   int near_weight, far_weight;
 };
 
-// As OpenCV's resize does for INTER_LINEAR, to the bit. At the border along x the pixel itself counts in full; along y
-// the row beyond is the row at the border.
+// Identical to OpenCV with INTER_LINEAR. At the border along x, the pixel itself has full weight; along y, the row past the
+// border repeats the last row.
 __device__ inline Tap tap(int index, double step, int size, bool along_x) {
   float place = (float)((index + 0.5) * step - 0.5);
   int near = (int)floorf(place);
@@ -135,7 +135,7 @@ __device__ inline Color scaled(const Frame& frame, const Fit& fit, int x, int y)
           blend(a.blue, b.blue, c.blue, d.blue, h, v)};
 }
 
-// Neighbouring elements of one plane, stored at once.
+// Adjacent elements of one plane, stored together.
 template <class Element>
 struct alignas(QUAD * sizeof(Element)) Quad {
   Element values[QUAD];
@@ -147,7 +147,7 @@ __device__ inline void put(float* out, int value) { *out = normal(value); }
 
 __device__ inline void put(unsigned short* out, int value) { *out = to_half(normal(value)); }
 
-// Whether an image needs no scaling, and four of its pixels are three words in memory.
+// Whether an image needs no scaling and four of its pixels are three aligned words.
 __device__ inline bool is_plain(const Frame& frame, const Fit& fit) {
   return fit.across == frame.width && fit.down == frame.height && frame.format != NV12 && frame.column == 3 &&
          frame.channel == 1 && (frame.address & 3) == 0 && (frame.row & 3) == 0;
@@ -167,7 +167,7 @@ __device__ inline void read_plain(const Frame& frame, int x, int y, Color* color
   }
 }
 
-// Images of any size into (images, 3, height, width): a thread four pixels, a layer of blocks an image.
+// Images of any size to (images, 3, height, width): four pixels per thread, one layer of blocks per image.
 template <class Element>
 __device__ inline void letterbox(const Batch* batch, int frame_size, Element* input, int width, int height, int pass) {
   int x = (blockIdx.x * blockDim.x + threadIdx.x) * QUAD, y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -220,7 +220,7 @@ __device__ inline float element(Address base, long long index, bool half) {
   return half ? from_half(((const unsigned short*)base)[index]) : ((const float*)base)[index];
 }
 
-// The cell of a row; there are one or two anchors in each.
+// The cell of a row; a cell has one or two anchors.
 __device__ inline int cell_of(const Heads& heads, int row) { return row >> (heads.anchors - 1); }
 
 // Value c of the `width` values of one row, in any layout.
@@ -236,7 +236,7 @@ __device__ inline float value_of(const Heads& heads, const Level& level, Address
   return element(base, index, half);
 }
 
-// Orders candidates by falling score, and equal scores by place. Scores are above zero, so their bits sort as they do.
+// Sort key: descending score, then row number. Scores are positive, so their bits sort like the values.
 __device__ inline Address key_of(float score, int place) {
   return (Address)(~__float_as_uint(score)) << 32 | (unsigned)place;
 }
@@ -254,12 +254,12 @@ __device__ inline void keep(const Heads& heads, const Level& level, int index, f
   if (free < CANDIDATES) keys[free] = key_of(score, level.first + row);
 }
 
-// Keep the rows of one stride above the threshold; counts those too that have no room.
+// Collect the rows of one stride above the threshold; rows beyond CANDIDATES are counted only.
 template <class Element>
 __device__ inline void scan(const Heads& heads, const Level& level, int image, float threshold, Address* keys,
                             int* count) {
   const Element* scores = (const Element*)level.score + (long long)image * level.rows;
-  int quads = level.rows % QUAD ? 0 : level.rows / QUAD;  // rows of all images start where a quad may
+  int quads = level.rows % QUAD ? 0 : level.rows / QUAD;  // rows of every image are aligned to quads
   for (int q = threadIdx.x; q < quads; q += blockDim.x) {
     Quad<Element> four = ((const Quad<Element>*)scores)[q];
 #pragma unroll
@@ -284,7 +284,7 @@ __device__ inline void collect(const Heads& heads, float threshold, int image, A
   }
 }
 
-// Sort few keys by counting how many are smaller than each.
+// Sort few keys by counting the smaller ones of each.
 __device__ inline void sort_few(Address* keys, int count) {
   __shared__ Address sorted[FEW];
   for (int i = threadIdx.x; i < count; i += blockDim.x) {
@@ -299,7 +299,7 @@ __device__ inline void sort_few(Address* keys, int count) {
   __syncthreads();
 }
 
-// Bitonic sort (Batcher 1968) of the first `count` keys, rising.
+// Bitonic sort (Batcher 1968) of the first `count` keys, ascending.
 __device__ inline void sort(Address* keys, int count) {
   int size = 2;
   while (size < count) size *= 2;
@@ -327,7 +327,7 @@ __device__ inline const Level& level_of(const Heads& heads, int place) {
   return heads.level[l];
 }
 
-// Where a row's anchor sits, in strides.
+// Position of a row's anchor, in strides.
 __device__ inline void anchor_of(const Heads& heads, const Level& level, int row, float* x, float* y) {
   int cell = cell_of(heads, row);
   *x = (float)(cell % level.across * level.stride);
@@ -360,8 +360,8 @@ __device__ inline float point_of(const Heads& heads, const Frame& frame, int ima
 
 __device__ inline bool has_area(const Box& box) { return box.x2 > box.x1 && box.y2 > box.y1; }
 
-// Whether the intersection over union of two boxes with areas is above a limit: in float where that is clear, else in
-// double. Most boxes do not touch at all, so that is looked at first.
+// Whether the IoU of two boxes is above a limit: in float if that is decisive, else in double. Disjoint boxes, the most
+// frequent case, are tested first.
 __device__ inline bool overlap(const Box& a, const Box& b, float limit) {
   if (!((a.x2 > b.x1) & (b.x2 > a.x1) & (a.y2 > b.y1) & (b.y2 > a.y1))) return false;
   float width = fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1), height = fminf(a.y2, b.y2) - fmaxf(a.y1, b.y1);
@@ -373,12 +373,12 @@ __device__ inline bool overlap(const Box& a, const Box& b, float limit) {
   return 1.0f - (float)(1.0 - inner / outer) > limit;
 }
 
-// Bits of the candidates that are neither kept nor put out yet.
+// Bits of the candidates that are neither kept nor suppressed yet.
 __device__ inline bool is_open(const Address* open, int i) { return open[i / CHUNK] >> (i % CHUNK) & 1; }
 
 __device__ inline void close(Address* open, int i) { atomicAnd(&open[i / CHUNK], ~((Address)1 << (i % CHUNK))); }
 
-// Find the best candidates that are open, as many as a chunk holds; returns how many are open in all.
+// Choose the best open candidates, at most a chunk; return the number of all open candidates.
 __device__ inline int choose(const Address* open, int count, int* members) {
   int total = 0;
   for (int word = 0; word * CHUNK < count; ++word) total += __popcll(open[word]);
@@ -391,29 +391,29 @@ __device__ inline int choose(const Address* open, int count, int* members) {
   return total;
 }
 
-// Which candidates of a chunk each one would put out, as bits: a warp compares one with half of the others.
-__device__ inline void compare(const Box* chunk, int size, float limit, Address* puts_out) {
+// For each candidate of a chunk, the candidates that it suppresses, as bits; a warp compares one with half of the others.
+__device__ inline void compare(const Box* chunk, int size, float limit, Address* suppresses) {
   int lane = threadIdx.x % 32;
   for (int task = threadIdx.x / 32; task < 2 * size; task += blockDim.x / 32) {
     int i = task / 2, j = task % 2 * 32 + lane;
     Box one = chunk[i], other = chunk[j];
     unsigned bits = __ballot_sync(0xffffffffu, i < j && j < size && overlap(one, other, limit));
-    if (lane == 0) ((unsigned*)&puts_out[i])[task % 2] = bits;
+    if (lane == 0) ((unsigned*)&suppresses[i])[task % 2] = bits;
   }
 }
 
-// Settle a chunk from its best candidate on.
-__device__ inline Address settle(Address open, const Address* puts_out, int room) {
+// Return the kept candidates of a chunk, from the best on.
+__device__ inline Address keep_best(Address open, const Address* suppresses, int space) {
   Address kept = 0;
-  for (; open && room > 0; --room) {
+  for (; open && space > 0; --space) {
     int best = __ffsll((long long)open) - 1;
     kept |= (Address)1 << best;
-    open &= ~puts_out[best] & ~((Address)1 << best);
+    open &= ~suppresses[best] & ~((Address)1 << best);
   }
   return kept;
 }
 
-__device__ inline bool put_out_by(const Box* winners, int count, const Box& box, float limit) {
+__device__ inline bool suppressed_by(const Box* winners, int count, const Box& box, float limit) {
   for (int k = 0; k < count; ++k) {
     Box winner = winners[k];
     if (overlap(winner, box, limit)) return true;
@@ -421,11 +421,11 @@ __device__ inline bool put_out_by(const Box* winners, int count, const Box& box,
   return false;
 }
 
-// Greedy suppression of `count` sorted candidates, a chunk of open ones at a time. Returns how many are kept; their
-// indices come in `kept`.
+// Greedy NMS of `count` sorted candidates, one chunk of open candidates per round. Returns the number of kept candidates;
+// `kept` receives their indices.
 __device__ inline int suppress(const Box* boxes, int count, Address* open, float limit, int most, unsigned short* kept) {
   __shared__ Box chunk[CHUNK], best[CHUNK];
-  __shared__ Address puts_out[CHUNK];
+  __shared__ Address suppresses[CHUNK];
   __shared__ Address winners;
   __shared__ int members[CHUNK];
   int total = 0;
@@ -436,11 +436,11 @@ __device__ inline int suppress(const Box* boxes, int count, Address* open, float
     __syncthreads();
     for (int i = threadIdx.x; i < CHUNK; i += blockDim.x) chunk[i] = boxes[members[i < size ? i : 0]];
     __syncthreads();
-    compare(chunk, size, limit, puts_out);
+    compare(chunk, size, limit, suppresses);
     __syncthreads();
     if (threadIdx.x == 0) {
       Address all = size < CHUNK ? ((Address)1 << size) - 1 : ~(Address)0;
-      winners = settle(all, puts_out, most - total);
+      winners = keep_best(all, suppresses, most - total);
     }
     __syncthreads();
     int won = __popcll(winners);
@@ -453,16 +453,16 @@ __device__ inline int suppress(const Box* boxes, int count, Address* open, float
       }
     }
     total += won;
-    if (left <= CHUNK) break;  // all that were open are settled
+    if (left <= CHUNK) break;  // no open candidates are left
     __syncthreads();
     for (int i = members[size - 1] + 1 + threadIdx.x; i < count; i += blockDim.x)
-      if (is_open(open, i) && put_out_by(best, won, boxes[i], limit)) close(open, i);
+      if (is_open(open, i) && suppressed_by(best, won, boxes[i], limit)) close(open, i);
     __syncthreads();
   }
   return total;
 }
 
-// Write the faces, a thread a number. Returns whether all of them are numbers that a face can have.
+// Write the faces, one number per thread. Returns whether all numbers are valid for a face.
 __device__ inline bool write(const Heads& heads, const Frame& frame, int image, const Box* boxes, const Address* keys,
                              const unsigned short* kept, int count, float* rows) {
   bool sound = true;
@@ -485,7 +485,7 @@ __device__ inline bool write(const Heads& heads, const Frame& frame, int image, 
   return sound;
 }
 
-// Heads of all passes to faces: a block an image.
+// Heads of all passes to faces: one block per image.
 extern "C" __global__ void __launch_bounds__(1024)
     find_faces(const Batch* batch, int frame_size, Box* workspace, const __grid_constant__ Heads heads) {
   __shared__ Address keys[CANDIDATES];
