@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.table import Table
 
 from scrfd_trt._cli import console
@@ -58,10 +57,7 @@ def show_cpu(figures: CpuFigures, image: str, model: str) -> None:
     heading = f"{console.printable(image)}: {width}×{height}, {len(figures.faces)} faces; {model}"
     console.print_line(heading, style="bold")
     console.print_line(figures.description + "\n", style="dim")
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    table.add_column("stage", no_wrap=True)
-    for name in ("median ms", "best ms"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = console.table("stage", ">median ms", ">best ms")
     table.add_column("meaning")
     for name, timings in figures.stages.items():
         table.add_row(name, *_cells(timings), CPU_STAGES[name])
@@ -116,13 +112,7 @@ def show_gpu(figures: GpuFigures) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """Return a table; names of columns that begin with ``>`` are right-aligned."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
-    )
-    for name in columns:
-        table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
-    return table
+    return console.table(*columns, title=title, title_justify="left", title_style="bold")
 
 
 def _steps(figures: GpuFigures) -> Table:

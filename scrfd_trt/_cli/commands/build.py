@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import time
@@ -131,7 +130,7 @@ def build(
             factory.build_engine(onnx, output, build_options, device=gpu, progress=progress, overwrite=overwrite)
         seconds = time.monotonic() - start
         if as_json:
-            console.write(json.dumps(_as_dict(output, seconds)) + "\n")
+            console.write_json(_as_dict(output, seconds), indent=None)
         elif not messages.quiet:
             _report(output, seconds)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
-import time
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +15,10 @@ import overlays
 from scrfd_trt import samples
 from scrfd_trt._cli import console, options, outputs, results
 from scrfd_trt._cli.batch import ImageResult
+from scrfd_trt._cli.bench_cpu import time_detect
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.inputs import exists, is_folder, is_regular_file
 from scrfd_trt._detections import Detections
-from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import OptionError
 
 FOLDER = Path("scrfd-demo")
@@ -57,7 +55,7 @@ def demo(
     with console.logged(verbose=verbose):
         scene = samples.load("group").image
         with open_detector(model, device, threshold=options.THRESHOLD, iou=options.IOU) as detector:
-            faces, seconds = _timed(detector, scene)
+            faces, seconds, _ = time_detect(detector, scene, RUNS)
             description = detector.description
         files = {name: outputs.encode(image, Path(name)) for name, image in images(scene, faces).items()}
         folder = choose_folder(files, output, overwrite=overwrite)
@@ -125,17 +123,6 @@ def _write(files: dict[str, bytes], folder: Path, *, overwrite: bool) -> int:
         with outputs.atomic_output(path, overwrite=overwrite) as file:
             file.write(data)
     return len(missing)
-
-
-def _timed(detector: SCRFDDetector, image: Image) -> tuple[Detections, float]:
-    """Return the faces and the median time in seconds, after a warm-up."""
-    faces = detector.detect(image)
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        faces = detector.detect(image)
-        times.append(time.perf_counter() - start)
-    return faces, statistics.median(times)
 
 
 def _report(result: ImageResult, description: str, names: list[str], written: int) -> None:

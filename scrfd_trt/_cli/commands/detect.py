@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from rich.text import Text
 
 import overlays
 from scrfd_trt._cli import console, options, outputs, results
-from scrfd_trt._cli.batch import ImageResult, Tally, detect_images, process_videos
+from scrfd_trt._cli.batch import ImageCallback, ImageResult, Tally, detect_images, process_videos
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.exits import FAILED
@@ -82,7 +82,7 @@ def detect(
         if videos:
             _check_videos(kind, output, single=len(sources) == 1, annotate=annotate is not None, repeat=bool(repeat))
         settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite)
-        copies = None if annotate is None else _AnnotatedCopies(sources, annotate, overwrite=overwrite, quality=quality)
+        copies = None if annotate is None else _annotator(sources, annotate, overwrite=overwrite, quality=quality)
         tally = Tally()
         try:
             with open_detector(**vars(model), **vars(detection)) as detector:
@@ -123,32 +123,28 @@ def _check_videos(kind: results.Format, output: Path | None, *, single: bool, an
         raise OptionError(f"{option} is for images; for videos use 'scrfd-trt overlay --overlay landmarks'")
 
 
-class _AnnotatedCopies:
-    def __init__(self, sources: Sequence[Source], folder: Path, *, overwrite: bool, quality: int) -> None:
-        outputs.check_folder(folder)
-        self._targets = outputs.plan_folder(sources, folder, overwrite=overwrite)
-        self._draw = overlays.create("landmarks")
-        self._save = partial(outputs.save_image, overwrite=overwrite, quality=quality)
+def _annotator(sources: Sequence[Source], folder: Path, *, overwrite: bool, quality: int) -> ImageCallback:
+    targets = outputs.plan_folder(sources, folder, overwrite=overwrite)
+    draw = overlays.create("landmarks")
 
-    def __call__(self, source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
-        self._save(self._draw(image, faces), self._targets[source])
+    def annotate(source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
+        outputs.save_image(draw(image, faces), targets[source], overwrite=overwrite, quality=quality)
+
+    return annotate
 
 
 @contextmanager
 def _open_results(kind: results.Format, output: Path | None, *, overwrite: bool) -> Iterator[results.ResultWriter]:
     """Yield a writer to stdout, or to a file that appears only when it is complete."""
-    if output is None:
-        writer = results.WRITERS[kind](console.write)
-        writer.begin()
-        yield writer
-        writer.end()
-        return
-    with outputs.atomic_output(output, overwrite=overwrite) as file:
+    with nullcontext() if output is None else outputs.atomic_output(output, overwrite=overwrite) as file:
 
         def write(text: str) -> None:
-            file.write(text.encode("utf-8", "backslashreplace"))
+            if file is None:
+                console.write(text)
+            else:
+                file.write(text.encode("utf-8", "backslashreplace"))
 
-        writer = results.WRITERS[kind](write, plain=True)
+        writer = results.WRITERS[kind](write, plain=file is not None)
         writer.begin()
         yield writer
         writer.end()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import platform
 import re
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from scrfd_trt import _devices, models, samples
@@ -83,7 +80,7 @@ def doctor(*, as_json: options.AsJson = False) -> None:
         checks = all_checks()
     works = all(check.state != "problem" for check in checks if check.needed)
     if as_json:
-        console.write(json.dumps({"works": works, "checks": [asdict(check) for check in checks]}, indent=2) + "\n")
+        console.write_json({"works": works, "checks": [asdict(check) for check in checks]})
     else:
         _show(checks)
         _show_remedies([check for check in checks if check.remedy])
@@ -95,9 +92,7 @@ def doctor(*, as_json: options.AsJson = False) -> None:
 
 
 def _show(checks: list[Check]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    table.add_column("check", no_wrap=True)
-    table.add_column("state", no_wrap=True)
+    table = console.table("check", "state")
     table.add_column("detail", overflow="fold")
     group = checks[0].group
     for check in checks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +53,7 @@ def inspect(
             except ModelNotFoundError as error:
                 usable = False
                 if as_json:
-                    console.write(json.dumps({"path": str(file), "error": str(error)}) + "\n")
+                    console.write_json({"path": str(file), "error": str(error)}, indent=None)
                 console.error(error)
                 continue
             usable = usable and report.usable

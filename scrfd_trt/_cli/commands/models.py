@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from rich.text import Text
@@ -31,11 +31,14 @@ def models(
     with console.logged():
         if fetch is not None:
             path = fetch_model(fetch)
-            console.write(json.dumps({"name": fetch, "path": str(path)}) + "\n" if as_json else f"{path}\n")
+            if as_json:
+                console.write_json({"name": fetch, "path": str(path)}, indent=None)
+            else:
+                console.write(f"{path}\n")
             return
         found = {model: status(model) for model in list_models()}
         if as_json:
-            console.write(json.dumps([_as_dict(model, sources) for model, sources in found.items()], indent=2) + "\n")
+            console.write_json([_as_dict(model, sources) for model, sources in found.items()])
         else:
             _print(found)
 
@@ -53,20 +56,12 @@ def _as_dict(model: Model, sources: Statuses) -> dict[str, Any]:
         "size": model.size,
         "sha256": list(model.sha256),
         "licence": model.licence,
-        "sources": [
-            {"source": source.source, "state": source.state, "where": source.where, "detail": source.detail}
-            for source in sources
-        ],
+        "sources": [asdict(source) for source in sources],
     }
 
 
 def _print(found: dict[Model, Statuses]) -> None:
-    table = console.table()
-    table.add_column("name", no_wrap=True)
-    for name in ("AP easy", "medium", "hard", "MB"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("landmarks", no_wrap=True)
-    table.add_column("file", no_wrap=True)
+    table = console.table("name", ">AP easy", ">medium", ">hard", ">MB", "landmarks", "file")
     for model, sources in found.items():
         table.add_row(
             Text(model.name, style="bold"),

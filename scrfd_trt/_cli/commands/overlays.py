@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +28,7 @@ def overlays(
     """
     if name is not None:
         if as_json:
-            _print_json(_as_dict(name))
+            console.write_json(_as_dict(name))
         else:
             console.show(details(name))
         return
@@ -37,13 +36,9 @@ def overlays(
     if not names:
         raise OptionError("no overlays are installed: run pip install -e . in the checkout of scrfd-trt")
     if as_json:
-        _print_json([_as_dict_or_error(one) for one in names])
+        console.write_json([_as_dict_or_error(one) for one in names])
     else:
         console.show(Group(overlays_table(names), "", "Run 'scrfd-trt overlays NAME' for the options of an overlay."))
-
-
-def _print_json(value: Any) -> None:
-    console.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def _as_dict(name: str) -> dict[str, Any]:
@@ -65,12 +60,11 @@ def _as_dict_or_error(name: str) -> dict[str, Any]:
 
 def overlays_table(names: tuple[str, ...]) -> RenderableType:
     """Return a table of overlays with the names of their options."""
-    table = console.table()
-    table.add_column("overlay", no_wrap=True, style="bold")
+    table = console.table("overlay")
     table.add_column("effect")
     table.add_column("options")
     for name in names:
-        table.add_row(name, *_row(name))
+        table.add_row(Text(name, style="bold"), *_row(name))
     return table
 
 
@@ -87,14 +81,13 @@ def details(name: str) -> RenderableType:
     head = Text.assemble((name, "bold"), f": {registry.summary(name)} ({registry.distribution(name)})")
     if not described:
         return Group(head, "", "It has no options.")
-    table = console.table()
-    table.add_column("option", no_wrap=True, style="bold")
+    table = console.table("option")
     for column in ("values", "default", "meaning"):
         table.add_column(column)
     for option in described:
         values = option.type + (f", {option.range}" if option.range else "")
         default = "required" if option.required else _text(option.default)
-        table.add_row(option.name, values, default, option.description)
+        table.add_row(Text(option.name, style="bold"), values, default, option.description)
     command = Text(f"scrfd-trt overlay me.jpg --overlay {_example_spec(name)} -o out.jpg", overflow="fold")
     landmarks = without_landmarks(name)
     notes = [f"Without landmarks: {landmarks}", ""] if landmarks else []

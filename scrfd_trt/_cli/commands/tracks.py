@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +101,7 @@ def _check_sheet(output: Path, video: Path, *, overwrite: bool) -> None:
 
 def _print(path: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:
     if as_json:
-        console.write(json.dumps([_as_dict(track) for track in summary.tracks.values()], indent=2) + "\n")
+        console.write_json([_as_dict(track) for track in summary.tracks.values()])
         return
     if summary.tracks:
         console.show(tracks_table(summary))
