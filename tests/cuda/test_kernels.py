@@ -350,6 +350,7 @@ def test_they_compile_for_every_gpu(capability, tmp_path, monkeypatch):
     assert of_each == [("0", "0", "0")] * len(kernels.NAMES)
 
 
+@pytest.mark.slow
 def test_drawn_scenes_through_a_real_network(network_500m):
     """``SCRFD_TRT_SCENES`` says how many."""
     backend = OnnxBackend(network_500m, threads=1)

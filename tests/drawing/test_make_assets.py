@@ -12,6 +12,8 @@ import overlays
 from drawing.make_assets import PICTURES, SCENES
 from scrfd_trt import samples
 
+pytestmark = pytest.mark.slow
+
 PICTURES_FOLDER = Path(overlays.__file__).parent / "assets"
 DRAWN_WITH = "5.0."
 

@@ -17,6 +17,8 @@ from overlays.testing import assert_changes_within_boxes, faces, noise
 from scrfd_trt._crops import ARCFACE_TEMPLATE
 from scrfd_trt._detections import Detections
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEIGHT = 72, 48
 PX, PY = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
 IMAGE = noise(WIDTH, HEIGHT)
