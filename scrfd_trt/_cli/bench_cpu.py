@@ -51,11 +51,9 @@ class Timings:
         return {"median": self.median * 1000.0, "best": min(self.seconds) * 1000.0}
 
     def __str__(self) -> str:
-        runs = len(self.seconds)
-        return (
-            f"{self.images_per_second:,.1f} images/s, median {self.median * 1000:.3f} ms "
-            f"({runs:,} run{'' if runs == 1 else 's'} after one to warm up)"
-        )
+        runs = console.count(len(self.seconds), "run")
+        rate, median = f"{self.images_per_second:,.1f} images/s", f"median {self.median * 1000:.3f} ms"
+        return f"{rate}, {median} ({runs} after one to warm up)"
 
 
 def time_detect(detector: SCRFDDetector, image: Image, repeat: int) -> tuple[Detections, float, Timings | None]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt import samples
 from scrfd_trt._cli import console
+from scrfd_trt._cli.bench_cpu import time_detect
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.memory import copy, gpu_memory, pinned_array
@@ -119,11 +120,7 @@ class GpuBench:
     def _open(self) -> CudaPipeline:
         if is_engine_file(self.path):
             return open_engine(
-                self.path,
-                self.options,
-                self.gpu,
-                lean_runtime=self.lean_runtime,
-                allow_host_code=self.allow_host_code,
+                self.path, self.options, self.gpu, lean_runtime=self.lean_runtime, allow_host_code=self.allow_host_code
             )
         with build_progress(quiet=False) as progress:
             pipeline = open_onnx(self.path, self.options, f"cuda:{self.gpu}", None, progress=progress)
@@ -146,18 +143,15 @@ class GpuBench:
         frame, batch, rounds = samples.load(FRAME).image, max(figures.steps), 10
         pipeline = HostPipeline(OnnxBackend(self.path, gpu=self.gpu), self.options)
         with SCRFDDetector(pipeline, self.options, device="cuda") as detector:
-            seconds = []
-            for _ in range(WARM_UP + runs):
-                start = time.perf_counter()
-                detector.detect(frame)
-                seconds.append(time.perf_counter() - start)
+            time_detect(detector, frame, WARM_UP)
+            _, median, _ = time_detect(detector, frame, runs)
             images = [frame.copy() for _ in range(batch)]
             detector.detect_batch(images)
             start = time.perf_counter()
             for _ in range(rounds):
                 detector.detect_batch(images)
             rate = rounds * batch / (time.perf_counter() - start)
-        return replace(figures, ort_cuda=OrtCuda(float(np.median(seconds[WARM_UP:])) * 1000.0, rate))
+        return replace(figures, ort_cuda=OrtCuda(median * 1000.0, rate))
 
 
 def measure_gpu(

@@ -25,7 +25,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video import Summary, render_video
-from scrfd_trt.video._two_pass import OverlayFunction, ProgressCallback
+from scrfd_trt.video._two_pass import OverlayFunction
 
 
 def write_copies(
@@ -79,7 +79,7 @@ class _CopyJob:
     tally: Tally = field(default_factory=Tally)
 
     def run(self, sources: Sequence[Source], detector: SCRFDDetector | None) -> None:
-        """Process the images, then the videos; without a detector, faces come from the detections file."""
+        """Process the images, then the videos."""
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
         try:
@@ -112,32 +112,31 @@ class _CopyJob:
         )
 
     def _copy_video(self, source: Source, detector: SCRFDDetector | None) -> Summary:
+        """Cover the faces of a video; without a detector, they come from the detections file."""
         path, target, settings = source.path, self.targets[source], self.settings
-        with show_progress(path, settings.progress, quiet=settings.quiet) as report:
+        files = settings.files
+        with (
+            show_progress(path, settings.progress, quiet=settings.quiet) as report,
+            path_or_temporary(files.detections or files.save_detections) as detections,
+        ):
             outputs.make_folder(target.parent)
-            if settings.files.detections is not None or detector is None:
-                return self._render(settings.files.detections or Path(), path, target, report)
-            with path_or_temporary(settings.files.save_detections) as detections:
+            if detector is not None:
                 found = settings.detect(path, detections, detector, report)
                 if message := missing_tracks(settings.selection, found.tracks):
                     raise DetectionsError(message)
-                return self._render(detections, path, target, report)
-
-    def _render(self, detections: Path, source: Path, target: Path, report: ProgressCallback) -> Summary:
-        settings = self.settings
-        return render_video(
-            source,
-            target,
-            detections,
-            self.draw,
-            selection=settings.selection,
-            encode=settings.encode,
-            overwrite=settings.overwrite,
-            damaged=settings.damaged,
-            keep_streams=settings.keep_streams,
-            keep_metadata=settings.keep_metadata,
-            progress=report,
-        )
+            return render_video(
+                path,
+                target,
+                detections,
+                self.draw,
+                selection=settings.selection,
+                encode=settings.encode,
+                overwrite=settings.overwrite,
+                damaged=settings.damaged,
+                keep_streams=settings.keep_streams,
+                keep_metadata=settings.keep_metadata,
+                progress=report,
+            )
 
     def _report_video(self, target: Path, summary: Summary) -> None:
         if self.settings.progress == "jsonl":

@@ -35,26 +35,18 @@ def open_detector(
     :func:`parse_scales` reads ``scale``. For an engine, the device ``auto`` is the first GPU. Raises the errors of
     :meth:`scrfd_trt.SCRFDDetector.from_pretrained`, ``from_onnx`` or ``from_engine``.
     """
-    options: dict[str, Any] = {
-        "threshold": threshold,
-        "iou": iou,
-        "scales": parse_scales(scale),
-        "max_faces": max_faces,
-    }
+    common: dict[str, Any] = {"threshold": threshold, "iou": iou, "scales": parse_scales(scale), "max_faces": max_faces}
     path = Path(model).expanduser()
     if is_model_path(model) and is_engine_file(path):
+        gpu = f"cuda:{gpu_number(device)}"
         return SCRFDDetector.from_engine(
-            path,
-            device=f"cuda:{gpu_number(device)}",
-            lean_runtime=lean_runtime,
-            allow_host_code=allow_host_code,
-            **options,
+            path, device=gpu, lean_runtime=lean_runtime, allow_host_code=allow_host_code, **common
         )
     check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
     with build_progress(quiet=console.is_quiet()) as progress:
         if is_model_path(model):
-            return SCRFDDetector.from_onnx(path, device=device, progress=progress, **options)
-        return SCRFDDetector.from_pretrained(model, device=device, progress=progress, **options)
+            return SCRFDDetector.from_onnx(path, device=device, progress=progress, **common)
+        return SCRFDDetector.from_pretrained(model, device=device, progress=progress, **common)
 
 
 def check_no_engine_options(model: str, lean_runtime: Path | None, *, allow_host_code: bool) -> None:
@@ -75,10 +67,9 @@ def gpu_number(device: str) -> int:
 
 
 def parse_scales(texts: Iterable[str] | None, option: str = "--scale") -> tuple[Size, ...] | None:
-    """Return widths and heights in pixels, or None without texts.
+    """Return widths and heights in pixels of texts such as ``640``, ``640x384`` or ``128,640``; None without texts.
 
-    Each text has one size or several: ``640``, ``640x384``, ``128,640``. Raises OptionError, which names ``option``,
-    if a size is invalid.
+    Raises OptionError, which names ``option``, if a size is invalid.
     """
     return tuple(_parse_size(part, option) for part in split_values(texts)) or None
 

@@ -161,8 +161,7 @@ class LiveArgs:
         int, _video("FRAMES", "Cameras and streams: delay for filling gaps, in frames.", min=0, max=1000)
     ] = DELAY
     duration: Annotated[
-        float | None,
-        _video("SECONDS", "Cameras and streams: recording time.", min=0.0, show_default="until Ctrl-C"),
+        float | None, _video("SECONDS", "Cameras and streams: recording time.", min=0.0, show_default="until Ctrl-C")
     ] = None
 
 
@@ -172,15 +171,13 @@ class EncodeArgs:
 
     codec: Annotated[str, _video("NAME", f"Video codec: {', '.join(CODECS)}.")] = "auto"
     crf: Annotated[
-        int | None,
-        _video("N", "Video quality, 0 to 63; lower is better.", min=0, max=63, show_default="by codec"),
+        int | None, _video("N", "Video quality, 0 to 63; lower is better.", min=0, max=63, show_default="by codec")
     ] = None
     preset: Annotated[
         str | None, _video("NAME", "Encoder preset, such as veryfast, slow or p4.", show_default="by codec")
     ] = None
     keep_audio: Annotated[
-        bool,
-        _video(None, "Copy the audio of files; live sources have none.", "--keep-audio/--no-keep-audio", "-k"),
+        bool, _video(None, "Copy the audio of files; live sources have none.", "--keep-audio/--no-keep-audio", "-k")
     ] = True
     subtitles: Annotated[bool, _video(None, "Copy the subtitles of files.", "--subtitles/--no-subtitles")] = True
 

@@ -41,15 +41,8 @@ def plan_outputs(
     """Choose the path of each copy before anything is written; sources that cannot be read may be missing.
 
     ``inputs`` are the texts of the command line, ``sources`` the files found. ``output`` is a file for a single input
-    file, a folder, or None for ``clip_anonymized.mp4`` beside ``clip.mp4``.
-
-    Raises
-    ------
-    OptionError
-        If the inputs do not fit the output, two copies would become one file, a copy would replace an input, or a file
-        exists and ``overwrite`` is not set.
-    OutputError
-        If permissions do not allow writing.
+    file, a folder, or None for ``clip_anonymized.mp4`` beside ``clip.mp4``. Raises OptionError if the inputs do not fit
+    the output or a file would be overwritten, and OutputError if permissions do not allow writing.
     """
     folder = next((text for text in inputs if is_folder(Path(text).expanduser())), None)
     if output is None:
@@ -185,12 +178,7 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
 
 
 def save_image(
-    image: NDArray[np.uint8],
-    path: Path,
-    *,
-    overwrite: bool,
-    quality: int = 95,
-    metadata_from: Path | None = None,
+    image: NDArray[np.uint8], path: Path, *, overwrite: bool, quality: int = 95, metadata_from: Path | None = None
 ) -> None:
     """Write a ``(H, W, 3)`` uint8 BGR image in the format of the suffix; create its folder if needed.
 

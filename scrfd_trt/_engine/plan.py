@@ -148,14 +148,9 @@ class Plan:
 
 
 def read_plan(source: str | os.PathLike[str] | bytes) -> Plan:
-    """Read a plan from a path or from its bytes, and check that it is complete and matches its record.
+    """Read a plan from a path or from its bytes, and check it.
 
-    Raises
-    ------
-    ModelNotFoundError
-        If the file is missing.
-    ModelFormatError
-        If it is not a plan, is damaged, or does not match its record.
+    Raises ModelNotFoundError, and ModelFormatError if it is not a plan, is damaged, or does not match its record.
     """
     if isinstance(source, bytes):
         return Plan("the plan", source, read_header(source))

@@ -7,9 +7,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 STEPS = 1000
 """Steps of the stage in which TensorRT builds, where it reports progress."""
@@ -151,24 +152,6 @@ INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended: 128 + 2."""
 
 
-class _Work(threading.Thread, Generic[Result]):
-    def __init__(self, work: Callable[[], Result]) -> None:
-        super().__init__(name="scrfd_trt build", daemon=True)
-        self._do = work
-        self.result: list[Result] = []
-        self.error: BaseException | None = None
-        # Not join(): up to Python 3.12 an interrupted join() marks the thread as ended.
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        try:
-            self.result.append(self._do())
-        except BaseException as error:  # noqa: BLE001 - raised again by run_cancellable()
-            self.error = error
-        finally:
-            self.ended.set()
-
-
 def run_cancellable(
     work: Callable[[], Result], *, poll: Callable[[], None], cancel: Callable[[], None], can_cancel: bool
 ) -> Result:
@@ -177,27 +160,33 @@ def run_cancellable(
     ``poll`` is called several times per second. If it raises, or the wait is interrupted, ``cancel`` is called and the
     error raised: after the work has ended if it can be cancelled; otherwise at once, and the work goes on in vain.
     """
-    thread = _Work(work)
-    thread.start()
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again by future.result()
+            future.set_exception(error)
+
+    # Not an executor, whose threads Python waits for at exit.
+    threading.Thread(target=run, name="scrfd_trt build", daemon=True).start()
     try:
         running = True
         while running:
-            running = not thread.ended.wait(POLL_SECONDS)
+            running = bool(wait([future], POLL_SECONDS).not_done)
             poll()
     except BaseException:
         cancel()
-        atexit.register(_exit_now, thread.ended)
+        atexit.register(_exit_now, future)
         if can_cancel:
-            thread.ended.wait()
+            wait([future])
         raise
-    if thread.error is not None:
-        raise thread.error
-    return thread.result[0]
+    return future.result()
 
 
-def _exit_now(ended: threading.Event) -> None:
+def _exit_now(work: Future[Any]) -> None:
     """End the process if abandoned work is still in native code: it would crash during Python's own shutdown."""
-    if not ended.is_set():
+    if not work.done():
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()

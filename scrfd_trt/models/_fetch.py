@@ -84,14 +84,9 @@ def fetch(
 
 def _downloader(model: Model, *, allowed: bool) -> Callable[[Model, ProgressBar | bool | None, int], Path]:
     """Return the function that downloads a model; raise an error if there is none."""
-    if not model.archives:
-        raise ModelNotFoundError(
-            f"{model.name} is not on this machine, and no release contains it: {manual_steps(model)}"
-        )
-    if not allowed:
-        raise ModelNotFoundError(
-            f"{model.name} is not on this machine, and downloads are not allowed: {manual_steps(model)}"
-        )
+    if not (model.archives and allowed):
+        why = "downloads are not allowed" if model.archives else "no release contains it"
+        raise ModelNotFoundError(f"{model.name} is not on this machine, and {why}: {manual_steps(model)}")
     try:
         from scrfd_trt.models._download import download  # noqa: PLC0415 - pooch is optional
     except ImportError as error:

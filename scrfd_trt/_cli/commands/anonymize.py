@@ -56,8 +56,7 @@ class CoverArgs:
     boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box instead of an ellipse.")] = False
     replaceimg: Annotated[Path | None, option("FILE", "Image for --replacewith img.")] = None
     mosaicsize: Annotated[
-        int | None,
-        option("PIXELS", MOSAIC_HELP, min=2, max=4096, show_default="a quarter of the face"),
+        int | None, option("PIXELS", MOSAIC_HELP, min=2, max=4096, show_default="a quarter of the face")
     ] = None
 
     def overlay(self) -> overlays.Overlay:

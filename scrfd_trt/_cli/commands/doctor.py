@@ -25,6 +25,7 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._devices import Driver, Gpu
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.flavours import Flavour, FlavourName
+from scrfd_trt._engine.plan import dotted
 from scrfd_trt._pipelines import factory
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError, one_line
@@ -222,10 +223,6 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
-
-
 def gpu_checks() -> list[Check]:
     """Check driver, GPUs, CUDA and TensorRT."""
     driver = _devices.driver()
@@ -249,7 +246,7 @@ def gpu_checks() -> list[Check]:
 
 
 def _driver(driver: Driver) -> Check:
-    version = "" if driver.cuda_version is None else f"supports CUDA up to {_dotted(driver.cuda_version)}"
+    version = "" if driver.cuda_version is None else f"supports CUDA up to {dotted(driver.cuda_version)}"
     if driver.gpus:
         return Check("device", "NVIDIA driver", "ok", version)
     return Check("device", "NVIDIA driver", "absent", "; ".join(filter(None, (version, driver.problem))))
@@ -258,7 +255,7 @@ def _driver(driver: Driver) -> Check:
 def _gpu(gpu: Gpu) -> Check:
     if gpu.compute_capability >= MIN_CAPABILITY:
         return Check("device", f"GPU {gpu.index}", "ok", str(gpu))
-    detail = f"{gpu}: too old for TensorRT 10.5 and newer, which require compute capability {_dotted(MIN_CAPABILITY)}"
+    detail = f"{gpu}: too old for TensorRT 10.5 and newer, which require compute capability {dotted(MIN_CAPABILITY)}"
     return Check("device", f"GPU {gpu.index}", "note", detail, f'{pip()} "tensorrt<10.5"')
 
 
@@ -297,14 +294,14 @@ def _nvrtc(driver: Driver, spec: str) -> Check:
         package = "nvidia-cuda-nvrtc" if major >= 13 else f"nvidia-cuda-nvrtc-cu{major}"
         detail = "NVRTC, which compiles the kernels for the GPU, is not found"
         return _missing(name, detail, driver, f"{pip()} {package}")
-    return Check("engines", name, "ok", f"{_dotted(release)}, cuda-core {version}")
+    return Check("engines", name, "ok", f"{dotted(release)}, cuda-core {version}")
 
 
 def _usable_flavour(flavour: Flavour, driver: Driver) -> Check:
     package = flavour.name.replace("_", "-")
     releases = [release for release in CUDA_RELEASES if _version(f"{package}-cu{release}-libs")]
     if driver.gpus and driver.cuda_version and releases and min(releases) > driver.cuda_version[0]:
-        limit = _dotted(driver.cuda_version)
+        limit = dotted(driver.cuda_version)
         detail = f"{flavour.version} is for CUDA {min(releases)}, but the driver supports CUDA up to {limit}"
         return Check("engines", flavour.name, "problem", detail, flavours.remedy(name=flavour.name, pip=pip()))
     return Check("engines", flavour.name, "ok", f"{flavour.version}, {PURPOSES[flavour.name]}")
