@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from overlays._colors import Pixel
-from overlays._geometry import Box, Region, face_boxes
+from overlays._geometry import Box, Image, Region, face_boxes
 from scrfd_trt._detections import Detections
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -17,17 +16,9 @@ _MIN_TEXT = 7.0
 _BRIGHT = 140.0
 _CORNER = 0.25
 
-Image = NDArray[np.uint8]
-
 
 class DrawSizes(NamedTuple):
-    """Sizes for drawing one face, in pixels.
-
-    Attributes
-    ----------
-    line, point, text : int or float
-        Width of lines, radius of landmarks, and height of capital letters.
-    """
+    """Sizes for drawing one face, in pixels: width of lines, radius of landmarks, and height of capital letters."""
 
     line: int
     point: float
@@ -44,15 +35,7 @@ class DrawSizes(NamedTuple):
 
 
 def visible_faces(detections: Detections, size: float = 1.0) -> list[tuple[int, Box, DrawSizes]]:
-    """Return row, box and sizes of each face that touches the image, lowest score first.
-
-    Parameters
-    ----------
-    detections
-        The faces.
-    size
-        Multiplies all sizes.
-    """
+    """Return row, box and sizes of each face that touches the image, lowest score first; ``size`` scales all sizes."""
     width, height = detections.image_size
     return [
         (row, box, DrawSizes.for_box(box, width, height, size))
@@ -62,20 +45,14 @@ def visible_faces(detections: Detections, size: float = 1.0) -> list[tuple[int, 
 
 
 def draw_box(canvas: Image, box: Box, line: int, color: Pixel, *, corners: bool = False) -> None:
-    """Draw a box on an image, in place.
+    """Draw a box, or only its corners, on an image ``(H, W, 3)``, in place.
 
     Parameters
     ----------
-    canvas
-        ``(H, W, 3)`` uint8.
     box
-        May lie anywhere.
+        It may lie anywhere.
     line
         Line width in pixels.
-    color
-        Three channel values.
-    corners
-        Draw only the corners.
     """
     height, width = canvas.shape[:2]
     # cv2 does not accept huge numbers: sides far outside are moved to just outside.
@@ -94,18 +71,9 @@ def draw_box(canvas: Image, box: Box, line: int, color: Pixel, *, corners: bool 
 
 
 def draw_point(canvas: Image, x: float, y: float, radius: float, color: Pixel) -> None:
-    """Draw a filled circle on an image, in place, with a dark outline from 2 pixels on.
+    """Draw a filled circle on an image ``(H, W, 3)``, in place; it is skipped outside the image.
 
-    Parameters
-    ----------
-    canvas
-        ``(H, W, 3)`` uint8.
-    x, y
-        Centre in pixels; a point outside the image is skipped.
-    radius
-        In pixels.
-    color
-        Three channel values.
+    Its centre and radius are in pixels; from a radius of 2 on, it has a dark outline.
     """
     height, width = canvas.shape[:2]
     reach = radius + 2
@@ -125,10 +93,12 @@ class Label(NamedTuple):
 
     Attributes
     ----------
-    region : Region
+    region
         Pixels of the background.
-    text, pad, scale, stroke
-        The text, the space around it in pixels, and font scale and line width for ``cv2.putText``.
+    pad
+        Space around the text in pixels.
+    scale, stroke
+        Font scale and line width for ``cv2.putText``.
     """
 
     region: Region
@@ -143,10 +113,6 @@ class Label(NamedTuple):
 
         Parameters
         ----------
-        box
-            The face's box.
-        text
-            What to write.
         letters
             Height of capital letters in pixels; smaller if the label does not fit.
         width, height
@@ -169,14 +135,7 @@ class Label(NamedTuple):
     def draw(self, canvas: Image, background: Pixel, order: str = "bgr") -> None:
         """Draw the label in black or white, whichever contrasts more with the background.
 
-        Parameters
-        ----------
-        canvas
-            ``(H, W, 3)`` uint8, written in place; of the size given to :meth:`above`.
-        background
-            Three channel values.
-        order
-            Their order, ``bgr`` or ``rgb``.
+        ``canvas`` is drawn on in place; it has the size given to :meth:`above`, and channels in ``order``, bgr or rgb.
         """
         view = canvas[self.region.slices]
         view[...] = background

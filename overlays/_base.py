@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from overlays._geometry import Image
 from scrfd_trt._crops import check_image
 from scrfd_trt._detections import Detections
 from scrfd_trt._options import OptionsModel
@@ -16,15 +17,12 @@ from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayEr
 
 @runtime_checkable
 class Overlay(Protocol):
-    """Any callable that draws detections on an image: a function, or an object with ``__call__``.
+    """Any callable that draws detections on a copy of an image: a function, or an object with ``__call__``.
 
-    Notes
-    -----
-    An overlay returns a new image and does not modify its input. ``isinstance(x, Overlay)`` only checks that ``x`` is
-    callable.
+    ``isinstance(x, Overlay)`` only checks that ``x`` is callable.
     """
 
-    def __call__(self, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+    def __call__(self, image: Image, detections: Detections) -> Image:
         """Draw on a copy of the image.
 
         Parameters
@@ -39,7 +37,6 @@ class Overlay(Protocol):
         numpy.ndarray
             ``(H, W, 3)`` uint8, contiguous, a new array.
         """
-        ...
 
 
 class OverlayModel(OptionsModel):
@@ -50,10 +47,10 @@ class OverlayModel(OptionsModel):
 
     Attributes
     ----------
-    needs_landmarks : bool
-        Class variable: whether faces without landmarks are rejected.
-    without_landmarks : str
-        Class variable for help texts: what is drawn for a face without landmarks. Empty if landmarks are not used.
+    needs_landmarks
+        Whether faces without landmarks are rejected.
+    without_landmarks
+        For help texts: what is drawn for a face without landmarks. Empty if landmarks are not used.
 
     Raises
     ------
@@ -64,20 +61,15 @@ class OverlayModel(OptionsModel):
     needs_landmarks: ClassVar[bool] = False
     without_landmarks: ClassVar[str] = ""
 
-    def __call__(
-        self, image: NDArray[np.uint8], detections: Detections, *, out: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
+    def __call__(self, image: Image, detections: Detections, *, out: Image | None = None) -> Image:
         """Draw on a copy of the image, or into ``out``; see :meth:`Overlay.__call__`.
 
         Parameters
         ----------
-        image
-            ``(H, W, 3)`` uint8.
-        detections
-            The faces found in that image; ``supervision.Detections`` are accepted.
+        image, detections
+            As for :meth:`Overlay.__call__`; ``supervision.Detections`` are accepted.
         out
-            Array to draw into and return, ``(H, W, 3)`` uint8, contiguous and writable. If it is ``image`` itself, the
-            overlay draws in place; otherwise the image is copied into it first. None creates a new array.
+            Contiguous, writable array to copy the image into, draw on and return; ``image`` itself to draw in place.
 
         Raises
         ------
@@ -99,31 +91,17 @@ class OverlayModel(OptionsModel):
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
         """Return boxes that contain every pixel the overlay changes.
 
-        Parameters
-        ----------
-        detections
-            The faces to draw.
-
         Returns
         -------
         numpy.ndarray or None
-            ``(M, 4)`` boxes x1, y1, x2, y2 in pixels; pixels that no box touches stay unchanged. None if any pixel may
-            change.
+            ``(M, 4)`` float64 x1, y1, x2, y2 in pixels; None if any pixel may change.
         """
         del detections
         return None
 
     @abstractmethod
-    def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
-        """Draw on the canvas.
-
-        Parameters
-        ----------
-        canvas
-            ``(H, W, 3)`` uint8, contiguous and writable: a copy of the caller's image.
-        detections
-            The faces found in that image.
-        """
+    def draw(self, canvas: Image, detections: Detections) -> None:
+        """Draw on the canvas, a contiguous and writable copy of the caller's image."""
 
 
 class Compose:
@@ -134,11 +112,6 @@ class Compose:
     *overlays
         Each draws on the result of the previous one. Without any, the image is only copied.
 
-    Attributes
-    ----------
-    overlays : tuple of Overlay
-        In the order given.
-
     Raises
     ------
     OptionError
@@ -147,17 +120,13 @@ class Compose:
 
     __slots__ = ("overlays",)
 
-    overlays: tuple[Overlay, ...]
-
     def __init__(self, *overlays: Overlay) -> None:
         for overlay in overlays:
             if not isinstance(overlay, Overlay):
                 raise OptionError(f"Compose requires overlays, not {overlay!r}: overlays.create() makes one by name")
         self.overlays = overlays
 
-    def __call__(
-        self, image: NDArray[np.uint8], detections: Detections, *, out: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
+    def __call__(self, image: Image, detections: Detections, *, out: Image | None = None) -> Image:
         """Apply all overlays; see :meth:`Overlay.__call__`, and :meth:`OverlayModel.__call__` for ``out``.
 
         Raises
@@ -182,7 +151,7 @@ class Compose:
         return f"Compose({', '.join(map(repr, self.overlays))})"
 
 
-def _draw_guarded(overlay: Overlay, canvas: NDArray[np.uint8], detections: Detections) -> None:
+def _draw_guarded(overlay: Overlay, canvas: Image, detections: Detections) -> None:
     try:
         draw_in_place(overlay, canvas, detections)
     except ScrfdError:
@@ -191,7 +160,7 @@ def _draw_guarded(overlay: Overlay, canvas: NDArray[np.uint8], detections: Detec
         raise OverlayError(f"overlay {overlay!r} failed: {type(error).__name__}: {one_line(error)}") from error
 
 
-def draw_in_place(overlay: Overlay, image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+def draw_in_place(overlay: Overlay, image: Image, detections: Detections) -> Image:
     """Draw on the image itself, without a copy where the overlay supports it; return the image."""
     takes_out = isinstance(overlay, Compose) or (
         isinstance(overlay, OverlayModel) and type(overlay).__call__ is OverlayModel.__call__
@@ -208,7 +177,7 @@ def draw_in_place(overlay: Overlay, image: NDArray[np.uint8], detections: Detect
     return image
 
 
-def as_detections(detections: Any, image: NDArray[np.uint8]) -> Detections:
+def as_detections(detections: Any, image: Image) -> Detections:
     """Return detections of scrfd_trt or supervision as those of scrfd_trt; raise ``DetectionsError`` for others."""
     if isinstance(detections, Detections):
         return detections
@@ -220,9 +189,7 @@ def as_detections(detections: Any, image: NDArray[np.uint8]) -> Detections:
     return Detections.from_supervision(detections, (image.shape[1], image.shape[0]))
 
 
-def copy_image(
-    image: NDArray[np.uint8], detections: Detections, out: NDArray[np.uint8] | None = None
-) -> NDArray[np.uint8]:
+def copy_image(image: Image, detections: Detections, out: Image | None = None) -> Image:
     """Validate an image and its detections, and copy the image into ``out`` or a new contiguous array.
 
     If ``out`` is the image itself, nothing is copied. For errors see :meth:`OverlayModel.__call__`.
@@ -239,7 +206,7 @@ def copy_image(
     return out
 
 
-def _has_same_type(array: object, image: NDArray[np.uint8]) -> bool:
+def _has_same_type(array: object, image: Image) -> bool:
     return isinstance(array, np.ndarray) and array.shape == image.shape and array.dtype == np.uint8
 
 

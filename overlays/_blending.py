@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from overlays._geometry import Region
+from overlays._geometry import Image, Region
 from scrfd_trt._options import OptionsModel
 
 Blending = Literal["linear", "srgb"]
 """How partly transparent colours are mixed: in linear light, or as stored sRGB values."""
 
 BLENDING_HELP = "Mix partly transparent pixels in linear light, or as sRGB values, which is faster."
-
-Image = NDArray[np.uint8]
 
 _STEPS = 1 << 14  # fine enough for the darkest levels, where sRGB is steepest
 _DENSE = 0.3  # fraction of partly transparent pixels above which mixing all pixels is faster
@@ -34,7 +32,7 @@ def _to_linear() -> NDArray[np.float32]:
     return np.asarray(light * _STEPS, np.float32)
 
 
-def _to_srgb() -> NDArray[np.uint8]:
+def _to_srgb() -> Image:
     light = np.arange(_STEPS + 1) / _STEPS
     value = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.asarray(np.rint(255.0 * value), np.uint8)
@@ -58,12 +56,8 @@ def blend(canvas: Image, region: Region, patch: Image, mask: Image, blending: Bl
 
     Parameters
     ----------
-    canvas
-        ``(H, W, 3)`` uint8; only ``region`` is written.
-    region
-        Position of the patch.
-    patch
-        ``(h, w, 3)`` uint8.
+    canvas, patch
+        ``(H, W, 3)`` and ``(h, w, 3)`` uint8; only ``region`` of the canvas is written.
     mask
         ``(h, w)`` uint8: 255 takes the patch, 0 keeps the canvas.
     blending
@@ -86,8 +80,6 @@ def blend_premultiplied(canvas: Image, region: Region, patch: Image, blending: B
     ----------
     canvas
         ``(H, W, 3)`` uint8; only ``region`` is written.
-    region
-        Position of the patch.
     patch
         ``(h, w, 4)`` uint8: three colour channels multiplied by alpha, and alpha.
     blending

@@ -5,21 +5,17 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from overlays._blending import BLENDING_HELP, Blending
 from overlays._covering import Covering
 from overlays._filters import MIN_STRENGTH, blur_region, pixelate_region
-from overlays._geometry import Region
+from overlays._geometry import Image, Region
 from overlays._masks import Mask
 
 
 class Blur(Covering):
-    """Blur or pixelate each face in proportion to its size.
-
-    The size of a face is the longer side of its box.
+    """Blur or pixelate each face in proportion to its size, the longer side of its box.
 
     Notes
     -----
@@ -41,7 +37,7 @@ class Blur(Covering):
     )
     blending: Blending = Field("srgb", description=BLENDING_HELP)
 
-    def replacement(self, canvas: NDArray[np.uint8], region: Region, mask: Mask) -> NDArray[np.uint8]:
+    def replacement(self, canvas: Image, region: Region, mask: Mask) -> Image:
         detail = max(mask.size * self.strength, 2.0)
         if self.method == "pixelate":
             return pixelate_region(canvas, region, math.ceil(detail))

@@ -11,7 +11,7 @@ from pydantic import Field
 from overlays._annotations import DrawSizes, Label, draw_box, visible_faces
 from overlays._base import OverlayModel
 from overlays._colors import COLORS, PALETTE, ChannelOptions, Color, Pixel
-from overlays._geometry import Box
+from overlays._geometry import Box, Image
 from scrfd_trt._detections import Detections
 
 
@@ -31,7 +31,7 @@ class Boxes(ChannelOptions, OverlayModel):
         None, description="Colour of all boxes: #rrggbb, #rgb or a name; default: green, on video one per track."
     )
 
-    def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
+    def draw(self, canvas: Image, detections: Detections) -> None:
         faces = visible_faces(detections, self.size)
         for row, box, sizes in faces:
             color = self._color(detections, row)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from overlays._base import OverlayModel
 from overlays._blending import BlendOptions, blend
-from overlays._geometry import Region
+from overlays._geometry import Image, Region
 from overlays._masks import Mask, MaskOptions, Shape
 from scrfd_trt._detections import Detections
 
@@ -28,10 +28,8 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
     """Base class of overlays that replace the pixels of a face.
 
     A subclass implements :meth:`replacement`. :class:`MaskOptions` define which pixels are covered, and
-    :class:`BlendOptions` how they are mixed. Every pixel of the shape is covered, whatever the options.
-
-    Faces are covered one after the other, smallest first: where faces overlap, the larger one covers what the smaller
-    one left.
+    :class:`BlendOptions` how they are mixed. Faces are covered one after the other, smallest first: where faces
+    overlap, the larger one covers what the smaller one left.
 
     Each of :meth:`privacy_warnings` is logged as a warning by the logger ``scrfd_trt.overlays`` at construction.
     """
@@ -42,13 +40,9 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
             LOG.warning("%s: %s", type(self).__name__, warning)
 
     def privacy_warnings(self) -> list[str]:
-        """Return why faces may stay recognisable with these options.
+        """Return why faces may stay recognisable, one sentence each; empty if the options hide faces.
 
-        Returns
-        -------
-        list of str
-            One sentence each: ``opacity`` below 1, ``scale`` below 1, or a ``margin`` that is too small. Empty if the
-            options hide faces. A subclass adds what its own options may leave visible.
+        A subclass adds what its own options may leave visible.
         """
         found = []
         if self.opacity < 1.0:
@@ -63,17 +57,15 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
         return found
 
     @abstractmethod
-    def replacement(self, canvas: NDArray[np.uint8], region: Region, mask: Mask) -> NDArray[np.uint8]:
+    def replacement(self, canvas: Image, region: Region, mask: Mask) -> Image:
         """Return the pixels that replace one face.
 
         Parameters
         ----------
         canvas
             ``(H, W, 3)`` uint8; must not be modified.
-        region
-            The pixels to replace.
-        mask
-            The mask over the face.
+        region, mask
+            The pixels to replace, and the mask over the face.
 
         Returns
         -------
@@ -81,7 +73,7 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
             ``(h, w, 3)`` uint8 of the region's size, contiguous.
         """
 
-    def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
+    def draw(self, canvas: Image, detections: Detections) -> None:
         if self.opacity == 0.0:
             return
         for mask in sorted(self.masks(detections), key=lambda mask: mask.size):

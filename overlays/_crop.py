@@ -12,10 +12,8 @@ from pydantic import Field
 
 from overlays._base import OverlayModel
 from overlays._colors import ChannelOptions, Color, Pixel
-from overlays._geometry import Box, Placement, Region, eye_rotations, face_boxes
+from overlays._geometry import Box, Image, Placement, Region, eye_rotations, face_boxes
 from scrfd_trt._detections import Detections
-
-Image = NDArray[np.uint8]
 
 
 class CropSheet(ChannelOptions, OverlayModel):

@@ -17,15 +17,7 @@ Factory = Callable[..., Any]
 
 
 class Limits(NamedTuple):
-    """Bounds of a number, None if there is none.
-
-    Attributes
-    ----------
-    ge, le : float or None
-        Lowest and highest value allowed.
-    gt, lt : float or None
-        Exclusive bounds.
-    """
+    """Inclusive (``ge``, ``le``) and exclusive bounds of a number; None if there is none."""
 
     ge: float | None = None
     gt: float | None = None
@@ -48,22 +40,18 @@ class OptionHelp(NamedTuple):
 
     Attributes
     ----------
-    name : str
-        Python name.
-    type : str
+    type
         ``number``, ``integer``, ``text``, ``path``, ``colour``, ``true or false``, ``list``, the choices as in
         ``gaussian | pixelate``, or ``any`` if the type is unknown.
-    default : object
+    default
         None also if the option is required.
-    required : bool
-        Whether there is no default.
-    range : str
+    range
         For example ``0 to 1`` or ``above 0``; empty if there is no limit.
-    description : str
+    description
         One sentence, or empty.
-    choices : tuple of str
+    choices
         All allowed values, or empty if they cannot be listed.
-    limits : Limits
+    limits
         The range as numbers.
     """
 
@@ -107,14 +95,11 @@ def check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> di
     Text is converted to the type of the parameter's annotation; other values are left to the factory. Raise
     ``OptionError`` if an option is unknown or missing, or its text cannot be converted.
     """
-    signature = _signature(factory)
-    if signature is None:
-        return dict(options)
     known = _keyword_parameters(factory)
-    if not any(item.kind is inspect.Parameter.VAR_KEYWORD for item in signature.parameters.values()):
-        for option in options:
-            if option not in known:
-                raise OptionError(f"overlay {name!r}: {unknown_name('option', option, tuple(known))}")
+    takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in _parameters(factory).values())
+    for option in options:
+        if option not in known and not takes_any:
+            raise OptionError(f"overlay {name!r}: {unknown_name('option', option, tuple(known))}")
     missing = [key for key, item in known.items() if item.default is inspect.Parameter.empty and key not in options]
     if missing:
         raise OptionError(_missing(name, factory, missing))
@@ -145,20 +130,18 @@ def _missing(name: str, factory: Factory, missing: list[str]) -> str:
     return f"overlay {name!r} requires {', '.join(missing)}: for example {name}:{first.example}"
 
 
-def _signature(factory: Factory) -> inspect.Signature | None:
+def _parameters(factory: Factory) -> Mapping[str, inspect.Parameter]:
     try:
-        return inspect.signature(factory, eval_str=True)
+        return inspect.signature(factory, eval_str=True).parameters
     except NameError:  # annotations for type checkers only
-        return inspect.signature(factory)
+        return inspect.signature(factory).parameters
     except (TypeError, ValueError):  # callables written in C
-        return None
+        return {"options": inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)}
 
 
 def _keyword_parameters(factory: Factory) -> dict[str, inspect.Parameter]:
-    signature = _signature(factory)
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = {} if signature is None else signature.parameters
-    return {name: item for name, item in parameters.items() if item.kind in kinds}
+    return {name: item for name, item in _parameters(factory).items() if item.kind in kinds}
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:

@@ -6,9 +6,8 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from overlays._geometry import Region
+from overlays._geometry import Image, Region
 
 MIN_STRENGTH = 0.2
 """Lower bound of a block's side as a fraction of the face's size. Familiar faces are recognised at 7×10 blocks (Sinha
@@ -19,7 +18,7 @@ _STACK_SIZE, _STACK_SIGMA = 7, math.sqrt(2.5)  # cv2.stackBlur's triangular kern
 _STACK_SIDE = 6  # from this reduction on, the copy's scale can be chosen to fit that kernel
 
 
-def blur_region(canvas: NDArray[np.uint8], region: Region, sigma: float) -> NDArray[np.uint8]:
+def blur_region(canvas: Image, region: Region, sigma: float) -> Image:
     """Return a region ``(h, w, 3)`` under a Gaussian blur of ``sigma`` pixels, mirrored at the image's border.
 
     A wide blur is done on a smaller copy, so that the time hardly depends on ``sigma``.
@@ -40,13 +39,13 @@ def blur_region(canvas: NDArray[np.uint8], region: Region, sigma: float) -> NDAr
     return _enlarge(np.asarray(out, np.uint8), whole, region, cv2.INTER_LINEAR)
 
 
-def pixelate_region(canvas: NDArray[np.uint8], region: Region, side: int) -> NDArray[np.uint8]:
+def pixelate_region(canvas: Image, region: Region, side: int) -> Image:
     """Return a region ``(h, w, 3)`` averaged over blocks of ``side`` pixels; larger blocks if the image is small."""
     small, whole = _shrink(canvas, region, side)
     return _enlarge(small, whole, region, cv2.INTER_NEAREST)
 
 
-def _shrink(canvas: NDArray[np.uint8], region: Region, side: int) -> tuple[NDArray[np.uint8], Region]:
+def _shrink(canvas: Image, region: Region, side: int) -> tuple[Image, Region]:
     """Average over blocks, one pixel each; return them and the region that they fill."""
     height, width = canvas.shape[:2]
     x = _whole_blocks(region.left, region.right, side, width)
@@ -68,7 +67,7 @@ def _whole_blocks(start: int, end: int, side: int, limit: int) -> tuple[int, int
     return first, first + end - start + missing
 
 
-def _enlarge(small: NDArray[np.uint8], whole: Region, region: Region, interpolation: int) -> NDArray[np.uint8]:
+def _enlarge(small: Image, whole: Region, region: Region, interpolation: int) -> Image:
     large = small
     if small.shape[1::-1] != whole.size:
         large = np.asarray(cv2.resize(small, whole.size, interpolation=interpolation), np.uint8)

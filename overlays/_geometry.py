@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scrfd_trt._crops import ARCFACE_TEMPLATE
 from scrfd_trt._detections import Detections
 
+Image = NDArray[np.uint8]
+
 TYPICAL_LANDMARKS: NDArray[np.float64] = np.array([[0.3, 0.36], [0.7, 0.36], [0.5, 0.55], [0.35, 0.74], [0.65, 0.74]])
 """Typical positions of the five landmarks in a face's box, ``(5, 2)``, as fractions of its sides."""
 
@@ -66,18 +68,7 @@ class Box(NamedTuple):
         return Box(self.x1 - x, self.y1 - y, self.x2 + x, self.y2 + y)
 
     def clip(self, width: int, height: int) -> Region | None:
-        """Return the pixels of an image that the box touches.
-
-        Parameters
-        ----------
-        width, height
-            Size of the image in pixels.
-
-        Returns
-        -------
-        Region or None
-            None if the box has no area or lies outside the image.
-        """
+        """Return the pixels of an image that the box touches; None if it has no area or lies outside the image."""
         left, top = math.floor(max(self.x1, 0.0)), math.floor(max(self.y1, 0.0))
         right, bottom = math.ceil(min(self.x2, width)), math.ceil(min(self.y2, height))
         if self.x2 <= self.x1 or self.y2 <= self.y1 or right <= left or bottom <= top:
@@ -99,14 +90,14 @@ def face_boxes(detections: Detections) -> list[Box]:
 
 
 class Rotations(NamedTuple):
-    """Rotation and scale of faces against a template.
+    """Rotation and scale of faces against a template, ``(N,)`` each.
 
     Attributes
     ----------
-    cos, sin : numpy.ndarray
-        ``(N,)`` float64, of the clockwise angle; 1 and 0 if it is unknown.
-    scale : numpy.ndarray
-        ``(N,)`` float64, size relative to the template; 0 if landmarks are missing or coincide.
+    cos, sin
+        Of the clockwise angle; 1 and 0 if it is unknown.
+    scale
+        Size relative to the template; 0 if landmarks are missing or coincide.
     """
 
     cos: NDArray[np.float64]
@@ -160,10 +151,8 @@ class Placement(NamedTuple):
 
         Parameters
         ----------
-        anchor
-            x and y in the picture, in pixels.
-        target
-            x and y in the image, in pixels.
+        anchor, target
+            x and y in the picture and in the image, in pixels.
         rotation
             Cosine and sine of the clockwise angle.
         scale
@@ -181,8 +170,6 @@ class Placement(NamedTuple):
 
         Parameters
         ----------
-        box
-            The face's box.
         size
             Width and height of the picture in pixels.
         rotation

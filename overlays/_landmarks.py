@@ -11,7 +11,7 @@ from pydantic import Field
 from overlays._annotations import DrawSizes, Label, draw_box, draw_point, visible_faces
 from overlays._base import OverlayModel
 from overlays._colors import ChannelOptions, Color
-from overlays._geometry import Box
+from overlays._geometry import Box, Image
 from scrfd_trt._detections import Detections
 
 
@@ -34,7 +34,7 @@ class Landmarks(ChannelOptions, OverlayModel):
     right_color: Color = Field("magenta", description="Colour of the eye and mouth corner on the right.")
     nose_color: Color = Field("yellow", description="Colour of the nose.")
 
-    def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
+    def draw(self, canvas: Image, detections: Detections) -> None:
         background, faces = self.channels(self.box_color), visible_faces(detections, self.size)
         if self.box:
             for _, box, sizes in faces:

@@ -40,17 +40,15 @@ class Mask(NamedTuple):
 
     Attributes
     ----------
-    shape : {"ellipse", "rectangle", "aligned"}
-        Kind of shape.
-    x, y : float
-        Its centre.
-    a, b : float
+    x, y
+        Centre of the shape.
+    a, b
         Half its width and half its height, before rotation.
-    cos, sin : float
+    cos, sin
         Of the clockwise rotation.
-    feather : float
+    feather
         Width of the soft edge around it.
-    size : float
+    size
         The longer side of the face's box.
     """
 
@@ -84,12 +82,9 @@ class Mask(NamedTuple):
         return Region(left, top, right, bottom) if left < right and top < bottom else None
 
     def rasterize(self, region: Region) -> NDArray[np.uint8]:
-        """Return the mask's pixels in a region that :meth:`region` returned.
+        """Return the mask's pixels in a region that :meth:`region` returned: ``(h, w)`` uint8, read-only.
 
-        Returns
-        -------
-        numpy.ndarray
-            ``(h, w)`` uint8, read-only: 255 on every pixel that the shape touches, 0 beyond its soft edge.
+        They are 255 where the shape touches the pixel, and 0 beyond its soft edge.
         """
         across, down = self.a + self.feather, self.b + self.feather
         if self.sin != 0.0 or across * down > _CACHED_PIXELS / 4:
@@ -105,8 +100,7 @@ class MaskOptions(OptionsModel):
     without_landmarks: ClassVar[str] = "The shape aligned is the upright ellipse, as for ellipse."
 
     shape: Shape = Field(
-        "ellipse",
-        description="Ellipse within the box, whole box, or ellipse rotated by the landmarks (aligned).",
+        "ellipse", description="Ellipse within the box, whole box, or ellipse rotated by the landmarks (aligned)."
     )
     scale: float = Field(1.0, gt=0.0, le=10.0, description="Size of the shape; below 1, part of the face is visible.")
     margin: float = Field(
@@ -115,17 +109,9 @@ class MaskOptions(OptionsModel):
     feather: float = Field(0.1, ge=0.0, le=1.0, description="Width of the soft edge, as a fraction of the face's size.")
 
     def masks(self, detections: Detections) -> list[Mask]:
-        """Return the mask over each face.
+        """Return the mask over each face, in order, without those whose box has no area.
 
-        Parameters
-        ----------
-        detections
-            The faces. With ``shape="aligned"``, faces without landmarks get the upright ellipse.
-
-        Returns
-        -------
-        list of Mask
-            In the order of the faces, without those whose box has no area.
+        With ``shape="aligned"``, faces without landmarks get the upright ellipse.
         """
         boxes = detections.boxes.astype(np.float64)
         sides = boxes[:, 2:] - boxes[:, :2]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from overlays._base import OverlayModel
 from overlays._blending import Blending, BlendOptions, blend_premultiplied
 from overlays._colors import ChannelOptions
-from overlays._geometry import Box, Placement
+from overlays._geometry import Box, Image, Placement
 from scrfd_trt._detections import Detections
 from scrfd_trt.errors import ImageError
 
@@ -36,23 +36,23 @@ class Picture:
 
     Attributes
     ----------
-    levels : tuple of numpy.ndarray
+    levels
         ``(h, w, 4)`` uint8, three channels multiplied by alpha, and alpha; full size first.
-    clear_border : bool
+    clear_border
         Whether all pixels at the border are transparent.
-    content : Box
+    content
         Box around all pixels that are not transparent.
-    hard_edged : bool
+    hard_edged
         Whether hardly any pixel is partly transparent.
     """
 
-    levels: tuple[NDArray[np.uint8], ...]
+    levels: tuple[Image, ...]
     clear_border: bool
     content: Box
     hard_edged: bool
 
     @classmethod
-    def from_bgra(cls, pixels: NDArray[np.uint8]) -> Picture:
+    def from_bgra(cls, pixels: Image) -> Picture:
         """Return the picture of ``(h, w, 4)`` uint8 blue, green, red, alpha, not premultiplied."""
         height, width = pixels.shape[:2]
         shrink = MAX_SIDE / max(width, height)
@@ -89,15 +89,11 @@ class Picture:
         rim = 2.0 if self.clear_border else 0.5
         return placement.map_box(self.content).padded(rim, rim)
 
-    def draw(
-        self, canvas: NDArray[np.uint8], placement: Placement, opacity: float = 1.0, blending: Blending = "srgb"
-    ) -> None:
+    def draw(self, canvas: Image, placement: Placement, opacity: float = 1.0, blending: Blending = "srgb") -> None:
         """Draw the picture on an image, in place; only the pixels under it are computed.
 
         Parameters
         ----------
-        canvas
-            ``(H, W, 3)`` uint8.
         placement
             Position, size and rotation. One with determinant 0 draws nothing.
         opacity
@@ -127,7 +123,7 @@ class Picture:
             patch = np.asarray(cv2.convertScaleAbs(patch, alpha=opacity), np.uint8)
         blend_premultiplied(canvas, region, patch, "srgb" if self.hard_edged and opacity == 1.0 else blending)
 
-    def _level(self, scale: float) -> NDArray[np.uint8]:
+    def _level(self, scale: float) -> Image:
         number = min(max(0, math.floor(math.log(scale) / math.log(_LEVEL_STEP) + 1e-9)), len(self.levels) - 1)
         return self.levels[number]
 
@@ -147,7 +143,7 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
     def placements(self, detections: Detections) -> Iterable[tuple[Picture, Placement]]:
         """Return the pictures to draw, in drawing order, and their placements."""
 
-    def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
+    def draw(self, canvas: Image, detections: Detections) -> None:
         for picture, placement in self.placements(detections):
             picture.draw(canvas, placement, self.opacity, self.blending)
 
@@ -161,12 +157,9 @@ _IN_USE: weakref.WeakValueDictionary[tuple[Path, int, int], Picture] = weakref.W
 
 
 def read_picture(path: Path) -> Picture:
-    """Read a picture file; an unchanged file that is still in use is not read again.
+    """Read any image file that OpenCV reads; one without alpha is an opaque rectangle.
 
-    Parameters
-    ----------
-    path
-        Any image file that OpenCV reads. One without alpha is an opaque rectangle.
+    An unchanged file that is still in use is not read again.
 
     Raises
     ------
@@ -194,7 +187,7 @@ def read_picture(path: Path) -> Picture:
     return picture
 
 
-def _decode(content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+def _decode(content: Image) -> Image | None:
     pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     if pixels is not None and pixels.shape[2:] == (4,) and pixels.dtype in (np.uint8, np.uint16):
         return np.asarray(np.round(pixels / 257.0) if pixels.dtype == np.uint16 else pixels, np.uint8)
@@ -203,13 +196,13 @@ def _decode(content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     return None if pixels is None else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA), np.uint8)
 
 
-def _shrink(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+def _shrink(pixels: Image, factor: float) -> Image:
     height, width = pixels.shape[:2]
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _cut_at_sides(patch: NDArray[np.uint8], axes: list[tuple[float, float, float, int]]) -> NDArray[np.uint8]:
+def _cut_at_sides(patch: Image, axes: list[tuple[float, float, float, int]]) -> Image:
     """Clear the patch beyond the picture's sides, with an edge one image pixel wide.
 
     ``axes`` holds for each axis of the picture: its change per column and per row of the patch, its value at the centre

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from overlays._blending import BLENDING_HELP, Blending
 from overlays._covering import Covering
 from overlays._filters import MIN_STRENGTH, pixelate_region
-from overlays._geometry import Region
+from overlays._geometry import Image, Region
 from overlays._masks import Mask
 
 
@@ -40,6 +38,6 @@ class Pixelate(Covering):
             )
         return found
 
-    def replacement(self, canvas: NDArray[np.uint8], region: Region, mask: Mask) -> NDArray[np.uint8]:
+    def replacement(self, canvas: Image, region: Region, mask: Mask) -> Image:
         side = max(2, math.ceil(mask.size * self.strength)) if self.block is None else self.block
         return pixelate_region(canvas, region, side)

@@ -34,17 +34,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> Callable[..., Overlay]:
-    """Import the factory of an overlay.
-
-    Parameters
-    ----------
-    name
-        One of :func:`names`.
-
-    Returns
-    -------
-    callable
-        A subclass of ``OverlayModel``, or any callable that takes options by keyword and returns an overlay.
+    """Import the factory of an overlay: a class or function that takes options by keyword and returns an overlay.
 
     Raises
     ------
@@ -75,11 +65,6 @@ def create(name: str, /, **options: Any) -> Overlay:
         One of :func:`names`.
     **options
         The overlay's options; :func:`describe` lists them. Text is converted to numbers, booleans, paths and so on.
-
-    Returns
-    -------
-    Overlay
-        Called with an image and its detections, it returns a new image.
 
     Raises
     ------
@@ -123,53 +108,29 @@ def parse(spec: str) -> Overlay:
         double the quotation mark inside: ``image="/tmp/a, ""b"".png"``. Blanks around names and unquoted values are
         ignored.
 
-    Returns
-    -------
-    Overlay
-        As :func:`create` returns it.
-
     Raises
     ------
-    OptionError
-        If the text cannot be parsed, the name or an option is unknown, or a value is out of range.
-    ScrfdError
-        If the overlay cannot be imported, or its factory does not return an overlay.
+    OptionError, ScrfdError
+        As for :func:`create`, and if the text cannot be parsed.
     """
     name, options = split_spec(spec)
     return create(name, **options)
 
 
 def describe(name: str) -> tuple[OptionHelp, ...]:
-    """Return an overlay's options with type, default, range and description.
-
-    Raises
-    ------
-    OptionError, ScrfdError
-        As for :func:`load`.
-    """
+    """Return an overlay's options with type, default, range and description; raise the errors of :func:`load`."""
     return option_help(load(name))
 
 
 def summary(name: str) -> str:
-    """Return the first line of an overlay's docstring, or an empty string.
-
-    Raises
-    ------
-    OptionError, ScrfdError
-        As for :func:`load`.
-    """
+    """Return the first line of an overlay's docstring, or an empty string; raise the errors of :func:`load`."""
     return (inspect.getdoc(load(name)) or "").strip().partition("\n")[0]
 
 
 def distribution(name: str) -> str:
     """Return the distribution that provides an overlay, with its version: ``scrfd-trt 0.1.0``; nothing is imported.
 
-    If several provide an overlay of that name, which cannot be loaded then, return all of them.
-
-    Raises
-    ------
-    OptionError
-        If there is no such overlay.
+    If several provide it, all are returned, and it cannot be loaded. Raise ``OptionError`` if there is no such overlay.
     """
     return " and ".join(sorted({owner for owner, _ in _entries(name)}))
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from overlays._colors import ChannelOptions, Color
 from overlays._covering import Covering
-from overlays._geometry import Region
+from overlays._geometry import Image, Region
 from overlays._masks import Mask
 
 
@@ -21,7 +20,7 @@ class Solid(ChannelOptions, Covering):
 
     fill: Color = Field("black", description="Colour: #rrggbb, #rgb or a name.")
 
-    def replacement(self, canvas: NDArray[np.uint8], region: Region, mask: Mask) -> NDArray[np.uint8]:
+    def replacement(self, canvas: Image, region: Region, mask: Mask) -> Image:
         width, height = region.size
         out = np.empty((height, width, 3), np.uint8)
         # Much faster than assigning three values.

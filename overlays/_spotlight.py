@@ -6,14 +6,13 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from overlays._base import OverlayModel
 from overlays._blending import LINEAR_TO_SRGB, SRGB_TO_LINEAR
 from overlays._colors import ChannelOptions
 from overlays._filters import blur_region
-from overlays._geometry import Region
+from overlays._geometry import Image, Region
 from overlays._masks import MaskOptions
 from scrfd_trt._detections import Detections
 
@@ -30,7 +29,7 @@ class Spotlight(ChannelOptions, MaskOptions, OverlayModel):
     margin: float = Field(0.25, ge=0.0, le=2.0, description="Distance kept beyond the box, as a fraction of its sides.")
     feather: float = Field(0.3, ge=0.0, le=1.0, description="Width of the soft edge as a fraction of the face's size.")
 
-    def draw(self, canvas: NDArray[np.uint8], detections: Detections) -> None:
+    def draw(self, canvas: Image, detections: Detections) -> None:
         if self.amount == 0.0:
             return
         lit = np.zeros(canvas.shape[:2], np.uint8)
@@ -42,7 +41,7 @@ class Spotlight(ChannelOptions, MaskOptions, OverlayModel):
         kept = cv2.multiply(canvas, alpha, scale=1 / 255)
         canvas[...] = cv2.add(kept, cv2.multiply(self._apply(canvas), cv2.bitwise_not(alpha), scale=1 / 255))
 
-    def _apply(self, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _apply(self, canvas: Image) -> Image:
         """Return the whole image under the effect."""
         if self.effect == "dim":
             table = LINEAR_TO_SRGB[np.rint(SRGB_TO_LINEAR * (1.0 - self.amount)).astype(np.intp)]

@@ -6,13 +6,11 @@ import inspect
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from overlays._base import Overlay, as_detections, copy_image, draw_in_place
+from overlays._geometry import Image
 from scrfd_trt._detections import Detections
 from scrfd_trt.errors import MissingDependencyError, OptionError, OverlayError, one_line
-
-Image = NDArray[np.uint8]
 
 
 def from_supervision(annotator: Any, **options: Any) -> Overlay:
@@ -45,10 +43,7 @@ def from_supervision(annotator: Any, **options: Any) -> Overlay:
 def to_supervision(overlay: Overlay) -> SupervisionAnnotator:
     """Return an annotator that draws with an overlay, for programs that use supervision.
 
-    Parameters
-    ----------
-    overlay
-        Any overlay. The built-in ones also accept ``supervision.Detections`` directly.
+    The built-in overlays also accept ``supervision.Detections`` directly.
 
     Returns
     -------

@@ -21,13 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlays._base import Overlay, OverlayModel
-from overlays._geometry import TYPICAL_LANDMARKS
+from overlays._geometry import TYPICAL_LANDMARKS, Image
 from scrfd_trt._detections import Detections
 from scrfd_trt.errors import DetectionsError
 
 __all__ = ["CHECKS", "check_overlay", "faces", "noise"]
-
-Image = NDArray[np.uint8]
 
 SIZE = (96, 64)
 TWO_BOXES = ((20.0, 12.0, 52.0, 52.0), (60.0, 8.0, 84.0, 40.0))
@@ -58,12 +56,8 @@ def faces(
 
     Parameters
     ----------
-    boxes
-        x1, y1, x2, y2 of each face.
-    size
-        Width and height of the image in pixels.
-    landmarks
-        Whether faces have landmarks.
+    boxes, size
+        x1, y1, x2, y2 of each face; width and height of the image in pixels.
     degrees
         Clockwise rotation of the landmarks within their boxes.
     tracked
@@ -211,13 +205,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check_overlay(overlay: Overlay) -> None:
-    """Run all of :data:`CHECKS`.
-
-    Raises
-    ------
-    AssertionError
-        If the overlay violates the contract; the message describes how.
-    """
+    """Run all of :data:`CHECKS`; raise an ``AssertionError`` if the overlay violates the contract."""
     for check in CHECKS:
         check(overlay)
 
