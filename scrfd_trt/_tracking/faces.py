@@ -23,14 +23,10 @@ class Face:
     ----------
     track
         Track number, from 1: the same for the same face in all frames.
-    box
-        ``(4,)`` float, x1, y1, x2, y2 in pixels of the upright frame.
+    box, landmarks
+        ``(4,)`` x1, y1, x2, y2 and ``(5, 2)``, in pixels of the upright frame.
     score
         0 to 1; taken from the neighbouring detections if the face was not detected in this frame.
-    landmarks
-        ``(5, 2)`` float in pixels, or None.
-    origin
-        How the box was obtained.
     """
 
     track: int
@@ -42,19 +38,7 @@ class Face:
 
 @dataclass(frozen=True)
 class FrameFaces:
-    """The faces of one frame.
-
-    Attributes
-    ----------
-    number
-        Frame number, from 0.
-    pts_seconds
-        Presentation time in seconds.
-    cut
-        Whether the frame begins a new scene.
-    faces
-        The faces, in no particular order.
-    """
+    """The faces of one frame, in no particular order; frames count from 0, and ``cut`` marks the start of a scene."""
 
     number: int
     pts_seconds: float
@@ -62,13 +46,7 @@ class FrameFaces:
     faces: list[Face] = field(default_factory=list)
 
     def detections(self, size: tuple[int, int]) -> Detections:
-        """Return the faces as :class:`scrfd_trt.Detections`, the input of overlays.
-
-        Parameters
-        ----------
-        size
-            Width and height of the frame in pixels.
-        """
+        """Return the faces as the input of overlays; ``size`` is the frame's width and height in pixels."""
         points = [face.landmarks for face in self.faces]
         return Detections(
             np.array([face.box for face in self.faces], np.float32).reshape(-1, 4),

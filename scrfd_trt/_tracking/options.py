@@ -38,30 +38,16 @@ class TrackLimits(NamedTuple):
 class TrackingOptions(OptionsModel):
     """How faces are tracked from frame to frame.
 
-    Attributes
-    ----------
-    threshold
-        Minimum score of a face that starts a track.
-    low
-        Minimum score of a face that continues a track; the detector has to return faces down to it.
-    bridge
-        Longest time in seconds between two detections of a track; the frames between are filled. Gaps of five frames
-        are filled at any frame rate. 0 turns both off.
-    extend
-        Seconds by which a track is extended before its first and after its last detection; at least two frames at any
-        frame rate. 0 turns both off.
-    smooth
-        Whether boxes and landmarks are smoothed over time.
-    every
-        Detect faces in every n-th frame only; the frames between are filled.
+    The detector has to return faces down to ``low``. At any frame rate, gaps of five frames are filled, and tracks are
+    extended by two frames; 0 for ``bridge`` or ``extend`` turns that off, too.
     """
 
     threshold: float = Field(0.3, ge=0.0, le=1.0, description="Minimum score of a face that starts a track.")
     low: float = Field(0.15, ge=0.0, le=1.0, description="Minimum score of a face that continues a track.")
-    bridge: float = Field(1.0, ge=0.0, le=60.0, description="Longest gap to fill, in seconds.")
+    bridge: float = Field(1.0, ge=0.0, le=60.0, description="Longest gap between two detections to fill, in seconds.")
     extend: float = Field(0.2, ge=0.0, le=60.0, description="Extension of tracks at both ends, in seconds.")
     smooth: bool = Field(True, description="Smooth boxes and landmarks over time.")
-    every: int = Field(1, ge=1, le=1000, description="Detect faces in every n-th frame only.")
+    every: int = Field(1, ge=1, le=1000, description="Detect faces in every n-th frame only, and fill the rest.")
 
     @property
     def detection_threshold(self) -> float:

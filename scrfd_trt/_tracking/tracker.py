@@ -26,18 +26,9 @@ MAX_BACK_GAP = 3
 
 
 class FrameObservation(NamedTuple):
-    """The detections of one frame.
+    """All faces of one frame down to :attr:`TrackingOptions.detection_threshold`.
 
-    Attributes
-    ----------
-    number
-        Frame number.
-    pts_seconds
-        Presentation time in seconds.
-    detections
-        All faces down to :attr:`TrackingOptions.detection_threshold`; None if the detector skipped the frame.
-    cut
-        Whether the frame begins a new scene.
+    ``detections`` is None if the detector skipped the frame; ``cut`` marks the start of a scene.
     """
 
     number: int
@@ -61,8 +52,6 @@ class Tracker:
 
     Parameters
     ----------
-    options
-        Tracking options.
     rate
         Average frames per second.
     delay
@@ -87,20 +76,8 @@ class Tracker:
         self._scene = 0
 
     def push(self, observation: FrameObservation) -> Iterator[FrameFaces]:
-        """Add the next frame.
-
-        Parameters
-        ----------
-        observation
-            Its number has to be one more than that of the previous frame.
-
-        Yields
-        ------
-        FrameFaces
-            Frames whose faces are final now.
-        """
-        pending = _PendingFrame(observation)
-        self._pending.append(pending)
+        """Add the next frame, whose number is one more than the previous one's; yield frames that are final now."""
+        self._pending.append(pending := _PendingFrame(observation))
         self._times[observation.number] = observation.pts_seconds
         if observation.cut:
             self._scene = observation.number
@@ -125,9 +102,8 @@ class Tracker:
         for at in range(self.limits.half_window, len(self._pending)):
             frame = self._pending[at].observation
             if not self.limits.extension.includes(frame.number - oldest.number, frame.pts_seconds - oldest.pts_seconds):
-                return not self.limits.gap.includes(
-                    newest.number - frame.number + 1, newest.pts_seconds - frame.pts_seconds
-                )
+                distance = newest.number - frame.number + 1, newest.pts_seconds - frame.pts_seconds
+                return not self.limits.gap.includes(*distance)
         return False
 
     def _pop(self) -> FrameFaces:
@@ -146,27 +122,19 @@ class Tracker:
 
     def _is_alive(self, track: Track, observation: FrameObservation) -> bool:
         """Return whether a track may have a face in a later frame, or gain one."""
-        distance = observation.number - track.last.frame, observation.pts_seconds - track.last.pts_seconds
-        limits = self.limits
+        distance, limits = _distance(track, observation), self.limits
         return distance[0] <= 0 or limits.gap.includes(*distance) or limits.extension.includes(*distance)
 
     def _candidates(self, observation: FrameObservation, end: int | None) -> list[Track]:
         """Return the tracks with this end whose last detection is within the gap limit."""
-        return [
-            track
-            for track in self._tracks
-            if track.end == end
-            and self.limits.gap.includes(
-                observation.number - track.last.frame, observation.pts_seconds - track.last.pts_seconds
-            )
-        ]
+        gap = self.limits.gap
+        return [t for t in self._tracks if t.end == end and gap.includes(*_distance(t, observation))]
 
     def _link(self, pending: _PendingFrame, detections: Detections) -> None:
         boxes = detections.boxes.astype(np.float64)
         is_high = detections.scores >= self.options.threshold
-        tracks, high = self._match(
-            pending, self._candidates(pending.observation, None), boxes, np.flatnonzero(is_high).tolist(), MIN_IOU
-        )
+        tracks = self._candidates(pending.observation, None)
+        tracks, high = self._match(pending, tracks, boxes, np.flatnonzero(is_high).tolist(), MIN_IOU)
         _, pending.low_rows = self._match(pending, tracks, boxes, np.flatnonzero(~is_high).tolist(), MIN_IOU_LOW)
         for row in high:
             self._count += 1
@@ -230,6 +198,11 @@ class Tracker:
         best = int(overlap.argmax())
         if overlap[best] >= MIN_IOU_LOW:
             before[best].continue_as(track)
+
+
+def _distance(track: Track, observation: FrameObservation) -> tuple[int, float]:
+    """Return frames and seconds from a track's last detection."""
+    return observation.number - track.last.frame, observation.pts_seconds - track.last.pts_seconds
 
 
 def _observe(pending: _PendingFrame, row: int) -> Observation:

@@ -15,31 +15,14 @@ from scrfd_trt.video._summary import ReviewMoment, Summary, TrackSummary
 from scrfd_trt.video._two_pass import detect_video, overlay_video, render_frames, render_video
 from scrfd_trt.video._writer import VideoWriter
 
-__all__ = [
-    "EncodeOptions",
-    "Face",
-    "FacesReader",
-    "FacesWriter",
-    "Frame",
-    "FrameDetector",
-    "FrameFaces",
-    "FrameObservation",
-    "LiveReader",
-    "RenderedFrame",
-    "ReviewMoment",
-    "Summary",
-    "TrackSelection",
-    "TrackSummary",
-    "Tracker",
-    "TrackingOptions",
-    "VideoInfo",
-    "VideoReader",
-    "VideoWriter",
-    "detect_video",
-    "find_faces",
-    "open_source",
-    "overlay_live",
-    "overlay_video",
-    "render_frames",
-    "render_video",
-]
+__all__ = [  # noqa: RUF022 - in groups
+    # Whole videos
+    "detect_video", "render_video", "overlay_video", "overlay_live", "RenderedFrame",
+    # Reading and writing
+    "open_source", "VideoReader", "LiveReader", "VideoInfo", "Frame", "VideoWriter", "EncodeOptions", "render_frames",
+    # Detection and tracking
+    "find_faces", "FrameDetector", "Tracker", "TrackingOptions", "FrameObservation",
+    # Faces
+    "Face", "FrameFaces", "FacesReader", "FacesWriter", "TrackSelection",
+    "Summary", "TrackSummary", "ReviewMoment",
+]  # fmt: skip

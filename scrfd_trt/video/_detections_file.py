@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from scrfd_trt._files import atomic_path
 from scrfd_trt._options import reason
@@ -30,11 +30,7 @@ SAMPLE_BYTES = 1 << 16
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Line(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Header(_Line):
+class Header(BaseModel, frozen=True):
     """The first line of a faces file."""
 
     format: Literal["scrfd_trt.faces"] = "scrfd_trt.faces"
@@ -53,7 +49,7 @@ class Header(_Line):
         return TrackingOptions(**known).model_dump()
 
 
-class _Face(_Line):
+class _Face(BaseModel):
     track: int = Field(ge=0)
     box: tuple[Finite, Finite, Finite, Finite]
     score: float = Field(ge=0.0, le=1.0)
@@ -65,7 +61,7 @@ class _Face(_Line):
         return Face(self.track, np.array(self.box), self.score, points, self.origin)
 
 
-class _Frame(_Line):
+class _Frame(BaseModel):
     frame: int = Field(ge=0)
     pts_seconds: Finite
     cut: bool = False
@@ -79,10 +75,8 @@ class FacesWriter:
     ----------
     path
         The file; its folder must exist.
-    info
-        Properties of the video.
-    options
-        The tracking options that were used.
+    info, options
+        Properties of the video, and the tracking options that were used.
     overwrite
         Whether an existing file may be replaced.
 
@@ -119,13 +113,7 @@ class FacesWriter:
             self._stack = stack.pop_all()
 
     def write(self, frame: FrameFaces) -> None:
-        """Write the faces of the next frame.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written.
-        """
+        """Write the faces of the next frame; raise ``OutputError`` if that fails."""
         line: dict[str, Any] = {"frame": frame.number, "pts_seconds": round(frame.pts_seconds, 6)}
         if frame.cut:
             line["cut"] = True
@@ -154,17 +142,7 @@ class FacesWriter:
 
 
 class FacesReader:
-    """Read the faces of a video, frame by frame.
-
-    Parameters
-    ----------
-    path
-        A file of :class:`FacesWriter`, or one in the same format.
-
-    Attributes
-    ----------
-    header : Header
-        The first line.
+    """Read a file of :class:`FacesWriter`, or one in the same format, frame by frame; ``header`` is its first line.
 
     Raises
     ------
@@ -185,13 +163,7 @@ class FacesReader:
             raise
 
     def __iter__(self) -> Iterator[FrameFaces]:
-        """Read all frames.
-
-        Raises
-        ------
-        DetectionsError
-            If a line is not a frame, or not the next one; the message names the line.
-        """
+        """Read all frames; raise ``DetectionsError`` for a line that is not a frame, or not the next one."""
         self._file.seek(0)
         for number, text in enumerate(self._file, 1):
             if number == 1 or not text.strip():
@@ -212,13 +184,7 @@ class FacesReader:
             raise DetectionsError(f"{self.path}, line {number}{where and ', '}{where}: {what}") from error
 
     def check(self, info: VideoInfo) -> None:
-        """Raise an error if the faces belong to another video, by its size and the fingerprint of its file.
-
-        Raises
-        ------
-        DetectionsError
-            If they do.
-        """
+        """Raise ``DetectionsError`` if the faces belong to another video, by its size and the hash of its file."""
         advice = "name the video that they were detected in, or detect its faces again"
         if self.header.size != info.size:
             (width, height), (own_width, own_height) = self.header.size, info.size

@@ -34,17 +34,15 @@ class EncodeOptions(OptionsModel):
     crf
         Quality from 0 (best) to 63, on the encoder's scale (MPEG-4: quantizer 1 to 31); None for the default.
     preset
-        The encoder's preset: ``ultrafast`` to ``veryslow`` for x264 and x265, ``p1`` to ``p7`` for NVENC, ``0`` to
-        ``13`` for SVT-AV1.
+        ``ultrafast`` to ``veryslow`` for x264 and x265, ``p1`` to ``p7`` for NVENC, ``0`` to ``13`` for SVT-AV1.
     pixel_format
-        FFmpeg's name. None keeps the source's bit depth if the encoder supports it, and takes 4:2:0, which browsers
-        require, if the sides are even.
+        FFmpeg's name. None keeps the source's bit depth if possible, and takes 4:2:0 for browsers if sides are even.
     """
 
-    codec: Codec = Field("auto", description="Video codec.")
-    crf: int | None = Field(None, ge=0, le=63, description="Quality; lower is better.")
-    preset: str | None = Field(None, pattern=r"^[\w-]+$", description="Preset of the encoder.")
-    pixel_format: str | None = Field(None, description="FFmpeg's name of the pixel format.")
+    codec: Codec = "auto"
+    crf: int | None = Field(None, ge=0, le=63)
+    preset: str | None = Field(None, pattern=r"^[\w-]+$")
+    pixel_format: str | None = None
 
 
 def encoder_name(options: EncodeOptions, suffix: str) -> str:

@@ -61,16 +61,12 @@ class _PreparedFrame(NamedTuple):
 def find_faces(
     reader: Reader, detector: FrameDetector, tracking: TrackingOptions | None = None, *, delay: int | None = None
 ) -> Generator[FrameFaces, None, None]:
-    """Detect the faces of a video and track them from frame to frame.
+    """Detect the faces of a video, which is read to its end, and track them from frame to frame.
 
     Parameters
     ----------
-    reader
-        The video; it is read to its end.
     detector
-        The detector; its :meth:`stream` processes several frames at once.
-    tracking
-        Tracking options.
+        Its :meth:`stream` processes several frames at once.
     delay
         Frames by which a result may lag behind the newest frame, plus up to three for telling a flash from a new scene.
         None gives the best result.
@@ -172,7 +168,7 @@ def prefetched(items: Iterable[Item], size: int = 4) -> Iterator[Iterator[Item]]
     """
     prefetcher = _Prefetcher(items, size)
     try:
-        prefetcher.start()
+        prefetcher.thread.start()
         yield iter(prefetcher)
     finally:
         prefetcher.close()
@@ -186,10 +182,7 @@ class _Prefetcher(Generic[Item]):
         self._has_begun = False
         self._lock = threading.Lock()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="scrfd-trt-video", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="scrfd-trt-video", daemon=True)
 
     def _run(self) -> None:
         with self._lock:

@@ -53,20 +53,18 @@ class LiveReader:
 
     Raises
     ------
-    VideoError
-        If the source cannot be opened, or has no frame.
+    VideoError, MissingDependencyError
+        As for :class:`VideoReader`.
     OptionError
         If a number is out of range.
-    MissingDependencyError
-        If PyAV is not installed.
 
     Attributes
     ----------
-    info : VideoInfo
+    info
         Properties of the first connection.
-    extra_streams : tuple
+    extra_streams
         Streams whose packets are read; the same for all connections.
-    reconnects : int
+    reconnects
         Number of reconnections.
     """
 

@@ -21,17 +21,7 @@ DELAY = 10
 
 
 class RenderedFrame(NamedTuple):
-    """A frame with its overlay.
-
-    Attributes
-    ----------
-    frame
-        The frame as read.
-    image
-        ``(H, W, 3)`` uint8 BGR with the overlay; None if the frame has no faces.
-    faces
-        Its faces.
-    """
+    """A frame as read, its image ``(H, W, 3)`` uint8 BGR with the overlay (None without faces), and its faces."""
 
     frame: Frame
     image: NDArray[np.uint8] | None
@@ -50,14 +40,10 @@ def overlay_live(
 
     Parameters
     ----------
-    reader
-        A camera or a stream.
     detector
-        The detector; it gets one image at a time, so that no frame waits for others.
+        It gets one image at a time, so that no frame waits for others.
     overlay
         Takes an image and its faces, and returns the image with the overlay.
-    tracking
-        Tracking options.
     delay
         Frames by which the output lags behind the input. A face that is missed for longer stays covered for
         ``tracking.extend`` seconds; the rest of the gap is not filled.

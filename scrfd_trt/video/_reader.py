@@ -36,30 +36,18 @@ class VideoInfo:
     ----------
     name
         Path or address.
-    size
-        Width and height in pixels, upright.
-    rate
-        Average frames per second.
-    time_base
-        Seconds per tick of the timestamps.
-    frames
-        Number of frames as declared, or as computed from rate and duration; None if neither is known.
-    duration
-        In seconds; None if unknown.
-    pixel_format
-        FFmpeg's name.
-    bit_depth
-        Bits per component.
+    size, pixel_aspect
+        Width and height in pixels, and width to height of a pixel (None if unknown), upright.
+    rate, time_base
+        Average frames per second, and seconds per tick of the timestamps.
+    frames, duration
+        Number of frames as declared, or as computed from rate and duration; seconds. None if unknown.
+    codec, pixel_format, bit_depth
+        FFmpeg's names, and bits per component.
     color_tags
         Matrix, range, transfer and primaries: numbers of ITU-T H.273; range 1 is limited, 2 full.
-    pixel_aspect
-        Width to height of a pixel, upright; None if unknown.
-    codec
-        FFmpeg's name.
-    live
-        Whether the source is a camera or a stream without an end.
-    interlaced
-        Whether frames consist of two fields.
+    live, interlaced
+        Whether the source is a camera or a stream without an end, and whether frames consist of two fields.
     hdr
         HDR10 metadata.
     """
@@ -81,17 +69,7 @@ class VideoInfo:
 
 
 class Frame:
-    """One frame of a video, upright.
-
-    Attributes
-    ----------
-    number
-        Frame number, from 0.
-    pts_seconds
-        Presentation time in seconds.
-    picture
-        The ``av.VideoFrame``, in the video's own pixel format.
-    """
+    """One frame of a video, upright: its number from 0, its time, and its ``av.VideoFrame`` in the video's format."""
 
     __slots__ = ("_image", "number", "picture", "pts_seconds")
 
@@ -149,15 +127,15 @@ class VideoReader:
 
     Attributes
     ----------
-    info : VideoInfo
+    info
         Properties of the video.
-    extra_streams : tuple
+    extra_streams
         The ``av`` streams whose packets are read.
-    container : av.container.InputContainer
-        The open file.
-    unread_streams : int
+    container
+        The open ``av.container.InputContainer``.
+    unread_streams
         Number of further video streams.
-    lost : int
+    lost
         Number of frames that were damaged or could not be decoded.
     """
 
@@ -174,26 +152,16 @@ class VideoReader:
         name: str | None = None,
     ) -> None:
         if damaged not in ("stop", "keep"):
-            raise OptionError(
-                f"damaged={damaged!r}: the choices are: stop, keep",
-                fields=["damaged"],
-                value=damaged,
-                choices=["stop", "keep"],
-            )
+            message = f"damaged={damaged!r}: the choices are: stop, keep"
+            raise OptionError(message, fields=["damaged"], value=damaged, choices=["stop", "keep"])
         self.name = name or redact_password(os.fspath(source))
         self.lost = 0
         self._keep_damaged = damaged == "keep"
         self._live = live
         self._closed = False
+        how = {"format": container_format, "options": dict(options or {}), "timeout": timeout}
         with _pyav.reading(lambda: "cannot be read as a video", self.name):
-            self.container: Any = _pyav.load().open(
-                os.fspath(source),
-                "r",
-                format=container_format,
-                options=dict(options or {}),
-                timeout=timeout,
-                metadata_errors="replace",
-            )
+            self.container: Any = _pyav.load().open(os.fspath(source), "r", metadata_errors="replace", **how)
         try:
             self._begin(extra_streams)
         except BaseException:

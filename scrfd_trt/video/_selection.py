@@ -47,13 +47,7 @@ class TrackSelection(OptionsModel):
         return bool(self.keep_regions or self.leave_regions)
 
     def resolve_regions(self, frames: Iterable[FrameFaces]) -> TrackSelection:
-        """Return the same selection with track numbers in place of regions.
-
-        Parameters
-        ----------
-        frames
-            All frames of the video.
-        """
+        """Return the same selection with track numbers in place of regions, from all frames of the video."""
         if not self.needs_tracks:
             return self
         kept, left = _tracks_in_regions(frames, self.keep_regions, self.leave_regions)

@@ -27,14 +27,8 @@ STREAM_OPTIONS = {
 MAC_RATE = "30"
 """Frames per second of cameras on macOS: most refuse AVFoundation's default, 29.97."""
 IMAGE_TYPES = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".bmp": "BMP",
-    ".webp": "WebP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WebP", ".tif": "TIFF", ".tiff": "TIFF",
+}  # fmt: skip
 NUMBER = re.compile(r"%0?(\d*)d")
 
 
@@ -70,24 +64,23 @@ def open_source(
 
     Raises
     ------
-    VideoError
-        If the source cannot be opened, or has no frame.
+    VideoError, MissingDependencyError
+        As for :class:`VideoReader`.
     OptionError
         If an option is out of range, or does not apply to the source.
-    MissingDependencyError
-        If PyAV is not installed.
     """
     text = os.fspath(name)
     scheme = _scheme(text)
     live: dict[str, Any] = {"extra_streams": extra_streams, "reconnect": reconnect, "queue": queue, "timeout": timeout}
+    file: dict[str, Any] = {"extra_streams": extra_streams, "damaged": damaged}
     if text.startswith("camera:"):
         fps = None if rate is None else str(_checked_rate(rate))
         camera = find_camera(text.removeprefix("camera:"), sys.platform, _directshow_cameras, fps)
         return LiveReader(camera.source, container_format=camera.container_format, options=camera.options, **live)
     if is_pattern(text) and not scheme:
-        return _open_pattern(text, _checked_rate(rate), damaged, extra_streams)
+        return _open_pattern(text, _checked_rate(rate), **file)
     if Path(text).is_dir():
-        return _open_folder(Path(text), _checked_rate(rate), damaged, extra_streams)
+        return _open_folder(Path(text), _checked_rate(rate), **file)
     if rate is not None:
         raise OptionError(f"{redact_password(text)}: rate is for images and cameras; this source has its own")
     if scheme in STREAM_SCHEMES:
@@ -98,7 +91,7 @@ def open_source(
             return LiveReader(text, first=first, **live)  # some cameras accept one connection only
         first.close()
     wait = timeout if scheme in WEB_SCHEMES else None
-    return VideoReader(text, damaged=damaged, extra_streams=extra_streams, timeout=wait)
+    return VideoReader(text, timeout=wait, **file)
 
 
 def _scheme(name: str) -> str:
@@ -153,7 +146,7 @@ def is_pattern(name: str) -> bool:
     return len(NUMBER.findall(Path(name).name)) == 1 and not Path(name).exists()
 
 
-def _open_pattern(name: str, rate: Fraction, damaged: Damaged, extra_streams: Collection[str]) -> VideoReader:
+def _open_pattern(name: str, rate: Fraction, **reader_options: Any) -> VideoReader:
     """Open an image sequence from its lowest number; a missing number is an error, where FFmpeg would just end."""
     numbers = _numbers(Path(name))
     if not numbers:
@@ -164,7 +157,7 @@ def _open_pattern(name: str, rate: Fraction, damaged: Damaged, extra_streams: Co
             f"{name}: image {missing} is missing, but {numbers[-1]} exists; name the folder to use all images in it"
         )
     options = {"framerate": str(rate), "start_number": str(numbers[0])}
-    return VideoReader(name, damaged=damaged, container_format="image2", options=options, extra_streams=extra_streams)
+    return VideoReader(name, container_format="image2", options=options, **reader_options)
 
 
 def _numbers(pattern: Path) -> list[int]:
@@ -176,19 +169,13 @@ def _numbers(pattern: Path) -> list[int]:
     return sorted(int(one[1]) for one in found if one and one[1] == f"{int(one[1]):0{width or 0}}")
 
 
-def _open_folder(folder: Path, rate: Fraction, damaged: Damaged, extra_streams: Collection[str]) -> VideoReader:
+def _open_folder(folder: Path, rate: Fraction, **reader_options: Any) -> VideoReader:
     script = concat_script([path.resolve() for path in _images(folder)], rate)
     with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as place:
         path = Path(place, "images.ffconcat")  # FFmpeg reads it only while it opens
         path.write_bytes(os.fsencode(script))
-        return VideoReader(
-            path,
-            name=os.fspath(folder),
-            damaged=damaged,
-            container_format="concat",
-            options={"safe": "0"},
-            extra_streams=extra_streams,
-        )
+        options = {"safe": "0"}
+        return VideoReader(path, name=os.fspath(folder), container_format="concat", options=options, **reader_options)
 
 
 def _images(folder: Path) -> list[Path]:

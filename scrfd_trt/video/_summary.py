@@ -27,14 +27,10 @@ class TrackSummary:
 
     Attributes
     ----------
-    number
-        Track number.
-    first, last : FrameFaces
+    first, last
         First and last frame of the track, without their faces.
-    best : Face
-        The face in the frame that shows it best: high score, large.
-    best_frame, best_pts_seconds
-        Number and time of that frame.
+    best, best_frame, best_pts_seconds
+        The face in the frame that shows it best (high score, large), and number and time of that frame.
     counts
         Number of frames by origin of the box.
     """
@@ -63,8 +59,6 @@ class ReviewMoment:
         Priority: the number of frames, and a fixed number for a lost face.
     start, end
         In seconds.
-    track
-        Track number.
     doubt
         Why: ``bridged`` (filled between detections), ``faint`` (low scores) or ``lost`` (ends inside of the frame).
     """
@@ -90,15 +84,13 @@ class Summary:
     ----------
     frames, empty, bridged
         Number of frames: in total, without faces, with a face that was filled between detections.
-    faces
-        Number of boxes in all frames.
-    cuts
-        Number of scene cuts.
-    tracks : dict
+    faces, cuts
+        Number of boxes in all frames, and of scene cuts.
+    tracks
         :class:`TrackSummary` by track number.
-    left_out : set of int
+    left_out
         Numbers of the tracks that the selection left out in at least one frame.
-    lost : int
+    lost
         Number of frames that were damaged or could not be decoded; set by the caller.
     """
 

@@ -64,10 +64,6 @@ def detect_video(
         Any source of :func:`open_source` that is not live.
     faces_file
         The file to write, JSON lines.
-    detector
-        The detector.
-    tracking
-        Tracking options.
     overwrite, damaged
         As for :class:`FacesWriter` and :class:`VideoReader`.
     progress
@@ -133,10 +129,8 @@ def render_video(
 
     Parameters
     ----------
-    source, output
-        The video, and the video to write.
-    faces_file
-        The output of :func:`detect_video`.
+    source, output, faces_file
+        The video, the video to write, and the output of :func:`detect_video`.
     overlay
         Takes an image and its faces, and returns the image with the overlay.
     selection
@@ -270,10 +264,8 @@ def render_frames(
 
     Parameters
     ----------
-    reader
-        The video; it is read to its end.
-    faces
-        The faces of each of its frames, in order.
+    reader, faces
+        The video, which is read to its end, and the faces of each of its frames, in order.
     overlay
         Takes an image and its faces, and returns the image with the overlay. It is called on the decoding thread, while
         earlier frames are encoded. Frames without faces are written unchanged.

@@ -22,14 +22,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 CONTAINER_FORMATS = {
-    ".mp4": "mp4",
-    ".m4v": "mp4",
-    ".mov": "mov",
-    ".mkv": "matroska",
-    ".webm": "webm",
-    ".avi": "avi",
-    ".ts": "mpegts",
-}
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi", ".ts": "mpegts",
+}  # fmt: skip
 SUFFIXES = tuple(CONTAINER_FORMATS)
 CONTAINER_OPTIONS = {
     "mp4": {"movflags": "+faststart"},
@@ -55,8 +49,6 @@ class VideoWriter:
         The file; its suffix selects the container.
     reader
         The video whose frames are written: its size, times, colours and extra streams are used.
-    options
-        Encoder options.
     overwrite
         Whether an existing file may be replaced.
     keep_metadata
@@ -65,12 +57,8 @@ class VideoWriter:
 
     Attributes
     ----------
-    path : pathlib.Path
-        The file.
-    frames : int
+    frames
         Number of frames written.
-    constant_rate : ConstantFrameRate or None
-        Assigns frames to slots, in containers without timestamps.
 
     Notes
     -----
@@ -167,7 +155,7 @@ class VideoWriter:
         return stream
 
     def write(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> None:
-        """Write a frame at its own time.
+        """Write a frame at its own time; raise ``OutputError`` if that fails.
 
         Parameters
         ----------
@@ -176,26 +164,13 @@ class VideoWriter:
         image
             ``(H, W, 3)`` uint8 BGR: the frame's image with an overlay. Only pixels that differ from the frame's image
             are copied into the picture; all others are encoded as they were read.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written; the message names the frame.
         """
         self.encode(frame, self.prepare(frame, image))
 
     def prepare(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> Any:
         """Do the part of :meth:`write` that another thread can do while earlier frames are encoded.
 
-        Parameters
-        ----------
-        frame, image
-            As for :meth:`write`.
-
-        Returns
-        -------
-        av.VideoFrame
-            The argument of :meth:`encode`.
+        Return an ``av.VideoFrame``, the argument of :meth:`encode`.
         """
         with self._writing(frame):
             picture = _colors.convert(frame.picture, self._edit_format)
@@ -208,20 +183,7 @@ class VideoWriter:
         return picture
 
     def encode(self, frame: Frame, picture: Any) -> None:
-        """Write a prepared frame.
-
-        Parameters
-        ----------
-        frame
-            As for :meth:`write`.
-        picture
-            The result of :meth:`prepare`.
-
-        Raises
-        ------
-        OutputError
-            As for :meth:`write`.
-        """
+        """Write a frame and the picture that :meth:`prepare` returned for it; raise ``OutputError`` if that fails."""
         self._check_open()
         with self._writing(frame):
             if self.constant_rate is not None:
