@@ -76,7 +76,8 @@ class Tally:
         return reason
 
     def print_failures(self) -> None:
-        lines = [_with_path(path, reason) for path, reason in self.failures]
+        failures = [(console.printable(path), reason) for path, reason in self.failures]
+        lines = [reason if reason.startswith(path) else f"{path}: {reason}" for path, reason in failures]
         if self.inputs > 1 and lines:
             rest = "the others succeeded" if self.images + self.videos else "none succeeded"
             console.error(f"{len(lines)} of {self.inputs} inputs failed, {rest}:")
@@ -92,16 +93,12 @@ class Tally:
         return ", ".join((images if self.images or not self.videos else []) + (videos if self.videos else []))
 
 
-def _with_path(path: Path, reason: str) -> str:
-    return reason if reason.startswith(console.printable(path)) else f"{path}: {reason}"
-
-
 def detect_images(
     sources: Sequence[Source],
     detector: SCRFDDetector,
     tally: Tally,
     *,
-    use: ImageCallback | None = None,
+    use: ImageCallback | None,
     bar: bool,
     repeat: int = 0,
 ) -> Iterator[tuple[Source, ImageResult | str]]:

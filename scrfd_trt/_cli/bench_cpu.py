@@ -133,9 +133,7 @@ def _add_time(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] += time.perf_counter() - start
 
 
-def measure_cpu(
-    backend: Backend, options: DetectorOptions, image: Image, runs: int, *, device: str = "cpu"
-) -> CpuFigures:
+def measure_cpu(backend: Backend, options: DetectorOptions, image: Image, runs: int) -> CpuFigures:
     """Measure the stages and ``detect()`` in alternation, so that other load on the machine affects both equally.
 
     ``runs`` counts after the warm-up. Closes the backend.
@@ -144,7 +142,7 @@ def measure_cpu(
     staged = StagedDetection(backend, pipeline, options)
     parts: list[dict[str, float]] = []
     whole: list[float] = []
-    with SCRFDDetector(pipeline, options, device=device) as detector:
+    with SCRFDDetector(pipeline, options, device="cpu") as detector:
         order: list[Callable[[], None]] = [
             lambda: parts.append(staged.run(image)[1]),
             lambda: whole.append(_timed(detector, image)[1]),

@@ -177,11 +177,6 @@ def render(renderable: RenderableType, *, plain: bool = False, wrap: bool = True
     return "\n".join(line.rstrip() for line in captured.get().split("\n"))
 
 
-def is_terminal() -> bool:
-    """Return whether stdout is a terminal."""
-    return sys.stdout is not None and sys.stdout.isatty()
-
-
 def open_closed_streams() -> None:
     """Connect closed standard streams to the null device.
 

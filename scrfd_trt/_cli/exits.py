@@ -15,8 +15,9 @@ from typer.core import TyperGroup
 from scrfd_trt._cli import console
 from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError
 
-FAILED = 1
-USAGE_ERROR = 2
+FAILED, USAGE_ERROR = 1, 2
+WORK_ERRORS = (BackendError, DownloadError, OutputError)
+"""Errors after which the exit code is FAILED; after others the work could not start as requested."""
 SIGNALS: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -70,16 +71,11 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except ScrfdError as error:
             console.error(error_text(error))
-            raise typer.Exit(exit_code(error)) from error
+            raise typer.Exit(FAILED if isinstance(error, WORK_ERRORS) else USAGE_ERROR) from error
         except KeyboardInterrupt as stop:
             with contextlib.suppress(OSError):  # the terminal may be closed
                 console.error(stop_text(stop))
             raise typer.Exit(128 + _signal_of(stop)) from stop
-
-
-def exit_code(error: ScrfdError) -> int:
-    """Return 1 if the work failed, 2 if it could not start as requested."""
-    return FAILED if isinstance(error, (BackendError, DownloadError, OutputError)) else USAGE_ERROR
 
 
 def flags(fields: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from nicegui import app, ui
@@ -74,11 +75,12 @@ def serve(detector: SCRFDDetector, host: str, port: int, *, model: str, max_uplo
         close_all()
 
 
+@dataclass
 class LimitUploads:
     """Refuse requests with more than ``max_bytes``, by their header and while the body is read."""
 
-    def __init__(self, application: Any, max_bytes: int) -> None:
-        self.application, self.max_bytes = application, max_bytes
+    application: Any
+    max_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -101,11 +103,11 @@ class LimitUploads:
         await self.application(scope, count, send)
 
 
+@dataclass
 class SameOriginOnly:
     """Refuse requests that pages of another address send; browsers name that address in the Origin header."""
 
-    def __init__(self, application: Any) -> None:
-        self.application = application
+    application: Any
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket connection."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -88,8 +89,8 @@ def detect(
             with open_detector(**vars(model), **vars(detection)) as detector:
                 if messages.verbose:
                     console.note(detector.description)
-                # On a terminal, the results themselves show progress.
-                bar = not messages.quiet and (output is not None or not console.is_terminal())
+                # On a terminal, the results themselves show progress. A closed stdout is None.
+                bar = not messages.quiet and (output is not None or not (sys.stdout and sys.stdout.isatty()))
                 if images:
                     outcomes = detect_images(images, detector, tally, use=copies, bar=bar, repeat=repeat or 0)
                     with _open_results(kind, output, overwrite=overwrite) as writer:
