@@ -29,10 +29,10 @@ def capture(stream: Stream, work: Callable[[Stream], None]) -> Graph:
     """
     builder = call("beginning a capture", stream.create_graph_builder)
     try:
-        call("beginning a capture", builder.begin_building, "thread_local")  # other threads may allocate memory
         with _without_finalizers():
+            call("beginning a capture", builder.begin_building, "thread_local")  # other threads may allocate memory
             work(stream)
-        call("ending a capture", builder.end_building)
+            call("ending a capture", builder.end_building)
         graph: Graph = call("making a CUDA graph", builder.complete)
     finally:
         with suppress(ScrfdError):  # an error above matters more
