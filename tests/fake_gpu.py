@@ -257,8 +257,13 @@ class FakeDriver:
             self.gpu.current.pop()
 
     def cuThreadExchangeStreamCaptureMode(self, mode):
+        if mode is None:
+            raise TypeError("Argument 'mode' must not be None")
+        status = self.gpu.check("cuThreadExchangeStreamCaptureMode", needs_context=False)
+        if status:
+            return status, None
         former, self.gpu.stack.mode = getattr(self.gpu.stack, "mode", 0), mode
-        return Status.CUDA_SUCCESS, former
+        return status, former
 
     def cuCtxPopCurrent(self):
         return self.gpu.check("cuCtxPopCurrent"), self.gpu.current.pop()
@@ -413,7 +418,7 @@ class FakeDriver:
         return (self._asked("cuStreamQuery", is_done=not self.gpu.streams[stream]),)
 
     def cuEventDestroy(self, event):
-        held = [each.event for work in self.gpu.graphs.values() for each in work if isinstance(each, AtLaunch)]
+        held = [each.event for work in list(self.gpu.graphs.values()) for each in work if isinstance(each, AtLaunch)]
         assert event not in held
         del self.gpu.events[event]
         return (self.gpu.check("cuEventDestroy"),)

@@ -94,7 +94,8 @@ class RelaxedCapture:
         self._former = bindings().cuThreadExchangeStreamCaptureMode(mode)[1]
 
     def __exit__(self, *_: object) -> None:
-        bindings().cuThreadExchangeStreamCaptureMode(self._former)
+        if self._former is not None:  # it is None if the driver has failed
+            bindings().cuThreadExchangeStreamCaptureMode(self._former)
 
 
 def _import(name: str, package: str) -> ModuleType:

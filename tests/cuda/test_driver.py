@@ -146,3 +146,9 @@ def test_capture_mode_is_restored(gpu, fakes):
     with driver.RelaxedCapture():
         assert gpu.is_relaxed
     assert gpu.stack.mode == 1
+
+
+def test_capture_mode_after_gpu_failure_raises_nothing(gpu, fakes):
+    gpu.fail("cuThreadExchangeStreamCaptureMode")
+    with driver.RelaxedCapture():
+        assert not gpu.is_relaxed
