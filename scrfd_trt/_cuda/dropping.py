@@ -10,6 +10,7 @@ import _thread
 import atexit
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -19,15 +20,19 @@ from scrfd_trt.errors import ScrfdError
 
 log = logging.getLogger("scrfd_trt")
 
+Close = Callable[[], object]
+
 _under_way: list[_thread.LockType] = []
+_inherited: list[Close] = []
+_exiting = threading.Event()
 
 
-def close_when_dropped(owner: object, close: Callable[[], object]) -> weakref.finalize[Any, Any]:
+def close_when_dropped(owner: object, close: Close) -> weakref.finalize[Any, Any]:
     """Call a function in another thread once ``owner`` is dropped; the result's ``detach()`` cancels that.
 
-    ``close`` must not refer to ``owner``, and must be allowed in any thread.
+    ``close`` must not refer to ``owner``, and must be allowed in any thread. It is not called in a forked process.
     """
-    finalizer = weakref.finalize(owner, _start, close)
+    finalizer = weakref.finalize(owner, _start, close, os.getpid())
     finalizer.atexit = False
     return finalizer
 
@@ -39,18 +44,32 @@ def wait_for_dropped() -> None:
             pass
 
 
-def _start(close: Callable[[], object]) -> None:
+def _start(close: Close, process: int) -> None:
+    if os.getpid() != process:
+        _inherited.append(close)  # kept: a forked process cannot use its parent's GPU, nor free what is on it
+        return
     lock, closes = _thread.allocate_lock(), [close]
     lock.acquire()
     _under_way.append(lock)
+    if _exiting.is_set():  # Python does not wait for further threads
+        _close(closes, lock)
+        return
     try:
-        # threading.Thread would wait for the new thread, which may wait for a lock of threading's own.
-        _thread.start_new_thread(_close, (closes, lock))
+        # Thread.start() waits for the new thread, which needs a lock that the caller may hold.
+        _thread.start_new_thread(_start_thread, (closes, lock))
     except RuntimeError:  # the limit of threads is reached
         _close(closes, lock)
 
 
-def _close(closes: list[Callable[[], object]], lock: _thread.LockType) -> None:
+def _start_thread(closes: list[Close], lock: _thread.LockType) -> None:
+    """Close in a thread that the threading module knows; of others it would keep a record after they have ended."""
+    try:
+        threading.Thread(target=_close, args=(closes, lock), name="scrfd_trt closing", daemon=True).start()
+    except RuntimeError:
+        _close(closes, lock)
+
+
+def _close(closes: list[Close], lock: _thread.LockType) -> None:
     try:
         with RelaxedCapture():
             closes.pop()()  # nothing refers to what is closed when the lock is released
@@ -61,6 +80,11 @@ def _close(closes: list[Callable[[], object]], lock: _thread.LockType) -> None:
         lock.release()
 
 
-atexit.register(wait_for_dropped)
+def _exit() -> None:
+    _exiting.set()
+    wait_for_dropped()
+
+
+atexit.register(_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_under_way.clear)  # its threads run in the parent only

@@ -17,7 +17,7 @@ import pytest
 from engine_backend import EngineBackend
 
 from scrfd_trt import ClosedError, SCRFDDetector
-from scrfd_trt._cuda import dropping, graph, kernels
+from scrfd_trt._cuda import driver, dropping, graph, kernels
 from scrfd_trt._cuda.dropping import wait_for_dropped
 from scrfd_trt._cuda.memory import pinned_array
 from scrfd_trt._engine import logs
@@ -69,6 +69,19 @@ def test_200_drops_leave_nothing(gpu, opened):
     gc.collect()
     wait_for_dropped()
     assert files() == before
+
+
+def test_drop_leaves_no_thread(gpu, opened):
+    before = set(threading.enumerate())
+    detector = opened()
+    detector.detect_batch([np.zeros((900, 900, 3), np.uint8)] * 2)  # large enough for threads that help to copy
+    del detector
+    gc.collect()
+    wait_for_dropped()
+    deadline = time.monotonic() + 20
+    while set(threading.enumerate()) != before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) == before
 
 
 def test_new_detector_waits_until_dropped_ones_are_freed(gpu, opened):
@@ -173,6 +186,16 @@ def test_drop_during_capture_in_same_thread(gpu, opened, monkeypatch):
     assert kept == []
     with detector._pipeline.borrow_slot() as slot:
         assert slot.program(1).is_captured
+
+
+def test_no_garbage_collection_from_begin_to_end_of_capture(gpu, opened, monkeypatch):
+    enabled, bindings = [], driver.bindings()
+    for name in ("cuStreamBeginCapture", "cuStreamEndCapture"):
+        function = getattr(bindings, name)
+        monkeypatch.setattr(bindings, name, lambda *args, of=function: enabled.append(gc.isenabled()) or of(*args))
+    opened().detect(IMAGE)
+    assert enabled == [False, False]
+    assert gc.isenabled()
 
 
 def test_dropped_engine_is_freed(gpu, fakes, opened):
@@ -300,6 +323,40 @@ def test_forked_process_does_not_wait_for_closing_in_its_parent():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "7\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes can be forked")
+def test_forked_process_does_not_close_what_its_parent_opened():
+    code = (
+        "import os\n"
+        "from contextlib import nullcontext\n"
+        "from scrfd_trt._cuda import dropping\n"
+        "class Owner: pass\n"
+        "dropping.RelaxedCapture = nullcontext\n"
+        "owner, parent = Owner(), os.getpid()\n"
+        "dropping.close_when_dropped(owner, lambda: print('closed by parent', os.getpid() == parent))\n"
+        "if os.fork() != 0:\n"
+        "    os.wait()\n"
+        "del owner\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("closed by parent True\n", "")
+
+
+def test_drop_after_python_waited_for_threads_closes_at_once():
+    code = (
+        "import atexit, time, weakref\n"
+        "from contextlib import nullcontext\n"
+        "class Owner: pass\n"
+        "kept = [Owner()]\n"
+        "weakref.finalize(kept[0], print, 'dropped')\n"
+        "atexit.register(kept.clear)\n"
+        "from scrfd_trt._cuda import dropping\n"
+        "dropping.RelaxedCapture = nullcontext\n"
+        "dropping.close_when_dropped(kept[0], lambda: (time.sleep(0.3), print('closed')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert (set(done.stdout.split()), done.stderr) == ({"closed", "dropped"}, "")
 
 
 def test_drop_at_thread_limit_closes_at_once(monkeypatch):
