@@ -162,7 +162,7 @@ def is_video(path: Path) -> bool:
         if suffix in IMAGE_SUFFIXES:
             return suffix in {".gif", ".png"} and _is_animated(path)
         return path.is_file() and not _is_image(path) and _has_video_stream(path)
-    except OSError:  # reported when the file is read
+    except (OSError, UnicodeEncodeError):  # reported when the file is read
         return False
 
 
@@ -171,6 +171,7 @@ def _is_image(path: Path) -> bool:
         start = file.read(12)
     if start.startswith((GIF, PNG)):
         return not _is_animated(path)
+    str(path).encode()  # raises UnicodeEncodeError for a name that is not UTF-8, where OpenCV would crash
     return _is_heif(start) or bool(cv2.haveImageReader(str(path)))
 
 

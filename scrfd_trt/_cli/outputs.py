@@ -251,7 +251,5 @@ def _format_suffix(path: Path) -> str:
 
 
 def _is_writable(suffix: str) -> bool:
-    try:
-        return bool(suffix) and bool(cv2.haveImageWriter(f"image{suffix}"))
-    except cv2.error:
-        return False
+    # OpenCV crashes for a suffix with bytes that are not UTF-8.
+    return suffix != "" and suffix.isascii() and bool(cv2.haveImageWriter(f"image{suffix}"))

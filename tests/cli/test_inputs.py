@@ -129,6 +129,14 @@ def test_png_is_video_if_animated(film: Film, frames: int, animated: bool) -> No
     assert is_video(path) is animated
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_image_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"photo\xff")
+    path.write_bytes(cv2.imencode(".jpg", IMAGE)[1].tobytes())
+    assert not is_video(path)
+    assert read_image(path).shape == IMAGE.shape
+
+
 def test_gif_cut_off_in_its_second_frame_is_video(tmp_path: Path) -> None:
     pictures = [Image.fromarray(IMAGE), Image.fromarray(IMAGE[::-1].copy())]
     path = tmp_path / "cut.gif"

@@ -112,6 +112,13 @@ def test_write_protected_folder_is_refused(tmp_path: Path) -> None:
 
 
 @posix_only
+def test_suffix_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"OpenCV does not write \.\udcff; use \.png or \.jpg"):
+        save_image(IMAGE, tmp_path / os.fsdecode(b"x.\xff"), overwrite=False)
+    assert names(tmp_path) == []
+
+
+@posix_only
 def test_device_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="is not a regular file"), atomic_output(Path(os.devnull), overwrite=True):
         pytest.fail("it was opened")
