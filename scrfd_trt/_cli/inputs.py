@@ -9,6 +9,7 @@ import re
 import struct
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def _expand(text: str, recursive: bool, skip: Path | None) -> Iterator[Source]:
         yield Source(path, Path(path.name), _problem(path))
     else:
         # Path.glob does not accept absolute patterns.
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207
         files = [match for match in matches if not is_folder(match)]
         yield from (Source(match, Path(match.name)) for match in files)
         if not files:
@@ -177,9 +178,9 @@ def _is_image(path: Path) -> bool:
 
 def _is_animated(path: Path) -> bool:
     # Image.open would limit the number of pixels, which OpenCV does, and load more plugins.
-    from PIL import GifImagePlugin, PngImagePlugin  # noqa: PLC0415 - slow to import
+    from PIL import GifImagePlugin, Image, PngImagePlugin  # noqa: PLC0415 - slow to import
 
-    with path.open("rb") as file:
+    with path.open("rb") as file, _without_warnings():
         start = file.read(len(PNG))
         file.seek(0)
         try:
@@ -190,9 +191,17 @@ def _is_animated(path: Path) -> bool:
                 return bool(image.n_frames > 1 + image.default_image)
         except (IndexError, struct.error):  # the second frame of a GIF is cut off
             return True
-        except (SyntaxError, ValueError):  # reported when the file is read
+        except (SyntaxError, ValueError, Image.DecompressionBombError):  # reported when the file is read
             pass
     return False
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Drop Pillow's warnings in the block: OpenCV reads the image, and has its own limits."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _is_heif(start: bytes) -> bool:
@@ -307,7 +316,8 @@ def _png_damage(data: bytes) -> str:
 
     file = io.BytesIO(data)
     try:
-        PngImageFile(file).verify()
+        with _without_warnings():
+            PngImageFile(file).verify()
     except (SyntaxError, OSError) as error:
         if file.tell() < len(data):
             return f"damaged before byte {file.tell():,}: {error}"

@@ -63,6 +63,13 @@ def test_glob_is_expanded(tree: Path) -> None:
     assert paths("**/*.tiff") == ["deep/er/e.tiff"]
 
 
+def test_glob_sorts_by_folder_before_name(tree: Path) -> None:
+    for name in ("deep-b/a.jpg", "deep/z.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"x")
+    assert paths("deep*/*.jpg") == ["deep/z.jpg", "deep-b/a.jpg"]
+
+
 def test_existing_file_whose_name_looks_like_glob(tree: Path) -> None:
     Path("b[1].jpg").write_bytes(b"x")
     assert paths("b[1].jpg") == ["b[1].jpg"]
@@ -135,6 +142,17 @@ def test_image_whose_name_is_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(cv2.imencode(".jpg", IMAGE)[1].tobytes())
     assert not is_video(path)
     assert read_image(path).shape == IMAGE.shape
+
+
+@pytest.mark.parametrize("side", [12_000, 65_535])
+def test_pixel_limits_of_pillow_do_not_apply_to_gifs(
+    tmp_path: Path, side: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "large.gif"
+    screen, frame = struct.pack("<HH3x", 1, 1), b"," + struct.pack("<4xHHx", side, side)
+    path.write_bytes(b"GIF89a" + screen + frame + b"\x02\x02\x4c\x01\x00;")
+    assert not is_video(path)
+    assert not recwarn.list
 
 
 def test_gif_cut_off_in_its_second_frame_is_video(tmp_path: Path) -> None:
