@@ -109,8 +109,10 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
 
     Raises
     ------
+    OptionError
+        If one of the paths is a folder or device.
     OutputError
-        If one cannot be written. All are as before then, unless a replacement itself failed.
+        If a file cannot be written. All are as before then, unless a replacement itself failed.
     """
     with ExitStack() as stack:
         for path, data in contents.items():

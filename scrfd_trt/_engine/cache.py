@@ -17,7 +17,7 @@ from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt._engine.record import RECIPE, EngineRecord, hash_file, hash_model, read_record
 from scrfd_trt._files import locked, write_files
-from scrfd_trt.errors import EngineError, ModelFormatError, OutputError
+from scrfd_trt.errors import EngineError, ModelFormatError, OptionError, OutputError
 from scrfd_trt.models import home
 
 if TYPE_CHECKING:
@@ -164,5 +164,5 @@ def save_timing_cache(config: tensorrt.IBuilderConfig, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_files({path: bytes(cast("bytes", cache.serialize()))})
-    except (OSError, OutputError) as error:
+    except (OSError, OptionError) as error:  # OptionError: a folder or device is there
         log.warning("%s cannot be written (%s); the next build takes as long as this one", path, error)
