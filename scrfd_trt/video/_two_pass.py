@@ -235,8 +235,7 @@ def overlay_video(
     """
     with _path_or_temporary(faces_file) as faces:
         with open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
-            trial = VideoWriter(output, reader, encode, overwrite=overwrite)
-            trial.discard()
+            constant_rate = _try_output(output, reader, encode, overwrite=overwrite)
             _free_closed()
             _warn_unread(reader)
         _detect(
@@ -247,7 +246,7 @@ def overlay_video(
             overwrite=overwrite,
             damaged=damaged,
             progress=progress,
-            constant_rate=trial.constant_rate,
+            constant_rate=constant_rate,
         )
         with FacesReader(faces) as file, open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
             file.check(reader.info)
@@ -255,6 +254,15 @@ def overlay_video(
                 summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
     _free_closed()
     return summary
+
+
+def _try_output(
+    output: Source, reader: Reader, encode: EncodeOptions | None, *, overwrite: bool
+) -> ConstantFrameRate | None:
+    """Open the output and discard it, so that its errors come first; no reference keeps its encoder in memory."""
+    writer = VideoWriter(output, reader, encode, overwrite=overwrite)
+    writer.discard()
+    return writer.constant_rate
 
 
 def render_frames(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +25,9 @@ from scrfd_trt.video import (
     EncodeOptions,
     FacesReader,
     TrackSelection,
+    VideoWriter,
     _colors,
+    _two_pass,
     detect_video,
     overlay_video,
     render_video,
@@ -205,6 +208,29 @@ def test_unsupported_color_matrix_is_approximated_with_one_warning(
     luma = _colors.planes(frame)[0]
     assert luma[20:28, 26:38].max() < 40 * 4
     assert luma[:12].min() > 150 * 4
+
+
+def test_trial_of_the_output_is_freed_before_the_first_pass(
+    clip: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers: list[weakref.ref[VideoWriter]] = []
+
+    def opened(*args: Any, **options: Any) -> VideoWriter:
+        writer = VideoWriter(*args, **options)
+        writers.append(weakref.ref(writer))
+        return writer
+
+    monkeypatch.setattr(_two_pass, "VideoWriter", opened)
+    freed: list[bool] = []
+    overlay_video(
+        clip(frames=5),
+        tmp_path / "out.mp4",
+        Middle(),
+        black,
+        progress=lambda *_: freed.append(writers[0]() is None),
+    )
+    assert len(writers) == 2
+    assert all(freed)
 
 
 def grey(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
