@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,15 +165,15 @@ def _measure_factors(
     measured.CopyFrom(model)
     del measured.graph.output[:]
     measured.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    backend = OnnxBackend(measured.SerializeToString())
     shapes = []
-    for probe in probes:
-        try:
-            outputs = backend.run(np.zeros(probe, np.float32))
-        except BackendError as error:
-            text = "×".join(map(str, probe))
-            raise ModelFormatError(f"the model does not accept an input of {text}: {error}") from error
-        shapes.append({name: output.shape for name, output in zip(names, outputs, strict=True)})
+    with closing(OnnxBackend(measured.SerializeToString())) as backend:
+        for probe in probes:
+            try:
+                outputs = backend.run(np.zeros(probe, np.float32))
+            except BackendError as error:
+                text = "×".join(map(str, probe))
+                raise ModelFormatError(f"the model does not accept an input of {text}: {error}") from error
+            shapes.append({name: output.shape for name, output in zip(names, outputs, strict=True)})
     return [{_factor(found[node.input[0]], found[node.output[0]]) for found in shapes} for node in resizes]
 
 
