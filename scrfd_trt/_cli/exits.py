@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, cast
 
@@ -66,16 +66,27 @@ class Commands(TyperGroup):
             code = USAGE_ERROR
         sys.exit(code if isinstance(code, int) else 0)
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _reported():  # typer imports pydantic here, which takes a while
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _reported():
             return super().invoke(ctx)
-        except ScrfdError as error:
-            console.error(error_text(error))
-            raise typer.Exit(FAILED if isinstance(error, WORK_ERRORS) else USAGE_ERROR) from error
-        except KeyboardInterrupt as stop:
-            with contextlib.suppress(OSError):  # the terminal may be closed
-                console.error(stop_text(stop))
-            raise typer.Exit(128 + _signal_of(stop)) from stop
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """Print errors and interrupts of the block on one line, and raise Exit with their code."""
+    try:
+        yield
+    except ScrfdError as error:
+        console.error(error_text(error))
+        raise typer.Exit(FAILED if isinstance(error, WORK_ERRORS) else USAGE_ERROR) from error
+    except KeyboardInterrupt as stop:
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            console.error(stop_text(stop))
+        raise typer.Exit(128 + _signal_of(stop)) from stop
 
 
 def flags(fields: Iterable[str]) -> list[str]:

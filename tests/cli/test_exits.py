@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from scrfd_trt._cli.exits import FLAGS, error_text
+from scrfd_trt._cli.exits import FLAGS, Commands, StoppedError, error_text
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt.errors import EngineError, OptionError, ScrfdError, VideoError
 
@@ -38,3 +39,20 @@ def test_each_build_option_has_flag(run: Run) -> None:
     shown = "".join(run(command, "--help").out for command in ("build", "detect", "anonymize"))
     for flag in FLAGS.values():
         assert flag in shown.split() or f"/{flag}" in shown
+
+
+@pytest.mark.parametrize("method", ["parse_args", "resolve_command"])
+@pytest.mark.parametrize(
+    ("stop", "code", "cause"),
+    [(KeyboardInterrupt(), 130, "Ctrl-C"), (StoppedError(signal.SIGTERM), 128 + signal.SIGTERM, "SIGTERM")],
+)
+def test_interrupt_before_the_command_is_reported(
+    run: Run, monkeypatch: pytest.MonkeyPatch, method: str, stop: BaseException, code: int, cause: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise stop
+
+    monkeypatch.setattr(Commands, method, interrupted)
+    ran = run("models")
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.startswith(f"error: stopped by {cause};")
