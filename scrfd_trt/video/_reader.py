@@ -234,7 +234,7 @@ class VideoReader:
             yield item
 
     def _decode(self) -> Iterator[Any]:
-        # Files are read with all streams: each tells where the file ends, and where its clock goes back.
+        # Files are read with all streams: each shows where the file ends, and where its clock goes back.
         packets = self.container.demux([self._stream, *self.extra_streams] if self._live else [])
         extra = {stream.index for stream in self.extra_streams}
         while True:
