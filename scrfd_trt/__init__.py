@@ -29,7 +29,7 @@ from scrfd_trt.errors import (
 )
 
 if TYPE_CHECKING:
-    from scrfd_trt._detection import Detection
+    from scrfd_trt._detection_row import Detection
     from scrfd_trt._detections import Detections
     from scrfd_trt._detector import SCRFDDetector
     from scrfd_trt._engine.build_options import BuildOptions
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Detection": "scrfd_trt._detection",
+    "Detection": "scrfd_trt._detection_row",
     "Detections": "scrfd_trt._detections",
     "DetectorOptions": "scrfd_trt._options",
     "DeviceDetections": "scrfd_trt._pipelines.cuda.device_detections",

@@ -17,7 +17,7 @@ from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionErro
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from scrfd_trt._detection import Detection
+    from scrfd_trt._detection_row import Detection
 
 
 class Detections:
@@ -183,7 +183,7 @@ class Detections:
         """Return one row for an integer; ``Detections`` for a slice, a mask or an array of indices."""
         if isinstance(index, (int, np.integer)):
             points = None if self.landmarks is None else [tuple(point) for point in _plain(self.landmarks[index])]
-            from scrfd_trt._detection import Detection  # noqa: PLC0415 - imports pydantic
+            from scrfd_trt._detection_row import Detection  # noqa: PLC0415 - imports pydantic
 
             # The columns are validated already.
             return Detection.model_construct(
@@ -250,7 +250,7 @@ class Detections:
         """
         from pydantic import ValidationError  # noqa: PLC0415 - slow to import
 
-        from scrfd_trt._detection import JsonDetections  # noqa: PLC0415 - imports pydantic
+        from scrfd_trt._detection_row import JsonDetections  # noqa: PLC0415 - imports pydantic
 
         try:
             parsed = JsonDetections.model_validate_json(text)

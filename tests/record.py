@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parent / "cuda"))
 from engine_backend import EngineBackend
 
 from scrfd_trt import Detections, SCRFDDetector, samples
-from scrfd_trt._pipelines.verify import differences
+from scrfd_trt._pipelines.verify_engine import differences
 from scrfd_trt.backends import Backend, OnnxBackend, RecordedBackend, Recorder
 
 FOLDER = Path(__file__).parent / "data" / "recorded"

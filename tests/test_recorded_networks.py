@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import Detections, SCRFDDetector, samples
-from scrfd_trt._pipelines.verify import differences
+from scrfd_trt._pipelines.verify_engine import differences
 from scrfd_trt.backends import RecordedBackend
 
 FOLDER = Path(__file__).parent / "data" / "recorded"

@@ -11,7 +11,7 @@ from pathlib import Path
 from scrfd_trt._cli import console, outputs
 from scrfd_trt._cli.options import CopySettings, DetectionsFileArgs
 from scrfd_trt._cli.progress import show_progress
-from scrfd_trt._cli.report import as_dict, headline
+from scrfd_trt._cli.video_report import as_dict, headline
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import (

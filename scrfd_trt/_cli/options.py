@@ -22,7 +22,7 @@ from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video
 from scrfd_trt.video._encoders import CODECS
-from scrfd_trt.video._one_pass import DELAY
+from scrfd_trt.video._live_pass import DELAY
 from scrfd_trt.video._reader import Damaged
 from scrfd_trt.video._two_pass import ProgressCallback
 

@@ -109,7 +109,7 @@ def _prepare(source: Path, options: BuildOptions, progress: BuildProgress) -> Pr
     if find_spec("onnx") is None:
         raise MissingDependencyError('building engines needs the onnx package: pip install "scrfd-trt[build]"')
     from scrfd_trt._engine.onnx.rewrite import prepare  # noqa: PLC0415 - needs onnx, which is optional
-    from scrfd_trt._engine.onnx.verify import compare  # noqa: PLC0415
+    from scrfd_trt._engine.onnx.verify_rewrite import compare  # noqa: PLC0415
 
     with stage(progress, "preparing the model"):
         prepared = prepare(

@@ -1,6 +1,6 @@
 """Open a pipeline for a file and a device, and build engines.
 
-A new engine is verified by :func:`scrfd_trt._pipelines.verify.check_engine`.
+A new engine is verified by :func:`scrfd_trt._pipelines.verify_engine.check_engine`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.base import Pipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline
 from scrfd_trt._pipelines.host import HostPipeline
-from scrfd_trt._pipelines.verify import check_engine, check_prerequisites
+from scrfd_trt._pipelines.verify_engine import check_engine, check_prerequisites
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import DeviceError, MissingDependencyError, ModelFormatError, OptionError
 

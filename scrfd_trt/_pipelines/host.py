@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import check, recognize
-from scrfd_trt._images import as_color, from_nv12, is_on_gpu
+from scrfd_trt._image_arrays import as_color, from_nv12, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._pipelines.base import merge_passes
 from scrfd_trt._pipelines.profiles import largest_batch

@@ -11,8 +11,8 @@ from nicegui import events, run, ui
 
 import overlays
 from overlays._registry import why_broken
-from scrfd_trt._studio.media import IMAGE_SUFFIXES, MAX_STICKER_BYTES
 from scrfd_trt._studio.session import Layer, Session
+from scrfd_trt._studio.uploads import IMAGE_SUFFIXES, MAX_STICKER_BYTES
 from scrfd_trt.errors import ScrfdError
 
 Kind = Literal["slider", "number", "switch", "choice", "file", "text"]

@@ -10,10 +10,10 @@ import cv2
 from nicegui import background_tasks, events, run, ui
 
 import overlays
-from scrfd_trt._studio.code import wrap_command
 from scrfd_trt._studio.controls import Controls, available_overlays, show_value
-from scrfd_trt._studio.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, Image, shrink
 from scrfd_trt._studio.session import Layer, Session
+from scrfd_trt._studio.snippets import wrap_command
+from scrfd_trt._studio.uploads import CLIP_SUFFIXES, IMAGE_SUFFIXES, Image, shrink
 from scrfd_trt.errors import ClosedError, ScrfdError
 
 STYLE = """

@@ -13,9 +13,9 @@ from starlette.formparsers import MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._studio.files import TemporaryFolder, delete_abandoned
 from scrfd_trt._studio.page import Page
 from scrfd_trt._studio.session import Session
+from scrfd_trt._studio.temporary_files import TemporaryFolder, delete_abandoned
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

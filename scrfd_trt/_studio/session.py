@@ -17,10 +17,10 @@ from scrfd_trt import samples
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._options import DetectorOptions
-from scrfd_trt._studio import media as clips
-from scrfd_trt._studio.code import as_command, as_python, output_name
-from scrfd_trt._studio.files import SessionFiles, TemporaryFolder
-from scrfd_trt._studio.media import MAX_STICKER_BYTES, Image, Media
+from scrfd_trt._studio import uploads as clips
+from scrfd_trt._studio.snippets import as_command, as_python, output_name
+from scrfd_trt._studio.temporary_files import SessionFiles, TemporaryFolder
+from scrfd_trt._studio.uploads import MAX_STICKER_BYTES, Image, Media
 from scrfd_trt.errors import ClosedError, ImageError, ScrfdError
 from scrfd_trt.models import DEFAULT_MODEL
 

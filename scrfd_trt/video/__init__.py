@@ -6,8 +6,8 @@ from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.video._detections_file import FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._first_pass import FrameDetector, find_faces
-from scrfd_trt.video._live import LiveReader
-from scrfd_trt.video._one_pass import RenderedFrame, overlay_live
+from scrfd_trt.video._live_pass import RenderedFrame, overlay_live
+from scrfd_trt.video._live_reader import LiveReader
 from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
 from scrfd_trt.video._selection import TrackSelection
 from scrfd_trt.video._sources import open_source

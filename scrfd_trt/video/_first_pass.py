@@ -18,7 +18,7 @@ from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._tracking.scene_cuts import CutCandidates, Thumbnail, mark_cuts
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.video import _colors
-from scrfd_trt.video._live import Reader
+from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame
 
 THUMBNAIL_SIZE = (32, 18)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import _pyav
-from scrfd_trt.video._live import LiveReader
+from scrfd_trt.video._live_reader import LiveReader
 from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, VideoReader, redact_password
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt")

@@ -21,7 +21,7 @@ from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._first_pass import FrameDetector, find_faces, prefetched
-from scrfd_trt.video._live import Reader
+from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, VideoReader
 from scrfd_trt.video._selection import TrackSelection
 from scrfd_trt.video._sources import open_source

@@ -14,7 +14,7 @@ from scrfd_trt._files import atomic_path
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import _colors, _pyav
 from scrfd_trt.video._encoders import EncodeOptions, choose_pixel_format, describe, encoder_name, encoder_settings
-from scrfd_trt.video._live import Reader
+from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
 

@@ -14,7 +14,7 @@ import pytest
 
 from scrfd_trt import SCRFDDetector
 from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.dropping import wait_for_dropped
+from scrfd_trt._cuda.finalizers import wait_for_dropped
 
 DROPS = int(os.environ.get("SCRFD_TRT_DROPS") or 200)
 WARM_UP = 40

@@ -16,7 +16,7 @@ from scrfd_trt._engine.inspect import inspect_engine
 from scrfd_trt._heads import check, recognize
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._nms import pairwise_iou
-from scrfd_trt._pipelines.verify import differences
+from scrfd_trt._pipelines.verify_engine import differences
 from scrfd_trt.backends import OnnxBackend
 
 PHOTOGRAPHS = ["multiple_faces.jpg", "people.png", "street.jpg", "worlds-largest-selfie.jpg"]

@@ -437,7 +437,7 @@ def test_host_pipeline_rejects_images_on_the_gpu(pair):
 
 def test_nv12_is_converted_as_by_opencv():
     frame = RNG.integers(0, 256, (90, 64), np.uint8)
-    from scrfd_trt._images import from_nv12
+    from scrfd_trt._image_arrays import from_nv12
 
     assert np.array_equal(from_nv12(frame), cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12))
     for wrong in (frame[:89], frame[:, :63], frame.astype(np.float32), frame[..., None]):

@@ -17,8 +17,8 @@ import pytest
 from engine_backend import EngineBackend
 
 from scrfd_trt import ClosedError, SCRFDDetector
-from scrfd_trt._cuda import driver, dropping, graph, kernels
-from scrfd_trt._cuda.dropping import wait_for_dropped
+from scrfd_trt._cuda import driver, finalizers, graph, kernels
+from scrfd_trt._cuda.finalizers import wait_for_dropped
 from scrfd_trt._cuda.memory import pinned_array
 from scrfd_trt._engine import logs
 from scrfd_trt._engine.plan import read_plan
@@ -295,10 +295,10 @@ def test_process_exit_waits_for_dropped_objects():
         "from contextlib import nullcontext\n"
         "from scrfd_trt._cuda import dropping\n"
         "class Owner: pass\n"
-        "dropping.RelaxedCapture = nullcontext\n"
+        "finalizers.RelaxedCapture = nullcontext\n"
         "owner, kept = Owner(), Owner()\n"
-        "dropping.close_when_dropped(owner, lambda: (time.sleep(0.3), print('closed')))\n"
-        "dropping.close_when_dropped(kept, lambda: print('not closed'))\n"
+        "finalizers.close_when_dropped(owner, lambda: (time.sleep(0.3), print('closed')))\n"
+        "finalizers.close_when_dropped(kept, lambda: print('not closed'))\n"
         "del owner\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -312,12 +312,12 @@ def test_forked_process_does_not_wait_for_closing_in_its_parent():
         "from contextlib import nullcontext\n"
         "from scrfd_trt._cuda import dropping\n"
         "class Owner: pass\n"
-        "dropping.RelaxedCapture = nullcontext\n"
+        "finalizers.RelaxedCapture = nullcontext\n"
         "owner = Owner()\n"
-        "dropping.close_when_dropped(owner, lambda: time.sleep(1))\n"
+        "finalizers.close_when_dropped(owner, lambda: time.sleep(1))\n"
         "del owner\n"
         "if os.fork() == 0:\n"
-        "    dropping.wait_for_dropped()\n"
+        "    finalizers.wait_for_dropped()\n"
         "    os._exit(7)\n"
         "print(os.waitstatus_to_exitcode(os.wait()[1]))\n"
     )
@@ -332,9 +332,9 @@ def test_forked_process_does_not_close_what_its_parent_opened():
         "from contextlib import nullcontext\n"
         "from scrfd_trt._cuda import dropping\n"
         "class Owner: pass\n"
-        "dropping.RelaxedCapture = nullcontext\n"
+        "finalizers.RelaxedCapture = nullcontext\n"
         "owner, parent = Owner(), os.getpid()\n"
-        "dropping.close_when_dropped(owner, lambda: print('closed by parent', os.getpid() == parent))\n"
+        "finalizers.close_when_dropped(owner, lambda: print('closed by parent', os.getpid() == parent))\n"
         "if os.fork() != 0:\n"
         "    os.wait()\n"
         "del owner\n"
@@ -352,8 +352,8 @@ def test_drop_after_python_waited_for_threads_closes_at_once():
         "weakref.finalize(kept[0], print, 'dropped')\n"
         "atexit.register(kept.clear)\n"
         "from scrfd_trt._cuda import dropping\n"
-        "dropping.RelaxedCapture = nullcontext\n"
-        "dropping.close_when_dropped(kept[0], lambda: (time.sleep(0.3), print('closed')))\n"
+        "finalizers.RelaxedCapture = nullcontext\n"
+        "finalizers.close_when_dropped(kept[0], lambda: (time.sleep(0.3), print('closed')))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert (set(done.stdout.split()), done.stderr) == ({"closed", "dropped"}, "")
@@ -367,10 +367,10 @@ def test_drop_at_thread_limit_closes_at_once(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     closed = []
-    monkeypatch.setattr(dropping, "RelaxedCapture", nullcontext)
+    monkeypatch.setattr(finalizers, "RelaxedCapture", nullcontext)
     monkeypatch.setattr(_thread, "start_new_thread", no_thread)
     owner = Owner()
-    dropping.close_when_dropped(owner, lambda: closed.append(True))
+    finalizers.close_when_dropped(owner, lambda: closed.append(True))
     del owner
     gc.collect()
     assert closed == [True]
@@ -382,7 +382,7 @@ def test_detached_object_is_not_closed():
         pass
 
     owner = Owner()
-    finalizer = dropping.close_when_dropped(owner, pytest.fail)
+    finalizer = finalizers.close_when_dropped(owner, pytest.fail)
     finalizer.detach()
     del owner, finalizer
     gc.collect()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scrfd_trt._studio.files import TemporaryFolder
+from scrfd_trt._studio.temporary_files import TemporaryFolder
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 
 import drawing
 from scrfd_trt import SCRFDDetector
-from scrfd_trt._studio import media
-from scrfd_trt._studio.files import TemporaryFolder
+from scrfd_trt._studio import uploads
 from scrfd_trt._studio.session import Layer, Session
+from scrfd_trt._studio.temporary_files import TemporaryFolder
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError
 
 SCENE = drawing.scene((640, 360), 3, seed=2).image
@@ -121,10 +121,10 @@ def test_error_names_clip_as_uploaded(session: Session, clip: bytes) -> None:
 
 
 def test_missing_video_extra_is_warned_about(session: Session, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "can_write_clips", lambda: False)
+    monkeypatch.setattr(uploads, "can_write_clips", lambda: False)
     assert session.warnings() == []
     session.open("clip.mp4", clip)
     assert session.draw(2)[1] == 3
-    assert session.warnings() == [media.CLIPS_UNAVAILABLE]
+    assert session.warnings() == [uploads.CLIPS_UNAVAILABLE]
     with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[video\]"'):
         session.download()

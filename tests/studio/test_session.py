@@ -14,10 +14,10 @@ import pytest
 import drawing
 import overlays
 from scrfd_trt import Detections, SCRFDDetector, samples
-from scrfd_trt._studio import media
-from scrfd_trt._studio.files import TemporaryFolder
-from scrfd_trt._studio.media import MAX_STICKER_BYTES
+from scrfd_trt._studio import uploads
 from scrfd_trt._studio.session import Layer, Session
+from scrfd_trt._studio.temporary_files import TemporaryFolder
+from scrfd_trt._studio.uploads import MAX_STICKER_BYTES
 from scrfd_trt.errors import ImageError, OptionError
 
 STICKER = cv2.imencode(".png", np.full((8, 8, 4), 200, np.uint8))[1].tobytes()
@@ -78,7 +78,7 @@ def test_sticker_size_is_limited(session: Session, monkeypatch: pytest.MonkeyPat
         session.store_sticker("a.png", STICKER + bytes(padding + 1))
     with pytest.raises(ImageError, match="is not a supported image"):
         session.store_sticker("a.png", b"words")
-    monkeypatch.setattr(media, "MAX_PIXELS", 63)
+    monkeypatch.setattr(uploads, "MAX_PIXELS", 63)
     with pytest.raises(ImageError, match=r"a.png. has more than"):
         session.store_sticker("a.png", STICKER)
 

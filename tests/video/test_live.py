@@ -17,7 +17,7 @@ import pytest
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import Frame, LiveReader, VideoWriter
-from scrfd_trt.video._live import DroppingQueue
+from scrfd_trt.video._live_reader import DroppingQueue
 from scrfd_trt.video._timestamps import LiveClock
 
 MakeClip = Callable[..., Path]

@@ -12,9 +12,9 @@ import typer
 
 import overlays
 from scrfd_trt._cli import console, live, options
-from scrfd_trt._cli.copies import write_copies
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.options import SHARE, option
+from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import FacesReader, TrackingOptions
 

@@ -23,7 +23,7 @@ from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import Source, find_inputs, same_file_key
 from scrfd_trt._cli.options import VideoSettings, option
 from scrfd_trt._cli.progress import show_progress
-from scrfd_trt._cli.report import headline, tracks_table
+from scrfd_trt._cli.video_report import headline, tracks_table
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import OptionError

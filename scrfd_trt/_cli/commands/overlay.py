@@ -12,8 +12,8 @@ from typer.core import TyperCommand
 import overlays
 from scrfd_trt._cli import console, live, options
 from scrfd_trt._cli.commands import overlays as overlays_command
-from scrfd_trt._cli.copies import write_copies
 from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import ScrfdError
 
 _NAMES = "scrfd_trt.overlays"

@@ -17,7 +17,7 @@ from scrfd_trt._cli.detections_files import check_files, path_or_temporary, summ
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.inputs import is_regular_file, same_file_key
 from scrfd_trt._cli.progress import show_progress
-from scrfd_trt._cli.report import headline, tracks_table
+from scrfd_trt._cli.video_report import headline, tracks_table
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import Summary, TrackSummary, open_source
 from scrfd_trt.video._reader import Damaged

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from scrfd_trt._cuda.interop import DeviceImage
-from scrfd_trt._images import CHANNELS_FIRST, check_nv12_shape
+from scrfd_trt._image_arrays import CHANNELS_FIRST, check_nv12_shape
 from scrfd_trt.errors import ImageError
 
 MAX_STRIDE = 2**31 - 1

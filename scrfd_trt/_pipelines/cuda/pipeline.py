@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._cuda.driver import call
-from scrfd_trt._cuda.dropping import close_when_dropped, wait_for_dropped
+from scrfd_trt._cuda.finalizers import close_when_dropped, wait_for_dropped
 from scrfd_trt._cuda.interop import DeviceImage
 from scrfd_trt._cuda.memory import pinned_array
 from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream
 from scrfd_trt._detections import Detections
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._images import as_color, check_nv12, is_on_gpu
+from scrfd_trt._image_arrays import as_color, check_nv12, is_on_gpu
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.frames import check_device_image
-from scrfd_trt._pipelines.cuda.memory import HELPERS
 from scrfd_trt._pipelines.cuda.pool import SLOTS, SlotPool
 from scrfd_trt._pipelines.cuda.resources import make_resources
 from scrfd_trt._pipelines.cuda.slot import Slot
+from scrfd_trt._pipelines.cuda.slot_memory import HELPERS
 from scrfd_trt._pipelines.streaming import Pending
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from scrfd_trt._cuda.records import BATCH, frame_bytes, heads
 from scrfd_trt._cuda.stream import handle_of, synchronize
 from scrfd_trt._engine.loaded_engine import LeasedContext
 from scrfd_trt._heads import check, output_sizes
-from scrfd_trt._pipelines.cuda.memory import Arena
 from scrfd_trt._pipelines.cuda.resources import PipelineResources, profile_for
+from scrfd_trt._pipelines.cuda.slot_memory import Arena
 from scrfd_trt.errors import ModelFormatError, ScrfdError
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from scrfd_trt._letterbox import Letterbox
 from scrfd_trt._pipelines.base import merge_passes
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections
 from scrfd_trt._pipelines.cuda.frames import Geometry, of_device, packed
-from scrfd_trt._pipelines.cuda.memory import Arena, Parameters, Upload
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
+from scrfd_trt._pipelines.cuda.slot_memory import Arena, Parameters, Upload
 from scrfd_trt.errors import BackendError, ScrfdError
 
 if TYPE_CHECKING:

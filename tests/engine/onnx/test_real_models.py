@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt._engine.onnx.rewrite import prepare
-from scrfd_trt._engine.onnx.verify import compare
+from scrfd_trt._engine.onnx.verify_rewrite import compare
 
 pytestmark = pytest.mark.slow
 

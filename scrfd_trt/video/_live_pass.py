@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.video._first_pass import FrameDetector, track_faces
-from scrfd_trt.video._live import Reader
+from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._two_pass import OverlayFunction
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scrfd_trt._images import as_color
+from scrfd_trt._image_arrays import as_color
 from scrfd_trt.errors import ImageError
 
 RNG = np.random.default_rng(0)

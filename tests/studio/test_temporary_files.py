@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scrfd_trt._studio.files import LOCK, PREFIX, TemporaryFolder, delete_abandoned
+from scrfd_trt._studio.temporary_files import LOCK, PREFIX, TemporaryFolder, delete_abandoned
 
 HOLD = """
-from scrfd_trt._studio.files import TemporaryFolder
+from scrfd_trt._studio.temporary_files import TemporaryFolder
 folder = TemporaryFolder()
 (folder.new() / "picture.png").write_bytes(b"secret")
 print(flush=True)

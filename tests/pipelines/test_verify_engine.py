@@ -9,8 +9,8 @@ import pytest
 from scrfd_trt import BackendError, Detections, MissingDependencyError, ModelFormatError, _devices
 from scrfd_trt._cuda import driver, kernels
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._pipelines import factory, verify
-from scrfd_trt._pipelines.verify import differences
+from scrfd_trt._pipelines import factory, verify_engine
+from scrfd_trt._pipelines.verify_engine import differences
 from scrfd_trt._tensors import TensorSpec
 
 BOXES = np.array([[10, 10, 60, 70], [100, 20, 160, 90], [200, 200, 230, 240]], np.float32)
@@ -73,8 +73,10 @@ class TestNewEngines:
 
         def run(plan, *, lower=0.0, device=0):
             model = FakeModel(fakes, lower)
-            monkeypatch.setattr(verify, "OnnxBackend", lambda content: model if content == b"the model" else None)
-            verify.check_engine(plan, SimpleNamespace(model=b"the model"), device)
+            monkeypatch.setattr(
+                verify_engine, "OnnxBackend", lambda content: model if content == b"the model" else None
+            )
+            verify_engine.check_engine(plan, SimpleNamespace(model=b"the model"), device)
             assert not model.inputs or not model.is_open
             return model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
-from scrfd_trt._studio.media import Media, output_suffix, tracking_options
+from scrfd_trt._studio.uploads import Media, output_suffix, tracking_options
 from scrfd_trt.models import DEFAULT_MODEL
 
 Layers = Sequence[tuple[str, Mapping[str, Any]]]

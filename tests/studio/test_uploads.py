@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import drawing
-from scrfd_trt._studio import media
+from scrfd_trt._studio import uploads
 from scrfd_trt.errors import ImageError
 
 IMAGE = drawing.scene((160, 120), 1).image
@@ -33,23 +33,23 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_read_image() -> None:
-    read = media.read_image("photo.png", png())
+    read = uploads.read_image("photo.png", png())
     assert (read.frames[0] == IMAGE).all()
     assert (read.name, len(read.frames), read.is_clip) == ("photo.png", 1, False)
 
 
 @pytest.mark.parametrize("name", ["../../etc/photo.png", "C:\\Users\\me\\photo.png", "/photo.png"])
 def test_plain_name_has_no_folders(name: str) -> None:
-    assert media.plain_name(name) == "photo.png"
+    assert uploads.plain_name(name) == "photo.png"
 
 
 @pytest.mark.parametrize(("name", "clip"), [("a.MP4", True), ("a.webm", True), ("a.png", False), ("mp4", False)])
 def test_is_clip_by_suffix(name: str, clip: bool) -> None:
-    assert media.is_clip(name) is clip
+    assert uploads.is_clip(name) is clip
 
 
 def test_read_clip(clip: Path) -> None:
-    read = media.read_clip("clip.mp4", clip)
+    read = uploads.read_clip("clip.mp4", clip)
     assert (len(read.frames), read.is_clip, read.truncated, read.path) == (6, True, False, clip)
     assert abs(int(read.frames[3].mean()) - 120) < 12
     assert [abs(int(frame.mean()) - 40 * number) < 12 for number, frame in enumerate(read.frames)] == [True] * 6
@@ -66,7 +66,7 @@ def test_clip_frames_take_little_memory(tmp_path: Path) -> None:
     writer.release()
     tracemalloc.start()
     try:
-        read = media.read_clip("clip.avi", path)
+        read = uploads.read_clip("clip.avi", path)
         held = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -75,31 +75,31 @@ def test_clip_frames_take_little_memory(tmp_path: Path) -> None:
 
 
 def test_long_clip_is_truncated(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MAX_FRAMES", 4)
-    read = media.read_clip("clip.mp4", clip)
+    monkeypatch.setattr(uploads, "MAX_FRAMES", 4)
+    read = uploads.read_clip("clip.mp4", clip)
     assert (len(read.frames), read.truncated) == (4, True)
 
 
 def test_large_clip_is_shrunk(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "CLIP_SIDE", 80)
-    assert media.read_clip("clip.mp4", clip).frames[0].shape == (60, 80, 3)
+    monkeypatch.setattr(uploads, "CLIP_SIDE", 80)
+    assert uploads.read_clip("clip.mp4", clip).frames[0].shape == (60, 80, 3)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "photo.jpg", "clip.mp4", "", "x"])
 @pytest.mark.parametrize("content", [b"", b"not an image", bytes(1000)])
 def test_other_files_are_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(content)
-    arguments = (name, tmp_path / "clip.mp4") if media.is_clip(name) else (name, content)
-    read = media.read_clip if media.is_clip(name) else media.read_image
+    arguments = (name, tmp_path / "clip.mp4") if uploads.is_clip(name) else (name, content)
+    read = uploads.read_clip if uploads.is_clip(name) else uploads.read_image
     with pytest.raises(ImageError, match="is not a supported ") as caught:
         read(*arguments)
     assert "\n" not in str(caught.value)
 
 
 def test_image_with_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(uploads, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match=r"photo.png has more than"):
-        media.read_image("photo.png", png())
+        uploads.read_image("photo.png", png())
 
 
 def bomb(width: int = 30_000, height: int = 30_000) -> bytes:
@@ -116,28 +116,28 @@ def test_image_with_huge_header_is_not_decoded(monkeypatch: pytest.MonkeyPatch) 
     def decoded(*_: object) -> None:
         pytest.fail("it was decoded")
 
-    monkeypatch.setattr(media.cv2, "imdecode", decoded)
+    monkeypatch.setattr(uploads.cv2, "imdecode", decoded)
     assert len(bomb()) < 200
     with pytest.raises(ImageError, match=r"^small.png has more than 50 million pixels: use a smaller one$"):
-        media.read_image("small.png", bomb())
+        uploads.read_image("small.png", bomb())
 
 
 @pytest.mark.parametrize("kind", [".png", ".jpg", ".webp", ".bmp", ".tiff"])
 def test_size_is_checked_before_decoding(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = cv2.imencode(kind, IMAGE)[1].tobytes()
-    assert media.read_image(f"photo{kind}", content).frames[0].shape == IMAGE.shape
-    monkeypatch.setattr(media, "MAX_PIXELS", IMAGE.shape[0] * IMAGE.shape[1] - 1)
+    assert uploads.read_image(f"photo{kind}", content).frames[0].shape == IMAGE.shape
+    monkeypatch.setattr(uploads, "MAX_PIXELS", IMAGE.shape[0] * IMAGE.shape[1] - 1)
     with pytest.raises(ImageError, match="has more than"):
-        media.check_pixels("photo", content)
+        uploads.check_pixels("photo", content)
 
 
 def test_image_with_unknown_header_is_refused() -> None:
     content = cv2.imencode(".ras", IMAGE)[1].tobytes()
     with pytest.raises(ImageError, match="is not a supported "):
-        media.read_image("photo.ras", content)
+        uploads.read_image("photo.ras", content)
 
 
 def test_clip_with_too_many_pixels_is_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(uploads, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match=r"clip.mp4 has more than"):
-        media.read_clip("clip.mp4", clip)
+        uploads.read_clip("clip.mp4", clip)

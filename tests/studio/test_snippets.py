@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import overlays
-from scrfd_trt._studio.code import as_command, as_python, overlay_spec, wrap_command
-from scrfd_trt._studio.media import Media
+from scrfd_trt._studio.snippets import as_command, as_python, overlay_spec, wrap_command
+from scrfd_trt._studio.uploads import Media
 
 
 def test_command_is_quoted_for_shell() -> None:

@@ -20,7 +20,7 @@ from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import Source, find_inputs
 from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.progress import show_progress
-from scrfd_trt._cli.report import as_dict, headline, report_lines
+from scrfd_trt._cli.video_report import as_dict, headline, report_lines
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import DetectionsError

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from scrfd_trt import MissingDependencyError, ModelFormatError
 from scrfd_trt._decode import Candidates
 from scrfd_trt._engine.onnx.rewrite import prepare
-from scrfd_trt._engine.onnx.verify import EXACT, FP16, RIVAL, SAME_FACE, Rows, compare, differences, rows_of
+from scrfd_trt._engine.onnx.verify_rewrite import EXACT, FP16, RIVAL, SAME_FACE, Rows, compare, differences, rows_of
 from scrfd_trt._heads import HeadLayout
 
 
