@@ -293,7 +293,7 @@ def test_process_exit_waits_for_dropped_objects():
     code = (
         "import time\n"
         "from contextlib import nullcontext\n"
-        "from scrfd_trt._cuda import dropping\n"
+        "from scrfd_trt._cuda import finalizers\n"
         "class Owner: pass\n"
         "finalizers.RelaxedCapture = nullcontext\n"
         "owner, kept = Owner(), Owner()\n"
@@ -310,7 +310,7 @@ def test_forked_process_does_not_wait_for_closing_in_its_parent():
     code = (
         "import os, time\n"
         "from contextlib import nullcontext\n"
-        "from scrfd_trt._cuda import dropping\n"
+        "from scrfd_trt._cuda import finalizers\n"
         "class Owner: pass\n"
         "finalizers.RelaxedCapture = nullcontext\n"
         "owner = Owner()\n"
@@ -330,7 +330,7 @@ def test_forked_process_does_not_close_what_its_parent_opened():
     code = (
         "import os\n"
         "from contextlib import nullcontext\n"
-        "from scrfd_trt._cuda import dropping\n"
+        "from scrfd_trt._cuda import finalizers\n"
         "class Owner: pass\n"
         "finalizers.RelaxedCapture = nullcontext\n"
         "owner, parent = Owner(), os.getpid()\n"
@@ -351,7 +351,7 @@ def test_drop_after_python_waited_for_threads_closes_at_once():
         "kept = [Owner()]\n"
         "weakref.finalize(kept[0], print, 'dropped')\n"
         "atexit.register(kept.clear)\n"
-        "from scrfd_trt._cuda import dropping\n"
+        "from scrfd_trt._cuda import finalizers\n"
         "finalizers.RelaxedCapture = nullcontext\n"
         "finalizers.close_when_dropped(kept[0], lambda: (time.sleep(0.3), print('closed')))\n"
     )
