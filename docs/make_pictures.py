@@ -92,7 +92,7 @@ def _section(name: str, specs: tuple[str, ...]) -> str:
     figures = "".join(_figure(file_name(name, number), spec) for number, spec in enumerate(specs))
     lines = [f"### {name}", overlays.summary(name), f'<div class="gallery" markdown>\n{figures}</div>']
     if landmarks := getattr(overlays.load(name), "without_landmarks", ""):
-        lines.append(f"Without landmarks: {landmarks[0].lower()}{landmarks[1:]}")
+        lines.append(f"Without landmarks: {landmarks}")
     return "\n\n".join([*lines, _options(name)])
 
 
@@ -114,7 +114,7 @@ def _options(name: str) -> str:
 
 def _text(default: object) -> str:
     if isinstance(default, bool):
-        return "yes" if default else "no"
+        return "true" if default else "false"
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

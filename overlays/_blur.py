@@ -33,7 +33,7 @@ class Blur(Covering):
         0.25,
         ge=MIN_STRENGTH,
         le=1.0,
-        description="Finest detail, as a fraction of the face's size; less would identify people.",
+        description="Smallest visible detail, as a fraction of the face's size; below 0.2 people could be recognised.",
     )
     blending: Blending = Field("srgb", description=BLENDING_HELP)
 

@@ -23,7 +23,7 @@ class CropSheet(ChannelOptions, OverlayModel):
     those shown are in the order of their track ids. An image without faces stays unchanged.
     """
 
-    without_landmarks: ClassVar[str] = "Crops are not rotated upright."
+    without_landmarks: ClassVar[str] = "crops are not rotated upright."
 
     side: Literal["bottom", "top", "left", "right", "whole"] = Field(
         "bottom", description="Position of the sheet: a side of the image, or the whole image."

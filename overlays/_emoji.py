@@ -26,13 +26,13 @@ def _picture(kind: str, color: str) -> Picture:
 
 
 class Emoji(PictureOverlay):
-    """Draw an emoji over each face: smile, wink, sunglasses, cat or robot.
+    """Draw an emoji over each face: smile, wink, cool (sunglasses), cat or robot.
 
     They are rotated by the eyes. ``kind=each`` gives each track of a video its own emoji, which it keeps; faces without
     track ids get the smile.
     """
 
-    without_landmarks: ClassVar[str] = "It stands upright on the box."
+    without_landmarks: ClassVar[str] = "drawn upright."
 
     kind: Literal["each", "smile", "wink", "cool", "cat", "robot"] = Field(
         "each", description="Picture; each: one for each track of a video, a smile for images."

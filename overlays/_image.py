@@ -53,11 +53,11 @@ class Sticker(PictureOverlay):
         If the picture cannot be read.
     """
 
-    without_landmarks: ClassVar[str] = "Typical landmarks of an upright face's box are used."
+    without_landmarks: ClassVar[str] = "placed as on an upright face."
 
     picture: Path = Field(description="Picture file, preferably a PNG or WebP with alpha.")
     fit: Literal["box", "two", "three", "five"] = Field(
-        "box", description="What places the picture: face box, both eyes, eyes and mouth, or all five landmarks."
+        "box", description="Position the picture by: face box, both eyes, eyes and mouth, or all five landmarks."
     )
     points: PicturePoints = Field(
         None,

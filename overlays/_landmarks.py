@@ -23,7 +23,7 @@ class Landmarks(ChannelOptions, OverlayModel):
     Faces outside the image are skipped.
     """
 
-    without_landmarks: ClassVar[str] = "Only box and score are drawn."
+    without_landmarks: ClassVar[str] = "only box and score are drawn."
 
     box: bool = Field(True, description="Draw the box.")
     score: bool = Field(True, description="Write the score in per cent.")

@@ -97,7 +97,7 @@ class Mask(NamedTuple):
 class MaskOptions(OptionsModel):
     """Options of overlays that cover faces."""
 
-    without_landmarks: ClassVar[str] = "The shape aligned is the upright ellipse, as for ellipse."
+    without_landmarks: ClassVar[str] = "shape=aligned works like shape=ellipse."
 
     shape: Shape = Field(
         "ellipse", description="Ellipse within the box, whole box, or ellipse rotated by the landmarks (aligned)."

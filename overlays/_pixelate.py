@@ -14,7 +14,7 @@ from overlays._masks import Mask
 
 
 class Pixelate(Covering):
-    """Pixelate each face in blocks of a fraction of its size or of a number of pixels.
+    """Pixelate each face in blocks sized relative to the face or in pixels.
 
     With ``block``, all faces get blocks of the same size. A face more than 5 blocks high may stay recognisable (see
     ``strength`` of :class:`overlays.Blur`), so ``block`` is among the privacy warnings.
@@ -24,7 +24,7 @@ class Pixelate(Covering):
         0.25,
         ge=MIN_STRENGTH,
         le=1.0,
-        description="Side of a block, as a fraction of the face's size; less would identify people.",
+        description="Side of a block, as a fraction of the face's size; below 0.2 people could be recognised.",
     )
     block: int | None = Field(None, ge=2, le=4096, description="Side of a block in pixels; replaces strength.")
     blending: Blending = Field("srgb", description=BLENDING_HELP)

@@ -49,7 +49,7 @@ class Skull(PictureOverlay):
         If ``image`` cannot be read.
     """
 
-    without_landmarks: ClassVar[str] = "It stands upright on the box."
+    without_landmarks: ClassVar[str] = "drawn upright."
 
     scale: float = Field(1.0, gt=0.0, le=10.0, description="Size; 1 covers the face from chin to hairline.")
     image: Path | None = Field(None, description="Picture to draw instead of the skull, preferably a PNG with alpha.")

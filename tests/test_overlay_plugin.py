@@ -74,7 +74,7 @@ def test_help_lists_plugin_options(run: Run) -> None:
     assert re.search(r"^sunglasses .* size, shine", run("scrfd-trt", "overlay", "--help"), re.MULTILINE)
     shown = run("scrfd-trt", "overlay", "--overlay", "sunglasses", "--help")
     assert re.search(r"^size +number, 0.5 to 3 +1 +Size of the glasses", shown, re.MULTILINE)
-    assert "Without landmarks: it refuses to draw." in shown
+    assert "Requires landmarks." in shown
 
 
 def test_plugin_draws_from_command_line(run: Run, network_500m: Path, tmp_path: Path) -> None:

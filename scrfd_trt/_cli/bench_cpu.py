@@ -134,7 +134,7 @@ def _add_time(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def measure_cpu(backend: Backend, options: DetectorOptions, image: Image, runs: int) -> CpuFigures:
-    """Measure the stages and ``detect()`` in alternation, so that other load on the machine affects both equally.
+    """Measure the stages and ``detect()`` in alternation, so that other processes slow both equally.
 
     ``runs`` counts after the warm-up. Closes the backend.
     """

@@ -228,7 +228,7 @@ def _tensors(image: Image, device: Device) -> list[Any]:
 def _latencies(
     detector: SCRFDDetector, engine: Replay, images: dict[str, dict[Memory, list[Any]]], runs: int
 ) -> tuple[float, list[Latency]]:
-    """Measure the engine and all cases in alternation, so that other load on the machine affects all equally."""
+    """Measure the engine and all cases in alternation, so that other processes slow all equally."""
     cases = [(name, kind, images[name][kind]) for name in images for kind in MEMORIES if images[name][kind]]
     seconds: list[list[float]] = [[] for _ in cases]
     alone = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CPU_STAGES = {
     "letterbox": "scale, pad, normalise",
     "model": "run the model",
-    "decode": "read the heads, map back",
+    "decode": "decode the outputs into boxes",
     "nms": "non-maximum suppression",
     "result": "validate and build Detections",
 }
@@ -62,7 +62,7 @@ def show_cpu(figures: CpuFigures, image: str, model: str) -> None:
     for name, timings in figures.stages.items():
         table.add_row(name, *_cells(timings), CPU_STAGES[name])
     table.add_section()
-    table.add_row("around the model", *_cells(figures.around), "letterbox, decode, nms and result together")
+    table.add_row("everything except the model", *_cells(figures.around), "letterbox, decode, nms and result together")
     table.add_row("detect()", *_cells(figures.detect), f"{figures.ratio:.2f} times the model", style="bold")
     console.show(table)
     console.write(f"\n{len(figures.detect.seconds)} runs\n")

@@ -22,7 +22,7 @@ COMMANDS = {
     "overlay": "Cover faces with a skull, a blur, or other overlays.",
     "overlays": "List the overlays, or the options of one.",
     "studio": "Open a local page to try overlays.",
-    "models": "List the models and where their files are.",
+    "models": "List the models and their file locations.",
     "build": "Build a TensorRT engine from a model.",
     "inspect": "Describe engines and models, and check them.",
     "doctor": "Check this machine and show how to fix what is missing.",

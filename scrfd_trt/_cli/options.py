@@ -40,7 +40,7 @@ DETECTION_OPTIONS = ("threshold", "scale", "iou", "max_faces", "model", "every",
 """Have no effect with ``--detections``."""
 LIVE_OPTIONS = ("delay", "duration")
 """Apply to cameras and streams only."""
-SCALE_DEFAULT = "the model's size; 128,640 if it takes any"
+SCALE_DEFAULT = "the model's size; 128,640 if it accepts any size"
 SHARE: dict[str, Any] = {"min": 0.0, "max": 1.0, "metavar": "NUMBER"}
 SECONDS: dict[str, Any] = {"min": 0.0, "max": 60.0}
 
@@ -57,7 +57,7 @@ def _video(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
 INPUT_HELP = "Image and video files, folders, and globs such as 'photos/*.jpg'."
 LIVE_INPUT_HELP = "Images, videos, folders and globs; or one camera:N, or one URL."
 MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
-LEAN_HELP = "libnvinfer_lean.so.N, for version-compatible engines of older TensorRT."
+LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
 SCALE_HELP = "Detection sizes in pixels, multiples of 32: 640, 640x384 or 128,640."
 
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=INPUT_HELP)]
@@ -67,7 +67,7 @@ ModelName = Annotated[str, option("NAME|FILE", MODEL_HELP, "--model", "-m")]
 Device = Annotated[str, option("DEVICE", "Device: auto, cpu, cuda or cuda:N; 'scrfd-trt doctor' lists them.")]
 LeanRuntime = Annotated[Path | None, option("FILE", LEAN_HELP, show_default="$TRT_LEAN_RUNTIME")]
 AllowHostCode = Annotated[
-    bool, typer.Option("--allow-host-code", help="Allow the engine to run its own CPU code; trusted engines only.")
+    bool, typer.Option("--allow-host-code", help="Allow the engine to run CPU code. Only for trusted engines.")
 ]
 Threshold = Annotated[float, typer.Option("--threshold", "-t", help="Minimum confidence, 0 to 1.", **SHARE)]
 Iou = Annotated[float, typer.Option(help="Maximum overlap (IoU) of two faces, 0 to 1.", **SHARE)]
@@ -81,7 +81,7 @@ KeepMetadata = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only, without a progress bar.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print what was chosen automatically, and why.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Explain automatic choices, such as the device.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Texts = list[str] | None
 
@@ -127,7 +127,9 @@ class DetectionsFileArgs:
     detections: Annotated[
         Path | None, _video("FILE", "Read the video's faces from this file instead of detecting.")
     ] = None
-    save_detections: Annotated[Path | None, _video("FILE", "Save the video's faces to NAME.faces.jsonl.")] = None
+    save_detections: Annotated[
+        Path | None, _video("FILE", "Save the video's faces to this file, such as clip.faces.jsonl.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,12 @@ class SelectionArgs:
 
     keep_tracks: Annotated[Texts, _video("N,...", "Cover only these tracks; 'scrfd-trt tracks' lists them.")] = None
     leave_tracks: Annotated[Texts, _video("N,...", "Do not cover these tracks. Review the result.")] = None
-    keep_region: Annotated[Texts, _video("X,Y,W,H", "Cover only tracks mostly inside this region, in pixels.")] = None
-    leave_region: Annotated[Texts, _video("X,Y,W,H", "Do not cover tracks mostly inside this region.")] = None
+    keep_region: Annotated[
+        Texts, _video("X,Y,W,H", "Cover only tracks that are mostly inside this region (pixels).")
+    ] = None
+    leave_region: Annotated[
+        Texts, _video("X,Y,W,H", "Do not cover tracks that are mostly inside this region (pixels).")
+    ] = None
     keep_span: Annotated[Texts, _video("FROM-TO", "Cover only within this time: 0:05-1:12.5, or in seconds.")] = None
     leave_span: Annotated[Texts, _video("FROM-TO", "Do not cover within this time.")] = None
 
@@ -158,7 +164,7 @@ class LiveArgs:
     """How cameras and streams are processed."""
 
     delay: Annotated[
-        int, _video("FRAMES", "Cameras and streams: delay for filling gaps, in frames.", min=0, max=1000)
+        int, _video("FRAMES", "Cameras and streams: look-ahead for filling gaps, in frames.", min=0, max=1000)
     ] = DELAY
     duration: Annotated[
         float | None, _video("SECONDS", "Cameras and streams: recording time.", min=0.0, show_default="until Ctrl-C")
@@ -224,7 +230,7 @@ class VideoArgs:
     extend: Annotated[float, _video("SECONDS", "Time to extend tracks at both ends, in seconds.", **SECONDS)] = (
         TRACKING.extend
     )
-    damaged: Annotated[str, _video("|".join(DAMAGED), "At a damaged frame: stop, or keep it as decoded.")] = "stop"
+    damaged: Annotated[str, _video("|".join(DAMAGED), "Damaged frames: stop, or keep them as decoded.")] = "stop"
     progress: Annotated[str, _video("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:

@@ -117,7 +117,7 @@ class EngineReport(BaseModel):
             ("built for", self.compute_capabilities and f"compute capability {' '.join(self.compute_capabilities)}"),
             *((tensor.role, f"{tensor.name} {tensor}") for tensor in self.tensors),
             *((f"profile {number}", str(profile)) for number, profile in enumerate(self.profiles)),
-            ("tensors read by", self.tensors_from),
+            ("tensors read with", self.tensors_from),
             ("head layout", self.layout),
             ("GPU memory", memory),
             *self._record_rows(),

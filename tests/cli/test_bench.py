@@ -99,7 +99,7 @@ def test_bench_command(run: Run, network_500m: Path) -> None:
     code, out, err = run("bench", "--device", "cpu", "--runs", 1, "--scale", 64)
     assert (code, err) == (0, "")
     assert out.startswith("a drawn scene: 1280×720")
-    for name in (*STAGES, "around the model", "detect()"):
+    for name in (*STAGES, "everything except the model", "detect()"):
         assert f"\n{name}  " in out
     report = json.loads(
         run("bench", "--device", "cpu", "--runs", 2, "--scale", "64,32", "--json", "--model", network_500m).out

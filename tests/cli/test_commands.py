@@ -69,6 +69,19 @@ def test_help_of_options_is_short(name: str) -> None:
         assert len(parameter.help.split()) <= MAX_HELP_WORDS, parameter.help
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("anonymize", "stay covered where detection fails for up to --bridge seconds"),
+        ("overlay", "stay covered where detection fails for up to --bridge seconds"),
+        ("overlay", "In a folder, outputs keep the input's name and format."),
+        ("demo", "apply three overlays"),
+    ],
+)
+def test_help_states_what_command_does(run: Run, name: str, text: str) -> None:
+    assert text in " ".join(run(name, "--help").out.split())
+
+
 def test_version_imports_no_slow_packages() -> None:
     program = (
         "import sys; from scrfd_trt._cli import app\n"

@@ -42,11 +42,11 @@ def test_example_names_required_options(run: Run) -> None:
 
 
 def test_behaviour_without_landmarks_is_shown(run: Run) -> None:
-    assert "Without landmarks: It stands upright on the box." in run("overlays", "skull").out
+    assert "Without landmarks: drawn upright." in run("overlays", "skull").out
     assert "Without landmarks" not in run("overlays", "boxes").out
     for name in ("blur", "pixelate", "solid", "spotlight"):
         printed = " ".join(run("overlays", name).out.split())
-        assert "Without landmarks: The shape aligned is the upright ellipse, as for ellipse." in printed
+        assert "Without landmarks: shape=aligned works like shape=ellipse." in printed
 
 
 def test_example_omits_channel_order(run: Run) -> None:
@@ -115,3 +115,10 @@ def test_unknown_overlay(run: Run) -> None:
 def test_no_overlays_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlays, "names", tuple)
     assert run("overlays").error.startswith("no overlays are installed: run pip install")
+
+
+def test_option_texts_name_accepted_values(run: Run) -> None:
+    rows = [" ".join(line.split()) for line in run("overlays", "landmarks").out.splitlines()]
+    assert any(row.startswith("box true or false true ") for row in rows)
+    assert "cool (sunglasses)" in " ".join(run("overlays", "emoji").out.split())
+    assert "below 1, part of the face is changed" in " ".join(run("overlays", "spotlight").out.split())

@@ -51,12 +51,12 @@ class DetectArgs(options.DetectArgs):
 class CoverArgs:
     """What hides the faces."""
 
-    replacewith: Annotated[str, option("|".join(COVERS), "What covers the faces; none hides nothing.")] = "blur"
+    replacewith: Annotated[str, option("|".join(COVERS), "How to cover faces; none leaves them visible.")] = "blur"
     mask_scale: Annotated[float, option("NUMBER", "Mask size, relative to the face's box.", min=0.1, max=10.0)] = 1.3
     boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box instead of an ellipse.")] = False
     replaceimg: Annotated[Path | None, option("FILE", "Image for --replacewith img.")] = None
     mosaicsize: Annotated[
-        int | None, option("PIXELS", MOSAIC_HELP, min=2, max=4096, show_default="a quarter of the face")
+        int | None, option("PIXELS", MOSAIC_HELP, min=2, max=4096, show_default="a quarter of the face's size")
     ] = None
 
     def overlay(self) -> overlays.Overlay:
@@ -91,10 +91,10 @@ def anonymize(
 ) -> None:
     """Hide the faces of images and videos.
 
-    In videos, faces are tracked and stay covered in frames where detection
-    fails; audio and timing are kept. Location, device and other metadata
-    are dropped. No detector finds every face: review the moments that the
-    final report lists.
+    In videos, faces are tracked and stay covered where detection fails for
+    up to --bridge seconds; audio and timing are kept. Location, device and
+    other metadata are dropped. Faces can be missed. Review the moments
+    listed in the final report.
 
     Exit code: 0 on success, 1 if an input failed (the others are
     processed), 2 for a usage error.

@@ -78,7 +78,7 @@ def bench(
     """Measure each stage of a detection.
 
     On the CPU: the median of all runs, in milliseconds. The stages and
-    detect() alternate, so that other load affects both equally.
+    detect() alternate, so that other processes slow both equally.
 
     On a GPU: the engine alone, each step, detect() for images in each kind
     of memory, and stream() by batch size and batches in flight.

@@ -27,19 +27,19 @@ from scrfd_trt.errors import OptionError
 
 DEFAULTS = BuildOptions()
 BATCH = ",".join(map(str, DEFAULTS.batch))
-TUNING = "Options of TensorRT's search for fast kernels"
-PORTABLE = "Options for engines that run on other machines"
+TUNING = "Build tuning"
+PORTABLE = "Other machines"
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model name ('scrfd-trt models') or .onnx file.")]
 Output = Annotated[Path, option("FILE", "Engine file; FILE.json beside it records how it was built.", "--output", "-o")]
-Device = Annotated[str, option("DEVICE", "GPU to build on and for: cuda or cuda:N.")]
+Device = Annotated[str, option("DEVICE", "GPU to use: cuda or cuda:N.")]
 Texts = list[str] | None
 
 
 _tuning = partial(option, rich_help_panel=TUNING)
 _portable = partial(option, rich_help_panel=PORTABLE)
 SIZE_HELP = "Input sizes in pixels, multiples of 32: 640, 640x384 or 128,640."
-PROFILE_HELP = "Leave out the profile for single images: smaller, but slower for them."
+PROFILE_HELP = "Omit the profile for single images: smaller engine, slower single images."
 LEAN_HELP = "Embed the lean runtime; loading the engine then requires --allow-host-code."
 RTX_DEFAULT = "TensorRT-RTX's own: 8.0, 8.6, 8.9, 12.0 and newer"
 
@@ -62,7 +62,7 @@ class BuildArgs:
         _tuning("N", "Optimization level; higher levels build longer.", min=0, max=5, show_default="TensorRT's own, 3"),
     ] = None
     workspace: Annotated[
-        int | None, _tuning("MIB", "Maximum GPU memory of a layer, in MiB.", min=1, show_default="all")
+        int | None, _tuning("MIB", "Maximum GPU workspace per layer, in MiB.", min=1, show_default="all")
     ] = None
     timing_cache: Annotated[
         Path | None, _tuning("FILE", "File to keep kernel timings in.", show_default="beside the engine")
@@ -110,10 +110,10 @@ def build(
 ) -> None:
     """Build a TensorRT engine from a model.
 
-    Takes minutes with TensorRT, seconds with TensorRT-RTX. If this machine
-    can run the engine, it is compared with the model on drawn images, and
-    written only if it finds the same faces; otherwise a warning says that
-    it is not verified. After Ctrl-C nothing is written.
+    Takes minutes with TensorRT, seconds with TensorRT-RTX. If the engine
+    runs on this machine, it is verified against the model on drawn images,
+    and written only if the results agree. If it cannot run here, it is
+    written unverified, with a warning. After Ctrl-C, nothing is written.
 
     For example:
       scrfd-trt build 500m_bnkps -o face.plan

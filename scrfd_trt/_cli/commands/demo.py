@@ -42,11 +42,11 @@ def demo(
     overwrite: options.Overwrite = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Detect faces in a drawn scene and apply each overlay.
+    """Detect faces in a drawn scene and apply three overlays.
 
-    Writes the images to the folder scrfd-demo. Identical files are left
-    alone; if other files are in the way, the folder is scrfd-demo-2, and so
-    on.
+    Writes the images to the folder scrfd-demo. Existing files are never
+    replaced: if the folder contains different files, a new folder
+    scrfd-demo-2 is used.
 
     For example:
       scrfd-trt demo

@@ -34,7 +34,7 @@ def inspect(
 
     Opens an engine if there is a GPU and a matching TensorRT; otherwise
     reads the file's header and the JSON file beside it. --json prints one
-    object a line for each file.
+    JSON object per line, one per file.
 
     Exit code: 0 if all files can be used on this machine, else 1.
 

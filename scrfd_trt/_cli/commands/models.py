@@ -1,4 +1,4 @@
-"""``scrfd-trt models``: list the known models and where their files are."""
+"""``scrfd-trt models``: list the models and their file locations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def models(
     as_json: options.AsJson = False,
     fetch: Annotated[str | None, options.option("NAME", "Download this model if needed, and print its path.")] = None,
 ) -> None:
-    """List the known models and where their files are.
+    """List the models and their file locations.
 
     AP is the average precision on WIDER FACE (easy, medium, hard) in per
     cent, as published for SCRFD.

@@ -69,9 +69,10 @@ def overlay(
 
     To hide identities, use 'scrfd-trt anonymize'.
 
-    Copies of images keep name and format; they are upright and have no
-    alpha channel. Images without faces are copied, too. In videos, faces
-    are tracked and stay covered in frames where detection fails.
+    In a folder, outputs keep the input's name and format. Images are
+    rotated upright and lose their alpha channel. Images without faces are
+    also written. In videos, faces are tracked and stay covered where
+    detection fails for up to --bridge seconds.
 
     Exit code: 0 on success, 1 if an input failed (the others are
     processed), 2 for a usage error.

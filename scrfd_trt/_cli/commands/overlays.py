@@ -14,6 +14,8 @@ from scrfd_trt._cli import console, options
 from scrfd_trt._cli.console import printable
 from scrfd_trt.errors import OptionError, ScrfdError
 
+REQUIRES_LANDMARKS = "Requires landmarks."
+
 
 def overlays(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show the options of this overlay.")] = None,
@@ -90,7 +92,8 @@ def details(name: str) -> RenderableType:
         table.add_row(Text(option.name, style="bold"), values, default, option.description)
     command = Text(f"scrfd-trt overlay me.jpg --overlay {_example_spec(name)} -o out.jpg", overflow="fold")
     landmarks = without_landmarks(name)
-    notes = [f"Without landmarks: {landmarks}", ""] if landmarks else []
+    note = landmarks if landmarks == REQUIRES_LANDMARKS else f"Without landmarks: {landmarks}"
+    notes = [note, ""] if landmarks else []
     return Group(head, "", table, "", *notes, Text.assemble("Example: ", command))
 
 
@@ -98,7 +101,7 @@ def without_landmarks(name: str) -> str:
     """Return what an overlay does with faces that have no landmarks; empty if it does not use landmarks."""
     factory = registry.load(name)
     if getattr(factory, "needs_landmarks", False):
-        return "it refuses to draw."
+        return REQUIRES_LANDMARKS
     return str(getattr(factory, "without_landmarks", ""))
 
 
@@ -116,5 +119,5 @@ def _text(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)

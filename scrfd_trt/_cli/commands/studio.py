@@ -33,10 +33,10 @@ def studio(
 ) -> None:
     """Open a local page to try overlays.
 
-    Drop an image or a short clip on the page. It shows the result at once,
-    and offers the file, the command line and the Python program that make
-    it. Only this machine can open the page unless --host is given. All files
-    are deleted when Ctrl-C ends the studio.
+    Drop an image or a short clip on the page. It shows the result, and lets
+    you download it and copy the command or Python code. Only this machine
+    can open the page unless --host is given. Ctrl-C stops the studio and
+    deletes its temporary files.
 
     For example:
       scrfd-trt studio
@@ -52,7 +52,7 @@ def studio(
         free = _free_port(host, port)
         with open_detector(model, device, threshold=MIN_THRESHOLD, iou=options.IOU) as detector:
             address = f"[{host}]" if ":" in host else host
-            console.plain(f"studio: http://{address}:{free}  (Ctrl-C ends it)")
+            console.plain(f"studio: http://{address}:{free}  (Ctrl-C stops it)")
             with suppress(KeyboardInterrupt):
                 serve(detector, host, free, model=model, max_upload=max_upload * 2**20, browser=browser)
 
