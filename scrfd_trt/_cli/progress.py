@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def show_progress(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[Pr
     with ExitStack() as stack:
         display: Display
         if kind == "jsonl":
-            display, interval = _JsonLines(path), LINE_INTERVAL
+            display, interval = partial(_json_line, path), LINE_INTERVAL
         elif kind == "none" or quiet or not console.STDERR.is_terminal:
             display, interval = lambda *_: None, LINE_INTERVAL
         else:
@@ -207,11 +208,7 @@ class _VideoBar:
         self._bars.refresh()
 
 
-class _JsonLines:
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
-
-    def __call__(self, stage: Stage, done: int, total: int | None, rate: float) -> None:
-        left = None if total is None or not rate else round(max(total - done, 0) / rate, 1)
-        frames = {"progress": stage, "input": self._path, "frame": done, "frames": total}
-        console.stderr_line(json.dumps(frames | {"fps": round(rate, 1), "left": left}))
+def _json_line(path: Path, stage: Stage, done: int, total: int | None, rate: float) -> None:
+    left = None if total is None or not rate else round(max(total - done, 0) / rate, 1)
+    frames = {"progress": stage, "input": str(path), "frame": done, "frames": total}
+    console.stderr_line(json.dumps(frames | {"fps": round(rate, 1), "left": left}))

@@ -104,5 +104,4 @@ def listen(module: ModuleType) -> Iterator[Messages]:
         yield messages
     finally:
         with _lock:
-            # By identity: listeners with the same messages are equal.
-            listeners[:] = [other for other in listeners if other is not messages]
+            listeners.remove(messages)

@@ -33,9 +33,6 @@ PORTABLE = "Other machines"
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model name ('scrfd-trt models') or .onnx file.")]
 Output = Annotated[Path, option("FILE", "Engine file; FILE.json beside it records how it was built.", "--output", "-o")]
 Device = Annotated[str, option("DEVICE", "GPU to use: cuda or cuda:N.")]
-Texts = list[str] | None
-
-
 _tuning = partial(option, rich_help_panel=TUNING)
 _portable = partial(option, rich_help_panel=PORTABLE)
 SIZE_HELP = "Input sizes in pixels, multiples of 32: 640, 640x384 or 128,640."
@@ -51,7 +48,7 @@ class BuildArgs:
     precision: Annotated[Precision, option("NAME", "Precision: fp16, tf32 (10-bit mantissa) or fp32.")] = (
         DEFAULTS.precision
     )
-    size: Annotated[Texts, option("SIZE", SIZE_HELP, "--size", show_default=options.SCALE_DEFAULT)] = None
+    size: Annotated[options.Texts, option("SIZE", SIZE_HELP, "--size", show_default=options.SCALE_DEFAULT)] = None
     batch: Annotated[str, option("COUNTS", "Batch size: min,opt,max, or one number for all three.")] = BATCH
     no_batch_one_profile: Annotated[bool, _tuning(None, PROFILE_HELP, "--no-batch-one-profile")] = False
     io: Annotated[Literal["float32", "float16"], option("NAME", "Type of input and outputs: float32 or float16.")] = (
@@ -75,7 +72,7 @@ class BuildArgs:
         bool, _portable(None, "Let GPUs from compute capability 8.0 run it; slightly slower.", "--hardware-compatible")
     ] = False
     compute_capability: Annotated[
-        Texts, _portable("X.Y", "TensorRT-RTX only: GPUs to build for: 8.6,12.0.", show_default=RTX_DEFAULT)
+        options.Texts, _portable("X.Y", "TensorRT-RTX only: GPUs to build for: 8.6,12.0.", show_default=RTX_DEFAULT)
     ] = None
 
     def parse(self) -> BuildOptions:
