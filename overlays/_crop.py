@@ -100,7 +100,7 @@ class CropSheet(ChannelOptions, OverlayModel):
 def _largest_square(width: int, height: int, count: int) -> int:
     """Return the largest side of ``count`` equal squares in a rectangle, at least 1."""
     fits = (min(width // columns, height // math.ceil(count / columns)) for columns in range(1, count + 1))
-    return max(1, *fits) if count > 1 else max(1, min(width, height))
+    return max(1, *fits)
 
 
 def _warp(canvas: Image, region: Region, placement: Placement, side: int, background: Pixel) -> Image:

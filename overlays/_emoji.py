@@ -13,11 +13,9 @@ from overlays._geometry import Placement, drawing_order, eye_rotations
 from overlays._pictures import Picture, PictureOverlay, read_picture
 from scrfd_trt._detections import Detections
 
-_SCALE = 1.12
-"""Size of a picture relative to the face it covers: its round head just surrounds the box's ellipse."""
+_SCALE = 1.12  # size of a picture relative to the face it covers: its round head just surrounds the box's ellipse
 
-KINDS = ("smile", "wink", "cool", "cat", "robot")
-"""The pictures that ``kind=each`` assigns to tracks."""
+KINDS = ("smile", "wink", "cool", "cat", "robot")  # the pictures that kind=each assigns to tracks
 
 
 @functools.cache

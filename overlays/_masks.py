@@ -25,8 +25,7 @@ Shape = Literal["ellipse", "rectangle", "aligned"]
 TYPICAL_ASPECT = 1.24
 """Height of an upright face's box divided by its width: the median of 318 faces in four photographs."""
 
-MIN_HALF_SIDE = 0.5
-"""Lower bound of a shape's half sides in pixels, however thin the face."""
+MIN_HALF_SIDE = 0.5  # lower bound of a shape's half sides in pixels, however thin the face
 
 _CACHED_PIXELS = 1 << 15  # larger masks are not cached
 

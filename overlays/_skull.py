@@ -74,14 +74,11 @@ class Skull(PictureOverlay):
             if self.image is not None:
                 yield self._picture, Placement.cover_box(box, self._picture.size, rotation, self.scale)
             elif centers is None or scales[row] == 0.0:
-                yield self._picture, _place_upright(box, self.scale)
+                by_box = max(box.width / FACE_BOX.width, box.height / FACE_BOX.height)
+                upright = Placement.from_rotation(FACE_BOX.center, box.center, (1.0, 0.0), by_box * self.scale)
+                yield self._picture, upright
             else:
                 yield self._picture, _place_by_landmarks(box, centers[row], rotation, scales[row], self.scale)
-
-
-def _place_upright(box: Box, scale: float) -> Placement:
-    by_box = max(box.width / FACE_BOX.width, box.height / FACE_BOX.height)
-    return Placement.from_rotation(FACE_BOX.center, box.center, (1.0, 0.0), by_box * scale)
 
 
 def _place_by_landmarks(

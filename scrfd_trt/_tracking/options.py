@@ -9,12 +9,10 @@ from pydantic import Field
 
 from scrfd_trt._options import OptionsModel
 
-HALF_WINDOW = 4
-"""Frames on either side that contribute to a smoothed box."""
+HALF_WINDOW = 4  # frames on either side that contribute to a smoothed box
 MIN_GAP_FRAMES, MIN_EXTENSION_FRAMES = 6, 2
 """Frames from one detection to the next that are always bridged, and frames that a track is always extended by."""
-ROUNDING_SECONDS = 0.02
-"""Longest rounding of a limit up to the nearest frame."""
+ROUNDING_SECONDS = 0.02  # longest rounding of a limit up to the nearest frame
 
 
 class Limit(NamedTuple):

@@ -18,8 +18,7 @@ CHANGED, MIN_CHANGED_AREA = 10.0, 0.5
 """Difference from which a pixel has changed, and the share of pixels that change at a cut."""
 SAME_CORRELATION, MAX_GAIN = 0.9, 8.0
 """Correlation from which two frames show the same scene in another light, and the largest ratio of their contrasts."""
-MAX_REPEATS = 5
-"""Frames that may repeat one picture: a camera of 6 frames per second gives as many in a video of 30."""
+MAX_REPEATS = 5  # frames that may repeat one picture: a camera of 6 frames per second gives as many in a video of 30
 
 
 def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tuple[Item, bool]]:

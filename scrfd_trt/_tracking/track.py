@@ -19,15 +19,12 @@ Array = NDArray[np.float64]
 
 VELOCITY_OBSERVATIONS, VELOCITY_FRAMES = 5, 12
 """Most observations that the velocity is computed from, and most frames that they may span."""
-DAMPING = 0.85
-"""Share of the velocity that remains from one frame to the next after the last observation."""
-MAX_SHRINK = 0.08
-"""Share of an observed side by which smoothing may move that side inwards."""
+DAMPING = 0.85  # share of the velocity that remains from one frame to the next after the last observation
+MAX_SHRINK = 0.08  # share of an observed side by which smoothing may move that side inwards
 UNCERTAIN_MARGIN, MAX_UNCERTAIN_FRAMES = 0.02, 5
 """Share of its sides that a box grows by for each frame to the nearest trusted observation, and most frames counted."""
 MIN_SIDE = 1e-3
-MIN_LINE, MIN_PARABOLA_SIDE = 3, 2
-"""Samples needed to fit a line, and samples needed on either side to fit a parabola."""
+MIN_LINE, MIN_PARABOLA_SIDE = 3, 2  # samples needed to fit a line, and samples needed on either side to fit a parabola
 
 
 class Observation(NamedTuple):

@@ -19,10 +19,8 @@ from scrfd_trt._tracking.track import Observation, Track
 
 BUFFER, BUFFER_PER_MISS, MAX_BUFFER = 0.2, 0.03, 0.6
 """Share of its sides that a box is expanded by before its overlap is computed: at first, per missed frame, at most."""
-MIN_IOU, MIN_IOU_LOW = 0.15, 0.5
-"""Minimum overlap of the expanded boxes, for faces of high and of low score."""
-MAX_BACK_GAP = 3
-"""Detected frames without a low-score face after which a new track is not traced back any further."""
+MIN_IOU, MIN_IOU_LOW = 0.15, 0.5  # minimum overlap of the expanded boxes, for faces of high and of low score
+MAX_BACK_GAP = 3  # detected frames without a low-score face after which a new track is not traced back any further
 
 
 class FrameObservation(NamedTuple):

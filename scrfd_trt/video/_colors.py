@@ -19,8 +19,7 @@ logger = logging.getLogger("scrfd_trt")
 # Numbers of ITU-T H.273 for matrices, and FFmpeg's for ranges.
 RGB, BT709, UNKNOWN, BT601, BT2020 = 0, 1, 2, 5, 9
 LIMITED, FULL = 1, 2
-MATRICES = (1, 4, 5, 6, 7, 9)
-"""Matrices that FFmpeg converts with."""
+MATRICES = (1, 4, 5, 6, 7, 9)  # matrices that FFmpeg converts with
 NEAREST = {3: BT601, 10: BT2020, 13: BT2020, 14: BT2020}
 """Substitutes for other matrices, where it is not BT.709: constant luminance and ICtCp are close to BT.2020."""
 CHROMATICITY, LUMINANCE = 50_000, 10_000

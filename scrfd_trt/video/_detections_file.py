@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -20,12 +20,8 @@ from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError, OutputError
 from scrfd_trt.video._reader import VideoInfo
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 FACES_SUFFIX = ".faces.jsonl"
-SAMPLE_BYTES = 1 << 16
-"""Bytes that the fingerprint reads at the start, in the middle and at the end of a file."""
+SAMPLE_BYTES = 1 << 16  # bytes that the fingerprint reads at the start, in the middle and at the end of a file
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -134,7 +130,7 @@ class FacesWriter:
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> FacesWriter:
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -203,7 +199,7 @@ class FacesReader:
         """Close the file; a second call does nothing."""
         self._file.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> FacesReader:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -61,7 +61,7 @@ class _PreparedFrame(NamedTuple):
 def find_faces(
     reader: Reader, detector: FrameDetector, tracking: TrackingOptions | None = None, *, delay: int | None = None
 ) -> Generator[FrameFaces, None, None]:
-    """Detect the faces of a video, which is read to its end, and track them from frame to frame.
+    """Detect the faces of a video and track them; yield the faces of each frame, in order, to the video's end.
 
     Parameters
     ----------
@@ -70,11 +70,6 @@ def find_faces(
     delay
         Frames by which a result may lag behind the newest frame, plus up to three for telling a flash from a new scene.
         None gives the best result.
-
-    Yields
-    ------
-    FrameFaces
-        One per frame, in order.
 
     Raises
     ------

@@ -16,8 +16,7 @@ from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._two_pass import OverlayFunction
 
-DELAY = 10
-"""Frames of look-ahead: a third of a second at 30 frames per second."""
+DELAY = 10  # frames of look-ahead: a third of a second at 30 frames per second
 
 
 class RenderedFrame(NamedTuple):
@@ -36,7 +35,7 @@ def overlay_live(
     tracking: TrackingOptions | None = None,
     delay: int = DELAY,
 ) -> Generator[RenderedFrame, None, None]:
-    """Detect the faces of a live source, track them and apply an overlay, in one pass.
+    """Detect the faces of a live source, track them and apply an overlay, in one pass; yield all frames in order.
 
     Parameters
     ----------
@@ -48,11 +47,6 @@ def overlay_live(
         Frames by which the output lags behind the input. A face that is missed for longer stays covered for
         ``tracking.extend`` seconds; the rest of the gap is not filled.
 
-    Yields
-    ------
-    RenderedFrame
-        One per frame, in order.
-
     Raises
     ------
     VideoError
@@ -62,5 +56,5 @@ def overlay_live(
         for frame, faces in items:
             if frame is None:
                 continue
-            size = (frame.picture.width, frame.picture.height)
-            yield RenderedFrame(frame, overlay(frame.image, faces.detections(size)) if faces.faces else None, faces)
+            image = overlay(frame.image, faces.detections(reader.info.size)) if faces.faces else None
+            yield RenderedFrame(frame, image, faces)

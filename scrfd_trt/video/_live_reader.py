@@ -10,22 +10,17 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from threading import Condition, Event, Thread, current_thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import LiveClock, format_time
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 logger = logging.getLogger("scrfd_trt")
 
-RETRY_SECONDS = (0.1, 10.0)
-"""Pause before the first attempt to reconnect, and longest pause."""
-STABLE_SECONDS = 10.0
-"""Duration of a connection after which the pauses are short again."""
+RETRY_SECONDS = (0.1, 10.0)  # pause before the first attempt to reconnect, and longest pause
+STABLE_SECONDS = 10.0  # duration of a connection after which the pauses are short again
 
 
 class LiveReader:
@@ -144,20 +139,16 @@ class LiveReader:
             try:
                 item = self._queue.get()
             except VideoError as error:
-                raise VideoError(
-                    f"{error.reason}{self._position()}", subject=error.subject, fields=error.fields
-                ) from error
+                reason, last = error.reason, self._last_seconds
+                if last is not None:
+                    reason += f" (after frame {self._count - 1}, at {format_time(last)})"
+                raise VideoError(reason, subject=error.subject, fields=error.fields) from error
             if item is None:
                 return
             if isinstance(item, Frame):
                 item.number, item.pts_seconds = self._count, float(item.picture.pts * item.picture.time_base)
                 self._count, self._last_seconds = self._count + 1, item.pts_seconds
             yield item
-
-    def _position(self) -> str:
-        if self._last_seconds is None:
-            return ""
-        return f" (after frame {self._count - 1}, at {format_time(self._last_seconds)})"
 
     def close(self) -> None:
         """Close the source and end all iterations; a second call does nothing."""
@@ -167,7 +158,7 @@ class LiveReader:
             # FFmpeg checks its timeout while it opens, while it probes, and for each packet.
             self._thread.join(3 * self._timeout)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> LiveReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -253,17 +244,13 @@ Reader = VideoReader | LiveReader
 class DroppingQueue:
     """A queue of frames and packets; ``dropped`` counts the oldest frames, which are dropped while it is full."""
 
-    MAX_PACKETS = 4096
-    """About a minute of sound, for a consumer that has stopped."""
-    POLL_SECONDS = 0.5
-    """On Windows, Ctrl+C does not wake a waiting thread."""
+    MAX_PACKETS = 4096  # about a minute of sound, for a consumer that has stopped
+    POLL_SECONDS = 0.5  # on Windows, Ctrl+C does not wake a waiting thread
 
     def __init__(self, max_frames: int) -> None:
         self.dropped = 0
-        self._max_frames = max_frames
-        self._frames: deque[int] = deque()
-        self._items: dict[int, Any] = {}
-        self._number = 0
+        self._max_frames, self._frames = max_frames, 0
+        self._items: deque[Any] = deque()
         self._ended = False
         self._error: BaseException | None = None
         self._changed = Condition()
@@ -273,16 +260,18 @@ class DroppingQueue:
         with self._changed:
             if self._ended:
                 return
-            self._items[self._number] = item
-            if isinstance(item, Frame):
-                self._frames.append(self._number)
-            self._number += 1
-            if len(self._frames) > self._max_frames:
-                del self._items[self._frames.popleft()]
+            self._items.append(item)
+            self._frames += isinstance(item, Frame)
+            if self._frames > self._max_frames:
+                self._drop_oldest(frame=True)
+                self._frames -= 1
                 self.dropped += 1
-            if len(self._items) - len(self._frames) > self.MAX_PACKETS:
-                del self._items[next(number for number in self._items if number not in self._frames)]
+            elif len(self._items) - self._frames > self.MAX_PACKETS:
+                self._drop_oldest(frame=False)
             self._changed.notify_all()
+
+    def _drop_oldest(self, *, frame: bool) -> None:
+        del self._items[next(at for at, item in enumerate(self._items) if isinstance(item, Frame) == frame)]
 
     def end(self, error: BaseException | None = None, *, discard: bool = False) -> None:
         """Mark the end after the waiting items, or at once with ``discard``; only the first call's error counts."""
@@ -291,7 +280,7 @@ class DroppingQueue:
                 self._ended, self._error = True, error
             if discard:
                 self._items.clear()
-                self._frames.clear()
+                self._frames = 0
             self._changed.notify_all()
 
     def get(self) -> Any:
@@ -300,10 +289,9 @@ class DroppingQueue:
             while not self._items and not self._ended:
                 self._changed.wait(self.POLL_SECONDS)
             if self._items:
-                number = next(iter(self._items))
-                if self._frames and self._frames[0] == number:
-                    self._frames.popleft()
-                return self._items.pop(number)
+                item = self._items.popleft()
+                self._frames -= isinstance(item, Frame)
+                return item
             if self._error is not None:
                 raise self._error
             return None

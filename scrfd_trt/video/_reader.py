@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,8 @@ from scrfd_trt.video import _colors, _pyav
 from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
 from scrfd_trt.video._timestamps import DiscontinuityCorrector, TruncationCheck, format_time
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-DEFAULT_RATE = Fraction(25)
-"""Frames per second if a source declares none."""
-MAX_STEP_BACK = 1
-"""Seconds that the clock of a live source may go back; more is a new start of the source."""
+DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
+MAX_STEP_BACK = 1  # seconds that the clock of a live source may go back; more is a new start of the source
 
 Damaged = Literal["stop", "keep"]
 
@@ -312,7 +307,7 @@ class VideoReader:
             self._closed = True
             self.container.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,13 +9,10 @@ from dataclasses import replace
 from scrfd_trt._options import OptionsModel
 from scrfd_trt._tracking.faces import Face, FrameFaces
 
-Region = tuple[float, float, float, float]
-"""x, y, width and height in pixels of the upright frame."""
-Span = tuple[float, float]
-"""Start and end in seconds."""
+Region = tuple[float, float, float, float]  # x, y, width and height in pixels of the upright frame
+Span = tuple[float, float]  # start and end in seconds
 
-MIN_SHARE = 0.5
-"""Share of its frames in which a track lies in a region that it belongs to."""
+MIN_SHARE = 0.5  # share of its frames in which a track lies in a region that it belongs to
 
 
 class TrackSelection(OptionsModel):

@@ -24,8 +24,7 @@ STREAM_OPTIONS = {
     "rtsps": {"rtsp_transport": "tcp"},
     "udp": {"overrun_nonfatal": "1"},  # a slow consumer loses packets, and not the stream
 }
-MAC_RATE = "30"
-"""Frames per second of cameras on macOS: most refuse AVFoundation's default, 29.97."""
+MAC_RATE = "30"  # frames per second of cameras on macOS: most refuse AVFoundation's default, 29.97
 IMAGE_TYPES = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WebP", ".tif": "TIFF", ".tiff": "TIFF",
 }  # fmt: skip

@@ -12,10 +12,8 @@ from scrfd_trt._tracking.faces import ORIGINS, Face, FrameFaces, Origin
 from scrfd_trt.video._timestamps import GapFinder
 
 MAX_MOMENTS = 10
-LOST_WEIGHT = 10
-"""A lost face weighs as much as this many filled frames."""
-BORDER = 0.05
-"""Share of its longer side within which a box touches the border of the frame."""
+LOST_WEIGHT = 10  # a lost face weighs as much as this many filled frames
+BORDER = 0.05  # share of its longer side within which a box touches the border of the frame
 
 Doubt = Literal["bridged", "faint", "lost"]
 """Filled between detections; detected with a low score; ended inside of the frame."""

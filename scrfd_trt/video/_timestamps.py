@@ -29,8 +29,7 @@ class TruncationCheck:
     transport streams, and recorded live streams.
     """
 
-    SLACK_SECONDS, SLACK_FRAMES = 0.5, 1.5
-    """Tolerance of the container's duration, and of the video stream's own."""
+    SLACK_SECONDS, SLACK_FRAMES = 0.5, 1.5  # tolerance of the container's duration, and of the video stream's own
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._stream = stream
@@ -93,8 +92,7 @@ def _tagged_end(stream: Any) -> float | None:
 class DiscontinuityCorrector:
     """Shifts the timestamps of a concatenated file, so that each piece starts where the one before it ends."""
 
-    MIN_STEP_BACK = Fraction(1, 4)
-    """Seconds; packets that go back by less are only out of order."""
+    MIN_STEP_BACK = Fraction(1, 4)  # seconds; packets that go back by less are only out of order
 
     def __init__(self) -> None:
         self._shifts = [Fraction(0)]
@@ -149,8 +147,7 @@ class LiveClock:
     ``now`` returns the local time in seconds: an interruption lasts as long on this clock as it did here.
     """
 
-    MAX_JUMP = 10
-    """Seconds by which the source may be ahead of the local clock between two frames."""
+    MAX_JUMP = 10  # seconds by which the source may be ahead of the local clock between two frames
 
     def __init__(self, time_base: Fraction, now: Callable[[], float] = time.monotonic) -> None:
         self._time_base, self._now = time_base, now
@@ -203,8 +200,7 @@ class ConstantFrameRate:
 
     MAX_OFFSET, MAX_START = 0.3, 1.5
     """Frames by which a time may differ from its slot's, and by which the first frame may be late."""
-    MAX_TICKS = 65535
-    """Ticks per second that MPEG-4 can count."""
+    MAX_TICKS = 65535  # ticks per second that MPEG-4 can count
 
     def __init__(self, name: str, rate: Fraction) -> None:
         self._name = name
@@ -232,8 +228,7 @@ class ConstantFrameRate:
 class GapFinder:
     """Finds where frames are missing, if the frame rate is constant."""
 
-    MIN_FRAMES = 20
-    """Frames needed for a decision."""
+    MIN_FRAMES = 20  # frames needed for a decision
     MIN_SHARE, LONGER = 0.9, 1.6
     """Share of steps that have the usual length at a constant rate, and multiple of it at which one is missing."""
     MAX_GAPS = 10

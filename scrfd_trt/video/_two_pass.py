@@ -38,8 +38,7 @@ Stage = Literal["finding", "drawing"]
 ProgressCallback = Callable[[Stage, int, int | None], None]
 """Called after each frame with the pass, the number of frames done and the total number, if that is known."""
 
-PTS_TOLERANCE = 0.002
-"""Seconds by which a frame's time may differ from that in the faces file."""
+PTS_TOLERANCE = 0.002  # seconds by which a frame's time may differ from that in the faces file
 
 
 def _no_progress(stage: Stage, done: int, total: int | None) -> None:
@@ -56,7 +55,7 @@ def detect_video(
     damaged: Damaged = "stop",
     progress: ProgressCallback = _no_progress,
 ) -> Summary:
-    """Detect the faces of a video, track them, and write them to a file.
+    """Detect the faces of a video, track them, write them to a file, and return their summary.
 
     Parameters
     ----------
@@ -68,11 +67,6 @@ def detect_video(
         As for :class:`FacesWriter` and :class:`VideoReader`.
     progress
         Called after each frame.
-
-    Returns
-    -------
-    Summary
-        Of the detected faces.
 
     Raises
     ------
@@ -125,7 +119,7 @@ def render_video(
     keep_metadata: bool = False,
     progress: ProgressCallback = _no_progress,
 ) -> Summary:
-    """Apply an overlay to the faces of a video that were detected before.
+    """Apply an overlay to the faces of a video that were detected before; return the summary of the covered faces.
 
     Parameters
     ----------
@@ -143,11 +137,6 @@ def render_video(
         Types of other streams that are copied.
     progress
         Called after each frame.
-
-    Returns
-    -------
-    Summary
-        Of the covered faces.
 
     Raises
     ------
@@ -206,7 +195,7 @@ def overlay_video(
     keep_metadata: bool = False,
     progress: ProgressCallback = _no_progress,
 ) -> Summary:
-    """Detect the faces of a video and apply an overlay to them, in two passes.
+    """Detect the faces of a video and apply an overlay to them, in two passes; return the summary of the covered faces.
 
     The output is checked before the first pass: its folder, the encoder, and whether the container can hold the audio
     and subtitle streams. Streams that it cannot hold are an error; leave them out of ``keep_streams``.
@@ -222,11 +211,6 @@ def overlay_video(
         As for :func:`render_video`.
     detector, tracking, overwrite, damaged, progress
         As for :func:`detect_video` and :func:`render_video`.
-
-    Returns
-    -------
-    Summary
-        Of the covered faces.
 
     Raises
     ------
@@ -268,7 +252,7 @@ def _try_output(
 def render_frames(
     reader: Reader, faces: Iterable[FrameFaces], overlay: OverlayFunction, writer: VideoWriter
 ) -> Iterator[Frame]:
-    """Apply an overlay to the faces of a video, and write it with its other streams.
+    """Apply an overlay to the faces of a video, write it with its other streams, and yield each frame written.
 
     Parameters
     ----------
@@ -279,11 +263,6 @@ def render_frames(
         earlier frames are encoded. Frames without faces are written unchanged.
     writer
         Takes the frames; it is not closed here.
-
-    Yields
-    ------
-    Frame
-        Each frame that was written.
 
     Raises
     ------
@@ -319,8 +298,7 @@ def _rendered(
                 f"{reader.name}: frame {item.number} is at {format_time(item.pts_seconds)}, but at "
                 f"{format_time(found.pts_seconds)} in the faces file, which belongs to another video"
             )
-        size = (item.picture.width, item.picture.height)
-        image = overlay(item.image, found.detections(size)) if found.faces else None
+        image = overlay(item.image, found.detections(reader.info.size)) if found.faces else None
         yield item, writer.prepare(item, image)
     if next(remaining, None) is not None:
         raise DetectionsError(f"{reader.name}: the faces file has more frames than the video; detect its faces again")

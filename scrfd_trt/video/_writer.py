@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 CONTAINER_FORMATS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi", ".ts": "mpegts",
 }  # fmt: skip
@@ -31,10 +28,8 @@ CONTAINER_OPTIONS = {
     # Sound that starts slightly before 0 would shift the frames by one.
     "avi": {"avoid_negative_ts": "disabled"},
 }
-NO_RANGE_TAG = ("mpeg4",)
-"""Encoders that do not store the range."""
-INTERLACED = ("libx264",)
-"""Encoders that encode interlaced frames, if their height is a multiple of 4."""
+NO_RANGE_TAG = ("mpeg4",)  # encoders that do not store the range
+INTERLACED = ("libx264",)  # encoders that encode interlaced frames, if their height is a multiple of 4
 
 
 class VideoWriter:
@@ -236,7 +231,7 @@ class VideoWriter:
         with suppress(Exception):
             self._container.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
