@@ -105,12 +105,7 @@ class OverlayModel(OptionsModel):
 
 
 class Compose:
-    """Several overlays applied in order, as one overlay.
-
-    Parameters
-    ----------
-    *overlays
-        Each draws on the result of the previous one. Without any, the image is only copied.
+    """Several overlays as one: each draws on the result of the previous one. Without any, the image is only copied.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from overlays._blending import BLENDING_HELP, Blending
 from overlays._covering import Covering
-from overlays._filters import MIN_STRENGTH, blur_region, pixelate_region
+from overlays._filters import Strength, blur_region, pixelate_region
 from overlays._geometry import Image, Region
 from overlays._masks import Mask
 
@@ -29,10 +29,8 @@ class Blur(Covering):
     """
 
     method: Literal["gaussian", "pixelate"] = Field("gaussian", description="Smooth blur, or coarse blocks.")
-    strength: float = Field(
+    strength: Strength = Field(
         0.25,
-        ge=MIN_STRENGTH,
-        le=1.0,
         description="Smallest visible detail, as a fraction of the face's size; below 0.2 people could be recognised.",
     )
     blending: Blending = Field("srgb", description=BLENDING_HELP)

@@ -115,5 +115,4 @@ def _warp(canvas: Image, region: Region, placement: Placement, side: int, backgr
     a, b, c, d = placement.a * zoom[0], placement.b * zoom[1], placement.c * zoom[0], placement.d * zoom[1]
     # cv2 places pixel centres at whole numbers.
     warp = np.array([[a, b, x + (a + b - 1.0) / 2], [c, d, y + (c + d - 1.0) / 2]])
-    flags, border = cv2.INTER_LINEAR, background
-    return np.asarray(cv2.warpAffine(source, warp, (side, side), flags=flags, borderValue=border), np.uint8)
+    return np.asarray(cv2.warpAffine(source, warp, (side, side), borderValue=background), np.uint8)

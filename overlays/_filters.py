@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from overlays._geometry import Image, Region
 
 MIN_STRENGTH = 0.2
 """Lower bound of a block's side as a fraction of the face's size. Familiar faces are recognised at 7×10 blocks (Sinha
 et al., "Face recognition by humans: nineteen results", Proc. IEEE 94(11), 2006); this leaves 5 along the face."""
+
+Strength = Annotated[float, Field(ge=MIN_STRENGTH, le=1.0)]
 
 _SMALL_SIGMA = 1.5  # standard deviation on the smaller copy on which a wide blur is done
 _STACK_SIZE, _STACK_SIGMA = 7, math.sqrt(2.5)  # cv2.stackBlur's triangular kernel, nearly a Gaussian

@@ -45,12 +45,8 @@ class Sticker(PictureOverlay):
     the centre of the mouth, by an affine transform, which follows a head that looks up or aside; ``five`` all points,
     as closely as rotation and scale allow. ``points`` gives the positions of these points in the picture.
 
-    Faces are drawn in ascending order of score, so that the highest lies on top.
-
-    Raises
-    ------
-    ImageError
-        If the picture cannot be read.
+    Faces are drawn in ascending order of score, so that the highest lies on top. A picture that cannot be read raises
+    ``ImageError``.
     """
 
     without_landmarks: ClassVar[str] = "placed as on an upright face."

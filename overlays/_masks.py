@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from overlays._geometry import Box, Region, fit_rotations
+from overlays._geometry import Box, Image, Region, fit_rotations
 from scrfd_trt._detections import Detections
 from scrfd_trt._options import OptionsModel
 
@@ -29,9 +29,7 @@ MIN_HALF_SIDE = 0.5  # lower bound of a shape's half sides in pixels, however th
 
 _CACHED_PIXELS = 1 << 15  # larger masks are not cached
 
-_Alpha = NDArray[np.uint8]
 _Floats = NDArray[np.float32]
-_Real = TypeVar("_Real", np.float32, np.float64)
 
 
 class Mask(NamedTuple):
@@ -70,7 +68,7 @@ class Mask(NamedTuple):
         # A rotated pixel extends beyond its row and column by up to 0.21; a whole pixel is safe.
         return box if self.sin == 0.0 else box.padded(1.0, 1.0)
 
-    def region(self, image: NDArray[np.uint8]) -> Region | None:
+    def region(self, image: Image) -> Region | None:
         """Return the pixels of an image ``(H, W, 3)`` that the mask covers, or None if there are none."""
         height, width = image.shape[:2]
         if self.sin != 0.0:
@@ -80,7 +78,7 @@ class Mask(NamedTuple):
         right, bottom = min(int(self.x + across), width), min(int(self.y + down), height)
         return Region(left, top, right, bottom) if left < right and top < bottom else None
 
-    def rasterize(self, region: Region) -> NDArray[np.uint8]:
+    def rasterize(self, region: Region) -> Image:
         """Return the mask's pixels in a region that :meth:`region` returned: ``(h, w)`` uint8, read-only.
 
         They are 255 where the shape touches the pixel, and 0 beyond its soft edge.
@@ -151,7 +149,7 @@ def _ellipse_sides(
 
 
 @functools.lru_cache(512)
-def _upright_mask(shape: Shape, width: int, height: int, feather: int) -> _Alpha:
+def _upright_mask(shape: Shape, width: int, height: int, feather: int) -> Image:
     """Return the whole mask, mirrored from one quarter; its sides are whole pixels."""
     mask = Mask(shape, 0.0, 0.0, width / 2, height / 2, 1.0, 0.0, float(feather), 0.0)
     right, bottom = (width + 1) // 2 + feather, (height + 1) // 2 + feather
@@ -167,7 +165,7 @@ _INNER_EDGES = (np.arange(_CACHED_PIXELS / 2 + 1.0), np.maximum(np.arange(_CACHE
 """Distance from the centre to the nearer side of each pixel, for an even and an odd number of pixels."""
 
 
-def _mirrored(quarter: _Alpha, rows: int, columns: int) -> _Alpha:
+def _mirrored(quarter: Image, rows: int, columns: int) -> Image:
     """Prepend mirrored rows and columns; if one fewer than the quarter has, its first is the centre."""
     height, width = quarter.shape
     up = cv2.BORDER_REFLECT if rows == height else cv2.BORDER_REFLECT_101
@@ -194,14 +192,15 @@ def _distances(mask: Mask, region: Region) -> tuple[_Floats, _Floats]:
     return _to_corner(across, extent / a), _to_corner(down, extent / b)
 
 
-def _to_corner(centers: NDArray[_Real], extent: float) -> NDArray[_Real]:
+def _to_corner(centers: NDArray[Any], extent: float) -> NDArray[Any]:
     """Turn distances of pixel centres into those of their nearest corners, in place."""
     np.abs(centers, out=centers)
     centers -= centers.dtype.type(extent)
-    return np.maximum(centers, centers.dtype.type(0.0), out=centers)
+    np.maximum(centers, centers.dtype.type(0.0), out=centers)
+    return centers
 
 
-def _soft_edge(across: _Floats, down: _Floats, mask: Mask) -> _Alpha:
+def _soft_edge(across: _Floats, down: _Floats, mask: Mask) -> Image:
     """Return ``(h, w)`` from 255 on the shape to 0 where its soft edge ends; distances are in half sides."""
     if mask.shape == "rectangle":
         slopes = _ramp(across, mask.a, mask.feather) * _ramp(down, mask.b, mask.feather)
@@ -232,8 +231,8 @@ def _ramp(distance: _Floats, half: float, feather: float) -> _Floats:
 
 
 _T = np.arange(256) / 255.0
-_SMOOTHSTEP: _Alpha = np.asarray(np.rint(255.0 * (3.0 - 2.0 * _T) * _T * _T), np.uint8)
+_SMOOTHSTEP: Image = np.asarray(np.rint(255.0 * (3.0 - 2.0 * _T) * _T * _T), np.uint8)
 
 
-def _smooth(ramp: NDArray[Any]) -> _Alpha:
+def _smooth(ramp: NDArray[Any]) -> Image:
     return np.asarray(cv2.LUT(ramp, _SMOOTHSTEP), np.uint8)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from overlays._blending import BLENDING_HELP, Blending
 from overlays._covering import Covering
-from overlays._filters import MIN_STRENGTH, pixelate_region
+from overlays._filters import MIN_STRENGTH, Strength, pixelate_region
 from overlays._geometry import Image, Region
 from overlays._masks import Mask
 
@@ -20,11 +20,8 @@ class Pixelate(Covering):
     ``strength`` of :class:`overlays.Blur`), so ``block`` is among the privacy warnings.
     """
 
-    strength: float = Field(
-        0.25,
-        ge=MIN_STRENGTH,
-        le=1.0,
-        description="Side of a block, as a fraction of the face's size; below 0.2 people could be recognised.",
+    strength: Strength = Field(
+        0.25, description="Side of a block, as a fraction of the face's size; below 0.2 people could be recognised."
     )
     block: int | None = Field(None, ge=2, le=4096, description="Side of a block in pixels; replaces strength.")
     blending: Blending = Field("srgb", description=BLENDING_HELP)

@@ -41,12 +41,8 @@ class Skull(PictureOverlay):
     skull stands upright on the box. ``image`` replaces the skull by another picture, which is centred on the face's
     box, rotated by the eyes and scaled to cover the box; a picture without alpha is an opaque rectangle.
 
-    Faces are drawn in ascending order of score, so that the highest lies on top.
-
-    Raises
-    ------
-    ImageError
-        If ``image`` cannot be read.
+    Faces are drawn in ascending order of score, so that the highest lies on top. A picture that cannot be read raises
+    ``ImageError``.
     """
 
     without_landmarks: ClassVar[str] = "drawn upright."

@@ -30,7 +30,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         If the folder is write-protected.
     """
     folder = path.parent
-    with _output_errors(path):
+    with output_errors(path):
         if not folder.is_dir():
             raise OptionError(f"cannot write {path}: there is no folder {folder}; create it first")
     _check_free(path, overwrite)
@@ -69,7 +69,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         _check_free(path, overwrite)
-        with _output_errors(path):
+        with output_errors(path):
             with suppress(OSError):
                 temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             temporary.replace(path)
@@ -95,7 +95,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
         For every ``OSError`` in the block, and if ``path`` cannot be written.
     """
     # Unlike the tempfile module's, a file opened with "x" has the permissions that the umask gives.
-    with _output_errors(path), atomic_path(path, overwrite=overwrite) as temporary, temporary.open("xb") as file:
+    with output_errors(path), atomic_path(path, overwrite=overwrite) as temporary, temporary.open("xb") as file:
         yield file
 
 
@@ -116,10 +116,10 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     """
     with ExitStack() as stack:
         for path, data in contents.items():
-            stack.enter_context(_output_errors(path))
+            stack.enter_context(output_errors(path))
             write_synced(stack.enter_context(atomic_path(path, overwrite=True)), data)
     for folder in {path.parent for path in contents}:
-        with _output_errors(folder):
+        with output_errors(folder):
             _sync_folder(folder)
 
 
@@ -180,7 +180,7 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
-    with _output_errors(path):
+    with output_errors(path):
         if path.exists() and not path.is_file():
             raise OptionError(f"cannot write {path}: a folder or device is there; name a file")
         if not overwrite and os.path.lexists(path):
@@ -190,7 +190,8 @@ def _check_free(path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
+def output_errors(path: Path) -> Iterator[None]:
+    """Translate ``OSError`` to ``OutputError``."""
     try:
         yield
     except ScrfdError:

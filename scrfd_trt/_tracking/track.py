@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import Face, Origin
-from scrfd_trt._tracking.matching import expand
 from scrfd_trt._tracking.options import TrackLimits
 
 Array = NDArray[np.float64]
@@ -168,6 +167,12 @@ class Track:
         right = np.clip(np.searchsorted(known, wanted, side="left"), 1, len(known) - 1)
         share = (wanted - known[right - 1]) / (known[right] - known[right - 1])
         return np.asarray(states[right - 1] + (states[right] - states[right - 1]) * share[:, None])
+
+
+def expand(boxes: Array, share: Array | float) -> Array:
+    """Expand boxes ``(..., 4)`` by a share of their sides on each side."""
+    margin = (boxes[..., 2:] - boxes[..., :2]) * share
+    return np.concatenate([boxes[..., :2] - margin, boxes[..., 2:] + margin], axis=-1)
 
 
 def _box(state: Array) -> Array:

@@ -13,9 +13,8 @@ import numpy as np
 from scrfd_trt._detections import Detections
 from scrfd_trt._nms import pairwise_iou
 from scrfd_trt._tracking.faces import FrameFaces
-from scrfd_trt._tracking.matching import Array, assign, expand
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt._tracking.track import Observation, Track
+from scrfd_trt._tracking.track import Array, Observation, Track, expand
 
 BUFFER, BUFFER_PER_MISS, MAX_BUFFER = 0.2, 0.03, 0.6
 """Share of its sides that a box is expanded by before its overlap is computed: at first, per missed frame, at most."""
@@ -196,6 +195,14 @@ class Tracker:
         best = int(overlap.argmax())
         if overlap[best] >= MIN_IOU_LOW:
             before[best].continue_as(track)
+
+
+def assign(similarity: Array, minimum: float) -> list[tuple[int, int]]:
+    """Return the pairs of row and column with the largest total similarity; pairs below ``minimum`` are dropped."""
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - comes with the extra, and is slow to import
+
+    rows, columns = linear_sum_assignment(np.where(similarity >= minimum, similarity, 0.0), maximize=True)
+    return [(r, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if similarity[r, c] >= minimum]
 
 
 def _distance(track: Track, observation: FrameObservation) -> tuple[int, float]:

@@ -6,7 +6,7 @@ import logging
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,8 +24,6 @@ NEAREST = {3: BT601, 10: BT2020, 13: BT2020, 14: BT2020}
 """Substitutes for other matrices, where it is not BT.709: constant luminance and ICtCp are close to BT.2020."""
 CHROMATICITY, LUMINANCE = 50_000, 10_000
 """Steps to 1, and to a candela per square metre, as the bitstreams count (ITU-T H.265, D.3.28)."""
-
-Pixels = TypeVar("Pixels", bound=np.generic)
 
 
 class HdrMetadata(NamedTuple):
@@ -92,7 +90,7 @@ class Orientation:
             return cls(False, a < 0, d < 0)
         return cls(True, c < 0, b < 0)
 
-    def apply(self, plane: NDArray[Pixels]) -> NDArray[Pixels]:
+    def apply(self, plane: NDArray[Any]) -> NDArray[Any]:
         """Return a view of an array with its first two axes turned."""
         if self.transpose:
             plane = plane.swapaxes(0, 1)

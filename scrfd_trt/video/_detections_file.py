@@ -6,18 +6,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from scrfd_trt._files import atomic_path
+from scrfd_trt._files import atomic_path, output_errors
 from scrfd_trt._options import reason
 from scrfd_trt._tracking.faces import Face, FrameFaces, Origin
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt.errors import DetectionsError, OutputError
+from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video._reader import VideoInfo
 
 FACES_SUFFIX = ".faces.jsonl"
@@ -102,7 +102,7 @@ class FacesWriter:
         )
         with ExitStack() as stack:
             part = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
-            with self._output_errors():
+            with output_errors(self.path):
                 self._file = part.open("w", encoding="utf-8")
             stack.callback(self._close)
             self._write_line(header.model_dump())
@@ -116,19 +116,12 @@ class FacesWriter:
         self._write_line(line | {"faces": [_as_dict(face) for face in frame.faces]})
 
     def _write_line(self, line: dict[str, Any]) -> None:
-        with self._output_errors():
+        with output_errors(self.path):
             self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
 
     def _close(self) -> None:
-        with self._output_errors():
+        with output_errors(self.path):
             self._file.close()
-
-    @contextmanager
-    def _output_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def __enter__(self) -> FacesWriter:
         return self

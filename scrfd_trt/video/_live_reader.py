@@ -55,10 +55,8 @@ class LiveReader:
 
     Attributes
     ----------
-    info
-        Properties of the first connection.
-    extra_streams
-        Streams whose packets are read; the same for all connections.
+    info, extra_streams
+        Properties of the first connection, and streams whose packets are read; the same for all connections.
     reconnects
         Number of reconnections.
     """
@@ -120,11 +118,8 @@ class LiveReader:
     def items(self) -> Iterator[Any]:
         """Read until ``close()``, or until the connection is lost for good.
 
-        Yields
-        ------
-        Frame or av.Packet
-            Frames with consecutive numbers and increasing times, in seconds since the first frame that was read; and
-            packets of the extra streams as they are read.
+        Yield frames with consecutive numbers and increasing times, in seconds since the first frame that was read, and
+        packets (``av.Packet``) of the extra streams as they are read.
 
         Raises
         ------

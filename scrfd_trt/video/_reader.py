@@ -115,23 +115,17 @@ class VideoReader:
     ------
     VideoError
         If the source cannot be opened, or has no frame.
-    OptionError
-        If ``damaged`` is invalid.
-    MissingDependencyError
-        If PyAV is not installed.
+    OptionError, MissingDependencyError
+        If ``damaged`` is invalid; if PyAV is not installed.
 
     Attributes
     ----------
     info
         Properties of the video.
-    extra_streams
-        The ``av`` streams whose packets are read.
-    container
-        The open ``av.container.InputContainer``.
-    unread_streams
-        Number of further video streams.
-    lost
-        Number of frames that were damaged or could not be decoded.
+    container, extra_streams
+        The open ``av.container.InputContainer``, and those of its streams whose packets are read.
+    unread_streams, lost
+        Number of further video streams, and of frames that were damaged or could not be decoded.
     """
 
     def __init__(
@@ -209,12 +203,7 @@ class VideoReader:
         return (item for item in self.items() if isinstance(item, Frame))
 
     def items(self) -> Iterator[Any]:
-        """Read on to the end.
-
-        Yields
-        ------
-        Frame or av.Packet
-            Frames in presentation order, and packets of the extra streams as they are read.
+        """Yield frames in presentation order to the end, and packets (``av.Packet``) of the extra streams as read.
 
         Raises
         ------

@@ -50,12 +50,8 @@ class TrackSelection(OptionsModel):
         kept, left = _tracks_in_regions(frames, self.keep_regions, self.leave_regions)
         keep = self.keep_tracks & kept if self.keep_tracks and self.keep_regions else self.keep_tracks or kept
         keeps_none = self.keep_regions and not keep
-        return TrackSelection(
-            keep_tracks=frozenset({-1}) if keeps_none else frozenset(keep),
-            leave_tracks=self.leave_tracks | left,
-            keep_spans=self.keep_spans,
-            leave_spans=self.leave_spans,
-        )
+        tracks = {"keep_tracks": frozenset({-1}) if keeps_none else keep, "leave_tracks": self.leave_tracks | left}
+        return self.model_copy(update={**tracks, "keep_regions": (), "leave_regions": ()})
 
     def apply(self, frame: FrameFaces) -> FrameFaces:
         """Return the frame with the covered faces only; regions have to be resolved."""

@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -217,14 +217,17 @@ def overlay_video(
     VideoError, OutputError, OptionError
         As for :func:`detect_video` and :func:`render_video`.
     """
-    with _path_or_temporary(faces_file) as faces:
+    with ExitStack() as stack:
+        if faces_file is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="scrfd-trt-"))
+            faces_file = Path(folder, f"clip{FACES_SUFFIX}")
         with open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
             constant_rate = _try_output(output, reader, encode, overwrite=overwrite)
             _free_closed()
             _warn_unread(reader)
         _detect(
             source,
-            faces,
+            faces_file,
             detector,
             tracking,
             overwrite=overwrite,
@@ -232,7 +235,8 @@ def overlay_video(
             progress=progress,
             constant_rate=constant_rate,
         )
-        with FacesReader(faces) as file, open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
+        file = stack.enter_context(FacesReader(faces_file))
+        with open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
             file.check(reader.info)
             with VideoWriter(output, reader, encode, overwrite=overwrite, keep_metadata=keep_metadata) as writer:
                 summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
@@ -316,12 +320,3 @@ def _warn_unread(reader: Reader) -> None:
             reader.name,
             reader.unread_streams + 1,
         )
-
-
-@contextmanager
-def _path_or_temporary(faces_file: Source | None) -> Iterator[Path]:
-    if faces_file is not None:
-        yield Path(faces_file)
-        return
-    with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as folder:
-        yield Path(folder, f"clip{FACES_SUFFIX}")

@@ -36,7 +36,7 @@ class VideoWriter:
     """Write a video with the properties of another one.
 
     Use it as a context manager: the file exists once the block has ended without an error. Until then it has a hidden
-    name in the same folder; after an error nothing is left.
+    name in the same folder; after an error nothing is left. ``frames`` is the number of frames written.
 
     Parameters
     ----------
@@ -49,11 +49,6 @@ class VideoWriter:
     keep_metadata
         Whether title, place, device and the like are copied, and chapters; live sources have none. The language of
         audio and subtitles is always copied.
-
-    Attributes
-    ----------
-    frames
-        Number of frames written.
 
     Notes
     -----

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scrfd_trt._nms import pairwise_iou
-from scrfd_trt._tracking.matching import assign, expand
-from scrfd_trt._tracking.track import slope, smoothing_weights
+from scrfd_trt._tracking.track import expand, slope, smoothing_weights
+from scrfd_trt._tracking.tracker import assign
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 1), (1, 1), (0, 4), (4, 0), (2, 2), (4, 4), (1, 6)])
