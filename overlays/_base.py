@@ -78,8 +78,7 @@ class OverlayModel(OptionsModel):
         DetectionsError
             If the detections belong to an image of another size, or lack landmarks that the overlay needs.
         """
-        detections = as_detections(detections, image)
-        canvas = copy_image(image, detections, out)
+        canvas, detections = prepare(image, detections, out)
         if self.needs_landmarks and detections.landmarks is None and len(detections):
             raise DetectionsError(
                 f"{type(self).__name__} needs landmarks, but these faces have none: use a model whose name ends in "
@@ -129,8 +128,7 @@ class Compose:
         OverlayError
             If an overlay fails, or does not return an image of the same size.
         """
-        detections = as_detections(detections, image)
-        canvas = copy_image(image, detections, out)
+        canvas, detections = prepare(image, detections, out)
         for overlay in self.overlays:
             _draw_guarded(overlay, canvas, detections)
         return canvas
@@ -184,21 +182,22 @@ def as_detections(detections: Any, image: Image) -> Detections:
     return Detections.from_supervision(detections, (image.shape[1], image.shape[0]))
 
 
-def copy_image(image: Image, detections: Detections, out: Image | None = None) -> Image:
-    """Validate an image and its detections, and copy the image into ``out`` or a new contiguous array.
+def prepare(image: Image, detections: Any, out: Image | None = None) -> tuple[Image, Detections]:
+    """Validate an image and its detections; return a copy of the image, in ``out`` if given, and the detections.
 
     If ``out`` is the image itself, nothing is copied. For errors see :meth:`OverlayModel.__call__`.
     """
-    check_image(image, detections.image_size)
+    found = as_detections(detections, image)
+    check_image(image, found.image_size)
     if out is None:
-        return np.array(image, np.uint8, order="C")
+        return np.array(image, np.uint8, order="C"), found
     if not _has_same_type(out, image):
         raise ImageError(f"out must be an array of {image.shape} uint8 like the image, not {_describe(out)}")
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise ImageError("out must be contiguous and writable: create it with numpy.empty_like(image, order='C')")
     if out is not image:
         np.copyto(out, image)
-    return out
+    return out, found
 
 
 def _has_same_type(array: object, image: Image) -> bool:

@@ -16,8 +16,7 @@ from overlays._pictures import Picture, PictureOverlay, read_picture
 from scrfd_trt._crops import similarity
 from scrfd_trt._detections import Detections
 
-MIN_FIT, MAX_FIT = 0.5, 2.0
-"""Bounds of the size by the landmarks divided by the size by the box; outside, the landmarks do not form a face."""
+MIN_FIT, MAX_FIT = 0.5, 2.0  # size by the landmarks over size by the box; outside, the landmarks form no face
 
 Points = NDArray[np.float64]
 

@@ -22,8 +22,7 @@ from scrfd_trt._options import OptionsModel
 Shape = Literal["ellipse", "rectangle", "aligned"]
 """The ellipse within the box, the whole box, or an ellipse rotated by the landmarks."""
 
-TYPICAL_ASPECT = 1.24
-"""Height of an upright face's box divided by its width: the median of 318 faces in four photographs."""
+TYPICAL_ASPECT = 1.24  # height of an upright face's box by its width: the median of 318 faces in four photographs
 
 MIN_HALF_SIDE = 0.5  # lower bound of a shape's half sides in pixels, however thin the face
 

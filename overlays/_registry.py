@@ -18,8 +18,7 @@ from overlays._base import Overlay
 from overlays._factories import OptionHelp, check_options, explain_rejection, is_model, option_help, unknown_name
 from scrfd_trt.errors import OptionError, OverlayError, ScrfdError, one_line
 
-GROUP = "scrfd_trt.overlays"
-"""The entry-point group. Each entry is a factory: it takes options by keyword and returns an overlay."""
+GROUP = "scrfd_trt.overlays"  # each entry is a factory: it takes options by keyword and returns an overlay
 
 PROJECT = "scrfd-trt"
 

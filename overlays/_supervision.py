@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from overlays._base import Overlay, as_detections, copy_image, draw_in_place
+from overlays._base import Overlay, as_detections, draw_in_place, prepare
 from overlays._geometry import Image
 from scrfd_trt._detections import Detections
 from scrfd_trt.errors import MissingDependencyError, OptionError, OverlayError, one_line
@@ -69,8 +69,7 @@ class SupervisionOverlay:
 
     def __call__(self, image: Image, detections: Detections) -> Image:
         """Draw on a copy of the image."""
-        detections = as_detections(detections, image)
-        canvas = copy_image(image, detections)
+        canvas, detections = prepare(image, detections)
         drawn = _key_points(detections) if self.parameter == "key_points" else detections.to_supervision()
         if drawn is None:
             return canvas

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 Thumbnail = NDArray[np.float32]
 Item = TypeVar("Item")
 
-MIN_DIFFERENCE, MIN_RATIO = 20.0, 2.5
-"""Difference of two thumbnails at a cut: at least, and as a multiple of that of the frames around."""
-CHANGED, MIN_CHANGED_AREA = 10.0, 0.5
-"""Difference from which a pixel has changed, and the share of pixels that change at a cut."""
+MIN_DIFFERENCE, MIN_RATIO = 20.0, 2.5  # difference at a cut: at least, and as a multiple of that of the frames around
+CHANGED, MIN_CHANGED_AREA = 10.0, 0.5  # difference from which a pixel has changed, and share of such pixels at a cut
 SAME_CORRELATION, MAX_GAIN = 0.9, 8.0
 """Correlation from which two frames show the same scene in another light, and the largest ratio of their contrasts."""
 MAX_REPEATS = 5  # frames that may repeat one picture: a camera of 6 frames per second gives as many in a video of 30

@@ -16,8 +16,7 @@ from scrfd_trt._tracking.options import TrackLimits
 
 Array = NDArray[np.float64]
 
-VELOCITY_OBSERVATIONS, VELOCITY_FRAMES = 5, 12
-"""Most observations that the velocity is computed from, and most frames that they may span."""
+VELOCITY_OBSERVATIONS, VELOCITY_FRAMES = 5, 12  # most observations in a velocity, and most frames that they may span
 DAMPING = 0.85  # share of the velocity that remains from one frame to the next after the last observation
 MAX_SHRINK = 0.08  # share of an observed side by which smoothing may move that side inwards
 UNCERTAIN_MARGIN, MAX_UNCERTAIN_FRAMES = 0.02, 5

@@ -22,8 +22,7 @@ LIMITED, FULL = 1, 2
 MATRICES = (1, 4, 5, 6, 7, 9)  # matrices that FFmpeg converts with
 NEAREST = {3: BT601, 10: BT2020, 13: BT2020, 14: BT2020}
 """Substitutes for other matrices, where it is not BT.709: constant luminance and ICtCp are close to BT.2020."""
-CHROMATICITY, LUMINANCE = 50_000, 10_000
-"""Steps to 1, and to a candela per square metre, as the bitstreams count (ITU-T H.265, D.3.28)."""
+CHROMATICITY, LUMINANCE = 50_000, 10_000  # steps to 1, and to a candela per square metre (ITU-T H.265, D.3.28)
 
 
 class HdrMetadata(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ from scrfd_trt._options import reason
 from scrfd_trt._tracking.faces import Face, FrameFaces, Origin
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError
-from scrfd_trt.video._reader import VideoInfo
+from scrfd_trt.video._reader import Source, VideoInfo
 
 FACES_SUFFIX = ".faces.jsonl"
 SAMPLE_BYTES = 1 << 16  # bytes that the fingerprint reads at the start, in the middle and at the end of a file
@@ -85,12 +84,7 @@ class FacesWriter:
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        info: VideoInfo,
-        options: TrackingOptions | None = None,
-        *,
-        overwrite: bool = False,
+        self, path: Source, info: VideoInfo, options: TrackingOptions | None = None, *, overwrite: bool = False
     ) -> None:
         self.path = Path(path)
         header = Header(
@@ -139,7 +133,7 @@ class FacesReader:
         If the file cannot be read, or is not a faces file.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: Source) -> None:
         self.path = Path(path)
         try:
             self._file = self.path.open("rb")

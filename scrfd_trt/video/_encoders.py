@@ -15,8 +15,7 @@ from scrfd_trt.video._reader import VideoInfo
 Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "mpeg4", "h264_nvenc", "hevc_nvenc", "av1_nvenc"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
-SUFFIX_CODECS = {".webm": "vp9", ".avi": "mpeg4"}
-"""Codecs of containers that cannot hold H.264, or no timestamps for it."""
+SUFFIX_CODECS = {".webm": "vp9", ".avi": "mpeg4"}  # containers that cannot hold H.264, or no timestamps for it
 DEFAULT_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28, "mpeg4": 3}
 NVENC_CRF = 20
 HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}

@@ -22,12 +22,10 @@ from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame
 
 THUMBNAIL_SIZE = (32, 18)
-THUMBNAIL_LINES = 480
-"""Lines of a plane above which a thumbnail is made from every second, third, … line and column only."""
+THUMBNAIL_LINES = 480  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
 RETURN_SECONDS, RETURN_FRAMES, LIVE_RETURN_FRAMES = 1.0, (5, 120), 3
 """Time within which a scene that comes back was only interrupted: seconds, their bounds in frames, frames if live."""
-SCENE_START_FRAMES = 2
-"""Frames at the start of a scene that are always detected in, so that a short scene is not skipped."""
+SCENE_START_FRAMES = 2  # frames at the start of a scene that are always detected in, so that none is skipped
 
 Item = TypeVar("Item")
 _END = object()

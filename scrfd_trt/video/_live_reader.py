@@ -14,7 +14,7 @@ from typing import Any
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _pyav
-from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
+from scrfd_trt.video._reader import Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import LiveClock, format_time
 
 logger = logging.getLogger("scrfd_trt")
@@ -63,7 +63,7 @@ class LiveReader:
 
     def __init__(
         self,
-        source: str | os.PathLike[str],
+        source: Source,
         *,
         reconnect: float | None = 10.0,
         queue: int = 2,

@@ -20,6 +20,7 @@ from scrfd_trt.video._timestamps import DiscontinuityCorrector, TruncationCheck,
 DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
 MAX_STEP_BACK = 1  # seconds that the clock of a live source may go back; more is a new start of the source
 
+Source = str | os.PathLike[str]
 Damaged = Literal["stop", "keep"]
 
 
@@ -130,7 +131,7 @@ class VideoReader:
 
     def __init__(
         self,
-        source: str | os.PathLike[str],
+        source: Source,
         *,
         damaged: Damaged = "stop",
         container_format: str | None = None,

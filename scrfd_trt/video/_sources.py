@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._live_reader import LiveReader
-from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, VideoReader, redact_password
+from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Source, VideoReader, redact_password
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt")
 WEB_SCHEMES = ("http", "https")
@@ -32,7 +32,7 @@ NUMBER = re.compile(r"%0?(\d*)d")
 
 
 def open_source(
-    name: str | os.PathLike[str],
+    name: Source,
     *,
     damaged: Damaged = "stop",
     extra_streams: Collection[str] = (),

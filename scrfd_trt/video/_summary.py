@@ -15,8 +15,7 @@ MAX_MOMENTS = 10
 LOST_WEIGHT = 10  # a lost face weighs as much as this many filled frames
 BORDER = 0.05  # share of its longer side within which a box touches the border of the frame
 
-Doubt = Literal["bridged", "faint", "lost"]
-"""Filled between detections; detected with a low score; ended inside of the frame."""
+Doubt = Literal["bridged", "faint", "lost"]  # filled between detections; low score; ended inside of the frame
 
 
 @dataclass

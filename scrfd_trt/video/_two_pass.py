@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -22,7 +21,7 @@ from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWri
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._first_pass import FrameDetector, find_faces, prefetched
 from scrfd_trt.video._live_reader import Reader
-from scrfd_trt.video._reader import Damaged, Frame, VideoReader
+from scrfd_trt.video._reader import Damaged, Frame, Source, VideoReader
 from scrfd_trt.video._selection import TrackSelection
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
@@ -31,7 +30,6 @@ from scrfd_trt.video._writer import VideoWriter
 
 logger = logging.getLogger("scrfd_trt")
 
-Source = str | os.PathLike[str]
 OverlayFunction = Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]]
 """Takes an image and its faces, and returns the image with an overlay."""
 Stage = Literal["finding", "drawing"]

@@ -15,7 +15,7 @@ from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import _colors, _pyav
 from scrfd_trt.video._encoders import EncodeOptions, choose_pixel_format, describe, encoder_name, encoder_settings
 from scrfd_trt.video._live_reader import Reader
-from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
+from scrfd_trt.video._reader import Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
 
 CONTAINER_FORMATS = {
@@ -67,7 +67,7 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: Source,
         reader: Reader,
         options: EncodeOptions | None = None,
         *,
