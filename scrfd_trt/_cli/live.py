@@ -58,7 +58,7 @@ def write(address: str, output: Path, detector: SCRFDDetector, draw: OverlayFunc
         summary = Summary(reader.info.size, settings.tracking.threshold)
         with VideoWriter(output, reader, settings.encode, overwrite=settings.overwrite) as writer:
             frames = overlay_live(reader, detector, draw, tracking=settings.tracking, delay=settings.live.delay)
-            with closing(frames), show_progress(Path(reader.name), settings.progress, quiet=settings.quiet) as report:
+            with closing(frames), show_progress(reader.name, settings.progress, quiet=settings.quiet) as report:
                 error = _write_frames(
                     frames, writer, summary, settings.live.duration, lambda done: report("drawing", done, None)
                 )

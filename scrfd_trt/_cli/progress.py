@@ -132,12 +132,12 @@ def image_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def show_progress(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[ProgressCallback]:
+def show_progress(source: Path | str, kind: ProgressKind, *, quiet: bool) -> Iterator[ProgressCallback]:
     """Show the progress of a video in the block; an interrupt gets the position at which it stopped the work."""
     with ExitStack() as stack:
         display: Display
         if kind == "jsonl":
-            display, interval = partial(_json_line, path), LINE_INTERVAL
+            display, interval = partial(_json_line, source), LINE_INTERVAL
         elif kind == "none" or quiet or not console.STDERR.is_terminal:
             display, interval = lambda *_: None, LINE_INTERVAL
         else:
@@ -149,7 +149,7 @@ def show_progress(path: Path, kind: ProgressKind, *, quiet: bool) -> Iterator[Pr
         try:
             yield progress
         except KeyboardInterrupt as stop:
-            exits.add_location(stop, path, progress.position)
+            exits.add_location(stop, source, progress.position)
             raise
         finally:
             progress.flush()
@@ -208,7 +208,7 @@ class _VideoBar:
         self._bars.refresh()
 
 
-def _json_line(path: Path, stage: Stage, done: int, total: int | None, rate: float) -> None:
+def _json_line(source: Path | str, stage: Stage, done: int, total: int | None, rate: float) -> None:
     left = None if total is None or not rate else round(max(total - done, 0) / rate, 1)
-    frames = {"progress": stage, "input": str(path), "frame": done, "frames": total}
+    frames = {"progress": stage, "input": str(source), "frame": done, "frames": total}
     console.stderr_line(json.dumps(frames | {"fps": round(rate, 1), "left": left}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import re
 import signal
@@ -11,12 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from scrfd_trt._cli import console
+from scrfd_trt._cli import console, exits
 from scrfd_trt._cli.progress import show_progress
 
 pytest.importorskip("av")
@@ -145,3 +147,13 @@ def test_closed_terminal_does_not_stop_video(kind: str, monkeypatch: pytest.Monk
             progressed("drawing", number, 3)
             done.append(number)
     assert done == [0, 1, 2]
+
+
+def test_progress_names_the_address_of_a_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    address = "rtsp://camera.local/stream"
+    stop = KeyboardInterrupt()
+    with suppress(KeyboardInterrupt), show_progress(address, "jsonl", quiet=False) as progressed:
+        progressed("drawing", 1, None)
+        raise stop
+    assert json.loads(capsys.readouterr().err)["input"] == address
+    assert exits.stop_text(stop).startswith(f"{address}: stopped by Ctrl-C")
