@@ -12,7 +12,7 @@ import pytest
 from engine_backend import EngineBackend
 
 from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector
-from scrfd_trt._cuda import interop
+from scrfd_trt._cuda import driver, interop
 from scrfd_trt._engine.plan import read_plan
 from scrfd_trt._engine.runtime import opener
 from scrfd_trt._options import DetectorOptions
@@ -168,6 +168,23 @@ def test_too_many_candidates_are_decoded_on_the_host(pair, fakes, caplog):
     assert "the CPU decodes them" in caplog.text
     with pytest.raises(BackendError, match=r"10752 rows are above the threshold 0\.9"):
         one.detect_on_gpu([bright], 0.9, None)
+
+
+def test_memory_of_results_outlives_copies_into_it(gpu, pair, fakes, monkeypatch):
+    one, _ = pair(fakes.plan(profiles=fakes.ranges((1, 2, 4), side=512), tensors=fakes.specs(512)))
+    pending, bindings = [], driver.bindings()
+    free = bindings.cuMemFree
+
+    def freed(address):
+        pending.append(any(gpu.streams.values()))
+        for stream in gpu.streams:  # as CUDA does
+            bindings.cuStreamSynchronize(stream)
+        return free(address)
+
+    monkeypatch.setattr(bindings, "cuMemFree", freed)
+    with pytest.raises(BackendError, match="above the threshold"):
+        one.detect_on_gpu([image(64, 64), np.full((512, 512, 3), 255, np.uint8)], 0.9, None)
+    assert pending == [False]
 
 
 def test_later_calls_do_not_change_results(pair):

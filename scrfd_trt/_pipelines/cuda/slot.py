@@ -128,8 +128,12 @@ class Slot:
             target, source = self._arena.results_at + offset, self._batch[0] + offset
             copy("reading the number of faces", target, source, size, self._stream)
         synchronize(self._stream)
-        found = [self._copy_on_gpu(index) for index in images]
-        synchronize(self._stream)
+        found: list[DeviceDetections] = []
+        try:
+            for index in images:
+                found.append(self._copy_on_gpu(index))  # noqa: PERF401 - an error would drop what copies still write to
+        finally:
+            synchronize(self._stream)
         return found
 
     def abandon(self) -> None:
