@@ -78,7 +78,7 @@ class _Logger:
 
 
 _loggers: dict[str, Any] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # the garbage collector may end a run in the thread that holds it
 
 
 def logger(module: ModuleType) -> Any:

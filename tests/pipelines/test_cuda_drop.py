@@ -26,6 +26,7 @@ from scrfd_trt._engine.runtime import load_engine, opener
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline
+from scrfd_trt._pipelines.cuda.slot import Slot
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 DROPS = 200
@@ -165,6 +166,40 @@ def test_garbage_collection_in_thread_that_holds_all_locks(gpu, opened):
         gc.collect()
         wait_for_dropped()
     assert gpu.engines == 1
+
+
+def test_stream_is_collected_in_thread_that_holds_all_locks(gpu, opened):
+    detector, results = opened(), []
+    results.append(detector.stream([IMAGE] * 8, batch=1))
+    next(results[0])  # the first run of each slot is captured at its end, with calls of TensorRT
+    resources = detector._pipeline._resources
+
+    def collect():
+        with logs._lock, graph._one_at_a_time, resources.setup_lock, resources.contexts._lock:
+            results.clear()
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_stream_is_collected_while_close_ends_its_runs(gpu, opened, monkeypatch):
+    detector, results = opened(), []
+    results.append(detector.stream([IMAGE] * 8, batch=1))
+    next(results[0])
+    abandon = Slot.abandon
+
+    def abandon_and_collect(slot):
+        results.clear()
+        abandon(slot)
+
+    monkeypatch.setattr(Slot, "abandon", abandon_and_collect)
+    thread = threading.Thread(target=detector.close, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert gpu.leaks == {}
 
 
 def test_drop_during_capture_in_same_thread(gpu, opened, monkeypatch):

@@ -185,7 +185,7 @@ class Run:
         self._slot: Slot | None = slot
         self._device = device
         self._release = release
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end the same run in the thread that holds it
 
     def done(self) -> bool:
         """Return whether :meth:`result` returns without waiting."""
