@@ -175,10 +175,10 @@ class VideoWriter:
     def encode(self, frame: Frame, picture: Any) -> None:
         """Write a frame and the picture that :meth:`prepare` returned for it; raise ``OutputError`` if that fails."""
         self._check_open()
+        if self.constant_rate is not None:
+            picture.pts = self.constant_rate.slot(frame.number, frame.pts_seconds)
+            picture.time_base = self._stream.codec_context.time_base
         with self._writing(frame):
-            if self.constant_rate is not None:
-                picture.pts = self.constant_rate.slot(frame.number, frame.pts_seconds)
-                picture.time_base = self._stream.codec_context.time_base
             for packet in self._stream.encode(picture):
                 self._container.mux(packet)
         self.frames += 1
