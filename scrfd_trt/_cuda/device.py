@@ -1,4 +1,4 @@
-"""One GPU, made current for a while in whichever thread calls."""
+"""A GPU, which a ``with`` block makes current in the calling thread."""
 
 from __future__ import annotations
 

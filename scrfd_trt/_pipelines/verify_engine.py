@@ -102,8 +102,8 @@ def differences(
     score of at least ``above`` must be found, with any score, and each found face with such a score must be expected,
     with any score. Detect both with a threshold slightly below ``above``.
 
-    Boxes agree from an intersection over union of ``iou`` on, landmarks up to a distance of ``landmarks`` times the
-    longer side of the box.
+    Boxes agree if their intersection over union is at least ``iou``, landmarks if their distance is at most
+    ``landmarks`` times the longer side of the box.
     """
     lines = []
     overlap = pairwise_iou(expected.boxes, found.boxes)

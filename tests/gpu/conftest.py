@@ -27,12 +27,12 @@ ENGINES = Path(os.environ.get("SCRFD_TRT_ENGINES") or SHARED / "engines")
 
 
 def lack(what: str, *, promised: bool = GPU_IS_PROMISED) -> NoReturn:
-    """Skip a test for what is missing, or fail it where that was promised."""
+    """Skip a test because something is missing; fail it if that is required."""
     (pytest.fail if promised else pytest.skip)(what)
 
 
 def what_is_missing() -> str:
-    """Tell why no engine can be run here; empty where one can."""
+    """Return why no engine can run here; empty if one can."""
     problem = _devices.driver().problem
     try:
         driver.bindings()
@@ -88,30 +88,30 @@ def torch():
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for ``plan`` on every engine that there is."""
+    """Run a test that has the argument ``plan`` with every engine."""
     if "plan" in metafunc.fixturenames:
         plans = sorted(ENGINES.glob("*.plan")) or [Path("none.plan")]
         metafunc.parametrize("plan", plans, ids=[path.stem for path in plans], scope="module")
 
 
 def is_native(plan) -> bool:
-    """Whether an engine runs on the release alone that built it."""
+    """Return whether only the release that built an engine runs it."""
     known = read_plan(plan).version_compatible
     return "_vc0" in plan.stem if known is None else not known
 
 
 @pytest.fixture(scope="module")
 def opened(plan):
-    """A backend of each engine that can be run by the TensorRT that is installed."""
+    """A backend of each engine that the installed TensorRT can run."""
     header = read_plan(plan).header
     own = any(flavour.release == header.release and flavour.can_build for flavour in flavours.installed())
     if is_native(plan) and not own:
-        pytest.skip(f"{header} alone runs it")
+        pytest.skip(f"only {header} runs it")
     with EngineBackend(plan) as backend:
         yield backend
 
 
 @pytest.fixture(scope="session")
 def native():
-    """Tell of a plan whether it runs on the release alone that built it."""
+    """The function that returns whether only the release that built a plan runs it."""
     return is_native

@@ -40,7 +40,7 @@ def used():
 
 
 def use(detector, number):
-    """Do another thing with each detector, and leave work under way with some."""
+    """Use each detector in another way, and leave runs of some in flight."""
     assert detector.detect(IMAGE) is not None
     if number % 4 == 1:
         detector.submit([IMAGE] * 3).result()

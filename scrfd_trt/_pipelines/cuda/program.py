@@ -38,7 +38,7 @@ FIND_FACES_THREADS = 1024
 """Threads of the one block per image that decodes and suppresses."""
 
 LARGE_RUN = 16 * 640 * 640
-"""Pixels of the input from which on inference fills the GPU, and concurrent runs are slower (measured on an H100)."""
+"""Input pixels at which inference fills the GPU; concurrent runs of this size are slower (measured on an H100)."""
 
 
 class Program:
