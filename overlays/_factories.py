@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
-from scrfd_trt._options import explain
+from scrfd_trt._options import explain, reason
 from scrfd_trt.errors import OptionError
 
 Factory = Callable[..., Any]
@@ -113,8 +113,7 @@ def explain_rejection(name: str, factory: Factory, error: ValidationError) -> st
     items = error.errors(include_url=False, include_context=False)
     if all(item["type"] == "missing" for item in items):
         return _missing(name, factory, [str(item["loc"][0]) for item in items])
-    reason = explain(factory, error).removeprefix(f"{factory.__name__}: ")  # type: ignore[arg-type]  # is_model
-    return f"overlay {name!r}: {reason}"
+    return f"overlay {name!r}: {explain(factory, error)}"  # type: ignore[arg-type]  # is_model
 
 
 def unknown_name(kind: str, name: str, choices: tuple[str, ...]) -> str:
@@ -161,7 +160,7 @@ def _convert(name: str, key: str, value: Any, known: Mapping[str, inspect.Parame
         return adapter.validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise OptionError(f"overlay {name!r}: {key}: {first['msg']} (it is {value!r})") from error
+        raise OptionError(f"overlay {name!r}: {key}: {reason(first)} (it is {value!r})") from error
 
 
 def _describe(name: str, annotation: Any, default: Any, required: bool) -> OptionHelp:

@@ -150,18 +150,29 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
     name = name.strip()
     if not name:
         raise OptionError(f"{spec!r} has no overlay name: write name or name:option=value,option=value")
+    if "," in name:
+        raise OptionError(f"no overlay {name!r}; options follow a colon: {spec.replace(',', ':', 1)}")
     options: dict[str, str] = {}
     at = 0
     while rest[at:].strip():
         key = _KEY.match(rest, at)
         if key is None:
-            raise OptionError(
-                f"{rest[at:].strip()!r} in {spec!r} is not option=value: quote a value that contains a comma"
-            )
+            item = rest[at:].strip()
+            raise OptionError(f"{item!r} in {spec!r} is not option=value: {_item_hint(item, options)}")
         if key[1] in options:
             raise OptionError(f"option {key[1]!r} is repeated in {spec!r}: give it once")
         options[key[1]], at = _parse_value(spec, rest, key.end())
     return name, options
+
+
+def _item_hint(item: str, options: dict[str, str]) -> str:
+    """Return what to write instead of an item without ``=`` that follows ``options``."""
+    word = item.partition(",")[0].strip()
+    before = next(reversed(options.values()), "")
+    if before.isdecimal() and word.isdecimal():
+        return f"use {before}.{word}"
+    hint = f"write {word if word.isidentifier() else 'OPTION'}=VALUE"
+    return f"{hint}, or quote a value that contains a comma" if options else hint
 
 
 def _parse_value(spec: str, rest: str, start: int) -> tuple[str, int]:
@@ -186,6 +197,8 @@ def _entry(name: str) -> EntryPoint:
 
 
 def _entries(name: str) -> dict[tuple[str, str], EntryPoint]:
+    if not isinstance(name, str):
+        raise OptionError(f"the name of an overlay is required, not {name!r}; an overlay is used as it is")
     if found := _by_source(_search_path(), name):
         return found
     message = unknown_name("overlay", name, names())

@@ -17,7 +17,7 @@ ARCFACE_TEMPLATE: NDArray[np.float32] = np.array(
 def check_image(image: object, image_size: tuple[int, int]) -> None:
     """Raise ImageError unless ``image`` is ``(H, W, 3)`` uint8, DetectionsError unless its (width, height) fits."""
     if not isinstance(image, np.ndarray):
-        raise ImageError(f"an image must be a NumPy array (H, W, 3) of uint8, not {type(image).__name__}")
+        raise ImageError(explain_no_array(image))
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ImageError(
             f"an image must have shape (H, W, 3) and type uint8, not {image.shape} {image.dtype}: "
@@ -31,6 +31,18 @@ def check_image(image: object, image_size: tuple[int, int]) -> None:
             f"these faces belong to an image of {image_size[0]}×{image_size[1]}, but this one is {size[0]}×{size[1]}: "
             "pass the image that was given to the detector"
         )
+
+
+def explain_no_array(image: object) -> str:
+    """Return why an object that is no NumPy array cannot be used as an image, and what to pass."""
+    hint = "a NumPy array (H, W, 3) of uint8 is required"
+    if image is None:
+        return f"the image is None, which cv2.imread returns for a file that it cannot read; {hint}"
+    if isinstance(image, (str, bytes)) or hasattr(image, "__fspath__"):
+        return f"the image is a path: read it first, for example with cv2.imread({str(image)!r}); {hint}"
+    if type(image).__module__.startswith("PIL."):
+        return f"the image is a Pillow image: pass numpy.asarray(image.convert('RGB')) and color='rgb'; {hint}"
+    return f"the image is of type {type(image).__name__}; {hint}"
 
 
 def crop_box(image: NDArray[np.uint8], box: NDArray[np.float32], margin: float) -> NDArray[np.uint8]:

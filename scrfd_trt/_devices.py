@@ -54,7 +54,7 @@ def driver() -> Driver:
     try:
         library = ctypes.CDLL(name)
     except OSError:
-        return Driver(None, (), f"no NVIDIA driver: {name} is not on this machine")
+        return Driver(None, (), f"no NVIDIA driver: {name} not found")
     version = ctypes.c_int()
     library.cuDriverGetVersion(ctypes.byref(version))
     cuda = (version.value // 1000, version.value % 1000 // 10)

@@ -185,7 +185,7 @@ def _check_free(path: Path, overwrite: bool) -> None:
             raise OptionError(f"cannot write {path}: a folder or device is there; name a file")
         if not overwrite and os.path.lexists(path):
             raise OptionError(
-                f"{path} already exists; name another file, or set overwrite to replace it", fields=["overwrite"]
+                f"{path} already exists; name another file, or pass overwrite=True to replace it", fields=["overwrite"]
             )
 
 

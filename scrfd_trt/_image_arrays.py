@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._crops import explain_no_array
 from scrfd_trt.errors import ImageError
 
 BYTE = np.dtype(np.uint8)
@@ -22,7 +23,7 @@ def as_color(image: Any) -> NDArray[np.uint8]:
     dropped; uint8, or float from 0 to 1; any memory layout. Other input raises ImageError, which says what to do.
     """
     if not isinstance(image, np.ndarray):
-        raise ImageError(_no_array(image))
+        raise ImageError(explain_no_array(image))
     if image.dtype == BYTE and _is_packed(image):
         return image
     if image.ndim not in {2, 3} or (image.ndim == 3 and image.shape[2] not in CHANNELS_FIRST):
@@ -68,7 +69,7 @@ def check_nv12(image: Any) -> NDArray[np.uint8]:
     The result has contiguous rows: the same array, or a copy. Other input raises ImageError.
     """
     if not isinstance(image, np.ndarray):
-        raise ImageError(_no_array(image))
+        raise ImageError(explain_no_array(image))
     check_nv12_shape(image.shape)
     if image.dtype != np.uint8:
         raise ImageError(f"the NV12 frame has element type {image.dtype}; uint8 is required")
@@ -108,17 +109,6 @@ def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
         )
     levels: NDArray[np.uint8] = np.rint(image.astype(np.float32) * np.float32(255.0)).astype(np.uint8)
     return levels
-
-
-def _no_array(image: object) -> str:
-    hint = "a NumPy array (H, W, 3) of uint8 is required"
-    if image is None:
-        return f"the image is None, which cv2.imread returns for a file that it cannot read; {hint}"
-    if isinstance(image, (str, bytes)) or hasattr(image, "__fspath__"):
-        return f"the image is a path: read it first, for example with cv2.imread({str(image)!r}); {hint}"
-    if type(image).__module__.startswith("PIL."):
-        return f"the image is a Pillow image: pass numpy.asarray(image.convert('RGB')) and color='rgb'; {hint}"
-    return f"the image is of type {type(image).__name__}; {hint}"
 
 
 def _no_image(image: NDArray[Any]) -> str:

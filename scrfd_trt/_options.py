@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scrfd_trt.errors import OptionError
 
+BOUNDS = {"le": "at most", "ge": "at least", "lt": "below", "gt": "above"}
+
 
 class OptionsModel(BaseModel):
     """Base of all options: frozen, without unknown names. Invalid values raise OptionError, not ValidationError."""
@@ -30,7 +32,7 @@ def refusal(message: str, error: ValidationError) -> OptionError:
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> str:
-    """Return one line, such as ``Blur: strength: Input should be less than or equal to 1 (it is 3)``."""
+    """Return one line, such as ``strength: must be at most 1 (it is 3)``."""
     found = []
     for item in error.errors(include_url=False):
         name = ".".join(str(part) for part in item["loc"]) or "value"
@@ -40,12 +42,15 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
             found.append(f"{name} is required")
         else:
             found.append(f"{name}: {reason(item)} (it is {_short(item['input'])})")
-    return f"{model.__name__}: " + "; ".join(dict.fromkeys(found))
+    return "; ".join(dict.fromkeys(found))
 
 
 def reason(item: Mapping[str, Any]) -> str:
     """Return the message of a pydantic error; for an error of our own validators, their message."""
-    own = item.get("ctx", {}).get("error")
+    context = item.get("ctx", {})
+    for bound in BOUNDS.keys() & context:
+        return f"must be {BOUNDS[bound]} {context[bound]}"
+    own = context.get("error")
     return str(own) if isinstance(own, Exception) else str(item["msg"])
 
 

@@ -45,7 +45,7 @@ def test_check_target(tmp_path: Path) -> None:
     check_target(tmp_path / "new.plan", overwrite=False)
     (tmp_path / "old.plan").touch()
     check_target(tmp_path / "old.plan", overwrite=True)
-    with pytest.raises(OptionError, match="already exists; name another file, or set overwrite"):
+    with pytest.raises(OptionError, match="already exists; name another file, or pass overwrite=True"):
         check_target(tmp_path / "old.plan", overwrite=False)
     with pytest.raises(OptionError, match="there is no folder"):
         check_target(tmp_path / "no" / "new.plan", overwrite=True)

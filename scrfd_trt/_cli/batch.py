@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scrfd_trt._cli import console
 from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.exits import error_text
+from scrfd_trt._cli.exits import add_location, error_text
 from scrfd_trt._cli.inputs import Source, read_image
 from scrfd_trt._cli.progress import image_progress
 from scrfd_trt._detections import Detections
@@ -110,8 +110,14 @@ def detect_images(
     with image_progress(len(sources), shown=bar) as advance:
         for source in sources:
             tally.inputs += 1
-            with console.about(source.path):
-                outcome = _detect_image(source, detector, tally, use, repeat)
+            try:
+                with console.about(source.path):
+                    outcome = _detect_image(source, detector, tally, use, repeat)
+            except KeyboardInterrupt as stop:
+                if len(sources) > 1:
+                    done = "after writing" if use else "after"
+                    add_location(stop, "", f"{done} {tally.images} of {len(sources)} images")
+                raise
             yield source, outcome
             advance()
 

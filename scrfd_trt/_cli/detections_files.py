@@ -22,7 +22,7 @@ def check_inputs(settings: CopySettings, sources: Sequence[Source], targets: Map
         given = vars(files) | {"keep_tracks": selection.keep_tracks, "leave_tracks": selection.leave_tracks}
         name = next((name for name, value in given.items() if value), None)
         if name is not None:
-            raise OptionError(f"--{name.replace('_', '-')} is for a single video; process the inputs one by one")
+            raise OptionError(f"--{name.replace('_', '-')} applies to a single video; process the inputs one by one")
     if sources:
         others = {"the input": sources[0].path, "the output": targets.get(sources[0])}
         check_files(files, others, overwrite=settings.overwrite)

@@ -53,7 +53,9 @@ def check_no_engine_options(model: str, lean_runtime: Path | None, *, allow_host
     """Raise OptionError if an option for engines is set, for a model that is not an engine."""
     flag = "--lean-runtime" if lean_runtime else "--allow-host-code" if allow_host_code else ""
     if flag:
-        raise OptionError(f"{flag} is for engines, and {model} is none; leave it out, or name an engine with --model")
+        raise OptionError(
+            f"{flag} applies only to engines; {model} is not one: leave it out, or name an engine with --model"
+        )
 
 
 def gpu_number(device: str) -> int:

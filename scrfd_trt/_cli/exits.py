@@ -13,10 +13,10 @@ import typer
 from typer.core import TyperGroup
 
 from scrfd_trt._cli import console
-from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError
+from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError, VideoError
 
 FAILED, USAGE_ERROR = 1, 2
-WORK_ERRORS = (BackendError, DownloadError, OutputError)
+WORK_ERRORS = (BackendError, DownloadError, OutputError, VideoError)
 """Errors after which the exit code is FAILED; after others the work could not start as requested."""
 SIGNALS: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -29,6 +29,7 @@ SAME_NAMES = (
     *("lean_runtime_inside", "overwrite", "precision", "preset", "timing_cache", "version_compatible"),
 )
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
+    "faces_file": "--save-detections",
     "batch_one_profile": "--no-batch-one-profile",
     "compute_capabilities": "--compute-capability",
     "keep_streams.audio": "--no-keep-audio",
@@ -62,6 +63,8 @@ class Commands(TyperGroup):
         except UsageError as error:
             name = error.ctx.command_path if error.ctx else "scrfd-trt"
             reason = error.format_message().rstrip(".")
+            reason = reason.replace("Input should be less than or equal to", "must be at most")
+            reason = reason.replace("Input should be greater than or equal to", "must be at least")
             console.error(f"{reason}{'' if reason.endswith('?') else ';'} see '{name} --help'")
             code = USAGE_ERROR
         sys.exit(code if isinstance(code, int) else 0)
@@ -71,8 +74,13 @@ class Commands(TyperGroup):
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with _reported():
-            return super().invoke(ctx)
+        try:
+            with _reported():
+                return super().invoke(ctx)
+        except UsageError as error:
+            if error.ctx is None:  # the option of a command has no value
+                error.ctx = typer.Context(self, info_name=ctx.invoked_subcommand, parent=ctx)
+            raise
 
 
 @contextlib.contextmanager
@@ -95,9 +103,9 @@ def flags(fields: Iterable[str]) -> list[str]:
 
 
 def error_text(error: ScrfdError) -> str:
-    """Return an error's message followed by the flags that it is about."""
+    """Return an error's message followed by the flags that it is about, unless it lists the choices."""
     names = ", ".join(flags(error.fields))
-    return f"{error}; see {names}" if names else str(error)
+    return f"{error}; see {names}" if names and "the choices are" not in str(error) else str(error)
 
 
 def install_signal_handlers() -> None:

@@ -117,7 +117,7 @@ def _problem(path: Path) -> str:
         path.stat()
     except FileNotFoundError:
         folder = "" if is_folder(path.parent) else f": there is no folder {path.parent}"
-        return f"there is no such file{folder}"
+        return f"there is no such file{'' if path.suffix else ' or folder'}{folder}"
     except OSError as error:
         return f"the file cannot be read: {error.strerror}"
     return ""
@@ -269,7 +269,7 @@ def _undecodable(data: bytes, lines: list[str]) -> str:
         return "HEIC images are not supported: convert it to JPEG or PNG"
     if lines:
         return f"the image is damaged ({lines[0]}): copy or download it again"
-    return f"not a supported image (JPEG, PNG, WebP, BMP, TIFF, …); the file begins with {data[:12]!r}"
+    return "not a supported image (JPEG, PNG, WebP, BMP, TIFF, …): convert it to JPEG or PNG"
 
 
 def find_damage(data: bytes) -> str:

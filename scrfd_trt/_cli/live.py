@@ -11,7 +11,7 @@ from pathlib import Path
 from scrfd_trt._cli import console, outputs
 from scrfd_trt._cli.options import CopySettings, DetectionsFileArgs
 from scrfd_trt._cli.progress import show_progress
-from scrfd_trt._cli.video_report import as_dict, headline
+from scrfd_trt._cli.video_report import as_dict, headline, print_written
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import (
@@ -34,18 +34,26 @@ def is_address(text: str) -> bool:
     return bool(re.match(r"camera:|[a-z][a-z0-9+.-]*://", text, re.IGNORECASE))
 
 
+def refuse(inputs: Sequence[str], command: str) -> None:
+    """Raise OptionError if an input is a camera or an address."""
+    if found := next(filter(is_address, inputs), None):
+        raise OptionError(
+            f"{redact_password(found)}: {command} does not read cameras or streams; use overlay or anonymize"
+        )
+
+
 def check(inputs: Sequence[str], output: Path | None, settings: CopySettings) -> Path:
     """Return the video to write; raise OptionError if the options do not fit a live source."""
     name = redact_password(inputs[0])
     if len(inputs) > 1:
         raise OptionError(f"{name} cannot be combined with other inputs; process it alone")
     if output is None:
-        raise OptionError(f"{name} is not a file, so the output has no default; name one with --output")
+        raise OptionError(f"{name} requires --output FILE")
     check_suffix(output)
     outputs.check_free(output, overwrite=settings.overwrite)
     if settings.files != DetectionsFileArgs() or settings.selection != TrackSelection():
         raise OptionError(
-            f"{name} is live: detections files and the selection of tracks, regions and times are for files"
+            f"{name} is live: detections files and the selection of tracks, regions and times apply to files only"
         )
     return output
 
@@ -64,7 +72,7 @@ def write(address: str, output: Path, detector: SCRFDDetector, draw: OverlayFunc
                 )
         dropped = reader.dropped if isinstance(reader, LiveReader) else 0
     with suppress(OSError):  # a closed terminal, which may be what stopped the recording
-        _report_end(output, summary, dropped, settings)
+        _report_end(output, summary, dropped, draw, settings)
     if error is not None:
         raise error
 
@@ -104,11 +112,11 @@ def _write_frames(
     return None
 
 
-def _report_end(output: Path, summary: Summary, dropped: int, settings: CopySettings) -> None:
+def _report_end(output: Path, summary: Summary, dropped: int, draw: OverlayFunction, settings: CopySettings) -> None:
     if settings.progress == "jsonl":
         console.stderr_line(
             json.dumps({"progress": "done", "output": str(output), "dropped": dropped, **as_dict(summary)})
         )
     elif not settings.quiet:
         late = f"; {console.count(dropped, 'late frame')} dropped" if dropped else ""
-        console.plain(f"wrote {output}: {headline(summary)}{late}")
+        print_written(output, f"{headline(summary)}{late}", draw, summary.faces)

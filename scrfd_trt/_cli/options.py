@@ -321,7 +321,7 @@ def refuse_ineffective(context: typer.Context, *, from_file: bool, live: bool = 
     if from_file:
         _refuse(context, DETECTION_OPTIONS, "has no effect with --detections, whose faces are already detected")
     if not live:
-        _refuse(context, LIVE_OPTIONS, "is for cameras and streams")
+        _refuse(context, LIVE_OPTIONS, "applies to cameras and streams only")
 
 
 def _refuse(context: typer.Context, names: Collection[str], reason: str) -> None:

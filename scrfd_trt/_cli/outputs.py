@@ -68,7 +68,9 @@ def plan_folder(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> 
     check_folder(folder)
     outputs = {source: folder / _copy_name(source) for source in sources if not source.problem}
     # Many file systems ignore case.
-    _check_outputs(outputs, lambda path: same_file_key(path).casefold(), "each to its own folder", overwrite=overwrite)
+    _check_outputs(
+        outputs, lambda path: same_file_key(path).casefold(), "each to its own folder", "folder", overwrite=overwrite
+    )
     return outputs
 
 
@@ -78,7 +80,7 @@ def _plan_beside(sources: Sequence[Source], *, overwrite: bool) -> dict[Source, 
         if not source.problem:
             name = _copy_name(source)
             outputs[source] = source.path.with_name(f"{name.stem}_anonymized{name.suffix}")
-    _check_outputs(outputs, same_file_key, "or name a folder with --output", overwrite=overwrite)
+    _check_outputs(outputs, same_file_key, "or name a folder with --output", "file with --output", overwrite=overwrite)
     return outputs
 
 
@@ -89,7 +91,7 @@ def _copy_name(source: Source) -> Path:
 
 
 def _check_outputs(
-    outputs: Mapping[Source, Path], file_key: Callable[[Path], str], hint: str, *, overwrite: bool
+    outputs: Mapping[Source, Path], file_key: Callable[[Path], str], hint: str, what: str, *, overwrite: bool
 ) -> None:
     inputs = {same_file_key(source.path): source for source in outputs}
     taken: dict[str, Source] = {}
@@ -104,7 +106,7 @@ def _check_outputs(
                 f"{output} is an input, and the copy of {source.path} would replace it; name another folder"
             )
         if is_folder(output.parent):  # a missing folder will be made
-            check_free(output, overwrite=overwrite)
+            check_free(output, overwrite=overwrite, what=what)
         if source.is_video:
             _check_not_input(source, output, "folder")
 
@@ -124,7 +126,7 @@ def _check_not_input(source: Source, output: Path, what: str) -> None:
         raise OptionError(f"{output} is the input; name another {what}")
 
 
-def check_free(path: Path, *, overwrite: bool) -> None:
+def check_free(path: Path, *, overwrite: bool, what: str = "file") -> None:
     """Check that a file can and may be written.
 
     Raises OptionError if it is a folder or a device, exists without ``overwrite``, or its folder is missing, and
@@ -139,7 +141,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     if not is_regular_file(path):
         raise OptionError(f"{path} is not a regular file; name another one, or - for standard output")
     if not overwrite:
-        raise OptionError(f"{path} already exists; name another file, or add --overwrite to replace it")
+        raise OptionError(f"{path} already exists; name another {what}, or add --overwrite to replace it")
     if not os.access(path, os.W_OK):
         raise OutputError(f"{path} is write-protected; change its permissions, or name another file")
 

@@ -20,7 +20,7 @@ from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import Source, find_inputs
 from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.progress import show_progress
-from scrfd_trt._cli.video_report import as_dict, headline, report_lines
+from scrfd_trt._cli.video_report import as_dict, headline, print_written, report_lines
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import DetectionsError
@@ -96,11 +96,11 @@ class _CopyJob:
         tally = self.tally
         if not tally.images or self.settings.quiet:
             return
-        faces = count(tally.faces, "face")
+        faces = count(tally.faces, "face") if tally.faces else "no faces found"
         text = f"{count(tally.images, 'image')}, {faces}" if tally.images > 1 else faces
-        if tally.empty:
+        if tally.faces and tally.empty:
             text += f"; {tally.empty} without a face"
-        console.plain(f"wrote {output or next(iter(self.targets.values()))}: {text}")
+        print_written(output or next(iter(self.targets.values())), text, self.draw, tally.faces)
 
     def _save_image(self, source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
         outputs.save_image(
@@ -144,6 +144,7 @@ class _CopyJob:
         elif not self.settings.quiet:
             if summary.left_out and not summary.faces:
                 console.warning(f"{target}: no face is covered; the selection leaves out every track")
-            console.plain(f"wrote {target}: {headline(summary)}")
+            found, from_file = summary.faces or len(summary.left_out), self.settings.files.detections is not None
+            print_written(target, headline(summary), self.draw, found, from_file=from_file)
             for line in report_lines(summary) if self.detailed else ():
                 console.stderr_line(line)

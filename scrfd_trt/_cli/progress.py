@@ -167,7 +167,7 @@ class VideoProgress:
         self._stage: Stage | None = None
         self._started = self._shown = 0.0
         self._pending: tuple[Stage, int, int | None] | None = None
-        self.position = "before its first frame was done"
+        self.position = "before the first frame was processed"
 
     def __call__(self, stage: Stage, done: int, total: int | None) -> None:
         """Report ``done`` frames; the total that a file declares may be too low."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -12,6 +13,16 @@ from scrfd_trt.video import ReviewMoment, Summary, TrackSummary
 from scrfd_trt.video._timestamps import format_time
 
 MAX_MOMENTS = 6
+
+
+def print_written(output: Path, text: str, draw: object, faces: int, *, from_file: bool = False) -> None:
+    """Print where a copy is, after a warning if no face was found; ``draw`` may be an empty composition."""
+    if getattr(draw, "overlays", None) == ():
+        text += "; no face is covered"
+    elif not faces:
+        hint = "detect the faces again with a lower --threshold" if from_file else "lower --threshold"
+        console.warning(f"{output}: no face was found, so nothing is covered; {hint} or check the result")
+    console.plain(f"wrote {output}: {text}")
 
 
 def headline(summary: Summary) -> str:

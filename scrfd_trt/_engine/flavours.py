@@ -126,6 +126,11 @@ def _none_suitable(can_build: bool, name: str | None) -> DeviceError | MissingDe
     runners = {str(item.name): f"{item.version}, runs engines but has no builder" for item in installed()}
     states = problems() | runners
     relevant = {key: states[key] for key in NAMES if name in {None, key}}
+    if can_build and name is None and set(states.values()) == {NOT_INSTALLED}:
+        return MissingDependencyError(
+            "building an engine requires TensorRT, which is not installed. On the machine with the GPU: "
+            f"{remedy(name='tensorrt')}. For RTX cards, without a GPU: {remedy(name='tensorrt_rtx')}"
+        )
     purpose = "builds engines" if can_build else "runs engines"
     what = f"no TensorRT that {purpose} can be used" if name is None else f"{name} cannot be used"
     found = "; ".join(f"{key}: {state}" for key, state in relevant.items())
@@ -142,14 +147,11 @@ def remedy(can_build: bool = False, name: str | None = None, pip: str = "pip ins
     """
     driver = _devices.driver()
     if JETPACK.exists() and name in {None, "tensorrt"}:
-        return "sudo apt install python3-libnvinfer, and create the virtual environment with --system-site-packages"
+        return "sudo apt install python3-libnvinfer && python3 -m venv --system-site-packages .venv"
     if name is None:
         name = "tensorrt_rtx" if can_build and not driver.gpus else "tensorrt"
     major = driver.cuda_version[0] if driver.cuda_version else 13
-    command = f"{pip} {name.replace('_', '-')}-cu{min(max(major, 12), 13)}"
-    if name == "tensorrt_rtx" and not driver.gpus:
-        return f"{command}, which builds for RTX cards without a GPU; for other GPUs build on the machine that has one"
-    return command
+    return f"{pip} {name.replace('_', '-')}-cu{min(max(major, 12), 13)}"
 
 
 @cache

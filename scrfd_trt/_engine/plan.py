@@ -120,7 +120,7 @@ def _describe_other(content: bytes) -> str:
         return f"this plan is cut off after {len(content)} bytes; copy it again, or {REBUILD}"
     if content.startswith(ONNX_START):
         return "this looks like an ONNX model, not a plan; open it as a model, or build it with scrfd-trt build"
-    return f"this is not a TensorRT plan, or it is damaged: it begins with {content[:4].hex(' ')}; {REBUILD}"
+    return f"this is not a TensorRT engine, or it is damaged; {REBUILD}"
 
 
 @dataclass(frozen=True)

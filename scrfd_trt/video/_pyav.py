@@ -26,7 +26,8 @@ def reading(action: Callable[[], str], subject: str = "") -> Iterator[None]:
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(f"{action()}: {_message(error)}", subject=subject) from error
+        hint = "; copy or download it again" if isinstance(error, av.error.InvalidDataError) else ""
+        raise VideoError(f"{action()}: {_message(error)}{hint}", subject=subject) from error
 
 
 @contextmanager

@@ -75,13 +75,15 @@ def open_source(
     if text.startswith("camera:"):
         fps = None if rate is None else str(_checked_rate(rate))
         camera = find_camera(text.removeprefix("camera:"), sys.platform, _directshow_cameras, fps)
+        if camera.container_format == "v4l2" and not Path(camera.source).exists():
+            raise VideoError(f"{text}: there is no camera ({camera.source})")
         return LiveReader(camera.source, container_format=camera.container_format, options=camera.options, **live)
     if is_pattern(text) and not scheme:
         return _open_pattern(text, _checked_rate(rate), **file)
     if Path(text).is_dir():
         return _open_folder(Path(text), _checked_rate(rate), **file)
     if rate is not None:
-        raise OptionError(f"{redact_password(text)}: rate is for images and cameras; this source has its own")
+        raise OptionError(f"{redact_password(text)}: rate applies only to images and cameras; this source has its own")
     if scheme in STREAM_SCHEMES:
         return LiveReader(text, options=STREAM_OPTIONS.get(scheme), **live)
     if scheme in WEB_SCHEMES:
@@ -121,6 +123,8 @@ def find_camera(which: str, platform: str, list_names: Callable[[], Sequence[str
         raise OptionError("camera: names no camera; name camera:0, or camera: and the device's name")
     options = {"framerate": rate} if rate else {}
     if platform.startswith("linux"):
+        if not which.isdecimal() and not which.startswith("/"):
+            raise OptionError(f"camera:{which}: use camera:0, camera:1, … or the path of a device")
         return Camera("v4l2", f"/dev/video{which}" if which.isdecimal() else which, options)
     if platform == "darwin":
         return Camera("avfoundation", f"{which}:none", {"framerate": MAC_RATE} | options)
@@ -149,7 +153,7 @@ def _open_pattern(name: str, rate: Fraction, **reader_options: Any) -> VideoRead
     """Open an image sequence from its lowest number; a missing number is an error, where FFmpeg would just end."""
     numbers = _numbers(Path(name))
     if not numbers:
-        raise VideoError(f"{name}: there is no image of that name")
+        raise VideoError(f"{name}: no image matches this pattern")
     missing = next((last + 1 for last, number in pairwise(numbers) if number != last + 1), None)
     if missing is not None:
         raise VideoError(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt.errors import DetectionsError
+from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._first_pass import FrameDetector, find_faces, prefetched
@@ -37,6 +37,13 @@ ProgressCallback = Callable[[Stage, int, int | None], None]
 """Called after each frame with the pass, the number of frames done and the total number, if that is known."""
 
 PTS_TOLERANCE = 0.002  # seconds by which a frame's time may differ from that in the faces file
+
+
+def check_overlay(overlay: object) -> None:
+    """Raise OptionError if an overlay is not callable, before any work."""
+    if not callable(overlay):
+        hint = f"; use overlays.create({overlay!r})" if isinstance(overlay, str) else f", not {overlay!r}"
+        raise OptionError(f"overlay must be callable{hint}", fields=["overlay"], value=overlay)
 
 
 def _no_progress(stage: Stage, done: int, total: int | None) -> None:
@@ -143,6 +150,7 @@ def render_video(
     DetectionsError
         If the faces belong to another video.
     """
+    check_overlay(overlay)
     with FacesReader(faces_file) as file, open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
         file.check(reader.info)
         with VideoWriter(output, reader, encode, overwrite=overwrite, keep_metadata=keep_metadata) as writer:
@@ -215,6 +223,7 @@ def overlay_video(
     VideoError, OutputError, OptionError
         As for :func:`detect_video` and :func:`render_video`.
     """
+    check_overlay(overlay)
     with ExitStack() as stack:
         if faces_file is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="scrfd-trt-"))

@@ -178,13 +178,13 @@ def test_model_by_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPat
         (["my.onnx", "-o", "x.plan", "--workspace", "0"], "Invalid value for '--workspace'"),
         (
             ["my.onnx", "-o", "x.plan", "--workspace", "9999999"],
-            "Input should be less than or equal to 1048576 (it is 9999999); see --workspace",
+            "must be at most 1048576 (it is 9999999); see --workspace",
         ),
         (
             ["my.onnx", "-o", "x.plan", "--compute-capability", "9"],
             "--compute-capability '9': give two numbers with a dot",
         ),
-        (["my.onnx", "-o", "x.plan", "--lean-runtime-inside"], "add --version-compatible"),
+        (["my.onnx", "-o", "x.plan", "--lean-runtime-inside"], "requires --version-compatible"),
     ],
 )
 def test_usage_errors_come_before_any_work(
@@ -205,7 +205,7 @@ def test_usage_errors_come_before_any_work(
 def test_missing_tensorrt_is_reported_before_download(run: Run, no_gpu: None, tmp_path: Path) -> None:
     ran = run("build", "500m_bnkps", "-o", tmp_path / "face.plan")
     assert ran.code == 2
-    assert "no TensorRT that builds engines can be used" in ran.error
+    assert "building an engine requires TensorRT, which is not installed. On the machine" in ran.error
     assert not list(tmp_path.iterdir())
 
 

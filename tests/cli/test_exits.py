@@ -21,6 +21,7 @@ Run = Callable[..., Any]
         (ScrfdError("both", fields=["optimization_level", "timing_cache"]), "both; see --level, --timing-cache"),
         (VideoError("a.mp4: the frame is damaged", fields=["damaged"]), "a.mp4: the frame is damaged; see --damaged"),
         (OptionError("a/timing_cache: no such file"), "a/timing_cache: no such file"),
+        (OptionError("no 'x'; the choices are: a", fields=["device"]), "no 'x'; the choices are: a"),
         (OptionError("no option of a command", fields=["margin", "keep"]), "no option of a command"),
     ],
 )

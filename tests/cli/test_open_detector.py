@@ -96,7 +96,7 @@ def test_engine_is_opened_with_all_options(tmp_path: Path, fakes: ModuleType, mo
 )
 @pytest.mark.parametrize("model", ["500m_bnkps", "x.onnx"])
 def test_engine_options_are_refused_for_models(model: str, options: dict[str, Any], flag: str) -> None:
-    with pytest.raises(OptionError, match=f"{flag} is for engines, and {model} is none"):
+    with pytest.raises(OptionError, match=f"{flag} applies only to engines; {model} is not one"):
         open_detector(model, threshold=0.5, iou=0.4, **options)
 
 

@@ -94,7 +94,7 @@ def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> N
     [
         (["--overlay", "nope", "-o", "x.png"], "no overlay 'nope'"),
         (["--overlay", "skull:size=3", "-o", "x.png"], "no option 'size'; the options are: opacity"),
-        (["--overlay", "skull:opacity=3", "-o", "x.png"], "opacity: Input should be less than or equal to 1"),
+        (["--overlay", "skull:opacity=3", "-o", "x.png"], "opacity: must be at most 1"),
         (["--overlay", "skull:image=none.png", "-o", "x.png"], "none.png"),
         (["--overlay", "skull", "-o", "x.xyz"], "x.xyz: images are not written as .xyz; use .png or .jpg"),
         (["--overlay", "skull", "-o", "nowhere/x.png"], "there is no folder nowhere; create it first"),

@@ -92,8 +92,14 @@ def test_replacewith_kinds_of_deface(run: Run, film: Callable[..., Path]) -> Non
     for kind, more in {"blur": (), "mosaic": ("--mosaicsize", "30"), "img": ("--replaceimg", "sticker.png")}.items():
         assert run("anonymize", "clip.mp4", "--replacewith", kind, *more, "-o", f"{kind}.mp4").code == 0
         assert np.abs(frames(f"{kind}.mp4")[4].astype(int) - frames("clip.mp4")[4]).max() > 30
-    assert "belong together" in run("anonymize", "clip.mp4", "--replacewith", "img", "-o", "x.mp4").error
-    assert "is for --replacewith mosaic" in run("anonymize", "clip.mp4", "--mosaicsize", "9", "-o", "x.mp4").error
+    assert (
+        "--replacewith img requires --replaceimg FILE"
+        in run("anonymize", "clip.mp4", "--replacewith", "img", "-o", "x.mp4").error
+    )
+    assert (
+        "--mosaicsize requires --replacewith mosaic"
+        in run("anonymize", "clip.mp4", "--mosaicsize", "9", "-o", "x.mp4").error
+    )
     assert "the choices are: blur, solid" in run("anonymize", "clip.mp4", "--replacewith", "fog", "-o", "x.mp4").error
 
 
@@ -122,7 +128,7 @@ def test_detect_shows_tracks_and_json_lines(run: Run, film: Callable[..., Path])
     code, out, _ = run("detect", "clip.mp4", "--json")
     assert len(out.splitlines()) == 1 + FRAMES
     assert "for videos use table, jsonl" in run("detect", "clip.mp4", "-o", "x.csv").error
-    assert "--annotate is for images" in run("detect", "clip.mp4", "--annotate", "d").error
+    assert "--annotate applies to images only" in run("detect", "clip.mp4", "--annotate", "d").error
 
 
 def test_tracks_and_contact_sheet(run: Run, film: Callable[..., Path]) -> None:
@@ -195,10 +201,10 @@ def test_usage_error_before_any_work(run: Run, film: Callable[..., Path], args: 
 
 def test_missing_camera_and_unsupported_options(run: Run, film: Callable[..., Path]) -> None:
     film()
-    assert "name one with --output" in run("anonymize", "camera:77").error
+    assert "camera:77 requires --output FILE" in run("anonymize", "camera:77").error
     assert "cannot be combined with other inputs" in run("anonymize", "camera:77", "clip.mp4", "-o", "x.mp4").error
     assert (
-        "detections files and the selection of tracks, regions and times are for files"
+        "detections files and the selection of tracks, regions and times apply to files only"
         in run("anonymize", "camera:77", "-o", "x.mp4", "--keep-tracks", "1").error
     )
     assert not Path("x.mp4").exists()

@@ -75,7 +75,9 @@ def test_jetpack_installs_with_apt(
 
 
 def test_rtx_is_recommended_without_a_gpu(install: Install, no_gpu: None) -> None:
-    with pytest.raises(MissingDependencyError, match="pip install tensorrt-rtx-cu13"):
+    with pytest.raises(
+        MissingDependencyError, match=r"GPU: pip install tensorrt-cu13\. For RTX cards, .* tensorrt-rtx-cu13$"
+    ):
         flavours.choose(can_build=True)
 
 

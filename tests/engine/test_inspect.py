@@ -139,7 +139,7 @@ def test_all_reasons_are_listed(gpu, fakes, tmp_path, record_of, monkeypatch):
         (lambda data: data[:60] + b"?" + data[61:], "tensorrt plan", r"damaged or replaced after it was built"),
         (lambda data: bytes(len(data)), "unknown", r"all zeros"),
         (lambda data: b"", "unknown", r"empty"),
-        (lambda data: b"hello", "unknown", r"this is not a TensorRT plan, or it is damaged"),
+        (lambda data: b"hello", "unknown", r"this is not a TensorRT engine, or it is damaged"),
         (lambda data: data[:20], "unknown", r"cut off after 20 bytes"),
     ],
 )
@@ -200,8 +200,7 @@ class TestOnnx:
         half.write_bytes(network_500m.read_bytes()[:1_000_000])
         report = inspect_engine(half)
         assert (report.kind, report.usable) == ("unknown", False)
-        expected = {"onnx": "this is not an ONNX model, or it is damaged", "onnxruntime": "ONNX Runtime cannot load it"}
-        assert expected[reader] in report.reasons[0]
+        assert "this is not an ONNX model, or it is damaged" in report.reasons[0]
         assert "\n" not in report.reasons[0]
 
     def test_text_file(self, reader, tmp_path):

@@ -41,7 +41,7 @@ def refused(site, tiny):
         assert "\n" not in message
         assert caught.value.__cause__ is not None
         assert f"cannot download {ARCHIVE} from {site.address}/{ARCHIVE} (" in message
-        assert f"fetch it elsewhere and put it, or {MEMBER} out of it, into {site.home}" in message
+        assert f"download it elsewhere, extract {MEMBER} and copy it to {site.home}" in message
         assert site.files() <= {PART}
         return message
 
@@ -204,7 +204,7 @@ def test_refused_connection(site, tiny, monkeypatch, refused, caplog):
         message = refused(replace(tiny, archives=(*tiny.archives, again), packages=(package,)))
     assert "refused" in message
     assert "trying" not in caplog.text
-    assert message.endswith(f"into {site.home}, or pip install not-installed-anywhere==1.0")
+    assert message.endswith(f"to {site.home}, or pip install not-installed-anywhere==1.0")
     assert site.files() == set()
 
 

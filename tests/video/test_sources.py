@@ -74,7 +74,7 @@ def test_missing_image_in_pattern(tmp_path: Path) -> None:
         image(tmp_path / f"{number}.png", number)
     with pytest.raises(VideoError, match="image 2 is missing, but 3 exists"):
         open_source(tmp_path / "%d.png")
-    with pytest.raises(VideoError, match="there is no image of that name"):
+    with pytest.raises(VideoError, match="no image matches"):
         open_source(tmp_path / "nowhere" / "%d.png")
 
 
@@ -141,7 +141,7 @@ def test_broken_image_in_folder(tmp_path: Path) -> None:
 
 
 def test_rate_is_only_for_images(clip: MakeClip, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="rate is for images and cameras"):
+    with pytest.raises(OptionError, match="rate applies only to images and cameras"):
         open_source(clip(), rate=25)
     image(tmp_path / "0.png", 0)
     with pytest.raises(OptionError, match="rate=0"):

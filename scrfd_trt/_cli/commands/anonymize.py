@@ -11,6 +11,9 @@ from typing import Annotated, Literal, get_args
 import typer
 
 import overlays
+from overlays._covering import MIN_MARGIN
+from overlays._filters import MIN_STRENGTH
+from overlays._masks import Shape
 from scrfd_trt._cli import console, live, options
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.options import SHARE, option
@@ -63,20 +66,29 @@ class CoverArgs:
         """Return the overlay that hides faces; raise OptionError if the options do not fit together."""
         name = options.parse_choice("--replacewith", self.replacewith, COVERS)
         if (self.replaceimg is not None) != (name == "img"):
-            raise OptionError("--replacewith img and --replaceimg FILE belong together; give both or none")
+            missing = "--replaceimg requires --replacewith img"
+            raise OptionError("--replacewith img requires --replaceimg FILE" if name == "img" else missing)
         if self.mosaicsize is not None and name != "mosaic":
-            raise OptionError("--mosaicsize is for --replacewith mosaic; leave it out")
+            raise OptionError("--mosaicsize requires --replacewith mosaic")
         if name == "none":
             console.warning("--replacewith none: no face is hidden")
             return overlays.Compose()
+        shape: Shape = "rectangle" if self.boxes else "ellipse"
+        enough = 1.0 if name == "img" else 1.0 + 2.0 * MIN_MARGIN[shape]
+        if self.mask_scale < enough and not console.is_quiet():
+            part = "part of the face" if self.mask_scale < 1.0 else "the edge of some faces"
+            console.warning(f"--mask-scale {self.mask_scale:g} leaves {part} visible; use {enough:g} or more")
+        if self.mosaicsize is not None and not console.is_quiet():
+            large = f"faces above {round(self.mosaicsize / MIN_STRENGTH)} pixels"
+            console.warning(f"--mosaicsize {self.mosaicsize} may leave {large} recognisable; leave it out")
         if name == "img":
             return overlays.create("image", picture=self.replaceimg, scale=self.mask_scale)
         # The ellipse passes through the corners of the box, 1.41 times as large. Below 1, parts of the face show.
-        shape = "rectangle" if self.boxes else "ellipse"
         mask = {"shape": shape, "scale": min(self.mask_scale, 1.0), "margin": max(self.mask_scale - 1.0, 0.0) / 2}
-        if name == "mosaic":
-            return overlays.create("pixelate", block=self.mosaicsize, **mask)
-        return overlays.create(name, **mask)
+        with console.muted():  # the overlays' own warnings name other options
+            if name == "mosaic":
+                return overlays.create("pixelate", block=self.mosaicsize, **mask)
+            return overlays.create(name, **mask)
 
 
 def anonymize(

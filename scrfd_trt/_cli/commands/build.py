@@ -78,7 +78,7 @@ class BuildArgs:
     def parse(self) -> BuildOptions:
         """Return the build options; raise OptionError if one is invalid."""
         if self.lean_runtime_inside and not self.version_compatible:
-            raise OptionError("--lean-runtime-inside is for version compatible engines; add --version-compatible")
+            raise OptionError("--lean-runtime-inside requires --version-compatible")
         return BuildOptions(
             precision=self.precision,
             io=self.io,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 import overlays
-from scrfd_trt._cli import console, options, outputs, results
+from scrfd_trt._cli import console, live, options, outputs, results
 from scrfd_trt._cli.batch import ImageCallback, ImageResult, Tally, detect_images, process_videos
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
@@ -75,6 +75,7 @@ def detect(
     with console.logged(**vars(messages)):
         output = None if output == Path("-") else output
         kind = results.choose_format(format_name, as_json=as_json, output=output)
+        live.refuse(inputs, "detect")
         sources = find_inputs(inputs, recursive=recursive, skip=annotate)
         if output is not None:
             _check_output(output, sources, overwrite=overwrite)
@@ -116,12 +117,15 @@ def _check_output(output: Path, sources: Sequence[Source], *, overwrite: bool) -
 def _check_videos(kind: results.Format, output: Path | None, *, single: bool, annotate: bool, repeat: bool) -> None:
     """Raise OptionError for options that do not support videos."""
     if kind not in ("table", "jsonl"):
-        raise OptionError(f"--format {kind} is for images; for videos use table, jsonl, or a file FILE{FACES_SUFFIX}")
+        raise OptionError(
+            f"--format {kind} applies to images only; for videos use table, jsonl, or a file NAME{FACES_SUFFIX}"
+        )
     if output is not None and not single:
         raise OptionError(f"{output} can hold the faces of one video; process the inputs one by one")
-    if annotate or repeat:
-        option = "--annotate" if annotate else "--repeat"
-        raise OptionError(f"{option} is for images; for videos use 'scrfd-trt overlay --overlay landmarks'")
+    if annotate:
+        raise OptionError("--annotate applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'")
+    if repeat:
+        raise OptionError("--repeat applies to images only")
 
 
 def _annotator(sources: Sequence[Source], folder: Path, *, overwrite: bool, quality: int) -> ImageCallback:

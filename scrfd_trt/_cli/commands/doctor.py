@@ -55,7 +55,7 @@ PURPOSES: dict[FlavourName, str] = {
     "tensorrt": "builds and runs engines",
     "tensorrt_lean": RUNS_ONLY,
     "tensorrt_dispatch": RUNS_ONLY,
-    "tensorrt_rtx": "builds and runs engines of its own kind",
+    "tensorrt_rtx": "builds and runs engines for RTX cards, in its own format",
 }
 
 
@@ -115,8 +115,8 @@ def _show_remedies(checks: list[Check]) -> None:
     for title, chosen in titles.items():
         if chosen:
             console.write(f"\n{title}\n")
-        for check in chosen:
-            console.print_line(f"  {check.name}: {check.remedy}")
+        for remedy in dict.fromkeys(check.remedy for check in chosen):
+            console.print_line(f"  {remedy}")
 
 
 def _is_gpu_only(check: Check) -> bool:
@@ -147,6 +147,11 @@ def pip() -> str:
     found = shutil.which("python")
     same = found is not None and os.path.realpath(Path(found).parent) == os.path.realpath(Path(sys.executable).parent)
     return f"{'python' if same else sys.executable} -m pip install"
+
+
+def _add(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return f'{pip()} "{DISTRIBUTION}[{extra}]"'
 
 
 class Requirement(NamedTuple):
@@ -181,11 +186,11 @@ def _packages() -> list[Check]:
 def _package(requirements: list[Requirement]) -> Check:
     """Check a package; ``requirements`` are those of the base and of the extras."""
     name, spec, _ = requirements[0]
-    extras = [each.extra for each in requirements]
+    extras = list(dict.fromkeys(each.extra for each in requirements))
     installed = _installed(name)
     versions = ", ".join(str(_version(one)) if one == name else f"{one} {_version(one)}" for one in installed)
     optional = "" not in extras
-    extra = f" (extra {' and '.join(dict.fromkeys(extras))})" if optional else ""
+    extra = f" (extra{'s' * (len(extras) > 1)} {', '.join(extras)})" if optional else ""
     if len(installed) > 1:
         detail = f"{versions}: they overwrite each other's files; keep one"
         # Uninstalling only one would delete files of the others.
@@ -198,7 +203,9 @@ def _package(requirements: list[Requirement]) -> Check:
         return Check("packages", name, "ok", versions + extra)
     gpu_only = GPU_ONLY if set(extras) <= GPU_EXTRAS else ""
     detail = f"not installed{extra}{gpu_only}"
-    return Check("packages", name, "absent" if optional else "problem", detail, f'{pip()} "{spec}"')
+    if optional:
+        return Check("packages", name, "absent", detail, _add(extras[0]))
+    return Check("packages", name, "problem", detail, f'{pip()} "{spec}"')
 
 
 def _import_problem(module: str) -> str:
@@ -226,13 +233,12 @@ def _version(distribution: str) -> str | None:
 def gpu_checks() -> list[Check]:
     """Check driver, GPUs, CUDA and TensorRT."""
     driver = _devices.driver()
-    specs = {each.name: each.spec for each in reversed(_requirements())}
     checks = [
         _driver(driver),
         *map(_gpu, driver.gpus),
         _auto_device(driver),
-        _cuda(driver, specs.get(CUDA_PYTHON, CUDA_PYTHON)),
-        _nvrtc(driver, specs.get(CUDA_CORE, CUDA_CORE)),
+        _cuda(driver),
+        _nvrtc(driver),
     ]
     installed = {flavour.name: flavour for flavour in flavours.installed()}
     problems = flavours.problems()
@@ -265,13 +271,13 @@ def _auto_device(driver: Driver) -> Check:
         try:
             _devices.choose("cuda", factory.cuda_problem)
         except DeviceError as error:
-            reason = f"; not the GPU: {driver.problem or error}"
+            reason = f" ({driver.problem or error})"
     return Check("device", 'device="auto"', "note" if driver.gpus and reason else "ok", chosen + reason)
 
 
-def _cuda(driver: Driver, spec: str) -> Check:
+def _cuda(driver: Driver) -> Check:
     """Import the bindings, and start CUDA if there is a GPU."""
-    name, remedy = "CUDA (cuda.bindings)", f'{pip()} "{spec}"'
+    name, remedy = "CUDA (cuda.bindings)", _add("cuda")
     version = _version("cuda-bindings") or _version(CUDA_PYTHON)
     try:
         cuda.bindings()
@@ -282,16 +288,16 @@ def _cuda(driver: Driver, spec: str) -> Check:
     return Check("engines", name, "ok", version or "found")
 
 
-def _nvrtc(driver: Driver, spec: str) -> Check:
+def _nvrtc(driver: Driver) -> Check:
     name = "NVRTC (cuda.core)"
     version = _version(CUDA_CORE)
+    major = (driver.cuda_version or (13, 0))[0]
+    package = "nvidia-cuda-nvrtc" if major >= 13 else f"nvidia-cuda-nvrtc-cu{major}"
     if version is None:
-        return _missing(name, "not installed", driver, f'{pip()} "{spec}"')
+        return _missing(name, "not installed", driver, f"{_add('cuda')} {package}")
     try:
         release = kernels.nvrtc_release()
     except MissingDependencyError:
-        major = (driver.cuda_version or (13, 0))[0]
-        package = "nvidia-cuda-nvrtc" if major >= 13 else f"nvidia-cuda-nvrtc-cu{major}"
         detail = "NVRTC, which compiles the kernels for the GPU, is not found"
         return _missing(name, detail, driver, f"{pip()} {package}")
     return Check("engines", name, "ok", f"{dotted(release)}, cuda-core {version}")
@@ -351,10 +357,10 @@ def _detection() -> Check:
     except ScrfdError as error:
         problem = str(error)
     if problem:
-        missing = [f'"{each.spec}"' for each in _requirements() if each.extra == "cpu" and not _installed(each.name)]
-        remedy = f"{pip()} {' '.join(missing)}" if missing else ""
+        missing = any(each.extra == "cpu" and not _installed(each.name) for each in _requirements())
+        remedy = _add("cpu") if missing else ""
         return Check("model", "detection", "problem", problem, remedy, needed=True)
     if found != 1:
-        detail = f"found {found} faces in a drawn portrait with one face; {description}"
+        detail = f"detected {found} faces in a test image with one face; {description}"
         return Check("model", "detection", "problem", detail, needed=True)
-    return Check("model", "detection", "ok", f"found the face of a drawn portrait; {description}", needed=True)
+    return Check("model", "detection", "ok", f"detected the test face; {description}", needed=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import suppress
 from typing import Annotated
@@ -66,5 +67,7 @@ def _free_port(host: str, port: int) -> int:
             listener.bind((host, port))
             return int(listener.getsockname()[1])
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise OptionError(f"this machine has no address {host}; use another --host") from error
         reason = error.strerror or str(error)
         raise OptionError(f"cannot listen on {host}, port {port}: {reason}; use another --port, or 0") from error

@@ -12,10 +12,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from scrfd_trt._cli import console, options, outputs
+from scrfd_trt._cli import console, live, options, outputs
 from scrfd_trt._cli.detections_files import check_files, path_or_temporary, summarize
 from scrfd_trt._cli.detector import open_detector
-from scrfd_trt._cli.inputs import is_regular_file, same_file_key
+from scrfd_trt._cli.inputs import is_folder, is_regular_file, same_file_key
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
 from scrfd_trt.errors import OptionError, VideoError
@@ -68,7 +68,10 @@ def tracks(
     """
     with console.logged(**vars(messages)):
         options.refuse_ineffective(context, from_file=files.detections is not None)
+        live.refuse([video], "tracks")
         path = Path(video).expanduser()
+        if is_folder(path):
+            raise OptionError(f"{path} is a folder; name one video file")
         if not is_regular_file(path) and not is_pattern(str(path)):
             raise VideoError(f"{path}: there is no such file")
         check_files(files, {"the input": path, "the contact sheet": output}, overwrite=overwrite)

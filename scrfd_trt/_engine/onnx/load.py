@@ -48,7 +48,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as error:
-        raise ModelFormatError(f"{path}: this is not an ONNX file, or it is damaged: {one_line(error)}") from error
+        raise ModelFormatError(f"{path}: this is not an ONNX model, or it is damaged: {one_line(error)}") from error
     try:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:

@@ -118,7 +118,7 @@ def test_unsupported_operator_is_named(small: PreparedModel) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 1000, b"not an ONNX file at all"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 1000, b"not an ONNX model at all"])
 def test_invalid_onnx_is_refused(content: bytes, small: PreparedModel) -> None:
     broken = PreparedModel(content, small.precision, small.input, small.outputs, small.ranges, small.notes)
     with pytest.raises(ModelFormatError):

@@ -23,7 +23,7 @@ class TestFiles:
     def test_not_onnx(self, content, tmp_path):
         path = tmp_path / "broken.onnx"
         path.write_bytes(content)
-        with pytest.raises(ModelFormatError, match=r"not an ONNX file|not a valid ONNX") as caught:
+        with pytest.raises(ModelFormatError, match=r"not an ONNX model|not a valid ONNX") as caught:
             prepare(path)
         assert_one_line(caught, path)
 
@@ -31,7 +31,7 @@ class TestFiles:
         path = tmp_path / "half.onnx"
         whole = export().read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ModelFormatError, match=r"not an ONNX file|not a valid ONNX") as caught:
+        with pytest.raises(ModelFormatError, match=r"not an ONNX model|not a valid ONNX") as caught:
             prepare(path)
         assert_one_line(caught, path)
 

@@ -1,0 +1,100 @@
+"""Warnings and errors lead to the next step: the value, the option that was typed, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+UNCOVERED = "no face was found, so nothing is covered; lower --threshold or check the result"
+
+Run = Callable[..., Any]
+Picture = Callable[..., Path]
+Film = Callable[..., Path]
+
+
+@pytest.mark.parametrize("command", [("anonymize",), ("overlay", "--overlay", "skull")])
+def test_output_without_faces_gives_warning(run: Run, picture: Picture, command: tuple[str, ...]) -> None:
+    picture(box=None)
+    code, _, err = run(*command, "spot.png", "-o", "out.png")
+    assert (code, err) == (0, f"warning: out.png: {UNCOVERED}\nwrote out.png: no faces found\n")
+    assert run(*command, "spot.png", "-o", "quiet.png", "--quiet").err == ""
+
+
+def test_video_without_faces_gives_warning(run: Run, film: Film) -> None:
+    pytest.importorskip("av")
+    film(hidden=range(20))
+    code, _, err = run("anonymize", "clip.mp4", "-o", "out.mp4", "--save-detections", "clip.faces.jsonl")
+    assert (code, err.splitlines()) == (
+        0,
+        [f"warning: out.mp4: {UNCOVERED}", "wrote out.mp4: 20 frames, 0 tracks"],
+    )
+    err = run("anonymize", "clip.mp4", "-o", "b.mp4", "--detections", "clip.faces.jsonl").err
+    assert "detect the faces again with a lower --threshold" in err
+
+
+def test_replacewith_none_claims_no_covered_face(run: Run, picture: Picture) -> None:
+    code, _, err = run("anonymize", picture(), "--replacewith", "none", "-o", "out.png")
+    assert code == 0
+    assert err.splitlines()[-1] == "wrote out.png: 1 face; no face is covered"
+
+
+@pytest.mark.parametrize(
+    ("args", "warning"),
+    [
+        (("--mask-scale", "0.5"), "--mask-scale 0.5 leaves part of the face visible; use 1.2 or more"),
+        (("--mask-scale", "1.1"), "--mask-scale 1.1 leaves the edge of some faces visible; use 1.2 or more"),
+        (
+            ("--replacewith", "mosaic", "--mosaicsize", "9"),
+            "--mosaicsize 9 may leave faces above 45 pixels recognisable; leave it out",
+        ),
+    ],
+)
+def test_warnings_name_options_of_command(run: Run, picture: Picture, args: tuple[str, ...], warning: str) -> None:
+    code, _, err = run("anonymize", picture(), *args, "-o", "out.png")
+    assert (code, err.splitlines()[:-1]) == (0, [f"warning: {warning}"])
+    assert "warning" not in run("anonymize", "spot.png", "-o", "out2.png").err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("detect", "clip.mp4", "--repeat", "3"), 2, "--repeat applies to images only"),
+        (("detect", "clip.mp4", "--format", "csv"), 2, "--format csv applies to images only"),
+        (("detect", "nofolder/"), 1, "nofolder: there is no such file or folder"),
+        (("tracks", "."), 2, ". is a folder; name one video file"),
+        (("tracks", "none.mp4"), 1, "none.mp4: there is no such file"),
+        (("detect", "camera:0"), 2, "camera:0: detect does not read cameras or streams; use overlay or anonymize"),
+        (("tracks", "rtsp://me:secret@h/a"), 2, "rtsp://me:***@h/a: tracks does not read cameras or streams"),
+        (("anonymize", "camera:0"), 2, "camera:0 requires --output FILE"),
+        (("anonymize", "spot.png", "--replaceimg", "x.png"), 2, "--replaceimg requires --replacewith img"),
+        (("anonymize", "in", "-o", "out"), 2, "out/a.png already exists; name another folder, or add --overwrite"),
+        (("anonymize", "spot.png"), 2, "already exists; name another file with --output, or add --overwrite"),
+        (("detect", "spot.png", "--model", "spot.png"), 2, "spot.png: this is not an ONNX model, or it is damaged"),
+        (("detect", "text.jpg"), 1, "not a supported image (JPEG, PNG, WebP, BMP, TIFF, …): convert it to JPEG or PNG"),
+        (("detect", "text.mp4"), 1, "Invalid data found when processing input; copy or download it again"),
+        (
+            ("overlay", "clip.mp4", "--overlay", "skull", "-o", "x.mp4", "--detections", "text.jpg"),
+            1,
+            "text.jpg, line 1: this is not a faces file; detect_video() writes one; see --save-detections",
+        ),
+        (("studio", "--host", "192.0.2.1", "--no-browser"), 2, "this machine has no address 192.0.2.1; use another"),
+    ],
+)
+def test_error_says_what_to_do(
+    run: Run, picture: Picture, film: Film, args: tuple[str, ...], code: int, message: str
+) -> None:
+    pytest.importorskip("av")
+    if args[0] == "studio":
+        pytest.importorskip("nicegui")
+    film()
+    for name in ("spot.png", "in/a.png", "out/a.png", "spot_anonymized.png"):
+        picture(name)
+    for name in ("text.jpg", "text.mp4"):
+        Path(name).write_bytes(b"hello, this is text\n" * 50)
+    ran = run(*args)
+    assert ran.code == code
+    assert message in ran.error
