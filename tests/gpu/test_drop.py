@@ -61,18 +61,22 @@ def drop(count, plan, stream):
     return used()
 
 
+def grows(before, after):
+    """Whether a round left GPU memory, host memory, files or threads behind."""
+    return any(two > one + limit for one, two, limit in zip(before, after, (MIB, 16 * MIB, 0, 0), strict=True))
+
+
 @pytest.mark.parametrize("stream", [None, 0], ids=["own streams", "a lent stream"])
 def test_dropped_detectors_leave_nothing(plan, opened, stream):
-    gc.disable()  # so that the same number of detectors is alive at a time in both rounds
+    gc.disable()  # so that the same number of detectors is alive at a time in all rounds
     try:
-        before, after = drop(WARM_UP, plan, stream), drop(DROPS, plan, stream)
+        rounds = [drop(WARM_UP, plan, stream)]
+        # A leak grows in each round. The heap may grow in one: each thread that closes a detector has a malloc arena.
+        while len(rounds) < 2 or (grows(*rounds[-2:]) and len(rounds) < 4):
+            rounds.append(drop(DROPS, plan, stream))
     finally:
         gc.enable()
-    print(f"{plan.stem}: before {before}, after {after}")
-    assert after[0] - before[0] < MIB
-    assert after[1] - before[1] < 16 * MIB
-    assert after[2] <= before[2]
-    assert after[3] <= before[3]
+    assert not grows(*rounds[-2:]), rounds
 
 
 def test_capture_of_another_library_goes_on(plan, opened, torch):
