@@ -16,6 +16,7 @@ from scrfd_trt import BackendError, _devices, models
 from scrfd_trt._cli import console
 from scrfd_trt._cli.commands.build import parse_batch, parse_capabilities
 from scrfd_trt._cli.progress import build_progress
+from scrfd_trt._engine import flavours
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.progress import stage
 from scrfd_trt._engine.record import EngineRecord, FileHash, GpuInfo, record_path
@@ -155,6 +156,7 @@ def test_test_of_all_options_is_complete() -> None:
 
 def test_model_by_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "fetch", lambda name: Path(f"fetched-{name}.onnx"))
+    monkeypatch.setattr(flavours, "choose", lambda **_: None)
     assert run("build", "2.5g_bnkps", "-o", "face.plan").code == 0
     assert builder.received["onnx"] == Path("fetched-2.5g_bnkps.onnx")
 
@@ -202,7 +204,10 @@ def test_usage_errors_come_before_any_work(
     assert Path("taken.plan").read_text() == "mine"
 
 
-def test_missing_tensorrt_is_reported_before_download(run: Run, no_gpu: None, tmp_path: Path) -> None:
+def test_missing_tensorrt_is_reported_before_download(
+    run: Run, no_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "find", lambda name: None)
     ran = run("build", "500m_bnkps", "-o", tmp_path / "face.plan")
     assert ran.code == 2
     assert "building an engine requires TensorRT, which is not installed. On the machine" in ran.error

