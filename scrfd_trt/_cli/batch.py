@@ -115,8 +115,7 @@ def detect_images(
                     outcome = _detect_image(source, detector, tally, use, repeat)
             except KeyboardInterrupt as stop:
                 if len(sources) > 1:
-                    done = "after writing" if use else "after"
-                    add_location(stop, "", f"{done} {tally.images} of {len(sources)} images")
+                    add_location(stop, "", f"after {'writing ' if use else ''}{tally.images} of {len(sources)} images")
                 raise
             yield source, outcome
             advance()

@@ -59,6 +59,11 @@ def test_warnings_name_options_of_command(run: Run, picture: Picture, args: tupl
     assert "warning" not in run("anonymize", "spot.png", "-o", "out2.png").err
 
 
+def test_limit_of_number_is_named(run: Run, picture: Picture) -> None:
+    error = run("detect", picture(), "-t", "50").error  # older releases of typer print the range
+    assert "'-t': must be at most 1; see" in error or "not in the range 0.0<=x<=1.0; see" in error
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [

@@ -206,9 +206,8 @@ def _package(requirements: list[Requirement]) -> Check:
         return Check("packages", name, "ok", versions + extra)
     gpu_only = GPU_ONLY if set(extras) <= GPU_EXTRAS else ""
     detail = f"not installed{extra}{gpu_only}"
-    if optional:
-        return Check("packages", name, "absent", detail, _add(extras[0]))
-    return Check("packages", name, "problem", detail, f'{pip()} "{spec}"')
+    remedy = _add(extras[0]) if optional else f'{pip()} "{spec}"'
+    return Check("packages", name, "absent" if optional else "problem", detail, remedy)
 
 
 def _import_problem(module: str) -> str:
