@@ -80,7 +80,7 @@ def test_conversion_tables_are_inverse() -> None:
 
 def test_options_out_of_range_raise_option_error() -> None:
     for wrong in ({"opacity": 1.1}, {"blending": "screen"}):
-        with pytest.raises(OptionError, match=f"BlendOptions: {next(iter(wrong))}: "):
+        with pytest.raises(OptionError, match=f"^{next(iter(wrong))}: "):
             BlendOptions(**wrong)
 
 

@@ -172,5 +172,5 @@ def test_regions_of_any_size_can_be_blurred(size: tuple[int, int], detail: float
     ],
 )
 def test_options_out_of_range_raise_option_error(options: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match=f"Blur: {next(iter(options))}: "):
+    with pytest.raises(OptionError, match=f"^{next(iter(options))}: "):
         Blur(**options)

@@ -217,7 +217,7 @@ def test_picture_is_read_at_construction(tmp_path: Path) -> None:
     "options", [{"opacity": -0.1}, {"opacity": 1.1}, {"scale": 0}, {"scale": 11}, {"color": "gray"}, {"opacity": "x"}]
 )
 def test_options_out_of_range_raise_option_error(options: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match=f"Skull: {next(iter(options))}: "):
+    with pytest.raises(OptionError, match=f"^{next(iter(options))}: "):
         Skull(**options)
 
 
