@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -50,13 +51,23 @@ MIN_CAPABILITY = (7, 5)
 """The lowest compute capability that TensorRT 10.5 and newer support."""
 CUDA_RELEASES = range(11, 15)
 """Major releases of CUDA that have TensorRT packages. From 13 on, the names of CUDA packages have no release."""
-RUNS_ONLY = "runs version compatible engines"
+RUNS_ONLY = "runs version-compatible engines"
 PURPOSES: dict[FlavourName, str] = {
     "tensorrt": "builds and runs engines",
     "tensorrt_lean": RUNS_ONLY,
     "tensorrt_dispatch": RUNS_ONLY,
     "tensorrt_rtx": "builds and runs engines for RTX cards, in its own format",
 }
+RUN_PREBUILT = "Optional, to run prebuilt engines only:"
+OPTIONAL_FLAVOURS: dict[str, str] = {
+    "tensorrt": "Optional, to build and run engines for other NVIDIA GPUs:",
+    "tensorrt_lean": RUN_PREBUILT,
+    "tensorrt_dispatch": RUN_PREBUILT,
+    "tensorrt_rtx": "Optional, to build and run engines for RTX cards:",
+}
+"""Headings above the commands that install flavours which are not needed."""
+ADD, USE_GPU = "To add (optional):", "To use an NVIDIA GPU:"
+FIX, CHANGE = "To fix:", "To change if needed:"
 
 
 @dataclass(frozen=True)
@@ -105,16 +116,10 @@ def _show(checks: list[Check]) -> None:
 
 
 def _show_remedies(checks: list[Check]) -> None:
-    optional = [check for check in checks if check.state == "absent"]
-    titles = {
-        "To fix:": [check for check in checks if check.state == "problem"],
-        "To add (optional):": [check for check in optional if not _is_gpu_only(check)],
-        "To add for NVIDIA GPUs (one of the TensorRT packages is enough):": list(filter(_is_gpu_only, optional)),
-        "To change if needed:": [check for check in checks if check.state == "note"],
-    }
     shown: set[str] = set()
-    for title, chosen in titles.items():
-        remedies = [each for each in dict.fromkeys(check.remedy for check in chosen) if each not in shown]
+    for title in dict.fromkeys((FIX, ADD, USE_GPU, *OPTIONAL_FLAVOURS.values(), CHANGE)):
+        found = dict.fromkeys(check.remedy for check in checks if _title(check) == title)
+        remedies = [each for each in found if each not in shown and not _is_included(each, found)]
         shown.update(remedies)
         if remedies:
             console.write(f"\n{title}\n")
@@ -122,8 +127,19 @@ def _show_remedies(checks: list[Check]) -> None:
             console.print_line(f"  {remedy}")
 
 
-def _is_gpu_only(check: Check) -> bool:
-    return check.group == "engines" or check.detail.endswith(GPU_ONLY)
+def _title(check: Check) -> str:
+    """Return the heading above the command of a check."""
+    if check.state != "absent":
+        return FIX if check.state == "problem" else CHANGE
+    if check.detail.endswith(GPU_ONLY):
+        return USE_GPU
+    return OPTIONAL_FLAVOURS.get(check.name, USE_GPU if check.group == "engines" else ADD)
+
+
+def _is_included(remedy: str, remedies: Iterable[str]) -> bool:
+    """Return whether another of the commands installs the same packages and more; the extra cuda includes build."""
+    same = {remedy, remedy.replace(f"{DISTRIBUTION}[build]", f"{DISTRIBUTION}[cuda]")}
+    return any(each != remedy and each.startswith(tuple(same)) for each in remedies)
 
 
 def all_checks() -> list[Check]:
@@ -319,7 +335,7 @@ def _missing_flavour(name: FlavourName, reason: str, driver: Driver, *, needed: 
     """Report a flavour that is broken, or not installed and either ``needed`` to build engines or optional."""
     if not reason.startswith(flavours.NOT_INSTALLED):
         return _missing(name, reason, driver, flavours.remedy(name=name, pip=f"{pip()} --force-reinstall"))
-    detail, remedy = f"{reason}; it {PURPOSES[name]}", flavours.remedy(name=name, pip=pip())
+    detail, remedy = f"{reason}; {PURPOSES[name]}", flavours.remedy(name=name, pip=pip())
     return _missing(name, detail, driver, remedy) if needed else Check("engines", name, "absent", detail, remedy)
 
 
@@ -356,6 +372,7 @@ def _detection() -> Check:
             image = samples.load("portrait").image
             with SCRFDDetector.from_pretrained(DEFAULT_MODEL, device="cpu") as detector:
                 found, description = len(detector.detect(image)), detector.description
+                sizes = " and ".join(f"{width}×{height}" for width, height in detector.scales)
     except ScrfdError as error:
         problem = str(error)
     if problem:
@@ -365,4 +382,5 @@ def _detection() -> Check:
     if found != 1:
         detail = f"detected {found} faces in a test image with one face; {description}"
         return Check("model", "detection", "problem", detail, needed=True)
-    return Check("model", "detection", "ok", f"detected the test face; {description}", needed=True)
+    runtime = description.partition("; ")[0].removeprefix("cpu: ")
+    return Check("model", "detection", "ok", f"detected the test face with {runtime} ({sizes})", needed=True)
