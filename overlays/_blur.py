@@ -15,7 +15,7 @@ from overlays._masks import Mask
 
 
 class Blur(Covering):
-    """Blur or pixelate each face in proportion to its size, the longer side of its box.
+    """Blur or pixelate each face in proportion to its size (the longer side of its box).
 
     Notes
     -----
@@ -31,7 +31,7 @@ class Blur(Covering):
     method: Literal["gaussian", "pixelate"] = Field("gaussian", description="Smooth blur, or coarse blocks.")
     strength: Strength = Field(
         0.25,
-        description="Smallest visible detail, as a fraction of the face's size; below 0.2 people could be recognised.",
+        description="Smallest visible detail, as a fraction of the face's size. The minimum prevents recognition.",
     )
     blending: Blending = Field("srgb", description=BLENDING_HELP)
 

@@ -33,7 +33,7 @@ class Emoji(PictureOverlay):
     without_landmarks: ClassVar[str] = "drawn upright."
 
     kind: Literal["each", "smile", "wink", "cool", "cat", "robot"] = Field(
-        "each", description="Picture; each: one for each track of a video, a smile for images."
+        "each", description="Emoji to draw; each uses a different one per track, and a smile in images."
     )
     scale: float = Field(1.0, gt=0.0, le=10.0, description="Size; 1 covers the face from chin to hairline.")
 

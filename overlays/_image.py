@@ -52,13 +52,13 @@ class Sticker(PictureOverlay):
 
     picture: Path = Field(description="Picture file, preferably a PNG or WebP with alpha.")
     fit: Literal["box", "two", "three", "five"] = Field(
-        "box", description="Position the picture by: face box, both eyes, eyes and mouth, or all five landmarks."
+        "box", description="What the picture is aligned to: face box, both eyes, eyes and mouth, or all five landmarks."
     )
     points: PicturePoints = Field(
         None,
         description="x and y of eyes, nose, mouth corners as fractions of the picture; default: as in a face's box.",
     )
-    scale: float = Field(1.0, gt=0.0, le=10.0, description="Size of the picture relative to the fitted one.")
+    scale: float = Field(1.0, gt=0.0, le=10.0, description="Size relative to the fitted size; 1 fits.")
 
     _picture: Picture = PrivateAttr()
 

@@ -21,7 +21,7 @@ class Pixelate(Covering):
     """
 
     strength: Strength = Field(
-        0.25, description="Side of a block, as a fraction of the face's size; below 0.2 people could be recognised."
+        0.25, description="Block size, as a fraction of the face's size. The minimum prevents recognition."
     )
     block: int | None = Field(None, ge=2, le=4096, description="Side of a block in pixels; replaces strength.")
     blending: Blending = Field("srgb", description=BLENDING_HELP)

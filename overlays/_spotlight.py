@@ -29,7 +29,9 @@ class Spotlight(ChannelOptions, MaskOptions, OverlayModel):
     scale: float = Field(
         1.0, gt=0.0, le=10.0, description="Size of the unchanged shape; below 1, part of the face is changed, too."
     )
-    margin: float = Field(0.25, ge=0.0, le=2.0, description="Distance kept beyond the box, as a fraction of its sides.")
+    margin: float = Field(
+        0.25, ge=0.0, le=2.0, description="Unchanged margin around the box, as a fraction of its sides."
+    )
     feather: float = Field(0.3, ge=0.0, le=1.0, description="Width of the soft edge, as a fraction of the face's size.")
 
     def draw(self, canvas: Image, detections: Detections) -> None:
