@@ -1,4 +1,4 @@
-"""Measure detection on a GPU: the engine, each step, ``detect()`` by kind of memory, and ``stream()``."""
+"""Measure detection on a GPU: the engine, each stage, ``detect()`` by kind of memory, and ``stream()``."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ CPU_STAGES = {
     "nms": "non-maximum suppression",
     "result": "validate and build Detections",
 }
-GPU_STEPS = {
+GPU_STAGES = {
     "engine": "the model alone, as a CUDA graph launched repeatedly",
     "engine_waited": "the same, with a wait after each launch",
     "parameters": "copy image addresses and sizes to the GPU",
     "letterbox": "scale, pad, normalise",
     "faces": "threshold, decode, sort, suppress",
-    "whole": "all steps as one CUDA graph",
+    "whole": "all stages as one CUDA graph",
 }
 MEMORY_NAMES = {"gpu": "on the GPU", "torch": "PyTorch tensor", "pinned": "page-locked", "numpy": "NumPy"}
 
@@ -97,7 +97,7 @@ def _share(figures: GpuFigures, throughput: Throughput) -> float:
 
 def show_gpu(figures: GpuFigures) -> None:
     """Print the tables."""
-    for table in (_steps(figures), _latencies(figures), _throughputs(figures)):
+    for table in (_stages(figures), _latencies(figures), _throughputs(figures)):
         console.show(table)
         console.write("\n")
     console.write(
@@ -115,10 +115,10 @@ def _table(title: str, *columns: str) -> Table:
     return console.table(*columns, title=title, title_justify="left", title_style="bold")
 
 
-def _steps(figures: GpuFigures) -> Table:
-    table = _table("Milliseconds on the GPU, by number of images", "step", *(f">{count}" for count in figures.steps))
+def _stages(figures: GpuFigures) -> Table:
+    table = _table("Milliseconds on the GPU, by number of images", "stage", *(f">{count}" for count in figures.steps))
     table.add_column("meaning")
-    for name, meaning in GPU_STEPS.items():
+    for name, meaning in GPU_STAGES.items():
         cells = [f"{getattr(steps, name):.4f}" for steps in figures.steps.values()]
         table.add_row(name.replace("_", " "), *cells, meaning)
     return table

@@ -17,14 +17,14 @@ from scrfd_trt._version import __version__
 COMMANDS = {
     "demo": "Try detection and overlays on a drawn scene.",
     "detect": "Detect faces in images and videos.",
-    "anonymize": "Hide the faces of images and videos.",
+    "anonymize": "Hide faces in images and videos.",
     "tracks": "List the tracks of a video.",
-    "overlay": "Cover faces with a skull, a blur, or other overlays.",
+    "overlay": "Draw overlays on faces in images and videos.",
     "overlays": "List the overlays, or the options of one.",
     "studio": "Open a local page to try overlays.",
     "models": "List the models and their file locations.",
     "build": "Build a TensorRT engine from a model.",
-    "inspect": "Describe engines and models, and check them.",
+    "inspect": "Describe engines and models, and check whether this machine can use them.",
     "doctor": "Check this machine and show how to fix what is missing.",
     "bench": "Measure each stage of a detection.",
 }

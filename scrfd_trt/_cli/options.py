@@ -64,13 +64,13 @@ Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=INPUT_HELP)]
 LiveInputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search the subfolders of input folders.")]
 ModelName = Annotated[str, option("NAME|FILE", MODEL_HELP, "--model", "-m")]
-Device = Annotated[str, option("DEVICE", "Device: auto, cpu, cuda or cuda:N; 'scrfd-trt doctor' lists them.")]
+Device = Annotated[str, option("DEVICE", "Device: auto, cpu, cuda or cuda:N. 'scrfd-trt doctor' checks the GPU.")]
 LeanRuntime = Annotated[Path | None, option("FILE", LEAN_HELP, show_default="$TRT_LEAN_RUNTIME")]
 AllowHostCode = Annotated[
     bool, typer.Option("--allow-host-code", help="Allow the engine to run CPU code. Only for trusted engines.")
 ]
-Threshold = Annotated[float, typer.Option("--threshold", "-t", help="Minimum confidence, 0 to 1.", **SHARE)]
-Iou = Annotated[float, typer.Option(help="Maximum overlap (IoU) of two faces, 0 to 1.", **SHARE)]
+Threshold = Annotated[float, typer.Option("--threshold", "-t", help="Minimum score, 0 to 1.", **SHARE)]
+Iou = Annotated[float, typer.Option(help="Overlap (IoU) above which two detections count as one face.", **SHARE)]
 Scale = Annotated[list[str] | None, option("SIZE", SCALE_HELP, "--scale", show_default=SCALE_DEFAULT)]
 MaxFaces = Annotated[
     int | None, option("N", "Maximum faces per image, highest scores first.", min=1, show_default="all")
@@ -124,11 +124,9 @@ class MessageArgs:
 class DetectionsFileArgs:
     """Detections files of a video."""
 
-    detections: Annotated[
-        Path | None, _video("FILE", "Read the video's faces from this file instead of detecting.")
-    ] = None
+    detections: Annotated[Path | None, _video("FILE", "Read detections from this file instead of detecting.")] = None
     save_detections: Annotated[
-        Path | None, _video("FILE", "Save the video's faces to this file, such as clip.faces.jsonl.")
+        Path | None, _video("FILE", "Save detections to this file, such as clip.faces.jsonl.")
     ] = None
 
 
@@ -136,16 +134,20 @@ class DetectionsFileArgs:
 class SelectionArgs:
     """Which faces of a video are covered, and when."""
 
-    keep_tracks: Annotated[Texts, _video("N,...", "Cover only these tracks; 'scrfd-trt tracks' lists them.")] = None
-    leave_tracks: Annotated[Texts, _video("N,...", "Do not cover these tracks. Review the result.")] = None
+    keep_tracks: Annotated[
+        Texts, _video("N,...", "Cover only these tracks ('scrfd-trt tracks'); all other faces stay visible.")
+    ] = None
+    leave_tracks: Annotated[Texts, _video("N,...", "Leave these tracks uncovered. Review the result.")] = None
     keep_region: Annotated[
-        Texts, _video("X,Y,W,H", "Cover only tracks that are mostly inside this region (pixels).")
+        Texts, _video("X,Y,W,H", "Cover only tracks whose centre is mostly in this region (pixels).")
     ] = None
     leave_region: Annotated[
-        Texts, _video("X,Y,W,H", "Do not cover tracks that are mostly inside this region (pixels).")
+        Texts, _video("X,Y,W,H", "Leave tracks whose centre is mostly in this region (pixels) uncovered.")
     ] = None
-    keep_span: Annotated[Texts, _video("FROM-TO", "Cover only within this time: 0:05-1:12.5, or in seconds.")] = None
-    leave_span: Annotated[Texts, _video("FROM-TO", "Do not cover within this time.")] = None
+    keep_span: Annotated[Texts, _video("FROM-TO", "Cover faces only within this time: 0:05-1:12.5, or in seconds.")] = (
+        None
+    )
+    leave_span: Annotated[Texts, _video("FROM-TO", "Leave faces uncovered within this time.")] = None
 
     def parse(self) -> TrackSelection:
         """Return the selection; raise OptionError for an invalid track, region or span."""
@@ -223,14 +225,14 @@ class VideoSettings:
 class VideoArgs:
     """How faces are tracked, and how videos are read."""
 
-    every: Annotated[
-        int, _video("N", "Detect every N-th frame: faster, but may miss brief faces.", min=1, max=1000)
-    ] = TRACKING.every
+    every: Annotated[int, _video("N", "Detect on every N-th frame. Faster; may miss brief faces.", min=1, max=1000)] = (
+        TRACKING.every
+    )
     bridge: Annotated[float, _video("SECONDS", "Longest gap to interpolate, in seconds.", **SECONDS)] = TRACKING.bridge
     extend: Annotated[float, _video("SECONDS", "Time to extend tracks at both ends, in seconds.", **SECONDS)] = (
         TRACKING.extend
     )
-    damaged: Annotated[str, _video("|".join(DAMAGED), "Damaged frames: stop, or keep them as decoded.")] = "stop"
+    damaged: Annotated[str, _video("|".join(DAMAGED), "On a damaged frame: stop, or keep it as decoded.")] = "stop"
     progress: Annotated[str, _video("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:

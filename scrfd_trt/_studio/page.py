@@ -112,7 +112,7 @@ class Page:
         self.layers = ui.column().classes("w-full gap-1")
         self._build_layers()
         with ui.row().classes("w-full items-center no-wrap"):
-            ui.label("threshold").classes("w-24 text-sm").tooltip("Minimum confidence of a face, 0 to 1.")
+            ui.label("threshold").classes("w-24 text-sm").tooltip("Minimum score of a face, 0 to 1.")
             slider = ui.slider(
                 min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._set_threshold
             )

@@ -27,7 +27,7 @@ def test_options_of_one_overlay(run: Run) -> None:
     out = run("overlays", "skull").out
     (row,) = [line.split() for line in out.splitlines() if line.startswith("opacity")]
     assert row[:6] == ["opacity", "number,", "0", "to", "1", "1"]
-    assert "Example: scrfd-trt overlay me.jpg --overlay skull:opacity=1 -o out.jpg" in out
+    assert "Example: scrfd-trt overlay me.jpg --overlay skull:opacity=0.7 -o out.jpg" in out
 
 
 @pytest.mark.parametrize("name", ["blur", "landmarks", "skull"])
@@ -50,8 +50,8 @@ def test_behaviour_without_landmarks_is_shown(run: Run) -> None:
 
 
 def test_example_omits_channel_order(run: Run) -> None:
-    assert "--overlay boxes:style=corners -o" in run("overlays", "boxes").out
-    assert "--overlay crop:side=bottom -o" in run("overlays", "crop").out
+    assert "--overlay boxes:style=full -o" in run("overlays", "boxes").out
+    assert "--overlay crop:side=whole -o" in run("overlays", "crop").out
 
 
 def test_colour_options_have_colour_type(run: Run) -> None:

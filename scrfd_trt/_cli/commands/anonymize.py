@@ -1,4 +1,4 @@
-"""``scrfd-trt anonymize``: hide the faces of images and videos."""
+"""``scrfd-trt anonymize``: hide faces in images and videos."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Output = Annotated[
 ]
 Threshold = Annotated[
     float,
-    typer.Option("--thresh", "--threshold", "-t", help="Minimum confidence, 0 to 1. Lower values hide more.", **SHARE),
+    typer.Option("--thresh", "--threshold", "-t", help="Minimum score, 0 to 1. Lower values hide more.", **SHARE),
 ]
 
 
@@ -101,15 +101,15 @@ def anonymize(
     detection: DetectArgs,
     copy: options.CopyArgs,
 ) -> None:
-    """Hide the faces of images and videos.
+    """Hide faces in images and videos.
 
     In videos, faces are tracked and stay covered where detection fails for
     up to --bridge seconds; audio and timing are kept. Location, device and
     other metadata are dropped. Faces can be missed. Review the moments
     listed in the final report.
 
-    Exit code: 0 on success, 1 if an input failed (the others are
-    processed), 2 for a usage error.
+    Exit codes: 0, success; 1, an input failed and the others were
+    processed; 2, usage error; 130, stopped by Ctrl-C.
 
     For example:
       scrfd-trt anonymize street.mp4

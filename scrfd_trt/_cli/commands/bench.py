@@ -77,10 +77,10 @@ def bench(
 ) -> None:
     """Measure each stage of a detection.
 
-    On the CPU: the median of all runs, in milliseconds. The stages and
-    detect() alternate, so that other processes slow both equally.
+    On the CPU: the median of all runs, in milliseconds. Runs of the stages
+    and of detect() alternate, so other processes affect both equally.
 
-    On a GPU: the engine alone, each step, detect() for images in each kind
+    On a GPU: the engine alone, each stage, detect() for images in each kind
     of memory, and stream() by batch size and batches in flight.
 
     For example:

@@ -63,14 +63,17 @@ class BuildArgs:
         int | None, _tuning("MIB", "Maximum GPU workspace per layer, in MiB.", min=1, show_default="all")
     ] = None
     timing_cache: Annotated[
-        Path | None, _tuning("FILE", "File to keep kernel timings in.", show_default="beside the engine")
+        Path | None, _tuning("FILE", "File for cached kernel timings.", show_default="beside the engine")
     ] = None
     version_compatible: Annotated[
         bool, _portable(None, "Let newer TensorRT releases run the engine; slightly slower.", "--version-compatible")
     ] = False
     lean_runtime_inside: Annotated[bool, _portable(None, LEAN_HELP, "--lean-runtime-inside")] = False
     hardware_compatible: Annotated[
-        bool, _portable(None, "Let GPUs from compute capability 8.0 run it; slightly slower.", "--hardware-compatible")
+        bool,
+        _portable(
+            None, "Let GPUs with compute capability 8.0 or newer run it; slightly slower.", "--hardware-compatible"
+        ),
     ] = False
     compute_capability: Annotated[
         options.Texts, _portable("X.Y", "TensorRT-RTX only: GPUs to build for: 8.6,12.0.", show_default=RTX_DEFAULT)
@@ -111,7 +114,8 @@ def build(
     Takes minutes with TensorRT, seconds with TensorRT-RTX. If the engine
     runs on this machine, it is verified against the model on drawn images,
     and written only if the results agree. If it cannot run here, it is
-    written unverified, with a warning. After Ctrl-C, nothing is written.
+    written unverified, with a warning. Ctrl-C stops the build and writes
+    nothing; TensorRT 8.6 cannot stop early and runs until the process ends.
 
     For example:
       scrfd-trt build 500m_bnkps -o face.plan

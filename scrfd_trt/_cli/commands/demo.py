@@ -44,8 +44,8 @@ def demo(
 ) -> None:
     """Detect faces in a drawn scene and apply three overlays.
 
-    Writes the images to the folder scrfd-demo. Existing files are never
-    replaced: if the folder contains different files, a new folder
+    Writes the images to the folder scrfd-demo. Existing files are replaced
+    only with --overwrite. If scrfd-demo already contains other files,
     scrfd-demo-2 is used.
 
     For example:

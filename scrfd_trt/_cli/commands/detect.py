@@ -61,8 +61,8 @@ def detect(
     Results go to stdout, messages to stderr. In videos, faces are tracked;
     'overlay' and 'anonymize' can read the detections file (.jsonl).
 
-    Exit code: 0 on success, 1 if an input failed (the others are
-    processed), 2 for a usage error.
+    Exit codes: 0, success; 1, an input failed and the others were
+    processed; 2, usage error; 130, stopped by Ctrl-C.
 
     For example:
       scrfd-trt detect photo.jpg

@@ -30,7 +30,7 @@ def inspect(
     allow_host_code: options.AllowHostCode = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Describe engines or models, and check whether this machine can use them.
+    """Describe engines and models, and check whether this machine can use them.
 
     Opens an engine if there is a GPU and a matching TensorRT; otherwise
     reads the file's header and the JSON file beside it. --json prints one

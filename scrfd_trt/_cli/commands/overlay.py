@@ -1,4 +1,4 @@
-"""``scrfd-trt overlay``: cover the faces of images and videos with any overlay."""
+"""``scrfd-trt overlay``: draw overlays on faces in images and videos."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _print_overlay_help(name: str | None) -> None:
             console.show(overlays_command.details(name))
         else:
             console.show(overlays_command.overlays_table(overlays.names()))
-            console.write("Run 'scrfd-trt overlay --overlay NAME --help' for the options of an overlay.\n")
+            console.write("Run 'scrfd-trt overlays NAME' for its options.\n")
     except ScrfdError as error:
         console.write(f"{console.printable(error)}\n")
 
@@ -65,7 +65,7 @@ def overlay(
     detection: options.LimitedDetectArgs,
     copy: options.CopyArgs,
 ) -> None:
-    """Cover the faces of images and videos: a skull, a blur, or other overlays.
+    """Draw overlays on faces in images and videos: a skull, a blur or others.
 
     To hide identities, use 'scrfd-trt anonymize'.
 
@@ -74,8 +74,8 @@ def overlay(
     also written. In videos, faces are tracked and stay covered where
     detection fails for up to --bridge seconds.
 
-    Exit code: 0 on success, 1 if an input failed (the others are
-    processed), 2 for a usage error.
+    Exit codes: 0, success; 1, an input failed and the others were
+    processed; 2, usage error; 130, stopped by Ctrl-C.
 
     For example:
       scrfd-trt overlay me.jpg --overlay skull -o skull.jpg

@@ -22,7 +22,9 @@ def overlays(
     *,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the overlays for 'scrfd-trt overlay', or the options of one.
+    """List the overlays, or the options of one.
+
+    'scrfd-trt overlay' draws them on the faces of images and videos.
 
     For example:
       scrfd-trt overlays
@@ -40,7 +42,7 @@ def overlays(
     if as_json:
         console.write_json([_as_dict_or_error(one) for one in names])
     else:
-        console.show(Group(overlays_table(names), "", "Run 'scrfd-trt overlays NAME' for the options of an overlay."))
+        console.show(Group(overlays_table(names), "", "Run 'scrfd-trt overlays NAME' for its options."))
 
 
 def _as_dict(name: str) -> dict[str, Any]:
@@ -106,13 +108,25 @@ def without_landmarks(name: str) -> str:
 
 
 def _example_spec(name: str) -> str:
-    """Return a value for ``--overlay`` with the required options, or else with the first one that has a default."""
+    """Return a value for ``--overlay`` with the required options, or else with one that differs from its default."""
     options = registry.describe(name)
     if required := [option.example for option in options if option.required]:
         return f"{name}:{','.join(required)}"
-    # The command line always draws in BGR.
-    optional = (option for option in options if option.default is not None and option.choices != ("bgr", "rgb"))
-    return next((f"{name}:{option.name}={_text(option.default)}" for option in optional), name)
+    # A shape rather than an opacity, which makes a blur hide less. The command line always draws in BGR.
+    optional = sorted(
+        (each for each in options if each.choices != ("bgr", "rgb")), key=lambda each: each.name != "shape"
+    )
+    values = ((option.name, _other_value(option)) for option in optional)
+    return next((f"{name}:{option}={_text(value)}" for option, value in values if value is not None), name)
+
+
+def _other_value(option: registry.OptionHelp) -> bool | float | str | None:
+    """Return a valid value other than the default; None if none is known."""
+    if isinstance(option.default, bool):
+        return not option.default
+    if isinstance(option.default, float) and (option.limits.ge, option.limits.le) == (0.0, option.default):
+        return 0.7 * option.default
+    return next((choice for choice in reversed(option.choices) if choice != option.default), None)
 
 
 def _text(value: Any) -> str:

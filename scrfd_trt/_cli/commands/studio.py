@@ -34,10 +34,10 @@ def studio(
 ) -> None:
     """Open a local page to try overlays.
 
-    Drop an image or a short clip on the page. It shows the result, and lets
-    you download it and copy the command or Python code. Only this machine
-    can open the page unless --host is given. Ctrl-C stops the studio and
-    deletes its temporary files.
+    Drop an image or a short clip on the page. The page shows the result,
+    which you can download, and the command and Python code to copy. By
+    default, only this machine can open the page; see --host. Ctrl-C stops
+    the studio and deletes its temporary files.
 
     For example:
       scrfd-trt studio
