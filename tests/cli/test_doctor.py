@@ -173,6 +173,21 @@ def test_gpu_packages_are_optional_without_gpu(no_gpu: None, run: Run, monkeypat
     assert added["Optional, to build and run engines for RTX cards:"] == ["tensorrt-rtx-cu13"]
 
 
+def test_commands_of_packages_with_similar_names_are_both_shown(capsys: Any) -> None:
+    commands = ["pip install --force-reinstall onnx", "pip install --force-reinstall onnxruntime"]
+    doctor._show_remedies([Check("program", command, "problem", "broken", command) for command in commands])
+    assert capsys.readouterr().out == "".join(["\nTo fix:\n", *(f"  {command}\n" for command in commands)])
+
+
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt_rtx"])
+def test_gpu_machine_with_one_flavour_is_offered_the_other_as_optional(capsys: Any, flavour: Any) -> None:
+    driver = _devices.Driver((13, 0), (GPU,))
+    check = doctor._missing_flavour(flavour, flavours.NOT_INSTALLED, driver, needed=False)
+    doctor._show_remedies([check])
+    title = {"tensorrt": "other NVIDIA GPUs", "tensorrt_rtx": "RTX cards"}[flavour]
+    assert capsys.readouterr().out.startswith(f"\nOptional, to build and run engines for {title}:\n  ")
+
+
 def without_cuda() -> ModuleType:
     raise MissingDependencyError("running on an NVIDIA GPU needs cuda-python")
 

@@ -30,11 +30,17 @@ def test_options_of_one_overlay(run: Run) -> None:
     assert "Example: scrfd-trt overlay me.jpg --overlay skull:opacity=0.7 -o out.jpg" in out
 
 
-@pytest.mark.parametrize("name", ["blur", "landmarks", "skull"])
-def test_example_parses(run: Run, name: str) -> None:
+@pytest.mark.parametrize("name", ["blur", "boxes", "crop", "emoji", "landmarks", "pixelate", "skull", "spotlight"])
+def test_example_parses_and_differs_from_default(run: Run, name: str) -> None:
     out = run("overlays", name).out
     spec = out.rpartition("--overlay ")[2].split()[0]
     assert callable(overlays.parse(spec))
+    assert overlays.parse(spec) != overlays.parse(name)
+
+
+@pytest.mark.parametrize("name", ["blur", "pixelate", "solid"])
+def test_example_does_not_make_faces_more_visible(run: Run, name: str) -> None:
+    assert f"--overlay {name}:shape=aligned -o" in run("overlays", name).out
 
 
 def test_example_names_required_options(run: Run) -> None:

@@ -138,8 +138,8 @@ def _title(check: Check) -> str:
 
 def _is_included(remedy: str, remedies: Iterable[str]) -> bool:
     """Return whether another of the commands installs the same packages and more; the extra cuda includes build."""
-    same = {remedy, remedy.replace(f"{DISTRIBUTION}[build]", f"{DISTRIBUTION}[cuda]")}
-    return any(each != remedy and each.startswith(tuple(same)) for each in remedies)
+    starts = (f"{remedy} ", f"{remedy} ".replace(f"{DISTRIBUTION}[build]", f"{DISTRIBUTION}[cuda]"))
+    return any(each != remedy and f"{each} ".startswith(starts) for each in remedies)
 
 
 def all_checks() -> list[Check]:
