@@ -31,7 +31,7 @@ class Blur(Covering):
     method: Literal["gaussian", "pixelate"] = Field("gaussian", description="Smooth blur, or coarse blocks.")
     strength: Strength = Field(
         0.25,
-        description="Smallest visible detail, as a fraction of the face's size. The minimum prevents recognition.",
+        description="Smallest visible detail, as a fraction of the face size. The minimum makes recognition unlikely.",
     )
     blending: Blending = Field("srgb", description=BLENDING_HELP)
 

@@ -21,7 +21,7 @@ class Pixelate(Covering):
     """
 
     strength: Strength = Field(
-        0.25, description="Block size, as a fraction of the face's size. The minimum prevents recognition."
+        0.25, description="Block size, as a fraction of the face's size. The minimum makes recognition unlikely."
     )
     block: int | None = Field(None, ge=2, le=4096, description="Side of a block in pixels; replaces strength.")
     blending: Blending = Field("srgb", description=BLENDING_HELP)

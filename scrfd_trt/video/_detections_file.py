@@ -1,4 +1,4 @@
-"""Faces files: the faces of a video as JSON lines, a header and then one frame per line."""
+"""Detections files: the faces of a video as JSON lines, a header and then one frame per line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Header(BaseModel, frozen=True):
-    """The first line of a faces file."""
+    """The first line of a detections file."""
 
     format: Literal["scrfd_trt.faces"] = "scrfd_trt.faces"
     version: Literal[1] = 1
@@ -130,7 +130,7 @@ class FacesReader:
     Raises
     ------
     DetectionsError
-        If the file cannot be read, or is not a faces file.
+        If the file cannot be read, or is not a detections file.
     """
 
     def __init__(self, path: Source) -> None:
@@ -163,7 +163,7 @@ class FacesReader:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             foreign = number == 1 and first["loc"] != ("tracking",)
-            what = "this is not a faces file; detect_video() writes one" if foreign else reason(first)
+            what = "this is not a detections file; detect_video() writes one" if foreign else reason(first)
             fields = ["faces_file"] if foreign else []
             raise DetectionsError(
                 f"{self.path}, line {number}{where and ', '}{where}: {what}", fields=fields

@@ -36,7 +36,7 @@ Stage = Literal["finding", "drawing"]
 ProgressCallback = Callable[[Stage, int, int | None], None]
 """Called after each frame with the pass, the number of frames done and the total number, if that is known."""
 
-PTS_TOLERANCE = 0.002  # seconds by which a frame's time may differ from that in the faces file
+PTS_TOLERANCE = 0.002  # seconds by which a frame's time may differ from that in the detections file
 
 
 def check_overlay(overlay: object) -> None:
@@ -301,18 +301,20 @@ def _rendered(
         found = next(remaining, None)
         if found is None:
             raise DetectionsError(
-                f"{reader.name}: the faces file has {item.number} frames, and the video has more; detect "
+                f"{reader.name}: the detections file has {item.number} frames, and the video has more; detect "
                 "its faces again"
             )
         if abs(found.pts_seconds - item.pts_seconds) > PTS_TOLERANCE:
             raise DetectionsError(
                 f"{reader.name}: frame {item.number} is at {format_time(item.pts_seconds)}, but at "
-                f"{format_time(found.pts_seconds)} in the faces file, which belongs to another video"
+                f"{format_time(found.pts_seconds)} in the detections file, which belongs to another video"
             )
         image = overlay(item.image, found.detections(reader.info.size)) if found.faces else None
         yield item, writer.prepare(item, image)
     if next(remaining, None) is not None:
-        raise DetectionsError(f"{reader.name}: the faces file has more frames than the video; detect its faces again")
+        raise DetectionsError(
+            f"{reader.name}: the detections file has more frames than the video; detect its faces again"
+        )
 
 
 def _free_closed() -> None:

@@ -84,7 +84,7 @@ def test_limit_of_number_is_named(run: Run, picture: Picture) -> None:
         (
             ("overlay", "clip.mp4", "--overlay", "skull", "-o", "x.mp4", "--detections", "text.jpg"),
             1,
-            "text.jpg, line 1: this is not a faces file; detect_video() writes one; see --save-detections",
+            "text.jpg, line 1: this is not a detections file; detect_video() writes one; see --save-detections",
         ),
         (("studio", "--host", "192.0.2.1", "--no-browser"), 2, "this machine has no address 192.0.2.1; use another"),
     ],

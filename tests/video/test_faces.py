@@ -1,4 +1,4 @@
-"""Faces files, track selections and summaries."""
+"""Detections files, track selections and summaries."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ def test_unknown_header_fields_are_dropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "text", "message"),
     [
-        (0, "{}", "line 1, format: this is not a faces file|line 1, video: this is not a"),
-        (0, "hello", "line 1: this is not a faces file"),
+        (0, "{}", "line 1, format: this is not a detections file|line 1, video: this is not a"),
+        (0, "hello", "line 1: this is not a detections file"),
         (0, '{"format":"scrfd_trt.faces","version":2,"video":"a","size":[1,1],"rate":1}', "line 1, version"),
         (
             0,

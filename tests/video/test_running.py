@@ -144,9 +144,9 @@ def test_faces_of_another_video_are_rejected(clip: Make, tmp_path: Path) -> None
     detect_video(clip("a.mp4"), faces, Middle())
     without_fingerprint(faces)
     for how, message in (
-        ({"frames": 31}, "the faces file has 30 frames, and the video has more"),
-        ({"frames": 29}, "the faces file has more frames than the video"),
-        ({"rate": Fraction(25)}, "in the faces file, which belongs to another video"),
+        ({"frames": 31}, "the detections file has 30 frames, and the video has more"),
+        ({"frames": 29}, "the detections file has more frames than the video"),
+        ({"rate": Fraction(25)}, "in the detections file, which belongs to another video"),
     ):
         other = clip(f"{len(message)}.mp4", **how)
         with pytest.raises(DetectionsError, match=message):
