@@ -17,7 +17,7 @@ from scrfd_trt._detections import Detections
 
 
 class CropSheet(ChannelOptions, OverlayModel):
-    """Show upright crops of the faces, all of one size, along a side of the image or instead of it.
+    """Show upright crops of the faces, all of one size, along a side of the image or in place of the whole image.
 
     The face with the highest score comes first. Faces beyond ``most``, or that do not fit, are left out; on video,
     those shown are in the order of their track ids. An image without faces stays unchanged.

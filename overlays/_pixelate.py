@@ -14,7 +14,7 @@ from overlays._masks import Mask
 
 
 class Pixelate(Covering):
-    """Pixelate each face in blocks sized relative to the face or in pixels.
+    """Pixelate each face. The block size is relative to the face, or in pixels.
 
     With ``block``, all faces get blocks of the same size. A face more than 5 blocks high may stay recognisable (see
     ``strength`` of :class:`overlays.Blur`), so ``block`` is among the privacy warnings.

@@ -58,7 +58,7 @@ INPUT_HELP = "Image and video files, folders, and globs such as 'photos/*.jpg'."
 LIVE_INPUT_HELP = "Images, videos, folders and globs; or one camera:N, or one URL."
 MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
 LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
-SCALE_HELP = "Detection sizes in pixels, multiples of 32: 640, 640x384 or 128,640."
+SCALE_HELP = "Detection sizes, multiples of 32 pixels, such as 640, 640x384 or 128,640."
 
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=INPUT_HELP)]
 LiveInputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
@@ -144,9 +144,7 @@ class SelectionArgs:
     leave_region: Annotated[
         Texts, _video("X,Y,W,H", "Leave tracks whose centre is mostly in this region (pixels) uncovered.")
     ] = None
-    keep_span: Annotated[Texts, _video("FROM-TO", "Cover faces only within this time: 0:05-1:12.5, or in seconds.")] = (
-        None
-    )
+    keep_span: Annotated[Texts, _video("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
     leave_span: Annotated[Texts, _video("FROM-TO", "Leave faces uncovered within this time.")] = None
 
     def parse(self) -> TrackSelection:

@@ -76,8 +76,8 @@ def test_help_of_options_is_short(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("anonymize", "stay covered where detection fails for up to --bridge seconds"),
-        ("overlay", "stay covered where detection fails for up to --bridge seconds"),
+        ("anonymize", "gaps of up to --bridge seconds between detections are covered"),
+        ("overlay", "gaps of up to --bridge seconds between detections are covered"),
         ("overlay", "In a folder, outputs keep the input's name and format."),
         ("demo", "apply three overlays"),
     ],

@@ -30,7 +30,7 @@ STRIDE = 32
 
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 MOSAIC_HELP = "Block size for --replacewith mosaic, in pixels."
-SCALE_HELP = "Detection sizes in pixels, rounded up to multiples of 32: 640x360."
+SCALE_HELP = "Detection sizes, such as 640x360; rounded up to multiples of 32 pixels."
 Output = Annotated[
     Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="NAME_anonymized beside each input")
 ]
@@ -103,8 +103,8 @@ def anonymize(
 ) -> None:
     """Hide faces in images and videos.
 
-    In videos, faces are tracked and stay covered where detection fails for
-    up to --bridge seconds; audio and timing are kept. Location, device and
+    In videos, faces are tracked, and gaps of up to --bridge seconds between
+    detections are covered. Audio and timing are kept. Location, device and
     other metadata are dropped. Faces can be missed. Review the moments
     listed in the final report.
 

@@ -36,7 +36,7 @@ Output = Annotated[Path, option("FILE", "Engine file; FILE.json beside it record
 Device = Annotated[str, option("DEVICE", "GPU to use: cuda or cuda:N.")]
 _tuning = partial(option, rich_help_panel=TUNING)
 _portable = partial(option, rich_help_panel=PORTABLE)
-SIZE_HELP = "Input sizes in pixels, multiples of 32: 640, 640x384 or 128,640."
+SIZE_HELP = "Input sizes in pixels, multiples of 32, such as 640, 640x384 or 128,640."
 PROFILE_HELP = "Omit the profile for single images: smaller engine, slower single images."
 LEAN_HELP = "Embed the lean runtime; loading the engine then requires --allow-host-code."
 RTX_DEFAULT = "TensorRT-RTX's own: 8.0, 8.6, 8.9, 12.0 and newer"
@@ -76,7 +76,10 @@ class BuildArgs:
         ),
     ] = False
     compute_capability: Annotated[
-        options.Texts, _portable("X.Y", "TensorRT-RTX only: GPUs to build for: 8.6,12.0.", show_default=RTX_DEFAULT)
+        options.Texts,
+        _portable(
+            "X.Y", "TensorRT-RTX only: compute capabilities to build for, such as 8.6,12.0.", show_default=RTX_DEFAULT
+        ),
     ] = None
 
     def parse(self) -> BuildOptions:
@@ -115,7 +118,7 @@ def build(
     runs on this machine, it is verified against the model on drawn images,
     and written only if the results agree. If it cannot run here, it is
     written unverified, with a warning. Ctrl-C stops the build and writes
-    nothing; TensorRT 8.6 cannot stop early and runs until the process ends.
+    nothing. TensorRT 8.6 then continues in the background until it is done.
 
     For example:
       scrfd-trt build 500m_bnkps -o face.plan

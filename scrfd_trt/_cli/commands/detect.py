@@ -59,7 +59,7 @@ def detect(
     """Detect faces in images and videos.
 
     Results go to stdout, messages to stderr. In videos, faces are tracked;
-    'overlay' and 'anonymize' can read the detections file (.jsonl).
+    'overlay' and 'anonymize' read the .jsonl output with --detections.
 
     Exit codes: 0, success; 1, an input failed and the others were
     processed; 2, usage error; 130, stopped by Ctrl-C.
