@@ -19,14 +19,14 @@ def check_inputs(settings: CopySettings, sources: Sequence[Source], targets: Map
     """Raise OptionError for detections files and tracks without a single video, conflicts, and missing tracks."""
     files, selection = settings.files, settings.selection
     if len(sources) != 1 or not sources[0].is_video:
-        given = vars(files) | {"keep_tracks": selection.keep_tracks, "leave_tracks": selection.leave_tracks}
+        given = vars(files) | {"only_tracks": selection.only_tracks, "except_tracks": selection.except_tracks}
         name = next((name for name, value in given.items() if value), None)
         if name is not None:
             raise OptionError(f"--{name.replace('_', '-')} applies to a single video; process the inputs one by one")
     if sources:
         others = {"the input": sources[0].path, "the output": targets.get(sources[0])}
         check_files(files, others, overwrite=settings.overwrite)
-    if files.detections and (selection.keep_tracks or selection.leave_tracks):
+    if files.detections and (selection.only_tracks or selection.except_tracks):
         message = missing_tracks(selection, summarize(files.detections).tracks)
         if message:
             raise OptionError(f"{files.detections}: {message}")
@@ -65,7 +65,7 @@ def summarize(path: Path) -> Summary:
 def missing_tracks(selection: TrackSelection, known: Iterable[int]) -> str:
     """Return a message on selected tracks that do not exist, or an empty string."""
     existing = sorted(known)
-    missing = sorted((selection.keep_tracks | selection.leave_tracks).difference(existing))
+    missing = sorted((selection.only_tracks | selection.except_tracks).difference(existing))
     if not missing:
         return ""
     hint = f"the tracks are: {_ranges(existing)}" if existing else "the video has no tracks"

@@ -26,10 +26,15 @@ SIGNAL_CODES = tuple(128 + number for number in (signal.SIGINT, *SIGNALS))
 
 SAME_NAMES = (
     *("allow_host_code", "batch", "codec", "crf", "damaged", "device", "hardware_compatible", "io", "lean_runtime"),
-    *("lean_runtime_inside", "overwrite", "precision", "preset", "timing_cache", "version_compatible"),
+    *("except_tracks", "lean_runtime_inside", "only_tracks", "overwrite", "precision", "preset", "timing_cache"),
+    "version_compatible",
 )
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
+    "except_regions": "--except-region",
+    "except_spans": "--except-span",
     "faces_file": "--save-detections",
+    "only_regions": "--only-region",
+    "only_spans": "--only-span",
     "batch_one_profile": "--no-batch-one-profile",
     "compute_capabilities": "--compute-capability",
     "keep_streams.audio": "--no-keep-audio",
@@ -39,6 +44,13 @@ FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
     "workspace_mib": "--workspace",
 }
 """Command-line flags by the names in :attr:`ScrfdError.fields`."""
+
+RENAMED = {
+    f"--{old}-{what}": f"--{new}-{what}"
+    for old, new in (("keep", "only"), ("leave", "except"))
+    for what in ("tracks", "region", "span")
+}
+"""Flags of earlier versions, and their present names."""
 
 # The base of typer's usage errors has no public name in every version.
 UsageError = cast(
@@ -62,9 +74,7 @@ class Commands(TyperGroup):
             code = super().main(*args, **{**options, "standalone_mode": False})
         except UsageError as error:
             name = error.ctx.command_path if error.ctx else "scrfd-trt"
-            reason = error.format_message().rstrip(".")
-            reason = reason.replace("Input should be less than or equal to", "must be at most")
-            reason = reason.replace("Input should be greater than or equal to", "must be at least")
+            reason = _usage_text(error)
             console.error(f"{reason}{'' if reason.endswith('?') else ';'} see '{name} --help'")
             code = USAGE_ERROR
         sys.exit(code if isinstance(code, int) else 0)
@@ -81,6 +91,16 @@ class Commands(TyperGroup):
             if error.ctx is None:  # the option of a command has no value
                 error.ctx = typer.Context(self, info_name=ctx.invoked_subcommand, parent=ctx)
             raise
+
+
+def _usage_text(error: Any) -> str:
+    """Return the reason of a usage error, with the present name of a renamed flag."""
+    option = getattr(error, "option_name", "")
+    if option in RENAMED:
+        return f"{option} is now {RENAMED[option]}"
+    reason: str = error.format_message().rstrip(".")
+    reason = reason.replace("Input should be less than or equal to", "must be at most")
+    return reason.replace("Input should be greater than or equal to", "must be at least")
 
 
 @contextlib.contextmanager

@@ -134,28 +134,28 @@ class DetectionsFileArgs:
 class SelectionArgs:
     """Which faces of a video are covered, and when."""
 
-    keep_tracks: Annotated[
+    only_tracks: Annotated[
         Texts, _video("N,...", "Cover only these tracks ('scrfd-trt tracks'); all other faces stay visible.")
     ] = None
-    leave_tracks: Annotated[Texts, _video("N,...", "Leave these tracks uncovered. Review the result.")] = None
-    keep_region: Annotated[
+    except_tracks: Annotated[Texts, _video("N,...", "Leave these tracks uncovered. Review the result.")] = None
+    only_region: Annotated[
         Texts, _video("X,Y,W,H", "Cover only tracks whose centre is mostly in this region (pixels).")
     ] = None
-    leave_region: Annotated[
+    except_region: Annotated[
         Texts, _video("X,Y,W,H", "Leave tracks whose centre is mostly in this region (pixels) uncovered.")
     ] = None
-    keep_span: Annotated[Texts, _video("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
-    leave_span: Annotated[Texts, _video("FROM-TO", "Leave faces uncovered within this time.")] = None
+    only_span: Annotated[Texts, _video("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
+    except_span: Annotated[Texts, _video("FROM-TO", "Leave faces uncovered within this time.")] = None
 
     def parse(self) -> TrackSelection:
         """Return the selection; raise OptionError for an invalid track, region or span."""
         return TrackSelection(
-            keep_tracks=frozenset(_tracks("--keep-tracks", self.keep_tracks)),
-            leave_tracks=frozenset(_tracks("--leave-tracks", self.leave_tracks)),
-            keep_regions=tuple(_region("--keep-region", text) for text in self.keep_region or ()),
-            leave_regions=tuple(_region("--leave-region", text) for text in self.leave_region or ()),
-            keep_spans=tuple(_span("--keep-span", text) for text in self.keep_span or ()),
-            leave_spans=tuple(_span("--leave-span", text) for text in self.leave_span or ()),
+            only_tracks=frozenset(_tracks("--only-tracks", self.only_tracks)),
+            except_tracks=frozenset(_tracks("--except-tracks", self.except_tracks)),
+            only_regions=tuple(_region("--only-region", text) for text in self.only_region or ()),
+            except_regions=tuple(_region("--except-region", text) for text in self.except_region or ()),
+            only_spans=tuple(_span("--only-span", text) for text in self.only_span or ()),
+            except_spans=tuple(_span("--except-span", text) for text in self.except_span or ()),
         )
 
 

@@ -18,66 +18,71 @@ MIN_SHARE = 0.5  # share of its frames in which a track lies in a region that it
 class TrackSelection(OptionsModel):
     """Which faces of a video are covered.
 
-    A face is covered if it matches every non-empty ``keep`` option and no ``leave`` option.
+    A face is covered if it matches every non-empty ``only`` option and no ``except`` option; all others stay visible.
 
     Attributes
     ----------
-    keep_tracks, leave_tracks
+    only_tracks, except_tracks
         Track numbers.
-    keep_regions, leave_regions
+    only_regions, except_regions
         x, y, width, height in pixels. A track belongs to a region if the centre of its box lies there in at least half
         of its frames; a face that only crosses the region does not.
-    keep_spans, leave_spans
+    only_spans, except_spans
         Start and end in seconds; these apply to single frames.
     """
 
-    keep_tracks: frozenset[int] = frozenset()
-    leave_tracks: frozenset[int] = frozenset()
-    keep_regions: tuple[Region, ...] = ()
-    leave_regions: tuple[Region, ...] = ()
-    keep_spans: tuple[Span, ...] = ()
-    leave_spans: tuple[Span, ...] = ()
+    only_tracks: frozenset[int] = frozenset()
+    except_tracks: frozenset[int] = frozenset()
+    only_regions: tuple[Region, ...] = ()
+    except_regions: tuple[Region, ...] = ()
+    only_spans: tuple[Span, ...] = ()
+    except_spans: tuple[Span, ...] = ()
 
     @property
     def needs_tracks(self) -> bool:
         """Whether all frames have to be known before the first is rendered."""
-        return bool(self.keep_regions or self.leave_regions)
+        return bool(self.only_regions or self.except_regions)
 
     def resolve_regions(self, frames: Iterable[FrameFaces]) -> TrackSelection:
         """Return the same selection with track numbers in place of regions, from all frames of the video."""
         if not self.needs_tracks:
             return self
-        kept, left = _tracks_in_regions(frames, self.keep_regions, self.leave_regions)
-        keep = self.keep_tracks & kept if self.keep_tracks and self.keep_regions else self.keep_tracks or kept
-        keeps_none = self.keep_regions and not keep
-        tracks = {"keep_tracks": frozenset({-1}) if keeps_none else keep, "leave_tracks": self.leave_tracks | left}
-        return self.model_copy(update={**tracks, "keep_regions": (), "leave_regions": ()})
+        inside, left_out = _tracks_in_regions(frames, self.only_regions, self.except_regions)
+        only = self.only_tracks & inside if self.only_tracks and self.only_regions else self.only_tracks or inside
+        covers_none = self.only_regions and not only
+        tracks = {
+            "only_tracks": frozenset({-1}) if covers_none else only,
+            "except_tracks": self.except_tracks | left_out,
+        }
+        return self.model_copy(update={**tracks, "only_regions": (), "except_regions": ()})
 
     def apply(self, frame: FrameFaces) -> FrameFaces:
         """Return the frame with the covered faces only; regions have to be resolved."""
-        outside = bool(self.keep_spans) and not _is_within(frame.pts_seconds, self.keep_spans)
-        if outside or _is_within(frame.pts_seconds, self.leave_spans):
+        outside = bool(self.only_spans) and not _is_within(frame.pts_seconds, self.only_spans)
+        if outside or _is_within(frame.pts_seconds, self.except_spans):
             return replace(frame, faces=[])
         faces = [
             face
             for face in frame.faces
-            if (not self.keep_tracks or face.track in self.keep_tracks) and face.track not in self.leave_tracks
+            if (not self.only_tracks or face.track in self.only_tracks) and face.track not in self.except_tracks
         ]
         return frame if len(faces) == len(frame.faces) else replace(frame, faces=faces)
 
 
 def _tracks_in_regions(
-    frames: Iterable[FrameFaces], keep: tuple[Region, ...], leave: tuple[Region, ...]
+    frames: Iterable[FrameFaces], only: tuple[Region, ...], excepted: tuple[Region, ...]
 ) -> tuple[frozenset[int], frozenset[int]]:
     total: Counter[int] = Counter()
     inside: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
     for frame in frames:
         for face in frame.faces:
             total[face.track] += 1
-            for counts, regions in zip(inside, (keep, leave), strict=True):
+            for counts, regions in zip(inside, (only, excepted), strict=True):
                 counts[face.track] += any(_contains(region, face) for region in regions)
-    kept, left = (frozenset(n for n in total if counts[n] >= MIN_SHARE * total[n] and counts[n]) for counts in inside)
-    return kept, left
+    covered, left_out = (
+        frozenset(n for n in total if counts[n] >= MIN_SHARE * total[n] and counts[n]) for counts in inside
+    )
+    return covered, left_out
 
 
 def _contains(region: Region, face: Face) -> bool:

@@ -100,7 +100,7 @@ def test_copies_beside_videos_never_replace_each_other(run: Run, film: Film) -> 
     assert names() == ["clip.mp4", "clip_anonymized.mp4"]
 
 
-@pytest.mark.parametrize("option", ["--keep-tracks", "--leave-tracks"])
+@pytest.mark.parametrize("option", ["--only-tracks", "--except-tracks"])
 def test_missing_track(run: Run, film: Film, option: str) -> None:
     film()
     ran = run("anonymize", "clip.mp4", option, "1,77")
@@ -119,20 +119,20 @@ def test_existing_tracks_are_listed_as_ranges(run: Run, film: Film) -> None:
     faces = [{"track": number, **face} for number in (1, 2, 3, 5, 8, 9)]
     lines = [head, *({"frame": n, "pts_seconds": n / 10, "faces": faces} for n in range(20))]
     Path("f.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    ran = run("anonymize", "clip.mp4", "--keep-tracks", "4", "--detections", "f.jsonl")
+    ran = run("anonymize", "clip.mp4", "--only-tracks", "4", "--detections", "f.jsonl")
     assert ran.error == "f.jsonl: there is no track 4; the tracks are: 1-3, 5, 8-9"
 
 
 def test_track_numbers_require_single_video(run: Run, film: Film) -> None:
     film("a.mp4")
     film("b.mp4")
-    ran = run("anonymize", "a.mp4", "b.mp4", "--leave-tracks", "1")
-    assert (ran.code, ran.error) == (2, "--leave-tracks applies to a single video; process the inputs one by one")
+    ran = run("anonymize", "a.mp4", "b.mp4", "--except-tracks", "1")
+    assert (ran.code, ran.error) == (2, "--except-tracks applies to a single video; process the inputs one by one")
 
 
 def test_selection_that_covers_no_face_gives_warning(run: Run, film: Film) -> None:
     film()
-    ran = run("overlay", "clip.mp4", "--overlay", "solid", "-o", "a.mp4", "--keep-region", "100,0,60,120")
+    ran = run("overlay", "clip.mp4", "--overlay", "solid", "-o", "a.mp4", "--only-region", "100,0,60,120")
     assert ran.code == 0
     assert ran.err.startswith("warning: a.mp4: no face is covered; the selection leaves out every track\n")
 

@@ -57,3 +57,13 @@ def test_interrupt_before_the_command_is_reported(
     ran = run("models")
     assert (ran.code, ran.out) == (code, "")
     assert ran.err.startswith(f"error: stopped by {cause};")
+
+
+@pytest.mark.parametrize("command", ["anonymize", "overlay"])
+@pytest.mark.parametrize("what", ["tracks", "region", "span"])
+@pytest.mark.parametrize(("old", "new"), [("keep", "only"), ("leave", "except")])
+def test_flag_of_opposite_meaning_is_refused(run: Run, command: str, old: str, new: str, what: str) -> None:
+    for args in ([f"--{old}-{what}", "1"], [f"--{old}-{what}=1"]):
+        ran = run(command, "a.mp4", *args)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.error == f"--{old}-{what} is now --{new}-{what}; see 'scrfd-trt {command} --help'"

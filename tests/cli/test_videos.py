@@ -65,12 +65,12 @@ def test_anonymize_drops_metadata(run: Run, film: Callable[..., Path]) -> None:
         (("--replacewith", "none"), False),
         (("--replacewith", "solid", "--boxes"), True),
         (("--replacewith", "solid", "--mask-scale", "0.5"), False),
-        (("--replacewith", "solid", "--leave-tracks", "1"), False),
-        (("--replacewith", "solid", "--keep-tracks", "1"), True),
-        (("--replacewith", "solid", "--keep-region", "100,0,60,120"), False),
-        (("--replacewith", "solid", "--leave-region", "100,0,60,120"), True),
-        (("--replacewith", "solid", "--keep-span", "0:00-1"), True),
-        (("--replacewith", "solid", "--leave-span", "0-1"), False),
+        (("--replacewith", "solid", "--except-tracks", "1"), False),
+        (("--replacewith", "solid", "--only-tracks", "1"), True),
+        (("--replacewith", "solid", "--only-region", "100,0,60,120"), False),
+        (("--replacewith", "solid", "--except-region", "100,0,60,120"), True),
+        (("--replacewith", "solid", "--only-span", "0:00-1"), True),
+        (("--replacewith", "solid", "--except-span", "0-1"), False),
         (("--replacewith", "solid", "--every", "5"), True),
     ],
 )
@@ -79,7 +79,7 @@ def test_options_select_what_is_covered(run: Run, film: Callable[..., Path], arg
     code, _, err = run("anonymize", "clip.mp4", *args, "-o", "out.mp4")
     assert code == 0, err
     assert hides(frames("out.mp4")[3]) is dark
-    if "--leave-tracks" in args:
+    if "--except-tracks" in args:
         assert "left uncovered in some or all frames, as requested: tracks 1" in err
     if "none" in args:
         assert "warning: --replacewith none: no face is hidden" in err
@@ -180,9 +180,9 @@ def test_progress_as_json_lines(run: Run, film: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--keep-tracks", "a"), "use track numbers as listed by"),
-        (("--keep-region", "1,2,3"), "use x, y, width and height in pixels"),
-        (("--keep-span", "9-3"), "use two times, the earlier first"),
+        (("--only-tracks", "a"), "use track numbers as listed by"),
+        (("--only-region", "1,2,3"), "use x, y, width and height in pixels"),
+        (("--only-span", "9-3"), "use two times, the earlier first"),
         (("--codec", "xvid"), "the choices are: auto, h264"),
         (("--damaged", "mend"), "the choices are: stop, keep"),
         (("--progress", "loud"), "the choices are: bar, jsonl, none"),
@@ -205,7 +205,7 @@ def test_missing_camera_and_unsupported_options(run: Run, film: Callable[..., Pa
     assert "cannot be combined with other inputs" in run("anonymize", "camera:77", "clip.mp4", "-o", "x.mp4").error
     assert (
         "detections files and the selection of tracks, regions and times apply to files only"
-        in run("anonymize", "camera:77", "-o", "x.mp4", "--keep-tracks", "1").error
+        in run("anonymize", "camera:77", "-o", "x.mp4", "--only-tracks", "1").error
     )
     assert not Path("x.mp4").exists()
 

@@ -171,14 +171,14 @@ ALL = {1, 2, 3}
     ("selection", "first", "last"),
     [
         (TrackSelection(), ALL, ALL),
-        (TrackSelection(keep_tracks=frozenset({2, 3})), {2, 3}, {2, 3}),
-        (TrackSelection(leave_tracks=frozenset({2})), {1, 3}, {1, 3}),
-        (TrackSelection(keep_regions=((0, 0, 30, 48),)), {1}, {1}),
-        (TrackSelection(leave_regions=((0, 0, 30, 48),)), {2, 3}, {2, 3}),
-        (TrackSelection(keep_regions=((500, 0, 5, 5),)), set(), set()),
-        (TrackSelection(keep_tracks=frozenset({1, 2}), keep_regions=((30, 0, 100, 48),)), {2}, {2}),
-        (TrackSelection(keep_spans=((0.0, 0.45),)), ALL, set()),
-        (TrackSelection(leave_spans=((0.0, 0.45),)), set(), ALL),
+        (TrackSelection(only_tracks=frozenset({2, 3})), {2, 3}, {2, 3}),
+        (TrackSelection(except_tracks=frozenset({2})), {1, 3}, {1, 3}),
+        (TrackSelection(only_regions=((0, 0, 30, 48),)), {1}, {1}),
+        (TrackSelection(except_regions=((0, 0, 30, 48),)), {2, 3}, {2, 3}),
+        (TrackSelection(only_regions=((500, 0, 5, 5),)), set(), set()),
+        (TrackSelection(only_tracks=frozenset({1, 2}), only_regions=((30, 0, 100, 48),)), {2}, {2}),
+        (TrackSelection(only_spans=((0.0, 0.45),)), ALL, set()),
+        (TrackSelection(except_spans=((0.0, 0.45),)), set(), ALL),
     ],
 )
 def test_selection(selection: TrackSelection, first: set[int], last: set[int]) -> None:
@@ -187,7 +187,7 @@ def test_selection(selection: TrackSelection, first: set[int], last: set[int]) -
 
 
 def test_face_that_crosses_left_region_stays_covered() -> None:
-    assert all(3 in found for found in tracks(TrackSelection(leave_regions=((30, 0, 20, 48),))))
+    assert all(3 in found for found in tracks(TrackSelection(except_regions=((30, 0, 20, 48),))))
 
 
 def test_summary_counts_and_moments_to_review() -> None:

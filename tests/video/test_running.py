@@ -131,7 +131,9 @@ def test_detect_once_and_render_twice(clip: Make, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mkv"):
         render_video(source, tmp_path / name, faces, black, progress=lambda *now: calls.append(now))
         assert calls[-1] == ("drawing", 30, 30)
-    left = render_video(source, tmp_path / "c.mp4", faces, black, selection=TrackSelection(leave_tracks=frozenset({1})))
+    left = render_video(
+        source, tmp_path / "c.mp4", faces, black, selection=TrackSelection(except_tracks=frozenset({1}))
+    )
     assert (left.left_out, len(left.tracks)) == ({1}, 0)
     with FacesReader(faces) as file:
         assert {face.origin for frame in file for face in frame.faces} == {"detected", "interpolated", "extended"} - (

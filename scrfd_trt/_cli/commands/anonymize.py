@@ -115,7 +115,7 @@ def anonymize(
       scrfd-trt anonymize street.mp4
       scrfd-trt anonymize street.mp4 -o out.mp4 --replacewith mosaic
       scrfd-trt anonymize photos/ -r -o hidden/ --thresh 0.2
-      scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --leave-tracks 1
+      scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --except-tracks 1
 
     'scrfd-trt tracks' lists the tracks of a video. Cameras and streams are
     processed in one pass, without audio:

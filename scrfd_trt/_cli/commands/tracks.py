@@ -59,12 +59,12 @@ def tracks(
 ) -> None:
     """List the tracks of a video: the number and times of each tracked face.
 
-    Use the numbers with --keep-tracks and --leave-tracks of 'anonymize' and
+    Use the numbers with --only-tracks and --except-tracks of 'anonymize' and
     'overlay', together with the same detections file.
 
     For example:
       scrfd-trt tracks talk.mp4 -o sheet.jpg --save-detections talk.faces.jsonl
-      scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --leave-tracks 1
+      scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --except-tracks 1
     """
     with console.logged(**vars(messages)):
         options.refuse_ineffective(context, from_file=files.detections is not None)
