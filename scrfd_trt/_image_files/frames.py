@@ -1,0 +1,68 @@
+"""What a picture file consists of: frames or pages, and what describes their colours and size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["jpeg", "png", "webp", "gif", "tiff", "avif", "heic", "bmp", "jp2", "pnm", "pfm", "hdr", "ras"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFrame:
+    """One frame of an animation, one page, or the only image of a file."""
+
+    pixels: NDArray[np.uint8]
+    """``(H, W, 3)`` BGR, upright, C-contiguous; the colours of transparent pixels are as stored."""
+    alpha: NDArray[np.uint8] | None = None
+    """``(H, W)``, upright, 255 is opaque; None if the file has none."""
+    seconds: float = 0.0
+    """How long an animation shows the frame."""
+
+    def visible(self) -> NDArray[np.uint8]:
+        """Return the pixels ``(H, W, 3)`` over white, as a viewer shows them; the same array if there is no alpha."""
+        if self.alpha is None:
+            return self.pixels
+        alpha = self.alpha[..., None].astype(np.uint16)
+        return ((self.pixels * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class ColorDescription:
+    """What stays in every copy of an image: how its colours and its size are to be read."""
+
+    icc_profile: bytes | None = None
+    """The profile of the BGR pixels; None if they are sRGB or not described."""
+    resolution: tuple[float, float] | None = None
+    """Dots per inch along the upright image's x and y axes."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFile:
+    """An opened image file: its header is read and within the limits, its frames are not decoded yet."""
+
+    kind: Kind
+    data: bytes = field(repr=False)
+    """The file's content."""
+    size: tuple[int, int]
+    """Upright width and height of the first frame."""
+    count: int
+    """Number of frames or pages."""
+    is_animation: bool
+    """Whether frames are shown one after the other; otherwise they are pages."""
+    loops: int
+    """How often an animation is shown; 0 means forever."""
+    color: ColorDescription
+    decode: Callable[[ImageFile], Iterator[ImageFrame]] = field(repr=False)
+    notes: list[str] = field(default_factory=list)
+    """What reading changes, one line each, such as 16 bits per channel reduced to 8; decoding may add more."""
+    damage: list[str] = field(default_factory=list)
+    """What is missing or wrong in a file that is read nevertheless, one line each; decoding may add more."""
+
+    def frames(self) -> Iterator[ImageFrame]:
+        """Decode the frames one by one; raise ImageError if one cannot be decoded."""
+        return self.decode(self)
