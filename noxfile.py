@@ -63,6 +63,13 @@ def examples(session: nox.Session) -> None:
     session.run("pytest", "tests/test_examples.py", *session.posargs)
 
 
+@nox.session(python="3.12", default=False)
+def fuzz(session: nox.Session) -> None:
+    """Give changed files, arguments and requests to everything that reads them; -- --minutes 2 is the default."""
+    session.install(".[test]")
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting with ruff."""

@@ -1,0 +1,185 @@
+"""One target in this process: cases drawn by Hypothesis, until the time is up or one of them fails.
+
+``fuzz_TARGET.py`` defines
+
+- ``cases()``: returns the strategy; a case can be pickled;
+- ``check(case)``: raises an error for a failure; ScrfdError with a message of one line is none;
+- ``SECONDS`` and ``MEBIBYTES``: what a case may take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import faulthandler
+import json
+import os
+import pickle
+import sys
+import time
+import traceback
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+
+from scrfd_trt.errors import ScrfdError
+
+ROUND = 50
+"""Cases drawn from one seed."""
+HEADROOM = 2 << 30
+"""Bytes of address space beyond what a case may take: threads reserve more than they use."""
+MAX_FILES = 512
+"""Open files: a target that leaks them fails soon."""
+
+
+def load(name: str) -> ModuleType:
+    """Import a target."""
+    return import_module(f"fuzz_{name}")
+
+
+def check(target: ModuleType, case: Any) -> int:
+    """Check a case and return the mebibytes it took at most; raise an error if it fails."""
+    before = _status("VmRSS")
+    _reset_peak()
+    faulthandler.dump_traceback_later(target.SECONDS, exit=True)
+    try:
+        target.check(case)
+    except ScrfdError as error:
+        check_error(error)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    took = max(0, _status("VmHWM") - before) >> 10
+    assert took <= target.MEBIBYTES, f"the case took {took} MiB of memory, more than {target.MEBIBYTES}"
+    return took
+
+
+def check_error(error: ScrfdError) -> None:
+    """Raise AssertionError unless an error has one line and no allocation failed before it."""
+    message = str(error)
+    assert message, f"{type(error).__name__} without a message"
+    assert len(message.splitlines()) == 1, f"a message of several lines: {message!r}"
+    cause: BaseException | None = error
+    while cause is not None:
+        too_large = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM)
+        assert not too_large, f"the case asked for more memory than there is: {cause!r}"
+        cause = cause.__cause__ or cause.__context__
+
+
+def run_round(
+    target: ModuleType, seed: int, *, examples: int = ROUND, folder: Path | None = None, end: float = float("inf")
+) -> dict[str, Any]:
+    """Check cases drawn from a seed until one fails; return their number, the peak, and the failure's traceback."""
+    done: dict[str, Any] = {"cases": 0, "peak_mib": 0, "failure": ""}
+
+    @seeded(seed)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(target.cases())
+    def one(case: Any) -> None:
+        if done["failure"] or time.monotonic() > end:
+            return
+        if folder is not None:
+            save_case(case, folder)
+        done["cases"] += 1
+        try:
+            done["peak_mib"] = max(done["peak_mib"], check(target, case))
+        except Exception:  # noqa: BLE001 - every error is a failure
+            done["failure"] = traceback.format_exc()
+
+    one()
+    return done
+
+
+def save_case(case: Any, folder: Path) -> None:
+    """Write a case so that it survives a crash of this process."""
+    (folder / "case.pickle").write_bytes(pickle.dumps(case))
+    for number, (name, content) in enumerate(_files(case)):
+        (folder / f"case{number or ''}{Path(name).suffix}").write_bytes(content)
+
+
+def _files(case: Any) -> list[tuple[str, bytes]]:
+    """Return the files of a case, which are pairs of name and content."""
+    parts = case if isinstance(case, tuple) else (case,)
+    pairs = [case, *parts]
+    return [
+        pair
+        for pair in pairs
+        if isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], bytes)
+    ]
+
+
+def limit(mebibytes: int) -> None:
+    """Limit what this process may take beyond what it has now."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    if size := _status("VmSize") << 10:
+        most = size + HEADROOM + (mebibytes << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _status(field: str) -> int:
+    """Return a size of this process in KiB; 0 where the system does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1])
+    return 0
+
+
+def _reset_peak() -> None:
+    """Let VmHWM start again from the memory in use; without this, it keeps the peak of earlier cases."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def main() -> None:
+    """Run rounds, or one saved case again."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("target")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--repeat", action="store_true")
+    args = parser.parse_args()
+    target = load(args.target)
+    target.cases()  # makes the samples before memory is limited
+    limit(target.MEBIBYTES)
+    if args.repeat:
+        case = pickle.loads((args.folder / "case.pickle").read_bytes())
+        print(f"{case!r:.2000}", flush=True)
+        check(target, case)
+        return
+    end, seed = time.monotonic() + args.seconds, args.seed
+    state = {"seed": seed, "cases": 0, "peak_mib": 0}
+    while time.monotonic() < end:
+        os.ftruncate(sys.stderr.fileno(), 0)  # only the output of the last round is kept
+        (args.folder / "state.json").write_text(json.dumps(state))
+        done = run_round(target, seed, folder=args.folder, end=end)
+        state = {
+            "seed": seed,
+            "cases": state["cases"] + done["cases"],
+            "peak_mib": max(state["peak_mib"], done["peak_mib"]),
+        }
+        (args.folder / "state.json").write_text(json.dumps(state))
+        if done["failure"]:
+            print(done["failure"], file=sys.stderr, flush=True)
+            sys.exit(1)
+        seed += 1
+        state["seed"] = seed
+
+
+if __name__ == "__main__":
+    main()
