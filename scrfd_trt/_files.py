@@ -6,7 +6,8 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -40,10 +41,11 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary path that replaces ``path`` when the block succeeds.
+    """Yield a temporary path that becomes ``path`` when the block succeeds.
 
     After an error, ``path`` is as it was before. A symbolic link is replaced, not followed. A file that replaces
-    another one keeps its permissions.
+    another one keeps its permissions. Without ``overwrite``, of several processes that write the same path only one
+    succeeds.
 
     Parameters
     ----------
@@ -68,11 +70,11 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".scrfd-trt-{secrets.token_hex(6)}.part")
     try:
         yield temporary
-        _check_free(path, overwrite)
         with output_errors(path):
-            with suppress(OSError):
-                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-            temporary.replace(path)
+            if overwrite:
+                _replace(temporary, path)
+            else:
+                _move_to_new(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -99,25 +101,71 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
         yield file
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
-    """Write files durably; replace existing ones only after all contents are on disk.
+def _replace(temporary: Path, path: Path) -> None:
+    _check_free(path, overwrite=True)
+    with suppress(OSError):
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+    temporary.replace(path)
+
+
+def _move_to_new(temporary: Path, path: Path) -> None:
+    """Move a file to a path that does not exist; raise OptionError if another process makes it first."""
+    try:
+        if os.name == "nt":
+            temporary.rename(path)  # fails for an existing file on Windows only
+        else:
+            os.link(temporary, path)
+    except FileNotFoundError:
+        raise
+    except FileExistsError as error:
+        # A network disk that repeats a request finds the link of the first one.
+        if not _is_same_file(temporary, path):
+            raise _exists_error(path) from error
+    except OSError:  # FAT and some network disks have no hard links
+        _claim(path)
+        try:
+            temporary.replace(path)
+        except BaseException:
+            path.unlink()
+            raise
+
+
+def _claim(path: Path) -> None:
+    """Create an empty file, so that no other process that checks the path can write it."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError as error:
+        raise _exists_error(path) from error
+
+
+def _is_same_file(first: Path, second: Path) -> bool:
+    try:
+        return os.path.samestat(first.lstat(), second.lstat())
+    except OSError:
+        return False
+
+
+def write_files(contents: Mapping[Path, bytes], *, overwrite: bool = True) -> None:
+    """Write files durably; move them to their paths only after all contents are on disk.
 
     Parameters
     ----------
     contents
         Bytes by path.
+    overwrite
+        Whether existing files may be replaced.
 
     Raises
     ------
     OptionError
-        If one of the paths is a folder or device.
+        If one of the paths is a folder or device, or exists and ``overwrite`` is False.
     OutputError
         If a file cannot be written. All are as before then, unless a replacement itself failed.
     """
     with ExitStack() as stack:
         for path, data in contents.items():
             stack.enter_context(output_errors(path))
-            write_synced(stack.enter_context(atomic_path(path, overwrite=True)), data)
+            write_synced(stack.enter_context(atomic_path(path, overwrite=overwrite)), data)
     for folder in {path.parent for path in contents}:
         with output_errors(folder):
             _sync_folder(folder)
@@ -181,12 +229,52 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 def _check_free(path: Path, overwrite: bool) -> None:
     with output_errors(path):
+        if not is_taken(path):
+            return
         if path.exists() and not path.is_file():
             raise OptionError(f"cannot write {path}: a folder or device is there; name a file")
-        if not overwrite and os.path.lexists(path):
-            raise OptionError(
-                f"{path} already exists; name another file, or pass overwrite=True to replace it", fields=["overwrite"]
-            )
+        if not overwrite:
+            raise _exists_error(path)
+
+
+def is_taken(path: Path) -> bool:
+    """Return whether a path exists, a link without a target included; raise OSError for a name that is too long."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _exists_error(path: Path) -> OptionError:
+    return OptionError(
+        f"{path} already exists; name another file, or pass overwrite=True to replace it", fields=["overwrite"]
+    )
+
+
+@contextmanager
+def temporary_folder(beside: Path | None = None) -> Iterator[Path]:
+    """Make a folder that is deleted at the end of the block.
+
+    Parameters
+    ----------
+    beside
+        A folder to use where the system has no writable folder for temporary files.
+
+    Raises
+    ------
+    OutputError
+        If no folder can be made.
+    """
+    with _first_temporary_folder([None] if beside is None else [None, beside]) as folder:
+        yield Path(folder)
+
+
+def _first_temporary_folder(places: Sequence[Path | None]) -> tempfile.TemporaryDirectory[str]:
+    for place in places:
+        with suppress(OSError):
+            return tempfile.TemporaryDirectory(prefix=f"{'' if place is None else '.'}scrfd-trt-", dir=place)
+    raise OutputError("there is no writable folder for temporary files; set the environment variable TMPDIR to one")
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import multiprocessing
 import os
 import stat
 import subprocess
@@ -13,7 +15,15 @@ from threading import Event, Thread
 
 import pytest
 
-from scrfd_trt._files import atomic_file, atomic_path, check_target, locked, locked_if_free, write_files
+from scrfd_trt._files import (
+    atomic_file,
+    atomic_path,
+    check_target,
+    locked,
+    locked_if_free,
+    temporary_folder,
+    write_files,
+)
 from scrfd_trt.errors import OptionError, OutputError
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
@@ -106,6 +116,101 @@ def test_file_created_meanwhile_is_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["clip.mp4"]
 
 
+def refuse_links(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@posix_only
+def test_file_is_written_where_hard_links_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", refuse_links)
+    with atomic_file(tmp_path / "new") as file:
+        file.write(b"whole")
+    with pytest.raises(OptionError, match="already exists"), atomic_file(tmp_path / "other") as file:
+        (tmp_path / "other").symlink_to("nowhere")
+    assert (tmp_path / "new").read_bytes() == b"whole"
+    assert names(tmp_path) == ["new", "other"]
+    assert not (tmp_path / "nowhere").exists()
+
+
+@posix_only
+def test_nothing_is_left_if_the_file_cannot_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", refuse_links)
+    monkeypatch.setattr(Path, "replace", refuse_links)
+    with pytest.raises(OutputError, match="Operation not permitted"), atomic_file(tmp_path / "new"):
+        pass
+    assert names(tmp_path) == []
+
+
+@posix_only
+def test_link_that_a_repeated_request_finds_is_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def link_twice(source: Path, target: Path) -> None:
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", link_twice)
+    with atomic_file(tmp_path / "new") as file:
+        file.write(b"whole")
+    assert names(tmp_path) == ["new"]
+
+
+TRIES = 100
+
+
+def write_each(folder: Path, writer: int, barrier: object, results: object) -> None:
+    """Write the same files as another process, at the same time, and report which writes succeeded."""
+    succeeded = []
+    for number in range(TRIES):
+        try:
+            with atomic_file(folder / str(number)) as file:
+                file.write(b"%d" % writer)
+                barrier.wait(20)
+        except OptionError:
+            continue
+        succeeded.append(number)
+    results.put((writer, succeeded))
+
+
+@posix_only
+@pytest.mark.parametrize("links", [True, False])
+def test_one_of_two_processes_writes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(2), context.Queue()
+    writers = [context.Process(target=write_each, args=(tmp_path, number, barrier, results)) for number in (1, 2)]
+    for writer in writers:
+        writer.start()
+    succeeded = dict(results.get(timeout=30) for _ in writers)
+    for writer in writers:
+        writer.join(10)
+    assert sorted(succeeded[1] + succeeded[2]) == list(range(TRIES))
+    for writer, numbers in succeeded.items():
+        assert {(tmp_path / str(number)).read_bytes() for number in numbers} <= {b"%d" % writer}
+    assert len(names(tmp_path)) == TRIES
+
+
+def test_no_writable_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(OutputError, match="set the environment variable TMPDIR"), temporary_folder():
+        pytest.fail("it was made")
+    with temporary_folder(beside=tmp_path) as folder:
+        assert folder.parent == tmp_path
+        assert folder.name.startswith(".scrfd-trt-")
+    assert names(tmp_path) == []
+
+
+@posix_only
+def test_name_too_long_is_found_before_the_block(tmp_path: Path) -> None:
+    for overwrite in (False, True):
+        with (
+            pytest.raises(OutputError, match="File name too long"),
+            atomic_path(tmp_path / ("x" * 256), overwrite=overwrite),
+        ):
+            pytest.fail("the block began")
+
+
 def test_folder_is_rejected_before_the_block(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="a folder or device is there"), atomic_path(tmp_path, overwrite=True):
         pytest.fail("it was opened")
@@ -175,6 +280,14 @@ def test_files_have_the_permissions_of_new_files(tmp_path: Path) -> None:
     (tmp_path / "other").touch()
     write_files({tmp_path / "a": b"1"})
     assert mode(tmp_path / "a") == mode(tmp_path / "other")
+
+
+def test_existing_file_is_not_replaced_with_others(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"old")
+    with pytest.raises(OptionError, match="already exists"):
+        write_files({tmp_path / "a": b"1", tmp_path / "b": b"2"}, overwrite=False)
+    assert names(tmp_path) == ["b"]
+    assert (tmp_path / "b").read_bytes() == b"old"
 
 
 def test_failed_write_leaves_all_files_unchanged(tmp_path: Path) -> None:

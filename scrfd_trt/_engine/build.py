@@ -99,9 +99,8 @@ def write_engine(
         scrfd_trt=__version__,
         recipe=RECIPE,
     )
-    for path in targets:
-        check_target(path, overwrite=overwrite)
-    write_files(dict(zip(targets, (plan, f"{record.model_dump_json(indent=2)}\n".encode()), strict=True)))
+    contents = (plan, f"{record.model_dump_json(indent=2)}\n".encode())
+    write_files(dict(zip(targets, contents, strict=True)), overwrite=overwrite)
     return target
 
 
