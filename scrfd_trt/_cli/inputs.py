@@ -215,7 +215,7 @@ def _has_video_stream(path: Path) -> bool:
     except MissingDependencyError:
         return False
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with _pyav.open_input(path) as container:
             name = container.format.name
             if name in NOT_VIDEO_FORMATS or name.endswith("_pipe"):
                 return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -21,17 +20,19 @@ from scrfd_trt.video import (
     TrackSelection,
     VideoReader,
     VideoWriter,
+    _pyav,
     open_source,
     overlay_live,
 )
 from scrfd_trt.video._reader import redact_password
+from scrfd_trt.video._sources import is_camera
 from scrfd_trt.video._two_pass import OverlayFunction
 from scrfd_trt.video._writer import check_suffix
 
 
 def is_address(text: str) -> bool:
     """Return whether an input is a camera or an address, not a file."""
-    return bool(re.match(r"camera:|[a-z][a-z0-9+.-]*://", text, re.IGNORECASE))
+    return is_camera(text) or bool(_pyav.scheme(text))
 
 
 def refuse(inputs: Sequence[str], command: str) -> None:

@@ -148,12 +148,10 @@ class Session:
         return self.snapshot().draw(frame)
 
     def warnings(self) -> list[str]:
-        """Return the overlays' privacy warnings, and whether the clip cannot be written."""
+        """Return the overlays' privacy warnings."""
         made = [layer.overlay() for layer in self.layers]
         covering = [overlay for overlay in made if isinstance(overlay, overlays.Covering)]
-        privacy = [warning for overlay in covering for warning in overlay.privacy_warnings()]
-        missing = self.media.is_clip and not clips.can_write_clips()
-        return privacy + ([clips.CLIPS_UNAVAILABLE] if missing else [])
+        return [warning for overlay in covering for warning in overlay.privacy_warnings()]
 
     def download(self, progress: Callable[[str], None] | None = None) -> tuple[str, bytes | Path]:
         """Return the result's file name and its content; for a clip, a file that exists until the next download.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import overlays
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
-from scrfd_trt.video import TrackingOptions, overlay_video
+from scrfd_trt.video import TrackingOptions, VideoReader, _pyav, overlay_video
 
 Image = NDArray[np.uint8]
 
@@ -33,7 +33,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 OUTPUT_SUFFIXES = {".mov": ".mov", ".webm": ".mkv", ".mkv": ".mkv", ".avi": ".mkv"}
 """Containers that take H.264 and the clip's own audio; MP4 for all others."""
-CLIPS_UNAVAILABLE = 'writing clips requires packages that are not installed: pip install "scrfd-trt[video]"'
+CLIPS_UNAVAILABLE = 'clips require packages that are not installed: pip install "scrfd-trt[video]"'
 LOW_THRESHOLD = float(TrackingOptions.model_fields["low"].default)
 
 
@@ -113,24 +113,26 @@ def _unreadable(name: str) -> ImageError:
 def read_clip(name: str, path: Path) -> Media:
     """Read the first frames of a clip; raise ImageError if it is unreadable or too large.
 
-    ``path`` must exist as long as the clip is shown.
+    ``path`` must exist as long as the clip is shown. Raises MissingDependencyError without the extra ``video``.
     """
-    video = cv2.VideoCapture(str(path))
+    if not can_use_clips():
+        raise MissingDependencyError(CLIPS_UNAVAILABLE)
     try:
-        _check_size(name, video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        # One frame more than is shown, to know whether there are more.
-        files = [file for _, file in zip(range(MAX_FRAMES + 1), _jpeg_frames(video), strict=False)]
-    finally:
-        video.release()
-    if not files:
-        raise ImageError(f"{name} is not a supported clip: use MP4 or WebM")
+        with _pyav.reading(lambda: "cannot be read", name), _pyav.open_input(path) as container:
+            for stream in container.streams.video:
+                _check_size(name, stream.width, stream.height)
+        # Damaged frames are shown; writing the clip reports them.
+        with VideoReader(path, damaged="keep") as reader:
+            # One frame more than is shown, to know whether there are more.
+            files = [_jpeg(frame.image) for frame, _ in zip(reader, range(MAX_FRAMES + 1), strict=False)]
+    except VideoError as error:
+        raise ImageError(f"{name} is not a supported clip: use MP4 or WebM") from error
     return Media(name, JpegFrames(files[:MAX_FRAMES]), path, truncated=len(files) > MAX_FRAMES)
 
 
-def _jpeg_frames(video: cv2.VideoCapture) -> Iterator[bytes]:
-    while (result := video.read())[0]:
-        frame = shrink(np.asarray(result[1], np.uint8), CLIP_SIDE)
-        yield cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+def _jpeg(image: Image) -> bytes:
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    return cv2.imencode(".jpg", shrink(image, CLIP_SIDE), quality)[1].tobytes()
 
 
 def shrink(image: Image, side: int) -> Image:
@@ -142,7 +144,7 @@ def shrink(image: Image, side: int) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def can_write_clips() -> bool:
+def can_use_clips() -> bool:
     """Return whether the packages of the extra ``video`` are installed."""
     return all(util.find_spec(name) is not None for name in ("av", "scipy"))
 
@@ -168,11 +170,9 @@ def write_clip(
 ) -> None:
     """Write a clip with all its frames and its audio, as ``scrfd-trt overlay`` does.
 
-    ``target`` must be in a folder of its own. Exceptions that ``progress`` raises stop the work. Raises
-    MissingDependencyError without the extra ``video``, and another ScrfdError if the clip cannot be read or written.
+    ``target`` must be in a folder of its own. Exceptions that ``progress`` raises stop the work. Raises a
+    ScrfdError if the clip cannot be read or written.
     """
-    if not can_write_clips():
-        raise MissingDependencyError(CLIPS_UNAVAILABLE)
     stages = {"finding": "Detecting faces", "drawing": "Drawing"}
 
     def report(stage: str, done: int, total: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -33,23 +34,35 @@ class HdrMetadata(NamedTuple):
 
     @classmethod
     def from_frame(cls, picture: Any) -> HdrMetadata:
-        try:
-            mastering = picture.side_data.get("MASTERING_DISPLAY_METADATA")
-            light = picture.side_data.get("CONTENT_LIGHT_LEVEL")
-        except ValueError:  # PyAV up to 18 fails if there are kinds of side data that it does not know
-            return cls()
-        light_level = "" if light is None else "{},{}".format(*struct.unpack_from("=2I", bytes(light)))
-        return cls(_mastering_display(mastering), light_level)
+        data = _side_data(picture)
+        light = data.get("CONTENT_LIGHT_LEVEL")
+        light_level = "" if light is None else "{},{}".format(*struct.unpack_from("=2I", light))
+        return cls(_mastering_display(data.get("MASTERING_DISPLAY_METADATA")), light_level)
 
 
 NO_HDR = HdrMetadata()
 
 
-def _mastering_display(data: Any) -> str:
+def _side_data(picture: Any) -> dict[str, bytes]:
+    """Return the side data of a frame by FFmpeg's names, up to the first kind that PyAV does not know."""
+    from av.sidedata.sidedata import SideDataContainer  # noqa: PLC0415 - optional
+
+    # PyAV up to 18 fails on unknown kinds, such as the EXIF of photographs, but keeps what comes before.
+    container: Any = SideDataContainer.__new__(SideDataContainer)
+    with suppress(ValueError):
+        container.__init__(picture)
+    found = {}
+    for at in range(len(container)):
+        with suppress(ValueError):
+            found[container[at].type.name] = bytes(container[at])
+    return found
+
+
+def _mastering_display(data: bytes | None) -> str:
     """Format ``AVMasteringDisplayMetadata``: ten fractions, and two flags for whether they are set."""
     if data is None:
         return ""
-    *numbers, has_primaries, has_luminance = struct.unpack_from("=20i2i", bytes(data))
+    *numbers, has_primaries, has_luminance = struct.unpack_from("=20i2i", data)
     if not has_primaries or not has_luminance or not all(numbers[1::2]):
         return ""
     values = [top / below for top, below in zip(numbers[::2], numbers[1::2], strict=True)]
@@ -77,14 +90,10 @@ class Orientation:
 
         FFmpeg's ``libavutil/display.h``: a pixel at x, y is shown at ``a·x + c·y``, ``b·x + d·y``.
         """
-        try:
-            data = picture.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # PyAV up to 18 fails on the EXIF of photographs, but reports their rotation
-            turns = {90: cls(True, False, True), 180: cls(False, True, True), 270: cls(True, True, False)}
-            return turns.get(picture.rotation % 360, cls())
+        data = _side_data(picture).get("DISPLAYMATRIX")
         if data is None:
             return cls()
-        a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+        a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, a < 0, d < 0)
         return cls(True, c < 0, b < 0)

@@ -1,13 +1,34 @@
-"""Import PyAV when it is first needed, and translate FFmpeg's errors."""
+"""Import PyAV when it is first needed, open what comes from outside, and translate FFmpeg's errors."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from scrfd_trt.errors import MissingDependencyError, OutputError, VideoError
+
+IMAGE_FORMATS = ("bmp_pipe", "jpeg_pipe", "png_pipe", "tiff_pipe", "webp_pipe")
+FORMATS = (
+    *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "asf", "flv", "live_flv", "mxf", "ogg"),
+    *("gif", "apng", "jpegxl_anim", "yuv4mpegpipe", "dv", "mjpeg", "mjpeg_2000", "mpjpeg", "smjpeg", "ivf", "nut"),
+    *("h261", "h263", "h264", "hevc", "vvc", "evc", "av1", "obu", "m4v", "mpegvideo", "vc1", "cavsvideo", "avs2"),
+    *("avs3", "dirac", "dnxhd", "rm", "wtv", "dhav", "gxf", "lxf", "nsv", "nuv", "swf", "flic", "cine", "ser", "roq"),
+    *("aac", "ac3", "aiff", "flac", "mp3", "wav", *IMAGE_FORMATS),
+)
+"""FFmpeg's formats that contain their data. Playlists and the like name other files, which FFmpeg would open."""
+PLAYLISTS = {".m3u8": "hls", ".mpd": "dash"}
+"""FFmpeg's formats of playlists by the suffix of a web address."""
+_WEB, _RTSP = ("http", "https", "tcp", "tls", "httpproxy", "crypto"), ("rtp", "srtp", "udp", "tcp", "tls")
+_RTMP = ("rtmp", "rtmps", "tcp", "tls")
+PROTOCOLS = {
+    "http": _WEB, "https": _WEB, "rtsp": _RTSP, "rtsps": _RTSP, "rtmp": _RTMP, "rtmps": _RTMP, "udp": ("udp",),
+    "tcp": ("tcp",), "srt": ("srt",),
+}  # fmt: skip
+"""Protocols that FFmpeg may use for an address, by its scheme."""
 
 
 def load() -> ModuleType:
@@ -17,6 +38,73 @@ def load() -> ModuleType:
     except ImportError as error:
         raise MissingDependencyError('videos need PyAV: pip install "scrfd-trt[video]"') from error
     return av
+
+
+def scheme(name: str) -> str:
+    """Return what precedes ``://`` in an address, in lower case; empty for a file that exists, and for other names."""
+    found = re.match(r"([a-z][a-z0-9+.-]*)://", name, re.IGNORECASE)
+    return found[1].lower() if found and not os.path.exists(name) else ""  # noqa: PTH110 - takes any text
+
+
+def file_url(path: str | os.PathLike[str]) -> str:
+    """Return a path as FFmpeg has to be given it: it takes ``12:30.mp4`` for an address otherwise."""
+    text = os.fspath(path)
+    if "\0" in text:
+        raise VideoError("there is no such file: its name contains a zero byte", subject=text.replace("\0", "\\0"))
+    return f"file:{text}"
+
+
+def open_input(
+    source: str | os.PathLike[str],
+    *,
+    container_format: str | None = None,
+    options: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Open a file or an address for reading, and return its ``av.container.InputContainer``.
+
+    Only formats that contain their data are opened, unless ``container_format`` names another one or a web address
+    ends like a playlist. Files are read as files, addresses never lead to files. ``options`` may name other lists.
+    """
+    text = os.fspath(source)
+    kind = scheme(text)
+    formats = [*FORMATS, *filter(None, (container_format,))]
+    if kind in ("http", "https"):
+        formats += (form for suffix, form in PLAYLISTS.items() if re.split("[?#]", text)[0].lower().endswith(suffix))
+    elif kind in ("rtsp", "rtsps"):
+        formats.append("rtsp")
+    elif "%" in text and not os.path.exists(text):  # noqa: PTH110 - takes any text
+        formats.append("image2")  # a pattern of image names
+    limits = {
+        "format_whitelist": ",".join(formats),
+        "protocol_whitelist": ",".join(PROTOCOLS.get(kind, ("file", "crypto") if container_format else ("file",))),
+    }
+    av = load()
+    is_file = kind not in PROTOCOLS and not _is_device(container_format)
+    try:
+        return av.open(
+            file_url(text) if is_file else text,
+            "r",
+            format=container_format,
+            options={**limits, **(options or {})},
+            timeout=timeout,
+            metadata_errors="replace",
+        )
+    except av.error.ArgumentError as error:
+        if not is_file or container_format is not None:
+            raise
+        raise VideoError(
+            "this is no video; playlists and other files that name files are read only with their container_format",
+            subject=text,
+        ) from error
+
+
+def _is_device(container_format: str | None) -> bool:
+    """Return whether a format is that of devices, which have names of their own."""
+    if container_format in (None, "image2"):
+        return False
+    av = load()
+    return bool(av.ContainerFormat(container_format, "r").flags & av.format.Flags.no_file.value)
 
 
 @contextmanager

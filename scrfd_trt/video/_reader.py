@@ -149,9 +149,10 @@ class VideoReader:
         self._keep_damaged = damaged == "keep"
         self._live = live
         self._closed = False
-        how = {"format": container_format, "options": dict(options or {}), "timeout": timeout}
         with _pyav.reading(lambda: "cannot be read as a video", self.name):
-            self.container: Any = _pyav.load().open(os.fspath(source), "r", metadata_errors="replace", **how)
+            self.container: Any = _pyav.open_input(
+                source, container_format=container_format, options=options, timeout=timeout
+            )
         try:
             self._begin(extra_streams)
         except BaseException:

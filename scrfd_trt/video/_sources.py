@@ -17,8 +17,8 @@ from scrfd_trt.video import _pyav
 from scrfd_trt.video._live_reader import LiveReader
 from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Source, VideoReader, redact_password
 
-STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt")
 WEB_SCHEMES = ("http", "https")
+STREAM_SCHEMES = tuple(scheme for scheme in _pyav.PROTOCOLS if scheme not in WEB_SCHEMES)
 STREAM_OPTIONS = {
     "rtsp": {"rtsp_transport": "tcp"},  # UDP loses packets silently
     "rtsps": {"rtsp_transport": "tcp"},
@@ -28,6 +28,8 @@ MAC_RATE = "30"  # frames per second of cameras on macOS: most refuse AVFoundati
 IMAGE_TYPES = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WebP", ".tif": "TIFF", ".tiff": "TIFF",
 }  # fmt: skip
+IMAGES_ONLY = ",".join(("image2", *_pyav.IMAGE_FORMATS))
+"""FFmpeg's formats of the images of a folder, so that none of them is a list of other files."""
 NUMBER = re.compile(r"%0?(\d*)d")
 
 
@@ -46,9 +48,9 @@ def open_source(
     Parameters
     ----------
     name
-        ``camera:0``, or ``camera:`` and the system's name of a camera; an address (``rtsp``, ``rtsps``, ``rtmp``,
-        ``rtmps``, ``udp``, ``tcp``, ``srt``, ``http``, ``https``); an image sequence such as ``frames/%05d.png``; a
-        folder of images; or a file.
+        A file; a folder of images; an image sequence such as ``frames/%05d.png``; an address (``rtsp``, ``rtsps``,
+        ``rtmp``, ``rtmps``, ``udp``, ``tcp``, ``srt``, ``http``, ``https``); or ``camera:0``, or ``camera:`` and the
+        system's name of a camera. A path that exists is a file or folder, whatever its name looks like.
     damaged, extra_streams
         As for :class:`VideoReader`. Live sources always keep damaged frames.
     rate
@@ -69,10 +71,10 @@ def open_source(
         If an option is out of range, or does not apply to the source.
     """
     text = os.fspath(name)
-    scheme = _scheme(text)
+    scheme = _pyav.scheme(text)
     live: dict[str, Any] = {"extra_streams": extra_streams, "reconnect": reconnect, "queue": queue, "timeout": timeout}
     file: dict[str, Any] = {"extra_streams": extra_streams, "damaged": damaged}
-    if text.startswith("camera:"):
+    if is_camera(text):
         fps = None if rate is None else str(_checked_rate(rate))
         camera = find_camera(text.removeprefix("camera:"), sys.platform, _directshow_cameras, fps)
         if camera.container_format == "v4l2" and not Path(camera.source).exists():
@@ -84,6 +86,10 @@ def open_source(
         return _open_folder(Path(text), _checked_rate(rate), **file)
     if rate is not None:
         raise OptionError(f"{redact_password(text)}: rate applies only to images and cameras; this source has its own")
+    if scheme and scheme not in _pyav.PROTOCOLS:
+        choices = ", ".join(_pyav.PROTOCOLS)
+        hint = "name the path alone" if scheme == "file" else f"use an address of one of: {choices}"
+        raise VideoError(f"{scheme}:// is not supported; {hint}", subject=redact_password(text))
     if scheme in STREAM_SCHEMES:
         return LiveReader(text, options=STREAM_OPTIONS.get(scheme), **live)
     if scheme in WEB_SCHEMES:
@@ -95,10 +101,9 @@ def open_source(
     return VideoReader(text, timeout=wait, **file)
 
 
-def _scheme(name: str) -> str:
-    """Return what precedes ``://``, in lower case; empty for files."""
-    found = re.match(r"([a-z][a-z0-9+.-]*)://", name, re.IGNORECASE)
-    return found[1].lower() if found else ""
+def is_camera(name: str) -> bool:
+    """Return whether a name is that of a camera, and of no file."""
+    return name.startswith("camera:") and not os.path.exists(name)  # noqa: PTH110 - takes any text
 
 
 def _checked_rate(rate: float | Fraction | None) -> Fraction:
@@ -160,7 +165,8 @@ def _open_pattern(name: str, rate: Fraction, **reader_options: Any) -> VideoRead
             f"{name}: image {missing} is missing, but {numbers[-1]} exists; name the folder to use all images in it"
         )
     options = {"framerate": str(rate), "start_number": str(numbers[0])}
-    return VideoReader(name, container_format="image2", options=options, **reader_options)
+    pattern = Path(str(Path(name).parent).replace("%", "%%"), Path(name).name)
+    return VideoReader(pattern, name=name, container_format="image2", options=options, **reader_options)
 
 
 def _numbers(pattern: Path) -> list[int]:
@@ -202,10 +208,11 @@ def concat_script(paths: Sequence[Path], rate: Fraction) -> str:
     lines = ["ffconcat version 1.0"]
     for number, path in enumerate(paths):
         name = path.as_posix()
-        if "\n" in name or "\r" in name or "%" in name:
+        if "\n" in name or "\r" in name or NUMBER.search(name):  # FFmpeg takes the last for a pattern
             raise VideoError(f"{name!r}: FFmpeg does not read images with such a name; rename it")
         # Frame starts are rounded to microseconds, and not durations, so that rounding does not add up.
         begin, end = (round(at * 1_000_000 / rate) for at in (number, number + 1))
         quoted = name.replace("'", "'\\''")
-        lines += [f"file '{quoted}'", f"option framerate {rate}", f"duration {(end - begin) / 1e6:.6f}"]
+        lines += [f"file '{quoted}'", f"option framerate {rate}", f"option format_whitelist {IMAGES_ONLY}"]
+        lines.append(f"duration {(end - begin) / 1e6:.6f}")
     return "\n".join([*lines, ""])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ class VideoWriter:
             name = CONTAINER_FORMATS[self.path.suffix.lower()]
             with _pyav.writing(lambda: f"cannot write {self.path}"):
                 self._container: Any = _pyav.load().open(
-                    os.fspath(part), "w", format=name, container_options=CONTAINER_OPTIONS.get(name, {})
+                    _pyav.file_url(part), "w", format=name, container_options=CONTAINER_OPTIONS.get(name, {})
                 )
             stack.callback(self._close_container)
             self.constant_rate = ConstantFrameRate(str(self.path), reader.info.rate) if name == "avi" else None

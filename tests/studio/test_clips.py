@@ -120,11 +120,14 @@ def test_error_names_clip_as_uploaded(session: Session, clip: bytes) -> None:
         session.download()
 
 
-def test_missing_video_extra_is_warned_about(session: Session, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "can_write_clips", lambda: False)
-    assert session.warnings() == []
-    session.open("clip.mp4", clip)
-    assert session.draw(2)[1] == 3
-    assert session.warnings() == [uploads.CLIPS_UNAVAILABLE]
+def test_clips_require_video_extra(session: Session, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "can_use_clips", lambda: False)
     with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[video\]"'):
-        session.download()
+        session.open("clip.mp4", clip)
+
+
+def test_clip_that_names_other_files_is_refused(session: Session, clip: bytes, tmp_path: Path) -> None:
+    (tmp_path / "secret.mp4").write_bytes(clip)
+    script = f"ffconcat version 1.0\nfile {tmp_path / 'secret.mp4'}\n".encode()
+    with pytest.raises(ImageError, match=r"upload\.mp4 is not a supported clip"):
+        session.open("upload.mp4", script)

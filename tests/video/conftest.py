@@ -104,10 +104,14 @@ def sine(av: Any, stream: Any, seconds: float) -> list[Any]:
 
 
 def set_rotation(path: Path, degrees: int) -> None:
-    """Write a display matrix into the first track of an MP4: clockwise rotation in degrees (ISO/IEC 14496-12)."""
+    """Turn an MP4 clockwise by its display matrix, in degrees."""
+    set_matrix(path, {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees])
+
+
+def set_matrix(path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Write a display matrix into the first track of an MP4 (ISO/IEC 14496-12)."""
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40
-    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
     a, b, c, d = (value * 65536 for value in matrix)
     data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(bytes(data))
@@ -166,6 +170,11 @@ def clip(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def probed() -> Callable[[Path], Probed]:
     return probe
+
+
+@pytest.fixture
+def turn() -> Callable[[Path, tuple[int, int, int, int]], None]:
+    return set_matrix
 
 
 @pytest.fixture

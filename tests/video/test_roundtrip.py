@@ -103,6 +103,34 @@ def test_rotated_frames_are_upright(kind: str, turns: int, clip: MakeClip, rotat
             assert np.abs(one.image.astype(int) - np.rot90(other.image, turns)).mean() < 1
 
 
+MATRICES: dict[str, tuple[tuple[int, int, int, int], Callable[[Any], Any]]] = {
+    "as it is": ((1, 0, 0, 1), lambda plane: plane),
+    "mirrored": ((-1, 0, 0, 1), np.fliplr),
+    "turned by 180": ((-1, 0, 0, -1), lambda plane: np.rot90(plane, 2)),
+    "upside down": ((1, 0, 0, -1), np.flipud),
+    "transposed": ((0, 1, 1, 0), np.transpose),
+    "turned by 90": ((0, 1, -1, 0), lambda plane: np.rot90(plane, 3)),
+    "transversed": ((0, -1, -1, 0), lambda plane: np.rot90(plane, 2).T),
+    "turned by 270": ((0, -1, 1, 0), np.rot90),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_display_matrices_turn_and_mirror(name: str, clip: MakeClip, turn: Any, probed: Probe) -> None:
+    matrix, wanted = MATRICES[name]
+    flat = clip(frames=2, pixel_format="yuv444p", size=(64, 48))
+    source = flat.with_name("turned.mp4")
+    source.write_bytes(flat.read_bytes())
+    turn(source, matrix)
+    with VideoReader(source) as turned, VideoReader(flat) as plain:
+        for one, other in zip(turned, plain, strict=True):
+            for plane, before in zip(planes(one.picture), planes(other.picture), strict=True):
+                np.testing.assert_array_equal(plane, wanted(before))
+            assert turned.info.size == one.image.shape[1::-1]
+    frame = probed(rewrite(source, source.with_name("out.mp4"))).frames[0]
+    assert "DISPLAYMATRIX" not in [data.type.name for data in frame.side_data]
+
+
 @pytest.mark.parametrize(
     ("kind", "codec", "wanted"),
     [

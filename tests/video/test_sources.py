@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import struct
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +15,10 @@ import cv2
 import numpy as np
 import pytest
 
+from scrfd_trt._cli.inputs import is_video
+from scrfd_trt._cli.live import is_address
 from scrfd_trt.errors import OptionError, VideoError
-from scrfd_trt.video import LiveReader, VideoReader, open_source
+from scrfd_trt.video import LiveReader, VideoReader, VideoWriter, open_source
 from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import concat_script, find_camera
 
@@ -97,7 +102,13 @@ def test_rate_of_folder(rate: float | None, tmp_path: Path) -> None:
     assert times == pytest.approx([number / float(rate or 25) for number in range(12)])
 
 
-@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))])
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [
+        *((1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (4, (-1, 0))),
+        *((5, (0, 0)), (6, (0, -1)), (7, (-1, -1)), (8, (-1, 0))),
+    ],
+)
 def test_exif_orientation_is_applied(orientation: int, corner: tuple[int, int], tmp_path: Path) -> None:
     bright = np.zeros((32, 48, 3), np.uint8)
     bright[:16, :16] = 255
@@ -109,6 +120,160 @@ def test_exif_orientation_is_applied(orientation: int, corner: tuple[int, int], 
         (frame,) = reader
     assert frame.image.shape[:2] == ((32, 48) if orientation < 5 else (48, 32))
     assert frame.image[corner].min() > 200
+
+
+SDP = """v=0\r
+o=- 0 0 IN IP4 127.0.0.1\r
+s=x\r
+c=IN IP4 127.0.0.1\r
+t=0 0\r
+m=video 5004 RTP/AVP 96\r
+a=rtpmap:96 H264/90000\r
+"""
+MPD = """<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet>
+<Representation id="0" mimeType="video/mp4"><BaseURL>clip.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>
+"""
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.0,\n{}\n#EXT-X-ENDLIST\n"
+NAMING = {
+    "upload.mp4": "ffconcat version 1.0\nfile clip.ts\n",
+    "list.ffconcat": "ffconcat version 1.0\nfile clip.ts\n",
+    "list.m3u8": PLAYLIST.format("clip.ts"),
+    "hidden.mp4": PLAYLIST.format("clip.ts"),
+    "call.sdp": SDP,
+    "call.mp4": SDP,
+    "list.mpd": MPD,
+    "image.mp4": "clip.ts",
+}
+
+
+@pytest.mark.parametrize("name", NAMING)
+def test_file_that_names_other_files_is_refused(name: str, clip: MakeClip) -> None:
+    path = clip("clip.ts", frames=3).with_name(name)
+    path.write_text(NAMING[name])
+    for opener in (VideoReader, open_source):
+        with pytest.raises(VideoError, match=rf"^{re.escape(str(path))}: (this is no video|.*Invalid data)") as caught:
+            opener(path)
+        assert "\n" not in str(caught.value)
+    assert not is_video(path.rename(path.with_suffix("")))
+
+
+def test_list_of_files_is_read_on_request(clip: MakeClip) -> None:
+    path = clip("clip.ts").with_name("upload.mp4")
+    path.write_text(NAMING["upload.mp4"])
+    with VideoReader(path, container_format="concat") as reader:
+        assert len(list(reader)) == 30
+    path.write_text(PLAYLIST.format("clip.ts"))
+    with VideoReader(path.rename(path.with_name("list.m3u8")), container_format="hls") as reader:
+        assert len(list(reader)) == 30
+
+
+@pytest.mark.parametrize("address", ["data:video/mp2t;base64,AAAA", "concat:a.ts|b.ts", "subfile:,,:a.ts", "-"])
+def test_names_are_never_protocols(address: str, clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clip("a.ts", frames=3).parent)
+    with pytest.raises(VideoError, match="No such file"):
+        open_source(address)
+
+
+@pytest.mark.parametrize(
+    "name", ["12:30.mp4", "camera:0", "concat:a|b.mp4", "-", "%05d.mp4", "file:a.mp4", "http:/a.mp4", "pipe:0"]
+)
+def test_path_that_exists_is_a_file(name: str, clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = clip(frames=3)
+    monkeypatch.chdir(source.parent)
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_bytes(source.read_bytes())
+    with open_source(name) as reader, VideoWriter(Path(name).with_name("12:31.mp4"), reader) as writer:
+        assert isinstance(reader, VideoReader)
+        for frame in reader:
+            writer.write(frame)
+    assert Path(name).with_name("12:31.mp4").is_file()
+    assert not is_address(name)
+
+
+def test_colon_in_folder(clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("2024-05-01T12:30:00 100%")
+    for number in range(3):
+        image(folder / f"{number:03}.png", number * 10)
+    assert greys(folder) == greys(folder / "%03d.png") == [0, 10, 20]
+    clip("s.mp4", frames=3).rename(folder / "s.mp4")
+    with open_source(folder / "s.mp4") as reader:
+        assert len(list(reader)) == 3
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode")
+def test_name_that_is_not_utf8(clip: MakeClip) -> None:
+    source = clip(frames=3)
+    path = source.rename(source.with_name(os.fsdecode(b"caf\xe9.mp4")))
+    target = path.with_name(os.fsdecode(b"out\xff.mp4"))
+    with open_source(path) as reader, VideoWriter(target, reader) as writer:
+        for frame in reader:
+            writer.write(frame)
+    assert b"out\xff.mp4" in os.listdir(os.fsencode(path.parent))
+    with pytest.raises(VideoError, match="No such file"):
+        open_source(path.with_name(os.fsdecode(b"none\xe9.mp4")))
+
+
+def test_zero_byte_in_name(clip: MakeClip) -> None:
+    with pytest.raises(VideoError, match="zero byte"):
+        open_source(f"{clip(frames=3)}\0.txt")
+
+
+@pytest.mark.parametrize("scheme", ["file", "ftp", "ipfs"])
+def test_unknown_scheme_is_refused(scheme: str, clip: MakeClip) -> None:
+    with pytest.raises(VideoError, match=rf"{scheme}:// is not supported; (name the path|use an address)"):
+        open_source(f"{scheme}://{clip(frames=3)}")
+
+
+def test_web_playlist_reads_no_files(clip: MakeClip, serve: Serve) -> None:
+    """A playlist is opened if its address ends like one; its pieces are on the web, too."""
+    path = clip("clip.ts")
+    head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+    def reply(data: bytes) -> dict[str, Any]:
+        return {"data": data, "head": head % len(data)}
+
+    pieces = serve(*[reply(path.read_bytes())] * 4)
+    web = reply(PLAYLIST.format(f"http://127.0.0.1:{pieces.port}/clip.ts").encode())
+    with open_source(f"http://127.0.0.1:{serve(*[web] * 4).port}/list.m3u8?a=1", reconnect=0) as reader:
+        assert len(list(reader)) == 30
+    with pytest.raises(VideoError):
+        open_source(f"http://127.0.0.1:{serve(*[web] * 4).port}/list.mp4", reconnect=0)
+    for name in (str(path), f"file:{path}", path.as_uri()):
+        local = reply(PLAYLIST.format(name).encode())
+        with pytest.raises(VideoError):
+            open_source(f"http://127.0.0.1:{serve(*[local] * 4).port}/list.m3u8", reconnect=0)
+
+
+def test_image_of_folder_that_names_other_images(tmp_path: Path) -> None:
+    image(tmp_path / "secret.png", 200)
+    image(tmp_path / "frames" / "0.png", 10)
+    (tmp_path / "frames" / "1.png").write_text(f"ffconcat version 1.0\nfile {tmp_path / 'secret.png'}\n")
+    with pytest.raises(VideoError):
+        greys(tmp_path / "frames")
+
+
+def test_external_track_of_movie_is_not_read(clip: MakeClip) -> None:
+    """A QuickTime file may refer to the data of its tracks in other files (an alias record in ``dref``)."""
+    path = clip("secret.mov", frames=3)
+    data = path.read_bytes()
+    alias = bytearray(150)
+    name = str(path).encode()
+    alias += struct.pack(">HH", 2, len(name)) + name + b"\0" * (len(name) % 2) + struct.pack(">HH", 0xFFFF, 0)
+    entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + bytes(alias)
+    at = data.index(b"dref") + 4 + 8
+    size = int.from_bytes(data[at : at + 4], "big")
+    outside = bytearray(data[:at] + entry + data[at + size :])
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        place = outside.index(box) - 4
+        grown = int.from_bytes(outside[place : place + 4], "big") + len(entry) - size
+        outside[place : place + 4] = grown.to_bytes(4, "big")
+    upload = path.with_name("upload.mov")
+    upload.write_bytes(bytes(outside))
+    with VideoReader(upload, options={"enable_drefs": "1", "use_absolute_path": "1"}) as reader:
+        assert len(list(reader)) == 3
+    with pytest.raises(VideoError):
+        list(VideoReader(upload))
 
 
 def test_image_durations_do_not_drift() -> None:
