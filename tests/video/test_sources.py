@@ -209,7 +209,7 @@ def test_name_that_is_not_utf8(clip: MakeClip) -> None:
     with open_source(path) as reader, VideoWriter(target, reader) as writer:
         for frame in reader:
             writer.write(frame)
-    assert b"out\xff.mp4" in os.listdir(os.fsencode(path.parent))
+    assert target in path.parent.iterdir()
     with pytest.raises(VideoError, match="No such file"):
         open_source(path.with_name(os.fsdecode(b"none\xe9.mp4")))
 
