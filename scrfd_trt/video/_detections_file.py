@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,13 +18,16 @@ from scrfd_trt._files import atomic_path, output_errors
 from scrfd_trt._options import reason
 from scrfd_trt._tracking.faces import Face, FrameFaces, Origin
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt.errors import DetectionsError
+from scrfd_trt.errors import ClosedError, DetectionsError
 from scrfd_trt.video._reader import Source, VideoInfo
 
 FACES_SUFFIX = ".faces.jsonl"
 SAMPLE_BYTES = 1 << 16  # bytes that the fingerprint reads at the start, in the middle and at the end of a file
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+MAX_LINE = 1 << 26  # bytes, more than 100,000 faces
+Coordinate = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 
 
 class Header(BaseModel, frozen=True):
@@ -31,8 +36,8 @@ class Header(BaseModel, frozen=True):
     format: Literal["scrfd_trt.faces"] = "scrfd_trt.faces"
     version: Literal[1] = 1
     video: str  # name without its folder
-    size: tuple[int, int]  # width and height of the upright frames in pixels
-    rate: float  # average frames per second
+    size: tuple[Side, Side]  # width and height of the upright frames in pixels
+    rate: float = Field(gt=0, le=1e9)  # average frames per second
     tracking: dict[str, Any] = Field(default_factory=dict)  # values of TrackingOptions
     fingerprint: str | None = None  # None if the video is not a single file
 
@@ -45,11 +50,18 @@ class Header(BaseModel, frozen=True):
 
 
 class _Face(BaseModel):
-    track: int = Field(ge=0)
-    box: tuple[Finite, Finite, Finite, Finite]
-    score: float = Field(ge=0.0, le=1.0)
-    landmarks: tuple[tuple[Finite, Finite], ...] | None = Field(None, min_length=5, max_length=5)
+    track: int = Field(ge=0, lt=1 << 63)
+    box: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+    score: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
+    landmarks: tuple[tuple[Coordinate, Coordinate], ...] | None = Field(None, min_length=5, max_length=5)
     origin: Origin = Field("detected", alias="from")
+
+    @field_validator("box")
+    @classmethod
+    def _not_reversed(cls, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        if box[0] > box[2] or box[1] > box[3]:
+            raise ValueError("must be x1, y1, x2, y2, the smaller values first")
+        return box
 
     def face(self) -> Face:
         points = None if self.landmarks is None else np.array(self.landmarks)
@@ -58,7 +70,7 @@ class _Face(BaseModel):
 
 class _Frame(BaseModel):
     frame: int = Field(ge=0)
-    pts_seconds: Finite
+    pts_seconds: Seconds
     cut: bool = False
     faces: list[_Face] = Field(default_factory=list)
 
@@ -88,7 +100,7 @@ class FacesWriter:
     ) -> None:
         self.path = Path(path)
         header = Header(
-            video=Path(info.name).name,
+            video=os.fsencode(Path(info.name).name).decode("utf-8", "replace"),
             size=info.size,
             rate=float(info.rate),
             tracking=(options or TrackingOptions()).model_dump(),
@@ -136,25 +148,48 @@ class FacesReader:
     def __init__(self, path: Source) -> None:
         self.path = Path(path)
         try:
+            if not self.path.is_file() and self.path.exists():  # two passes read it, which a pipe does not allow
+                raise DetectionsError(f"{self.path} cannot be read: it is not a regular file")
             self._file = self.path.open("rb")
-        except OSError as error:
-            raise DetectionsError(f"{self.path} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            if isinstance(error, DetectionsError):
+                raise
+            raise DetectionsError(f"{self.path} cannot be read: {getattr(error, 'strerror', error)}") from error
         try:
-            self.header = self._parse(Header, self._file.readline(), 1)
+            number, text = next(self._lines(), (1, b""))
+            self.header: Header = self._parse(Header, text, number)
         except BaseException:
             self._file.close()
             raise
 
     def __iter__(self) -> Iterator[FrameFaces]:
         """Read all frames; raise ``DetectionsError`` for a line that is not a frame, or not the next one."""
-        self._file.seek(0)
-        for number, text in enumerate(self._file, 1):
-            if number == 1 or not text.strip():
-                continue
+        if self._file.closed:
+            raise ClosedError("the detections file was closed; open it again")
+        lines = self._lines()
+        next(lines, None)
+        for expected, (number, text) in enumerate(lines):
             line = self._parse(_Frame, text, number)
-            if line.frame != number - 2:
-                raise DetectionsError(f"{self.path}, line {number}: expected frame {number - 2}, not {line.frame}")
+            if line.frame != expected:
+                raise DetectionsError(f"{self.path}, line {number}: expected frame {expected}, not {line.frame}")
             yield FrameFaces(line.frame, line.pts_seconds, line.cut, [face.face() for face in line.faces])
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines that are not blank, with their numbers from 1."""
+        number = 0
+        try:
+            self._file.seek(0)
+            while text := self._file.readline(MAX_LINE + 1):
+                number += 1
+                if len(text) > MAX_LINE:
+                    raise DetectionsError(
+                        f"{self.path}, line {number}: more than {MAX_LINE >> 20} MiB; write one frame a line"
+                    )
+                text = text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
+                if text.strip():
+                    yield number, text
+        except OSError as error:
+            raise DetectionsError(f"{self.path}, after line {number}: {error.strerror or error}") from error
 
     def _parse(self, model: type[Any], text: bytes, number: int) -> Any:
         try:
@@ -162,7 +197,7 @@ class FacesReader:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            foreign = number == 1 and first["loc"] != ("tracking",)
+            foreign = model is Header and first["loc"] != ("tracking",)
             what = "this is not a detections file; detect_video() writes one" if foreign else reason(first)
             fields = ["faces_file"] if foreign else []
             raise DetectionsError(

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scrfd_trt.errors import DetectionsError, OptionError
+from scrfd_trt.errors import ClosedError, DetectionsError, OptionError
 from scrfd_trt.video import (
     Face,
     FacesReader,
@@ -150,6 +151,95 @@ def test_error_in_file_names_line_and_field(tmp_path: Path, line: int, text: str
     path.write_text("\n".join(lines))
     with pytest.raises(DetectionsError, match=message), FacesReader(path) as file:
         list(file)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\n\n", "\r\n \t\r\n\r\n"])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n\n"])
+def test_blank_lines_and_ends_of_lines_change_nothing(start: str, ends: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", frames())
+    path.write_bytes((start + ends.join([*path.read_text().splitlines(), ""])).encode())
+    with FacesReader(path) as file:
+        assert [(frame.number, frame.pts_seconds) for frame in file] == [(n, n / 25) for n in range(4)]
+
+
+def test_error_after_blank_lines_names_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", frames())
+    head, first, *_ = path.read_text().splitlines()
+    path.write_text(f"\n{head}\n\n{first}\n\n\n{first}\n")
+    with pytest.raises(DetectionsError, match="line 7: expected frame 1, not 0"), FacesReader(path) as file:
+        list(file)
+
+
+FRAME = '{"frame":0,"pts_seconds":0,"faces":[{"track":1,"box":[1,2,3,4],"score":0.5}]}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ('"pts_seconds":0', '"pts_seconds":1e308', "pts_seconds: must be at most"),
+        ('"pts_seconds":0', '"pts_seconds":NaN', "pts_seconds"),
+        ('"pts_seconds":0', '"pts_seconds":-Infinity', "pts_seconds"),
+        ('"track":1', f'"track":{1 << 63}', r"faces\.0\.track: must be below"),
+        ('"track":1', f'"track":{"9" * 400}', r"faces\.0\.track"),
+        ('"track":1', f'"track":{"9" * 5000}', ""),
+        ('"track":1', '"track":-1', r"faces\.0\.track: must be at least 0"),
+        ('"frame":0', f'"frame":{"9" * 30}', "expected frame 0, not 9"),
+        ("[1,2,3,4]", "[1,2,1e300,4]", r"faces\.0\.box\.2: must be at most"),
+        ("[1,2,3,4]", "[3,2,1,4]", r"faces\.0\.box: must be x1, y1, x2, y2"),
+        ("[1,2,3,4]", "[1,2,NaN,4]", r"faces\.0\.box\.2"),
+        ('"score":0.5', '"score":NaN', r"faces\.0\.score"),
+        ('"score":0.5', f'"score":0.5,"later":{"[" * 100_000}{"]" * 100_000}', "Invalid JSON: recursion"),
+        ('"score":0.5', '"score":0.5,"from":"\udce9"', ""),
+    ],
+)
+def test_value_out_of_range_names_line(old: str, new: str, where: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    assert old in FRAME
+    path.write_text(f"{HEAD}\n{FRAME.replace(old, new)}\n", "utf-8", "surrogateescape")
+    with pytest.raises(DetectionsError, match=rf"line 2.*{where}") as caught, FacesReader(path) as file:
+        list(file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("new", ['"size":[0,1]', '"size":[1,1e30]', '"rate":NaN', '"rate":0', '"rate":1e999'])
+def test_header_out_of_range(new: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    name = new.partition(":")[0]
+    path.write_text(HEAD.replace('"size":[1,1]' if name == '"size"' else '"rate":1', new) + "\n")
+    with pytest.raises(DetectionsError, match=f"line 1, {name[1:-1]}"):
+        FacesReader(path)
+
+
+def test_line_without_end_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scrfd_trt.video._detections_file.MAX_LINE", 1 << 20)
+    path = tmp_path / "a.jsonl"
+    path.write_text(HEAD + "\n" + " " * (3 << 20) + FRAME)
+    with pytest.raises(DetectionsError, match="line 2: more than 1 MiB"), FacesReader(path) as file:
+        list(file)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jsonl")
+    for path in (tmp_path, tmp_path / "a.jsonl"):
+        with pytest.raises(DetectionsError, match="not a regular file"):
+            FacesReader(path)
+
+
+def test_closed_file_raises(tmp_path: Path) -> None:
+    file = FacesReader(write(tmp_path / "a.jsonl", frames()))
+    file.close()
+    with pytest.raises(ClosedError):
+        list(file)
+
+
+def test_name_of_video_that_is_not_utf8(tmp_path: Path) -> None:
+    info = replace(INFO, name=os.fsdecode(b"caf\xe9.mp4"))
+    with FacesWriter(tmp_path / "a.jsonl", info) as file:
+        file.write(frames(1)[0])
+    with FacesReader(tmp_path / "a.jsonl") as reader:
+        assert reader.header.video == "caf\ufffd.mp4"
+        assert len(list(reader)) == 1
 
 
 def test_missing_file(tmp_path: Path) -> None:
