@@ -21,6 +21,7 @@ FAKE_GPU = Path(__file__).parent / "fake_gpu.py"
 sys.path.append(str(ROOT))  # drawing, which is not installed; last, so that the installed packages are tested
 sys.path.append(str(Path(__file__).parent / "cuda"))  # emulator.py runs the kernels on the CPU; engine_backend.py
 sys.path.append(str(Path(__file__).parent / "video"))  # street.py, a drawn clip with known faces
+sys.path.append(str(Path(__file__).parent / "image_files"))  # hidden_metadata.py, files with metadata in all places
 CPU_REQUIRED = "SCRFD_TRT_REQUIRE_CPU"
 RTX_REQUIRED = "SCRFD_TRT_REQUIRE_RTX"
 MAX_PROCESSES = 8
