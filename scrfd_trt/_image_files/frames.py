@@ -17,7 +17,7 @@ class ImageFrame:
     """One frame of an animation, one page, or the only image of a file."""
 
     pixels: NDArray[np.uint8]
-    """``(H, W, 3)`` BGR, upright, C-contiguous; the colours of transparent pixels are as stored."""
+    """``(H, W, 3)`` BGR, upright, C-contiguous; black where alpha is 0, since what is erased must not come back."""
     alpha: NDArray[np.uint8] | None = None
     """``(H, W)``, upright, 255 is opaque; None if the file has none."""
     seconds: float = 0.0
@@ -66,3 +66,12 @@ class ImageFile:
     def frames(self) -> Iterator[ImageFrame]:
         """Decode the frames one by one; raise ImageError if one cannot be decoded."""
         return self.decode(self)
+
+    def add_note(self, line: str) -> None:
+        """Add a line to the notes unless it is empty or there."""
+        if line and line not in self.notes:
+            self.notes.append(line)
+
+    def add_damage(self, *lines: str) -> None:
+        """Add lines to the damage unless they are empty or there."""
+        self.damage.extend(line for line in dict.fromkeys(lines) if line and line not in self.damage)

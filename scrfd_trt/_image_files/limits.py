@@ -15,20 +15,31 @@ class Limits:
 
     pixels: int = 300 * MILLION
     """Of one frame; the option ``max_pixels``."""
-    total_pixels: int = 30_000 * MILLION
+    total_pixels: int = 10_000 * MILLION
     """Over all frames, or all scans of a JPEG: bounds the time."""
 
 
 DEFAULT = Limits()
 
 
-def check_size(width: int, height: int, limits: Limits) -> None:
-    """Raise ImageError if an image is empty or has too many pixels."""
+def check_header(size: tuple[int, int], limits: Limits, damage: str = "") -> None:
+    """Raise ImageError if an image has too many pixels, or none; ``damage`` completes "the file is …"."""
+    width, height = size
     if width <= 0 or height <= 0:
-        raise ImageError(f"the image has no pixels ({width}×{height}): copy or download it again")
+        reason = f"the file is {damage}" if damage else f"the image is damaged (its size is {width}×{height})"
+        raise ImageError(f"{reason}: copy or download it again")
     if width * height > limits.pixels:
         raise ImageError(
             f"the image has {width}×{height} pixels, more than {limits.pixels / MILLION:g} million: "
             "make it smaller, or raise the limit",
             fields=["max_pixels"],
+        )
+
+
+def check_total(pixels: int, limits: Limits, what: str = "all frames together have") -> None:
+    """Raise ImageError if the frames, or the scans of a JPEG, have too many pixels together."""
+    if pixels > limits.total_pixels:
+        raise ImageError(
+            f"{what} {pixels / MILLION:,.0f} million pixels, and more than {limits.total_pixels / MILLION:,.0f} "
+            "million take too long: split it, or convert it to another format"
         )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from scrfd_trt._image_files.frames import ImageFile, ImageFrame
+from scrfd_trt._image_files import animated, kinds, native, still, tiff
+from scrfd_trt._image_files.frames import ImageFile, ImageFrame, Kind
 from scrfd_trt._image_files.limits import DEFAULT, Limits
+from scrfd_trt.errors import ImageError, ScrfdError
 
 Damaged = Literal["stop", "keep"]
+START_BYTES = 64
 
 
 def open_image(
@@ -24,6 +29,7 @@ def open_image(
         Largest size and work.
     damaged
         Whether a file that is cut off or damaged is an error (``stop``), or is read as far as possible (``keep``).
+        Lost pixels that only decoding shows are in :attr:`ImageFile.damage` in both cases.
     name
         Subject of error messages.
 
@@ -39,7 +45,16 @@ def open_image(
     MissingDependencyError
         If reading the format requires a package that is not installed.
     """
-    raise NotImplementedError
+    try:
+        file = _open(source if isinstance(source, bytes) else _content(source), limits)
+        if file.damage and damaged == "stop":
+            raise ImageError(
+                f"the file is {file.damage[0]}: copy or download it again, or read it as far as it goes",
+                fields=["damaged"],
+            )
+    except ScrfdError as error:
+        raise (error.within(name) if name else error) from error
+    return replace(file, decode=lambda self: _named(file.decode(self), name))
 
 
 def read_image(
@@ -47,3 +62,52 @@ def read_image(
 ) -> ImageFrame:
     """Read the first frame of an image file; parameters and errors as for :func:`open_image`."""
     return next(open_image(source, limits=limits, damaged=damaged, name=name).frames())
+
+
+def _named(frames: Iterator[ImageFrame], name: str) -> Iterator[ImageFrame]:
+    """Yield the frames; name the file in errors."""
+    try:
+        yield from frames
+    except ScrfdError as error:
+        raise (error.within(name) if name else error) from error
+    except MemoryError as error:
+        raise ImageError(native.OUT_OF_MEMORY, subject=name) from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()  # cv2.imread does not open non-ASCII paths on Windows
+    except FileNotFoundError as error:
+        raise ImageError("there is no such file") from error
+    except OSError as error:
+        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise ImageError("there is not enough memory to read the file") from error
+
+
+def _open(data: bytes, limits: Limits) -> ImageFile:
+    if not data:
+        raise ImageError("the file is empty: copy or download it again")
+    kind = kinds.image_kind(data[:START_BYTES])
+    if kind is None:
+        other = kinds.unsupported_kind(data)
+        what = f"{other} images are not supported" if other else "not a supported image (JPEG, PNG, WebP, BMP, TIFF, …)"
+        raise ImageError(f"{what}: convert it to JPEG or PNG")
+    return OPENERS[kind](data, limits)
+
+
+OPENERS: dict[Kind, Callable[[bytes, Limits], ImageFile]] = {
+    "jpeg": still.open_jpeg,
+    "png": still.open_png,
+    "webp": still.open_webp,
+    "gif": animated.open_gif,
+    "tiff": tiff.open_tiff,
+    "avif": animated.open_avif,
+    "heic": animated.open_heic,
+    "bmp": still.open_bmp,
+    "jp2": still.open_jp2,
+    "pnm": still.open_netpbm,
+    "pfm": still.open_netpbm,
+    "hdr": still.open_hdr,
+    "ras": still.open_ras,
+}

@@ -1,0 +1,130 @@
+"""Open animations, AVIF and HEIC files, which Pillow and pillow-heif decode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from scrfd_trt._image_files import boxes, color, gif, pillow, tags
+from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame, Kind
+from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt.errors import ImageError
+
+SEQUENCE = "image sequences in HEIC and AVIF files are not supported: convert it to a video"
+
+
+def open_animation(
+    kind: Kind,
+    data: bytes,
+    count: int,
+    size: tuple[int, int],
+    *,
+    exif: bytes = b"",
+    profile: bytes | None = None,
+    first: int = 0,
+    orientation: int = 0,
+) -> ImageFile:
+    """Open a file of which Pillow decodes ``count`` frames from number ``first`` on.
+
+    ``orientation`` takes the place of that in ``exif`` if it is not 0.
+    """
+    turn = orientation or tags.exif_orientation(exif)
+    loops = int(pillow.open_with(kind, data).info.get("loop", 1 if kind == "gif" else 0))
+
+    def frames(file: ImageFile) -> Iterator[ImageFrame]:
+        image = pillow.open_with(kind, data)
+        for number in range(first, first + count):
+            with pillow.translated():
+                image.seek(number)
+                pillow.load(image, file)
+                pixels, alpha = pillow.bgr_and_alpha(image, file)
+                seconds = float(image.info.get("duration", 0)) / 1000.0
+            if alpha is not None and alpha.min() == 255:  # Pillow adds it to the later frames of GIFs
+                alpha = None
+            yield replace(color.upright_frame(pixels, alpha, turn), seconds=seconds)
+
+    resolution = color.upright_resolution(tags.exif_resolution(exif), turn)
+    return ImageFile(
+        kind=kind,
+        data=data,
+        size=color.upright_size(size, turn),
+        count=count,
+        is_animation=count > 1,
+        loops=loops,
+        color=ColorDescription(color.profile_of_bgr(profile), resolution),
+        decode=frames,
+    )
+
+
+def open_gif(data: bytes, limits: Limits) -> ImageFile:
+    """Read the blocks of a GIF file."""
+    header = gif.read_header(data)
+    check_header(header.size if header.frames else (0, 0), limits, header.damage)
+    check_total(header.frames * header.size[0] * header.size[1], limits)
+    file = open_animation("gif", data, header.frames, header.size)
+    file.add_damage(header.damage)
+    return file
+
+
+def open_avif(data: bytes, limits: Limits) -> ImageFile:
+    """Read the boxes of an AVIF file."""
+    damage = boxes.cut_off(data)
+    try:
+        image = pillow.open_with("avif", data)
+    except ImageError as error:
+        raise (ImageError(f"the file is {damage}: copy or download it again") if damage else error) from error
+    width, height = image.size
+    check_header((width, height), limits)
+    check_total(image.n_frames * width * height, limits)
+    if image.n_frames == 1 and boxes.find_box(data, b"moov"):
+        raise ImageError(SEQUENCE)
+    exif = boxes.item_exif(data)
+    # Pillow gives the transforms of the file as an EXIF orientation. The EXIF orientation of the file repeats them,
+    # unless there are none.
+    turn = tags.exif_orientation(image.info.get("exif", b""))
+    if turn == 1 and not boxes.has_transforms(data):
+        turn = tags.exif_orientation(exif)
+    profile = image.info.get("icc_profile")
+    file = open_animation("avif", data, image.n_frames, (width, height), exif=exif, profile=profile, orientation=turn)
+    file.add_damage(damage)
+    return file
+
+
+def open_heic(data: bytes, limits: Limits) -> ImageFile:
+    """Read the boxes of a HEIC file; its primary image is the first frame."""
+    damage = boxes.cut_off(data)
+    if boxes.find_box(data, b"moov"):
+        raise ImageError(SEQUENCE)
+    try:
+        images = sorted(pillow.open_heif(data), key=lambda image: not image.info.get("primary"))
+    except ImageError as error:
+        raise (ImageError(f"the file is {damage}: copy or download it again") if damage else error) from error
+    for image in images:
+        check_header((image.size[0], image.size[1]), limits)
+    check_total(sum(image.size[0] * image.size[1] for image in images), limits)
+    info: dict[str, Any] = images[0].info
+    exif = info.get("exif") or b""
+    # libheif applies the transforms of the file. The EXIF orientation repeats them, unless there are none.
+    turn = 1 if boxes.has_transforms(data) else tags.exif_orientation(exif)
+
+    def frames(file: ImageFile) -> Iterator[ImageFrame]:
+        for image in pillow.open_heif(data) if len(images) == 1 else images:
+            with pillow.translated():
+                pixels, alpha = pillow.bgr_and_alpha(image.to_pillow(), file)
+            yield color.upright_frame(pixels, alpha, turn)
+
+    resolution = color.upright_resolution(tags.exif_resolution(exif), tags.exif_orientation(exif))
+    file = ImageFile(
+        kind="heic",
+        data=data,
+        size=color.upright_size((images[0].size[0], images[0].size[1]), turn),
+        count=len(images),
+        is_animation=False,
+        loops=0,
+        color=ColorDescription(color.profile_of_bgr(info.get("icc_profile")), resolution),
+        decode=frames,
+    )
+    file.add_damage(damage)
+    file.add_note("10 or more bits per channel are reduced to 8" if info.get("bit_depth", 8) > 8 else "")
+    return file

@@ -1,0 +1,124 @@
+"""Walk through the segments of a JPEG file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from scrfd_trt._image_files.tags import directories
+
+START, END = b"\xff\xd8", b"\xff\xd9"
+NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+"""A marker behind stray bytes or coded pixels: neither a stuffed 0xFF nor a restart."""
+FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+PROCESSES = {0xC3: "lossless", 0xC7: "lossless", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "arithmetic"}
+MPF_COUNT, MPF_ENTRIES = 0xB001, 0xB002
+
+
+@dataclass
+class JpegHeader:
+    """What the segments of a JPEG file say."""
+
+    size: tuple[int, int] = (0, 0)
+    bits: int = 8
+    components: int = 0
+    process: int = 0xC0
+    scans: int = 0
+    segments: list[tuple[int, int, int]] = field(default_factory=list)
+    """Marker, start and end of the content of each segment before the first scan."""
+    stray: list[tuple[int, int]] = field(default_factory=list)
+    """Start and end of bytes between segments that belong to none."""
+    damage: str = ""
+    """Completes "the file is …"; empty for a complete file."""
+    end: int = 0
+    """Where the image ends; other data may follow."""
+
+
+def read_header(data: bytes, max_scans: int = 1 << 20) -> JpegHeader:
+    """Walk through a JPEG file to its end, or until it has more scans than ``max_scans``; damage is recorded."""
+    header, at = JpegHeader(damage=f"cut off after {len(data):,} bytes", end=len(data)), 2
+    while (found := NEXT_MARKER.search(data, at)) is not None:
+        marker, start, at = data[found.end() - 1], found.start(), found.end()
+        if not header.scans and start > (before := header.segments[-1][2] if header.segments else 2):
+            header.stray.append((before, start))
+        if marker == 0xD9:
+            header.end = at
+            header.damage = "" if header.scans else f"damaged at byte {start:,}: it ends before its pixels"
+            return header
+        if marker in {0x01, 0xD8}:  # without content
+            continue
+        end = at + int.from_bytes(data[at : at + 2], "big")
+        if at + 2 > len(data) or (end > len(data) and not header.scans):
+            return header
+        if not header.scans:
+            header.segments.append((marker, at + 2, end))
+        if marker in FRAME_HEADERS and not header.components and end - at >= 8:
+            header.bits, header.components, header.process = data[at + 2], data[at + 7], marker
+            header.size = (int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 3 : at + 5], "big"))
+        at = end
+        if marker == 0xDA:
+            header.scans += 1
+            if header.scans > max_scans:
+                return header
+    if not header.segments:
+        header.damage = "damaged at byte 2: no JPEG marker there"
+    return header
+
+
+def without_stray_bytes(data: bytes, header: JpegHeader) -> bytes:
+    """Return the file without the bytes between its segments that belong to none."""
+    kept, at = [], 0
+    for start, end in header.stray:
+        kept.append(data[at:start])
+        at = end
+    return b"".join([*kept, data[at:]]) if kept else data
+
+
+def application_data(data: bytes, header: JpegHeader, marker: int, prefix: bytes) -> list[bytes]:
+    """Return the contents of the segments with a marker and prefix, without the prefix."""
+    return [
+        data[start + len(prefix) : end]
+        for kind, start, end in header.segments
+        if kind == marker and data.startswith(prefix, start)
+    ]
+
+
+def exif(data: bytes, header: JpegHeader) -> bytes:
+    """Return the EXIF data; empty if there is none."""
+    return next(iter(application_data(data, header, 0xE1, b"Exif\0\0")), b"")
+
+
+def icc_profile(data: bytes, header: JpegHeader) -> bytes | None:
+    """Return the colour profile, whose parts may be in any order; None if one is missing."""
+    parts = application_data(data, header, 0xE2, b"ICC_PROFILE\0")
+    numbered = {part[0]: part[2:] for part in parts if len(part) > 2}
+    complete = numbered and sorted(numbered) == list(range(1, parts[0][1] + 1))
+    return b"".join(numbered[number] for number in sorted(numbered)) if complete else None
+
+
+def resolution(data: bytes, header: JpegHeader) -> tuple[float, float] | None:
+    """Return the dots per inch of the JFIF header."""
+    for part in application_data(data, header, 0xE0, b"JFIF\0")[:1]:
+        unit = {1: 1.0, 2: 2.54}.get(part[2] if len(part) > 6 else 0)
+        x, y = int.from_bytes(part[3:5], "big"), int.from_bytes(part[5:7], "big")
+        return (x * unit, y * unit) if unit and x and y else None
+    return None
+
+
+def further_pages(data: bytes, header: JpegHeader) -> list[tuple[int, int]]:
+    """Return start and end of the further images of a multi-picture file that are no previews and no gain maps."""
+    for marker, start, end in header.segments:
+        if marker == 0xE2 and data.startswith(b"MPF\0", start):
+            base = start + 4
+            directory = next(directories(data[base:end]), None)
+            entries = b"".join(directory.values(MPF_ENTRIES)) if directory else b""
+            order: Literal["little", "big"] = "little" if data[base : base + 1] == b"I" else "big"
+            pages = []
+            for at in range(16, len(entries) - 15, 16):
+                kind, size, offset = (int.from_bytes(entries[at + i : at + i + 4], order) for i in (0, 4, 8))
+                # Types 2 are views of a panorama, of a stereo pair and of several angles.
+                if kind >> 16 & 0xFF == 2 and data.startswith(START, base + offset):
+                    pages.append((base + offset, base + offset + size))
+            return pages
+    return []

@@ -1,0 +1,158 @@
+"""Decode with Pillow what OpenCV does not read right: animations, AVIF, HEIC, alpha of TIFF, CMYK by its profile."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._image_files import color
+from scrfd_trt._image_files.frames import ImageFile
+from scrfd_trt._image_files.native import OUT_OF_MEMORY
+from scrfd_trt.errors import ImageError, MissingDependencyError, one_line
+
+Pixels = NDArray[np.uint8]
+ERRORS = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError),
+    *(AttributeError, struct.error, zlib.error),
+)
+"""What Pillow raises for damaged files."""
+HEIF_COMMAND = 'pip install "scrfd-trt[heif]"'
+WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
+_WARNINGS = threading.Lock()
+
+
+def open_with(kind: str, data: bytes) -> Any:
+    """Return Pillow's image of a file, by the plugin of its format, which checks no number of pixels.
+
+    Raises ImageError if the file is damaged, and MissingDependencyError for AVIF without a decoder.
+    """
+    # The filters of warnings belong to the whole process.
+    with translated(), _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return PLUGINS[kind](io.BytesIO(data))
+
+
+def _gif(file: io.BytesIO) -> Any:
+    from PIL.GifImagePlugin import GifImageFile  # noqa: PLC0415 - slow to import
+
+    return GifImageFile(file)
+
+
+def _png(file: io.BytesIO) -> Any:
+    from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415
+
+    return PngImageFile(file)
+
+
+def _webp(file: io.BytesIO) -> Any:
+    from PIL.WebPImagePlugin import WebPImageFile  # noqa: PLC0415
+
+    return WebPImageFile(file)
+
+
+def _tiff(file: io.BytesIO) -> Any:
+    from PIL.TiffImagePlugin import TiffImageFile  # noqa: PLC0415
+
+    return TiffImageFile(file)
+
+
+def _jpeg(file: io.BytesIO) -> Any:
+    from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415
+
+    return JpegImageFile(file)
+
+
+def _avif(file: io.BytesIO) -> Any:
+    from PIL import features  # noqa: PLC0415
+
+    if "avif" not in features.modules or not features.check("avif"):
+        raise MissingDependencyError(f"reading AVIF images requires Pillow 11.3 or newer: {HEIF_COMMAND}")
+    from PIL.AvifImagePlugin import AvifImageFile  # noqa: PLC0415
+
+    return AvifImageFile(file)
+
+
+PLUGINS: dict[str, Callable[[io.BytesIO], Any]] = {
+    "gif": _gif,
+    "png": _png,
+    "webp": _webp,
+    "tiff": _tiff,
+    "jpeg": _jpeg,
+    "avif": _avif,
+}
+
+
+def open_heif(data: bytes) -> Any:
+    """Return pillow-heif's file; raise MissingDependencyError without this package."""
+    try:
+        import pillow_heif  # noqa: PLC0415 - an optional package
+    except ImportError as error:
+        raise MissingDependencyError(f"reading HEIC images requires pillow-heif: {HEIF_COMMAND}") from error
+    with translated():
+        return pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Translate what Pillow raises for damaged files to ImageError."""
+    from PIL.Image import DecompressionBombError  # noqa: PLC0415
+
+    try:
+        yield
+    except (ImageError, MissingDependencyError):
+        raise
+    except DecompressionBombError as error:
+        raise ImageError("the image has more pixels than Pillow reads: make it smaller") from error
+    except MemoryError as error:
+        raise ImageError(OUT_OF_MEMORY) from error
+    except ERRORS as error:
+        raise ImageError(f"the image is damaged ({one_line(error)}): copy or download it again") from error
+
+
+def decode(kind: str, data: bytes, file: ImageFile, profile: bytes | None = None) -> tuple[Pixels, Pixels | None]:
+    """Decode the first image of a file; see :func:`bgr_and_alpha`. ``profile`` is one that Pillow does not read."""
+    image = open_with(kind, data)
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    with translated():
+        load(image, file)
+        return bgr_and_alpha(image, file)
+
+
+def load(image: Any, file: ImageFile) -> None:
+    """Decode a Pillow image; if the file is known to be damaged, keep the pixels that are there."""
+    try:
+        image.load()
+    except ERRORS as error:
+        if not file.damage or vars(image).get("_im", vars(image).get("im")) is None:
+            raise
+        image.tile = []
+        file.add_damage(one_line(error))
+
+
+def bgr_and_alpha(image: Any, file: ImageFile) -> tuple[Pixels, Pixels | None]:
+    """Return BGR pixels ``(H, W, 3)`` and alpha ``(H, W)`` of a loaded Pillow image of any mode."""
+    if image.mode in WITH_ALPHA or "transparency" in image.info:
+        rgba = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
+        return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR), np.uint8), np.ascontiguousarray(rgba[..., 3])
+    if image.mode[:1] in {"I", "F"}:
+        values, note = color.to_eight_bits(np.asarray(image))
+        file.add_note(note)
+        return color.to_bgr(values)[0], None
+    profile = image.info.get("icc_profile")
+    if image.mode == "LAB":
+        image = color.lab_to_srgb(image)
+    elif color.profile_space(profile) == {"CMYK": "CMYK", "L": "GRAY"}.get(image.mode):
+        image = color.to_srgb(image, profile) or image
+    rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8), None

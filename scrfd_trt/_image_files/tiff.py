@@ -1,0 +1,151 @@
+"""Read the pages of TIFF files."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from scrfd_trt._image_files import color, native, pillow
+from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame
+from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt._image_files.tags import ORIENTATION, Directory, directories
+from scrfd_trt.errors import ImageError
+
+SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, PHOTOMETRIC = 254, 255, 256, 257, 258, 262
+STRIPS, SAMPLES, STRIP_SIZES = 273, 277, 279
+TILE_WIDTH, TILE_HEIGHT, TILES, TILE_SIZES, SUB_FILES, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 324, 325, 330, 338, 339
+ICC_PROFILE, DNG_VERSION = 34675, 50706
+RGB, CMYK, LAB, COLOR_FILTERS = 2, 5, {8, 9}, {32803, 34892}
+PREMULTIPLIED = 1
+MAX_SAMPLES = 32
+LARGE_TILE = 4096 * 4096
+
+
+def open_tiff(data: bytes, limits: Limits) -> ImageFile:
+    """Read the directories of a TIFF file."""
+    pages = [page for page in directories(data) if page.number(WIDTH)]
+    if not pages:
+        raise ImageError("the image is damaged (its directory is missing or cut off): copy or download it again")
+    if any(DNG_VERSION in page.entries or page.number(PHOTOMETRIC) in COLOR_FILTERS for page in pages):
+        raise ImageError(RAW)
+    if _is_reduced(pages[0]) and SUB_FILES in pages[0].entries:
+        raise ImageError(RAW)
+    pages = [page for page in pages if not _is_reduced(page)] or pages[:1]
+    first = pages[0]
+    for page in pages:
+        _check_page(page, limits)
+    check_total(sum(page.number(WIDTH) * page.number(HEIGHT) for page in pages), limits)
+    file = ImageFile(
+        kind="tiff",
+        data=data,
+        size=color.upright_size((first.number(WIDTH), first.number(HEIGHT)), first.orientation),
+        count=len(pages),
+        is_animation=False,
+        loops=0,
+        color=ColorDescription(
+            color.profile_of_bgr(_profile(first)), color.upright_resolution(first.resolution, first.orientation)
+        ),
+        decode=lambda file: _frames(file, pages),
+    )
+    file.add_damage(next(filter(None, map(_cut_off, pages)), ""))
+    return file
+
+
+RAW = "raw images of cameras are not supported: convert it to JPEG or PNG"
+
+
+def _is_reduced(page: Directory) -> bool:
+    """Return whether a page is a smaller copy of another one, or a mask."""
+    return bool(page.number(SUBFILE) & 5) or page.number(OLD_SUBFILE) == 2
+
+
+def _check_page(page: Directory, limits: Limits) -> None:
+    width, height = page.number(WIDTH), page.number(HEIGHT)
+    check_header((width, height), limits)
+    samples, bits = page.number(SAMPLES, 1), _bits(page)
+    if samples > MAX_SAMPLES or bits > 64:
+        raise ImageError(f"TIFF images with {samples} channels of {bits} bits are not supported: convert it to PNG")
+    if TILE_WIDTH in page.entries:
+        tile = page.number(TILE_WIDTH) * page.number(TILE_HEIGHT)
+        if tile > max(LARGE_TILE, 4 * width * height):
+            raise ImageError("the image is damaged (its tiles are larger than it): copy or download it again")
+
+
+def _cut_off(page: Directory) -> str:
+    """Return how a file is cut off, by where its strips or tiles end; empty if they are all there."""
+    places, sizes = (TILES, TILE_SIZES) if TILES in page.entries else (STRIPS, STRIP_SIZES)
+    starts, lengths = page.values(places, 1 << 27), page.values(sizes, 1 << 27)
+    if len(starts) != len(lengths) or not starts:
+        return ""
+    end = int((np.array(starts, np.float64) + np.array(lengths, np.float64)).max())
+    return f"cut off after {len(page.data):,} of {end:,} bytes" if end > len(page.data) else ""
+
+
+def _profile(page: Directory) -> bytes | None:
+    values = page.values(ICC_PROFILE, 1 << 24)
+    return (values[0] if isinstance(values[0], bytes) else bytes(values)) if values else None
+
+
+def _frames(file: ImageFile, pages: list[Directory]) -> Iterator[ImageFrame]:
+    for page in pages:
+        pixels, alpha = _decode(file, page)
+        if _profile(page) != _profile(pages[0]):
+            file.add_note("all pages get the colour profile of the first page")
+        yield color.upright_frame(pixels, alpha, page.orientation)
+
+
+def _decode(file: ImageFile, page: Directory) -> tuple[Any, Any]:
+    """Decode one page: with OpenCV what it reads right, else with Pillow."""
+    content = _single_page(file.data, page)
+    photometric, bits = page.number(PHOTOMETRIC), _bits(page)
+    has_alpha = _has_alpha(page)
+    space = {CMYK: "CMYK", 0: "GRAY", 1: "GRAY"}.get(photometric)
+    if bits <= 8 and (has_alpha or photometric in LAB or (space and color.profile_space(_profile(page)) == space)):
+        return pillow.decode("tiff", content, file)
+    if photometric in LAB:
+        raise ImageError(f"CIELAB colours with {bits} bits are not supported: convert it to sRGB")
+    unusual = bits > 16 or page.number(SAMPLE_FORMAT, 1) in {2, 3}
+    values, lines = native.decode(content, native.UNCHANGED if unusual or (has_alpha and bits == 16) else native.COLOR)
+    if values is None:
+        return _decode_otherwise(file, content, lines)
+    file.add_damage(*native.data_loss(lines))
+    file.add_note(color.SIXTEEN if bits == 16 and not unusual else "")
+    values, note = color.to_eight_bits(values)
+    file.add_note(note)
+    pixels, alpha = color.to_bgr(values)
+    if not has_alpha or alpha is None:
+        return pixels, None
+    return color.without_alpha(pixels, alpha) if page.number(EXTRA_SAMPLES) == PREMULTIPLIED else pixels, alpha
+
+
+def _bits(page: Directory) -> int:
+    return int(max(page.values(BITS) or (1,)))
+
+
+def _has_alpha(page: Directory) -> bool:
+    if EXTRA_SAMPLES in page.entries:
+        return page.number(EXTRA_SAMPLES) in {PREMULTIPLIED, 2}
+    return page.number(PHOTOMETRIC) == RGB and page.number(SAMPLES, 1) == 4
+
+
+def _decode_otherwise(file: ImageFile, content: bytes, lines: list[str]) -> tuple[Any, Any]:
+    """Decode with Pillow, which has more compressions, what OpenCV refuses."""
+    try:
+        return pillow.decode("tiff", content, file)
+    except ImageError as error:
+        reason = f" ({lines[0]})" if lines else ""
+        raise ImageError(f"the image is damaged, or of an unusual kind{reason}: convert it to PNG") from error
+
+
+def _single_page(data: bytes, page: Directory) -> bytes:
+    """Return the file with a page as its first one, and without its orientation, which OpenCV would apply."""
+    copy = bytearray(data)
+    at, code = (8, "Q") if page.is_big else (4, "I")
+    struct.pack_into(page.order + code, copy, at, page.offset)
+    at, _, size, code = page.entries.get(ORIENTATION, (0, 0, 0, ""))
+    if code in {"B", "H", "I"} and at + size <= len(copy):
+        struct.pack_into(page.order + code, copy, at, 1)
+    return bytes(copy)
