@@ -52,6 +52,9 @@ RENAMED = {
 }
 """Flags of earlier versions, and their present names."""
 
+NOT_A_NUMBER = {"int_parsing": "must be a whole number", "float_parsing": "must be a number"}
+"""What pydantic requires, by its types of errors."""
+
 # The base of typer's usage errors has no public name in every version.
 UsageError = cast(
     "type[typer.BadParameter]", next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
@@ -94,13 +97,18 @@ class Commands(TyperGroup):
 
 
 def _usage_text(error: Any) -> str:
-    """Return the reason of a usage error, with the present name of a renamed flag."""
+    """Return the reason of a usage error, with the value that is refused, or the present name of a renamed flag."""
     option = getattr(error, "option_name", "")
     if option in RENAMED:
         return f"{option} is now {RENAMED[option]}"
-    reason: str = error.format_message().rstrip(".")
-    reason = reason.replace("Input should be less than or equal to", "must be at most")
-    return reason.replace("Input should be greater than or equal to", "must be at least")
+    text: str = error.format_message().rstrip(".")
+    if hasattr(error.__cause__, "errors"):  # pydantic's, which converts values
+        from scrfd_trt._options import reason  # noqa: PLC0415 - pydantic is slow to import
+
+        item = error.__cause__.errors()[0]
+        why = NOT_A_NUMBER.get(item["type"]) or reason(item)
+        return f"{text.partition(': ')[0]}: {why}, not {item['input']}"
+    return text
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ def describe(options: EncodeOptions, encoder: str) -> str:
     """Return the options for messages: ``libx264, preset slow``."""
     gpu = " (requires an NVIDIA GPU; otherwise use h264)" if encoder.endswith("_nvenc") else ""
     preset = f", preset {options.preset}" if options.preset else ""
-    return encoder + gpu + preset + (f", crf {options.crf}" if options.crf else "")
+    return encoder + gpu + preset + ("" if options.crf is None else f", crf {options.crf}")
 
 
 def choose_pixel_format(options: EncodeOptions, encoder: str, info: VideoInfo) -> str:
