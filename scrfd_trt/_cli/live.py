@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from scrfd_trt._cli import console, outputs
+from scrfd_trt._cli import console, outputs, signals
 from scrfd_trt._cli.options import CopySettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import as_dict, headline, print_written
@@ -106,6 +106,7 @@ def _write_frames(
     except KeyboardInterrupt:
         if not summary.frames:
             raise
+        signals.forget()
     except VideoError as error:
         if not summary.frames:
             raise
