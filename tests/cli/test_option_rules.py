@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from scrfd_trt._cli.main import COMMANDS, load_command
 
+from scrfd_trt._cli.application import COMMANDS, load_command
 from scrfd_trt._cli.live import is_address
 from scrfd_trt._cli.option_rules import ALWAYS, RULES
 
