@@ -21,7 +21,7 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video
-from scrfd_trt.video._encoders import CODECS
+from scrfd_trt.video._encoders import AUDIO, CODECS
 from scrfd_trt.video._live_pass import DELAY
 from scrfd_trt.video._reader import Damaged
 from scrfd_trt.video._two_pass import ProgressCallback
@@ -36,6 +36,10 @@ THRESHOLD: float = DetectorOptions.model_fields["threshold"].default
 IOU: float = DetectorOptions.model_fields["iou"].default
 TRACKING = TrackingOptions()
 
+DETECTION_OPTIONS = ("threshold", "scale", "iou", "max_faces", "model", "every", "bridge", "extend")
+"""Have no effect with ``--detections``."""
+LIVE_OPTIONS = ("delay", "duration")
+"""Apply to cameras and streams only."""
 SCALE_DEFAULT = "the model's size; 128,640 if it accepts any size"
 SHARE: dict[str, Any] = {"min": 0.0, "max": 1.0, "metavar": "NUMBER"}
 SECONDS: dict[str, Any] = {"min": 0.0, "max": 60.0}
@@ -73,8 +77,9 @@ MaxFaces = Annotated[
 ]
 Quality = Annotated[int, option("NUMBER", "Quality of JPEG and WebP output, 1 to 100.", min=1, max=100)]
 KeepMetadata = Annotated[
-    bool, typer.Option("--keep-metadata", help="Keep metadata such as title, location and device.")
+    bool, typer.Option("--keep-metadata", help="Keep title, author, copyright, date, camera and lens.")
 ]
+KeepLocation = Annotated[bool, typer.Option("--keep-location", help="Keep the place of the recording.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only, without a progress bar.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Explain automatic choices, such as the device.")]
@@ -178,18 +183,18 @@ class EncodeArgs:
     preset: Annotated[
         str | None, _video("NAME", "Encoder preset, such as veryfast, slow or p4.", show_default="by codec")
     ] = None
-    keep_audio: Annotated[
-        bool, _video(None, "Copy the audio of files; live sources have none.", "--keep-audio/--no-keep-audio", "-k")
-    ] = True
-    subtitles: Annotated[bool, _video(None, "Copy the subtitles of files.", "--subtitles/--no-subtitles")] = True
+    audio: Annotated[str, _video("|".join(AUDIO), "Copy audio or encode it again; only copy; or drop.")] = "auto"
+    subtitles: Annotated[bool, _video(None, "Copy or convert subtitles.", "--subtitles/--no-subtitles")] = True
 
     def parse(self) -> EncodeOptions:
         """Return the options; raise OptionError if one is invalid."""
-        return EncodeOptions(codec=parse_choice("--codec", self.codec, CODECS), crf=self.crf, preset=self.preset)
-
-    def keep_streams(self) -> tuple[str, ...]:
-        """Return FFmpeg's names of the stream types to copy."""
-        return (*(("audio",) if self.keep_audio else ()), *(("subtitle",) if self.subtitles else ()))
+        return EncodeOptions(
+            codec=parse_choice("--codec", self.codec, CODECS),
+            crf=self.crf,
+            preset=self.preset,
+            audio=parse_choice("--audio", self.audio, AUDIO),
+            subtitles=self.subtitles,
+        )
 
 
 @dataclass(frozen=True)
@@ -247,9 +252,8 @@ class CopySettings(VideoSettings):
 
     selection: TrackSelection
     encode: EncodeOptions
-    keep_streams: tuple[str, ...]
-    """Stream types to copy, by FFmpeg's names."""
     keep_metadata: bool
+    keep_location: bool
     files: DetectionsFileArgs
     live: LiveArgs
 
@@ -261,6 +265,7 @@ class CopyArgs:
     recursive: Recursive = False
     quality: Quality = 95
     keep_metadata: KeepMetadata = False
+    keep_location: KeepLocation = False
     overwrite: Overwrite = False
     messages: MessageArgs
     files: DetectionsFileArgs
@@ -275,8 +280,8 @@ class CopyArgs:
             **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite)),
             selection=self.selection.parse(),
             encode=self.encode.parse(),
-            keep_streams=self.encode.keep_streams(),
             keep_metadata=self.keep_metadata,
+            keep_location=self.keep_location,
             files=self.files,
             live=self.live,
         )
@@ -310,6 +315,21 @@ def _regroup(group: Any, name: str, values: Mapping[str, Any]) -> Any:
         return values[name]
     hints = get_type_hints(group)
     return group(**{one.name: _regroup(hints[one.name], one.name, values) for one in fields(group)})
+
+
+def refuse_ineffective(context: typer.Context, *, from_file: bool, live: bool = True) -> None:
+    """Raise OptionError for a given option that has no effect with ``--detections`` or without a live source."""
+    if from_file:
+        _refuse(context, DETECTION_OPTIONS, "has no effect with --detections, whose faces are already detected")
+    if not live:
+        _refuse(context, LIVE_OPTIONS, "applies to cameras and streams only")
+
+
+def _refuse(context: typer.Context, names: Collection[str], reason: str) -> None:
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise OptionError(f"{parameter.opts[0]} {reason}; leave it out")
 
 
 def split_values(texts: Iterable[str] | None) -> tuple[str, ...]:

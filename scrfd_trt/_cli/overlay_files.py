@@ -18,22 +18,20 @@ from scrfd_trt._cli.console import count
 from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import Source, find_inputs
-from scrfd_trt._cli.option_rules import DETECTING, LIVE, LOSSY, REPLACEWITH, TRACKS, WEB, check_options, input_facts
 from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.progress import show_progress
-from scrfd_trt._cli.video_report import as_dict, headline, print_written, report_lines
+from scrfd_trt._cli.video_report import as_dict, headline, print_written, report_lines, stream_lines
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video import Summary, render_video
-from scrfd_trt.video._two_pass import OverlayFunction
+from scrfd_trt.video._two_pass import OverlayFunction, try_output
 
 
 def write_copies(
-    context: typer.Context,
     inputs: list[str],
     output: Path | None,
-    create: Callable[[], OverlayFunction],
+    draw: OverlayFunction,
     args: CopyArgs,
     *,
     threshold: float,
@@ -42,27 +40,17 @@ def write_copies(
 ) -> None:
     """Do the work of a command that covers faces; raise OptionError before any work, Exit if an input failed.
 
-    Without ``output``, each copy is written beside its input. ``create`` makes the overlay, and ``opener`` opens the
-    detector, after the checks.
+    Without ``output``, each copy is written beside its input. ``opener`` opens the detector after all checks.
     ``detailed`` reports the weakest moments of videos.
     """
     settings = args.parse(threshold)
-    facts = {TRACKS if settings.files.detections else DETECTING}
-    facts |= (
-        set() if context.params.get("overlay") else {REPLACEWITH, f"replacewith={context.params.get('replacewith')}"}
-    )
     if any(live.is_address(text) for text in inputs):
-        check_options(context, facts | {LIVE} | ({WEB} if live.is_web_address(inputs[0]) else set()))
-        target, draw = live.check(inputs, output, settings), create()
+        target = live.check(inputs, output, settings)
         with _described(opener, verbose=args.messages.verbose) as detector:
             live.write(inputs[0], target, detector, draw, settings)
         return
     sources = find_inputs(inputs, recursive=args.recursive, skip=output)
-    facts |= input_facts(inputs, sources)
-    check_options(context, facts | {LOSSY})
-    draw = create()
     targets = outputs.plan_outputs(inputs, sources, output, overwrite=args.overwrite)
-    check_options(context, facts | ({LOSSY} if outputs.any_lossy(targets) else set()))
     check_inputs(settings, sources, targets)
     job = _CopyJob(draw, settings, targets, args.quality, detailed)
     with nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector:
@@ -133,6 +121,7 @@ class _CopyJob:
         ):
             outputs.make_folder(target.parent)
             if detector is not None:
+                try_output(path, target, settings.encode, overwrite=settings.overwrite, damaged=settings.damaged)
                 found = settings.detect(path, detections, detector, report)
                 if message := missing_tracks(settings.selection, found.tracks):
                     raise DetectionsError(message)
@@ -145,8 +134,8 @@ class _CopyJob:
                 encode=settings.encode,
                 overwrite=settings.overwrite,
                 damaged=settings.damaged,
-                keep_streams=settings.keep_streams,
                 keep_metadata=settings.keep_metadata,
+                keep_location=settings.keep_location,
                 progress=report,
             )
 
@@ -158,5 +147,5 @@ class _CopyJob:
                 console.warning(f"{target}: no face is covered; the selection leaves out every track")
             found, from_file = summary.faces or len(summary.left_out), self.settings.files.detections is not None
             print_written(target, headline(summary), self.draw, found, from_file=from_file)
-            for line in report_lines(summary) if self.detailed else ():
+            for line in (*stream_lines(summary), *(report_lines(summary) if self.detailed else ())):
                 console.stderr_line(line)

@@ -35,6 +35,12 @@ def headline(summary: Summary) -> str:
     return text
 
 
+def stream_lines(summary: Summary) -> list[str]:
+    """Return a line on what is encoded in another codec, and one on what was left out."""
+    lines = [f"encoded: {', '.join(summary.converted)}"] if summary.converted else []
+    return lines + ([f"not kept: {', '.join(summary.dropped)}"] if summary.dropped else [])
+
+
 def report_lines(summary: Summary) -> list[str]:
     """Return lines on missing frames, tracks left uncovered and the weakest moments."""
     lines = [f"frames are missing from {format_time(start)} to {format_time(end)}" for start, end in summary.gaps()]
@@ -59,6 +65,8 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "frames_lost": summary.lost,
         "gaps": [{"start": start, "end": end} for start, end in summary.gaps()],
         "left_out": sorted(summary.left_out),
+        "converted": summary.converted,
+        "dropped": summary.dropped,
         "weakest": [
             {"start": one.start, "end": one.end, "track": one.track, "doubt": one.doubt}
             for one in summary.moments_to_review(MAX_MOMENTS)

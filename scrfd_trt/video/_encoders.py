@@ -15,9 +15,12 @@ from scrfd_trt.video._reader import VideoInfo
 
 Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "mpeg4", "h264_nvenc", "hevc_nvenc", "av1_nvenc"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
+Audio = Literal["auto", "copy", "drop"]
+AUDIO: tuple[Audio, ...] = get_args(Audio)
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
 SUFFIX_CODECS = {".webm": "vp9", ".avi": "mpeg4"}  # containers that cannot hold H.264, or no timestamps for it
 DEFAULT_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28, "mpeg4": 3}
+DEFAULT_PRESET = {"libx265": "fast"}  # its own default takes twice as long
 NVENC_CRF = 20
 X264_PRESET = re.compile(r"(ultra|super|very)?fast|faster|medium|(very)?slow|slower|placebo|\d")
 HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
@@ -31,26 +34,34 @@ class EncodeOptions(OptionsModel):
     Attributes
     ----------
     codec
-        ``auto`` is H.264, VP9 for .webm, and MPEG-4 Part 2 for .avi. Names that end in ``_nvenc`` use an NVIDIA GPU.
+        ``auto`` is H.264, HEVC for more than 8 bits per component, VP9 for .webm, and MPEG-4 Part 2 for .avi. Names
+        that end in ``_nvenc`` use an NVIDIA GPU.
     crf
         Quality from 0 (best) to 63, on the encoder's scale (MPEG-4: quantizer 1 to 31); None for the default.
     preset
         ``ultrafast`` to ``veryslow`` for x264 and x265, ``p1`` to ``p7`` for NVENC, ``0`` to ``13`` for SVT-AV1.
     pixel_format
         FFmpeg's name. None keeps the source's bit depth if possible, and takes 4:2:0 for browsers if sides are even.
+    audio
+        ``auto`` copies audio that players play in this container, and encodes other audio: as Opus for .webm, PCM for
+        .avi, and AAC otherwise. ``copy`` raises an error instead. ``drop`` writes a video without audio.
+    subtitles
+        Whether subtitles are copied, or converted to a text format of the container. Others are left out.
     """
 
     codec: Codec = "auto"
     crf: int | None = Field(None, ge=0, le=63)
     preset: str | None = Field(None, pattern=r"^[\w-]+$")
     pixel_format: str | None = None
+    audio: Audio = "auto"
+    subtitles: bool = True
 
 
-def encoder_name(options: EncodeOptions, suffix: str) -> str:
+def encoder_name(options: EncodeOptions, suffix: str, bit_depth: int = 8) -> str:
     """Return FFmpeg's name of the encoder for a file suffix; raise ``OptionError`` for a wrong preset."""
     codec: str = options.codec
     if codec == "auto":
-        codec = SUFFIX_CODECS.get(suffix.lower(), "h264")
+        codec = SUFFIX_CODECS.get(suffix.lower()) or ("hevc" if bit_depth > 8 and has_encoder("libx265") else "h264")
     encoder, preset = ENCODERS.get(codec, codec), options.preset
     if encoder in HDR_PARAMETERS and preset and not X264_PRESET.fullmatch(preset):
         presets = "ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow"
@@ -63,16 +74,18 @@ def encoder_settings(options: EncodeOptions, encoder: str, hdr: HdrMetadata = NO
     crf = options.crf if options.crf is not None else DEFAULT_CRF.get(encoder, NVENC_CRF)
     settings = {"crf": str(crf)}
     if encoder.endswith("_nvenc"):
-        settings = {"rc": "vbr", "cq": str(crf), "b": "0"}
+        settings = {"rc": "vbr", "cq": str(max(1, crf)), "b": "0"}  # 0 is the encoder's own choice
     elif encoder == "mpeg4":
         quantizer = str(min(max(1, crf), 31))
         settings = {"qmin": quantizer, "qmax": quantizer}
+    elif encoder == "libsvtav1":
+        settings = {"svtav1-params": f"crf={crf}"}  # FFmpeg's own option takes 0 for unset
     elif encoder in HDR_PARAMETERS:
         settings |= _parameters(encoder, hdr)
     if encoder == "libvpx-vp9":
         settings |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": options.preset or "4"}
-    elif options.preset and encoder != "mpeg4":
-        settings["preset"] = options.preset
+    elif encoder != "mpeg4" and (preset := options.preset or DEFAULT_PRESET.get(encoder)):
+        settings["preset"] = preset
     return settings
 
 
@@ -110,6 +123,16 @@ def _parameters(encoder: str, hdr: HdrMetadata) -> dict[str, str]:
     found = ["log-level=error"] if encoder == "libx265" else []
     found += [f"{name}={value}" for name, value in zip(HDR_PARAMETERS[encoder], hdr, strict=True) if value]
     return {encoder.removeprefix("lib") + "-params": ":".join(found)} if found else {}
+
+
+def has_encoder(name: str) -> bool:
+    """Return whether this FFmpeg has an encoder."""
+    av = _pyav.load()
+    try:
+        av.Codec(name, "w")
+    except av.error.FFmpegError:
+        return False
+    return True
 
 
 def _pixel_formats(encoder: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from scrfd_trt.errors import MissingDependencyError, OutputError, VideoError
+from scrfd_trt.errors import MissingDependencyError, OutputError, ScrfdError, VideoError
 
 IMAGE_FORMATS = ("bmp_pipe", "jpeg_pipe", "png_pipe", "tiff_pipe", "webp_pipe")
 FORMATS = (
@@ -124,6 +124,8 @@ def writing(action: Callable[[], str]) -> Iterator[None]:
     av = load()
     try:
         yield
+    except ScrfdError:
+        raise
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise OutputError(f"{action()}: {_message(error)}") from error
 

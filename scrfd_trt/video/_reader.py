@@ -146,6 +146,7 @@ class VideoReader:
             raise OptionError(message, fields=["damaged"], value=damaged, choices=["stop", "keep"])
         self.name = name or redact_password(os.fspath(source))
         self.lost = 0
+        self.damaged = damaged
         self._keep_damaged = damaged == "keep"
         self._live = live
         self._closed = False

@@ -89,6 +89,8 @@ class Summary:
         Numbers of the tracks that the selection left out in at least one frame.
     lost
         Number of frames that were damaged or could not be decoded; set by the caller.
+    converted, dropped
+        What :class:`VideoWriter` reports of a video that was written; set by the caller.
     """
 
     def __init__(self, size: tuple[int, int], min_score: float) -> None:
@@ -97,8 +99,10 @@ class Summary:
         self.tracks: dict[int, TrackSummary] = {}
         self.left_out: set[int] = set()
         self.lost = 0
+        self.converted: list[str] = []
+        self.dropped: list[str] = []
         self._gaps = GapFinder()
-        self._min_score = np.float32(min_score)  # detectors compare in float32
+        self._min_score = min_score
         self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}
         self._moments: list[ReviewMoment] = []
         self._last: FrameFaces | None = None
@@ -129,7 +133,7 @@ class Summary:
         doubt: Doubt | None = None
         if face.origin == "interpolated":
             doubt = "bridged"
-        elif face.origin == "detected" and np.float32(face.score) < self._min_score:
+        elif face.origin == "detected" and face.score < self._min_score:
             doubt = "faint"
         run = self._runs.get(face.track)
         if run is not None and run[0] != doubt:

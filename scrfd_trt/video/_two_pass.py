@@ -19,6 +19,7 @@ from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
+from scrfd_trt.video._extra_streams import kinds
 from scrfd_trt.video._first_pass import FrameDetector, find_faces, prefetched
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoReader
@@ -120,8 +121,8 @@ def render_video(
     encode: EncodeOptions | None = None,
     overwrite: bool = False,
     damaged: Damaged = "stop",
-    keep_streams: tuple[str, ...] = ("audio", "subtitle"),
     keep_metadata: bool = False,
+    keep_location: bool = False,
     progress: ProgressCallback = _no_progress,
 ) -> Summary:
     """Apply an overlay to the faces of a video that were detected before; return the summary of the covered faces.
@@ -134,12 +135,10 @@ def render_video(
         Takes an image and its faces, and returns the image with the overlay.
     selection
         Which faces are covered; by default all.
-    encode, overwrite, keep_metadata
+    encode, overwrite, keep_metadata, keep_location
         As for :class:`VideoWriter`.
     damaged
         As for :class:`VideoReader`; the same as for :func:`detect_video`.
-    keep_streams
-        Types of other streams that are copied.
     progress
         Called after each frame.
 
@@ -151,11 +150,14 @@ def render_video(
         If the faces belong to another video.
     """
     check_overlay(overlay)
-    with FacesReader(faces_file) as file, open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
+    encode = encode or EncodeOptions()
+    kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
+    with FacesReader(faces_file) as file, open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
         file.check(reader.info)
-        with VideoWriter(output, reader, encode, overwrite=overwrite, keep_metadata=keep_metadata) as writer:
+        with VideoWriter(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_unread(reader)
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
+        summary.converted, summary.dropped = writer.converted, writer.dropped
     _free_closed()
     return summary
 
@@ -197,14 +199,13 @@ def overlay_video(
     faces_file: Source | None = None,
     overwrite: bool = False,
     damaged: Damaged = "stop",
-    keep_streams: tuple[str, ...] = ("audio", "subtitle"),
     keep_metadata: bool = False,
+    keep_location: bool = False,
     progress: ProgressCallback = _no_progress,
 ) -> Summary:
     """Detect the faces of a video and apply an overlay to them, in two passes; return the summary of the covered faces.
 
-    The output is checked before the first pass: its folder, the encoder, and whether the container can hold the audio
-    and subtitle streams. Streams that it cannot hold are an error; leave them out of ``keep_streams``.
+    The output is checked before the first pass: its folder, the encoder, and what becomes of audio and subtitles.
 
     Of several video streams, such as front and rear of a dashcam, only the first is read and written, and a warning is
     logged (``scrfd_trt``).
@@ -213,7 +214,7 @@ def overlay_video(
     ----------
     faces_file
         Where to write the faces; None for a temporary file.
-    source, output, overlay, selection, encode, keep_streams, keep_metadata
+    source, output, overlay, selection, encode, keep_metadata, keep_location
         As for :func:`render_video`.
     detector, tracking, overwrite, damaged, progress
         As for :func:`detect_video` and :func:`render_video`.
@@ -228,10 +229,7 @@ def overlay_video(
         if faces_file is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="scrfd-trt-"))
             faces_file = Path(folder, f"clip{FACES_SUFFIX}")
-        with open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
-            constant_rate = _try_output(output, reader, encode, overwrite=overwrite)
-            _free_closed()
-            _warn_unread(reader)
+        constant_rate = try_output(source, output, encode, overwrite=overwrite, damaged=damaged)
         _detect(
             source,
             faces_file,
@@ -242,22 +240,36 @@ def overlay_video(
             progress=progress,
             constant_rate=constant_rate,
         )
-        file = stack.enter_context(FacesReader(faces_file))
-        with open_source(source, damaged=damaged, extra_streams=keep_streams) as reader:
-            file.check(reader.info)
-            with VideoWriter(output, reader, encode, overwrite=overwrite, keep_metadata=keep_metadata) as writer:
-                summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
-    _free_closed()
-    return summary
+        return render_video(
+            source,
+            output,
+            faces_file,
+            overlay,
+            selection=selection,
+            encode=encode,
+            overwrite=overwrite,
+            damaged=damaged,
+            keep_metadata=keep_metadata,
+            keep_location=keep_location,
+            progress=progress,
+        )
 
 
-def _try_output(
-    output: Source, reader: Reader, encode: EncodeOptions | None, *, overwrite: bool
+def try_output(
+    source: Source, output: Source, encode: EncodeOptions | None, *, overwrite: bool, damaged: Damaged
 ) -> ConstantFrameRate | None:
-    """Open the output and discard it, so that its errors come first; no reference keeps its encoder in memory."""
-    writer = VideoWriter(output, reader, encode, overwrite=overwrite)
-    writer.discard()
-    return writer.constant_rate
+    """Open the output and discard it, so that its errors come before the first pass.
+
+    No reference keeps its encoder in memory. Return what AVI asks of the times of frames.
+    """
+    encode = encode or EncodeOptions()
+    with open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
+        writer = VideoWriter(output, reader, encode, overwrite=overwrite)
+        writer.discard()
+        constant_rate = writer.constant_rate
+    del writer, reader
+    _free_closed()
+    return constant_rate
 
 
 def render_frames(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ from numpy.typing import NDArray
 
 from scrfd_trt._files import atomic_path
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
-from scrfd_trt.video import _colors, _pyav
+from scrfd_trt.video import _colors, _extra_streams, _metadata, _pyav
 from scrfd_trt.video._encoders import EncodeOptions, choose_pixel_format, describe, encoder_name, encoder_settings
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
+from scrfd_trt.video._verify import StreamRecord, verify
 
 CONTAINER_FORMATS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi", ".ts": "mpegts",
@@ -28,7 +31,11 @@ CONTAINER_OPTIONS = {
     "avi": {"avoid_negative_ts": "disabled"},
 }
 NO_RANGE_TAG = ("mpeg4",)  # encoders that do not store the range
+HVC1 = (".mp4", ".m4v", ".mov")  # containers in which Apple's players take HEVC with this tag only
+CHAPTERS = ("mp4", "mov", "matroska", "webm")  # containers that store chapters
 INTERLACED = ("libx264",)  # encoders that encode interlaced frames, if their height is a multiple of 4
+
+_OutputStream = _extra_streams.CopiedStream | _extra_streams.EncodedAudio | _extra_streams.EncodedSubtitles
 
 
 class VideoWriter:
@@ -46,8 +53,18 @@ class VideoWriter:
     overwrite
         Whether an existing file may be replaced.
     keep_metadata
-        Whether title, place, device and the like are copied, and chapters; live sources have none. The language of
-        audio and subtitles is always copied.
+        Whether title, artist, copyright, credit, date, camera, lens and the titles of streams and chapters are copied.
+        The language of audio and subtitles and the times of chapters always are; live sources have none of these.
+    keep_location
+        Whether the place of the recording is copied.
+
+    Attributes
+    ----------
+    frames
+        Number of frames written.
+    converted, dropped
+        Streams that are encoded in another codec, and what is left out: streams, and names of metadata, which are
+        known once the file is complete.
 
     Notes
     -----
@@ -60,8 +77,9 @@ class VideoWriter:
     OptionError
         If the suffix or an option does not fit the encoder, or the file exists already.
     OutputError
-        If the file cannot be written, or the container cannot hold one of the streams. Encoder and container are opened
-        here, so that such errors are raised before the first frame.
+        If the file cannot be written. Encoder and container are opened here, so that such errors are raised before the
+        first frame. The finished file is read again: if it has other streams, frames, times, sizes or colour tags
+        than were written, ``close()`` raises an error, and no file is left.
     """
 
     def __init__(
@@ -72,32 +90,49 @@ class VideoWriter:
         *,
         overwrite: bool = False,
         keep_metadata: bool = False,
+        keep_location: bool = False,
     ) -> None:
         self.path = Path(path)
         self.frames = 0
+        self.converted: list[str] = []
+        self.dropped: list[str] = []
         self._closed = False
+        self._reader = reader
         check_suffix(self.path)
+        options = options or EncodeOptions()
+        plans = _extra_streams.plan(reader.extra_streams, self.path.suffix, options, str(self.path))
+        source = reader.container.metadata if isinstance(reader, VideoReader) else {}
+        name = CONTAINER_FORMATS[self.path.suffix.lower()]
+        chosen = _metadata.choose(source, keep=keep_metadata, keep_location=keep_location)
+        metadata, by_key = _metadata.for_container(chosen, name)
+        how = dict(CONTAINER_OPTIONS.get(name, {}))
+        if by_key:
+            how["movflags"] += "+use_metadata_tags"
         with ExitStack() as stack:
-            part = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
-            name = CONTAINER_FORMATS[self.path.suffix.lower()]
+            self._part = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
             with _pyav.writing(lambda: f"cannot write {self.path}"):
                 self._container: Any = _pyav.load().open(
-                    _pyav.file_url(part), "w", format=name, container_options=CONTAINER_OPTIONS.get(name, {})
+                    _pyav.file_url(self._part), "w", format=name, container_options=how
                 )
             stack.callback(self._close_container)
             self.constant_rate = ConstantFrameRate(str(self.path), reader.info.rate) if name == "avi" else None
-            self._add_video(reader.info, options or EncodeOptions())
-            self._copies = {stream.index: self._add_copy(stream, keep_metadata) for stream in reader.extra_streams}
-            if keep_metadata and isinstance(reader, VideoReader):
-                self._container.metadata.update(reader.container.metadata)
-                with suppress(NotImplementedError):
-                    self._container.set_chapters(reader.container.chapters())
+            self._add_video(reader.info, options)
+            self._extra = {
+                one.source.index: self._add_extra(one, keep_metadata) for one in plans if one.action != "drop"
+            }
+            self._container.metadata.update(metadata)
+            chapters = reader.container.chapters() if isinstance(reader, VideoReader) else []
+            if chapters and name in CHAPTERS:
+                self._container.set_chapters(_metadata.untitled(chapters, keep=keep_metadata))
+            self._has_chapters = bool(chapters) and name in ("mp4", "mov")
             with _pyav.writing(lambda: f"cannot write {self.path} with {self._encoder}"):
                 self._container.start_encoding()
+            self.converted = [str(one) for one in plans if one.action == "encode" and one.codec != one.target]
+            self.dropped = [*(str(one) for one in plans if one.action == "drop"), *_unread(reader)]
             self._stack = stack.pop_all()
 
     def _add_video(self, info: VideoInfo, options: EncodeOptions) -> None:
-        encoder = encoder_name(options, self.path.suffix)
+        encoder = encoder_name(options, self.path.suffix, info.bit_depth)
         self._format = choose_pixel_format(options, encoder, info)
         self._edit_format = _colors.planar_format(self._format, 10 if "10" in self._format else 8)
         if self.constant_rate is not None and encoder != "mpeg4":
@@ -122,26 +157,33 @@ class VideoWriter:
             self._to_limited = encoder in NO_RANGE_TAG and color_range == _colors.FULL
             context.color_range = _colors.LIMITED if self._to_limited else color_range
             context.colorspace = _colors.BT601 if matrix == _colors.RGB else matrix
+            if stream.codec_context.codec.canonical_name == "hevc" and self.path.suffix.lower() in HVC1:
+                context.codec_tag = "hvc1"
             context.open()
+        self._records = {stream.index: StreamRecord("video", context.codec.canonical_name)}
 
-    def _add_copy(self, source: Any, keep_metadata: bool) -> Any:
-        codec = source.codec_context
-        names = {"unknown"} if codec is None else {codec.name, codec.codec.canonical_name}
-        # FFmpeg does not list the codecs that a transport stream can hold.
-        if self.path.suffix.lower() != ".ts" and not names & set(self._container.supported_codecs):
-            kind = "unknown" if codec is None else codec.codec.canonical_name
-            raise OptionError(
-                f"{self.path}: {self.path.suffix} files cannot hold {source.type} of codec {kind}; name a .mkv file, "
-                f"or leave {source.type!r} out of keep_streams",
-                fields=[f"keep_streams.{source.type}"],
-            )
-        with _pyav.writing(lambda: f"cannot copy the {source.type} into {self.path}"):
-            stream = self._container.add_stream_from_template(source)
+    def _add_extra(self, plan: _extra_streams.Plan, keep_metadata: bool) -> _OutputStream:
+        source = plan.source
+        with _pyav.writing(lambda: f"cannot write {self.path} with {plan}"):
+            made: _OutputStream
+            if plan.action == "copy":
+                made = _extra_streams.CopiedStream(source, self._container)
+            elif source.type == "subtitle":
+                made = _extra_streams.EncodedSubtitles(plan, self._container, self._reader.name)
+            else:
+                made = _extra_streams.EncodedAudio(
+                    plan,
+                    self._container,
+                    start=None if self.constant_rate is None else _extra_streams.first_frame(source.container),
+                    keep_damaged=getattr(self._reader, "damaged", "keep") == "keep",
+                    name=self._reader.name,
+                )
         # A title may name the person, device or place of the recording.
         tags = ("language", "title") if keep_metadata else ("language",)
-        stream.metadata.update({key: source.metadata[key] for key in tags if key in source.metadata})
-        stream.disposition = source.disposition
-        return stream
+        made.stream.metadata.update({key: source.metadata[key] for key in tags if key in source.metadata})
+        made.stream.disposition = source.disposition
+        self._records[made.stream.index] = StreamRecord(source.type, plan.target)
+        return made
 
     def write(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> None:
         """Write a frame at its own time; raise ``OutputError`` if that fails.
@@ -178,9 +220,13 @@ class VideoWriter:
             picture.pts = self.constant_rate.slot(frame.number, frame.pts_seconds)
             picture.time_base = self._stream.codec_context.time_base
         with self._writing(frame):
-            for packet in self._stream.encode(picture):
-                self._container.mux(packet)
+            self._mux(self._stream.encode(picture))
         self.frames += 1
+
+    def _mux(self, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            self._records[packet.stream_index].add(packet)
+            self._container.mux(packet)
 
     def _writing(self, frame: Frame) -> AbstractContextManager[None]:
         return _pyav.writing(
@@ -188,13 +234,22 @@ class VideoWriter:
         )
 
     def copy(self, packet: Any) -> None:
-        """Copy a packet of one of the reader's extra streams."""
+        """Write a packet of one of the reader's extra streams, encoded in another codec if the container needs it.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        VideoError
+            If it cannot be decoded, unless the reader keeps what is damaged.
+        """
         self._check_open()
-        with _pyav.writing(
-            lambda: f"cannot write {self.path}: a packet of {packet.stream.type} after frame {self.frames}"
-        ):
-            packet.stream = self._copies[packet.stream.index]
-            self._container.mux(packet)
+        extra = self._extra.get(packet.stream.index)
+        if extra is None:
+            return
+        kind = packet.stream.type
+        with _pyav.writing(lambda: f"cannot write {self.path}: a packet of {kind} after frame {self.frames}"):
+            self._mux(extra.convert(packet))
 
     def _check_open(self) -> None:
         if self._closed:
@@ -209,9 +264,21 @@ class VideoWriter:
             if not self.frames:
                 raise OutputError(f"cannot write {self.path}: there is no frame to write")
             with _pyav.writing(lambda: f"cannot write {self.path}: at its end, after frame {self.frames - 1}"):
-                for packet in self._stream.encode(None):
-                    self._container.mux(packet)
+                for extra in self._extra.values():
+                    self._mux(extra.finish())
+                self._mux(self._stream.encode(None))
                 self._container.close()
+            self._verify()
+
+    def _verify(self) -> None:
+        records, context = list(self._records.values()), self._stream.codec_context
+        metadata = verify(
+            self._part, str(self.path), records, self._reader.info.size, context, chapters=self._has_chapters
+        )
+        if isinstance(self._reader, VideoReader) and (
+            names := _metadata.dropped(self._reader.container.metadata, metadata)
+        ):
+            self.dropped.append(f"metadata ({', '.join(names)})")
 
     def discard(self) -> None:
         """Close the writer and delete the unfinished file."""
@@ -233,6 +300,16 @@ class VideoWriter:
             self.close()
         else:
             self.discard()
+
+
+def _unread(reader: Reader) -> list[str]:
+    """Name the streams of a file that are never copied: they may show faces, or say where it was recorded."""
+    if not isinstance(reader, VideoReader):
+        return []
+    cover = _pyav.load().stream.Disposition.attached_pic
+    kinds = Counter("cover picture" if one.disposition & cover else one.type for one in reader.container.streams)
+    names = {"cover picture": "cover picture", "data": "data stream", "attachment": "attachment"}
+    return [name if kinds[kind] == 1 else f"{kinds[kind]} {name}s" for kind, name in names.items() if kinds[kind]]
 
 
 class _DiscardedError(Exception):

@@ -42,6 +42,7 @@ def test_anonymize_covers_all_frames_and_lists_moments_to_review(run: Run, film:
     lines = err.splitlines()
     assert lines[0] == ("wrote clip_anonymized.mp4: 20 frames, 1 track; faces interpolated in 2 frames")
     assert lines[1:] == [
+        "not kept: metadata (location, title)",
         "review these moments:",
         "  0:00.70 to 0:00.80   track 1    not detected for 2 frames, interpolated",
     ]
@@ -49,13 +50,42 @@ def test_anonymize_covers_all_frames_and_lists_moments_to_review(run: Run, film:
     assert all(hides(image) for image in frames("clip_anonymized.mp4"))
 
 
-def test_anonymize_drops_metadata(run: Run, film: Callable[..., Path]) -> None:
+def test_metadata_is_kept_on_request(run: Run, film: Callable[..., Path]) -> None:
     film()
-    assert run("anonymize", "clip.mp4", "-o", "a.mp4").code == 0
-    assert run("anonymize", "clip.mp4", "-o", "b.mp4", "--keep-metadata").code == 0
-    assert "title" not in metadata("a.mp4")
-    assert not any("location" in key for key in metadata("a.mp4"))
-    assert metadata("b.mp4")["title"] == "Our street"
+    for name, args, dropped in (
+        ("a.mp4", (), "location, title"),
+        ("b.mp4", ("--keep-metadata",), "location"),
+        ("c.mp4", ("--keep-location",), "title"),
+        ("d.mp4", ("--keep-metadata", "--keep-location"), ""),
+    ):
+        code, _, err = run("anonymize", "clip.mp4", "-o", name, *args)
+        assert code == 0
+        assert (f"not kept: metadata ({dropped})" in err.splitlines()) is bool(dropped)
+        found = metadata(name)
+        assert found.get("title") == (None if "title" in dropped else "Our street")
+        assert found.get("location") == (None if "location" in dropped else "+52.1000+013.2000/")
+
+
+def test_old_audio_options_name_the_new_one(run: Run, film: Callable[..., Path]) -> None:
+    film()
+    for old, new in (("--keep-audio", "auto, the default"), ("-k", "auto, the default"), ("--no-keep-audio", "drop")):
+        code, _, err = run("anonymize", "clip.mp4", old)
+        assert (code, f"{old} is now --audio {new}; see" in err) == (2, True), err
+
+
+def test_report_names_what_is_encoded_and_output_is_checked_before_detection(
+    run: Run, film: Callable[..., Path]
+) -> None:
+    film("clip.mov", sound=True)
+    code, _, err = run("anonymize", "clip.mov", "-o", "out.mp4", "--progress", "none")
+    assert (code, err.splitlines()[1]) == (0, "encoded: audio pcm_s16le as aac")
+    code, _, err = run("anonymize", "clip.mov", "-o", "again.mp4", "--audio", "copy", "--progress", "jsonl")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "use audio='auto', which encodes it again, or name a .mkv file; see --audio" in err
+    code, _, err = run("anonymize", "clip.mov", "-o", "silent.mp4", "--audio", "drop")
+    assert (code, "encoded" in err) == (0, False)
+    with av.open("silent.mp4") as container:
+        assert not container.streams.audio
 
 
 @pytest.mark.slow
@@ -64,7 +94,7 @@ def test_anonymize_drops_metadata(run: Run, film: Callable[..., Path]) -> None:
     [
         (("--replacewith", "none"), False),
         (("--replacewith", "solid", "--boxes"), True),
-        (("--replacewith", "solid", "--mask-scale", "0.55"), False),
+        (("--replacewith", "solid", "--mask-scale", "0.5"), False),
         (("--replacewith", "solid", "--except-tracks", "1"), False),
         (("--replacewith", "solid", "--only-tracks", "1"), True),
         (("--replacewith", "solid", "--only-region", "100,0,60,120"), False),
@@ -204,7 +234,7 @@ def test_missing_camera_and_unsupported_options(run: Run, film: Callable[..., Pa
     assert "camera:77 requires --output FILE" in run("anonymize", "camera:77").error
     assert "cannot be combined with other inputs" in run("anonymize", "camera:77", "clip.mp4", "-o", "x.mp4").error
     assert (
-        "--only-tracks applies to files, not to cameras and streams; leave it out"
+        "detections files and the selection of tracks, regions and times apply to files only"
         in run("anonymize", "camera:77", "-o", "x.mp4", "--only-tracks", "1").error
     )
     assert not Path("x.mp4").exists()

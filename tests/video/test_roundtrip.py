@@ -178,14 +178,6 @@ def test_mp4_index_precedes_media_data(clip: MakeClip) -> None:
     assert out.index(b"moov") < out.index(b"mdat")
 
 
-def test_metadata_is_kept_only_on_request(clip: MakeClip, probed: Probe) -> None:
-    tags = {"title": "At home", "location": "+48.2+16.4/", "make": "Phone"}
-    source = clip("clip.mkv", metadata=tags, audio=0.5)
-    assert not set(tags) & {name.lower() for name in probed(rewrite(source, source.with_name("a.mkv"))).metadata}
-    kept = probed(rewrite(source, source.with_name("b.mkv"), keep_metadata=True)).metadata
-    assert {name.lower(): value for name, value in kept.items()}.items() >= tags.items()
-
-
 def test_stream_titles_are_dropped_but_language_is_kept(clip: MakeClip) -> None:
     av = pytest.importorskip("av")
     source = clip("clip.mkv", audio=0.5, options={"bf": "0"})
@@ -277,10 +269,3 @@ def test_avi_rejects_variable_frame_rate(clip: MakeClip) -> None:
         rewrite(source, source.with_name("out.avi"))
     assert str(caught.value).count("cannot write") == 1
     assert [path.name for path in source.parent.iterdir()] == ["clip.mp4"]
-
-
-def test_stream_that_container_cannot_hold_is_an_error(clip: MakeClip) -> None:
-    source = clip("clip.mkv", audio=0.5, audio_codec="pcm_s16le")
-    with pytest.raises(OptionError, match=r"\.webm files cannot hold audio of codec pcm_s16le; name a \.mkv file"):
-        rewrite(source, source.with_name("out.webm"))
-    assert [path.name for path in source.parent.iterdir()] == ["clip.mkv"]

@@ -89,7 +89,9 @@ def test_everything_but_faces_is_preserved(clip: Make, probed: Callable[[Path], 
     assert summary.frames == len(before.frames) == len(after.frames)
     assert summary.bridged >= 1
     np.testing.assert_allclose(after.times, before.times, atol=1e-3)
-    assert [one.packets for one in after.of("audio")] == [one.packets for one in before.of("audio")]
+    # Matroska stores no duration for the first packets if others come before them.
+    packets = [[[(at, data) for at, _, data in one.packets] for one in file.of("audio")] for file in (after, before)]
+    assert packets[0] == packets[1]
     assert after.duration == pytest.approx(before.duration, abs=0.001)
     one, other = after.frames[0], before.frames[0]
     turned = kind == "rotated"
@@ -260,9 +262,9 @@ SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n"
     [
         (
             "out.webm",
-            {"encode": EncodeOptions(codec="vp9"), "keep_streams": ("audio",)},
+            {"encode": EncodeOptions(audio="copy")},
             OptionError,
-            "cannot hold audio .* aac",
+            r"audio of codec aac cannot be copied into \.webm files .* use audio='auto', .* or name a \.mkv file",
         ),
         ("out.webm", {"encode": EncodeOptions(codec="h264")}, OutputError, r"cannot write .*out\.webm with libx264"),
         (
@@ -276,18 +278,6 @@ SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n"
             {"encode": EncodeOptions(codec="h264_nvenc")},
             OutputError,
             r"with h264_nvenc \(requires an NVIDIA GPU",
-        ),
-        (
-            "out.mp4",
-            {"keep_streams": ("audio", "subtitle")},
-            OptionError,
-            r"\.mp4 files cannot hold subtitle .* name a \.mkv",
-        ),
-        (
-            "out.mov",
-            {"keep_streams": ("audio", "subtitle")},
-            OptionError,
-            r"\.mov files cannot hold subtitle .* name a \.mkv",
         ),
         ("no/out.mp4", {}, OutputError, r"cannot write .*no/out\.mp4 with libx264: No such file"),
     ],
@@ -303,7 +293,6 @@ def test_output_errors_precede_detection(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     source, done = clip("clip.mkv", audio=1.0, subtitles=SRT), []
-    how = {"keep_streams": ()} | how
     with pytest.raises(error, match=message) as caught:
         overlay_video(source, tmp_path / name, Middle(), black, **how, progress=lambda *now: done.append(now))
     assert "\n" not in str(caught.value)

@@ -1,0 +1,67 @@
+"""Metadata of videos: what is kept on request, under the names that a container stores it by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+QUICKTIME = "com.apple.quicktime."
+NAMES = {
+    "title": ("title", f"{QUICKTIME}title", f"{QUICKTIME}displayname"),
+    "artist": ("artist", "author", f"{QUICKTIME}author", f"{QUICKTIME}artist"),
+    "copyright": ("copyright", f"{QUICKTIME}copyright"),
+    "credit": ("credit", "credits"),
+    "date": ("date", f"{QUICKTIME}creationdate", "date_recorded", "year"),
+    "creation_time": ("creation_time",),
+    "make": ("make", f"{QUICKTIME}make", "com.android.manufacturer"),
+    "model": ("model", f"{QUICKTIME}model", "com.android.model"),
+    "lens": ("lens", "lens_model", f"{QUICKTIME}camera.lens_model"),
+    "location": ("location", f"{QUICKTIME}location.iso6709", "location-eng", "location-und"),
+}
+"""Names that FFmpeg reports in lower case, by what they mean; everything else is dropped."""
+KEYS = {
+    **{name: f"{QUICKTIME}{name}" for name in ("title", "artist", "copyright", "make", "model")},
+    "date": f"{QUICKTIME}creationdate",
+    "lens": f"{QUICKTIME}camera.lens_model",
+    "location": f"{QUICKTIME}location.ISO6709",
+}
+"""Names of Apple's players and cameras, for MP4 and QuickTime files."""
+NEED_KEYS = ("make", "model", "lens", "credit")  # MP4 has no names of its own for these
+TECHNICAL = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "encoded_by", "wm/encoding")
+"""Describe the file, and not the recording; not worth a line in a report."""
+
+
+def choose(metadata: Mapping[str, str], *, keep: bool, keep_location: bool) -> dict[str, str]:
+    """Return the metadata to keep, by the names of :data:`NAMES`."""
+    found = {key.lower(): value for key, value in metadata.items()}
+    chosen = {}
+    for name, keys in NAMES.items():
+        value = next((found[key] for key in keys if found.get(key)), None)
+        if value is not None and (keep_location if name == "location" else keep):
+            chosen[name] = value
+    return chosen
+
+
+def for_container(chosen: Mapping[str, str], container_format: str) -> tuple[dict[str, str], bool]:
+    """Return metadata as FFmpeg's muxer takes it, and whether MP4 has to store it by Apple's names."""
+    tags = dict(chosen)
+    by_key = container_format in ("mp4", "mov") and any(name in chosen for name in NEED_KEYS)
+    if by_key:
+        tags |= {KEYS[name]: value for name, value in chosen.items() if name in KEYS}
+    return tags, by_key
+
+
+def dropped(source: Mapping[str, str], output: Mapping[str, str]) -> list[str]:
+    """Return the names of the source's metadata that an output does not have."""
+    means = {key: name for name, keys in NAMES.items() for key in keys}
+    kept = {means.get(key.lower(), key.lower()) for key in output}
+    names = {means.get(key.lower(), key.lower()) for key in source}
+    return sorted(name for name in names if name not in kept and not name.startswith(TECHNICAL))
+
+
+def untitled(chapters: Iterable[Mapping[str, Any]], *, keep: bool) -> list[dict[str, Any]]:
+    """Return chapters; unless ``keep``, numbers replace their titles."""
+    return [
+        {**one, "metadata": {"title": one["metadata"].get("title", "") if keep else f"Chapter {number}"}}
+        for number, one in enumerate(chapters, 1)
+    ]

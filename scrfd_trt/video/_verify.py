@@ -1,0 +1,110 @@
+"""Compare a finished video with what was written to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scrfd_trt.errors import OutputError
+from scrfd_trt.video import _pyav
+from scrfd_trt.video._colors import LIMITED
+
+MAX_DRIFT = 0.2  # seconds by which the times of other streams may differ: containers split and join their packets
+MAX_FRAME_DRIFT = 0.01  # seconds, of frames: containers round times to milliseconds
+COLOR_TAGS = ("colorspace", "color_range", "color_trc", "color_primaries")
+NO_COLOR_TAGS = ("mpeg4",)  # codecs that do not store all of them
+UNSPECIFIED = 2  # in ITU-T H.273; FFmpeg's ranges have 0
+
+
+@dataclass
+class StreamRecord:
+    """What was written to a stream, or read from it: times in seconds, and the number of packets with data."""
+
+    kind: str
+    codec: str
+    start: float | None = None
+    end: float = 0.0
+    packets: int = 0
+
+    def add(self, packet: Any) -> None:
+        """Note a packet."""
+        if packet.pts is None or not packet.size:
+            return
+        start = float(packet.pts * packet.time_base)
+        # Containers make up the duration of the last frame.
+        duration = 0.0 if self.kind == "video" else float((packet.duration or 0) * packet.time_base)
+        self.start = start if self.start is None else min(self.start, start)
+        self.end = max(self.end, start + duration)
+        self.packets += 1
+
+
+def verify(
+    path: Path, name: str, expected: list[StreamRecord], size: tuple[int, int], context: Any, *, chapters: bool
+) -> dict[str, str]:
+    """Read a finished video and return its metadata; ``expected`` begins with the video stream.
+
+    ``context`` is that of the encoder. MP4 keeps chapters in a stream of their own.
+
+    Raises
+    ------
+    OutputError
+        If a stream is missing, has another codec or other times, or if the number of frames, their size or their
+        colour tags differ.
+    """
+    with (
+        _pyav.writing(lambda: f"cannot write {name}: the finished file cannot be read"),
+        _pyav.open_input(path) as container,
+    ):
+        streams = [one for one in container.streams if not (chapters and one.type == "data")]
+        found = {one.index: StreamRecord(one.type, _codec(one)) for one in streams}
+        for packet in container.demux(streams):
+            found[packet.stream.index].add(packet)
+        difference = _difference(expected, list(found.values()))
+        difference = difference or _picture_difference(streams[0].codec_context, size, context)
+        metadata = dict(container.metadata)
+    if difference:
+        raise OutputError(f"cannot write {name}: the finished file {difference}; name a .mkv file")
+    return metadata
+
+
+def _codec(stream: Any) -> str:
+    return "unknown" if stream.codec_context is None else str(stream.codec_context.codec.canonical_name)
+
+
+def _difference(expected: list[StreamRecord], found: list[StreamRecord]) -> str:
+    """Return how the streams differ; nothing if they are as they were written."""
+    kinds = [[(one.kind, one.codec) for one in streams] for streams in (expected, found)]
+    if kinds[0] != kinds[1]:
+        written, read = (", ".join(f"{kind} {codec}" for kind, codec in side) for side in kinds)
+        return f"has the streams {read or 'none'}, not {written}"
+    video, read_video = expected[0], found[0]
+    if read_video.packets != video.packets:
+        return f"has {read_video.packets} frames, not {video.packets}"
+    for number, (wanted, one) in enumerate(zip(expected, found, strict=True)):
+        if wanted.packets and not one.packets:
+            return f"has no {wanted.kind} in stream {number}"
+        if wanted.kind == "subtitle" or wanted.start is None or one.start is None:
+            continue
+        slack = MAX_DRIFT if number else MAX_FRAME_DRIFT
+        late = one.start - (read_video.start or 0.0) - (wanted.start - (video.start or 0.0))
+        length = one.end - one.start - (wanted.end - wanted.start)
+        if abs(late) > slack or abs(length) > slack:
+            return (
+                f"has {wanted.kind} in stream {number} that starts {late:+.2f} s later and is {length:+.2f} s longer "
+                "than what was written"
+            )
+    return ""
+
+
+def _picture_difference(found: Any, size: tuple[int, int], context: Any) -> str:
+    if (found.width, found.height) != size:
+        return f"has frames of {found.width}×{found.height} pixels, not {size[0]}×{size[1]}"
+    if found.codec.canonical_name in NO_COLOR_TAGS:
+        return ""
+    for tag in COLOR_TAGS:
+        wanted, read = int(getattr(context, tag)), int(getattr(found, tag))
+        default = (0, LIMITED) if tag == "color_range" else (UNSPECIFIED,)  # which encoders do not store
+        if read != wanted and wanted not in default:
+            return f"has {tag} {read}, not {wanted}"
+    return ""
