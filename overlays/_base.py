@@ -19,7 +19,8 @@ from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayEr
 class Overlay(Protocol):
     """Any callable that draws detections on a copy of an image: a function, or an object with ``__call__``.
 
-    ``isinstance(x, Overlay)`` only checks that ``x`` is callable.
+    ``isinstance(x, Overlay)`` only checks that ``x`` is callable. An attribute ``covers = True`` declares that it hides
+    faces, as for :class:`OverlayModel`.
     """
 
     def __call__(self, image: Image, detections: Detections) -> Image:
@@ -51,6 +52,9 @@ class OverlayModel(OptionsModel):
         Whether faces without landmarks are rejected.
     without_landmarks
         For help texts: what is drawn for a face without landmarks. Empty if landmarks are not used.
+    covers
+        Whether it hides faces: with options that :meth:`privacy_warnings` does not name, no detail inside the ellipse
+        within a face's box stays visible. ``scrfd-trt anonymize`` accepts such overlays only.
 
     Raises
     ------
@@ -60,6 +64,7 @@ class OverlayModel(OptionsModel):
 
     needs_landmarks: ClassVar[bool] = False
     without_landmarks: ClassVar[str] = ""
+    covers: ClassVar[bool] = False
 
     def __call__(self, image: Image, detections: Detections, *, out: Image | None = None) -> Image:
         """Draw on a copy of the image, or into ``out``; see :meth:`Overlay.__call__`.
@@ -98,6 +103,10 @@ class OverlayModel(OptionsModel):
         del detections
         return None
 
+    def privacy_warnings(self) -> list[str]:
+        """Return why faces may stay recognisable under an overlay that covers, one sentence each."""
+        return []
+
     @abstractmethod
     def draw(self, canvas: Image, detections: Detections) -> None:
         """Draw on the canvas, a contiguous and writable copy of the caller's image."""
@@ -119,6 +128,16 @@ class Compose:
             if not isinstance(overlay, Overlay):
                 raise OptionError(f"Compose requires overlays, not {overlay!r}: overlays.create() makes one by name")
         self.overlays = overlays
+
+    @property
+    def covers(self) -> bool:
+        """Whether all overlays cover, and there is one: others may copy a face before it is covered."""
+        return bool(self.overlays) and all(getattr(overlay, "covers", False) for overlay in self.overlays)
+
+    def privacy_warnings(self) -> list[str]:
+        """Return the warnings of all overlays; see :meth:`OverlayModel.privacy_warnings`."""
+        methods = [getattr(overlay, "privacy_warnings", None) for overlay in self.overlays]
+        return [warning for method in methods if method is not None for warning in method()]
 
     def __call__(self, image: Image, detections: Detections, *, out: Image | None = None) -> Image:
         """Apply all overlays; see :meth:`Overlay.__call__`, and :meth:`OverlayModel.__call__` for ``out``.

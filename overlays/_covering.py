@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -33,6 +33,8 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
 
     Each of :meth:`privacy_warnings` is logged as a warning by the logger ``scrfd_trt.overlays`` at construction.
     """
+
+    covers: ClassVar[bool] = True
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

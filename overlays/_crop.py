@@ -19,7 +19,7 @@ from scrfd_trt._detections import Detections
 class CropSheet(ChannelOptions, OverlayModel):
     """Show upright crops of the faces, all of one size, along a side of the image or in place of the whole image.
 
-    The face with the highest score comes first. Faces beyond ``most``, or that do not fit, are left out; on video,
+    The face with the highest score comes first. Faces beyond ``max_faces``, or that do not fit, are left out; on video,
     those shown are in the order of their track ids. An image without faces stays unchanged.
     """
 
@@ -32,14 +32,14 @@ class CropSheet(ChannelOptions, OverlayModel):
         0.22, ge=0.05, le=0.9, description="Height or width of the sheet, as a fraction of the image's."
     )
     margin: float = Field(0.2, ge=0.0, le=2.0, description="Surroundings shown, as a fraction of the face's size.")
-    most: int = Field(24, ge=1, le=1000, description="Maximum number of faces.")
-    ground: Color = Field("black", description="Background colour: #rrggbb, #rgb or a name.")
+    max_faces: int = Field(24, ge=1, le=1000, description="Maximum number of faces.")
+    background: Color = Field("black", description="Background colour: #rrggbb, #rgb or a name.")
 
     def draw(self, canvas: Image, detections: Detections) -> None:
         cells = self._cells(detections)
         if not cells:
             return
-        boxes, rotations, background = face_boxes(detections), eye_rotations(detections), self.channels(self.ground)
+        boxes, rotations, background = face_boxes(detections), eye_rotations(detections), self.channels(self.background)
         crops = [self._crop(canvas, boxes[row], rotations.of_face(row), cell.size[0]) for row, cell in cells]
         left, top, right, bottom = self._sheet(detections.image_size)
         # Much faster than assigning three values.
@@ -57,7 +57,7 @@ class CropSheet(ChannelOptions, OverlayModel):
         placement = Placement.from_rotation(box.center, (side / 2, side / 2), back, side / size)
         source = placement.inverse().map_box(Box(0.0, 0.0, side, side)).padded(1.0, 1.0)
         region = source.clip(canvas.shape[1], canvas.shape[0])
-        background = self.channels(self.ground)
+        background = self.channels(self.background)
         if region is None:
             return np.full((side, side, 3), background, np.uint8)
         return _warp(canvas, region, placement, side, background)
@@ -76,7 +76,7 @@ class CropSheet(ChannelOptions, OverlayModel):
     def _cells(self, detections: Detections) -> list[tuple[int, Region]]:
         """Return the row of each face shown, and its square in the sheet."""
         sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
-        rows = np.flatnonzero((sides > 0).all(1))[: self.most].tolist()
+        rows = np.flatnonzero((sides > 0).all(1))[: self.max_faces].tolist()
         sheet = self._sheet(detections.image_size)
         if not rows:
             return []

@@ -15,6 +15,8 @@ from scrfd_trt._detections import Detections
 
 _SCALE = 1.12  # size of a picture relative to the face it covers: its round head just surrounds the box's ellipse
 
+MIN_COVERING_SCALE = 1.5  # from here on, no emoji leaves a part of the box's ellipse with a margin of 0.1 uncovered
+
 KINDS = ("smile", "wink", "cool", "cat", "robot")  # the pictures that kind=each assigns to tracks
 
 
@@ -31,11 +33,19 @@ class Emoji(PictureOverlay):
     """
 
     without_landmarks: ClassVar[str] = "drawn upright."
+    covers: ClassVar[bool] = True
 
     kind: Literal["each", "smile", "wink", "cool", "cat", "robot"] = Field(
         "each", description="Emoji to draw; each uses a different one per track, and a smile in images."
     )
     scale: float = Field(1.0, gt=0.0, le=10.0, description="Size; 1 covers the face from chin to hairline.")
+
+    def privacy_warnings(self) -> list[str]:
+        small = self.scale < MIN_COVERING_SCALE
+        edge = (
+            f"scale {self.scale:g} leaves the edge of some faces visible; use {MIN_COVERING_SCALE:g} or more to hide it"
+        )
+        return super().privacy_warnings() + ([edge] if small else [])
 
     def placements(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:
         rotations = eye_rotations(detections)

@@ -18,6 +18,9 @@ from scrfd_trt._detections import Detections
 
 MIN_FIT, MAX_FIT = 0.5, 2.0  # size by the landmarks over size by the box; outside, the landmarks form no face
 
+COVERED = 1.18
+"""Size of the ellipse that has to be opaque to hide a face, relative to its box: 1.2 without the soft edge."""
+
 Points = NDArray[np.float64]
 
 
@@ -49,6 +52,7 @@ class Sticker(PictureOverlay):
     """
 
     without_landmarks: ClassVar[str] = "placed as on an upright face."
+    covers: ClassVar[bool] = True
 
     picture: Path = Field(description="Picture file, preferably a PNG or WebP with alpha.")
     fit: Literal["box", "two", "three", "five"] = Field(
@@ -65,6 +69,16 @@ class Sticker(PictureOverlay):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._picture = read_picture(self.picture).in_order(self.color)
+
+    def privacy_warnings(self) -> list[str]:
+        found = super().privacy_warnings()
+        if self.fit != "box":
+            found.append(f"fit {self.fit} may leave parts of the face visible; use box to hide it")
+        elif self.scale < 1.0:
+            found.append(f"scale {self.scale:g} leaves part of the face visible; use 1 or more to hide it")
+        elif not self._picture.is_opaque_within(COVERED / self.scale):
+            found.append(f"{self.picture} is transparent where faces stay visible; use an opaque picture to hide them")
+        return found
 
     def placements(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:
         rotations = eye_rotations(detections)

@@ -77,6 +77,14 @@ class Picture:
         height, width = self.levels[0].shape[:2]
         return width, height
 
+    def is_opaque_within(self, radius: float) -> bool:
+        """Return whether an ellipse about the centre is opaque; its half sides are ``radius`` times the picture's."""
+        alpha = self.levels[0][..., 3]
+        height, width = alpha.shape
+        x = (2.0 * np.arange(width) + 1.0) / width - 1.0
+        y = (2.0 * np.arange(height)[:, None] + 1.0) / height - 1.0
+        return bool((alpha[x * x + y * y < radius * radius] == 255).all())
+
     def in_order(self, color: str) -> Picture:
         """Return the picture for images of a channel order, ``bgr`` or ``rgb``."""
         if color == "bgr":
@@ -142,6 +150,10 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
     @abstractmethod
     def placements(self, detections: Detections) -> Iterable[tuple[Picture, Placement]]:
         """Return the pictures to draw, in drawing order, and their placements."""
+
+    def privacy_warnings(self) -> list[str]:
+        visible = f"opacity {self.opacity:g} leaves the face visible; use 1 to hide it"
+        return [visible] if self.opacity < 1.0 else []
 
     def draw(self, canvas: Image, detections: Detections) -> None:
         for picture, placement in self.placements(detections):

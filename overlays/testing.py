@@ -17,6 +17,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +38,10 @@ DEGENERATE = ((5.0, 5.0, 5.0, 5.0), (5.0, 5.0, 30.0, 5.0), (5.4, 5.4, 5.6, 5.6),
 WIDE_SIZE = (720, 300)
 FAR_APART = ((342.0, 130.0, 378.0, 174.0), (200.0, 110.0, 240.0, 160.0), (480.0, 140.0, 518.0, 188.0))
 """In ``WIDE_SIZE``, so far from each other and from the border that drawings hardly overlap."""
+IN_A_ROW = tuple((24.0 + 140.0 * number, 90.0, 104.0 + 140.0 * number, 190.0) for number in range(5))
+"""In ``WIDE_SIZE``, faces large enough to tell blocks from pixels."""
+MAX_DETAIL = 128
+"""Largest difference of a hidden pixel between an image of black and white noise and its negative."""
 
 
 def noise(width: int = SIZE[0], height: int = SIZE[1], seed: int = 1) -> Image:
@@ -195,11 +200,41 @@ def check_options(overlay: Overlay) -> None:
         assert type(overlay)(**overlay.model_dump()) == overlay, "it cannot be created from its own options"
 
 
+def check_covers(overlay: Overlay) -> None:
+    """Check that an overlay with ``covers = True`` hides all detail in the ellipse within each face's box.
+
+    The image is random black and white; drawn on its negative, the overlay must give nearly the same pixels. Overlays
+    whose ``privacy_warnings`` name options that leave faces visible are not checked.
+    """
+    warnings: Callable[[], list[str]] | None = getattr(overlay, "privacy_warnings", None)
+    if not getattr(overlay, "covers", False) or (warnings is not None and warnings()):
+        return
+    image = np.where(noise(*WIDE_SIZE) < 128, np.uint8(0), np.uint8(255))
+    needs_landmarks = getattr(overlay, "needs_landmarks", False)
+    for landmarks in (True,) if needs_landmarks else (True, False):
+        found = faces(IN_A_ROW, WIDE_SIZE, landmarks=landmarks, tracked=landmarks)
+        first, second = _run(overlay, image, found), _run(overlay, 255 - image, found)
+        visible = _within_ellipses(found) & (cv2.absdiff(first, second).max(2) > MAX_DETAIL)
+        message = f"it declares covers = True, but {np.count_nonzero(visible)} pixels of faces stay visible"
+        assert not visible.any(), f"{message}, at {_first(visible)}"
+
+
+def _within_ellipses(detections: Detections) -> NDArray[np.bool_]:
+    """Return the pixels inside the ellipses within the boxes, ``(H, W)``."""
+    width, height = detections.image_size
+    x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    inside = np.zeros((height, width), bool)
+    for x1, y1, x2, y2 in detections.boxes.tolist():
+        across, down = (2.0 * x - x1 - x2) / (x2 - x1), (2.0 * y - y1 - y2) / (y2 - y1)
+        inside |= across * across + down * down < 1.0
+    return inside
+
+
 Check = Callable[[Overlay], None]
 
 CHECKS: tuple[Check, ...] = (
     check_result, check_deterministic, check_views, check_stable_tracks, check_out, check_changed_boxes, check_borders,
-    check_without_landmarks, check_no_faces, check_many_faces, check_small_images, check_options,
+    check_without_landmarks, check_no_faces, check_many_faces, check_small_images, check_options, check_covers,
 )  # fmt: skip
 """All checks, for ``pytest.mark.parametrize``."""
 

@@ -6,28 +6,10 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from scrfd_trt._version import __version__
-from scrfd_trt.errors import (
-    BackendError,
-    ClosedError,
-    DetectionsError,
-    DeviceError,
-    DownloadError,
-    EngineError,
-    ImageError,
-    MissingDependencyError,
-    ModelError,
-    ModelFormatError,
-    ModelNotFoundError,
-    OptionError,
-    OutputError,
-    OverlayError,
-    ScrfdError,
-    VideoError,
-)
 
+TYPE_CHECKING = False  # the typing module would take most of the time of this import
 if TYPE_CHECKING:
     from scrfd_trt._detection_row import Detection
     from scrfd_trt._detections import Detections
@@ -38,6 +20,24 @@ if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
     from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
     from scrfd_trt._pipelines.factory import build_engine
+    from scrfd_trt.errors import (
+        BackendError,
+        ClosedError,
+        DetectionsError,
+        DeviceError,
+        DownloadError,
+        EngineError,
+        ImageError,
+        MissingDependencyError,
+        ModelError,
+        ModelFormatError,
+        ModelNotFoundError,
+        OptionError,
+        OutputError,
+        OverlayError,
+        ScrfdError,
+        VideoError,
+    )
 
 __all__ = [
     "BackendError",
@@ -69,7 +69,26 @@ __all__ = [
     "inspect_engine",
 ]
 
+_ERRORS = (
+    "BackendError",
+    "ClosedError",
+    "DetectionsError",
+    "DeviceError",
+    "DownloadError",
+    "EngineError",
+    "ImageError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "OptionError",
+    "OutputError",
+    "OverlayError",
+    "ScrfdError",
+    "VideoError",
+)
 _LAZY = {
+    **dict.fromkeys(_ERRORS, "scrfd_trt.errors"),
     "Detection": "scrfd_trt._detection_row",
     "Detections": "scrfd_trt._detections",
     "DetectorOptions": "scrfd_trt._options",
@@ -81,10 +100,13 @@ _LAZY = {
     "build_engine": "scrfd_trt._pipelines.factory",
     "inspect_engine": "scrfd_trt._engine.inspect",
 }
-"""Names that are imported on first use: NumPy, OpenCV, pydantic and the engine modules take long to import."""
+"""Names that are imported on first use: NumPy, OpenCV, pydantic and the engine modules take long to import, and the
+command line handles signals after this module."""
 
 
 def __getattr__(name: str) -> object:
+    if name == "errors":
+        return import_module("scrfd_trt.errors")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

@@ -64,6 +64,12 @@ def decode(
     return Candidates(boxes, scores, landmarks)
 
 
+def rows_above(scores: NDArray[Any], threshold: float) -> NDArray[np.intp]:
+    """Return the numbers of the scores ``(N,)`` of at least ``threshold``, compared in float32 as on the GPU."""
+    # NumPy 1 compares a float16 array with any scalar in float16, which rounds the threshold.
+    return np.flatnonzero(scores.astype(np.float32, copy=False) >= np.float32(threshold))
+
+
 def merge(parts: Sequence[Candidates]) -> Candidates:
     """Concatenate candidates that are in the same pixel coordinates."""
     if len(parts) == 1:
@@ -81,7 +87,7 @@ def _above(
 ) -> tuple[NDArray[Any], ...]:
     """Return row numbers, scores, boxes and, if the model has them, landmarks of one stride."""
     scores = layout.read_scores(outputs[layout.scores[level]], image)
-    rows = np.flatnonzero(scores >= np.float32(threshold))  # float32: a float16 threshold would be rounded
+    rows = rows_above(scores, threshold)
     boxes = layout.read_rows(outputs[layout.boxes[level]], image, rows)
     found = (rows, scores[rows].astype(np.float32, copy=False), boxes)
     if layout.landmarks is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from scrfd_trt._heads import HeadLayout
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt.backends import Backend
-from scrfd_trt.errors import ClosedError, ImageError, OptionError
+from scrfd_trt.errors import ClosedError, ImageError, OptionError, ScrfdError
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -57,6 +57,13 @@ class SCRFDDetector:
     Notes
     -----
     A detector is thread-safe; results do not depend on the number of threads.
+
+    A process that is forked (``os.fork``, or multiprocessing's method ``fork``) inherits a copy of the detector. On the
+    CPU, the copy works: it starts threads of its own, and opens the model again at its first run. On a GPU, every call
+    in the child raises :class:`~scrfd_trt.ClosedError`; start processes with ``spawn`` or ``forkserver``, and open a
+    detector in each. Futures and streams that the parent started raise ``ClosedError`` in the child. The parent is not
+    affected. A child that inherits ONNX Runtime should end with ``os._exit()``, as multiprocessing's do: version 1.32
+    waits at the end of a process for threads that only the parent has. A detector cannot be pickled or copied.
     """
 
     def __init__(self, pipeline: Pipeline, options: DetectorOptions, *, device: str) -> None:
@@ -349,11 +356,12 @@ class SCRFDDetector:
         Returns
         -------
         concurrent.futures.Future
-            Its ``result()`` returns or raises what :meth:`detect_batch` would. On a GPU, up to three run concurrently.
+            Its ``result()`` returns or raises what :meth:`detect_batch` would, and raises ``ClosedError`` if the
+            detector is closed before the run starts. On a GPU, up to three run concurrently.
 
         Raises
         ------
-        ImageError, OptionError, ClosedError
+        ImageError, OptionError, BackendError, ClosedError
             As for :meth:`detect_batch`.
         """
         return self._pipeline.submit(self._prepare_all(images, "submit"), *self._limits(threshold, max_faces))
@@ -361,7 +369,13 @@ class SCRFDDetector:
     async def detect_async(
         self, image: Any, *, threshold: float | None = None, max_faces: int | None = None
     ) -> Detections:
-        """Run :meth:`detect` in an asyncio program."""
+        """Run :meth:`detect` in an asyncio program.
+
+        Raises
+        ------
+        ImageError, OptionError, BackendError, ClosedError
+            As for :meth:`submit`. Only a task that is cancelled raises ``CancelledError``.
+        """
         import asyncio  # noqa: PLC0415 - slow to import
 
         future = self.submit([image], threshold=threshold, max_faces=max_faces)
@@ -466,11 +480,15 @@ class SCRFDDetector:
     def close(self) -> None:
         """Release all resources; a second call does nothing.
 
-        Waits for running work. Pending futures of :meth:`submit` and :meth:`detect_async` are cancelled.
+        Waits for running work. Calls of :meth:`submit` and :meth:`detect_async` that have not started raise
+        ``ClosedError``.
         """
         if not self._closed:
             self._closed = True
             self._pipeline.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise ScrfdError("a detector cannot be pickled or copied: open one in each process")
 
     def __enter__(self) -> Self:
         return self

@@ -49,7 +49,8 @@ def reason(item: Mapping[str, Any]) -> str:
     """Return the message of a pydantic error; for an error of our own validators, their message."""
     context = item.get("ctx", {})
     for bound in BOUNDS.keys() & context:
-        return f"must be {BOUNDS[bound]} {context[bound]}"
+        limit = context[bound]
+        return f"must be {BOUNDS[bound]} {f'{limit:g}' if isinstance(limit, float) else limit}"
     own = context.get("error")
     return str(own) if isinstance(own, Exception) else str(item["msg"])
 

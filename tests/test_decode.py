@@ -92,6 +92,22 @@ def test_half_precision_and_negative_distances():
     assert (got.boxes[:, 2:] >= got.boxes[:, :2]).all()
 
 
+def test_half_scores_are_compared_with_the_threshold_in_float32():
+    outputs = [output.astype(np.float16) for output in heads((32, 32), np.random.default_rng(5))]
+    for output in outputs[:3]:
+        output[:] = 0.3001  # the nearest float16 is 0.30005
+    assert len(decode(FLAT, outputs, 0, (32, 32), 0.3001)) == 0
+    assert len(decode(FLAT, outputs, 0, (32, 32), 0.30004)) == sum(len(output) for output in outputs[:3])
+
+
+def test_float32_threshold_is_the_nearest_one():
+    outputs = heads((32, 32), np.random.default_rng(5))
+    for threshold in (0.3, 0.7):  # rounded up, and down
+        for output in outputs[:3]:
+            output[:] = threshold
+        assert len(decode(FLAT, outputs, 0, (32, 32), threshold)) == sum(len(output) for output in outputs[:3])
+
+
 @pytest.mark.parametrize("kps", [True, False])
 def test_merging_and_mapping_back(kps):
     points = np.ones((2, 5, 2), np.float32) if kps else None

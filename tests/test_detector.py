@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import numpy as np
@@ -182,6 +183,39 @@ def test_close_and_failed_opening_close_the_backend():
         with pytest.raises((OptionError, ModelFormatError)):
             SCRFDDetector.from_backend(broken, **options)
         assert broken.closed == 1
+
+
+def test_closing_during_detect_async_raises_closed_error(detector):
+    """Not CancelledError, which asyncio takes for the cancellation of the task."""
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        layout = detector.layout
+        input, outputs = detector._pipeline._backend.input, detector._pipeline._backend.outputs
+        ranges, description = (), "slow"
+
+        def run(self, blob):
+            started.set()
+            assert go_on.wait(30)
+            return detector._pipeline._backend.run(blob)
+
+        def close(self):
+            pass
+
+    async def close_while_waiting(slow):
+        tasks = [asyncio.ensure_future(slow.detect_async(np.zeros((64, 64, 3), np.uint8))) for _ in range(3)]
+        await asyncio.to_thread(started.wait, 30)
+        closing = asyncio.ensure_future(asyncio.to_thread(slow.close))
+        while not slow._pipeline._worker._closed:
+            await asyncio.sleep(0.001)
+        go_on.set()
+        await closing
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    slow = SCRFDDetector.from_backend(Slow(), scales=64)
+    done, *waiting = asyncio.run(close_while_waiting(slow))
+    assert len(done) == 0
+    assert [type(error) for error in waiting] == [ClosedError] * 2
 
 
 def test_from_pretrained(network_500m, people, detector):

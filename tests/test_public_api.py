@@ -70,7 +70,7 @@ def test_all_names_and_the_command_line_load_without_optional_packages(tmp_path)
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys({missing}))
-import overlays, scrfd_trt, scrfd_trt.video, scrfd_trt._cli.main
+import overlays, scrfd_trt, scrfd_trt.video, scrfd_trt._cli.application
 for package in (scrfd_trt, overlays, scrfd_trt.video):
     for name in package.__all__:
         getattr(package, name)

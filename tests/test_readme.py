@@ -16,7 +16,7 @@ import typer
 from typer.main import get_command
 
 from scrfd_trt import samples
-from scrfd_trt._cli import app
+from scrfd_trt._cli.application import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

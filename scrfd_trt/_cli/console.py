@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import typer
 from rich import box
@@ -131,17 +132,39 @@ def _message(kind: str, text: object) -> None:
 
 def write(text: str) -> None:
     """Write results to stdout and flush them; raise OutputError if that fails, and Exit if a pipe is closed."""
-    if sys.stdout is None:  # Python sets this when stdout is closed
-        raise OutputError("standard output is closed, and results go there; leave it open or redirect it to a file")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        _discard_buffered()
-        # Windows reports EINVAL for a broken pipe.
-        if error.errno in {errno.EPIPE, errno.EINVAL}:
-            raise typer.Exit(BROKEN_PIPE) from error
-        raise OutputError(f"cannot write to standard output: {error.strerror}; the results are incomplete") from error
+        raise_stdout_error(error)
+
+
+def raise_stdout_error(error: OSError) -> NoReturn:
+    """Raise OutputError for an error of stdout, or Exit for a closed pipe."""
+    _discard_buffered()
+    if isinstance(sys.stdout, _ClosedStdout):
+        raise OutputError(
+            "standard output is closed, and results go there; leave it open or redirect it to a file"
+        ) from error
+    # Windows reports EINVAL for a broken pipe.
+    if error.errno in {errno.EPIPE, errno.EINVAL}:
+        raise typer.Exit(BROKEN_PIPE) from error
+    raise OutputError(f"cannot write to standard output: {error.strerror}; the results are incomplete") from error
+
+
+def flush_stdout() -> bool:
+    """Write what is left in the buffer of stdout; after an error, print it and return False."""
+    try:
+        sys.stdout.flush()
+    except OSError as problem:
+        try:
+            raise_stdout_error(problem)
+        except OutputError as refused:
+            error(refused)
+        except typer.Exit:
+            pass
+        return False
+    return True
 
 
 def show(renderable: RenderableType) -> None:
@@ -177,11 +200,22 @@ def render(renderable: RenderableType, *, plain: bool = False, wrap: bool = True
     return "\n".join(line.rstrip() for line in captured.get().split("\n"))
 
 
+class _ClosedStdout(io.TextIOBase):
+    """Standard output of a program that was started with it closed: writing is an error."""
+
+    def write(self, text: str, /) -> int:
+        if text:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return 0
+
+
 def open_closed_streams() -> None:
-    """Connect closed standard streams to the null device.
+    """Connect closed standard streams to the null device, and let writing to a closed stdout be an error.
 
     Otherwise the next opened file gets the number of stderr, and messages of FFmpeg or OpenCV go into that file.
     """
+    if sys.stdout is None:  # Python's sign of a closed stream
+        sys.stdout = _ClosedStdout()
     # The system assigns the lowest free number.
     while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR_NUMBER:
         pass

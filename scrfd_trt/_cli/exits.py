@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from types import FrameType
 from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from scrfd_trt._cli import console
-from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError, VideoError
+from scrfd_trt._cli import console, signals
+from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError, VideoError, one_line
 
 FAILED, USAGE_ERROR = 1, 2
 WORK_ERRORS = (BackendError, DownloadError, OutputError, VideoError)
 """Errors after which the exit code is FAILED; after others the work could not start as requested."""
-SIGNALS: tuple[signal.Signals, ...] = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
-"""Handled like Ctrl-C; Windows has no SIGHUP."""
-SIGNAL_CODES = tuple(128 + number for number in (signal.SIGINT, *SIGNALS))
+STDOUT_ERRORS = (errno.EPIPE, errno.EINVAL, errno.EBADF, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
+"""Of writing to a pipe, a closed stream or a full disk."""
+NO_MEMORY = -4
+"""OpenCV's code of this error."""
 
 SAME_NAMES = (
     *(
@@ -61,18 +60,13 @@ RENAMED = {
 } | {"--keep-audio": "--audio auto, the default", "-k": "--audio auto, the default", "--no-keep-audio": "--audio drop"}
 """Flags of earlier versions, and their present names."""
 
+NOT_A_NUMBER = {"int_parsing": "must be a whole number", "float_parsing": "must be a number"}
+"""What pydantic requires, by its types of errors."""
+
 # The base of typer's usage errors has no public name in every version.
 UsageError = cast(
     "type[typer.BadParameter]", next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 )
-
-
-class StoppedError(KeyboardInterrupt):
-    """A signal stops the program; the same cleanup runs as for Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
 
 
 class Commands(TyperGroup):
@@ -103,13 +97,18 @@ class Commands(TyperGroup):
 
 
 def _usage_text(error: Any) -> str:
-    """Return the reason of a usage error, with the present name of a renamed flag."""
+    """Return the reason of a usage error, with the value that is refused, or the present name of a renamed flag."""
     option = getattr(error, "option_name", "")
     if option in RENAMED:
         return f"{option} is now {RENAMED[option]}"
-    reason: str = error.format_message().rstrip(".")
-    reason = reason.replace("Input should be less than or equal to", "must be at most")
-    return reason.replace("Input should be greater than or equal to", "must be at least")
+    text: str = error.format_message().rstrip(".")
+    if hasattr(error.__cause__, "errors"):  # pydantic's, which converts values
+        from scrfd_trt._options import reason  # noqa: PLC0415 - pydantic is slow to import
+
+        item = error.__cause__.errors()[0]
+        why = NOT_A_NUMBER.get(item["type"]) or reason(item)
+        return f"{text.partition(': ')[0]}: {why}, not {item['input']}"
+    return text
 
 
 @contextlib.contextmanager
@@ -118,12 +117,51 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except ScrfdError as error:
+        if (number := signals.received()) is not None:  # an import that is interrupted looks like a missing package
+            print_stop(signals.StoppedError(number))
+            raise typer.Exit(128 + number) from error
         console.error(error_text(error))
         raise typer.Exit(FAILED if isinstance(error, WORK_ERRORS) else USAGE_ERROR) from error
     except KeyboardInterrupt as stop:
-        with contextlib.suppress(OSError):  # the terminal may be closed
-            console.error(stop_text(stop))
+        print_stop(stop)
         raise typer.Exit(128 + _signal_of(stop)) from stop
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich ends the program with code 1
+            raise typer.Exit(console.BROKEN_PIPE) from end
+        raise
+    except OSError as error:
+        raise _exit_of(error) from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        console.error(memory_text(error))
+        raise typer.Exit(FAILED) from error
+
+
+def _exit_of(error: OSError) -> typer.Exit:
+    """Print an error of the operating system; only those of standard output are not foreseen elsewhere."""
+    try:
+        if error.filename is None and error.errno in STDOUT_ERRORS:
+            console.raise_stdout_error(error)
+        console.error(f"{'' if error.filename is None else f'{error.filename}: '}{error.strerror or error}")
+    except OutputError as refused:
+        console.error(refused)
+    except typer.Exit as end:
+        return end
+    return typer.Exit(FAILED)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether OpenCV, which has an own error for it, could not allocate memory."""
+    return isinstance(error, MemoryError) or (
+        type(error).__module__ == "cv2" and getattr(error, "code", 0) == NO_MEMORY
+    )
+
+
+def memory_text(error: Exception) -> str:
+    """Return one line on a lack of memory."""
+    detail = one_line(error) if str(error) else ""
+    return f"there is not enough memory{f': {detail}' if detail else ''}; use smaller inputs or close other programs"
 
 
 def flags(fields: Iterable[str]) -> list[str]:
@@ -137,35 +175,23 @@ def error_text(error: ScrfdError) -> str:
     return f"{error}; see {names}" if names and "the choices are" not in str(error) else str(error)
 
 
-def install_signal_handlers() -> None:
-    """Raise :class:`StoppedError` on the first of ``SIGNALS``; a signal that nohup ignores stays ignored."""
-    stopping = False
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        # A closing terminal sends several signals; the later ones would interrupt the cleanup.
-        nonlocal stopping
-        if not stopping:
-            stopping = True
-            raise StoppedError(number)
-
-    for number in SIGNALS:
-        if signal.getsignal(number) is signal.SIG_DFL:
-            with contextlib.suppress(ValueError):  # only the main thread can set handlers
-                signal.signal(number, stop)
-
-
 def add_location(stop: KeyboardInterrupt, subject: object, position: str) -> None:
     """Record the file and the position at which work stopped; the position follows "stopped by Ctrl-C"."""
     stop.args = (str(subject), position)
 
 
+def print_stop(stop: KeyboardInterrupt) -> None:
+    """Print one line on what stopped the program."""
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        console.error(stop_text(stop))
+
+
 def stop_text(stop: KeyboardInterrupt) -> str:
     """Return one line on what stopped the program, with the location from :func:`add_location`."""
-    cause = signal.Signals(stop.number).name if isinstance(stop, StoppedError) else "Ctrl-C"
     subject, position = stop.args if len(stop.args) == 2 else ("", "")
     prefix, suffix = f"{subject}: " if subject else "", f" {position}" if position else ""
-    return f"{prefix}stopped by {cause}{suffix}; unfinished files were deleted"
+    return f"{prefix}stopped by {signals.name(_signal_of(stop))}{suffix}; unfinished files were deleted"
 
 
 def _signal_of(stop: KeyboardInterrupt) -> int:
-    return stop.number if isinstance(stop, StoppedError) else int(signal.SIGINT)
+    return stop.number if isinstance(stop, signals.StoppedError) else int(signal.SIGINT)

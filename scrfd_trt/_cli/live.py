@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from scrfd_trt._cli import console, outputs
-from scrfd_trt._cli.options import CopySettings, DetectionsFileArgs
+from scrfd_trt._cli import console, outputs, signals
+from scrfd_trt._cli.options import CopySettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import as_dict, headline, print_written
 from scrfd_trt._detector import SCRFDDetector
@@ -17,7 +17,6 @@ from scrfd_trt.video import (
     LiveReader,
     RenderedFrame,
     Summary,
-    TrackSelection,
     VideoReader,
     VideoWriter,
     _pyav,
@@ -31,8 +30,13 @@ from scrfd_trt.video._writer import check_suffix
 
 
 def is_address(text: str) -> bool:
-    """Return whether an input is a camera or an address, not a file."""
+    """Return whether an input is a camera or an address, and not a file of that name."""
     return is_camera(text) or bool(_pyav.scheme(text))
+
+
+def is_web_address(text: str) -> bool:
+    """Return whether an address may be a video, with streams other than its pictures."""
+    return _pyav.scheme(text) in {"http", "https"}
 
 
 def refuse(inputs: Sequence[str], command: str) -> None:
@@ -52,10 +56,6 @@ def check(inputs: Sequence[str], output: Path | None, settings: CopySettings) ->
         raise OptionError(f"{name} requires --output FILE")
     check_suffix(output)
     outputs.check_free(output, overwrite=settings.overwrite)
-    if settings.files != DetectionsFileArgs() or settings.selection != TrackSelection():
-        raise OptionError(
-            f"{name} is live: detections files and the selection of tracks, regions and times apply to files only"
-        )
     return output
 
 
@@ -106,6 +106,7 @@ def _write_frames(
     except KeyboardInterrupt:
         if not summary.frames:
             raise
+        signals.forget()
     except VideoError as error:
         if not summary.frames:
             raise

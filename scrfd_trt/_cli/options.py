@@ -36,10 +36,6 @@ THRESHOLD: float = DetectorOptions.model_fields["threshold"].default
 IOU: float = DetectorOptions.model_fields["iou"].default
 TRACKING = TrackingOptions()
 
-DETECTION_OPTIONS = ("threshold", "scale", "iou", "max_faces", "model", "every", "bridge", "extend")
-"""Have no effect with ``--detections``."""
-LIVE_OPTIONS = ("delay", "duration")
-"""Apply to cameras and streams only."""
 SCALE_DEFAULT = "the model's size; 128,640 if it accepts any size"
 SHARE: dict[str, Any] = {"min": 0.0, "max": 1.0, "metavar": "NUMBER"}
 SECONDS: dict[str, Any] = {"min": 0.0, "max": 60.0}
@@ -315,21 +311,6 @@ def _regroup(group: Any, name: str, values: Mapping[str, Any]) -> Any:
         return values[name]
     hints = get_type_hints(group)
     return group(**{one.name: _regroup(hints[one.name], one.name, values) for one in fields(group)})
-
-
-def refuse_ineffective(context: typer.Context, *, from_file: bool, live: bool = True) -> None:
-    """Raise OptionError for a given option that has no effect with ``--detections`` or without a live source."""
-    if from_file:
-        _refuse(context, DETECTION_OPTIONS, "has no effect with --detections, whose faces are already detected")
-    if not live:
-        _refuse(context, LIVE_OPTIONS, "applies to cameras and streams only")
-
-
-def _refuse(context: typer.Context, names: Collection[str], reason: str) -> None:
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
-            raise OptionError(f"{parameter.opts[0]} {reason}; leave it out")
 
 
 def split_values(texts: Iterable[str] | None) -> tuple[str, ...]:

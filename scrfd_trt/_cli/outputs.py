@@ -239,6 +239,13 @@ def _encode_with_metadata(image: NDArray[np.uint8], path: Path, source: Path, qu
     return data.getvalue()
 
 
+def any_lossy(targets: Mapping[Source, Path]) -> bool:
+    """Return whether the quality of images applies to a copy, or no copy can be planned."""
+    return not targets or any(
+        not source.is_video and _format_suffix(path) in QUALITY_FLAGS for source, path in targets.items()
+    )
+
+
 def check_image_suffix(path: Path) -> None:
     """Raise OptionError for the suffix of an image format that OpenCV does not write."""
     if not _is_writable(_format_suffix(path)):

@@ -18,6 +18,7 @@ from scrfd_trt._cli.console import count
 from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import Source, find_inputs
+from scrfd_trt._cli.option_rules import DETECTING, LIVE, LOSSY, REPLACEWITH, TRACKS, WEB, check_options, input_facts
 from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import as_dict, headline, print_written, report_lines, stream_lines
@@ -29,9 +30,10 @@ from scrfd_trt.video._two_pass import OverlayFunction, try_output
 
 
 def write_copies(
+    context: typer.Context,
     inputs: list[str],
     output: Path | None,
-    draw: OverlayFunction,
+    create: Callable[[], OverlayFunction],
     args: CopyArgs,
     *,
     threshold: float,
@@ -40,17 +42,27 @@ def write_copies(
 ) -> None:
     """Do the work of a command that covers faces; raise OptionError before any work, Exit if an input failed.
 
-    Without ``output``, each copy is written beside its input. ``opener`` opens the detector after all checks.
+    Without ``output``, each copy is written beside its input. ``create`` makes the overlay, and ``opener`` opens the
+    detector, after the checks.
     ``detailed`` reports the weakest moments of videos.
     """
     settings = args.parse(threshold)
+    facts = {TRACKS if settings.files.detections else DETECTING}
+    facts |= (
+        set() if context.params.get("overlay") else {REPLACEWITH, f"replacewith={context.params.get('replacewith')}"}
+    )
     if any(live.is_address(text) for text in inputs):
-        target = live.check(inputs, output, settings)
+        check_options(context, facts | {LIVE} | ({WEB} if live.is_web_address(inputs[0]) else set()))
+        target, draw = live.check(inputs, output, settings), create()
         with _described(opener, verbose=args.messages.verbose) as detector:
             live.write(inputs[0], target, detector, draw, settings)
         return
     sources = find_inputs(inputs, recursive=args.recursive, skip=output)
+    facts |= input_facts(inputs, sources)
+    check_options(context, facts | {LOSSY})
+    draw = create()
     targets = outputs.plan_outputs(inputs, sources, output, overwrite=args.overwrite)
+    check_options(context, facts | ({LOSSY} if outputs.any_lossy(targets) else set()))
     check_inputs(settings, sources, targets)
     job = _CopyJob(draw, settings, targets, args.quality, detailed)
     with nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector:

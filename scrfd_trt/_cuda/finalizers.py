@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from scrfd_trt import _forks
 from scrfd_trt._cuda.driver import RelaxedCapture
 from scrfd_trt.errors import ScrfdError
 
@@ -23,7 +24,6 @@ log = logging.getLogger("scrfd_trt")
 Close = Callable[[], object]
 
 _under_way: list[_thread.LockType] = []
-_inherited: list[Close] = []
 _exiting = threading.Event()
 
 
@@ -46,7 +46,7 @@ def wait_for_dropped() -> None:
 
 def _start(close: Close, process: int) -> None:
     if os.getpid() != process:
-        _inherited.append(close)  # kept: a forked process cannot use its parent's GPU, nor free what is on it
+        _forks.never_free(close)  # a forked process cannot use its parent's GPU, nor free what is on it
         return
     lock, closes = _thread.allocate_lock(), [close]
     lock.acquire()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -103,10 +104,11 @@ class _Allocation:
 
     def __init__(self, address: Any, release: Callable[..., Any], device: Device, stream: Stream | None) -> None:
         self.address, self._release, self._device, self._stream = address, release, device, stream
+        self._process = os.getpid()
 
     def free(self) -> None:
         address, self.address = self.address, None
-        if address is not None:
+        if address is not None and os.getpid() == self._process:  # the GPU of a forked process's parent is not its own
             with self._device.current(), RelaxedCapture():
                 if self._stream is not None:
                     with suppress(ScrfdError):  # the work has failed, and does not use the memory any more

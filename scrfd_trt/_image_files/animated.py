@@ -30,7 +30,9 @@ def open_animation(
     ``orientation`` takes the place of that in ``exif`` if it is not 0.
     """
     turn = orientation or tags.exif_orientation(exif)
-    loops = int(pillow.open_with(kind, data).info.get("loop", 1 if kind == "gif" else 0))
+    loops = pillow.open_with(kind, data).info.get("loop")
+    if kind == "gif":  # counts repetitions, and 0 is for ever
+        loops = 1 if loops is None else loops + (loops > 0)
 
     def frames(file: ImageFile) -> Iterator[ImageFrame]:
         image = pillow.open_with(kind, data)
@@ -51,7 +53,7 @@ def open_animation(
         size=color.upright_size(size, turn),
         count=count,
         is_animation=count > 1,
-        loops=loops,
+        loops=int(loops or 0),
         color=ColorDescription(color.profile_of_bgr(profile), resolution),
         decode=frames,
     )

@@ -70,6 +70,11 @@ class Tiff:
             tags, at = self._read(at)
             yield tags
 
+    def next_link(self) -> int:
+        """Return the position of the pointer behind the first directory, which has to be complete."""
+        at = self._offset(4)
+        return at + 2 + 12 * self._number(self._data[at : at + 2])
+
     def child(self, tags: Directory, tag: int) -> Directory:
         """Return the directory that a tag points to; empty if there is none."""
         offsets = self.numbers(tags.get(tag))

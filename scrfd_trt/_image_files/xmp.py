@@ -39,6 +39,7 @@ FIELDS = {
     "latitude": ("exif:GPSLatitude",),
     "longitude": ("exif:GPSLongitude",),
     "altitude": ("exif:GPSAltitude",),
+    "direction": ("exif:GPSImgDirection",),
     "location_time": ("exif:GPSTimeStamp",),
     "place": ("Iptc4xmpCore:Location",),
     "city": ("photoshop:City",),
@@ -65,7 +66,8 @@ PANORAMA = (
 """GPano's properties of the geometry of a panorama."""
 NOT_METADATA = ("xmp:MetadataDate", "tiff:Orientation", "tiff:XResolution", "tiff:YResolution", "tiff:ResolutionUnit",
                 "tiff:ImageWidth", "tiff:ImageLength", "exif:PixelXDimension", "exif:PixelYDimension",
-                "exif:ColorSpace", "exif:ExifVersion", "exif:GPSAltitudeRef", "exif:GPSVersionID")  # fmt: skip
+                "exif:ColorSpace", "exif:ExifVersion", "exif:GPSAltitudeRef",
+                "exif:GPSImgDirectionRef", "exif:GPSVersionID")  # fmt: skip
 OTHER_NAMES = {
     "http://ns.adobe.com/xap/1.0/g/img/": "embedded previews",
     "http://ns.google.com/photos/1.0/depthmap/": "depth maps",
@@ -174,8 +176,8 @@ def _field(name: str, values: Mapping[str, list[str]]) -> str:
         return value if re.fullmatch(r"\d{4}(-\d\d){0,2}(T\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:\d\d|Z)?)?", value) else ""
     if name in ("latitude", "longitude"):
         return _degrees(value)
-    if name == "altitude":
-        return _altitude(value, values)
+    if name in ("altitude", "direction"):
+        return _fraction(name, value, values)
     return value
 
 
@@ -188,10 +190,15 @@ def _degrees(value: str) -> str:
     return f"{-degrees if parts[4] in 'SW' else degrees:.8f}" if degrees <= 180 else ""
 
 
-def _altitude(value: str, values: Mapping[str, list[str]]) -> str:
+def _fraction(name: str, value: str, values: Mapping[str, list[str]]) -> str:
     parts = re.fullmatch(r"(\d{1,10})(?:/([1-9]\d{0,9}))?", value)
-    sign = "-" if values.get("exif:GPSAltitudeRef", ["0"])[0].strip() == "1" else ""
-    return f"{sign}{int(parts[1]) / int(parts[2] or 1):.3f}" if parts else ""
+    if not parts:
+        return ""
+    number = f"{int(parts[1]) / int(parts[2] or 1):.3f}"
+    reference = clean("".join(values.get(f"{FIELDS[name][0]}Ref", [])))
+    if name == "altitude":
+        return f"-{number}" if reference == "1" else number
+    return f"{number} magnetic" if reference == "M" else number
 
 
 def _panorama(found: list[str]) -> str:
@@ -204,6 +211,8 @@ def write_xmp(fields: Mapping[str, str], panorama: Mapping[str, str]) -> bytes:
     properties = [_property(FIELDS[name][0], _xmp_value(name, fields[name])) for name in FIELDS if name in fields]
     if "altitude" in fields:
         properties.append(_property("exif:GPSAltitudeRef", str(int(fields["altitude"].startswith("-")))))
+    if "direction" in fields:
+        properties.append(_property("exif:GPSImgDirectionRef", "M" if " " in fields["direction"] else "T"))
     properties += [_property(f"GPano:{name}", panorama[name]) for name in PANORAMA if name in panorama]
     if not properties:
         return b""
@@ -229,4 +238,6 @@ def _xmp_value(name: str, value: str) -> str:
         degrees = abs(float(value))
         side = ("NS" if name == "latitude" else "EW")[value.startswith("-")]
         return f"{int(degrees)},{degrees % 1 * 60:.6f}{side}"
-    return f"{round(abs(float(value)) * 1000)}/1000" if name == "altitude" else value
+    if name in ("altitude", "direction"):
+        return f"{round(abs(float(value.partition(' ')[0])) * 1000)}/1000"
+    return value

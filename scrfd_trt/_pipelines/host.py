@@ -5,10 +5,9 @@ It is the reference that the pipeline on the GPU is compared with.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,8 +21,9 @@ from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._pipelines.base import merge_passes
 from scrfd_trt._pipelines.profiles import largest_batch
 from scrfd_trt._pipelines.scales import choose_scales, warn_if_thin
+from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.backends import Backend
-from scrfd_trt.errors import ClosedError, ImageError
+from scrfd_trt.errors import ImageError
 
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
@@ -49,9 +49,7 @@ class HostPipeline:
         self._batch_at = {scale: largest_batch(backend.ranges, scale) or self.max_batch for scale in self.scales}
         self._color: Literal["bgr", "rgb"] = "rgb" if options.color == "rgb" else "bgr"
         self._blobs = BlobPool()
-        self._worker: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
-        self._closed = False
+        self._worker = Workers(1)
 
     def prepare_image(self, image: Any) -> NDArray[np.uint8]:
         if is_on_gpu(image):
@@ -95,22 +93,13 @@ class HostPipeline:
         return [decode(self.layout, outputs, index, scale, threshold).to_source(box) for index, box in enumerate(boxes)]
 
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
-        with self._lock:
-            if self._closed:
-                raise ClosedError("the detector was closed; open a new one")
-            if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, "scrfd_trt")
-            return self._worker.submit(self.detect, images, threshold, max_faces)
+        return self._worker.submit(self.detect, images, threshold, max_faces)
 
     start = submit
 
     def close(self) -> None:
-        """Close the backend after the runs that were submitted; those that have not started are cancelled."""
-        with self._lock:
-            self._closed = True
-        if self._worker is not None:
-            with suppress(RuntimeError):  # a future's callback that closes runs in the worker, which cannot join itself
-                self._worker.shutdown(cancel_futures=True)
+        """Close the backend after the run in progress; submitted runs that have not started raise ClosedError."""
+        self._worker.close()
         self._backend.close()
         self._blobs.clear()
 

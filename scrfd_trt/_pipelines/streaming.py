@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from itertools import islice
 from typing import Protocol, TypeVar
-
-from scrfd_trt.errors import ClosedError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,14 +44,14 @@ def in_order(
             except Exception as error:  # noqa: BLE001 - raised after the earlier results
                 failure = error
             while pending and (len(pending) >= in_flight or pending[0].done()):
-                yield from _result(pending.popleft())
+                yield from pending.popleft().result()
         while pending:
-            yield from _result(pending.popleft())
+            yield from pending.popleft().result()
         if failure is not None:
             raise failure
     finally:
         for each in pending:
-            with suppress(Exception, CancelledError):
+            with suppress(Exception):
                 each.result()
 
 
@@ -66,10 +63,3 @@ def _read(source: Iterator[Item], batch: int) -> tuple[list[Item], BaseException
     except Exception as error:  # noqa: BLE001 - raised after the earlier results
         return group, error
     return group, None
-
-
-def _result(pending: Pending[Result]) -> list[Result]:
-    try:
-        return pending.result()
-    except CancelledError as error:
-        raise ClosedError("the detector was closed during this run; open a new one") from error

@@ -113,11 +113,11 @@ class Page:
         self._build_layers()
         with ui.row().classes("w-full items-center no-wrap"):
             ui.label("threshold").classes("w-24 text-sm").tooltip("Minimum score of a face, 0 to 1.")
-            slider = ui.slider(
+            self.threshold = ui.slider(
                 min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._set_threshold
             )
-            slider.props("label aria-label=threshold").classes("grow")
-            show_value(slider)
+            self.threshold.props("label aria-label=threshold").classes("grow")
+            show_value(self.threshold)
 
     def _build_layers(self) -> None:
         self.layers.clear()
@@ -197,11 +197,13 @@ class Page:
         kept = {layer.name: layer for layer in self.session.layers}
         self.session.layers = [kept.get(name) or Layer(name) for name in event.value or []]
         self._build_layers()
+        self.threshold.set_value(self.session.threshold)
         self.redraw()
 
     def _set_threshold(self, event: events.ValueChangeEventArguments[Any]) -> None:
-        self.session.threshold = float(event.value)
-        self.redraw()
+        if float(event.value) != self.session.threshold:  # else _choose() moved the slider
+            self.session.threshold = float(event.value)
+            self.redraw()
 
     async def _download(self) -> None:
         self.button.disable()

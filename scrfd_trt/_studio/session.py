@@ -21,8 +21,11 @@ from scrfd_trt._studio import uploads as clips
 from scrfd_trt._studio.snippets import as_command, as_python, output_name
 from scrfd_trt._studio.temporary_files import SessionFiles, TemporaryFolder
 from scrfd_trt._studio.uploads import MAX_STICKER_BYTES, Image, Media
+from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import ClosedError, ImageError, ScrfdError
 from scrfd_trt.models import DEFAULT_MODEL
+
+COVER_THRESHOLD = TrackingOptions().threshold
 
 
 class Layer:
@@ -35,6 +38,14 @@ class Layer:
         self.name = name
         self.options = dict(options or {})
         self._cached: tuple[dict[str, Any], overlays.Overlay] | None = None
+
+    @property
+    def covers(self) -> bool:
+        """Whether the overlay hides faces."""
+        try:
+            return getattr(overlays.load(self.name), "covers", False) is True
+        except ScrfdError:  # reported when it is drawn
+            return False
 
     def overlay(self) -> overlays.Overlay:
         """Return the overlay, cached until an option changes: reading a sticker takes seconds.
@@ -97,12 +108,24 @@ class Session:
         self.model = model
         self.media = Media("scene.png", (samples.load("group").image,))
         self.layers = [Layer("skull")]
-        self.threshold = float(DetectorOptions.model_fields["threshold"].default)
+        self._threshold: float | None = None
         self._faces: dict[int, Detections] = {}
         self._files = SessionFiles(folder)
         self._result: Path | None = None
         self._writing: Path | None = None
         self._lock = threading.Lock()
+
+    @property
+    def threshold(self) -> float:
+        """Minimum score of a face; until it is set, as in ``anonymize`` if an overlay covers faces."""
+        if self._threshold is not None:
+            return self._threshold
+        covers = any(layer.covers for layer in self.layers)
+        return COVER_THRESHOLD if covers else float(DetectorOptions.model_fields["threshold"].default)
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self._threshold = value
 
     def open(self, name: str, content: bytes) -> None:
         """Replace the image or clip; raise ImageError and keep the old one if the new one is unreadable."""

@@ -135,7 +135,8 @@ class Tracker:
         _, pending.low_rows = self._match(pending, tracks, boxes, np.flatnonzero(~is_high).tolist(), MIN_IOU_LOW)
         for row in high:
             self._count += 1
-            track = Track(self._count, self._scene, self.options.threshold, _observe(pending, row))
+            trusted = float(np.float32(self.options.threshold))  # as is_high compares
+            track = Track(self._count, self._scene, trusted, _observe(pending, row))
             self._trace_back(track)
             self._connect_over_cut(track, pending.observation)
             self._tracks.append(track)

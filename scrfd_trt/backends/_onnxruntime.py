@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt import _forks
 from scrfd_trt._tensors import ShapeRange, TensorSpec, listing
 from scrfd_trt.errors import (
     BackendError,
@@ -35,6 +36,8 @@ _loading = threading.Lock()
 
 class OnnxBackend:
     """An ONNX model that ONNX Runtime runs. Several threads may call :meth:`run` at the same time.
+
+    A forked process opens the model again when it first runs it there.
 
     Parameters
     ----------
@@ -61,7 +64,10 @@ class OnnxBackend:
         source = model if isinstance(model, bytes) else Path(model)
         runtime = _import_runtime()
         self._errors = _runtime_errors(runtime)
+        self._source, self._threads, self._gpu = source, threads, gpu
         self._session: Any = _open(runtime, source, threads, gpu)
+        self._closed = False
+        self._opening = threading.Lock()
         inputs = _specs(self._session.get_inputs())
         fits = [tensor for tensor in inputs if len(tensor.shape) == 4 and tensor.shape[1] in {3, None}]
         if len(inputs) != 1 or not fits or inputs[0].dtype not in DTYPES.values():
@@ -73,12 +79,11 @@ class OnnxBackend:
         self.outputs = _specs(self._session.get_outputs())
         where = "the CPU" if gpu is None else f"cuda:{gpu}"
         self.description = f"ONNX Runtime {runtime.__version__} on {where}"
+        _forks.register(self)
 
     def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
         """Run the model once; see :meth:`scrfd_trt.backends.Backend.run`."""
-        session = self._session
-        if session is None:
-            raise ClosedError("the model was closed; open it again")
+        session = self._session or self._open_again()
         try:
             values = {self.input.name: blob.astype(self.input.dtype, copy=False)}
             outputs: list[NDArray[Any]] = session.run(None, values)
@@ -89,7 +94,25 @@ class OnnxBackend:
 
     def close(self) -> None:
         """Release the model; a run in another thread ends first."""
-        self._session = None
+        with self._opening:
+            self._closed, self._session = True, None
+
+    def _after_fork(self) -> None:
+        """Leave the session to the parent: freeing it waits for its threads, which a forked process does not have."""
+        self._opening = threading.Lock()
+        if self._session is not None:
+            _forks.never_free(self._session)
+            self._session = None
+
+    def _open_again(self) -> Any:
+        with self._opening:
+            if self._closed:
+                raise ClosedError("the model was closed; open it again")
+            if self._gpu is not None:
+                raise ClosedError("a forked process cannot use the GPU of its parent; open the model again elsewhere")
+            if self._session is None:
+                self._session = _open(_import_runtime(), self._source, self._threads, None)
+            return self._session
 
 
 def read_tensors(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], str]:

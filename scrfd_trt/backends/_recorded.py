@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt import _forks
 from scrfd_trt._heads import HeadLayout, recognize
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.backends._base import Backend
@@ -113,6 +114,7 @@ class RecordedBackend:
         self._next = 0
         self._lock = threading.Lock()
         self._closed = False
+        _forks.register(self)
 
     def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
         """Return the outputs of the next recorded run, as float32; see :meth:`scrfd_trt.backends.Backend.run`.
@@ -137,13 +139,17 @@ class RecordedBackend:
         """Refuse further runs."""
         self._closed = True
 
+    def _after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may hold."""
+        self._lock = threading.Lock()
+
 
 def _zero_below(layout: HeadLayout, outputs: list[NDArray[Any]], threshold: float) -> list[NDArray[Any]]:
     """Return the outputs with zeros in all rows of a lower score."""
     kept = list(outputs)
     groups = [layout.scores, layout.boxes, *([] if layout.landmarks is None else [layout.landmarks])]
     for score, *others in zip(*groups, strict=True):
-        above = outputs[score] >= threshold
+        above = outputs[score].astype(np.float32, copy=False) >= np.float32(threshold)
         for index in (score, *others):
             # In a grid, the values of an anchor are adjacent channels; otherwise they are the last axis.
             values = outputs[index].shape[1] // layout.anchors if layout.kind == "grid" else 1

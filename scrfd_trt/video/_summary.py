@@ -102,7 +102,7 @@ class Summary:
         self.converted: list[str] = []
         self.dropped: list[str] = []
         self._gaps = GapFinder()
-        self._min_score = min_score
+        self._min_score = np.float32(min_score)  # detectors compare in float32
         self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}
         self._moments: list[ReviewMoment] = []
         self._last: FrameFaces | None = None
@@ -133,7 +133,7 @@ class Summary:
         doubt: Doubt | None = None
         if face.origin == "interpolated":
             doubt = "bridged"
-        elif face.origin == "detected" and face.score < self._min_score:
+        elif face.origin == "detected" and np.float32(face.score) < self._min_score:
             doubt = "faint"
         run = self._runs.get(face.track)
         if run is not None and run[0] != doubt:

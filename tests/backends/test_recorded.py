@@ -42,6 +42,20 @@ def test_rows_below_the_threshold_are_not_stored(fake, tmp_path):
             assert not played[group][0][~above].any()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_scores_are_compared_with_the_threshold_in_float32(fake, tmp_path, dtype):
+    class Halves(Recorder):
+        def run(self, blob):
+            outputs = [np.full_like(output, 0.3001).astype(dtype) for output in fake.run(blob)]
+            self._runs.append((blob.shape, outputs))
+
+    recorder, blob = Halves(fake), np.zeros((1, 3, 64, 64), np.float32)
+    recorder.run(blob)
+    recorder.save(tmp_path / "runs.npz", threshold=0.3001)
+    played = RecordedBackend(tmp_path / "runs.npz").run(blob)
+    assert all(output.any() == (dtype == "float32") for output in played)  # the nearest float16 is 0.30005
+
+
 def test_recording_is_a_backend_and_rejects_other_inputs(fake, tmp_path):
     recorder = Recorder(fake)
     recorder.run(np.zeros((1, 3, 64, 64), np.float32))

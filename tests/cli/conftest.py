@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import overlays
 from scrfd_trt import SCRFDDetector, _devices
-from scrfd_trt._cli import app
+from scrfd_trt._cli.application import app
 from scrfd_trt._engine import flavours
 
 PROGRAM = Path(__file__).with_name("spot_network.py")

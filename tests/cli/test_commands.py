@@ -13,7 +13,7 @@ import pytest
 import scrfd_trt
 from scrfd_trt import SCRFDDetector
 from scrfd_trt._cli import commands
-from scrfd_trt._cli.main import COMMANDS, load_command
+from scrfd_trt._cli.application import COMMANDS, load_command
 from scrfd_trt.models import DEFAULT_MODEL
 
 FOLDER = Path(str(commands.__file__)).parent
@@ -88,7 +88,7 @@ def test_help_states_what_command_does(run: Run, name: str, text: str) -> None:
 
 def test_version_imports_no_slow_packages() -> None:
     program = (
-        "import sys; from scrfd_trt._cli import app\n"
+        "import sys; from scrfd_trt._cli.application import app\n"
         "try: app(['--version'])\n"
         "except SystemExit as end: assert not end.code\n"
         "print(sorted({'numpy', 'cv2', 'pydantic', 'overlays', 'scrfd_trt.video'} & set(sys.modules)))"

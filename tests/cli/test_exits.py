@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt._cli.exits import FLAGS, Commands, StoppedError, error_text
+from scrfd_trt._cli.exits import FLAGS, Commands, error_text
+from scrfd_trt._cli.signals import StoppedError
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt.errors import EngineError, OptionError, ScrfdError, VideoError
 

@@ -49,8 +49,8 @@ def test_replacewith_none_claims_no_covered_face(run: Run, picture: Picture) -> 
 @pytest.mark.parametrize(
     ("args", "warning"),
     [
-        (("--mask-scale", "0.5"), "--mask-scale 0.5 leaves part of the face visible; use 1.2 or more"),
-        (("--mask-scale", "1.1"), "--mask-scale 1.1 leaves the edge of some faces visible; use 1.2 or more"),
+        (("--mask-scale", "0.6"), "--mask-scale 0.6 leaves part of the face visible; use 1.1 or more"),
+        (("--mask-scale", "1.05"), "--mask-scale 1.05 leaves the edge of some faces visible; use 1.1 or more"),
         (
             ("--replacewith", "mosaic", "--mosaicsize", "9"),
             "--mosaicsize 9 may leave faces above 45 pixels recognisable; leave it out",
@@ -63,9 +63,20 @@ def test_warnings_name_options_of_command(run: Run, picture: Picture, args: tupl
     assert "warning" not in run("anonymize", "spot.png", "-o", "out2.png").err
 
 
-def test_limit_of_number_is_named(run: Run, picture: Picture) -> None:
-    error = run("detect", picture(), "-t", "50").error  # older releases of typer print the range
-    assert "'-t': must be at most 1; see" in error or "not in the range 0.0<=x<=1.0; see" in error
+@pytest.mark.parametrize(
+    ("args", "reason", "in_older_typer"),
+    [
+        (("-t", "50"), "'-t': must be at most 1, not 50; see", "50.0 is not in the range 0.0<=x<=1.0; see"),
+        (("--every", "0"), "'--every': must be at least 1, not 0; see", "0 is not in the range"),
+        (("--every", "x"), "'--every': must be a whole number, not x; see", "'x' is not a valid int"),
+        (("--iou", "x"), "'--iou': must be a number, not x; see", "'x' is not a valid float"),
+    ],
+)
+def test_value_and_limit_of_number_are_named(
+    run: Run, picture: Picture, args: tuple[str, ...], reason: str, in_older_typer: str
+) -> None:
+    error = run("detect", picture(), *args).error
+    assert reason in error or in_older_typer in error
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_unencodable_name_is_escaped(images: Path) -> None:
 
 def test_help_imports_no_extras() -> None:
     program = (
-        "import sys; from scrfd_trt._cli import app\n"
+        "import sys; from scrfd_trt._cli.application import app\n"
         "try: app(['--help'])\n"
         "except SystemExit as end: assert not end.code\n"
         "extras = {'onnxruntime', 'pooch', 'requests', 'supervision', 'onnx', 'tensorrt', 'tensorrt_rtx', 'cuda'}\n"

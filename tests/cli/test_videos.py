@@ -94,7 +94,7 @@ def test_report_names_what_is_encoded_and_output_is_checked_before_detection(
     [
         (("--replacewith", "none"), False),
         (("--replacewith", "solid", "--boxes"), True),
-        (("--replacewith", "solid", "--mask-scale", "0.5"), False),
+        (("--replacewith", "solid", "--mask-scale", "0.55"), False),
         (("--replacewith", "solid", "--except-tracks", "1"), False),
         (("--replacewith", "solid", "--only-tracks", "1"), True),
         (("--replacewith", "solid", "--only-region", "100,0,60,120"), False),
@@ -234,7 +234,7 @@ def test_missing_camera_and_unsupported_options(run: Run, film: Callable[..., Pa
     assert "camera:77 requires --output FILE" in run("anonymize", "camera:77").error
     assert "cannot be combined with other inputs" in run("anonymize", "camera:77", "clip.mp4", "-o", "x.mp4").error
     assert (
-        "detections files and the selection of tracks, regions and times apply to files only"
+        "--only-tracks applies to files, not to cameras and streams; leave it out"
         in run("anonymize", "camera:77", "-o", "x.mp4", "--only-tracks", "1").error
     )
     assert not Path("x.mp4").exists()

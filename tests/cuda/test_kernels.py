@@ -194,6 +194,20 @@ def test_the_faces_are_the_hosts_to_the_bit(kind, falling, dtype):
 
 
 @pytest.mark.parametrize("kind", ["batched", "grid"])
+def test_half_scores_are_compared_with_the_threshold_in_float32(kind):
+    """The float16 nearest to 0.3001 is 0.30005, and below it."""
+    scales, size = ((64, 64),), (64, 64)
+    layout, passes = heads_of(kind, scales, dtype="float16", above=0.1)
+    for output in passes[0][:3]:
+        output[:] = 0.3001
+    headers, _ = find(layout, passes, scales, [size], threshold=0.3001)
+    assert headers[0][:2] == [0, 0]
+    assert len(reference(layout, passes, scales, size, threshold=0.3001)) == 0
+    headers, _ = find(layout, passes, scales, [size], threshold=0.30004)
+    assert headers[0][0] == sum(output.size for output in passes[0][:3])
+
+
+@pytest.mark.parametrize("kind", ["batched", "grid"])
 @pytest.mark.parametrize("falling", [False, True])
 @pytest.mark.parametrize("threads", [32, 96, 256, 1024])
 def test_any_number_of_warps_in_any_order(threads, falling, kind):

@@ -351,4 +351,6 @@ def test_close_waits_for_what_is_under_way(plan, opened):
     closer.start()
     closer.join(30)
     assert not closer.is_alive()
-    assert all(future.cancelled() or future.result() == [wanted] for future in futures)
+    errors = [future.exception(30) for future in futures]
+    assert all(isinstance(error, ClosedError) for error in errors if error is not None)
+    assert all(future.result() == [wanted] for future, error in zip(futures, errors, strict=True) if error is None)

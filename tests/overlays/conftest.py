@@ -79,7 +79,7 @@ GOLDEN: dict[str, Callable[[], NDArray[np.uint8]]] = {
     )(draw_image(), draw_detections()),
     "landmarks": lambda: overlays.Landmarks(score=False)(draw_image(), draw_detections()),
     "boxes": lambda: draw_with(overlays.Boxes(label="none"), track_ids=[0, 1, 2, 3]),
-    "crop": lambda: draw_with(overlays.CropSheet(side="right", size=0.3, ground="blue")),
+    "crop": lambda: draw_with(overlays.CropSheet(side="right", size=0.3, background="blue")),
     "emoji": lambda: draw_with(overlays.Emoji(), track_ids=[0, 2, 4, 1]),
     "image_box": lambda: draw_with(sticker()),
     "image_three": lambda: draw_with(sticker(fit="three", opacity=0.7)),

@@ -145,7 +145,7 @@ def test_crops_are_upright_and_sorted_by_score() -> None:
 def test_crops_that_do_not_fit_are_left_out() -> None:
     many = faces(tuple((x, 2.0, x + 3.0, 5.0) for x in range(90)))
     for most in (1, 7, 1000):
-        out = overlays.CropSheet(most=most)(noise(), many)
+        out = overlays.CropSheet(max_faces=most)(noise(), many)
         assert (out[:50] == noise()[:50]).all()
     tiny = faces(tuple((x, 0.0, x + 3.0, 1.0) for x in range(3)), (4, 1))
     overlays.CropSheet(side="whole")(noise(4, 1), tiny)
@@ -169,7 +169,7 @@ def test_grey_spotlight_respects_channel_order() -> None:
 def test_crops_show_background_outside_image(degrees: float) -> None:
     image = np.full((100, 200, 3), 128, np.uint8)
     inside, outside = (80.0, 20.0, 120.0, 60.0), (-30.0, 20.0, 10.0, 60.0)
-    sheet = overlays.CropSheet(side="whole", ground="#0000ff", margin=0.0)
+    sheet = overlays.CropSheet(side="whole", background="#0000ff", margin=0.0)
     out = sheet(image, faces((inside, outside), (200, 100), degrees=degrees))
     left, right = out[50, :100], out[50, 100:]
     assert (left == 128).all(1).any()

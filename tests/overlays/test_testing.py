@@ -16,6 +16,7 @@ from overlays import testing
 from overlays.testing import CHECKS, check_overlay
 from scrfd_trt.errors import DetectionsError
 
+BUILT_IN = {"skull", "blur", "pixelate", "solid", "image", "emoji", "landmarks", "boxes", "spotlight", "crop"}
 SHAPES = ("ellipse", "rectangle", "aligned")
 COVERING = (overlays.Blur, overlays.Pixelate, overlays.Solid)
 OVERLAYS: dict[str, Callable[[Path], overlays.Overlay]] = {
@@ -152,6 +153,31 @@ class Undescribed(Correct):
     much: int = 3
 
 
+class LeavesChin(Correct):
+    """Cover all but the lowest rows of each face."""
+
+    covers = True
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        for x1, y1, x2, y2 in np.clip(detections.boxes, 0, 2000).astype(int):
+            canvas[y1 : y2 - 2, x1:x2] = 0
+
+
+class Veil(LeavesChin):
+    """Change every pixel of each face, and leave it recognisable."""
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        for x1, y1, x2, y2 in np.clip(detections.boxes, 0, 2000).astype(int):
+            canvas[y1:y2, x1:x2] = canvas[y1:y2, x1:x2] // 4 * 3 + 20
+
+
+class Admits(LeavesChin):
+    """Say that the chin stays visible."""
+
+    def privacy_warnings(self) -> list[str]:
+        return ["the chin stays visible"]
+
+
 class NeedsLandmarks(Correct):
     """Declare that landmarks are needed."""
 
@@ -183,6 +209,8 @@ def modifies_detections(image: Any, detections: Any) -> Any:
         (Random(), "the same input gives another image: 1 pixels differ, at x=30, y=20"),
         (UndeclaredLandmarks(), "does not set needs_landmarks = True"),
         (Undescribed(), "the option 'much' has no description"),
+        (LeavesChin(), "it declares covers = True, but .* pixels of faces stay visible"),
+        (Veil(), "it declares covers = True, but .* pixels of faces stay visible"),
         (modifies_image, "modifies its input image"),
         (returns_input, "returns its input image"),
         (modifies_detections, "modifies its detections"),
@@ -195,6 +223,24 @@ def modifies_detections(image: Any, detections: Any) -> Any:
 def test_violations_are_reported(overlay: overlays.Overlay, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_overlay(overlay)
+
+
+@pytest.mark.parametrize("options", [{"kind": kind} for kind in ("smile", "wink", "cool", "cat", "robot", "each")])
+def test_emoji_covers_from_its_scale_on(options: dict[str, Any]) -> None:
+    large = overlays.Emoji(scale=1.5, **options)
+    assert large.privacy_warnings() == []
+    testing.check_covers(large)
+    text = "scale 1.4 leaves the edge of some faces visible; use 1.5 or more to hide it"
+    assert overlays.Emoji(scale=1.4, **options).privacy_warnings() == [text]
+
+
+def test_what_covers_is_declared() -> None:
+    declared = {name for name in overlays.names() if getattr(overlays.load(name), "covers", False)}
+    assert declared & BUILT_IN == {"blur", "pixelate", "solid", "emoji", "image"}
+    blur, marks = overlays.Blur(), overlays.Landmarks()
+    composed = [overlays.Compose(*parts).covers for parts in ((blur,), (blur, blur), (blur, marks), ())]
+    assert composed == [True, True, False, False]
+    testing.check_covers(Admits())
 
 
 def test_overlay_that_needs_landmarks_rejects_faces_without() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import weakref
 
@@ -139,3 +140,31 @@ def test_slot_may_be_closed_twice(pipeline, gpu):
 def test_too_large_strides_are_rejected(pipeline):
     with pytest.raises(ImageError, match="copy it first"):
         pipeline.detect([OnGpu(shape=(4, 4, 3), strides=(4, 1, 2**31))], 0.5, None)
+
+
+def test_forked_process_is_refused_and_touches_no_gpu(pipeline, gpu, monkeypatch):
+    """A forked process has the objects of its parent, but not its GPU and its threads."""
+    pipeline.detect([IMAGE], 0.5, None)
+    going, pinned = pipeline.start([IMAGE], 0.5, None), pipeline.pinned((64, 64, 3))
+    pipeline._lock.acquire()  # as other threads of the parent may
+    pipeline._pool._changed.acquire()
+    going._lock = threading.Lock()
+    going._lock.acquire()
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    calls = len(gpu.calls)
+    pipeline._after_fork()
+    pipeline._workers._after_fork()
+    for call in (pipeline.detect, pipeline.detect_on_gpu, pipeline.submit, pipeline.start):
+        with pytest.raises(ClosedError, match="forked"):
+            call([IMAGE], 0.5, None)
+    with pytest.raises(ClosedError, match="forked"):
+        pipeline.pinned((4, 4, 3))
+    assert going.done()
+    with pytest.raises(ClosedError):
+        going.result()
+    going.abandon()
+    pipeline.close()
+    del pipeline, going, pinned
+    gc.collect()
+    assert gpu.calls[calls:] == []

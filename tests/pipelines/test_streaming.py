@@ -111,8 +111,8 @@ def test_closing_early_waits_for_batches_in_flight():
     assert len(submitted) == 3
 
 
-def test_cancelled_batches_raise_closed_error():
+def test_batches_that_a_closed_detector_dropped_raise_closed_error():
     future = Future()
-    future.cancel()
+    future.set_exception(ClosedError("closed"))
     with pytest.raises(ClosedError):
         list(in_order(lambda group: future, [1], 1, 1))

@@ -50,6 +50,18 @@ def test_layers_threshold_and_image_change_result(session: Session) -> None:
     assert (session.draw()[0] == scene.image).all()
 
 
+def test_threshold_is_lower_where_an_overlay_covers_until_it_is_set(session: Session) -> None:
+    assert session.threshold == 0.5
+    session.layers = [Layer("skull"), Layer("blur")]
+    assert session.threshold == 0.3
+    assert "--threshold 0.3" in session.command()
+    session.layers = [Layer("boxes")]
+    assert session.threshold == 0.5
+    session.threshold = 0.7
+    session.layers = [Layer("solid")]
+    assert session.threshold == 0.7
+
+
 def test_invalid_file_keeps_image(session: Session) -> None:
     before = session.media
     with pytest.raises(ImageError, match=r"notes.txt is not a supported image or clip"):

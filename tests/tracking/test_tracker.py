@@ -253,3 +253,11 @@ def test_every_frame_between_detections_has_the_face(data: st.DataObject) -> Non
         inner = np.array(at(*way[number])) + np.array([5, 5, -5, -5])
         boxes = [face.box for face in frames[number].faces]
         assert any((box[:2] <= inner[:2]).all() and (box[2:] >= inner[2:]).all() for box in boxes)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.7])
+def test_scores_are_compared_with_the_threshold_in_float32(threshold: float) -> None:
+    """As a float32, 0.7 is below 0.7, and 0.3 is above 0.3."""
+    frames = track_faces([found((at(100), threshold)) for _ in range(9)], threshold=threshold)
+    assert all(np.allclose(face.box, at(100)) for frame in frames for face in frame.faces)
+    assert sum(len(frame.faces) for frame in frames) == 9

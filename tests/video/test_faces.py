@@ -299,3 +299,12 @@ def test_summary_counts_and_moments_to_review() -> None:
     assert ("lost", 2, 2.0, 2.0) in found
     assert ("lost", 1, 3.9, 3.9) in found
     assert len(summary.moments_to_review(2)) == 2
+
+
+@pytest.mark.parametrize("score", [0.3, 0.7])
+def test_summary_compares_scores_in_float32(score: float) -> None:
+    for same in (score, float(np.float32(score))):  # as a detections file and as a detector give it
+        summary = Summary((640, 480), score)
+        for n in range(9):
+            summary.add(FrameFaces(n, n / 10, False, [face(1, 100, same)]))
+        assert [moment.doubt for moment in summary.moments_to_review()] == []

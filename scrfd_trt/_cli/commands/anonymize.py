@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,8 @@ import overlays
 from overlays._covering import MIN_MARGIN
 from overlays._filters import MIN_STRENGTH
 from overlays._masks import Shape
-from scrfd_trt._cli import console, live, options
+from scrfd_trt._cli import console, options
+from scrfd_trt._cli.commands.overlays import covering_overlays
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.options import SHARE, option
 from scrfd_trt._cli.overlay_files import write_copies
@@ -28,6 +30,11 @@ THRESHOLD = 0.3
 """Lower than for other commands: covering too much is better than too little."""
 STRIDE = 32
 
+MIN_MASK_SCALE, MAX_MASK_SCALE = 0.55, 5.5
+"""The mask is 0.1 to 10 times as large as the box; at 0.5, nothing is covered."""
+
+OVERLAY_HELP = "Cover with this overlay instead of --replacewith. Repeat to combine several."
+MASK_SCALE_HELP = "As in deface: 1.3 adds 0.3 of each side at both ends."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 MOSAIC_HELP = "Block size for --replacewith mosaic, in pixels."
 SCALE_HELP = "Detection sizes, such as 640x360; rounded up to multiples of 32 pixels."
@@ -55,26 +62,30 @@ class CoverArgs:
     """What hides the faces."""
 
     replacewith: Annotated[str, option("|".join(COVERS), "How to cover faces; none leaves them visible.")] = "blur"
-    mask_scale: Annotated[float, option("NUMBER", "Mask size, relative to the face's box.", min=0.1, max=10.0)] = 1.3
+    overlay: Annotated[list[str] | None, option("NAME:OPTION=VALUE,...", OVERLAY_HELP, "--overlay")] = None
+    mask_scale: Annotated[float, option("NUMBER", MASK_SCALE_HELP, min=MIN_MASK_SCALE, max=MAX_MASK_SCALE)] = 1.3
     boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box instead of an ellipse.")] = False
     replaceimg: Annotated[Path | None, option("FILE", "Image for --replacewith img.")] = None
     mosaicsize: Annotated[
         int | None, option("PIXELS", MOSAIC_HELP, min=2, max=4096, show_default="a quarter of the face's size")
     ] = None
 
-    def overlay(self) -> overlays.Overlay:
+    def create(self) -> overlays.Overlay:
         """Return the overlay that hides faces; raise OptionError if the options do not fit together."""
+        if self.overlay:
+            return overlays.Compose(*(_covering(spec) for spec in self.overlay))
         name = options.parse_choice("--replacewith", self.replacewith, COVERS)
         if (self.replaceimg is not None) != (name == "img"):
             missing = "--replaceimg requires --replacewith img"
             raise OptionError("--replacewith img requires --replaceimg FILE" if name == "img" else missing)
         if self.mosaicsize is not None and name != "mosaic":
             raise OptionError("--mosaicsize requires --replacewith mosaic")
+        size = 2.0 * self.mask_scale - 1.0  # deface adds (scale - 1) of the side's length at both ends
         if name == "none":
             console.warning("--replacewith none: no face is hidden")
             return overlays.Compose()
         shape: Shape = "rectangle" if self.boxes else "ellipse"
-        enough = 1.0 if name == "img" else 1.0 + 2.0 * MIN_MARGIN[shape]
+        enough = 1.0 if name == "img" else 1.0 + MIN_MARGIN[shape]
         if self.mask_scale < enough and not console.is_quiet():
             part = "part of the face" if self.mask_scale < 1.0 else "the edge of some faces"
             console.warning(f"--mask-scale {self.mask_scale:g} leaves {part} visible; use {enough:g} or more")
@@ -82,13 +93,36 @@ class CoverArgs:
             large = f"faces above {round(self.mosaicsize / MIN_STRENGTH)} pixels"
             console.warning(f"--mosaicsize {self.mosaicsize} may leave {large} recognisable; leave it out")
         if name == "img":
-            return overlays.create("image", picture=self.replaceimg, scale=self.mask_scale)
-        # The ellipse passes through the corners of the box, 1.41 times as large. Below 1, parts of the face show.
-        mask = {"shape": shape, "scale": min(self.mask_scale, 1.0), "margin": max(self.mask_scale - 1.0, 0.0) / 2}
+            return self._picture(size)
+        mask = {"shape": shape, "scale": size, "margin": 0.0}
         with console.muted():  # the overlays' own warnings name other options
             if name == "mosaic":
                 return overlays.create("pixelate", block=self.mosaicsize, **mask)
             return overlays.create(name, **mask)
+
+    def _picture(self, size: float) -> overlays.Overlay:
+        sticker = overlays.create("image", picture=self.replaceimg, scale=size)
+        if size >= 1.0:
+            _warn("--replaceimg", sticker)
+        return sticker
+
+
+def _covering(spec: str) -> overlays.Overlay:
+    """Return an overlay from its text form; raise OptionError if it does not cover faces."""
+    with console.muted():  # printed below for all overlays
+        overlay = overlays.parse(spec)
+    if not getattr(overlay, "covers", False):
+        name = spec.partition(":")[0].strip()
+        raise OptionError(f"--overlay {name} does not hide faces; the choices are: {', '.join(covering_overlays())}")
+    _warn(f"--overlay {spec}", overlay)
+    return overlay
+
+
+def _warn(subject: str, overlay: overlays.Overlay) -> None:
+    """Print an overlay's privacy warnings."""
+    warnings: Callable[[], list[str]] = getattr(overlay, "privacy_warnings", list)
+    for text in [] if console.is_quiet() else warnings():
+        console.warning(f"{subject}: {text}")
 
 
 def anonymize(
@@ -123,14 +157,17 @@ def anonymize(
       scrfd-trt anonymize rtsp://camera.local/stream -o hidden.mp4
     """
     with console.logged(**vars(copy.messages)):
-        files, is_live = copy.files, any(live.is_address(text) for text in inputs)
-        options.refuse_ineffective(context, from_file=files.detections is not None, live=is_live)
-        if files.detections is not None and files.save_detections is None:  # both together are refused later
-            _warn_of_high_threshold(files.detections)
         detection = replace(detection, scale=_rounded_up(detection.scale))
         opener = partial(open_detector, **vars(model), **vars(detection))
-        draw = cover.overlay()
-        write_copies(inputs, output, draw, copy, threshold=detection.threshold, opener=opener, detailed=True)
+
+        def create() -> overlays.Overlay:
+            files = copy.files
+            if files.detections is not None and files.save_detections is None:  # both together are refused later
+                _warn_of_high_threshold(files.detections)
+            return cover.create()
+
+        job = partial(write_copies, context, inputs, output, create, copy)
+        job(threshold=detection.threshold, opener=opener, detailed=True)
 
 
 def _warn_of_high_threshold(path: Path) -> None:

@@ -21,6 +21,7 @@ from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import Source, find_inputs, same_file_key
+from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, check_options, input_facts
 from scrfd_trt._cli.options import VideoSettings, option
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
@@ -41,6 +42,7 @@ Repeat = Annotated[int | None, option("N", "Repeat each detection N times and pr
 
 
 def detect(
+    context: typer.Context,
     inputs: options.Inputs,
     *,
     format_name: FormatName = None,
@@ -82,9 +84,11 @@ def detect(
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
         if videos:
-            _check_videos(kind, output, single=len(sources) == 1, annotate=annotate is not None, repeat=bool(repeat))
+            _check_videos(kind, output, single=len(sources) == 1)
         settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite)
-        copies = None if annotate is None else _annotator(sources, annotate, overwrite=overwrite, quality=quality)
+        targets = {} if annotate is None else outputs.plan_folder(images, annotate, overwrite=overwrite)
+        _check_options(context, input_facts(inputs, sources), output, annotate, targets)
+        copies = None if annotate is None else _annotator(targets, overwrite=overwrite, quality=quality)
         tally = Tally()
         try:
             with open_detector(**vars(model), **vars(detection)) as detector:
@@ -114,7 +118,16 @@ def _check_output(output: Path, sources: Sequence[Source], *, overwrite: bool) -
     outputs.check_free(output, overwrite=overwrite)
 
 
-def _check_videos(kind: results.Format, output: Path | None, *, single: bool, annotate: bool, repeat: bool) -> None:
+def _check_options(
+    context: typer.Context, facts: set[str], output: Path | None, annotate: Path | None, targets: dict[Source, Path]
+) -> None:
+    written = set() if output is None and annotate is None else {OUTPUT}
+    annotated = set() if annotate is None else {ANNOTATED}
+    lossy = {LOSSY} if outputs.any_lossy(targets) else set()
+    check_options(context, facts | {DETECTING} | written | annotated | lossy)
+
+
+def _check_videos(kind: results.Format, output: Path | None, *, single: bool) -> None:
     """Raise OptionError for options that do not support videos."""
     if kind not in ("table", "jsonl"):
         raise OptionError(
@@ -122,14 +135,9 @@ def _check_videos(kind: results.Format, output: Path | None, *, single: bool, an
         )
     if output is not None and not single:
         raise OptionError(f"{output} can hold the faces of one video; process the inputs one by one")
-    if annotate:
-        raise OptionError("--annotate applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'")
-    if repeat:
-        raise OptionError("--repeat applies to images only")
 
 
-def _annotator(sources: Sequence[Source], folder: Path, *, overwrite: bool, quality: int) -> ImageCallback:
-    targets = outputs.plan_folder(sources, folder, overwrite=overwrite)
+def _annotator(targets: dict[Source, Path], *, overwrite: bool, quality: int) -> ImageCallback:
     draw = overlays.create("landmarks")
 
     def annotate(source: Source, image: NDArray[np.uint8], faces: Detections) -> None:

@@ -12,7 +12,10 @@ from rich.text import Text
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.detector import gpu_number
 from scrfd_trt._cli.exits import FAILED, flags
+from scrfd_trt._cli.inputs import exists
+from scrfd_trt._cli.option_rules import ENGINES, check_options
 from scrfd_trt._engine.inspect import EngineReport, inspect_engine
+from scrfd_trt._engine.plan import is_engine_file
 from scrfd_trt.errors import ModelNotFoundError
 
 BOLD_LABELS = {"file", "usable here"}
@@ -23,6 +26,7 @@ Device = Annotated[str, options.option("DEVICE", "GPU to check the engines on: c
 
 
 def inspect(
+    context: typer.Context,
     files: Files,
     *,
     device: Device = "cuda",
@@ -43,6 +47,8 @@ def inspect(
       scrfd-trt inspect my.onnx --json
     """
     with console.logged():
+        engines = any(is_engine_file(file) or not exists(file) for file in map(Path.expanduser, files))
+        check_options(context, {ENGINES} if engines else ())
         gpu = gpu_number(device)
         usable = True
         for index, file in enumerate(files):

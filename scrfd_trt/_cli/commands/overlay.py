@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 import overlays
-from scrfd_trt._cli import console, live, options
+from scrfd_trt._cli import console, options
 from scrfd_trt._cli.commands import overlays as overlays_command
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.overlay_files import write_copies
@@ -85,8 +85,9 @@ def overlay(
       scrfd-trt overlay camera:0 --overlay skull -o me.mp4 --duration 60
     """
     with console.logged(**vars(copy.messages)):
-        is_live = any(live.is_address(text) for text in inputs)
-        options.refuse_ineffective(context, from_file=copy.files.detections is not None, live=is_live)
-        draw = overlays.Compose(*(overlays.parse(spec) for spec in specs))
+
+        def create() -> overlays.Overlay:
+            return overlays.Compose(*(overlays.parse(spec) for spec in specs))
+
         opener = partial(open_detector, **vars(model), **vars(detection))
-        write_copies(inputs, output, draw, copy, threshold=detection.threshold, opener=opener)
+        write_copies(context, inputs, output, create, copy, threshold=detection.threshold, opener=opener)

@@ -42,7 +42,8 @@ def overlays(
     if as_json:
         console.write_json([_as_dict_or_error(one) for one in names])
     else:
-        console.show(Group(overlays_table(names), "", "Run 'scrfd-trt overlays NAME' for its options."))
+        covering = f"'scrfd-trt anonymize' accepts: {', '.join(covering_overlays())}."
+        console.show(Group(overlays_table(names), "", covering, "Run 'scrfd-trt overlays NAME' for its options."))
 
 
 def _as_dict(name: str) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def _as_dict(name: str) -> dict[str, Any]:
         "name": name,
         "description": registry.summary(name),
         "from": registry.distribution(name),
+        "covers": _covers(name),
         "without_landmarks": without_landmarks(name),
         "options": [option._asdict() for option in registry.describe(name)],
     }
@@ -60,6 +62,18 @@ def _as_dict_or_error(name: str) -> dict[str, Any]:
         return _as_dict(name)
     except ScrfdError as error:
         return {"name": name, "from": registry.distribution(name), "error": printable(error)}
+
+
+def covering_overlays() -> tuple[str, ...]:
+    """Return the names of the overlays that hide faces."""
+    return tuple(name for name in registry.names() if _covers(name))
+
+
+def _covers(name: str) -> bool:
+    try:
+        return getattr(registry.load(name), "covers", False) is True
+    except ScrfdError:  # a broken overlay is reported where it is used
+        return False
 
 
 def overlays_table(names: tuple[str, ...]) -> RenderableType:

@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 from typing import Annotated
 
-from scrfd_trt._cli import console, options
+from scrfd_trt._cli import console, options, signals
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.options import option
 from scrfd_trt.errors import MissingDependencyError, OptionError
@@ -56,6 +56,7 @@ def studio(
             console.plain(f"studio: http://{address}:{free}  (Ctrl-C stops it)")
             with suppress(KeyboardInterrupt):
                 serve(detector, host, free, model=model, max_upload=max_upload * 2**20, browser=browser)
+            signals.forget()
 
 
 def _free_port(host: str, port: int) -> int:

@@ -16,6 +16,7 @@ from scrfd_trt._cli import console, live, options, outputs
 from scrfd_trt._cli.detections_files import check_files, path_or_temporary, summarize
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.inputs import is_folder, is_regular_file, same_file_key
+from scrfd_trt._cli.option_rules import DETECTING, OUTPUT, READING, VIDEOS, check_options
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
 from scrfd_trt.errors import OptionError, VideoError
@@ -67,7 +68,7 @@ def tracks(
       scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --except-tracks 1
     """
     with console.logged(**vars(messages)):
-        options.refuse_ineffective(context, from_file=files.detections is not None)
+        _check_options(context, files, output)
         live.refuse([video], "tracks")
         path = Path(video).expanduser()
         if is_folder(path):
@@ -93,6 +94,12 @@ def tracks(
                 console.plain(f"wrote {output}")
         elif output is not None:
             console.warning(f"{output} was not written, because the video has no faces")
+
+
+def _check_options(context: typer.Context, files: options.DetectionsFileArgs, output: Path | None) -> None:
+    facts = {VIDEOS} | (set() if files.detections else {DETECTING, READING})
+    written = {OUTPUT} if output or files.save_detections else set()
+    check_options(context, facts | written | ({READING} if output else set()))
 
 
 def _check_sheet(output: Path, video: Path, *, overwrite: bool) -> None:

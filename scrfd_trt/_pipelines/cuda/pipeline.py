@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt import _forks
 from scrfd_trt._cuda.driver import call
 from scrfd_trt._cuda.finalizers import close_when_dropped, wait_for_dropped
 from scrfd_trt._cuda.interop import DeviceImage
@@ -27,6 +28,7 @@ from scrfd_trt._pipelines.cuda.resources import make_resources
 from scrfd_trt._pipelines.cuda.slot import Slot
 from scrfd_trt._pipelines.cuda.slot_memory import HELPERS
 from scrfd_trt._pipelines.streaming import Pending
+from scrfd_trt._pipelines.workers import Workers
 
 if TYPE_CHECKING:
     from cuda.core import Event
@@ -52,7 +54,7 @@ class CudaPipeline:
     def __init__(self, reopen: Callable[[], LoadedEngine], options: DetectorOptions, *, stream: Any = None) -> None:
         wait_for_dropped()  # it may hold the memory that is needed here
         self.options = options
-        self._workers: ThreadPoolExecutor | None = None
+        self._workers = Workers(SLOTS)
         self._lock = threading.Lock()
         with ExitStack() as stack:
             engine = reopen()
@@ -67,6 +69,7 @@ class CudaPipeline:
             self._input_stream = stack.enter_context(closing(create_stream(device)))
             self._pool = SlotPool(self._resources, borrowed, capture_stream, stack.pop_all())
         self._finalizer = close_when_dropped(self, self._pool.close)
+        _forks.register(self)
 
     @property
     def layout(self) -> HeadLayout:
@@ -106,11 +109,7 @@ class CudaPipeline:
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         self._pool.check_open()
         ordered, event = self._order(images)
-        with self._lock:
-            self._pool.check_not_closing()
-            if self._workers is None:
-                self._workers = ThreadPoolExecutor(SLOTS, "scrfd_trt")
-            return self._workers.submit(self._run_all, ordered, threshold, max_faces, Slot.finish, event)
+        return self._workers.submit(self._run_all, ordered, threshold, max_faces, Slot.finish, event)
 
     def _order(self, images: Images) -> tuple[Images, Event | None]:
         """Return the images, and an event in the caller's order after which those on the GPU may be read."""
@@ -175,8 +174,12 @@ class CudaPipeline:
             is_first = self._pool.begin_closing()
         if not is_first:
             return
-        if self._workers is not None:
-            with suppress(RuntimeError):  # a future's callback that closes runs in a worker, which cannot join itself
-                self._workers.shutdown(cancel_futures=True)
+        self._workers.close()
         self._finalizer.detach()
         self._pool.close()
+
+    def _after_fork(self) -> None:
+        """Refuse all calls and free nothing: a forked process cannot use its parent's GPU."""
+        self._lock = threading.Lock()
+        self._finalizer.detach()
+        self._pool._after_fork()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+from scrfd_trt import _forks
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.stream import borrow_stream, create_stream
 from scrfd_trt._detections import Detections
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from cuda.core import Stream
 
 log = logging.getLogger("scrfd_trt")
+
+INHERITED = (
+    "the detector was opened before this process was forked, and a forked process cannot use the GPU of its parent; "
+    "start processes with spawn, and open a detector in each"
+)
 
 SLOTS = 3
 """Concurrent runs: while one is copied to the GPU, another is computed, and the results of a third are read."""
@@ -42,6 +48,7 @@ class SlotPool:
         self._count = self._waiting = 0
         self._changed = threading.Condition()
         self._closing = self._closed = False
+        self._why_closed = "the detector was closed; open a new one"
         self._failure = ""
 
     def acquire(self, *, wait: bool = True) -> Slot:
@@ -81,11 +88,11 @@ class SlotPool:
 
     def check_not_closing(self) -> None:
         if self._closing:
-            raise ClosedError("the detector was closed; open a new one")
+            raise ClosedError(self._why_closed)
 
     def check_open(self) -> None:
         if self._closed:
-            raise ClosedError("the detector was closed; open a new one")
+            raise ClosedError(self._why_closed)
 
     def close(self) -> None:
         """Free everything after all runs have ended; a second call does nothing."""
@@ -101,6 +108,15 @@ class SlotPool:
             if not self._failure:
                 raise
             log.debug("closing after a failed run: %s", str(error))
+
+    def _after_fork(self) -> None:
+        """Refuse all calls and free nothing in a forked process."""
+        _forks.never_free(self)
+        self._changed = threading.Condition()
+        self._closing = self._closed = True
+        self._why_closed = INHERITED
+        for run in self._runs:
+            run._after_fork()
 
     def _wait_for_slot(self, *, wait: bool) -> Slot:
         with self._changed:
@@ -189,8 +205,11 @@ class Run:
 
     def done(self) -> bool:
         """Return whether :meth:`result` returns without waiting."""
-        with self._lock, self._device.current():
-            return self._slot is None or self._slot.is_done()
+        with self._lock:
+            if self._slot is None:
+                return True
+            with self._device.current():
+                return self._slot.is_done()
 
     def result(self) -> list[Detections]:
         """Wait, then return the detections of each image; raise ClosedError if the detector was closed meanwhile."""
@@ -202,6 +221,13 @@ class Run:
     def abandon(self) -> None:
         """Wait for the run and drop its results; do nothing if it has ended."""
         self._end(Slot.abandon)
+
+    def _after_fork(self) -> None:
+        """Forget the run in a forked process."""
+        self._lock = threading.RLock()
+        if self._slot is not None:
+            _forks.never_free(self._slot)
+            self._slot = None
 
     def _end(self, end: Callable[[Slot], list[Detections] | None]) -> list[Detections] | None:
         with self._lock:

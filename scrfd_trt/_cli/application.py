@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from scrfd_trt._cli import console, exits
+from scrfd_trt._cli import console, exits, signals
 from scrfd_trt._version import __version__
 
 COMMANDS = {
@@ -41,7 +41,9 @@ class LazyCommands(exits.Commands):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the name, the imported command and its arguments."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, load_command(str(name)), rest
+        command = load_command(str(name))
+        signals.raise_from_now_on()
+        return name, command, rest
 
 
 def load_command(name: str) -> Any:
@@ -86,18 +88,33 @@ def top(
         console.write(context.get_help())
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line and exit."""
     console.open_closed_streams()
     console.escape_unencodable()
-    exits.install_signal_handlers()
+    code = _exit_code()
+    signals.exit_at_once()  # while Python shuts down, an exception would be printed
+    if not console.flush_stdout() and not code:
+        code = exits.FAILED
+    if code in signals.STOP_CODES:
+        # TensorRT's threads may still log about interrupted work, which aborts the process while Python shuts down.
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
         app(prog_name="scrfd-trt")
     except SystemExit as end:
-        if end.code not in exits.SIGNAL_CODES:
+        code = end.code if isinstance(end.code, int) else 0
+    except BaseException as error:
+        if signals.received() is None and not isinstance(error, KeyboardInterrupt):
             raise
-        # TensorRT's threads may still log about interrupted work, which aborts the process while Python shuts down.
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            with contextlib.suppress(OSError):  # the terminal may be closed
-                stream.flush()
-        os._exit(end.code)
+        code = 0
+    number = signals.received()
+    if number is not None and code != 128 + number:  # other code swallowed the exception, or turned it into another one
+        exits.print_stop(signals.StoppedError(number))
+        code = 128 + number
+    return code

@@ -1,0 +1,130 @@
+"""What each option applies to: an option that would do nothing is refused before any work.
+
+A command states its *facts*, such as the kinds of its inputs. A rule of an option is a set of facts of which at least
+one has to hold, and the reason if none does. Options of :data:`ALWAYS` apply to everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+
+from scrfd_trt._cli.inputs import Source, is_folder
+from scrfd_trt.errors import OptionError
+
+IMAGES, VIDEOS, LIVE, WEB = "images", "videos", "live", "web"
+FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
+ENGINES, OUTPUT, ANNOTATED, READING, REPLACEWITH, LOSSY = (
+    *("engines", "output", "annotated", "reading", "replacewith", "lossy"),
+)
+
+
+class Rule(NamedTuple):
+    """Facts of which one has to hold, and what an error message says otherwise."""
+
+    facts: frozenset[str]
+    reason: str
+
+
+def _rule(reason: str, *facts: str) -> Rule:
+    return Rule(frozenset(facts), reason)
+
+
+_VIDEOS = _rule("applies to videos only", VIDEOS, LIVE)
+_FILES = _rule("applies to files, not to cameras and streams", IMAGES, VIDEOS)
+_IMAGES = _rule("applies to images only", IMAGES)
+_LIVE = _rule("applies to cameras and streams only", LIVE)
+_STREAMS = _rule("applies to video files only", VIDEOS, WEB)
+_FOLDERS = _rule("applies to input folders only, and no input is one", FOLDERS)
+_DETECTING = _rule("has no effect with --detections, whose faces are already detected", DETECTING)
+_TRACKS = _rule("applies to videos, and to images with --detections", VIDEOS, TRACKS)
+_REPLACEWITH = _rule("cannot be combined with --overlay, which has options of its own", REPLACEWITH)
+_LOSSY = _rule("applies to JPEG and WebP files only, and none is written", LOSSY)
+_ENGINES = _rule("applies to engines only", ENGINES)
+_SHAPED = ("replacewith=blur", "replacewith=solid", "replacewith=mosaic")
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    **dict.fromkeys(("threshold", "iou", "scale", "max_faces"), (_DETECTING,)),
+    **dict.fromkeys(("model", "device", "lean_runtime", "allow_host_code"), (_DETECTING,)),
+    **dict.fromkeys(("every", "bridge", "extend"), (_VIDEOS, _DETECTING)),
+    **dict.fromkeys(("codec", "crf", "preset", "progress"), (_VIDEOS,)),
+    **dict.fromkeys(("keep_audio", "subtitles"), (_STREAMS,)),
+    **dict.fromkeys(("detections", "save_detections", "keep_metadata", "damaged"), (_FILES,)),
+    **dict.fromkeys(("only_region", "except_region"), (_FILES,)),
+    **dict.fromkeys(("only_tracks", "except_tracks"), (_FILES, _TRACKS)),
+    **dict.fromkeys(("only_span", "except_span"), (_FILES, _rule("applies to videos only", VIDEOS))),
+    **dict.fromkeys(("delay", "duration"), (_LIVE,)),
+    **dict.fromkeys(("replacewith", "replaceimg", "mosaicsize"), (_REPLACEWITH,)),
+    "mask_scale": (_REPLACEWITH, _rule("has no effect with --replacewith none", *_SHAPED, "replacewith=img")),
+    "boxes": (_REPLACEWITH, _rule("applies to --replacewith blur, solid and mosaic", *_SHAPED)),
+    "recursive": (_FOLDERS,),
+    "quality": (_LOSSY,),
+    "detect.annotate": (
+        _rule("applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'", IMAGES),
+    ),
+    "detect.repeat": (_IMAGES,),
+    "detect.quality": (_rule("requires --annotate", ANNOTATED), _LOSSY),
+    "detect.overwrite": (_rule("requires --output or --annotate", OUTPUT),),
+    "tracks.overwrite": (_rule("requires --output or --save-detections", OUTPUT),),
+    "tracks.progress": (_DETECTING,),
+    "tracks.damaged": (_rule("has no effect with --detections and without --output", READING),),
+    **dict.fromkeys((f"inspect.{name}" for name in ("device", "lean_runtime", "allow_host_code")), (_ENGINES,)),
+}
+"""Rules by parameter, or by command and parameter, which takes precedence."""
+
+EXCLUSIVE = (("quiet", "verbose"),)
+"""Parameters of which one makes the other useless."""
+
+ALWAYS = frozenset(
+    (
+        *("inputs", "files", "image", "video", "name", "specs", "overlay", "output", "overwrite"),
+        *("as_json", "format_name", "quiet", "verbose", "fetch", "host", "port", "max_upload", "browser", "runs"),
+        # Checked where the model or the engine is opened.
+        *(
+            "batch",
+            "in_flight",
+            "plot",
+            "compare",
+            "precision",
+            "size",
+            "no_batch_one_profile",
+            "io",
+            "level",
+            "workspace",
+        ),
+        *("timing_cache", "version_compatible", "lean_runtime_inside", "hardware_compatible", "compute_capability"),
+    )
+)
+"""Parameters that apply to all inputs of their commands."""
+
+
+def check_options(context: typer.Context, facts: Collection[str] = (DETECTING,)) -> None:
+    """Raise OptionError for an option on the command line that would do nothing."""
+    given = {str(parameter.name): flag for parameter, flag in given_options(context)}
+    for first, second in EXCLUSIVE:
+        if first in given and second in given:
+            raise OptionError(f"{given[first]} and {given[second]} exclude each other; leave one of them out")
+    for parameter, flag in given_options(context):
+        name = str(parameter.name)
+        for rule in RULES.get(f"{context.info_name}.{name}", RULES.get(name, ())):
+            if not rule.facts.intersection(facts):
+                raise OptionError(f"{flag} {rule.reason}; leave it out")
+
+
+def given_options(context: typer.Context) -> Iterable[tuple[Any, str]]:
+    """Yield the parameters that are on the command line, each with its flag."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            off = context.params.get(parameter.name or "") is False and parameter.secondary_opts
+            yield parameter, (off or parameter.opts)[0]
+
+
+def input_facts(inputs: Iterable[str], sources: Iterable[Source]) -> set[str]:
+    """Return the kinds of the files that were found; all kinds if there is none, which is reported later."""
+    found = {VIDEOS if source.is_video else IMAGES for source in sources if not source.problem}
+    folders = {FOLDERS} if any(is_folder(Path(text).expanduser()) for text in inputs) else set()
+    return (found or {IMAGES, VIDEOS}) | folders

@@ -1,0 +1,224 @@
+"""Write image files: one picture, pages or an animation, with what describes colours and size and chosen metadata.
+
+OpenCV encodes what it encodes right; what is to be said beside the pixels is put into its files. Pillow encodes the
+rest.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._image_files import exif, xmp
+from scrfd_trt._image_files.animations import Animation, write_animation
+from scrfd_trt._image_files.color import to_srgb
+from scrfd_trt._image_files.embed import (
+    EMBED,
+    NO_EXTRAS,
+    Extras,
+    append_tiff_page,
+    multi_picture,
+    tiff_tags,
+    with_resolution,
+)
+from scrfd_trt._image_files.encode import (
+    can_encode_heic,
+    encode_avif,
+    encode_heic,
+    encode_with_opencv,
+    opencv_writes,
+    pillow_has_avif,
+)
+from scrfd_trt._image_files.exif import EXIF_IFD, GPS_IFD, Tiff, exif_directories
+from scrfd_trt._image_files.frames import ColorDescription, ImageFrame
+from scrfd_trt._image_files.metadata import Metadata
+from scrfd_trt.errors import OutputError
+
+MAX_TIFF = 2**32 - (1 << 20)
+NO_COLOR, NO_METADATA = ColorDescription(), Metadata()
+SAME_FORMAT = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".mpo": ".jpg", ".tif": ".tiff", ".heif": ".heic"}
+SAME_FORMAT |= {".hif": ".heic", ".apng": ".png", ".avifs": ".avif"}
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """What files with a suffix can hold beside one opaque picture."""
+
+    alpha: bool = False
+    pages: bool = False
+    animation: bool = False
+    profile: bool = False
+    metadata: bool = False
+    exif: bool = False
+    """Whether metadata is EXIF as well as XMP."""
+
+
+OTHER = ImageFormat()
+FORMATS = {
+    ".jpg": ImageFormat(pages=True, profile=True, metadata=True, exif=True),
+    ".png": ImageFormat(alpha=True, animation=True, profile=True, metadata=True, exif=True),
+    ".webp": ImageFormat(alpha=True, animation=True, profile=True, metadata=True, exif=True),
+    ".tiff": ImageFormat(alpha=True, pages=True, profile=True, metadata=True, exif=True),
+    ".gif": ImageFormat(alpha=True, animation=True, metadata=True),
+    ".avif": ImageFormat(alpha=True, animation=True, profile=True, metadata=True, exif=True),
+    ".heic": ImageFormat(alpha=True, pages=True, profile=True, metadata=True, exif=True),
+}
+"""By the suffixes that :func:`format_suffix` returns; files of other formats hold one opaque picture."""
+ANIMATION_SUFFIXES = (".gif", ".png", ".apng", ".webp", ".avif", ".avifs")
+
+
+def format_suffix(suffix: str) -> str:
+    """Return the usual suffix of files of the same format."""
+    return SAME_FORMAT.get(suffix.lower(), suffix.lower())
+
+
+def image_format(suffix: str) -> ImageFormat:
+    """Return what files with a suffix can hold."""
+    return FORMATS.get(format_suffix(suffix), OTHER)
+
+
+def is_writable(suffix: str) -> bool:
+    """Return whether images are written to files with this suffix, with the packages that are installed."""
+    suffix = format_suffix(suffix)
+    if suffix == ".heic":
+        return can_encode_heic()
+    return suffix == ".gif" or opencv_writes(suffix) or (suffix == ".avif" and pillow_has_avif())
+
+
+def storable(metadata: Metadata, suffix: str) -> Metadata:
+    """Return the part of metadata that files with a suffix can hold: all or nothing."""
+    return metadata if image_format(suffix).metadata else Metadata()
+
+
+def write_image(
+    file: BinaryIO,
+    frames: Iterable[ImageFrame],
+    suffix: str,
+    *,
+    quality: int = 95,
+    color: ColorDescription = NO_COLOR,
+    metadata: Metadata = NO_METADATA,
+    animation: bool = False,
+    loops: int = 0,
+    count: int = 1,
+) -> None:
+    """Write frames to a new file, which can seek, as they come.
+
+    The colours of pixels that are fully transparent are replaced by white. Where the format has no alpha, the picture
+    is laid on white; where it has no colour profile, the pixels are converted to sRGB.
+
+    Parameters
+    ----------
+    suffix
+        Selects the format.
+    quality
+        Of lossy formats, 1 to 100.
+    color, metadata
+        What is said beside the pixels, as far as the format can hold it.
+    animation, loops, count
+        Whether the frames are an animation, how often it is shown (0: forever), and the number of its frames, which
+        AVIF needs; otherwise they are pages.
+
+    Raises
+    ------
+    OutputError
+        If the format, or the number or the size of the frames cannot be written.
+    MissingDependencyError
+        If a package is missing that encodes the format.
+    """
+    suffix = format_suffix(suffix)
+    described = image_format(suffix)
+    prepared = _prepared(frames, described, color)
+    first = next(prepared, None)
+    if first is None:
+        raise OutputError("there is no picture to write")
+    height, width = first.pixels.shape[:2]
+    fields = metadata.fields if described.metadata else {}
+    extras = Extras(
+        color.icc_profile if described.profile else None,
+        color.resolution,
+        exif.write_exif(fields) if described.exif else b"",
+        xmp.write_xmp(fields, metadata.panorama_of(width, height)) if described.metadata else b"",
+    )
+    sequence = chain([first], prepared)
+    if animation and described.animation:
+        write_animation(file, sequence, suffix, Animation(extras, quality, loops, count))
+    elif suffix == ".tiff":
+        _write_tiff(file, sequence, extras, fields)
+    elif described.pages:
+        _write_pages(file, sequence, suffix, extras, quality)
+    elif next(prepared, None) is not None:
+        raise OutputError(f"{suffix} files hold one picture, and this has several; name a .tif file")
+    else:
+        file.write(encode(first, suffix, extras, quality))
+
+
+def _prepared(frames: Iterable[ImageFrame], described: ImageFormat, color: ColorDescription) -> Iterator[ImageFrame]:
+    """Yield frames as the format can hold them: without hidden colours, without alpha, in sRGB."""
+    for frame in frames:
+        pixels, alpha = frame.pixels, frame.alpha
+        if alpha is not None and alpha.min() == 255:
+            alpha = None
+        if alpha is not None and not described.alpha:
+            pixels, alpha = frame.visible(), None
+        if alpha is not None:
+            pixels = np.where(alpha[..., None] == 0, np.uint8(255), pixels)
+        if color.icc_profile is not None and not described.profile:
+            pixels = _to_srgb(pixels, color.icc_profile)
+        yield replace(frame, pixels=pixels, alpha=alpha)
+
+
+def _to_srgb(pixels: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
+    """Convert pixels of a colour profile to sRGB; as they are if the profile is damaged."""
+    from PIL import Image  # noqa: PLC0415 - slow to import
+
+    converted = to_srgb(Image.fromarray(pixels[..., ::-1]), profile)
+    return pixels if converted is None else np.ascontiguousarray(np.asarray(converted)[..., ::-1])
+
+
+def encode(frame: ImageFrame, suffix: str, extras: Extras = NO_EXTRAS, quality: int = 95) -> bytes:
+    """Return the content of a file with one picture; raise OutputError if this format or size cannot be written."""
+    suffix = format_suffix(suffix)
+    if suffix == ".heic":
+        return encode_heic([frame], extras, quality)
+    if suffix == ".gif":  # OpenCV changes colours even where the palette has room for all
+        file = io.BytesIO()
+        write_animation(file, iter([frame]), suffix, Animation(extras, quality, loops=1, total=1))
+        return file.getvalue()
+    if suffix == ".avif" and (extras.profile or with_resolution(extras) or extras.xmp or not opencv_writes(suffix)):
+        return encode_avif(frame, extras, quality)
+    data = encode_with_opencv(frame, suffix, quality)
+    return EMBED[suffix](data, extras) if suffix in EMBED and any(extras) else data
+
+
+def _write_tiff(file: BinaryIO, frames: Iterator[ImageFrame], extras: Extras, fields: Mapping[str, str]) -> None:
+    link = 0
+    first, exif_tags, gps = exif_directories(fields)
+    children = {EXIF_IFD: exif_tags, GPS_IFD: gps}
+    for frame in frames:
+        data = encode_with_opencv(frame, ".tiff", 95)
+        if file.tell() + len(data) > MAX_TIFF:
+            raise OutputError("TIFF files have at most 4 GB")
+        tags = {**first, **tiff_tags(extras, alpha=frame.alpha is not None)}
+        if not link and not tags:
+            file.write(data)  # as OpenCV writes it
+            link = Tiff(data).next_link()
+        else:
+            link = append_tiff_page(file, link, data, tags, children)
+        first, children, extras = {}, {}, extras._replace(xmp=b"")
+
+
+def _write_pages(file: BinaryIO, frames: Iterator[ImageFrame], suffix: str, extras: Extras, quality: int) -> None:
+    """Write a JPEG file, with further views if there are several pages, or a HEIC file."""
+    if suffix == ".heic":
+        file.write(encode_heic(frames, extras, quality))
+        return
+    only_colors = Extras(extras.profile, extras.resolution)
+    pages = [encode(frame, suffix, only_colors if number else extras, quality) for number, frame in enumerate(frames)]
+    file.write(multi_picture(pages) if len(pages) > 1 else pages[0])

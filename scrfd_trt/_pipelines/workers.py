@@ -1,0 +1,83 @@
+"""Threads that run submitted batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from scrfd_trt import _forks
+from scrfd_trt.errors import BackendError, ClosedError, one_line
+
+
+class Workers:
+    """Runs calls in up to ``count`` threads, which start when first needed.
+
+    A thread pool cancels the calls that it drops, and asyncio takes a cancelled future for a cancelled task. Here, the
+    futures of calls that have not started when the workers are closed raise ClosedError. A forked process starts
+    threads of its own, and its copies of the parent's futures raise ClosedError.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._executor: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._pending: set[Future[Any]] = set()
+        self._closed = False
+        _forks.register(self)
+
+    def submit(self, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Call a function in another thread; raise ClosedError after :meth:`close`, BackendError without a thread."""
+        future: Future[Any] = Future()
+        with self._lock:
+            self._check_open()
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(self._count, "scrfd_trt")
+            self._pending.add(future)
+            try:
+                self._executor.submit(self._run, [future], call, arguments)
+            except RuntimeError as error:  # the limit of threads is reached, or Python exits
+                self._pending.discard(future)
+                raise BackendError(f"the run cannot be started in another thread: {one_line(error)}") from error
+        return future
+
+    def close(self) -> None:
+        """Wait for the running calls; those that have not started raise ClosedError."""
+        with self._lock:
+            self._closed = True
+            executor = self._executor
+        if executor is not None:
+            with suppress(RuntimeError):  # a future's callback that closes runs in a worker, which cannot join itself
+                executor.shutdown()
+
+    def _after_fork(self) -> None:
+        """Start threads anew, and let the futures of the parent raise ClosedError."""
+        lost, self._pending = self._pending, set()
+        self._lock = threading.Lock()
+        self._executor = None
+        for future in lost:
+            Future.__init__(future)  # its lock may be held, and its callbacks are the parent's
+            future.set_exception(ClosedError("this run was submitted in the parent of this process; submit it again"))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the detector was closed; open a new one")
+
+    def _run(self, futures: list[Future[Any]], call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        """Run a call. Its future is taken out of a list, since the traceback of its error keeps all frames alive."""
+        future = futures.pop()
+        if not future.set_running_or_notify_cancel():
+            self._pending.discard(future)
+            return
+        try:
+            self._check_open()
+            result = call(*arguments)
+        except BaseException as error:  # noqa: BLE001 - raised by the future
+            self._pending.discard(future)
+            future.set_exception(error)
+            del future
+        else:
+            self._pending.discard(future)
+            future.set_result(result)

@@ -1,0 +1,184 @@
+"""Each option of each command is used, or refused before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt._cli.application import COMMANDS, load_command
+from scrfd_trt._cli.live import is_address
+from scrfd_trt._cli.option_rules import ALWAYS, RULES
+
+from .conftest import files_below
+
+Run = Callable[..., Any]
+Picture = Callable[..., Path]
+Film = Callable[..., Path]
+
+VALUES = {
+    "threshold": "0.4", "iou": "0.4", "scale": "640", "max_faces": "2", "device": "cpu", "every": "2", "bridge": "2",
+    "extend": "1", "damaged": "keep", "progress": "none", "codec": "h264", "crf": "0", "preset": "veryfast",
+    "only_tracks": "1", "except_tracks": "1", "only_region": "0,0,9,9", "except_region": "0,0,9,9", "only_span": "0-1",
+    "except_span": "0-1", "delay": "3", "duration": "1", "quality": "90", "replacewith": "solid", "mask_scale": "1.5",
+    "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
+    "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
+    "detections": "none.jsonl",
+}  # fmt: skip
+VIDEO = {"every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
+STREAMS = {"keep_audio", "subtitles"}
+LIVE = {"delay", "duration"}
+TRACKS = {"only_tracks", "except_tracks"}
+FILES = {"detections", "save_detections", "keep_metadata", "damaged", "only_region", "except_region"}
+ALONE = {"recursive"}
+DETECT = {"max_faces", "threshold", "iou", "scale", "model", "device", "lean_runtime", "allow_host_code"}
+SITUATIONS = [
+    (("anonymize", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
+    (("anonymize", "clip.mp4", "-o", "out.mp4"), LIVE | ALONE | {"quality"}),
+    (
+        ("anonymize", "camera:77", "-o", "o.mp4"),
+        STREAMS | FILES | TRACKS | ALONE | {"only_span", "except_span", "quality"},
+    ),
+    (("overlay", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
+    (("detect", "spot.png"), VIDEO | ALONE | {"quality", "overwrite"}),
+    (("detect", "clip.mp4"), ALONE | {"quality", "overwrite", "annotate", "repeat"}),
+    (("tracks", "clip.mp4"), {"overwrite"}),
+    (("tracks", "clip.mp4", "--detections", "f.jsonl"), {*(DETECT - {"max_faces"}), *VIDEO, "overwrite", "damaged"}),
+    (("inspect", "model.onnx"), {"device", "lean_runtime", "allow_host_code"}),
+]
+
+
+def parameters(command: str) -> dict[str, Any]:
+    return {str(one.name): one for one in load_command(command).params if one.name != "help"}
+
+
+def test_each_option_has_rule() -> None:
+    known = {f"{command}.{name}" for command in COMMANDS for name in parameters(command)}
+    names = {full.partition(".")[2] for full in known}
+    assert sorted(names - {*RULES, *ALWAYS} - {key.partition(".")[2] for key in RULES}) == []
+    assert sorted(key for key in RULES if key not in (known if "." in key else names)) == []
+    assert sorted(ALWAYS - names) == []
+
+
+@pytest.mark.usefixtures("spots", "known_overlays")
+@pytest.mark.parametrize(("args", "refused"), SITUATIONS, ids=[" ".join(args[:2]) for args, _ in SITUATIONS])
+def test_each_option_is_used_or_refused(
+    run: Run, picture: Picture, film: Film, tmp_path: Path, args: tuple[str, ...], refused: set[str]
+) -> None:
+    film(frames=4)
+    picture()
+    picture("sticker.png")
+    run("detect", "clip.mp4", "-o", "f.jsonl")
+    Path("model.onnx").write_bytes(b"\x08\x08")
+    before = files_below(tmp_path)
+    options = {name: one for name, one in parameters(args[0]).items() if one.param_type_name == "option"}
+    for name in refused & options.keys():
+        one = options[name]
+        flag = (one.secondary_opts or one.opts)[0]
+        more = () if one.is_flag else (VALUES[name],)
+        base = (*args, "--overlay", "blur") if args[0] == "overlay" else args
+        ran = run(*base, flag, *more)
+        assert (ran.code, ran.out) == (2, ""), (name, ran)
+        assert ran.error.startswith(f"{flag} ") or ran.error.startswith(f"{one.opts[0]} "), (name, ran)
+        assert ran.error.endswith("; leave it out")
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.usefixtures("spots", "known_overlays")
+@pytest.mark.parametrize(("args", "refused"), [SITUATIONS[0], SITUATIONS[4]], ids=["anonymize", "detect"])
+def test_other_options_are_accepted(run: Run, picture: Picture, args: tuple[str, ...], refused: set[str]) -> None:
+    for name in ("spot.png", "sticker.png", "in/a.png"):
+        picture(name)
+    options = {name: one for name, one in parameters(args[0]).items() if one.param_type_name == "option"}
+    for name in options.keys() - refused - {"lean_runtime", "allow_host_code"}:  # refused for models
+        more = () if options[name].is_flag else (VALUES.get(name, "x.jsonl"),)
+        assert "leave it out" not in run(*args, options[name].opts[0], *more).err, name
+        Path("out.png").unlink(missing_ok=True)
+
+
+def test_contradictory_options_are_refused(run: Run, picture: Picture) -> None:
+    ran = run("detect", picture(), "--quiet", "--verbose")
+    assert (ran.code, ran.error) == (2, "--quiet and --verbose exclude each other; leave one of them out")
+
+
+@pytest.mark.usefixtures("spots", "known_overlays")
+def test_options_of_videos_apply_to_videos_of_folder(run: Run, picture: Picture, film: Film) -> None:
+    picture("in/b.png")
+    film("in/a.mp4", frames=4)
+    code, _, err = run("anonymize", "in", "-o", "out", "--every", "3", "--replacewith", "solid")
+    assert (code, err.count("wrote out")) == (0, 2)
+    ran = run("anonymize", "in", "-o", "out2", "--quality", "5")
+    assert ran.error == "--quality applies to JPEG and WebP files only, and none is written; leave it out"
+    assert not Path("out2").exists()
+
+
+def black_box(name: str) -> tuple[int, int, int, int]:
+    """Return x1, y1, x2, y2 around all black pixels."""
+    rows, columns = np.nonzero((cv2.imread(name) == 0).all(2))
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+@pytest.mark.usefixtures("spots", "known_overlays")
+@pytest.mark.parametrize("scale", [None, "1.1", "0.75"])
+@pytest.mark.parametrize("kind", ["solid", "img"])
+def test_mask_scale_grows_each_side_as_in_deface(run: Run, picture: Picture, kind: str, scale: str | None) -> None:
+    picture(box=(60, 40, 100, 80))
+    cv2.imwrite("black.png", np.zeros((40, 40, 3), np.uint8))
+    more = {"solid": ("--boxes",), "img": ("--replaceimg", "black.png")}[kind]
+    sized = () if scale is None else ("--mask-scale", scale)
+    assert run("anonymize", "spot.png", "-o", "out.png", "--replacewith", kind, *more, *sized).code == 0
+    grown = 40 * (float(scale or 1.3) - 1.0)
+    expected = np.array([60 - grown, 40 - grown, 100 + grown, 80 + grown])
+    feather = 4 if kind == "solid" else 0  # pixels of the soft edge count as covered only where they are black
+    assert np.abs(np.array(black_box("out.png")) - expected).max() <= 1 + feather
+
+
+@pytest.mark.usefixtures("spots", "known_overlays")
+def test_default_ellipse_covers_corners_of_box(run: Run, picture: Picture) -> None:
+    picture(box=(60, 40, 100, 80))
+    assert run("anonymize", "spot.png", "-o", "out.png", "--replacewith", "solid").code == 0
+    assert (cv2.imread("out.png")[40:80, 60:100] == 0).all()
+
+
+@pytest.mark.usefixtures("spots", "known_overlays")
+def test_anonymize_takes_overlays_that_cover(run: Run, picture: Picture) -> None:
+    picture(box=(60, 40, 100, 80))
+    assert run("anonymize", "spot.png", "-o", "a.png", "--overlay", "solid:fill=#ff0000,shape=rectangle").code == 0
+    assert (cv2.imread("a.png")[40:80, 60:100] == (0, 0, 255)).all()
+    refused = run("anonymize", "spot.png", "-o", "b.png", "--overlay", "solid", "--overlay", "landmarks")
+    assert refused.code == 2
+    assert refused.error.startswith("--overlay landmarks does not hide faces; the choices are: blur, emoji, image, ")
+    assert "landmarks," not in refused.error
+    both = run("anonymize", "spot.png", "-o", "b.png", "--overlay", "blur", "--replacewith", "solid")
+    assert both.error == "--replacewith cannot be combined with --overlay, which has options of its own; leave it out"
+    warned = run("anonymize", "spot.png", "-o", "c.png", "--overlay", "emoji")
+    assert warned.err.splitlines()[0] == (
+        "warning: --overlay emoji: scale 1 leaves the edge of some faces visible; use 1.5 or more to hide it"
+    )
+    assert "warning: --overlay blur:opacity=0.5: opacity 0.5 leaves" in (
+        run("anonymize", "spot.png", "-o", "d.png", "--overlay", "blur:opacity=0.5").err
+    )
+    assert not Path("b.png").exists()
+
+
+@pytest.mark.usefixtures("spots", "known_overlays")
+def test_transparent_picture_gives_warning(run: Run, picture: Picture) -> None:
+    picture()
+    glasses = np.zeros((40, 40, 4), np.uint8)
+    glasses[10:20] = 255
+    cv2.imwrite("glasses.png", glasses)
+    err = run("anonymize", "spot.png", "-o", "a.png", "--replacewith", "img", "--replaceimg", "glasses.png").err
+    assert err.startswith("warning: --replaceimg: glasses.png is transparent where faces stay visible; use an opaque")
+
+
+def test_existing_file_is_no_camera(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert is_address("camera:0")
+    assert is_address("rtsp://h/a")
+    Path("camera:0").write_bytes(b"")
+    assert not is_address("camera:0")
+    assert run("detect", "camera:0").error == "camera:0: the file is empty: copy or download it again"
