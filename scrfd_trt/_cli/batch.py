@@ -13,6 +13,7 @@ from scrfd_trt._cli import console
 from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.exits import add_location, error_text
+from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source, read_image
 from scrfd_trt._cli.progress import image_progress
 from scrfd_trt._detections import Detections
@@ -32,6 +33,8 @@ INPUT_ERRORS = (ImageError, VideoError, BackendError, DetectionsError, OutputErr
 """Errors that concern one input only."""
 
 ImageCallback = Callable[[Source, NDArray[np.uint8], Detections], None]
+FaceFinder = Callable[[Source, NDArray[np.uint8]], tuple[Detections, float, Timings | None]]
+"""Returns the faces of an image, and how long their detection took in seconds."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Tally:
     images: int = 0
     faces: int = 0
     empty: int = 0
+    left_out: int = 0
+    """Faces of images that a selection leaves uncovered."""
     videos: int = 0
     frames: int = 0
     tracks: int = 0
@@ -95,24 +100,23 @@ class Tally:
 
 def detect_images(
     sources: Sequence[Source],
-    detector: SCRFDDetector,
+    find: FaceFinder,
     tally: Tally,
     *,
     use: ImageCallback | None,
     bar: bool,
-    repeat: int = 0,
 ) -> Iterator[tuple[Source, ImageResult | str]]:
-    """Read images and detect their faces; yield each source with its result, or with the reason of the failure.
+    """Read images and find their faces; yield each source with its result, or with the reason of the failure.
 
     ``use`` draws and saves, for example. If it fails, the image counts as failed, but the result is yielded. ``bar``
-    shows progress if stderr is a terminal. ``repeat`` measures so many repetitions of each detection.
+    shows progress if stderr is a terminal.
     """
     with image_progress(len(sources), shown=bar) as advance:
         for source in sources:
             tally.inputs += 1
             try:
                 with console.about(source.path):
-                    outcome = _detect_image(source, detector, tally, use, repeat)
+                    outcome = _detect_image(source, find, tally, use)
             except KeyboardInterrupt as stop:
                 if len(sources) > 1:
                     add_location(stop, "", f"after {'writing ' if use else ''}{tally.images} of {len(sources)} images")
@@ -121,13 +125,21 @@ def detect_images(
             advance()
 
 
-def _detect_image(
-    source: Source, detector: SCRFDDetector, tally: Tally, use: ImageCallback | None, repeat: int
-) -> ImageResult | str:
+def detector_finder(detector: SCRFDDetector, repeat: int = 0) -> FaceFinder:
+    """Return a function that detects the faces of an image, and measures so many repetitions of each detection."""
+    return lambda _, image: time_detect(detector, image, repeat)
+
+
+def file_finder(faces: ImageFaces) -> FaceFinder:
+    """Return a function that takes the faces of an image from a detections file."""
+    return lambda source, image: (faces.find(source, image), 0.0, None)
+
+
+def _detect_image(source: Source, find: FaceFinder, tally: Tally, use: ImageCallback | None) -> ImageResult | str:
     try:
         source.check()
         image = read_image(source.path)
-        faces, seconds, timings = time_detect(detector, image, repeat)
+        faces, seconds, timings = find(source, image)
     except INPUT_ERRORS as error:
         return tally.fail(source.path, error)
     try:

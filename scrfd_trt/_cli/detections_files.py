@@ -1,4 +1,4 @@
-"""Detections files of videos: checks before any work, and what they contain."""
+"""Detections files: checks before any work, and what they contain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scrfd_trt._cli import outputs
+from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source, same_file_key
 from scrfd_trt._cli.options import CopySettings, DetectionsFileArgs
 from scrfd_trt.errors import OptionError
@@ -15,21 +16,29 @@ from scrfd_trt.video import FacesReader, Summary, TrackingOptions, TrackSelectio
 from scrfd_trt.video._detections_file import FACES_SUFFIX
 
 
-def check_inputs(settings: CopySettings, sources: Sequence[Source], targets: Mapping[Source, Path]) -> None:
-    """Raise OptionError for detections files and tracks without a single video, conflicts, and missing tracks."""
+def check_inputs(
+    settings: CopySettings, sources: Sequence[Source], targets: Mapping[Source, Path]
+) -> ImageFaces | None:
+    """Check detections files and selected tracks; return the faces of images, if they come from a file.
+
+    Raises OptionError for several videos, conflicts, and missing tracks, and DetectionsError for an invalid file.
+    """
     files, selection = settings.files, settings.selection
-    if len(sources) != 1 or not sources[0].is_video:
-        given = vars(files) | {"only_tracks": selection.only_tracks, "except_tracks": selection.except_tracks}
-        name = next((name for name, value in given.items() if value), None)
-        if name is not None:
-            raise OptionError(f"--{name.replace('_', '-')} applies to a single video; process the inputs one by one")
-    if sources:
-        others = {"the input": sources[0].path, "the output": targets.get(sources[0])}
+    has_videos = any(source.is_video for source in sources)
+    if has_videos and len(sources) != 1:
+        given = {"only_tracks": selection.only_tracks, "except_tracks": selection.except_tracks} | vars(files)
+        if name := next((name for name, value in given.items() if value), None):
+            kinds = "images, or to a single video" if hasattr(files, name) else "a single video"
+            raise OptionError(f"--{name.replace('_', '-')} applies to {kinds}; process the videos one by one")
+    for source in sources:
+        others = {"the input": source.path, "the output": targets.get(source)}
         check_files(files, others, overwrite=settings.overwrite)
+    faces = None if files.detections is None or has_videos else ImageFaces(files.detections)
     if files.detections and (selection.only_tracks or selection.except_tracks):
-        message = missing_tracks(selection, summarize(files.detections).tracks)
-        if message:
+        known = summarize(files.detections).tracks if faces is None else faces.tracks
+        if message := missing_tracks(selection, known):
             raise OptionError(f"{files.detections}: {message}")
+    return faces
 
 
 def check_files(files: DetectionsFileArgs, others: Mapping[str, Path | None], *, overwrite: bool) -> None:
@@ -68,7 +77,7 @@ def missing_tracks(selection: TrackSelection, known: Iterable[int]) -> str:
     missing = sorted((selection.only_tracks | selection.except_tracks).difference(existing))
     if not missing:
         return ""
-    hint = f"the tracks are: {_ranges(existing)}" if existing else "the video has no tracks"
+    hint = f"the tracks are: {_ranges(existing)}" if existing else "there are no tracks"
     return f"there is no track {', '.join(map(str, missing))}; {hint}"
 
 

@@ -50,6 +50,10 @@ def _video(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
     return option(metavar, text, *names, rich_help_panel="Videos", **settings)
 
 
+def _faces(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
+    return option(metavar, text, *names, rich_help_panel="Selection of faces", **settings)
+
+
 INPUT_HELP = "Image and video files, folders, and globs such as 'photos/*.jpg'."
 LIVE_INPUT_HELP = "Images, videos, folders and globs; or one camera:N, or one URL."
 MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
@@ -119,30 +123,30 @@ class MessageArgs:
 
 @dataclass(frozen=True)
 class DetectionsFileArgs:
-    """Detections files of a video."""
+    """Detections files of a video or of images."""
 
-    detections: Annotated[Path | None, _video("FILE", "Read detections from this file instead of detecting.")] = None
+    detections: Annotated[Path | None, _faces("FILE", "Read detections from this file instead of detecting.")] = None
     save_detections: Annotated[
-        Path | None, _video("FILE", "Save detections to this file, such as clip.faces.jsonl.")
+        Path | None, _faces("FILE", "Save detections to this file, such as clip.faces.jsonl.")
     ] = None
 
 
 @dataclass(frozen=True)
 class SelectionArgs:
-    """Which faces of a video are covered, and when."""
+    """Which faces are covered, and when."""
 
     only_tracks: Annotated[
-        Texts, _video("N,...", "Cover only these tracks ('scrfd-trt tracks'); all other faces stay visible.")
+        Texts, _faces("N,...", "Cover only these tracks ('scrfd-trt tracks'); all other faces stay visible.")
     ] = None
-    except_tracks: Annotated[Texts, _video("N,...", "Leave these tracks uncovered. Review the result.")] = None
+    except_tracks: Annotated[Texts, _faces("N,...", "Leave these tracks uncovered. Review the result.")] = None
     only_region: Annotated[
-        Texts, _video("X,Y,W,H", "Cover only tracks whose centre is mostly in this region (pixels).")
+        Texts, _faces("X,Y,W,H", "Cover only faces whose centre is (mostly) in this region (pixels).")
     ] = None
     except_region: Annotated[
-        Texts, _video("X,Y,W,H", "Leave tracks whose centre is mostly in this region (pixels) uncovered.")
+        Texts, _faces("X,Y,W,H", "Leave faces uncovered whose centre is (mostly) in this region.")
     ] = None
-    only_span: Annotated[Texts, _video("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
-    except_span: Annotated[Texts, _video("FROM-TO", "Leave faces uncovered within this time.")] = None
+    only_span: Annotated[Texts, _faces("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
+    except_span: Annotated[Texts, _faces("FROM-TO", "Leave faces uncovered within this time.")] = None
 
     def parse(self) -> TrackSelection:
         """Return the selection; raise OptionError for an invalid track, region or span."""

@@ -12,11 +12,12 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from scrfd_trt._cli import console, live, outputs
-from scrfd_trt._cli.batch import Tally, detect_images, process_videos
+from scrfd_trt._cli import console, live, outputs, results
+from scrfd_trt._cli.batch import FaceFinder, Tally, detect_images, detector_finder, file_finder, process_videos
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
 from scrfd_trt._cli.exits import FAILED
+from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source, find_inputs
 from scrfd_trt._cli.option_rules import DETECTING, LIVE, LOSSY, REPLACEWITH, TRACKS, WEB, check_options, input_facts
 from scrfd_trt._cli.options import CopyArgs, CopySettings
@@ -63,10 +64,10 @@ def write_copies(
     draw = create()
     targets = outputs.plan_outputs(inputs, sources, output, overwrite=args.overwrite)
     check_options(context, facts | ({LOSSY} if outputs.any_lossy(targets) else set()))
-    check_inputs(settings, sources, targets)
+    faces = check_inputs(settings, sources, targets)
     job = _CopyJob(draw, settings, targets, args.quality, detailed)
     with nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector:
-        job.run(sources, detector)
+        job.run(sources, detector, faces)
     job.print_image_summary(output)
     if job.tally.failures:
         raise typer.Exit(FAILED)
@@ -90,18 +91,30 @@ class _CopyJob:
     detailed: bool
     tally: Tally = field(default_factory=Tally)
 
-    def run(self, sources: Sequence[Source], detector: SCRFDDetector | None) -> None:
-        """Process the images, then the videos."""
+    def run(self, sources: Sequence[Source], detector: SCRFDDetector | None, faces: ImageFaces | None) -> None:
+        """Process the images, then the videos; without a detector, the faces of images are those of a file."""
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
         try:
             if images and detector is not None:
-                for _ in detect_images(images, detector, self.tally, use=self._save_image, bar=not self.settings.quiet):
-                    pass
+                self._process_images(images, detector_finder(detector))
+            elif images and faces is not None:
+                self._process_images(images, file_finder(faces))
             for source, summary in process_videos(videos, self.tally, lambda one: self._copy_video(one, detector)):
                 self._report_video(self.targets[source], summary)
         finally:
             self.tally.print_failures()
+
+    def _process_images(self, images: Sequence[Source], find: FaceFinder) -> None:
+        saved, bar = self.settings.files.save_detections, not self.settings.quiet
+        outcomes = detect_images(images, find, self.tally, use=self._save_image, bar=bar)
+        if saved is None:
+            for _ in outcomes:
+                pass
+            return
+        with results.open_writer("jsonl", saved, overwrite=self.settings.overwrite) as writer:
+            for source, outcome in outcomes:
+                writer.add_outcome(source.path, outcome)
 
     def print_image_summary(self, output: Path | None) -> None:
         """Print where the images are, and how many faces they have."""
@@ -112,16 +125,24 @@ class _CopyJob:
         text = f"{count(tally.images, 'image')}, {faces}" if tally.images > 1 else faces
         if tally.faces and tally.empty:
             text += f"; {tally.empty} without a face"
-        print_written(output or next(iter(self.targets.values())), text, self.draw, tally.faces)
+        if tally.left_out:
+            text += f"; {count(tally.left_out, 'face')} left uncovered, as requested"
+        target = output or next(iter(self.targets.values()))
+        if tally.left_out and tally.left_out == tally.faces:
+            console.warning(f"{target}: no face is covered; the selection leaves out every face")
+        from_file = self.settings.files.detections is not None
+        print_written(target, text, self.draw, tally.faces, from_file=from_file)
 
     def _save_image(self, source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
+        covered = self.settings.selection.select(faces)
         outputs.save_image(
-            self.draw(image, faces),
+            self.draw(image, covered),
             self.targets[source],
             overwrite=self.settings.overwrite,
             quality=self.quality,
             metadata_from=source.path if self.settings.keep_metadata else None,
         )
+        self.tally.left_out += len(faces) - len(covered)
 
     def _copy_video(self, source: Source, detector: SCRFDDetector | None) -> Summary:
         """Cover the faces of a video; without a detector, they come from the detections file."""

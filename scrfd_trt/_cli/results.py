@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rich.table import Table
 from rich.text import Text
 
-from scrfd_trt._cli import console
+from scrfd_trt._cli import console, outputs
 from scrfd_trt._cli.batch import ImageResult
 from scrfd_trt._cli.options import parse_choice
 from scrfd_trt._formats import coco_file, csv_header, csv_lines
@@ -31,6 +32,14 @@ class ResultWriter:
     def begin(self) -> None: ...
     def add(self, result: ImageResult) -> None: ...
     def add_failure(self, path: Path, reason: str) -> None: ...
+
+    def add_outcome(self, path: Path, outcome: ImageResult | str) -> None:
+        """Add a result, or the reason of a failure."""
+        if isinstance(outcome, ImageResult):
+            self.add(outcome)
+        else:
+            self.add_failure(path, outcome)
+
     def end(self) -> None: ...
 
 
@@ -94,6 +103,23 @@ WRITERS: dict[Format, type[ResultWriter]] = {
     "csv": CsvWriter,
     "coco": CocoWriter,
 }
+
+
+@contextmanager
+def open_writer(kind: Format, output: Path | None, *, overwrite: bool) -> Iterator[ResultWriter]:
+    """Yield a writer to stdout, or to a file that appears only when it is complete."""
+    with nullcontext() if output is None else outputs.atomic_output(output, overwrite=overwrite) as file:
+
+        def write(text: str) -> None:
+            if file is None:
+                console.write(text)
+            else:
+                file.write(text.encode("utf-8", "backslashreplace"))
+
+        writer = WRITERS[kind](write, plain=file is not None)
+        writer.begin()
+        yield writer
+        writer.end()
 
 
 def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> Format:

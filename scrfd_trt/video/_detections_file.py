@@ -49,12 +49,11 @@ class Header(BaseModel, frozen=True):
         return TrackingOptions(**known).model_dump()
 
 
-class _Face(BaseModel):
-    track: int = Field(ge=0, lt=1 << 63)
+class FaceFields(BaseModel):
+    """What detections files of videos and of images say of a face."""
+
     box: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
-    score: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
     landmarks: tuple[tuple[Coordinate, Coordinate], ...] | None = Field(None, min_length=5, max_length=5)
-    origin: Origin = Field("detected", alias="from")
 
     @field_validator("box")
     @classmethod
@@ -62,6 +61,12 @@ class _Face(BaseModel):
         if box[0] > box[2] or box[1] > box[3]:
             raise ValueError("must be x1, y1, x2, y2, the smaller values first")
         return box
+
+
+class _Face(FaceFields):
+    track: int = Field(ge=0, lt=1 << 63)
+    score: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
+    origin: Origin = Field("detected", alias="from")
 
     def face(self) -> Face:
         points = None if self.landmarks is None else np.array(self.landmarks)

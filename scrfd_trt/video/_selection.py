@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._detections import Detections
 from scrfd_trt._options import OptionsModel
-from scrfd_trt._tracking.faces import Face, FrameFaces
+from scrfd_trt._tracking.faces import FrameFaces
+from scrfd_trt.errors import DetectionsError
 
 Region = tuple[float, float, float, float]  # x, y, width and height in pixels of the upright frame
 Span = tuple[float, float]  # start and end in seconds
@@ -37,6 +43,22 @@ class TrackSelection(OptionsModel):
     except_regions: tuple[Region, ...] = ()
     only_spans: tuple[Span, ...] = ()
     except_spans: tuple[Span, ...] = ()
+
+    def select(self, detections: Detections) -> Detections:
+        """Return the covered faces of a single image, in which a region contains a face by the centre of its box.
+
+        Spans do not apply. Raises ``DetectionsError`` if tracks are selected and the faces have no track ids.
+        """
+        covered = ~_is_inside(detections.boxes, self.except_regions)
+        if self.only_regions:
+            covered &= _is_inside(detections.boxes, self.only_regions)
+        if self.only_tracks or self.except_tracks:
+            if detections.track_ids is None and len(detections):
+                raise DetectionsError("the faces have no track ids, so none can be selected")
+            ids = np.zeros(0, np.int64) if detections.track_ids is None else detections.track_ids
+            covered &= ~np.isin(ids, list(self.except_tracks))
+            covered &= np.isin(ids, list(self.only_tracks)) if self.only_tracks else True
+        return detections if covered.all() else detections[covered]
 
     @property
     def needs_tracks(self) -> bool:
@@ -69,26 +91,32 @@ class TrackSelection(OptionsModel):
         return frame if len(faces) == len(frame.faces) else replace(frame, faces=faces)
 
 
+def _is_inside(boxes: NDArray[np.floating[Any]], regions: tuple[Region, ...]) -> NDArray[np.bool_]:
+    """Return whether the centre of each box ``(N, 4)`` lies in a region."""
+    inside = np.zeros(len(boxes), bool)
+    x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2.0).T
+    for left, top, width, height in regions:
+        inside |= (left <= x) & (x < left + width) & (top <= y) & (y < top + height)
+    return inside
+
+
 def _tracks_in_regions(
     frames: Iterable[FrameFaces], only: tuple[Region, ...], excepted: tuple[Region, ...]
 ) -> tuple[frozenset[int], frozenset[int]]:
     total: Counter[int] = Counter()
     inside: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
     for frame in frames:
-        for face in frame.faces:
-            total[face.track] += 1
-            for counts, regions in zip(inside, (only, excepted), strict=True):
-                counts[face.track] += any(_contains(region, face) for region in regions)
+        tracks = [face.track for face in frame.faces]
+        boxes = np.array([face.box for face in frame.faces], np.float64).reshape(-1, 4)
+        total.update(tracks)
+        for counts, regions in zip(inside, (only, excepted), strict=True):
+            counts.update(
+                track for track, is_inside in zip(tracks, _is_inside(boxes, regions), strict=True) if is_inside
+            )
     covered, left_out = (
         frozenset(n for n in total if counts[n] >= MIN_SHARE * total[n] and counts[n]) for counts in inside
     )
     return covered, left_out
-
-
-def _contains(region: Region, face: Face) -> bool:
-    left, top, width, height = region
-    x, y = ((face.box[:2] + face.box[2:]) / 2).tolist()
-    return bool(left <= x < left + width and top <= y < top + height)
 
 
 def _is_within(seconds: float, spans: tuple[Span, ...]) -> bool:

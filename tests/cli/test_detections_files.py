@@ -127,7 +127,7 @@ def test_track_numbers_require_single_video(run: Run, film: Film) -> None:
     film("a.mp4")
     film("b.mp4")
     ran = run("anonymize", "a.mp4", "b.mp4", "--except-tracks", "1")
-    assert (ran.code, ran.error) == (2, "--except-tracks applies to a single video; process the inputs one by one")
+    assert (ran.code, ran.error) == (2, "--except-tracks applies to a single video; process the videos one by one")
 
 
 def test_selection_that_covers_no_face_gives_warning(run: Run, film: Film) -> None:

@@ -20,7 +20,7 @@ from scrfd_trt._cli.commands.overlays import covering_overlays
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.options import SHARE, option
 from scrfd_trt._cli.overlay_files import write_copies
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video import FacesReader, TrackingOptions
 
 Cover = Literal["blur", "solid", "none", "img", "mosaic"]
@@ -34,7 +34,7 @@ MIN_MASK_SCALE, MAX_MASK_SCALE = 0.55, 5.5
 """The mask is 0.1 to 10 times as large as the box; at 0.5, nothing is covered."""
 
 OVERLAY_HELP = "Cover with this overlay instead of --replacewith. Repeat to combine several."
-MASK_SCALE_HELP = "As in deface: 1.3 adds 0.3 of each side at both ends."
+MASK_SCALE_HELP = "Grow the box as in deface: 1.3 covers 1.6 times its width."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 MOSAIC_HELP = "Block size for --replacewith mosaic, in pixels."
 SCALE_HELP = "Detection sizes, such as 640x360; rounded up to multiples of 32 pixels."
@@ -171,8 +171,11 @@ def anonymize(
 
 
 def _warn_of_high_threshold(path: Path) -> None:
-    with FacesReader(path) as reader:
-        threshold = TrackingOptions.model_validate(reader.header.tracking).threshold
+    try:
+        with FacesReader(path) as reader:
+            threshold = TrackingOptions.model_validate(reader.header.tracking).threshold
+    except DetectionsError:  # a file of images, which has no threshold; others are reported when they are read
+        return
     if threshold > THRESHOLD and not console.is_quiet():
         console.warning(
             f"{path}: detected with a threshold of {threshold:g}; 'anonymize' uses {THRESHOLD:g} by default, "

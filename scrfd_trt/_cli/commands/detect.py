@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ from rich.text import Text
 
 import overlays
 from scrfd_trt._cli import console, live, options, outputs, results
-from scrfd_trt._cli.batch import ImageCallback, ImageResult, Tally, detect_images, process_videos
+from scrfd_trt._cli.batch import ImageCallback, ImageResult, Tally, detect_images, detector_finder, process_videos
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.exits import FAILED
@@ -97,8 +96,8 @@ def detect(
                 # On a terminal, the results themselves show progress. A closed stdout is None.
                 bar = not messages.quiet and (output is not None or not (sys.stdout and sys.stdout.isatty()))
                 if images:
-                    outcomes = detect_images(images, detector, tally, use=copies, bar=bar, repeat=repeat or 0)
-                    with _open_results(kind, output, overwrite=overwrite) as writer:
+                    outcomes = detect_images(images, detector_finder(detector, repeat or 0), tally, use=copies, bar=bar)
+                    with results.open_writer(kind, output, overwrite=overwrite) as writer:
                         _write_results(writer, outcomes, quiet=messages.quiet)
                 detect_video = partial(_detect_video, detector=detector, settings=settings, kind=kind, output=output)
                 for source, summary in process_videos(videos, tally, detect_video):
@@ -146,33 +145,13 @@ def _annotator(targets: dict[Source, Path], *, overwrite: bool, quality: int) ->
     return annotate
 
 
-@contextmanager
-def _open_results(kind: results.Format, output: Path | None, *, overwrite: bool) -> Iterator[results.ResultWriter]:
-    """Yield a writer to stdout, or to a file that appears only when it is complete."""
-    with nullcontext() if output is None else outputs.atomic_output(output, overwrite=overwrite) as file:
-
-        def write(text: str) -> None:
-            if file is None:
-                console.write(text)
-            else:
-                file.write(text.encode("utf-8", "backslashreplace"))
-
-        writer = results.WRITERS[kind](write, plain=file is not None)
-        writer.begin()
-        yield writer
-        writer.end()
-
-
 def _write_results(
     writer: results.ResultWriter, outcomes: Iterator[tuple[Source, ImageResult | str]], *, quiet: bool
 ) -> None:
     for source, outcome in outcomes:
-        if isinstance(outcome, ImageResult):
-            writer.add(outcome)
-            if outcome.timings and not quiet:
-                console.plain(f"{outcome.path}: {outcome.timings}")
-        else:
-            writer.add_failure(source.path, outcome)
+        writer.add_outcome(source.path, outcome)
+        if isinstance(outcome, ImageResult) and outcome.timings and not quiet:
+            console.plain(f"{outcome.path}: {outcome.timings}")
 
 
 def _detect_video(

@@ -1,0 +1,142 @@
+"""Detections files of images: JSON lines as ``detect`` writes them, one image a line, which a person may edit."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scrfd_trt._cli.inputs import Source, same_file_key
+from scrfd_trt._detections import Detections
+from scrfd_trt._options import reason
+from scrfd_trt.errors import DetectionsError
+from scrfd_trt.video._detections_file import MAX_LINE, FaceFields, Side
+
+ADVICE = "'scrfd-trt detect PHOTO -o NAME.faces.jsonl' writes one"
+
+
+class _Face(FaceFields):
+    score: float = Field(1.0, ge=0.0, le=1.0, allow_inf_nan=False)  # added by hand, faces are certain
+    track: int | None = Field(None, ge=0, lt=1 << 63)
+
+
+class _Image(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    image_size: tuple[Side, Side]
+    frame: int = Field(0, ge=0)
+    faces: list[_Face]
+
+    def detections(self) -> Detections:
+        """Return the faces, highest scores first; with track ids if all have a track."""
+        faces = sorted(self.faces, key=lambda face: -face.score)
+        points = [face.landmarks for face in faces]
+        tracks = [face.track for face in faces]
+        return Detections(
+            np.array([face.box for face in faces], np.float64).reshape(-1, 4),
+            np.array([face.score for face in faces], np.float64),
+            None if None in points else np.array(points, np.float64).reshape(-1, 5, 2),
+            image_size=self.image_size,
+            track_ids=None if None in tracks else np.array(tracks, np.int64),
+        )
+
+
+class _Entry(NamedTuple):
+    line: int
+    image: str
+    faces: Detections | None
+    error: str
+
+
+class ImageFaces:
+    """The faces in a detections file of images; raises DetectionsError if it is not one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._entries: dict[tuple[str, int], _Entry] = {}
+        for entry, frame in _read(path):
+            # Names are relative to the folder in which detect ran; the file may have moved together with its images.
+            for key in dict.fromkeys(same_file_key(folder / entry.image) for folder in (Path(), path.parent)):
+                before = self._entries.setdefault((key, frame), entry)
+                if before is not entry and before.image == entry.image:
+                    raise DetectionsError(
+                        f"{path}, line {entry.line}: {entry.image} is in line {before.line} as well; delete one of them"
+                    )
+
+    @property
+    def tracks(self) -> set[int]:
+        """All track numbers."""
+        known = (entry.faces for entry in self._entries.values())
+        ids = (faces.track_ids for faces in known if faces is not None)
+        return {number for one in ids if one is not None for number in one.tolist()}
+
+    def find(self, source: Source, image: NDArray[np.uint8], frame: int = 0) -> Detections:
+        """Return the faces of an image; raise DetectionsError if there is no entry, or one of another image."""
+        entry = self._entries.get((same_file_key(source.path), frame))
+        if entry is None:
+            what = f"frame {frame} of this image" if frame else "this image"
+            raise DetectionsError(f"{self.path} has no faces of {what}, so it is not written; detect them first")
+        if entry.faces is None:
+            raise DetectionsError(f"{self.path}, line {entry.line}: no faces were detected: {entry.error}")
+        size = (image.shape[1], image.shape[0])
+        if entry.faces.image_size != size:
+            (width, height), (own_width, own_height) = entry.faces.image_size, size
+            raise DetectionsError(
+                f"{self.path}, line {entry.line}: the faces belong to an image of {width}×{height}, and this one has "
+                f"{own_width}×{own_height}; detect them again"
+            )
+        return entry.faces
+
+
+def _read(path: Path) -> Iterator[tuple[_Entry, int]]:
+    """Yield the entries with their numbers of frames; the lines of videos between them are skipped."""
+    found = False
+    for number, text in _lines(path):
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise DetectionsError(f"{path}, line {number}: this is not JSON: {error}; {ADVICE}") from error
+        name = value.get("image") if isinstance(value, dict) else None
+        if isinstance(name, str):
+            found = True
+            yield _entry(path, number, name, value)
+        elif not found:
+            is_video = isinstance(value, dict) and value.get("format") == "scrfd_trt.faces"
+            what = "a detections file of a video" if is_video else "not a detections file of images"
+            raise DetectionsError(f"{path}, line {number}: this is {what}; {ADVICE}")
+        elif not (isinstance(value, dict) and {"format", "frame"} & value.keys()):
+            raise DetectionsError(f'{path}, line {number}: there is no "image"; {ADVICE}')
+    if not found:
+        raise DetectionsError(f"{path}: the file is empty; {ADVICE}")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            for number, text in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
+                if len(text) > MAX_LINE:
+                    raise DetectionsError(
+                        f"{path}, line {number}: more than {MAX_LINE >> 20} MiB; write one image a line"
+                    )
+                if text.strip():
+                    yield number, text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
+    except (OSError, ValueError) as error:
+        raise DetectionsError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
+
+
+def _entry(path: Path, number: int, name: str, value: dict[str, Any]) -> tuple[_Entry, int]:
+    if "error" in value and "faces" not in value:
+        return _Entry(number, name, None, str(value["error"])), 0
+    try:
+        image = _Image.model_validate({key: value[key] for key in ("image_size", "frame", "faces") if key in value})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DetectionsError(f"{path}, line {number}, {where}: {reason(first)}") from error
+    return _Entry(number, name, image.detections(), ""), image.frame

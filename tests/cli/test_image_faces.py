@@ -1,0 +1,178 @@
+"""Detections files of images: detected once, edited by hand, and covered from the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt._cli.image_faces import ImageFaces
+from scrfd_trt._cli.inputs import Source
+from scrfd_trt.errors import DetectionsError
+
+from .conftest import BOX, SIZE
+
+pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+
+Run = Callable[..., Any]
+Picture = Callable[..., Path]
+Film = Callable[..., Path]
+
+SOLID = ("--replacewith", "solid", "--boxes", "--mask-scale", "1")
+OTHER = (100, 70, 130, 110)
+"""A second face, which the detector does not find."""
+
+
+def write(path: str, *lines: dict[str, Any]) -> None:
+    Path(path).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def entry(name: str = "spot.png", *boxes: tuple[int, ...], **more: Any) -> dict[str, Any]:
+    faces = [{"box": box, "track": number} for number, box in enumerate(boxes or (BOX,), 1)]
+    return {"image": name, "image_size": SIZE, "faces": faces} | more
+
+
+def is_black(name: str, box: tuple[int, int, int, int]) -> bool:
+    return bool((cv2.imread(name)[box[1] : box[3], box[0] : box[2]] == 0).all())
+
+
+def test_faces_of_image_are_detected_edited_and_covered(run: Run, picture: Picture) -> None:
+    picture()
+    assert run("detect", "spot.png", "-o", "spot.faces.jsonl").code == 0
+    found = json.loads(Path("spot.faces.jsonl").read_text())
+    assert len(found["faces"]) == 1
+    found["faces"].append({"box": OTHER})  # added by hand, without score and landmarks
+    write("spot.faces.jsonl", found)
+    code, _, err = run("anonymize", "spot.png", "--detections", "spot.faces.jsonl", "-o", "both.png", *SOLID)
+    assert (code, err.splitlines()[-1]) == (0, "wrote both.png: 2 faces")
+    assert is_black("both.png", BOX)
+    assert is_black("both.png", OTHER)
+    found["faces"] = []
+    write("none.jsonl", found)
+    assert "no face was found, so nothing is covered; detect the faces again" in (
+        run("anonymize", "spot.png", "--detections", "none.jsonl", "-o", "none.png").err
+    )
+    assert (cv2.imread("none.png") == cv2.imread("spot.png")).all()
+
+
+def test_saved_detections_give_same_copies(run: Run, picture: Picture) -> None:
+    picture("in/a.png")
+    picture("in/b.png", box=(10, 10, 60, 70))
+    assert run("anonymize", "in", "-o", "one", "--save-detections", "s.jsonl").code == 0
+    assert [json.loads(line)["image"] for line in Path("s.jsonl").read_text().splitlines()] == ["in/a.png", "in/b.png"]
+    assert run("anonymize", "in", "-o", "two", "--detections", "s.jsonl").code == 0
+    for name in ("a.png", "b.png"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+
+
+def test_lines_of_folder_are_matched_by_path(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("in/a.png", "in/sub/a.png"):
+        picture(name)
+    write("faces.jsonl", entry("in/a.png"), entry("in/sub/a.png", OTHER))
+    assert run("anonymize", "in", "-r", "-o", "out", "--detections", "faces.jsonl", *SOLID).code == 0
+    assert [is_black(f"out/{name}", BOX) for name in ("a.png", "sub/a.png")] == [True, False]
+    monkeypatch.chdir("in")  # the names in the file are relative to its folder
+    assert run("anonymize", "sub", "-o", "../again", "--detections", "../faces.jsonl", *SOLID).code == 0
+    assert is_black("../again/a.png", OTHER)
+
+
+def test_image_without_entry_is_not_written(run: Run, picture: Picture) -> None:
+    for name in ("in/a.png", "in/b.png", "in/c.png", "in/d.png"):
+        picture(name)
+    wrong = entry("in/c.png") | {"image_size": [20, 20]}
+    write("f.jsonl", entry("in/a.png"), wrong, {"image": "in/d.png", "error": "the file is empty"})
+    code, _, err = run("anonymize", "in", "-o", "out", "--detections", "f.jsonl")
+    assert code == 1
+    other = "an image of 20×20, and this one has 160×120; detect them again"
+    assert err.splitlines()[:4] == [
+        "error: 3 of 4 inputs failed, the others succeeded:",
+        "- in/b.png: f.jsonl has no faces of this image, so it is not written; detect them first",
+        f"- in/c.png: f.jsonl, line 2: the faces belong to {other}",
+        "- in/d.png: f.jsonl, line 3: no faces were detected: the file is empty",
+    ]
+    assert [path.name for path in Path("out").iterdir()] == ["a.png"]
+
+
+def test_selection_of_faces_of_images(run: Run, picture: Picture) -> None:
+    picture()
+    write("f.jsonl", entry("spot.png", BOX, OTHER))
+    cases = {
+        ("--only-tracks", "2"): (False, True),
+        ("--except-tracks", "2"): (True, False),
+        ("--only-region", "0,0,80,120"): (True, False),
+        ("--except-region", "0,0,80,120"): (False, True),
+        ("--only-region", "0,0,80,120", "--except-tracks", "1"): (False, False),
+    }
+    for number, (args, expected) in enumerate(cases.items()):
+        code, _, err = run("anonymize", "spot.png", "--detections", "f.jsonl", "-o", f"{number}.png", *SOLID, *args)
+        assert code == 0
+        assert (is_black(f"{number}.png", BOX), is_black(f"{number}.png", OTHER)) == expected
+        left = "1 face" if any(expected) else "2 faces"
+        assert err.endswith(f"wrote {number}.png: 2 faces; {left} left uncovered, as requested\n")
+        assert (f"{number}.png: no face is covered; the selection leaves out every face" in err) is not any(expected)
+    ran = run("anonymize", "spot.png", "--detections", "f.jsonl", "-o", "x.png", "--only-tracks", "3")
+    assert (ran.code, ran.error) == (2, "f.jsonl: there is no track 3; the tracks are: 1-2")
+
+
+def test_region_of_detected_image(run: Run, picture: Picture) -> None:
+    picture()
+    for option, value, black in (
+        ("--except-region", "0,0,160,120", False),
+        ("--except-region", "100,0,60,120", True),
+        ("--only-region", "0,0,80,120", True),
+        ("--only-region", "100,0,60,120", False),
+    ):
+        assert run("anonymize", "spot.png", "-o", "o.png", "--overwrite", *SOLID, option, value).code == 0
+        assert is_black("o.png", BOX) is black
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "f.jsonl: the file is empty; 'scrfd-trt detect PHOTO -o NAME.faces.jsonl' writes one"),
+        ("image,score\n", "f.jsonl, line 1: this is not JSON: "),
+        ("[1]\n", "f.jsonl, line 1: this is not a detections file of images; "),
+        ('{"format":"scrfd_trt.faces"}\n', "f.jsonl, line 1: this is a detections file of a video; "),
+        (json.dumps(entry()) + '\n\n{"x":1}\n', 'f.jsonl, line 3: there is no "image"; '),
+        (f"{json.dumps(entry())}\n" * 2, "f.jsonl, line 2: spot.png is in line 1 as well; delete one of them"),
+        (json.dumps(entry("spot.png", (9, 9, 3, 20))), "f.jsonl, line 1, faces.0.box: must be x1, y1, x2, y2, the"),
+        (json.dumps(entry(image_size=[0, 4])), "f.jsonl, line 1, image_size.0: must be at least 1"),
+        ('{"image":"spot.png","image_size":[4,4]}', "f.jsonl, line 1, faces: Field required"),
+    ],
+)
+def test_invalid_file_is_refused_before_any_work(run: Run, picture: Picture, text: str, message: str) -> None:
+    picture()
+    Path("f.jsonl").write_text(text)
+    ran = run("anonymize", "spot.png", "--detections", "f.jsonl", "-o", "out.png")
+    assert ran.code == 2
+    assert message in ran.error
+    assert not Path("out.png").exists()
+
+
+def test_files_of_images_with_videos(run: Run, picture: Picture, film: Film) -> None:
+    picture("in/b.png")
+    film("in/a.mp4", frames=4)
+    for option in ("--detections", "--save-detections"):
+        ran = run("anonymize", "in", "-o", "out", option, "f.jsonl")
+        assert ran.error == f"{option} applies to images, or to a single video; process the videos one by one"
+    Path("mixed.jsonl").write_text(run("detect", "in", "--json").out)
+    assert run("anonymize", "in/b.png", "-o", "b.png", "--detections", "mixed.jsonl", *SOLID).code == 0
+    assert is_black("b.png", BOX)
+
+
+def test_names_that_are_not_utf8_and_frames(run: Run, picture: Picture, tmp_path: Path) -> None:
+    picture()
+    name = "\udcff.png"
+    write("f.jsonl", entry(name), entry("spot.png", frame=0), entry("spot.png", OTHER, frame=1))
+    image = np.zeros((*SIZE[::-1], 3), np.uint8)
+    faces = ImageFaces(Path("f.jsonl"))
+    assert faces.find(Source(Path(name), Path(name)), image).boxes[0].tolist() == list(BOX)
+    spot = Source(Path("spot.png"), Path("spot.png"))
+    assert faces.find(spot, image, 1).boxes[0].tolist() == list(OTHER)
+    with pytest.raises(DetectionsError, match=r"has no faces of frame 2 of this image, so it is not written"):
+        faces.find(spot, image, 2)
