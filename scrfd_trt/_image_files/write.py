@@ -110,7 +110,7 @@ def write_image(
 ) -> None:
     """Write frames to a new file, which can seek, as they come.
 
-    The colours of pixels that are fully transparent are replaced by white. Where the format has no alpha, the picture
+    The colours of pixels that are fully transparent are replaced by black. Where the format has no alpha, the picture
     is laid on white; where it has no colour profile, the pixels are converted to sRGB.
 
     Parameters
@@ -168,7 +168,7 @@ def _prepared(frames: Iterable[ImageFrame], described: ImageFormat, color: Color
         if alpha is not None and not described.alpha:
             pixels, alpha = frame.visible(), None
         if alpha is not None:
-            pixels = np.where(alpha[..., None] == 0, np.uint8(255), pixels)
+            pixels = np.where(alpha[..., None] == 0, np.uint8(0), pixels)
         if color.icc_profile is not None and not described.profile:
             pixels = _to_srgb(pixels, color.icc_profile)
         yield replace(frame, pixels=pixels, alpha=alpha)

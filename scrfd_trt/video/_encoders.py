@@ -40,6 +40,8 @@ class EncodeOptions(OptionsModel):
         Quality from 0 (best) to 63, on the encoder's scale (MPEG-4: quantizer 1 to 31); None for the default.
     preset
         ``ultrafast`` to ``veryslow`` for x264 and x265, ``p1`` to ``p7`` for NVENC, ``0`` to ``13`` for SVT-AV1.
+    quality
+        Of animated WebP and AVIF images, 1 to 100; the other options are for videos.
     pixel_format
         FFmpeg's name. None keeps the source's bit depth if possible, and takes 4:2:0 for browsers if sides are even.
     audio
@@ -52,6 +54,7 @@ class EncodeOptions(OptionsModel):
     codec: Codec = "auto"
     crf: int | None = Field(None, ge=0, le=63)
     preset: str | None = Field(None, pattern=r"^[\w-]+$")
+    quality: int = Field(95, ge=1, le=100)
     pixel_format: str | None = None
     audio: Audio = "auto"
     subtitles: bool = True

@@ -14,6 +14,7 @@ from typing import Any
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _pyav
+from scrfd_trt.video._animation_reader import AnimationReader
 from scrfd_trt.video._reader import Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import LiveClock, format_time
 
@@ -233,7 +234,7 @@ class LiveReader:
         self.reconnects += 1
 
 
-Reader = VideoReader | LiveReader
+Reader = VideoReader | LiveReader | AnimationReader
 
 
 class DroppingQueue:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import _pyav
+from scrfd_trt.video._animation_reader import AnimationReader, open_animation
 from scrfd_trt.video._live_reader import LiveReader
 from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Source, VideoReader, redact_password
 
@@ -42,7 +43,7 @@ def open_source(
     reconnect: float | None = 10.0,
     queue: int = 2,
     timeout: float = 10.0,
-) -> VideoReader | LiveReader:
+) -> VideoReader | LiveReader | AnimationReader:
     """Open a video, images, a camera or a stream, as its name says.
 
     Parameters
@@ -60,8 +61,9 @@ def open_source(
 
     Returns
     -------
-    VideoReader or LiveReader
-        The open reader. A web address is a video if its duration is known, and a stream otherwise.
+    VideoReader, LiveReader or AnimationReader
+        The open reader; the last for animated images (GIF, APNG, WebP, AVIF). A web address is a video if its duration
+        is known, and a stream otherwise.
 
     Raises
     ------
@@ -97,8 +99,8 @@ def open_source(
         if first.container.duration is None:
             return LiveReader(text, first=first, **live)  # some cameras accept one connection only
         first.close()
-    wait = timeout if scheme in WEB_SCHEMES else None
-    return VideoReader(text, timeout=wait, **file)
+    animation = None if scheme else open_animation(text, damaged=damaged)
+    return animation or VideoReader(text, timeout=timeout if scheme else None, **file)
 
 
 def is_camera(name: str) -> bool:

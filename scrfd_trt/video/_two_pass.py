@@ -17,6 +17,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError, OptionError
+from scrfd_trt.video._animation_writer import Writer, open_writer
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
@@ -27,7 +28,6 @@ from scrfd_trt.video._selection import TrackSelection
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
-from scrfd_trt.video._writer import VideoWriter
 
 logger = logging.getLogger("scrfd_trt")
 
@@ -154,7 +154,7 @@ def render_video(
     kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
     with FacesReader(faces_file) as file, open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
         file.check(reader.info)
-        with VideoWriter(output, reader, encode, overwrite=overwrite, **kept) as writer:
+        with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_unread(reader)
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
         summary.converted, summary.dropped = writer.converted, writer.dropped
@@ -166,7 +166,7 @@ def _render(
     reader: Reader,
     file: FacesReader,
     overlay: OverlayFunction,
-    writer: VideoWriter,
+    writer: Writer,
     *,
     selection: TrackSelection | None,
     progress: ProgressCallback,
@@ -264,7 +264,7 @@ def try_output(
     """
     encode = encode or EncodeOptions()
     with open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
-        writer = VideoWriter(output, reader, encode, overwrite=overwrite)
+        writer = open_writer(output, reader, encode, overwrite=overwrite)
         writer.discard()
         constant_rate = writer.constant_rate
     del writer, reader
@@ -273,7 +273,7 @@ def try_output(
 
 
 def render_frames(
-    reader: Reader, faces: Iterable[FrameFaces], overlay: OverlayFunction, writer: VideoWriter
+    reader: Reader, faces: Iterable[FrameFaces], overlay: OverlayFunction, writer: Writer
 ) -> Iterator[Frame]:
     """Apply an overlay to the faces of a video, write it with its other streams, and yield each frame written.
 
@@ -302,7 +302,7 @@ def render_frames(
 
 
 def _rendered(
-    reader: Reader, faces: Iterable[FrameFaces], overlay: OverlayFunction, writer: VideoWriter
+    reader: Reader, faces: Iterable[FrameFaces], overlay: OverlayFunction, writer: Writer
 ) -> Iterator[tuple[Any, Any]]:
     """Yield frames with their pictures to encode, and packets of other streams with None."""
     remaining = iter(faces)

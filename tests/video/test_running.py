@@ -224,7 +224,7 @@ def test_trial_of_the_output_is_freed_before_the_first_pass(
         writers.append(weakref.ref(writer))
         return writer
 
-    monkeypatch.setattr(_two_pass, "VideoWriter", opened)
+    monkeypatch.setattr(_two_pass, "open_writer", opened)
     freed: list[bool] = []
     overlay_video(
         clip(frames=5),

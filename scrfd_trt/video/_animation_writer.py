@@ -1,0 +1,184 @@
+"""Write animated images (GIF, APNG, WebP, AVIF) with the alpha, durations and loops of their source."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._files import atomic_file
+from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._image_files.metadata import read_metadata
+from scrfd_trt._image_files.write import ANIMATION_SUFFIXES, storable, write_image
+from scrfd_trt.errors import ClosedError, OutputError
+from scrfd_trt.video._animation_reader import AnimationFrame, AnimationReader
+from scrfd_trt.video._encoders import EncodeOptions
+from scrfd_trt.video._live_reader import Reader
+from scrfd_trt.video._reader import Frame, Source
+from scrfd_trt.video._writer import VideoWriter
+
+WAITING = 2  # frames that wait to be encoded
+
+
+def open_writer(
+    path: Source, reader: Reader, options: EncodeOptions | None = None, **kept: bool
+) -> VideoWriter | AnimationWriter:
+    """Open the writer for a path and the video that is copied; parameters and errors as for :class:`VideoWriter`."""
+    if isinstance(reader, AnimationReader) and Path(path).suffix.lower() in ANIMATION_SUFFIXES:
+        return AnimationWriter(path, reader, options, **kept)
+    return VideoWriter(path, reader, options, **kept)
+
+
+class AnimationWriter:
+    """Write an animated image as :class:`VideoWriter` writes videos: the same frames, alpha, durations and loops.
+
+    A thread encodes while the next frames are drawn; up to two frames wait for it.
+
+    Parameters
+    ----------
+    path
+        The file; its suffix selects the format.
+    reader
+        The animation whose frames are written.
+    options
+        Of these, ``quality`` is used.
+    overwrite, keep_metadata, keep_location
+        As for :class:`VideoWriter`.
+
+    Raises
+    ------
+    OptionError
+        If the file exists already.
+    OutputError
+        If the file cannot be written.
+    """
+
+    constant_rate = None
+
+    def __init__(
+        self,
+        path: Source,
+        reader: AnimationReader,
+        options: EncodeOptions | None = None,
+        *,
+        overwrite: bool = False,
+        keep_metadata: bool = False,
+        keep_location: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.frames = 0
+        self._file, self._quality = reader.file, (options or EncodeOptions()).quality
+        found = read_metadata(self._file.data, self._file.kind)
+        kept = found.kept(descriptive=keep_metadata, location=keep_location)
+        self._metadata = storable(kept, self.path.suffix)
+        removed = found.removed(self._metadata)
+        self.converted: list[str] = []
+        self.dropped = [f"metadata ({', '.join(removed)})"] if removed else []
+        self._queue: queue.Queue[ImageFrame | None] = queue.Queue(WAITING)
+        self._thread: Thread | None = None
+        self._error: BaseException | None = None
+        self._closed = self._discarded = False
+        with ExitStack() as stack:
+            self._output = stack.enter_context(atomic_file(self.path, overwrite=overwrite))
+            self._stack = stack.pop_all()
+
+    def write(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> None:
+        """Write a frame, with the image that takes its place; raise OutputError if that fails."""
+        self.encode(frame, self.prepare(frame, image))
+
+    def prepare(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> ImageFrame:
+        """Return the frame to encode, the argument of :meth:`encode`."""
+        alpha, seconds = (frame.alpha, frame.seconds) if isinstance(frame, AnimationFrame) else (None, 0.0)
+        return ImageFrame(frame.image if image is None else image, alpha, seconds)
+
+    def encode(self, frame: Frame, picture: ImageFrame) -> None:  # noqa: ARG002 - as of VideoWriter
+        """Write what :meth:`prepare` returned for a frame; raise OutputError if that fails."""
+        if self._closed:
+            raise ClosedError("the video was closed; open a new one")
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="scrfd-trt-animation", daemon=True)
+            self._thread.start()
+        self._put(picture)
+        self.frames += 1
+
+    def copy(self, packet: Any) -> None:
+        """Do nothing: animations have no other streams."""
+
+    def _put(self, picture: ImageFrame | None) -> None:
+        while self._error is None:
+            with suppress(queue.Full):
+                self._queue.put(picture, timeout=0.1)
+                return
+        raise self._error
+
+    def _run(self) -> None:
+        file = self._file
+        try:
+            write_image(
+                self._output,
+                self._waiting(),
+                self.path.suffix,
+                quality=self._quality,
+                color=file.color,
+                metadata=self._metadata,
+                animation=True,
+                loops=file.loops,
+                count=file.count,
+            )
+        except OutputError as error:
+            self._error = OutputError(f"cannot write {self.path}: {error}")
+        except BaseException as error:  # noqa: BLE001 - raised where the frames come from
+            self._error = error
+
+    def _waiting(self) -> Iterator[ImageFrame]:
+        while not self._discarded:
+            with suppress(queue.Empty):
+                picture = self._queue.get(timeout=0.1)
+                if picture is None:
+                    return
+                yield picture
+
+    def close(self) -> None:
+        """Complete the file and move it to its path; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        with self._stack:
+            if self._thread is None:
+                raise OutputError(f"cannot write {self.path}: there is no frame to write")
+            self._put(None)
+            self._thread.join()
+            if self._error is not None:
+                raise self._error
+
+    def discard(self) -> None:
+        """Close the writer and delete the unfinished file."""
+        if not self._closed:
+            self._closed = True
+            if self._thread is not None:
+                self._discarded = True
+                self._thread.join()
+            with suppress(_DiscardedError), self._stack:
+                raise _DiscardedError
+
+    def __enter__(self) -> AnimationWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+class _DiscardedError(Exception):
+    pass
+
+
+Writer = VideoWriter | AnimationWriter
