@@ -17,9 +17,8 @@ from scrfd_trt.errors import OptionError
 
 IMAGES, VIDEOS, LIVE, WEB = "images", "videos", "live", "web"
 FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
-ENGINES, OUTPUT, ANNOTATED, READING, REPLACEWITH, LOSSY = (
-    *("engines", "output", "annotated", "reading", "replacewith", "lossy"),
-)
+ENGINES, BATCH_RANGE, OUTPUT, ANNOTATED, READING = "engines", "batch range", "output", "annotated", "reading"
+REPLACEWITH, LOSSY = "replacewith", "lossy"
 
 
 class Rule(NamedTuple):
@@ -51,8 +50,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("model", "device", "lean_runtime", "allow_host_code"), (_DETECTING,)),
     **dict.fromkeys(("every", "bridge", "extend"), (_VIDEOS, _DETECTING)),
     **dict.fromkeys(("codec", "crf", "preset", "progress"), (_VIDEOS,)),
-    **dict.fromkeys(("keep_audio", "subtitles"), (_STREAMS,)),
-    **dict.fromkeys(("detections", "save_detections", "keep_metadata", "damaged"), (_FILES,)),
+    **dict.fromkeys(("audio", "subtitles"), (_STREAMS,)),
+    **dict.fromkeys(("detections", "save_detections", "keep_metadata", "keep_location", "damaged"), (_FILES,)),
     **dict.fromkeys(("only_region", "except_region"), (_FILES,)),
     **dict.fromkeys(("only_tracks", "except_tracks"), (_FILES, _TRACKS)),
     **dict.fromkeys(("only_span", "except_span"), (_FILES, _rule("applies to videos only", VIDEOS))),
@@ -71,6 +70,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "tracks.overwrite": (_rule("requires --output or --save-detections", OUTPUT),),
     "tracks.progress": (_DETECTING,),
     "tracks.damaged": (_rule("has no effect with --detections and without --output", READING),),
+    "build.no_batch_one_profile": (_rule("applies to a range of batch sizes, such as --batch 1,8,32", BATCH_RANGE),),
     **dict.fromkeys((f"inspect.{name}" for name in ("device", "lean_runtime", "allow_host_code")), (_ENGINES,)),
 }
 """Rules by parameter, or by command and parameter, which takes precedence."""
@@ -78,26 +78,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
 EXCLUSIVE = (("quiet", "verbose"),)
 """Parameters of which one makes the other useless."""
 
-ALWAYS = frozenset(
-    (
-        *("inputs", "files", "image", "video", "name", "specs", "overlay", "output", "overwrite"),
-        *("as_json", "format_name", "quiet", "verbose", "fetch", "host", "port", "max_upload", "browser", "runs"),
-        # Checked where the model or the engine is opened.
-        *(
-            "batch",
-            "in_flight",
-            "plot",
-            "compare",
-            "precision",
-            "size",
-            "no_batch_one_profile",
-            "io",
-            "level",
-            "workspace",
-        ),
-        *("timing_cache", "version_compatible", "lean_runtime_inside", "hardware_compatible", "compute_capability"),
-    )
-)
+ALWAYS = frozenset((
+    *("inputs", "files", "image", "video", "name", "specs", "overlay", "output", "overwrite", "as_json", "format_name"),
+    *("quiet", "verbose", "fetch", "host", "port", "max_upload", "browser", "runs"),
+    # Checked where the model or the engine is opened.
+    *("batch", "in_flight", "plot", "compare", "precision", "size", "io", "level", "workspace", "timing_cache"),
+    *("version_compatible", "lean_runtime_inside", "hardware_compatible", "compute_capability"),
+))  # fmt: skip
 """Parameters that apply to all inputs of their commands."""
 
 

@@ -73,7 +73,8 @@ Threshold = Annotated[float, typer.Option("--threshold", "-t", help="Minimum sco
 Iou = Annotated[float, typer.Option(help="Overlap (IoU) above which two detections count as one face.", **SHARE)]
 Scale = Annotated[list[str] | None, option("SIZE", SCALE_HELP, "--scale", show_default=SCALE_DEFAULT)]
 MaxFaces = Annotated[
-    int | None, option("N", "Maximum faces per image, highest scores first.", min=1, show_default="all")
+    int | None,
+    option("N", "Maximum faces per image, highest scores first; others are ignored.", min=1, show_default="all"),
 ]
 Quality = Annotated[int, option("NUMBER", "Quality of JPEG and WebP output, 1 to 100.", min=1, max=100)]
 KeepMetadata = Annotated[
@@ -149,10 +150,13 @@ class SelectionArgs:
     except_span: Annotated[Texts, _faces("FROM-TO", "Leave faces uncovered within this time.")] = None
 
     def parse(self) -> TrackSelection:
-        """Return the selection; raise OptionError for an invalid track, region or span."""
+        """Return the selection; raise OptionError for an invalid or contradictory track, region or span."""
+        only, excepted = _tracks("--only-tracks", self.only_tracks), _tracks("--except-tracks", self.except_tracks)
+        if both := sorted({*only} & {*excepted}):
+            raise OptionError(f"track {both[0]} is in --only-tracks and in --except-tracks; leave it out of one")
         return TrackSelection(
-            only_tracks=frozenset(_tracks("--only-tracks", self.only_tracks)),
-            except_tracks=frozenset(_tracks("--except-tracks", self.except_tracks)),
+            only_tracks=frozenset(only),
+            except_tracks=frozenset(excepted),
             only_regions=tuple(_region("--only-region", text) for text in self.only_region or ()),
             except_regions=tuple(_region("--except-region", text) for text in self.except_region or ()),
             only_spans=tuple(_span("--only-span", text) for text in self.only_span or ()),

@@ -69,6 +69,8 @@ def encoder_name(options: EncodeOptions, suffix: str, bit_depth: int = 8) -> str
     if encoder in HDR_PARAMETERS and preset and not X264_PRESET.fullmatch(preset):
         presets = "ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow"
         raise OptionError(f"{encoder} has no preset {preset!r}; the choices are: {presets}", fields=["preset"])
+    if encoder == "mpeg4" and preset is not None:
+        raise OptionError(f"mpeg4 has no presets, and preset is {preset!r}; leave it out", fields=["preset"])
     return encoder
 
 

@@ -27,13 +27,13 @@ VALUES = {
     "except_span": "0-1", "delay": "3", "duration": "1", "quality": "90", "replacewith": "solid", "mask_scale": "1.5",
     "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
-    "detections": "none.jsonl",
+    "detections": "none.jsonl", "audio": "drop",
 }  # fmt: skip
 VIDEO = {"every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
-STREAMS = {"keep_audio", "subtitles"}
+STREAMS = {"audio", "subtitles"}
 LIVE = {"delay", "duration"}
 TRACKS = {"only_tracks", "except_tracks"}
-FILES = {"detections", "save_detections", "keep_metadata", "damaged", "only_region", "except_region"}
+FILES = {"detections", "save_detections", "keep_metadata", "keep_location", "damaged", "only_region", "except_region"}
 ALONE = {"recursive"}
 DETECT = {"max_faces", "threshold", "iou", "scale", "model", "device", "lean_runtime", "allow_host_code"}
 SITUATIONS = [
@@ -49,6 +49,7 @@ SITUATIONS = [
     (("tracks", "clip.mp4"), {"overwrite"}),
     (("tracks", "clip.mp4", "--detections", "f.jsonl"), {*(DETECT - {"max_faces"}), *VIDEO, "overwrite", "damaged"}),
     (("inspect", "model.onnx"), {"device", "lean_runtime", "allow_host_code"}),
+    (("build", "model.onnx", "-o", "a.plan", "--batch", "8"), {"no_batch_one_profile"}),
 ]
 
 
@@ -59,7 +60,9 @@ def parameters(command: str) -> dict[str, Any]:
 def test_each_option_has_rule() -> None:
     known = {f"{command}.{name}" for command in COMMANDS for name in parameters(command)}
     names = {full.partition(".")[2] for full in known}
-    assert sorted(names - {*RULES, *ALWAYS} - {key.partition(".")[2] for key in RULES}) == []
+    advice = "state in scrfd_trt/_cli/option_rules.py what a new option applies to, or that it is always used"
+    ruled = {*RULES, *ALWAYS} | {key.partition(".")[2] for key in RULES}
+    assert sorted(names - ruled) == [], advice
     assert sorted(key for key in RULES if key not in (known if "." in key else names)) == []
     assert sorted(ALWAYS - names) == []
 
@@ -103,6 +106,15 @@ def test_other_options_are_accepted(run: Run, picture: Picture, args: tuple[str,
 def test_contradictory_options_are_refused(run: Run, picture: Picture) -> None:
     ran = run("detect", picture(), "--quiet", "--verbose")
     assert (ran.code, ran.error) == (2, "--quiet and --verbose exclude each other; leave one of them out")
+    ran = run("anonymize", "spot.png", "--only-tracks", "4,7", "--except-tracks", "7")
+    assert (ran.code, ran.error) == (2, "track 7 is in --only-tracks and in --except-tracks; leave it out of one")
+
+
+@pytest.mark.usefixtures("known_overlays")
+def test_help_shows_options_of_overlay(run: Run) -> None:
+    assert "Minimum score" in run("anonymize", "--overlay", "solid", "--help").out
+    assert "\nfill " in run("anonymize", "--overlay", "solid", "--help").out
+    assert "\nfill " not in run("anonymize", "--help").out
 
 
 @pytest.mark.usefixtures("spots", "known_overlays")

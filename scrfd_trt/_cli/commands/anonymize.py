@@ -16,12 +16,15 @@ from overlays._covering import MIN_MARGIN
 from overlays._filters import MIN_STRENGTH
 from overlays._masks import Shape
 from scrfd_trt._cli import console, options
+from scrfd_trt._cli.commands.overlay import OverlayCommand
 from scrfd_trt._cli.commands.overlays import covering_overlays
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.options import SHARE, option
 from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video import FacesReader, TrackingOptions
+
+COMMAND_CLASS = OverlayCommand
 
 Cover = Literal["blur", "solid", "none", "img", "mosaic"]
 COVERS: tuple[Cover, ...] = get_args(Cover)
@@ -149,6 +152,7 @@ def anonymize(
       scrfd-trt anonymize street.mp4
       scrfd-trt anonymize street.mp4 -o out.mp4 --replacewith mosaic
       scrfd-trt anonymize photos/ -r -o hidden/ --thresh 0.2
+      scrfd-trt anonymize photos/ -o hidden/ --overlay solid:fill=orange
       scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --except-tracks 1
 
     'scrfd-trt tracks' lists the tracks of a video. Cameras and streams are

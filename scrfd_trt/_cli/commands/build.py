@@ -17,7 +17,7 @@ from scrfd_trt import _devices, models
 from scrfd_trt._cli import console, options, outputs
 from scrfd_trt._cli.detector import gpu_number, parse_scales
 from scrfd_trt._cli.inputs import same_file_key
-from scrfd_trt._cli.option_rules import check_options
+from scrfd_trt._cli.option_rules import BATCH_RANGE, DETECTING, check_options
 from scrfd_trt._cli.options import option, split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine import flavours
@@ -128,8 +128,9 @@ def build(
       scrfd-trt detect photo.jpg --model face.plan
     """
     with console.logged(quiet=messages.quiet, verbose=messages.verbose):
-        check_options(context)
         build_options, gpu = args.parse(), gpu_number(device)
+        minimum, _, maximum = build_options.batch
+        check_options(context, {DETECTING} if minimum == maximum else {DETECTING, BATCH_RANGE})
         for path in (output, record_path(output)):
             outputs.check_free(path, overwrite=overwrite)
         onnx = _find_onnx(model, output)

@@ -25,7 +25,7 @@ Output = Annotated[Path, options.option("FILE|DIR", OUTPUT_HELP, "--output", "-o
 
 
 class OverlayCommand(TyperCommand):
-    """A command whose help lists all overlays, or the options of those in ``--overlay``."""
+    """A command whose help shows the options of the overlays in ``--overlay``; without any, ``overlay`` lists all."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Record the names of the overlays, because the help is printed before the options are parsed."""
@@ -37,7 +37,7 @@ class OverlayCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
         super().format_help(ctx, formatter)
-        for name in ctx.meta.get(_NAMES) or [None]:
+        for name in ctx.meta.get(_NAMES) or ([None] if ctx.info_name == "overlay" else []):
             _print_overlay_help(name)
 
 
