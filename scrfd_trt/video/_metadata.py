@@ -27,6 +27,12 @@ KEYS = {
 }
 """Names of Apple's players and cameras, for MP4 and QuickTime files."""
 NEED_KEYS = ("make", "model", "lens", "credit")  # MP4 has no names of its own for these
+MACINTOSH = {
+    "deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb", "mkd": "mac",
+    "hye": "arm", "kat": "geo", "mya": "bur", "eus": "baq", "cym": "wel", "fas": "per", "msa": "may", "bod": "tib",
+    "fre": "fra", "rum": "ron", "cze": "ces", "slo": "slk",
+}  # fmt: skip
+"""Languages as FFmpeg takes them for QuickTime files, which number them, by their other codes of ISO 639-2."""
 TECHNICAL = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "encoded_by", "wm/encoding")
 """Describe the file, and not the recording; not worth a line in a report."""
 
@@ -56,7 +62,16 @@ def dropped(source: Mapping[str, str], output: Mapping[str, str]) -> list[str]:
     means = {key: name for name, keys in NAMES.items() for key in keys}
     kept = {means.get(key.lower(), key.lower()) for key in output}
     names = {means.get(key.lower(), key.lower()) for key in source}
-    return sorted(name for name in names if name not in kept and not name.startswith(TECHNICAL))
+    lost = (name for name in names if name not in kept and not name.startswith(TECHNICAL))
+    return sorted(name.removeprefix(QUICKTIME) for name in lost)
+
+
+def of_stream(metadata: Mapping[str, str], container_format: str, *, keep: bool) -> dict[str, str]:
+    """Return the metadata to keep of an audio or subtitle stream: a title may name a person, device or place."""
+    tags = {key: metadata[key] for key in (("language", "title") if keep else ("language",)) if key in metadata}
+    if container_format == "mov" and "language" in tags:
+        tags["language"] = MACINTOSH.get(tags["language"], tags["language"])
+    return tags
 
 
 def untitled(chapters: Iterable[Mapping[str, Any]], *, keep: bool) -> list[dict[str, Any]]:

@@ -178,9 +178,8 @@ class VideoWriter:
                     keep_damaged=getattr(self._reader, "damaged", "keep") == "keep",
                     name=self._reader.name,
                 )
-        # A title may name the person, device or place of the recording.
-        tags = ("language", "title") if keep_metadata else ("language",)
-        made.stream.metadata.update({key: source.metadata[key] for key in tags if key in source.metadata})
+        name = CONTAINER_FORMATS[self.path.suffix.lower()]
+        made.stream.metadata.update(_metadata.of_stream(source.metadata, name, keep=keep_metadata))
         made.stream.disposition = source.disposition
         self._records[made.stream.index] = StreamRecord(source.type, plan.target)
         return made
@@ -307,9 +306,12 @@ def _unread(reader: Reader) -> list[str]:
     if not isinstance(reader, VideoReader):
         return []
     cover = _pyav.load().stream.Disposition.attached_pic
-    kinds = Counter("cover picture" if one.disposition & cover else one.type for one in reader.container.streams)
+    container = reader.container
+    kinds = Counter("cover picture" if one.disposition & cover else one.type for one in container.streams)
+    if container.format.name.startswith("mov") and container.chapters():
+        kinds["data"] -= 1  # the titles of the chapters
     names = {"cover picture": "cover picture", "data": "data stream", "attachment": "attachment"}
-    return [name if kinds[kind] == 1 else f"{kinds[kind]} {name}s" for kind, name in names.items() if kinds[kind]]
+    return [name if kinds[kind] == 1 else f"{kinds[kind]} {name}s" for kind, name in names.items() if kinds[kind] > 0]
 
 
 class _DiscardedError(Exception):

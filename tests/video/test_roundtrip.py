@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt.errors import OptionError, OutputError
-from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter
+from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter, _encoders
 from scrfd_trt.video._colors import LAYOUTS, planes
 
 VARIABLE = [0, 40, 73, 74, 200, 233, 500, 540, 900, 1000, 1033, 1300]
@@ -225,6 +225,54 @@ def test_hdr10_metadata_is_kept(codec: str, clip: MakeClip, probed: Probe) -> No
     for kind in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):
         before, after = (bytes(probed(path).frames[0].side_data.get(kind)) for path in (source, out))
         assert before == after, kind
+
+
+@pytest.mark.parametrize(("suffix", "tag"), [(".mp4", "hvc1"), (".mov", "hvc1"), (".mkv", None)])
+def test_ten_bits_become_hevc_that_phones_play(suffix: str, tag: str | None, clip: MakeClip, probed: Probe) -> None:
+    """HLG, as phones record it: transfer 18, primaries and matrix of BT.2020."""
+    source = clip(
+        "clip.mkv", pixel_format="yuv420p10le", colours=(9, 1, 18, 9), frames=5, options={"preset": "superfast"}
+    )
+    out = rewrite(source, source.with_name(f"out{suffix}"))
+    after = probed(out)
+    assert after.of("video")[0].codec == "hevc"
+    frame = after.frames[0]
+    assert (frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries) == (9, 1, 18, 9)
+    assert frame.format.name == "yuv420p10le"
+    assert (b"hvc1" in out.read_bytes()) is (tag is not None)
+    assert b"hev1" not in out.read_bytes()
+
+
+def test_tag_of_hevc_is_for_players_of_apple(clip: MakeClip) -> None:
+    source = clip(frames=3)
+    out = rewrite(source, source.with_name("out.mp4"), options=EncodeOptions(codec="hevc", preset="ultrafast"))
+    assert b"hvc1" in out.read_bytes()
+    assert b"hev1" not in out.read_bytes()
+
+
+def test_ten_bits_stay_h264_without_an_encoder_of_hevc(
+    clip: MakeClip, probed: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_encoders, "has_encoder", lambda _: False)
+    source = clip(pixel_format="yuv420p10le", frames=3)
+    assert probed(rewrite(source, source.with_name("out.mp4"))).of("video")[0].codec == "h264"
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "mpeg4"])
+def test_crf_0_is_the_best_quality(codec: str, clip: MakeClip) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (60, 90, 3)).astype(np.uint8)
+    source = clip(frames=4, draw=lambda number, size: noise[number : number + size[1], number : number + size[0]])
+    worst, best, default = (
+        rewrite(source, source.with_name(f"{crf}.mkv"), options=EncodeOptions(codec=codec, crf=crf))  # type: ignore[arg-type]
+        for crf in (40, 0, None)
+    )
+
+    def error(path: Path) -> float:
+        with VideoReader(source) as before, VideoReader(path) as after:
+            pairs = zip(before, after, strict=True)
+            return float(np.mean([np.abs(one.image.astype(int) - other.image).mean() for one, other in pairs]))
+
+    assert error(best) < error(default) < error(worst)
 
 
 @pytest.mark.parametrize("times", [None, [0, 1, 2, 3, 6, 7, 8, 11]])

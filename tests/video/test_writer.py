@@ -11,11 +11,14 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
-from scrfd_trt.video import EncodeOptions, VideoReader, VideoWriter
+from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter, _writer
+from scrfd_trt.video._verify import COLOR_TAGS, StreamRecord, verify
 
 MakeClip = Callable[..., Path]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
@@ -166,3 +169,83 @@ def test_killed_process_leaves_no_file(share: float, clip: MakeClip, tmp_path: P
     else:
         assert [name for name in names(tmp_path) if not name.startswith(".")] == ["clip.mp4"]
     assert share == 1.0 or not out.exists()
+
+
+class _Lossy:
+    """A container that loses packets."""
+
+    def __init__(self, container: Any, loses: Callable[[Any], bool]) -> None:
+        self._container, self._loses = container, loses
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def mux(self, packet: Any) -> None:
+        if not self._loses(packet):
+            self._container.mux(packet)
+
+
+@pytest.mark.parametrize(
+    ("loses", "message"),
+    [
+        (
+            lambda packet: packet.stream_index == 0 and 0.38 < packet.pts * packet.time_base < 0.41,
+            "has 29 frames, not 30",
+        ),
+        (lambda packet: packet.stream_index == 1, "has no audio in stream 1"),
+        (
+            lambda packet: packet.stream_index == 1 and packet.pts * packet.time_base > 0.5,
+            r"has audio from -?0\.\d\d to 0\.5\d s in stream 1, not from",
+        ),
+        (
+            lambda packet: packet.stream_index == 1 and packet.pts * packet.time_base < 0.5,
+            r"has audio from 0\.5\d to 1\.0\d s in stream 1, not from",
+        ),
+    ],
+)
+def test_finished_file_is_compared_with_what_was_written(
+    loses: Callable[[Any], bool], message: str, clip: MakeClip, tmp_path: Path
+) -> None:
+    def write(reader: VideoReader) -> None:
+        with VideoWriter(tmp_path / "out.mkv", reader) as writer:
+            writer._container = _Lossy(writer._container, loses)
+            for item in reader.items():
+                if isinstance(item, Frame):
+                    writer.write(item)
+                else:
+                    writer.copy(item)
+
+    with (
+        VideoReader(clip("clip.mkv", audio=1.0, options={"bf": "0"}), extra_streams=("audio",)) as reader,
+        pytest.raises(OutputError, match=f"cannot write .*out.mkv: the finished file .*{message}"),
+    ):
+        write(reader)
+    assert names(tmp_path) == ["clip.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("size", (64, 50), "has frames of 64×48 pixels, not 64×50"),
+        ("codec", "hevc", "has the streams video h264, not video hevc"),
+        ("colorspace", 9, "has colorspace 1, not 9"),
+    ],
+)
+def test_finished_file_has_the_promised_picture(
+    name: str, value: Any, message: str, clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(path: Path, label: str, expected: list[StreamRecord], size: Any, context: Any, **how: Any) -> Any:
+        tags = {tag: getattr(context, tag) for tag in COLOR_TAGS} | {name: value}
+        if name == "codec":
+            expected[0].codec = value
+        return verify(path, label, expected, value if name == "size" else size, SimpleNamespace(**tags), **how)
+
+    monkeypatch.setattr(_writer, "verify", changed)
+    source = clip()
+    with VideoReader(source) as reader:
+        writer = VideoWriter(source.with_name("out.mp4"), reader)
+        for frame in reader:
+            writer.write(frame)
+        with pytest.raises(OutputError, match=message):
+            writer.close()
+    assert names(source.parent) == ["clip.mp4"]
