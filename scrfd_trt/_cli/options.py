@@ -172,7 +172,7 @@ class LiveArgs:
         int, _video("FRAMES", "Cameras and streams: look-ahead for filling gaps, in frames.", min=0, max=1000)
     ] = DELAY
     duration: Annotated[
-        float | None, _video("SECONDS", "Cameras and streams: recording time.", min=0.0, show_default="until Ctrl-C")
+        float | None, _video("SECONDS", "Cameras and streams: recording time.", min=0.1, show_default="until Ctrl-C")
     ] = None
 
 

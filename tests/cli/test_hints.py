@@ -88,6 +88,8 @@ def test_value_and_limit_of_number_are_named(
         (("tracks", "."), 2, ". is a folder; name one video file"),
         (("tracks", "none.mp4"), 1, "none.mp4: there is no such file"),
         (("detect", "camera:0"), 2, "camera:0: detect does not read cameras or streams; use overlay or anonymize"),
+        (("bench", "camera:0"), 2, "camera:0: bench does not read cameras or streams; use overlay or anonymize"),
+        (("anonymize", "camera:0", "-o", "a.mp4", "--duration", "0"), 2, "'--duration'"),
         (("tracks", "rtsp://me:secret@h/a"), 2, "rtsp://me:***@h/a: tracks does not read cameras or streams"),
         (("anonymize", "camera:0"), 2, "camera:0 requires --output FILE"),
         (("anonymize", "spot.png", "--replaceimg", "x.png"), 2, "--replaceimg requires --replacewith img"),

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 import overlays
 from overlays import _registry
+
+from .conftest import BOX
 
 pytestmark = pytest.mark.usefixtures("known_overlays")
 
@@ -63,6 +68,52 @@ def test_example_omits_channel_order(run: Run) -> None:
 def test_colour_options_have_colour_type(run: Run) -> None:
     rows = [line.split() for line in run("overlays", "landmarks").out.splitlines()]
     assert ["box_color", "colour", "green"] in [row[:3] for row in rows]
+
+
+def test_overlays_that_cover_are_listed(run: Run) -> None:
+    accepted = run("overlays").out.rpartition("'scrfd-trt anonymize' accepts: ")[2].partition(".")[0].split(", ")
+    assert {"blur", "pixelate", "solid", "emoji", "image"} <= {*accepted}
+    every = {overlay["name"]: overlay["covers"] for overlay in json.loads(run("overlays", "--json").out)}
+    assert sorted(name for name, covers in every.items() if covers) == accepted
+    assert every["skull"] is every["spotlight"] is False
+
+
+class Function:
+    """A factory of an overlay that is no class of this package."""
+
+    covers = True
+
+    def __call__(self, level: int = 0) -> Any:
+        def draw(image: Any, detections: Any) -> Any:
+            out = image.copy()
+            for x1, y1, x2, y2 in detections.boxes.astype(int):
+                out[y1:y2, x1:x2] = level
+            return out
+
+        draw.covers = self.covers  # type: ignore[attr-defined]
+        return draw
+
+
+@pytest.mark.usefixtures("spots")
+@pytest.mark.parametrize("covers", [True, False])
+def test_anonymize_takes_overlay_of_another_package_that_covers(
+    run: Run, picture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, covers: bool
+) -> None:
+    factory = Function()
+    factory.covers = covers
+    monkeypatch.setattr(sys.modules[__name__], "foreign", factory, raising=False)
+    found = _registry._scan(_registry._search_path())
+    entry = EntryPoint("foreign", f"{__name__}:foreign", _registry.GROUP)
+    monkeypatch.setattr(_registry, "_scan", lambda path: found | {"foreign": (entry,)})
+    _registry._by_source.cache_clear()
+    picture()
+    ran = run("anonymize", "spot.png", "-o", "out.png", "--overlay", "foreign:level=7")
+    if covers:
+        assert ran.code == 0, ran.err
+        assert (cv2.imread("out.png")[BOX[1] + 2 : BOX[3] - 2, BOX[0] + 2 : BOX[2] - 2] == 7).all()
+        assert "foreign" in run("overlays").out.rpartition("accepts: ")[2]
+    else:
+        assert ran.error.startswith("--overlay foreign does not hide faces; the choices are: ")
 
 
 BROKEN = {

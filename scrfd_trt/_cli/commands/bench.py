@@ -11,7 +11,7 @@ import typer
 from numpy.typing import NDArray
 
 from scrfd_trt import _devices, models, samples
-from scrfd_trt._cli import bench_report, console, options
+from scrfd_trt._cli import bench_report, console, live, options
 from scrfd_trt._cli.bench_cpu import measure_cpu
 from scrfd_trt._cli.bench_gpu import GpuBench, GpuFigures
 from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, parse_scales
@@ -90,6 +90,7 @@ def bench(
       scrfd-trt bench --device cuda --compare ort-cuda
     """
     with console.logged():
+        live.refuse([] if image is None else [str(image)], "bench")
         pixels = samples.load("group").image if image is None else _read(image)
         name = "a drawn scene" if image is None else str(image)
         settings = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
