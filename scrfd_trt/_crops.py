@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import operator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.errors import DetectionsError, ImageError, OptionError
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError, shown
 
 ARCFACE_TEMPLATE: NDArray[np.float32] = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
@@ -38,9 +41,10 @@ def explain_no_array(image: object) -> str:
     hint = "a NumPy array (H, W, 3) of uint8 is required"
     if image is None:
         return f"the image is None, which cv2.imread returns for a file that it cannot read; {hint}"
-    if isinstance(image, (str, bytes)) or hasattr(image, "__fspath__"):
-        return f"the image is a path: read it first, for example with cv2.imread({str(image)!r}); {hint}"
-    if type(image).__module__.startswith("PIL."):
+    if isinstance(image, (str, bytes)) or hasattr(type(image), "__fspath__"):
+        path = image.decode(errors="replace") if isinstance(image, bytes) else image
+        return f"the image is a path: read it first, for example with cv2.imread({shown(str(path), 200)}); {hint}"
+    if str(type(image).__module__).startswith("PIL."):
         return f"the image is a Pillow image: pass numpy.asarray(image.convert('RGB')) and color='rgb'; {hint}"
     return f"the image is of type {type(image).__name__}; {hint}"
 
@@ -53,8 +57,9 @@ def crop_box(image: NDArray[np.uint8], box: NDArray[np.float32], margin: float) 
     height, width = image.shape[:2]
     x1, y1, x2, y2 = (float(side) for side in box)
     dx, dy = (x2 - x1) * margin, (y2 - y1) * margin
-    left, top = max(0, int(np.floor(x1 - dx))), max(0, int(np.floor(y1 - dy)))
-    right, bottom = min(width, int(np.ceil(x2 + dx))), min(height, int(np.ceil(y2 + dy)))
+    # Limited before they become integers: with a large margin they are infinite.
+    left, top = math.floor(max(0.0, min(x1 - dx, width))), math.floor(max(0.0, min(y1 - dy, height)))
+    right, bottom = math.ceil(max(0.0, min(x2 + dx, width))), math.ceil(max(0.0, min(y2 + dy, height)))
     return image[top : max(top, bottom), left : max(left, right)].copy()
 
 
@@ -76,14 +81,31 @@ def similarity(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDAr
     return np.column_stack([turn, mean_b - turn @ mean_a])
 
 
+MAX_ALIGNED = 32_640
+"""Maximum side of an aligned face in pixels; OpenCV's limit is 32,766."""
+
+
+def check_size(size: int) -> int:
+    """Return the side of aligned faces; raise OptionError unless it is a multiple of 112 or 128 pixels."""
+    try:
+        side = operator.index(size)
+    except TypeError:
+        side = 0
+    if not 0 < side <= MAX_ALIGNED or (side % 112 and side % 128):
+        raise OptionError(
+            f"size must be a multiple of 112 or 128, and at most {MAX_ALIGNED:,}, not {shown(size)}",
+            fields=["size"],
+            value=size,
+        )
+    return side
+
+
 def align_face(image: NDArray[np.uint8], landmarks: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
     """Return the face with landmarks ``(5, 2)`` aligned to the ArcFace template, ``(size, size, 3)`` uint8.
 
     Pixels outside of the image are black. For multiples of 128, the template is shifted right by 8 of 128 pixels, as in
-    InsightFace. Other sizes than multiples of 112 or 128 raise OptionError.
+    InsightFace. ``size`` is one that :func:`check_size` accepts.
     """
-    if size <= 0 or (size % 112 and size % 128):
-        raise OptionError(f"size must be a multiple of 112 or 128, not {size}")
     if size % 112 == 0:
         target = ARCFACE_TEMPLATE * np.float32(size / 112)
     else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scrfd_trt._options import explain
+from scrfd_trt.errors import DetectionsError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -13,18 +16,8 @@ Point = tuple[float, float]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Detection(BaseModel):
-    """One face: a validated row of ``Detections``.
-
-    Attributes
-    ----------
-    box
-        x1, y1, x2, y2 in source pixels, x2 ≥ x1 and y2 ≥ y1; the box may extend beyond the image.
-    score
-        0 to 1.
-    landmarks
-        Left eye, right eye, nose, left and right mouth corner as seen in the image, x and y in source pixels; or None.
-    """
+class JsonDetection(BaseModel):
+    """One face in JSON, and the fields of :class:`Detection`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +48,31 @@ class Detection(BaseModel):
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
 
+class Detection(JsonDetection):
+    """One face: a validated row of ``Detections``.
+
+    Attributes
+    ----------
+    box
+        x1, y1, x2, y2 in source pixels, x2 ≥ x1 and y2 ≥ y1; the box may extend beyond the image.
+    score
+        0 to 1.
+    landmarks
+        Left eye, right eye, nose, left and right mouth corner as seen in the image, x and y in source pixels; or None.
+
+    Raises
+    ------
+    DetectionsError
+        If a value is invalid.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise DetectionsError(explain(type(self), error)) from error
+
+
 class JsonDetections(BaseModel):
     """What ``Detections.to_json`` writes."""
 
@@ -64,4 +82,4 @@ class JsonDetections(BaseModel):
     landmarks: bool = True
     track_ids: list[int] | None = None
     pts_seconds: Finite | None = None
-    faces: list[Detection]
+    faces: list[JsonDetection]

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scrfd_trt._crops import align_face, check_image, crop_box
+from scrfd_trt._crops import align_face, check_image, check_size, crop_box
 from scrfd_trt._formats import coco_annotations, csv_header, csv_lines
-from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionError
+from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionError, one_line, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from scrfd_trt._detection_row import Detection
+
+
+MAX_SIDE = 2**31 - 1
+"""Maximum width and height of an image in pixels."""
 
 
 class Detections:
@@ -57,8 +62,8 @@ class Detections:
     Raises
     ------
     DetectionsError
-        If shapes do not match, a number is not finite, x2 < x1 or y2 < y1, a score is not in 0 to 1, or a track number
-        is not a non-negative integer.
+        If shapes do not match, a number is not finite or too large for its type, x2 < x1 or y2 < y1, a score is not in
+        0 to 1, or a track number is not a non-negative integer.
 
     Notes
     -----
@@ -157,16 +162,19 @@ class Detections:
         Raises
         ------
         DetectionsError
-            If only some rows have landmarks.
+            If only some rows have landmarks, or something is not a row.
         """
-        faces = list(rows)
+        try:
+            faces = [(face.box, face.score, face.landmarks) for face in rows]
+        except (AttributeError, TypeError) as error:
+            raise DetectionsError(f"rows must be Detection objects: {one_line(error)}") from error
         if not faces:
             return cls.empty(image_size)
-        with_points = [face.landmarks for face in faces if face.landmarks is not None]
+        with_points = [points for _, _, points in faces if points is not None]
         if with_points and len(with_points) != len(faces):
             raise DetectionsError(f"{len(with_points)} of {len(faces)} rows have landmarks; all or none must have them")
         return cls(
-            [face.box for face in faces], [face.score for face in faces], with_points or None, image_size=image_size
+            [box for box, _, _ in faces], [score for _, score, _ in faces], with_points or None, image_size=image_size
         )
 
     def __len__(self) -> int:
@@ -191,11 +199,17 @@ class Detections:
                 score=_plain(self.scores[index]),
                 landmarks=None if points is None else tuple(points),
             )
-        if isinstance(index, list):
-            index = np.asarray(index, dtype=None if index else np.intp)
+        try:
+            if isinstance(index, list):
+                index = np.asarray(index, dtype=None if index else np.intp)
+            boxes = self.boxes[index].copy()
+        except IndexError:
+            raise
+        except Exception as error:  # of a foreign object too
+            raise IndexError(f"rows are indexed by integers, booleans or a slice: {one_line(error)}") from error
         points = None if self.landmarks is None else self.landmarks[index].copy()
         return type(self)(
-            self.boxes[index].copy(),
+            boxes,
             self.scores[index].copy(),
             points,
             image_size=self.image_size,
@@ -259,7 +273,7 @@ class Detections:
             where = ".".join(str(part) for part in first["loc"]) or "the text"
             raise DetectionsError(f"invalid JSON of detections: {where}: {first['msg']}") from error
         if parsed.faces:
-            found = cls.from_rows(parsed.faces, parsed.image_size)
+            found = cls.from_rows(cast("list[Detection]", parsed.faces), parsed.image_size)
         else:
             found = cls.empty(parsed.image_size, landmarks=parsed.landmarks)
         if parsed.track_ids is None and parsed.pts_seconds is None:
@@ -334,17 +348,21 @@ class Detections:
             present.
         image_size
             Width and height of the source image in pixels.
+
+        Raises
+        ------
+        DetectionsError
+            If it is not one, or its values are not those of faces.
         """
-        boxes = np.asarray(detections.xyxy, np.float32)
-        scores = np.ones(len(boxes), np.float32) if detections.confidence is None else detections.confidence
-        points = detections.data.get("landmarks")
-        return cls(
-            boxes.copy(),
-            np.array(scores),
-            points if points is None else np.array(points),
-            image_size=image_size,
-            track_ids=_confirmed(detections.tracker_id),
-        )
+        try:
+            boxes, confidence = detections.xyxy, detections.confidence
+            points, numbers = detections.data.get("landmarks"), detections.tracker_id
+            scores = np.ones(len(boxes), np.float32) if confidence is None else np.array(confidence)
+            columns = np.array(boxes), scores, points if points is None else np.array(points)
+            confirmed = _confirmed(numbers)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DetectionsError(f"a supervision.Detections is required: {one_line(error)}") from error
+        return cls(*columns, image_size=image_size, track_ids=confirmed)
 
     def crop(self, image: NDArray[np.uint8], margin: float = 0.0) -> list[NDArray[np.uint8]]:
         """Return a crop of each face.
@@ -371,9 +389,13 @@ class Detections:
             If the margin is not finite.
         """
         check_image(image, self.image_size)
-        if not np.isfinite(margin):
-            raise OptionError(f"margin must be a finite number, not {margin!r}")
-        return [crop_box(image, box, margin) for box in self.boxes]
+        try:
+            share = float(margin)
+        except (TypeError, ValueError, OverflowError):
+            share = math.nan
+        if not math.isfinite(share):
+            raise OptionError(f"margin must be a finite number, not {shown(margin)}", fields=["margin"], value=margin)
+        return [crop_box(image, box, share) for box in self.boxes]
 
     def align(self, image: NDArray[np.uint8], size: int = 112) -> NDArray[np.uint8]:
         """Return each face aligned to the ArcFace template, the input of recognition models.
@@ -397,12 +419,21 @@ class Detections:
         DetectionsError
             If there are no landmarks, or the image does not have the size ``image_size``.
         OptionError
-            If the size is not a multiple of 112 or 128.
+            If the size is not a multiple of 112 or 128, or too large.
         """
         check_image(image, self.image_size)
+        size = check_size(size)
         if self.landmarks is None:
             raise DetectionsError("align() requires landmarks: use a model whose name ends in _bnkps")
-        out = np.empty((len(self), size, size, 3), np.uint8)
+        try:
+            out = np.empty((len(self), size, size, 3), np.uint8)
+        except (MemoryError, ValueError) as error:
+            raise OptionError(
+                f"size: {len(self)} faces of {size}×{size} pixels do not fit into memory; choose a smaller size, or "
+                "align fewer faces at a time",
+                fields=["size"],
+                value=size,
+            ) from error
         for index, points in enumerate(self.landmarks):
             out[index] = align_face(image, points, size)
         return out
@@ -412,17 +443,21 @@ def _size(image_size: tuple[int, int]) -> tuple[int, int]:
     try:
         width, height = (operator.index(side) for side in image_size)
     except (TypeError, ValueError) as error:
-        raise DetectionsError(f"image_size must be width and height in pixels, not {image_size!r}") from error
-    if width < 1 or height < 1:
-        raise DetectionsError(f"image_size must be at least 1×1, not {width}×{height}")
+        raise DetectionsError(f"image_size must be width and height in pixels, not {shown(image_size)}") from error
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise DetectionsError(f"image_size must be 1×1 to {MAX_SIDE}×{MAX_SIDE} pixels, not {shown((width, height))}")
     return width, height
 
 
 def _column(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.float32]:
     try:
-        array = np.ascontiguousarray(values, np.float32)
-    except (TypeError, ValueError) as error:
-        raise DetectionsError(f"{name} must be an array of numbers: {error}") from error
+        given = np.asarray(values)
+        if given.dtype.kind == "c":
+            raise TypeError("they are complex")  # noqa: TRY301 - NumPy would drop the imaginary part
+        with np.errstate(over="ignore"):  # what exceeds float32 becomes infinite, which is refused below
+            array = np.ascontiguousarray(given, np.float32)
+    except Exception as error:  # of a foreign object too
+        raise DetectionsError(f"{name} must be an array of numbers: {one_line(error)}") from error
     if array.size == 0 and array.ndim == 1:
         array = array.reshape(0, *row)
     if array.shape[1:] != row or array.ndim != 1 + len(row):
@@ -434,12 +469,15 @@ def _column(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.fl
 
 
 def _numbers(values: ArrayLike, count: int) -> NDArray[np.int64]:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # of a foreign object too
+        raise DetectionsError(f"track_ids must be an array of integers: {one_line(error)}") from error
     if array.shape != (count,):
         raise DetectionsError(f"track_ids must have shape ({count},), not {array.shape}")
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
-    if count and not (whole and array.min() >= 0):
-        raise DetectionsError(f"track_ids must be non-negative integers, not {array.tolist()[:5]}")
+    if count and not (whole and array.min() >= 0 and array.max().item() < 2**63):
+        raise DetectionsError(f"track_ids must be non-negative integers below 2⁶³, not {shown(array.tolist()[:5])}")
     return array.astype(np.int64)
 
 
@@ -451,10 +489,10 @@ def _confirmed(numbers: NDArray[Any] | None) -> NDArray[Any] | None:
 def _seconds(pts_seconds: float) -> float:
     try:
         seconds = float(pts_seconds)
-    except (TypeError, ValueError) as error:
-        raise DetectionsError(f"pts_seconds must be a number of seconds, not {pts_seconds!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DetectionsError(f"pts_seconds must be a number of seconds, not {shown(pts_seconds)}") from error
     if not np.isfinite(seconds):
-        raise DetectionsError(f"pts_seconds must be a finite number of seconds, not {pts_seconds!r}")
+        raise DetectionsError(f"pts_seconds must be a finite number of seconds, not {shown(pts_seconds)}")
     return seconds
 
 

@@ -19,7 +19,7 @@ from scrfd_trt._heads import HeadLayout
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt.backends import Backend
-from scrfd_trt.errors import ClosedError, ImageError, OptionError, ScrfdError
+from scrfd_trt.errors import BackendError, ClosedError, ImageError, OptionError, ScrfdError, out_of_memory, shown
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -200,7 +200,7 @@ class SCRFDDetector:
         kind, number = _devices.parse(device)
         if kind != "cuda":
             raise OptionError(
-                f"an engine requires a GPU: device must be cuda or cuda:n, not {device!r}",
+                f"an engine requires a GPU: device must be cuda or cuda:n, not {shown(device)}",
                 fields=["device"],
                 value=device,
             )
@@ -221,7 +221,20 @@ class SCRFDDetector:
             Value of ``detector.device``.
         **options
             As for :meth:`from_pretrained`.
+
+        Raises
+        ------
+        OptionError
+            If an option is invalid, or the object is not a backend.
+        ModelFormatError
+            If it does not run a SCRFD model.
         """
+        if not isinstance(backend, Backend):
+            raise OptionError(
+                f"backend must be an object with the attributes of scrfd_trt.backends.Backend, not {shown(backend)}",
+                fields=["backend"],
+                value=backend,
+            )
         try:
             checked = _validated(options)
             return cls(HostPipeline(backend, checked), checked, device=device)
@@ -279,7 +292,11 @@ class SCRFDDetector:
             After ``close()``.
         """
         self._check_open()
-        return self._detect([self._pipeline.prepare_image(image)], threshold, max_faces)[0]
+        try:
+            prepared = self._pipeline.prepare_image(image)
+        except MemoryError as error:
+            raise out_of_memory("converting the image") from error
+        return self._detect([prepared], threshold, max_faces)[0]
 
     def detect_batch(
         self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
@@ -442,13 +459,19 @@ class SCRFDDetector:
 
         Raises
         ------
+        OptionError
+            If the shape is not a tuple of whole numbers of at least 1.
         BackendError
             If there is not enough memory.
         ClosedError
             After ``close()``.
         """
         self._check_open()
-        return self._pipeline.pinned(shape)
+        sides = _shape(shape)
+        try:
+            return self._pipeline.pinned(sides)
+        except (MemoryError, ValueError) as error:  # ValueError: more than an address can count
+            raise BackendError(f"there is not enough memory for an array of shape {shown(sides)}") from error
 
     def _prepare_all(self, images: Iterable[Any], name: str) -> list[Any]:
         self._check_open()
@@ -462,6 +485,8 @@ class SCRFDDetector:
             return self._pipeline.prepare_image(image)
         except ImageError as error:
             raise ImageError(f"image {number}: {error}") from error
+        except MemoryError as error:
+            raise out_of_memory(f"converting image {number}") from error
 
     def _limits(self, threshold: float | None, max_faces: int | None) -> tuple[float, int | None]:
         options = self.options
@@ -515,7 +540,7 @@ def _factory() -> ModuleType:
 
 def _each(images: Any, name: str) -> Iterator[Any]:
     """Return an iterator over several images; raise ImageError for a single one."""
-    if hasattr(images, "ndim") and images.ndim < 4:
+    if isinstance(getattr(images, "ndim", None), int) and images.ndim < 4:
         raise ImageError(f"{name} requires several images, not one array; for one image, call detect(image)")
     try:
         each: Iterator[Any] = iter(images)
@@ -528,12 +553,26 @@ def _in_range(name: str, value: float, low: float, high: float) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not low <= value <= high:
         raise OptionError(
-            f"{name} must be a number between {low:g} and {high:g}, not {value!r}", fields=[name], value=value
+            f"{name} must be a number between {low:g} and {high:g}, not {shown(value)}", fields=[name], value=value
         )
-    return value
+    return float(value)
 
 
 def _count(name: str, value: int) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise OptionError(f"{name} must be a whole number of at least 1, not {value!r}", fields=[name], value=value)
+        raise OptionError(
+            f"{name} must be a whole number of at least 1, not {shown(value)}", fields=[name], value=value
+        )
     return int(value)
+
+
+def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        sides = tuple(_count("shape", side) for side in shape)
+    except (TypeError, OptionError):
+        sides = ()
+    if not sides:
+        raise OptionError(
+            f"shape must be a tuple of whole numbers of at least 1, not {shown(shape)}", fields=["shape"], value=shape
+        )
+    return sides

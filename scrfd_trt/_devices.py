@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from scrfd_trt.errors import DeviceError, OptionError
+from scrfd_trt.errors import DeviceError, OptionError, shown
 
 log = logging.getLogger("scrfd_trt")
 
@@ -41,9 +41,11 @@ class Driver:
 
 def parse(device: str) -> tuple[str, int | None]:
     """Split ``auto``, ``cpu``, ``cuda`` or ``cuda:n`` into kind and GPU number; raise OptionError for other names."""
-    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device) if isinstance(device, str) else None
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d{1,9}))?", device) if isinstance(device, str) else None
     if match is None or (match[2] and match[1] != "cuda"):
-        raise OptionError(f"invalid device {device!r}; the choices are: {CHOICES}", fields=["device"], value=device)
+        raise OptionError(
+            f"invalid device {shown(device)}; the choices are: {CHOICES}", fields=["device"], value=device
+        )
     return match[1], int(match[2]) if match[2] else None
 
 

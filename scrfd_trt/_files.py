@@ -12,12 +12,33 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from scrfd_trt.errors import OptionError, OutputError, ScrfdError
+from scrfd_trt.errors import ModelNotFoundError, OptionError, OutputError, ScrfdError, one_line, shown
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 logger = logging.getLogger("scrfd_trt")
+
+
+def check_readable(path: Path) -> None:
+    """Check that a path is a regular file that can be opened; opening a FIFO would wait, and a device has no end.
+
+    Raises
+    ------
+    ModelNotFoundError
+        With the reason, if it is not.
+    """
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+        if is_file:
+            path.open("rb").close()
+    except FileNotFoundError as error:
+        raise ModelNotFoundError(f"{path}: there is no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise ModelNotFoundError(f"{shown(str(path), 200)}: cannot be read: {reason}") from error
+    if not is_file:
+        raise ModelNotFoundError(f"{path}: cannot be read: it is a folder or device, not a file")
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:

@@ -30,7 +30,7 @@ Kind = Literal["flat", "batched", "grid"]
 STRIDES = {3: (8, 16, 32), 5: (8, 16, 32, 64, 128)}
 ANCHORS = {3: 2, 5: 1}
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
-RANK_OF_GRID = 4
+RANKS: dict[Kind, int] = {"flat": 2, "batched": 3, "grid": 4}
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def output_sizes(layout: HeadLayout, images: int, input_size: tuple[int, int]) -
 
 def _kind(outputs: Sequence[TensorSpec]) -> Kind | None:
     ranks = {len(tensor.shape) for tensor in outputs}
-    kinds: dict[int, Kind] = {2: "flat", 3: "batched", RANK_OF_GRID: "grid"}
-    return kinds.get(ranks.pop()) if len(ranks) == 1 else None
+    rank = ranks.pop() if len(ranks) == 1 else 0
+    return next((kind for kind in RANKS if RANKS[kind] == rank), None)
 
 
 def _group(tensor: TensorSpec, kind: Kind, anchors: int, outputs: Sequence[TensorSpec]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._crops import explain_no_array
-from scrfd_trt.errors import ImageError
+from scrfd_trt.errors import ImageError, one_line
 
 BYTE = np.dtype(np.uint8)
 CHANNELS_FIRST = (1, 3, 4)
@@ -22,10 +22,11 @@ def as_color(image: Any) -> NDArray[np.uint8]:
     Accepted are NumPy arrays ``(H, W, 3)``, grey ``(H, W)`` or ``(H, W, 1)``, and ``(H, W, 4)``, whose alpha is
     dropped; uint8, or float from 0 to 1; any memory layout. Other input raises ImageError, which says what to do.
     """
-    if not isinstance(image, np.ndarray):
-        raise ImageError(explain_no_array(image))
+    if type(image) is not np.ndarray:
+        image = _plain(image)
     if image.dtype == BYTE and _is_packed(image):
-        return image
+        packed: NDArray[np.uint8] = image
+        return packed
     if image.ndim not in {2, 3} or (image.ndim == 3 and image.shape[2] not in CHANNELS_FIRST):
         raise ImageError(_no_image(image))
     if 0 in image.shape:
@@ -37,6 +38,13 @@ def as_color(image: Any) -> NDArray[np.uint8]:
     if pixels.shape[2] == 4:
         pixels = pixels[:, :, :3]
     return pixels if _is_packed(pixels) else np.ascontiguousarray(pixels)
+
+
+def _plain(image: Any) -> NDArray[Any]:
+    """Return an array of a subclass as one of NumPy's own, whose attributes are what the memory is."""
+    if not isinstance(image, np.ndarray):
+        raise ImageError(explain_no_array(image))
+    return np.ndarray.view(image, np.ndarray)
 
 
 def _is_packed(image: NDArray[Any]) -> bool:
@@ -56,11 +64,15 @@ def is_on_gpu(image: Any) -> bool:
     """Return whether an object is an array in GPU memory, of PyTorch, CuPy, Numba or a similar library."""
     if isinstance(image, np.ndarray):
         return False
-    where = getattr(image, "__dlpack_device__", None)
-    if where is not None:
-        return int(where()[0]) in DLPACK_CUDA
-    # Some libraries define the attribute for all arrays; it raises AttributeError for CPU arrays.
-    return hasattr(image, "__cuda_array_interface__")
+    try:
+        where = getattr(image, "__dlpack_device__", None)
+        if where is not None:
+            return int(where()[0]) in DLPACK_CUDA
+        # Some libraries define the attribute for all arrays; it raises AttributeError for CPU arrays.
+        return hasattr(image, "__cuda_array_interface__")
+    except Exception as error:
+        kind = type(image).__name__
+        raise ImageError(f"the image of type {kind} does not say where its memory is: {one_line(error)}") from error
 
 
 def check_nv12(image: Any) -> NDArray[np.uint8]:
@@ -68,8 +80,8 @@ def check_nv12(image: Any) -> NDArray[np.uint8]:
 
     The result has contiguous rows: the same array, or a copy. Other input raises ImageError.
     """
-    if not isinstance(image, np.ndarray):
-        raise ImageError(explain_no_array(image))
+    if type(image) is not np.ndarray:
+        image = _plain(image)
     check_nv12_shape(image.shape)
     if image.dtype != np.uint8:
         raise ImageError(f"the NV12 frame has element type {image.dtype}; uint8 is required")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import OptionError, shown
 
 BOUNDS = {"le": "at most", "ge": "at least", "lt": "below", "gt": "above"}
 
@@ -41,7 +41,7 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
         elif item["type"] == "missing":
             found.append(f"{name} is required")
         else:
-            found.append(f"{name}: {reason(item)} (it is {_short(item['input'])})")
+            found.append(f"{name}: {reason(item)} (it is {shown(item['input'])})")
     return "; ".join(dict.fromkeys(found))
 
 
@@ -53,11 +53,6 @@ def reason(item: Mapping[str, Any]) -> str:
         return f"must be {BOUNDS[bound]} {f'{limit:g}' if isinstance(limit, float) else limit}"
     own = context.get("error")
     return str(own) if isinstance(own, Exception) else str(item["msg"])
-
-
-def _short(value: object, most: int = 60) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _as_scale(value: object) -> object:

@@ -66,6 +66,7 @@ class ScrfdError(Exception):
     """
 
     def __init__(self, reason: str = "", *, subject: str = "", fields: Iterable[str] = ()) -> None:
+        reason, subject = _escaped(reason), _escaped(subject)
         super().__init__(f"{subject}: {reason}" if subject else reason)
         self.reason = reason
         self.subject = subject
@@ -159,6 +160,25 @@ class MissingDependencyError(ScrfdError, ImportError):
 
 class OutputError(ScrfdError, OSError):
     """A result cannot be written."""
+
+
+def _escaped(text: str) -> str:
+    """Write line feeds as escapes: a file's name may contain them."""
+    return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
+def out_of_memory(doing: str) -> BackendError:
+    """Return the error for a lack of memory of the host; ``doing`` begins the message."""
+    return BackendError(f"{doing} failed: there is not enough memory; use smaller images, batches or scales")
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """Return a value as messages show it: its repr on one line, shortened to ``longest`` characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 - Python refuses integers of more than 4,300 digits, and a foreign repr may fail
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def one_line(error: BaseException, longest: int = 500) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import OptionError, shown
 
 __all__ = ["Scene", "load", "names"]
 
@@ -68,8 +68,8 @@ def load(name: str) -> Scene:
     >>> scene.image.shape, len(scene.faces)
     ((720, 1280, 3), 6)
     """
-    if name not in names():
-        raise OptionError(f"no scene {name!r}; choose one of: {', '.join(names())}")
+    if not isinstance(name, str) or name not in names():
+        raise OptionError(f"no scene {shown(name)}; choose one of: {', '.join(names())}")
     path = _FOLDER / f"{name}.png"
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     faces = Detections.from_json(path.with_suffix(".json").read_bytes())

@@ -58,10 +58,41 @@ def test_aligning_puts_landmarks_on_the_template(size):
         assert crop[round(float(y)), round(float(x)), 0] > 100
 
 
-@pytest.mark.parametrize("size", [0, -112, 100])
-def test_invalid_sizes_are_rejected(size):
+@pytest.mark.parametrize(
+    "size", [0, -112, 100, 112.0, "112", None, 2**31, pytest.param(10**5000, id="5,001 digits"), float("nan")]
+)
+@pytest.mark.parametrize("faces", [0, 1])
+def test_invalid_sizes_are_rejected(size, faces):
+    found = Detections([[1, 2, 3, 4]], [0.5], [ARCFACE_TEMPLATE], image_size=IMAGE.shape[1::-1])[:faces]
     with pytest.raises(OptionError, match="multiple of 112"):
-        align_face(IMAGE, ARCFACE_TEMPLATE, size)
+        found.align(IMAGE, size)
+
+
+def test_aligned_faces_that_do_not_fit_into_memory(monkeypatch):
+    found = Detections([[1, 2, 3, 4]] * 2, [0.5, 0.5], [ARCFACE_TEMPLATE] * 2, image_size=IMAGE.shape[1::-1])
+
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", no_memory)
+    with pytest.raises(OptionError, match="2 faces of 128×128 pixels do not fit into memory"):
+        found.align(IMAGE, 128)
+
+
+@pytest.mark.parametrize("margin", [1e300, -1e300, 1e308])
+def test_large_margins_of_crops_are_cut_at_the_border(margin):
+    found = Detections([[1, 2, 3, 4], [-3e38, -3e38, 3e38, 3e38]], [0.5, 0.4], image_size=IMAGE.shape[1::-1])
+    sizes = {crop.size for crop in found.crop(IMAGE, margin)}
+    assert sizes == {IMAGE.size if margin > 0 else 0}
+
+
+@pytest.mark.parametrize(
+    "margin", [float("nan"), float("inf"), "a lot", None, pytest.param(10**5000, id="5,001 digits"), 1j]
+)
+def test_invalid_margins_are_rejected(margin):
+    found = Detections.empty(IMAGE.shape[1::-1])
+    with pytest.raises(OptionError, match="margin must be a finite number"):
+        found.crop(IMAGE, margin)
 
 
 def test_aligning_requires_landmarks():

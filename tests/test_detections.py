@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from scrfd_trt import Detection, Detections, DetectionsError
 from scrfd_trt._formats import CSV_COLUMNS, coco_file
@@ -102,8 +101,61 @@ def test_invalid_columns_are_rejected(columns, message):
     ],
 )
 def test_invalid_rows_are_rejected(row):
-    with pytest.raises(ValidationError):
+    with pytest.raises(DetectionsError):
         Detection(**row)
+
+
+class Failing:
+    """A foreign array that fails."""
+
+    def __array__(self, *_, **__):
+        raise LookupError("no data")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ([[0, 0, 1e300, 1]], [0.5]),
+        ([[0, 0, 10**400, 1]], [0.5]),
+        ([[0, 0, 1 + 1j, 1]], [0.5]),
+        (Failing(), [0.5]),
+        ([[0, 0, 1, 1]], Failing()),
+        ([[0, 0, 1, 1]], [0.5], Failing()),
+        ([[0, 0, 1, 1]], [0.5], [[[0, 1e300]] * 5]),
+    ],
+)
+def test_numbers_that_exceed_float32_and_foreign_errors_are_rejected(columns):
+    with pytest.raises(DetectionsError) as caught:
+        Detections(*columns, image_size=SIZE)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        (0, 1),
+        (2**31, 1),
+        pytest.param((10**5000, 1), id="5,001 digits"),
+        (1.5, 1),
+        (1,),
+        (1, 2, 3),
+        None,
+        "ab",
+        5,
+        (float("nan"), 1),
+    ],
+)
+def test_invalid_image_sizes_are_rejected(size):
+    with pytest.raises(DetectionsError, match="image_size must be"):
+        Detections.empty(size)
+    with pytest.raises(DetectionsError):
+        Detections.from_rows([5], size)
+
+
+@pytest.mark.parametrize("other", [5, None, object(), np.zeros((2, 4))])
+def test_what_is_no_supervision_detections_is_rejected(other):
+    with pytest.raises(DetectionsError, match=r"a supervision\.Detections is required"):
+        Detections.from_supervision(other, SIZE)
 
 
 finite = st.floats(-1e6, 1e6, width=32)

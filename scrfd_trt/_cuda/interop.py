@@ -41,6 +41,12 @@ class DeviceImage:
             raise DeviceError(f"the image is on cuda:{view.device_id}, and the detector runs on cuda:{device.index}")
         if view.dtype != BYTE:
             raise ImageError(f"the image on the GPU has element type {view.dtype}; it must be uint8 from 0 to 255")
+        about = {"data": (view.ptr,), "shape": view.shape, "strides": view.strides}
+        if not _is_consistent(about):
+            raise ImageError(
+                f"the image of type {type(image).__name__} has an invalid address, shape {view.shape} or strides "
+                f"{view.strides}"
+            )
         self.address = int(view.ptr)
         self.shape = tuple(view.shape)
         self.strides = tuple(view.strides) if view.strides is not None else _steps(self.shape)
@@ -67,9 +73,26 @@ def _plain(image: Any) -> dict[str, Any] | None:
     try:
         about: dict[str, Any] = image.__cuda_array_interface__
         is_plain = about["typestr"] == "|u1" and about.get("stream") is None and about.get("mask") is None
-        return about if is_plain and isinstance(about["data"][0], int) and about["shape"] else None
+        return about if is_plain and _is_consistent(about) else None
     except Exception:  # noqa: BLE001 - a property of another library's object; cuda.core reports what is wrong
         return None
+
+
+def _is_consistent(about: dict[str, Any]) -> bool:
+    """Whether shape, strides and address are such as an array can have."""
+    shape, strides, address = about["shape"], about.get("strides"), about["data"][0]
+    try:
+        sides = (*shape, *(() if strides is None else strides))
+        return bool(
+            shape
+            and all(isinstance(side, int) and abs(side) < 2**63 for side in sides)
+            and min(shape) >= 0
+            and len(sides) in {len(shape), 2 * len(shape)}
+            and isinstance(address, int)
+            and 0 < address < 2**64
+        )
+    except TypeError:
+        return False
 
 
 def _ordinal_of(address: int) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.driver import call
-from scrfd_trt.errors import DeviceError, OptionError
+from scrfd_trt.errors import DeviceError, OptionError, shown
 
 if TYPE_CHECKING:
     from cuda.core import Event, Stream
@@ -75,16 +75,17 @@ class _Lender:
 
 
 def _validated(stream: Any) -> int:
-    protocol = getattr(stream, "__cuda_stream__", None)
-    if protocol is not None:
-        version, handle = protocol() if callable(protocol) else protocol
-        if version != PROTOCOL:
-            raise OptionError(f"stream: version {version} of __cuda_stream__ is not supported, only {PROTOCOL}")
-        return int(handle)
+    version = PROTOCOL
     try:
-        handle = -1 if isinstance(stream, bool) else operator.index(stream)
-    except TypeError as error:
-        raise OptionError(f"stream: {stream!r} is not a CUDA stream; pass {ALLOWED}") from error
-    if handle < 0:
-        raise OptionError(f"stream: {stream!r} is not a CUDA stream; pass {ALLOWED}")
+        protocol = getattr(stream, "__cuda_stream__", None)
+        if protocol is not None:
+            version, handle = map(int, protocol() if callable(protocol) else protocol)
+        else:
+            handle = -1 if isinstance(stream, bool) else operator.index(stream)
+    except Exception as error:  # of a foreign object too
+        raise OptionError(f"stream: {shown(stream)} is not a CUDA stream; pass {ALLOWED}") from error
+    if version != PROTOCOL:
+        raise OptionError(f"stream: version {version} of __cuda_stream__ is not supported, only {PROTOCOL}")
+    if not 0 <= handle < 2**64:
+        raise OptionError(f"stream: {shown(stream)} is not a CUDA stream; pass {ALLOWED}")
     return handle

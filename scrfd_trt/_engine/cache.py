@@ -49,7 +49,8 @@ class EngineKey:
         content = f"{self.sha256} {self.options.model_dump_json(exclude={'timing_cache'})}"
         gpu = re.sub(r"\W+", "-", self.gpu.name) if self.gpu else "any-gpu"
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
-        kind = f"{self.onnx.stem}-{self.options.precision}-{gpu}-{self.flavour.name}"
+        # File systems allow 255 bytes; the key distinguishes models whose names begin alike.
+        kind = f"{self.onnx.stem[:40]}-{self.options.precision}-{gpu}-{self.flavour.name}"
         return home() / "engines" / f"{kind}-{self.flavour.version}-{key}.plan"
 
     def other_releases(self) -> list[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from scrfd_trt._engine.record import EngineRecord, read_file, read_record, record_path
-from scrfd_trt.errors import ModelFormatError
+from scrfd_trt._files import check_readable
+from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
 
 log = logging.getLogger("scrfd_trt")
 
@@ -43,9 +44,10 @@ REBUILD = "build it again with scrfd-trt build"
 def is_engine_file(path: Path) -> bool:
     """Return whether a file is an engine: by its first bytes, or by its suffix if they are inconclusive or missing."""
     try:
+        check_readable(path)
         with path.open("rb") as file:
             start = file.read(256)
-    except OSError:  # reported when the file is opened
+    except (OSError, ModelNotFoundError):  # reported when the file is opened
         start = b""
     if peek(start) is not None:
         return True

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scrfd_trt._engine.build_options import BuildOptions
+from scrfd_trt._files import check_readable
 from scrfd_trt._options import explain
 from scrfd_trt._tensors import ShapeRange, TensorSpec
-from scrfd_trt.errors import ModelFormatError, ModelNotFoundError
+from scrfd_trt.errors import BackendError, ModelFormatError, ModelNotFoundError
 
 RECIPE = 1
 """Version of the rewriting of models. Raise it with each change to the result: cached engines are then rebuilt."""
@@ -62,14 +64,12 @@ def record_path(plan: Path) -> Path:
 def read_record(plan: Path) -> EngineRecord | None:
     """Read an engine's record, not the engine; None if there is none. Raise ModelFormatError if it is invalid."""
     path = record_path(plan)
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except OSError as error:
-        raise ModelFormatError(
-            f"cannot read {path}: {error.strerror or error}; make it readable, or remove it"
-        ) from error
+    try:
+        text = read_file(path)
+    except ModelNotFoundError as error:
+        raise ModelFormatError(f"{error}; make it readable, or remove it") from error
     try:
         return EngineRecord.model_validate_json(text)
     except ValidationError as error:
@@ -80,10 +80,11 @@ def read_record(plan: Path) -> EngineRecord | None:
 
 def read_file(path: Path) -> bytes:
     """Read a whole file; raise ModelNotFoundError if it is missing or cannot be read."""
+    check_readable(path)
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ModelNotFoundError(f"{path}: there is no such file") from error
+    except MemoryError as error:
+        raise BackendError(f"{path}: there is not enough memory to read it") from error
     except OSError as error:
         raise ModelNotFoundError(f"{path}: cannot be read: {error.strerror or error}") from error
 

@@ -140,7 +140,7 @@ def find_runner(
         )
     chosen = min(newer, key=lambda flavour: (FULL, DISPATCH, LEAN).index(flavour.name))
     if lean_runtime is not None:
-        if not lean_runtime.is_file():
+        if not os.path.isfile(lean_runtime):  # noqa: PTH113 - Path.is_file raises for a name that is too long
             raise OptionError(
                 f"lean runtime {lean_runtime}: there is no such file; correct lean_runtime= or {LEAN_RUNTIME}",
                 fields=["lean_runtime"],

@@ -10,12 +10,13 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
-from scrfd_trt._heads import check, recognize
+from scrfd_trt._heads import RANKS, check, recognize
 from scrfd_trt._image_arrays import as_color, from_nv12, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._pipelines.base import merge_passes
@@ -23,7 +24,7 @@ from scrfd_trt._pipelines.profiles import largest_batch
 from scrfd_trt._pipelines.scales import choose_scales, warn_if_thin
 from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.backends import Backend
-from scrfd_trt.errors import ImageError
+from scrfd_trt.errors import BackendError, ImageError, ModelFormatError, one_line, out_of_memory
 
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
@@ -63,6 +64,16 @@ class HostPipeline:
         return np.empty(shape, np.uint8)
 
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
+        try:
+            return self._detect(images, threshold, max_faces)
+        except MemoryError as error:
+            raise out_of_memory("detecting faces") from error
+        except cv2.error as error:
+            if error.code != cv2.Error.StsNoMem:
+                raise BackendError(f"OpenCV failed: {one_line(error)}") from error
+            raise out_of_memory("detecting faces") from error
+
+    def _detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
         found: list[Detections] = []
         for start in range(0, len(images), self.max_batch):
             batch = images[start : start + self.max_batch]
@@ -89,8 +100,28 @@ class HostPipeline:
         with self._blobs.borrow((batch, 3, scale[1], scale[0])) as blob:
             blob.fill(images, boxes, self._color)
             outputs = self._backend.run(blob.array[: self._fixed_batch or len(images)])
+        self._check_outputs(outputs, scale)
+        try:
+            rows = [decode(self.layout, outputs, index, scale, threshold) for index in range(len(boxes))]
+        except (IndexError, ValueError) as error:
+            raise ModelFormatError(
+                f"{self.description}: the outputs have the sizes but not the shapes of a SCRFD model: {one_line(error)}"
+            ) from error
+        return [found.to_source(box) for found, box in zip(rows, boxes, strict=True)]
+
+    def _check_outputs(self, outputs: Sequence[NDArray[Any]], scale: tuple[int, int]) -> None:
+        """Raise ModelFormatError for outputs that are not those of SCRFD, BackendError for what is no array of floats.
+
+        The sizes are those of the layout if all ranks are; a backend of the caller may return anything.
+        """
+        rank = RANKS[self.layout.kind]
+        try:
+            is_valid = all(output.ndim == rank and output.dtype.kind == "f" for output in outputs)
+        except (AttributeError, TypeError):
+            is_valid = False
+        if not is_valid:
+            raise BackendError(f"{self.description}: the model must return {rank}-dimensional arrays of floats")
         check(self.layout, outputs, scale)
-        return [decode(self.layout, outputs, index, scale, threshold).to_source(box) for index, box in enumerate(boxes)]
 
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         return self._worker.submit(self.detect, images, threshold, max_faces)

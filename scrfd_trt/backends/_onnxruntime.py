@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import _forks
+from scrfd_trt._files import check_readable
 from scrfd_trt._tensors import ShapeRange, TensorSpec, listing
 from scrfd_trt.errors import (
     BackendError,
     ClosedError,
     MissingDependencyError,
     ModelFormatError,
-    ModelNotFoundError,
     one_line,
+    out_of_memory,
 )
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class OnnxBackend:
             outputs: list[NDArray[Any]] = session.run(None, values)
         except self._errors as error:
             shape = "×".join(map(str, blob.shape))
+            doing = f"running the model on an input of {shape}"
+            if _is_lack_of_memory(error):
+                raise out_of_memory(doing) from error
             raise BackendError(f"ONNX Runtime failed on an input of {shape}: {one_line(error)}") from error
         return outputs
 
@@ -124,11 +128,7 @@ def read_tensors(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, 
 
 def _open(runtime: ModuleType, source: Path | bytes, threads: int = 0, gpu: int | None = None) -> Any:
     if isinstance(source, Path):
-        try:
-            # Path.is_file() cannot distinguish a folder without permission from a missing file.
-            source.open("rb").close()
-        except OSError as error:
-            raise ModelNotFoundError(f"{source}: cannot be opened: {error.strerror or error}") from error
+        check_readable(source)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = ERRORS_ONLY
@@ -143,6 +143,8 @@ def _open(runtime: ModuleType, source: Path | bytes, threads: int = 0, gpu: int 
         content = source if isinstance(source, bytes) else str(source)
         session = runtime.InferenceSession(content, options, providers=providers)
     except _runtime_errors(runtime) as error:
+        if _is_lack_of_memory(error):
+            raise BackendError(f"{_name(source)}: there is not enough memory to load it: {one_line(error)}") from error
         reason = f"ONNX Runtime cannot load it: {one_line(error)}"
         if "INVALID_PROTOBUF" in reason:
             reason = "this is not an ONNX model, or it is damaged"
@@ -175,7 +177,12 @@ def _runtime_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
     """Return the errors that ONNX Runtime raises; they have no common base class."""
     state = vars(runtime.capi.onnxruntime_pybind11_state).values()
     own = [item for item in state if isinstance(item, type) and issubclass(item, Exception)]
-    return (*own, RuntimeError, ValueError)
+    return (*own, MemoryError, RuntimeError, TypeError, ValueError)
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text
 
 
 def _specs(nodes: Sequence[Any]) -> tuple[TensorSpec, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import operator
+import struct
 import threading
 import zipfile
 import zlib
@@ -15,13 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import _forks
+from scrfd_trt._files import check_readable
 from scrfd_trt._heads import HeadLayout, recognize
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.backends._base import Backend
-from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError, ModelNotFoundError
+from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError, one_line
 
 FORMAT = 1
-INVALID = (KeyError, ValueError, TypeError, AttributeError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
+INVALID = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """Errors of reading a file that is not a recording."""
 
 
@@ -96,8 +112,7 @@ class RecordedBackend:
     """
 
     def __init__(self, path: str | Path) -> None:
-        if not Path(path).is_file():
-            raise ModelNotFoundError(f"{path}: there is no such file")
+        check_readable(Path(path))
         try:
             with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
@@ -105,12 +120,14 @@ class RecordedBackend:
                 self.outputs = tuple(_tensor(values) for values in about["outputs"])
                 self.ranges = tuple(_range(values) for values in about.get("ranges", ()))
                 self._runs = [
-                    (tuple(shape), [file[f"run{number}_{index}"] for index in range(len(self.outputs))])
+                    (tuple(shape), [_numbers(file[f"run{number}_{index}"]) for index in range(len(self.outputs))])
                     for number, shape in enumerate(about["runs"])
                 ]
+                self.description = f"recording of {about['description']}"
         except INVALID as error:
-            raise ModelFormatError(f"{path}: this is not a recording of a model's outputs ({error})") from error
-        self.description = f"recording of {about['description']}"
+            raise ModelFormatError(
+                f"{path}: this is not a recording of a model's outputs ({one_line(error)})"
+            ) from error
         self._next = 0
         self._lock = threading.Lock()
         self._closed = False
@@ -157,9 +174,16 @@ def _zero_below(layout: HeadLayout, outputs: list[NDArray[Any]], threshold: floa
     return kept
 
 
+def _numbers(array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind != "f":
+        raise TypeError(f"values of type {array.dtype} instead of floats")
+    return array
+
+
 def _tensor(values: dict[str, Any]) -> TensorSpec:
-    return TensorSpec(values["name"], tuple(values["shape"]), values["dtype"])
+    shape = tuple(None if side is None else operator.index(side) for side in values["shape"])
+    return TensorSpec(str(values["name"]), shape, str(values["dtype"]))
 
 
 def _range(values: dict[str, Any]) -> ShapeRange:
-    return ShapeRange(tuple(values["min"]), tuple(values["opt"]), tuple(values["max"]))
+    return ShapeRange(*(tuple(map(operator.index, values[end])) for end in ("min", "opt", "max")))

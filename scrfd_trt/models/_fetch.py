@@ -9,7 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from scrfd_trt._files import locked
-from scrfd_trt.errors import DownloadError, MissingDependencyError, ModelNotFoundError, OptionError, ScrfdError
+from scrfd_trt.errors import (
+    DownloadError,
+    MissingDependencyError,
+    ModelNotFoundError,
+    OptionError,
+    ScrfdError,
+    shown,
+)
 from scrfd_trt.models._archive import unpack_placed
 from scrfd_trt.models._model import Model, ProgressBar
 from scrfd_trt.models._registry import get
@@ -62,8 +69,10 @@ def fetch(
         If the download fails; the message names the file, its address and the folder to put it in.
     """
     model = get(name)
-    if retries < 0:
-        raise OptionError(f"retries is {retries}: it must be 0 or more", fields=["retries"], value=retries)
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise OptionError(
+            f"retries is {shown(retries)}: it must be a whole number of 0 or more", fields=["retries"], value=retries
+        )
     found = find(model)
     if found is None:
         get_file: Callable[[], Path]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from typing import Final
 
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import OptionError, shown
 from scrfd_trt.models._model import Archive, AveragePrecision, Export, Model, Package
 
 _OFFICIAL = "InsightFace's own: one image at a time"
@@ -103,13 +103,13 @@ def get(name: Model | str) -> Model:
         return name
     if isinstance(name, str) and name in _MODELS:
         return _MODELS[name]
-    text = str(name)
+    text = name[:100] if isinstance(name, str) else shown(name)
     close = [model.name for model in _MODELS.values() if text in model.files]
     close += difflib.get_close_matches(_normalized(text), _MODELS, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     own = "; a file is opened by its path, with from_onnx" if text.endswith(".onnx") else ""
     raise OptionError(
-        f"no model {text!r}{hint}; the models are: {', '.join(_MODELS)}{own}", value=name, choices=_MODELS
+        f"no model {shown(name)}{hint}; the models are: {', '.join(_MODELS)}{own}", value=name, choices=_MODELS
     )
 
 

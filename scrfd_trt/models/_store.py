@@ -77,7 +77,7 @@ def home() -> Path:
     Raises
     ------
     ModelNotFoundError
-        If the variable is not set and the user has no home folder.
+        If the variable is not set, or begins with ``~``, and there is no such home folder.
     """
     chosen = os.environ.get(HOME_VARIABLE, "").strip()
     try:
@@ -86,7 +86,7 @@ def home() -> Path:
 
             chosen = user_cache_dir("scrfd_trt")
         return Path(chosen).expanduser().absolute()
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:  # OSError: a relative path, where the current folder was removed
         raise ModelNotFoundError(f"there is no home folder for models: set {HOME_VARIABLE} to a folder") from error
 
 

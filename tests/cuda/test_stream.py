@@ -49,6 +49,36 @@ def test_dropped_stream_and_event_are_destroyed(gpu, device):
         assert gpu.leaks == {}
 
 
+class Failing:
+    def __init__(self, *returned):
+        self.returned = returned
+
+    def __cuda_stream__(self):
+        if self.returned:
+            return self.returned[0]
+        raise KeyError("no stream")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        Failing(),
+        Failing(5),
+        Failing((0,)),
+        Failing((0, "x")),
+        Failing((0, 2**64)),
+        Failing((0, -1)),
+        2**64,
+        -5,
+        "x",
+        1.5,
+    ],
+)
+def test_what_is_no_stream_is_rejected(device, stream):
+    with pytest.raises(OptionError, match="is not a CUDA stream"):
+        borrow_stream(stream, device)
+
+
 @pytest.mark.parametrize("lend", [Lent, int], ids=["protocol", "handle"])
 def test_borrowed_stream_is_never_destroyed(gpu, device, lend):
     with closing(create_stream(device)) as owner:

@@ -121,7 +121,7 @@ class TestFiles:
     def test_missing_file(self, tmp_path):
         with pytest.raises(ModelNotFoundError, match=r"missing.plan: there is no such file$"):
             load_engine(tmp_path / "missing.plan")
-        with pytest.raises(ModelNotFoundError, match="cannot be read: Is a directory"):
+        with pytest.raises(ModelNotFoundError, match="cannot be read: it is a folder or device"):
             load_engine(tmp_path)
 
     @pytest.mark.parametrize("keep", [0, 4, 30, 100])

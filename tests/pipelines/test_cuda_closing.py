@@ -118,7 +118,24 @@ def test_interrupted_capture_is_tried_again(pipeline, monkeypatch):
         assert slot.program(1).is_captured
 
 
-@pytest.mark.parametrize("about", [{"typestr": "|u1"}, {"shape": (4, 4, 3), "typestr": 7}, {"shape": None}])
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"typestr": "|u1"},
+        {"shape": (4, 4, 3), "typestr": 7},
+        {"shape": None},
+        {"shape": (-4, 4, 3)},
+        {"shape": (4.5, 4, 3)},
+        {"shape": (2**40, 4, 3)},
+        {"shape": (2**70, 4, 3)},
+        {"shape": (4, 4, 3), "strides": (12, 3)},
+        {"shape": (4, 4, 3), "strides": (2**70, 3, 1)},
+        {"shape": (4, 4, 3), "strides": "abc"},
+        {"shape": (4, 4, 3), "data": (2**70, False)},
+        {"shape": (4, 4, 3), "data": (-1, False)},
+        {"shape": (4, 4, 3), "data": 5},
+    ],
+)
 def test_invalid_array_interface_is_rejected(pipeline, about):
     with pytest.raises((ImageError, MissingDependencyError)):
         pipeline.detect([OnGpu(**about)], 0.5, None)

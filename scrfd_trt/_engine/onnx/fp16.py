@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from scrfd_trt._engine.build_options import IoType
-from scrfd_trt._engine.onnx.graph import GraphIndex, prune, set_nodes
+from scrfd_trt._engine.onnx.graph import GraphIndex, prune, set_nodes, to_array
 from scrfd_trt.errors import ModelFormatError
 
 FP16_MAX = 65504.0
@@ -214,7 +214,7 @@ def with_rounding(content: bytes) -> bytes | None:
     del graph.value_info[:]
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT16:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(to_array(tensor).astype(np.float32), tensor.name))
     for value in graph.output:
         value.type.tensor_type.elem_type = TensorProto.FLOAT
     return bytes(model.SerializeToString())

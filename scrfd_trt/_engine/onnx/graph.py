@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from scrfd_trt.errors import ModelFormatError, one_line
+from scrfd_trt.errors import ModelFormatError, one_line, shown
 
 Shape = tuple[int | None, ...]
 """None where a side is free or unknown."""
@@ -34,7 +34,7 @@ class GraphIndex:
     def constant(self, name: str) -> NDArray[Any] | None:
         """Return a constant's values; None if the tensor is not constant."""
         tensor = self.constants.get(name)
-        return None if tensor is None else numpy_helper.to_array(tensor)
+        return None if tensor is None else to_array(tensor)
 
     def new_name(self, hint: str) -> str:
         """Return an unused tensor name."""
@@ -66,6 +66,22 @@ class GraphIndex:
         self.redirect(old, new)
 
 
+def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
+    """Return the values of a constant; raise ModelFormatError if its sides do not fit its data, or its type is unknown.
+
+    Without that check, a side of -1 takes any amount of data, and a large one reserves memory.
+    """
+    try:
+        array = numpy_helper.to_array(tensor)
+    except Exception as error:
+        raise ModelFormatError(f"the constant {shown(tensor.name)} cannot be read: {one_line(error)}") from error
+    if array.shape != tuple(tensor.dims):
+        raise ModelFormatError(
+            f"the constant {shown(tensor.name)} has the sides {list(tensor.dims)}, which do not fit its data"
+        )
+    return array
+
+
 def set_nodes(graph: onnx.GraphProto, nodes: Iterable[Any]) -> None:
     """Replace all nodes of a graph."""
     nodes = list(nodes)
@@ -90,7 +106,7 @@ def _constant_value(node: onnx.NodeProto) -> NDArray[Any] | None:
         return None
     for attribute in node.attribute:
         if attribute.name == "value":
-            return numpy_helper.to_array(attribute.t)
+            return to_array(attribute.t)
         if attribute.name in {"value_float", "value_floats"}:
             return np.array(onnx.helper.get_attribute_value(attribute), np.float32)
         if attribute.name in {"value_int", "value_ints"}:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner
 
 from scrfd_trt._engine.onnx.graph import lift_constants, shape_of
+from scrfd_trt._files import check_readable
 from scrfd_trt._tensors import TensorSpec, listing
-from scrfd_trt.errors import ModelFormatError, ModelNotFoundError, one_line
+from scrfd_trt.errors import ModelFormatError, one_line, shown
 
 CONTROL_FLOW = {"If", "Loop", "Scan"}
 QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
@@ -27,7 +28,7 @@ def load(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
         if model.functions:
             model = inliner.inline_local_functions(model)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+    except Exception as error:
         raise ModelFormatError(f"{path}: this is not a valid ONNX model: {one_line(error)}") from error
     _check_operators(path, model)
     lift_constants(model.graph)
@@ -43,15 +44,12 @@ def load(path: Path) -> onnx.ModelProto:
 
 
 def _parse(path: Path) -> onnx.ModelProto:
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path}: there is no such file")
-    try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-    except (DecodeError, OSError) as error:
-        raise ModelFormatError(f"{path}: this is not an ONNX model, or it is damaged: {one_line(error)}") from error
+    check_readable(path)
+    model = _read(path, f"{path}: ")
+    _external_paths(path, model)
     try:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+    except Exception as error:
         raise ModelFormatError(
             f"{path}: its weights are in other files, which must be in the same folder: {one_line(error)}"
         ) from error
@@ -78,17 +76,41 @@ def _check_operators(path: Path, model: onnx.ModelProto) -> None:
 def external_files(path: Path) -> tuple[Path, ...]:
     """List the files that hold weights of a model; empty if it is not an ONNX file."""
     try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-    except (DecodeError, OSError):
+        model = _read(path)
+    except ModelFormatError:
         return ()
+    return _external_paths(path, model)
+
+
+def _read(path: Path, subject: str = "") -> onnx.ModelProto:
+    try:
+        return onnx.load(path, format="protobuf", load_external_data=False)
+    except Exception as error:
+        raise ModelFormatError(f"{subject}this is not an ONNX model, or it is damaged: {one_line(error)}") from error
+
+
+def _external_paths(path: Path, model: onnx.ModelProto) -> tuple[Path, ...]:
+    """List the files of external weights; raise ModelFormatError for one outside of the model's folder."""
     names = {
         entry.value
-        for tensor in model.graph.initializer
+        for tensor in external_data_helper._get_all_tensors(model)
         if external_data_helper.uses_external_data(tensor)
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return tuple(path.parent / name for name in sorted(names))
+    found = []
+    for name in sorted(names):
+        # Links are left to onnx: model caches keep the files of a folder as links.
+        inside = Path(os.path.normpath(name))
+        if "\0" in name or inside.is_absolute() or inside.parts[:1] in {(), (os.pardir,)}:
+            raise ModelFormatError(
+                f"{path}: its weights are in {shown(name)}, which is not in its folder; put all files into one folder"
+            )
+        found.append(path.parent / name)
+    for file in found:
+        if file.exists():
+            check_readable(file)
+    return tuple(found)
 
 
 def read_io(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -96,10 +118,7 @@ def read_io(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 
     Raise ModelFormatError if it is not an ONNX file.
     """
-    try:
-        graph = onnx.load(path, format="protobuf", load_external_data=False).graph
-    except (DecodeError, ValueError) as error:
-        raise ModelFormatError(f"this is not an ONNX model, or it is damaged: {one_line(error)}") from error
+    graph = _read(path).graph
     if not graph.node:
         raise ModelFormatError("this is not an ONNX model, or it is damaged: it has no nodes")
     return tuple(map(_spec, _runtime_inputs(graph))), tuple(map(_spec, graph.output))

@@ -19,7 +19,7 @@ from scrfd_trt._heads import WIDTHS, HeadLayout, check, recognize
 from scrfd_trt._letterbox import FREE_SCALES
 from scrfd_trt._tensors import ShapeRange, TensorSpec, listing
 from scrfd_trt.backends import OnnxBackend
-from scrfd_trt.errors import BackendError, ModelFormatError, OptionError, one_line
+from scrfd_trt.errors import BackendError, ModelFormatError, OptionError, ScrfdError, one_line
 
 Sizes = tuple[tuple[int, int], ...]
 """Widths and heights in pixels."""
@@ -85,6 +85,11 @@ def prepare(
         return _finish(model, precision, ranges, notes)
     except ModelFormatError as error:
         raise error.within(path) from error
+    except ScrfdError:
+        raise
+    except (AttributeError, ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        # A file may be valid ONNX and yet have nodes without inputs, or attributes of another type.
+        raise ModelFormatError(f"{path}: this model cannot be rewritten for TensorRT: {one_line(error)}") from error
 
 
 def _own_sizes(source: TensorSpec) -> Sizes:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import onnx
 import pytest
 
-from scrfd_trt import ModelFormatError
-from scrfd_trt._engine.onnx.load import load
+from scrfd_trt import ModelFormatError, ModelNotFoundError
+from scrfd_trt._engine.onnx.load import external_files, load
 from scrfd_trt._engine.onnx.rewrite import prepare
 
 helper = onnx.helper
@@ -54,6 +56,60 @@ class TestWeightsElsewhere:
     def test_missing_file_is_an_error(self, path):
         (path.parent / "network.data").unlink()
         with pytest.raises(ModelFormatError, match="weights are in other files") as caught:
+            prepare(path)
+        assert_one_line(caught, path)
+
+    @pytest.mark.parametrize("place", ["../network.data", "/dev/zero", "..", "a/../../network.data", "net\0work"])
+    def test_files_outside_of_the_folder_are_not_read(self, path, place):
+        (path.parent.parent / "network.data").write_bytes((path.parent / "network.data").read_bytes())
+        model = onnx.load(path, load_external_data=False)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = place
+        path.write_bytes(model.SerializeToString())
+        for read in (prepare, external_files):
+            with pytest.raises(ModelFormatError, match="is not in its folder") as caught:
+                read(path)
+            assert_one_line(caught, path)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="only where there are FIFOs")
+    def test_fifo_is_not_waited_for(self, path):
+        (path.parent / "network.data").unlink()
+        os.mkfifo(path.parent / "network.data")
+        with pytest.raises(ModelNotFoundError, match="not a file"):
+            prepare(path)
+
+
+class TestDamagedConstants:
+    """Sides that do not fit the data."""
+
+    @pytest.mark.parametrize("sides", [[-1, 3, 3, 3], [2**40, 2**40], [5], [], [0], [-(2**63)]])
+    @pytest.mark.parametrize("kind", ["raw", "floats"])
+    def test_weight(self, export, sides, kind):
+        def change(model):
+            tensor = next(each for each in model.graph.initializer if len(each.dims) == 4)
+            values = onnx.numpy_helper.to_array(tensor)
+            del tensor.dims[:]
+            tensor.dims.extend(sides)
+            if kind == "floats":
+                tensor.ClearField("raw_data")
+                tensor.float_data.extend(values.reshape(-1).tolist())
+
+        path = export(change=change)
+        with pytest.raises(ModelFormatError) as caught:
+            prepare(path)
+        assert_one_line(caught, path)
+
+    @pytest.mark.parametrize("sides", [[-1], [2**40], [3], [2, -1]])
+    def test_constant_node(self, export, sides):
+        def change(model):
+            node = next(each for each in model.graph.node if each.op_type == "Constant" and each.attribute[0].t.dims)
+            del node.attribute[0].t.dims[:]
+            node.attribute[0].t.dims.extend(sides)
+
+        path = export(change=change)
+        with pytest.raises(ModelFormatError) as caught:
             prepare(path)
         assert_one_line(caught, path)
 
