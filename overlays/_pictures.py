@@ -18,9 +18,11 @@ from overlays._blending import Blending, BlendOptions, blend_premultiplied
 from overlays._colors import ChannelOptions
 from overlays._geometry import Box, Image, Placement
 from scrfd_trt._detections import Detections
+from scrfd_trt._image_files import Limits, read_image
 from scrfd_trt.errors import ImageError
 
 MAX_SIDE = 4096  # pixels; larger pictures are shrunk when read (cv2.remap is limited to 32,767)
+LIMITS = Limits(pixels=50_000_000, option="")
 
 _MAX_SOFT = 0.04  # fraction of partly transparent pixels below which a picture counts as hard-edged
 _LEVEL_STEP = math.sqrt(0.5)
@@ -169,43 +171,28 @@ _IN_USE: weakref.WeakValueDictionary[tuple[Path, int, int], Picture] = weakref.W
 
 
 def read_picture(path: Path) -> Picture:
-    """Read any image file that OpenCV reads; one without alpha is an opaque rectangle.
+    """Read any image file that scrfd_trt reads; one without alpha is an opaque rectangle.
 
-    An unchanged file that is still in use is not read again.
+    An unchanged file that is still in use is not read again. Of several frames or pages, the first is taken.
 
     Raises
     ------
     ImageError
-        If the file cannot be read or decoded, or is fully transparent.
+        If the file cannot be read or decoded, has too many pixels, or is fully transparent.
     """
     try:
         info = path.stat()
         key = (path.absolute(), info.st_mtime_ns, info.st_size)
         if (known := _IN_USE.get(key)) is not None:
             return known
-        content = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise ImageError(f"the picture {path} cannot be read: {error.strerror or error}; check the path") from error
-    advice = "use a PNG or WebP with alpha, or a JPEG"
-    try:
-        pixels = _decode(content) if content.size else None
-    except cv2.error as error:
-        raise ImageError(f"the picture {path} cannot be decoded: {advice}") from error
-    if pixels is None:
-        raise ImageError(f"OpenCV cannot decode the file {path} as a picture: {advice}")
-    if not pixels[..., 3].any():
-        raise ImageError(f"the picture {path} is fully transparent: {advice}")
-    picture = _IN_USE[key] = Picture.from_bgra(pixels)
+    frame = read_image(path, limits=LIMITS, name=f"the picture {path}")
+    alpha = np.full(frame.pixels.shape[:2], 255, np.uint8) if frame.alpha is None else frame.alpha
+    if not alpha.any():
+        raise ImageError(f"the picture {path} is fully transparent: use a PNG or WebP with alpha, or a JPEG")
+    picture = _IN_USE[key] = Picture.from_bgra(np.dstack([frame.pixels, alpha]))
     return picture
-
-
-def _decode(content: Image) -> Image | None:
-    pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-    if pixels is not None and pixels.shape[2:] == (4,) and pixels.dtype in (np.uint8, np.uint16):
-        return np.asarray(np.round(pixels / 257.0) if pixels.dtype == np.uint16 else pixels, np.uint8)
-    # Without alpha, OpenCV converts all types to 8 bits and applies the orientation of photographs.
-    pixels = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    return None if pixels is None else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA), np.uint8)
 
 
 def _shrink(pixels: Image, factor: float) -> Image:

@@ -138,7 +138,7 @@ def file_finder(faces: ImageFaces) -> FaceFinder:
 def _detect_image(source: Source, find: FaceFinder, tally: Tally, use: ImageCallback | None) -> ImageResult | str:
     try:
         source.check()
-        image = read_image(source.path)
+        image = read_image(source.path).visible()
         faces, seconds, timings = find(source, image)
     except INPUT_ERRORS as error:
         return tally.fail(source.path, error)

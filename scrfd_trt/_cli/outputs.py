@@ -17,13 +17,13 @@ from scrfd_trt._cli.inputs import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     Source,
-    captured_stderr,
     exists,
     is_folder,
     is_regular_file,
     same_file_key,
 )
 from scrfd_trt._files import atomic_file
+from scrfd_trt._image_files.native import captured_stderr
 from scrfd_trt.errors import OptionError, OutputError, one_line
 from scrfd_trt.video._writer import SUFFIXES as WRITABLE_VIDEO_SUFFIXES
 from scrfd_trt.video._writer import check_suffix

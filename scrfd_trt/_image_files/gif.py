@@ -30,7 +30,10 @@ def read_header(data: bytes) -> GifHeader:
         if block == 0x3B:
             header.damage = "" if header.frames else "damaged: it has no frame"
             return header
-        if block == 0x2C and at + 10 < len(data):
+        if block == 0x2C:
+            if at + 10 >= len(data):
+                header.frames += 1
+                return header
             _add_frame(header, data[at + 1 : at + 9])
             at += 11 + _table_size(data[at + 9])
         elif block == 0x21:
@@ -42,6 +45,8 @@ def read_header(data: bytes) -> GifHeader:
         while at < len(data) and data[at]:
             at += 1 + data[at]
         at += 1
+    if header.frames and at == len(data):  # only the last byte of the file is missing
+        header.damage = ""
     return header
 
 

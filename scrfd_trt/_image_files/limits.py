@@ -14,9 +14,11 @@ class Limits:
     """Limits for one image file."""
 
     pixels: int = 300 * MILLION
-    """Of one frame; the option ``max_pixels``."""
+    """Of one frame."""
     total_pixels: int = 10_000 * MILLION
     """Over all frames, or all scans of a JPEG: bounds the time."""
+    option: str = "max_pixels"
+    """The option that sets ``pixels``; empty if there is none."""
 
 
 DEFAULT = Limits()
@@ -29,10 +31,11 @@ def check_header(size: tuple[int, int], limits: Limits, damage: str = "") -> Non
         reason = f"the file is {damage}" if damage else f"the image is damaged (its size is {width}×{height})"
         raise ImageError(f"{reason}: copy or download it again")
     if width * height > limits.pixels:
+        hint = f", or raise {limits.option}" if limits.option else ""
         raise ImageError(
             f"the image has {width}×{height} pixels, more than {limits.pixels / MILLION:g} million: "
-            "make it smaller, or raise the limit",
-            fields=["max_pixels"],
+            f"make it smaller{hint}",
+            fields=[limits.option] if limits.option else [],
         )
 
 

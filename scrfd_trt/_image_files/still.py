@@ -124,11 +124,12 @@ def open_webp(data: bytes, limits: Limits) -> ImageFile:
 
 def open_bmp(data: bytes, limits: Limits) -> ImageFile:
     """Read the header of a BMP file."""
-    size, damage = headers.bmp_size(data), _cut_off(data, int.from_bytes(data[2:6], "little"))
+    size, length = headers.bmp_size(data), int.from_bytes(data[2:6], "little")
+    damage = _cut_off(data, length)
     check_header(size, limits, damage)
 
     def decode(file: ImageFile) -> Stored:
-        pixels, alpha = _decode(file, data, alpha=headers.bmp_has_alpha(data))
+        pixels, alpha = _decode(file, _filled(data, length, size), alpha=headers.bmp_has_alpha(data))
         return pixels, alpha if alpha is not None and alpha.any() else None  # zeros mean that alpha is not used
 
     return _still("bmp", data, size, decode, damage=damage)
@@ -146,7 +147,14 @@ def open_netpbm(data: bytes, limits: Limits) -> ImageFile:
     size, length = headers.netpbm_size(data)
     check_header(size, limits)
     kind: Kind = "pfm" if data[1:2] in b"fF" else "pnm"
-    return _still(kind, data, size, lambda file: _decode(file, data), damage=_cut_off(data, length))
+    fill = b"0 " if data[1:2] in b"123" else b"\0"
+    return _still(
+        kind,
+        data,
+        size,
+        lambda file: _decode(file, _filled(data, length, size, fill)),
+        damage=_cut_off(data, length),
+    )
 
 
 def open_hdr(data: bytes, limits: Limits) -> ImageFile:
@@ -163,6 +171,12 @@ def open_ras(data: bytes, limits: Limits) -> ImageFile:
 
 def _cut_off(data: bytes, size: int) -> str:
     return f"cut off after {len(data):,} of {size:,} bytes" if len(data) < size else ""
+
+
+def _filled(data: bytes, length: int, size: tuple[int, int], fill: bytes = b"\0") -> bytes:
+    """Return an uncompressed file with something in the place of the pixels that are missing."""
+    missing = min(length - len(data), 16 * size[0] * size[1] + 4096)
+    return data + fill * (missing // len(fill) + 1) if missing > 0 else data
 
 
 def _still(

@@ -152,7 +152,7 @@ class Session:
         label = repr(name[:60])
         if len(content) > MAX_STICKER_BYTES:
             raise ImageError(f"{label} has more than {MAX_STICKER_BYTES // 2**20} MiB: use a smaller one")
-        clips.check_pixels(label, content)
+        clips.check_image(label, content)
         return self._files.write(Path(name.replace("\\", "/")).name or "file", content)
 
     def delete_sticker(self, path: Path) -> None:

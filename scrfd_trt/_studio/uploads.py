@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import util
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import overload
 
 import cv2
-import imagesize
 import numpy as np
 from numpy.typing import NDArray
 
 import overlays
+from scrfd_trt import _image_files as image_files
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video import TrackingOptions, VideoReader, _pyav, overlay_video
@@ -22,6 +21,7 @@ from scrfd_trt.video import TrackingOptions, VideoReader, _pyav, overlay_video
 Image = NDArray[np.uint8]
 
 MAX_PIXELS = 50_000_000
+LIMITS = image_files.Limits(pixels=MAX_PIXELS, option="")
 MAX_FRAMES = 300
 MAX_STICKER_BYTES = 16 * 2**20
 CLIP_SIDE = 1280
@@ -82,32 +82,18 @@ def is_clip(name: str) -> bool:
 
 
 def read_image(name: str, content: bytes) -> Media:
-    """Read an uploaded image; raise ImageError if it is unreadable or too large."""
-    check_pixels(name, content)
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # damaged
-        image = None
-    if image is None:
-        raise _unreadable(name)
-    return Media(name, (np.asarray(image, np.uint8),))
+    """Read an uploaded image, of several frames the first; raise ImageError if it is unreadable or too large."""
+    return Media(name, (image_files.read_image(content, limits=LIMITS, name=name).visible(),))
 
 
-def check_pixels(name: str, content: bytes) -> None:
-    """Raise ImageError if the header of an image names too many pixels: decoding a small file could take all memory."""
-    width, height = imagesize.get(io.BytesIO(content))
-    if width <= 0 or height <= 0:
-        raise _unreadable(name)
-    _check_size(name, width, height)
+def check_image(name: str, content: bytes) -> None:
+    """Raise ImageError if the header of an image is unreadable or names too many pixels."""
+    image_files.open_image(content, limits=LIMITS, name=name)
 
 
 def _check_size(name: str, width: float, height: float) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name} has more than {MAX_PIXELS // 10**6} million pixels: use a smaller one")
-
-
-def _unreadable(name: str) -> ImageError:
-    return ImageError(f"{name} is not a supported image or clip: use JPEG, PNG, WebP or MP4")
 
 
 def read_clip(name: str, path: Path) -> Media:

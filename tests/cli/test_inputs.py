@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from scrfd_trt._cli.inputs import captured_stderr, find_damage, find_inputs, is_video, read_image
+from scrfd_trt._cli.inputs import find_inputs, is_video, read_image
 from scrfd_trt.errors import ImageError
 
 Film = Callable[..., Path]
 IMAGE = np.random.default_rng(5).integers(0, 256, (40, 60, 3)).astype(np.uint8)
-PROGRESSIVE = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
-RESTARTS = [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the words of POSIX")
 
 
@@ -141,7 +135,7 @@ def test_image_whose_name_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"photo\xff")
     path.write_bytes(cv2.imencode(".jpg", IMAGE)[1].tobytes())
     assert not is_video(path)
-    assert read_image(path).shape == IMAGE.shape
+    assert read_image(path).pixels.shape == IMAGE.shape
 
 
 @pytest.mark.parametrize("side", [12_000, 65_535])
@@ -220,89 +214,18 @@ def test_all_frames_are_written(run: Callable[..., Any], film: Film, name: str) 
 @pytest.mark.usefixtures("spots", "known_overlays")
 def test_gif_with_one_frame_is_image(run: Callable[..., Any], film: Film) -> None:
     film("x.gif", frames=1, hidden=(), codec="gif", pixels="rgb8")
-    # OpenCV reads GIFs from 4.11 on.
-    told = "wrote x.jpg: 1 face\n" if cv2.imread("x.gif") is not None else "not a supported image"
-    assert told in run("anonymize", "x.gif", "-o", "x.jpg").err
+    assert "wrote x.jpg: 1 face\n" in run("anonymize", "x.gif", "-o", "x.jpg").err
 
 
 def test_video_suffix_decides_without_opening_file(tmp_path: Path) -> None:
     assert is_video(tmp_path / "none.MKV")
 
 
-def png_of(width: int, height: int) -> bytes:
-    """A PNG with the right checksums that promises more pixels than it holds."""
-
-    def part(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = part(b"IHDR", header) + part(b"IDAT", zlib.compress(bytes(100))) + part(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + parts
-
-
-def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """Put EXIF data into a JPEG that says how the camera was held."""
-    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
-    exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + jpeg[2:]
-
-
-def test_png_pixels_are_read_exactly(tmp_path: Path) -> None:
-    path = tmp_path / "größe 日本.png"
-    path.write_bytes(cv2.imencode(".png", IMAGE)[1].tobytes())
-    np.testing.assert_array_equal(read_image(path), IMAGE)
-
-
-@pytest.mark.parametrize("shape", [(40, 60), (40, 60, 4)])
-def test_grey_and_alpha_become_bgr(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    path = tmp_path / "image.png"
-    path.write_bytes(cv2.imencode(".png", np.full(shape, 77, np.uint8))[1].tobytes())
-    np.testing.assert_array_equal(read_image(path), np.full((40, 60, 3), 77, np.uint8))
-
-
-def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
-    path = tmp_path / "image.png"
-    path.write_bytes(cv2.imencode(".png", IMAGE.astype(np.uint16) * 257)[1].tobytes())
-    assert np.abs(read_image(path).astype(int) - IMAGE).max() <= 1
-
-
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    path = tmp_path / "turned.jpg"
-    path.write_bytes(with_orientation(cv2.imencode(".jpg", IMAGE)[1].tobytes(), 6))
-    assert read_image(path).shape == (60, 40, 3)
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("empty.jpg", b"", "the file is empty"),
-        ("text.jpg", b"hello, this is text\n", "not a supported image"),
-        ("cut.jpg", cv2.imencode(".jpg", IMAGE)[1].tobytes()[:-9], "the file is cut off after"),
-        ("cut.tif", cv2.imencode(".tif", IMAGE)[1].tobytes()[:200], "image"),
-        ("short.png", png_of(60, 40), "image"),
-        ("photo.heic", b"\0\0\0\x24ftypheic" + bytes(100), "HEIC images are not supported"),
-        ("huge.png", png_of(60_000, 60_000), "more pixels than OpenCV reads"),
-    ],
-)
-def test_invalid_image_is_refused_with_one_line(
-    tmp_path: Path, name: str, data: bytes, message: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(data)
-    with pytest.raises(ImageError, match=message) as caught:
-        read_image(path)
-    assert "\n" not in str(caught.value)
-    assert capfd.readouterr().err == ""
-
-
-def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="there is no such file"):
-        read_image(tmp_path / "none.jpg")
-
-
-def test_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="cannot be read"):
-        read_image(tmp_path)
+def test_pages_are_refused(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(IMAGE), Image.fromarray(IMAGE[::-1].copy())]
+    pictures[0].save(tmp_path / "pages.tif", save_all=True, append_images=pictures[1:])
+    with pytest.raises(ImageError, match=r"^the file has 2 pages, which is not supported"):
+        read_image(tmp_path / "pages.tif")
 
 
 def test_corrupt_jpeg_data_is_read_with_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -310,79 +233,7 @@ def test_corrupt_jpeg_data_is_read_with_warning(tmp_path: Path, capfd: pytest.Ca
     data[-40:-30] = b"\xff\xd4" * 5
     path = tmp_path / "damaged.jpg"
     path.write_bytes(data)
-    assert read_image(path).shape == IMAGE.shape
+    assert read_image(path).pixels.shape == IMAGE.shape
     err = capfd.readouterr().err
     assert err.startswith("warning: the image is damaged: Corrupt JPEG data")
     assert err.count("\n") == 1
-
-
-def test_stderr_is_captured_and_restored(capfd: pytest.CaptureFixture[str]) -> None:
-    with captured_stderr() as lines:
-        os.write(2, b"[ WARN:0@1.2] global grfmt_png.cpp:7 read something is odd\nlibpng warning: iCCP: odd\n")
-    assert lines == ["something is odd"]
-    os.write(2, b"after\n")
-    print("and python", file=sys.stderr, flush=True)
-    assert "after\nand python" in capfd.readouterr().err
-
-
-def encoded(suffix: str, options: list[int] | None = None) -> bytes:
-    return cv2.imencode(suffix, IMAGE, options or [])[1].tobytes()
-
-
-FILES = {
-    "jpeg": encoded(".jpg"),
-    "progressive jpeg": encoded(".jpg", PROGRESSIVE),
-    "jpeg with restarts": encoded(".jpg", RESTARTS),
-    "png": encoded(".png"),
-    "webp": encoded(".webp"),
-    "bmp": encoded(".bmp"),
-}
-
-
-@pytest.mark.parametrize("kind", FILES)
-def test_complete_file_has_no_damage(kind: str) -> None:
-    assert find_damage(FILES[kind]) == ""
-
-
-@pytest.mark.parametrize("kind", FILES)
-def test_trailing_data_is_no_damage(kind: str) -> None:
-    assert find_damage(FILES[kind] + b"more, as some cameras write") == ""
-
-
-@given(kind=st.sampled_from(list(FILES)), share=st.floats(0.0, 1.0, exclude_max=True))
-def test_truncation_at_any_byte_is_found(kind: str, share: float) -> None:
-    # Below 16 bytes there is not enough to tell what kind of file it was; OpenCV does not read it.
-    size = max(16, int(len(FILES[kind]) * share))
-    assert "cut off after" in find_damage(FILES[kind][:size])
-
-
-def test_jpeg_padded_with_zeros_is_cut_off() -> None:
-    data = FILES["jpeg"]
-    assert "cut off" in find_damage(data[: len(data) // 2] + bytes(len(data) // 2))
-
-
-def test_end_marker_of_jpeg_thumbnail_does_not_count() -> None:
-    data = FILES["jpeg"]
-    thumbnail = b"\xff\xe1" + (2 + len(data)).to_bytes(2, "big") + data
-    assert find_damage(data[:2] + thumbnail + data[2:]) == ""
-    assert "cut off" in find_damage(data[:2] + thumbnail + data[2:-2])
-
-
-def test_jpeg_with_fill_bytes_before_marker() -> None:
-    data = FILES["jpeg"]
-    assert find_damage(data[:2] + b"\xff\xff" + data[2:]) == ""
-
-
-def test_jpeg_without_marker_is_damaged() -> None:
-    assert find_damage(FILES["jpeg"][:2] + b"hello, this is text").startswith("damaged at byte 2")
-
-
-def test_png_with_wrong_checksum_is_damaged() -> None:
-    data = bytearray(FILES["png"])
-    data[len(data) // 2] ^= 0xFF
-    assert re.fullmatch(r"damaged before byte [\d,]+: .* checksum in b'IDAT'.*", find_damage(bytes(data)))
-
-
-@pytest.mark.parametrize("data", [b"", b"B", b"BM", b"hello", b"GIF89a"])
-def test_other_data_has_no_damage(data: bytes) -> None:
-    assert find_damage(data) == ""

@@ -14,6 +14,7 @@ import pytest
 import drawing
 import overlays
 from scrfd_trt import Detections, SCRFDDetector, samples
+from scrfd_trt._image_files import Limits
 from scrfd_trt._studio import uploads
 from scrfd_trt._studio.session import Layer, Session
 from scrfd_trt._studio.temporary_files import TemporaryFolder
@@ -64,7 +65,7 @@ def test_threshold_is_lower_where_an_overlay_covers_until_it_is_set(session: Ses
 
 def test_invalid_file_keeps_image(session: Session) -> None:
     before = session.media
-    with pytest.raises(ImageError, match=r"notes.txt is not a supported image or clip"):
+    with pytest.raises(ImageError, match=r"notes.txt: not a supported image"):
         session.open("notes.txt", b"words")
     assert session.media is before
 
@@ -88,10 +89,10 @@ def test_sticker_size_is_limited(session: Session, monkeypatch: pytest.MonkeyPat
     assert session.store_sticker("a.png", STICKER + bytes(padding)).stat().st_size == MAX_STICKER_BYTES
     with pytest.raises(ImageError, match=r"^'a.png' has more than 16 MiB: use a smaller one$"):
         session.store_sticker("a.png", STICKER + bytes(padding + 1))
-    with pytest.raises(ImageError, match="is not a supported image"):
+    with pytest.raises(ImageError, match="not a supported image"):
         session.store_sticker("a.png", b"words")
-    monkeypatch.setattr(uploads, "MAX_PIXELS", 63)
-    with pytest.raises(ImageError, match=r"a.png. has more than"):
+    monkeypatch.setattr(uploads, "LIMITS", Limits(pixels=63))
+    with pytest.raises(ImageError, match=r"a.png.: the image has 8×8 pixels, more than"):
         session.store_sticker("a.png", STICKER)
 
 

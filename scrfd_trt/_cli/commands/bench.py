@@ -144,7 +144,7 @@ def parse_counts(text: str, option: str) -> tuple[int, ...]:
 
 def _read(path: Path) -> NDArray[np.uint8]:
     try:
-        return read_image(path)
+        return read_image(path).visible()
     except ImageError as error:
         console.error(f"{path}: {error}")
         raise typer.Exit(FAILED) from error

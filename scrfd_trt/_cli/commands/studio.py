@@ -47,9 +47,7 @@ def studio(
         try:
             from scrfd_trt._studio.server import serve  # noqa: PLC0415 - nicegui is optional, and slow to import
         except ImportError as error:
-            raise MissingDependencyError(
-                'studio needs nicegui and imagesize: pip install "scrfd-trt[studio]"'
-            ) from error
+            raise MissingDependencyError('studio needs nicegui: pip install "scrfd-trt[studio]"') from error
         free = _free_port(host, port)
         with open_detector(model, device, threshold=MIN_THRESHOLD, iou=options.IOU) as detector:
             address = f"[{host}]" if ":" in host else host
