@@ -244,6 +244,11 @@ def turn_upright(picture: Any, orientation: Orientation) -> Any:
     return _copy_tags(out, picture)
 
 
+def copy(picture: Any) -> Any:
+    """Return a new frame with the same pixels."""
+    return turn_upright(picture, Orientation())
+
+
 def bit_depth(picture: Any) -> int:
     return max(int(part.bits) for part in picture.format.components)
 

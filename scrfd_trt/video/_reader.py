@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _colors, _pyav
 from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
-from scrfd_trt.video._timestamps import DiscontinuityCorrector, TruncationCheck, format_time
+from scrfd_trt.video._completeness import FrameCheck, TruncationCheck
+from scrfd_trt.video._timestamps import DiscontinuityCorrector, format_time
 
 DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
+REPEATING = ("theora",)  # codecs whose packets without data show the frame before again, for their own duration
 MAX_STEP_BACK = 1  # seconds that the clock of a live source may go back; more is a new start of the source
 
 Source = str | os.PathLike[str]
@@ -88,18 +91,21 @@ class VideoReader:
     """Read a video.
 
     Where the timestamps of a file go back, as in concatenated transport streams, those of frames and packets are
-    shifted to continue. Truncated files are recognised by the duration that they declare; transport streams declare
-    none.
+    shifted to continue. Files that are cut off are recognised by the duration, the number of frames or the size that
+    they declare; transport streams declare none. A packet that gives no frame is damage, unless an edit list or the
+    codec hides it.
 
     Parameters
     ----------
     source
-        A file in any container that FFmpeg reads, an image sequence such as ``frames/%05d.png``, or an address.
+        A file in any container that FFmpeg reads, an image sequence such as ``frames/%05d.png``, or an address. A path
+        that exists is a file, whatever its name looks like.
     damaged
         ``stop`` raises an error at the first damaged or lost frame. ``keep`` keeps damaged frames as they are decoded,
         and skips those that cannot be decoded; ``lost`` counts both.
     container_format
-        FFmpeg's name of the container or device, if the source does not determine it.
+        FFmpeg's name of the container or device, if the source does not determine it. Playlists and other files that
+        name files (``concat``, ``hls``, ``sdp``, …) are read only if their format is named here.
     options
         Options of FFmpeg's demuxer.
     extra_streams
@@ -145,8 +151,8 @@ class VideoReader:
             message = f"damaged={damaged!r}: the choices are: stop, keep"
             raise OptionError(message, fields=["damaged"], value=damaged, choices=["stop", "keep"])
         self.name = name or redact_password(os.fspath(source))
-        self.lost = 0
         self.damaged = damaged
+        self._damaged = self._failed = 0
         self._keep_damaged = damaged == "keep"
         self._live = live
         self._closed = False
@@ -166,6 +172,9 @@ class VideoReader:
         self._stream.thread_type = "SLICE" if self._live else "AUTO"
         self.extra_streams: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in extra_streams)
         self._truncation = TruncationCheck(self.container, self._stream)
+        self._completeness = FrameCheck(self.container, self._stream)
+        self._repeats: deque[int] = deque()  # times at which the frame before is shown again
+        self._last_picture: Any = None
         self._discontinuities = DiscontinuityCorrector()
         self._count = 0
         self._last_pts: int | None = None
@@ -234,20 +243,36 @@ class VideoReader:
             in_order = self._live or self._discontinuities.correct(packet)
             self._truncation.add(packet)
             if packet.stream is self._stream:
+                if not self._live:
+                    self._completeness.add(packet, self._discontinuities.pieces)
                 yield from self._frames(packet)
             elif packet.stream.index in extra and in_order and (packet.dts is not None or packet.pts is not None):
                 yield packet
-        if not self._keep_damaged and not self._live:
-            self._truncation.check(self.name, self._count)
+        yield from self._repeated(None)
+        if not self._live:
+            self._completeness.finish()
+            self._check_missing()
+            if not self._keep_damaged:
+                self._truncation.check(self.name, self._count)
+
+    @property
+    def lost(self) -> int:
+        """Number of frames that were damaged or could not be decoded."""
+        return self._damaged + max(self._failed, self._completeness.missing)
 
     def _frames(self, packet: Any) -> Iterator[Frame]:
+        if not packet.size and packet.pts is not None:  # the same frame again
+            self._repeats.append(packet.pts)
+            return
         try:
             with _pyav.reading(self._position, self.name):
                 pictures = packet.decode()
         except VideoError:
+            if not self._count and self._completeness.starts_late:
+                return
             if not self._keep_damaged:
                 raise
-            self.lost += 1
+            self._failed += 1
             return
         for picture in pictures:
             if picture.is_corrupt:
@@ -257,16 +282,41 @@ class VideoReader:
                         subject=self.name,
                         fields=["damaged"],
                     )
-                self.lost += 1
+                self._damaged += 1
+            if not self._live:
+                self._completeness.show(picture)
+                self._check_missing()
+            yield from self._repeated(picture.pts)
             yield self._frame(picture)
 
-    def _frame(self, picture: Any) -> Frame:
+    def _repeated(self, until: int | None) -> Iterator[Frame]:
+        """Yield the last frame again for each packet without data before a time."""
+        while self._repeats and (until is None or self._repeats[0] < until):
+            pts = self._repeats.popleft()
+            if self._last_picture is not None:
+                picture = self._last_picture
+                picture.pts = pts
+                yield self._frame(picture, is_upright=True)
+
+    def _check_missing(self) -> None:
+        missing = self._completeness.first_missing
+        if self._completeness.missing and not self._keep_damaged:
+            when = "" if missing is None else f" at {format_time(float(missing * self._stream.time_base))}"
+            raise VideoError(
+                f"{self._position()}: the frame{when} is damaged and cannot be decoded; copy the video again, or read "
+                "it with damaged='keep'",
+                subject=self.name,
+                fields=["damaged"],
+            )
+
+    def _frame(self, picture: Any, *, is_upright: bool = False) -> Frame:
         self._correct_pts(picture)
-        self._orientation = Orientation.from_frame(picture)
-        if not self._count:
-            self._hdr = HdrMetadata.from_frame(picture)
-        if self._orientation:
-            picture = _colors.turn_upright(picture, self._orientation)
+        if not is_upright:
+            self._orientation = Orientation.from_frame(picture)
+            if not self._count:
+                self._hdr = HdrMetadata.from_frame(picture)
+            if self._orientation:
+                picture = _colors.turn_upright(picture, self._orientation)
         if self._count and (picture.width, picture.height) != self.info.size:
             raise VideoError(
                 f"{self._position()}: the frame size changes from {self.info.size[0]}×{self.info.size[1]} to "
@@ -274,6 +324,8 @@ class VideoReader:
                 subject=self.name,
             )
         self._count += 1
+        if self._stream.codec_context.name in REPEATING:
+            self._last_picture = _colors.copy(picture)  # the caller may draw into the frame
         return Frame(self._count - 1, picture)
 
     def _correct_pts(self, picture: Any) -> None:

@@ -1,16 +1,15 @@
-"""Check and correct the timestamps of frames and packets."""
+"""Format, correct and compare the timestamps of frames and packets."""
 
 from __future__ import annotations
 
 import heapq
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from scrfd_trt.errors import OutputError, VideoError
+from scrfd_trt.errors import OutputError
 
 
 def format_time(seconds: float) -> str:
@@ -20,73 +19,6 @@ def format_time(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     text = f"{minutes}:{rest / 100:05.2f}" if not hours else f"{hours}:{minutes:02}:{rest / 100:05.2f}"
     return f"-{text}" if seconds < 0 and hundredths else text
-
-
-class TruncationCheck:
-    """Compares the duration that a file declares with the packets that were read.
-
-    ``seconds`` is the declared duration of the video stream, or None. Files that declare none cannot be checked:
-    transport streams, and recorded live streams.
-    """
-
-    SLACK_SECONDS, SLACK_FRAMES = 0.5, 1.5  # tolerance of the container's duration, and of the video stream's own
-
-    def __init__(self, container: Any, stream: Any) -> None:
-        self._stream = stream
-        self._start: float = (container.start_time or 0) / 1e6
-        self._duration: float | None = None if container.duration is None else container.duration / 1e6
-        self._tagged_end = _tagged_end(stream)
-        own = None if stream.duration is None else float(stream.duration * stream.time_base)
-        if own is None and self._tagged_end is not None:
-            own = self._tagged_end - float((stream.start_time or 0) * stream.time_base)
-        self.seconds: float | None = own if own is not None else self._duration
-        self._packets = 0
-        self._end = self._video_end = 0.0
-
-    def add(self, packet: Any) -> None:
-        """Note a packet of any stream."""
-        end = 0.0
-        if packet.pts is not None and packet.time_base is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-        self._end = max(self._end, end)
-        if packet.stream is self._stream and packet.size:
-            self._packets += 1
-            self._video_end = max(self._video_end, end)
-
-    def check(self, name: str, frames: int) -> None:
-        """Raise ``VideoError`` if the video ended early."""
-        declared = self._stream.frames
-        expected = self._expected_end(declared)
-        if expected is None:
-            return
-        rest = f" of {declared}" if declared else ""
-        raise VideoError(
-            f"the video ends early, after frame {frames - 1}{rest}, at {format_time(self._video_end)} of "
-            f"{format_time(expected)}; copy it again, or read it with damaged='keep'",
-            subject=name,
-            fields=["damaged"],
-        )
-
-    def _expected_end(self, declared: int) -> float | None:
-        """Return when the video should have ended; None if it did."""
-        slack = self.SLACK_FRAMES / float(self._stream.average_rate or 25)
-        if self._end <= 0:
-            return None
-        if self._tagged_end is not None and self._tagged_end - self._video_end > slack:
-            return self._tagged_end
-        if self._duration is None:
-            return None
-        if self._start + self._duration - self._end > self.SLACK_SECONDS:
-            return self._start + self._duration
-        own = min(self._duration, self.seconds if self.seconds is not None else self._duration)
-        short = own - (self._video_end - self._start)
-        return self._start + own if self._packets < declared and short > slack else None
-
-
-def _tagged_end(stream: Any) -> float | None:
-    """Return the end of the last frame in seconds, which FFmpeg stores as a tag in Matroska; None without a tag."""
-    found = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)\0*", stream.metadata.get("DURATION", ""))
-    return None if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
 
 
 class DiscontinuityCorrector:
@@ -101,6 +33,11 @@ class DiscontinuityCorrector:
         self._last_shifted: dict[int, int] = {}
         self._first: dict[int, Fraction] = {}
         self._end = Fraction(0)
+
+    @property
+    def pieces(self) -> int:
+        """Number of pieces so far."""
+        return len(self._shifts)
 
     def correct(self, packet: Any) -> bool:
         """Shift the times of the file's next packet; return False if it overlaps the one before it in its stream."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import Frame, VideoReader
+from scrfd_trt.video._completeness import FrameCheck
 from scrfd_trt.video._timestamps import format_time
 
 MakeClip = Callable[..., Path]
@@ -204,6 +206,198 @@ def test_damaged_frame_is_named(name: str, clip: MakeClip) -> None:
     with VideoReader(path, damaged="keep") as reader:
         assert len(list(reader)) == 60
         assert reader.lost > 0
+
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+def count(path: Path, **how: Any) -> tuple[int, int]:
+    with VideoReader(path, **how) as reader:
+        return len(list(reader)), reader.lost
+
+
+def packets(path: Path) -> list[bytes]:
+    import av
+
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+def test_packets_without_data_show_frame_again() -> None:
+    """25 frames of Theora; 20 of them are the same as those before."""
+    path = DATA / "theora.ogv"
+    with VideoReader(path) as reader:
+        frames = list(reader)
+        assert (reader.info.codec, reader.lost) == ("theora", 0)
+    assert [frame.pts_seconds for frame in frames] == pytest.approx([n / 25 for n in range(25)])
+    assert (frames[3].image == frames[2].image).all()
+    assert (frames[20].image != frames[2].image).any()
+    assert len({id(frame.picture) for frame in frames}) == 25
+    assert count(path, damaged="keep") == (25, 0)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 1.0])
+def test_damaged_page_of_ogg(part: float, tmp_path: Path) -> None:
+    """FFmpeg leaves out a page whose checksum is wrong."""
+    data = bytearray((DATA / "theora.ogv").read_bytes())
+    pages = [at for at in range(len(data)) if data[at : at + 4] == b"OggS"][2:]
+    data[pages[round(part * (len(pages) - 1))] + 40] ^= 1
+    path = tmp_path / "a.ogv"
+    path.write_bytes(bytes(data))
+    with pytest.raises(
+        VideoError, match=r"a\.ogv: (frame \d|the file is cut off or damaged at its end|it contains no)"
+    ):
+        count(path)
+
+
+def first_slice(path: Path) -> int:
+    """Return where the header of the first slice of an HEVC transport stream begins."""
+    data = path.read_bytes()
+    return next(at for at in range(len(data)) if data[at : at + 3] == b"\0\0\1" and 16 <= data[at + 3] >> 1 & 63 <= 21)
+
+
+@pytest.mark.parametrize("where", ["start", "end"])
+def test_damage_at_start_and_end_is_noticed(where: str, clip: MakeClip) -> None:
+    """The decoder skips frames without an error: those up to the next key frame, and one whose type is not known."""
+    options = {"x265-params": "keyint=8:bframes=3:log-level=error"}
+    path = clip("clip.ts", codec="libx265", options=options, frames=24)
+    assert count(path) == (24, 0)
+    data = bytearray(path.read_bytes())
+    if where == "start":
+        data[first_slice(path) + 5] ^= 0x7F
+    else:
+        slices = [at for at in range(len(data)) if data[at : at + 3] == b"\0\0\1" and data[at + 3] >> 1 < 10]
+        data[slices[-1] + 3] = 48 << 1  # an unspecified type
+    path.write_bytes(bytes(data))
+    with pytest.raises(
+        VideoError, match=r"frame \d+.*: the frame at 0:0\d\.\d\d is damaged and cannot be decoded; copy"
+    ):
+        count(path)
+    found, lost = count(path, damaged="keep")
+    assert found < 24
+    assert found + lost == 24
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"g": "10", "bf": "2", "x264-params": "open-gop=1"}),
+        ("libx265", {"x265-params": "keyint=10:bframes=3:open-gop=1:log-level=error"}),
+        ("mpeg2video", {"g": "10", "bf": "2"}),
+    ],
+)
+def test_recording_that_starts_anywhere_is_whole(codec: str, options: dict[str, str], clip: MakeClip) -> None:
+    """Players start at the first key frame, and skip frames that refer to those before it."""
+    path = clip("clip.ts", codec=codec, options=options, frames=50, rate=Fraction(25), size=(128, 96), draw=panned)
+    data = path.read_bytes()
+    for part in (0.2, 0.3, 0.4, 0.5):
+        path.write_bytes(data[round(part * len(data) / 188) * 188 :])
+        found, lost = count(path)
+        assert 5 < found < 50
+        assert lost == 0
+        assert count(path, damaged="keep") == (found, 0)
+    path.write_bytes(data[len(data) // 376 * 188 :] + data)
+    assert count(path) == (found + 50, 0)
+
+
+def test_frames_hidden_by_edit_list_are_not_missing(clip: MakeClip) -> None:
+    path = clip(frames=50, rate=Fraction(25), options={"g": "50", "bf": "2"})
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 8
+    assert int.from_bytes(data[at : at + 4], "big") == 1
+    ticks = int.from_bytes(data[at + 8 : at + 12], "big")
+    data[at + 8 : at + 12] = (ticks + 512 * 10).to_bytes(4, "big")
+    path.write_bytes(bytes(data))
+    assert count(path) == (40, 0)
+
+
+def test_avi_without_index_is_whole(clip: MakeClip) -> None:
+    path = clip("clip.avi", codec="mpeg4", options={"bf": "1"}, rate=Fraction(25))
+    data = path.read_bytes()
+    data = data[: data.rindex(b"idx1")]
+    path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    assert count(path) == (30, 0)
+
+
+def test_packed_mpeg4_is_whole(clip: MakeClip) -> None:
+    """DivX put a B-frame into the packet of the frame before it, and an empty picture into the next packet."""
+    import av
+
+    path = clip("clip.avi", codec="mpeg4", options={"bf": "1"}, rate=Fraction(25), frames=31)
+    data, packed, at = packets(path), path.with_name("packed.avi"), 0
+    divx = b"\0\0\1\xb2DivX503b1393p"
+    picture_start = b"\0\0\1\xb6"
+    joined: list[bytes] = []
+    while at < len(data):
+        is_pair = at + 1 < len(data) and data[at + 1].partition(picture_start)[2][0] >> 6 == 2
+        joined += [data[at] + data[at + 1], picture_start + b"\x50\x70\x1f"] if is_pair else [data[at]]
+        at += 1 + is_pair
+    joined[0] = divx + joined[0]
+    with av.open(str(path)) as source, av.open(str(packed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, one in enumerate(joined):
+            packet = av.Packet(one)
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 25)
+            packet.is_keyframe = number == 0
+            target.mux(packet)
+    assert picture_start + b"\x50\x70\x1f" in joined
+    assert count(packed) == (31, 0)
+
+
+def test_windows_media_with_late_sound_is_whole(clip: MakeClip) -> None:
+    """Its duration counts what precedes the first packets, too; its size tells whether it is cut off."""
+    path = clip("clip.wmv", codec="wmv2", frames=50, rate=Fraction(25), audio=1.0, audio_codec="mp2")
+    data = bytearray(path.read_bytes())
+    at = data.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")) + 64
+    data[at : at + 8] = (int.from_bytes(data[at : at + 8], "little") + 15_000_000).to_bytes(8, "little")
+    path.write_bytes(bytes(data))
+    assert count(path) == (50, 0)
+    path.write_bytes(bytes(data[: round(len(data) * 0.6)]))
+    with pytest.raises(VideoError):
+        count(path)
+
+
+@pytest.mark.parametrize("name", ["clip.mjpeg", "clip.h264", "clip.hevc", "clip.m2v", "clip.ivf"])
+def test_streams_without_container(name: str, clip: MakeClip) -> None:
+    codecs = {".mjpeg": "mjpeg", ".h264": "libx264", ".hevc": "libx265", ".m2v": "mpeg2video", ".ivf": "libvpx-vp9"}
+    options = {"x265-params": "log-level=error"} if name == "clip.hevc" else {}
+    format_ = "yuvj420p" if name == "clip.mjpeg" else "yuv420p"
+    path = clip(
+        name, codec=codecs[Path(name).suffix], frames=20, rate=Fraction(25), pixel_format=format_, options=options
+    )
+    with VideoReader(path) as reader:
+        times = [frame.pts_seconds for frame in reader]
+        assert reader.lost == 0
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-6)
+    assert len(times) == 20
+
+
+def test_second_fields_are_not_missing() -> None:
+    """In transport streams, each field of a frame that is coded as two pictures has a packet of its own."""
+    codec = SimpleNamespace(codec=SimpleNamespace(canonical_name="h264"), extradata=None)
+    container = SimpleNamespace(format=SimpleNamespace(name="mpegts"))
+    check = FrameCheck(container, SimpleNamespace(codec_context=codec))
+    for number in range(200):
+        data = b"\0\0\1" + (b"\x67" if not number else b"\x41") + bytes(20)
+        packet = Fake(data)
+        packet.pts, packet.is_discard, packet.is_keyframe = number * 1800, False, not number
+        check.add(packet, 1)
+        if number % 2:
+            check.show(SimpleNamespace(pts=(number - 1) * 1800, interlaced_frame=True))
+    check.finish()
+    assert check.missing == 0
+
+
+class Fake(bytearray):
+    """A packet, of which only what is set exists."""
+
+    pts: int
+    is_discard: bool
+    is_keyframe: bool
+
+    @property
+    def size(self) -> int:
+        return len(self)
 
 
 def test_frame_size_change_is_an_error(tmp_path: Path, clip: MakeClip) -> None:
