@@ -58,7 +58,7 @@ def check_files(files: DetectionsFileArgs, others: Mapping[str, Path | None], *,
         raise OptionError(
             f"--save-detections {target}: the format is JSON lines; name a file that ends in {FACES_SUFFIX}"
         )
-    outputs.check_free(target, overwrite=overwrite)
+    outputs.check_free(target, kind="text", overwrite=overwrite)
 
 
 def summarize(path: Path) -> Summary:

@@ -9,6 +9,7 @@ from typing import Any
 
 from scrfd_trt import _devices
 from scrfd_trt._cli import console
+from scrfd_trt._cli.inputs import user_path
 from scrfd_trt._cli.options import split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._detector import SCRFDDetector
@@ -36,7 +37,7 @@ def open_detector(
     :meth:`scrfd_trt.SCRFDDetector.from_pretrained`, ``from_onnx`` or ``from_engine``.
     """
     common: dict[str, Any] = {"threshold": threshold, "iou": iou, "scales": parse_scales(scale), "max_faces": max_faces}
-    path = Path(model).expanduser()
+    path = user_path(model)
     if is_model_path(model) and is_engine_file(path):
         gpu = f"cuda:{gpu_number(device)}"
         return SCRFDDetector.from_engine(

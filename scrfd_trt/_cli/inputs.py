@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import glob
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from scrfd_trt._cli import console
+from scrfd_trt._cli.content import has_video_stream
+from scrfd_trt._cli.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FolderSearch, LeftOut, problem_of
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.kinds import image_kind
 from scrfd_trt._image_files.read import START_BYTES, Damaged
-from scrfd_trt.errors import ImageError, MissingDependencyError
-from scrfd_trt.video import _pyav
+from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video._sources import is_pattern
 
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".gif", ".avif"),
-)
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
-    *(".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".mxf", ".y4m", ".divx", ".m2v", ".dv", ".qt"),
-)
-NOT_VIDEO_FORMATS = ("tty", "image2")
-"""FFmpeg's formats for text and for single images."""
 
-
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Source:
     """An input image or video."""
 
     path: Path
     relative_path: Path  # of its copy below an output folder: the file's name, or its path below the input folder
-    problem: str = ""  # why the file cannot be read
+    problem: str = ""  # why the file cannot be read, or no copy be written
 
     @cached_property
     def is_video(self) -> bool:
@@ -48,22 +39,50 @@ class Source:
             raise ImageError(self.problem)
 
 
-def find_inputs(inputs: Iterable[str], *, recursive: bool = False, skip: Path | None = None) -> list[Source]:
+def find_inputs(
+    inputs: Iterable[str], *, recursive: bool = False, skip: Path | None = None, left_out: LeftOut | None = None
+) -> list[Source]:
     """Find images and videos by files, folders, and globs that the shell did not expand, ``**`` included.
 
     Returns each file once, in the order of ``inputs``, those of a folder or glob sorted by name. An input without a
-    file is a source with a problem. ``skip`` is a folder to leave out: the output folder.
+    file is a source with a problem. ``skip`` is a folder to leave out: the output folder. ``left_out`` records images
+    and videos in folders that are not among the result.
     """
+    search = FolderSearch(LeftOut() if left_out is None else left_out, recursive=recursive, skip=skip)
     sources: dict[str, Source] = {}
     for text in inputs:
-        for source in _expand(text, recursive, skip):
+        for source in _expand(text, search):
             sources.setdefault(same_file_key(source.path), source)
     return list(sources.values())
 
 
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user types; ``~`` is the home folder, unless a file or folder has this name."""
+    path = Path(text)
+    if not str(text).startswith("~") or os.path.lexists(path):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        return path
+
+
 def same_file_key(path: Path) -> str:
-    """Return a string that is equal for two paths of the same file, also on systems that ignore case."""
-    return os.path.realpath(path).casefold() if os.path.normcase("A") == "a" else os.path.realpath(path)
+    """Return a string that is equal for two paths of the same file, also where names differ in case or Unicode form.
+
+    Hard links are different files: each can be replaced alone.
+    """
+    real = os.path.realpath(path)
+    try:
+        status = Path(real).stat()
+    except (OSError, ValueError):
+        return real
+    return f"{status.st_dev}:{status.st_ino}:{folded(real)}"
+
+
+def folded(name: str) -> str:
+    """Return a name without the differences that file systems may ignore."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def exists(path: Path) -> bool:
@@ -81,61 +100,32 @@ def is_regular_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
-def _expand(text: str, recursive: bool, skip: Path | None) -> Iterator[Source]:
-    path = Path(text).expanduser()
+def _expand(text: str, search: FolderSearch) -> Iterator[Source]:
+    path = user_path(text)
     if is_folder(path):
-        yield from _expand_folder(path, recursive, skip)
+        yield from _expand_folder(path, search)
     elif is_pattern(text):
         name = path.stem.partition("%")[0].rstrip("_-. ") or path.parent.name or "frames"
         yield Source(path, Path(f"{name}.mp4"))
-    elif exists(path) or not glob.has_magic(text):
-        yield Source(path, Path(path.name), _problem(path))
+    elif os.path.lexists(path) or not glob.has_magic(text):
+        yield Source(path, Path(path.name), problem_of(path))
     else:
         # Path.glob does not accept absolute patterns.
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207
         files = [match for match in matches if not is_folder(match)]
-        yield from (Source(match, Path(match.name)) for match in files)
+        yield from (Source(match, Path(match.name), problem_of(match)) for match in files)
         if not files:
             yield Source(path, Path(path.name), "no file matches this pattern")
 
 
-def _problem(path: Path) -> str:
-    try:
-        path.stat()
-    except FileNotFoundError:
-        folder = "" if is_folder(path.parent) else f": there is no folder {path.parent}"
-        return f"there is no such file{'' if path.suffix else ' or folder'}{folder}"
-    except OSError as error:
-        return f"the file cannot be read: {error.strerror}"
-    return ""
-
-
-def _expand_folder(folder: Path, recursive: bool, skip: Path | None) -> Iterator[Source]:
-    errors: list[OSError] = []
+def _expand_folder(folder: Path, search: FolderSearch) -> Iterator[Source]:
     found = False
-    for path in _walk(folder, recursive, skip, errors):
+    for path, problem in search.files(folder):
         found = True
-        yield Source(path, path.relative_to(folder))
-    for error in errors:
-        unreadable = Path(str(error.filename))
-        yield Source(unreadable, Path(unreadable.name), f"the folder cannot be read: {error.strerror}")
-    if not found and not errors:
-        hint = "" if recursive else "; add --recursive to search its subfolders"
+        yield Source(path, Path(path.name) if path == folder else path.relative_to(folder), problem)
+    if not found:
+        hint = "" if search.recursive else "; add --recursive to search its subfolders"
         yield Source(folder, Path(folder.name), f"the folder contains no images or videos (.jpg, .mp4, …){hint}")
-
-
-def _walk(folder: Path, recursive: bool, skip: Path | None, errors: list[OSError]) -> Iterator[Path]:
-    """Yield the images and videos of a folder by name; hidden files and links to folders are left out."""
-    skipped = None if skip is None else same_file_key(skip)
-    for parent, folders, names in os.walk(folder, onerror=errors.append):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if recursive and not name.startswith(".") and same_file_key(Path(parent, name)) != skipped
-        )
-        for name in sorted(names):
-            if name.lower().endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES) and not name.startswith("."):
-                yield Path(parent, name)
 
 
 def is_video(path: Path) -> bool:
@@ -149,8 +139,8 @@ def is_video(path: Path) -> bool:
     try:
         if suffix in IMAGE_SUFFIXES:
             return suffix in {".gif", ".png"} and _is_animated(path)
-        return path.is_file() and not _is_image(path) and _has_video_stream(path)
-    except OSError:  # reported when the file is read
+        return path.is_file() and not _is_image(path) and has_video_stream(path)
+    except (OSError, VideoError, MissingDependencyError):  # reported when the file is read
         return False
 
 
@@ -167,23 +157,6 @@ def _is_animated(path: Path) -> bool:
     except ImageError:  # reported when the image is read
         return False
     return file.kind in {"gif", "png"} and file.is_animation
-
-
-def _has_video_stream(path: Path) -> bool:
-    """Return whether FFmpeg finds a video stream; the cover image of an audio file is none."""
-    try:
-        av = _pyav.load()
-    except MissingDependencyError:
-        return False
-    try:
-        with _pyav.open_input(path) as container:
-            name = container.format.name
-            if name in NOT_VIDEO_FORMATS or name.endswith("_pipe"):
-                return False
-            cover = av.stream.Disposition.attached_pic
-            return any(not stream.disposition & cover for stream in container.streams.video)
-    except (av.error.FFmpegError, ValueError):
-        return False
 
 
 def read_image(path: Path, damaged: Damaged = "stop") -> ImageFrame:

@@ -55,7 +55,7 @@ def check(inputs: Sequence[str], output: Path | None, settings: CopySettings) ->
     if output is None:
         raise OptionError(f"{name} requires --output FILE")
     check_suffix(output)
-    outputs.check_free(output, overwrite=settings.overwrite)
+    outputs.check_free(output, kind="video", overwrite=settings.overwrite)
     return output
 
 

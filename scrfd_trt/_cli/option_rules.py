@@ -7,12 +7,11 @@ one has to hold, and the reason if none does. Options of :data:`ALWAYS` apply to
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
 
-from scrfd_trt._cli.inputs import Source, is_folder
+from scrfd_trt._cli.inputs import Source, is_folder, user_path
 from scrfd_trt.errors import OptionError
 
 IMAGES, VIDEOS, LIVE, WEB = "images", "videos", "live", "web"
@@ -113,5 +112,5 @@ def given_options(context: typer.Context) -> Iterable[tuple[Any, str]]:
 def input_facts(inputs: Iterable[str], sources: Iterable[Source]) -> set[str]:
     """Return the kinds of the files that were found; all kinds if there is none, which is reported later."""
     found = {VIDEOS if source.is_video else IMAGES for source in sources if not source.problem}
-    folders = {FOLDERS} if any(is_folder(Path(text).expanduser()) for text in inputs) else set()
+    folders = {FOLDERS} if any(is_folder(user_path(text)) for text in inputs) else set()
     return (found or {IMAGES, VIDEOS}) | folders

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,18 +17,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._cli.content import Kind, identify
+from scrfd_trt._cli.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from scrfd_trt._cli.inputs import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
     Source,
     exists,
+    folded,
     is_folder,
     is_regular_file,
     same_file_key,
+    user_path,
 )
+from scrfd_trt._engine.plan import ENGINE_SUFFIXES
 from scrfd_trt._files import atomic_file
 from scrfd_trt._image_files.native import captured_stderr
-from scrfd_trt.errors import OptionError, OutputError, one_line
+from scrfd_trt.errors import OptionError, OutputError, ScrfdError, one_line
 from scrfd_trt.video._writer import SUFFIXES as WRITABLE_VIDEO_SUFFIXES
 from scrfd_trt.video._writer import check_suffix
 
@@ -32,6 +39,24 @@ QUALITY_FLAGS = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUA
 SAME_FORMAT = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg"}
 METADATA_FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """Pillow's names of the formats whose metadata is kept."""
+SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
+"""Of a suffix that is one, unlike the rest of ``v1.2 final``."""
+SUFFIX_OF_KIND = {"jpeg": ".jpg", "tiff": ".tif", "pnm": ".ppm"} | {
+    kind: f".{kind}" for kind in ("png", "webp", "gif", "avif", "heic", "bmp", "jp2", "pfm", "hdr", "ras")
+}
+SUFFIXES_OF_KIND: dict[Kind, tuple[str, ...]] = {
+    "image": IMAGE_SUFFIXES,
+    "video": VIDEO_SUFFIXES,
+    "model": (".onnx", *ENGINE_SUFFIXES),
+}
+KIND_NAMES: dict[Kind, str] = {
+    "image": "an image",
+    "unsupported image": "an image",
+    "video": "a video",
+    "model": "a model",
+    "text": "text",
+    "unknown": "other data",
+}
 EXIF_ORIENTATION = 0x0112
 
 
@@ -44,7 +69,7 @@ def plan_outputs(
     file, a folder, or None for ``clip_anonymized.mp4`` beside ``clip.mp4``. Raises OptionError if the inputs do not fit
     the output or a file would be overwritten, and OutputError if permissions do not allow writing.
     """
-    folder = next((text for text in inputs if is_folder(Path(text).expanduser())), None)
+    folder = next((text for text in inputs if is_folder(user_path(text))), None)
     if output is None:
         if folder is not None:
             raise OptionError(f"{folder} is a folder; name another one for the copies with --output")
@@ -67,11 +92,7 @@ def plan_folder(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> 
     """Choose the path of each copy below a folder, as :func:`plan_outputs` does."""
     check_folder(folder)
     outputs = {source: folder / _copy_name(source) for source in sources if not source.problem}
-    # Many file systems ignore case.
-    _check_outputs(
-        outputs, lambda path: same_file_key(path).casefold(), "each to its own folder", "folder", overwrite=overwrite
-    )
-    return outputs
+    return _without_conflicts(outputs, sources, "each to its own folder", "folder", overwrite=overwrite)
 
 
 def _plan_beside(sources: Sequence[Source], *, overwrite: bool) -> dict[Source, Path]:
@@ -80,70 +101,157 @@ def _plan_beside(sources: Sequence[Source], *, overwrite: bool) -> dict[Source, 
         if not source.problem:
             name = _copy_name(source)
             outputs[source] = source.path.with_name(f"{name.stem}_anonymized{name.suffix}")
-    _check_outputs(outputs, same_file_key, "or name a folder with --output", "file with --output", overwrite=overwrite)
-    return outputs
+    hint = "or name a folder with --output"
+    return _without_conflicts(outputs, sources, hint, "file with --output", overwrite=overwrite)
 
 
 def _copy_name(source: Source) -> Path:
-    """Return the path below the output folder; a video format that is not written becomes MP4."""
+    """Return the path below the output folder; its suffix is that of a format which is written."""
     name = source.relative_path
-    return name.with_suffix(".mp4") if source.is_video and name.suffix.lower() not in WRITABLE_VIDEO_SUFFIXES else name
+    trimmed = name.with_name(name.name.rstrip(". ") or name.name)
+    if trimmed.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+        name = trimmed
+    if source.is_video:
+        suffix = "" if name.suffix.lower() in WRITABLE_VIDEO_SUFFIXES else ".mp4"
+    else:
+        suffix = "" if name.suffix.lower() in IMAGE_SUFFIXES else _content_suffix(source.path)
+    if not suffix:
+        return name
+    return name.with_suffix(suffix) if SUFFIX.fullmatch(name.suffix) else name.with_name(name.name + suffix)
 
 
-def _check_outputs(
-    outputs: Mapping[Source, Path], file_key: Callable[[Path], str], hint: str, what: str, *, overwrite: bool
-) -> None:
+def _content_suffix(path: Path) -> str:
+    """Return the suffix that belongs to the content of an image; empty if it cannot be read."""
+    try:
+        return SUFFIX_OF_KIND.get(identify(path).name, "")
+    except OSError:  # reported when the image is read
+        return ""
+
+
+def _without_conflicts(
+    outputs: dict[Source, Path], sources: Sequence[Source], hint: str, what: str, *, overwrite: bool
+) -> dict[Source, Path]:
+    """Return the outputs that can be written; a conflict is its source's problem, or an error if all have one."""
     inputs = {same_file_key(source.path): source for source in outputs}
-    taken: dict[str, Source] = {}
+    taken: dict[str, list[Source]] = {}
+    errors: list[ScrfdError] = []
     for source, output in outputs.items():
-        other = taken.setdefault(file_key(output), source)
-        if other is not source:
-            raise OptionError(
-                f"{other.path} and {source.path} would both become {output}; process them one by one, {hint}"
-            )
-        if inputs.get(same_file_key(output), source) is not source:
-            raise OptionError(
-                f"{output} is an input, and the copy of {source.path} would replace it; name another folder"
-            )
-        if is_folder(output.parent):  # a missing folder will be made
-            check_free(output, overwrite=overwrite, what=what)
-        if source.is_video:
-            _check_not_input(source, output, "folder")
+        others = taken.setdefault(folded(os.path.realpath(output)), [])
+        same = next((other for other in others if _is_same_name(outputs[other], output)), None)
+        try:
+            _check_names(source, output, same, inputs.get(same_file_key(output)), hint)
+            if is_folder(output.parent):  # a missing folder will be made
+                check_free(output, kind=_kind(source), overwrite=overwrite, what=what)
+        except (OptionError, OutputError) as error:
+            errors.append(error)
+            source.problem = str(error)
+        else:
+            others.append(source)
+    if errors and len(errors) == len(sources):
+        raise errors[0]
+    return {source: output for source, output in outputs.items() if not source.problem}
+
+
+def _check_names(source: Source, output: Path, same: Source | None, replaced: Source | None, hint: str) -> None:
+    """Raise OptionError if another source has the same output, or if the output is an input."""
+    if same is not None:
+        raise OptionError(f"{same.path} and {source.path} would both become {output}; process them one by one, {hint}")
+    if replaced not in (None, source):
+        raise OptionError(f"{output} is an input, and the copy of {source.path} would replace it; name another folder")
+    _check_not_input(source, output, "folder")
+
+
+def _is_same_name(first: Path, second: Path) -> bool:
+    """Return whether two paths that may differ in case or Unicode form are those of one file."""
+    if first == second:
+        return True
+    folder = next((folder for folder in second.absolute().parents if is_folder(folder)), Path())
+    ignores_case, ignores_form = _ignored_differences(os.path.realpath(folder))
+
+    def key(path: Path) -> str:
+        text = unicodedata.normalize("NFC", str(path)) if ignores_form else str(path)
+        return text.casefold() if ignores_case else text
+
+    return key(first) == key(second)
+
+
+@lru_cache
+def _ignored_differences(folder: str) -> tuple[bool, bool]:
+    """Return whether a folder ignores case, and Unicode form, in names; both if that cannot be found out."""
+    start = f".scrfd-trt-{secrets.token_hex(6)}-"
+    path = Path(folder, f"{start}A\u00e9")
+    try:
+        path.open("xb").close()
+        try:
+            return Path(folder, f"{start}a\u00e9").exists(), Path(folder, f"{start}Ae\u0301").exists()
+        finally:
+            path.unlink()
+    except (OSError, UnicodeError):
+        return True, True
+
+
+def _kind(source: Source) -> Kind:
+    return "video" if source.is_video else "image"
 
 
 def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
     if source.is_video:
         check_suffix(output)
-        _check_not_input(source, output, "file")
     else:
         check_image_suffix(output)
-    check_free(output, overwrite=overwrite)
+    _check_not_input(source, output, "file")
+    check_free(output, kind=_kind(source), overwrite=overwrite)
 
 
 def _check_not_input(source: Source, output: Path, what: str) -> None:
-    """Refuse to replace a video by its copy: covered faces cannot be restored."""
+    """Refuse to replace an input by its copy: covered faces cannot be restored."""
     if same_file_key(output) == same_file_key(source.path):
         raise OptionError(f"{output} is the input; name another {what}")
 
 
-def check_free(path: Path, *, overwrite: bool, what: str = "file") -> None:
-    """Check that a file can and may be written.
+def check_free(path: Path, *, kind: Kind, overwrite: bool, what: str = "file") -> None:
+    """Check that a file of a kind can and may be written.
 
-    Raises OptionError if it is a folder or a device, exists without ``overwrite``, or its folder is missing, and
-    OutputError if it is write-protected.
+    Raises OptionError if it is a folder or a device, has the suffix or the content of another kind, exists without
+    ``overwrite``, or its folder is missing, and OutputError if it cannot be written.
     """
     if is_folder(path):
         raise OptionError(f"{path} is a folder; name a file")
-    if not exists(path):
+    for other, suffixes in SUFFIXES_OF_KIND.items():
+        if kind != other and path.suffix.lower() in suffixes:
+            raise OptionError(
+                f"{path} is a name for {KIND_NAMES[other]}, not for {KIND_NAMES[kind]}; name another file"
+            )
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if path == Path("-"):
+            raise OptionError("standard output cannot be written to here; name a file") from error
         if not is_folder(path.parent):
-            raise OptionError(f"cannot write {path}: there is no folder {path.parent}; create it first")
+            raise OptionError(f"cannot write {path}: there is no folder {path.parent}; create it first") from error
         return
-    if not is_regular_file(path):
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    if exists(path) and not is_regular_file(path):
         raise OptionError(f"{path} is not a regular file; name another one, or - for standard output")
     if not overwrite:
         raise OptionError(f"{path} already exists; name another {what}, or add --overwrite to replace it")
-    if not os.access(path, os.W_OK):
-        raise OutputError(f"{path} is write-protected; change its permissions, or name another file")
+    if exists(path):
+        _check_content(path, kind)
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"{path} is write-protected; change its permissions, or name another file")
+
+
+def _check_content(path: Path, kind: Kind) -> None:
+    """Raise OptionError if a file to replace holds something else than its new content."""
+    try:
+        found = identify(path).kind
+    except OSError:
+        found = "unknown"
+    if found not in {kind, "empty"} and (found != "unknown" or kind == "text"):
+        raise OptionError(
+            f"{path} holds {KIND_NAMES[found]}, and {KIND_NAMES[kind]} would replace it; name another file"
+        )
 
 
 def check_folder(path: Path) -> None:
@@ -151,6 +259,8 @@ def check_folder(path: Path) -> None:
 
     Raises OptionError if a file has its name, and OutputError if permissions do not allow it.
     """
+    if path == Path("-") and not exists(path):
+        raise OptionError("copies cannot be written to standard output; name a file or a folder")
     existing = next((folder for folder in (path, *path.absolute().parents) if exists(folder)), Path())
     if not is_folder(existing):
         raise OptionError(f"{path} cannot be a folder: a file is in the way; name another folder")
@@ -169,12 +279,12 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def atomic_output(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def atomic_output(path: Path, *, kind: Kind, overwrite: bool) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces ``path`` when the block ends without an error.
 
     Raises the errors of :func:`check_free`, and OutputError if the file cannot be written.
     """
-    check_free(path, overwrite=overwrite)
+    check_free(path, kind=kind, overwrite=overwrite)
     with atomic_file(path, overwrite=overwrite) as file:
         yield file
 
@@ -193,7 +303,7 @@ def save_image(
     else:
         data = _encode_with_metadata(image, path, metadata_from, quality)
     make_folder(path.parent)
-    with atomic_output(path, overwrite=overwrite) as file:
+    with atomic_output(path, kind="image", overwrite=overwrite) as file:
         file.write(data)
 
 

@@ -17,6 +17,7 @@ from scrfd_trt._cli.batch import FaceFinder, Tally, detect_images, detector_find
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
 from scrfd_trt._cli.exits import FAILED
+from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source, find_inputs
 from scrfd_trt._cli.option_rules import DETECTING, LIVE, LOSSY, REPLACEWITH, TRACKS, WEB, check_options, input_facts
@@ -39,13 +40,13 @@ def write_copies(
     *,
     threshold: float,
     opener: Callable[[], SCRFDDetector],
-    detailed: bool = False,
+    strict: bool = False,
 ) -> None:
     """Do the work of a command that covers faces; raise OptionError before any work, Exit if an input failed.
 
     Without ``output``, each copy is written beside its input. ``create`` makes the overlay, and ``opener`` opens the
     detector, after the checks.
-    ``detailed`` reports the weakest moments of videos.
+    ``strict`` reports the weakest moments of videos, and fails if images or videos in folders were not read.
     """
     settings = args.parse(threshold)
     facts = {TRACKS if settings.files.detections else DETECTING}
@@ -58,18 +59,20 @@ def write_copies(
         with _described(opener, verbose=args.messages.verbose) as detector:
             live.write(inputs[0], target, detector, draw, settings)
         return
-    sources = find_inputs(inputs, recursive=args.recursive, skip=output)
+    left_out = LeftOut()
+    sources = find_inputs(inputs, recursive=args.recursive, skip=output, left_out=left_out)
     facts |= input_facts(inputs, sources)
     check_options(context, facts | {LOSSY})
     draw = create()
     targets = outputs.plan_outputs(inputs, sources, output, overwrite=args.overwrite)
     check_options(context, facts | ({LOSSY} if outputs.any_lossy(targets) else set()))
     faces = check_inputs(settings, sources, targets)
-    job = _CopyJob(draw, settings, targets, args.quality, detailed)
+    job = _CopyJob(draw, settings, targets, args.quality, detailed=strict)
     with nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector:
         job.run(sources, detector, faces)
     job.print_image_summary(output)
-    if job.tally.failures:
+    left_out.report(failed=strict, quiet=settings.quiet)
+    if job.tally.failures or (strict and left_out):
         raise typer.Exit(FAILED)
 
 

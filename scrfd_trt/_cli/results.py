@@ -108,7 +108,7 @@ WRITERS: dict[Format, type[ResultWriter]] = {
 @contextmanager
 def open_writer(kind: Format, output: Path | None, *, overwrite: bool) -> Iterator[ResultWriter]:
     """Yield a writer to stdout, or to a file that appears only when it is complete."""
-    with nullcontext() if output is None else outputs.atomic_output(output, overwrite=overwrite) as file:
+    with nullcontext() if output is None else outputs.atomic_output(output, kind="text", overwrite=overwrite) as file:
 
         def write(text: str) -> None:
             if file is None:

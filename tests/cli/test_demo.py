@@ -46,7 +46,7 @@ class TestCommand:
 
     def test_other_files_are_not_replaced(self, run: Run) -> None:
         Path("mine").mkdir()
-        Path("mine/skull.png").write_text("mine")
+        Path("mine/skull.png").write_bytes(b"\x89PNG\r\n\x1a\n of somebody")
         Path("mine/notes.txt").write_text("mine")
         ran = run("demo", "-o", "mine")
         assert (ran.code, ran.out) == (2, "")

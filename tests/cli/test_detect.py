@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import Detections
+from scrfd_trt import Detections, OutputError
+from scrfd_trt._cli import outputs
 
 pytestmark = pytest.mark.usefixtures("spots")
 BOX = [40.0, 30.0, 90.0, 100.0]
@@ -138,15 +139,18 @@ class TestAnnotate:
         before = path.read_bytes()
         ran = run("detect", path, "--annotate", ".")
         assert (ran.code, ran.out) == (2, "")
-        assert ran.error == "a.png already exists; name another folder, or add --overwrite to replace it"
+        assert ran.error == "a.png is the input; name another folder"
         assert path.read_bytes() == before
 
-    def test_faces_are_printed_if_copy_fails(self, run: Run, picture: Picture) -> None:
-        picture("a.png").rename("a.xyz")
-        ran = run("detect", "a.xyz", "--annotate", "out", "--json")
+    def test_faces_are_printed_if_copy_fails(self, run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise OutputError("cannot write out/a.png: No space left on device")
+
+        monkeypatch.setattr(outputs, "save_image", fail)
+        ran = run("detect", picture("a.png"), "--annotate", "out", "--json")
         assert ran.code == 1
         assert len(lines(ran.out)[0]["faces"]) == 1
-        assert "a.xyz" in ran.error
+        assert ran.error == "a.png: cannot write out/a.png: No space left on device"
 
 
 @pytest.mark.parametrize(

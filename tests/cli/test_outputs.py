@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from scrfd_trt._cli.content import Kind
 from scrfd_trt._cli.inputs import find_inputs
-from scrfd_trt._cli.outputs import atomic_output, check_folder, encode, make_folder, plan_folder, save_image
+from scrfd_trt._cli.outputs import (
+    _ignored_differences,
+    atomic_output,
+    check_folder,
+    check_free,
+    encode,
+    make_folder,
+    plan_folder,
+    save_image,
+)
 from scrfd_trt.errors import OptionError, OutputError
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
@@ -24,7 +36,7 @@ def names(folder: Path) -> list[str]:
 
 def test_file_appears_only_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
-    with atomic_output(path, overwrite=False) as file:
+    with atomic_output(path, kind="text", overwrite=False) as file:
         file.write(b"half")
         file.flush()
         assert not path.exists()
@@ -39,7 +51,7 @@ def test_existing_file_stays_if_writing_fails(tmp_path: Path, error: type[BaseEx
     path.write_bytes(b"old")
 
     def write() -> None:
-        with atomic_output(path, overwrite=True) as file:
+        with atomic_output(path, kind="text", overwrite=True) as file:
             file.write(b"new")
             raise error
 
@@ -53,7 +65,7 @@ def test_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     with (
         pytest.raises(OutputError, match=r"^cannot write .*out\.txt: No space left on device$"),
-        atomic_output(path, overwrite=False),
+        atomic_output(path, kind="text", overwrite=False),
     ):
         raise OSError(28, "No space left on device")
     assert names(tmp_path) == []
@@ -64,7 +76,7 @@ def test_existing_file_is_kept_without_overwrite(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     with (
         pytest.raises(OptionError, match="already exists; name another file, or add --overwrite"),
-        atomic_output(path, overwrite=False),
+        atomic_output(path, kind="text", overwrite=False),
     ):
         pytest.fail("it was opened")
     assert path.read_bytes() == b"old"
@@ -72,18 +84,21 @@ def test_existing_file_is_kept_without_overwrite(tmp_path: Path) -> None:
 
 def test_file_created_while_writing_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
-    with pytest.raises(OptionError, match="already exists"), atomic_output(path, overwrite=False):
+    with pytest.raises(OptionError, match="already exists"), atomic_output(path, kind="text", overwrite=False):
         path.write_bytes(b"of somebody else")
     assert path.read_bytes() == b"of somebody else"
     assert names(tmp_path) == ["out.txt"]
 
 
 def test_folder_or_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="is a folder; name a file"), atomic_output(tmp_path, overwrite=True):
+    with (
+        pytest.raises(OptionError, match="is a folder; name a file"),
+        atomic_output(tmp_path, kind="text", overwrite=True),
+    ):
         pytest.fail("it was opened")
     with (
         pytest.raises(OptionError, match=r"there is no folder .*nowhere; create it first"),
-        atomic_output(tmp_path / "nowhere" / "x", overwrite=True),
+        atomic_output(tmp_path / "nowhere" / "x", kind="text", overwrite=True),
     ):
         pytest.fail("it was opened")
 
@@ -104,7 +119,7 @@ def test_write_protected_folder_is_refused(tmp_path: Path) -> None:
                 check_folder(folder)
         with (
             pytest.raises(OutputError, match=r"cannot write .*x\.txt: Permission denied"),
-            atomic_output(tmp_path / "x.txt", overwrite=False),
+            atomic_output(tmp_path / "x.txt", kind="text", overwrite=False),
         ):
             pytest.fail("it was opened")
     finally:
@@ -120,7 +135,10 @@ def test_suffix_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 @posix_only
 def test_device_is_not_replaced(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="is not a regular file"), atomic_output(Path(os.devnull), overwrite=True):
+    with (
+        pytest.raises(OptionError, match="is not a regular file"),
+        atomic_output(Path(os.devnull), kind="text", overwrite=True),
+    ):
         pytest.fail("it was opened")
 
 
@@ -188,20 +206,119 @@ class TestPlanFolder:
         found = plan_folder(find_inputs(["a", "b/deep"], recursive=True), Path("out"), overwrite=False)
         assert [path.as_posix() for path in found.values()] == ["out/x.jpg", "out/y.jpg"]
 
-    @pytest.mark.parametrize("pair", [("a/x.jpg", "b/x.jpg"), ("a/x.jpg", "b/X.JPG")])
-    def test_two_inputs_with_one_output_are_refused(self, pair: tuple[str, str]) -> None:
-        with pytest.raises(OptionError, match=r"a.x\.jpg and b.[xX]\.(jpg|JPG) would both become"):
-            plan_folder(find_inputs(pair), Path("out"), overwrite=True)
+    def test_second_input_with_the_same_output_is_a_problem(self) -> None:
+        sources = find_inputs(["a/x.jpg", "b/x.jpg", "b/deep/y.jpg"])
+        found = plan_folder(sources, Path("out"), overwrite=True)
+        assert [path.as_posix() for path in found.values()] == ["out/x.jpg", "out/y.jpg"]
+        problems = [source.problem for source in sources]
+        assert problems[::2] == ["", ""]
+        assert re.match(r"a.x\.jpg and b.x\.jpg would both become out.x\.jpg; process them one by one", problems[1])
 
-    def test_input_is_replaced_only_by_its_own_copy(self) -> None:
-        (own,) = plan_folder(find_inputs(["a"]), Path("a"), overwrite=True).values()
-        assert own == Path("a/x.jpg")
-        with pytest.raises(OptionError, match=r"would (both become|replace)"):
+    @pytest.mark.parametrize(("ignores", "outputs"), [((False, False), 2), ((True, False), 1), ((False, True), 2)])
+    def test_names_that_differ_in_case(
+        self, monkeypatch: pytest.MonkeyPatch, ignores: tuple[bool, bool], outputs: int
+    ) -> None:
+        monkeypatch.setattr("scrfd_trt._cli.outputs._ignored_differences", lambda _: ignores)
+        assert len(plan_folder(find_inputs(["a/x.jpg", "b/X.JPG"]), Path("out"), overwrite=True)) == outputs
+
+    @pytest.mark.parametrize(("ignores", "outputs"), [((False, False), 2), ((True, False), 2), ((False, True), 1)])
+    def test_names_that_differ_in_unicode_form(
+        self, monkeypatch: pytest.MonkeyPatch, ignores: tuple[bool, bool], outputs: int
+    ) -> None:
+        names = ["a/\u00e9.jpg", "b/e\u0301.jpg"]
+        for name in names:
+            Path(name).touch()
+        monkeypatch.setattr("scrfd_trt._cli.outputs._ignored_differences", lambda _: ignores)
+        assert len(plan_folder(find_inputs(names), Path("out"), overwrite=True)) == outputs
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems ignore case")
+    def test_difference_in_case_is_found_out(self) -> None:
+        assert len(plan_folder(find_inputs(["b"]), Path("out"), overwrite=True)) == 2
+        assert not Path("out").exists()
+        assert sorted(path.name for path in Path().iterdir()) == ["a", "b"]
+
+    def test_folder_that_cannot_be_tried_ignores_differences(self) -> None:
+        assert _ignored_differences("nowhere") == (True, True)
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_input_is_never_replaced(self, overwrite: bool) -> None:
+        with pytest.raises(OptionError, match=r"x\.jpg is the input; name another folder"):
+            plan_folder(find_inputs(["a"]), Path("a"), overwrite=overwrite)
+        with pytest.raises(OptionError, match=r"would (both become|replace)|is the input"):
             plan_folder(find_inputs(["a/x.jpg", "b"], recursive=True), Path("b"), overwrite=True)
 
-    def test_input_is_not_replaced_without_overwrite(self) -> None:
-        with pytest.raises(OptionError, match=r"x\.jpg already exists"):
-            plan_folder(find_inputs(["a"]), Path("a"), overwrite=False)
+    def test_existing_output_is_a_problem_of_its_input(self) -> None:
+        Path("out").mkdir()
+        Path("out/y.jpg").touch()
+        sources = find_inputs(["a/x.jpg", "b/deep/y.jpg"])
+        assert [path.as_posix() for path in plan_folder(sources, Path("out"), overwrite=False).values()] == [
+            "out/x.jpg"
+        ]
+        assert sources[1].problem == "out/y.jpg already exists; name another folder, or add --overwrite to replace it"
+        with pytest.raises(OptionError, match=r"y\.jpg already exists"):
+            plan_folder(find_inputs(["b/deep/y.jpg"]), Path("out"), overwrite=False)
+
+    def test_copy_gets_the_suffix_of_the_content(self) -> None:
+        data = cv2.imencode(".png", IMAGE)[1].tobytes()
+        for name in ("noext", "x.insp", "v1.2 final", "x.PNG.", "x.png "):
+            Path("a", name).write_bytes(data)
+        found = plan_folder(find_inputs([f"a/{path.name}" for path in Path("a").iterdir()]), Path("o"), overwrite=False)
+        assert {source.path.name: path.name for source, path in found.items()} == {
+            "noext": "noext.png",
+            "x.insp": "x.png",
+            "v1.2 final": "v1.2 final.png",
+            "x.PNG.": "x.PNG",
+            "x.jpg": "x.jpg",
+        }
 
     def test_missing_inputs_get_no_output(self) -> None:
         assert plan_folder(find_inputs(["none.jpg", "other/none.jpg"]), Path("out"), overwrite=False) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "message"),
+    [
+        ("x.mkv", b"", "text", "x.mkv is a name for a video, not for text; name another file"),
+        ("x.jpg", b"", "model", "x.jpg is a name for an image, not for a model; name another file"),
+        ("x.onnx", b"", "text", "x.onnx is a name for a model, not for text; name another file"),
+        ("x.jsonl", encode(IMAGE, Path("x.png")), "text", "x.jsonl holds an image, and text would replace it"),
+        ("x.csv", b"\0\0\0\x18ftypisom" + bytes(12), "text", "x.csv holds a video, and text would replace it"),
+        ("x.csv", b"\1\0\2\0\3", "text", "x.csv holds other data, and text would replace it"),
+        ("x.png", b"notes", "image", "x.png holds text, and an image would replace it"),
+        ("x.mp4", b"8BPS" + bytes(20), "video", "x.mp4 holds an image, and a video would replace it"),
+        ("x.plan", b"notes", "model", "x.plan holds text, and a model would replace it"),
+    ],
+)
+def test_file_of_another_kind_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, kind: Kind, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content:
+        Path(name).write_bytes(content)
+    with pytest.raises(OptionError, match="^" + re.escape(message)):
+        check_free(Path(name), kind=kind, overwrite=True)
+
+
+@pytest.mark.parametrize(("content", "kind"), [(b"", "image"), (b"a,b\n1,2\n", "text"), (b"\1\0\2", "video")])
+def test_file_of_the_same_kind_is_replaced(tmp_path: Path, content: bytes, kind: Kind) -> None:
+    (tmp_path / "x").write_bytes(content)
+    check_free(tmp_path / "x", kind=kind, overwrite=True)
+
+
+def test_standard_output_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match="standard output"):
+        check_folder(Path("-"))
+    with pytest.raises(OptionError, match="standard output"):
+        check_free(Path("-"), kind="model", overwrite=True)
+    Path("-").mkdir()
+    check_folder(Path("-"))
+
+
+@posix_only
+def test_dangling_link_exists(tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to("nowhere")
+    with pytest.raises(OptionError, match="already exists"):
+        check_free(tmp_path / "link.png", kind="image", overwrite=False)
+    save_image(IMAGE, tmp_path / "link.png", overwrite=True)
+    assert names(tmp_path) == ["link.png"]

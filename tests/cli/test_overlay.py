@@ -69,15 +69,21 @@ def test_jpeg_quality(run: Run, picture: Picture) -> None:
     assert Path("20.jpg").stat().st_size < Path("95.jpg").stat().st_size / 2
 
 
-def test_input_is_replaced_with_overwrite_only(run: Run, picture: Picture) -> None:
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_input_is_never_replaced(run: Run, picture: Picture, overwrite: tuple[str, ...]) -> None:
     path = picture()
     before = path.read_bytes()
-    ran = run("overlay", path, "--overlay", "blur", "-o", path)
-    assert ran.code == 2
-    assert "already exists" in ran.error
+    ran = run("overlay", path, "--overlay", "blur", "-o", path, *overwrite)
+    assert (ran.code, ran.error) == (2, "spot.png is the input; name another file")
     assert path.read_bytes() == before
-    assert run("overlay", path, "--overlay", "blur", "-o", path, "--overwrite").code == 0
-    assert path.read_bytes() != before
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_output_is_replaced_with_overwrite_only(run: Run, picture: Picture, overwrite: tuple[str, ...]) -> None:
+    path, before = picture(), picture("out.png", box=None).read_bytes()
+    ran = run("overlay", path, "--overlay", "blur", "-o", "out.png", *overwrite)
+    assert ran.code == (0 if overwrite else 2)
+    assert (Path("out.png").read_bytes() == before) is not bool(overwrite)
 
 
 def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> None:

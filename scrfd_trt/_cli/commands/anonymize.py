@@ -171,7 +171,7 @@ def anonymize(
             return cover.create()
 
         job = partial(write_copies, context, inputs, output, create, copy)
-        job(threshold=detection.threshold, opener=opener, detailed=True)
+        job(threshold=detection.threshold, opener=opener, strict=True)
 
 
 def _warn_of_high_threshold(path: Path) -> None:

@@ -16,7 +16,7 @@ from scrfd_trt._cli.bench_cpu import measure_cpu
 from scrfd_trt._cli.bench_gpu import GpuBench, GpuFigures
 from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, parse_scales
 from scrfd_trt._cli.exits import FAILED
-from scrfd_trt._cli.inputs import read_image
+from scrfd_trt._cli.inputs import read_image, user_path
 from scrfd_trt._cli.options import option
 from scrfd_trt._cuda.device import find
 from scrfd_trt._engine.plan import is_engine_file, is_model_path, read_plan
@@ -94,7 +94,7 @@ def bench(
         pixels = samples.load("group").image if image is None else _read(image)
         name = "a drawn scene" if image is None else str(image)
         settings = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
-        path = Path(network.model).expanduser() if is_model_path(network.model) else models.fetch(network.model)
+        path = user_path(network.model) if is_model_path(network.model) else models.fetch(network.model)
         if not is_engine_file(path):
             check_no_engine_options(network.model, network.lean_runtime, allow_host_code=network.allow_host_code)
         gpu = _choose_gpu(path, network.device)

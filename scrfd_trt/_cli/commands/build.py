@@ -16,7 +16,7 @@ import typer
 from scrfd_trt import _devices, models
 from scrfd_trt._cli import console, options, outputs
 from scrfd_trt._cli.detector import gpu_number, parse_scales
-from scrfd_trt._cli.inputs import same_file_key
+from scrfd_trt._cli.inputs import same_file_key, user_path
 from scrfd_trt._cli.option_rules import BATCH_RANGE, DETECTING, check_options
 from scrfd_trt._cli.options import option, split_values
 from scrfd_trt._cli.progress import build_progress
@@ -131,9 +131,11 @@ def build(
         build_options, gpu = args.parse(), gpu_number(device)
         minimum, _, maximum = build_options.batch
         check_options(context, {DETECTING} if minimum == maximum else {DETECTING, BATCH_RANGE})
-        for path in (output, record_path(output)):
-            outputs.check_free(path, overwrite=overwrite)
+        outputs.check_free(output, kind="model", overwrite=overwrite)
+        outputs.check_free(record_path(output), kind="text", overwrite=overwrite)
         onnx = _find_onnx(model, output)
+        if output.suffix.lower() == ".onnx":
+            raise OptionError(f"{output} is a name for a model, not for an engine; name a .plan file")
         start = time.monotonic()
         with build_progress(quiet=messages.quiet) as progress:
             factory.build_engine(onnx, output, build_options, device=gpu, progress=progress, overwrite=overwrite)
@@ -172,7 +174,7 @@ def _find_onnx(model: str, output: Path) -> Path:
         if models.find(model) is None:
             flavours.choose(can_build=True)  # a missing TensorRT is reported before a download
         return models.fetch(model)
-    path = Path(model).expanduser()
+    path = user_path(model)
     if is_engine_file(path):
         raise OptionError(f"{path} is an engine already; name the .onnx file that it was built from")
     if same_file_key(path) in {same_file_key(output), same_file_key(record_path(output))}:

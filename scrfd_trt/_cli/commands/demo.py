@@ -120,7 +120,7 @@ def _write(files: dict[str, bytes], folder: Path, *, overwrite: bool) -> int:
     outputs.make_folder(folder)
     missing = {folder / name: data for name, data in files.items() if not _has_content(folder / name, data)}
     for path, data in missing.items():
-        with outputs.atomic_output(path, overwrite=overwrite) as file:
+        with outputs.atomic_output(path, kind="image", overwrite=overwrite) as file:
             file.write(data)
     return len(missing)
 

@@ -19,6 +19,7 @@ from scrfd_trt._cli.batch import ImageCallback, ImageResult, Tally, detect_image
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.exits import FAILED
+from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.inputs import Source, find_inputs, same_file_key
 from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, check_options, input_facts
 from scrfd_trt._cli.options import VideoSettings, option
@@ -77,7 +78,8 @@ def detect(
         output = None if output == Path("-") else output
         kind = results.choose_format(format_name, as_json=as_json, output=output)
         live.refuse(inputs, "detect")
-        sources = find_inputs(inputs, recursive=recursive, skip=annotate)
+        left_out = LeftOut()
+        sources = find_inputs(inputs, recursive=recursive, skip=annotate, left_out=left_out)
         if output is not None:
             _check_output(output, sources, overwrite=overwrite)
         images = [source for source in sources if not source.is_video]
@@ -107,6 +109,7 @@ def detect(
             tally.print_failures()
         if images and not messages.quiet:
             _print_summary(tally, output, annotate)
+        left_out.report(failed=False, quiet=messages.quiet)
         if tally.failures:
             raise typer.Exit(FAILED)
 
@@ -114,7 +117,7 @@ def detect(
 def _check_output(output: Path, sources: Sequence[Source], *, overwrite: bool) -> None:
     if same_file_key(output) in {same_file_key(source.path) for source in sources}:
         raise OptionError(f"{output} is an input; name another file for the results")
-    outputs.check_free(output, overwrite=overwrite)
+    outputs.check_free(output, kind="text", overwrite=overwrite)
 
 
 def _check_options(

@@ -12,7 +12,7 @@ from rich.text import Text
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.detector import gpu_number
 from scrfd_trt._cli.exits import FAILED, flags
-from scrfd_trt._cli.inputs import exists
+from scrfd_trt._cli.inputs import exists, user_path
 from scrfd_trt._cli.option_rules import ENGINES, check_options
 from scrfd_trt._engine.inspect import EngineReport, inspect_engine
 from scrfd_trt._engine.plan import is_engine_file
@@ -47,14 +47,14 @@ def inspect(
       scrfd-trt inspect my.onnx --json
     """
     with console.logged():
-        engines = any(is_engine_file(file) or not exists(file) for file in map(Path.expanduser, files))
+        engines = any(is_engine_file(file) or not exists(file) for file in map(user_path, files))
         check_options(context, {ENGINES} if engines else ())
         gpu = gpu_number(device)
         usable = True
         for index, file in enumerate(files):
             try:
                 report = inspect_engine(
-                    file.expanduser(), device=gpu, lean_runtime=lean_runtime, allow_host_code=allow_host_code
+                    user_path(file), device=gpu, lean_runtime=lean_runtime, allow_host_code=allow_host_code
                 )
             except ModelNotFoundError as error:
                 usable = False

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scrfd_trt._cli import console, live, options, outputs
 from scrfd_trt._cli.detections_files import check_files, path_or_temporary, summarize
 from scrfd_trt._cli.detector import open_detector
-from scrfd_trt._cli.inputs import is_folder, is_regular_file, same_file_key
+from scrfd_trt._cli.inputs import is_folder, is_regular_file, same_file_key, user_path
 from scrfd_trt._cli.option_rules import DETECTING, OUTPUT, READING, VIDEOS, check_options
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
@@ -70,7 +70,7 @@ def tracks(
     with console.logged(**vars(messages)):
         _check_options(context, files, output)
         live.refuse([video], "tracks")
-        path = Path(video).expanduser()
+        path = user_path(video)
         if is_folder(path):
             raise OptionError(f"{path} is a folder; name one video file")
         if not is_regular_file(path) and not is_pattern(str(path)):
@@ -106,7 +106,7 @@ def _check_sheet(output: Path, video: Path, *, overwrite: bool) -> None:
     if same_file_key(output) == same_file_key(video):
         raise OptionError(f"{output} is the input; name another file, a .jpg or .png")
     outputs.check_image_suffix(output)
-    outputs.check_free(output, overwrite=overwrite)
+    outputs.check_free(output, kind="image", overwrite=overwrite)
 
 
 def _print(path: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:

@@ -1,0 +1,242 @@
+"""Search folders for images and videos, and record those that are not read, so that none is skipped unnoticed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from scrfd_trt._cli import console
+from scrfd_trt._cli.console import count
+from scrfd_trt._cli.content import Content, has_video_stream, identify
+from scrfd_trt.errors import ScrfdError
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".gif", ".avif", ".heic", ".heif", ".hif"),
+)
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
+    *(".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".mxf", ".y4m", ".divx", ".m2v", ".dv", ".qt"),
+)
+RAW_SUFFIXES = (
+    *(".dng", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".cr2", ".cr3", ".pef", ".rwl", ".3fr", ".iiq", ".srw"),
+    *(".kdc", ".dcr", ".erf", ".mef", ".mos", ".orf", ".raf", ".rw2"),
+)
+"""Files of cameras whose TIFF part is a small preview."""
+TARGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
+"""Files that need not have any known bytes."""
+SHARED_SUFFIXES = (".ts", ".mts")
+"""Of videos and of TypeScript; the content decides."""
+OWN_PREFIX = ".scrfd-trt-"
+"""Of unfinished files of other runs."""
+LISTED = 5
+"""Names in a line of the report."""
+MAX_LOOKED_AT = 10_000
+"""Files in all folders that are not searched; a folder that is left then is named as well."""
+SPECIAL_FILES = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class Found(NamedTuple):
+    """A file to read, or the reason why it cannot be read."""
+
+    path: Path
+    problem: str = ""
+
+
+@dataclass
+class LeftOut:
+    """Images and videos that are not read."""
+
+    files: list[tuple[Path, str]] = field(default_factory=list)
+    """Each with the reason."""
+    folders: list[Path] = field(default_factory=list)
+    """Subfolders that hold some; they are searched with ``--recursive``."""
+    hidden: list[Path] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)
+    """Hidden folders, and links to folders, that hold some; they are searched only if they are named."""
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.folders or self.hidden or self.links)
+
+    def report(self, *, failed: bool, quiet: bool) -> None:
+        """Print the report, as errors if the command failed because of it, else as warnings."""
+        for line in self.lines():
+            if failed:
+                console.error(line)
+            elif not quiet:
+                console.warning(line)
+
+    def lines(self) -> list[str]:
+        """Return the lines of the report."""
+        lines = []
+        if self.files:
+            names = [f"{console.printable(path)} ({reason})" for path, reason in self.files]
+            lines.append(f"{count(len(names), 'file')} skipped: {_listed(names)}")
+        if self.folders:
+            lines.append(f"{_folders(self.folders, 'subfolder')} not searched; add --recursive: {_paths(self.folders)}")
+        if self.hidden:
+            lines.append(f"{_folders(self.hidden, 'hidden folder')} not searched; name it: {_paths(self.hidden)}")
+        if self.links:
+            lines.append(f"{_folders(self.links, 'linked folder')} not searched; name it: {_paths(self.links)}")
+        return lines
+
+
+def _folders(paths: Sequence[Path], noun: str) -> str:
+    return f"{count(len(paths), noun)} with images or videos"
+
+
+def _paths(paths: Sequence[Path]) -> str:
+    return _listed([console.printable(path) for path in paths])
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f", and {rest:,} more" if rest > 0 else "")
+
+
+class FolderSearch:
+    """Searches folders; ``skip`` returns whether a folder is left out without a word, such as the output folder."""
+
+    def __init__(self, left_out: LeftOut, *, recursive: bool, skip: os.PathLike[str] | None) -> None:
+        self.left_out = left_out
+        self.recursive = recursive
+        self._skip = None if skip is None else os.path.realpath(skip)
+        self._budget = MAX_LOOKED_AT
+
+    def files(self, folder: Path) -> Iterator[Found]:
+        """Yield the images and videos of a folder by name, then those of its subfolders; errors are problems."""
+        yield from self._files(folder, os.path.realpath(folder))
+
+    def _files(self, folder: Path, root: str) -> Iterator[Found]:
+        try:
+            entries = _entries(folder)
+        except OSError as error:
+            yield Found(folder, f"the folder cannot be read: {error.strerror}")
+            return
+        subfolders = []
+        for entry in entries:
+            if _is_folder(entry):
+                subfolders.append(entry)
+            elif (found := self._file(folder / entry.name, entry)) is not None:
+                yield found
+        for entry in subfolders:
+            path = folder / entry.name
+            real = os.path.realpath(path)
+            if real == self._skip or entry.name.startswith(OWN_PREFIX):
+                continue
+            if entry.is_symlink():
+                if not f"{real}/".startswith(f"{root}/"):
+                    self._note(self.left_out.links, path)
+            elif entry.name.startswith("."):
+                self._note(self.left_out.hidden, path)
+            elif self.recursive:
+                yield from self._files(path, root)
+            else:
+                self._note(self.left_out.folders, path)
+
+    def _file(self, path: Path, entry: os.DirEntry[str]) -> Found | None:
+        """Return a file to read; record one that is an image or a video and is not read."""
+        suffix, hidden = path.suffix.lower(), entry.name.startswith(".")
+        if entry.name.startswith(OWN_PREFIX):
+            return None
+        if not hidden and suffix in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+            is_source_code = suffix in SHARED_SUFFIXES and _is_text(path)
+            return None if is_source_code else Found(path, problem_of(path))
+        try:
+            content = identify(path)
+            reason = reason_not_read(path, content)
+            is_media = content.kind == "image" or (content.kind == "video" and has_video_stream(path))
+        except FileNotFoundError:  # a link without a target, or deleted meanwhile
+            return None
+        except OSError as error:
+            is_media, reason = False, "" if hidden else f"cannot be read: {error.strerror}"
+        except ScrfdError as error:
+            is_media, reason = False, str(error)
+        if hidden and (is_media or reason):
+            reason = "hidden; name it to process it"
+        if reason:
+            self.left_out.files.append((path, reason))
+        return Found(path) if is_media and not reason else None
+
+    def _note(self, folders: list[Path], folder: Path) -> None:
+        if self._has_media(folder):
+            folders.append(folder)
+
+    def _has_media(self, folder: Path) -> bool:
+        """Return whether a folder holds an image or a video, or is too large to tell."""
+        for parent, subfolders, names in os.walk(folder):
+            subfolders[:] = [name for name in subfolders if os.path.realpath(Path(parent, name)) != self._skip]
+            for name in names:
+                self._budget -= 1
+                if self._budget < 0 or _is_media(Path(parent, name)):
+                    return True
+        return False
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        return identify(path).kind == "text"
+    except OSError:
+        return False
+
+
+def _is_media(path: Path) -> bool:
+    try:
+        content = identify(path)
+        if content.kind == "video":
+            return has_video_stream(path)
+    except OSError:
+        return False
+    except ScrfdError:
+        return True
+    return content.kind == "image" or bool(reason_not_read(path, content))
+
+
+def reason_not_read(path: Path, content: Content) -> str:
+    """Return why an image is not read, or an empty string for one that is, and for other files."""
+    suffix = path.suffix.lower()
+    if content.kind == "unsupported image":
+        return f"{content.name} is not supported"
+    if suffix in RAW_SUFFIXES and content.kind in {"image", "unknown"}:
+        return "camera raw is not supported"
+    if suffix in TARGA_SUFFIXES and content.kind == "unknown":
+        return "Targa is not supported"
+    return ""
+
+
+def problem_of(path: Path) -> str:
+    """Return why a file cannot be read, or an empty string; it is not opened."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            return "the link leads to no file"
+        folder = "" if os.path.isdir(path.parent) else f": there is no folder {path.parent}"  # noqa: PTH112
+        return f"there is no such file{'' if path.suffix else ' or folder'}{folder}"
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror}"
+    except ValueError:  # a name with a zero byte
+        return "there is no such file"
+    special = SPECIAL_FILES.get(stat.S_IFMT(mode))
+    return f"this is {special}, not a file; copy the content into a file" if special else ""

@@ -1,0 +1,193 @@
+"""Folders are searched by name and content, and no image or video is skipped without a word."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt._cli import folders
+from scrfd_trt._cli.folders import LeftOut
+from scrfd_trt._cli.inputs import find_inputs
+
+Run = Callable[..., Any]
+Picture = Callable[..., Path]
+Film = Callable[..., Path]
+PNG = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+posix_only = pytest.mark.skipif(os.name == "nt", reason="links and pipes of POSIX")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty folder the current one."""
+    path = tmp_path / "in"
+    path.mkdir()
+    monkeypatch.chdir(path)
+    return path
+
+
+def write(*names: str, data: bytes = PNG) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(data)
+
+
+def search(*inputs: str, recursive: bool = False, skip: Path | None = None) -> tuple[list[str], LeftOut]:
+    left_out = LeftOut()
+    sources = find_inputs(inputs or ["."], recursive=recursive, skip=skip, left_out=left_out)
+    return [source.path.as_posix() for source in sources if not source.problem], left_out
+
+
+def test_content_decides_where_the_suffix_is_unknown() -> None:
+    write("noext", "x.insp", "x.jpg_large", "a.jpg.")
+    write("notes.txt", "code.py", data=b"some words\n")
+    write("music.wav", data=b"RIFF\0\0\1\0WAVEfmt ")
+    assert search() == (["a.jpg.", "noext", "x.insp", "x.jpg_large"], LeftOut())
+
+
+def test_video_with_unknown_suffix(film: Film, folder: Path) -> None:
+    path = film("clip.mp4", frames=2)
+    path.rename(folder / "clip.insv")
+    os.chdir(folder)
+    write("cut.insv", data=b"\0\0\0\x18ftypisom\0\0\2\0isom" + bytes(40))
+    found, left_out = search()
+    assert found == ["clip.insv"]
+    ((path, reason),) = left_out.files
+    assert path == Path("cut.insv")
+    assert reason.startswith("cannot be read as a video: ")
+
+
+def test_formats_that_are_not_read_are_named() -> None:
+    write("a.jxl", data=b"\xff\x0a" + bytes(20))
+    write("b.tga", data=bytes(30) + b"TRUEVISION-XFILE.\0")
+    write("c.tga", data=b"\1\2\0" + bytes(range(100, 200)))
+    write("d.nef", data=b"II*\0" + bytes(100))
+    found, left_out = search()
+    assert found == []
+    (line,) = left_out.lines()
+    assert line == (
+        "4 files skipped: a.jxl (JPEG XL is not supported), b.tga (Targa is not supported), "
+        "c.tga (Targa is not supported), d.nef (camera raw is not supported)"
+    )
+
+
+def test_long_lists_are_shortened() -> None:
+    write(*(f"{number}.jxl" for number in range(8)), data=b"\xff\x0a" + bytes(20))
+    (line,) = search()[1].lines()
+    assert line.startswith("8 files skipped: 0.jxl (JPEG XL is not supported), ")
+    assert line.endswith("4.jxl (JPEG XL is not supported), and 3 more")
+
+
+def test_hidden_files_and_folders_are_named_if_they_hold_images() -> None:
+    write("a.png", ".b.png", ".thumbs/c.png", ".git/objects/d.png")
+    write(".e", ".config/notes", "._a.png", data=b"words")
+    write(".scrfd-trt-0123.part", ".scrfd-trt-4567/x.png")
+    found, left_out = search(recursive=True)
+    assert found == ["a.png"]
+    assert left_out.lines() == [
+        "1 file skipped: .b.png (hidden; name it to process it)",
+        "2 hidden folders with images or videos not searched; name it: .git, .thumbs",
+    ]
+
+
+def test_subfolders_are_named_if_they_hold_images() -> None:
+    write("a.png", "deep/er/b.png", "c.jpg/d.png", "jxl/e.jxl")
+    write("jxl/e.jxl", data=b"\xff\x0a" + bytes(20))
+    write("texts/notes.txt", "out/texts/notes.txt", data=b"words")
+    write("out/copy.png")
+    assert search(skip=Path("out"))[1].lines() == [
+        "3 subfolders with images or videos not searched; add --recursive: c.jpg, deep, jxl"
+    ]
+    assert search(recursive=True, skip=Path("out"))[0] == ["a.png", "c.jpg/d.png", "deep/er/b.png"]
+
+
+def test_output_folder_within_a_subfolder_does_not_count() -> None:
+    write("sub/out/copy.png")
+    assert search(skip=Path("sub/out"))[1] == LeftOut()
+    assert search()[1].folders == [Path("sub")]
+
+
+def test_subfolder_too_large_to_look_through_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "MAX_LOOKED_AT", 3)
+    write(*(f"texts/{number}" for number in range(4)), data=b"words")
+    assert search()[1].folders == [Path("texts")]
+
+
+@posix_only
+def test_links_to_folders(tmp_path: Path) -> None:
+    write("sub/a.png")
+    write(str(tmp_path / "other" / "b.png"))
+    Path("inside").symlink_to("sub")
+    Path("outside").symlink_to(tmp_path / "other")
+    Path("loop").symlink_to(".")
+    found, left_out = search(recursive=True)
+    assert found == ["sub/a.png"]
+    assert left_out.lines() == ["1 linked folder with images or videos not searched; name it: outside"]
+
+
+@posix_only
+def test_special_files_are_not_opened() -> None:
+    write("a.png")
+    for name in ("pipe", "pipe.jpg", "pipe.mp4", ".pipe"):
+        os.mkfifo(name)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.png")
+        sources = find_inputs(["."])
+    assert {source.path.name: source.problem for source in sources} == {
+        "a.png": "",
+        "pipe.jpg": "this is a named pipe, not a file; copy the content into a file",
+        "pipe.mp4": "this is a named pipe, not a file; copy the content into a file",
+        "socket.png": "this is a socket, not a file; copy the content into a file",
+    }
+    assert [source.problem[:21] for source in find_inputs(["pipe", os.devnull])] == [
+        "this is a named pipe,",
+        "this is a device, not",
+    ]
+
+
+@posix_only
+def test_links_that_lead_to_no_file() -> None:
+    Path("dead.jpg").symlink_to("nowhere")
+    Path("dead").symlink_to("nothing")
+    Path("loop.jpg").symlink_to("loop.jpg")
+    assert [(source.path.name, source.problem[:24]) for source in find_inputs([".", "dead"])] == [
+        ("dead.jpg", "the link leads to no fil"),
+        ("loop.jpg", "the file cannot be read:"),
+        ("dead", "the link leads to no fil"),
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a file that cannot be read")
+def test_file_that_cannot_be_read_is_named() -> None:
+    write("secret")
+    Path("secret").chmod(0)
+    assert search()[1].files == [(Path("secret"), "cannot be read: Permission denied")]
+
+
+def test_typescript_is_no_video() -> None:
+    write("code.ts", data=b"export interface A {}\n")
+    write("damaged.ts", data=bytes(100))
+    assert search() == (["damaged.ts"], LeftOut())
+
+
+@pytest.mark.usefixtures("spots")
+@pytest.mark.parametrize(("command", "code"), [("detect", 0), ("anonymize", 1), ("overlay", 0)])
+def test_report_and_exit_code(run: Run, picture: Picture, known_overlays: None, command: str, code: int) -> None:
+    picture("a.png")
+    write("b.jxl", data=b"\xff\x0a" + bytes(20))
+    write("sub/c.png")
+    args = {"detect": (), "anonymize": ("-o", "out"), "overlay": ("--overlay", "blur", "-o", "out")}[command]
+    ran = run(command, ".", *args)
+    label = "error" if code else "warning"
+    assert ran.code == code
+    assert f"{label}: 1 file skipped: b.jxl (JPEG XL is not supported)\n" in ran.err
+    assert f"{label}: 1 subfolder with images or videos not searched; add --recursive: sub\n" in ran.err
+    quiet = run(command, ".", *args, *(("--overwrite",) if args else ()), "--quiet")
+    assert quiet.code == code
+    assert quiet.err.count("\n") == (2 if code else 0)
