@@ -141,7 +141,7 @@ def _without_conflicts(
         try:
             _check_names(source, output, same, inputs.get(same_file_key(output)), hint)
             if is_folder(output.parent):  # a missing folder will be made
-                check_free(output, kind=_kind(source), overwrite=overwrite, what=what)
+                check_free(output, kind=_kind(source, output), overwrite=overwrite, what=what)
         except (OptionError, OutputError) as error:
             errors.append(error)
             source.problem = str(error)
@@ -190,8 +190,9 @@ def _ignored_differences(folder: str) -> tuple[bool, bool]:
         return True, True
 
 
-def _kind(source: Source) -> Kind:
-    return "video" if source.is_video else "image"
+def _kind(source: Source, output: Path) -> Kind:
+    """Return what is written; animations may be files of an image format."""
+    return "video" if source.is_video and output.suffix.lower() not in IMAGE_SUFFIXES else "image"
 
 
 def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
@@ -200,7 +201,7 @@ def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
     else:
         check_image_suffix(output)
     _check_not_input(source, output, "file")
-    check_free(output, kind=_kind(source), overwrite=overwrite)
+    check_free(output, kind=_kind(source, output), overwrite=overwrite)
 
 
 def _check_not_input(source: Source, output: Path, what: str) -> None:
