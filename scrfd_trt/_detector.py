@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +20,18 @@ from scrfd_trt._heads import HeadLayout
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt.backends import Backend
-from scrfd_trt.errors import BackendError, ClosedError, ImageError, OptionError, ScrfdError, out_of_memory, shown
+from scrfd_trt.errors import (
+    BackendError,
+    ClosedError,
+    ImageError,
+    OptionError,
+    ScrfdError,
+    is_lack_of_memory,
+    memory_errors,
+    one_line,
+    out_of_memory,
+    shown,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -116,9 +128,10 @@ class SCRFDDetector:
             If a required package is not installed.
         """
         checked = _validated(options)
-        factory = _factory()
-        where = _devices.choose(device, factory.cuda_problem)
-        pipeline = factory.open_onnx(models.fetch(name), checked, where, build, progress=progress, stream=stream)
+        with memory_errors("opening the model"):
+            factory = _factory()
+            where = _devices.choose(device, factory.cuda_problem)
+            pipeline = factory.open_onnx(models.fetch(name), checked, where, build, progress=progress, stream=stream)
         return cls(pipeline, checked, device=where)
 
     @classmethod
@@ -151,9 +164,10 @@ class SCRFDDetector:
             As for :meth:`from_pretrained`.
         """
         checked = _validated(options)
-        factory = _factory()
-        where = _devices.choose(device, factory.cuda_problem)
-        pipeline = factory.open_onnx(Path(path), checked, where, build, progress=progress, stream=stream)
+        with memory_errors("opening the model"):
+            factory = _factory()
+            where = _devices.choose(device, factory.cuda_problem)
+            pipeline = factory.open_onnx(Path(path), checked, where, build, progress=progress, stream=stream)
         return cls(pipeline, checked, device=where)
 
     @classmethod
@@ -204,9 +218,9 @@ class SCRFDDetector:
                 fields=["device"],
                 value=device,
             )
-        pipeline = _factory().open_engine(
-            Path(path), checked, number or 0, stream=stream, lean_runtime=lean_runtime, allow_host_code=allow_host_code
-        )
+        trusted = {"lean_runtime": lean_runtime, "allow_host_code": allow_host_code}
+        with memory_errors("opening the engine"):
+            pipeline = _factory().open_engine(Path(path), checked, number or 0, stream=stream, **trusted)
         return cls(pipeline, checked, device=f"cuda:{number or 0}")
 
     @classmethod
@@ -294,8 +308,8 @@ class SCRFDDetector:
         self._check_open()
         try:
             prepared = self._pipeline.prepare_image(image)
-        except MemoryError as error:
-            raise out_of_memory("converting the image") from error
+        except (MemoryError, cv2.error) as error:
+            raise _conversion_failed("the image", error) from error
         return self._detect([prepared], threshold, max_faces)[0]
 
     def detect_batch(
@@ -485,8 +499,8 @@ class SCRFDDetector:
             return self._pipeline.prepare_image(image)
         except ImageError as error:
             raise ImageError(f"image {number}: {error}") from error
-        except MemoryError as error:
-            raise out_of_memory(f"converting image {number}") from error
+        except (MemoryError, cv2.error) as error:
+            raise _conversion_failed(f"image {number}", error) from error
 
     def _limits(self, threshold: float | None, max_faces: int | None) -> tuple[float, int | None]:
         options = self.options
@@ -564,6 +578,12 @@ def _count(name: str, value: int) -> int:
             f"{name} must be a whole number of at least 1, not {shown(value)}", fields=[name], value=value
         )
     return int(value)
+
+
+def _conversion_failed(what: str, error: Exception) -> ScrfdError:
+    if is_lack_of_memory(error):
+        return out_of_memory(f"converting {what}")
+    return ImageError(f"{what} cannot be converted: {one_line(error)}")
 
 
 def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -26,7 +26,8 @@ is wrong and what to do; if a choice is invalid, it lists the choices. Messages 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -170,6 +171,22 @@ def _escaped(text: str) -> str:
 def out_of_memory(doing: str) -> BackendError:
     """Return the error for a lack of memory of the host; ``doing`` begins the message."""
     return BackendError(f"{doing} failed: there is not enough memory; use smaller images, batches or scales")
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Return whether an error of Python, NumPy, OpenCV or ONNX Runtime means that there is not enough memory."""
+    text = str(error)
+    hints = ("bad_alloc", "Failed to allocate", "Insufficient memory")
+    return isinstance(error, MemoryError) or any(hint in text for hint in hints)
+
+
+@contextmanager
+def memory_errors(doing: str) -> Iterator[None]:
+    """Translate MemoryError to BackendError; ``doing`` begins the message."""
+    try:
+        yield
+    except MemoryError as error:
+        raise out_of_memory(doing) from error
 
 
 def shown(value: object, longest: int = 60) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
-from scrfd_trt.errors import OptionError, shown
+from scrfd_trt.errors import OptionError, out_of_memory, shown
 
 __all__ = ["Scene", "load", "names"]
 
@@ -71,6 +71,9 @@ def load(name: str) -> Scene:
     if not isinstance(name, str) or name not in names():
         raise OptionError(f"no scene {shown(name)}; choose one of: {', '.join(names())}")
     path = _FOLDER / f"{name}.png"
-    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    except (MemoryError, cv2.error) as error:
+        raise out_of_memory(f"reading the scene {name}") from error
     faces = Detections.from_json(path.with_suffix(".json").read_bytes())
     return Scene(name, np.asarray(image, np.uint8), faces)

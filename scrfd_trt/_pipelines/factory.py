@@ -28,7 +28,7 @@ from scrfd_trt._pipelines.cuda import CudaPipeline
 from scrfd_trt._pipelines.host import HostPipeline
 from scrfd_trt._pipelines.verify_engine import check_engine, check_prerequisites
 from scrfd_trt.backends import OnnxBackend
-from scrfd_trt.errors import DeviceError, MissingDependencyError, ModelFormatError, OptionError
+from scrfd_trt.errors import DeviceError, MissingDependencyError, ModelFormatError, OptionError, memory_errors
 
 log = logging.getLogger("scrfd_trt")
 
@@ -158,16 +158,17 @@ def build_engine(
     options = options or BuildOptions()
     flavour = flavours.choose(can_build=True)
     check_prerequisites(flavour, options, device)
-    return write_engine(
-        onnx,
-        out,
-        options,
-        flavour=flavour,
-        device=device,
-        progress=progress,
-        overwrite=overwrite,
-        check=lambda plan, prepared, _: check_engine(plan, prepared, device),
-    )
+    with memory_errors("building the engine"):
+        return write_engine(
+            onnx,
+            out,
+            options,
+            flavour=flavour,
+            device=device,
+            progress=progress,
+            overwrite=overwrite,
+            check=lambda plan, prepared, _: check_engine(plan, prepared, device),
+        )
 
 
 def cuda_problem(gpu: Gpu) -> str:

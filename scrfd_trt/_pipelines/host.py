@@ -24,7 +24,7 @@ from scrfd_trt._pipelines.profiles import largest_batch
 from scrfd_trt._pipelines.scales import choose_scales, warn_if_thin
 from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.backends import Backend
-from scrfd_trt.errors import BackendError, ImageError, ModelFormatError, one_line, out_of_memory
+from scrfd_trt.errors import BackendError, ImageError, ModelFormatError, is_lack_of_memory, one_line, out_of_memory
 
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
@@ -66,12 +66,10 @@ class HostPipeline:
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
         try:
             return self._detect(images, threshold, max_faces)
-        except MemoryError as error:
-            raise out_of_memory("detecting faces") from error
-        except cv2.error as error:
-            if error.code != cv2.Error.StsNoMem:
-                raise BackendError(f"OpenCV failed: {one_line(error)}") from error
-            raise out_of_memory("detecting faces") from error
+        except (MemoryError, cv2.error) as error:
+            if is_lack_of_memory(error):
+                raise out_of_memory("detecting faces") from error
+            raise BackendError(f"OpenCV failed: {one_line(error)}") from error
 
     def _detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
         found: list[Detections] = []

@@ -20,6 +20,7 @@ from scrfd_trt.errors import (
     ClosedError,
     MissingDependencyError,
     ModelFormatError,
+    is_lack_of_memory,
     one_line,
     out_of_memory,
 )
@@ -91,7 +92,7 @@ class OnnxBackend:
         except self._errors as error:
             shape = "×".join(map(str, blob.shape))
             doing = f"running the model on an input of {shape}"
-            if _is_lack_of_memory(error):
+            if is_lack_of_memory(error):
                 raise out_of_memory(doing) from error
             raise BackendError(f"ONNX Runtime failed on an input of {shape}: {one_line(error)}") from error
         return outputs
@@ -141,10 +142,14 @@ def _open(runtime: ModuleType, source: Path | bytes, threads: int = 0, gpu: int 
         _load_cuda(runtime)
     try:
         content = source if isinstance(source, bytes) else str(source)
-        session = runtime.InferenceSession(content, options, providers=providers)
+        # Without that option, it prints to stdout that it tries the same again.
+        fallback = {} if gpu is not None else {"enable_fallback": 0}
+        session = runtime.InferenceSession(content, options, providers=providers, **fallback)
     except _runtime_errors(runtime) as error:
-        if _is_lack_of_memory(error):
-            raise BackendError(f"{_name(source)}: there is not enough memory to load it: {one_line(error)}") from error
+        if is_lack_of_memory(error):
+            raise out_of_memory(f"loading {_name(source)}") from error
+        if "PosixThread" in str(error):
+            raise BackendError(f"{_name(source)}: ONNX Runtime cannot start threads: {one_line(error)}") from error
         reason = f"ONNX Runtime cannot load it: {one_line(error)}"
         if "INVALID_PROTOBUF" in reason:
             reason = "this is not an ONNX model, or it is damaged"
@@ -178,11 +183,6 @@ def _runtime_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
     state = vars(runtime.capi.onnxruntime_pybind11_state).values()
     own = [item for item in state if isinstance(item, type) and issubclass(item, Exception)]
     return (*own, MemoryError, RuntimeError, TypeError, ValueError)
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    text = str(error)
-    return isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate memory" in text
 
 
 def _specs(nodes: Sequence[Any]) -> tuple[TensorSpec, ...]:

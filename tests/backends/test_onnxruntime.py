@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -119,3 +120,40 @@ def test_concurrent_runs_and_close(network_500m):
     backend.close()
     with pytest.raises(ClosedError):
         backend.run(blobs[0])
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("Failed to allocate memory")]
+)
+def test_lack_of_memory_is_a_backend_error(network_500m, monkeypatch, onnx_runtime, error):
+    from scrfd_trt import BackendError
+
+    class Full:
+        def __init__(self, *_, **__):
+            raise error
+
+        def run(self, *_):
+            raise error
+
+    backend = OnnxBackend(network_500m)
+    backend._session = object.__new__(Full)
+    with pytest.raises(BackendError, match="not enough memory; use smaller images"):
+        backend.run(np.zeros((1, 3, 32, 32), np.float32))
+    monkeypatch.setattr(onnx_runtime, "InferenceSession", Full)
+    with pytest.raises(BackendError, match="not enough memory"):
+        OnnxBackend(network_500m)
+
+
+def test_failed_opening_prints_nothing(network_500m, tmp_path, capfd):
+    path = tmp_path / "half.onnx"
+    path.write_bytes(network_500m.read_bytes()[:1_000_000])
+    with pytest.raises(ModelFormatError):
+        OnnxBackend(path)
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="only where there are FIFOs")
+def test_fifo_is_not_waited_for(onnx_runtime, tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ModelNotFoundError, match="not a file"):
+        OnnxBackend(tmp_path / "pipe.onnx")

@@ -3,10 +3,11 @@ from __future__ import annotations
 import logging
 import threading
 
+import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import DetectorOptions, ModelFormatError, OptionError
+from scrfd_trt import BackendError, DetectorOptions, ModelFormatError, OptionError
 from scrfd_trt._letterbox import FREE_SCALES, PADDING, Letterbox, normalize_into
 from scrfd_trt._pipelines.host import Blob, BlobPool, HostPipeline
 from scrfd_trt._pipelines.scales import choose_scales
@@ -245,3 +246,61 @@ def test_close_closes_the_backend():
     backend = Brightness()
     pipeline(backend).close()
     assert backend.closed
+
+
+class Failing(Brightness):
+    """A backend whose run raises an error, or returns something."""
+
+    def __init__(self, outcome):
+        super().__init__()
+        self.outcome = outcome
+
+    def run(self, blob):
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome(super().run(blob)) if callable(self.outcome) else self.outcome
+
+
+NO_MEMORY = cv2.error("(-4:Insufficient memory) Failed to allocate 5 bytes in function 'OutOfMemoryError'")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), NO_MEMORY, cv2.error("std::bad_alloc")])
+@pytest.mark.parametrize("how", ["detect", "submit", "start"])
+def test_lack_of_memory_is_a_backend_error(error, how):
+    failing = pipeline(Failing(error), scales=64)
+    call = getattr(failing, how)
+    with pytest.raises(BackendError, match="not enough memory; use smaller images"):
+        call([image(64, 64)], 0.5, None) if how == "detect" else call([image(64, 64)], 0.5, None).result(30)
+    failing.close()
+
+
+def test_other_errors_of_opencv_are_backend_errors():
+    with pytest.raises(BackendError, match="OpenCV failed: odd"):
+        pipeline(Failing(cv2.error("odd")), scales=64).detect([image(64, 64)], 0.5, None)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        None,
+        5,
+        [],
+        "outputs",
+        [None] * 6,
+        [1.5] * 6,
+        [np.zeros((1, 2), np.float32)] * 6,
+        lambda outputs: outputs[:5],
+        lambda outputs: [*outputs, outputs[0]],
+        lambda outputs: [output.astype(np.int64) for output in outputs],
+        lambda outputs: [output.astype(object) for output in outputs],
+        lambda outputs: [output[..., 0] for output in outputs],
+        lambda outputs: [output.reshape(1, output.shape[2], output.shape[1]) for output in outputs],
+        lambda outputs: [output[:, ::2] for output in outputs],
+        lambda outputs: [output.reshape(-1, 1, 1) for output in outputs],
+        lambda outputs: [output[:0] for output in outputs],
+    ],
+)
+def test_absurd_outputs_of_a_backend_are_rejected(outcome):
+    with pytest.raises((BackendError, ModelFormatError)) as caught:
+        pipeline(Failing(outcome), scales=64).detect([image(64, 64)], 0.01, None)
+    assert "\n" not in str(caught.value)

@@ -29,6 +29,7 @@ from scrfd_trt._pipelines.cuda.slot import Slot
 from scrfd_trt._pipelines.cuda.slot_memory import HELPERS
 from scrfd_trt._pipelines.streaming import Pending
 from scrfd_trt._pipelines.workers import Workers
+from scrfd_trt.errors import out_of_memory
 
 if TYPE_CHECKING:
     from cuda.core import Event
@@ -143,6 +144,8 @@ class CudaPipeline:
                     slot.wait_for(event)
                 slot.start(images, threshold, max_faces, on_gpu=finish is not Slot.finish)
                 return finish(slot)
+        except MemoryError as error:
+            raise out_of_memory("detecting faces") from error
         finally:
             self._pool.release(slot)
 
