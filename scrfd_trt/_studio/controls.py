@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,16 @@ def _numeric_field(option: overlays.OptionHelp) -> Field:
     low = gt + step if ge is None and gt is not None else ge
     bounded = low is not None and high is not None and option.default is not None
     return Field(option.name, "slider" if bounded else "number", option.default, option.description, low, high, step)
+
+
+class Upload(ui.upload):
+    """An upload of one file; the server answers forms with none or several with 400."""
+
+    async def handle_uploads(self, files: list[Any]) -> None:
+        """Handle the file of a form."""
+        if len(files) != 1:
+            raise ValueError(f"a form with {len(files)} files")
+        await super().handle_uploads(files)
 
 
 class Controls:
@@ -145,11 +156,16 @@ class Controls:
                 path = await run.io_bound(session.store_sticker, event.file.name, await event.file.read())
                 if path is None:  # the server stops
                     return
+            except ScrfdError as error:
+                self._on_error(str(error))
+                return
+            try:
                 # Decoded on another thread; the overlays cache the image as long as this layer exists.
                 ready = Layer(layer.name)
                 await run.io_bound(ready.set_options, self._with(field, path))
                 replace(self._with(field, path))
             except ScrfdError as error:
+                session.delete_sticker(path)
                 self._on_error(str(error))
 
         with ui.column().classes("grow min-w-0 gap-1"):
@@ -157,7 +173,7 @@ class Controls:
                 name = ui.label().classes("text-sm min-w-0")
                 remove = ui.button(icon="close", on_click=lambda: replace(self._with(field, None)))
                 remove.props(f'flat round dense size=sm aria-label="Remove {field.name}"')
-            upload = ui.upload(
+            upload = Upload(
                 label="PNG with alpha",
                 auto_upload=True,
                 max_file_size=MAX_STICKER_BYTES,
@@ -168,9 +184,15 @@ class Controls:
         show()
 
 
+def number(value: Any) -> float:
+    """Return a slider's value; 0 for what no slider sends."""
+    is_number = isinstance(value, (int, float)) and math.isfinite(value)
+    return float(value) if is_number else 0.0
+
+
 def show_value(slider: ui.slider) -> None:
     """Show a slider's value beside it."""
-    label = ui.label().bind_text_from(slider, "value", lambda now: f"{now:g}")
+    label = ui.label().bind_text_from(slider, "value", lambda now: f"{number(now):g}")
     label.classes("w-10 text-right text-sm whitespace-nowrap shrink-0")
 
 

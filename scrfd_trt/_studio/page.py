@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import cv2
 from nicegui import background_tasks, events, run, ui
 
 import overlays
-from scrfd_trt._studio.controls import Controls, available_overlays, show_value
-from scrfd_trt._studio.session import Layer, Session
+from scrfd_trt._studio.controls import Controls, Upload, available_overlays, number, show_value
+from scrfd_trt._studio.session import Session
 from scrfd_trt._studio.snippets import wrap_command
 from scrfd_trt._studio.uploads import CLIP_SUFFIXES, IMAGE_SUFFIXES, Image, shrink
 from scrfd_trt.errors import ClosedError, ScrfdError
@@ -35,6 +35,8 @@ html { scroll-padding-top: calc(3.7rem + 30vh) !important; }
 .nicegui-code-copy { opacity: 1; }
 """
 
+MIN_SCORE, MAX_SCORE = 0.05, 0.95
+"""Range of the threshold."""
 PREVIEW_SIDE = 1280
 """Longest side in pixels of the image shown; the download has the full size."""
 
@@ -46,7 +48,7 @@ class Page:
         self.session = session
         self.max_upload = max_upload
         self.frame = 0
-        self._redraw_requested = self._drawing = False
+        self._redraw_requested = self._drawing = self._opening = False
         self._progress = ""
         ui.context.client.on_delete(self.session.close)
         self._build()
@@ -73,7 +75,8 @@ class Page:
 
     async def _toggle_dark(self) -> None:
         # Until the first click, only the browser knows which mode is active.
-        self.dark.set_value(not await ui.run_javascript("Quasar.Dark.isActive"))
+        with suppress(TimeoutError):  # the page is being closed
+            self.dark.set_value(not await ui.run_javascript("Quasar.Dark.isActive"))
 
     def _build_image(self) -> None:
         with ui.element().classes("studio-picture"):
@@ -86,7 +89,7 @@ class Page:
         self.timeline.set_visibility(False)
         mib = self.max_upload // 2**20
         self.upload = (
-            ui.upload(
+            Upload(
                 label=f"Drop an image or a short clip (up to {mib} MiB)",
                 auto_upload=True,
                 max_file_size=self.max_upload,
@@ -103,6 +106,7 @@ class Page:
 
     def _build_overlays(self) -> None:
         names, broken = available_overlays()
+        self._overlays = frozenset(names)
         chosen = [layer.name for layer in self.session.layers if layer.name in names]
         ui.select(names, value=chosen, multiple=True, label="Overlays", on_change=self._choose).classes("w-full").props(
             "use-chips outlined"
@@ -114,7 +118,7 @@ class Page:
         with ui.row().classes("w-full items-center no-wrap"):
             ui.label("threshold").classes("w-24 text-sm").tooltip("Minimum score of a face, 0 to 1.")
             self.threshold = ui.slider(
-                min=0.05, max=0.95, step=0.01, value=self.session.threshold, on_change=self._set_threshold
+                min=MIN_SCORE, max=MAX_SCORE, step=0.01, value=self.session.threshold, on_change=self._set_threshold
             )
             self.threshold.props("label aria-label=threshold").classes("grow")
             show_value(self.threshold)
@@ -177,12 +181,17 @@ class Page:
 
     async def _uploaded(self, event: events.UploadEventArguments) -> None:
         self.upload.reset()
-        content = await event.file.read()
+        if self._opening:
+            self._notify("Another file is being opened: wait for it.")
+            return
+        self._opening = True
         try:
-            await run.io_bound(self.session.open, event.file.name, content)
+            await run.io_bound(self.session.open, event.file.name, await event.file.read())
         except ScrfdError as error:
             self._notify(str(error))
             return
+        finally:
+            self._opening = False
         self.frame = 0
         last = len(self.session.media.frames) - 1
         self.timeline.set_visibility(last > 0)
@@ -190,25 +199,27 @@ class Page:
         self.redraw()
 
     def _seek(self, event: events.ValueChangeEventArguments[Any]) -> None:
-        self.frame = min(int(event.value or 0), len(self.session.media.frames) - 1)
+        self.frame = int(min(max(number(event.value), 0), len(self.session.media.frames) - 1))
         self.redraw()
 
     def _choose(self, event: events.ValueChangeEventArguments[Any]) -> None:
-        kept = {layer.name: layer for layer in self.session.layers}
-        self.session.layers = [kept.get(name) or Layer(name) for name in event.value or []]
+        self.session.select([name for name in event.value or [] if name in self._overlays])
         self._build_layers()
         self.threshold.set_value(self.session.threshold)
         self.redraw()
 
     def _set_threshold(self, event: events.ValueChangeEventArguments[Any]) -> None:
-        if float(event.value) != self.session.threshold:  # else _choose() moved the slider
-            self.session.threshold = float(event.value)
+        threshold = min(max(number(event.value), MIN_SCORE), MAX_SCORE)
+        if threshold != self.session.threshold:  # else _choose() moved the slider
+            self.session.threshold = threshold
             self.redraw()
 
     async def _download(self) -> None:
         self.button.disable()
         try:
             file = await run.io_bound(self.session.download, self._set_progress)
+            if file is not None:  # otherwise the server stops
+                ui.download.from_url(f"/download/{self.session.offer(*file)}", file[0])
         except ClosedError:  # nobody sees a message
             return
         except ScrfdError as error:
@@ -217,13 +228,6 @@ class Page:
         finally:
             self._set_progress("")
             self.button.enable()
-        if file is None:  # the server stops
-            return
-        name, content = file
-        if isinstance(content, Path):
-            ui.download.file(content, name)
-        else:
-            ui.download.content(content, name)
 
     def _set_progress(self, text: str) -> None:
         self._progress = text

@@ -1,129 +1,203 @@
-"""The studio's web server: limits on uploads, refusal of foreign pages, and shutdown."""
+"""The studio's web server: the application behind its guard, its log, and its end."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
+import socket
+import threading
 import weakref
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
-from typing import Any
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
 
-from nicegui import app, ui
+import uvicorn
+from fastapi import FastAPI
+from nicegui import Client, __version__, app, core, ui
 from starlette.formparsers import MultiPartParser
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._studio.access import Access
+from scrfd_trt._studio.guard import Application, Guard, Receive, Scope, Send
 from scrfd_trt._studio.page import Page
-from scrfd_trt._studio.session import Session
+from scrfd_trt._studio.session import Budget, Session
 from scrfd_trt._studio.temporary_files import TemporaryFolder, delete_abandoned
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")
 FORM_OVERHEAD = 64 * 1024
 """Bytes that the form around an uploaded file may take."""
+MAX_PAGES = 32
+MAX_WAITING = 256
+"""Pages that were requested and not opened; each is forgotten after a minute."""
+MAX_CONNECTIONS = 256
+MAX_MESSAGE = 1 << 20
+"""Bytes of a WebSocket message; the page sends values of controls."""
+FIRST_REQUEST_SECONDS = 20.0
+"""Time for the headers of a connection's first request."""
+STOP_SECONDS = 3
+
+_logger = logging.getLogger(__name__)
 
 
-def serve(detector: SCRFDDetector, host: str, port: int, *, model: str, max_upload: int, browser: bool) -> None:
-    """Serve the page until Ctrl-C.
+def serve(
+    detector: SCRFDDetector,
+    listeners: Sequence[socket.socket],
+    access: Access,
+    *,
+    model: str,
+    max_upload: int,
+    open_address: str = "",
+) -> None:
+    """Serve the page on listening sockets until Ctrl-C.
 
     All pages share ``detector``; the caller closes it. ``model`` is the name or path it was opened with; the page
-    shows it in the command line. ``max_upload`` limits a file, in bytes. ``browser`` opens the page in a browser.
+    shows it in the command line. ``max_upload`` limits a file, in bytes. ``open_address`` is opened in a browser.
     """
+    delete_abandoned()
+    application, close = create_application(detector, access, model=model, max_upload=max_upload)
+    config = uvicorn.Config(
+        application,
+        http=_TimedProtocol,
+        ws="wsproto",
+        ws_max_size=MAX_MESSAGE,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+    )
+    _stop_on_hangup()
+    if open_address:
+        threading.Thread(target=webbrowser.open, args=(open_address,), daemon=True).start()
+    try:
+        with _framework_log():
+            uvicorn.Server(config).run(sockets=list(listeners))
+    finally:
+        close()
+
+
+def create_application(
+    detector: SCRFDDetector, access: Access, *, model: str, max_upload: int
+) -> tuple[Guard, Callable[[], None]]:
+    """Return the ASGI application and a function that deletes its files; once a process."""
     # Uploads stay in memory: no temporary file has to be deleted.
     MultiPartParser.spool_max_size = max_upload + FORM_OVERHEAD
-    app.add_middleware(LimitUploads, max_bytes=max_upload + FORM_OVERHEAD)
-    if host in LOCAL_HOSTS:
-        # Refuses other names that resolve to 127.0.0.1 (DNS rebinding).
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS))
-    app.add_middleware(SameOriginOnly)
-
-    delete_abandoned()
-    folder = TemporaryFolder()
+    folder, budget = TemporaryFolder(), Budget(max_upload)
     sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # the session of a closed page is freed with its images
 
-    def close_all() -> None:
+    def close() -> None:
         for session in list(sessions):
             session.close()
         folder.close()
-
-    app.on_shutdown(close_all)
 
     @ui.page("/")
     async def page() -> None:
         # A request without a browser behind it builds no page.
         await ui.context.client.connected()
-        if not ui.context.client.is_deleted:
-            sessions.add(Page(Session(detector, folder, model), max_upload).session)
-
-    _stop_on_hangup()
-    try:
-        ui.run(
-            host=host,
-            port=port,
-            title="scrfd-trt studio",
-            favicon="🙂",
-            dark=None,
-            show=browser,
-            reload=False,
-            show_welcome_message=False,
-            uvicorn_logging_level="error",
-        )
-    finally:
-        close_all()
-
-
-@dataclass
-class LimitUploads:
-    """Refuse requests with more than ``max_bytes``, by their header and while the body is read."""
-
-    application: Any
-    max_bytes: int
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.application(scope, receive, send)
+        if ui.context.client.is_deleted:
             return
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self.max_bytes:
-            await _refuse(send, 413, b"the file is too large")
-            return
-        read = 0
-
-        async def count() -> MutableMapping[str, Any]:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            # A body without a length that grows too large looks like a closed connection.
-            return {"type": "http.disconnect"} if read > self.max_bytes else message
-
-        await self.application(scope, count, send)
-
-
-@dataclass
-class SameOriginOnly:
-    """Refuse requests that pages of another address send; browsers name that address in the Origin header."""
-
-    application: Any
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request or WebSocket connection."""
-        headers = dict(scope.get("headers", ()))
-        origin = headers.get(b"origin")
-        if origin is None or origin.partition(b"://")[2] == headers.get(b"host"):
-            await self.application(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+        if sum(not session.closed for session in sessions) >= MAX_PAGES:
+            ui.label("Too many pages of the studio are open: close some, and load this one again.")
         else:
-            await _refuse(send, 403, b"the request comes from a page of another address")
+            sessions.add(Page(Session(detector, folder, model, budget), max_upload).session)
+
+    @app.get("/download/{key}")
+    def download(key: str) -> Response:
+        for session in list(sessions):
+            if file := session.take(key):
+                return _as_response(*file)
+        return PlainTextResponse("there is no such file", 404)
+
+    app.on_shutdown(close)
+    app.add_exception_handler(404, lambda *_: PlainTextResponse("there is no such page", 404))
+    parent = FastAPI(openapi_url=None)
+    parent.add_exception_handler(Exception, _failed)
+    ui.run_with(parent, title="scrfd-trt studio", favicon="🙂", dark=None, show_welcome_message=False)
+    # The guard answers for other origins.
+    core.sio.eio.cors_allowed_origins = []
+    guarded = _LimitedPages(parent)
+    return Guard(guarded, access, max_upload + FORM_OVERHEAD, cacheable=f"/_nicegui/{__version__}/"), close
 
 
-async def _refuse(send: Send, status: int, reason: bytes) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
-    await send({"type": "http.response.body", "body": reason})
+def _as_response(name: str, content: bytes | Path) -> Response:
+    if isinstance(content, Path):
+        return FileResponse(content, filename=name)
+    disposition = f"attachment; filename*=utf-8''{quote(name, safe='')}"
+    return Response(content, media_type="image/png", headers={"content-disposition": disposition})
+
+
+def _failed(request: Request, _: Exception) -> Response:
+    """Answer a request that the framework could not handle: with a body, a form without a file."""
+    if request.method == "POST":
+        return PlainTextResponse("the request is not a form with a file", 400)
+    return PlainTextResponse("the request failed", 500)
+
+
+class _LimitedPages:
+    """Refuse pages while many were requested that no browser has opened."""
+
+    def __init__(self, application: Application) -> None:
+        self.app = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/" and len(Client.instances) >= MAX_WAITING:
+            await PlainTextResponse("too many pages were requested; try again in a minute", 503)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+class _TimedProtocol(H11Protocol):
+    """HTTP connections that are closed unless a request arrives soon."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and self.transport.get_protocol() is self:
+            self.transport.close()
+
+
+class _FrameworkLog(logging.Handler):
+    """Report errors of the studio in one line, and those that only the framework is part of if all is logged.
+
+    The framework logs a traceback for events that no page sends.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        text = f"{record.getMessage()}: {error!r}" if error is not None else record.getMessage()
+        is_own = error is not None and any(_modules(error.__traceback__, Page.__module__.rpartition(".")[0]))
+        _logger.log(logging.ERROR if is_own else logging.INFO, "the page failed: %s", text)
+
+
+def _modules(trace: TracebackType | None, package: str) -> Iterator[str]:
+    """Yield the modules of a package that an error passed, except the guard, which all requests pass."""
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__"))
+        if name.startswith(package) and name not in (Guard.__module__, __name__):
+            yield name
+        trace = trace.tb_next
+
+
+@contextmanager
+def _framework_log() -> Iterator[None]:
+    """Send what the web framework logs to :class:`_FrameworkLog`, within the block."""
+    for name in ("engineio.server", "socketio.server"):  # they print on stderr
+        logging.getLogger(name).handlers.clear()
+    handler = _FrameworkLog(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _stop_on_hangup() -> None:

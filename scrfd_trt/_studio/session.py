@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,12 @@ from scrfd_trt.errors import ClosedError, ImageError, ScrfdError
 from scrfd_trt.models import DEFAULT_MODEL
 
 COVER_THRESHOLD = TrackingOptions().threshold
+DECODED_BYTES = 256 * 2**20
+"""What a page may hold beyond the file itself: 50 million pixels, frames of a clip, stickers, a result."""
+PAGES_AT_ONCE = 8
+"""All pages together hold what this many pages may hold."""
+OPENED_AT_ONCE = threading.BoundedSemaphore(2)
+"""Decoding takes several times the memory of what is held afterwards."""
 
 
 class Layer:
@@ -100,17 +108,46 @@ class Snapshot:
         return self.compose(image, faces), len(faces)
 
 
+class Budget:
+    """Bytes of uploads that pages may hold: each alone, and all together. Thread-safe."""
+
+    def __init__(self, max_upload: int) -> None:
+        self.per_page = max_upload + DECODED_BYTES
+        self.total = PAGES_AT_ONCE * self.per_page
+        self._held: weakref.WeakKeyDictionary[Session, int] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def hold(self, session: Session, size: int) -> None:
+        """Record what a page holds from now on; raise ImageError and record nothing if that is too much."""
+        with self._lock:
+            before = self._held.get(session, 0)
+            if size > before and size > self.per_page:
+                raise ImageError(f"this page may hold {self.per_page >> 20} MiB: use a smaller file, or remove others")
+            if size > before and sum(self._held.values()) - before + size > self.total:
+                raise ImageError("all pages of the studio together hold too many files: close other pages")
+            self._held[session] = size
+
+
 class Session:
     """The state of one open page; :meth:`close` deletes its files."""
 
-    def __init__(self, detector: SCRFDDetector, folder: TemporaryFolder, model: str = DEFAULT_MODEL) -> None:
+    def __init__(
+        self,
+        detector: SCRFDDetector,
+        folder: TemporaryFolder,
+        model: str = DEFAULT_MODEL,
+        budget: Budget | None = None,
+    ) -> None:
         self.detector = detector
         self.model = model
+        self._budget = budget or Budget(DECODED_BYTES)
         self.media = Media("scene.png", (samples.load("group").image,))
         self.layers = [Layer("skull")]
         self._threshold: float | None = None
         self._faces: dict[int, Detections] = {}
         self._files = SessionFiles(folder)
+        self._stickers: dict[Path, int] = {}
+        self._download: tuple[str, str, bytes | Path] | None = None
         self._result: Path | None = None
         self._writing: Path | None = None
         self._lock = threading.Lock()
@@ -127,14 +164,35 @@ class Session:
     def threshold(self, value: float) -> None:
         self._threshold = value
 
+    @property
+    def closed(self) -> bool:
+        """Whether the page was closed."""
+        return self._files.closed
+
     def open(self, name: str, content: bytes) -> None:
-        """Replace the image or clip; raise ImageError and keep the old one if the new one is unreadable."""
+        """Replace the image or clip; raise ImageError and keep the old one if the new one is unreadable or too much."""
         name = clips.plain_name(name)
-        opened = self._open_clip(name, content) if clips.is_clip(name) else clips.read_image(name, content)
+        with OPENED_AT_ONCE:
+            opened = self._open_clip(name, content) if clips.is_clip(name) else clips.read_image(name, content)
         with self._lock:
+            try:
+                self._hold(media=opened)
+            except ImageError:
+                self._files.delete(opened.path)
+                raise
             before, self.media, self._faces = self.media, opened, {}
         if before.path != self._writing:
             self._files.delete(before.path)
+
+    def _hold(self, *, media: Media | None = None, stickers: int | None = None, download: bytes | None = None) -> None:
+        """Count what this page holds, with a part replaced; raise ImageError if that is too much."""
+        result = self._download[2] if self._download and download is None else download
+        self._budget.hold(
+            self,
+            (media or self.media).nbytes
+            + (sum(self._stickers.values()) if stickers is None else stickers)
+            + (len(result) if isinstance(result, bytes) else 0),
+        )
 
     def _open_clip(self, name: str, content: bytes) -> Media:
         path = self._files.write(f"clip{Path(name).suffix.lower()}", content)  # OpenCV and PyAV read files
@@ -153,11 +211,26 @@ class Session:
         if len(content) > MAX_STICKER_BYTES:
             raise ImageError(f"{label} has more than {MAX_STICKER_BYTES // 2**20} MiB: use a smaller one")
         clips.check_image(label, content)
-        return self._files.write(Path(name.replace("\\", "/")).name or "file", content)
+        with self._lock:
+            self._hold(stickers=sum(self._stickers.values()) + len(content))
+            path = self._files.write(Path(name.replace("\\", "/")).name or "file", content)
+            self._stickers[path] = len(content)
+        return path
 
     def delete_sticker(self, path: Path) -> None:
         """Delete an image that no option names any more."""
+        with self._lock:
+            self._stickers.pop(path, None)
+            self._hold()
         self._files.delete(path)
+
+    def select(self, names: Sequence[str]) -> None:
+        """Replace the overlays; those that stay keep their options, and the stickers of others are deleted."""
+        kept = {layer.name: layer for layer in self.layers}
+        self.layers = [kept.get(name) or Layer(name) for name in dict.fromkeys(names)]
+        used = {value for layer in self.layers for value in layer.options.values() if isinstance(value, Path)}
+        for path in set(self._stickers) - used:
+            self.delete_sticker(path)
 
     def snapshot(self) -> Snapshot:
         """Return what is shown now; raise ScrfdError if an overlay refuses its options."""
@@ -207,6 +280,27 @@ class Session:
 
         clips.write_clip(now.media, target, self.detector, now.compose, threshold=now.threshold, progress=report)
 
+    def offer(self, name: str, content: bytes | Path) -> str:
+        """Return the key with which :meth:`take` returns a result once, until the next one is offered.
+
+        Raises ImageError if this page or all pages then hold too much.
+        """
+        key = secrets.token_urlsafe(24)
+        with self._lock:
+            self._hold(download=content if isinstance(content, bytes) else b"")
+            self._download = (key, name, content)
+        return key
+
+    def take(self, key: str) -> tuple[str, bytes | Path] | None:
+        """Return the name and the content of the result that has this key, once."""
+        with self._lock:
+            if self._download is None or not secrets.compare_digest(self._download[0].encode(), key.encode()):
+                return None
+            _, name, content = self._download
+            self._download = None
+            self._hold()
+        return name, content
+
     def command(self) -> str:
         """Return the command line that makes the result."""
         return as_command(self.media, self.threshold, self._layers(), self.model)
@@ -223,3 +317,5 @@ class Session:
         self._files.close()
         with self._lock:
             self.media, self._faces = Media("", (np.zeros((1, 1, 3), np.uint8),)), {}
+            self._stickers, self._download = {}, None
+            self._hold()

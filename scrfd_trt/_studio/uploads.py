@@ -23,6 +23,8 @@ Image = NDArray[np.uint8]
 MAX_PIXELS = 50_000_000
 LIMITS = image_files.Limits(pixels=MAX_PIXELS, option="")
 MAX_FRAMES = 300
+MAX_FRAME_BYTES = 192 * 2**20
+"""All frames of a clip, as JPEG; of frames of noise, fewer are shown."""
 MAX_STICKER_BYTES = 16 * 2**20
 CLIP_SIDE = 1280
 """Frames of clips are shown with this longer side, in pixels."""
@@ -45,6 +47,11 @@ class JpegFrames(Sequence[Image]):
 
     def __len__(self) -> int:
         return len(self._files)
+
+    @property
+    def nbytes(self) -> int:
+        """What the frames take in memory."""
+        return sum(map(len, self._files))
 
     @overload
     def __getitem__(self, number: int) -> Image: ...
@@ -69,6 +76,12 @@ class Media:
     def is_clip(self) -> bool:
         """Whether this is a clip and not an image."""
         return self.path is not None
+
+    @property
+    def nbytes(self) -> int:
+        """What the frames take in memory, and the file of a clip on disk."""
+        frames = self.frames.nbytes if isinstance(self.frames, JpegFrames) else sum(each.nbytes for each in self.frames)
+        return frames + (self.path.stat().st_size if self.path else 0)
 
 
 def plain_name(name: str) -> str:
@@ -109,11 +122,16 @@ def read_clip(name: str, path: Path) -> Media:
                 _check_size(name, stream.width, stream.height)
         # Damaged frames are shown; writing the clip reports them.
         with VideoReader(path, damaged="keep") as reader:
-            # One frame more than is shown, to know whether there are more.
-            files = [_jpeg(frame.image) for frame, _ in zip(reader, range(MAX_FRAMES + 1), strict=False)]
+            files: list[bytes] = []
+            size, truncated = 0, False
+            for frame in reader:
+                if truncated := len(files) == MAX_FRAMES or size > MAX_FRAME_BYTES:
+                    break
+                files.append(_jpeg(frame.image))
+                size += len(files[-1])
     except VideoError as error:
         raise ImageError(f"{name} is not a supported clip: use MP4 or WebM") from error
-    return Media(name, JpegFrames(files[:MAX_FRAMES]), path, truncated=len(files) > MAX_FRAMES)
+    return Media(name, JpegFrames(files), path, truncated=truncated)
 
 
 def _jpeg(image: Image) -> bytes:

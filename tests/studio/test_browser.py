@@ -244,7 +244,7 @@ def test_clip_shows_frames_and_is_downloaded_whole(page: Any, tmp_path: Path) ->
 
 
 def test_foreign_host_name_is_refused(page: Any, server: str) -> None:
-    assert page.request.get(server, headers={"Host": "somewhere.example"}).status == 400
+    assert page.request.get(server, headers={"Host": "somewhere.example"}).status == 403
 
 
 @pytest.mark.parametrize("width", [1280, 390])

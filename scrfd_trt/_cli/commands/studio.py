@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
-from contextlib import suppress
-from typing import Annotated
+from contextlib import ExitStack, suppress
+from typing import Annotated, Any
 
 from scrfd_trt._cli import console, options, signals
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.options import option
+from scrfd_trt._studio.access import Access
 from scrfd_trt.errors import MissingDependencyError, OptionError
 
 MIN_THRESHOLD = 0.05
@@ -48,25 +50,68 @@ def studio(
             from scrfd_trt._studio.server import serve  # noqa: PLC0415 - nicegui is optional, and slow to import
         except ImportError as error:
             raise MissingDependencyError('studio needs nicegui: pip install "scrfd-trt[studio]"') from error
-        free = _free_port(host, port)
-        with open_detector(model, device, threshold=MIN_THRESHOLD, iou=options.IOU) as detector:
-            address = f"[{host}]" if ":" in host else host
-            console.plain(f"studio: http://{address}:{free}  (Ctrl-C stops it)")
+        with ExitStack() as stack:
+            listeners = [stack.enter_context(listener) for listener in _listen(host, port)]
+            detector = stack.enter_context(open_detector(model, device, threshold=MIN_THRESHOLD, iou=options.IOU))
+            names = [listener.getsockname() for listener in listeners]
+            access = Access(host, [name[0] for name in names], names[0][1])
+            addresses = [f"http://{name}:{access.port}/" for name in _printed_names(host, access)]
+            console.plain(f"studio: {addresses[0]}{access.query()}  (Ctrl-C stops it)")
+            for address in addresses[1:]:
+                console.plain(f"from other machines: {address}{access.query()}")
             with suppress(KeyboardInterrupt):
-                serve(detector, host, free, model=model, max_upload=max_upload * 2**20, browser=browser)
+                serve(
+                    detector,
+                    listeners,
+                    access,
+                    model=model,
+                    max_upload=max_upload * 2**20,
+                    open_address=addresses[0] + access.query(once=True) if browser else "",
+                )
             signals.forget()
 
 
-def _free_port(host: str, port: int) -> int:
-    """Return the port, a free one for 0; raise OptionError if nothing can listen there."""
+def _printed_names(host: str, access: Access) -> list[str]:
+    """Return the host names of the addresses that are printed: first the one to open on this machine."""
+    if not access.needs_token:
+        return [f"[{host}]" if ":" in host else host]
+    return ["[::1]" if ":" in host else "127.0.0.1", socket.gethostname()]
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Return a listening socket for each address of the host, all with one port; raise OptionError without any."""
+    listeners: list[socket.socket] = []
+    failure = OSError()
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as listener:
+        found = dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
+    except (OSError, UnicodeError) as error:
+        raise _cannot_listen(host, port, error) from error
+    for family, _, _, _, address in found:
+        wanted = port or (int(listeners[0].getsockname()[1]) if listeners else 0)
+        try:
+            listeners.append(_listener(family, (address[0], wanted, *address[2:])))
+        except OSError as error:  # for localhost, one of two families may be switched off
+            failure = error
+    if not listeners:
+        raise _cannot_listen(host, port, failure) from failure
+    return listeners
+
+
+def _listener(family: int, address: tuple[Any, ...]) -> socket.socket:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        if os.name != "nt":  # there, it would let two programs listen on one port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-            return int(listener.getsockname()[1])
-    except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise OptionError(f"this machine has no address {host}; use another --host") from error
-        reason = error.strerror or str(error)
-        raise OptionError(f"cannot listen on {host}, port {port}: {reason}; use another --port, or 0") from error
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen()
+        stack.pop_all()
+        return listener
+
+
+def _cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> OptionError:
+    if isinstance(error, (socket.gaierror, UnicodeError)) or error.errno == errno.EADDRNOTAVAIL:
+        return OptionError(f"this machine has no address {host}; use another --host")
+    reason = error.strerror or str(error)
+    return OptionError(f"cannot listen on {host}, port {port}: {reason}; use another --port, or 0")

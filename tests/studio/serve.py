@@ -1,0 +1,48 @@
+"""Studios with a fake model, one for each host: ``serve.py FOLDER HOST ...``; the packages are loaded once.
+
+Each writes its log to ``FOLDER/HOST.log``. They end when standard input is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import util
+from pathlib import Path
+
+import scrfd_trt._studio.server  # noqa: F401 - loaded before the studios are forked
+from scrfd_trt import SCRFDDetector
+
+PROGRAM = Path(__file__).parents[1] / "cli/spot_network.py"
+
+
+def main(folder: Path, hosts: list[str]) -> None:
+    spec = util.spec_from_file_location("spot_network", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    SCRFDDetector.from_pretrained = module.stand_in()
+    children = []
+    for host in hosts:
+        child = os.fork()
+        if child == 0:
+            log = os.open(folder / f"{host}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            from scrfd_trt._cli import main
+
+            sys.argv = ["scrfd-trt", "studio", "--host", host, "--port", "0", "--no-browser", "--max-upload", "1"]
+            main()
+        children.append(child)
+    sys.stdin.read()
+    for child in children:
+        os.kill(child, signal.SIGTERM)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

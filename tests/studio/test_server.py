@@ -1,0 +1,330 @@
+"""Studios on 127.0.0.1, 127.0.0.2 and 0.0.0.0: who may open them, and what broken requests get."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("nicegui")
+if not hasattr(os, "fork"):
+    pytest.skip("the studios are forked", allow_module_level=True)
+
+sys.path.append(str(Path(__file__).parent))
+from client import SOCKET, Page, Server
+
+HOSTS = ("127.0.0.1", "127.0.0.2", "0.0.0.0")
+LINE = re.compile(r"studio: http://([\d.]+):(\d+)/(?:\?token=(\S+))? ")
+PICTURE = cv2.imencode(".png", np.full((40, 60, 3), 90, np.uint8))[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("studios")
+
+
+@pytest.fixture(scope="module")
+def servers(folder: Path) -> Iterator[dict[str, Server]]:
+    """The studios by host; in the end, each must have printed its addresses and nothing else, and left no file."""
+    (folder / "tmp").mkdir()
+    command = [sys.executable, str(Path(__file__).with_name("serve.py")), str(folder), *HOSTS]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "NICEGUI"))}
+    variables |= {"TMPDIR": str(folder / "tmp"), "NO_COLOR": "1", "COLUMNS": "200"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=variables, cwd=folder / "tmp") as process:
+        yield {host: _wait(folder / f"{host}.log", process) for host in HOSTS}
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(30) == 0
+    for host in HOSTS:
+        lines = (folder / f"{host}.log").read_text().splitlines()
+        assert LINE.match(lines[0])
+        assert len(lines) == (2 if host == "0.0.0.0" else 1), lines
+    assert not list((folder / "tmp").iterdir())
+
+
+def _wait(log: Path, process: subprocess.Popen[bytes]) -> Server:
+    for _ in range(600):
+        if log.exists() and (found := LINE.search(log.read_text())):
+            server = Server(found[1], int(found[2]), found[3] or "")
+            with suppress(OSError):
+                if server.request("/favicon.ico").status:
+                    return server
+        assert process.poll() is None, "the studios have ended"
+        time.sleep(0.05)
+    raise AssertionError("no studio has started")
+
+
+@pytest.fixture(scope="module")
+def server(servers: dict[str, Server]) -> Server:
+    return servers["127.0.0.1"]
+
+
+@pytest.fixture(scope="module")
+def cookie(servers: dict[str, Server]) -> str:
+    """The cookie of a browser that opened the printed address of 0.0.0.0."""
+    server = servers["0.0.0.0"]
+    welcome = server.request(f"/?token={server.token}")
+    assert (welcome.status, welcome.headers["cache-control"]) == (200, "no-store")
+    return welcome.headers["set-cookie"].partition(";")[0]
+
+
+@pytest.fixture
+def page(server: Server) -> Page:
+    page = Page(server)
+    page.wait_for("faces in")
+    return page
+
+
+PATHS = ("/", "/_nicegui/client/x/upload/1", "/download/x", "/favicon.ico", f"{SOCKET}&transport=polling", "/x")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_foreign_pages_are_refused(servers: dict[str, Server], host: str) -> None:
+    server = servers[host]
+    assert server.request().status == 200
+    assert server.request(origin=f"http://{server.name}").status == 200
+    for path in PATHS:
+        assert server.request(path, host="evil.example").status == 403
+        assert server.request(path, host=f"evil.example:{server.port}").status == 403
+        assert server.request(path, origin="http://evil.example").status == 403
+        assert server.request(path, origin=f"http://127.0.0.1:{server.port + 1}").status == 403
+    evil = f"http://evil.example:{server.port}"
+    assert server.connect_websocket(origin=evil) == 403
+    assert server.connect_websocket(origin=evil, host=evil[7:]) == 403, "as after DNS rebinding"
+    assert server.connect_websocket(origin="") == 403
+    opened = server.connect_websocket()
+    assert isinstance(opened, socket.socket)
+    opened.close()
+
+
+def test_wildcard_needs_token(servers: dict[str, Server], cookie: str) -> None:
+    server = servers["0.0.0.0"]
+    for path in PATHS:
+        assert server.request(path).status == 401
+        assert server.request(path, cookie=f"{cookie}x").status == 401
+        assert server.request(path, "POST", b"").status == 401
+    assert server.connect_websocket() == 403
+    opened = server.connect_websocket(cookie=cookie)
+    assert isinstance(opened, socket.socket)
+    opened.close()
+    assert server.request(cookie=cookie, host=f"any.example:{server.port}").status == 200
+    page = Page(server, cookie)
+    page.wait_for("faces in")
+    assert page.upload("a.png", PICTURE).status == 200
+    page.wait_for("a.png: 0 faces in 60×40")
+
+
+def test_token_is_in_no_page(servers: dict[str, Server], cookie: str) -> None:
+    server = servers["0.0.0.0"]
+    for answer in (server.request(f"/?token={server.token}"), server.request(cookie=cookie)):
+        assert answer.status == 200
+        assert server.token.encode() not in answer.body
+
+
+def test_answers_forbid_frames_and_caches(server: Server) -> None:
+    for path in PATHS:
+        headers = server.request(path).headers
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] == "no-store"
+        assert not [name for name in headers if name.startswith("access-control-")]
+    assert "server" not in server.request().headers
+
+
+def chunked(size: int) -> bytes:
+    return b"%x\r\n" % size + bytes(size) + b"\r\n"
+
+
+def test_bodies_beyond_the_limit(server: Server) -> None:
+    path, length = "/_nicegui/client/x/upload/1", str(10**30)
+    assert server.request(path, "POST", b"", content_length=str(2**21)).status == 413
+    assert server.request(path, "POST", b"", content_length=length).status in (400, 413)
+    assert server.request(path, "POST", b"", content_length="-1").status == 400
+    assert server.request(path, "POST", b"", content_length="5, 6").status == 400
+    head = f"POST {path} HTTP/1.1\r\nhost: {server.name}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    assert server.send(head + chunked(2**20) * 2, end=False).status == 404, "an unknown upload is not read"
+
+
+def test_chunked_upload_beyond_the_limit(page: Page) -> None:
+    url = next(each["props"]["url"] for each in page.elements.values() if "url" in each.get("props", {}))
+    form = b'--xx\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    head = f"POST {url} HTTP/1.1\r\nhost: {page.server.name}\r\ntransfer-encoding: chunked\r\n"
+    head += "content-type: multipart/form-data; boundary=xx\r\n\r\n"
+    data = head.encode() + b"%x\r\n" % len(form) + form + b"\r\n" + chunked(2**18) * 5
+    assert page.server.send(data, end=False).status == 413
+    assert page.upload("a.png", PICTURE).status == 200, "the page goes on"
+
+
+FORM = "multipart/form-data; boundary=xx"
+PART = b'--xx\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\nwords\r\n'
+FORMS_WITHOUT_ONE_FILE = [
+    ("", b""),
+    ("text/plain", b"words"),
+    ("application/json", b"{}"),
+    (FORM, b""),
+    (FORM, b"--xx\r\n\r\n"),
+    (FORM, PART + PART.replace(b'"file"', b'"other"') + b"--xx--\r\n"),
+    (FORM, b"garbage"),
+    (FORM, b'--xx\r\nContent-Disposition: form-data; name="file"\r\n\r\nwords\r\n--xx--\r\n'),
+    (FORM, b'--xx\r\nContent-Disposition: form-data; filename="a.png"\r\n\r\nwords\r\n--xx--\r\n'),
+    (FORM, b"--xx\r\nContent-Disposition: \xff\xfe\r\n\r\n\r\n--xx--\r\n"),
+    ("multipart/form-data", b"--xx--"),
+    ("application/x-www-form-urlencoded", b"file=a.png"),
+]
+
+
+def test_forms_without_one_file(page: Page) -> None:
+    url = next(each["props"]["url"] for each in page.elements.values() if "url" in each.get("props", {}))
+    for kind, body in FORMS_WITHOUT_ONE_FILE:
+        assert page.server.request(url, "POST", body, content_type=kind).status == 400, (kind, body)
+    assert page.upload("a.png", PICTURE).status == 200
+    page.wait_for("a.png: 0 faces in 60×40")
+
+
+def test_unknown_paths_and_methods(server: Server, folder: Path) -> None:
+    (folder / "secret.txt").write_text("secret")
+    version = re.search(r"/_nicegui/([^/]+)/", server.request().body.decode())
+    assert version
+    static = f"/_nicegui/{version[1]}"
+    above = "../" * 30 + str(folder).lstrip("/") + "/secret.txt"
+    for path in (
+        f"/{above}",
+        f"{static}/static/{above}",
+        f"{static}/resources/x/{above}",
+        f"{static}/libraries/{above}",
+    ):
+        for tried in (path, path.replace("../", "%2e%2e/"), path.replace("../", "..%2f"), path.replace("../", "..\\")):
+            answer = server.request(tried)
+            assert answer.status in (400, 403, 404), tried
+            assert b"secret" not in answer.body
+    for path in (
+        "/download/x",
+        "/download/",
+        "/_nicegui/client/x/upload/1",
+        "/docs",
+        "/openapi.json",
+        "/%00",
+        "/x" * 9000,
+    ):
+        assert server.request(path).status in (404, 405), path
+    assert server.request("/_nicegui/client/x/upload/1", "POST", b"").status == 404
+    assert server.request("/", "DELETE").status == 405
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/9.9\r\nhost: x\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nhost: 127.0.0.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\norigin: \xff\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nbroken\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: " + b"y" * 200_000 + b"\r\n\r\n",
+    ],
+)
+def test_broken_requests(server: Server, data: bytes) -> None:
+    assert server.send(data).status in (0, 400, 403)
+    assert server.request().status == 200
+
+
+def frame(opcode: int, payload: bytes, *, mask: bytes = b"abcd", first: int = 0x80) -> bytes:
+    """A WebSocket frame of a client."""
+    size = struct.pack(">BBH", first | opcode, 0x80 | 126, len(payload))
+    return size + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00" * 64,
+        b"\xff" * 64,
+        b"\x81\x05words",  # not masked
+        frame(1, b"\xff\xfe"),  # not UTF-8
+        frame(3, b"reserved"),
+        frame(9, b"x" * 200),  # a control frame that is too long
+        frame(0, b"continues nothing"),
+        frame(8, b"\x00"),
+        struct.pack(">BBQ", 0x82, 0x80 | 127, 1 << 62) + b"abcd" + bytes(64),
+        frame(1, b"garbage"),
+        frame(1, b"40"),
+        frame(1, b"42[]"),
+        frame(1, b"4" * 5000),
+        frame(2, b"\x00" * 500),
+        frame(1, b'451-["event",{"_placeholder":true,"num":0}]') + frame(2, b"\x00"),
+    ],
+)
+def test_broken_frames(server: Server, data: bytes) -> None:
+    connection = server.connect_websocket()
+    assert isinstance(connection, socket.socket)
+    with connection:
+        connection.sendall(data)
+        connection.settimeout(0.1)
+        with suppress(OSError):
+            while connection.recv(4096):
+                pass
+    assert server.request().status == 200
+
+
+GARBAGE: list[Any] = [
+    None, 5, "x", [], {}, {"client_id": None}, {"client_id": []}, {"client_id": "x", "id": 1}, {"client_id": {"a": 1}},
+]  # fmt: skip
+
+
+def test_garbage_events(page: Page) -> None:
+    own: dict[str, Any] = {"client_id": page.client_id}
+    more: dict[str, Any] = {
+        "id": 15,
+        "listener_id": "x",
+        "args": ["{"],
+        "level": "fatal",
+        "message": [],
+        "request_id": 1,
+    }
+    near = [own, own | more, own | {"id": [], "args": 5}, own | {"next_message_id": "x", "level": "error"}]
+    for name in ("handshake", "event", "javascript_response", "ack", "log", "connect", "", "unknown"):
+        for value in GARBAGE + near:
+            assert page.emit(name, value).status == 200
+        page.emit(name)
+        page.emit(name, 1, 2, 3)
+    assert page.upload("a.png", PICTURE).status == 200
+    page.wait_for("a.png: 0 faces in 60×40")
+
+
+def test_garbage_values(page: Page) -> None:
+    for value in (None, "x", -1e400, 10**40, [], {"value": "x"}, {"value": 99, "label": 3}, True):
+        for key in list(page.elements):
+            for each in page.elements[key].get("events", ()):
+                page.event(key, each["type"], value)
+    assert page.upload("b.png", PICTURE).status == 200
+    page.wait_for("b.png: ")
+
+
+def test_download_is_given_once_and_to_those_who_know_its_key(page: Page) -> None:
+    label = next(key for key, it in page.elements.items() if it["tag"] == "q-btn" and "Download" in json.dumps(it))
+    page.event(label, "click", {})
+    message = json.loads(page.wait_for('42["download"')[2:])
+    path = message[1]["src"]
+    assert re.fullmatch(r"/download/[\w-]{32}", path)
+    assert page.server.request(f"{path}x").status == 404
+    answer = page.server.request(path)
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+    assert "scene-overlay.png" in answer.headers["content-disposition"]
+    assert cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR).shape == (720, 1280, 3)
+    assert page.server.request(path).status == 404
