@@ -41,6 +41,16 @@ class HdrMetadata(NamedTuple):
 
 
 NO_HDR = HdrMetadata()
+DYNAMIC_HDR = {"DOVI_RPU_BUFFER": "Dolby Vision", "DOVI_METADATA": "Dolby Vision", "DYNAMIC_HDR_PLUS": "HDR10+"}
+
+
+def dynamic_hdr(picture: Any) -> tuple[str, ...]:
+    """Return the names of the HDR metadata of a decoded frame that differ between frames; none can be written."""
+    try:
+        found = [name for kind, name in DYNAMIC_HDR.items() if picture.side_data.get(kind) is not None]
+    except ValueError:  # PyAV up to 18 fails if there are kinds of side data that it does not know
+        return ()
+    return tuple(dict.fromkeys(found))
 
 
 def _side_data(picture: Any) -> dict[str, bytes]:

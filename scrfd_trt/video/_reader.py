@@ -17,6 +17,7 @@ from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _colors, _pyav
 from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
 from scrfd_trt.video._completeness import FrameCheck, TruncationCheck
+from scrfd_trt.video._spherical import Spherical
 from scrfd_trt.video._timestamps import DiscontinuityCorrector, format_time
 
 DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
@@ -47,8 +48,10 @@ class VideoInfo:
         Matrix, range, transfer and primaries: numbers of ITU-T H.273; range 1 is limited, 2 full.
     live, interlaced
         Whether the source is a camera or a stream without an end, and whether frames consist of two fields.
-    hdr
-        HDR10 metadata.
+    hdr, dynamic_hdr
+        HDR10 metadata, and names of the kinds that differ between frames: Dolby Vision, HDR10+.
+    spherical
+        Projection of a 360° video and layout of a stereoscopic one; None for others.
     """
 
     name: str
@@ -65,6 +68,13 @@ class VideoInfo:
     live: bool = False
     interlaced: bool = False
     hdr: HdrMetadata = NO_HDR
+    dynamic_hdr: tuple[str, ...] = ()
+    spherical: Spherical | None = None
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the frames have an alpha channel."""
+        return self.pixel_format.startswith(("yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya"))
 
 
 class Frame:
@@ -209,6 +219,8 @@ class VideoReader:
             live=self._live,
             interlaced=first.interlaced_frame and not self._orientation,
             hdr=self._hdr,
+            dynamic_hdr=self._dynamic_hdr,
+            spherical=self._spherical,
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -314,7 +326,8 @@ class VideoReader:
         if not is_upright:
             self._orientation = Orientation.from_frame(picture)
             if not self._count:
-                self._hdr = HdrMetadata.from_frame(picture)
+                self._hdr, self._dynamic_hdr = HdrMetadata.from_frame(picture), _colors.dynamic_hdr(picture)
+                self._spherical = Spherical.from_frame(picture)
             if self._orientation:
                 picture = _colors.turn_upright(picture, self._orientation)
         if self._count and (picture.width, picture.height) != self.info.size:

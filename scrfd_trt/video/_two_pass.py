@@ -155,7 +155,7 @@ def render_video(
     with FacesReader(faces_file) as file, open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
         file.check(reader.info)
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
-            _warn_unread(reader)
+            _warn_of_limits(reader)
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
         summary.converted, summary.dropped = writer.converted, writer.dropped
     _free_closed()
@@ -334,7 +334,13 @@ def _free_closed() -> None:
     gc.collect()
 
 
-def _warn_unread(reader: Reader) -> None:
+def _warn_of_limits(reader: Reader) -> None:
+    if reader.info.spherical is not None and reader.info.spherical.projection is not None:
+        logger.warning(
+            "%s: this is a 360° video; faces are detected in its flat frames, where they are distorted or cut at the "
+            "edges, and may be missed; review the result",
+            reader.name,
+        )
     if isinstance(reader, VideoReader) and reader.unread_streams:
         logger.warning(
             "%s: the file has %d video streams; only the first is read and written, so run the others one by one",

@@ -9,6 +9,7 @@ from typing import Any
 from scrfd_trt.errors import OutputError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._colors import LIMITED
+from scrfd_trt.video._spherical import Spherical
 
 MAX_DRIFT = 0.2  # seconds by which the times of other streams may differ: containers split and join their packets
 MAX_FRAME_DRIFT = 0.01  # seconds, of frames: containers round times to milliseconds
@@ -40,7 +41,14 @@ class StreamRecord:
 
 
 def verify(
-    path: Path, name: str, expected: list[StreamRecord], size: tuple[int, int], context: Any, *, chapters: bool
+    path: Path,
+    name: str,
+    expected: list[StreamRecord],
+    size: tuple[int, int],
+    context: Any,
+    *,
+    chapters: bool,
+    spherical: Spherical | None,
 ) -> dict[str, str]:
     """Read a finished video and return its metadata; ``expected`` begins with the video stream.
 
@@ -63,6 +71,10 @@ def verify(
         difference = _difference(expected, list(found.values()))
         difference = difference or _picture_difference(streams[0].codec_context, size, context)
         metadata = dict(container.metadata)
+        if spherical is not None and not difference:
+            container.seek(0)
+            if Spherical.from_frame(next(container.decode(video=0))) != spherical:
+                difference = "has not the 360° projection of the source"
     if difference:
         raise OutputError(f"cannot write {name}: the finished file {difference}; name a .mkv file")
     return metadata

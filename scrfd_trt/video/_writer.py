@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 
 from scrfd_trt._files import atomic_path
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
-from scrfd_trt.video import _colors, _extra_streams, _metadata, _pyav
-from scrfd_trt.video._encoders import EncodeOptions, choose_pixel_format, describe, encoder_name, encoder_settings
+from scrfd_trt.video import _colors, _extra_streams, _metadata, _pyav, _spherical
+from scrfd_trt.video._encoders import (
+    HDR_PARAMETERS,
+    EncodeOptions,
+    choose_pixel_format,
+    describe,
+    encoder_name,
+    encoder_settings,
+)
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
@@ -106,8 +113,13 @@ class VideoWriter:
         chosen = _metadata.choose(source, keep=keep_metadata, keep_location=keep_location)
         metadata, by_key = _metadata.for_container(chosen, name)
         how = dict(CONTAINER_OPTIONS.get(name, {}))
+        self._spherical = self._chosen_spherical(reader.info, name)
+        if self._spherical is not None:
+            how["strict"] = "unofficial"  # as FFmpeg takes what it writes of 360° videos
+            if name == "mov":
+                how.pop("movflags")  # the index is at the end, where it can grow
         if by_key:
-            how["movflags"] += "+use_metadata_tags"
+            how["movflags"] = how.get("movflags", "") + "+use_metadata_tags"
         with ExitStack() as stack:
             self._part = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
             with _pyav.writing(lambda: f"cannot write {self.path}"):
@@ -129,6 +141,7 @@ class VideoWriter:
                 self._container.start_encoding()
             self.converted = [str(one) for one in plans if one.action == "encode" and one.codec != one.target]
             self.dropped = [*(str(one) for one in plans if one.action == "drop"), *_unread(reader)]
+            self.dropped += self._lost_of_picture(reader.info)
             self._stack = stack.pop_all()
 
     def _add_video(self, info: VideoInfo, options: EncodeOptions) -> None:
@@ -144,6 +157,9 @@ class VideoWriter:
             rate = info.rate if self.constant_rate is None else self.constant_rate.rate
             settings = encoder_settings(options, encoder, info.hdr)
             self._stream = stream = self._container.add_stream(encoder, rate=rate, options=settings)
+            if self._spherical is not None and self._container.format.name != "mov":
+                _spherical.set_side_data(stream, self._spherical)
+                stream.codec_context.framerate = rate
             stream.width, stream.height = info.size
             stream.pix_fmt = self._format
             context = stream.codec_context
@@ -161,6 +177,23 @@ class VideoWriter:
                 context.codec_tag = "hvc1"
             context.open()
         self._records = {stream.index: StreamRecord("video", context.codec.canonical_name)}
+
+    @staticmethod
+    def _chosen_spherical(info: VideoInfo, container_format: str) -> _spherical.Spherical | None:
+        found = info.spherical
+        return found if found is not None and found.is_writable and container_format in _spherical.CONTAINERS else None
+
+    def _lost_of_picture(self, info: VideoInfo) -> list[str]:
+        """Name what the encoder or the container does not keep of the frames."""
+        has_hdr = self._stream.codec_context.codec.name in HDR_PARAMETERS
+        is_deep = "10" in self._format
+        lost = {
+            "360° projection": info.spherical is not None and self._spherical is None,
+            "HDR10 metadata": any(info.hdr) and not has_hdr,
+            f"{info.bit_depth} bits per component": info.bit_depth > (10 if is_deep else 8),
+            "alpha channel": info.has_alpha,
+        }
+        return [*(name for name, is_lost in lost.items() if is_lost), *info.dynamic_hdr]
 
     def _add_extra(self, plan: _extra_streams.Plan, keep_metadata: bool) -> _OutputStream:
         source = plan.source
@@ -267,12 +300,21 @@ class VideoWriter:
                     self._mux(extra.finish())
                 self._mux(self._stream.encode(None))
                 self._container.close()
+                if self._spherical is not None:
+                    name = CONTAINER_FORMATS[self.path.suffix.lower()]
+                    _spherical.finish_file(self._part, name, self._spherical)
             self._verify()
 
     def _verify(self) -> None:
         records, context = list(self._records.values()), self._stream.codec_context
         metadata = verify(
-            self._part, str(self.path), records, self._reader.info.size, context, chapters=self._has_chapters
+            self._part,
+            str(self.path),
+            records,
+            self._reader.info.size,
+            context,
+            chapters=self._has_chapters,
+            spherical=self._spherical,
         )
         if isinstance(self._reader, VideoReader) and (
             names := _metadata.dropped(self._reader.container.metadata, metadata)
