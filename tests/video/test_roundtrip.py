@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from scrfd_trt.errors import OptionError, OutputError
-from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter, _encoders
+from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter, _colors, _encoders
 from scrfd_trt.video._colors import LAYOUTS, planes
 
 VARIABLE = [0, 40, 73, 74, 200, 233, 500, 540, 900, 1000, 1033, 1300]
@@ -317,3 +318,45 @@ def test_avi_rejects_variable_frame_rate(clip: MakeClip) -> None:
         rewrite(source, source.with_name("out.avi"))
     assert str(caught.value).count("cannot write") == 1
     assert [path.name for path in source.parent.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names"),
+    [
+        (["DOVI_RPU_BUFFER", "DOVI_METADATA"], ("Dolby Vision",)),
+        (["DYNAMIC_HDR_PLUS"], ("HDR10+",)),
+        (["SEI_UNREGISTERED"], ()),
+    ],
+)
+def test_hdr_that_differs_between_frames_is_named_as_lost(
+    kinds: list[str], names: tuple[str, ...], clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No encoder here writes such metadata, so the side data of frames is made up."""
+    picture = SimpleNamespace(side_data=dict.fromkeys(kinds, b"data"))
+    real = _colors.dynamic_hdr
+    monkeypatch.setattr(_colors, "dynamic_hdr", lambda _: real(picture))
+    source = clip(frames=3)
+    with VideoReader(source) as reader, VideoWriter(source.with_name("out.mp4"), reader) as writer:
+        assert reader.info.dynamic_hdr == names
+        for frame in reader:
+            writer.write(frame)
+    assert writer.dropped == list(names)
+
+
+@pytest.mark.parametrize(
+    ("how", "options", "lost"),
+    [
+        ({"pixel_format": "yuv420p10le"}, {"codec": "vp9"}, ["10 bits per component"]),
+        ({"pixel_format": "yuv420p10le"}, {"codec": "h264"}, []),
+        ({"codec": "ffv1", "pixel_format": "yuva420p"}, {}, ["alpha channel"]),
+    ],
+)
+def test_what_the_encoder_loses_is_named(
+    how: dict[str, Any], options: dict[str, Any], lost: list[str], clip: MakeClip
+) -> None:
+    source = clip("clip.mkv", frames=3, **how)
+    target = source.with_name("out.mkv")
+    with VideoReader(source) as reader, VideoWriter(target, reader, EncodeOptions(**options)) as writer:
+        for frame in reader:
+            writer.write(frame)
+    assert writer.dropped == lost
