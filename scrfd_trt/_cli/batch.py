@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,18 @@ from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.exits import add_location, error_text
 from scrfd_trt._cli.image_faces import ImageFaces
-from scrfd_trt._cli.inputs import Source, read_image
+from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.progress import image_progress
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
+from scrfd_trt._image_files.blocks import FURTHER
+from scrfd_trt._image_files.metadata import DROPPED_ORDER, Metadata, read_metadata
 from scrfd_trt.errors import (
     BackendError,
     DetectionsError,
     ImageError,
+    MissingDependencyError,
     OutputError,
     OverlayError,
     ScrfdError,
@@ -31,21 +35,52 @@ from scrfd_trt.video import Summary
 
 INPUT_ERRORS = (ImageError, VideoError, BackendError, DetectionsError, OutputError, OverlayError)
 """Errors that concern one input only."""
+READ_ERRORS = (*INPUT_ERRORS, MissingDependencyError)
+"""The same of images, whose formats may require a package."""
 
-ImageCallback = Callable[[Source, NDArray[np.uint8], Detections], None]
-FaceFinder = Callable[[Source, NDArray[np.uint8]], tuple[Detections, float, Timings | None]]
-"""Returns the faces of an image, and how long their detection took in seconds."""
+FaceFinder = Callable[[Source, NDArray[np.uint8], int], tuple[Detections, float, Timings | None]]
+"""Returns the faces of an image or of one of its pages, from 1 on, and how long their detection took in seconds."""
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The faces of one image."""
+    """The faces of one image, or of one page of a file with several."""
 
     path: Path
     faces: Detections
     seconds: float
     """Time of ``detect()``; the median of repetitions."""
     timings: Timings | None = None
+    page: int | None = None
+    """From 1 on; None if the file has one page."""
+
+    @property
+    def name(self) -> str:
+        """The path, and the page in the form of addresses."""
+        return str(self.path) if self.page is None else f"{self.path}#page={self.page}"
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """An image file that is being read."""
+
+    source: Source
+    file: ImageFile
+    metadata: Metadata
+
+    @classmethod
+    def open(cls, source: Source) -> OpenedImage:
+        """Read the header of an image file; raise ImageError if that fails."""
+        source.check()
+        file = open_image(source.path)
+        metadata = read_metadata(file.data, file.kind)
+        if file.count > 1:  # they are read, too
+            metadata = replace(metadata, others=metadata.others - {FURTHER})
+        return cls(source, file, metadata)
+
+
+ImageCallback = Callable[[OpenedImage, Iterator[tuple[ImageFrame, Detections]]], None]
+"""Takes the pages of an image with their faces, one by one."""
 
 
 @dataclass
@@ -58,16 +93,48 @@ class Tally:
     empty: int = 0
     left_out: int = 0
     """Faces of images that a selection leaves uncovered."""
+    removed: dict[str, list[Path]] = field(default_factory=dict)
+    """Images by what their copies lack."""
+    changes: dict[str, list[Path]] = field(default_factory=dict)
+    """Images by what reading or writing them changed."""
+    spherical: list[Path] = field(default_factory=list)
+    """Images that are projections of a sphere."""
     videos: int = 0
     frames: int = 0
     tracks: int = 0
     failures: list[tuple[Path, str]] = field(default_factory=list)
     """Path and reason."""
 
-    def add_image(self, faces: Detections) -> None:
+    def add_image(self, faces: int) -> None:
         self.images += 1
-        self.faces += len(faces)
-        self.empty += not len(faces)
+        self.faces += faces
+        self.empty += not faces
+
+    def add_changes(self, path: Path, removed: Iterable[str], changes: Iterable[str]) -> None:
+        """Note what a copy lacks, and what was changed."""
+        for names, by_name in ((removed, self.removed), (changes, self.changes)):
+            for name in names:
+                by_name.setdefault(name, []).append(path)
+
+    def change_lines(self) -> list[str]:
+        """Return a line on metadata that was removed, and lines on other changes."""
+        changed = {path for paths in self.removed.values() for path in paths}
+        names = sorted(self.removed, key=DROPPED_ORDER.index)
+        lines = [f"metadata removed from {count(len(changed), 'image')}: {', '.join(names)}"] if names else []
+        several = self.images > 1
+        return lines + [
+            f"{f'{len(paths)} of {self.images} images: ' if several else ''}{text}"
+            for text, paths in self.changes.items()
+        ]
+
+    def warn_spherical(self) -> None:
+        """Warn about images in which faces are distorted."""
+        if self.spherical:
+            others = f" and {len(self.spherical) - 1} more" if len(self.spherical) > 1 else ""
+            console.warning(
+                f"{console.printable(self.spherical[0])}{others}: 360° (equirectangular); faces are looked for as they "
+                "lie, so check the top, the bottom and the sides"
+            )
 
     def add_video(self, summary: Summary) -> None:
         self.videos += 1
@@ -108,6 +175,8 @@ def detect_images(
 ) -> Iterator[tuple[Source, ImageResult | str]]:
     """Read images and find their faces; yield each source with its result, or with the reason of the failure.
 
+    A file of several pages has a result for each.
+
     ``use`` draws and saves, for example. If it fails, the image counts as failed, but the result is yielded. ``bar``
     shows progress if stderr is a terminal.
     """
@@ -116,40 +185,80 @@ def detect_images(
             tally.inputs += 1
             try:
                 with console.about(source.path):
-                    outcome = _detect_image(source, find, tally, use)
+                    outcomes = _detect_image(source, find, tally, use)
             except KeyboardInterrupt as stop:
                 if len(sources) > 1:
                     add_location(stop, "", f"after {'writing ' if use else ''}{tally.images} of {len(sources)} images")
                 raise
-            yield source, outcome
+            yield from ((source, outcome) for outcome in outcomes)
             advance()
 
 
 def detector_finder(detector: SCRFDDetector, repeat: int = 0) -> FaceFinder:
     """Return a function that detects the faces of an image, and measures so many repetitions of each detection."""
-    return lambda _, image: time_detect(detector, image, repeat)
+    return lambda _, image, __: time_detect(detector, image, repeat)
 
 
 def file_finder(faces: ImageFaces) -> FaceFinder:
     """Return a function that takes the faces of an image from a detections file."""
-    return lambda source, image: (faces.find(source, image), 0.0, None)
+    return lambda source, image, page: (faces.find(source, image, page), 0.0, None)
 
 
-def _detect_image(source: Source, find: FaceFinder, tally: Tally, use: ImageCallback | None) -> ImageResult | str:
+def _detect_image(source: Source, find: FaceFinder, tally: Tally, use: ImageCallback | None) -> list[ImageResult | str]:
+    """Find the faces of all pages; return their results, or the reason of a failure."""
     try:
-        source.check()
-        image = read_image(source.path).visible()
-        faces, seconds, timings = find(source, image)
-    except INPUT_ERRORS as error:
-        return tally.fail(source.path, error)
+        image = OpenedImage.open(source)
+        search = _PageSearch(image, find)
+        pages = iter(search)
+    except READ_ERRORS as error:
+        return [tally.fail(source.path, error)]
     try:
         if use is not None:
-            use(source, image, faces)
-    except INPUT_ERRORS as error:
-        tally.fail(source.path, error)
+            use(image, pages)
+        search.finish()
+    except READ_ERRORS as error:
+        reason = tally.fail(source.path, error)
+        if search.failed:
+            return [reason]
+        search.finish()
     else:
-        tally.add_image(faces)
-    return ImageResult(source.path, faces, seconds, timings)
+        tally.add_image(sum(len(result.faces) for result in search.results))
+        if image.metadata.is_equirectangular:
+            tally.spherical.append(source.path)
+    for line in image.file.damage:
+        console.warning(f"the image is damaged: {line}")
+    return list(search.results)
+
+
+class _PageSearch:
+    """Yields the pages of an image with their faces, once.
+
+    ``results`` has what was found; ``failed`` says that a page cannot be read or searched.
+    """
+
+    def __init__(self, image: OpenedImage, find: FaceFinder) -> None:
+        self.results: list[ImageResult] = []
+        self.failed = False
+        self._pages = self._find(image, find)
+
+    def __iter__(self) -> Iterator[tuple[ImageFrame, Detections]]:
+        return self._pages
+
+    def finish(self) -> None:
+        """Search the remaining pages."""
+        for _ in self._pages:
+            pass
+
+    def _find(self, image: OpenedImage, find: FaceFinder) -> Iterator[tuple[ImageFrame, Detections]]:
+        path, several = image.source.path, image.file.count > 1
+        self.failed = True
+        for number, frame in enumerate(image.file.frames(), 1):
+            faces, seconds, timings = find(image.source, frame.visible(), number)
+            self.results.append(ImageResult(path, faces, seconds, timings, number if several else None))
+            self.failed = False
+            yield frame, faces
+            self.failed = True
+        self.failed = False
 
 
 def process_videos(

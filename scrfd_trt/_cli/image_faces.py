@@ -30,7 +30,7 @@ class _Image(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     image_size: tuple[Side, Side]
-    frame: int = Field(0, ge=0)
+    page: int = Field(1, ge=1)
     faces: list[_Face]
 
     def detections(self) -> Detections:
@@ -60,10 +60,10 @@ class ImageFaces:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entries: dict[tuple[str, int], _Entry] = {}
-        for entry, frame in _read(path):
+        for entry, page in _read(path):
             # Names are relative to the folder in which detect ran; the file may have moved together with its images.
             for key in dict.fromkeys(same_file_key(folder / entry.image) for folder in (Path(), path.parent)):
-                before = self._entries.setdefault((key, frame), entry)
+                before = self._entries.setdefault((key, page), entry)
                 if before is not entry and before.image == entry.image:
                     raise DetectionsError(
                         f"{path}, line {entry.line}: {entry.image} is in line {before.line} as well; delete one of them"
@@ -76,11 +76,11 @@ class ImageFaces:
         ids = (faces.track_ids for faces in known if faces is not None)
         return {number for one in ids if one is not None for number in one.tolist()}
 
-    def find(self, source: Source, image: NDArray[np.uint8], frame: int = 0) -> Detections:
+    def find(self, source: Source, image: NDArray[np.uint8], page: int = 1) -> Detections:
         """Return the faces of an image; raise DetectionsError if there is no entry, or one of another image."""
-        entry = self._entries.get((same_file_key(source.path), frame))
+        entry = self._entries.get((same_file_key(source.path), page))
         if entry is None:
-            what = f"frame {frame} of this image" if frame else "this image"
+            what = f"page {page} of this image" if page > 1 else "this image"
             raise DetectionsError(f"{self.path} has no faces of {what}, so it is not written; detect them first")
         if entry.faces is None:
             raise DetectionsError(f"{self.path}, line {entry.line}: no faces were detected: {entry.error}")
@@ -95,7 +95,7 @@ class ImageFaces:
 
 
 def _read(path: Path) -> Iterator[tuple[_Entry, int]]:
-    """Yield the entries with their numbers of frames; the lines of videos between them are skipped."""
+    """Yield the entries with their numbers of pages; the lines of videos between them are skipped."""
     found = False
     for number, text in _lines(path):
         try:
@@ -132,11 +132,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _entry(path: Path, number: int, name: str, value: dict[str, Any]) -> tuple[_Entry, int]:
     if "error" in value and "faces" not in value:
-        return _Entry(number, name, None, str(value["error"])), 0
+        return _Entry(number, name, None, str(value["error"])), 1
     try:
-        image = _Image.model_validate({key: value[key] for key in ("image_size", "frame", "faces") if key in value})
+        image = _Image.model_validate({key: value[key] for key in ("image_size", "page", "faces") if key in value})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DetectionsError(f"{path}, line {number}, {where}: {reason(first)}") from error
-    return _Entry(number, name, image.detections(), ""), image.frame
+    return _Entry(number, name, image.detections(), ""), image.page

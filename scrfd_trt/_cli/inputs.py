@@ -17,6 +17,7 @@ from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.kinds import image_kind
 from scrfd_trt._image_files.read import START_BYTES, Damaged
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
+from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._sources import is_pattern
 
 
@@ -32,6 +33,11 @@ class Source:
     def is_video(self) -> bool:
         """Whether the file is a video."""
         return is_video(self.path)
+
+    @cached_property
+    def is_animation(self) -> bool:
+        """Whether the file is a video, and an image by its content."""
+        return self.is_video and is_animation(self.path)
 
     def check(self) -> None:
         """Raise ImageError if there is a problem."""
@@ -131,14 +137,14 @@ def _expand_folder(folder: Path, search: FolderSearch) -> Iterator[Source]:
 def is_video(path: Path) -> bool:
     """Return whether a file is a video, or a pattern of numbered images such as ``frames/%05d.png``.
 
-    A known suffix decides, except that animated GIF and PNG files are videos. Otherwise the content decides.
+    A known suffix decides, except that animated images are videos. Otherwise the content decides.
     """
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES or is_pattern(str(path)):
         return True
     try:
         if suffix in IMAGE_SUFFIXES:
-            return suffix in {".gif", ".png"} and _is_animated(path)
+            return is_animation(path)
         return path.is_file() and not _is_image(path) and has_video_stream(path)
     except (OSError, VideoError, MissingDependencyError):  # reported when the file is read
         return False
@@ -147,16 +153,7 @@ def is_video(path: Path) -> bool:
 def _is_image(path: Path) -> bool:
     with path.open("rb") as file:
         kind = image_kind(file.read(START_BYTES))
-    return kind is not None and not (kind in {"gif", "png"} and _is_animated(path))
-
-
-def _is_animated(path: Path) -> bool:
-    """Return whether a GIF or PNG file has several frames."""
-    try:
-        file = open_image(path, damaged="keep")
-    except ImageError:  # reported when the image is read
-        return False
-    return file.kind in {"gif", "png"} and file.is_animation
+    return kind is not None and not is_animation(path)
 
 
 def read_image(path: Path, damaged: Damaged = "stop") -> ImageFrame:

@@ -40,7 +40,7 @@ _FOLDERS = _rule("applies to input folders only, and no input is one", FOLDERS)
 _DETECTING = _rule("has no effect with --detections, whose faces are already detected", DETECTING)
 _TRACKS = _rule("applies to videos, and to images with --detections", VIDEOS, TRACKS)
 _REPLACEWITH = _rule("cannot be combined with --overlay, which has options of its own", REPLACEWITH)
-_LOSSY = _rule("applies to JPEG and WebP files only, and none is written", LOSSY)
+_LOSSY = _rule("applies to JPEG, WebP, AVIF and HEIC files only, and none is written", LOSSY)
 _ENGINES = _rule("applies to engines only", ENGINES)
 _SHAPED = ("replacewith=blur", "replacewith=solid", "replacewith=mosaic")
 

@@ -76,7 +76,7 @@ MaxFaces = Annotated[
     int | None,
     option("N", "Maximum faces per image, highest scores first; others are ignored.", min=1, show_default="all"),
 ]
-Quality = Annotated[int, option("NUMBER", "Quality of JPEG and WebP output, 1 to 100.", min=1, max=100)]
+Quality = Annotated[int, option("NUMBER", "Quality of JPEG, WebP, AVIF and HEIC output, 1 to 100.", min=1, max=100)]
 KeepMetadata = Annotated[
     bool, typer.Option("--keep-metadata", help="Keep title, author, copyright, date, camera and lens.")
 ]
@@ -190,14 +190,15 @@ class EncodeArgs:
     audio: Annotated[str, _video("|".join(AUDIO), "Copy audio or encode it again; only copy; or drop.")] = "auto"
     subtitles: Annotated[bool, _video(None, "Copy or convert subtitles.", "--subtitles/--no-subtitles")] = True
 
-    def parse(self) -> EncodeOptions:
-        """Return the options; raise OptionError if one is invalid."""
+    def parse(self, quality: int) -> EncodeOptions:
+        """Return the options, with the quality of animated images; raise OptionError if one is invalid."""
         return EncodeOptions(
             codec=parse_choice("--codec", self.codec, CODECS),
             crf=self.crf,
             preset=self.preset,
             audio=parse_choice("--audio", self.audio, AUDIO),
             subtitles=self.subtitles,
+            quality=quality,
         )
 
 
@@ -283,7 +284,7 @@ class CopyArgs:
         return CopySettings(
             **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite)),
             selection=self.selection.parse(),
-            encode=self.encode.parse(),
+            encode=self.encode.parse(self.quality),
             keep_metadata=self.keep_metadata,
             keep_location=self.keep_location,
             files=self.files,

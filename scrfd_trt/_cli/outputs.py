@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,15 +28,22 @@ from scrfd_trt._cli.inputs import (
 )
 from scrfd_trt._engine.plan import ENGINE_SUFFIXES
 from scrfd_trt._files import atomic_file
-from scrfd_trt._image_files.native import captured_stderr
-from scrfd_trt.errors import OptionError, OutputError, ScrfdError, one_line
+from scrfd_trt._image_files import ImageFile, ImageFrame
+from scrfd_trt._image_files.metadata import Metadata
+from scrfd_trt._image_files.write import (
+    ANIMATION_SUFFIXES,
+    NO_COLOR,
+    NO_METADATA,
+    format_suffix,
+    is_writable,
+    write_image,
+)
+from scrfd_trt._image_files.write import encode as encode_image
+from scrfd_trt.errors import OptionError, OutputError, ScrfdError
 from scrfd_trt.video._writer import SUFFIXES as WRITABLE_VIDEO_SUFFIXES
 from scrfd_trt.video._writer import check_suffix
 
-QUALITY_FLAGS = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}
-SAME_FORMAT = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg"}
-METADATA_FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-"""Pillow's names of the formats whose metadata is kept."""
+LOSSY_SUFFIXES = (".jpg", ".webp", ".avif", ".heic")
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
 """Of a suffix that is one, unlike the rest of ``v1.2 final``."""
 SUFFIX_OF_KIND = {"jpeg": ".jpg", "tiff": ".tif", "pnm": ".ppm"} | {
@@ -57,7 +62,6 @@ KIND_NAMES: dict[Kind, str] = {
     "text": "text",
     "unknown": "other data",
 }
-EXIF_ORIENTATION = 0x0112
 
 
 def plan_outputs(
@@ -112,7 +116,7 @@ def _copy_name(source: Source) -> Path:
     if trimmed.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
         name = trimmed
     if source.is_video:
-        suffix = "" if name.suffix.lower() in WRITABLE_VIDEO_SUFFIXES else ".mp4"
+        suffix = "" if name.suffix.lower() in WRITABLE_VIDEO_SUFFIXES + ANIMATION_SUFFIXES else ".mp4"
     else:
         suffix = "" if name.suffix.lower() in IMAGE_SUFFIXES else _content_suffix(source.path)
     if not suffix:
@@ -196,7 +200,9 @@ def _kind(source: Source, output: Path) -> Kind:
 
 
 def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
-    if source.is_video:
+    if source.is_animation and output.suffix.lower() in ANIMATION_SUFFIXES:
+        pass
+    elif source.is_video:
         check_suffix(output)
     else:
         check_image_suffix(output)
@@ -291,85 +297,48 @@ def atomic_output(path: Path, *, kind: Kind, overwrite: bool) -> Iterator[Binary
 
 
 def save_image(
-    image: NDArray[np.uint8], path: Path, *, overwrite: bool, quality: int = 95, metadata_from: Path | None = None
+    frames: Iterable[ImageFrame],
+    path: Path,
+    *,
+    overwrite: bool,
+    quality: int = 95,
+    copy_of: ImageFile | None = None,
+    metadata: Metadata = NO_METADATA,
 ) -> None:
-    """Write a ``(H, W, 3)`` uint8 BGR image in the format of the suffix; create its folder if needed.
+    """Write an image file in the format of the suffix; create its folder if needed.
 
-    ``quality``, 1 to 100, is for JPEG and WebP. ``metadata_from`` is an image file whose EXIF data and colour profile
-    are copied (JPEG, PNG, WebP and TIFF). Raises OptionError if the file exists without ``overwrite``, and OutputError
-    if it cannot be written or the metadata cannot be read.
+    ``frames`` are taken one by one. The colours of ``copy_of`` are described in the file. Raises OptionError if the
+    file exists without ``overwrite``, and OutputError if it cannot be written.
     """
-    if metadata_from is None:
-        data = encode(image, path, quality)
-    else:
-        data = _encode_with_metadata(image, path, metadata_from, quality)
+    color = NO_COLOR if copy_of is None else copy_of.color
     make_folder(path.parent)
-    with atomic_output(path, kind="image", overwrite=overwrite) as file:
-        file.write(data)
+    with atomic_output(path, kind="image", overwrite=overwrite) as file, _about(path):
+        write_image(file, frames, path.suffix, quality=quality, color=color, metadata=metadata)
 
 
 def encode(image: NDArray[np.uint8], path: Path, quality: int = 95) -> bytes:
-    """Return the content of an image file; raise OutputError if OpenCV cannot write this format or size."""
-    suffix = _format_suffix(path)
-    if not _is_writable(suffix):
-        raise OutputError(
-            f"cannot write {path}: OpenCV does not write {path.suffix or 'files without a suffix'}; use .png or .jpg"
-        )
+    """Return the content of an image file of BGR pixels; raise OutputError if they cannot be written."""
+    with _about(path):
+        return encode_image(ImageFrame(image), path.suffix, quality=quality)
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Name the file in errors of its format."""
     try:
-        with captured_stderr() as lines:
-            done, data = cv2.imencode(
-                suffix, image, [QUALITY_FLAGS[suffix], quality] if suffix in QUALITY_FLAGS else []
-            )
-    except cv2.error as error:
-        raise OutputError(f"cannot write {path}: {one_line(error)}") from error
-    if not done:
-        reason = lines[0] if lines else f"{image.shape[1]}×{image.shape[0]} pixels do not fit"
-        raise OutputError(f"cannot write {path} as {suffix}: {reason}")
-    return data.tobytes()
-
-
-def _encode_with_metadata(image: NDArray[np.uint8], path: Path, source: Path, quality: int) -> bytes:
-    from PIL import Image  # noqa: PLC0415 - slow to import
-
-    name = METADATA_FORMATS.get(_format_suffix(path))
-    if name is None:
-        raise OutputError(
-            f"cannot write {path}: metadata is kept in {', '.join(METADATA_FORMATS)} files only; use one of these"
-        )
-    try:
-        with Image.open(source) as original:
-            exif, profile = original.getexif(), original.info.get("icc_profile")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise OutputError(f"cannot keep the metadata of {source}: {error}") from error
-    if EXIF_ORIENTATION in exif:
-        exif[EXIF_ORIENTATION] = 1
-    options = {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}.get(name, {})
-    data = io.BytesIO()
-    rgb = Image.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    rgb.save(data, name, exif=exif, icc_profile=profile, **options)
-    return data.getvalue()
+        yield
+    except OutputError as error:
+        raise OutputError(f"cannot write {path}: {error}") from error
 
 
 def any_lossy(targets: Mapping[Source, Path]) -> bool:
     """Return whether the quality of images applies to a copy, or no copy can be planned."""
-    return not targets or any(
-        not source.is_video and _format_suffix(path) in QUALITY_FLAGS for source, path in targets.items()
-    )
+    return not targets or any(format_suffix(path.suffix) in LOSSY_SUFFIXES for path in targets.values())
 
 
 def check_image_suffix(path: Path) -> None:
-    """Raise OptionError for the suffix of an image format that OpenCV does not write."""
-    if not _is_writable(_format_suffix(path)):
+    """Raise OptionError for the suffix of an image format that is not written."""
+    if not is_writable(path.suffix):
         raise OptionError(
             f"{path}: images are not written as {path.suffix or 'files without a suffix'}; use .png or .jpg"
         )
-
-
-def _format_suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    return SAME_FORMAT.get(suffix, suffix)
-
-
-def _is_writable(suffix: str) -> bool:
-    # OpenCV crashes for a suffix with bytes that are not UTF-8.
-    return suffix != "" and suffix.isascii() and bool(cv2.haveImageWriter(f"image{suffix}"))

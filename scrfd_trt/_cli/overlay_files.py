@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from scrfd_trt._cli import console, live, outputs, results
-from scrfd_trt._cli.batch import FaceFinder, Tally, detect_images, detector_finder, file_finder, process_videos
+from scrfd_trt._cli.batch import (
+    FaceFinder,
+    OpenedImage,
+    Tally,
+    detect_images,
+    detector_finder,
+    file_finder,
+    process_videos,
+)
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
 from scrfd_trt._cli.exits import FAILED
@@ -26,6 +32,8 @@ from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import as_dict, headline, print_written, report_lines, stream_lines
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._image_files.write import image_format, storable
 from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video import Summary, render_video
 from scrfd_trt.video._two_pass import OverlayFunction, try_output
@@ -135,17 +143,35 @@ class _CopyJob:
             console.warning(f"{target}: no face is covered; the selection leaves out every face")
         from_file = self.settings.files.detections is not None
         print_written(target, text, self.draw, tally.faces, from_file=from_file)
+        for line in tally.change_lines():
+            console.plain(line)
+        tally.warn_spherical()
 
-    def _save_image(self, source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
-        covered = self.settings.selection.select(faces)
+    def _save_image(self, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> None:
+        source, settings = image.source, self.settings
+        target, left_out, changes = self.targets[source], 0, set[str]()
+
+        def drawn() -> Iterator[ImageFrame]:
+            nonlocal left_out
+            for frame, faces in pages:
+                covered = settings.selection.select(faces)
+                left_out += len(faces) - len(covered)
+                if frame.alpha is not None and not image_format(target.suffix).alpha:
+                    changes.add(f"transparent areas are white, since {target.suffix} files have no transparency")
+                yield replace(frame, pixels=self.draw(frame.pixels, covered))
+
+        kept = image.metadata.kept(descriptive=settings.keep_metadata, location=settings.keep_location)
+        kept = storable(kept, target.suffix)
         outputs.save_image(
-            self.draw(image, covered),
-            self.targets[source],
-            overwrite=self.settings.overwrite,
+            drawn(),
+            target,
+            overwrite=settings.overwrite,
             quality=self.quality,
-            metadata_from=source.path if self.settings.keep_metadata else None,
+            copy_of=image.file,
+            metadata=kept,
         )
-        self.tally.left_out += len(faces) - len(covered)
+        self.tally.left_out += left_out
+        self.tally.add_changes(source.path, image.metadata.removed(kept), [*image.file.notes, *changes])
 
     def _copy_video(self, source: Source, detector: SCRFDDetector | None) -> Summary:
         """Cover the faces of a video; without a detector, they come from the detections file."""

@@ -50,7 +50,8 @@ class TableWriter(ResultWriter):
         width, height = result.faces.image_size
         faces = console.count(len(result.faces), "face") if len(result.faces) else "no faces"
         text = f"  {width}×{height}, {faces}, {result.seconds * 1000:.0f} ms"
-        heading = Text.assemble((console.printable(result.path), "bold"), text)
+        page = "" if result.page is None else f", page {result.page}"
+        heading = Text.assemble((console.printable(result.path), "bold"), page + text)
         self.write(console.render(heading, plain=self.plain, wrap=False))
         if len(result.faces):
             self.write(console.render(faces_table(result), plain=self.plain) + "\n")
@@ -61,7 +62,8 @@ class JsonLinesWriter(ResultWriter):
 
     def add(self, result: ImageResult) -> None:
         size = list(result.faces.image_size)
-        self._line({"image": str(result.path), "image_size": size, "faces": result.faces.to_dicts()})
+        page = {} if result.page is None else {"page": result.page}
+        self._line({"image": str(result.path), **page, "image_size": size, "faces": result.faces.to_dicts()})
 
     def add_failure(self, path: Path, reason: str) -> None:
         self._line({"image": str(path), "error": reason})
@@ -77,7 +79,7 @@ class CsvWriter(ResultWriter):
         self.write(csv_header() + "\n")
 
     def add(self, result: ImageResult) -> None:
-        self.write(csv_lines(result.faces.to_dicts(), str(result.path)))
+        self.write(csv_lines(result.faces.to_dicts(), result.name))
 
 
 class CocoWriter(ResultWriter):
@@ -90,7 +92,7 @@ class CocoWriter(ResultWriter):
     def add(self, result: ImageResult) -> None:
         number = len(self._images) + 1
         width, height = result.faces.image_size
-        self._images.append({"id": number, "file_name": str(result.path), "width": width, "height": height})
+        self._images.append({"id": number, "file_name": result.name, "width": width, "height": height})
         self._annotations += result.faces.to_coco(number, len(self._annotations) + 1)
 
     def end(self) -> None:

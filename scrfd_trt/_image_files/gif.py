@@ -39,7 +39,7 @@ def read_header(data: bytes) -> GifHeader:
         elif block == 0x21:
             at += 2
         else:
-            found = BLOCK.search(data, at)  # viewers skip other bytes between blocks
+            found = BLOCK.search(data, at + 1)  # viewers skip other bytes between blocks
             at = found.start() if found else len(data)
             continue
         while at < len(data) and data[at]:

@@ -27,9 +27,9 @@ LOCATION_FIELDS = (
     *("latitude", "longitude", "altitude", "direction", "location_time"),
     *("place", "city", "state", "country", "country_code"),
 )
-LOCATION = "location"
+LOCATION, PROJECTION = "location", "360° projection"
 DROPPED_ORDER = (
-    *("author", "title", "description", "copyright", "credit", "dates", "camera", "lens", LOCATION),
+    *("author", "title", "description", "copyright", "credit", "dates", "camera", "lens", LOCATION, PROJECTION),
     *("other EXIF", "maker notes", "other IPTC", "other XMP", "Photoshop resources", "Photoshop layers", "comments"),
     *("other texts", "embedded previews", FURTHER, "auxiliary pictures", "depth maps", MOTION, "C2PA"),
     *("other data", TAIL),
@@ -66,6 +66,7 @@ class Metadata:
     def removed(self, kept: Metadata) -> list[str]:
         """Return names of what is here, but not in a copy with the metadata ``kept``."""
         names = {LABELS.get(name, LOCATION) for name in self.fields.keys() - kept.fields.keys()} | self.others
+        names |= {PROJECTION} if self.panorama and not kept.panorama else set()
         return sorted(names, key=DROPPED_ORDER.index)
 
     @property

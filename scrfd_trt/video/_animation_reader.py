@@ -12,7 +12,7 @@ from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
 from scrfd_trt._image_files.durations import frame_seconds
 from scrfd_trt._image_files.kinds import image_kind
 from scrfd_trt._image_files.read import START_BYTES
-from scrfd_trt.errors import ClosedError, ImageError, VideoError
+from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Frame, Source, VideoInfo
 
@@ -22,21 +22,29 @@ SHORTEST, USUAL = 0.011, 0.1
 """Frames for less time than the first are shown for the second by browsers."""
 
 
-def open_animation(path: Source, *, damaged: Damaged = "stop") -> AnimationReader | None:
-    """Open a file if it is an image with several frames that are shown one after the other; otherwise return None.
-
-    Raises VideoError if it is one and cannot be read.
-    """
+def is_animation(path: Source) -> bool:
+    """Return whether a file is an image with several frames that are shown one after the other."""
     try:
-        with Path(path).open("rb") as file:
-            kind = image_kind(file.read(START_BYTES))
-    except (OSError, ValueError):  # reported when FFmpeg opens it
-        return None
-    if kind not in KINDS:
+        return _may_be_animation(path) and open_image(Path(path), damaged="keep").is_animation
+    except (ImageError, MissingDependencyError):  # reported when the file is read
+        return False
+
+
+def open_animation(path: Source, *, damaged: Damaged = "stop") -> AnimationReader | None:
+    """Open a file if :func:`is_animation` holds, otherwise return None; raise VideoError if it cannot be read."""
+    if not _may_be_animation(path):
         return None
     with _translated(str(Path(path))):
         image = open_image(Path(path), damaged=damaged)
     return AnimationReader(path, image, damaged=damaged) if image.is_animation else None
+
+
+def _may_be_animation(path: Source) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return image_kind(file.read(START_BYTES)) in KINDS
+    except (OSError, ValueError):  # reported when FFmpeg opens it
+        return False
 
 
 class AnimationFrame(Frame):

@@ -208,7 +208,7 @@ def test_all_frames_are_written(run: Callable[..., Any], film: Film, name: str) 
     film(name, frames=10, hidden=(), **kinds[name])
     code, _, err = run("anonymize", name, "--replacewith", "solid")
     assert code == 0, err
-    assert frame_count(f"{Path(name).stem}_anonymized.mp4") == 10
+    assert frame_count(f"{Path(name).stem}_anonymized{Path(name).suffix or '.mp4'}") == 10
 
 
 @pytest.mark.usefixtures("spots", "known_overlays")

@@ -24,6 +24,7 @@ from scrfd_trt._cli.outputs import (
     plan_folder,
     save_image,
 )
+from scrfd_trt._image_files import ImageFrame
 from scrfd_trt.errors import OptionError, OutputError
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
@@ -106,7 +107,7 @@ def test_folder_or_missing_folder_is_refused(tmp_path: Path) -> None:
 @posix_only
 def test_file_name_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"^cannot write .*: File name too long$"):
-        save_image(IMAGE, tmp_path / f"{'x' * 300}.png", overwrite=False)
+        save_image([ImageFrame(IMAGE)], tmp_path / f"{'x' * 300}.png", overwrite=False)
     assert names(tmp_path) == []
 
 
@@ -129,7 +130,7 @@ def test_write_protected_folder_is_refused(tmp_path: Path) -> None:
 @posix_only
 def test_suffix_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"OpenCV does not write \.\udcff; use \.png or \.jpg"):
-        save_image(IMAGE, tmp_path / os.fsdecode(b"x.\xff"), overwrite=False)
+        save_image([ImageFrame(IMAGE)], tmp_path / os.fsdecode(b"x.\xff"), overwrite=False)
     assert names(tmp_path) == []
 
 
@@ -146,10 +147,10 @@ def test_device_is_not_replaced(tmp_path: Path) -> None:
 def test_permissions_follow_umask_or_replaced_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        save_image(IMAGE, tmp_path / "new.png", overwrite=False)
+        save_image([ImageFrame(IMAGE)], tmp_path / "new.png", overwrite=False)
         (tmp_path / "old.png").touch()
         (tmp_path / "old.png").chmod(0o604)
-        save_image(IMAGE, tmp_path / "old.png", overwrite=True)
+        save_image([ImageFrame(IMAGE)], tmp_path / "old.png", overwrite=True)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "new.png").stat().st_mode) == 0o640
@@ -159,7 +160,7 @@ def test_permissions_follow_umask_or_replaced_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm"])
 def test_lossless_image_round_trip(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "below" / f"größe{suffix}"
-    save_image(IMAGE, path, overwrite=False)
+    save_image([ImageFrame(IMAGE)], path, overwrite=False)
     np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR), IMAGE)
 
 
@@ -320,5 +321,5 @@ def test_dangling_link_exists(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to("nowhere")
     with pytest.raises(OptionError, match="already exists"):
         check_free(tmp_path / "link.png", kind="image", overwrite=False)
-    save_image(IMAGE, tmp_path / "link.png", overwrite=True)
+    save_image([ImageFrame(IMAGE)], tmp_path / "link.png", overwrite=True)
     assert names(tmp_path) == ["link.png"]

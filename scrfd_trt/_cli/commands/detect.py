@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.text import Text
 
 import overlays
 from scrfd_trt._cli import console, live, options, outputs, results
-from scrfd_trt._cli.batch import ImageCallback, ImageResult, Tally, detect_images, detector_finder, process_videos
+from scrfd_trt._cli.batch import (
+    ImageCallback,
+    ImageResult,
+    OpenedImage,
+    Tally,
+    detect_images,
+    detector_finder,
+    process_videos,
+)
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.exits import FAILED
@@ -27,6 +34,8 @@ from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._image_files.write import storable
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Summary
 from scrfd_trt.video._detections_file import FACES_SUFFIX
@@ -142,8 +151,16 @@ def _check_videos(kind: results.Format, output: Path | None, *, single: bool) ->
 def _annotator(targets: dict[Source, Path], *, overwrite: bool, quality: int) -> ImageCallback:
     draw = overlays.create("landmarks")
 
-    def annotate(source: Source, image: NDArray[np.uint8], faces: Detections) -> None:
-        outputs.save_image(draw(image, faces), targets[source], overwrite=overwrite, quality=quality)
+    def annotate(image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> None:
+        target = targets[image.source]
+        outputs.save_image(
+            (replace(frame, pixels=draw(frame.pixels, faces)) for frame, faces in pages),
+            target,
+            overwrite=overwrite,
+            quality=quality,
+            copy_of=image.file,
+            metadata=storable(image.metadata.kept(descriptive=False, location=False), target.suffix),
+        )
 
     return annotate
 
@@ -192,3 +209,4 @@ def _print_summary(tally: Tally, output: Path | None, annotate: Path | None) -> 
         console.plain(tally.summary())
     if annotate is not None and tally.images:
         console.plain(f"annotated copies in {annotate}")
+    tally.warn_spherical()

@@ -19,6 +19,7 @@ from scrfd_trt._cli.inputs import is_folder, is_regular_file, same_file_key, use
 from scrfd_trt._cli.option_rules import DETECTING, OUTPUT, READING, VIDEOS, check_options
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
+from scrfd_trt._image_files import ImageFrame
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import Summary, TrackSummary, open_source
 from scrfd_trt.video._reader import Damaged
@@ -89,7 +90,8 @@ def tracks(
             summary = summarize(place)
         _print(path, summary, as_json=as_json, quiet=messages.quiet)
         if output is not None and summary.tracks:
-            outputs.save_image(contact_sheet(path, summary, settings.damaged), output, overwrite=overwrite)
+            sheet = ImageFrame(contact_sheet(path, summary, settings.damaged))
+            outputs.save_image([sheet], output, overwrite=overwrite)
             if not messages.quiet:
                 console.plain(f"wrote {output}")
         elif output is not None:
