@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ class _Image(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     image_size: tuple[Side, Side]
+    threshold: float | None = Field(None, ge=0.0, le=1.0)
     page: int = Field(1, ge=1)
     faces: list[_Face]
 
@@ -52,6 +54,7 @@ class _Entry(NamedTuple):
     image: str
     faces: Detections | None
     error: str
+    threshold: float | None = None
 
 
 class ImageFaces:
@@ -68,6 +71,12 @@ class ImageFaces:
                     raise DetectionsError(
                         f"{path}, line {entry.line}: {entry.image} is in line {before.line} as well; delete one of them"
                     )
+
+    @property
+    def threshold(self) -> float | None:
+        """The highest threshold that faces were detected with; None if no line has one."""
+        known = [entry.threshold for entry in self._entries.values() if entry.threshold is not None]
+        return max(known, default=None)
 
     @property
     def tracks(self) -> set[int]:
@@ -100,11 +109,12 @@ def _read(path: Path) -> Iterator[tuple[_Entry, int]]:
     for number, text in _lines(path):
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DetectionsError(f"{path}, line {number}: this is not JSON: {error}; {ADVICE}") from error
         name = value.get("image") if isinstance(value, dict) else None
         if isinstance(name, str):
             found = True
+            _check_name(path, number, name)
             yield _entry(path, number, name, value)
         elif not found:
             is_video = isinstance(value, dict) and value.get("format") == "scrfd_trt.faces"
@@ -114,6 +124,15 @@ def _read(path: Path) -> Iterator[tuple[_Entry, int]]:
             raise DetectionsError(f'{path}, line {number}: there is no "image"; {ADVICE}')
     if not found:
         raise DetectionsError(f"{path}: the file is empty; {ADVICE}")
+
+
+def _check_name(path: Path, number: int, name: str) -> None:
+    try:
+        valid = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        raise DetectionsError(f'{path}, line {number}: "image" is no file name: {name!a}')
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -134,9 +153,11 @@ def _entry(path: Path, number: int, name: str, value: dict[str, Any]) -> tuple[_
     if "error" in value and "faces" not in value:
         return _Entry(number, name, None, str(value["error"])), 1
     try:
-        image = _Image.model_validate({key: value[key] for key in ("image_size", "page", "faces") if key in value})
+        image = _Image.model_validate(
+            {key: value[key] for key in ("image_size", "threshold", "page", "faces") if key in value}
+        )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DetectionsError(f"{path}, line {number}, {where}: {reason(first)}") from error
-    return _Entry(number, name, image.detections(), ""), image.page
+    return _Entry(number, name, image.detections(), "", image.threshold), image.page

@@ -123,7 +123,8 @@ class _CopyJob:
             for _ in outcomes:
                 pass
             return
-        with results.open_writer("jsonl", saved, overwrite=self.settings.overwrite) as writer:
+        threshold = self.settings.tracking.threshold
+        with results.open_writer("jsonl", saved, threshold=threshold, overwrite=self.settings.overwrite) as writer:
             for source, outcome in outcomes:
                 writer.add_outcome(source.path, outcome)
 

@@ -23,11 +23,15 @@ SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "c
 
 
 class ResultWriter:
-    """Writes results image by image; ``plain`` means no colours. Formats override the methods that they need."""
+    """Writes results image by image; ``plain`` means no colours. Formats override the methods that they need.
 
-    def __init__(self, write: Callable[[str], None], *, plain: bool = False) -> None:
+    ``threshold`` is that of the detection.
+    """
+
+    def __init__(self, write: Callable[[str], None], *, plain: bool = False, threshold: float | None = None) -> None:
         self.write = write
         self.plain = plain
+        self.threshold = threshold
 
     def begin(self) -> None: ...
     def add(self, result: ImageResult) -> None: ...
@@ -69,6 +73,8 @@ class JsonLinesWriter(ResultWriter):
         self._line({"image": str(path), "error": reason})
 
     def _line(self, value: dict[str, Any]) -> None:
+        if self.threshold is not None and "faces" in value:
+            value = {"image": value["image"], "threshold": self.threshold} | value
         self.write(json.dumps(value) + "\n")
 
 
@@ -108,7 +114,7 @@ WRITERS: dict[Format, type[ResultWriter]] = {
 
 
 @contextmanager
-def open_writer(kind: Format, output: Path | None, *, overwrite: bool) -> Iterator[ResultWriter]:
+def open_writer(kind: Format, output: Path | None, *, threshold: float, overwrite: bool) -> Iterator[ResultWriter]:
     """Yield a writer to stdout, or to a file that appears only when it is complete."""
     with nullcontext() if output is None else outputs.atomic_output(output, kind="text", overwrite=overwrite) as file:
 
@@ -118,7 +124,7 @@ def open_writer(kind: Format, output: Path | None, *, overwrite: bool) -> Iterat
             else:
                 file.write(text.encode("utf-8", "backslashreplace"))
 
-        writer = WRITERS[kind](write, plain=file is not None)
+        writer = WRITERS[kind](write, plain=file is not None, threshold=threshold)
         writer.begin()
         yield writer
         writer.end()

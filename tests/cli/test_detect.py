@@ -56,7 +56,7 @@ def test_json_lines_hold_detections(run: Run, picture: Picture) -> None:
     np.testing.assert_allclose(faces.boxes, [BOX], atol=1.0)
     assert faces.landmarks is not None
     np.testing.assert_allclose(faces.landmarks[0, 0], [55, 58], atol=1.0)
-    assert second == {"image": "b.png", "image_size": [160, 120], "faces": []}
+    assert second == {"image": "b.png", "threshold": 0.5, "image_size": [160, 120], "faces": []}
 
 
 def test_csv(run: Run, picture: Picture) -> None:

@@ -70,6 +70,18 @@ def test_saved_detections_give_same_copies(run: Run, picture: Picture) -> None:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
 
 
+def test_high_threshold_gives_warning(run: Run, picture: Picture) -> None:
+    picture()
+    run("detect", "spot.png", "-o", "f.jsonl")
+    err = run("anonymize", "spot.png", "-o", "a.png", "--detections", "f.jsonl").err
+    assert err.startswith("warning: f.jsonl: detected with a threshold of 0.5; 'anonymize' uses 0.3 by default, which")
+    assert (
+        "warning" not in run("overlay", "spot.png", "--overlay", "blur", "-o", "b.png", "--detections", "f.jsonl").err
+    )
+    run("anonymize", "spot.png", "-o", "c.png", "--save-detections", "g.jsonl")
+    assert "warning" not in run("anonymize", "spot.png", "-o", "d.png", "--detections", "g.jsonl").err
+
+
 def test_lines_of_folder_are_matched_by_path(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("in/a.png", "in/sub/a.png"):
         picture(name)
@@ -141,6 +153,9 @@ def test_region_of_detected_image(run: Run, picture: Picture) -> None:
         (json.dumps(entry()) + '\n\n{"x":1}\n', 'f.jsonl, line 3: there is no "image"; '),
         (f"{json.dumps(entry())}\n" * 2, "f.jsonl, line 2: spot.png is in line 1 as well; delete one of them"),
         (json.dumps(entry("spot.png", (9, 9, 3, 20))), "f.jsonl, line 1, faces.0.box: must be x1, y1, x2, y2, the"),
+        ("[" * 100_000, "f.jsonl, line 1: this is not JSON: "),
+        (json.dumps(entry("a\0b.png")), 'f.jsonl, line 1: "image" is no file name: '),
+        (json.dumps(entry("\ud800.png")), 'f.jsonl, line 1: "image" is no file name: '),
         (json.dumps(entry(image_size=[0, 4])), "f.jsonl, line 1, image_size.0: must be at least 1"),
         ('{"image":"spot.png","image_size":[4,4]}', "f.jsonl, line 1, faces: Field required"),
     ],

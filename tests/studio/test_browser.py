@@ -183,6 +183,18 @@ def test_second_overlay_is_added(page: Any) -> None:
     page.locator("code", has_text="--overlay spotlight").first.wait_for()
 
 
+def test_threshold_follows_overlays_until_it_is_moved(page: Any) -> None:
+    toggle(page, "skull", "blur")
+    page.locator("code", has_text=re.compile(r"--threshold 0\.3\b")).first.wait_for()
+    page.get_by_text("0.3", exact=True).first.wait_for()
+    toggle(page, "blur", "boxes")
+    page.locator("code", has_text=re.compile(r"--threshold 0\.5\b")).first.wait_for()
+    slide(page, "threshold", 0.8)
+    page.locator("code", has_text=re.compile(r"--threshold 0\.7")).first.wait_for()
+    toggle(page, "boxes", "solid")
+    page.locator("code", has_text=re.compile(r"--overlay solid[\s\S]*--threshold 0\.7")).first.wait_for()
+
+
 def test_sticker_is_uploaded_and_removed(page: Any) -> None:
     page.get_by_label("Overlays").click()
     page.get_by_role("option", name="skull").click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from scrfd_trt._cli import console, options
 from scrfd_trt._cli.commands.overlay import OverlayCommand
 from scrfd_trt._cli.commands.overlays import covering_overlays
 from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.options import SHARE, option
 from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import DetectionsError, OptionError
@@ -175,16 +177,21 @@ def anonymize(
 
 
 def _warn_of_high_threshold(path: Path) -> None:
-    try:
-        with FacesReader(path) as reader:
-            threshold = TrackingOptions.model_validate(reader.header.tracking).threshold
-    except DetectionsError:  # a file of images, which has no threshold; others are reported when they are read
-        return
-    if threshold > THRESHOLD and not console.is_quiet():
+    threshold = _threshold(path)
+    if threshold is not None and threshold > THRESHOLD and not console.is_quiet():
         console.warning(
             f"{path}: detected with a threshold of {threshold:g}; 'anonymize' uses {THRESHOLD:g} by default, "
             "which finds more faces"
         )
+
+
+def _threshold(path: Path) -> float | None:
+    """Return the threshold of a detections file of a video or of images; None if it names none or is invalid."""
+    with suppress(DetectionsError), FacesReader(path) as reader:
+        return TrackingOptions.model_validate(reader.header.tracking).threshold
+    with suppress(DetectionsError):
+        return ImageFaces(path).threshold
+    return None
 
 
 def _rounded_up(texts: list[str] | None) -> list[str] | None:

@@ -108,7 +108,8 @@ def detect(
                 bar = not messages.quiet and (output is not None or not (sys.stdout and sys.stdout.isatty()))
                 if images:
                     outcomes = detect_images(images, detector_finder(detector, repeat or 0), tally, use=copies, bar=bar)
-                    with results.open_writer(kind, output, overwrite=overwrite) as writer:
+                    threshold = detection.threshold
+                    with results.open_writer(kind, output, threshold=threshold, overwrite=overwrite) as writer:
                         _write_results(writer, outcomes, quiet=messages.quiet)
                 detect_video = partial(_detect_video, detector=detector, settings=settings, kind=kind, output=output)
                 for source, summary in process_videos(videos, tally, detect_video):
