@@ -180,14 +180,14 @@ def test_files_of_images_with_videos(run: Run, picture: Picture, film: Film) -> 
     assert is_black("b.png", BOX)
 
 
-def test_names_that_are_not_utf8_and_frames(run: Run, picture: Picture, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_and_pages(run: Run, picture: Picture, tmp_path: Path) -> None:
     picture()
     name = "\udcff.png"
-    write("f.jsonl", entry(name), entry("spot.png", frame=0), entry("spot.png", OTHER, frame=1))
+    write("f.jsonl", entry(name), entry("spot.png", page=1), entry("spot.png", OTHER, page=2))
     image = np.zeros((*SIZE[::-1], 3), np.uint8)
     faces = ImageFaces(Path("f.jsonl"))
     assert faces.find(Source(Path(name), Path(name)), image).boxes[0].tolist() == list(BOX)
     spot = Source(Path("spot.png"), Path("spot.png"))
-    assert faces.find(spot, image, 1).boxes[0].tolist() == list(OTHER)
-    with pytest.raises(DetectionsError, match=r"has no faces of frame 2 of this image, so it is not written"):
-        faces.find(spot, image, 2)
+    assert faces.find(spot, image, 2).boxes[0].tolist() == list(OTHER)
+    with pytest.raises(DetectionsError, match=r"has no faces of page 3 of this image, so it is not written"):
+        faces.find(spot, image, 3)

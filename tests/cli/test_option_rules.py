@@ -124,7 +124,7 @@ def test_options_of_videos_apply_to_videos_of_folder(run: Run, picture: Picture,
     code, _, err = run("anonymize", "in", "-o", "out", "--every", "3", "--replacewith", "solid")
     assert (code, err.count("wrote out")) == (0, 2)
     ran = run("anonymize", "in", "-o", "out2", "--quality", "5")
-    assert ran.error == "--quality applies to JPEG and WebP files only, and none is written; leave it out"
+    assert ran.error == "--quality applies to JPEG, WebP, AVIF and HEIC files only, and none is written; leave it out"
     assert not Path("out2").exists()
 
 
