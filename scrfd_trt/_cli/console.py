@@ -123,7 +123,7 @@ class _LogLines(logging.Handler):
 
 def _with_subject(text: object) -> str:
     subject = _subject.get()
-    return f"{subject}: {text}" if subject else str(text)
+    return f"{subject}: {text}" if subject and not str(text).startswith(f"{subject}: ") else str(text)
 
 
 def _message(kind: str, text: object) -> None:

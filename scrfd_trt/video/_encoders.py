@@ -60,11 +60,13 @@ class EncodeOptions(OptionsModel):
     subtitles: bool = True
 
 
-def encoder_name(options: EncodeOptions, suffix: str, bit_depth: int = 8) -> str:
+def encoder_name(options: EncodeOptions, suffix: str, info: VideoInfo) -> str:
     """Return FFmpeg's name of the encoder for a file suffix; raise ``OptionError`` for a wrong preset."""
     codec: str = options.codec
     if codec == "auto":
-        codec = SUFFIX_CODECS.get(suffix.lower()) or ("hevc" if bit_depth > 8 and has_encoder("libx265") else "h264")
+        # H.264 keeps frames of two fields.
+        is_hevc = info.bit_depth > 8 and not info.interlaced and has_encoder("libx265")
+        codec = SUFFIX_CODECS.get(suffix.lower()) or ("hevc" if is_hevc else "h264")
     encoder, preset = ENCODERS.get(codec, codec), options.preset
     if encoder in HDR_PARAMETERS and preset and not X264_PRESET.fullmatch(preset):
         presets = "ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow"

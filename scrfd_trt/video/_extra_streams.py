@@ -101,8 +101,8 @@ def _plan_audio(stream: Any, suffix: str, options: EncodeOptions, name: str) -> 
     if options.audio == "copy":
         other = next((other for other in (".mkv", ".mov", ".mp4", ".ts") if codec in AUDIO[other]), None)
         raise OptionError(
-            f"{name}: audio of codec {codec} cannot be copied into {suffix} files that players play; use audio='auto', "
-            f"which encodes it again{f', or name a {other} file' if other else ''}",
+            f"{name}: most players do not play {codec} audio in {suffix} files, so it cannot be copied; "
+            f"use audio='auto', which encodes it again{f', or name a {other} file' if other else ''}",
             fields=["audio"],
             value="copy",
         )

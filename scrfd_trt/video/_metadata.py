@@ -34,7 +34,8 @@ MACINTOSH = {
 }  # fmt: skip
 """Languages as FFmpeg takes them for QuickTime files, which number them, by their other codes of ISO 639-2."""
 TECHNICAL = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "encoded_by", "wm/encoding")
-"""Describe the file, and not the recording; not worth a line in a report."""
+"""Describe the file, and not the recording; not worth a line in a report. MXF numbers everything by suffixes."""
+TECHNICAL_SUFFIXES = ("uid", "_umid", "_ul", "_num")
 
 
 def choose(metadata: Mapping[str, str], *, keep: bool, keep_location: bool) -> dict[str, str]:
@@ -62,8 +63,8 @@ def dropped(source: Mapping[str, str], output: Mapping[str, str]) -> list[str]:
     means = {key: name for name, keys in NAMES.items() for key in keys}
     kept = {means.get(key.lower(), key.lower()) for key in output}
     names = {means.get(key.lower(), key.lower()) for key in source}
-    lost = (name for name in names if name not in kept and not name.startswith(TECHNICAL))
-    return sorted(name.removeprefix(QUICKTIME) for name in lost)
+    lost = (name.removeprefix(QUICKTIME) for name in names if name not in kept)
+    return sorted(name for name in lost if not name.startswith(TECHNICAL) and not name.endswith(TECHNICAL_SUFFIXES))
 
 
 def of_stream(metadata: Mapping[str, str], container_format: str, *, keep: bool) -> dict[str, str]:

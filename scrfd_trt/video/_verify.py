@@ -30,14 +30,16 @@ class StreamRecord:
 
     def add(self, packet: Any) -> None:
         """Note a packet."""
-        if packet.pts is None or not packet.size:
+        if not packet.size:
             return
-        start = float(packet.pts * packet.time_base)
-        # Containers make up the duration of the last frame.
-        duration = 0.0 if self.kind == "video" else float((packet.duration or 0) * packet.time_base)
-        self.start = start if self.start is None else min(self.start, start)
-        self.end = max(self.end, start + duration)
         self.packets += 1
+        ticks = packet.dts if packet.pts is None else packet.pts
+        if ticks is not None:
+            start = float(ticks * packet.time_base)
+            # Containers make up the duration of the last frame.
+            duration = 0.0 if self.kind == "video" else float((packet.duration or 0) * packet.time_base)
+            self.start = start if self.start is None else min(self.start, start)
+            self.end = max(self.end, start + duration)
 
 
 def verify(
@@ -86,6 +88,8 @@ def _codec(stream: Any) -> str:
 
 def _difference(expected: list[StreamRecord], found: list[StreamRecord]) -> str:
     """Return how the streams differ; nothing if they are as they were written."""
+    # Some containers have no streams without packets.
+    expected, found = ([one for one in streams if one.packets] for streams in (expected, found))
     kinds = [[(one.kind, one.codec) for one in streams] for streams in (expected, found)]
     if kinds[0] != kinds[1]:
         written, read = (", ".join(f"{kind} {codec}" for kind, codec in side) for side in kinds)
@@ -94,9 +98,7 @@ def _difference(expected: list[StreamRecord], found: list[StreamRecord]) -> str:
     if read_video.packets != video.packets:
         return f"has {read_video.packets} frames, not {video.packets}"
     for number, (wanted, one) in enumerate(zip(expected, found, strict=True)):
-        if wanted.packets and not one.packets:
-            return f"has no {wanted.kind} in stream {number}"
-        if wanted.kind == "subtitle" or not wanted.packets:
+        if wanted.kind == "subtitle" or wanted.start is None or one.start is None:
             continue
         slack = MAX_DRIFT if number else MAX_FRAME_DRIFT
         times = [

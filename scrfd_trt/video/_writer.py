@@ -145,7 +145,7 @@ class VideoWriter:
             self._stack = stack.pop_all()
 
     def _add_video(self, info: VideoInfo, options: EncodeOptions) -> None:
-        encoder = encoder_name(options, self.path.suffix, info.bit_depth)
+        encoder = encoder_name(options, self.path.suffix, info)
         self._format = choose_pixel_format(options, encoder, info)
         self._edit_format = _colors.planar_format(self._format, 10 if "10" in self._format else 8)
         if self.constant_rate is not None and encoder != "mpeg4":

@@ -151,7 +151,7 @@ def test_audio_is_copied_or_encoded_at_the_same_times(name: str, tmp_path: Path)
         assert writer.converted == ([] if expected == codec else [f"audio {codec} as {expected}"])
         if expected != codec:
             before = sorted(tmp_path.iterdir())
-            with pytest.raises(OptionError, match=f"audio of codec {codec} cannot be copied into {suffix}") as caught:
+            with pytest.raises(OptionError, match=f"do not play {codec} audio in {suffix} files") as caught:
                 rewrite(source, tmp_path / f"copy{suffix}", audio="copy")
             assert caught.value.fields == ("audio",)
             assert sorted(tmp_path.iterdir()) == before
@@ -301,3 +301,15 @@ def test_subtitles_are_copied_or_converted(codec: str, tmp_path: Path) -> None:
         assert "Hello" in lines[0][2]
         assert "you" in lines[0][2]
         assert "Two" in lines[1][2]
+
+
+@pytest.mark.parametrize("codec", ["aac", "flac"])
+def test_track_without_sound_is_no_error(codec: str, tmp_path: Path) -> None:
+    """As in recordings whose microphone was off: the file declares a track, and no packet follows."""
+    source = write_source(tmp_path / "clip.mkv", codec, pieces=())
+    with av.open(str(source)) as container:
+        assert len(container.streams.audio) == 1
+    for suffix in SUFFIXES:
+        rewrite(source, tmp_path / f"out{suffix}")
+        with av.open(str(tmp_path / f"out{suffix}")) as container:
+            assert len(list(container.decode(video=0))) == 10

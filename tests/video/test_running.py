@@ -264,7 +264,7 @@ SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n"
             "out.webm",
             {"encode": EncodeOptions(audio="copy")},
             OptionError,
-            r"audio of codec aac cannot be copied into \.webm files .* use audio='auto', .* or name a \.mkv file",
+            r"do not play aac audio in \.webm files, .* use audio='auto', .* or name a \.mkv file",
         ),
         ("out.webm", {"encode": EncodeOptions(codec="h264")}, OutputError, r"cannot write .*out\.webm with libx264"),
         (
