@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -9,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -120,6 +122,54 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     # Unlike the tempfile module's, a file opened with "x" has the permissions that the umask gives.
     with output_errors(path), atomic_path(path, overwrite=overwrite) as temporary, temporary.open("xb") as file:
         yield file
+
+
+@contextmanager
+def kept_file(path: Path, *, overwrite: bool = False) -> Iterator[tuple[BinaryIO, Path]]:
+    """Open ``NAME.part`` for writing; it becomes ``path`` when the block succeeds, and stays after an error.
+
+    Two processes never write the same one: the second gets ``NAME.2.part``.
+
+    Parameters
+    ----------
+    path, overwrite
+        As for :func:`atomic_path`.
+
+    Yields
+    ------
+    file
+        Open for writing.
+    part
+        Its path, which the block may delete.
+
+    Raises
+    ------
+    OptionError, OutputError
+        As :func:`atomic_file` does.
+    """
+    with output_errors(path):
+        _check_free(path, overwrite)
+        with _open_part(path) as file:
+            part = Path(file.name)
+            yield file, part
+        if overwrite:
+            _replace(part, path)
+        else:
+            _move_to_new(part, path)
+            part.unlink(missing_ok=True)
+
+
+def _open_part(path: Path) -> BinaryIO:
+    for number in count(1):
+        part = path.with_name(f"{path.name}{'' if number == 1 else f'.{number}'}.part")
+        with suppress(FileExistsError):
+            try:
+                return part.open("xb")
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                return path.with_name(f".scrfd-trt-{secrets.token_hex(6)}.part").open("xb")
+    raise AssertionError
 
 
 def _replace(temporary: Path, path: Path) -> None:

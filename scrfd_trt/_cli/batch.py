@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cli import console
+from scrfd_trt._cli import console, signals
 from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.exits import add_location, error_text
+from scrfd_trt._cli.exits import add_location, error_text, memory_text
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.progress import image_progress
@@ -26,6 +26,7 @@ from scrfd_trt.errors import (
     DetectionsError,
     ImageError,
     MissingDependencyError,
+    OptionError,
     OutputError,
     OverlayError,
     ScrfdError,
@@ -33,7 +34,10 @@ from scrfd_trt.errors import (
 )
 from scrfd_trt.video import Summary
 
-INPUT_ERRORS = (ImageError, VideoError, BackendError, DetectionsError, OutputError, OverlayError)
+INPUT_ERRORS = (
+    *(ImageError, VideoError, BackendError, DetectionsError, OutputError, OverlayError),
+    *(OptionError, MemoryError),  # an option may not fit one of the inputs
+)
 """Errors that concern one input only."""
 READ_ERRORS = (*INPUT_ERRORS, MissingDependencyError)
 """The same of images, whose formats may require a package."""
@@ -87,6 +91,8 @@ ImageCallback = Callable[[OpenedImage, Iterator[tuple[ImageFrame, Detections]]],
 class Tally:
     """Counts of inputs, results and failures; ``empty`` counts images without faces."""
 
+    alone: bool = False
+    """Whether there is one input only."""
     inputs: int = 0
     images: int = 0
     faces: int = 0
@@ -141,9 +147,12 @@ class Tally:
         self.frames += summary.frames
         self.tracks += len(summary.tracks)
 
-    def fail(self, path: Path, error: ScrfdError) -> str:
-        """Count a failed input; return the reason on one line."""
-        reason = console.printable(error_text(error))
+    def fail(self, path: Path, error: ScrfdError | MemoryError) -> str:
+        """Count a failed input; return the reason on one line. Raise the error if it concerns more than this input."""
+        if signals.received() is not None or (self.alone and isinstance(error, OptionError)):
+            raise error
+        text = memory_text(error) if isinstance(error, MemoryError) else error_text(error)
+        reason = console.printable(text)
         self.failures.append((path, reason))
         return reason
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from scrfd_trt._cli import outputs
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source, same_file_key
 from scrfd_trt._cli.options import CopySettings, DetectionsFileArgs
+from scrfd_trt._files import temporary_folder
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import FacesReader, Summary, TrackingOptions, TrackSelection
 from scrfd_trt.video._detections_file import FACES_SUFFIX
@@ -93,10 +93,13 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 @contextmanager
-def path_or_temporary(path: Path | None) -> Iterator[Path]:
-    """Yield the path, or without one the path of a file that is deleted at the end of the block."""
+def path_or_temporary(path: Path | None, beside: Path | None = None) -> Iterator[Path]:
+    """Yield the path, or without one the path of a file that is deleted at the end of the block.
+
+    ``beside`` is a folder for it where the system has no writable folder for temporary files.
+    """
     if path is not None:
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as folder:
-        yield Path(folder, f"clip{FACES_SUFFIX}")
+    with temporary_folder(beside) as folder:
+        yield folder / f"clip{FACES_SUFFIX}"

@@ -7,6 +7,7 @@ import errno
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import typer
@@ -18,6 +19,7 @@ from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdErro
 FAILED, USAGE_ERROR = 1, 2
 WORK_ERRORS = (BackendError, DownloadError, OutputError, VideoError)
 """Errors after which the exit code is FAILED; after others the work could not start as requested."""
+_kept: list[Path] = []
 STDOUT_ERRORS = (errno.EPIPE, errno.EINVAL, errno.EBADF, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 """Of writing to a pipe, a closed stream or a full disk."""
 NO_MEMORY = -4
@@ -121,6 +123,7 @@ def _reported() -> Iterator[None]:
             print_stop(signals.StoppedError(number))
             raise typer.Exit(128 + number) from error
         console.error(error_text(error))
+        _report_kept()
         raise typer.Exit(FAILED if isinstance(error, WORK_ERRORS) else USAGE_ERROR) from error
     except KeyboardInterrupt as stop:
         print_stop(stop)
@@ -130,11 +133,14 @@ def _reported() -> Iterator[None]:
             raise typer.Exit(console.BROKEN_PIPE) from end
         raise
     except OSError as error:
-        raise _exit_of(error) from error
+        code = _exit_of(error)
+        _report_kept()
+        raise code from error
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         console.error(memory_text(error))
+        _report_kept()
         raise typer.Exit(FAILED) from error
 
 
@@ -180,6 +186,23 @@ def add_location(stop: KeyboardInterrupt, subject: object, position: str) -> Non
     stop.args = (str(subject), position)
 
 
+def keep(path: Path) -> None:
+    """Record an unfinished file that stays, so that the message on the error or signal names it."""
+    _kept.append(path)
+
+
+def _kept_text() -> str:
+    """Return a text on the files that stay, once."""
+    text = ", ".join(map(console.printable, _kept))
+    _kept.clear()
+    return f"the results so far are in {text}" if text else ""
+
+
+def _report_kept() -> None:
+    if text := _kept_text():
+        console.plain(text)
+
+
 def print_stop(stop: KeyboardInterrupt) -> None:
     """Print one line on what stopped the program."""
     with contextlib.suppress(OSError):  # the terminal may be closed
@@ -190,7 +213,8 @@ def stop_text(stop: KeyboardInterrupt) -> str:
     """Return one line on what stopped the program, with the location from :func:`add_location`."""
     subject, position = stop.args if len(stop.args) == 2 else ("", "")
     prefix, suffix = f"{subject}: " if subject else "", f" {position}" if position else ""
-    return f"{prefix}stopped by {signals.name(_signal_of(stop))}{suffix}; unfinished files were deleted"
+    files = _kept_text() or "unfinished files were deleted"
+    return f"{prefix}stopped by {signals.name(_signal_of(stop))}{suffix}; {files}"
 
 
 def _signal_of(stop: KeyboardInterrupt) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
@@ -75,7 +75,8 @@ def write_copies(
     targets = outputs.plan_outputs(inputs, sources, output, overwrite=args.overwrite)
     check_options(context, facts | ({LOSSY} if outputs.any_lossy(targets) else set()))
     faces = check_inputs(settings, sources, targets)
-    job = _CopyJob(draw, settings, targets, args.quality, detailed=strict)
+    tally = Tally(alone=len(sources) == 1)
+    job = _CopyJob(draw, settings, targets, args.quality, detailed=strict, tally=tally)
     with nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector:
         job.run(sources, detector, faces)
     job.print_image_summary(output)
@@ -100,7 +101,7 @@ class _CopyJob:
     """Sources that cannot be read may be missing."""
     quality: int
     detailed: bool
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally
 
     def run(self, sources: Sequence[Source], detector: SCRFDDetector | None, faces: ImageFaces | None) -> None:
         """Process the images, then the videos; without a detector, the faces of images are those of a file."""
@@ -178,11 +179,11 @@ class _CopyJob:
         """Cover the faces of a video; without a detector, they come from the detections file."""
         path, target, settings = source.path, self.targets[source], self.settings
         files = settings.files
+        outputs.make_folder(target.parent)
         with (
             show_progress(path, settings.progress, quiet=settings.quiet) as report,
-            path_or_temporary(files.detections or files.save_detections) as detections,
+            path_or_temporary(files.detections or files.save_detections, target.parent) as detections,
         ):
-            outputs.make_folder(target.parent)
             if detector is not None:
                 try_output(path, target, settings.encode, overwrite=settings.overwrite, damaged=settings.damaged)
                 found = settings.detect(path, detections, detector, report)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 from rich.table import Table
 from rich.text import Text
 
-from scrfd_trt._cli import console, outputs
+from scrfd_trt._cli import console, exits, outputs
 from scrfd_trt._cli.batch import ImageResult
 from scrfd_trt._cli.options import parse_choice
+from scrfd_trt._files import kept_file
 from scrfd_trt._formats import coco_file, csv_header, csv_lines
 from scrfd_trt.errors import OptionError
 
@@ -32,6 +34,7 @@ class ResultWriter:
         self.write = write
         self.plain = plain
         self.threshold = threshold
+        self.added = False
 
     def begin(self) -> None: ...
     def add(self, result: ImageResult) -> None: ...
@@ -39,6 +42,7 @@ class ResultWriter:
 
     def add_outcome(self, path: Path, outcome: ImageResult | str) -> None:
         """Add a result, or the reason of a failure."""
+        self.added = True
         if isinstance(outcome, ImageResult):
             self.add(outcome)
         else:
@@ -115,19 +119,41 @@ WRITERS: dict[Format, type[ResultWriter]] = {
 
 @contextmanager
 def open_writer(kind: Format, output: Path | None, *, threshold: float, overwrite: bool) -> Iterator[ResultWriter]:
-    """Yield a writer to stdout, or to a file that appears only when it is complete."""
-    with nullcontext() if output is None else outputs.atomic_output(output, kind="text", overwrite=overwrite) as file:
+    """Yield a writer to stdout, or to a file that appears only when it is complete.
 
-        def write(text: str) -> None:
-            if file is None:
-                console.write(text)
-            else:
-                file.write(text.encode("utf-8", "backslashreplace"))
-
-        writer = WRITERS[kind](write, plain=file is not None, threshold=threshold)
+    After an error or a signal, the results so far stay in ``NAME.part``, which the message names.
+    """
+    if output is None:
+        writer = WRITERS[kind](console.write, threshold=threshold)
         writer.begin()
         yield writer
         writer.end()
+        return
+    outputs.check_free(output, kind="text", overwrite=overwrite)
+    part: Path | None = None
+    try:
+        with kept_file(output, overwrite=overwrite) as (file, part):
+            writer = WRITERS[kind](partial(_write_at_once, file), plain=True, threshold=threshold)
+            writer.begin()
+            try:
+                yield writer
+            except BaseException:
+                if not writer.added:
+                    part.unlink()
+                else:
+                    with suppress(OSError):  # the disk may be full
+                        writer.end()
+                raise
+            writer.end()
+    except BaseException:
+        if part is not None and part.exists():
+            exits.keep(part)
+        raise
+
+
+def _write_at_once(file: BinaryIO, text: str) -> None:
+    file.write(text.encode("utf-8", "backslashreplace"))
+    file.flush()
 
 
 def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> Format:

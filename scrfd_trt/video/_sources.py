@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scrfd_trt._files import temporary_folder
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._animation_reader import AnimationReader, open_animation
@@ -182,8 +182,8 @@ def _numbers(pattern: Path) -> list[int]:
 
 def _open_folder(folder: Path, rate: Fraction, **reader_options: Any) -> VideoReader:
     script = concat_script([path.resolve() for path in _images(folder)], rate)
-    with tempfile.TemporaryDirectory(prefix="scrfd-trt-") as place:
-        path = Path(place, "images.ffconcat")  # FFmpeg reads it only while it opens
+    with temporary_folder() as place:
+        path = place / "images.ffconcat"  # FFmpeg reads it only while it opens
         path.write_bytes(os.fsencode(script))
         options = {"safe": "0"}
         return VideoReader(path, name=os.fspath(folder), container_format="concat", options=options, **reader_options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
+from scrfd_trt._files import temporary_folder
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError, OptionError
@@ -227,8 +227,7 @@ def overlay_video(
     check_overlay(overlay)
     with ExitStack() as stack:
         if faces_file is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="scrfd-trt-"))
-            faces_file = Path(folder, f"clip{FACES_SUFFIX}")
+            faces_file = stack.enter_context(temporary_folder(Path(output).parent)) / f"clip{FACES_SUFFIX}"
         constant_rate = try_output(source, output, encode, overwrite=overwrite, damaged=damaged)
         _detect(
             source,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from scrfd_trt import Detections, OutputError
+from scrfd_trt import Detections, OptionError, OutputError
 from scrfd_trt._cli import outputs
+from scrfd_trt._cli.inputs import Source
 
 pytestmark = pytest.mark.usefixtures("spots")
 BOX = [40.0, 30.0, 90.0, 100.0]
@@ -231,3 +234,147 @@ def test_path_with_control_characters_is_escaped(run: Run, picture: Picture) -> 
     code, out, _ = run("detect", picture("a\nb\x1b[31m.png"))
     assert code == 0
     assert out.startswith("a b\\x1b[31m.png  160×120")
+
+
+@pytest.fixture
+def mixed(picture: Picture, film: Callable[..., Path]) -> list[Path]:
+    """Two images and a video."""
+    return [picture("a.png"), film("b.mp4", frames=3), picture("c.png")]
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (("-f", "csv"), "--format csv applies to images only; for videos use table, jsonl, or a file NAME.faces.jsonl"),
+        (("-f", "coco"), "--format coco applies to images only; for videos use table, jsonl"),
+        (("-o", "faces.jsonl"), "faces.jsonl can hold the faces of one video; process the inputs one by one"),
+        (("-o", "faces.txt"), "faces.txt can hold the faces of one video; process the inputs one by one"),
+    ],
+)
+def test_video_does_not_stop_images(
+    run: Run, mixed: list[Path], monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], reason: str
+) -> None:
+    ran = run("detect", ".", *args)
+    assert ran.code == 1
+    assert "error: 1 of 3 inputs failed, the others succeeded:\n" in ran.err
+    assert f"- b.mp4: {reason}" in ran.err
+    text = ran.out or Path(args[1]).read_text(encoding="utf-8")
+    assert "a.png" in text
+    assert "c.png" in text
+
+
+def test_moving_gif_does_not_stop_images(run: Run, picture: Picture) -> None:
+    picture("a.png")
+    frames = [Image.new("RGB", (16, 16), (80 * number, 0, 0)) for number in range(3)]
+    frames[0].save("b.gif", save_all=True, append_images=frames[1:])
+    ran = run("detect", ".", "--format", "csv")
+    assert ran.code == 1
+    assert "- b.gif: --format csv applies to images only" in ran.err
+    assert ran.out.count("\n") == 2
+
+
+def test_videos_alone_are_refused_before_work(run: Run, film: Callable[..., Path]) -> None:
+    film("b.mp4", frames=3)
+    film("c.mp4", frames=3)
+    assert (run("detect", "b.mp4", "c.mp4", "-f", "csv").code, run("detect", ".", "-o", "x.jsonl").code) == (2, 2)
+
+
+def test_lack_of_memory_for_one_input(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(source: Source) -> None:
+        if source.path.name == "b.png":
+            raise MemoryError("Unable to allocate 9.00 GiB")
+
+    monkeypatch.setattr(Source, "check", check)
+    ran = run("detect", picture("a.png"), picture("b.png"), picture("c.png"), "--json")
+    assert ran.code == 1
+    assert "- b.png: there is not enough memory: Unable to allocate 9.00 GiB; use smaller" in ran.err
+    assert [line["image"] for line in lines(ran.out)] == ["a.png", "b.png", "c.png"]
+
+
+def test_option_that_does_not_fit_one_input(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(source: Source) -> None:
+        if source.path.name == "b.png":
+            raise OptionError("b.png: this option does not fit")
+
+    monkeypatch.setattr(Source, "check", check)
+    ran = run("detect", picture("a.png"), picture("b.png"), "--json")
+    assert (ran.code, [line["image"] for line in lines(ran.out)]) == (1, ["a.png", "b.png"])
+    assert run("detect", "b.png").code == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names of POSIX")
+def test_names_that_are_not_utf8_are_escaped(run: Run, picture: Picture) -> None:
+    name = os.fsdecode(b"x\xff.png")
+    picture("a.png").rename(name)
+    (line,) = lines(run("detect", name, "--json").out)
+    assert os.fsencode(line["image"]) == b"x\xff.png"
+    assert run("detect", name, "-f", "csv", "-o", "x.csv").code == 0
+    assert Path("x.csv").read_text(encoding="utf-8").splitlines()[1].startswith("x\\udcff.png,")
+    assert run("detect", name, "-f", "coco", "-o", "x.json").code == 0
+    (image,) = json.loads(Path("x.json").read_text(encoding="utf-8"))["images"]
+    assert os.fsencode(image["file_name"]) == b"x\xff.png"
+    Path(name).write_bytes(b"words")
+    assert run("detect", name).error.startswith("x\\udcff.png: not a supported image")
+
+
+@pytest.mark.parametrize(
+    "name", ["~a.png", "~nobody-of-this-name.png", "-x.png", "[1].png", "new\nline.png", "12:30.png", "http:", "a.png."]
+)
+@pytest.mark.skipif(os.name == "nt", reason="file names of POSIX")
+def test_file_names(run: Run, picture: Picture, name: str) -> None:
+    picture("a.png").rename(name)
+    ran = run("detect", "--json", "--", name)
+    assert (ran.code, ran.err) == (0, "")
+    (line,) = lines(ran.out)
+    assert (line["image"], len(line["faces"])) == (name, 1)
+
+
+def test_unknown_home(run: Run, picture: Picture) -> None:
+    picture()
+    assert run("detect", "~nobody-of-this-name/x.png").error.startswith("~nobody-of-this-name/x.png: there is no such")
+    assert run("detect", "spot.png", "--model", "~nobody-of-this-name/x.onnx").code == 2
+
+
+def test_table_of_tracks_is_written_whole_or_not_at_all(
+    run: Run, film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film("a.mp4", frames=3)
+
+    def fail(*_: object, **__: object) -> str:
+        raise OutputError("cannot write x.txt: No space left on device")
+
+    assert run("detect", "a.mp4", "-o", "x.txt").code == 0
+    assert "1 track" in Path("x.txt").read_text(encoding="utf-8")
+    before = sorted(Path().iterdir())
+    Path("x.txt").write_text("old")
+    monkeypatch.setattr("scrfd_trt._files.os.link", fail)
+    monkeypatch.setattr(Path, "replace", fail)
+    assert run("detect", "a.mp4", "-o", "x.txt", "--overwrite").code == 1
+    assert Path("x.txt").read_text() == "old"
+    assert sorted(Path().iterdir()) == before
+
+
+def test_results_stay_if_the_output_appears_meanwhile(
+    run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_: Source) -> None:
+        Path("x.csv").write_text("of another")
+
+    monkeypatch.setattr(Source, "check", check)
+    ran = run("detect", picture(), "-o", "x.csv")
+    assert ran.code == 2
+    assert ran.err.splitlines()[-1] == "the results so far are in x.csv.part"
+    assert Path("x.csv").read_text() == "of another"
+    assert Path("x.csv.part").read_text(encoding="utf-8").count("\n") == 2
+
+
+@pytest.mark.parametrize(("output", "code"), [((), 1), (("-o", "x.faces.jsonl"), 0), (("-o", "x.txt"), 0)])
+def test_no_writable_temporary_folder(
+    run: Run, film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, output: tuple[str, ...], code: int
+) -> None:
+    film("a.mp4", frames=3)
+    monkeypatch.setattr("tempfile.tempdir", str(Path("none").absolute()))
+    ran = run("detect", "a.mp4", *output)
+    assert ran.code == code
+    if code:
+        assert "there is no writable folder for temporary files; set the environment variable TMPDIR" in ran.error

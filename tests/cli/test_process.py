@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,16 +68,51 @@ def test_ctrl_c_leaves_no_partial_file_and_no_traceback(popen: Popen, images: Pa
 
 
 @posix_only
-def test_ctrl_c_deletes_partial_results_file(popen: Popen, images: Path, tmp_path: Path) -> None:
-    output = tmp_path / "faces.jsonl"
-    process = popen(spots(0.1, "detect", str(images), "-o", str(output)), stderr=subprocess.PIPE, cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("faces.csv", signal.SIGINT), ("faces.jsonl", signal.SIGTERM), ("faces.json", signal.SIGHUP)],
+)
+def test_results_so_far_stay_after_a_signal(
+    popen: Popen, images: Path, tmp_path: Path, name: str, number: signal.Signals
+) -> None:
+    image = np.full((60, 80, 3), 50, np.uint8)
+    image[20:40, 20:40] = 255
+    for path in images.iterdir():
+        path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    stale, part = tmp_path / f"{name}.part", tmp_path / f"{name}.2.part"
+    stale.write_text("of another run")
+    process = popen(spots(0.1, "detect", "in", "-o", name), stderr=subprocess.PIPE, cwd=tmp_path)
     until = time.monotonic() + 20
-    while not list(tmp_path.glob(".scrfd-trt-*.part")):
+    while not (part.exists() and (name == "faces.json" or part.read_text().count("\n") > 2)):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    time.sleep(0.5 if name == "faces.json" else 0.0)
+    process.send_signal(number)
+    err = process.communicate(timeout=20)[1]
+    assert process.returncode == 128 + number
+    stopped = re.fullmatch(
+        rf"error: stopped by \S+ after (\d+) of 20 images; the results so far are in {part.name}\n", err
+    )
+    assert stopped, err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces" + part.name[5:], stale.name, "in"]
+    assert stale.read_text() == "of another run"
+    text = part.read_text()
+    if name == "faces.json":
+        assert 1 <= len(json.loads(text)["images"]) <= int(stopped[1])
+    else:
+        assert text.endswith("\n")
+        assert text.count("\n") in {int(stopped[1]), int(stopped[1]) + 1}
+
+
+@posix_only
+def test_nothing_stays_if_a_signal_comes_before_the_first_result(popen: Popen, images: Path, tmp_path: Path) -> None:
+    process = popen(spots(60, "detect", "in", "-o", "faces.jsonl"), stderr=subprocess.PIPE, cwd=tmp_path)
+    until = time.monotonic() + 20
+    while not (tmp_path / "faces.jsonl.part").exists():
         assert time.monotonic() < until
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    assert "Traceback" not in process.communicate(timeout=20)[1]
-    assert process.returncode == 130
+    assert "unfinished files were deleted" in process.communicate(timeout=20)[1]
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

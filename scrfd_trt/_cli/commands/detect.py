@@ -91,15 +91,14 @@ def detect(
         sources = find_inputs(inputs, recursive=recursive, skip=annotate, left_out=left_out)
         if output is not None:
             _check_output(output, sources, overwrite=overwrite)
-        images = [source for source in sources if not source.is_video]
-        videos = [source for source in sources if source.is_video]
-        if videos:
-            _check_videos(kind, output, single=len(sources) == 1)
+        _refuse_videos(sources, kind, output)
+        images = [source for source in sources if source.problem or not source.is_video]
+        videos = [source for source in sources if not source.problem and source.is_video]
         settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite)
         targets = {} if annotate is None else outputs.plan_folder(images, annotate, overwrite=overwrite)
         _check_options(context, input_facts(inputs, sources), output, annotate, targets)
         copies = None if annotate is None else _annotator(targets, overwrite=overwrite, quality=quality)
-        tally = Tally()
+        tally = Tally(alone=len(sources) == 1)
         try:
             with open_detector(**vars(model), **vars(detection)) as detector:
                 if messages.verbose:
@@ -139,14 +138,19 @@ def _check_options(
     check_options(context, facts | {DETECTING} | written | annotated | lossy)
 
 
-def _check_videos(kind: results.Format, output: Path | None, *, single: bool) -> None:
-    """Raise OptionError for options that do not support videos."""
+def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path | None) -> None:
+    """Give videos a problem where options do not support them; raise OptionError if all inputs are such videos."""
+    videos = [source for source in sources if not source.problem and source.is_video]
     if kind not in ("table", "jsonl"):
-        raise OptionError(
-            f"--format {kind} applies to images only; for videos use table, jsonl, or a file NAME{FACES_SUFFIX}"
-        )
-    if output is not None and not single:
-        raise OptionError(f"{output} can hold the faces of one video; process the inputs one by one")
+        problem = f"--format {kind} applies to images only; for videos use table, jsonl, or a file NAME{FACES_SUFFIX}"
+    elif output is not None and len(sources) > 1:
+        problem = f"{output} can hold the faces of one video; process the inputs one by one"
+    else:
+        return
+    if videos and len(videos) == len(sources):
+        raise OptionError(problem)
+    for source in videos:
+        source.problem = problem
 
 
 def _annotator(targets: dict[Source, Path], *, overwrite: bool, quality: int) -> ImageCallback:
@@ -179,11 +183,11 @@ def _detect_video(
     source: Source, detector: SCRFDDetector, settings: VideoSettings, kind: results.Format, output: Path | None
 ) -> Summary:
     """Track the faces of a video, and write the detections or a table of the tracks."""
-    with path_or_temporary(output if kind == "jsonl" else None) as path:
+    with path_or_temporary(output if kind == "jsonl" else None, None if output is None else output.parent) as path:
         with show_progress(source.path, settings.progress, quiet=settings.quiet) as report:
             summary = settings.detect(source.path, path, detector, report)
         if kind == "table":
-            _write_tracks(source.path, summary, output)
+            _write_tracks(source.path, summary, output, overwrite=settings.overwrite)
         elif output is None:
             with path.open(encoding="utf-8") as lines:
                 for line in lines:
@@ -191,7 +195,7 @@ def _detect_video(
     return summary
 
 
-def _write_tracks(path: Path, summary: Summary, output: Path | None) -> None:
+def _write_tracks(path: Path, summary: Summary, output: Path | None, *, overwrite: bool) -> None:
     width, height = summary.size
     heading = Text.assemble((console.printable(path), "bold"), f"  {width}×{height}, {headline(summary)}")
     text = console.render(heading, plain=output is not None, wrap=False)
@@ -200,7 +204,8 @@ def _write_tracks(path: Path, summary: Summary, output: Path | None) -> None:
     if output is None:
         console.write(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        with outputs.atomic_output(output, kind="text", overwrite=overwrite) as file:
+            file.write(text.encode())
 
 
 def _print_summary(tally: Tally, output: Path | None, annotate: Path | None) -> None:

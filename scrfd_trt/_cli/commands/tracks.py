@@ -80,7 +80,7 @@ def tracks(
         if output is not None:
             _check_sheet(output, path, overwrite=overwrite)
         settings = args.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite)
-        with path_or_temporary(files.detections or files.save_detections) as place:
+        with path_or_temporary(files.detections or files.save_detections, output and output.parent) as place:
             if files.detections is None:
                 with (
                     open_detector(**vars(model), **vars(detection)) as detector,
