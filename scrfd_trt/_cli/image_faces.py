@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scrfd_trt._cli.inputs import Source, same_file_key
+from scrfd_trt._cli.inputs import Source, exists, is_regular_file, same_file_key
 from scrfd_trt._detections import Detections
 from scrfd_trt._options import reason
 from scrfd_trt.errors import DetectionsError
@@ -63,14 +63,16 @@ class ImageFaces:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entries: dict[tuple[str, int], _Entry] = {}
-        for entry, page in _read(path):
-            # Names are relative to the folder in which detect ran; the file may have moved together with its images.
-            for key in dict.fromkeys(same_file_key(folder / entry.image) for folder in (Path(), path.parent)):
-                before = self._entries.setdefault((key, page), entry)
-                if before is not entry and before.image == entry.image:
-                    raise DetectionsError(
-                        f"{path}, line {entry.line}: {entry.image} is in line {before.line} as well; delete one of them"
-                    )
+        entries = list(_read(path))
+        for entry, page in entries:
+            before = self._entries.setdefault((same_file_key(Path(entry.image)), page), entry)
+            if before is not entry:
+                raise DetectionsError(
+                    f"{path}, line {entry.line}: {entry.image} is in line {before.line} as well; delete one of them"
+                )
+        # The file may have moved together with its images, or detect ran in its folder.
+        for entry, page in entries:
+            self._entries.setdefault((same_file_key(path.parent / entry.image), page), entry)
 
     @property
     def threshold(self) -> float | None:
@@ -136,6 +138,8 @@ def _check_name(path: Path, number: int, name: str) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    if exists(path) and not is_regular_file(path):
+        raise DetectionsError(f"{path} cannot be read: it is not a regular file")
     try:
         with path.open("rb") as file:
             for number, text in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,15 @@ def test_lines_of_folder_are_matched_by_path(run: Run, picture: Picture, monkeyp
     assert is_black("../again/a.png", OTHER)
 
 
+def test_names_are_relative_to_current_folder_first(run: Run, picture: Picture) -> None:
+    for name in ("a.png", "in/a.png"):
+        picture(name)
+    write("in/f.jsonl", entry("a.png", OTHER), entry("in/a.png", BOX))
+    for name, box in {"a.png": OTHER, "in/a.png": BOX}.items():
+        assert run("anonymize", name, "-o", "o.png", "--overwrite", "--detections", "in/f.jsonl", *SOLID).code == 0
+        assert [is_black("o.png", one) for one in (BOX, OTHER)] == [box == BOX, box == OTHER]
+
+
 def test_image_without_entry_is_not_written(run: Run, picture: Picture) -> None:
     for name in ("in/a.png", "in/b.png", "in/c.png", "in/d.png"):
         picture(name)
@@ -167,6 +177,15 @@ def test_invalid_file_is_refused_before_any_work(run: Run, picture: Picture, tex
     assert ran.code == 2
     assert message in ran.error
     assert not Path("out.png").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_pipe_and_missing_file_are_refused(run: Run, picture: Picture) -> None:
+    picture()
+    os.mkfifo("pipe.jsonl")
+    for name, reason in {"pipe.jsonl": "it is not a regular file", "none.jsonl": "No such file or directory"}.items():
+        ran = run("anonymize", "spot.png", "--detections", name, "-o", "out.png")
+        assert (ran.code, ran.error) == (2, f"{name} cannot be read: {reason}")
 
 
 def test_files_of_images_with_videos(run: Run, picture: Picture, film: Film) -> None:

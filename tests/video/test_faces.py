@@ -9,10 +9,12 @@ import textwrap
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from scrfd_trt import Detections
 from scrfd_trt.errors import ClosedError, DetectionsError, OptionError
 from scrfd_trt.video import (
     Face,
@@ -308,3 +310,23 @@ def test_summary_compares_scores_in_float32(score: float) -> None:
         for n in range(9):
             summary.add(FrameFaces(n, n / 10, False, [face(1, 100, same)]))
         assert [moment.doubt for moment in summary.moments_to_review()] == []
+
+
+def test_selected_faces_of_image() -> None:
+    boxes = [[0, 0, 20, 20], [30, 0, 50, 20], [60, 0, 80, 20]]
+    faces = Detections(boxes, [0.9, 0.8, 0.7], image_size=(90, 30), track_ids=[4, 5, 6])
+
+    def selected(**options: Any) -> list[int]:
+        found = TrackSelection(**options).select(faces).track_ids
+        return [] if found is None else found.tolist()
+
+    assert selected() == [4, 5, 6]
+    assert selected(only_tracks={5, 9}) == [5]
+    assert selected(except_tracks={5}) == [4, 6]
+    assert selected(only_regions=[(0, 0, 40, 30)]) == [4]  # the centre at x = 40 is outside
+    assert selected(except_regions=[(0, 0, 41, 30), (69, 9, 2, 2)]) == []
+    assert selected(only_regions=[(20, 0, 90, 30)], except_tracks={6}) == [5]
+    assert selected(only_spans=[(0, 1)], except_spans=[(0, 1)]) == [4, 5, 6]
+    without = Detections(boxes, [0.9, 0.8, 0.7], image_size=(90, 30))
+    with pytest.raises(DetectionsError, match="no track ids, so none can be selected"):
+        TrackSelection(except_tracks=frozenset({1})).select(without)
