@@ -34,6 +34,9 @@ def check_inputs(
         others = {"the input": source.path, "the output": targets.get(source)}
         check_files(files, others, overwrite=settings.overwrite)
     faces = None if files.detections is None or has_videos else ImageFaces(files.detections)
+    if files.detections and has_videos:
+        with FacesReader(files.detections) as reader:
+            reader.check_spans(selection)
     if files.detections and (selection.only_tracks or selection.except_tracks):
         known = summarize(files.detections).tracks if faces is None else faces.tracks
         if message := missing_tracks(selection, known):
@@ -66,6 +69,7 @@ def summarize(path: Path) -> Summary:
     with FacesReader(path) as reader:
         threshold = TrackingOptions.model_validate(reader.header.tracking).threshold
         summary = Summary(reader.header.size, threshold)
+        summary.spans = reader.header.detected_spans
         for frame in reader:
             summary.add(frame)
     return summary

@@ -212,13 +212,21 @@ class VideoSettings:
     quiet: bool
     overwrite: bool
 
-    def detect(self, video: Path, output: Path, detector: SCRFDDetector, report: ProgressCallback) -> Summary:
-        """Write the detections file of a video."""
+    def detect(
+        self,
+        video: Path,
+        output: Path,
+        detector: SCRFDDetector,
+        report: ProgressCallback,
+        selection: TrackSelection | None = None,
+    ) -> Summary:
+        """Write the detections file of a video, for the times that a selection needs."""
         return detect_video(
             video,
             output,
             detector,
             tracking=self.tracking,
+            spans=None if selection is None else selection.detected_spans,
             overwrite=self.overwrite,
             damaged=self.damaged,
             progress=report,

@@ -186,7 +186,7 @@ class _CopyJob:
         ):
             if detector is not None:
                 try_output(path, target, settings.encode, overwrite=settings.overwrite, damaged=settings.damaged)
-                found = settings.detect(path, detections, detector, report)
+                found = settings.detect(path, detections, detector, report, settings.selection)
                 if message := missing_tracks(settings.selection, found.tracks):
                     raise DetectionsError(message)
             return render_video(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.table import Table
 from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
 from scrfd_trt.video import ReviewMoment, Summary, TrackSummary
+from scrfd_trt.video._selection import format_spans
 from scrfd_trt.video._timestamps import format_time
 
 MAX_MOMENTS = 6
@@ -32,6 +34,8 @@ def headline(summary: Summary) -> str:
         text += f"; faces interpolated in {count(summary.bridged, 'frame')}"
     if summary.lost:
         text += f"; {count(summary.lost, 'frame')} damaged or lost"
+    if summary.spans is not None:
+        text += f"; faces only {format_spans(summary.spans)}"
     return text
 
 
@@ -65,6 +69,9 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "frames_lost": summary.lost,
         "gaps": [{"start": start, "end": end} for start, end in summary.gaps()],
         "left_out": sorted(summary.left_out),
+        "spans": None
+        if summary.spans is None
+        else [[at if math.isfinite(at) else None for at in span] for span in summary.spans],
         "converted": summary.converted,
         "dropped": summary.dropped,
         "weakest": [

@@ -6,8 +6,9 @@ import codecs
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from scrfd_trt._tracking.faces import Face, FrameFaces, Origin
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import ClosedError, DetectionsError
 from scrfd_trt.video._reader import Source, VideoInfo
+from scrfd_trt.video._selection import Span, TrackSelection, contains_spans, format_spans, join_spans
 
 FACES_SUFFIX = ".faces.jsonl"
 SAMPLE_BYTES = 1 << 16  # bytes that the fingerprint reads at the start, in the middle and at the end of a file
@@ -27,7 +29,8 @@ SAMPLE_BYTES = 1 << 16  # bytes that the fingerprint reads at the start, in the 
 MAX_LINE = 1 << 26  # bytes, more than 100,000 faces
 Coordinate = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=1, le=1_000_000)]
-Seconds = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+MAX_SECONDS = 1e12
+Seconds = Annotated[float, Field(ge=-MAX_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
 class Header(BaseModel, frozen=True):
@@ -40,6 +43,15 @@ class Header(BaseModel, frozen=True):
     rate: float = Field(gt=0, le=1e9)  # average frames per second
     tracking: dict[str, Any] = Field(default_factory=dict)  # values of TrackingOptions
     fingerprint: str | None = None  # None if the video is not a single file
+    spans: tuple[tuple[Seconds | None, Seconds | None], ...] | None = None
+    """Times in which faces were detected, null for no start or no end; null for the whole video."""
+
+    @field_validator("spans")
+    @classmethod
+    def _in_order(cls, spans: Any) -> Any:
+        if any(None not in span and span[0] > span[1] for span in spans or ()):
+            raise ValueError("a span ends before it starts")
+        return spans
 
     @field_validator("tracking")
     @classmethod
@@ -47,6 +59,13 @@ class Header(BaseModel, frozen=True):
         """Drop options of later versions, and validate the rest."""
         known = {name: tracking[name] for name in TrackingOptions.model_fields if name in tracking}
         return TrackingOptions(**known).model_dump()
+
+    @property
+    def detected_spans(self) -> tuple[Span, ...] | None:
+        """Times in which faces were detected, with ``inf`` for no end; None for the whole video."""
+        if self.spans is None:
+            return None
+        return join_spans((-inf if start is None else start, inf if end is None else end) for start, end in self.spans)
 
 
 class FaceFields(BaseModel):
@@ -89,6 +108,8 @@ class FacesWriter:
         The file; its folder must exist.
     info, options
         Properties of the video, and the tracking options that were used.
+    spans
+        Start and end, in seconds, of the parts of the video in which faces are detected; None for the whole video.
     overwrite
         Whether an existing file may be replaced.
 
@@ -101,7 +122,13 @@ class FacesWriter:
     """
 
     def __init__(
-        self, path: Source, info: VideoInfo, options: TrackingOptions | None = None, *, overwrite: bool = False
+        self,
+        path: Source,
+        info: VideoInfo,
+        options: TrackingOptions | None = None,
+        *,
+        spans: Iterable[Span] | None = None,
+        overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
         header = Header(
@@ -110,13 +137,14 @@ class FacesWriter:
             rate=float(info.rate),
             tracking=(options or TrackingOptions()).model_dump(),
             fingerprint=fingerprint(info.name),
+            spans=None if spans is None else [_finite(span) for span in spans],
         )
         with ExitStack() as stack:
             part = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
             with output_errors(self.path):
                 self._file = part.open("w", encoding="utf-8")
             stack.callback(self._close)
-            self._write_line(header.model_dump())
+            self._write_line(header.model_dump(exclude={"spans"} if header.spans is None else None))
             self._stack = stack.pop_all()
 
     def write(self, frame: FrameFaces) -> None:
@@ -225,6 +253,17 @@ class FacesReader:
                 f"another file: {advice}"
             )
 
+    def check_spans(self, selection: TrackSelection) -> None:
+        """Raise ``DetectionsError`` if faces would be covered at times in which none were detected."""
+        detected, covered = self.header.detected_spans, selection.covered_spans
+        if detected is None or (covered is not None and contains_spans(detected, covered)):
+            return
+        raise DetectionsError(
+            f"{self.path}: faces were detected only {format_spans(detected)}; cover those times only, or detect "
+            "the faces of the whole video",
+            fields=["only_spans"],
+        )
+
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._file.close()
@@ -234,6 +273,11 @@ class FacesReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _finite(span: Span) -> tuple[float | None, float | None]:
+    start, end = (at if abs(at) < MAX_SECONDS else None for at in span)
+    return start, end
 
 
 def _as_dict(face: Face) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from fractions import Fraction
+from math import inf
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import cv2
@@ -15,11 +17,12 @@ import numpy as np
 from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt._tracking.scene_cuts import CutCandidates, Thumbnail, mark_cuts
+from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, CutCandidates, Thumbnail, mark_cuts
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.video import _colors
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame
+from scrfd_trt.video._selection import Span
 
 THUMBNAIL_SIZE = (32, 18)
 THUMBNAIL_LINES = 480  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
@@ -42,22 +45,49 @@ class FrameDetector(Protocol):
 
 
 class FrameResult(NamedTuple):
-    """A frame and its detections; ``frame`` is None if it is not kept, ``detections`` if the frame was skipped."""
+    """A frame and its detections; ``frame`` is None if it is not kept, ``detections`` if the frame was skipped.
+
+    ``is_near_span`` is False for frames far from all spans in which faces are wanted; all of those are skipped.
+    """
 
     number: int
     pts_seconds: float
     frame: Frame | None
     detections: Detections | None
+    is_near_span: bool = True
+
+
+class _Windows:
+    """The times around spans in which detections may change the faces in the spans."""
+
+    LEAD_SECONDS = 5.0  # time in which a face with low scores has to have had a high one
+
+    def __init__(self, spans: Iterable[Span], options: TrackingOptions, rate: Fraction, near: int) -> None:
+        limits = options.limits(rate)
+        frames = 2 * limits.half_window + options.every + near + MAX_REPEATS
+        reach = frames / float(rate)
+        reach += sum(max(limit.seconds, limit.frames / float(rate)) for limit in (limits.gap, limits.extension))
+        self._spans = [(start - reach - self.LEAD_SECONDS, end + reach) for start, end in spans]
+        self.end = max((end for _, end in self._spans), default=-inf)
+
+    def __contains__(self, seconds: float) -> bool:
+        return any(start <= seconds <= end for start, end in self._spans)
 
 
 class _PreparedFrame(NamedTuple):
     frame: Frame
     thumbnail: Thumbnail
     is_detected: bool
+    is_near_span: bool = True
 
 
 def find_faces(
-    reader: Reader, detector: FrameDetector, tracking: TrackingOptions | None = None, *, delay: int | None = None
+    reader: Reader,
+    detector: FrameDetector,
+    tracking: TrackingOptions | None = None,
+    *,
+    delay: int | None = None,
+    spans: Sequence[Span] | None = None,
 ) -> Generator[FrameFaces, None, None]:
     """Detect the faces of a video and track them; yield the faces of each frame, in order, to the video's end.
 
@@ -68,13 +98,18 @@ def find_faces(
     delay
         Frames by which a result may lag behind the newest frame, plus up to three for telling a flash from a new scene.
         None gives the best result.
+    spans
+        Start and end, in seconds, of the parts of the video whose faces are wanted; None for the whole video. Faces are
+        detected in the spans and, so that tracks are the same there, in the seconds around them. Other frames have no
+        faces, and reading ends after the last span.
 
     Raises
     ------
     VideoError
         If the video cannot be read to its end; all frames before have been yielded.
     """
-    with closing(track_faces(reader, detector, tracking or TrackingOptions(), delay=delay, keep=False)) as found:
+    options = tracking or TrackingOptions()
+    with closing(track_faces(reader, detector, options, delay=delay, keep=False, spans=spans)) as found:
         for _, faces in found:
             yield faces
 
@@ -87,6 +122,7 @@ def track_faces(
     delay: int | None = None,
     keep: bool = True,
     batch: int | None = None,
+    spans: Sequence[Span] | None = None,
 ) -> Generator[tuple[Frame | None, FrameFaces], None, None]:
     """Do what :func:`find_faces` does, and yield the frames, too (None unless ``keep``)."""
     rate = reader.info.rate
@@ -95,8 +131,12 @@ def track_faces(
     near = min(max(round(RETURN_SECONDS * float(rate)), RETURN_FRAMES[0]), RETURN_FRAMES[1])
     if delay is not None:
         near = max(1, min(delay, LIVE_RETURN_FRAMES))
-    for result, cut in mark_cuts(detect_frames(reader, detector, tracking, batch, keep=keep), near):
+    windows = None if spans is None else _Windows(spans, tracking, rate, near)
+    is_connected = True
+    for result, is_cut in mark_cuts(detect_frames(reader, detector, tracking, batch, keep=keep, windows=windows), near):
         frames.append(result.frame)
+        cut = is_cut and is_connected and result.is_near_span
+        is_connected = result.is_near_span
         for faces in tracker.push(FrameObservation(result.number, result.pts_seconds, result.detections, cut)):
             yield frames.popleft(), faces
     for faces in tracker.finish():
@@ -104,20 +144,26 @@ def track_faces(
 
 
 def detect_frames(
-    reader: Reader, detector: FrameDetector, tracking: TrackingOptions, batch: int | None = None, *, keep: bool = True
+    reader: Reader,
+    detector: FrameDetector,
+    tracking: TrackingOptions,
+    batch: int | None = None,
+    *,
+    keep: bool = True,
+    windows: _Windows | None = None,
 ) -> Iterator[tuple[FrameResult, Thumbnail]]:
     """Detect faces in every n-th frame, and in the first frames after a possible cut; yield all frames in order."""
     waiting: deque[tuple[FrameResult, Thumbnail, bool]] = deque()
 
     def images(items: Iterable[_PreparedFrame]) -> Iterator[Any]:
-        for frame, thumbnail, is_detected in items:
+        for frame, thumbnail, is_detected, is_near_span in items:
             # Frames are large, and many wait if few are detected in.
-            result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None)
+            result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None, is_near_span)
             waiting.append((result, thumbnail, is_detected))
             if is_detected:
                 yield frame.image
 
-    with prefetched(_prepare(reader, tracking.every)) as items:
+    with prefetched(_prepare(reader, tracking.every, windows)) as items:
         for detections in detector.stream(images(items), batch=batch, threshold=tracking.detection_threshold):
             result, thumbnail, is_detected = waiting.popleft()
             while not is_detected:
@@ -128,9 +174,15 @@ def detect_frames(
             yield result, thumbnail
 
 
-def _prepare(frames: Iterable[Frame], every: int) -> Iterator[_PreparedFrame]:
+def _prepare(frames: Iterable[Frame], every: int, windows: _Windows | None) -> Iterator[_PreparedFrame]:
     cuts, remaining = CutCandidates(), 0
+    thumbnail: Thumbnail = np.zeros((3, *THUMBNAIL_SIZE[::-1]), np.float32)
     for frame in frames:
+        if windows is not None and frame.pts_seconds not in windows:
+            if frame.pts_seconds > windows.end:
+                return
+            yield _PreparedFrame(frame, thumbnail, False, False)
+            continue
         thumbnail = make_thumbnail(frame.picture)
         remaining = SCENE_START_FRAMES if every > 1 and cuts.add(thumbnail) else remaining - 1
         is_detected = frame.number % every == 0 or remaining > 0

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import field_validator
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._options import OptionsModel
 from scrfd_trt._tracking.faces import FrameFaces
-from scrfd_trt.errors import DetectionsError
+from scrfd_trt.errors import DetectionsError, OptionError
+from scrfd_trt.video._timestamps import format_time
 
 Region = tuple[float, float, float, float]  # x, y, width and height in pixels of the upright frame
 Span = tuple[float, float]  # start and end in seconds
@@ -34,7 +37,8 @@ class TrackSelection(OptionsModel):
         x, y, width, height in pixels. A track belongs to a region if the centre of its box lies there in at least half
         of its frames; a face that only crosses the region does not.
     only_spans, except_spans
-        Start and end in seconds; these apply to single frames.
+        Start and end in seconds; these apply to single frames. Without tracks and regions, which all frames of a track
+        decide, faces are detected only where the spans need it.
     """
 
     only_tracks: frozenset[int] = frozenset()
@@ -43,6 +47,26 @@ class TrackSelection(OptionsModel):
     except_regions: tuple[Region, ...] = ()
     only_spans: tuple[Span, ...] = ()
     except_spans: tuple[Span, ...] = ()
+
+    @field_validator("only_spans", "except_spans")
+    @classmethod
+    def _in_order(cls, spans: tuple[Span, ...]) -> tuple[Span, ...]:
+        if wrong := next((span for span in spans if span[0] > span[1]), None):
+            raise ValueError(f"the span from {wrong[0]:g} to {wrong[1]:g} ends before it starts")
+        return spans
+
+    @property
+    def covered_spans(self) -> tuple[Span, ...] | None:
+        """Times in which faces are covered, in order, with ``inf`` for no end; None for the whole video."""
+        if not self.only_spans and not self.except_spans:
+            return None
+        return subtract_spans(join_spans(self.only_spans or ((-inf, inf),)), self.except_spans)
+
+    @property
+    def detected_spans(self) -> tuple[Span, ...] | None:
+        """Times in which faces have to be detected; None for the whole video."""
+        selects_tracks = self.only_tracks or self.except_tracks or self.needs_tracks
+        return None if selects_tracks else self.covered_spans
 
     def select(self, detections: Detections) -> Detections:
         """Return the covered faces of a single image, in which a region contains a face by the centre of its box.
@@ -78,10 +102,14 @@ class TrackSelection(OptionsModel):
         }
         return self.model_copy(update={**tracks, "only_regions": (), "except_regions": ()})
 
+    def covers_time(self, pts_seconds: float) -> bool:
+        """Return whether the spans cover a time."""
+        outside = bool(self.only_spans) and not _is_within(pts_seconds, self.only_spans)
+        return not outside and not _is_within(pts_seconds, self.except_spans)
+
     def apply(self, frame: FrameFaces) -> FrameFaces:
         """Return the frame with the covered faces only; regions have to be resolved."""
-        outside = bool(self.only_spans) and not _is_within(frame.pts_seconds, self.only_spans)
-        if outside or _is_within(frame.pts_seconds, self.except_spans):
+        if not self.covers_time(frame.pts_seconds):
             return replace(frame, faces=[])
         faces = [
             face
@@ -117,6 +145,42 @@ def _tracks_in_regions(
         frozenset(n for n in total if counts[n] >= MIN_SHARE * total[n] and counts[n]) for counts in inside
     )
     return covered, left_out
+
+
+def join_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return spans in order, with one for those that overlap; raise OptionError for one that ends before it starts."""
+    joined: list[Span] = []
+    for start, end in sorted(spans):
+        if not start <= end:
+            raise OptionError(f"the span from {start:g} to {end:g} ends before it starts", fields=["spans"])
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return tuple(joined)
+
+
+def subtract_spans(spans: Iterable[Span], excepted: Iterable[Span]) -> tuple[Span, ...]:
+    """Return what is left of spans."""
+    left = list(spans)
+    for start, end in excepted:
+        parts = [part for low, high in left for part in ((low, min(high, start)), (max(low, end), high))]
+        left = [(low, high) for low, high in parts if low < high]
+    return tuple(left)
+
+
+def contains_spans(outer: tuple[Span, ...], inner: tuple[Span, ...]) -> bool:
+    """Return whether joined spans contain others."""
+    return all(any(low <= start and end <= high for low, high in outer) for start, end in inner)
+
+
+def format_spans(spans: Iterable[Span]) -> str:
+    """Return ``from 0:05.00 to 0:10.00, from 1:00.00 on``."""
+    parts = []
+    for start, end in spans:
+        begin = "" if start == -inf else f"from {format_time(start)} "
+        parts.append(begin + ("on" if end == inf else f"to {format_time(end)}"))
+    return ", ".join(parts) or "in no part of the video"
 
 
 def _is_within(seconds: float, spans: tuple[Span, ...]) -> bool:

@@ -91,6 +91,9 @@ class Summary:
         Number of frames that were damaged or could not be decoded; set by the caller.
     converted, dropped
         What :class:`VideoWriter` reports of a video that was written; set by the caller.
+    spans
+        Start and end, in seconds, of the parts of the video whose faces are counted, ``inf`` for no end; None for the
+        whole video; set by the caller.
     """
 
     def __init__(self, size: tuple[int, int], min_score: float) -> None:
@@ -101,6 +104,7 @@ class Summary:
         self.lost = 0
         self.converted: list[str] = []
         self.dropped: list[str] = []
+        self.spans: tuple[tuple[float, float], ...] | None = None
         self._gaps = GapFinder()
         self._min_score = np.float32(min_score)  # detectors compare in float32
         self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}
@@ -149,8 +153,11 @@ class Summary:
             if face.track in present:
                 continue
             self._end_run(face.track)
-            if not frame.cut and self._is_inside(face):
+            if not frame.cut and self._is_counted(frame.pts_seconds) and self._is_inside(face):
                 self._push(ReviewMoment(LOST_WEIGHT, frame.pts_seconds, frame.pts_seconds, face.track, "lost"))
+
+    def _is_counted(self, pts_seconds: float) -> bool:
+        return self.spans is None or any(start <= pts_seconds <= end for start, end in self.spans)
 
     def _is_inside(self, face: Face) -> bool:
         margin = BORDER * float((face.box[2:] - face.box[:2]).max())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from scrfd_trt.video._extra_streams import kinds
 from scrfd_trt.video._first_pass import FrameDetector, find_faces, prefetched
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoReader
-from scrfd_trt.video._selection import TrackSelection
+from scrfd_trt.video._selection import Span, TrackSelection, format_spans, join_spans
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
@@ -57,6 +58,7 @@ def detect_video(
     detector: FrameDetector,
     *,
     tracking: TrackingOptions | None = None,
+    spans: Sequence[Span] | None = None,
     overwrite: bool = False,
     damaged: Damaged = "stop",
     progress: ProgressCallback = _no_progress,
@@ -69,6 +71,9 @@ def detect_video(
         Any source of :func:`open_source` that is not live.
     faces_file
         The file to write, JSON lines.
+    spans
+        Start and end, in seconds, of the parts of the video whose faces are wanted, as for :func:`find_faces`; the file
+        states them, and its faces cover nothing elsewhere.
     overwrite, damaged
         As for :class:`FacesWriter` and :class:`VideoReader`.
     progress
@@ -79,7 +84,9 @@ def detect_video(
     VideoError, OutputError, OptionError
         If the video cannot be read or the file cannot be written; no file is left then.
     """
-    return _detect(source, faces_file, detector, tracking, overwrite=overwrite, damaged=damaged, progress=progress)
+    return _detect(
+        source, faces_file, detector, tracking, spans=spans, overwrite=overwrite, damaged=damaged, progress=progress
+    )
 
 
 def _detect(
@@ -88,24 +95,31 @@ def _detect(
     detector: FrameDetector,
     tracking: TrackingOptions | None,
     *,
+    spans: Sequence[Span] | None,
     overwrite: bool,
     damaged: Damaged,
     progress: ProgressCallback,
     constant_rate: ConstantFrameRate | None = None,
 ) -> Summary:
     options = tracking or TrackingOptions()
+    spans = None if spans is None else join_spans(spans)
     with (
         open_source(source, damaged=damaged) as reader,
-        FacesWriter(faces_file, reader.info, options, overwrite=overwrite) as file,
-        closing(find_faces(reader, detector, options)) as frames,
+        FacesWriter(faces_file, reader.info, options, spans=spans, overwrite=overwrite) as file,
+        closing(find_faces(reader, detector, options, spans=spans)) as frames,
     ):
         summary = Summary(reader.info.size, options.threshold)
+        summary.spans = spans
+        last = None if spans is None else max((end for _, end in spans), default=0.0)
+        total = reader.info.frames
+        if total is not None and last is not None and math.isfinite(last):
+            total = min(total, math.ceil(last * reader.info.rate))
         for frame in frames:
             if constant_rate is not None:
                 constant_rate.slot(frame.number, frame.pts_seconds)
             file.write(frame)
             summary.add(frame)
-            progress("finding", summary.frames, reader.info.frames)
+            progress("finding", summary.frames, None if total is None else max(total, summary.frames))
         summary.lost = reader.lost
     _free_closed()
     return summary
@@ -154,6 +168,7 @@ def render_video(
     kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
     with FacesReader(faces_file) as file, open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
         file.check(reader.info)
+        file.check_spans(selection or TrackSelection())
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_of_limits(reader)
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
@@ -173,17 +188,26 @@ def _render(
 ) -> Summary:
     chosen = (selection or TrackSelection()).resolve_regions(file)
     summary = Summary(reader.info.size, TrackingOptions.model_validate(file.header.tracking).threshold)
+    summary.spans = chosen.covered_spans
+
+    is_within = False
 
     def selected() -> Iterator[FrameFaces]:
+        nonlocal is_within
         for frame in file:
             covered = chosen.apply(frame)
+            is_within = is_within or chosen.covers_time(frame.pts_seconds)
             summary.add(covered)
             summary.left_out.update({face.track for face in frame.faces} - {face.track for face in covered.faces})
             yield covered
 
-    for frame in render_frames(reader, selected(), overlay, writer):
+    for frame in render_frames(reader, selected(), overlay, writer, spans=file.header.detected_spans):
+        if frame.number >= summary.frames:  # after the last span in which faces were detected
+            summary.add(FrameFaces(frame.number, frame.pts_seconds))
         progress("drawing", frame.number + 1, reader.info.frames)
     summary.lost = reader.lost
+    if chosen.covered_spans is not None and not is_within:
+        logger.warning("%s: no frame lies %s, so nothing is covered", reader.name, format_spans(chosen.covered_spans))
     return summary
 
 
@@ -237,6 +261,7 @@ def overlay_video(
             overwrite=overwrite,
             damaged=damaged,
             progress=progress,
+            spans=None if selection is None else selection.detected_spans,
             constant_rate=constant_rate,
         )
         return render_video(
@@ -272,7 +297,12 @@ def try_output(
 
 
 def render_frames(
-    reader: Reader, faces: Iterable[FrameFaces], overlay: OverlayFunction, writer: Writer
+    reader: Reader,
+    faces: Iterable[FrameFaces],
+    overlay: OverlayFunction,
+    writer: Writer,
+    *,
+    spans: Sequence[Span] | None = None,
 ) -> Iterator[Frame]:
     """Apply an overlay to the faces of a video, write it with its other streams, and yield each frame written.
 
@@ -285,13 +315,16 @@ def render_frames(
         earlier frames are encoded. Frames without faces are written unchanged.
     writer
         Takes the frames; it is not closed here.
+    spans
+        Start and end, in seconds, of the parts of the video in which faces were detected; None for the whole video.
+        ``faces`` may end after the last of them.
 
     Raises
     ------
     DetectionsError
         If the faces belong to another video.
     """
-    with prefetched(_rendered(reader, faces, overlay, writer)) as items:
+    with prefetched(_rendered(reader, faces, overlay, writer, spans)) as items:
         for item, picture in items:
             if isinstance(item, Frame):
                 writer.encode(item, picture)
@@ -301,15 +334,22 @@ def render_frames(
 
 
 def _rendered(
-    reader: Reader, faces: Iterable[FrameFaces], overlay: OverlayFunction, writer: Writer
+    reader: Reader,
+    faces: Iterable[FrameFaces],
+    overlay: OverlayFunction,
+    writer: Writer,
+    spans: Sequence[Span] | None,
 ) -> Iterator[tuple[Any, Any]]:
     """Yield frames with their pictures to encode, and packets of other streams with None."""
+    end = math.inf if spans is None else max((end for _, end in spans), default=-math.inf)
     remaining = iter(faces)
     for item in reader.items():
         if not isinstance(item, Frame):
             yield item, None
             continue
         found = next(remaining, None)
+        if found is None and item.pts_seconds > end:
+            found = FrameFaces(item.number, item.pts_seconds)
         if found is None:
             raise DetectionsError(
                 f"{reader.name}: the detections file has {item.number} frames, and the video has more; detect "

@@ -218,3 +218,18 @@ def test_web_video_gives_warning_about_one_pass(run: Run, film: Film, web: str) 
     film("sound.mkv", sound=True)
     assert ", without its audio; download it" in run("anonymize", f"{web}/sound.mkv", "-o", "a.mp4").err
     assert ", without its audio" not in run("anonymize", f"{web}/sound.mkv", "-o", "b.mp4", "--no-keep-audio").err
+
+
+def test_file_of_span_covers_nothing_else(run: Run, film: Film) -> None:
+    film()
+    ran = run("anonymize", "clip.mp4", "--only-span", "0-0.5", "--save-detections", "k.faces.jsonl")
+    assert ran.code == 0, ran.err
+    assert "faces only from 0:00.00 to 0:00.50" in ran.err
+    assert "ends inside the picture" not in ran.err
+    ran = run("anonymize", "clip.mp4", "--detections", "k.faces.jsonl", "-o", "all.mp4")
+    assert ran.code == 2
+    assert "faces were detected only from 0:00.00 to 0:00.50; cover those times only" in ran.error
+    assert "--only-span" in ran.error
+    ran = run("anonymize", "clip.mp4", "--detections", "k.faces.jsonl", "-o", "some.mp4", "--only-span", "0.1-0.4")
+    assert ran.code == 0, ran.err
+    assert names() == ["clip.mp4", "clip_anonymized.mp4", "k.faces.jsonl", "some.mp4"]
