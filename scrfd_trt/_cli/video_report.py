@@ -42,7 +42,7 @@ def headline(summary: Summary) -> str:
 def stream_lines(summary: Summary) -> list[str]:
     """Return a line on what is encoded in another codec, and one on what was left out."""
     lines = [f"encoded: {', '.join(summary.converted)}"] if summary.converted else []
-    return lines + ([f"not kept: {', '.join(summary.dropped)}"] if summary.dropped else [])
+    return lines + ([f"not kept: {', '.join(summary.omitted)}"] if summary.omitted else [])
 
 
 def report_lines(summary: Summary) -> list[str]:
@@ -73,7 +73,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         if summary.spans is None
         else [[at if math.isfinite(at) else None for at in span] for span in summary.spans],
         "converted": summary.converted,
-        "dropped": summary.dropped,
+        "omitted": summary.omitted,
         "weakest": [
             {"start": one.start, "end": one.end, "track": one.track, "doubt": one.doubt}
             for one in summary.moments_to_review(MAX_MOMENTS)

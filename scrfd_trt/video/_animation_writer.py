@@ -79,7 +79,7 @@ class AnimationWriter:
         self._metadata = storable(kept, self.path.suffix)
         removed = found.removed(self._metadata)
         self.converted: list[str] = []
-        self.dropped = [f"metadata ({', '.join(removed)})"] if removed else []
+        self.omitted = [f"metadata ({', '.join(removed)})"] if removed else []
         self._queue: queue.Queue[ImageFrame | None] = queue.Queue(WAITING)
         self._thread: Thread | None = None
         self._error: BaseException | None = None

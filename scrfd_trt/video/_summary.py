@@ -89,7 +89,7 @@ class Summary:
         Numbers of the tracks that the selection left out in at least one frame.
     lost
         Number of frames that were damaged or could not be decoded; set by the caller.
-    converted, dropped
+    converted, omitted
         What :class:`VideoWriter` reports of a video that was written; set by the caller.
     spans
         Start and end, in seconds, of the parts of the video whose faces are counted, ``inf`` for no end; None for the
@@ -103,7 +103,7 @@ class Summary:
         self.left_out: set[int] = set()
         self.lost = 0
         self.converted: list[str] = []
-        self.dropped: list[str] = []
+        self.omitted: list[str] = []
         self.spans: tuple[tuple[float, float], ...] | None = None
         self._gaps = GapFinder()
         self._min_score = np.float32(min_score)  # detectors compare in float32

@@ -172,7 +172,7 @@ def render_video(
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_of_limits(reader)
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
-        summary.converted, summary.dropped = writer.converted, writer.dropped
+        summary.converted, summary.omitted = writer.converted, writer.omitted
     _free_closed()
     return summary
 

@@ -69,7 +69,7 @@ class VideoWriter:
     ----------
     frames
         Number of frames written.
-    converted, dropped
+    converted, omitted
         Streams that are encoded in another codec, and what is left out: streams, and names of metadata, which are
         known once the file is complete.
 
@@ -102,7 +102,7 @@ class VideoWriter:
         self.path = Path(path)
         self.frames = 0
         self.converted: list[str] = []
-        self.dropped: list[str] = []
+        self.omitted: list[str] = []
         self._closed = False
         self._reader = reader
         check_suffix(self.path)
@@ -140,8 +140,8 @@ class VideoWriter:
             with _pyav.writing(lambda: f"cannot write {self.path} with {self._encoder}"):
                 self._container.start_encoding()
             self.converted = [str(one) for one in plans if one.action == "encode" and one.codec != one.target]
-            self.dropped = [*(str(one) for one in plans if one.action == "drop"), *_unread(reader)]
-            self.dropped += self._lost_of_picture(reader.info)
+            self.omitted = [*(str(one) for one in plans if one.action == "drop"), *_unread(reader)]
+            self.omitted += self._lost_of_picture(reader.info)
             self._stack = stack.pop_all()
 
     def _add_video(self, info: VideoInfo, options: EncodeOptions) -> None:
@@ -319,7 +319,7 @@ class VideoWriter:
         if isinstance(self._reader, VideoReader) and (
             names := _metadata.dropped(self._reader.container.metadata, metadata)
         ):
-            self.dropped.append(f"metadata ({', '.join(names)})")
+            self.omitted.append(f"metadata ({', '.join(names)})")
 
     def discard(self) -> None:
         """Close the writer and delete the unfinished file."""

@@ -225,7 +225,7 @@ def test_audio_and_subtitles_can_be_dropped(tmp_path: Path) -> None:
     writer = rewrite(source, tmp_path / "out.mkv", audio="drop", subtitles=False)
     with av.open(str(tmp_path / "out.mkv")) as container:
         assert [stream.type for stream in container.streams] == ["video"]
-    assert "audio aac" in writer.dropped
+    assert "audio aac" in writer.omitted
 
 
 SRT = "1\n00:00:00,100 --> 00:00:00,400\nHello <i>you</i>\n\n2\n00:00:00,600 --> 00:00:00,900\nTwo\nlines\n"
@@ -290,7 +290,7 @@ def test_subtitles_are_copied_or_converted(codec: str, tmp_path: Path) -> None:
         target = tmp_path / f"out{suffix}"
         writer = rewrite(source, target)
         if suffix not in wanted:
-            assert writer.dropped == [f"subtitles {codec}"]
+            assert writer.omitted == [f"subtitles {codec}"]
             with av.open(str(target)) as container:
                 assert [stream.type for stream in container.streams] == ["video", "audio"]
             continue

@@ -71,7 +71,7 @@ def rewrite(source: Path, target: Path, **kept: bool) -> list[str]:
         for item in reader.items():
             if isinstance(item, Frame):
                 writer.write(item)
-    return writer.dropped
+    return writer.omitted
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])

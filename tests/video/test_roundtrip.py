@@ -340,7 +340,7 @@ def test_hdr_that_differs_between_frames_is_named_as_lost(
         assert reader.info.dynamic_hdr == names
         for frame in reader:
             writer.write(frame)
-    assert writer.dropped == list(names)
+    assert writer.omitted == list(names)
 
 
 @pytest.mark.parametrize(
@@ -359,4 +359,4 @@ def test_what_the_encoder_loses_is_named(
     with VideoReader(source) as reader, VideoWriter(target, reader, EncodeOptions(**options)) as writer:
         for frame in reader:
             writer.write(frame)
-    assert writer.dropped == lost
+    assert writer.omitted == lost

@@ -43,7 +43,7 @@ def write_sphere(clip: Make, form: Spherical) -> Path:
 def test_projection_is_kept(form: str, suffix: str, clip: Make) -> None:
     source = write_sphere(clip, FORMS[form])
     target = source.with_name(f"out{suffix}")
-    assert rewrite(source, target).dropped == []
+    assert rewrite(source, target).omitted == []
     with VideoReader(target) as reader:
         assert reader.info.spherical == FORMS[form]
         assert len(list(reader)) == 4
@@ -70,7 +70,7 @@ def test_projection_is_kept_with_each_codec(codec: str, suffix: str, clip: Make)
 def test_containers_without_a_place_for_it_are_reported(clip: Make) -> None:
     source = write_sphere(clip, FORMS["sphere"])
     for suffix in (".ts", ".avi"):
-        assert rewrite(source, source.with_name(f"out{suffix}")).dropped == ["360° projection"]
+        assert rewrite(source, source.with_name(f"out{suffix}")).omitted == ["360° projection"]
 
 
 def test_projections_without_boxes_are_reported() -> None:
