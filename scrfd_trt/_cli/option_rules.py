@@ -17,7 +17,7 @@ from scrfd_trt.errors import OptionError
 IMAGES, VIDEOS, LIVE, WEB = "images", "videos", "live", "web"
 FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
 ENGINES, BATCH_RANGE, OUTPUT, ANNOTATED, READING = "engines", "batch range", "output", "annotated", "reading"
-REPLACEWITH, LOSSY = "replacewith", "lossy"
+REPLACEWITH, LOSSY, REPORTED = "replacewith", "lossy", "reported"
 
 
 class Rule(NamedTuple):
@@ -63,7 +63,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "detect.annotate": (
         _rule("applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'", IMAGES),
     ),
-    "detect.repeat": (_IMAGES,),
+    "detect.repeat": (_IMAGES, _rule("prints nothing with --quiet, except in tables", REPORTED)),
     "detect.quality": (_rule("requires --annotate", ANNOTATED), _LOSSY),
     "detect.overwrite": (_rule("requires --output or --annotate", OUTPUT),),
     "tracks.overwrite": (_rule("requires --output or --save-detections", OUTPUT),),

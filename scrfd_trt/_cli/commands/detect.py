@@ -28,7 +28,7 @@ from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.inputs import Source, find_inputs, same_file_key
-from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, check_options, input_facts
+from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, REPORTED, check_options, input_facts
 from scrfd_trt._cli.options import VideoSettings, option
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
@@ -96,7 +96,8 @@ def detect(
         videos = [source for source in sources if not source.problem and source.is_video]
         settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite)
         targets = {} if annotate is None else outputs.plan_folder(images, annotate, overwrite=overwrite)
-        _check_options(context, input_facts(inputs, sources), output, annotate, targets)
+        reported = set() if messages.quiet and kind != "table" else {REPORTED}
+        _check_options(context, input_facts(inputs, sources) | reported, output, annotate, targets)
         copies = None if annotate is None else _annotator(targets, overwrite=overwrite, quality=quality)
         tally = Tally(alone=len(sources) == 1)
         try:
