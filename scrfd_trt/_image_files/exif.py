@@ -163,8 +163,9 @@ def text(data: bytes, encoding: str = "utf-8") -> str:
 
 
 def clean(value: str) -> str:
-    """Remove control characters and blanks at the ends; the result can be written into XML."""
-    return re.sub("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "", value).strip()[:MAX_TEXT]
+    """Remove control characters and blanks at the ends; the result can be written into XML, and read again."""
+    value = re.sub(r"\r\n?", "\n", value)
+    return re.sub("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "", value).strip()[:MAX_TEXT].strip()
 
 
 def _iso_date(value: str, fraction: str, zone: str) -> str:

@@ -11,17 +11,15 @@ import numpy as np
 import pytest
 from hidden_metadata import HIDING, MARKER, THUMBNAIL, srgb_profile
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms
 
 from scrfd_trt._image_files import ColorDescription, ImageFile, ImageFrame, open_image
-from scrfd_trt._image_files.encode import can_encode_heic
+from scrfd_trt._image_files.encode import can_encode_heic, pillow_has_avif
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import is_writable, storable, write_image
 from scrfd_trt.errors import OutputError
 
-WITH_AVIF = pytest.param(
-    ".avif", marks=pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-)
+WITH_AVIF = pytest.param(".avif", marks=pytest.mark.skipif(not pillow_has_avif(), reason="this Pillow has no AVIF"))
 WITH_HEIC = pytest.param(".heic", marks=pytest.mark.skipif(not can_encode_heic(), reason="pillow-heif is not here"))
 LOSSLESS = (".png", ".tif", ".bmp")
 TOLERANCE = 12  # of lossy formats, for a smooth picture

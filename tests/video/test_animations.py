@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from hidden_metadata import MARKER
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image
 
 from scrfd_trt import Detections
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.durations import frame_seconds
+from scrfd_trt._image_files.encode import pillow_has_avif
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import write_image
 from scrfd_trt.errors import ClosedError, OptionError, OutputError, VideoError
@@ -28,7 +29,7 @@ SECONDS = (0.1, 0.25, 0.04, 0.06, 0.5, 0.1)
 SIZE = (48, 32)
 FACE = (12, 8, 36, 24)
 """Where the detector finds a face in every frame but the third."""
-AVIF = pytest.param("avif", marks=pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF"))
+AVIF = pytest.param("avif", marks=pytest.mark.skipif(not pillow_has_avif(), reason="this Pillow has no AVIF"))
 KINDS = ["gif", "png", "webp", AVIF]
 
 
