@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scrfd_trt._image_files import exif, xmp
 from scrfd_trt._image_files.frames import Kind
 
 FURTHER, MOTION, TAIL = "further pictures", "a motion video", "data behind the picture"
 MAX_TEXT_BYTES = 4 << 20  # of compressed texts
-JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 
 
 @dataclass
@@ -55,15 +57,24 @@ def _read_jpeg(data: bytes, blocks: Blocks) -> None:
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of the content of all segments, to the end of the picture."""
-    at = 2
-    while found := JPEG_MARKER.search(data, at):
-        marker, start = found[1][0], found.end()
-        stop = start + max(2, int.from_bytes(data[start : start + 2], "big"))
-        at = start if marker in (0x01, 0xD8, 0xD9) else stop
+    positions, at = _marker_positions(data), 2
+    while (index := int(np.searchsorted(positions, at))) < len(positions):
+        start = int(positions[index]) + 2
+        marker = data[start - 1]
         if marker == 0xD9:
             yield marker, start, start
             return
+        stop = start + max(2, int.from_bytes(data[start : start + 2], "big"))
+        at = start if marker in (0x01, 0xD8) else stop
         yield marker, start + 2, stop
+
+
+def _marker_positions(data: bytes) -> NDArray[np.intp]:
+    """Return the positions of markers in a JPEG file: not of stuffed, filling or restart bytes."""
+    view = np.frombuffer(data, np.uint8)
+    positions = np.flatnonzero(view[:-1] == 0xFF)
+    codes = view[positions + 1]
+    return np.asarray(positions[(codes != 0) & (codes != 0xFF) & ((codes < 0xD0) | (codes > 0xD7))], np.intp)
 
 
 def _read_app_segment(number: int, segment: bytes, blocks: Blocks) -> None:

@@ -173,7 +173,8 @@ def _iso_date(value: str, fraction: str, zone: str) -> str:
     found = re.fullmatch(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d:\d\d(?::\d\d)?)", value)
     if not found or found[1] == "0000":
         return ""
-    time = found[4] + (f".{fraction}" if re.fullmatch(r"\d{1,9}", fraction) else "")
+    has_fraction = len(found[4]) == 8 and re.fullmatch(r"\d{1,9}", fraction)
+    time = found[4] + (f".{fraction}" if has_fraction else "")
     return f"{found[1]}-{found[2]}-{found[3]}T{time}" + (zone if re.fullmatch(r"[+-]\d\d:\d\d", zone) else "")
 
 

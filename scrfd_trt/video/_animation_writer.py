@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._files import atomic_file
 from scrfd_trt._image_files import ImageFrame
-from scrfd_trt._image_files.metadata import read_metadata
+from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import ANIMATION_SUFFIXES, storable, write_image
 from scrfd_trt.errors import ClosedError, OutputError
 from scrfd_trt.video._animation_reader import AnimationFrame, AnimationReader
@@ -32,7 +32,15 @@ def open_writer(
     """Open the writer for a path and the video that is copied; parameters and errors as for :class:`VideoWriter`."""
     if isinstance(reader, AnimationReader) and Path(path).suffix.lower() in ANIMATION_SUFFIXES:
         return AnimationWriter(path, reader, options, **kept)
-    return VideoWriter(path, reader, options, **kept)
+    writer = VideoWriter(path, reader, options, **kept)
+    if isinstance(reader, AnimationReader):
+        writer.omitted += _metadata_line(read_metadata(reader.file.data, reader.file.kind), Metadata())
+    return writer
+
+
+def _metadata_line(found: Metadata, kept: Metadata) -> list[str]:
+    removed = found.removed(kept)
+    return [f"metadata ({', '.join(removed)})"] if removed else []
 
 
 class AnimationWriter:
@@ -77,9 +85,8 @@ class AnimationWriter:
         found = read_metadata(self._file.data, self._file.kind)
         kept = found.kept(descriptive=keep_metadata, location=keep_location)
         self._metadata = storable(kept, self.path.suffix)
-        removed = found.removed(self._metadata)
         self.converted: list[str] = []
-        self.omitted = [f"metadata ({', '.join(removed)})"] if removed else []
+        self.omitted = _metadata_line(found, self._metadata)
         self._queue: queue.Queue[ImageFrame | None] = queue.Queue(WAITING)
         self._thread: Thread | None = None
         self._error: BaseException | None = None
