@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from scrfd_trt.video._spherical import Spherical
 
 MAX_DRIFT = 0.2  # seconds by which the times of other streams may differ: containers split and join their packets
 MAX_FRAME_DRIFT = 0.01  # seconds, of frames: containers round times to milliseconds
+MAX_STRETCH = 0.01  # by which the pixel aspect ratio may differ: Matroska stores whole pixels
 COLOR_TAGS = ("colorspace", "color_range", "color_trc", "color_primaries")
 NO_COLOR_TAGS = ("mpeg4",)  # codecs that do not store all of them
 UNSPECIFIED = 2  # in ITU-T H.273; FFmpeg's ranges have 0
@@ -24,6 +26,7 @@ class StreamRecord:
 
     kind: str
     codec: str
+    language: str = "und"
     start: float | None = None
     end: float = 0.0
     packets: int = 0
@@ -49,12 +52,14 @@ def verify(
     size: tuple[int, int],
     context: Any,
     *,
+    pixel_aspect: Fraction | None,
     chapters: bool,
     spherical: Spherical | None,
-) -> dict[str, str]:
-    """Read a finished video and return its metadata; ``expected`` begins with the video stream.
+) -> tuple[dict[str, str], list[str]]:
+    """Read a finished video; return its metadata, and names of what its container does not store.
 
-    ``context`` is that of the encoder. MP4 keeps chapters in a stream of their own.
+    ``expected`` begins with the video stream; ``context`` is that of the encoder. MP4 keeps chapters in a stream of
+    their own.
 
     Raises
     ------
@@ -67,19 +72,30 @@ def verify(
         _pyav.open_input(path) as container,
     ):
         streams = [one for one in container.streams if not (chapters and one.type == "data")]
-        found = {one.index: StreamRecord(one.type, _codec(one)) for one in streams}
+        found = {one.index: StreamRecord(one.type, _codec(one), one.metadata.get("language", "und")) for one in streams}
         for packet in container.demux(streams):
             found[packet.stream.index].add(packet)
         difference = _difference(expected, list(found.values()))
         difference = difference or _picture_difference(streams[0].codec_context, size, context)
-        metadata = dict(container.metadata)
+        metadata, aspect = dict(container.metadata), streams[0].sample_aspect_ratio or Fraction(1)
         if spherical is not None and not difference:
             container.seek(0)
             if Spherical.from_frame(next(container.decode(video=0))) != spherical:
                 difference = "has not the 360° projection of the source"
     if difference:
         raise OutputError(f"cannot write {name}: the finished file {difference}; name a .mkv file")
-    return metadata
+    pairs = zip(*map(_with_packets, (expected, list(found.values()))), strict=True)
+    lost = [
+        f"language of {one.kind} ({one.language})" for one, read in pairs if one.language not in ("und", read.language)
+    ]
+    if pixel_aspect and abs(pixel_aspect / aspect - 1) > MAX_STRETCH:
+        lost.append(f"pixel aspect ratio ({pixel_aspect.numerator}:{pixel_aspect.denominator})")
+    return metadata, lost
+
+
+def _with_packets(streams: list[StreamRecord]) -> list[StreamRecord]:
+    """Return the streams with packets: some containers have no others."""
+    return [one for one in streams if one.packets]
 
 
 def _codec(stream: Any) -> str:
@@ -88,8 +104,7 @@ def _codec(stream: Any) -> str:
 
 def _difference(expected: list[StreamRecord], found: list[StreamRecord]) -> str:
     """Return how the streams differ; nothing if they are as they were written."""
-    # Some containers have no streams without packets.
-    expected, found = ([one for one in streams if one.packets] for streams in (expected, found))
+    expected, found = map(_with_packets, (expected, found))
     kinds = [[(one.kind, one.codec) for one in streams] for streams in (expected, found)]
     if kinds[0] != kinds[1]:
         written, read = (", ".join(f"{kind} {codec}" for kind, codec in side) for side in kinds)

@@ -142,6 +142,7 @@ class VideoWriter:
             self.converted = [str(one) for one in plans if one.action == "encode" and one.codec != one.target]
             self.omitted = [*(str(one) for one in plans if one.action == "drop"), *_unread(reader)]
             self.omitted += self._lost_of_picture(reader.info)
+            self.omitted += ["chapters"] if chapters and name not in CHAPTERS else []
             self._stack = stack.pop_all()
 
     def _add_video(self, info: VideoInfo, options: EncodeOptions) -> None:
@@ -214,7 +215,8 @@ class VideoWriter:
         name = CONTAINER_FORMATS[self.path.suffix.lower()]
         made.stream.metadata.update(_metadata.of_stream(source.metadata, name, keep=keep_metadata))
         made.stream.disposition = source.disposition
-        self._records[made.stream.index] = StreamRecord(source.type, plan.target)
+        language = made.stream.metadata.get("language", "und")
+        self._records[made.stream.index] = StreamRecord(source.type, plan.target, language)
         return made
 
     def write(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> None:
@@ -306,16 +308,18 @@ class VideoWriter:
             self._verify()
 
     def _verify(self) -> None:
-        records, context = list(self._records.values()), self._stream.codec_context
-        metadata = verify(
+        info = self._reader.info
+        metadata, lost = verify(
             self._part,
             str(self.path),
-            records,
-            self._reader.info.size,
-            context,
+            list(self._records.values()),
+            info.size,
+            self._stream.codec_context,
+            pixel_aspect=info.pixel_aspect,
             chapters=self._has_chapters,
             spherical=self._spherical,
         )
+        self.omitted += lost
         if isinstance(self._reader, VideoReader) and (
             names := _metadata.dropped(self._reader.container.metadata, metadata)
         ):

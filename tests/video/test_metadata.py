@@ -164,3 +164,36 @@ def test_attachments_are_dropped(tmp_path: Path, clip: Make) -> None:
     assert b"Jane's face" in attached.read_bytes()
     assert "2 attachments" in rewrite(attached, tmp_path / "out.mkv", keep_metadata=True)
     assert b"Jane's face" not in (tmp_path / "out.mkv").read_bytes()
+
+
+def test_what_the_container_does_not_store_is_named(clip: Make) -> None:
+    source = clip("clip.mkv", audio=0.3, options={"bf": "0", "x264-params": "sar=64/45"})
+    tagged = source.with_name("tagged.mkv")
+    times = {"time_base": Fraction(1, 1000), "metadata": {}}
+    with av.open(str(source)) as old, av.open(str(tagged), "w") as new:
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        new.set_chapters([{"id": 1, "start": 0, "end": 500, **times}])
+        streams[1].metadata["language"] = "hrv"
+        for packet in old.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    for suffix, lost in (
+        (".mp4", []),
+        (".mkv", []),
+        (".mov", ["language of audio (hrv)"]),
+        (".avi", ["chapters", "language of audio (hrv)"]),
+        (".ts", ["chapters"]),
+        (".webm", ["pixel aspect ratio (64:45)"]),
+    ):
+        target = source.with_name(f"out{suffix}")
+        with VideoReader(tagged, extra_streams=("audio",)) as reader, VideoWriter(target, reader) as writer:
+            for item in reader.items():
+                if isinstance(item, Frame):
+                    writer.write(item)
+                else:
+                    writer.copy(item)
+        assert writer.omitted == lost, suffix
+        with VideoReader(target) as reader:
+            stretched = None if suffix == ".webm" else Fraction(64, 45)
+            assert (reader.info.pixel_aspect or 1) == pytest.approx(stretched or 1, rel=0.01)
