@@ -32,6 +32,11 @@ class ShapeRange:
     opt: tuple[int, ...]
     max: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        ends = (self.min, self.opt, self.max)
+        if len({len(end) for end in ends}) != 1 or any(side < 0 for end in ends for side in end):
+            raise ValueError("min, opt and max must have as many sides, none below 0")
+
     def admits(self, shape: tuple[int, ...]) -> bool:
         """Return whether an input of this shape is in the range."""
         return len(shape) == len(self.min) and all(

@@ -53,6 +53,9 @@ __all__ = [
 ]
 
 
+LINE_ENDS = {ord(end): repr(end)[1:-1] for end in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+
+
 class ScrfdError(Exception):
     """Base of all errors that scrfd_trt and its overlays raise.
 
@@ -164,8 +167,8 @@ class OutputError(ScrfdError, OSError):
 
 
 def _escaped(text: str) -> str:
-    """Write line feeds as escapes: a file's name may contain them."""
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+    """Write what ends a line as escapes: a file's name may contain it."""
+    return text.translate(LINE_ENDS)
 
 
 def out_of_memory(doing: str) -> BackendError:

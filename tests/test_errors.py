@@ -61,3 +61,9 @@ def test_library_messages_contain_no_command_line_options() -> None:
     for path in sources:
         text = re.sub(known, "", path.read_text("utf-8"))
         assert not re.search(r"(?<![\w-])--[a-z]", text), path
+
+
+def test_messages_have_one_line():
+    error = OptionError("a\nb\u2028", subject="c\r\nd")
+    assert str(error) == r"c\r\nd: a\nb\u2028"
+    assert str(error.within("e\x85")) == r"e\x85: c\r\nd: a\nb\u2028"

@@ -9,9 +9,12 @@ from functools import lru_cache
 from scrfd_trt._letterbox import FREE_SCALES, Letterbox
 from scrfd_trt._pipelines.profiles import describe, largest_batch, opt_sizes
 from scrfd_trt._tensors import ShapeRange
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import ModelFormatError, OptionError
 
 log = logging.getLogger("scrfd_trt")
+
+MAX_BATCH, MAX_SIDE = 1024, 8192
+"""Maximum images per run, and maximum side of an input in pixels, as in the options."""
 
 MIN_SIDE = 8
 """Side in pixels of a cell of the finest stride; a scaled image below it has no cell of its own."""
@@ -26,9 +29,16 @@ def choose_scales(
 
     ``input_shape`` is ``(B, 3, H, W)`` of the model, None where free. ``ranges`` are the shapes of an engine's
     optimization profiles. Without a request, the scales are the sizes that the profiles are tuned for, or the fixed
-    size of the model, or 128 and 640 pixels if that is free.
+    size of the model, or 128 and 640 pixels if that is free. Raises ModelFormatError for a model that is fixed at a
+    larger batch or size than the options allow: a damaged file may ask for any amount of memory.
     """
-    height, width = input_shape[2:]
+    batch, _, height, width = input_shape
+    if (batch or 0) > MAX_BATCH or max(height or 0, width or 0) > MAX_SIDE:
+        shape = "×".join(str(side or "?") for side in input_shape)
+        raise ModelFormatError(
+            f"this model is fixed at an input of {shape}; batches of up to {MAX_BATCH} images of up to "
+            f"{MAX_SIDE}×{MAX_SIDE} pixels are supported"
+        )
     if ranges:
         return _engine_scales(ranges, requested)
     if requested is None:

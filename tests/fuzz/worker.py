@@ -19,6 +19,7 @@ import pickle
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -68,6 +69,14 @@ def check_error(error: ScrfdError) -> None:
         too_large = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM)
         assert not too_large, f"the case asked for more memory than there is: {cause!r}"
         cause = cause.__cause__ or cause.__context__
+
+
+def attempt(function: Callable[..., object], *arguments: Any) -> None:
+    """Call a function; a ScrfdError with a message of one line is no failure."""
+    try:
+        function(*arguments)
+    except ScrfdError as error:
+        check_error(error)
 
 
 def run_round(

@@ -304,3 +304,9 @@ def test_absurd_outputs_of_a_backend_are_rejected(outcome):
     with pytest.raises((BackendError, ModelFormatError)) as caught:
         pipeline(Failing(outcome), scales=64).detect([image(64, 64)], 0.01, None)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2**32 - 1, 3, 64, 64), (1025, 3, 64, 64), (1, 3, 64, 2**40), (None, 3, 8193, None)])
+def test_inputs_that_would_take_any_amount_of_memory_are_rejected(shape):
+    with pytest.raises(ModelFormatError, match="this model is fixed at an input of"):
+        choose_scales(shape, None)

@@ -92,7 +92,7 @@ def _read(path: Path, subject: str = "") -> onnx.ModelProto:
 def _external_paths(path: Path, model: onnx.ModelProto) -> tuple[Path, ...]:
     """List the files of external weights; raise ModelFormatError for one outside of the model's folder."""
     names = {
-        entry.value
+        _text(entry.value)
         for tensor in external_data_helper._get_all_tensors(model)
         if external_data_helper.uses_external_data(tensor)
         for entry in tensor.external_data
@@ -145,4 +145,9 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
     except KeyError:  # not a tensor, or a type unknown to this onnx
         dtype = "unknown"
-    return TensorSpec(value.name, shape_of(value), dtype)
+    return TensorSpec(_text(value.name), shape_of(value), dtype)
+
+
+def _text(value: str | bytes) -> str:
+    """Return a text of the file; protobuf returns bytes for one that is not UTF-8."""
+    return value if isinstance(value, str) else value.decode(errors="replace")

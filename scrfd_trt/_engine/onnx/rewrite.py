@@ -64,6 +64,18 @@ def prepare(
     Raises ModelNotFoundError, ModelFormatError if the file is not a SCRFD model or does not support the batch and
     sizes, OptionError if FP32 is requested of an FP16 model, MissingDependencyError without ONNX Runtime.
     """
+    try:
+        return _prepare(path, sizes=sizes, batch=batch, batch_one=batch_one, precision=precision, io=io)
+    except ScrfdError:
+        raise
+    except (AttributeError, ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        # A file may be valid ONNX and yet have nodes without inputs, or attributes of another type.
+        raise ModelFormatError(f"{path}: this model cannot be rewritten for TensorRT: {one_line(error)}") from error
+
+
+def _prepare(
+    path: Path, *, sizes: Sizes | None, batch: Batch, batch_one: bool, precision: Precision | None, io: IoType
+) -> PreparedModel:
     model = load(path)
     try:
         source, outputs = tensors(model)
@@ -85,11 +97,6 @@ def prepare(
         return _finish(model, precision, ranges, notes)
     except ModelFormatError as error:
         raise error.within(path) from error
-    except ScrfdError:
-        raise
-    except (AttributeError, ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        # A file may be valid ONNX and yet have nodes without inputs, or attributes of another type.
-        raise ModelFormatError(f"{path}: this model cannot be rewritten for TensorRT: {one_line(error)}") from error
 
 
 def _own_sizes(source: TensorSpec) -> Sizes:
