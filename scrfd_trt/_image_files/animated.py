@@ -8,7 +8,7 @@ from typing import Any
 
 from scrfd_trt._image_files import boxes, color, gif, pillow, tags
 from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame, Kind
-from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt._image_files.limits import SMALL_FRAME, Limits, check_header, check_total
 from scrfd_trt.errors import ImageError
 
 SEQUENCE = "image sequences in HEIC and AVIF files are not supported: convert it to a video"
@@ -61,9 +61,9 @@ def open_animation(
 
 def open_gif(data: bytes, limits: Limits) -> ImageFile:
     """Read the blocks of a GIF file."""
-    header = gif.read_header(data)
+    header = gif.read_header(data, limits.total_pixels // SMALL_FRAME)
     check_header(header.size if header.frames else (0, 0), limits, header.damage)
-    check_total(header.frames * header.size[0] * header.size[1], limits)
+    check_total([header.size] * header.frames, limits)
     file = open_animation("gif", data, header.frames, header.size)
     file.add_damage(header.damage)
     return file
@@ -78,7 +78,7 @@ def open_avif(data: bytes, limits: Limits) -> ImageFile:
         raise (ImageError(f"the file is {damage}: copy or download it again") if damage else error) from error
     width, height = image.size
     check_header((width, height), limits)
-    check_total(image.n_frames * width * height, limits)
+    check_total([(width, height)] * image.n_frames, limits)
     if image.n_frames == 1 and boxes.find_box(data, b"moov"):
         raise ImageError(SEQUENCE)
     exif = boxes.item_exif(data)
@@ -104,7 +104,7 @@ def open_heic(data: bytes, limits: Limits) -> ImageFile:
         raise (ImageError(f"the file is {damage}: copy or download it again") if damage else error) from error
     for image in images:
         check_header((image.size[0], image.size[1]), limits)
-    check_total(sum(image.size[0] * image.size[1] for image in images), limits)
+    check_total([(image.size[0], image.size[1]) for image in images], limits)
     info: dict[str, Any] = images[0].info
     exif = info.get("exif") or b""
     # libheif applies the transforms of the file. The EXIF orientation repeats them, unless there are none.

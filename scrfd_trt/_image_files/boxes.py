@@ -38,11 +38,13 @@ def find_box(data: bytes, *path: bytes, start: int = 0, end: int | None = None) 
 
 
 def cut_off(data: bytes) -> str:
-    """Return how a file is cut off, by where its last box ends; it completes "the file is …"."""
-    at = max((end for _, _, end in boxes(data)), default=0)
+    """Return how an AVIF or HEIC file is cut off, by where its last box ends; it completes "the file is …"."""
+    found = {kind: end for kind, _, end in boxes(data)}
+    at = max(found.values(), default=0)
     size = int.from_bytes(data[at : at + 4], "big")
-    missing = size > len(data) - at and data[at + 4 : at + 8].isalnum()
-    return f"cut off after {len(data):,} of {at + size:,} bytes" if missing else ""
+    if size > len(data) - at and data[at + 4 : at + 8].isalnum():
+        return f"cut off after {len(data):,} of {at + size:,} bytes"
+    return "" if b"meta" in found and (b"mdat" in found or b"idat" in data) else f"cut off after {len(data):,} bytes"
 
 
 def has_transforms(data: bytes) -> bool:

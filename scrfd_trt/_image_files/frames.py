@@ -60,6 +60,8 @@ class ImageFile:
     decode: Callable[[ImageFile], Iterator[ImageFrame]] = field(repr=False)
     notes: list[str] = field(default_factory=list)
     """What reading changes, one line each, such as 16 bits per channel reduced to 8; decoding may add more."""
+    keep_damaged: bool = False
+    """Whether pixels of damaged parts are decoded as far as possible."""
     damage: list[str] = field(default_factory=list)
     """What is missing or wrong in a file that is read nevertheless, one line each; decoding may add more."""
 

@@ -18,14 +18,14 @@ class GifHeader:
     damage: str = ""
 
 
-def read_header(data: bytes) -> GifHeader:
-    """Walk through a GIF file; damage is recorded."""
+def read_header(data: bytes, max_frames: int = 1 << 20) -> GifHeader:
+    """Walk through a GIF file to its end, or until it has more frames than ``max_frames``; damage is recorded."""
     header = GifHeader(damage=f"cut off after {len(data):,} bytes")
     if len(data) < 13:
         return header
     header.size = (int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little"))
     at = 13 + _table_size(data[10])
-    while at < len(data):
+    while at < len(data) and header.frames <= max_frames:
         block = data[at]
         if block == 0x3B:
             header.damage = "" if header.frames else "damaged: it has no frame"

@@ -44,7 +44,7 @@ def read_header(data: bytes, max_scans: int = 1 << 20) -> JpegHeader:
             header.stray.append((before, start))
         if marker == 0xD9:
             header.end = at
-            header.damage = "" if header.scans else f"damaged at byte {start:,}: it ends before its pixels"
+            header.damage = _missing_pixels(header, start)
             return header
         if marker in {0x01, 0xD8}:  # without content
             continue
@@ -64,6 +64,14 @@ def read_header(data: bytes, max_scans: int = 1 << 20) -> JpegHeader:
     if not header.segments:
         header.damage = "damaged at byte 2: no JPEG marker there"
     return header
+
+
+def _missing_pixels(header: JpegHeader, end: int) -> str:
+    """Return whether a file that has its end marker cannot have all pixels: 64 of them take at least one bit."""
+    pixels, begin = header.size[0] * header.size[1], header.segments[-1][2] if header.segments else end
+    if not header.scans:
+        return f"damaged at byte {end:,}: it ends before its pixels"
+    return "" if (end - begin) * 8 * 64 >= pixels else f"damaged: {end:,} bytes cannot hold {pixels:,} pixels"
 
 
 def without_stray_bytes(data: bytes, header: JpegHeader) -> bytes:

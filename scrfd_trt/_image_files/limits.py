@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scrfd_trt.errors import ImageError
@@ -15,13 +16,17 @@ class Limits:
 
     pixels: int = 300 * MILLION
     """Of one frame."""
-    total_pixels: int = 10_000 * MILLION
-    """Over all frames, or all scans of a JPEG: bounds the time."""
     option: str = "max_pixels"
     """The option that sets ``pixels``; empty if there is none."""
 
+    @property
+    def total_pixels(self) -> int:
+        """The limit over all frames, or all scans of a JPEG: bounds the time."""
+        return 20 * self.pixels
+
 
 DEFAULT = Limits()
+SMALL_FRAME = 10_000  # pixels; decoding a frame or a scan takes at least as long as for so many
 
 
 def check_header(size: tuple[int, int], limits: Limits, damage: str = "") -> None:
@@ -39,10 +44,12 @@ def check_header(size: tuple[int, int], limits: Limits, damage: str = "") -> Non
         )
 
 
-def check_total(pixels: int, limits: Limits, what: str = "all frames together have") -> None:
-    """Raise ImageError if the frames, or the scans of a JPEG, have too many pixels together."""
-    if pixels > limits.total_pixels:
+def check_total(sizes: Iterable[tuple[int, int]], limits: Limits, what: str = "its frames together have") -> None:
+    """Raise ImageError if the frames of a file, or the scans of a JPEG, have too many pixels together."""
+    total = sum(max(width * height, SMALL_FRAME) for width, height in sizes)
+    if total > limits.total_pixels:
         raise ImageError(
-            f"{what} {pixels / MILLION:,.0f} million pixels, and more than {limits.total_pixels / MILLION:,.0f} "
-            "million take too long: split it, or convert it to another format"
+            f"the image takes too long to decode: {what} {total / MILLION:,.0f} million pixels, more than "
+            f"{limits.total_pixels / MILLION:,.0f} million; split it, or convert it to another format",
+            fields=[limits.option] if limits.option else [],
         )

@@ -32,6 +32,8 @@ _STDERR = threading.Lock()
 
 def decode(data: bytes | bytearray, flags: int = COLOR) -> tuple[NDArray[Any] | None, list[str]]:
     """Return the pixels that OpenCV decodes, or None, and the messages of its libraries; raise ImageError."""
+    if len(data) >= 1 << 31:
+        raise ImageError("the file has more than 2 GB, which OpenCV does not read: convert it to PNG or JPEG")
     with captured_stderr() as lines:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._image_files import color
 from scrfd_trt._image_files.frames import ImageFile
-from scrfd_trt._image_files.native import OUT_OF_MEMORY
+from scrfd_trt._image_files.native import OUT_OF_MEMORY, captured_stderr
 from scrfd_trt.errors import ImageError, MissingDependencyError, one_line
 
 Pixels = NDArray[np.uint8]
@@ -121,20 +121,20 @@ def translated() -> Iterator[None]:
 
 def decode(kind: str, data: bytes, file: ImageFile, profile: bytes | None = None) -> tuple[Pixels, Pixels | None]:
     """Decode the first image of a file; see :func:`bgr_and_alpha`. ``profile`` is one that Pillow does not read."""
-    image = open_with(kind, data)
-    if profile is not None:
-        image.info["icc_profile"] = profile
-    with translated():
+    with captured_stderr(), translated():  # libtiff and Pillow's plugin for TIFF write there
+        image = open_with(kind, data)
+        if profile is not None:
+            image.info["icc_profile"] = profile
         load(image, file)
         return bgr_and_alpha(image, file)
 
 
 def load(image: Any, file: ImageFile) -> None:
-    """Decode a Pillow image; if the file is known to be damaged, keep the pixels that are there."""
+    """Decode a Pillow image; keep the pixels that are there if it is cut off and the caller wants them."""
     try:
         image.load()
     except ERRORS as error:
-        if not file.damage or vars(image).get("_im", vars(image).get("im")) is None:
+        if not file.keep_damaged or vars(image).get("_im", vars(image).get("im")) is None:
             raise
         image.tile = []
         file.add_damage(one_line(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -21,6 +22,8 @@ class PngHeader:
     frames: int = 0
     """Frames of an animation, whether or not the still image is one of them."""
     still_is_frame: bool = False
+    places: list[tuple[int, int]] = field(default_factory=list)
+    """Start and end of the content of each chunk of pixels of the still image."""
     chunks: dict[bytes, bytes] = field(default_factory=dict)
     """The first chunk of each small kind."""
     damage: str = ""
@@ -38,7 +41,7 @@ KEPT = (b"IHDR", b"tRNS", b"eXIf", b"iCCP", b"pHYs", b"acTL")
 def read_header(data: bytes) -> PngHeader:
     """Walk through a PNG file; damage is recorded, and what is behind it is not read."""
     header, at = PngHeader(), len(SIGNATURE)
-    view, pixels, controls = memoryview(data), False, 0
+    view, controls = memoryview(data), 0
     while at + 12 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end = at + 12 + length
@@ -54,16 +57,69 @@ def read_header(data: bytes) -> PngHeader:
             header.size = struct.unpack_from(">2I", data, at + 8)
             header.bits, header.color_type = data[at + 16], data[at + 17]
         controls += kind == b"fcTL"
-        if kind == b"IDAT" and not pixels:
-            pixels, header.still_is_frame = True, controls > 0
+        if kind == b"IDAT":
+            header.still_is_frame = controls > 0 if not header.places else header.still_is_frame
+            header.places.append((at + 8, end - 4))
         if kind == b"IEND":
             header.frames = controls if b"acTL" in header.chunks else 0
-            header.damage = "" if pixels else "damaged: it has no pixels"
+            header.damage = _missing_pixels(header)
             return header
         at = end
     header.damage = f"cut off after {len(data):,} bytes"
     header.frames = controls if b"acTL" in header.chunks else 0
     return header
+
+
+def _missing_pixels(header: PngHeader) -> str:
+    """Return whether a file that has its end cannot have all pixels: deflate saves at most 1031 of 1032 bytes."""
+    stored = sum(end - start for start, end in header.places)
+    if not header.places:
+        return "damaged: it has no pixels"
+    return "" if stored * 1032 >= _raw_bytes(header) else f"damaged: {stored:,} bytes cannot hold its pixels"
+
+
+def _raw_bytes(header: PngHeader) -> int:
+    """Return how many bytes the pixels of the still image have at least when they are decompressed."""
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(header.color_type, 1)
+    return header.size[1] * (1 + (header.size[0] * samples * header.bits + 7) // 8)
+
+
+def has_more_data(data: bytes, header: PngHeader) -> bool:
+    """Return whether much more is compressed in a file than its pixels, which takes long to decompress.
+
+    Pixels that are compressed as usual cannot be compressed again; only other files are decompressed here.
+    """
+    stored, view = sum(end - start for start, end in header.places), memoryview(data)
+    most = 2 * _raw_bytes(header) + MAX_SURPLUS  # interlaced images have more rows
+    if stored * 1032 <= most or not any(map(_is_compressible, _samples(view, header))):
+        return False
+    decoder, total = zlib.decompressobj(), 0
+    try:
+        for start, end in header.places:
+            rest: bytes | memoryview = view[start:end]
+            while len(rest):
+                total += len(decoder.decompress(rest, 1 << 20))
+                rest = decoder.unconsumed_tail
+                if total > most:
+                    return True
+    except zlib.error:
+        pass
+    return False
+
+
+def _samples(view: memoryview, header: PngHeader) -> Iterator[memoryview]:
+    """Yield pieces of the compressed pixels."""
+    for start, end in header.places[:: max(1, len(header.places) // 32)]:
+        for at in range(start, end, max(SAMPLE, (end - start) // 32)):
+            yield view[at : min(at + SAMPLE, end)]
+
+
+def _is_compressible(piece: memoryview) -> bool:
+    return len(piece) > 256 and len(zlib.compress(piece, 1)) < 0.9 * len(piece)
+
+
+SAMPLE = 2048  # bytes
+MAX_SURPLUS = 100_000_000  # bytes
 
 
 def mended(data: bytes) -> bytes:

@@ -54,7 +54,7 @@ def open_image(
             )
     except ScrfdError as error:
         raise (error.within(name) if name else error) from error
-    return replace(file, decode=lambda self: _named(file.decode(self), name))
+    return replace(file, keep_damaged=damaged == "keep", decode=lambda self: _named(file.decode(self), name))
 
 
 def read_image(

@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 from scrfd_trt._image_files import color, headers, jpeg, native, pillow, png, tags
 from scrfd_trt._image_files.animated import open_animation
 from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame, Kind
-from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt._image_files.limits import SMALL_FRAME, Limits, check_header, check_total
 from scrfd_trt.errors import ImageError
 
 Stored = tuple[NDArray[Any], "NDArray[np.uint8] | None"]
 """Pixels and alpha as stored: not turned."""
-SMALL_SCAN = 10_000  # pixels; decoding a scan takes at least as long as for so many
+MAX_FILLED = 10  # times the length of a file that is cut off
 
 
 def open_jpeg(data: bytes, limits: Limits) -> ImageFile:
     """Read the segments of a JPEG file, and those of the further images of a multi-picture file."""
-    header = jpeg.read_header(data, limits.total_pixels // SMALL_SCAN)
+    header = jpeg.read_header(data, limits.total_pixels // SMALL_FRAME)
     file = _open_single_jpeg(data, header, limits)
     places = jpeg.further_pages(data, header)
     if not places:
         return file
     parts = [data[start:end] for start, end in places]
     pages = [_open_single_jpeg(part, jpeg.read_header(part), limits) for part in parts]
-    check_total(sum(page.size[0] * page.size[1] for page in pages), limits)
+    check_total([page.size for page in pages], limits)
     damage = [line for page in (file, *pages) for line in page.damage]
 
     def frames(whole: ImageFile) -> Iterator[ImageFrame]:
@@ -41,8 +41,7 @@ def open_jpeg(data: bytes, limits: Limits) -> ImageFile:
 
 def _open_single_jpeg(data: bytes, header: jpeg.JpegHeader, limits: Limits) -> ImageFile:
     check_header(header.size, limits, header.damage)
-    pixels = max(header.size[0] * header.size[1], SMALL_SCAN)
-    check_total(header.scans * pixels, limits, "the scans of the JPEG have")
+    check_total([header.size] * header.scans, limits, "its scans together have")
     if header.bits != 8 or header.process in jpeg.PROCESSES:
         what = jpeg.PROCESSES.get(header.process, f"{header.bits}-bit")
         raise ImageError(f"{what} JPEG images are not supported: convert it to PNG or to an ordinary JPEG")
@@ -74,13 +73,15 @@ def open_png(data: bytes, limits: Limits) -> ImageFile:
     header = png.read_header(data)
     check_header(header.size, limits, header.damage)
     content = data
+    if png.has_more_data(data, header):
+        raise ImageError("the image is damaged (it has more data than pixels): copy or download it again")
     if damage := header.damage:
         content = png.mended(data)
         header = png.read_header(content)
     content = png.essential(content)
     exif, profile = header.chunks.get(b"eXIf", b""), png.icc_profile(header)
     if header.frames > 1:
-        check_total(header.frames * header.size[0] * header.size[1], limits)
+        check_total([header.size] * header.frames, limits)
         file = open_animation(
             "png", content, header.frames, header.size, exif=exif, profile=profile, first=not header.still_is_frame
         )
@@ -90,7 +91,12 @@ def open_png(data: bytes, limits: Limits) -> ImageFile:
         grey = color.profile_space(profile) == "GRAY" and header.color_type == 0 and header.bits <= 8
         if damage or (grey and not header.has_alpha):
             return pillow.decode("png", content, file, profile)
-        return _decode_png(file, content, header)
+        try:
+            return _decode_png(file, content, header)
+        except ImageError:
+            if not file.keep_damaged:
+                raise
+            return pillow.decode("png", content, file)
 
     resolution = png.resolution(header)
     return _still("png", data, header.size, decode, exif=exif, profile=profile, resolution=resolution, damage=damage)
@@ -114,7 +120,7 @@ def open_webp(data: bytes, limits: Limits) -> ImageFile:
     check_header(size, limits, damage)
     exif, profile, alpha = chunks.get(b"EXIF", b""), chunks.get(b"ICCP"), headers.webp_has_alpha(chunks)
     if animated:
-        check_total(animated * size[0] * size[1], limits)
+        check_total([size] * animated, limits)
         file = open_animation("webp", data, animated, size, exif=exif, profile=profile)
         return replace(file, damage=[damage] if damage else [])
     return _still(
@@ -129,7 +135,7 @@ def open_bmp(data: bytes, limits: Limits) -> ImageFile:
     check_header(size, limits, damage)
 
     def decode(file: ImageFile) -> Stored:
-        pixels, alpha = _decode(file, _filled(data, length, size), alpha=headers.bmp_has_alpha(data))
+        pixels, alpha = _decode(file, _filled(data, length), alpha=headers.bmp_has_alpha(data))
         return pixels, alpha if alpha is not None and alpha.any() else None  # zeros mean that alpha is not used
 
     return _still("bmp", data, size, decode, damage=damage)
@@ -147,14 +153,7 @@ def open_netpbm(data: bytes, limits: Limits) -> ImageFile:
     size, length = headers.netpbm_size(data)
     check_header(size, limits)
     kind: Kind = "pfm" if data[1:2] in b"fF" else "pnm"
-    fill = b"0 " if data[1:2] in b"123" else b"\0"
-    return _still(
-        kind,
-        data,
-        size,
-        lambda file: _decode(file, _filled(data, length, size, fill)),
-        damage=_cut_off(data, length),
-    )
+    return _still(kind, data, size, lambda file: _decode(file, _filled(data, length)), damage=_cut_off(data, length))
 
 
 def open_hdr(data: bytes, limits: Limits) -> ImageFile:
@@ -173,10 +172,9 @@ def _cut_off(data: bytes, size: int) -> str:
     return f"cut off after {len(data):,} of {size:,} bytes" if len(data) < size else ""
 
 
-def _filled(data: bytes, length: int, size: tuple[int, int], fill: bytes = b"\0") -> bytes:
-    """Return an uncompressed file with something in the place of the pixels that are missing."""
-    missing = min(length - len(data), 16 * size[0] * size[1] + 4096)
-    return data + fill * (missing // len(fill) + 1) if missing > 0 else data
+def _filled(data: bytes, length: int) -> bytes:
+    """Return an uncompressed file with zeros in the place of the pixels that are missing, if that is a part of it."""
+    return data.ljust(length, b"\0") if length <= MAX_FILLED * len(data) else data
 
 
 def _still(
@@ -215,7 +213,8 @@ def _decode(file: ImageFile, data: bytes, *, alpha: bool = False, bits: int = 8)
     pixels, lines = native.decode(data, native.UNCHANGED if alpha and bits <= 8 else native.COLOR)
     if pixels is None:
         reason = f"the image is damaged ({lines[0]})" if lines else "the image is damaged, or of an unusual kind"
-        raise ImageError(f"{reason}: copy or download it again")
+        hint = ", or read it as far as it goes" if file.kind == "png" else ""
+        raise ImageError(f"{reason}: copy or download it again{hint}", fields=["damaged"] if hint else [])
     file.add_damage(*native.data_loss(lines))
     file.add_note(color.SIXTEEN if bits > 8 else "")
     if not alpha:

@@ -29,6 +29,8 @@ class Directory:
     next_offset: int
     data: bytes
     order: str
+    is_cut_off: bool = False
+    """Whether entries are missing."""
 
     @property
     def is_big(self) -> bool:
@@ -105,7 +107,7 @@ def _directory(data: bytes, offset: int, order: str, big: bool) -> Directory | N
     (count,) = struct.unpack_from(order + head, data, offset)
     fixed = struct.calcsize("<" + entry)
     width = fixed + inline
-    count = min(count, (len(data) - start) // width)
+    promised, count = count, min(count, (len(data) - start) // width)
     entries: dict[int, tuple[int, int, int, str]] = {}
     for at in range(start, start + count * width, width):
         tag, kind, number = struct.unpack_from(order + entry, data, at)
@@ -116,7 +118,7 @@ def _directory(data: bytes, offset: int, order: str, big: bool) -> Directory | N
         entries.setdefault(tag, (where, number, size, code))
     end = start + count * width
     after = struct.unpack_from(order + pointer, data, end)[0] if end + inline <= len(data) else 0
-    return Directory(offset, entries, after, data, order)
+    return Directory(offset, entries, after, data, order, count < promised)
 
 
 def exif_orientation(exif: bytes) -> int:

@@ -28,7 +28,7 @@ def open_tiff(data: bytes, limits: Limits) -> ImageFile:
     """Read the directories of a TIFF file."""
     pages = [page for page in directories(data) if page.number(WIDTH)]
     if not pages:
-        raise ImageError("the image is damaged (its directory is missing or cut off): copy or download it again")
+        raise ImageError("the file is damaged: its directory is missing or cut off; copy or download it again")
     if any(DNG_VERSION in page.entries or page.number(PHOTOMETRIC) in COLOR_FILTERS for page in pages):
         raise ImageError(RAW)
     if _is_reduced(pages[0]) and SUB_FILES in pages[0].entries:
@@ -37,7 +37,7 @@ def open_tiff(data: bytes, limits: Limits) -> ImageFile:
     first = pages[0]
     for page in pages:
         _check_page(page, limits)
-    check_total(sum(page.number(WIDTH) * page.number(HEIGHT) for page in pages), limits)
+    check_total([(page.number(WIDTH), page.number(HEIGHT)) for page in pages], limits)
     file = ImageFile(
         kind="tiff",
         data=data,
@@ -64,7 +64,7 @@ def _is_reduced(page: Directory) -> bool:
 
 def _check_page(page: Directory, limits: Limits) -> None:
     width, height = page.number(WIDTH), page.number(HEIGHT)
-    check_header((width, height), limits)
+    check_header((width, height), limits, _cut_off(page))
     samples, bits = page.number(SAMPLES, 1), _bits(page)
     if samples > MAX_SAMPLES or bits > 64:
         raise ImageError(f"TIFF images with {samples} channels of {bits} bits are not supported: convert it to PNG")
@@ -76,6 +76,8 @@ def _check_page(page: Directory, limits: Limits) -> None:
 
 def _cut_off(page: Directory) -> str:
     """Return how a file is cut off, by where its strips or tiles end; empty if they are all there."""
+    if page.is_cut_off:
+        return f"cut off after {len(page.data):,} bytes"
     places, sizes = (TILES, TILE_SIZES) if TILES in page.entries else (STRIPS, STRIP_SIZES)
     starts, lengths = page.values(places, 1 << 27), page.values(sizes, 1 << 27)
     if len(starts) != len(lengths) or not starts:
