@@ -42,6 +42,8 @@ OGG_VIDEO = (b"\x80theora", b"BBCD\0", b"\1video", b"OVP80")
 TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """Size of the packets of transport streams, and where their sync byte is."""
 SYNC = 0x47
+MIN_JPEGS, MAX_JPEGS, JPEG_HEADERS = 6, 1 << 26, 1 << 17
+"""Pictures that make a video of JPEG images, and bytes that are searched for them and for what a photograph lists."""
 PNM_HEADER = re.compile(rb"P[1-7](\s|#[^\n]*\n)+(\d|WIDTH)")
 
 
@@ -98,6 +100,18 @@ def is_video(start: bytes) -> bool:
     if start.startswith(b"OggS"):
         return any(codec in start[:200] for codec in OGG_VIDEO)
     return any(_is_transport_stream(start, size, at) for size, at in TS_PACKETS)
+
+
+def is_motion_jpeg(path: Path) -> bool:
+    """Return whether a file consists of JPEG images one after another, as cameras stream them.
+
+    Photographs may have other pictures behind them, such as depth maps and those that their MPF segment lists.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != b"\xff\xd8":
+            return False
+        data = file.read(MAX_JPEGS)
+    return data.count(b"\xff\xd9\xff\xd8\xff") >= MIN_JPEGS - 1 and b"MPF\0" not in data[:JPEG_HEADERS]
 
 
 def has_video_stream(path: Path) -> bool:

@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = (
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
     *(".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".mxf", ".y4m", ".divx", ".m2v", ".dv", ".qt"),
+    *(".mjpeg", ".mjpg", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".obu"),
 )
 RAW_SUFFIXES = (
     *(".dng", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".cr2", ".cr3", ".pef", ".rwl", ".3fr", ".iiq", ".srw"),

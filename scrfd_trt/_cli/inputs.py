@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from scrfd_trt._cli import console
-from scrfd_trt._cli.content import has_video_stream
+from scrfd_trt._cli.content import has_video_stream, is_motion_jpeg
 from scrfd_trt._cli.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FolderSearch, LeftOut, problem_of
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.kinds import image_kind
@@ -137,15 +137,18 @@ def _expand_folder(folder: Path, search: FolderSearch) -> Iterator[Source]:
 def is_video(path: Path) -> bool:
     """Return whether a file is a video, or a pattern of numbered images such as ``frames/%05d.png``.
 
-    A known suffix decides, except that animated images are videos. Otherwise the content decides.
+    A known suffix decides, except that animated images and JPEG images one after another are videos. Otherwise the
+    content decides.
     """
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES or is_pattern(str(path)):
         return True
     try:
-        if suffix in IMAGE_SUFFIXES:
-            return is_animation(path)
-        return path.is_file() and not _is_image(path) and has_video_stream(path)
+        if not path.is_file():
+            return False
+        if is_animation(path) or is_motion_jpeg(path):
+            return True
+        return suffix not in IMAGE_SUFFIXES and not _is_image(path) and has_video_stream(path)
     except (OSError, VideoError, MissingDependencyError):  # reported when the file is read
         return False
 

@@ -73,14 +73,16 @@ def open_input(
         formats += (form for suffix, form in PLAYLISTS.items() if re.split("[?#]", text)[0].lower().endswith(suffix))
     elif kind in ("rtsp", "rtsps"):
         formats.append("rtsp")
-    elif "%" in text and not os.path.exists(text):  # noqa: PTH110 - takes any text
-        formats.append("image2")  # a pattern of image names
+    elif "%" not in text or not os.path.exists(text):  # noqa: PTH110 - takes any text
+        formats.append("image2")  # a single image, or a pattern of image names
     limits = {
         "format_whitelist": ",".join(formats),
         "protocol_whitelist": ",".join(PROTOCOLS.get(kind, ("file", "crypto") if container_format else ("file",))),
     }
     av = load()
     is_file = kind not in PROTOCOLS and not _is_device(container_format)
+    if is_file and container_format is None and _holds_jpegs(text):
+        container_format = "jpeg_pipe"
     try:
         return av.open(
             file_url(text) if is_file else text,
@@ -94,9 +96,20 @@ def open_input(
         if not is_file or container_format is not None:
             raise
         raise VideoError(
-            "this is no video; playlists and other files that name files are read only with their container_format",
+            "this is no video; playlists and other lists of files are not opened, so name the video itself",
             subject=text,
         ) from error
+
+
+def _holds_jpegs(path: str) -> bool:
+    """Return whether a file begins with a JPEG image and is named like one: FFmpeg would read the first image only."""
+    if not path.lower().endswith((".jpg", ".jpeg", ".jpe", ".jfif")):
+        return False
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - the name may be any text
+            return file.read(2) == b"\xff\xd8"
+    except (OSError, ValueError):
+        return False
 
 
 def _is_device(container_format: str | None) -> bool:

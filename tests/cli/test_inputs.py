@@ -237,3 +237,25 @@ def test_corrupt_jpeg_data_is_read_with_warning(tmp_path: Path, capfd: pytest.Ca
     err = capfd.readouterr().err
     assert err.startswith("warning: the image is damaged: Corrupt JPEG data")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["a.mjpeg", "a.MJPG", "a.jpg", "a"])
+def test_jpeg_images_one_after_another_are_a_video(name: str, tmp_path: Path) -> None:
+    """FFmpeg reads the first image only of a file with the name of an image."""
+    video = pytest.importorskip("scrfd_trt.video")
+    pytest.importorskip("av")
+    images = [cv2.imencode(".jpg", np.full((16, 16, 3), 20 * number, np.uint8))[1].tobytes() for number in range(8)]
+    path = tmp_path / name
+    path.write_bytes(b"".join(images))
+    assert is_video(path)
+    with video.open_source(path) as reader:
+        assert [round(frame.image.mean() / 20) for frame in reader] == list(range(8))
+    path.write_bytes(images[1] + images[2])  # such as a photograph and its depth map
+    assert is_video(path) == (path.suffix.lower() in (".mjpeg", ".mjpg"))
+
+
+def test_photograph_that_lists_others_is_no_video(tmp_path: Path) -> None:
+    image = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    path = tmp_path / "a.jpg"
+    path.write_bytes(image[:2] + b"\xff\xe2\0\x06MPF\0" + image[2:] + image * 7)
+    assert not is_video(path)

@@ -245,6 +245,14 @@ def test_web_playlist_reads_no_files(clip: MakeClip, serve: Serve) -> None:
             open_source(f"http://127.0.0.1:{serve(*[local] * 4).port}/list.m3u8", reconnect=0)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "100%03d.jpg", "a.webp"])
+def test_single_image(name: str, tmp_path: Path) -> None:
+    image(tmp_path / name, 40)
+    image(tmp_path / "100001.jpg", 200)
+    with VideoReader(tmp_path / name) as reader:
+        assert [int(frame.image.mean().round()) for frame in reader] == [pytest.approx(40, abs=1)]
+
+
 def test_image_of_folder_that_names_other_images(tmp_path: Path) -> None:
     image(tmp_path / "secret.png", 200)
     image(tmp_path / "frames" / "0.png", 10)
