@@ -17,7 +17,7 @@ from scrfd_trt.errors import OptionError
 IMAGES, VIDEOS, LIVE, WEB = "images", "videos", "live", "web"
 FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
 ENGINES, BATCH_RANGE, OUTPUT, ANNOTATED, READING = "engines", "batch range", "output", "annotated", "reading"
-REPLACEWITH, LOSSY, REPORTED = "replacewith", "lossy", "reported"
+REPLACEWITH, LOSSY, ENCODED, REPORTED = "replacewith", "lossy", "encoded", "reported"
 
 
 class Rule(NamedTuple):
@@ -41,6 +41,7 @@ _DETECTING = _rule("has no effect with --detections, whose faces are already det
 _TRACKS = _rule("applies to videos, and to images with --detections", VIDEOS, TRACKS)
 _REPLACEWITH = _rule("cannot be combined with --overlay, which has options of its own", REPLACEWITH)
 _LOSSY = _rule("applies to JPEG, WebP, AVIF and HEIC files only, and none is written", LOSSY)
+_ENCODED = _rule("applies to video files only, and none is written", ENCODED, LIVE)
 _ENGINES = _rule("applies to engines only", ENGINES)
 _SHAPED = ("replacewith=blur", "replacewith=solid", "replacewith=mosaic")
 
@@ -48,8 +49,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("threshold", "iou", "scale", "max_faces"), (_DETECTING,)),
     **dict.fromkeys(("model", "device", "lean_runtime", "allow_host_code"), (_DETECTING,)),
     **dict.fromkeys(("every", "bridge", "extend"), (_VIDEOS, _DETECTING)),
-    **dict.fromkeys(("codec", "crf", "preset", "progress"), (_VIDEOS,)),
-    **dict.fromkeys(("audio", "subtitles"), (_STREAMS,)),
+    **dict.fromkeys(("codec", "crf", "preset"), (_VIDEOS, _ENCODED)),
+    **dict.fromkeys(("audio", "subtitles"), (_STREAMS, _ENCODED)),
+    "progress": (_VIDEOS,),
     **dict.fromkeys(("detections", "save_detections", "keep_metadata", "keep_location", "damaged"), (_FILES,)),
     **dict.fromkeys(("only_region", "except_region"), (_FILES,)),
     **dict.fromkeys(("only_tracks", "except_tracks"), (_FILES, _TRACKS)),

@@ -336,6 +336,12 @@ def any_lossy(targets: Mapping[Source, Path]) -> bool:
     return not targets or any(format_suffix(path.suffix) in LOSSY_SUFFIXES for path in targets.values())
 
 
+def any_encoded(targets: Mapping[Source, Path]) -> bool:
+    """Return whether a copy is a video file, and no animated image, or no copy can be planned."""
+    videos = (path for source, path in targets.items() if source.is_video)
+    return not targets or any(path.suffix.lower() not in ANIMATION_SUFFIXES for path in videos)
+
+
 def check_image_suffix(path: Path) -> None:
     """Raise OptionError for the suffix of an image format that is not written."""
     if not is_writable(path.suffix):

@@ -26,7 +26,17 @@ from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source, find_inputs
-from scrfd_trt._cli.option_rules import DETECTING, LIVE, LOSSY, REPLACEWITH, TRACKS, WEB, check_options, input_facts
+from scrfd_trt._cli.option_rules import (
+    DETECTING,
+    ENCODED,
+    LIVE,
+    LOSSY,
+    REPLACEWITH,
+    TRACKS,
+    WEB,
+    check_options,
+    input_facts,
+)
 from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import as_dict, headline, print_written, report_lines, stream_lines
@@ -70,10 +80,11 @@ def write_copies(
     left_out = LeftOut()
     sources = find_inputs(inputs, recursive=args.recursive, skip=output, left_out=left_out)
     facts |= input_facts(inputs, sources)
-    check_options(context, facts | {LOSSY})
+    check_options(context, facts | {LOSSY, ENCODED})
     draw = create()
     targets = outputs.plan_outputs(inputs, sources, output, overwrite=args.overwrite)
-    check_options(context, facts | ({LOSSY} if outputs.any_lossy(targets) else set()))
+    written = {LOSSY: outputs.any_lossy(targets), ENCODED: outputs.any_encoded(targets)}
+    check_options(context, facts | {fact for fact, holds in written.items() if holds})
     faces = check_inputs(settings, sources, targets)
     tally = Tally(alone=len(sources) == 1)
     job = _CopyJob(draw, settings, targets, args.quality, detailed=strict, tally=tally)

@@ -198,3 +198,12 @@ def test_quality_applies_to_animations(run: Run) -> None:
             == 0
         )
     assert Path("20.webp").stat().st_size * 2 < Path("90.webp").stat().st_size
+
+
+def test_options_of_videos_are_refused_for_animated_images(run: Run) -> None:
+    write("a.gif", [ImageFrame(spot(), None, 0.1), ImageFrame(spot(4), None, 0.1)], animation=True)
+    for flags in (("--codec", "h264"), ("--crf", "20"), ("--preset", "fast"), ("--audio", "drop"), ("--no-subtitles",)):
+        ran = run("anonymize", "a.gif", "--replacewith", "solid", *flags)
+        assert ran.code == 2
+        assert ran.error == f"{flags[0]} applies to video files only, and none is written; leave it out"
+        assert not Path("a_anonymized.gif").exists()
