@@ -45,8 +45,10 @@ SUBTITLE_ENCODERS = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "srt", ".we
 ENCODED_AS = {"libopus": "opus", "srt": "subrip"}  # codecs whose encoders have another name
 
 BIT_RATE = 96_000  # per channel
-LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-"""Layouts of streams that declare none, and what encoders take, by the number of channels."""
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+"""Layouts of streams that declare only a number of channels."""
+ENCODED_LAYOUTS = {"aac": ("3.0", "4.0", "5.0", "5.1", "7.1"), "libopus": ("quad", "5.1", "7.1")}
+"""Layouts of more than two channels that players of a codec know. FFmpeg mixes up the channels of others in Opus."""
 MAX_STEP = Fraction(1, 25)  # seconds by which the times of decoded sound may be off before a gap is filled
 CHUNK = 1 << 16  # samples of silence that are made at once
 
@@ -185,11 +187,11 @@ class EncodedAudio:
         codec = av.Codec(plan.encoder, "w")
         self.stream = container.add_stream(plan.encoder, rate=_nearest_rate(codec, source.sample_rate))
         context = self.stream.codec_context
-        context.layout = LAYOUTS.get(source.layout.nb_channels, source.layout)
+        context.layout = _target_layout(plan.encoder, source.layout)
         formats = [one.name for one in codec.audio_formats or ()]
         context.format = "flt" if "flt" in formats else formats[0]  # libopus takes 16 bits as well
         if not plan.encoder.startswith("pcm_"):
-            context.bit_rate = BIT_RATE * source.layout.nb_channels
+            context.bit_rate = BIT_RATE * context.layout.nb_channels
         self._rate: int = context.sample_rate
         context.time_base = self.stream.time_base = Fraction(1, self._rate)
         context.open()
@@ -260,6 +262,18 @@ class EncodedAudio:
         frame.pts, frame.time_base, frame.sample_rate = self._next, Fraction(1, self._rate), self._rate
         self._next += frame.samples
         return frame
+
+
+def _target_layout(encoder: str, source: Any) -> Any:
+    """Return the layout to encode: the source's, or one with more channels, of which some are silent."""
+    channels = source.nb_channels
+    name = LAYOUTS.get(channels, source) if source.name.endswith(" channels") else source.name
+    if encoder.startswith("pcm_"):
+        return name
+    if channels <= 2:
+        return LAYOUTS[channels]
+    name = name.removesuffix("(side)")
+    return name if name in ENCODED_LAYOUTS[encoder] else "5.1" if channels <= 6 else "7.1"
 
 
 def _nearest_rate(codec: Any, rate: int) -> int:

@@ -195,13 +195,65 @@ def test_each_track_keeps_language_and_disposition(tmp_path: Path) -> None:
     assert [heard(tmp_path / "out.mov", track)[2] for track in (0, 1)] == pytest.approx([ONSET, ONSET], abs=0.012)
 
 
-@pytest.mark.parametrize(("layout", "channels"), [("mono", 1), ("5.1(side)", 6), ("7.1", 8)])
-@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi"])
-def test_channels_are_kept(layout: str, channels: int, suffix: str, tmp_path: Path) -> None:
-    source = write_source(tmp_path / "clip.mkv", "flac", layout=layout, rate=96000)
-    rewrite(source, tmp_path / f"out{suffix}", audio="auto")
-    name = {".mp4": "flac", ".webm": "opus", ".avi": "pcm_s16le"}[suffix]
-    assert heard(tmp_path / f"out{suffix}")[:2] == (name, channels)
+FRONT, BACK = [300, 400], [600, 700]
+
+
+@pytest.mark.parametrize(
+    ("layout", "source", "suffix", "expected"),
+    [
+        ("mono", "mkv", ".mp4", [300]),
+        ("3.0", "mkv", ".webm", [*FRONT, 500, 0, 0, 0]),
+        ("2.1", "mov", ".webm", [*FRONT, 0, 500, 0, 0]),
+        ("quad", "mkv", ".mp4", [*FRONT, 0, 0, 500, 600]),
+        ("5.0", "mkv", ".webm", [*FRONT, 500, 0, *BACK]),
+        ("5.0(side)", "mov", ".mp4", [*FRONT, 500, *BACK]),
+        ("5.1(side)", "mov", ".webm", [*FRONT, 500, 600, 700, 800]),
+        ("6.1", "mov", ".webm", [*FRONT, 500, 600, 700, 700, 800, 900]),
+        ("7.1", "mkv", ".webm", [*FRONT, 500, 600, 700, 800, 900, 1000]),
+        ("7.1(wide)", "mov", ".avi", [*FRONT, 500, 600, 700, 800, 900, 1000]),
+        ("16 channels", "mkv", ".mov", [300 + 100 * number for number in range(16)]),
+        ("16 channels", "mkv", ".avi", [300 + 100 * number for number in range(16)]),
+    ],
+)
+def test_each_channel_stays_in_its_place(
+    layout: str, source: str, suffix: str, expected: list[int], tmp_path: Path
+) -> None:
+    """Each channel has a tone of its own, in Hz; PCM in Matroska declares the number of channels only."""
+    clip = write_channels(tmp_path / f"clip.{source}", layout)
+    rewrite(clip, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        resampler = av.AudioResampler("flt", rate=RATE)
+        frames = [part.to_ndarray() for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+        channels = container.streams.audio[0].codec_context.layout.nb_channels
+    spectrum = np.abs(np.fft.rfft(np.concatenate(frames, 1).reshape(-1, channels)[4800:28800], axis=0))
+    hertz = np.round(spectrum.argmax(0) * 2, -2) * (spectrum.max(0) > 100)
+    assert hertz.astype(int).tolist() == expected
+
+
+def test_more_channels_than_the_codec_takes_are_an_error(tmp_path: Path) -> None:
+    clip = write_channels(tmp_path / "clip.mkv", "16 channels")
+    with pytest.raises(OptionError, match=r"audio with 16 channels cannot be encoded as aac; name a \.mov file"):
+        rewrite(clip, tmp_path / "out.mp4")
+
+
+def write_channels(path: Path, layout: str) -> Path:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        sound = out.add_stream("pcm_s16le", rate=RATE)
+        sound.codec_context.layout = layout
+        tones = 300 + 100 * np.arange(sound.codec_context.layout.nb_channels)
+        waves = np.sin(2 * np.pi * np.arange(RATE * 7 // 10)[:, None] * tones / RATE) * 12000
+        part = av.AudioFrame.from_ndarray(waves.astype(np.int16).reshape(1, -1), "s16", layout)
+        part.sample_rate, part.pts, part.time_base = RATE, 0, Fraction(1, RATE)
+        for number in range(7):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number * 8, np.uint8), "bgr24")
+            frame.pts = number
+            out.mux(stream.encode(frame.reformat(format="yuv420p")))
+        out.mux(stream.encode())
+        out.mux(sound.encode(part))
+        out.mux(sound.encode())
+    return path
 
 
 def test_damaged_audio_is_an_error_or_becomes_silence(tmp_path: Path) -> None:
