@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from scrfd_trt._image_files.embed import Extras, with_resolution
+from scrfd_trt._image_files.embed import Extras
 from scrfd_trt._image_files.frames import ImageFrame
 from scrfd_trt._image_files.native import captured_stderr
 from scrfd_trt.errors import MissingDependencyError, OutputError, one_line
@@ -67,7 +67,7 @@ def avif_options(extras: Extras, quality: int) -> dict[str, Any]:
         raise MissingDependencyError(
             'writing AVIF with a colour profile, metadata or frames requires Pillow 11.3: pip install "pillow>=11.3"'
         )
-    options = {"icc_profile": extras.profile, "exif": with_resolution(extras), "xmp": extras.xmp}
+    options = {"icc_profile": extras.profile, "exif": extras.exif, "xmp": extras.xmp}
     return {"quality": quality, **{name: value for name, value in options.items() if value}}
 
 
@@ -104,11 +104,9 @@ def encode_heic(frames: Iterable[ImageFrame], extras: Extras, quality: int) -> b
             image.info["icc_profile"] = extras.profile
         heif.add_from_pillow(image)
     file = io.BytesIO()
-    exif = with_resolution(extras)
+    described = {name: block for name, block in (("exif", extras.exif), ("xmp", extras.xmp)) if block}
     try:
-        heif.save(
-            file, quality=quality, **({"exif": exif} if exif else {}), **({"xmp": extras.xmp} if extras.xmp else {})
-        )
+        heif.save(file, quality=quality, **described)
     except (OSError, ValueError, RuntimeError) as error:
         raise OutputError(one_line(error)) from error
     return file.getvalue()

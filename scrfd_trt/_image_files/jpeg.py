@@ -13,6 +13,8 @@ NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 """A marker behind stray bytes or coded pixels: neither a stuffed 0xFF nor a restart."""
 FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 PROCESSES = {0xC3: "lossless", 0xC7: "lossless", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "arithmetic"}
+AUXILIARY = re.compile(rb"hdrgm|gainmap|depth", re.IGNORECASE)
+"""Matches what describes pictures that belong to another one."""
 MPF_COUNT, MPF_ENTRIES = 0xB001, 0xB002
 
 
@@ -125,8 +127,17 @@ def further_pages(data: bytes, header: JpegHeader) -> list[tuple[int, int]]:
             pages = []
             for at in range(16, len(entries) - 15, 16):
                 kind, size, offset = (int.from_bytes(entries[at + i : at + i + 4], order) for i in (0, 4, 8))
-                # Types 2 are views of a panorama, of a stereo pair and of several angles.
-                if kind >> 16 & 0xFF == 2 and data.startswith(START, base + offset):
+                page = data[base + offset : base + offset + size]
+                # Type 2 are views of a panorama, of a stereo pair and of several angles.
+                known = kind >> 16 & 0xFF
+                if page.startswith(START) and (known == 2 or (known == 0 and _is_view(page, header))):
                     pages.append((base + offset, base + offset + size))
             return pages
     return []
+
+
+def _is_view(page: bytes, first: JpegHeader) -> bool:
+    """Return whether a picture of no known type is a further one, and no gain map or depth map of the first."""
+    header = read_header(page, max_scans=0)
+    described = page[: header.segments[-1][2]] if header.segments else b""
+    return header.size == first.size and not AUXILIARY.search(described)

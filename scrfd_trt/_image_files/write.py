@@ -40,6 +40,7 @@ from scrfd_trt._image_files.frames import ColorDescription, ImageFrame
 from scrfd_trt._image_files.metadata import Metadata
 from scrfd_trt.errors import OutputError
 
+RESOLUTION_IN_EXIF = (".webp", ".avif", ".heic")
 MAX_TIFF = 2**32 - (1 << 20)
 NO_COLOR, NO_METADATA = ColorDescription(), Metadata()
 SAME_FORMAT = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".mpo": ".jpg", ".tif": ".tiff", ".heif": ".heic"}
@@ -146,6 +147,8 @@ def write_image(
         exif.write_exif(fields) if described.exif else b"",
         xmp.write_xmp(fields, metadata.panorama_of(width, height)) if described.metadata else b"",
     )
+    if suffix in RESOLUTION_IN_EXIF:
+        extras = extras._replace(exif=with_resolution(extras), resolution=None)
     sequence = chain([first], prepared)
     if animation and described.animation:
         write_animation(file, sequence, suffix, Animation(extras, quality, loops, count))
@@ -191,7 +194,7 @@ def encode(frame: ImageFrame, suffix: str, extras: Extras = NO_EXTRAS, quality: 
         file = io.BytesIO()
         write_animation(file, iter([frame]), suffix, Animation(extras, quality, loops=1, total=1))
         return file.getvalue()
-    if suffix == ".avif" and (extras.profile or with_resolution(extras) or extras.xmp or not opencv_writes(suffix)):
+    if suffix == ".avif" and (any(extras) or not opencv_writes(suffix)):
         return encode_avif(frame, extras, quality)
     data = encode_with_opencv(frame, suffix, quality)
     return EMBED[suffix](data, extras) if suffix in EMBED and any(extras) else data

@@ -111,8 +111,8 @@ def test_views_of_multi_picture_files() -> None:
         assert np.abs(frame.pixels[4::12, 5::12].astype(int) - wanted[4::12, 5::12]).mean() < 30
 
 
-def test_previews_and_gain_maps_are_no_pages() -> None:
-    file = open_image(multi_picture(0x010001, 0x010002, 0))
+def test_previews_are_no_pages() -> None:
+    file = open_image(multi_picture(0x010001, 0x010002))
     assert (file.count, len(list(file.frames()))) == (1, 1)
 
 

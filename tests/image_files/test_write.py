@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hidden_metadata import HIDING, MARKER, THUMBNAIL, srgb_profile
+from hidden_metadata import HIDING, MARKER, THUMBNAIL, segment, srgb_profile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
@@ -60,8 +60,7 @@ def test_profile_and_resolution_stay(suffix: str) -> None:
     described = ColorDescription(srgb_profile(), (300.0, 200.0))
     data, file = written([ImageFrame(smooth())], suffix, color=described)
     assert file.color.icc_profile == described.icc_profile
-    if suffix != ".webp":
-        assert file.color.resolution == pytest.approx((300.0, 200.0), abs=0.01)
+    assert file.color.resolution == pytest.approx((300.0, 200.0), abs=0.01)
     assert difference(next(file.frames()), ImageFrame(smooth())) <= (0 if suffix in LOSSLESS else TOLERANCE)
     assert read_metadata(data, file.kind) == Metadata()
 
@@ -179,6 +178,22 @@ def test_pages_are_written(suffix: str, transparent: bool) -> None:
     if suffix == ".jpg":
         with Image.open(io.BytesIO(data)) as image:
             assert (image.format, image.n_frames) == ("MPO", 3)
+
+
+def test_pictures_of_no_type_are_pages_unless_they_describe_the_first() -> None:
+    pictures = [Image.fromarray(smooth(shift=shift)) for shift in (0, 9)]
+    file = io.BytesIO()
+    pictures[0].save(file, "MPO", save_all=True, append_images=pictures[1:])
+    assert open_image(file.getvalue()).count == 2
+    marked = file.getvalue().rpartition(b"\xff\xd8")
+    gain_map = b"".join(marked[:2]) + segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0 hdrgm:Version") + marked[2]
+    size = len(marked[2]) + 2
+    gain_map = gain_map.replace(size.to_bytes(4, "little"), (len(gain_map) - len(marked[0])).to_bytes(4, "little"))
+    gain_map = gain_map.replace(size.to_bytes(4, "big"), (len(gain_map) - len(marked[0])).to_bytes(4, "big"))
+    assert open_image(gain_map).count == 1
+    file = io.BytesIO()
+    pictures[0].save(file, "MPO", save_all=True, append_images=[pictures[1].resize((32, 16))])
+    assert open_image(file.getvalue()).count == 1
 
 
 def test_pages_of_opencv_are_joined() -> None:
