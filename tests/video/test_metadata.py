@@ -167,7 +167,7 @@ def test_attachments_are_dropped(tmp_path: Path, clip: Make) -> None:
 
 
 def test_what_the_container_does_not_store_is_named(clip: Make) -> None:
-    source = clip("clip.mkv", audio=0.3, options={"bf": "0", "x264-params": "sar=64/45"})
+    source = clip("clip.mkv", audio=0.3, rate=Fraction(25), options={"bf": "0", "x264-params": "sar=64/45"})
     tagged = source.with_name("tagged.mkv")
     times = {"time_base": Fraction(1, 1000), "metadata": {}}
     with av.open(str(source)) as old, av.open(str(tagged), "w") as new:
