@@ -50,6 +50,7 @@ LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "
 ENCODED_LAYOUTS = {"aac": ("3.0", "4.0", "5.0", "5.1", "7.1"), "libopus": ("quad", "5.1", "7.1")}
 """Layouts of more than two channels that players of a codec know. FFmpeg mixes up the channels of others in Opus."""
 MAX_STEP = Fraction(1, 25)  # seconds by which the times of decoded sound may be off before a gap is filled
+MAX_GAP, MAX_OVERLAP = 3600, 1  # seconds; longer ones are damage
 CHUNK = 1 << 16  # samples of silence that are made at once
 
 Action = Literal["copy", "encode", "drop"]
@@ -247,6 +248,9 @@ class EncodedAudio:
         if self._next is None:
             self._next = at or 0
         ahead = 0 if at is None else at - self._next
+        if not -MAX_OVERLAP * self._rate <= ahead <= MAX_GAP * self._rate:
+            self._report_jump(ahead)
+            ahead = 0
         if abs(ahead) <= MAX_STEP * self._rate:
             yield self._placed(frame)
             return
@@ -256,6 +260,16 @@ class EncodedAudio:
             ahead -= samples
         if -ahead < frame.samples:
             yield self._placed(_without_start(frame, -ahead) if ahead else frame)
+
+    def _report_jump(self, ahead: int) -> None:
+        if not self._keep_damaged:
+            assert self._next is not None  # noqa: S101 - for mypy
+            at, to = (format_time(ticks / self._rate) for ticks in (self._next, self._next + ahead))
+            raise VideoError(
+                f"the clock of the audio is damaged: it jumps from {at} to {to}; damaged='keep' ignores this",
+                subject=self._name,
+                fields=["damaged"],
+            )
 
     def _placed(self, frame: Any) -> Any:
         assert self._next is not None  # noqa: S101 - for mypy

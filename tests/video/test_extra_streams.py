@@ -272,6 +272,15 @@ def test_damaged_audio_is_an_error_or_becomes_silence(tmp_path: Path) -> None:
     assert heard(tmp_path / "out.mov")[2:] == pytest.approx((0.5, 1.5), abs=0.012)
 
 
+def test_clock_that_jumps_makes_no_hours_of_silence(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "clip.mkv", "flac", pieces=((0.0, 0.6), (36000.0, 0.2)))
+    with pytest.raises(VideoError, match=r"clock of the audio is damaged: it jumps from 0:00\.6\d to 10:00:00\.0\d;"):
+        rewrite(source, tmp_path / "out.webm")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mkv"]
+    rewrite(source, tmp_path / "out.webm", damaged="keep")
+    assert heard(tmp_path / "out.webm")[2:] == pytest.approx((ONSET, 0.8), abs=0.05)
+
+
 def test_audio_and_subtitles_can_be_dropped(tmp_path: Path) -> None:
     source = with_subtitles(tmp_path, "subrip")
     writer = rewrite(source, tmp_path / "out.mkv", audio="drop", subtitles=False)
