@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.progress import image_progress
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
+from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
 from scrfd_trt._image_files.blocks import FURTHER
 from scrfd_trt._image_files.metadata import DROPPED_ORDER, Metadata, read_metadata
+from scrfd_trt._image_files.read import Damaged
 from scrfd_trt.errors import (
     BackendError,
     DetectionsError,
@@ -73,10 +75,10 @@ class OpenedImage:
     metadata: Metadata
 
     @classmethod
-    def open(cls, source: Source) -> OpenedImage:
+    def open(cls, source: Source, limits: Limits, damaged: Damaged) -> OpenedImage:
         """Read the header of an image file; raise ImageError if that fails."""
         source.check()
-        file = open_image(source.path)
+        file = open_image(source.path, limits=limits, damaged=damaged)
         metadata = read_metadata(file.data, file.kind)
         if file.count > 1:  # they are read, too
             metadata = replace(metadata, others=metadata.others - {FURTHER})
@@ -181,20 +183,24 @@ def detect_images(
     *,
     use: ImageCallback | None,
     bar: bool,
+    limits: Limits,
+    damaged: Damaged,
 ) -> Iterator[tuple[Source, ImageResult | str]]:
     """Read images and find their faces; yield each source with its result, or with the reason of the failure.
 
     A file of several pages has a result for each.
 
     ``use`` draws and saves, for example. If it fails, the image counts as failed, but the result is yielded. ``bar``
-    shows progress if stderr is a terminal.
+    shows progress if stderr is a terminal. ``limits`` and ``damaged`` are those of ``open_image``.
     """
     with image_progress(len(sources), shown=bar) as advance:
         for source in sources:
             tally.inputs += 1
             try:
                 with console.about(source.path):
-                    outcomes = _detect_image(source, find, tally, use)
+                    outcomes = _detect_image(
+                        source, find, tally, use, partial(OpenedImage.open, limits=limits, damaged=damaged)
+                    )
             except KeyboardInterrupt as stop:
                 if len(sources) > 1:
                     add_location(stop, "", f"after {'writing ' if use else ''}{tally.images} of {len(sources)} images")
@@ -213,10 +219,12 @@ def file_finder(faces: ImageFaces) -> FaceFinder:
     return lambda source, image, page: (faces.find(source, image, page), 0.0, None)
 
 
-def _detect_image(source: Source, find: FaceFinder, tally: Tally, use: ImageCallback | None) -> list[ImageResult | str]:
+def _detect_image(
+    source: Source, find: FaceFinder, tally: Tally, use: ImageCallback | None, opener: Callable[[Source], OpenedImage]
+) -> list[ImageResult | str]:
     """Find the faces of all pages; return their results, or the reason of a failure."""
     try:
-        image = OpenedImage.open(source)
+        image = opener(source)
         search = _PageSearch(image, find)
         pages = iter(search)
     except READ_ERRORS as error:

@@ -38,7 +38,16 @@ SAME_NAMES = (
         "io",
         "lean_runtime",
     ),
-    *("except_tracks", "lean_runtime_inside", "only_tracks", "overwrite", "precision", "preset", "timing_cache"),
+    *(
+        "except_tracks",
+        "lean_runtime_inside",
+        "max_pixels",
+        "only_tracks",
+        "overwrite",
+        "precision",
+        "preset",
+        "timing_cache",
+    ),
     "version_compatible",
 )
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {

@@ -61,6 +61,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "mask_scale": (_REPLACEWITH, _rule("has no effect with --replacewith none", *_SHAPED, "replacewith=img")),
     "boxes": (_REPLACEWITH, _rule("applies to --replacewith blur, solid and mosaic", *_SHAPED)),
     "recursive": (_FOLDERS,),
+    "max_pixels": (_IMAGES,),
     "quality": (_LOSSY,),
     "detect.annotate": (
         _rule("applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'", IMAGES),

@@ -18,6 +18,7 @@ import typer
 
 from scrfd_trt import models
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._image_files.limits import MILLION, Limits
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video
@@ -77,6 +78,7 @@ MaxFaces = Annotated[
     option("N", "Maximum faces per image, highest scores first; others are ignored.", min=1, show_default="all"),
 ]
 Quality = Annotated[int, option("NUMBER", "Quality of JPEG, WebP, AVIF and HEIC output, 1 to 100.", min=1, max=100)]
+MaxPixels = Annotated[float, option("MILLIONS", "Maximum pixels of an image, in millions.", min=0.001, max=1e6)]
 KeepMetadata = Annotated[
     bool, typer.Option("--keep-metadata", help="Keep title, author, copyright, date, camera and lens.")
 ]
@@ -244,7 +246,9 @@ class VideoArgs:
     extend: Annotated[float, _video("SECONDS", "Time to extend tracks at both ends, in seconds.", **SECONDS)] = (
         TRACKING.extend
     )
-    damaged: Annotated[str, _video("|".join(DAMAGED), "On a damaged frame: stop, or keep it as decoded.")] = "stop"
+    damaged: Annotated[
+        str, _video("|".join(DAMAGED), "On damaged frames or images: stop, or keep what is decoded.")
+    ] = "stop"
     progress: Annotated[str, _video("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:
@@ -260,9 +264,21 @@ class VideoArgs:
 
 
 @dataclass(frozen=True)
-class CopySettings(VideoSettings):
-    """How videos are detected, covered and written."""
+class ImageArgs:
+    """How images are read."""
 
+    max_pixels: MaxPixels = Limits.pixels / MILLION
+
+    def limits(self) -> Limits:
+        """Return the limits of one image."""
+        return Limits(pixels=round(self.max_pixels * MILLION))
+
+
+@dataclass(frozen=True)
+class CopySettings(VideoSettings):
+    """How images and videos are read, searched, covered and written."""
+
+    limits: Limits
     selection: TrackSelection
     encode: EncodeOptions
     keep_metadata: bool
@@ -283,6 +299,7 @@ class CopyArgs:
     messages: MessageArgs
     files: DetectionsFileArgs
     selection: SelectionArgs
+    images: ImageArgs
     video: VideoArgs
     live: LiveArgs
     encode: EncodeArgs
@@ -291,6 +308,7 @@ class CopyArgs:
         """Return the settings; raise OptionError if an option is invalid."""
         return CopySettings(
             **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite)),
+            limits=self.images.limits(),
             selection=self.selection.parse(),
             encode=self.encode.parse(self.quality),
             keep_metadata=self.keep_metadata,

@@ -130,7 +130,10 @@ class _CopyJob:
 
     def _process_images(self, images: Sequence[Source], find: FaceFinder) -> None:
         saved, bar = self.settings.files.save_detections, not self.settings.quiet
-        outcomes = detect_images(images, find, self.tally, use=self._save_image, bar=bar)
+        limits, damaged = self.settings.limits, self.settings.damaged
+        outcomes = detect_images(
+            images, find, self.tally, use=self._save_image, bar=bar, limits=limits, damaged=damaged
+        )
         if saved is None:
             for _ in outcomes:
                 pass

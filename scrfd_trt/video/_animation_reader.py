@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
+from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
 from scrfd_trt._image_files.durations import frame_seconds
 from scrfd_trt._image_files.kinds import image_kind
 from scrfd_trt._image_files.read import START_BYTES
@@ -17,6 +17,7 @@ from scrfd_trt.video import _pyav
 from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Frame, Source, VideoInfo
 
 KINDS = ("gif", "png", "webp", "avif", "heic")
+LIMITS = Limits(option="")
 TICK = Fraction(1, 1000)
 SHORTEST, USUAL = 0.011, 0.1
 """Frames for less time than the first are shown for the second by browsers."""
@@ -35,7 +36,7 @@ def open_animation(path: Source, *, damaged: Damaged = "stop") -> AnimationReade
     if not _may_be_animation(path):
         return None
     with _translated(str(Path(path))):
-        image = open_image(Path(path), damaged=damaged)
+        image = open_image(Path(path), limits=LIMITS, damaged=damaged)
     return AnimationReader(path, image, damaged=damaged) if image.is_animation else None
 
 

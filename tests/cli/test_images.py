@@ -15,7 +15,7 @@ from hidden_metadata import HIDING, MARKER, srgb_profile
 from numpy.typing import NDArray
 from PIL import Image
 
-from scrfd_trt._image_files import ImageFrame, open_image
+from scrfd_trt._image_files import ImageFrame, open_image, read_image
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import write_image
 
@@ -207,3 +207,31 @@ def test_options_of_videos_are_refused_for_animated_images(run: Run) -> None:
         assert ran.code == 2
         assert ran.error == f"{flags[0]} applies to video files only, and none is written; leave it out"
         assert not Path("a_anonymized.gif").exists()
+
+
+def test_image_that_is_cut_off_is_kept_on_request(run: Run) -> None:
+    data = write("whole.jpg", [ImageFrame(spot())]).read_bytes()
+    Path("cut.jpg").write_bytes(data[:-2])
+    ran = run("anonymize", "cut.jpg", "--replacewith", "solid")
+    assert ran.code == 1
+    assert ran.err.startswith("error: cut.jpg: the file is cut off after ")
+    assert ran.err.endswith("copy or download it again, or read it as far as it goes; see --damaged\n")
+    for command in (("anonymize", "--replacewith", "solid"), ("overlay", "--overlay", "solid"), ("detect",)):
+        name = f"{command[0]}.jpg"
+        output = () if command[0] == "detect" else ("-o", name)
+        ran = run(command[0], "cut.jpg", "--damaged", "keep", *command[1:], *output)
+        assert ran.code == 0, ran.err
+        assert "warning: cut.jpg: the image is damaged: cut off after " in ran.err
+        assert not output or hides(read_image(Path(name)).pixels)
+
+
+def test_number_of_pixels_is_limited(run: Run) -> None:
+    write("a.png", [ImageFrame(spot())])
+    for command in (("detect",), ("anonymize", "--overwrite")):
+        ran = run(command[0], "a.png", "--max-pixels", "0.01", *command[1:])
+        assert ran.code == 1
+        told = "a.png: the image has 160×120 pixels, more than 0.01 million: make it smaller, or raise max_pixels"
+        assert ran.err == f"error: {told}; see --max-pixels\n"
+        assert run(command[0], "a.png", "--max-pixels", "0.02", *command[1:]).code == 0
+    Path("a.mp4").write_bytes(b"x")
+    assert "--max-pixels applies to images only" in run("anonymize", "a.mp4", "--max-pixels", "9").err

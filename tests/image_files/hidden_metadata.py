@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
@@ -158,6 +159,7 @@ def hiding_jpeg() -> bytes:
     return head + b"".join(blocks) + rest + second + motion
 
 
+@functools.cache  # it has the time of its creation
 def srgb_profile() -> bytes:
     """Return a colour profile."""
     from PIL import ImageCms

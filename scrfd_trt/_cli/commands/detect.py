@@ -65,6 +65,7 @@ def detect(
     quality: options.Quality = 95,
     overwrite: options.Overwrite = False,
     messages: options.MessageArgs,
+    image: options.ImageArgs,
     video: options.VideoArgs,
 ) -> None:
     """Detect faces in images and videos.
@@ -107,7 +108,8 @@ def detect(
                 # On a terminal, the results themselves show progress. A closed stdout is None.
                 bar = not messages.quiet and (output is not None or not (sys.stdout and sys.stdout.isatty()))
                 if images:
-                    outcomes = detect_images(images, detector_finder(detector, repeat or 0), tally, use=copies, bar=bar)
+                    find, limits, damaged = detector_finder(detector, repeat or 0), image.limits(), settings.damaged
+                    outcomes = detect_images(images, find, tally, use=copies, bar=bar, limits=limits, damaged=damaged)
                     threshold = detection.threshold
                     with results.open_writer(kind, output, threshold=threshold, overwrite=overwrite) as writer:
                         _write_results(writer, outcomes, quiet=messages.quiet)
