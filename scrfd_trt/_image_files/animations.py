@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from scrfd_trt._image_files.embed import (
     Extras,
-    png_chunk,
     png_chunks,
     png_extras,
     webp_chunk,
@@ -26,6 +25,7 @@ from scrfd_trt._image_files.embed import (
 )
 from scrfd_trt._image_files.encode import avif_options, encode_with_opencv, to_pillow
 from scrfd_trt._image_files.frames import ImageFrame
+from scrfd_trt._image_files.png import chunk
 from scrfd_trt.errors import OutputError, one_line
 
 MAX_GIF_SIDE, MAX_WEBP_SIDE = 65535, 16383
@@ -105,27 +105,27 @@ def _write_png(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> 
         patch = _patch(_with_alpha(frame), last and _with_alpha(last))
         chunks = list(png_chunks(encode_with_opencv(patch.frame, ".png", 0)))
         if last is None:
-            file.write(b"\x89PNG\r\n\x1a\n" + png_chunk(*chunks[0]))
+            file.write(b"\x89PNG\r\n\x1a\n" + chunk(*chunks[0]))
             control_at = file.tell()
-            file.write(png_chunk(b"acTL", bytes(8)) + png_extras(how.extras))
+            file.write(chunk(b"acTL", bytes(8)) + png_extras(how.extras))
         height, width = patch.frame.pixels.shape[:2]
         time = Fraction(frame.seconds).limit_denominator(10_000)
         if time.numerator > 65535:
             time = Fraction(min(round(frame.seconds), 65535))
         place = b"".join(value.to_bytes(4, "big") for value in (sequence, width, height, patch.left, patch.top))
         duration = time.numerator.to_bytes(2, "big") + time.denominator.to_bytes(2, "big")
-        file.write(png_chunk(b"fcTL", place + duration + b"\0\0"))  # stays, and replaces what is below
+        file.write(chunk(b"fcTL", place + duration + b"\0\0"))  # stays, and replaces what is below
         sequence += 1
         for name, content in chunks:
             if name == b"IDAT" and last is None:
-                file.write(png_chunk(name, content))
+                file.write(chunk(name, content))
             elif name == b"IDAT":
-                file.write(png_chunk(b"fdAT", sequence.to_bytes(4, "big") + content))
+                file.write(chunk(b"fdAT", sequence.to_bytes(4, "big") + content))
                 sequence += 1
-    file.write(png_chunk(b"IEND", b""))
+    file.write(chunk(b"IEND", b""))
     end = file.tell()
     file.seek(control_at)
-    file.write(png_chunk(b"acTL", count.to_bytes(4, "big") + how.loops.to_bytes(4, "big")))
+    file.write(chunk(b"acTL", count.to_bytes(4, "big") + how.loops.to_bytes(4, "big")))
     file.seek(end)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._image_files import exif, xmp
+from scrfd_trt._image_files.boxes import boxes
 from scrfd_trt._image_files.frames import Kind
 
 FURTHER, MOTION, TAIL = "further pictures", "a motion video", "data behind the picture"
@@ -207,11 +208,11 @@ def _read_webp(data: bytes, blocks: Blocks) -> None:
 
 
 def _read_gif(data: bytes, blocks: Blocks) -> None:
-    at = 13 + _palette_bytes(data[10:11])
+    at = 13 + palette_bytes(data[10:11])
     while at < len(data):
         block = data[at : at + 1]
         if block == b"\x2c":
-            at = _skip_blocks(data, at + 11 + _palette_bytes(data[at + 9 : at + 10]))
+            at = skip_blocks(data, at + 11 + palette_bytes(data[at + 9 : at + 10]))
         elif block == b"\x21":
             at = _read_gif_extension(data, at, blocks)
         else:
@@ -220,11 +221,13 @@ def _read_gif(data: bytes, blocks: Blocks) -> None:
         blocks.others.add(TAIL)
 
 
-def _palette_bytes(flags: bytes) -> int:
+def palette_bytes(flags: bytes) -> int:
+    """Return the size of the palette of a GIF file, or of its frame, by its flags."""
     return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
 
 
-def _skip_blocks(data: bytes, at: int) -> int:
+def skip_blocks(data: bytes, at: int) -> int:
+    """Return the position behind the data blocks of a GIF file that start at ``at``."""
     while at < len(data) and data[at]:
         at += 1 + data[at]
     return at + 1
@@ -233,7 +236,7 @@ def _skip_blocks(data: bytes, at: int) -> int:
 def _read_gif_extension(data: bytes, at: int, blocks: Blocks) -> int:
     """Read an extension; return the position behind it."""
     label, application = data[at + 1 : at + 2], data[at + 3 : at + 14]
-    end = _skip_blocks(data, at + 2)
+    end = skip_blocks(data, at + 2)
     if label in (b"\xfe", b"\x01"):
         blocks.others.add("comments")
     elif label == b"\xff" and application == b"XMP DataXMP":
@@ -260,22 +263,9 @@ def _read_tiff(data: bytes, blocks: Blocks) -> None:
         blocks.fields = fields | blocks.fields
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the content of the boxes of ISO/IEC 14496-12."""
-    while at + 8 <= end:
-        size, head = int.from_bytes(data[at : at + 4], "big"), 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        stop = end if size == 0 else at + size
-        if stop < at + head or stop > end:
-            return
-        yield data[at + 4 : at + 8], at + head, stop
-        at = stop
-
-
 def _read_boxes(data: bytes, blocks: Blocks) -> None:
     """Read AVIF, HEIC and JPEG 2000."""
-    for name, start, end in _boxes(data, 0, len(data)):
+    for name, start, end in boxes(data):
         if name == b"meta":
             _read_items(data, start + 4, end, blocks)
         elif name == b"uuid":
@@ -301,14 +291,14 @@ def _read_items(data: bytes, start: int, end: int, blocks: Blocks) -> None:
     """Read the items of AVIF and HEIC: EXIF and XMP are items, as are pictures of several kinds."""
     kinds: dict[int, bytes] = {}
     places: dict[int, bytes] = {}
-    for name, at, stop in _boxes(data, start, end):
+    for name, at, stop in boxes(data, start, end):
         if name == b"iinf":
             kinds = dict(_item_kinds(data, at, stop))
         elif name == b"iloc":
-            idat = next((one for kind, one, _ in _boxes(data, start, end) if kind == b"idat"), 0)
+            idat = next((one for kind, one, _ in boxes(data, start, end) if kind == b"idat"), 0)
             places = dict(_item_contents(data, at, stop, idat))
         elif name == b"iref":
-            references = {kind for kind, _, _ in _boxes(data, at + 4, stop)}
+            references = {kind for kind, _, _ in boxes(data, at + 4, stop)}
             blocks.others |= {"embedded previews"} if b"thmb" in references else set()
         elif name == b"iprp":
             properties = data[at:stop]
@@ -330,7 +320,7 @@ def _read_items(data: bytes, start: int, end: int, blocks: Blocks) -> None:
 def _item_kinds(data: bytes, at: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Yield number and type of each item; a MIME type stands behind ``mime:``."""
     begin = at + (6 if data[at] == 0 else 8)
-    for name, start, stop in _boxes(data, begin, end):
+    for name, start, stop in boxes(data, begin, end):
         if name == b"infe" and start < stop and data[start] in (2, 3):
             width = 2 if data[start] == 2 else 4
             item = int.from_bytes(data[start + 4 : start + 4 + width], "big")

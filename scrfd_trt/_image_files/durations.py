@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
+from scrfd_trt._image_files.blocks import palette_bytes, skip_blocks
 from scrfd_trt._image_files.boxes import find_box
 from scrfd_trt._image_files.embed import png_chunks, webp_chunks
 from scrfd_trt._image_files.frames import ImageFile
@@ -31,23 +32,18 @@ def _webp_seconds(data: bytes) -> Iterator[float]:
 
 
 def _gif_seconds(data: bytes) -> Iterator[float]:
-    at, seconds = 13 + _table_size(data[10:11]), 0.0
+    at, seconds = 13 + palette_bytes(data[10:11]), 0.0
     while at < len(data) and data[at] != 0x3B:
-        block = data[at]
-        if block == 0x21 and data[at + 1 : at + 2] == b"\xf9":
-            seconds = int.from_bytes(data[at + 4 : at + 6], "little") / 100
-        if block == 0x2C:
+        if data[at] == 0x21:
+            if data[at + 1 : at + 2] == b"\xf9":
+                seconds = int.from_bytes(data[at + 4 : at + 6], "little") / 100
+            at = skip_blocks(data, at + 2)
+        elif data[at] == 0x2C:
             yield seconds
             seconds = 0.0
-            at += 9 + _table_size(data[at + 9 : at + 10])
-        at += 2 if block in (0x21, 0x2C) else 1
-        while block in (0x21, 0x2C) and at < len(data) and data[at]:
-            at += 1 + data[at]
-        at += block in (0x21, 0x2C)
-
-
-def _table_size(flags: bytes) -> int:
-    return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
+            at = skip_blocks(data, at + 11 + palette_bytes(data[at + 9 : at + 10]))
+        else:
+            at += 1
 
 
 def _avif_seconds(data: bytes) -> Iterator[float]:

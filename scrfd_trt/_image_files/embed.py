@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
+from scrfd_trt._image_files import headers
 from scrfd_trt._image_files.exif import (
     BYTE,
     EXIF_IFD,
@@ -21,6 +22,7 @@ from scrfd_trt._image_files.exif import (
     directory_bytes,
     rational_tag,
 )
+from scrfd_trt._image_files.png import chunk
 
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 MAX_SEGMENT = 65533
@@ -97,20 +99,15 @@ def png_extras(extras: Extras) -> bytes:
     """Return the chunks of a profile, a resolution, EXIF and XMP."""
     chunks = []
     if extras.profile:
-        chunks.append(png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(extras.profile)))
+        chunks.append(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(extras.profile)))
     if extras.resolution is not None:
         per_metre = (min(round(value / METRES_PER_INCH), 2**31 - 1) for value in extras.resolution)
-        chunks.append(png_chunk(b"pHYs", b"".join(value.to_bytes(4, "big") for value in per_metre) + b"\1"))
+        chunks.append(chunk(b"pHYs", b"".join(value.to_bytes(4, "big") for value in per_metre) + b"\1"))
     if extras.exif:
-        chunks.append(png_chunk(b"eXIf", extras.exif))
+        chunks.append(chunk(b"eXIf", extras.exif))
     if extras.xmp:
-        chunks.append(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + extras.xmp))
+        chunks.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + extras.xmp))
     return b"".join(chunks)
-
-
-def png_chunk(name: bytes, content: bytes) -> bytes:
-    """Return a chunk with its length and checksum."""
-    return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -124,10 +121,11 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def embed_webp(data: bytes, extras: Extras) -> bytes:
     """Put chunks around the pixels of a still WebP file, which then needs the extended header."""
-    found = [(name, content) for name, content in webp_chunks(data) if name != b"VP8X"]
-    header = webp_header(webp_size(found), extras, alpha=_webp_alpha(found))
-    chunks = [header, *(webp_chunk(name, content) for name, content in found), *webp_trailers(extras)]
-    body = b"WEBP" + b"".join(chunks)
+    header, _ = headers.webp_chunks(data)
+    alpha = b"ALPH" in header or headers.webp_has_alpha(header)
+    chunks = [webp_header(headers.webp_size(header), extras, alpha=alpha)]
+    chunks += [webp_chunk(name, content) for name, content in webp_chunks(data) if name != b"VP8X"]
+    body = b"".join([b"WEBP", *chunks, *webp_trailers(extras)])
     return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
@@ -156,21 +154,6 @@ def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         size = int.from_bytes(data[at + 4 : at + 8], "little")
         yield data[at : at + 4], data[at + 8 : at + 8 + size]
         at += 8 + size + size % 2
-
-
-def webp_size(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[int, int]:
-    """Return width and height of the frame in a still file."""
-    pixels = dict(chunks)
-    if b"VP8L" in pixels:
-        bits = int.from_bytes(pixels[b"VP8L"][1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    frame = pixels[b"VP8 "]
-    return int.from_bytes(frame[6:8], "little") & 0x3FFF, int.from_bytes(frame[8:10], "little") & 0x3FFF
-
-
-def _webp_alpha(chunks: Sequence[tuple[bytes, bytes]]) -> bool:
-    pixels = dict(chunks)
-    return b"ALPH" in pixels or (b"VP8L" in pixels and bool(pixels[b"VP8L"][4] & 0x10))
 
 
 def embed_bmp(data: bytes, extras: Extras) -> bytes:
