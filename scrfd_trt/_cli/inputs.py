@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Source:
         """Raise ImageError if there is a problem."""
         if self.problem:
             raise ImageError(self.problem)
+        if is_regular_file(self.path) and not self.path.stat().st_size:
+            raise ImageError("the file is empty: copy or download it again")
 
 
 def find_inputs(
@@ -144,13 +147,19 @@ def is_video(path: Path) -> bool:
     if suffix in VIDEO_SUFFIXES or is_pattern(str(path)):
         return True
     try:
-        if not path.is_file():
+        if not _has_content(path):
             return False
         if is_animation(path) or is_motion_jpeg(path):
             return True
         return suffix not in IMAGE_SUFFIXES and not _is_image(path) and has_video_stream(path)
     except (OSError, VideoError, MissingDependencyError):  # reported when the file is read
         return False
+
+
+def _has_content(path: Path) -> bool:
+    """Return whether a path is a regular file and not empty; reading pipes, devices and files of /proc may block."""
+    status = path.stat()
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def _is_image(path: Path) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from scrfd_trt._cli import folders
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.inputs import find_inputs
+from scrfd_trt.errors import ImageError
 
 Run = Callable[..., Any]
 Picture = Callable[..., Path]
@@ -139,6 +140,7 @@ def test_special_files_are_not_opened() -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket.png")
         sources = find_inputs(["."])
+    assert not any(source.is_video for source in sources if source.path.suffix != ".mp4")
     assert {source.path.name: source.problem for source in sources} == {
         "a.png": "",
         "pipe.jpg": "this is a named pipe, not a file; copy the content into a file",
@@ -149,6 +151,15 @@ def test_special_files_are_not_opened() -> None:
         "this is a named pipe,",
         "this is a device, not",
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="no /proc")
+def test_files_of_proc_are_not_read() -> None:
+    (source,) = find_inputs(["/proc/kmsg"])  # reading it waits for messages of the kernel
+    assert not source.is_video
+    with pytest.raises(ImageError, match="the file is empty"):
+        source.check()
+    assert search("/proc/sys/kernel") == ([], LeftOut())
 
 
 @posix_only

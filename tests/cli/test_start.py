@@ -24,7 +24,10 @@ Run = Callable[..., Any]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 STOP_IN_IMPORT = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 name, number, swallow = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1) == "True"
 
 class Stop:
@@ -78,7 +81,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(signals, "_received", None)
     monkeypatch.setattr(signals, "_raised_at", -signals.REPEAT_SECONDS)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in signals.SIGNALS}
     signals.exit_at_once()
     signals.raise_from_now_on()
     yield
