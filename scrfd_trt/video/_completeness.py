@@ -148,6 +148,9 @@ class FrameCheck:
         *("mjpeg", "prores", "dnxhd", "ffv1", "dvvideo"),
     )
     LATEST = 32  # frames by which a decoder may output a frame late
+    HEAD, MAX_UNITS = 8192, 32
+    """Bytes and NAL units in which a picture has to begin; packets may consist of parameters and messages only."""
+    MAX_DELIMITERS = 32  # bytes of a packet without picture, parameters and messages
     MAX_UNCODED = 19  # bytes of an MPEG-4 picture that is not coded: the one before it is shown again
 
     def __init__(self, container: Any, stream: Any) -> None:
@@ -248,11 +251,11 @@ class FrameCheck:
         """Return whether decoding starts with a packet; recordings of broadcasts start anywhere."""
         if not self._starts_anywhere:
             return bool(packet.is_keyframe)
+        kinds = set(self._nal_kinds(data)) if self._codec in ("h264", "hevc") else set()
         if self._codec == "h264":
-            kinds = {byte & 31 for byte in self._nal_headers(data)}
             return 5 in kinds or (7 in kinds and not kinds & {1, 2, 3, 4})
         if self._codec == "hevc":
-            return any(16 <= (byte >> 1) & 63 <= 21 or 32 <= (byte >> 1) & 63 <= 34 for byte in self._nal_headers(data))
+            return bool(kinds & {*range(16, 22), 32, 33, 34})
         return bool(packet.is_keyframe)
 
     def _is_shown(self, data: memoryview) -> bool:
@@ -264,29 +267,32 @@ class FrameCheck:
             return bool(is_superframe or data[0] & 0b1010 or data[0] >> 4 & 3 == 3)
         if self._codec == "mpeg4":
             return len(data) > self.MAX_UNCODED
+        if self._codec in ("mpeg1video", "mpeg2video"):
+            return b"\0\0\1\0" in bytes(data[: self.HEAD])
+        if self._codec in ("h264", "hevc"):
+            kinds, delimiters, others = set(self._nal_kinds(data)), {9, 10, 11}, set(range(6, 16))
+            if self._codec == "hevc":
+                delimiters, others = {35, 36, 37}, set(range(32, 41))
+            # Damage may hide the start of a picture; delimiters are short.
+            return not kinds <= others or (kinds <= delimiters and len(data) > self.MAX_DELIMITERS)
         return True
 
-    def _nal_headers(self, data: memoryview) -> list[int]:
-        """Return the first bytes of the NAL units of a packet, to its first slice."""
-        found: list[int] = []
+    def _nal_kinds(self, data: memoryview) -> list[int]:
+        """Return the types of the NAL units of a packet, to its first slice."""
+        shift, mask, slices = (0, 31, range(1, 6)) if self._codec == "h264" else (1, 63, range(32))
+        head = b"" if self._nal_size else bytes(data[: self.HEAD])
+        kinds: list[int] = []
         at = 0
-        slices = range(1, 6) if self._codec == "h264" else range(64)  # of HEVC, as bytes below 64
-        head = b"" if self._nal_size else bytes(data[:8192])
-        while len(found) < 32:
+        while len(kinds) < self.MAX_UNITS and not (kinds and kinds[-1] in slices):
             if self._nal_size:
                 start = at + self._nal_size
                 at = start + int.from_bytes(data[at:start], "big")
             else:
-                start = head.find(b"\0\0\1", at) + 3
-                at = start
-                if start < 3:
-                    break
-            if start >= len(data):
+                start = at = head.find(b"\0\0\1", at) + 3
+            if start >= len(data) or (not self._nal_size and start < 3):
                 break
-            found.append(data[start])
-            if (found[-1] & 31 if self._codec == "h264" else found[-1]) in slices:
-                break
-        return found
+            kinds.append(data[start] >> shift & mask)
+        return kinds
 
 
 def _nal_length_size(codec: str, extradata: bytes | None) -> int:

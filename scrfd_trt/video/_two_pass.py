@@ -190,7 +190,7 @@ def _render(
     summary = Summary(reader.info.size, TrackingOptions.model_validate(file.header.tracking).threshold)
     summary.spans = chosen.covered_spans
 
-    is_within = False
+    is_within, times = False, (math.inf, -math.inf)
 
     def selected() -> Iterator[FrameFaces]:
         nonlocal is_within
@@ -202,12 +202,18 @@ def _render(
             yield covered
 
     for frame in render_frames(reader, selected(), overlay, writer, spans=file.header.detected_spans):
+        times = min(times[0], frame.pts_seconds), max(times[1], frame.pts_seconds)
         if frame.number >= summary.frames:  # after the last span in which faces were detected
             summary.add(FrameFaces(frame.number, frame.pts_seconds))
         progress("drawing", frame.number + 1, reader.info.frames)
     summary.lost = reader.lost
     if chosen.covered_spans is not None and not is_within:
-        logger.warning("%s: no frame lies %s, so nothing is covered", reader.name, format_spans(chosen.covered_spans))
+        logger.warning(
+            "%s: no frame lies %s, so nothing is covered; the video runs %s",
+            reader.name,
+            format_spans(chosen.covered_spans),
+            format_spans([times]),
+        )
     return summary
 
 

@@ -372,20 +372,50 @@ def test_streams_without_container(name: str, clip: MakeClip) -> None:
     assert len(times) == 20
 
 
+def frame_check(codec: str) -> FrameCheck:
+    context = SimpleNamespace(codec=SimpleNamespace(canonical_name=codec), extradata=None)
+    container = SimpleNamespace(format=SimpleNamespace(name="mpegts"))
+    return FrameCheck(container, SimpleNamespace(codec_context=context))
+
+
+def fake_packet(pts: int, *units: int, data: bytes = b"") -> Fake:
+    packet = Fake(b"".join(b"\0\0\1" + bytes((unit,)) + bytes(20) for unit in units) or data)
+    packet.pts, packet.is_discard, packet.is_keyframe = pts, False, pts == 0
+    return packet
+
+
 def test_second_fields_are_not_missing() -> None:
     """In transport streams, each field of a frame that is coded as two pictures has a packet of its own."""
-    codec = SimpleNamespace(codec=SimpleNamespace(canonical_name="h264"), extradata=None)
-    container = SimpleNamespace(format=SimpleNamespace(name="mpegts"))
-    check = FrameCheck(container, SimpleNamespace(codec_context=codec))
+    check = frame_check("h264")
     for number in range(200):
-        data = b"\0\0\1" + (b"\x67" if not number else b"\x41") + bytes(20)
-        packet = Fake(data)
-        packet.pts, packet.is_discard, packet.is_keyframe = number * 1800, False, not number
-        check.add(packet, 1)
+        check.add(fake_packet(number * 1800, *((0x41,) if number else (0x67, 0x65))), 1)
         if number % 2:
             check.show(SimpleNamespace(pts=(number - 1) * 1800, interlaced_frame=True))
     check.finish()
     assert check.missing == 0
+
+
+@pytest.mark.parametrize(
+    ("codec", "start", "picture", "without"),
+    [
+        ("h264", (0x67, 0x65), 0x41, ((6,), (9, 6), (12,), (10,))),
+        ("hevc", (0x40, 0x26), 0x02, ((0x46,), (0x4E,), (0x48,))),
+        ("mpeg2video", (0xB3, 0x00), 0x00, ((0xB7,), (0xB2,))),
+    ],
+)
+def test_packets_without_pictures_are_not_missing(
+    codec: str, start: tuple[int, ...], picture: int, without: tuple[tuple[int, ...], ...]
+) -> None:
+    check = frame_check(codec)
+    check.add(fake_packet(0, *start), 1)
+    check.show(SimpleNamespace(pts=0, interlaced_frame=False))
+    for number in range(1, 100):
+        check.add(fake_packet(number * 10, picture), 1)
+        check.add(fake_packet(number * 10 + 1, *without[number % len(without)]), 1)
+        if number != 50:
+            check.show(SimpleNamespace(pts=number * 10, interlaced_frame=False))
+    check.finish()
+    assert (check.missing, check.first_missing) == (1, 500)
 
 
 class Fake(bytearray):

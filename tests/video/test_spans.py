@@ -181,7 +181,7 @@ def test_span_outside_of_video_is_warned_about(long: Path, tmp_path: Path, caplo
             long, tmp_path / "out.mkv", Walkers(), draw, selection=TrackSelection(only_spans=((100.0, 200.0),))
         )
     assert [record.message for record in caplog.records] == [
-        f"{long}: no frame lies from 1:40.00 to 3:20.00, so nothing is covered"
+        f"{long}: no frame lies from 1:40.00 to 3:20.00, so nothing is covered; the video runs from 0:00.00 to 0:19.96"
     ]
 
 
