@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,41 @@ def test_recording_is_a_backend_and_rejects_other_inputs(fake, tmp_path):
     backend.close()
     with pytest.raises(ClosedError):
         backend.run(np.zeros((1, 3, 64, 64), np.float32))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ranges": [{"min": [1, 3], "opt": [1, 3, 64, 64], "max": [1, 3, 64, 64]}]},
+        {"input": {"name": "x", "shape": ["a", 3, 64, 64], "dtype": "float32"}},
+        {"input": {"name": "x", "shape": 5, "dtype": "float32"}},
+        {"runs": [[1, 3, 64, 64], [1, 3, 64, 64]]},
+        {"runs": 7},
+        {"outputs": None},
+    ],
+)
+def test_recording_with_invalid_content_is_rejected(fake, tmp_path, change):
+    recorder = Recorder(fake)
+    recorder.run(np.zeros((1, 3, 64, 64), np.float32))
+    recorder.save(tmp_path / "runs.npz")
+    with np.load(tmp_path / "runs.npz") as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays.pop("about"))) | change
+    np.savez(tmp_path / "other.npz", about=np.array(json.dumps(about)), **arrays)
+    with pytest.raises(ModelFormatError, match=r"other\.npz: this is not a recording") as caught:
+        RecordedBackend(tmp_path / "other.npz")
+    assert "\n" not in str(caught.value)
+
+
+def test_recording_of_other_types_is_rejected(fake, tmp_path):
+    recorder = Recorder(fake)
+    recorder.run(np.zeros((1, 3, 64, 64), np.float32))
+    recorder.save(tmp_path / "runs.npz")
+    with np.load(tmp_path / "runs.npz") as file:
+        arrays = dict(file) | {"run0_0": np.array(["x"])}
+    np.savez(tmp_path / "other.npz", **arrays)
+    with pytest.raises(ModelFormatError, match="instead of floats"):
+        RecordedBackend(tmp_path / "other.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04 cut off"])

@@ -64,3 +64,12 @@ def test_hash_file(tmp_path: Path) -> None:
     assert found.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     with pytest.raises(ModelNotFoundError, match=r"b\.onnx: there is no such file"):
         record.hash_file(tmp_path / "b.onnx")
+
+
+@pytest.mark.parametrize("sides", [[1, 3], [1, 3, 640, -1], []])
+def test_profile_with_ends_that_do_not_match_is_rejected(tmp_path: Path, sides: list[int]) -> None:
+    fields = json.loads(RECORD.model_dump_json())
+    fields["ranges"][0]["max"] = sides
+    (tmp_path / "face.plan.json").write_text(json.dumps(fields))
+    with pytest.raises(ModelFormatError, match="not a valid engine record"):
+        record.read_record(tmp_path / "face.plan")

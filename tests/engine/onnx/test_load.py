@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from scrfd_trt import ModelFormatError, ModelNotFoundError
-from scrfd_trt._engine.onnx.load import external_files, load
+from scrfd_trt._engine.onnx.load import external_files, load, read_io
 from scrfd_trt._engine.onnx.rewrite import prepare
 
 helper = onnx.helper
@@ -212,3 +212,16 @@ class TestForms:
         one = blob(1, 64, 64)
         found, expected = run(prepare(path, precision="fp32").model, one), run(path, one)
         assert all(np.allclose(found[key], expected[key], atol=1e-6) for key in expected)
+
+
+def test_names_that_are_not_utf_8(export, tmp_path):
+    def rename(model):
+        model.graph.output[0].name = "QQQQ"
+
+    path = export(change=rename)
+    path.write_bytes(path.read_bytes().replace(b"QQQQ", b"\xff\xfe\x80Q"))
+    with pytest.raises(ModelFormatError) as caught:
+        prepare(path)
+    assert_one_line(caught, path)
+    for tensor in read_io(path)[1]:
+        assert isinstance(tensor.name, str)
