@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import weakref
-from typing import Protocol
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from typing import Any, Protocol
 
 
 class Forkable(Protocol):
@@ -21,6 +24,27 @@ _registered: weakref.WeakSet[Forkable] = weakref.WeakSet()
 def register(item: Forkable) -> None:
     """Call ``_after_fork()`` of an object in each forked process, as long as the object lives."""
     _registered.add(item)
+
+
+class Lock:
+    """A lock that is free in a forked process, even if a thread of the parent held it at the fork.
+
+    ``make`` is ``threading.Lock`` or ``threading.RLock``.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[object]] = threading.Lock) -> None:
+        self._make, self._lock = make, make()
+        register(self)
+
+    def __enter__(self) -> None:
+        self._lock.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        with suppress(RuntimeError):  # this thread forked while it held the lock of the parent
+            self._lock.__exit__(*error)
+
+    def _after_fork(self) -> None:
+        self._lock = self._make()
 
 
 def never_free(item: object) -> None:

@@ -164,12 +164,37 @@ def test_recording_in_a_forked_process_ignores_the_lock_of_its_parent(root):
         "from pathlib import Path\n"
         "from scrfd_trt.backends import RecordedBackend\n"
         "backend = RecordedBackend(sys.argv[1])\n"
-        "backend._lock.acquire()\n"
+        "backend._lock.__enter__()\n"
         "blob = np.zeros(backend._runs[0][0], np.float32)\n"
         "in_child('recording', lambda: backend.run(blob))\n"
     )
     recording = next(iter(sorted((root / "tests" / "data" / "recorded").glob("*.npz"))))
     assert run(code, recording) == ["recording ok"]
+
+
+def test_locks_of_the_parent_are_free_in_a_forked_process():
+    """Pictures are read with a lock, which another thread of the parent may hold at the fork."""
+    code = (
+        "from scrfd_trt import _forks\n"
+        "lock, other, own = _forks.Lock(), _forks.Lock(threading.RLock), _forks.Lock()\n"
+        "go_on, held = threading.Event(), threading.Event()\n"
+        "def hold():\n"
+        "    with lock, other:\n"
+        "        held.set()\n"
+        "        go_on.wait(30)\n"
+        "thread = threading.Thread(target=hold)\n"
+        "thread.start()\n"
+        "held.wait(30)\n"
+        "def take():\n"
+        "    with lock, other, own, other:\n"
+        "        pass\n"
+        "with own:\n"
+        "    in_child('locks', take)\n"
+        "go_on.set()\n"
+        "thread.join(30)\n"
+        "take()\n"
+    )
+    assert run(code) == ["locks ok"]
 
 
 @pytest.mark.parametrize("how", [pickle.dumps, copy.copy, copy.deepcopy])

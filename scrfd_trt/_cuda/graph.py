@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from scrfd_trt import _forks
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.driver import call
 from scrfd_trt._cuda.stream import handle_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 AT_LAUNCH = 1  # CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL, which cuda.core does not offer
 
-_one_at_a_time = threading.RLock()
+_one_at_a_time = _forks.Lock(threading.RLock)
 
 
 def capture(stream: Stream, work: Callable[[Stream], None]) -> Graph:

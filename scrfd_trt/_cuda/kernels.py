@@ -5,12 +5,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import logging
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrfd_trt import _devices, models
+from scrfd_trt import _devices, _forks, models
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.driver import call
@@ -40,7 +39,7 @@ CHECKSUM = hashlib.sha256
 CACHE_FOLDER = "kernels"
 
 _loaded: dict[int, Kernels] = {}
-_lock = threading.Lock()
+_lock = _forks.Lock()
 
 
 class Kernels:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, cast
 
+from scrfd_trt import _forks
 from scrfd_trt._engine.flavours import Api, subclass
 
 log = logging.getLogger("scrfd_trt.tensorrt")
@@ -78,7 +79,7 @@ class _Logger:
 
 
 _loggers: dict[str, Any] = {}
-_lock = threading.RLock()  # the garbage collector may end a run in the thread that holds it
+_lock = _forks.Lock(threading.RLock)  # the garbage collector may end a run in the thread that holds it
 
 
 def logger(module: ModuleType) -> Any:

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt import _forks
 from scrfd_trt.errors import ImageError
 
 COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -27,7 +27,7 @@ HARMLESS = re.compile(
     re.IGNORECASE,
 )
 """Messages about data that every viewer ignores, or that :mod:`damage` reports."""
-_STDERR = threading.Lock()
+_STDERR = _forks.Lock()
 
 
 def decode(data: bytes | bytearray, flags: int = COLOR) -> tuple[NDArray[Any] | None, list[str]]:

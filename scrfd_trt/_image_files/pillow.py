@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt import _forks
 from scrfd_trt._image_files import color
 from scrfd_trt._image_files.frames import ImageFile
 from scrfd_trt._image_files.native import OUT_OF_MEMORY, captured_stderr
@@ -28,7 +28,7 @@ ERRORS = (
 """What Pillow raises for damaged files."""
 HEIF_COMMAND = 'pip install "scrfd-trt[heif]"'
 WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
-_WARNINGS = threading.Lock()
+_WARNINGS = _forks.Lock()
 
 
 def open_with(kind: str, data: bytes) -> Any:

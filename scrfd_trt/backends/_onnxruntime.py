@@ -33,7 +33,7 @@ CUDA = "CUDAExecutionProvider"
 INSTALL_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
 ERRORS_ONLY = 3  # ONNX Runtime's log level
 
-_loading = threading.Lock()
+_loading = _forks.Lock()
 
 
 class OnnxBackend:

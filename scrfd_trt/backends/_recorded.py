@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import operator
 import struct
-import threading
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -129,9 +128,8 @@ class RecordedBackend:
                 f"{path}: this is not a recording of a model's outputs ({one_line(error)})"
             ) from error
         self._next = 0
-        self._lock = threading.Lock()
+        self._lock = _forks.Lock()
         self._closed = False
-        _forks.register(self)
 
     def run(self, blob: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
         """Return the outputs of the next recorded run, as float32; see :meth:`scrfd_trt.backends.Backend.run`.
@@ -155,10 +153,6 @@ class RecordedBackend:
     def close(self) -> None:
         """Refuse further runs."""
         self._closed = True
-
-    def _after_fork(self) -> None:
-        """Replace the lock, which a thread of the parent may hold."""
-        self._lock = threading.Lock()
 
 
 def _zero_below(layout: HeadLayout, outputs: list[NDArray[Any]], threshold: float) -> list[NDArray[Any]]:
