@@ -33,12 +33,13 @@ STRIP_OFFSETS, EXTRA_SAMPLES = 0x0111, 0x0152
 
 
 class Extras(NamedTuple):
-    """What is put into a file: the profile of its pixels, dots per inch, EXIF data and an XMP packet."""
+    """What is put into a file: the profile of its pixels, dots per inch, EXIF data, an XMP packet, colours of PNG."""
 
     profile: bytes | None = None
     resolution: tuple[float, float] | None = None
     exif: bytes = b""
     xmp: bytes = b""
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
 
 
 NO_EXTRAS = Extras()
@@ -97,7 +98,7 @@ def embed_png(data: bytes, extras: Extras) -> bytes:
 
 def png_extras(extras: Extras) -> bytes:
     """Return the chunks of a profile, a resolution, EXIF and XMP."""
-    chunks = []
+    chunks = [chunk(name, content) for name, content in extras.png_chunks]
     if extras.profile:
         chunks.append(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(extras.profile)))
     if extras.resolution is not None:

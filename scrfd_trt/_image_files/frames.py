@@ -39,6 +39,8 @@ class ColorDescription:
     """The profile of the BGR pixels; None if they are sRGB or not described."""
     resolution: tuple[float, float] | None = None
     """Dots per inch along the upright image's x and y axes."""
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
+    """PNG's own description of colours without a profile, name and content: cICP, cHRM, gAMA, sRGB."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,9 @@ class PngHeader:
         return bool(self.color_type & 4) or b"tRNS" in self.chunks
 
 
-KEPT = (b"IHDR", b"tRNS", b"eXIf", b"iCCP", b"pHYs", b"acTL")
+COLORS = {b"cICP": 4, b"cHRM": 32, b"gAMA": 4, b"sRGB": 1}
+"""Chunks that describe colours, and their lengths."""
+KEPT = (b"IHDR", b"tRNS", b"eXIf", b"iCCP", b"pHYs", b"acTL", *COLORS)
 
 
 def read_header(data: bytes) -> PngHeader:
@@ -146,6 +148,12 @@ def icc_profile(header: PngHeader) -> bytes | None:
     except zlib.error:
         return None
     return profile if decoder.eof and profile else None
+
+
+def colors(header: PngHeader) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the chunks that describe colours, of which the profile takes the place."""
+    found = {} if b"iCCP" in header.chunks else header.chunks
+    return tuple((name, found[name]) for name, size in COLORS.items() if len(found.get(name, b"")) == size)
 
 
 def resolution(header: PngHeader) -> tuple[float, float] | None:

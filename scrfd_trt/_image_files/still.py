@@ -85,7 +85,8 @@ def open_png(data: bytes, limits: Limits) -> ImageFile:
         file = open_animation(
             "png", content, header.frames, header.size, exif=exif, profile=profile, first=not header.still_is_frame
         )
-        return replace(file, data=data, damage=[damage] if damage else [])
+        described = replace(file.color, resolution=png.resolution(header), png_chunks=png.colors(header))
+        return replace(file, data=data, damage=[damage] if damage else [], color=described)
 
     def decode(file: ImageFile) -> Stored:
         grey = color.profile_space(profile) == "GRAY" and header.color_type == 0 and header.bits <= 8
@@ -99,7 +100,8 @@ def open_png(data: bytes, limits: Limits) -> ImageFile:
             return pillow.decode("png", content, file)
 
     resolution = png.resolution(header)
-    return _still("png", data, header.size, decode, exif=exif, profile=profile, resolution=resolution, damage=damage)
+    file = _still("png", data, header.size, decode, exif=exif, profile=profile, resolution=resolution, damage=damage)
+    return replace(file, color=replace(file.color, png_chunks=png.colors(header)))
 
 
 def _decode_png(file: ImageFile, data: bytes, header: png.PngHeader) -> Stored:

@@ -146,6 +146,7 @@ def write_image(
         color.resolution,
         exif.write_exif(fields) if described.exif else b"",
         xmp.write_xmp(fields, metadata.panorama_of(width, height)) if described.metadata else b"",
+        color.png_chunks if suffix == ".png" else (),
     )
     if suffix in RESOLUTION_IN_EXIF:
         extras = extras._replace(exif=with_resolution(extras), resolution=None)

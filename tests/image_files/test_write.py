@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from hidden_metadata import HIDING, MARKER, THUMBNAIL, segment, srgb_profile
+from hidden_metadata import HIDING, MARKER, THUMBNAIL, png_chunk, segment, srgb_profile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
@@ -70,6 +71,18 @@ def test_pixels_are_the_same_with_and_without_a_profile(suffix: str) -> None:
     _, plain = written([ImageFrame(smooth())], suffix)
     _, described = written([ImageFrame(smooth())], suffix, color=ColorDescription(srgb_profile(), (300.0, 200.0)))
     np.testing.assert_array_equal(next(plain.frames()).pixels, next(described.frames()).pixels)
+
+
+def test_png_keeps_its_description_of_colours() -> None:
+    base = cv2.imencode(".png", smooth())[1].tobytes()
+    gamma = png_chunk(b"gAMA", (45455).to_bytes(4, "big")) + png_chunk(b"cHRM", bytes(range(32)))
+    for profile, kept in (b"", True), (png_chunk(b"iCCP", b"x\0\0" + zlib.compress(srgb_profile())), False):
+        source = open_image(base[:33] + gamma + profile + base[33:])
+        data, _ = written(source.frames(), ".png", color=source.color)
+        assert (gamma[8:12] in data, b"cHRM" in data, b"iCCP" in data) == (kept, kept, not kept)
+        data, _ = written([*source.frames()] * 2, ".png", color=source.color, animation=True)
+        assert (b"cHRM" in data) == kept
+        written(source.frames(), ".jpg", color=source.color)
 
 
 def test_a_long_profile_has_several_segments() -> None:
