@@ -94,9 +94,12 @@ def plan(streams: Iterable[Any], suffix: str, options: EncodeOptions, name: str)
 
 
 def _plan_audio(stream: Any, suffix: str, options: EncodeOptions, name: str) -> Plan:
-    codec = _codec_name(stream)
+    codec, context = _codec_name(stream), stream.codec_context
     if options.audio == "drop":
         return Plan(stream, "drop", codec)
+    if context is None or not context.sample_rate or not context.layout.nb_channels:
+        # FFmpeg cannot decode it, or found no sound where it looked: the microphone was off.
+        return Plan(stream, "drop", f"{codec} without known format")
     if codec in AUDIO[suffix] and codec in PCM and suffix in NO_TIMES:
         return Plan(stream, "encode", codec, codec)  # without loss
     if codec in AUDIO[suffix] and not (suffix == ".avi" and _starts_late(stream)):
@@ -109,12 +112,10 @@ def _plan_audio(stream: Any, suffix: str, options: EncodeOptions, name: str) -> 
             fields=["audio"],
             value="copy",
         )
-    if stream.codec_context is None:
-        return Plan(stream, "drop", codec)  # FFmpeg cannot decode it
     encoder = AUDIO_ENCODERS.get(suffix, "aac")
     if suffix in LOSSLESS and codec.startswith("pcm_"):
-        encoder = "pcm_s24le" if stream.codec_context.format.bytes > 2 else "pcm_s16le"
-    channels = stream.codec_context.layout.nb_channels
+        encoder = "pcm_s24le" if context.format.bytes > 2 else "pcm_s16le"
+    channels = context.layout.nb_channels
     if channels not in LAYOUTS and not encoder.startswith("pcm_"):
         raise OptionError(
             f"{name}: audio with {channels} channels cannot be encoded as {ENCODED_AS.get(encoder, encoder)}; "

@@ -364,13 +364,16 @@ def test_subtitles_are_copied_or_converted(codec: str, tmp_path: Path) -> None:
         assert "Two" in lines[1][2]
 
 
-@pytest.mark.parametrize("codec", ["aac", "flac"])
-def test_track_without_sound_is_no_error(codec: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "codec"), [("clip.mkv", "aac"), ("clip.mkv", "flac"), ("clip.ts", "aac")])
+def test_track_without_sound_is_no_error(name: str, codec: str, tmp_path: Path) -> None:
     """As in recordings whose microphone was off: the file declares a track, and no packet follows."""
-    source = write_source(tmp_path / "clip.mkv", codec, pieces=())
+    source = write_source(tmp_path / name, codec, pieces=())
     with av.open(str(source)) as container:
         assert len(container.streams.audio) == 1
     for suffix in SUFFIXES:
-        rewrite(source, tmp_path / f"out{suffix}")
+        if (name, suffix) == ("clip.ts", ".avi"):
+            continue  # AVI does not take videos that start late
+        writer = rewrite(source, tmp_path / f"out{suffix}")
+        assert writer.omitted == (["audio aac without known format"] if name == "clip.ts" else [])
         with av.open(str(tmp_path / f"out{suffix}")) as container:
             assert len(list(container.decode(video=0))) == 10
