@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nicegui import events, run, ui
+from starlette.exceptions import HTTPException
 
 import overlays
 from overlays._registry import why_broken
@@ -66,7 +67,7 @@ class Upload(ui.upload):
     async def handle_uploads(self, files: list[Any]) -> None:
         """Handle the file of a form."""
         if len(files) != 1:
-            raise ValueError(f"a form with {len(files)} files")
+            raise HTTPException(400, "the request is not a form with a file")
         await super().handle_uploads(files)
 
 

@@ -61,6 +61,18 @@ def serve(
     """
     delete_abandoned()
     application, close = create_application(detector, access, model=model, max_upload=max_upload)
+    _stop_on_hangup()
+    if open_address:
+        threading.Thread(target=webbrowser.open, args=(open_address,), daemon=True).start()
+    try:
+        with framework_log():
+            new_server(application).run(sockets=list(listeners))
+    finally:
+        close()
+
+
+def new_server(application: Application) -> uvicorn.Server:
+    """Return a server for an application, with limits for what its connections may take."""
     config = uvicorn.Config(
         application,
         http=_TimedProtocol,
@@ -73,14 +85,7 @@ def serve(
         server_header=False,
         proxy_headers=False,
     )
-    _stop_on_hangup()
-    if open_address:
-        threading.Thread(target=webbrowser.open, args=(open_address,), daemon=True).start()
-    try:
-        with _framework_log():
-            uvicorn.Server(config).run(sockets=list(listeners))
-    finally:
-        close()
+    return uvicorn.Server(config)
 
 
 def create_application(
@@ -101,7 +106,7 @@ def create_application(
     async def page() -> None:
         # A request without a browser behind it builds no page.
         await ui.context.client.connected()
-        if ui.context.client.is_deleted:
+        if ui.context.client.id not in Client.instances:  # it has gone already
             return
         if sum(not session.closed for session in sessions) >= MAX_PAGES:
             ui.label("Too many pages of the studio are open: close some, and load this one again.")
@@ -117,8 +122,8 @@ def create_application(
 
     app.on_shutdown(close)
     app.add_exception_handler(404, lambda *_: PlainTextResponse("there is no such page", 404))
+    app.add_exception_handler(Exception, _failed)
     parent = FastAPI(openapi_url=None)
-    parent.add_exception_handler(Exception, _failed)
     ui.run_with(parent, title="scrfd-trt studio", favicon="🙂", dark=None, show_welcome_message=False)
     # The guard answers for other origins.
     core.sio.eio.cors_allowed_origins = []
@@ -188,7 +193,7 @@ def _modules(trace: TracebackType | None, package: str) -> Iterator[str]:
 
 
 @contextmanager
-def _framework_log() -> Iterator[None]:
+def framework_log() -> Iterator[None]:
     """Send what the web framework logs to :class:`_FrameworkLog`, within the block."""
     for name in ("engineio.server", "socketio.server"):  # they print on stderr
         logging.getLogger(name).handlers.clear()

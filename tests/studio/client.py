@@ -118,8 +118,8 @@ class Page:
         message = {"id": int(element), "client_id": self.client_id, "listener_id": listeners[kind]}
         self.emit("event", message | {"args": [json.dumps(value)]})
 
-    def wait_for(self, text: str, seconds: float = 10.0) -> str:
-        """Read messages until one contains a text; return it."""
+    def wait_for(self, *texts: str, seconds: float = 10.0) -> str:
+        """Read messages until one contains one of the texts; return it."""
         end, seen = time.monotonic() + seconds, ""
         while time.monotonic() < end:
             for packet in self._poll(self.address):
@@ -130,9 +130,9 @@ class Page:
                     if self.messages[-1][0] == "update":
                         self.elements |= {key: it for key, it in self.messages[-1][1].items() if isinstance(it, dict)}
                     seen = packet
-                    if text in packet:
+                    if any(text in packet for text in texts):
                         return packet
-        raise AssertionError(f"no message contains {text!r}; the last was {seen[:500]}")
+        raise AssertionError(f"no message contains {texts}; the last was {seen[:500]}")
 
     def find(self, tag: str, number: int = 0) -> str:
         """Return the key of an element with a tag."""
