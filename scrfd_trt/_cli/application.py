@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -92,6 +93,8 @@ def run() -> None:
     """Run the command line and exit."""
     console.open_closed_streams()
     console.escape_unencodable()
+    if not sys.warnoptions:  # Pillow warns of what damaged files contain
+        warnings.simplefilter("ignore")
     code = _exit_code()
     signals.exit_at_once()  # while Python shuts down, an exception would be printed
     if not console.flush_stdout() and not code:

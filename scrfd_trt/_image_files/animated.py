@@ -102,6 +102,8 @@ def open_heic(data: bytes, limits: Limits) -> ImageFile:
         images = sorted(pillow.open_heif(data), key=lambda image: not image.info.get("primary"))
     except ImageError as error:
         raise (ImageError(f"the file is {damage}: copy or download it again") if damage else error) from error
+    if not images:
+        raise ImageError(f"the file is {damage or 'damaged (it has no image)'}: copy or download it again")
     for image in images:
         check_header((image.size[0], image.size[1]), limits)
     check_total([(image.size[0], image.size[1]) for image in images], limits)

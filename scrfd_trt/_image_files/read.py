@@ -74,13 +74,23 @@ def _named(frames: Iterator[ImageFrame], name: str) -> Iterator[ImageFrame]:
         raise ImageError(native.OUT_OF_MEMORY, subject=name) from error
 
 
+def _is_special(path: Path) -> bool:
+    """Return whether reading a path may wait, or never end."""
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except (OSError, ValueError):  # reported when it is opened
+        return False
+
+
 def _content(path: Path) -> bytes:
+    if _is_special(path):
+        raise ImageError("the file cannot be read: it is a pipe or device; copy the content into a file")
     try:
         return path.read_bytes()  # cv2.imread does not open non-ASCII paths on Windows
     except FileNotFoundError as error:
         raise ImageError("there is no such file") from error
-    except OSError as error:
-        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise ImageError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except MemoryError as error:
         raise ImageError("there is not enough memory to read the file") from error
 

@@ -220,7 +220,7 @@ def _decode(file: ImageFile, data: bytes, *, alpha: bool = False, bits: int = 8)
     file.add_damage(*native.data_loss(lines))
     file.add_note(color.SIXTEEN if bits > 8 else "")
     if not alpha:
-        return pixels, None
+        return color.to_bgr(pixels)[0], None  # OpenCV reads grey PFM files with one channel
     if bits <= 8:
         return color.to_bgr(np.asarray(pixels, np.uint8))
     full, _ = native.decode(data, native.UNCHANGED)

@@ -42,6 +42,8 @@ def open_animation(path: Source, *, damaged: Damaged = "stop") -> AnimationReade
 
 def _may_be_animation(path: Source) -> bool:
     try:
+        if not Path(path).is_file():  # a pipe would be waited for
+            return False
         with Path(path).open("rb") as file:
             return image_kind(file.read(START_BYTES)) in KINDS
     except (OSError, ValueError):  # reported when FFmpeg opens it

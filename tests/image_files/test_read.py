@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
 from collections.abc import Callable
@@ -423,3 +424,28 @@ def test_stderr_is_captured_and_restored(capfd: pytest.CaptureFixture[str]) -> N
     os.write(2, b"after\n")
     print("and python", file=sys.stderr, flush=True)
     assert "after\nand python" in capfd.readouterr().err
+
+
+def test_grey_pfm_has_three_channels() -> None:
+    values = np.linspace(0, 1, 35, dtype=np.float32).reshape(5, 7)
+    frame = read_image(b"Pf\n7 5\n-1.0\n" + values[::-1].tobytes(), name="a.pfm")
+    assert frame.pixels.shape == (5, 7, 3)
+    assert (frame.pixels == frame.pixels[..., :1]).all()
+
+
+def test_heic_without_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scrfd_trt._image_files.pillow.open_heif", lambda _: [])
+    with pytest.raises(
+        ImageError, match=r"^a\.heic: the file is damaged \(it has no image\): copy or download it again$"
+    ):
+        open_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", name="a.heic")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_special_files_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", Path("/dev/zero")):
+        with pytest.raises(ImageError, match=r"it is a pipe or device; copy the content into a file$"):
+            open_image(path)
+    with pytest.raises(ImageError, match="the file cannot be read: embedded null byte"):
+        open_image(Path("a\0.png"))

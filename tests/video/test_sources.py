@@ -19,6 +19,7 @@ from scrfd_trt._cli.inputs import is_video
 from scrfd_trt._cli.live import is_address
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import LiveReader, VideoReader, VideoWriter, open_source
+from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import concat_script, find_camera
 
@@ -355,3 +356,9 @@ def test_missing_cameras(which: str, platform: str, message: str) -> None:
 )
 def test_password_is_redacted(name: str, shown: str) -> None:
     assert redact_password(name) == shown
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_pipe_is_no_animation(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    assert not is_animation(tmp_path / "a.png")
