@@ -123,7 +123,11 @@ def _reason(code: int) -> str:
 
 
 def _tail(output: str, lines: int = 40) -> str:
-    return "\n".join(f"    {line[:300]}" for line in output.splitlines()[-lines:])
+    """Return the end of an output; of the traceback of a hang or a crash, the start, which is the innermost call."""
+    found = output.splitlines()
+    starts = [at for at, line in enumerate(found) if line.startswith(("Timeout (", "Fatal Python error"))]
+    shown = found[starts[-1] :][:lines] if starts else found[-lines:]
+    return "\n".join(f"    {line[:300]}" for line in shown)
 
 
 if __name__ == "__main__":

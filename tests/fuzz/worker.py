@@ -64,11 +64,9 @@ def check_error(error: ScrfdError) -> None:
     message = str(error)
     assert message, f"{type(error).__name__} without a message"
     assert len(message.splitlines()) == 1, f"a message of several lines: {message!r}"
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         too_large = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM)
         assert not too_large, f"the case asked for more memory than there is: {cause!r}"
-        cause = cause.__cause__ or cause.__context__
 
 
 def attempt(function: Callable[..., object], *arguments: Any) -> None:
@@ -79,15 +77,24 @@ def attempt(function: Callable[..., object], *arguments: Any) -> None:
         check_error(error)
 
 
-def run_round(
-    target: ModuleType, seed: int, *, examples: int = ROUND, folder: Path | None = None, end: float = float("inf")
-) -> dict[str, Any]:
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and all that led to it."""
+    found, left = [], [error]
+    while left:
+        error = left.pop()
+        if error not in found:
+            found.append(error)
+            left += [each for each in (error.__cause__, error.__context__) if each is not None]
+    return found
+
+
+def run_round(target: ModuleType, seed: int, *, folder: Path, end: float) -> dict[str, Any]:
     """Check cases drawn from a seed until one fails; return their number, the peak, and the failure's traceback."""
     done: dict[str, Any] = {"cases": 0, "peak_mib": 0, "failure": ""}
 
     @seeded(seed)
     @settings(
-        max_examples=examples,
+        max_examples=ROUND,
         deadline=None,
         database=None,
         phases=[Phase.generate],
@@ -97,8 +104,7 @@ def run_round(
     def one(case: Any) -> None:
         if done["failure"] or time.monotonic() > end:
             return
-        if folder is not None:
-            save_case(case, folder)
+        save_case(case, folder)
         done["cases"] += 1
         try:
             done["peak_mib"] = max(done["peak_mib"], check(target, case))
