@@ -170,6 +170,8 @@ def main() -> None:
     parser.add_argument("--repeat", action="store_true")
     args = parser.parse_args()
     target = load(args.target)
+    if reason := getattr(target, "missing", ""):
+        sys.exit(reason)
     target.cases()  # makes the samples before memory is limited
     limit(target.MEBIBYTES)
     if args.repeat:
