@@ -166,6 +166,8 @@ class Page:
         if media.is_clip:
             rest = ", later frames are not shown" if media.truncated else ""
             status += f", frame {self.frame + 1} of {len(media.frames)}{rest}"
+        elif media.truncated:
+            status += ", the first image of the file; the command line draws on all"
         return _as_url(image), status, self.session.warnings()
 
     def _show(self, url: str, status: str, warnings: list[str]) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from pydantic import ValidationError
 
@@ -106,6 +105,14 @@ class Snapshot:
         faces = self.faces[frame]
         faces = faces[faces.scores >= self.threshold]
         return self.compose(image, faces), len(faces)
+
+    def file(self) -> bytes:
+        """Return the image with its overlays as a PNG file, with its alpha and its colour profile."""
+        pixels, _ = self.draw(0)
+        if self.media.image is not None and self.media.image.alpha is not None:  # what is shown lies on white
+            faces = self.faces[0]
+            pixels = self.compose(self.media.image.pixels, faces[faces.scores >= self.threshold])
+        return clips.write_image(self.media, pixels)
 
 
 class Budget:
@@ -259,7 +266,7 @@ class Session:
         now = self.snapshot()
         name = output_name(now.media)
         if not now.media.is_clip:
-            return name, cv2.imencode(".png", now.draw(0)[0])[1].tobytes()
+            return name, now.file()
         self._files.delete(self._result)
         self._result = target = self._files.new_folder() / f"result{Path(name).suffix}"
         self._writing = now.media.path

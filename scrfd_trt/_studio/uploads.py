@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import util
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 import overlays
 from scrfd_trt import _image_files as image_files
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._image_files import write
+from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video import TrackingOptions, VideoReader, _pyav, overlay_video
 
@@ -70,7 +73,10 @@ class Media:
     name: str  # the file name, without folders
     frames: Sequence[Image]  # BGR, at least one; those of a clip may be fewer and smaller than in its file
     path: Path | None = None  # the file of a clip; None for an image
-    truncated: bool = False  # whether the clip has more frames than are shown
+    truncated: bool = False  # whether the clip has more frames than are shown, or the image file more images
+    image: image_files.ImageFrame | None = None  # what the image file holds, with its alpha
+    color: image_files.ColorDescription = write.NO_COLOR
+    metadata: Metadata = write.NO_METADATA  # what stays in copies
 
     @property
     def is_clip(self) -> bool:
@@ -81,6 +87,8 @@ class Media:
     def nbytes(self) -> int:
         """What the frames take in memory, and the file of a clip on disk."""
         frames = self.frames.nbytes if isinstance(self.frames, JpegFrames) else sum(each.nbytes for each in self.frames)
+        if self.image is not None and self.image.alpha is not None:  # then its pixels are others than those shown
+            frames += self.image.pixels.nbytes + self.image.alpha.nbytes
         return frames + (self.path.stat().st_size if self.path else 0)
 
 
@@ -96,7 +104,19 @@ def is_clip(name: str) -> bool:
 
 def read_image(name: str, content: bytes) -> Media:
     """Read an uploaded image, of several frames the first; raise ImageError if it is unreadable or too large."""
-    return Media(name, (image_files.read_image(content, limits=LIMITS, name=name).visible(),))
+    opened = image_files.open_image(content, limits=LIMITS, name=name)
+    image = next(opened.frames())
+    kept = read_metadata(content, opened.kind).kept(descriptive=False, location=False)
+    return Media(name, (image.visible(),), truncated=opened.count > 1, image=image, color=opened.color, metadata=kept)
+
+
+def write_image(media: Media, pixels: Image) -> bytes:
+    """Return a PNG file of an image whose pixels were drawn on; raise ScrfdError if it cannot be written."""
+    file = io.BytesIO()
+    image = media.image if media.image is not None and media.image.pixels.shape == pixels.shape else None
+    frame = image_files.ImageFrame(pixels, image.alpha if image else None)
+    write.write_image(file, [frame], ".png", color=media.color, metadata=media.metadata)
+    return file.getvalue()
 
 
 def check_image(name: str, content: bytes) -> None:

@@ -78,7 +78,7 @@ def run_target(name: str, seed: int, seconds: float, failures: Path) -> int:
 def run_worker(name: str, seed: int, seconds: float, folder: Path) -> tuple[int, str, dict[str, Any]]:
     """Run a worker; return its exit code, its output and its last state."""
     command = [sys.executable, str(HERE / "worker.py"), name, str(folder), "--seed", str(seed)]
-    command += ["--seconds", str(seconds)]
+    command += ["--until", str(time.time() + seconds)]
     (folder / "tmp").mkdir()
     environment = os.environ | {"TMPDIR": str(folder / "tmp"), "PYTHONFAULTHANDLER": "1", "COLUMNS": "100"}
     with (folder / "output.txt").open("ab") as output:

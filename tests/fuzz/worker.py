@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("target")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--until", type=float, default=0.0, help="of time.time()")
     parser.add_argument("--repeat", action="store_true")
     args = parser.parse_args()
     target = load(args.target)
@@ -179,7 +179,7 @@ def main() -> None:
         print(f"{case!r:.2000}", flush=True)
         check(target, case)
         return
-    end, seed = time.monotonic() + args.seconds, args.seed
+    end, seed = time.monotonic() + args.until - time.time(), args.seed
     state = {"seed": seed, "cases": 0, "peak_mib": 0}
     while time.monotonic() < end:
         os.ftruncate(sys.stderr.fileno(), 0)  # only the output of the last round is kept

@@ -1,6 +1,7 @@
 """Studios with a fake model, one for each host: ``serve.py FOLDER HOST ...``; the packages are loaded once.
 
-Each writes its log to ``FOLDER/HOST.log``. They end when standard input is closed.
+Each writes its log to ``FOLDER/HOST.log`` and its number to ``FOLDER/HOST.pid``. They end when standard input is
+closed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main(folder: Path, hosts: list[str]) -> None:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             from scrfd_trt._cli import main
 
+            (folder / f"{host}.pid").write_text(str(os.getpid()))
             sys.argv = ["scrfd-trt", "studio", "--host", host, "--port", "0", "--no-browser", "--max-upload", "1"]
             main()
         children.append(child)

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -165,6 +166,47 @@ def test_chunked_upload_beyond_the_limit(page: Page) -> None:
     data = head.encode() + b"%x\r\n" % len(form) + form + b"\r\n" + chunked(2**18) * 5
     assert page.server.send(data, end=False).status == 413
     assert page.upload("a.png", PICTURE).status == 200, "the page goes on"
+
+
+def png_header(side: int) -> bytes:
+    header = struct.pack(">I4sIIBBBBB", 13, b"IHDR", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", zlib.crc32(header[4:]))
+
+
+def gif_of_many_large_frames() -> bytes:
+    frame = b",\0\0\0\0" + struct.pack("<HH", 7000, 7000) + b"\0\x02\x02\x44\x01\0"
+    return b"GIF89a" + struct.pack("<HH", 7000, 7000) + b"\x80\0\0\0\0\0\xff\xff\xff" + frame * 47 + b";"
+
+
+UPLOADS = {
+    "idat.png": (png_header(100) + b"\xff\xff\xff\xffIDAT\0", "cut off after 42 bytes"),
+    "frames.gif": (gif_of_many_large_frames(), "too long"),
+    "wide.png": (png_header(30000) + PICTURE[33:], "30000×30000"),
+    "upload.mp4": (b"ffconcat version 1.0\nfile secret.mp4\n", "not a supported clip"),
+    "list.mp4": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "not a supported clip"),
+    "../../etc/passwd.png": (b"words", "not a supported"),
+    "empty.png": (b"", "empty"),
+    "empty.mp4": (b"", "not a supported clip"),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_uploads_that_ask_for_too_much(page: Page, folder: Path) -> None:
+    status = Path(f"/proc/{(folder / '127.0.0.1.pid').read_text()}/status")
+
+    def peak() -> int:
+        return int(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))) >> 10
+
+    before = peak()
+    for name, (content, reason) in UPLOADS.items():
+        assert page.upload(name, content).status == 200
+        told = json.loads(page.wait_for('42["notify"')[2:])[1]["message"]
+        assert told.startswith(Path(name).name), told
+        assert reason in told, told
+        assert "/" not in told.replace("http://", ""), told
+    assert peak() - before < 300, "MiB"
+    page.upload("a.png", PICTURE)
+    page.wait_for("a.png: 0 faces in 60×40")
 
 
 FORM = "multipart/form-data; boundary=xx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 
 import drawing
 import overlays
 from scrfd_trt import Detections, SCRFDDetector, samples
 from scrfd_trt._image_files import Limits
 from scrfd_trt._studio import uploads
-from scrfd_trt._studio.session import Layer, Session
+from scrfd_trt._studio.session import Budget, Layer, Session
 from scrfd_trt._studio.temporary_files import TemporaryFolder
 from scrfd_trt._studio.uploads import MAX_STICKER_BYTES
 from scrfd_trt.errors import ImageError, OptionError
@@ -211,3 +213,76 @@ def test_image_name_that_starts_with_dash(one_face: Session) -> None:
     one_face.open("-x.png", png(np.zeros((40, 40, 3), np.uint8)))
     assert one_face.command().startswith("scrfd-trt overlay ./-x.png ")
     assert one_face.command().endswith("-o ./-x-overlay.png")
+
+
+def test_image_download_keeps_alpha_and_profile_and_nothing_else(session: Session) -> None:
+    pixels = np.dstack([drawing.scene((64, 48), 1).image, np.full((48, 64), 255, np.uint8)])
+    pixels[:10, :10, 3] = 0
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "A camera", 6
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", icc_profile=profile, exif=exif, pnginfo=None)
+    session.open("a.png", file.getvalue())
+    session.layers = []
+    name, content = session.download()
+    assert name == "a-overlay.png"
+    assert isinstance(content, bytes)
+    copy = Image.open(io.BytesIO(content))
+    assert (copy.size, copy.mode) == ((48, 64), "RGBA")
+    alpha = np.asarray(copy)[..., 3]
+    assert (alpha[:10, -10:] == 0).all()
+    assert alpha.mean() > 240
+    assert copy.info["icc_profile"] == profile
+    assert not copy.getexif()
+    assert b"camera" not in content
+
+
+def test_first_of_several_images_is_named(session: Session) -> None:
+    file = io.BytesIO()
+    frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200)]
+    frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])
+    session.open("a.png", file.getvalue())
+    assert session.media.truncated
+    assert session.media.frames[0].mean() == 10
+
+
+def test_what_pages_hold_is_limited(session: Session, folder: TemporaryFolder) -> None:
+    budget = Budget(0)
+    budget.per_page, budget.total = 3000, 4000
+    pages = [Session(session.detector, folder, budget=budget) for _ in range(3)]
+
+    def png(side: int) -> bytes:
+        return cv2.imencode(".png", np.zeros((side, side, 3), np.uint8))[1].tobytes()
+
+    pages[0].open("a.png", png(30))  # 2700 bytes
+    with pytest.raises(ImageError, match="this page may hold 0 MiB: use a smaller file, or remove others"):
+        pages[0].open("b.png", png(40))
+    assert pages[0].media.name == "a.png"
+    with pytest.raises(ImageError, match="all pages of the studio together hold too many files: close other pages"):
+        pages[1].open("b.png", png(30))
+    pages[1].open("b.png", png(20))
+    pages[0].close()
+    pages[2].open("c.png", png(30))
+    with pytest.raises(ImageError, match="this page may hold"):
+        pages[2].store_sticker("d.png", png(30) + bytes(1000))
+    for page in pages:
+        page.close()
+
+
+def test_stickers_of_removed_overlays_are_deleted(session: Session) -> None:
+    path = session.store_sticker("a.png", STICKER)
+    session.layers = [Layer("skull"), Layer("image", {"picture": path})]
+    session.select(["image"])
+    assert path.exists()
+    session.select(["skull", "skull"])
+    assert not path.exists()
+    assert [layer.name for layer in session.layers] == ["skull"]
+
+
+def test_result_is_taken_once_by_its_key(session: Session) -> None:
+    first = session.offer("a.png", b"one")
+    second = session.offer("b.png", b"two")
+    assert session.take(first) is None
+    assert session.take(second) == ("b.png", b"two")
+    assert session.take(second) is None
