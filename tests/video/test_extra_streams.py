@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -377,3 +378,41 @@ def test_track_without_sound_is_no_error(name: str, codec: str, tmp_path: Path) 
         assert writer.omitted == (["audio aac without known format"] if name == "clip.ts" else [])
         with av.open(str(tmp_path / f"out{suffix}")) as container:
             assert len(list(container.decode(video=0))) == 10
+
+
+def presentation_graphics() -> bytes:
+    """A subtitle of Blu-ray discs from 0.2 to 0.7 seconds: a picture of 16 by 8 pixels, and its end."""
+
+    def segment(seconds: float, kind: int, data: bytes) -> bytes:
+        return b"PG" + struct.pack(">IIBH", round(seconds * 90_000), 0, kind, len(data)) + data
+
+    lines = (b"\0\x90\x01" + b"\0\0") * 8  # sixteen pixels of colour 1, and the end of the line
+    screen, window = struct.pack(">HHB", 64, 48, 0x10), struct.pack(">BBHHHH", 1, 0, 8, 8, 16, 8)
+    picture = struct.pack(">HBB", 0, 0, 0xC0) + (len(lines) + 4).to_bytes(3, "big") + struct.pack(">HH", 16, 8) + lines
+    shown = [(0x16, screen + b"\0\1\x80\0\0\1" + struct.pack(">HBBHH", 0, 0, 0, 8, 8)), (0x17, window)]
+    shown += [(0x14, bytes([0, 0, 1, 200, 128, 128, 255])), (0x15, picture), (0x80, b"")]
+    hidden = [(0x16, screen + b"\0\2\0\0\0\0"), (0x17, window), (0x80, b"")]
+    return b"".join(segment(at, *one) for at, segments in ((0.2, shown), (0.7, hidden)) for one in segments)
+
+
+def test_subtitles_of_pictures_are_copied_or_named(tmp_path: Path) -> None:
+    plain, source = write_source(tmp_path / "plain.mp4", "flac"), tmp_path / "clip.mkv"
+    with (
+        av.open(str(plain)) as clip,
+        av.open(io.BytesIO(presentation_graphics()), format="sup") as pictures,
+        av.open(str(source), "w") as out,
+    ):
+        inputs = [(one, [out.add_stream_from_template(stream) for stream in one.streams]) for one in (clip, pictures)]
+        for container, streams in inputs:
+            for packet in container.demux():
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream.index]
+                    out.mux(packet)
+    for suffix in SUFFIXES:
+        writer = rewrite(source, tmp_path / f"out{suffix}")
+        assert writer.omitted == ([] if suffix == ".mkv" else ["subtitles hdmv_pgs_subtitle"])
+    for name in ("clip.mkv", "out.mkv"):
+        with av.open(str(tmp_path / name)) as container:
+            packets = [(packet.pts, bytes(packet)) for packet in container.demux(subtitles=0) if packet.pts is not None]
+            assert [pts for pts, _ in packets] == [200, 700]
+            assert packets[0][1].count(b"\0\x90\x01") == 8
