@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import deque
@@ -19,6 +20,8 @@ from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
 from scrfd_trt.video._completeness import FrameCheck, TruncationCheck
 from scrfd_trt.video._spherical import Spherical
 from scrfd_trt.video._timestamps import DiscontinuityCorrector, format_time
+
+logger = logging.getLogger("scrfd_trt")
 
 DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
 REPEATING = ("theora",)  # codecs whose packets without data show the frame before again, for their own duration
@@ -180,6 +183,7 @@ class VideoReader:
         self._stream, *others = _video_streams(self.container, self.name)
         self.unread_streams = len(others)
         self._stream.thread_type = "SLICE" if self._live else "AUTO"
+        self._wants_extra = bool(extra_streams)
         self.extra_streams: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in extra_streams)
         self._truncation = TruncationCheck(self.container, self._stream)
         self._completeness = FrameCheck(self.container, self._stream)
@@ -248,8 +252,13 @@ class VideoReader:
         while True:
             if self._closed:
                 raise ClosedError("the video was closed; open it again")
-            with _pyav.reading(self._position, self.name):
-                packet = next(packets, None)
+            try:
+                with _pyav.reading(self._position, self.name):
+                    packet = next(packets, None)
+            except IndexError:  # PyAV fails at the end if streams appeared while it read; those known are complete
+                if self._wants_extra:
+                    logger.warning("%s: a stream that begins later than the others is not read", self.name)
+                break
             if packet is None:
                 break
             in_order = self._live or self._discontinuities.correct(packet)

@@ -344,6 +344,30 @@ def test_packed_mpeg4_is_whole(clip: MakeClip) -> None:
     assert count(packed) == (31, 0)
 
 
+def flv_tags(data: bytes) -> list[bytes]:
+    tags, at = [], 13
+    while at + 15 <= len(data):
+        size = 15 + int.from_bytes(data[at + 1 : at + 4], "big")
+        tags.append(data[at : at + size])
+        at += size
+    return tags
+
+
+def test_stream_that_appears_late(clip: MakeClip, caplog: pytest.LogCaptureFixture) -> None:
+    """FFmpeg finds streams of FLV as it reads, and PyAV fails at the end if it did."""
+    path = clip("clip.flv", frames=100, rate=Fraction(5), options={"bf": "0"})
+    sound = [tag for tag in flv_tags(clip("sound.flv", frames=5, audio=1.0).read_bytes()) if tag[0] == 8]
+    data = path.read_bytes()
+    tags = flv_tags(data)
+    path.write_bytes(data[:13] + b"".join([*tags[:90], *sound, *tags[90:]]))
+    assert count(path) == (100, 0)
+    assert not caplog.records
+    assert count(path, extra_streams=("audio",)) == (100, 0)
+    assert [record.message for record in caplog.records] == [
+        f"{path}: a stream that begins later than the others is not read"
+    ]
+
+
 def test_windows_media_with_late_sound_is_whole(clip: MakeClip) -> None:
     """Its duration counts what precedes the first packets, too; its size tells whether it is cut off."""
     path = clip("clip.wmv", codec="wmv2", frames=50, rate=Fraction(25), audio=1.0, audio_codec="mp2")
