@@ -63,7 +63,7 @@ def examples(session: nox.Session) -> None:
     session.run("pytest", "tests/test_examples.py", *session.posargs)
 
 
-@nox.session(python="3.12", default=False)
+@nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
     """Give changed files, arguments and requests to everything that reads them; -- --minutes 2 is the default."""
     session.install(".[test]")

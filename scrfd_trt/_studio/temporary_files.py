@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -64,7 +65,11 @@ class SessionFiles:
         try:
             path = self._folder.new()
         except OSError as error:
-            raise ImageError(f"temporary files cannot be written: {error.strerror or error}") from error
+            reason = "there is no writable folder for them" if isinstance(error, FileNotFoundError) else error.strerror
+            raise ImageError(
+                f"temporary files cannot be written: {reason or error}; set the environment variable TMPDIR to a "
+                "folder with free space, and start the studio again"
+            ) from error
         with self._guard:
             self._kept.append(path)
             if self.closed:
@@ -78,7 +83,9 @@ class SessionFiles:
             path.write_bytes(content)
         except (OSError, ValueError) as error:
             self.delete(path)
-            raise ImageError(f"{name[:60]!r} cannot be stored: give the file another name") from error
+            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+            advice = "the disk of temporary files is full" if full else "give the file another name"
+            raise ImageError(f"{name[:60]!r} cannot be stored: {advice}") from error
         return path
 
     def delete(self, path: Path | None) -> None:
@@ -100,7 +107,11 @@ class SessionFiles:
 
 def delete_abandoned() -> None:
     """Delete the folders of studios that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    try:
+        folder = Path(tempfile.gettempdir())
+    except FileNotFoundError:  # no folder is writable; only clips and stickers need one
+        return
+    for path in folder.glob(f"{PREFIX}*"):
         # Folders of other users, and folders that have no lock yet, stay.
         with suppress(OSError):
             if not path.is_symlink() and _is_own(path) and (path / LOCK).is_file():

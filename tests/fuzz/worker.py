@@ -102,7 +102,7 @@ def run_round(target: ModuleType, seed: int, *, folder: Path, end: float) -> dic
     )
     @given(target.cases())
     def one(case: Any) -> None:
-        if done["failure"] or time.monotonic() > end:
+        if done["failure"] or (done["cases"] and time.monotonic() > end):
             return
         save_case(case, folder)
         done["cases"] += 1
@@ -181,7 +181,7 @@ def main() -> None:
         return
     end, seed = time.monotonic() + args.until - time.time(), args.seed
     state = {"seed": seed, "cases": 0, "peak_mib": 0}
-    while time.monotonic() < end:
+    while not state["cases"] or time.monotonic() < end:
         os.ftruncate(sys.stderr.fileno(), 0)  # only the output of the last round is kept
         (args.folder / "state.json").write_text(json.dumps(state))
         done = run_round(target, seed, folder=args.folder, end=end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scrfd_trt._studio.temporary_files import LOCK, PREFIX, TemporaryFolder, delete_abandoned
+from scrfd_trt._studio.temporary_files import LOCK, PREFIX, SessionFiles, TemporaryFolder, delete_abandoned
+from scrfd_trt.errors import ImageError
 
 HOLD = """
 from scrfd_trt._studio.temporary_files import TemporaryFolder
@@ -63,3 +65,30 @@ def test_other_folders_stay(place: Path) -> None:
     delete_abandoned()
     assert len(list(place.iterdir())) == 4
     assert (place / "another" / LOCK).exists()
+
+
+def test_no_writable_folder_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object, **__: object) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(tempfile, "mkdtemp", nowhere)
+    delete_abandoned()
+    files = SessionFiles(TemporaryFolder())
+    with pytest.raises(ImageError, match="no writable folder for them; set the environment variable TMPDIR") as caught:
+        files.write("a.png", b"")
+    assert "\n" not in str(caught.value)
+    files.close()
+
+
+@pytest.mark.parametrize(("code", "reason"), [(errno.ENOSPC, "is full"), (errno.ENAMETOOLONG, "another name")])
+def test_failed_writing_is_reported(place: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: str) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, "refused")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    files = SessionFiles(folder := TemporaryFolder())
+    with pytest.raises(ImageError, match=reason):
+        files.write("a.png", b"words")
+    assert not list(place.rglob("a.png"))
+    folder.close()
