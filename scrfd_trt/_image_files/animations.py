@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._image_files.embed import (
+    NO_EXTRAS,
     Extras,
     png_chunks,
     png_extras,
@@ -28,7 +29,7 @@ from scrfd_trt._image_files.frames import ImageFrame
 from scrfd_trt._image_files.png import chunk
 from scrfd_trt.errors import OutputError, one_line
 
-MAX_GIF_SIDE, MAX_WEBP_SIDE = 65535, 16383
+MAX_SIDES = {".gif": 65535, ".png": 2**31 - 1, ".webp": 16383, ".avif": 65535}
 GIF_COLORS = 256
 GIF_OPAQUE = 128  # alpha from which a pixel of a GIF is opaque
 
@@ -78,28 +79,33 @@ def _alpha(frame: ImageFrame) -> NDArray[np.uint8]:
     return np.full(frame.pixels.shape[:2], 255, np.uint8) if frame.alpha is None else frame.alpha
 
 
-def _check_size(frame: ImageFrame, size: tuple[int, int], limit: int, name: str) -> None:
-    height, width = frame.pixels.shape[:2]
-    if max(size) > limit:
-        raise OutputError(f"{size[0]}×{size[1]} pixels do not fit into {name}, which has at most {limit} a side")
-    if (width, height) != size:
-        raise OutputError(f"a frame has {width}×{height} pixels, and the first one {size[0]}×{size[1]}")
+def check_animation(suffix: str, size: tuple[int, int]) -> None:
+    """Raise OutputError if no frames of this size can be written, and MissingDependencyError without an encoder."""
+    if max(size) > MAX_SIDES[suffix]:
+        raise OutputError(
+            f"{size[0]}×{size[1]} pixels do not fit: {suffix} files have at most {MAX_SIDES[suffix]} a side"
+        )
+    if suffix == ".avif":
+        avif_options(NO_EXTRAS, 0)
 
 
-def _sized(frames: Iterator[ImageFrame], limit: int, name: str) -> Iterator[tuple[ImageFrame, ImageFrame | None]]:
+def _sized(frames: Iterator[ImageFrame], suffix: str) -> Iterator[tuple[ImageFrame, ImageFrame | None]]:
     """Yield each frame with the one before, after checking their size."""
     last: ImageFrame | None = None
-    size = (0, 0)
     for frame in frames:
-        size = size if last is not None else (frame.pixels.shape[1], frame.pixels.shape[0])
-        _check_size(frame, size, limit, name)
+        size = (frame.pixels.shape[1], frame.pixels.shape[0])
+        if last is None:
+            check_animation(suffix, size)
+        elif frame.pixels.shape != last.pixels.shape:
+            first = (last.pixels.shape[1], last.pixels.shape[0])
+            raise OutputError(f"a frame has {size[0]}×{size[1]} pixels, and the first one {first[0]}×{first[1]}")
         yield frame, last
         last = frame
 
 
 def _write_png(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> None:
     count = sequence = control_at = 0
-    for frame, last in _sized(frames, 2**31 - 1, "PNG"):
+    for frame, last in _sized(frames, ".png"):
         count += 1
         # All frames have alpha, since a later one may need it.
         patch = _patch(_with_alpha(frame), last and _with_alpha(last))
@@ -135,7 +141,7 @@ def _with_alpha(frame: ImageFrame) -> ImageFrame:
 
 def _write_webp(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> None:
     extras, has_alpha, size = how.extras, False, (1, 1)
-    for frame, last in _sized(frames, MAX_WEBP_SIDE, "WebP"):
+    for frame, last in _sized(frames, ".webp"):
         if last is None:
             size = (frame.pixels.shape[1], frame.pixels.shape[0])
             file.write(b"RIFF\0\0\0\0WEBP" + webp_header(size, extras, alpha=False, animation=True))
@@ -166,7 +172,7 @@ def _write_gif(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> 
     """
     waiting: tuple[ImageFrame, ImageFrame | None] | None = None
     cleared = True
-    for frame, last in _sized(frames, MAX_GIF_SIDE, "GIF"):
+    for frame, last in _sized(frames, ".gif"):
         if waiting is None:
             _write_gif_header(file, frame, how)
         else:
@@ -253,7 +259,7 @@ def _compressed(indexes: NDArray[np.uint8]) -> bytes:
 def _write_avif(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> None:
     """Write an animation with Pillow, which asks for one frame after the other, and knows no number of loops."""
     options, durations = avif_options(how.extras, how.quality), list[int]()
-    checked = (frame for frame, _ in _sized(frames, 65535, "AVIF"))
+    checked = (frame for frame, _ in _sized(frames, ".avif"))
     first = next(checked)
     sequence = _sequence(first, checked, durations, how.total)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from scrfd_trt._files import atomic_file
 from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._image_files.animations import check_animation
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
-from scrfd_trt._image_files.write import ANIMATION_SUFFIXES, storable, write_image
+from scrfd_trt._image_files.write import ANIMATION_SUFFIXES, format_suffix, storable, write_image
 from scrfd_trt.errors import ClosedError, OutputError
 from scrfd_trt.video._animation_reader import AnimationFrame, AnimationReader
 from scrfd_trt.video._encoders import EncodeOptions
@@ -81,6 +82,8 @@ class AnimationWriter:
     ) -> None:
         self.path = Path(path)
         self.frames = 0
+        with self._about():
+            check_animation(format_suffix(self.path.suffix), reader.file.size)
         self._file, self._quality = reader.file, (options or EncodeOptions()).quality
         found = read_metadata(self._file.data, self._file.kind)
         kept = found.kept(descriptive=keep_metadata, location=keep_location)
@@ -127,21 +130,28 @@ class AnimationWriter:
     def _run(self) -> None:
         file = self._file
         try:
-            write_image(
-                self._output,
-                self._waiting(),
-                self.path.suffix,
-                quality=self._quality,
-                color=file.color,
-                metadata=self._metadata,
-                animation=True,
-                loops=file.loops,
-                count=file.count,
-            )
-        except OutputError as error:
-            self._error = OutputError(f"cannot write {self.path}: {error}")
+            with self._about():
+                write_image(
+                    self._output,
+                    self._waiting(),
+                    self.path.suffix,
+                    quality=self._quality,
+                    color=file.color,
+                    metadata=self._metadata,
+                    animation=True,
+                    loops=file.loops,
+                    count=file.count,
+                )
         except BaseException as error:  # noqa: BLE001 - raised where the frames come from
             self._error = error
+
+    @contextmanager
+    def _about(self) -> Iterator[None]:
+        """Name the file in errors of its format."""
+        try:
+            yield
+        except OutputError as error:
+            raise OutputError(f"cannot write {self.path}: {error}") from error
 
     def _waiting(self) -> Iterator[ImageFrame]:
         while not self._discarded:

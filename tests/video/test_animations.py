@@ -152,6 +152,20 @@ def test_videos_are_not_written_as_images(tmp_path: Path) -> None:
         overlay_video(tmp_path / "a.mp4", tmp_path / "b.gif", Middle(), black)
 
 
+def test_a_size_that_does_not_fit_is_refused_before_detection(tmp_path: Path) -> None:
+    pictures = [Image.new("L", (16_400, 2), number) for number in (10, 200)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:])
+
+    class Unused:
+        def stream(self, *_: Any, **__: Any) -> Iterator[Detections]:
+            raise AssertionError
+
+    with pytest.raises(
+        OutputError, match=r"b\.webp: 16400×2 pixels do not fit: \.webp files have at most 16383 a side"
+    ):
+        overlay_video(tmp_path / "a.gif", tmp_path / "b.webp", Unused(), black)
+
+
 def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
     def fails(image: NDArray[np.uint8], faces: Detections) -> NDArray[np.uint8]:
         raise RuntimeError("no")
