@@ -451,11 +451,13 @@ def _size(image_size: tuple[int, int]) -> tuple[int, int]:
 
 def _column(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.float32]:
     try:
-        given = np.asarray(values)
-        if given.dtype.kind == "c":
+        array = np.asarray(values)
+        if array.dtype.kind == "c":
             raise TypeError("they are complex")  # noqa: TRY301 - NumPy would drop the imaginary part
-        with np.errstate(over="ignore"):  # what exceeds float32 becomes infinite, which is refused below
-            array = np.ascontiguousarray(given, np.float32)
+        if array.dtype != np.float32:
+            with np.errstate(over="ignore"):  # what exceeds float32 becomes infinite, which is refused below
+                array = array.astype(np.float32)
+        array = np.ascontiguousarray(array)
     except Exception as error:  # of a foreign object too
         raise DetectionsError(f"{name} must be an array of numbers: {one_line(error)}") from error
     if array.size == 0 and array.ndim == 1:
