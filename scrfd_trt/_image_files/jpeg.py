@@ -9,8 +9,10 @@ from typing import Literal
 from scrfd_trt._image_files.tags import directories
 
 START, END = b"\xff\xd8", b"\xff\xd9"
-NEXT_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """A marker behind stray bytes or coded pixels: neither a stuffed 0xFF nor a restart."""
+SEQUENTIAL = {0xC0, 0xC1}
+"""Kinds of frames with one scan as a rule, behind which the end is found faster."""
 FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 PROCESSES = {0xC3: "lossless", 0xC7: "lossless", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "arithmetic"}
 AUXILIARY = re.compile(rb"hdrgm|gainmap|depth", re.IGNORECASE)
@@ -61,6 +63,9 @@ def read_header(data: bytes, max_scans: int = 1 << 20) -> JpegHeader:
         at = end
         if marker == 0xDA:
             header.scans += 1
+            if header.process in SEQUENTIAL and (found_end := data.find(END, at)) >= 0:
+                header.scans += data.count(b"\xff\xda", at, found_end)
+                at = found_end
             if header.scans > max_scans:
                 return header
     if not header.segments:

@@ -27,7 +27,8 @@ FLOAT_MAP = re.compile(rb"P[fF]\s")
 OTHERS: dict[str, tuple[bytes, ...]] = {
     "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
     "Photoshop": (b"8BPS",),
-    "icon": (b"\0\0\1\0", b"\0\0\2\0"),
+    "icon": (b"\0\0\1\0",),
+    "Targa": (b"\0\0\2" + bytes(9), b"\0\0\x0a" + bytes(9)),
     "OpenEXR": (b"\x76\x2f\x31\x01",),
     "Canon raw": (b"II*\0\x10\0\0\0CR\2",),
     "Olympus raw": (b"IIRO", b"IIRS", b"MMOR"),

@@ -24,6 +24,7 @@ class PngHeader:
     still_is_frame: bool = False
     places: list[tuple[int, int]] = field(default_factory=list)
     """Start and end of the content of each chunk of pixels of the still image."""
+    kinds: set[bytes] = field(default_factory=set)
     chunks: dict[bytes, bytes] = field(default_factory=dict)
     """The first chunk of each small kind."""
     damage: str = ""
@@ -53,6 +54,7 @@ def read_header(data: bytes) -> PngHeader:
             name = kind.decode("latin-1") if kind.isalpha() else "a chunk"
             header.damage = f"damaged between bytes {at:,} and {end:,}: wrong checksum in {name}"
             return header
+        header.kinds.add(kind)
         if kind in KEPT and kind not in header.chunks:
             header.chunks[kind] = data[at + 8 : end - 4]
         if kind == b"IHDR" and length >= 13 and not header.size[0]:
@@ -99,7 +101,7 @@ def has_more_data(data: bytes, header: PngHeader) -> bool:
     try:
         for start, end in header.places:
             rest: bytes | memoryview = view[start:end]
-            while len(rest):
+            while len(rest) and not decoder.eof:
                 total += len(decoder.decompress(rest, 1 << 20))
                 rest = decoder.unconsumed_tail
                 if total > most:
@@ -111,17 +113,18 @@ def has_more_data(data: bytes, header: PngHeader) -> bool:
 
 def _samples(view: memoryview, header: PngHeader) -> Iterator[memoryview]:
     """Yield pieces of the compressed pixels."""
-    for start, end in header.places[:: max(1, len(header.places) // 32)]:
-        for at in range(start, end, max(SAMPLE, (end - start) // 32)):
-            yield view[at : min(at + SAMPLE, end)]
+    for start, end in header.places[:: max(1, len(header.places) // SAMPLES)]:
+        for at in range(start, end, max(SAMPLE_BYTES, (end - start) * len(header.places) // SAMPLES)):
+            yield view[at : min(at + SAMPLE_BYTES, end)]
 
 
 def _is_compressible(piece: memoryview) -> bool:
     return len(piece) > 256 and len(zlib.compress(piece, 1)) < 0.9 * len(piece)
 
 
-SAMPLE = 2048  # bytes
-MAX_SURPLUS = 100_000_000  # bytes
+SAMPLES, SAMPLE_BYTES = 16, 2048
+MAX_SURPLUS = 150_000_000
+"""Bytes that may be decompressed in vain; this takes about a second."""
 
 
 def mended(data: bytes) -> bytes:
@@ -165,9 +168,9 @@ def resolution(header: PngHeader) -> tuple[float, float] | None:
     return (x * 0.0254, y * 0.0254) if x and y else None
 
 
-def essential(data: bytes) -> bytes:
+def essential(data: bytes, header: PngHeader) -> bytes:
     """Return a complete file without texts and profiles, which can be compressed to a thousandth of their size."""
-    if not any(name in data for name in BULKY):
+    if not header.kinds & BULKY:
         return data
     out, at = [SIGNATURE], len(SIGNATURE)
     while at + 12 <= len(data):
@@ -178,4 +181,4 @@ def essential(data: bytes) -> bytes:
     return b"".join(out)
 
 
-BULKY = (b"zTXt", b"iTXt", b"tEXt", b"iCCP")
+BULKY = {b"zTXt", b"iTXt", b"tEXt", b"iCCP"}

@@ -78,7 +78,7 @@ def open_png(data: bytes, limits: Limits) -> ImageFile:
     if damage := header.damage:
         content = png.mended(data)
         header = png.read_header(content)
-    content = png.essential(content)
+    content = png.essential(content, header)
     exif, profile = header.chunks.get(b"eXIf", b""), png.icc_profile(header)
     if header.frames > 1:
         check_total([header.size] * header.frames, limits)

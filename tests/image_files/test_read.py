@@ -359,6 +359,7 @@ def test_resolution(turned: bool) -> None:
         (png_of(0, 5), "damaged"),
         (b"\xff\x0a" + bytes(100), "JPEG XL images are not supported: convert it"),
         (b"<?xml version='1.0'?>\n<!-- x -->\n<svg width='9' height='9'/>", "SVG images are not supported"),
+        (b"\0\0\2" + bytes(9) + b"\x08\0\x08\0\x18\0" + bytes(192), "Targa images are not supported"),
         (b"8BPS\0\1" + bytes(50), "Photoshop images are not supported"),
         (tiff_of([(256, 3, 1, 8), (257, 3, 1, 8), (254, 4, 1, 1), (330, 4, 1, 900)]), "raw images of cameras"),
         (tiff_of([(256, 3, 1, 8), (257, 3, 1, 8), (50706, 1, 4, 1)]), "raw images of cameras"),
