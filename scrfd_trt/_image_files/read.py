@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,9 @@ def _content(path: Path) -> bytes:
     if _is_special(path):
         raise ImageError("the file cannot be read: it is a pipe or device; copy the content into a file")
     try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a pipe may block, and a device has no end
+            raise ImageError("this is a pipe or a device, not a file; copy the content into a file")
         return path.read_bytes()  # cv2.imread does not open non-ASCII paths on Windows
     except FileNotFoundError as error:
         raise ImageError("there is no such file") from error

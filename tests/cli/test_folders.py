@@ -153,6 +153,27 @@ def test_special_files_are_not_opened() -> None:
     ]
 
 
+@posix_only
+@pytest.mark.usefixtures("spots", "known_overlays")
+def test_named_pipe_gives_one_line_in_every_command(run: Run) -> None:
+    write("a.png")
+    os.mkfifo("pipe")
+    for args in (
+        ("detect", "pipe"),
+        ("tracks", "pipe"),
+        ("anonymize", "pipe", "-o", "out.png"),
+        ("anonymize", "a.png", "-o", "out.png", "--replacewith", "img", "--replaceimg", "pipe"),
+        ("overlay", "a.png", "-o", "out.png", "--overlay", "image:picture=pipe"),
+        ("anonymize", "a.png", "-o", "out.png", "--detections", "pipe"),
+        ("detect", "a.png", "--model", "./pipe"),
+        ("bench", "pipe"),
+    ):
+        ran = run(*args)
+        assert ran.code in {1, 2}, args
+        assert "pipe" in ran.error
+    assert sorted(path.name for path in Path().iterdir()) == ["a.png", "pipe"]
+
+
 @pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="no /proc")
 def test_files_of_proc_are_not_read() -> None:
     (source,) = find_inputs(["/proc/kmsg"])  # reading it waits for messages of the kernel

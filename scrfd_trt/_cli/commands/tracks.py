@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scrfd_trt._cli import console, live, options, outputs
 from scrfd_trt._cli.detections_files import check_files, path_or_temporary, summarize
 from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.folders import problem_of
 from scrfd_trt._cli.inputs import is_folder, is_regular_file, same_file_key, user_path
 from scrfd_trt._cli.option_rules import DETECTING, OUTPUT, READING, VIDEOS, check_options
 from scrfd_trt._cli.progress import show_progress
@@ -75,7 +76,7 @@ def tracks(
         if is_folder(path):
             raise OptionError(f"{path} is a folder; name one video file")
         if not is_regular_file(path) and not is_pattern(str(path)):
-            raise VideoError(f"{path}: there is no such file")
+            raise VideoError(f"{path}: {problem_of(path)}")
         check_files(files, {"the input": path, "the contact sheet": output}, overwrite=overwrite)
         if output is not None:
             _check_sheet(output, path, overwrite=overwrite)
