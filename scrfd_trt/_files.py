@@ -19,6 +19,8 @@ from scrfd_trt.errors import ModelNotFoundError, OptionError, OutputError, Scrfd
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - tempfile makes folders that only the user can open
+
 logger = logging.getLogger("scrfd_trt")
 
 
@@ -337,7 +339,8 @@ def temporary_folder(beside: Path | None = None) -> Iterator[Path]:
     OutputError
         If no folder can be made.
     """
-    with _first_temporary_folder([None] if beside is None else [None, beside]) as folder:
+    # A container whose root is read-only has at least shared memory.
+    with _first_temporary_folder([None, *filter(None, (beside,)), SHARED_MEMORY]) as folder:
         yield Path(folder)
 
 

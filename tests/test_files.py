@@ -193,6 +193,7 @@ def test_one_of_two_processes_writes_a_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_no_writable_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    monkeypatch.setattr("scrfd_trt._files.SHARED_MEMORY", tmp_path / "nowhere")
     with pytest.raises(OutputError, match="set the environment variable TMPDIR"), temporary_folder():
         pytest.fail("it was made")
     with temporary_folder(beside=tmp_path) as folder:

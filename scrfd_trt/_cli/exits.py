@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -141,16 +142,16 @@ def _reported() -> Iterator[None]:
         if isinstance(end.__context__, BrokenPipeError):  # rich ends the program with code 1
             raise typer.Exit(console.BROKEN_PIPE) from end
         raise
-    except OSError as error:
-        code = _exit_of(error)
+    except Exception as error:
+        if is_out_of_memory(error):
+            console.error(memory_text(error))
+            code = typer.Exit(FAILED)
+        elif isinstance(error, OSError):
+            code = _exit_of(error)
+        else:
+            raise
         _report_kept()
         raise code from error
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        console.error(memory_text(error))
-        _report_kept()
-        raise typer.Exit(FAILED) from error
 
 
 def _exit_of(error: OSError) -> typer.Exit:
@@ -167,10 +168,13 @@ def _exit_of(error: OSError) -> typer.Exit:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether OpenCV, which has an own error for it, could not allocate memory."""
-    return isinstance(error, MemoryError) or (
-        type(error).__module__ == "cv2" and getattr(error, "code", 0) == NO_MEMORY
-    )
+    """Return whether an error is a lack of memory, for which OpenCV, the system and its loader have other errors."""
+    if isinstance(error, ImportError):
+        return "failed to map segment" in str(error) or os.strerror(errno.ENOMEM) in str(error)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    is_opencv = type(error).__module__ == "cv2"
+    return isinstance(error, MemoryError) or (is_opencv and getattr(error, "code", 0) == NO_MEMORY)
 
 
 def memory_text(error: Exception) -> str:

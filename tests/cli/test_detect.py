@@ -374,6 +374,7 @@ def test_no_writable_temporary_folder(
 ) -> None:
     film("a.mp4", frames=3)
     monkeypatch.setattr("tempfile.tempdir", str(Path("none").absolute()))
+    monkeypatch.setattr("scrfd_trt._files.SHARED_MEMORY", Path("nowhere"))
     ran = run("detect", "a.mp4", *output)
     assert ran.code == code
     if code:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -140,6 +141,8 @@ def of_opencv() -> cv2.error:
     [
         (MemoryError(), "there is not enough memory; use"),
         (MemoryError("Unable to allocate 8.00 EiB"), "there is not enough memory: Unable to allocate 8.00 EiB; use"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "there is not enough memory: "),
+        (ImportError("libx.so: failed to map segment from shared object"), "there is not enough memory: libx.so"),
         (of_opencv(), "there is not enough memory: OpenCV(5) alloc.cpp:73"),
     ],
 )
