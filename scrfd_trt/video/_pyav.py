@@ -68,12 +68,13 @@ def open_input(
     """
     text = os.fspath(source)
     kind = scheme(text)
+    text = kind + text[len(kind) :]  # FFmpeg knows lower case only
     formats = [*FORMATS, *filter(None, (container_format,))]
     if kind in ("http", "https"):
         formats += (form for suffix, form in PLAYLISTS.items() if re.split("[?#]", text)[0].lower().endswith(suffix))
     elif kind in ("rtsp", "rtsps"):
         formats.append("rtsp")
-    elif "%" not in text or not os.path.exists(text):  # noqa: PTH110 - takes any text
+    if kind or "%" not in text or not os.path.exists(text):  # noqa: PTH110 - takes any text
         formats.append("image2")  # a single image, or a pattern of image names
     limits = {
         "format_whitelist": ",".join(formats),

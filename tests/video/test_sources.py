@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import struct
 import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import cv2
@@ -45,14 +47,48 @@ def test_file(clip: MakeClip) -> None:
         assert len(list(reader)) == 30
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "http"])
+@pytest.mark.parametrize("scheme", ["tcp", "http", "HTTP"])
 def test_stream(scheme: str, clip: MakeClip, serve: Serve, http_head: bytes) -> None:
-    reply = {"data": clip("clip.ts").read_bytes(), "head": http_head if scheme == "http" else b""}
+    reply = {"data": clip("clip.ts").read_bytes(), "head": http_head if scheme != "tcp" else b""}
     server = serve(reply)
-    with open_source(f"{scheme.upper()}://127.0.0.1:{server.port}/live.ts".lower(), reconnect=0, queue=99) as reader:
+    with open_source(f"{scheme}://127.0.0.1:{server.port}/live.ts", reconnect=0, queue=99) as reader:
         assert isinstance(reader, LiveReader)
         assert len(list(reader)) == 30
     assert server.connections == 1
+
+
+def serve_rtsp(server: socket.socket, data: bytes) -> None:
+    """Answer one client, and send a transport stream in RTP packets over its connection (RFC 2326, RFC 3551)."""
+    description = b"v=0\r\no=- 0 0 IN IP4 0\r\ns=a\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:a\r\n"
+    replies = {
+        b"DESCRIBE": b"Content-Type: application/sdp\r\nContent-Length: %d\r\n\r\n%b" % (len(description), description),
+        b"SETUP": b"Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n\r\n",
+        b"PLAY": b"Session: 1\r\n\r\n",
+    }
+    connection, _ = server.accept()
+    with server, connection, connection.makefile("rb") as requests:
+        method = b""
+        while method != b"PLAY":
+            method, lines = requests.readline().split(b" ")[0], []
+            while (line := requests.readline().strip()) and method:
+                lines.append(line)
+            number = next(line for line in lines if line.lower().startswith(b"cseq"))
+            connection.sendall(b"RTSP/1.0 200 OK\r\n" + number + b"\r\n" + replies.get(method, b"\r\n"))
+        for at in range(0, len(data), 1316):
+            packet = struct.pack(">BBHII", 0x80, 33, at // 1316, at, 1) + data[at : at + 1316]
+            connection.sendall(b"$\0" + struct.pack(">H", len(packet)) + packet)
+
+
+def test_rtsp_stream(clip: MakeClip) -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(5)
+    data = clip("clip.ts", options={"tune": "zerolatency"}).read_bytes()
+    thread = Thread(target=serve_rtsp, args=(server, data))
+    thread.start()
+    with open_source(f"rtsp://127.0.0.1:{server.getsockname()[1]}/a", reconnect=0, queue=99, timeout=5) as reader:
+        assert isinstance(reader, LiveReader)
+        assert len(list(reader)) >= 28  # the last one may lack its end
+    thread.join(5)
 
 
 def test_web_video(clip: MakeClip, serve: Serve) -> None:
