@@ -75,6 +75,21 @@ def to_srgb(image: Any, profile: bytes) -> Any:
         return None
 
 
+def to_profile(pixels: NDArray[np.uint8], own: bytes | None, other: bytes | None) -> NDArray[np.uint8] | None:
+    """Convert BGR pixels from one profile to another, None for sRGB; return None if one is damaged."""
+    from PIL import Image, ImageCms  # noqa: PLC0415
+
+    try:
+        before, after = (
+            ImageCms.createProfile("sRGB") if profile is None else ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            for profile in (own, other)
+        )
+        rgb = ImageCms.profileToProfile(Image.fromarray(np.ascontiguousarray(pixels[..., ::-1])), before, after)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+    return np.ascontiguousarray(np.asarray(rgb)[..., ::-1])
+
+
 def lab_to_srgb(image: Any) -> Any:
     """Convert a Pillow image (LAB) to RGB."""
     from PIL import ImageCms  # noqa: PLC0415

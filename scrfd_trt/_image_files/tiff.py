@@ -94,8 +94,11 @@ def _profile(page: Directory) -> bytes | None:
 def _frames(file: ImageFile, pages: list[Directory]) -> Iterator[ImageFrame]:
     for page in pages:
         pixels, alpha = _decode(file, page)
-        if _profile(page) != _profile(pages[0]):
-            file.add_note("all pages get the colour profile of the first page")
+        own = color.profile_of_bgr(_profile(page))
+        if own != file.color.icc_profile:
+            converted = color.to_profile(pixels, own, file.color.icc_profile)
+            file.add_note("a colour profile is damaged, and is taken for that of the first page" * (converted is None))
+            pixels = pixels if converted is None else converted
         yield color.upright_frame(pixels, alpha, page.orientation)
 
 

@@ -13,11 +13,10 @@ from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scrfd_trt._image_files import exif, xmp
 from scrfd_trt._image_files.animations import Animation, write_animation
-from scrfd_trt._image_files.color import to_srgb
+from scrfd_trt._image_files.color import to_profile
 from scrfd_trt._image_files.embed import (
     EMBED,
     NO_EXTRAS,
@@ -174,16 +173,9 @@ def _prepared(frames: Iterable[ImageFrame], described: ImageFormat, color: Color
         if alpha is not None:
             pixels = np.where(alpha[..., None] == 0, np.uint8(0), pixels)
         if color.icc_profile is not None and not described.profile:
-            pixels = _to_srgb(pixels, color.icc_profile)
+            converted = to_profile(pixels, color.icc_profile, None)  # None if the profile is damaged
+            pixels = pixels if converted is None else converted
         yield replace(frame, pixels=pixels, alpha=alpha)
-
-
-def _to_srgb(pixels: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
-    """Convert pixels of a colour profile to sRGB; as they are if the profile is damaged."""
-    from PIL import Image  # noqa: PLC0415 - slow to import
-
-    converted = to_srgb(Image.fromarray(pixels[..., ::-1]), profile)
-    return pixels if converted is None else np.ascontiguousarray(np.asarray(converted)[..., ::-1])
 
 
 def encode(frame: ImageFrame, suffix: str, extras: Extras = NO_EXTRAS, quality: int = 95) -> bytes:

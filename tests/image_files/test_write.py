@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from scrfd_trt._image_files import ColorDescription, ImageFile, ImageFrame, open_image
+from scrfd_trt._image_files.color import to_profile
 from scrfd_trt._image_files.encode import can_encode_heic, pillow_has_avif
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import is_writable, storable, write_image
@@ -191,6 +192,26 @@ def test_pages_are_written(suffix: str, transparent: bool) -> None:
     if suffix == ".jpg":
         with Image.open(io.BytesIO(data)) as image:
             assert (image.format, image.n_frames) == ("MPO", 3)
+
+
+def test_pages_are_converted_to_the_profile_of_the_first() -> None:
+    files = [io.BytesIO(), io.BytesIO()]
+    for file, profile in zip(files, (srgb_profile(), wide_profile()), strict=True):
+        write_image(
+            file, [ImageFrame(np.full((8, 8, 3), (40, 200, 60), np.uint8))], ".tif", color=ColorDescription(profile)
+        )
+    pages = [Image.open(file) for file in files]
+    joined = io.BytesIO()
+    pages[0].save(joined, "TIFF", save_all=True, append_images=pages[1:])
+    with Image.open(io.BytesIO(joined.getvalue())) as image:
+        image.seek(1)
+        assert image.info["icc_profile"] == wide_profile()
+    source = open_image(joined.getvalue())
+    first, second = source.frames()
+    expected = to_profile(first.pixels, wide_profile(), None)
+    assert expected is not None
+    np.testing.assert_allclose(second.pixels, expected, atol=1)
+    assert np.abs(first.pixels.astype(int) - second.pixels).max() > 50
 
 
 def test_pictures_of_no_type_are_pages_unless_they_describe_the_first() -> None:
