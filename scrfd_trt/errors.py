@@ -168,7 +168,7 @@ class OutputError(ScrfdError, OSError):
 
 def _escaped(text: str) -> str:
     """Write what ends a line as escapes: a file's name may contain it."""
-    return text.translate(LINE_ENDS)
+    return str(text).translate(LINE_ENDS)
 
 
 def out_of_memory(doing: str) -> BackendError:

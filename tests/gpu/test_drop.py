@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -108,3 +110,37 @@ def test_detections_outlive_their_detector(plan, opened, torch, shared):
     del detector, found
     used()
     assert np.array_equal(boxes.cpu().numpy(), wanted.boxes)
+
+
+FORK = """
+import os, signal, sys
+import numpy as np
+from scrfd_trt import ClosedError, SCRFDDetector
+
+image = np.zeros((480, 640, 3), np.uint8)
+detector = SCRFDDetector.from_engine(sys.argv[1])
+expected, results = detector.detect(image), detector.stream([image] * 40, batch=1)
+next(results)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # a child that hangs ends
+    refused = 0
+    for call in (detector.detect, lambda image: detector.submit([image]), lambda _: list(results)):
+        try:
+            call(image)
+        except ClosedError:
+            refused += 1
+    detector.close()
+    del detector, results
+    print("refused", refused, flush=True)
+    os._exit(0)
+else:
+    status = os.waitpid(child, 0)[1]
+    print("child", status, len(list(results)), detector.detect(image) == expected)
+"""
+
+
+def test_forked_process_is_refused(plan, opened):
+    command = [sys.executable, "-W", "ignore", "-c", FORK, str(plan)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.splitlines() == ["refused 3", "child 0 39 True"], done.stderr
