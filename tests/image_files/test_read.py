@@ -439,7 +439,7 @@ def test_heic_without_images(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ImageError, match=r"^a\.heic: the file is damaged \(it has no image\): copy or download it again$"
     ):
-        open_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", name="a.heic")
+        open_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\0\x08meta\0\0\0\x08mdat", name="a.heic")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
