@@ -127,7 +127,7 @@ def further_pages(data: bytes, header: JpegHeader) -> list[tuple[int, int]]:
         if marker == 0xE2 and data.startswith(b"MPF\0", start):
             base = start + 4
             directory = next(directories(data[base:end]), None)
-            entries = b"".join(directory.values(MPF_ENTRIES)) if directory else b""
+            entries = directory.content(MPF_ENTRIES) if directory else b""
             order: Literal["little", "big"] = "little" if data[base : base + 1] == b"I" else "big"
             pages = []
             for at in range(16, len(entries) - 15, 16):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,10 +49,20 @@ class Directory:
             f"{self.order}{count * len(code.lstrip('2')) * (2 if '2' in code else 1)}{code[-1]}", self.data, at
         )
 
+    def numbers(self, tag: int, longest: int = 1 << 20) -> tuple[float, ...]:
+        """Return the values of a tag as :meth:`values` does; empty if they are no numbers."""
+        values = self.values(tag, longest)
+        return () if values and isinstance(values[0], bytes) else values
+
     def number(self, tag: int, default: int = 0) -> int:
         """Return the first value of a tag as an integer."""
-        values = self.values(tag)
-        return int(values[0]) if values and isinstance(values[0], (int, float)) else default
+        values = self.numbers(tag)
+        return int(values[0]) if values and math.isfinite(values[0]) else default
+
+    def content(self, tag: int, longest: int = 1 << 24) -> bytes:
+        """Return the bytes of a tag's values of any type; empty if it is missing, cut off or too long."""
+        at, _, size, _ = self.entries.get(tag, (0, 0, 0, "B"))
+        return self.data[at : at + size] if size <= longest and at + size <= len(self.data) else b""
 
     @property
     def orientation(self) -> int:
@@ -68,11 +79,10 @@ class Directory:
 
     def ratio(self, tag: int) -> float:
         """Return the first value of a tag as a number; 0 if it is missing or infinite."""
-        values = self.values(tag)
-        code = self.entries[tag][3] if tag in self.entries else ""
-        if code.startswith("2"):
+        values = self.numbers(tag)
+        if self.entries.get(tag, (0, 0, 0, "B"))[3].startswith("2"):
             return values[0] / values[1] if len(values) > 1 and values[1] else 0.0
-        return float(values[0]) if values and isinstance(values[0], (int, float)) else 0.0
+        return values[0] if values and math.isfinite(values[0]) else 0.0
 
 
 def directories(data: bytes) -> Iterator[Directory]:

@@ -79,7 +79,7 @@ def _cut_off(page: Directory) -> str:
     if page.is_cut_off:
         return f"cut off after {len(page.data):,} bytes"
     places, sizes = (TILES, TILE_SIZES) if TILES in page.entries else (STRIPS, STRIP_SIZES)
-    starts, lengths = page.values(places, 1 << 27), page.values(sizes, 1 << 27)
+    starts, lengths = page.numbers(places, 1 << 27), page.numbers(sizes, 1 << 27)
     if len(starts) != len(lengths) or not starts:
         return ""
     end = int((np.array(starts, np.float64) + np.array(lengths, np.float64)).max())
@@ -87,8 +87,7 @@ def _cut_off(page: Directory) -> str:
 
 
 def _profile(page: Directory) -> bytes | None:
-    values = page.values(ICC_PROFILE, 1 << 24)
-    return (values[0] if isinstance(values[0], bytes) else bytes(values)) if values else None
+    return page.content(ICC_PROFILE) or None
 
 
 def _frames(file: ImageFile, pages: list[Directory]) -> Iterator[ImageFrame]:
@@ -127,7 +126,7 @@ def _decode(file: ImageFile, page: Directory) -> tuple[Any, Any]:
 
 
 def _bits(page: Directory) -> int:
-    return int(max(page.values(BITS) or (1,)))
+    return int(max(page.numbers(BITS) or (1,)))
 
 
 def _has_alpha(page: Directory) -> bool:

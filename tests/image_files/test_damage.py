@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from typing import Any
@@ -188,3 +189,22 @@ def test_tiff_whose_directories_are_a_circle() -> None:
     end = start + 2 + 12 * int.from_bytes(data[start : start + 2], "little")
     data[end : end + 4] = struct.pack("<I", start)
     assert open_image(bytes(data)).count == 1
+
+
+@pytest.mark.parametrize("tag", [258, 273, 279, 274, 282, 34675])
+@pytest.mark.parametrize("kind", [2, 5, 7, 11, 12, 99])
+def test_tags_of_unusual_types(tag: int, kind: int) -> None:
+    data = bytearray(saved(NOISE, "TIFF", dpi=(72, 72), icc_profile=b"profile"))
+    start = int.from_bytes(data[4:8], "little")
+    places = [start + 2 + 12 * number for number in range(int.from_bytes(data[start : start + 2], "little"))]
+    for at in places:
+        if int.from_bytes(data[at : at + 2], "little") == tag:
+            data[at + 2 : at + 4] = struct.pack("<H", kind)
+    with contextlib.suppress(ImageError):  # whatever else it does
+        assert next(open_image(bytes(data), damaged="keep").frames()).pixels.shape == NOISE.shape
+
+
+@pytest.mark.parametrize("kind", [1, 3, 5, 12])
+def test_index_of_views_of_unusual_type(kind: int) -> None:
+    index = b"MPF\0II*\0" + struct.pack("<IHHHII", 8, 1, 0xB002, kind, 4, 26) + bytes(64)
+    assert open_image(with_segments(FILES["jpeg"], segment(0xE2, index))).count == 1
