@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from math import inf
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -22,7 +23,7 @@ from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.video import _colors
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame
-from scrfd_trt.video._selection import Span
+from scrfd_trt.video._selection import Span, is_within
 
 THUMBNAIL_SIZE = (32, 18)
 THUMBNAIL_LINES = 480  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
@@ -111,7 +112,8 @@ def find_faces(
     options = tracking or TrackingOptions()
     with closing(track_faces(reader, detector, options, delay=delay, keep=False, spans=spans)) as found:
         for _, faces in found:
-            yield faces
+            is_wanted = spans is None or is_within(faces.pts_seconds, spans)
+            yield faces if is_wanted else replace(faces, faces=[])
 
 
 def track_faces(

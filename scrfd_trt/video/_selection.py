@@ -104,8 +104,8 @@ class TrackSelection(OptionsModel):
 
     def covers_time(self, pts_seconds: float) -> bool:
         """Return whether the spans cover a time."""
-        outside = bool(self.only_spans) and not _is_within(pts_seconds, self.only_spans)
-        return not outside and not _is_within(pts_seconds, self.except_spans)
+        outside = bool(self.only_spans) and not is_within(pts_seconds, self.only_spans)
+        return not outside and not is_within(pts_seconds, self.except_spans)
 
     def apply(self, frame: FrameFaces) -> FrameFaces:
         """Return the frame with the covered faces only; regions have to be resolved."""
@@ -183,5 +183,6 @@ def format_spans(spans: Iterable[Span]) -> str:
     return ", ".join(parts) or "in no part of the video"
 
 
-def _is_within(seconds: float, spans: tuple[Span, ...]) -> bool:
+def is_within(seconds: float, spans: Iterable[Span]) -> bool:
+    """Return whether a time lies in a span."""
     return any(start <= seconds <= end for start, end in spans)
