@@ -200,8 +200,11 @@ def _kind(source: Source, output: Path) -> Kind:
 
 
 def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
-    if source.is_animation and output.suffix.lower() in ANIMATION_SUFFIXES:
-        pass
+    if source.is_animation:
+        choices = ANIMATION_SUFFIXES + WRITABLE_VIDEO_SUFFIXES
+        if output.suffix.lower() not in choices:
+            what = output.suffix or "files without a suffix"
+            raise OptionError(f"{output}: animated images are not written as {what}; use one of: {', '.join(choices)}")
     elif source.is_video:
         check_suffix(output)
     else:

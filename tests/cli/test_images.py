@@ -174,6 +174,10 @@ def test_animations_stay_animations(run: Run, suffix: str) -> None:
     found = list(file.frames())
     assert (file.loops, [frame.seconds for frame in found]) == (3, list(seconds))
     assert all(hides(frame.pixels, 4 * number) for number, frame in enumerate(found))
+    assert (
+        "a.jpg: animated images are not written as .jpg; use one of: .gif, .png, "
+        in run("anonymize", f"a{suffix}", "-o", "a.jpg").error
+    )
     if suffix == ".gif":
         assert run("anonymize", f"a{suffix}", "--replacewith", "solid", "-o", "b.mp4").code == 0
         assert Path("b.mp4").exists()
