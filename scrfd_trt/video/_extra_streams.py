@@ -44,6 +44,13 @@ SUBTITLES = {
 SUBTITLE_ENCODERS = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "srt", ".webm": "webvtt"}
 ENCODED_AS = {"libopus": "opus", "srt": "subrip"}  # codecs whose encoders have another name
 
+ASS_SECTIONS = ("[script info]", "[v4 styles]", "[v4+ styles]", "[events]")
+ASS_INFO = (
+    *("scripttype", "playresx", "playresy", "layoutresx", "layoutresy", "wrapstyle", "scaledborderandshadow"),
+    *("ycbcr matrix", "collisions", "timer", "kerning"),
+)
+"""What is kept of the head of ASS subtitles; the rest names authors and files, or embeds files."""
+
 BIT_RATE = 96_000  # per channel
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 """Layouts of streams that declare only a number of channels."""
@@ -159,6 +166,9 @@ class CopiedStream:
 
     def __init__(self, source: Any, container: Any) -> None:
         self.stream = container.add_stream_from_template(source)
+        context = self.stream.codec_context
+        if _codec_name(source) == "ass" and context.extradata:
+            context.extradata = _without_names(context.extradata)
 
     def convert(self, packet: Any) -> Sequence[Any]:
         """Return the packets to write for a packet of the source."""
@@ -168,6 +178,19 @@ class CopiedStream:
     def finish(self) -> Iterable[Any]:
         """Return the packets that are left at the end."""
         return ()
+
+
+def _without_names(head: bytes) -> bytes:
+    """Return the head of ASS subtitles with what players need."""
+    kept, section = [], ""
+    for line in head.decode("utf-8", "replace").splitlines():
+        text = line.strip()
+        is_title = text.startswith("[")
+        section = text.lower() if is_title else section
+        name = text.partition(":")[0].rstrip().lower()
+        if section in ASS_SECTIONS and (is_title or section != "[script info]" or name in ASS_INFO):
+            kept.append(line)
+    return "".join(f"{line}\r\n" for line in kept).encode()
 
 
 class EncodedAudio:

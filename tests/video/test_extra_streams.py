@@ -416,3 +416,49 @@ def test_subtitles_of_pictures_are_copied_or_named(tmp_path: Path) -> None:
             packets = [(packet.pts, bytes(packet)) for packet in container.demux(subtitles=0) if packet.pts is not None]
             assert [pts for pts, _ in packets] == [200, 700]
             assert packets[0][1].count(b"\0\x90\x01") == 8
+
+
+ASS = """[Script Info]
+; Script of Jane
+Title: Jane's party
+Original Script: Jane
+ScriptType: v4.00+
+PlayResX: 64
+PlayResY: 48
+
+[Aegisub Project Garbage]
+Video File: /home/jane/party.mkv
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, Alignment
+Style: Default,Arial,20,&H00FFFFFF,2
+
+[Fonts]
+fontname: jane.ttf
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:00:00.10,0:00:00.50,Default,,0,0,0,,Hello
+"""
+
+
+def test_head_of_ass_subtitles_names_nobody(tmp_path: Path) -> None:
+    plain, source = write_source(tmp_path / "plain.mp4", "flac"), tmp_path / "clip.mkv"
+    with (
+        av.open(str(plain)) as clip,
+        av.open(io.BytesIO(ASS.encode()), format="ass") as text,
+        av.open(str(source), "w") as out,
+    ):
+        inputs = [(one, [out.add_stream_from_template(stream) for stream in one.streams]) for one in (clip, text)]
+        for container, streams in inputs:
+            for packet in container.demux():
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream.index]
+                    out.mux(packet)
+    assert source.read_bytes().lower().count(b"jane") == 5
+    rewrite(source, tmp_path / "out.mkv")
+    data = (tmp_path / "out.mkv").read_bytes()
+    assert b"jane" not in data.lower()
+    for kept in (b"PlayResX: 64", b"Style: Default,Arial", b"[Events]", b"Hello"):
+        assert kept in data
+    assert read_subtitles(tmp_path / "out.mkv")[1][0][2] == "Hello"
