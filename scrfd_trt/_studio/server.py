@@ -78,6 +78,7 @@ def new_server(application: Application) -> uvicorn.Server:
         http=_TimedProtocol,
         ws="wsproto",
         ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,  # a small message could become a large one
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=STOP_SECONDS,
         log_config=None,

@@ -27,7 +27,16 @@ if not hasattr(os, "fork"):
 sys.path.append(str(Path(__file__).parent))
 from client import SOCKET, Page, Server
 
-HOSTS = ("127.0.0.1", "127.0.0.2", "0.0.0.0")
+
+def can_listen(host: str) -> bool:
+    try:
+        socket.create_server((host, 0)).close()
+    except OSError:  # macOS knows 127.0.0.1 only
+        return False
+    return True
+
+
+HOSTS = [host for host in ("127.0.0.1", "127.0.0.2", "0.0.0.0") if can_listen(host)]
 LINE = re.compile(r"studio: http://([\d.]+):(\d+)/(?:\?token=(\S+))? ")
 PICTURE = cv2.imencode(".png", np.full((40, 60, 3), 90, np.uint8))[1].tobytes()
 
@@ -94,6 +103,8 @@ PATHS = ("/", "/_nicegui/client/x/upload/1", "/download/x", "/favicon.ico", f"{S
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
 def test_foreign_pages_are_refused(servers: dict[str, Server], host: str) -> None:
+    if host not in servers:
+        pytest.skip("this machine has no such address")
     server = servers[host]
     assert server.request().status == 200
     assert server.request(origin=f"http://{server.name}").status == 200
