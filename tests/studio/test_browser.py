@@ -219,7 +219,7 @@ def test_sticker_is_uploaded_and_removed(page: Any) -> None:
 def test_invalid_file_is_reported_and_changes_nothing(page: Any) -> None:
     before = source(page)
     upload(page, "photo.png", b"not an image")
-    page.get_by_text("photo.png is not a supported image or clip").wait_for()
+    page.get_by_text("photo.png: not a supported image").wait_for()
     assert source(page) == before
     upload(page, "notes.txt", b"words", "text/plain")
     page.get_by_text("The file is not an image or a clip, or is larger than 1 MiB.").wait_for()
