@@ -87,10 +87,29 @@ def open_avif(data: bytes, limits: Limits) -> ImageFile:
     turn = tags.exif_orientation(image.info.get("exif", b""))
     if turn == 1 and not boxes.has_transforms(data):
         turn = tags.exif_orientation(exif)
-    profile = image.info.get("icc_profile")
+    profile = image.info.get("icc_profile") or _profile_by_number(data)
     file = open_animation("avif", data, image.n_frames, (width, height), exif=exif, profile=profile, orientation=turn)
     file.add_damage(damage)
+    file.add_note("" if profile else _unusual_colors(data))
     return file
+
+
+def _profile_by_number(data: bytes) -> bytes | None:
+    """Return a profile of the colours that a file without one names by numbers."""
+    numbers = boxes.color_numbers(data)
+    return color.display_p3_profile() if numbers and numbers[0] == P3 and numbers[1] not in HDR else None
+
+
+def _unusual_colors(data: bytes) -> str:
+    """Return a note on colours that are taken as sRGB and are not."""
+    primaries, transfer = boxes.color_numbers(data) or (1, 1)
+    if transfer in HDR:
+        return f"HDR colours ({HDR[transfer]}) are taken as sRGB, and look pale"
+    return "the colours of BT.2020 are taken as sRGB, and look pale" if primaries == BT_2020 else ""
+
+
+P3, BT_2020, HDR = 12, 9, {16: "PQ", 18: "HLG"}
+"""Numbers of ITU-T H.273."""
 
 
 def open_heic(data: bytes, limits: Limits) -> ImageFile:
@@ -99,9 +118,11 @@ def open_heic(data: bytes, limits: Limits) -> ImageFile:
     if boxes.find_box(data, b"moov"):
         raise ImageError(SEQUENCE)
     try:
-        images = sorted(pillow.open_heif(data), key=lambda image: not image.info.get("primary"))
+        stored = list(pillow.open_heif(data))
     except ImageError as error:
         raise (ImageError(f"the file is {damage}: copy or download it again") if damage else error) from error
+    order = sorted(range(len(stored)), key=lambda number: not stored[number].info.get("primary"))
+    images = [stored[number] for number in order]
     if not images:
         raise ImageError(f"the file is {damage or 'damaged (it has no image)'}: copy or download it again")
     for image in images:
@@ -113,11 +134,12 @@ def open_heic(data: bytes, limits: Limits) -> ImageFile:
     turn = 1 if boxes.has_transforms(data) else tags.exif_orientation(exif)
 
     def frames(file: ImageFile) -> Iterator[ImageFrame]:
-        for image in pillow.open_heif(data) if len(images) == 1 else images:
-            with pillow.translated():
-                pixels, alpha = pillow.bgr_and_alpha(image.to_pillow(), file)
+        for number in order:
+            with pillow.translated():  # opened again, since each image keeps its pixels
+                pixels, alpha = pillow.bgr_and_alpha(pillow.open_heif(data)[number].to_pillow(), file)
             yield color.upright_frame(pixels, alpha, turn)
 
+    profile = info.get("icc_profile") or _profile_by_number(data)
     resolution = color.upright_resolution(tags.exif_resolution(exif), tags.exif_orientation(exif))
     file = ImageFile(
         kind="heic",
@@ -126,9 +148,10 @@ def open_heic(data: bytes, limits: Limits) -> ImageFile:
         count=len(images),
         is_animation=False,
         loops=0,
-        color=ColorDescription(color.profile_of_bgr(info.get("icc_profile")), resolution),
+        color=ColorDescription(color.profile_of_bgr(profile), resolution),
         decode=frames,
     )
     file.add_damage(damage)
     file.add_note("10 or more bits per channel are reduced to 8" if info.get("bit_depth", 8) > 8 else "")
+    file.add_note("" if profile else _unusual_colors(data))
     return file

@@ -136,3 +136,14 @@ def _item_content(data: bytes, item: int) -> bytes:
             offset, length = pieces[0]
             return data[offset : offset + length]
     return b""
+
+
+def color_numbers(data: bytes) -> tuple[int, int] | None:
+    """Return the numbers of the primaries and of the transfer function that describe colours (CICP, ITU-T H.273)."""
+    found = find_box(data, b"meta", b"iprp", b"ipco")
+    for kind, start, end in boxes(data, *found) if found else ():
+        if kind == b"colr" and data[start : start + 4] == b"nclx" and end - start >= 8:
+            return int.from_bytes(data[start + 4 : start + 6], "big"), int.from_bytes(
+                data[start + 6 : start + 8], "big"
+            )
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import cv2
@@ -63,6 +64,43 @@ def profile_of_bgr(profile: bytes | None) -> bytes | None:
     return profile if profile_space(profile) == "RGB" else None
 
 
+def display_p3_profile() -> bytes:
+    """Return an ICC profile of Display P3, for files that name these colours by a number (CICP)."""
+
+    def numbers(kind: bytes, *values: float) -> bytes:
+        return kind + bytes(4) + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    def text(words: str) -> bytes:
+        content = words.encode("utf-16-be")
+        return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(content), 28) + content
+
+    curve = (
+        b"para"
+        + bytes(4)
+        + struct.pack(">HH", 3, 0)
+        + numbers(b"", 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)[4:]
+    )
+    tags = {
+        b"desc": text("Display P3"),
+        b"cprt": text("No copyright, use freely"),
+        b"wtpt": numbers(b"XYZ ", 0.9642, 1.0, 0.8249),
+        b"rXYZ": numbers(b"XYZ ", 0.51512, 0.24120, -0.00105),
+        b"gXYZ": numbers(b"XYZ ", 0.29198, 0.69225, 0.04189),
+        b"bXYZ": numbers(b"XYZ ", 0.15710, 0.06657, 0.78407),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
+    }
+    table, content, places = struct.pack(">I", len(tags)), b"", dict[bytes, int]()
+    start = 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        if value not in places:
+            places[value] = start + len(content)
+            content += value + bytes(-len(value) % 4)
+        table += name + struct.pack(">II", places[value], len(value))
+    head = struct.pack(">I4sI4s4s4s", start + len(content), bytes(4), 0x04300000, b"mntr", b"RGB ", b"XYZ ")
+    head += struct.pack(">6H4s", 2024, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + numbers(b"", 0.9642, 1.0, 0.8249)[4:]
+    return head.ljust(128, b"\0") + table + content
+
+
 def to_srgb(image: Any, profile: bytes) -> Any:
     """Convert a Pillow image (L, CMYK) by its profile to RGB; None if the profile is damaged or does not fit."""
     from PIL import ImageCms  # noqa: PLC0415 - slow to import
@@ -115,9 +153,13 @@ def to_eight_bits(values: NDArray[Any]) -> tuple[Array, str]:
         white = 1.0
     low, high = (low, high) if white is None or low < -0.1 * white else (0.0, white)
     scale = 255.0 / (high - low) if high > low else 0.0
-    scaled = (np.nan_to_num(values.astype(np.float32), nan=low, posinf=high, neginf=low) - np.float32(low)) * scale
+    wide = np.float64 if max(-low, high) > 1e30 else np.float32
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (np.nan_to_num(values.astype(wide), nan=low, posinf=high, neginf=low) - wide(low)) * wide(scale)
     kind = "floating-point values" if values.dtype.kind == "f" else "integers"
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8), f"{kind} from {low:g} to {high:g} are reduced to 8 bits"
+    return np.clip(np.nan_to_num(np.rint(scaled)), 0, 255).astype(
+        np.uint8
+    ), f"{kind} from {low:g} to {high:g} are reduced to 8 bits"
 
 
 WHITES = ((64.0, 255.0), (16384.0, 65535.0))

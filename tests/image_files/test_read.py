@@ -245,6 +245,7 @@ def test_sixteen_bits_become_eight(suffix: str) -> None:
         ([-3.0, 0.0, 3.0], [0, 128, 255], "floating-point values from -3 to 3"),
         ([np.nan, 0.5, np.inf], [0, 128, 255], "floating-point values from 0 to 1"),
         ([2.0, 2.0, 2.0], [0, 0, 0], "floating-point values from 2 to 2"),
+        ([-3e38, 0.0, 3e38], [0, 128, 255], "floating-point values from -3e+38 to 3e+38"),
         (np.array([0, 100, 255], np.int32), [0, 100, 255], "integers from 0 to 255"),
         (np.array([0, 500, 1000], np.int32), [0, 128, 255], "integers from 0 to 1000"),
     ],
@@ -327,6 +328,37 @@ def test_profiles_of_avif_and_heic_stay(kind: str) -> None:
     else:
         data = saved(image, "AVIF", icc_profile=SRGB)
     assert open_image(data).color.icc_profile == SRGB
+
+
+@needs_avif
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "profile", "note"),
+    [
+        (1, 13, False, ""),
+        (12, 13, True, ""),
+        (12, 16, False, "HDR colours (PQ) are taken as sRGB, and look pale"),
+        (9, 1, False, "the colours of BT.2020 are taken as sRGB, and look pale"),
+    ],
+)
+def test_colors_that_avif_names_by_numbers(primaries: int, transfer: int, profile: bool, note: str) -> None:
+    data = saved(CORNERS, "AVIF")
+    at = data.index(b"nclx") + 4
+    file = open_image(data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :])
+    assert (file.color.icc_profile is not None) == profile
+    assert file.notes == ([note] if note else [])
+
+
+def test_profile_of_display_p3() -> None:
+    from scrfd_trt._image_files import color
+
+    profile = color.display_p3_profile()
+    assert len(profile) == int.from_bytes(profile[:4], "big")
+    linear = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.4], [0.1, 0.3, 0.25]])
+    to_srgb = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
+    wanted = linear @ to_srgb.T
+    stored, shown = (np.rint(255 * (1.055 * part ** (1 / 2.4) - 0.055)).astype(np.uint8) for part in (linear, wanted))
+    converted = color.to_srgb(Image.fromarray(stored[None]), profile)
+    assert np.abs(np.asarray(converted)[0].astype(int) - shown).max() <= 2
 
 
 def test_lab_tiff() -> None:
