@@ -166,9 +166,9 @@ class CopiedStream:
 
     def __init__(self, source: Any, container: Any) -> None:
         self.stream = container.add_stream_from_template(source)
-        context = self.stream.codec_context
-        if _codec_name(source) == "ass" and context.extradata:
-            context.extradata = _without_names(context.extradata)
+        context, clean = self.stream.codec_context, CLEAN_HEADS.get(_codec_name(source))
+        if clean is not None and context.extradata:
+            context.extradata = clean(context.extradata)
 
     def convert(self, packet: Any) -> Sequence[Any]:
         """Return the packets to write for a packet of the source."""
@@ -191,6 +191,24 @@ def _without_names(head: bytes) -> bytes:
         if section in ASS_SECTIONS and (is_title or section != "[script info]" or name in ASS_INFO):
             kept.append(line)
     return "".join(f"{line}\r\n" for line in kept).encode()
+
+
+def _without_comments(head: bytes) -> bytes:
+    """Return the head of Vorbis, three packets with their sizes before them, with an empty packet of comments."""
+    sizes, at = [0, 0], 1
+    for number in range(2):
+        while head[at : at + 1] == b"\xff":
+            sizes[number], at = sizes[number] + 255, at + 1
+        sizes[number], at = sizes[number] + sum(head[at : at + 1]), at + 1
+    first, setup = head[at : at + sizes[0]], head[at + sum(sizes) :]
+    comments = b"\3vorbis" + bytes(8) + b"\1"
+    if head[:1] != b"\2" or len(first) > 254 or head[at + sizes[0] :][:7] != comments[:7]:
+        return head
+    return bytes([2, len(first), len(comments)]) + first + comments + setup
+
+
+CLEAN_HEADS = {"ass": _without_names, "vorbis": _without_comments}
+"""Remove what the head of a codec says about the recording."""
 
 
 class EncodedAudio:

@@ -462,3 +462,24 @@ def test_head_of_ass_subtitles_names_nobody(tmp_path: Path) -> None:
     for kept in (b"PlayResX: 64", b"Style: Default,Arial", b"[Events]", b"Hello"):
         assert kept in data
     assert read_subtitles(tmp_path / "out.mkv")[1][0][2] == "Hello"
+
+
+def test_head_of_vorbis_has_no_comments(tmp_path: Path) -> None:
+    plain, source = write_source(tmp_path / "plain.mkv", "vorbis", video="mpeg4"), tmp_path / "clip.mkv"
+    with av.open(str(plain)) as clip, av.open(str(source), "w") as out:
+        streams = [out.add_stream_from_template(stream) for stream in clip.streams]
+        head = streams[1].codec_context.extradata
+        first, rest = head[3 : 3 + head[1]], head[3 + head[1] + head[2] :]
+        tag = b"ARTIST=Jane" + b"x" * 600
+        comments = b"\3vorbis" + bytes(4) + struct.pack("<II", 1, len(tag)) + tag + b"\1"
+        sizes = bytes([2, len(first)]) + b"\xff" * (len(comments) // 255) + bytes([len(comments) % 255])
+        streams[1].codec_context.extradata = sizes + first + comments + rest
+        for packet in clip.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                out.mux(packet)
+    assert b"ARTIST=Jane" in source.read_bytes()
+    for suffix in (".mkv", ".webm"):
+        rewrite(source, tmp_path / f"out{suffix}")
+        assert b"ARTIST=Jane" not in (tmp_path / f"out{suffix}").read_bytes()
+        assert heard(tmp_path / f"out{suffix}") == pytest.approx(heard(source), abs=0.01)
