@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -208,3 +209,17 @@ def test_tags_of_unusual_types(tag: int, kind: int) -> None:
 def test_index_of_views_of_unusual_type(kind: int) -> None:
     index = b"MPF\0II*\0" + struct.pack("<IHHHII", 8, 1, 0xB002, kind, 4, 26) + bytes(64)
     assert open_image(with_segments(FILES["jpeg"], segment(0xE2, index))).count == 1
+
+
+def test_damage_is_told_apart_by_threads() -> None:
+    corrupt = bytearray(FILES["jpeg"])
+    corrupt[-40:-30] = b"\xff\xd4" * 5
+
+    def damage(number: int) -> list[str]:
+        file = open_image(bytes(corrupt) if number % 3 == 0 else FILES["jpeg"])
+        next(file.frames())
+        return file.damage
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(damage, range(60)))
+    assert [bool(lines) for lines in found] == [number % 3 == 0 for number in range(60)]

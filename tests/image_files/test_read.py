@@ -79,6 +79,13 @@ def test_kinds_of_jpeg(options: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(read_image(data).pixels, cv2.imdecode(np.frombuffer(data, np.uint8), 1))
 
 
+def test_jpeg_of_rgb_channels() -> None:
+    data = saved(CORNERS, "JPEG", keep_rgb=True, quality=95, subsampling=0)
+    if b"Adobe" not in data:
+        pytest.skip("this Pillow writes YCbCr only")
+    assert np.abs(read_image(data).pixels[4::12, 6::10].astype(int) - CORNERS[4::12, 6::10]).max() <= 4
+
+
 def test_content_decides_and_not_the_suffix(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(encoded(".jpg"))
