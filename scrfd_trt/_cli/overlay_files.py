@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -174,7 +174,7 @@ class _CopyJob:
                 left_out += len(faces) - len(covered)
                 if frame.alpha is not None and not image_format(target.suffix).alpha:
                     changes.add(f"transparent areas are white, since {target.suffix} files have no transparency")
-                yield replace(frame, pixels=self.draw(frame.pixels, covered))
+                yield frame.drawn_on(self.draw(frame.visible(), covered))
 
         kept = image.metadata.kept(descriptive=settings.keep_metadata, location=settings.keep_location)
         kept = storable(kept, target.suffix)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -29,6 +29,17 @@ class ImageFrame:
             return self.pixels
         alpha = self.alpha[..., None].astype(np.uint16)
         return ((self.pixels * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+    def drawn_on(self, drawn: NDArray[np.uint8]) -> ImageFrame:
+        """Return the frame with the pixels of ``drawn``, which was :meth:`visible`, that were drawn on.
+
+        They are opaque: alpha can show what they cover.
+        """
+        if self.alpha is None:
+            return replace(self, pixels=drawn)
+        changed = np.any(drawn != self.visible(), axis=2)
+        alpha = np.where(changed, np.uint8(255), self.alpha)
+        return replace(self, pixels=np.where(changed[..., None], drawn, self.pixels), alpha=alpha)
 
 
 @dataclass(frozen=True)

@@ -108,11 +108,7 @@ class Snapshot:
 
     def file(self) -> bytes:
         """Return the image with its overlays as a PNG file, with its alpha and its colour profile."""
-        pixels, _ = self.draw(0)
-        if self.media.image is not None and self.media.image.alpha is not None:  # what is shown lies on white
-            faces = self.faces[0]
-            pixels = self.compose(self.media.image.pixels, faces[faces.scores >= self.threshold])
-        return clips.write_image(self.media, pixels)
+        return clips.write_image(self.media, self.draw(0)[0])
 
 
 class Budget:

@@ -114,7 +114,7 @@ def write_image(media: Media, pixels: Image) -> bytes:
     """Return a PNG file of an image whose pixels were drawn on; raise ScrfdError if it cannot be written."""
     file = io.BytesIO()
     image = media.image if media.image is not None and media.image.pixels.shape == pixels.shape else None
-    frame = image_files.ImageFrame(pixels, image.alpha if image else None)
+    frame = image.drawn_on(pixels) if image else image_files.ImageFrame(pixels)
     write.write_image(file, [frame], ".png", color=media.color, metadata=media.metadata)
     return file.getvalue()
 

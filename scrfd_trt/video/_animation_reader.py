@@ -51,16 +51,17 @@ def _may_be_animation(path: Source) -> bool:
 
 
 class AnimationFrame(Frame):
-    """One frame of an animation; its picture lies on white, its image has the colours of half transparent pixels."""
+    """One frame of an animation; its image lies on white."""
 
-    __slots__ = ("alpha", "seconds")
+    __slots__ = ("source",)
 
     def __init__(self, number: int, pts: int, frame: ImageFrame) -> None:
-        picture = _pyav.load().VideoFrame.from_ndarray(frame.visible(), "bgr24")
+        image = frame.visible()
+        picture = _pyav.load().VideoFrame.from_ndarray(image, "bgr24")
         picture.pts, picture.time_base = pts, TICK
         super().__init__(number, picture)
-        self.alpha, self.seconds = frame.alpha, frame.seconds
-        self._image = frame.pixels.view()
+        self.source = frame
+        self._image = image.view()
         self._image.flags.writeable = False
 
 

@@ -104,8 +104,9 @@ class AnimationWriter:
 
     def prepare(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> ImageFrame:
         """Return the frame to encode, the argument of :meth:`encode`."""
-        alpha, seconds = (frame.alpha, frame.seconds) if isinstance(frame, AnimationFrame) else (None, 0.0)
-        return ImageFrame(frame.image if image is None else image, alpha, seconds)
+        if not isinstance(frame, AnimationFrame):
+            return ImageFrame(frame.image if image is None else image)
+        return frame.source if image is None else frame.source.drawn_on(image)
 
     def encode(self, frame: Frame, picture: ImageFrame) -> None:  # noqa: ARG002 - as of VideoWriter
         """Write what :meth:`prepare` returned for a frame; raise OutputError if that fails."""

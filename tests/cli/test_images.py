@@ -98,16 +98,28 @@ def test_erased_areas_stay_erased(run: Run) -> None:
     alpha[:, :65] = 0
     rgba = np.dstack([spot(), alpha])
     cv2.imwrite("a.png", rgba)
-    assert run("anonymize", "a.png", "--replacewith", "solid").code == 0
+    assert run("anonymize", "a.png", "--replacewith", "solid", "--except-region", "0,0,160,120").code == 0
     copy = cv2.imread("a_anonymized.png", cv2.IMREAD_UNCHANGED)
     assert copy is not None
     np.testing.assert_array_equal(copy[..., 3], alpha)
     assert (copy[:, :65, :3] == 0).all()
-    ran = run("anonymize", "a.png", "--replacewith", "solid", "-o", "b.jpg")
+    ran = run("anonymize", "a.png", "--replacewith", "solid", "--except-region", "0,0,160,120", "-o", "b.jpg")
     assert "transparent areas are white, since .jpg files have no transparency\n" in ran.err
     flat = cv2.imread("b.jpg")
     assert flat is not None
     assert (flat[:, :56] > 245).all()
+
+
+def test_a_face_in_the_alpha_channel_is_covered(run: Run) -> None:
+    stencil = np.zeros((SIZE[1], SIZE[0], 4), np.uint8)
+    stencil[..., 3] = 255 - spot()[..., 0]
+    write("a.png", [ImageFrame(stencil[..., :3], stencil[..., 3])])
+    write("b.gif", [ImageFrame(stencil[..., :3], (spot()[..., 0] < 200) * np.uint8(255), 0.1)] * 2, animation=True)
+    assert run("anonymize", "a.png", "b.gif", "--replacewith", "solid", "-o", "out").code == 0
+    for name in ("a.png", "b.gif"):
+        copy = read_image(Path("out") / name)
+        assert hides(copy.visible())
+        assert copy.alpha is None or (copy.alpha[BOX[1] + 20 : BOX[3] - 20, BOX[0] + 15 : BOX[2] - 15] == 255).all()
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.jpg"])

@@ -138,6 +138,21 @@ def test_without_alpha_pictures_lie_on_white(suffix: str) -> None:
     np.testing.assert_allclose(found.pixels[:, 44:], frame.visible()[:, 44:], atol=TOLERANCE)
 
 
+def test_alpha_shows_nothing_of_what_is_drawn_over() -> None:
+    stencil = np.tile(np.arange(64, dtype=np.uint8) * 3, (32, 1))  # a picture in alpha alone
+    frame = ImageFrame(np.zeros((32, 64, 3), np.uint8), stencil, 0.5)
+    drawn = frame.visible().copy()
+    drawn[4:20, 8:40] = (9, 8, 200)
+    copy = frame.drawn_on(drawn)
+    expected = stencil.copy()
+    expected[4:20, 8:40] = 255
+    np.testing.assert_array_equal(copy.alpha, expected)
+    np.testing.assert_array_equal(copy.visible(), drawn)
+    assert copy.seconds == 0.5
+    opaque = ImageFrame(smooth())
+    assert opaque.drawn_on(drawn).pixels is drawn
+
+
 def test_opaque_alpha_is_left_out() -> None:
     data, _ = written([ImageFrame(smooth(), np.full((32, 64), 255, np.uint8))], ".png")
     assert data == cv2.imencode(".png", smooth())[1].tobytes()
