@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from scrfd_trt._image_files import boxes, color, gif, pillow, tags
+from scrfd_trt._image_files import boxes, color, gif, icc, pillow, tags
 from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame, Kind
 from scrfd_trt._image_files.limits import SMALL_FRAME, Limits, check_header, check_total
 from scrfd_trt.errors import ImageError
@@ -54,7 +54,7 @@ def open_animation(
         count=count,
         is_animation=count > 1,
         loops=int(loops or 0),
-        color=ColorDescription(color.profile_of_bgr(profile), resolution),
+        color=ColorDescription(icc.rgb_profile(profile), resolution),
         decode=frames,
     )
 
@@ -97,7 +97,7 @@ def open_avif(data: bytes, limits: Limits) -> ImageFile:
 def _profile_by_number(data: bytes) -> bytes | None:
     """Return a profile of the colours that a file without one names by numbers."""
     numbers = boxes.color_numbers(data)
-    return color.display_p3_profile() if numbers and numbers[0] == P3 and numbers[1] not in HDR else None
+    return icc.display_p3() if numbers and numbers[0] == P3 and numbers[1] not in HDR else None
 
 
 def _unusual_colors(data: bytes) -> str:
@@ -148,7 +148,7 @@ def open_heic(data: bytes, limits: Limits) -> ImageFile:
         count=len(images),
         is_animation=False,
         loops=0,
-        color=ColorDescription(color.profile_of_bgr(profile), resolution),
+        color=ColorDescription(icc.rgb_profile(profile), resolution),
         decode=frames,
     )
     file.add_damage(damage)

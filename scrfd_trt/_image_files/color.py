@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import struct
 from typing import Any
 
 import cv2
@@ -52,88 +50,6 @@ def without_alpha(pixels: Array, alpha: Array) -> Array:
     """Return the colours of premultiplied pixels."""
     colors = pixels * np.float32(255.0) / np.maximum(alpha, 1)[..., None]
     return np.minimum(np.rint(colors), 255).astype(np.uint8)
-
-
-def profile_space(profile: bytes | None) -> str:
-    """Return the colour space of an ICC profile, such as ``RGB``, ``GRAY`` or ``CMYK``; empty if there is none."""
-    return profile[16:20].decode("latin-1").strip() if profile and profile[36:40] == b"acsp" else ""
-
-
-def profile_of_bgr(profile: bytes | None) -> bytes | None:
-    """Return an ICC profile if it describes RGB pixels."""
-    return profile if profile_space(profile) == "RGB" else None
-
-
-def display_p3_profile() -> bytes:
-    """Return an ICC profile of Display P3, for files that name these colours by a number (CICP)."""
-
-    def numbers(kind: bytes, *values: float) -> bytes:
-        return kind + bytes(4) + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
-
-    def text(words: str) -> bytes:
-        content = words.encode("utf-16-be")
-        return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(content), 28) + content
-
-    curve = (
-        b"para"
-        + bytes(4)
-        + struct.pack(">HH", 3, 0)
-        + numbers(b"", 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)[4:]
-    )
-    tags = {
-        b"desc": text("Display P3"),
-        b"cprt": text("No copyright, use freely"),
-        b"wtpt": numbers(b"XYZ ", 0.9642, 1.0, 0.8249),
-        b"rXYZ": numbers(b"XYZ ", 0.51512, 0.24120, -0.00105),
-        b"gXYZ": numbers(b"XYZ ", 0.29198, 0.69225, 0.04189),
-        b"bXYZ": numbers(b"XYZ ", 0.15710, 0.06657, 0.78407),
-        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
-    }
-    table, content, places = struct.pack(">I", len(tags)), b"", dict[bytes, int]()
-    start = 128 + 4 + 12 * len(tags)
-    for name, value in tags.items():
-        if value not in places:
-            places[value] = start + len(content)
-            content += value + bytes(-len(value) % 4)
-        table += name + struct.pack(">II", places[value], len(value))
-    head = struct.pack(">I4sI4s4s4s", start + len(content), bytes(4), 0x04300000, b"mntr", b"RGB ", b"XYZ ")
-    head += struct.pack(">6H4s", 2024, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + numbers(b"", 0.9642, 1.0, 0.8249)[4:]
-    return head.ljust(128, b"\0") + table + content
-
-
-def to_srgb(image: Any, profile: bytes) -> Any:
-    """Convert a Pillow image (L, CMYK) by its profile to RGB; None if the profile is damaged or does not fit."""
-    from PIL import ImageCms  # noqa: PLC0415 - slow to import
-
-    try:
-        return ImageCms.profileToProfile(
-            image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
-
-
-def to_profile(pixels: NDArray[np.uint8], own: bytes | None, other: bytes | None) -> NDArray[np.uint8] | None:
-    """Convert BGR pixels from one profile to another, None for sRGB; return None if one is damaged."""
-    from PIL import Image, ImageCms  # noqa: PLC0415
-
-    try:
-        before, after = (
-            ImageCms.createProfile("sRGB") if profile is None else ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            for profile in (own, other)
-        )
-        rgb = ImageCms.profileToProfile(Image.fromarray(np.ascontiguousarray(pixels[..., ::-1])), before, after)
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
-    return np.ascontiguousarray(np.asarray(rgb)[..., ::-1])
-
-
-def lab_to_srgb(image: Any) -> Any:
-    """Convert a Pillow image (LAB) to RGB."""
-    from PIL import ImageCms  # noqa: PLC0415
-
-    transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
-    return ImageCms.applyTransform(image, transform)
 
 
 def to_eight_bits(values: NDArray[Any]) -> tuple[Array, str]:

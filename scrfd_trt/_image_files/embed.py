@@ -25,7 +25,6 @@ from scrfd_trt._image_files.exif import (
 from scrfd_trt._image_files.png import chunk
 
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
-MAX_SEGMENT = 65533
 UNKNOWN_RESOLUTION = (72.0, 72.0)  # what EXIF has to say where nothing is known
 METRES_PER_INCH = 0.0254
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
@@ -53,10 +52,7 @@ def embed_jpeg(data: bytes, extras: Extras) -> bytes:
         head[13:18] = b"\1" + x.to_bytes(2, "big") + y.to_bytes(2, "big")
     segments = [jpeg_segment(0xE1, b"Exif\0\0" + extras.exif)] if extras.exif else []
     segments += [jpeg_segment(0xE1, XMP_PREFIX + extras.xmp)] if extras.xmp else []
-    profile = extras.profile or b""
-    parts = [profile[at : at + MAX_SEGMENT - 14] for at in range(0, len(profile), MAX_SEGMENT - 14)]
-    for number, part in enumerate(parts[:255], 1):
-        segments.append(jpeg_segment(0xE2, b"ICC_PROFILE\0" + bytes((number, len(parts))) + part))
+    segments += [jpeg_segment(0xE2, b"ICC_PROFILE\0\1\1" + extras.profile)] if extras.profile else []
     return bytes(head) + b"".join(segments) + data[20:]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import _forks
-from scrfd_trt._image_files import color
+from scrfd_trt._image_files import color, icc
 from scrfd_trt._image_files.frames import ImageFile
 from scrfd_trt._image_files.native import OUT_OF_MEMORY, captured_stderr
 from scrfd_trt.errors import ImageError, MissingDependencyError, one_line
@@ -151,8 +151,8 @@ def bgr_and_alpha(image: Any, file: ImageFile) -> tuple[Pixels, Pixels | None]:
         return color.to_bgr(values)[0], None
     profile = image.info.get("icc_profile")
     if image.mode == "LAB":
-        image = color.lab_to_srgb(image)
-    elif color.profile_space(profile) == {"CMYK": "CMYK", "L": "GRAY"}.get(image.mode):
-        image = color.to_srgb(image, profile) or image
+        image = icc.lab_to_srgb(image)
+    elif icc.space(profile) == {"CMYK": "CMYK", "L": "GRAY"}.get(image.mode):
+        image = icc.to_srgb(image, profile) or image
     rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8), None

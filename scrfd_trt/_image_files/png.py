@@ -155,7 +155,9 @@ def icc_profile(header: PngHeader) -> bytes | None:
 
 def colors(header: PngHeader) -> tuple[tuple[bytes, bytes], ...]:
     """Return the chunks that describe colours, of which the profile takes the place."""
-    found = {} if b"iCCP" in header.chunks else header.chunks
+    found = {} if b"iCCP" in header.chunks else dict(header.chunks)
+    if max(struct.unpack(f">{len(found.get(b'cHRM', b'')) // 4}I", found.get(b"cHRM", b"")[:32]), default=0) > 100_000:
+        del found[b"cHRM"]  # no coordinates of a colour
     return tuple((name, found[name]) for name, size in COLORS.items() if len(found.get(name, b"")) == size)
 
 

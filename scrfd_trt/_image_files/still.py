@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._image_files import color, headers, jpeg, native, pillow, png, tags
+from scrfd_trt._image_files import color, headers, icc, jpeg, native, pillow, png, tags
 from scrfd_trt._image_files.animated import open_animation
 from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame, Kind
 from scrfd_trt._image_files.limits import SMALL_FRAME, Limits, check_header, check_total
@@ -63,7 +63,7 @@ def _decode_jpeg(file: ImageFile, data: bytes, header: jpeg.JpegHeader, profile:
     if header.damage:
         data += jpeg.END  # OpenCV 5 requires it
     space = {1: "GRAY", 4: "CMYK"}.get(header.components)
-    if space and color.profile_space(profile) == space:
+    if space and icc.space(profile) == space:
         return pillow.decode("jpeg", data, file)
     return _decode(file, data)
 
@@ -89,7 +89,7 @@ def open_png(data: bytes, limits: Limits) -> ImageFile:
         return replace(file, data=data, damage=[damage] if damage else [], color=described)
 
     def decode(file: ImageFile) -> Stored:
-        grey = color.profile_space(profile) == "GRAY" and header.color_type == 0 and header.bits <= 8
+        grey = icc.space(profile) == "GRAY" and header.color_type == 0 and header.bits <= 8
         if damage or (grey and not header.has_alpha):
             return pillow.decode("png", content, file, profile)
         try:
@@ -204,7 +204,7 @@ def _still(
         count=1,
         is_animation=False,
         loops=0,
-        color=ColorDescription(color.profile_of_bgr(profile), color.upright_resolution(resolution, turn)),
+        color=ColorDescription(icc.rgb_profile(profile), color.upright_resolution(resolution, turn)),
         decode=frames,
         damage=[damage] if damage else [],
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scrfd_trt._image_files import color, native, pillow
+from scrfd_trt._image_files import color, icc, native, pillow
 from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame
 from scrfd_trt._image_files.limits import Limits, check_header, check_total
 from scrfd_trt._image_files.tags import ORIENTATION, Directory, directories
@@ -46,7 +46,7 @@ def open_tiff(data: bytes, limits: Limits) -> ImageFile:
         is_animation=False,
         loops=0,
         color=ColorDescription(
-            color.profile_of_bgr(_profile(first)), color.upright_resolution(first.resolution, first.orientation)
+            icc.rgb_profile(_profile(first)), color.upright_resolution(first.resolution, first.orientation)
         ),
         decode=lambda file: _frames(file, pages),
     )
@@ -93,9 +93,9 @@ def _profile(page: Directory) -> bytes | None:
 def _frames(file: ImageFile, pages: list[Directory]) -> Iterator[ImageFrame]:
     for page in pages:
         pixels, alpha = _decode(file, page)
-        own = color.profile_of_bgr(_profile(page))
+        own = icc.rgb_profile(_profile(page))
         if own != file.color.icc_profile:
-            converted = color.to_profile(pixels, own, file.color.icc_profile)
+            converted = icc.to_profile(pixels, own, file.color.icc_profile)
             file.add_note("a colour profile is damaged, and is taken for that of the first page" * (converted is None))
             pixels = pixels if converted is None else converted
         yield color.upright_frame(pixels, alpha, page.orientation)
@@ -107,7 +107,7 @@ def _decode(file: ImageFile, page: Directory) -> tuple[Any, Any]:
     photometric, bits = page.number(PHOTOMETRIC), _bits(page)
     has_alpha = _has_alpha(page)
     space = {CMYK: "CMYK", 0: "GRAY", 1: "GRAY"}.get(photometric)
-    if bits <= 8 and (has_alpha or photometric in LAB or (space and color.profile_space(_profile(page)) == space)):
+    if bits <= 8 and (has_alpha or photometric in LAB or (space and icc.space(_profile(page)) == space)):
         return pillow.decode("tiff", content, file)
     if photometric in LAB:
         raise ImageError(f"CIELAB colours with {bits} bits are not supported: convert it to sRGB")

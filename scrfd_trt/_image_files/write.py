@@ -14,9 +14,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from scrfd_trt._image_files import exif, xmp
+from scrfd_trt._image_files import exif, icc, xmp
 from scrfd_trt._image_files.animations import Animation, write_animation
-from scrfd_trt._image_files.color import to_profile
 from scrfd_trt._image_files.embed import (
     EMBED,
     NO_EXTRAS,
@@ -111,7 +110,8 @@ def write_image(
     """Write frames to a new file, which can seek, as they come.
 
     The colours of pixels that are fully transparent are replaced by black. Where the format has no alpha, the picture
-    is laid on white; where it has no colour profile, the pixels are converted to sRGB.
+    is laid on white. A colour profile is written anew of its matrix and curves; where the format has none, or the
+    profile consists of tables, the pixels are converted to sRGB.
 
     Parameters
     ----------
@@ -134,14 +134,15 @@ def write_image(
     """
     suffix = format_suffix(suffix)
     described = image_format(suffix)
-    prepared = _prepared(frames, described, color)
+    profile = icc.essential(color.icc_profile) if color.icc_profile and described.profile else None
+    prepared = _prepared(frames, described.alpha, color.icc_profile if profile is None else None)
     first = next(prepared, None)
     if first is None:
         raise OutputError("there is no picture to write")
     height, width = first.pixels.shape[:2]
     fields = metadata.fields if described.metadata else {}
     extras = Extras(
-        color.icc_profile if described.profile else None,
+        profile,
         color.resolution,
         exif.write_exif(fields) if described.exif else b"",
         xmp.write_xmp(fields, metadata.panorama_of(width, height)) if described.metadata else b"",
@@ -162,18 +163,18 @@ def write_image(
         file.write(encode(first, suffix, extras, quality))
 
 
-def _prepared(frames: Iterable[ImageFrame], described: ImageFormat, color: ColorDescription) -> Iterator[ImageFrame]:
-    """Yield frames as the format can hold them: without hidden colours, without alpha, in sRGB."""
+def _prepared(frames: Iterable[ImageFrame], has_alpha: bool, profile: bytes | None) -> Iterator[ImageFrame]:
+    """Yield frames as the file can hold them: without hidden colours, without alpha, a profile's pixels in sRGB."""
     for frame in frames:
         pixels, alpha = frame.pixels, frame.alpha
         if alpha is not None and alpha.min() == 255:
             alpha = None
-        if alpha is not None and not described.alpha:
+        if alpha is not None and not has_alpha:
             pixels, alpha = frame.visible(), None
         if alpha is not None:
             pixels = np.where(alpha[..., None] == 0, np.uint8(0), pixels)
-        if color.icc_profile is not None and not described.profile:
-            converted = to_profile(pixels, color.icc_profile, None)  # None if the profile is damaged
+        if profile is not None:
+            converted = icc.to_profile(pixels, profile, None)  # None if the profile is damaged
             pixels = pixels if converted is None else converted
         yield replace(frame, pixels=pixels, alpha=alpha)
 

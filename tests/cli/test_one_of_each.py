@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, ImageSequence, features
 
 from scrfd_trt import samples
+from scrfd_trt._image_files.icc import essential
 
 av = pytest.importorskip("av")
 pytest.importorskip("onnxruntime")
@@ -225,7 +226,7 @@ def test_every_face_is_covered_and_every_failure_is_named(copies: tuple[Path, An
             assert len(others) == (path.stem in {"animated", "moving", "pages"}), path
             assert all(are_covered(other, mirrored) for other in others), path
         assert SECRET not in path.read_bytes(), path
-    assert profile(target / "wide.jpg") == profile(folder / "wide.jpg") is not None
+    assert profile(target / "wide.jpg") == essential(profile(folder / "wide.jpg") or b"") is not None
     assert profile(target / "print.jpg") is None
     erased = cv2.imread(str(target / "erased.png"), cv2.IMREAD_UNCHANGED)
     assert erased.shape[2] == 4

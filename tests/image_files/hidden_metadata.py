@@ -8,7 +8,9 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
+
+from scrfd_trt._image_files import icc
 
 MARKER = b"hidden marker"
 """Stands in every place that no copy keeps."""
@@ -161,10 +163,10 @@ def hiding_jpeg() -> bytes:
 
 @functools.cache  # it has the time of its creation
 def srgb_profile() -> bytes:
-    """Return a colour profile."""
-    from PIL import ImageCms
-
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    """Return a colour profile of nothing but colours."""
+    profile = icc.essential(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert profile is not None
+    return profile
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:

@@ -289,14 +289,14 @@ def test_big_endian_and_big_tiff(big: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_cmyk_is_converted_by_its_profile(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scrfd_trt._image_files import color
+    from scrfd_trt._image_files import icc
 
     profile, cmyk = profile_of(b"CMYK"), pillow(CORNERS).convert("CMYK")
     assert open_image(saved(cmyk, kind)).color.icc_profile is None
     plain = read_image(saved(cmyk, kind)).pixels
     given: list[tuple[str, bytes]] = []
     monkeypatch.setattr(
-        color,
+        icc,
         "to_srgb",
         lambda image, profile: given.append((image.mode, profile)) or Image.new("RGB", image.size, "red"),
     )
@@ -304,7 +304,7 @@ def test_cmyk_is_converted_by_its_profile(kind: str, monkeypatch: pytest.MonkeyP
     assert (next(file.frames()).pixels == (0, 0, 255)).all()
     assert given == [("CMYK", profile)]
     assert file.color.icc_profile is None
-    monkeypatch.setattr(color, "to_srgb", lambda image, profile: None)  # damaged
+    monkeypatch.setattr(icc, "to_srgb", lambda image, profile: None)  # damaged
     assert np.abs(next(file.frames()).pixels.astype(int) - plain).max() <= 2
 
 
@@ -356,15 +356,15 @@ def test_colors_that_avif_names_by_numbers(primaries: int, transfer: int, profil
 
 
 def test_profile_of_display_p3() -> None:
-    from scrfd_trt._image_files import color
+    from scrfd_trt._image_files import icc
 
-    profile = color.display_p3_profile()
+    profile = icc.display_p3()
     assert len(profile) == int.from_bytes(profile[:4], "big")
     linear = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.4], [0.1, 0.3, 0.25]])
     to_srgb = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
     wanted = linear @ to_srgb.T
     stored, shown = (np.rint(255 * (1.055 * part ** (1 / 2.4) - 0.055)).astype(np.uint8) for part in (linear, wanted))
-    converted = color.to_srgb(Image.fromarray(stored[None]), profile)
+    converted = icc.to_srgb(Image.fromarray(stored[None]), profile)
     assert np.abs(np.asarray(converted)[0].astype(int) - shown).max() <= 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from scrfd_trt._image_files import ColorDescription, ImageFile, ImageFrame, open_image
-from scrfd_trt._image_files.color import to_profile
 from scrfd_trt._image_files.encode import can_encode_heic, pillow_has_avif
+from scrfd_trt._image_files.icc import essential, to_profile
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import is_writable, storable, write_image
 from scrfd_trt.errors import OutputError
@@ -25,6 +26,9 @@ WITH_AVIF = pytest.param(".avif", marks=pytest.mark.skipif(not pillow_has_avif()
 WITH_HEIC = pytest.param(".heic", marks=pytest.mark.skipif(not can_encode_heic(), reason="pillow-heif is not here"))
 LOSSLESS = (".png", ".tif", ".bmp")
 TOLERANCE = 12  # of lossy formats, for a smooth picture
+
+
+CHROMATICITIES = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 
 
 def smooth(width: int = 64, height: int = 32, shift: int = 0) -> NDArray[np.uint8]:
@@ -76,7 +80,7 @@ def test_pixels_are_the_same_with_and_without_a_profile(suffix: str) -> None:
 
 def test_png_keeps_its_description_of_colours() -> None:
     base = cv2.imencode(".png", smooth())[1].tobytes()
-    gamma = png_chunk(b"gAMA", (45455).to_bytes(4, "big")) + png_chunk(b"cHRM", bytes(range(32)))
+    gamma = png_chunk(b"gAMA", (45455).to_bytes(4, "big")) + png_chunk(b"cHRM", CHROMATICITIES)
     for profile, kept in (b"", True), (png_chunk(b"iCCP", b"x\0\0" + zlib.compress(srgb_profile())), False):
         source = open_image(base[:33] + gamma + profile + base[33:])
         data, _ = written(source.frames(), ".png", color=source.color)
@@ -84,12 +88,6 @@ def test_png_keeps_its_description_of_colours() -> None:
         data, _ = written([*source.frames()] * 2, ".png", color=source.color, animation=True)
         assert (b"cHRM" in data) == kept
         written(source.frames(), ".jpg", color=source.color)
-
-
-def test_a_long_profile_has_several_segments() -> None:
-    profile = srgb_profile() + bytes(100_000)
-    _, file = written([ImageFrame(smooth())], ".jpg", color=ColorDescription(profile))
-    assert file.color.icc_profile == profile
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".gif"])
@@ -108,8 +106,12 @@ def test_pixels_become_srgb_where_a_profile_does_not_fit(suffix: str) -> None:
 
 def wide_profile() -> bytes:
     """Return sRGB's profile with the colorants of red and green exchanged."""
-    profile = srgb_profile()
-    return profile.replace(b"rXYZ", b"tmp!").replace(b"gXYZ", b"rXYZ").replace(b"tmp!", b"gXYZ")
+    red, green = (srgb_profile().index(name) + 4 for name in (b"rXYZ", b"gXYZ"))
+    profile = bytearray(srgb_profile())
+    profile[red : red + 4], profile[green : green + 4] = profile[green : green + 4], profile[red : red + 4]
+    exchanged = essential(bytes(profile))
+    assert exchanged is not None
+    return exchanged
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".gif", WITH_AVIF, WITH_HEIC])

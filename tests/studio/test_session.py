@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 import drawing
 import overlays
 from scrfd_trt import Detections, SCRFDDetector, samples
-from scrfd_trt._image_files import Limits
+from scrfd_trt._image_files import Limits, icc
 from scrfd_trt._studio import uploads
 from scrfd_trt._studio.session import Budget, Layer, Session
 from scrfd_trt._studio.temporary_files import TemporaryFolder
@@ -218,7 +218,7 @@ def test_image_name_that_starts_with_dash(one_face: Session) -> None:
 def test_image_download_keeps_alpha_and_profile_and_nothing_else(session: Session) -> None:
     pixels = np.dstack([drawing.scene((64, 48), 1).image, np.full((48, 64), 255, np.uint8)])
     pixels[:10, :10, 3] = 0
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = icc.essential(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "A camera", 6
     file = io.BytesIO()
