@@ -49,10 +49,7 @@ def open_image(
     try:
         file = _open(source if isinstance(source, bytes) else _content(source), limits)
         if file.damage and damaged == "stop":
-            raise ImageError(
-                f"the file is {file.damage[0]}: copy or download it again, or read it as far as it goes",
-                fields=["damaged"],
-            )
+            raise ImageError(f"the file is {file.damage[0]}: copy or download it again", fields=["damaged"])
     except ScrfdError as error:
         raise (error.within(name) if name else error) from error
     return replace(file, keep_damaged=damaged == "keep", decode=lambda self: _named(file.decode(self), name))

@@ -215,8 +215,8 @@ def _decode(file: ImageFile, data: bytes, *, alpha: bool = False, bits: int = 8)
     pixels, lines = native.decode(data, native.UNCHANGED if alpha and bits <= 8 else native.COLOR)
     if pixels is None:
         reason = f"the image is damaged ({lines[0]})" if lines else "the image is damaged, or of an unusual kind"
-        hint = ", or read it as far as it goes" if file.kind == "png" else ""
-        raise ImageError(f"{reason}: copy or download it again{hint}", fields=["damaged"] if hint else [])
+        fields = ["damaged"] if file.kind == "png" else []
+        raise ImageError(f"{reason}: copy or download it again", fields=fields)
     file.add_damage(*native.data_loss(lines))
     file.add_note(color.SIXTEEN if bits > 8 else "")
     if not alpha:

@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"text/plain; charset=utf-8"),)
 
 
 class Access:
@@ -43,7 +43,7 @@ class Access:
         self.names.add(_plain(f"[{host}]" if ":" in host else host))
         if self.names & {"127.0.0.1", "[::1]"}:
             self.names.add("localhost")
-        self.needs_token = any(_is_wildcard(each) for each in listening)
+        self.needs_token = any(each.is_unspecified for each in listening)
         self.token, self._cookie = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         self._once: set[str] = set()
 
@@ -93,11 +93,6 @@ class Access:
         matching = [each for each in (self.token, *self._once) if hmac.compare_digest(given[0].encode(), each.encode())]
         self._once.difference_update(matching)
         return bool(matching)
-
-
-def _is_wildcard(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    mapped = getattr(address, "ipv4_mapped", None)
-    return address.is_unspecified or (mapped is not None and mapped.is_unspecified)
 
 
 def _is_foreign(scope: Mapping[str, Any], headers: Mapping[bytes, list[bytes]], host: tuple[str, int | None]) -> bool:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.datastructures import MutableHeaders
+
 from scrfd_trt._studio.access import Access, Answer
 
 Message = MutableMapping[str, Any]
@@ -23,19 +25,20 @@ MIN_BYTES_PER_SECOND = 16 * 1024
 """A body that stays slower than this, after a time of grace, is given up."""
 
 POLICY = (
-    b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; base-uri 'none'; object-src 'none'; "
-    b"form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; base-uri 'none'; object-src 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
 )
-HEADERS = (
+HEADERS = {
     # Pages of other addresses neither show the studio in a frame nor load parts of it.
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"x-content-type-options", b"nosniff"),
+    "x-frame-options": "DENY",
+    "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
     # The page loads nothing from elsewhere, and sends nothing there. NiceGUI needs inline scripts and eval.
-    (b"content-security-policy", POLICY),
-)
-NO_STORE = (b"cache-control", b"no-store")
-"""Images and results stay in no cache."""
+    "content-security-policy": POLICY,
+}
+TOO_LARGE = Answer(413, b"the file is too large")
+TOO_SLOW = Answer(408, b"the file arrives too slowly")
+BUSY = Answer(503, b"too many files are uploaded at once; try again later")
 
 _logger = logging.getLogger(__name__)
 
@@ -43,14 +46,15 @@ _logger = logging.getLogger(__name__)
 class Guard:
     """An ASGI application around another one.
 
-    ``max_body`` limits the body of a request, in bytes. Paths that start with ``cacheable`` are parts of the framework.
+    ``max_body`` limits the body of a request, in bytes. Only paths that start with ``cacheable``, the parts of the
+    framework, are kept in caches.
     """
 
     def __init__(
         self, app: Application, access: Access, max_body: int, *, cacheable: str, grace: float = GRACE_SECONDS
     ) -> None:
-        self.app, self._access, self._max_body, self._cacheable, self._grace = app, access, max_body, cacheable, grace
-        self._held = 0
+        self.app, self._access, self._cacheable = app, access, cacheable
+        self.max_body, self.grace, self.held = max_body, grace, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket connection."""
@@ -68,30 +72,13 @@ class Guard:
             _logger.info("a request failed: %r", error)
             await reply.end(Answer(500, b"the request failed"))
         finally:
-            self._held -= body.size
+            self.held -= body.size
 
     def _check_length(self, scope: Scope) -> Answer | None:
-        lengths = [value for key, value in scope["headers"] if key.lower() == b"content-length"]
-        if any(not each.isdigit() for each in lengths) or len(set(lengths)) > 1:
+        lengths = {value for key, value in scope["headers"] if key.lower() == b"content-length"}
+        if len(lengths) > 1 or not all(each.isdigit() for each in lengths):
             return Answer(400, b"the length of the request is invalid")
-        return TOO_LARGE if lengths and int(lengths[0][:20]) > self._max_body else None
-
-    def hold(self, body: _Body, size: int) -> Answer | None:
-        """Count bytes of a body; return the answer that ends it if it or all bodies together become too large."""
-        body.size += size
-        self._held += size
-        if body.size > self._max_body:
-            return TOO_LARGE
-        return BUSY if self._held > BODIES_AT_ONCE * self._max_body else None
-
-    def seconds_left(self, body: _Body) -> float:
-        """Return how long to wait for the next part of a body."""
-        return body.start + self._grace + body.size / MIN_BYTES_PER_SECOND - time.monotonic()
-
-
-TOO_LARGE = Answer(413, b"the file is too large")
-TOO_SLOW = Answer(408, b"the file arrives too slowly")
-BUSY = Answer(503, b"too many files are uploaded at once; try again later")
+        return TOO_LARGE if any(int(each[:20]) > self.max_body for each in lengths) else None
 
 
 class _Body:
@@ -99,19 +86,25 @@ class _Body:
 
     def __init__(self, receive: Receive, reply: _Reply, guard: Guard) -> None:
         self._receive, self._reply, self._guard = receive, reply, guard
-        self.size, self.start, self._complete = 0, time.monotonic(), False
+        self.size, self._start, self._complete = 0, time.monotonic(), reply.is_websocket
 
     async def receive(self) -> Message:
         """Return the next message; after a refusal, the client seems to have gone."""
-        if self._complete or self._reply.is_websocket:
+        if self._complete:
             return await self._receive()
+        guard = self._guard
+        left = self._start + guard.grace + self.size / MIN_BYTES_PER_SECOND - time.monotonic()
         try:
-            message = await asyncio.wait_for(self._receive(), self._guard.seconds_left(self))
+            message = await asyncio.wait_for(self._receive(), left)
         except asyncio.TimeoutError:
             return await self._refuse(TOO_SLOW)
         self._complete = not message.get("more_body", False)
-        answer = self._guard.hold(self, len(message.get("body", b"")))
-        return await self._refuse(answer) if answer else message
+        size = len(message.get("body", b""))
+        self.size += size
+        guard.held += size
+        if self.size > guard.max_body:
+            return await self._refuse(TOO_LARGE)
+        return await self._refuse(BUSY) if guard.held > BODIES_AT_ONCE * guard.max_body else message
 
     async def _refuse(self, answer: Answer) -> Message:
         self._complete = True
@@ -131,19 +124,8 @@ class _Reply:
         """Send a message of the application, unless its request was refused meanwhile."""
         if self._ended:
             return
-        if message["type"] in ("http.response.start", "websocket.accept"):
-            self._started = True
-        if message["type"] == "http.response.start":
-            own = {key for key, _ in HEADERS}
-            kept = [
-                (key, value)
-                for key, value in message.get("headers", ())
-                if key.lower() not in own and not key.lower().startswith(b"access-control-")
-            ]
-            if not self._cacheable:
-                kept = [(key, value) for key, value in kept if key.lower() != b"cache-control"] + [NO_STORE]
-            message["headers"] = [*kept, *HEADERS, *_referrer_policy(kept)]
-        await self._send(message)
+        self._started |= message["type"] in ("http.response.start", "websocket.accept")
+        await self._send_with_headers(message)
 
     async def end(self, answer: Answer) -> None:
         """Answer instead of the application; where its answer has begun, only stop it."""
@@ -153,15 +135,20 @@ class _Reply:
         if self.is_websocket:
             await self._send({"type": "websocket.close", "code": 1011 if self._started else 1008})
             return
-        headers = list(answer.headers) or [(b"content-type", b"text/plain; charset=utf-8")]
-        headers += [(b"content-length", str(len(answer.body)).encode()), NO_STORE, *HEADERS]
-        headers += _referrer_policy(headers)
+        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
         if answer.status >= 400:  # the rest of the body is not waited for
             headers.append((b"connection", b"close"))
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self._send_with_headers({"type": "http.response.start", "status": answer.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": answer.body})
 
-
-def _referrer_policy(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    named = any(key == b"referrer-policy" for key, _ in headers)
-    return [] if named else [(b"referrer-policy", b"same-origin")]
+    async def _send_with_headers(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=list(message.get("headers", ())))
+            for name in [each for each in headers if each.startswith("access-control-")]:
+                del headers[name]
+            headers.update(HEADERS)
+            headers.setdefault("referrer-policy", "same-origin")
+            if not self._cacheable:  # images and results stay in no cache
+                headers["cache-control"] = "no-store"
+            message["headers"] = headers.raw
+        await self._send(message)

@@ -128,7 +128,7 @@ def asked(access: Access, path: str = "/", query: str = "", kind: str = "http", 
     )
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "::ffff:0.0.0.0"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
 def test_wildcards_need_token(address: str) -> None:
     access = Access(address, [address], 8765)
     assert access.query() == f"?token={access.token}"

@@ -19,6 +19,7 @@ from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, Sc
 
 SCENE = drawing.scene((640, 360), 3, seed=2).image
 FRAMES = 6
+TAGS = {"title": "A wedding", "artist": "A photographer", "location": "+48.2000+016.4000/"}
 
 
 @pytest.fixture
@@ -28,6 +29,7 @@ def clip(tmp_path: Path) -> bytes:
     path = tmp_path / "made" / "clip.mp4"
     path.parent.mkdir()
     with av.open(str(path), "w") as container:
+        container.metadata.update(TAGS)
         picture = container.add_stream("libx264", rate=25, options={"crf": "18"})
         picture.width, picture.height, picture.pix_fmt = 640, 360, "yuv420p"
         sound = container.add_stream("aac", rate=48000)
@@ -87,6 +89,14 @@ def test_track_keeps_its_emoji(session: Session, clip: bytes) -> None:
     assert np.abs(frames[0].astype(int) - SCENE).mean() > 1
     for frame in frames[1:]:
         assert np.abs(frame.astype(int) - frames[0]).mean() < 2
+
+
+def test_download_has_no_tags_of_the_clip(session: Session, clip: bytes) -> None:
+    told = (b"A wedding", b"A photographer", b"loci")
+    assert all(each in clip for each in told)
+    session.open("clip.mp4", clip)
+    content = session.download()[1].read_bytes()
+    assert not [each for each in told if each in content]
 
 
 @pytest.mark.slow

@@ -190,7 +190,7 @@ def gif_of_many_large_frames() -> bytes:
 
 
 UPLOADS = {
-    "idat.png": (png_header(100) + b"\xff\xff\xff\xffIDAT\0", "cut off after 42 bytes"),
+    "idat.png": (png_header(100) + b"\xff\xff\xff\xffIDAT\0", "cut off after 42 bytes: copy or download it again"),
     "frames.gif": (gif_of_many_large_frames(), "too long"),
     "wide.png": (png_header(30000) + PICTURE[33:], "30000×30000"),
     "upload.mp4": (b"ffconcat version 1.0\nfile secret.mp4\n", "not a supported clip"),
