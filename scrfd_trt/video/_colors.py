@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -33,8 +34,7 @@ class HdrMetadata(NamedTuple):
     content_light_level: str = ""  # maximum, and maximum average of a frame, ``1000,400``
 
     @classmethod
-    def from_frame(cls, picture: Any) -> HdrMetadata:
-        data = _side_data(picture)
+    def from_side_data(cls, data: Mapping[str, bytes]) -> HdrMetadata:
         light = data.get("CONTENT_LIGHT_LEVEL")
         light_level = "" if light is None else "{},{}".format(*struct.unpack_from("=2I", light))
         return cls(_mastering_display(data.get("MASTERING_DISPLAY_METADATA")), light_level)
@@ -44,17 +44,13 @@ NO_HDR = HdrMetadata()
 DYNAMIC_HDR = {"DOVI_RPU_BUFFER": "Dolby Vision", "DOVI_METADATA": "Dolby Vision", "DYNAMIC_HDR_PLUS": "HDR10+"}
 
 
-def dynamic_hdr(picture: Any) -> tuple[str, ...]:
-    """Return the names of the HDR metadata of a decoded frame that differ between frames; none can be written."""
-    try:
-        found = [name for kind, name in DYNAMIC_HDR.items() if picture.side_data.get(kind) is not None]
-    except ValueError:  # PyAV up to 18 fails if there are kinds of side data that it does not know
-        return ()
-    return tuple(dict.fromkeys(found))
+def dynamic_hdr(data: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return the names of the HDR metadata in side data that differs between frames; none can be written."""
+    return tuple(dict.fromkeys(name for kind, name in DYNAMIC_HDR.items() if kind in data))
 
 
-def _side_data(picture: Any) -> dict[str, bytes]:
-    """Return the side data of a frame by FFmpeg's names, up to the first kind that PyAV does not know."""
+def side_data(picture: Any) -> dict[str, bytes]:
+    """Return the side data of a decoded frame by FFmpeg's names, up to the first kind that PyAV does not know."""
     from av.sidedata.sidedata import SideDataContainer  # noqa: PLC0415 - optional
 
     # PyAV up to 18 fails on unknown kinds, such as the EXIF of photographs, but keeps what comes before.
@@ -95,15 +91,14 @@ class Orientation:
         return self.transpose or self.flip_x or self.flip_y
 
     @classmethod
-    def from_frame(cls, picture: Any) -> Orientation:
-        """Read the display matrix of a decoded frame; angles between right angles are rounded to the nearest.
+    def from_side_data(cls, data: Mapping[str, bytes]) -> Orientation:
+        """Read the display matrix of a frame; angles between right angles are rounded to the nearest.
 
         FFmpeg's ``libavutil/display.h``: a pixel at x, y is shown at ``a·x + c·y``, ``b·x + d·y``.
         """
-        data = _side_data(picture).get("DISPLAYMATRIX")
-        if data is None:
+        if "DISPLAYMATRIX" not in data:
             return cls()
-        a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+        a, b, _, c, d = np.frombuffer(data["DISPLAYMATRIX"], np.int32)[:5].tolist()
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, a < 0, d < 0)
         return cls(True, c < 0, b < 0)

@@ -28,7 +28,9 @@ class TruncationCheck:
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._stream = stream
-        self._start: float = (container.start_time or 0) / 1e6
+        # Programs count the duration of Matroska files from 0, or from the first packet: the shorter one is meant.
+        is_matroska = container.format.name == "matroska,webm"
+        self._start: float = 0.0 if is_matroska else (container.start_time or 0) / 1e6
         self._duration: float | None = None if container.duration is None else container.duration / 1e6
         self._tagged_end = _tagged_end(stream)
         own = None if stream.duration is None else float(stream.duration * stream.time_base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Literal, get_args
 
 from pydantic import Field
@@ -23,6 +24,8 @@ DEFAULT_CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 28, 
 DEFAULT_PRESET = {"libx265": "veryfast"}  # takes about as long as the default of x264, for files of the same size
 NVENC_CRF = 20
 X264_PRESET = re.compile(r"(ultra|super|very)?fast|faster|medium|(very)?slow|slower|placebo|\d")
+MPEG4_TIME_BASE = Fraction(1, 60_000)  # finer ones are not stored by MPEG-4
+CAPTIONS = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc")  # encoders that write closed captions into frames
 HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
 NEEDS_EVEN_SIDES = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
 """Encoders that take 4:2:0 with even sides only; the others round up."""
@@ -48,7 +51,8 @@ class EncodeOptions(OptionsModel):
         ``auto`` copies audio that players play in this container, and encodes other audio: as Opus for .webm, PCM for
         .avi, and AAC otherwise. ``copy`` raises an error instead. ``drop`` writes a video without audio.
     subtitles
-        Whether subtitles are copied, or converted to a text format of the container. Others are left out.
+        Whether subtitles are copied, or converted to a text format of the container. Others are left out. Closed
+        captions of broadcasts stay in frames of H.264 and HEVC.
     """
 
     codec: Codec = "auto"
@@ -89,6 +93,8 @@ def encoder_settings(options: EncodeOptions, encoder: str, hdr: HdrMetadata = NO
         settings = {"svtav1-params": f"crf={crf}"}  # FFmpeg's own option takes 0 for unset
     elif encoder in HDR_PARAMETERS:
         settings |= _parameters(encoder, hdr)
+    if encoder in CAPTIONS:
+        settings["a53cc"] = str(int(options.subtitles))
     if encoder == "libvpx-vp9":
         settings |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": options.preset or "4"}
     elif encoder != "mpeg4" and (preset := options.preset or DEFAULT_PRESET.get(encoder)):

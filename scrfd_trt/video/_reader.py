@@ -55,6 +55,8 @@ class VideoInfo:
         HDR10 metadata, and names of the kinds that differ between frames: Dolby Vision, HDR10+.
     spherical
         Projection of a 360° video and layout of a stereoscopic one; None for others.
+    has_captions
+        Whether the frames contain closed captions.
     """
 
     name: str
@@ -73,6 +75,7 @@ class VideoInfo:
     hdr: HdrMetadata = NO_HDR
     dynamic_hdr: tuple[str, ...] = ()
     spherical: Spherical | None = None
+    has_captions: bool = False
 
     @property
     def has_alpha(self) -> bool:
@@ -222,9 +225,10 @@ class VideoReader:
             codec=stream.codec_context.name,
             live=self._live,
             interlaced=first.interlaced_frame and not self._orientation,
-            hdr=self._hdr,
-            dynamic_hdr=self._dynamic_hdr,
-            spherical=self._spherical,
+            hdr=HdrMetadata.from_side_data(self._side_data),
+            dynamic_hdr=_colors.dynamic_hdr(self._side_data),
+            spherical=Spherical.from_side_data(self._side_data),
+            has_captions="A53_CC" in self._side_data,
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -333,10 +337,10 @@ class VideoReader:
     def _frame(self, picture: Any, *, is_upright: bool = False) -> Frame:
         self._correct_pts(picture)
         if not is_upright:
-            self._orientation = Orientation.from_frame(picture)
+            data = _colors.side_data(picture)
+            self._orientation = Orientation.from_side_data(data)
             if not self._count:
-                self._hdr, self._dynamic_hdr = HdrMetadata.from_frame(picture), _colors.dynamic_hdr(picture)
-                self._spherical = Spherical.from_frame(picture)
+                self._side_data = data
             if self._orientation:
                 picture = _colors.turn_upright(picture, self._orientation)
         if self._count and (picture.width, picture.height) != self.info.size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -42,16 +43,12 @@ class Spherical:
     stereo: int = 0
 
     @classmethod
-    def from_frame(cls, picture: Any) -> Spherical | None:
-        """Read the side data of a decoded frame; None for an ordinary video."""
-        try:
-            sphere, stereo = (picture.side_data.get(name) for name in ("SPHERICAL", "STEREO3D"))
-        except ValueError:  # PyAV up to 18 fails if there are kinds of side data that it does not know
-            return None
-        mode = 0 if stereo is None else STEREO_MODES.get(struct.unpack_from("=i", bytes(stereo))[0], 0)
-        if sphere is None:
+    def from_side_data(cls, data: Mapping[str, bytes]) -> Spherical | None:
+        """Read the side data of a frame; None for an ordinary video."""
+        mode = STEREO_MODES.get(struct.unpack_from("=i", data["STEREO3D"])[0], 0) if "STEREO3D" in data else 0
+        if "SPHERICAL" not in data:
             return cls(None, stereo=mode) if mode else None
-        projection, yaw, pitch, roll, *bounds, padding = struct.unpack_from("=4i5I", bytes(sphere))
+        projection, yaw, pitch, roll, *bounds, padding = struct.unpack_from("=4i5I", data["SPHERICAL"])
         return cls(projection, (yaw, pitch, roll), tuple(bounds), padding, mode)
 
     @property

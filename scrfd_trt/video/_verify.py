@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scrfd_trt.errors import OutputError
-from scrfd_trt.video import _pyav
+from scrfd_trt.video import _colors, _pyav
 from scrfd_trt.video._colors import LIMITED
 from scrfd_trt.video._spherical import Spherical
 
@@ -80,7 +80,7 @@ def verify(
         metadata, aspect = dict(container.metadata), streams[0].sample_aspect_ratio or Fraction(1)
         if spherical is not None and not difference:
             container.seek(0)
-            if Spherical.from_frame(next(container.decode(video=0))) != spherical:
+            if Spherical.from_side_data(_colors.side_data(next(container.decode(video=0)))) != spherical:
                 difference = "has not the 360° projection of the source"
     if difference:
         raise OutputError(f"cannot write {name}: the finished file {difference}; name a .mkv file")

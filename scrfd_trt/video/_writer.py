@@ -15,7 +15,9 @@ from scrfd_trt._files import atomic_path
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import _colors, _extra_streams, _metadata, _pyav, _spherical
 from scrfd_trt.video._encoders import (
+    CAPTIONS,
     HDR_PARAMETERS,
+    MPEG4_TIME_BASE,
     EncodeOptions,
     choose_pixel_format,
     describe,
@@ -141,7 +143,7 @@ class VideoWriter:
                 self._container.start_encoding()
             self.converted = [str(one) for one in plans if one.action == "encode" and one.codec != one.target]
             self.omitted = [*(str(one) for one in plans if one.action == "drop"), *_unread(reader)]
-            self.omitted += self._lost_of_picture(reader.info)
+            self.omitted += self._lost_of_picture(reader.info, subtitles=options.subtitles)
             self.omitted += ["chapters"] if chapters and name not in CHAPTERS else []
             self._stack = stack.pop_all()
 
@@ -164,7 +166,8 @@ class VideoWriter:
             stream.width, stream.height = info.size
             stream.pix_fmt = self._format
             context = stream.codec_context
-            context.time_base = stream.time_base = info.time_base if self.constant_rate is None else 1 / rate
+            base = info.time_base if self.constant_rate is None else 1 / rate
+            context.time_base = stream.time_base = max(base, MPEG4_TIME_BASE) if encoder == "mpeg4" else base
             if info.interlaced and encoder in INTERLACED and info.size[1] % 4 == 0:
                 flags = _pyav.load().codec.context.Flags
                 context.flags |= flags.interlaced_dct | flags.interlaced_me
@@ -184,13 +187,15 @@ class VideoWriter:
         found = info.spherical
         return found if found is not None and found.is_writable and container_format in _spherical.CONTAINERS else None
 
-    def _lost_of_picture(self, info: VideoInfo) -> list[str]:
+    def _lost_of_picture(self, info: VideoInfo, *, subtitles: bool) -> list[str]:
         """Name what the encoder or the container does not keep of the frames."""
-        has_hdr = self._stream.codec_context.codec.name in HDR_PARAMETERS
+        encoder = self._stream.codec_context.codec.name
+        has_captions = encoder in CAPTIONS and info.pixel_format == self._format
         is_deep = "10" in self._format
         lost = {
             "360° projection": info.spherical is not None and self._spherical is None,
-            "HDR10 metadata": any(info.hdr) and not has_hdr,
+            "HDR10 metadata": any(info.hdr) and encoder not in HDR_PARAMETERS,
+            "closed captions": info.has_captions and subtitles and not has_captions,
             f"{info.bit_depth} bits per component": info.bit_depth > (10 if is_deep else 8),
             "alpha channel": info.has_alpha,
         }

@@ -250,6 +250,11 @@ def test_damaged_page_of_ogg(part: float, tmp_path: Path) -> None:
         count(path)
 
 
+def test_matroska_that_starts_late_is_whole(clip: MakeClip) -> None:
+    """FFmpeg counts the duration of such files from 0, other programs from the first packet."""
+    assert count(clip("late.mkv", frames=10, rate=Fraction(25), times=range(90000, 90010))) == (10, 0)
+
+
 def first_slice(path: Path) -> int:
     """Return where the header of the first slice of an HEVC transport stream begins."""
     data = path.read_bytes()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -320,6 +320,38 @@ def test_avi_rejects_variable_frame_rate(clip: MakeClip) -> None:
     assert [path.name for path in source.parent.iterdir()] == ["clip.mp4"]
 
 
+def captioned(clip: MakeClip) -> Path:
+    """Write H.264 with closed captions (ATSC A/53), and data of an unknown program, before each frame."""
+    path = clip("clip.h264", frames=4, options={"x264-params": "bframes=0:aud=1"})
+    unit = b"\xb5\x00\x31GA94\x03\x42\xff\xfc\xc8\xc9\xfd\x80\x80\xff"
+    messages = b"\0\0\0\1\x06\x04" + bytes([len(unit)]) + unit + b"\x05\x17" + b"\x55" * 16 + b"unknown\x80"
+    path.write_bytes(re.sub(rb"(?s)\x00\x00\x00\x01\x09.", lambda found: found[0] + messages, path.read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9"])
+@pytest.mark.parametrize("subtitles", [True, False])
+def test_closed_captions_are_kept_as_subtitles_are(codec: Any, subtitles: bool, clip: MakeClip) -> None:
+    options = EncodeOptions(codec=codec, subtitles=subtitles)
+    with VideoReader(captioned(clip)) as reader, VideoWriter(clip().with_name("out.mkv"), reader, options) as writer:
+        assert reader.info.has_captions
+        for frame in reader:
+            writer.write(frame)
+    with VideoReader(writer.path) as reader:
+        assert reader.info.has_captions == (subtitles and codec != "vp9")
+    assert writer.omitted == (["closed captions"] if subtitles and codec == "vp9" else [])
+    assert b"unknown" not in writer.path.read_bytes()
+
+
+def test_mpeg4_of_transport_stream(clip: MakeClip) -> None:
+    source = clip("clip.ts", frames=5)
+    options = EncodeOptions(codec="mpeg4")
+    with VideoReader(source) as reader, VideoWriter(source.with_name("out.mp4"), reader, options) as writer:
+        for frame in reader:
+            writer.write(frame)
+    assert writer.frames == 5
+
+
 @pytest.mark.parametrize(
     ("kinds", "names"),
     [
@@ -332,9 +364,7 @@ def test_hdr_that_differs_between_frames_is_named_as_lost(
     kinds: list[str], names: tuple[str, ...], clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No encoder here writes such metadata, so the side data of frames is made up."""
-    picture = SimpleNamespace(side_data=dict.fromkeys(kinds, b"data"))
-    real = _colors.dynamic_hdr
-    monkeypatch.setattr(_colors, "dynamic_hdr", lambda _: real(picture))
+    monkeypatch.setattr(_colors, "side_data", lambda _: dict.fromkeys(kinds, b"data"))
     source = clip(frames=3)
     with VideoReader(source) as reader, VideoWriter(source.with_name("out.mp4"), reader) as writer:
         assert reader.info.dynamic_hdr == names

@@ -74,8 +74,8 @@ def test_containers_without_a_place_for_it_are_reported(clip: Make) -> None:
 
 
 def test_projections_without_boxes_are_reported() -> None:
-    side_data = {"SPHERICAL": struct.pack("=4i5I", 5, 0, 0, 0, 0, 0, 0, 0, 0), "STEREO3D": None}
-    found = Spherical.from_frame(type("Picture", (), {"side_data": side_data}))
+    side_data = {"SPHERICAL": struct.pack("=4i5I", 5, 0, 0, 0, 0, 0, 0, 0, 0)}
+    found = Spherical.from_side_data(side_data)
     assert found == Spherical(5)
     assert not found.is_writable
 
