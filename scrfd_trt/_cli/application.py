@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import warnings
@@ -43,6 +44,7 @@ class LazyCommands(exits.Commands):
         """Return the name, the imported command and its arguments."""
         name, _, rest = super().resolve_command(ctx, args)
         command = load_command(str(name))
+        gc.enable()
         signals.raise_from_now_on()
         return name, command, rest
 

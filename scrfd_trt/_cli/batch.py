@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from scrfd_trt._cli import console, signals
 from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.exits import add_location, error_text, memory_text
+from scrfd_trt._cli.exits import FAILED, add_location, error_text, memory_text
+from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.progress import image_progress
@@ -161,14 +164,25 @@ class Tally:
     def print_failures(self) -> None:
         failures = [(console.printable(path), reason) for path, reason in self.failures]
         lines = [reason if reason.startswith(path) else f"{path}: {reason}" for path, reason in failures]
+        rest = "the others succeeded" if self.images + self.videos else "none succeeded"
         if self.inputs > 1 and lines:
-            rest = "the others succeeded" if self.images + self.videos else "none succeeded"
-            console.error(f"{len(lines)} of {self.inputs} inputs failed, {rest}:")
-        for line in lines:
-            if self.inputs > 1:
-                console.plain(f"- {line}")
-            else:
-                console.error(line)
+            console.listing("error", f"{len(lines)} of {self.inputs} inputs failed, {rest}", lines)
+        elif lines:
+            console.error(lines[0])
+
+    @contextmanager
+    def reported(self, left_out: LeftOut, *, strict: bool, quiet: bool) -> Iterator[None]:
+        """Print failures after the block, however it ends, then what was left out; raise Exit if inputs failed.
+
+        ``strict`` makes files and folders that were left out a failure.
+        """
+        try:
+            yield
+        finally:
+            self.print_failures()
+        left_out.report(failed=strict, quiet=quiet)
+        if self.failures or (strict and left_out):
+            raise typer.Exit(FAILED)
 
     def summary(self) -> str:
         images = [count(self.images, "image"), count(self.faces, "face")]

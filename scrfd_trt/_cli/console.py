@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
@@ -49,6 +49,13 @@ def warning(text: object) -> None:
 def note(text: object) -> None:
     """Print ``note: …`` on one line."""
     _message("note", text)
+
+
+def listing(kind: str, heading: str, items: Iterable[object]) -> None:
+    """Print ``error: HEADING:`` or the same of another kind, and each item on a line of its own."""
+    _message(kind, f"{heading}:")
+    for item in items:
+        plain(f"- {item}")
 
 
 def plain(text: object) -> None:

@@ -1,4 +1,4 @@
-"""Tell by the first bytes of a file whether it is an image, a video or something else; nothing is decoded."""
+"""Tell images, videos and other files apart by their names and first bytes; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -10,10 +10,29 @@ from typing import Literal, NamedTuple
 
 from scrfd_trt._engine.plan import ONNX_START, peek
 from scrfd_trt._image_files.kinds import TARGA_END, image_kind, unsupported_kind
-from scrfd_trt.errors import VideoError
+from scrfd_trt.errors import ScrfdError, VideoError
 from scrfd_trt.video import _pyav
 
 Kind = Literal["image", "unsupported image", "video", "model", "text", "empty", "unknown"]
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".gif", ".avif", ".heic", ".heif", ".hif"),
+)
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
+    *(".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".mxf", ".y4m", ".divx", ".m2v", ".dv", ".qt"),
+    *(".mjpeg", ".mjpg", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".obu"),
+)
+RAW_SUFFIXES = (
+    *(".dng", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".cr2", ".cr3", ".pef", ".rwl", ".3fr", ".iiq", ".srw"),
+    *(".kdc", ".dcr", ".erf", ".mef", ".mos", ".orf", ".raf", ".rw2"),
+)
+"""Files of cameras whose TIFF part is a small preview."""
+TARGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
+"""Files that need not have any known bytes."""
+SHARED_SUFFIXES = (".ts", ".mts")
+"""Of videos and of TypeScript; the content decides."""
 
 START_BYTES = 1024
 NOT_VIDEO_FORMATS = ("tty", "image2")
@@ -80,6 +99,27 @@ def identify_bytes(start: bytes, end: bytes = b"") -> Content:
     if peek(start) is not None or start.startswith(ONNX_START):
         return Content("model")
     return Content("text" if _is_text(start) else "unknown")
+
+
+def look(path: Path) -> tuple[bool, str]:
+    """Return whether a file is an image or a video by its content, and why it cannot be read."""
+    suffix = path.suffix.lower()
+    try:
+        kind, name = identify(path)
+        is_media = has_video_stream(path) if kind == "video" else kind == "image"
+    except FileNotFoundError:  # a link without a target, or deleted meanwhile
+        return False, ""
+    except OSError as error:
+        return False, f"cannot be read: {error.strerror}"
+    except ScrfdError as error:
+        return True, str(error)
+    if kind in {"image", "unknown"} and suffix in RAW_SUFFIXES:
+        name = "camera raw"
+    elif kind == "unknown" and suffix in TARGA_SUFFIXES:
+        name = "Targa"
+    elif kind != "unsupported image":
+        return is_media, ""
+    return True, f"{name} is not supported"
 
 
 def _is_text_like(kind: str, start: bytes) -> bool:

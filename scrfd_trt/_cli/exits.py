@@ -27,29 +27,9 @@ NO_MEMORY = -4
 """OpenCV's code of this error."""
 
 SAME_NAMES = (
-    *(
-        "allow_host_code",
-        "audio",
-        "batch",
-        "codec",
-        "crf",
-        "damaged",
-        "device",
-        "hardware_compatible",
-        "io",
-        "lean_runtime",
-    ),
-    *(
-        "except_tracks",
-        "lean_runtime_inside",
-        "max_pixels",
-        "only_tracks",
-        "overwrite",
-        "precision",
-        "preset",
-        "timing_cache",
-    ),
-    "version_compatible",
+    *("allow_host_code", "audio", "batch", "codec", "crf", "damaged", "device", "except_tracks", "hardware_compatible"),
+    *("io", "lean_runtime", "lean_runtime_inside", "max_pixels", "only_tracks", "overwrite", "precision", "preset"),
+    *("timing_cache", "version_compatible"),
 )
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
     "except_regions": "--except-region",

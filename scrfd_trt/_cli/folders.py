@@ -11,31 +11,12 @@ from typing import NamedTuple
 
 from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.content import Content, has_video_stream, identify
-from scrfd_trt.errors import ScrfdError
+from scrfd_trt._cli.content import IMAGE_SUFFIXES, SHARED_SUFFIXES, VIDEO_SUFFIXES, identify, look
 
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".gif", ".avif", ".heic", ".heif", ".hif"),
-)
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"),
-    *(".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".mxf", ".y4m", ".divx", ".m2v", ".dv", ".qt"),
-    *(".mjpeg", ".mjpg", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".obu"),
-)
-RAW_SUFFIXES = (
-    *(".dng", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".cr2", ".cr3", ".pef", ".rwl", ".3fr", ".iiq", ".srw"),
-    *(".kdc", ".dcr", ".erf", ".mef", ".mos", ".orf", ".raf", ".rw2"),
-)
-"""Files of cameras whose TIFF part is a small preview."""
-TARGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
-"""Files that need not have any known bytes."""
-SHARED_SUFFIXES = (".ts", ".mts")
-"""Of videos and of TypeScript; the content decides."""
 OWN_PREFIX = ".scrfd-trt-"
 """Of unfinished files of other runs."""
-LISTED = 5
-"""Names in a line of the report."""
+LISTED = 20
+"""Names in each list of the report."""
 MAX_LOOKED_AT = 10_000
 """Files in all folders that are not searched; a folder that is left then is named as well."""
 SPECIAL_FILES = {
@@ -69,39 +50,26 @@ class LeftOut:
         return bool(self.files or self.folders or self.hidden or self.links)
 
     def report(self, *, failed: bool, quiet: bool) -> None:
-        """Print the report, as errors if the command failed because of it, else as warnings."""
-        for line in self.lines():
-            if failed:
-                console.error(line)
-            elif not quiet:
-                console.warning(line)
+        """Print what is not read, as errors if the command failed because of it, else as warnings."""
+        for heading, names in self.groups().items():
+            if failed or not quiet:
+                console.listing("error" if failed else "warning", heading, names)
 
-    def lines(self) -> list[str]:
-        """Return the lines of the report."""
-        lines = []
-        if self.files:
-            names = [f"{console.printable(path)} ({reason})" for path, reason in self.files]
-            lines.append(f"{count(len(names), 'file')} skipped: {_listed(names)}")
-        if self.folders:
-            lines.append(f"{_folders(self.folders, 'subfolder')} not searched; add --recursive: {_paths(self.folders)}")
-        if self.hidden:
-            lines.append(f"{_folders(self.hidden, 'hidden folder')} not searched; name it: {_paths(self.hidden)}")
-        if self.links:
-            lines.append(f"{_folders(self.links, 'linked folder')} not searched; name it: {_paths(self.links)}")
-        return lines
+    def groups(self) -> dict[str, list[str]]:
+        """Return the names of files and folders by what the report says of them; long lists are cut."""
+        found = "with images or videos not searched"
+        groups: dict[str, Sequence[object]] = {
+            f"{count(len(self.files), 'file')} skipped": [f"{path}: {reason}" for path, reason in self.files],
+            f"{count(len(self.folders), 'subfolder')} {found}; add --recursive": self.folders,
+            f"{count(len(self.hidden), 'hidden folder')} {found}; name a folder to search it": self.hidden,
+            f"{count(len(self.links), 'linked folder')} {found}; name a folder to search it": self.links,
+        }
+        return {heading: _cut([str(name) for name in names]) for heading, names in groups.items() if names}
 
 
-def _folders(paths: Sequence[Path], noun: str) -> str:
-    return f"{count(len(paths), noun)} with images or videos"
-
-
-def _paths(paths: Sequence[Path]) -> str:
-    return _listed([console.printable(path) for path in paths])
-
-
-def _listed(names: Sequence[str]) -> str:
+def _cut(names: list[str]) -> list[str]:
     rest = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f", and {rest:,} more" if rest > 0 else "")
+    return names if rest <= 0 else [*names[:LISTED], f"and {rest:,} more"]
 
 
 class FolderSearch:
@@ -152,18 +120,9 @@ class FolderSearch:
         if not hidden and suffix in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
             is_source_code = suffix in SHARED_SUFFIXES and _is_text(path)
             return None if is_source_code else Found(path, problem_of(path))
-        try:
-            content = identify(path)
-            reason = reason_not_read(path, content)
-            is_media = content.kind == "image" or (content.kind == "video" and has_video_stream(path))
-        except FileNotFoundError:  # a link without a target, or deleted meanwhile
-            return None
-        except OSError as error:
-            is_media, reason = False, "" if hidden else f"cannot be read: {error.strerror}"
-        except ScrfdError as error:
-            is_media, reason = False, str(error)
-        if hidden and (is_media or reason):
-            reason = "hidden; name it to process it"
+        is_media, reason = look(path)
+        if hidden:
+            reason = "hidden; name it to process it" if is_media else ""
         if reason:
             self.left_out.files.append((path, reason))
         return Found(path) if is_media and not reason else None
@@ -178,7 +137,7 @@ class FolderSearch:
             subfolders[:] = [name for name in subfolders if os.path.realpath(Path(parent, name)) != self._skip]
             for name in names:
                 self._budget -= 1
-                if self._budget < 0 or _is_media(Path(parent, name)):
+                if self._budget < 0 or look(Path(parent, name))[0]:
                     return True
         return False
 
@@ -200,30 +159,6 @@ def _is_text(path: Path) -> bool:
         return identify(path).kind == "text"
     except OSError:
         return False
-
-
-def _is_media(path: Path) -> bool:
-    try:
-        content = identify(path)
-        if content.kind == "video":
-            return has_video_stream(path)
-    except OSError:
-        return False
-    except ScrfdError:
-        return True
-    return content.kind == "image" or bool(reason_not_read(path, content))
-
-
-def reason_not_read(path: Path, content: Content) -> str:
-    """Return why an image is not read, or an empty string for one that is, and for other files."""
-    suffix = path.suffix.lower()
-    if content.kind == "unsupported image":
-        return f"{content.name} is not supported"
-    if suffix in RAW_SUFFIXES and content.kind in {"image", "unknown"}:
-        return "camera raw is not supported"
-    if suffix in TARGA_SUFFIXES and content.kind == "unknown":
-        return "Targa is not supported"
-    return ""
 
 
 def problem_of(path: Path) -> str:

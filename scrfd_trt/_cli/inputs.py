@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from functools import cached_property
 from pathlib import Path
 
 from scrfd_trt._cli import console
-from scrfd_trt._cli.content import has_video_stream, is_motion_jpeg
-from scrfd_trt._cli.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FolderSearch, LeftOut, problem_of
+from scrfd_trt._cli.content import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg
+from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
 from scrfd_trt._image_files import ImageFrame, open_image
-from scrfd_trt._image_files.kinds import image_kind
-from scrfd_trt._image_files.read import START_BYTES, Damaged
+from scrfd_trt._image_files.read import Damaged
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._sources import is_pattern
@@ -147,25 +145,14 @@ def is_video(path: Path) -> bool:
     if suffix in VIDEO_SUFFIXES or is_pattern(str(path)):
         return True
     try:
-        if not _has_content(path):
+        if not is_regular_file(path):  # opening a pipe or a device may block
             return False
-        if is_animation(path) or is_motion_jpeg(path):
-            return True
-        return suffix not in IMAGE_SUFFIXES and not _is_image(path) and has_video_stream(path)
+        kind = identify(path).kind
+        if kind == "image":
+            return is_animation(path) or is_motion_jpeg(path)
+        return kind in {"video", "unknown"} and suffix not in IMAGE_SUFFIXES and has_video_stream(path)
     except (OSError, VideoError, MissingDependencyError):  # reported when the file is read
         return False
-
-
-def _has_content(path: Path) -> bool:
-    """Return whether a path is a regular file and not empty; reading pipes, devices and files of /proc may block."""
-    status = path.stat()
-    return stat.S_ISREG(status.st_mode) and status.st_size > 0
-
-
-def _is_image(path: Path) -> bool:
-    with path.open("rb") as file:
-        kind = image_kind(file.read(START_BYTES))
-    return kind is not None and not is_animation(path)
 
 
 def read_image(path: Path, damaged: Damaged = "stop") -> ImageFrame:

@@ -49,7 +49,7 @@ def refuse(inputs: Sequence[str], command: str) -> None:
 
 def check(inputs: Sequence[str], output: Path | None, settings: CopySettings) -> Path:
     """Return the video to write; raise OptionError if the options do not fit a live source."""
-    name = redact_password(inputs[0])
+    name = redact_password(next(filter(is_address, inputs)))
     if len(inputs) > 1:
         raise OptionError(f"{name} cannot be combined with other inputs; process it alone")
     if output is None:

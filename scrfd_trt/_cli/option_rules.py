@@ -1,7 +1,7 @@
 """What each option applies to: an option that would do nothing is refused before any work.
 
 A command states its *facts*, such as the kinds of its inputs. A rule of an option is a set of facts of which at least
-one has to hold, and the reason if none does. Options of :data:`ALWAYS` apply to everything.
+one has to hold, and the reason if none does. Options without a rule apply to everything.
 """
 
 from __future__ import annotations
@@ -79,15 +79,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
 
 EXCLUSIVE = (("quiet", "verbose"),)
 """Parameters of which one makes the other useless."""
-
-ALWAYS = frozenset((
-    *("inputs", "files", "image", "video", "name", "specs", "overlay", "output", "overwrite", "as_json", "format_name"),
-    *("quiet", "verbose", "fetch", "host", "port", "max_upload", "browser", "runs"),
-    # Checked where the model or the engine is opened.
-    *("batch", "in_flight", "plot", "compare", "precision", "size", "io", "level", "workspace", "timing_cache"),
-    *("version_compatible", "lean_runtime_inside", "hardware_compatible", "compute_capability"),
-))  # fmt: skip
-"""Parameters that apply to all inputs of their commands."""
 
 
 def check_options(context: typer.Context, facts: Collection[str] = (DETECTING,)) -> None:

@@ -15,17 +15,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cli.content import Kind, identify
-from scrfd_trt._cli.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from scrfd_trt._cli.inputs import (
-    Source,
-    exists,
-    folded,
-    is_folder,
-    is_regular_file,
-    same_file_key,
-    user_path,
-)
+from scrfd_trt._cli.content import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Kind, identify
+from scrfd_trt._cli.inputs import Source, exists, folded, is_folder, is_regular_file, same_file_key, user_path
 from scrfd_trt._engine.plan import ENGINE_SUFFIXES
 from scrfd_trt._files import atomic_file
 from scrfd_trt._image_files import ImageFile, ImageFrame

@@ -22,7 +22,6 @@ from scrfd_trt._cli.batch import (
 )
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
-from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source, find_inputs
@@ -72,8 +71,9 @@ def write_copies(
         set() if context.params.get("overlay") else {REPLACEWITH, f"replacewith={context.params.get('replacewith')}"}
     )
     if any(live.is_address(text) for text in inputs):
+        target = live.check(inputs, output, settings)
         check_options(context, facts | {LIVE} | ({WEB} if live.is_web_address(inputs[0]) else set()))
-        target, draw = live.check(inputs, output, settings), create()
+        draw = create()
         with _described(opener, verbose=args.messages.verbose) as detector:
             live.write(inputs[0], target, detector, draw, settings)
         return
@@ -88,12 +88,11 @@ def write_copies(
     faces = check_inputs(settings, sources, targets)
     tally = Tally(alone=len(sources) == 1)
     job = _CopyJob(draw, settings, targets, args.quality, detailed=strict, tally=tally)
-    with nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector:
-        job.run(sources, detector, faces)
-    job.print_image_summary(output)
-    left_out.report(failed=strict, quiet=settings.quiet)
-    if job.tally.failures or (strict and left_out):
-        raise typer.Exit(FAILED)
+    with (
+        tally.reported(left_out, strict=strict, quiet=settings.quiet),
+        nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector,
+    ):
+        job.run(sources, output, detector, faces)
 
 
 @contextmanager
@@ -114,19 +113,23 @@ class _CopyJob:
     detailed: bool
     tally: Tally
 
-    def run(self, sources: Sequence[Source], detector: SCRFDDetector | None, faces: ImageFaces | None) -> None:
+    def run(
+        self,
+        sources: Sequence[Source],
+        output: Path | None,
+        detector: SCRFDDetector | None,
+        faces: ImageFaces | None,
+    ) -> None:
         """Process the images, then the videos; without a detector, the faces of images are those of a file."""
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
-        try:
-            if images and detector is not None:
-                self._process_images(images, detector_finder(detector))
-            elif images and faces is not None:
-                self._process_images(images, file_finder(faces))
-            for source, summary in process_videos(videos, self.tally, lambda one: self._copy_video(one, detector)):
-                self._report_video(self.targets[source], summary)
-        finally:
-            self.tally.print_failures()
+        if images and detector is not None:
+            self._process_images(images, detector_finder(detector))
+        elif images and faces is not None:
+            self._process_images(images, file_finder(faces))
+        self._report_images(images, output)
+        for source, summary in process_videos(videos, self.tally, lambda one: self._copy_video(one, detector)):
+            self._report_video(self.targets[source], summary)
 
     def _process_images(self, images: Sequence[Source], find: FaceFinder) -> None:
         saved, bar = self.settings.files.save_detections, not self.settings.quiet
@@ -143,7 +146,7 @@ class _CopyJob:
             for source, outcome in outcomes:
                 writer.add_outcome(source.path, outcome)
 
-    def print_image_summary(self, output: Path | None) -> None:
+    def _report_images(self, images: Sequence[Source], output: Path | None) -> None:
         """Print where the images are, and how many faces they have."""
         tally = self.tally
         if not tally.images or self.settings.quiet:
@@ -154,7 +157,9 @@ class _CopyJob:
             text += f"; {tally.empty} without a face"
         if tally.left_out:
             text += f"; {count(tally.left_out, 'face')} left uncovered, as requested"
-        target = output or next(iter(self.targets.values()))
+        failed = {path for path, _ in tally.failures}
+        first = next(self.targets[source] for source in images if source.path not in failed)
+        target = first if tally.images == 1 else output or "copies beside the inputs"
         if tally.left_out and tally.left_out == tally.faces:
             console.warning(f"{target}: no face is covered; the selection leaves out every face")
         from_file = self.settings.files.detections is not None

@@ -17,7 +17,7 @@ from scrfd_trt.video._timestamps import format_time
 MAX_MOMENTS = 6
 
 
-def print_written(output: Path, text: str, draw: object, faces: int, *, from_file: bool = False) -> None:
+def print_written(output: Path | str, text: str, draw: object, faces: int, *, from_file: bool = False) -> None:
     """Print where a copy is, after a warning if no face was found; ``draw`` may be an empty composition."""
     if getattr(draw, "overlays", None) == ():
         text += "; no face is covered"

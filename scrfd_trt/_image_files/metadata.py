@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from xml.sax.saxutils import escape
+from html import escape
 
 from scrfd_trt._image_files import exif, xmp
 from scrfd_trt._image_files.blocks import FURTHER, MOTION, TAIL, Blocks, find_blocks
@@ -59,7 +59,7 @@ class Metadata:
         """Return what a copy keeps: title, author, dates, camera and the like (``descriptive``), and the place."""
         names = (*(LABELS if descriptive else ()), *(LOCATION_FIELDS if location else ()))
         fields = {name: self.fields[name] for name in names if name in self.fields}
-        while sum(len(escape(value).encode()) for value in fields.values()) > MAX_BYTES:
+        while sum(len(escape(value, quote=False).encode()) for value in fields.values()) > MAX_BYTES:
             del fields[max(fields, key=lambda name: len(fields[name]))]
         return replace(self, fields=fields, others=frozenset())
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from html import escape
 from xml.parsers import expat
-from xml.sax.saxutils import escape
 
 from scrfd_trt._image_files.exif import clean
 
@@ -226,7 +226,7 @@ def write_xmp(fields: Mapping[str, str], panorama: Mapping[str, str]) -> bytes:
 
 
 def _property(name: str, value: str) -> str:
-    text, kind = escape(value), LISTS.get(name)
+    text, kind = escape(value, quote=False), LISTS.get(name)
     if kind is not None:
         language = ' xml:lang="x-default"' if kind == "Alt" else ""
         text = f"<rdf:{kind}><rdf:li{language}>{text}</rdf:li></rdf:{kind}>"

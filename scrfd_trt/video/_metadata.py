@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 QUICKTIME = "com.apple.quicktime."
@@ -36,6 +36,7 @@ MACINTOSH = {
 TECHNICAL = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "encoded_by", "wm/encoding")
 """Describe the file, and not the recording; not worth a line in a report. MXF numbers everything by suffixes."""
 TECHNICAL_SUFFIXES = ("uid", "_umid", "_ul", "_num")
+LISTED = 3
 
 
 def choose(metadata: Mapping[str, str], *, keep: bool, keep_location: bool) -> dict[str, str]:
@@ -59,12 +60,22 @@ def for_container(chosen: Mapping[str, str], container_format: str) -> tuple[dic
 
 
 def dropped(source: Mapping[str, str], output: Mapping[str, str]) -> list[str]:
-    """Return the names of the source's metadata that an output does not have."""
+    """Return the names of the source's metadata that an output does not have, those of :data:`NAMES` first."""
     means = {key: name for name, keys in NAMES.items() for key in keys}
     kept = {means.get(key.lower(), key.lower()) for key in output}
     names = {means.get(key.lower(), key.lower()) for key in source}
     lost = (name.removeprefix(QUICKTIME) for name in names if name not in kept)
-    return sorted(name for name in lost if not name.startswith(TECHNICAL) and not name.endswith(TECHNICAL_SUFFIXES))
+    personal = (name for name in lost if not name.startswith(TECHNICAL) and not name.endswith(TECHNICAL_SUFFIXES))
+    return sorted(personal, key=lambda name: (name not in NAMES, name))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for one line of a report; more than three without a meaning in :data:`NAMES` are counted."""
+    known = [name for name in names if name in NAMES]
+    others = [name for name in names if name not in NAMES]
+    if len(others) > LISTED:
+        others = [f"{len(others)} {'other ' if known else ''}fields"]
+    return ", ".join(known + others)
 
 
 def of_stream(metadata: Mapping[str, str], container_format: str, *, keep: bool) -> dict[str, str]:

@@ -328,7 +328,7 @@ class VideoWriter:
         if isinstance(self._reader, VideoReader) and (
             names := _metadata.dropped(self._reader.container.metadata, metadata)
         ):
-            self.omitted.append(f"metadata ({', '.join(names)})")
+            self.omitted.append(f"metadata ({_metadata.listed(names)})")
 
     def discard(self) -> None:
         """Close the writer and delete the unfinished file."""

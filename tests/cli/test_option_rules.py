@@ -12,7 +12,7 @@ import pytest
 
 from scrfd_trt._cli.application import COMMANDS, load_command
 from scrfd_trt._cli.live import is_address
-from scrfd_trt._cli.option_rules import ALWAYS, RULES
+from scrfd_trt._cli.option_rules import RULES
 
 from .conftest import files_below
 
@@ -20,6 +20,14 @@ Run = Callable[..., Any]
 Picture = Callable[..., Path]
 Film = Callable[..., Path]
 
+ALWAYS = frozenset((
+    *("inputs", "files", "image", "video", "name", "specs", "overlay", "output", "overwrite", "as_json", "format_name"),
+    *("quiet", "verbose", "fetch", "host", "port", "max_upload", "browser", "runs"),
+    # Checked where the model or the engine is opened.
+    *("batch", "in_flight", "plot", "compare", "precision", "size", "io", "level", "workspace", "timing_cache"),
+    *("version_compatible", "lean_runtime_inside", "hardware_compatible", "compute_capability"),
+))  # fmt: skip
+"""Parameters that apply to all inputs of their commands, and need no rule."""
 VALUES = {
     "threshold": "0.4", "iou": "0.4", "scale": "640", "max_faces": "2", "device": "cpu", "every": "2", "bridge": "2",
     "extend": "1", "damaged": "keep", "progress": "none", "codec": "h264", "crf": "0", "preset": "veryfast",

@@ -232,7 +232,9 @@ def test_usage_error_before_any_work(run: Run, film: Callable[..., Path], args: 
 def test_missing_camera_and_unsupported_options(run: Run, film: Callable[..., Path]) -> None:
     film()
     assert "camera:77 requires --output FILE" in run("anonymize", "camera:77").error
-    assert "cannot be combined with other inputs" in run("anonymize", "camera:77", "clip.mp4", "-o", "x.mp4").error
+    for inputs in (("camera:77", "clip.mp4"), ("clip.mp4", "camera:77")):
+        refused = run("anonymize", *inputs, "-o", "x.mp4").error
+        assert refused == "camera:77 cannot be combined with other inputs; process it alone"
     assert (
         "--only-tracks applies to files, not to cameras and streams; leave it out"
         in run("anonymize", "camera:77", "-o", "x.mp4", "--only-tracks", "1").error

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter
+from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter, _metadata
 
 av = pytest.importorskip("av")
 Make = Callable[..., Path]
@@ -197,3 +197,10 @@ def test_what_the_container_does_not_store_is_named(clip: Make) -> None:
         with VideoReader(target) as reader:
             stretched = None if suffix == ".webm" else Fraction(64, 45)
             assert (reader.info.pixel_aspect or 1) == pytest.approx(stretched or 1, rel=0.01)
+
+
+def test_names_without_a_meaning_are_counted() -> None:
+    technical = {f"product_{number}": "x" for number in range(9)}
+    names = _metadata.dropped(technical | {"title": "a"}, {})
+    assert _metadata.listed(names) == "title, 9 other fields"
+    assert _metadata.listed(_metadata.dropped(technical, {})) == "9 fields"

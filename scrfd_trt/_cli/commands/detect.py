@@ -25,7 +25,6 @@ from scrfd_trt._cli.batch import (
 )
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
-from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.inputs import Source, find_inputs, same_file_key
 from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, REPORTED, check_options, input_facts
@@ -101,7 +100,7 @@ def detect(
         _check_options(context, input_facts(inputs, sources) | reported, output, annotate, targets)
         copies = None if annotate is None else _annotator(targets, overwrite=overwrite, quality=quality)
         tally = Tally(alone=len(sources) == 1)
-        try:
+        with tally.reported(left_out, strict=False, quiet=messages.quiet):
             with open_detector(**vars(model), **vars(detection)) as detector:
                 if messages.verbose:
                     console.note(detector.description)
@@ -117,13 +116,8 @@ def detect(
                 for source, summary in process_videos(videos, tally, detect_video):
                     if not messages.quiet and (output is not None or kind == "jsonl"):
                         console.plain(f"{'wrote ' if output else ''}{output or source.path}: {headline(summary)}")
-        finally:
-            tally.print_failures()
-        if images and not messages.quiet:
-            _print_summary(tally, output, annotate)
-        left_out.report(failed=False, quiet=messages.quiet)
-        if tally.failures:
-            raise typer.Exit(FAILED)
+            if images and not messages.quiet:
+                _print_summary(tally, output, annotate)
 
 
 def _check_output(output: Path, sources: Sequence[Source], *, overwrite: bool) -> None:

@@ -70,9 +70,9 @@ def overlay(
     To hide identities, use 'scrfd-trt anonymize'.
 
     In a folder, outputs keep the input's name and format. Images are
-    rotated upright and lose their alpha channel. Images without faces are
-    also written. In videos, faces are tracked, and gaps of up to --bridge
-    seconds between detections are covered.
+    rotated upright. Images without faces are also written. In videos, faces
+    are tracked, and gaps of up to --bridge seconds between detections are
+    covered.
 
     Exit codes: 0, success; 1, an input failed and the others were
     processed; 2, usage error; 130, stopped by Ctrl-C.
