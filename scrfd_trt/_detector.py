@@ -26,7 +26,7 @@ from scrfd_trt.errors import (
     ImageError,
     OptionError,
     ScrfdError,
-    is_lack_of_memory,
+    is_out_of_memory,
     memory_errors,
     one_line,
     out_of_memory,
@@ -85,6 +85,7 @@ class SCRFDDetector:
         self.device = device
 
     @classmethod
+    @memory_errors("opening the model")
     def from_pretrained(
         cls,
         name: str = "500m_bnkps",
@@ -128,13 +129,13 @@ class SCRFDDetector:
             If a required package is not installed.
         """
         checked = _validated(options)
-        with memory_errors("opening the model"):
-            factory = _factory()
-            where = _devices.choose(device, factory.cuda_problem)
-            pipeline = factory.open_onnx(models.fetch(name), checked, where, build, progress=progress, stream=stream)
+        factory = _factory()
+        where = _devices.choose(device, factory.cuda_problem)
+        pipeline = factory.open_onnx(models.fetch(name), checked, where, build, progress=progress, stream=stream)
         return cls(pipeline, checked, device=where)
 
     @classmethod
+    @memory_errors("opening the model")
     def from_onnx(
         cls,
         path: str | os.PathLike[str],
@@ -164,13 +165,13 @@ class SCRFDDetector:
             As for :meth:`from_pretrained`.
         """
         checked = _validated(options)
-        with memory_errors("opening the model"):
-            factory = _factory()
-            where = _devices.choose(device, factory.cuda_problem)
-            pipeline = factory.open_onnx(Path(path), checked, where, build, progress=progress, stream=stream)
+        factory = _factory()
+        where = _devices.choose(device, factory.cuda_problem)
+        pipeline = factory.open_onnx(Path(path), checked, where, build, progress=progress, stream=stream)
         return cls(pipeline, checked, device=where)
 
     @classmethod
+    @memory_errors("opening the engine")
     def from_engine(
         cls,
         path: str | os.PathLike[str],
@@ -218,9 +219,9 @@ class SCRFDDetector:
                 fields=["device"],
                 value=device,
             )
-        trusted = {"lean_runtime": lean_runtime, "allow_host_code": allow_host_code}
-        with memory_errors("opening the engine"):
-            pipeline = _factory().open_engine(Path(path), checked, number or 0, stream=stream, **trusted)
+        pipeline = _factory().open_engine(
+            Path(path), checked, number or 0, stream=stream, lean_runtime=lean_runtime, allow_host_code=allow_host_code
+        )
         return cls(pipeline, checked, device=f"cuda:{number or 0}")
 
     @classmethod
@@ -306,11 +307,7 @@ class SCRFDDetector:
             After ``close()``.
         """
         self._check_open()
-        try:
-            prepared = self._pipeline.prepare_image(image)
-        except (MemoryError, cv2.error) as error:
-            raise _conversion_failed("the image", error) from error
-        return self._detect([prepared], threshold, max_faces)[0]
+        return self._detect([self._prepare(image)], threshold, max_faces)[0]
 
     def detect_batch(
         self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
@@ -492,15 +489,20 @@ class SCRFDDetector:
         return list(self._prepared(_each(images, name)))
 
     def _prepared(self, images: Iterable[Any]) -> Iterator[Any]:
-        return (self._prepare(number, image) for number, image in enumerate(images))
+        return (self._prepare(image, number) for number, image in enumerate(images))
 
-    def _prepare(self, number: int, image: Any) -> Any:
+    def _prepare(self, image: Any, number: int | None = None) -> Any:
         try:
             return self._pipeline.prepare_image(image)
         except ImageError as error:
+            if number is None:
+                raise
             raise ImageError(f"image {number}: {error}") from error
         except (MemoryError, cv2.error) as error:
-            raise _conversion_failed(f"image {number}", error) from error
+            what = "the image" if number is None else f"image {number}"
+            if is_out_of_memory(error):
+                raise out_of_memory(f"converting {what}") from error
+            raise ImageError(f"{what} cannot be converted: {one_line(error)}") from error
 
     def _limits(self, threshold: float | None, max_faces: int | None) -> tuple[float, int | None]:
         options = self.options
@@ -578,12 +580,6 @@ def _count(name: str, value: int) -> int:
             f"{name} must be a whole number of at least 1, not {shown(value)}", fields=[name], value=value
         )
     return int(value)
-
-
-def _conversion_failed(what: str, error: Exception) -> ScrfdError:
-    if is_lack_of_memory(error):
-        return out_of_memory(f"converting {what}")
-    return ImageError(f"{what} cannot be converted: {one_line(error)}")
 
 
 def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:

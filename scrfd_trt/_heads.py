@@ -30,7 +30,8 @@ Kind = Literal["flat", "batched", "grid"]
 STRIDES = {3: (8, 16, 32), 5: (8, 16, 32, 64, 128)}
 ANCHORS = {3: 2, 5: 1}
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
-RANKS: dict[Kind, int] = {"flat": 2, "batched": 3, "grid": 4}
+KINDS: dict[int, Kind] = {2: "flat", 3: "batched", 4: "grid"}
+"""Kind of head by the rank of its outputs."""
 
 
 @dataclass(frozen=True)
@@ -110,37 +111,51 @@ def recognize(outputs: Sequence[TensorSpec]) -> HeadLayout:
     )
 
 
-def check(layout: HeadLayout, outputs: Sequence[NDArray[Any]], input_size: tuple[int, int]) -> None:
-    """Raise ModelFormatError if the outputs do not have the size that SCRFD has for this input (width, height)."""
-    images = outputs[layout.scores[0]].shape[0] if layout.has_batch_axis and len(outputs) > layout.scores[0] else 1
-    wanted = output_sizes(layout, images, input_size)
+def check(
+    layout: HeadLayout, outputs: Sequence[NDArray[Any]], input_size: tuple[int, int], images: int | None = None
+) -> None:
+    """Raise ModelFormatError if the outputs do not have the shapes that SCRFD has for this input, or are not floats.
+
+    ``input_size`` is width and height; without ``images``, the batch is that of the scores.
+    """
+    if images is None:
+        images = outputs[layout.scores[0]].shape[0] if len(outputs) > layout.scores[0] else 1
+    wanted = output_shapes(layout, images, input_size)
     if len(outputs) != len(wanted):
         raise ModelFormatError(
             f"the model returned {len(outputs)} outputs, but its layout has {len(wanted)}: this is not a SCRFD model"
         )
-    for index, (size, name) in wanted.items():
-        if outputs[index].size != size:
+    for index, (shape, name) in wanted.items():
+        output = outputs[index]
+        if output.shape != shape or output.dtype.kind != "f":
             raise ModelFormatError(
-                f"{name} has {outputs[index].size} values for {input_size[0]}×{input_size[1]} pixels, but SCRFD with "
-                f"{layout.anchors} anchor(s) per cell has {size}: this is not a SCRFD model"
+                f"{name} has shape {output.shape} and type {output.dtype} for {input_size[0]}×{input_size[1]} pixels, "
+                f"but SCRFD with {layout.anchors} anchor(s) per cell has floats {shape}: this is not a SCRFD model"
             )
 
 
 @lru_cache(maxsize=64)
-def output_sizes(layout: HeadLayout, images: int, input_size: tuple[int, int]) -> dict[int, tuple[int, str]]:
-    """Return for each output index the number of values for a batch of this size, and the output's description."""
+def output_shapes(
+    layout: HeadLayout, images: int, input_size: tuple[int, int]
+) -> dict[int, tuple[tuple[int, ...], str]]:
+    """Return for each output index its shape for a batch of this size, and its description."""
+    width, height = input_size
     groups = [(layout.scores, "score"), (layout.boxes, "bbox"), (layout.landmarks or (), "kps")]
-    return {
-        index: (images * layout.rows(stride, input_size) * WIDTHS[name], f"{name} of stride {stride}")
-        for group, name in groups
-        for stride, index in zip(layout.strides, group, strict=False)
-    }
+    found: dict[int, tuple[tuple[int, ...], str]] = {}
+    for group, name in groups:
+        for stride, index in zip(layout.strides, group, strict=False):
+            shape: tuple[int, ...] = (layout.rows(stride, input_size), WIDTHS[name])
+            if layout.kind == "grid":
+                shape = (images, WIDTHS[name] * layout.anchors, -(-height // stride), -(-width // stride))
+            elif layout.kind == "batched":
+                shape = (images, *shape)
+            found[index] = shape, f"{name} of stride {stride}"
+    return found
 
 
 def _kind(outputs: Sequence[TensorSpec]) -> Kind | None:
     ranks = {len(tensor.shape) for tensor in outputs}
-    rank = ranks.pop() if len(ranks) == 1 else 0
-    return next((kind for kind in RANKS if RANKS[kind] == rank), None)
+    return KINDS.get(ranks.pop()) if len(ranks) == 1 else None
 
 
 def _group(tensor: TensorSpec, kind: Kind, anchors: int, outputs: Sequence[TensorSpec]) -> str:

@@ -26,6 +26,8 @@ is wrong and what to do; if a choice is invalid, it lists the choices. Messages 
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,6 +55,13 @@ __all__ = [
 ]
 
 
+OUT_OF_MEMORY = (
+    "bad_alloc",
+    "Failed to allocate",
+    "Insufficient memory",
+    "failed to map segment",
+    os.strerror(errno.ENOMEM),
+)
 LINE_ENDS = {ord(end): repr(end)[1:-1] for end in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
 
 
@@ -176,11 +185,11 @@ def out_of_memory(doing: str) -> BackendError:
     return BackendError(f"{doing} failed: there is not enough memory; use smaller images, batches or scales")
 
 
-def is_lack_of_memory(error: BaseException) -> bool:
-    """Return whether an error of Python, NumPy, OpenCV or ONNX Runtime means that there is not enough memory."""
-    text = str(error)
-    hints = ("bad_alloc", "Failed to allocate", "Insufficient memory")
-    return isinstance(error, MemoryError) or any(hint in text for hint in hints)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means a lack of memory, for which OpenCV, ONNX Runtime and the loader have others."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or any(hint in str(error) for hint in OUT_OF_MEMORY)
 
 
 @contextmanager

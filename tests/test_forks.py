@@ -1,129 +1,127 @@
-"""What a forked process may do with the detector of its parent; each case runs in a process of its own."""
+"""What a forked process may do with the detector of its parent."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import gc
+import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
+import time
+import traceback
 
+import numpy as np
 import pytest
 
-from scrfd_trt import SCRFDDetector, ScrfdError
+from scrfd_trt import ClosedError, SCRFDDetector, ScrfdError, _forks
+from scrfd_trt.backends import RecordedBackend
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes can be forked")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes can be forked"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # Python 3.12 warns of forks beside threads
+]
 
-START = """
-import gc, os, signal, sys, threading, time, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
-import numpy as np
-from scrfd_trt import ClosedError, SCRFDDetector
+IMAGE = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
+IMAGES = [IMAGE] * 4
+TIMEOUT = 20
 
-image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
-images = [image] * 4
 
-def expect_closed(call, *arguments):
-    try:
-        call(*arguments)
-    except ClosedError as error:
-        return str(error)
-    raise AssertionError("no ClosedError")
-
-def in_child(name, work):
-    sys.stdout.flush()
+def in_child(work):
+    """Run a function in a forked process; fail if it raises an error or hangs."""
     child = os.fork()
     if child == 0:
-        signal.alarm(20)  # a child that hangs ends
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(TIMEOUT)
         try:
             work()
-        except BaseException as error:
-            print(name, type(error).__name__, error)
-        else:
-            print(name, "ok")
-        sys.stdout.flush()
+        except BaseException:  # noqa: BLE001 - reported by the exit code
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status:
-        print(name, "ended with", status)
-"""
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
-ON_CPU = """
-detector = SCRFDDetector.from_onnx(sys.argv[1], device="cpu", scales=(64,), threshold=0.02)
-expected = detector.detect(image)
 
-def use():
-    assert detector.detect(image) == expected
-    assert detector.detect_batch(images) == [expected] * 4
-    assert list(detector.stream(iter(images), batch=1)) == [expected] * 4
-    assert detector.submit(images).result(15) == [expected] * 4
-    import asyncio
-    assert asyncio.run(detector.detect_async(image)) == expected
+@pytest.fixture
+def detector(network_500m):
+    with SCRFDDetector.from_onnx(network_500m, device="cpu", scales=(64,), threshold=0.02) as opened:
+        yield opened
+
+
+@pytest.fixture
+def recorded(root):
+    with SCRFDDetector.from_backend(RecordedBackend(root / "tests/data/recorded/500m_fp16.npz")) as opened:
+        yield opened
+
+
+def use(detector, expected):
+    """Call all methods, and close the detector."""
+    assert detector.detect(IMAGE) == expected
+    assert detector.detect_batch(IMAGES) == [expected] * 4
+    assert list(detector.stream(iter(IMAGES), batch=1)) == [expected] * 4
+    assert detector.submit(IMAGES).result(TIMEOUT) == [expected] * 4
+    assert asyncio.run(detector.detect_async(IMAGE)) == expected
     detector.close()
-    expect_closed(detector.detect, image)
-
-def drop():
-    global detector
-    del detector
-    gc.collect()
-
-in_child("unused", use)
-in_child("unused, closed", lambda: detector.close())
-in_child("unused, dropped", drop)
-list(detector.stream(images))
-in_child("streamed", use)
-in_child("streamed, closed", lambda: detector.close())
-in_child("streamed, dropped", drop)
-
-go_on = threading.Event()
-worker = detector._pipeline._worker
-
-def read():
-    worker.submit(time.sleep, 0.2)  # so that the first image is in flight when the second is read
-    yield image
-    worker.submit(go_on.wait)
-    yield image
-    yield image
-
-results = detector.stream(read(), batch=1, in_flight=2)
-next(results)
-waiting = detector.submit(images)
-held = worker._lock
-held.acquire()  # as another thread may
-
-def continue_results():
-    expect_closed(list, results)
-    expect_closed(waiting.result, 15)
-    use()
-
-def drop_results():
-    global results
-    del results
-    gc.collect()
-
-in_child("in the middle", continue_results)
-in_child("in the middle, dropped", drop_results)
-in_child("in the middle, closed", lambda: detector.close())
-held.release()
-go_on.set()
-assert waiting.result(15) == [expected] * 4
-assert list(results) == [expected] * 2
-use()
-print("parent ok")
-"""
+    with pytest.raises(ClosedError):
+        detector.detect(IMAGE)
 
 
-def run(code, *arguments):
-    command = [sys.executable, "-c", START + code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+@pytest.mark.parametrize("has_streamed", [False, True])
+def test_detector_on_the_cpu_works_in_a_forked_process(network_500m, detector, has_streamed, monkeypatch):
+    expected = detector.detect(IMAGE)
+    monkeypatch.chdir(network_500m.parent)
+    owned = [SCRFDDetector.from_onnx(network_500m.name, device="cpu", scales=(64,), threshold=0.02)]
+    if has_streamed:
+        assert list(owned[0].stream(IMAGES)) == [expected] * 4
+
+    def use_elsewhere():
+        os.chdir("/")  # as a process that becomes a daemon
+        use(owned[0], expected)
+
+    def drop():
+        owned.clear()
+        gc.collect()
+
+    for work in (use_elsewhere, owned[0].close, drop):
+        in_child(work)
+    use(owned[0], expected)
 
 
-def test_detector_on_the_cpu_works_in_a_forked_process(network_500m):
-    lines = run(ON_CPU, network_500m)
-    assert all(line.endswith(" ok") for line in lines), lines
-    assert len(lines) == 10
+def test_fork_in_the_middle_of_a_stream(detector):
+    expected, go_on, worker = detector.detect(IMAGE), threading.Event(), detector._pipeline._worker
+
+    def read():
+        worker.submit(time.sleep, 0.2)  # so that the first image is in flight when the second is read
+        yield IMAGE
+        worker.submit(go_on.wait)
+        yield IMAGE
+        yield IMAGE
+
+    streams = [detector.stream(read(), batch=1, in_flight=2)]
+    next(streams[0])
+    waiting = detector.submit(IMAGES)
+
+    def continue_stream():
+        for call in (lambda: list(streams[0]), lambda: waiting.result(TIMEOUT)):
+            with pytest.raises(ClosedError):
+                call()
+        use(detector, expected)
+
+    def drop_stream():
+        streams.clear()
+        gc.collect()
+
+    with worker._lock:  # as another thread may
+        for work in (continue_stream, drop_stream, detector.close):
+            in_child(work)
+    go_on.set()
+    assert waiting.result(TIMEOUT) == [expected] * 4
+    assert list(streams[0]) == [expected] * 2
+    use(detector, expected)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs on_exit() of glibc")
@@ -132,78 +130,78 @@ def test_forked_process_ends_by_itself(network_500m):
 
     ONNX Runtime 1.32 waits for threads of its own after that, even if it was only imported; the test leaves that out.
     """
-    code = ON_CPU.split("in_child(", maxsplit=1)[0] + (
+    code = (
+        "import ctypes, os, signal, sys\n"
+        "import numpy as np\n"
+        "from scrfd_trt import SCRFDDetector\n"
+        "detector = SCRFDDetector.from_onnx(sys.argv[1], device='cpu', scales=(64,))\n"
+        "images = [np.zeros((64, 64, 3), np.uint8)] * 4\n"
         "list(detector.stream(images))\n"
         "child = os.fork()\n"
         "if child:\n"
         "    assert os.waitpid(child, 0)[1] == 0\n"
         "else:\n"
         "    signal.alarm(20)\n"
-        "    import ctypes\n"
         "    libc = ctypes.CDLL(None)\n"
         "    libc.on_exit(libc._exit, None)\n"
         "    assert len(list(detector.stream(images))) == 4\n"
-        "print('child' if not child else 'parent')\n"
     )
-    assert run(code, network_500m) == ["child", "parent"]
+    command = [sys.executable, "-W", "ignore", "-c", code, str(network_500m)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-def test_multiprocessing_by_fork(network_500m):
-    code = ON_CPU.split("in_child(", maxsplit=1)[0] + (
-        "import multiprocessing\n"
-        "list(detector.stream(images))\n"
-        "def count(_): return detector.submit(images).result(15) == [expected] * 4\n"
-        "with multiprocessing.get_context('fork').Pool(2) as pool:\n"
-        "    print(pool.map_async(count, range(4)).get(30))\n"
+def test_multiprocessing_by_fork(detector):
+    list(detector.stream(IMAGES))
+    queue = multiprocessing.get_context("fork").SimpleQueue()
+    work = multiprocessing.get_context("fork").Process(
+        target=lambda: queue.put(detector.submit(IMAGES).result(TIMEOUT))
     )
-    assert run(code, network_500m) == [str([True] * 4)]
+    work.start()
+    work.join(TIMEOUT)
+    assert work.exitcode == 0
+    assert queue.get() == [detector.detect(IMAGE)] * 4
 
 
-def test_recording_in_a_forked_process_ignores_the_lock_of_its_parent(root):
-    code = (
-        "from pathlib import Path\n"
-        "from scrfd_trt.backends import RecordedBackend\n"
-        "backend = RecordedBackend(sys.argv[1])\n"
-        "backend._lock.__enter__()\n"
-        "blob = np.zeros(backend._runs[0][0], np.float32)\n"
-        "in_child('recording', lambda: backend.run(blob))\n"
-    )
-    recording = next(iter(sorted((root / "tests" / "data" / "recorded").glob("*.npz"))))
-    assert run(code, recording) == ["recording ok"]
+def test_recording_in_a_forked_process_ignores_the_lock_of_its_parent(recorded):
+    backend = recorded._pipeline._backend
+    blob = np.zeros(backend._runs[0][0], np.float32)
+    with backend._lock:
+        in_child(lambda: backend.run(blob))
 
 
 def test_locks_of_the_parent_are_free_in_a_forked_process():
     """Pictures are read with a lock, which another thread of the parent may hold at the fork."""
-    code = (
-        "from scrfd_trt import _forks\n"
-        "lock, other, own = _forks.Lock(), _forks.Lock(threading.RLock), _forks.Lock()\n"
-        "go_on, held = threading.Event(), threading.Event()\n"
-        "def hold():\n"
-        "    with lock, other:\n"
-        "        held.set()\n"
-        "        go_on.wait(30)\n"
-        "thread = threading.Thread(target=hold)\n"
-        "thread.start()\n"
-        "held.wait(30)\n"
-        "def take():\n"
-        "    with lock, other, own, other:\n"
-        "        pass\n"
-        "with own:\n"
-        "    in_child('locks', take)\n"
-        "go_on.set()\n"
-        "thread.join(30)\n"
-        "take()\n"
-    )
-    assert run(code) == ["locks ok"]
+    lock, other, own = _forks.Lock(), _forks.Lock(threading.RLock), _forks.Lock()
+    go_on, held = threading.Event(), threading.Event()
+
+    def hold():
+        with lock, other:
+            held.set()
+            go_on.wait(TIMEOUT)
+
+    def take():
+        with lock, other, own, other:
+            pass
+
+    def fork_within_the_block():
+        with own:
+            if os.fork() == 0:
+                return
+        os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(TIMEOUT)
+    with own:
+        in_child(take)
+    in_child(lambda: (fork_within_the_block(), take()))
+    go_on.set()
+    thread.join(TIMEOUT)
+    take()
 
 
 @pytest.mark.parametrize("how", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_detectors_cannot_be_pickled(root, how):
-    from scrfd_trt.backends import RecordedBackend
-
-    recording = next(iter(sorted((root / "tests" / "data" / "recorded").glob("*.npz"))))
-    with (
-        SCRFDDetector.from_backend(RecordedBackend(recording)) as detector,
-        pytest.raises(ScrfdError, match="open one in each process"),
-    ):
-        how(detector)
+def test_detectors_cannot_be_pickled(recorded, how):
+    with pytest.raises(ScrfdError, match="open one in each process"):
+        how(recorded)

@@ -119,6 +119,27 @@ def test_wrong_row_counts_are_rejected():
         check(layout, arrays, (64, 64))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: array.swapaxes(2, 3),
+        lambda array: array.swapaxes(1, 2),
+        lambda array: array.astype(int),
+        lambda array: np.concatenate([array, array]),
+    ],
+)
+def test_outputs_of_another_shape_or_type_are_rejected(change):
+    layout = recognize(outputs("grid"))
+    arrays = [
+        np.zeros((1, 2 * width, 64 // stride, 96 // stride), np.float16)
+        for width in (1, 4, 10)
+        for stride in (8, 16, 32)
+    ]
+    check(layout, arrays, (96, 64), 1)
+    with pytest.raises(ModelFormatError, match="score of stride 8 has shape"):
+        check(layout, [change(arrays[0]), *arrays[1:]], (96, 64), 1)
+
+
 def test_real_models(network_500m, models_2_5g):
     from scrfd_trt.backends import OnnxBackend
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,15 @@ import typer
 from typer.core import TyperGroup
 
 from scrfd_trt._cli import console, signals
-from scrfd_trt.errors import BackendError, DownloadError, OutputError, ScrfdError, VideoError, one_line
+from scrfd_trt.errors import (
+    BackendError,
+    DownloadError,
+    OutputError,
+    ScrfdError,
+    VideoError,
+    is_out_of_memory,
+    one_line,
+)
 
 FAILED, USAGE_ERROR = 1, 2
 WORK_ERRORS = (BackendError, DownloadError, OutputError, VideoError)
@@ -23,8 +30,6 @@ WORK_ERRORS = (BackendError, DownloadError, OutputError, VideoError)
 _kept: list[Path] = []
 STDOUT_ERRORS = (errno.EPIPE, errno.EINVAL, errno.EBADF, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 """Of writing to a pipe, a closed stream or a full disk."""
-NO_MEMORY = -4
-"""OpenCV's code of this error."""
 
 SAME_NAMES = (
     *("allow_host_code", "audio", "batch", "codec", "crf", "damaged", "device", "except_tracks", "hardware_compatible"),
@@ -145,16 +150,6 @@ def _exit_of(error: OSError) -> typer.Exit:
     except typer.Exit as end:
         return end
     return typer.Exit(FAILED)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error is a lack of memory, for which OpenCV, the system and its loader have other errors."""
-    if isinstance(error, ImportError):
-        return "failed to map segment" in str(error) or os.strerror(errno.ENOMEM) in str(error)
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    is_opencv = type(error).__module__ == "cv2"
-    return isinstance(error, MemoryError) or (is_opencv and getattr(error, "code", 0) == NO_MEMORY)
 
 
 def memory_text(error: Exception) -> str:

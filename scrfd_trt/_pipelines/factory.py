@@ -105,6 +105,7 @@ def open_engine(
         raise error.within(path) from error
 
 
+@memory_errors("building the engine")
 def build_engine(
     onnx: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -158,17 +159,16 @@ def build_engine(
     options = options or BuildOptions()
     flavour = flavours.choose(can_build=True)
     check_prerequisites(flavour, options, device)
-    with memory_errors("building the engine"):
-        return write_engine(
-            onnx,
-            out,
-            options,
-            flavour=flavour,
-            device=device,
-            progress=progress,
-            overwrite=overwrite,
-            check=lambda plan, prepared, _: check_engine(plan, prepared, device),
-        )
+    return write_engine(
+        onnx,
+        out,
+        options,
+        flavour=flavour,
+        device=device,
+        progress=progress,
+        overwrite=overwrite,
+        check=lambda plan, prepared, _: check_engine(plan, prepared, device),
+    )
 
 
 def cuda_problem(gpu: Gpu) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
-from scrfd_trt._heads import RANKS, check, recognize
+from scrfd_trt._heads import check, recognize
 from scrfd_trt._image_arrays import as_color, from_nv12, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._pipelines.base import merge_passes
@@ -24,7 +24,7 @@ from scrfd_trt._pipelines.profiles import largest_batch
 from scrfd_trt._pipelines.scales import choose_scales, warn_if_thin
 from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.backends import Backend
-from scrfd_trt.errors import BackendError, ImageError, ModelFormatError, is_lack_of_memory, one_line, out_of_memory
+from scrfd_trt.errors import BackendError, ImageError, is_out_of_memory, one_line, out_of_memory
 
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
@@ -64,25 +64,22 @@ class HostPipeline:
         return np.empty(shape, np.uint8)
 
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
+        found: list[Detections] = []
         try:
-            return self._detect(images, threshold, max_faces)
+            for start in range(0, len(images), self.max_batch):
+                batch = images[start : start + self.max_batch]
+                sizes = [(image.shape[1], image.shape[0]) for image in batch]
+                for size in sizes:
+                    warn_if_thin(size, self.scales)
+                passes = [self._pass(batch, scale, threshold) for scale in self.scales]
+                found += [
+                    merge_passes(candidates, self._options.iou, max_faces, size, self.description)
+                    for size, *candidates in zip(sizes, *passes, strict=True)
+                ]
         except (MemoryError, cv2.error) as error:
-            if is_lack_of_memory(error):
+            if is_out_of_memory(error):
                 raise out_of_memory("detecting faces") from error
             raise BackendError(f"OpenCV failed: {one_line(error)}") from error
-
-    def _detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
-        found: list[Detections] = []
-        for start in range(0, len(images), self.max_batch):
-            batch = images[start : start + self.max_batch]
-            sizes = [(image.shape[1], image.shape[0]) for image in batch]
-            for size in sizes:
-                warn_if_thin(size, self.scales)
-            passes = [self._pass(batch, scale, threshold) for scale in self.scales]
-            found += [
-                merge_passes(candidates, self._options.iou, max_faces, size, self.description)
-                for size, *candidates in zip(sizes, *passes, strict=True)
-            ]
         return found
 
     def _pass(self, images: Images, scale: tuple[int, int], threshold: float) -> list[Candidates]:
@@ -98,28 +95,11 @@ class HostPipeline:
         with self._blobs.borrow((batch, 3, scale[1], scale[0])) as blob:
             blob.fill(images, boxes, self._color)
             outputs = self._backend.run(blob.array[: self._fixed_batch or len(images)])
-        self._check_outputs(outputs, scale)
         try:
-            rows = [decode(self.layout, outputs, index, scale, threshold) for index in range(len(boxes))]
-        except (IndexError, ValueError) as error:
-            raise ModelFormatError(
-                f"{self.description}: the outputs have the sizes but not the shapes of a SCRFD model: {one_line(error)}"
-            ) from error
-        return [found.to_source(box) for found, box in zip(rows, boxes, strict=True)]
-
-    def _check_outputs(self, outputs: Sequence[NDArray[Any]], scale: tuple[int, int]) -> None:
-        """Raise ModelFormatError for outputs that are not those of SCRFD, BackendError for what is no array of floats.
-
-        The sizes are those of the layout if all ranks are; a backend of the caller may return anything.
-        """
-        rank = RANKS[self.layout.kind]
-        try:
-            is_valid = all(output.ndim == rank and output.dtype.kind == "f" for output in outputs)
-        except (AttributeError, TypeError):
-            is_valid = False
-        if not is_valid:
-            raise BackendError(f"{self.description}: the model must return {rank}-dimensional arrays of floats")
-        check(self.layout, outputs, scale)
+            check(self.layout, outputs, scale, self._fixed_batch or len(images))
+        except (AttributeError, TypeError) as error:  # a backend of the caller may return anything
+            raise BackendError(f"{self.description}: the model must return arrays: {one_line(error)}") from error
+        return [decode(self.layout, outputs, index, scale, threshold).to_source(box) for index, box in enumerate(boxes)]
 
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         return self._worker.submit(self.detect, images, threshold, max_faces)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -23,7 +22,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._count = count
         self._executor: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._lock = _forks.Lock()
         self._pending: set[Future[Any]] = set()
         self._closed = False
         _forks.register(self)
@@ -36,10 +35,11 @@ class Workers:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(self._count, "scrfd_trt")
             self._pending.add(future)
+            future.add_done_callback(self._pending.discard)
             try:
                 self._executor.submit(self._run, [future], call, arguments)
             except RuntimeError as error:  # the limit of threads is reached, or Python exits
-                self._pending.discard(future)
+                future.cancel()  # the executor keeps the call
                 raise BackendError(f"the run cannot be started in another thread: {one_line(error)}") from error
         return future
 
@@ -54,9 +54,7 @@ class Workers:
 
     def _after_fork(self) -> None:
         """Start threads anew, and let the futures of the parent raise ClosedError."""
-        lost, self._pending = self._pending, set()
-        self._lock = threading.Lock()
-        self._executor = None
+        lost, self._pending, self._executor = self._pending, set(), None
         for future in lost:
             Future.__init__(future)  # its lock may be held, and its callbacks are the parent's
             future.set_exception(ClosedError("this run was submitted in the parent of this process; submit it again"))
@@ -69,15 +67,12 @@ class Workers:
         """Run a call. Its future is taken out of a list, since the traceback of its error keeps all frames alive."""
         future = futures.pop()
         if not future.set_running_or_notify_cancel():
-            self._pending.discard(future)
             return
         try:
             self._check_open()
             result = call(*arguments)
         except BaseException as error:  # noqa: BLE001 - raised by the future
-            self._pending.discard(future)
             future.set_exception(error)
             del future
         else:
-            self._pending.discard(future)
             future.set_result(result)

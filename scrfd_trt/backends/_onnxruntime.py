@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -20,7 +19,7 @@ from scrfd_trt.errors import (
     ClosedError,
     MissingDependencyError,
     ModelFormatError,
-    is_lack_of_memory,
+    is_out_of_memory,
     one_line,
     out_of_memory,
 )
@@ -66,10 +65,11 @@ class OnnxBackend:
         source = model if isinstance(model, bytes) else Path(model)
         runtime = _import_runtime()
         self._errors = _runtime_errors(runtime)
-        self._source, self._threads, self._gpu = source, threads, gpu
         self._session: Any = _open(runtime, source, threads, gpu)
-        self._closed = False
-        self._opening = threading.Lock()
+        # Absolute: a process that becomes a daemon changes its folder.
+        self._source = source if isinstance(source, bytes) else source.absolute()
+        self._threads, self._gpu, self._closed = threads, gpu, False
+        self._opening = _forks.Lock()
         inputs = _specs(self._session.get_inputs())
         fits = [tensor for tensor in inputs if len(tensor.shape) == 4 and tensor.shape[1] in {3, None}]
         if len(inputs) != 1 or not fits or inputs[0].dtype not in DTYPES.values():
@@ -92,7 +92,7 @@ class OnnxBackend:
         except self._errors as error:
             shape = "×".join(map(str, blob.shape))
             doing = f"running the model on an input of {shape}"
-            if is_lack_of_memory(error):
+            if is_out_of_memory(error):
                 raise out_of_memory(doing) from error
             raise BackendError(f"ONNX Runtime failed on an input of {shape}: {one_line(error)}") from error
         return outputs
@@ -104,7 +104,6 @@ class OnnxBackend:
 
     def _after_fork(self) -> None:
         """Leave the session to the parent: freeing it waits for its threads, which a forked process does not have."""
-        self._opening = threading.Lock()
         if self._session is not None:
             _forks.never_free(self._session)
             self._session = None
@@ -146,7 +145,7 @@ def _open(runtime: ModuleType, source: Path | bytes, threads: int = 0, gpu: int 
         fallback = {} if gpu is not None else {"enable_fallback": 0}
         session = runtime.InferenceSession(content, options, providers=providers, **fallback)
     except _runtime_errors(runtime) as error:
-        if is_lack_of_memory(error):
+        if is_out_of_memory(error):
             raise out_of_memory(f"loading {_name(source)}") from error
         if "PosixThread" in str(error):
             raise BackendError(f"{_name(source)}: ONNX Runtime cannot start threads: {one_line(error)}") from error

@@ -163,15 +163,15 @@ def test_forked_process_is_refused_and_touches_no_gpu(pipeline, gpu, monkeypatch
     """A forked process has the objects of its parent, but not its GPU and its threads."""
     pipeline.detect([IMAGE], 0.5, None)
     going, pinned = pipeline.start([IMAGE], 0.5, None), pipeline.pinned((64, 64, 3))
-    pipeline._lock.acquire()  # as other threads of the parent may
+    pipeline._lock.__enter__()  # as other threads of the parent may
     pipeline._pool._changed.acquire()
     going._lock = threading.Lock()
     going._lock.acquire()
     parent = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: parent + 1)
     calls = len(gpu.calls)
-    pipeline._after_fork()
-    pipeline._workers._after_fork()
+    for item in (pipeline._lock, pipeline._workers, pipeline):
+        item._after_fork()
     for call in (pipeline.detect, pipeline.detect_on_gpu, pipeline.submit, pipeline.start):
         with pytest.raises(ClosedError, match="forked"):
             call([IMAGE], 0.5, None)

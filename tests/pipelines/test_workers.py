@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from concurrent.futures import Future
 
 import pytest
 
@@ -133,10 +134,30 @@ def test_finished_calls_leave_nothing_behind():
     workers.close()
 
 
-def test_thread_limit_is_a_typed_error(monkeypatch):
+def test_call_without_a_thread_is_refused_and_never_made(monkeypatch):
     def no_thread(self):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", no_thread)
-    with pytest.raises(BackendError, match="can't start new thread"):
-        Workers(1).submit(print)
+    workers, called = Workers(1), []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(BackendError, match="can't start new thread"):
+            workers.submit(called.append, 1)
+    workers.submit(called.append, 2).result(TIMEOUT)
+    assert called == [2]
+    workers.close()
+
+
+def test_call_is_pending_until_its_result_is_set(monkeypatch):
+    """A process that is forked in between would wait for the result otherwise."""
+    workers, pending, set_result = Workers(1), [], Future.set_result
+
+    def observe(future, value):
+        pending.append(future in workers._pending)
+        set_result(future, value)
+
+    monkeypatch.setattr(Future, "set_result", observe)
+    workers.submit(int).result(TIMEOUT)
+    workers.close()
+    assert pending[0]
+    assert not workers._pending

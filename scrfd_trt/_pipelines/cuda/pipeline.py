@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -56,7 +55,7 @@ class CudaPipeline:
         wait_for_dropped()  # it may hold the memory that is needed here
         self.options = options
         self._workers = Workers(SLOTS)
-        self._lock = threading.Lock()
+        self._lock = _forks.Lock()
         with ExitStack() as stack:
             engine = reopen()
             contexts = ContextPool(engine, reopen)
@@ -183,6 +182,5 @@ class CudaPipeline:
 
     def _after_fork(self) -> None:
         """Refuse all calls and free nothing: a forked process cannot use its parent's GPU."""
-        self._lock = threading.Lock()
         self._finalizer.detach()
         self._pool._after_fork()

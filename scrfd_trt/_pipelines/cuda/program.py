@@ -17,7 +17,7 @@ from scrfd_trt._cuda.memory import copy
 from scrfd_trt._cuda.records import BATCH, frame_bytes, heads
 from scrfd_trt._cuda.stream import handle_of, synchronize
 from scrfd_trt._engine.loaded_engine import LeasedContext
-from scrfd_trt._heads import check, output_sizes
+from scrfd_trt._heads import check, output_shapes
 from scrfd_trt._pipelines.cuda.resources import PipelineResources, profile_for
 from scrfd_trt._pipelines.cuda.slot_memory import Arena
 from scrfd_trt.errors import ModelFormatError, ScrfdError
@@ -167,14 +167,14 @@ class Program:
         addresses = (self._arena.inputs_at[number], *self._arena.outputs_at[number])
         for tensor, address in zip((engine.input, *engine.outputs), addresses, strict=True):
             engine.call_checked("setting an address", context.set_tensor_address, tensor.name, address)
-        expected = output_sizes(resources.layout, batch_size, scale)
+        expected = output_shapes(resources.layout, batch_size, scale)
         for index, tensor in enumerate(engine.outputs):
-            size, name = expected[index]
+            wanted, name = expected[index]
             sides = tuple(context.get_tensor_shape(tensor.name))
-            if math.prod(sides) != size or min(sides) < 0:
+            if sides != wanted:
                 raise ModelFormatError(
                     f"{name} has shape {sides} at {scale[0]}×{scale[1]} pixels, but SCRFD with "
-                    f"{resources.layout.anchors} anchor(s) per cell has {size} values: this is not a SCRFD model"
+                    f"{resources.layout.anchors} anchor(s) per cell has {wanted}: this is not a SCRFD model"
                 )
 
     def _letterbox_launch(self, number: int) -> Launch:

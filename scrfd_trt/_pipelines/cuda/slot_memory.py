@@ -30,7 +30,7 @@ from scrfd_trt._cuda.records import (
     fits,
     frame_bytes,
 )
-from scrfd_trt._heads import output_sizes
+from scrfd_trt._heads import output_shapes
 from scrfd_trt._pipelines.cuda.frames import Geometry
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.scales import warn_if_thin
@@ -103,8 +103,10 @@ def _sizes(resources: PipelineResources) -> list[int]:
     item = np.dtype(engine.input.dtype).itemsize
     sizes += [resources.engine_batch * 3 * math.prod(scale) * item for scale in resources.scales]
     for scale in resources.scales:
-        values = output_sizes(resources.layout, resources.engine_batch, scale)
-        sizes += [values[index][0] * np.dtype(output.dtype).itemsize for index, output in enumerate(engine.outputs)]
+        shapes = output_shapes(resources.layout, resources.engine_batch, scale)
+        sizes += [
+            math.prod(shapes[index][0]) * np.dtype(output.dtype).itemsize for index, output in enumerate(engine.outputs)
+        ]
     return sizes
 
 
