@@ -8,101 +8,43 @@ import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from functools import lru_cache
-from importlib import util
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-import fuzz_detections_files
+import fuzz_detections
 import fuzz_images
 import fuzz_videos
 from hypothesis import strategies as st
-from mutations import edge_numbers
+from mutations import edge_numbers, module_of_tests
 
 from scrfd_trt import SCRFDDetector
+from scrfd_trt._cli import bench_cpu
 from scrfd_trt._cli.application import COMMANDS, app, load_command
 
 SECONDS = 60
 MEBIBYTES = 500
 PATHS = [
-    *(
-        "a.jpg",
-        "a.png",
-        "clip.mp4",
-        "folder",
-        "folder/alpha.png",
-        "missing.png",
-        "notes.txt",
-        "broken.png",
-        "empty.png",
-    ),
-    *(
-        "animated.gif",
-        "pages.tif",
-        ".",
-        "..",
-        "-",
-        "",
-        " ",
-        "~a.jpg",
-        "~nouser/a.jpg",
-        "12:30.mp4",
-        "camera:9",
-        "%05d.png",
-    ),
-    *(
-        "a\udcff.png",
-        "new.png",
-        "new.mp4",
-        "new",
-        "no/folder/new.png",
-        "/dev/null",
-        "/dev/full",
-        "fifo.png",
-        "link.png",
-    ),
-    *("a.faces.jsonl", "x" * 300 + ".png", "rtsp://127.0.0.1:9/x", "http://127.0.0.1:9/x.mp4", "file:a.png", "*.png"),
-]
+    "a.jpg", "a.png", "clip.mp4", "folder", "folder/alpha.png", "missing.png", "notes.txt", "broken.png", "empty.png",
+    "animated.gif", "pages.tif", ".", "..", "-", "", " ", "~a.jpg", "~nouser/a.jpg", "12:30.mp4", "camera:9",
+    "%05d.png", "a\udcff.png", "new.png", "new.mp4", "new", "no/folder/new.png", "/dev/null", "/dev/full", "fifo.png",
+    "link.png", "a.faces.jsonl", "x" * 300 + ".png", "rtsp://127.0.0.1:9/x", "http://127.0.0.1:9/x.mp4", "file:a.png",
+    "*.png",
+]  # fmt: skip
 WORDS = [
-    "auto",
-    "none",
-    "all",
-    "skull",
-    "blur:strength=2",
-    "emoji:kind=each",
-    "solid:fill=red,opacity=2",
-    "0",
-    "1,2",
-    "0-1",
-]
-WORDS += [
-    "1:2",
-    "0.1,0.1,0.5,0.5",
-    "640x640",
-    "cpu",
-    "cuda",
-    "csv",
-    "jsonl",
-    "coco",
-    "h264",
-    "\udcff",
-    "a" * 2000,
-    "\n",
-    "٣",
-]
+    "auto", "none", "all", "skull", "blur:strength=2", "emoji:kind=each", "solid:fill=red,opacity=2", "0", "1,2", "0-1",
+    "1:2", "0.1,0.1,0.5,0.5", "640x640", "cpu", "cuda", "csv", "jsonl", "coco", "h264", "\udcff", "a" * 2000, "\n", "٣",
+]  # fmt: skip
 
 
 def prepare() -> None:
-    """Replace models by a stand-in, and the studio's server, which does not end."""
-    spec = util.spec_from_file_location("spot_network", Path(__file__).parents[1] / "cli/spot_network.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    SCRFDDetector.from_pretrained = module.stand_in()
+    """Replace what takes long: models by a stand-in, the studio's server, and most runs of measurements."""
+    SCRFDDetector.from_pretrained = module_of_tests("cli/spot_network.py").stand_in()
     server: Any = ModuleType("scrfd_trt._studio.server")
     server.serve = lambda *_, **__: None
     sys.modules[server.__name__] = server
+    measure, bench_cpu.WARM_UP = bench_cpu.measure_cpu, 0
+    bench_cpu.measure_cpu = lambda backend, options, image, runs: measure(backend, options, image, min(runs, 1))
 
 
 @lru_cache
@@ -148,7 +90,7 @@ def fill(folder: Path) -> None:
         "broken.png": images["a.png"][:900],
         "empty.png": b"",
         "notes.txt": b"words",
-        "a.faces.jsonl": fuzz_detections_files.samples()[0].content,
+        "a.faces.jsonl": fuzz_detections.samples()[0].content,
     }.items():
         (folder / name).write_bytes(content)
     (folder / "link.png").symlink_to("nowhere")

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzz_detections_files import json_values
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from mutations import edge_numbers
+from mutations import edge_numbers, json_values
 from worker import attempt
 
 import scrfd_trt

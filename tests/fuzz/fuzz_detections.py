@@ -1,19 +1,23 @@
-"""Detections: columns and JSON with values of other types or out of range, and what is done with them."""
+"""Detections, in memory and in files: values of other types or out of range, changed bytes, and all that uses them."""
 
 from __future__ import annotations
 
 import json
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from fuzz_detections_files import json_values
-from fuzz_plans import changed_json
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from mutations import edge_numbers
+from mutations import File, changed_json, edge_numbers, json_values, mutated
 from worker import attempt
 
+import overlays
 from scrfd_trt import Detection, Detections
+from scrfd_trt.video import FacesReader, FacesWriter
 
 SECONDS = 10
 MEBIBYTES = 256
@@ -80,18 +84,45 @@ def texts(draw: st.DrawFn) -> tuple[str, Any]:
     return "json", text
 
 
+@lru_cache
+def samples() -> list[File]:
+    """Return a detections file of three frames."""
+    header = {"format": "scrfd_trt.faces", "version": 1, "video": "a.mp4", "size": [64, 48], "rate": 10.0}
+    face = FACE | {"track": 1, "from": "detected"}
+    frames = [{"frame": number, "pts_seconds": number / 10, "faces": [face] * number} for number in range(3)]
+    lines = "".join(json.dumps(line) + "\n" for line in (header, *frames))
+    return [File("a.faces.jsonl", lines.encode())]
+
+
+@st.composite
+def files(draw: st.DrawFn) -> File:
+    """Return the sample with some values replaced."""
+    name, content = samples()[0]
+    lines = changed_json(draw, [json.loads(line) for line in content.splitlines()])
+    ends = draw(st.sampled_from(["\n", "\r\n", "\n\n", " \n"]))
+    return File(name, "".join(json.dumps(line) + ends for line in lines).encode())
+
+
 def cases() -> st.SearchStrategy[tuple[str, Any]]:
     """Return the way to make detections, and its argument."""
     rows = st.fixed_dictionaries({"box": json_values(), "score": numbers(), "landmarks": json_values()})
-    return st.one_of(columns(), texts(), st.tuples(st.just("row"), rows))
+    in_files = st.tuples(st.just("file"), st.one_of(mutated(samples()), files()))
+    return st.one_of(columns(), texts(), st.tuples(st.just("row"), rows), in_files, in_files)
 
 
 def check(case: tuple[str, Any]) -> None:
-    """Make detections, and call all methods."""
+    """Make detections, and use them."""
     way, given = case
-    if way == "row":
+    if way == "file":
+        check_file(given)
+    elif way == "row":
         Detections.from_rows([Detection(**given)], (64, 48))
-        return
+    else:
+        check_detections(way, given)
+
+
+def check_detections(way: str, given: Any) -> None:
+    """Make detections, and call all methods."""
     found = Detections.from_json(given) if way == "json" else Detections(**given)
     _check_columns(found)
     again = Detections.from_json(found.to_json())
@@ -118,3 +149,35 @@ def _check_columns(found: Detections) -> None:
     assert found.landmarks is None or found.landmarks.shape == (count, 5, 2)
     assert found.track_ids is None or (found.track_ids.shape == (count,) and (found.track_ids >= 0).all())
     assert all(isinstance(side, int) and side > 0 for side in found.image_size)
+
+
+def check_file(case: File) -> None:
+    """Read a file to its end, draw its faces, write them, and read them again."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, copy = Path(folder) / case.name, Path(folder) / "copy.faces.jsonl"
+        path.write_bytes(case.content)
+        with FacesReader(path) as reader:
+            frames = list(reader)
+            size = reader.header.size
+        image = np.zeros((48, 64, 3), np.uint8)
+        for frame in frames:
+            faces = frame.detections((64, 48))
+            for overlay in overlays_drawn():
+                overlay(image, faces)
+        info: Any = SimpleNamespace(name="a.mp4", size=size, rate=10)
+        with FacesWriter(copy, info) as writer:
+            for frame in frames:
+                writer.write(frame)
+        with FacesReader(copy) as reader:
+            again = list(reader)
+        assert [len(frame.faces) for frame in again] == [len(frame.faces) for frame in frames]
+        for before, after in zip(frames, again, strict=True):
+            for one, other in zip(before.faces, after.faces, strict=True):
+                assert one.track == other.track
+                assert np.allclose(one.box, other.box, rtol=1e-6, atol=0.01)
+
+
+@lru_cache
+def overlays_drawn() -> list[overlays.Overlay]:
+    """Return overlays of several kinds."""
+    return [overlays.create(name) for name in ("solid", "pixelate", "landmarks")]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from hypothesis import strategies as st
 from mutations import File, mutated
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 from worker import attempt
 
 import overlays
@@ -43,7 +43,7 @@ def samples() -> list[File]:
     color, alpha, grey = (Image.fromarray(picture(channels)) for channels in (3, 4, 3))
     grey = grey.convert("L")
     frames = [Image.fromarray(picture(4, number)) for number in range(1, 4)]
-    profile = srgb_profile()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     made: list[tuple[str, Any, dict[str, Any]]] = [
         ("a.jpg", color, {"exif": exif, "icc_profile": profile, "comment": "words"}),
         ("progressive.jpg", color, {"progressive": True}),
@@ -102,13 +102,6 @@ def heic(image: Any) -> File:
 
         pillow_heif.from_pillow(image).save(target)
     return File("a.heic", target.getvalue())
-
-
-def srgb_profile() -> bytes:
-    """Return the sRGB profile of Pillow."""
-    from PIL import ImageCms
-
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def cases() -> st.SearchStrategy[tuple[File, str]]:

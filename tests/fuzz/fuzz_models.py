@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from mutations import EDGES, File, mutated
+from mutations import EDGES, File, module_of_tests, mutated
 from worker import attempt
 
 from scrfd_trt import DetectorOptions, inspect_engine
@@ -31,15 +31,7 @@ OPERATORS = ("Add", "Conv", "Constant", "Identity", "If", "Relu", "Reshape", "Re
 @lru_cache
 def samples() -> list[File]:
     """Return small models in the forms of the real exports, and the 500M model if it is installed."""
-    place = Path(__file__).parents[1] / "engine" / "onnx" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("small_exports", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["small_exports"] = module  # its dataclasses look it up
-    spec.loader.exec_module(module)
+    module = module_of_tests("engine/onnx/conftest.py")
     forms = [module.Form(), module.Form("batched", "sizes", norm=True), module.Form("grid", "scales"), module.FREE]
     files = [File("small.onnx", module.Exporter(form).model().SerializeToString()) for form in forms]
     try:

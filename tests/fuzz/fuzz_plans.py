@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from fuzz_detections_files import json_values
 from hypothesis import strategies as st
-from mutations import EDGES, File, mutated
+from mutations import EDGES, File, changed_json, mutated
 from worker import attempt
 
 from scrfd_trt import BuildOptions, DetectorOptions, SCRFDDetector, ScrfdError, inspect_engine
@@ -91,21 +90,6 @@ def _npz(about: dict[str, Any], arrays: dict[str, Any]) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
     return file.getvalue()
-
-
-def changed_json(draw: st.DrawFn, about: dict[str, Any]) -> dict[str, Any]:
-    """Return JSON with some values replaced."""
-    about = json.loads(json.dumps(about))
-    for _ in range(draw(st.integers(0, 3))):
-        node: Any = about
-        while True:
-            key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
-            inner = node[key]
-            if not isinstance(inner, (dict, list)) or not inner or draw(st.integers(0, 3)) == 0:
-                node[key] = draw(json_values())
-                break
-            node = inner
-    return about
 
 
 @st.composite

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from importlib import util
 from pathlib import Path
 from typing import Any
 
-import fuzz_detections_files
 import fuzz_images
 import fuzz_videos
 from hypothesis import strategies as st
-from mutations import File, mutated
+from mutations import File, json_values, module_of_tests, mutated
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.append(str(TESTS / "studio"))
@@ -32,6 +32,7 @@ SECONDS = 40
 MEBIBYTES = 600
 MAX_UPLOAD = 1 << 20
 FIELDS = ("id", "listener_id", "args", "next_message_id", "request_id", "level", "message", "client_id")
+LOGGED = ExitStack()
 EVENTS = ("event", "handshake", "ack", "log", "javascript_response", "connect", "x")
 
 
@@ -50,16 +51,11 @@ class Errors(logging.Handler):
 @lru_cache
 def studio() -> tuple[Any, Errors]:
     """Start the studio on a thread; return where it listens, and its errors."""
-    from scrfd_trt import SCRFDDetector
+    from scrfd_trt import SCRFDDetector, samples
     from scrfd_trt._studio.access import Access
     from scrfd_trt._studio.server import create_application, framework_log, new_server
 
-    spec = util.spec_from_file_location("spot_network", TESTS / "cli/spot_network.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    detector = SCRFDDetector.from_backend(module.SpotBackend(), threshold=0.05)
+    detector = SCRFDDetector.from_backend(module_of_tests("cli/spot_network.py").SpotBackend(), threshold=0.05)
     errors = Errors()
     logging.getLogger("scrfd_trt").addHandler(errors)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -67,7 +63,9 @@ def studio() -> tuple[Any, Errors]:
     application, _ = create_application(
         detector, Access("127.0.0.1", ["127.0.0.1"], port), model="500m_bnkps", max_upload=MAX_UPLOAD
     )
-    framework_log().__enter__()
+    LOGGED.enter_context(framework_log())
+    scene = samples.load("group")
+    samples.load = lambda *_: dataclasses.replace(scene, image=scene.image[::16, ::16].copy())  # drawn for each page
     threading.Thread(target=lambda: new_server(application).run(sockets=[listener]), daemon=True).start()
     server = Server("127.0.0.1", port)
     for _ in range(200):
@@ -101,7 +99,7 @@ def samples() -> list[File]:
 def cases() -> st.SearchStrategy[tuple[str, Any]]:
     """Return requests, events of a page, values of its controls, and uploads."""
     studio()
-    garbage = fuzz_detections_files.json_values()
+    garbage = json_values()
     fields = st.sampled_from(FIELDS)
     event = st.tuples(st.sampled_from(EVENTS), st.dictionaries(fields, garbage, max_size=5), st.booleans())
     uploads = fuzz_images.samples() + ([] if fuzz_videos.missing else fuzz_videos.samples())

@@ -1,37 +1,21 @@
-"""Strategies of several targets: files with changed bytes, and numbers at the edges."""
+"""What several targets use: strategies for changed files and values at the edges, and modules of the other tests."""
 
 from __future__ import annotations
 
+import json
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from importlib import util
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
 MAX_CHANGES = 6
-EDGES = (
-    0,
-    1,
-    2,
-    7,
-    8,
-    15,
-    16,
-    31,
-    32,
-    127,
-    128,
-    255,
-    256,
-    0x7FFF,
-    0x8000,
-    0xFFFF,
-    0x10000,
-    2**31 - 1,
-    2**31,
-    2**32 - 1,
-)
+EDGES = (0, 1, 2, 7, 8, 15, 16, 31, 32, 127, 128, 255, 256, 2**15 - 1, 2**15, 2**16 - 1, 2**16)
+EDGES += (2**31 - 1, 2**31, 2**32 - 1)
 """Values at which lengths and counts overflow."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -125,3 +109,38 @@ def edge_numbers() -> st.SearchStrategy[float]:
     """Return integers and floats, small ones and those that overflow."""
     large = (10**6, 2**31, 2**63, 2**64, 10**30, -(2**63) - 1, 1e300, 5e-324, float("nan"), float("inf"), -float("inf"))
     return st.one_of(st.integers(-4, 300), st.sampled_from(large), st.floats(-2, 2))
+
+
+def json_values() -> st.SearchStrategy[Any]:
+    """Return JSON values, with numbers out of range."""
+    leaves = st.one_of(st.none(), st.booleans(), edge_numbers(), st.text(max_size=8))
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(st.lists(inner, max_size=5), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+        max_leaves=8,
+    )
+
+
+def changed_json(draw: st.DrawFn, about: Any) -> Any:
+    """Return JSON with up to three values replaced."""
+    about = json.loads(json.dumps(about))
+    for _ in range(draw(st.integers(0, 3))):
+        node: Any = about
+        while True:
+            key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+            inner = node[key]
+            if not isinstance(inner, (dict, list)) or not inner or draw(st.integers(0, 3)) == 0:
+                node[key] = draw(json_values())
+                break
+            node = inner
+    return about
+
+
+def module_of_tests(path: str) -> Any:
+    """Import a module of the tests by its path in their folder."""
+    spec = util.spec_from_file_location(f"{Path(path).stem}_of_tests", Path(__file__).parents[1] / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = util.module_from_spec(spec)  # its dataclasses look it up
+    spec.loader.exec_module(module)
+    return module

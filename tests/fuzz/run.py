@@ -1,4 +1,4 @@
-"""Run the fuzzers: ``python tests/fuzz/run.py [--minutes 2] [--seed N] [--repeat FOLDER] [TARGET ...]``.
+"""Run the fuzzers: ``python tests/fuzz/run.py [--minutes 2] [--seed N] [TARGET ...]``.
 
 A target is a module ``fuzz_TARGET.py`` beside this file. The targets share the time evenly. Each runs in a process of
 its own (``worker.py``), so that a crash, a hang or a flood of memory ends that process and is reported.
@@ -16,34 +16,25 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 MAX_FAILURES = 3
 """Failures after which a target gets no more time."""
 GRACE = 120.0
 """Seconds that a worker may take beyond its time, for its start and its last case."""
 
 
-def target_names() -> list[str]:
-    """Return the names of all targets."""
-    return sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.py"))
-
-
-def main(words: list[str] | None = None, *, failures: Path = ROOT / ".fuzz") -> int:
+def main(words: list[str] | None = None, *, failures: Path = HERE.parents[1] / ".fuzz") -> int:
     """Run the targets that the arguments name; return 1 if one of them failed."""
+    known = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.py"))
     parser = argparse.ArgumentParser(description="Run the fuzzers.")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(target_names())}; default: all")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--minutes", type=float, default=2.0, help="time of all targets together (default 2)")
     parser.add_argument("--seed", type=int, help="seed of the first round (default: random)")
-    parser.add_argument("--repeat", type=Path, metavar="FOLDER", help="run the saved case of a failure again")
     args = parser.parse_args(words)
-    if args.repeat:
-        return repeat(args.repeat)
-    targets = args.targets or target_names()
-    if unknown := [name for name in targets if not (HERE / f"fuzz_{name}.py").exists()]:
-        parser.error(f"there is no target {', '.join(unknown)}; the targets are {', '.join(target_names())}")
+    targets = args.targets or known
+    if unknown := [name for name in targets if name not in known]:
+        parser.error(f"there is no target {', '.join(unknown)}; the targets are {', '.join(known)}")
     seed = secrets.randbelow(10**6) * 1000 if args.seed is None else args.seed
     print(f"fuzz: {args.minutes:g} minutes, seed {seed}: {', '.join(targets)}", flush=True)
     end, failed = time.monotonic() + args.minutes * 60, 0
@@ -54,29 +45,36 @@ def main(words: list[str] | None = None, *, failures: Path = ROOT / ".fuzz") -> 
     return int(failed > 0)
 
 
-def run_target(name: str, seed: int, seconds: float, failures: Path) -> int:
+def run_target(name: str, first: int, seconds: float, failures: Path) -> int:
     """Run a target until its time is up; return the number of failures."""
-    end, failed, cases, peak = time.monotonic() + seconds, 0, 0, 0
-    first = seed
+    end, failed, cases, seed = time.monotonic() + seconds, 0, 0, first
     while failed < MAX_FAILURES and (left := end - time.monotonic()) > 0:
-        with tempfile.TemporaryDirectory(prefix="scrfd-trt-fuzz-", ignore_cleanup_errors=True) as folder:
-            code, output, state = run_worker(name, seed, left, Path(folder))
-            cases, peak = cases + state["cases"], max(peak, state["peak_mib"])
-            seed = state["seed"] + 1
+        with tempfile.TemporaryDirectory(prefix="scrfd-trt-fuzz-", ignore_cleanup_errors=True) as place:
+            folder = Path(place)
+            code = run_worker(name, seed, left, folder)
+            output = (folder / "output.txt").read_text(errors="replace")
+            if (folder / "state.json").exists():
+                seed, done = json.loads((folder / "state.json").read_text())
+                cases += done
             if code:
                 failed += 1
-                saved = save(name, state["seed"], Path(folder), output, failures)
-                print(f"{name}: FAILED ({_reason(code)}), seed {state['seed']}\n{_tail(output)}", flush=True)
-                shown = os.path.relpath(saved)
-                print(f"{name}: repeat: {os.path.relpath(sys.executable)} tests/fuzz/run.py --repeat {shown}")
-                print(f"{name}: or: nox -s fuzz -- {name} --seed {state['seed']}", flush=True)
-    took = f"{seconds:.0f} s, seeds {first} to {seed - 1}, at most {peak} MiB more than before a case"
-    print(f"{name}: {cases} cases in {took}: {failed or 'no'} failures", flush=True)
+                saved = failures / f"{name}-{seed}"
+                shutil.rmtree(saved, ignore_errors=True)
+                shutil.copytree(folder, saved, ignore=shutil.ignore_patterns("tmp", "state.json"))
+                how = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+                print(f"{name}: FAILED ({how}), seed {seed}\n{_tail(output)}")
+                worker = f"{os.path.relpath(sys.executable)} tests/fuzz/worker.py"
+                print(f"{name}: repeat the case: {worker} {name} {os.path.relpath(saved)} --repeat")
+                print(f"{name}: repeat the round: nox -s fuzz -- {name} --seed {seed}", flush=True)
+            seed += 1
+    print(
+        f"{name}: {cases} cases in {seconds:.0f} s, seeds {first} to {seed - 1}: {failed or 'no'} failures", flush=True
+    )
     return failed
 
 
-def run_worker(name: str, seed: int, seconds: float, folder: Path) -> tuple[int, str, dict[str, Any]]:
-    """Run a worker; return its exit code, its output and its last state."""
+def run_worker(name: str, seed: int, seconds: float, folder: Path) -> int:
+    """Run a worker; return its exit code."""
     command = [sys.executable, str(HERE / "worker.py"), name, str(folder), "--seed", str(seed)]
     command += ["--until", str(time.time() + seconds)]
     (folder / "tmp").mkdir()
@@ -84,42 +82,12 @@ def run_worker(name: str, seed: int, seconds: float, folder: Path) -> tuple[int,
     with (folder / "output.txt").open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder)
         try:
-            code = process.wait(seconds + GRACE)
+            return process.wait(seconds + GRACE)
         except subprocess.TimeoutExpired:
-            code = -9
+            return -9
         finally:
             process.kill()
             process.wait()
-    state = {"seed": seed, "cases": 0, "peak_mib": 0}
-    if (folder / "state.json").exists():
-        state |= json.loads((folder / "state.json").read_text())
-    return code, (folder / "output.txt").read_text(errors="replace"), state
-
-
-def save(name: str, seed: int, folder: Path, output: str, failures: Path) -> Path:
-    """Keep the failing case and the worker's output; return their folder."""
-    target = failures / f"{name}-{seed}"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    (target / "output.txt").write_text(output)
-    for path in folder.glob("case*"):
-        shutil.copy(path, target)
-    return target
-
-
-def repeat(folder: Path) -> int:
-    """Run the saved case of a failure again; return the worker's exit code, 1 for a crash."""
-    name = folder.resolve().name.rpartition("-")[0]
-    with tempfile.TemporaryDirectory(prefix="scrfd-trt-fuzz-") as work:
-        shutil.copy(folder / "case.pickle", work)
-        command = [sys.executable, "-X", "faulthandler", str(HERE / "worker.py"), name, work, "--repeat"]
-        code = subprocess.run(command, check=False, cwd=work, timeout=GRACE).returncode
-    print(f"{name}: {_reason(code) if code else 'no failure'}", flush=True)
-    return int(code != 0)
-
-
-def _reason(code: int) -> str:
-    return f"ended by signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _tail(output: str, lines: int = 40) -> str:

@@ -6,6 +6,9 @@ import errno
 import io
 import os
 import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,6 +21,7 @@ from scrfd_trt.errors import ImageError
 pytest.importorskip("hypothesis")
 pytest.importorskip("resource")  # limits of memory; not on Windows
 
+sys.path.append(str(Path(__file__).parent))
 import mutations
 import run
 import worker
@@ -26,12 +30,13 @@ BAD = """
 import ctypes, os, time
 import numpy as np
 from hypothesis import strategies as st
+from mutations import File
 from scrfd_trt.errors import ImageError
 
 SECONDS, MEBIBYTES = 0.4 if os.environ["WAY"] == "hang" else 30.0, 64
 
 def cases():
-    return st.tuples(st.just("a.bin"), st.binary(max_size=8))
+    return st.tuples(st.builds(File, st.just("a.bin"), st.binary(max_size=8)))
 
 def check(case):
     way = os.environ["WAY"]
@@ -51,7 +56,8 @@ def check(case):
 def bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a target that fails as the variable WAY says."""
     (tmp_path / "fuzz_bad.py").write_text(BAD)
-    (tmp_path / "worker.py").write_text(Path(worker.__file__).read_text())
+    for module in (worker, mutations):
+        (tmp_path / f"{module.__name__}.py").write_text(Path(module.__file__).read_text())
     monkeypatch.setattr(run, "HERE", tmp_path)
     monkeypatch.setattr(run, "MAX_FAILURES", 1)
     return tmp_path
@@ -76,11 +82,13 @@ def test_failure_is_reported_and_repeated(
     assert f"bad: FAILED ({reason}), seed 7\n" in printed
     assert output in printed
     saved = bad / "saved/bad-7"
-    assert f"--repeat {os.path.relpath(saved)}\n" in printed
-    assert pickle.loads((saved / "case.pickle").read_bytes()) == ("a.bin", (saved / "case.bin").read_bytes())
+    assert f"worker.py bad {os.path.relpath(saved)} --repeat\n" in printed
+    assert pickle.loads((saved / "case.pickle").read_bytes())[0].content == (saved / "case.bin").read_bytes()
     if way == "crash":
-        assert run.main(["--repeat", str(saved)]) == 1
-        assert output in "".join(capfd.readouterr())
+        repeated = subprocess.run(
+            [sys.executable, bad / "worker.py", "bad", saved, "--repeat"], check=False, capture_output=True
+        )
+        assert repeated.returncode == -signal.SIGSEGV
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
+from mutations import File
 
 from scrfd_trt.errors import ScrfdError
 
@@ -38,13 +39,8 @@ MAX_FILES = 512
 """Open files: a target that leaks them fails soon."""
 
 
-def load(name: str) -> ModuleType:
-    """Import a target."""
-    return import_module(f"fuzz_{name}")
-
-
-def check(target: ModuleType, case: Any) -> int:
-    """Check a case and return the mebibytes it took at most; raise an error if it fails."""
+def check(target: ModuleType, case: Any) -> None:
+    """Check a case; raise an error if it fails."""
     before = _status("VmRSS")
     _reset_peak()
     faulthandler.dump_traceback_later(target.SECONDS, exit=True)
@@ -56,7 +52,6 @@ def check(target: ModuleType, case: Any) -> int:
         faulthandler.cancel_dump_traceback_later()
     took = max(0, _status("VmHWM") - before) >> 10
     assert took <= target.MEBIBYTES, f"the case took {took} MiB of memory, more than {target.MEBIBYTES}"
-    return took
 
 
 def check_error(error: ScrfdError) -> None:
@@ -88,9 +83,9 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def run_round(target: ModuleType, seed: int, *, folder: Path, end: float) -> dict[str, Any]:
-    """Check cases drawn from a seed until one fails; return their number, the peak, and the failure's traceback."""
-    done: dict[str, Any] = {"cases": 0, "peak_mib": 0, "failure": ""}
+def run_round(target: ModuleType, seed: int, *, folder: Path, end: float) -> tuple[int, str]:
+    """Check cases drawn from a seed until one fails; return their number, and the failure's traceback."""
+    done, failure = 0, ""
 
     @seeded(seed)
     @settings(
@@ -102,35 +97,26 @@ def run_round(target: ModuleType, seed: int, *, folder: Path, end: float) -> dic
     )
     @given(target.cases())
     def one(case: Any) -> None:
-        if done["failure"] or (done["cases"] and time.monotonic() > end):
+        nonlocal done, failure
+        if failure or (done and time.monotonic() > end):
             return
         save_case(case, folder)
-        done["cases"] += 1
+        done += 1
         try:
-            done["peak_mib"] = max(done["peak_mib"], check(target, case))
+            check(target, case)
         except Exception:  # noqa: BLE001 - every error is a failure
-            done["failure"] = traceback.format_exc()
+            failure = traceback.format_exc()
 
     one()
-    return done
+    return done, failure
 
 
 def save_case(case: Any, folder: Path) -> None:
-    """Write a case so that it survives a crash of this process."""
+    """Write a case, and its files, so that they survive a crash of this process."""
     (folder / "case.pickle").write_bytes(pickle.dumps(case))
-    for number, (name, content) in enumerate(_files(case)):
-        (folder / f"case{number or ''}{Path(name).suffix}").write_bytes(content)
-
-
-def _files(case: Any) -> list[tuple[str, bytes]]:
-    """Return the files of a case, which are pairs of name and content."""
-    parts = case if isinstance(case, tuple) else (case,)
-    pairs = [case, *parts]
-    return [
-        pair
-        for pair in pairs
-        if isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], bytes)
-    ]
+    for part in (case, *case) if isinstance(case, tuple) else ():
+        if isinstance(part, File):
+            (folder / f"case{Path(part.name).suffix}").write_bytes(part.content)
 
 
 def limit(mebibytes: int) -> None:
@@ -169,7 +155,7 @@ def main() -> None:
     parser.add_argument("--until", type=float, default=0.0, help="of time.time()")
     parser.add_argument("--repeat", action="store_true")
     args = parser.parse_args()
-    target = load(args.target)
+    target = import_module(f"fuzz_{args.target}")
     if reason := getattr(target, "missing", ""):
         sys.exit(reason)
     target.cases()  # makes the samples before memory is limited
@@ -179,23 +165,16 @@ def main() -> None:
         print(f"{case!r:.2000}", flush=True)
         check(target, case)
         return
-    end, seed = time.monotonic() + args.until - time.time(), args.seed
-    state = {"seed": seed, "cases": 0, "peak_mib": 0}
-    while not state["cases"] or time.monotonic() < end:
+    end, seed, cases = time.monotonic() + args.until - time.time(), args.seed, 0
+    while not cases or time.monotonic() < end:
         os.ftruncate(sys.stderr.fileno(), 0)  # only the output of the last round is kept
-        (args.folder / "state.json").write_text(json.dumps(state))
-        done = run_round(target, seed, folder=args.folder, end=end)
-        state = {
-            "seed": seed,
-            "cases": state["cases"] + done["cases"],
-            "peak_mib": max(state["peak_mib"], done["peak_mib"]),
-        }
-        (args.folder / "state.json").write_text(json.dumps(state))
-        if done["failure"]:
-            print(done["failure"], file=sys.stderr, flush=True)
-            sys.exit(1)
+        (args.folder / "state.json").write_text(json.dumps([seed, cases]))
+        done, failure = run_round(target, seed, folder=args.folder, end=end)
+        cases += done
+        (args.folder / "state.json").write_text(json.dumps([seed, cases]))
+        if failure:
+            sys.exit(failure)
         seed += 1
-        state["seed"] = seed
 
 
 if __name__ == "__main__":

@@ -1,8 +1,0 @@
-"""Make the modules of the fuzzers importable."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parent))
