@@ -12,7 +12,7 @@ import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from traceback import walk_tb
 from urllib.parse import quote
 
 import uvicorn
@@ -115,7 +115,7 @@ def create_application(
             sessions.add(Page(Session(detector, folder, model, budget), max_upload).session)
 
     @app.get("/download/{key}")
-    def download(key: str) -> Response:
+    async def download(key: str) -> Response:  # on the event loop, as all that changes the sessions
         for session in list(sessions):
             if file := session.take(key):
                 return _as_response(*file)
@@ -128,8 +128,13 @@ def create_application(
     ui.run_with(parent, title="scrfd-trt studio", favicon="🙂", dark=None, show_welcome_message=False)
     # The guard answers for other origins.
     core.sio.eio.cors_allowed_origins = []
-    guarded = _LimitedPages(parent)
-    return Guard(guarded, access, max_upload + FORM_OVERHEAD, cacheable=f"/_nicegui/{__version__}/"), close
+    busy = PlainTextResponse("too many pages were requested; try again in a minute", 503)
+
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and scope["path"] == "/"
+        await (busy if is_page and len(Client.instances) >= MAX_WAITING else parent)(scope, receive, send)
+
+    return Guard(limited, access, max_upload + FORM_OVERHEAD, cacheable=f"/_nicegui/{__version__}/"), close
 
 
 def _as_response(name: str, content: bytes | Path) -> Response:
@@ -144,19 +149,6 @@ def _failed(request: Request, _: Exception) -> Response:
     if request.method == "POST":
         return PlainTextResponse("the request is not a form with a file", 400)
     return PlainTextResponse("the request failed", 500)
-
-
-class _LimitedPages:
-    """Refuse pages while many were requested that no browser has opened."""
-
-    def __init__(self, application: Application) -> None:
-        self.app = application
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/" and len(Client.instances) >= MAX_WAITING:
-            await PlainTextResponse("too many pages were requested; try again in a minute", 503)(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
 
 
 class _TimedProtocol(H11Protocol):
@@ -179,18 +171,11 @@ class _FrameworkLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        text = f"{record.getMessage()}: {error!r}" if error is not None else record.getMessage()
-        is_own = error is not None and any(_modules(error.__traceback__, Page.__module__.rpartition(".")[0]))
+        text = record.getMessage() if error is None else f"{record.getMessage()}: {error!r}"
+        frames = walk_tb(error.__traceback__ if error else None)
+        passed = {str(frame.f_globals.get("__name__")) for frame, _ in frames} - {Guard.__module__, __name__}
+        is_own = any(name.startswith(Page.__module__.rpartition(".")[0]) for name in passed)
         _logger.log(logging.ERROR if is_own else logging.INFO, "the page failed: %s", text)
-
-
-def _modules(trace: TracebackType | None, package: str) -> Iterator[str]:
-    """Yield the modules of a package that an error passed, except the guard, which all requests pass."""
-    while trace is not None:
-        name = str(trace.tb_frame.f_globals.get("__name__"))
-        if name.startswith(package) and name not in (Guard.__module__, __name__):
-            yield name
-        trace = trace.tb_next
 
 
 @contextmanager
