@@ -23,8 +23,8 @@ from scrfd_trt._cli.progress import image_progress
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
-from scrfd_trt._image_files.blocks import FURTHER
 from scrfd_trt._image_files.metadata import DROPPED_ORDER, Metadata, read_metadata
+from scrfd_trt._image_files.metadata_blocks import FURTHER
 from scrfd_trt._image_files.read import Damaged
 from scrfd_trt.errors import (
     BackendError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,3 +90,21 @@ class ImageFile:
     def add_damage(self, *lines: str) -> None:
         """Add lines to the damage unless they are empty or there."""
         self.damage.extend(line for line in dict.fromkeys(lines) if line and line not in self.damage)
+
+
+class Extras(NamedTuple):
+    """What is put into a file: the profile of its pixels, dots per inch, EXIF data, an XMP packet, colours of PNG."""
+
+    profile: bytes | None = None
+    resolution: tuple[float, float] | None = None
+    exif: bytes = b""
+    xmp: bytes = b""
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def pixels_per_metre(self) -> bytes:
+        """The resolution in the numbers of PNG, big-endian; empty if there is none."""
+        return b"".join(min(round(value / 0.0254), 2**31 - 1).to_bytes(4, "big") for value in self.resolution or ())
+
+
+NO_EXTRAS = Extras()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scrfd_trt._image_files import png, tags
+from scrfd_trt._image_files import png, tiff_tags
 from scrfd_trt._image_files.frames import Kind
 
 BRANDS: dict[bytes, Kind] = {
@@ -16,7 +16,7 @@ PREFIXES: dict[Kind, tuple[bytes, ...]] = {
     "jpeg": (b"\xff\xd8",),
     "png": (png.SIGNATURE,),
     "gif": (b"GIF87a", b"GIF89a"),
-    "tiff": tags.SIGNATURES,
+    "tiff": tiff_tags.SIGNATURES,
     "bmp": (b"BM",),
     "jp2": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
     "hdr": (b"#?RADIANCE", b"#?RGBE"),

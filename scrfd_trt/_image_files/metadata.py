@@ -14,8 +14,8 @@ from email.utils import parsedate_to_datetime
 from html import escape
 
 from scrfd_trt._image_files import exif, xmp
-from scrfd_trt._image_files.blocks import FURTHER, MOTION, TAIL, Blocks, find_blocks
 from scrfd_trt._image_files.frames import Kind
+from scrfd_trt._image_files.metadata_blocks import FURTHER, MOTION, TAIL, Blocks, find_blocks
 
 LABELS = {
     "title": "title", "description": "description", "author": "author", "copyright": "copyright",

@@ -1,11 +1,20 @@
-"""Walk through the chunks of a PNG file."""
+"""Read PNG files, and put profile and metadata into them."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from scrfd_trt._image_files import icc, opencv_codec, pillow_codec
+from scrfd_trt._image_files.frames import Extras, ImageFile
+from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt._image_files.opencv_codec import Stored, decode_still, still_file
+from scrfd_trt._image_files.pillow_codec import animation_file
+from scrfd_trt.errors import ImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PROFILE = 1 << 24
@@ -41,34 +50,39 @@ COLORS = {b"cICP": 4, b"cHRM": 32, b"gAMA": 4, b"sRGB": 1}
 KEPT = (b"IHDR", b"tRNS", b"eXIf", b"iCCP", b"pHYs", b"acTL", *COLORS)
 
 
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of the content of each complete chunk."""
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            return
+        yield data[at + 4 : at + 8], at + 8, end - 4
+        at = end
+
+
 def read_header(data: bytes) -> PngHeader:
     """Walk through a PNG file; damage is recorded, and what is behind it is not read."""
-    header, at = PngHeader(), len(SIGNATURE)
-    view, controls = memoryview(data), 0
-    while at + 12 <= len(data):
-        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        end = at + 12 + length
-        if end > len(data):
-            break
-        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+    header, view, controls = PngHeader(), memoryview(data), 0
+    for kind, start, end in chunks(data):
+        if zlib.crc32(view[start - 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             name = kind.decode("latin-1") if kind.isalpha() else "a chunk"
-            header.damage = f"damaged between bytes {at:,} and {end:,}: wrong checksum in {name}"
+            header.damage = f"damaged between bytes {start - 8:,} and {end + 4:,}: wrong checksum in {name}"
             return header
         header.kinds.add(kind)
         if kind in KEPT and kind not in header.chunks:
-            header.chunks[kind] = data[at + 8 : end - 4]
-        if kind == b"IHDR" and length >= 13 and not header.size[0]:
-            header.size = struct.unpack_from(">2I", data, at + 8)
-            header.bits, header.color_type = data[at + 16], data[at + 17]
+            header.chunks[kind] = data[start:end]
+        if kind == b"IHDR" and end - start >= 13 and not header.size[0]:
+            header.size = struct.unpack_from(">2I", data, start)
+            header.bits, header.color_type = data[start + 8], data[start + 9]
         controls += kind == b"fcTL"
         if kind == b"IDAT":
             header.still_is_frame = controls > 0 if not header.places else header.still_is_frame
-            header.places.append((at + 8, end - 4))
+            header.places.append((start, end))
         if kind == b"IEND":
             header.frames = controls if b"acTL" in header.chunks else 0
             header.damage = _missing_pixels(header)
             return header
-        at = end
     header.damage = f"cut off after {len(data):,} bytes"
     header.frames = controls if b"acTL" in header.chunks else 0
     return header
@@ -127,7 +141,7 @@ MAX_SURPLUS = 150_000_000
 """Bytes that may be decompressed in vain; this takes about a second."""
 
 
-def mended(data: bytes) -> bytes:
+def _mended(data: bytes) -> bytes:
     """Return the file with right checksums, its last chunk as long as what is there, and an end."""
     out, at = [SIGNATURE], len(SIGNATURE)
     while at + 8 <= len(data):
@@ -142,7 +156,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def icc_profile(header: PngHeader) -> bytes | None:
+def _profile(header: PngHeader) -> bytes | None:
     """Return the colour profile; None if there is none, or it is damaged or too large."""
     _, separator, content = header.chunks.get(b"iCCP", b"").partition(b"\0")
     decoder = zlib.decompressobj()
@@ -153,7 +167,7 @@ def icc_profile(header: PngHeader) -> bytes | None:
     return profile if decoder.eof and profile else None
 
 
-def colors(header: PngHeader) -> tuple[tuple[bytes, bytes], ...]:
+def _colors(header: PngHeader) -> tuple[tuple[bytes, bytes], ...]:
     """Return the chunks that describe colours, of which the profile takes the place."""
     found = {} if b"iCCP" in header.chunks else dict(header.chunks)
     if max(struct.unpack(f">{len(found.get(b'cHRM', b'')) // 4}I", found.get(b"cHRM", b"")[:32]), default=0) > 100_000:
@@ -161,7 +175,7 @@ def colors(header: PngHeader) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((name, found[name]) for name, size in COLORS.items() if len(found.get(name, b"")) == size)
 
 
-def resolution(header: PngHeader) -> tuple[float, float] | None:
+def _resolution(header: PngHeader) -> tuple[float, float] | None:
     """Return the dots per inch."""
     physical = header.chunks.get(b"pHYs", b"")
     if len(physical) < 9 or physical[8] != 1:
@@ -170,17 +184,86 @@ def resolution(header: PngHeader) -> tuple[float, float] | None:
     return (x * 0.0254, y * 0.0254) if x and y else None
 
 
-def essential(data: bytes, header: PngHeader) -> bytes:
+def _essential(data: bytes, header: PngHeader) -> bytes:
     """Return a complete file without texts and profiles, which can be compressed to a thousandth of their size."""
     if not header.kinds & BULKY:
         return data
-    out, at = [SIGNATURE], len(SIGNATURE)
-    while at + 12 <= len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] not in BULKY:
-            out.append(data[at:end])
-        at = end
-    return b"".join(out)
+    kept = (data[start - 8 : end + 4] for name, start, end in chunks(data) if name not in BULKY)
+    return b"".join([SIGNATURE, *kept])
 
 
 BULKY = {b"zTXt", b"iTXt", b"tEXt", b"iCCP"}
+
+
+def open_png(data: bytes, limits: Limits) -> ImageFile:
+    """Read the chunks of a PNG file."""
+    header = read_header(data)
+    check_header(header.size, limits, header.damage)
+    content = data
+    if has_more_data(data, header):
+        raise ImageError("the image is damaged (it has more data than pixels): copy or download it again")
+    if damage := header.damage:
+        content = _mended(data)
+        header = read_header(content)
+    content = _essential(content, header)
+    exif, profile = header.chunks.get(b"eXIf", b""), _profile(header)
+    if header.frames > 1:
+        check_total([header.size] * header.frames, limits)
+        file = animation_file(
+            "png", content, header.frames, header.size, exif=exif, profile=profile, first=not header.still_is_frame
+        )
+        described = replace(file.color, resolution=_resolution(header), png_chunks=_colors(header))
+        return replace(file, data=data, damage=[damage] if damage else [], color=described)
+
+    def decode(file: ImageFile) -> Stored:
+        grey = icc.space(profile) == "GRAY" and header.color_type == 0 and header.bits <= 8
+        if damage or (grey and not header.has_alpha):
+            return pillow_codec.decode("png", content, file, profile)
+        try:
+            return _decode_png(file, content, header)
+        except ImageError:
+            if not file.keep_damaged:
+                raise
+            return pillow_codec.decode("png", content, file)
+
+    resolution = _resolution(header)
+    file = still_file(
+        "png", data, header.size, decode, exif=exif, profile=profile, resolution=resolution, damage=damage
+    )
+    return replace(file, color=replace(file.color, png_chunks=_colors(header)))
+
+
+def _decode_png(file: ImageFile, data: bytes, header: PngHeader) -> Stored:
+    pixels, alpha = decode_still(file, data, alpha=header.has_alpha, bits=header.bits)
+    if header.has_alpha and alpha is None and header.color_type == 0:
+        # OpenCV does not read which grey is transparent.
+        stored, _ = opencv_codec.decode(data, opencv_codec.UNCHANGED)
+        grey = int.from_bytes(header.chunks[b"tRNS"][:2], "big")
+        grey = grey * 255 // (2**header.bits - 1) if header.bits < 8 else grey
+        alpha = None if stored is None else np.where(stored == grey, 0, 255).astype(np.uint8)
+    return pixels, alpha
+
+
+def frame_seconds(data: bytes) -> Iterator[float]:
+    """Yield how long each frame is shown."""
+    for name, start, end in chunks(data):
+        if name == b"fcTL" and end - start >= 24:
+            top, below = struct.unpack_from(">2H", data, start + 20)
+            yield top / (below or 100)
+
+
+def embed_png(data: bytes, extras: Extras) -> bytes:
+    """Put chunks before the pixels."""
+    return data[:33] + png_extras(extras) + data[33:]
+
+
+def png_extras(extras: Extras) -> bytes:
+    """Return the chunks of a profile, a resolution, EXIF and XMP."""
+    contents = [
+        *extras.png_chunks,
+        (b"iCCP", extras.profile and b"ICC profile\0\0" + zlib.compress(extras.profile)),
+        (b"pHYs", extras.pixels_per_metre and extras.pixels_per_metre + b"\1"),
+        (b"eXIf", extras.exif),
+        (b"iTXt", extras.xmp and b"XML:com.adobe.xmp\0\0\0\0\0" + extras.xmp),
+    ]
+    return b"".join(chunk(name, content) for name, content in contents if content)

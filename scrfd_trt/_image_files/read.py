@@ -5,12 +5,14 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from scrfd_trt._image_files import animated, kinds, native, still, tiff
+from scrfd_trt._image_files import gif, heif, jpeg, kinds, png, simple_formats, tiff, webp
 from scrfd_trt._image_files.frames import ImageFile, ImageFrame, Kind
 from scrfd_trt._image_files.limits import DEFAULT, Limits
+from scrfd_trt._image_files.opencv_codec import OUT_OF_MEMORY
 from scrfd_trt.errors import ImageError, ScrfdError
 
 Damaged = Literal["stop", "keep"]
@@ -69,7 +71,7 @@ def _named(frames: Iterator[ImageFrame], name: str) -> Iterator[ImageFrame]:
     except ScrfdError as error:
         raise (error.within(name) if name else error) from error
     except MemoryError as error:
-        raise ImageError(native.OUT_OF_MEMORY, subject=name) from error
+        raise ImageError(OUT_OF_MEMORY, subject=name) from error
 
 
 def _is_special(path: Path) -> bool:
@@ -108,17 +110,27 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
 
 
 OPENERS: dict[Kind, Callable[[bytes, Limits], ImageFile]] = {
-    "jpeg": still.open_jpeg,
-    "png": still.open_png,
-    "webp": still.open_webp,
-    "gif": animated.open_gif,
+    "jpeg": jpeg.open_jpeg,
+    "png": png.open_png,
+    "webp": webp.open_webp,
+    "gif": gif.open_gif,
     "tiff": tiff.open_tiff,
-    "avif": animated.open_avif,
-    "heic": animated.open_heic,
-    "bmp": still.open_bmp,
-    "jp2": still.open_jp2,
-    "pnm": still.open_netpbm,
-    "pfm": still.open_netpbm,
-    "hdr": still.open_hdr,
-    "ras": still.open_ras,
+    "avif": heif.open_avif,
+    "heic": heif.open_heic,
+    "bmp": simple_formats.open_bmp,
+    "jp2": simple_formats.open_jp2,
+    "pnm": simple_formats.open_netpbm,
+    "pfm": simple_formats.open_netpbm,
+    "hdr": simple_formats.open_hdr,
+    "ras": simple_formats.open_ras,
 }
+FRAME_SECONDS = {
+    "png": png.frame_seconds, "webp": webp.frame_seconds, "gif": gif.frame_seconds, "avif": heif.frame_seconds,
+}  # fmt: skip
+
+
+def frame_seconds(file: ImageFile) -> list[float]:
+    """Return the seconds of each frame without decoding it, as many as the file says; 0 where it says nothing."""
+    reader = FRAME_SECONDS.get(file.kind)
+    found = [] if reader is None else list(islice(reader(file.data), file.count))
+    return found + [0.0] * (file.count - len(found))

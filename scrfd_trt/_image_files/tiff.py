@@ -1,23 +1,36 @@
-"""Read the pages of TIFF files."""
+"""Read and write the pages of TIFF files."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from scrfd_trt._image_files import color, icc, native, pillow
-from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame
+from scrfd_trt._image_files import icc, opencv_codec, pillow_codec, pixels
+from scrfd_trt._image_files.exif import ICC_PROFILE, XMP
+from scrfd_trt._image_files.frames import ColorDescription, Extras, ImageFile, ImageFrame
 from scrfd_trt._image_files.limits import Limits, check_header, check_total
-from scrfd_trt._image_files.tags import ORIENTATION, Directory, directories
+from scrfd_trt._image_files.tiff_tags import (
+    BYTE,
+    LONG,
+    ORIENTATION,
+    SHORT,
+    UNDEFINED,
+    Directory,
+    Tag,
+    Tags,
+    directories,
+    directory_bytes,
+    resolution_tags,
+)
 from scrfd_trt.errors import ImageError
 
 SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, PHOTOMETRIC = 254, 255, 256, 257, 258, 262
 STRIPS, SAMPLES, STRIP_SIZES = 273, 277, 279
 TILE_WIDTH, TILE_HEIGHT, TILES, TILE_SIZES, SUB_FILES, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 324, 325, 330, 338, 339
-ICC_PROFILE, DNG_VERSION = 34675, 50706
+DNG_VERSION = 50706
 RGB, CMYK, LAB, COLOR_FILTERS = 2, 5, {8, 9}, {32803, 34892}
 PREMULTIPLIED = 1
 MAX_SAMPLES = 32
@@ -41,12 +54,12 @@ def open_tiff(data: bytes, limits: Limits) -> ImageFile:
     file = ImageFile(
         kind="tiff",
         data=data,
-        size=color.upright_size((first.number(WIDTH), first.number(HEIGHT)), first.orientation),
+        size=pixels.upright_size((first.number(WIDTH), first.number(HEIGHT)), first.orientation),
         count=len(pages),
         is_animation=False,
         loops=0,
         color=ColorDescription(
-            icc.rgb_profile(_profile(first)), color.upright_resolution(first.resolution, first.orientation)
+            icc.rgb_profile(_profile(first)), pixels.upright_resolution(first.resolution, first.orientation)
         ),
         decode=lambda file: _frames(file, pages),
     )
@@ -92,13 +105,13 @@ def _profile(page: Directory) -> bytes | None:
 
 def _frames(file: ImageFile, pages: list[Directory]) -> Iterator[ImageFrame]:
     for page in pages:
-        pixels, alpha = _decode(file, page)
+        colors, alpha = _decode(file, page)
         own = icc.rgb_profile(_profile(page))
         if own != file.color.icc_profile:
-            converted = icc.to_profile(pixels, own, file.color.icc_profile)
+            converted = icc.to_profile(colors, own, file.color.icc_profile)
             file.add_note("a colour profile is damaged, and is taken for that of the first page" * (converted is None))
-            pixels = pixels if converted is None else converted
-        yield color.upright_frame(pixels, alpha, page.orientation)
+            colors = colors if converted is None else converted
+        yield pixels.upright_frame(colors, alpha, page.orientation)
 
 
 def _decode(file: ImageFile, page: Directory) -> tuple[Any, Any]:
@@ -108,21 +121,23 @@ def _decode(file: ImageFile, page: Directory) -> tuple[Any, Any]:
     has_alpha = _has_alpha(page)
     space = {CMYK: "CMYK", 0: "GRAY", 1: "GRAY"}.get(photometric)
     if bits <= 8 and (has_alpha or photometric in LAB or (space and icc.space(_profile(page)) == space)):
-        return pillow.decode("tiff", content, file)
+        return pillow_codec.decode("tiff", content, file)
     if photometric in LAB:
         raise ImageError(f"CIELAB colours with {bits} bits are not supported: convert it to sRGB")
     unusual = bits > 16 or page.number(SAMPLE_FORMAT, 1) in {2, 3}
-    values, lines = native.decode(content, native.UNCHANGED if unusual or (has_alpha and bits == 16) else native.COLOR)
+    values, lines = opencv_codec.decode(
+        content, opencv_codec.UNCHANGED if unusual or (has_alpha and bits == 16) else opencv_codec.COLOR
+    )
     if values is None:
         return _decode_otherwise(file, content, lines)
-    file.add_damage(*native.data_loss(lines))
-    file.add_note(color.SIXTEEN if bits == 16 and not unusual else "")
-    values, note = color.to_eight_bits(values)
+    file.add_damage(*opencv_codec.data_loss(lines))
+    file.add_note(pixels.SIXTEEN if bits == 16 and not unusual else "")
+    values, note = pixels.to_eight_bits(values)
     file.add_note(note)
-    pixels, alpha = color.to_bgr(values)
+    colors, alpha = pixels.to_bgr(values)
     if not has_alpha or alpha is None:
-        return pixels, None
-    return color.without_alpha(pixels, alpha) if page.number(EXTRA_SAMPLES) == PREMULTIPLIED else pixels, alpha
+        return colors, None
+    return pixels.without_alpha(colors, alpha) if page.number(EXTRA_SAMPLES) == PREMULTIPLIED else colors, alpha
 
 
 def _bits(page: Directory) -> int:
@@ -138,7 +153,7 @@ def _has_alpha(page: Directory) -> bool:
 def _decode_otherwise(file: ImageFile, content: bytes, lines: list[str]) -> tuple[Any, Any]:
     """Decode with Pillow, which has more compressions, what OpenCV refuses."""
     try:
-        return pillow.decode("tiff", content, file)
+        return pillow_codec.decode("tiff", content, file)
     except ImageError as error:
         reason = f" ({lines[0]})" if lines else ""
         raise ImageError(f"the image is damaged, or of an unusual kind{reason}: convert it to PNG") from error
@@ -149,7 +164,41 @@ def _single_page(data: bytes, page: Directory) -> bytes:
     copy = bytearray(data)
     at, code = (8, "Q") if page.is_big else (4, "I")
     struct.pack_into(page.order + code, copy, at, page.offset)
-    at, _, size, code = page.entries.get(ORIENTATION, (0, 0, 0, ""))
-    if code in {"B", "H", "I"} and at + size <= len(copy):
+    at, _, size, _ = page.entries.get(ORIENTATION, (0, 0, 0, 0))
+    if (code := page.code(ORIENTATION)) in {"B", "H", "I"} and size and at + size <= len(copy):
         struct.pack_into(page.order + code, copy, at, 1)
     return bytes(copy)
+
+
+def page_tags(extras: Extras, *, alpha: bool) -> Tags:
+    """Return the tags of a page beside those of its pixels and of EXIF."""
+    tags = resolution_tags(extras.resolution)
+    if alpha:
+        tags[EXTRA_SAMPLES] = Tag(SHORT, 1, b"\2\0")  # alpha that the colours are not multiplied by
+    if extras.profile:
+        tags[ICC_PROFILE] = Tag(UNDEFINED, len(extras.profile), extras.profile)
+    if extras.xmp:
+        tags[XMP] = Tag(BYTE, len(extras.xmp), extras.xmp)
+    return tags
+
+
+def append_page(file: BinaryIO, link: int, data: bytes, tags: Tags, children: Mapping[int, Tags]) -> int:
+    """Append a TIFF file of one page, with more tags, to a file; return the position of the pointer to the next page.
+
+    ``link`` is the position of the pointer to this page; 0 begins the file. Raises OverflowError beyond 4 GB.
+    """
+    base = file.tell()
+    own = next(directories(data))
+    if not link and not tags and not any(children.values()):
+        file.write(data)  # as OpenCV writes it
+        return own.offset + 2 + 12 * len(own.entries)
+    strips = b"".join((int(offset) + base).to_bytes(4, "little") for offset in own.numbers(STRIPS))
+    at = base + len(data) + len(data) % 2
+    all_tags = {**own.tags(), **tags, STRIPS: Tag(LONG, len(strips) // 4, strips)}
+    block = directory_bytes(all_tags, at, children)
+    file.write(data + b"\0" * (len(data) % 2) + block)
+    end = file.tell()
+    file.seek(link or 4)
+    file.write(at.to_bytes(4, "little"))
+    file.seek(end)
+    return at + 2 + 12 * int.from_bytes(block[:2], "little")

@@ -7,35 +7,21 @@ rest.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
 
-from scrfd_trt._image_files import exif, icc, xmp
-from scrfd_trt._image_files.animations import Animation, write_animation
-from scrfd_trt._image_files.embed import (
-    EMBED,
-    NO_EXTRAS,
-    Extras,
-    append_tiff_page,
-    multi_picture,
-    tiff_tags,
-    with_resolution,
-)
-from scrfd_trt._image_files.encode import (
-    can_encode_heic,
-    encode_avif,
-    encode_heic,
-    encode_with_opencv,
-    opencv_writes,
-    pillow_has_avif,
-)
-from scrfd_trt._image_files.exif import EXIF_IFD, GPS_IFD, Tiff, exif_directories
-from scrfd_trt._image_files.frames import ColorDescription, ImageFrame
+from scrfd_trt._image_files import exif, icc, jpeg, png, simple_formats, tiff, webp, xmp
+from scrfd_trt._image_files.exif import EXIF_IFD, GPS_IFD
+from scrfd_trt._image_files.frames import NO_EXTRAS, ColorDescription, Extras, ImageFrame
+from scrfd_trt._image_files.heif import can_encode_heic, encode_avif, encode_heic
 from scrfd_trt._image_files.metadata import Metadata
+from scrfd_trt._image_files.opencv_codec import encode_with_opencv, opencv_writes
+from scrfd_trt._image_files.pillow_codec import pillow_has_avif
+from scrfd_trt._image_files.write_animation import Animation, write_animation
 from scrfd_trt.errors import OutputError
 
 RESOLUTION_IN_EXIF = (".webp", ".avif", ".heic")
@@ -149,7 +135,7 @@ def write_image(
         color.png_chunks if suffix == ".png" else (),
     )
     if suffix in RESOLUTION_IN_EXIF:
-        extras = extras._replace(exif=with_resolution(extras), resolution=None)
+        extras = extras._replace(exif=exif.with_resolution(extras.exif, extras.resolution), resolution=None)
     sequence = chain([first], prepared)
     if animation and described.animation:
         write_animation(file, sequence, suffix, Animation(extras, quality, loops, count))
@@ -179,6 +165,12 @@ def _prepared(frames: Iterable[ImageFrame], has_alpha: bool, profile: bytes | No
         yield replace(frame, pixels=pixels, alpha=alpha)
 
 
+EMBED: Mapping[str, Callable[[bytes, Extras], bytes]] = {
+    ".jpg": jpeg.embed_jpeg, ".png": png.embed_png, ".webp": webp.embed_webp, ".bmp": simple_formats.embed_bmp,
+    ".dib": simple_formats.embed_bmp,
+}  # fmt: skip
+
+
 def encode(frame: ImageFrame, suffix: str, extras: Extras = NO_EXTRAS, quality: int = 95) -> bytes:
     """Return the content of a file with one picture; raise OutputError if this format or size cannot be written."""
     suffix = format_suffix(suffix)
@@ -196,18 +188,14 @@ def encode(frame: ImageFrame, suffix: str, extras: Extras = NO_EXTRAS, quality: 
 
 def _write_tiff(file: BinaryIO, frames: Iterator[ImageFrame], extras: Extras, fields: Mapping[str, str]) -> None:
     link = 0
-    first, exif_tags, gps = exif_directories(fields)
+    first, exif_tags, gps = exif.exif_directories(fields)
     children = {EXIF_IFD: exif_tags, GPS_IFD: gps}
     for frame in frames:
         data = encode_with_opencv(frame, ".tiff", 95)
         if file.tell() + len(data) > MAX_TIFF:
             raise OutputError("TIFF files have at most 4 GB")
-        tags = {**first, **tiff_tags(extras, alpha=frame.alpha is not None)}
-        if not link and not tags:
-            file.write(data)  # as OpenCV writes it
-            link = Tiff(data).next_link()
-        else:
-            link = append_tiff_page(file, link, data, tags, children)
+        tags = {**first, **tiff.page_tags(extras, alpha=frame.alpha is not None)}
+        link = tiff.append_page(file, link, data, tags, children)
         first, children, extras = {}, {}, extras._replace(xmp=b"")
 
 
@@ -218,4 +206,4 @@ def _write_pages(file: BinaryIO, frames: Iterator[ImageFrame], suffix: str, extr
         return
     only_colors = Extras(extras.profile, extras.resolution)
     pages = [encode(frame, suffix, only_colors if number else extras, quality) for number, frame in enumerate(frames)]
-    file.write(multi_picture(pages) if len(pages) > 1 else pages[0])
+    file.write(jpeg.multi_picture(pages) if len(pages) > 1 else pages[0])

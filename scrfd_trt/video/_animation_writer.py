@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from scrfd_trt._files import atomic_file
 from scrfd_trt._image_files import ImageFrame
-from scrfd_trt._image_files.animations import check_animation
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import ANIMATION_SUFFIXES, format_suffix, storable, write_image
+from scrfd_trt._image_files.write_animation import check_animation
 from scrfd_trt.errors import ClosedError, OutputError
 from scrfd_trt.video._animation_reader import AnimationFrame, AnimationReader
 from scrfd_trt.video._encoders import EncodeOptions

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hidden_metadata import DESCRIPTIVE, HIDING, LOCATION, PLACE, XMP, exif_block, picture
 
-from scrfd_trt._image_files.encode import pillow_has_avif
 from scrfd_trt._image_files.exif import read_exif, write_exif
 from scrfd_trt._image_files.metadata import MAX_BYTES, Metadata, read_metadata
+from scrfd_trt._image_files.pillow_codec import pillow_has_avif
 from scrfd_trt._image_files.xmp import read_xmp, write_xmp
 
 PANORAMA = {

@@ -31,7 +31,7 @@ from pictures import (
 )
 from PIL import Image, ImageCms
 
-from scrfd_trt._image_files import native, open_image, read_image
+from scrfd_trt._image_files import open_image, opencv_codec, read_image
 from scrfd_trt.errors import ImageError, MissingDependencyError
 
 needs_avif = pytest.mark.skipif(not HAS_AVIF, reason="this Pillow reads no AVIF")
@@ -450,7 +450,7 @@ def test_lack_of_memory_is_an_image_error(error: Exception, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(native.cv2, "imdecode", fail)
+    monkeypatch.setattr(opencv_codec.cv2, "imdecode", fail)
     with pytest.raises(ImageError, match=r"^x: (there is not enough memory|OpenCV cannot read the image: Insuff)"):
         read_image(encoded(".jpg"), name="x")
 
@@ -458,7 +458,7 @@ def test_lack_of_memory_is_an_image_error(error: Exception, monkeypatch: pytest.
 def test_stderr_is_captured_and_restored(capfd: pytest.CaptureFixture[str]) -> None:
     import os
 
-    with native.captured_stderr() as lines:
+    with opencv_codec.captured_stderr() as lines:
         os.write(2, b"[ WARN:0@1.2] global grfmt_png.cpp:7 read something is odd\nlibpng warning: iCCP: odd\n")
     assert lines == ["something is odd"]
     os.write(2, b"after\n")
@@ -474,7 +474,7 @@ def test_grey_pfm_has_three_channels() -> None:
 
 
 def test_heic_without_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scrfd_trt._image_files.pillow.open_heif", lambda _: [])
+    monkeypatch.setattr("scrfd_trt._image_files.pillow_codec.open_heif", lambda _: [])
     with pytest.raises(
         ImageError, match=r"^a\.heic: the file is damaged \(it has no image\): copy or download it again$"
     ):

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from scrfd_trt._image_files import ColorDescription, ImageFile, ImageFrame, open_image
-from scrfd_trt._image_files.encode import can_encode_heic, pillow_has_avif
+from scrfd_trt._image_files.heif import can_encode_heic
 from scrfd_trt._image_files.icc import essential, to_profile
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
+from scrfd_trt._image_files.pillow_codec import pillow_has_avif
 from scrfd_trt._image_files.write import is_writable, storable, write_image
 from scrfd_trt.errors import OutputError
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from scrfd_trt import Detections
 from scrfd_trt._image_files import ImageFrame, open_image
-from scrfd_trt._image_files.durations import frame_seconds
-from scrfd_trt._image_files.encode import pillow_has_avif
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
+from scrfd_trt._image_files.pillow_codec import pillow_has_avif
+from scrfd_trt._image_files.read import frame_seconds
 from scrfd_trt._image_files.write import write_image
 from scrfd_trt.errors import ClosedError, OptionError, OutputError, VideoError
 from scrfd_trt.video import EncodeOptions, VideoReader, detect_video, open_source, overlay_video

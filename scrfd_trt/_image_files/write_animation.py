@@ -14,19 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._image_files.embed import (
-    NO_EXTRAS,
-    Extras,
-    png_chunks,
-    png_extras,
-    webp_chunk,
-    webp_chunks,
-    webp_header,
-    webp_trailers,
-)
-from scrfd_trt._image_files.encode import avif_options, encode_with_opencv, to_pillow
-from scrfd_trt._image_files.frames import ImageFrame
-from scrfd_trt._image_files.png import chunk
+from scrfd_trt._image_files import gif, png, webp
+from scrfd_trt._image_files.frames import NO_EXTRAS, Extras, ImageFrame
+from scrfd_trt._image_files.heif import avif_options
+from scrfd_trt._image_files.opencv_codec import encode_with_opencv
+from scrfd_trt._image_files.pillow_codec import to_pillow
+from scrfd_trt._image_files.png import chunk, png_extras
+from scrfd_trt._image_files.webp import webp_chunk, webp_header, webp_trailers
 from scrfd_trt.errors import OutputError, one_line
 
 MAX_SIDES = {".gif": 65535, ".png": 2**31 - 1, ".webp": 16383, ".avif": 65535}
@@ -109,9 +103,9 @@ def _write_png(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> 
         count += 1
         # All frames have alpha, since a later one may need it.
         patch = _patch(_with_alpha(frame), last and _with_alpha(last))
-        chunks = list(png_chunks(encode_with_opencv(patch.frame, ".png", 0)))
+        encoded = encode_with_opencv(patch.frame, ".png", 0)
         if last is None:
-            file.write(b"\x89PNG\r\n\x1a\n" + chunk(*chunks[0]))
+            file.write(encoded[:33])  # up to the header
             control_at = file.tell()
             file.write(chunk(b"acTL", bytes(8)) + png_extras(how.extras))
         height, width = patch.frame.pixels.shape[:2]
@@ -122,11 +116,11 @@ def _write_png(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> 
         duration = time.numerator.to_bytes(2, "big") + time.denominator.to_bytes(2, "big")
         file.write(chunk(b"fcTL", place + duration + b"\0\0"))  # stays, and replaces what is below
         sequence += 1
-        for name, content in chunks:
+        for name, start, end in png.chunks(encoded):
             if name == b"IDAT" and last is None:
-                file.write(chunk(name, content))
+                file.write(chunk(name, encoded[start:end]))
             elif name == b"IDAT":
-                file.write(chunk(b"fdAT", sequence.to_bytes(4, "big") + content))
+                file.write(chunk(b"fdAT", sequence.to_bytes(4, "big") + encoded[start:end]))
                 sequence += 1
     file.write(chunk(b"IEND", b""))
     end = file.tell()
@@ -137,6 +131,10 @@ def _write_png(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> 
 
 def _with_alpha(frame: ImageFrame) -> ImageFrame:
     return frame if frame.alpha is not None else ImageFrame(frame.pixels, _alpha(frame), frame.seconds)
+
+
+PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
+"""Chunks of WebP's pixels."""
 
 
 def _write_webp(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> None:
@@ -151,9 +149,9 @@ def _write_webp(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) ->
         height, width = patch.frame.pixels.shape[:2]
         numbers = (patch.left // 2, patch.top // 2, width - 1, height - 1, min(_milliseconds(frame), 2**24 - 1))
         head = b"".join(value.to_bytes(3, "little") for value in numbers) + b"\2"  # stays, and replaces what is below
-        encoded = webp_chunks(encode_with_opencv(patch.frame, ".webp", how.quality))
-        pixels = b"".join(webp_chunk(name, content) for name, content in encoded if name in (b"ALPH", b"VP8 ", b"VP8L"))
-        file.write(webp_chunk(b"ANMF", head + pixels))
+        encoded = encode_with_opencv(patch.frame, ".webp", how.quality)
+        chunks = [(name, encoded[start:end]) for name, start, end in webp.chunks(encoded) if name in PIXELS]
+        file.write(webp_chunk(b"ANMF", head + b"".join(webp_chunk(*one) for one in chunks)))
     file.write(b"".join(webp_trailers(extras)))
     end = file.tell()
     if end >= 2**32:
@@ -247,13 +245,8 @@ def _compressed(indexes: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(indexes).save(file, "GIF", optimize=False, interlace=False)
     data = file.getvalue()
-    at = 13 + 3 * GIF_COLORS
-    while data[at] == 0x21:  # extensions
-        at += 2
-        while data[at]:
-            at += 1 + data[at]
-        at += 1
-    return data[at + 10 : -1]
+    start = next(start for kind, start, _ in gif.blocks(data) if kind == gif.IMAGE)
+    return data[start + 10 : -1]
 
 
 def _write_avif(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> None:

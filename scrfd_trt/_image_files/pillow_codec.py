@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import _forks
-from scrfd_trt._image_files import color, icc
-from scrfd_trt._image_files.frames import ImageFile
-from scrfd_trt._image_files.native import OUT_OF_MEMORY, captured_stderr
+from scrfd_trt._image_files import icc, pixels
+from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame, Kind
+from scrfd_trt._image_files.opencv_codec import OUT_OF_MEMORY, captured_stderr
+from scrfd_trt._image_files.tiff_tags import first_directory
 from scrfd_trt.errors import ImageError, MissingDependencyError, one_line
 
 Pixels = NDArray[np.uint8]
@@ -73,9 +75,7 @@ def _jpeg(file: io.BytesIO) -> Any:
 
 
 def _avif(file: io.BytesIO) -> Any:
-    from PIL import features  # noqa: PLC0415
-
-    if "avif" not in features.modules or not features.check("avif"):
+    if not pillow_has_avif():
         raise MissingDependencyError(f"reading AVIF images requires Pillow 11.3 or newer: {HEIF_COMMAND}")
     from PIL.AvifImagePlugin import AvifImageFile  # noqa: PLC0415
 
@@ -146,9 +146,9 @@ def bgr_and_alpha(image: Any, file: ImageFile) -> tuple[Pixels, Pixels | None]:
         rgba = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
         return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR), np.uint8), np.ascontiguousarray(rgba[..., 3])
     if image.mode[:1] in {"I", "F"}:
-        values, note = color.to_eight_bits(np.asarray(image))
+        values, note = pixels.to_eight_bits(np.asarray(image))
         file.add_note(note)
-        return color.to_bgr(values)[0], None
+        return pixels.to_bgr(values)[0], None
     profile = image.info.get("icc_profile")
     if image.mode == "LAB":
         image = icc.lab_to_srgb(image)
@@ -156,3 +156,66 @@ def bgr_and_alpha(image: Any, file: ImageFile) -> tuple[Pixels, Pixels | None]:
         image = icc.to_srgb(image, profile) or image
     rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8), None
+
+
+def animation_file(
+    kind: Kind,
+    data: bytes,
+    count: int,
+    size: tuple[int, int],
+    *,
+    exif: bytes = b"",
+    profile: bytes | None = None,
+    first: int = 0,
+    orientation: int = 0,
+) -> ImageFile:
+    """Open a file of which Pillow decodes ``count`` frames from number ``first`` on.
+
+    ``orientation`` takes the place of that in ``exif`` if it is not 0.
+    """
+    described = first_directory(exif)
+    turn = orientation or described.orientation
+    loops = open_with(kind, data).info.get("loop")
+    if kind == "gif":  # counts repetitions, and 0 is for ever
+        loops = 1 if loops is None else loops + (loops > 0)
+
+    def frames(file: ImageFile) -> Iterator[ImageFrame]:
+        image = open_with(kind, data)
+        for number in range(first, first + count):
+            with translated():
+                image.seek(number)
+                load(image, file)
+                colors, alpha = bgr_and_alpha(image, file)
+                seconds = float(image.info.get("duration", 0)) / 1000.0
+            if alpha is not None and alpha.min() == 255:  # Pillow adds it to the later frames of GIFs
+                alpha = None
+            yield replace(pixels.upright_frame(colors, alpha, turn), seconds=seconds)
+
+    resolution = pixels.upright_resolution(described.resolution, turn)
+    return ImageFile(
+        kind=kind,
+        data=data,
+        size=pixels.upright_size(size, turn),
+        count=count,
+        is_animation=count > 1,
+        loops=int(loops or 0),
+        color=ColorDescription(icc.rgb_profile(profile), resolution),
+        decode=frames,
+    )
+
+
+def to_pillow(frame: ImageFrame, mode: str = "") -> Any:
+    """Return Pillow's image of a frame: RGB, or RGBA if it has alpha or ``mode`` says so."""
+    from PIL import Image  # noqa: PLC0415 - slow to import
+
+    if frame.alpha is None and mode != "RGBA":
+        return Image.fromarray(np.ascontiguousarray(frame.pixels[..., ::-1]))
+    alpha = frame.alpha if frame.alpha is not None else np.full(frame.pixels.shape[:2], 255, np.uint8)
+    return Image.fromarray(np.dstack([frame.pixels[..., ::-1], alpha]))
+
+
+def pillow_has_avif() -> bool:
+    """Return whether this Pillow reads and writes AVIF."""
+    from PIL import features  # noqa: PLC0415
+
+    return "avif" in features.modules and bool(features.check("avif"))

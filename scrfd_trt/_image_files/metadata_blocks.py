@@ -5,15 +5,13 @@ from __future__ import annotations
 import binascii
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from scrfd_trt._image_files import exif, xmp
-from scrfd_trt._image_files.boxes import boxes
+from scrfd_trt._image_files import exif, gif, jpeg, png, webp
 from scrfd_trt._image_files.frames import Kind
+from scrfd_trt._image_files.heif import boxes, item_content, item_exif, items
+from scrfd_trt._image_files.tiff_tags import directories
 
 FURTHER, MOTION, TAIL = "further pictures", "a motion video", "data behind the picture"
 MAX_TEXT_BYTES = 4 << 20  # of compressed texts
@@ -41,41 +39,20 @@ def find_blocks(data: bytes, kind: Kind) -> Blocks:
 
 
 def _read_jpeg(data: bytes, blocks: Blocks) -> None:
-    end = len(data)
-    for marker, start, stop in _jpeg_segments(data):
-        segment = data[start:stop]
-        if marker == 0xD9:
-            end = start
-        elif marker == 0xFE:
+    header = jpeg.read_header(data)
+    for marker, start, stop in header.segments + header.later_segments:
+        if marker == 0xFE:
             blocks.others.add("comments")
         elif 0xE0 <= marker <= 0xEF:
-            _read_app_segment(marker - 0xE0, segment, blocks)
-    if b"ftyp" in data[end:]:
+            _read_app_segment(marker - 0xE0, data[start:stop], blocks)
+    _name_tail(data[header.end :], blocks, expected=FURTHER in blocks.others)
+
+
+def _name_tail(tail: bytes, blocks: Blocks, *, expected: bool = False) -> None:
+    if b"ftyp" in tail:
         blocks.others.add(MOTION)
-    elif FURTHER not in blocks.others and data[end:].strip(b"\0\r\n \xff"):
+    elif not expected and tail.strip(b"\0\r\n \xff"):
         blocks.others.add(TAIL)
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of the content of all segments, to the end of the picture."""
-    positions, at = _marker_positions(data), 2
-    while (index := int(np.searchsorted(positions, at))) < len(positions):
-        start = int(positions[index]) + 2
-        marker = data[start - 1]
-        if marker == 0xD9:
-            yield marker, start, start
-            return
-        stop = start + max(2, int.from_bytes(data[start : start + 2], "big"))
-        at = start if marker in (0x01, 0xD8) else stop
-        yield marker, start + 2, stop
-
-
-def _marker_positions(data: bytes) -> NDArray[np.intp]:
-    """Return the positions of markers in a JPEG file: not of stuffed, filling or restart bytes."""
-    view = np.frombuffer(data, np.uint8)
-    positions = np.flatnonzero(view[:-1] == 0xFF)
-    codes = view[positions + 1]
-    return np.asarray(positions[(codes != 0) & (codes != 0xFF) & ((codes < 0xD0) | (codes > 0xD7))], np.intp)
 
 
 def _read_app_segment(number: int, segment: bytes, blocks: Blocks) -> None:
@@ -120,16 +97,14 @@ def _read_photoshop(data: bytes, blocks: Blocks) -> None:
 
 
 def _read_png(data: bytes, blocks: Blocks) -> None:
-    at = 8
-    while at + 12 <= len(data):
-        size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        content = data[at + 8 : at + 8 + size]
-        at += 12 + size
+    tail = len(data)
+    for name, start, end in png.chunks(data):
+        content = data[start:end] if name not in (b"IDAT", b"fdAT") else b""
         if name == b"eXIf":
             blocks.exif.append(content)
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
             _read_png_text(name, content, blocks)
-        elif name == b"tIME" and size == 7:
+        elif name == b"tIME" and len(content) == 7:
             year, rest = int.from_bytes(content[:2], "big"), content[2:]
             blocks.texts["tIME"] = "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(year, *rest)
         elif name == b"caBX":
@@ -137,9 +112,9 @@ def _read_png(data: bytes, blocks: Blocks) -> None:
         elif name not in PNG_CHUNKS:
             blocks.others.add("other data")
         if name == b"IEND":
+            tail = end + 4
             break
-    if data[at:].strip(b"\0\r\n "):
-        blocks.others.add(MOTION if b"ftyp" in data[at:] else TAIL)
+    _name_tail(data[tail:], blocks)
 
 
 PNG_CHUNKS = {
@@ -189,75 +164,42 @@ def _read_raw_profile(name: str, content: bytes, blocks: Blocks) -> None:
 
 
 def _read_webp(data: bytes, blocks: Blocks) -> None:
-    end = min(len(data), 8 + int.from_bytes(data[4:8], "little"))
-    at = 12
-    while at + 8 <= end:
-        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        content = data[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2
+    end = 8 + int.from_bytes(data[4:8], "little")
+    for name, start, stop in webp.chunks(data[:end]):
         if name == b"EXIF":
-            blocks.exif.append(content)
+            blocks.exif.append(data[start:stop])
         elif name == b"XMP ":
-            blocks.xmp.append(content)
+            blocks.xmp.append(data[start:stop])
         elif name == b"C2PA":
             blocks.others.add("C2PA")
         elif name not in (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"):
             blocks.others.add("other data")
-    if data[end:].strip(b"\0"):
-        blocks.others.add(MOTION if b"ftyp" in data[end:] else TAIL)
+    _name_tail(data[end:], blocks)
 
 
 def _read_gif(data: bytes, blocks: Blocks) -> None:
-    at = 13 + palette_bytes(data[10:11])
-    while at < len(data):
-        block = data[at : at + 1]
-        if block == b"\x2c":
-            at = skip_blocks(data, at + 11 + palette_bytes(data[at + 9 : at + 10]))
-        elif block == b"\x21":
-            at = _read_gif_extension(data, at, blocks)
-        else:
-            break
-    if data[at + 1 :].strip(b"\0"):
-        blocks.others.add(TAIL)
-
-
-def palette_bytes(flags: bytes) -> int:
-    """Return the size of the palette of a GIF file, or of its frame, by its flags."""
-    return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
-
-
-def skip_blocks(data: bytes, at: int) -> int:
-    """Return the position behind the data blocks of a GIF file that start at ``at``."""
-    while at < len(data) and data[at]:
-        at += 1 + data[at]
-    return at + 1
-
-
-def _read_gif_extension(data: bytes, at: int, blocks: Blocks) -> int:
-    """Read an extension; return the position behind it."""
-    label, application = data[at + 1 : at + 2], data[at + 3 : at + 14]
-    end = skip_blocks(data, at + 2)
-    if label in (b"\xfe", b"\x01"):
-        blocks.others.add("comments")
-    elif label == b"\xff" and application == b"XMP DataXMP":
-        # The packet has no lengths in it; 258 bytes behind it bring readers that look for them to its end.
-        blocks.xmp.append(data[at + 14 : end].partition(b"\x01\xff\xfe\xfd")[0])
-    elif label == b"\xff" and application not in (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012"):
-        blocks.others.add("other data")
-    return end
+    end = len(data)
+    for kind, start, end in gif.blocks(data):
+        label, application = data[start + 1 : start + 2], data[start + 3 : start + 14]
+        if kind != gif.EXTENSION:
+            continue
+        if label in (b"\xfe", b"\x01"):
+            blocks.others.add("comments")
+        elif label == b"\xff" and application == b"XMP DataXMP":
+            # The packet has no lengths in it; 258 bytes behind it bring readers that look for them to its end.
+            blocks.xmp.append(data[start + 14 : end].partition(b"\x01\xff\xfe\xfd")[0])
+        elif label == b"\xff" and application not in (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012"):
+            blocks.others.add("other data")
+    _name_tail(data[end:], blocks)
 
 
 def _read_tiff(data: bytes, blocks: Blocks) -> None:
-    tiff = exif.Tiff(data)
-    for page in tiff.pages():
-        fields, others = exif.read_directory(tiff, page)
-        if exif.XMP in page:
-            blocks.xmp.append(page[exif.XMP].data)
-        if exif.IPTC in page:
-            blocks.iptc.append(page[exif.IPTC].data)
-        if exif.PHOTOSHOP in page:
-            _read_photoshop(page[exif.PHOTOSHOP].data, blocks)
-        if [*tiff.numbers(page.get(0x00FE)), 0][0] % 2 == 1:  # a smaller copy of another page
+    for page in directories(data):
+        fields, others = exif.read_directory(page)
+        blocks.xmp += filter(None, [page.content(exif.XMP)])
+        blocks.iptc += filter(None, [page.content(exif.IPTC)])
+        _read_photoshop(page.content(exif.PHOTOSHOP), blocks)
+        if page.number(0x00FE) % 2 == 1:  # a smaller copy of another page
             others.add("embedded previews")
         blocks.others |= others
         blocks.fields = fields | blocks.fields
@@ -289,80 +231,25 @@ def _read_uuid(name: bytes, content: bytes, blocks: Blocks) -> None:
 
 def _read_items(data: bytes, start: int, end: int, blocks: Blocks) -> None:
     """Read the items of AVIF and HEIC: EXIF and XMP are items, as are pictures of several kinds."""
-    kinds: dict[int, bytes] = {}
-    places: dict[int, bytes] = {}
     for name, at, stop in boxes(data, start, end):
-        if name == b"iinf":
-            kinds = dict(_item_kinds(data, at, stop))
-        elif name == b"iloc":
-            idat = next((one for kind, one, _ in boxes(data, start, end) if kind == b"idat"), 0)
-            places = dict(_item_contents(data, at, stop, idat))
-        elif name == b"iref":
-            references = {kind for kind, _, _ in boxes(data, at + 4, stop)}
-            blocks.others |= {"embedded previews"} if b"thmb" in references else set()
+        if name == b"iref" and any(kind == b"thmb" for kind, _, _ in boxes(data, at + 4, stop)):
+            blocks.others.add("embedded previews")
         elif name == b"iprp":
-            properties = data[at:stop]
-            for urn in re.findall(rb"auxC\0{4}([^\0]+)\0", properties):
+            for urn in re.findall(rb"auxC\0{4}([^\0]+)\0", data[at:stop]):
                 if b"alpha" not in urn and urn != b"urn:mpeg:hevc:2015:auxid:1":
                     is_depth = b"depth" in urn or urn == b"urn:mpeg:hevc:2015:auxid:2"
                     blocks.others.add("depth maps" if is_depth else "auxiliary pictures")
-    for item, kind in kinds.items():
-        content = places.get(item, b"")
+    for item, kind in items(data).items():
         if kind == b"Exif":
-            skipped = 4 + int.from_bytes(content[:4], "big")
-            blocks.exif.append(content[skipped:])
+            blocks.exif.append(item_exif(data, item))
         elif kind == b"mime:application/rdf+xml":
-            blocks.xmp.append(content)
+            blocks.xmp.append(item_content(data, item))
         elif kind[:4] in (b"mime", b"uri "):
             blocks.others.add("other data")
 
 
-def _item_kinds(data: bytes, at: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield number and type of each item; a MIME type stands behind ``mime:``."""
-    begin = at + (6 if data[at] == 0 else 8)
-    for name, start, stop in boxes(data, begin, end):
-        if name == b"infe" and start < stop and data[start] in (2, 3):
-            width = 2 if data[start] == 2 else 4
-            item = int.from_bytes(data[start + 4 : start + 4 + width], "big")
-            kind = data[start + 6 + width : start + 10 + width]
-            texts = data[start + 10 + width : stop].split(b"\0")
-            yield item, kind + b":" + texts[1] if kind == b"mime" and len(texts) > 1 else kind
-
-
-def _item_contents(data: bytes, at: int, end: int, idat: int) -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of each item that lies in the file (method 0) or in the box ``idat`` (1)."""
-    version, sizes = data[at], data[at + 4 : at + 6]
-    offset_size, length_size, base_size = sizes[0] >> 4, sizes[0] & 15, sizes[1] >> 4
-    index_size = sizes[1] & 15 if version else 0
-    at += 6
-
-    def number(size: int) -> int:
-        nonlocal at
-        at += size
-        return int.from_bytes(data[at - size : at], "big") if at <= end else 0
-
-    for _ in range(number(4 if version == 2 else 2)):
-        if at >= end:
-            return
-        item = number(4 if version == 2 else 2)
-        method = number(2) & 15 if version else 0
-        number(2)
-        base = number(base_size)
-        content = b""
-        for _ in range(number(2)):
-            if at >= end or len(content) > xmp.MAX_BYTES:
-                return
-            number(index_size)
-            begin = base + number(offset_size) + (idat if method == 1 else 0)
-            length = number(length_size)
-            content += data[begin : begin + length]
-        if method < 2:
-            yield item, content
-
-
 def _read_bmp(data: bytes, blocks: Blocks) -> None:
-    if data[int.from_bytes(data[2:6], "little") or len(data) :].strip(b"\0"):
-        blocks.others.add(TAIL)
+    _name_tail(data[int.from_bytes(data[2:6], "little") or len(data) :], blocks)
 
 
 READERS: Mapping[str, Callable[[bytes, Blocks], None]] = {

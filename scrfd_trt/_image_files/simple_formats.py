@@ -1,12 +1,16 @@
-"""Sizes and other facts in the headers of simple image formats; (0, 0) for a damaged header."""
+"""Read simple formats that OpenCV decodes: BMP, JPEG 2000, Netpbm, Radiance and Sun raster files."""
 
 from __future__ import annotations
 
 import re
 import struct
 
-from scrfd_trt._image_files.boxes import find_box
+from scrfd_trt._image_files.frames import Extras, ImageFile, Kind
+from scrfd_trt._image_files.heif import find_box
+from scrfd_trt._image_files.limits import Limits, check_header
+from scrfd_trt._image_files.opencv_codec import Stored, cut_off, decode_still, still_file
 
+MAX_FILLED = 10  # times the length of a file that is cut off
 Size = tuple[int, int]
 NUMBER = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])*(\d{1,10})(?=[\s#]|$)")
 
@@ -74,31 +78,54 @@ def ras_size(data: bytes) -> Size:
     return width, height
 
 
-def webp_chunks(data: bytes) -> tuple[dict[bytes, bytes], int]:
-    """Return the first chunk of each kind of a WebP file, of pixels its start only, and the number of frames."""
-    chunks: dict[bytes, bytes] = {}
-    at, frames = 12, 0
-    while at + 8 <= len(data):
-        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        chunks.setdefault(kind, data[at + 8 : at + 8 + (size if kind in {b"EXIF", b"ICCP"} else min(size, 32))])
-        frames += kind == b"ANMF"
-        at += 8 + size + size % 2
-    return chunks, frames
+def open_bmp(data: bytes, limits: Limits) -> ImageFile:
+    """Read the header of a BMP file."""
+    size, length = bmp_size(data), int.from_bytes(data[2:6], "little")
+    damage = cut_off(data, length)
+    check_header(size, limits, damage)
+
+    def decode(file: ImageFile) -> Stored:
+        pixels, alpha = decode_still(file, _filled(data, length), alpha=bmp_has_alpha(data))
+        return pixels, alpha if alpha is not None and alpha.any() else None  # zeros mean that alpha is not used
+
+    return still_file("bmp", data, size, decode, damage=damage)
 
 
-def webp_size(chunks: dict[bytes, bytes]) -> Size:
-    """Return the size of a WebP file, by its canvas, or its only frame."""
-    if len(extended := chunks.get(b"VP8X", b"")) >= 10:
-        return 1 + int.from_bytes(extended[4:7], "little"), 1 + int.from_bytes(extended[7:10], "little")
-    if len(lossless := chunks.get(b"VP8L", b"")) >= 5 and lossless[0] == 0x2F:
-        bits = int.from_bytes(lossless[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if len(lossy := chunks.get(b"VP8 ", b"")) >= 10 and lossy[3:6] == b"\x9d\x01\x2a":
-        return int.from_bytes(lossy[6:8], "little") & 0x3FFF, int.from_bytes(lossy[8:10], "little") & 0x3FFF
-    return 0, 0
+def open_jp2(data: bytes, limits: Limits) -> ImageFile:
+    """Read the header of a JPEG 2000 file."""
+    size, components, bits = jp2_size(data)
+    check_header(size, limits)
+    return still_file("jp2", data, size, lambda file: decode_still(file, data, alpha=components in {2, 4}, bits=bits))
 
 
-def webp_has_alpha(chunks: dict[bytes, bytes]) -> bool:
-    """Return whether a WebP file can have transparent pixels."""
-    extended, lossless = chunks.get(b"VP8X", b""), chunks.get(b"VP8L", b"")
-    return bool(extended[:1] and extended[0] & 0x10) or (len(lossless) >= 5 and bool(lossless[4] & 0x10))
+def open_netpbm(data: bytes, limits: Limits) -> ImageFile:
+    """Read the header of a PBM, PGM, PPM, PAM or PFM file."""
+    size, length = netpbm_size(data)
+    check_header(size, limits)
+    kind: Kind = "pfm" if data[1:2] in b"fF" else "pnm"
+    return still_file(
+        kind, data, size, lambda file: decode_still(file, _filled(data, length)), damage=cut_off(data, length)
+    )
+
+
+def open_hdr(data: bytes, limits: Limits) -> ImageFile:
+    """Read the header of a Radiance file."""
+    check_header(hdr_size(data), limits)
+    return still_file("hdr", data, hdr_size(data), lambda file: decode_still(file, data))
+
+
+def open_ras(data: bytes, limits: Limits) -> ImageFile:
+    """Read the header of a Sun raster file."""
+    check_header(ras_size(data), limits)
+    return still_file("ras", data, ras_size(data), lambda file: decode_still(file, data))
+
+
+def _filled(data: bytes, length: int) -> bytes:
+    """Return an uncompressed file with zeros in the place of the pixels that are missing, if that is a part of it."""
+    return data.ljust(length, b"\0") if length <= MAX_FILLED * len(data) else data
+
+
+def embed_bmp(data: bytes, extras: Extras) -> bytes:
+    """Write the resolution into the header."""
+    x, y = extras.pixels_per_metre[:4], extras.pixels_per_metre[4:]
+    return data[:38] + x[::-1] + y[::-1] + data[46:] if x else data
