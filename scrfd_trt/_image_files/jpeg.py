@@ -78,7 +78,9 @@ def read_header(data: bytes, max_scans: int = 1 << 20) -> JpegHeader:
             header.scans += 1
             header.begin = header.begin or end
             if header.process in SEQUENTIAL and (found_end := _find_end(data, at)) >= 0:
-                if data[found.end() + 2] < header.components:  # libjpeg refuses more scans behind one of all
+                if (
+                    int.from_bytes(data[found.end() + 2 : found.end() + 3], "big") < header.components
+                ):  # libjpeg refuses more scans behind one of all
                     header.scans += data.count(b"\xff\xda", at, found_end)
                 at = found_end
             if header.scans > max_scans:
