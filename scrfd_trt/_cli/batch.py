@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -239,57 +240,38 @@ def _detect_image(
     """Find the faces of all pages; return their results, or the reason of a failure."""
     try:
         image = opener(source)
-        search = _PageSearch(image, find)
-        pages = iter(search)
     except READ_ERRORS as error:
         return [tally.fail(source.path, error)]
+    results: list[ImageResult] = []
+    pages = _find_pages(image, find, results)
     try:
         if use is not None:
             use(image, pages)
-        search.finish()
+        deque(pages, 0)
     except READ_ERRORS as error:
         reason = tally.fail(source.path, error)
-        if search.failed:
+        with suppress(*READ_ERRORS):
+            deque(pages, 0)  # where only writing failed, the faces are still reported
+        if len(results) < image.file.count:
             return [reason]
-        search.finish()
     else:
-        tally.add_image(sum(len(result.faces) for result in search.results))
+        tally.add_image(sum(len(result.faces) for result in results))
         if image.metadata.is_equirectangular:
             tally.spherical.append(source.path)
     for line in image.file.damage:
         console.warning(f"the image is damaged: {line}")
-    return list(search.results)
+    return [*results]
 
 
-class _PageSearch:
-    """Yields the pages of an image with their faces, once.
-
-    ``results`` has what was found; ``failed`` says that a page cannot be read or searched.
-    """
-
-    def __init__(self, image: OpenedImage, find: FaceFinder) -> None:
-        self.results: list[ImageResult] = []
-        self.failed = False
-        self._pages = self._find(image, find)
-
-    def __iter__(self) -> Iterator[tuple[ImageFrame, Detections]]:
-        return self._pages
-
-    def finish(self) -> None:
-        """Search the remaining pages."""
-        for _ in self._pages:
-            pass
-
-    def _find(self, image: OpenedImage, find: FaceFinder) -> Iterator[tuple[ImageFrame, Detections]]:
-        path, several = image.source.path, image.file.count > 1
-        self.failed = True
-        for number, frame in enumerate(image.file.frames(), 1):
-            faces, seconds, timings = find(image.source, frame.visible(), number)
-            self.results.append(ImageResult(path, faces, seconds, timings, number if several else None))
-            self.failed = False
-            yield frame, faces
-            self.failed = True
-        self.failed = False
+def _find_pages(
+    image: OpenedImage, find: FaceFinder, results: list[ImageResult]
+) -> Iterator[tuple[ImageFrame, Detections]]:
+    """Yield the pages of an image with their faces, which are added to the results."""
+    for number, frame in enumerate(image.file.frames(), 1):
+        faces, seconds, timings = find(image.source, frame.visible(), number)
+        page = number if image.file.count > 1 else None
+        results.append(ImageResult(image.source.path, faces, seconds, timings, page))
+        yield frame, faces
 
 
 def process_videos(

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 from rich import box
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -26,8 +27,8 @@ STDERR = Console(stderr=True, soft_wrap=True, highlight=False)
 """The only console on stderr, so that messages appear above a progress bar instead of in it."""
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-MIN_WIDTH = 80
-"""Columns that every table fits into."""
+MIN_WIDTH, MAX_WIDTH = 80, 1000
+"""Columns of tables; those of single lines may be wider than the terminal."""
 BROKEN_PIPE = 141
 """Exit code that shells report for a program ended by SIGPIPE: 128 + 13."""
 STDERR_NUMBER = 2
@@ -201,10 +202,17 @@ def render(renderable: RenderableType, *, plain: bool = False, wrap: bool = True
     """Return a rich table or text as lines; ``plain`` means no colours, for files."""
     console = Console(highlight=False, no_color=plain or None, force_terminal=False if plain else None)
     # Wrapped numbers remain readable; cut ones do not.
-    console.width = max(console.width, MIN_WIDTH)
+    console.width = max(console.width, MIN_WIDTH, _needed_width(console, renderable))
     with console.capture() as captured:
         console.print(renderable, soft_wrap=not wrap)
     return "\n".join(line.rstrip() for line in captured.get().split("\n"))
+
+
+def _needed_width(console: Console, renderable: RenderableType) -> int:
+    """Return the width below which cells of a table of single lines are cut."""
+    if not isinstance(renderable, Table) or not all(column.no_wrap for column in renderable.columns):
+        return 0
+    return Measurement.get(console, console.options.update(max_width=MAX_WIDTH), renderable).minimum
 
 
 class _ClosedStdout(io.TextIOBase):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,7 +115,6 @@ def _read(path: Path) -> Iterator[tuple[_Entry, int]]:
         name = value.get("image") if isinstance(value, dict) else None
         if isinstance(name, str):
             found = True
-            _check_name(path, number, name)
             yield _entry(path, number, name, value)
         elif not found:
             is_video = isinstance(value, dict) and value.get("format") == "scrfd_trt.faces"
@@ -126,15 +124,6 @@ def _read(path: Path) -> Iterator[tuple[_Entry, int]]:
             raise DetectionsError(f'{path}, line {number}: there is no "image"; {ADVICE}')
     if not found:
         raise DetectionsError(f"{path}: the file is empty; {ADVICE}")
-
-
-def _check_name(path: Path, number: int, name: str) -> None:
-    try:
-        valid = b"\0" not in os.fsencode(name)
-    except UnicodeEncodeError:
-        valid = False
-    if not valid:
-        raise DetectionsError(f'{path}, line {number}: "image" is no file name: {name!a}')
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -79,11 +79,13 @@ def same_file_key(path: Path) -> str:
 
     Hard links are different files: each can be replaced alone.
     """
-    real = os.path.realpath(path)
     try:
+        real = os.path.realpath(path)
         status = Path(real).stat()
-    except (OSError, ValueError):
+    except OSError:
         return real
+    except ValueError:  # a name that no file has
+        return str(path)
     return f"{status.st_dev}:{status.st_ino}:{folded(real)}"
 
 

@@ -84,7 +84,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
 def tracks_table(summary: Summary) -> Table:
     """Return a table of a video's tracks."""
     columns = (">track", ">from", ">to", ">frames", ">detected", ">filled", ">best at", ">score", ">size")
-    table = console.table(*columns)
+    table = console.table(*columns, padding=(0, 0, 0, 1))  # fits 80 columns
     for track in summary.tracks.values():
         table.add_row(*_row(track))
     return table

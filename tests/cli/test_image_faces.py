@@ -107,7 +107,8 @@ def test_image_without_entry_is_not_written(run: Run, picture: Picture) -> None:
     for name in ("in/a.png", "in/b.png", "in/c.png", "in/d.png"):
         picture(name)
     wrong = entry("in/c.png") | {"image_size": [20, 20]}
-    write("f.jsonl", entry("in/a.png"), wrong, {"image": "in/d.png", "error": "the file is empty"})
+    failed = {"image": "in/d.png", "error": "the file is empty"}
+    write("f.jsonl", entry("in/a.png"), wrong, failed, entry("a\0b.png"), entry("\ud800.png"))
     code, _, err = run("anonymize", "in", "-o", "out", "--detections", "f.jsonl")
     assert code == 1
     other = "an image of 20×20, and this one has 160×120; detect them again"
@@ -165,8 +166,6 @@ def test_region_of_detected_image(run: Run, picture: Picture) -> None:
         (f"{json.dumps(entry())}\n" * 2, "f.jsonl, line 2: spot.png is in line 1 as well; delete one of them"),
         (json.dumps(entry("spot.png", (9, 9, 3, 20))), "f.jsonl, line 1, faces.0.box: must be x1, y1, x2, y2, the"),
         ("[" * 100_000, "f.jsonl, line 1: this is not JSON: "),
-        (json.dumps(entry("a\0b.png")), 'f.jsonl, line 1: "image" is no file name: '),
-        (json.dumps(entry("\ud800.png")), 'f.jsonl, line 1: "image" is no file name: '),
         (json.dumps(entry(image_size=[0, 4])), "f.jsonl, line 1, image_size.0: must be at least 1"),
         ('{"image":"spot.png","image_size":[4,4]}', "f.jsonl, line 1, faces: Field required"),
     ],

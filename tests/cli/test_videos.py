@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from scrfd_trt._cli import console
+
 av = pytest.importorskip("av")
 pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
 
@@ -161,6 +163,13 @@ def test_detect_shows_tracks_and_json_lines(run: Run, film: Callable[..., Path])
     assert "--annotate applies to images only" in run("detect", "clip.mp4", "--annotate", "d").error
 
 
+def test_numbers_in_tables_are_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table = console.table(*([">time"] * 9))
+    table.add_row(*(["1:00:00.00"] * 9))
+    assert console.render(table, plain=True).count("1:00:00.00") == 9
+
+
 def test_tracks_and_contact_sheet(run: Run, film: Callable[..., Path]) -> None:
     film()
     code, out, err = run("tracks", "clip.mp4", "-o", "sheet.png", "--save-detections", "f.jsonl")
@@ -168,6 +177,7 @@ def test_tracks_and_contact_sheet(run: Run, film: Callable[..., Path]) -> None:
     assert err.splitlines()[-1] == "wrote sheet.png"
     assert out.splitlines()[0].split()[:3] == ["track", "from", "to"]
     assert out.splitlines()[2].split()[:4] == ["1", "0:00.00", "0:01.90", "20"]
+    assert max(map(len, out.splitlines())) <= 80
     sheet = cv2.imread("sheet.png")
     assert sheet is not None
     assert (sheet >= 250).all(axis=2).mean() > 0.05
