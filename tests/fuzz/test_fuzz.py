@@ -9,7 +9,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,13 +29,12 @@ sys.path.append(str(Path(__file__).parent))
 import mutations
 import run
 import worker
+from hypothesis import strategies as st
 
 BAD = """
 import ctypes, os, time
-import numpy as np
 from hypothesis import strategies as st
 from mutations import File
-from scrfd_trt.errors import ImageError
 
 SECONDS, MEBIBYTES = 0.4 if os.environ["WAY"] == "hang" else 30.0, 64
 
@@ -39,16 +42,7 @@ def cases():
     return st.tuples(st.builds(File, st.just("a.bin"), st.binary(max_size=8)))
 
 def check(case):
-    way = os.environ["WAY"]
-    if way == "crash":
-        ctypes.string_at(0)
-    elif way == "hang":
-        time.sleep(60)
-    elif way == "memory":
-        np.ones(100 << 20, np.uint8)
-    elif way == "untyped":
-        raise KeyError("frame")
-    raise ImageError("this is no image")
+    time.sleep(60) if os.environ["WAY"] == "hang" else ctypes.string_at(0)
 """
 
 
@@ -66,12 +60,7 @@ def bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "reason", "output"),
-    [
-        ("crash", "ended by signal 11", "Segmentation fault"),
-        ("hang", "exit code 1", "Timeout"),
-        ("memory", "exit code 1", "MiB of memory, more than 64"),
-        ("untyped", "exit code 1", "KeyError: 'frame'"),
-    ],
+    [("crash", "ended by signal 11", "Segmentation fault"), ("hang", "exit code 1", "Timeout")],
 )
 def test_failure_is_reported_and_repeated(
     way: str, reason: str, output: str, bad: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -91,14 +80,29 @@ def test_failure_is_reported_and_repeated(
         assert repeated.returncode == -signal.SIGSEGV
 
 
-@pytest.mark.slow
-def test_typed_errors_are_no_failure(
-    bad: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def fail_untyped(case: bytes) -> None:
+    raise KeyError("frame")
+
+
+def fail_typed(case: bytes) -> None:
+    raise ImageError("this is no image")
+
+
+@pytest.mark.parametrize(
+    ("check", "reason", "count"),
+    [
+        (fail_typed, "", worker.ROUND),
+        (fail_untyped, "KeyError: 'frame'", 1),
+        (lambda case: np.ones(100 << 20, np.uint8), "MiB of memory, more than 64", 1),
+    ],
+)
+def test_round_ends_with_the_first_failure(
+    check: Callable[[bytes], object], reason: str, count: int, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("WAY", "")
-    assert run.main(["--minutes", "0.02", "--seed", "7"], failures=bad / "saved") == 0
-    assert "bad: " in capfd.readouterr().out
-    assert not (bad / "saved").exists()
+    target: Any = SimpleNamespace(cases=st.binary, check=check, SECONDS=30.0, MEBIBYTES=64)
+    done, failure = worker.run_round(target, 7, folder=tmp_path, end=time.monotonic() + 30)
+    assert reason in failure
+    assert (done, bool(failure)) == (count, bool(reason))
 
 
 def test_typed_errors_have_a_message_and_follow_no_lack_of_memory() -> None:

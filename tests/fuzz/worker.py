@@ -64,12 +64,14 @@ def check_error(error: ScrfdError) -> None:
         assert not too_large, f"the case asked for more memory than there is: {cause!r}"
 
 
-def attempt(function: Callable[..., object], *arguments: Any) -> None:
-    """Call a function; a ScrfdError with a message of one line is no failure."""
+def attempt(function: Callable[..., object], *arguments: Any) -> ScrfdError | None:
+    """Call a function; return its ScrfdError, which is no failure if its message has one line."""
     try:
         function(*arguments)
     except ScrfdError as error:
         check_error(error)
+        return error
+    return None
 
 
 def _causes(error: BaseException) -> list[BaseException]:
