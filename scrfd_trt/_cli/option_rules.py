@@ -14,7 +14,7 @@ import typer
 from scrfd_trt._cli.inputs import Source, is_folder, user_path
 from scrfd_trt.errors import OptionError
 
-IMAGES, VIDEOS, LIVE, WEB = "images", "videos", "live", "web"
+IMAGES, ANIMATIONS, VIDEOS, LIVE, WEB = "images", "animations", "videos", "live", "web"
 FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
 ENGINES, BATCH_RANGE, OUTPUT, ANNOTATED, READING = "engines", "batch range", "output", "annotated", "reading"
 REPLACEWITH, LOSSY, ENCODED, REPORTED = "replacewith", "lossy", "encoded", "reported"
@@ -61,7 +61,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "mask_scale": (_REPLACEWITH, _rule("has no effect with --replacewith none", *_SHAPED, "replacewith=img")),
     "boxes": (_REPLACEWITH, _rule("applies to --replacewith blur, solid and mosaic", *_SHAPED)),
     "recursive": (_FOLDERS,),
-    "max_pixels": (_IMAGES,),
+    "max_pixels": (_rule("applies to images only", IMAGES, ANIMATIONS),),
     "quality": (_LOSSY,),
     "detect.annotate": (
         _rule("applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'", IMAGES),
@@ -107,4 +107,5 @@ def input_facts(inputs: Iterable[str], sources: Iterable[Source]) -> set[str]:
     """Return the kinds of the files that were found; all kinds if there is none, which is reported later."""
     found = {VIDEOS if source.is_video else IMAGES for source in sources if not source.problem}
     folders = {FOLDERS} if any(is_folder(user_path(text)) for text in inputs) else set()
-    return (found or {IMAGES, VIDEOS}) | folders
+    animations = {ANIMATIONS} if any(source.is_animation for source in sources if not source.problem) else set()
+    return (found or {IMAGES, VIDEOS}) | folders | animations

@@ -45,6 +45,7 @@ from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._image_files.write import image_format, storable
 from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video import Summary, render_video
+from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._two_pass import OverlayFunction, try_output
 
 
@@ -78,6 +79,7 @@ def write_copies(
             live.write(inputs[0], target, detector, draw, settings)
         return
     left_out = LeftOut()
+    context.with_resource(limited(settings.limits))
     sources = find_inputs(inputs, recursive=args.recursive, skip=output, left_out=left_out)
     facts |= input_facts(inputs, sources)
     check_options(context, facts | {LOSSY, ENCODED})

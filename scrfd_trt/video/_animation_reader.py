@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,26 @@ from scrfd_trt.video import _pyav
 from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Frame, Source, VideoInfo
 
 KINDS = ("gif", "png", "webp", "avif", "heic")
-LIMITS = Limits(option="")
+LIMITS: ContextVar[Limits] = ContextVar("LIMITS", default=Limits(option=""))  # noqa: B039 - it is frozen
 TICK = Fraction(1, 1000)
 SHORTEST, USUAL = 0.011, 0.1
 """Frames for less time than the first are shown for the second by browsers."""
 
 
+@contextmanager
+def limited(limits: Limits) -> Iterator[None]:
+    """Read animations within other limits in the block, in this thread."""
+    token = LIMITS.set(limits)
+    try:
+        yield
+    finally:
+        LIMITS.reset(token)
+
+
 def is_animation(path: Source) -> bool:
     """Return whether a file is an image with several frames that are shown one after the other."""
     try:
-        return _may_be_animation(path) and open_image(Path(path), damaged="keep").is_animation
+        return _may_be_animation(path) and open_image(Path(path), limits=LIMITS.get(), damaged="keep").is_animation
     except (ImageError, MissingDependencyError):  # reported when the file is read
         return False
 
@@ -35,7 +46,7 @@ def open_animation(path: Source, *, damaged: Damaged = "stop") -> AnimationReade
     if not _may_be_animation(path):
         return None
     with _translated(str(Path(path))):
-        image = open_image(Path(path), limits=LIMITS, damaged=damaged)
+        image = open_image(Path(path), limits=LIMITS.get(), damaged=damaged)
     return AnimationReader(path, image, damaged=damaged) if image.is_animation else None
 
 

@@ -249,5 +249,9 @@ def test_number_of_pixels_is_limited(run: Run) -> None:
         told = "a.png: the image has 160×120 pixels, more than 0.01 million: make it smaller, or raise max_pixels"
         assert ran.err == f"error: {told}; see --max-pixels\n"
         assert run(command[0], "a.png", "--max-pixels", "0.02", *command[1:]).code == 0
+    write("b.gif", [ImageFrame(spot(), None, 0.1)] * 2, animation=True)
+    ran = run("anonymize", "b.gif", "--max-pixels", "0.01")
+    assert (ran.code, "more than 0.01 million: make it smaller, or raise" in ran.err) == (1, True)
+    assert run("anonymize", "b.gif", "--max-pixels", "0.02").code == 0
     Path("a.mp4").write_bytes(b"x")
     assert "--max-pixels applies to images only" in run("anonymize", "a.mp4", "--max-pixels", "9").err

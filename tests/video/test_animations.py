@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scrfd_trt import Detections
-from scrfd_trt._image_files import ImageFrame, open_image
+from scrfd_trt._image_files import ImageFrame, Limits, open_image
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.pillow_codec import pillow_has_avif
 from scrfd_trt._image_files.read import frame_seconds
 from scrfd_trt._image_files.write import write_image
 from scrfd_trt.errors import ClosedError, OptionError, OutputError, VideoError
 from scrfd_trt.video import EncodeOptions, VideoReader, detect_video, open_source, overlay_video
-from scrfd_trt.video._animation_reader import AnimationReader
+from scrfd_trt.video._animation_reader import AnimationReader, is_animation, limited
 from scrfd_trt.video._animation_writer import AnimationWriter
 
 pytest.importorskip("av")
@@ -205,3 +205,13 @@ def test_closed_readers_and_writers_say_so(tmp_path: Path) -> None:
             writer.write(frame)
     with pytest.raises(ClosedError):
         next(reader.items())
+
+
+def test_limits_hold_for_animations(tmp_path: Path) -> None:
+    path = animated(tmp_path / "a.gif")
+    with limited(Limits(pixels=100, option="max_pixels")):
+        assert not is_animation(path)
+        with pytest.raises(VideoError, match=r"more than 0\.0001 million: make it smaller") as error:
+            open_source(path)
+        assert error.value.fields == ("max_pixels",)
+    open_source(path).close()

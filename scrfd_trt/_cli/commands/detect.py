@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -37,6 +36,7 @@ from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._image_files.write import storable
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Summary
+from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._detections_file import FACES_SUFFIX
 
 FORMAT_DEFAULT = "by suffix of --output: .txt, .jsonl, .csv, .json; else table"
@@ -88,6 +88,7 @@ def detect(
         kind = results.choose_format(format_name, as_json=as_json, output=output)
         live.refuse(inputs, "detect")
         left_out = LeftOut()
+        context.with_resource(limited(image.limits()))
         sources = find_inputs(inputs, recursive=recursive, skip=annotate, left_out=left_out)
         if output is not None:
             _check_output(output, sources, overwrite=overwrite)
@@ -156,7 +157,7 @@ def _annotator(targets: dict[Source, Path], *, overwrite: bool, quality: int) ->
     def annotate(image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> None:
         target = targets[image.source]
         outputs.save_image(
-            (replace(frame, pixels=draw(frame.pixels, faces)) for frame, faces in pages),
+            (frame.drawn_on(draw(frame.visible(), faces)) for frame, faces in pages),
             target,
             overwrite=overwrite,
             quality=quality,
