@@ -17,12 +17,12 @@ from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import ANIMATION_SUFFIXES, format_suffix, storable, write_image
 from scrfd_trt._image_files.write_animation import check_animation
-from scrfd_trt.errors import ClosedError, OutputError
+from scrfd_trt.errors import OutputError
 from scrfd_trt.video._animation_reader import AnimationFrame, AnimationReader
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame, Source
-from scrfd_trt.video._writer import VideoWriter
+from scrfd_trt.video._writer import OutputWriter, VideoWriter
 
 WAITING = 2  # frames that wait to be encoded
 
@@ -44,7 +44,7 @@ def _metadata_line(found: Metadata, kept: Metadata) -> list[str]:
     return [f"metadata ({', '.join(removed)})"] if removed else []
 
 
-class AnimationWriter:
+class AnimationWriter(OutputWriter):
     """Write an animated image as :class:`VideoWriter` writes videos: the same frames, alpha, durations and loops.
 
     A thread encodes while the next frames are drawn; up to two frames wait for it.
@@ -81,21 +81,20 @@ class AnimationWriter:
         keep_location: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.frames = 0
         with self._about():
             check_animation(format_suffix(self.path.suffix), reader.file.size)
         self._file, self._quality = reader.file, (options or EncodeOptions()).quality
         found = read_metadata(self._file.data, self._file.kind)
         kept = found.kept(descriptive=keep_metadata, location=keep_location)
         self._metadata = storable(kept, self.path.suffix)
-        self.converted: list[str] = []
+        self.converted = []
         self.omitted = _metadata_line(found, self._metadata)
         self._queue: queue.Queue[ImageFrame | None] = queue.Queue(WAITING)
         self._thread: Thread | None = None
         self._error: BaseException | None = None
-        self._closed = self._discarded = False
         with ExitStack() as stack:
             self._output = stack.enter_context(atomic_file(self.path, overwrite=overwrite))
+            stack.callback(self._end_thread)
             self._stack = stack.pop_all()
 
     def write(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> None:
@@ -110,23 +109,19 @@ class AnimationWriter:
 
     def encode(self, frame: Frame, picture: ImageFrame) -> None:  # noqa: ARG002 - as of VideoWriter
         """Write what :meth:`prepare` returned for a frame; raise OutputError if that fails."""
-        if self._closed:
-            raise ClosedError("the video was closed; open a new one")
+        self._check_open()
         if self._thread is None:
             self._thread = Thread(target=self._run, name="scrfd-trt-animation", daemon=True)
             self._thread.start()
-        self._put(picture)
-        self.frames += 1
-
-    def copy(self, packet: Any) -> None:
-        """Do nothing: animations have no other streams."""
-
-    def _put(self, picture: ImageFrame | None) -> None:
         while self._error is None:
             with suppress(queue.Full):
                 self._queue.put(picture, timeout=0.1)
+                self.frames += 1
                 return
         raise self._error
+
+    def copy(self, packet: Any) -> None:
+        """Do nothing: animations have no other streams."""
 
     def _run(self) -> None:
         file = self._file
@@ -134,7 +129,7 @@ class AnimationWriter:
             with self._about():
                 write_image(
                     self._output,
-                    self._waiting(),
+                    iter(self._queue.get, None),
                     self.path.suffix,
                     quality=self._quality,
                     color=file.color,
@@ -154,49 +149,16 @@ class AnimationWriter:
         except OutputError as error:
             raise OutputError(f"cannot write {self.path}: {error}") from error
 
-    def _waiting(self) -> Iterator[ImageFrame]:
-        while not self._discarded:
-            with suppress(queue.Empty):
-                picture = self._queue.get(timeout=0.1)
-                if picture is None:
-                    return
-                yield picture
+    def _finish(self) -> None:
+        self._end_thread()
+        if self._error is not None:
+            raise self._error
 
-    def close(self) -> None:
-        """Complete the file and move it to its path; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        with self._stack:
-            if self._thread is None:
-                raise OutputError(f"cannot write {self.path}: there is no frame to write")
-            self._put(None)
-            self._thread.join()
-            if self._error is not None:
-                raise self._error
-
-    def discard(self) -> None:
-        """Close the writer and delete the unfinished file."""
-        if not self._closed:
-            self._closed = True
-            if self._thread is not None:
-                self._discarded = True
-                self._thread.join()
-            with suppress(_DiscardedError), self._stack:
-                raise _DiscardedError
-
-    def __enter__(self) -> AnimationWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
-
-
-class _DiscardedError(Exception):
-    pass
+    def _end_thread(self) -> None:
+        while self._thread is not None and self._thread.is_alive():
+            with suppress(queue.Full):
+                self._queue.put_nowait(None)
+            self._thread.join(0.1)
 
 
 Writer = VideoWriter | AnimationWriter

@@ -13,6 +13,7 @@ from scrfd_trt.video._timestamps import format_time
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # ASF specification, 3.2
 END_OF_SEQUENCE = (b"\1\x48\1", b"\1\x4a\1", b"\2\x48\1", b"\2\x4a\1")
 """Last bytes of an HEVC packet after which decoding starts again: NAL units of types 36 and 37."""
+STARTS_ANYWHERE = ("mpegts", "mpeg")  # formats of broadcasts, whose recordings start within a frame
 MAX_OGG_PAGE = 27 + 255 + 255 * 255  # bytes
 BROADCAST = 1  # flag of ASF files whose sizes are not valid
 
@@ -55,24 +56,16 @@ class TruncationCheck:
     def check(self, name: str, frames: int) -> None:
         """Raise ``VideoError`` if the video ended early."""
         declared = self._stream.frames
-        cut_off = {"ogg": _is_cut_off_ogg, "asf": _is_cut_off_asf}.get(self._format)
-        if cut_off is not None and cut_off(self._name):
-            raise VideoError(
-                f"the file is cut off or damaged at its end, after frame {frames - 1}; copy it again, or read it with "
-                "damaged='keep'",
-                subject=name,
-                fields=["damaged"],
-            )
-        expected = self._expected_end(declared)
-        if expected is None:
+        if _is_cut_off(self._name, self._format):
+            message = f"the file is cut off or damaged at its end, after frame {frames - 1}"
+        elif (expected := self._expected_end(declared)) is not None:
+            rest = f" of {declared}" if declared else ""
+            ends = f"at {format_time(self._video_end)} of {format_time(expected)}"
+            message = f"the video ends early, after frame {frames - 1}{rest}, {ends}"
+        else:
             return
-        rest = f" of {declared}" if declared else ""
-        raise VideoError(
-            f"the video ends early, after frame {frames - 1}{rest}, at {format_time(self._video_end)} of "
-            f"{format_time(expected)}; copy it again, or read it with damaged='keep'",
-            subject=name,
-            fields=["damaged"],
-        )
+        message += "; copy it again, or read it with damaged='keep'"
+        raise VideoError(message, subject=name, fields=["damaged"])
 
     def _expected_end(self, declared: int) -> float | None:
         """Return when the video should have ended; None if it did."""
@@ -96,28 +89,29 @@ def _tagged_end(stream: Any) -> float | None:
     return None if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
 
 
-def _is_cut_off_asf(path: str) -> bool:
-    """Return whether a file of Windows Media is shorter than it declares."""
+def _is_cut_off(path: str, container_format: str) -> bool:
+    """Return whether the start or the end of a file of Windows Media or Ogg says that it is not whole."""
+    if container_format not in ("asf", "ogg"):
+        return False
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - the name may be any text
-            head = file.read(1 << 16)
-            size = file.seek(0, os.SEEK_END)
-    except (OSError, ValueError):
+            head, size = file.read(1 << 16), file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - MAX_OGG_PAGE))
+            return _is_short_asf(head, size) if container_format == "asf" else _has_bad_page(file.read())
+    except (OSError, ValueError):  # not a file
         return False
+
+
+def _is_short_asf(head: bytes, size: int) -> bool:
+    """Return whether a file of Windows Media is shorter than it declares."""
     at = head.find(ASF_PROPERTIES)
     if at < 0 or int.from_bytes(head[at + 88 : at + 92], "little") & BROADCAST:
         return False
     return size < int.from_bytes(head[at + 40 : at + 48], "little")
 
 
-def _is_cut_off_ogg(path: str) -> bool:
+def _has_bad_page(data: bytes) -> bool:
     """Return whether one of the last pages of an Ogg file is incomplete, or its checksum is wrong (RFC 3533)."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - the name may be any text
-            file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_OGG_PAGE))
-            data = file.read()
-    except (OSError, ValueError):
-        return False
     at = data.find(b"OggS")
     while at >= 0:
         page = data[at : at + 27 + data[at + 26]] if at + 26 < len(data) else b""
@@ -162,7 +156,7 @@ class FrameCheck:
         codec = stream.codec_context
         self._codec = codec.codec.canonical_name if codec is not None else ""
         self._is_checked = self._codec in self.CODECS
-        self._starts_anywhere = container.format.name in ("mpegts", "mpeg", self._codec, "m4v", "mpegvideo")
+        self._starts_anywhere = container.format.name in (*STARTS_ANYWHERE, self._codec, "m4v", "mpegvideo")
         self._nal_size = _nal_length_size(self._codec, codec.extradata) if codec is not None else 0
         self._waiting: dict[int, int] = {}  # places in the order of decoding, by time
         self._heap: list[int] = []

@@ -10,6 +10,7 @@ import numpy as np
 
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import _pyav
+from scrfd_trt.video._completeness import STARTS_ANYWHERE
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._timestamps import format_time
 
@@ -252,7 +253,8 @@ class EncodedAudio:
             with _pyav.reading(str, self._name):
                 frames = packet.decode()
         except VideoError as error:
-            if self._keep_damaged:
+            is_cut = self._input is None and packet.stream.container.format.name in STARTS_ANYWHERE
+            if self._keep_damaged or is_cut:
                 return
             raise VideoError(
                 f"the audio at {at} is damaged and cannot be decoded; damaged='keep' replaces it by silence",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import compress
 from math import inf
 from typing import Any
 
@@ -21,6 +22,7 @@ from scrfd_trt.video._timestamps import format_time
 Region = tuple[float, float, float, float]  # x, y, width and height in pixels of the upright frame
 Span = tuple[float, float]  # start and end in seconds
 
+ALWAYS: tuple[Span, ...] = ((-inf, inf),)
 MIN_SHARE = 0.5  # share of its frames in which a track lies in a region that it belongs to
 
 
@@ -50,17 +52,15 @@ class TrackSelection(OptionsModel):
 
     @field_validator("only_spans", "except_spans")
     @classmethod
-    def _in_order(cls, spans: tuple[Span, ...]) -> tuple[Span, ...]:
-        if wrong := next((span for span in spans if span[0] > span[1]), None):
-            raise ValueError(f"the span from {wrong[0]:g} to {wrong[1]:g} ends before it starts")
-        return spans
+    def _joined(cls, spans: tuple[Span, ...]) -> tuple[Span, ...]:
+        return join_spans(spans)
 
     @property
     def covered_spans(self) -> tuple[Span, ...] | None:
         """Times in which faces are covered, in order, with ``inf`` for no end; None for the whole video."""
         if not self.only_spans and not self.except_spans:
             return None
-        return subtract_spans(join_spans(self.only_spans or ((-inf, inf),)), self.except_spans)
+        return subtract_spans(self.only_spans or ALWAYS, self.except_spans)
 
     @property
     def detected_spans(self) -> tuple[Span, ...] | None:
@@ -94,28 +94,22 @@ class TrackSelection(OptionsModel):
         if not self.needs_tracks:
             return self
         inside, left_out = _tracks_in_regions(frames, self.only_regions, self.except_regions)
-        only = self.only_tracks & inside if self.only_tracks and self.only_regions else self.only_tracks or inside
-        covers_none = self.only_regions and not only
-        tracks = {
-            "only_tracks": frozenset({-1}) if covers_none else only,
-            "except_tracks": self.except_tracks | left_out,
-        }
+        only = self.only_tracks
+        if self.only_regions:
+            only = (only & inside if only else inside) or frozenset({-1})  # no track has this number
+        tracks = {"only_tracks": only, "except_tracks": self.except_tracks | left_out}
         return self.model_copy(update={**tracks, "only_regions": (), "except_regions": ()})
 
     def covers_time(self, pts_seconds: float) -> bool:
         """Return whether the spans cover a time."""
-        outside = bool(self.only_spans) and not is_within(pts_seconds, self.only_spans)
-        return not outside and not is_within(pts_seconds, self.except_spans)
+        return is_within(pts_seconds, self.only_spans or ALWAYS) and not is_within(pts_seconds, self.except_spans)
 
     def apply(self, frame: FrameFaces) -> FrameFaces:
         """Return the frame with the covered faces only; regions have to be resolved."""
         if not self.covers_time(frame.pts_seconds):
             return replace(frame, faces=[])
-        faces = [
-            face
-            for face in frame.faces
-            if (not self.only_tracks or face.track in self.only_tracks) and face.track not in self.except_tracks
-        ]
+        only, excepted = self.only_tracks, self.except_tracks
+        faces = [face for face in frame.faces if (not only or face.track in only) and face.track not in excepted]
         return frame if len(faces) == len(frame.faces) else replace(frame, faces=faces)
 
 
@@ -138,13 +132,11 @@ def _tracks_in_regions(
         boxes = np.array([face.box for face in frame.faces], np.float64).reshape(-1, 4)
         total.update(tracks)
         for counts, regions in zip(inside, (only, excepted), strict=True):
-            counts.update(
-                track for track, is_inside in zip(tracks, _is_inside(boxes, regions), strict=True) if is_inside
-            )
-    covered, left_out = (
-        frozenset(n for n in total if counts[n] >= MIN_SHARE * total[n] and counts[n]) for counts in inside
+            counts.update(compress(tracks, _is_inside(boxes, regions)))
+    only_inside, excepted_inside = (
+        frozenset(track for track in counts if counts[track] >= MIN_SHARE * total[track]) for counts in inside
     )
-    return covered, left_out
+    return only_inside, excepted_inside
 
 
 def join_spans(spans: Iterable[Span]) -> tuple[Span, ...]:

@@ -48,7 +48,9 @@ class DiscontinuityCorrector:
         packet.pts = None if packet.pts is None else packet.pts + shift
         packet.dts = None if packet.dts is None else packet.dts + shift
         if packet.dts is not None:
-            if shift and packet.dts <= self._last_shifted.get(index, packet.dts - 1):
+            # Muxers refuse sound that overlaps, as in joined files; frames of TrueHD may share a tick.
+            is_sound = packet.stream.type == "audio" and (packet.duration or 0) > 1
+            if (shift or is_sound) and packet.dts <= self._last_shifted.get(index, packet.dts - 1):
                 return False
             self._last_shifted[index] = packet.dts
         self._end = max(self._end, _presentation_time(packet) + (packet.duration or 0) * packet.time_base)

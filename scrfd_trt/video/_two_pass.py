@@ -193,15 +193,14 @@ def _render(
     is_within, times = False, (math.inf, -math.inf)
 
     def selected() -> Iterator[FrameFaces]:
-        nonlocal is_within
         for frame in file:
             covered = chosen.apply(frame)
-            is_within = is_within or chosen.covers_time(frame.pts_seconds)
             summary.add(covered)
             summary.left_out.update({face.track for face in frame.faces} - {face.track for face in covered.faces})
             yield covered
 
     for frame in render_frames(reader, selected(), overlay, writer, spans=file.header.detected_spans):
+        is_within = is_within or chosen.covers_time(frame.pts_seconds)
         times = min(times[0], frame.pts_seconds), max(times[1], frame.pts_seconds)
         if frame.number >= summary.frames:  # after the last span in which faces were detected
             summary.add(FrameFaces(frame.number, frame.pts_seconds))

@@ -75,8 +75,8 @@ def verify(
         found = {one.index: StreamRecord(one.type, _codec(one), one.metadata.get("language", "und")) for one in streams}
         for packet in container.demux(streams):
             found[packet.stream.index].add(packet)
-        difference = _difference(expected, list(found.values()))
-        difference = difference or _picture_difference(streams[0].codec_context, size, context)
+        pairs = [one for one in expected if one.packets], [one for one in found.values() if one.packets]
+        difference = _difference(*pairs) or _picture_difference(streams[0].codec_context, size, context)
         metadata, aspect = dict(container.metadata), streams[0].sample_aspect_ratio or Fraction(1)
         if spherical is not None and not difference:
             container.seek(0)
@@ -84,18 +84,14 @@ def verify(
                 difference = "has not the 360° projection of the source"
     if difference:
         raise OutputError(f"cannot write {name}: the finished file {difference}; name a .mkv file")
-    pairs = zip(*map(_with_packets, (expected, list(found.values()))), strict=True)
     lost = [
-        f"language of {one.kind} ({one.language})" for one, read in pairs if one.language not in ("und", read.language)
+        f"language of {one.kind} ({one.language})"
+        for one, read in zip(*pairs, strict=True)
+        if one.language not in ("und", read.language)
     ]
     if pixel_aspect and abs(pixel_aspect / aspect - 1) > MAX_STRETCH:
         lost.append(f"pixel aspect ratio ({pixel_aspect.numerator}:{pixel_aspect.denominator})")
     return metadata, lost
-
-
-def _with_packets(streams: list[StreamRecord]) -> list[StreamRecord]:
-    """Return the streams with packets: some containers have no others."""
-    return [one for one in streams if one.packets]
 
 
 def _codec(stream: Any) -> str:
@@ -103,8 +99,7 @@ def _codec(stream: Any) -> str:
 
 
 def _difference(expected: list[StreamRecord], found: list[StreamRecord]) -> str:
-    """Return how the streams differ; nothing if they are as they were written."""
-    expected, found = map(_with_packets, (expected, found))
+    """Return how streams with packets differ, which are the only ones of some containers; nothing if they do not."""
     kinds = [[(one.kind, one.codec) for one in streams] for streams in (expected, found)]
     if kinds[0] != kinds[1]:
         written, read = (", ".join(f"{kind} {codec}" for kind, codec in side) for side in kinds)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from scrfd_trt.video._reader import Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
 from scrfd_trt.video._verify import StreamRecord, verify
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 CONTAINER_FORMATS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi", ".ts": "mpegts",
 }  # fmt: skip
@@ -47,7 +51,51 @@ INTERLACED = ("libx264",)  # encoders that encode interlaced frames, if their he
 _OutputStream = _extra_streams.CopiedStream | _extra_streams.EncodedAudio | _extra_streams.EncodedSubtitles
 
 
-class VideoWriter:
+class OutputWriter(ABC):
+    """What the writers of videos and of animations share: the file appears when it is complete."""
+
+    path: Path
+    converted: list[str]
+    omitted: list[str]
+    frames = 0
+    _closed = False
+    _stack: ExitStack
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the video was closed; open a new one")
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Write what is left at the end."""
+
+    def close(self) -> None:
+        """Complete the file and move it to its path; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            with self._stack:
+                if not self.frames:
+                    raise OutputError(f"cannot write {self.path}: there is no frame to write")
+                self._finish()
+
+    def discard(self) -> None:
+        """Close the writer and delete the unfinished file."""
+        if not self._closed:
+            self._closed = True
+            with suppress(_DiscardedError), self._stack:
+                raise _DiscardedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+class VideoWriter(OutputWriter):
     """Write a video with the properties of another one.
 
     Use it as a context manager: the file exists once the block has ended without an error. Until then it has a hidden
@@ -102,10 +150,6 @@ class VideoWriter:
         keep_location: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.frames = 0
-        self.converted: list[str] = []
-        self.omitted: list[str] = []
-        self._closed = False
         self._reader = reader
         check_suffix(self.path)
         options = options or EncodeOptions()
@@ -115,7 +159,8 @@ class VideoWriter:
         chosen = _metadata.choose(source, keep=keep_metadata, keep_location=keep_location)
         metadata, by_key = _metadata.for_container(chosen, name)
         how = dict(CONTAINER_OPTIONS.get(name, {}))
-        self._spherical = self._chosen_spherical(reader.info, name)
+        sphere = reader.info.spherical
+        self._spherical = sphere if sphere and sphere.is_writable and name in _spherical.CONTAINERS else None
         if self._spherical is not None:
             how["strict"] = "unofficial"  # as FFmpeg takes what it writes of 360° videos
             if name == "mov":
@@ -181,11 +226,6 @@ class VideoWriter:
                 context.codec_tag = "hvc1"
             context.open()
         self._records = {stream.index: StreamRecord("video", context.codec.canonical_name)}
-
-    @staticmethod
-    def _chosen_spherical(info: VideoInfo, container_format: str) -> _spherical.Spherical | None:
-        found = info.spherical
-        return found if found is not None and found.is_writable and container_format in _spherical.CONTAINERS else None
 
     def _lost_of_picture(self, info: VideoInfo, *, subtitles: bool) -> list[str]:
         """Name what the encoder or the container does not keep of the frames."""
@@ -290,27 +330,16 @@ class VideoWriter:
         with _pyav.writing(lambda: f"cannot write {self.path}: a packet of {kind} after frame {self.frames}"):
             self._mux(extra.convert(packet))
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("the video was closed; open a new one")
-
-    def close(self) -> None:
-        """Complete the file and move it to its path; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        with self._stack:
-            if not self.frames:
-                raise OutputError(f"cannot write {self.path}: there is no frame to write")
-            with _pyav.writing(lambda: f"cannot write {self.path}: at its end, after frame {self.frames - 1}"):
-                for extra in self._extra.values():
-                    self._mux(extra.finish())
-                self._mux(self._stream.encode(None))
-                self._container.close()
-                if self._spherical is not None:
-                    name = CONTAINER_FORMATS[self.path.suffix.lower()]
-                    _spherical.finish_file(self._part, name, self._spherical)
-            self._verify()
+    def _finish(self) -> None:
+        with _pyav.writing(lambda: f"cannot write {self.path}: at its end, after frame {self.frames - 1}"):
+            for extra in self._extra.values():
+                self._mux(extra.finish())
+            self._mux(self._stream.encode(None))
+            self._container.close()
+            if self._spherical is not None:
+                name = CONTAINER_FORMATS[self.path.suffix.lower()]
+                _spherical.finish_file(self._part, name, self._spherical)
+        self._verify()
 
     def _verify(self) -> None:
         info = self._reader.info
@@ -330,26 +359,10 @@ class VideoWriter:
         ):
             self.omitted.append(f"metadata ({_metadata.listed(names)})")
 
-    def discard(self) -> None:
-        """Close the writer and delete the unfinished file."""
-        if not self._closed:
-            self._closed = True
-            with suppress(_DiscardedError), self._stack:
-                raise _DiscardedError
-
     def _close_container(self) -> None:
         # Errors of an unfinished file would hide the one that is on its way.
         with suppress(Exception):
             self._container.close()
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
 
 
 def _unread(reader: Reader) -> list[str]:

@@ -6,6 +6,7 @@ import io
 import struct
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import EncodeOptions, Frame, VideoReader, VideoWriter
+from scrfd_trt.video._timestamps import DiscontinuityCorrector
 
 av = pytest.importorskip("av")
 RATE = 48000
@@ -483,3 +485,37 @@ def test_head_of_vorbis_has_no_comments(tmp_path: Path) -> None:
         rewrite(source, tmp_path / f"out{suffix}")
         assert b"ARTIST=Jane" not in (tmp_path / f"out{suffix}").read_bytes()
         assert heard(tmp_path / f"out{suffix}") == pytest.approx(heard(source), abs=0.01)
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_recording_may_start_within_sound(number: int, tmp_path: Path) -> None:
+    """Players start with the first frame that is complete; later ones are damaged."""
+    source = write_source(tmp_path / "clip.mpg", "mp2", video="mpeg2video")
+    with (
+        VideoReader(source, extra_streams=("audio",)) as reader,
+        VideoWriter(tmp_path / "out.mp4", reader) as writer,
+    ):
+        sound = (item for item in reader.items() if isinstance(item, av.Packet))
+        for _ in range(number):
+            writer.copy(next(sound))
+        packet, part = next(sound), av.Packet(bytes(100))
+        part.pts, part.dts, part.time_base, part.stream = packet.pts, packet.dts, packet.time_base, packet.stream
+        if number:
+            with pytest.raises(VideoError, match="is damaged and cannot be decoded"):
+                writer.copy(part)
+        else:
+            writer.copy(part)
+        writer.discard()
+
+
+@pytest.mark.parametrize(
+    ("kind", "duration", "kept"), [("audio", 23, [1, 1, 0, 0, 1]), ("audio", 1, [1] * 5), ("subtitle", 23, [1] * 5)]
+)
+def test_sound_that_overlaps_in_joined_files_is_left_out(kind: str, duration: int, kept: list[int]) -> None:
+    """Muxers refuse it. Subtitles may overlap, and TrueHD has several frames in a tick of Matroska."""
+    corrector, stream = DiscontinuityCorrector(), SimpleNamespace(index=1, type=kind)
+    packets = [
+        SimpleNamespace(stream=stream, pts=at, dts=at, duration=duration, time_base=Fraction(1, 1000))
+        for at in (0, 23, 23, 10, 46)
+    ]
+    assert [corrector.correct(packet) for packet in packets] == kept
