@@ -1,6 +1,6 @@
 """A web service with FastAPI: faces of an uploaded picture, as JSON or under an overlay.
 
-pip install fastapi uvicorn python-multipart imagesize
+pip install fastapi uvicorn python-multipart
 uvicorn examples.service:app
 curl -F picture=@photo.jpg localhost:8000/faces
 curl -F picture=@photo.jpg "localhost:8000/overlay?spec=blur:shape=aligned" -o hidden.jpg
@@ -17,15 +17,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import cv2
-import imagesize
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response, UploadFile
+from PIL import Image
 
 import overlays
 from scrfd_trt import SCRFDDetector, ScrfdError
 
-MOST = 20 * 1024 * 1024
-MOST_PIXELS = 50_000_000
+MAX_BYTES = 20 * 1024 * 1024
+MAX_PIXELS = 50_000_000
+NO_PICTURE = "this is not a picture that can be read; send a JPEG, PNG or WebP"
 # Overlays that read files are left out: a request must not name files of this machine.
 ALLOWED = ("blur", "boxes", "crop", "emoji", "landmarks", "pixelate", "solid", "spotlight")
 
@@ -63,17 +64,21 @@ def overlay(request: Request, picture: UploadFile, spec: str = "blur") -> Respon
 
 def decoded(picture: UploadFile) -> np.ndarray:
     """Read an uploaded picture, and refuse what is too large or none."""
-    content = picture.file.read(MOST + 1)
-    if len(content) > MOST:
-        raise HTTPException(413, f"the picture has more than {MOST // 2**20} MiB")
-    # By its header: a file of a few kilobytes can hold so many pixels that decoding it takes all memory.
-    width, height = imagesize.get(io.BytesIO(content))
-    if width * height > MOST_PIXELS:
-        raise HTTPException(413, f"the picture has more than {MOST_PIXELS // 10**6} million pixels")
+    content = picture.file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise HTTPException(413, f"the picture has more than {MAX_BYTES // 2**20} MiB")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if min(width, height) > 0 else None
+        # The header only: a file of a few kilobytes can hold so many pixels that decoding it takes all memory.
+        with Image.open(io.BytesIO(content)) as header:
+            width, height = header.size
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise HTTPException(422, NO_PICTURE) from error
+    if width * height > MAX_PIXELS:
+        raise HTTPException(413, f"the picture has more than {MAX_PIXELS // 10**6} million pixels")
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # damaged
         image = None
     if image is None:
-        raise HTTPException(422, "this is no picture that can be read; send a JPEG, PNG or WebP")
+        raise HTTPException(422, NO_PICTURE)
     return image

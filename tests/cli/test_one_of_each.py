@@ -157,7 +157,11 @@ VIDEOS: dict[str, Callable[[Path], None]] = {
     "receiver.ts": _video("mpeg2video", "mp2", options={"b": "6000000"}),
     "varying.mp4": _video("libx264", "aac", steps=lambda number: number * (number + 1) // 2),
     "phone.mp4": _video(
-        "libx265", "aac", pixel_format="yuv420p10le", colors=HDR10, options={"x265-params": "log-level=error"}
+        "libx265",
+        "aac",
+        pixel_format="yuv420p10le",
+        colors=HDR10,
+        options={"x265-params": "log-level=error", "preset": "ultrafast"},
     ),
 }
 

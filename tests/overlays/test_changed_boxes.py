@@ -61,7 +61,7 @@ CHOICES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "side": st.sampled_from(["bottom", "top", "left", "right", "whole"]),
         "size": st.floats(0.05, 0.9),
         "margin": st.floats(0, 2),
-        "most": st.integers(1, 5),
+        "max_faces": st.integers(1, 5),
     },
 }
 COVERING = ("blur", "pixelate", "solid")
