@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -187,35 +187,25 @@ def _move_to_new(temporary: Path, path: Path) -> None:
         if os.name == "nt":
             temporary.rename(path)  # fails for an existing file on Windows only
         else:
-            os.link(temporary, path)
-    except FileNotFoundError:
-        raise
+            _link(temporary, path)
     except FileExistsError as error:
         # A network disk that repeats a request finds the link of the first one.
-        if not _is_same_file(temporary, path):
+        if path.is_symlink() or not path.samefile(temporary):
             raise _exists_error(path) from error
+
+
+def _link(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except (FileExistsError, FileNotFoundError):
+        raise
     except OSError:  # FAT and some network disks have no hard links
-        _claim(path)
+        path.touch(exist_ok=False)  # no other process can write it from now on
         try:
             temporary.replace(path)
         except BaseException:
             path.unlink()
             raise
-
-
-def _claim(path: Path) -> None:
-    """Create an empty file, so that no other process that checks the path can write it."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError as error:
-        raise _exists_error(path) from error
-
-
-def _is_same_file(first: Path, second: Path) -> bool:
-    try:
-        return os.path.samestat(first.lstat(), second.lstat())
-    except OSError:
-        return False
 
 
 def write_files(contents: Mapping[Path, bytes], *, overwrite: bool = True) -> None:
@@ -302,21 +292,14 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 def _check_free(path: Path, overwrite: bool) -> None:
     with output_errors(path):
-        if not is_taken(path):
+        try:
+            path.lstat()  # finds a link without a target, and a name that is too long, as exists() does not
+        except FileNotFoundError:
             return
         if path.exists() and not path.is_file():
             raise OptionError(f"cannot write {path}: a folder or device is there; name a file")
         if not overwrite:
             raise _exists_error(path)
-
-
-def is_taken(path: Path) -> bool:
-    """Return whether a path exists, a link without a target included; raise OSError for a name that is too long."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _exists_error(path: Path) -> OptionError:
@@ -339,16 +322,15 @@ def temporary_folder(beside: Path | None = None) -> Iterator[Path]:
     OutputError
         If no folder can be made.
     """
-    # A container whose root is read-only has at least shared memory.
-    with _first_temporary_folder([None, *filter(None, (beside,)), SHARED_MEMORY]) as folder:
-        yield Path(folder)
-
-
-def _first_temporary_folder(places: Sequence[Path | None]) -> tempfile.TemporaryDirectory[str]:
-    for place in places:
+    made = None
+    for place in (None, beside, SHARED_MEMORY):  # a container whose root is read-only has at least shared memory
         with suppress(OSError):
-            return tempfile.TemporaryDirectory(prefix=f"{'' if place is None else '.'}scrfd-trt-", dir=place)
-    raise OutputError("there is no writable folder for temporary files; set the environment variable TMPDIR to one")
+            made = tempfile.TemporaryDirectory(prefix=f"{'.' if place else ''}scrfd-trt-", dir=place)
+            break
+    if made is None:
+        raise OutputError("there is no writable folder for temporary files; set the environment variable TMPDIR to one")
+    with made as folder:
+        yield Path(folder)
 
 
 @contextmanager
