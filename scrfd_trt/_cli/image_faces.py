@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scrfd_trt._cli.inputs import Source, exists, is_regular_file, same_file_key
+from scrfd_trt._cli.inputs import Source, same_file_key
 from scrfd_trt._detections import Detections
 from scrfd_trt._options import reason
 from scrfd_trt.errors import DetectionsError
-from scrfd_trt.video._detections_file import MAX_LINE, FaceFields, Side
+from scrfd_trt.video._detections_file import FaceFields, Side, open_lines, read_lines
 
 ADVICE = "'scrfd-trt detect PHOTO -o NAME.faces.jsonl' writes one"
 
@@ -62,7 +61,8 @@ class ImageFaces:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entries: dict[tuple[str, int], _Entry] = {}
-        entries = list(_read(path))
+        with open_lines(path) as file:
+            entries = list(_read(path, read_lines(file, path, "image")))
         for entry, page in entries:
             before = self._entries.setdefault((same_file_key(Path(entry.image)), page), entry)
             if before is not entry:
@@ -104,10 +104,10 @@ class ImageFaces:
         return entry.faces
 
 
-def _read(path: Path) -> Iterator[tuple[_Entry, int]]:
+def _read(path: Path, lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[_Entry, int]]:
     """Yield the entries with their numbers of pages; the lines of videos between them are skipped."""
     found = False
-    for number, text in _lines(path):
+    for number, text in lines:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -124,22 +124,6 @@ def _read(path: Path) -> Iterator[tuple[_Entry, int]]:
             raise DetectionsError(f'{path}, line {number}: there is no "image"; {ADVICE}')
     if not found:
         raise DetectionsError(f"{path}: the file is empty; {ADVICE}")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    if exists(path) and not is_regular_file(path):
-        raise DetectionsError(f"{path} cannot be read: it is not a regular file")
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
-                if len(text) > MAX_LINE:
-                    raise DetectionsError(
-                        f"{path}, line {number}: more than {MAX_LINE >> 20} MiB; write one image a line"
-                    )
-                if text.strip():
-                    yield number, text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
-    except (OSError, ValueError) as error:
-        raise DetectionsError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
 
 
 def _entry(path: Path, number: int, name: str, value: dict[str, Any]) -> tuple[_Entry, int]:

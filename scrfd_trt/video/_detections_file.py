@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -169,6 +169,31 @@ class FacesWriter:
         self._stack.__exit__(*exception)
 
 
+def open_lines(path: Path) -> BinaryIO:
+    """Open a file of JSON lines; raise DetectionsError if that fails."""
+    try:
+        if path.is_file() or not path.exists():  # it may be read twice, which a pipe does not allow
+            return path.open("rb")
+    except (OSError, ValueError) as error:
+        raise DetectionsError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
+    raise DetectionsError(f"{path} cannot be read: it is not a regular file")
+
+
+def read_lines(file: BinaryIO, path: Path, item: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers from 1; ``item`` is what a line holds."""
+    number = 0
+    try:
+        while text := file.readline(MAX_LINE + 1):
+            number += 1
+            if len(text) > MAX_LINE:
+                raise DetectionsError(f"{path}, line {number}: more than {MAX_LINE >> 20} MiB; write one {item} a line")
+            text = text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
+            if text.strip():
+                yield number, text
+    except OSError as error:
+        raise DetectionsError(f"{path}, after line {number}: {error.strerror or error}") from error
+
+
 class FacesReader:
     """Read a file of :class:`FacesWriter`, or one in the same format, frame by frame; ``header`` is its first line.
 
@@ -180,14 +205,7 @@ class FacesReader:
 
     def __init__(self, path: Source) -> None:
         self.path = Path(path)
-        try:
-            if not self.path.is_file() and self.path.exists():  # two passes read it, which a pipe does not allow
-                raise DetectionsError(f"{self.path} cannot be read: it is not a regular file")
-            self._file = self.path.open("rb")
-        except (OSError, ValueError) as error:
-            if isinstance(error, DetectionsError):
-                raise
-            raise DetectionsError(f"{self.path} cannot be read: {getattr(error, 'strerror', error)}") from error
+        self._file = open_lines(self.path)
         try:
             number, text = next(self._lines(), (1, b""))
             self.header: Header = self._parse(Header, text, number)
@@ -208,21 +226,8 @@ class FacesReader:
             yield FrameFaces(line.frame, line.pts_seconds, line.cut, [face.face() for face in line.faces])
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines that are not blank, with their numbers from 1."""
-        number = 0
-        try:
-            self._file.seek(0)
-            while text := self._file.readline(MAX_LINE + 1):
-                number += 1
-                if len(text) > MAX_LINE:
-                    raise DetectionsError(
-                        f"{self.path}, line {number}: more than {MAX_LINE >> 20} MiB; write one frame a line"
-                    )
-                text = text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
-                if text.strip():
-                    yield number, text
-        except OSError as error:
-            raise DetectionsError(f"{self.path}, after line {number}: {error.strerror or error}") from error
+        self._file.seek(0)
+        return read_lines(self._file, self.path, "frame")
 
     def _parse(self, model: type[Any], text: bytes, number: int) -> Any:
         try:
