@@ -33,7 +33,7 @@ WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
 _WARNINGS = _forks.Lock()
 
 
-def open_with(kind: str, data: bytes) -> Any:
+def open_with(kind: str, data: bytes | bytearray) -> Any:
     """Return Pillow's image of a file, by the plugin of its format, which checks no number of pixels.
 
     Raises ImageError if the file is damaged, and MissingDependencyError for AVIF without a decoder.
@@ -119,7 +119,9 @@ def translated() -> Iterator[None]:
         raise ImageError(f"the image is damaged ({one_line(error)}): copy or download it again") from error
 
 
-def decode(kind: str, data: bytes, file: ImageFile, profile: bytes | None = None) -> tuple[Pixels, Pixels | None]:
+def decode(
+    kind: str, data: bytes | bytearray, file: ImageFile, profile: bytes | None = None
+) -> tuple[Pixels, Pixels | None]:
     """Decode the first image of a file; see :func:`bgr_and_alpha`. ``profile`` is one that Pillow does not read."""
     with captured_stderr(), translated():  # libtiff and Pillow's plugin for TIFF write there
         image = open_with(kind, data)

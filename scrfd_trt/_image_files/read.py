@@ -74,28 +74,19 @@ def _named(frames: Iterator[ImageFrame], name: str) -> Iterator[ImageFrame]:
         raise ImageError(OUT_OF_MEMORY, subject=name) from error
 
 
-def _is_special(path: Path) -> bool:
-    """Return whether reading a path may wait, or never end."""
-    try:
-        return path.exists() and not path.is_file() and not path.is_dir()
-    except (OSError, ValueError):  # reported when it is opened
-        return False
-
-
 def _content(path: Path) -> bytes:
-    if _is_special(path):
-        raise ImageError("the file cannot be read: it is a pipe or device; copy the content into a file")
     try:
         mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a pipe may block, and a device has no end
-            raise ImageError("this is a pipe or a device, not a file; copy the content into a file")
-        return path.read_bytes()  # cv2.imread does not open non-ASCII paths on Windows
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            return path.read_bytes()  # cv2.imread does not open non-ASCII paths on Windows
     except FileNotFoundError as error:
         raise ImageError("there is no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a null character
         raise ImageError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except MemoryError as error:
         raise ImageError("there is not enough memory to read the file") from error
+    # Reading a pipe may wait, and a device has no end.
+    raise ImageError("the file cannot be read: it is a pipe or device; copy the content into a file")
 
 
 def _open(data: bytes, limits: Limits) -> ImageFile:

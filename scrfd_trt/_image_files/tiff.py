@@ -150,7 +150,7 @@ def _has_alpha(page: Directory) -> bool:
     return page.number(PHOTOMETRIC) == RGB and page.number(SAMPLES, 1) == 4
 
 
-def _decode_otherwise(file: ImageFile, content: bytes, lines: list[str]) -> tuple[Any, Any]:
+def _decode_otherwise(file: ImageFile, content: bytearray, lines: list[str]) -> tuple[Any, Any]:
     """Decode with Pillow, which has more compressions, what OpenCV refuses."""
     try:
         return pillow_codec.decode("tiff", content, file)
@@ -159,7 +159,7 @@ def _decode_otherwise(file: ImageFile, content: bytes, lines: list[str]) -> tupl
         raise ImageError(f"the image is damaged, or of an unusual kind{reason}: convert it to PNG") from error
 
 
-def _single_page(data: bytes, page: Directory) -> bytes:
+def _single_page(data: bytes, page: Directory) -> bytearray:
     """Return the file with a page as its first one, and without its orientation, which OpenCV would apply."""
     copy = bytearray(data)
     at, code = (8, "Q") if page.is_big else (4, "I")
@@ -167,7 +167,7 @@ def _single_page(data: bytes, page: Directory) -> bytes:
     at, _, size, _ = page.entries.get(ORIENTATION, (0, 0, 0, 0))
     if (code := page.code(ORIENTATION)) in {"B", "H", "I"} and size and at + size <= len(copy):
         struct.pack_into(page.order + code, copy, at, 1)
-    return bytes(copy)
+    return copy
 
 
 def page_tags(extras: Extras, *, alpha: bool) -> Tags:

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hidden_metadata import HIDING, MARKER, THUMBNAIL, png_chunk, segment, srgb_profile
+from hidden_metadata import HIDING, MARKER, THUMBNAIL, XMP, encoded, exif_block, png_chunk, segment, srgb_profile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
@@ -176,6 +176,20 @@ def test_nothing_hidden_is_copied(kind: Any, suffix: str) -> None:
         assert (dict(again.fields), again.others) == (dict(kept.fields), frozenset())
         width, height = file.size
         assert again.panorama == found.panorama_of(width, height)
+
+
+@pytest.mark.skipif(not pillow_has_avif(), reason="this Pillow has no AVIF")
+def test_nothing_hidden_in_boxes_is_copied() -> None:
+    boxes = {b"uuid": bytes(16) + MARKER, b"free": MARKER, b"mpvd": THUMBNAIL}
+    tail = b"".join(struct.pack(">I4s", 8 + len(content), name) + content for name, content in boxes.items())
+    data = encoded("AVIF", exif=b"Exif\0\0" + exif_block(), xmp=XMP) + tail
+    source, found = open_image(data), read_metadata(data, "avif")
+    assert {"other data", "a motion video", "maker notes", "embedded previews"} <= found.others
+    for suffix in (".avif", ".jpg"):
+        kept = found.kept(descriptive=True, location=True)
+        copy, _ = written(source.frames(), suffix, color=source.color, metadata=kept)
+        assert MARKER not in copy
+        assert THUMBNAIL[20:60] not in copy
 
 
 def test_a_panorama_has_the_size_of_its_picture() -> None:
