@@ -115,6 +115,8 @@ def run_round(target: ModuleType, seed: int, *, folder: Path, end: float) -> tup
 
 def save_case(case: Any, folder: Path) -> None:
     """Write a case, and its files, so that they survive a crash of this process."""
+    for path in folder.glob("case.*"):
+        path.unlink()
     (folder / "case.pickle").write_bytes(pickle.dumps(case))
     for part in (case, *case) if isinstance(case, tuple) else ():
         if isinstance(part, File):
@@ -154,7 +156,7 @@ def main() -> None:
     parser.add_argument("target")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--until", type=float, default=0.0, help="of time.time()")
+    parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--repeat", action="store_true")
     args = parser.parse_args()
     target = import_module(f"fuzz_{args.target}")
@@ -167,16 +169,21 @@ def main() -> None:
         print(f"{case!r:.2000}", flush=True)
         check(target, case)
         return
-    end, seed, cases = time.monotonic() + args.until - time.time(), args.seed, 0
+    end, seed, cases = time.monotonic() + args.seconds, args.seed, 0
     while not cases or time.monotonic() < end:
         os.ftruncate(sys.stderr.fileno(), 0)  # only the output of the last round is kept
-        (args.folder / "state.json").write_text(json.dumps([seed, cases]))
+        save_state(args.folder, seed, cases, end)
         done, failure = run_round(target, seed, folder=args.folder, end=end)
         cases += done
-        (args.folder / "state.json").write_text(json.dumps([seed, cases]))
+        save_state(args.folder, seed, cases, end)
         if failure:
             sys.exit(failure)
         seed += 1
+
+
+def save_state(folder: Path, seed: int, cases: int, end: float) -> None:
+    """Write what the runner needs to know after a crash: the seed, the number of cases, and the seconds left."""
+    (folder / "state.json").write_text(json.dumps([seed, cases, end - time.monotonic()]))
 
 
 if __name__ == "__main__":
