@@ -52,21 +52,22 @@ class Errors(logging.Handler):
 def studio() -> tuple[Any, Errors]:
     """Start the studio on a thread; return where it listens, and its errors."""
     from scrfd_trt import SCRFDDetector, samples
+    from scrfd_trt._studio import server as studio_server
     from scrfd_trt._studio.access import Access
-    from scrfd_trt._studio.server import create_application, framework_log, new_server
 
     detector = SCRFDDetector.from_backend(module_of_tests("cli/spot_network.py").SpotBackend(), threshold=0.05)
+    studio_server.MAX_PAGES = studio_server.MAX_WAITING = 10**6  # each case opens a page, and nobody closes them
     errors = Errors()
     logging.getLogger("scrfd_trt").addHandler(errors)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    application, _ = create_application(
+    application, _ = studio_server.create_application(
         detector, Access("127.0.0.1", ["127.0.0.1"], port), model="500m_bnkps", max_upload=MAX_UPLOAD
     )
-    LOGGED.enter_context(framework_log())
+    LOGGED.enter_context(studio_server.framework_log())
     scene = samples.load("group")
     samples.load = lambda *_: dataclasses.replace(scene, image=scene.image[::16, ::16].copy())  # drawn for each page
-    threading.Thread(target=lambda: new_server(application).run(sockets=[listener]), daemon=True).start()
+    threading.Thread(target=lambda: studio_server.new_server(application).run(sockets=[listener]), daemon=True).start()
     server = Server("127.0.0.1", port)
     for _ in range(200):
         with suppress(OSError):

@@ -9,22 +9,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib import util
 from pathlib import Path
 
 import scrfd_trt._studio.server  # noqa: F401 - loaded before the studios are forked
 from scrfd_trt import SCRFDDetector
 
-PROGRAM = Path(__file__).parents[1] / "cli/spot_network.py"
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+import spot_network
 
 
 def main(folder: Path, hosts: list[str]) -> None:
-    spec = util.spec_from_file_location("spot_network", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    SCRFDDetector.from_pretrained = module.stand_in()
+    SCRFDDetector.from_pretrained = spot_network.stand_in()
     children = []
     for host in hosts:
         child = os.fork()

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 from contextlib import ExitStack, suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 from scrfd_trt._cli import console, options, signals
 from scrfd_trt._cli.detector import open_detector
@@ -16,6 +16,9 @@ from scrfd_trt.errors import MissingDependencyError, OptionError
 
 MIN_THRESHOLD = 0.05
 """The detector's threshold; the page filters faces again, from this value on."""
+
+NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EINVAL)
+"""EINVAL: an IPv4 address that is written as one of IPv6."""
 
 HOST_HELP = "Address to listen on; 127.0.0.1 accepts this machine only."
 Host = Annotated[str, option("ADDRESS", HOST_HELP)]
@@ -89,7 +92,7 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     for family, _, _, _, address in found:
         wanted = port or (int(listeners[0].getsockname()[1]) if listeners else 0)
         try:
-            listeners.append(_listener(family, (address[0], wanted, *address[2:])))
+            listeners.append(socket.create_server((address[0], wanted, *address[2:]), family=family))
         except OSError as error:  # for localhost, one of two families may be switched off
             failure = error
     if not listeners:
@@ -97,21 +100,8 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     return listeners
 
 
-def _listener(family: int, address: tuple[Any, ...]) -> socket.socket:
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-        if os.name != "nt":  # there, it would let two programs listen on one port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        listener.listen()
-        stack.pop_all()
-        return listener
-
-
 def _cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> OptionError:
-    if isinstance(error, (socket.gaierror, UnicodeError)) or error.errno == errno.EADDRNOTAVAIL:
+    if isinstance(error, (socket.gaierror, UnicodeError)) or error.errno in NO_ADDRESS:
         return OptionError(f"this machine has no address {host}; use another --host")
-    reason = error.strerror or str(error)
+    reason = os.strerror(error.errno) if error.errno else str(error)
     return OptionError(f"cannot listen on {host}, port {port}: {reason}; use another --port, or 0")
