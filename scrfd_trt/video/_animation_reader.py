@@ -14,7 +14,7 @@ from scrfd_trt._image_files.kinds import image_kind
 from scrfd_trt._image_files.read import START_BYTES, frame_seconds
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video import _pyav
-from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Frame, Source, VideoInfo
+from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Frame, FrameReader, Source, VideoInfo
 
 KINDS = ("gif", "png", "webp", "avif", "heic")
 LIMITS: ContextVar[Limits] = ContextVar("LIMITS", default=Limits(option=""))  # noqa: B039 - it is frozen
@@ -75,7 +75,7 @@ class AnimationFrame(Frame):
         self._image.flags.writeable = False
 
 
-class AnimationReader:
+class AnimationReader(FrameReader):
     """Read an animated image as :class:`VideoReader` reads videos; ``file`` is the opened image."""
 
     extra_streams: tuple[Any, ...] = ()
@@ -103,9 +103,6 @@ class AnimationReader:
             codec=self.file.kind,
         )
         self._items = self._decode()
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self.items()
 
     def items(self) -> Iterator[Any]:
         """Yield the frames; raise VideoError if one is damaged, and ClosedError after ``close()``."""
@@ -136,12 +133,6 @@ class AnimationReader:
     def close(self) -> None:
         """Close the animation; a second call does nothing."""
         self._closed = True
-
-    def __enter__(self) -> AnimationReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _shown_seconds(seconds: float) -> float:

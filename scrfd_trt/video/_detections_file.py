@@ -21,7 +21,7 @@ from scrfd_trt._tracking.faces import Face, FrameFaces, Origin
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import ClosedError, DetectionsError
 from scrfd_trt.video._reader import Source, VideoInfo
-from scrfd_trt.video._selection import Span, TrackSelection, contains_spans, format_spans, join_spans
+from scrfd_trt.video._selection import ALWAYS, Span, TrackSelection, format_spans, join_spans
 
 FACES_SUFFIX = ".faces.jsonl"
 SAMPLE_BYTES = 1 << 16  # bytes that the fingerprint reads at the start, in the middle and at the end of a file
@@ -261,7 +261,8 @@ class FacesReader:
     def check_spans(self, selection: TrackSelection) -> None:
         """Raise ``DetectionsError`` if faces would be covered at times in which none were detected."""
         detected, covered = self.header.detected_spans, selection.covered_spans
-        if detected is None or (covered is not None and contains_spans(detected, covered)):
+        covered = ALWAYS if covered is None else covered
+        if detected is None or all(any(a <= start and end <= b for a, b in detected) for start, end in covered):
             return
         raise DetectionsError(
             f"{self.path}: faces were detected only {format_spans(detected)}; cover those times only, or detect "

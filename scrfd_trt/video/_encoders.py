@@ -86,6 +86,7 @@ def encoder_settings(options: EncodeOptions, encoder: str, hdr: HdrMetadata = NO
     settings = {"crf": str(crf)}
     if encoder.endswith("_nvenc"):
         settings = {"rc": "vbr", "cq": str(max(1, crf)), "b": "0"}  # 0 is the encoder's own choice
+        settings["s12m_tc"] = "0"  # time codes may be times of day
     elif encoder == "mpeg4":
         quantizer = str(min(max(1, crf), 31))
         settings = {"qmin": quantizer, "qmax": quantizer}

@@ -15,7 +15,7 @@ from typing import Any
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._animation_reader import AnimationReader
-from scrfd_trt.video._reader import Frame, Source, VideoInfo, VideoReader
+from scrfd_trt.video._reader import Frame, FrameReader, Source, VideoInfo, VideoReader
 from scrfd_trt.video._timestamps import LiveClock, format_time
 
 logger = logging.getLogger("scrfd_trt")
@@ -24,7 +24,7 @@ RETRY_SECONDS = (0.1, 10.0)  # pause before the first attempt to reconnect, and 
 STABLE_SECONDS = 10.0  # duration of a connection after which the pauses are short again
 
 
-class LiveReader:
+class LiveReader(FrameReader):
     """Read a camera or a stream.
 
     A thread reads from the start on. A slow consumer gets the newest frames; the oldest are dropped. If the stream
@@ -113,9 +113,6 @@ class LiveReader:
         """Number of frames that were damaged or could not be decoded."""
         return self._lost + self._connection.lost
 
-    def __iter__(self) -> Iterator[Frame]:
-        return (item for item in self.items() if isinstance(item, Frame))
-
     def items(self) -> Iterator[Any]:
         """Read until ``close()``, or until the connection is lost for good.
 
@@ -153,12 +150,6 @@ class LiveReader:
         if current_thread() is not self._thread:
             # FFmpeg checks its timeout while it opens, while it probes, and for each packet.
             self._thread.join(3 * self._timeout)
-
-    def __enter__(self) -> LiveReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _run(self) -> None:
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
 from scrfd_trt.video._completeness import FrameCheck, TruncationCheck
 from scrfd_trt.video._spherical import Spherical
 from scrfd_trt.video._timestamps import DiscontinuityCorrector, format_time
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 logger = logging.getLogger("scrfd_trt")
 
@@ -103,7 +107,28 @@ class Frame:
         return self._image
 
 
-class VideoReader:
+class FrameReader(ABC):
+    """What readers of all sources share: iteration over frames, and closing."""
+
+    @abstractmethod
+    def items(self) -> Iterator[Any]:
+        """Yield frames, and packets of other streams."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the source; a second call does nothing."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (item for item in self.items() if isinstance(item, Frame))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class VideoReader(FrameReader):
     """Read a video.
 
     Where the timestamps of a file go back, as in concatenated transport streams, those of frames and packets are
@@ -230,9 +255,6 @@ class VideoReader:
             spherical=Spherical.from_side_data(self._side_data),
             has_captions="A53_CC" in self._side_data,
         )
-
-    def __iter__(self) -> Iterator[Frame]:
-        return (item for item in self.items() if isinstance(item, Frame))
 
     def items(self) -> Iterator[Any]:
         """Yield frames in presentation order to the end, and packets (``av.Packet``) of the extra streams as read.
@@ -376,12 +398,6 @@ class VideoReader:
         if not self._closed:
             self._closed = True
             self.container.close()
-
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _video_streams(container: Any, name: str) -> list[Any]:

@@ -161,11 +161,6 @@ def subtract_spans(spans: Iterable[Span], excepted: Iterable[Span]) -> tuple[Spa
     return tuple(left)
 
 
-def contains_spans(outer: tuple[Span, ...], inner: tuple[Span, ...]) -> bool:
-    """Return whether joined spans contain others."""
-    return all(any(low <= start and end <= high for low, high in outer) for start, end in inner)
-
-
 def format_spans(spans: Iterable[Span]) -> str:
     """Return ``from 0:05.00 to 0:10.00, from 1:00.00 on``."""
     parts = []
