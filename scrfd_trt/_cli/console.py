@@ -121,6 +121,11 @@ def is_quiet() -> bool:
     return logging.getLogger("scrfd_trt").getEffectiveLevel() >= logging.ERROR
 
 
+def is_verbose() -> bool:
+    """Return whether :func:`logged` prints all messages."""
+    return logging.getLogger("scrfd_trt").getEffectiveLevel() <= logging.INFO
+
+
 class _LogLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if _muted.get() and record.levelno < logging.ERROR:

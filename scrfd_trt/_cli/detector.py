@@ -33,21 +33,27 @@ def open_detector(
 ) -> SCRFDDetector:
     """Open a model by its name, or an ONNX or engine file by its path.
 
-    :func:`parse_scales` reads ``scale``. For an engine, the device ``auto`` is the first GPU. Raises the errors of
-    :meth:`scrfd_trt.SCRFDDetector.from_pretrained`, ``from_onnx`` or ``from_engine``.
+    :func:`parse_scales` reads ``scale``. For an engine, the device ``auto`` is the first GPU. With ``--verbose``, print
+    the choices. Raises the errors of :meth:`scrfd_trt.SCRFDDetector.from_pretrained`, ``from_onnx`` or
+    ``from_engine``.
     """
     common: dict[str, Any] = {"threshold": threshold, "iou": iou, "scales": parse_scales(scale), "max_faces": max_faces}
     path = user_path(model)
     if is_model_path(model) and is_engine_file(path):
         gpu = f"cuda:{gpu_number(device)}"
-        return SCRFDDetector.from_engine(
+        detector = SCRFDDetector.from_engine(
             path, device=gpu, lean_runtime=lean_runtime, allow_host_code=allow_host_code, **common
         )
-    check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
-    with build_progress(quiet=console.is_quiet()) as progress:
-        if is_model_path(model):
-            return SCRFDDetector.from_onnx(path, device=device, progress=progress, **common)
-        return SCRFDDetector.from_pretrained(model, device=device, progress=progress, **common)
+    else:
+        check_no_engine_options(model, lean_runtime, allow_host_code=allow_host_code)
+        with build_progress(quiet=console.is_quiet()) as progress:
+            if is_model_path(model):
+                detector = SCRFDDetector.from_onnx(path, device=device, progress=progress, **common)
+            else:
+                detector = SCRFDDetector.from_pretrained(model, device=device, progress=progress, **common)
+    if console.is_verbose():
+        console.note(detector.description)
+    return detector
 
 
 def check_no_engine_options(model: str, lean_runtime: Path | None, *, allow_host_code: bool) -> None:

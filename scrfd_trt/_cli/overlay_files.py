@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def write_copies(
         target = live.check(inputs, output, settings)
         check_options(context, facts | {LIVE} | ({WEB} if live.is_web_address(inputs[0]) else set()))
         draw = create()
-        with _described(opener, verbose=args.messages.verbose) as detector:
+        with opener() as detector:
             live.write(inputs[0], target, detector, draw, settings)
         return
     left_out = LeftOut()
@@ -92,17 +92,9 @@ def write_copies(
     job = _CopyJob(draw, settings, targets, args.quality, detailed=strict, tally=tally)
     with (
         tally.reported(left_out, strict=strict, quiet=settings.quiet),
-        nullcontext() if settings.files.detections else _described(opener, verbose=args.messages.verbose) as detector,
+        nullcontext() if settings.files.detections else opener() as detector,
     ):
         job.run(sources, output, detector, faces)
-
-
-@contextmanager
-def _described(opener: Callable[[], SCRFDDetector], *, verbose: bool) -> Iterator[SCRFDDetector]:
-    with opener() as detector:
-        if verbose:
-            console.note(detector.description)
-        yield detector
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,7 @@ def test_tracks_and_contact_sheet(run: Run, film: Callable[..., Path]) -> None:
     assert err.splitlines()[-1] == "wrote sheet.png"
     assert out.splitlines()[0].split()[:3] == ["track", "from", "to"]
     assert out.splitlines()[2].split()[:4] == ["1", "0:00.00", "0:01.90", "20"]
+    assert "note: cpu: a stand-in; " in run("tracks", "clip.mp4", "--verbose").err
     assert max(map(len, out.splitlines())) <= 80
     sheet = cv2.imread("sheet.png")
     assert sheet is not None

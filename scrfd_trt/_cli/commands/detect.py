@@ -103,8 +103,6 @@ def detect(
         tally = Tally(alone=len(sources) == 1)
         with tally.reported(left_out, strict=False, quiet=messages.quiet):
             with open_detector(**vars(model), **vars(detection)) as detector:
-                if messages.verbose:
-                    console.note(detector.description)
                 # On a terminal, the results themselves show progress. A closed stdout is None.
                 bar = not messages.quiet and (output is not None or not (sys.stdout and sys.stdout.isatty()))
                 if images:
