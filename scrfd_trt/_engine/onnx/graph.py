@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from scrfd_trt.errors import ModelFormatError, one_line, shown
+from scrfd_trt.errors import ModelFormatError, ScrfdError, one_line, out_of_memory, shown
 
 Shape = tuple[int | None, ...]
 """None where a side is free or unknown."""
@@ -66,15 +67,26 @@ class GraphIndex:
         self.redirect(old, new)
 
 
+@contextmanager
+def format_errors(message: str) -> Iterator[None]:
+    """Translate the errors of onnx for an invalid file to ModelFormatError, and a lack of memory to BackendError."""
+    try:
+        yield
+    except ScrfdError:
+        raise
+    except MemoryError as error:
+        raise out_of_memory("reading the model") from error
+    except Exception as error:
+        raise ModelFormatError(f"{message}: {one_line(error)}") from error
+
+
 def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
     """Return the values of a constant; raise ModelFormatError if its sides do not fit its data, or its type is unknown.
 
     Without that check, a side of -1 takes any amount of data, and a large one reserves memory.
     """
-    try:
+    with format_errors(f"the constant {shown(tensor.name)} cannot be read"):
         array = numpy_helper.to_array(tensor)
-    except Exception as error:
-        raise ModelFormatError(f"the constant {shown(tensor.name)} cannot be read: {one_line(error)}") from error
     if array.shape != tuple(tensor.dims):
         raise ModelFormatError(
             f"the constant {shown(tensor.name)} has the sides {list(tensor.dims)}, which do not fit its data"

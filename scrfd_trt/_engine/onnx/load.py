@@ -8,10 +8,10 @@ from pathlib import Path
 import onnx
 from onnx import external_data_helper, inliner
 
-from scrfd_trt._engine.onnx.graph import lift_constants, shape_of
+from scrfd_trt._engine.onnx.graph import format_errors, lift_constants, shape_of
 from scrfd_trt._files import check_readable
 from scrfd_trt._tensors import TensorSpec, listing
-from scrfd_trt.errors import ModelFormatError, one_line, shown
+from scrfd_trt.errors import ModelFormatError, shown
 
 CONTROL_FLOW = {"If", "Loop", "Scan"}
 QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
@@ -24,12 +24,10 @@ def load(path: Path) -> onnx.ModelProto:
     Raise ModelNotFoundError if the file is missing, ModelFormatError if it is invalid or cannot be built.
     """
     model = _parse(path)
-    try:
+    with format_errors(f"{path}: this is not a valid ONNX model"):
         onnx.checker.check_model(model)
         if model.functions:
             model = inliner.inline_local_functions(model)
-    except Exception as error:
-        raise ModelFormatError(f"{path}: this is not a valid ONNX model: {one_line(error)}") from error
     _check_operators(path, model)
     lift_constants(model.graph)
     computed = {name for node in model.graph.node for name in node.output}
@@ -47,12 +45,8 @@ def _parse(path: Path) -> onnx.ModelProto:
     check_readable(path)
     model = _read(path, f"{path}: ")
     _external_paths(path, model)
-    try:
+    with format_errors(f"{path}: its weights are in other files, which must be in the same folder"):
         external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except Exception as error:
-        raise ModelFormatError(
-            f"{path}: its weights are in other files, which must be in the same folder: {one_line(error)}"
-        ) from error
     return model
 
 
@@ -83,10 +77,8 @@ def external_files(path: Path) -> tuple[Path, ...]:
 
 
 def _read(path: Path, subject: str = "") -> onnx.ModelProto:
-    try:
+    with format_errors(f"{subject}this is not an ONNX model, or it is damaged"):
         return onnx.load(path, format="protobuf", load_external_data=False)
-    except Exception as error:
-        raise ModelFormatError(f"{subject}this is not an ONNX model, or it is damaged: {one_line(error)}") from error
 
 
 def _external_paths(path: Path, model: onnx.ModelProto) -> tuple[Path, ...]:

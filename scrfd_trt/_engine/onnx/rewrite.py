@@ -13,13 +13,13 @@ import onnx
 
 from scrfd_trt._engine.build_options import IoType, Precision
 from scrfd_trt._engine.onnx import fp16
-from scrfd_trt._engine.onnx.graph import GraphIndex, infer_outputs, prune, set_nodes
+from scrfd_trt._engine.onnx.graph import GraphIndex, format_errors, infer_outputs, prune, set_nodes
 from scrfd_trt._engine.onnx.load import QUANTIZED, load, tensors
 from scrfd_trt._heads import WIDTHS, HeadLayout, check, recognize
 from scrfd_trt._letterbox import FREE_SCALES
 from scrfd_trt._tensors import ShapeRange, TensorSpec, listing
 from scrfd_trt.backends import OnnxBackend
-from scrfd_trt.errors import BackendError, ModelFormatError, OptionError, ScrfdError, one_line
+from scrfd_trt.errors import BackendError, ModelFormatError, OptionError, one_line
 
 Sizes = tuple[tuple[int, int], ...]
 """Widths and heights in pixels."""
@@ -64,13 +64,9 @@ def prepare(
     Raises ModelNotFoundError, ModelFormatError if the file is not a SCRFD model or does not support the batch and
     sizes, OptionError if FP32 is requested of an FP16 model, MissingDependencyError without ONNX Runtime.
     """
-    try:
+    # A file may be valid ONNX and yet have nodes without inputs, or attributes of another type.
+    with format_errors(f"{path}: this model cannot be rewritten for TensorRT"):
         return _prepare(path, sizes=sizes, batch=batch, batch_one=batch_one, precision=precision, io=io)
-    except ScrfdError:
-        raise
-    except (AttributeError, ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        # A file may be valid ONNX and yet have nodes without inputs, or attributes of another type.
-        raise ModelFormatError(f"{path}: this model cannot be rewritten for TensorRT: {one_line(error)}") from error
 
 
 def _prepare(

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from scrfd_trt import ModelFormatError, ModelNotFoundError
+from scrfd_trt import BackendError, ModelFormatError, ModelNotFoundError
 from scrfd_trt._engine.onnx.load import external_files, load, read_io
 from scrfd_trt._engine.onnx.rewrite import prepare
 
@@ -225,3 +225,14 @@ def test_names_that_are_not_utf_8(export, tmp_path):
     assert_one_line(caught, path)
     for tensor in read_io(path)[1]:
         assert isinstance(tensor.name, str)
+
+
+@pytest.mark.parametrize("place", ["onnx.load", "onnx.checker.check_model", "onnx.numpy_helper.to_array"])
+def test_lack_of_memory_is_not_a_damaged_model(export, monkeypatch, place):
+    def fail(*_, **__):
+        raise MemoryError
+
+    path = export()
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(BackendError, match="reading the model failed: there is not enough memory"):
+        prepare(path)
