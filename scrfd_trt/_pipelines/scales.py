@@ -29,9 +29,12 @@ def choose_scales(
 
     ``input_shape`` is ``(B, 3, H, W)`` of the model, None where free. ``ranges`` are the shapes of an engine's
     optimization profiles. Without a request, the scales are the sizes that the profiles are tuned for, or the fixed
-    size of the model, or 128 and 640 pixels if that is free. Raises ModelFormatError for a model that is fixed at a
-    larger batch or size than the options allow: a damaged file may ask for any amount of memory.
+    size of the model, or 128 and 640 pixels if that is free. Raises ModelFormatError for a model whose input has
+    another number of axes, or is fixed at a larger batch or size than the options allow: a damaged file may ask for
+    any amount of memory.
     """
+    if len(input_shape) != 4:
+        raise ModelFormatError(f"the model's input has {len(input_shape)} axes; an input (B, 3, H, W) is required")
     batch, _, height, width = input_shape
     if (batch or 0) > MAX_BATCH or max(height or 0, width or 0) > MAX_SIDE:
         shape = "×".join(str(side or "?") for side in input_shape)

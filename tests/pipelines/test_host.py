@@ -310,3 +310,9 @@ def test_absurd_outputs_of_a_backend_are_rejected(outcome):
 def test_inputs_that_would_take_any_amount_of_memory_are_rejected(shape):
     with pytest.raises(ModelFormatError, match="this model is fixed at an input of"):
         choose_scales(shape, None)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 64, 64), (1, 3, 64, 64, 1)])
+def test_input_of_another_number_of_axes_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ModelFormatError, match=rf"^the model's input has {len(shape)} axes"):
+        choose_scales(shape, ((64, 64),))

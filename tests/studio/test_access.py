@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 
+from scrfd_trt._cli.commands.studio import _listen
 from scrfd_trt._studio.access import Access
+from scrfd_trt.errors import OptionError
 
 LOCAL = Access("127.0.0.1", ["127.0.0.1"], 8765)
 SECOND = Access("127.0.0.2", ["127.0.0.2"], 8765)
@@ -167,3 +170,13 @@ def test_tokens_are_random_and_those_for_the_browser_serve_once() -> None:
 
 def test_single_addresses_need_no_token() -> None:
     assert [access.query(once=once) for access in (LOCAL, NETWORK, SIX) for once in (False, True)] == [""] * 6
+
+
+def test_addresses_that_cannot_be_listened_on() -> None:
+    for host in ("192.0.2.1", "::ffff:127.0.0.1", "a..b"):
+        with pytest.raises(OptionError, match=f"^this machine has no address {host}; use another --host$"):
+            _listen(host, 0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OptionError, match=rf"^cannot listen on 127.0.0.1, port {port}: [\w ]+; use another --port"):
+            _listen("127.0.0.1", port)
