@@ -43,10 +43,9 @@ from scrfd_trt.video import Summary
 INPUT_ERRORS = (
     *(ImageError, VideoError, BackendError, DetectionsError, OutputError, OverlayError),
     *(OptionError, MemoryError),  # an option may not fit one of the inputs
+    MissingDependencyError,  # videos and some formats of images require packages
 )
 """Errors that concern one input only."""
-READ_ERRORS = (*INPUT_ERRORS, MissingDependencyError)
-"""The same of images, whose formats may require a package."""
 
 FaceFinder = Callable[[Source, NDArray[np.uint8], int], tuple[Detections, float, Timings | None]]
 """Returns the faces of an image or of one of its pages, from 1 on, and how long their detection took in seconds."""
@@ -164,10 +163,16 @@ class Tally:
 
     def print_failures(self) -> None:
         failures = [(console.printable(path), reason) for path, reason in self.failures]
-        lines = [reason if reason.startswith(path) else f"{path}: {reason}" for path, reason in failures]
+        paths: dict[str, list[str]] = {}
+        for path, reason in failures:
+            paths.setdefault(reason, []).append(path)
+        lines = [
+            reason if reason.startswith(names[0]) else f"{', '.join(names)}: {reason}"
+            for reason, names in paths.items()
+        ]
         rest = "the others succeeded" if self.images + self.videos else "none succeeded"
         if self.inputs > 1 and lines:
-            console.listing("error", f"{len(lines)} of {self.inputs} inputs failed, {rest}", lines)
+            console.listing("error", f"{len(failures)} of {self.inputs} inputs failed, {rest}", lines)
         elif lines:
             console.error(lines[0])
 
@@ -240,7 +245,7 @@ def _detect_image(
     """Find the faces of all pages; return their results, or the reason of a failure."""
     try:
         image = opener(source)
-    except READ_ERRORS as error:
+    except INPUT_ERRORS as error:
         return [tally.fail(source.path, error)]
     results: list[ImageResult] = []
     pages = _find_pages(image, find, results)
@@ -248,9 +253,9 @@ def _detect_image(
         if use is not None:
             use(image, pages)
         deque(pages, 0)
-    except READ_ERRORS as error:
+    except INPUT_ERRORS as error:
         reason = tally.fail(source.path, error)
-        with suppress(*READ_ERRORS):
+        with suppress(*INPUT_ERRORS):
             deque(pages, 0)  # where only writing failed, the faces are still reported
         if len(results) < image.file.count:
             return [reason]

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from scrfd_trt._engine.plan import ONNX_START, peek
 from scrfd_trt._image_files.kinds import TARGA_END, image_kind, unsupported_kind
-from scrfd_trt.errors import ScrfdError, VideoError
+from scrfd_trt.errors import MissingDependencyError, ScrfdError, VideoError
 from scrfd_trt.video import _pyav
 
 Kind = Literal["image", "unsupported image", "video", "model", "text", "empty", "unknown"]
@@ -63,6 +63,7 @@ TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 SYNC = 0x47
 MIN_JPEGS, MAX_JPEGS, JPEG_HEADERS = 6, 1 << 26, 1 << 17
 """Pictures that make a video of JPEG images, and bytes that are searched for them and for what a photograph lists."""
+PLAYLISTS = (b"#EXTM3U", b"ffconcat ", b"[playlist]", b"<MPD")
 PNM_HEADER = re.compile(rb"P[1-7](\s|#[^\n]*\n)+(\d|WIDTH)")
 
 
@@ -111,15 +112,31 @@ def look(path: Path) -> tuple[bool, str]:
         return False, ""
     except OSError as error:
         return False, f"cannot be read: {error.strerror}"
+    except MissingDependencyError:  # reported when the video is read, once for all
+        return kind == "video", ""
     except ScrfdError as error:
         return True, str(error)
-    if kind in {"image", "unknown"} and suffix in RAW_SUFFIXES:
+    if (kind == "unknown" or name == "tiff") and suffix in RAW_SUFFIXES:
         name = "camera raw"
     elif kind == "unknown" and suffix in TARGA_SUFFIXES:
         name = "Targa"
     elif kind != "unsupported image":
         return is_media, ""
     return True, f"{name} is not supported"
+
+
+def not_media(path: Path) -> str:
+    """Return why a file is neither an image nor a video, or an empty string. It is known to be no video."""
+    try:
+        if identify(path).kind not in {"text", "model", "unknown"}:
+            return ""
+        with path.open("rb") as file:
+            start = file.read(START_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError:  # reported when the file is read
+        return ""
+    if start.startswith(PLAYLISTS) or (start.startswith(b"<?xml") and b"<MPD" in start):
+        return "this is a playlist, and playlists are not opened: name the video itself"
+    return "not an image or a video"
 
 
 def _is_text_like(kind: str, start: bytes) -> bool:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from scrfd_trt._cli import console
-from scrfd_trt._cli.content import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg
+from scrfd_trt._cli.content import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg, not_media
 from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.read import Damaged
@@ -42,8 +42,12 @@ class Source:
         """Raise ImageError if there is a problem."""
         if self.problem:
             raise ImageError(self.problem)
-        if is_regular_file(self.path) and not self.path.stat().st_size:
+        if not is_regular_file(self.path):
+            return
+        if not self.path.stat().st_size:
             raise ImageError("the file is empty: copy or download it again")
+        if not self.is_video and self.path.suffix.lower() not in IMAGE_SUFFIXES and (reason := not_media(self.path)):
+            raise ImageError(reason)
 
 
 def find_inputs(
@@ -153,7 +157,9 @@ def is_video(path: Path) -> bool:
         if kind == "image":
             return is_animation(path) or is_motion_jpeg(path)
         return kind in {"video", "unknown"} and suffix not in IMAGE_SUFFIXES and has_video_stream(path)
-    except (OSError, VideoError, MissingDependencyError):  # reported when the file is read
+    except MissingDependencyError:  # reported when the file is read, as the next
+        return kind == "video"
+    except (OSError, VideoError):
         return False
 
 

@@ -244,8 +244,8 @@ def mixed(picture: Picture, film: Callable[..., Path]) -> list[Path]:
 @pytest.mark.parametrize(
     ("args", "reason"),
     [
-        (("-f", "csv"), "--format csv applies to images only; for videos use table, jsonl, or a file NAME.faces.jsonl"),
-        (("-f", "coco"), "--format coco applies to images only; for videos use table, jsonl"),
+        (("-f", "csv"), "CSV output is for images only; for videos use table, jsonl, or a file NAME.faces.jsonl"),
+        (("-f", "coco"), "COCO output is for images only; for videos use table, jsonl"),
         (("-o", "faces.jsonl"), "faces.jsonl can hold the faces of one video; process the inputs one by one"),
         (("-o", "faces.txt"), "faces.txt can hold the faces of one video; process the inputs one by one"),
     ],
@@ -265,10 +265,12 @@ def test_video_does_not_stop_images(
 def test_moving_gif_does_not_stop_images(run: Run, picture: Picture) -> None:
     picture("a.png")
     frames = [Image.new("RGB", (16, 16), (80 * number, 0, 0)) for number in range(3)]
-    frames[0].save("b.gif", save_all=True, append_images=frames[1:])
+    for name in ("b.gif", "c.gif"):
+        frames[0].save(name, save_all=True, append_images=frames[1:])
     ran = run("detect", ".", "--format", "csv")
     assert ran.code == 1
-    assert "- b.gif: --format csv applies to images only" in ran.err
+    assert "- b.gif, c.gif: CSV output is for images only" in ran.err
+    assert ran.err.count("NAME.faces.jsonl") == 1
     assert ran.out.count("\n") == 2
 
 

@@ -83,7 +83,7 @@ def test_value_and_limit_of_number_are_named(
     ("args", "code", "message"),
     [
         (("detect", "clip.mp4", "--repeat", "3"), 2, "--repeat applies to images only"),
-        (("detect", "clip.mp4", "--format", "csv"), 2, "--format csv applies to images only"),
+        (("detect", "clip.mp4", "--format", "csv"), 2, "CSV output is for images only"),
         (("detect", "nofolder/"), 1, "nofolder: there is no such file or folder"),
         (("tracks", "."), 2, ". is a folder; name one video file"),
         (("tracks", "none.mp4"), 1, "none.mp4: there is no such file"),

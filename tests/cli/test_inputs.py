@@ -17,7 +17,8 @@ from PIL import Image
 from scrfd_trt._cli.inputs import find_inputs, is_video, read_image
 from scrfd_trt.errors import ImageError
 
-Film = Callable[..., Path]
+Film = Picture = Callable[..., Path]
+Run = Callable[..., Any]
 IMAGE = np.random.default_rng(5).integers(0, 256, (40, 60, 3)).astype(np.uint8)
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the words of POSIX")
 
@@ -259,3 +260,60 @@ def test_photograph_that_lists_others_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(image[:2] + b"\xff\xe2\0\x06MPF\0" + image[2:] + image * 7)
     assert not is_video(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("notes.txt", b"words", "not an image or a video"),
+        ("data", bytes(range(256)), "not an image or a video"),
+        ("l.m3u8", b"#EXTM3U\n#EXTINF:2,\nclip.mp4\n", "this is a playlist, and playlists are not opened: name the"),
+        ("l.txt", b"ffconcat version 1.0\nfile clip.mp4\n", "this is a playlist"),
+        ("l.mpd", b'<?xml version="1.0"?>\n<MPD></MPD>', "this is a playlist"),
+        ("words.jpg", b"words", "not a supported image"),
+    ],
+)
+@pytest.mark.usefixtures("spots")
+def test_file_that_is_neither_image_nor_video(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(data)
+    for command in ("anonymize", "detect"):
+        ran = run(command, name)
+        assert (ran.code, ran.error.startswith(f"{name}: {reason}")) == (1, True)
+
+
+@pytest.mark.usefixtures("spots")
+def test_videos_without_pyav_fail_and_images_are_done(
+    run: Run, picture: Picture, film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture("in/a.png")
+    for name in ("in/b.mp4", "in/c.mkv"):
+        film(name, frames=2)
+    film("in/d", frames=2, form="mp4")
+    monkeypatch.setitem(sys.modules, "av", None)
+    for args in (("anonymize", "in", "-o", "out"), ("detect", "in")):
+        ran = run(*args)
+        reason = 'videos need PyAV: pip install "scrfd-trt[video]"'
+        assert ran.code == 1
+        assert "error: 3 of 4 inputs failed, the others succeeded:\n" in ran.err
+        assert f"- in/b.mp4, in/c.mkv, in/d: {reason}\n" in ran.err
+        assert ran.err.count("PyAV") == 1
+    assert Path("out/a.png").exists()
+    ran = run("anonymize", "in/d")
+    assert (ran.code, ran.error) == (1, f"in/d: {reason}")
+
+
+@pytest.mark.usefixtures("spots")
+def test_heic_without_its_package_fails_and_images_are_done(
+    run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture("in/a.png")
+    for name in ("in/b.heic", "in/c.heic"):
+        Path(name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    ran = run("anonymize", "in", "-o", "out")
+    assert (ran.code, Path("out/a.png").exists()) == (1, True)
+    assert "- in/b.heic, in/c.heic: " in ran.err
+    assert ran.err.count("pip install") == 1

@@ -138,7 +138,8 @@ def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path
     """Give videos a problem where options do not support them; raise OptionError if all inputs are such videos."""
     videos = [source for source in sources if not source.problem and source.is_video]
     if kind not in ("table", "jsonl"):
-        problem = f"--format {kind} applies to images only; for videos use table, jsonl, or a file NAME{FACES_SUFFIX}"
+        name = {"csv": "CSV", "coco": "COCO"}[kind]
+        problem = f"{name} output is for images only; for videos use table, jsonl, or a file NAME{FACES_SUFFIX}"
     elif output is not None and len(sources) > 1:
         problem = f"{output} can hold the faces of one video; process the inputs one by one"
     else:
