@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -49,6 +50,9 @@ FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
     "workspace_mib": "--workspace",
 }
 """Command-line flags by the names in :attr:`ScrfdError.fields`."""
+
+CALLS = {"faces_file": "detect_video()"}
+"""What library messages suggest in place of a flag, by the same names."""
 
 RENAMED = {
     f"--{old}-{what}": f"--{new}-{what}"
@@ -164,9 +168,25 @@ def flags(fields: Iterable[str]) -> list[str]:
 
 
 def error_text(error: ScrfdError) -> str:
-    """Return an error's message followed by the flags that it is about, unless it lists the choices."""
-    names = ", ".join(flags(error.fields))
-    return f"{error}; see {names}" if names and "the choices are" not in str(error) else str(error)
+    """Return an error's message in command-line flags, followed by those that it is about and does not name."""
+    reason = error.reason
+    subject = str(error).removesuffix(reason)
+    for name in error.fields:
+        reason = _with_flag(reason, name)
+    if "the choices are" in reason:
+        return subject + reason
+    names = ", ".join(flag for flag in flags(error.fields) if flag not in reason)
+    return f"{subject}{reason}; see {names}" if names else subject + reason
+
+
+def _with_flag(reason: str, name: str) -> str:
+    """Return a message with the flag of an option in place of its Python name, as in ``damaged='keep'``."""
+    if name not in FLAGS:
+        return reason
+    reason = reason.replace(CALLS.get(name, "\0"), FLAGS[name])
+    reason = re.sub(rf"\b(?:pass )?{name}=True\b", f"add {FLAGS[name]}", reason)
+    reason = re.sub(rf"\b{name}='([^']*)'", rf"{FLAGS[name]} \1", reason)
+    return re.sub(rf"(?<![\w./-]){name}=?(?![\w./-])", FLAGS[name], reason) if "_" in name else reason
 
 
 def add_location(stop: KeyboardInterrupt, subject: object, position: str) -> None:

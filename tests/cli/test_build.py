@@ -180,7 +180,7 @@ def test_model_by_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPat
         (["my.onnx", "-o", "x.plan", "--workspace", "0"], "Invalid value for '--workspace'"),
         (
             ["my.onnx", "-o", "x.plan", "--workspace", "9999999"],
-            "must be at most 1048576 (it is 9999999); see --workspace",
+            "--workspace: must be at most 1048576 (it is 9999999)",
         ),
         (
             ["my.onnx", "-o", "x.plan", "--compute-capability", "9"],

@@ -17,10 +17,18 @@ Run = Callable[..., Any]
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (EngineError("set allow_host_code", fields=["allow_host_code"]), "set allow_host_code; see --allow-host-code"),
+        (EngineError("set allow_host_code", fields=["allow_host_code"]), "set --allow-host-code"),
         (OptionError("too much", fields=["workspace_mib"], value=0), "too much; see --workspace"),
         (ScrfdError("both", fields=["optimization_level", "timing_cache"]), "both; see --level, --timing-cache"),
         (VideoError("a.mp4: the frame is damaged", fields=["damaged"]), "a.mp4: the frame is damaged; see --damaged"),
+        (
+            VideoError("read it with damaged='keep'", subject="a.mp4", fields=["damaged"]),
+            "a.mp4: read it with --damaged keep",
+        ),
+        (VideoError("cut; damaged='keep' keeps it", fields=["damaged"]).within("b"), "b: cut; --damaged keep keeps it"),
+        (OptionError("use audio='auto', or name a .mkv", fields=["audio"]), "use --audio auto, or name a .mkv"),
+        (OptionError("a.jpg exists; pass overwrite=True", fields=["overwrite"]), "a.jpg exists; add --overwrite"),
+        (ScrfdError("bad; detect_video() writes one", fields=["faces_file"]), "bad; --save-detections writes one"),
         (OptionError("a/timing_cache: no such file"), "a/timing_cache: no such file"),
         (OptionError("no 'x'; the choices are: a", fields=["device"]), "no 'x'; the choices are: a"),
         (OptionError("no option of a command", fields=["margin", "keep"]), "no option of a command"),
@@ -33,7 +41,7 @@ def test_flags_follow_message(error: ScrfdError, text: str) -> None:
 def test_invalid_build_options_name_flags() -> None:
     with pytest.raises(OptionError) as caught:
         BuildOptions(workspace_mib=0, optimization_level=9)
-    assert error_text(caught.value).endswith("; see --level, --workspace")
+    assert error_text(caught.value) == "--level: must be at most 5 (it is 9); --workspace: must be at least 1 (it is 0)"
 
 
 def test_each_build_option_has_flag(run: Run) -> None:

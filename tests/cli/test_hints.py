@@ -101,7 +101,7 @@ def test_value_and_limit_of_number_are_named(
         (
             ("overlay", "clip.mp4", "--overlay", "skull", "-o", "x.mp4", "--detections", "text.jpg"),
             2,
-            "text.jpg, line 1: this is not a detections file; detect_video() writes one; see --save-detections",
+            "text.jpg, line 1: this is not a detections file; --save-detections writes one",
         ),
         (("studio", "--host", "192.0.2.1", "--no-browser"), 2, "this machine has no address 192.0.2.1; use another"),
     ],
