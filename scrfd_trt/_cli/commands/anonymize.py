@@ -116,9 +116,11 @@ def _covering(spec: str) -> overlays.Overlay:
     """Return an overlay from its text form; raise OptionError if it does not cover faces."""
     with console.muted():  # printed below for all overlays
         overlay = overlays.parse(spec)
-    if not getattr(overlay, "covers", False):
-        name = spec.partition(":")[0].strip()
-        raise OptionError(f"--overlay {name} does not hide faces; the choices are: {', '.join(covering_overlays())}")
+    name, accepted = spec.partition(":")[0].strip(), covering_overlays()
+    if not getattr(overlay, "covers", name in accepted):  # a function may declare it for all that it returns
+        if name in accepted:
+            raise OptionError(f"--overlay {spec} does not hide faces with these options; change or leave them out")
+        raise OptionError(f"--overlay {name} does not hide faces; the choices are: {', '.join(accepted)}")
     _warn(f"--overlay {spec}", overlay)
     return overlay
 
