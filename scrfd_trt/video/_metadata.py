@@ -92,3 +92,9 @@ def untitled(chapters: Iterable[Mapping[str, Any]], *, keep: bool) -> list[dict[
         {**one, "metadata": {"title": one["metadata"].get("title", "") if keep else f"Chapter {number}"}}
         for number, one in enumerate(chapters, 1)
     ]
+
+
+def loses_titles(chapters: Sequence[Mapping[str, Any]], *, keep: bool) -> bool:
+    """Return whether :func:`untitled` removes a title."""
+    changed = zip(chapters, untitled(chapters, keep=keep), strict=True)
+    return any(own["metadata"].get("title", "") not in ("", new["metadata"]["title"]) for own, new in changed)

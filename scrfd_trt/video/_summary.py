@@ -111,6 +111,9 @@ class Summary:
         self._moments: list[ReviewMoment] = []
         self._last: FrameFaces | None = None
 
+    def __repr__(self) -> str:
+        return f"<Summary: {self.frames} frames, {len(self.tracks)} tracks, {self.faces} faces>"
+
     def add(self, frame: FrameFaces) -> None:
         """Add the next frame."""
         self.frames += 1

@@ -387,7 +387,8 @@ def _warn_of_limits(reader: Reader) -> None:
         )
     if isinstance(reader, VideoReader) and reader.unread_streams:
         logger.warning(
-            "%s: the file has %d video streams; only the first is read and written, so run the others one by one",
+            "%s: the file has %d video streams; only the first is read and written; extract others first, for "
+            "example with ffmpeg -map 0:v:1 -c copy",
             reader.name,
             reader.unread_streams + 1,
         )

@@ -189,7 +189,10 @@ class VideoWriter(OutputWriter):
             self.converted = [str(one) for one in plans if one.action == "encode" and one.codec != one.target]
             self.omitted = [*(str(one) for one in plans if one.action == "drop"), *_unread(reader)]
             self.omitted += self._lost_of_picture(reader.info, subtitles=options.subtitles)
-            self.omitted += ["chapters"] if chapters and name not in CHAPTERS else []
+            if chapters and name not in CHAPTERS:
+                self.omitted.append("chapters")
+            elif _metadata.loses_titles(chapters, keep=keep_metadata):
+                self.omitted.append("chapter titles")
             self._stack = stack.pop_all()
 
     def _add_video(self, info: VideoInfo, options: EncodeOptions) -> None:
@@ -372,9 +375,15 @@ def _unread(reader: Reader) -> list[str]:
     cover = _pyav.load().stream.Disposition.attached_pic
     container = reader.container
     kinds = Counter("cover picture" if one.disposition & cover else one.type for one in container.streams)
+    kinds["video"] -= 1
     if container.format.name.startswith("mov") and container.chapters():
         kinds["data"] -= 1  # the titles of the chapters
-    names = {"cover picture": "cover picture", "data": "data stream", "attachment": "attachment"}
+    names = {
+        "video": "further video stream",
+        "cover picture": "cover picture",
+        "data": "data stream",
+        "attachment": "attachment",
+    }
     return [name if kinds[kind] == 1 else f"{kinds[kind]} {name}s" for kind, name in names.items() if kinds[kind] > 0]
 
 

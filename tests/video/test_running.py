@@ -330,10 +330,15 @@ def test_second_video_stream_is_warned_about_once(clip: Make, tmp_path: Path, ca
                     packet.stream = stream
                     out.mux(packet)
     with caplog.at_level("WARNING", "scrfd_trt"):
-        overlay_video(both, tmp_path / "out.mkv", Middle(), black, faces_file=tmp_path / "f.jsonl")
+        summary = overlay_video(both, tmp_path / "out.mkv", Middle(), black, faces_file=tmp_path / "f.jsonl")
         render_video(both, tmp_path / "again.mkv", tmp_path / "f.jsonl", black)
+    assert summary.omitted[0] == "further video stream"
+    assert repr(summary) == f"<Summary: {summary.frames} frames, {len(summary.tracks)} tracks, {summary.faces} faces>"
     assert [record.message for record in caplog.records] == 2 * [
-        f"{both}: the file has 2 video streams; only the first is read and written, so run the others one by one"
+        (
+            f"{both}: the file has 2 video streams; only the first is read and written; extract others first, "
+            "for example with ffmpeg -map 0:v:1 -c copy"
+        )
     ]
 
 
