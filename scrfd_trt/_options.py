@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scrfd_trt.errors import OptionError, shown
 
+MAX_PLAIN = 1e12
 BOUNDS = {"le": "at most", "ge": "at least", "lt": "below", "gt": "above"}
 
 
@@ -50,9 +51,14 @@ def reason(item: Mapping[str, Any]) -> str:
     context = item.get("ctx", {})
     for bound in BOUNDS.keys() & context:
         limit = context[bound]
-        return f"must be {BOUNDS[bound]} {f'{limit:g}' if isinstance(limit, float) else limit}"
+        return f"must be {BOUNDS[bound]} {_plain(limit) if isinstance(limit, float) else limit}"
     own = context.get("error")
     return str(own) if isinstance(own, Exception) else str(item["msg"])
+
+
+def _plain(number: float) -> str:
+    """Return a number without an exponent, unless it is very large or small."""
+    return f"{number:.0f}" if number.is_integer() and abs(number) < MAX_PLAIN else f"{number:g}"
 
 
 def _as_scale(value: object) -> object:

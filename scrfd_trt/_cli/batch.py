@@ -100,6 +100,8 @@ class Tally:
     """Whether there is one input only."""
     inputs: int = 0
     images: int = 0
+    pages: int = 0
+    """Of images; as many as images if none has several."""
     faces: int = 0
     empty: int = 0
     left_out: int = 0
@@ -116,8 +118,9 @@ class Tally:
     failures: list[tuple[Path, str]] = field(default_factory=list)
     """Path and reason."""
 
-    def add_image(self, faces: int) -> None:
+    def add_image(self, faces: int, pages: int) -> None:
         self.images += 1
+        self.pages += pages
         self.faces += faces
         self.empty += not faces
 
@@ -143,8 +146,8 @@ class Tally:
         if self.spherical:
             others = f" and {len(self.spherical) - 1} more" if len(self.spherical) > 1 else ""
             console.warning(
-                f"{console.printable(self.spherical[0])}{others}: 360° (equirectangular); faces are looked for as they "
-                "lie, so check the top, the bottom and the sides"
+                f"{console.printable(self.spherical[0])}{others}: this is a 360° image; faces are detected in the flat "
+                "picture, where they are distorted or cut at the edges, and may be missed; review the result"
             )
 
     def add_video(self, summary: Summary) -> None:
@@ -260,7 +263,7 @@ def _detect_image(
         if len(results) < image.file.count:
             return [reason]
     else:
-        tally.add_image(sum(len(result.faces) for result in results))
+        tally.add_image(sum(len(result.faces) for result in results), len(results))
         if image.metadata.is_equirectangular:
             tally.spherical.append(source.path)
     for line in image.file.damage:

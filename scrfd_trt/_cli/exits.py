@@ -63,6 +63,8 @@ RENAMED = {
 
 NOT_A_NUMBER = {"int_parsing": "must be a whole number", "float_parsing": "must be a number"}
 """What pydantic requires, by its types of errors."""
+UNITS = {"MILLION": " million", "SECONDS": " seconds", "MIB": " MiB"}
+"""What follows a number, by the option's metavar."""
 
 # The base of typer's usage errors has no public name in every version.
 UsageError = cast(
@@ -108,7 +110,8 @@ def _usage_text(error: Any) -> str:
 
         item = error.__cause__.errors()[0]
         why = NOT_A_NUMBER.get(item["type"]) or reason(item)
-        return f"{text.partition(': ')[0]}: {why}, not {item['input']}"
+        unit = UNITS.get(getattr(getattr(error, "param", None), "metavar", ""), "")
+        return f"{text.partition(': ')[0]}: {why}{unit}, not {item['input']}"
     return text
 
 

@@ -137,7 +137,8 @@ def _expand_folder(folder: Path, search: FolderSearch) -> Iterator[Source]:
         found = True
         yield Source(path, Path(path.name) if path == folder else path.relative_to(folder), problem)
     if not found:
-        hint = "" if search.recursive else "; add --recursive to search its subfolders"
+        subfolders = any(folder in path.parents for path in search.left_out.folders)
+        hint = "; add --recursive to search its subfolders" if subfolders else ""
         yield Source(folder, Path(folder.name), f"the folder contains no images or videos (.jpg, .mp4, …){hint}")
 
 

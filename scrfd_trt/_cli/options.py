@@ -78,7 +78,7 @@ MaxFaces = Annotated[
     option("N", "Maximum faces per image, highest scores first; others are ignored.", min=1, show_default="all"),
 ]
 Quality = Annotated[int, option("NUMBER", "Quality of JPEG, WebP, AVIF and HEIC output, 1 to 100.", min=1, max=100)]
-MaxPixels = Annotated[float, option("MILLIONS", "Maximum pixels of an image, in millions.", min=0.001, max=1e6)]
+MaxPixels = Annotated[float, option("MILLION", "Maximum million pixels of an image.", min=0.001, max=1e6)]
 KeepMetadata = Annotated[
     bool, typer.Option("--keep-metadata", help="Keep title, author, copyright, date, camera and lens.")
 ]
@@ -156,6 +156,9 @@ class SelectionArgs:
         only, excepted = _tracks("--only-tracks", self.only_tracks), _tracks("--except-tracks", self.except_tracks)
         if both := sorted({*only} & {*excepted}):
             raise OptionError(f"track {both[0]} is in --only-tracks and in --except-tracks; leave it out of one")
+        if only and excepted:
+            raise OptionError("--only-tracks leaves all other tracks uncovered, so leave out --except-tracks")
+        self._check_regions()
         return TrackSelection(
             only_tracks=frozenset(only),
             except_tracks=frozenset(excepted),
@@ -164,6 +167,17 @@ class SelectionArgs:
             only_spans=tuple(_span("--only-span", text) for text in self.only_span or ()),
             except_spans=tuple(_span("--except-span", text) for text in self.except_span or ()),
         )
+
+    def _check_regions(self) -> None:
+        """Raise OptionError if a region to cover lies in one to leave uncovered."""
+        for text in self.only_region or ():
+            x, y, width, height = _region("--only-region", text)
+            for other in self.except_region or ():
+                left, top, across, down = _region("--except-region", other)
+                if left <= x and top <= y and x + width <= left + across and y + height <= top + down:
+                    raise OptionError(
+                        f"--only-region {text} lies in --except-region {other}, so it covers nothing; leave one out"
+                    )
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def plan_folder(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> 
     """Choose the path of each copy below a folder, as :func:`plan_outputs` does."""
     check_folder(folder)
     outputs = {source: folder / _copy_name(source) for source in sources if not source.problem}
-    return _without_conflicts(outputs, sources, "each to its own folder", "folder", overwrite=overwrite)
+    return _without_conflicts(outputs, sources, "to another folder", "folder", overwrite=overwrite)
 
 
 def _plan_beside(sources: Sequence[Source], *, overwrite: bool) -> dict[Source, Path]:
@@ -96,7 +96,7 @@ def _plan_beside(sources: Sequence[Source], *, overwrite: bool) -> dict[Source, 
         if not source.problem:
             name = _copy_name(source)
             outputs[source] = source.path.with_name(f"{name.stem}_anonymized{name.suffix}")
-    hint = "or name a folder with --output"
+    hint = "and name its copy with --output"
     return _without_conflicts(outputs, sources, hint, "file with --output", overwrite=overwrite)
 
 
@@ -130,7 +130,8 @@ def _without_conflicts(
     inputs = {same_file_key(source.path): source for source in outputs}
     taken: dict[str, list[Source]] = {}
     errors: list[ScrfdError] = []
-    for source, output in outputs.items():
+    # The file that already has the name of the copy comes first.
+    for source, output in sorted(outputs.items(), key=lambda item: item[0].path.suffix != item[1].suffix):
         others = taken.setdefault(folded(os.path.realpath(output)), [])
         same = next((other for other in others if _is_same_name(outputs[other], output)), None)
         try:
@@ -150,7 +151,7 @@ def _without_conflicts(
 def _check_names(source: Source, output: Path, same: Source | None, replaced: Source | None, hint: str) -> None:
     """Raise OptionError if another source has the same output, or if the output is an input."""
     if same is not None:
-        raise OptionError(f"{same.path} and {source.path} would both become {output}; process them one by one, {hint}")
+        raise OptionError(f"{output} is the copy of {same.path}; process {source.path} alone, {hint}")
     if replaced not in (None, source):
         raise OptionError(f"{output} is an input, and the copy of {source.path} would replace it; name another folder")
     _check_not_input(source, output, "folder")

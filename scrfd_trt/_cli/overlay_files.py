@@ -146,7 +146,8 @@ class _CopyJob:
         if not tally.images or self.settings.quiet:
             return
         faces = count(tally.faces, "face") if tally.faces else "no faces found"
-        text = f"{count(tally.images, 'image')}, {faces}" if tally.images > 1 else faces
+        pages = [count(tally.pages, "page")] if tally.pages > tally.images else []
+        text = ", ".join([*([count(tally.images, "image")] if tally.images > 1 else []), *pages, faces])
         if tally.faces and tally.empty:
             text += f"; {tally.empty} without a face"
         if tally.left_out:
@@ -154,13 +155,13 @@ class _CopyJob:
         failed = {path for path, _ in tally.failures}
         first = next(self.targets[source] for source in images if source.path not in failed)
         target = first if tally.images == 1 else output or "copies beside the inputs"
+        tally.warn_spherical()
         if tally.left_out and tally.left_out == tally.faces:
             console.warning(f"{target}: no face is covered; the selection leaves out every face")
         from_file = self.settings.files.detections is not None
         print_written(target, text, self.draw, tally.faces, from_file=from_file)
         for line in tally.change_lines():
             console.plain(line)
-        tally.warn_spherical()
 
     def _save_image(self, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> None:
         source, settings = image.source, self.settings

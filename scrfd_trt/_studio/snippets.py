@@ -24,7 +24,7 @@ def as_command(media: Media, threshold: float, layers: Layers, model: str = DEFA
         words += ["--overlay", overlay_spec(name, options)]
     if model != DEFAULT_MODEL:
         words += ["--model", model]
-    words += ["--threshold", f"{threshold:g}", "-o", _not_an_option(output_name(media))]
+    words += ["--threshold", f"{threshold:g}", "-o", _not_an_option(_command_output_name(media))]
     return shlex.join(words)
 
 
@@ -57,6 +57,13 @@ def output_name(media: Media) -> str:
     """Return the file name of the result."""
     stem = Path(media.name).stem or "picture"
     return f"{stem}-overlay{output_suffix(media.name) if media.is_clip else '.png'}"
+
+
+def _command_output_name(media: Media) -> str:
+    """Return the file name of the command's result; a file of several images keeps its format, which holds them."""
+    name = Path(output_name(media))
+    several = media.truncated and not media.is_clip
+    return str(name.with_suffix(Path(media.name).suffix) if several else name)
 
 
 def _not_an_option(name: str) -> str:
@@ -94,6 +101,7 @@ def _image_lines(media: Media, model: str, threshold: float, draw: list[str]) ->
         "from scrfd_trt import SCRFDDetector",
         "",
         *draw,
+        *(["# only the first image of the file"] if media.truncated else []),
         f"image = cv2.imread({media.name!r})",
         f"with {_open_detector(model, f'threshold={threshold:g}')} as detector:",
         "    faces = detector.detect(image)",

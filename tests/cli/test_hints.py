@@ -67,6 +67,7 @@ def test_warnings_name_options_of_command(run: Run, picture: Picture, args: tupl
     ("args", "reason", "in_older_typer"),
     [
         (("-t", "50"), "'-t': must be at most 1, not 50; see", "50.0 is not in the range 0.0<=x<=1.0; see"),
+        (("--max-pixels", "400000000"), "'--max-pixels': must be at most 1000000 million, not 400000000; see", "range"),
         (("--every", "0"), "'--every': must be at least 1, not 0; see", "0 is not in the range"),
         (("--every", "x"), "'--every': must be a whole number, not x; see", "'x' is not a valid int"),
         (("--iou", "x"), "'--iou': must be a number, not x; see", "'x' is not a valid float"),

@@ -87,10 +87,13 @@ def test_relative_path_starts_at_input_folder(tree: Path) -> None:
         ("*.gif", "no file matches this pattern"),
         pytest.param("b.jpg/x.jpg", "the file cannot be read: Not a directory", marks=posix_only),
         pytest.param("a" * 300 + ".jpg", "the file cannot be read: File name too long", marks=posix_only),
-        ("empty", "the folder contains no images or videos (.jpg, .mp4, …); add --recursive to search its subfolders"),
+        ("empty", "the folder contains no images or videos (.jpg, .mp4, …)"),
+        ("only", "the folder contains no images or videos (.jpg, .mp4, …); add --recursive to search its subfolders"),
     ],
 )
 def test_missing_input_is_source_with_problem(tree: Path, text: str, message: str) -> None:
+    Path("only/deep").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save("only/deep/a.png")
     sources = find_inputs(["b.jpg", text])
     assert [source.problem for source in sources] == ["", message]
     sources[0].check()

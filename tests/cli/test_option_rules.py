@@ -118,6 +118,21 @@ def test_contradictory_options_are_refused(run: Run, picture: Picture) -> None:
     assert (ran.code, ran.error) == (2, "--repeat prints nothing with --quiet, except in tables; leave it out")
     ran = run("anonymize", "spot.png", "--only-tracks", "4,7", "--except-tracks", "7")
     assert (ran.code, ran.error) == (2, "track 7 is in --only-tracks and in --except-tracks; leave it out of one")
+    ran = run("anonymize", "spot.png", "--only-tracks", "4", "--except-tracks", "7")
+    assert (ran.code, ran.error) == (2, "--only-tracks leaves all other tracks uncovered, so leave out --except-tracks")
+
+
+@pytest.mark.parametrize(("inside", "code"), [("0,0,160,120", 2), ("10,10,20,20", 2), ("10,10,200,20", 0)])
+@pytest.mark.usefixtures("spots")
+def test_region_to_cover_inside_one_to_leave_out_is_refused(run: Run, picture: Picture, inside: str, code: int) -> None:
+    regions = ("--only-region", inside, "--except-region", "0,0,160,120")
+    ran = run("anonymize", picture(), "-o", "out.png", *regions)
+    assert ran.code == code
+    if code:
+        assert (
+            ran.error
+            == f"--only-region {inside} lies in --except-region 0,0,160,120, so it covers nothing; leave one out"
+        )
 
 
 @pytest.mark.usefixtures("known_overlays")

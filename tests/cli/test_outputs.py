@@ -213,7 +213,15 @@ class TestPlanFolder:
         assert [path.as_posix() for path in found.values()] == ["out/x.jpg", "out/y.jpg"]
         problems = [source.problem for source in sources]
         assert problems[::2] == ["", ""]
-        assert re.match(r"a.x\.jpg and b.x\.jpg would both become out.x\.jpg; process them one by one", problems[1])
+        assert re.match(r"out.x\.jpg is the copy of a.x\.jpg; process b.x\.jpg alone, to another folder$", problems[1])
+
+    def test_file_with_the_name_of_the_copy_comes_first(self) -> None:
+        Path("b/photo").write_bytes(b"\xff\xd8\xff\xe0" + bytes(60))
+        Path("b/photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(60))
+        sources = find_inputs(["b/photo", "b/photo.jpg"])
+        found = plan_folder(sources, Path("out"), overwrite=True)
+        assert {source.path.name: path.name for source, path in found.items()} == {"photo.jpg": "photo.jpg"}
+        assert sources[0].problem.startswith(f"{Path('out/photo.jpg')} is the copy of {Path('b/photo.jpg')}; process")
 
     @pytest.mark.parametrize(("ignores", "outputs"), [((False, False), 2), ((True, False), 1), ((False, True), 2)])
     def test_names_that_differ_in_case(

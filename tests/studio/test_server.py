@@ -27,6 +27,8 @@ if not hasattr(os, "fork"):
 sys.path.append(str(Path(__file__).parent))
 from client import SOCKET, Page, Server
 
+from scrfd_trt._cli.commands.studio import _own_addresses
+
 
 def can_listen(host: str) -> bool:
     try:
@@ -61,7 +63,10 @@ def servers(folder: Path) -> Iterator[dict[str, Server]]:
     for host in HOSTS:
         lines = (folder / f"{host}.log").read_text().splitlines()
         assert LINE.match(lines[0])
-        assert len(lines) == (2 if host == "0.0.0.0" else 1), lines
+        own = [socket.gethostname(), *_own_addresses(host)] if host == "0.0.0.0" else []
+        assert [line.split("/?")[0].rpartition(":")[0] for line in lines[1:]] == [
+            f"from other machines: http://{name}" for name in own
+        ]
     assert not list((folder / "tmp").iterdir())
 
 

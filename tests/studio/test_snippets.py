@@ -68,3 +68,15 @@ def test_command_and_python_of_clip(name: str, target: str) -> None:
     assert f"overlay_video({name!r}, {target!r}, detector, draw, tracking=tracking)" in python
     assert "TrackingOptions(threshold=0.3)" in python
     assert "TrackingOptions(threshold=0.1, low=0.1)" in as_python(media, 0.1, [])
+
+
+def test_code_for_a_file_of_several_images() -> None:
+    frames = (np.zeros((4, 4, 3), np.uint8),)
+    media = Media("pages.tif", frames, truncated=True)
+    assert shlex.split(as_command(media, 0.3, [("skull", {})]))[-1] == "pages-overlay.tif"
+    lines = as_python(media, 0.3, [("skull", {})]).splitlines()
+    read = lines.index("image = cv2.imread('pages.tif')")
+    assert lines[read - 1] == "# only the first image of the file"
+    single = Media("photo.tif", frames)
+    assert shlex.split(as_command(single, 0.3, [("skull", {})]))[-1] == "photo-overlay.png"
+    assert "first image" not in as_python(single, 0.3, [("skull", {})])

@@ -206,10 +206,10 @@ def _write_tracks(path: Path, summary: Summary, output: Path | None, *, overwrit
 
 
 def _print_summary(tally: Tally, output: Path | None, annotate: Path | None) -> None:
+    tally.warn_spherical()
     if output is not None:
         console.plain(f"wrote {output}: {tally.summary()}")
     elif tally.images > 1:
         console.plain(tally.summary())
     if annotate is not None and tally.images:
         console.plain(f"annotated copies in {annotate}")
-    tally.warn_spherical()

@@ -78,7 +78,18 @@ def _printed_names(host: str, access: Access) -> list[str]:
     """Return the host names of the addresses that are printed: first the one to open on this machine."""
     if not access.needs_token:
         return [f"[{host}]" if ":" in host else host]
-    return ["[::1]" if ":" in host else "127.0.0.1", socket.gethostname()]
+    return ["[::1]" if ":" in host else "127.0.0.1", socket.gethostname(), *_own_addresses(host)]
+
+
+def _own_addresses(host: str) -> list[str]:
+    """Return the address of this machine on the way to other networks; empty without one. Nothing is sent."""
+    is_v6 = ":" in host
+    elsewhere = "2001:db8::1" if is_v6 else "192.0.2.1"  # reserved for documentation
+    with suppress(OSError), socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((elsewhere, 9))
+        address = str(probe.getsockname()[0])
+        return [f"[{address}]" if is_v6 else address]
+    return []
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
