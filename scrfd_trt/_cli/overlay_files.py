@@ -223,7 +223,8 @@ class _CopyJob:
         elif not self.settings.quiet:
             if summary.left_out and not summary.faces:
                 console.warning(f"{target}: no face is covered; the selection leaves out every track")
-            found, from_file = summary.faces or len(summary.left_out), self.settings.files.detections is not None
+            found = summary.faces or len(summary.left_out) or not summary.selected
+            from_file = self.settings.files.detections is not None
             print_written(target, headline(summary), self.draw, found, from_file=from_file)
             for line in (*stream_lines(summary), *(report_lines(summary) if self.detailed else ())):
                 console.stderr_line(line)

@@ -57,6 +57,7 @@ LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "
 """Layouts of streams that declare only a number of channels."""
 ENCODED_LAYOUTS = {"aac": ("3.0", "4.0", "5.0", "5.1", "7.1"), "libopus": ("quad", "5.1", "7.1")}
 """Layouts of more than two channels that players of a codec know. FFmpeg mixes up the channels of others in Opus."""
+ZERO = Fraction(0)
 MAX_STEP = Fraction(1, 25)  # seconds by which the times of decoded sound may be off before a gap is filled
 MAX_GAP, MAX_OVERLAP = 3600, 1  # seconds; longer ones are damage
 CHUNK = 1 << 16  # samples of silence that are made at once
@@ -221,11 +222,20 @@ class EncodedAudio:
         Seconds at which the sound has to start, with silence, if the container stores no time for it.
     keep_damaged
         Whether packets that cannot be decoded become silence; otherwise they are an error.
-    name
-        The source in messages.
+    name, origin
+        The source in messages, and the time from which their times count.
     """
 
-    def __init__(self, plan: Plan, container: Any, *, start: Fraction | None, keep_damaged: bool, name: str) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        container: Any,
+        *,
+        start: Fraction | None,
+        keep_damaged: bool,
+        name: str,
+        origin: Fraction = ZERO,
+    ) -> None:
         source = plan.source.codec_context
         av = _pyav.load()
         codec = av.Codec(plan.encoder, "w")
@@ -239,7 +249,7 @@ class EncodedAudio:
         self._rate: int = context.sample_rate
         context.time_base = self.stream.time_base = Fraction(1, self._rate)
         context.open()
-        self._keep_damaged, self._name = keep_damaged, name
+        self._keep_damaged, self._name, self._origin = keep_damaged, name, origin
         self._next = None if start is None else round(start * self._rate)
         self._source: Any = None
         self._resampler: Any = None
@@ -248,7 +258,7 @@ class EncodedAudio:
     def convert(self, packet: Any) -> Iterator[Any]:
         """Yield the packets to write for a packet of the source."""
         self._source = packet.stream
-        at = format_time(float((packet.dts if packet.pts is None else packet.pts) * packet.time_base))
+        at = format_time(float((packet.dts if packet.pts is None else packet.pts) * packet.time_base - self._origin))
         try:
             with _pyav.reading(str, self._name):
                 frames = packet.decode()
@@ -308,7 +318,9 @@ class EncodedAudio:
     def _report_jump(self, ahead: int) -> None:
         if not self._keep_damaged:
             assert self._next is not None  # noqa: S101 - for mypy
-            at, to = (format_time(ticks / self._rate) for ticks in (self._next, self._next + ahead))
+            at, to = (
+                format_time(ticks / self._rate - float(self._origin)) for ticks in (self._next, self._next + ahead)
+            )
             raise VideoError(
                 f"the clock of the audio is damaged: it jumps from {at} to {to}; damaged='keep' ignores this",
                 subject=self._name,
@@ -369,8 +381,8 @@ def _without_start(frame: Any, samples: int) -> Any:
 class EncodedSubtitles:
     """Converts subtitles from one text format to another."""
 
-    def __init__(self, plan: Plan, container: Any, name: str) -> None:
-        self._name = name
+    def __init__(self, plan: Plan, container: Any, name: str, origin: Fraction = ZERO) -> None:
+        self._name, self._origin = name, origin
         self._decoder = plan.source.codec_context
         self.stream = container.add_stream(plan.encoder)
         self.stream.time_base = self.stream.codec_context.time_base = Fraction(1, 1000)
@@ -382,7 +394,7 @@ class EncodedSubtitles:
         """Yield the packets to write for a packet of the source."""
         if packet.pts is None:
             return
-        at = format_time(float(packet.pts * packet.time_base))
+        at = format_time(float(packet.pts * packet.time_base - self._origin))
         with _pyav.reading(lambda: f"the subtitle at {at} cannot be decoded", self._name):
             found = self._decoder.decode2(packet)
         if found is None or not len(found):

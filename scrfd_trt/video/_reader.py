@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scrfd_trt")
 
+ZERO = Fraction(0)
 DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
+START_TOLERANCE = Fraction(1, 100_000)  # seconds; containers round their start to microseconds
 REPEATING = ("theora",)  # codecs whose packets without data show the frame before again, for their own duration
 MAX_STEP_BACK = 1  # seconds that the clock of a live source may go back; more is a new start of the source
 
@@ -88,14 +90,17 @@ class VideoInfo:
 
 
 class Frame:
-    """One frame of a video, upright: its number from 0, its time, and its ``av.VideoFrame`` in the video's format."""
+    """One frame of a video, upright: its number from 0, its time, and its ``av.VideoFrame`` in the video's format.
+
+    The time counts from the start of the video, as in players; ``picture.pts`` is the time in the file.
+    """
 
     __slots__ = ("_image", "number", "picture", "pts_seconds")
 
-    def __init__(self, number: int, picture: Any) -> None:
+    def __init__(self, number: int, picture: Any, start: Fraction = ZERO) -> None:
         self.number = number
         self.picture = picture
-        self.pts_seconds = float(picture.pts * picture.time_base)
+        self.pts_seconds = float(picture.pts * picture.time_base - start)
         self._image: NDArray[np.uint8] | None = None
 
     @property
@@ -172,6 +177,8 @@ class VideoReader(FrameReader):
         Properties of the video.
     container, extra_streams
         The open ``av.container.InputContainer``, and those of its streams whose packets are read.
+    start
+        Time in the file at which players start, in seconds; the times of frames count from it.
     unread_streams, lost
         Number of further video streams, and of frames that were damaged or could not be decoded.
     """
@@ -217,6 +224,7 @@ class VideoReader(FrameReader):
         self._completeness = FrameCheck(self.container, self._stream)
         self._repeats: deque[int] = deque()  # times at which the frame before is shown again
         self._last_picture: Any = None
+        self.start = ZERO  # seconds
         self._discontinuities = DiscontinuityCorrector()
         self._count = 0
         self._last_pts: int | None = None
@@ -348,7 +356,7 @@ class VideoReader(FrameReader):
     def _check_missing(self) -> None:
         missing = self._completeness.first_missing
         if self._completeness.missing and not self._keep_damaged:
-            when = "" if missing is None else f" at {format_time(float(missing * self._stream.time_base))}"
+            when = "" if missing is None else f" at {self._time(missing)}"
             raise VideoError(
                 f"{self._position()}: the frame{when} is damaged and cannot be decoded; copy the video again, or read "
                 "it with damaged='keep'",
@@ -371,10 +379,12 @@ class VideoReader(FrameReader):
                 f"{picture.width}×{picture.height}; split the video there",
                 subject=self.name,
             )
+        if not self._count:
+            self.start = _start(self.container, picture.pts * picture.time_base)
         self._count += 1
         if self._stream.codec_context.name in REPEATING:
             self._last_picture = _colors.copy(picture)  # the caller may draw into the frame
-        return Frame(self._count - 1, picture)
+        return Frame(self._count - 1, picture, self.start)
 
     def _correct_pts(self, picture: Any) -> None:
         """Make the times of frames strictly increase, as encoders require; compute missing ones from the rate."""
@@ -391,13 +401,22 @@ class VideoReader(FrameReader):
     def _position(self) -> str:
         if self._last_pts is None:
             return f"frame {self._count}"
-        return f"frame {self._count}, after {format_time(float(self._last_pts * self._stream.time_base))}"
+        return f"frame {self._count}, after {self._time(self._last_pts)}"
+
+    def _time(self, pts: int) -> str:
+        return format_time(float(pts * self._stream.time_base - self.start))
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         if not self._closed:
             self._closed = True
             self.container.close()
+
+
+def _start(container: Any, first: Fraction) -> Fraction:
+    """Return the time at which players start, in seconds: transport streams start late, and sound before pictures."""
+    start = first if container.start_time is None else Fraction(max(container.start_time, 0), 1_000_000)
+    return first if start > first - START_TOLERANCE else start
 
 
 def _video_streams(container: Any, name: str) -> list[Any]:

@@ -87,6 +87,8 @@ class Summary:
         :class:`TrackSummary` by track number.
     left_out
         Numbers of the tracks that the selection left out in at least one frame.
+    selected
+        Number of frames in which the spans let faces be covered; set by :func:`render_video`.
     lost
         Number of frames that were damaged or could not be decoded; set by the caller.
     converted, omitted
@@ -101,7 +103,7 @@ class Summary:
         self.frames = self.empty = self.bridged = self.faces = self.cuts = 0
         self.tracks: dict[int, TrackSummary] = {}
         self.left_out: set[int] = set()
-        self.lost = 0
+        self.selected = self.lost = 0
         self.converted: list[str] = []
         self.omitted: list[str] = []
         self.spans: tuple[tuple[float, float], ...] | None = None

@@ -25,7 +25,7 @@ from scrfd_trt.video._extra_streams import kinds
 from scrfd_trt.video._first_pass import FrameDetector, find_faces, prefetched
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoReader
-from scrfd_trt.video._selection import Span, TrackSelection, format_spans, join_spans
+from scrfd_trt.video._selection import ALWAYS, Span, TrackSelection, format_spans, is_within, join_spans
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
@@ -159,7 +159,8 @@ def render_video(
     Raises
     ------
     VideoError, OutputError, OptionError
-        If the video cannot be read or the output cannot be written; no output is left then.
+        If the video cannot be read, the output cannot be written, or a selected span has no frame; no output is left
+        then.
     DetectionsError
         If the faces belong to another video.
     """
@@ -169,6 +170,7 @@ def render_video(
     with FacesReader(faces_file) as file, open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
         file.check(reader.info)
         file.check_spans(selection or TrackSelection())
+        _check_frames_in_spans(file, selection or TrackSelection(), reader)
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_of_limits(reader)
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
@@ -190,8 +192,6 @@ def _render(
     summary = Summary(reader.info.size, TrackingOptions.model_validate(file.header.tracking).threshold)
     summary.spans = chosen.covered_spans
 
-    is_within, times = False, (math.inf, -math.inf)
-
     def selected() -> Iterator[FrameFaces]:
         for frame in file:
             covered = chosen.apply(frame)
@@ -200,20 +200,29 @@ def _render(
             yield covered
 
     for frame in render_frames(reader, selected(), overlay, writer, spans=file.header.detected_spans):
-        is_within = is_within or chosen.covers_time(frame.pts_seconds)
-        times = min(times[0], frame.pts_seconds), max(times[1], frame.pts_seconds)
         if frame.number >= summary.frames:  # after the last span in which faces were detected
             summary.add(FrameFaces(frame.number, frame.pts_seconds))
+        summary.selected += chosen.covers_time(frame.pts_seconds)
         progress("drawing", frame.number + 1, reader.info.frames)
     summary.lost = reader.lost
-    if chosen.covered_spans is not None and not is_within:
-        logger.warning(
-            "%s: no frame lies %s, so nothing is covered; the video runs %s",
-            reader.name,
-            format_spans(chosen.covered_spans),
-            format_spans([times]),
-        )
+    if not summary.selected:
+        logger.warning("%s: the spans leave out every frame, so nothing is covered", reader.name)
     return summary
+
+
+def _check_frames_in_spans(file: FacesReader, selection: TrackSelection, reader: Reader) -> None:
+    """Raise OptionError for a span without a frame; frames behind the last detected span may be missing in the file."""
+    known = ALWAYS if file.header.detected_spans is None else file.header.detected_spans
+    last = max((end for _, end in known), default=-math.inf)
+    chosen = {"only_spans": selection.only_spans, "except_spans": selection.except_spans}
+    spans = [(name, span) for name, found in chosen.items() for span in found if span[0] <= last]
+    for frame in file if spans else ():
+        spans = [(name, span) for name, span in spans if not is_within(frame.pts_seconds, [span])]
+        if not spans:
+            return
+    for name, span in spans:
+        lasts = "" if reader.info.duration is None else f"; the video lasts {format_time(reader.info.duration)}"
+        raise OptionError(f"{reader.name}: no frame lies {format_spans([span])}{lasts}", fields=[name], value=span)
 
 
 def overlay_video(

@@ -248,10 +248,11 @@ class VideoWriter(OutputWriter):
         source = plan.source
         with _pyav.writing(lambda: f"cannot write {self.path} with {plan}"):
             made: _OutputStream
+            origin = getattr(self._reader, "start", _extra_streams.ZERO)
             if plan.action == "copy":
                 made = _extra_streams.CopiedStream(source, self._container)
             elif source.type == "subtitle":
-                made = _extra_streams.EncodedSubtitles(plan, self._container, self._reader.name)
+                made = _extra_streams.EncodedSubtitles(plan, self._container, self._reader.name, origin)
             else:
                 made = _extra_streams.EncodedAudio(
                     plan,
@@ -259,6 +260,7 @@ class VideoWriter(OutputWriter):
                     start=None if self.constant_rate is None else _extra_streams.first_frame(source.container),
                     keep_damaged=getattr(self._reader, "damaged", "keep") == "keep",
                     name=self._reader.name,
+                    origin=origin,
                 )
         name = CONTAINER_FORMATS[self.path.suffix.lower()]
         made.stream.metadata.update(_metadata.of_stream(source.metadata, name, keep=keep_metadata))

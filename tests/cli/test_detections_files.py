@@ -221,6 +221,17 @@ def test_web_video_gives_warning_about_one_pass(run: Run, film: Film, web: str) 
     assert (code, ", without its audio" in err) == (0, False)
 
 
+def test_span_without_faces_gives_one_hint(run: Run, film: Film) -> None:
+    film()
+    ran = run("anonymize", "clip.mp4", "--only-span", "10-20")
+    assert (ran.code, ran.error.count("\n")) == (2, 0)
+    assert "clip.mp4: no frame lies from 0:10.00 to 0:20.00; the video lasts 0:02.00; see --only-span" in ran.error
+    assert names() == ["clip.mp4"]
+    ran = run("anonymize", "clip.mp4", "--except-span", "0-10")
+    assert (ran.code, "no face was found" in ran.err) == (0, False)
+    assert "the spans leave out every frame, so nothing is covered" in ran.err
+
+
 def test_file_of_span_covers_nothing_else(run: Run, film: Film) -> None:
     film()
     ran = run("anonymize", "clip.mp4", "--only-span", "0-0.5", "--save-detections", "k.faces.jsonl")

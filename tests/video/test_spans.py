@@ -177,14 +177,50 @@ def test_open_ends_are_null_in_file(long: Path, tmp_path: Path) -> None:
     assert covered(tmp_path / "out.mkv") == [*range(125), *range(476, 500)]
 
 
-def test_span_outside_of_video_is_warned_about(long: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("spans", "field"),
+    [
+        ({"only_spans": ((100.0, 200.0),)}, "only_spans"),
+        ({"only_spans": ((0.0, 1.0), (100.0, 200.0))}, "only_spans"),
+        ({"except_spans": ((100.0, 200.0),)}, "except_spans"),
+    ],
+)
+def test_span_without_frame_is_refused(spans: dict[str, Any], field: str, long: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    with pytest.raises(
+        OptionError, match=r"no frame lies from 1:40\.00 to 3:20\.00; the video lasts 0:20\.00"
+    ) as caught:
+        overlay_video(long, out, Walkers(), draw, selection=TrackSelection(**spans))
+    assert caught.value.fields == (field,)
+    assert not out.exists()
+
+
+def test_spans_that_leave_nothing_give_warning(long: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    selection = TrackSelection(only_spans=((0.0, 1.0),), except_spans=((0.0, 1.0),))
     with caplog.at_level(logging.WARNING, "scrfd_trt"):
-        overlay_video(
-            long, tmp_path / "out.mkv", Walkers(), draw, selection=TrackSelection(only_spans=((100.0, 200.0),))
-        )
+        overlay_video(long, tmp_path / "out.mkv", Walkers(), draw, selection=selection, encode=FAST)
     assert [record.message for record in caplog.records] == [
-        f"{long}: no frame lies from 1:40.00 to 3:20.00, so nothing is covered; the video runs from 0:00.00 to 0:19.96"
+        f"{long}: the spans leave out every frame, so nothing is covered"
     ]
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv"])
+def test_times_count_from_start_of_video(suffix: str, clip: MakeClip, tmp_path: Path, probed: Any) -> None:
+    """Transport streams start after more than a second; players show this as 0."""
+    source = clip(f"late{suffix}", frames=8, times=range(50, 58), rate=Fraction(25))
+    late = probed(source).times[0]
+    assert late > 1
+    with VideoReader(source) as reader:
+        frames = list(reader)
+        assert [frame.pts_seconds for frame in frames] == pytest.approx([number / 25 for number in range(8)], abs=1e-3)
+        assert float(frames[0].picture.pts * frames[0].picture.time_base) == late
+    out = tmp_path / f"out{suffix}"
+    selection = TrackSelection(only_spans=((0.0, 0.1),))
+    summary = overlay_video(source, out, Walkers(), draw, selection=selection, faces_file=tmp_path / "a.faces.jsonl")
+    assert covered(out) == [0, 1, 2]
+    assert summary.tracks[1].first.pts_seconds == 0
+    assert '"pts_seconds":0.04,' in (tmp_path / "a.faces.jsonl").read_text()
+    assert probed(out).times == pytest.approx(probed(source).times if suffix == ".mkv" else probed(out).times)
 
 
 @pytest.mark.parametrize("span", [(2.0, 1.0), (float("nan"), 1.0)])
