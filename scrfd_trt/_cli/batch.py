@@ -194,7 +194,8 @@ class Tally:
             raise typer.Exit(FAILED)
 
     def summary(self) -> str:
-        images = [count(self.images, "image"), count(self.faces, "face")]
+        pages = [count(self.pages, "page")] if self.pages > self.images else []
+        images = [count(self.images, "image"), *pages, count(self.faces, "face")]
         videos = [count(self.videos, "video"), count(self.frames, "frame"), count(self.tracks, "track")]
         return ", ".join((images if self.images or not self.videos else []) + (videos if self.videos else []))
 

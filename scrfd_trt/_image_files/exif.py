@@ -87,7 +87,7 @@ def _other_names(tags: Set[int], known: set[int]) -> set[str]:
         MAKER_NOTE: "maker notes", PHOTOSHOP: "Photoshop resources", PHOTOSHOP_LAYERS: "Photoshop layers",
         SUB_IFDS: "embedded previews", XMP: "", IPTC: "",
     }  # fmt: skip
-    names = {named.get(tag, "other EXIF") for tag in tags - known - NOT_METADATA}
+    names = {named.get(tag, "further EXIF") for tag in tags - known - NOT_METADATA}
     return names - {""}
 
 

@@ -30,7 +30,15 @@ LOCATION_FIELDS = (
 LOCATION, PROJECTION = "location", "360° projection"
 DROPPED_ORDER = (
     *("author", "title", "description", "copyright", "credit", "dates", "camera", "lens", LOCATION, PROJECTION),
-    *("other EXIF", "maker notes", "other IPTC", "other XMP", "Photoshop resources", "Photoshop layers", "comments"),
+    *(
+        "further EXIF",
+        "maker notes",
+        "further IPTC",
+        "further XMP",
+        "Photoshop resources",
+        "Photoshop layers",
+        "comments",
+    ),
     *("other texts", "embedded previews", FURTHER, "auxiliary pictures", "depth maps", MOTION, "C2PA"),
     *("other data", TAIL),
 )
@@ -129,7 +137,7 @@ def _fields_of_iptc(blocks: Blocks) -> dict[str, str]:
                 values[80] += f"; {exif.text(content)}"
         dates = {number for pair in IPTC_DATES.values() for number in pair}
         if values.keys() - IPTC_FIELDS.keys() - dates - {0}:
-            blocks.others.add("other IPTC")
+            blocks.others.add("further IPTC")
         for dataset, name in IPTC_FIELDS.items():
             if values.get(dataset):
                 fields.setdefault(name, values[dataset])

@@ -66,7 +66,7 @@ def _read_app_segment(number: int, segment: bytes, blocks: Blocks) -> None:
     elif number == 1 and segment.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
         blocks.xmp.append(segment.partition(b"\0")[2])
     elif number == 1 and segment.startswith(b"http://ns.adobe.com/xmp/extension/\0"):
-        blocks.others.add("other XMP")
+        blocks.others.add("further XMP")
     elif number == 2 and segment.startswith(b"MPF\0"):
         blocks.others.add(FURTHER)
     elif number == 11 and segment.startswith(b"JP"):

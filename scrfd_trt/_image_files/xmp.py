@@ -153,13 +153,13 @@ def read_xmp(packet: bytes) -> tuple[dict[str, str], dict[str, str], set[str]]:
     try:
         parser.Parse(packet[:MAX_BYTES].strip(b"\0 \r\n\t"), True)
     except (expat.ExpatError, _PacketError, UnicodeDecodeError):
-        return {}, {}, {"other XMP"}
+        return {}, {}, {"further XMP"}
     fields = {name: _field(name, reader.values) for name in FIELDS}
     panorama = {name: _panorama(reader.values.get(f"GPano:{name}", [])) for name in PANORAMA}
     known = {name for names in FIELDS.values() for name in names} | {f"GPano:{name}" for name in PANORAMA}
     others = {OTHER_NAMES.get(uri, "") for uri in reader.namespaces}
     for name in reader.values.keys() - known - set(NOT_METADATA):
-        others.add("location" if ":GPS" in name else OTHER_NAMES.get(name.rpartition(":")[0], "other XMP"))
+        others.add("location" if ":GPS" in name else OTHER_NAMES.get(name.rpartition(":")[0], "further XMP"))
     return _filled(fields), _filled(panorama), others - {""}
 
 

@@ -39,6 +39,8 @@ MIN_SCORE, MAX_SCORE = 0.05, 0.95
 """Range of the threshold."""
 PREVIEW_SIDE = 1280
 """Longest side in pixels of the image shown; the download has the full size."""
+REJECTED = "files => emit(files.map(file => file.failedPropValidation))"
+"""Sends why the browser does not upload files: ``accept`` or ``max-file-size``."""
 
 
 class Page:
@@ -94,8 +96,8 @@ class Page:
                 auto_upload=True,
                 max_file_size=self.max_upload,
                 on_upload=self._uploaded,
-                on_rejected=lambda: self._notify(f"The file is not an image or a clip, or is larger than {mib} MiB."),
             )
+            .on("rejected", self._rejected, js_handler=REJECTED)
             .classes("w-full")
             .props(f'flat bordered accept="{",".join(IMAGE_SUFFIXES + CLIP_SUFFIXES)}"')
         )
@@ -199,6 +201,11 @@ class Page:
         self.timeline.set_visibility(last > 0)
         self.timeline.props(f"max={max(last, 1)}").set_value(0)
         self.redraw()
+
+    def _rejected(self, event: events.GenericEventArguments) -> None:
+        is_large = "max-file-size" in str(event.args)
+        size = f"is larger than {self.max_upload // 2**20} MiB"
+        self._notify(f"The file {size if is_large else 'is not an image or a clip that the studio opens'}.")
 
     def _seek(self, event: events.ValueChangeEventArguments[Any]) -> None:
         self.frame = int(min(max(number(event.value), 0), len(self.session.media.frames) - 1))

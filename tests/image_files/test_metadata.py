@@ -21,19 +21,27 @@ PANORAMA = {
 REMOVED = ["author", "title", "description", "copyright", "credit", "dates", "camera", "lens", "location"]
 OTHERS = {
     "jpeg": [
-        *("other EXIF", "maker notes", "other IPTC", "other XMP", "Photoshop resources", "comments"),
+        *("further EXIF", "maker notes", "further IPTC", "further XMP", "Photoshop resources", "comments"),
         *("embedded previews", "further pictures", "a motion video", "C2PA", "other data"),
     ],
     "png": [
-        *("other EXIF", "maker notes", "other IPTC", "other XMP", "Photoshop resources", "comments", "other texts"),
+        *(
+            "further EXIF",
+            "maker notes",
+            "further IPTC",
+            "further XMP",
+            "Photoshop resources",
+            "comments",
+            "other texts",
+        ),
         *("embedded previews", "C2PA", "other data", "data behind the picture"),
     ],
-    "webp": ["other EXIF", "maker notes", "other XMP", "embedded previews", "other data"],
+    "webp": ["further EXIF", "maker notes", "further XMP", "embedded previews", "other data"],
     "tiff": [
-        *("other EXIF", "maker notes", "other IPTC", "other XMP", "Photoshop resources", "Photoshop layers"),
+        *("further EXIF", "maker notes", "further IPTC", "further XMP", "Photoshop resources", "Photoshop layers"),
         "embedded previews",
     ],
-    "gif": ["other XMP", "comments", "embedded previews", "other data"],
+    "gif": ["further XMP", "comments", "embedded previews", "other data"],
 }
 
 
@@ -112,7 +120,7 @@ def test_sizes_of_a_panorama_follow_the_picture() -> None:
     ],
 )
 def test_packets_that_are_not_xmp_have_no_fields(packet: bytes) -> None:
-    assert read_xmp(packet) == ({}, {}, {"other XMP"})
+    assert read_xmp(packet) == ({}, {}, {"further XMP"})
 
 
 def test_texts_of_xmp_cannot_hold_elements() -> None:
@@ -142,4 +150,4 @@ def test_avif_items_are_read() -> None:
     found = read_metadata(file.getvalue(), "avif")
     assert found.fields == DESCRIPTIVE | LOCATION | PLACE
     assert found.panorama == PANORAMA
-    assert {"maker notes", "embedded previews", "other XMP"} <= found.others
+    assert {"maker notes", "embedded previews", "further XMP"} <= found.others

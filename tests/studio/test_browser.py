@@ -222,13 +222,13 @@ def test_invalid_file_is_reported_and_changes_nothing(page: Any) -> None:
     page.get_by_text("photo.png: not a supported image").wait_for()
     assert source(page) == before
     upload(page, "notes.txt", b"words", "text/plain")
-    page.get_by_text("The file is not an image or a clip, or is larger than 1 MiB.").wait_for()
+    page.get_by_text("The file is not an image or a clip that the studio opens.").wait_for()
     assert source(page) == before
 
 
 def test_too_large_file_is_refused_by_page_and_server(page: Any, server: str) -> None:
     upload(page, "large.png", bytes(2**20 + 1))
-    page.get_by_text("or is larger than 1 MiB").wait_for()
+    page.get_by_text("The file is larger than 1 MiB.").wait_for()
     answer = page.request.post(f"{server}/_nicegui/client/x/upload/1", data=bytes(2**21))
     assert answer.status == 413
 
