@@ -59,6 +59,7 @@ def test_removed_metadata_is_named_once(run: Run) -> None:
         "embedded previews, further pictures, a motion video, C2PA, other data, data behind the picture\n"
     ) in ran.err
     assert "a.jpg and 2 more: this is a 360° image; faces are detected in the flat picture" in ran.err
+    assert ran.err.index("360° image") < ran.err.index("wrote ")
     for path in Path("out").iterdir():
         assert MARKER not in path.read_bytes()
         assert not read_metadata(path.read_bytes(), open_image(path).kind).fields
