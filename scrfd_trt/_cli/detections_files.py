@@ -40,7 +40,8 @@ def check_inputs(
     if files.detections and (selection.only_tracks or selection.except_tracks):
         known = summarize(files.detections).tracks if faces is None else faces.tracks
         if message := missing_tracks(selection, known):
-            raise OptionError(f"{files.detections}: {message}")
+            hint = "" if known or faces is None else '; put "track": 1 in each face to select it'
+            raise OptionError(f"{files.detections}: {message}{hint}")
     return faces
 
 

@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scrfd_trt._cli.inputs import Source, same_file_key
 from scrfd_trt._detections import Detections
-from scrfd_trt._options import reason
 from scrfd_trt.errors import DetectionsError
-from scrfd_trt.video._detections_file import FaceFields, Side, open_lines, read_lines
+from scrfd_trt.video._detections_file import FaceFields, Side, open_lines, problem, read_lines
 
 ADVICE = "'scrfd-trt detect PHOTO -o NAME.faces.jsonl' writes one"
 
@@ -135,6 +134,8 @@ def _entry(path: Path, number: int, name: str, value: dict[str, Any]) -> tuple[_
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DetectionsError(f"{path}, line {number}, {where}: {reason(first)}") from error
+        raise DetectionsError(f"{path}, line {number}{problem(first)}") from error
+    for count, face in enumerate(image.faces, 1):
+        if why := face.why_invisible(image.image_size):
+            raise DetectionsError(f"{path}, line {number}, face {count}, box: {why}")
     return _Entry(number, name, image.detections(), "", image.threshold), image.page

@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from math import inf
 from pathlib import Path
@@ -31,6 +31,24 @@ Coordinate = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=1, le=1_000_000)]
 MAX_SECONDS = 1e12
 Seconds = Annotated[float, Field(ge=-MAX_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)]
+
+
+SHAPES = {
+    "box": "must be four numbers: x1, y1, x2, y2",
+    "landmarks": "must be null or five points, x and y each",
+    "image_size": "must be width and height",
+    "size": "must be width and height",
+}
+WRONG_SHAPES = ("missing", "too_long", "too_short", "tuple_type")
+PLAIN_WORDS = {
+    "missing": "it is required",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "list_type": "must be a list",
+}
 
 
 class Header(BaseModel, frozen=True):
@@ -81,11 +99,34 @@ class FaceFields(BaseModel):
             raise ValueError("must be x1, y1, x2, y2, the smaller values first")
         return box
 
+    def why_invisible(self, size: tuple[int, int]) -> str:
+        """Return why a box covers nothing of an image of this size; empty if it does, or landmarks lie in the box.
+
+        Landmarks in the box come from a detector, whose boxes may end outside of the image.
+        """
+        x1, y1, x2, y2 = self.box
+        if self.landmarks is not None:
+            x, y = np.mean(self.landmarks, axis=0)
+            if x1 <= x <= x2 and y1 <= y <= y2 and max(self.box) > 1:
+                return ""
+        if min(x2 - x1, y2 - y1) < 1:
+            return f"{list(self.box)} is smaller than 1 pixel; boxes are in pixels of the image, not in fractions"
+        if x2 <= 0 or y2 <= 0 or x1 >= size[0] or y1 >= size[1]:
+            return f"{list(self.box)} lies outside of the image of {size[0]}×{size[1]} pixels"
+        return ""
+
 
 class _Face(FaceFields):
     track: int = Field(ge=0, lt=1 << 63)
     score: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
     origin: Origin = Field("detected", alias="from")
+
+    def why_invisible(self, size: tuple[int, int]) -> str:
+        """Return the same; trackers, whose faces have an origin, may place a box outside of the frame."""
+        is_fraction = min(self.box) >= 0 and max(self.box) <= 1
+        if "origin" in self.model_fields_set and (self.origin != "detected" or not is_fraction):
+            return ""
+        return super().why_invisible(size)
 
     def face(self) -> Face:
         points = None if self.landmarks is None else np.array(self.landmarks)
@@ -223,6 +264,9 @@ class FacesReader:
             line = self._parse(_Frame, text, number)
             if line.frame != expected:
                 raise DetectionsError(f"{self.path}, line {number}: expected frame {expected}, not {line.frame}")
+            for count, face in enumerate(line.faces, 1):
+                if why := face.why_invisible(self.header.size):
+                    raise DetectionsError(f"{self.path}, line {number}, face {count}, box: {why}")
             yield FrameFaces(line.frame, line.pts_seconds, line.cut, [face.face() for face in line.faces])
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
@@ -234,12 +278,14 @@ class FacesReader:
             return model.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            foreign = model is Header and first["loc"] != ("tracking",)
-            what = "this is not a detections file; detect_video() writes one" if foreign else reason(first)
-            fields = ["faces_file"] if foreign else []
+            if model is not Header or first["loc"] == ("tracking",):
+                raise DetectionsError(f"{self.path}, line {number}{problem(first)}") from error
+            where = "".join(f", {part}" for part in first["loc"])
+            of_images = b'"image"' in text and b'"faces"' in text
+            what = "a detections file of images, not of a video" if of_images else "not a detections file"
             raise DetectionsError(
-                f"{self.path}, line {number}{where and ', '}{where}: {what}", fields=fields
+                f"{self.path}, line {number}{'' if of_images else where}: this is {what}; detect_video() writes one",
+                fields=["faces_file"],
             ) from error
 
     def check(self, info: VideoInfo) -> None:
@@ -279,6 +325,18 @@ class FacesReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def problem(item: Mapping[str, Any]) -> str:
+    """Return place and reason of a pydantic error in a line, such as ``, face 1, box: must be four numbers``."""
+    loc = list(item["loc"])
+    places = [f"face {loc[1] + 1}"] if loc[:1] == ["faces"] and len(loc) > 1 else []
+    names = [str(part) for part in (loc[2:] if places else loc) if isinstance(part, str)]
+    place = "".join(f", {part}" for part in places + names)
+    is_missing = item["type"] == "missing" and isinstance(loc[-1], str)
+    if names and names[0] in SHAPES and item["type"] in WRONG_SHAPES and not is_missing:
+        return f"{place}: {SHAPES[names[0]]}"
+    return f"{place}: {PLAIN_WORDS.get(item['type']) or reason(item)}"
 
 
 def _finite(span: Span) -> tuple[float | None, float | None]:

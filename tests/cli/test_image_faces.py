@@ -106,12 +106,12 @@ def test_names_are_relative_to_current_folder_first(run: Run, picture: Picture) 
 def test_image_without_entry_is_not_written(run: Run, picture: Picture) -> None:
     for name in ("in/a.png", "in/b.png", "in/c.png", "in/d.png"):
         picture(name)
-    wrong = entry("in/c.png") | {"image_size": [20, 20]}
+    wrong = entry("in/c.png") | {"image_size": [200, 200]}
     failed = {"image": "in/d.png", "error": "the file is empty"}
     write("f.jsonl", entry("in/a.png"), wrong, failed, entry("a\0b.png"), entry("\ud800.png"))
     code, _, err = run("anonymize", "in", "-o", "out", "--detections", "f.jsonl")
     assert code == 1
-    other = "an image of 20×20, and this one has 160×120; detect them again"
+    other = "an image of 200×200, and this one has 160×120; detect them again"
     assert err.splitlines() == [
         "wrote out/a.png: 1 face",
         "error: 3 of 4 inputs failed, the others succeeded:",
@@ -164,10 +164,23 @@ def test_region_of_detected_image(run: Run, picture: Picture) -> None:
         ('{"format":"scrfd_trt.faces"}\n', "f.jsonl, line 1: this is a detections file of a video; "),
         (json.dumps(entry()) + '\n\n{"x":1}\n', 'f.jsonl, line 3: there is no "image"; '),
         (f"{json.dumps(entry())}\n" * 2, "f.jsonl, line 2: spot.png is in line 1 as well; delete one of them"),
-        (json.dumps(entry("spot.png", (9, 9, 3, 20))), "f.jsonl, line 1, faces.0.box: must be x1, y1, x2, y2, the"),
+        (json.dumps(entry("spot.png", (9, 9, 3, 20))), "f.jsonl, line 1, face 1, box: must be x1, y1, x2, y2, the"),
         ("[" * 100_000, "f.jsonl, line 1: this is not JSON: "),
-        (json.dumps(entry(image_size=[0, 4])), "f.jsonl, line 1, image_size.0: must be at least 1"),
-        ('{"image":"spot.png","image_size":[4,4]}', "f.jsonl, line 1, faces: Field required"),
+        (json.dumps(entry(image_size=[0, 4])), "f.jsonl, line 1, image_size: must be at least 1"),
+        ('{"image":"spot.png","image_size":[4,4]}', "f.jsonl, line 1, faces: it is required"),
+        ('{"image":"spot.png","faces":[]}', "f.jsonl, line 1, image_size: it is required"),
+        ('{"image":"spot.png","image_size":[4],"faces":[]}', "f.jsonl, line 1, image_size: must be width and height"),
+        (json.dumps(entry("spot.png", BOX, (1, 2, 3))), "f.jsonl, line 1, face 2, box: must be four numbers: x1, y1"),
+        (json.dumps(entry("spot.png", BOX, ("x", 2, 3, 4))), "f.jsonl, line 1, face 2, box: must be a number"),
+        (
+            json.dumps(entry("spot.png", BOX, (0.1, 0.1, 0.3, 0.4))),
+            "line 1, face 2, box: [0.1, 0.1, 0.3, 0.4] is smaller than 1 pixel; boxes are in pixels of the image, not",
+        ),
+        (json.dumps(entry("spot.png", (50, 50, 50, 90))), "face 1, box: [50.0, 50.0, 50.0, 90.0] is smaller than 1"),
+        (
+            json.dumps(entry("spot.png", (5000, 5000, 6000, 6000))),
+            "face 1, box: [5000.0, 5000.0, 6000.0, 6000.0] lies outside of the image of 160×120 pixels",
+        ),
     ],
 )
 def test_invalid_file_is_refused_before_any_work(run: Run, picture: Picture, text: str, message: str) -> None:
@@ -177,6 +190,18 @@ def test_invalid_file_is_refused_before_any_work(run: Run, picture: Picture, tex
     assert ran.code == 2
     assert message in ran.error
     assert not Path("out.png").exists()
+
+
+def test_kinds_of_detections_files_and_missing_tracks_are_named(run: Run, picture: Picture, film: Film) -> None:
+    picture()
+    write("f.jsonl", {"image": "spot.png", "image_size": SIZE, "faces": [{"box": BOX}]})
+    ran = run("anonymize", "spot.png", "--detections", "f.jsonl", "-o", "out.png", "--only-tracks", "1")
+    assert 'there is no track 1; there are no tracks; put "track": 1 in each face to select it' in ran.error
+    film()
+    ran = run("anonymize", "clip.mp4", "--detections", "f.jsonl", "-o", "out.mp4")
+    assert ran.error == (
+        "f.jsonl, line 1: this is a detections file of images, not of a video; --save-detections writes one"
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")

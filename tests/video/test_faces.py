@@ -142,8 +142,16 @@ def test_unknown_header_fields_are_dropped(tmp_path: Path) -> None:
         (0, HEAD.replace("{}", "7"), "line 1, tracking: Input should be an object"),
         (2, "not json", "line 3: Invalid JSON"),
         (2, '{"frame":5,"pts_seconds":0.1,"faces":[]}', "line 3: expected frame 1, not 5"),
-        (2, '{"frame":1,"pts_seconds":0.1,"faces":[{"track":1,"box":[1,2,3],"score":0.5}]}', "line 3, faces.0.box.3"),
-        (2, '{"frame":1,"pts_seconds":0.1,"faces":[{"track":1,"box":[1,2,3,4],"score":5}]}', "line 3, faces.0.score"),
+        (
+            2,
+            '{"frame":1,"pts_seconds":0.1,"faces":[{"track":1,"box":[1,2,3],"score":0.5}]}',
+            "line 3, face 1, box: must be four numbers",
+        ),
+        (
+            2,
+            '{"frame":1,"pts_seconds":0.1,"faces":[{"track":1,"box":[1,2,3,4],"score":5}]}',
+            "line 3, face 1, score: must be at most 1",
+        ),
     ],
 )
 def test_error_in_file_names_line_and_field(tmp_path: Path, line: int, text: str, message: str) -> None:
@@ -181,15 +189,15 @@ FRAME = '{"frame":0,"pts_seconds":0,"faces":[{"track":1,"box":[1,2,3,4],"score":
         ('"pts_seconds":0', '"pts_seconds":1e308', "pts_seconds: must be at most"),
         ('"pts_seconds":0', '"pts_seconds":NaN', "pts_seconds"),
         ('"pts_seconds":0', '"pts_seconds":-Infinity', "pts_seconds"),
-        ('"track":1', f'"track":{1 << 63}', r"faces\.0\.track: must be below"),
-        ('"track":1', f'"track":{"9" * 400}', r"faces\.0\.track"),
+        ('"track":1', f'"track":{1 << 63}', r"face 1, track: must be below"),
+        ('"track":1', f'"track":{"9" * 400}', r"face 1, track"),
         ('"track":1', f'"track":{"9" * 5000}', ""),
-        ('"track":1', '"track":-1', r"faces\.0\.track: must be at least 0"),
+        ('"track":1', '"track":-1', r"face 1, track: must be at least 0"),
         ('"frame":0', f'"frame":{"9" * 30}', "expected frame 0, not 9"),
-        ("[1,2,3,4]", "[1,2,1e300,4]", r"faces\.0\.box\.2: must be at most"),
-        ("[1,2,3,4]", "[3,2,1,4]", r"faces\.0\.box: must be x1, y1, x2, y2"),
-        ("[1,2,3,4]", "[1,2,NaN,4]", r"faces\.0\.box\.2"),
-        ('"score":0.5', '"score":NaN', r"faces\.0\.score"),
+        ("[1,2,3,4]", "[1,2,1e300,4]", r"face 1, box: must be at most"),
+        ("[1,2,3,4]", "[3,2,1,4]", r"face 1, box: must be x1, y1, x2, y2"),
+        ("[1,2,3,4]", "[1,2,NaN,4]", r"face 1, box"),
+        ('"score":0.5', '"score":NaN', r"face 1, score"),
         ('"score":0.5', f'"score":0.5,"later":{"[" * 100_000}{"]" * 100_000}', "Invalid JSON: recursion"),
         ('"score":0.5', '"score":0.5,"from":"\udce9"', ""),
     ],
@@ -201,6 +209,31 @@ def test_value_out_of_range_names_line(old: str, new: str, where: str, tmp_path:
     with pytest.raises(DetectionsError, match=rf"line 2.*{where}") as caught, FacesReader(path) as file:
         list(file)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("box", "more", "why"),
+    [
+        ("[0.1,0.1,0.3,0.4]", "", "is smaller than 1 pixel; boxes are in pixels of the image, not in fractions"),
+        ("[0.1,0.1,0.3,0.4]", ',"from":"detected"', "is smaller than 1 pixel; boxes are in pixels"),
+        ("[50,50,60,60]", "", r"lies outside of the image of 40×30 pixels"),
+        ("[50,50,60,60]", ',"from":"detected"', ""),
+        ("[-30,-30,-3,-3]", ',"from":"detected"', ""),
+        ("[50,50,60,60]", ',"from":"extended"', ""),
+        ("[35,25,60,60]", "", ""),
+    ],
+)
+def test_box_that_covers_nothing_is_refused_if_made_by_hand(box: str, more: str, why: str, tmp_path: Path) -> None:
+    """Trackers place boxes outside of the frame."""
+    path = tmp_path / "a.jsonl"
+    frame = FRAME.replace("[1,2,3,4]", box).replace('"score":0.5', f'"score":0.5{more}')
+    path.write_text(f"{HEAD.replace('[1,1]', '[40,30]')}\n{frame}\n")
+    with FacesReader(path) as file:
+        if not why:
+            assert [len(one.faces) for one in file] == [1]
+            return
+        with pytest.raises(DetectionsError, match=rf"line 2, face 1, box: \[.*\] {why}"):
+            list(file)
 
 
 @pytest.mark.parametrize("new", ['"size":[0,1]', '"size":[1,1e30]', '"rate":NaN', '"rate":0', '"rate":1e999'])
