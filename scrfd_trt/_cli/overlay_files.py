@@ -221,7 +221,7 @@ class _CopyJob:
         if self.settings.progress == "jsonl":
             console.stderr_line(json.dumps({"progress": "done", "output": str(target), **as_dict(summary)}))
         elif not self.settings.quiet:
-            if summary.left_out and not summary.faces:
+            if summary.left_out and not summary.faces and summary.selected:
                 console.warning(f"{target}: no face is covered; the selection leaves out every track")
             found = summary.faces or len(summary.left_out) or not summary.selected
             from_file = self.settings.files.detections is not None

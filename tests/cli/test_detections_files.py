@@ -230,6 +230,7 @@ def test_span_without_faces_gives_one_hint(run: Run, film: Film) -> None:
     ran = run("anonymize", "clip.mp4", "--except-span", "0-10")
     assert (ran.code, "no face was found" in ran.err) == (0, False)
     assert "the spans leave out every frame, so nothing is covered" in ran.err
+    assert ran.err.count("warning: ") == 1
 
 
 def test_file_of_span_covers_nothing_else(run: Run, film: Film) -> None:
