@@ -18,6 +18,8 @@ from scrfd_trt._cuda import interop
 from scrfd_trt._pipelines import factory
 from scrfd_trt._pipelines.cuda import timing
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 Picture = Callable[..., Path]
 

@@ -26,6 +26,8 @@ from scrfd_trt._pipelines.base import merge_passes
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import BackendError, MissingDependencyError
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(7)
 POISON = 77.0
 SIZES = [(1, 1), (640, 480), (641, 479), (33, 700), (900, 7), (1280, 960), (128, 96), (127, 95), (17, 5), (333, 222)]
@@ -344,7 +346,6 @@ def told_by_nvcc(capability, folder):
 
 
 @pytest.mark.rtx
-@pytest.mark.slow
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_they_compile_for_every_gpu(capability, tmp_path, monkeypatch):
     found = compilers()
@@ -364,7 +365,6 @@ def test_they_compile_for_every_gpu(capability, tmp_path, monkeypatch):
     assert of_each == [("0", "0", "0")] * len(kernels.NAMES)
 
 
-@pytest.mark.slow
 def test_drawn_scenes_through_a_real_network(network_500m):
     """``SCRFD_TRT_SCENES`` says how many."""
     backend = OnnxBackend(network_500m, threads=1)

@@ -487,5 +487,5 @@ def test_special_files_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "a.png", Path("/dev/zero")):
         with pytest.raises(ImageError, match=r"it is a pipe or device; copy the content into a file$"):
             open_image(path)
-    with pytest.raises(ImageError, match="the file cannot be read: embedded null byte"):
+    with pytest.raises(ImageError, match=r"^the file cannot be read: .*embedded null"):
         open_image(Path("a\0.png"))

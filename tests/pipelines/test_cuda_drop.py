@@ -28,6 +28,8 @@ from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline
 from scrfd_trt._pipelines.cuda.slot import Slot
 
+pytestmark = pytest.mark.slow
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 DROPS = 200
 

@@ -10,6 +10,8 @@ import pytest
 from scrfd_trt._tracking.scene_cuts import CutCandidates, mark_cuts
 from scrfd_trt.video._first_pass import make_thumbnail
 
+pytestmark = pytest.mark.slow
+
 
 def frame(image: np.ndarray, form: str = "yuv420p") -> object:
     av = pytest.importorskip("av")

@@ -28,6 +28,8 @@ from scrfd_trt.video import (
 )
 
 pytest.importorskip("av")
+
+pytestmark = pytest.mark.slow
 MakeClip = Callable[..., Path]
 FRAMES = 500
 SIZE = (64, 48)
