@@ -68,7 +68,12 @@ def _as_scale(value: object) -> object:
 def _as_scales(value: object) -> object:
     if isinstance(value, int):
         return (value,)
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else value
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
+        return value
+    try:
+        return tuple(value)
+    except TypeError:  # an array without dimensions
+        return value
 
 
 def _once_each(scales: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:

@@ -16,6 +16,8 @@ from scrfd_trt._cli.option_rules import RULES
 
 from .conftest import files_below
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 Picture = Callable[..., Path]
 Film = Callable[..., Path]

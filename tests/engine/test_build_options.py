@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scrfd_trt._engine.build_options import BuildOptions
@@ -43,6 +44,7 @@ def test_json_round_trip() -> None:
         ({"sizes": ((100, 64),)}, "multiple of 32"),
         ({"sizes": ((64,),)}, "sizes.0.1 is required"),
         ({"sizes": ()}, "at least 1"),
+        ({"sizes": np.array(640)}, "valid tuple"),
         ({"batch": (8, 1, 32)}, "must not decrease"),
         ({"batch": (0, 1, 2)}, "must be at least 1"),
         ({"batch": (4, 2, 8)}, "must not decrease"),

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from overlays import Blur, Compose, Landmarks, Overlay, Skull
 from scrfd_trt._detections import Detections
 
+pytestmark = pytest.mark.slow
+
 OVERLAYS: dict[str, Overlay] = {
     "skull": Skull(),
     "skull see-through": Skull(opacity=0.4, scale=1.5),

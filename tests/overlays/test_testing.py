@@ -16,6 +16,8 @@ from overlays import testing
 from overlays.testing import CHECKS, check_overlay
 from scrfd_trt.errors import DetectionsError
 
+pytestmark = pytest.mark.slow
+
 BUILT_IN = {"skull", "blur", "pixelate", "solid", "image", "emoji", "landmarks", "boxes", "spotlight", "crop"}
 SHAPES = ("ellipse", "rectangle", "aligned")
 COVERING = (overlays.Blur, overlays.Pixelate, overlays.Solid)

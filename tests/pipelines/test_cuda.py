@@ -20,6 +20,8 @@ from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline, program
 from scrfd_trt._pipelines.cuda.slot import PROGRAMS, Slot
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 SIZES = [(64, 64), (30, 90), (200, 64), (64, 200), (1, 1), (33, 65), (128, 96)]
 

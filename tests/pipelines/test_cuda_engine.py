@@ -20,6 +20,8 @@ from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline
 from scrfd_trt.backends import Backend
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 
 
