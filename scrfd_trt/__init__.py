@@ -69,26 +69,8 @@ __all__ = [
     "inspect_engine",
 ]
 
-_ERRORS = (
-    "BackendError",
-    "ClosedError",
-    "DetectionsError",
-    "DeviceError",
-    "DownloadError",
-    "EngineError",
-    "ImageError",
-    "MissingDependencyError",
-    "ModelError",
-    "ModelFormatError",
-    "ModelNotFoundError",
-    "OptionError",
-    "OutputError",
-    "OverlayError",
-    "ScrfdError",
-    "VideoError",
-)
 _LAZY = {
-    **dict.fromkeys(_ERRORS, "scrfd_trt.errors"),
+    **{name: "scrfd_trt.errors" for name in __all__ if name.endswith("Error")},
     "Detection": "scrfd_trt._detection_row",
     "Detections": "scrfd_trt._detections",
     "DetectorOptions": "scrfd_trt._options",
