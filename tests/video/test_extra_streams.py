@@ -179,6 +179,16 @@ def test_sound_that_starts_late_and_has_a_gap_keeps_its_times(suffix: str, tmp_p
     assert bool(quiet) is (suffix != ".mkv")  # copied there
 
 
+def join(out: Any, *inputs: Any) -> None:
+    """Copy all streams of containers into one."""
+    pairs = [(one, [out.add_stream_from_template(stream) for stream in one.streams]) for one in inputs]
+    for container, streams in pairs:
+        for packet in container.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                out.mux(packet)
+
+
 def test_copied_sound_that_starts_late_is_not_moved_in_avi(tmp_path: Path) -> None:
     source = write_source(tmp_path / "clip.mkv", "libmp3lame", pieces=((0.5, 0.5),))
     writer = rewrite(source, tmp_path / "out.avi")
@@ -404,12 +414,7 @@ def test_subtitles_of_pictures_are_copied_or_named(tmp_path: Path) -> None:
         av.open(io.BytesIO(presentation_graphics()), format="sup") as pictures,
         av.open(str(source), "w") as out,
     ):
-        inputs = [(one, [out.add_stream_from_template(stream) for stream in one.streams]) for one in (clip, pictures)]
-        for container, streams in inputs:
-            for packet in container.demux():
-                if packet.dts is not None:
-                    packet.stream = streams[packet.stream.index]
-                    out.mux(packet)
+        join(out, clip, pictures)
     for suffix in SUFFIXES:
         writer = rewrite(source, tmp_path / f"out{suffix}")
         assert writer.omitted == ([] if suffix == ".mkv" else ["subtitles hdmv_pgs_subtitle"])
@@ -451,12 +456,7 @@ def test_head_of_ass_subtitles_names_nobody(tmp_path: Path) -> None:
         av.open(io.BytesIO(ASS.encode()), format="ass") as text,
         av.open(str(source), "w") as out,
     ):
-        inputs = [(one, [out.add_stream_from_template(stream) for stream in one.streams]) for one in (clip, text)]
-        for container, streams in inputs:
-            for packet in container.demux():
-                if packet.dts is not None:
-                    packet.stream = streams[packet.stream.index]
-                    out.mux(packet)
+        join(out, clip, text)
     assert source.read_bytes().lower().count(b"jane") == 5
     rewrite(source, tmp_path / "out.mkv")
     data = (tmp_path / "out.mkv").read_bytes()

@@ -66,11 +66,16 @@ def write_tagged(path: Path) -> Path:
     return path
 
 
-def rewrite(source: Path, target: Path, **kept: bool) -> list[str]:
-    with VideoReader(source) as reader, VideoWriter(target, reader, EncodeOptions(), **kept) as writer:
+def rewrite(source: Path, target: Path, *, extra_streams: tuple[str, ...] = (), **kept: bool) -> list[str]:
+    with (
+        VideoReader(source, extra_streams=extra_streams) as reader,
+        VideoWriter(target, reader, EncodeOptions(), **kept) as writer,
+    ):
         for item in reader.items():
             if isinstance(item, Frame):
                 writer.write(item)
+            else:
+                writer.copy(item)
     return writer.omitted
 
 
@@ -138,12 +143,7 @@ def test_language_of_the_sound_is_kept_under_the_name_that_quicktime_numbers(cli
                 new.mux(packet)
     for suffix, language in ((".mov", "ger"), (".mp4", "deu"), (".mkv", "deu"), (".ts", "deu")):
         target = source.with_name(f"out{suffix}")
-        with VideoReader(tagged, extra_streams=("audio",)) as reader, VideoWriter(target, reader) as writer:
-            for item in reader.items():
-                if isinstance(item, Frame):
-                    writer.write(item)
-                else:
-                    writer.copy(item)
+        rewrite(tagged, target, extra_streams=("audio",))
         with av.open(str(target)) as container:
             assert container.streams.audio[0].metadata["language"] == language
 
@@ -187,13 +187,7 @@ def test_what_the_container_does_not_store_is_named(clip: Make) -> None:
         (".webm", ["pixel aspect ratio (64:45)"]),
     ):
         target = source.with_name(f"out{suffix}")
-        with VideoReader(tagged, extra_streams=("audio",)) as reader, VideoWriter(target, reader) as writer:
-            for item in reader.items():
-                if isinstance(item, Frame):
-                    writer.write(item)
-                else:
-                    writer.copy(item)
-        assert writer.omitted == lost, suffix
+        assert rewrite(tagged, target, extra_streams=("audio",)) == lost, suffix
         with VideoReader(target) as reader:
             stretched = None if suffix == ".webm" else Fraction(64, 45)
             assert (reader.info.pixel_aspect or 1) == pytest.approx(stretched or 1, rel=0.01)
