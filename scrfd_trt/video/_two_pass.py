@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import temporary_folder
+from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError, OptionError
@@ -22,7 +23,7 @@ from scrfd_trt.video._animation_writer import Writer, open_writer
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
-from scrfd_trt.video._first_pass import FrameDetector, find_faces, prefetched
+from scrfd_trt.video._first_pass import FrameDetector, find_faces
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoReader
 from scrfd_trt.video._selection import ALWAYS, Span, TrackSelection, format_spans, is_within, join_spans

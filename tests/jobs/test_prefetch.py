@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scrfd_trt.video._first_pass import prefetched
+from scrfd_trt._jobs.stages import prefetched
 
 
 def test_order_is_kept() -> None:

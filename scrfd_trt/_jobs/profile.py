@@ -1,0 +1,71 @@
+"""Measure how long each stage of a job works, for ``--profile``; costs nothing unless it is started."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Literal, TypeVar
+
+Stage = Literal["read", "decode", "detect", "track", "draw", "encode", "write"]
+Item = TypeVar("Item")
+
+
+class Profile:
+    """Seconds that each stage worked, summed over all threads."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[Stage] = Counter()
+        self._start = perf_counter()
+        self._lock = threading.Lock()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return perf_counter() - self._start
+
+    def add(self, stage: Stage, seconds: float) -> None:
+        with self._lock:
+            self.seconds[stage] += seconds
+
+
+_active: Profile | None = None
+
+
+@contextmanager
+def profiled() -> Iterator[Profile]:
+    """Measure all stages of this process until the block ends; blocks do not nest."""
+    global _active  # noqa: PLW0603 - stages run in many threads, which inherit no context
+    _active = Profile()
+    try:
+        yield _active
+    finally:
+        _active = None
+
+
+@contextmanager
+def measured(stage: Stage) -> Iterator[None]:
+    """Add the time of a block to a stage."""
+    profile = _active
+    if profile is None:
+        yield
+        return
+    start = perf_counter()
+    try:
+        yield
+    finally:
+        profile.add(stage, perf_counter() - start)
+
+
+def measured_items(stage: Stage, items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items, and add the time that each takes to arrive to a stage."""
+    source = iter(items)
+    while True:
+        with measured(stage):
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+        yield item
