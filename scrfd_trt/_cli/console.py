@@ -9,9 +9,9 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 import typer
 from rich import box
@@ -20,6 +20,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from scrfd_trt._jobs.profile import Stage, profiled
 from scrfd_trt.errors import OutputError
 
 T = TypeVar("T")
@@ -100,8 +101,11 @@ def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
 
 
 @contextmanager
-def logged(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
-    """Print the library's log on stderr in the block: warnings, with ``quiet`` errors only, with ``verbose`` all."""
+def logged(*, quiet: bool = False, verbose: bool = False, profile: bool = False) -> Iterator[None]:
+    """Print the library's log on stderr in the block: warnings, with ``quiet`` errors only, with ``verbose`` all.
+
+    ``profile`` prints the times of all stages after the block.
+    """
     logger = logging.getLogger("scrfd_trt")
     level, propagate = logger.level, logger.propagate
     handler = _LogLines()
@@ -109,11 +113,29 @@ def logged(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
     logger.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
     logger.propagate = False
     try:
-        yield
+        with _profiled() if profile else nullcontext():
+            yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+@contextmanager
+def _profiled() -> Iterator[None]:
+    with profiled() as profile:
+        try:
+            yield
+        finally:
+            elapsed = profile.elapsed
+            rows = table("stage", ">seconds", ">of the run")
+            for stage in get_args(Stage):
+                if seconds := profile.seconds.get(stage):
+                    rows.add_row(stage, f"{seconds:.2f}", f"{seconds / elapsed:.0%}")
+            rows.add_section()
+            rows.add_row("the run", f"{elapsed:.2f}", "", style="bold")
+            STDERR.print(rows)
+            plain("Stages overlap and may use several threads; the run waits for those near or above 100%.")
 
 
 def is_quiet() -> bool:

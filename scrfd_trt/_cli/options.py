@@ -125,6 +125,13 @@ class MessageArgs:
 
 
 @dataclass(frozen=True)
+class JobMessageArgs(MessageArgs):
+    """What is printed on stderr while files are processed."""
+
+    profile: Annotated[bool, typer.Option("--profile", help="Print how long each stage worked.")] = False
+
+
+@dataclass(frozen=True)
 class DetectionsFileArgs:
     """Detections files of a video or of images."""
 
@@ -310,7 +317,7 @@ class CopyArgs:
     keep_metadata: KeepMetadata = False
     keep_location: KeepLocation = False
     overwrite: Overwrite = False
-    messages: MessageArgs
+    messages: JobMessageArgs
     files: DetectionsFileArgs
     selection: SelectionArgs
     images: ImageArgs

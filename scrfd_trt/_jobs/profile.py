@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -17,7 +17,7 @@ class Profile:
     """Seconds that each stage worked, summed over all threads."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[Stage] = Counter()
+        self.seconds: defaultdict[Stage, float] = defaultdict(float)
         self._start = perf_counter()
         self._lock = threading.Lock()
 

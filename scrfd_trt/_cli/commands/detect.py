@@ -63,7 +63,7 @@ def detect(
     detection: options.LimitedDetectArgs,
     quality: options.Quality = 95,
     overwrite: options.Overwrite = False,
-    messages: options.MessageArgs,
+    messages: options.JobMessageArgs,
     image: options.ImageArgs,
     video: options.VideoArgs,
 ) -> None:

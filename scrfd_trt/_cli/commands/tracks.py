@@ -56,7 +56,7 @@ def tracks(
     model: options.ModelArgs,
     detection: DetectArgs,
     overwrite: options.Overwrite = False,
-    messages: options.MessageArgs,
+    messages: options.JobMessageArgs,
     files: options.DetectionsFileArgs,
     args: options.VideoArgs,
 ) -> None:
