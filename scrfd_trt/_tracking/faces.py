@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,23 +37,70 @@ class Face:
     origin: Origin
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrameFaces:
-    """The faces of one frame, in no particular order; frames count from 0, and ``cut`` marks the start of a scene."""
+    """The faces of one frame as columns, in no particular order.
+
+    Attributes
+    ----------
+    number, pts_seconds
+        Number of the frame, from 0, and when it is shown, in seconds from the video's start.
+    cut
+        Whether a scene begins here.
+    track_ids
+        ``(N,)`` int64: the same number for the same face in all frames.
+    boxes
+        ``(N, 4)`` float64 x1, y1, x2, y2 in pixels of the upright frame.
+    scores
+        ``(N,)`` float64, 0 to 1; taken from the neighbouring detections for faces not detected in this frame.
+    landmarks
+        ``(N, 5, 2)`` float64 in pixels, NaN for a face without landmarks; None if no face has any.
+    origins
+        ``(N,)`` of ``detected``, ``interpolated`` (between two detections) or ``extended`` (before the first or after
+        the last detection).
+
+    Notes
+    -----
+    Indexing with a number and iteration return rows, :class:`Face`; a slice, a mask or an array of indices returns
+    ``FrameFaces``.
+    """
 
     number: int
     pts_seconds: float
     cut: bool = False
-    faces: list[Face] = field(default_factory=list)
+    track_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    boxes: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    landmarks: NDArray[np.float64] | None = field(default_factory=lambda: np.empty((0, 5, 2)))
+    origins: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, "U12"))
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+    def __iter__(self) -> Iterator[Face]:
+        return (self[index] for index in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+    @overload
+    def __getitem__(self, index: slice | NDArray[Any]) -> FrameFaces: ...
+    def __getitem__(self, index: Any) -> Face | FrameFaces:
+        points = None if self.landmarks is None else self.landmarks[index]
+        boxes, scores, origins = self.boxes[index], self.scores[index], self.origins[index]
+        if isinstance(index, (int, np.integer)):
+            points = None if points is None or np.isnan(points).any() else points
+            return Face(int(self.track_ids[index]), boxes, float(scores), points, str(origins))  # type: ignore[arg-type]
+        about = (self.number, self.pts_seconds, self.cut)
+        return FrameFaces(*about, self.track_ids[index], boxes, scores, points, origins)
 
     def detections(self, size: tuple[int, int]) -> Detections:
         """Return the faces as the input of overlays; ``size`` is the frame's width and height in pixels."""
-        points = [face.landmarks for face in self.faces]
+        points = self.landmarks
         return Detections(
-            np.array([face.box for face in self.faces], np.float32).reshape(-1, 4),
-            [face.score for face in self.faces],
-            None if any(each is None for each in points) else np.array(points, np.float32).reshape(-1, 5, 2),
+            self.boxes,
+            self.scores,
+            None if points is None or np.isnan(points).any() else points,
             image_size=size,
-            track_ids=np.array([face.track for face in self.faces], np.int64),
+            track_ids=self.track_ids,
             pts_seconds=self.pts_seconds,
         )

@@ -115,7 +115,17 @@ class Tracker:
         for number in [number for number in self._times if number < oldest]:
             del self._times[number]
         faces = [face for face in found if face is not None]
-        return FrameFaces(frame, observation.pts_seconds, observation.cut, faces)
+        points = [np.full((5, 2), np.nan) if face.landmarks is None else face.landmarks for face in faces]
+        return FrameFaces(
+            frame,
+            observation.pts_seconds,
+            observation.cut,
+            np.array([face.track for face in faces], np.int64),
+            np.array([face.box for face in faces]).reshape(-1, 4),
+            np.array([face.score for face in faces], np.float64),
+            None if faces and np.isnan(points).all() else np.array(points).reshape(-1, 5, 2),
+            np.array([face.origin for face in faces], "U12"),
+        )
 
     def _is_alive(self, track: Track, observation: FrameObservation) -> bool:
         """Return whether a track may have a face in a later frame, or gain one."""

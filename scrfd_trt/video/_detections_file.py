@@ -128,10 +128,6 @@ class _Face(FaceFields):
             return ""
         return super().why_invisible(size)
 
-    def face(self) -> Face:
-        points = None if self.landmarks is None else np.array(self.landmarks)
-        return Face(self.track, np.array(self.box), self.score, points, self.origin)
-
 
 class _Frame(BaseModel):
     frame: int = Field(ge=0)
@@ -193,7 +189,7 @@ class FacesWriter:
         line: dict[str, Any] = {"frame": frame.number, "pts_seconds": round(frame.pts_seconds, 6)}
         if frame.cut:
             line["cut"] = True
-        self._write_line(line | {"faces": [_as_dict(face) for face in frame.faces]})
+        self._write_line(line | {"faces": [_as_dict(face) for face in frame]})
 
     def _write_line(self, line: dict[str, Any]) -> None:
         with output_errors(self.path):
@@ -267,7 +263,7 @@ class FacesReader:
             for count, face in enumerate(line.faces, 1):
                 if why := face.why_invisible(self.header.size):
                     raise DetectionsError(f"{self.path}, line {number}, face {count}, box: {why}")
-            yield FrameFaces(line.frame, line.pts_seconds, line.cut, [face.face() for face in line.faces])
+            yield _columns(line)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         self._file.seek(0)
@@ -337,6 +333,21 @@ def problem(item: Mapping[str, Any]) -> str:
     if names and names[0] in SHAPES and item["type"] in WRONG_SHAPES and not is_missing:
         return f"{place}: {SHAPES[names[0]]}"
     return f"{place}: {PLAIN_WORDS.get(item['type']) or reason(item)}"
+
+
+def _columns(line: _Frame) -> FrameFaces:
+    faces = line.faces
+    points = [((np.nan, np.nan),) * 5 if face.landmarks is None else face.landmarks for face in faces]
+    return FrameFaces(
+        line.frame,
+        line.pts_seconds,
+        line.cut,
+        np.array([face.track for face in faces], np.int64),
+        np.array([face.box for face in faces], np.float64).reshape(-1, 4),
+        np.array([face.score for face in faces], np.float64),
+        None if faces and all(face.landmarks is None for face in faces) else np.array(points).reshape(-1, 5, 2),
+        np.array([face.origin for face in faces], "U12"),
+    )
 
 
 def _finite(span: Span) -> tuple[float | None, float | None]:

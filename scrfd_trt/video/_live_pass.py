@@ -57,5 +57,5 @@ def overlay_live(
         for frame, faces in items:
             if frame is None:
                 continue
-            image = overlay(frame.image, faces.detections(reader.info.size)) if faces.faces else None
+            image = overlay(frame.image, faces.detections(reader.info.size)) if len(faces) else None
             yield RenderedFrame(frame, image, faces)

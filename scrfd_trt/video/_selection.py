@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
-from itertools import compress
 from math import inf
 from typing import Any
 
@@ -80,8 +78,7 @@ class TrackSelection(OptionsModel):
             if detections.track_ids is None and len(detections):
                 raise DetectionsError("the faces have no track ids, so none can be selected")
             ids = np.zeros(0, np.int64) if detections.track_ids is None else detections.track_ids
-            covered &= ~np.isin(ids, list(self.except_tracks))
-            covered &= np.isin(ids, list(self.only_tracks)) if self.only_tracks else True
+            covered &= self._covers_tracks(ids)
         return detections if covered.all() else detections[covered]
 
     @property
@@ -107,10 +104,13 @@ class TrackSelection(OptionsModel):
     def apply(self, frame: FrameFaces) -> FrameFaces:
         """Return the frame with the covered faces only; regions have to be resolved."""
         if not self.covers_time(frame.pts_seconds):
-            return replace(frame, faces=[])
-        only, excepted = self.only_tracks, self.except_tracks
-        faces = [face for face in frame.faces if (not only or face.track in only) and face.track not in excepted]
-        return frame if len(faces) == len(frame.faces) else replace(frame, faces=faces)
+            return frame[:0]
+        covered = self._covers_tracks(frame.track_ids)
+        return frame if covered.all() else frame[covered]
+
+    def _covers_tracks(self, track_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        covered = ~np.isin(track_ids, list(self.except_tracks))
+        return covered & np.isin(track_ids, list(self.only_tracks)) if self.only_tracks else covered
 
 
 def _is_inside(boxes: NDArray[np.floating[Any]], regions: tuple[Region, ...]) -> NDArray[np.bool_]:
@@ -128,11 +128,9 @@ def _tracks_in_regions(
     total: Counter[int] = Counter()
     inside: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
     for frame in frames:
-        tracks = [face.track for face in frame.faces]
-        boxes = np.array([face.box for face in frame.faces], np.float64).reshape(-1, 4)
-        total.update(tracks)
+        total.update(frame.track_ids.tolist())
         for counts, regions in zip(inside, (only, excepted), strict=True):
-            counts.update(compress(tracks, _is_inside(boxes, regions)))
+            counts.update(frame.track_ids[_is_inside(frame.boxes, regions)].tolist())
     only_inside, excepted_inside = (
         frozenset(track for track in counts if counts[track] >= MIN_SHARE * total[track]) for counts in inside
     )

@@ -120,13 +120,13 @@ class Summary:
         """Add the next frame."""
         self.frames += 1
         self._gaps.add(frame.pts_seconds)
-        self.faces += len(frame.faces)
-        self.empty += not frame.faces
-        self.bridged += any(face.origin == "interpolated" for face in frame.faces)
+        self.faces += len(frame)
+        self.empty += not len(frame)
+        self.bridged += bool((frame.origins == "interpolated").any())
         self.cuts += frame.cut
         bare = FrameFaces(frame.number, frame.pts_seconds, frame.cut)
         self._add_lost(frame)
-        for face in frame.faces:
+        for face in frame:
             self._add_face(bare, face)
         self._last = frame
 
@@ -153,8 +153,8 @@ class Summary:
 
     def _add_lost(self, frame: FrameFaces) -> None:
         """End the runs of tracks that the frame no longer has, and note those that ended inside of the frame."""
-        present = {face.track for face in frame.faces}
-        for face in self._last.faces if self._last else ():
+        present = set(frame.track_ids.tolist())
+        for face in () if self._last is None else self._last:
             if face.track in present:
                 continue
             self._end_run(face.track)

@@ -197,7 +197,7 @@ def _render(
         for frame in file:
             covered = chosen.apply(frame)
             summary.add(covered)
-            summary.left_out.update({face.track for face in frame.faces} - {face.track for face in covered.faces})
+            summary.left_out.update(np.setdiff1d(frame.track_ids, covered.track_ids).tolist())
             yield covered
 
     for frame in render_frames(reader, selected(), overlay, writer, spans=file.header.detected_spans):
@@ -375,7 +375,7 @@ def _rendered(
                 f"{reader.name}: frame {item.number} is at {format_time(item.pts_seconds)}, but at "
                 f"{format_time(found.pts_seconds)} in the detections file, which belongs to another video"
             )
-        image = overlay(item.image, found.detections(reader.info.size)) if found.faces else None
+        image = overlay(item.image, found.detections(reader.info.size)) if len(found) else None
         yield item, writer.prepare(item, image)
     if next(remaining, None) is not None:
         raise DetectionsError(

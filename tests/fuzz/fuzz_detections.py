@@ -170,9 +170,9 @@ def check_file(case: File) -> None:
                 writer.write(frame)
         with FacesReader(copy) as reader:
             again = list(reader)
-        assert [len(frame.faces) for frame in again] == [len(frame.faces) for frame in frames]
+        assert [len(frame) for frame in again] == [len(frame) for frame in frames]
         for before, after in zip(frames, again, strict=True):
-            for one, other in zip(before.faces, after.faces, strict=True):
+            for one, other in zip(before, after, strict=True):
                 assert one.track == other.track
                 assert np.allclose(one.box, other.box, rtol=1e-6, atol=0.01)
 

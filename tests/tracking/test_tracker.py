@@ -45,20 +45,20 @@ def track_faces(
 
 
 def of_track(frames: Sequence[FrameFaces], track: int) -> dict[int, Face]:
-    return {frame.number: face for frame in frames for face in frame.faces if face.track == track}
+    return {frame.number: face for frame in frames for face in frame if face.track == track}
 
 
 def test_no_frames_and_no_faces() -> None:
     assert track_faces([]) == []
     frames = track_faces([found()] * 5)
     assert [frame.number for frame in frames] == [0, 1, 2, 3, 4]
-    assert not any(frame.faces for frame in frames)
+    assert not any(len(frame) for frame in frames)
     assert len(frames[0].detections(SIZE)) == 0
 
 
 def test_one_frame() -> None:
     (frame,) = track_faces([found((at(10), 0.9))])
-    (face,) = frame.faces
+    (face,) = frame
     np.testing.assert_allclose(face.box, at(10), atol=1e-3)
     assert (face.track, face.origin, face.score) == (1, "detected", pytest.approx(0.9))
 
@@ -97,7 +97,7 @@ def test_crossing_faces_keep_their_tracks() -> None:
 def test_track_lost_beyond_bridge_gets_new_id(missed: int, tracks: int) -> None:
     frames_in = [found((at(100), 0.9))] * 3 + [found()] * missed + [found((at(100), 0.9))] * 3
     frames = track_faces(frames_in, bridge=1.0)
-    assert {face.track for frame in frames for face in frame.faces} == set(range(1, tracks + 1))
+    assert {face.track for frame in frames for face in frame} == set(range(1, tracks + 1))
 
 
 def test_tracks_are_extended_at_both_ends() -> None:
@@ -125,8 +125,8 @@ def test_face_in_same_place_is_covered_up_to_cut_from_both_sides(cuts: list[int]
     assert sorted(of_track(frames, 1)) == list(range(cuts[0]))
     assert sorted(of_track(frames, 2)) == list(range(cuts[0], 26))
     for frame in frames:
-        assert frame.faces[0].box[0] == pytest.approx(100 + frame.number, abs=8)
-    assert {face.origin for frame in frames[3:20] for face in frame.faces} == {"interpolated"}
+        assert frame[0].box[0] == pytest.approx(100 + frame.number, abs=8)
+    assert {face.origin for frame in frames[3:20] for face in frame} == {"interpolated"}
 
 
 def test_no_face_is_extended_into_scene_without_one() -> None:
@@ -135,23 +135,23 @@ def test_no_face_is_extended_into_scene_without_one() -> None:
     assert sorted(of_track(frames, 1)) == list(range(12))
     assert sorted(of_track(frames, 2)) == list(range(12, 30))
     gone = track_faces([found((at(100), 0.9))] * 10 + [found()] * 20, cuts=[10])
-    assert not any(frame.faces for frame in gone[10:])
+    assert not any(len(frame) for frame in gone[10:])
 
 
 @pytest.mark.parametrize("rate", [1, 2, 5])
 def test_short_gaps_are_filled_at_any_rate(rate: int) -> None:
     blind = (0, 1, 7, 8, 9, 18, 19)
     frames_in = [found() if n in blind else found((at(100), 0.9)) for n in range(20)]
-    assert all(frame.faces for frame in track_faces(frames_in, times=[n / rate for n in range(20)], rate=rate))
+    assert all(len(frame) for frame in track_faces(frames_in, times=[n / rate for n in range(20)], rate=rate))
     off = track_faces(frames_in, times=[n / rate for n in range(20)], rate=rate, extend=0.0, bridge=0.0)
-    assert [frame.number for frame in off if not frame.faces] == list(blind)
+    assert [frame.number for frame in off if not len(frame)] == list(blind)
 
 
 def test_consecutive_detections_are_one_track_without_bridge() -> None:
     frames_in = [found((at(100), 0.9 if n < 10 else 0.2)) for n in range(20)]
     frames = track_faces(frames_in, bridge=0.0, extend=0.0)
     assert sorted(of_track(frames, 1)) == list(range(20))
-    assert all(len(frame.faces) == 1 for frame in frames)
+    assert all(len(frame) == 1 for frame in frames)
 
 
 def test_limits_in_seconds_at_variable_rate() -> None:
@@ -159,15 +159,15 @@ def test_limits_in_seconds_at_variable_rate() -> None:
     times = [n / 60 for n in range(60)] + [60.0 * n for n in range(1, 3)]
     frames_in = [found() if 20 <= n < 40 or n < 10 else found((at(100), 0.9)) for n in range(62)]
     frames = track_faces(frames_in, times=times, rate=1)
-    assert [frame.number for frame in frames if not frame.faces] == []
+    assert [frame.number for frame in frames if not len(frame)] == []
     slow = track_faces([found((at(100), 0.9))] + [found()] * 20, times=[n / 5 for n in range(21)], rate=30)
-    assert [frame.number for frame in slow if frame.faces] == [0, 1, 2]
+    assert [frame.number for frame in slow if len(frame)] == [0, 1, 2]
 
 
 def test_low_score_faces_continue_tracks_and_start_none() -> None:
     frames_in = [found((at(100), 0.9 if n in (0, 20) else 0.2), (at(400), 0.2)) for n in range(21)]
     frames = track_faces(frames_in, bridge=0.2, threshold=0.5)
-    assert {face.track for frame in frames for face in frame.faces} == {1}
+    assert {face.track for frame in frames for face in frame} == {1}
     assert {face.origin for face in of_track(frames, 1).values()} == {"detected"}
 
 
@@ -195,8 +195,8 @@ def test_only_every_nth_frame() -> None:
 def test_empty_boxes_without_landmarks() -> None:
     flat = Detections([(10, 10, 10, 10)], [0.9], None, image_size=SIZE)
     frames = track_faces([flat] * 5)
-    assert all(len(frame.faces) >= 1 for frame in frames)
-    assert all(face.landmarks is None for frame in frames for face in frame.faces)
+    assert all(len(frame) >= 1 for frame in frames)
+    assert all(face.landmarks is None for frame in frames for face in frame)
     assert frames[0].detections(SIZE).landmarks is None
 
 
@@ -216,7 +216,7 @@ def test_final_frames_do_not_depend_on_much_later_ones() -> None:
     short = track_faces(frames_in + [found()] * 40)
     for one, other in zip(whole, short, strict=False):
         assert one.number == other.number
-        for a, b in zip(one.faces, other.faces, strict=True):
+        for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(a.box, b.box)
 
 
@@ -247,11 +247,11 @@ def test_every_frame_between_detections_has_the_face(data: st.DataObject) -> Non
     frames_in = [found((at(*way[n]), 0.9)) if n in set(seen) else found() for n in range(len(way))]
     frames = track_faces(frames_in)
     assert [frame.number for frame in frames] == list(range(len(way)))
-    covered = {frame.number for frame in frames if frame.faces}
+    covered = {frame.number for frame in frames if len(frame)}
     assert covered >= set(range(seen[0], seen[-1] + 1))
     for number in seen:
         inner = np.array(at(*way[number])) + np.array([5, 5, -5, -5])
-        boxes = [face.box for face in frames[number].faces]
+        boxes = [face.box for face in frames[number]]
         assert any((box[:2] <= inner[:2]).all() and (box[2:] >= inner[2:]).all() for box in boxes)
 
 
@@ -259,5 +259,5 @@ def test_every_frame_between_detections_has_the_face(data: st.DataObject) -> Non
 def test_scores_are_compared_with_the_threshold_in_float32(threshold: float) -> None:
     """As a float32, 0.7 is below 0.7, and 0.3 is above 0.3."""
     frames = track_faces([found((at(100), threshold)) for _ in range(9)], threshold=threshold)
-    assert all(np.allclose(face.box, at(100)) for frame in frames for face in frame.faces)
-    assert sum(len(frame.faces) for frame in frames) == 9
+    assert all(np.allclose(face.box, at(100)) for frame in frames for face in frame)
+    assert sum(len(frame) for frame in frames) == 9

@@ -37,8 +37,22 @@ def face(track: int = 1, x: float = 10, score: float = 0.9, origin: str = "detec
     return Face(track, np.array([x, 10.0, x + 20, 30.0]), score, points, origin)  # type: ignore[arg-type]
 
 
+def columns(number: int, pts_seconds: float, cut: bool, faces: list[Face]) -> FrameFaces:
+    points = [np.full((5, 2), np.nan) if one.landmarks is None else one.landmarks for one in faces]
+    return FrameFaces(
+        number,
+        pts_seconds,
+        cut,
+        np.array([one.track for one in faces], np.int64),
+        np.array([one.box for one in faces]).reshape(-1, 4),
+        np.array([one.score for one in faces]),
+        np.array(points).reshape(-1, 5, 2),
+        np.array([one.origin for one in faces], "U12"),
+    )
+
+
 def frames(count: int = 4) -> list[FrameFaces]:
-    return [FrameFaces(n, n / 25, n == 2, [face(1, 10 + n), face(2, 30, 0.4, "interpolated")]) for n in range(count)]
+    return [columns(n, n / 25, n == 2, [face(1, 10 + n), face(2, 30, 0.4, "interpolated")]) for n in range(count)]
 
 
 def write(path: Path, what: list[FrameFaces]) -> Path:
@@ -57,10 +71,10 @@ def test_faces_file_round_trip(tmp_path: Path) -> None:
             assert [(f.number, f.pts_seconds, f.cut) for f in again] == [
                 (f.number, f.pts_seconds, f.cut) for f in frames()
             ]
-            for one, other in zip(again[3].faces, frames()[3].faces, strict=True):
+            for one, other in zip(again[3], frames()[3], strict=True):
                 assert (one.track, one.score, one.origin) == (other.track, other.score, other.origin)
                 np.testing.assert_array_equal(one.box, other.box)
-            assert again[3].faces[1].landmarks is None
+            assert again[3][1].landmarks is None
 
 
 def test_error_leaves_no_file(tmp_path: Path) -> None:
@@ -230,7 +244,7 @@ def test_box_that_covers_nothing_is_refused_if_made_by_hand(box: str, more: str,
     path.write_text(f"{HEAD.replace('[1,1]', '[40,30]')}\n{frame}\n")
     with FacesReader(path) as file:
         if not why:
-            assert [len(one.faces) for one in file] == [1]
+            assert [len(one) for one in file] == [1]
             return
         with pytest.raises(DetectionsError, match=rf"line 2, face 1, box: \[.*\] {why}"):
             list(file)
@@ -284,9 +298,9 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def tracks(selection: TrackSelection) -> list[set[int]]:
     """Faces on the left (1), in the centre (2), and one that moves from left to right (3)."""
-    clip = [FrameFaces(n, n / 10, False, [face(1, 0), face(2, 40), face(3, 8.0 * n)]) for n in range(10)]
+    clip = [columns(n, n / 10, False, [face(1, 0), face(2, 40), face(3, 8.0 * n)]) for n in range(10)]
     resolved = selection.resolve_regions(clip)
-    return [{one.track for one in resolved.apply(frame).faces} for frame in clip]
+    return [{one.track for one in resolved.apply(frame)} for frame in clip]
 
 
 ALL = {1, 2, 3}
@@ -322,7 +336,7 @@ def test_summary_counts_and_moments_to_review() -> None:
         faces = [face(1, 100 + n, 0.2 if 30 <= n < 33 else 0.9, origin)]
         if n < 20:
             faces.append(face(2, 300))
-        summary.add(FrameFaces(n, n / 10, n == 25, faces if n != 39 else []))
+        summary.add(columns(n, n / 10, n == 25, faces if n != 39 else []))
     assert (summary.frames, summary.empty, summary.bridged, summary.cuts, summary.faces) == (40, 1, 8, 1, 59)
     one = summary.tracks[1]
     assert (one.first.number, one.last.number, one.frames) == (0, 38, 39)
@@ -341,7 +355,7 @@ def test_summary_compares_scores_in_float32(score: float) -> None:
     for same in (score, float(np.float32(score))):  # as a detections file and as a detector give it
         summary = Summary((640, 480), score)
         for n in range(9):
-            summary.add(FrameFaces(n, n / 10, False, [face(1, 100, same)]))
+            summary.add(columns(n, n / 10, False, [face(1, 100, same)]))
         assert [moment.doubt for moment in summary.moments_to_review()] == []
 
 

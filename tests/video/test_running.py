@@ -138,7 +138,7 @@ def test_detect_once_and_render_twice(clip: Make, tmp_path: Path) -> None:
     )
     assert (left.left_out, len(left.tracks)) == ({1}, 0)
     with FacesReader(faces) as file:
-        assert {face.origin for frame in file for face in frame.faces} == {"detected", "interpolated", "extended"} - (
+        assert {face.origin for frame in file for face in frame} == {"detected", "interpolated", "extended"} - (
             {"extended"} if 29 % 5 != 4 else set()
         )
 

@@ -143,8 +143,8 @@ def test_one_result_per_frame_with_its_time(found: Tracked) -> None:
 
 def test_cut_is_found_and_no_track_crosses_it(found: Tracked) -> None:
     assert [frame.number for frame in found.frames if frame.cut] == [street.CUT]
-    before = {face.track for frame in found.frames[: street.CUT] for face in frame.faces}
-    after = {face.track for frame in found.frames[street.CUT :] for face in frame.faces}
+    before = {face.track for frame in found.frames[: street.CUT] for face in frame}
+    after = {face.track for frame in found.frames[street.CUT :] for face in frame}
     assert not before & after
 
 
@@ -159,7 +159,7 @@ def test_box_ends_within_extension(found: Tracked, name: str, end: int) -> None:
     present = [
         frame.number
         for frame in found.frames[end - 10 : end + 30]
-        for face in frame.faces
+        for face in frame
         if pairwise_iou(place, face.box[None])[0, 0] > 0.3
     ]
     last = max(number for number in found.seen[name] if number < end)
@@ -198,7 +198,7 @@ def jitter(frames: list[FrameFaces]) -> float:
     """The mean acceleration of middles of detected boxes against the truth's, in pixels a frame."""
     errors: dict[str, dict[int, Any]] = {}
     for frame in frames:
-        boxes = np.array([face.box for face in frame.faces if face.origin == "detected"]).reshape(-1, 4)
+        boxes = np.array([face.box for face in frame if face.origin == "detected"]).reshape(-1, 4)
         for name, face in street.truth(frame.number).items():
             like = pairwise_iou(np.array([face.box]), boxes)[0]
             if like.size and like.max() > 0.5:
