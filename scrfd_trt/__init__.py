@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scrfd_trt._engine.build_options import BuildOptions
     from scrfd_trt._engine.inspect import EngineReport, inspect_engine
     from scrfd_trt._engine.progress import BuildProgress
+    from scrfd_trt._image_arrays import YUVImage
     from scrfd_trt._options import DetectorOptions
     from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
     from scrfd_trt._pipelines.factory import build_engine
@@ -64,6 +65,7 @@ __all__ = [
     "SCRFDDetector",
     "ScrfdError",
     "VideoError",
+    "YUVImage",
     "__version__",
     "build_engine",
     "inspect_engine",
@@ -74,6 +76,7 @@ _LAZY = {
     "Detection": "scrfd_trt._detection_row",
     "Detections": "scrfd_trt._detections",
     "DetectorOptions": "scrfd_trt._options",
+    "YUVImage": "scrfd_trt._image_arrays",
     "DeviceDetections": "scrfd_trt._pipelines.cuda.device_detections",
     "BuildProgress": "scrfd_trt._engine.progress",
     "BuildOptions": "scrfd_trt._engine.build_options",

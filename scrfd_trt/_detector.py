@@ -282,7 +282,8 @@ class SCRFDDetector:
             ``(H, W, 3)`` uint8, BGR as OpenCV reads it, or RGB with ``color="rgb"``; any size. Grey images, images with
             alpha and floats from 0 to 1 are converted. The image is never modified. A detector on a GPU also accepts
             GPU arrays with DLPack or ``__cuda_array_interface__``: ``(H, W, 3)`` uint8 with any strides. They are read
-            in place, after the pending work of the library that created them.
+            in place, after the pending work of the library that created them. A :class:`~scrfd_trt.YUVImage` is a frame
+            of two planes, on the CPU or the GPU.
         threshold
             Minimum score, 0 to 1; None: the detector's own.
         max_faces

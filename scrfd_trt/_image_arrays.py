@@ -2,18 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._crops import explain_no_array
-from scrfd_trt.errors import ImageError, one_line
+from scrfd_trt.errors import ImageError, one_line, shown
 
 BYTE = np.dtype(np.uint8)
+WORD = np.dtype(np.uint16)
 CHANNELS_FIRST = (1, 3, 4)
 DLPACK_CUDA = {2, 13}  # kDLCUDA and kDLCUDAManaged
+
+Matrix = Literal["bt601", "bt709", "bt2020"]
+LUMA_SHARES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+"""Shares of red and blue in luma (ITU-T H.273, table 4)."""
+FRACTION_BITS = 20
+OPENCV_BT601 = (16, 1220542, 1673527, -409993, -852492, 2116026)
+"""OpenCV's coefficients of NV12 in limited range, from factors rounded to three digits."""
+
+
+@dataclass(frozen=True, eq=False)
+class YUVImage:
+    """An image in two planes, as video decoders return it: NV12, or P010 with 10 bits.
+
+    A detector takes it like any other image, whatever its option ``color`` says. Arrays on the GPU are read in place.
+
+    Parameters
+    ----------
+    y
+        Luma: ``(H, W)`` or ``(H, W, 1)``, uint8 for NV12, or uint16 with the value in the high 10 bits for P010. A
+        NumPy array, or an array in GPU memory with DLPack or ``__cuda_array_interface__``.
+    uv
+        Chroma: ``(H/2, W/2, 2)``, rounded up, of the same type; U and V of each 2×2 pixels.
+    matrix
+        ``bt601``, ``bt709`` or ``bt2020``.
+    full_range
+        Whether levels use all values; otherwise those of video, 16 to 235 in 8 bits.
+
+    Raises
+    ------
+    ImageError
+        If the matrix is unknown. The planes are checked where the image is used.
+    """
+
+    y: Any
+    uv: Any
+    matrix: Matrix = "bt601"
+    full_range: bool = False
+
+    def __post_init__(self) -> None:
+        if self.matrix not in LUMA_SHARES:
+            raise ImageError(f"matrix is {shown(self.matrix)}; the choices are: {', '.join(LUMA_SHARES)}")
+
+
+class YUVCoefficients(NamedTuple):
+    """Level of black, and coefficients of the conversion to 8-bit RGB with 20 fractional bits.
+
+    ``red = luma · max(y − black, 0) + red_v · v``; green and blue likewise. u and v are centred at 0.
+    """
+
+    black: int
+    luma: int
+    red_v: int
+    green_u: int
+    green_v: int
+    blue_u: int
+
+
+@lru_cache
+def yuv_coefficients(matrix: str, full_range: bool, bits: int) -> YUVCoefficients:
+    """Return the coefficients of a matrix and a range for planes of 8 or 10 bits."""
+    if (matrix, full_range, bits) == ("bt601", False, 8):
+        return YUVCoefficients(*OPENCV_BT601)
+    red, blue = LUMA_SHARES[matrix]
+    unit = 2.0 ** (bits - 8)
+    luma_levels, chroma_levels = ((1 << bits) - 1, (1 << bits) - 1) if full_range else (219 * unit, 224 * unit)
+    light, color = 255.0 / luma_levels, 2.0 * 255.0 / chroma_levels
+    green_u, green_v = (-share * (1.0 - share) / (1.0 - red - blue) for share in (blue, red))
+    factors = (light, color * (1.0 - red), color * green_u, color * green_v, color * (1.0 - blue))
+    black = 0 if full_range else round(16 * unit)
+    return YUVCoefficients(black, *(round(factor * (1 << FRACTION_BITS)) for factor in factors))
 
 
 def as_color(image: Any) -> NDArray[np.uint8]:
@@ -101,6 +174,66 @@ def check_nv12_shape(shape: tuple[int, ...]) -> None:
 def from_nv12(image: Any) -> NDArray[np.uint8]:
     """Return an NV12 frame as ``(H, W, 3)`` uint8 BGR, read as BT.601 in limited range."""
     return np.asarray(cv2.cvtColor(check_nv12(image), cv2.COLOR_YUV2BGR_NV12), np.uint8)
+
+
+def check_yuv(image: YUVImage) -> YUVImage:
+    """Return a YUVImage whose planes are in host memory, ``(H, W)`` and ``(h, w, 2)`` with contiguous rows.
+
+    Raises ImageError for other planes.
+    """
+    y, uv = (plane if type(plane) is np.ndarray else _plain(plane) for plane in (image.y, image.uv))
+    check_yuv_planes(y.shape, uv.shape, str(y.dtype), str(uv.dtype))
+    y = y.reshape(y.shape[:2]) if y.ndim == 3 else y
+    steps = (y.strides[1], *uv.strides[1:])
+    item = y.itemsize
+    if (
+        steps == (item, 2 * item, item)
+        and y.strides[0] >= y.shape[1] * item
+        and uv.strides[0] >= 2 * uv.shape[1] * item
+    ):
+        return image if y is image.y and uv is image.uv else replace(image, y=y, uv=uv)
+    return replace(image, y=np.ascontiguousarray(y), uv=np.ascontiguousarray(uv))
+
+
+def check_yuv_planes(y: tuple[int, ...], uv: tuple[int, ...], y_type: str, uv_type: str) -> None:
+    """Raise ImageError unless two planes have shapes and element types of NV12 or P010."""
+    half = tuple((side + 1) // 2 for side in y[:2])
+    if len(y) not in {2, 3} or 0 in y or y[2:] not in {(), (1,)} or uv != (*half, 2):
+        raise ImageError(
+            f"the planes of a YUVImage have shapes (H, W) and (H/2, W/2, 2), not {y} and {uv}; for an array of "
+            "(H · 3/2, W), set the detector's color to nv12"
+        )
+    if y_type != uv_type or y_type not in {"uint8", "uint16"}:
+        raise ImageError(
+            f"the planes of a YUVImage have element types {y_type} and {uv_type}; uint8 (NV12) or uint16 (P010) is "
+            "required for both"
+        )
+
+
+def from_yuv(image: YUVImage, color: str = "bgr") -> NDArray[np.uint8]:
+    """Return a YUVImage in host memory as ``(H, W, 3)`` uint8, RGB if ``color`` is ``rgb``, else BGR.
+
+    Each 2×2 pixels share their chroma. NV12 of BT.601 in limited range is converted as OpenCV does.
+    """
+    checked = check_yuv(image)
+    y, uv = checked.y, checked.uv
+    bits = 8 if y.dtype == BYTE else 10
+    coefficients = yuv_coefficients(image.matrix, image.full_range, bits)
+    height, width = y.shape
+    if coefficients == OPENCV_BT601 and not (height % 2 or width % 2):
+        code = cv2.COLOR_YUV2RGB_NV12 if color == "rgb" else cv2.COLOR_YUV2BGR_NV12
+        return np.asarray(cv2.cvtColorTwoPlane(y, uv, code), np.uint8)
+    if bits == 10:
+        y, uv = y >> 6, uv >> 6
+    black, luma, red_v, green_u, green_v, blue_u = coefficients
+    light = np.maximum(y.astype(np.int32) - black, 0) * luma + (1 << FRACTION_BITS - 1)
+    u, v = np.moveaxis(uv.astype(np.int32) - (1 << bits - 1), 2, 0)
+    out = np.empty((height, width, 3), np.uint8)
+    channels = (red_v * v, green_u * u + green_v * v, blue_u * u)
+    for target, tint in zip(range(3) if color == "rgb" else (2, 1, 0), channels, strict=True):
+        whole = tint.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+        out[..., target] = np.clip((light + whole) >> FRACTION_BITS, 0, 255)
+    return out
 
 
 def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:

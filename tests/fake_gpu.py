@@ -222,7 +222,7 @@ class FakeDriver:
         self.next_stream = 0x5000
         self.capturing = set()
         self.working = threading.RLock()
-        gpu.streams.update({0: [], 0x77: []})
+        gpu.streams.update({0: [], 1: [], 0x77: []})
 
     def cuInit(self, flags):
         return (self.gpu.check("cuInit", needs_context=False),)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt._image_arrays import as_color
+from scrfd_trt import YUVImage
+from scrfd_trt._image_arrays import LUMA_SHARES, as_color, from_yuv
 from scrfd_trt.errors import ImageError
 
 RNG = np.random.default_rng(0)
@@ -89,3 +91,70 @@ def test_ambiguous_images_are_rejected_in_one_line(image, message):
     with pytest.raises(ImageError, match=message) as caught:
         as_color(image)
     assert "\n" not in str(caught.value)
+
+
+def planes(size, dtype):
+    width, height = size
+    uv = RNG.integers(0, np.iinfo(dtype).max, ((height + 1) // 2, (width + 1) // 2, 2), dtype, endpoint=True)
+    return RNG.integers(0, np.iinfo(dtype).max, (height, width), dtype, endpoint=True), uv
+
+
+def rgb_of(y, uv, matrix, *, full_range, bits):
+    """ITU-T H.273, equations 11 to 13 and 24 to 30, in floating point, with the chroma of each 2×2 pixels."""
+    levels, unit = (1 << bits) - 1, 1 << bits - 8
+    y, uv = y.astype(float), uv.repeat(2, axis=0).repeat(2, axis=1)[: len(y), : y.shape[1]] - 128.0 * unit
+    if full_range:
+        y, uv = y / levels, uv / levels
+    else:
+        y, uv = np.maximum(y - 16 * unit, 0) / (219 * unit), uv / (224 * unit)
+    kr, kb = LUMA_SHARES[matrix]
+    red = y + 2 * (1 - kr) * uv[..., 1]
+    blue = y + 2 * (1 - kb) * uv[..., 0]
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    return np.clip(np.stack([red, green, blue], axis=2) * 255, 0, 255)
+
+
+@pytest.mark.parametrize("matrix", LUMA_SHARES)
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("size", [(64, 48), (33, 27)])
+def test_two_planes_are_converted_as_the_standard_says(matrix, full_range, bits, size):
+    y, uv = planes(size, np.uint8 if bits == 8 else np.uint16)
+    found = from_yuv(YUVImage(y[..., None], uv, matrix, full_range))
+    expected = rgb_of(*((y, uv) if bits == 8 else (y >> 6, uv >> 6)), matrix, full_range=full_range, bits=bits)
+    assert np.abs(found[..., ::-1] - expected).max() < (
+        0.51 if (matrix, full_range, bits) != ("bt601", False, 8) else 1
+    )
+    assert np.array_equal(from_yuv(YUVImage(y, uv, matrix, full_range), "rgb"), found[..., ::-1])
+
+
+def test_nv12_of_bt601_is_converted_as_opencv_does():
+    y, uv = planes((64, 48), np.uint8)
+    packed = np.concatenate([y, uv.reshape(24, 64)])
+    expected = cv2.cvtColor(packed, cv2.COLOR_YUV2BGR_NV12)
+    assert np.array_equal(from_yuv(YUVImage(y, uv)), expected)
+    wide = YUVImage(*(np.repeat(plane, 2, axis=1)[:, ::2] for plane in (y, uv)))
+    assert np.array_equal(from_yuv(wide), expected)
+    odd = YUVImage(y[:-1, :-1], uv)
+    assert np.array_equal(from_yuv(odd), expected[:-1, :-1])
+
+
+@pytest.mark.parametrize(
+    ("y", "uv", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), np.zeros((2, 4), np.uint8), r"not \(4, 4\) and \(2, 4\); for an array"),
+        (np.zeros((4, 4), np.uint8), np.zeros((2, 2, 2), np.uint16), "types uint8 and uint16"),
+        (np.zeros((4, 4), np.float32), np.zeros((2, 2, 2), np.float32), "types float32"),
+        (np.zeros((0, 4), np.uint8), np.zeros((0, 2, 2), np.uint8), "shapes"),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2, 2), np.uint8), "shapes"),
+        ([[1]], np.zeros((1, 1, 2), np.uint8), "type list"),
+    ],
+)
+def test_other_planes_are_rejected(y, uv, message):
+    with pytest.raises(ImageError, match=message):
+        from_yuv(YUVImage(y, uv))
+
+
+def test_unknown_matrix_is_rejected():
+    with pytest.raises(ImageError, match="matrix is 'ycgco'; the choices are: bt601, bt709, bt2020"):
+        YUVImage(None, None, "ycgco")

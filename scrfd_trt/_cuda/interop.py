@@ -9,14 +9,16 @@ import numpy as np
 
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.stream import handle_of
+from scrfd_trt._cuda.stream import DEFAULT_STREAM, handle_of, wait_for_default_stream
 from scrfd_trt.errors import DeviceError, ImageError, one_line
 
 if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
     from cuda.core.utils import StridedMemoryView
 
-BYTE = np.dtype(np.uint8)
+TYPES = {"|u1": "uint8", "<u1": "uint8", "<u2": "uint16"}
+"""Element types of images, and of 10-bit planes, by their names in ``__cuda_array_interface__``."""
+ITEM_BYTES = {"uint8": 1, "uint16": 2}
 
 
 class DeviceImage:
@@ -24,23 +26,34 @@ class DeviceImage:
 
     It has DLPack or ``__cuda_array_interface__`` and is ``(H, W, 3)``, ``(H, W, 4)``, ``(H, W, 1)`` or ``(H, W)`` uint8
     with any strides. ``stream`` is made to wait for the library that made the image, as both protocols require.
-    ``strides`` are in bytes. Raises ImageError for other objects, and DeviceError for another GPU.
+    ``strides`` are in bytes. With ``is_plane``, it is a plane of a YUVImage, which may be uint16. Raises ImageError for
+    other objects, and DeviceError for another GPU.
     """
 
-    def __init__(self, image: Any, device: Device, stream: Stream) -> None:
+    def __init__(self, image: Any, device: Device, stream: Stream, *, is_plane: bool = False) -> None:
         plain = None if hasattr(image, "__dlpack__") else _plain(image)
         if plain is not None and _ordinal_of(plain["data"][0]) == device.index:
+            if plain.get("stream") == DEFAULT_STREAM:
+                wait_for_default_stream(device, stream)
             self.address = plain["data"][0]
             self.shape: tuple[int, ...] = tuple(plain["shape"])
-            strides = plain.get("strides")
-            self.strides: tuple[int, ...] = _steps(self.shape) if strides is None else tuple(strides)
+            self.dtype, strides = TYPES[plain["typestr"]], plain.get("strides")
+            self.strides: tuple[int, ...] = tuple(strides) if strides is not None else _steps(self.shape, self.item)
             self._owner: Any = (image, plain)
-            return
-        view = _view(image, stream)
+        else:
+            self._read(image, _view(image, stream), device)
+        if self.dtype != "uint8" and not (is_plane and self.dtype in ITEM_BYTES and self.address % self.item == 0):
+            raise ImageError(f"the image on the GPU has element type {self.dtype}; it must be uint8 from 0 to 255")
+
+    @property
+    def item(self) -> int:
+        """Bytes of one element."""
+        return ITEM_BYTES.get(self.dtype, 1)
+
+    def _read(self, image: Any, view: StridedMemoryView, device: Device) -> None:
         if view.device_id != device.index:
             raise DeviceError(f"the image is on cuda:{view.device_id}, and the detector runs on cuda:{device.index}")
-        if view.dtype != BYTE:
-            raise ImageError(f"the image on the GPU has element type {view.dtype}; it must be uint8 from 0 to 255")
+        self.dtype = str(view.dtype)
         about = {"data": (view.ptr,), "shape": view.shape, "strides": view.strides}
         if not _is_consistent(about):
             raise ImageError(
@@ -49,7 +62,8 @@ class DeviceImage:
             )
         self.address = int(view.ptr)
         self.shape = tuple(view.shape)
-        self.strides = tuple(view.strides) if view.strides is not None else _steps(self.shape)
+        steps = view.strides  # in elements
+        self.strides = _steps(self.shape, self.item) if steps is None else tuple(step * self.item for step in steps)
         self._owner = (image, view)
 
 
@@ -66,13 +80,14 @@ def export(memory: Buffer, start: int, shape: tuple[int, ...], strides: tuple[in
 
 
 def _plain(image: Any) -> dict[str, Any] | None:
-    """Return an array's ``__cuda_array_interface__`` if there is no stream to wait for and nothing to convert.
+    """Return an array's ``__cuda_array_interface__`` if it needs no conversion, and no wait but for the default stream.
 
     cuda.core reads all others, and reports what is wrong; that takes several times as long.
     """
     try:
         about: dict[str, Any] = image.__cuda_array_interface__
-        is_plain = about["typestr"] == "|u1" and about.get("stream") is None and about.get("mask") is None
+        is_known = about["typestr"] in TYPES and about.get("stream") in (None, DEFAULT_STREAM)
+        is_plain = is_known and about.get("mask") is None
         return about if is_plain and _is_consistent(about) else None
     except Exception:  # noqa: BLE001 - a property of another library's object; cuda.core reports what is wrong
         return None
@@ -114,9 +129,9 @@ def _view(image: Any, stream: Stream) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _steps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the strides in bytes of a uint8 array in C order."""
-    steps, step = [], 1
+def _steps(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
+    """Return the strides in bytes of an array in C order whose elements have ``step`` bytes."""
+    steps = []
     for side in reversed(shape):
         steps.append(step)
         step *= side

@@ -9,6 +9,7 @@ typedef unsigned long long Address;
 #define BGR 0
 #define RGB 1
 #define NV12 2
+#define P010 3
 
 #define CANDIDATES 4096  // maximum rows above the threshold per image
 #define QUAD 4           // adjacent pixels per thread of the letterbox
@@ -20,12 +21,13 @@ typedef unsigned long long Address;
 
 // One image. The fits of all passes follow it.
 struct Frame {
-  Address address;  // of the first pixel
-  long long row;    // bytes between rows; the next two: between columns, between channels
-  int column, channel;
+  Address address, chroma;    // of the first pixel, and of the first U of two planes
+  long long row, chroma_row;  // bytes between rows; the next four: between columns, and between channels
+  int column, channel, chroma_column, chroma_channel;
   int width, height;
   int format;
-  unsigned padded;  // bit p: the input of pass p already holds the padding
+  int black, luma, red_v, green_u, green_v, blue_u;  // from YUV to RGB, with 20 fractional bits
+  unsigned padded;                                   // bit p: the input of pass p already holds the padding
 };
 
 // Placement of an image in the input of one pass.
@@ -85,19 +87,27 @@ __device__ inline const Fit& fit_of(const Frame& frame, int pass) { return ((con
 
 __device__ inline int clamp(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
 
-// BT.601, limited range, with 20 fractional bits.
-__device__ inline Color from_nv12(const Frame& frame, int x, int y) {
-  const Byte* luma = (const Byte*)frame.address + y * frame.row + (long long)x * frame.column;
-  const Byte* chroma =
-      (const Byte*)frame.address + (frame.height + y / 2) * frame.row + (long long)(x & ~1) * frame.column;
-  int light = (luma[0] > 16 ? luma[0] - 16 : 0) * 1220542 + (1 << 19);
-  int u = chroma[0] - 128, v = chroma[frame.column] - 128;
-  return {clamp((light + 1673527 * v) >> 20, 0, 255), clamp((light - 852492 * v - 409993 * u) >> 20, 0, 255),
-          clamp((light + 2116026 * u) >> 20, 0, 255)};
+// A level of 8 bits, or one of 10 in the high bits of two bytes.
+template <bool wide>
+__device__ inline int level_at(Address address) {
+  return wide ? *(const unsigned short*)address >> 6 : *(const Byte*)address;
+}
+
+template <bool wide>
+__device__ inline Color from_yuv(const Frame& frame, int x, int y) {
+  const int zero = wide ? 512 : 128;
+  Address chroma = frame.chroma + y / 2 * frame.chroma_row + (long long)(x / 2) * frame.chroma_column;
+  int above = level_at<wide>(frame.address + y * frame.row + (long long)x * frame.column) - frame.black;
+  int light = (above > 0 ? above : 0) * frame.luma + (1 << 19);
+  int u = level_at<wide>(chroma) - zero, v = level_at<wide>(chroma + frame.chroma_channel) - zero;
+  return {clamp((light + frame.red_v * v) >> 20, 0, 255),
+          clamp((light + frame.green_v * v + frame.green_u * u) >> 20, 0, 255),
+          clamp((light + frame.blue_u * u) >> 20, 0, 255)};
 }
 
 __device__ inline Color pixel(const Frame& frame, int x, int y) {
-  if (frame.format == NV12) return from_nv12(frame, x, y);
+  if (frame.format == NV12) return from_yuv<false>(frame, x, y);
+  if (frame.format == P010) return from_yuv<true>(frame, x, y);
   const Byte* at = (const Byte*)frame.address + y * frame.row + (long long)x * frame.column;
   int first = at[0], second = at[frame.channel], third = at[2ll * frame.channel];
   return frame.format == RGB ? Color{first, second, third} : Color{third, second, first};
@@ -149,7 +159,7 @@ __device__ inline void put(unsigned short* out, int value) { *out = to_half(norm
 
 // Whether an image needs no scaling and four of its pixels are three aligned words.
 __device__ inline bool is_plain(const Frame& frame, const Fit& fit) {
-  return fit.across == frame.width && fit.down == frame.height && frame.format != NV12 && frame.column == 3 &&
+  return fit.across == frame.width && fit.down == frame.height && frame.format < NV12 && frame.column == 3 &&
          frame.channel == 1 && (frame.address & 3) == 0 && (frame.row & 3) == 0;
 }
 

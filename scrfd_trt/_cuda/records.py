@@ -10,7 +10,7 @@ from scrfd_trt._heads import HeadLayout
 from scrfd_trt._letterbox import Letterbox
 
 BATCH = struct.Struct("<Qffii")
-FRAME = struct.Struct("<QqiiiiiI")
+FRAME = struct.Struct("<QQqqiiiiiiiiiiiiiI")
 FIT = struct.Struct("<ddiiff")
 LEVEL = struct.Struct("<QQQiiiiii")
 HEADS = struct.Struct("<iiii")
@@ -33,7 +33,7 @@ RESULT_BYTES = 4 * (HEADER + CANDIDATES * ROW)
 
 BOX_BYTES = 16
 
-FORMATS: dict[str, int] = {"bgr": 0, "rgb": 1, "nv12": 2}
+FORMATS: dict[str, int] = {"bgr": 0, "rgb": 1, "nv12": 2, "p010": 3}
 NO_LIMIT = 2**31 - 1
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cuda.core import Event, Stream
 
 PROTOCOL = 0  # version of __cuda_stream__
+DEFAULT_STREAM = 1  # CU_STREAM_LEGACY, in both protocols for arrays, too
 ALLOWED = "an object with __cuda_stream__ (of cuda.core, PyTorch, CuPy …) or the stream's handle as an int"
 
 
@@ -45,6 +46,13 @@ def create_event(device: Device, *, timed: bool = False) -> Event:
     with device.current():
         event: Event = call("making a CUDA event", device.core.create_event, options)
     return event
+
+
+def wait_for_default_stream(device: Device, stream: Stream) -> None:
+    """Let a stream wait, with the device current, for the work so far in the default stream of the device."""
+    event = create_event(device)
+    call("recording a CUDA event", driver.bindings().cuEventRecord, event.handle, DEFAULT_STREAM)
+    call("letting one stream wait for another", stream.wait, event)
 
 
 def synchronize(stream: Stream) -> None:

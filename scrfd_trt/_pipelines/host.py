@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import check, recognize
-from scrfd_trt._image_arrays import as_color, from_nv12, is_on_gpu
+from scrfd_trt._image_arrays import YUVImage, as_color, from_nv12, from_yuv, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._pipelines.base import merge_passes
 from scrfd_trt._pipelines.profiles import largest_batch
@@ -53,11 +53,14 @@ class HostPipeline:
         self._worker = Workers(1)
 
     def prepare_image(self, image: Any) -> NDArray[np.uint8]:
-        if is_on_gpu(image):
+        is_yuv = isinstance(image, YUVImage)
+        if is_on_gpu(image.y if is_yuv else image):
             raise ImageError(
                 f"the image of type {type(image).__name__} is on a GPU, but this detector runs on the CPU: copy the "
                 "image with .cpu().numpy() or .get(), or open the detector with device cuda"
             )
+        if is_yuv:
+            return from_yuv(image, self._color)
         return from_nv12(image) if self._options.color == "nv12" else as_color(image)
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:

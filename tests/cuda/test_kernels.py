@@ -20,9 +20,11 @@ from scrfd_trt._cuda import kernels
 from scrfd_trt._cuda import records as layout_of
 from scrfd_trt._decode import decode, merge
 from scrfd_trt._heads import HeadLayout, recognize
+from scrfd_trt._image_arrays import LUMA_SHARES, YUVImage, from_yuv
 from scrfd_trt._letterbox import PADDING, Letterbox, normalize_into
 from scrfd_trt._nms import nms
 from scrfd_trt._pipelines.base import merge_passes
+from scrfd_trt._pipelines.cuda import frames
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import BackendError, MissingDependencyError
 
@@ -48,10 +50,11 @@ def letterbox(record, passes, targets, number, dtype=np.float32, out=None):
 
 
 def record_of(image, color="bgr", *, padded=0, strides=None, size=None):
-    row, column, channel = strides or image.strides
-    width, height = size or (image.shape[1], image.shape[0])
+    steps, (width, height) = strides or image.strides, size or (image.shape[1], image.shape[0])
+    shape = (height * 3 // 2, width) if color == "nv12" else (height, width, 3)
+    geometry = frames.of_strides(shape, steps, color)
     address = image.ctypes.data
-    return layout_of.FRAME.pack(address, row, column, channel, width, height, layout_of.FORMATS[color], padded)
+    return layout_of.FRAME.pack(address, geometry.chroma(address), *geometry, padded)
 
 
 def wanted(image, target, color="bgr"):
@@ -96,8 +99,22 @@ def test_images_of_any_strides():
 def test_nv12_is_read_as_opencv_reads_it(size):
     frame = RNG.integers(0, 256, (size[1] * 3 // 2, size[0]), np.uint8)
     passes, _ = layout_of.fits(size, ((64, 64),))
-    found = letterbox(record_of(frame, "nv12", strides=(size[0], 1, 1), size=size), passes, ((64, 64),), 0)
+    found = letterbox(record_of(frame, "nv12", strides=(size[0], 1), size=size), passes, ((64, 64),), 0)
     assert np.array_equal(found, wanted(cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12), (64, 64)))
+
+
+@pytest.mark.parametrize("matrix", LUMA_SHARES)
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_two_planes_are_read_as_on_the_host(matrix, full_range, dtype):
+    for width, height in ((48, 36), (33, 27), (1, 1)):
+        memory = RNG.integers(0, np.iinfo(dtype).max, (3 * height + 9, 2 * width + 8), dtype, endpoint=True)
+        y, uv = memory[:height, 3 : 3 + width], memory[height + 1 :][: (height + 1) // 2, 2 : 2 + width + width % 2]
+        image = YUVImage(y, uv.reshape(*uv.shape[:1], -1, 2), matrix, full_range)
+        geometry = frames.of_planes(image, y.strides, (uv.strides[0], 2 * uv.itemsize, uv.itemsize))
+        record = layout_of.FRAME.pack(y.ctypes.data, uv.ctypes.data, *geometry, 0)
+        passes, _ = layout_of.fits((width, height), ((40, 40),))
+        assert np.array_equal(letterbox(record, passes, ((40, 40),), 0), wanted(from_yuv(image), (40, 40)))
 
 
 def test_padding_that_is_there_is_not_written_again():
@@ -139,7 +156,7 @@ def heads_of(kind, sizes, *, strides=(8, 16, 32), anchors=2, points=True, images
 def find(layout, passes, scales, sizes, threshold=0.5, iou=0.4, limit=10**9, *, threads=32, falling=False):
     """Run the kernel; returns what stands in the header, and the rows of each image."""
     records = b"".join(
-        layout_of.FRAME.pack(0, 0, 0, 0, *size, 0, 0) + layout_of.fits(size, scales)[0] for size in sizes
+        layout_of.FRAME.pack(*[0] * 8, *size, *[0] * 8) + layout_of.fits(size, scales)[0] for size in sizes
     )
     results = np.full((len(sizes), layout_of.RESULT_BYTES // 4), POISON, np.float32)
     packed = layout_of.BATCH.pack(results.ctypes.data, threshold, iou, min(limit, layout_of.NO_LIMIT), 0) + records

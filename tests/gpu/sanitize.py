@@ -13,9 +13,10 @@ import numpy as np
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.kernels import load
 from scrfd_trt._cuda.memory import copy, free, gpu_memory
-from scrfd_trt._cuda.records import BATCH, CANDIDATES, FORMATS, FRAME, RESULT_BYTES, fits, frame_bytes, heads
+from scrfd_trt._cuda.records import BATCH, CANDIDATES, FRAME, RESULT_BYTES, fits, frame_bytes, heads
 from scrfd_trt._cuda.stream import create_stream
 from scrfd_trt._heads import HeadLayout
+from scrfd_trt._pipelines.cuda.frames import of_strides
 
 RNG = np.random.default_rng(3)
 SCALES = (((640, 640), (128, 96)), ((330, 203), (66, 34)))  # the second ones have widths that are not read in fours
@@ -66,7 +67,7 @@ def planes(size, color, device, opening):
 def nv12(size, color, device, opening):
     width, height = (side + side % 2 for side in size)
     pixels = RNG.integers(0, 256, (height * 3 // 2, width), np.uint8)
-    return Picture(upload(pixels, device, opening), (width, 1, 1), (width, height), "nv12")
+    return Picture(upload(pixels, device, opening), (width, 1), (width, height), "nv12")
 
 
 KINDS = {"packed": packed, "mirrored": mirrored, "planes": planes, "nv12": nv12}
@@ -75,7 +76,10 @@ KINDS = {"packed": packed, "mirrored": mirrored, "planes": planes, "nv12": nv12}
 def records(result, pictures, scales, threshold, padded):
     block = BATCH.pack(result, threshold, 0.4, 1000, 0)
     for address, steps, size, color in pictures:
-        block += FRAME.pack(address, *steps, *size, FORMATS[color], padded) + fits(size, scales)[0]
+        width, height = size
+        shape = (height * 3 // 2, width) if color == "nv12" else (height, width, 3)
+        geometry = of_strides(shape, steps, color)
+        block += FRAME.pack(address, geometry.chroma(address), *geometry, padded) + fits(size, scales)[0]
     return np.frombuffer(block, np.uint8)
 
 

@@ -4,6 +4,7 @@ import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from engine_backend import EngineBackend
 
-from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector
+from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector, YUVImage
 from scrfd_trt._cuda import driver, interop
 from scrfd_trt._engine.plan import read_plan
 from scrfd_trt._engine.runtime import opener
@@ -385,7 +386,8 @@ def seen(monkeypatch):
 
     def view(image, stream):
         array = image.array
-        strides = None if array.flags.c_contiguous else array.strides
+        elements = tuple(step // array.itemsize for step in array.strides)
+        strides = None if array.flags.c_contiguous else elements
         return SimpleNamespace(
             device_id=image.device, dtype=array.dtype, ptr=array.ctypes.data, shape=array.shape, strides=strides
         )
@@ -411,6 +413,44 @@ def test_images_on_the_gpu_are_read_in_place(pair):
         assert one.start(mixed[:2], 0.5, None).result() == expected * 2
     gray = np.ascontiguousarray(picture[..., 0])
     assert one.detect([OnGpu(gray)], 0.5, None) == other.detect([other.prepare_image(gray)], 0.5, None)
+
+
+@pytest.mark.parametrize("color", ["bgr", "rgb", "nv12"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.usefixtures("seen")
+def test_two_planes_are_read_where_they_are(pair, color, dtype):
+    one, other = pair(max_batch=4, color=color)
+    y = RNG.integers(0, np.iinfo(dtype).max, (50, 90), dtype)[:, 3:73]
+    uv = RNG.integers(0, np.iinfo(dtype).max, (25, 40, 2), dtype)[:, :35]
+    name = {np.uint8: "|u1", np.uint16: "<u2"}[dtype]
+    frame = YUVImage(y, uv, "bt709", full_range=dtype is np.uint16)
+    expected = other.detect([other.prepare_image(frame)], 0.3, None)
+    assert len(expected[0]) > 10
+    plain = RNG.integers(0, 256, (48, 64) if color == "nv12" else (50, 64, 3), np.uint8)
+    for stream in (None, 1, 7):  # cuda.core waits for other streams than the default one
+        on_gpu = replace(frame, y=OnGpu(y, stream, name), uv=OnGpu(uv[..., :], stream, name))
+        images = [one.prepare_image(each) for each in (frame, plain, on_gpu)]
+        found = one.detect(images, 0.3, None)
+        assert [found[0], found[2]] == expected * 2
+        assert found[1:2] == other.detect([other.prepare_image(plain)], 0.3, None)
+        assert one.submit(images, 0.3, None).result() == found
+        assert one.start(images, 0.3, None).result() == found
+
+
+def test_planes_that_do_not_fit(pair):
+    one, other = pair()
+    y, uv = np.zeros((4, 4), np.uint8), np.zeros((2, 2, 2), np.uint8)
+    with pytest.raises(ImageError, match="on a GPU, but this detector runs on the CPU"):
+        other.prepare_image(YUVImage(OnGpu(y), OnGpu(uv)))
+    with pytest.raises(ImageError, match="one plane of the YUVImage is on the GPU"):
+        one.prepare_image(YUVImage(OnGpu(y), uv))
+    with pytest.raises(ImageError, match=r"not \(4, 4\) and \(4, 4\)"):
+        one.prepare_image(YUVImage(OnGpu(y), OnGpu(y)))
+    with pytest.raises(ImageError, match="types uint8 and uint16"):
+        one.prepare_image(YUVImage(OnGpu(y), OnGpu(uv.astype(np.uint16))))
+    bare = SimpleNamespace(__cuda_array_interface__=OnGpu(y).__cuda_array_interface__)
+    with pytest.raises(ImageError, match=r"not \(4, 4\) and \(4, 4\)"):
+        one.detect([one.prepare_image(YUVImage(bare, bare))], 0.5, None)
 
 
 @pytest.mark.usefixtures("seen")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +20,9 @@ from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream
 from scrfd_trt._detections import Detections
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._image_arrays import as_color, check_nv12, is_on_gpu
+from scrfd_trt._image_arrays import YUVImage, as_color, check_nv12, check_yuv, is_on_gpu
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
-from scrfd_trt._pipelines.cuda.frames import check_device_image
+from scrfd_trt._pipelines.cuda.frames import check_device_image, check_device_planes, host_arrays
 from scrfd_trt._pipelines.cuda.pool import SLOTS, SlotPool
 from scrfd_trt._pipelines.cuda.resources import make_resources
 from scrfd_trt._pipelines.cuda.slot import Slot
@@ -88,6 +89,11 @@ class CudaPipeline:
         return self._resources.description
 
     def prepare_image(self, image: Any) -> Any:
+        if isinstance(image, YUVImage):
+            if not (is_on_gpu(image.y) or is_on_gpu(image.uv)):
+                return check_yuv(image)
+            check_device_planes(image)
+            return image
         if is_on_gpu(image):
             check_device_image(image, self.options.color)
             return image
@@ -113,17 +119,20 @@ class CudaPipeline:
 
     def _order(self, images: Images) -> tuple[Images, Event | None]:
         """Return the images, and an event in the caller's order after which those on the GPU may be read."""
-        if all(isinstance(image, np.ndarray) for image in images):
+        if all(host_arrays(image) for image in images):
             return images, None
         with self._lock, self.device.current():
             self._pool.check_not_closing()
-            ordered = [
-                image if isinstance(image, np.ndarray) else DeviceImage(image, self.device, self._input_stream)
-                for image in images
-            ]
+            ordered = [image if host_arrays(image) else self._borrow(image) for image in images]
             event = create_event(self.device)
             call("recording a CUDA event", self._input_stream.record, event)
         return ordered, event
+
+    def _borrow(self, image: Any) -> DeviceImage | YUVImage:
+        if not isinstance(image, YUVImage):
+            return DeviceImage(image, self.device, self._input_stream)
+        y, uv = (DeviceImage(plane, self.device, self._input_stream, is_plane=True) for plane in (image.y, image.uv))
+        return replace(image, y=y, uv=uv)
 
     def _run_all(
         self, images: Images, threshold: float, max_faces: int | None, finish: Finish, event: Event | None = None

@@ -18,10 +18,18 @@ from scrfd_trt._cuda.records import HEADER, NO_LIMIT, RESULT_BYTES
 from scrfd_trt._cuda.stream import is_done, synchronize
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
+from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt._letterbox import Letterbox
 from scrfd_trt._pipelines.base import merge_passes
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections
-from scrfd_trt._pipelines.cuda.frames import Geometry, of_device, packed
+from scrfd_trt._pipelines.cuda.frames import (
+    Geometry,
+    host_arrays,
+    of_device,
+    of_device_planes,
+    of_host_planes,
+    packed,
+)
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot_memory import Arena, Parameters, Upload
@@ -71,8 +79,9 @@ class Slot:
     def start(self, images: Sequence[Any], threshold: float, max_faces: int | None, *, on_gpu: bool = False) -> None:
         """Start a run.
 
-        ``images`` are at most ``max_batch`` arrays on the host or on the GPU, or :class:`DeviceImage` that may be read
-        at once. They must not be changed before :meth:`finish`, or, with ``on_gpu``, :meth:`finish_on_gpu` returns.
+        ``images`` are at most ``max_batch`` arrays or YUVImages on the host or on the GPU, or :class:`DeviceImage` that
+        may be read at once. They must not be changed before :meth:`finish`, or, with ``on_gpu``, :meth:`finish_on_gpu`
+        returns.
         """
         if self._is_running:  # an interrupted run may still use the memory
             synchronize(self._stream)
@@ -81,7 +90,7 @@ class Slot:
         if len(images) > max_batch:
             raise BackendError(f"{len(images)} images are too many for one run; the maximum is {max_batch}")
         self._program = self.program(len(images))
-        on_host = [image for image in images if isinstance(image, np.ndarray)]
+        on_host = [array for image in images for array in host_arrays(image)]
         if on_host:
             self._upload.reserve(on_host)
         self._batch = (self._results_at(on_gpu=on_gpu), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
@@ -201,17 +210,31 @@ class Slot:
         for index, image in enumerate(images):
             if isinstance(image, np.ndarray):
                 geometry, address = packed(image.shape, self._color), next(copied)
+                chroma = geometry.chroma(address)
+            elif isinstance(image, YUVImage):
+                on_host = isinstance(image.y, np.ndarray)
+                geometry, address, chroma = (
+                    (of_host_planes(image), next(copied), next(copied)) if on_host else self._borrow_planes(image)
+                )
             else:
-                geometry, address = self._borrow(image)
-            self._parameters.set_image(index, geometry, address)
+                borrowed = self._borrow(image)
+                geometry, address = of_device(borrowed, self._color), borrowed.address
+                chroma = geometry.chroma(address)
+            self._parameters.set_image(index, geometry, address, chroma)
             self._sizes.append(geometry.size)
 
-    def _borrow(self, image: Any) -> tuple[Geometry, int]:
+    def _borrow(self, image: Any, *, is_plane: bool = False) -> DeviceImage:
         """Order the run behind the work that makes an image on the GPU, and keep the image alive until the next run."""
-        if not isinstance(image, DeviceImage):
-            image = DeviceImage(image, self._resources.device, self._stream)
-        self._device_images.append(image)
-        return of_device(image, self._color), image.address
+        is_ready = isinstance(image, DeviceImage)
+        borrowed: DeviceImage = (
+            image if is_ready else DeviceImage(image, self._resources.device, self._stream, is_plane=is_plane)
+        )
+        self._device_images.append(borrowed)
+        return borrowed
+
+    def _borrow_planes(self, image: YUVImage) -> tuple[Geometry, int, int]:
+        y, uv = (self._borrow(plane, is_plane=True) for plane in (image.y, image.uv))
+        return of_device_planes(image, y, uv), y.address, uv.address
 
     def _wait(self) -> None:
         try:

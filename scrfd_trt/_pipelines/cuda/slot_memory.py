@@ -22,7 +22,6 @@ from scrfd_trt._cuda.records import (
     BATCH,
     BOX_BYTES,
     CANDIDATES,
-    FORMATS,
     FRAME,
     HEADER,
     RESULT_BYTES,
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
 ALIGNMENT = 256
 """Bytes; TensorRT requires it of all addresses."""
 
-ADDRESS = struct.Struct("<Q")
-"""The first field of the record of an image."""
+ADDRESSES = struct.Struct("<QQ")
+"""The first fields of the record of an image."""
 
 HELPERS = 2
 """Threads that help to copy images."""
@@ -120,12 +119,11 @@ class Parameters:
     def __init__(self, resources: PipelineResources, memory: memoryview) -> None:
         self._memory = memory
         self._scales, self._iou = resources.scales, resources.options.iou
-        self._format = FORMATS[resources.options.color]
         self._size = frame_bytes(len(resources.scales))
         self._all_padded = (1 << len(resources.scales)) - 1
         self._batch: tuple[int, float, int] | None = None
         self._resized: list[tuple[tuple[int, int], ...]] = []
-        self._written: list[Geometry | None] = []  # of each image, if its record is valid but for the address
+        self._written: list[Geometry | None] = []  # of each image, if its record is valid but for the addresses
         self.forget(resources.max_batch)
 
     def forget(self, images: int) -> None:
@@ -144,16 +142,16 @@ class Parameters:
             BATCH.pack_into(self._memory, 0, results_at, threshold, self._iou, max_faces, 0)
             self._batch = batch
 
-    def set_image(self, index: int, geometry: Geometry, address: int) -> None:
+    def set_image(self, index: int, geometry: Geometry, address: int, chroma: int) -> None:
         start = BATCH.size + index * self._size
         if geometry == self._written[index]:
-            ADDRESS.pack_into(self._memory, start, address)
+            ADDRESSES.pack_into(self._memory, start, address, chroma)
             return
         size = geometry.size
         warn_if_thin(size, self._scales)
         fitted, resized = fits(size, self._scales)
         padded = self._padded(self._resized[index], resized)
-        FRAME.pack_into(self._memory, start, address, *geometry, self._format, padded)
+        FRAME.pack_into(self._memory, start, address, chroma, *geometry, padded)
         self._memory[start + FRAME.size : start + self._size] = fitted
         self._resized[index] = resized
         self._written[index] = geometry if padded == self._all_padded else None
