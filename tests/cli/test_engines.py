@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scrfd_trt import OptionError, _devices
@@ -163,7 +164,7 @@ def fake_view(image: Any, stream: Any) -> SimpleNamespace:
     shown = image.__cuda_array_interface__
     return SimpleNamespace(
         device_id=stream.device.device_id,
-        dtype=interop.BYTE,
+        dtype=np.dtype(np.uint8),
         ptr=shown["data"][0],
         **{name: shown[name] for name in ("shape", "strides")},
     )

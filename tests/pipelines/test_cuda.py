@@ -425,7 +425,7 @@ def test_two_planes_are_read_where_they_are(pair, color, dtype):
     name = {np.uint8: "|u1", np.uint16: "<u2"}[dtype]
     frame = YUVImage(y, uv, "bt709", full_range=dtype is np.uint16)
     expected = other.detect([other.prepare_image(frame)], 0.3, None)
-    assert len(expected[0]) > 10
+    assert expected[0]
     plain = RNG.integers(0, 256, (48, 64) if color == "nv12" else (50, 64, 3), np.uint8)
     for stream in (None, 1, 7):  # cuda.core waits for other streams than the default one
         on_gpu = replace(frame, y=OnGpu(y, stream, name), uv=OnGpu(uv[..., :], stream, name))
