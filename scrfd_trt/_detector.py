@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from scrfd_trt import _devices, models
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._pipelines import HostPipeline, Pipeline
+from scrfd_trt._pipelines.base import Outcome
 from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt.backends import Backend
 from scrfd_trt.errors import (
@@ -31,6 +32,7 @@ from scrfd_trt.errors import (
     one_line,
     out_of_memory,
     shown,
+    without_frames,
 )
 
 if TYPE_CHECKING:
@@ -310,9 +312,34 @@ class SCRFDDetector:
         self._check_open()
         return self._detect([self._prepare(image)], threshold, max_faces)[0]
 
+    @overload
     def detect_batch(
-        self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
-    ) -> list[Detections]:
+        self,
+        images: Iterable[Any],
+        *,
+        threshold: float | None = None,
+        max_faces: int | None = None,
+        on_error: Literal["raise"] = "raise",
+    ) -> list[Detections]: ...
+
+    @overload
+    def detect_batch(
+        self,
+        images: Iterable[Any],
+        *,
+        threshold: float | None = None,
+        max_faces: int | None = None,
+        on_error: Literal["return"],
+    ) -> list[Detections | ScrfdError]: ...
+
+    def detect_batch(
+        self,
+        images: Iterable[Any],
+        *,
+        threshold: float | None = None,
+        max_faces: int | None = None,
+        on_error: Literal["raise", "return"] = "raise",
+    ) -> list[Detections] | list[Outcome]:
         """Return the faces in several images, which may differ in size.
 
         If the model has a batch axis, ``max_batch`` images run together, else one by one. Results are the same.
@@ -323,11 +350,13 @@ class SCRFDDetector:
             Each as for :meth:`detect`.
         threshold, max_faces
             As for :meth:`detect`.
+        on_error
+            As for :meth:`stream`.
 
         Returns
         -------
         list of Detections
-            One per image, in order.
+            One per image, in order; with ``on_error="return"``, a ScrfdError in the place of each image that fails.
 
         Raises
         ------
@@ -336,6 +365,10 @@ class SCRFDDetector:
         OptionError, BackendError, ClosedError
             As for :meth:`detect`.
         """
+        if _returns_errors(on_error):
+            self._check_open()
+            limits = self._limits(threshold, max_faces)
+            return list(self._stream(_each(images, "detect_batch"), self._pipeline.max_batch, 1, limits, on_error))
         return self._detect(self._prepare_all(images, "detect_batch"), threshold, max_faces)
 
     def detect_on_gpu(
@@ -410,6 +443,7 @@ class SCRFDDetector:
         future = self.submit([image], threshold=threshold, max_faces=max_faces)
         return (await asyncio.wrap_future(future))[0]
 
+    @overload
     def stream(
         self,
         images: Iterable[Any],
@@ -418,7 +452,31 @@ class SCRFDDetector:
         in_flight: int = 3,
         threshold: float | None = None,
         max_faces: int | None = None,
-    ) -> Iterator[Detections]:
+        on_error: Literal["raise"] = "raise",
+    ) -> Iterator[Detections]: ...
+
+    @overload
+    def stream(
+        self,
+        images: Iterable[Any],
+        *,
+        batch: int | None = None,
+        in_flight: int = 3,
+        threshold: float | None = None,
+        max_faces: int | None = None,
+        on_error: Literal["return"],
+    ) -> Iterator[Detections | ScrfdError]: ...
+
+    def stream(
+        self,
+        images: Iterable[Any],
+        *,
+        batch: int | None = None,
+        in_flight: int = 3,
+        threshold: float | None = None,
+        max_faces: int | None = None,
+        on_error: Literal["raise", "return"] = "raise",
+    ) -> Iterator[Detections] | Iterator[Outcome]:
         """Yield the faces of a sequence of images, such as the frames of a video.
 
         While the model runs, the next images are read and copied, and earlier results are returned.
@@ -433,11 +491,16 @@ class SCRFDDetector:
             Maximum number of concurrent batches.
         threshold, max_faces
             As for :meth:`detect`.
+        on_error
+            ``raise`` ends the stream with the error of the first image that fails. ``return`` yields the ScrfdError in
+            the image's place and goes on: ImageError if the image is not supported, BackendError if the model returns
+            invalid numbers for it. An item that is a ScrfdError itself is then its own result. Errors that concern more
+            than one image are raised.
 
         Yields
         ------
         Detections
-            One per image, in order.
+            One per image, in order; with ``on_error="return"``, a ScrfdError in the place of each image that fails.
 
         Raises
         ------
@@ -450,9 +513,15 @@ class SCRFDDetector:
         wanted = self.options.max_batch if batch is None else _count("batch", batch)
         size = min(wanted, self._pipeline.max_batch)
         limits = self._limits(threshold, max_faces)
-        prepared = self._prepared(_each(images, "stream"))
+        return self._stream(_each(images, "stream"), size, _count("in_flight", in_flight), limits, on_error)
+
+    def _stream(
+        self, images: Iterable[Any], batch: int, in_flight: int, limits: tuple[float, int | None], on_error: str
+    ) -> Iterator[Outcome]:
+        return_errors = _returns_errors(on_error)
+        prepared = map(self._prepare_or_return, images) if return_errors else self._prepared(images)
         return in_order(
-            lambda group: self._pipeline.start(group, *limits), prepared, size, _count("in_flight", in_flight)
+            lambda group: self._pipeline.start(group, *limits), prepared, batch, in_flight, return_errors=return_errors
         )
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -491,6 +560,12 @@ class SCRFDDetector:
 
     def _prepared(self, images: Iterable[Any]) -> Iterator[Any]:
         return (self._prepare(image, number) for number, image in enumerate(images))
+
+    def _prepare_or_return(self, image: Any) -> Any:
+        try:
+            return image if isinstance(image, ScrfdError) else self._prepare(image)
+        except ScrfdError as error:
+            return without_frames(error)
 
     def _prepare(self, image: Any, number: int | None = None) -> Any:
         try:
@@ -564,6 +639,17 @@ def _each(images: Any, name: str) -> Iterator[Any]:
     except TypeError as error:
         raise ImageError(f"{name} requires several images, not {type(images).__name__}") from error
     return each
+
+
+def _returns_errors(on_error: str) -> bool:
+    if on_error not in ("raise", "return"):
+        raise OptionError(
+            f"on_error must be raise or return, not {shown(on_error)}",
+            fields=["on_error"],
+            value=on_error,
+            choices=("raise", "return"),
+        )
+    return on_error == "return"
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> float:

@@ -185,6 +185,15 @@ def out_of_memory(doing: str) -> BackendError:
     return BackendError(f"{doing} failed: there is not enough memory; use smaller images, batches or scales")
 
 
+def without_frames(error: ScrfdError) -> ScrfdError:
+    """Return an error that is kept as a result, without the tracebacks, whose frames keep images alive."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means a lack of memory, for which OpenCV, ONNX Runtime and the loader have others."""
     if isinstance(error, OSError):

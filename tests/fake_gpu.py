@@ -45,7 +45,7 @@ MILLISECONDS = {"copy": 0.125, "letterbox_float": 0.25, "letterbox_half": 0.25, 
 
 
 def specs(side=64, *, invalid=False):
-    """The tensors of a batched network of one size; if ``invalid``, landmarks are infinite."""
+    """The tensors of a batched network; if ``invalid``, landmarks are infinite (``white``: in white images)."""
     rows = -1 if side < 0 else None
     return [["x", "INPUT", [-1, 3, side, side], "FLOAT"]] + [
         [
@@ -53,7 +53,7 @@ def specs(side=64, *, invalid=False):
             "OUTPUT",
             [-1, rows or 2 * (side // stride) ** 2, width],
             "FLOAT",
-            invalid and name == "kps",
+            invalid if name == "kps" else False,
         ][: 5 if invalid else 4]
         for name, width in WIDTHS.items()
         for stride in (8, 16, 32)
@@ -583,7 +583,7 @@ class FakeContext:
             for name in self.engine.names[1:]:
                 found = network(name, blob)
                 if len(self.engine.rows[name]) > 4 and self.engine.rows[name][4]:
-                    found = np.full_like(found, np.inf)
+                    found[blob.min(axis=(1, 2, 3)) > (0.99 if self.engine.rows[name][4] == "white" else -9)] = np.inf
                 self._array(name, addresses, found.shape)[:] = found
 
         return work

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -156,6 +157,81 @@ def test_calls_after_close_raise_closed_error(network_500m, people):
     with pytest.raises(ClosedError):
         detector.detect_batch([people.image])
     assert "closed" in repr(detector)
+
+
+class Blind:
+    """A backend whose boxes are infinite for white images, and which fails for a batch with a black one."""
+
+    description = "blind"
+    ranges = ()
+    input = TensorSpec("x", (None, 3, 64, 64))
+    outputs = tuple(
+        TensorSpec(f"{n}_{s}", (None, None, w)) for n, w in (("score", 1), ("bbox", 4)) for s in (8, 16, 32)
+    )
+
+    def run(self, blob):
+        if blob.max(axis=(1, 2, 3)).min() < -0.9:
+            raise BackendError("out of order")
+        brightest = blob.min(axis=(1, 2, 3))[:, None, None]
+        rows = [np.ones((len(blob), 2 * (64 // stride) ** 2, 1), np.float32) for stride in (8, 16, 32)]
+        return [part * np.float32(0.9) for part in rows] + [
+            np.where(brightest > 0.99, np.inf, part.repeat(4, axis=2)).astype(np.float32) for part in rows
+        ]
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_errors_of_images_are_returned_in_their_places(batch):
+    gray, white, own = np.full((64, 64, 3), 99, np.uint8), np.full((64, 64, 3), 255, np.uint8), ModelFormatError("mine")
+    with SCRFDDetector.from_backend(Blind(), max_batch=batch) as detector:
+        expected, bad = detector.detect(gray), np.full((64, 64, 3), 7.5)
+        images = [bad, gray, "text", white, gray, own, white, bad]
+        for found in (
+            detector.detect_batch(images, on_error="return"),
+            list(detector.stream(images, on_error="return")),
+        ):
+            assert [type(each) for each in found if each != expected] == [
+                ImageError, ImageError, BackendError, ModelFormatError, BackendError, ImageError,
+            ]  # fmt: skip
+            assert [each == expected for each in found] == [each is gray for each in images]
+            assert found[5] is own
+            assert str(found[0]).startswith("a float image must range from 0 to 1")
+            assert "invalid values" in str(found[3])
+            errors = [each for each in found if each != expected]
+            assert all(
+                each.__traceback__ is None for each in errors + [error.__cause__ for error in errors if error.__cause__]
+            )
+        assert detector.detect_batch([], on_error="return") == []
+        results = detector.stream([gray, gray, white, gray], batch=batch)
+        assert [next(results), next(results)] == [expected] * 2
+        with pytest.raises(BackendError, match="invalid values"):
+            next(results)
+        for call in (detector.detect_batch, detector.stream):
+            with pytest.raises(BackendError, match="out of order"):
+                list(call([gray, white, gray * 0], on_error="return"))
+            with pytest.raises(OptionError, match="on_error must be raise or return, not 'skip'"):
+                call([gray], on_error="skip")
+    with pytest.raises(ClosedError):
+        detector.detect_batch([gray], on_error="return")
+
+
+def test_images_that_fail_are_not_kept():
+    class Odd(np.ndarray):
+        pass
+
+    def images():
+        for _ in range(3):
+            odd = np.full((8, 8, 3), 7.5).view(Odd)
+            alive.append(weakref.ref(odd))
+            yield odd
+
+    alive = []
+    with SCRFDDetector.from_backend(Blind(), max_batch=1) as detector:
+        errors = list(detector.stream(images(), on_error="return"))
+    assert [type(error) for error in errors] == [ImageError] * 3
+    assert [ref() for ref in alive] == [None] * 3
 
 
 def test_close_and_failed_opening_close_the_backend():

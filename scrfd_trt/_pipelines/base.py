@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -14,7 +14,10 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._nms import nms
 from scrfd_trt._pipelines.streaming import Pending
-from scrfd_trt.errors import BackendError, DetectionsError
+from scrfd_trt.errors import BackendError, DetectionsError, ScrfdError
+
+Outcome = Detections | ScrfdError
+"""The result of one image: its detections, or an error that concerns no other image."""
 
 
 class Pipeline(Protocol):
@@ -55,26 +58,42 @@ class Pipeline(Protocol):
         images must not be changed until the future is done.
         """
 
-    def start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Pending[Detections]:
+    def start(self, images: Sequence[Any], threshold: float, max_faces: int | None) -> Pending[Outcome]:
         """Start to detect at most ``max_batch`` images, and return without waiting where possible.
 
-        The caller must call ``result()`` of each, in any order and any thread, and must not change the images before.
+        An error of one image is its result; the others have theirs. The caller must call ``result()`` of each, in any
+        order and any thread, and must not change the images before.
         """
 
     def close(self) -> None:
         """Release all resources; a second call does nothing."""
 
 
+def all_found(outcomes: Iterable[Outcome]) -> list[Detections]:
+    """Return the detections of all images; raise the first error."""
+    found: list[Detections] = []
+    for outcome in outcomes:
+        if isinstance(outcome, ScrfdError):
+            try:
+                raise outcome
+            finally:  # its traceback keeps this frame alive
+                del outcome, outcomes
+        found.append(outcome)
+    return found
+
+
 def merge_passes(
     passes: Sequence[Candidates], iou: float, max_faces: int | None, image_size: tuple[int, int], description: str
-) -> Detections:
+) -> Outcome:
     """Apply NMS to the candidates of all passes over one image, in source pixels.
 
-    Raises BackendError, with ``description`` as what runs the model, for values that are not finite and scores above 1.
+    Values that are not finite and scores above 1 are a BackendError, with ``description`` as what runs the model.
     """
     candidates = merge(passes)
     kept = candidates.select(nms(candidates.boxes, candidates.scores, iou)[:max_faces])
     try:
         return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=image_size)
     except DetectionsError as error:
-        raise BackendError(f"{description}: the model returned invalid values: {error}") from error
+        failure = BackendError(f"{description}: the model returned invalid values: {error}")
+        failure.__cause__ = error
+        return failure

@@ -19,7 +19,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._heads import check, recognize
 from scrfd_trt._image_arrays import YUVImage, as_color, from_nv12, from_yuv, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
-from scrfd_trt._pipelines.base import merge_passes
+from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
 from scrfd_trt._pipelines.profiles import largest_batch
 from scrfd_trt._pipelines.scales import choose_scales, warn_if_thin
 from scrfd_trt._pipelines.workers import Workers
@@ -67,7 +67,10 @@ class HostPipeline:
         return np.empty(shape, np.uint8)
 
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
-        found: list[Detections] = []
+        return all_found(self._outcomes(images, threshold, max_faces))
+
+    def _outcomes(self, images: Images, threshold: float, max_faces: int | None) -> list[Outcome]:
+        found: list[Outcome] = []
         try:
             for start in range(0, len(images), self.max_batch):
                 batch = images[start : start + self.max_batch]
@@ -107,7 +110,8 @@ class HostPipeline:
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         return self._worker.submit(self.detect, images, threshold, max_faces)
 
-    start = submit
+    def start(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Outcome]]:
+        return self._worker.submit(self._outcomes, images, threshold, max_faces)
 
     def close(self) -> None:
         """Close the backend after the run in progress; submitted runs that have not started raise ClosedError."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from scrfd_trt.errors import ScrfdError, without_frames
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,15 +25,40 @@ class Pending(Protocol[Result]):
         """Wait, then return the results or raise the error."""
 
 
+class _Returned:
+    """A run of those items that are no errors, whose results are errors or detections; errors keep their places."""
+
+    def __init__(self, submit: Callable[[list[Item]], Pending[Result]], items: list[Item]) -> None:
+        self._errors = {place: item for place, item in enumerate(items) if isinstance(item, ScrfdError)}
+        good = [item for item in items if not isinstance(item, ScrfdError)]
+        self._run = submit(good) if good else None
+
+    def done(self) -> bool:
+        return self._run is None or self._run.done()
+
+    def result(self) -> list[Any]:
+        results: list[Any] = [] if self._run is None else list(self._run.result())
+        for place, error in self._errors.items():  # ascending
+            results.insert(place, error)
+        return [without_frames(result) if isinstance(result, ScrfdError) else result for result in results]
+
+
 def in_order(
-    submit: Callable[[list[Item]], Pending[Result]], items: Iterable[Item], batch: int, in_flight: int
+    submit: Callable[[list[Item]], Pending[Result]],
+    items: Iterable[Item],
+    batch: int,
+    in_flight: int,
+    *,
+    return_errors: bool = False,
 ) -> Iterator[Result]:
     """Submit items in batches of up to ``batch``, and yield one result per item, in order.
 
     At most ``in_flight`` batches are in flight, and items are read no further ahead. An error of ``items`` is raised
-    after the results of all items before it, an error of ``submit`` after those of all batches before it. If the caller
-    stops early, batches in flight are waited for, so that nothing reads an item afterwards.
+    after the results of all items before it, an error of ``submit`` after those of all batches before it. A result that
+    is a ScrfdError is raised, or yielded with ``return_errors``; items that are errors are then their own results. If
+    the caller stops early, batches in flight are waited for, so that nothing reads an item afterwards.
     """
+    start = partial(_Returned, submit) if return_errors else submit
     pending: deque[Pending[Result]] = deque()
     source = iter(items)
     failure: BaseException | None = None
@@ -40,19 +68,29 @@ def in_order(
             if not group:
                 break
             try:
-                pending.append(submit(group))
+                pending.append(start(group))
             except Exception as error:  # noqa: BLE001 - raised after the earlier results
                 failure = error
             while pending and (len(pending) >= in_flight or pending[0].done()):
-                yield from pending.popleft().result()
+                yield from _results(pending.popleft(), return_errors=return_errors)
         while pending:
-            yield from pending.popleft().result()
+            yield from _results(pending.popleft(), return_errors=return_errors)
         if failure is not None:
             raise failure
     finally:
         for each in pending:
             with suppress(Exception):
                 each.result()
+
+
+def _results(run: Pending[Result], *, return_errors: bool) -> Iterator[Result]:
+    for result in run.result():
+        if isinstance(result, ScrfdError) and not return_errors:
+            try:
+                raise result
+            finally:  # its traceback keeps this frame alive
+                del result
+        yield result
 
 
 def _read(source: Iterator[Item], batch: int) -> tuple[list[Item], BaseException | None]:

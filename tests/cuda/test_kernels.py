@@ -330,8 +330,9 @@ def test_a_box_that_reaches_to_infinity_is_told_by_host_and_kernel(infinite, lim
     assert unsound == (limit is None or 5 in infinite)
     parts = [decode(layout, passes[0], 0, scales[0], 0.5)]
     if unsound:
-        with pytest.raises(BackendError, match="the model returned invalid values"):
-            merge_passes(parts, 0.4, limit, size, "a network")
+        outcome = merge_passes(parts, 0.4, limit, size, "a network")
+        assert isinstance(outcome, BackendError)
+        assert "the model returned invalid values" in str(outcome)
     else:
         assert np.array_equal(merge_passes(parts, 0.4, limit, size, "a network").boxes, faces.boxes)
 

@@ -359,6 +359,34 @@ def test_invalid_values_of_the_model_raise(fakes, pair):
             pipeline.detect([image(64, 64)], 0.5, None)
 
 
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_errors_of_images_are_returned_in_their_places(gpu, fakes, batch):
+    white, good = np.full((64, 64, 3), 255, np.uint8), image(64, 64)
+    wrong = OnGpu(good.astype(np.float32), dtype="<f4")
+    wrong.dtype = None  # so that only the run sees that it cannot be read
+    images = [wrong, good, white, OnGpu(good), wrong, wrong, wrong, "text", good]
+    with detector(fakes.plan(tensors=fakes.specs(invalid="white")), max_batch=batch) as opened:
+        expected = opened.detect(good)
+        for found in (opened.detect_batch(images, on_error="return"), list(opened.stream(images, on_error="return"))):
+            assert "".join(type(each).__name__[0] for each in found) == "IDBDIIIID"  # ImageError, Detections, …
+            assert all(each == expected for each in found if not isinstance(each, Exception))
+        stream = opened.stream([good, white, good])
+        assert next(stream) == expected
+        with pytest.raises(BackendError, match="invalid values"):
+            next(stream)
+        for call in (opened.detect_batch, opened.detect_on_gpu, lambda images: opened.submit(images).result()):
+            with pytest.raises((ImageError, BackendError)):
+                call([good, white, wrong])
+        gpu.fail("cuStreamSynchronize")
+        with pytest.raises(BackendError, match="waiting for the GPU"):
+            opened.detect_batch([wrong, good], on_error="return")
+        with pytest.raises(BackendError, match="an earlier run failed"):
+            opened.detect_batch([good], on_error="return")
+        gpu.failing.clear()
+    assert gpu.leaks == {}
+
+
 def test_wrong_options(gpu, fakes):
     with pytest.raises(OptionError, match="this engine cannot run at 128×128"):
         cuda(fakes.plan(), scales=128)

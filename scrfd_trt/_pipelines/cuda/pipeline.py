@@ -21,6 +21,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._image_arrays import YUVImage, as_color, check_nv12, check_yuv, is_on_gpu
+from scrfd_trt._pipelines.base import Outcome, all_found
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.frames import check_device_image, check_device_planes, host_arrays
 from scrfd_trt._pipelines.cuda.pool import SLOTS, SlotPool
@@ -105,8 +106,13 @@ class CudaPipeline:
 
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
         if 0 < len(images) <= self._resources.max_batch:
-            return self._run(images, threshold, max_faces, Slot.finish)
-        return self._run_all(images, threshold, max_faces, Slot.finish)
+            return all_found(self._run(images, threshold, max_faces, Slot.finish))
+        return self._detect_all(images, threshold, max_faces)
+
+    def _detect_all(
+        self, images: Images, threshold: float, max_faces: int | None, event: Event | None = None
+    ) -> list[Detections]:
+        return all_found(self._run_all(images, threshold, max_faces, Slot.finish, event))
 
     def detect_on_gpu(self, images: Images, threshold: float, max_faces: int | None) -> list[DeviceDetections]:
         """Detect as :meth:`detect` does, and leave the results on the GPU."""
@@ -115,7 +121,7 @@ class CudaPipeline:
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         self._pool.check_open()
         ordered, event = self._order(images)
-        return self._workers.submit(self._run_all, ordered, threshold, max_faces, Slot.finish, event)
+        return self._workers.submit(self._detect_all, ordered, threshold, max_faces, event)
 
     def _order(self, images: Images) -> tuple[Images, Event | None]:
         """Return the images, and an event in the caller's order after which those on the GPU may be read."""
@@ -157,7 +163,7 @@ class CudaPipeline:
         finally:
             self._pool.release(slot)
 
-    def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Detections]:
+    def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Outcome]:
         # Without waiting: this thread itself may have all slots, and would wait for ever.
         slot = self._pool.acquire(wait=False)
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from scrfd_trt import _forks
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.stream import borrow_stream, create_stream
-from scrfd_trt._detections import Detections
+from scrfd_trt._pipelines.base import Outcome
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot import Slot
 from scrfd_trt.errors import BackendError, ClosedError, ScrfdError
@@ -211,8 +211,8 @@ class Run:
             with self._device.current():
                 return self._slot.is_done()
 
-    def result(self) -> list[Detections]:
-        """Wait, then return the detections of each image; raise ClosedError if the detector was closed meanwhile."""
+    def result(self) -> list[Outcome]:
+        """Wait, then return the result of each image; raise ClosedError if the detector was closed meanwhile."""
         found = self._end(Slot.finish)
         if found is None:
             raise ClosedError("the detector was closed during this run; open a new one")
@@ -229,7 +229,7 @@ class Run:
             _forks.never_free(self._slot)
             self._slot = None
 
-    def _end(self, end: Callable[[Slot], list[Detections] | None]) -> list[Detections] | None:
+    def _end(self, end: Callable[[Slot], list[Outcome] | None]) -> list[Outcome] | None:
         with self._lock:
             slot, self._slot = self._slot, None
             if slot is None:

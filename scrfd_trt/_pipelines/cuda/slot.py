@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt._letterbox import Letterbox
-from scrfd_trt._pipelines.base import merge_passes
+from scrfd_trt._pipelines.base import Outcome, merge_passes
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections
 from scrfd_trt._pipelines.cuda.frames import (
     Geometry,
@@ -44,6 +44,14 @@ PROGRAMS = 8
 """Batch sizes for which a slot keeps a program."""
 
 
+class _Located(NamedTuple):
+    """An image on the GPU, and the addresses of its pixels or planes."""
+
+    geometry: Geometry
+    address: int
+    chroma: int
+
+
 class Slot:
     """Memory, stream and programs for one run at a time. The device must be current in all methods.
 
@@ -59,6 +67,7 @@ class Slot:
         self._images: list[Any] = []  # the GPU may read them until the run is done
         self._device_images: list[DeviceImage] = []
         self._sizes: list[tuple[int, int]] = []
+        self._errors: dict[int, ScrfdError] = {}  # of images that the current run leaves out, by their places
         self._outputs: dict[int, list[NDArray[Any]]] = {}  # of the model by pass, where they were needed on the host
         self._color = resources.options.color
         self._has_landmarks = resources.layout.landmarks is not None
@@ -82,6 +91,7 @@ class Slot:
         ``images`` are at most ``max_batch`` arrays or YUVImages on the host or on the GPU, or :class:`DeviceImage` that
         may be read at once. They must not be changed before :meth:`finish`, or, with ``on_gpu``, :meth:`finish_on_gpu`
         returns.
+        An image on the GPU that cannot be read is left out, and its error is its result.
         """
         if self._is_running:  # an interrupted run may still use the memory
             synchronize(self._stream)
@@ -89,12 +99,15 @@ class Slot:
         max_batch = self._resources.max_batch
         if len(images) > max_batch:
             raise BackendError(f"{len(images)} images are too many for one run; the maximum is {max_batch}")
+        images = self._readable(images)
+        if not images:
+            return
         self._program = self.program(len(images))
         on_host = [array for image in images for array in host_arrays(image)]
         if on_host:
             self._upload.reserve(on_host)
         self._batch = (self._results_at(on_gpu=on_gpu), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
-        self._images = list(images)
+        self._images = images
         self._is_running = True
         try:
             self._set_parameters(images, self._upload.copy(on_host) if on_host else [])
@@ -111,26 +124,31 @@ class Slot:
     def is_done(self) -> bool:
         return is_done(self._stream)
 
-    def finish(self) -> list[Detections]:
-        """Wait for the run, and return the detections of each image."""
+    def finish(self) -> list[Outcome]:
+        """Wait for the run, and return the detections of each image, or its error."""
         self._wait()
-        found = []
+        found: list[Outcome] = []
         for index, (candidates, faces, invalid) in enumerate(self._arena.headers[: len(self._sizes)].tolist()):
             if faces < 0:
                 found.append(self._finish_on_host(index, candidates))
-                continue
-            if invalid:
-                self._raise_invalid_values()
-            found.append(self._read(index, faces))
-        self._outputs = {}
+            elif invalid:
+                found.append(self._invalid_values())
+            else:
+                found.append(self._read(index, faces))
+        errors, self._errors, self._outputs = self._errors, {}, {}
+        for place, error in errors.items():  # ascending
+            found.insert(place, error)
         return found
 
     def finish_on_gpu(self) -> list[DeviceDetections]:
         """Wait for the run, and return the detections of each image on the GPU.
 
-        Raises BackendError if an image has more candidates than the GPU can process.
+        Raises the error of an image that was left out, and BackendError if one has more candidates than the GPU can
+        process.
         """
         self._wait()
+        if self._errors:
+            raise self._errors.popitem()[1]
         images = range(len(self._sizes))
         for index in images:
             offset, size = index * RESULT_BYTES, 4 * HEADER
@@ -152,7 +170,7 @@ class Slot:
         except ScrfdError as error:
             self._fail(error)
         self._is_running = False
-        self._images, self._device_images = [], []
+        self._images, self._device_images, self._errors = [], [], {}
 
     def program(self, images: int) -> Program:
         """Return the program for this batch size; prepare it if the slot does not have it."""
@@ -205,26 +223,43 @@ class Slot:
     def _set_parameters(self, images: Sequence[Any], addresses: list[int]) -> None:
         """Write the parameters of a run; ``addresses`` are those of the host's images on the GPU."""
         self._parameters.set_batch(*self._batch)
-        self._sizes, self._device_images = [], []
         copied = iter(addresses)
         for index, image in enumerate(images):
             if isinstance(image, np.ndarray):
                 geometry, address = packed(image.shape, self._color), next(copied)
                 chroma = geometry.chroma(address)
             elif isinstance(image, YUVImage):
-                on_host = isinstance(image.y, np.ndarray)
-                geometry, address, chroma = (
-                    (of_host_planes(image), next(copied), next(copied)) if on_host else self._borrow_planes(image)
-                )
+                geometry, address, chroma = of_host_planes(image), next(copied), next(copied)
             else:
-                borrowed = self._borrow(image)
-                geometry, address = of_device(borrowed, self._color), borrowed.address
-                chroma = geometry.chroma(address)
+                geometry, address, chroma = image
             self._parameters.set_image(index, geometry, address, chroma)
             self._sizes.append(geometry.size)
 
+    def _readable(self, images: Sequence[Any]) -> list[Any]:
+        """Return the images that can be read, those on the GPU as :class:`_Located`, and note the errors of the others.
+
+        The run is ordered behind the work that makes the images on the GPU.
+        """
+        self._sizes, self._device_images, self._errors = [], [], {}
+        readable = []
+        for place, image in enumerate(images):
+            try:
+                readable.append(image if host_arrays(image) else self._locate(image))
+            except ScrfdError as error:  # noqa: PERF203 - images on the GPU can fail one by one
+                self._synchronize()  # raises if it is the GPU that failed
+                self._errors[place] = error
+        return readable
+
+    def _locate(self, image: Any) -> _Located:
+        if isinstance(image, YUVImage):
+            y, uv = (self._borrow(plane, is_plane=True) for plane in (image.y, image.uv))
+            return _Located(of_device_planes(image, y, uv), y.address, uv.address)
+        borrowed = self._borrow(image)
+        geometry = of_device(borrowed, self._color)
+        return _Located(geometry, borrowed.address, geometry.chroma(borrowed.address))
+
     def _borrow(self, image: Any, *, is_plane: bool = False) -> DeviceImage:
-        """Order the run behind the work that makes an image on the GPU, and keep the image alive until the next run."""
+        """Order the run behind the work that makes an image on the GPU, and keep the image alive until it is done."""
         is_ready = isinstance(image, DeviceImage)
         borrowed: DeviceImage = (
             image if is_ready else DeviceImage(image, self._resources.device, self._stream, is_plane=is_plane)
@@ -232,20 +267,19 @@ class Slot:
         self._device_images.append(borrowed)
         return borrowed
 
-    def _borrow_planes(self, image: YUVImage) -> tuple[Geometry, int, int]:
-        y, uv = (self._borrow(plane, is_plane=True) for plane in (image.y, image.uv))
-        return of_device_planes(image, y, uv), y.address, uv.address
-
-    def _wait(self) -> None:
+    def _synchronize(self) -> None:
         try:
             synchronize(self._stream)
         except BaseException as error:
             self._fail(error)
             raise
+
+    def _wait(self) -> None:
+        self._synchronize()
         self._is_running = False
         self._images, self._device_images = [], []
         self._outputs = {}
-        if not self._program.capture_tried:
+        if self._sizes and not self._program.capture_tried:
             with self._resources.setup_lock:
                 self._program.capture(self._capture_stream)
 
@@ -264,7 +298,7 @@ class Slot:
             image_size=self._sizes[index],
         )
 
-    def _finish_on_host(self, index: int, candidates: int) -> Detections:
+    def _finish_on_host(self, index: int, candidates: int) -> Outcome:
         resources, size, (_, threshold, max_faces) = self._resources, self._sizes[index], self._batch
         log.info(
             "%d rows are above the threshold %g, more than the GPU can process; the CPU decodes them, which is slower",
@@ -290,12 +324,12 @@ class Slot:
                 "the threshold, or call detect_batch"
             )
         if invalid:
-            self._raise_invalid_values()
+            raise self._invalid_values()
         rows = self._batch[0] + index * RESULT_BYTES + 4 * HEADER
         device, size = self._resources.device, self._sizes[index]
         return copy_detections(rows, faces, size, device, self._stream, landmarks=self._has_landmarks)
 
-    def _raise_invalid_values(self) -> None:
-        raise BackendError(
+    def _invalid_values(self) -> BackendError:
+        return BackendError(
             f"{self._resources.description}: the model returned invalid values: NaN, infinity, or scores above 1"
         )
