@@ -1,4 +1,4 @@
-"""Measure how long each stage of a job works, for ``--profile``; costs nothing unless it is started."""
+"""Measure how long each stage of a job works, for a profile; costs nothing unless it is started."""
 
 from __future__ import annotations
 
