@@ -151,10 +151,13 @@ def is_on_gpu(image: Any) -> bool:
 def check_nv12(image: Any) -> NDArray[np.uint8]:
     """Return an NV12 frame, ``(H · 3/2, W)`` uint8, H and W even: luma rows, then half as many chroma rows.
 
-    The result has contiguous rows: the same array, or a copy. Other input raises ImageError.
+    ``(H · 3/2, W, 1)`` is accepted, too. The result has contiguous rows: the same array, or a copy. Other input raises
+    ImageError.
     """
     if type(image) is not np.ndarray:
         image = _plain(image)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
     check_nv12_shape(image.shape)
     if image.dtype != np.uint8:
         raise ImageError(f"the NV12 frame has element type {image.dtype}; uint8 is required")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
     from cuda.core.utils import StridedMemoryView
 
-TYPES = {"|u1": "uint8", "<u1": "uint8", "<u2": "uint16"}
+TYPES = {"|u1": "uint8", "<u1": "uint8", "<u2": "uint16", "|u2": "uint16"}
 """Element types of images, and of 10-bit planes, by their names in ``__cuda_array_interface__``."""
 ITEM_BYTES = {"uint8": 1, "uint16": 2}
 
@@ -65,6 +66,15 @@ class DeviceImage:
         steps = view.strides  # in elements
         self.strides = _steps(self.shape, self.item) if steps is None else tuple(step * self.item for step in steps)
         self._owner = (image, view)
+
+
+def type_name(dtype: Any) -> str:
+    """Return NumPy's name of an element type, however a library spells it: ``|u1``, ``torch.uint8``, NumPy's own."""
+    try:
+        name: str = np.dtype(dtype).name
+    except TypeError:
+        name = str((re.findall(r"\w+", str(dtype)) or [""])[-1])
+    return name
 
 
 def export(memory: Buffer, start: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> StridedMemoryView:

@@ -157,31 +157,6 @@ def test_pinned_arrays_and_strided_ones(pair):
     assert cuda.detect(pinned[50:]) == cuda.detect(image[50:])
 
 
-def arrays_on_the_gpu(image, torch):
-    tensor = torch.from_numpy(image).cuda()
-    found = {
-        "torch": tensor,
-        "torch, channels first": tensor.permute(2, 0, 1).contiguous().permute(1, 2, 0),
-        "torch, four channels": torch.cat([tensor, tensor[..., :1]], dim=2),
-    }
-    with suppress(ImportError):
-        import cupy
-
-        found["cupy"] = cupy.asarray(image)
-    return found
-
-
-def test_images_on_the_gpu_are_read_where_they_lie(pair, torch):
-    cuda, _ = pair
-    image = drawing.scene((500, 400), 4).image
-    wanted = cuda.detect(image)
-    assert len(wanted) > 0
-    for name, array in arrays_on_the_gpu(image, torch).items():
-        assert cuda.detect(array) == wanted, name
-        assert cuda.submit([array]).result() == [wanted], name
-        assert list(cuda.stream([array, image, array], batch=2)) == [wanted] * 3, name
-
-
 def test_work_of_a_stream_of_pytorch_is_waited_for(pair, torch):
     cuda, _ = pair
     image = drawing.scene((500, 400), 4).image

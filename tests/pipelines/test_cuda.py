@@ -500,6 +500,29 @@ def test_image_on_another_gpu(pair, gpu, monkeypatch):
     assert len(one.detect([image(64, 64)], 0.5, None)) == 1
 
 
+class Named:
+    """How PyTorch shows an element type, which NumPy does not know."""
+
+    def __repr__(self):
+        return "torch.uint8"
+
+
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("dtype", ["|u1", "uint8", "u1", np.uint8, np.dtype(np.uint8), Named()])
+def test_element_types_are_known_however_they_are_spelled(pair, dtype):
+    one, other = pair(max_batch=4, color="nv12")
+    frame = RNG.integers(0, 256, (48, 64, 1), np.uint8)
+    array = OnGpu(frame)
+    array.dtype = dtype
+    expected = other.detect([other.prepare_image(frame[..., 0])], 0.5, None)
+    assert one.detect([one.prepare_image(array)], 0.5, None) == expected
+    assert one.detect([one.prepare_image(frame)], 0.5, None) == expected
+    planes = [OnGpu(frame[:32]), OnGpu(frame[32:].reshape(16, 32, 2))]
+    for plane in planes:
+        plane.dtype = dtype
+    assert one.detect([one.prepare_image(YUVImage(*planes))], 0.5, None) == expected
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [

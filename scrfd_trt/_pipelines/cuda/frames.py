@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cuda.interop import TYPES, DeviceImage
+from scrfd_trt._cuda.interop import DeviceImage, type_name
 from scrfd_trt._cuda.records import FORMATS
 from scrfd_trt._image_arrays import (
     CHANNELS_FIRST,
@@ -134,14 +134,14 @@ def check_device_planes(image: YUVImage) -> None:
         try:
             shape = getattr(plane, "shape", None)
             sides.append(None if shape is None else tuple(map(operator.index, shape)))
-            kinds.append(str(getattr(plane, "dtype", None)))
+            kinds.append(getattr(plane, "dtype", None))
         except Exception as error:
             raise ImageError(f"a plane of type {type(plane).__name__} cannot be read: {one_line(error)}") from error
     y, uv = sides
     if y is not None and uv is not None:
-        y_kind, uv_kind = (TYPES.get(kind, kind.rpartition(".")[2]) for kind in kinds)
-        known = y_kind != "None" and uv_kind != "None"
-        check_yuv_planes(y, uv, *((y_kind, uv_kind) if known else ("uint8", "uint8")))
+        known = not any(kind is None for kind in kinds)
+        y_kind, uv_kind = map(type_name, kinds if known else ("uint8", "uint8"))
+        check_yuv_planes(y, uv, y_kind, uv_kind)
 
 
 def check_device_image(image: Any, color: str) -> None:
@@ -149,13 +149,13 @@ def check_device_image(image: Any, color: str) -> None:
     try:
         shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", None)
         sides = None if shape is None else tuple(map(operator.index, shape))
-        kind = "uint8" if dtype is None else str(dtype)
+        kind = type_name("uint8" if dtype is None else dtype)
     except Exception as error:
         raise ImageError(f"the image of type {type(image).__name__} cannot be read: {one_line(error)}") from error
     if sides is not None:
         of_strides(sides, (0,) * len(sides), color)
-    if not kind.endswith("uint8"):
-        raise ImageError(f"the image on the GPU has element type {dtype}; it must be uint8 from 0 to 255")
+    if kind != "uint8":
+        raise ImageError(f"the image on the GPU has element type {kind}; it must be uint8 from 0 to 255")
 
 
 @lru_cache(maxsize=256)
