@@ -550,7 +550,7 @@ def test_nv12_is_converted_as_by_opencv():
     from scrfd_trt._image_arrays import from_nv12
 
     assert np.array_equal(from_nv12(frame), cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12))
-    for wrong in (frame[:89], frame[:, :63], frame.astype(np.float32), frame[..., None]):
+    for wrong in (frame[:89], frame[:, :63], frame.astype(np.float32), frame[None]):
         with pytest.raises(ImageError, match="NV12"):
             from_nv12(wrong)
 
