@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scrfd_trt._crops import align_face, check_image, check_size, crop_box
-from scrfd_trt._formats import coco_annotations, csv_header, csv_lines
+from scrfd_trt._formats import coco_annotations, csv_header, csv_lines, plain
 from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionError, one_line, shown
 
 if TYPE_CHECKING:
@@ -190,13 +190,13 @@ class Detections:
     def __getitem__(self, index: Any) -> Detection | Self:
         """Return one row for an integer; ``Detections`` for a slice, a mask or an array of indices."""
         if isinstance(index, (int, np.integer)):
-            points = None if self.landmarks is None else [tuple(point) for point in _plain(self.landmarks[index])]
+            points = None if self.landmarks is None else [tuple(point) for point in plain(self.landmarks[index])]
             from scrfd_trt._detection_row import Detection  # noqa: PLC0415 - imports pydantic
 
             # The columns are validated already.
             return Detection.model_construct(
-                box=tuple(_plain(self.boxes[index])),
-                score=_plain(self.scores[index]),
+                box=tuple(plain(self.boxes[index])),
+                score=plain(self.scores[index]),
                 landmarks=None if points is None else tuple(points),
             )
         try:
@@ -233,8 +233,8 @@ class Detections:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return one dict per face: ``box`` and ``landmarks`` as lists of numbers (or None), ``score`` as a number."""
-        boxes, scores = _plain(self.boxes), _plain(self.scores)
-        points = [None] * len(self) if self.landmarks is None else _plain(self.landmarks)
+        boxes, scores = plain(self.boxes), plain(self.scores)
+        points = [None] * len(self) if self.landmarks is None else plain(self.landmarks)
         return [
             {"box": box, "score": score, "landmarks": five}
             for box, score, five in zip(boxes, scores, points, strict=True)
@@ -294,7 +294,7 @@ class Detections:
         image
             Value of the first column, usually a file name.
         """
-        return csv_header() + "\n" + csv_lines(self.to_dicts(), image)
+        return csv_header() + "\n" + csv_lines(self, image)
 
     def to_coco(self, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
         """Return the detections as COCO annotations.
@@ -496,9 +496,3 @@ def _seconds(pts_seconds: float) -> float:
     if not np.isfinite(seconds):
         raise DetectionsError(f"pts_seconds must be a finite number of seconds, not {shown(pts_seconds)}")
     return seconds
-
-
-def _plain(values: NDArray[np.float32] | np.float32) -> Any:
-    """Return numbers for JSON with the fewest digits that restore the same float32."""
-    array = np.asarray(values, np.float32)
-    return array.astype("U").astype(np.float64).tolist()

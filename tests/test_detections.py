@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrfd_trt import Detection, Detections, DetectionsError
-from scrfd_trt._formats import CSV_COLUMNS, coco_file
+from scrfd_trt._formats import CSV_COLUMNS, json_categories, json_coco, json_faces
 
 SIZE = (640, 480)
 
@@ -229,8 +229,49 @@ def test_coco():
     assert notes[0]["area"] == pytest.approx((x2 - x1) * (y2 - y1))
     assert len(notes[0]["keypoints"]) == 15
     assert "keypoints" not in some(landmarks=False).to_coco()[0]
-    whole = coco_file([{"id": 7, "file_name": "a.jpg", "width": 640, "height": 480}], notes)
-    assert json.loads(json.dumps(whole))["categories"][0]["name"] == "face"
+    assert json.loads(json_categories())[0]["name"] == "face"
+
+
+def shortest(values):
+    """The fewest digits that restore a float32, as NumPy writes them one by one."""
+    return values.astype("U").astype(np.float64).tolist()
+
+
+@pytest.mark.parametrize("landmarks", [True, False])
+@pytest.mark.parametrize("edge", [None, 0.0, -0.0, 1e-5, -0.00999, 1e7, 16777216.0])
+def test_text_of_numbers(landmarks, edge):
+    rng = np.random.default_rng(0)
+    n = 400
+    numbers = [
+        rng.random(n) * 10 ** rng.uniform(-1, 7, n),
+        np.round(rng.random(n) * 2000, rng.integers(0, 4)),
+        np.ldexp(1 + rng.integers(-2, 3, n) * 2.0**-24, rng.integers(-6, 23, n)),  # around powers of two
+        np.ldexp(rng.integers(1, 2**24, n), -rng.integers(1, 17, n)),
+    ]
+    corners = np.maximum(np.stack(numbers, axis=1), 0.01).astype(np.float32) * rng.choice(
+        np.array([-1, 1], np.float32), (n, 1)
+    )
+    if edge is not None:
+        corners[1, 0] = edge
+    boxes = np.concatenate([np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], 1)
+    points = rng.permutation(np.resize(corners, (n * 10,))).reshape(n, 5, 2) if landmarks else None
+    found = Detections(boxes, rng.random(n) * 0.98 + 0.02, points, image_size=SIZE)
+    rows = found.to_dicts()
+    assert [row["box"] for row in rows] == shortest(found.boxes)
+    assert [row["score"] for row in rows] == shortest(found.scores)
+    assert [row["landmarks"] for row in rows] == (shortest(found.landmarks) if landmarks else [None] * n)
+    assert json_faces(found) == json.dumps(rows)
+    assert f"[{json_coco(found, 3, 8)}]" == json.dumps(found.to_coco(3, 8))
+    cells = [
+        [*row["box"], row["score"], *np.ravel(row["landmarks"]).tolist()][: 15 if landmarks else 5] for row in rows
+    ]
+    lines = [",".join(map(repr, row)) + "," * (15 - len(row)) for row in cells]
+    assert found.to_csv("%s").splitlines()[1:] == [f"%s,{line}" for line in lines]
+
+
+@pytest.mark.parametrize("write", [json_faces, lambda found: json_coco(found, 1, 1), lambda found: found.to_csv()])
+def test_text_of_no_faces(write):
+    assert write(Detections.empty(SIZE)).strip() in {"[]", "", ",".join(CSV_COLUMNS)}
 
 
 @pytest.mark.parametrize("landmarks", [True, False])

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
-from rich.table import Table
+import numpy as np
 from rich.text import Text
 
 from scrfd_trt._cli import console, exits, outputs
 from scrfd_trt._cli.batch import ImageResult
 from scrfd_trt._cli.options import parse_choice
+from scrfd_trt._detections import Detections
 from scrfd_trt._files import kept_file
-from scrfd_trt._formats import coco_file, csv_header, csv_lines
+from scrfd_trt._formats import csv_header, csv_lines, json_categories, json_coco, json_faces, plain
 from scrfd_trt.errors import OptionError
 
 Format = Literal["table", "jsonl", "csv", "coco"]
@@ -54,32 +56,35 @@ class ResultWriter:
 class TableWriter(ResultWriter):
     """A heading and a table of faces for each image."""
 
+    def begin(self) -> None:
+        # rich is slow, so what is the same for many images is rendered once.
+        self._heading = console.render(Text.assemble(("PATH", "bold"), "TEXT"), plain=self.plain, wrap=False)
+        self._table_head = lru_cache(partial(_table_head, plain=self.plain))
+
     def add(self, result: ImageResult) -> None:
         width, height = result.faces.image_size
         faces = console.count(len(result.faces), "face") if len(result.faces) else "no faces"
-        text = f"  {width}×{height}, {faces}, {result.seconds * 1000:.0f} ms"
         page = "" if result.page is None else f", page {result.page}"
-        heading = Text.assemble((console.printable(result.path), "bold"), page + text)
-        self.write(console.render(heading, plain=self.plain, wrap=False))
+        text = f"{page}  {width}×{height}, {faces}, {result.seconds * 1000:.0f} ms"
+        self.write(self._heading.replace("TEXT", text).replace("PATH", console.printable(result.path)))
         if len(result.faces):
-            self.write(console.render(faces_table(result), plain=self.plain) + "\n")
+            self.write(faces_table(result.faces, self._table_head) + "\n")
 
 
 class JsonLinesWriter(ResultWriter):
     """One JSON object a line for each image, failed ones included."""
 
     def add(self, result: ImageResult) -> None:
-        size = list(result.faces.image_size)
-        page = {} if result.page is None else {"page": result.page}
-        self._line({"image": str(result.path), **page, "image_size": size, "faces": result.faces.to_dicts()})
+        image: dict[str, Any] = {"image": str(result.path)}
+        if self.threshold is not None:
+            image["threshold"] = self.threshold
+        if result.page is not None:
+            image["page"] = result.page
+        image["image_size"] = result.faces.image_size
+        self.write(f'{json.dumps(image)[:-1]}, "faces": {json_faces(result.faces)}}}\n')
 
     def add_failure(self, path: Path, reason: str) -> None:
-        self._line({"image": str(path), "error": reason})
-
-    def _line(self, value: dict[str, Any]) -> None:
-        if self.threshold is not None and "faces" in value:
-            value = {"image": value["image"], "threshold": self.threshold} | value
-        self.write(json.dumps(value) + "\n")
+        self.write(json.dumps({"image": str(path), "error": reason}) + "\n")
 
 
 class CsvWriter(ResultWriter):
@@ -89,7 +94,7 @@ class CsvWriter(ResultWriter):
         self.write(csv_header() + "\n")
 
     def add(self, result: ImageResult) -> None:
-        self.write(csv_lines(result.faces.to_dicts(), result.name))
+        self.write(csv_lines(result.faces, result.name))
 
 
 class CocoWriter(ResultWriter):
@@ -97,16 +102,20 @@ class CocoWriter(ResultWriter):
 
     def begin(self) -> None:
         self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
+        self._annotations: list[str] = []
+        self._faces = 0
 
     def add(self, result: ImageResult) -> None:
         number = len(self._images) + 1
         width, height = result.faces.image_size
         self._images.append({"id": number, "file_name": result.name, "width": width, "height": height})
-        self._annotations += result.faces.to_coco(number, len(self._annotations) + 1)
+        if len(result.faces):
+            self._annotations.append(json_coco(result.faces, number, self._faces + 1))
+            self._faces += len(result.faces)
 
     def end(self) -> None:
-        self.write(json.dumps(coco_file(self._images, self._annotations)) + "\n")
+        images, faces = json.dumps(self._images), ", ".join(self._annotations)
+        self.write(f'{{"images": {images}, "annotations": [{faces}], "categories": {json_categories()}}}\n')
 
 
 WRITERS: dict[Format, type[ResultWriter]] = {
@@ -171,12 +180,20 @@ def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> Fo
     return SUFFIXES[output.suffix.lower()]
 
 
-def faces_table(result: ImageResult) -> Table:
-    """Return a table of an image's faces; boxes and sizes are in pixels."""
+def _table_head(*widths: int, plain: bool = False) -> str:
     table = console.table()
-    for name in ("#", "score", "x1", "y1", "x2", "y2", "width", "height"):
-        table.add_column(name, justify="right", min_width=6 if name != "#" else 4, no_wrap=True)
-    for number, face in enumerate(result.faces, 1):
-        sides = (*face.box, face.width, face.height)
-        table.add_row(str(number), f"{face.score:.3f}", *(f"{side:.1f}" for side in sides))
-    return table
+    for name, width in zip(("#", "score", "x1", "y1", "x2", "y2", "width", "height"), widths, strict=True):
+        table.add_column(name, justify="right", min_width=width, no_wrap=True)
+    return console.render(table, plain=plain)
+
+
+def faces_table(faces: Detections, head: Callable[..., str] = _table_head) -> str:
+    """Return a table of faces; boxes and sizes are in pixels. ``head`` takes the widths of its columns."""
+    boxes = np.array(plain(faces.boxes))
+    sides = np.concatenate([boxes, boxes[:, 2:] - boxes[:, :2]], axis=1)
+    ends = zip(sides.min(axis=0), sides.max(axis=0), strict=True)
+    widths = [max(6, len(f"{least:.1f}"), len(f"{most:.1f}")) for least, most in ends]
+    number = max(4, len(str(len(faces))))
+    row = "   ".join([f"%{number}d", "%6.3f", *(f"%{width}.1f" for width in widths)]) + "\n"
+    numbers = zip(range(1, len(faces) + 1), plain(faces.scores), *sides.T.tolist(), strict=True)
+    return head(number, 6, *widths) + (row * len(faces)) % tuple(chain.from_iterable(numbers))

@@ -133,7 +133,7 @@ def _report(result: ImageResult, description: str, names: list[str], written: in
     console.print_line(description, style="dim")
     if len(result.faces):
         console.write("\n")
-        console.show(results.faces_table(result))
+        console.write(results.faces_table(result.faces))
     state = "written to" if written == len(names) else "already in" if not written else "now in"
     console.write(f"\nImages {state} {console.printable(result.path.parent)}{os.sep}\n")
     for name in names:
