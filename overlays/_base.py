@@ -52,6 +52,8 @@ class OverlayModel(OptionsModel):
         Whether faces without landmarks are rejected.
     without_landmarks
         For help texts: what is drawn for a face without landmarks. Empty if landmarks are not used.
+    is_local
+        Whether the pixels that it draws depend on no pixel outside :meth:`changed_boxes`.
     covers
         Whether it hides faces: with options that :meth:`privacy_warnings` does not name, no detail inside the ellipse
         within a face's box stays visible. ``scrfd-trt anonymize`` accepts such overlays only.
@@ -64,6 +66,7 @@ class OverlayModel(OptionsModel):
 
     needs_landmarks: ClassVar[bool] = False
     without_landmarks: ClassVar[str] = ""
+    is_local: ClassVar[bool] = False
     covers: ClassVar[bool] = False
 
     def __call__(self, image: Image, detections: Detections, *, out: Image | None = None) -> Image:
@@ -102,6 +105,19 @@ class OverlayModel(OptionsModel):
         """
         del detections
         return None
+
+    def used_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
+        """Return boxes that contain every pixel the overlay reads or changes.
+
+        Of the frames of a video, only these are then converted. If a pixel outside changes, ``OverlayError`` is raised
+        there.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            As :meth:`changed_boxes`, which are returned if ``is_local`` is set; None if any pixel may be read.
+        """
+        return self.changed_boxes(detections) if self.is_local else None
 
     def privacy_warnings(self) -> list[str]:
         """Return why faces may stay recognisable under an overlay that covers, one sentence each."""
@@ -154,7 +170,14 @@ class Compose:
 
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
         """Return the boxes of all overlays; see :meth:`OverlayModel.changed_boxes`."""
-        methods = [getattr(overlay, "changed_boxes", None) for overlay in self.overlays]
+        return self._join("changed_boxes", detections)
+
+    def used_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
+        """Return the boxes of all overlays; see :meth:`OverlayModel.used_boxes`."""
+        return self._join("used_boxes", detections)
+
+    def _join(self, name: str, detections: Detections) -> NDArray[np.float64] | None:
+        methods = [getattr(overlay, name, None) for overlay in self.overlays]
         boxes = [None if method is None else method(detections) for method in methods]
         known = [each for each in boxes if each is not None]
         return np.concatenate([np.empty((0, 4)), *known]) if len(known) == len(boxes) else None

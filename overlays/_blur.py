@@ -40,3 +40,6 @@ class Blur(Covering):
         if self.method == "pixelate":
             return pixelate_region(canvas, region, math.ceil(detail))
         return blur_region(canvas, region, detail / 2)
+
+    def reach(self, size: float) -> float:
+        return math.ceil(max(size * self.strength, 2.0))  # up to a whole number of blocks

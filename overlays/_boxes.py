@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ class Boxes(ChannelOptions, OverlayModel):
     On video, where detections have track ids, each track has its own colour in all frames; faces without a track id are
     green. ``box_color`` replaces all colours.
     """
+
+    is_local: ClassVar[bool] = True
 
     style: Literal["full", "corners"] = Field("corners", description="Draw the whole box, or its corners.")
     label: Literal["auto", "score", "track", "none"] = Field(

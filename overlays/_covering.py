@@ -75,6 +75,14 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
             ``(h, w, 3)`` uint8 of the region's size, contiguous.
         """
 
+    def reach(self, size: float) -> float | None:
+        """Return how far from the mask over a face :meth:`replacement` reads, in pixels; None if that has no limit.
+
+        ``size`` is the longer side of the face's box in pixels.
+        """
+        del size
+        return None
+
     def draw(self, canvas: Image, detections: Detections) -> None:
         if self.opacity == 0.0:
             return
@@ -89,3 +97,9 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
 
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64]:
         return np.array([mask.box for mask in self.masks(detections)]).reshape(-1, 4)
+
+    def used_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
+        masks = self.masks(detections)
+        reaches = [self.reach(mask.size) for mask in masks]
+        boxes = [mask.box.padded(by, by) for mask, by in zip(masks, reaches, strict=True) if by is not None]
+        return np.array(boxes).reshape(-1, 4) if len(boxes) == len(masks) else None

@@ -23,6 +23,7 @@ class Landmarks(ChannelOptions, OverlayModel):
     Faces outside the image are skipped.
     """
 
+    is_local: ClassVar[bool] = True
     without_landmarks: ClassVar[str] = "only box and score are drawn."
 
     box: bool = Field(True, description="Draw the box.")

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -148,6 +149,8 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
 
     A subclass implements :meth:`placements`. The options of :class:`BlendOptions` control how pictures are mixed.
     """
+
+    is_local: ClassVar[bool] = True
 
     @abstractmethod
     def placements(self, detections: Detections) -> Iterable[tuple[Picture, Placement]]:

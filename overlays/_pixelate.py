@@ -38,3 +38,6 @@ class Pixelate(Covering):
     def replacement(self, canvas: Image, region: Region, mask: Mask) -> Image:
         side = max(2, math.ceil(mask.size * self.strength)) if self.block is None else self.block
         return pixelate_region(canvas, region, side)
+
+    def reach(self, size: float) -> float:
+        return max(2, math.ceil(size * self.strength)) if self.block is None else self.block

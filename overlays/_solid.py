@@ -26,3 +26,6 @@ class Solid(ChannelOptions, Covering):
         # Much faster than assigning three values.
         cv2.rectangle(out, (0, 0), (width, height), self.channels(self.fill), cv2.FILLED)
         return out
+
+    def reach(self, size: float) -> float:
+        return 0.0

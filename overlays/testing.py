@@ -149,6 +149,20 @@ def check_changed_boxes(overlay: Overlay) -> None:
         assert_changes_within_boxes(overlay, noise(), found)
 
 
+def check_used_boxes(overlay: Overlay) -> None:
+    """Check that no pixel outside ``used_boxes`` is read or changes, if the overlay returns some, in place."""
+    alone = [faces((box,), degrees=degrees) for box in AT_BORDERS + DEGENERATE for degrees in (0.0, 35.0)]
+    for found in (faces(), faces(degrees=35.0), faces(DEGENERATE), faces(tracked=True), *alone):
+        boxes = _boxes_of(overlay, "used_boxes", found)
+        if boxes is None:
+            continue
+        outside, image, other = _outside(boxes, noise()), noise(), noise(seed=2)
+        out, other = _run(overlay, image, found), np.where(outside[..., None], other, image)
+        expected = np.where(outside[..., None], other, out)
+        overlay(other, found, out=other)  # type: ignore[call-arg]  # with used_boxes, it has to accept this
+        _assert_same(other, expected, "it reads or changes pixels outside used_boxes")
+
+
 def check_borders(overlay: Overlay) -> None:
     """Check that faces across the border, far outside, larger than the image, or without area are accepted."""
     for degrees in (0.0, 90.0, 180.0):
@@ -172,7 +186,7 @@ def check_no_faces(overlay: Overlay) -> None:
     for landmarks in (True, False):
         found = faces((), landmarks=landmarks)
         out = _run(overlay, noise(), found)
-        if _changed_boxes(overlay, found) is not None:
+        if _boxes_of(overlay, "changed_boxes", found) is not None:
             _assert_same(out, noise(), "it draws although there are no faces")
 
 
@@ -233,8 +247,9 @@ def _within_ellipses(detections: Detections) -> NDArray[np.bool_]:
 Check = Callable[[Overlay], None]
 
 CHECKS: tuple[Check, ...] = (
-    check_result, check_deterministic, check_views, check_stable_tracks, check_out, check_changed_boxes, check_borders,
-    check_without_landmarks, check_no_faces, check_many_faces, check_small_images, check_options, check_covers,
+    check_result, check_deterministic, check_views, check_stable_tracks, check_out, check_changed_boxes,
+    check_used_boxes, check_borders, check_without_landmarks, check_no_faces, check_many_faces, check_small_images,
+    check_options, check_covers,
 )  # fmt: skip
 """All checks, for ``pytest.mark.parametrize``."""
 
@@ -247,15 +262,20 @@ def check_overlay(overlay: Overlay) -> None:
 
 def assert_changes_within_boxes(overlay: Overlay, image: Image, detections: Detections) -> None:
     """Assert that no pixel changes that none of ``changed_boxes`` touches."""
-    out, boxes = _run(overlay, image, detections), _changed_boxes(overlay, detections)
+    out, boxes = _run(overlay, image, detections), _boxes_of(overlay, "changed_boxes", detections)
     if boxes is None:
         return
+    changed = _outside(boxes, image) & (out != image).any(2)
+    assert not changed.any(), f"{np.count_nonzero(changed)} pixels outside changed_boxes change, at {_first(changed)}"
+
+
+def _outside(boxes: NDArray[np.float64], image: Image) -> NDArray[np.bool_]:
+    """Return the pixels that no box touches, ``(H, W)``."""
     outside = np.ones(image.shape[:2], bool)
     for x1, y1, x2, y2 in np.clip(boxes, -1.0, max(image.shape) + 1.0):
         columns, rows = (max(int(np.floor(x1)), 0), int(np.ceil(x2))), (max(int(np.floor(y1)), 0), int(np.ceil(y2)))
         outside[rows[0] : max(rows[1], 0), columns[0] : max(columns[1], 0)] = False
-    changed = outside & (out != image).any(2)
-    assert not changed.any(), f"{np.count_nonzero(changed)} pixels outside changed_boxes change, at {_first(changed)}"
+    return outside
 
 
 def _tracks(rows: NDArray[np.intp]) -> Detections:
@@ -267,7 +287,7 @@ def _tracks(rows: NDArray[np.intp]) -> Detections:
 
 def _one_box_for_several(overlay: Overlay, detections: Detections) -> bool:
     """Return whether one of ``changed_boxes`` touches several faces, as that of a sheet does."""
-    boxes = _changed_boxes(overlay, detections)
+    boxes = _boxes_of(overlay, "changed_boxes", detections)
     if boxes is None:
         return False
     low = np.maximum(boxes[:, None, :2], detections.boxes[:, :2])
@@ -275,8 +295,8 @@ def _one_box_for_several(overlay: Overlay, detections: Detections) -> bool:
     return bool(((low < high).all(2).sum(1) > 1).any())
 
 
-def _changed_boxes(overlay: Overlay, detections: Detections) -> NDArray[np.float64] | None:
-    method = getattr(overlay, "changed_boxes", None)
+def _boxes_of(overlay: Overlay, name: str, detections: Detections) -> NDArray[np.float64] | None:
+    method = getattr(overlay, name, None)
     return None if method is None else method(detections)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +24,7 @@ LIMITED, FULL = 1, 2
 MATRICES = (1, 4, 5, 6, 7, 9)  # matrices that FFmpeg converts with
 NEAREST = {3: BT601, 10: BT2020, 13: BT2020, 14: BT2020}
 """Substitutes for other matrices, where it is not BT.709: constant luminance and ICtCp are close to BT.2020."""
+PASTE_MARGIN = 8  # pixels around changed ones that affect their chroma: the reach of swscale's filters
 CHROMATICITY, LUMINANCE = 50_000, 10_000  # steps to 1, and to a candela per square metre (ITU-T H.265, D.3.28)
 
 
@@ -219,9 +220,11 @@ def _copy_tags(picture: Any, source: Any) -> Any:
 
 
 def to_bgr(picture: Any) -> NDArray[np.uint8]:
-    """Copy a frame to an image ``(H, W, 3)`` uint8 BGR."""
+    """Convert a frame to an image ``(H, W, 3)`` uint8 BGR."""
     # Without a target range, the image would have the frame's own.
-    return np.asarray(_reformat_range(picture, "bgr24", FULL).to_ndarray(), np.uint8)
+    plane = _reformat_range(picture, "bgr24", FULL).planes[0]
+    shape = (picture.height, picture.width, 3)
+    return np.ascontiguousarray(np.ndarray(shape, np.uint8, plane, strides=(plane.line_size, 3, 1)))
 
 
 def planes(picture: Any) -> list[NDArray[Any]]:
@@ -254,34 +257,81 @@ def copy(picture: Any) -> Any:
     return turn_upright(picture, Orientation())
 
 
+def cut(picture: Any, left: int, top: int, right: int, bottom: int) -> Any:
+    """Return a part of a frame in one of :data:`LAYOUTS` as a new frame; all sides are even numbers."""
+    name = picture.format.name
+    layout = LAYOUTS[name]
+    out = _pyav.load().VideoFrame(right - left, bottom - top, name)
+    for number, (target, plane) in enumerate(zip(planes(out), planes(picture), strict=True)):
+        across, down = (layout.across, layout.down) if number else (1, 1)
+        target[...] = plane[top // down : bottom // down, left // across : right // across]
+    return _copy_tags(out, picture)
+
+
 def bit_depth(picture: Any) -> int:
     return max(int(part.bits) for part in picture.format.components)
 
 
-def paste_changes(picture: Any, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Any:
-    """Copy the pixels that differ between two images into a frame, and return it; other samples keep their values.
+class Patch(NamedTuple):
+    """A part of a frame's image, and the same with an overlay: ``(h, w, 3)`` uint8 BGR.
 
-    ``before`` is the frame as an image ``(H, W, 3)`` uint8 BGR, ``after`` the same with an overlay. The frame's format
-    has to be in :data:`LAYOUTS`; its planes are copied first if they are shared.
+    Apart from the frame's sides, no pixel within :data:`PASTE_MARGIN` of the patch's sides differs.
     """
-    changed = cv2.bitwise_not(cv2.inRange(cv2.absdiff(before, after), (0, 0, 0), (0, 0, 0)))
-    x, y, width, height = cv2.boundingRect(changed)
-    if not width:
+
+    left: int
+    top: int
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+
+
+def paste_changes(picture: Any, patches: Sequence[Patch]) -> Any:
+    """Copy the pixels that patches change into a frame, and return it; other samples keep their values.
+
+    The frame's format has to be in :data:`LAYOUTS`; its planes are copied first if they are shared.
+    """
+    masks = [_changed(patch) for patch in patches]
+    bounds = [_changed_bounds(patch, mask, picture) for patch, mask in zip(patches, masks, strict=True)]
+    known = np.array([each for each in bounds if each is not None])
+    if not len(known):
         return picture
-    # Align the region to chroma blocks.
-    top, left = y & ~1, x & ~1
-    bottom, right = min(((y + height - 1) | 1) + 1, picture.height), min(((x + width - 1) | 1) + 1, picture.width)
+    # What is outside the box around all changes is not read: colours at its sides are those of the pixels within.
+    (x1, y1), (x2, y2) = known[:, :2].min(0).tolist(), known[:, 2:].max(0).tolist()
     picture.make_writable()
+    for patch, mask, own in zip(patches, masks, bounds, strict=True):
+        if own is not None:
+            left, top = max(own[0] - PASTE_MARGIN, x1, patch.left), max(own[1] - PASTE_MARGIN, y1, patch.top)
+            right = min(own[2] + PASTE_MARGIN, x2, patch.left + mask.shape[1])
+            bottom = min(own[3] + PASTE_MARGIN, y2, patch.top + mask.shape[0])
+            part = (slice(top - patch.top, bottom - patch.top), slice(left - patch.left, right - patch.left))
+            _paste(picture, left, top, patch.after[part], mask[part])
+    return picture
+
+
+def _changed(patch: Patch) -> NDArray[np.uint8]:
+    """Return a mask of 0 and 255."""
+    same = cv2.inRange(cv2.absdiff(patch.before, patch.after), (0, 0, 0), (0, 0, 0))
+    return np.asarray(cv2.bitwise_not(same), np.uint8)
+
+
+def _changed_bounds(patch: Patch, mask: NDArray[np.uint8], picture: Any) -> tuple[int, int, int, int] | None:
+    """Return left, top, right and bottom of the changes in the frame, aligned to chroma blocks; None without any."""
+    x, y, width, height = cv2.boundingRect(mask)
+    if not width:
+        return None
+    x, y = x + patch.left, y + patch.top
+    right, bottom = min(((x + width - 1) | 1) + 1, picture.width), min(((y + height - 1) | 1) + 1, picture.height)
+    return x & ~1, y & ~1, right, bottom
+
+
+def _paste(picture: Any, left: int, top: int, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
     name, (matrix, color_range) = picture.format.name, conversion_tags(picture)
-    patch = _pyav.load().VideoFrame.from_ndarray(np.ascontiguousarray(after[top:bottom, left:right]), "bgr24")
+    patch = _pyav.load().VideoFrame.from_ndarray(np.ascontiguousarray(image), "bgr24")
     patch = reformat(patch, format=name, dst_colorspace=matrix, src_color_range=FULL, dst_color_range=color_range)
-    mask = np.asarray(changed[top:bottom, left:right], np.uint8)
     layout = LAYOUTS[name]
     for number, (target, source) in enumerate(zip(planes(picture), planes(patch), strict=True)):
         across, down = (layout.across, layout.down) if number else (1, 1)
         part = target[top // down :, left // across :][: source.shape[0], : source.shape[1]]
         cv2.copyTo(source, _shrink_mask(mask, across, down), part)
-    return picture
 
 
 def _shrink_mask(mask: NDArray[np.uint8], across: int, down: int) -> NDArray[np.uint8]:

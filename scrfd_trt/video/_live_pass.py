@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
+from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._first_pass import FrameDetector, track_faces
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame
-from scrfd_trt.video._two_pass import OverlayFunction, check_overlay
+from scrfd_trt.video._two_pass import check_overlay
 
 DELAY = 10  # frames of look-ahead: a third of a second at 30 frames per second
 

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scrfd_trt._detections import Detections
 from scrfd_trt._files import temporary_folder
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video._animation_writer import Writer, open_writer
+from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
@@ -33,8 +32,6 @@ from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
 
 logger = logging.getLogger("scrfd_trt")
 
-OverlayFunction = Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]]
-"""Takes an image and its faces, and returns the image with an overlay."""
 Stage = Literal["finding", "drawing"]
 ProgressCallback = Callable[[Stage, int, int | None], None]
 """Called after each frame with the pass, the number of frames done and the total number, if that is known."""
@@ -375,8 +372,10 @@ def _rendered(
                 f"{reader.name}: frame {item.number} is at {format_time(item.pts_seconds)}, but at "
                 f"{format_time(found.pts_seconds)} in the detections file, which belongs to another video"
             )
-        image = overlay(item.image, found.detections(reader.info.size)) if len(found) else None
-        yield item, writer.prepare(item, image)
+        if len(found):
+            yield item, writer.prepare_drawn(item, overlay, found.detections(reader.info.size))
+        else:
+            yield item, writer.prepare(item)
     if next(remaining, None) is not None:
         raise DetectionsError(
             f"{reader.name}: the detections file has more frames than the video; detect its faces again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._detections import Detections
 from scrfd_trt._files import atomic_path
+from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import _colors, _extra_streams, _metadata, _pyav, _spherical
+from scrfd_trt.video._canvas import Canvas, OverlayFunction
 from scrfd_trt.video._encoders import (
     CAPTIONS,
     HDR_PARAMETERS,
@@ -64,6 +67,15 @@ class OutputWriter(ABC):
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("the video was closed; open a new one")
+
+    @abstractmethod
+    def prepare(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> Any:
+        """Return a frame, or the image that takes its place, as the encoder takes it."""
+
+    def prepare_drawn(self, frame: Frame, overlay: OverlayFunction, detections: Detections) -> Any:
+        """Draw an overlay on a frame, and do what :meth:`prepare` does."""
+        with measured("draw"):
+            return self.prepare(frame, overlay(frame.image, detections))
 
     @abstractmethod
     def _finish(self) -> None:
@@ -151,6 +163,7 @@ class VideoWriter(OutputWriter):
     ) -> None:
         self.path = Path(path)
         self._reader = reader
+        self._canvas = Canvas()
         check_suffix(self.path)
         options = options or EncodeOptions()
         plans = _extra_streams.plan(reader.extra_streams, self.path.suffix, options, str(self.path))
@@ -287,10 +300,20 @@ class VideoWriter(OutputWriter):
 
         Return an ``av.VideoFrame``, the argument of :meth:`encode`.
         """
+        return self._prepare(frame, [] if image is None else [_colors.Patch(0, 0, frame.image, image)])
+
+    def prepare_drawn(self, frame: Frame, overlay: OverlayFunction, detections: Detections) -> Any:
+        """Draw an overlay on a frame, and do what :meth:`prepare` does.
+
+        Of an overlay with ``used_boxes``, only these are converted.
+        """
+        with measured("draw"):
+            return self._prepare(frame, self._canvas.draw(frame, overlay, detections))
+
+    def _prepare(self, frame: Frame, patches: Sequence[_colors.Patch]) -> Any:
         with self._writing(frame):
             picture = _colors.convert(frame.picture, self._edit_format)
-            if image is not None and image is not frame.image:
-                picture = _colors.paste_changes(picture, frame.image, image)
+            picture = _colors.paste_changes(picture, patches)
             picture = _colors.convert(picture, self._format)
             if self._to_limited:
                 picture = _colors.to_limited_range(picture)

@@ -93,6 +93,19 @@ class DrawsOutside(Correct):
         canvas[0, 0] += 1
 
 
+class ReadsOutside(Correct):
+    """Draw what is in the corner."""
+
+    is_local = True
+
+    def draw(self, canvas: Any, detections: Any) -> None:
+        corner = canvas[-1, 0].copy()
+        for x1, y1, x2, y2 in detections.boxes:
+            x, y = int((x1 + x2) // 2), int((y1 + y2) // 2)
+            if 0 <= x < canvas.shape[1] and 0 <= y < canvas.shape[0]:
+                canvas[y, x] = corner
+
+
 class AcrossTheBorder(Correct):
     """Draw far away if a face crosses the border."""
 
@@ -204,6 +217,7 @@ def modifies_detections(image: Any, detections: Any) -> Any:
     ("overlay", "message"),
     [
         (DrawsOutside(), "pixels outside changed_boxes change, at x=0, y=0"),
+        (ReadsOutside(), "reads or changes pixels outside used_boxes: 2 pixels differ"),
         (AcrossTheBorder(), "1 pixels outside changed_boxes change, at x=95, y=63"),
         (ByRow(), "the same tracks in other rows give another image"),
         (ByNumberOfFaces(), "looks different where another track is missing"),

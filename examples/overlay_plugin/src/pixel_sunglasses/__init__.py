@@ -31,6 +31,7 @@ class Sunglasses(overlays.OverlayModel):
     """
 
     needs_landmarks: ClassVar[bool] = True
+    is_local: ClassVar[bool] = True
 
     size: float = Field(1.0, ge=0.5, le=3.0, description="Size of the glasses; 1 fits the face.")
     shine: bool = Field(True, description="Draw reflections on the lenses.")

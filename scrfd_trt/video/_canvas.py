@@ -1,0 +1,146 @@
+"""Draw on frames: only the regions that an overlay uses are converted to BGR and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._detections import Detections
+from scrfd_trt.errors import OverlayError
+from scrfd_trt.video import _colors
+from scrfd_trt.video._reader import Frame
+
+OverlayFunction = Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]]
+"""Takes an image and its faces, and returns the image with an overlay."""
+
+INNER_MARGIN, MARGIN = 2, 12
+"""Pixels at the edge of a region that swscale may convert otherwise than in the whole frame; and pixels around boxes,
+so that the conversion back (:data:`_colors.PASTE_MARGIN`) has the same neighbours as in the whole frame."""
+TILE = 32  # pixels; regions nearer to each other are joined
+REGION_COST = 100 * 100  # pixels whose conversion takes as long as the preparation of a region
+BACKGROUND = 0x01  # level of the canvas outside regions; no frame's pixels are there
+
+
+class Region(NamedTuple):
+    """Columns ``left`` to ``right - 1`` and rows ``top`` to ``bottom - 1``, even numbers all."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+class Canvas:
+    """An image of which only the regions that an overlay uses are filled, for one frame after the other."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint64)
+
+    def draw(self, frame: Frame, overlay: OverlayFunction, detections: Detections) -> list[_colors.Patch]:
+        """Return the parts of a frame's image on which the overlay drew.
+
+        Raises
+        ------
+        OverlayError
+            If the overlay changed pixels outside its ``used_boxes``.
+        """
+        regions = _regions(frame.picture, overlay, detections)
+        if regions is None:
+            return [_colors.Patch(0, 0, frame.image, overlay(frame.image, detections))]
+        image = self._image(frame.picture.width, frame.picture.height)
+        before = []
+        for region in regions:
+            pixels = _colors.to_bgr(_colors.cut(frame.picture, *region))
+            inner = _inner(region, frame.picture)
+            pixels = pixels[inner.top - region.top : inner.bottom - region.top]
+            pixels = pixels[:, inner.left - region.left : inner.right - region.left]
+            image[inner.slices] = pixels
+            before.append((inner, pixels))
+        try:
+            overlay(image, detections, out=image)  # type: ignore[call-arg]  # overlays with used_boxes accept it
+            patches = [_colors.Patch(at.left, at.top, old, image[at.slices].copy()) for at, old in before]
+        except BaseException:
+            self._memory = np.empty(0, np.uint64)
+            raise
+        for region, _ in before:
+            image[region.slices] = BACKGROUND
+        if (self._memory != _BACKGROUND_WORD).any():
+            self._memory = np.empty(0, np.uint64)
+            raise OverlayError(
+                f"overlay {overlay!r} changes pixels outside its used_boxes(): return boxes that contain all of them, "
+                "or None; overlays.testing checks it"
+            )
+        return patches
+
+    def _image(self, width: int, height: int) -> NDArray[np.uint8]:
+        words = -(-width * height * 3 // 8)
+        if len(self._memory) != words:
+            self._memory = np.full(words, _BACKGROUND_WORD)
+        return self._memory.view(np.uint8)[: width * height * 3].reshape(height, width, 3)
+
+
+_BACKGROUND_WORD = np.frombuffer(bytes([BACKGROUND] * 8), np.uint64)[0]
+
+
+def _inner(region: Region, picture: Any) -> Region:
+    """Return a region without the edges within the frame, whose pixels may differ from those of the whole frame."""
+    left, top = (at and at + INNER_MARGIN for at in region[:2])
+    right, bottom = (
+        at if at == end else at - INNER_MARGIN
+        for at, end in zip(region[2:], (picture.width, picture.height), strict=True)
+    )
+    return Region(left, top, right, bottom)
+
+
+def _regions(picture: Any, overlay: OverlayFunction, detections: Detections) -> list[Region] | None:
+    """Return the regions that an overlay uses; None if the whole frame is to be converted."""
+    used_boxes = getattr(overlay, "used_boxes", None)
+    size = (picture.width, picture.height)
+    # In frames of odd size, swscale converts all pixels otherwise than in regions.
+    if used_boxes is None or picture.format.name not in _colors.LAYOUTS or size[0] % 2 or size[1] % 2:
+        return None
+    boxes = used_boxes(detections)
+    return None if boxes is None else join_boxes(boxes, size)
+
+
+def join_boxes(boxes: NDArray[np.floating[Any]], size: tuple[int, int]) -> list[Region] | None:
+    """Return disjoint regions that contain boxes ``(N, 4)`` and :data:`MARGIN` pixels around them.
+
+    None is the whole image of ``size``, where it is the least work.
+    """
+    limits = np.array([*size, *size])
+    low = np.floor(np.clip(boxes[:, :2], -MARGIN, limits[:2] + MARGIN)) - MARGIN
+    high = np.ceil(np.clip(boxes[:, 2:], -MARGIN, limits[:2] + MARGIN)) + MARGIN
+    sides = np.clip(np.concatenate([low, high], 1).astype(np.int64), 0, limits)
+    sides[:, :2] &= ~1
+    sides[:, 2:] = (sides[:, 2:] + 1) & ~1
+    sides = sides[(sides[:, :2] < sides[:, 2:]).all(1)]
+    while True:
+        joined = _join_touching(sides, size)
+        if len(joined) == len(sides):
+            break
+        sides = joined
+    area = ((sides[:, 2:] - sides[:, :2]).prod(1) + REGION_COST).sum()
+    return None if area >= size[0] * size[1] else [Region(*row) for row in sides.tolist()]
+
+
+def _join_touching(sides: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
+    """Replace regions that share a tile, or lie in tiles that touch, by the one around them."""
+    tiles = np.zeros((-(-size[1] // TILE), -(-size[0] // TILE)), np.uint8)
+    for left, top, right, bottom in (sides + np.array([0, 0, TILE - 1, TILE - 1])) // TILE:
+        tiles[top:bottom, left:right] = 1
+    count, labels = cv2.connectedComponents(tiles)
+    label = np.asarray(labels, np.int64)[sides[:, 1] // TILE, sides[:, 0] // TILE] - 1
+    out = np.full((count - 1, 4), np.iinfo(np.int64).max)
+    np.minimum.at(out[:, :2], label, sides[:, :2])
+    out[:, 2:] = 0
+    np.maximum.at(out[:, 2:], label, sides[:, 2:])
+    return out
