@@ -1,20 +1,14 @@
-"""Decode and encode single pictures with OpenCV, and catch what its libraries write to stderr."""
+"""Decode and encode single pictures with OpenCV."""
 
 from __future__ import annotations
 
-import os
-import re
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt import _forks
 from scrfd_trt._image_files import icc
 from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame, Kind
 from scrfd_trt._image_files.pixels import (
@@ -25,35 +19,34 @@ from scrfd_trt._image_files.pixels import (
     upright_resolution,
     upright_size,
 )
+from scrfd_trt._image_files.stderr import data_loss, watched
 from scrfd_trt._image_files.tiff_tags import first_directory
 from scrfd_trt.errors import ImageError, OutputError, one_line
 
 COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 UNCHANGED = cv2.IMREAD_UNCHANGED
 """Flags that read pixels as stored: not turned by EXIF, which old OpenCV does for few formats."""
-DATA_LOSS = re.compile(r"corrupt|premature|error", re.IGNORECASE)
-"""Matches messages of libjpeg, libpng and libtiff about lost pixels; others are about colour profiles and tags."""
-HARMLESS = re.compile(
-    r"\b\d extraneous bytes before marker 0xd9|Bad value \d+ for \"Orientation\"|premature end of JPEG file",
-    re.IGNORECASE,
-)
-"""Messages about data that every viewer ignores, or that :mod:`damage` reports."""
-_STDERR = _forks.Lock()
 
 
 def decode(data: bytes | bytearray, flags: int = COLOR) -> tuple[NDArray[Any] | None, list[str]]:
-    """Return the pixels that OpenCV decodes, or None, and the messages of its libraries; raise ImageError."""
+    """Return the pixels that OpenCV decodes, or None, and its libraries' messages if pixels are lost or there are none.
+
+    Raises ImageError.
+    """
     if len(data) >= 1 << 31:
         raise ImageError("the file has more than 2 GB, which OpenCV does not read: convert it to PNG or JPEG")
-    with captured_stderr() as lines:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error as error:
-            raise _translated(error) from error
-        except MemoryError as error:
-            raise ImageError(OUT_OF_MEMORY) from error
+    try:
+        return watched(lambda: _decode(data, flags))
+    except cv2.error as error:
+        raise _translated(error) from error
+    except MemoryError as error:
+        raise ImageError(OUT_OF_MEMORY) from error
+
+
+def _decode(data: bytes | bytearray, flags: int) -> NDArray[Any] | None:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     # OpenCV returns None for undecodable data; its stubs do not say so.
-    return image if isinstance(image, np.ndarray) and image.size else None, lines
+    return image if isinstance(image, np.ndarray) and image.size else None
 
 
 OUT_OF_MEMORY = "there is not enough memory to decode the image: make it smaller"
@@ -69,54 +62,6 @@ def _translated(error: cv2.error) -> ImageError:
         return ImageError(OUT_OF_MEMORY)
     reason = str(getattr(error, "err", "") or error).strip().splitlines()[0]
     return ImageError(f"OpenCV cannot read the image: {reason}")
-
-
-def data_loss(lines: list[str]) -> list[str]:
-    """Return the messages that are about lost pixels."""
-    return [line for line in lines if DATA_LOSS.search(line) and not HARMLESS.search(line)]
-
-
-@contextmanager
-def captured_stderr() -> Iterator[list[str]]:
-    """Capture what OpenCV's libraries write to stderr in the block; libjpeg reports corrupt data in this way only.
-
-    Yields a list that is filled when the block ends: lines without OpenCV's prefixes and without harmless warnings.
-    One thread at a time is in such a block, since the whole process has one stderr.
-    """
-    lines: list[str] = []
-    with _STDERR:
-        if sys.stderr is not None:  # None in a program started with stderr closed
-            sys.stderr.flush()
-        try:
-            stderr = os.dup(2)
-        except OSError:  # a process without stderr
-            yield lines
-            return
-        try:
-            with _memory_file() as file:
-                os.dup2(file.fileno(), 2)
-                try:
-                    yield lines
-                finally:
-                    os.dup2(stderr, 2)
-                    file.seek(0)
-                    lines += filter(None, map(_without_prefix, file.read().decode(errors="replace").splitlines()))
-        finally:
-            os.close(stderr)
-
-
-def _memory_file() -> Any:
-    """Return a file without a name; on Linux it needs no folder that can be written to."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("scrfd-trt"), "w+b")
-    return tempfile.TemporaryFile()
-
-
-def _without_prefix(line: str) -> str:
-    """Remove ``[ WARN:0@1.2] global file.cpp:34 function``; return nothing for a harmless warning."""
-    text = re.sub(r"^\[[^\]]*\] global \S+ \S+ ", "", line.strip())
-    text = re.sub(r"^.*error: \([^)]*\) (.*?)( in function '.*)?$", r"error: \1", text)
-    return "" if re.search(r"warning|iCCP", text, re.IGNORECASE) else text
 
 
 Stored = tuple[NDArray[Any], "NDArray[np.uint8] | None"]
@@ -195,12 +140,16 @@ def encode_with_opencv(frame: ImageFrame, suffix: str, quality: int) -> bytes:
     if not opencv_writes(suffix):
         raise OutputError(f"OpenCV does not write {suffix or 'files without a suffix'}; use .png or .jpg")
     flag = QUALITY_FLAGS.get(suffix)
+
+    def encode() -> bytes | None:
+        done, data = cv2.imencode(suffix, image, [] if flag is None else [flag, quality])
+        return data.tobytes() if done else None
+
     try:
-        with captured_stderr() as lines:
-            done, data = cv2.imencode(suffix, image, [] if flag is None else [flag, quality])
+        content, lines = watched(encode)
     except cv2.error as error:
         raise OutputError(one_line(error)) from error
-    if not done:
+    if content is None:
         reason = lines[0] if lines else f"{image.shape[1]}×{image.shape[0]} pixels do not fit"
         raise OutputError(f"as {suffix}: {reason}")
-    return data.tobytes()
+    return content

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scrfd_trt import _forks
 from scrfd_trt._image_files import icc, pixels
 from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame, Kind
-from scrfd_trt._image_files.opencv_codec import OUT_OF_MEMORY, captured_stderr
+from scrfd_trt._image_files.opencv_codec import OUT_OF_MEMORY
+from scrfd_trt._image_files.stderr import dropped_stderr
 from scrfd_trt._image_files.tiff_tags import first_directory
 from scrfd_trt.errors import ImageError, MissingDependencyError, one_line
 
@@ -123,7 +124,7 @@ def decode(
     kind: str, data: bytes | bytearray, file: ImageFile, profile: bytes | None = None
 ) -> tuple[Pixels, Pixels | None]:
     """Decode the first image of a file; see :func:`bgr_and_alpha`. ``profile`` is one that Pillow does not read."""
-    with captured_stderr(), translated():  # libtiff and Pillow's plugin for TIFF write there
+    with dropped_stderr(), translated():  # libtiff and Pillow's plugin for TIFF write there
         image = open_with(kind, data)
         if profile is not None:
             image.info["icc_profile"] = profile

@@ -12,6 +12,7 @@ from scrfd_trt._image_files import icc, opencv_codec, pillow_codec, pixels
 from scrfd_trt._image_files.exif import ICC_PROFILE, XMP
 from scrfd_trt._image_files.frames import ColorDescription, Extras, ImageFile, ImageFrame
 from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt._image_files.stderr import data_loss
 from scrfd_trt._image_files.tiff_tags import (
     BYTE,
     LONG,
@@ -130,7 +131,7 @@ def _decode(file: ImageFile, page: Directory) -> tuple[Any, Any]:
     )
     if values is None:
         return _decode_otherwise(file, content, lines)
-    file.add_damage(*opencv_codec.data_loss(lines))
+    file.add_damage(*data_loss(lines))
     file.add_note(pixels.SIXTEEN if bits == 16 and not unusual else "")
     values, note = pixels.to_eight_bits(values)
     file.add_note(note)
