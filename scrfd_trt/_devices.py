@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from scrfd_trt.errors import DeviceError, OptionError, shown
 
@@ -16,6 +18,17 @@ log = logging.getLogger("scrfd_trt")
 
 CHOICES = "auto, cpu, cuda, cuda:0, cuda:1, …"
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+
+
+@cache
+def usable_cores() -> int:
+    """Return the number of CPU cores that this process may use, by its affinity and the limit of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or no limit
+        return cores
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ It is the reference that the pipeline on the GPU is compared with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,20 +16,23 @@ from numpy.typing import NDArray
 
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
+from scrfd_trt._devices import usable_cores
 from scrfd_trt._heads import check, recognize
 from scrfd_trt._image_arrays import YUVImage, as_color, from_nv12, from_yuv, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
 from scrfd_trt._pipelines.profiles import largest_batch
 from scrfd_trt._pipelines.scales import choose_scales, warn_if_thin
+from scrfd_trt._pipelines.streaming import Pending
 from scrfd_trt._pipelines.workers import Workers
-from scrfd_trt.backends import Backend
+from scrfd_trt.backends import Backend, OnnxBackend
 from scrfd_trt.errors import BackendError, ImageError, is_out_of_memory, one_line, out_of_memory
 
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
 
 Images = Sequence[NDArray[np.uint8]]
+Run = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
 
 
 class HostPipeline:
@@ -51,6 +54,7 @@ class HostPipeline:
         self._color: Literal["bgr", "rgb"] = "rgb" if options.color == "rgb" else "bgr"
         self._blobs = BlobPool()
         self._worker = Workers(1)
+        self._spread = Workers(usable_cores())
 
     def prepare_image(self, image: Any) -> NDArray[np.uint8]:
         is_yuv = isinstance(image, YUVImage)
@@ -69,7 +73,10 @@ class HostPipeline:
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
         return all_found(self._outcomes(images, threshold, max_faces))
 
-    def _outcomes(self, images: Images, threshold: float, max_faces: int | None) -> list[Outcome]:
+    def _outcomes(
+        self, images: Images, threshold: float, max_faces: int | None, backend: Backend | None = None
+    ) -> list[Outcome]:
+        run = (backend or self._backend).run
         found: list[Outcome] = []
         try:
             for start in range(0, len(images), self.max_batch):
@@ -77,7 +84,7 @@ class HostPipeline:
                 sizes = [(image.shape[1], image.shape[0]) for image in batch]
                 for size in sizes:
                     warn_if_thin(size, self.scales)
-                passes = [self._pass(batch, scale, threshold) for scale in self.scales]
+                passes = [self._pass(batch, scale, threshold, run) for scale in self.scales]
                 found += [
                     merge_passes(candidates, self._options.iou, max_faces, size, self.description)
                     for size, *candidates in zip(sizes, *passes, strict=True)
@@ -88,19 +95,19 @@ class HostPipeline:
             raise BackendError(f"OpenCV failed: {one_line(error)}") from error
         return found
 
-    def _pass(self, images: Images, scale: tuple[int, int], threshold: float) -> list[Candidates]:
+    def _pass(self, images: Images, scale: tuple[int, int], threshold: float, run: Run) -> list[Candidates]:
         """Return the candidates of each image at one scale, in source pixels."""
         step = self._batch_at[scale]
         parts = [images[start : start + step] for start in range(0, len(images), step)]
-        return [candidates for part in parts for candidates in self._run(part, scale, threshold)]
+        return [candidates for part in parts for candidates in self._run(part, scale, threshold, run)]
 
-    def _run(self, images: Images, scale: tuple[int, int], threshold: float) -> list[Candidates]:
+    def _run(self, images: Images, scale: tuple[int, int], threshold: float, run: Run) -> list[Candidates]:
         boxes = [Letterbox.fit((image.shape[1], image.shape[0]), scale) for image in images]
         is_single = len(images) == 1 and not self._fixed_batch
         batch = 1 if is_single else min(self.max_batch, self._batch_at[scale])
         with self._blobs.borrow((batch, 3, scale[1], scale[0])) as blob:
             blob.fill(images, boxes, self._color)
-            outputs = self._backend.run(blob.array[: self._fixed_batch or len(images)])
+            outputs = run(blob.array[: self._fixed_batch or len(images)])
         try:
             check(self.layout, outputs, scale, self._fixed_batch or len(images))
         except (AttributeError, TypeError) as error:  # a backend of the caller may return anything
@@ -110,14 +117,37 @@ class HostPipeline:
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         return self._worker.submit(self.detect, images, threshold, max_faces)
 
-    def start(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Outcome]]:
-        return self._worker.submit(self._outcomes, images, threshold, max_faces)
+    def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Outcome]:
+        """Start to detect images; as many as cores are faster if each runs on a core of its own."""
+        is_enough = 2 * len(images) > usable_cores() > 1 and self._fixed_batch in {None, 1}
+        backend = self._backend.on_one_thread() if is_enough and isinstance(self._backend, OnnxBackend) else None
+        if backend is None:
+            return self._worker.submit(self._outcomes, images, threshold, max_faces)
+        return _Runs([self._spread.submit(self._outcomes, [image], threshold, max_faces, backend) for image in images])
 
     def close(self) -> None:
-        """Close the backend after the run in progress; submitted runs that have not started raise ClosedError."""
+        """Close the backend after the runs in progress; submitted runs that have not started raise ClosedError."""
         self._worker.close()
+        self._spread.close()
         self._backend.close()
         self._blobs.clear()
+
+
+class _Runs:
+    """The results of runs that were started together; see :class:`Pending`."""
+
+    def __init__(self, runs: Sequence[Future[list[Outcome]]]) -> None:
+        self._runs = runs
+
+    def done(self) -> bool:
+        return all(run.done() for run in self._runs)
+
+    def cancel(self) -> bool:
+        return sum(run.cancel() for run in self._runs) == len(self._runs)
+
+    def result(self) -> list[Outcome]:
+        wait(self._runs)  # all, since an error of one would leave others that still read their images
+        return [outcome for run in self._runs for outcome in run.result()]
 
 
 class Blob:

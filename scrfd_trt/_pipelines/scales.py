@@ -89,6 +89,11 @@ def warn_if_thin(source: tuple[int, int], scales: tuple[tuple[int, int], ...]) -
         )
 
 
+def is_thin(source: tuple[int, int], scales: tuple[tuple[int, int], ...]) -> bool:
+    """Return whether :func:`warn_if_thin` logs a warning."""
+    return _thin(source, scales) is not None
+
+
 @lru_cache(maxsize=1024)
 def _thin(source: tuple[int, int], scales: tuple[tuple[int, int], ...]) -> tuple[int, int] | None:
     thickest = max((Letterbox.fit(source, scale) for scale in scales), key=lambda box: min(box.resized))

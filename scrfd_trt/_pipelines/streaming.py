@@ -36,6 +36,9 @@ class _Returned:
     def done(self) -> bool:
         return self._run is None or self._run.done()
 
+    def cancel(self) -> bool:
+        return bool(getattr(self._run, "cancel", bool)())
+
     def result(self) -> list[Any]:
         results: list[Any] = [] if self._run is None else list(self._run.result())
         for place, error in self._errors.items():  # ascending
@@ -78,6 +81,8 @@ def in_order(
         if failure is not None:
             raise failure
     finally:
+        for each in pending:
+            getattr(each, "cancel", bool)()  # runs on the CPU that have not started
         for each in pending:
             with suppress(Exception):
                 each.result()

@@ -70,6 +70,7 @@ class OnnxBackend:
         self._source = source if isinstance(source, bytes) else source.absolute()
         self._threads, self._gpu, self._closed = threads, gpu, False
         self._opening = _forks.Lock()
+        self._single: OnnxBackend | None = None
         inputs = _specs(self._session.get_inputs())
         fits = [tensor for tensor in inputs if len(tensor.shape) == 4 and tensor.shape[1] in {3, None}]
         if len(inputs) != 1 or not fits or inputs[0].dtype not in DTYPES.values():
@@ -97,10 +98,26 @@ class OnnxBackend:
             raise BackendError(f"ONNX Runtime failed on an input of {shape}: {one_line(error)}") from error
         return outputs
 
+    def on_one_thread(self) -> OnnxBackend | None:
+        """Return the same model with one thread per run, for several runs at the same time; None on a GPU.
+
+        This backend keeps it, and closes it.
+        """
+        if self._gpu is not None or self._threads == 1:
+            return None if self._gpu is not None else self
+        with self._opening:
+            if self._closed:
+                raise ClosedError("the model was closed; open it again")
+            if self._single is None:
+                self._single = OnnxBackend(self._source, threads=1)
+            return self._single
+
     def close(self) -> None:
         """Release the model; a run in another thread ends first."""
         with self._opening:
             self._closed, self._session = True, None
+            if self._single is not None:
+                self._single.close()
 
     def _after_fork(self) -> None:
         """Leave the session to the parent: freeing it waits for its threads, which a forked process does not have."""
