@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import typer
@@ -23,10 +23,15 @@ from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.progress import image_progress
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._devices import usable_cores
 from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
 from scrfd_trt._image_files.metadata import DROPPED_ORDER, Metadata, read_metadata
 from scrfd_trt._image_files.metadata_blocks import FURTHER
 from scrfd_trt._image_files.read import Damaged
+from scrfd_trt._image_files.stderr import redirected_stderr
+from scrfd_trt._jobs.profile import measured, measured_items
+from scrfd_trt._jobs.stages import ByteBudget, OrderedMap, mapped
+from scrfd_trt._pipelines.scales import is_thin
 from scrfd_trt.errors import (
     BackendError,
     DetectionsError,
@@ -47,8 +52,74 @@ INPUT_ERRORS = (
 )
 """Errors that concern one input only."""
 
-FaceFinder = Callable[[Source, NDArray[np.uint8], int], tuple[Detections, float, Timings | None]]
-"""Returns the faces of an image or of one of its pages, from 1 on, and how long their detection took in seconds."""
+Image = NDArray[np.uint8]
+MAX_BYTES = 1 << 30
+"""Of the images that are read and not yet detected and written."""
+MAX_BATCH, MAX_AHEAD, PILE_BATCH = 1024, 64, 32
+
+
+class FaceFinder(Protocol):
+    """Finds the faces of images: with a model, or in a file."""
+
+    @property
+    def batch(self) -> int:
+        """Number of images that are detected together."""
+
+    def find(self, source: Source, image: Image, page: int) -> tuple[Detections, float | None, Timings | None]:
+        """Return the faces of an image or of one of its pages, from 1 on, and the seconds that this took if known."""
+
+    def stream(self, images: Iterable[tuple[Source, Image]]) -> Iterator[Detections | ScrfdError]:
+        """Yield the faces of each image, or why they cannot be found."""
+
+    def needs_turn(self, size: tuple[int, int]) -> bool:
+        """Return whether an image of this size is detected with :meth:`find`, when no other is."""
+
+
+@dataclass(frozen=True)
+class ModelFinder:
+    """Detects faces, several images at a time; ``repeat`` measures so many repetitions of each detection."""
+
+    detector: SCRFDDetector
+    repeat: int = 0
+    batch: int = 1
+
+    @classmethod
+    def of(cls, detector: SCRFDDetector, batch: int | None, repeat: int = 0) -> ModelFinder:
+        """Choose the batch if there is none: the largest, but on the CPU one image per core."""
+        return cls(detector, repeat, batch or (usable_cores() if detector.device == "cpu" else MAX_BATCH))
+
+    def find(self, _source: Source, image: Image, _page: int) -> tuple[Detections, float | None, Timings | None]:
+        return time_detect(self.detector, image, self.repeat)
+
+    def stream(self, images: Iterable[tuple[Source, Image]]) -> Iterator[Detections | ScrfdError]:
+        return self.detector.stream((image for _, image in images), batch=self.batch, on_error="return")
+
+    def needs_turn(self, size: tuple[int, int]) -> bool:
+        return self.repeat > 0 or is_thin(size, self.detector.scales)
+
+
+@dataclass(frozen=True)
+class FileFinder:
+    """Takes the faces of images from a detections file."""
+
+    faces: ImageFaces
+    batch: int = 1
+
+    def find(self, source: Source, image: Image, page: int) -> tuple[Detections, float | None, Timings | None]:
+        return self.faces.find(source, image, page), None, None
+
+    def stream(self, images: Iterable[tuple[Source, Image]]) -> Iterator[Detections | ScrfdError]:
+        for source, image in images:
+            yield self._find(source, image)
+
+    def _find(self, source: Source, image: Image) -> Detections | ScrfdError:
+        try:
+            return self.faces.find(source, image)
+        except DetectionsError as error:
+            return error
+
+    def needs_turn(self, _size: tuple[int, int]) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -57,8 +128,8 @@ class ImageResult:
 
     path: Path
     faces: Detections
-    seconds: float
-    """Time of ``detect()``; the median of repetitions."""
+    seconds: float | None = None
+    """Time of ``detect()``, the median of repetitions; None where several images are detected at the same time."""
     timings: Timings | None = None
     page: int | None = None
     """From 1 on; None if the file has one page."""
@@ -88,8 +159,21 @@ class OpenedImage:
         return cls(source, file, metadata)
 
 
-ImageCallback = Callable[[OpenedImage, Iterator[tuple[ImageFrame, Detections]]], None]
-"""Takes the pages of an image with their faces, one by one."""
+ImageCallback = Callable[[OpenedImage, Iterator[tuple[ImageFrame, Detections]]], Callable[[], None]]
+"""Takes the pages of an image with their faces, one by one, in any thread.
+
+Returns what to do then where the images come in order.
+"""
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How images are read, and how many at a time."""
+
+    limits: Limits
+    damaged: Damaged
+    workers: int | None = None
+    """Number of threads that read, and of those that write; None: one per CPU core."""
 
 
 @dataclass
@@ -200,87 +284,230 @@ class Tally:
         return ", ".join((images if self.images or not self.videos else []) + (videos if self.videos else []))
 
 
+def run_size(batch: int | None, sources: Sequence[Source]) -> int | None:
+    """Return the images per run of the model to open it for: more for many images; None for the default."""
+    return batch or (PILE_BATCH if len(sources) > 1 and not any(source.is_video for source in sources) else None)
+
+
+@contextmanager
 def detect_images(
     sources: Sequence[Source],
-    find: FaceFinder,
+    finder: FaceFinder,
     tally: Tally,
+    settings: ImageSettings,
     *,
-    use: ImageCallback | None,
+    use: ImageCallback | None = None,
     bar: bool,
-    limits: Limits,
-    damaged: Damaged,
-) -> Iterator[tuple[Source, ImageResult | str]]:
-    """Read images and find their faces; yield each source with its result, or with the reason of the failure.
+) -> Iterator[Iterator[tuple[Source, ImageResult | str]]]:
+    """Read images and find their faces; yield an iterator over each source with its result, or why it failed.
 
-    A file of several pages has a result for each.
+    A file of several pages has a result for each. Images are read, detected and written at the same time, and their
+    results come in order.
 
-    ``use`` draws and saves, for example. If it fails, the image counts as failed, but the result is yielded. ``bar``
-    shows progress if stderr is a terminal. ``limits`` and ``damaged`` are those of ``open_image``.
+    ``use`` draws and saves, for example, in several threads. If it fails, the image counts as failed, but there is a
+    result. ``bar`` shows progress if stderr is a terminal.
     """
-    with image_progress(len(sources), shown=bar) as advance:
-        for source in sources:
-            tally.inputs += 1
+    job = _ImageJob(sources, finder, tally, settings, use)
+    try:
+        with redirected_stderr(), image_progress(len(sources), shown=bar) as advance, job.finished() as images:
+            yield _outcomes(images, advance)
+    except KeyboardInterrupt as stop:
+        if len(sources) > 1:
+            done = tally.images if use is None else len(job.written)
+            add_location(stop, "", f"after {'writing ' if use else ''}{done} of {len(sources)} images")
+        raise
+
+
+def _outcomes(
+    images: Iterable[tuple[Source, list[ImageResult | str]]], advance: Callable[[], None]
+) -> Iterator[tuple[Source, ImageResult | str]]:
+    for source, outcomes in images:
+        yield from ((source, outcome) for outcome in outcomes)
+        advance()
+
+
+@dataclass
+class _Job:
+    """An image on its way through the stages."""
+
+    source: Source
+    image: OpenedImage | None = None
+    """None if it cannot be opened, and when it is done."""
+    frame: ImageFrame | None = None
+    """The decoded image; None if it is decoded in its turn."""
+    visible: Image | None = None
+    size: int = 0
+    """Bytes of the file and its pixels."""
+    pages: int = 1
+    damage: Sequence[str] = ()
+    is_spherical: bool = False
+    results: list[ImageResult] = field(default_factory=list)
+    error: ScrfdError | MemoryError | None = None
+    note: Callable[[], None] | None = None
+
+
+class _ImageJob:
+    """Reads, detects and writes images at the same time."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        finder: FaceFinder,
+        tally: Tally,
+        settings: ImageSettings,
+        use: ImageCallback | None,
+    ) -> None:
+        self._sources, self._finder, self._tally, self._settings, self._use = sources, finder, tally, settings, use
+        self._budget = ByteBudget(MAX_BYTES)
+        self._turn = 0
+        self.written: list[Path] = []
+        """Images whose copies are complete."""
+
+    @contextmanager
+    def finished(self) -> Iterator[Iterator[tuple[Source, list[ImageResult | str]]]]:
+        """Yield the images with their results, in order."""
+        workers = min(self._settings.workers or usable_cores(), len(self._sources))
+        ahead = 2 * workers + min(self._finder.batch, MAX_AHEAD)
+        with ExitStack() as stack:
+            opened = stack.enter_context(mapped(self._open, enumerate(self._sources), workers=workers, ahead=ahead))
+            stack.enter_context(closing(self._budget))
+            images: Iterator[_Job] = stack.enter_context(closing(self._detected(opened)))
+            if self._use is not None:
+                images = stack.enter_context(mapped(self._write, images, workers=workers, ahead=2 * workers))
+            yield ((image.source, self._finish(image)) for image in images)
+
+    def _open(self, item: tuple[int, Source]) -> _Job:
+        """Open an image; decode it, too, unless it is detected in its turn."""
+        turn, source = item
+        job = _Job(source)
+        try:
+            with console.about(source.path):
+                self._decode(job, turn)
+        except INPUT_ERRORS as error:
+            job.error = error
+            self._release(job)
+        finally:
+            self._budget.take(turn, 0)
+        return job
+
+    def _decode(self, job: _Job, turn: int) -> None:
+        with measured("read"):
+            job.image = image = OpenedImage.open(job.source, self._settings.limits, self._settings.damaged)
+        width, height = image.file.size
+        job.pages, job.damage = image.file.count, image.file.damage
+        job.is_spherical = image.metadata.is_equirectangular
+        size = len(image.file.data) + 4 * width * height
+        self._budget.take(turn, size)
+        job.size = size
+        if job.pages == 1 and len(self._sources) > 1 and not self._finder.needs_turn(image.file.size):
+            with measured("decode"):
+                (job.frame,) = image.file.frames()
+                job.visible = job.frame.visible()
+
+    def _detected(self, opened: OrderedMap[tuple[int, Source], _Job]) -> Generator[_Job, None, None]:
+        """Yield the images with their results, in order.
+
+        One stream detects them, until an image comes that is detected in its turn, or needs the memory of those before.
+        """
+        waiting: deque[_Job] = deque()
+        while opened.head() is not None:
+            # An error of several images is raised: then they are detected one by one.
+            with suppress(*INPUT_ERRORS):
+                for found in measured_items("detect", self._finder.stream(self._streamed(opened, waiting))):
+                    while waiting[0].error is not None:
+                        yield waiting.popleft()
+                    if isinstance(found, ScrfdError):
+                        waiting[0].error = found
+                    else:
+                        waiting[0].results.append(ImageResult(waiting[0].source.path, found))
+                    if self._use is None or waiting[0].error is not None:
+                        self._release(waiting[0])
+                    yield waiting.popleft()
+            while waiting:
+                if waiting[0].error is None:
+                    self._detect_in_turn(waiting[0])
+                yield waiting.popleft()
+
+    def _streamed(
+        self, opened: OrderedMap[tuple[int, Source], _Job], waiting: deque[_Job]
+    ) -> Iterator[tuple[Source, Image]]:
+        """Yield images to detect together; add them, and those that failed, to ``waiting``."""
+        while (head := opened.head()) is not None:
+            with measured(None):
+                if not self._budget.wait(self._turn, head) and waiting:
+                    return
+                waiting.append(next(opened))
+            self._turn += 1
+            if waiting[-1].error is None:
+                if waiting[-1].visible is None:
+                    return
+                yield waiting[-1].source, waiting[-1].visible
+
+    def _detect_in_turn(self, job: _Job) -> None:
+        """Read, detect and use all pages of an image, one by one."""
+        if job.image is None:
+            return
+        pages = self._find_pages(job)
+        try:
+            with console.about(job.source.path):
+                if self._use is not None:
+                    job.note = self._use(job.image, pages)
+                    self.written.append(job.source.path)
+                deque(pages, 0)
+        except INPUT_ERRORS as error:
+            job.error = error
+            with console.about(job.source.path), suppress(*INPUT_ERRORS):
+                deque(pages, 0)  # where only writing failed, the faces are still reported
+        finally:
+            self._release(job)
+
+    def _find_pages(self, job: _Job) -> Iterator[tuple[ImageFrame, Detections]]:
+        """Yield the pages of an image with their faces, which are added to the results."""
+        if job.image is None:
+            return
+        for number, frame in enumerate(measured_items("decode", job.image.file.frames()), 1):
+            with measured("detect"):
+                faces, seconds, timings = self._finder.find(job.source, frame.visible(), number)
+            page = number if job.pages > 1 else None
+            job.results.append(ImageResult(job.source.path, faces, seconds, timings, page))
+            yield frame, faces
+
+    def _write(self, job: _Job) -> _Job:
+        """Use an image that was detected in the stream."""
+        if self._use is not None and job.image is not None and job.frame is not None:
             try:
-                with console.about(source.path):
-                    outcomes = _detect_image(
-                        source, find, tally, use, partial(OpenedImage.open, limits=limits, damaged=damaged)
-                    )
-            except KeyboardInterrupt as stop:
-                if len(sources) > 1:
-                    add_location(stop, "", f"after {'writing ' if use else ''}{tally.images} of {len(sources)} images")
-                raise
-            yield from ((source, outcome) for outcome in outcomes)
-            advance()
+                with console.about(job.source.path):
+                    job.note = self._use(job.image, iter([(job.frame, job.results[0].faces)]))
+                self.written.append(job.source.path)
+            except INPUT_ERRORS as error:
+                job.error = error
+            finally:
+                self._release(job)
+        return job
 
+    def _release(self, job: _Job) -> None:
+        job.image = job.frame = job.visible = None
+        self._budget.give(job.size)
+        job.size = 0
 
-def detector_finder(detector: SCRFDDetector, repeat: int = 0) -> FaceFinder:
-    """Return a function that detects the faces of an image, and measures so many repetitions of each detection."""
-    return lambda _, image, __: time_detect(detector, image, repeat)
-
-
-def file_finder(faces: ImageFaces) -> FaceFinder:
-    """Return a function that takes the faces of an image from a detections file."""
-    return lambda source, image, page: (faces.find(source, image, page), 0.0, None)
-
-
-def _detect_image(
-    source: Source, find: FaceFinder, tally: Tally, use: ImageCallback | None, opener: Callable[[Source], OpenedImage]
-) -> list[ImageResult | str]:
-    """Find the faces of all pages; return their results, or the reason of a failure."""
-    try:
-        image = opener(source)
-    except INPUT_ERRORS as error:
-        return [tally.fail(source.path, error)]
-    results: list[ImageResult] = []
-    pages = _find_pages(image, find, results)
-    try:
-        if use is not None:
-            use(image, pages)
-        deque(pages, 0)
-    except INPUT_ERRORS as error:
-        reason = tally.fail(source.path, error)
-        with suppress(*INPUT_ERRORS):
-            deque(pages, 0)  # where only writing failed, the faces are still reported
-        if len(results) < image.file.count:
-            return [reason]
-    else:
-        tally.add_image(sum(len(result.faces) for result in results), len(results))
-        if image.metadata.is_equirectangular:
-            tally.spherical.append(source.path)
-    for line in image.file.damage:
-        console.warning(f"the image is damaged: {line}")
-    return [*results]
-
-
-def _find_pages(
-    image: OpenedImage, find: FaceFinder, results: list[ImageResult]
-) -> Iterator[tuple[ImageFrame, Detections]]:
-    """Yield the pages of an image with their faces, which are added to the results."""
-    for number, frame in enumerate(image.file.frames(), 1):
-        faces, seconds, timings = find(image.source, frame.visible(), number)
-        page = number if image.file.count > 1 else None
-        results.append(ImageResult(image.source.path, faces, seconds, timings, page))
-        yield frame, faces
+    def _finish(self, job: _Job) -> list[ImageResult | str]:
+        """Count an image, and print what is to be known of it; return its results, or why it failed."""
+        tally, path = self._tally, job.source.path
+        tally.inputs += 1
+        if job.error is not None:
+            reason = tally.fail(path, job.error)
+            if len(job.results) < job.pages:
+                return [reason]
+        else:
+            tally.add_image(sum(len(result.faces) for result in job.results), job.pages)
+            if job.is_spherical:
+                tally.spherical.append(path)
+            if job.note is not None:
+                job.note()
+        with console.about(path):
+            for line in job.damage:
+                console.warning(f"the image is damaged: {line}")
+        return [*job.results]
 
 
 def process_videos(

@@ -30,6 +30,7 @@ def open_detector(
     max_faces: int | None = None,
     lean_runtime: Path | None = None,
     allow_host_code: bool = False,
+    max_batch: int | None = None,
 ) -> SCRFDDetector:
     """Open a model by its name, or an ONNX or engine file by its path.
 
@@ -38,6 +39,8 @@ def open_detector(
     ``from_engine``.
     """
     common: dict[str, Any] = {"threshold": threshold, "iou": iou, "scales": parse_scales(scale), "max_faces": max_faces}
+    if max_batch is not None:
+        common["max_batch"] = max_batch
     path = user_path(model)
     if is_model_path(model) and is_engine_file(path):
         gpu = f"cuda:{gpu_number(device)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +14,10 @@ from pathlib import Path
 from scrfd_trt._cli import console
 from scrfd_trt._cli.content import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg, not_media
 from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
+from scrfd_trt._devices import usable_cores
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.read import Damaged
+from scrfd_trt._jobs.stages import mapped
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._sources import is_pattern
@@ -64,7 +67,10 @@ def find_inputs(
     for text in inputs:
         for source in _expand(text, search):
             sources.setdefault(same_file_key(source.path), source)
-    return list(sources.values())
+    found = list(sources.values())
+    with mapped(lambda source: source.is_video, found, workers=usable_cores(), ahead=len(found)) as kinds:
+        deque(kinds, 0)  # looks into each file, and remembers what it is
+    return found
 
 
 def user_path(text: str | Path) -> Path:

@@ -62,6 +62,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "boxes": (_REPLACEWITH, _rule("applies to --replacewith blur, solid and mosaic", *_SHAPED)),
     "recursive": (_FOLDERS,),
     "max_pixels": (_rule("applies to images only", IMAGES, ANIMATIONS),),
+    "workers": (_IMAGES,),
+    **dict.fromkeys((f"{name}.batch" for name in ("detect", "anonymize", "overlay")), (_IMAGES, _DETECTING)),
     "quality": (_LOSSY,),
     "detect.annotate": (
         _rule("applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'", IMAGES),

@@ -79,6 +79,14 @@ MaxFaces = Annotated[
 ]
 Quality = Annotated[int, option("NUMBER", "Quality of JPEG, WebP, AVIF and HEIC output, 1 to 100.", min=1, max=100)]
 MaxPixels = Annotated[float, option("MILLION", "Maximum million pixels of an image.", min=0.001, max=1e6)]
+Workers = Annotated[
+    int | None,
+    option("N", "Threads that read images, and that write copies.", min=1, max=256, show_default="one per CPU core"),
+]
+Batch = Annotated[
+    int | None,
+    option("N", "Images per run of the model.", min=1, max=1024, show_default="1 on the CPU; the engine's maximum"),
+]
 KeepMetadata = Annotated[
     bool, typer.Option("--keep-metadata", help="Keep title, author, copyright, date, camera and lens.")
 ]
@@ -289,6 +297,8 @@ class ImageArgs:
     """How images are read."""
 
     max_pixels: MaxPixels = Limits.pixels / MILLION
+    workers: Workers = None
+    batch: Batch = None
 
     def limits(self) -> Limits:
         """Return the limits of one image."""
@@ -299,7 +309,7 @@ class ImageArgs:
 class CopySettings(VideoSettings):
     """How images and videos are read, searched, covered and written."""
 
-    limits: Limits
+    images: ImageArgs
     selection: TrackSelection
     encode: EncodeOptions
     keep_metadata: bool
@@ -329,7 +339,7 @@ class CopyArgs:
         """Return the settings; raise OptionError if an option is invalid."""
         return CopySettings(
             **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite)),
-            limits=self.images.limits(),
+            images=self.images,
             selection=self.selection.parse(),
             encode=self.encode.parse(self.quality),
             keep_metadata=self.keep_metadata,

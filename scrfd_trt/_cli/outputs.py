@@ -30,6 +30,7 @@ from scrfd_trt._image_files.write import (
     write_image,
 )
 from scrfd_trt._image_files.write import encode as encode_image
+from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import OptionError, OutputError, ScrfdError
 from scrfd_trt.video._writer import SUFFIXES as WRITABLE_VIDEO_SUFFIXES
 from scrfd_trt.video._writer import check_suffix
@@ -44,14 +45,12 @@ SUFFIXES_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "image": IMAGE_SUFFIXES,
     "video": VIDEO_SUFFIXES,
     "model": (".onnx", *ENGINE_SUFFIXES),
-    "parquet": (".parquet",),
 }
 KIND_NAMES: dict[Kind, str] = {
     "image": "an image",
     "unsupported image": "an image",
     "video": "a video",
     "model": "a model",
-    "parquet": "a Parquet file",
     "text": "text",
     "unknown": "other data",
 }
@@ -309,7 +308,7 @@ def save_image(
     """
     color = NO_COLOR if copy_of is None else copy_of.color
     make_folder(path.parent)
-    with atomic_output(path, kind="image", overwrite=overwrite) as file, _about(path):
+    with measured("write"), atomic_output(path, kind="image", overwrite=overwrite) as file, _about(path):
         write_image(file, frames, path.suffix, quality=quality, color=color, metadata=metadata)
 
 

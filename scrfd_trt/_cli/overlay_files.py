@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,14 @@ import typer
 from scrfd_trt._cli import console, live, outputs, results
 from scrfd_trt._cli.batch import (
     FaceFinder,
+    FileFinder,
+    ImageSettings,
+    ModelFinder,
     OpenedImage,
     Tally,
     detect_images,
-    detector_finder,
-    file_finder,
     process_videos,
+    run_size,
 )
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
@@ -43,6 +45,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._image_files.write import image_format, storable
+from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video import Summary, render_video
 from scrfd_trt.video._animation_reader import limited
@@ -57,7 +60,7 @@ def write_copies(
     args: CopyArgs,
     *,
     threshold: float,
-    opener: Callable[[], SCRFDDetector],
+    opener: Callable[..., SCRFDDetector],
     strict: bool = False,
 ) -> None:
     """Do the work of a command that covers faces; raise OptionError before any work, Exit if an input failed.
@@ -79,7 +82,7 @@ def write_copies(
             live.write(inputs[0], target, detector, draw, settings)
         return
     left_out = LeftOut()
-    context.with_resource(limited(settings.limits))
+    context.with_resource(limited(settings.images.limits()))
     sources = find_inputs(inputs, recursive=args.recursive, skip=output, left_out=left_out)
     facts |= input_facts(inputs, sources)
     check_options(context, facts | {LOSSY, ENCODED})
@@ -89,10 +92,11 @@ def write_copies(
     check_options(context, facts | {fact for fact, holds in written.items() if holds})
     faces = check_inputs(settings, sources, targets)
     tally = Tally(alone=len(sources) == 1)
+    run = run_size(settings.images.batch, sources)
     job = _CopyJob(draw, settings, targets, args.quality, detailed=strict, tally=tally)
     with (
         tally.reported(left_out, strict=strict, quiet=settings.quiet),
-        nullcontext() if settings.files.detections else opener() as detector,
+        nullcontext() if settings.files.detections else opener(max_batch=run) as detector,
     ):
         job.run(sources, output, detector, faces)
 
@@ -118,27 +122,36 @@ class _CopyJob:
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
         if images and detector is not None:
-            self._process_images(images, detector_finder(detector))
+            self._process_images(images, ModelFinder.of(detector, self.settings.images.batch))
         elif images and faces is not None:
-            self._process_images(images, file_finder(faces))
+            self._process_images(images, FileFinder(faces))
         self._report_images(images, output)
         for source, summary in process_videos(videos, self.tally, lambda one: self._copy_video(one, detector)):
             self._report_video(self.targets[source], summary)
 
-    def _process_images(self, images: Sequence[Source], find: FaceFinder) -> None:
-        saved, bar = self.settings.files.save_detections, not self.settings.quiet
-        limits, damaged = self.settings.limits, self.settings.damaged
-        outcomes = detect_images(
-            images, find, self.tally, use=self._save_image, bar=bar, limits=limits, damaged=damaged
-        )
-        if saved is None:
-            for _ in outcomes:
-                pass
-            return
-        threshold = self.settings.tracking.threshold
-        with results.open_writer("jsonl", saved, threshold=threshold, overwrite=self.settings.overwrite) as writer:
+    def _process_images(self, images: Sequence[Source], finder: FaceFinder) -> None:
+        settings, saved = self.settings, self.settings.files.save_detections
+        with ExitStack() as stack:
+            writer = None
+            if saved is not None:
+                writer = stack.enter_context(
+                    results.open_writer(
+                        "jsonl", saved, threshold=settings.tracking.threshold, overwrite=settings.overwrite
+                    )
+                )
+            outcomes = stack.enter_context(
+                detect_images(
+                    images,
+                    finder,
+                    self.tally,
+                    ImageSettings(settings.images.limits(), settings.damaged, settings.images.workers),
+                    use=self._save_image,
+                    bar=not settings.quiet,
+                )
+            )
             for source, outcome in outcomes:
-                writer.add_outcome(source.path, outcome)
+                if writer is not None:
+                    writer.add_outcome(source.path, outcome)
 
     def _report_images(self, images: Sequence[Source], output: Path | None) -> None:
         """Print where the images are, and how many faces they have."""
@@ -163,7 +176,7 @@ class _CopyJob:
         for line in tally.change_lines():
             console.plain(line)
 
-    def _save_image(self, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> None:
+    def _save_image(self, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> Callable[[], None]:
         source, settings = image.source, self.settings
         target, left_out, changes = self.targets[source], 0, set[str]()
 
@@ -174,7 +187,9 @@ class _CopyJob:
                 left_out += len(faces) - len(covered)
                 if frame.alpha is not None and not image_format(target.suffix).alpha:
                     changes.add(f"transparent areas are white, since {target.suffix} files have no transparency")
-                yield frame.drawn_on(self.draw(frame.visible(), covered))
+                with measured("draw"):
+                    copy = frame.drawn_on(self.draw(frame.visible(), covered))
+                yield copy
 
         kept = image.metadata.kept(descriptive=settings.keep_metadata, location=settings.keep_location)
         kept = storable(kept, target.suffix)
@@ -186,8 +201,13 @@ class _CopyJob:
             copy_of=image.file,
             metadata=kept,
         )
-        self.tally.left_out += left_out
-        self.tally.add_changes(source.path, image.metadata.removed(kept), [*image.file.notes, *changes])
+        removed, notes = image.metadata.removed(kept), [*image.file.notes, *changes]
+
+        def note() -> None:
+            self.tally.left_out += left_out
+            self.tally.add_changes(source.path, removed, notes)
+
+        return note
 
     def _copy_video(self, source: Source, detector: SCRFDDetector | None) -> Summary:
         """Cover the faces of a video; without a detector, they come from the detections file."""

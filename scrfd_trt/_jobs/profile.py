@@ -32,6 +32,8 @@ class Profile:
 
 
 _active: Profile | None = None
+_inner = threading.local()
+"""``seconds`` is the time of the blocks in the current one."""
 
 
 @contextmanager
@@ -46,17 +48,21 @@ def profiled() -> Iterator[Profile]:
 
 
 @contextmanager
-def measured(stage: Stage) -> Iterator[None]:
-    """Add the time of a block to a stage."""
+def measured(stage: Stage | None) -> Iterator[None]:
+    """Add the time of a block to a stage, without that of such blocks in it; None: to none, such as to wait."""
     profile = _active
     if profile is None:
         yield
         return
+    outer, _inner.seconds = getattr(_inner, "seconds", 0.0), 0.0
     start = perf_counter()
     try:
         yield
     finally:
-        profile.add(stage, perf_counter() - start)
+        elapsed = perf_counter() - start
+        if stage is not None:
+            profile.add(stage, elapsed - _inner.seconds)
+        _inner.seconds = outer + elapsed
 
 
 def measured_items(stage: Stage, items: Iterable[Item]) -> Iterator[Item]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 _END = object()
 
 
@@ -83,3 +87,98 @@ class _Prefetcher(Generic[Item]):
         except KeyboardInterrupt:  # wait all the same: the caller closes what the thread reads
             self._wait()
             raise
+
+
+class ByteBudget:
+    """Bytes that items in flight may take together, granted in the order of their turns, which count from 0."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = self._turn = 0
+        self._is_short = self._is_closed = False
+        self._changed = threading.Condition()
+
+    def take(self, turn: int, size: int) -> None:
+        """Wait for the turn, and until the bytes are free; a single item may take more than the limit.
+
+        Each turn must be taken, for 0 bytes where nothing is needed. To take one again does nothing. Raises
+        CancelledError after :meth:`close`.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._turn >= turn)
+            if self._turn > turn:
+                return
+            while not self._is_closed and self._used and self._used + size > self._limit:
+                self._is_short = True
+                self._changed.notify_all()
+                self._changed.wait()
+            if self._is_closed:
+                raise CancelledError
+            self._is_short = False
+            self._used += size
+            self._turn += 1
+            self._changed.notify_all()
+
+    def give(self, size: int) -> None:
+        """Give bytes back."""
+        with self._changed:
+            self._used -= size
+            self._changed.notify_all()
+
+    def wait(self, turn: int, future: Future[Any]) -> bool:
+        """Wait until a future is done; return False if its turn waits for bytes instead."""
+        future.add_done_callback(lambda _: self.give(0))
+        with self._changed:
+            self._changed.wait_for(lambda: future.done() or (self._is_short and self._turn == turn))
+        return future.done()
+
+    def close(self) -> None:
+        """Let all that wait raise CancelledError."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+
+class OrderedMap(Iterator[Result], Generic[Item, Result]):
+    """The results of calls for items in several threads, in the order of the items."""
+
+    def __init__(
+        self, function: Callable[[Item], Result], items: Iterable[Item], executor: ThreadPoolExecutor, ahead: int
+    ) -> None:
+        self._function, self._items, self._executor, self._ahead = function, iter(items), executor, ahead
+        self._futures: deque[Future[Result]] = deque()
+        self._failure: Exception | None = None
+
+    def head(self) -> Future[Result] | None:
+        """Start one more call, and others while the next result is not there; return its future, or None at the end."""
+        while self._failure is None and len(self._futures) < self._ahead:
+            try:
+                item = next(self._items)
+            except Exception as error:  # noqa: BLE001 - raised after the results of the items before
+                self._failure = error
+                break
+            self._futures.append(self._executor.submit(copy_context().run, self._function, item))
+            if self._futures[0].done():
+                break
+        return self._futures[0] if self._futures else None
+
+    def __next__(self) -> Result:
+        if self.head() is not None:
+            return self._futures.popleft().result()
+        raise self._failure or StopIteration
+
+
+@contextmanager
+def mapped(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
+) -> Iterator[OrderedMap[Item, Result]]:
+    """Call a function for each item in several threads; the results come in order, and errors in their turn.
+
+    The thread that iterates over the results takes the items, at most ``ahead`` before theirs. When the block ends,
+    calls in progress are finished, and no others begin.
+    """
+    executor = ThreadPoolExecutor(workers, "scrfd-trt-job")
+    try:
+        yield OrderedMap(function, items, executor, ahead)
+    finally:
+        executor.shutdown(cancel_futures=True)

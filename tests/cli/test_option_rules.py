@@ -37,7 +37,7 @@ VALUES = {
     "except_span": "0-1", "delay": "3", "duration": "1", "quality": "90", "replacewith": "solid", "mask_scale": "1.5",
     "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
-    "detections": "none.jsonl", "audio": "drop",
+    "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2",
 }  # fmt: skip
 VIDEO = {"every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
 STREAMS = {"audio", "subtitles"}
@@ -48,14 +48,14 @@ ALONE = {"recursive"}
 DETECT = {"max_faces", "threshold", "iou", "scale", "model", "device", "lean_runtime", "allow_host_code"}
 SITUATIONS = [
     (("anonymize", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
-    (("anonymize", "clip.mp4", "-o", "out.mp4"), LIVE | ALONE | {"quality"}),
+    (("anonymize", "clip.mp4", "-o", "out.mp4"), LIVE | ALONE | {"quality", "workers", "batch"}),
     (
         ("anonymize", "camera:77", "-o", "o.mp4"),
         STREAMS | FILES | TRACKS | ALONE | {"only_span", "except_span", "quality"},
     ),
     (("overlay", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
     (("detect", "spot.png"), VIDEO | ALONE | {"quality", "overwrite"}),
-    (("detect", "clip.mp4"), ALONE | {"quality", "overwrite", "annotate", "repeat"}),
+    (("detect", "clip.mp4"), ALONE | {"quality", "overwrite", "annotate", "repeat", "workers", "batch"}),
     (("tracks", "clip.mp4"), {"overwrite"}),
     (("tracks", "clip.mp4", "--detections", "f.jsonl"), {*(DETECT - {"max_faces"}), *VIDEO, "overwrite", "damaged"}),
     (("inspect", "model.onnx"), {"device", "lean_runtime", "allow_host_code"}),

@@ -106,7 +106,7 @@ def test_results_so_far_stay_after_a_signal(
 
 @posix_only
 def test_nothing_stays_if_a_signal_comes_before_the_first_result(popen: Popen, images: Path, tmp_path: Path) -> None:
-    process = popen(spots(60, "detect", "in", "-o", "faces.jsonl"), stderr=subprocess.PIPE, cwd=tmp_path)
+    process = popen(spots(3, "detect", "in", "-o", "faces.jsonl"), stderr=subprocess.PIPE, cwd=tmp_path)
     until = time.monotonic() + 20
     while not (tmp_path / "faces.jsonl.part").exists():
         assert time.monotonic() < until

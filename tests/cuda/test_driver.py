@@ -19,7 +19,6 @@ USED = [
     "cuCtxPopCurrent",
     "cuCtxPushCurrent",
     "cuCtxSetCurrent",
-    "cuEventRecord",
     "cuEventRecordWithFlags",
     "cuGetErrorString",
     "cuInit",

@@ -128,7 +128,7 @@ def _write(files: dict[str, bytes], folder: Path, *, overwrite: bool) -> int:
 def _report(result: ImageResult, description: str, names: list[str], written: int) -> None:
     width, height = result.faces.image_size
     faces = console.count(len(result.faces), "face")
-    milliseconds = f"{result.seconds * 1000:.0f} ms"
+    milliseconds = f"{(result.seconds or 0.0) * 1000:.0f} ms"
     console.print_line(f"{faces} in a drawn scene of {width}×{height} pixels, {milliseconds}", style="bold")
     console.print_line(description, style="dim")
     if len(result.faces):

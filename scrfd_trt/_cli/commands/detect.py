@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +16,13 @@ from scrfd_trt._cli import console, live, options, outputs, results
 from scrfd_trt._cli.batch import (
     ImageCallback,
     ImageResult,
+    ImageSettings,
+    ModelFinder,
     OpenedImage,
     Tally,
     detect_images,
-    detector_finder,
     process_videos,
+    run_size,
 )
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
@@ -34,13 +36,14 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._image_files.write import storable
+from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Summary
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._detections_file import FACES_SUFFIX
 
-FORMAT_DEFAULT = "by suffix of --output: .txt, .jsonl, .csv, .json, .parquet; else table"
-FORMAT_HELP = "Output format: table, jsonl, csv, coco or parquet."
+FORMAT_DEFAULT = "by suffix of --output: .txt, .jsonl, .csv, .json; else table"
+FORMAT_HELP = "Output format: table, jsonl, csv or coco."
 FormatName = Annotated[str | None, option("FORMAT", FORMAT_HELP, "--format", "-f", show_default=FORMAT_DEFAULT)]
 Output = Annotated[
     Path | None, option("FILE", "Write the results to this file.", "--output", "-o", show_default="stdout")
@@ -91,7 +94,7 @@ def detect(
         context.with_resource(limited(image.limits()))
         sources = find_inputs(inputs, recursive=recursive, skip=annotate, left_out=left_out)
         if output is not None:
-            _check_output(output, sources, kind, overwrite=overwrite)
+            _check_output(output, sources, overwrite=overwrite)
         _refuse_videos(sources, kind, output)
         images = [source for source in sources if source.problem or not source.is_video]
         videos = [source for source in sources if not source.problem and source.is_video]
@@ -102,14 +105,24 @@ def detect(
         copies = None if annotate is None else _annotator(targets, overwrite=overwrite, quality=quality)
         tally = Tally(alone=len(sources) == 1)
         with tally.reported(left_out, strict=False, quiet=messages.quiet):
-            with open_detector(**vars(model), **vars(detection)) as detector:
+            run = run_size(image.batch, sources)
+            with open_detector(**vars(model), **vars(detection), max_batch=run) as detector:
                 # On a terminal, the results themselves show progress. A closed stdout is None.
                 bar = not messages.quiet and (output is not None or not (sys.stdout and sys.stdout.isatty()))
                 if images:
-                    find, limits, damaged = detector_finder(detector, repeat or 0), image.limits(), settings.damaged
-                    outcomes = detect_images(images, find, tally, use=copies, bar=bar, limits=limits, damaged=damaged)
+                    finder = ModelFinder.of(detector, image.batch, repeat or 0)
                     threshold = detection.threshold
-                    with results.open_writer(kind, output, threshold=threshold, overwrite=overwrite) as writer:
+                    with (
+                        results.open_writer(kind, output, threshold=threshold, overwrite=overwrite) as writer,
+                        detect_images(
+                            images,
+                            finder,
+                            tally,
+                            ImageSettings(image.limits(), settings.damaged, image.workers),
+                            use=copies,
+                            bar=bar,
+                        ) as outcomes,
+                    ):
                         _write_results(writer, outcomes, quiet=messages.quiet)
                 detect_video = partial(_detect_video, detector=detector, settings=settings, kind=kind, output=output)
                 for source, summary in process_videos(videos, tally, detect_video):
@@ -119,10 +132,10 @@ def detect(
                 _print_summary(tally, output, annotate)
 
 
-def _check_output(output: Path, sources: Sequence[Source], kind: results.Format, *, overwrite: bool) -> None:
+def _check_output(output: Path, sources: Sequence[Source], *, overwrite: bool) -> None:
     if same_file_key(output) in {same_file_key(source.path) for source in sources}:
         raise OptionError(f"{output} is an input; name another file for the results")
-    outputs.check_free(output, kind=results.content_kind(kind), overwrite=overwrite)
+    outputs.check_free(output, kind="text", overwrite=overwrite)
 
 
 def _check_options(
@@ -138,7 +151,7 @@ def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path
     """Give videos a problem where options do not support them; raise OptionError if all inputs are such videos."""
     videos = [source for source in sources if not source.problem and source.is_video]
     if kind not in ("table", "jsonl"):
-        name = {"csv": "CSV", "coco": "COCO", "parquet": "Parquet"}[kind]
+        name = {"csv": "CSV", "coco": "COCO"}[kind]
         problem = f"{name} output is for images only; for videos use table, jsonl, or a file NAME{FACES_SUFFIX}"
     elif output is not None and len(sources) > 1:
         problem = f"{output} can hold the faces of one video; process the inputs one by one"
@@ -153,16 +166,23 @@ def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path
 def _annotator(targets: dict[Source, Path], *, overwrite: bool, quality: int) -> ImageCallback:
     draw = overlays.create("landmarks")
 
-    def annotate(image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> None:
+    def drawn(pages: Iterator[tuple[ImageFrame, Detections]]) -> Iterator[ImageFrame]:
+        for frame, faces in pages:
+            with measured("draw"):
+                marked = frame.drawn_on(draw(frame.visible(), faces))
+            yield marked
+
+    def annotate(image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> Callable[[], None]:
         target = targets[image.source]
         outputs.save_image(
-            (frame.drawn_on(draw(frame.visible(), faces)) for frame, faces in pages),
+            drawn(pages),
             target,
             overwrite=overwrite,
             quality=quality,
             copy_of=image.file,
             metadata=storable(image.metadata.kept(descriptive=False, location=False), target.suffix),
         )
+        return lambda: None
 
     return annotate
 
@@ -171,7 +191,8 @@ def _write_results(
     writer: results.ResultWriter, outcomes: Iterator[tuple[Source, ImageResult | str]], *, quiet: bool
 ) -> None:
     for source, outcome in outcomes:
-        writer.add_outcome(source.path, outcome)
+        with measured("write"):
+            writer.add_outcome(source.path, outcome)
         if isinstance(outcome, ImageResult) and outcome.timings and not quiet:
             console.plain(f"{outcome.path}: {outcome.timings}")
 
