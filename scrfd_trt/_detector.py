@@ -260,6 +260,11 @@ class SCRFDDetector:
             raise
 
     @property
+    def _frame_device(self) -> str:
+        """The GPU in whose memory frames of videos may lie; ``cpu`` if they have to be in host memory."""
+        return self.device if hasattr(self._pipeline, "detect_on_gpu") else "cpu"
+
+    @property
     def layout(self) -> HeadLayout:
         """Head layout of the model."""
         return self._pipeline.layout

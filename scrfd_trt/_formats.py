@@ -63,17 +63,17 @@ def csv_lines(faces: Detections, image: str) -> str:
     csv.writer(out, lineterminator="\n").writerow([image, ""])
     count = 15 if faces.landmarks is not None else 5
     between = [out.getvalue()[:-1], *[","] * (count - 1), "," * (15 - count) + "\n"]  # the name is quoted if needed
-    return _lines(_columns(faces), between)
+    return _lines(columns(faces), between)
 
 
 def json_faces(faces: Detections) -> str:
     """Return ``json.dumps(faces.to_dicts())``, which takes ten times as long."""
     points = ", null" if faces.landmarks is None else f", [[{'], ['.join(['%s, %s'] * 5)}]]"
     row = f'{{"box": [%s, %s, %s, %s], "score": %s, "landmarks": {points[2:]}}}, '
-    return f"[{_lines(_columns(faces), row.split('%s'))[:-2]}]"
+    return f"[{_lines(columns(faces), row.split('%s'))[:-2]}]"
 
 
-def _columns(faces: Detections) -> NDArray[np.float32]:
+def columns(faces: Detections) -> NDArray[np.float32]:
     """Return box, score and landmarks, if there are any, of each face."""
     points = [] if faces.landmarks is None else [faces.landmarks.reshape(-1, 10)]
     return np.concatenate([faces.boxes, faces.scores[:, None], *points], axis=1)
@@ -169,7 +169,7 @@ def json_coco(faces: Detections, image_id: int, first_id: int) -> str:
     count = 0 if faces.landmarks is None else 5
     points = f', "keypoints": [{", ".join(["%s, %s, 2"] * count)}], "num_keypoints": {count}' if count else ""
     box = f'"image_id": {image_id}, "category_id": 1, "bbox": [%s, %s, #, #], "area": #, "iscrowd": 0, "score": %s'
-    lines = _lines(_columns(faces)[:, [0, 1, *range(4, 5 + 2 * count)]], f'{{"id": #, {box}{points}}}, '.split("%s"))
+    lines = _lines(columns(faces)[:, [0, 1, *range(4, 5 + 2 * count)]], f'{{"id": #, {box}{points}}}, '.split("%s"))
     boxes = np.array(plain(faces.boxes)).reshape(-1, 4)
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     rows = zip(count_from(first_id), width.tolist(), height.tolist(), (width * height).tolist(), strict=False)

@@ -40,7 +40,14 @@ UNSAFE = {"cuMemAlloc", "cuMemFree", "cuMemHostAlloc", "cuMemFreeHost"}
 """What a thread that captures may not call."""
 
 WITHIN_GRAPH = 1  # CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL
-MILLISECONDS = {"copy": 0.125, "letterbox_float": 0.25, "letterbox_half": 0.25, "find_faces": 0.5, "network": 1.0}
+MILLISECONDS = {
+    "copy": 0.125,
+    "letterbox_float": 0.25,
+    "letterbox_half": 0.25,
+    "find_faces": 0.5,
+    "thumbnail": 0.125,
+    "network": 1.0,
+}
 """What each kind of work takes by the GPU's own clock."""
 
 
@@ -411,6 +418,10 @@ class FakeDriver:
 
         self.gpu.streams[stream].append(AtLaunch(event, wait) if flags else wait(stream))
         return (self.gpu.check("cuStreamWaitEvent"),)
+
+    def cuEventSynchronize(self, event):
+        self._work_up_to(self.gpu.events[event])
+        return (self.gpu.check("cuEventSynchronize"),)
 
     def cuStreamQuery(self, stream):
         if self.gpu.is_idle:

@@ -13,7 +13,7 @@ from scrfd_trt._image_files.kinds import TARGA_END, image_kind, unsupported_kind
 from scrfd_trt.errors import MissingDependencyError, ScrfdError, VideoError
 from scrfd_trt.video import _pyav
 
-Kind = Literal["image", "unsupported image", "video", "model", "text", "empty", "unknown"]
+Kind = Literal["image", "unsupported image", "video", "model", "parquet", "text", "empty", "unknown"]
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
@@ -99,6 +99,8 @@ def identify_bytes(start: bytes, end: bytes = b"") -> Content:
         return Content("video")
     if peek(start) is not None or start.startswith(ONNX_START):
         return Content("model")
+    if start.startswith(b"PAR1"):
+        return Content("parquet")
     return Content("text" if _is_text(start) else "unknown")
 
 
@@ -128,7 +130,7 @@ def look(path: Path) -> tuple[bool, str]:
 def not_media(path: Path) -> str:
     """Return why a file is neither an image nor a video, or an empty string. It is known to be no video."""
     try:
-        if identify(path).kind not in {"text", "model", "unknown"}:
+        if identify(path).kind not in {"text", "model", "parquet", "unknown"}:
             return ""
         with path.open("rb") as file:
             start = file.read(START_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")

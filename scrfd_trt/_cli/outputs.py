@@ -45,12 +45,14 @@ SUFFIXES_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "image": IMAGE_SUFFIXES,
     "video": VIDEO_SUFFIXES,
     "model": (".onnx", *ENGINE_SUFFIXES),
+    "parquet": (".parquet",),
 }
 KIND_NAMES: dict[Kind, str] = {
     "image": "an image",
     "unsupported image": "an image",
     "video": "a video",
     "model": "a model",
+    "parquet": "a Parquet file",
     "text": "text",
     "unknown": "other data",
 }

@@ -16,25 +16,34 @@ from rich.text import Text
 from scrfd_trt._cli import console, exits, outputs
 from scrfd_trt._cli.batch import ImageResult
 from scrfd_trt._cli.options import parse_choice
+from scrfd_trt._cli.parquet import ParquetFile, load_pyarrow
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import kept_file
 from scrfd_trt._formats import csv_header, csv_lines, json_categories, json_coco, json_faces, plain
 from scrfd_trt.errors import OptionError
 
-Format = Literal["table", "jsonl", "csv", "coco"]
+Format = Literal["table", "jsonl", "csv", "coco", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "coco", ".txt": "table"}
+SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".json": "coco",
+    ".txt": "table",
+    ".parquet": "parquet",
+}
 
 
 class ResultWriter:
-    """Writes results image by image; ``plain`` means no colours. Formats override the methods that they need.
+    """Writes results image by image to a file without colours, or to stdout. Formats override what they need.
 
     ``threshold`` is that of the detection.
     """
 
-    def __init__(self, write: Callable[[str], None], *, plain: bool = False, threshold: float | None = None) -> None:
-        self.write = write
-        self.plain = plain
+    def __init__(self, file: BinaryIO | None = None, *, threshold: float | None = None) -> None:
+        self.file = file
+        self.write = console.write if file is None else partial(_write_at_once, file)
+        self.plain = file is not None
         self.threshold = threshold
         self.added = False
 
@@ -119,11 +128,29 @@ class CocoWriter(ResultWriter):
         self.write(f'{{"images": {images}, "annotations": [{faces}], "categories": {json_categories()}}}\n')
 
 
+class ParquetWriter(ResultWriter):
+    """One row for each image, failed ones included, in a file that is readable after the end."""
+
+    def begin(self) -> None:
+        assert self.file is not None  # noqa: S101 - checked with the format
+        self._rows = ParquetFile(self.file, self.threshold)
+
+    def add(self, result: ImageResult) -> None:
+        self._rows.add(_encodable(result.path), result.page, result.faces)
+
+    def add_failure(self, path: Path, reason: str) -> None:
+        self._rows.add_failure(_encodable(path), _encodable(reason))
+
+    def end(self) -> None:
+        self._rows.close()
+
+
 WRITERS: dict[Format, type[ResultWriter]] = {
     "table": TableWriter,
     "jsonl": JsonLinesWriter,
     "csv": CsvWriter,
     "coco": CocoWriter,
+    "parquet": ParquetWriter,
 }
 
 
@@ -134,16 +161,16 @@ def open_writer(kind: Format, output: Path | None, *, threshold: float, overwrit
     After an error or a signal, the results so far stay in ``NAME.part``, which the message names.
     """
     if output is None:
-        writer = WRITERS[kind](console.write, threshold=threshold)
+        writer = WRITERS[kind](threshold=threshold)
         writer.begin()
         yield writer
         writer.end()
         return
-    outputs.check_free(output, kind="text", overwrite=overwrite)
+    outputs.check_free(output, kind=content_kind(kind), overwrite=overwrite)
     part: Path | None = None
     try:
         with kept_file(output, overwrite=overwrite) as (file, part):
-            writer = WRITERS[kind](partial(_write_at_once, file), plain=True, threshold=threshold)
+            writer = WRITERS[kind](file, threshold=threshold)
             writer.begin()
             try:
                 yield writer
@@ -166,19 +193,34 @@ def _write_at_once(file: BinaryIO, text: str) -> None:
     file.flush()
 
 
+def _encodable(text: object) -> str:
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def content_kind(kind: Format) -> Literal["parquet", "text"]:
+    """Return what a file of results in this format holds."""
+    return "parquet" if kind == "parquet" else "text"
+
+
 def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> Format:
-    """Return the format from ``--format``, ``--json`` or the suffix of ``--output``; raise OptionError if unclear."""
+    """Return the format from ``--format``, ``--json`` or the suffix of ``--output``; raise OptionError if unclear.
+
+    Raises MissingDependencyError if a package for it is missing.
+    """
     if as_json and name not in {None, "jsonl"}:
         raise OptionError(f"--json means --format jsonl, not {name}; leave one of them out")
-    if as_json:
-        return "jsonl"
+    kind: Format = "jsonl" if as_json else "table"
     if name is not None:
-        return parse_choice("--format", name, FORMATS)
-    if output is None:
-        return "table"
-    if output.suffix.lower() not in SUFFIXES:
-        raise OptionError(f"{output}: the suffix does not select a format; add --format {'|'.join(FORMATS)}")
-    return SUFFIXES[output.suffix.lower()]
+        kind = parse_choice("--format", name, FORMATS)
+    elif output is not None and not as_json:
+        if output.suffix.lower() not in SUFFIXES:
+            raise OptionError(f"{output}: the suffix does not select a format; add --format {'|'.join(FORMATS)}")
+        kind = SUFFIXES[output.suffix.lower()]
+    if kind == "parquet":
+        if output is None:
+            raise OptionError("--format parquet requires --output FILE")
+        load_pyarrow()
+    return kind
 
 
 def _table_head(*widths: int, plain: bool = False) -> str:

@@ -536,3 +536,35 @@ extern "C" __global__ void __launch_bounds__(1024)
     header[2] = unsound;
   }
 }
+
+#define THUMBNAIL_LINES 480  // lines of a plane above which every 2nd, 3rd, ... line and column is read
+
+// Mean of the samples of one cell of a plane, weighted by how much of each is in the cell, rounded as on the host.
+template <bool wide>
+__device__ inline float mean_of(Address plane, long long row, int column, int width, int height) {
+  int step = height / THUMBNAIL_LINES > 1 ? height / THUMBNAIL_LINES : 1;
+  int samples = (width + step - 1) / step, lines = (height + step - 1) / step;
+  float across = (float)samples / blockDim.x, down = (float)lines / gridDim.x;
+  float left = threadIdx.x * across, right = left + across, top = blockIdx.x * down, bottom = top + down;
+  float sum = 0.0f;
+  for (int y = (int)top; y < bottom && y < lines; ++y) {
+    float line = 0.0f;
+    for (int x = (int)left; x < right && x < samples; ++x) {
+      float share = (x + 1 < right ? x + 1 : right) - (x > left ? x : left);
+      line += share * level_at<wide>(plane + (long long)y * step * row + (long long)x * step * column);
+    }
+    sum += line * ((y + 1 < bottom ? y + 1 : bottom) - (y > top ? y : top));
+  }
+  return (float)__float2int_rn(sum / (across * down)) * (255.0f / (wide ? 1023 : 255));
+}
+
+// Y, U and V of a frame to (3, lines, columns): a thread per column, and a block per line and plane.
+extern "C" __global__ void thumbnail(Address luma, Address chroma, long long row, long long chroma_row, int width,
+                                     int height, int wide, float* out) {
+  int item = wide ? 2 : 1, part = blockIdx.y;
+  Address plane = part ? chroma + (part - 1) * item : luma;
+  int across = part ? (width + 1) / 2 : width, down = part ? (height + 1) / 2 : height, column = part ? 2 * item : item;
+  if (part) row = chroma_row;
+  out[(part * gridDim.x + blockIdx.x) * blockDim.x + threadIdx.x] =
+      wide ? mean_of<true>(plane, row, column, across, down) : mean_of<false>(plane, row, column, across, down);
+}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("scrfd_trt")
 
 SOURCE = Path(__file__).with_name("kernels.cu")
-NAMES = ("letterbox_float", "letterbox_half", "find_faces")
+NAMES = ("letterbox_float", "letterbox_half", "find_faces", "thumbnail")
 INSTALL = (
     "pip install nvidia-cuda-nvrtc with a driver of CUDA 13, nvidia-cuda-nvrtc-cu12 with one of CUDA 12 "
     "(nvidia-smi shows which), or install the CUDA toolkit"

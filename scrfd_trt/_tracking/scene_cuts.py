@@ -1,4 +1,4 @@
-"""Find the frames at which scenes begin, from thumbnails: ``(3, h, w)`` float32, Y, U and V, levels up to 255."""
+"""Find the frames at which scenes begin, from thumbnails: ``(3, 18, 32)`` float32, Y, U and V, levels up to 255."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Thumbnail = NDArray[np.float32]
+THUMBNAIL_SHAPE = (3, 18, 32)
 Item = TypeVar("Item")
 
 MIN_DIFFERENCE, MIN_RATIO = 20.0, 2.5  # difference at a cut: at least, and as a multiple of that of the frames around

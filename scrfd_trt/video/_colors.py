@@ -221,6 +221,8 @@ def _copy_tags(picture: Any, source: Any) -> Any:
 
 def to_bgr(picture: Any) -> NDArray[np.uint8]:
     """Convert a frame to an image ``(H, W, 3)`` uint8 BGR."""
+    if picture.format.name == "cuda":  # swscale converts what the CPU's decoders return in another way
+        picture = convert(picture, planar_format("", bit_depth(picture)))
     # Without a target range, the image would have the frame's own.
     plane = _reformat_range(picture, "bgr24", FULL).planes[0]
     shape = (picture.height, picture.width, 3)
@@ -240,7 +242,7 @@ def planes(picture: Any) -> list[NDArray[Any]]:
 
 def turn_upright(picture: Any, orientation: Orientation) -> Any:
     """Return a new upright frame without a display matrix."""
-    name = planar_format(picture.format.name, bit_depth(picture))
+    name = planar_format(picture.format.name, bit_depth(picture))  # 4:2:0 of frames on a GPU
     layout = LAYOUTS[name]
     if orientation.transpose and layout.across != layout.down:
         name = name.replace("422p", "444p")
@@ -269,7 +271,8 @@ def cut(picture: Any, left: int, top: int, right: int, bottom: int) -> Any:
 
 
 def bit_depth(picture: Any) -> int:
-    return max(int(part.bits) for part in picture.format.components)
+    pixels = getattr(picture, "sw_format", None) or picture.format  # of a frame on a GPU, and of others
+    return max(int(part.bits) for part in pixels.components)
 
 
 class Patch(NamedTuple):

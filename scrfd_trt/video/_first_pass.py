@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from math import inf
 from typing import Any, NamedTuple, Protocol
@@ -16,15 +16,16 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, CutCandidates, Thumbnail, mark_cuts
+from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, THUMBNAIL_SHAPE, CutCandidates, Thumbnail, mark_cuts
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.video import _colors
 from scrfd_trt.video._live_reader import Reader
+from scrfd_trt.video._nvdec import PendingThumbnail, Thumbnailer, finished
 from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._selection import Span, is_within
 
-THUMBNAIL_SIZE = (32, 18)
 THUMBNAIL_LINES = 480  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
+GPU_BYTES = 512 * 2**20  # of frames in a batch that wait in the memory of a GPU; three batches are in flight
 RETURN_SECONDS, RETURN_FRAMES, LIVE_RETURN_FRAMES = 1.0, (5, 120), 3
 """Time within which a scene that comes back was only interrupted: seconds, their bounds in frames, frames if live."""
 SCENE_START_FRAMES = 2  # frames at the start of a scene that are always detected in, so that none is skipped
@@ -72,7 +73,7 @@ class _Windows:
 
 class _PreparedFrame(NamedTuple):
     frame: Frame
-    thumbnail: Thumbnail
+    thumbnail: Thumbnail | PendingThumbnail
     is_detected: bool
     is_near_span: bool = True
 
@@ -140,6 +141,11 @@ def track_faces(
         yield frames.popleft(), faces
 
 
+def frame_device(detector: FrameDetector) -> str:
+    """Return the device in whose memory a detector takes frames, ``cpu`` or ``cuda:n``."""
+    return str(getattr(detector, "_frame_device", "cpu"))
+
+
 def detect_frames(
     reader: Reader,
     detector: FrameDetector,
@@ -150,7 +156,9 @@ def detect_frames(
     windows: _Windows | None = None,
 ) -> Iterator[tuple[FrameResult, Thumbnail]]:
     """Detect faces in every n-th frame, and in the first frames after a possible cut; yield all frames in order."""
-    waiting: deque[tuple[FrameResult, Thumbnail, bool]] = deque()
+    waiting: deque[tuple[FrameResult, Thumbnail | PendingThumbnail, bool]] = deque()
+    device = getattr(reader, "device", "cpu")
+    is_on_gpu = device != "cpu"
 
     def images(items: Iterable[_PreparedFrame]) -> Iterator[Any]:
         for frame, thumbnail, is_detected, is_near_span in items:
@@ -158,39 +166,53 @@ def detect_frames(
             result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None, is_near_span)
             waiting.append((result, thumbnail, is_detected))
             if is_detected:
-                yield frame.image
+                yield frame.yuv if frame.is_on_gpu else frame.image
 
-    with prefetched(_prepare(reader, tracking.every, windows)) as items:
+    if is_on_gpu and batch is None:
+        width, height = reader.info.size
+        frame_bytes = width * height * (3 if reader.info.bit_depth > 8 else 1.5)
+        batch = max(1, int(GPU_BYTES / frame_bytes))
+    with ExitStack() as stack:
+        thumbnailer = stack.enter_context(closing(Thumbnailer(device))) if is_on_gpu else None
+        items = stack.enter_context(prefetched(_prepare(reader, tracking.every, windows, thumbnailer)))
         for detections in detector.stream(images(items), batch=batch, threshold=tracking.detection_threshold):
             result, thumbnail, is_detected = waiting.popleft()
             while not is_detected:
-                yield result, thumbnail
+                yield result, finished(thumbnail)
                 result, thumbnail, is_detected = waiting.popleft()
-            yield result._replace(detections=detections), thumbnail
+            yield result._replace(detections=detections), finished(thumbnail)
         for result, thumbnail, _ in waiting:
-            yield result, thumbnail
+            yield result, finished(thumbnail)
 
 
-def _prepare(frames: Iterable[Frame], every: int, windows: _Windows | None) -> Iterator[_PreparedFrame]:
+def _prepare(
+    frames: Iterable[Frame], every: int, windows: _Windows | None, thumbnailer: Thumbnailer | None
+) -> Iterator[_PreparedFrame]:
     cuts, remaining = CutCandidates(), 0
-    thumbnail: Thumbnail = np.zeros((3, *THUMBNAIL_SIZE[::-1]), np.float32)
+    thumbnail: Thumbnail | PendingThumbnail = np.zeros(THUMBNAIL_SHAPE, np.float32)
+    blank = thumbnail
     for frame in frames:
         if windows is not None and frame.pts_seconds not in windows:
             if frame.pts_seconds > windows.end:
                 return
-            yield _PreparedFrame(frame, thumbnail, False, False)
+            yield _PreparedFrame(frame, blank, False, False)
             continue
-        thumbnail = make_thumbnail(frame.picture)
-        remaining = SCENE_START_FRAMES if every > 1 and cuts.add(thumbnail) else remaining - 1
+        if thumbnailer is not None and frame.is_on_gpu:
+            thumbnail = thumbnailer.start(frame.yuv)
+        else:
+            thumbnail = make_thumbnail(frame.picture)
+        if every > 1:
+            thumbnail = finished(thumbnail)
+            remaining = SCENE_START_FRAMES if cuts.add(thumbnail) else remaining - 1
         is_detected = frame.number % every == 0 or remaining > 0
-        if is_detected:
+        if is_detected and not frame.is_on_gpu:
             _ = frame.image  # converted here, on the decoding thread
         yield _PreparedFrame(frame, thumbnail, is_detected)
 
 
 def make_thumbnail(picture: Any) -> Thumbnail:
     """Shrink an ``av.VideoFrame`` to ``(3, 18, 32)`` float32: Y, U and V, levels up to 255."""
-    width, height = THUMBNAIL_SIZE
+    _, height, width = THUMBNAIL_SHAPE
     if picture.format.name not in _colors.LAYOUTS:
         picture = _colors.reformat(picture, format="yuv420p", width=width * 4, height=height * 4)
     scale = np.float32(255.0 / ((1 << _colors.LAYOUTS[picture.format.name].bits) - 1))
@@ -198,5 +220,5 @@ def make_thumbnail(picture: Any) -> Thumbnail:
     for plane in _colors.planes(picture)[:3]:
         step = max(1, plane.shape[0] // THUMBNAIL_LINES)
         sampled = np.ascontiguousarray(plane[::step, ::step])
-        parts.append(cv2.resize(sampled, THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA))
+        parts.append(cv2.resize(sampled, (width, height), interpolation=cv2.INTER_AREA))
     return np.asarray(np.stack(parts).astype(np.float32) * scale, np.float32)

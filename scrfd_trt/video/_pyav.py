@@ -60,6 +60,7 @@ def open_input(
     container_format: str | None = None,
     options: Mapping[str, str] | None = None,
     timeout: float | None = None,
+    hwaccel: Any = None,
 ) -> Any:
     """Open a file or an address for reading, and return its ``av.container.InputContainer``.
 
@@ -92,6 +93,7 @@ def open_input(
             options={**limits, **(options or {})},
             timeout=timeout,
             metadata_errors="replace",
+            **({} if hwaccel is None else {"hwaccel": hwaccel}),
         )
     except av.error.ArgumentError as error:
         if not is_file or container_format is not None:
@@ -100,6 +102,11 @@ def open_input(
             "this is no video; playlists and other lists of files are not opened, so name the video itself",
             subject=text,
         ) from error
+
+
+def decode(packet: Any) -> list[Any]:
+    """Return the frames, as ``av.VideoFrame``, that a packet completes."""
+    return list(packet.decode())
 
 
 def _holds_jpegs(path: str) -> bool:

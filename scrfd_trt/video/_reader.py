@@ -10,13 +10,15 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
-from scrfd_trt.video import _colors, _pyav
+from scrfd_trt.video import _colors, _nvdec, _pyav
 from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
 from scrfd_trt.video._completeness import FrameCheck, TruncationCheck
 from scrfd_trt.video._spherical import Spherical
@@ -95,17 +97,30 @@ class Frame:
     The time counts from the start of the video, as in players; ``picture.pts`` is the time in the file.
     """
 
-    __slots__ = ("_image", "number", "picture", "pts_seconds")
+    __slots__ = ("_image", "_yuv", "number", "picture", "pts_seconds")
 
     def __init__(self, number: int, picture: Any, start: Fraction = ZERO) -> None:
         self.number = number
         self.picture = picture
         self.pts_seconds = float(picture.pts * picture.time_base - start)
         self._image: NDArray[np.uint8] | None = None
+        self._yuv: YUVImage | None = None
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether ``picture`` is in the memory of a GPU."""
+        return _nvdec.is_on_gpu(self.picture)
+
+    @property
+    def yuv(self) -> YUVImage:
+        """The planes of ``picture`` where they are on a GPU; made on first access."""
+        if self._yuv is None:
+            self._yuv = _nvdec.yuv_image(self.picture)
+        return self._yuv
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """``(H, W, 3)`` uint8 BGR; converted on first access, and read-only."""
+        """``(H, W, 3)`` uint8 BGR; converted on first access, if need be copied from the GPU, and read-only."""
         if self._image is None:
             self._image = _colors.to_bgr(self.picture)
             self._image.flags.writeable = False
@@ -163,6 +178,9 @@ class VideoReader(FrameReader):
         Seconds to wait for the source to open, and for each packet; None waits for ever.
     name
         Name in messages; by default the source without its password.
+    device
+        ``cpu``, or ``cuda:n`` to decode with NVDEC and leave the frames in the GPU's memory. What NVDEC cannot decode
+        is decoded on the CPU, and the reason is logged.
 
     Raises
     ------
@@ -181,6 +199,8 @@ class VideoReader(FrameReader):
         Time in the file at which players start, in seconds; the times of frames count from it.
     unread_streams, lost
         Number of further video streams, and of frames that were damaged or could not be decoded.
+    device
+        Where frames are decoded: ``cpu`` or ``cuda:n``.
     """
 
     def __init__(
@@ -194,30 +214,50 @@ class VideoReader(FrameReader):
         live: bool = False,
         timeout: float | None = None,
         name: str | None = None,
+        device: str = "cpu",
     ) -> None:
         if damaged not in ("stop", "keep"):
             message = f"damaged={damaged!r}: the choices are: stop, keep"
             raise OptionError(message, fields=["damaged"], value=damaged, choices=["stop", "keep"])
         self.name = name or redact_password(os.fspath(source))
         self.damaged = damaged
-        self._damaged = self._failed = 0
         self._keep_damaged = damaged == "keep"
         self._live = live
         self._closed = False
-        with _pyav.reading(lambda: "cannot be read as a video", self.name):
-            self.container: Any = _pyav.open_input(
-                source, container_format=container_format, options=options, timeout=timeout
-            )
-        try:
+        self._open = partial(
+            _pyav.open_input, source, container_format=container_format, options=options, timeout=timeout
+        )
+        self.container: Any = None
+        self.device = "cpu"
+        if device == "cpu" or not self._begin_on_gpu(device, extra_streams):
             self._begin(extra_streams)
+
+    def _begin_on_gpu(self, device: str, extra_streams: Collection[str]) -> bool:
+        """Begin with NVDEC; return False, and log why, if that is not possible."""
+        self.device = device
+        try:
+            self._begin(extra_streams, _nvdec.accelerator(device))
+        except (VideoError, RuntimeError, NotImplementedError) as error:
+            reason = error.reason if isinstance(error, VideoError) else "NVDEC does not support its codec"
+            logger.info("%s is decoded on the CPU, and not with NVDEC: %s", self.name, reason)
+            self.device = "cpu"
+            return False
+        return True
+
+    def _begin(self, extra_streams: Collection[str], accelerator: Any = None) -> None:
+        with _pyav.reading(lambda: "cannot be read as a video", self.name):
+            self.container = self._open(hwaccel=accelerator)
+        try:
+            self._read_first(extra_streams)
         except BaseException:
-            self.close()
+            self.container.close()
             raise
 
-    def _begin(self, extra_streams: Collection[str]) -> None:
+    def _read_first(self, extra_streams: Collection[str]) -> None:
         self._stream, *others = _video_streams(self.container, self.name)
         self.unread_streams = len(others)
-        self._stream.thread_type = "SLICE" if self._live else "AUTO"
+        # NVDEC has threads of its own; those of FFmpeg would only take more of its surfaces.
+        self._stream.thread_type = "SLICE" if self._live or self._is_on_gpu else "AUTO"
         self._wants_extra = bool(extra_streams)
         self.extra_streams: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in extra_streams)
         self._truncation = TruncationCheck(self.container, self._stream)
@@ -226,7 +266,7 @@ class VideoReader(FrameReader):
         self._last_picture: Any = None
         self.start = ZERO  # seconds
         self._discontinuities = DiscontinuityCorrector()
-        self._count = 0
+        self._damaged = self._failed = self._count = 0
         self._last_pts: int | None = None
         self._pending: list[Any] = []
         self._items = self._decode()
@@ -238,12 +278,16 @@ class VideoReader(FrameReader):
             raise VideoError("it contains no frame that can be decoded", subject=self.name)
         self.info = self._describe(self._pending[-1].picture)
 
+    @property
+    def _is_on_gpu(self) -> bool:
+        return self.device != "cpu"
+
     def _describe(self, first: Any) -> VideoInfo:
         stream = self._stream
         rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
         duration = self._truncation.seconds
         frames = stream.frames or (None if duration is None else round(duration * rate))
-        aspect = stream.sample_aspect_ratio
+        aspect, codec = stream.sample_aspect_ratio, stream.codec_context.name
         return VideoInfo(
             name=self.name,
             size=(first.width, first.height),
@@ -251,11 +295,11 @@ class VideoReader(FrameReader):
             time_base=Fraction(stream.time_base),
             frames=None if self._live else frames,
             duration=None if self._live else duration,
-            pixel_format=first.format.name,
+            pixel_format=_nvdec.planar_name(first, codec) if _nvdec.is_on_gpu(first) else first.format.name,
             bit_depth=_colors.bit_depth(first),
             color_tags=(first.colorspace, _colors.tagged_range(first), first.color_trc, first.color_primaries),
             pixel_aspect=1 / aspect if aspect and self._orientation.transpose else aspect,
-            codec=stream.codec_context.name,
+            codec=codec,
             live=self._live,
             interlaced=first.interlaced_frame and not self._orientation,
             hdr=HdrMetadata.from_side_data(self._side_data),
@@ -321,15 +365,17 @@ class VideoReader(FrameReader):
             return
         try:
             with _pyav.reading(self._position, self.name):
-                pictures = packet.decode()
+                pictures = _pyav.decode(packet)
         except VideoError:
             if not self._count and self._completeness.starts_late:
                 return
-            if not self._keep_damaged:
+            if not self._keep_damaged or (self._is_on_gpu and not self._count):
                 raise
             self._failed += 1
             return
         for picture in pictures:
+            if self._is_on_gpu and not self._count:
+                _nvdec.check_first(picture)
             if picture.is_corrupt:
                 if not self._keep_damaged:
                     raise VideoError(

@@ -22,7 +22,7 @@ from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
-from scrfd_trt.video._first_pass import FrameDetector, find_faces
+from scrfd_trt.video._first_pass import FrameDetector, find_faces, frame_device
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoReader
 from scrfd_trt.video._selection import ALWAYS, Span, TrackSelection, format_spans, is_within, join_spans
@@ -102,7 +102,7 @@ def _detect(
     options = tracking or TrackingOptions()
     spans = None if spans is None else join_spans(spans)
     with (
-        open_source(source, damaged=damaged) as reader,
+        open_source(source, damaged=damaged, device=frame_device(detector)) as reader,
         FacesWriter(faces_file, reader.info, options, spans=spans, overwrite=overwrite) as file,
         closing(find_faces(reader, detector, options, spans=spans)) as frames,
     ):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,40 @@ def test_csv(run: Run, picture: Picture) -> None:
     assert row["image"] == "a, b.png"
     assert float(row["x2"]) == pytest.approx(90, abs=1.0)
     assert float(row["score"]) == 0.875
+
+
+def test_parquet_has_a_row_for_each_image(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("scrfd_trt._cli.parquet.MAX_IMAGES", 2)
+    Path("broken.png").write_bytes(picture("a.png").read_bytes()[:60])
+    inputs = ("a.png", "broken.png", picture("b.png", box=None), picture("c.png"))
+    code, _, err = run("detect", *inputs, "-o", "faces.parquet")
+    assert code == 1, err
+    file = parquet.ParquetFile("faces.parquet")
+    assert file.num_row_groups == 2
+    assert file.schema_arrow.metadata[b"scrfd_trt.threshold"] == b"0.5"
+    assert file.schema_arrow.field("width").metadata[b"unit"] == b"pixel"
+    rows = file.read().to_pylist()
+    assert [(row["image"], row["page"], row["width"], row["height"]) for row in rows] == [
+        *(("a.png", None, 160, 120), ("broken.png", None, None, None)),
+        *(("b.png", None, 160, 120), ("c.png", None, 160, 120)),
+    ]
+    assert [None if row["faces"] is None else len(row["faces"]) for row in rows] == [1, None, 0, 1]
+    assert [row["error"] is None for row in rows] == [True, False, True, True]
+    face = lines(run("detect", "c.png", "--json").out)[0]["faces"][0]
+    values = np.array(list(rows[3]["faces"][0].values()), np.float64)
+    np.testing.assert_allclose(values[:5], [*face["box"], face["score"]], atol=1e-4)
+    np.testing.assert_allclose(values[5:], np.ravel(face["landmarks"]), atol=1e-4)
+    assert run("detect", "a.png", "-o", "faces.parquet", "--overwrite").code == 0
+    assert parquet.read_table("faces.parquet").num_rows == 1
+
+
+def test_parquet_requires_pyarrow_and_a_file(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--format parquet requires --output FILE" in run("detect", picture(), "-f", "parquet").err
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    code, _, err = run("detect", "spot.png", "-o", "faces.parquet")
+    assert code == 2
+    assert 'pip install "scrfd-trt[parquet]"' in err
 
 
 def test_coco_numbers_images_and_annotations(run: Run, picture: Picture) -> None:
@@ -162,11 +197,11 @@ class TestAnnotate:
         (["--model", "nope", "--format", "csv"], "no model 'nope'"),
         (["--model", "nope", "--output", "new.csv"], "no model 'nope'"),
         (["--model", "none.onnx"], "none.onnx"),
-        (["--format", "xml"], "--format xml: the choices are: table, jsonl, csv, coco"),
+        (["--format", "xml"], "--format xml: the choices are: table, jsonl, csv, coco, parquet"),
         (["--format", "csv", "--json"], "--json means --format jsonl, not csv"),
         (
             ["--output", "faces.xyz"],
-            "the suffix does not select a format; add --format table|jsonl|csv|coco",
+            "the suffix does not select a format; add --format table|jsonl|csv|coco|parquet",
         ),
         (["--output", "nowhere/faces.csv"], "there is no folder nowhere; create it first"),
         (["--output", "spot.png", "--json", "--overwrite"], "spot.png is an input"),

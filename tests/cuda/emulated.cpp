@@ -21,7 +21,7 @@ struct Index {
   unsigned x, y, z;
 };
 
-static Index threadIdx, blockIdx, blockDim;
+static Index threadIdx, blockIdx, blockDim, gridDim;
 
 static ucontext_t scheduler;
 static std::vector<ucontext_t> fibers;
@@ -197,9 +197,12 @@ extern "C" const char* run_kernel(const char* name, const unsigned* grid, const 
     prepare(letterbox_half, arguments);
   else if (!std::strcmp(name, "find_faces"))
     prepare(find_faces, arguments), has_barriers = true;
+  else if (!std::strcmp(name, "thumbnail"))
+    prepare(thumbnail, arguments);
   else
     return "there is no kernel of this name";
   blockDim = {block[0], block[1], block[2]};
+  gridDim = {grid[0], grid[1], grid[2]};
   for (blockIdx.z = 0; blockIdx.z < grid[2]; ++blockIdx.z)
     for (blockIdx.y = 0; blockIdx.y < grid[1]; ++blockIdx.y)
       for (blockIdx.x = 0; blockIdx.x < grid[0]; ++blockIdx.x)

@@ -142,6 +142,9 @@ def make_core(driver):
     class Event(Owned):
         _destroy = "cuEventDestroy"
 
+        def sync(self):
+            call("cuEventSynchronize", self._open_handle())
+
         def __sub__(self, other):
             return call("cuEventElapsedTime", other._open_handle(), self._open_handle())
 

@@ -19,6 +19,7 @@ USED = [
     "cuCtxPopCurrent",
     "cuCtxPushCurrent",
     "cuCtxSetCurrent",
+    "cuEventRecord",
     "cuEventRecordWithFlags",
     "cuGetErrorString",
     "cuInit",

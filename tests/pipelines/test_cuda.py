@@ -18,7 +18,7 @@ from scrfd_trt._engine.plan import read_plan
 from scrfd_trt._engine.runtime import opener
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import HostPipeline
-from scrfd_trt._pipelines.cuda import CudaPipeline, program
+from scrfd_trt._pipelines.cuda import CudaPipeline, program, slot_memory
 from scrfd_trt._pipelines.cuda.slot import PROGRAMS, Slot
 
 pytestmark = pytest.mark.slow
@@ -641,6 +641,24 @@ def test_page_locked_images_are_kept_until_they_are_copied(gpu, fakes):
     assert gpu.leaks == {}
 
 
+@pytest.mark.parametrize("helpers", [1, 3, 7])
+def test_threads_copy_any_mix_of_images(pair, fakes, monkeypatch, helpers):
+    monkeypatch.setattr(slot_memory, "HELPER_BYTES", 4000)
+    monkeypatch.setattr(slot_memory, "MAX_HELPERS", helpers)
+    monkeypatch.setattr(slot_memory.os, "sched_getaffinity", lambda _: range(99), raising=False)
+    one, other = pair(fakes.plan(profiles=fakes.ranges((1, 8, 16))), max_batch=16)
+    pinned = one.pinned((30, 41, 3))
+    pinned[:] = image(41, 30)
+    plain = [image(*size) for size in [(64, 64), (33, 65), (1, 1), (128, 96), (64, 64)]]
+    odd = YUVImage(RNG.integers(0, 256, (33, 65), np.uint8), RNG.integers(0, 256, (17, 33, 2), np.uint8))
+    mixes = [plain, [*plain[:3], pinned, *plain[3:]], [pinned, plain[3][:, 3:40], *plain], [odd, *plain, odd, pinned]]
+    for mix in mixes:
+        expected = other.detect([other.prepare_image(each) for each in mix], 0.3, None)
+        assert one.detect(mix, 0.3, None) == expected
+        runs = [one.start(mix, 0.3, None) for _ in range(3)]
+        assert [run.result() for run in runs] == [expected] * 3
+
+
 @pytest.fixture
 def large_runs(monkeypatch):
     """Let 16 images of the small model be a large run."""
@@ -697,7 +715,7 @@ def test_letterbox_does_not_wait_for_the_previous_inference(gpu, fakes):
         while len(earlier) == waiting:
             later.pop(0)()
             steps += 1
-        assert steps == 16 + len(["parameters", "letterbox", "what waits for the turn"])
+        assert steps == len(["images", "parameters", "letterbox", "what waits for the turn"])
         assert [run.result() for run in runs] == [expected] * 2
 
 

@@ -42,8 +42,8 @@ from scrfd_trt.video import Summary
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._detections_file import FACES_SUFFIX
 
-FORMAT_DEFAULT = "by suffix of --output: .txt, .jsonl, .csv, .json; else table"
-FORMAT_HELP = "Output format: table, jsonl, csv or coco."
+FORMAT_DEFAULT = "by suffix of --output: .txt, .jsonl, .csv, .json, .parquet; else table"
+FORMAT_HELP = "Output format: table, jsonl, csv, coco or parquet."
 FormatName = Annotated[str | None, option("FORMAT", FORMAT_HELP, "--format", "-f", show_default=FORMAT_DEFAULT)]
 Output = Annotated[
     Path | None, option("FILE", "Write the results to this file.", "--output", "-o", show_default="stdout")
@@ -94,7 +94,7 @@ def detect(
         context.with_resource(limited(image.limits()))
         sources = find_inputs(inputs, recursive=recursive, skip=annotate, left_out=left_out)
         if output is not None:
-            _check_output(output, sources, overwrite=overwrite)
+            _check_output(output, sources, kind, overwrite=overwrite)
         _refuse_videos(sources, kind, output)
         images = [source for source in sources if source.problem or not source.is_video]
         videos = [source for source in sources if not source.problem and source.is_video]
@@ -132,10 +132,10 @@ def detect(
                 _print_summary(tally, output, annotate)
 
 
-def _check_output(output: Path, sources: Sequence[Source], *, overwrite: bool) -> None:
+def _check_output(output: Path, sources: Sequence[Source], kind: results.Format, *, overwrite: bool) -> None:
     if same_file_key(output) in {same_file_key(source.path) for source in sources}:
         raise OptionError(f"{output} is an input; name another file for the results")
-    outputs.check_free(output, kind="text", overwrite=overwrite)
+    outputs.check_free(output, kind=results.content_kind(kind), overwrite=overwrite)
 
 
 def _check_options(
@@ -151,7 +151,7 @@ def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path
     """Give videos a problem where options do not support them; raise OptionError if all inputs are such videos."""
     videos = [source for source in sources if not source.problem and source.is_video]
     if kind not in ("table", "jsonl"):
-        name = {"csv": "CSV", "coco": "COCO"}[kind]
+        name = {"csv": "CSV", "coco": "COCO", "parquet": "Parquet"}[kind]
         problem = f"{name} output is for images only; for videos use table, jsonl, or a file NAME{FACES_SUFFIX}"
     elif output is not None and len(sources) > 1:
         problem = f"{output} can hold the faces of one video; process the inputs one by one"

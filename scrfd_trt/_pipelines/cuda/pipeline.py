@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from scrfd_trt._pipelines.cuda.frames import check_device_image, check_device_pl
 from scrfd_trt._pipelines.cuda.pool import SLOTS, SlotPool
 from scrfd_trt._pipelines.cuda.resources import make_resources
 from scrfd_trt._pipelines.cuda.slot import Slot
-from scrfd_trt._pipelines.cuda.slot_memory import HELPERS
+from scrfd_trt._pipelines.cuda.slot_memory import Helpers
 from scrfd_trt._pipelines.streaming import Pending
 from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.errors import out_of_memory
@@ -62,7 +62,7 @@ class CudaPipeline:
             engine = reopen()
             contexts = ContextPool(engine, reopen)
             stack.callback(contexts.close)
-            helpers = stack.enter_context(ThreadPoolExecutor(HELPERS, "scrfd_trt copying"))
+            helpers = stack.enter_context(closing(Helpers()))
             self.device = device = engine.device
             inference_done = stack.enter_context(closing(create_event(device)))
             self._resources = make_resources(engine, contexts, options, helpers, inference_done)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from scrfd_trt._cuda.kernels import Kernels
 from scrfd_trt._cuda.records import LEVELS
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
+from scrfd_trt._pipelines.cuda.slot_memory import Helpers
 from scrfd_trt._pipelines.profiles import largest_batch, split
 from scrfd_trt._pipelines.scales import choose_scales
 from scrfd_trt._tensors import ShapeRange
@@ -37,7 +37,7 @@ class PipelineResources:
     options: DetectorOptions
     max_batch: int  # maximum number of images per run
     engine_batch: int  # maximum batch size of the engine; above max_batch if small batches are padded
-    helpers: Executor  # threads that help to copy images
+    helpers: Helpers  # threads that help to copy images
     # Orders large runs: each waits until the previous one's inference has finished.
     inference_done: Event
     # Held while contexts are created and graphs captured. Reentrant: the garbage collector may end a stream of results
@@ -55,7 +55,7 @@ class PipelineResources:
 
 
 def make_resources(
-    engine: LoadedEngine, contexts: ContextPool, options: DetectorOptions, helpers: Executor, inference_done: Event
+    engine: LoadedEngine, contexts: ContextPool, options: DetectorOptions, helpers: Helpers, inference_done: Event
 ) -> PipelineResources:
     """Choose scales and batch sizes, and load the kernels."""
     layout = engine.layout

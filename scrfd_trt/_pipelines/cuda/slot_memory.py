@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import struct
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, wait
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt import _devices
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.driver import call
@@ -31,11 +34,12 @@ from scrfd_trt._cuda.records import (
 )
 from scrfd_trt._heads import output_shapes
 from scrfd_trt._pipelines.cuda.frames import Geometry
-from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.scales import warn_if_thin
 
 if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
+
+    from scrfd_trt._pipelines.cuda.resources import PipelineResources
 
 ALIGNMENT = 256
 """Bytes; TensorRT requires it of all addresses."""
@@ -43,14 +47,42 @@ ALIGNMENT = 256
 ADDRESSES = struct.Struct("<QQ")
 """The first fields of the record of an image."""
 
-HELPERS = 2
-"""Threads that help to copy images."""
+MAX_HELPERS = 7
+"""Threads of one pipeline that help to copy images; more are faster only where little else runs."""
 
 PIECE_BYTES = 1024 * 1024
 """Part of a large image that is sent at a time, so that the next part is copied meanwhile."""
 
 HELPER_BYTES = 3 * 512 * 1024
 """Size of a batch per additional thread that helps to copy it."""
+
+
+Placed = tuple[NDArray[np.uint8], int]
+"""An image, and its offset in the memory in bytes."""
+
+GAP = np.zeros((1, ALIGNMENT), np.uint8)
+MAX_BLOCK = 2**30
+
+
+class Helpers:
+    """Threads that help to copy images, as far as they are idle: half of the cores of this machine for each GPU."""
+
+    def __init__(self) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = max(1, min(MAX_HELPERS, cores // (2 * max(1, len(_devices.driver().gpus)))))
+        self._threads, self._idle = ThreadPoolExecutor(count, "scrfd_trt copying"), threading.Semaphore(count)
+
+    def reserve(self, wanted: int) -> int:
+        """Return how many threads are idle, at most ``wanted``; :meth:`submit` must be called as often."""
+        return next((count for count in range(wanted) if not self._idle.acquire(blocking=False)), wanted)
+
+    def submit(self, work: Callable[[list[Placed]], None], images: list[Placed]) -> Future[None]:
+        future = self._threads.submit(work, images)
+        future.add_done_callback(lambda _: self._idle.release())
+        return future
+
+    def close(self) -> None:
+        self._threads.shutdown()
 
 
 class Arena:
@@ -163,14 +195,10 @@ class Parameters:
         return sum((one == other) << number for number, (one, other) in enumerate(zip(resized, before, strict=False)))
 
 
-Placed = tuple[NDArray[np.uint8], int]
-"""An image, and its offset in the memory in bytes."""
-
-
 class Upload:
     """Copies images from the host to the GPU in ``stream``, through page-locked memory, with the help of threads."""
 
-    def __init__(self, device: Device, stream: Stream, helpers: Executor) -> None:
+    def __init__(self, device: Device, stream: Stream, helpers: Helpers) -> None:
         self._device, self._stream, self._helpers = device, stream, helpers
         self._memory: Buffer | None = None
         self._pinned: Buffer | None = None
@@ -230,17 +258,15 @@ class Upload:
 
     def _copy_with_helpers(self, images: list[Placed]) -> None:
         """Let each thread stage some of the images, and send what a thread has staged."""
-        total = sum(image.nbytes for image, _ in images)
-        shares = min(HELPERS, total // HELPER_BYTES, len(images) - 1) + 1
+        wanted = min(sum(image.nbytes for image, _ in images) // HELPER_BYTES, len(images) - 1)
+        shares = self._helpers.reserve(wanted) + 1
         parts = [images[len(images) * k // shares : len(images) * (k + 1) // shares] for k in range(shares)]
         self._helping = [self._helpers.submit(self._stage_all, part) for part in parts[1:]]
-        for image, start in parts[0]:
-            self._stage(image, start)
-            self._send(start, self._source + start, image.nbytes)
+        self._stage_all(parts[0])
+        self._send_all(parts[0])
         for helper, part in zip(self._helping, parts[1:], strict=True):
             helper.result()
-            for image, start in part:
-                self._send(start, self._source + start, image.nbytes)
+            self._send_all(part)
         self._helping = []
 
     def _wait_for_helpers(self) -> None:
@@ -249,8 +275,21 @@ class Upload:
         self._helping = []
 
     def _stage_all(self, images: list[Placed]) -> None:
-        for image, start in images:
-            self._stage(image, start)
+        """Copy images to page-locked memory, in one call if possible: each call waits for Python's lock at its end."""
+        if not (_is_block(images) and all(image.flags.c_contiguous for image, _ in images)):
+            for image, start in images:
+                self._stage(image, start)
+            return
+        rows = []
+        for image, _ in images:
+            rows += [image.reshape(1, -1), GAP[:, : _aligned(image.nbytes) - image.nbytes]]
+        first, end = _span(images)
+        cv2.hconcat([row for row in rows[:-1] if row.size], self._bytes[first:end].reshape(1, -1))
+
+    def _send_all(self, images: list[Placed]) -> None:
+        for block in [images] if _is_block(images) else [[each] for each in images]:
+            first, end = _span(block)
+            self._send(first, self._source + first, end - first)
 
     def _stage(self, image: NDArray[np.uint8], start: int) -> None:
         """Copy an image to page-locked memory with OpenCV's threads, which start at once.
@@ -286,6 +325,18 @@ class Upload:
         finally:
             if pinned is not None:
                 free(pinned)
+
+
+def _span(images: list[Placed]) -> tuple[int, int]:
+    """Return the offsets of the first byte of images, and of the byte after the last one."""
+    (_, first), (last, start) = images[0], images[-1]
+    return first, start + last.nbytes
+
+
+def _is_block(images: list[Placed]) -> bool:
+    """Whether there is nothing between images, and OpenCV can count their bytes."""
+    first, end = _span(images)
+    return _aligned(end - first) == sum(_aligned(image.nbytes) for image, _ in images) <= MAX_BLOCK
 
 
 def _pieces(image: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

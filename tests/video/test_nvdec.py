@@ -1,0 +1,232 @@
+"""Videos decoded by NVDEC: a decoder, a GPU and its memory that exist on the host only, with FFmpeg's own pixels."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from engine_backend import EngineBackend
+
+from scrfd_trt import SCRFDDetector, VideoError, YUVImage
+from scrfd_trt.video import TrackingOptions, VideoReader, _colors, _nvdec, _pyav, find_faces
+from scrfd_trt.video._first_pass import detect_frames, frame_device, make_thumbnail
+
+av = pytest.importorskip("av")
+
+
+class Proxy:
+    """Gives and takes all attributes of another object but its own."""
+
+    def __init__(self, inner):
+        object.__setattr__(self, "inner", inner)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def __setattr__(self, name, value):
+        setattr(self.inner, name, value)
+
+
+class GpuPlane(Proxy):
+    """A plane that PyAV has in GPU memory: an address, and no buffer."""
+
+    def __buffer__(self, flags):
+        raise TypeError("Hardware frame planes do not support the Python buffer protocol")
+
+
+class GpuPicture(Proxy):
+    """A frame as PyAV 18 leaves it on the GPU."""
+
+    format = av.VideoFormat("cuda", 2, 2)
+    sw_format = property(lambda self: self.inner.format)
+    planes = property(lambda self: tuple(map(GpuPlane, self.inner.planes)))
+
+
+@pytest.fixture
+def nvdec(monkeypatch, gpu):
+    """Let NVDEC decode what FFmpeg decodes, to frames of ``form``; counts what is opened."""
+    state = SimpleNamespace(opened=0, form="nv12", streams=[])
+    open_input, side_data, decode = _pyav.open_input, _colors.side_data, _pyav.decode
+
+    def open_on_gpu(*args, hwaccel=None, **kwargs):
+        container = open_input(*args, **kwargs)
+        if hwaccel is not None:
+            state.opened += 1
+            state.streams += container.streams
+        return container
+
+    def decode_on_gpu(packet):
+        pictures = decode(packet)
+        if not any(packet.stream is stream for stream in state.streams):
+            return pictures
+        moved = [GpuPicture(picture.reformat(format=state.form, threads=1)) for picture in pictures]
+        return [_colors._copy_tags(*pair) for pair in zip(moved, pictures, strict=True)]
+
+    monkeypatch.setattr(_pyav, "open_input", open_on_gpu)
+    monkeypatch.setattr(_pyav, "decode", decode_on_gpu)
+    monkeypatch.setattr(_colors, "side_data", lambda picture: side_data(getattr(picture, "inner", picture)))
+    return state
+
+
+def noise(number, size):
+    return np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
+
+
+def both(path, **options):
+    """All frames of a video, from the CPU and from the GPU."""
+    readers = [VideoReader(path, device=device, **options) for device in ("cpu", "cuda:0")]
+    with closing(readers[0]), closing(readers[1]):
+        assert [reader.device for reader in readers] == ["cpu", "cuda:0"]
+        assert readers[0].info == readers[1].info
+        return zip(*map(list, readers), strict=True)
+
+
+def samples(picture, name):
+    return _colors.planes(_colors.convert(picture, name))
+
+
+@pytest.mark.parametrize("clip_options", [{}, {"rotation": 90}, {"rotation": 180}, {"colours": (9, 2, 1, 9)}])
+def test_frames_on_the_gpu_are_those_of_the_cpu(clip, nvdec, clip_options):
+    for one, other in both(clip(frames=5, **{"pixel_format": "yuv420p", "draw": noise, **clip_options})):
+        assert (one.number, one.pts_seconds, one.picture.pts) == (other.number, other.pts_seconds, other.picture.pts)
+        assert other.is_on_gpu == ("rotation" not in clip_options)
+        name = one.picture.format.name
+        for mine, theirs in zip(samples(one.picture, name), samples(other.picture, name), strict=True):
+            assert np.array_equal(mine, theirs)
+        assert np.array_equal(one.image, other.image)
+    assert nvdec.opened == 1
+
+
+def test_ten_bits(clip, nvdec):
+    nvdec.form = "p010le"
+    path = clip(frames=3, pixel_format="yuv420p10le", codec="libx265", colours=(9, 1, 16, 9), draw=noise)
+    for one, other in both(path):
+        for mine, theirs in zip(
+            samples(one.picture, "yuv420p10le"), samples(other.picture, "yuv420p10le"), strict=True
+        ):
+            assert np.array_equal(mine, theirs)
+        assert other.yuv.matrix == "bt2020"
+        assert _colors.bit_depth(other.picture) == 10
+
+
+@pytest.mark.parametrize("size", [(64, 36), (322, 182), (1920, 1080)])
+@pytest.mark.parametrize("form", ["nv12", "p010le"])
+def test_thumbnails_are_those_of_the_host(gpu, size, form):
+    planar = "yuv420p" if form == "nv12" else "yuv420p10le"
+    host = av.VideoFrame.from_ndarray(noise(1, size), "bgr24").reformat(format=planar)
+    with closing(_nvdec.Thumbnailer("cuda:0")) as maker:
+        pending = [maker.start(_nvdec.yuv_image(GpuPicture(host.reformat(format=form)))) for _ in range(3)]
+        found = [_nvdec.finished(pending.pop(0)) for _ in range(3)]
+    assert np.abs(found[0] - make_thumbnail(host)).max() <= 1.01 * (1 if form == "nv12" else 0.25)
+    assert np.array_equal(found[0], found[2])
+    assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_faces_are_found_where_the_frames_are(clip, nvdec, gpu, fakes, tmp_path, every):
+    path = clip(frames=12, size=(96, 64), draw=lambda number, size: noise(number // 6, size), colours=(1, 2, 1, 1))
+    plan = tmp_path / "x.plan"
+    plan.write_bytes(fakes.plan())
+    tracking = TrackingOptions(every=every)
+    with SCRFDDetector.from_engine(plan) as detector, VideoReader(path, device="cuda:0") as reader:
+        assert frame_device(detector) == "cuda:0"
+        results = list(detect_frames(reader, detector, tracking))
+    with SCRFDDetector.from_backend(EngineBackend(fakes.plan())) as host, VideoReader(path) as reader:
+        assert frame_device(host) == "cpu"
+        for (result, thumbnail), frame in zip(results, reader, strict=True):
+            assert np.abs(thumbnail - make_thumbnail(frame.picture)).max() <= 1.01
+            nv12 = frame.picture.reformat(format="nv12").to_ndarray()
+            image = YUVImage(nv12[:64], nv12[64:].reshape(32, 48, 2), "bt709", True)
+            expected = host.detect(image, threshold=tracking.detection_threshold)
+            assert result.detections == (None if result.detections is None else expected)
+    detected = [result.number for result, _ in results if result.detections is not None]
+    assert detected == ([*range(12)] if every == 1 else [0, 1, 3, 6, 7, 9])
+    assert gpu.leaks == {}
+
+
+def test_first_pass_that_is_left_early_frees_everything(clip, nvdec, gpu, fakes, tmp_path):
+    plan = tmp_path / "x.plan"
+    plan.write_bytes(fakes.plan())
+    with (
+        SCRFDDetector.from_engine(plan) as detector,
+        VideoReader(clip(frames=20), device="cuda:0") as reader,
+        closing(find_faces(reader, detector, delay=0)) as found,
+    ):
+        next(found)
+    assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize("damage", ["short", "broken"])
+def test_damage_is_reported_as_on_the_cpu(clip, nvdec, damage):
+    path = clip(frames=20, options={"g": "5"}, name="clip.mkv", draw=noise)
+    data = bytearray(path.read_bytes())
+    if damage == "short":
+        del data[len(data) // 2 :]
+    else:
+        data[len(data) // 2 : len(data) // 2 + 4000] = bytes(4000)
+    path.write_bytes(data)
+    messages = []
+    for device in ("cpu", "cuda:0"):
+        with VideoReader(path, device=device) as reader, pytest.raises(VideoError) as caught:
+            list(reader)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert nvdec.opened == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "size", "reason"),
+    [("yuv444p", (64, 48), "frames on the GPU in yuv444p are not supported"), ("nv12", (48, 32), "below 64×36 pixels")],
+)
+def test_frames_that_the_kernels_do_not_read_are_decoded_on_the_cpu(clip, nvdec, caplog, form, size, reason):
+    caplog.set_level(logging.INFO, "scrfd_trt")
+    nvdec.form = form
+    with VideoReader(clip(frames=4, size=size), device="cuda:0") as reader:
+        assert reader.device == "cpu"
+        assert len(list(reader)) == 4
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert reason in message
+    assert "is decoded on the CPU, and not with NVDEC" in message
+
+
+@pytest.mark.parametrize("codec", ["libx264", "ffv1"])
+def test_without_nvdec_the_cpu_decodes(clip, caplog, codec):
+    """FFmpeg's own answer on a machine without a driver, and for a codec that no GPU decodes."""
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("there is a GPU here")
+    caplog.set_level(logging.INFO, "scrfd_trt")
+    path = clip(frames=4, codec=codec, name="clip.mkv")
+    with VideoReader(path, device="cuda:0") as reader:
+        assert reader.device == "cpu"
+        assert len(list(reader)) == 4
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"{path} is decoded on the CPU, and not with NVDEC: ")
+    assert "\n" not in message
+
+
+def test_pyav_that_downloads_every_frame(clip, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "scrfd_trt")
+    monkeypatch.setattr("av.codec.hwaccel.HWAccel", lambda device_type, device=None: None)
+    with VideoReader(clip(frames=2), device="cuda:0") as reader:
+        assert reader.device == "cpu"
+    assert "does not decode on a GPU; version 18 does" in caplog.text
+
+
+@pytest.mark.usefixtures("nvdec")
+def test_gpu_that_fails_later_is_one_line(clip, monkeypatch):
+    decode, left = _pyav.decode, iter([True] * 6)
+
+    def full(packet):
+        if next(left, False):
+            return decode(packet)
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(_pyav, "decode", full)
+    path = clip(frames=20, options={"bf": "0"})
+    with VideoReader(path, device="cuda:0") as reader, pytest.raises(VideoError, match="Cannot allocate") as caught:
+        list(reader)
+    assert "\n" not in str(caught.value)
