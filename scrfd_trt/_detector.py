@@ -6,6 +6,7 @@ import numbers
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
@@ -64,7 +65,7 @@ class SCRFDDetector:
     Attributes
     ----------
     device : str
-        ``cpu`` or ``cuda:n``.
+        ``cpu``, ``cuda:n`` or ``cuda:all``.
     options : DetectorOptions
         Options of the detection.
 
@@ -106,7 +107,8 @@ class SCRFDDetector:
             Name of a model in ``scrfd_trt.models.list_models()``.
         device
             ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which selects a GPU if it can be used, else the CPU, and logs
-            the choice. The first use of a model on a GPU builds an engine, which takes minutes, and caches it.
+            the choice. ``cuda:all`` spreads batches over all GPUs of this machine. The first use of a model on a kind
+            of GPU builds an engine, which takes minutes, and caches it.
         build
             Build options of the engine; None: the defaults, for the sizes in ``scales``.
         progress
@@ -191,7 +193,7 @@ class SCRFDDetector:
         path
             The engine file (plan). Names, shapes, profiles and head layout are read from it.
         device
-            ``cuda`` or ``cuda:n``.
+            ``cuda``, ``cuda:n``, or ``cuda:all``.
         stream
             As for :meth:`from_pretrained`.
         lean_runtime
@@ -215,16 +217,18 @@ class SCRFDDetector:
         """
         checked = _validated(options)
         kind, number = _devices.parse(device)
-        if kind != "cuda":
+        if kind not in ("cuda", "all"):
             raise OptionError(
-                f"an engine requires a GPU: device must be cuda or cuda:n, not {shown(device)}",
+                f"an engine requires a GPU: device must be cuda, cuda:n or cuda:all, not {shown(device)}",
                 fields=["device"],
                 value=device,
             )
-        pipeline = _factory().open_engine(
-            Path(path), checked, number or 0, stream=stream, lean_runtime=lean_runtime, allow_host_code=allow_host_code
-        )
-        return cls(pipeline, checked, device=f"cuda:{number or 0}")
+        factory = _factory()
+        how = {"stream": stream, "lean_runtime": lean_runtime, "allow_host_code": allow_host_code}
+        open_on = partial(factory.open_engine, Path(path), checked, **how)
+        if kind == "all":
+            return cls(factory.open_on_all(open_on, stream), checked, device=device)
+        return cls(open_on(number or 0), checked, device=f"cuda:{number or 0}")
 
     @classmethod
     def from_backend(cls, backend: Backend, *, device: str = "cpu", **options: Any) -> Self:
@@ -493,7 +497,7 @@ class SCRFDDetector:
         batch
             Images per run of the model, limited by the model; None: ``max_batch``.
         in_flight
-            Maximum number of concurrent batches.
+            Maximum number of concurrent batches on each GPU.
         threshold, max_faces
             As for :meth:`detect`.
         on_error
@@ -523,7 +527,7 @@ class SCRFDDetector:
     def _stream(
         self, images: Iterable[Any], batch: int, in_flight: int, limits: tuple[float, int | None], on_error: str
     ) -> Iterator[Outcome]:
-        return_errors = _returns_errors(on_error)
+        return_errors, in_flight = _returns_errors(on_error), in_flight * self._pipeline.parallel
         prepared = map(self._prepare_or_return, images) if return_errors else self._prepared(images)
         return in_order(
             lambda group: self._pipeline.start(group, *limits), prepared, batch, in_flight, return_errors=return_errors

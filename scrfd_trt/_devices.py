@@ -16,7 +16,8 @@ from scrfd_trt.errors import DeviceError, OptionError, shown
 
 log = logging.getLogger("scrfd_trt")
 
-CHOICES = "auto, cpu, cuda, cuda:0, cuda:1, …"
+CHOICES = "auto, cpu, cuda, cuda:0, cuda:1, …, cuda:all"
+ALL = "cuda:all"
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 
 
@@ -53,7 +54,12 @@ class Driver:
 
 
 def parse(device: str) -> tuple[str, int | None]:
-    """Split ``auto``, ``cpu``, ``cuda`` or ``cuda:n`` into kind and GPU number; raise OptionError for other names."""
+    """Split ``auto``, ``cpu``, ``cuda`` or ``cuda:n`` into kind and GPU number; raise OptionError for other names.
+
+    The kind of ``cuda:all`` is ``all``.
+    """
+    if device == ALL:
+        return "all", None
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d{1,9}))?", device) if isinstance(device, str) else None
     if match is None or (match[2] and match[1] != "cuda"):
         raise OptionError(
@@ -96,7 +102,7 @@ def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
 
 
 def choose(device: str, cuda_problem: Callable[[Gpu], str]) -> str:
-    """Return the device to run on, ``cpu`` or ``cuda:n``, and log the choice.
+    """Return the device to run on, ``cpu``, ``cuda:n`` or ``cuda:all``, and log the choice.
 
     ``cuda_problem`` returns why an existing GPU cannot be used, or an empty string. If a GPU is requested and cannot be
     used, DeviceError gives the reason.
@@ -104,6 +110,12 @@ def choose(device: str, cuda_problem: Callable[[Gpu], str]) -> str:
     kind, number = parse(device)
     if kind == "cpu":
         return kind
+    if kind == "all":
+        problem = next(filter(None, map(cuda_problem, all_gpus())), "")
+        if problem:
+            raise DeviceError(f"device {device!r} cannot be used: {problem}")
+        log.info("device %s: %s", device, ", ".join(map(str, all_gpus())))
+        return device
     gpu = next((gpu for gpu in driver().gpus if gpu.index == (number or 0)), None)
     reason = _no_gpu(number or 0) if gpu is None else cuda_problem(gpu)
     if not reason:
@@ -116,6 +128,13 @@ def choose(device: str, cuda_problem: Callable[[Gpu], str]) -> str:
         log.warning("%s cannot be used: %s; running on the CPU", gpu, reason)
     log.info("device auto: cpu (%s)", reason)
     return "cpu"
+
+
+def all_gpus() -> tuple[Gpu, ...]:
+    """Return the GPUs of ``cuda:all``; raise DeviceError if there are none."""
+    if not driver().gpus:
+        raise DeviceError(f"device {ALL!r} cannot be used: {driver().problem}; the choices here are: auto, cpu")
+    return driver().gpus
 
 
 def _no_gpu(number: int) -> str:

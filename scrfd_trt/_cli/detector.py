@@ -43,7 +43,7 @@ def open_detector(
         common["max_batch"] = max_batch
     path = user_path(model)
     if is_model_path(model) and is_engine_file(path):
-        gpu = f"cuda:{gpu_number(device)}"
+        gpu = device if device == _devices.ALL else f"cuda:{gpu_number(device)}"
         detector = SCRFDDetector.from_engine(
             path, device=gpu, lean_runtime=lean_runtime, allow_host_code=allow_host_code, **common
         )
@@ -71,6 +71,8 @@ def check_no_engine_options(model: str, lean_runtime: Path | None, *, allow_host
 def gpu_number(device: str) -> int:
     """Return n of ``cuda:n``, or 0 for ``cuda`` and ``auto``; raise OptionError for others."""
     kind, number = _devices.parse(device)
+    if kind == "all":
+        raise OptionError(f"--device {device}: this command uses one GPU; the choices are: cuda, cuda:0, cuda:1, …")
     if kind == "cpu":
         raise OptionError(
             f"--device {device}: engines run on NVIDIA GPUs only; the choices are: cuda, cuda:0, cuda:1, …"

@@ -65,7 +65,7 @@ Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=INPUT_HELP)]
 LiveInputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search the subfolders of input folders.")]
 ModelName = Annotated[str, option("NAME|FILE", MODEL_HELP, "--model", "-m")]
-Device = Annotated[str, option("DEVICE", "Device: auto, cpu, cuda or cuda:N. 'scrfd-trt doctor' checks the GPU.")]
+Device = Annotated[str, option("DEVICE", "Device: auto, cpu, cuda, cuda:N, cuda:all. 'scrfd-trt doctor' checks GPUs.")]
 LeanRuntime = Annotated[Path | None, option("FILE", LEAN_HELP, show_default="$TRT_LEAN_RUNTIME")]
 AllowHostCode = Annotated[
     bool, typer.Option("--allow-host-code", help="Allow the engine to run CPU code. Only for trusted engines.")

@@ -68,6 +68,15 @@ class DeviceImage:
         self._owner = (image, view)
 
 
+def gpu_of(image: Any) -> int | None:
+    """Return the number of the GPU that an array is on; None if it does not say so."""
+    try:
+        where = getattr(image, "__dlpack_device__", None)
+        return int(where()[1]) if where is not None else _ordinal_of(image.__cuda_array_interface__["data"][0])
+    except Exception:  # noqa: BLE001 - a foreign object; the run reports what is wrong
+        return None
+
+
 def type_name(dtype: Any) -> str:
     """Return NumPy's name of an element type, however a library spells it: ``|u1``, ``torch.uint8``, NumPy's own."""
     try:

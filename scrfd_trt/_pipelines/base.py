@@ -35,6 +35,10 @@ class Pipeline(Protocol):
         """Maximum number of images per run of the model."""
 
     @property
+    def parallel(self) -> int:
+        """Number of devices that run batches at the same time."""
+
+    @property
     def description(self) -> str:
         """What runs the model, a few words."""
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from scrfd_trt import _devices
 from scrfd_trt._cuda import kernels
@@ -25,6 +27,7 @@ from scrfd_trt._engine.runtime import opener
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.base import Pipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline
+from scrfd_trt._pipelines.cuda.spread import SpreadPipeline
 from scrfd_trt._pipelines.host import HostPipeline
 from scrfd_trt._pipelines.verify_engine import check_engine, check_prerequisites
 from scrfd_trt.backends import OnnxBackend
@@ -45,7 +48,7 @@ def open_onnx(
     progress: BuildProgress | None = None,
     **engine_options: Any,
 ) -> Pipeline:
-    """Open an ONNX model on ``cpu``, or its cached engine on ``cuda:n``; build the engine if none is cached.
+    """Open an ONNX model on ``cpu``, or its engine on ``cuda:n`` or ``cuda:all``; build the engine if none is cached.
 
     The engine is built for the scales in ``options``, unless ``build_options`` names sizes. ``engine_options`` are
     further arguments of :func:`open_engine`.
@@ -56,6 +59,11 @@ def open_onnx(
         if build_options is not None:
             log.info("build: ignored, since the model runs on the CPU without an engine")
         return _open_on_cpu(path, options)
+    if device == _devices.ALL:
+        return open_on_all(
+            lambda index: open_onnx(path, options, f"cuda:{index}", build_options, progress=progress, **engine_options),
+            engine_options.get("stream"),
+        )
     index = _devices.parse(device)[1] or 0
     build_options = build_options or BuildOptions()
     if build_options.sizes is None and options.scales is not None:
@@ -75,6 +83,20 @@ def open_onnx(
         lambda plan: build_engine(path, plan, build_options, device=index, progress=progress, overwrite=True),
         lambda plan: open_engine(plan, options, index, **engine_options),
     )
+
+
+def open_on_all(open_one: Callable[[int], Pipeline], stream: Any) -> Pipeline:
+    """Open a pipeline on each GPU, by its number, as one."""
+    if stream is not None:
+        raise OptionError("stream: a CUDA stream belongs to one GPU; leave it out with device cuda:all")
+    with ExitStack() as stack:
+        pipelines = []
+        for gpu in _devices.all_gpus():
+            pipelines.append(cast("CudaPipeline", open_one(gpu.index)))
+            stack.callback(pipelines[-1].close)
+        spread = SpreadPipeline(pipelines)
+        stack.pop_all()
+    return spread
 
 
 def _open_on_cpu(path: Path, options: DetectorOptions) -> HostPipeline:

@@ -42,6 +42,8 @@ class HostPipeline:
     OptionError if it does not accept a size in ``options.scales``.
     """
 
+    parallel = 1
+
     def __init__(self, backend: Backend, options: DetectorOptions) -> None:
         self.layout = recognize(backend.outputs)
         self.scales = choose_scales(backend.input.shape, options.scales, backend.ranges)

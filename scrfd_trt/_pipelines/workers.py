@@ -43,6 +43,11 @@ class Workers:
                 raise BackendError(f"the run cannot be started in another thread: {one_line(error)}") from error
         return future
 
+    @property
+    def pending(self) -> int:
+        """Calls that have not ended."""
+        return len(self._pending)
+
     def close(self) -> None:
         """Wait for the running calls; those that have not started raise ClosedError."""
         with self._lock:

@@ -128,7 +128,8 @@ def _choose_gpu(path: Path, device: str) -> int | None:
     if is_engine_file(path):
         read_plan(path)  # a missing file is reported before a missing GPU
         return find(gpu_number(device)).index
-    return _devices.parse(_devices.choose(device, factory.cuda_problem))[1]
+    chosen = _devices.choose(device, factory.cuda_problem)
+    return None if chosen == "cpu" else gpu_number(chosen)
 
 
 def parse_counts(text: str, option: str) -> tuple[int, ...]:

@@ -53,6 +53,8 @@ class CudaPipeline:
     ``options.scales``, MissingDependencyError without cuda.core or NVRTC, and BackendError for lack of memory.
     """
 
+    parallel = 1
+
     def __init__(self, reopen: Callable[[], LoadedEngine], options: DetectorOptions, *, stream: Any = None) -> None:
         wait_for_dropped()  # it may hold the memory that is needed here
         self.options = options
@@ -88,6 +90,15 @@ class CudaPipeline:
     @property
     def description(self) -> str:
         return self._resources.description
+
+    @property
+    def runtime(self) -> str:
+        return str(self._resources.engine.flavour)
+
+    @property
+    def in_flight(self) -> int:
+        """Runs that have not ended, and those that have not started."""
+        return self._pool.in_flight + self._workers.pending
 
     def prepare_image(self, image: Any) -> Any:
         if isinstance(image, YUVImage):

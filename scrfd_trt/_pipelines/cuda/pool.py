@@ -80,6 +80,11 @@ class SlotPool:
             self._changed.notify_all()  # the slot no longer counts, so that another may be created
         return run
 
+    @property
+    def in_flight(self) -> int:
+        """Runs that have not ended on the GPU."""
+        return self._count - len(self._idle) - sum(run.done() for run in tuple(self._runs))
+
     def begin_closing(self) -> bool:
         """Reject further runs; return False if a call did so before."""
         with self._changed:
@@ -205,11 +210,15 @@ class Run:
 
     def done(self) -> bool:
         """Return whether :meth:`result` returns without waiting."""
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            return False  # another thread waits for the run
+        try:
             if self._slot is None:
                 return True
             with self._device.current():
                 return self._slot.is_done()
+        finally:
+            self._lock.release()
 
     def result(self) -> list[Outcome]:
         """Wait, then return the result of each image; raise ClosedError if the detector was closed meanwhile."""
