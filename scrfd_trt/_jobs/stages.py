@@ -123,6 +123,7 @@ class ByteBudget:
         """Give bytes back."""
         with self._changed:
             self._used -= size
+            self._is_short = False  # whoever waits finds it out again
             self._changed.notify_all()
 
     def wait(self, turn: int, future: Future[Any]) -> bool:
