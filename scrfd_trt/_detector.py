@@ -265,8 +265,9 @@ class SCRFDDetector:
 
     @property
     def _frame_device(self) -> str:
-        """The GPU in whose memory frames of videos may lie; ``cpu`` if they have to be in host memory."""
-        return self.device if hasattr(self._pipeline, "detect_on_gpu") else "cpu"
+        """The GPU in whose memory the frames of the next video may lie; ``cpu`` if they have to be in host memory."""
+        device: str = getattr(self._pipeline, "frame_device", "cpu")
+        return device
 
     @property
     def layout(self) -> HeadLayout:

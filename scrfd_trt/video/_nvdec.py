@@ -81,7 +81,7 @@ class Plane:
             "shape": shape,
             "strides": (plane.line_size, *((2 * item, item) if len(shape) == 3 else (item,))),
             "typestr": kind,
-            "data": (plane.buffer_ptr, True),
+            "data": (plane.buffer_ptr, False),
             "stream": order,
             "version": 3,
         }

@@ -73,6 +73,10 @@ def wanted(gpu, plan):
     return detect
 
 
+def test_videos_take_turns_on_the_gpus(opened):
+    assert [opened._frame_device for _ in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+
+
 def used(detector):
     return [pipeline._pool._count for pipeline in detector._pipeline._pipelines.values()]
 

@@ -92,6 +92,11 @@ class CudaPipeline:
         return self._resources.description
 
     @property
+    def frame_device(self) -> str:
+        """Device in whose memory the frames of a video may lie."""
+        return f"cuda:{self.device.index}"
+
+    @property
     def runtime(self) -> str:
         return str(self._resources.engine.flavour)
 

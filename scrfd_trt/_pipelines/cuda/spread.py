@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,12 @@ class SpreadPipeline:
         kinds = Counter((pipeline.runtime, pipeline.device.gpu.name) for pipeline in pipelines)
         self.description = ", ".join(f"{runtime} on {count} × {name}" for (runtime, name), count in kinds.items())
         self._workers = Workers(1)
+        self._turns = cycle(pipelines)
+
+    @property
+    def frame_device(self) -> str:
+        """Device in whose memory the frames of a video may lie; each video gets another one."""
+        return next(self._turns).frame_device
 
     def prepare_image(self, image: Any) -> Any:
         return self._first.prepare_image(image)
