@@ -13,10 +13,28 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from measure_video import draw_clip
+
+import drawing
 
 FOLDER = Path(__file__).parent / "images" / "video"
 SHOWN = (20, 75, 130)
+SIZE, RATE = (640, 360), 30
+
+
+def draw_clip(path: Path, frames: int) -> None:
+    """Write a clip of drawn people."""
+    backdrop = drawing.BACKDROPS["park"](SIZE, 4)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"crf": "18"})
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        for number in range(frames):
+            image = backdrop.copy()
+            for actor in range(4):
+                x = (90 + 150 * actor + (2 + actor) * number) % (SIZE[0] + 160) - 80
+                drawing.draw_face(image, (x, 130 + 25 * actor), 50 + 8 * actor, look=actor)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        container.mux(stream.encode())
 
 
 def run(*arguments: str, folder: str) -> None:

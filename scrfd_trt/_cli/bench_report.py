@@ -15,6 +15,7 @@ from scrfd_trt.errors import MissingDependencyError, OutputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CPU_STAGES = {
     "letterbox": "scale, pad, normalise",
@@ -167,6 +168,11 @@ def plot(figures: GpuFigures, path: Path, title: str) -> None:
     figure.suptitle(title, fontsize=11)
     _plot_latency(left, figures)
     _plot_throughput(right, figures)
+    save_plot(figure, path)
+
+
+def save_plot(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; raise OutputError if that fails."""
     try:
         figure.savefig(path, format="png", dpi=130)
     except OSError as error:

@@ -23,9 +23,9 @@ from scrfd_trt.video import (
     open_source,
     overlay_live,
 )
+from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import is_camera
-from scrfd_trt.video._two_pass import OverlayFunction
 from scrfd_trt.video._writer import check_suffix
 
 

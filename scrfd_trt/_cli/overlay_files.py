@@ -49,7 +49,8 @@ from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video import Summary, render_video
 from scrfd_trt.video._animation_reader import limited
-from scrfd_trt.video._two_pass import OverlayFunction, try_output
+from scrfd_trt.video._canvas import OverlayFunction
+from scrfd_trt.video._two_pass import try_output
 
 
 def write_copies(

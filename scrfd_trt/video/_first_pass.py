@@ -124,14 +124,21 @@ def track_faces(
 ) -> Generator[tuple[Frame | None, FrameFaces], None, None]:
     """Do what :func:`find_faces` does, and yield the frames, too (None unless ``keep``)."""
     rate = reader.info.rate
-    tracker = Tracker(tracking, rate, delay=delay)
-    frames: deque[Frame | None] = deque()
     near = min(max(round(RETURN_SECONDS * float(rate)), RETURN_FRAMES[0]), RETURN_FRAMES[1])
     if delay is not None:
         near = max(1, min(delay, LIVE_RETURN_FRAMES))
     windows = None if spans is None else _Windows(spans, tracking, rate, near)
+    results = detect_frames(reader, detector, tracking, batch, keep=keep, windows=windows)
+    yield from link_faces(results, Tracker(tracking, rate, delay=delay), near)
+
+
+def link_faces(
+    results: Iterable[tuple[FrameResult, Thumbnail]], tracker: Tracker, near: int
+) -> Generator[tuple[Frame | None, FrameFaces], None, None]:
+    """Find the scene cuts between the frames of :func:`detect_frames`, and track their faces."""
+    frames: deque[Frame | None] = deque()
     is_connected = True
-    for result, is_cut in mark_cuts(detect_frames(reader, detector, tracking, batch, keep=keep, windows=windows), near):
+    for result, is_cut in mark_cuts(results, near):
         frames.append(result.frame)
         cut = is_cut and is_connected and result.is_near_span
         is_connected = result.is_near_span

@@ -14,6 +14,7 @@ import pytest
 
 from scrfd_trt import DetectorOptions, SCRFDDetector
 from scrfd_trt._cli.bench_cpu import AROUND_MODEL, STAGES, StagedDetection, Timings, measure_cpu, time_detect
+from scrfd_trt._cli.bench_video import PARTS, WHOLES
 from scrfd_trt._pipelines import HostPipeline
 
 Run = Callable[..., Any]
@@ -111,9 +112,29 @@ def test_bench_command(run: Run, network_500m: Path) -> None:
     assert report["detect_to_model"] == report["detect"]["median"] / report["stages"]["model"]["median"]
 
 
+@pytest.mark.usefixtures("spots")
+def test_bench_video(run: Run, film: Callable[..., Path]) -> None:
+    code, out, err = run("bench", "--video", film(), "--runs", 1)
+    assert (code, err) == (0, "")
+    for name in (*PARTS, *WHOLES):
+        assert f"\n{name}  " in out
+    report = json.loads(run("bench", "--video", "clip.mp4", "--runs", 1, "--json").out)
+    times = report["milliseconds_per_frame"]
+    assert list(times) == [*PARTS, *WHOLES]
+    assert times["anonymize"] > times["encode"] > 0
+    assert report["ratios"]["first pass / slowest part"] == times["first pass"] / max(
+        times["decode"], times["detect"], times["track"]
+    )
+    assert report["faces_per_frame"] > 0
+    assert list(Path().iterdir()) == [Path("clip.mp4")]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
+        (["a.jpg", "--video", "clip.mp4"], 2, "--video cannot be combined with an image"),
+        (["--video", "clip.mp4", "--compare", "ort-cuda"], 2, "--compare cannot be combined with --video"),
+        (["--plot", "a.png", "--device", "cpu"], 2, "--plot requires a GPU"),
         (["none.jpg"], 1, "none.jpg: there is no such file"),
         (["--runs", "0"], 2, "Invalid value for '--runs'"),
         (["--scale", "100"], 2, "--scale '100'"),

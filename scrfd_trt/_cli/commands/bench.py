@@ -11,14 +11,15 @@ import typer
 from numpy.typing import NDArray
 
 from scrfd_trt import _devices, models, samples
-from scrfd_trt._cli import bench_report, console, live, options
+from scrfd_trt._cli import bench_report, bench_video, console, live, options
 from scrfd_trt._cli.bench_cpu import measure_cpu
 from scrfd_trt._cli.bench_gpu import GpuBench, GpuFigures
-from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, parse_scales
+from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, open_detector, parse_scales
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import read_image, user_path
 from scrfd_trt._cli.options import option
 from scrfd_trt._cuda.device import find
+from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_engine_file, is_model_path, read_plan
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import factory
@@ -26,6 +27,7 @@ from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import ImageError, OptionError
 
 BATCHES, IN_FLIGHTS = "1,8,32", "1,2,3"
+RUNS, VIDEO_RUNS = 60, 3
 
 ImageFile = Annotated[
     Path | None, typer.Argument(metavar="IMAGE", help="Image file to measure with.", show_default="a drawn scene")
@@ -45,12 +47,11 @@ class GpuArgs:
     plot: Annotated[Path | None, option("FILE", "GPU only: write a plot as PNG.")] = None
     compare: Annotated[Literal["ort-cuda"] | None, option(None, COMPARE_HELP)] = None
 
-    def refuse(self) -> None:
-        """Raise OptionError if one of the options is set."""
+    def refuse(self, reason: str, but: str = "") -> None:
+        """Raise OptionError if one of the options is set, except for ``but``."""
         for name, value in vars(self).items():
-            if value is not None:
-                flag = f"--{name.replace('_', '-')}"
-                raise OptionError(f"{flag} requires a GPU; name an engine with --model, or add --device cuda")
+            if value is not None and name != but:
+                raise OptionError(f"--{name.replace('_', '-')} {reason}")
 
     def measure(self, job: GpuBench, image: NDArray[np.uint8], runs: int) -> GpuFigures:
         """Return the measurements, after checks of all that they need."""
@@ -67,7 +68,10 @@ class GpuArgs:
 def bench(
     image: ImageFile = None,
     *,
-    runs: Annotated[int, option("N", "Measurements of each stage.", min=1)] = 60,
+    video: Annotated[Path | None, option("FILE", "Measure 'anonymize' on this video instead.")] = None,
+    runs: Annotated[
+        int | None, option("N", "Measurements of each stage.", min=1, show_default="60; 3 with --video")
+    ] = None,
     network: options.ModelArgs,
     scale: Scale = None,
     threshold: options.Threshold = options.THRESHOLD,
@@ -83,14 +87,26 @@ def bench(
     On a GPU: the engine alone, each stage, detect() for images in each kind
     of memory, and stream() by batch size and batches in flight.
 
+    With --video: the parts of 'anonymize' alone (decode, detect, track, draw,
+    encode), its two passes and the whole, in milliseconds per frame.
+
     For example:
       scrfd-trt bench
       scrfd-trt bench group.jpg --device cpu --scale 640 --runs 200
       scrfd-trt bench --model face.plan --runs 1000 --plot figures.png
       scrfd-trt bench --device cuda --compare ort-cuda
+      scrfd-trt bench --video street.mp4 --plot figures.png
     """
     with console.logged():
-        live.refuse([] if image is None else [str(image)], "bench")
+        live.refuse([str(each) for each in (image, video) if each is not None], "bench")
+        if video is not None:
+            if image is not None:
+                raise OptionError("--video cannot be combined with an image; leave one of them out")
+            gpu_args.refuse("cannot be combined with --video; leave it out", but="plot")
+            with open_detector(**vars(network), threshold=threshold, iou=iou, scale=scale) as detector:
+                _bench_video(user_path(str(video)), detector, runs or VIDEO_RUNS, gpu_args.plot, as_json=as_json)
+            return
+        runs = runs or RUNS
         pixels = samples.load("group").image if image is None else _read(image)
         name = "a drawn scene" if image is None else str(image)
         settings = DetectorOptions(threshold=threshold, iou=iou, scales=parse_scales(scale))
@@ -102,13 +118,26 @@ def bench(
             job = GpuBench(path, gpu, settings, network.lean_runtime, allow_host_code=network.allow_host_code)
             _report_gpu(gpu_args.measure(job, pixels, runs), job, name, gpu_args.plot, as_json=as_json)
             return
-        gpu_args.refuse()
+        gpu_args.refuse("requires a GPU; name an engine with --model, or add --device cuda")
         settings = settings if scale else settings.model_copy(update={"scales": ((640, 640),)})
         measured = measure_cpu(OnnxBackend(path), settings, pixels, runs)
         if as_json:
             console.write_json(bench_report.cpu_as_dict(measured, name, path.name))
         else:
             bench_report.show_cpu(measured, name, path.name)
+
+
+def _bench_video(clip: Path, detector: SCRFDDetector, rounds: int, plot: Path | None, *, as_json: bool) -> None:
+    if plot is not None:
+        bench_report.check_plot(plot)
+    with console.muted():
+        figures = bench_video.measure_video(clip, detector, rounds)
+    if as_json:
+        console.write_json(bench_video.as_dict(figures, str(clip)))
+    else:
+        bench_video.show(figures, str(clip))
+    if plot is not None:
+        bench_video.plot(figures, plot, f"{clip.name}\n{figures.description}")
 
 
 def _report_gpu(figures: GpuFigures, job: GpuBench, image: str, plot: Path | None, *, as_json: bool) -> None:
