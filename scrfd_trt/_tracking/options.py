@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -21,8 +21,9 @@ class Limit(NamedTuple):
     frames: int
     seconds: float
 
-    def includes(self, frames: int, seconds: float) -> bool:
-        return frames <= self.frames or seconds <= self.seconds
+    def includes(self, frames: Any, seconds: Any) -> Any:
+        """Return whether a distance, or each of several ``(N,)``, is within the limit."""
+        return (frames <= self.frames) | (seconds <= self.seconds)
 
 
 class TrackLimits(NamedTuple):

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
-from scrfd_trt._nms import pairwise_iou
 from scrfd_trt._tracking.faces import FrameFaces
+from scrfd_trt._tracking.matching import match, overlaps, take_best
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt._tracking.track import Array, Observation, Track, expand
+from scrfd_trt._tracking.tracks import (
+    BOX,
+    CENTRE,
+    FACE_SCORE,
+    FIRST,
+    FRAME,
+    LAST,
+    POINTS,
+    SECONDS,
+    SIDES,
+    VELOCITY_FRAMES,
+    Array,
+    Indices,
+    Tracks,
+    observe,
+)
 
 BUFFER, BUFFER_PER_MISS, MAX_BUFFER = 0.2, 0.03, 0.6
 """Share of its sides that a box is expanded by before its overlap is computed: at first, per missed frame, at most."""
 MIN_IOU, MIN_IOU_LOW = 0.15, 0.5  # minimum overlap of the expanded boxes, for faces of high and of low score
+MAX_DUE = 16  # frames whose faces are final that wait for others, to be computed together; live frames do not wait
 MAX_BACK_GAP = 3  # detected frames without a low-score face after which a new track is not traced back any further
 
 
@@ -36,16 +54,19 @@ class FrameObservation(NamedTuple):
 
 @dataclass
 class _PendingFrame:
-    """A frame whose faces may still change, and the rows of its low-score faces that no track has taken."""
+    """A frame whose faces may still change; its low-score faces that no track has taken, and their expanded boxes."""
 
-    observation: FrameObservation
-    low_rows: list[int] = field(default_factory=list)
+    number: int
+    seconds: float
+    cut: bool
+    is_detected: bool
+    low: tuple[Array, Array] | None = None
 
 
 class Tracker:
     """Link the faces of a video to tracks.
 
-    Frames go in one by one; each comes out, some frames later, as soon as no later frame can change its faces.
+    Frames go in one by one; each comes out some frames later, when no later frame can change its faces.
 
     Parameters
     ----------
@@ -67,161 +88,161 @@ class Tracker:
         self.limits = options.limits(rate)
         self._delay = delay
         self._pending: deque[_PendingFrame] = deque()
-        self._times: dict[int, float] = {}
-        self._tracks: list[Track] = []
+        self._due: list[_PendingFrame] = []
+        self._tracks = Tracks(self.limits)
         self._count = 0
         self._scene = 0
 
     def push(self, observation: FrameObservation) -> Iterator[FrameFaces]:
         """Add the next frame, whose number is one more than the previous one's; yield frames that are final now."""
-        self._pending.append(pending := _PendingFrame(observation))
-        self._times[observation.number] = observation.pts_seconds
-        if observation.cut:
-            self._scene = observation.number
-            for track in self._tracks:
-                track.end = observation.number if track.end is None else track.end
-        if observation.detections is not None:
-            self._link(pending, observation.detections)
+        number, seconds, detections, cut = observation
+        self._pending.append(pending := _PendingFrame(number, seconds, cut, detections is not None))
+        self._tracks.begin_frame(number, seconds)
+        if cut:
+            self._scene = number
+            self._tracks.end_scene(number)
+        if detections is not None and len(detections):
+            self._link(pending, detections)
         while self._is_due():
-            yield self._pop()
+            self._due.append(self._pending.popleft())
+        while len(self._due) >= (MAX_DUE if self._delay is None else 1):
+            yield from self._pop()
 
     def finish(self) -> Iterator[FrameFaces]:
         """Yield the remaining frames."""
-        while self._pending:
-            yield self._pop()
+        self._due += self._pending
+        self._pending.clear()
+        while self._due:
+            yield from self._pop()
 
     def _is_due(self) -> bool:
         """Return whether the oldest pending frame is final, or has waited for the whole delay."""
         if not self._pending or (self._delay is not None and len(self._pending) > self._delay):
             return bool(self._pending)
-        oldest, newest = self._pending[0].observation, self._pending[-1].observation
-        # The first frame out of reach may still be linked to a later detection, up to the gap limit away.
-        for at in range(self.limits.half_window, len(self._pending)):
-            frame = self._pending[at].observation
-            if not self.limits.extension.includes(frame.number - oldest.number, frame.pts_seconds - oldest.pts_seconds):
-                distance = newest.number - frame.number + 1, newest.pts_seconds - frame.pts_seconds
-                return not self.limits.gap.includes(*distance)
+        oldest, newest, extension = self._pending[0], self._pending[-1], self.limits.extension
+        # The first frame out of reach may still be linked to a later detection, up to the gap limit away; a track that
+        # begins before it is smoothed and moves back by the frames around its first detection.
+        lookahead = max(self._tracks.reach, VELOCITY_FRAMES) - 1
+        for at in range(max(self._tracks.reach, extension.frames), len(self._pending)):
+            frame = self._pending[at]
+            if not extension.includes(frame.number - oldest.number, frame.seconds - oldest.seconds):
+                distance = newest.number - frame.number, newest.seconds - frame.seconds
+                return distance[0] >= lookahead and not self.limits.gap.includes(distance[0] + 1, distance[1])
         return False
 
-    def _pop(self) -> FrameFaces:
-        observation = self._pending.popleft().observation
-        frame = observation.number
-        found = [track.face_at(frame, self._times, self.limits) for track in self._tracks]
-        self._tracks = [track for track in self._tracks if self._is_alive(track, observation)]
-        margin = self.limits.half_window + 1
-        for track in self._tracks:
-            track.forget(min(frame, track.last.frame) - margin)
-        oldest = min([frame, *(track.last.frame for track in self._tracks)]) - margin
-        for number in [number for number in self._times if number < oldest]:
-            del self._times[number]
-        faces = [face for face in found if face is not None]
-        points = [np.full((5, 2), np.nan) if face.landmarks is None else face.landmarks for face in faces]
-        return FrameFaces(
-            frame,
-            observation.pts_seconds,
-            observation.cut,
-            np.array([face.track for face in faces], np.int64),
-            np.array([face.box for face in faces]).reshape(-1, 4),
-            np.array([face.score for face in faces], np.float64),
-            None if faces and np.isnan(points).all() else np.array(points).reshape(-1, 5, 2),
-            np.array([face.origin for face in faces], "U12"),
-        )
+    def _pop(self) -> Iterator[FrameFaces]:
+        """Yield the oldest frames that are due, whose faces are computed together."""
+        due, self._due = self._due[:MAX_DUE], self._due[MAX_DUE:]
+        times = np.array([frame.seconds for frame in due])
+        found = self._tracks.faces_at(np.array([frame.number for frame in due]), times)
+        self._tracks.forget(due[-1].number, due[-1].seconds)
+        for frame, (numbers, faces, origins) in zip(due, found, strict=True):
+            points = faces[:, POINTS].reshape(-1, 5, 2)
+            yield FrameFaces(
+                frame.number,
+                frame.seconds,
+                frame.cut,
+                numbers,
+                faces[:, BOX].copy(),
+                faces[:, FACE_SCORE].copy(),
+                None if len(points) and np.isnan(points).all() else points,
+                origins,
+            )
 
-    def _is_alive(self, track: Track, observation: FrameObservation) -> bool:
-        """Return whether a track may have a face in a later frame, or gain one."""
-        distance, limits = _distance(track, observation), self.limits
-        return distance[0] <= 0 or limits.gap.includes(*distance) or limits.extension.includes(*distance)
-
-    def _candidates(self, observation: FrameObservation, end: int | None) -> list[Track]:
+    def _candidates(self, frame: _PendingFrame, end: float) -> Indices:
         """Return the tracks with this end whose last detection is within the gap limit."""
-        gap = self.limits.gap
-        return [t for t in self._tracks if t.end == end and gap.includes(*_distance(t, observation))]
+        last = self._tracks.columns.edges[:, LAST]
+        is_near = self.limits.gap.includes(frame.number - last[:, FRAME], frame.seconds - last[:, SECONDS])
+        is_candidate: NDArray[np.bool_] = is_near & (self._tracks.columns.ends == end)
+        return is_candidate.nonzero()[0]
 
-    def _link(self, pending: _PendingFrame, detections: Detections) -> None:
-        boxes = detections.boxes.astype(np.float64)
+    def _link(self, frame: _PendingFrame, detections: Detections) -> None:
         is_high = detections.scores >= self.options.threshold
-        tracks = self._candidates(pending.observation, None)
-        tracks, high = self._match(pending, tracks, boxes, np.flatnonzero(is_high).tolist(), MIN_IOU)
-        _, pending.low_rows = self._match(pending, tracks, boxes, np.flatnonzero(~is_high).tolist(), MIN_IOU_LOW)
-        for row in high:
-            self._count += 1
-            trusted = float(np.float32(self.options.threshold))  # as is_high compares
-            track = Track(self._count, self._scene, trusted, _observe(pending, row))
-            self._trace_back(track)
-            self._connect_over_cut(track, pending.observation)
-            self._tracks.append(track)
+        rows, boxes = observe(detections, is_high, frame.number, frame.seconds, BUFFER)
+        tracks = self._candidates(frame, np.inf)
+        tracks, high = self._match(tracks, rows, boxes, is_high.nonzero()[0], MIN_IOU)
+        _, low = self._match(tracks, rows, boxes, (~is_high).nonzero()[0], MIN_IOU_LOW)
+        if len(low):
+            frame.low = rows[low], boxes[:, low]
+        if len(high):
+            # What is due stays as it is.
+            new = self._tracks.start(rows[high], self._count + 1, max(self._scene, self._pending[0].number))
+            self._count += len(high)
+            self._trace_back(new)
+            if self._scene:
+                self._connect_over_cut(new, frame)
 
     def _match(
-        self, pending: _PendingFrame, tracks: list[Track], boxes: Array, rows: list[int], minimum: float
-    ) -> tuple[list[Track], list[int]]:
-        """Add rows to tracks; return the tracks and the rows that are left."""
-        if not tracks or not rows:
-            return tracks, rows
-        frame = pending.observation.number
-        missed = np.array([frame - track.last.frame - 1 for track in tracks], np.float64)
-        buffer = np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER)[:, None]
-        wanted = expand(boxes[rows], BUFFER)
-        overlap = pairwise_iou(expand(np.array([track.predict(frame) for track in tracks]), buffer), wanted)
-        if missed.any():
-            # A face that was missed for some frames may have moved on at full speed, or stopped.
-            undamped = np.array([track.predict(frame, 1.0) for track in tracks])
-            overlap = np.maximum(overlap, pairwise_iou(expand(undamped, buffer), wanted))
-        pairs = assign(overlap, minimum)
-        for track, row in pairs:
-            tracks[track].add(_observe(pending, rows[row]))
-        matched_tracks, matched_rows = {track for track, _ in pairs}, {row for _, row in pairs}
-        return (
-            [track for at, track in enumerate(tracks) if at not in matched_tracks],
-            [row for at, row in enumerate(rows) if at not in matched_rows],
-        )
+        self, tracks: Indices, rows: Array, boxes: Array, chosen: Indices, minimum: float
+    ) -> tuple[Indices, Indices]:
+        """Add the chosen rows to tracks; return the tracks and the rows that are left."""
+        if not len(tracks) or not len(chosen):
+            return tracks, chosen
+        frame = int(rows[0, FRAME])
+        last = self._tracks.columns.edges[tracks, LAST]
+        missed = frame - last[:, FRAME] - 1
+        reach = np.exp(last[:, SIDES]) * (0.5 + np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER))[:, None]
+        # A face that was missed for some frames may have moved on at full speed, or stopped.
+        motions = self._tracks.motion(tracks, frame, LAST)[: 2 if missed.any() else 1]
+        centres = np.array([last[:, CENTRE] + motion for motion in motions])
+        expected = np.concatenate([centres - reach, centres + reach], axis=2).transpose(2, 0, 1)
+        at, found = match(expected, boxes[:, chosen], minimum)
+        if len(at):
+            self._tracks.add(tracks[at], rows[chosen[found]], LAST)
+        return _without(tracks, at), _without(chosen, found)
 
-    def _trace_back(self, track: Track) -> None:
-        """Add the low-score faces before a track's first detection that lie on its path."""
-        gap = 0
-        for pending in reversed(list(self._pending)[:-1]):
-            frame, detections = pending.observation.number, pending.observation.detections
-            if frame < self._scene or gap > MAX_BACK_GAP:
+    def _trace_back(self, tracks: Indices) -> None:
+        """Add the low-score faces before the first detections of tracks that lie on their paths."""
+        gaps = np.zeros(len(tracks))
+        for frame in islice(reversed(self._pending), 1, None):
+            if frame.number < self._scene or gaps.min() > MAX_BACK_GAP:
                 return
-            gap += detections is not None
-            if not pending.low_rows or detections is None:
+            if not frame.is_detected:
                 continue
-            boxes = detections.boxes[pending.low_rows].astype(np.float64)
-            overlap = pairwise_iou(expand(track.predict(frame)[None], BUFFER), expand(boxes, BUFFER))[0]
-            best = int(overlap.argmax())
-            if overlap[best] >= MIN_IOU_LOW:
-                track.add(_observe(pending, pending.low_rows.pop(best)))
-                gap = 0
+            is_open = gaps <= MAX_BACK_GAP
+            gaps += 1
+            if frame.low is None:
+                continue
+            rows, boxes = frame.low
+            similarity = overlaps(self._expected(tracks, frame.number, FIRST)[:, :, None], boxes[:, None])
+            own, low = take_best(similarity * is_open[:, None], MIN_IOU_LOW)
+            if own:
+                self._tracks.add(tracks[own], rows[low], FIRST)
+                gaps[own] = 0
+                left = _without(np.arange(len(rows)), low)
+                frame.low = (rows[left], boxes[:, left]) if len(left) else None
 
-    def _connect_over_cut(self, track: Track, observation: FrameObservation) -> None:
-        """Connect a new track to one that ends at the last cut, if both have a face in the same place.
+    def _connect_over_cut(self, tracks: Indices, frame: _PendingFrame) -> None:
+        """Connect new tracks to those that end at the last cut, if both have a face in the same place.
 
         Two scenes rarely share a place by chance; the cut may be a false one.
         """
-        before = [old for old in self._candidates(observation, self._scene) if not old.has_next]
-        if not before or not self._scene:
-            return
-        own = expand(track.predict(track.first.frame)[None], BUFFER)
-        places = np.array([(old.predict(track.first.frame), old.predict(old.last.frame + 1)) for old in before])
-        overlap = pairwise_iou(expand(places.reshape(-1, 4), BUFFER), own).reshape(-1, 2).max(axis=1)
-        best = int(overlap.argmax())
-        if overlap[best] >= MIN_IOU_LOW:
-            before[best].continue_as(track)
+        linked, edges = self._tracks.columns.linked, self._tracks.columns.edges
+        before = self._candidates(frame, self._scene)
+        before = before[np.isnan(linked[before, LAST, FRAME])]
+        firsts = edges[tracks, FIRST, FRAME]
+        own = self._expected(tracks, firsts, FIRST)[:, :, None]
+        ends = self._expected(before, edges[before, LAST, FRAME] + 1, LAST)
+        similarity = overlaps(own, ends[:, None])
+        for first in np.unique(firsts).tolist():
+            at = firsts == first
+            moved = overlaps(own[:, at], self._expected(before, first, LAST)[:, None])
+            similarity[at] = np.maximum(similarity[at], moved)
+        after, old = take_best(similarity, MIN_IOU_LOW)
+        linked[before[old], LAST] = edges[tracks[after], FIRST]
+        linked[tracks[after], FIRST] = edges[before[old], LAST]
+
+    def _expected(self, tracks: Indices, frame: Array | float, side: int) -> Array:
+        """Return the expanded boxes ``(4, N)`` of tracks in a frame before the first or after the last observation."""
+        edges = self._tracks.columns.edges[tracks, side]
+        centre = edges[:, CENTRE] + self._tracks.motion(tracks, frame, side)[0]
+        reach = np.exp(edges[:, SIDES]) * (0.5 + BUFFER)
+        return np.concatenate([centre - reach, centre + reach], axis=1).T
 
 
-def assign(similarity: Array, minimum: float) -> list[tuple[int, int]]:
-    """Return the pairs of row and column with the largest total similarity; pairs below ``minimum`` are dropped."""
-    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - comes with the extra, and is slow to import
-
-    rows, columns = linear_sum_assignment(np.where(similarity >= minimum, similarity, 0.0), maximize=True)
-    return [(r, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if similarity[r, c] >= minimum]
-
-
-def _distance(track: Track, observation: FrameObservation) -> tuple[int, float]:
-    """Return frames and seconds from a track's last detection."""
-    return observation.number - track.last.frame, observation.pts_seconds - track.last.pts_seconds
-
-
-def _observe(pending: _PendingFrame, row: int) -> Observation:
-    number, seconds, detections, _ = pending.observation
-    assert detections is not None  # noqa: S101 - rows are of the frame's detections
-    return Observation.from_detections(number, seconds, detections, row)
+def _without(indices: Indices, places: Indices | list[int]) -> Indices:
+    if len(places) == len(indices):
+        return indices[:0]
+    is_left = np.ones(len(indices), bool)
+    is_left[places] = False
+    return indices[is_left]

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from scrfd_trt._detections import Detections
+from scrfd_trt._jobs.profile import measured_items
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
@@ -142,9 +143,10 @@ def link_faces(
         frames.append(result.frame)
         cut = is_cut and is_connected and result.is_near_span
         is_connected = result.is_near_span
-        for faces in tracker.push(FrameObservation(result.number, result.pts_seconds, result.detections, cut)):
+        observation = FrameObservation(result.number, result.pts_seconds, result.detections, cut)
+        for faces in measured_items("track", tracker.push(observation)):
             yield frames.popleft(), faces
-    for faces in tracker.finish():
+    for faces in measured_items("track", tracker.finish()):
         yield frames.popleft(), faces
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -220,13 +221,27 @@ def test_final_frames_do_not_depend_on_much_later_ones() -> None:
             np.testing.assert_array_equal(a.box, b.box)
 
 
-def test_state_is_bounded() -> None:
-    tracker = Tracker(TrackingOptions(), RATE)
-    for number in range(3000):
-        list(tracker.push(FrameObservation(number, number / RATE, found((at(100 + 50 * np.sin(number / 40)), 0.9)))))
-    assert len(tracker._times) < 120
-    assert len(tracker._tracks) == 1
-    assert len(tracker._tracks[0]._observations) < 120
+def test_memory_does_not_grow_with_the_video() -> None:
+    """People come and go, and are missed now and then."""
+    tracker, sizes = Tracker(TrackingOptions(), RATE), []
+    tracemalloc.start()
+    try:
+        for number in range(1500):
+            faces = [(at(100 * n + number % 60, 50), 0.9) for n in range(4) if (number + 13 * n) % 60 < 50 + number % 2]
+            list(tracker.push(FrameObservation(number, number / RATE, found(*faces))))
+            if number % 480 == 479:
+                sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[2] < sizes[1] + 20_000
+
+
+def test_faces_with_and_without_landmarks() -> None:
+    bare = Detections([at(100)], [0.9], None, image_size=SIZE)
+    frames = track_faces([bare if 10 <= n < 20 else found((at(100), 0.9), (at(300), 0.8)) for n in range(40)])
+    assert [face.landmarks is None for face in frames[15]] == [True, False]  # one is filled
+    assert [face.landmarks is None for face in frames[30]] == [False, False]
+    np.testing.assert_allclose(frames[15].boxes[0], at(100), atol=1e-3)
 
 
 def test_detections_have_tracks_and_time() -> None:

@@ -1,0 +1,84 @@
+"""Match expected boxes with detected ones, as columns ``(4, N)``: x1, y1, x2, y2."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scrfd_trt._tracking.tracks import SMALLEST, Array, Indices, ranges
+
+MAX_DENSE_PAIRS = 1024  # pairs that are compared without looking for near ones first
+
+
+def overlaps(one: Array, other: Array) -> Array:
+    """Return the intersection over union of boxes whose shapes broadcast; 0 for boxes without area."""
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    np.maximum(sides, 0.0, out=sides)
+    both = sides[0] * sides[1]
+    union = _areas(one) + _areas(other) - both
+    return np.asarray(both / np.maximum(union, SMALLEST))
+
+
+def _areas(boxes: Array) -> Array:
+    sides = boxes[2:] - boxes[:2]
+    return np.asarray(sides[0] * sides[1])
+
+
+def match(expected: Array, found: Array, minimum: float) -> tuple[Indices, Indices]:
+    """Return the pairs of expected and found boxes with the largest total overlap, each at least ``minimum``.
+
+    ``expected`` ``(4, A, N)`` has alternatives for each box; the one that overlaps most counts.
+    """
+    if expected.shape[2] * found.shape[1] <= MAX_DENSE_PAIRS:
+        table = overlaps(expected[..., None], found[:, None, None]).max(axis=0)
+        rows, columns = (table >= minimum).nonzero()
+        similarity = table[rows, columns]
+    else:
+        rows, columns = _near_pairs(expected, found)
+        similarity = overlaps(expected[:, :, rows], found[:, None, columns]).max(axis=0)
+        is_similar = similarity >= minimum
+        rows, columns, similarity = rows[is_similar], columns[is_similar], similarity[is_similar]
+    return assign(rows, columns, similarity)
+
+
+def _near_pairs(expected: Array, found: Array) -> tuple[Indices, Indices]:
+    """Return all pairs that overlap, found by their places on the axis along which boxes are spread most."""
+    low, high = expected[:2].min(axis=1), expected[2:].max(axis=1)
+    axis = int(np.ptp(found[:2], axis=1).argmax())
+    order = found[axis].argsort()
+    starts, ends = found[axis][order], np.maximum.accumulate(found[2 + axis][order])
+    rows, places = ranges(ends.searchsorted(low[axis], "right"), starts.searchsorted(high[axis]))
+    columns = order[places]
+    axis = 1 - axis
+    is_near = (found[axis][columns] < high[axis][rows]) & (found[2 + axis][columns] > low[axis][rows])
+    return rows[is_near], columns[is_near]
+
+
+def assign(rows: Indices, columns: Indices, similarity: Array) -> tuple[Indices, Indices]:
+    """Return those of the pairs with the largest total similarity that have no row or column in common."""
+    if len(set(rows.tolist())) == len(set(columns.tolist())) == len(rows):
+        return rows, columns
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - comes with the extra, and is slow to import
+
+    is_alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+    known_rows, row_places = np.unique(rows[~is_alone], return_inverse=True)
+    known_columns, column_places = np.unique(columns[~is_alone], return_inverse=True)
+    table = np.zeros((len(known_rows), len(known_columns)))
+    table[row_places, column_places] = similarity[~is_alone]
+    chosen = linear_sum_assignment(table, maximize=True)
+    is_pair = table[chosen] > 0.0
+    return (
+        np.concatenate([rows[is_alone], known_rows[chosen[0][is_pair]]]),
+        np.concatenate([columns[is_alone], known_columns[chosen[1][is_pair]]]),
+    )
+
+
+def take_best(similarity: Array, minimum: float) -> tuple[list[int], list[int]]:
+    """Give each row, in order, the most similar column that no earlier row took; return the pairs."""
+    rows, columns = [], []
+    for row in (similarity.max(axis=1, initial=0.0) >= minimum).nonzero()[0].tolist():
+        column = int(similarity[row].argmax())
+        if similarity[row, column] >= minimum:
+            similarity[:, column] = -1.0
+            rows.append(row)
+            columns.append(column)
+    return rows, columns

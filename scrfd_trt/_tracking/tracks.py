@@ -1,0 +1,333 @@
+"""All tracks as columns: their observations, and their faces in the frames between and around these."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._detections import Detections
+from scrfd_trt._tracking.faces import ORIGINS
+from scrfd_trt._tracking.options import TrackLimits
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+VELOCITY_OBSERVATIONS, VELOCITY_FRAMES = 5, 12  # most observations in a velocity, and most frames that they may span
+DAMPING = 0.85  # share of the velocity that remains from one frame to the next after the last observation
+MAX_SHRINK = 0.08  # share of an observed side by which smoothing may move that side inwards
+UNCERTAIN_MARGIN, MAX_UNCERTAIN_FRAMES = 0.02, 5
+"""Share of its sides that a box grows by for each frame to the nearest trusted observation, and most frames counted."""
+MIN_SIDE = 1e-3
+SMALLEST = float(np.finfo(np.float64).tiny)  # divisor in place of 0
+MIN_LINE, MIN_PARABOLA_SIDE = 3, 2  # samples needed to fit a line, and samples needed on either side to fit a parabola
+MAX_SAMPLES = 1 << 16  # samples that are smoothed at a time
+
+CENTRE, SIDES, STATE = slice(2), slice(2, 4), slice(14)  # logarithms of sides: sizes change by factors; then landmarks
+SCORE, KIND, FRAME, SECONDS, COLUMNS = 14, 15, 16, 17, 18
+FILLED, OBSERVED, TRUSTED = 0.0, 1.0, 2.0  # kinds: between two observations, observed with a low and with a high score
+"""Columns of a row: where a face is in one frame. Landmarks are NaN where there are none."""
+
+FRAME_AND_CENTRE = [FRAME, 0, 1]
+FIRST, LAST = 0, 1
+BOX, POINTS, FACE_SCORE, FACE_COLUMNS = slice(4), slice(4, 14), 14, 15
+"""Columns of a face as it comes out."""
+
+
+class Columns(NamedTuple):
+    """One row for each track, in the order of their numbers; pairs are for the first and the last observation."""
+
+    numbers: NDArray[np.int64]
+    slots: NDArray[np.int64]  # columns of the history
+    counts: NDArray[np.int64]  # observations so far
+    begins: Array  # first frames that they may have a face in: of their scenes, or not due when they started
+    ends: Array  # first frames of the next scenes
+    edges: Array  # (N, 2, 18)
+    near: Array  # (N, 2, 5, 3): frames and centres of the observations next to each edge, from the edge on
+    linked: Array  # (N, 2, 18): observations of tracks that these continue across a cut, or NaN
+    held: Array  # (N, 15): faces in the frames of the last observations, once these have come out
+
+
+class TrackedFaces(NamedTuple):
+    """Faces of one frame."""
+
+    numbers: NDArray[np.int64]
+    faces: Array  # (N, 15)
+    origins: NDArray[np.str_]
+
+
+def observe(
+    detections: Detections, is_high: NDArray[np.bool_], frame: int, seconds: float, expansion: float
+) -> tuple[Array, Array]:
+    """Return one row ``(N, 18)`` for each detection, and boxes ``(4, N)`` expanded by a share of their sides."""
+    boxes = detections.boxes.astype(np.float64)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    rows, centre, sides = np.empty((len(boxes), COLUMNS)), (low + high) / 2, high - low
+    rows[:, CENTRE], rows[:, SIDES] = centre, np.log(np.maximum(sides, MIN_SIDE))
+    rows[:, 4:14] = np.nan if detections.landmarks is None else detections.landmarks.reshape(-1, 10)
+    rows[:, SCORE] = detections.scores
+    rows[:, KIND] = is_high
+    rows[:, KIND] += OBSERVED
+    rows[:, FRAME:] = frame, seconds
+    margin = sides * (0.5 + expansion)
+    return rows, np.concatenate([centre - margin, centre + margin], axis=1).T
+
+
+class Tracks:
+    """The tracks that may still have a face in a later frame.
+
+    The history holds the rows of all tracks in the frames that have not come out, and in those before that are smoothed
+    with them. Gaps are filled as soon as they end.
+    """
+
+    def __init__(self, limits: TrackLimits) -> None:
+        self._limits = limits
+        self.reach = max(limits.half_window, MAX_UNCERTAIN_FRAMES - 1)
+        """Frames on either side that the faces of a frame are computed from."""
+        self._offsets = np.arange(-self.reach, self.reach + 1)
+        self._history = np.zeros((16, 16, KIND + 1))  # by frame and slot; frames take turns
+        self._seconds = np.zeros(16)
+        self._free = list(range(16))
+        self._oldest = 0
+        self.columns = self._new(np.empty((0, COLUMNS)), 0, 0)
+
+    def begin_frame(self, frame: int, seconds: float) -> None:
+        """Make room for the next frame."""
+        size = len(self._seconds)
+        if frame - self._oldest >= size:
+            known = np.arange(self._oldest, frame)
+            old, new = known % size, known % (2 * size)
+            history, times = np.zeros((2 * size, *self._history.shape[1:])), np.zeros(2 * size)
+            history[new], times[new] = self._history[old], self._seconds[old]
+            self._history, self._seconds = history, times
+        self._seconds[frame % len(self._seconds)] = seconds
+
+    def end_scene(self, frame: int) -> None:
+        """End all tracks before a cut."""
+        self.columns.ends[self.columns.ends == np.inf] = frame
+
+    def start(self, rows: Array, first_number: int, begin: int) -> Indices:
+        """Start a track with each row; return their indices."""
+        new, known = self._new(rows, first_number, begin), len(self.columns.numbers)
+        self.columns = Columns._make(map(np.concatenate, zip(self.columns, new, strict=True)))
+        indices = np.arange(known, known + len(rows))
+        self.add(indices, rows, LAST)
+        return indices
+
+    def _new(self, rows: Array, first_number: int, begin: int) -> Columns:
+        count = len(rows)
+        while len(self._free) < count:
+            slots = self._history.shape[1]
+            self._history = np.concatenate([self._history, np.zeros_like(self._history)], axis=1)
+            self._free += range(slots, 2 * slots)
+        return Columns(
+            np.arange(first_number, first_number + count),
+            np.array([self._free.pop() for _ in range(count)], np.int64),
+            np.zeros(count, np.int64),
+            np.full(count, float(begin)),
+            np.full(count, np.inf),
+            np.repeat(rows[:, None], 2, axis=1),
+            np.full((count, 2, VELOCITY_OBSERVATIONS, 3), (np.inf, 0.0, 0.0)),
+            np.full((count, 2, COLUMNS), np.nan),
+            np.zeros((count, FACE_COLUMNS)),
+        )
+
+    def add(self, tracks: Indices, rows: Array, side: int) -> None:
+        """Add observations of one frame, all after the last or all before the first ones of their tracks."""
+        columns, frame = self.columns, int(rows[0, FRAME])
+        slots, count, edges, near = columns.slots[tracks], columns.counts[tracks], columns.edges[:, side], columns.near
+        if (np.abs(edges[:, FRAME][tracks] - frame) > 1).any():
+            old = edges[tracks]
+            self._fill(slots, *((old, rows) if side == LAST else (rows, old)))
+        self._history[frame % len(self._history), slots] = rows[:, : KIND + 1]
+        edges[tracks] = rows
+        nearest, new = near[:, side][tracks], rows[:, FRAME_AND_CENTRE]
+        nearest[:, 1:] = nearest[:, :-1]
+        nearest[:, 0] = new
+        near[:, side][tracks] = nearest
+        is_young = count < VELOCITY_OBSERVATIONS
+        if is_young.any():
+            near[tracks[is_young], 1 - side, count[is_young]] = new[is_young]
+        columns.counts[tracks] = count + 1
+
+    def _fill(self, slots: NDArray[np.int64], before: Array, after: Array) -> None:
+        """Fill the frames between two observations of each track, linearly in time."""
+        start = np.maximum(before[:, FRAME].astype(np.int64) + 1, self._oldest)
+        at, frames = ranges(start, after[:, FRAME].astype(np.int64))
+        frames %= len(self._history)
+        before, after = before[at], after[at]
+        share = (self._seconds[frames] - before[:, SECONDS]) / (after[:, SECONDS] - before[:, SECONDS])
+        rows = before + (after - before) * share[:, None]
+        rows[:, SCORE] = np.minimum(before[:, SCORE], after[:, SCORE])
+        rows[:, KIND] = FILLED
+        self._history[frames, slots[at]] = rows[:, : KIND + 1]
+
+    def motion(self, tracks: Indices, frame: Array | float, side: int) -> tuple[Array, Array]:
+        """Return motions ``(N, 2)`` from the first observations back to a frame, or from the last on; and undamped."""
+        frames, near = self.columns.edges[:, side, FRAME][tracks], self.columns.near[:, side][tracks]
+        velocities = slopes(near[:, :, 1:], near[:, :, 0] - frames[:, None])
+        count = (frame - frames)[:, None]
+        damped = (1.0 - DAMPING ** np.abs(count)) * (DAMPING / (1.0 - DAMPING))
+        return velocities * (damped if side == LAST else -damped), velocities * count
+
+    def forget(self, frame: int, seconds: float) -> None:
+        """Drop the tracks that neither have a face after a frame nor gain one, and the history before it."""
+        self._oldest = frame + 1 - self.reach
+        last = self.columns.edges[:, LAST]
+        frames, passed = frame - last[:, FRAME], seconds - last[:, SECONDS]
+        is_alive = frames <= 0
+        for limit in (self._limits.gap, self._limits.extension):
+            is_alive |= limit.includes(frames, passed)
+        if not is_alive.all():
+            self._free += self.columns.slots[~is_alive].tolist()
+            self.columns = Columns._make(each[is_alive] for each in self.columns)
+
+    def faces_at(self, frames: NDArray[np.int64], seconds: Array) -> list[TrackedFaces]:
+        """Return the faces in each of the next frames to come out."""
+        columns, shape = self.columns, (len(frames), len(self.columns.numbers))
+        frames, seconds = frames[:, None], seconds[:, None]
+        first, last = columns.edges[:, FIRST, FRAME], columns.edges[:, LAST, FRAME]
+        faces, origins = np.empty((*shape, FACE_COLUMNS)), np.full(shape, -1)
+        is_inside = (first <= frames) & (last >= frames)
+        at, tracks = is_inside.nonzero()
+        faces[at, tracks], origins[at, tracks] = self._smoothed(tracks, frames[at, 0])
+        at, tracks = (last == frames).nonzero()
+        columns.held[tracks] = faces[at, tracks]
+        at, tracks = (~is_inside & (columns.begins <= frames) & (columns.ends > frames)).nonzero()
+        if len(at):
+            faces[at, tracks], origins[at, tracks] = self._outside(tracks, frames[at, 0], seconds[at, 0])
+        is_there = origins >= 0
+        return [
+            TrackedFaces(columns.numbers[there], own[there], NAMES[codes[there]])
+            for there, own, codes in zip(is_there, faces, origins, strict=True)
+        ]
+
+    def _outside(self, tracks: Indices, frames: NDArray[np.int64], seconds: Array) -> tuple[Array, NDArray[np.int64]]:
+        """Return faces ``(N, 15)`` and origins before the first and after the last observation; -1 for no face."""
+        columns, faces, origins = self.columns, np.empty((len(tracks), FACE_COLUMNS)), np.full(len(tracks), -1)
+        sides = np.where(columns.edges[tracks, LAST, FRAME] < frames, LAST, FIRST)
+        edges, linked = columns.edges[tracks, sides], columns.linked[tracks, sides]
+        is_linked = ~np.isnan(linked[:, FRAME])
+        faces[is_linked] = across_cut(edges[is_linked], linked[is_linked], frames[is_linked], seconds[is_linked])
+        origins[is_linked] = ORIGINS.index("interpolated")
+        is_reached = self._limits.extension.includes(
+            np.abs(frames - edges[:, FRAME]), np.abs(seconds - edges[:, SECONDS])
+        )
+        for side in (FIRST, LAST):
+            at = (is_reached & ~is_linked & (sides == side)).nonzero()[0]
+            own = tracks[at]
+            faces[at] = columns.held[own] if side == LAST else self._smoothed(own, edges[at, FRAME].astype(np.int64))[0]
+            faces[at, :FACE_SCORE] += np.tile(self.motion(own, frames[at], side)[0], 7)
+            origins[at] = ORIGINS.index("extended")
+        return faces, origins
+
+    def _smoothed(self, tracks: Indices, frames: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+        """Return faces ``(N, 15)`` and origins of tracks in frames between their first and last observation."""
+        faces, origins = np.empty((len(tracks), FACE_COLUMNS)), np.empty(len(tracks), np.int64)
+        step = max(1, MAX_SAMPLES // len(self._offsets))
+        for part in (slice(at, at + step) for at in range(0, len(tracks), step)):
+            faces[part], origins[part] = self._smoothed_part(tracks[part], frames[part])
+        return faces, origins
+
+    def _smoothed_part(self, tracks: Indices, frames: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+        reach, half_window, (size, slots, width) = self.reach, self._limits.half_window, self._history.shape
+        first, last = self.columns.edges[tracks, :, FRAME].astype(np.int64).T
+        near = np.minimum(np.maximum(frames[:, None] + self._offsets, first[:, None]), last[:, None])
+        places = near % size * slots + self.columns.slots[tracks][:, None]
+        rows = self._history.reshape(-1, width).take(places, axis=0)
+        weights = _weights(np.minimum(frames - first, half_window), np.minimum(last - frames, half_window), reach)
+        states = np.einsum("nk,nkd->nd", weights, rows[:, :, STATE])
+        distances = np.minimum(np.abs(self._offsets), MAX_UNCERTAIN_FRAMES)
+        uncertain = np.where(rows[:, :, KIND] == TRUSTED, distances, MAX_UNCERTAIN_FRAMES).min(axis=1)
+        own = rows[:, reach]
+        return smoothed_faces(states, own, uncertain), own[:, KIND] == FILLED
+
+
+NAMES = np.array(ORIGINS)
+
+
+def smoothed_faces(states: Array, own: Array, uncertain_frames: Array) -> Array:
+    """Return faces ``(N, 15)`` of smoothed states ``(N, 14)`` and of the rows that they replace.
+
+    Boxes are extended to the observed ones, less MAX_SHRINK: a face that starts to run stays covered.
+    """
+    half, inner = np.exp(states[:, SIDES]) / 2, np.exp(own[:, SIDES]) * (0.5 - MAX_SHRINK)
+    inner[own[:, KIND] == FILLED] = -np.inf
+    low = np.minimum(states[:, CENTRE] - half, own[:, CENTRE] - inner)
+    high = np.maximum(states[:, CENTRE] + half, own[:, CENTRE] + inner)
+    return _faces(low, high, uncertain_frames, states, own[:, SCORE])
+
+
+def across_cut(own: Array, other: Array, frame: NDArray[np.int64], seconds: Array) -> Array:
+    """Return faces ``(N, 15)`` between observations of two tracks that a cut separates."""
+    share = (seconds - own[:, SECONDS]) / (other[:, SECONDS] - own[:, SECONDS])
+    states = own[:, STATE] + (other[:, STATE] - own[:, STATE]) * share[:, None]
+    distances = np.minimum(np.abs(frame - own[:, FRAME]), np.abs(frame - other[:, FRAME]))
+    half = np.exp(states[:, SIDES]) / 2
+    low, high = states[:, CENTRE] - half, states[:, CENTRE] + half
+    return _faces(low, high, np.minimum(distances, MAX_UNCERTAIN_FRAMES), states, own[:, SCORE])
+
+
+def _faces(low: Array, high: Array, uncertain_frames: Array, states: Array, scores: Array) -> Array:
+    margin = (high - low) * (UNCERTAIN_MARGIN * uncertain_frames)[:, None]
+    faces = np.empty((len(states), FACE_COLUMNS))
+    faces[:, :2], faces[:, 2:4] = low - margin, high + margin
+    faces[:, POINTS], faces[:, FACE_SCORE] = states[:, 4:], scores
+    return faces
+
+
+def ranges(start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[Indices, NDArray[np.int64]]:
+    """Return the numbers of all ranges, one after the other, after the indices of the ranges that they are in."""
+    count = np.maximum(stop - start, 0)
+    at = np.repeat(np.arange(len(count)), count)
+    return at, np.arange(len(at)) + (start - count.cumsum() + count)[at]
+
+
+def _weights(before: NDArray[np.int64], after: NDArray[np.int64], reach: int) -> Array:
+    """Return smoothing weights ``(N, 2 * reach + 1)``."""
+    codes = before * (reach + 1) + after
+    codes, rows = np.unique(codes, return_inverse=True)
+    known = [_padded_weights(*divmod(code, reach + 1), reach) for code in codes.tolist()]
+    return np.array(known).reshape(-1, 2 * reach + 1)[rows]
+
+
+@lru_cache(maxsize=1024)
+def _padded_weights(before: int, after: int, reach: int) -> Array:
+    return np.pad(smoothing_weights(before, after), (reach - before, reach - after))
+
+
+def smoothing_weights(before: int, after: int) -> Array:
+    """Return the Savitzky-Golay weights ``(before + 1 + after,)`` of a sample's neighbours.
+
+    The polynomial is a parabola, a line near the ends, and the sample itself where there are fewer than three. SciPy's
+    ``savgol_coeffs`` gives the same but for rounding; importing ``scipy.signal`` takes a second.
+    """
+    count = before + 1 + after
+    steps = np.arange(-before, after + 1, dtype=np.float64)
+    if count < MIN_LINE:
+        return np.asarray(steps == 0, np.float64)  # two samples cannot separate noise from motion
+    degree = 2 if min(before, after) >= MIN_PARABOLA_SIDE else 1
+    return np.asarray(np.linalg.pinv(np.vander(steps, degree + 1, increasing=True))[0])
+
+
+def slopes(values: Array, steps: Array) -> Array:
+    """Return the slopes ``(N, D)`` of lines through values ``(N, K, D)`` at steps ``(N, K)`` up to VELOCITY_FRAMES."""
+    are_same = len(steps) > 0 and bool((steps == steps[0]).all())
+    weights = _known_slope_weights(*steps[0].tolist()) if are_same else slope_weights(steps)
+    return np.asarray((weights[:, None] @ values)[:, 0])
+
+
+def slope_weights(steps: Array) -> Array:
+    """Return the weights ``(N, K)`` of values at these steps that give the slope; 0 for a single one."""
+    is_used = np.abs(steps) <= VELOCITY_FRAMES
+    offsets = np.where(is_used, steps, 0.0)
+    offsets -= offsets.sum(axis=1, keepdims=True) / is_used.sum(axis=1, keepdims=True)
+    offsets *= is_used
+    return np.asarray(offsets / np.maximum(np.square(offsets).sum(axis=1, keepdims=True), SMALLEST))
+
+
+@lru_cache(maxsize=1024)
+def _known_slope_weights(*steps: float) -> Array:
+    return slope_weights(np.array([steps]))
