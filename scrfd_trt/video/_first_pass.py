@@ -27,6 +27,7 @@ from scrfd_trt.video._selection import Span, is_within
 
 THUMBNAIL_LINES = 480  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
 GPU_BYTES = 512 * 2**20  # of frames in a batch that wait in the memory of a GPU; three batches are in flight
+GPU_AHEAD = 32  # frames that are decoded while the results of a batch are read
 RETURN_SECONDS, RETURN_FRAMES, LIVE_RETURN_FRAMES = 1.0, (5, 120), 3
 """Time within which a scene that comes back was only interrupted: seconds, their bounds in frames, frames if live."""
 SCENE_START_FRAMES = 2  # frames at the start of a scene that are always detected in, so that none is skipped
@@ -177,13 +178,15 @@ def detect_frames(
             if is_detected:
                 yield frame.yuv if frame.is_on_gpu else frame.image
 
+    ahead = 4
     if is_on_gpu and batch is None:
         width, height = reader.info.size
         frame_bytes = width * height * (3 if reader.info.bit_depth > 8 else 1.5)
         batch = max(1, int(GPU_BYTES / frame_bytes))
+        ahead = min(batch, GPU_AHEAD)
     with ExitStack() as stack:
         thumbnailer = stack.enter_context(closing(Thumbnailer(device))) if is_on_gpu else None
-        items = stack.enter_context(prefetched(_prepare(reader, tracking.every, windows, thumbnailer)))
+        items = stack.enter_context(prefetched(_prepare(reader, tracking.every, windows, thumbnailer), ahead))
         for detections in detector.stream(images(items), batch=batch, threshold=tracking.detection_threshold):
             result, thumbnail, is_detected = waiting.popleft()
             while not is_detected:

@@ -29,10 +29,12 @@ class DiscontinuityCorrector:
     def __init__(self) -> None:
         self._shifts = [Fraction(0)]
         self._piece: dict[int, int] = {}
-        self._last: dict[int, Fraction] = {}
-        self._last_shifted: dict[int, int] = {}
+        # By the numbers of streams: in ticks but for the first.
         self._first: dict[int, Fraction] = {}
-        self._end = Fraction(0)
+        self._last: dict[int, int] = {}
+        self._last_shifted: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self._bases: dict[int, Fraction] = {}
 
     @property
     def pieces(self) -> int:
@@ -44,17 +46,25 @@ class DiscontinuityCorrector:
         if packet.pts is None and packet.dts is None:
             return True
         index = packet.stream.index
-        shift = round(self._shifts[self._piece_of(packet)] / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts + shift
-        packet.dts = None if packet.dts is None else packet.dts + shift
-        if packet.dts is not None:
+        self._bases.setdefault(index, packet.time_base)
+        piece = self._piece_of(packet)
+        if shift := round(self._shifts[piece] / self._bases[index]) if piece else 0:
+            packet.pts = None if packet.pts is None else packet.pts + shift
+            packet.dts = None if packet.dts is None else packet.dts + shift
+        dts = packet.dts
+        if dts is not None:
             # Muxers refuse sound that overlaps, as in joined files; frames of TrueHD may share a tick.
             is_sound = packet.stream.type == "audio" and (packet.duration or 0) > 1
-            if (shift or is_sound) and packet.dts <= self._last_shifted.get(index, packet.dts - 1):
+            if (shift or is_sound) and dts <= self._last_shifted.get(index, dts - 1):
                 return False
-            self._last_shifted[index] = packet.dts
-        self._end = max(self._end, _presentation_time(packet) + (packet.duration or 0) * packet.time_base)
+            self._last_shifted[index] = dts
+        end = (dts if packet.pts is None else packet.pts) + (packet.duration or 0)
+        self._ends[index] = max(self._ends.get(index, end), end)
         return True
+
+    @property
+    def _end(self) -> Fraction:
+        return max(Fraction(0), *(end * self._bases[index] for index, end in self._ends.items()))
 
     def _piece_of(self, packet: Any) -> int:
         """Return the number of a packet's piece; a new one where the clock of its stream goes back."""
@@ -62,17 +72,19 @@ class DiscontinuityCorrector:
         piece = self._piece.get(index, newest)
         if packet.stream.type not in ("video", "audio"):
             return newest  # too few packets to tell
-        self._first.setdefault(index, _presentation_time(packet))
-        if packet.dts is None:
+        if index not in self._first:
+            self._first[index] = _presentation_time(packet)
+        dts = packet.dts
+        if dts is None:
             return piece  # the first packets of Matroska: with B-frames, presentation times are out of order
-        seconds = Fraction(packet.dts * packet.time_base)
-        if seconds < self._last.get(index, seconds) - self.MIN_STEP_BACK:
+        back = self._last.get(index, dts) - dts
+        if back > 0 and back * packet.time_base > self.MIN_STEP_BACK:
             piece += 1
             if piece > newest:
                 # The streams of this piece start with the same offsets as those of the first piece.
                 begin = _presentation_time(packet) - (self._first[index] - min(self._first.values()))
                 self._shifts.append(self._end - begin)
-        self._piece[index], self._last[index] = piece, seconds
+        self._piece[index], self._last[index] = piece, dts
         return piece
 
 
