@@ -310,20 +310,12 @@ def detect_images(
     job = _ImageJob(sources, finder, tally, settings, use)
     try:
         with redirected_stderr(), image_progress(len(sources), shown=bar) as advance, job.finished() as images:
-            yield _outcomes(images, advance)
+            yield ((image.source, outcome) for image in images for outcome in job.outcomes(image, advance))
     except KeyboardInterrupt as stop:
         if len(sources) > 1:
             done = tally.images if use is None else len(job.written)
             add_location(stop, "", f"after {'writing ' if use else ''}{done} of {len(sources)} images")
         raise
-
-
-def _outcomes(
-    images: Iterable[tuple[Source, list[ImageResult | str]]], advance: Callable[[], None]
-) -> Iterator[tuple[Source, ImageResult | str]]:
-    for source, outcomes in images:
-        yield from ((source, outcome) for outcome in outcomes)
-        advance()
 
 
 @dataclass
@@ -346,35 +338,34 @@ class _Job:
     note: Callable[[], None] | None = None
 
 
+@dataclass
 class _ImageJob:
     """Reads, detects and writes images at the same time."""
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        finder: FaceFinder,
-        tally: Tally,
-        settings: ImageSettings,
-        use: ImageCallback | None,
-    ) -> None:
-        self._sources, self._finder, self._tally, self._settings, self._use = sources, finder, tally, settings, use
+    sources: Sequence[Source]
+    finder: FaceFinder
+    tally: Tally
+    settings: ImageSettings
+    use: ImageCallback | None
+    written: list[Path] = field(default_factory=list)
+    """Images whose copies are complete."""
+
+    def __post_init__(self) -> None:
         self._budget = ByteBudget(MAX_BYTES)
         self._turn = 0
-        self.written: list[Path] = []
-        """Images whose copies are complete."""
 
     @contextmanager
-    def finished(self) -> Iterator[Iterator[tuple[Source, list[ImageResult | str]]]]:
+    def finished(self) -> Iterator[Iterator[_Job]]:
         """Yield the images with their results, in order."""
-        workers = min(self._settings.workers or usable_cores(), len(self._sources))
-        ahead = 2 * workers + min(self._finder.batch, MAX_AHEAD)
+        workers = min(self.settings.workers or usable_cores(), len(self.sources))
+        ahead = 2 * workers + min(self.finder.batch, MAX_AHEAD)
         with ExitStack() as stack:
-            opened = stack.enter_context(mapped(self._open, enumerate(self._sources), workers=workers, ahead=ahead))
+            opened = stack.enter_context(mapped(self._open, enumerate(self.sources), workers=workers, ahead=ahead))
             stack.enter_context(closing(self._budget))
             images: Iterator[_Job] = stack.enter_context(closing(self._detected(opened)))
-            if self._use is not None:
+            if self.use is not None:
                 images = stack.enter_context(mapped(self._write, images, workers=workers, ahead=2 * workers))
-            yield ((image.source, self._finish(image)) for image in images)
+            yield images
 
     def _open(self, item: tuple[int, Source]) -> _Job:
         """Open an image; decode it, too, unless it is detected in its turn."""
@@ -392,14 +383,14 @@ class _ImageJob:
 
     def _decode(self, job: _Job, turn: int) -> None:
         with measured("read"):
-            job.image = image = OpenedImage.open(job.source, self._settings.limits, self._settings.damaged)
+            job.image = image = OpenedImage.open(job.source, self.settings.limits, self.settings.damaged)
         width, height = image.file.size
         job.pages, job.damage = image.file.count, image.file.damage
         job.is_spherical = image.metadata.is_equirectangular
         size = len(image.file.data) + 4 * width * height
         self._budget.take(turn, size)
         job.size = size
-        if job.pages == 1 and len(self._sources) > 1 and not self._finder.needs_turn(image.file.size):
+        if job.pages == 1 and len(self.sources) > 1 and not self.finder.needs_turn(image.file.size):
             with measured("decode"):
                 (job.frame,) = image.file.frames()
                 job.visible = job.frame.visible()
@@ -413,14 +404,14 @@ class _ImageJob:
         while opened.head() is not None:
             # An error of several images is raised: then they are detected one by one.
             with suppress(*INPUT_ERRORS):
-                for found in measured_items("detect", self._finder.stream(self._streamed(opened, waiting))):
+                for found in measured_items("detect", self.finder.stream(self._streamed(opened, waiting))):
                     while waiting[0].error is not None:
                         yield waiting.popleft()
                     if isinstance(found, ScrfdError):
                         waiting[0].error = found
                     else:
                         waiting[0].results.append(ImageResult(waiting[0].source.path, found))
-                    if self._use is None or waiting[0].error is not None:
+                    if self.use is None or waiting[0].error is not None:
                         self._release(waiting[0])
                     yield waiting.popleft()
             while waiting:
@@ -450,8 +441,8 @@ class _ImageJob:
         pages = self._find_pages(job)
         try:
             with console.about(job.source.path):
-                if self._use is not None:
-                    job.note = self._use(job.image, pages)
+                if self.use is not None:
+                    job.note = self.use(job.image, pages)
                     self.written.append(job.source.path)
                 deque(pages, 0)
         except INPUT_ERRORS as error:
@@ -467,17 +458,17 @@ class _ImageJob:
             return
         for number, frame in enumerate(measured_items("decode", job.image.file.frames()), 1):
             with measured("detect"):
-                faces, seconds, timings = self._finder.find(job.source, frame.visible(), number)
+                faces, seconds, timings = self.finder.find(job.source, frame.visible(), number)
             page = number if job.pages > 1 else None
             job.results.append(ImageResult(job.source.path, faces, seconds, timings, page))
             yield frame, faces
 
     def _write(self, job: _Job) -> _Job:
         """Use an image that was detected in the stream."""
-        if self._use is not None and job.image is not None and job.frame is not None:
+        if self.use is not None and job.image is not None and job.frame is not None:
             try:
                 with console.about(job.source.path):
-                    job.note = self._use(job.image, iter([(job.frame, job.results[0].faces)]))
+                    job.note = self.use(job.image, iter([(job.frame, job.results[0].faces)]))
                 self.written.append(job.source.path)
             except INPUT_ERRORS as error:
                 job.error = error
@@ -490,24 +481,28 @@ class _ImageJob:
         self._budget.give(job.size)
         job.size = 0
 
-    def _finish(self, job: _Job) -> list[ImageResult | str]:
-        """Count an image, and print what is to be known of it; return its results, or why it failed."""
-        tally, path = self._tally, job.source.path
+    def outcomes(self, job: _Job, advance: Callable[[], None]) -> Iterator[ImageResult | str]:
+        """Count an image, print what is to be known of it, and yield its results, or why it failed."""
+        tally, path = self.tally, job.source.path
         tally.inputs += 1
-        if job.error is not None:
-            reason = tally.fail(path, job.error)
-            if len(job.results) < job.pages:
-                return [reason]
+        reason = "" if job.error is None else tally.fail(path, job.error)
+        if reason and len(job.results) < job.pages:
+            yield reason
         else:
-            tally.add_image(sum(len(result.faces) for result in job.results), job.pages)
-            if job.is_spherical:
-                tally.spherical.append(path)
-            if job.note is not None:
-                job.note()
-        with console.about(path):
-            for line in job.damage:
-                console.warning(f"the image is damaged: {line}")
-        return [*job.results]
+            if not reason:
+                self._count(job)
+            with console.about(path):
+                for line in job.damage:
+                    console.warning(f"the image is damaged: {line}")
+            yield from job.results
+        advance()
+
+    def _count(self, job: _Job) -> None:
+        self.tally.add_image(sum(len(result.faces) for result in job.results), job.pages)
+        if job.is_spherical:
+            self.tally.spherical.append(job.source.path)
+        if job.note is not None:
+            job.note()
 
 
 def process_videos(
