@@ -12,6 +12,8 @@ Overlays are registered in the entry-point group ``scrfd_trt.overlays``; ten are
 their own. This module exports everything that an overlay needs; :mod:`overlays.testing` checks one.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from overlays._annotations import DrawSizes, Label, draw_box, draw_point, visible_faces
 from overlays._base import Compose, Overlay, OverlayModel
 from overlays._blending import Blending, BlendOptions, blend, blend_premultiplied
@@ -22,6 +24,7 @@ from overlays._covering import Covering
 from overlays._crop import CropSheet
 from overlays._emoji import Emoji
 from overlays._factories import Limits, OptionHelp
+from overlays._filters import BlurFill, Fill, FlatFill, MosaicFill
 from overlays._geometry import Box, Placement, Region, Rotations, drawing_order, eye_rotations
 from overlays._image import Sticker
 from overlays._landmarks import Landmarks
@@ -34,6 +37,9 @@ from overlays._solid import Solid
 from overlays._spotlight import Spotlight
 from overlays._supervision import from_supervision, to_supervision
 
+if TYPE_CHECKING:
+    from overlays._gpu import draw_on_gpu
+
 __all__ = [  # noqa: RUF022 - in groups
     # Overlays by name
     "create", "parse", "names", "describe", "summary", "distribution", "load", "OptionHelp", "Limits",
@@ -41,13 +47,26 @@ __all__ = [  # noqa: RUF022 - in groups
     "Blur", "Boxes", "CropSheet", "Emoji", "Landmarks", "Pixelate", "Skull", "Solid", "Spotlight", "Sticker",
     # Composition, and annotators of supervision
     "Overlay", "Compose", "from_supervision", "to_supervision",
+    # Images in GPU memory
+    "draw_on_gpu",
     # Base classes of overlays
     "OverlayModel", "Covering", "PictureOverlay",
     # Options and their values
     "ChannelOptions", "Color", "PALETTE", "BlendOptions", "Blending", "MaskOptions", "Mask",
+    # What replaces the pixels of a face
+    "Fill", "FlatFill", "MosaicFill", "BlurFill",
     # Geometry
     "Box", "Region", "Rotations", "eye_rotations", "drawing_order", "Placement",
     # Drawing
     "Picture", "read_picture", "blend", "blend_premultiplied",
     "visible_faces", "DrawSizes", "draw_box", "draw_point", "Label",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import what uses the GPU when it is first needed."""
+    if name != "draw_on_gpu":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from overlays._gpu import draw_on_gpu  # noqa: PLC0415 - loads the modules of CUDA
+
+    return draw_on_gpu

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlays._geometry import Image
+from overlays._records import GpuFaces
 from scrfd_trt._crops import check_image
 from scrfd_trt._detections import Detections
 from scrfd_trt._options import OptionsModel
@@ -87,13 +88,17 @@ class OverlayModel(OptionsModel):
             If the detections belong to an image of another size, or lack landmarks that the overlay needs.
         """
         canvas, detections = prepare(image, detections, out)
+        self.check_landmarks(detections)
+        self.draw(canvas, detections)
+        return canvas
+
+    def check_landmarks(self, detections: Detections) -> None:
+        """Raise ``DetectionsError`` if the overlay needs landmarks and the faces have none."""
         if self.needs_landmarks and detections.landmarks is None and len(detections):
             raise DetectionsError(
                 f"{type(self).__name__} needs landmarks, but these faces have none: use a model whose name ends in "
                 "_bnkps"
             )
-        self.draw(canvas, detections)
-        return canvas
 
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
         """Return boxes that contain every pixel the overlay changes.
@@ -109,7 +114,8 @@ class OverlayModel(OptionsModel):
     def used_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
         """Return boxes that contain every pixel the overlay reads or changes.
 
-        Of the frames of a video, only these are then converted. If a pixel outside changes, ``OverlayError`` is raised
+        Of the frames of a video, only these are then converted, and only these are copied to the CPU and back where the
+        image is on a GPU and the overlay draws on the CPU. If a pixel outside changes, ``OverlayError`` is raised
         there.
 
         Returns
@@ -118,6 +124,19 @@ class OverlayModel(OptionsModel):
             As :meth:`changed_boxes`, which are returned if ``is_local`` is set; None if any pixel may be read.
         """
         return self.changed_boxes(detections) if self.is_local else None
+
+    def gpu_faces(self, detections: Detections) -> GpuFaces | None:
+        """Return what the overlay draws on the GPU; None if :meth:`draw` draws it on the CPU.
+
+        :class:`Covering` and :class:`PictureOverlay` implement it.
+        """
+        del detections
+        return None
+
+    def _draws_as(self, base: type, *names: str) -> bool:
+        """Whether drawing and these methods are those of a base class, so that what is on the GPU is the same."""
+        inherited = ("draw", "changed_boxes", *names)
+        return all(getattr(type(self), name) is getattr(base, name) for name in inherited)
 
     def privacy_warnings(self) -> list[str]:
         """Return why faces may stay recognisable under an overlay that covers, one sentence each."""
@@ -165,7 +184,7 @@ class Compose:
         """
         canvas, detections = prepare(image, detections, out)
         for overlay in self.overlays:
-            _draw_guarded(overlay, canvas, detections)
+            draw_guarded(overlay, canvas, detections)
         return canvas
 
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
@@ -186,7 +205,8 @@ class Compose:
         return f"Compose({', '.join(map(repr, self.overlays))})"
 
 
-def _draw_guarded(overlay: Overlay, canvas: Image, detections: Detections) -> None:
+def draw_guarded(overlay: Overlay, canvas: Image, detections: Detections) -> None:
+    """Draw in place; raise ``OverlayError`` for whatever another package's overlay raises."""
     try:
         draw_in_place(overlay, canvas, detections)
     except ScrfdError:
@@ -212,16 +232,24 @@ def draw_in_place(overlay: Overlay, image: Image, detections: Detections) -> Ima
     return image
 
 
-def as_detections(detections: Any, image: Image) -> Detections:
-    """Return detections of scrfd_trt or supervision as those of scrfd_trt; raise ``DetectionsError`` for others."""
+def as_detections(detections: Any, size: tuple[int, int] | None) -> Detections:
+    """Return detections of scrfd_trt or supervision as those of scrfd_trt; raise ``DetectionsError`` for others.
+
+    ``size`` is the image's width and height; None if it is no image.
+    """
     if isinstance(detections, Detections):
         return detections
-    if not (hasattr(detections, "xyxy") and hasattr(detections, "confidence") and isinstance(image, np.ndarray)):
+    if not (hasattr(detections, "xyxy") and hasattr(detections, "confidence") and size):
         raise DetectionsError(
             f"overlays require Detections of scrfd_trt or of supervision, not {type(detections).__name__}: "
             "SCRFDDetector.detect() returns them"
         )
-    return Detections.from_supervision(detections, (image.shape[1], image.shape[0]))
+    return Detections.from_supervision(detections, size)
+
+
+def size_of(image: Any) -> tuple[int, int] | None:
+    """Return the width and height of an image; None for other objects."""
+    return image.shape[1::-1] if isinstance(image, np.ndarray) else None
 
 
 def prepare(image: Image, detections: Any, out: Image | None = None) -> tuple[Image, Detections]:
@@ -229,7 +257,7 @@ def prepare(image: Image, detections: Any, out: Image | None = None) -> tuple[Im
 
     If ``out`` is the image itself, nothing is copied. For errors see :meth:`OverlayModel.__call__`.
     """
-    found = as_detections(detections, image)
+    found = as_detections(detections, size_of(image))
     check_image(image, found.image_size)
     if out is None:
         return np.array(image, np.uint8, order="C"), found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from overlays._blending import BLENDING_HELP, Blending
 from overlays._covering import Covering
-from overlays._filters import Strength, blur_region, pixelate_region
-from overlays._geometry import Image, Region
-from overlays._masks import Mask
+from overlays._filters import BlurFill, Fill, MosaicFill, Strength, Values
 
 
 class Blur(Covering):
@@ -35,11 +33,6 @@ class Blur(Covering):
     )
     blending: Blending = Field("srgb", description=BLENDING_HELP)
 
-    def replacement(self, canvas: Image, region: Region, mask: Mask) -> Image:
-        detail = max(mask.size * self.strength, 2.0)
-        if self.method == "pixelate":
-            return pixelate_region(canvas, region, math.ceil(detail))
-        return blur_region(canvas, region, detail / 2)
-
-    def reach(self, size: float) -> float:
-        return math.ceil(max(size * self.strength, 2.0))  # up to a whole number of blocks
+    def fill_for(self, sizes: Values) -> Fill:
+        detail = np.maximum(sizes * self.strength, 2.0)
+        return MosaicFill(np.ceil(detail)) if self.method == "pixelate" else BlurFill(detail / 2)

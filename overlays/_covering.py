@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
 from typing import Any, ClassVar
 
 import cv2
@@ -12,8 +11,10 @@ from numpy.typing import NDArray
 
 from overlays._base import OverlayModel
 from overlays._blending import BlendOptions, blend
+from overlays._filters import Fill, Values
 from overlays._geometry import Image, Region
-from overlays._masks import Mask, MaskOptions, Shape
+from overlays._masks import MIN_HALF_SIDE, Mask, MaskOptions, Shape
+from overlays._records import FACE, SHAPES, GpuFaces, clip_boxes
 from scrfd_trt._detections import Detections
 
 LOG = logging.getLogger("scrfd_trt.overlays")
@@ -27,9 +28,10 @@ from chin to hairline that their landmarks give; with no margin, 47, 71 and 20 %
 class Covering(MaskOptions, BlendOptions, OverlayModel):
     """Base class of overlays that replace the pixels of a face.
 
-    A subclass implements :meth:`replacement`. :class:`MaskOptions` define which pixels are covered, and
-    :class:`BlendOptions` how they are mixed. Faces are covered one after the other, smallest first: where faces
-    overlap, the larger one covers what the smaller one left.
+    A subclass implements :meth:`fill_for`, which works on the CPU and on the GPU, or :meth:`replacement`, which works
+    on the CPU. :class:`MaskOptions` define which pixels are covered, and :class:`BlendOptions` how they are mixed.
+    Faces are covered one after the other, smallest first: where faces overlap, the larger one covers what the smaller
+    one left.
 
     Each of :meth:`privacy_warnings` is logged as a warning by the logger ``scrfd_trt.overlays`` at construction.
     """
@@ -58,7 +60,18 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
             )
         return found
 
-    @abstractmethod
+    def fill_for(self, sizes: Values) -> Fill | None:
+        """Return what replaces the pixels of faces; None if that is what :meth:`replacement` says.
+
+        Parameters
+        ----------
+        sizes
+            The longer side of each face's box in pixels: one number, or ``(N,)`` float64. Values of the fill that
+            depend on it have the same shape.
+        """
+        del sizes
+        return None
+
     def replacement(self, canvas: Image, region: Region, mask: Mask) -> Image:
         """Return the pixels that replace one face.
 
@@ -74,14 +87,18 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
         numpy.ndarray
             ``(h, w, 3)`` uint8 of the region's size, contiguous.
         """
+        fill = self.fill_for(np.float64(mask.size))  # type: ignore[arg-type]  # an array without dimensions
+        if fill is None:
+            raise NotImplementedError(f"{type(self).__name__} needs a method fill_for() or replacement()")
+        return fill.replace(canvas, region)
 
     def reach(self, size: float) -> float | None:
         """Return how far from the mask over a face :meth:`replacement` reads, in pixels; None if that has no limit.
 
         ``size`` is the longer side of the face's box in pixels.
         """
-        del size
-        return None
+        fill = self._fill(np.float64(size))  # type: ignore[arg-type]  # an array without dimensions
+        return None if fill is None else float(fill.reach)
 
     def draw(self, canvas: Image, detections: Detections) -> None:
         if self.opacity == 0.0:
@@ -96,10 +113,36 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
             blend(canvas, region, self.replacement(canvas, region, mask), alpha, self.blending)
 
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64]:
-        return np.array([mask.box for mask in self.masks(detections)]).reshape(-1, 4)
+        return self.mask_columns(detections).boxes()
 
     def used_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
-        masks = self.masks(detections)
-        reaches = [self.reach(mask.size) for mask in masks]
-        boxes = [mask.box.padded(by, by) for mask, by in zip(masks, reaches, strict=True) if by is not None]
-        return np.array(boxes).reshape(-1, 4) if len(boxes) == len(masks) else None
+        columns = self.mask_columns(detections)
+        if type(self).reach is Covering.reach:
+            fill = self._fill(columns.size)
+            return None if fill is None else columns.boxes(fill.reach)
+        reaches = [self.reach(size) for size in columns.size.tolist()]
+        known = [reach for reach in reaches if reach is not None]
+        return columns.boxes(np.array(known)) if len(known) == len(reaches) else None
+
+    def _fill(self, sizes: Values) -> Fill | None:
+        """Return :meth:`fill_for`, unless the class has its own :meth:`replacement`."""
+        return self.fill_for(sizes) if type(self).replacement is Covering.replacement else None
+
+    def gpu_faces(self, detections: Detections) -> GpuFaces | None:
+        columns = self.mask_columns(detections)
+        if not self._draws_as(Covering, "masks", "mask_columns"):
+            return None
+        regions, kept = clip_boxes(columns.boxes(), detections.image_size)
+        order = np.argsort(columns.size[kept], kind="stable")
+        rows = np.flatnonzero(kept)[order]
+        fill = self._fill(columns.size[rows])
+        if fill is None:
+            return None
+        records = np.zeros(len(rows), FACE)
+        records["region"], records["shape"] = regions[order], SHAPES[self.shape]
+        records["center"], records["half"] = columns.center[rows], np.maximum(columns.half[rows], MIN_HALF_SIDE)
+        records["turn"] = np.stack([columns.cos[rows], columns.sin[rows]], 1)
+        records["feather"], records["opacity"] = columns.feather[rows], self.opacity
+        records["linear"] = self.blending == "linear"
+        fill.pack(records, detections.image_size)
+        return GpuFaces(records, [])

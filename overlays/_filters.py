@@ -1,14 +1,18 @@
-"""Blurred and pixelated regions of an image."""
+"""What replaces the pixels of faces: one colour, or the blurred or pixelated image."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from overlays import _records
 from overlays._geometry import Image, Region
 
 MIN_STRENGTH = 0.2
@@ -20,6 +24,89 @@ Strength = Annotated[float, Field(ge=MIN_STRENGTH, le=1.0)]
 _SMALL_SIGMA = 1.5  # standard deviation on the smaller copy on which a wide blur is done
 _STACK_SIZE, _STACK_SIGMA = 7, math.sqrt(2.5)  # cv2.stackBlur's triangular kernel, nearly a Gaussian
 _STACK_SIDE = 6  # from this reduction on, the copy's scale can be chosen to fit that kernel
+
+Values = NDArray[np.float64]
+"""One value, or one a face, ``(N,)``."""
+
+
+class Fill(ABC):
+    """What replaces the pixels of faces, on the CPU and on the GPU."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> Values | float:
+        """How far from a mask the fill depends on the image, in pixels."""
+
+    @abstractmethod
+    def replace(self, canvas: Image, region: Region) -> Image:
+        """Return the pixels ``(h, w, 3)`` that replace those of a region, for one face."""
+
+    @abstractmethod
+    def pack(self, records: NDArray[Any], size: tuple[int, int]) -> None:
+        """Write the fields of all faces' records, which hold their regions of an image of (width, height)."""
+
+
+@dataclass(frozen=True)
+class FlatFill(Fill):
+    """One colour, in the channel order of the image."""
+
+    color: tuple[int, int, int]
+
+    @property
+    def reach(self) -> float:
+        return 0.0
+
+    def replace(self, canvas: Image, region: Region) -> Image:
+        width, height = region.size
+        out = np.empty((height, width, 3), np.uint8)
+        # Much faster than assigning three values.
+        cv2.rectangle(out, (0, 0), (width, height), self.color, cv2.FILLED)
+        return out
+
+    def pack(self, records: NDArray[Any], size: tuple[int, int]) -> None:
+        records["kind"], records["color"] = _records.FLAT, self.color
+
+
+@dataclass(frozen=True)
+class MosaicFill(Fill):
+    """The image in blocks; ``side`` is that of a block in whole pixels."""
+
+    side: Values
+
+    @property
+    def reach(self) -> Values:
+        return self.side
+
+    def replace(self, canvas: Image, region: Region) -> Image:
+        return pixelate_region(canvas, region, int(self.side))
+
+    def pack(self, records: NDArray[Any], size: tuple[int, int]) -> None:
+        records["kind"] = _records.MOSAIC
+        _pack_cells(records, self.side.astype(np.int64), size)
+
+
+@dataclass(frozen=True)
+class BlurFill(Fill):
+    """The image under a Gaussian blur; ``sigma`` is in pixels."""
+
+    sigma: Values
+
+    @property
+    def reach(self) -> Values:
+        return np.ceil(2.0 * self.sigma)  # up to a whole number of blocks
+
+    def replace(self, canvas: Image, region: Region) -> Image:
+        return blur_region(canvas, region, float(self.sigma))
+
+    def pack(self, records: NDArray[Any], size: tuple[int, int]) -> None:
+        records["kind"] = _records.BLUR
+        side = np.maximum(1.0, np.rint(self.sigma / _SMALL_SIGMA))
+        is_wide = side >= _STACK_SIDE
+        side = np.where(is_wide, np.rint(self.sigma / _STACK_SIGMA), side)
+        _pack_cells(records, side.astype(np.int64), size)
+        sigmas = np.minimum(self.sigma[:, None] / records["whole"][:, 2:] * records["grid"], 2 * _SMALL_SIGMA)
+        is_stack = is_wide & (records["grid"].min(1) >= _STACK_SIZE)
+        records["sigma"] = np.where(is_stack[:, None], 0.0, sigmas)
 
 
 def blur_region(canvas: Image, region: Region, sigma: float) -> Image:
@@ -69,6 +156,20 @@ def _whole_blocks(start: int, end: int, side: int, limit: int) -> tuple[int, int
         return start, end
     first = min(max(start - missing // 2, 0), limit - (end - start + missing))
     return first, first + end - start + missing
+
+
+def _pack_cells(records: NDArray[Any], side: NDArray[np.int64], size: tuple[int, int]) -> None:
+    """Write which pixels are averaged to which cells, for all faces as :func:`_shrink` does for one."""
+    side = side[:, None]
+    start, end = records["region"][:, :2].astype(np.int64), records["region"][:, 2:].astype(np.int64)
+    missing = (start - end) % side
+    length = end - start + missing
+    first = np.clip(start - missing // 2, 0, np.maximum(size - length, 0))
+    fits = length <= size
+    first, length = np.where(fits, first, start), np.where(fits, length, end - start)
+    records["whole"] = np.concatenate([first, length], 1)
+    records["grid"] = grid = np.maximum(1, length // side)
+    records["ratio"] = 1.0 / (length / grid)
 
 
 def _enlarge(small: Image, whole: Region, region: Region, interpolation: int) -> Image:

@@ -29,6 +29,7 @@ MIN_HALF_SIDE = 0.5  # lower bound of a shape's half sides in pixels, however th
 _CACHED_PIXELS = 1 << 15  # larger masks are not cached
 
 _Floats = NDArray[np.float32]
+_Doubles = NDArray[np.float64]
 
 
 class Mask(NamedTuple):
@@ -90,6 +91,33 @@ class Mask(NamedTuple):
         return whole[region.top - top : region.bottom - top, region.left - left : region.right - left]
 
 
+class MaskColumns(NamedTuple):
+    """The masks over faces as columns; the fields are those of :class:`Mask`.
+
+    Attributes
+    ----------
+    center, half
+        ``(N, 2)``.
+    cos, sin, feather, size
+        ``(N,)``.
+    """
+
+    center: _Doubles
+    half: _Doubles
+    cos: _Doubles
+    sin: _Doubles
+    feather: _Doubles
+    size: _Doubles
+
+    def boxes(self, padding: _Doubles | float = 0.0) -> _Doubles:
+        """Return :attr:`Mask.box` of each face, ``(N, 4)``, with its sides moved out by so many pixels."""
+        half = np.maximum(self.half, MIN_HALF_SIDE) + self.feather[:, None]
+        across = np.hypot(half[:, 0] * self.cos, half[:, 1] * self.sin)
+        down = np.hypot(half[:, 0] * self.sin, half[:, 1] * self.cos)
+        reach = (np.stack([across, down]) + ((self.sin != 0.0) + padding)).T
+        return np.concatenate([self.center - reach, self.center + reach], 1)
+
+
 class MaskOptions(OptionsModel):
     """Options of overlays that cover faces."""
 
@@ -109,6 +137,12 @@ class MaskOptions(OptionsModel):
 
         With ``shape="aligned"``, faces without landmarks get the upright ellipse.
         """
+        center, half, *others = self.mask_columns(detections)
+        columns = [column.tolist() for column in (*center.T, *half.T, *others)]
+        return [Mask(self.shape, *row) for row in zip(*columns, strict=True)]
+
+    def mask_columns(self, detections: Detections) -> MaskColumns:
+        """Return the masks of :meth:`masks` as columns."""
         boxes = detections.boxes.astype(np.float64)
         sides = boxes[:, 2:] - boxes[:, :2]
         rows = np.flatnonzero((sides > 0.0).all(1))
@@ -125,8 +159,7 @@ class MaskOptions(OptionsModel):
         center = np.where(upright[:, None], (low + high) / 2, center)
         half = np.where(upright[:, None], (high - low) / 2, half)
         feather = np.where(upright, np.ceil(feather), feather)
-        columns = [*center.T.tolist(), *half.T.tolist(), cos.tolist(), sin.tolist(), feather.tolist(), size.tolist()]
-        return [Mask(self.shape, *row) for row in zip(*columns, strict=True)]
+        return MaskColumns(center, half, cos, sin, feather, size)
 
 
 def _ellipse_sides(

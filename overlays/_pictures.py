@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from overlays._base import OverlayModel
 from overlays._blending import Blending, BlendOptions, blend_premultiplied
 from overlays._colors import ChannelOptions
 from overlays._geometry import Box, Image, Placement
+from overlays._records import FACE, PICTURE, GpuFaces, clip_boxes
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_files import Limits, read_image
 from scrfd_trt.errors import ImageError
@@ -28,6 +29,7 @@ LIMITS = Limits(pixels=50_000_000, option="")
 _MAX_SOFT = 0.04  # fraction of partly transparent pixels below which a picture counts as hard-edged
 _LEVEL_STEP = math.sqrt(0.5)
 _MIN_LEVEL = 4  # pixels
+_SOFT_RIM, _HARD_RIM = 2.0, 0.5  # smaller copies are softer at their edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +98,7 @@ class Picture:
 
     def placed_box(self, placement: Placement) -> Box:
         """Return the box in the image around all pixels that :meth:`draw` changes."""
-        # Smaller copies are softer at their edges.
-        rim = 2.0 if self.clear_border else 0.5
+        rim = _SOFT_RIM if self.clear_border else _HARD_RIM
         return placement.map_box(self.content).padded(rim, rim)
 
     def draw(self, canvas: Image, placement: Placement, opacity: float = 1.0, blending: Blending = "srgb") -> None:
@@ -165,8 +166,63 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
             picture.draw(canvas, placement, self.opacity, self.blending)
 
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64]:
-        boxes = [picture.placed_box(placement) for picture, placement in self.placements(detections)]
-        return np.array(boxes).reshape(-1, 4)
+        return _PlacedPictures.of(self.placements(detections)).boxes
+
+    def gpu_faces(self, detections: Detections) -> GpuFaces | None:
+        if not self._draws_as(PictureOverlay):
+            return None
+        placed = _PlacedPictures.of(self.placements(detections))
+        a, b, c, d = placed.forth[:, [0, 1, 3, 4]].T
+        area = a * d - b * c
+        rows = np.flatnonzero(area != 0.0)
+        regions, kept = clip_boxes(placed.boxes[rows], detections.image_size)
+        rows = rows[kept]
+        numbers = np.floor(np.log(np.sqrt(np.abs(area[rows]))) / math.log(_LEVEL_STEP) + 1e-9).astype(int).tolist()
+        pictures = [placed.pictures[row] for row in rows.tolist()]
+        levels = [
+            picture.levels[min(max(0, number), len(picture.levels) - 1)]
+            for picture, number in zip(pictures, numbers, strict=True)
+        ]
+        records = np.zeros(len(rows), FACE)
+        grid = np.array([level.shape[1::-1] for level in levels], np.float64).reshape(-1, 2)
+        ratio = grid / placed.about[rows, 4:6]
+        # From the image to the copy, whose pixel centres are whole numbers.
+        back = np.stack([d, -b, -c, a], 1)[rows].reshape(-1, 2, 2) / area[rows, None, None] * ratio[:, :, None]
+        start = (back * (regions[:, :2] + 0.5 - placed.forth[rows][:, [2, 5]])[:, None]).sum(2) - 0.5
+        records["warp"] = np.concatenate([back, start[:, :, None]], 2).reshape(-1, 6)
+        records["region"], records["grid"], records["rows"][:, 0] = regions, grid, 4 * grid[:, 0]
+        records["kind"], records["opacity"], records["clear"] = PICTURE, self.opacity, placed.about[rows, 6]
+        records["linear"] = (self.blending == "linear") & ((placed.about[rows, 7] == 0.0) | (self.opacity < 1.0))
+        return GpuFaces(records, levels)
+
+
+class _PlacedPictures(NamedTuple):
+    """Pictures and their placements as columns."""
+
+    pictures: list[Picture]
+    forth: NDArray[np.float64]  # (N, 6), as Placement
+    about: NDArray[np.float64]  # (N, 8): content, size, clear_border, hard_edged
+
+    @classmethod
+    def of(cls, placed: Iterable[tuple[Picture, Placement]]) -> _PlacedPictures:
+        pairs = list(placed)
+        forth = np.array([placement for _, placement in pairs], np.float64).reshape(-1, 6)
+        pictures = [picture for picture, _ in pairs]
+        about = {
+            id(each): (*each.content, *each.size, each.clear_border, each.hard_edged)
+            for each in {id(each): each for each in pictures}.values()
+        }
+        return cls(pictures, forth, np.array([about[id(each)] for each in pictures], np.float64).reshape(-1, 8))
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """Return :meth:`Picture.placed_box` of each face, ``(N, 4)``."""
+        matrix = self.forth.reshape(-1, 2, 3)
+        low, high = self.about[:, :2], self.about[:, 2:4]
+        center = (matrix[:, :, :2] * ((low + high) / 2)[:, None]).sum(2) + matrix[:, :, 2]
+        rim = np.where(self.about[:, 6:7] > 0.0, _SOFT_RIM, _HARD_RIM)
+        reach = (np.abs(matrix[:, :, :2]) * ((high - low) / 2)[:, None]).sum(2) + rim
+        return np.concatenate([center - reach, center + reach], 1)
 
 
 _IN_USE: weakref.WeakValueDictionary[tuple[Path, int, int], Picture] = weakref.WeakValueDictionary()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 from pydantic import Field
 
 from overlays._blending import BLENDING_HELP, Blending
 from overlays._covering import Covering
-from overlays._filters import MIN_STRENGTH, Strength, pixelate_region
-from overlays._geometry import Image, Region
-from overlays._masks import Mask
+from overlays._filters import MIN_STRENGTH, Fill, MosaicFill, Strength, Values
 
 
 class Pixelate(Covering):
@@ -35,9 +32,6 @@ class Pixelate(Covering):
             )
         return found
 
-    def replacement(self, canvas: Image, region: Region, mask: Mask) -> Image:
-        side = max(2, math.ceil(mask.size * self.strength)) if self.block is None else self.block
-        return pixelate_region(canvas, region, side)
-
-    def reach(self, size: float) -> float:
-        return max(2, math.ceil(size * self.strength)) if self.block is None else self.block
+    def fill_for(self, sizes: Values) -> Fill:
+        sides = np.maximum(2.0, np.ceil(sizes * self.strength))
+        return MosaicFill(sides if self.block is None else np.full_like(sides, self.block))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
 from pydantic import Field
 
 from overlays._colors import ChannelOptions, Color
 from overlays._covering import Covering
-from overlays._geometry import Image, Region
-from overlays._masks import Mask
+from overlays._filters import Fill, FlatFill, Values
 
 
 class Solid(ChannelOptions, Covering):
@@ -20,12 +17,5 @@ class Solid(ChannelOptions, Covering):
 
     fill: Color = Field("black", description="Colour: #rrggbb, #rgb or a name.")
 
-    def replacement(self, canvas: Image, region: Region, mask: Mask) -> Image:
-        width, height = region.size
-        out = np.empty((height, width, 3), np.uint8)
-        # Much faster than assigning three values.
-        cv2.rectangle(out, (0, 0), (width, height), self.channels(self.fill), cv2.FILLED)
-        return out
-
-    def reach(self, size: float) -> float:
-        return 0.0
+    def fill_for(self, sizes: Values) -> Fill:
+        return FlatFill(self.channels(self.fill))

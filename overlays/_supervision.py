@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from overlays._base import Overlay, as_detections, draw_in_place, prepare
+from overlays._base import Overlay, as_detections, draw_in_place, prepare, size_of
 from overlays._geometry import Image
 from scrfd_trt._detections import Detections
 from scrfd_trt.errors import MissingDependencyError, OptionError, OverlayError, one_line
@@ -92,7 +92,7 @@ class SupervisionAnnotator:
 
     def annotate(self, scene: Image, detections: Any) -> Image:
         """Draw ``supervision.Detections`` on the scene ``(H, W, 3)``, in place, and return it."""
-        return draw_in_place(self.overlay, scene, as_detections(detections, scene))
+        return draw_in_place(self.overlay, scene, as_detections(detections, size_of(scene)))
 
     def __repr__(self) -> str:
         return f"to_supervision({self.overlay!r})"

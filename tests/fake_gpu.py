@@ -197,7 +197,7 @@ class FakeGpu:
 
         def done():
             work()
-            self.clock += MILLISECONDS[kind]
+            self.clock += MILLISECONDS.get(kind, 0.0)
 
         return done
 
@@ -427,6 +427,10 @@ class FakeDriver:
         if self.gpu.is_idle:
             self._work(stream)
         return (self._asked("cuStreamQuery", is_done=not self.gpu.streams[stream]),)
+
+    def cuEventQuery(self, event):
+        mark = self.gpu.events[event]
+        return (self._asked("cuEventQuery", is_done=mark is None or mark.is_passed),)
 
     def cuEventDestroy(self, event):
         held = [each.event for work in list(self.gpu.graphs.values()) for each in work if isinstance(each, AtLaunch)]
@@ -754,7 +758,7 @@ def install(monkeypatch):
     monkeypatch.setattr(cuda_driver, "bindings", lambda: fake)
     monkeypatch.setattr(cuda_driver, "core", lambda: core)
     monkeypatch.setattr(flavours, "problems", dict)
-    monkeypatch.setattr(kernels, "compiled", lambda capability, *, anew=False: b"cubin")
+    monkeypatch.setattr(kernels, "compiled", lambda capability, source=None, *, anew=False: b"cubin")
     monkeypatch.setattr(kernels, "_loaded", {})
     monkeypatch.setattr(program, "FIND_FACES_THREADS", 32)
     monkeypatch.delenv("TRT_LEAN_RUNTIME", raising=False)

@@ -27,8 +27,8 @@ class DeviceImage:
 
     It has DLPack or ``__cuda_array_interface__`` and is ``(H, W, 3)``, ``(H, W, 4)``, ``(H, W, 1)`` or ``(H, W)`` uint8
     with any strides. ``stream`` is made to wait for the library that made the image, as both protocols require.
-    ``strides`` are in bytes. With ``is_plane``, it is a plane of a YUVImage, which may be uint16. Raises ImageError for
-    other objects, and DeviceError for another GPU.
+    ``strides`` are in bytes; ``readonly`` says whether its library forbids writing. With ``is_plane``, it is a plane
+    of a YUVImage, which may be uint16. Raises ImageError for other objects, and DeviceError for another GPU.
     """
 
     def __init__(self, image: Any, device: Device, stream: Stream, *, is_plane: bool = False) -> None:
@@ -36,7 +36,7 @@ class DeviceImage:
         if plain is not None and _ordinal_of(plain["data"][0]) == device.index:
             if plain.get("stream") == DEFAULT_STREAM:
                 wait_for_default_stream(device, stream)
-            self.address = plain["data"][0]
+            self.address, self.readonly = plain["data"][0], bool(plain["data"][1])
             self.shape: tuple[int, ...] = tuple(plain["shape"])
             self.dtype, strides = TYPES[plain["typestr"]], plain.get("strides")
             self.strides: tuple[int, ...] = tuple(strides) if strides is not None else _steps(self.shape, self.item)
@@ -61,7 +61,7 @@ class DeviceImage:
                 f"the image of type {type(image).__name__} has an invalid address, shape {view.shape} or strides "
                 f"{view.strides}"
             )
-        self.address = int(view.ptr)
+        self.address, self.readonly = int(view.ptr), bool(view.readonly)
         self.shape = tuple(view.shape)
         steps = view.strides  # in elements
         self.strides = _steps(self.shape, self.item) if steps is None else tuple(step * self.item for step in steps)

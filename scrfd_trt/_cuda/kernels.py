@@ -1,4 +1,4 @@
-"""Compile kernels.cu for a GPU, cache the result on disk, and launch it."""
+"""Compile a file of kernels for a GPU, cache the result on disk, and launch it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scrfd_trt import _devices, _forks, models
 from scrfd_trt._cuda import driver
@@ -21,8 +21,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("scrfd_trt")
 
-SOURCE = Path(__file__).with_name("kernels.cu")
-NAMES = ("letterbox_float", "letterbox_half", "find_faces", "thumbnail")
+
+class Source(NamedTuple):
+    """A file of kernels that needs no header, and the names of the kernels."""
+
+    path: Path
+    names: tuple[str, ...]
+
+
+DETECTION = Source(
+    Path(__file__).with_name("kernels.cu"), ("letterbox_float", "letterbox_half", "find_faces", "thumbnail")
+)
 INSTALL = (
     "pip install nvidia-cuda-nvrtc with a driver of CUDA 13, nvidia-cuda-nvrtc-cu12 with one of CUDA 12 "
     "(nvidia-smi shows which), or install the CUDA toolkit"
@@ -38,17 +47,17 @@ INVALID_BINARY = (
 CHECKSUM = hashlib.sha256
 CACHE_FOLDER = "kernels"
 
-_loaded: dict[int, Kernels] = {}
+_loaded: dict[tuple[int, Source], Kernels] = {}
 _lock = _forks.Lock()
 
 
 class Kernels:
     """The kernels, loaded on one GPU from a cubin; made by :func:`load`. They stay loaded until the process ends."""
 
-    def __init__(self, binary: bytes, device: Device) -> None:
+    def __init__(self, binary: bytes, device: Device, names: Sequence[str] = DETECTION.names) -> None:
         with device.current():
             code = call("loading the kernels", driver.core().ObjectCode.from_cubin, binary)
-            self._kernels = {name: call(f"looking up the kernel {name}", code.get_kernel, name) for name in NAMES}
+            self._kernels = {name: call(f"looking up the kernel {name}", code.get_kernel, name) for name in names}
             # A binary that does not fit the GPU is an error here, and not at the first launch.
             self._functions = {
                 name: call(f"loading the kernel {name}", driver.bindings().cuKernelGetFunction, kernel.handle)
@@ -122,32 +131,33 @@ class CubinCache:
             log.debug("the compiled kernels are not cached: %s", error)
 
 
-def load(device: Device) -> Kernels:
-    """Return the kernels for a GPU; compile them if they are not cached.
+def load(device: Device, source: Source = DETECTION) -> Kernels:
+    """Return the kernels of a file for a GPU; compile them if they are not cached.
 
     Raises MissingDependencyError without cuda.core or NVRTC, and BackendError if they cannot be compiled or loaded.
     """
     with _lock:
-        if device.index not in _loaded:
-            _loaded[device.index] = _load(device)
-        return _loaded[device.index]
+        key = (device.index, source)
+        if key not in _loaded:
+            _loaded[key] = _load(device, source)
+        return _loaded[key]
 
 
-def compiled(capability: tuple[int, int], *, anew: bool = False) -> bytes:
+def compiled(capability: tuple[int, int], source: Source = DETECTION, *, anew: bool = False) -> bytes:
     """Return the kernels as a cubin for a compute capability; ``anew`` ignores the cache. Errors as for :func:`load`.
 
     Products and sums are not contracted, so that results equal those of NumPy.
     """
     core = driver.core()
     architecture = "sm_" + "".join(map(str, capability))
-    source = SOURCE.read_text("utf-8")
+    code = source.path.read_text("utf-8")
     try:
-        options = core.ProgramOptions(arch=architecture, fma=False, name=SOURCE.name)
-        key = core.utils.make_program_cache_key(code=source, code_type="c++", options=options, target_type="cubin")
+        options = core.ProgramOptions(arch=architecture, fma=False, name=source.path.name)
+        key = core.utils.make_program_cache_key(code=code, code_type="c++", options=options, target_type="cubin")
         cache = CubinCache(key)
         binary = None if anew else cache.get()
         if binary is None:
-            binary = bytes(core.Program(source, "c++", options).compile("cubin").code)
+            binary = bytes(core.Program(code, "c++", options).compile("cubin").code)
             cache.put(binary)
     except Exception as error:
         raise _failure(error, architecture) from error
@@ -168,19 +178,19 @@ def nvrtc_release() -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _load(device: Device) -> Kernels:
+def _load(device: Device, source: Source) -> Kernels:
     """Load the kernels; compile them again if the cached binary does not fit this driver."""
     capability = device.gpu.compute_capability
-    binary = compiled(capability)
+    binary = compiled(capability, source)
     try:
-        return Kernels(binary, device)
+        return Kernels(binary, device, source.names)
     except BackendError as error:
         if not _is_invalid_binary(error):
             raise
         log.debug("compiling the kernels again: %s", str(error))
-    binary = compiled(capability, anew=True)
+    binary = compiled(capability, source, anew=True)
     try:
-        return Kernels(binary, device)
+        return Kernels(binary, device, source.names)
     except BackendError as error:
         if not _is_invalid_binary(error):
             raise

@@ -1,4 +1,4 @@
-// Runs the kernels of scrfd_trt/_cuda/kernels.cu on the CPU: blocks one after the other, and the threads of a block
+// Runs the kernels of a .cu file on the CPU: blocks one after the other, and the threads of a block
 // as fibers that take turns at each barrier of the block or of a warp. Compiled with -DKERNELS='"…/kernels.cu"'.
 
 #include <ucontext.h>
@@ -51,6 +51,16 @@ static unsigned __ballot_sync(unsigned, bool vote) {
   for (size_t lane = 0; lane < WARP; ++lane) bits |= (unsigned)votes[running / WARP * WARP + lane] << lane;
   wait_at(OF_WARP);
   return bits;
+}
+
+// Of a whole warp.
+static float __shfl_xor_sync(unsigned, float value, int lanes) {
+  static float values[1024];
+  values[running] = value;
+  wait_at(OF_WARP);
+  float other = values[running ^ lanes];
+  wait_at(OF_WARP);
+  return other;
 }
 
 static unsigned bits_of(float value) {
@@ -185,22 +195,16 @@ static void prepare(void (*kernel)(Parameters...), void** arguments) {
   prepare(kernel, arguments, std::index_sequence_for<Parameters...>());
 }
 
-// Run a kernel by name as cuLaunchKernel does. Returns what is wrong with it, or nothing.
+// Run a kernel by name as cuLaunchKernel does; KERNEL_NAMES is a list of RUN(name). Returns what is wrong, or nothing.
 extern "C" const char* run_kernel(const char* name, const unsigned* grid, const unsigned* block, void** arguments,
-                                  bool falling) {
+                                  bool falling, bool has_barriers) {
   static std::mutex one_at_a_time;
   std::lock_guard<std::mutex> lock(one_at_a_time);
-  bool has_barriers = false;
-  if (!std::strcmp(name, "letterbox_float"))
-    prepare(letterbox_float, arguments);
-  else if (!std::strcmp(name, "letterbox_half"))
-    prepare(letterbox_half, arguments);
-  else if (!std::strcmp(name, "find_faces"))
-    prepare(find_faces, arguments), has_barriers = true;
-  else if (!std::strcmp(name, "thumbnail"))
-    prepare(thumbnail, arguments);
-  else
-    return "there is no kernel of this name";
+  body = nullptr;
+#define RUN(kernel) \
+  if (!std::strcmp(name, #kernel)) prepare(kernel, arguments);
+  KERNEL_NAMES
+  if (!body) return "there is no kernel of this name";
   blockDim = {block[0], block[1], block[2]};
   gridDim = {grid[0], grid[1], grid[2]};
   for (blockIdx.z = 0; blockIdx.z < grid[2]; ++blockIdx.z)

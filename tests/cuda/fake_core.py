@@ -142,6 +142,10 @@ def make_core(driver):
     class Event(Owned):
         _destroy = "cuEventDestroy"
 
+        @property
+        def is_done(self):
+            return driver.cuEventQuery(self._open_handle())[0] == 0
+
         def sync(self):
             call("cuEventSynchronize", self._open_handle())
 
@@ -242,7 +246,7 @@ def make_core(driver):
 
         def __init__(self, obj=None, stream_ptr=None):
             about = obj.__cuda_array_interface__
-            self.device_id, self.ptr = driver.gpu.lying_on, about["data"][0]
+            self.device_id, (self.ptr, self.readonly) = driver.gpu.lying_on, about["data"]
             self.dtype, self.shape = np.dtype(about["typestr"]), tuple(about["shape"])
             steps = about.get("strides")
             self.strides = None if steps is None else tuple(step // self.dtype.itemsize for step in steps)

@@ -94,7 +94,7 @@ def compilations(gpu, monkeypatch):
     """The kernels that are asked for, each time whether anew."""
     asked = []
 
-    def compiled(capability, *, anew=False):
+    def compiled(capability, source=None, *, anew=False):
         asked.append(anew)
         return b"cubin"
 

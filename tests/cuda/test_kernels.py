@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import drawing
+from overlays import _gpu
 from scrfd_trt._cuda import kernels
 from scrfd_trt._cuda import records as layout_of
 from scrfd_trt._decode import decode, merge
@@ -346,26 +347,27 @@ def compilers():
     return "nvrtc" if util.find_spec("cuda.core") else ""
 
 
-def told_by_nvrtc(capability):
+def told_by_nvrtc(source, capability):
     """What the assembler says of the kernels when NVRTC calls it."""
     from cuda.core import Program, ProgramOptions
 
     said = io.StringIO()
     options = ProgramOptions(arch=f"sm_{capability}", fma=False, ptxas_options=["-v"])
-    Program(kernels.SOURCE.read_text("utf-8"), "c++", options).compile("cubin", logs=said)
+    Program(source.path.read_text("utf-8"), "c++", options).compile("cubin", logs=said)
     return said.getvalue()
 
 
-def told_by_nvcc(capability, folder):
-    words = [f"-arch=sm_{capability}", "--fmad=false", "-cubin", "-Xptxas=-v", "-o", str(folder / "x"), kernels.SOURCE]
+def told_by_nvcc(source, capability, folder):
+    words = [f"-arch=sm_{capability}", "--fmad=false", "-cubin", "-Xptxas=-v", "-o", str(folder / "x"), source.path]
     done = subprocess.run(["nvcc", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
 
 @pytest.mark.rtx
+@pytest.mark.parametrize("source", [kernels.DETECTION, _gpu.KERNELS], ids=["detection", "overlays"])
 @pytest.mark.parametrize("capability", CAPABILITIES)
-def test_they_compile_for_every_gpu(capability, tmp_path, monkeypatch):
+def test_they_compile_for_every_gpu(capability, source, tmp_path, monkeypatch):
     found = compilers()
     if not found:
         promised = os.environ.get("SCRFD_TRT_REQUIRE_NVRTC") == "1"
@@ -373,14 +375,14 @@ def test_they_compile_for_every_gpu(capability, tmp_path, monkeypatch):
     if found == "nvrtc":
         monkeypatch.setenv("SCRFD_TRT_HOME", str(tmp_path))
         number = (int(capability[:-1]), int(capability[-1]))
-        binary = kernels.compiled(number)
+        binary = kernels.compiled(number, source)
         assert binary.startswith(b"\x7fELF")
-        assert kernels.compiled(number) == binary
+        assert kernels.compiled(number, source) == binary
         assert any((tmp_path / "kernels").rglob("*"))
-    told = told_by_nvrtc(capability) if found == "nvrtc" else told_by_nvcc(capability, tmp_path)
+    told = told_by_nvrtc(source, capability) if found == "nvrtc" else told_by_nvcc(source, capability, tmp_path)
     # Registers alone: what a thread keeps in memory would cost more than all else that it does.
     of_each = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", told)
-    assert of_each == [("0", "0", "0")] * len(kernels.NAMES)
+    assert of_each == [("0", "0", "0")] * len(source.names)
 
 
 def test_drawn_scenes_through_a_real_network(network_500m):

@@ -417,7 +417,12 @@ def seen(monkeypatch):
         elements = tuple(step // array.itemsize for step in array.strides)
         strides = None if array.flags.c_contiguous else elements
         return SimpleNamespace(
-            device_id=image.device, dtype=array.dtype, ptr=array.ctypes.data, shape=array.shape, strides=strides
+            device_id=image.device,
+            dtype=array.dtype,
+            ptr=array.ctypes.data,
+            shape=array.shape,
+            strides=strides,
+            readonly=False,
         )
 
     monkeypatch.setattr(interop, "_view", view)

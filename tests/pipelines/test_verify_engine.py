@@ -127,7 +127,7 @@ class TestPrerequisites:
 
     @pytest.fixture
     def no_nvrtc(self, gpu, monkeypatch):
-        def compiled(capability, *, anew=False):
+        def compiled(capability, source=None, *, anew=False):
             raise MissingDependencyError(f"NVRTC is not found for {capability}")
 
         monkeypatch.setattr(kernels, "compiled", compiled)

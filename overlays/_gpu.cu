@@ -1,0 +1,344 @@
+// The masks, fills and blending of the overlays on the GPU, as in _masks.py, _filters.py, _pictures.py and _blending.py.
+//
+// The file needs no header, so that NVRTC alone compiles it; a host compiler does too, in tests/cuda/emulated.cpp.
+// A launch works on faces that touch no common pixel; faces that do are in later launches.
+
+typedef unsigned char Byte;
+typedef unsigned long long Address;
+
+enum { BGR, NV12, P010 };                    // Canvas::format
+enum { FLAT, MOSAIC, BLUR, PICTURE, PATCH };  // Face::kind
+enum { ELLIPSE, RECTANGLE };                 // Face::shape
+
+#define TILE 32    // pixels along each side that a block paints; a thread paints 2×2
+#define LEAST 0.01f  // added to masks before rounding, so that none is below the host's
+
+struct Plane {
+  Address at;
+  long long row;  // bytes between rows; the next two: between columns, between channels
+  int column, channel;
+};
+
+struct Canvas {
+  Plane y, uv;  // BGR lies in y alone
+  int width, height, format;
+  float black, light, tint;  // level of black; 8-bit levels per level of luma, and of chroma
+  float red, blue;           // shares in luma
+};
+
+struct Cell {
+  float c[4];
+};
+
+// One face; overlays/_records.py has the same fields.
+struct Face {
+  Address pixels, before;        // of a picture's copy, BGRA; of a patch, BGR, and what it replaces
+  double x, y;                   // centre of the mask
+  double ratio_x, ratio_y;       // cells per pixel
+  int pixel_row, before_row;     // bytes
+  int left, top, right, bottom;  // pixels that may change
+  int whole_left, whole_top, whole_width, whole_height;  // pixels that the cells average
+  int across, down;              // cells, or size of the picture's copy
+  int cells;                     // first cell
+  int first_tile, tiles_across, first_block;  // among those of the launch
+  int kind, shape, linear, clear;
+  float a, b, cos, sin, feather;
+  float opacity;
+  float color[3];
+  float sigma_x, sigma_y;    // 0: the triangular kernel of cv2.stackBlur
+  float warp[6];             // from the region's pixels to the picture's
+};
+
+__device__ inline int clamp(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
+
+__device__ inline float limit(float value, float high) { return value > 0.0f ? value < high ? value : high : 0.0f; }
+
+__device__ inline Address place(const Plane& plane, int x, int y) {
+  return plane.at + y * plane.row + (long long)x * plane.column;
+}
+
+__device__ inline float sample(const Canvas& canvas, Address at) {
+  return canvas.format == P010 ? (float)(*(const unsigned short*)at >> 6) * 0.25f : (float)*(const Byte*)at;
+}
+
+__device__ inline void store(const Canvas& canvas, Address at, float value) {
+  if (canvas.format == P010)
+    *(unsigned short*)at = (unsigned short)((int)rintf(limit(value * 4.0f, 1023.0f)) << 6);
+  else
+    *(Byte*)at = (Byte)rintf(limit(value, 255.0f));
+}
+
+// Blue, green and red from 0 to 255, not rounded.
+__device__ inline Cell read(const Canvas& canvas, int x, int y) {
+  Address at = place(canvas.y, x, y);
+  if (canvas.format == BGR) {
+    Cell bgr = {{sample(canvas, at), sample(canvas, at + canvas.y.channel), sample(canvas, at + 2ll * canvas.y.channel)}};
+    return bgr;
+  }
+  Address chroma = place(canvas.uv, x / 2, y / 2);
+  float light = (sample(canvas, at) - canvas.black) * canvas.light;
+  float u = (sample(canvas, chroma) - 128.0f) * canvas.tint;
+  float v = (sample(canvas, chroma + canvas.uv.channel) - 128.0f) * canvas.tint;
+  float blue = light + 2.0f * (1.0f - canvas.blue) * u, red = light + 2.0f * (1.0f - canvas.red) * v;
+  float green = (light - canvas.blue * blue - canvas.red * red) / (1.0f - canvas.blue - canvas.red);
+  Cell bgr = {{limit(blue, 255.0f), limit(green, 255.0f), limit(red, 255.0f)}};
+  return bgr;
+}
+
+__device__ inline float luma(const Canvas& canvas, const Cell& bgr) {
+  return canvas.blue * bgr.c[0] + (1.0f - canvas.blue - canvas.red) * bgr.c[1] + canvas.red * bgr.c[2];
+}
+
+__device__ inline void write(const Canvas& canvas, int x, int y, const Cell& bgr) {
+  Address at = place(canvas.y, x, y);
+  if (canvas.format != BGR) {
+    store(canvas, at, luma(canvas, bgr) / canvas.light + canvas.black);
+    return;
+  }
+  for (int c = 0; c < 3; ++c) store(canvas, at + (long long)c * canvas.y.channel, bgr.c[c]);
+}
+
+__device__ inline void write_chroma(const Canvas& canvas, int x, int y, const Cell& bgr) {
+  Address at = place(canvas.uv, x / 2, y / 2);
+  float light = luma(canvas, bgr);
+  store(canvas, at, (bgr.c[0] - light) / (2.0f * (1.0f - canvas.blue)) / canvas.tint + 128.0f);
+  store(canvas, at + canvas.uv.channel, (bgr.c[2] - light) / (2.0f * (1.0f - canvas.red)) / canvas.tint + 128.0f);
+}
+
+// From 255 on the shape to 0 where its soft edge ends.
+__device__ inline int mask_of(const Face& face, int x, int y) {
+  double dx = x + 0.5 - face.x, dy = y + 0.5 - face.y;
+  float turned_x = (float)(face.cos * dx + face.sin * dy), turned_y = (float)(face.cos * dy - face.sin * dx);
+  float extent = (fabsf(face.cos) + fabsf(face.sin)) * 0.5f;  // to the nearest corner of the pixel
+  float across = fmaxf(fabsf(turned_x) - extent, 0.0f) / face.a, down = fmaxf(fabsf(turned_y) - extent, 0.0f) / face.b;
+  float ramp;
+  if (face.shape == RECTANGLE) {
+    if (face.feather <= 0.0f) return across < 1.0f && down < 1.0f ? 255 : 0;
+    ramp = limit(1.0f - (across - 1.0f) * (face.a / face.feather), 1.0f) *
+           limit(1.0f - (down - 1.0f) * (face.b / face.feather), 1.0f);
+  } else {
+    float inner = across * across + down * down;
+    if (face.feather <= 0.0f) return inner < 1.0f + 1e-6f ? 255 : 0;
+    float far_x = across * face.a / (face.a + face.feather), far_y = down * face.b / (face.b + face.feather);
+    float outer = sqrtf(far_x * far_x + far_y * far_y);
+    ramp = limit((1.0f - outer) / fmaxf(sqrtf(inner) - outer + 1e-6f, 1e-6f), 1.0f);
+  }
+  float t = floorf(limit(255.0f * ramp + 0.5f + LEAST, 255.0f)) / 255.0f;
+  return (int)floorf(255.0f * (3.0f - 2.0f * t) * t * t + 0.5f + LEAST);
+}
+
+__device__ inline float mix(float low, float high, float share) { return low + (high - low) * share; }
+
+// Between the four nearest cells; the outermost ones go on.
+__device__ inline Cell between(const Face& face, const Cell* cells, int x, int y) {
+  float u = (float)((x + 0.5) * face.ratio_x - 0.5), v = (float)((y + 0.5) * face.ratio_y - 0.5);
+  int left = (int)floorf(u), top = (int)floorf(v);
+  float share_x = u - left, share_y = v - top;
+  int x0 = clamp(left, 0, face.across - 1), x1 = clamp(left + 1, 0, face.across - 1);
+  const Cell* above = cells + (long long)clamp(top, 0, face.down - 1) * face.across;
+  const Cell* below = cells + (long long)clamp(top + 1, 0, face.down - 1) * face.across;
+  Cell out;
+  for (int c = 0; c < 3; ++c)
+    out.c[c] = rintf(mix(mix(above[x0].c[c], above[x1].c[c], share_x), mix(below[x0].c[c], below[x1].c[c], share_x), share_y));
+  return out;
+}
+
+// Distance to the nearer side in image pixels, as a share of a pixel.
+__device__ inline float inside(float at, float length, float across, float down) {
+  return limit(fminf(at, length - at) / sqrtf(across * across + down * down) + 0.5f, 1.0f);
+}
+
+// The picture at one pixel, premultiplied, with its alpha.
+__device__ inline Cell picture_at(const Face& face, int x, int y) {
+  const float* w = face.warp;
+  float u = w[0] * x + w[1] * y + w[2], v = w[3] * x + w[4] * y + w[5];
+  int left = (int)floorf(u), top = (int)floorf(v);
+  float share_x = u - left, share_y = v - top, kept = face.opacity;
+  if (!face.clear)
+    kept *= inside(u + 0.5f, (float)face.across, w[0], w[1]) * inside(v + 0.5f, (float)face.down, w[3], w[4]);
+  Cell out = {{0, 0, 0, 0}};
+  for (int k = 0; k < 4; ++k) {
+    int column = left + k % 2, row = top + k / 2;
+    float weight = (k % 2 ? share_x : 1.0f - share_x) * (k / 2 ? share_y : 1.0f - share_y);
+    if (face.clear && (column < 0 || row < 0 || column >= face.across || row >= face.down)) continue;
+    const Byte* at = (const Byte*)face.pixels + (long long)clamp(row, 0, face.down - 1) * face.pixel_row +
+                     4 * clamp(column, 0, face.across - 1);
+    for (int c = 0; c < 4; ++c) out.c[c] += weight * at[c];
+  }
+  for (int c = 0; c < 4; ++c) out.c[c] = rintf(rintf(out.c[c]) * kept);
+  return out;
+}
+
+__device__ inline float to_light(float value) {
+  value /= 255.0f;
+  return value <= 0.04045f ? value / 12.92f : powf((value + 0.055f) / 1.055f, 2.4f);
+}
+
+__device__ inline float from_light(float light) {
+  return 255.0f * (light <= 0.0031308f ? 12.92f * light : 1.055f * powf(light, 1.0f / 2.4f) - 0.055f);
+}
+
+// A colour over another one; alpha is above 0.
+__device__ inline Cell blend(const Cell& below, const Cell& above, float alpha, bool linear) {
+  if (alpha >= 255.0f) return above;
+  Cell out;
+  for (int c = 0; c < 3; ++c)
+    out.c[c] = linear ? from_light(mix(to_light(below.c[c]), to_light(above.c[c]), alpha / 255.0f))
+                      : mix(below.c[c], above.c[c], alpha / 255.0f);
+  return out;
+}
+
+// Draw one pixel of a face; return whether it changes.
+__device__ inline bool draw(const Face& face, const Cell* cells, int x, int y, Cell* color) {
+  if (x < face.left || x >= face.right || y < face.top || y >= face.bottom) return false;
+  int column = x - face.left, row = y - face.top;
+  if (face.kind == PICTURE) {
+    Cell above = picture_at(face, column, row);
+    float alpha = above.c[3];
+    if (alpha <= 0.0f) return false;
+    for (int c = 0; c < 3; ++c) above.c[c] = fminf(above.c[c] * 255.0f / alpha, 255.0f);
+    *color = blend(*color, above, alpha, face.linear);
+    return true;
+  }
+  if (face.kind == PATCH) {
+    const Byte* after = (const Byte*)face.pixels + (long long)row * face.pixel_row + 3ll * column;
+    const Byte* before = (const Byte*)face.before + (long long)row * face.before_row + 3ll * column;
+    for (int c = 0; c < 3; ++c) color->c[c] = after[c];
+    return after[0] != before[0] || after[1] != before[1] || after[2] != before[2];
+  }
+  float alpha = rintf(mask_of(face, x, y) * face.opacity);
+  if (alpha <= 0.0f) return false;
+  Cell above;
+  int across = x - face.whole_left, down = y - face.whole_top;
+  if (face.kind == FLAT)
+    for (int c = 0; c < 3; ++c) above.c[c] = face.color[c];
+  else if (face.kind == BLUR)
+    above = between(face, cells + face.cells, across, down);
+  else
+    above = cells[face.cells + (long long)clamp((int)(down * face.ratio_y), 0, face.down - 1) * face.across +
+                  clamp((int)(across * face.ratio_x), 0, face.across - 1)];
+  *color = blend(*color, above, alpha, face.linear);
+  return true;
+}
+
+// The face that a block of a launch works on.
+__device__ inline const Face& face_of(const Face* faces, int count, int Face::*first) {
+  int low = 0, high = count;
+  while (high - low > 1) {
+    int middle = (low + high) / 2;
+    (faces[middle].*first <= (int)blockIdx.x ? low : high) = middle;
+  }
+  return faces[low];
+}
+
+// The first pixel of the 2×2 pixels of a thread.
+__device__ inline void start_of(const Face& face, int* x, int* y) {
+  int tile = blockIdx.x - face.first_tile;
+  *x = (face.left & ~1) + tile % face.tiles_across * TILE + 2 * threadIdx.x;
+  *y = (face.top & ~1) + tile / face.tiles_across * TILE + 2 * threadIdx.y;
+}
+
+// Chroma belongs to 2×2 pixels: it changes with any of them, and is that of all four.
+extern "C" __global__ void paint(const Face* faces, int count, Cell* cells, Cell* rows,
+                                 const __grid_constant__ Canvas canvas) {
+  const Face& face = face_of(faces, count, &Face::first_tile);
+  int x, y;
+  start_of(face, &x, &y);
+  if (x >= face.right || y >= face.bottom) return;
+  Cell sum = {{0, 0, 0, 0}};
+  bool changed = false;
+  for (int k = 0; k < 4; ++k) {
+    int column = x + k % 2, row = y + k / 2;
+    if (column >= canvas.width || row >= canvas.height) continue;
+    Cell color = read(canvas, column, row);
+    if (draw(face, cells, column, row, &color)) {
+      changed = true;
+      write(canvas, column, row, color);
+    }
+    for (int c = 0; c < 3; ++c) sum.c[c] += color.c[c];
+    sum.c[3] += 1.0f;
+  }
+  if (!changed || canvas.format == BGR) return;
+  for (int c = 0; c < 3; ++c) sum.c[c] /= sum.c[3];
+  write_chroma(canvas, x, y, sum);
+}
+
+// Copy the pixels of regions, as BGR, to where their patches begin.
+extern "C" __global__ void fetch(const Face* faces, int count, Cell* cells, Cell* rows,
+                                 const __grid_constant__ Canvas canvas) {
+  const Face& face = face_of(faces, count, &Face::first_tile);
+  int x, y;
+  start_of(face, &x, &y);
+  for (int k = 0; k < 4; ++k) {
+    int column = x + k % 2, row = y + k / 2;
+    if (column < face.left || column >= face.right || row < face.top || row >= face.bottom) continue;
+    Cell color = read(canvas, column, row);
+    Byte* out = (Byte*)face.before + (long long)(row - face.top) * face.before_row + 3ll * (column - face.left);
+    for (int c = 0; c < 3; ++c) out[c] = (Byte)rintf(color.c[c]);
+  }
+}
+
+// Part of a pixel that lies between two places.
+__device__ inline float part(double from, double to, int pixel) {
+  return (float)(fmin(to, pixel + 1.0) - fmax(from, (double)pixel));
+}
+
+// Average the pixels of each cell, by the threads along x of a block, at most a warp.
+extern "C" __global__ void average(const Face* faces, int count, Cell* cells, Cell* rows,
+                                   const __grid_constant__ Canvas canvas) {
+  const Face& face = face_of(faces, count, &Face::first_block);
+  int number = (blockIdx.x - face.first_block) * blockDim.y + threadIdx.y, lanes = blockDim.x;
+  bool is_cell = number < face.across * face.down;
+  int column = number % face.across, row = number / face.across;
+  double left = (double)column * face.whole_width / face.across, right = (column + 1.0) * face.whole_width / face.across;
+  double top = (double)row * face.whole_height / face.down, bottom = (row + 1.0) * face.whole_height / face.down;
+  int first_x = (int)left, first_y = (int)top;
+  int wide = (int)ceil(right) - first_x, pixels = is_cell ? wide * ((int)ceil(bottom) - first_y) : 0;
+  Cell sum = {{0, 0, 0, 0}};
+  for (int k = threadIdx.x; k < pixels; k += lanes) {
+    int x = first_x + k % wide, y = first_y + k / wide;
+    float weight = part(left, right, x) * part(top, bottom, y);
+    Cell color = read(canvas, face.whole_left + x, face.whole_top + y);
+    for (int c = 0; c < 3; ++c) sum.c[c] += weight * color.c[c];
+    sum.c[3] += weight;
+  }
+  for (int step = lanes / 2; step > 0; step /= 2)
+    for (int c = 0; c < 4; ++c) sum.c[c] += __shfl_xor_sync(0xffffffffu, sum.c[c], step);
+  if (!is_cell || threadIdx.x > 0) return;
+  for (int c = 0; c < 3; ++c) sum.c[c] = rintf(sum.c[c] / sum.c[3]);
+  cells[face.cells + number] = sum;
+}
+
+// One pass of the blur over a line of cells.
+__device__ inline Cell soften_along(const Cell* line, int at, int length, long long step, float sigma) {
+  int radius = sigma > 0.0f ? ((int)rintf(6.0f * sigma + 1.0f) | 1) / 2 : 3;
+  Cell sum = {{0, 0, 0, 0}};
+  for (int k = -radius; k <= radius; ++k) {
+    int index = at + k;
+    float weight = sigma > 0.0f ? expf(-0.5f * k * k / (sigma * sigma)) : (float)(4 - (k < 0 ? -k : k));
+    if (sigma > 0.0f)  // mirrored, and the triangular kernel repeats the outermost cell
+      while (index < 0 || index >= length) index = index < 0 ? -1 - index : 2 * length - 1 - index;
+    const Cell& cell = line[clamp(index, 0, length - 1) * step];
+    for (int c = 0; c < 3; ++c) sum.c[c] += weight * cell.c[c];
+    sum.c[3] += weight;
+  }
+  for (int c = 0; c < 3; ++c) sum.c[c] = sigma > 0.0f ? sum.c[c] / sum.c[3] : floorf(sum.c[c] / 16.0f);
+  return sum;
+}
+
+// Blur the cells: one block per face. `rows` has as many cells.
+extern "C" __global__ void soften(const Face* faces, int count, Cell* cells, Cell* rows,
+                                  const __grid_constant__ Canvas canvas) {
+  const Face& face = faces[blockIdx.x];
+  int size = face.across * face.down;
+  Cell* own = cells + face.cells;
+  Cell* half = rows + face.cells;
+  for (int k = threadIdx.x; k < size; k += blockDim.x)
+    half[k] = soften_along(own + k / face.across * face.across, k % face.across, face.across, 1, face.sigma_x);
+  __syncthreads();
+  for (int k = threadIdx.x; k < size; k += blockDim.x) {
+    Cell soft = soften_along(half + k % face.across, k / face.across, face.down, face.across, face.sigma_y);
+    for (int c = 0; c < 3; ++c) soft.c[c] = rintf(soft.c[c]);
+    own[k] = soft;
+  }
+}

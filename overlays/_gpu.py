@@ -1,0 +1,394 @@
+"""Draw overlays on images in GPU memory: what an overlay declares in kernels, everything else on the CPU.
+
+Faces that touch no common pixel are drawn at once, others one after the other, as on the CPU.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import struct
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overlays._base import Compose, Overlay, OverlayModel, as_detections, draw_guarded
+from overlays._geometry import Image, Region
+from overlays._records import BLUR, FACE, PATCH, GpuFaces, clip_boxes
+from scrfd_trt import _forks
+from scrfd_trt._cuda import kernels
+from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.finalizers import close_when_dropped
+from scrfd_trt._cuda.interop import DeviceImage, gpu_of
+from scrfd_trt._cuda.memory import copy, free, gpu_memory, pinned_memory, view
+from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream, synchronize
+from scrfd_trt._detections import Detections
+from scrfd_trt._image_arrays import LUMA_SHARES, YUVImage, check_yuv_planes, is_on_gpu
+from scrfd_trt.errors import ImageError, OptionError
+
+if TYPE_CHECKING:
+    from cuda.core import Buffer, Stream
+
+    _Pictures = dict[int, tuple[weakref.ref[Image], Buffer]]
+
+KERNELS = kernels.Source(Path(__file__).with_name("_gpu.cu"), ("paint", "fetch", "average", "soften"))
+TILE, THREADS = 32, 256  # as in _gpu.cu; threads per block
+LANES = 32  # threads that average one cell
+CELL = 16  # bytes
+CANVAS = struct.Struct("<QqiiQqiiiiifffff")
+BGR, NV12, P010 = range(3)
+MIN_BYTES = 1 << 16
+MAX_SLOTS = 8  # images that are drawn on at once
+
+
+def draw_on_gpu(overlay: Overlay, image: Any, detections: Any, *, stream: Any = None) -> None:
+    """Draw an overlay on an image in GPU memory, in place.
+
+    Overlays that declare it (:meth:`OverlayModel.gpu_faces`) are drawn by kernels. For others, the pixels are copied to
+    the host, drawn there, and those in ``changed_boxes`` are copied back. The result is that of the overlay on the CPU
+    within rounding; what is covered there is covered here.
+
+    Parameters
+    ----------
+    overlay
+        Any overlay, also :class:`Compose`.
+    image
+        ``(H, W, 3)`` uint8 in the overlay's channel order, or a :class:`scrfd_trt.YUVImage` (NV12 or P010). Its arrays
+        have DLPack or ``__cuda_array_interface__``, any strides, and can be written to.
+    detections
+        The faces found in that image.
+    stream
+        CUDA stream, in whose order the image is drawn on; the image must live until that is done. Without one, the
+        image is complete when the call returns.
+
+    Raises
+    ------
+    ImageError
+        If the image is not such an array, or is read-only.
+    DetectionsError
+        If the detections belong to an image of another size, or lack landmarks that the overlay needs.
+    OverlayError
+        If an overlay of another package fails.
+    BackendError, DeviceError, MissingDependencyError
+        If the GPU cannot be used.
+    """
+    if not isinstance(overlay, Overlay):
+        raise OptionError(f"draw_on_gpu requires an overlay, not {overlay!r}: overlays.create() makes one by name")
+    painter = _painters.of(_device_of(_planes(image)[0]))
+    with painter.device.current():
+        used = painter.stream if stream is None else borrow_stream(stream, painter.device)
+        canvas = _Canvas.of(image, painter.device, used)
+        found = as_detections(detections, canvas.size)
+        if found.image_size != canvas.size:
+            raise ImageError(
+                f"the image has {canvas.size[0]}×{canvas.size[1]} pixels, but the detections belong to one of "
+                f"{found.image_size[0]}×{found.image_size[1]}"
+            )
+        painter.draw(overlay, canvas, found, used)
+        if stream is None:
+            synchronize(used)
+
+
+class _Canvas(NamedTuple):
+    """An image in GPU memory as the kernels take it."""
+
+    size: tuple[int, int]
+    record: bytes
+
+    @classmethod
+    def of(cls, image: Any, device: Device, stream: Stream) -> _Canvas:
+        arrays = [DeviceImage(plane, device, stream, is_plane=isinstance(image, YUVImage)) for plane in _planes(image)]
+        for array, plane in zip(arrays, _planes(image), strict=True):
+            if array.readonly or type(plane).__module__.partition(".")[0] in {"jax", "jaxlib"}:
+                raise ImageError(f"the image of type {type(plane).__name__} is read-only: copy it to a CuPy array")
+        planes = [(array.address, *array.strides[:2], *(*array.strides[2:], 0)[:1]) for array in arrays]
+        first, size = (
+            arrays[0],
+            (int(arrays[0].shape[1]), int(arrays[0].shape[0])) if len(arrays[0].shape) > 1 else (0, 0),
+        )
+        if isinstance(image, YUVImage):
+            check_yuv_planes(first.shape, arrays[1].shape, first.dtype, arrays[1].dtype)
+            levels = (0.0, 1.0, 1.0) if image.full_range else (16.0, 255.0 / 219.0, 255.0 / 224.0)
+            layout = NV12 if first.dtype == "uint8" else P010
+            return cls(size, CANVAS.pack(*planes[0], *planes[1], *size, layout, *levels, *LUMA_SHARES[image.matrix]))
+        if first.shape[2:] != (3,) or 0 in first.shape:
+            raise ImageError(f"an image on the GPU to draw on is (H, W, 3) uint8 or a YUVImage, not {first.shape}")
+        return cls(size, CANVAS.pack(*planes[0], *planes[0], *size, BGR, 0.0, 1.0, 1.0, *LUMA_SHARES["bt601"]))
+
+
+class _Slot:
+    """Memory for drawing one overlay on one image. It is free again when its event is done."""
+
+    def __init__(self, device: Device) -> None:
+        self._device, self.event = device, create_event(device)
+        self._pinned: Buffer | None = None
+        self._memory: Buffer | None = None
+        self.launches: list[kernels.Launch] = []
+
+    def reserve(self, sent: int, needed: int) -> tuple[NDArray[np.uint8], int]:
+        """Return page-locked memory, and the address of memory on the GPU, of so many bytes."""
+        if self._pinned is None or self._pinned.size < sent:
+            self._pinned = pinned_memory(max(MIN_BYTES, sent + sent // 2), self._device)
+        if self._memory is None or self._memory.size < needed:
+            self._memory = gpu_memory(max(MIN_BYTES, needed + needed // 2), self._device)
+        return view(self._pinned, (sent,), np.uint8), int(self._memory.handle)
+
+
+class _Job:
+    """The kernels that draw one overlay on one image."""
+
+    def __init__(self, loaded: kernels.Kernels, canvas: _Canvas, slot: _Slot, stream: Stream) -> None:
+        self._kernels, self._slot, self.stream = loaded, slot, stream
+        self._canvas = (ctypes.c_char * CANVAS.size).from_buffer_copy(canvas.record)
+
+    def reserve(self, sent: int, needed: int) -> None:
+        self.pinned, self.base = self._slot.reserve(sent, needed)
+
+    def send(self, records: NDArray[Any]) -> None:
+        """Copy the records to the beginning of the memory on the GPU."""
+        self.pinned[: records.nbytes] = records.view(np.uint8)
+        copy("copying faces to the GPU", self.base, self.pinned.ctypes.data, records.nbytes, self.stream)
+
+    def launch(
+        self,
+        name: str,
+        part: slice,
+        blocks: int,
+        block: tuple[int, int, int] = (TILE // 2, TILE // 2, 1),
+        cells: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Start a kernel for some of the faces; ``cells`` are the addresses of the cells, and of as many more."""
+        faces = ctypes.c_void_p(self.base + part.start * FACE.itemsize)
+        arguments = [faces, ctypes.c_int(part.stop - part.start), *map(ctypes.c_void_p, cells), self._canvas]
+        launch = self._kernels.prepare(name, (blocks, 1, 1), block, arguments)
+        launch.start(self.stream)
+        self._slot.launches.append(launch)
+
+
+class _Painter:
+    """Kernels, memory and pictures of one GPU, which must be current in all methods."""
+
+    def __init__(self, index: int) -> None:
+        self.device = Device(index)
+        with self.device.current():
+            self._kernels = kernels.load(self.device, KERNELS)
+        self.stream = create_stream(self.device)
+        self._slots: deque[_Slot] = deque()
+        self._pictures: _Pictures = {}
+
+    def draw(self, overlay: Overlay, canvas: _Canvas, detections: Detections, stream: Stream) -> None:
+        if isinstance(overlay, Compose):
+            for each in overlay.overlays:
+                self.draw(each, canvas, detections, stream)
+            return
+        faces = None
+        if isinstance(overlay, OverlayModel) and type(overlay).__call__ is OverlayModel.__call__:
+            overlay.check_landmarks(detections)
+            faces = overlay.gpu_faces(detections)
+        slot = self._take_slot()
+        job = _Job(self._kernels, canvas, slot, stream)
+        try:
+            if faces is None:
+                self._draw_on_host(overlay, canvas.size, detections, job)
+            elif len(faces.records):
+                self._draw_faces(faces, job)
+        except BaseException:
+            synchronize(stream)  # its work uses the slot's memory
+            raise
+        call("recording an event", stream.record, slot.event)
+        self._slots.append(slot)
+
+    def _take_slot(self) -> _Slot:
+        """Return a slot that is free; if many are in use, wait for the oldest one."""
+        try:
+            slot = self._slots.popleft()
+        except IndexError:
+            return _Slot(self.device)
+        if not slot.event.is_done:
+            if len(self._slots) + 1 < MAX_SLOTS:
+                self._slots.appendleft(slot)
+                return _Slot(self.device)
+            call("waiting for the GPU", slot.event.sync)
+        slot.launches.clear()
+        return slot
+
+    def _draw_faces(self, faces: GpuFaces, job: _Job) -> None:
+        records = faces.records
+        if faces.pictures:
+            records["pixels"] = [self._picture_at(picture, job.stream) for picture in faces.pictures]
+        order, parts = _in_turns(records)
+        records = records[order]
+        tiles = _number_tiles(records, parts)
+        count = np.where(records["whole"][:, 2] > 0, records["grid"].prod(1, dtype=np.int64), 0)
+        records["cells"] = np.cumsum(count) - count
+        blocks = -(-count // (THREADS // LANES))
+        for part in parts:
+            records["first_block"][part] = np.cumsum(blocks[part]) - blocks[part]
+        total, room = int(count.sum()), _aligned(records.nbytes)
+        job.reserve(room, room + 2 * CELL * total)
+        cells = (job.base + room, job.base + room + CELL * total)
+        job.send(records)
+        for part, tile_count in zip(parts, tiles, strict=True):
+            if total:
+                job.launch("average", part, int(blocks[part].sum()), (LANES, THREADS // LANES, 1), cells)
+            if records["kind"][0] == BLUR:
+                job.launch("soften", part, part.stop - part.start, (THREADS, 1, 1), cells)
+            job.launch("paint", part, tile_count, cells=cells)
+
+    def _draw_on_host(self, overlay: Overlay, size: tuple[int, int], detections: Detections, job: _Job) -> None:
+        """Draw on the CPU: what the overlay may read is copied down, and what it may change is copied up."""
+        used, changed_boxes = (
+            getattr(overlay, name, lambda _: None)(detections) for name in ("used_boxes", "changed_boxes")
+        )
+        is_local = used is not None
+        boxes, whole = used if is_local else changed_boxes, np.array([[0.0, 0.0, *size]])
+        changed, _ = clip_boxes(whole if boxes is None else np.asarray(boxes, np.float64), size)
+        if not len(changed):
+            return
+        regions = np.concatenate([changed if is_local else whole.astype(np.int32), changed])
+        read, write = slice(0, len(regions) - len(changed)), slice(len(regions) - len(changed), len(regions))
+        records = np.zeros(len(regions), FACE)
+        sides = (regions[:, 2:] - regions[:, :2]).astype(np.int64)
+        ends = _aligned(records.nbytes) + np.cumsum(3 * sides.prod(1))
+        starts = ends - 3 * sides.prod(1)
+        job.reserve(int(ends[-1]), int(ends[-1]))
+        records["region"], records["kind"], records["rows"] = regions, PATCH, 3 * sides[:, :1]
+        records["pixels"] = records["before"] = (job.base + starts).astype(np.uint64)
+        if is_local:
+            records["before"][write] = records["before"][read]
+        else:
+            records["before"][write] = (
+                job.base + starts[0] + 3 * (changed[:, 1].astype(np.int64) * size[0] + changed[:, 0])
+            )
+            records["rows"][write, 1] = 3 * size[0]
+        tiles = _number_tiles(records, [read, write])
+        job.send(records)
+        job.launch("fetch", read, tiles[0])
+        first, middle = int(starts[0]), int(starts[write.start])
+        address = job.pinned.ctypes.data
+        copy("copying pixels from the GPU", address + first, job.base + first, middle - first, job.stream)
+        synchronize(job.stream)
+        canvas = np.zeros((size[1], size[0], 3), np.uint8)
+        for patch, region in _patches(job.pinned, regions, starts, read):
+            canvas[region.slices] = patch
+        draw_guarded(overlay, canvas, detections)
+        for patch, region in _patches(job.pinned, regions, starts, write):
+            patch[...] = canvas[region.slices]
+        copy("copying pixels to the GPU", job.base + middle, address + middle, int(ends[-1]) - middle, job.stream)
+        job.launch("paint", write, tiles[1])
+
+    def _picture_at(self, picture: Image, stream: Stream) -> int:
+        """Return the address of a picture on the GPU, where it stays until the picture is dropped."""
+        key = id(picture)
+        owner, memory = self._pictures.get(key, (None, None))
+        if memory is None or owner is None or owner() is not picture:
+            memory = gpu_memory(picture.nbytes, self.device)
+            pixels = np.ascontiguousarray(picture)
+            copy("copying a picture to the GPU", int(memory.handle), pixels.ctypes.data, pixels.nbytes, stream)
+            synchronize(stream)
+            self._pictures[key] = weakref.ref(picture), memory
+            close_when_dropped(picture, partial(_free_picture, self._pictures, key, int(memory.handle)))
+        return int(memory.handle)
+
+    def close(self) -> None:
+        """Free all memory, once the work that uses it is done."""
+        self._slots.clear()
+        self._pictures.clear()
+        self.stream.close()
+
+
+def _free_picture(pictures: _Pictures, key: int, address: int) -> None:
+    # The key of a dropped picture may have been given to another one.
+    if key in pictures and int(pictures[key][1].handle) == address:
+        free(pictures.pop(key)[1])
+
+
+def _in_turns(records: NDArray[Any]) -> tuple[NDArray[np.int64], list[slice]]:
+    """Return an order of faces, and its parts: a face is in a later part than those before it that it touches."""
+    region, whole = records["region"], records["whole"]
+    has_cells = whole[:, 2:3] > 0
+    low = np.where(has_cells, np.minimum(region[:, :2], whole[:, :2]), region[:, :2]) & ~1  # as chroma is
+    high = np.where(has_cells, np.maximum(region[:, 2:], whole[:, :2] + whole[:, 2:]), region[:, 2:]) + 1 & ~1
+    (left, top), (right, bottom) = np.ascontiguousarray(low.T), np.ascontiguousarray(high.T)
+    touch = np.tri(len(records), k=-1, dtype=bool)
+    for low_side, high_side in ((left, right), (top, bottom)):
+        touch &= low_side[:, None] < high_side
+        touch &= high_side[:, None] > low_side
+    turns = [0] * len(records)
+    for one, other in zip(*(rows.tolist() for rows in np.nonzero(touch)), strict=True):
+        if turns[one] <= turns[other]:
+            turns[one] = turns[other] + 1
+    ends = np.cumsum(np.bincount(turns)).tolist()
+    return np.argsort(turns, kind="stable"), [slice(*pair) for pair in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _number_tiles(records: NDArray[Any], parts: list[slice]) -> list[int]:
+    """Write where the tiles of each face begin within its part; return how many each part has."""
+    start, end = records["region"][:, :2] & ~1, records["region"][:, 2:]
+    across, down = (-(-(end - start) // TILE)).T
+    records["tiles_across"] = across
+    count = across * down
+    for part in parts:
+        records["first_tile"][part] = np.cumsum(count[part]) - count[part]
+    return [int(count[part].sum()) for part in parts]
+
+
+def _patches(
+    memory: NDArray[np.uint8], regions: NDArray[np.int32], starts: NDArray[np.int64], part: slice
+) -> Iterator[tuple[Image, Region]]:
+    """Yield the pixels in page-locked memory of each region, and the region."""
+    for sides, start in zip(regions[part].tolist(), starts[part].tolist(), strict=True):
+        region = Region(*sides)
+        width, height = region.size
+        yield memory[start : start + 3 * width * height].reshape(height, width, 3), region
+
+
+def _aligned(size: int) -> int:
+    return -(-size // CELL) * CELL
+
+
+def _planes(image: Any) -> tuple[Any, ...]:
+    return (image.y, image.uv) if isinstance(image, YUVImage) else (image,)
+
+
+def _device_of(array: Any) -> int:
+    """Return the number of the GPU that an array is on; raise ImageError if it is on none."""
+    index = gpu_of(array) if is_on_gpu(array) else None
+    if index is None or index < 0:
+        raise ImageError(f"the image of type {type(array).__name__} is not in GPU memory: call the overlay with it")
+    return index
+
+
+class _Painters:
+    """The painter of each GPU. A forked process makes its own, and fails like all that uses CUDA after a fork."""
+
+    def __init__(self) -> None:
+        self._lock, self._by_device = _forks.Lock(), dict[int, _Painter]()
+        _forks.register(self)
+        atexit.register(self.close)
+
+    def of(self, index: int) -> _Painter:
+        with self._lock:
+            if index not in self._by_device:
+                self._by_device[index] = _Painter(index)
+            return self._by_device[index]
+
+    def close(self) -> None:
+        """Free what is on all GPUs."""
+        with self._lock:
+            while self._by_device:
+                self._by_device.popitem()[1].close()
+
+    def _after_fork(self) -> None:
+        _forks.never_free(self._by_device)
+        self._by_device = {}
+
+
+_painters = _Painters()
