@@ -276,14 +276,19 @@ class SCRFDDetector:
 
     @property
     def scales(self) -> tuple[tuple[int, int], ...]:
-        """Width and height in pixels of each pass over an image."""
+        """Width and height in pixels of each pass over an image.
+
+        On the CPU, models of free input size run without most of the padding, at smaller sizes: 640×384 for an image of
+        16:9 in 640×640.
+        """
         return self._pipeline.scales
 
     @property
     def description(self) -> str:
         """Device, runtime, head layout and sizes on one line."""
         sizes = " + ".join(f"{width}×{height}" for width, height in self.scales)
-        return f"{self.device}: {self._pipeline.description}; {self.layout}; {sizes}"
+        limit = "up to " if self._pipeline.cuts_padding else ""
+        return f"{self.device}: {self._pipeline.description}; {self.layout}; {limit}{sizes}"
 
     def detect(self, image: Any, *, threshold: float | None = None, max_faces: int | None = None) -> Detections:
         """Return the faces in one image.

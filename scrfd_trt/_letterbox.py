@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -19,6 +19,16 @@ PADDING = -MEAN / STD
 FREE_SCALES = ((128, 128), (640, 640))
 """Width and height in pixels of the passes over an image, for models of free input size. The largest anchor fits faces
 of about 512 pixels in 640; the small pass finds faces that fill the frame."""
+
+MIN_CUT = 256
+"""Inputs with no longer side, in pixels, are not cut: they cost little, and where both passes find a face with almost
+the same score, the change would swap its boxes."""
+
+MIN_PADDING = 16
+"""Padding in pixels that stays in a cut input. Without any, models miss faces at that border of the image."""
+
+SIDE_STEP = 32
+"""Sides of an input in pixels are multiples of it, as of scales."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,14 @@ class Letterbox:
         else:
             down = max(1, height * across // width)
         return cls(source, target, (across, down))
+
+    def cut(self) -> Letterbox:
+        """Return the same placement in an input without the padding that hardly changes the faces."""
+        if max(self.target) <= MIN_CUT:
+            return self
+        needed = (-(-(side + MIN_PADDING) // SIDE_STEP) * SIDE_STEP for side in self.resized)
+        across, down = map(min, needed, self.target)
+        return replace(self, target=(across, down))
 
     @property
     def scale(self) -> tuple[float, float]:

@@ -105,7 +105,8 @@ class DetectorOptions(OptionsModel):
     scales
         Input sizes of the passes over each image, in pixels, multiples of 32: one number for a square, or a tuple of
         squares and (width, height) pairs. ``None``: the model's own size if that is fixed, otherwise 128 and 640. The
-        small pass detects faces that fill the frame, which are larger than the anchors of the large pass.
+        small pass detects faces that fill the frame, which are larger than the anchors of the large pass. On the CPU,
+        models of free size run without most of the padding of an image.
     max_faces
         Maximum number of faces; those with the highest scores are kept. ``None``: no limit.
     color

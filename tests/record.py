@@ -23,7 +23,8 @@ sys.path.append(str(Path(__file__).parent / "cuda"))
 
 from engine_backend import EngineBackend
 
-from scrfd_trt import Detections, SCRFDDetector, samples
+from scrfd_trt import Detections, DetectorOptions, SCRFDDetector, samples
+from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.verify_engine import differences
 from scrfd_trt.backends import Backend, OnnxBackend, RecordedBackend, Recorder
 
@@ -50,7 +51,9 @@ def record(path: Path) -> None:
 
 
 def detect(backend: Backend, images: dict[str, NDArray[np.uint8]]) -> dict[str, Detections]:
-    with SCRFDDetector.from_backend(backend) as detector:
+    options = DetectorOptions()
+    pipeline = HostPipeline(backend, options, cut_padding=False)
+    with SCRFDDetector(pipeline, options, device="cpu") as detector:
         return {name: detector.detect(image) for name, image in images.items()}
 
 

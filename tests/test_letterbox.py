@@ -46,6 +46,32 @@ def test_corners_of_the_input_are_corners_of_the_source():
     assert np.allclose(points[0, 0], [64 * 259 / 128, 64 * 194 / 95])
 
 
+@given(sizes, targets)
+def test_cut_input_keeps_the_image_and_some_padding(source, target):
+    box = Letterbox.fit(source, target)
+    cut = box.cut()
+    assert (cut.source, cut.resized) == (box.source, box.resized)
+    for side, whole, used in zip(cut.target, target, box.resized, strict=True):
+        assert side == whole or (side % 32 == 0 and used + 16 <= side < used + 48)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "cut"),
+    [
+        ((1920, 1080), (640, 640), (640, 384)),
+        ((1080, 1920), (640, 640), (384, 640)),
+        ((640, 480), (640, 640), (640, 512)),
+        ((10_000, 2500), (640, 640), (640, 192)),
+        ((3840, 1080), (640, 640), (640, 224)),
+        ((64, 64), (640, 640), (640, 640)),
+        ((1080, 1920), (640, 384), (256, 384)),
+        ((1920, 1080), (128, 128), (128, 128)),
+    ],
+)
+def test_cut_inputs(source, target, cut):
+    assert Letterbox.fit(source, target).cut().target == cut
+
+
 @pytest.mark.parametrize("color", ["bgr", "rgb"])
 @pytest.mark.parametrize("size", [(30, 20), (64, 64), (200, 20), (20, 200), (1, 1)])
 def test_planes_are_rgb_normalised_and_padded(size, color):

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scrfd_trt import Detections, SCRFDDetector, samples
+from scrfd_trt import Detections, DetectorOptions, SCRFDDetector, samples
+from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.verify_engine import differences
 from scrfd_trt.backends import RecordedBackend
 
@@ -33,7 +34,9 @@ def test_recordings_have_both_layouts():
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_faces_equal_the_recorded_ones(name):
-    with SCRFDDetector.from_backend(RecordedBackend(FOLDER / f"{name}.npz")) as detector:
+    options = DetectorOptions()
+    pipeline = HostPipeline(RecordedBackend(FOLDER / f"{name}.npz"), options, cut_padding=False)
+    with SCRFDDetector(pipeline, options, device="cpu") as detector:
         for image, expected in faces_of(name).items():
             width, height = expected.image_size
             # The outputs are recorded, so the pixels do not matter.

@@ -6,8 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import SCRFDDetector
+from scrfd_trt import DetectorOptions, SCRFDDetector
 from scrfd_trt._letterbox import Letterbox
+from scrfd_trt._pipelines import HostPipeline
+from scrfd_trt._pipelines.verify_engine import differences
+from scrfd_trt.backends import OnnxBackend
 
 PHOTOGRAPHS = ["multiple_faces.jpg", "people.png", "street.jpg", "worlds-largest-selfie.jpg"]
 
@@ -44,6 +47,12 @@ def undo_single_scale(expected, target):
     return {**expected, "boxes": boxes * np.tile(ratio, 2), "landmarks": points * ratio}
 
 
+def open_whole(network, **options):
+    """Return a detector that runs the model with all of the padding, as the reference does."""
+    checked = DetectorOptions(**options)
+    return SCRFDDetector(HostPipeline(OnnxBackend(network), checked, cut_padding=False), checked, device="cpu")
+
+
 @pytest.fixture(scope="module")
 def networks(network_500m, models_2_5g):
     return {"500m": network_500m, **models_2_5g}
@@ -60,7 +69,7 @@ def networks(network_500m, models_2_5g):
 )
 def test_one_pass(networks, photographs, reference, network, key, photograph):
     expected = reference[key]["640"][photograph]
-    with SCRFDDetector.from_onnx(networks[network], device="cpu", scales=640) as detector:
+    with open_whole(networks[network], scales=640) as detector:
         found = detector.detect(cv2.imread(str(photographs[photograph])))
     assert len(found) == len(expected["scores"])
     off, scores = difference(found, expected)
@@ -71,7 +80,7 @@ def test_one_pass(networks, photographs, reference, network, key, photograph):
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS)
 def test_two_passes(network_500m, photographs, reference, photograph):
     expected = reference["scrfd_500m_bnkps"]["128+640"][photograph]
-    with SCRFDDetector.from_onnx(network_500m, device="cpu") as detector:
+    with open_whole(network_500m) as detector:
         assert detector.scales == ((128, 128), (640, 640))
         found = detector.detect(cv2.imread(str(photographs[photograph])))
     assert len(found) == len(expected["scores"])
@@ -80,6 +89,16 @@ def test_two_passes(network_500m, photographs, reference, photograph):
         off = np.minimum(off, difference(found, undo_single_scale(expected, 128))[0])
     assert off.max() <= allowed(expected)
     assert scores.max() <= 0.005
+
+
+@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
+def test_cut_inputs_give_the_same_faces(network_500m, photographs, photograph):
+    image = cv2.imread(str(photographs[photograph]))
+    with SCRFDDetector.from_onnx(network_500m, device="cpu", threshold=0.45) as cut:
+        found = cut.detect(image)
+    with open_whole(network_500m, threshold=0.45) as whole:
+        expected = whole.detect(image)
+    assert differences(found, expected, above=0.5, landmarks=0.05) == []
 
 
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS)

@@ -17,7 +17,7 @@ from scrfd_trt._decode import decode, merge
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._heads import check
-from scrfd_trt._letterbox import Letterbox, normalize_into
+from scrfd_trt._letterbox import normalize_into
 from scrfd_trt._nms import nms
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import HostPipeline
@@ -84,6 +84,7 @@ class CpuFigures:
     detect: Timings
     faces: Detections
     scales: tuple[tuple[int, int], ...]
+    inputs: tuple[tuple[int, int], ...]  # what the model ran at
     description: str
 
     @property
@@ -97,27 +98,30 @@ class StagedDetection:
 
     def __init__(self, backend: Backend, pipeline: HostPipeline, options: DetectorOptions) -> None:
         self.backend = backend
-        self.layout = pipeline.layout
+        self.pipeline = pipeline
         self.options = options
-        batch = backend.input.shape[0] or 1
-        self.blobs = {
-            (width, height): np.zeros((batch, 3, height, width), np.float32) for width, height in pipeline.scales
-        }
+        self.batch = backend.input.shape[0] or 1
+        self.blobs: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def run(self, image: Image) -> tuple[Detections, dict[str, float]]:
         """Return the faces of an image, and the seconds of each stage, summed over the passes."""
         seconds: dict[str, float] = defaultdict(float)
         source = (image.shape[1], image.shape[0])
         candidates = []
-        for scale, blob in self.blobs.items():
+        layout = self.pipeline.layout
+        for scale in self.pipeline.scales:
+            box = self.pipeline.letterbox(source, scale)
+            width, height = size = box.target
+            if size not in self.blobs:
+                self.blobs[size] = np.zeros((self.batch, 3, height, width), np.float32)
+            blob = self.blobs[size]
             with _add_time(seconds, "letterbox"):
-                box = Letterbox.fit(source, scale)
                 normalize_into(blob[0], image, box)
             with _add_time(seconds, "model"):
                 outputs = self.backend.run(blob)
             with _add_time(seconds, "decode"):
-                check(self.layout, outputs, scale)
-                candidates.append(decode(self.layout, outputs, 0, scale, self.options.threshold).to_source(box))
+                check(layout, outputs, size)
+                candidates.append(decode(layout, outputs, 0, size, self.options.threshold).to_source(box))
         with _add_time(seconds, "nms"):
             found = merge(candidates)
             kept = found.select(nms(found.boxes, found.scores, self.options.iou)[: self.options.max_faces])
@@ -159,5 +163,6 @@ def measure_cpu(backend: Backend, options: DetectorOptions, image: Image, runs: 
         detect=Timings(tuple(whole)),
         faces=faces,
         scales=pipeline.scales,
+        inputs=tuple(staged.blobs),
         description=description,
     )

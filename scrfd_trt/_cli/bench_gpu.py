@@ -141,7 +141,7 @@ class GpuBench:
     def compare(self, figures: GpuFigures, runs: int) -> GpuFigures:
         """Return the figures with those of ONNX Runtime on CUDA for the same model and sizes."""
         frame, batch, rounds = samples.load(FRAME).image, max(figures.steps), 10
-        pipeline = HostPipeline(OnnxBackend(self.path, gpu=self.gpu), self.options)
+        pipeline = HostPipeline(OnnxBackend(self.path, gpu=self.gpu), self.options, cut_padding=False)
         with SCRFDDetector(pipeline, self.options, device="cuda") as detector:
             time_detect(detector, frame, WARM_UP)
             _, median, _ = time_detect(detector, frame, runs)

@@ -44,6 +44,7 @@ def cpu_as_dict(figures: CpuFigures, image: str, model: str) -> dict[str, Any]:
         "model": model,
         "runs_on": figures.description,
         "scales": [list(scale) for scale in figures.scales],
+        "inputs": [list(size) for size in figures.inputs],
         "runs": len(figures.detect.seconds),
         "stages": {name: timings.as_dict() for name, timings in figures.stages.items()},
         "around_model": figures.around.as_dict(),
@@ -57,7 +58,8 @@ def show_cpu(figures: CpuFigures, image: str, model: str) -> None:
     width, height = figures.faces.image_size
     heading = f"{console.printable(image)}: {width}×{height}, {len(figures.faces)} faces; {model}"
     console.print_line(heading, style="bold")
-    console.print_line(figures.description + "\n", style="dim")
+    sizes = " + ".join(f"{width}×{height}" for width, height in figures.inputs)
+    console.print_line(f"{figures.description}; here {sizes}\n", style="dim")
     table = console.table("stage", ">median ms", ">best ms")
     table.add_column("meaning")
     for name, timings in figures.stages.items():

@@ -31,6 +31,10 @@ class Pipeline(Protocol):
         """Width and height in pixels of each pass over an image."""
 
     @property
+    def cuts_padding(self) -> bool:
+        """Whether the model runs without most of the padding, at sizes that ``scales`` limit."""
+
+    @property
     def max_batch(self) -> int:
         """Maximum number of images per run of the model."""
 

@@ -5,6 +5,7 @@ It is the reference that the pipeline on the GPU is compared with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
@@ -39,14 +40,16 @@ class HostPipeline:
     """Letterbox, backend, decoding and NMS on the CPU; the methods are those of :class:`Pipeline`.
 
     The pipeline owns the backend and closes it. Raises ModelFormatError if the backend does not run a SCRFD model, and
-    OptionError if it does not accept a size in ``options.scales``.
+    OptionError if it does not accept a size in ``options.scales``. ``cut_padding=False`` runs models of free size at
+    the size of each scale, for comparisons.
     """
 
     parallel = 1
 
-    def __init__(self, backend: Backend, options: DetectorOptions) -> None:
+    def __init__(self, backend: Backend, options: DetectorOptions, *, cut_padding: bool = True) -> None:
         self.layout = recognize(backend.outputs)
         self.scales = choose_scales(backend.input.shape, options.scales, backend.ranges)
+        self.cuts_padding = cut_padding and backend.input.shape[2:] == (None, None) and not backend.ranges
         self.description = backend.description
         self._backend = backend
         self._options = options
@@ -97,24 +100,39 @@ class HostPipeline:
             raise BackendError(f"OpenCV failed: {one_line(error)}") from error
         return found
 
+    def letterbox(self, source: tuple[int, int], scale: tuple[int, int]) -> Letterbox:
+        """Return the placement of an image of this size in the input of one pass."""
+        box = Letterbox.fit(source, scale)
+        return box.cut() if self.cuts_padding else box
+
     def _pass(self, images: Images, scale: tuple[int, int], threshold: float, run: Run) -> list[Candidates]:
         """Return the candidates of each image at one scale, in source pixels."""
+        boxes = [self.letterbox((image.shape[1], image.shape[0]), scale) for image in images]
+        by_size: dict[tuple[int, int], list[int]] = {}  # numbers of the images that can run together
+        for number, box in enumerate(boxes):
+            by_size.setdefault(box.target, []).append(number)
         step = self._batch_at[scale]
-        parts = [images[start : start + step] for start in range(0, len(images), step)]
-        return [candidates for part in parts for candidates in self._run(part, scale, threshold, run)]
+        found: dict[int, Candidates] = {}
+        for numbers in by_size.values():
+            for start in range(0, len(numbers), step):
+                part = numbers[start : start + step]
+                some = [images[number] for number in part], [boxes[number] for number in part]
+                found.update(zip(part, self._run(*some, scale, threshold, run), strict=True))
+        return [found[number] for number in range(len(images))]
 
-    def _run(self, images: Images, scale: tuple[int, int], threshold: float, run: Run) -> list[Candidates]:
-        boxes = [Letterbox.fit((image.shape[1], image.shape[0]), scale) for image in images]
-        is_single = len(images) == 1 and not self._fixed_batch
+    def _run(
+        self, images: Images, boxes: Sequence[Letterbox], scale: tuple[int, int], threshold: float, run: Run
+    ) -> list[Candidates]:
+        """Run the model once, for images whose inputs have the same size."""
+        size, is_single = boxes[0].target, len(images) == 1 and not self._fixed_batch
         batch = 1 if is_single else min(self.max_batch, self._batch_at[scale])
         with self._blobs.borrow((batch, 3, scale[1], scale[0])) as blob:
-            blob.fill(images, boxes, self._color)
-            outputs = run(blob.array[: self._fixed_batch or len(images)])
+            outputs = run(blob.fill(images, boxes, self._color)[: self._fixed_batch or len(images)])
         try:
-            check(self.layout, outputs, scale, self._fixed_batch or len(images))
+            check(self.layout, outputs, size, self._fixed_batch or len(images))
         except (AttributeError, TypeError) as error:  # a backend of the caller may return anything
             raise BackendError(f"{self.description}: the model must return arrays: {one_line(error)}") from error
-        return [decode(self.layout, outputs, index, scale, threshold).to_source(box) for index, box in enumerate(boxes)]
+        return [decode(self.layout, outputs, index, size, threshold).to_source(box) for index, box in enumerate(boxes)]
 
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         return self._worker.submit(self.detect, images, threshold, max_faces)
@@ -153,19 +171,25 @@ class _Runs:
 
 
 class Blob:
-    """An input of the model, ``(B, 3, H, W)`` float32, that remembers where it already holds padding."""
+    """Memory for inputs of up to ``(B, 3, H, W)`` float32, that remembers where it already holds padding."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.array: NDArray[np.float32] = np.zeros(shape, np.float32)
-        self._resized: list[tuple[int, int] | None] = [None] * shape[0]
+        self._memory: NDArray[np.float32] = np.zeros(shape, np.float32).reshape(-1)
+        self._batch = shape[0]
+        self._placed: list[Letterbox | None] = [None] * self._batch
 
-    def fill(self, images: Images, boxes: Sequence[Letterbox], color: Literal["bgr", "rgb"]) -> None:
-        """Letterbox images into the first rows of the batch; the others keep their content."""
+    def fill(self, images: Images, boxes: Sequence[Letterbox], color: Literal["bgr", "rgb"]) -> NDArray[np.float32]:
+        """Letterbox images, into inputs of one size, and return the batch; other rows hold any numbers."""
+        shape = (self._batch, 3, *boxes[0].target[::-1])
+        if any(placed is not None and placed.target != boxes[0].target for placed in self._placed):
+            self._placed = [None] * self._batch
+        array = self._memory[: math.prod(shape)].reshape(shape)
         for index, (image, box) in enumerate(zip(images, boxes, strict=True)):
-            padded = self._resized[index] == box.resized
-            self._resized[index] = None
-            normalize_into(self.array[index], image, box, color, padded=padded)
-            self._resized[index] = box.resized
+            placed, self._placed[index] = self._placed[index], None
+            padded = placed is not None and placed.resized == box.resized
+            normalize_into(array[index], image, box, color, padded=padded)
+            self._placed[index] = box
+        return array
 
 
 class BlobPool:

@@ -72,7 +72,9 @@ def check_engine(plan: bytes, prepared: PreparedModel, device: int) -> None:
         stack.callback(pipeline.close)
         backend = OnnxBackend(prepared.model)
         stack.callback(backend.close)
-        verify(pipeline, HostPipeline(backend, options.model_copy(update={"scales": pipeline.scales})))
+        verify(
+            pipeline, HostPipeline(backend, options.model_copy(update={"scales": pipeline.scales}), cut_padding=False)
+        )
 
 
 def verify(pipeline: Pipeline, reference: Pipeline) -> None:

@@ -70,7 +70,7 @@ class TestDetectRepeat:
         assert "Invalid value for '--repeat'" in ran.error
 
 
-@pytest.mark.parametrize("scales", [[640], [128, 640], [(320, 256)]])
+@pytest.mark.parametrize("scales", [[640], [128, 640], [(320, 288)]])
 def test_stages_give_the_faces_of_the_detector(spot_network: ModuleType, scales: list[Any]) -> None:
     options = DetectorOptions(scales=scales)
     backend = spot_network.SpotBackend()
@@ -86,7 +86,7 @@ def test_measure_cpu(spot_network: ModuleType) -> None:
     backend = spot_network.SpotBackend(seconds=0.002)
     figures = measure_cpu(backend, DetectorOptions(scales=[64, 96]), IMAGE, runs=4)
     assert backend.closed
-    assert figures.scales == ((64, 64), (96, 96))
+    assert figures.scales == figures.inputs == ((64, 64), (96, 96))
     assert [len(each.seconds) for each in (*figures.stages.values(), figures.around, figures.detect)] == [4] * 7
     # The backend sleeps in each of the two passes.
     assert figures.stages["model"].as_dict()["best"] >= 4.0

@@ -107,7 +107,37 @@ def test_two_passes_share_one_nms():
     parts = [part.detect(pictures, 0.9, None)[0] for part in (one, small)]
     assert {tuple(box) for box in found.boxes} <= {tuple(box) for part in parts for box in part.boxes}
     assert 0 < len(found) < sum(map(len, parts))
-    assert backend.seen[:2] == [(1, 3, 128, 128), (1, 3, 640, 640)]
+    assert backend.seen[:2] == [(1, 3, 128, 128), (1, 3, 544, 640)]
+
+
+def test_padding_is_cut_off_and_inputs_of_one_size_run_together():
+    backend = Brightness()
+    pictures = [image(*size) for size in [(160, 90), (90, 160), (1, 1), (320, 180), (90, 160), (900, 9), (480, 270)]]
+    found = pipeline(backend, scales=[64, 320]).detect(pictures, 0.8, None)
+    assert [shape[0] for shape in backend.seen if shape[2:] == (64, 64)] == [7]
+    assert backend.seen[1:] == [(3, 3, 224, 320), (2, 3, 320, 224), (1, 3, 320, 320), (1, 3, 32, 320)]
+    alone = pipeline(Brightness(), scales=[64, 320])
+    assert found == [alone.detect([picture], 0.8, None)[0] for picture in pictures]
+    whole = HostPipeline(Brightness(), DetectorOptions(scales=[64, 320]), cut_padding=False)
+    assert found == whole.detect(pictures, 0.8, None)  # this model looks at no neighbours
+
+
+@pytest.mark.parametrize(
+    ("sides", "ranges", "cut"),
+    [
+        ((None, None), (), True),
+        ((320, 320), (), False),
+        ((None, 320), (), False),
+        ((None, None), (profile(1, 4, 8, 320),), False),
+    ],
+)
+def test_only_models_of_free_size_are_cut(sides, ranges, cut):
+    backend = Brightness(sides=sides, ranges=ranges)
+    host = pipeline(backend, scales=320)
+    host.detect([image(90, 16)], 0.9, None)
+    assert host.cuts_padding is cut
+    assert host.scales == ((320, 320),)
+    assert backend.seen == [(1, 3, 96 if cut else 320, 320)]
 
 
 def test_split_batches_give_the_same_faces():
@@ -211,10 +241,20 @@ def test_reused_blob_keeps_nothing_of_the_previous_image():
     for size in [(64, 64), (64, 20), (64, 20), (20, 64), (64, 64), (10, 64)]:
         picture = image(*size)
         box = Letterbox.fit(size, (64, 64))
-        blob.fill([picture], [box], "bgr")
+        array = blob.fill([picture], [box], "bgr")
         normalize_into(fresh, picture, box)
-        assert np.array_equal(blob.array[0], fresh)
-    assert not blob.array[1].any()
+        assert np.array_equal(array[0], fresh)
+    assert not array[1].any()
+
+
+def test_blob_holds_inputs_of_several_sizes():
+    blob = Blob((2, 3, 320, 320))
+    for size in [(32, 20), (20, 32), (32, 9), (32, 20), (32, 9)]:
+        pictures, box = [image(*size), image(*size)], Letterbox.fit(size, (320, 320)).cut()
+        fresh = np.empty((2, 3, *box.target[::-1]), np.float32)
+        for planes, picture in zip(fresh, pictures, strict=True):
+            normalize_into(planes, picture, box)
+        assert np.array_equal(blob.fill(pictures, [box, box], "bgr"), fresh)
 
 
 def test_failed_fill_does_not_affect_the_next():
@@ -225,9 +265,9 @@ def test_failed_fill_does_not_affect_the_next():
         blob.fill([np.zeros((64, 20), np.uint8)], [Letterbox.fit((20, 64), (64, 64))], "bgr")
     for picture, size in ((high, (20, 64)), (low, (64, 20))):
         box = Letterbox.fit(size, (64, 64))
-        blob.fill([picture], [box], "bgr")
+        array = blob.fill([picture], [box], "bgr")
         normalize_into(fresh, picture, box)
-        assert np.array_equal(blob.array[0], fresh)
+        assert np.array_equal(array[0], fresh)
 
 
 def test_pool_lends_each_blob_once():

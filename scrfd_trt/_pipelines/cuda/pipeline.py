@@ -54,6 +54,7 @@ class CudaPipeline:
     """
 
     parallel = 1
+    cuts_padding = False
 
     def __init__(self, reopen: Callable[[], LoadedEngine], options: DetectorOptions, *, stream: Any = None) -> None:
         wait_for_dropped()  # it may hold the memory that is needed here

@@ -33,6 +33,8 @@ class SpreadPipeline:
     It owns the pipelines and closes them. Raises OptionError if their engines run at different sizes.
     """
 
+    cuts_padding = False
+
     def __init__(self, pipelines: Sequence[CudaPipeline]) -> None:
         self._pipelines = {pipeline.device.index: pipeline for pipeline in pipelines}
         self._first = first = pipelines[0]
