@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from importlib import import_module
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -133,6 +134,10 @@ class OverlayModel(OptionsModel):
         del detections
         return None
 
+    def _draw_on_gpu(self, image: Any, detections: Detections) -> None:
+        """Draw on a frame of a video, a YUVImage in GPU memory, in place."""
+        _draw_frame(self, image, detections)
+
     def _draws_as(self, base: type, *names: str) -> bool:
         """Whether drawing and these methods are those of a base class, so that what is on the GPU is the same."""
         inherited = ("draw", "changed_boxes", *names)
@@ -187,6 +192,9 @@ class Compose:
             draw_guarded(overlay, canvas, detections)
         return canvas
 
+    def _draw_on_gpu(self, image: Any, detections: Detections) -> None:
+        _draw_frame(self, image, detections)
+
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
         """Return the boxes of all overlays; see :meth:`OverlayModel.changed_boxes`."""
         return self._join("changed_boxes", detections)
@@ -203,6 +211,10 @@ class Compose:
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.overlays))})"
+
+
+def _draw_frame(overlay: Overlay, image: Any, detections: Detections) -> None:
+    import_module("overlays._gpu").draw_on_gpu(overlay, image, detections)  # which imports this module
 
 
 def draw_guarded(overlay: Overlay, canvas: Image, detections: Detections) -> None:

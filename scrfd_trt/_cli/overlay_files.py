@@ -50,6 +50,7 @@ from scrfd_trt.errors import DetectionsError
 from scrfd_trt.video import Summary, render_video
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
+from scrfd_trt.video._first_pass import frame_device
 from scrfd_trt.video._two_pass import try_output
 
 
@@ -236,6 +237,7 @@ class _CopyJob:
                 keep_metadata=settings.keep_metadata,
                 keep_location=settings.keep_location,
                 progress=report,
+                device="cpu" if detector is None else frame_device(detector),
             )
 
     def _report_video(self, target: Path, summary: Summary) -> None:

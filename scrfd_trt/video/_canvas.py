@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
+from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt.errors import OverlayError
 from scrfd_trt.video import _colors
 from scrfd_trt.video._reader import Frame
@@ -17,12 +18,20 @@ from scrfd_trt.video._reader import Frame
 OverlayFunction = Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]]
 """Takes an image and its faces, and returns the image with an overlay."""
 
+GpuOverlay = Callable[[YUVImage, Detections], None]
+
 INNER_MARGIN, MARGIN = 2, 12
 """Pixels at the edge of a region that swscale may convert otherwise than in the whole frame; and pixels around boxes,
 so that the conversion back (:data:`_colors.PASTE_MARGIN`) has the same neighbours as in the whole frame."""
 TILE = 32  # pixels; regions nearer to each other are joined
 REGION_COST = 100 * 100  # pixels whose conversion takes as long as the preparation of a region
 BACKGROUND = 0x01  # level of the canvas outside regions; no frame's pixels are there
+
+
+def gpu_overlay(overlay: OverlayFunction) -> GpuOverlay | None:
+    """Return what draws an overlay on a frame in GPU memory, in place; None if it draws on images only."""
+    found: GpuOverlay | None = getattr(overlay, "_draw_on_gpu", None)
+    return found
 
 
 class Region(NamedTuple):
@@ -45,13 +54,17 @@ class Canvas:
         self._memory = np.empty(0, np.uint64)
 
     def draw(self, frame: Frame, overlay: OverlayFunction, detections: Detections) -> list[_colors.Patch]:
-        """Return the parts of a frame's image on which the overlay drew.
+        """Return the parts of a frame's image on which the overlay drew; none if it drew on the frame, on a GPU.
 
         Raises
         ------
         OverlayError
             If the overlay changed pixels outside its ``used_boxes``.
         """
+        draw_on_gpu = gpu_overlay(overlay) if frame.is_on_gpu else None
+        if draw_on_gpu is not None:
+            draw_on_gpu(frame.yuv, detections)
+            return []
         regions = _regions(frame.picture, overlay, detections)
         if regions is None:
             return [_colors.Patch(0, 0, frame.image, overlay(frame.image, detections))]

@@ -18,7 +18,7 @@ from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video._animation_writer import Writer, open_writer
-from scrfd_trt.video._canvas import OverlayFunction
+from scrfd_trt.video._canvas import OverlayFunction, gpu_overlay
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
@@ -136,6 +136,7 @@ def render_video(
     keep_metadata: bool = False,
     keep_location: bool = False,
     progress: ProgressCallback = _no_progress,
+    device: str = "cpu",
 ) -> Summary:
     """Apply an overlay to the faces of a video that were detected before; return the summary of the covered faces.
 
@@ -153,6 +154,9 @@ def render_video(
         As for :class:`VideoReader`; the same as for :func:`detect_video`.
     progress
         Called after each frame.
+    device
+        Where frames are decoded and drawn on, as for :class:`VideoReader`. Functions and overlays without the base
+        class :class:`overlays.OverlayModel` draw on the CPU.
 
     Raises
     ------
@@ -165,7 +169,11 @@ def render_video(
     check_overlay(overlay)
     encode = encode or EncodeOptions()
     kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
-    with FacesReader(faces_file) as file, open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
+    device = "cpu" if gpu_overlay(overlay) is None else device
+    with (
+        FacesReader(faces_file) as file,
+        open_source(source, damaged=damaged, extra_streams=kinds(encode), device=device) as reader,
+    ):
         file.check(reader.info)
         file.check_spans(selection or TrackSelection())
         _check_frames_in_spans(file, selection or TrackSelection(), reader)
@@ -288,6 +296,7 @@ def overlay_video(
             keep_metadata=keep_metadata,
             keep_location=keep_location,
             progress=progress,
+            device=frame_device(detector),
         )
 
 

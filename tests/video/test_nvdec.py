@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from engine_backend import EngineBackend
 
-from scrfd_trt import SCRFDDetector, VideoError, YUVImage
-from scrfd_trt.video import TrackingOptions, VideoReader, _colors, _nvdec, _pyav, find_faces
+import overlays
+from overlays import _gpu as overlays_on_gpu
+from scrfd_trt import Detections, SCRFDDetector, VideoError, YUVImage
+from scrfd_trt.video import EncodeOptions, TrackingOptions, VideoReader, _colors, _nvdec, _pyav, find_faces
+from scrfd_trt.video._animation_writer import open_writer
 from scrfd_trt.video._first_pass import detect_frames, frame_device, make_thumbnail
 
 av = pytest.importorskip("av")
@@ -146,6 +149,36 @@ def test_faces_are_found_where_the_frames_are(clip, nvdec, gpu, fakes, tmp_path,
     detected = [result.number for result, _ in results if result.detections is not None]
     assert detected == ([*range(12)] if every == 1 else [0, 1, 3, 6, 7, 9])
     assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize("form", ["nv12", "p010le"])
+def test_overlays_are_drawn_where_the_frames_are(clip, nvdec, monkeypatch, tmp_path, form):
+    nvdec.form = form
+    monkeypatch.setattr(overlays_on_gpu, "_painters", painters := overlays_on_gpu._Painters())
+    pixel_format, codec = ("yuv420p", "libx264") if form == "nv12" else ("yuv420p10le", "libx265")
+    path = clip(frames=4, size=(160, 96), pixel_format=pixel_format, codec=codec)
+    faces = Detections([[20.0, 10.0, 70.0, 70.0], [80.0, 40.0, 100.0, 70.0]], [0.9, 0.8], image_size=(160, 96))
+    overlay = overlays.Compose(overlays.create("solid", fill="#28c85a"))
+    pictures = []
+    for device in ("cpu", "cuda:0"):
+        with (
+            VideoReader(path, device=device) as reader,
+            open_writer(tmp_path / "x.mkv", reader, EncodeOptions()) as out,
+        ):
+            pictures.append([out.prepare_drawn(frame, overlay, faces) for frame in reader])
+            out.discard()
+    covered = (slice(25, 55), slice(35, 55))
+    for one, other in zip(*pictures, strict=True):
+        assert one.format.name == other.format.name == pixel_format
+        for number, planes in enumerate(zip(_colors.planes(one), _colors.planes(other), strict=True)):
+            mine, theirs = (plane.astype(int) >> (0 if form == "nv12" else 2) for plane in planes)
+            step = 2 if number else 1
+            inside = tuple(slice(side.start // step, side.stop // step) for side in covered)
+            assert np.abs(mine[inside] - theirs[inside]).max() <= 2
+            assert mine[inside].std() < 2
+            assert np.array_equal(mine[:, 140 // step :], theirs[:, 140 // step :])
+            assert (np.abs(mine - theirs) > 4).mean() < 0.05
+    painters.close()
 
 
 def test_first_pass_that_is_left_early_frees_everything(clip, nvdec, gpu, fakes, tmp_path):
