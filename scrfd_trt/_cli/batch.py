@@ -20,6 +20,7 @@ from scrfd_trt._cli.exits import FAILED, add_location, error_text, memory_text
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source
+from scrfd_trt._cli.options import ImageSettings
 from scrfd_trt._cli.progress import image_progress
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
@@ -164,16 +165,6 @@ ImageCallback = Callable[[OpenedImage, Iterator[tuple[ImageFrame, Detections]]],
 
 Returns what to do then where the images come in order.
 """
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """How images are read, and how many at a time."""
-
-    limits: Limits
-    damaged: Damaged
-    workers: int | None = None
-    """Number of threads that read, and of those that write; None: one per CPU core."""
 
 
 @dataclass

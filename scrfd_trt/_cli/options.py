@@ -293,6 +293,16 @@ class VideoArgs:
 
 
 @dataclass(frozen=True)
+class ImageSettings:
+    """How images are read, and how many at a time."""
+
+    limits: Limits
+    damaged: Damaged
+    workers: int | None = None
+    """Number of threads that read, and of those that write; None: one per CPU core."""
+
+
+@dataclass(frozen=True)
 class ImageArgs:
     """How images are read."""
 
@@ -303,6 +313,10 @@ class ImageArgs:
     def limits(self) -> Limits:
         """Return the limits of one image."""
         return Limits(pixels=round(self.max_pixels * MILLION))
+
+    def parse(self, damaged: Damaged) -> ImageSettings:
+        """Return the settings, with what ``--damaged`` says."""
+        return ImageSettings(self.limits(), damaged, self.workers)
 
 
 @dataclass(frozen=True)

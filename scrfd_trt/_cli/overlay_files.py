@@ -14,7 +14,6 @@ from scrfd_trt._cli import console, live, outputs, results
 from scrfd_trt._cli.batch import (
     FaceFinder,
     FileFinder,
-    ImageSettings,
     ModelFinder,
     OpenedImage,
     Tally,
@@ -133,23 +132,16 @@ class _CopyJob:
 
     def _process_images(self, images: Sequence[Source], finder: FaceFinder) -> None:
         settings, saved = self.settings, self.settings.files.save_detections
+        reading, bar = settings.images.parse(settings.damaged), not settings.quiet
         with ExitStack() as stack:
             writer = None
             if saved is not None:
+                threshold, overwrite = settings.tracking.threshold, settings.overwrite
                 writer = stack.enter_context(
-                    results.open_writer(
-                        "jsonl", saved, threshold=settings.tracking.threshold, overwrite=settings.overwrite
-                    )
+                    results.open_writer("jsonl", saved, threshold=threshold, overwrite=overwrite)
                 )
             outcomes = stack.enter_context(
-                detect_images(
-                    images,
-                    finder,
-                    self.tally,
-                    ImageSettings(settings.images.limits(), settings.damaged, settings.images.workers),
-                    use=self._save_image,
-                    bar=not settings.quiet,
-                )
+                detect_images(images, finder, self.tally, reading, use=self._save_image, bar=bar)
             )
             for source, outcome in outcomes:
                 if writer is not None:

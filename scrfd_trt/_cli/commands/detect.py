@@ -16,7 +16,6 @@ from scrfd_trt._cli import console, live, options, outputs, results
 from scrfd_trt._cli.batch import (
     ImageCallback,
     ImageResult,
-    ImageSettings,
     ModelFinder,
     OpenedImage,
     Tally,
@@ -111,17 +110,10 @@ def detect(
                 bar = not messages.quiet and (output is not None or not (sys.stdout and sys.stdout.isatty()))
                 if images:
                     finder = ModelFinder.of(detector, image.batch, repeat or 0)
-                    threshold = detection.threshold
+                    threshold, reading = detection.threshold, image.parse(settings.damaged)
                     with (
                         results.open_writer(kind, output, threshold=threshold, overwrite=overwrite) as writer,
-                        detect_images(
-                            images,
-                            finder,
-                            tally,
-                            ImageSettings(image.limits(), settings.damaged, image.workers),
-                            use=copies,
-                            bar=bar,
-                        ) as outcomes,
+                        detect_images(images, finder, tally, reading, use=copies, bar=bar) as outcomes,
                     ):
                         _write_results(writer, outcomes, quiet=messages.quiet)
                 detect_video = partial(_detect_video, detector=detector, settings=settings, kind=kind, output=output)
