@@ -202,7 +202,8 @@ def _render(
         for frame in file:
             covered = chosen.apply(frame)
             summary.add(covered)
-            summary.left_out.update(np.setdiff1d(frame.track_ids, covered.track_ids).tolist())
+            if covered is not frame:
+                summary.left_out.update(np.setdiff1d(frame.track_ids, covered.track_ids).tolist())
             yield covered
 
     for frame in render_frames(reader, selected(), overlay, writer, spans=file.header.detected_spans):

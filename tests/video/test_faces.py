@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -75,6 +76,32 @@ def test_faces_file_round_trip(tmp_path: Path) -> None:
                 assert (one.track, one.score, one.origin) == (other.track, other.score, other.origin)
                 np.testing.assert_array_equal(one.box, other.box)
             assert again[3][1].landmarks is None
+
+
+def test_faces_are_written_as_the_json_of_their_rounded_numbers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    low = np.concatenate([rng.normal(0, [[1], [50], [3000]], (3, 2)), [[-9.9e6, 0.004], [-0.004, 0.125], [0.0, 1.105]]])
+    points = rng.normal(100, 200, (6, 5, 2))
+    points[2] = np.nan
+    ids, scores = np.array([0, 7, 19, 2**62, 1234, 3]), np.array([0.0, 1.0, 0.5, 0.00005, 0.12345, 2 / 3], np.float32)
+    origins = np.array(["detected", "interpolated", "extended"] * 2)
+    faces = FrameFaces(0, 0.04, True, ids, np.concatenate([low, low + 0.3], 1), scores.astype(float), points, origins)
+    few = replace(faces, number=1, cut=False, landmarks=None)
+    lines = write(tmp_path / "a.jsonl", [faces, few, FrameFaces(2, 0.12)]).read_text().splitlines()[1:]
+    for frame, line in zip((faces, few), lines, strict=False):
+        rows = [
+            {
+                "track": face.track,
+                "box": np.round(face.box, 2).tolist(),
+                "score": round(face.score, 4),
+                "landmarks": None if face.landmarks is None else np.round(face.landmarks, 2).tolist(),
+                "from": face.origin,
+            }
+            for face in frame
+        ]
+        start = {"frame": frame.number, "pts_seconds": 0.04} | ({"cut": True} if frame.cut else {})
+        assert line == json.dumps(start | {"faces": rows}, separators=(",", ":"))
+    assert lines[2] == '{"frame":2,"pts_seconds":0.12,"faces":[]}'
 
 
 def test_error_leaves_no_file(tmp_path: Path) -> None:
@@ -348,6 +375,16 @@ def test_summary_counts_and_moments_to_review() -> None:
     assert ("lost", 2, 2.0, 2.0) in found
     assert ("lost", 1, 3.9, 3.9) in found
     assert len(summary.moments_to_review(2)) == 2
+
+
+def test_summary_of_tracks_that_are_twice_in_a_frame() -> None:
+    """Files of other programs may have them."""
+    summary = Summary((640, 480), 0.3)
+    for n in range(30):
+        summary.add(columns(n, n / 10, False, [face(1 + i // 2, 100, 0.5 + i / 100, "extended") for i in range(40)]))
+    assert (summary.faces, len(summary.tracks), summary.tracks[20].frames) == (1200, 20, 60)
+    best = summary.tracks[20].best
+    assert (best.score, best.origin, best.landmarks, summary.tracks[20].best_frame) == (0.89, "extended", None, 0)
 
 
 @pytest.mark.parametrize("score", [0.3, 0.7])
