@@ -163,6 +163,6 @@ def measure_cpu(backend: Backend, options: DetectorOptions, image: Image, runs: 
         detect=Timings(tuple(whole)),
         faces=faces,
         scales=pipeline.scales,
-        inputs=tuple(staged.blobs),
+        inputs=tuple(pipeline.letterbox(faces.image_size, scale).target for scale in pipeline.scales),
         description=description,
     )

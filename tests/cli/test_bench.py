@@ -97,15 +97,16 @@ def test_measure_cpu(spot_network: ModuleType) -> None:
 
 
 def test_bench_command(run: Run, network_500m: Path) -> None:
-    code, out, err = run("bench", "--device", "cpu", "--runs", 1, "--scale", 64)
+    code, out, err = run("bench", "--device", "cpu", "--runs", 1, "--scale", 320)
     assert (code, err) == (0, "")
     assert out.startswith("a drawn scene: 1280×720")
+    assert "; up to 320×320; here 320×224\n" in out
     for name in (*STAGES, "everything except the model", "detect()"):
         assert f"\n{name}  " in out
     report = json.loads(
         run("bench", "--device", "cpu", "--runs", 2, "--scale", "64,32", "--json", "--model", network_500m).out
     )
-    assert report["scales"] == [[64, 64], [32, 32]]
+    assert report["scales"] == report["inputs"] == [[64, 64], [32, 32]]
     assert report["runs"] == 2
     assert report["model"] == network_500m.name
     assert set(report["stages"]) == {"model", *AROUND_MODEL}
