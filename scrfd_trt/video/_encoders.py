@@ -27,6 +27,15 @@ X264_PRESET = re.compile(r"(ultra|super|very)?fast|faster|medium|(very)?slow|slo
 MPEG4_TIME_BASE = Fraction(1, 60_000)  # finer ones are not stored by MPEG-4
 CAPTIONS = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc")  # encoders that write closed captions into frames
 HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
+LARGE_PIXELS, LOOKAHEAD_PIXELS, MIN_LOOKAHEAD = 3_000_000, 50_000_000, 6
+"""Frames above which the lookahead is shortened, to how many pixels in all and frames at least."""
+_SLOW = {"slow": 50, "slower": 60, "veryslow": 60, "placebo": 60}
+LOOKAHEAD = {
+    "libx264": {"veryfast": 10, "faster": 20, "fast": 30, "medium": 40, **_SLOW},
+    "libx265": {"superfast": 10, "veryfast": 15, "faster": 15, "fast": 15, "medium": 20, "slow": 25, "slower": 40,
+                "veryslow": 40, "placebo": 60},
+}  # fmt: skip
+"""Frames that presets look ahead."""
 NEEDS_EVEN_SIDES = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
 """Encoders that take 4:2:0 with even sides only; the others round up."""
 
@@ -80,7 +89,9 @@ def encoder_name(options: EncodeOptions, suffix: str, info: VideoInfo) -> str:
     return encoder
 
 
-def encoder_settings(options: EncodeOptions, encoder: str, hdr: HdrMetadata = NO_HDR) -> dict[str, str]:
+def encoder_settings(
+    options: EncodeOptions, encoder: str, hdr: HdrMetadata = NO_HDR, size: tuple[int, int] = (0, 0)
+) -> dict[str, str]:
     """Return the options of an encoder, by FFmpeg's names; x264 and x265 also write HDR10 metadata."""
     crf = options.crf if options.crf is not None else DEFAULT_CRF.get(encoder, NVENC_CRF)
     settings = {"crf": str(crf)}
@@ -93,7 +104,7 @@ def encoder_settings(options: EncodeOptions, encoder: str, hdr: HdrMetadata = NO
     elif encoder == "libsvtav1":
         settings = {"svtav1-params": f"crf={crf}"}  # FFmpeg's own option takes 0 for unset
     elif encoder in HDR_PARAMETERS:
-        settings |= _parameters(encoder, hdr)
+        settings |= _parameters(encoder, hdr, _lookahead(options, encoder, size))
     if encoder in CAPTIONS:
         settings["a53cc"] = str(int(options.subtitles))
     if encoder == "libvpx-vp9":
@@ -133,8 +144,17 @@ def choose_pixel_format(options: EncodeOptions, encoder: str, info: VideoInfo) -
     return str(found)
 
 
-def _parameters(encoder: str, hdr: HdrMetadata) -> dict[str, str]:
+def _lookahead(options: EncodeOptions, encoder: str, size: tuple[int, int]) -> int | None:
+    """Return a shorter lookahead for large frames, of which x264 and x265 would hold more than a gigabyte."""
+    own = LOOKAHEAD[encoder].get(options.preset or DEFAULT_PRESET.get(encoder, "medium"), 0)
+    pixels = size[0] * size[1]
+    wanted = max(MIN_LOOKAHEAD, LOOKAHEAD_PIXELS // max(1, pixels))
+    return wanted if pixels > LARGE_PIXELS and wanted < own else None
+
+
+def _parameters(encoder: str, hdr: HdrMetadata, lookahead: int | None) -> dict[str, str]:
     found = ["log-level=error"] if encoder == "libx265" else []
+    found += [] if lookahead is None else [f"rc-lookahead={lookahead}"]
     found += [f"{name}={value}" for name, value in zip(HDR_PARAMETERS[encoder], hdr, strict=True) if value]
     return {encoder.removeprefix("lib") + "-params": ":".join(found)} if found else {}
 

@@ -26,7 +26,8 @@ from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._selection import Span, is_within
 
 THUMBNAIL_LINES = 480  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
-GPU_BYTES = 512 * 2**20  # of frames in a batch that wait in the memory of a GPU; three batches are in flight
+GPU_BYTES, HOST_BYTES = 512 << 20, 24 << 20
+"""Bytes of frames in a batch, in the memory of a GPU, or of the host without their images; three are in flight."""
 GPU_AHEAD = 32  # frames that are decoded while the results of a batch are read
 RETURN_SECONDS, RETURN_FRAMES, LIVE_RETURN_FRAMES = 1.0, (5, 120), 3
 """Time within which a scene that comes back was only interrupted: seconds, their bounds in frames, frames if live."""
@@ -151,6 +152,11 @@ def link_faces(
         yield frames.popleft(), faces
 
 
+def queue_size(reader: Reader) -> int:
+    """Return the number of frames that wait for the next stage: up to 4, fewer if they are large."""
+    return min(max(1, HOST_BYTES // reader.info.frame_bytes), 4)
+
+
 def frame_device(detector: FrameDetector) -> str:
     """Return the device in whose memory a detector takes frames, ``cpu`` or ``cuda:n``."""
     return str(getattr(detector, "_frame_device", "cpu"))
@@ -178,12 +184,10 @@ def detect_frames(
             if is_detected:
                 yield frame.yuv if frame.is_on_gpu else frame.image
 
-    ahead = 4
-    if is_on_gpu and batch is None:
-        width, height = reader.info.size
-        frame_bytes = width * height * (3 if reader.info.bit_depth > 8 else 1.5)
-        batch = max(1, int(GPU_BYTES / frame_bytes))
-        ahead = min(batch, GPU_AHEAD)
+    ahead = queue_size(reader)
+    if batch is None:
+        batch = max(1, (GPU_BYTES if is_on_gpu else HOST_BYTES) // reader.info.frame_bytes)
+        ahead = min(batch, GPU_AHEAD) if is_on_gpu else ahead
     with ExitStack() as stack:
         thumbnailer = stack.enter_context(closing(Thumbnailer(device))) if is_on_gpu else None
         items = stack.enter_context(prefetched(_prepare(reader, tracking.every, windows, thumbnailer), ahead))

@@ -33,6 +33,7 @@ ZERO = Fraction(0)
 DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
 START_TOLERANCE = Fraction(1, 100_000)  # seconds; containers round their start to microseconds
 REPEATING = ("theora",)  # codecs whose packets without data show the frame before again, for their own duration
+LARGE_PIXELS, LARGE_THREADS = 3_000_000, 6  # frames above which FFmpeg decodes on fewer threads: each has its frame
 MAX_STEP_BACK = 1  # seconds that the clock of a live source may go back; more is a new start of the source
 
 Source = str | os.PathLike[str]
@@ -84,6 +85,11 @@ class VideoInfo:
     dynamic_hdr: tuple[str, ...] = ()
     spherical: Spherical | None = None
     has_captions: bool = False
+
+    @property
+    def frame_bytes(self) -> int:
+        """About the bytes of a frame, in 4:2:0. An image in BGR takes up to twice as many."""
+        return -(-self.size[0] * self.size[1] * 3 // (1 if self.bit_depth > 8 else 2))
 
     @property
     def has_alpha(self) -> bool:
@@ -258,6 +264,9 @@ class VideoReader(FrameReader):
         self.unread_streams = len(others)
         # NVDEC has threads of its own; those of FFmpeg would only take more of its surfaces.
         self._stream.thread_type = "SLICE" if self._live or self._is_on_gpu else "AUTO"
+        context = self._stream.codec_context
+        if context.width * context.height > LARGE_PIXELS:
+            self._stream.thread_count = min((os.cpu_count() or 1) + 1, LARGE_THREADS)
         self._wants_extra = bool(extra_streams)
         self.extra_streams: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in extra_streams)
         self._truncation = TruncationCheck(self.container, self._stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import math
@@ -22,7 +23,7 @@ from scrfd_trt.video._canvas import OverlayFunction, gpu_overlay
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
-from scrfd_trt.video._first_pass import FrameDetector, find_faces, frame_device
+from scrfd_trt.video._first_pass import FrameDetector, find_faces, frame_device, queue_size
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoReader
 from scrfd_trt.video._selection import ALWAYS, Span, TrackSelection, format_spans, is_within, join_spans
@@ -346,7 +347,7 @@ def render_frames(
     DetectionsError
         If the faces belong to another video.
     """
-    with prefetched(_rendered(reader, faces, overlay, writer, spans)) as items:
+    with prefetched(_rendered(reader, faces, overlay, writer, spans), queue_size(reader)) as items:
         for item, picture in items:
             if isinstance(item, Frame):
                 writer.encode(item, picture)
@@ -395,6 +396,9 @@ def _rendered(
 def _free_closed() -> None:
     """Free closed containers: PyAV's containers and streams refer to each other, and to their encoders' frames."""
     gc.collect()
+    # The C library keeps what large frames of several threads have left between others.
+    if trim := getattr(ctypes.pythonapi, "malloc_trim", None):
+        trim(0)
 
 
 def _warn_of_limits(reader: Reader) -> None:

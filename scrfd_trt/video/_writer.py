@@ -219,7 +219,7 @@ class VideoWriter(OutputWriter):
         self._encoder = describe(options, encoder)
         with _pyav.writing(lambda: f"cannot write {self.path} with {self._encoder}"):
             rate = info.rate if self.constant_rate is None else self.constant_rate.rate
-            settings = encoder_settings(options, encoder, info.hdr)
+            settings = encoder_settings(options, encoder, info.hdr, info.size)
             self._stream = stream = self._container.add_stream(encoder, rate=rate, options=settings)
             if self._spherical is not None and self._container.format.name != "mov":
                 _spherical.set_side_data(stream, self._spherical)
