@@ -8,13 +8,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from itertools import count as count_from
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from scrfd_trt._detections import Detections
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """In the order of the landmarks; left and right as seen in the image."""
@@ -30,6 +27,15 @@ CSV_COLUMNS = (
 )
 
 Row = Mapping[str, Any]
+
+
+class Faces(Protocol):
+    """What is written of ``Detections``."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32] | None
+
 
 SMALLEST, LARGEST = 0.01, 1e7
 """Between them, numbers are written by NumPy: they have at most 7 digits before the decimal point and 10 after it."""
@@ -57,7 +63,7 @@ def csv_header() -> str:
     return ",".join(CSV_COLUMNS)
 
 
-def csv_lines(faces: Detections, image: str) -> str:
+def csv_lines(faces: Faces, image: str) -> str:
     """Return faces as CSV lines (RFC 4180) without header; ``image`` is the value of the first column."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow([image, ""])
@@ -66,14 +72,14 @@ def csv_lines(faces: Detections, image: str) -> str:
     return _lines(columns(faces), between)
 
 
-def json_faces(faces: Detections) -> str:
+def json_faces(faces: Faces) -> str:
     """Return ``json.dumps(faces.to_dicts())``, which takes ten times as long."""
     points = ", null" if faces.landmarks is None else f", [[{'], ['.join(['%s, %s'] * 5)}]]"
     row = f'{{"box": [%s, %s, %s, %s], "score": %s, "landmarks": {points[2:]}}}, '
     return f"[{_lines(columns(faces), row.split('%s'))[:-2]}]"
 
 
-def columns(faces: Detections) -> NDArray[np.float32]:
+def columns(faces: Faces) -> NDArray[np.float32]:
     """Return box, score and landmarks, if there are any, of each face."""
     points = [] if faces.landmarks is None else [faces.landmarks.reshape(-1, 10)]
     return np.concatenate([faces.boxes, faces.scores[:, None], *points], axis=1)
@@ -164,7 +170,7 @@ def coco_annotations(rows: Iterable[Row], image_id: int, first_id: int) -> list[
     return out
 
 
-def json_coco(faces: Detections, image_id: int, first_id: int) -> str:
+def json_coco(faces: Faces, image_id: int, first_id: int) -> str:
     """Return ``json.dumps(faces.to_coco(image_id, first_id))`` without the brackets."""
     count = 0 if faces.landmarks is None else 5
     points = f', "keypoints": [{", ".join(["%s, %s, 2"] * count)}], "num_keypoints": {count}' if count else ""
