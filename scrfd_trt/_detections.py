@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scrfd_trt._crops import align_face, check_image, check_size, crop_box
-from scrfd_trt._formats import coco_annotations, csv_header, csv_lines, plain
+from scrfd_trt._formats import csv_header, csv_lines, json_coco, plain
 from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionError, one_line, shown
 
 if TYPE_CHECKING:
@@ -311,7 +311,8 @@ class Detections:
         list of dict
             With ``bbox`` as x, y, width, height, and ``keypoints`` as x, y and visibility 2 per landmark.
         """
-        return coco_annotations(self.to_dicts(), image_id, first_id)
+        found: list[dict[str, Any]] = json.loads(f"[{json_coco(self, image_id, first_id)}]")
+        return found
 
     def to_supervision(self) -> Any:
         """Return a ``supervision.Detections``: class 0, landmarks under ``data["landmarks"]`` as ``(N, 5, 2)``.

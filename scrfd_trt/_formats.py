@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from itertools import count as count_from
 from typing import Any, Protocol
@@ -25,8 +25,6 @@ CSV_COLUMNS = (
     "score",
     *(f"{name}_{axis}" for name in LANDMARK_NAMES for axis in "xy"),
 )
-
-Row = Mapping[str, Any]
 
 
 class Faces(Protocol):
@@ -145,33 +143,11 @@ def _decimals(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray
     return np.take_along_axis(scaled, places[..., None], -1)[..., 0], places
 
 
-def coco_annotations(rows: Iterable[Row], image_id: int, first_id: int) -> list[dict[str, Any]]:
-    """Return rows as COCO annotations of category 1, ``face``, numbered from ``first_id``.
+def json_coco(faces: Faces, image_id: int, first_id: int) -> str:
+    """Return COCO annotations of category 1, ``face``, numbered from ``first_id``, as JSON between commas.
 
     ``bbox`` is x, y, width, height in pixels; ``keypoints`` is 15 numbers: x, y and visibility 2 per landmark.
     """
-    out = []
-    for number, row in enumerate(rows, first_id):
-        x1, y1, x2, y2 = row["box"]
-        width, height = x2 - x1, y2 - y1
-        note: dict[str, Any] = {
-            "id": number,
-            "image_id": image_id,
-            "category_id": 1,
-            "bbox": [x1, y1, width, height],
-            "area": width * height,
-            "iscrowd": 0,
-            "score": row["score"],
-        }
-        if row["landmarks"]:
-            note["keypoints"] = [value for x, y in row["landmarks"] for value in (x, y, 2)]
-            note["num_keypoints"] = len(row["landmarks"])
-        out.append(note)
-    return out
-
-
-def json_coco(faces: Faces, image_id: int, first_id: int) -> str:
-    """Return ``json.dumps(faces.to_coco(image_id, first_id))`` without the brackets."""
     count = 0 if faces.landmarks is None else 5
     points = f', "keypoints": [{", ".join(["%s, %s, 2"] * count)}], "num_keypoints": {count}' if count else ""
     box = f'"image_id": {image_id}, "category_id": 1, "bbox": [%s, %s, #, #], "area": #, "iscrowd": 0, "score": %s'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -56,6 +57,8 @@ INPUT_ERRORS = (
 Image = NDArray[np.uint8]
 MAX_BYTES = 1 << 30
 """Of the images that are read and not yet detected and written."""
+MANY = 100
+"""Inputs of jobs whose speed is printed."""
 MAX_BATCH, MAX_AHEAD, PILE_BATCH = 1024, 64, 32
 
 
@@ -173,6 +176,8 @@ class Tally:
 
     alone: bool = False
     """Whether there is one input only."""
+    skipped: int = 0
+    """Inputs that are done."""
     inputs: int = 0
     images: int = 0
     pages: int = 0
@@ -260,13 +265,29 @@ class Tally:
 
         ``strict`` makes files and folders that were left out a failure.
         """
+        start = time.monotonic()
         try:
             yield
         finally:
             self.print_failures()
+            if not quiet:
+                self._print_speed(time.monotonic() - start)
         left_out.report(failed=strict, quiet=quiet)
         if self.failures or (strict and left_out):
             raise typer.Exit(FAILED)
+
+    def _print_speed(self, seconds: float) -> None:
+        """Print how many images and frames of a large job were processed a second."""
+        numbers = (("image", self.images, self.images), ("video", self.videos, self.frames))
+        parts = [
+            f"processed {count(done, noun)} ({units / seconds:,.1f} {'frames' if noun == 'video' else 'images'}/s)"
+            for noun, done, units in numbers
+            if done
+        ]
+        if self.skipped:
+            parts.append(f"skipped {count(self.skipped, 'input')} that an earlier run has done")
+        if parts and (self.skipped or self.images + self.videos >= MANY):
+            console.plain(f"{', '.join(parts)} in {seconds:,.1f} s")
 
     def summary(self) -> str:
         pages = [count(self.pages, "page")] if self.pages > self.images else []
@@ -486,6 +507,7 @@ class _ImageJob:
                 for line in job.damage:
                     console.warning(f"the image is damaged: {line}")
             yield from job.results
+        job.source.finish(failed=bool(reason))
         advance()
 
     def _count(self, job: _Job) -> None:
@@ -510,4 +532,5 @@ def process_videos(
             tally.fail(source.path, error)
             continue
         tally.add_video(summary)
+        source.finish()
         yield source, summary

@@ -6,9 +6,10 @@ import glob
 import os
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from scrfd_trt._cli import console
@@ -17,10 +18,14 @@ from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
 from scrfd_trt._devices import usable_cores
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.read import Damaged
+from scrfd_trt._jobs.ledger import Ledger, Stamp
 from scrfd_trt._jobs.stages import mapped
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._sources import is_pattern
+
+MAX_AHEAD = 1000
+"""Files that are looked into, and whose kind is not asked for yet."""
 
 
 @dataclass(eq=False)
@@ -30,6 +35,10 @@ class Source:
     path: Path
     relative_path: Path  # of its copy below an output folder: the file's name, or its path below the input folder
     problem: str = ""  # why the file cannot be read, or no copy be written
+    copy: Path | None = None
+    ledger: Ledger | None = None  # of a job that is recorded
+    stamp: Stamp | None = None
+    is_done: bool = False
 
     @cached_property
     def is_video(self) -> bool:
@@ -40,6 +49,22 @@ class Source:
     def is_animation(self) -> bool:
         """Whether the file is a video, and an image by its content."""
         return self.is_video and is_animation(self.path)
+
+    def look_up(self, ledger: Ledger) -> None:
+        """Find out whether an earlier run of a job has done this input."""
+        self.ledger, self.stamp = ledger, Stamp.of(self.path)
+        entry = ledger.find(self.path, self.stamp)
+        self.is_done = entry is not None and not self.problem
+        self.copy = None if entry is None or entry.output is None else ledger.path.parent / entry.output
+
+    def may_replace(self, path: Path) -> bool:
+        """Return whether an unfinished run of this job wrote a file."""
+        return self.ledger is not None and self.ledger.is_own(path)
+
+    def finish(self, *, failed: bool = False) -> None:
+        """Record that this input is done, unless it failed."""
+        if self.ledger is not None:
+            self.ledger.record(self.path, None if failed else self.stamp, self.copy)
 
     def check(self) -> None:
         """Raise ImageError if there is a problem."""
@@ -54,23 +79,48 @@ class Source:
 
 
 def find_inputs(
-    inputs: Iterable[str], *, recursive: bool = False, skip: Path | None = None, left_out: LeftOut | None = None
+    inputs: Iterable[str],
+    *,
+    recursive: bool = False,
+    skip: Path | None = None,
+    left_out: LeftOut | None = None,
+    listed: Iterable[str] = (),
+    takes: Callable[[Path], bool] = lambda _: True,
+    ledger: Ledger | None = None,
 ) -> list[Source]:
     """Find images and videos by files, folders, and globs that the shell did not expand, ``**`` included.
 
-    Returns each file once, in the order of ``inputs``, those of a folder or glob sorted by name. An input without a
-    file is a source with a problem. ``skip`` is a folder to leave out: the output folder. ``left_out`` records images
-    and videos in folders that are not among the result.
+    Returns each file once, in the order of ``inputs``, those of a folder or glob sorted by name, and then ``listed``
+    files, whose copies are in the same folders. An input without a file is a source with a problem. ``skip`` is a
+    folder to leave out: the output folder. ``left_out`` records images and videos in folders that are not among the
+    result. ``takes`` selects by the relative path, and ``ledger`` says what is done.
     """
     search = FolderSearch(LeftOut() if left_out is None else left_out, recursive=recursive, skip=skip)
+    named = (source for text in inputs for source in _expand(text, search) if takes(source.relative_path))
     sources: dict[str, Source] = {}
-    for text in inputs:
-        for source in _expand(text, search):
-            sources.setdefault(same_file_key(source.path), source)
+    for source in chain(named, _listed(listed, takes)):
+        sources.setdefault(same_file_key(source.path), source)
     found = list(sources.values())
-    with mapped(lambda source: source.is_video, found, workers=usable_cores(), ahead=len(found)) as kinds:
-        deque(kinds, 0)  # looks into each file, and remembers what it is
+
+    def look(source: Source) -> None:
+        if ledger is not None:
+            source.look_up(ledger)
+        if not source.is_done:
+            source.is_video  # noqa: B018 - looks into the file, and remembers what it is
+
+    with mapped(look, found, workers=usable_cores(), ahead=MAX_AHEAD) as looks:
+        deque(looks, 0)
     return found
+
+
+def _listed(texts: Iterable[str], takes: Callable[[Path], bool]) -> Iterator[Source]:
+    """Yield the files of a list; their copies keep the folders, without the root and ``..`` at the start."""
+    for text in texts:
+        path = Path(text)
+        parts = Path(os.path.normpath(path)).parts
+        relative = Path(*(part for part in parts if part not in (path.anchor, "..")))
+        if takes(relative):
+            yield Source(path, relative, "this is a folder; list its files" if is_folder(path) else problem_of(path))
 
 
 def user_path(text: str | Path) -> Path:

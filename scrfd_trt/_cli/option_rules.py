@@ -17,6 +17,7 @@ from scrfd_trt.errors import OptionError
 IMAGES, ANIMATIONS, VIDEOS, LIVE, WEB = "images", "animations", "videos", "live", "web"
 FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
 ENGINES, BATCH_RANGE, OUTPUT, ANNOTATED, READING = "engines", "batch range", "output", "annotated", "reading"
+ALL_FILES = (IMAGES, ANIMATIONS, VIDEOS)
 REPLACEWITH, LOSSY, ENCODED, REPORTED = "replacewith", "lossy", "encoded", "reported"
 
 
@@ -61,6 +62,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "mask_scale": (_REPLACEWITH, _rule("has no effect with --replacewith none", *_SHAPED, "replacewith=img")),
     "boxes": (_REPLACEWITH, _rule("applies to --replacewith blur, solid and mosaic", *_SHAPED)),
     "recursive": (_FOLDERS,),
+    **dict.fromkeys(("files_from", "shard", "resume", "dry_run"), (_FILES,)),
     "max_pixels": (_rule("applies to images only", IMAGES, ANIMATIONS),),
     "workers": (_IMAGES,),
     **dict.fromkeys((f"{name}.batch" for name in ("detect", "anonymize", "overlay")), (_IMAGES, _DETECTING)),
@@ -79,8 +81,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 """Rules by parameter, or by command and parameter, which takes precedence."""
 
-EXCLUSIVE = (("quiet", "verbose"),)
-"""Parameters of which one makes the other useless."""
+EXCLUSIVE = (("quiet", "verbose"), ("resume", "overwrite"), ("resume", "save_detections"))
+"""Parameters that do not fit together."""
 
 
 def check_options(context: typer.Context, facts: Collection[str] = (DETECTING,)) -> None:

@@ -55,14 +55,18 @@ def _faces(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
     return option(metavar, text, *names, rich_help_panel="Selection of faces", **settings)
 
 
+def _job(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
+    return option(metavar, text, *names, rich_help_panel="Large jobs", **settings)
+
+
 INPUT_HELP = "Image and video files, folders, and globs such as 'photos/*.jpg'."
 LIVE_INPUT_HELP = "Images, videos, folders and globs; or one camera:N, or one URL."
 MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
 LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
 SCALE_HELP = "Detection sizes, multiples of 32 pixels, such as 640, 640x384 or 128,640."
 
-Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=INPUT_HELP)]
-LiveInputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
+Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUT_HELP)]
+LiveInputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search the subfolders of input folders.")]
 ModelName = Annotated[str, option("NAME|FILE", MODEL_HELP, "--model", "-m")]
 Device = Annotated[str, option("DEVICE", "Device: auto, cpu, cuda, cuda:N, cuda:all. 'scrfd-trt doctor' checks GPUs.")]
@@ -137,6 +141,18 @@ class JobMessageArgs(MessageArgs):
     """What is printed on stderr while files are processed."""
 
     profile: Annotated[bool, typer.Option("--profile", help="Print how long each stage worked.")] = False
+
+
+@dataclass(frozen=True)
+class JobArgs:
+    """Which inputs of a large job are processed."""
+
+    files_from: Annotated[Path | None, _job("FILE|-", "Read more inputs from a list: lines, or separated by NUL.")] = (
+        None
+    )
+    shard: Annotated[str | None, _job("I/N", "Process only part I of N of the inputs.", show_default="all")] = None
+    resume: Annotated[bool, _job(None, "Record inputs that are done; skip them in later runs.", "--resume")] = False
+    dry_run: Annotated[bool, _job(None, "Print what would be read and written, and why not.", "--dry-run")] = False
 
 
 @dataclass(frozen=True)
@@ -342,6 +358,7 @@ class CopyArgs:
     keep_location: KeepLocation = False
     overwrite: Overwrite = False
     messages: JobMessageArgs
+    job: JobArgs
     files: DetectionsFileArgs
     selection: SelectionArgs
     images: ImageArgs
@@ -352,7 +369,7 @@ class CopyArgs:
     def parse(self, threshold: float) -> CopySettings:
         """Return the settings; raise OptionError if an option is invalid."""
         return CopySettings(
-            **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite)),
+            **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite or self.job.resume)),
             images=self.images,
             selection=self.selection.parse(),
             encode=self.encode.parse(self.quality),

@@ -89,7 +89,11 @@ def plan_outputs(
 def plan_folder(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> dict[Source, Path]:
     """Choose the path of each copy below a folder, as :func:`plan_outputs` does."""
     check_folder(folder)
-    outputs = {source: folder / _copy_name(source) for source in sources if not source.problem}
+    outputs = {
+        source: source.copy if source.is_done and source.copy else folder / _copy_name(source)
+        for source in sources
+        if not source.problem
+    }
     return _without_conflicts(outputs, sources, "to another folder", "folder", overwrite=overwrite)
 
 
@@ -133,19 +137,22 @@ def _without_conflicts(
     inputs = {same_file_key(source.path): source for source in outputs}
     taken: dict[str, list[Source]] = {}
     errors: list[ScrfdError] = []
-    # The file that already has the name of the copy comes first.
-    for source, output in sorted(outputs.items(), key=lambda item: item[0].path.suffix != item[1].suffix):
+    # What is done comes first, and then the file that already has the name of the copy.
+    order = sorted(outputs.items(), key=lambda item: (not item[0].is_done, item[0].path.suffix != item[1].suffix))
+    for source, output in order:
         others = taken.setdefault(folded(os.path.realpath(output)), [])
         same = next((other for other in others if _is_same_name(outputs[other], output)), None)
         try:
             _check_names(source, output, same, inputs.get(same_file_key(output)), hint)
-            if is_folder(output.parent):  # a missing folder will be made
-                check_free(output, kind=_kind(source, output), overwrite=overwrite, what=what)
+            if is_folder(output.parent) and not source.is_done:  # a missing folder will be made
+                replaces = overwrite or source.may_replace(output)
+                check_free(output, kind=_kind(source, output), overwrite=replaces, what=what)
         except (OptionError, OutputError) as error:
             errors.append(error)
             source.problem = str(error)
         else:
             others.append(source)
+            source.copy = output
     if errors and len(errors) == len(sources):
         raise errors[0]
     return {source: output for source, output in outputs.items() if not source.problem}

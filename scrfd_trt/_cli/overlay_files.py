@@ -25,7 +25,8 @@ from scrfd_trt._cli.console import count
 from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
-from scrfd_trt._cli.inputs import Source, find_inputs
+from scrfd_trt._cli.inputs import Source
+from scrfd_trt._cli.jobs import Job
 from scrfd_trt._cli.option_rules import (
     DETECTING,
     ENCODED,
@@ -35,7 +36,6 @@ from scrfd_trt._cli.option_rules import (
     TRACKS,
     WEB,
     check_options,
-    input_facts,
 )
 from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.progress import show_progress
@@ -55,7 +55,7 @@ from scrfd_trt.video._two_pass import try_output
 
 def write_copies(
     context: typer.Context,
-    inputs: list[str],
+    inputs: list[str] | None,
     output: Path | None,
     create: Callable[[], OverlayFunction],
     args: CopyArgs,
@@ -75,7 +75,7 @@ def write_copies(
     facts |= (
         set() if context.params.get("overlay") else {REPLACEWITH, f"replacewith={context.params.get('replacewith')}"}
     )
-    if any(live.is_address(text) for text in inputs):
+    if inputs and any(live.is_address(text) for text in inputs):
         target = live.check(inputs, output, settings)
         check_options(context, facts | {LIVE} | ({WEB} if live.is_web_address(inputs[0]) else set()))
         draw = create()
@@ -84,22 +84,27 @@ def write_copies(
         return
     left_out = LeftOut()
     context.with_resource(limited(settings.images.limits()))
-    sources = find_inputs(inputs, recursive=args.recursive, skip=output, left_out=left_out)
-    facts |= input_facts(inputs, sources)
+    job = Job(context, args.job, folder=output)
+    sources = job.find(inputs, recursive=args.recursive, skip=output, left_out=left_out)
+    facts |= job.facts(inputs, sources)
     check_options(context, facts | {LOSSY, ENCODED})
     draw = create()
-    targets = outputs.plan_outputs(inputs, sources, output, overwrite=args.overwrite)
-    written = {LOSSY: outputs.any_lossy(targets), ENCODED: outputs.any_encoded(targets)}
-    check_options(context, facts | {fact for fact, holds in written.items() if holds})
-    faces = check_inputs(settings, sources, targets)
-    tally = Tally(alone=len(sources) == 1)
-    run = run_size(settings.images.batch, sources)
-    job = _CopyJob(draw, settings, targets, args.quality, detailed=strict, tally=tally)
-    with (
-        tally.reported(left_out, strict=strict, quiet=settings.quiet),
-        nullcontext() if settings.files.detections else opener(max_batch=run) as detector,
-    ):
-        job.run(sources, output, detector, faces)
+    targets = outputs.plan_outputs(inputs or (), sources, output, overwrite=args.overwrite)
+    left = job.left(sources)
+    written = {source: path for source, path in targets.items() if not source.is_done}
+    facts |= {LOSSY} if outputs.any_lossy(written) else set()
+    check_options(context, facts | ({ENCODED} if job.skipped or outputs.any_encoded(written) else set()))
+    faces = check_inputs(settings, left, targets)
+    if args.job.dry_run:
+        job.print_plan(sources, left_out, strict=strict)
+        return
+    tally = Tally(alone=len(sources) == 1, skipped=job.skipped)
+    run = run_size(settings.images.batch, left)
+    copies = _CopyJob(draw, settings, targets, args.quality, detailed=strict, tally=tally)
+    with tally.reported(left_out, strict=strict, quiet=settings.quiet), job.recording():
+        if left:
+            with nullcontext() if settings.files.detections else opener(max_batch=run) as detector:
+                copies.run(left, output, detector, faces)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from scrfd_trt._cli.parquet import ParquetFile, load_pyarrow
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import kept_file
 from scrfd_trt._formats import csv_header, csv_lines, json_categories, json_coco, json_faces, plain
+from scrfd_trt._jobs.ledger import Ledger
 from scrfd_trt.errors import OptionError
 
 Format = Literal["table", "jsonl", "csv", "coco", "parquet"]
@@ -101,7 +102,8 @@ class CsvWriter(ResultWriter):
     """One line for each face; see :func:`scrfd_trt._formats.csv_lines`."""
 
     def begin(self) -> None:
-        self.write(csv_header() + "\n")
+        if not self.added:
+            self.write(csv_header() + "\n")
 
     def add(self, result: ImageResult) -> None:
         self.write(csv_lines(result.faces, result.name))
@@ -155,8 +157,10 @@ WRITERS: dict[Format, type[ResultWriter]] = {
 
 
 @contextmanager
-def open_writer(kind: Format, output: Path | None, *, threshold: float, overwrite: bool) -> Iterator[ResultWriter]:
-    """Yield a writer to stdout, or to a file that appears only when it is complete.
+def open_writer(
+    kind: Format, output: Path | None, *, threshold: float, overwrite: bool, ledger: Ledger | None = None
+) -> Iterator[ResultWriter]:
+    """Yield a writer to stdout, or to a file that appears only when it is complete; ``ledger`` says what it has.
 
     After an error or a signal, the results so far stay in ``NAME.part``, which the message names.
     """
@@ -166,12 +170,17 @@ def open_writer(kind: Format, output: Path | None, *, threshold: float, overwrit
         yield writer
         writer.end()
         return
-    outputs.check_free(output, kind=content_kind(kind), overwrite=overwrite)
+    if ledger is None:
+        outputs.check_free(output, kind=content_kind(kind), overwrite=overwrite)
     part: Path | None = None
     try:
-        with kept_file(output, overwrite=overwrite) as (file, part):
+        opened = kept_file(output, overwrite=overwrite) if ledger is None else ledger.rows_file(output)
+        with opened as (file, part):
             writer = WRITERS[kind](file, threshold=threshold)
+            writer.added = file.tell() > 0
             writer.begin()
+            if ledger is not None and not writer.added:
+                ledger.record_head()
             try:
                 yield writer
             except BaseException:

@@ -37,7 +37,8 @@ VALUES = {
     "except_span": "0-1", "delay": "3", "duration": "1", "quality": "90", "replacewith": "solid", "mask_scale": "1.5",
     "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
-    "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2",
+    "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2", "shard": "1/1",
+    "files_from": "list",
 }  # fmt: skip
 VIDEO = {"every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
 STREAMS = {"audio", "subtitles"}
@@ -45,13 +46,14 @@ LIVE = {"delay", "duration"}
 TRACKS = {"only_tracks", "except_tracks"}
 FILES = {"detections", "save_detections", "keep_metadata", "keep_location", "damaged", "only_region", "except_region"}
 ALONE = {"recursive"}
+JOBS = {"files_from", "shard", "resume", "dry_run"}
 DETECT = {"max_faces", "threshold", "iou", "scale", "model", "device", "lean_runtime", "allow_host_code"}
 SITUATIONS = [
     (("anonymize", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
     (("anonymize", "clip.mp4", "-o", "out.mp4"), LIVE | ALONE | {"quality", "workers", "batch"}),
     (
         ("anonymize", "camera:77", "-o", "o.mp4"),
-        STREAMS | FILES | TRACKS | ALONE | {"only_span", "except_span", "quality"},
+        STREAMS | FILES | JOBS | TRACKS | ALONE | {"only_span", "except_span", "quality"},
     ),
     (("overlay", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
     (("detect", "spot.png"), VIDEO | ALONE | {"quality", "overwrite"}),

@@ -134,7 +134,7 @@ def _warn(subject: str, overlay: overlays.Overlay) -> None:
 
 def anonymize(
     context: typer.Context,
-    inputs: options.LiveInputs,
+    inputs: options.LiveInputs = None,
     *,
     output: Output = None,
     cover: CoverArgs,

@@ -26,8 +26,9 @@ from scrfd_trt._cli.batch import (
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.folders import LeftOut
-from scrfd_trt._cli.inputs import Source, find_inputs, same_file_key
-from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, REPORTED, check_options, input_facts
+from scrfd_trt._cli.inputs import Source, same_file_key
+from scrfd_trt._cli.jobs import Job
+from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, REPORTED, check_options
 from scrfd_trt._cli.options import VideoSettings, option
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
@@ -53,7 +54,7 @@ Repeat = Annotated[int | None, option("N", "Repeat each detection N times and pr
 
 def detect(
     context: typer.Context,
-    inputs: options.Inputs,
+    inputs: options.Inputs = None,
     *,
     format_name: FormatName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
@@ -66,6 +67,7 @@ def detect(
     quality: options.Quality = 95,
     overwrite: options.Overwrite = False,
     messages: options.JobMessageArgs,
+    job: options.JobArgs,
     image: options.ImageArgs,
     video: options.VideoArgs,
 ) -> None:
@@ -88,22 +90,37 @@ def detect(
     with console.logged(**vars(messages)):
         output = None if output == Path("-") else output
         kind = results.choose_format(format_name, as_json=as_json, output=output)
-        live.refuse(inputs, "detect")
+        live.refuse(inputs or (), "detect")
         left_out = LeftOut()
         context.with_resource(limited(image.limits()))
-        sources = find_inputs(inputs, recursive=recursive, skip=annotate, left_out=left_out)
+        work = Job(context, job, folder=annotate, rows=output)
+        output = work.rows
+        if job.resume and kind in {"coco", "parquet"}:
+            raise OptionError(f"{output}: --resume continues table, jsonl and csv files only; write one with --shard")
+        found = work.find(inputs, recursive=recursive, skip=annotate, left_out=left_out)
         if output is not None:
-            _check_output(output, sources, kind, overwrite=overwrite)
+            is_own = work.ledger is not None and work.ledger.is_own(output)
+            _check_output(output, found, kind, overwrite=overwrite or is_own)
+        sources = work.left(found)
         _refuse_videos(sources, kind, output)
         images = [source for source in sources if source.problem or not source.is_video]
         videos = [source for source in sources if not source.problem and source.is_video]
-        settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite)
-        targets = {} if annotate is None else outputs.plan_folder(images, annotate, overwrite=overwrite)
+        may_write = overwrite or job.resume
+        settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=may_write)
+        copied = [source for source in found if source.is_done] + images
+        targets = {} if annotate is None else outputs.plan_folder(copied, annotate, overwrite=overwrite)
         reported = set() if messages.quiet and kind != "table" else {REPORTED}
-        _check_options(context, input_facts(inputs, sources) | reported, output, annotate, targets)
-        copies = None if annotate is None else _annotator(targets, overwrite=overwrite, quality=quality)
-        tally = Tally(alone=len(sources) == 1)
-        with tally.reported(left_out, strict=False, quiet=messages.quiet):
+        _check_options(context, work.facts(inputs, found) | reported, output, annotate, targets)
+        copies = None if annotate is None else _annotator(targets, overwrite=may_write, quality=quality)
+        for source in videos:
+            source.copy = output
+        if job.dry_run:
+            work.print_plan(found, left_out, strict=False)
+            return
+        tally = Tally(alone=len(found) == 1, skipped=work.skipped)
+        with tally.reported(left_out, strict=False, quiet=messages.quiet), work.recording():
+            if not sources:
+                return
             run = run_size(image.batch, sources)
             with open_detector(**vars(model), **vars(detection), max_batch=run) as detector:
                 # On a terminal, the results themselves show progress. A closed stdout is None.
@@ -112,7 +129,9 @@ def detect(
                     finder = ModelFinder.of(detector, image.batch, repeat or 0)
                     threshold, reading = detection.threshold, image.parse(settings.damaged)
                     with (
-                        results.open_writer(kind, output, threshold=threshold, overwrite=overwrite) as writer,
+                        results.open_writer(
+                            kind, output, threshold=threshold, overwrite=overwrite, ledger=work.ledger
+                        ) as writer,
                         detect_images(images, finder, tally, reading, use=copies, bar=bar) as outcomes,
                     ):
                         _write_results(writer, outcomes, quiet=messages.quiet)

@@ -57,7 +57,7 @@ def _print_overlay_help(name: str | None) -> None:
 
 def overlay(
     context: typer.Context,
-    inputs: options.LiveInputs,
+    inputs: options.LiveInputs = None,
     *,
     specs: Specs,
     output: Output,

@@ -1,0 +1,166 @@
+"""Large jobs: inputs from a list, a part of the inputs, what an earlier run has done, and a plan without work."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import typer
+
+from scrfd_trt._cli import console
+from scrfd_trt._cli.exits import FAILED, UsageError, error_text
+from scrfd_trt._cli.folders import OWN_PREFIX, LeftOut
+from scrfd_trt._cli.inputs import Source, find_inputs, folded, is_folder
+from scrfd_trt._cli.option_rules import ALL_FILES, LOSSY, input_facts
+from scrfd_trt._cli.options import JobArgs
+from scrfd_trt._cli.outputs import SUFFIX, check_folder, make_folder
+from scrfd_trt._jobs.ledger import Ledger
+from scrfd_trt.errors import OptionError, ScrfdError
+
+BLOCK = 1 << 20
+MAY_DIFFER = (
+    *("inputs", "files_from", "shard", "resume", "dry_run", "recursive", "output", "annotate", "overwrite"),
+    *("quiet", "verbose", "profile", "progress", "device", "lean_runtime", "workers", "batch", "max_pixels"),
+)
+"""Parameters that need not be the same in all runs of a job."""
+
+
+class Shard(NamedTuple):
+    """One of several parts of all inputs; each input is in one of them, whichever others there are."""
+
+    number: int
+    total: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``2/3``; raise OptionError if it is invalid."""
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise OptionError(f"--shard {text!r}: use the part and the number of parts, from 1/3 to 3/3, for example")
+        return cls(int(match[1]), int(match[2]))
+
+    def holds(self, name: Path) -> bool:
+        """Return whether an input is in this part, by the name of its copy: what may have one copy is in one part."""
+        key = str(name).rstrip(". ")
+        suffix = Path(key).suffix
+        key = folded(key.removesuffix(suffix) if SUFFIX.fullmatch(suffix) else key)
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.total == self.number - 1
+
+    def named(self, path: Path) -> Path:
+        """Return the path of this part's results."""
+        return path.with_name(f"{path.stem}-{self.number}-of-{self.total}{path.suffix}")
+
+
+class Job:
+    """The inputs of a command that are left to be processed.
+
+    ``folder`` is that of the copies, and ``rows`` the file of results; None if there is none.
+    """
+
+    def __init__(self, context: typer.Context, args: JobArgs, *, folder: Path | None, rows: Path | None = None) -> None:
+        self._context, self.args = context, args
+        self.shard = None if args.shard is None else Shard.parse(args.shard)
+        self.rows = None if rows is None else self.shard.named(rows) if self.shard else rows
+        self.ledger: Ledger | None = None
+        self.skipped, self.is_left = 0, True
+        if args.resume:
+            place = folder if rows is None else rows.parent
+            if place is None:
+                raise OptionError("--resume requires --output, or --annotate of 'detect'")
+            if rows is None and place.suffix and not is_folder(place):
+                raise OptionError(f"--resume requires a folder, and there is none named {place}; create it first")
+            check_folder(place)
+            name = Path(f"{OWN_PREFIX}job{'' if rows is None else f'-{rows.name}'}.jsonl")
+            settings = {name: str(value) for name, value in context.params.items() if name not in MAY_DIFFER}
+            self.ledger = Ledger(place / (self.shard.named(name) if self.shard else name), settings, self.rows)
+
+    def find(
+        self, inputs: Sequence[str] | None, *, recursive: bool, skip: Path | None, left_out: LeftOut
+    ) -> list[Source]:
+        """Return the inputs, those that are done included; raise OptionError if the list cannot be read."""
+        if not inputs and self.args.files_from is None:
+            raise UsageError("Missing argument 'INPUT'.", ctx=self._context)
+        return find_inputs(
+            inputs or (),
+            recursive=recursive,
+            skip=skip,
+            left_out=left_out,
+            listed=() if self.args.files_from is None else listed_paths(self.args.files_from),
+            takes=(lambda _: True) if self.shard is None else self.shard.holds,
+            ledger=self.ledger,
+        )
+
+    def left(self, sources: Sequence[Source]) -> list[Source]:
+        """Return the inputs that are not done, and count the others."""
+        found = [source for source in sources if not source.is_done]
+        self.skipped, self.is_left = len(sources) - len(found), bool(found)
+        if not sources and not console.is_quiet():
+            console.warning(f"no input is in shard {self.args.shard}" if self.shard else "there are no inputs")
+        return found
+
+    def facts(self, inputs: Sequence[str] | None, sources: Sequence[Source]) -> set[str]:
+        """Return the kinds of the files that were found; options may apply to files that are done."""
+        left = [source for source in sources if not source.is_done]
+        done = {*ALL_FILES, LOSSY} if len(left) < len(sources) else set()
+        return input_facts(inputs or (), left) | done
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record what is done in the block; make the folder for the record."""
+        if self.ledger is None:
+            yield
+            return
+        make_folder(self.ledger.path.parent)
+        with self.ledger.recording():
+            if self.rows is not None and self.ledger.is_unfinished and not self.is_left:
+                with self.ledger.rows_file(self.rows):
+                    pass
+            yield
+
+    def print_plan(self, sources: Sequence[Source], left_out: LeftOut, *, strict: bool) -> None:
+        """Print what would be done with each input; raise Exit if an input would fail."""
+        failed = False
+        for source in sources:
+            name = console.printable(source.path)
+            written = [console.printable(path) for path in (self.rows, source.copy) if path is not None]
+            try:
+                source.check()
+                line = f"read {name}{', write ' if written else ''}{', '.join(written)}"
+            except ScrfdError as error:
+                line, failed = f"refuse {name}: {console.printable(error_text(error))}", True
+            console.write(f"skip {name}: it is done\n" if source.is_done else f"{line}\n")
+        left_out.report(failed=strict, quiet=console.is_quiet())
+        if failed or (strict and left_out):
+            raise typer.Exit(FAILED)
+
+
+def listed_paths(path: Path) -> Iterator[str]:
+    """Yield the paths of a list, one a line, or separated by NUL if it has one; ``-`` is standard input."""
+    try:
+        standard: Any = nullcontext(sys.stdin.buffer) if path == Path("-") else None
+        with standard or path.open("rb") as file:
+            for name in _split(file):
+                if name:
+                    yield os.fsdecode(name)
+    except OSError as error:
+        raise OptionError(f"--files-from {path}: cannot be read: {error.strerror}") from error
+
+
+def _split(file: BinaryIO) -> Iterator[bytes]:
+    rest = file.read(BLOCK).removeprefix(b"\xef\xbb\xbf")
+    has_nul = b"\0" in rest
+    while rest:
+        *names, rest = rest.split(b"\0" if has_nul else b"\n")
+        yield from names if has_nul else (name.removesuffix(b"\r") for name in names)
+        block = file.read(BLOCK)
+        if not block:
+            yield rest
+            return
+        rest += block
