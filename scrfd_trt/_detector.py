@@ -47,6 +47,11 @@ if TYPE_CHECKING:
     from scrfd_trt._pipelines.cuda import DeviceDetections
 
 
+Images = Iterable[Any]
+Raise = Literal["raise"]
+Return = Literal["return"]
+
+
 class SCRFDDetector:
     """Face detector that runs a SCRFD model.
 
@@ -329,22 +334,12 @@ class SCRFDDetector:
 
     @overload
     def detect_batch(
-        self,
-        images: Iterable[Any],
-        *,
-        threshold: float | None = None,
-        max_faces: int | None = None,
-        on_error: Literal["raise"] = "raise",
+        self, images: Images, *, threshold: float | None = ..., max_faces: int | None = ..., on_error: Raise = ...
     ) -> list[Detections]: ...
 
     @overload
     def detect_batch(
-        self,
-        images: Iterable[Any],
-        *,
-        threshold: float | None = None,
-        max_faces: int | None = None,
-        on_error: Literal["return"],
+        self, images: Images, *, threshold: float | None = ..., max_faces: int | None = ..., on_error: Return
     ) -> list[Detections | ScrfdError]: ...
 
     def detect_batch(
@@ -467,7 +462,7 @@ class SCRFDDetector:
         in_flight: int = 3,
         threshold: float | None = None,
         max_faces: int | None = None,
-        on_error: Literal["raise"] = "raise",
+        on_error: Raise = "raise",
     ) -> Iterator[Detections]: ...
 
     @overload
@@ -479,7 +474,7 @@ class SCRFDDetector:
         in_flight: int = 3,
         threshold: float | None = None,
         max_faces: int | None = None,
-        on_error: Literal["return"],
+        on_error: Return,
     ) -> Iterator[Detections | ScrfdError]: ...
 
     def stream(
@@ -657,13 +652,9 @@ def _each(images: Any, name: str) -> Iterator[Any]:
 
 
 def _returns_errors(on_error: str) -> bool:
-    if on_error not in ("raise", "return"):
-        raise OptionError(
-            f"on_error must be raise or return, not {shown(on_error)}",
-            fields=["on_error"],
-            value=on_error,
-            choices=("raise", "return"),
-        )
+    if on_error not in (choices := ("raise", "return")):
+        what = f"on_error must be raise or return, not {shown(on_error)}"
+        raise OptionError(what, fields=["on_error"], value=on_error, choices=choices)
     return on_error == "return"
 
 

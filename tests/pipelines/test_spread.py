@@ -43,7 +43,12 @@ def read_on(monkeypatch):
         read.append(image.device)
         array = image.array
         return SimpleNamespace(
-            device_id=image.device, dtype=array.dtype, ptr=array.ctypes.data, shape=array.shape, strides=None
+            device_id=image.device,
+            dtype=array.dtype,
+            ptr=array.ctypes.data,
+            shape=array.shape,
+            strides=None,
+            readonly=False,
         )
 
     monkeypatch.setattr(interop, "_view", view)

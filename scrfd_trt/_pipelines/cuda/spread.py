@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
-from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -25,6 +24,8 @@ from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.errors import OptionError
 
 Images = Sequence[Any]
+Part = tuple[Any, list[int]]
+"""Results, or a run that returns them, and the places of their images among all."""
 
 
 class SpreadPipeline:
@@ -62,44 +63,38 @@ class SpreadPipeline:
         return self._first.pinned(shape)
 
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
-        if len(images) > self.max_batch:
-            start = partial(self._start, threshold, max_faces)
-            return list(in_order(start, images, self.max_batch, SLOTS * self.parallel))
-        return _merged(
-            [(pipeline.detect(part, threshold, max_faces), places) for pipeline, part, places in self._shares(images)]
-        )
+        if len(images) <= self.max_batch:
+            return _in_place(self._call(CudaPipeline.detect, images, threshold, max_faces))
+
+        def start(batch: Images) -> Pending[Any]:
+            return self.start(batch, threshold, max_faces)
+
+        return list(in_order(start, images, self.max_batch, SLOTS * self.parallel))
 
     def detect_on_gpu(self, images: Images, threshold: float, max_faces: int | None) -> list[DeviceDetections]:
         """Detect as :meth:`detect` does, and leave the results on the GPU that computed them."""
-        return _merged(
-            [
-                (pipeline.detect_on_gpu(part, threshold, max_faces), places)
-                for pipeline, part, places in self._shares(images)
-            ]
-        )
+        return _in_place(self._call(CudaPipeline.detect_on_gpu, images, threshold, max_faces))
 
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
-        futures = [
-            (pipeline.submit(part, threshold, max_faces), places) for pipeline, part, places in self._shares(images)
-        ]
-        return futures[0][0] if len(futures) == 1 else self._workers.submit(_wait, futures)
+        runs = list(self._call(CudaPipeline.submit, images, threshold, max_faces))
+        return runs[0][0] if len(runs) == 1 else self._workers.submit(_Runs(runs).result)
 
     def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Outcome]:
-        runs = _Runs()
+        runs: list[Part] = []
         try:
-            for pipeline, part, places in self._shares(images):
-                runs.parts.append((pipeline.start(part, threshold, max_faces), places))
+            runs += self._call(CudaPipeline.start, images, threshold, max_faces)  # those before an error, too
         except BaseException:
-            with suppress(Exception):
-                runs.result()
+            _Runs(runs).end()
             raise
-        return runs.parts[0][0] if len(runs.parts) == 1 else runs
+        return runs[0][0] if len(runs) == 1 else _Runs(runs)
 
-    def _start(self, threshold: float, max_faces: int | None, images: Images) -> Pending[Any]:
-        return self.start(images, threshold, max_faces)
+    def _call(self, method: Callable[..., Any], images: Images, *limits: Any) -> Iterator[Part]:
+        """Call a method of the pipelines for what each GPU processes."""
+        for index, places in self._shares(images).items():
+            yield method(self._pipelines[index], [images[place] for place in places], *limits), places
 
-    def _shares(self, images: Images) -> list[tuple[CudaPipeline, Images, list[int]]]:
-        """Return what each GPU processes: the images, and their places among all."""
+    def _shares(self, images: Images) -> dict[int, list[int]]:
+        """Return the places of the images that each GPU processes."""
         shares: defaultdict[int, list[int]] = defaultdict(list)
         planned: Counter[int] = Counter()
         for first in range(0, len(images), self.max_batch):
@@ -108,9 +103,7 @@ class SpreadPipeline:
             for place in range(first, min(first + self.max_batch, len(images))):
                 home = _home(images[place])
                 shares[home if home in self._pipelines else idle].append(place)
-        return [
-            (self._pipelines[index], [images[place] for place in places], places) for index, places in shares.items()
-        ]
+        return shares
 
     def close(self) -> None:
         """Close all pipelines, even if one raises; a second call does nothing."""
@@ -121,37 +114,35 @@ class SpreadPipeline:
 
 
 class _Runs:
-    """Runs of one batch on several GPUs, with the places of their images."""
+    """Runs of one batch on several GPUs."""
 
-    def __init__(self) -> None:
-        self.parts: list[tuple[Pending[Outcome], list[int]]] = []
+    def __init__(self, parts: list[Part]) -> None:
+        self._parts = parts
 
     def done(self) -> bool:
-        return all(run.done() for run, _ in self.parts)
+        return all(run.done() for run, _ in self._parts)
 
-    def result(self) -> list[Outcome]:
-        return _wait(self.parts)
+    def result(self) -> list[Any]:
+        try:
+            return _in_place((run.result(), places) for run, places in self._parts)
+        except BaseException:
+            self.end()
+            raise
 
-
-def _wait(parts: Sequence[tuple[Any, list[int]]]) -> list[Any]:
-    """Wait for all runs, then return the results in the order of the images, or raise the first error."""
-    with ExitStack() as stack:
-        for run, _ in parts:
-            stack.callback(_end, run)
-        return _merged([(run.result(), places) for run, places in parts])
-
-
-def _end(run: Pending[Any]) -> None:
-    with suppress(Exception):
-        run.result()
+    def end(self) -> None:
+        """Wait for all runs."""
+        for run, _ in self._parts:
+            with suppress(Exception):
+                run.result()
 
 
-def _merged(parts: Sequence[tuple[Sequence[Any], list[int]]]) -> list[Any]:
+def _in_place(parts: Iterable[Part]) -> list[Any]:
+    """Return the results of all parts in the order of the images."""
     found = {place: result for results, places in parts for place, result in zip(places, results, strict=True)}
     return [found[place] for place in range(len(found))]
 
 
 def _home(image: Any) -> int | None:
-    """Return the number of the GPU that an image is on, None for the host or an unknown place."""
+    """Return the number of the GPU that an image is on; None for the host."""
     array = image.y if isinstance(image, YUVImage) else image
     return None if isinstance(array, np.ndarray) else gpu_of(array)
