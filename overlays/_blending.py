@@ -41,6 +41,7 @@ def _to_srgb() -> Image:
 SRGB_TO_LINEAR, LINEAR_TO_SRGB = _to_linear(), _to_srgb()
 
 _FRACTION = np.asarray(np.arange(256) / 255.0, np.float32)
+_PIXEL = np.dtype("V3")  # three channels at once: taking and putting these is twice as fast
 _UNPREMULTIPLY = np.asarray(255.0 / np.maximum(np.arange(256), 1), np.float32)
 
 
@@ -101,12 +102,17 @@ def _blend_linear(view: Image, patch: Image, alpha: Image, *, premultiplied: boo
     if len(partly) > _DENSE * alpha.size:
         view[...] = _mix_linear(np.ascontiguousarray(view), patch, alpha, premultiplied=premultiplied)
         return
+    out = np.array(view, order="C")
+    cv2.copyTo(patch, np.equal(alpha, 255).view(np.uint8), out)
     if len(partly):
-        rows, columns = np.divmod(partly, alpha.shape[1])
-        below, above, share = view[rows, columns], patch.reshape(-1, 3).take(partly, 0), alpha.ravel().take(partly)
-        mixed = _mix_linear(below[:, None], above[:, None], share[:, None], premultiplied=premultiplied)
-        view[rows, columns] = mixed[:, 0]
-    cv2.copyTo(patch, np.equal(alpha, 255).view(np.uint8), view)
+        pixels = out.reshape(-1, 3).view(_PIXEL)
+        below, above = (
+            each.take(partly).view(np.uint8).reshape(-1, 1, 3) for each in (pixels, patch.reshape(-1, 3).view(_PIXEL))
+        )
+        share = alpha.ravel().take(partly)[:, None]
+        mixed = _mix_linear(below, above, share, premultiplied=premultiplied)
+        pixels[partly, 0] = mixed.reshape(-1, 3).view(_PIXEL)[:, 0]
+    view[...] = out
 
 
 def _mix_linear(below: Image, above: Image, alpha: Image, *, premultiplied: bool) -> Image:

@@ -66,8 +66,8 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
         Parameters
         ----------
         sizes
-            The longer side of each face's box in pixels: one number, or ``(N,)`` float64. Values of the fill that
-            depend on it have the same shape.
+            The longer side of each face's box in pixels, ``(N,)`` float64. Values of the fill that depend on it
+            have the same shape.
         """
         del sizes
         return None
@@ -87,30 +87,30 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
         numpy.ndarray
             ``(h, w, 3)`` uint8 of the region's size, contiguous.
         """
-        fill = self.fill_for(np.float64(mask.size))  # type: ignore[arg-type]  # an array without dimensions
-        if fill is None:
-            raise NotImplementedError(f"{type(self).__name__} needs a method fill_for() or replacement()")
-        return fill.replace(canvas, region)
+        raise NotImplementedError(f"{type(self).__name__} needs a method fill_for() or replacement()")
 
     def reach(self, size: float) -> float | None:
         """Return how far from the mask over a face :meth:`replacement` reads, in pixels; None if that has no limit.
 
         ``size`` is the longer side of the face's box in pixels.
         """
-        fill = self._fill(np.float64(size))  # type: ignore[arg-type]  # an array without dimensions
-        return None if fill is None else float(fill.reach)
+        fill = self._fill(np.array([size]))
+        return None if fill is None else float(np.max(fill.reach))
 
     def draw(self, canvas: Image, detections: Detections) -> None:
         if self.opacity == 0.0:
             return
-        for mask in sorted(self.masks(detections), key=lambda mask: mask.size):
+        masks = sorted(self.masks(detections), key=lambda mask: mask.size)
+        fill = self._fill(np.array([mask.size for mask in masks]))
+        for row, mask in enumerate(masks):
             region = mask.region(canvas)
             if region is None:
                 continue
             alpha = mask.rasterize(region)
             if self.opacity < 1.0:
                 alpha = np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(alpha), alpha=self.opacity), np.uint8)
-            blend(canvas, region, self.replacement(canvas, region, mask), alpha, self.blending)
+            patch = self.replacement(canvas, region, mask) if fill is None else fill.replace(canvas, region, row)
+            blend(canvas, region, patch, alpha, self.blending)
 
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64]:
         return self.mask_columns(detections).boxes()

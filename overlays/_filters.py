@@ -26,7 +26,7 @@ _STACK_SIZE, _STACK_SIGMA = 7, math.sqrt(2.5)  # cv2.stackBlur's triangular kern
 _STACK_SIDE = 6  # from this reduction on, the copy's scale can be chosen to fit that kernel
 
 Values = NDArray[np.float64]
-"""One value, or one a face, ``(N,)``."""
+"""One value a face, ``(N,)``."""
 
 
 class Fill(ABC):
@@ -38,8 +38,8 @@ class Fill(ABC):
         """How far from a mask the fill depends on the image, in pixels."""
 
     @abstractmethod
-    def replace(self, canvas: Image, region: Region) -> Image:
-        """Return the pixels ``(h, w, 3)`` that replace those of a region, for one face."""
+    def replace(self, canvas: Image, region: Region, row: int) -> Image:
+        """Return the pixels ``(h, w, 3)`` that replace those of a region, for the face in a row of the values."""
 
     @abstractmethod
     def pack(self, records: NDArray[Any], size: tuple[int, int]) -> None:
@@ -56,7 +56,7 @@ class FlatFill(Fill):
     def reach(self) -> float:
         return 0.0
 
-    def replace(self, canvas: Image, region: Region) -> Image:
+    def replace(self, canvas: Image, region: Region, row: int) -> Image:
         width, height = region.size
         out = np.empty((height, width, 3), np.uint8)
         # Much faster than assigning three values.
@@ -77,8 +77,8 @@ class MosaicFill(Fill):
     def reach(self) -> Values:
         return self.side
 
-    def replace(self, canvas: Image, region: Region) -> Image:
-        return pixelate_region(canvas, region, int(self.side))
+    def replace(self, canvas: Image, region: Region, row: int) -> Image:
+        return pixelate_region(canvas, region, int(self.side[row]))
 
     def pack(self, records: NDArray[Any], size: tuple[int, int]) -> None:
         records["kind"] = _records.MOSAIC
@@ -95,8 +95,8 @@ class BlurFill(Fill):
     def reach(self) -> Values:
         return np.ceil(2.0 * self.sigma)  # up to a whole number of blocks
 
-    def replace(self, canvas: Image, region: Region) -> Image:
-        return blur_region(canvas, region, float(self.sigma))
+    def replace(self, canvas: Image, region: Region, row: int) -> Image:
+        return blur_region(canvas, region, float(self.sigma[row]))
 
     def pack(self, records: NDArray[Any], size: tuple[int, int]) -> None:
         records["kind"] = _records.BLUR
