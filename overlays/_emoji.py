@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
-from overlays._geometry import Placement, drawing_order, eye_rotations
+from overlays._geometry import Placement, drawing_columns, eye_rotations
 from overlays._pictures import Picture, PictureOverlay, read_picture
 from scrfd_trt._detections import Detections
 
@@ -47,11 +47,13 @@ class Emoji(PictureOverlay):
         )
         return super().privacy_warnings() + ([edge] if small else [])
 
-    def placements(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:
-        rotations = eye_rotations(detections)
-        for row, box in drawing_order(detections):
-            picture = _picture(self._kind(detections, row), self.color)
-            yield picture, Placement.cover_box(box, picture.size, rotations.of_face(row), self.scale * _SCALE)
+    def placements(self, detections: Detections) -> list[tuple[Picture, Placement]]:
+        rows, box = drawing_columns(detections)
+        pictures = [_picture(self._kind(detections, row), self.color) for row in rows.tolist()]
+        sizes = np.array([picture.size for picture in pictures], np.float64).reshape(-1, 2).T
+        rotation = eye_rotations(detections).of_faces(rows)
+        placed = Placement.cover_box(box, (sizes[0], sizes[1]), rotation, self.scale * _SCALE)
+        return list(zip(pictures, placed.rows(), strict=True))
 
     def _kind(self, detections: Detections, row: int) -> str:
         if self.kind != "each":

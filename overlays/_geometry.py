@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,13 @@ def face_boxes(detections: Detections) -> list[Box]:
     return [Box(*corners) for corners in detections.boxes.astype(np.float64).tolist()]
 
 
+def drawing_columns(detections: Detections) -> tuple[NDArray[np.intp], Box]:
+    """Return the rows and boxes of :func:`drawing_order`, as columns: each side of the box is ``(N,)``."""
+    boxes = detections.boxes.astype(np.float64)
+    rows = np.flatnonzero((boxes[:, :2] < boxes[:, 2:]).all(1))[::-1]
+    return rows, Box(*boxes[rows].T)
+
+
 class Rotations(NamedTuple):
     """Rotation and scale of faces against a template, ``(N,)`` each.
 
@@ -103,6 +110,10 @@ class Rotations(NamedTuple):
     cos: NDArray[np.float64]
     sin: NDArray[np.float64]
     scale: NDArray[np.float64]
+
+    def of_faces(self, rows: NDArray[np.intp]) -> tuple[Any, Any]:
+        """Return the cosines and the sines of some faces, ``(N,)`` each."""
+        return self.cos[rows], self.sin[rows]
 
     def of_face(self, row: int) -> tuple[float, float]:
         """Return the cosine and the sine of one face."""
@@ -145,9 +156,11 @@ class Placement(NamedTuple):
 
     @classmethod
     def from_rotation(
-        cls, anchor: tuple[float, float], target: tuple[float, float], rotation: tuple[float, float], scale: float
+        cls, anchor: tuple[Any, Any], target: tuple[Any, Any], rotation: tuple[Any, Any], scale: Any
     ) -> Placement:
         """Return the placement that rotates and scales a picture and moves its point ``anchor`` to ``target``.
+
+        Of arrays ``(N,)``, the fields of the result are such arrays, here and in :meth:`cover_box`.
 
         Parameters
         ----------
@@ -164,7 +177,7 @@ class Placement(NamedTuple):
 
     @classmethod
     def cover_box(
-        cls, box: Box, size: tuple[float, float], rotation: tuple[float, float] = (1.0, 0.0), scale: float = 1.0
+        cls, box: Box, size: tuple[Any, Any], rotation: tuple[Any, Any] = (1.0, 0.0), scale: Any = 1.0
     ) -> Placement:
         """Return the placement that centres a picture on a face's box, large enough to cover the face.
 
@@ -178,10 +191,14 @@ class Placement(NamedTuple):
             Multiplies the size that covers the face.
         """
         # Extent of the ellipse within the box along the rotated axes.
-        across = math.hypot(box.width * rotation[0], box.height * rotation[1])
-        along = math.hypot(box.width * rotation[1], box.height * rotation[0])
-        fitted = max(across / size[0], along / size[1]) * scale
+        across = np.hypot(box.width * rotation[0], box.height * rotation[1])
+        along = np.hypot(box.width * rotation[1], box.height * rotation[0])
+        fitted = np.maximum(across / size[0], along / size[1]) * scale
         return cls.from_rotation((size[0] / 2, size[1] / 2), box.center, rotation, fitted)
+
+    def rows(self) -> list[Placement]:
+        """Return single placements from one whose fields are columns ``(N,)``."""
+        return [Placement(*row) for row in zip(*(np.asarray(field).tolist() for field in self), strict=True)]
 
     @property
     def determinant(self) -> float:

@@ -178,13 +178,15 @@ __device__ inline float from_light(float light) {
   return 255.0f * (light <= 0.0031308f ? 12.92f * light : 1.055f * powf(light, 1.0f / 2.4f) - 0.055f);
 }
 
-// A colour over another one; alpha is above 0.
+#define LIGHT_STEPS 16384.0f  // as on the host
+
+// A colour over another one, rounded as on the host; alpha is above 0.
 __device__ inline Cell blend(const Cell& below, const Cell& above, float alpha, bool linear) {
   if (alpha >= 255.0f) return above;
   Cell out;
   for (int c = 0; c < 3; ++c)
-    out.c[c] = linear ? from_light(mix(to_light(below.c[c]), to_light(above.c[c]), alpha / 255.0f))
-                      : mix(below.c[c], above.c[c], alpha / 255.0f);
+    out.c[c] = linear ? from_light(rintf(mix(to_light(below.c[c]), to_light(above.c[c]), alpha / 255.0f) * LIGHT_STEPS) / LIGHT_STEPS)
+                      : rintf(above.c[c] * alpha / 255.0f) + rintf(below.c[c] * (255.0f - alpha) / 255.0f);
   return out;
 }
 

@@ -10,7 +10,7 @@ import ctypes
 import struct
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,7 +31,7 @@ from scrfd_trt._cuda.memory import copy, free, gpu_memory, pinned_memory, view
 from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream, synchronize
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_arrays import LUMA_SHARES, YUVImage, check_yuv_planes, is_on_gpu
-from scrfd_trt.errors import ImageError, OptionError
+from scrfd_trt.errors import ImageError, OptionError, OverlayError
 
 if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
@@ -83,7 +83,7 @@ def draw_on_gpu(overlay: Overlay, image: Any, detections: Any, *, stream: Any = 
         raise OptionError(f"draw_on_gpu requires an overlay, not {overlay!r}: overlays.create() makes one by name")
     painter = _painters.of(_device_of(_planes(image)[0]))
     with painter.device.current():
-        used = painter.stream if stream is None else borrow_stream(stream, painter.device)
+        used = painter.stream if stream is None else painter.borrow(stream)
         canvas = _Canvas.of(image, painter.device, used)
         found = as_detections(detections, canvas.size)
         if found.image_size != canvas.size:
@@ -159,14 +159,15 @@ class _Job:
     def launch(
         self,
         name: str,
-        part: slice,
+        part: Sequence[int],
         blocks: int,
         block: tuple[int, int, int] = (TILE // 2, TILE // 2, 1),
         cells: tuple[int, int] = (0, 0),
     ) -> None:
         """Start a kernel for some of the faces; ``cells`` are the addresses of the cells, and of as many more."""
-        faces = ctypes.c_void_p(self.base + part.start * FACE.itemsize)
-        arguments = [faces, ctypes.c_int(part.stop - part.start), *map(ctypes.c_void_p, cells), self._canvas]
+        first, end = part
+        faces = ctypes.c_void_p(self.base + first * FACE.itemsize)
+        arguments = [faces, ctypes.c_int(end - first), *map(ctypes.c_void_p, cells), self._canvas]
         launch = self._kernels.prepare(name, (blocks, 1, 1), block, arguments)
         launch.start(self.stream)
         self._slot.launches.append(launch)
@@ -180,8 +181,18 @@ class _Painter:
         with self.device.current():
             self._kernels = kernels.load(self.device, KERNELS)
         self.stream = create_stream(self.device)
+        self._lent: tuple[Any, Stream] = (None, self.stream)
         self._slots: deque[_Slot] = deque()
         self._pictures: _Pictures = {}
+        self._canvases: dict[tuple[int, int], NDArray[np.uint64]] = {}
+
+    def borrow(self, stream: Any) -> Stream:
+        """Return the caller's stream, which is mostly the same from one image to the next."""
+        owner, borrowed = self._lent
+        if owner is not stream:
+            borrowed = borrow_stream(stream, self.device)
+            self._lent = stream, borrowed
+        return borrowed
 
     def draw(self, overlay: Overlay, canvas: _Canvas, detections: Detections, stream: Stream) -> None:
         if isinstance(overlay, Compose):
@@ -223,23 +234,22 @@ class _Painter:
         records = faces.records
         if faces.pictures:
             records["pixels"] = [self._picture_at(picture, job.stream) for picture in faces.pictures]
-        order, parts = _in_turns(records)
+        order, bounds = _in_turns(records)
         records = records[order]
-        tiles = _number_tiles(records, parts)
+        tiles = _number_tiles(records, bounds)
         count = np.where(records["whole"][:, 2] > 0, records["grid"].prod(1, dtype=np.int64), 0)
         records["cells"] = np.cumsum(count) - count
-        blocks = -(-count // (THREADS // LANES))
-        for part in parts:
-            records["first_block"][part] = np.cumsum(blocks[part]) - blocks[part]
+        records["first_block"], blocks = _numbered(-(-count // (THREADS // LANES)), bounds)
         total, room = int(count.sum()), _aligned(records.nbytes)
         job.reserve(room, room + 2 * CELL * total)
         cells = (job.base + room, job.base + room + CELL * total)
         job.send(records)
-        for part, tile_count in zip(parts, tiles, strict=True):
+        is_blur = bool(records["kind"][0] == BLUR)
+        for *part, tile_count, block_count in zip(bounds, bounds[1:], tiles, blocks, strict=False):
             if total:
-                job.launch("average", part, int(blocks[part].sum()), (LANES, THREADS // LANES, 1), cells)
-            if records["kind"][0] == BLUR:
-                job.launch("soften", part, part.stop - part.start, (THREADS, 1, 1), cells)
+                job.launch("average", part, block_count, (LANES, THREADS // LANES, 1), cells)
+            if is_blur:
+                job.launch("soften", part, part[1] - part[0], (THREADS, 1, 1), cells)
             job.launch("paint", part, tile_count, cells=cells)
 
     def _draw_on_host(self, overlay: Overlay, size: tuple[int, int], detections: Detections, job: _Job) -> None:
@@ -253,36 +263,45 @@ class _Painter:
         if not len(changed):
             return
         regions = np.concatenate([changed if is_local else whole.astype(np.int32), changed])
-        read, write = slice(0, len(regions) - len(changed)), slice(len(regions) - len(changed), len(regions))
+        middle = len(regions) - len(changed)  # those before it are read, and those from it on are written
         records = np.zeros(len(regions), FACE)
         sides = (regions[:, 2:] - regions[:, :2]).astype(np.int64)
-        ends = _aligned(records.nbytes) + np.cumsum(3 * sides.prod(1))
-        starts = ends - 3 * sides.prod(1)
-        job.reserve(int(ends[-1]), int(ends[-1]))
+        sizes = 3 * sides.prod(1)
+        starts = _aligned(records.nbytes) + np.cumsum(sizes) - sizes
+        end, half, first = int(starts[-1] + sizes[-1]), int(starts[middle]), int(starts[0])
+        job.reserve(end, end)
         records["region"], records["kind"], records["rows"] = regions, PATCH, 3 * sides[:, :1]
-        records["pixels"] = records["before"] = (job.base + starts).astype(np.uint64)
+        records["pixels"] = records["before"] = job.base + starts
         if is_local:
-            records["before"][write] = records["before"][read]
+            records["before"][middle:] = records["before"][:middle]
         else:
-            records["before"][write] = (
-                job.base + starts[0] + 3 * (changed[:, 1].astype(np.int64) * size[0] + changed[:, 0])
+            records["before"][middle:] = (
+                job.base + first + 3 * (changed[:, 1].astype(np.int64) * size[0] + changed[:, 0])
             )
-            records["rows"][write, 1] = 3 * size[0]
-        tiles = _number_tiles(records, [read, write])
+            records["rows"][middle:, 1] = 3 * size[0]
+        tiles = _number_tiles(records, [0, middle, len(regions)])
         job.send(records)
-        job.launch("fetch", read, tiles[0])
-        first, middle = int(starts[0]), int(starts[write.start])
-        address = job.pinned.ctypes.data
-        copy("copying pixels from the GPU", address + first, job.base + first, middle - first, job.stream)
+        job.launch("fetch", (0, middle), tiles[0])
+        address, patches = job.pinned.ctypes.data, _patches(job.pinned, regions, starts)
+        copy("copying pixels from the GPU", address + first, job.base + first, half - first, job.stream)
         synchronize(job.stream)
-        canvas = np.zeros((size[1], size[0], 3), np.uint8)
-        for patch, region in _patches(job.pinned, regions, starts, read):
+        memory = self._canvases.pop(size, None) if is_local else None
+        if memory is None:
+            memory = np.zeros(-(-3 * size[0] * size[1] // 8), np.uint64)
+        canvas = memory.view(np.uint8)[: 3 * size[0] * size[1]].reshape(size[1], size[0], 3)
+        for patch, region in patches[:middle]:
             canvas[region.slices] = patch
         draw_guarded(overlay, canvas, detections)
-        for patch, region in _patches(job.pinned, regions, starts, write):
+        for patch, region in patches[middle:]:
             patch[...] = canvas[region.slices]
-        copy("copying pixels to the GPU", job.base + middle, address + middle, int(ends[-1]) - middle, job.stream)
-        job.launch("paint", write, tiles[1])
+        if is_local:
+            for _, region in patches[middle:]:
+                canvas[region.slices] = 0
+            if memory.any():
+                raise OverlayError(f"overlay {overlay!r} changes pixels outside its used_boxes(): return all of them")
+            self._canvases[size] = memory
+        copy("copying pixels to the GPU", job.base + half, address + half, end - half, job.stream)
+        job.launch("paint", (middle, len(regions)), tiles[1])
 
     def _picture_at(self, picture: Image, stream: Stream) -> int:
         """Return the address of a picture on the GPU, where it stays until the picture is dropped."""
@@ -310,8 +329,8 @@ def _free_picture(pictures: _Pictures, key: int, address: int) -> None:
         free(pictures.pop(key)[1])
 
 
-def _in_turns(records: NDArray[Any]) -> tuple[NDArray[np.int64], list[slice]]:
-    """Return an order of faces, and its parts: a face is in a later part than those before it that it touches."""
+def _in_turns(records: NDArray[Any]) -> tuple[NDArray[np.int64], list[int]]:
+    """Return an order of faces in turns, and where each turn begins and ends: faces that touch take turns."""
     region, whole = records["region"], records["whole"]
     has_cells = whole[:, 2:3] > 0
     low = np.where(has_cells, np.minimum(region[:, :2], whole[:, :2]), region[:, :2]) & ~1  # as chroma is
@@ -321,33 +340,41 @@ def _in_turns(records: NDArray[Any]) -> tuple[NDArray[np.int64], list[slice]]:
     for low_side, high_side in ((left, right), (top, bottom)):
         touch &= low_side[:, None] < high_side
         touch &= high_side[:, None] > low_side
-    turns = [0] * len(records)
-    for one, other in zip(*(rows.tolist() for rows in np.nonzero(touch)), strict=True):
-        if turns[one] <= turns[other]:
-            turns[one] = turns[other] + 1
-    ends = np.cumsum(np.bincount(turns)).tolist()
-    return np.argsort(turns, kind="stable"), [slice(*pair) for pair in zip([0, *ends[:-1]], ends, strict=True)]
+    earlier, waiting = touch.astype(np.float32), np.ones(len(records), np.float32)
+    turns, bounds = np.empty(len(records), np.int64), [0]
+    while bounds[-1] < len(records):
+        ready = np.flatnonzero(earlier @ waiting < waiting)  # waits for no other
+        turns[ready], waiting[ready] = len(bounds), 0.0
+        bounds.append(bounds[-1] + len(ready))
+    return np.argsort(turns, kind="stable"), bounds
 
 
-def _number_tiles(records: NDArray[Any], parts: list[slice]) -> list[int]:
-    """Write where the tiles of each face begin within its part; return how many each part has."""
+def _number_tiles(records: NDArray[Any], bounds: list[int]) -> list[int]:
+    """Write where the tiles of each face begin within its turn; return how many each turn has."""
     start, end = records["region"][:, :2] & ~1, records["region"][:, 2:]
     across, down = (-(-(end - start) // TILE)).T
     records["tiles_across"] = across
-    count = across * down
-    for part in parts:
-        records["first_tile"][part] = np.cumsum(count[part]) - count[part]
-    return [int(count[part].sum()) for part in parts]
+    records["first_tile"], counts = _numbered(across * down, bounds)
+    return counts
+
+
+def _numbered(count: NDArray[Any], bounds: list[int]) -> tuple[NDArray[Any], list[int]]:
+    """Return how many others come before those of each face within its turn, and how many each turn has."""
+    first, starts = np.cumsum(count) - count, bounds[:-1]
+    totals: list[int] = np.add.reduceat(count, starts).tolist()
+    return first - first[starts].repeat(np.diff(bounds)), totals
 
 
 def _patches(
-    memory: NDArray[np.uint8], regions: NDArray[np.int32], starts: NDArray[np.int64], part: slice
-) -> Iterator[tuple[Image, Region]]:
-    """Yield the pixels in page-locked memory of each region, and the region."""
-    for sides, start in zip(regions[part].tolist(), starts[part].tolist(), strict=True):
+    memory: NDArray[np.uint8], regions: NDArray[np.int32], starts: NDArray[np.int64]
+) -> list[tuple[Image, Region]]:
+    """Return the pixels in page-locked memory of each region, and the region."""
+    found = []
+    for sides, start in zip(regions.tolist(), starts.tolist(), strict=True):
         region = Region(*sides)
         width, height = region.size
-        yield memory[start : start + 3 * width * height].reshape(height, width, 3), region
+        found.append((memory[start : start + 3 * width * height].reshape(height, width, 3), region))
+    return found
 
 
 def _aligned(size: int) -> int:

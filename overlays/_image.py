@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
-from overlays._geometry import TYPICAL_LANDMARKS, Box, Placement, drawing_order, eye_rotations
+from overlays._geometry import TYPICAL_LANDMARKS, Box, Placement, drawing_columns, drawing_order, eye_rotations
 from overlays._pictures import Picture, PictureOverlay, read_picture
 from scrfd_trt._crops import similarity
 from scrfd_trt._detections import Detections
@@ -80,19 +79,21 @@ class Sticker(PictureOverlay):
             found.append(f"{self.picture} is transparent where faces stay visible; use an opaque picture to hide them")
         return found
 
-    def placements(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:
+    def placements(self, detections: Detections) -> list[tuple[Picture, Placement]]:
         rotations = eye_rotations(detections)
+        if self.fit == "box":
+            rows, boxes = drawing_columns(detections)
+            placed = Placement.cover_box(boxes, self._picture.size, rotations.of_faces(rows), self.scale)
+            return [(self._picture, placement) for placement in placed.rows()]
         points = TYPICAL_LANDMARKS if self.points is None else np.reshape(self.points, (5, 2))
-        points = points * self._picture.size
+        points, found = points * self._picture.size, []
         for row, box in drawing_order(detections):
-            if self.fit == "box":
-                placement = Placement.cover_box(box, self._picture.size, rotations.of_face(row), self.scale)
-            elif detections.landmarks is None or rotations.scale[row] == 0.0:
-                typical = TYPICAL_LANDMARKS * (box.width, box.height) + (box.x1, box.y1)
-                placement = self._fit(points, typical, box)
+            if detections.landmarks is None or rotations.scale[row] == 0.0:
+                landmarks = TYPICAL_LANDMARKS * (box.width, box.height) + (box.x1, box.y1)
             else:
-                placement = self._fit(points, detections.landmarks[row].astype(np.float64), box)
-            yield self._picture, placement
+                landmarks = detections.landmarks[row].astype(np.float64)
+            found.append((self._picture, self._fit(points, landmarks, box)))
+        return found
 
     def _fit(self, points: Points, landmarks: Points, box: Box) -> Placement:
         """Fit the picture's points to the landmarks, both ``(5, 2)``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from overlays._geometry import Box, Placement, drawing_order, eye_rotations, fit_rotations
+from overlays._geometry import Box, Placement, drawing_columns, eye_rotations, fit_rotations
 from overlays._pictures import Picture, PictureOverlay, read_picture
 from scrfd_trt._detections import Detections
 
@@ -57,36 +56,35 @@ class Skull(PictureOverlay):
         # Read here, so that a missing file fails at construction.
         self._picture = (_skull() if self.image is None else read_picture(self.image)).in_order(self.color)
 
-    def placements(self, detections: Detections) -> Iterator[tuple[Picture, Placement]]:
+    def placements(self, detections: Detections) -> list[tuple[Picture, Placement]]:
+        rows, box = drawing_columns(detections)
         landmarks = detections.landmarks
-        if self.image is None:
-            rotations = fit_rotations(landmarks, len(detections), LANDMARKS)
+        if self.image is not None:
+            rotation = eye_rotations(detections).of_faces(rows)
+            placed = Placement.cover_box(box, self._picture.size, rotation, self.scale)
         else:
-            rotations = eye_rotations(detections)
-        centers = None if landmarks is None else landmarks.mean(1, dtype=np.float64).tolist()
-        scales = rotations.scale.tolist()
-        for row, box in drawing_order(detections):
-            rotation = rotations.of_face(row)
-            if self.image is not None:
-                yield self._picture, Placement.cover_box(box, self._picture.size, rotation, self.scale)
-            elif centers is None or scales[row] == 0.0:
-                by_box = max(box.width / FACE_BOX.width, box.height / FACE_BOX.height)
-                upright = Placement.from_rotation(FACE_BOX.center, box.center, (1.0, 0.0), by_box * self.scale)
-                yield self._picture, upright
-            else:
-                yield self._picture, _place_by_landmarks(box, centers[row], rotation, scales[row], self.scale)
+            rotations = fit_rotations(landmarks, len(detections), LANDMARKS)
+            by_box = np.maximum(box.width / FACE_BOX.width, box.height / FACE_BOX.height)
+            placed = Placement.from_rotation(FACE_BOX.center, box.center, (1.0, 0.0), by_box * self.scale)
+            if landmarks is not None:
+                center, size = landmarks[rows].mean(1, dtype=np.float64).T, rotations.scale[rows]
+                fitted = _place_by_landmarks(box, center, rotations.of_faces(rows), size, self.scale)
+                placed = Placement._make(
+                    np.where(size == 0.0, upright, other) for upright, other in zip(placed, fitted, strict=True)
+                )
+        return [(self._picture, placement) for placement in placed.rows()]
 
 
 def _place_by_landmarks(
-    box: Box, center: list[float], rotation: tuple[float, float], size: float, scale: float
+    box: Box, center: NDArray[np.float64], rotation: tuple[Any, Any], size: NDArray[np.float64], scale: float
 ) -> Placement:
     """Place the skull by the landmarks' centre, rotation and size, within bounds given by the box."""
     # Unlike width and height, the diagonal of a box hardly changes when its face rotates.
-    by_box = math.hypot(box.width, box.height) / math.hypot(FACE_BOX.width, FACE_BOX.height)
-    size = min(max(size, MIN_FIT * by_box), MAX_FIT * by_box)
+    by_box = np.hypot(box.width, box.height) / math.hypot(FACE_BOX.width, FACE_BOX.height)
+    size = np.minimum(np.maximum(size, MIN_FIT * by_box), MAX_FIT * by_box)
     fitted = Placement.from_rotation(_LANDMARKS_CENTER, (center[0], center[1]), rotation, size)
     x, y = fitted.apply(*FACE_BOX.center)
     # In profile, the landmarks lie at one side of the box: half way, both the eyes and the cheek are covered.
     x, y = (x + box.center[0]) / 2, (y + box.center[1]) / 2
-    inside = (min(max(x, box.x1), box.x2), min(max(y, box.y1), box.y2))
+    inside = np.minimum(np.maximum(x, box.x1), box.x2), np.minimum(np.maximum(y, box.y1), box.y2)
     return Placement.from_rotation(FACE_BOX.center, inside, rotation, size * scale)

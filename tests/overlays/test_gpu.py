@@ -130,16 +130,17 @@ def test_turns_keep_the_order_of_faces_that_touch():
     corner = rng.integers(0, 200, (120, 2))
     records["region"] = np.concatenate([corner, corner + rng.integers(1, 30, (120, 2))], 1)
     records["whole"][::2] = np.concatenate([corner - 3, np.full((120, 2), 40)], 1)[::2]
-    order, parts = _gpu._in_turns(records)
+    order, bounds = _gpu._in_turns(records)
     assert sorted(order) == list(range(120))
-    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
-    turn = {row: number for number, part in enumerate(parts) for row in order[part].tolist()}
+    assert bounds[0] == 0
+    assert bounds[-1] == 120
+    turn = {row: n for n in range(len(bounds) - 1) for row in order[bounds[n] : bounds[n + 1]].tolist()}
     for one in range(120):
         for other in range(one):
             mine, others = (touched(records[row]) for row in (one, other))
             if (mine & others).any():
                 assert turn[other] < turn[one]
-    assert 2 < len(parts) < 60
+    assert 2 < len(bounds) < 60
 
 
 def touched(record):
@@ -179,6 +180,13 @@ class Mirrored(overlays.OverlayModel):
 
 def plain(image, detections):
     return 255 - image
+
+
+class Escaping(overlays.Boxes):
+    """An overlay that changes a pixel that it does not name."""
+
+    def draw(self, canvas, detections):
+        canvas[-1, -1] = 255 - canvas[-1, -1]
 
 
 ON_HOST = {
@@ -224,6 +232,8 @@ def test_composition_in_order(gpu):
     both = overlays.Compose(overlays.Blur(), overlays.Boxes(label="none"), overlays.Compose(overlays.Solid(scale=0.3)))
     assert apart(draw(both, IMAGE), both(IMAGE, FACES)) <= 2
     assert np.array_equal(draw(overlays.Compose(), IMAGE), IMAGE)
+    for overlay in (overlays.Boxes(), overlays.Spotlight(), overlays.Boxes(), overlays.Landmarks()):
+        assert np.array_equal(draw(overlay, IMAGE), overlay(IMAGE, FACES))
 
 
 def test_strided_and_single_pixel_images():
@@ -293,6 +303,8 @@ def test_overlays_that_cannot_draw(gpu):
         needs_landmarks = True
 
     image = OnGpu(IMAGE.copy())
+    with pytest.raises(OverlayError, match=r"changes pixels outside its used_boxes\(\)"):
+        overlays.draw_on_gpu(Escaping(), image, crowd(SIZE, 1, seed=5))
     with pytest.raises(OverlayError, match="ZeroDivisionError: no faces"):
         overlays.draw_on_gpu(broken, image, FACES)
     with pytest.raises(OptionError, match="requires an overlay"):
