@@ -45,7 +45,7 @@ MILLISECONDS = {
     "letterbox_float": 0.25,
     "letterbox_half": 0.25,
     "find_faces": 0.5,
-    "thumbnail": 0.125,
+    "thumbnails": 0.125,
     "network": 1.0,
 }
 """What each kind of work takes by the GPU's own clock."""

@@ -28,14 +28,18 @@ class DeviceImage:
     It has DLPack or ``__cuda_array_interface__`` and is ``(H, W, 3)``, ``(H, W, 4)``, ``(H, W, 1)`` or ``(H, W)`` uint8
     with any strides. ``stream`` is made to wait for the library that made the image, as both protocols require.
     ``strides`` are in bytes; ``readonly`` says whether its library forbids writing. With ``is_plane``, it is a plane
-    of a YUVImage, which may be uint16. Raises ImageError for other objects, and DeviceError for another GPU.
+    of a YUVImage, which may be uint16. ``waited`` holds the streams that ``stream`` waits for already. Raises
+    ImageError for other objects, and DeviceError for another GPU.
     """
 
-    def __init__(self, image: Any, device: Device, stream: Stream, *, is_plane: bool = False) -> None:
+    def __init__(
+        self, image: Any, device: Device, stream: Stream, waited: set[int] | None = None, *, is_plane: bool = False
+    ) -> None:
         plain = None if hasattr(image, "__dlpack__") else _plain(image)
-        if plain is not None and _ordinal_of(plain["data"][0]) == device.index:
-            if plain.get("stream") == DEFAULT_STREAM:
+        if plain is not None and _home_of(image, plain) == device.index:
+            if plain.get("stream") == DEFAULT_STREAM and DEFAULT_STREAM not in (waited or ()):
                 wait_for_default_stream(device, stream)
+                (set() if waited is None else waited).add(DEFAULT_STREAM)
             self.address, self.readonly = plain["data"][0], bool(plain["data"][1])
             self.shape: tuple[int, ...] = tuple(plain["shape"])
             self.dtype, strides = TYPES[plain["typestr"]], plain.get("strides")
@@ -72,7 +76,7 @@ def gpu_of(image: Any) -> int | None:
     """Return the number of the GPU that an array is on; None if it does not say so."""
     try:
         where = getattr(image, "__dlpack_device__", None)
-        return int(where()[1]) if where is not None else _ordinal_of(image.__cuda_array_interface__["data"][0])
+        return int(where()[1]) if where is not None else _home_of(image, image.__cuda_array_interface__)
     except Exception:  # noqa: BLE001 - a foreign object; the run reports what is wrong
         return None
 
@@ -127,6 +131,12 @@ def _is_consistent(about: dict[str, Any]) -> bool:
         )
     except TypeError:
         return False
+
+
+def _home_of(image: Any, about: dict[str, Any]) -> int:
+    """Return the number of the GPU that an array is on; frames of videos know it, and asking takes time."""
+    known: int | None = getattr(image, "known_gpu", None)
+    return _ordinal_of(about["data"][0]) if known is None else known
 
 
 def _ordinal_of(address: int) -> int:

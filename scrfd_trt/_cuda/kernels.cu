@@ -558,13 +558,22 @@ __device__ inline float mean_of(Address plane, long long row, int column, int wi
   return (float)__float2int_rn(sum / (across * down)) * (255.0f / (wide ? 1023 : 255));
 }
 
-// Y, U and V of a frame to (3, lines, columns): a thread per column, and a block per line and plane.
-extern "C" __global__ void thumbnail(Address luma, Address chroma, long long row, long long chroma_row, int width,
-                                     int height, int wide, float* out) {
-  int item = wide ? 2 : 1, part = blockIdx.y;
-  Address plane = part ? chroma + (part - 1) * item : luma;
-  int across = part ? (width + 1) / 2 : width, down = part ? (height + 1) / 2 : height, column = part ? 2 * item : item;
-  if (part) row = chroma_row;
-  out[(part * gridDim.x + blockIdx.x) * blockDim.x + threadIdx.x] =
-      wide ? mean_of<true>(plane, row, column, across, down) : mean_of<false>(plane, row, column, across, down);
+// A frame in two planes.
+struct Planes {
+  Address luma, chroma;
+  long long row, chroma_row;  // bytes between rows
+  int width, height;
+  int wide, unused;  // whether levels have 10 bits
+};
+
+// Y, U and V of frames to (frames, 3, lines, columns): a thread per column; a block per line, plane and frame.
+extern "C" __global__ void thumbnails(const Planes* frames, float* out) {
+  const Planes frame = frames[blockIdx.z];
+  int item = frame.wide ? 2 : 1, part = blockIdx.y;
+  Address plane = part ? frame.chroma + (part - 1) * item : frame.luma;
+  long long row = part ? frame.chroma_row : frame.row;
+  int width = part ? (frame.width + 1) / 2 : frame.width, height = part ? (frame.height + 1) / 2 : frame.height;
+  int column = part ? 2 * item : item;
+  out[((blockIdx.z * gridDim.y + part) * gridDim.x + blockIdx.x) * blockDim.x + threadIdx.x] =
+      frame.wide ? mean_of<true>(plane, row, column, width, height) : mean_of<false>(plane, row, column, width, height);
 }

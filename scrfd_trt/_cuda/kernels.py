@@ -30,7 +30,7 @@ class Source(NamedTuple):
 
 
 DETECTION = Source(
-    Path(__file__).with_name("kernels.cu"), ("letterbox_float", "letterbox_half", "find_faces", "thumbnail")
+    Path(__file__).with_name("kernels.cu"), ("letterbox_float", "letterbox_half", "find_faces", "thumbnails")
 )
 INSTALL = (
     "pip install nvidia-cuda-nvrtc with a driver of CUDA 13, nvidia-cuda-nvrtc-cu12 with one of CUDA 12 "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import re
+import struct
+import threading
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scrfd_trt._cuda import kernels
 from scrfd_trt._cuda.device import Device
@@ -20,6 +22,9 @@ from scrfd_trt._tracking.scene_cuts import THUMBNAIL_SHAPE, Thumbnail
 from scrfd_trt.errors import VideoError
 from scrfd_trt.video import _colors, _pyav
 
+if TYPE_CHECKING:
+    from cuda.core import Buffer
+
 PIXEL_TYPES = {"nv12": ("|u1", 1), "p010le": ("<u2", 2)}
 """Formats of frames on the GPU that are read there, with their element type and its bytes."""
 YUVJ_CODECS = ("h264", "hevc", "mjpeg")
@@ -27,8 +32,9 @@ YUVJ_CODECS = ("h264", "hevc", "mjpeg")
 MATRICES: dict[int, Matrix] = {_colors.BT709: "bt709", 7: "bt709", _colors.BT2020: "bt2020"}
 """Matrices by their numbers in ITU-T H.273; all others are BT.601, or nearly."""
 MIN_SIZE = (64, 36)  # pixels; smaller frames have fewer chroma samples than a thumbnail
-THUMBNAIL_BYTES = 4 * int(np.prod(THUMBNAIL_SHAPE))
-CHUNK = 64  # thumbnails for which memory is reserved at a time
+PLANES = struct.Struct("<QQqqiiii")  # as the struct of this name in kernels.cu
+THUMBNAIL_SIZE = math.prod(THUMBNAIL_SHAPE)
+GROUP = 16  # thumbnails that are made at once
 
 
 def accelerator(device: str) -> Any:
@@ -76,7 +82,7 @@ class Plane:
 
     def __init__(self, picture: Any, plane: Any, shape: tuple[int, ...], order: int | None) -> None:
         kind, item = PIXEL_TYPES[picture.sw_format.name]
-        self.picture = picture
+        self.picture, self.known_gpu = picture, plane.__dlpack_device__()[1]
         self.__cuda_array_interface__ = {
             "shape": shape,
             "strides": (plane.line_size, *((2 * item, item) if len(shape) == 3 else (item,))),
@@ -103,73 +109,103 @@ def yuv_image(picture: Any) -> YUVImage:
     )
 
 
-class PendingThumbnail:
-    """A thumbnail that the GPU writes to ``array``, in page-locked memory."""
+class _Group:
+    """Thumbnails that are made at once: records of frames and results in page-locked memory."""
 
-    def __init__(self, kept: Any, array: NDArray[np.float32], event: Any, maker: Thumbnailer) -> None:
-        self._kept = kept  # what the GPU reads
-        self._array, self._event, self._maker = array, event, maker
+    def __init__(self, memory: Buffer) -> None:
+        self.records = view(memory, (GROUP, PLANES.size), np.uint8)
+        self.results = view(memory, (memory.size // 4,), np.float32)[-GROUP * THUMBNAIL_SIZE :]
+        self.clear()
 
-    def result(self) -> Thumbnail:
-        """Wait for the thumbnail and return it; call it once."""
-        found = self._maker.finish(self._array, self._event)
-        self._kept = None
-        return found
+    def clear(self) -> None:
+        self.kept: list[Any] = []  # what the GPU reads
+        self.event: Any = None  # after the work, once it is started
+        self.is_started = self.is_done = False
+        self.count = self.read = 0
+
+
+class PendingThumbnail(NamedTuple):
+    """One of a group of thumbnails."""
+
+    maker: Thumbnailer
+    group: _Group
+    place: int
 
 
 def finished(thumbnail: Thumbnail | PendingThumbnail) -> Thumbnail:
     """Return a thumbnail, after the GPU has made it."""
-    return thumbnail.result() if isinstance(thumbnail, PendingThumbnail) else thumbnail
+    return thumbnail.maker.finish(thumbnail) if isinstance(thumbnail, PendingThumbnail) else thumbnail
 
 
 class Thumbnailer:
-    """Shrinks frames on one GPU, as :func:`scrfd_trt.video._first_pass.make_thumbnail` does, in a stream of its own."""
+    """Shrinks frames on one GPU, as :func:`scrfd_trt.video._first_pass.make_thumbnail` does, in a stream of its own.
+
+    Several are made at once, when one of them is waited for or there are enough: with each call of the driver, another
+    thread may take Python's lock. One thread may begin thumbnails, and another finish them.
+    """
 
     def __init__(self, device: str) -> None:
         self._device = Device(int(device.partition(":")[2]))
         self._kernels = kernels.load(self._device)
-        self._free: list[NDArray[np.float32]] = []
+        self._free: list[_Group] = []
+        self._open: _Group | None = None
+        self._lock = threading.Lock()
         with ExitStack() as stack:
             self._stream = stack.enter_context(closing(create_stream(self._device)))
             self._owned = stack.pop_all()
 
     def start(self, image: YUVImage) -> PendingThumbnail:
-        """Begin to shrink a frame."""
+        """Note a frame to shrink."""
         y, uv = (plane.__cuda_array_interface__ for plane in (image.y, image.uv))
-        height, width = y["shape"]
-        with self._device.current():
-            if not self._free:
-                self._reserve()
-            array = self._free.pop()
-            wait_for_default_stream(self._device, self._stream)
-            arguments = [
-                *(ctypes.c_void_p(plane["data"][0]) for plane in (y, uv)),
-                *(ctypes.c_longlong(plane["strides"][0]) for plane in (y, uv)),
-                *(ctypes.c_int(value) for value in (width, height, y["typestr"] == "<u2")),
-                ctypes.c_void_p(array.ctypes.data),
-            ]
-            planes, down, across = THUMBNAIL_SHAPE
-            launch = self._kernels.prepare("thumbnail", (down, planes, 1), (across, 1, 1), arguments)
-            launch.start(self._stream)
-            event = create_event(self._device)
-            call("recording a CUDA event", self._stream.record, event)
-        return PendingThumbnail((image, launch), array, event, self)
+        (height, width), is_wide = y["shape"], y["typestr"] == "<u2"
+        addresses, rows = ((y["data"][0], uv["data"][0]), (y["strides"][0], uv["strides"][0]))
+        with self._lock:
+            group = self._open = self._open or (self._free.pop() if self._free else self._new_group())
+            place = len(group.kept)
+            PLANES.pack_into(group.records.data, place * PLANES.size, *addresses, *rows, width, height, is_wide, 0)
+            group.kept.append(image)
+            if len(group.kept) == GROUP:
+                self._launch(group)
+        return PendingThumbnail(self, group, place)
 
-    def finish(self, array: NDArray[np.float32], event: Any) -> Thumbnail:
-        """Wait for a thumbnail, and return a copy; its memory is used again."""
-        with self._device.current():
-            call("waiting for a thumbnail", event.sync)
-        found = array.copy()
-        self._free.append(array)
+    def finish(self, thumbnail: PendingThumbnail) -> Thumbnail:
+        """Wait for a thumbnail, and return it; call it once for each."""
+        group = thumbnail.group
+        with self._lock:
+            if not group.is_started:
+                self._launch(group)
+        if not group.is_done:
+            with self._device.current():
+                call("waiting for thumbnails", group.event.sync)
+            group.is_done = True
+        start = thumbnail.place * THUMBNAIL_SIZE
+        found = group.results[start : start + THUMBNAIL_SIZE].reshape(THUMBNAIL_SHAPE).copy()
+        group.read += 1
+        if group.read == group.count:
+            group.clear()
+            self._free.append(group)
         return found
 
-    def _reserve(self) -> None:
-        memory = pinned_memory(CHUNK * THUMBNAIL_BYTES, self._device, self._stream)
-        self._owned.callback(free, memory)
-        self._free.extend(view(memory, (CHUNK, *THUMBNAIL_SHAPE), np.float32))
+    def _launch(self, group: _Group) -> None:
+        self._open, group.is_started, group.count = None, True, len(group.kept)
+        planes, down, across = THUMBNAIL_SHAPE
+        with self._device.current():
+            wait_for_default_stream(self._device, self._stream)
+            arguments = [ctypes.c_void_p(array.ctypes.data) for array in (group.records, group.results)]
+            launch = self._kernels.prepare("thumbnails", (down, planes, group.count), (across, 1, 1), arguments)
+            launch.start(self._stream)
+            group.event = create_event(self._device)
+            call("recording a CUDA event", self._stream.record, group.event)
+        group.kept.append(launch)
+
+    def _new_group(self) -> _Group:
+        with self._device.current():
+            memory = pinned_memory(GROUP * (PLANES.size + 4 * THUMBNAIL_SIZE), self._device, self._stream)
+            self._owned.callback(free, memory)
+        return _Group(memory)
 
     def close(self) -> None:
         """Free everything after the work in progress; no thumbnail may be read afterwards."""
-        self._free = []
+        self._free, self._open = [], None
         with self._device.current():
             self._owned.close()

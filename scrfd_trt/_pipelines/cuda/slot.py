@@ -66,6 +66,7 @@ class Slot:
         self._batch = (0, 0.0, NO_LIMIT)  # address of the results, threshold and max_faces of the current run
         self._images: list[Any] = []  # the GPU may read them until the run is done
         self._device_images: list[DeviceImage] = []
+        self._waited: set[int] = set()  # streams that the current run waits for
         self._sizes: list[tuple[int, int]] = []
         self._errors: dict[int, ScrfdError] = {}  # of images that the current run leaves out, by their places
         self._outputs: dict[int, list[NDArray[Any]]] = {}  # of the model by pass, where they were needed on the host
@@ -240,7 +241,7 @@ class Slot:
 
         The run is ordered behind the work that makes the images on the GPU.
         """
-        self._sizes, self._device_images, self._errors = [], [], {}
+        self._sizes, self._device_images, self._errors, self._waited = [], [], {}, set()
         readable = []
         for place, image in enumerate(images):
             try:
@@ -262,7 +263,9 @@ class Slot:
         """Order the run behind the work that makes an image on the GPU, and keep the image alive until it is done."""
         is_ready = isinstance(image, DeviceImage)
         borrowed: DeviceImage = (
-            image if is_ready else DeviceImage(image, self._resources.device, self._stream, is_plane=is_plane)
+            image
+            if is_ready
+            else DeviceImage(image, self._resources.device, self._stream, self._waited, is_plane=is_plane)
         )
         self._device_images.append(borrowed)
         return borrowed
