@@ -209,10 +209,10 @@ def _reformat_range(picture: Any, name: str, to_range: int, from_range: int | No
         src_color_range=from_range or own_range,
         dst_color_range=to_range,
     )
-    return out if name == "bgr24" else _copy_tags(out, picture)
+    return out if name == "bgr24" else copy_tags(out, picture)
 
 
-def _copy_tags(picture: Any, source: Any) -> Any:
+def copy_tags(picture: Any, source: Any) -> Any:
     """Give a new frame the time and the colour tags of another."""
     for name in ("pts", "time_base", "duration", "colorspace", "color_range", "color_trc", "color_primaries"):
         setattr(picture, name, getattr(source, name))
@@ -240,6 +240,22 @@ def planes(picture: Any) -> list[NDArray[Any]]:
     return found
 
 
+def from_semiplanar(y: NDArray[Any], uv: NDArray[Any], name: str) -> Any:
+    """Return NV12 or P010 planes as a new frame in 4:2:0, in ``name`` if that is one with as many bits."""
+    own = Layout(2, 2, 8 if y.dtype == np.uint8 else 10)
+    if LAYOUTS.get(name) != own:
+        name = planar_format("", own.bits)
+    out = _pyav.load().VideoFrame(y.shape[1], y.shape[0], name)
+    luma, *chroma = planes(out)
+    luma[...] = y
+    for target, source in zip(chroma, cv2.split(uv), strict=True):
+        target[...] = source
+    if own.bits > 8:
+        for plane in planes(out):
+            np.right_shift(plane, 6, out=plane)  # P010 has its 10 bits at the top
+    return out
+
+
 def turn_upright(picture: Any, orientation: Orientation) -> Any:
     """Return a new upright frame without a display matrix."""
     name = planar_format(picture.format.name, bit_depth(picture))  # 4:2:0 of frames on a GPU
@@ -251,7 +267,7 @@ def turn_upright(picture: Any, orientation: Orientation) -> Any:
     out = _pyav.load().VideoFrame(*size, name)
     for target, plane in zip(planes(out), planes(source), strict=True):
         target[...] = orientation.apply(plane)
-    return _copy_tags(out, picture)
+    return copy_tags(out, picture)
 
 
 def copy(picture: Any) -> Any:
@@ -267,7 +283,7 @@ def cut(picture: Any, left: int, top: int, right: int, bottom: int) -> Any:
     for number, (target, plane) in enumerate(zip(planes(out), planes(picture), strict=True)):
         across, down = (layout.across, layout.down) if number else (1, 1)
         target[...] = plane[top // down : bottom // down, left // across : right // across]
-    return _copy_tags(out, picture)
+    return copy_tags(out, picture)
 
 
 def bit_depth(picture: Any) -> int:

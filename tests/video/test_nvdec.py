@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from engine_backend import EngineBackend
 import overlays
 from overlays import _gpu as overlays_on_gpu
 from scrfd_trt import Detections, SCRFDDetector, VideoError, YUVImage
-from scrfd_trt.video import EncodeOptions, TrackingOptions, VideoReader, _colors, _nvdec, _pyav, find_faces
+from scrfd_trt.video import EncodeOptions, TrackingOptions, VideoReader, VideoWriter, _colors, _nvdec, _pyav, find_faces
 from scrfd_trt.video._animation_writer import open_writer
 from scrfd_trt.video._first_pass import detect_frames, frame_device, make_thumbnail
 
@@ -70,7 +71,7 @@ def nvdec(monkeypatch, gpu):
         if not any(packet.stream is stream for stream in state.streams):
             return pictures
         moved = [GpuPicture(picture.reformat(format=state.form, threads=1)) for picture in pictures]
-        return [_colors._copy_tags(*pair) for pair in zip(moved, pictures, strict=True)]
+        return [_colors.copy_tags(*pair) for pair in zip(moved, pictures, strict=True)]
 
     monkeypatch.setattr(_pyav, "open_input", open_on_gpu)
     monkeypatch.setattr(_pyav, "decode", decode_on_gpu)
@@ -130,6 +131,38 @@ def test_thumbnails_are_those_of_the_host(gpu, size, form):
     assert np.abs(found[0] - make_thumbnail(host)).max() <= 1.01 * (1 if form == "nv12" else 0.25)
     assert all(np.array_equal(found[0], other) for other in found)
     assert gpu.launches == ["thumbnails"] * 2
+    assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize("size", [(64, 36), (322, 182)])
+@pytest.mark.parametrize(("form", "planar"), [("nv12", "yuvj420p"), ("p010le", "yuv420p10le")])
+def test_frames_that_are_downloaded_are_those_of_the_host(gpu, size, form, planar):
+    host = av.VideoFrame.from_ndarray(noise(1, size), "bgr24").reformat(format=planar)
+    source = GpuPicture(host.reformat(format=form, src_color_range=2, dst_color_range=2))
+    source.pts, source.time_base, source.colorspace = 7, Fraction(1, 25), 9
+    with closing(_nvdec.Downloader("cuda:0")) as downloader:
+        found = [downloader.download(source, name) for name in (planar, "yuv444p")]
+    assert [picture.format.name for picture in found] == [planar, planar.replace("j", "")]
+    assert [(picture.pts, picture.time_base, picture.colorspace) for picture in found] == [(7, Fraction(1, 25), 9)] * 2
+    for picture in found:
+        for mine, theirs in zip(_colors.planes(picture), _colors.planes(host), strict=True):
+            assert np.array_equal(mine, theirs)
+    assert gpu.leaks == {}
+
+
+@pytest.mark.usefixtures("nvdec")
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
+def test_frames_on_the_gpu_are_written_as_those_of_the_cpu(clip, gpu, tmp_path, pixel_format):
+    path, written = clip(frames=4, pixel_format="yuv420p", draw=noise), []
+    for device in ("cpu", "cuda:0"):
+        with VideoReader(path, device=device) as reader:
+            target = tmp_path / f"{device[:3]}.mp4"
+            with VideoWriter(target, reader, EncodeOptions(pixel_format=pixel_format)) as writer:
+                for frame in reader:
+                    writer.write(frame)
+        with VideoReader(target) as reader:
+            written.append([plane.copy() for frame in reader for plane in _colors.planes(frame.picture)])
+    assert all(np.array_equal(*pair) for pair in zip(*written, strict=True))
     assert gpu.leaks == {}
 
 
