@@ -35,11 +35,10 @@ struct Face {
   Address pixels, before;        // of a picture's copy, BGRA; of a patch, BGR, and what it replaces
   double x, y;                   // centre of the mask
   double ratio_x, ratio_y;       // cells per pixel
-  int pixel_row, before_row;     // bytes
+  int row, cells;                // bytes between rows of pixels and of before; the first cell
   int left, top, right, bottom;  // pixels that may change
   int whole_left, whole_top, whole_width, whole_height;  // pixels that the cells average
   int across, down;              // cells, or size of the picture's copy
-  int cells;                     // first cell
   int first_tile, tiles_across, first_block;  // among those of the launch
   int kind, shape, linear, clear;
   float a, b, cos, sin, feather;
@@ -161,7 +160,7 @@ __device__ inline Cell picture_at(const Face& face, int x, int y) {
     int column = left + k % 2, row = top + k / 2;
     float weight = (k % 2 ? share_x : 1.0f - share_x) * (k / 2 ? share_y : 1.0f - share_y);
     if (face.clear && (column < 0 || row < 0 || column >= face.across || row >= face.down)) continue;
-    const Byte* at = (const Byte*)face.pixels + (long long)clamp(row, 0, face.down - 1) * face.pixel_row +
+    const Byte* at = (const Byte*)face.pixels + (long long)clamp(row, 0, face.down - 1) * face.row +
                      4 * clamp(column, 0, face.across - 1);
     for (int c = 0; c < 4; ++c) out.c[c] += weight * at[c];
   }
@@ -203,8 +202,8 @@ __device__ inline bool draw(const Face& face, const Cell* cells, int x, int y, C
     return true;
   }
   if (face.kind == PATCH) {
-    const Byte* after = (const Byte*)face.pixels + (long long)row * face.pixel_row + 3ll * column;
-    const Byte* before = (const Byte*)face.before + (long long)row * face.before_row + 3ll * column;
+    const Byte* after = (const Byte*)face.pixels + (long long)row * face.row + 3ll * column;
+    const Byte* before = (const Byte*)face.before + (long long)row * face.row + 3ll * column;
     for (int c = 0; c < 3; ++c) color->c[c] = after[c];
     return after[0] != before[0] || after[1] != before[1] || after[2] != before[2];
   }
@@ -275,7 +274,7 @@ extern "C" __global__ void fetch(const Face* faces, int count, Cell* cells, Cell
     int column = x + k % 2, row = y + k / 2;
     if (column < face.left || column >= face.right || row < face.top || row >= face.bottom) continue;
     Cell color = read(canvas, column, row);
-    Byte* out = (Byte*)face.before + (long long)(row - face.top) * face.before_row + 3ll * (column - face.left);
+    Byte* out = (Byte*)face.before + (long long)(row - face.top) * face.row + 3ll * (column - face.left);
     for (int c = 0; c < 3; ++c) out[c] = (Byte)rintf(color.c[c]);
   }
 }

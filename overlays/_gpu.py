@@ -51,9 +51,9 @@ MAX_SLOTS = 8  # images that are drawn on at once
 def draw_on_gpu(overlay: Overlay, image: Any, detections: Any, *, stream: Any = None) -> None:
     """Draw an overlay on an image in GPU memory, in place.
 
-    Overlays that declare it (:meth:`OverlayModel.gpu_faces`) are drawn by kernels. For others, the pixels are copied to
-    the host, drawn there, and those in ``changed_boxes`` are copied back. The result is that of the overlay on the CPU
-    within rounding; what is covered there is covered here.
+    :class:`Covering` with :meth:`Covering.fill_for`, and :class:`PictureOverlay`, are drawn by kernels. For others, the
+    regions in ``used_boxes``, or else the whole image, are copied to the host, drawn on there, and copied back. The
+    result is that of the overlay on the CPU within rounding; what is covered there is covered here.
 
     Parameters
     ----------
@@ -109,18 +109,17 @@ class _Canvas(NamedTuple):
             if array.readonly or type(plane).__module__.partition(".")[0] in {"jax", "jaxlib"}:
                 raise ImageError(f"the image of type {type(plane).__name__} is read-only: copy it to a CuPy array")
         planes = [(array.address, *array.strides[:2], *(*array.strides[2:], 0)[:1]) for array in arrays]
-        first, size = (
-            arrays[0],
-            (int(arrays[0].shape[1]), int(arrays[0].shape[0])) if len(arrays[0].shape) > 1 else (0, 0),
-        )
+        shapes, types = [array.shape for array in arrays], [array.dtype for array in arrays]
         if isinstance(image, YUVImage):
-            check_yuv_planes(first.shape, arrays[1].shape, first.dtype, arrays[1].dtype)
+            check_yuv_planes(shapes[0], shapes[1], types[0], types[1])
             levels = (0.0, 1.0, 1.0) if image.full_range else (16.0, 255.0 / 219.0, 255.0 / 224.0)
-            layout = NV12 if first.dtype == "uint8" else P010
-            return cls(size, CANVAS.pack(*planes[0], *planes[1], *size, layout, *levels, *LUMA_SHARES[image.matrix]))
-        if first.shape[2:] != (3,) or 0 in first.shape:
-            raise ImageError(f"an image on the GPU to draw on is (H, W, 3) uint8 or a YUVImage, not {first.shape}")
-        return cls(size, CANVAS.pack(*planes[0], *planes[0], *size, BGR, 0.0, 1.0, 1.0, *LUMA_SHARES["bt601"]))
+            layout, matrix = NV12 if types[0] == "uint8" else P010, image.matrix
+        elif shapes[0][2:] != (3,) or 0 in shapes[0]:
+            raise ImageError(f"an image on the GPU to draw on is (H, W, 3) uint8 or a YUVImage, not {shapes[0]}")
+        else:
+            levels, layout, matrix = (0.0, 1.0, 1.0), BGR, "bt601"
+        size = (int(shapes[0][1]), int(shapes[0][0]))
+        return cls(size, CANVAS.pack(*planes[0], *planes[-1], *size, layout, *levels, *LUMA_SHARES[matrix]))
 
 
 class _Slot:
@@ -253,55 +252,41 @@ class _Painter:
             job.launch("paint", part, tile_count, cells=cells)
 
     def _draw_on_host(self, overlay: Overlay, size: tuple[int, int], detections: Detections, job: _Job) -> None:
-        """Draw on the CPU: what the overlay may read is copied down, and what it may change is copied up."""
-        used, changed_boxes = (
-            getattr(overlay, name, lambda _: None)(detections) for name in ("used_boxes", "changed_boxes")
-        )
-        is_local = used is not None
-        boxes, whole = used if is_local else changed_boxes, np.array([[0.0, 0.0, *size]])
-        changed, _ = clip_boxes(whole if boxes is None else np.asarray(boxes, np.float64), size)
-        if not len(changed):
+        """Draw on the CPU: the pixels that the overlay uses are copied there, and those that change are copied back."""
+        find_boxes = getattr(overlay, "used_boxes", None)
+        boxes = None if find_boxes is None else find_boxes(detections)
+        regions, _ = clip_boxes(np.array([[0.0, 0.0, *size]]) if boxes is None else np.asarray(boxes, np.float64), size)
+        if not len(regions):
             return
-        regions = np.concatenate([changed if is_local else whole.astype(np.int32), changed])
-        middle = len(regions) - len(changed)  # those before it are read, and those from it on are written
-        records = np.zeros(len(regions), FACE)
-        sides = (regions[:, 2:] - regions[:, :2]).astype(np.int64)
-        sizes = 3 * sides.prod(1)
-        starts = _aligned(records.nbytes) + np.cumsum(sizes) - sizes
-        end, half, first = int(starts[-1] + sizes[-1]), int(starts[middle]), int(starts[0])
-        job.reserve(end, end)
-        records["region"], records["kind"], records["rows"] = regions, PATCH, 3 * sides[:, :1]
-        records["pixels"] = records["before"] = job.base + starts
-        if is_local:
-            records["before"][middle:] = records["before"][:middle]
-        else:
-            records["before"][middle:] = (
-                job.base + first + 3 * (changed[:, 1].astype(np.int64) * size[0] + changed[:, 0])
-            )
-            records["rows"][middle:, 1] = 3 * size[0]
-        tiles = _number_tiles(records, [0, middle, len(regions)])
+        records, sides = np.zeros(len(regions), FACE), (regions[:, 2:] - regions[:, :2]).astype(np.int64)
+        ends, room = np.cumsum(3 * sides.prod(1)), _aligned(records.nbytes)
+        total, starts = int(ends[-1]), room + ends - 3 * sides.prod(1)
+        job.reserve(room + 2 * total, room + 2 * total)
+        records["region"], records["kind"], records["row"] = regions, PATCH, 3 * sides[:, 0]
+        records["before"], records["pixels"] = job.base + starts, job.base + starts + total
+        (tiles,) = _number_tiles(records, [0, len(records)])
         job.send(records)
-        job.launch("fetch", (0, middle), tiles[0])
-        address, patches = job.pinned.ctypes.data, _patches(job.pinned, regions, starts)
-        copy("copying pixels from the GPU", address + first, job.base + first, half - first, job.stream)
+        job.launch("fetch", (0, len(records)), tiles)
+        address = job.pinned.ctypes.data + room
+        copy("copying pixels from the GPU", address, job.base + room, total, job.stream)
         synchronize(job.stream)
-        memory = self._canvases.pop(size, None) if is_local else None
+        memory = self._canvases.pop(size, None)
         if memory is None:
             memory = np.zeros(-(-3 * size[0] * size[1] // 8), np.uint64)
         canvas = memory.view(np.uint8)[: 3 * size[0] * size[1]].reshape(size[1], size[0], 3)
-        for patch, region in patches[:middle]:
-            canvas[region.slices] = patch
+        views = [canvas[Region(*region).slices] for region in regions.tolist()]
+        for at, part in zip(starts.tolist(), views, strict=True):
+            part[...] = job.pinned[at : at + part.size].reshape(part.shape)
         draw_guarded(overlay, canvas, detections)
-        for patch, region in patches[middle:]:
-            patch[...] = canvas[region.slices]
-        if is_local:
-            for _, region in patches[middle:]:
-                canvas[region.slices] = 0
-            if memory.any():
-                raise OverlayError(f"overlay {overlay!r} changes pixels outside its used_boxes(): return all of them")
-            self._canvases[size] = memory
-        copy("copying pixels to the GPU", job.base + half, address + half, end - half, job.stream)
-        job.launch("paint", (middle, len(regions)), tiles[1])
+        for at, part in zip((starts + total).tolist(), views, strict=True):
+            job.pinned[at : at + part.size].reshape(part.shape)[...] = part
+        for part in views:
+            part[...] = 0
+        if memory.any():
+            raise OverlayError(f"overlay {overlay!r} changes pixels outside its used_boxes(): return all of them")
+        self._canvases[size] = memory
+        copy("copying pixels to the GPU", job.base + room + total, address + total, total, job.stream)
+        job.launch("paint", (0, len(records)), tiles)
 
     def _picture_at(self, picture: Image, stream: Stream) -> int:
         """Return the address of a picture on the GPU, where it stays until the picture is dropped."""
@@ -363,18 +348,6 @@ def _numbered(count: NDArray[Any], bounds: list[int]) -> tuple[NDArray[Any], lis
     first, starts = np.cumsum(count) - count, bounds[:-1]
     totals: list[int] = np.add.reduceat(count, starts).tolist()
     return first - first[starts].repeat(np.diff(bounds)), totals
-
-
-def _patches(
-    memory: NDArray[np.uint8], regions: NDArray[np.int32], starts: NDArray[np.int64]
-) -> list[tuple[Image, Region]]:
-    """Return the pixels in page-locked memory of each region, and the region."""
-    found = []
-    for sides, start in zip(regions.tolist(), starts.tolist(), strict=True):
-        region = Region(*sides)
-        width, height = region.size
-        found.append((memory[start : start + 3 * width * height].reshape(height, width, 3), region))
-    return found
 
 
 def _aligned(size: int) -> int:

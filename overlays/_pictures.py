@@ -190,7 +190,7 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
         back = np.stack([d, -b, -c, a], 1)[rows].reshape(-1, 2, 2) / area[rows, None, None] * ratio[:, :, None]
         start = (back * (regions[:, :2] + 0.5 - placed.forth[rows][:, [2, 5]])[:, None]).sum(2) - 0.5
         records["warp"] = np.concatenate([back, start[:, :, None]], 2).reshape(-1, 6)
-        records["region"], records["grid"], records["rows"][:, 0] = regions, grid, 4 * grid[:, 0]
+        records["region"], records["grid"], records["row"] = regions, grid, 4 * grid[:, 0]
         records["kind"], records["opacity"], records["clear"] = PICTURE, self.opacity, placed.about[rows, 6]
         records["linear"] = (self.blending == "linear") & ((placed.about[rows, 7] == 0.0) | (self.opacity < 1.0))
         return GpuFaces(records, levels)
