@@ -37,7 +37,7 @@ WHOLES = {
     "second pass": "decode, draw and encode",
     "anonymize": "both passes",
 }
-HELD_BYTES = 2**29
+HELD_BYTES = 2**30
 """Memory of the frames on which parts are measured alone."""
 NEAR = 30  # frames read ahead to find scene cuts
 
@@ -120,14 +120,16 @@ class VideoBench:
         return len(self.frames)
 
     def _writer(self) -> Any:
-        with open_source(self.clip) as reader:
+        with open_source(self.clip, device=self._device) as reader:
             return open_writer(self._target, reader, self._encode, overwrite=True)
 
     def first_pass(self) -> int:
         return detect_video(self.clip, self._faces, self.detector, tracking=self.tracking, overwrite=True).frames
 
     def second_pass(self) -> int:
-        return render_video(self.clip, self._target, self._faces, self._blur, overwrite=True).frames
+        return render_video(
+            self.clip, self._target, self._faces, self._blur, overwrite=True, device=self._device
+        ).frames
 
     def anonymize(self) -> int:
         return overlay_video(
