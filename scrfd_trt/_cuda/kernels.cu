@@ -537,7 +537,7 @@ extern "C" __global__ void __launch_bounds__(1024)
   }
 }
 
-#define THUMBNAIL_LINES 480  // lines of a plane above which every 2nd, 3rd, ... line and column is read
+#define THUMBNAIL_LINES 160  // lines of a plane above which every 2nd, 3rd, ... line and column is read
 
 // Mean of the samples of one cell of a plane, weighted by how much of each is in the cell, rounded as on the host.
 template <bool wide>

@@ -18,17 +18,7 @@ ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 @dataclass(frozen=True)
 class Face:
-    """A face in one frame.
-
-    Attributes
-    ----------
-    track
-        Track number, from 1: the same for the same face in all frames.
-    box, landmarks
-        ``(4,)`` x1, y1, x2, y2 and ``(5, 2)``, in pixels of the upright frame.
-    score
-        0 to 1; taken from the neighbouring detections if the face was not detected in this frame.
-    """
+    """A row of :class:`FrameFaces`: a face in one frame."""
 
     track: int
     box: NDArray[np.float64]
@@ -48,7 +38,7 @@ class FrameFaces:
     cut
         Whether a scene begins here.
     track_ids
-        ``(N,)`` int64: the same number for the same face in all frames.
+        ``(N,)`` int64, from 1: the same number for the same face in all frames.
     boxes
         ``(N, 4)`` float64 x1, y1, x2, y2 in pixels of the upright frame.
     scores

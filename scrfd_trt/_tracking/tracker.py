@@ -17,13 +17,10 @@ from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.matching import match, overlaps, take_best
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._tracking.tracks import (
-    BOX,
     CENTRE,
-    FACE_SCORE,
     FIRST,
     FRAME,
     LAST,
-    POINTS,
     SECONDS,
     SIDES,
     VELOCITY_FRAMES,
@@ -36,7 +33,7 @@ from scrfd_trt._tracking.tracks import (
 BUFFER, BUFFER_PER_MISS, MAX_BUFFER = 0.2, 0.03, 0.6
 """Share of its sides that a box is expanded by before its overlap is computed: at first, per missed frame, at most."""
 MIN_IOU, MIN_IOU_LOW = 0.15, 0.5  # minimum overlap of the expanded boxes, for faces of high and of low score
-MAX_DUE = 16  # frames whose faces are final that wait for others, to be computed together; live frames do not wait
+MAX_DUE, MAX_SAMPLES = 16, 1 << 16  # frames, and samples to smooth, whose faces are computed together, unless live
 MAX_BACK_GAP = 3  # detected frames without a low-score face after which a new track is not traced back any further
 
 
@@ -100,20 +97,28 @@ class Tracker:
         self._tracks.begin_frame(number, seconds)
         if cut:
             self._scene = number
-            self._tracks.end_scene(number)
+            ends = self._tracks.columns.ends
+            ends[ends == np.inf] = number
         if detections is not None and len(detections):
             self._link(pending, detections)
         while self._is_due():
             self._due.append(self._pending.popleft())
-        while len(self._due) >= (MAX_DUE if self._delay is None else 1):
-            yield from self._pop()
+        yield from self._pop(MAX_DUE if self._delay is None else 1)
 
     def finish(self) -> Iterator[FrameFaces]:
         """Yield the remaining frames."""
         self._due += self._pending
         self._pending.clear()
-        while self._due:
-            yield from self._pop()
+        yield from self._pop(1)
+
+    def _pop(self, least: int) -> Iterator[FrameFaces]:
+        """Yield frames that are due while there are at least so many; their faces are computed together."""
+        while len(self._due) >= least:
+            samples = len(self._tracks.columns.numbers) * (2 * self._tracks.reach + 1)
+            count = min(MAX_DUE, max(1, MAX_SAMPLES // max(samples, 1)))
+            due, self._due = self._due[:count], self._due[count:]
+            yield from self._tracks.faces_at([(frame.number, frame.seconds, frame.cut) for frame in due])
+            self._tracks.forget(due[-1].number, due[-1].seconds)
 
     def _is_due(self) -> bool:
         """Return whether the oldest pending frame is final, or has waited for the whole delay."""
@@ -129,25 +134,6 @@ class Tracker:
                 distance = newest.number - frame.number, newest.seconds - frame.seconds
                 return distance[0] >= lookahead and not self.limits.gap.includes(distance[0] + 1, distance[1])
         return False
-
-    def _pop(self) -> Iterator[FrameFaces]:
-        """Yield the oldest frames that are due, whose faces are computed together."""
-        due, self._due = self._due[:MAX_DUE], self._due[MAX_DUE:]
-        times = np.array([frame.seconds for frame in due])
-        found = self._tracks.faces_at(np.array([frame.number for frame in due]), times)
-        self._tracks.forget(due[-1].number, due[-1].seconds)
-        for frame, (numbers, faces, origins) in zip(due, found, strict=True):
-            points = faces[:, POINTS].reshape(-1, 5, 2)
-            yield FrameFaces(
-                frame.number,
-                frame.seconds,
-                frame.cut,
-                numbers,
-                faces[:, BOX].copy(),
-                faces[:, FACE_SCORE].copy(),
-                None if len(points) and np.isnan(points).all() else points,
-                origins,
-            )
 
     def _candidates(self, frame: _PendingFrame, end: float) -> Indices:
         """Return the tracks with this end whose last detection is within the gap limit."""
@@ -179,13 +165,11 @@ class Tracker:
         if not len(tracks) or not len(chosen):
             return tracks, chosen
         frame = int(rows[0, FRAME])
-        last = self._tracks.columns.edges[tracks, LAST]
-        missed = frame - last[:, FRAME] - 1
-        reach = np.exp(last[:, SIDES]) * (0.5 + np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER))[:, None]
+        missed = frame - self._tracks.columns.edges[:, LAST, FRAME][tracks] - 1
         # A face that was missed for some frames may have moved on at full speed, or stopped.
-        motions = self._tracks.motion(tracks, frame, LAST)[: 2 if missed.any() else 1]
-        centres = np.array([last[:, CENTRE] + motion for motion in motions])
-        expected = np.concatenate([centres - reach, centres + reach], axis=2).transpose(2, 0, 1)
+        alternatives = 2 if missed.any() else 1
+        share = np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER)[:, None]
+        expected = self._expected(tracks, frame, LAST, share, alternatives)
         at, found = match(expected, boxes[:, chosen], minimum)
         if len(at):
             self._tracks.add(tracks[at], rows[chosen[found]], LAST)
@@ -204,7 +188,7 @@ class Tracker:
             if frame.low is None:
                 continue
             rows, boxes = frame.low
-            similarity = overlaps(self._expected(tracks, frame.number, FIRST)[:, :, None], boxes[:, None])
+            similarity = overlaps(self._expected(tracks, frame.number, FIRST)[:, 0, :, None], boxes[:, None])
             own, low = take_best(similarity * is_open[:, None], MIN_IOU_LOW)
             if own:
                 self._tracks.add(tracks[own], rows[low], FIRST)
@@ -221,23 +205,28 @@ class Tracker:
         before = self._candidates(frame, self._scene)
         before = before[np.isnan(linked[before, LAST, FRAME])]
         firsts = edges[tracks, FIRST, FRAME]
-        own = self._expected(tracks, firsts, FIRST)[:, :, None]
+        own = self._expected(tracks, firsts, FIRST)[:, 0, :, None]
         ends = self._expected(before, edges[before, LAST, FRAME] + 1, LAST)
-        similarity = overlaps(own, ends[:, None])
+        similarity = overlaps(own, ends)
         for first in np.unique(firsts).tolist():
             at = firsts == first
-            moved = overlaps(own[:, at], self._expected(before, first, LAST)[:, None])
+            moved = overlaps(own[:, at], self._expected(before, first, LAST))
             similarity[at] = np.maximum(similarity[at], moved)
         after, old = take_best(similarity, MIN_IOU_LOW)
         linked[before[old], LAST] = edges[tracks[after], FIRST]
         linked[tracks[after], FIRST] = edges[before[old], LAST]
 
-    def _expected(self, tracks: Indices, frame: Array | float, side: int) -> Array:
-        """Return the expanded boxes ``(4, N)`` of tracks in a frame before the first or after the last observation."""
-        edges = self._tracks.columns.edges[tracks, side]
-        centre = edges[:, CENTRE] + self._tracks.motion(tracks, frame, side)[0]
-        reach = np.exp(edges[:, SIDES]) * (0.5 + BUFFER)
-        return np.concatenate([centre - reach, centre + reach], axis=1).T
+    def _expected(
+        self, tracks: Indices, frame: Array | float, side: int, share: Array | float = BUFFER, alternatives: int = 1
+    ) -> Array:
+        """Return the boxes ``(4, A, N)`` of tracks in a frame before the first or after the last observation.
+
+        They are expanded by a share of their sides. The second alternative is that of a motion without damping.
+        """
+        edges = self._tracks.columns.edges[:, side][tracks]
+        centres = edges[:, CENTRE] + np.array(self._tracks.motion(tracks, frame, side)[:alternatives])
+        reach = np.exp(edges[:, SIDES]) * (0.5 + share)
+        return np.concatenate([centres - reach, centres + reach], axis=2).transpose(2, 0, 1)
 
 
 def _without(indices: Indices, places: Indices | list[int]) -> Indices:

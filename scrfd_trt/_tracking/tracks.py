@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
-from scrfd_trt._tracking.faces import ORIGINS
+from scrfd_trt._tracking.faces import ORIGINS, FrameFaces
 from scrfd_trt._tracking.options import TrackLimits
 
 Array = NDArray[np.float64]
@@ -23,7 +24,6 @@ UNCERTAIN_MARGIN, MAX_UNCERTAIN_FRAMES = 0.02, 5
 MIN_SIDE = 1e-3
 SMALLEST = float(np.finfo(np.float64).tiny)  # divisor in place of 0
 MIN_LINE, MIN_PARABOLA_SIDE = 3, 2  # samples needed to fit a line, and samples needed on either side to fit a parabola
-MAX_SAMPLES = 1 << 16  # samples that are smoothed at a time
 
 CENTRE, SIDES, STATE = slice(2), slice(2, 4), slice(14)  # logarithms of sides: sizes change by factors; then landmarks
 SCORE, KIND, FRAME, SECONDS, COLUMNS = 14, 15, 16, 17, 18
@@ -32,8 +32,7 @@ FILLED, OBSERVED, TRUSTED = 0.0, 1.0, 2.0  # kinds: between two observations, ob
 
 FRAME_AND_CENTRE = [FRAME, 0, 1]
 FIRST, LAST = 0, 1
-BOX, POINTS, FACE_SCORE, FACE_COLUMNS = slice(4), slice(4, 14), 14, 15
-"""Columns of a face as it comes out."""
+FACE_SCORE, FACE_COLUMNS = 14, 15  # columns of a face as it comes out: box, landmarks, score
 
 
 class Columns(NamedTuple):
@@ -48,14 +47,6 @@ class Columns(NamedTuple):
     near: Array  # (N, 2, 5, 3): frames and centres of the observations next to each edge, from the edge on
     linked: Array  # (N, 2, 18): observations of tracks that these continue across a cut, or NaN
     held: Array  # (N, 15): faces in the frames of the last observations, once these have come out
-
-
-class TrackedFaces(NamedTuple):
-    """Faces of one frame."""
-
-    numbers: NDArray[np.int64]
-    faces: Array  # (N, 15)
-    origins: NDArray[np.str_]
 
 
 def observe(
@@ -103,10 +94,6 @@ class Tracks:
             history[new], times[new] = self._history[old], self._seconds[old]
             self._history, self._seconds = history, times
         self._seconds[frame % len(self._seconds)] = seconds
-
-    def end_scene(self, frame: int) -> None:
-        """End all tracks before a cut."""
-        self.columns.ends[self.columns.ends == np.inf] = frame
 
     def start(self, rows: Array, first_number: int, begin: int) -> Indices:
         """Start a track with each row; return their indices."""
@@ -184,10 +171,10 @@ class Tracks:
             self._free += self.columns.slots[~is_alive].tolist()
             self.columns = Columns._make(each[is_alive] for each in self.columns)
 
-    def faces_at(self, frames: NDArray[np.int64], seconds: Array) -> list[TrackedFaces]:
-        """Return the faces in each of the next frames to come out."""
-        columns, shape = self.columns, (len(frames), len(self.columns.numbers))
-        frames, seconds = frames[:, None], seconds[:, None]
+    def faces_at(self, due: Sequence[tuple[int, float, bool]]) -> Iterator[FrameFaces]:
+        """Yield the faces in each of the next frames to come out; number, time and whether a scene begins are given."""
+        frames, seconds, _ = (np.array(each)[:, None] for each in zip(*due, strict=True))
+        columns, shape = self.columns, (len(due), len(self.columns.numbers))
         first, last = columns.edges[:, FIRST, FRAME], columns.edges[:, LAST, FRAME]
         faces, origins = np.empty((*shape, FACE_COLUMNS)), np.full(shape, -1)
         is_inside = (first <= frames) & (last >= frames)
@@ -198,11 +185,13 @@ class Tracks:
         at, tracks = (~is_inside & (columns.begins <= frames) & (columns.ends > frames)).nonzero()
         if len(at):
             faces[at, tracks], origins[at, tracks] = self._outside(tracks, frames[at, 0], seconds[at, 0])
-        is_there = origins >= 0
-        return [
-            TrackedFaces(columns.numbers[there], own[there], NAMES[codes[there]])
-            for there, own, codes in zip(is_there, faces, origins, strict=True)
-        ]
+        for about, own, codes in zip(due, faces, origins, strict=True):
+            is_there = codes >= 0
+            found, names = own[is_there], NAMES[codes[is_there]]
+            points = found[:, 4:14].reshape(-1, 5, 2)
+            has_points = not len(points) or not np.isnan(points).all()
+            columns_out = columns.numbers[is_there], found[:, :4].copy(), found[:, FACE_SCORE].copy()
+            yield FrameFaces(*about, *columns_out, points if has_points else None, names)
 
     def _outside(self, tracks: Indices, frames: NDArray[np.int64], seconds: Array) -> tuple[Array, NDArray[np.int64]]:
         """Return faces ``(N, 15)`` and origins before the first and after the last observation; -1 for no face."""
@@ -223,15 +212,8 @@ class Tracks:
             origins[at] = ORIGINS.index("extended")
         return faces, origins
 
-    def _smoothed(self, tracks: Indices, frames: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
-        """Return faces ``(N, 15)`` and origins of tracks in frames between their first and last observation."""
-        faces, origins = np.empty((len(tracks), FACE_COLUMNS)), np.empty(len(tracks), np.int64)
-        step = max(1, MAX_SAMPLES // len(self._offsets))
-        for part in (slice(at, at + step) for at in range(0, len(tracks), step)):
-            faces[part], origins[part] = self._smoothed_part(tracks[part], frames[part])
-        return faces, origins
-
-    def _smoothed_part(self, tracks: Indices, frames: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    def _smoothed(self, tracks: Indices, frames: NDArray[np.int64]) -> tuple[Array, NDArray[np.bool_]]:
+        """Return faces ``(N, 15)`` between the first and the last observations, and whether they are filled."""
         reach, half_window, (size, slots, width) = self.reach, self._limits.half_window, self._history.shape
         first, last = self.columns.edges[tracks, :, FRAME].astype(np.int64).T
         near = np.minimum(np.maximum(frames[:, None] + self._offsets, first[:, None]), last[:, None])
@@ -274,7 +256,7 @@ def _faces(low: Array, high: Array, uncertain_frames: Array, states: Array, scor
     margin = (high - low) * (UNCERTAIN_MARGIN * uncertain_frames)[:, None]
     faces = np.empty((len(states), FACE_COLUMNS))
     faces[:, :2], faces[:, 2:4] = low - margin, high + margin
-    faces[:, POINTS], faces[:, FACE_SCORE] = states[:, 4:], scores
+    faces[:, 4:FACE_SCORE], faces[:, FACE_SCORE] = states[:, 4:], scores
     return faces
 
 
@@ -286,30 +268,25 @@ def ranges(start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[Indices, 
 
 
 def _weights(before: NDArray[np.int64], after: NDArray[np.int64], reach: int) -> Array:
-    """Return smoothing weights ``(N, 2 * reach + 1)``."""
-    codes = before * (reach + 1) + after
-    codes, rows = np.unique(codes, return_inverse=True)
-    known = [_padded_weights(*divmod(code, reach + 1), reach) for code in codes.tolist()]
+    codes, rows = np.unique(before * (reach + 1) + after, return_inverse=True)
+    known = [smoothing_weights(*divmod(code, reach + 1), reach) for code in codes.tolist()]
     return np.array(known).reshape(-1, 2 * reach + 1)[rows]
 
 
 @lru_cache(maxsize=1024)
-def _padded_weights(before: int, after: int, reach: int) -> Array:
-    return np.pad(smoothing_weights(before, after), (reach - before, reach - after))
-
-
-def smoothing_weights(before: int, after: int) -> Array:
-    """Return the Savitzky-Golay weights ``(before + 1 + after,)`` of a sample's neighbours.
+def smoothing_weights(before: int, after: int, reach: int) -> Array:
+    """Return the Savitzky-Golay weights ``(2 * reach + 1,)`` of samples from ``before`` a frame to ``after`` it.
 
     The polynomial is a parabola, a line near the ends, and the sample itself where there are fewer than three. SciPy's
     ``savgol_coeffs`` gives the same but for rounding; importing ``scipy.signal`` takes a second.
     """
-    count = before + 1 + after
-    steps = np.arange(-before, after + 1, dtype=np.float64)
-    if count < MIN_LINE:
-        return np.asarray(steps == 0, np.float64)  # two samples cannot separate noise from motion
+    steps, weights = np.arange(-before, after + 1, dtype=np.float64), np.zeros(2 * reach + 1)
+    if len(steps) < MIN_LINE:
+        weights[reach] = 1.0  # two samples cannot separate noise from motion
+        return weights
     degree = 2 if min(before, after) >= MIN_PARABOLA_SIDE else 1
-    return np.asarray(np.linalg.pinv(np.vander(steps, degree + 1, increasing=True))[0])
+    weights[reach - before : reach + after + 1] = np.linalg.pinv(np.vander(steps, degree + 1, increasing=True))[0]
+    return weights
 
 
 def slopes(values: Array, steps: Array) -> Array:

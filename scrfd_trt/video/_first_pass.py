@@ -25,7 +25,7 @@ from scrfd_trt.video._nvdec import PendingThumbnail, Thumbnailer, finished
 from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._selection import Span, is_within
 
-THUMBNAIL_LINES = 480  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
+THUMBNAIL_LINES = 160  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
 GPU_BYTES, HOST_BYTES = 512 << 20, 24 << 20
 """Bytes of frames in a batch, in the memory of a GPU, or of the host without their images; three are in flight."""
 GPU_AHEAD = 32  # frames that are decoded while the results of a batch are read

@@ -14,24 +14,26 @@ from scrfd_trt._tracking.tracks import ranges, slopes, smoothing_weights
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 1), (1, 1), (0, 4), (4, 0), (2, 2), (4, 4), (1, 6)])
 def test_weights_preserve_a_line(before: int, after: int) -> None:
     steps = np.arange(-before, after + 1)
-    found = smoothing_weights(before, after)
+    found = smoothing_weights(before, after, 8)[8 - before : 9 + after]
     assert found.sum() == pytest.approx(1.0)
     assert found @ (3.0 + 2.0 * steps) == pytest.approx(3.0)
 
 
 def test_weights_preserve_a_parabola_with_samples_on_both_sides() -> None:
-    assert smoothing_weights(4, 4) @ (1.0 + 0.5 * np.arange(-4, 5) ** 2) == pytest.approx(1.0)
+    assert smoothing_weights(4, 4, 4) @ (1.0 + 0.5 * np.arange(-4, 5) ** 2) == pytest.approx(1.0)
 
 
 def test_weights_reduce_noise() -> None:
-    assert np.square(smoothing_weights(4, 4)).sum() < 0.3
+    assert np.square(smoothing_weights(4, 4, 4)).sum() < 0.3
 
 
 @pytest.mark.parametrize(("before", "after", "degree"), [(4, 4, 2), (8, 3, 2), (1, 6, 1), (0, 8, 1), (2, 0, 1)])
 def test_weights_are_those_of_savitzky_and_golay(before: int, after: int, degree: int) -> None:
     signal = pytest.importorskip("scipy.signal")
     expected = signal.savgol_coeffs(before + 1 + after, degree, pos=before, use="dot")
-    np.testing.assert_allclose(smoothing_weights(before, after), expected, atol=1e-12)
+    found = smoothing_weights(before, after, 8)
+    np.testing.assert_allclose(found[8 - before : 9 + after], expected, atol=1e-12)
+    assert np.count_nonzero(found) <= before + 1 + after
 
 
 def test_slopes_of_lines_and_of_single_samples() -> None:
