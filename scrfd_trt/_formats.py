@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from itertools import count as count_from
 from typing import Any, Protocol
@@ -91,15 +92,21 @@ def _lines(values: NDArray[np.float32], between: Sequence[str]) -> str:
         return ("%s".join(text.replace("%", "%%") for text in between) * len(values)) % tuple(texts)
     # One line of characters for each face, of which those with a meaning are selected.
     numbers, masks = _digits(values)
-    fixed = [np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8) for text in between]
-    line = np.concatenate([fixed[0], *(np.r_[np.zeros(WIDTH, np.uint8), text] for text in fixed[1:])])
+    line, sizes = _template(tuple(between))
     characters, used = np.tile(line, (len(values), 1)), np.ones((len(values), len(line)), np.uint8)
     start = 0
     for index in range(values.shape[1]):
-        start += len(fixed[index])
+        start += sizes[index]
         characters[:, start : start + WIDTH], used[:, start : start + WIDTH] = numbers[:, index], masks[:, index]
         start += WIDTH
     return bytes(characters[used.view(bool)]).decode("utf-8", "surrogatepass")
+
+
+@lru_cache(maxsize=8)
+def _template(between: tuple[str, ...]) -> tuple[NDArray[np.uint8], list[int]]:
+    """Return a line with room for the numbers, and the lengths of the texts between them."""
+    texts = [text.encode("utf-8", "surrogatepass") for text in between]
+    return np.frombuffer(bytes(WIDTH).join(texts), np.uint8), [len(text) for text in texts]
 
 
 def _digits(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

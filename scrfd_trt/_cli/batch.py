@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -31,6 +34,7 @@ from scrfd_trt._image_files.metadata import DROPPED_ORDER, Metadata, read_metada
 from scrfd_trt._image_files.metadata_blocks import FURTHER
 from scrfd_trt._image_files.read import Damaged
 from scrfd_trt._image_files.stderr import redirected_stderr
+from scrfd_trt._jobs.forks import ForkedCalls, LostProcessError, forked
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import ByteBudget, OrderedMap, mapped
 from scrfd_trt._pipelines.scales import is_thin
@@ -60,6 +64,8 @@ MAX_BYTES = 1 << 30
 MANY = 100
 """Inputs of jobs whose speed is printed."""
 MAX_BATCH, MAX_AHEAD, PILE_BATCH = 1024, 64, 32
+MIN_TO_FORK, MIN_FORKS, MAX_SLOT = 200, 6, 16_000_000
+"""Images and processes from which on processes decode, and bytes of one image."""
 
 
 class FaceFinder(Protocol):
@@ -68,6 +74,9 @@ class FaceFinder(Protocol):
     @property
     def batch(self) -> int:
         """Number of images that are detected together."""
+
+    @property
+    def on_gpu(self) -> bool: ...
 
     def find(self, source: Source, image: Image, page: int) -> tuple[Detections, float | None, Timings | None]:
         """Return the faces of an image or of one of its pages, from 1 on, and the seconds that this took if known."""
@@ -92,6 +101,10 @@ class ModelFinder:
         """Choose the batch if there is none: the largest, but on the CPU one image per core."""
         return cls(detector, repeat, batch or (usable_cores() if detector.device == "cpu" else MAX_BATCH))
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.detector.device != "cpu"
+
     def find(self, _source: Source, image: Image, _page: int) -> tuple[Detections, float | None, Timings | None]:
         return time_detect(self.detector, image, self.repeat)
 
@@ -108,6 +121,7 @@ class FileFinder:
 
     faces: ImageFaces
     batch: int = 1
+    on_gpu = False
 
     def find(self, source: Source, image: Image, page: int) -> tuple[Detections, float | None, Timings | None]:
         return self.faces.find(source, image, page), None, None
@@ -161,6 +175,11 @@ class OpenedImage:
         if file.count > 1:  # they are read, too
             metadata = replace(metadata, others=metadata.others - {FURTHER})
         return cls(source, file, metadata)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file and its pixels."""
+        return len(self.file.data) + 4 * self.file.size[0] * self.file.size[1]
 
 
 ImageCallback = Callable[[OpenedImage, Iterator[tuple[ImageFrame, Detections]]], Callable[[], None]]
@@ -342,6 +361,8 @@ class _Job:
     visible: Image | None = None
     size: int = 0
     """Bytes of the file and its pixels."""
+    slot: int | None = None
+    """Where another process put the pixels."""
     pages: int = 1
     damage: Sequence[str] = ()
     is_spherical: bool = False
@@ -365,6 +386,7 @@ class _ImageJob:
     def __post_init__(self) -> None:
         self._budget = ByteBudget(MAX_BYTES)
         self._turn = 0
+        self._elsewhere: ForkedCalls | None = None
 
     @contextmanager
     def finished(self) -> Iterator[Iterator[_Job]]:
@@ -372,6 +394,10 @@ class _ImageJob:
         workers = min(self.settings.workers or usable_cores(), len(self.sources))
         ahead = 2 * workers + min(self.finder.batch, MAX_AHEAD)
         with ExitStack() as stack:
+            if self._can_fork(workers) and (shape := self._first_shape()):
+                self._slots = np.frombuffer(mmap.mmap(-1, shape[0] * shape[1]), np.uint8).reshape(shape)
+                self._free_slots = [*range(shape[0])]
+                self._elsewhere = stack.enter_context(forked(self._read_into, workers))
             opened = stack.enter_context(mapped(self._open, enumerate(self.sources), workers=workers, ahead=ahead))
             stack.enter_context(closing(self._budget))
             images: Iterator[_Job] = stack.enter_context(closing(self._detected(opened)))
@@ -394,18 +420,75 @@ class _ImageJob:
         return job
 
     def _decode(self, job: _Job, turn: int) -> None:
+        if self._elsewhere is not None and self._decode_elsewhere(job, turn):
+            return
+        size = self._read(job).size
+        self._budget.take(turn, size)
+        job.size = job.size or size
+        if self._elsewhere is None or size <= MAX_SLOT:  # less is granted then
+            self._decode_frame(job)
+
+    def _read(self, job: _Job) -> OpenedImage:
+        """Read the file of an image."""
         with measured("read"):
             job.image = image = OpenedImage.open(job.source, self.settings.limits, self.settings.damaged)
-        width, height = image.file.size
         job.pages, job.damage = image.file.count, image.file.damage
         job.is_spherical = image.metadata.is_equirectangular
-        size = len(image.file.data) + 4 * width * height
-        self._budget.take(turn, size)
-        job.size = size
-        if job.pages == 1 and len(self.sources) > 1 and not self.finder.needs_turn(image.file.size):
+        return image
+
+    def _decode_frame(self, job: _Job) -> None:
+        """Decode an image unless it is detected in its turn."""
+        file = None if job.image is None else job.image.file
+        if file is not None and file.count == 1 and len(self.sources) > 1 and not self.finder.needs_turn(file.size):
             with measured("decode"):
-                (job.frame,) = image.file.frames()
+                (job.frame,) = file.frames()
                 job.visible = job.frame.visible()
+
+    def _can_fork(self, workers: int) -> bool:
+        """Return whether processes decode faster: for a GPU, threads would wait for Python's lock most of the time."""
+        is_many = len(self.sources) >= MIN_TO_FORK and workers >= MIN_FORKS
+        return self.use is None and is_many and self.finder.on_gpu and sys.platform == "linux"
+
+    def _first_shape(self) -> tuple[int, int]:
+        """Return number and bytes of slots for images like the first one; zeros if it is large, or cannot be read."""
+        job = _Job(self.sources[0])
+        with suppress(*INPUT_ERRORS):
+            size = self._read(job).size
+            return (MAX_BYTES // size, size) if size <= MAX_SLOT else (0, 0)
+        return (0, 0)
+
+    def _decode_elsewhere(self, job: _Job, turn: int) -> bool:
+        """Let another process decode an image; return False if that is not possible."""
+        size = self._slots.shape[1]
+        self._budget.take(turn, size)
+        job.size, job.slot = size, self._free_slots.pop()
+        try:
+            with measured("decode"):
+                answer = self._elsewhere(turn, job.slot) if self._elsewhere is not None else None
+        except LostProcessError:
+            answer = None
+        if isinstance(answer, tuple):
+            job.pages, job.damage, job.is_spherical, shape = answer
+            job.visible = self._slots[job.slot, : math.prod(shape)].reshape(shape)
+            return True
+        self._free_slots.append(job.slot)
+        job.slot = None
+        if isinstance(answer, Exception):
+            raise answer
+        return False
+
+    def _read_into(self, turn: int, slot: int) -> tuple[int, list[str], bool, tuple[int, ...]] | Exception | None:
+        """Decode an image into a slot; None if it does not fit, or is detected in its turn."""
+        job = _Job(self.sources[turn])
+        try:
+            if self._read(job).size <= 2 * self._slots.shape[1]:
+                self._decode_frame(job)
+        except INPUT_ERRORS as error:
+            return error
+        if job.visible is None or job.visible.size > self._slots.shape[1]:
+            return None
+        self._slots[slot, : job.visible.size] = job.visible.ravel()
+        return job.pages, [*job.damage], job.is_spherical, job.visible.shape
 
     def _detected(self, opened: OrderedMap[tuple[int, Source], _Job]) -> Generator[_Job, None, None]:
         """Yield the images with their results, in order.
@@ -448,13 +531,13 @@ class _ImageJob:
 
     def _detect_in_turn(self, job: _Job) -> None:
         """Read, detect and use all pages of an image, one by one."""
-        if job.image is None:
-            return
-        pages = self._find_pages(job)
+        pages: Iterator[tuple[ImageFrame, Detections]] = iter(())
         try:
             with console.about(job.source.path):
+                image = job.image or self._read(job)  # it may have been decoded elsewhere
+                pages = self._find_pages(job, image.file)
                 if self.use is not None:
-                    job.note = self.use(job.image, pages)
+                    job.note = self.use(image, pages)
                     self.written.append(job.source.path)
                 deque(pages, 0)
         except INPUT_ERRORS as error:
@@ -464,11 +547,9 @@ class _ImageJob:
         finally:
             self._release(job)
 
-    def _find_pages(self, job: _Job) -> Iterator[tuple[ImageFrame, Detections]]:
+    def _find_pages(self, job: _Job, file: ImageFile) -> Iterator[tuple[ImageFrame, Detections]]:
         """Yield the pages of an image with their faces, which are added to the results."""
-        if job.image is None:
-            return
-        for number, frame in enumerate(measured_items("decode", job.image.file.frames()), 1):
+        for number, frame in enumerate(measured_items("decode", file.frames()), 1):
             with measured("detect"):
                 faces, seconds, timings = self.finder.find(job.source, frame.visible(), number)
             page = number if job.pages > 1 else None
@@ -490,8 +571,10 @@ class _ImageJob:
 
     def _release(self, job: _Job) -> None:
         job.image = job.frame = job.visible = None
+        if job.slot is not None:
+            self._free_slots.append(job.slot)
         self._budget.give(job.size)
-        job.size = 0
+        job.size, job.slot = 0, None
 
     def outcomes(self, job: _Job, advance: Callable[[], None]) -> Iterator[ImageResult | str]:
         """Count an image, print what is to be known of it, and yield its results, or why it failed."""

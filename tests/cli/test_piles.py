@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _thread
 import json
+import multiprocessing
+import sys
 import threading
 import time
 import weakref
@@ -20,6 +22,7 @@ from PIL import Image
 
 from scrfd_trt._cli import batch, overlay_files
 from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
+from scrfd_trt._jobs.forks import forked
 from scrfd_trt.errors import BackendError
 
 pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
@@ -77,6 +80,48 @@ def test_results_are_those_of_each_image_alone(run: Run) -> None:
         assert [line for line in ran.err.splitlines() if line.startswith("warning")] == warned
         assert len(warned) == 2
         assert "error: 2 of 16 inputs failed, the others succeeded:\n- in/06.jpg: the file is cut off" in ran.err
+    assert not job_threads()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = pile(20, ".jpg")
+    data = paths[5].read_bytes()
+    paths[5].write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 100 :])
+    paths[6].write_bytes(data[: len(data) // 2])
+    pages = [Image.fromarray(spot(number)) for number in range(3)]
+    pages[0].save("in/08.tif", save_all=True, append_images=pages[1:])
+    Path("in/09.png").write_bytes(cv2.imencode(".png", np.zeros((1, 9000, 3), np.uint8))[1].tobytes())
+    large = np.zeros((500, 400, 3), np.uint8)
+    large[100:200, 100:200] = 255
+    Path("in/10.png").write_bytes(cv2.imencode(".png", large)[1].tobytes())
+    threads = run("detect", "in", "--json")
+    forks = []
+
+    def fork(*arguments: Any) -> Any:
+        forks.append(arguments)
+        return forked(*arguments)
+
+    monkeypatch.setattr(batch, "forked", fork)
+    monkeypatch.setattr(batch, "MIN_TO_FORK", 2)
+    monkeypatch.setattr(batch.ModelFinder, "on_gpu", property(lambda _: True))
+    monkeypatch.setattr(batch, "MAX_BYTES", 600_000)  # some ten images
+    assert run("detect", "in", "--json", "--workers", "6") == threads
+    assert len(forks) == 1
+    assert not multiprocessing.active_children()
+    killed = threading.Event()
+    run_model = spot_network.SpotBackend.run
+
+    def kill(self: Any, blob: NDArray[np.float32]) -> Any:
+        if not killed.is_set():
+            killed.set()
+            for process in multiprocessing.active_children()[:3]:
+                process.kill()
+        return run_model(self, blob)
+
+    monkeypatch.setattr(spot_network.SpotBackend, "run", kill)
+    assert run("detect", "in", "--json", "--workers", "6") == threads
+    assert killed.is_set()
     assert not job_threads()
 
 
