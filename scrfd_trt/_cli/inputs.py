@@ -15,7 +15,6 @@ from pathlib import Path
 from scrfd_trt._cli import console
 from scrfd_trt._cli.content import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg, not_media
 from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
-from scrfd_trt._devices import usable_cores
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.read import Damaged
 from scrfd_trt._jobs.ledger import Ledger, Stamp
@@ -108,7 +107,7 @@ def find_inputs(
         if not source.is_done:
             source.is_video  # noqa: B018 - looks into the file, and remembers what it is
 
-    with mapped(look, found, workers=usable_cores(), ahead=MAX_AHEAD) as looks:
+    with mapped(look, found, workers=4, ahead=MAX_AHEAD) as looks:
         deque(looks, 0)
     return found
 
