@@ -79,7 +79,7 @@ def draw_on_gpu(overlay: Overlay, image: Any, detections: Any, *, stream: Any = 
     BackendError, DeviceError, MissingDependencyError
         If the GPU cannot be used.
     """
-    if not isinstance(overlay, Overlay):
+    if not callable(overlay):
         raise OptionError(f"draw_on_gpu requires an overlay, not {overlay!r}: overlays.create() makes one by name")
     painter = _painters.of(_device_of(_planes(image)[0]))
     with painter.device.current():
@@ -232,7 +232,9 @@ class _Painter:
     def _draw_faces(self, faces: GpuFaces, job: _Job) -> None:
         records = faces.records
         if faces.pictures:
-            records["pixels"] = [self._picture_at(picture, job.stream) for picture in faces.pictures]
+            used = {id(picture): picture for picture in faces.pictures}
+            places = {key: self._picture_at(picture, job.stream) for key, picture in used.items()}
+            records["pixels"] = [places[id(picture)] for picture in faces.pictures]
         order, bounds = _in_turns(records)
         records = records[order]
         tiles = _number_tiles(records, bounds)

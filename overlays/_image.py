@@ -80,19 +80,19 @@ class Sticker(PictureOverlay):
         return found
 
     def placements(self, detections: Detections) -> list[tuple[Picture, Placement]]:
-        rotations = eye_rotations(detections)
+        picture, rotations = self._picture, eye_rotations(detections)
         if self.fit == "box":
             rows, boxes = drawing_columns(detections)
-            placed = Placement.cover_box(boxes, self._picture.size, rotations.of_faces(rows), self.scale)
-            return [(self._picture, placement) for placement in placed.rows()]
+            placed = Placement.cover_box(boxes, picture.size, rotations.of_faces(rows), self.scale)
+            return [(picture, placement) for placement in placed.rows()]
         points = TYPICAL_LANDMARKS if self.points is None else np.reshape(self.points, (5, 2))
-        points, found = points * self._picture.size, []
+        points, found = points * picture.size, []
         for row, box in drawing_order(detections):
             if detections.landmarks is None or rotations.scale[row] == 0.0:
                 landmarks = TYPICAL_LANDMARKS * (box.width, box.height) + (box.x1, box.y1)
             else:
                 landmarks = detections.landmarks[row].astype(np.float64)
-            found.append((self._picture, self._fit(points, landmarks, box)))
+            found.append((picture, self._fit(points, landmarks, box)))
         return found
 
     def _fit(self, points: Points, landmarks: Points, box: Box) -> Placement:

@@ -58,10 +58,10 @@ class Skull(PictureOverlay):
 
     def placements(self, detections: Detections) -> list[tuple[Picture, Placement]]:
         rows, box = drawing_columns(detections)
-        landmarks = detections.landmarks
+        picture, landmarks = self._picture, detections.landmarks
         if self.image is not None:
             rotation = eye_rotations(detections).of_faces(rows)
-            placed = Placement.cover_box(box, self._picture.size, rotation, self.scale)
+            placed = Placement.cover_box(box, picture.size, rotation, self.scale)
         else:
             rotations = fit_rotations(landmarks, len(detections), LANDMARKS)
             by_box = np.maximum(box.width / FACE_BOX.width, box.height / FACE_BOX.height)
@@ -72,7 +72,7 @@ class Skull(PictureOverlay):
                 placed = Placement._make(
                     np.where(size == 0.0, upright, other) for upright, other in zip(placed, fitted, strict=True)
                 )
-        return [(self._picture, placement) for placement in placed.rows()]
+        return [(picture, placement) for placement in placed.rows()]
 
 
 def _place_by_landmarks(
