@@ -152,17 +152,20 @@ def test_frames_that_are_downloaded_are_those_of_the_host(gpu, size, form, plana
 
 @pytest.mark.usefixtures("nvdec")
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
-def test_frames_on_the_gpu_are_written_as_those_of_the_cpu(clip, gpu, tmp_path, pixel_format):
-    path, written = clip(frames=4, pixel_format="yuv420p", draw=noise), []
+def test_encoders_get_the_same_frames_from_the_gpu(clip, gpu, tmp_path, pixel_format):
+    path, prepared = clip(frames=4, pixel_format="yuv420p", draw=noise), []
     for device in ("cpu", "cuda:0"):
-        with VideoReader(path, device=device) as reader:
-            target = tmp_path / f"{device[:3]}.mp4"
-            with VideoWriter(target, reader, EncodeOptions(pixel_format=pixel_format)) as writer:
-                for frame in reader:
-                    writer.write(frame)
-        with VideoReader(target) as reader:
-            written.append([plane.copy() for frame in reader for plane in _colors.planes(frame.picture)])
-    assert all(np.array_equal(*pair) for pair in zip(*written, strict=True))
+        with (
+            VideoReader(path, device=device) as reader,
+            VideoWriter(tmp_path / f"{device[:3]}.mp4", reader, EncodeOptions(pixel_format=pixel_format)) as writer,
+        ):
+            for frame in reader:
+                picture = writer.prepare(frame)
+                prepared.append((picture.pts, picture.format.name, *(part.copy() for part in _colors.planes(picture))))
+                writer.encode(frame, picture)
+    for one, other in zip(prepared[:4], prepared[4:], strict=True):
+        assert one[:2] == other[:2]
+        assert all(np.array_equal(*pair) for pair in zip(one[2:], other[2:], strict=True))
     assert gpu.leaks == {}
 
 
