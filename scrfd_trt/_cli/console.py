@@ -20,7 +20,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from scrfd_trt._jobs.profile import Stage, profiled
+from scrfd_trt._jobs.profile import Profile, Stage, profiled
 from scrfd_trt.errors import OutputError
 
 T = TypeVar("T")
@@ -127,15 +127,20 @@ def _profiled() -> Iterator[None]:
         try:
             yield
         finally:
-            elapsed = profile.elapsed
-            rows = table("stage", ">seconds", ">of the run")
-            for stage in get_args(Stage):
-                if seconds := profile.seconds.get(stage):
-                    rows.add_row(stage, f"{seconds:.2f}", f"{seconds / elapsed:.0%}")
-            rows.add_section()
-            rows.add_row("the run", f"{elapsed:.2f}", "", style="bold")
-            STDERR.print(rows)
-            plain("Stages overlap and may use several threads; the run waits for those near or above 100%.")
+            if profile.seconds:  # a usage error is raised before any work
+                _print_profile(profile)
+
+
+def _print_profile(profile: Profile) -> None:
+    elapsed = profile.elapsed
+    rows = table("stage", ">seconds", ">of the run")
+    for stage in get_args(Stage):
+        if seconds := profile.seconds.get(stage):
+            rows.add_row(stage, f"{seconds:.2f}", f"{seconds / elapsed:.0%}")
+    rows.add_section()
+    rows.add_row("the run", f"{elapsed:.2f}", "", style="bold")
+    STDERR.print(rows)
+    plain("Stages overlap and may use several threads; the run waits for those near or above 100%.")
 
 
 def is_quiet() -> bool:
