@@ -65,7 +65,7 @@ def measured(stage: Stage | None) -> Iterator[None]:
         _inner.seconds = outer + elapsed
 
 
-def measured_items(stage: Stage, items: Iterable[Item]) -> Iterator[Item]:
+def measured_items(stage: Stage | None, items: Iterable[Item]) -> Iterator[Item]:
     """Yield items, and add the time that each takes to arrive to a stage."""
     source = iter(items)
     while True:

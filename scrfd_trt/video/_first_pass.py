@@ -7,13 +7,13 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
 
 from scrfd_trt._detections import Detections
-from scrfd_trt._jobs.profile import measured_items
+from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
@@ -25,10 +25,12 @@ from scrfd_trt.video._nvdec import PendingThumbnail, Thumbnailer, finished
 from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._selection import Span, is_within
 
+Item = TypeVar("Item")
+
 THUMBNAIL_LINES = 160  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
 GPU_BYTES, HOST_BYTES = 512 << 20, 24 << 20
 """Bytes of frames in a batch, in the memory of a GPU, or of the host without their images; three are in flight."""
-GPU_AHEAD = 32  # frames that are decoded while the results of a batch are read
+GPU_GROUP = 16  # frames on a GPU that go from thread to thread at once: each time, others may take Python's lock
 RETURN_SECONDS, RETURN_FRAMES, LIVE_RETURN_FRAMES = 1.0, (5, 120), 3
 """Time within which a scene that comes back was only interrupted: seconds, their bounds in frames, frames if live."""
 SCENE_START_FRAMES = 2  # frames at the start of a scene that are always detected in, so that none is skipped
@@ -176,22 +178,25 @@ def detect_frames(
     device = getattr(reader, "device", "cpu")
     is_on_gpu = device != "cpu"
 
-    def images(items: Iterable[_PreparedFrame]) -> Iterator[Any]:
-        for frame, thumbnail, is_detected, is_near_span in items:
-            # Frames are large, and many wait if few are detected in.
-            result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None, is_near_span)
-            waiting.append((result, thumbnail, is_detected))
-            if is_detected:
-                yield frame.yuv if frame.is_on_gpu else frame.image
+    def images(groups: Iterable[list[_PreparedFrame]]) -> Iterator[Any]:
+        for group in measured_items(None, groups):
+            for frame, thumbnail, is_detected, is_near_span in group:
+                # Frames are large, and many wait if few are detected in.
+                result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None, is_near_span)
+                waiting.append((result, thumbnail, is_detected))
+                if is_detected:
+                    yield frame.yuv if frame.is_on_gpu else frame.image
 
-    ahead = queue_size(reader)
+    ahead, size = queue_size(reader), 1
     if batch is None:
         batch = max(1, (GPU_BYTES if is_on_gpu else HOST_BYTES) // reader.info.frame_bytes)
-        ahead = min(batch, GPU_AHEAD) if is_on_gpu else ahead
+        ahead, size = (2, min(batch, GPU_GROUP)) if is_on_gpu else (ahead, 1)
     with ExitStack() as stack:
         thumbnailer = stack.enter_context(closing(Thumbnailer(device))) if is_on_gpu else None
-        items = stack.enter_context(prefetched(_prepare(reader, tracking.every, windows, thumbnailer), ahead))
-        for detections in detector.stream(images(items), batch=batch, threshold=tracking.detection_threshold):
+        prepared = _prepare(measured_items("decode", reader), tracking.every, windows, thumbnailer)
+        groups = stack.enter_context(prefetched(_grouped(prepared, size), ahead))
+        found = detector.stream(images(groups), batch=batch, threshold=tracking.detection_threshold)
+        for detections in measured_items("detect", found):
             result, thumbnail, is_detected = waiting.popleft()
             while not is_detected:
                 yield result, finished(thumbnail)
@@ -199,6 +204,21 @@ def detect_frames(
             yield result._replace(detections=detections), finished(thumbnail)
         for result, thumbnail, _ in waiting:
             yield result, finished(thumbnail)
+
+
+def _grouped(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of up to ``size`` items; those before an error come first."""
+    group: list[Item] = []
+    try:
+        for item in items:
+            group.append(item)
+            if len(group) == size:
+                yield group
+                group = []
+    except Exception:
+        yield group
+        raise
+    yield group
 
 
 def _prepare(
@@ -222,7 +242,8 @@ def _prepare(
             remaining = SCENE_START_FRAMES if cuts.add(thumbnail) else remaining - 1
         is_detected = frame.number % every == 0 or remaining > 0
         if is_detected and not frame.is_on_gpu:
-            _ = frame.image  # converted here, on the decoding thread
+            with measured("decode"):
+                _ = frame.image  # converted here, on the decoding thread
         yield _PreparedFrame(frame, thumbnail, is_detected)
 
 

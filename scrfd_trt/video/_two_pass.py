@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from scrfd_trt._files import temporary_folder
+from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
@@ -350,7 +351,8 @@ def render_frames(
     with prefetched(_rendered(reader, faces, overlay, writer, spans), queue_size(reader)) as items:
         for item, picture in items:
             if isinstance(item, Frame):
-                writer.encode(item, picture)
+                with measured("encode"):
+                    writer.encode(item, picture)
                 yield item
             else:
                 writer.copy(item)
@@ -366,7 +368,7 @@ def _rendered(
     """Yield frames with their pictures to encode, and packets of other streams with None."""
     end = math.inf if spans is None else max((end for _, end in spans), default=-math.inf)
     remaining = iter(faces)
-    for item in reader.items():
+    for item in measured_items("decode", reader.items()):
         if not isinstance(item, Frame):
             yield item, None
             continue
@@ -386,7 +388,9 @@ def _rendered(
         if len(found):
             yield item, writer.prepare_drawn(item, overlay, found.detections(reader.info.size))
         else:
-            yield item, writer.prepare(item)
+            with measured("draw"):
+                picture = writer.prepare(item)
+            yield item, picture
     if next(remaining, None) is not None:
         raise DetectionsError(
             f"{reader.name}: the detections file has more frames than the video; detect its faces again"
