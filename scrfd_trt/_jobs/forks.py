@@ -49,7 +49,7 @@ def forked(function: Callable[..., Any], count: int) -> Iterator[ForkedCalls]:
     ends: list[Connection] = []
     processes = []
     context = multiprocessing.get_context("fork")
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until a child has its own handlers
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until a child has its own handlers
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python warns of forks in a process with threads
@@ -61,10 +61,10 @@ def forked(function: Callable[..., Any], count: int) -> Iterator[ForkedCalls]:
                 there.close()
                 free.put(here)
                 processes.append(process)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield ForkedCalls(free)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for end in ends:
             end.close()
         for process in processes:
@@ -74,7 +74,8 @@ def forked(function: Callable[..., Any], count: int) -> Iterator[ForkedCalls]:
 def _serve(function: Callable[..., Any], connection: Connection, others: Sequence[Connection]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     for number in SIGNALS - {signal.SIGINT}:
-        signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
+            signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for other in others:  # so that the end of the parent is noticed
         other.close()
