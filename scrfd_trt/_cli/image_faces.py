@@ -87,7 +87,7 @@ class ImageFaces:
 
     def find(self, source: Source, image: NDArray[np.uint8], page: int = 1) -> Detections:
         """Return the faces of an image; raise DetectionsError if there is no entry, or one of another image."""
-        entry = self._entries.get((same_file_key(source.path), page))
+        entry = self._entries.get((source.key, page))
         if entry is None:
             what = f"page {page} of this image" if page > 1 else "this image"
             raise DetectionsError(f"{self.path} has no faces of {what}, so it is not written; detect them first")

@@ -40,6 +40,11 @@ class Source:
     is_done: bool = False
 
     @cached_property
+    def key(self) -> str:
+        """See :func:`same_file_key`."""
+        return same_file_key(self.path)
+
+    @cached_property
     def is_video(self) -> bool:
         """Whether the file is a video."""
         return is_video(self.path)
@@ -98,7 +103,7 @@ def find_inputs(
     named = (source for text in inputs for source in _expand(text, search) if takes(source.relative_path))
     sources: dict[str, Source] = {}
     for source in chain(named, _listed(listed, takes)):
-        sources.setdefault(same_file_key(source.path), source)
+        sources.setdefault(source.key, source)
     found = list(sources.values())
 
     def look(source: Source) -> None:

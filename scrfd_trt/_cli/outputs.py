@@ -134,7 +134,7 @@ def _without_conflicts(
     outputs: dict[Source, Path], sources: Sequence[Source], hint: str, what: str, *, overwrite: bool
 ) -> dict[Source, Path]:
     """Return the outputs that can be written; a conflict is its source's problem, or an error if all have one."""
-    inputs = {same_file_key(source.path): source for source in outputs}
+    inputs = {source.key: source for source in outputs}
     taken: dict[str, list[Source]] = {}
     errors: list[ScrfdError] = []
     # What is done comes first, and then the file that already has the name of the copy.
@@ -159,12 +159,13 @@ def _without_conflicts(
 
 
 def _check_names(source: Source, output: Path, same: Source | None, replaced: Source | None, hint: str) -> None:
-    """Raise OptionError if another source has the same output, or if the output is an input."""
+    """Raise OptionError if another source has the same output, or if the output is an input, which stays as it is."""
     if same is not None:
         raise OptionError(f"{output} is the copy of {same.path}; process {source.path} alone, {hint}")
-    if replaced not in (None, source):
+    if replaced is source:
+        raise OptionError(f"{output} is the input; name another folder")
+    if replaced is not None:
         raise OptionError(f"{output} is an input, and the copy of {source.path} would replace it; name another folder")
-    _check_not_input(source, output, "folder")
 
 
 def _is_same_name(first: Path, second: Path) -> bool:
@@ -211,14 +212,9 @@ def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
         check_suffix(output)
     else:
         check_image_suffix(output)
-    _check_not_input(source, output, "file")
+    if same_file_key(output) == source.key:  # covered faces cannot be restored
+        raise OptionError(f"{output} is the input; name another file")
     check_free(output, kind=_kind(source, output), overwrite=overwrite)
-
-
-def _check_not_input(source: Source, output: Path, what: str) -> None:
-    """Refuse to replace an input by its copy: covered faces cannot be restored."""
-    if same_file_key(output) == same_file_key(source.path):
-        raise OptionError(f"{output} is the input; name another {what}")
 
 
 def check_free(path: Path, *, kind: Kind, overwrite: bool, what: str = "file") -> None:

@@ -126,8 +126,10 @@ class CocoWriter(ResultWriter):
             self._faces += len(result.faces)
 
     def end(self) -> None:
-        images, faces = json.dumps(self._images), ", ".join(self._annotations)
-        self.write(f'{{"images": {images}, "annotations": [{faces}], "categories": {json_categories()}}}\n')
+        self.write(f'{{"images": {json.dumps(self._images)}, "annotations": [')
+        for number, faces in enumerate(self._annotations):
+            self.write(f", {faces}" if number else faces)
+        self.write(f'], "categories": {json_categories()}}}\n')
 
 
 class ParquetWriter(ResultWriter):

@@ -144,7 +144,7 @@ def detect(
 
 
 def _check_output(output: Path, sources: Sequence[Source], kind: results.Format, *, overwrite: bool) -> None:
-    if same_file_key(output) in {same_file_key(source.path) for source in sources}:
+    if same_file_key(output) in {source.key for source in sources}:
         raise OptionError(f"{output} is an input; name another file for the results")
     outputs.check_free(output, kind=results.content_kind(kind), overwrite=overwrite)
 
