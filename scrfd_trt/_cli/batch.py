@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.options import ImageSettings
-from scrfd_trt._cli.progress import image_progress
+from scrfd_trt._cli.progress import image_progress, several_videos
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._devices import usable_cores
@@ -602,18 +602,32 @@ class _ImageJob:
 
 
 def process_videos(
-    sources: Sequence[Source], tally: Tally, process: Callable[[Source], Summary]
+    sources: Sequence[Source], tally: Tally, process: Callable[[Source], Summary], jobs: int = 1
 ) -> Iterator[tuple[Source, Summary]]:
-    """Process videos; yield each source that succeeds with its summary."""
-    for source in sources:
-        tally.inputs += 1
+    """Process videos, ``jobs`` at the same time; yield each source that succeeds with its summary, in order."""
+
+    def attempt(source: Source) -> Summary | ScrfdError | MemoryError:
         try:
             source.check()
             with console.about(source.path):
                 summary = process(source)
         except INPUT_ERRORS as error:
-            tally.fail(source.path, error)
-            continue
-        tally.add_video(summary)
+            return error
         source.finish()
-        yield source, summary
+        return summary
+
+    several = mapped(attempt, sources, workers=jobs, ahead=len(sources)) if jobs > 1 else None
+    try:
+        bars = nullcontext() if several is None else several_videos()
+        with bars, several or nullcontext(map(attempt, sources)) as outcomes:
+            for source, outcome in zip(sources, outcomes, strict=False):
+                tally.inputs += 1
+                if isinstance(outcome, Summary):
+                    tally.add_video(outcome)
+                    yield source, outcome
+                else:
+                    tally.fail(source.path, outcome)
+    except KeyboardInterrupt as stop:
+        if several is not None:
+            add_location(stop, "", f"after {tally.videos} of {len(sources)} videos")
+        raise

@@ -26,7 +26,7 @@ from scrfd_trt.errors import OptionError, ScrfdError
 BLOCK = 1 << 20
 MAY_DIFFER = (
     *("inputs", "files_from", "shard", "resume", "dry_run", "recursive", "output", "annotate", "overwrite"),
-    *("quiet", "verbose", "profile", "progress", "device", "lean_runtime", "workers", "batch", "max_pixels"),
+    *("quiet", "verbose", "profile", "progress", "max_pixels", "device", "lean_runtime", "jobs", "workers", "batch"),
 )
 """Parameters that need not be the same in all runs of a job."""
 

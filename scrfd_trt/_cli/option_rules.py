@@ -53,6 +53,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("codec", "crf", "preset"), (_VIDEOS, _ENCODED)),
     **dict.fromkeys(("audio", "subtitles"), (_STREAMS, _ENCODED)),
     "progress": (_VIDEOS,),
+    "jobs": (_rule("applies to video files only", VIDEOS),),
     **dict.fromkeys(("detections", "save_detections", "keep_metadata", "keep_location", "damaged"), (_FILES,)),
     **dict.fromkeys(("only_region", "except_region"), (_FILES,)),
     **dict.fromkeys(("only_tracks", "except_tracks"), (_FILES, _TRACKS)),

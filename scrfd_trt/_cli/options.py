@@ -340,6 +340,7 @@ class CopySettings(VideoSettings):
     """How images and videos are read, searched, covered and written."""
 
     images: ImageArgs
+    jobs: int
     selection: TrackSelection
     encode: EncodeOptions
     keep_metadata: bool
@@ -353,6 +354,7 @@ class CopyArgs:
     """Options of the commands that write copies of images and videos."""
 
     recursive: Recursive = False
+    jobs: Annotated[int, _job("N", "Videos that are processed at the same time.", min=1, max=64)] = 1
     quality: Quality = 95
     keep_metadata: KeepMetadata = False
     keep_location: KeepLocation = False
@@ -371,6 +373,7 @@ class CopyArgs:
         return CopySettings(
             **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite or self.job.resume)),
             images=self.images,
+            jobs=self.jobs,
             selection=self.selection.parse(),
             encode=self.encode.parse(self.quality),
             keep_metadata=self.keep_metadata,

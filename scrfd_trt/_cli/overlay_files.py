@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -132,7 +133,8 @@ class _CopyJob:
         elif images and faces is not None:
             self._process_images(images, FileFinder(faces))
         self._report_images(images, output)
-        for source, summary in process_videos(videos, self.tally, lambda one: self._copy_video(one, detector)):
+        summaries = process_videos(videos, self.tally, partial(self._copy_video, detector=detector), self.settings.jobs)
+        for source, summary in summaries:
             self._report_video(self.targets[source], summary)
 
     def _process_images(self, images: Sequence[Source], finder: FaceFinder) -> None:

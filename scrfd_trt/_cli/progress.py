@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,12 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from scrfd_trt._cli import console, exits
+from scrfd_trt._cli import console, exits, signals
 from scrfd_trt._cli.options import ProgressKind
 from scrfd_trt._engine.progress import BuildProgress, NoProgress
 from scrfd_trt.video._two_pass import ProgressCallback, Stage
 
+_shared_bars: ContextVar[Progress | None] = ContextVar("shared bars", default=None)
 BAR_INTERVAL, LINE_INTERVAL = 0.1, 0.5
 """Seconds between two updates."""
 STAGES: dict[Stage, str] = {"finding": "finding faces", "drawing": "drawing"}
@@ -132,19 +135,41 @@ def image_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def _video_bars() -> Iterator[Progress]:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    bars = _bars(*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), auto_refresh=False)
+    with _running(bars):
+        yield bars
+
+
+@contextmanager
+def several_videos() -> Iterator[None]:
+    """Show the progress of videos that are processed in the block, in several threads, one below the other."""
+    if not console.STDERR.is_terminal:
+        yield
+        return
+    with _video_bars() as bars:
+        token = _shared_bars.set(bars)
+        try:
+            yield
+        finally:
+            _shared_bars.reset(token)
+
+
+@contextmanager
 def show_progress(source: Path | str, kind: ProgressKind, *, quiet: bool) -> Iterator[ProgressCallback]:
     """Show the progress of a video in the block; an interrupt gets the position at which it stopped the work."""
     with ExitStack() as stack:
-        display: Display
+        display: Display | _VideoBar
         if kind == "jsonl":
             display, interval = partial(_json_line, source), LINE_INTERVAL
         elif kind == "none" or quiet or not console.STDERR.is_terminal:
             display, interval = lambda *_: None, LINE_INTERVAL
         else:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            bars = _bars(*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), auto_refresh=False)
-            stack.enter_context(_running(bars))
-            display, interval = _VideoBar(bars), BAR_INTERVAL
+            shared = _shared_bars.get()
+            label = "" if shared is None else f"{console.printable(Path(source).name)}: "
+            display, interval = _VideoBar(shared or stack.enter_context(_video_bars()), label), BAR_INTERVAL
+            stack.callback(display.remove)
         progress = VideoProgress(display, interval)
         try:
             yield progress
@@ -170,7 +195,12 @@ class VideoProgress:
         self.position = "before the first frame was processed"
 
     def __call__(self, stage: Stage, done: int, total: int | None) -> None:
-        """Report ``done`` frames; the total that a file declares may be too low."""
+        """Report ``done`` frames; the total that a file declares may be too low.
+
+        In a thread of its own, a video is stopped here after a signal, which only the main thread gets.
+        """
+        if (number := signals.received()) is not None and threading.current_thread() is not threading.main_thread():
+            raise signals.StoppedError(number)
         limit = "" if total is None else f" of {max(total, done):,}"
         self.position = f"while {STAGES[stage]}, at frame {done:,}{limit}"
         now = time.monotonic()
@@ -193,19 +223,26 @@ class VideoProgress:
 
 
 class _VideoBar:
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
+    def __init__(self, bars: Progress, label: str) -> None:
+        self._bars, self._label = bars, label
         self._stage: Stage | None = None
+        self._task: TaskID | None = None
 
     def __call__(self, stage: Stage, done: int, total: int | None, rate: float) -> None:
-        if stage != self._stage:
+        if stage != self._stage or self._task is None:
+            self.remove()
             self._stage = stage
-            for task in self._bars.task_ids:
-                self._bars.remove_task(task)
-            self._bars.add_task(STAGES[stage], total=total, rate="")
+            self._task = self._bars.add_task(f"{self._label}{STAGES[stage]}", total=total, rate="")
         limit = None if total is None else max(total, done)
-        self._bars.update(self._bars.task_ids[0], completed=done, total=limit, rate=f"{rate:.0f} fps")
+        self._bars.update(self._task, completed=done, total=limit, rate=f"{rate:.0f} fps")
         self._bars.refresh()
+
+    def remove(self) -> None:
+        """Remove the bar."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._bars.refresh()
+            self._task = None
 
 
 def _json_line(source: Path | str, stage: Stage, done: int, total: int | None, rate: float) -> None:

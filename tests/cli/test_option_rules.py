@@ -37,10 +37,10 @@ VALUES = {
     "except_span": "0-1", "delay": "3", "duration": "1", "quality": "90", "replacewith": "solid", "mask_scale": "1.5",
     "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
-    "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2", "shard": "1/1",
+    "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2", "shard": "1/1", "jobs": "2",
     "files_from": "list",
 }  # fmt: skip
-VIDEO = {"every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
+VIDEO = {"jobs", "every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
 STREAMS = {"audio", "subtitles"}
 LIVE = {"delay", "duration"}
 TRACKS = {"only_tracks", "except_tracks"}
@@ -53,7 +53,7 @@ SITUATIONS = [
     (("anonymize", "clip.mp4", "-o", "out.mp4"), LIVE | ALONE | {"quality", "workers", "batch"}),
     (
         ("anonymize", "camera:77", "-o", "o.mp4"),
-        STREAMS | FILES | JOBS | TRACKS | ALONE | {"only_span", "except_span", "quality"},
+        STREAMS | FILES | JOBS | {"jobs"} | TRACKS | ALONE | {"only_span", "except_span", "quality"},
     ),
     (("overlay", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
     (("detect", "spot.png"), VIDEO | ALONE | {"quality", "overwrite"}),
