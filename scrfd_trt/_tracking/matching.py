@@ -57,19 +57,34 @@ def assign(rows: Indices, columns: Indices, similarity: Array) -> tuple[Indices,
     """Return those of the pairs with the largest total similarity that have no row or column in common."""
     if len(set(rows.tolist())) == len(set(columns.tolist())) == len(rows):
         return rows, columns
+    # Whatever replaces such a pair is worth less.
+    is_sure = similarity > _best_others(rows, similarity) + _best_others(columns, similarity)
+    is_open = ~(np.isin(rows, rows[is_sure]) | np.isin(columns, columns[is_sure]))
+    if not is_open.any():
+        return rows[is_sure], columns[is_sure]
     from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - comes with the extra, and is slow to import
 
-    is_alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
-    known_rows, row_places = np.unique(rows[~is_alone], return_inverse=True)
-    known_columns, column_places = np.unique(columns[~is_alone], return_inverse=True)
+    known_rows, row_places = np.unique(rows[is_open], return_inverse=True)
+    known_columns, column_places = np.unique(columns[is_open], return_inverse=True)
     table = np.zeros((len(known_rows), len(known_columns)))
-    table[row_places, column_places] = similarity[~is_alone]
+    table[row_places, column_places] = similarity[is_open]
     chosen = linear_sum_assignment(table, maximize=True)
     is_pair = table[chosen] > 0.0
     return (
-        np.concatenate([rows[is_alone], known_rows[chosen[0][is_pair]]]),
-        np.concatenate([columns[is_alone], known_columns[chosen[1][is_pair]]]),
+        np.concatenate([rows[is_sure], known_rows[chosen[0][is_pair]]]),
+        np.concatenate([columns[is_sure], known_columns[chosen[1][is_pair]]]),
     )
+
+
+def _best_others(groups: Indices, values: Array) -> Array:
+    """Return the largest other value in the group of each value; 0 if it is alone."""
+    order = np.lexsort((values, groups))
+    groups, values = groups[order], values[order]
+    is_largest = np.append(groups[1:] != groups[:-1], True)
+    before = np.concatenate([[0.0], np.where(is_largest[:-1], 0.0, values[:-1])])
+    others = np.empty(len(values))
+    others[order] = np.where(is_largest, before, values[is_largest][is_largest.cumsum() - is_largest])
+    return others
 
 
 def take_best(similarity: Array, minimum: float) -> tuple[list[int], list[int]]:

@@ -7,7 +7,7 @@ import pytest
 
 from scrfd_trt._nms import pairwise_iou
 from scrfd_trt._tracking import matching
-from scrfd_trt._tracking.matching import assign, match, overlaps, take_best
+from scrfd_trt._tracking.matching import _best_others, assign, match, overlaps, take_best
 from scrfd_trt._tracking.tracks import ranges, slopes, smoothing_weights
 
 
@@ -60,6 +60,11 @@ def test_pairs_have_largest_sum() -> None:
     rows, columns = np.array([0, 0, 1, 1, 4]), np.array([0, 1, 0, 1, 7])
     found = assign(rows, columns, np.array([0.9, 0.8, 0.85, 0.1, 0.5]))
     assert sorted(zip(*found, strict=True)) == [(0, 1), (1, 0), (4, 7)]
+
+
+def test_best_others_in_the_same_group() -> None:
+    groups, values = np.array([3, 0, 3, 5, 3, 0]), np.array([0.4, 0.2, 0.9, 0.7, 0.5, 0.3])
+    np.testing.assert_array_equal(_best_others(groups, values), [0.9, 0.3, 0.5, 0.0, 0.9, 0.2])
 
 
 @pytest.mark.parametrize("seed", range(4))
