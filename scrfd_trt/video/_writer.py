@@ -336,7 +336,7 @@ class VideoWriter(OutputWriter):
         if self.constant_rate is not None:
             picture.pts = self.constant_rate.slot(frame.number, frame.pts_seconds)
             picture.time_base = self._stream.codec_context.time_base
-        with self._writing(frame):
+        with measured("encode"), self._writing(frame):
             self._mux(self._stream.encode(picture))
         self.frames += 1
 
