@@ -28,7 +28,7 @@ from scrfd_trt.video._selection import Span, is_within
 Item = TypeVar("Item")
 
 THUMBNAIL_LINES = 160  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
-GPU_BYTES, HOST_BYTES = 512 << 20, 24 << 20
+GPU_BYTES, HOST_BYTES = 128 << 20, 24 << 20
 """Bytes of frames in a batch, in the memory of a GPU, or of the host without their images; three are in flight."""
 GPU_GROUP = 16  # frames on a GPU that go from thread to thread at once: each time, others may take Python's lock
 RETURN_SECONDS, RETURN_FRAMES, LIVE_RETURN_FRAMES = 1.0, (5, 120), 3
