@@ -187,6 +187,8 @@ class VideoReader(FrameReader):
     device
         ``cpu``, or ``cuda:n`` to decode with NVDEC and leave the frames in the GPU's memory. What NVDEC cannot decode
         is decoded on the CPU, and the reason is logged.
+    checked
+        Whether the CPU decodes as well, to find damage within pictures, which NVDEC conceals.
 
     Raises
     ------
@@ -221,6 +223,7 @@ class VideoReader(FrameReader):
         timeout: float | None = None,
         name: str | None = None,
         device: str = "cpu",
+        checked: bool = False,
     ) -> None:
         if damaged not in ("stop", "keep"):
             message = f"damaged={damaged!r}: the choices are: stop, keep"
@@ -235,8 +238,14 @@ class VideoReader(FrameReader):
         )
         self.container: Any = None
         self.device = "cpu"
+        self._checker: VideoReader | None = None
+        self._checks: Iterator[Frame] = iter(())
         if device == "cpu" or not self._begin_on_gpu(device, extra_streams):
             self._begin(extra_streams)
+        elif checked:
+            how = {"container_format": container_format, "options": options, "timeout": timeout, "name": name}
+            self._checker = VideoReader(source, damaged=damaged, **how)  # type: ignore[arg-type]
+            self._checks = iter(self._checker)
 
     def _begin_on_gpu(self, device: str, extra_streams: Collection[str]) -> bool:
         """Begin with NVDEC; return False, and log why, if that is not possible."""
@@ -357,6 +366,8 @@ class VideoReader(FrameReader):
             elif packet.stream.index in extra and in_order and (packet.dts is not None or packet.pts is not None):
                 yield packet
         yield from self._repeated(None)
+        for _ in self._checks:
+            pass
         if not self._live:
             self._completeness.finish()
             self._check_missing()
@@ -366,7 +377,8 @@ class VideoReader(FrameReader):
     @property
     def lost(self) -> int:
         """Number of frames that were damaged or could not be decoded."""
-        return self._damaged + max(self._failed, self._completeness.missing)
+        own = self._damaged + max(self._failed, self._completeness.missing)
+        return own if self._checker is None else max(own, self._checker.lost)
 
     def _frames(self, packet: Any) -> Iterator[Frame]:
         if not packet.size and packet.pts is not None:  # the same frame again
@@ -393,6 +405,7 @@ class VideoReader(FrameReader):
                         fields=["damaged"],
                     )
                 self._damaged += 1
+            next(self._checks, None)
             if not self._live:
                 self._completeness.show(picture)
                 self._check_missing()
@@ -466,6 +479,8 @@ class VideoReader(FrameReader):
         if not self._closed:
             self._closed = True
             self.container.close()
+            if self._checker is not None:
+                self._checker.close()
 
 
 def _start(container: Any, first: Fraction) -> Fraction:

@@ -44,6 +44,7 @@ def open_source(
     queue: int = 2,
     timeout: float = 10.0,
     device: str = "cpu",
+    checked: bool = False,
 ) -> VideoReader | LiveReader | AnimationReader:
     """Open a video, images, a camera or a stream, as its name says.
 
@@ -59,7 +60,7 @@ def open_source(
         Frames per second of images (default 25) or of a camera (default: the camera's own).
     reconnect, queue, timeout
         As for :class:`LiveReader`; ``timeout`` also applies to videos on the web.
-    device
+    device, checked
         As for :class:`VideoReader`; all but videos are decoded on the CPU.
 
     Returns
@@ -103,7 +104,7 @@ def open_source(
             return LiveReader(text, first=first, **live)  # some cameras accept one connection only
         first.close()
     animation = None if scheme else open_animation(text, damaged=damaged)
-    return animation or VideoReader(text, timeout=timeout if scheme else None, device=device, **file)
+    return animation or VideoReader(text, timeout=timeout if scheme else None, device=device, checked=checked, **file)
 
 
 def is_camera(name: str) -> bool:

@@ -174,7 +174,8 @@ def render_video(
     device = "cpu" if gpu_overlay(overlay) is None else device
     with (
         FacesReader(faces_file) as file,
-        open_source(source, damaged=damaged, extra_streams=kinds(encode), device=device) as reader,
+        # The CPU has time to decode as well, since encoding takes longer.
+        open_source(source, damaged=damaged, extra_streams=kinds(encode), device=device, checked=True) as reader,
     ):
         file.check(reader.info)
         file.check_spans(selection or TrackSelection())
