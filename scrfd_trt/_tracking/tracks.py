@@ -58,10 +58,8 @@ def observe(
     rows, centre, sides = np.empty((len(boxes), COLUMNS)), (low + high) / 2, high - low
     rows[:, CENTRE], rows[:, SIDES] = centre, np.log(np.maximum(sides, MIN_SIDE))
     rows[:, 4:14] = np.nan if detections.landmarks is None else detections.landmarks.reshape(-1, 10)
-    rows[:, SCORE] = detections.scores
-    rows[:, KIND] = is_high
-    rows[:, KIND] += OBSERVED
-    rows[:, FRAME:] = frame, seconds
+    rows[:, SCORE], rows[:, FRAME], rows[:, SECONDS] = detections.scores, frame, seconds
+    np.add(is_high, OBSERVED, out=rows[:, KIND])  # TRUSTED, if high
     margin = sides * (0.5 + expansion)
     return rows, np.concatenate([centre - margin, centre + margin], axis=1).T
 

@@ -124,7 +124,7 @@ class FaceFields(BaseModel):
         return ""
 
 
-# Dictionaries are read in half the time of models.
+# Dictionaries are read in half the time of models; pydantic wants those of typing_extensions, which it requires.
 _Face = TypedDict(
     "_Face",
     {
