@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class DeviceImage:
     ) -> None:
         plain = None if hasattr(image, "__dlpack__") else _plain(image)
         if plain is not None and _home_of(image, plain) == device.index:
-            if plain.get("stream") == DEFAULT_STREAM and DEFAULT_STREAM not in (waited or ()):
+            if plain.get("stream") is not None and DEFAULT_STREAM not in (waited or ()):
                 wait_for_default_stream(device, stream)
                 (set() if waited is None else waited).add(DEFAULT_STREAM)
             self.address, self.readonly = plain["data"][0], bool(plain["data"][1])
@@ -109,7 +110,7 @@ def _plain(image: Any) -> dict[str, Any] | None:
     """
     try:
         about: dict[str, Any] = image.__cuda_array_interface__
-        is_known = about["typestr"] in TYPES and about.get("stream") in (None, DEFAULT_STREAM)
+        is_known = about["typestr"] in TYPES and about.get("stream") in (None, 0, DEFAULT_STREAM)
         is_plain = is_known and about.get("mask") is None
         return about if is_plain and _is_consistent(about) else None
     except Exception:  # noqa: BLE001 - a property of another library's object; cuda.core reports what is wrong
@@ -150,11 +151,18 @@ def _ordinal_of(address: int) -> int:
 def _view(image: Any, stream: Stream) -> Any:
     views = driver.core().utils.StridedMemoryView
     try:
+        source = image if hasattr(image, "__dlpack__") else _tidied(image.__cuda_array_interface__)
         # 0 is no stream in DLPack, and 1 the default stream.
-        return views.from_any_interface(image, stream_ptr=handle_of(stream) or 1)
+        return views.from_any_interface(source, stream_ptr=handle_of(stream) or 1)
     except Exception as error:
         kind = type(image).__name__
         raise ImageError(f"the image of type {kind} cannot be read on the GPU: {one_line(error)}") from error
+
+
+def _tidied(about: dict[str, Any]) -> Any:
+    """Return an object with this ``__cuda_array_interface__``, with tuples for the lists of PyNvVideoCodec's planes."""
+    tidy = {name: tuple(value) if isinstance(value, list) else value for name, value in about.items()}
+    return SimpleNamespace(__cuda_array_interface__=tidy)
 
 
 @lru_cache(maxsize=256)

@@ -486,6 +486,17 @@ def test_planes_that_do_not_fit(pair):
         one.detect([one.prepare_image(YUVImage(bare, bare))], 0.5, None)
 
 
+def test_lists_and_stream_zero_are_accepted(pair):
+    one, other = pair()
+    picture = image(70, 50)
+    array = OnGpu(picture)
+    about = array.__cuda_array_interface__
+    about |= {"shape": [50, 70, 3], "strides": [210, 3, 1], "stream": 0}  # as the planes of PyNvVideoCodec's frames
+    assert one.detect([array], 0.5, None) == other.detect([picture], 0.5, None)
+    tidy = interop._tidied(about).__cuda_array_interface__
+    assert (tidy["shape"], tidy["strides"], tidy["data"]) == ((50, 70, 3), (210, 3, 1), about["data"])
+
+
 @pytest.mark.usefixtures("seen")
 def test_cancelled_futures_free_everything(gpu, fakes):
     with detector(fakes.plan()) as opened:
@@ -662,6 +673,45 @@ def test_threads_copy_any_mix_of_images(pair, fakes, monkeypatch, helpers):
         assert one.detect(mix, 0.3, None) == expected
         runs = [one.start(mix, 0.3, None) for _ in range(3)]
         assert [run.result() for run in runs] == [expected] * 3
+
+
+def test_errors_of_copying_threads_are_raised_with_the_results(gpu, fakes, monkeypatch):
+    monkeypatch.setattr(slot_memory, "HELPER_BYTES", 4000)
+    pictures = [image(64, 64) for _ in range(4)]
+    with detector(fakes.plan(), max_batch=4) as opened:
+        expected = opened.detect_batch(pictures)
+        assert list(opened.stream(pictures * 3)) == expected * 3
+        results = opened.stream(pictures * 3)
+        next(results)
+        del results  # its runs are waited for
+        gpu.fail("cuMemcpyAsync")
+        run = opened._pipeline.start(pictures, 0.5, None)
+        with pytest.raises(BackendError, match="copying an image to the GPU"):
+            run.result()
+        assert run.done()
+        gpu.failing.clear()
+        with pytest.raises(BackendError, match="an earlier run failed"):
+            opened._pipeline.start(pictures, 0.5, None)
+    assert gpu.leaks == {}
+
+
+def test_threads_copy_until_the_detector_is_closed(gpu, fakes, monkeypatch):
+    monkeypatch.setattr(slot_memory, "HELPER_BYTES", 4000)
+    go_on, stage = threading.Event(), slot_memory.Upload._stage_all
+
+    def late(upload, images):
+        assert go_on.wait(30)
+        stage(upload, images)
+
+    monkeypatch.setattr(slot_memory.Upload, "_stage_all", late)
+    opened = detector(fakes.plan(), max_batch=4)
+    run = opened._pipeline.start([image(64, 64)] * 4, 0.5, None)
+    assert not run.done()
+    threading.Timer(0.1, go_on.set).start()
+    opened.close()
+    with pytest.raises(ClosedError):
+        run.result()
+    assert gpu.leaks == {}
 
 
 @pytest.fixture

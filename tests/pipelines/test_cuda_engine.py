@@ -242,15 +242,15 @@ class TestFailures:
     def test_no_run_is_possible_after_a_failed_one(self, gpu, fakes, call, is_captured):
         pipeline = opened(fakes.plan())
         if is_captured:
-            pipeline.detect(images(1), 0.5, None)
+            pipeline.detect(images(2), 0.5, None)
         gpu.fail(call)
         with pytest.raises(BackendError) as caught:
-            pipeline.detect(images(1), 0.5, None)
+            pipeline.detect(images(2), 0.5, None)
         first = str(caught.value)
         assert "\n" not in first
         gpu.failing.clear()
         with pytest.raises(BackendError, match="this detector cannot be used; open a new one") as caught:
-            pipeline.detect(images(1), 0.5, None)
+            pipeline.detect(images(2), 0.5, None)
         assert first in str(caught.value)
         del caught
         pipeline.close()

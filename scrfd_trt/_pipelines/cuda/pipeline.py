@@ -65,7 +65,7 @@ class CudaPipeline:
             engine = reopen()
             contexts = ContextPool(engine, reopen)
             stack.callback(contexts.close)
-            helpers = stack.enter_context(closing(Helpers()))
+            helpers = stack.enter_context(Helpers())
             self.device = device = engine.device
             inference_done = stack.enter_context(closing(create_event(device)))
             self._resources = make_resources(engine, contexts, options, helpers, inference_done)
@@ -185,7 +185,7 @@ class CudaPipeline:
         slot = self._pool.acquire(wait=False)
         try:
             with self.device.current():
-                slot.start(images, threshold, max_faces)
+                slot.start(images, threshold, max_faces, in_background=True)
             return self._pool.start(slot)
         except BaseException:
             with self.device.current():

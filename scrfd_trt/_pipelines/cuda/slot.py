@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -86,8 +87,16 @@ class Slot:
             stack.callback(self._close_programs)
             self._owned = stack.pop_all()
 
-    def start(self, images: Sequence[Any], threshold: float, max_faces: int | None, *, on_gpu: bool = False) -> None:
-        """Start a run.
+    def start(
+        self,
+        images: Sequence[Any],
+        threshold: float,
+        max_faces: int | None,
+        *,
+        on_gpu: bool = False,
+        in_background: bool = False,
+    ) -> None:
+        """Start a run, or let other threads start it ``in_background`` once they have copied the images.
 
         ``images`` are at most ``max_batch`` arrays or YUVImages on the host or on the GPU, or :class:`DeviceImage` that
         may be read at once. They must not be changed before :meth:`finish`, or, with ``on_gpu``, :meth:`finish_on_gpu`
@@ -95,7 +104,7 @@ class Slot:
         An image on the GPU that cannot be read is left out, and its error is its result.
         """
         if self._is_running:  # an interrupted run may still use the memory
-            synchronize(self._stream)
+            self._synchronize()
             self._is_running = False
         max_batch = self._resources.max_batch
         if len(images) > max_batch:
@@ -111,8 +120,12 @@ class Slot:
         self._images = images
         self._is_running = True
         try:
-            self._set_parameters(images, self._upload.copy(on_host) if on_host else [])
-            self._program.start(self._stream)
+            self._set_parameters(images, self._upload.addresses(on_host) if on_host else [])
+            run = partial(self._program.start, self._stream)
+            if on_host:
+                self._upload.copy(on_host, run, in_background=in_background)
+            else:
+                run()
         except BaseException as error:
             self._fail(error)
             self.abandon()
@@ -123,7 +136,7 @@ class Slot:
         call("letting one stream wait for another", self._stream.wait, event)
 
     def is_done(self) -> bool:
-        return is_done(self._stream)
+        return self._upload.is_done() and is_done(self._stream)
 
     def finish(self) -> list[Outcome]:
         """Wait for the run, and return the detections of each image, or its error."""
@@ -166,10 +179,8 @@ class Slot:
 
     def abandon(self) -> None:
         """Wait for the run, and drop its results."""
-        try:
-            synchronize(self._stream)
-        except ScrfdError as error:
-            self._fail(error)
+        with suppress(Exception):
+            self._synchronize()
         self._is_running = False
         self._images, self._device_images, self._errors = [], [], {}
 
@@ -199,7 +210,7 @@ class Slot:
         if self._is_running:
             self._is_running = False
             try:
-                synchronize(self._stream)
+                self._synchronize()
                 self._images, self._device_images = [], []
             except ScrfdError as error:
                 log.debug("closing after a failed run: %s", str(error))
@@ -272,6 +283,7 @@ class Slot:
 
     def _synchronize(self) -> None:
         try:
+            self._upload.wait()
             synchronize(self._stream)
         except BaseException as error:
             self._fail(error)

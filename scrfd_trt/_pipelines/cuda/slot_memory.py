@@ -64,25 +64,13 @@ GAP = np.zeros((1, ALIGNMENT), np.uint8)
 MAX_BLOCK = 2**30
 
 
-class Helpers:
-    """Threads that help to copy images, as far as they are idle: half of the cores of this machine for each GPU."""
+class Helpers(ThreadPoolExecutor):
+    """Threads that help to copy images: half of the cores of this machine for each GPU."""
 
     def __init__(self) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        count = max(1, min(MAX_HELPERS, cores // (2 * max(1, len(_devices.driver().gpus)))))
-        self._threads, self._idle = ThreadPoolExecutor(count, "scrfd_trt copying"), threading.Semaphore(count)
-
-    def reserve(self, wanted: int) -> int:
-        """Return how many threads are idle, at most ``wanted``; :meth:`submit` must be called as often."""
-        return next((count for count in range(wanted) if not self._idle.acquire(blocking=False)), wanted)
-
-    def submit(self, work: Callable[[list[Placed]], None], images: list[Placed]) -> Future[None]:
-        future = self._threads.submit(work, images)
-        future.add_done_callback(lambda _: self._idle.release())
-        return future
-
-    def close(self) -> None:
-        self._threads.shutdown()
+        self.count = max(1, min(MAX_HELPERS, cores // (2 * max(1, len(_devices.driver().gpus)))))
+        super().__init__(self.count, "scrfd_trt copying")
 
 
 class Arena:
@@ -209,14 +197,16 @@ class Upload:
         self._starts: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
         self._helping: list[Future[None]] = []
+        self._lock = threading.Lock()
+        self._unfinished = 0
+        self._then: Callable[[], None] = lambda: None
+        self._locked: list[int | None] = []
 
     def reserve(self, images: Sequence[NDArray[np.uint8]]) -> None:
         """Allocate memory for images; no run may be in flight.
 
         Raises BackendError if there is not enough memory; the previous memory is freed then.
         """
-        if self._helping:
-            self._wait_for_helpers()
         shapes = [image.shape for image in images]
         if shapes == self._shapes:
             return
@@ -229,50 +219,79 @@ class Upload:
             self._grow(end)
         self._shapes, self._starts = shapes, starts
 
-    def copy(self, images: Sequence[NDArray[np.uint8]]) -> list[int]:
-        """Enqueue copies of reserved images with contiguous rows; return their addresses on the GPU.
-
-        Page-locked images are copied directly, and must not be changed until the copies are done; others may be changed
-        when this returns. The device must be current.
-        """
-        if self._memory is None:
-            return []
-        ordinary: list[Placed] = []
-        for image, start in zip(images, self._starts, strict=True):
-            source = pinned_address(image)
-            if source is None:
-                ordinary.append((image, start))
-            else:
-                self._send(start, source, image.nbytes)
-        if len(ordinary) > 1:
-            self._copy_with_helpers(ordinary)
-        elif ordinary:
-            self._copy_in_pieces(*ordinary[0])
+    def addresses(self, images: Sequence[NDArray[np.uint8]]) -> list[int]:
+        """Return where the GPU reads reserved images: a small one in page-locked memory, which saves a copy."""
+        self._locked = [pinned_address(image) for image in images]
+        if self._reads_host(images):
+            return [self._locked[0] or self._source]
         return [self._target + start for start in self._starts]
 
-    def _copy_in_pieces(self, image: NDArray[np.uint8], start: int) -> None:
+    def _reads_host(self, images: Sequence[NDArray[np.uint8]]) -> bool:
+        return len(images) == 1 and images[0].nbytes <= PIECE_BYTES
+
+    def copy(self, images: Sequence[NDArray[np.uint8]], then: Callable[[], None], *, in_background: bool) -> None:
+        """Copy reserved images with contiguous rows to the GPU, and call ``then``, which starts the run.
+
+        The images must not be changed until the run is done. With ``in_background``, other threads may do it, and
+        :meth:`wait` waits for them. The device must be current.
+        """
+        ordinary: list[Placed] = []
+        for image, start, source in zip(images, self._starts, self._locked, strict=True):
+            if source is None:
+                ordinary.append((image, start))
+            elif not self._reads_host(images):
+                self._send(start, source, image.nbytes)
+        size = sum(image.nbytes for image, _ in ordinary)
+        shares = min(size // HELPER_BYTES, len(ordinary) - 1, self._helpers.count)
+        if shares < 1:
+            if len(ordinary) > 1:
+                self._stage_all(ordinary)
+                self._send_all(ordinary)
+            elif ordinary:
+                self._copy_in_pieces(*ordinary[0], is_sent=not self._reads_host(images))
+            then()
+            return
+        shares += not in_background
+        parts = [ordinary[len(ordinary) * k // shares : len(ordinary) * (k + 1) // shares] for k in range(shares)]
+        self._unfinished, self._then, self._helping = shares, then, []
+        for part in parts if in_background else parts[1:]:
+            self._helping.append(self._helpers.submit(self._copy_part, part))
+        if not in_background:
+            self._copy_part(parts[0])
+            for helper, part in zip(reversed(self._helping), reversed(parts), strict=False):
+                if helper.cancel():  # all threads are busy
+                    self._copy_part(part)
+            self.wait()
+
+    def _copy_in_pieces(self, image: NDArray[np.uint8], start: int, *, is_sent: bool) -> None:
         for piece in _pieces(image):
             self._stage(piece, start)
-            self._send(start, self._source + start, piece.nbytes)
+            if is_sent:
+                self._send(start, self._source + start, piece.nbytes)
             start += piece.nbytes
 
-    def _copy_with_helpers(self, images: list[Placed]) -> None:
-        """Let each thread stage some of the images, and send what a thread has staged."""
-        wanted = min(sum(image.nbytes for image, _ in images) // HELPER_BYTES, len(images) - 1)
-        shares = self._helpers.reserve(wanted) + 1
-        parts = [images[len(images) * k // shares : len(images) * (k + 1) // shares] for k in range(shares)]
-        self._helping = [self._helpers.submit(self._stage_all, part) for part in parts[1:]]
-        self._stage_all(parts[0])
-        self._send_all(parts[0])
-        for helper, part in zip(self._helping, parts[1:], strict=True):
-            helper.result()
-            self._send_all(part)
-        self._helping = []
+    def _copy_part(self, images: list[Placed]) -> None:
+        """Copy some of the images; start the run after the last ones."""
+        self._stage_all(images)
+        with self._device.current():
+            self._send_all(images)
+            with self._lock:
+                self._unfinished -= 1
+                is_last = self._unfinished == 0
+            if is_last:
+                self._then()
 
-    def _wait_for_helpers(self) -> None:
-        """Wait for the helpers of an interrupted copy, which still write to the memory."""
+    def is_done(self) -> bool:
+        """Return whether :meth:`wait` does not wait."""
+        return all(helper.done() for helper in self._helping)
+
+    def wait(self) -> None:
+        """Wait until the run is started; raise the error that prevented it."""
         wait(self._helping)
-        self._helping = []
+        helping, self._helping = self._helping, []
+        for helper in helping:
+            if not helper.cancelled():
+                helper.result()
 
     def _stage_all(self, images: list[Placed]) -> None:
         """Copy images to page-locked memory, in one call if possible: each call waits for Python's lock at its end."""
@@ -315,7 +334,7 @@ class Upload:
 
     def close(self) -> None:
         """Free the memory, which no run may use; :meth:`reserve` may be called again."""
-        self._wait_for_helpers()
+        wait(self._helping)
         self._shapes, self._bytes = [], np.empty(0, np.uint8)
         memory, self._memory = self._memory, None
         pinned, self._pinned = self._pinned, None
