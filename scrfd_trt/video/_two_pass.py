@@ -352,8 +352,7 @@ def render_frames(
     with prefetched(_rendered(reader, faces, overlay, writer, spans), queue_size(reader)) as items:
         for item, picture in items:
             if isinstance(item, Frame):
-                with measured("encode"):
-                    writer.encode(item, picture)
+                writer.encode(item, picture)
                 yield item
             else:
                 writer.copy(item)

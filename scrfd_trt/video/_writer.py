@@ -326,7 +326,7 @@ class VideoWriter(OutputWriter):
 
     def _download(self, frame: Frame) -> Any:
         if self._downloader is None:
-            self._downloader = _nvdec.Downloader(getattr(self._reader, "device", "cuda:0"))
+            self._downloader = _nvdec.Downloader(f"cuda:{frame.yuv.y.known_gpu}")
             self._stack.callback(self._downloader.close)
         return self._downloader.download(frame.picture, self._edit_format)
 
