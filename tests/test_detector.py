@@ -58,6 +58,19 @@ def test_face_that_fills_the_frame_is_detected_by_default(detector, network_500m
     assert covers(found, close.faces)
 
 
+def test_passes_at_the_same_time_give_the_same_faces(detector, people, monkeypatch):
+    pipeline = detector._pipeline
+    (expected,) = pipeline._outcomes([people.image], 0.5, None, pipeline._backend)  # one after the other
+    monkeypatch.setattr(pipeline, "_cores", 2)
+    assert all(detector.detect(people.image) == expected for _ in range(3))
+
+    def fail(*_):
+        raise BackendError("no thread")
+
+    monkeypatch.setattr(pipeline._spread, "submit", fail)
+    assert detector.detect(people.image) == expected
+
+
 def test_batch_of_different_sizes_gives_the_same_faces_as_single_images(detector, people):
     pictures = [people.image, people.image[::2, ::2], people.image[100:400, 200:900], people.image[:1, :1]]
     expected = [detector.detect(picture) for picture in pictures]

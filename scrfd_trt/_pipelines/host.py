@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -59,7 +59,8 @@ class HostPipeline:
         self._color: Literal["bgr", "rgb"] = "rgb" if options.color == "rgb" else "bgr"
         self._blobs = BlobPool()
         self._worker = Workers(1)
-        self._spread = Workers(usable_cores())
+        self._cores = usable_cores()
+        self._spread = Workers(self._cores)
 
     def prepare_image(self, image: Any) -> NDArray[np.uint8]:
         is_yuv = isinstance(image, YUVImage)
@@ -81,7 +82,6 @@ class HostPipeline:
     def _outcomes(
         self, images: Images, threshold: float, max_faces: int | None, backend: Backend | None = None
     ) -> list[Outcome]:
-        run = (backend or self._backend).run
         found: list[Outcome] = []
         try:
             for start in range(0, len(images), self.max_batch):
@@ -89,7 +89,7 @@ class HostPipeline:
                 sizes = [(image.shape[1], image.shape[0]) for image in batch]
                 for size in sizes:
                     warn_if_thin(size, self.scales)
-                passes = [self._pass(batch, scale, threshold, run) for scale in self.scales]
+                passes = self._passes(batch, threshold, backend)
                 found += [
                     merge_passes(candidates, self._options.iou, max_faces, size, self.description)
                     for size, *candidates in zip(sizes, *passes, strict=True)
@@ -104,6 +104,23 @@ class HostPipeline:
         """Return the placement of an image of this size in the input of one pass."""
         box = Letterbox.fit(source, scale)
         return box.cut() if self.cuts_padding else box
+
+    def _passes(self, images: Images, threshold: float, backend: Backend | None) -> list[list[Candidates]]:
+        """Return the candidates of each pass; the input of the last one is prepared while the others run.
+
+        With a ``backend`` in place of the own one, and with backends that may depend on the order, one runs at a time.
+        """
+        run = (backend or self._backend).run
+        overlap = backend is None and isinstance(self._backend, OnnxBackend) and self._cores > 1
+        started: list[Future[list[Candidates]]] = []
+        try:
+            with suppress(BackendError):  # without another thread: the limit is reached, or Python exits
+                for scale in self.scales[:-1] if overlap else ():
+                    started.append(self._spread.submit(self._pass, images, scale, threshold, run))  # noqa: PERF401
+            rest = [self._pass(images, scale, threshold, run) for scale in self.scales[len(started) :]]
+        finally:
+            wait(started)
+        return [*(each.result() for each in started), *rest]
 
     def _pass(self, images: Images, scale: tuple[int, int], threshold: float, run: Run) -> list[Candidates]:
         """Return the candidates of each image at one scale, in source pixels."""
@@ -139,7 +156,7 @@ class HostPipeline:
 
     def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Outcome]:
         """Start to detect images; as many as cores are faster if each runs on a core of its own."""
-        is_enough = 2 * len(images) > usable_cores() > 1 and self._fixed_batch in {None, 1}
+        is_enough = 2 * len(images) > self._cores > 1 and self._fixed_batch in {None, 1}
         backend = self._backend.on_one_thread() if is_enough and isinstance(self._backend, OnnxBackend) else None
         if backend is None:
             return self._worker.submit(self._outcomes, images, threshold, max_faces)
