@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -86,6 +86,9 @@ def write_copies(
     left_out = LeftOut()
     context.with_resource(limited(settings.images.limits()))
     job = Job(context, args.job, folder=output)
+    if job.shard is not None and settings.files.save_detections is not None:
+        saved = job.shard.named(settings.files.save_detections)
+        settings = replace(settings, files=replace(settings.files, save_detections=saved))
     sources = job.find(inputs, recursive=args.recursive, skip=output, left_out=left_out)
     facts |= job.facts(inputs, sources)
     check_options(context, facts | {LOSSY, ENCODED})

@@ -132,10 +132,16 @@ class Ledger:
         """Return the entry of an input; forget it if the input changed or its copy is gone."""
         name = os.path.abspath(path)  # noqa: PTH100
         entry = self._done.get(name)
-        if entry is None or (entry.stamp == stamp and (not entry.output or (self.path.parent / entry.output).exists())):
+        if entry is None or (entry.stamp == stamp and (entry.output is None or self._is_written(entry.output))):
             return entry
         self._forget(name)
         return None
+
+    def _is_written(self, output: str) -> bool:
+        """Return whether a copy is there; after a loss of power, it may be empty."""
+        with suppress(OSError):
+            return (self.path.parent / output).stat().st_size > 0
+        return False
 
     def is_own(self, path: Path) -> bool:
         """Return whether a file was made after the job was begun."""
@@ -165,7 +171,10 @@ class Ledger:
 
     def record(self, path: Path, stamp: Stamp | None, output: Path | None = None) -> None:
         """Record an input whose copy and rows are complete; without a stamp, a later run replaces its rows."""
-        copy = None if output is None else os.path.relpath(output, self.path.parent)
+        copy = None if output is None else os.path.abspath(output)  # noqa: PTH100
+        if copy is not None:
+            with suppress(ValueError):  # on another drive of Windows
+                copy = os.path.relpath(copy, self.path.parent)
         self._record(os.path.abspath(path), stamp, copy)  # noqa: PTH100
 
     def record_head(self) -> None:

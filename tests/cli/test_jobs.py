@@ -62,8 +62,12 @@ def test_shards_have_each_input_once(run: Run, photos: list[Path]) -> None:
     found = []
     for number in (1, 2, 3):
         assert run("detect", "in", "-r", "-o", "faces.jsonl", "--shard", f"{number}/3").code == 0
+        assert run("overlay", "in", "-r", "--overlay", "boxes", "-o", "out", "--save-detections", "s.jsonl", "--shard",
+                   f"{number}/3").code == 0  # fmt: skip
+        assert names(Path(f"s-{number}-of-3.jsonl").read_text(encoding="utf-8"))
         found += names(Path(f"faces-{number}-of-3.jsonl").read_text(encoding="utf-8"))
     assert sorted(found) == sorted(path.name for path in photos)
+    assert len(list(Path("out").rglob("*.png"))) == len(photos)
     whole = Shard.parse("1/1")
     assert all(whole.holds(Path(name)) for name in ("a.png", "", "."))
     for same in (["a/x.heic", "a/X.jpg", "a/x", "a/x. "], ["b.1.png", "b.1.jpg"]):
