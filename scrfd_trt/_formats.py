@@ -6,13 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import chain
 from itertools import count as count_from
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+try:
+    import orjson
+except ImportError:  # a program that copies this package alone gets the same text, only slower
+    orjson = None  # type: ignore[assignment]
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """In the order of the landmarks; left and right as seen in the image."""
@@ -34,27 +38,6 @@ class Faces(Protocol):
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32] | None
-
-
-SMALLEST, LARGEST = 0.01, 1e7
-"""Between them, numbers are written by NumPy: they have at most 7 digits before the decimal point and 10 after it."""
-MAX_WHOLE, MAX_PLACES = 8, 10
-POWERS = np.array([10**power for power in range(MAX_PLACES + 1)], np.int64)
-FOUR_DIGITS = np.array([f"{number:04}" for number in range(10_000)], "S4").view(np.uint32)
-WIDTH = 28
-"""Characters of a number before those without a meaning are left out: ``___-12345678___.123456789012``."""
-
-
-def _number_masks() -> NDArray[np.uint8]:
-    """Return which characters a number has, by its digits before the point and after it."""
-    column = np.arange(WIDTH)
-    whole, places = np.ogrid[: MAX_WHOLE + 1, : MAX_PLACES + 1]
-    before = (column >= (12 - whole)[..., None]) & (column < 12)
-    after = (column >= 15) & (column <= 15 + np.maximum(places, 1)[..., None])
-    return (before | after).astype(np.uint8)
-
-
-NUMBER_MASKS = _number_masks()
 
 
 def csv_header() -> str:
@@ -86,68 +69,26 @@ def columns(faces: Faces) -> NDArray[np.float32]:
 
 def _lines(values: NDArray[np.float32], between: Sequence[str]) -> str:
     """Return the numbers of each row of values between other texts, one more than there are columns."""
-    ordinary = _is_ordinary(values)
-    if not ordinary.all():
-        texts = (repr(number) for row in plain(values) for number in row)
-        return ("%s".join(text.replace("%", "%%") for text in between) * len(values)) % tuple(texts)
-    # One line of characters for each face, of which those with a meaning are selected.
-    numbers, masks = _digits(values)
-    line, sizes = _template(tuple(between))
-    characters, used = np.tile(line, (len(values), 1)), np.ones((len(values), len(line)), np.uint8)
-    start = 0
-    for index in range(values.shape[1]):
-        start += sizes[index]
-        characters[:, start : start + WIDTH], used[:, start : start + WIDTH] = numbers[:, index], masks[:, index]
-        start += WIDTH
-    return bytes(characters[used.view(bool)]).decode("utf-8", "surrogatepass")
+    line = "%s".join(text.replace("%", "%%") for text in between)
+    return (line * len(values)) % tuple(_texts(values))
 
 
-@lru_cache(maxsize=8)
-def _template(between: tuple[str, ...]) -> tuple[NDArray[np.uint8], list[int]]:
-    """Return a line with room for the numbers, and the lengths of the texts between them."""
-    texts = [text.encode("utf-8", "surrogatepass") for text in between]
-    return np.frombuffer(bytes(WIDTH).join(texts), np.uint8), [len(text) for text in texts]
-
-
-def _digits(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the characters of ordinary numbers, and which of them have a meaning."""
-    scaled, places = _decimals(values)
-    number = np.abs(scaled).astype(np.int64) * POWERS[MAX_PLACES - places]
-    whole, part = number // POWERS[MAX_PLACES], number % POWERS[MAX_PLACES] * 100
-    groups = (whole // 10_000, whole % 10_000, part // 10**8, part // 10_000 % 10_000, part % 10_000)
-    out = np.empty((*values.shape, WIDTH // 4), np.uint32)
-    out[..., 0], out[..., 3] = np.frombuffer(b"   -   .", np.uint32)
-    for column, group in zip((1, 2, 4, 5, 6), groups, strict=True):
-        out[..., column] = FOUR_DIGITS[group]
-    digits = 1 + np.searchsorted(POWERS[1:MAX_WHOLE], whole, side="right")
-    masks = NUMBER_MASKS[digits, places]
-    masks[..., 3] = np.signbit(values)
-    return out.view(np.uint8), masks
+def _texts(values: NDArray[np.float32]) -> list[str]:
+    """Return ``repr`` of each number of :func:`plain`, in one list."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    text = "e" if orjson is None else orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    if "e" in text or "0.0000" in text:  # orjson writes small and large numbers otherwise
+        return list(map(repr, plain(flat)))
+    return text[1:-1].split(",") if values.size else []
 
 
 def plain(values: NDArray[np.float32] | np.float32) -> Any:
     """Return numbers for JSON with the fewest digits that restore the same float32."""
     array = np.asarray(values, np.float32)
-    scaled, places = _decimals(array)
-    out = scaled / POWERS[places]
-    other = ~_is_ordinary(array)
-    if other.any():
-        out = np.where(other, array.astype("U").astype(np.float64), out)
-    return out.tolist()
-
-
-def _is_ordinary(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    size = np.abs(values)
-    found: NDArray[np.bool_] = ((size >= SMALLEST) & (size < LARGEST)) | (values == 0)
-    return found
-
-
-def _decimals(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return whole numbers and their decimal places: the shortest decimals that restore ordinary numbers."""
-    exact = values[..., None] * POWERS.astype(np.float64)  # 24 bits times 5¹⁰ fit into 53
-    scaled = np.rint(exact)
-    places = ((scaled / POWERS).astype(np.float32) == values[..., None]).argmax(axis=-1)
-    return np.take_along_axis(scaled, places[..., None], -1)[..., 0], places
+    if orjson is None:
+        return array.astype("U").astype(np.float64).tolist()
+    out = orjson.loads(orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY))
+    return out if array.ndim else out[0]
 
 
 def json_coco(faces: Faces, image_id: int, first_id: int) -> str:

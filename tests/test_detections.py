@@ -238,8 +238,11 @@ def shortest(values):
 
 
 @pytest.mark.parametrize("landmarks", [True, False])
-@pytest.mark.parametrize("edge", [None, 0.0, -0.0, 1e-5, -0.00999, 1e7, 16777216.0])
-def test_text_of_numbers(landmarks, edge):
+@pytest.mark.parametrize("edge", [None, 0.0, -0.0, 1e-5, -0.00999, 1e7, 16777216.0, 1e15, 1e16, "without orjson"])
+def test_text_of_numbers(landmarks, edge, monkeypatch):
+    if edge == "without orjson":
+        monkeypatch.setattr("scrfd_trt._formats.orjson", None)
+        edge = 1e-5
     rng = np.random.default_rng(0)
     n = 400
     numbers = [
