@@ -79,12 +79,12 @@ class Tracks:
         self._history = np.zeros((16, 16, KIND + 1))  # by frame and slot; frames take turns
         self._seconds = np.zeros(16)
         self._free = list(range(16))
-        self._oldest = 0
+        self._oldest = 1 << 62  # frame of the history, or no frame yet
         self.columns = self._new(np.empty((0, COLUMNS)), 0, 0)
 
     def begin_frame(self, frame: int, seconds: float) -> None:
         """Make room for the next frame."""
-        size = len(self._seconds)
+        size, self._oldest = len(self._seconds), min(self._oldest, frame)
         if frame - self._oldest >= size:
             known = np.arange(self._oldest, frame)
             old, new = known % size, known % (2 * size)

@@ -201,6 +201,14 @@ def test_empty_boxes_without_landmarks() -> None:
     assert frames[0].detections(SIZE).landmarks is None
 
 
+def test_numbers_of_frames_may_start_anywhere() -> None:
+    tracker, frames = Tracker(TrackingOptions(), RATE), []
+    for number in range(10**9, 10**9 + 30):
+        faces = found() if number % 7 == 3 else found((at(100), 0.9))
+        frames += tracker.push(FrameObservation(number, number / RATE, faces))
+    assert [len(frame) for frame in [*frames, *tracker.finish()]] == [1] * 30
+
+
 def test_frames_come_out_after_delay() -> None:
     tracker = Tracker(TrackingOptions(), RATE, delay=3)
     out = [len(list(tracker.push(FrameObservation(n, n / RATE, found((at(100), 0.9)))))) for n in range(6)]
