@@ -12,7 +12,7 @@ CLASSES = {
         *("from_handle", "create_graph_builder", "close", "sync", "record", "wait"),
         *("is_closed", "handle", "context", "device"),
     ),
-    "Event": ("close", "is_closed", "handle", "__sub__"),
+    "Event": ("close", "is_closed", "is_done", "sync", "handle", "__sub__"),
     "EventOptions": ("timing_enabled", "blocking_sync", "ipc_enabled"),
     "Buffer": ("from_handle", "close", "is_closed", "handle", "size", "owner"),
     "ObjectCode": ("from_cubin", "get_kernel"),
