@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +22,7 @@ GpuOverlay = Callable[[YUVImage, Detections], None]
 INNER_MARGIN, MARGIN = 2, 12
 """Pixels at the edge of a region that swscale may convert otherwise than in the whole frame; and pixels around boxes,
 so that the conversion back (:data:`_colors.PASTE_MARGIN`) has the same neighbours as in the whole frame."""
-TILE = 32  # pixels; regions nearer to each other are joined
+GAP = 32  # pixels; regions nearer to each other are joined
 REGION_COST = 100 * 100  # pixels whose conversion takes as long as the preparation of a region
 BACKGROUND = 0x01  # level of the canvas outside regions; no frame's pixels are there
 
@@ -136,24 +135,15 @@ def join_boxes(boxes: NDArray[np.floating[Any]], size: tuple[int, int]) -> list[
     sides[:, :2] &= ~1
     sides[:, 2:] = (sides[:, 2:] + 1) & ~1
     sides = sides[(sides[:, :2] < sides[:, 2:]).all(1)]
-    while True:
-        joined = _join_touching(sides, size)
-        if len(joined) == len(sides):
+    while len(sides) > 1:
+        near = (sides[:, None, :2] < sides[:, 2:] + GAP) & (sides[:, :2] < sides[:, None, 2:] + GAP)
+        first = near.all(2).argmax(1)  # the first region near each one; often itself
+        kept = np.unique(first)
+        if len(kept) == len(sides):
             break
-        sides = joined
+        joined = sides.copy()
+        np.minimum.at(joined[:, :2], first, sides[:, :2])
+        np.maximum.at(joined[:, 2:], first, sides[:, 2:])
+        sides = joined[kept]
     area = ((sides[:, 2:] - sides[:, :2]).prod(1) + REGION_COST).sum()
     return None if area >= size[0] * size[1] else [Region(*row) for row in sides.tolist()]
-
-
-def _join_touching(sides: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
-    """Replace regions that share a tile, or lie in tiles that touch, by the one around them."""
-    tiles = np.zeros((-(-size[1] // TILE), -(-size[0] // TILE)), np.uint8)
-    for left, top, right, bottom in (sides + np.array([0, 0, TILE - 1, TILE - 1])) // TILE:
-        tiles[top:bottom, left:right] = 1
-    count, labels = cv2.connectedComponents(tiles)
-    label = np.asarray(labels, np.int64)[sides[:, 1] // TILE, sides[:, 0] // TILE] - 1
-    out = np.full((count - 1, 4), np.iinfo(np.int64).max)
-    np.minimum.at(out[:, :2], label, sides[:, :2])
-    out[:, 2:] = 0
-    np.maximum.at(out[:, 2:], label, sides[:, 2:])
-    return out

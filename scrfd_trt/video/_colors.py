@@ -224,9 +224,13 @@ def to_bgr(picture: Any) -> NDArray[np.uint8]:
     if picture.format.name == "cuda":  # swscale converts what the CPU's decoders return in another way
         picture = convert(picture, planar_format("", bit_depth(picture)))
     # Without a target range, the image would have the frame's own.
-    plane = _reformat_range(picture, "bgr24", FULL).planes[0]
-    shape = (picture.height, picture.width, 3)
-    return np.ascontiguousarray(np.ndarray(shape, np.uint8, plane, strides=(plane.line_size, 3, 1)))
+    return np.ascontiguousarray(_pixels(_reformat_range(picture, "bgr24", FULL)))
+
+
+def _pixels(picture: Any) -> NDArray[np.uint8]:
+    """Return a view ``(H, W, 3)`` of a frame in BGR."""
+    plane = picture.planes[0]
+    return np.ndarray((picture.height, picture.width, 3), np.uint8, plane, strides=(plane.line_size, 3, 1))
 
 
 def planes(picture: Any) -> list[NDArray[Any]]:
@@ -344,7 +348,8 @@ def _changed_bounds(patch: Patch, mask: NDArray[np.uint8], picture: Any) -> tupl
 
 def _paste(picture: Any, left: int, top: int, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
     name, (matrix, color_range) = picture.format.name, conversion_tags(picture)
-    patch = _pyav.load().VideoFrame.from_ndarray(np.ascontiguousarray(image), "bgr24")
+    patch = _pyav.load().VideoFrame(image.shape[1], image.shape[0], "bgr24")
+    _pixels(patch)[...] = image
     patch = reformat(patch, format=name, dst_colorspace=matrix, src_color_range=FULL, dst_color_range=color_range)
     layout = LAYOUTS[name]
     for number, (target, source) in enumerate(zip(planes(picture), planes(patch), strict=True)):

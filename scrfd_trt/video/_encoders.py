@@ -51,6 +51,7 @@ class EncodeOptions(OptionsModel):
     crf
         Quality from 0 (best) to 63, on the encoder's scale (MPEG-4: quantizer 1 to 31); None for the default.
     preset
+        Above 3 megapixels, x264 and x265 look ahead fewer frames than their presets, to use less memory.
         ``ultrafast`` to ``veryslow`` for x264 and x265, ``p1`` to ``p7`` for NVENC, ``0`` to ``13`` for SVT-AV1.
     quality
         Of animated WebP and AVIF images, 1 to 100; the other options are for videos.
