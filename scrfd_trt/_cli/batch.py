@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import typer
@@ -29,6 +29,7 @@ from scrfd_trt._cli.progress import image_progress, several_videos
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._devices import usable_cores
+from scrfd_trt._formats import json_faces
 from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
 from scrfd_trt._image_files.metadata import DROPPED_ORDER, Metadata, read_metadata
 from scrfd_trt._image_files.metadata_blocks import FURTHER
@@ -151,6 +152,8 @@ class ImageResult:
     timings: Timings | None = None
     page: int | None = None
     """From 1 on; None if the file has one page."""
+    json_faces: str | None = None
+    """The faces in the text form of JSON lines, if another process has written them."""
 
     @property
     def name(self) -> str:
@@ -329,6 +332,7 @@ def detect_images(
     *,
     use: ImageCallback | None = None,
     bar: bool,
+    as_json: bool = False,
 ) -> Iterator[Iterator[tuple[Source, ImageResult | str]]]:
     """Read images and find their faces; yield an iterator over each source with its result, or why it failed.
 
@@ -336,9 +340,10 @@ def detect_images(
     results come in order.
 
     ``use`` draws and saves, for example, in several threads. If it fails, the image counts as failed, but there is a
-    result. ``bar`` shows progress if stderr is a terminal.
+    result. ``bar`` shows progress if stderr is a terminal. ``as_json`` fills
+    :attr:`ImageResult.json_faces` where other processes work.
     """
-    job = _ImageJob(sources, finder, tally, settings, use)
+    job = _ImageJob(sources, finder, tally, settings, use, as_json)
     try:
         with redirected_stderr(), image_progress(len(sources), shown=bar) as advance, job.finished() as images:
             yield ((image.source, outcome) for image in images for outcome in job.outcomes(image, advance))
@@ -380,6 +385,7 @@ class _ImageJob:
     tally: Tally
     settings: ImageSettings
     use: ImageCallback | None
+    as_json: bool
     written: list[Path] = field(default_factory=list)
     """Images whose copies are complete."""
 
@@ -394,15 +400,18 @@ class _ImageJob:
         workers = min(self.settings.workers or usable_cores(), len(self.sources))
         ahead = 2 * workers + min(self.finder.batch, MAX_AHEAD)
         with ExitStack() as stack:
-            if self._can_fork(workers) and (shape := self._first_shape()):
+            if self._can_fork(workers) and all(shape := self._first_shape()):
+                workers -= 0 if self.settings.workers else 2  # for the threads that feed the GPU
                 self._slots = np.frombuffer(mmap.mmap(-1, shape[0] * shape[1]), np.uint8).reshape(shape)
                 self._free_slots = [*range(shape[0])]
-                self._elsewhere = stack.enter_context(forked(self._read_into, workers))
+                self._elsewhere = stack.enter_context(forked(self._serve, workers))
             opened = stack.enter_context(mapped(self._open, enumerate(self.sources), workers=workers, ahead=ahead))
             stack.enter_context(closing(self._budget))
             images: Iterator[_Job] = stack.enter_context(closing(self._detected(opened)))
             if self.use is not None:
                 images = stack.enter_context(mapped(self._write, images, workers=workers, ahead=2 * workers))
+            elif self._elsewhere is not None and self.as_json:
+                images = stack.enter_context(mapped(self._format, images, workers=workers // 2, ahead=2 * workers))
             yield images
 
     def _open(self, item: tuple[int, Source]) -> _Job:
@@ -464,7 +473,7 @@ class _ImageJob:
         job.size, job.slot = size, self._free_slots.pop()
         try:
             with measured("decode"):
-                answer = self._elsewhere(turn, job.slot) if self._elsewhere is not None else None
+                answer = self._elsewhere("read", turn, job.slot) if self._elsewhere is not None else None
         except LostProcessError:
             answer = None
         if isinstance(answer, tuple):
@@ -476,6 +485,18 @@ class _ImageJob:
         if isinstance(answer, Exception):
             raise answer
         return False
+
+    def _format(self, job: _Job) -> _Job:
+        """Let another process write the faces as JSON."""
+        for index, result in enumerate(job.results):
+            with suppress(LostProcessError):
+                text = None if self._elsewhere is None else self._elsewhere("format", result.faces)
+                job.results[index] = replace(result, json_faces=text)
+        return job
+
+    def _serve(self, call: str, *arguments: Any) -> Any:
+        """Do in another process what this one asks for."""
+        return json_faces(*arguments) if call == "format" else self._read_into(*arguments)
 
     def _read_into(self, turn: int, slot: int) -> tuple[int, list[str], bool, tuple[int, ...]] | Exception | None:
         """Decode an image into a slot; None if it does not fit, or is detected in its turn."""

@@ -92,7 +92,8 @@ class JsonLinesWriter(ResultWriter):
         if result.page is not None:
             image["page"] = result.page
         image["image_size"] = result.faces.image_size
-        self.write(f'{json.dumps(image)[:-1]}, "faces": {json_faces(result.faces)}}}\n')
+        faces = json_faces(result.faces) if result.json_faces is None else result.json_faces
+        self.write(f'{json.dumps(image)[:-1]}, "faces": {faces}}}\n')
 
     def add_failure(self, path: Path, reason: str) -> None:
         self.write(json.dumps({"image": str(path), "error": reason}) + "\n")

@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scrfd_trt._cli import batch, overlay_files
+from scrfd_trt._cli import batch, overlay_files, results
 from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
 from scrfd_trt._jobs.forks import forked
 from scrfd_trt.errors import BackendError
@@ -106,7 +106,9 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
     monkeypatch.setattr(batch, "MIN_TO_FORK", 2)
     monkeypatch.setattr(batch.ModelFinder, "on_gpu", property(lambda _: True))
     monkeypatch.setattr(batch, "MAX_BYTES", 600_000)  # some ten images
-    assert run("detect", "in", "--json", "--workers", "6") == threads
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "json_faces", None)  # processes write the rows, too
+        assert run("detect", "in", "--json", "--workers", "6") == threads
     assert len(forks) == 1
     assert not multiprocessing.active_children()
     killed = threading.Event()
@@ -123,6 +125,9 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
     assert run("detect", "in", "--json", "--workers", "6") == threads
     assert killed.is_set()
     assert not job_threads()
+    paths[0].write_text("no image")  # nothing to take the size of others from
+    ran = run("detect", "in", "--json", "--workers", "6")
+    assert (ran.code, ran.out.splitlines()[1:], len(forks)) == (1, threads.out.splitlines()[1:], 2)
 
 
 @pytest.mark.parametrize("options", [("--batch", "1"), ("--batch", "8")])

@@ -132,7 +132,9 @@ def detect(
                         results.open_writer(
                             kind, output, threshold=threshold, overwrite=overwrite, ledger=work.ledger
                         ) as writer,
-                        detect_images(images, finder, tally, reading, use=copies, bar=bar) as outcomes,
+                        detect_images(
+                            images, finder, tally, reading, use=copies, bar=bar, as_json=kind == "jsonl"
+                        ) as outcomes,
                     ):
                         _write_results(writer, outcomes, quiet=messages.quiet)
                 detect_video = partial(_detect_video, detector=detector, settings=settings, kind=kind, output=output)
