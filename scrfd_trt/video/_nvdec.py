@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import math
-import re
 import struct
 import threading
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -43,21 +42,36 @@ THUMBNAIL_SIZE = math.prod(THUMBNAIL_SHAPE)
 GROUP = 16  # thumbnails that are made at once
 
 
+def _number(device: str) -> int:
+    return int(device.partition(":")[2] or 0)
+
+
 def accelerator(device: str) -> Any:
-    """Return an ``av.codec.hwaccel.HWAccel`` for a GPU ``cuda:n``; None for other devices.
+    """Return an ``av.codec.hwaccel.HWAccel`` for a GPU ``cuda:n``, for files that are opened in its :func:`context`.
 
     Raises VideoError if this PyAV cannot leave frames on the GPU.
     """
-    found = re.fullmatch(r"cuda:(\d+)", device)
-    if found is None:
-        return None
     av = _pyav.load()
     try:
         from av.codec.hwaccel import HWAccel  # noqa: PLC0415 - optional
 
-        return HWAccel("cuda", device=found[1], allow_software_fallback=False, is_hw_owned=True)
+        return HWAccel(
+            "cuda",
+            device=str(_number(device)),
+            allow_software_fallback=False,
+            options={"primary_ctx": "0", "current_ctx": "1"},
+            is_hw_owned=True,
+        )
     except (ImportError, TypeError, ValueError) as error:
         raise VideoError(f"PyAV {av.__version__} does not decode on a GPU; version 18 does") from error
+
+
+def context(device: str) -> AbstractContextManager[None]:
+    """Return a ``with`` block in which FFmpeg finds the context of a GPU.
+
+    It is the primary one, which FFmpeg itself refuses to take once another library has made it.
+    """
+    return nullcontext() if device == "cpu" else Device(_number(device)).current()
 
 
 def is_on_gpu(picture: Any) -> bool:
@@ -151,7 +165,7 @@ class Thumbnailer:
     """
 
     def __init__(self, device: str) -> None:
-        self._device = Device(int(device.partition(":")[2]))
+        self._device = Device(_number(device))
         self._kernels = kernels.load(self._device)
         self._free: list[_Group] = []
         self._open: _Group | None = None
@@ -221,7 +235,7 @@ class Downloader:
     """Copies frames from the GPU to the host, through page-locked memory."""
 
     def __init__(self, device: str) -> None:
-        self._device = Device(int(device.partition(":")[2]))
+        self._device = Device(_number(device))
         self._memory: Any = None
         self._stream = create_stream(self._device)
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._image_arrays import YUVImage
-from scrfd_trt.errors import ClosedError, OptionError, VideoError
+from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, VideoError
 from scrfd_trt.video import _colors, _nvdec, _pyav
 from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
 from scrfd_trt.video._completeness import FrameCheck, TruncationCheck
@@ -252,15 +252,15 @@ class VideoReader(FrameReader):
         self.device = device
         try:
             self._begin(extra_streams, _nvdec.accelerator(device))
-        except (VideoError, RuntimeError, NotImplementedError) as error:
-            reason = error.reason if isinstance(error, VideoError) else "NVDEC does not support its codec"
+        except (ScrfdError, RuntimeError) as error:
+            reason = error.reason if isinstance(error, ScrfdError) else "NVDEC does not support its codec"
             logger.info("%s is decoded on the CPU, and not with NVDEC: %s", self.name, reason)
             self.device = "cpu"
             return False
         return True
 
     def _begin(self, extra_streams: Collection[str], accelerator: Any = None) -> None:
-        with _pyav.reading(lambda: "cannot be read as a video", self.name):
+        with _nvdec.context(self.device), _pyav.reading(lambda: "cannot be read as a video", self.name):
             self.container = self._open(hwaccel=accelerator)
         try:
             self._read_first(extra_streams)

@@ -104,7 +104,7 @@ def _detect(
     options = tracking or TrackingOptions()
     spans = None if spans is None else join_spans(spans)
     with (
-        open_source(source, damaged=damaged, device=frame_device(detector)) as reader,
+        open_source(source, damaged=damaged, device=frame_device(detector), checked=True) as reader,
         FacesWriter(faces_file, reader.info, options, spans=spans, overwrite=overwrite) as file,
         closing(find_faces(reader, detector, options, spans=spans)) as frames,
     ):
@@ -174,8 +174,10 @@ def render_video(
     device = "cpu" if gpu_overlay(overlay) is None else device
     with (
         FacesReader(faces_file) as file,
-        # The CPU has time to decode as well, since encoding takes longer.
-        open_source(source, damaged=damaged, extra_streams=kinds(encode), device=device, checked=True) as reader,
+        # The first pass has found what stops; what is kept is counted here.
+        open_source(
+            source, damaged=damaged, extra_streams=kinds(encode), device=device, checked=damaged == "keep"
+        ) as reader,
     ):
         file.check(reader.info)
         file.check_spans(selection or TrackSelection())

@@ -63,6 +63,8 @@ def nvdec(monkeypatch, gpu):
     def open_on_gpu(*args, hwaccel=None, **kwargs):
         container = open_input(*args, **kwargs)
         if hwaccel is not None:
+            assert hwaccel.options == {"primary_ctx": "0", "current_ctx": "1"}
+            assert len(gpu.current) == 1
             state.opened += 1
             state.streams += container.streams
         return container
