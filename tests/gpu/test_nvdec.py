@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import closing
 
 import numpy as np
@@ -74,6 +76,29 @@ def test_tracks_are_those_of_the_cpu(clip, plan):
     for one, other in zip(*found, strict=True):
         assert np.array_equal(one.track_ids, other.track_ids)
         assert np.allclose(one.boxes, other.boxes, atol=1.5)
+
+
+def test_nvdec_is_used_after_a_detector_is_opened(tmp_path, plan):
+    """In a new process: FFmpeg's first use of a GPU decides how its primary context is made."""
+    path = write(tmp_path / "clip.mkv", frames=3)
+    code = (
+        "import sys; from scrfd_trt import SCRFDDetector; from scrfd_trt.video import VideoReader\n"
+        "with SCRFDDetector.from_engine(sys.argv[1]) as detector:\n"
+        "    with VideoReader(sys.argv[2], device='cuda:0') as reader:\n"
+        "        print(reader.device, len(list(detector.stream(frame.yuv for frame in reader))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, plan, path], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["cuda:0", "3"], done.stderr
+
+
+def test_damage_within_a_picture_is_found(tmp_path):
+    path = write(tmp_path / "clip.mkv")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3000 : 7] = bytes(len(range(0, 3000, 7)))
+    path.write_bytes(data)
+    for device in ("cpu", "cuda:0"):
+        with VideoReader(path, device=device, checked=True) as reader, pytest.raises(VideoError, match="damaged"):
+            list(reader)
 
 
 def test_video_that_is_cut_off(tmp_path):
