@@ -59,7 +59,7 @@ def assign(rows: Indices, columns: Indices, similarity: Array) -> tuple[Indices,
         return rows, columns
     # Whatever replaces such a pair is worth less.
     is_sure = similarity > _best_others(rows, similarity) + _best_others(columns, similarity)
-    is_open = ~(np.isin(rows, rows[is_sure]) | np.isin(columns, columns[is_sure]))
+    is_open = np.bincount(rows, is_sure)[rows] + np.bincount(columns, is_sure)[columns] == 0
     if not is_open.any():
         return rows[is_sure], columns[is_sure]
     from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - comes with the extra, and is slow to import

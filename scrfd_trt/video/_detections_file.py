@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 from typing_extensions import NotRequired, TypedDict
@@ -146,8 +146,6 @@ class _Frame(TypedDict):
 
 _FRAME: TypeAdapter[_Frame] = TypeAdapter(_Frame)
 MISSING_LANDMARKS = ((np.nan, np.nan),) * 5
-POINTS_TEXT = b"],[".join([b"|,|"] * 5)
-FACE_TEXT = (b'{"track":|,"box":[|,|,|,|],"score":|,"landmarks":|[[' + POINTS_TEXT + b']],"from":"|"},').split(b"|")
 
 
 class FacesWriter:
@@ -195,7 +193,7 @@ class FacesWriter:
             with output_errors(self.path):
                 self._file = part.open("wb")
             stack.callback(self._close)
-            self._write(_json(header.model_dump(exclude={"spans"} if header.spans is None else None)) + b"\n")
+            self._write_line(header.model_dump(exclude={"spans"} if header.spans is None else None))
             self._stack = stack.pop_all()
 
     def write(self, frame: FrameFaces) -> None:
@@ -204,11 +202,11 @@ class FacesWriter:
         if frame.cut:
             line["cut"] = True
         with measured("write"):
-            self._write(_json(line)[:-1] + b',"faces":[' + _faces_text(frame) + b"]}\n")
+            self._write_line(line | {"faces": _as_dicts(frame)})
 
-    def _write(self, text: bytes) -> None:
+    def _write_line(self, line: dict[str, Any]) -> None:
         with output_errors(self.path):
-            self._file.write(text)
+            self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
     def _close(self) -> None:
         with output_errors(self.path):
@@ -390,63 +388,24 @@ def _finite(span: Span) -> tuple[float | None, float | None]:
     return start, end
 
 
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _faces_text(faces: FrameFaces) -> bytes:
-    """Return the faces as JSON objects, as ``json.dumps`` writes them with rounded numbers, in a tenth of the time."""
-    count = len(faces)
-    if not count:
-        return b""
-    points = np.full((count, 5, 2), np.nan) if faces.landmarks is None else faces.landmarks
-    is_missing = np.asarray(np.isnan(points).any(axis=(1, 2)), np.bool_)
-    numbers = np.concatenate([faces.boxes, np.where(is_missing[:, None], 0.0, points.reshape(-1, 10))], axis=1).T
-    coordinates = list(zip(*_decimals(np.clip(numbers, -MAX_COORDINATE, MAX_COORDINATE), 2), strict=True))
-    null, is_null = _characters(np.full(count, b"null"))
-    values = [
-        *(_characters(faces.track_ids.astype("S")), *coordinates[:4], _decimals(faces.scores, 4)),
-        *((null, is_null & is_missing), *coordinates[4:], _characters(faces.origins.astype("S"))),
-        (null[:0], is_null[:0]),
+def _as_dicts(frame: FrameFaces) -> list[dict[str, Any]]:
+    points: list[Any] = [None] * len(frame)
+    if frame.landmarks is not None:
+        points = _rounded(frame.landmarks)
+        for index in np.flatnonzero(np.isnan(frame.landmarks).any(axis=(1, 2))).tolist():
+            points[index] = None
+    numbers, scores, origins = frame.track_ids.tolist(), np.round(frame.scores, 4).tolist(), frame.origins.tolist()
+    return [
+        {"track": track, "box": box, "score": score, "landmarks": landmarks, "from": origin}
+        for track, box, score, landmarks, origin in zip(
+            numbers, _rounded(frame.boxes), scores, points, origins, strict=True
+        )
     ]
-    size = sum(map(len, FACE_TEXT)) + sum(len(characters) for characters, _ in values)
-    lines, is_used, at, ends = np.empty((size, count), np.uint8), np.ones((size, count), bool), 0, []
-    for text, (characters, is_needed) in zip(FACE_TEXT, values, strict=True):
-        lines[at : at + len(text)] = np.frombuffer(text, np.uint8)[:, None]
-        at += len(text)
-        part = slice(at, at + len(characters))
-        lines[part], is_used[part] = characters, is_needed
-        at = part.stop
-        ends.append(at)
-    is_used[ends[6] : ends[16] + 2, is_missing] = False  # null in place of the points and their brackets
-    return bytes(np.ascontiguousarray(lines.T)[np.ascontiguousarray(is_used.T)])[:-1]
 
 
-def _characters(texts: NDArray[np.bytes_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the characters ``(W, N)`` of texts, and which of them are used."""
-    characters = texts.view(np.uint8).reshape(len(texts), -1).T
-    return characters, characters != 0
-
-
-def _decimals(values: NDArray[np.float64], places: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the characters ``(..., W, N)`` of numbers ``(..., N)``, rounded, and which of them are used."""
-    scaled = np.rint(values * 10.0**places)
-    rest = np.abs(scaled).astype(np.int32)
-    digits = max(len(str(rest.max())), places + 1)
-    characters = np.empty((digits + 2, *values.shape), np.uint8)
-    is_used = np.ones(characters.shape, bool)
-    characters[0], is_used[0] = ord("-"), np.signbit(scaled)
-    characters[-1 - places] = ord(".")
-    for place in range(digits):
-        at = -1 - place if place < places else -2 - place
-        whole = rest // 10
-        characters[at] = rest - 10 * whole + ord("0")
-        if place < places - 1:
-            is_used[at] = (characters[at] != ord("0")) | (is_used[at + 1] if place else False)
-        elif place > places:
-            is_used[at] = rest > 0
-        rest = whole
-    return np.moveaxis(characters, 0, -2), np.moveaxis(is_used, 0, -2)
+def _rounded(coordinates: NDArray[np.float64]) -> list[Any]:
+    rounded: list[Any] = np.round(np.clip(coordinates, -MAX_COORDINATE, MAX_COORDINATE), 2).tolist()
+    return rounded
 
 
 def fingerprint(name: str) -> str | None:
