@@ -8,6 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._image_arrays import YUVImage
+from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, VideoError
 from scrfd_trt.video import _colors, _nvdec, _pyav
 from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
@@ -34,6 +36,7 @@ DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
 START_TOLERANCE = Fraction(1, 100_000)  # seconds; containers round their start to microseconds
 REPEATING = ("theora",)  # codecs whose packets without data show the frame before again, for their own duration
 LARGE_PIXELS, LARGE_THREADS = 3_000_000, 6  # frames above which FFmpeg decodes on fewer threads: each has its frame
+CHECKED_AHEAD = 64  # frames that the CPU may check before NVDEC has decoded them
 MAX_STEP_BACK = 1  # seconds that the clock of a live source may go back; more is a new start of the source
 
 Source = str | os.PathLike[str]
@@ -239,13 +242,15 @@ class VideoReader(FrameReader):
         self.container: Any = None
         self.device = "cpu"
         self._checker: VideoReader | None = None
-        self._checks: Iterator[Frame] = iter(())
+        self._checks: Iterator[None] = iter(())
+        self._checking = ExitStack()
         if device == "cpu" or not self._begin_on_gpu(device, extra_streams):
             self._begin(extra_streams)
         elif checked:
             how = {"container_format": container_format, "options": options, "timeout": timeout, "name": name}
-            self._checker = VideoReader(source, damaged=damaged, **how)  # type: ignore[arg-type]
-            self._checks = iter(self._checker)
+            self._checker = self._checking.enter_context(VideoReader(source, damaged=damaged, **how))  # type: ignore[arg-type]
+            checks = (None for _ in self._checker)  # the frames themselves are dropped
+            self._checks = self._checking.enter_context(prefetched(checks, CHECKED_AHEAD))
 
     def _begin_on_gpu(self, device: str, extra_streams: Collection[str]) -> bool:
         """Begin with NVDEC; return False, and log why, if that is not possible."""
@@ -479,8 +484,7 @@ class VideoReader(FrameReader):
         if not self._closed:
             self._closed = True
             self.container.close()
-            if self._checker is not None:
-                self._checker.close()
+            self._checking.close()
 
 
 def _start(container: Any, first: Fraction) -> Fraction:
