@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+
 import numpy as np
 
 from scrfd_trt._tracking.tracks import SMALLEST, Array, Indices, ranges
@@ -23,33 +26,28 @@ def _areas(boxes: Array) -> Array:
     return np.asarray(sides[0] * sides[1])
 
 
-def match(expected: Array, found: Array, minimum: float) -> tuple[Indices, Indices]:
+def match(expected: Sequence[Array], found: Array, minimum: float) -> tuple[Indices, Indices]:
     """Return the pairs of expected and found boxes with the largest total overlap, each at least ``minimum``.
 
-    ``expected`` ``(4, A, N)`` has alternatives for each box; the one that overlaps most counts.
+    Each of ``expected`` has an alternative for each box; the one that overlaps most counts.
     """
-    if expected.shape[2] * found.shape[1] <= MAX_DENSE_PAIRS:
-        table = overlaps(expected[..., None], found[:, None, None]).max(axis=0)
-        rows, columns = (table >= minimum).nonzero()
-        similarity = table[rows, columns]
+    if expected[0].shape[1] * found.shape[1] <= MAX_DENSE_PAIRS:
+        rows, columns = np.indices((expected[0].shape[1], found.shape[1])).reshape(2, -1)
     else:
         rows, columns = _near_pairs(expected, found)
-        similarity = overlaps(expected[:, :, rows], found[:, None, columns]).max(axis=0)
-        is_similar = similarity >= minimum
-        rows, columns, similarity = rows[is_similar], columns[is_similar], similarity[is_similar]
-    return assign(rows, columns, similarity)
+    similarity = reduce(np.maximum, [overlaps(each[:, rows], found[:, columns]) for each in expected])
+    is_similar = similarity >= minimum
+    return assign(rows[is_similar], columns[is_similar], similarity[is_similar])
 
 
-def _near_pairs(expected: Array, found: Array) -> tuple[Indices, Indices]:
-    """Return all pairs that overlap, found by their places on the axis along which boxes are spread most."""
-    low, high = expected[:2].min(axis=1), expected[2:].max(axis=1)
-    axis = int(np.ptp(found[:2], axis=1).argmax())
-    order = found[axis].argsort()
-    starts, ends = found[axis][order], np.maximum.accumulate(found[2 + axis][order])
-    rows, places = ranges(ends.searchsorted(low[axis], "right"), starts.searchsorted(high[axis]))
+def _near_pairs(expected: Sequence[Array], found: Array) -> tuple[Indices, Indices]:
+    """Return all pairs that overlap."""
+    low, high = reduce(np.minimum, expected)[:2], reduce(np.maximum, expected)[2:]
+    order = found[0].argsort()
+    starts, ends = found[0][order], np.maximum.accumulate(found[2][order])
+    rows, places = ranges(ends.searchsorted(low[0], "right"), starts.searchsorted(high[0]))
     columns = order[places]
-    axis = 1 - axis
-    is_near = (found[axis][columns] < high[axis][rows]) & (found[2 + axis][columns] > low[axis][rows])
+    is_near = (found[1][columns] < high[1][rows]) & (found[3][columns] > low[1][rows])
     return rows[is_near], columns[is_near]
 
 

@@ -10,25 +10,12 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.matching import match, overlaps, take_best
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt._tracking.tracks import (
-    CENTRE,
-    FIRST,
-    FRAME,
-    LAST,
-    SECONDS,
-    SIDES,
-    VELOCITY_FRAMES,
-    Array,
-    Indices,
-    Tracks,
-    observe,
-)
+from scrfd_trt._tracking.tracks import FIRST, FRAME, LAST, VELOCITY_FRAMES, Array, Indices, Tracks, observe
 
 BUFFER, BUFFER_PER_MISS, MAX_BUFFER = 0.2, 0.03, 0.6
 """Share of its sides that a box is expanded by before its overlap is computed: at first, per missed frame, at most."""
@@ -97,7 +84,7 @@ class Tracker:
         self._tracks.begin_frame(number, seconds)
         if cut:
             self._scene = number
-            ends = self._tracks.columns.ends
+            ends = self._tracks.table["end"]
             ends[ends == np.inf] = number
         if detections is not None and len(detections):
             self._link(pending, detections)
@@ -114,7 +101,7 @@ class Tracker:
     def _pop(self, least: int) -> Iterator[FrameFaces]:
         """Yield frames that are due while there are at least so many; their faces are computed together."""
         while len(self._due) >= least:
-            samples = len(self._tracks.columns.numbers) * (2 * self._tracks.reach + 1)
+            samples = len(self._tracks.table) * (2 * self._tracks.reach + 1)
             count = min(MAX_DUE, max(1, MAX_SAMPLES // max(samples, 1)))
             due, self._due = self._due[:count], self._due[count:]
             yield from self._tracks.faces_at([(frame.number, frame.seconds, frame.cut) for frame in due])
@@ -135,17 +122,10 @@ class Tracker:
                 return distance[0] >= lookahead and not self.limits.gap.includes(distance[0] + 1, distance[1])
         return False
 
-    def _candidates(self, frame: _PendingFrame, end: float) -> Indices:
-        """Return the tracks with this end whose last detection is within the gap limit."""
-        last = self._tracks.columns.edges[:, LAST]
-        is_near = self.limits.gap.includes(frame.number - last[:, FRAME], frame.seconds - last[:, SECONDS])
-        is_candidate: NDArray[np.bool_] = is_near & (self._tracks.columns.ends == end)
-        return is_candidate.nonzero()[0]
-
     def _link(self, frame: _PendingFrame, detections: Detections) -> None:
         is_high = detections.scores >= self.options.threshold
         rows, boxes = observe(detections, is_high, frame.number, frame.seconds, BUFFER)
-        tracks = self._candidates(frame, np.inf)
+        tracks = self._tracks.candidates(frame.number, frame.seconds, np.inf)
         tracks, high = self._match(tracks, rows, boxes, is_high.nonzero()[0], MIN_IOU)
         _, low = self._match(tracks, rows, boxes, (~is_high).nonzero()[0], MIN_IOU_LOW)
         if len(low):
@@ -165,12 +145,12 @@ class Tracker:
         if not len(tracks) or not len(chosen):
             return tracks, chosen
         frame = int(rows[0, FRAME])
-        missed = frame - self._tracks.columns.edges[:, LAST, FRAME][tracks] - 1
-        # A face that was missed for some frames may have moved on at full speed, or stopped.
-        alternatives = 2 if missed.any() else 1
+        missed = frame - self._tracks.table["edges"][:, LAST, FRAME][tracks] - 1
         share = np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER)[:, None]
-        expected = self._expected(tracks, frame, LAST, share, alternatives)
-        at, found = match(expected, boxes[:, chosen], minimum)
+        damped, undamped = self._tracks.expected(tracks, frame, LAST, share)
+        # A face that was missed for some frames may have moved on at full speed, or stopped.
+        alternatives = [damped, undamped] if missed.any() else [damped]
+        at, found = match(alternatives, boxes[:, chosen], minimum)
         if len(at):
             self._tracks.add(tracks[at], rows[chosen[found]], LAST)
         return _without(tracks, at), _without(chosen, found)
@@ -188,7 +168,8 @@ class Tracker:
             if frame.low is None:
                 continue
             rows, boxes = frame.low
-            similarity = overlaps(self._expected(tracks, frame.number, FIRST)[:, 0, :, None], boxes[:, None])
+            expected, _ = self._tracks.expected(tracks, frame.number, FIRST, BUFFER)
+            similarity = overlaps(expected[:, :, None], boxes[:, None])
             own, low = take_best(similarity * is_open[:, None], MIN_IOU_LOW)
             if own:
                 self._tracks.add(tracks[own], rows[low], FIRST)
@@ -201,32 +182,20 @@ class Tracker:
 
         Two scenes rarely share a place by chance; the cut may be a false one.
         """
-        linked, edges = self._tracks.columns.linked, self._tracks.columns.edges
-        before = self._candidates(frame, self._scene)
+        linked, edges = self._tracks.table["linked"], self._tracks.table["edges"]
+        before = self._tracks.candidates(frame.number, frame.seconds, self._scene)
         before = before[np.isnan(linked[before, LAST, FRAME])]
         firsts = edges[tracks, FIRST, FRAME]
-        own = self._expected(tracks, firsts, FIRST)[:, 0, :, None]
-        ends = self._expected(before, edges[before, LAST, FRAME] + 1, LAST)
+        own = self._tracks.expected(tracks, firsts, FIRST, BUFFER)[0][:, :, None]
+        ends = self._tracks.expected(before, edges[before, LAST, FRAME] + 1, LAST, BUFFER)[0][:, None]
         similarity = overlaps(own, ends)
         for first in np.unique(firsts).tolist():
             at = firsts == first
-            moved = overlaps(own[:, at], self._expected(before, first, LAST))
-            similarity[at] = np.maximum(similarity[at], moved)
+            moved = self._tracks.expected(before, first, LAST, BUFFER)[0][:, None]
+            similarity[at] = np.maximum(similarity[at], overlaps(own[:, at], moved))
         after, old = take_best(similarity, MIN_IOU_LOW)
         linked[before[old], LAST] = edges[tracks[after], FIRST]
         linked[tracks[after], FIRST] = edges[before[old], LAST]
-
-    def _expected(
-        self, tracks: Indices, frame: Array | float, side: int, share: Array | float = BUFFER, alternatives: int = 1
-    ) -> Array:
-        """Return the boxes ``(4, A, N)`` of tracks in a frame before the first or after the last observation.
-
-        They are expanded by a share of their sides. The second alternative is that of a motion without damping.
-        """
-        edges = self._tracks.columns.edges[:, side][tracks]
-        centres = edges[:, CENTRE] + np.array(self._tracks.motion(tracks, frame, side)[:alternatives])
-        reach = np.exp(edges[:, SIDES]) * (0.5 + share)
-        return np.concatenate([centres - reach, centres + reach], axis=2).transpose(2, 0, 1)
 
 
 def _without(indices: Indices, places: Indices | list[int]) -> Indices:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +34,22 @@ FIRST, LAST = 0, 1
 FACE_SCORE, FACE_COLUMNS = 14, 15  # columns of a face as it comes out: box, landmarks, score
 
 
-class Columns(NamedTuple):
-    """One row for each track, in the order of their numbers; pairs are for the first and the last observation."""
-
-    numbers: NDArray[np.int64]
-    slots: NDArray[np.int64]  # columns of the history
-    counts: NDArray[np.int64]  # observations so far
-    begins: Array  # first frames that they may have a face in: of their scenes, or not due when they started
-    ends: Array  # first frames of the next scenes
-    edges: Array  # (N, 2, 18)
-    near: Array  # (N, 2, 5, 3): frames and centres of the observations next to each edge, from the edge on
-    linked: Array  # (N, 2, 18): observations of tracks that these continue across a cut, or NaN
-    held: Array  # (N, 15): faces in the frames of the last observations, once these have come out
+TRACK = np.dtype(
+    [
+        ("number", np.int64),  # 0: no track
+        ("count", np.int64),  # observations so far
+        ("begin", np.float64),  # first frame that it may have a face in: of its scene, or not due when it started
+        ("end", np.float64),  # first frame of the next scene
+        ("edges", np.float64, (2, COLUMNS)),  # first and last observation
+        (
+            "near",
+            np.float64,
+            (2, VELOCITY_OBSERVATIONS, 3),
+        ),  # frames and centres of those next to each edge, edge first
+        ("linked", np.float64, (2, COLUMNS)),  # observations of the tracks that it continues across cuts, or NaN
+        ("held", np.float64, FACE_COLUMNS),  # face in the frame of the last observation, once that has come out
+    ]
+)
 
 
 def observe(
@@ -65,7 +68,7 @@ def observe(
 
 
 class Tracks:
-    """The tracks that may still have a face in a later frame.
+    """The tracks that may still have a face in a later frame, as rows of ``table``.
 
     The history holds the rows of all tracks in the frames that have not come out, and in those before that are smoothed
     with them. Gaps are filled as soon as they end.
@@ -76,57 +79,41 @@ class Tracks:
         self.reach = max(limits.half_window, MAX_UNCERTAIN_FRAMES - 1)
         """Frames on either side that the faces of a frame are computed from."""
         self._offsets = np.arange(-self.reach, self.reach + 1)
-        self._history = np.zeros((16, 16, KIND + 1))  # by frame and slot; frames take turns
+        self.table = np.zeros(16, TRACK)
+        self._history = np.zeros((16, 16, KIND + 1))  # by frame and track; frames take turns
         self._seconds = np.zeros(16)
-        self._free = list(range(16))
         self._oldest = 1 << 62  # frame of the history, or no frame yet
-        self.columns = self._new(np.empty((0, COLUMNS)), 0, 0)
 
     def begin_frame(self, frame: int, seconds: float) -> None:
         """Make room for the next frame."""
         size, self._oldest = len(self._seconds), min(self._oldest, frame)
         if frame - self._oldest >= size:
-            known = np.arange(self._oldest, frame)
-            old, new = known % size, known % (2 * size)
-            history, times = np.zeros((2 * size, *self._history.shape[1:])), np.zeros(2 * size)
-            history[new], times[new] = self._history[old], self._seconds[old]
-            self._history, self._seconds = history, times
+            # The place of each frame in the longer ring is that of one of its two copies.
+            self._history, self._seconds = np.tile(self._history, (2, 1, 1)), np.tile(self._seconds, 2)
         self._seconds[frame % len(self._seconds)] = seconds
 
     def start(self, rows: Array, first_number: int, begin: int) -> Indices:
         """Start a track with each row; return their indices."""
-        new, known = self._new(rows, first_number, begin), len(self.columns.numbers)
-        self.columns = Columns._make(map(np.concatenate, zip(self.columns, new, strict=True)))
-        indices = np.arange(known, known + len(rows))
-        self.add(indices, rows, LAST)
-        return indices
-
-    def _new(self, rows: Array, first_number: int, begin: int) -> Columns:
-        count = len(rows)
-        while len(self._free) < count:
-            slots = self._history.shape[1]
+        while (free := self.table["number"] == 0).sum() < len(rows):
+            self.table = np.concatenate([self.table, np.zeros_like(self.table)])
             self._history = np.concatenate([self._history, np.zeros_like(self._history)], axis=1)
-            self._free += range(slots, 2 * slots)
-        return Columns(
-            np.arange(first_number, first_number + count),
-            np.array([self._free.pop() for _ in range(count)], np.int64),
-            np.zeros(count, np.int64),
-            np.full(count, float(begin)),
-            np.full(count, np.inf),
-            np.repeat(rows[:, None], 2, axis=1),
-            np.full((count, 2, VELOCITY_OBSERVATIONS, 3), (np.inf, 0.0, 0.0)),
-            np.full((count, 2, COLUMNS), np.nan),
-            np.zeros((count, FACE_COLUMNS)),
-        )
+        new = np.zeros(len(rows), TRACK)
+        new["number"] = np.arange(first_number, first_number + len(rows))
+        new["begin"], new["end"] = begin, np.inf
+        new["edges"], new["near"], new["linked"] = rows[:, None], (np.inf, 0.0, 0.0), np.nan
+        tracks: Indices = free.nonzero()[0][: len(rows)]
+        self.table[tracks] = new
+        self.add(tracks, rows, LAST)
+        return tracks
 
     def add(self, tracks: Indices, rows: Array, side: int) -> None:
         """Add observations of one frame, all after the last or all before the first ones of their tracks."""
-        columns, frame = self.columns, int(rows[0, FRAME])
-        slots, count, edges, near = columns.slots[tracks], columns.counts[tracks], columns.edges[:, side], columns.near
+        table, frame = self.table, int(rows[0, FRAME])
+        count, edges, near = table["count"][tracks], table["edges"][:, side], table["near"]
         if (np.abs(edges[:, FRAME][tracks] - frame) > 1).any():
             old = edges[tracks]
-            self._fill(slots, *((old, rows) if side == LAST else (rows, old)))
-        self._history[frame % len(self._history), slots] = rows[:, : KIND + 1]
+            self._fill(tracks, *((old, rows) if side == LAST else (rows, old)))
+        self._history[frame % len(self._history), tracks] = rows[:, : KIND + 1]
         edges[tracks] = rows
         nearest, new = near[:, side][tracks], rows[:, FRAME_AND_CENTRE]
         nearest[:, 1:] = nearest[:, :-1]
@@ -135,9 +122,9 @@ class Tracks:
         is_young = count < VELOCITY_OBSERVATIONS
         if is_young.any():
             near[tracks[is_young], 1 - side, count[is_young]] = new[is_young]
-        columns.counts[tracks] = count + 1
+        table["count"][tracks] = count + 1
 
-    def _fill(self, slots: NDArray[np.int64], before: Array, after: Array) -> None:
+    def _fill(self, tracks: Indices, before: Array, after: Array) -> None:
         """Fill the frames between two observations of each track, linearly in time."""
         start = np.maximum(before[:, FRAME].astype(np.int64) + 1, self._oldest)
         at, frames = ranges(start, after[:, FRAME].astype(np.int64))
@@ -147,11 +134,29 @@ class Tracks:
         rows = before + (after - before) * share[:, None]
         rows[:, SCORE] = np.minimum(before[:, SCORE], after[:, SCORE])
         rows[:, KIND] = FILLED
-        self._history[frames, slots[at]] = rows[:, : KIND + 1]
+        self._history[frames, tracks[at]] = rows[:, : KIND + 1]
 
-    def motion(self, tracks: Indices, frame: Array | float, side: int) -> tuple[Array, Array]:
+    def candidates(self, frame: int, seconds: float, end: float) -> Indices:
+        """Return the tracks with this end whose last observation is within the gap limit, in the order of numbers."""
+        is_near = self._limits.gap.includes(*self._passed(frame, seconds))
+        return self._in_order(is_near & (self.table["end"] == end))
+
+    def expected(self, tracks: Indices, frame: Array | float, side: int, share: Array | float) -> tuple[Array, Array]:
+        """Return boxes ``(4, N)``, expanded by a share of their sides, before the first or after the last observations.
+
+        The second ones are those of a motion without damping.
+        """
+        edges = self.table["edges"][:, side][tracks]
+        reach = np.exp(edges[:, SIDES]) * (0.5 + share)
+        margins = np.concatenate([-reach, reach], axis=1)
+        damped, undamped = (
+            (np.tile(edges[:, CENTRE] + motion, 2) + margins).T for motion in self._motions(tracks, frame, side)
+        )
+        return damped, undamped
+
+    def _motions(self, tracks: Indices, frame: Array | float, side: int) -> tuple[Array, Array]:
         """Return motions ``(N, 2)`` from the first observations back to a frame, or from the last on; and undamped."""
-        frames, near = self.columns.edges[:, side, FRAME][tracks], self.columns.near[:, side][tracks]
+        frames, near = self.table["edges"][:, side, FRAME][tracks], self.table["near"][:, side][tracks]
         velocities = slopes(near[:, :, 1:], near[:, :, 0] - frames[:, None])
         count = (frame - frames)[:, None]
         damped = (1.0 - DAMPING ** np.abs(count)) * (DAMPING / (1.0 - DAMPING))
@@ -160,42 +165,47 @@ class Tracks:
     def forget(self, frame: int, seconds: float) -> None:
         """Drop the tracks that neither have a face after a frame nor gain one, and the history before it."""
         self._oldest = frame + 1 - self.reach
-        last = self.columns.edges[:, LAST]
-        frames, passed = frame - last[:, FRAME], seconds - last[:, SECONDS]
-        is_alive = frames <= 0
-        for limit in (self._limits.gap, self._limits.extension):
-            is_alive |= limit.includes(frames, passed)
-        if not is_alive.all():
-            self._free += self.columns.slots[~is_alive].tolist()
-            self.columns = Columns._make(each[is_alive] for each in self.columns)
+        passed = self._passed(frame, seconds)
+        is_alive = (passed[0] <= 0) | self._limits.gap.includes(*passed) | self._limits.extension.includes(*passed)
+        self.table[~is_alive] = np.zeros((), TRACK)
+
+    def _passed(self, frame: int, seconds: float) -> tuple[Array, Array]:
+        """Return frames and seconds since the last observations."""
+        last = self.table["edges"][:, LAST]
+        return frame - last[:, FRAME], seconds - last[:, SECONDS]
+
+    def _in_order(self, is_chosen: NDArray[np.bool_]) -> Indices:
+        tracks: Indices = is_chosen.nonzero()[0]
+        return tracks[self.table["number"][tracks].argsort()]
 
     def faces_at(self, due: Sequence[tuple[int, float, bool]]) -> Iterator[FrameFaces]:
         """Yield the faces in each of the next frames to come out; number, time and whether a scene begins are given."""
         frames, seconds, _ = (np.array(each)[:, None] for each in zip(*due, strict=True))
-        columns, shape = self.columns, (len(due), len(self.columns.numbers))
-        first, last = columns.edges[:, FIRST, FRAME], columns.edges[:, LAST, FRAME]
+        known = self._in_order(self.table["number"] > 0)
+        table, shape = self.table[known], (len(due), len(known))
+        first, last = table["edges"][:, FIRST, FRAME], table["edges"][:, LAST, FRAME]
         faces, origins = np.empty((*shape, FACE_COLUMNS)), np.full(shape, -1)
         is_inside = (first <= frames) & (last >= frames)
         at, tracks = is_inside.nonzero()
-        faces[at, tracks], origins[at, tracks] = self._smoothed(tracks, frames[at, 0])
+        faces[at, tracks], origins[at, tracks] = self._smoothed(known[tracks], frames[at, 0])
         at, tracks = (last == frames).nonzero()
-        columns.held[tracks] = faces[at, tracks]
-        at, tracks = (~is_inside & (columns.begins <= frames) & (columns.ends > frames)).nonzero()
+        self.table["held"][known[tracks]] = faces[at, tracks]
+        at, tracks = (~is_inside & (table["begin"] <= frames) & (table["end"] > frames)).nonzero()
         if len(at):
-            faces[at, tracks], origins[at, tracks] = self._outside(tracks, frames[at, 0], seconds[at, 0])
+            faces[at, tracks], origins[at, tracks] = self._outside(known[tracks], frames[at, 0], seconds[at, 0])
         for about, own, codes in zip(due, faces, origins, strict=True):
             is_there = codes >= 0
             found, names = own[is_there], NAMES[codes[is_there]]
             points = found[:, 4:14].reshape(-1, 5, 2)
             has_points = not len(points) or not np.isnan(points).all()
-            columns_out = columns.numbers[is_there], found[:, :4].copy(), found[:, FACE_SCORE].copy()
-            yield FrameFaces(*about, *columns_out, points if has_points else None, names)
+            columns = table["number"][is_there], found[:, :4].copy(), found[:, FACE_SCORE].copy()
+            yield FrameFaces(*about, *columns, points if has_points else None, names)
 
     def _outside(self, tracks: Indices, frames: NDArray[np.int64], seconds: Array) -> tuple[Array, NDArray[np.int64]]:
         """Return faces ``(N, 15)`` and origins before the first and after the last observation; -1 for no face."""
-        columns, faces, origins = self.columns, np.empty((len(tracks), FACE_COLUMNS)), np.full(len(tracks), -1)
-        sides = np.where(columns.edges[tracks, LAST, FRAME] < frames, LAST, FIRST)
-        edges, linked = columns.edges[tracks, sides], columns.linked[tracks, sides]
+        table, faces, origins = self.table, np.empty((len(tracks), FACE_COLUMNS)), np.full(len(tracks), -1)
+        sides = np.where(table["edges"][tracks, LAST, FRAME] < frames, LAST, FIRST)
+        edges, linked = table["edges"][tracks, sides], table["linked"][tracks, sides]
         is_linked = ~np.isnan(linked[:, FRAME])
         faces[is_linked] = across_cut(edges[is_linked], linked[is_linked], frames[is_linked], seconds[is_linked])
         origins[is_linked] = ORIGINS.index("interpolated")
@@ -205,17 +215,18 @@ class Tracks:
         for side in (FIRST, LAST):
             at = (is_reached & ~is_linked & (sides == side)).nonzero()[0]
             own = tracks[at]
-            faces[at] = columns.held[own] if side == LAST else self._smoothed(own, edges[at, FRAME].astype(np.int64))[0]
-            faces[at, :FACE_SCORE] += np.tile(self.motion(own, frames[at], side)[0], 7)
+            own_frames = edges[at, FRAME].astype(np.int64)
+            faces[at] = table["held"][own] if side == LAST else self._smoothed(own, own_frames)[0]
+            faces[at, :FACE_SCORE] += np.tile(self._motions(own, frames[at], side)[0], 7)
             origins[at] = ORIGINS.index("extended")
         return faces, origins
 
     def _smoothed(self, tracks: Indices, frames: NDArray[np.int64]) -> tuple[Array, NDArray[np.bool_]]:
         """Return faces ``(N, 15)`` between the first and the last observations, and whether they are filled."""
-        reach, half_window, (size, slots, width) = self.reach, self._limits.half_window, self._history.shape
-        first, last = self.columns.edges[tracks, :, FRAME].astype(np.int64).T
+        reach, half_window, (size, capacity, width) = self.reach, self._limits.half_window, self._history.shape
+        first, last = self.table["edges"][tracks, :, FRAME].astype(np.int64).T
         near = np.minimum(np.maximum(frames[:, None] + self._offsets, first[:, None]), last[:, None])
-        places = near % size * slots + self.columns.slots[tracks][:, None]
+        places = near % size * capacity + tracks[:, None]
         rows = self._history.reshape(-1, width).take(places, axis=0)
         weights = _weights(np.minimum(frames - first, half_window), np.minimum(last - frames, half_window), reach)
         states = np.einsum("nk,nkd->nd", weights, rows[:, :, STATE])
