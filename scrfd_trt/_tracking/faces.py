@@ -76,12 +76,12 @@ class FrameFaces:
     def __getitem__(self, index: slice | NDArray[Any]) -> FrameFaces: ...
     def __getitem__(self, index: Any) -> Face | FrameFaces:
         points = None if self.landmarks is None else self.landmarks[index]
-        boxes, scores, origins = self.boxes[index], self.scores[index], self.origins[index]
-        if isinstance(index, (int, np.integer)):
-            points = None if points is None or np.isnan(points).any() else points
-            return Face(int(self.track_ids[index]), boxes, float(scores), points, str(origins))  # type: ignore[arg-type]
-        about = (self.number, self.pts_seconds, self.cut)
-        return FrameFaces(*about, self.track_ids[index], boxes, scores, points, origins)
+        ids, boxes, scores, origins = (each[index] for each in (self.track_ids, self.boxes, self.scores, self.origins))
+        if not isinstance(index, (int, np.integer)):
+            return FrameFaces(self.number, self.pts_seconds, self.cut, ids, boxes, scores, points, origins)
+        # A row does not keep the columns in memory.
+        points = None if points is None or np.isnan(points).any() else points.copy()
+        return Face(int(ids), boxes.copy(), float(scores), points, str(origins))  # type: ignore[arg-type]
 
     def detections(self, size: tuple[int, int]) -> Detections:
         """Return the faces as the input of overlays; ``size`` is the frame's width and height in pixels."""

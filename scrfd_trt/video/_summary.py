@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,29 +13,10 @@ from scrfd_trt._tracking.faces import ORIGINS, Face, FrameFaces, Origin
 from scrfd_trt.video._timestamps import GapFinder
 
 MAX_MOMENTS = 10
-MAX_KEPT = 4 * MAX_MOMENTS
 LOST_WEIGHT = 10  # a lost face weighs as much as this many filled frames
 BORDER = 0.05  # share of its longer side within which a box touches the border of the frame
 
 Doubt = Literal["bridged", "faint", "lost"]  # filled between detections; low score; ended inside of the frame
-DOUBTS: tuple[Doubt, ...] = ("bridged", "faint")
-NO_DOUBT = -1
-
-FRAME = 0
-TRACK = np.dtype(
-    [
-        ("number", np.int64),
-        ("counts", np.int64, len(ORIGINS)),
-        ("doubt", np.int64),  # why its faces are in doubt now, an index of DOUBTS
-        *((name, np.float64, 3) for name in ("first", "last", "doubt_first", "doubt_last", "best_frame")),
-        ("visibility", np.float64),  # of its best face
-        ("box", np.float64, 4),
-        ("score", np.float64),
-        ("landmarks", np.float64, (5, 2)),
-        ("origin", np.int64),
-    ]
-)
-"""What is known of each track; frames are number, time and whether they begin a scene."""
 
 
 @dataclass
@@ -104,7 +85,7 @@ class Summary:
     faces, cuts
         Number of boxes in all frames, and of scene cuts.
     tracks
-        :class:`TrackSummary` by track number, made when it is read.
+        :class:`TrackSummary` by track number.
     left_out
         Numbers of the tracks that the selection left out in at least one frame.
     selected
@@ -121,8 +102,7 @@ class Summary:
     def __init__(self, size: tuple[int, int], min_score: float) -> None:
         self.size = size
         self.frames = self.empty = self.bridged = self.faces = self.cuts = 0
-        self._rows: dict[int, int] = {}  # by track number
-        self._tracks = np.zeros(16, TRACK)
+        self.tracks: dict[int, TrackSummary] = {}
         self.left_out: set[int] = set()
         self.selected = self.lost = 0
         self.converted: list[str] = []
@@ -130,15 +110,13 @@ class Summary:
         self.spans: tuple[tuple[float, float], ...] | None = None
         self._gaps = GapFinder()
         self._min_score = np.float32(min_score)  # detectors compare in float32
+        self._visibility: dict[int, float] = {}  # of the best face of each track
+        self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}  # first and last frame, by track number
         self._moments: list[ReviewMoment] = []
         self._last: FrameFaces | None = None
 
     def __repr__(self) -> str:
-        return f"<Summary: {self.frames} frames, {len(self._rows)} tracks, {self.faces} faces>"
-
-    @property
-    def tracks(self) -> dict[int, TrackSummary]:
-        return {number: _track_summary(self._tracks[row]) for number, row in self._rows.items()}
+        return f"<Summary: {self.frames} frames, {len(self.tracks)} tracks, {self.faces} faces>"
 
     def add(self, frame: FrameFaces) -> None:
         """Add the next frame."""
@@ -149,84 +127,64 @@ class Summary:
         self.bridged += bool((frame.origins == "interpolated").any())
         self.cuts += frame.cut
         self._add_lost(frame)
-        self._last = faces = frame
-        while len(faces):
-            numbers = faces.track_ids.tolist()
-            if len(set(numbers)) == len(numbers):
-                self._add_faces(faces)
-                break
-            firsts = np.unique(faces.track_ids, return_index=True)[1]  # files of others may have a track twice
-            self._add_faces(faces[np.sort(firsts)])
-            faces = faces[np.delete(np.arange(len(faces)), firsts)]
+        self._last = frame
+        bare = FrameFaces(frame.number, frame.pts_seconds, frame.cut)
+        is_detected = frame.origins == "detected"
+        areas = (frame.boxes[:, 2:] - frame.boxes[:, :2]).prod(axis=1)
+        visibility = frame.scores * np.sqrt(np.maximum(areas, 0.0)) * np.where(is_detected, 1.0, 0.1)
+        is_faint = is_detected & (frame.scores.astype(np.float32) < self._min_score)
+        faces = zip(*(each.tolist() for each in (frame.track_ids, frame.origins, visibility, is_faint)), strict=True)
+        for index, (number, origin, visible, faint) in enumerate(faces):
+            track = self.tracks.get(number)
+            if track is None or visible > self._visibility[number]:
+                self._visibility[number] = visible
+                first, counts = (bare, dict.fromkeys(ORIGINS, 0)) if track is None else (track.first, track.counts)
+                best = frame[index], frame.number, frame.pts_seconds
+                track = self.tracks[number] = TrackSummary(number, first, bare, *best, counts)
+            track.last = bare
+            track.counts[origin] += 1
+            doubt: Doubt | None = "bridged" if origin == "interpolated" else "faint" if faint else None
+            if doubt is not None or number in self._runs:
+                self._add_doubt(number, doubt, bare)
 
-    def _add_faces(self, frame: FrameFaces) -> None:
-        """Add faces of different tracks."""
-        rows, now = self._rows_of(frame), (frame.number, frame.pts_seconds, frame.cut)
-        origins = np.select([frame.origins == name for name in ORIGINS], range(len(ORIGINS)))
-        tracks = self._tracks
-        tracks["last"][rows] = now
-        tracks["counts"][rows, origins] += 1
-        sides = frame.boxes[:, 2:] - frame.boxes[:, :2]
-        visibility = frame.scores * np.sqrt(np.maximum(sides.prod(axis=1), 0.0)) * np.where(origins == 0, 1.0, 0.1)
-        is_best = visibility > tracks["visibility"][rows]
-        best = rows[is_best]
-        tracks["best_frame"][best] = now
-        points = np.nan if frame.landmarks is None else frame.landmarks[is_best]
-        values = (visibility[is_best], frame.boxes[is_best], frame.scores[is_best], points, origins[is_best])
-        for name, column in zip(("visibility", "box", "score", "landmarks", "origin"), values, strict=True):
-            tracks[name][best] = column
-        doubts = np.full(len(rows), NO_DOUBT)
-        doubts[(origins == 0) & (frame.scores.astype(np.float32) < self._min_score)] = DOUBTS.index("faint")
-        doubts[origins == ORIGINS.index("interpolated")] = DOUBTS.index("bridged")
-        is_new = tracks["doubt"][rows] != doubts
-        self._end_doubts(rows[is_new])
-        tracks["doubt"][rows] = doubts
-        tracks["doubt_first"][rows[is_new]] = now
-        tracks["doubt_last"][rows] = now
-
-    def _rows_of(self, frame: FrameFaces) -> NDArray[np.intp]:
-        known, rows = len(self._rows), self._rows
-        found = np.array([rows.setdefault(number, len(rows)) for number in frame.track_ids.tolist()], np.intp)
-        while len(rows) > len(self._tracks):
-            self._tracks = np.concatenate([self._tracks, np.zeros_like(self._tracks)])
-        new = found >= known
-        added = self._tracks[known : len(rows)]
-        added["number"] = frame.track_ids[new]
-        added["first"] = frame.number, frame.pts_seconds, frame.cut
-        added["visibility"], added["doubt"] = -np.inf, NO_DOUBT
-        return found
+    def _add_doubt(self, number: int, doubt: Doubt | None, frame: FrameFaces) -> None:
+        run = self._runs.get(number)
+        if run is not None and run[0] != doubt:
+            self._end_run(number)
+            run = None
+        if doubt is not None:
+            self._runs[number] = (doubt, run[1] if run else frame, frame)
 
     def _add_lost(self, frame: FrameFaces) -> None:
-        """End the doubts of tracks that the frame no longer has, and note those that ended inside of the frame."""
-        if self._last is None or np.array_equal(self._last.track_ids, frame.track_ids):
+        """End the runs of tracks that the frame no longer has, and note those that ended inside of the frame."""
+        if self._last is None:
             return
-        is_lost = ~np.isin(self._last.track_ids, frame.track_ids)
-        numbers, boxes = self._last.track_ids[is_lost], self._last.boxes[is_lost]
-        self._end_doubts(np.array([self._rows[number] for number in numbers.tolist()], np.intp))
-        if frame.cut or not self._is_counted(frame.pts_seconds):
-            return
-        margins = BORDER * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True, initial=0.0)
-        is_inside = ((boxes[:, :2] > margins) & (boxes[:, 2:] < np.array(self.size) - margins)).all(axis=1)
-        for number in numbers[is_inside].tolist():
-            self._push(ReviewMoment(LOST_WEIGHT, frame.pts_seconds, frame.pts_seconds, number, "lost"))
+        present = set(frame.track_ids.tolist())
+        is_noted = not frame.cut and self._is_counted(frame.pts_seconds)
+        for index, number in enumerate(self._last.track_ids.tolist()):
+            if number in present:
+                continue
+            self._end_run(number)
+            if is_noted and self._is_inside(self._last.boxes[index]):
+                self._push(ReviewMoment(LOST_WEIGHT, frame.pts_seconds, frame.pts_seconds, number, "lost"))
+
+    def _is_inside(self, box: NDArray[np.float64]) -> bool:
+        margin = BORDER * float((box[2:] - box[:2]).max())
+        return bool((box[:2] > margin).all() and (box[2:] < np.array(self.size) - margin).all())
 
     def _is_counted(self, pts_seconds: float) -> bool:
         return self.spans is None or any(start <= pts_seconds <= end for start, end in self.spans)
 
-    def _end_doubts(self, rows: NDArray[np.intp]) -> None:
-        ended = self._tracks[rows[self._tracks["doubt"][rows] != NO_DOUBT]]
-        weights = ended["doubt_last"][:, FRAME] - ended["doubt_first"][:, FRAME] + 1
-        if len(self._moments) == MAX_KEPT:
-            ended = ended[weights >= self._moments[0].weight]
-        for track in ended:
-            (first, start, _), (last, end, _) = track["doubt_first"].tolist(), track["doubt_last"].tolist()
-            doubt = DOUBTS[track["doubt"]]
-            self._push(ReviewMoment(int(last - first) + 1, start, end, int(track["number"]), doubt))
-        self._tracks["doubt"][rows] = NO_DOUBT
+    def _end_run(self, number: int) -> None:
+        run = self._runs.pop(number, None)
+        if run is not None:
+            doubt, first, last = run
+            weight = last.number - first.number + 1
+            self._push(ReviewMoment(weight, first.pts_seconds, last.pts_seconds, number, doubt))
 
     def _push(self, moment: ReviewMoment) -> None:
         heapq.heappush(self._moments, moment)
-        if len(self._moments) > MAX_KEPT:
+        if len(self._moments) > 4 * MAX_MOMENTS:
             heapq.heappop(self._moments)
 
     def gaps(self) -> list[tuple[float, float]]:
@@ -235,23 +193,6 @@ class Summary:
 
     def moments_to_review(self, count: int = MAX_MOMENTS) -> list[ReviewMoment]:
         """Return the moments to review, longest first."""
-        self._end_doubts(np.arange(len(self._rows)))
+        for number in list(self._runs):
+            self._end_run(number)
         return heapq.nlargest(count, self._moments)
-
-
-def _track_summary(track: Any) -> TrackSummary:
-    number, points = int(track["number"]), track["landmarks"].copy()
-    best = Face(
-        number,
-        track["box"].copy(),
-        float(track["score"]),
-        None if np.isnan(points).any() else points,
-        ORIGINS[track["origin"]],
-    )
-    first, last, (frame, seconds, _) = (track[name].tolist() for name in ("first", "last", "best_frame"))
-    counts = dict(zip(ORIGINS, track["counts"].tolist(), strict=True))
-    return TrackSummary(number, _bare(*first), _bare(*last), best, int(frame), seconds, counts)
-
-
-def _bare(number: float, pts_seconds: float, cut: float) -> FrameFaces:
-    return FrameFaces(int(number), pts_seconds, bool(cut))

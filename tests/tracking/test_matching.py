@@ -80,7 +80,7 @@ def test_match_is_the_assignment_of_all_pairs(seed: int, monkeypatch: pytest.Mon
     assert len(expected) > 20
     for limit in (10_000, 0):  # all pairs, and only those found to be near
         monkeypatch.setattr(matching, "MAX_DENSE_PAIRS", limit)
-        assert sorted(zip(*match(moved.transpose(2, 0, 1), found.T, 0.15), strict=True)) == expected
+        assert sorted(zip(*match([each.T for each in moved], found.T, 0.15), strict=True)) == expected
 
 
 def test_best_is_taken_in_order() -> None:
