@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -189,7 +191,8 @@ class Compose:
         """
         canvas, detections = prepare(image, detections, out)
         for overlay in self.overlays:
-            draw_guarded(overlay, canvas, detections)
+            with guarded(overlay):
+                draw_in_place(overlay, canvas, detections)
         return canvas
 
     def _draw_on_gpu(self, image: Any, detections: Detections) -> None:
@@ -217,10 +220,11 @@ def _draw_frame(overlay: Overlay, image: Any, detections: Detections) -> None:
     import_module("overlays._gpu").draw_on_gpu(overlay, image, detections)  # which imports this module
 
 
-def draw_guarded(overlay: Overlay, canvas: Image, detections: Detections) -> None:
-    """Draw in place; raise ``OverlayError`` for whatever another package's overlay raises."""
+@contextmanager
+def guarded(overlay: Overlay) -> Iterator[None]:
+    """Raise ``OverlayError`` for whatever another package's overlay raises."""
     try:
-        draw_in_place(overlay, canvas, detections)
+        yield
     except ScrfdError:
         raise
     except Exception as error:  # third-party overlays may raise anything

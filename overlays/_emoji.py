@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from overlays._geometry import Placement, drawing_columns, eye_rotations
-from overlays._pictures import Picture, PictureOverlay, read_picture
+from overlays._pictures import Picture, PictureOverlay, PlacedPictures, read_picture
 from scrfd_trt._detections import Detections
 
 _SCALE = 1.12  # size of a picture relative to the face it covers: its round head just surrounds the box's ellipse
@@ -47,16 +47,13 @@ class Emoji(PictureOverlay):
         )
         return super().privacy_warnings() + ([edge] if small else [])
 
-    def placements(self, detections: Detections) -> list[tuple[Picture, Placement]]:
+    def placements(self, detections: Detections) -> PlacedPictures:
         rows, box = drawing_columns(detections)
-        pictures = [_picture(self._kind(detections, row), self.color) for row in rows.tolist()]
-        sizes = np.array([picture.size for picture in pictures], np.float64).reshape(-1, 2).T
+        kinds = KINDS if self.kind == "each" else (self.kind,)
+        tracks = np.zeros(len(detections), np.int64) if detections.track_ids is None else detections.track_ids
+        used, number = np.unique(tracks[rows] % len(kinds), return_inverse=True)
+        pictures = [_picture(kinds[each], self.color) for each in used.tolist()]
+        sizes = np.array([picture.size for picture in pictures], np.float64).reshape(-1, 2)[number].T
         rotation = eye_rotations(detections).of_faces(rows)
         placed = Placement.cover_box(box, (sizes[0], sizes[1]), rotation, self.scale * _SCALE)
-        return list(zip(pictures, placed.rows(), strict=True))
-
-    def _kind(self, detections: Detections, row: int) -> str:
-        if self.kind != "each":
-            return self.kind
-        track = 0 if detections.track_ids is None else int(detections.track_ids[row])
-        return KINDS[track % len(KINDS)]
+        return PlacedPictures(pictures, number, placed)

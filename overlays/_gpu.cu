@@ -1,7 +1,8 @@
 // The masks, fills and blending of the overlays on the GPU, as in _masks.py, _filters.py, _pictures.py and _blending.py.
 //
 // The file needs no header, so that NVRTC alone compiles it; a host compiler does too, in tests/cuda/emulated.cpp.
-// A launch works on faces that touch no common pixel; faces that do are in later launches.
+// Overlays draw on a canvas in BGR, as on the host: `fetch` converts the image's pixels to it, and `store` those that
+// were drawn on back. A launch draws faces that touch no common pixel; faces that do are in later launches.
 
 typedef unsigned char Byte;
 typedef unsigned long long Address;
@@ -10,8 +11,9 @@ enum { BGR, NV12, P010 };                    // Canvas::format
 enum { FLAT, MOSAIC, BLUR, PICTURE, PATCH };  // Face::kind
 enum { ELLIPSE, RECTANGLE };                 // Face::shape
 
-#define TILE 32    // pixels along each side that a block paints; a thread paints 2×2
+#define TILE 32    // pixels along each side that a block works on; a thread takes 2×2
 #define LEAST 0.01f  // added to masks before rounding, so that none is below the host's
+#define DRAWN 0xff000000u  // highest byte of a canvas pixel
 
 struct Plane {
   Address at;
@@ -19,27 +21,31 @@ struct Plane {
   int column, channel;
 };
 
+struct Cell {
+  float c[4];
+};
+
+// An image, and the part of it that is drawn on, in BGR.
 struct Canvas {
   Plane y, uv;  // BGR lies in y alone
   int width, height, format;
   float black, light, tint;  // level of black; 8-bit levels per level of luma, and of chroma
   float red, blue;           // shares in luma
-};
-
-struct Cell {
-  float c[4];
+  int left, top, across;     // of the pixels
+  unsigned* pixels;
+  Cell *cells, *rows;  // averages of pixels, and as many cells for a blur
 };
 
 // One face; overlays/_records.py has the same fields.
 struct Face {
-  Address pixels, before;        // of a picture's copy, BGRA; of a patch, BGR, and what it replaces
+  Address pixels;                // of a picture's copy, BGRA, or of a patch, BGR
   double x, y;                   // centre of the mask
   double ratio_x, ratio_y;       // cells per pixel
-  int row, cells;                // bytes between rows of pixels and of before; the first cell
+  int row, cells;                // bytes between rows of pixels; the first cell
   int left, top, right, bottom;  // pixels that may change
-  int whole_left, whole_top, whole_width, whole_height;  // pixels that the cells average
+  int whole_left, whole_top, whole_width, whole_height;  // pixels that are read: those that the cells average
   int across, down;              // cells, or size of the picture's copy
-  int first_tile, tiles_across, first_block;  // among those of the launch
+  int first_tile, tiles_across, first_block;  // among those of all faces
   int kind, shape, linear, clear;
   float a, b, cos, sin, feather;
   float opacity;
@@ -60,14 +66,23 @@ __device__ inline float sample(const Canvas& canvas, Address at) {
   return canvas.format == P010 ? (float)(*(const unsigned short*)at >> 6) * 0.25f : (float)*(const Byte*)at;
 }
 
-__device__ inline void store(const Canvas& canvas, Address at, float value) {
-  if (canvas.format == P010)
-    *(unsigned short*)at = (unsigned short)((int)rintf(limit(value * 4.0f, 1023.0f)) << 6);
-  else
-    *(Byte*)at = (Byte)rintf(limit(value, 255.0f));
+__device__ inline unsigned packed(const Cell& bgr) {
+  return (unsigned)rintf(bgr.c[0]) | (unsigned)rintf(bgr.c[1]) << 8 | (unsigned)rintf(bgr.c[2]) << 16;
 }
 
-// Blue, green and red from 0 to 255, not rounded.
+__device__ inline Cell unpacked(unsigned bgr) {
+  Cell out = {{(float)(bgr & 255), (float)(bgr >> 8 & 255), (float)(bgr >> 16 & 255), 0.0f}};
+  return out;
+}
+
+__device__ inline unsigned* pixel_at(const Canvas& canvas, int x, int y) {
+  return canvas.pixels + (long long)(y - canvas.top) * canvas.across + (x - canvas.left);
+}
+
+// Rounded down, but not if only this computation leaves it below a whole number.
+__device__ inline float down(float value) { return floorf(value + 0.001f); }
+
+// Rounded as swscale does, which converts frames for overlays on the host: each term is rounded down.
 __device__ inline Cell read(const Canvas& canvas, int x, int y) {
   Address at = place(canvas.y, x, y);
   if (canvas.format == BGR) {
@@ -75,13 +90,21 @@ __device__ inline Cell read(const Canvas& canvas, int x, int y) {
     return bgr;
   }
   Address chroma = place(canvas.uv, x / 2, y / 2);
-  float light = (sample(canvas, at) - canvas.black) * canvas.light;
-  float u = (sample(canvas, chroma) - 128.0f) * canvas.tint;
-  float v = (sample(canvas, chroma + canvas.uv.channel) - 128.0f) * canvas.tint;
-  float blue = light + 2.0f * (1.0f - canvas.blue) * u, red = light + 2.0f * (1.0f - canvas.red) * v;
-  float green = (light - canvas.blue * blue - canvas.red * red) / (1.0f - canvas.blue - canvas.red);
-  Cell bgr = {{limit(blue, 255.0f), limit(green, 255.0f), limit(red, 255.0f)}};
+  float light = down((sample(canvas, at) - canvas.black) * canvas.light);
+  float u = (sample(canvas, chroma) - 128.0f) * canvas.tint * 2.0f * (1.0f - canvas.blue);
+  float v = (sample(canvas, chroma + canvas.uv.channel) - 128.0f) * canvas.tint * 2.0f * (1.0f - canvas.red);
+  float green = 1.0f - canvas.blue - canvas.red;
+  float change = down(-u * canvas.blue / green) + down(-v * canvas.red / green);
+  Cell bgr = {{limit(light + down(u), 255.0f), limit(light + change, 255.0f), limit(light + down(v), 255.0f)}};
   return bgr;
+}
+
+// A level of luma or chroma; swscale rounds down to 8 bits, but for luma of full range.
+__device__ inline void put(const Canvas& canvas, Address at, float value, bool is_exact) {
+  if (canvas.format == P010)
+    *(unsigned short*)at = (unsigned short)((int)rintf(limit(value * 4.0f, 1023.0f)) << 6);
+  else
+    *(Byte*)at = (Byte)(is_exact ? rintf(limit(value, 255.0f)) : down(limit(value, 255.0f)));
 }
 
 __device__ inline float luma(const Canvas& canvas, const Cell& bgr) {
@@ -90,18 +113,17 @@ __device__ inline float luma(const Canvas& canvas, const Cell& bgr) {
 
 __device__ inline void write(const Canvas& canvas, int x, int y, const Cell& bgr) {
   Address at = place(canvas.y, x, y);
-  if (canvas.format != BGR) {
-    store(canvas, at, luma(canvas, bgr) / canvas.light + canvas.black);
-    return;
-  }
-  for (int c = 0; c < 3; ++c) store(canvas, at + (long long)c * canvas.y.channel, bgr.c[c]);
+  if (canvas.format == BGR)
+    for (int c = 0; c < 3; ++c) *(Byte*)(at + (long long)c * canvas.y.channel) = (Byte)bgr.c[c];
+  else
+    put(canvas, at, luma(canvas, bgr) / canvas.light + canvas.black, canvas.black == 0.0f);
 }
 
 __device__ inline void write_chroma(const Canvas& canvas, int x, int y, const Cell& bgr) {
-  Address at = place(canvas.uv, x / 2, y / 2);
+  Address at = place(canvas.uv, x, y);
   float light = luma(canvas, bgr);
-  store(canvas, at, (bgr.c[0] - light) / (2.0f * (1.0f - canvas.blue)) / canvas.tint + 128.0f);
-  store(canvas, at + canvas.uv.channel, (bgr.c[2] - light) / (2.0f * (1.0f - canvas.red)) / canvas.tint + 128.0f);
+  put(canvas, at, (bgr.c[0] - light) / (2.0f * (1.0f - canvas.blue)) / canvas.tint + 128.0f, false);
+  put(canvas, at + canvas.uv.channel, (bgr.c[2] - light) / (2.0f * (1.0f - canvas.red)) / canvas.tint + 128.0f, false);
 }
 
 // From 255 on the shape to 0 where its soft edge ends.
@@ -203,9 +225,12 @@ __device__ inline bool draw(const Face& face, const Cell* cells, int x, int y, C
   }
   if (face.kind == PATCH) {
     const Byte* after = (const Byte*)face.pixels + (long long)row * face.row + 3ll * column;
-    const Byte* before = (const Byte*)face.before + (long long)row * face.row + 3ll * column;
-    for (int c = 0; c < 3; ++c) color->c[c] = after[c];
-    return after[0] != before[0] || after[1] != before[1] || after[2] != before[2];
+    bool changed = false;
+    for (int c = 0; c < 3; ++c) {
+      changed |= color->c[c] != after[c];
+      color->c[c] = after[c];
+    }
+    return changed;
   }
   float alpha = rintf(mask_of(face, x, y) * face.opacity);
   if (alpha <= 0.0f) return false;
@@ -222,61 +247,69 @@ __device__ inline bool draw(const Face& face, const Cell* cells, int x, int y, C
   return true;
 }
 
-// The face that a block of a launch works on.
-__device__ inline const Face& face_of(const Face* faces, int count, int Face::*first) {
+// The last face whose first tile or block is not after one.
+__device__ inline const Face& face_of(const Face* faces, int count, int Face::*first, int number) {
   int low = 0, high = count;
   while (high - low > 1) {
     int middle = (low + high) / 2;
-    (faces[middle].*first <= (int)blockIdx.x ? low : high) = middle;
+    (faces[middle].*first <= number ? low : high) = middle;
   }
   return faces[low];
 }
 
-// The first pixel of the 2×2 pixels of a thread.
-__device__ inline void start_of(const Face& face, int* x, int* y) {
-  int tile = blockIdx.x - face.first_tile;
-  *x = (face.left & ~1) + tile % face.tiles_across * TILE + 2 * threadIdx.x;
-  *y = (face.top & ~1) + tile / face.tiles_across * TILE + 2 * threadIdx.y;
-}
-
-// Chroma belongs to 2×2 pixels: it changes with any of them, and is that of all four.
-extern "C" __global__ void paint(const Face* faces, int count, Cell* cells, Cell* rows,
-                                 const __grid_constant__ Canvas canvas) {
-  const Face& face = face_of(faces, count, &Face::first_tile);
-  int x, y;
-  start_of(face, &x, &y);
-  if (x >= face.right || y >= face.bottom) return;
-  Cell sum = {{0, 0, 0, 0}};
-  bool changed = false;
+// Do work for the 2×2 pixels of a thread, which share their chroma, in a tile of a face.
+template <class Work>
+__device__ inline void for_pixels(const Face* faces, int count, int tile, const Canvas& canvas, Work work) {
+  const Face& face = face_of(faces, count, &Face::first_tile, tile);
+  tile -= face.first_tile;
+  int x = (face.whole_left & ~1) + tile % face.tiles_across * TILE + 2 * (int)threadIdx.x;
+  int y = (face.whole_top & ~1) + tile / face.tiles_across * TILE + 2 * (int)threadIdx.y;
+  if (x >= face.whole_left + face.whole_width || y >= face.whole_top + face.whole_height) return;
   for (int k = 0; k < 4; ++k) {
     int column = x + k % 2, row = y + k / 2;
-    if (column >= canvas.width || row >= canvas.height) continue;
-    Cell color = read(canvas, column, row);
-    if (draw(face, cells, column, row, &color)) {
-      changed = true;
-      write(canvas, column, row, color);
+    if (column < canvas.width && row < canvas.height) work(face, column, row, pixel_at(canvas, column, row));
+  }
+}
+
+// Convert the pixels of faces to the canvas. Kernels take all faces, and the first tile, block or face of a launch.
+extern "C" __global__ void fetch(const Face* faces, int count, int start, const __grid_constant__ Canvas canvas) {
+  for_pixels(faces, count, start + (int)blockIdx.x, canvas, [&](const Face&, int x, int y, unsigned* pixel) {
+    *pixel = packed(read(canvas, x, y));
+  });
+}
+
+extern "C" __global__ void paint(const Face* faces, int count, int start, const __grid_constant__ Canvas canvas) {
+  for_pixels(faces, count, start + (int)blockIdx.x, canvas, [&](const Face& face, int x, int y, unsigned* pixel) {
+    Cell color = unpacked(*pixel);
+    if (draw(face, canvas.cells, x, y, &color)) *pixel = packed(color) | DRAWN;
+  });
+}
+
+// Write what was drawn to the image. Chroma changes with any of its four pixels, and is that of their mean.
+extern "C" __global__ void store(const Face* faces, int count, int start, const __grid_constant__ Canvas canvas) {
+  Cell sum = {{0, 0, 0, 0}};
+  int chroma_x = -1, chroma_y = -1;
+  for_pixels(faces, count, start + (int)blockIdx.x, canvas, [&](const Face&, int x, int y, unsigned* pixel) {
+    Cell color = unpacked(*pixel);
+    if (*pixel & DRAWN) {
+      chroma_x = x / 2, chroma_y = y / 2;
+      write(canvas, x, y, color);
     }
     for (int c = 0; c < 3; ++c) sum.c[c] += color.c[c];
     sum.c[3] += 1.0f;
-  }
-  if (!changed || canvas.format == BGR) return;
+  });
+  if (chroma_x < 0 || canvas.format == BGR) return;
   for (int c = 0; c < 3; ++c) sum.c[c] /= sum.c[3];
-  write_chroma(canvas, x, y, sum);
+  write_chroma(canvas, chroma_x, chroma_y, sum);
 }
 
-// Copy the pixels of regions, as BGR, to where their patches begin.
-extern "C" __global__ void fetch(const Face* faces, int count, Cell* cells, Cell* rows,
-                                 const __grid_constant__ Canvas canvas) {
-  const Face& face = face_of(faces, count, &Face::first_tile);
-  int x, y;
-  start_of(face, &x, &y);
-  for (int k = 0; k < 4; ++k) {
-    int column = x + k % 2, row = y + k / 2;
-    if (column < face.left || column >= face.right || row < face.top || row >= face.bottom) continue;
-    Cell color = read(canvas, column, row);
-    Byte* out = (Byte*)face.before + (long long)(row - face.top) * face.row + 3ll * (column - face.left);
-    for (int c = 0; c < 3; ++c) out[c] = (Byte)rintf(color.c[c]);
-  }
+// Copy the pixels of regions to their patches.
+extern "C" __global__ void gather(const Face* faces, int count, int start, const __grid_constant__ Canvas canvas) {
+  for_pixels(faces, count, start + (int)blockIdx.x, canvas, [&](const Face& face, int x, int y, unsigned* pixel) {
+    if (x < face.left || x >= face.right || y < face.top || y >= face.bottom) return;
+    Byte* out = (Byte*)face.pixels + (long long)(y - face.top) * face.row + 3ll * (x - face.left);
+    for (int c = 0; c < 3; ++c) out[c] = (Byte)(*pixel >> 8 * c);
+  });
 }
 
 // Part of a pixel that lies between two places.
@@ -285,10 +318,10 @@ __device__ inline float part(double from, double to, int pixel) {
 }
 
 // Average the pixels of each cell, by the threads along x of a block, at most a warp.
-extern "C" __global__ void average(const Face* faces, int count, Cell* cells, Cell* rows,
-                                   const __grid_constant__ Canvas canvas) {
-  const Face& face = face_of(faces, count, &Face::first_block);
-  int number = (blockIdx.x - face.first_block) * blockDim.y + threadIdx.y, lanes = blockDim.x;
+extern "C" __global__ void average(const Face* faces, int count, int start, const __grid_constant__ Canvas canvas) {
+  int block = start + (int)blockIdx.x;
+  const Face& face = face_of(faces, count, &Face::first_block, block);
+  int number = (block - face.first_block) * blockDim.y + threadIdx.y, lanes = blockDim.x;
   bool is_cell = number < face.across * face.down;
   int column = number % face.across, row = number / face.across;
   double left = (double)column * face.whole_width / face.across, right = (column + 1.0) * face.whole_width / face.across;
@@ -299,7 +332,7 @@ extern "C" __global__ void average(const Face* faces, int count, Cell* cells, Ce
   for (int k = threadIdx.x; k < pixels; k += lanes) {
     int x = first_x + k % wide, y = first_y + k / wide;
     float weight = part(left, right, x) * part(top, bottom, y);
-    Cell color = read(canvas, face.whole_left + x, face.whole_top + y);
+    Cell color = unpacked(*pixel_at(canvas, face.whole_left + x, face.whole_top + y));
     for (int c = 0; c < 3; ++c) sum.c[c] += weight * color.c[c];
     sum.c[3] += weight;
   }
@@ -307,7 +340,7 @@ extern "C" __global__ void average(const Face* faces, int count, Cell* cells, Ce
     for (int c = 0; c < 4; ++c) sum.c[c] += __shfl_xor_sync(0xffffffffu, sum.c[c], step);
   if (!is_cell || threadIdx.x > 0) return;
   for (int c = 0; c < 3; ++c) sum.c[c] = rintf(sum.c[c] / sum.c[3]);
-  cells[face.cells + number] = sum;
+  canvas.cells[face.cells + number] = sum;
 }
 
 // One pass of the blur over a line of cells.
@@ -327,13 +360,12 @@ __device__ inline Cell soften_along(const Cell* line, int at, int length, long l
   return sum;
 }
 
-// Blur the cells: one block per face. `rows` has as many cells.
-extern "C" __global__ void soften(const Face* faces, int count, Cell* cells, Cell* rows,
-                                  const __grid_constant__ Canvas canvas) {
-  const Face& face = faces[blockIdx.x];
+// Blur the cells: one block per face.
+extern "C" __global__ void soften(const Face* faces, int count, int start, const __grid_constant__ Canvas canvas) {
+  const Face& face = faces[start + (int)blockIdx.x];
   int size = face.across * face.down;
-  Cell* own = cells + face.cells;
-  Cell* half = rows + face.cells;
+  Cell* own = canvas.cells + face.cells;
+  Cell* half = canvas.rows + face.cells;
   for (int k = threadIdx.x; k < size; k += blockDim.x)
     half[k] = soften_along(own + k / face.across * face.across, k % face.across, face.across, 1, face.sigma_x);
   __syncthreads();

@@ -1,16 +1,18 @@
 """Draw overlays on images in GPU memory: what an overlay declares in kernels, everything else on the CPU.
 
-Faces that touch no common pixel are drawn at once, others one after the other, as on the CPU.
+The pixels that overlays use are converted to a canvas in BGR, and those drawn on are converted back, as on the CPU.
+Faces that touch no common pixel are drawn at once, others one after the other.
 """
 
 from __future__ import annotations
 
 import atexit
 import ctypes
+import itertools
 import struct
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from overlays._base import Compose, Overlay, OverlayModel, as_detections, draw_guarded
+from overlays._base import Compose, Overlay, OverlayModel, as_detections, draw_in_place, guarded
 from overlays._geometry import Image, Region
-from overlays._records import BLUR, FACE, PATCH, GpuFaces, clip_boxes
+from overlays._records import BLUR, FACE, MOSAIC, PATCH, clip_boxes
 from scrfd_trt import _forks
 from scrfd_trt._cuda import kernels
 from scrfd_trt._cuda.device import Device
@@ -38,14 +40,19 @@ if TYPE_CHECKING:
 
     _Pictures = dict[int, tuple[weakref.ref[Image], Buffer]]
 
-KERNELS = kernels.Source(Path(__file__).with_name("_gpu.cu"), ("paint", "fetch", "average", "soften"))
+KERNELS = kernels.Source(
+    Path(__file__).with_name("_gpu.cu"), ("fetch", "gather", "average", "soften", "paint", "store")
+)
 TILE, THREADS = 32, 256  # as in _gpu.cu; threads per block
 LANES = 32  # threads that average one cell
+SQUARE = (TILE // 2, TILE // 2, 1)
 CELL = 16  # bytes
-CANVAS = struct.Struct("<QqiiQqiiiiifffff")
+CANVAS = struct.Struct("<QqiiQqii3i5f3i4x3Q")
+PIXEL = 4  # bytes
 BGR, NV12, P010 = range(3)
 MIN_BYTES = 1 << 16
 MAX_SLOTS = 8  # images that are drawn on at once
+MAX_GROUP = 2048  # faces among which those that touch are looked for
 
 
 def draw_on_gpu(overlay: Overlay, image: Any, detections: Any, *, stream: Any = None) -> None:
@@ -100,26 +107,35 @@ class _Canvas(NamedTuple):
     """An image in GPU memory as the kernels take it."""
 
     size: tuple[int, int]
-    record: bytes
+    fields: tuple[Any, ...]
 
     @classmethod
     def of(cls, image: Any, device: Device, stream: Stream) -> _Canvas:
-        arrays = [DeviceImage(plane, device, stream, is_plane=isinstance(image, YUVImage)) for plane in _planes(image)]
-        for array, plane in zip(arrays, _planes(image), strict=True):
+        is_yuv, planes = isinstance(image, YUVImage), _planes(image)
+        arrays = [DeviceImage(plane, device, stream, is_plane=is_yuv) for plane in planes]
+        for array, plane in zip(arrays, planes, strict=True):
             if array.readonly or type(plane).__module__.partition(".")[0] in {"jax", "jaxlib"}:
                 raise ImageError(f"the image of type {type(plane).__name__} is read-only: copy it to a CuPy array")
-        planes = [(array.address, *array.strides[:2], *(*array.strides[2:], 0)[:1]) for array in arrays]
-        shapes, types = [array.shape for array in arrays], [array.dtype for array in arrays]
-        if isinstance(image, YUVImage):
-            check_yuv_planes(shapes[0], shapes[1], types[0], types[1])
-            levels = (0.0, 1.0, 1.0) if image.full_range else (16.0, 255.0 / 219.0, 255.0 / 224.0)
-            layout, matrix = NV12 if types[0] == "uint8" else P010, image.matrix
-        elif shapes[0][2:] != (3,) or 0 in shapes[0]:
-            raise ImageError(f"an image on the GPU to draw on is (H, W, 3) uint8 or a YUVImage, not {shapes[0]}")
-        else:
-            levels, layout, matrix = (0.0, 1.0, 1.0), BGR, "bt601"
-        size = (int(shapes[0][1]), int(shapes[0][0]))
-        return cls(size, CANVAS.pack(*planes[0], *planes[-1], *size, layout, *levels, *LUMA_SHARES[matrix]))
+        layouts = [(array.address, *array.strides[:2], *(*array.strides[2:], 0)[:1]) for array in arrays]
+        shape, levels, layout, matrix = arrays[0].shape, (0.0, 1.0, 1.0), BGR, "bt601"
+        if is_yuv:
+            check_yuv_planes(shape, arrays[1].shape, arrays[0].dtype, arrays[1].dtype)
+            levels = levels if image.full_range else (16.0, 255.0 / 219.0, 255.0 / 224.0)
+            layout, matrix = NV12 if arrays[0].dtype == "uint8" else P010, image.matrix
+        elif shape[2:] != (3,) or 0 in shape:
+            raise ImageError(f"an image on the GPU to draw on is (H, W, 3) uint8 or a YUVImage, not {shape}")
+        size = (int(shape[1]), int(shape[0]))
+        return cls(size, (*layouts[0], *layouts[-1], *size, layout, *levels, *LUMA_SHARES[matrix]))
+
+
+class _Part(NamedTuple):
+    """What one overlay draws: by kernels, or on the host, from patches of so many bytes in all."""
+
+    overlay: Overlay
+    records: NDArray[Any]
+    bounds: list[int]  # where each turn begins and ends
+    pictures: list[Image]
+    patches: int = 0
 
 
 class _Slot:
@@ -129,47 +145,121 @@ class _Slot:
         self._device, self.event = device, create_event(device)
         self._pinned: Buffer | None = None
         self._memory: Buffer | None = None
+        self._canvas = np.empty(0, np.uint64)
         self.launches: list[kernels.Launch] = []
 
     def reserve(self, sent: int, needed: int) -> tuple[NDArray[np.uint8], int]:
         """Return page-locked memory, and the address of memory on the GPU, of so many bytes."""
         if self._pinned is None or self._pinned.size < sent:
-            self._pinned = pinned_memory(max(MIN_BYTES, sent + sent // 2), self._device)
+            self._pinned = pinned_memory(max(MIN_BYTES, sent + sent // 4), self._device)
         if self._memory is None or self._memory.size < needed:
-            self._memory = gpu_memory(max(MIN_BYTES, needed + needed // 2), self._device)
+            self._memory = gpu_memory(max(MIN_BYTES, needed + needed // 4), self._device)
         return view(self._pinned, (sent,), np.uint8), int(self._memory.handle)
+
+    def host_canvas(self, size: tuple[int, int]) -> tuple[Image, NDArray[np.uint64]]:
+        """Return an image for drawing on the host, which is black and is to be left so, and its memory in words."""
+        used = 3 * size[0] * size[1]
+        if 8 * len(self._canvas) < used:
+            self._canvas = np.zeros(-(-used // 8), np.uint64)
+        return self._canvas.view(np.uint8)[:used].reshape(size[1], size[0], 3), self._canvas
 
 
 class _Job:
-    """The kernels that draw one overlay on one image."""
+    """The kernels that draw overlays on one image, in the order of their launches."""
 
     def __init__(self, loaded: kernels.Kernels, canvas: _Canvas, slot: _Slot, stream: Stream) -> None:
-        self._kernels, self._slot, self.stream = loaded, slot, stream
-        self._canvas = (ctypes.c_char * CANVAS.size).from_buffer_copy(canvas.record)
+        self._kernels, self._canvas, self._slot, self.stream = loaded, canvas, slot, stream
 
-    def reserve(self, sent: int, needed: int) -> None:
-        self.pinned, self.base = self._slot.reserve(sent, needed)
+    def prepare(self, parts: list[_Part]) -> None:
+        """Reserve memory, and copy the records of all faces to the GPU."""
+        records = np.concatenate([part.records for part in parts])
+        low, high = _extent(records)
+        (left, top), (right, bottom) = low.min(0).tolist(), high.max(0).tolist()
+        tiles = -(-(high - low) // TILE)
+        kind, grid = records["kind"], records["grid"].prod(1, dtype=np.int64)
+        cells = np.where((kind == BLUR) | (kind == MOSAIC), grid, 0)
+        self._numbers = {
+            "average": _starts(-(-cells // (THREADS // LANES))),
+            "soften": np.arange(len(records) + 1),
+            "tiles": _starts(tiles.prod(1)),
+        }
+        records["tiles_across"], records["first_tile"] = tiles[:, 0], self._numbers["tiles"][:-1]
+        records["first_block"] = self._numbers["average"][:-1]
+        self.turns, begin = list[tuple[_Part, int, int]](), 0
+        for part in parts:
+            self.turns += [(part, begin + first, begin + end) for first, end in itertools.pairwise(part.bounds)]
+            begin += len(part.records)
+        # Each turn has the memory for cells of the one before.
+        starts, firsts = _starts(cells), [first for _, first, _ in self.turns]
+        lengths = np.diff([*firsts, len(records)])
+        records["cells"] = starts[:-1] - starts[firsts].repeat(lengths)
+        most = int(np.add.reduceat(cells, firsts).max())
+        room, patches = _aligned(records.nbytes), _aligned(max(part.patches for part in parts))
+        cells_at, rows_at = room + patches, room + patches + CELL * most
+        pixels_at = rows_at + CELL * most
+        self._pinned, base = self._slot.reserve(cells_at, pixels_at + PIXEL * (right - left) * (bottom - top))
+        self._patches_at = base + room
+        self.patches = self._pinned[room:]
+        records["pixels"][kind == PATCH] += base + room
+        places = (left, top, right - left, base + pixels_at, base + cells_at, base + rows_at)
+        image = (ctypes.c_char * CANVAS.size).from_buffer_copy(CANVAS.pack(*self._canvas.fields, *places))
+        self._arguments = ctypes.c_void_p(base), ctypes.c_int(len(records)), image
+        self._pinned[: records.nbytes] = records.view(np.uint8)
+        copy("copying faces to the GPU", base, self._pinned.ctypes.data, records.nbytes, self.stream)
 
-    def send(self, records: NDArray[Any]) -> None:
-        """Copy the records to the beginning of the memory on the GPU."""
-        self.pinned[: records.nbytes] = records.view(np.uint8)
-        copy("copying faces to the GPU", self.base, self.pinned.ctypes.data, records.nbytes, self.stream)
-
-    def launch(
-        self,
-        name: str,
-        part: Sequence[int],
-        blocks: int,
-        block: tuple[int, int, int] = (TILE // 2, TILE // 2, 1),
-        cells: tuple[int, int] = (0, 0),
-    ) -> None:
-        """Start a kernel for some of the faces; ``cells`` are the addresses of the cells, and of as many more."""
-        first, end = part
-        faces = ctypes.c_void_p(self.base + first * FACE.itemsize)
-        arguments = [faces, ctypes.c_int(end - first), *map(ctypes.c_void_p, cells), self._canvas]
-        launch = self._kernels.prepare(name, (blocks, 1, 1), block, arguments)
+    def launch(self, name: str, first: int, end: int) -> None:
+        """Start a kernel for some of the faces."""
+        numbers = self._numbers.get(name, self._numbers["tiles"])
+        start, blocks = int(numbers[first]), int(numbers[end] - numbers[first])
+        faces, count, image = self._arguments
+        launch = self._kernels.prepare(
+            name, (blocks, 1, 1), self._block(name), [faces, count, ctypes.c_int(start), image]
+        )
         launch.start(self.stream)
-        self._slot.launches.append(launch)
+        self._slot.launches.append(launch)  # whose arguments the fake of the tests reads later
+
+    @staticmethod
+    def _block(name: str) -> tuple[int, int, int]:
+        return {"average": (LANES, THREADS // LANES, 1), "soften": (THREADS, 1, 1)}.get(name, SQUARE)
+
+    def draw(self, detections: Detections, size: tuple[int, int]) -> None:
+        """Draw all parts, in order."""
+        last = self.turns[-1][2]
+        self.launch("fetch", 0, last)
+        for part, first, end in self.turns:
+            kind = part.records["kind"][0]
+            if kind == PATCH:
+                self.launch("gather", first, end)
+                self._draw_on_host(part, detections, size)
+            if kind in (BLUR, MOSAIC):
+                self.launch("average", first, end)
+            if kind == BLUR:
+                self.launch("soften", first, end)
+            self.launch("paint", first, end)
+        self.launch("store", 0, last)
+
+    def _draw_on_host(self, part: _Part, detections: Detections, size: tuple[int, int]) -> None:
+        """Draw on the CPU, on copies of the pixels in the part's patches, which are brought back."""
+        address = self.patches.ctypes.data
+        copy("copying pixels from the GPU", address, self._patches_at, part.patches, self.stream)
+        synchronize(self.stream)
+        canvas, memory = self._slot.host_canvas(size)
+        views = [canvas[Region(*region).slices] for region in part.records["region"].tolist()]
+        patches = [
+            self.patches[at : at + pixels.size].reshape(pixels.shape)
+            for at, pixels in zip(part.records["pixels"].tolist(), views, strict=True)
+        ]
+        for pixels, patch in zip(views, patches, strict=True):
+            pixels[...] = patch
+        with guarded(part.overlay):
+            draw_in_place(part.overlay, canvas, detections)
+        for pixels, patch in zip(views, patches, strict=True):
+            patch[...] = pixels
+        for pixels in views:
+            pixels[...] = 0
+        if memory.any():
+            raise OverlayError(f"overlay {part.overlay!r} changes pixels outside its used_boxes(): return all of them")
+        copy("copying pixels to the GPU", self._patches_at, address, part.patches, self.stream)
 
 
 class _Painter:
@@ -183,7 +273,7 @@ class _Painter:
         self._lent: tuple[Any, Stream] = (None, self.stream)
         self._slots: deque[_Slot] = deque()
         self._pictures: _Pictures = {}
-        self._canvases: dict[tuple[int, int], NDArray[np.uint64]] = {}
+        self._lock = _forks.Lock()
 
     def borrow(self, stream: Any) -> Stream:
         """Return the caller's stream, which is mostly the same from one image to the next."""
@@ -194,26 +284,45 @@ class _Painter:
         return borrowed
 
     def draw(self, overlay: Overlay, canvas: _Canvas, detections: Detections, stream: Stream) -> None:
-        if isinstance(overlay, Compose):
-            for each in overlay.overlays:
-                self.draw(each, canvas, detections, stream)
+        parts = [self._part(each, canvas.size, detections, stream) for each in _flattened(overlay)]
+        parts = [part for part in parts if len(part.records)]
+        if not parts:
             return
-        faces = None
-        if isinstance(overlay, OverlayModel) and type(overlay).__call__ is OverlayModel.__call__:
-            overlay.check_landmarks(detections)
-            faces = overlay.gpu_faces(detections)
         slot = self._take_slot()
         job = _Job(self._kernels, canvas, slot, stream)
         try:
-            if faces is None:
-                self._draw_on_host(overlay, canvas.size, detections, job)
-            elif len(faces.records):
-                self._draw_faces(faces, job)
+            job.prepare(parts)
+            job.draw(detections, canvas.size)
         except BaseException:
             synchronize(stream)  # its work uses the slot's memory
             raise
         call("recording an event", stream.record, slot.event)
         self._slots.append(slot)
+
+    def _part(self, overlay: Overlay, size: tuple[int, int], detections: Detections, stream: Stream) -> _Part:
+        faces, boxes = None, None
+        with guarded(overlay):
+            if isinstance(overlay, OverlayModel) and type(overlay).__call__ is OverlayModel.__call__:
+                overlay.check_landmarks(detections)
+                faces = overlay.gpu_faces(detections)
+            if faces is None and (find_boxes := getattr(overlay, "used_boxes", None)) is not None:
+                boxes = find_boxes(detections)
+            if faces is None:
+                boxes = np.array([[0.0, 0.0, *size]]) if boxes is None else np.asarray(boxes, np.float64)
+                regions, _ = clip_boxes(boxes, size)
+        if faces is None:
+            records = np.zeros(len(regions), FACE)
+            records["region"], records["kind"] = regions, PATCH
+            width, height = (regions[:, 2:] - regions[:, :2]).T.astype(np.int64)
+            starts = _starts(3 * width * height)
+            records["row"], records["pixels"] = 3 * width, starts[:-1]
+            return _Part(overlay, records, [0, len(records)], [], int(starts[-1]))
+        records = faces.records
+        if faces.pictures:
+            places = np.array([self._picture_at(picture, stream) for picture in faces.pictures], np.uint64)
+            records["pixels"] = places[records["pixels"]]
+        order, bounds = _in_turns(records)
+        return _Part(overlay, records[order], bounds, faces.pictures)
 
     def _take_slot(self) -> _Slot:
         """Return a slot that is free; if many are in use, wait for the oldest one."""
@@ -229,79 +338,19 @@ class _Painter:
         slot.launches.clear()
         return slot
 
-    def _draw_faces(self, faces: GpuFaces, job: _Job) -> None:
-        records = faces.records
-        if faces.pictures:
-            used = {id(picture): picture for picture in faces.pictures}
-            places = {key: self._picture_at(picture, job.stream) for key, picture in used.items()}
-            records["pixels"] = [places[id(picture)] for picture in faces.pictures]
-        order, bounds = _in_turns(records)
-        records = records[order]
-        tiles = _number_tiles(records, bounds)
-        count = np.where(records["whole"][:, 2] > 0, records["grid"].prod(1, dtype=np.int64), 0)
-        records["cells"] = np.cumsum(count) - count
-        records["first_block"], blocks = _numbered(-(-count // (THREADS // LANES)), bounds)
-        total, room = int(count.sum()), _aligned(records.nbytes)
-        job.reserve(room, room + 2 * CELL * total)
-        cells = (job.base + room, job.base + room + CELL * total)
-        job.send(records)
-        is_blur = bool(records["kind"][0] == BLUR)
-        for *part, tile_count, block_count in zip(bounds, bounds[1:], tiles, blocks, strict=False):
-            if total:
-                job.launch("average", part, block_count, (LANES, THREADS // LANES, 1), cells)
-            if is_blur:
-                job.launch("soften", part, part[1] - part[0], (THREADS, 1, 1), cells)
-            job.launch("paint", part, tile_count, cells=cells)
-
-    def _draw_on_host(self, overlay: Overlay, size: tuple[int, int], detections: Detections, job: _Job) -> None:
-        """Draw on the CPU: the pixels that the overlay uses are copied there, and those that change are copied back."""
-        find_boxes = getattr(overlay, "used_boxes", None)
-        boxes = None if find_boxes is None else find_boxes(detections)
-        regions, _ = clip_boxes(np.array([[0.0, 0.0, *size]]) if boxes is None else np.asarray(boxes, np.float64), size)
-        if not len(regions):
-            return
-        records, sides = np.zeros(len(regions), FACE), (regions[:, 2:] - regions[:, :2]).astype(np.int64)
-        ends, room = np.cumsum(3 * sides.prod(1)), _aligned(records.nbytes)
-        total, starts = int(ends[-1]), room + ends - 3 * sides.prod(1)
-        job.reserve(room + 2 * total, room + 2 * total)
-        records["region"], records["kind"], records["row"] = regions, PATCH, 3 * sides[:, 0]
-        records["before"], records["pixels"] = job.base + starts, job.base + starts + total
-        (tiles,) = _number_tiles(records, [0, len(records)])
-        job.send(records)
-        job.launch("fetch", (0, len(records)), tiles)
-        address = job.pinned.ctypes.data + room
-        copy("copying pixels from the GPU", address, job.base + room, total, job.stream)
-        synchronize(job.stream)
-        memory = self._canvases.pop(size, None)
-        if memory is None:
-            memory = np.zeros(-(-3 * size[0] * size[1] // 8), np.uint64)
-        canvas = memory.view(np.uint8)[: 3 * size[0] * size[1]].reshape(size[1], size[0], 3)
-        views = [canvas[Region(*region).slices] for region in regions.tolist()]
-        for at, part in zip(starts.tolist(), views, strict=True):
-            part[...] = job.pinned[at : at + part.size].reshape(part.shape)
-        draw_guarded(overlay, canvas, detections)
-        for at, part in zip((starts + total).tolist(), views, strict=True):
-            job.pinned[at : at + part.size].reshape(part.shape)[...] = part
-        for part in views:
-            part[...] = 0
-        if memory.any():
-            raise OverlayError(f"overlay {overlay!r} changes pixels outside its used_boxes(): return all of them")
-        self._canvases[size] = memory
-        copy("copying pixels to the GPU", job.base + room + total, address + total, total, job.stream)
-        job.launch("paint", (0, len(records)), tiles)
-
     def _picture_at(self, picture: Image, stream: Stream) -> int:
         """Return the address of a picture on the GPU, where it stays until the picture is dropped."""
         key = id(picture)
-        owner, memory = self._pictures.get(key, (None, None))
-        if memory is None or owner is None or owner() is not picture:
-            memory = gpu_memory(picture.nbytes, self.device)
-            pixels = np.ascontiguousarray(picture)
-            copy("copying a picture to the GPU", int(memory.handle), pixels.ctypes.data, pixels.nbytes, stream)
-            synchronize(stream)
-            self._pictures[key] = weakref.ref(picture), memory
-            close_when_dropped(picture, partial(_free_picture, self._pictures, key, int(memory.handle)))
-        return int(memory.handle)
+        with self._lock:
+            owner, memory = self._pictures.get(key, (None, None))
+            if memory is None or owner is None or owner() is not picture:
+                memory = gpu_memory(picture.nbytes, self.device)
+                pixels = np.ascontiguousarray(picture)
+                copy("copying a picture to the GPU", int(memory.handle), pixels.ctypes.data, pixels.nbytes, stream)
+                synchronize(stream)
+                self._pictures[key] = weakref.ref(picture), memory
+                close_when_dropped(picture, partial(_free_picture, self._pictures, key, int(memory.handle)))
+            return int(memory.handle)
 
     def close(self) -> None:
         """Free all memory, once the work that uses it is done."""
@@ -316,40 +365,52 @@ def _free_picture(pictures: _Pictures, key: int, address: int) -> None:
         free(pictures.pop(key)[1])
 
 
+def _flattened(overlay: Overlay) -> Iterator[Overlay]:
+    if isinstance(overlay, Compose):
+        for each in overlay.overlays:
+            yield from _flattened(each)
+    else:
+        yield overlay
+
+
+def _extent(records: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return where the pixels that faces use begin and end, ``(N, 2)`` each, in whole blocks of 2×2, as chroma is."""
+    whole, region = records["whole"], records["region"]
+    is_set = whole[:, 2:3] > 0
+    low = np.where(is_set, whole[:, :2], region[:, :2])
+    high = np.where(is_set, whole[:, :2] + whole[:, 2:], region[:, 2:])
+    records["whole"] = np.concatenate([low, high - low], 1)
+    return low & ~1, high + 1 & ~1
+
+
 def _in_turns(records: NDArray[Any]) -> tuple[NDArray[np.int64], list[int]]:
     """Return an order of faces in turns, and where each turn begins and ends: faces that touch take turns."""
-    region, whole = records["region"], records["whole"]
-    has_cells = whole[:, 2:3] > 0
-    low = np.where(has_cells, np.minimum(region[:, :2], whole[:, :2]), region[:, :2]) & ~1  # as chroma is
-    high = np.where(has_cells, np.maximum(region[:, 2:], whole[:, :2] + whole[:, 2:]), region[:, 2:]) + 1 & ~1
-    (left, top), (right, bottom) = np.ascontiguousarray(low.T), np.ascontiguousarray(high.T)
+    turns = np.zeros(len(records), np.int64)
+    for start in range(0, len(records), MAX_GROUP):
+        group = slice(start, start + MAX_GROUP)
+        turns[group] = _turns_of(records[group]) + turns.max() + (start > 0)
+    return np.argsort(turns, kind="stable"), _starts(np.bincount(turns)).tolist()
+
+
+def _turns_of(records: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the length of the longest chain of earlier faces that touch, for each face."""
+    low, high = (np.ascontiguousarray(side.T) for side in _extent(records))
     touch = np.tri(len(records), k=-1, dtype=bool)
-    for low_side, high_side in ((left, right), (top, bottom)):
-        touch &= low_side[:, None] < high_side
-        touch &= high_side[:, None] > low_side
-    earlier, waiting = touch.astype(np.float32), np.ones(len(records), np.float32)
-    turns, bounds = np.empty(len(records), np.int64), [0]
-    while bounds[-1] < len(records):
-        ready = np.flatnonzero(earlier @ waiting < waiting)  # waits for no other
-        turns[ready], waiting[ready] = len(bounds), 0.0
-        bounds.append(bounds[-1] + len(ready))
-    return np.argsort(turns, kind="stable"), bounds
+    for start, end in zip(low, high, strict=True):
+        touch &= start[:, None] < end
+        touch &= end[:, None] > start
+    rows, earlier = touch.nonzero()
+    owners, firsts = np.unique(rows, return_index=True)
+    turns, before = np.zeros(len(records), np.int64), np.full(len(records), -1)
+    while len(owners) and (turns != before).any():
+        before = turns.copy()
+        turns[owners] = np.maximum.reduceat(turns[earlier], firsts) + 1
+    return turns
 
 
-def _number_tiles(records: NDArray[Any], bounds: list[int]) -> list[int]:
-    """Write where the tiles of each face begin within its turn; return how many each turn has."""
-    start, end = records["region"][:, :2] & ~1, records["region"][:, 2:]
-    across, down = (-(-(end - start) // TILE)).T
-    records["tiles_across"] = across
-    records["first_tile"], counts = _numbered(across * down, bounds)
-    return counts
-
-
-def _numbered(count: NDArray[Any], bounds: list[int]) -> tuple[NDArray[Any], list[int]]:
-    """Return how many others come before those of each face within its turn, and how many each turn has."""
-    first, starts = np.cumsum(count) - count, bounds[:-1]
-    totals: list[int] = np.add.reduceat(count, starts).tolist()
-    return first - first[starts].repeat(np.diff(bounds)), totals
+def _starts(count: NDArray[Any]) -> NDArray[np.int64]:
+    """Return how many come before each, and how many there are in all, ``(N + 1,)``."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(count, dtype=np.int64)])
 
 
 def _aligned(size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from overlays._geometry import TYPICAL_LANDMARKS, Box, Placement, drawing_columns, drawing_order, eye_rotations
-from overlays._pictures import Picture, PictureOverlay, read_picture
+from overlays._pictures import Picture, PictureOverlay, PlacedPictures, read_picture
 from scrfd_trt._crops import similarity
 from scrfd_trt._detections import Detections
 
@@ -79,12 +80,12 @@ class Sticker(PictureOverlay):
             found.append(f"{self.picture} is transparent where faces stay visible; use an opaque picture to hide them")
         return found
 
-    def placements(self, detections: Detections) -> list[tuple[Picture, Placement]]:
+    def placements(self, detections: Detections) -> Iterable[tuple[Picture, Placement]]:
         picture, rotations = self._picture, eye_rotations(detections)
         if self.fit == "box":
             rows, boxes = drawing_columns(detections)
             placed = Placement.cover_box(boxes, picture.size, rotations.of_faces(rows), self.scale)
-            return [(picture, placement) for placement in placed.rows()]
+            return PlacedPictures([picture], np.zeros(len(rows), np.intp), placed)
         points = TYPICAL_LANDMARKS if self.points is None else np.reshape(self.points, (5, 2))
         points, found = points * picture.size, []
         for row, box in drawing_order(detections):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import weakref
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -29,6 +29,7 @@ LIMITS = Limits(pixels=50_000_000, option="")
 _MAX_SOFT = 0.04  # fraction of partly transparent pixels below which a picture counts as hard-edged
 _LEVEL_STEP = math.sqrt(0.5)
 _MIN_LEVEL = 4  # pixels
+_MAX_LEVELS = 64  # no picture has as many
 _SOFT_RIM, _HARD_RIM = 2.0, 0.5  # smaller copies are softer at their edges
 
 
@@ -155,7 +156,7 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
 
     @abstractmethod
     def placements(self, detections: Detections) -> Iterable[tuple[Picture, Placement]]:
-        """Return the pictures to draw, in drawing order, and their placements."""
+        """Return the pictures to draw, in drawing order, and their placements; fastest as :class:`PlacedPictures`."""
 
     def privacy_warnings(self) -> list[str]:
         visible = f"opacity {self.opacity:g} leaves the face visible; use 1 to hide it"
@@ -166,61 +167,87 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
             picture.draw(canvas, placement, self.opacity, self.blending)
 
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64]:
-        return _PlacedPictures.of(self.placements(detections)).boxes
+        return PlacedPictures.of(self.placements(detections)).boxes
 
     def gpu_faces(self, detections: Detections) -> GpuFaces | None:
         if not self._draws_as(PictureOverlay):
             return None
-        placed = _PlacedPictures.of(self.placements(detections))
-        a, b, c, d = placed.forth[:, [0, 1, 3, 4]].T
-        area = a * d - b * c
-        rows = np.flatnonzero(area != 0.0)
-        regions, kept = clip_boxes(placed.boxes[rows], detections.image_size)
-        rows = rows[kept]
-        numbers = np.floor(np.log(np.sqrt(np.abs(area[rows]))) / math.log(_LEVEL_STEP) + 1e-9).astype(int).tolist()
-        pictures = [placed.pictures[row] for row in rows.tolist()]
-        levels = [
-            picture.levels[min(max(0, number), len(picture.levels) - 1)]
-            for picture, number in zip(pictures, numbers, strict=True)
-        ]
-        records = np.zeros(len(rows), FACE)
-        grid = np.array([level.shape[1::-1] for level in levels], np.float64).reshape(-1, 2)
-        ratio = grid / placed.about[rows, 4:6]
+        placed = PlacedPictures.of(self.placements(detections))
+        matrix, area = placed.matrix, np.asarray(placed.placement.determinant)
+        regions, kept = clip_boxes(np.where(area[:, None] == 0.0, 0.0, placed.boxes), detections.image_size)
+        matrix, area, number = matrix[kept], area[kept], placed.number[kept]
+        about, pictures = placed.about[number], placed.pictures
+        wanted = np.floor(np.log(np.abs(area)) / (2.0 * math.log(_LEVEL_STEP)) + 1e-9)
+        levels = np.clip(wanted, 0, about[:, 8] - 1).astype(np.int64)
+        used, at = np.unique(number * _MAX_LEVELS + levels, return_inverse=True)
+        copies = [pictures[each // _MAX_LEVELS].levels[each % _MAX_LEVELS] for each in used.tolist()]
+        records = np.zeros(len(area), FACE)
+        grid = np.array([copy.shape[1::-1] for copy in copies], np.float64).reshape(-1, 2)[at]
         # From the image to the copy, whose pixel centres are whole numbers.
-        back = np.stack([d, -b, -c, a], 1)[rows].reshape(-1, 2, 2) / area[rows, None, None] * ratio[:, :, None]
-        start = (back * (regions[:, :2] + 0.5 - placed.forth[rows][:, [2, 5]])[:, None]).sum(2) - 0.5
+        back = np.stack([matrix[:, 1, 1], -matrix[:, 0, 1], -matrix[:, 1, 0], matrix[:, 0, 0]], 1) / area[:, None]
+        back = back.reshape(-1, 2, 2) * (grid / about[:, 4:6])[:, :, None]
+        start = (back * (regions[:, :2] + 0.5 - matrix[:, :, 2])[:, None]).sum(2) - 0.5
         records["warp"] = np.concatenate([back, start[:, :, None]], 2).reshape(-1, 6)
         records["region"], records["grid"], records["row"] = regions, grid, 4 * grid[:, 0]
-        records["kind"], records["opacity"], records["clear"] = PICTURE, self.opacity, placed.about[rows, 6]
-        records["linear"] = (self.blending == "linear") & ((placed.about[rows, 7] == 0.0) | (self.opacity < 1.0))
-        return GpuFaces(records, levels)
+        records["pixels"], records["kind"], records["opacity"] = at, PICTURE, self.opacity
+        records["clear"] = about[:, 6]
+        records["linear"] = (self.blending == "linear") & ((about[:, 7] == 0.0) | (self.opacity < 1.0))
+        return GpuFaces(records, copies)
 
 
-class _PlacedPictures(NamedTuple):
-    """Pictures and their placements as columns."""
+@dataclass(frozen=True)
+class PlacedPictures:
+    """Pictures and their placements as columns, and as pairs when iterated over.
 
-    pictures: list[Picture]
-    forth: NDArray[np.float64]  # (N, 6), as Placement
-    about: NDArray[np.float64]  # (N, 8): content, size, clear_border, hard_edged
+    Attributes
+    ----------
+    pictures
+        Different pictures.
+    number
+        Which of them is placed, ``(N,)``.
+    placement
+        Where; each field is ``(N,)``.
+    """
+
+    pictures: Sequence[Picture]
+    number: NDArray[np.intp]
+    placement: Placement
 
     @classmethod
-    def of(cls, placed: Iterable[tuple[Picture, Placement]]) -> _PlacedPictures:
+    def of(cls, placed: Iterable[tuple[Picture, Placement]]) -> PlacedPictures:
+        """Return pairs as columns."""
+        if isinstance(placed, PlacedPictures):
+            return placed
         pairs = list(placed)
-        forth = np.array([placement for _, placement in pairs], np.float64).reshape(-1, 6)
-        pictures = [picture for picture, _ in pairs]
-        about = {
-            id(each): (*each.content, *each.size, each.clear_border, each.hard_edged)
-            for each in {id(each): each for each in pictures}.values()
-        }
-        return cls(pictures, forth, np.array([about[id(each)] for each in pictures], np.float64).reshape(-1, 8))
+        numbers: dict[int, int] = {}
+        number = [numbers.setdefault(id(picture), len(numbers)) for picture, _ in pairs]
+        pictures = list({id(picture): picture for picture, _ in pairs}.values())
+        columns = np.array([placement for _, placement in pairs], np.float64).reshape(-1, 6).T
+        return cls(pictures, np.array(number, np.intp), Placement(*columns))
+
+    def __iter__(self) -> Iterator[tuple[Picture, Placement]]:
+        return zip((self.pictures[each] for each in self.number.tolist()), self.placement.rows(), strict=True)
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The placements as matrices, ``(N, 2, 3)``."""
+        return np.stack(self.placement, 1).reshape(-1, 2, 3)
+
+    @property
+    def about(self) -> NDArray[np.float64]:
+        """For each picture: box of its content, its size, ``clear_border``, ``hard_edged``, number of levels."""
+        columns = [
+            (*each.content, *each.size, each.clear_border, each.hard_edged, len(each.levels)) for each in self.pictures
+        ]
+        return np.array(columns, np.float64).reshape(-1, 9)
 
     @property
     def boxes(self) -> NDArray[np.float64]:
-        """Return :meth:`Picture.placed_box` of each face, ``(N, 4)``."""
-        matrix = self.forth.reshape(-1, 2, 3)
-        low, high = self.about[:, :2], self.about[:, 2:4]
+        """:meth:`Picture.placed_box` of each, ``(N, 4)``."""
+        matrix, about = self.matrix, self.about[self.number]
+        low, high = about[:, :2], about[:, 2:4]
         center = (matrix[:, :, :2] * ((low + high) / 2)[:, None]).sum(2) + matrix[:, :, 2]
-        rim = np.where(self.about[:, 6:7] > 0.0, _SOFT_RIM, _HARD_RIM)
+        rim = np.where(about[:, 6:7] > 0.0, _SOFT_RIM, _HARD_RIM)
         reach = (np.abs(matrix[:, :, :2]) * ((high - low) / 2)[:, None]).sum(2) + rim
         return np.concatenate([center - reach, center + reach], 1)
 

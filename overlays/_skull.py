@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
 from overlays._geometry import Box, Placement, drawing_columns, eye_rotations, fit_rotations
-from overlays._pictures import Picture, PictureOverlay, read_picture
+from overlays._pictures import Picture, PictureOverlay, PlacedPictures, read_picture
 from scrfd_trt._detections import Detections
 
 MIN_FIT, MAX_FIT = 0.75, 1.33
@@ -56,7 +56,7 @@ class Skull(PictureOverlay):
         # Read here, so that a missing file fails at construction.
         self._picture = (_skull() if self.image is None else read_picture(self.image)).in_order(self.color)
 
-    def placements(self, detections: Detections) -> list[tuple[Picture, Placement]]:
+    def placements(self, detections: Detections) -> PlacedPictures:
         rows, box = drawing_columns(detections)
         picture, landmarks = self._picture, detections.landmarks
         if self.image is not None:
@@ -72,7 +72,7 @@ class Skull(PictureOverlay):
                 placed = Placement._make(
                     np.where(size == 0.0, upright, other) for upright, other in zip(placed, fitted, strict=True)
                 )
-        return [(picture, placement) for placement in placed.rows()]
+        return PlacedPictures([picture], np.zeros(len(rows), np.intp), placed)
 
 
 def _place_by_landmarks(

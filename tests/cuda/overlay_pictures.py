@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 import overlays
-from scrfd_trt import Detections, YUVImage
-from scrfd_trt._image_arrays import LUMA_SHARES, from_yuv
+from scrfd_trt import Detections
+from scrfd_trt._image_arrays import LUMA_SHARES
 
 CAT = Path(overlays.__file__).parent / "assets" / "emoji-cat.png"
 COVERING = (
@@ -60,8 +60,11 @@ def picture(size, seed=1):
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 5.0), None, 0, 255, cv2.NORM_MINMAX)
 
 
-def to_planes(image, matrix, full_range, bits):
-    """Return luma and chroma of a BGR image; chroma is that of the mean of 2×2 pixels."""
+def to_planes(image, matrix, full_range, bits, *, as_swscale=False):
+    """Return luma and chroma of a BGR image; chroma is that of the mean of 2×2 pixels.
+
+    swscale rounds down to 8 bits, but for luma of full range.
+    """
     red, blue = LUMA_SHARES[matrix]
     b, g, r = np.moveaxis(image.astype(np.float64), 2, 0)
     light = red * r + blue * b + (1 - red - blue) * g
@@ -75,16 +78,36 @@ def to_planes(image, matrix, full_range, bits):
     unit = 1 << bits - 8
     y = light if full_range else light * 219 / 255 + 16
     uv = 128 + (tint if full_range else tint * 224 / 255)
-    planes = [np.clip(np.rint(plane * unit), 0, 256 * unit - 1) for plane in (y, uv)]
+    to_y, to_uv = (_down, _down) if as_swscale and bits == 8 else (np.rint, np.rint)
+    to_y = np.rint if full_range else to_y
+    planes = [np.clip(round_(plane * unit), 0, 256 * unit - 1) for plane, round_ in ((y, to_y), (uv, to_uv))]
     return [plane.astype(np.uint8) if bits == 8 else plane.astype(np.uint16) << 6 for plane in planes]
+
+
+def _down(values):
+    return np.floor(values + 0.001)
+
+
+def from_planes(y, uv, matrix, full_range):
+    """Return the BGR image of planes as swscale does, which rounds each term down."""
+    red, blue = LUMA_SHARES[matrix]
+    unit = 1 if y.itemsize == 1 else 256
+    light = _down(y / unit if full_range else (y / unit - 16) * 255 / 219)
+    u, v = np.moveaxis((uv / unit - 128) * (1 if full_range else 255 / 224), 2, 0)
+    u, v = (
+        plane.repeat(2, 0).repeat(2, 1)[: y.shape[0], : y.shape[1]] for plane in (2 * (1 - blue) * u, 2 * (1 - red) * v)
+    )
+    green = 1 - blue - red
+    image = light[..., None] + np.stack([_down(u), _down(-u * blue / green) + _down(-v * red / green), _down(v)], 2)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def drawn_on_planes(overlay, y, uv, matrix, full_range, detections):
     """Return the planes as the path over BGR leaves them, the image it draws, and which samples it changes."""
-    before = from_yuv(YUVImage(y, uv, matrix, full_range))
+    before = from_planes(y, uv, matrix, full_range)
     after = overlay(before, detections)
     changed = (after != before).any(2)
-    new_y, new_uv = to_planes(after, matrix, full_range, 8 * y.itemsize if y.itemsize == 1 else 10)
+    new_y, new_uv = to_planes(after, matrix, full_range, 8 if y.itemsize == 1 else 10, as_swscale=True)
     blocks = cv2.copyMakeBorder(
         changed.astype(np.uint8), 0, len(changed) % 2, 0, changed.shape[1] % 2, cv2.BORDER_CONSTANT
     )
