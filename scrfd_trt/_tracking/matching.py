@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
-
 import numpy as np
 
 from scrfd_trt._tracking.tracks import SMALLEST, Array, Indices, ranges
@@ -26,23 +23,24 @@ def _areas(boxes: Array) -> Array:
     return np.asarray(sides[0] * sides[1])
 
 
-def match(expected: Sequence[Array], found: Array, minimum: float) -> tuple[Indices, Indices]:
+def match(expected: Array, found: Array, minimum: float) -> tuple[Indices, Indices]:
     """Return the pairs of expected and found boxes with the largest total overlap, each at least ``minimum``.
 
-    Each of ``expected`` has an alternative for each box; the one that overlaps most counts.
+    ``expected`` ``(4, A, N)`` has alternatives for each box; the one that overlaps most counts.
     """
-    if expected[0].shape[1] * found.shape[1] <= MAX_DENSE_PAIRS:
-        rows, columns = np.indices((expected[0].shape[1], found.shape[1])).reshape(2, -1)
+    counts = expected.shape[2], found.shape[1]
+    if counts[0] * counts[1] <= MAX_DENSE_PAIRS:
+        rows, columns = np.divmod(np.arange(counts[0] * counts[1]), counts[1])
     else:
         rows, columns = _near_pairs(expected, found)
-    similarity = reduce(np.maximum, [overlaps(each[:, rows], found[:, columns]) for each in expected])
+    similarity = overlaps(expected[:, :, rows], found[:, None, columns]).max(axis=0)
     is_similar = similarity >= minimum
     return assign(rows[is_similar], columns[is_similar], similarity[is_similar])
 
 
-def _near_pairs(expected: Sequence[Array], found: Array) -> tuple[Indices, Indices]:
-    """Return all pairs that overlap."""
-    low, high = reduce(np.minimum, expected)[:2], reduce(np.maximum, expected)[2:]
+def _near_pairs(expected: Array, found: Array) -> tuple[Indices, Indices]:
+    """Return all pairs that overlap, and some that do not."""
+    low, high = expected[:2].min(axis=1), expected[2:].max(axis=1)
     order = found[0].argsort()
     starts, ends = found[0][order], np.maximum.accumulate(found[2][order])
     rows, places = ranges(ends.searchsorted(low[0], "right"), starts.searchsorted(high[0]))
@@ -56,7 +54,7 @@ def assign(rows: Indices, columns: Indices, similarity: Array) -> tuple[Indices,
     if len(set(rows.tolist())) == len(set(columns.tolist())) == len(rows):
         return rows, columns
     # Whatever replaces such a pair is worth less.
-    is_sure = similarity > _best_others(rows, similarity) + _best_others(columns, similarity)
+    is_sure = similarity > _second_best(rows, similarity) + _second_best(columns, similarity)
     is_open = np.bincount(rows, is_sure)[rows] + np.bincount(columns, is_sure)[columns] == 0
     if not is_open.any():
         return rows[is_sure], columns[is_sure]
@@ -74,15 +72,14 @@ def assign(rows: Indices, columns: Indices, similarity: Array) -> tuple[Indices,
     )
 
 
-def _best_others(groups: Indices, values: Array) -> Array:
-    """Return the largest other value in the group of each value; 0 if it is alone."""
+def _second_best(groups: Indices, values: Array) -> Array:
+    """Return the second largest value of its group, or 0, for each largest value; infinity for all others."""
     order = np.lexsort((values, groups))
-    groups, values = groups[order], values[order]
-    is_largest = np.append(groups[1:] != groups[:-1], True)
-    before = np.concatenate([[0.0], np.where(is_largest[:-1], 0.0, values[:-1])])
-    others = np.empty(len(values))
-    others[order] = np.where(is_largest, before, values[is_largest][is_largest.cumsum() - is_largest])
-    return others
+    is_largest = np.append(np.diff(groups[order]) != 0, True)
+    before = np.append(0.0, np.where(is_largest, 0.0, values[order])[:-1])
+    second = np.empty(len(values))
+    second[order] = np.where(is_largest, before, np.inf)
+    return second
 
 
 def take_best(similarity: Array, minimum: float) -> tuple[list[int], list[int]]:

@@ -147,10 +147,10 @@ class Tracker:
         frame = int(rows[0, FRAME])
         missed = frame - self._tracks.table["edges"][:, LAST, FRAME][tracks] - 1
         share = np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER)[:, None]
-        damped, undamped = self._tracks.expected(tracks, frame, LAST, share)
         # A face that was missed for some frames may have moved on at full speed, or stopped.
-        alternatives = [damped, undamped] if missed.any() else [damped]
-        at, found = match(alternatives, boxes[:, chosen], minimum)
+        alternatives = 2 if missed.any() else 1
+        expected = self._tracks.expected(tracks, frame, LAST, share)[:, :alternatives]
+        at, found = match(expected, boxes[:, chosen], minimum)
         if len(at):
             self._tracks.add(tracks[at], rows[chosen[found]], LAST)
         return _without(tracks, at), _without(chosen, found)
@@ -168,8 +168,8 @@ class Tracker:
             if frame.low is None:
                 continue
             rows, boxes = frame.low
-            expected, _ = self._tracks.expected(tracks, frame.number, FIRST, BUFFER)
-            similarity = overlaps(expected[:, :, None], boxes[:, None])
+            expected = self._tracks.expected(tracks, frame.number, FIRST, BUFFER)
+            similarity = overlaps(expected[:, 0, :, None], boxes[:, None])
             own, low = take_best(similarity * is_open[:, None], MIN_IOU_LOW)
             if own:
                 self._tracks.add(tracks[own], rows[low], FIRST)
@@ -186,12 +186,12 @@ class Tracker:
         before = self._tracks.candidates(frame.number, frame.seconds, self._scene)
         before = before[np.isnan(linked[before, LAST, FRAME])]
         firsts = edges[tracks, FIRST, FRAME]
-        own = self._tracks.expected(tracks, firsts, FIRST, BUFFER)[0][:, :, None]
-        ends = self._tracks.expected(before, edges[before, LAST, FRAME] + 1, LAST, BUFFER)[0][:, None]
+        own = self._tracks.expected(tracks, firsts, FIRST, BUFFER)[:, 0, :, None]
+        ends = self._tracks.expected(before, edges[before, LAST, FRAME] + 1, LAST, BUFFER)[:, :1]
         similarity = overlaps(own, ends)
         for first in np.unique(firsts).tolist():
             at = firsts == first
-            moved = self._tracks.expected(before, first, LAST, BUFFER)[0][:, None]
+            moved = self._tracks.expected(before, first, LAST, BUFFER)[:, :1]
             similarity[at] = np.maximum(similarity[at], overlaps(own[:, at], moved))
         after, old = take_best(similarity, MIN_IOU_LOW)
         linked[before[old], LAST] = edges[tracks[after], FIRST]

@@ -141,18 +141,15 @@ class Tracks:
         is_near = self._limits.gap.includes(*self._passed(frame, seconds))
         return self._in_order(is_near & (self.table["end"] == end))
 
-    def expected(self, tracks: Indices, frame: Array | float, side: int, share: Array | float) -> tuple[Array, Array]:
-        """Return boxes ``(4, N)``, expanded by a share of their sides, before the first or after the last observations.
+    def expected(self, tracks: Indices, frame: Array | float, side: int, share: Array | float) -> Array:
+        """Return boxes ``(4, 2, N)``, expanded by a share of their sides, before the first or after the last rows.
 
-        The second ones are those of a motion without damping.
+        The second of each two is that of a motion without damping.
         """
         edges = self.table["edges"][:, side][tracks]
+        centres = edges[:, CENTRE] + np.array(self._motions(tracks, frame, side))
         reach = np.exp(edges[:, SIDES]) * (0.5 + share)
-        margins = np.concatenate([-reach, reach], axis=1)
-        damped, undamped = (
-            (np.tile(edges[:, CENTRE] + motion, 2) + margins).T for motion in self._motions(tracks, frame, side)
-        )
-        return damped, undamped
+        return np.concatenate([centres - reach, centres + reach], axis=2).transpose(2, 0, 1)
 
     def _motions(self, tracks: Indices, frame: Array | float, side: int) -> tuple[Array, Array]:
         """Return motions ``(N, 2)`` from the first observations back to a frame, or from the last on; and undamped."""
@@ -299,21 +296,13 @@ def smoothing_weights(before: int, after: int, reach: int) -> Array:
 
 
 def slopes(values: Array, steps: Array) -> Array:
-    """Return the slopes ``(N, D)`` of lines through values ``(N, K, D)`` at steps ``(N, K)`` up to VELOCITY_FRAMES."""
-    are_same = len(steps) > 0 and bool((steps == steps[0]).all())
-    weights = _known_slope_weights(*steps[0].tolist()) if are_same else slope_weights(steps)
-    return np.asarray((weights[:, None] @ values)[:, 0])
+    """Return the slopes ``(N, D)`` of lines through values ``(N, K, D)`` at steps ``(N, K)`` up to VELOCITY_FRAMES.
 
-
-def slope_weights(steps: Array) -> Array:
-    """Return the weights ``(N, K)`` of values at these steps that give the slope; 0 for a single one."""
+    They are 0 for a single value.
+    """
     is_used = np.abs(steps) <= VELOCITY_FRAMES
     offsets = np.where(is_used, steps, 0.0)
     offsets -= offsets.sum(axis=1, keepdims=True) / is_used.sum(axis=1, keepdims=True)
     offsets *= is_used
-    return np.asarray(offsets / np.maximum(np.square(offsets).sum(axis=1, keepdims=True), SMALLEST))
-
-
-@lru_cache(maxsize=1024)
-def _known_slope_weights(*steps: float) -> Array:
-    return slope_weights(np.array([steps]))
+    spread = np.maximum(np.square(offsets).sum(axis=1, keepdims=True), SMALLEST)
+    return np.asarray(((offsets / spread)[:, None] @ values)[:, 0])
