@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from overlays._base import OverlayModel
 from overlays._blending import BlendOptions, blend
-from overlays._filters import Fill, Values
+from overlays._filters import FILLS, Fill, Values
 from overlays._geometry import Image, Region
 from overlays._masks import MIN_HALF_SIDE, Mask, MaskOptions, Shape
 from overlays._records import FACE, SHAPES, GpuFaces, clip_boxes
@@ -89,14 +89,6 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method fill_for() or replacement()")
 
-    def reach(self, size: float) -> float | None:
-        """Return how far from the mask over a face :meth:`replacement` reads, in pixels; None if that has no limit.
-
-        ``size`` is the longer side of the face's box in pixels.
-        """
-        fill = self._fill(np.array([size]))
-        return None if fill is None else float(np.max(fill.reach))
-
     def draw(self, canvas: Image, detections: Detections) -> None:
         if self.opacity == 0.0:
             return
@@ -117,12 +109,8 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
 
     def used_boxes(self, detections: Detections) -> NDArray[np.float64] | None:
         columns = self.mask_columns(detections)
-        if type(self).reach is Covering.reach:
-            fill = self._fill(columns.size)
-            return None if fill is None else columns.boxes(fill.reach)
-        reaches = [self.reach(size) for size in columns.size.tolist()]
-        known = [reach for reach in reaches if reach is not None]
-        return columns.boxes(np.array(known)) if len(known) == len(reaches) else None
+        fill = self._fill(columns.size)
+        return None if fill is None else columns.boxes(fill.reach)
 
     def _fill(self, sizes: Values) -> Fill | None:
         """Return :meth:`fill_for`, unless the class has its own :meth:`replacement`."""
@@ -136,7 +124,7 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
         order = np.argsort(columns.size[kept], kind="stable")
         rows = np.flatnonzero(kept)[order]
         fill = self._fill(columns.size[rows])
-        if fill is None:
+        if fill is None or type(fill) not in FILLS:  # a class derived from these may replace pixels in its own way
             return None
         records = np.zeros(len(rows), FACE)
         records["region"], records["shape"] = regions[order], SHAPES[self.shape]

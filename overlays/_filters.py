@@ -30,7 +30,7 @@ Values = NDArray[np.float64]
 
 
 class Fill(ABC):
-    """What replaces the pixels of faces, on the CPU and on the GPU."""
+    """What replaces the pixels of faces. The three in this module are kernels on the GPU; others work on the CPU."""
 
     @property
     @abstractmethod
@@ -41,9 +41,9 @@ class Fill(ABC):
     def replace(self, canvas: Image, region: Region, row: int) -> Image:
         """Return the pixels ``(h, w, 3)`` that replace those of a region, for the face in a row of the values."""
 
-    @abstractmethod
     def pack(self, records: NDArray[Any], size: tuple[int, int]) -> None:
-        """Write the fields of all faces' records, which hold their regions of an image of (width, height)."""
+        """Write the fields of all faces' records for the GPU, which hold their regions of an image of that size."""
+        raise NotImplementedError(f"{type(self).__name__} works on the CPU")
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,9 @@ class BlurFill(Fill):
         sigmas = np.minimum(self.sigma[:, None] / records["whole"][:, 2:] * records["grid"], 2 * _SMALL_SIGMA)
         is_stack = is_wide & (records["grid"].min(1) >= _STACK_SIZE)
         records["sigma"] = np.where(is_stack[:, None], 0.0, sigmas)
+
+
+FILLS = (FlatFill, MosaicFill, BlurFill)
 
 
 def blur_region(canvas: Image, region: Region, sigma: float) -> Image:

@@ -45,11 +45,11 @@ KERNELS = kernels.Source(
 )
 TILE, THREADS = 32, 256  # as in _gpu.cu; threads per block
 LANES = 32  # threads that average one cell
-SQUARE = (TILE // 2, TILE // 2, 1)
 CELL = 16  # bytes
 CANVAS = struct.Struct("<QqiiQqii3i5f3i4x3Q")
 PIXEL = 4  # bytes
 BGR, NV12, P010 = range(3)
+CELLS = (MOSAIC, BLUR)  # kinds of faces with cells
 MIN_BYTES = 1 << 16
 MAX_SLOTS = 8  # images that are drawn on at once
 MAX_GROUP = 2048  # faces among which those that touch are looked for
@@ -139,127 +139,100 @@ class _Part(NamedTuple):
 
 
 class _Slot:
-    """Memory for drawing one overlay on one image. It is free again when its event is done."""
+    """Memory and launches that draw overlays on one image. They are free again when ``event`` is done."""
 
-    def __init__(self, device: Device) -> None:
-        self._device, self.event = device, create_event(device)
-        self._pinned: Buffer | None = None
-        self._memory: Buffer | None = None
-        self._canvas = np.empty(0, np.uint64)
-        self.launches: list[kernels.Launch] = []
+    def __init__(self, device: Device, loaded: kernels.Kernels) -> None:
+        self._device, self._kernels, self.event = device, loaded, create_event(device)
+        self._pinned = pinned_memory(MIN_BYTES, device)
+        self._memory = gpu_memory(MIN_BYTES, device)
+        self._black = np.empty(0, np.uint64)  # an image for drawing on the host
+        self._launches: list[kernels.Launch] = []
 
-    def reserve(self, sent: int, needed: int) -> tuple[NDArray[np.uint8], int]:
-        """Return page-locked memory, and the address of memory on the GPU, of so many bytes."""
-        if self._pinned is None or self._pinned.size < sent:
-            self._pinned = pinned_memory(max(MIN_BYTES, sent + sent // 4), self._device)
-        if self._memory is None or self._memory.size < needed:
-            self._memory = gpu_memory(max(MIN_BYTES, needed + needed // 4), self._device)
-        return view(self._pinned, (sent,), np.uint8), int(self._memory.handle)
-
-    def host_canvas(self, size: tuple[int, int]) -> tuple[Image, NDArray[np.uint64]]:
-        """Return an image for drawing on the host, which is black and is to be left so, and its memory in words."""
-        used = 3 * size[0] * size[1]
-        if 8 * len(self._canvas) < used:
-            self._canvas = np.zeros(-(-used // 8), np.uint64)
-        return self._canvas.view(np.uint8)[:used].reshape(size[1], size[0], 3), self._canvas
-
-
-class _Job:
-    """The kernels that draw overlays on one image, in the order of their launches."""
-
-    def __init__(self, loaded: kernels.Kernels, canvas: _Canvas, slot: _Slot, stream: Stream) -> None:
-        self._kernels, self._canvas, self._slot, self.stream = loaded, canvas, slot, stream
-
-    def prepare(self, parts: list[_Part]) -> None:
-        """Reserve memory, and copy the records of all faces to the GPU."""
-        records = np.concatenate([part.records for part in parts])
-        low, high = _extent(records)
-        (left, top), (right, bottom) = low.min(0).tolist(), high.max(0).tolist()
-        tiles = -(-(high - low) // TILE)
-        kind, grid = records["kind"], records["grid"].prod(1, dtype=np.int64)
-        cells = np.where((kind == BLUR) | (kind == MOSAIC), grid, 0)
-        self._numbers = {
-            "average": _starts(-(-cells // (THREADS // LANES))),
-            "soften": np.arange(len(records) + 1),
-            "tiles": _starts(tiles.prod(1)),
-        }
-        records["tiles_across"], records["first_tile"] = tiles[:, 0], self._numbers["tiles"][:-1]
-        records["first_block"] = self._numbers["average"][:-1]
-        self.turns, begin = list[tuple[_Part, int, int]](), 0
-        for part in parts:
-            self.turns += [(part, begin + first, begin + end) for first, end in itertools.pairwise(part.bounds)]
-            begin += len(part.records)
-        # Each turn has the memory for cells of the one before.
-        starts, firsts = _starts(cells), [first for _, first, _ in self.turns]
-        lengths = np.diff([*firsts, len(records)])
-        records["cells"] = starts[:-1] - starts[firsts].repeat(lengths)
-        most = int(np.add.reduceat(cells, firsts).max())
-        room, patches = _aligned(records.nbytes), _aligned(max(part.patches for part in parts))
-        cells_at, rows_at = room + patches, room + patches + CELL * most
-        pixels_at = rows_at + CELL * most
-        self._pinned, base = self._slot.reserve(cells_at, pixels_at + PIXEL * (right - left) * (bottom - top))
-        self._patches_at = base + room
-        self.patches = self._pinned[room:]
-        records["pixels"][kind == PATCH] += base + room
-        places = (left, top, right - left, base + pixels_at, base + cells_at, base + rows_at)
-        image = (ctypes.c_char * CANVAS.size).from_buffer_copy(CANVAS.pack(*self._canvas.fields, *places))
-        self._arguments = ctypes.c_void_p(base), ctypes.c_int(len(records)), image
-        self._pinned[: records.nbytes] = records.view(np.uint8)
-        copy("copying faces to the GPU", base, self._pinned.ctypes.data, records.nbytes, self.stream)
-
-    def launch(self, name: str, first: int, end: int) -> None:
-        """Start a kernel for some of the faces."""
-        numbers = self._numbers.get(name, self._numbers["tiles"])
-        start, blocks = int(numbers[first]), int(numbers[end] - numbers[first])
-        faces, count, image = self._arguments
-        launch = self._kernels.prepare(
-            name, (blocks, 1, 1), self._block(name), [faces, count, ctypes.c_int(start), image]
-        )
-        launch.start(self.stream)
-        self._slot.launches.append(launch)  # whose arguments the fake of the tests reads later
-
-    @staticmethod
-    def _block(name: str) -> tuple[int, int, int]:
-        return {"average": (LANES, THREADS // LANES, 1), "soften": (THREADS, 1, 1)}.get(name, SQUARE)
-
-    def draw(self, detections: Detections, size: tuple[int, int]) -> None:
+    def draw(self, parts: list[_Part], canvas: _Canvas, detections: Detections, stream: Stream) -> None:
         """Draw all parts, in order."""
-        last = self.turns[-1][2]
-        self.launch("fetch", 0, last)
-        for part, first, end in self.turns:
+        self._stream, count = stream, sum(len(part.records) for part in parts)
+        self._send(np.concatenate([part.records for part in parts]), parts, canvas)
+        self._launch("fetch", 0, count)
+        for part, first, end in _turns(parts):
             kind = part.records["kind"][0]
             if kind == PATCH:
-                self.launch("gather", first, end)
-                self._draw_on_host(part, detections, size)
-            if kind in (BLUR, MOSAIC):
-                self.launch("average", first, end)
+                self._launch("gather", first, end)
+                self._draw_on_host(part, detections)
+            if kind in CELLS:
+                self._launch("average", first, end)
             if kind == BLUR:
-                self.launch("soften", first, end)
-            self.launch("paint", first, end)
-        self.launch("store", 0, last)
+                self._launch("soften", first, end)
+            self._launch("paint", first, end)
+        self._launch("store", 0, count)
+        call("recording an event", stream.record, self.event)
 
-    def _draw_on_host(self, part: _Part, detections: Detections, size: tuple[int, int]) -> None:
+    def _send(self, records: NDArray[Any], parts: list[_Part], canvas: _Canvas) -> None:
+        """Reserve memory, and copy the records of all faces to the GPU."""
+        low, high = _extent(records)
+        kind, grid = records["kind"], records["grid"].prod(1, dtype=np.int64)
+        cells, tiles = np.where(np.isin(kind, CELLS), grid, 0), -(-(high - low) // TILE)
+        blocks, squares = _starts(-(-cells // (THREADS // LANES))), _starts(tiles.prod(1))
+        records["tiles_across"], records["first_tile"], records["first_block"] = tiles[:, 0], squares[:-1], blocks[:-1]
+        # Each turn has the memory for cells of the one before.
+        starts, firsts = _starts(cells), [first for _, first, _ in _turns(parts)]
+        records["cells"] = starts[:-1] - starts[firsts].repeat(np.diff([*firsts, len(records)]))
+        size = CELL * int(np.add.reduceat(cells, firsts).max())
+        (left, top), (right, bottom) = low.min(0).tolist(), high.max(0).tolist()
+        room = _aligned(records.nbytes)
+        sent = room + _aligned(max(part.patches for part in parts))
+        needed = sent + 2 * size + PIXEL * (right - left) * (bottom - top)
+        if self._pinned.size < sent:
+            self._pinned = pinned_memory(sent + sent // 4, self._device)
+        if self._memory.size < needed:
+            self._memory = gpu_memory(needed + needed // 4, self._device)
+        pinned, base = view(self._pinned, (sent,), np.uint8), int(self._memory.handle)
+        self._patches, self._patches_at = pinned[room:], base + room
+        records["pixels"][kind == PATCH] += self._patches_at
+        fields = (*canvas.fields, left, top, right - left, base + sent + 2 * size, base + sent, base + sent + size)
+        image = (ctypes.c_char * CANVAS.size).from_buffer_copy(CANVAS.pack(*fields))
+        self._arguments, self._size = (ctypes.c_void_p(base), ctypes.c_int(len(records)), image), canvas.size
+        self._grids = {
+            "average": (blocks, (LANES, THREADS // LANES, 1)),
+            "soften": (np.arange(len(records) + 1), (THREADS, 1, 1)),
+            "": (squares, (TILE // 2, TILE // 2, 1)),
+        }
+        self._launches.clear()
+        pinned[: records.nbytes] = records.view(np.uint8)
+        copy("copying faces to the GPU", base, pinned.ctypes.data, records.nbytes, self._stream)
+
+    def _launch(self, name: str, first: int, end: int) -> None:
+        """Start a kernel for some of the faces."""
+        numbers, block = self._grids.get(name, self._grids[""])
+        faces, count, image = self._arguments
+        start, grid = ctypes.c_int(int(numbers[first])), (int(numbers[end] - numbers[first]), 1, 1)
+        launch = self._kernels.prepare(name, grid, block, (faces, count, start, image))
+        launch.start(self._stream)
+        self._launches.append(launch)
+
+    def _draw_on_host(self, part: _Part, detections: Detections) -> None:
         """Draw on the CPU, on copies of the pixels in the part's patches, which are brought back."""
-        address = self.patches.ctypes.data
-        copy("copying pixels from the GPU", address, self._patches_at, part.patches, self.stream)
-        synchronize(self.stream)
-        canvas, memory = self._slot.host_canvas(size)
-        views = [canvas[Region(*region).slices] for region in part.records["region"].tolist()]
+        address, (width, height) = self._patches.ctypes.data, self._size
+        copy("copying pixels from the GPU", address, self._patches_at, part.patches, self._stream)
+        synchronize(self._stream)
+        if 8 * len(self._black) < 3 * width * height:
+            self._black = np.zeros(-(-3 * width * height // 8), np.uint64)
+        image = self._black.view(np.uint8)[: 3 * width * height].reshape(height, width, 3)
+        regions = [image[Region(*region).slices] for region in part.records["region"].tolist()]
         patches = [
-            self.patches[at : at + pixels.size].reshape(pixels.shape)
-            for at, pixels in zip(part.records["pixels"].tolist(), views, strict=True)
+            self._patches[at : at + pixels.size].reshape(pixels.shape)
+            for at, pixels in zip(part.records["pixels"].tolist(), regions, strict=True)
         ]
-        for pixels, patch in zip(views, patches, strict=True):
+        for pixels, patch in zip(regions, patches, strict=True):
             pixels[...] = patch
         with guarded(part.overlay):
-            draw_in_place(part.overlay, canvas, detections)
-        for pixels, patch in zip(views, patches, strict=True):
+            draw_in_place(part.overlay, image, detections)
+        for pixels, patch in zip(regions, patches, strict=True):
             patch[...] = pixels
-        for pixels in views:
+        for pixels in regions:
             pixels[...] = 0
-        if memory.any():
+        if self._black.any():
             raise OverlayError(f"overlay {part.overlay!r} changes pixels outside its used_boxes(): return all of them")
-        copy("copying pixels to the GPU", self._patches_at, address, part.patches, self.stream)
+        copy("copying pixels to the GPU", self._patches_at, address, part.patches, self._stream)
 
 
 class _Painter:
@@ -289,15 +262,13 @@ class _Painter:
         if not parts:
             return
         slot = self._take_slot()
-        job = _Job(self._kernels, canvas, slot, stream)
         try:
-            job.prepare(parts)
-            job.draw(detections, canvas.size)
+            slot.draw(parts, canvas, detections, stream)
         except BaseException:
             synchronize(stream)  # its work uses the slot's memory
             raise
-        call("recording an event", stream.record, slot.event)
-        self._slots.append(slot)
+        with self._lock:
+            self._slots.append(slot)
 
     def _part(self, overlay: Overlay, size: tuple[int, int], detections: Detections, stream: Stream) -> _Part:
         faces, boxes = None, None
@@ -326,16 +297,12 @@ class _Painter:
 
     def _take_slot(self) -> _Slot:
         """Return a slot that is free; if many are in use, wait for the oldest one."""
-        try:
-            slot = self._slots.popleft()
-        except IndexError:
-            return _Slot(self.device)
-        if not slot.event.is_done:
-            if len(self._slots) + 1 < MAX_SLOTS:
-                self._slots.appendleft(slot)
-                return _Slot(self.device)
-            call("waiting for the GPU", slot.event.sync)
-        slot.launches.clear()
+        with self._lock:
+            is_full = len(self._slots) >= MAX_SLOTS
+            slot = self._slots.popleft() if self._slots and (is_full or self._slots[0].event.is_done) else None
+        if slot is None:
+            return _Slot(self.device, self._kernels)
+        call("waiting for the GPU", slot.event.sync)
         return slot
 
     def _picture_at(self, picture: Image, stream: Stream) -> int:
@@ -363,6 +330,15 @@ def _free_picture(pictures: _Pictures, key: int, address: int) -> None:
     # The key of a dropped picture may have been given to another one.
     if key in pictures and int(pictures[key][1].handle) == address:
         free(pictures.pop(key)[1])
+
+
+def _turns(parts: list[_Part]) -> Iterator[tuple[_Part, int, int]]:
+    """Yield where each turn begins and ends among the faces of all parts."""
+    begin = 0
+    for part in parts:
+        for first, end in itertools.pairwise(part.bounds):
+            yield part, begin + first, begin + end
+        begin += part.bounds[-1]
 
 
 def _flattened(overlay: Overlay) -> Iterator[Overlay]:

@@ -202,6 +202,17 @@ class Inverted(overlays.Solid):
         return 255 - np.ascontiguousarray(canvas[region.slices])
 
 
+class White(overlays.Solid):
+    """An overlay with a fill of its own."""
+
+    class Fill(overlays.FlatFill):
+        def replace(self, canvas, region, row):
+            return np.full_like(super().replace(canvas, region, row), 255)
+
+    def fill_for(self, sizes):
+        return self.Fill((0, 0, 0))
+
+
 class Mirrored(overlays.OverlayModel):
     """An overlay that reads pixels far from those that it changes."""
 
@@ -229,6 +240,7 @@ ON_HOST = {
     "crop": overlays.CropSheet(side="left"),
     "spotlight": overlays.Spotlight(),
     "own replacement": Inverted(),
+    "own fill": White(),
     "reads elsewhere": Mirrored(),
     "function": plain,
 }
