@@ -35,7 +35,7 @@ from scrfd_trt._image_files.metadata import DROPPED_ORDER, Metadata, read_metada
 from scrfd_trt._image_files.metadata_blocks import FURTHER
 from scrfd_trt._image_files.read import Damaged
 from scrfd_trt._image_files.stderr import redirected_stderr
-from scrfd_trt._jobs.forks import ForkedCalls, LostProcessError, forked
+from scrfd_trt._jobs.processes import Calls, LostProcessError, forked
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import ByteBudget, OrderedMap, mapped
 from scrfd_trt._pipelines.scales import is_thin
@@ -392,7 +392,7 @@ class _ImageJob:
     def __post_init__(self) -> None:
         self._budget = ByteBudget(MAX_BYTES)
         self._turn = 0
-        self._elsewhere: ForkedCalls | None = None
+        self._elsewhere: Calls | None = None
 
     @contextmanager
     def finished(self) -> Iterator[Iterator[_Job]]:

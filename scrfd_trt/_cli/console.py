@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar, get_args
@@ -36,26 +36,27 @@ STDERR_NUMBER = 2
 
 _subject: ContextVar[str] = ContextVar("subject", default="")
 _muted: ContextVar[bool] = ContextVar("muted", default=False)
+_relay: Callable[[str, str], object] | None = None
 
 
 def error(text: object) -> None:
     """Print ``error: …`` on one line."""
-    _message("error", text)
+    message("error", text)
 
 
 def warning(text: object) -> None:
     """Print ``warning: …`` on one line, after the subject of :func:`about`."""
-    _message("warning", _with_subject(text))
+    message("warning", _with_subject(text))
 
 
 def note(text: object) -> None:
     """Print ``note: …`` on one line."""
-    _message("note", text)
+    message("note", text)
 
 
 def listing(kind: str, heading: str, items: Iterable[object]) -> None:
     """Print ``error: HEADING:`` or the same of another kind, and each item on a line of its own."""
-    _message(kind, f"{heading}:")
+    message(kind, f"{heading}:")
     for item in items:
         plain(f"- {item}")
 
@@ -158,7 +159,7 @@ class _LogLines(logging.Handler):
         if _muted.get() and record.levelno < logging.ERROR:
             return
         kind = "note" if record.levelno < logging.WARNING else record.levelname.lower()
-        _message(kind if kind in STYLES else "error", _with_subject(record.getMessage()))
+        message(kind if kind in STYLES else "error", _with_subject(record.getMessage()))
 
 
 def _with_subject(text: object) -> str:
@@ -166,7 +167,22 @@ def _with_subject(text: object) -> str:
     return f"{subject}: {text}" if subject and not str(text).startswith(f"{subject}: ") else str(text)
 
 
-def _message(kind: str, text: object) -> None:
+@contextmanager
+def relayed(send: Callable[[str, str], object]) -> Iterator[None]:
+    """Pass the kind and text of messages on in the block, instead of printing them."""
+    global _relay  # noqa: PLW0603 - messages come from many threads, which inherit no context
+    before, _relay = _relay, send
+    try:
+        yield
+    finally:
+        _relay = before
+
+
+def message(kind: str, text: object) -> None:
+    """Print a message of a kind, ``error`` for example, on one line."""
+    if _relay is not None:
+        _relay(kind, str(text))
+        return
     STDERR.print(Text.assemble((f"{kind}:", STYLES[kind]), " ", printable(text)))
 
 

@@ -347,6 +347,7 @@ class CopySettings(VideoSettings):
     keep_location: bool
     files: DetectionsFileArgs
     live: LiveArgs
+    messages: JobMessageArgs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,6 +381,7 @@ class CopyArgs:
             keep_location=self.keep_location,
             files=self.files,
             live=self.live,
+            messages=self.messages,
         )
 
 

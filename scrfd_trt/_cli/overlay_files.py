@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from scrfd_trt._cli.batch import (
     run_size,
 )
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.detections_files import check_inputs, missing_tracks, path_or_temporary
+from scrfd_trt._cli.detections_files import check_inputs
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source
@@ -39,19 +39,16 @@ from scrfd_trt._cli.option_rules import (
     check_options,
 )
 from scrfd_trt._cli.options import CopyArgs, CopySettings
-from scrfd_trt._cli.progress import show_progress
+from scrfd_trt._cli.video_copies import CopyVideo, copy_here, copying_elsewhere
 from scrfd_trt._cli.video_report import as_dict, headline, print_written, report_lines, stream_lines
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._image_files.write import image_format, storable
 from scrfd_trt._jobs.profile import measured
-from scrfd_trt.errors import DetectionsError
-from scrfd_trt.video import Summary, render_video
+from scrfd_trt.video import Summary
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
-from scrfd_trt.video._first_pass import frame_device
-from scrfd_trt.video._two_pass import try_output
 
 
 def write_copies(
@@ -105,10 +102,11 @@ def write_copies(
     tally = Tally(alone=len(sources) == 1, skipped=job.skipped)
     run = run_size(settings.images.batch, left)
     copies = _CopyJob(draw, settings, targets, args.quality, detailed=strict, tally=tally)
+    several = partial(copying_elsewhere, create, settings, partial(opener, max_batch=run))
     with tally.reported(left_out, strict=strict, quiet=settings.quiet), job.recording():
         if left:
             with nullcontext() if settings.files.detections else opener(max_batch=run) as detector:
-                copies.run(left, output, detector, faces)
+                copies.run(left, output, detector, faces, several)
 
 
 @dataclass(frozen=True)
@@ -127,8 +125,12 @@ class _CopyJob:
         output: Path | None,
         detector: SCRFDDetector | None,
         faces: ImageFaces | None,
+        several: Callable[[str, int], AbstractContextManager[CopyVideo]],
     ) -> None:
-        """Process the images, then the videos; without a detector, the faces of images are those of a file."""
+        """Process the images, then the videos; without a detector, the faces of images are those of a file.
+
+        ``several`` starts processes, by the detector's device and their number.
+        """
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
         if images and detector is not None:
@@ -136,9 +138,19 @@ class _CopyJob:
         elif images and faces is not None:
             self._process_images(images, FileFinder(faces))
         self._report_images(images, output)
-        summaries = process_videos(videos, self.tally, partial(self._copy_video, detector=detector), self.settings.jobs)
-        for source, summary in summaries:
-            self._report_video(self.targets[source], summary)
+        jobs = min(self.settings.jobs, len(videos))
+        with ExitStack() as stack:
+            if jobs > 1 and detector is not None:
+                detector.close()  # each process has its own
+                copy = stack.enter_context(several(detector.device, jobs))
+            else:
+                copy = copy_here(self.draw, self.settings, detector)
+            process = partial(self._copy_video, copy)
+            for source, summary in process_videos(videos, self.tally, process, jobs):
+                self._report_video(self.targets[source], summary)
+
+    def _copy_video(self, copy: CopyVideo, source: Source) -> Summary:
+        return copy(source.path, self.targets[source])
 
     def _process_images(self, images: Sequence[Source], finder: FaceFinder) -> None:
         settings, saved = self.settings, self.settings.files.save_detections
@@ -212,35 +224,6 @@ class _CopyJob:
             self.tally.add_changes(source.path, removed, notes)
 
         return note
-
-    def _copy_video(self, source: Source, detector: SCRFDDetector | None) -> Summary:
-        """Cover the faces of a video; without a detector, they come from the detections file."""
-        path, target, settings = source.path, self.targets[source], self.settings
-        files = settings.files
-        outputs.make_folder(target.parent)
-        with (
-            show_progress(path, settings.progress, quiet=settings.quiet) as report,
-            path_or_temporary(files.detections or files.save_detections, target.parent) as detections,
-        ):
-            if detector is not None:
-                try_output(path, target, settings.encode, overwrite=settings.overwrite, damaged=settings.damaged)
-                found = settings.detect(path, detections, detector, report, settings.selection)
-                if message := missing_tracks(settings.selection, found.tracks):
-                    raise DetectionsError(message)
-            return render_video(
-                path,
-                target,
-                detections,
-                self.draw,
-                selection=settings.selection,
-                encode=settings.encode,
-                overwrite=settings.overwrite,
-                damaged=settings.damaged,
-                keep_metadata=settings.keep_metadata,
-                keep_location=settings.keep_location,
-                progress=report,
-                device="cpu" if detector is None else frame_device(detector),
-            )
 
     def _report_video(self, target: Path, summary: Summary) -> None:
         if self.settings.progress == "jsonl":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Literal, TypeVar
@@ -45,6 +45,13 @@ def profiled() -> Iterator[Profile]:
         yield _active
     finally:
         _active = None
+
+
+def add_measured(seconds: Mapping[Stage, float]) -> None:
+    """Add what another process measured."""
+    for stage, more in seconds.items():
+        if _active is not None:
+            _active.add(stage, more)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -81,7 +82,10 @@ def stand_in(seconds: float = 0.0) -> classmethod[SCRFDDetector, Any, SCRFDDetec
 
 
 if __name__ == "__main__":
+    os.environ["SPOT_SECONDS"] = sys.argv.pop(1)
+if __name__ in {"__main__", "__mp_main__"}:  # the second name is that in processes which it starts
+    SCRFDDetector.from_pretrained = stand_in(float(os.environ["SPOT_SECONDS"]))  # type: ignore[method-assign,assignment]
+if __name__ == "__main__":
     from scrfd_trt._cli import main
 
-    SCRFDDetector.from_pretrained = stand_in(float(sys.argv.pop(1)))  # type: ignore[method-assign,assignment]
     main()

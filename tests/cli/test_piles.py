@@ -22,7 +22,7 @@ from PIL import Image
 
 from scrfd_trt._cli import batch, overlay_files, results
 from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
-from scrfd_trt._jobs.forks import forked
+from scrfd_trt._jobs.processes import forked
 from scrfd_trt.errors import BackendError
 
 pytestmark = pytest.mark.usefixtures("spots", "known_overlays")

@@ -167,15 +167,14 @@ def anonymize(
     with console.logged(**vars(copy.messages)):
         detection = replace(detection, scale=_rounded_up(detection.scale))
         opener = partial(open_detector, **vars(model), **vars(detection))
-
-        def create() -> overlays.Overlay:
-            files = copy.files
-            if files.detections is not None and files.save_detections is None:  # both together are refused later
-                _warn_of_high_threshold(files.detections)
-            return cover.create()
-
-        job = partial(write_copies, context, inputs, output, create, copy)
+        job = partial(write_copies, context, inputs, output, partial(_create, cover, copy.files), copy)
         job(threshold=detection.threshold, opener=opener, strict=True)
+
+
+def _create(cover: CoverArgs, files: options.DetectionsFileArgs) -> overlays.Overlay:
+    if files.detections is not None and files.save_detections is None:  # both together are refused later
+        _warn_of_high_threshold(files.detections)
+    return cover.create()
 
 
 def _warn_of_high_threshold(path: Path) -> None:

@@ -85,9 +85,10 @@ def overlay(
       scrfd-trt overlay camera:0 --overlay skull -o me.mp4 --duration 60
     """
     with console.logged(**vars(copy.messages)):
-
-        def create() -> overlays.Overlay:
-            return overlays.Compose(*(overlays.parse(spec) for spec in specs))
-
+        create = partial(_composed, specs)
         opener = partial(open_detector, **vars(model), **vars(detection))
         write_copies(context, inputs, output, create, copy, threshold=detection.threshold, opener=opener)
+
+
+def _composed(specs: list[str]) -> overlays.Overlay:
+    return overlays.Compose(*(overlays.parse(spec) for spec in specs))

@@ -1,0 +1,166 @@
+"""Cover the faces of videos, one after the other or several at the same time, each in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from scrfd_trt import _devices
+from scrfd_trt._cli import console, outputs, signals
+from scrfd_trt._cli.detections_files import missing_tracks, path_or_temporary
+from scrfd_trt._cli.options import CopySettings
+from scrfd_trt._cli.progress import show_progress
+from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._jobs.processes import Calls, LostProcessError, Report, serve, spawned, unblock_signals
+from scrfd_trt._jobs.profile import add_measured, profiled
+from scrfd_trt.errors import DetectionsError, ScrfdError, VideoError
+from scrfd_trt.video import Summary, render_video
+from scrfd_trt.video._animation_reader import limited
+from scrfd_trt.video._canvas import OverlayFunction
+from scrfd_trt.video._first_pass import frame_device
+from scrfd_trt.video._two_pass import ProgressCallback, try_output
+
+CopyVideo = Callable[[Path, Path], Summary]
+"""Takes the paths of a video and of its copy."""
+
+
+def copy_here(draw: OverlayFunction, settings: CopySettings, detector: SCRFDDetector | None) -> CopyVideo:
+    """Return a function that covers the faces of a video in this process."""
+
+    def copy(path: Path, target: Path) -> Summary:
+        with show_progress(path, settings.progress, quiet=settings.quiet) as report:
+            return _copy(path, target, draw, settings, detector, report=report)
+
+    return copy
+
+
+@contextmanager
+def copying_elsewhere(
+    create: Callable[[], OverlayFunction],
+    settings: CopySettings,
+    opener: Callable[..., SCRFDDetector],
+    device: str,
+    jobs: int,
+) -> Iterator[CopyVideo]:
+    """Yield a function that covers the faces of a video in another process, which has its own detector.
+
+    ``create`` and ``opener`` are pickled; they have printed their warnings. ``device`` is that of a detector: the
+    processes use the GPUs of ``cuda:all`` in turns.
+    """
+    gpus = [f"cuda:{gpu.index}" for gpu in _devices.all_gpus()] if device == _devices.ALL else [device]
+    with spawned([_Worker(create, opener, settings, gpus[job % len(gpus)]).run for job in range(jobs)]) as calls:
+        yield lambda path, target: _called(calls, path, target, settings)
+
+
+def _called(calls: Calls, path: Path, target: Path, settings: CopySettings) -> Summary:
+    with show_progress(path, settings.progress, quiet=settings.quiet) as progress:
+
+        def report(news: Report) -> None:
+            (progress if news.kind == "progress" else console.message)(*news.values)
+
+        try:
+            found, seconds = calls(path, target, report=report)
+        except LostProcessError as error:
+            cause = f"code {error.code}"
+            if error.code is not None and error.code < 0:
+                cause = signal.Signals(-error.code).name
+            raise VideoError(
+                f"the process that worked on it ended with {cause}; is there enough memory for --jobs {settings.jobs}?",
+                subject=str(path),
+            ) from error
+    add_measured(seconds)
+    if isinstance(found, Summary):
+        return found
+    raise found
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """What a process needs, which is pickled."""
+
+    create: Callable[[], OverlayFunction]
+    opener: Callable[..., SCRFDDetector]
+    settings: CopySettings
+    device: str
+
+    def run(self, connection: Connection) -> None:
+        """Cover the faces of videos until the other process closes its end, or a signal comes."""
+        warnings.simplefilter("ignore")
+        signals.exit_at_once()
+        signals.raise_from_now_on()
+        lock = threading.Lock()
+        opened: list[tuple[OverlayFunction, SCRFDDetector]] = []
+
+        def send(kind: str, *values: Any) -> None:
+            with lock:
+                connection.send(Report(kind, values))
+
+        def copy(path: Path, target: Path) -> tuple[Summary | Exception, dict[Any, float]]:
+            with profiled() as profile, console.about(path):
+                try:
+                    if not opened:
+                        with console.relayed(lambda *_: None):
+                            opened.append((self.create(), self.opener(device=self.device)))
+                    draw, detector = opened[0]
+                    progress = partial(send, "progress")
+                    found: Any = _copy(path, target, draw, self.settings, detector, report=progress)
+                except (ScrfdError, MemoryError) as error:
+                    found = error
+            return found, dict(profile.seconds)
+
+        try:
+            unblock_signals()
+            messages, limits = self.settings.messages, self.settings.images.limits()
+            with (
+                console.relayed(partial(send, "message")),
+                console.logged(quiet=messages.quiet, verbose=messages.verbose),
+                limited(limits),
+            ):
+                serve(connection, copy)
+        except KeyboardInterrupt:
+            pass  # the process that started this one says so
+        finally:
+            for _, detector in opened:
+                detector.close()
+
+
+def _copy(
+    path: Path,
+    target: Path,
+    draw: OverlayFunction,
+    settings: CopySettings,
+    detector: SCRFDDetector | None,
+    *,
+    report: ProgressCallback,
+) -> Summary:
+    """Cover the faces of a video; without a detector, they come from the detections file."""
+    files = settings.files
+    outputs.make_folder(target.parent)
+    with path_or_temporary(files.detections or files.save_detections, target.parent) as detections:
+        if detector is not None:
+            try_output(path, target, settings.encode, overwrite=settings.overwrite, damaged=settings.damaged)
+            found = settings.detect(path, detections, detector, report, settings.selection)
+            if message := missing_tracks(settings.selection, found.tracks):
+                raise DetectionsError(message)
+        return render_video(
+            path,
+            target,
+            detections,
+            draw,
+            selection=settings.selection,
+            encode=settings.encode,
+            overwrite=settings.overwrite,
+            damaged=settings.damaged,
+            keep_metadata=settings.keep_metadata,
+            keep_location=settings.keep_location,
+            progress=report,
+            device="cpu" if detector is None else frame_device(detector),
+        )

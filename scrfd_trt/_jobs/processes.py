@@ -1,0 +1,174 @@
+"""Calls in other processes, where threads would spend their time on waiting for Python's lock."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import queue
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import cv2
+
+Target = Callable[[Connection], None]
+SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+
+
+class LostProcessError(RuntimeError):
+    """A process ended in the middle of a call; ``code`` is its exit code, negative for a signal."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"a process ended with code {code}")
+        self.code = code
+
+
+class Report(NamedTuple):
+    """What a call says before its answer."""
+
+    kind: str
+    values: tuple[Any, ...]
+
+
+class _Process:
+    """A process that serves one end of a pipe."""
+
+    def __init__(self, context: Any, target: Target) -> None:
+        self._context, self._target = context, target
+        self.connection: Connection | None = None
+        self._process: Any = None
+
+    def start(self) -> None:
+        self.connection, there = self._context.Pipe()
+        self._process = self._context.Process(target=self._target, args=(there,), daemon=True)
+        with _blocked_signals():  # until a child has its own handlers
+            self._process.start()
+        there.close()
+
+    def call(self, arguments: tuple[Any, ...], report: Callable[[Report], None] | None) -> Any:
+        if self.connection is None:
+            self.start()
+        assert self.connection is not None  # noqa: S101
+        try:
+            self.connection.send(arguments)
+            while isinstance(answer := self.connection.recv(), Report):
+                if report is not None:
+                    report(answer)
+        except (EOFError, OSError) as error:
+            if self._context.get_start_method() == "spawn":  # a new one is started for the next call
+                self.close()
+            raise LostProcessError(self._process.exitcode) from error
+        return answer
+
+    def hang_up(self) -> None:
+        """Let the process end, which notices at its next message."""
+        if self.connection is not None:
+            self.connection.close()
+
+    def close(self) -> None:
+        """Wait for the end of the process."""
+        self.hang_up()
+        if self.connection is not None:
+            self._process.join()
+        self.connection = None
+
+
+class Calls:
+    """Calls in several processes; a thread waits for a free one."""
+
+    def __init__(self) -> None:
+        self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._processes: list[_Process] = []
+
+    def add(self, context: Any, target: Target) -> None:
+        """Start a process."""
+        process = _Process(context, target)
+        self._processes.append(process)
+        process.start()
+        self._free.put(process)
+
+    def __call__(self, *arguments: Any, report: Callable[[Report], None] | None = None) -> Any:
+        """Call the function, whose arguments and result are pickled; raise LostProcessError if its process dies."""
+        process = self._free.get()
+        try:
+            return process.call(arguments, report)
+        finally:
+            self._free.put(process)
+
+    def hang_up(self) -> None:
+        """Close this end of all pipes, also in a fork, so that the end of the parent is noticed."""
+        for process in self._processes:
+            process.hang_up()
+
+    def close(self) -> None:
+        """Let the processes end at the same time, and wait for them."""
+        self.hang_up()
+        for process in self._processes:
+            process.close()
+
+
+@contextmanager
+def _blocked_signals() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def unblock_signals() -> None:
+    """Receive signals in a new process, which has its own handlers now."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def serve(connection: Connection, function: Callable[..., Any]) -> None:
+    """Answer calls until the other process closes its end, or dies."""
+    with suppress(EOFError, OSError):
+        while True:
+            connection.send(function(*connection.recv()))
+
+
+@contextmanager
+def spawned(targets: Sequence[Target]) -> Iterator[Calls]:
+    """Start new Python processes, whose targets are pickled and use :func:`serve`; they end with the block.
+
+    A process that dies is replaced.
+    """
+    with closing(Calls()) as calls:
+        for target in targets:
+            calls.add(multiprocessing.get_context("spawn"), target)
+        yield calls
+
+
+@contextmanager
+def forked(function: Callable[..., Any], count: int) -> Iterator[Calls]:
+    """Fork processes that call a function, with all that it uses as it is now; they end with the block.
+
+    They must use no GPU, and end, too, if this process dies.
+    """
+    with closing(Calls()) as calls:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of forks in a process with threads
+            for _ in range(count):
+                calls.add(multiprocessing.get_context("fork"), partial(_serve_forked, function, calls))
+        yield calls
+
+
+def _serve_forked(function: Callable[..., Any], calls: Calls, connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    for number in SIGNALS - {signal.SIGINT}:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
+            signal.signal(number, signal.SIG_DFL)
+    unblock_signals()
+    calls.hang_up()
+    gc.freeze()  # objects on a GPU are the parent's
+    cv2.setNumThreads(0)  # its threads are the parent's
+    serve(connection, function)
