@@ -56,7 +56,7 @@ class YUVImage:
     full_range: bool = False
 
     def __post_init__(self) -> None:
-        if self.matrix not in LUMA_SHARES:
+        if self.matrix not in tuple(LUMA_SHARES):  # not hashed: any object may be passed
             raise ImageError(f"matrix is {shown(self.matrix)}; the choices are: {', '.join(LUMA_SHARES)}")
 
 
@@ -95,13 +95,12 @@ def as_color(image: Any) -> NDArray[np.uint8]:
     Accepted are NumPy arrays ``(H, W, 3)``, grey ``(H, W)`` or ``(H, W, 1)``, and ``(H, W, 4)``, whose alpha is
     dropped; uint8, or float from 0 to 1; any memory layout. Other input raises ImageError, which says what to do.
     """
-    if type(image) is not np.ndarray:
-        image = _plain(image)
+    image = _plain(image)
     if image.dtype == BYTE and _is_packed(image):
         packed: NDArray[np.uint8] = image
         return packed
     if image.ndim not in {2, 3} or (image.ndim == 3 and image.shape[2] not in CHANNELS_FIRST):
-        raise ImageError(_no_image(image))
+        raise ImageError(explain_shape("the image", image.shape, "call .transpose(1, 2, 0)"))
     if 0 in image.shape:
         raise ImageError(f"the image has no pixels: its shape is {image.shape}")
     pixels = _as_bytes(image)
@@ -115,6 +114,8 @@ def as_color(image: Any) -> NDArray[np.uint8]:
 
 def _plain(image: Any) -> NDArray[Any]:
     """Return an array of a subclass as one of NumPy's own, whose attributes are what the memory is."""
+    if type(image) is np.ndarray:
+        return image
     if not isinstance(image, np.ndarray):
         raise ImageError(explain_no_array(image))
     return np.ndarray.view(image, np.ndarray)
@@ -154,15 +155,19 @@ def check_nv12(image: Any) -> NDArray[np.uint8]:
     ``(H · 3/2, W, 1)`` is accepted, too. The result has contiguous rows: the same array, or a copy. Other input raises
     ImageError.
     """
-    if type(image) is not np.ndarray:
-        image = _plain(image)
+    image = _plain(image)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     check_nv12_shape(image.shape)
     if image.dtype != np.uint8:
         raise ImageError(f"the NV12 frame has element type {image.dtype}; uint8 is required")
-    packed = image.strides[1] == 1 and image.strides[0] >= image.shape[1]
-    return image if packed else np.ascontiguousarray(image)
+    return _with_packed_rows(image)
+
+
+def _with_packed_rows(plane: NDArray[Any]) -> NDArray[Any]:
+    """Return the plane itself if its rows are contiguous and do not overlap, else a copy."""
+    row = plane[:1]
+    return plane if row.flags.c_contiguous and plane.strides[0] >= row.nbytes else np.ascontiguousarray(plane)
 
 
 def check_nv12_shape(shape: tuple[int, ...]) -> None:
@@ -184,18 +189,9 @@ def check_yuv(image: YUVImage) -> YUVImage:
 
     Raises ImageError for other planes.
     """
-    y, uv = (plane if type(plane) is np.ndarray else _plain(plane) for plane in (image.y, image.uv))
+    y, uv = _plain(image.y), _plain(image.uv)
     check_yuv_planes(y.shape, uv.shape, str(y.dtype), str(uv.dtype))
-    y = y.reshape(y.shape[:2]) if y.ndim == 3 else y
-    steps = (y.strides[1], *uv.strides[1:])
-    item = y.itemsize
-    if (
-        steps == (item, 2 * item, item)
-        and y.strides[0] >= y.shape[1] * item
-        and uv.strides[0] >= 2 * uv.shape[1] * item
-    ):
-        return image if y is image.y and uv is image.uv else replace(image, y=y, uv=uv)
-    return replace(image, y=np.ascontiguousarray(y), uv=np.ascontiguousarray(uv))
+    return replace(image, y=_with_packed_rows(y.reshape(y.shape[:2])), uv=_with_packed_rows(uv))
 
 
 def check_yuv_planes(y: tuple[int, ...], uv: tuple[int, ...], y_type: str, uv_type: str) -> None:
@@ -259,10 +255,11 @@ def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
     return levels
 
 
-def _no_image(image: NDArray[Any]) -> str:
+def explain_shape(image: str, shape: tuple[int, ...], to_channels_last: str) -> str:
+    """Return why an array of this shape is no image, and what to do."""
     hint = "(H, W, 3), (H, W, 4) or (H, W) is required"
-    if image.ndim == 3 and image.shape[0] in CHANNELS_FIRST:
-        return f"the image has shape {image.shape}, channels first: {hint}; call .transpose(1, 2, 0)"
-    if image.ndim == 4:
-        return f"the image has shape {image.shape}, a batch: {hint}; call detect_batch(list(images))"
-    return f"the image has shape {image.shape}: {hint}"
+    if len(shape) == 3 and shape[0] in CHANNELS_FIRST:
+        return f"{image} has shape {shape}, channels first: {hint}; {to_channels_last}"
+    if len(shape) == 4:
+        return f"{image} has shape {shape}, a batch: {hint}; call detect_batch(list(images))"
+    return f"{image} has shape {shape}: {hint}"

@@ -156,5 +156,7 @@ def test_other_planes_are_rejected(y, uv, message):
 
 
 def test_unknown_matrix_is_rejected():
+    with pytest.raises(ImageError, match=r"matrix is \['bt601'\]"):
+        YUVImage(None, None, ["bt601"])
     with pytest.raises(ImageError, match="matrix is 'ycgco'; the choices are: bt601, bt709, bt2020"):
         YUVImage(None, None, "ycgco")

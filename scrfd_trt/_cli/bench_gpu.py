@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from scrfd_trt._cli import console
 from scrfd_trt._cli.bench_cpu import time_detect
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.memory import copy, gpu_memory, pinned_array
+from scrfd_trt._cuda.memory import copy, gpu_memory
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_engine_file
 from scrfd_trt._options import DetectorOptions
@@ -44,7 +43,6 @@ ROUND = 50
 WARM_UP = 10
 WARMING, MEASURED = 150.0, 300.0
 """Milliseconds of engine time to stream images for."""
-COPYING_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,6 @@ class GpuFigures:
     engine: float  # milliseconds of the engine alone with one image, measured in alternation with the latencies
     latencies: list[Latency]
     throughputs: list[Throughput]
-    copied_per_second: float  # images that two threads copy into page-locked memory: the limit for NumPy arrays
     memory: int  # bytes of GPU memory that the first detect() allocates, without the engine's weights
     ort_cuda: OrtCuda | None = None
 
@@ -179,8 +176,7 @@ def measure_gpu(
             )
             for batch, in_flight, kind in itertools.product(batches, in_flights, STREAMED)
         ]
-        copied = _copies_per_second(frame, pipeline.device, max(batches))
-    return GpuFigures(steps, engine, latencies, throughputs, copied, memory)
+    return GpuFigures(steps, engine, latencies, throughputs, memory)
 
 
 class GpuImage:
@@ -260,29 +256,6 @@ def _images_per_second(detector: SCRFDDetector, images: list[Any], batch: int, i
 
     run(WARMING)
     return max(run(MEASURED), run(MEASURED))
-
-
-def _copies_per_second(frame: Image, device: Device, count: int) -> float:
-    """Return how many frames ``COPYING_THREADS`` threads copy into page-locked memory per second."""
-    rounds = max(1, 400 // count)
-
-    def work(targets: list[Image], sources: list[Image]) -> None:
-        for _ in range(rounds):
-            for target, source in zip(targets, sources, strict=True):
-                np.copyto(target, source)
-
-    threads = []
-    for _ in range(COPYING_THREADS):
-        targets = [pinned_array(frame.shape, device) for _ in range(count)]
-        sources = [frame.copy() for _ in range(count)]
-        work(targets[:1], sources[:1])
-        threads.append(threading.Thread(target=work, args=(targets, sources)))
-    start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return COPYING_THREADS * count * rounds / (time.perf_counter() - start)
 
 
 def _used_memory(device: Device) -> int:

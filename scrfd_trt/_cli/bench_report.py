@@ -10,7 +10,7 @@ from rich.table import Table
 
 from scrfd_trt._cli import console
 from scrfd_trt._cli.bench_cpu import CpuFigures, Timings
-from scrfd_trt._cli.bench_gpu import COPYING_THREADS, STREAMED, GpuFigures, Latency, Throughput
+from scrfd_trt._cli.bench_gpu import STREAMED, GpuFigures, Latency, Throughput
 from scrfd_trt.errors import MissingDependencyError, OutputError
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def gpu_as_dict(figures: GpuFigures) -> dict[str, Any]:
         "engine_beside_detect": figures.engine,
         "detect": [asdict(each) | {"p50_to_engine": _ratio(figures, each)} for each in figures.latencies],
         "stream": [asdict(each) | {"share_of_engine": _share(figures, each)} for each in figures.throughputs],
-        "copied_per_second": figures.copied_per_second,
         "gpu_memory": figures.memory,
         "ort_cuda": None if figures.ort_cuda is None else asdict(figures.ort_cuda),
     }
@@ -103,10 +102,7 @@ def show_gpu(figures: GpuFigures) -> None:
     for table in (_stages(figures), _latencies(figures), _throughputs(figures)):
         console.show(table)
         console.write("\n")
-    console.write(
-        f"{COPYING_THREADS} threads copy {figures.copied_per_second:,.0f} frames of 640×480 per second into "
-        f"page-locked memory.\nThe first detect() allocated {figures.memory / 2**20:,.0f} MiB of the GPU's memory.\n"
-    )
+    console.write(f"The first detect() allocated {figures.memory / 2**20:,.0f} MiB of the GPU's memory.\n")
     if figures.ort_cuda is not None:
         console.write(
             f"ONNX Runtime on CUDA, the rest on the CPU: detect() {figures.ort_cuda.p50:.3f} ms, in batches "

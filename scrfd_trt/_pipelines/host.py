@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -24,7 +25,7 @@ from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
 from scrfd_trt._pipelines.profiles import largest_batch
 from scrfd_trt._pipelines.scales import choose_scales, warn_if_thin
-from scrfd_trt._pipelines.streaming import Pending
+from scrfd_trt._pipelines.streaming import Pending, Runs
 from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.backends import Backend, OnnxBackend
 from scrfd_trt.errors import BackendError, ImageError, is_out_of_memory, one_line, out_of_memory
@@ -77,7 +78,8 @@ class HostPipeline:
         return np.empty(shape, np.uint8)
 
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
-        return all_found(self._outcomes(images, threshold, max_faces))
+        runs = self._on_cores(images, threshold, max_faces)
+        return all_found(self._outcomes(images, threshold, max_faces) if runs is None else runs.result())
 
     def _outcomes(
         self, images: Images, threshold: float, max_faces: int | None, backend: Backend | None = None
@@ -110,19 +112,23 @@ class HostPipeline:
 
         With a ``backend`` in place of the own one, and with backends that may depend on the order, one runs at a time.
         """
-        run = (backend or self._backend).run
         overlap = backend is None and isinstance(self._backend, OnnxBackend) and self._cores > 1
+        detect = partial(self._pass, images, threshold, (backend or self._backend).run)
         started: list[Future[list[Candidates]]] = []
         try:
             with suppress(BackendError):  # without another thread: the limit is reached, or Python exits
                 for scale in self.scales[:-1] if overlap else ():
-                    started.append(self._spread.submit(self._pass, images, scale, threshold, run))  # noqa: PERF401
-            rest = [self._pass(images, scale, threshold, run) for scale in self.scales[len(started) :]]
-        finally:
-            wait(started)
-        return [*(each.result() for each in started), *rest]
+                    started.append(self._spread.submit(detect, scale))  # noqa: PERF401
+            rest = [detect(scale) for scale in self.scales[len(started) :]]
+        finally:  # what has not started waits for the images of streams
+            wait([each for each in started if not each.cancel()])
+        first = [
+            detect(scale) if each.cancelled() else each.result()
+            for scale, each in zip(self.scales, started, strict=False)
+        ]
+        return [*first, *rest]
 
-    def _pass(self, images: Images, scale: tuple[int, int], threshold: float, run: Run) -> list[Candidates]:
+    def _pass(self, images: Images, threshold: float, run: Run, scale: tuple[int, int]) -> list[Candidates]:
         """Return the candidates of each image at one scale, in source pixels."""
         boxes = [self.letterbox((image.shape[1], image.shape[0]), scale) for image in images]
         by_size: dict[tuple[int, int], list[int]] = {}  # numbers of the images that can run together
@@ -155,12 +161,19 @@ class HostPipeline:
         return self._worker.submit(self.detect, images, threshold, max_faces)
 
     def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Outcome]:
-        """Start to detect images; as many as cores are faster if each runs on a core of its own."""
-        is_enough = 2 * len(images) > self._cores > 1 and self._fixed_batch in {None, 1}
+        runs = self._on_cores(images, threshold, max_faces)
+        return self._worker.submit(self._outcomes, images, threshold, max_faces) if runs is None else runs
+
+    def _on_cores(self, images: Images, threshold: float, max_faces: int | None) -> Runs | None:
+        """Start to detect each image on a core of its own, which is faster for many; None for few of them."""
+        is_enough = 2 * len(images) > self._cores > 1 and len(images) > 1 and self._fixed_batch in {None, 1}
         backend = self._backend.on_one_thread() if is_enough and isinstance(self._backend, OnnxBackend) else None
         if backend is None:
-            return self._worker.submit(self._outcomes, images, threshold, max_faces)
-        return _Runs([self._spread.submit(self._outcomes, [image], threshold, max_faces, backend) for image in images])
+            return None
+        return Runs(
+            (self._spread.submit(self._outcomes, [image], threshold, max_faces, backend), (place,))
+            for place, image in enumerate(images)
+        )
 
     def close(self) -> None:
         """Close the backend after the runs in progress; submitted runs that have not started raise ClosedError."""
@@ -168,23 +181,6 @@ class HostPipeline:
         self._spread.close()
         self._backend.close()
         self._blobs.clear()
-
-
-class _Runs:
-    """The results of runs that were started together; see :class:`Pending`."""
-
-    def __init__(self, runs: Sequence[Future[list[Outcome]]]) -> None:
-        self._runs = runs
-
-    def done(self) -> bool:
-        return all(run.done() for run in self._runs)
-
-    def cancel(self) -> bool:
-        return sum(run.cancel() for run in self._runs) == len(self._runs)
-
-    def result(self) -> list[Outcome]:
-        wait(self._runs)  # all, since an error of one would leave others that still read their images
-        return [outcome for run in self._runs for outcome in run.result()]
 
 
 class Blob:

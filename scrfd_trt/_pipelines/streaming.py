@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from scrfd_trt.errors import ScrfdError, without_frames
+
+THREADS = "scrfd_trt"
+"""How the names of threads begin that runs need."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,6 +29,63 @@ class Pending(Protocol[Result]):
         """Wait, then return the results or raise the error."""
 
 
+class Runs:
+    """Runs of parts of one batch as one run. Each part is a run and the places of its images in the batch."""
+
+    def __init__(self, parts: Iterable[tuple[Pending[Any], Sequence[int]]]) -> None:
+        self.parts: list[tuple[Pending[Any], Sequence[int]]] = []
+        with self._ended_on_error():
+            self.parts.extend(parts)  # those before an error, too
+
+    def done(self) -> bool:
+        return all(run.done() for run, _ in self.parts)
+
+    def cancel(self) -> None:
+        for run, _ in self.parts:
+            _cancel(run)
+
+    def result(self) -> list[Any]:
+        with self._ended_on_error():
+            return in_place((run.result(), places) for run, places in self.parts)
+
+    @contextmanager
+    def _ended_on_error(self) -> Iterator[None]:
+        """Let no run read its images after an error."""
+        try:
+            yield
+        except BaseException:
+            _end([run for run, _ in self.parts])
+            raise
+
+
+def in_place(parts: Iterable[tuple[Sequence[Result], Sequence[int]]]) -> list[Result]:
+    """Return the results of all parts in the order of their places."""
+    found = {place: result for results, places in parts for place, result in zip(places, results, strict=True)}
+    return [found[place] for place in range(len(found))]
+
+
+def _cancel(run: Any) -> None:
+    """Cancel a run if it has not started; those on a GPU have."""
+    getattr(run, "cancel", bool)()
+
+
+def _end(runs: Collection[Pending[Any]]) -> None:
+    """Cancel runs that have not started, and wait for the others."""
+    for run in runs:
+        _cancel(run)
+    if threading.current_thread().name.startswith(THREADS):
+        # Here, the garbage collector drops a stream. It must not wait in a thread that the runs need.
+        threading.Thread(target=_wait_for, args=(list(runs),)).start()
+    else:
+        _wait_for(runs)
+
+
+def _wait_for(runs: Iterable[Pending[Any]]) -> None:
+    for run in runs:
+        with suppress(Exception):
+            run.result()
+
+
 class _Returned:
     """A run of those items that are no errors, whose results are errors or detections; errors keep their places."""
 
@@ -36,8 +97,8 @@ class _Returned:
     def done(self) -> bool:
         return self._run is None or self._run.done()
 
-    def cancel(self) -> bool:
-        return bool(getattr(self._run, "cancel", bool)())
+    def cancel(self) -> None:
+        _cancel(self._run)
 
     def result(self) -> list[Any]:
         results: list[Any] = [] if self._run is None else list(self._run.result())
@@ -81,11 +142,7 @@ def in_order(
         if failure is not None:
             raise failure
     finally:
-        for each in pending:
-            getattr(each, "cancel", bool)()  # runs on the CPU that have not started
-        for each in pending:
-            with suppress(Exception):
-                each.result()
+        _end(pending)
 
 
 def _results(run: Pending[Result], *, return_errors: bool) -> Iterator[Result]:

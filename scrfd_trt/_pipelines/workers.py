@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from scrfd_trt import _forks
+from scrfd_trt._pipelines.streaming import THREADS
 from scrfd_trt.errors import BackendError, ClosedError, one_line
 
 
@@ -33,7 +34,7 @@ class Workers:
         with self._lock:
             self._check_open()
             if self._executor is None:
-                self._executor = ThreadPoolExecutor(self._count, "scrfd_trt")
+                self._executor = ThreadPoolExecutor(self._count, THREADS)
             self._pending.add(future)
             future.add_done_callback(self._pending.discard)
             try:

@@ -112,7 +112,8 @@ def test_two_planes_are_read_as_on_the_host(matrix, full_range, dtype):
         memory = RNG.integers(0, np.iinfo(dtype).max, (3 * height + 9, 2 * width + 8), dtype, endpoint=True)
         y, uv = memory[:height, 3 : 3 + width], memory[height + 1 :][: (height + 1) // 2, 2 : 2 + width + width % 2]
         image = YUVImage(y, uv.reshape(*uv.shape[:1], -1, 2), matrix, full_range)
-        geometry = frames.of_planes(image, y.strides, (uv.strides[0], 2 * uv.itemsize, uv.itemsize))
+        strides, kind = (uv.strides[0], 2 * uv.itemsize, uv.itemsize), (matrix, full_range, 8 * y.itemsize)
+        geometry = frames.of_planes(y.shape, y.strides, strides, kind)
         record = layout_of.FRAME.pack(y.ctypes.data, uv.ctypes.data, *geometry, 0)
         passes, _ = layout_of.fits((width, height), ((40, 40),))
         assert np.array_equal(letterbox(record, passes, ((40, 40),), 0), wanted(from_yuv(image), (40, 40)))

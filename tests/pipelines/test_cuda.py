@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from engine_backend import EngineBackend
 
-from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector, YUVImage
+from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector, YUVImage, _devices
 from scrfd_trt._cuda import driver, interop
 from scrfd_trt._engine.plan import read_plan
 from scrfd_trt._engine.runtime import opener
@@ -661,7 +661,7 @@ def test_page_locked_images_are_kept_until_they_are_copied(gpu, fakes):
 def test_threads_copy_any_mix_of_images(pair, fakes, monkeypatch, helpers):
     monkeypatch.setattr(slot_memory, "HELPER_BYTES", 4000)
     monkeypatch.setattr(slot_memory, "MAX_HELPERS", helpers)
-    monkeypatch.setattr(slot_memory.os, "sched_getaffinity", lambda _: range(99), raising=False)
+    monkeypatch.setattr(_devices, "usable_cores", lambda: 99)
     one, other = pair(fakes.plan(profiles=fakes.ranges((1, 8, 16))), max_batch=16)
     pinned = one.pinned((30, 41, 3))
     pinned[:] = image(41, 30)

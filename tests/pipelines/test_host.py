@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 
@@ -9,9 +10,12 @@ import pytest
 
 from scrfd_trt import BackendError, DetectorOptions, ModelFormatError, OptionError
 from scrfd_trt._letterbox import FREE_SCALES, PADDING, Letterbox, normalize_into
+from scrfd_trt._pipelines import host
 from scrfd_trt._pipelines.host import Blob, BlobPool, HostPipeline
 from scrfd_trt._pipelines.scales import choose_scales
+from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt._tensors import ShapeRange, TensorSpec
+from scrfd_trt.backends import OnnxBackend
 
 RNG = np.random.default_rng(0)
 
@@ -280,6 +284,62 @@ def test_pool_lends_each_blob_once():
     with pool.borrow((1, 3, 32, 32)) as new:
         assert new not in (one, other)
     assert pytest.approx(-127.5 / 128) == PADDING
+
+
+@pytest.fixture
+def on_cores(monkeypatch, network_500m):
+    """A pipeline on three cores."""
+    monkeypatch.setattr(host, "usable_cores", lambda: 3)
+    opened = HostPipeline(OnnxBackend(network_500m), DetectorOptions(scales=[32, 64], max_batch=4))
+    yield opened
+    opened.close()
+
+
+def test_images_on_cores_of_their_own_give_the_same_faces(on_cores):
+    pictures = [image(64 - 7 * number, 50) for number in range(5)]
+    expected = [on_cores.detect([picture], 0.02, None)[0] for picture in pictures]
+    assert sum(map(len, expected)) > 0
+    assert on_cores._on_cores(pictures[:1], 0.02, None) is None
+    assert on_cores.detect(pictures, 0.02, None) == expected
+    assert on_cores.start(pictures[:4], 0.02, None).result() == expected[:4]
+    assert on_cores.submit(pictures, 0.02, None).result() == expected
+
+
+def test_one_image_does_not_wait_for_those_of_a_stream(on_cores):
+    go_on, pictures = threading.Event(), [image(64, 50)]
+    expected = on_cores.detect(pictures, 0.02, None)
+    busy = [on_cores._spread.submit(go_on.wait, 30) for _ in range(4)]
+    assert on_cores.detect(pictures, 0.02, None) == expected
+    assert not any(each.done() for each in busy)
+    go_on.set()
+
+
+def test_garbage_collector_drops_a_stream_in_a_thread_that_it_needs():
+    are_read, go_on, is_collected = (threading.Event() for _ in range(3))
+
+    class Collecting(Brightness):
+        def run(self, blob):
+            assert are_read.wait(30)
+            if len(self.seen) == 1:
+                assert go_on.wait(30)
+                gc.collect()
+                is_collected.set()
+            return super().run(blob)
+
+    def images():
+        yield from [image(8, 8)] * 2
+        are_read.set()
+        yield from [image(8, 8)] * 2
+
+    opened = pipeline(Collecting(), scales=32)
+    results = in_order(lambda group: opened.start(group, 0.5, None), images(), 1, 3)
+    next(results)
+    cycle = [results]
+    cycle.append(cycle)
+    del cycle, results
+    go_on.set()
+    assert is_collected.wait(10)
+    opened.close()
 
 
 def test_close_closes_the_backend():

@@ -17,6 +17,7 @@ from scrfd_trt._image_arrays import (
     YUVImage,
     check_nv12_shape,
     check_yuv_planes,
+    explain_shape,
     is_on_gpu,
     yuv_coefficients,
 )
@@ -81,34 +82,29 @@ def packed(shape: tuple[int, ...], color: str) -> Geometry:
 
 def of_host_planes(image: YUVImage) -> Geometry:
     """Return the geometry of checked planes as they are copied to the GPU, with contiguous rows."""
-    width, across, item = image.y.shape[1], image.uv.shape[1], image.y.itemsize
-    return of_planes(image, (width * item, item), (2 * across * item, 2 * item, item))
-
-
-def of_planes(image: YUVImage, y: tuple[int, ...], uv: tuple[int, ...]) -> Geometry:
-    """Return the geometry of checked planes with strides in bytes."""
-    height, width = image.y.shape[:2]
-    return _of_planes((width, height), y, uv, (image.matrix, image.full_range, 8 if image.y.dtype == "uint8" else 10))
+    (_, width), item = image.y.shape, image.y.itemsize
+    uv = (2 * image.uv.shape[1] * item, 2 * item, item)
+    return of_planes(image.y.shape, (width * item, item), uv, (image.matrix, image.full_range, 8 * item))
 
 
 def of_device_planes(image: YUVImage, y: DeviceImage, uv: DeviceImage) -> Geometry:
     """Return the geometry of planes on the GPU; raise ImageError if they are not NV12 or P010."""
     check_yuv_planes(y.shape, uv.shape, y.dtype, uv.dtype)
-    return of_planes(YUVImage(y, uv, image.matrix, image.full_range), y.strides, uv.strides)
+    return of_planes(y.shape, y.strides, uv.strides, (image.matrix, image.full_range, 8 * y.item))
 
 
 @lru_cache(maxsize=256)
-def _of_planes(
-    size: tuple[int, int], y: tuple[int, ...], uv: tuple[int, ...], color: tuple[str, bool, int]
+def of_planes(
+    shape: tuple[int, ...], y: tuple[int, ...], uv: tuple[int, ...], color: tuple[str, bool, int]
 ) -> Geometry:
-    """Return the geometry of planes of a size in pixels, strides in bytes, and matrix, range and bits."""
-    is_wide = color[2] > 8
-    if is_wide and any(stride % 2 for stride in (*y, *uv)):
+    """Return the geometry of checked planes: shape of luma, strides in bytes, and matrix, range and bits in memory."""
+    matrix, full_range, bits = color
+    if bits > 8 and any(stride % 2 for stride in (*y, *uv)):
         raise ImageError(f"the planes on the GPU have strides {y} and {uv} in bytes, which must be even")
+    kind, levels = (FORMATS["p010"], 10) if bits > 8 else (FORMATS["nv12"], 8)
+    coefficients = yuv_coefficients(matrix, full_range, levels)
     strides = (y[0], uv[0], y[1], 0, uv[1], uv[2])
-    return _checked(
-        Geometry(*strides, *size, FORMATS["p010" if is_wide else "nv12"], *yuv_coefficients(*color)), (y, uv)
-    )
+    return _checked(Geometry(*strides, shape[1], shape[0], kind, *coefficients), (y, uv))
 
 
 def host_arrays(image: Any) -> list[NDArray[np.uint8]]:
@@ -120,46 +116,38 @@ def host_arrays(image: Any) -> list[NDArray[np.uint8]]:
     return []
 
 
-def of_device(image: DeviceImage, color: str) -> Geometry:
-    """Return the geometry of an image on the GPU; raise ImageError for a shape that is not an image."""
-    return of_strides(image.shape, image.strides, color)
-
-
 def check_device_planes(image: YUVImage) -> None:
     """Raise ImageError if the planes are not both on the GPU, or have attributes that are not those of NV12 or P010."""
-    sides, kinds = [], []
-    for plane in (image.y, image.uv):
-        if not is_on_gpu(plane):
-            raise ImageError("one plane of the YUVImage is on the GPU, and the other is not")
-        try:
-            shape = getattr(plane, "shape", None)
-            sides.append(None if shape is None else tuple(map(operator.index, shape)))
-            kinds.append(getattr(plane, "dtype", None))
-        except Exception as error:
-            raise ImageError(f"a plane of type {type(plane).__name__} cannot be read: {one_line(error)}") from error
-    y, uv = sides
+    if not (is_on_gpu(image.y) and is_on_gpu(image.uv)):
+        raise ImageError("one plane of the YUVImage is on the GPU, and the other is not")
+    (y, y_kind), (uv, uv_kind) = (_attributes(plane, "a plane") for plane in (image.y, image.uv))
     if y is not None and uv is not None:
-        known = not any(kind is None for kind in kinds)
-        y_kind, uv_kind = map(type_name, kinds if known else ("uint8", "uint8"))
-        check_yuv_planes(y, uv, y_kind, uv_kind)
+        kinds = (y_kind, uv_kind) if y_kind and uv_kind else ("uint8", "uint8")
+        check_yuv_planes(y, uv, *kinds)
 
 
 def check_device_image(image: Any, color: str) -> None:
     """Raise ImageError if an array on the GPU has a shape or type attribute that is not that of an image."""
-    try:
-        shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", None)
-        sides = None if shape is None else tuple(map(operator.index, shape))
-        kind = type_name("uint8" if dtype is None else dtype)
-    except Exception as error:
-        raise ImageError(f"the image of type {type(image).__name__} cannot be read: {one_line(error)}") from error
+    sides, kind = _attributes(image, "the image")
     if sides is not None:
         of_strides(sides, (0,) * len(sides), color)
-    if kind != "uint8":
+    if kind not in {"", "uint8"}:
         raise ImageError(f"the image on the GPU has element type {kind}; it must be uint8 from 0 to 255")
+
+
+def _attributes(array: Any, what: str) -> tuple[tuple[int, ...] | None, str]:
+    """Return shape and element type of an array as it says, None and an empty string if it does not."""
+    try:
+        shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+        sides = None if shape is None else tuple(map(operator.index, shape))
+        return sides, "" if dtype is None else type_name(dtype)
+    except Exception as error:
+        raise ImageError(f"{what} of type {type(array).__name__} cannot be read: {one_line(error)}") from error
 
 
 @lru_cache(maxsize=256)
 def of_strides(shape: tuple[int, ...], strides: tuple[int, ...], color: str) -> Geometry:
+    """Return the geometry of an image on the GPU; raise ImageError for a shape that is not an image."""
     if len(shape) != len(strides) or any(not 0 <= side <= MAX_SIDE for side in shape):
         raise ImageError(f"the image on the GPU has shape {shape} and strides {strides}, which is not an image")
     if color == "nv12":
@@ -168,7 +156,7 @@ def of_strides(shape: tuple[int, ...], strides: tuple[int, ...], color: str) -> 
         check_nv12_shape(shape)
         return _checked(_of_nv12(strides[0], strides[1], shape[1], shape[0]), strides)
     if len(shape) not in {2, 3} or 0 in shape or (len(shape) == 3 and shape[2] not in CHANNELS_FIRST):
-        raise ImageError(_no_image(shape))
+        raise ImageError(explain_shape("the image on the GPU", shape, "pass a view, such as .permute(1, 2, 0)"))
     # The kernels read the one channel of a grey image three times, and never the alpha channel.
     channel = strides[2] if len(shape) == 3 and shape[2] > 1 else 0
     return _checked(_of_color((strides[0], strides[1], channel), shape[1], shape[0], color), strides)
@@ -181,10 +169,3 @@ def _checked(geometry: Geometry, strides: tuple[Any, ...]) -> Geometry:
             f"the image on the GPU has strides {strides}, but at most {MAX_STRIDE} bytes are supported; copy it first"
         )
     return geometry
-
-
-def _no_image(shape: tuple[int, ...]) -> str:
-    hint = "(H, W, 3), (H, W, 4) or (H, W) is required"
-    if len(shape) == 3 and shape[0] in CHANNELS_FIRST:
-        return f"the image on the GPU has shape {shape}, channels first: {hint}; pass a view, such as .permute(1, 2, 0)"
-    return f"the image on the GPU has shape {shape}: {hint}"

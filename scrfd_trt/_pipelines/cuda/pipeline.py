@@ -121,14 +121,10 @@ class CudaPipeline:
         self._pool.check_open()
         return pinned_array(shape, self.device)
 
-    def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
-        if 0 < len(images) <= self._resources.max_batch:
-            return all_found(self._run(images, threshold, max_faces, Slot.finish))
-        return self._detect_all(images, threshold, max_faces)
-
-    def _detect_all(
+    def detect(
         self, images: Images, threshold: float, max_faces: int | None, event: Event | None = None
     ) -> list[Detections]:
+        """Detect as :meth:`Pipeline.detect` says, after an event if one is given."""
         return all_found(self._run_all(images, threshold, max_faces, Slot.finish, event))
 
     def detect_on_gpu(self, images: Images, threshold: float, max_faces: int | None) -> list[DeviceDetections]:
@@ -138,7 +134,7 @@ class CudaPipeline:
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         self._pool.check_open()
         ordered, event = self._order(images)
-        return self._workers.submit(self._detect_all, ordered, threshold, max_faces, event)
+        return self._workers.submit(self.detect, ordered, threshold, max_faces, event)
 
     def _order(self, images: Images) -> tuple[Images, Event | None]:
         """Return the images, and an event in the caller's order after which those on the GPU may be read."""

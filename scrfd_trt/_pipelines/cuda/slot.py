@@ -26,9 +26,9 @@ from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_d
 from scrfd_trt._pipelines.cuda.frames import (
     Geometry,
     host_arrays,
-    of_device,
     of_device_planes,
     of_host_planes,
+    of_strides,
     packed,
 )
 from scrfd_trt._pipelines.cuda.program import Program
@@ -267,17 +267,14 @@ class Slot:
             y, uv = (self._borrow(plane, is_plane=True) for plane in (image.y, image.uv))
             return _Located(of_device_planes(image, y, uv), y.address, uv.address)
         borrowed = self._borrow(image)
-        geometry = of_device(borrowed, self._color)
+        geometry = of_strides(borrowed.shape, borrowed.strides, self._color)
         return _Located(geometry, borrowed.address, geometry.chroma(borrowed.address))
 
     def _borrow(self, image: Any, *, is_plane: bool = False) -> DeviceImage:
         """Order the run behind the work that makes an image on the GPU, and keep the image alive until it is done."""
-        is_ready = isinstance(image, DeviceImage)
-        borrowed: DeviceImage = (
-            image
-            if is_ready
-            else DeviceImage(image, self._resources.device, self._stream, self._waited, is_plane=is_plane)
-        )
+        borrowed: DeviceImage = image
+        if not isinstance(image, DeviceImage):
+            borrowed = DeviceImage(image, self._resources.device, self._stream, self._waited, is_plane=is_plane)
         self._device_images.append(borrowed)
         return borrowed
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import cv2
@@ -35,6 +34,7 @@ from scrfd_trt._cuda.records import (
 from scrfd_trt._heads import output_shapes
 from scrfd_trt._pipelines.cuda.frames import Geometry
 from scrfd_trt._pipelines.scales import warn_if_thin
+from scrfd_trt._pipelines.streaming import THREADS
 
 if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
@@ -65,12 +65,12 @@ MAX_BLOCK = 2**30
 
 
 class Helpers(ThreadPoolExecutor):
-    """Threads that help to copy images: half of the cores of this machine for each GPU."""
+    """Threads that help to copy images: half of the usable cores for each GPU."""
 
     def __init__(self) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.count = max(1, min(MAX_HELPERS, cores // (2 * max(1, len(_devices.driver().gpus)))))
-        super().__init__(self.count, "scrfd_trt copying")
+        cores = _devices.usable_cores() // max(1, len(_devices.driver().gpus))
+        self.count = max(1, min(MAX_HELPERS, cores // 2))
+        super().__init__(self.count, f"{THREADS} copying")
 
 
 class Arena:
@@ -196,7 +196,7 @@ class Upload:
         self._bytes: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._starts: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
-        self._helping: list[Future[None]] = []
+        self._helping: list[tuple[Future[None], list[Placed]]] = []
         self._lock = threading.Lock()
         self._unfinished = 0
         self._then: Callable[[], None] = lambda: None
@@ -241,26 +241,21 @@ class Upload:
                 ordinary.append((image, start))
             elif not self._reads_host(images):
                 self._send(start, source, image.nbytes)
-        size = sum(image.nbytes for image, _ in ordinary)
-        shares = min(size // HELPER_BYTES, len(ordinary) - 1, self._helpers.count)
-        if shares < 1:
-            if len(ordinary) > 1:
-                self._stage_all(ordinary)
-                self._send_all(ordinary)
-            elif ordinary:
-                self._copy_in_pieces(*ordinary[0], is_sent=not self._reads_host(images))
+        if len(ordinary) < 2:
+            for image, start in ordinary:
+                self._copy_in_pieces(image, start, is_sent=not self._reads_host(images))
             then()
             return
+        size = sum(image.nbytes for image, _ in ordinary)
+        shares = min(size // HELPER_BYTES, len(ordinary) - 1, self._helpers.count)
+        in_background = in_background and shares > 0
         shares += not in_background
         parts = [ordinary[len(ordinary) * k // shares : len(ordinary) * (k + 1) // shares] for k in range(shares)]
         self._unfinished, self._then, self._helping = shares, then, []
-        for part in parts if in_background else parts[1:]:
-            self._helping.append(self._helpers.submit(self._copy_part, part))
+        for part in parts[not in_background :]:
+            self._helping.append((self._helpers.submit(self._copy_part, part), part))
         if not in_background:
             self._copy_part(parts[0])
-            for helper, part in zip(reversed(self._helping), reversed(parts), strict=False):
-                if helper.cancel():  # all threads are busy
-                    self._copy_part(part)
             self.wait()
 
     def _copy_in_pieces(self, image: NDArray[np.uint8], start: int, *, is_sent: bool) -> None:
@@ -283,15 +278,22 @@ class Upload:
 
     def is_done(self) -> bool:
         """Return whether :meth:`wait` does not wait."""
-        return all(helper.done() for helper in self._helping)
+        return all(helper.done() for helper, _ in self._helping)
 
     def wait(self) -> None:
-        """Wait until the run is started; raise the error that prevented it."""
-        wait(self._helping)
-        helping, self._helping = self._helping, []
-        for helper in helping:
-            if not helper.cancelled():
-                helper.result()
+        """Copy what no other thread has begun, and wait until the run is started; raise the error that prevented it."""
+        if not self._helping:
+            return
+        try:
+            for helper, part in reversed(self._helping):
+                if helper.cancel():  # the threads are busy, or one of them waits here, for a stream that it drops
+                    self._copy_part(part)
+        finally:
+            begun = [helper for helper, _ in self._helping if not helper.cancelled()]
+            wait(begun)
+            self._helping = []
+        for helper in begun:
+            helper.result()
 
     def _stage_all(self, images: list[Placed]) -> None:
         """Copy images to page-locked memory, in one call if possible: each call waits for Python's lock at its end."""
@@ -334,7 +336,8 @@ class Upload:
 
     def close(self) -> None:
         """Free the memory, which no run may use; :meth:`reserve` may be called again."""
-        wait(self._helping)
+        with suppress(Exception):
+            self.wait()
         self._shapes, self._bytes = [], np.empty(0, np.uint8)
         memory, self._memory = self._memory, None
         pinned, self._pinned = self._pinned, None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import cycle
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,11 @@ from scrfd_trt._pipelines.base import Outcome
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.pipeline import CudaPipeline
 from scrfd_trt._pipelines.cuda.pool import SLOTS
-from scrfd_trt._pipelines.streaming import Pending, in_order
+from scrfd_trt._pipelines.streaming import Pending, Runs, in_order, in_place
 from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.errors import OptionError
 
 Images = Sequence[Any]
-Part = tuple[Any, list[int]]
-"""Results, or a run that returns them, and the places of their images among all."""
 
 
 class SpreadPipeline:
@@ -64,7 +62,7 @@ class SpreadPipeline:
 
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
         if len(images) <= self.max_batch:
-            return _in_place(self._call(CudaPipeline.detect, images, threshold, max_faces))
+            return in_place(self._call(CudaPipeline.detect, images, threshold, max_faces))
 
         def start(batch: Images) -> Pending[Any]:
             return self.start(batch, threshold, max_faces)
@@ -73,22 +71,18 @@ class SpreadPipeline:
 
     def detect_on_gpu(self, images: Images, threshold: float, max_faces: int | None) -> list[DeviceDetections]:
         """Detect as :meth:`detect` does, and leave the results on the GPU that computed them."""
-        return _in_place(self._call(CudaPipeline.detect_on_gpu, images, threshold, max_faces))
+        return in_place(self._call(CudaPipeline.detect_on_gpu, images, threshold, max_faces))
 
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
-        runs = list(self._call(CudaPipeline.submit, images, threshold, max_faces))
-        return runs[0][0] if len(runs) == 1 else self._workers.submit(_Runs(runs).result)
+        runs = Runs(self._call(CudaPipeline.submit, images, threshold, max_faces))
+        if len(runs.parts) == 1:
+            return cast("Future[list[Detections]]", runs.parts[0][0])
+        return self._workers.submit(runs.result)
 
     def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Outcome]:
-        runs: list[Part] = []
-        try:
-            runs += self._call(CudaPipeline.start, images, threshold, max_faces)  # those before an error, too
-        except BaseException:
-            _Runs(runs).end()
-            raise
-        return runs[0][0] if len(runs) == 1 else _Runs(runs)
+        return Runs(self._call(CudaPipeline.start, images, threshold, max_faces))
 
-    def _call(self, method: Callable[..., Any], images: Images, *limits: Any) -> Iterator[Part]:
+    def _call(self, method: Callable[..., Any], images: Images, *limits: Any) -> Iterator[tuple[Any, list[int]]]:
         """Call a method of the pipelines for what each GPU processes."""
         for index, places in self._shares(images).items():
             yield method(self._pipelines[index], [images[place] for place in places], *limits), places
@@ -111,35 +105,6 @@ class SpreadPipeline:
             stack.callback(self._workers.close)
             for pipeline in self._pipelines.values():
                 stack.callback(pipeline.close)
-
-
-class _Runs:
-    """Runs of one batch on several GPUs."""
-
-    def __init__(self, parts: list[Part]) -> None:
-        self._parts = parts
-
-    def done(self) -> bool:
-        return all(run.done() for run, _ in self._parts)
-
-    def result(self) -> list[Any]:
-        try:
-            return _in_place((run.result(), places) for run, places in self._parts)
-        except BaseException:
-            self.end()
-            raise
-
-    def end(self) -> None:
-        """Wait for all runs."""
-        for run, _ in self._parts:
-            with suppress(Exception):
-                run.result()
-
-
-def _in_place(parts: Iterable[Part]) -> list[Any]:
-    """Return the results of all parts in the order of the images."""
-    found = {place: result for results, places in parts for place, result in zip(places, results, strict=True)}
-    return [found[place] for place in range(len(found))]
 
 
 def _home(image: Any) -> int | None:
