@@ -695,6 +695,19 @@ def test_errors_of_copying_threads_are_raised_with_the_results(gpu, fakes, monke
     assert gpu.leaks == {}
 
 
+def test_results_do_not_wait_for_busy_threads(gpu, fakes, monkeypatch):
+    monkeypatch.setattr(slot_memory, "HELPER_BYTES", 4000)
+    pictures, go_on = [image(64, 64) for _ in range(4)], threading.Event()
+    with detector(fakes.plan(), max_batch=4) as opened:
+        expected = opened.detect_batch(pictures)
+        helpers = opened._pipeline._resources.helpers
+        busy = [helpers.submit(go_on.wait, 30) for _ in range(helpers.count)]
+        assert opened._pipeline.start(pictures, 0.5, None).result() == expected
+        assert opened.detect_batch(pictures) == expected
+        assert not any(each.done() for each in busy)
+        go_on.set()
+
+
 def test_threads_copy_until_the_detector_is_closed(gpu, fakes, monkeypatch):
     monkeypatch.setattr(slot_memory, "HELPER_BYTES", 4000)
     go_on, stage = threading.Event(), slot_memory.Upload._stage_all
