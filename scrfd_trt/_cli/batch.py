@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import mmap
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import typer
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 from scrfd_trt._cli import console, signals
 from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.console import count
+from scrfd_trt._cli.decoders import MAX_BYTES, MAX_SLOT, Decoders, OpenedImage
 from scrfd_trt._cli.exits import FAILED, add_location, error_text, memory_text
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
@@ -29,13 +27,9 @@ from scrfd_trt._cli.progress import image_progress, several_videos
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._devices import usable_cores
-from scrfd_trt._formats import json_faces
-from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
-from scrfd_trt._image_files.metadata import DROPPED_ORDER, Metadata, read_metadata
-from scrfd_trt._image_files.metadata_blocks import FURTHER
-from scrfd_trt._image_files.read import Damaged
+from scrfd_trt._image_files import ImageFile, ImageFrame
+from scrfd_trt._image_files.metadata import DROPPED_ORDER
 from scrfd_trt._image_files.stderr import redirected_stderr
-from scrfd_trt._jobs.processes import Calls, LostProcessError, forked
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import ByteBudget, OrderedMap, mapped
 from scrfd_trt._pipelines.scales import is_thin
@@ -60,13 +54,9 @@ INPUT_ERRORS = (
 """Errors that concern one input only."""
 
 Image = NDArray[np.uint8]
-MAX_BYTES = 1 << 30
-"""Of the images that are read and not yet detected and written."""
 MANY = 100
 """Inputs of jobs whose speed is printed."""
 MAX_BATCH, MAX_AHEAD, PILE_BATCH = 1024, 64, 32
-MIN_TO_FORK, MIN_FORKS, MAX_SLOT = 200, 6, 16_000_000
-"""Images and processes from which on processes decode, and bytes of one image."""
 
 
 class FaceFinder(Protocol):
@@ -75,9 +65,6 @@ class FaceFinder(Protocol):
     @property
     def batch(self) -> int:
         """Number of images that are detected together."""
-
-    @property
-    def on_gpu(self) -> bool: ...
 
     def find(self, source: Source, image: Image, page: int) -> tuple[Detections, float | None, Timings | None]:
         """Return the faces of an image or of one of its pages, from 1 on, and the seconds that this took if known."""
@@ -102,10 +89,6 @@ class ModelFinder:
         """Choose the batch if there is none: the largest, but on the CPU one image per core."""
         return cls(detector, repeat, batch or (usable_cores() if detector.device == "cpu" else MAX_BATCH))
 
-    @property
-    def on_gpu(self) -> bool:
-        return self.detector.device != "cpu"
-
     def find(self, _source: Source, image: Image, _page: int) -> tuple[Detections, float | None, Timings | None]:
         return time_detect(self.detector, image, self.repeat)
 
@@ -122,7 +105,6 @@ class FileFinder:
 
     faces: ImageFaces
     batch: int = 1
-    on_gpu = False
 
     def find(self, source: Source, image: Image, page: int) -> tuple[Detections, float | None, Timings | None]:
         return self.faces.find(source, image, page), None, None
@@ -159,30 +141,6 @@ class ImageResult:
     def name(self) -> str:
         """The path, and the page in the form of addresses."""
         return str(self.path) if self.page is None else f"{self.path}#page={self.page}"
-
-
-@dataclass(frozen=True)
-class OpenedImage:
-    """An image file that is being read."""
-
-    source: Source
-    file: ImageFile
-    metadata: Metadata
-
-    @classmethod
-    def open(cls, source: Source, limits: Limits, damaged: Damaged) -> OpenedImage:
-        """Read the header of an image file; raise ImageError if that fails."""
-        source.check()
-        file = open_image(source.path, limits=limits, damaged=damaged)
-        metadata = read_metadata(file.data, file.kind)
-        if file.count > 1:  # they are read, too
-            metadata = replace(metadata, others=metadata.others - {FURTHER})
-        return cls(source, file, metadata)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file and its pixels."""
-        return len(self.file.data) + 4 * self.file.size[0] * self.file.size[1]
 
 
 ImageCallback = Callable[[OpenedImage, Iterator[tuple[ImageFrame, Detections]]], Callable[[], None]]
@@ -332,6 +290,7 @@ def detect_images(
     *,
     use: ImageCallback | None = None,
     bar: bool,
+    decoders: Decoders | None = None,
     as_json: bool = False,
 ) -> Iterator[Iterator[tuple[Source, ImageResult | str]]]:
     """Read images and find their faces; yield an iterator over each source with its result, or why it failed.
@@ -340,10 +299,10 @@ def detect_images(
     results come in order.
 
     ``use`` draws and saves, for example, in several threads. If it fails, the image counts as failed, but there is a
-    result. ``bar`` shows progress if stderr is a terminal. ``as_json`` fills
-    :attr:`ImageResult.json_faces` where other processes work.
+    result. ``bar`` shows progress if stderr is a terminal. ``decoders`` work in the place of threads, and fill
+    :attr:`ImageResult.json_faces` with ``as_json``.
     """
-    job = _ImageJob(sources, finder, tally, settings, use, as_json)
+    job = _ImageJob(sources, finder, tally, settings, use, decoders, as_json)
     try:
         with redirected_stderr(), image_progress(len(sources), shown=bar) as advance, job.finished() as images:
             yield ((image.source, outcome) for image in images for outcome in job.outcomes(image, advance))
@@ -385,6 +344,7 @@ class _ImageJob:
     tally: Tally
     settings: ImageSettings
     use: ImageCallback | None
+    decoders: Decoders | None
     as_json: bool
     written: list[Path] = field(default_factory=list)
     """Images whose copies are complete."""
@@ -392,25 +352,20 @@ class _ImageJob:
     def __post_init__(self) -> None:
         self._budget = ByteBudget(MAX_BYTES)
         self._turn = 0
-        self._elsewhere: Calls | None = None
 
     @contextmanager
     def finished(self) -> Iterator[Iterator[_Job]]:
         """Yield the images with their results, in order."""
         workers = min(self.settings.workers or usable_cores(), len(self.sources))
+        workers = self.decoders.workers if self.decoders else workers
         ahead = 2 * workers + min(self.finder.batch, MAX_AHEAD)
         with ExitStack() as stack:
-            if self._can_fork(workers) and all(shape := self._first_shape()):
-                workers -= 0 if self.settings.workers else 2  # for the threads that feed the GPU
-                self._slots = np.frombuffer(mmap.mmap(-1, shape[0] * shape[1]), np.uint8).reshape(shape)
-                self._free_slots = [*range(shape[0])]
-                self._elsewhere = stack.enter_context(forked(self._serve, workers))
             opened = stack.enter_context(mapped(self._open, enumerate(self.sources), workers=workers, ahead=ahead))
             stack.enter_context(closing(self._budget))
             images: Iterator[_Job] = stack.enter_context(closing(self._detected(opened)))
             if self.use is not None:
                 images = stack.enter_context(mapped(self._write, images, workers=workers, ahead=2 * workers))
-            elif self._elsewhere is not None and self.as_json:
+            elif self.decoders is not None and self.as_json:
                 images = stack.enter_context(mapped(self._format, images, workers=workers // 2, ahead=2 * workers))
             yield images
 
@@ -429,87 +384,44 @@ class _ImageJob:
         return job
 
     def _decode(self, job: _Job, turn: int) -> None:
-        if self._elsewhere is not None and self._decode_elsewhere(job, turn):
+        if self.decoders is not None and self._decode_elsewhere(self.decoders, job, turn):
             return
         size = self._read(job).size
         self._budget.take(turn, size)
         job.size = job.size or size
-        if self._elsewhere is None or size <= MAX_SLOT:  # less is granted then
-            self._decode_frame(job)
-
-    def _read(self, job: _Job) -> OpenedImage:
-        """Read the file of an image."""
-        with measured("read"):
-            job.image = image = OpenedImage.open(job.source, self.settings.limits, self.settings.damaged)
-        job.pages, job.damage = image.file.count, image.file.damage
-        job.is_spherical = image.metadata.is_equirectangular
-        return image
-
-    def _decode_frame(self, job: _Job) -> None:
-        """Decode an image unless it is detected in its turn."""
-        file = None if job.image is None else job.image.file
+        file = None if job.image is None or (self.decoders and size > MAX_SLOT) else job.image.file  # less is granted
         if file is not None and file.count == 1 and len(self.sources) > 1 and not self.finder.needs_turn(file.size):
             with measured("decode"):
                 (job.frame,) = file.frames()
                 job.visible = job.frame.visible()
 
-    def _can_fork(self, workers: int) -> bool:
-        """Return whether processes decode faster: for a GPU, threads would wait for Python's lock most of the time."""
-        is_many = len(self.sources) >= MIN_TO_FORK and workers >= MIN_FORKS
-        return self.use is None and is_many and self.finder.on_gpu and sys.platform == "linux"
+    def _read(self, job: _Job) -> OpenedImage:
+        """Read the file of an image."""
+        with measured("read"):
+            job.image = image = OpenedImage.open(job.source, self.settings)
+        job.pages, job.damage = image.file.count, image.file.damage
+        job.is_spherical = image.metadata.is_equirectangular
+        return image
 
-    def _first_shape(self) -> tuple[int, int]:
-        """Return number and bytes of slots for images like the first one; zeros if it is large, or cannot be read."""
-        job = _Job(self.sources[0])
-        with suppress(*INPUT_ERRORS):
-            size = self._read(job).size
-            return (MAX_BYTES // size, size) if size <= MAX_SLOT else (0, 0)
-        return (0, 0)
-
-    def _decode_elsewhere(self, job: _Job, turn: int) -> bool:
+    def _decode_elsewhere(self, decoders: Decoders, job: _Job, turn: int) -> bool:
         """Let another process decode an image; return False if that is not possible."""
-        size = self._slots.shape[1]
-        self._budget.take(turn, size)
-        job.size, job.slot = size, self._free_slots.pop()
-        try:
-            with measured("decode"):
-                answer = self._elsewhere("read", turn, job.slot) if self._elsewhere is not None else None
-        except LostProcessError:
-            answer = None
-        if isinstance(answer, tuple):
-            job.pages, job.damage, job.is_spherical, shape = answer
-            job.visible = self._slots[job.slot, : math.prod(shape)].reshape(shape)
-            return True
-        self._free_slots.append(job.slot)
-        job.slot = None
-        if isinstance(answer, Exception):
-            raise answer
-        return False
+        self._budget.take(turn, decoders.slot_size)
+        job.size = decoders.slot_size
+        with measured("decode"):
+            decoded = decoders.decode(turn)
+        if decoded is None:
+            return False
+        job.slot, job.visible, job.damage, job.is_spherical = decoded
+        height, width = decoded.visible.shape[:2]
+        if self.finder.needs_turn((width, height)):
+            job.visible = None
+        return True
 
     def _format(self, job: _Job) -> _Job:
         """Let another process write the faces as JSON."""
-        for index, result in enumerate(job.results):
-            with suppress(LostProcessError):
-                text = None if self._elsewhere is None else self._elsewhere("format", result.faces)
-                job.results[index] = replace(result, json_faces=text)
+        if self.decoders is not None:
+            job.results = [replace(one, json_faces=self.decoders.json_faces(one.faces)) for one in job.results]
         return job
-
-    def _serve(self, call: str, *arguments: Any) -> Any:
-        """Do in another process what this one asks for."""
-        return json_faces(*arguments) if call == "format" else self._read_into(*arguments)
-
-    def _read_into(self, turn: int, slot: int) -> tuple[int, list[str], bool, tuple[int, ...]] | Exception | None:
-        """Decode an image into a slot; None if it does not fit, or is detected in its turn."""
-        job = _Job(self.sources[turn])
-        try:
-            if self._read(job).size <= 2 * self._slots.shape[1]:
-                self._decode_frame(job)
-        except INPUT_ERRORS as error:
-            return error
-        if job.visible is None or job.visible.size > self._slots.shape[1]:
-            return None
-        self._slots[slot, : job.visible.size] = job.visible.ravel()
-        return job.pages, [*job.damage], job.is_spherical, job.visible.shape
 
     def _detected(self, opened: OrderedMap[tuple[int, Source], _Job]) -> Generator[_Job, None, None]:
         """Yield the images with their results, in order.
@@ -592,8 +504,8 @@ class _ImageJob:
 
     def _release(self, job: _Job) -> None:
         job.image = job.frame = job.visible = None
-        if job.slot is not None:
-            self._free_slots.append(job.slot)
+        if self.decoders is not None and job.slot is not None:
+            self.decoders.give(job.slot)
         self._budget.give(job.size)
         job.size, job.slot = 0, None
 

@@ -63,6 +63,8 @@ TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 SYNC = 0x47
 MIN_JPEGS, MAX_JPEGS, JPEG_HEADERS = 6, 1 << 26, 1 << 17
 """Pictures that make a video of JPEG images, and bytes that are searched for them and for what a photograph lists."""
+NEXT_JPEG = b"\xff\xd9\xff\xd8\xff"
+"""End of a picture, and start of the next."""
 PLAYLISTS = (b"#EXTM3U", b"ffconcat ", b"[playlist]", b"<MPD")
 PNM_HEADER = re.compile(rb"P[1-7](\s|#[^\n]*\n)+(\d|WIDTH)")
 
@@ -167,10 +169,12 @@ def is_motion_jpeg(path: Path) -> bool:
     Photographs may have other pictures behind them, such as depth maps and those that their MPF segment lists.
     """
     with path.open("rb") as file:
-        if file.read(2) != b"\xff\xd8":
+        size = min(os.fstat(file.fileno()).st_size, MAX_JPEGS)
+        data = file.read(2 * size // MIN_JPEGS)
+        if not data.startswith(b"\xff\xd8") or NEXT_JPEG not in data:  # the first one would be twice the average
             return False
-        data = file.read(MAX_JPEGS)
-    return data.count(b"\xff\xd9\xff\xd8\xff") >= MIN_JPEGS - 1 and b"MPF\0" not in data[:JPEG_HEADERS]
+        data += file.read(size - len(data))
+    return data.count(NEXT_JPEG) >= MIN_JPEGS - 1 and b"MPF\0" not in data[:JPEG_HEADERS]
 
 
 def has_video_stream(path: Path) -> bool:

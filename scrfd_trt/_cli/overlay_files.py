@@ -16,13 +16,13 @@ from scrfd_trt._cli.batch import (
     FaceFinder,
     FileFinder,
     ModelFinder,
-    OpenedImage,
     Tally,
     detect_images,
     process_videos,
     run_size,
 )
 from scrfd_trt._cli.console import count
+from scrfd_trt._cli.decoders import OpenedImage
 from scrfd_trt._cli.detections_files import check_inputs
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces

@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scrfd_trt._cli import batch, overlay_files, results
+from scrfd_trt._cli import batch, decoders, overlay_files, results
 from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
 from scrfd_trt._jobs.processes import forked
 from scrfd_trt.errors import BackendError
@@ -102,10 +102,10 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
         forks.append(arguments)
         return forked(*arguments)
 
-    monkeypatch.setattr(batch, "forked", fork)
-    monkeypatch.setattr(batch, "MIN_TO_FORK", 2)
-    monkeypatch.setattr(batch.ModelFinder, "on_gpu", property(lambda _: True))
-    monkeypatch.setattr(batch, "MAX_BYTES", 600_000)  # some ten images
+    monkeypatch.setattr(decoders, "forked", fork)
+    monkeypatch.setattr(decoders, "MIN_TO_FORK", 2)
+    for module in (batch, decoders):
+        monkeypatch.setattr(module, "MAX_BYTES", 600_000)  # some ten images
     with monkeypatch.context() as patch:
         patch.setattr(results, "json_faces", None)  # processes write the rows, too
         assert run("detect", "in", "--json", "--workers", "6") == threads
@@ -188,7 +188,7 @@ def test_few_large_images_are_in_memory(
         object.__setattr__(file, "decode", frames)
         return file
 
-    monkeypatch.setattr(batch, "open_image", opened)
+    monkeypatch.setattr(decoders, "open_image", opened)
     monkeypatch.setattr(batch, "MAX_BYTES", 3 * size)
     run_model = spot_network.SpotBackend.run
 

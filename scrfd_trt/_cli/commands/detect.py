@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,12 +18,12 @@ from scrfd_trt._cli.batch import (
     ImageCallback,
     ImageResult,
     ModelFinder,
-    OpenedImage,
     Tally,
     detect_images,
     process_videos,
     run_size,
 )
+from scrfd_trt._cli.decoders import OpenedImage, decoding_processes
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.folders import LeftOut
@@ -121,19 +122,29 @@ def detect(
         with tally.reported(left_out, strict=False, quiet=messages.quiet), work.recording():
             if not sources:
                 return
-            run = run_size(image.batch, sources)
-            with open_detector(**vars(model), **vars(detection), max_batch=run) as detector:
+            run, reading = run_size(image.batch, sources), image.parse(settings.damaged)
+            decoded = images if annotate is None and repeat is None else []
+            with (
+                decoding_processes(decoded, reading) as decoders,
+                open_detector(**vars(model), **vars(detection), max_batch=run) as detector,
+            ):
                 # On a terminal, the results themselves show progress. A closed stdout is None.
                 bar = not messages.quiet and (output is not None or not (sys.stdout and sys.stdout.isatty()))
                 if images:
                     finder = ModelFinder.of(detector, image.batch, repeat or 0)
-                    threshold, reading = detection.threshold, image.parse(settings.damaged)
                     with (
                         results.open_writer(
-                            kind, output, threshold=threshold, overwrite=overwrite, ledger=work.ledger
+                            kind, output, threshold=detection.threshold, overwrite=overwrite, ledger=work.ledger
                         ) as writer,
                         detect_images(
-                            images, finder, tally, reading, use=copies, bar=bar, as_json=kind == "jsonl"
+                            images,
+                            finder,
+                            tally,
+                            reading,
+                            use=copies,
+                            bar=bar,
+                            decoders=decoders,
+                            as_json=kind == "jsonl",
                         ) as outcomes,
                     ):
                         _write_results(writer, outcomes, quiet=messages.quiet)
@@ -177,11 +188,11 @@ def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path
 
 
 def _annotator(targets: dict[Source, Path], *, overwrite: bool, quality: int) -> ImageCallback:
-    draw = overlays.create("landmarks")
+    draw, one_at_a_time = overlays.create("landmarks"), threading.Lock()
 
     def drawn(pages: Iterator[tuple[ImageFrame, Detections]]) -> Iterator[ImageFrame]:
         for frame, faces in pages:
-            with measured("draw"):
+            with one_at_a_time, measured("draw"):  # threads would pass Python's lock around at each line and point
                 marked = frame.drawn_on(draw(frame.visible(), faces))
             yield marked
 
