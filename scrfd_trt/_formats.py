@@ -5,18 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
 from itertools import chain
-from itertools import count as count_from
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
-
-try:
-    import orjson
-except ImportError:  # a program that copies this package alone gets the same text, only slower
-    orjson = None  # type: ignore[assignment]
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """In the order of the landmarks; left and right as seen in the image."""
@@ -48,47 +42,17 @@ def csv_header() -> str:
 def csv_lines(faces: Faces, image: str) -> str:
     """Return faces as CSV lines (RFC 4180) without header; ``image`` is the value of the first column."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow([image, ""])
+    csv.writer(out, lineterminator="\n").writerow([image, ""])  # the name is quoted if needed
     count = 15 if faces.landmarks is not None else 5
-    between = [out.getvalue()[:-1], *[","] * (count - 1), "," * (15 - count) + "\n"]  # the name is quoted if needed
-    return _lines(columns(faces), between)
+    row = out.getvalue()[:-1].replace("%", "%%") + ",".join(["%s"] * count) + "," * (15 - count) + "\n"
+    return (row * len(faces.scores)) % tuple(_texts(columns(faces)))
 
 
 def json_faces(faces: Faces) -> str:
     """Return ``json.dumps(faces.to_dicts())``, which takes ten times as long."""
-    points = ", null" if faces.landmarks is None else f", [[{'], ['.join(['%s, %s'] * 5)}]]"
-    row = f'{{"box": [%s, %s, %s, %s], "score": %s, "landmarks": {points[2:]}}}, '
-    return f"[{_lines(columns(faces), row.split('%s'))[:-2]}]"
-
-
-def columns(faces: Faces) -> NDArray[np.float32]:
-    """Return box, score and landmarks, if there are any, of each face."""
-    points = [] if faces.landmarks is None else [faces.landmarks.reshape(-1, 10)]
-    return np.concatenate([faces.boxes, faces.scores[:, None], *points], axis=1)
-
-
-def _lines(values: NDArray[np.float32], between: Sequence[str]) -> str:
-    """Return the numbers of each row of values between other texts, one more than there are columns."""
-    line = "%s".join(text.replace("%", "%%") for text in between)
-    return (line * len(values)) % tuple(_texts(values))
-
-
-def _texts(values: NDArray[np.float32]) -> list[str]:
-    """Return ``repr`` of each number of :func:`plain`, in one list."""
-    flat = np.ascontiguousarray(values).reshape(-1)
-    text = "e" if orjson is None else orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    if "e" in text or "0.0000" in text:  # orjson writes small and large numbers otherwise
-        return list(map(repr, plain(flat)))
-    return text[1:-1].split(",") if values.size else []
-
-
-def plain(values: NDArray[np.float32] | np.float32) -> Any:
-    """Return numbers for JSON with the fewest digits that restore the same float32."""
-    array = np.asarray(values, np.float32)
-    if orjson is None:
-        return array.astype("U").astype(np.float64).tolist()
-    out = orjson.loads(orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY))
-    return out if array.ndim else out[0]
+    points = "null" if faces.landmarks is None else f"[[{'], ['.join(['%s, %s'] * 5)}]]"
+    row = f'{{"box": [%s, %s, %s, %s], "score": %s, "landmarks": {points}}}, '
+    return f"[{((row * len(faces.scores)) % tuple(_texts(columns(faces))))[:-2]}]"
 
 
 def json_coco(faces: Faces, image_id: int, first_id: int) -> str:
@@ -98,12 +62,34 @@ def json_coco(faces: Faces, image_id: int, first_id: int) -> str:
     """
     count = 0 if faces.landmarks is None else 5
     points = f', "keypoints": [{", ".join(["%s, %s, 2"] * count)}], "num_keypoints": {count}' if count else ""
-    box = f'"image_id": {image_id}, "category_id": 1, "bbox": [%s, %s, #, #], "area": #, "iscrowd": 0, "score": %s'
-    lines = _lines(columns(faces)[:, [0, 1, *range(4, 5 + 2 * count)]], f'{{"id": #, {box}{points}}}, '.split("%s"))
-    boxes = np.array(plain(faces.boxes)).reshape(-1, 4)
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    rows = zip(count_from(first_id), width.tolist(), height.tolist(), (width * height).tolist(), strict=False)
-    return lines[:-2].replace("#", "%s") % tuple(chain.from_iterable(rows))
+    box = f'"image_id": {image_id}, "category_id": 1, "bbox": [%s, %s, %s, %s], "area": %s, "iscrowd": 0, "score": %s'
+    x, y, x2, y2, *others = (_texts(column) for column in columns(faces).T)
+    left, top, right, bottom = (np.array(column, np.float64) for column in (x, y, x2, y2))
+    sides = (right - left, bottom - top, (right - left) * (bottom - top))
+    ids = range(first_id, first_id + len(faces.scores))
+    rows = zip(ids, x, y, *map(_texts, sides), *others, strict=True)
+    return ((f'{{"id": %s, {box}{points}}}, ' * len(ids)) % tuple(chain.from_iterable(rows)))[:-2]
+
+
+def columns(faces: Faces) -> NDArray[np.float32]:
+    """Return box, score and landmarks, if there are any, of each face."""
+    points = [] if faces.landmarks is None else [faces.landmarks.reshape(-1, 10)]
+    return np.concatenate([faces.boxes, faces.scores[:, None], *points], axis=1)
+
+
+def _dumps(values: NDArray[Any]) -> bytes:
+    return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _texts(values: NDArray[Any]) -> list[str]:
+    """Return all numbers with the fewest digits that restore them."""
+    return _dumps(values.reshape(-1)).decode()[1:-1].split(",") if values.size else []
+
+
+def plain(values: NDArray[np.float32] | np.float32) -> Any:
+    """Return numbers for JSON with the fewest digits that restore the same float32."""
+    found = orjson.loads(_dumps(np.asarray(values, np.float32)))
+    return found if np.ndim(values) else found[0]
 
 
 def json_categories() -> str:
