@@ -14,13 +14,8 @@ def overlaps(one: Array, other: Array) -> Array:
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     np.maximum(sides, 0.0, out=sides)
     both = sides[0] * sides[1]
-    union = _areas(one) + _areas(other) - both
-    return np.asarray(both / np.maximum(union, SMALLEST))
-
-
-def _areas(boxes: Array) -> Array:
-    sides = boxes[2:] - boxes[:2]
-    return np.asarray(sides[0] * sides[1])
+    areas = [(boxes[2] - boxes[0]) * (boxes[3] - boxes[1]) for boxes in (one, other)]
+    return np.asarray(both / np.maximum(areas[0] + areas[1] - both, SMALLEST))
 
 
 def match(expected: Array, found: Array, minimum: float) -> tuple[Indices, Indices]:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
 from itertools import islice
 from typing import NamedTuple
 
@@ -76,6 +77,8 @@ class Tracker:
         self._tracks = Tracks(self.limits)
         self._count = 0
         self._scene = 0
+        if delay is not None:
+            import_module("scipy.optimize")  # takes a second; live video cannot wait for it once it runs
 
     def push(self, observation: FrameObservation) -> Iterator[FrameFaces]:
         """Add the next frame, whose number is one more than the previous one's; yield frames that are final now."""
@@ -102,7 +105,7 @@ class Tracker:
         """Yield frames that are due while there are at least so many; their faces are computed together."""
         while len(self._due) >= least:
             samples = len(self._tracks.table) * (2 * self._tracks.reach + 1)
-            count = min(MAX_DUE, max(1, MAX_SAMPLES // max(samples, 1)))
+            count = min(MAX_DUE, max(1, MAX_SAMPLES // samples))
             due, self._due = self._due[:count], self._due[count:]
             yield from self._tracks.faces_at([(frame.number, frame.seconds, frame.cut) for frame in due])
             self._tracks.forget(due[-1].number, due[-1].seconds)

@@ -32,7 +32,7 @@ FILLED, OBSERVED, TRUSTED = 0.0, 1.0, 2.0  # kinds: between two observations, ob
 FRAME_AND_CENTRE = [FRAME, 0, 1]
 FIRST, LAST = 0, 1
 FACE_SCORE, FACE_COLUMNS = 14, 15  # columns of a face as it comes out: box, landmarks, score
-
+NAMES = np.array(ORIGINS)
 
 TRACK = np.dtype(
     [
@@ -41,11 +41,7 @@ TRACK = np.dtype(
         ("begin", np.float64),  # first frame that it may have a face in: of its scene, or not due when it started
         ("end", np.float64),  # first frame of the next scene
         ("edges", np.float64, (2, COLUMNS)),  # first and last observation
-        (
-            "near",
-            np.float64,
-            (2, VELOCITY_OBSERVATIONS, 3),
-        ),  # frames and centres of those next to each edge, edge first
+        ("near", np.float64, (2, VELOCITY_OBSERVATIONS, 3)),  # frames and centres of the observations from each edge on
         ("linked", np.float64, (2, COLUMNS)),  # observations of the tracks that it continues across cuts, or NaN
         ("held", np.float64, FACE_COLUMNS),  # face in the frame of the last observation, once that has come out
     ]
@@ -206,14 +202,14 @@ class Tracks:
         is_linked = ~np.isnan(linked[:, FRAME])
         faces[is_linked] = across_cut(edges[is_linked], linked[is_linked], frames[is_linked], seconds[is_linked])
         origins[is_linked] = ORIGINS.index("interpolated")
-        is_reached = self._limits.extension.includes(
-            np.abs(frames - edges[:, FRAME]), np.abs(seconds - edges[:, SECONDS])
-        )
+        distances = np.abs(frames - edges[:, FRAME]), np.abs(seconds - edges[:, SECONDS])
+        is_reached = self._limits.extension.includes(*distances) & ~is_linked
         for side in (FIRST, LAST):
-            at = (is_reached & ~is_linked & (sides == side)).nonzero()[0]
+            at = (is_reached & (sides == side)).nonzero()[0]
             own = tracks[at]
-            own_frames = edges[at, FRAME].astype(np.int64)
-            faces[at] = table["held"][own] if side == LAST else self._smoothed(own, own_frames)[0]
+            faces[at] = (
+                table["held"][own] if side == LAST else self._smoothed(own, edges[at, FRAME].astype(np.int64))[0]
+            )
             faces[at, :FACE_SCORE] += np.tile(self._motions(own, frames[at], side)[0], 7)
             origins[at] = ORIGINS.index("extended")
         return faces, origins
@@ -233,9 +229,6 @@ class Tracks:
         return smoothed_faces(states, own, uncertain), own[:, KIND] == FILLED
 
 
-NAMES = np.array(ORIGINS)
-
-
 def smoothed_faces(states: Array, own: Array, uncertain_frames: Array) -> Array:
     """Return faces ``(N, 15)`` of smoothed states ``(N, 14)`` and of the rows that they replace.
 
@@ -245,25 +238,18 @@ def smoothed_faces(states: Array, own: Array, uncertain_frames: Array) -> Array:
     inner[own[:, KIND] == FILLED] = -np.inf
     low = np.minimum(states[:, CENTRE] - half, own[:, CENTRE] - inner)
     high = np.maximum(states[:, CENTRE] + half, own[:, CENTRE] + inner)
-    return _faces(low, high, uncertain_frames, states, own[:, SCORE])
+    margin = (high - low) * (UNCERTAIN_MARGIN * uncertain_frames)[:, None]
+    return np.concatenate([low - margin, high + margin, states[:, 4:], own[:, [SCORE]]], axis=1)
 
 
 def across_cut(own: Array, other: Array, frame: NDArray[np.int64], seconds: Array) -> Array:
     """Return faces ``(N, 15)`` between observations of two tracks that a cut separates."""
     share = (seconds - own[:, SECONDS]) / (other[:, SECONDS] - own[:, SECONDS])
-    states = own[:, STATE] + (other[:, STATE] - own[:, STATE]) * share[:, None]
+    rows = own.copy()
+    rows[:, STATE] += (other[:, STATE] - own[:, STATE]) * share[:, None]
+    rows[:, KIND] = FILLED
     distances = np.minimum(np.abs(frame - own[:, FRAME]), np.abs(frame - other[:, FRAME]))
-    half = np.exp(states[:, SIDES]) / 2
-    low, high = states[:, CENTRE] - half, states[:, CENTRE] + half
-    return _faces(low, high, np.minimum(distances, MAX_UNCERTAIN_FRAMES), states, own[:, SCORE])
-
-
-def _faces(low: Array, high: Array, uncertain_frames: Array, states: Array, scores: Array) -> Array:
-    margin = (high - low) * (UNCERTAIN_MARGIN * uncertain_frames)[:, None]
-    faces = np.empty((len(states), FACE_COLUMNS))
-    faces[:, :2], faces[:, 2:4] = low - margin, high + margin
-    faces[:, 4:FACE_SCORE], faces[:, FACE_SCORE] = states[:, 4:], scores
-    return faces
+    return smoothed_faces(rows[:, STATE], rows, np.minimum(distances, MAX_UNCERTAIN_FRAMES))
 
 
 def ranges(start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[Indices, NDArray[np.int64]]:
