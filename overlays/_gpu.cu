@@ -29,8 +29,9 @@ struct Cell {
 struct Canvas {
   Plane y, uv;  // BGR lies in y alone
   int width, height, format;
-  float black, light, tint;  // level of black; 8-bit levels per level of luma, and of chroma
-  float red, blue;           // shares in luma
+  float black, light;      // level of luma that is black; 8-bit levels per level of luma
+  float blue_u, green_u, green_v, red_v;
+  float from_bgr[3][4];    // factors of blue, green and red, and what is added, for Y, U and V
   int left, top, across;     // of the pixels
   unsigned* pixels;
   Cell *cells, *rows;  // averages of pixels, and as many cells for a blur
@@ -45,7 +46,7 @@ struct Face {
   int left, top, right, bottom;  // pixels that may change
   int whole_left, whole_top, whole_width, whole_height;  // pixels that are read: those that the cells average
   int across, down;              // cells, or size of the picture's copy
-  int first_tile, tiles_across, first_block;  // among those of all faces
+  int first_tile, tiles_across;  // among those of all faces
   int kind, shape, linear, clear;
   float a, b, cos, sin, feather;
   float opacity;
@@ -91,39 +92,21 @@ __device__ inline Cell read(const Canvas& canvas, int x, int y) {
   }
   Address chroma = place(canvas.uv, x / 2, y / 2);
   float light = down((sample(canvas, at) - canvas.black) * canvas.light);
-  float u = (sample(canvas, chroma) - 128.0f) * canvas.tint * 2.0f * (1.0f - canvas.blue);
-  float v = (sample(canvas, chroma + canvas.uv.channel) - 128.0f) * canvas.tint * 2.0f * (1.0f - canvas.red);
-  float green = 1.0f - canvas.blue - canvas.red;
-  float change = down(-u * canvas.blue / green) + down(-v * canvas.red / green);
-  Cell bgr = {{limit(light + down(u), 255.0f), limit(light + change, 255.0f), limit(light + down(v), 255.0f)}};
+  float u = sample(canvas, chroma) - 128.0f, v = sample(canvas, chroma + canvas.uv.channel) - 128.0f;
+  Cell bgr = {{limit(light + down(u * canvas.blue_u), 255.0f),
+               limit(light + down(u * canvas.green_u) + down(v * canvas.green_v), 255.0f),
+               limit(light + down(v * canvas.red_v), 255.0f)}};
   return bgr;
 }
 
-// A level of luma or chroma; swscale rounds down to 8 bits, but for luma of full range.
-__device__ inline void put(const Canvas& canvas, Address at, float value, bool is_exact) {
+// Write Y, U or V of a colour. swscale rounds down to 8 bits, but for luma of full range.
+__device__ inline void put(const Canvas& canvas, Address at, int component, const Cell& bgr) {
+  const float* factors = canvas.from_bgr[component];
+  float level = factors[0] * bgr.c[0] + factors[1] * bgr.c[1] + factors[2] * bgr.c[2] + factors[3];
   if (canvas.format == P010)
-    *(unsigned short*)at = (unsigned short)((int)rintf(limit(value * 4.0f, 1023.0f)) << 6);
+    *(unsigned short*)at = (unsigned short)((int)rintf(limit(level * 4.0f, 1023.0f)) << 6);
   else
-    *(Byte*)at = (Byte)(is_exact ? rintf(limit(value, 255.0f)) : down(limit(value, 255.0f)));
-}
-
-__device__ inline float luma(const Canvas& canvas, const Cell& bgr) {
-  return canvas.blue * bgr.c[0] + (1.0f - canvas.blue - canvas.red) * bgr.c[1] + canvas.red * bgr.c[2];
-}
-
-__device__ inline void write(const Canvas& canvas, int x, int y, const Cell& bgr) {
-  Address at = place(canvas.y, x, y);
-  if (canvas.format == BGR)
-    for (int c = 0; c < 3; ++c) *(Byte*)(at + (long long)c * canvas.y.channel) = (Byte)bgr.c[c];
-  else
-    put(canvas, at, luma(canvas, bgr) / canvas.light + canvas.black, canvas.black == 0.0f);
-}
-
-__device__ inline void write_chroma(const Canvas& canvas, int x, int y, const Cell& bgr) {
-  Address at = place(canvas.uv, x, y);
-  float light = luma(canvas, bgr);
-  put(canvas, at, (bgr.c[0] - light) / (2.0f * (1.0f - canvas.blue)) / canvas.tint + 128.0f, false);
-  put(canvas, at + canvas.uv.channel, (bgr.c[2] - light) / (2.0f * (1.0f - canvas.red)) / canvas.tint + 128.0f, false);
+    *(Byte*)at = (Byte)limit(component == 0 && canvas.black == 0.0f ? rintf(level) : down(level), 255.0f);
 }
 
 // From 255 on the shape to 0 where its soft edge ends.
@@ -247,12 +230,12 @@ __device__ inline bool draw(const Face& face, const Cell* cells, int x, int y, C
   return true;
 }
 
-// The last face whose first tile or block is not after one.
-__device__ inline const Face& face_of(const Face* faces, int count, int Face::*first, int number) {
+// The face that has a tile.
+__device__ inline const Face& face_of(const Face* faces, int count, int tile) {
   int low = 0, high = count;
   while (high - low > 1) {
     int middle = (low + high) / 2;
-    (faces[middle].*first <= number ? low : high) = middle;
+    (faces[middle].first_tile <= tile ? low : high) = middle;
   }
   return faces[low];
 }
@@ -260,7 +243,7 @@ __device__ inline const Face& face_of(const Face* faces, int count, int Face::*f
 // Do work for the 2×2 pixels of a thread, which share their chroma, in a tile of a face.
 template <class Work>
 __device__ inline void for_pixels(const Face* faces, int count, int tile, const Canvas& canvas, Work work) {
-  const Face& face = face_of(faces, count, &Face::first_tile, tile);
+  const Face& face = face_of(faces, count, tile);
   tile -= face.first_tile;
   int x = (face.whole_left & ~1) + tile % face.tiles_across * TILE + 2 * (int)threadIdx.x;
   int y = (face.whole_top & ~1) + tile / face.tiles_across * TILE + 2 * (int)threadIdx.y;
@@ -271,7 +254,7 @@ __device__ inline void for_pixels(const Face* faces, int count, int tile, const 
   }
 }
 
-// Convert the pixels of faces to the canvas. Kernels take all faces, and the first tile, block or face of a launch.
+// Convert the pixels of faces to the canvas. Kernels take all faces, and the first tile or face of a launch.
 extern "C" __global__ void fetch(const Face* faces, int count, int start, const __grid_constant__ Canvas canvas) {
   for_pixels(faces, count, start + (int)blockIdx.x, canvas, [&](const Face&, int x, int y, unsigned* pixel) {
     *pixel = packed(read(canvas, x, y));
@@ -293,14 +276,20 @@ extern "C" __global__ void store(const Face* faces, int count, int start, const 
     Cell color = unpacked(*pixel);
     if (*pixel & DRAWN) {
       chroma_x = x / 2, chroma_y = y / 2;
-      write(canvas, x, y, color);
+      Address at = place(canvas.y, x, y);
+      if (canvas.format != BGR)
+        put(canvas, at, 0, color);
+      else
+        for (int c = 0; c < 3; ++c) *(Byte*)(at + (long long)c * canvas.y.channel) = (Byte)color.c[c];
     }
     for (int c = 0; c < 3; ++c) sum.c[c] += color.c[c];
     sum.c[3] += 1.0f;
   });
   if (chroma_x < 0 || canvas.format == BGR) return;
   for (int c = 0; c < 3; ++c) sum.c[c] /= sum.c[3];
-  write_chroma(canvas, chroma_x, chroma_y, sum);
+  Address at = place(canvas.uv, chroma_x, chroma_y);
+  put(canvas, at, 1, sum);
+  put(canvas, at + canvas.uv.channel, 2, sum);
 }
 
 // Copy the pixels of regions to their patches.
@@ -315,32 +304,6 @@ extern "C" __global__ void gather(const Face* faces, int count, int start, const
 // Part of a pixel that lies between two places.
 __device__ inline float part(double from, double to, int pixel) {
   return (float)(fmin(to, pixel + 1.0) - fmax(from, (double)pixel));
-}
-
-// Average the pixels of each cell, by the threads along x of a block, at most a warp.
-extern "C" __global__ void average(const Face* faces, int count, int start, const __grid_constant__ Canvas canvas) {
-  int block = start + (int)blockIdx.x;
-  const Face& face = face_of(faces, count, &Face::first_block, block);
-  int number = (block - face.first_block) * blockDim.y + threadIdx.y, lanes = blockDim.x;
-  bool is_cell = number < face.across * face.down;
-  int column = number % face.across, row = number / face.across;
-  double left = (double)column * face.whole_width / face.across, right = (column + 1.0) * face.whole_width / face.across;
-  double top = (double)row * face.whole_height / face.down, bottom = (row + 1.0) * face.whole_height / face.down;
-  int first_x = (int)left, first_y = (int)top;
-  int wide = (int)ceil(right) - first_x, pixels = is_cell ? wide * ((int)ceil(bottom) - first_y) : 0;
-  Cell sum = {{0, 0, 0, 0}};
-  for (int k = threadIdx.x; k < pixels; k += lanes) {
-    int x = first_x + k % wide, y = first_y + k / wide;
-    float weight = part(left, right, x) * part(top, bottom, y);
-    Cell color = unpacked(*pixel_at(canvas, face.whole_left + x, face.whole_top + y));
-    for (int c = 0; c < 3; ++c) sum.c[c] += weight * color.c[c];
-    sum.c[3] += weight;
-  }
-  for (int step = lanes / 2; step > 0; step /= 2)
-    for (int c = 0; c < 4; ++c) sum.c[c] += __shfl_xor_sync(0xffffffffu, sum.c[c], step);
-  if (!is_cell || threadIdx.x > 0) return;
-  for (int c = 0; c < 3; ++c) sum.c[c] = rintf(sum.c[c] / sum.c[3]);
-  canvas.cells[face.cells + number] = sum;
 }
 
 // One pass of the blur over a line of cells.
@@ -360,16 +323,39 @@ __device__ inline Cell soften_along(const Cell* line, int at, int length, long l
   return sum;
 }
 
-// Blur the cells: one block per face.
-extern "C" __global__ void soften(const Face* faces, int count, int start, const __grid_constant__ Canvas canvas) {
+// Average the pixels of each cell, by the threads along x, at most a warp, and blur the cells: one block per face.
+extern "C" __global__ void __launch_bounds__(1024) average(const Face* faces, int count, int start,
+                                                            const __grid_constant__ Canvas canvas) {
   const Face& face = faces[start + (int)blockIdx.x];
-  int size = face.across * face.down;
+  int size = face.across * face.down, lanes = blockDim.x, threads = lanes * blockDim.y;
+  int thread = threadIdx.y * lanes + threadIdx.x;
   Cell* own = canvas.cells + face.cells;
   Cell* half = canvas.rows + face.cells;
-  for (int k = threadIdx.x; k < size; k += blockDim.x)
+  for (int number = threadIdx.y; number < size; number += blockDim.y) {
+    int column = number % face.across, row = number / face.across;
+    double left = (double)column * face.whole_width / face.across, right = (column + 1.0) * face.whole_width / face.across;
+    double top = (double)row * face.whole_height / face.down, bottom = (row + 1.0) * face.whole_height / face.down;
+    int first_x = (int)left, first_y = (int)top;
+    int wide = (int)ceil(right) - first_x, pixels = wide * ((int)ceil(bottom) - first_y);
+    Cell sum = {{0, 0, 0, 0}};
+    for (int k = threadIdx.x; k < pixels; k += lanes) {
+      int x = first_x + k % wide, y = first_y + k / wide;
+      float weight = part(left, right, x) * part(top, bottom, y);
+      Cell color = unpacked(*pixel_at(canvas, face.whole_left + x, face.whole_top + y));
+      for (int c = 0; c < 3; ++c) sum.c[c] += weight * color.c[c];
+      sum.c[3] += weight;
+    }
+    for (int step = lanes / 2; step > 0; step /= 2)
+      for (int c = 0; c < 4; ++c) sum.c[c] += __shfl_xor_sync(0xffffffffu, sum.c[c], step);
+    for (int c = 0; c < 3; ++c) sum.c[c] = rintf(sum.c[c] / sum.c[3]);
+    if (threadIdx.x == 0) own[number] = sum;
+  }
+  if (face.kind != BLUR) return;
+  __syncthreads();
+  for (int k = thread; k < size; k += threads)
     half[k] = soften_along(own + k / face.across * face.across, k % face.across, face.across, 1, face.sigma_x);
   __syncthreads();
-  for (int k = threadIdx.x; k < size; k += blockDim.x) {
+  for (int k = thread; k < size; k += threads) {
     Cell soft = soften_along(half + k % face.across, k / face.across, face.down, face.across, face.sigma_y);
     for (int c = 0; c < 3; ++c) soft.c[c] = rintf(soft.c[c]);
     own[k] = soft;

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import itertools
 import struct
-import weakref
 from collections import deque
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,9 +26,8 @@ from scrfd_trt import _forks
 from scrfd_trt._cuda import kernels
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.driver import call
-from scrfd_trt._cuda.finalizers import close_when_dropped
 from scrfd_trt._cuda.interop import DeviceImage, gpu_of
-from scrfd_trt._cuda.memory import copy, free, gpu_memory, pinned_memory, view
+from scrfd_trt._cuda.memory import copy, gpu_memory, pinned_memory, view
 from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream, synchronize
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_arrays import LUMA_SHARES, YUVImage, check_yuv_planes, is_on_gpu
@@ -38,20 +36,17 @@ from scrfd_trt.errors import ImageError, OptionError, OverlayError
 if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
 
-    _Pictures = dict[int, tuple[weakref.ref[Image], Buffer]]
-
-KERNELS = kernels.Source(
-    Path(__file__).with_name("_gpu.cu"), ("fetch", "gather", "average", "soften", "paint", "store")
-)
-TILE, THREADS = 32, 256  # as in _gpu.cu; threads per block
-LANES = 32  # threads that average one cell
+KERNELS = kernels.Source(Path(__file__).with_name("_gpu.cu"), ("fetch", "gather", "average", "paint", "store"))
+TILE = 32  # as in _gpu.cu
+CELL_THREADS = (32, 32, 1)  # those of a cell, and cells of a face at a time
 CELL = 16  # bytes
-CANVAS = struct.Struct("<QqiiQqii3i5f3i4x3Q")
+CANVAS = struct.Struct("<QqiiQqii3i18f3i3Q")
 PIXEL = 4  # bytes
 BGR, NV12, P010 = range(3)
 CELLS = (MOSAIC, BLUR)  # kinds of faces with cells
 MIN_BYTES = 1 << 16
 MAX_SLOTS = 8  # images that are drawn on at once
+MAX_BYTES = 1 << 28  # of pictures on the GPU
 MAX_GROUP = 2048  # faces among which those that touch are looked for
 
 
@@ -125,7 +120,17 @@ class _Canvas(NamedTuple):
         elif shape[2:] != (3,) or 0 in shape:
             raise ImageError(f"an image on the GPU to draw on is (H, W, 3) uint8 or a YUVImage, not {shape}")
         size = (int(shape[1]), int(shape[0]))
-        return cls(size, (*layouts[0], *layouts[-1], *size, layout, *levels, *LUMA_SHARES[matrix]))
+        return cls(size, (*layouts[0], *layouts[-1], *size, layout, *_coefficients(*levels, *LUMA_SHARES[matrix])))
+
+
+@functools.cache
+def _coefficients(black: float, light: float, tint: float, red: float, blue: float) -> tuple[float, ...]:
+    """Return the factors of :class:`_Canvas` from shares in luma, and 8-bit levels per level of luma and chroma."""
+    shares = np.array([blue, 1.0 - blue - red, red])
+    u, v = 2.0 * (1.0 - blue) * tint, 2.0 * (1.0 - red) * tint
+    to_bgr = (black, light, u, -u * blue / shares[1], -v * red / shares[1], v)
+    factors = np.stack([shares / light, ([1.0, 0.0, 0.0] - shares) / u, ([0.0, 0.0, 1.0] - shares) / v])
+    return (*to_bgr, *np.column_stack([factors, [black, 128.0, 128.0]]).ravel().tolist())
 
 
 class _Part(NamedTuple):
@@ -134,7 +139,7 @@ class _Part(NamedTuple):
     overlay: Overlay
     records: NDArray[Any]
     bounds: list[int]  # where each turn begins and ends
-    pictures: list[Image]
+    pictures: list[Buffer]  # kept until all is launched
     patches: int = 0
 
 
@@ -160,8 +165,6 @@ class _Slot:
                 self._draw_on_host(part, detections)
             if kind in CELLS:
                 self._launch("average", first, end)
-            if kind == BLUR:
-                self._launch("soften", first, end)
             self._launch("paint", first, end)
         self._launch("store", 0, count)
         call("recording an event", stream.record, self.event)
@@ -171,8 +174,8 @@ class _Slot:
         low, high = _extent(records)
         kind, grid = records["kind"], records["grid"].prod(1, dtype=np.int64)
         cells, tiles = np.where(np.isin(kind, CELLS), grid, 0), -(-(high - low) // TILE)
-        blocks, squares = _starts(-(-cells // (THREADS // LANES))), _starts(tiles.prod(1))
-        records["tiles_across"], records["first_tile"], records["first_block"] = tiles[:, 0], squares[:-1], blocks[:-1]
+        self._tiles = _starts(tiles.prod(1))
+        records["tiles_across"], records["first_tile"] = tiles[:, 0], self._tiles[:-1]
         # Each turn has the memory for cells of the one before.
         starts, firsts = _starts(cells), [first for _, first, _ in _turns(parts)]
         records["cells"] = starts[:-1] - starts[firsts].repeat(np.diff([*firsts, len(records)]))
@@ -191,21 +194,16 @@ class _Slot:
         fields = (*canvas.fields, left, top, right - left, base + sent + 2 * size, base + sent, base + sent + size)
         image = (ctypes.c_char * CANVAS.size).from_buffer_copy(CANVAS.pack(*fields))
         self._arguments, self._size = (ctypes.c_void_p(base), ctypes.c_int(len(records)), image), canvas.size
-        self._grids = {
-            "average": (blocks, (LANES, THREADS // LANES, 1)),
-            "soften": (np.arange(len(records) + 1), (THREADS, 1, 1)),
-            "": (squares, (TILE // 2, TILE // 2, 1)),
-        }
         self._launches.clear()
         pinned[: records.nbytes] = records.view(np.uint8)
         copy("copying faces to the GPU", base, pinned.ctypes.data, records.nbytes, self._stream)
 
     def _launch(self, name: str, first: int, end: int) -> None:
         """Start a kernel for some of the faces."""
-        numbers, block = self._grids.get(name, self._grids[""])
-        faces, count, image = self._arguments
-        start, grid = ctypes.c_int(int(numbers[first])), (int(numbers[end] - numbers[first]), 1, 1)
-        launch = self._kernels.prepare(name, grid, block, (faces, count, start, image))
+        block, (faces, count, image) = CELL_THREADS, self._arguments
+        if name != "average":
+            block, first, end = (TILE // 2, TILE // 2, 1), int(self._tiles[first]), int(self._tiles[end])
+        launch = self._kernels.prepare(name, (end - first, 1, 1), block, (faces, count, ctypes.c_int(first), image))
         launch.start(self._stream)
         self._launches.append(launch)
 
@@ -245,7 +243,7 @@ class _Painter:
         self.stream = create_stream(self.device)
         self._lent: tuple[Any, Stream] = (None, self.stream)
         self._slots: deque[_Slot] = deque()
-        self._pictures: _Pictures = {}
+        self._pictures: dict[int, tuple[Image, Buffer]] = {}
         self._lock = _forks.Lock()
 
     def borrow(self, stream: Any) -> Stream:
@@ -289,11 +287,11 @@ class _Painter:
             records["row"], records["pixels"] = 3 * width, starts[:-1]
             return _Part(overlay, records, [0, len(records)], [], int(starts[-1]))
         records = faces.records
-        if faces.pictures:
-            places = np.array([self._picture_at(picture, stream) for picture in faces.pictures], np.uint64)
-            records["pixels"] = places[records["pixels"]]
+        pictures = [self._picture(picture, stream) for picture in faces.pictures]
+        if pictures:
+            records["pixels"] = np.array([int(each.handle) for each in pictures], np.uint64)[records["pixels"]]
         order, bounds = _in_turns(records)
-        return _Part(overlay, records[order], bounds, faces.pictures)
+        return _Part(overlay, records[order], bounds, pictures)
 
     def _take_slot(self) -> _Slot:
         """Return a slot that is free; if many are in use, wait for the oldest one."""
@@ -305,31 +303,24 @@ class _Painter:
         call("waiting for the GPU", slot.event.sync)
         return slot
 
-    def _picture_at(self, picture: Image, stream: Stream) -> int:
-        """Return the address of a picture on the GPU, where it stays until the picture is dropped."""
+    def _picture(self, picture: Image, stream: Stream) -> Buffer:
+        """Return a picture on the GPU, where the last ones stay."""
         key = id(picture)
         with self._lock:
-            owner, memory = self._pictures.get(key, (None, None))
-            if memory is None or owner is None or owner() is not picture:
-                memory = gpu_memory(picture.nbytes, self.device)
-                pixels = np.ascontiguousarray(picture)
+            if key not in self._pictures:
+                memory, pixels = gpu_memory(picture.nbytes, self.device), np.ascontiguousarray(picture)
                 copy("copying a picture to the GPU", int(memory.handle), pixels.ctypes.data, pixels.nbytes, stream)
                 synchronize(stream)
-                self._pictures[key] = weakref.ref(picture), memory
-                close_when_dropped(picture, partial(_free_picture, self._pictures, key, int(memory.handle)))
-            return int(memory.handle)
+                self._pictures[key] = picture, memory
+                while sum(each.nbytes for each, _ in self._pictures.values()) > max(MAX_BYTES, picture.nbytes):
+                    del self._pictures[next(iter(self._pictures))]
+            return self._pictures[key][1]
 
     def close(self) -> None:
         """Free all memory, once the work that uses it is done."""
         self._slots.clear()
         self._pictures.clear()
         self.stream.close()
-
-
-def _free_picture(pictures: _Pictures, key: int, address: int) -> None:
-    # The key of a dropped picture may have been given to another one.
-    if key in pictures and int(pictures[key][1].handle) == address:
-        free(pictures.pop(key)[1])
 
 
 def _turns(parts: list[_Part]) -> Iterator[tuple[_Part, int, int]]:

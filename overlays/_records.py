@@ -15,7 +15,7 @@ SHAPES = {"ellipse": 0, "aligned": 0, "rectangle": 1}
 FACE = np.dtype([
     ("pixels", "u8"), ("center", "f8", 2), ("ratio", "f8", 2), ("row", "i4"), ("cells", "i4"),
     ("region", "i4", 4), ("whole", "i4", 4), ("grid", "i4", 2), ("first_tile", "i4"), ("tiles_across", "i4"),
-    ("first_block", "i4"), ("kind", "i4"), ("shape", "i4"), ("linear", "i4"), ("clear", "i4"), ("half", "f4", 2),
+    ("kind", "i4"), ("shape", "i4"), ("linear", "i4"), ("clear", "i4"), ("half", "f4", 2),
     ("turn", "f4", 2), ("feather", "f4"), ("opacity", "f4"), ("color", "f4", 3), ("sigma", "f4", 2), ("warp", "f4", 6),
 ], align=True)  # fmt: skip
 

@@ -27,7 +27,7 @@ FLAGS = (
     "-Wno-unknown-pragmas",
     "-Wno-unused-function",
 )
-WITH_BARRIERS = {"find_faces", "soften"}
+WITH_BARRIERS = {"find_faces", "average"}
 
 
 @cache
@@ -58,6 +58,5 @@ def run_at(name, grid, block, pointers, *, falling=False):
     """Run a kernel with the addresses of its arguments, as ``cuLaunchKernel`` takes them."""
     sides = [(ctypes.c_uint * 3)(*side) for side in (grid, block)]
     source = _gpu.KERNELS if name in _gpu.KERNELS.names else kernels.DETECTION
-    has_barriers = name in WITH_BARRIERS or (name == "average" and block[0] > 1)
-    problem = library(source).run_kernel(name.encode(), *sides, pointers, falling, has_barriers)
+    problem = library(source).run_kernel(name.encode(), *sides, pointers, falling, name in WITH_BARRIERS)
     assert problem is None, f"{name}: {problem.decode()}"

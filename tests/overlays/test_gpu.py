@@ -51,10 +51,10 @@ class OnGpu:
 
 @pytest.fixture(autouse=True)
 def painters(gpu, monkeypatch):
-    """New painters; a cell is averaged by one thread, as threads that wait for each other are slow here."""
+    """New painters; one thread per face, as those that wait for each other are slow here."""
     found = _gpu._Painters()
     monkeypatch.setattr(_gpu, "_painters", found)
-    monkeypatch.setattr(_gpu, "LANES", 1)
+    monkeypatch.setattr(_gpu, "CELL_THREADS", (1, 1, 1))
     yield found
     found.close()
     assert gpu.leaks == {}
@@ -187,11 +187,11 @@ def touched(record):
     return seen
 
 
-def test_a_warp_averages_as_one_thread_does(monkeypatch):
+def test_warps_average_as_one_thread_does(monkeypatch):
     face = crowd(SIZE, 1, seed=5)
     one = draw(overlays.Blur(), IMAGE, face)
     assert (one != IMAGE).any()
-    monkeypatch.setattr(_gpu, "LANES", 32)
+    monkeypatch.setattr(_gpu, "CELL_THREADS", (32, 2, 1))
     assert apart(draw(overlays.Blur(), IMAGE, face), one) <= 1
 
 
