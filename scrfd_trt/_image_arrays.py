@@ -14,7 +14,6 @@ from scrfd_trt._crops import explain_no_array
 from scrfd_trt.errors import ImageError, one_line, shown
 
 BYTE = np.dtype(np.uint8)
-WORD = np.dtype(np.uint16)
 CHANNELS_FIRST = (1, 3, 4)
 DLPACK_CUDA = {2, 13}  # kDLCUDA and kDLCUDAManaged
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import re
 from functools import lru_cache
 from types import SimpleNamespace
@@ -44,7 +46,7 @@ class DeviceImage:
             self.address, self.readonly = plain["data"][0], bool(plain["data"][1])
             self.shape: tuple[int, ...] = tuple(plain["shape"])
             self.dtype, strides = TYPES[plain["typestr"]], plain.get("strides")
-            self.strides: tuple[int, ...] = tuple(strides) if strides is not None else _steps(self.shape, self.item)
+            self.strides: tuple[int, ...] = tuple(strides) if strides is not None else steps(self.shape, self.item)
             self._owner: Any = (image, plain)
         else:
             self._read(image, _view(image, stream), device)
@@ -68,8 +70,8 @@ class DeviceImage:
             )
         self.address, self.readonly = int(view.ptr), bool(view.readonly)
         self.shape = tuple(view.shape)
-        steps = view.strides  # in elements
-        self.strides = _steps(self.shape, self.item) if steps is None else tuple(step * self.item for step in steps)
+        strides = view.strides  # in elements
+        self.strides = steps(self.shape, self.item) if strides is None else tuple(n * self.item for n in strides)
         self._owner = (image, view)
 
 
@@ -166,10 +168,7 @@ def _tidied(about: dict[str, Any]) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _steps(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
-    """Return the strides in bytes of an array in C order whose elements have ``step`` bytes."""
-    steps = []
-    for side in reversed(shape):
-        steps.append(step)
-        step *= side
-    return tuple(reversed(steps))
+def steps(shape: tuple[int, ...], item: int) -> tuple[int, ...]:
+    """Return the strides in bytes of an array in C order whose elements have ``item`` bytes."""
+    strides = itertools.accumulate(reversed(shape[1:]), operator.mul, initial=item)
+    return tuple(strides)[::-1]

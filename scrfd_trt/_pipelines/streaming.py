@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -73,38 +74,20 @@ def _end(runs: Collection[Pending[Any]]) -> None:
     """Cancel runs that have not started, and wait for the others."""
     for run in runs:
         _cancel(run)
-    if threading.current_thread().name.startswith(THREADS):
-        # Here, the garbage collector drops a stream. It must not wait in a thread that the runs need.
-        threading.Thread(target=_wait_for, args=(list(runs),)).start()
-    else:
-        _wait_for(runs)
-
-
-def _wait_for(runs: Iterable[Pending[Any]]) -> None:
     for run in runs:
         with suppress(Exception):
             run.result()
 
 
-class _Returned:
-    """A run of those items that are no errors, whose results are errors or detections; errors keep their places."""
-
-    def __init__(self, submit: Callable[[list[Item]], Pending[Result]], items: list[Item]) -> None:
-        self._errors = {place: item for place, item in enumerate(items) if isinstance(item, ScrfdError)}
-        good = [item for item in items if not isinstance(item, ScrfdError)]
-        self._run = submit(good) if good else None
-
-    def done(self) -> bool:
-        return self._run is None or self._run.done()
-
-    def cancel(self) -> None:
-        _cancel(self._run)
-
-    def result(self) -> list[Any]:
-        results: list[Any] = [] if self._run is None else list(self._run.result())
-        for place, error in self._errors.items():  # ascending
-            results.insert(place, error)
-        return [without_frames(result) if isinstance(result, ScrfdError) else result for result in results]
+def _start_good(submit: Callable[[list[Item]], Pending[Any]], items: list[Item]) -> Runs:
+    """Start a run of those items that are no errors; errors are their own results."""
+    places: tuple[list[int], list[int]] = [], []
+    for place, item in enumerate(items):
+        places[isinstance(item, ScrfdError)].append(place)
+    good, bad = ([items[place] for place in some] for some in places)
+    known: Future[list[Any]] = Future()
+    known.set_result(bad)
+    return Runs(zip([known, submit(good)] if good else [known], reversed(places), strict=False))
 
 
 def in_order(
@@ -122,7 +105,7 @@ def in_order(
     is a ScrfdError is raised, or yielded with ``return_errors``; items that are errors are then their own results. If
     the caller stops early, batches in flight are waited for, so that nothing reads an item afterwards.
     """
-    start = partial(_Returned, submit) if return_errors else submit
+    start = partial(_start_good, submit) if return_errors else submit
     pending: deque[Pending[Result]] = deque()
     source = iter(items)
     failure: BaseException | None = None
@@ -142,17 +125,24 @@ def in_order(
         if failure is not None:
             raise failure
     finally:
-        _end(pending)
+        if threading.current_thread().name.startswith(THREADS):
+            # The garbage collector drops this stream. It must not wait in a thread that the runs need.
+            threading.Thread(target=_end, args=(pending,)).start()
+        else:
+            _end(pending)
 
 
-def _results(run: Pending[Result], *, return_errors: bool) -> Iterator[Result]:
+def _results(run: Pending[Any], *, return_errors: bool) -> Iterator[Any]:
     for result in run.result():
-        if isinstance(result, ScrfdError) and not return_errors:
+        if not isinstance(result, ScrfdError):
+            yield result
+        elif return_errors:
+            yield without_frames(result)
+        else:
             try:
                 raise result
             finally:  # its traceback keeps this frame alive
                 del result
-        yield result
 
 
 def _read(source: Iterator[Item], batch: int) -> tuple[list[Item], BaseException | None]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cuda.interop import DeviceImage, type_name
+from scrfd_trt._cuda.interop import DeviceImage, steps, type_name
 from scrfd_trt._cuda.records import FORMATS
 from scrfd_trt._image_arrays import (
     CHANNELS_FIRST,
@@ -60,31 +60,12 @@ class Geometry(NamedTuple):
         return address + self.height * self.row
 
 
-def _of_color(strides: tuple[int, int, int], width: int, height: int, color: str) -> Geometry:
-    row, column, channel = strides
-    return Geometry(row, 0, column, channel, 0, 0, width, height, FORMATS[color], *NO_YUV)
-
-
-def _of_nv12(row: int, column: int, width: int, rows: int) -> Geometry:
-    coefficients = yuv_coefficients("bt601", False, 8)
-    return Geometry(row, row, column, 0, 2 * column, column, width, rows * 2 // 3, FORMATS["nv12"], *coefficients)
-
-
-@lru_cache(maxsize=256)
-def packed(shape: tuple[int, ...], color: str) -> Geometry:
-    """Return the geometry of a contiguous image on the host: ``(H, W, 3)``, or an NV12 frame."""
-    if color == "nv12":
-        rows, width = shape
-        return _of_nv12(width, 1, width, rows)
-    height, width, _ = shape
-    return _of_color((3 * width, 3, 1), width, height, color)
-
-
-def of_host_planes(image: YUVImage) -> Geometry:
-    """Return the geometry of checked planes as they are copied to the GPU, with contiguous rows."""
-    (_, width), item = image.y.shape, image.y.itemsize
-    uv = (2 * image.uv.shape[1] * item, 2 * item, item)
-    return of_planes(image.y.shape, (width * item, item), uv, (image.matrix, image.full_range, 8 * item))
+def of_host(image: Any, color: str) -> Geometry:
+    """Return the geometry of a prepared image on the host as it is copied to the GPU, with contiguous rows."""
+    if not isinstance(image, YUVImage):
+        return of_strides(image.shape, steps(image.shape, 1), color)
+    y, uv, item = image.y.shape, image.uv.shape, image.y.itemsize
+    return of_planes(y, steps(y, item), steps(uv, item), (image.matrix, image.full_range, 8 * item))
 
 
 def of_device_planes(image: YUVImage, y: DeviceImage, uv: DeviceImage) -> Geometry:
@@ -154,12 +135,15 @@ def of_strides(shape: tuple[int, ...], strides: tuple[int, ...], color: str) -> 
         if len(shape) == 3 and shape[2] == 1:
             shape = shape[:2]
         check_nv12_shape(shape)
-        return _checked(_of_nv12(strides[0], strides[1], shape[1], shape[0]), strides)
+        row, column, *_ = strides
+        planes = (shape[0] * 2 // 3, shape[1]), (row, column), (row, 2 * column, column)
+        return of_planes(*planes, ("bt601", False, 8))
     if len(shape) not in {2, 3} or 0 in shape or (len(shape) == 3 and shape[2] not in CHANNELS_FIRST):
         raise ImageError(explain_shape("the image on the GPU", shape, "pass a view, such as .permute(1, 2, 0)"))
     # The kernels read the one channel of a grey image three times, and never the alpha channel.
     channel = strides[2] if len(shape) == 3 and shape[2] > 1 else 0
-    return _checked(_of_color((strides[0], strides[1], channel), shape[1], shape[0], color), strides)
+    (height, width), (row, column) = shape[:2], strides[:2]
+    return _checked(Geometry(row, 0, column, channel, 0, 0, width, height, FORMATS[color], *NO_YUV), strides)
 
 
 def _checked(geometry: Geometry, strides: tuple[Any, ...]) -> Geometry:

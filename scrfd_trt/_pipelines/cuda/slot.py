@@ -23,14 +23,7 @@ from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt._letterbox import Letterbox
 from scrfd_trt._pipelines.base import Outcome, merge_passes
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections
-from scrfd_trt._pipelines.cuda.frames import (
-    Geometry,
-    host_arrays,
-    of_device_planes,
-    of_host_planes,
-    of_strides,
-    packed,
-)
+from scrfd_trt._pipelines.cuda.frames import Geometry, host_arrays, of_device_planes, of_host, of_strides
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot_memory import Arena, Parameters, Upload
@@ -237,13 +230,11 @@ class Slot:
         self._parameters.set_batch(*self._batch)
         copied = iter(addresses)
         for index, image in enumerate(images):
-            if isinstance(image, np.ndarray):
-                geometry, address = packed(image.shape, self._color), next(copied)
-                chroma = geometry.chroma(address)
-            elif isinstance(image, YUVImage):
-                geometry, address, chroma = of_host_planes(image), next(copied), next(copied)
-            else:
+            if isinstance(image, _Located):
                 geometry, address, chroma = image
+            else:
+                geometry, address = of_host(image, self._color), next(copied)
+                chroma = next(copied) if isinstance(image, YUVImage) else geometry.chroma(address)
             self._parameters.set_image(index, geometry, address, chroma)
             self._sizes.append(geometry.size)
 
