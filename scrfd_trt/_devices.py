@@ -21,15 +21,19 @@ ALL = "cuda:all"
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 
 
+def cores() -> int:
+    """Return the number of CPU cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache
 def usable_cores() -> int:
     """Return the number of CPU cores that this process may use, by its affinity and the limit of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(cores, round(int(quota) / int(period))))
+        return max(1, min(cores(), round(int(quota) / int(period))))
     except (OSError, ValueError):  # no such file, or no limit
-        return cores
+        return cores()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt import _forks
+from scrfd_trt import _devices, _forks
 from scrfd_trt._files import check_readable
 from scrfd_trt._tensors import ShapeRange, TensorSpec, listing
 from scrfd_trt.errors import (
@@ -147,7 +147,9 @@ def _open(runtime: ModuleType, source: Path | bytes, threads: int = 0, gpu: int 
     if isinstance(source, Path):
         check_readable(source)
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # By default, it starts a thread for each core, although a container may be limited to the time of fewer.
+    limit = _devices.usable_cores()
+    options.intra_op_num_threads = threads or (limit if limit < _devices.cores() else 0)
     options.log_severity_level = ERRORS_ONLY
     # Otherwise idle threads of the runtime spin for milliseconds, on cores that the letterbox needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")

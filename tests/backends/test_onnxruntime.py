@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from scrfd_trt import ClosedError, MissingDependencyError, ModelFormatError, ModelNotFoundError
+from scrfd_trt import ClosedError, MissingDependencyError, ModelFormatError, ModelNotFoundError, _devices
 from scrfd_trt.backends import OnnxBackend
 
 
@@ -97,6 +97,15 @@ def test_failed_run_raises_one_line(network_500m):
     with pytest.raises(BackendError, match=r"ONNX Runtime failed on an input of 1×4×32×32") as caught:
         backend.run(np.zeros((1, 4, 32, 32), np.float32))
     assert "\n" not in str(caught.value)
+
+
+def test_threads_are_as_many_as_a_container_may_use(network_500m, monkeypatch):
+    monkeypatch.setattr(_devices, "cores", lambda: 64)
+    for usable, threads in ((64, 0), (3, 3)):
+        monkeypatch.setattr(_devices, "usable_cores", lambda usable=usable: usable)
+        backend = OnnxBackend(network_500m)
+        assert backend._session.get_session_options().intra_op_num_threads == threads
+        backend.close()
 
 
 def test_concurrent_runs_and_close(network_500m):
