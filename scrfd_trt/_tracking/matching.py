@@ -23,11 +23,11 @@ def match(expected: Array, found: Array, minimum: float) -> tuple[Indices, Indic
 
     ``expected`` ``(4, A, N)`` has alternatives for each box; the one that overlaps most counts.
     """
-    counts = expected.shape[2], found.shape[1]
-    if counts[0] * counts[1] <= MAX_DENSE_PAIRS:
-        rows, columns = np.divmod(np.arange(counts[0] * counts[1]), counts[1])
-    else:
-        rows, columns = _near_pairs(expected, found)
+    if expected.shape[2] * found.shape[1] <= MAX_DENSE_PAIRS:
+        table = overlaps(expected[..., None], found[:, None, None]).max(axis=0)
+        rows, columns = (table >= minimum).nonzero()
+        return assign(rows, columns, table[rows, columns])
+    rows, columns = _near_pairs(expected, found)
     similarity = overlaps(expected[:, :, rows], found[:, None, columns]).max(axis=0)
     is_similar = similarity >= minimum
     return assign(rows[is_similar], columns[is_similar], similarity[is_similar])

@@ -288,7 +288,7 @@ def slopes(values: Array, steps: Array) -> Array:
     """
     is_used = np.abs(steps) <= VELOCITY_FRAMES
     offsets = np.where(is_used, steps, 0.0)
-    offsets -= offsets.sum(axis=1, keepdims=True) / is_used.sum(axis=1, keepdims=True)
+    offsets -= (np.add.reduce(offsets, axis=1) / np.add.reduce(is_used, axis=1))[:, None]
     offsets *= is_used
-    spread = np.maximum(np.square(offsets).sum(axis=1, keepdims=True), SMALLEST)
-    return np.asarray(((offsets / spread)[:, None] @ values)[:, 0])
+    spread = np.maximum(np.einsum("nk,nk->n", offsets, offsets), SMALLEST)
+    return np.asarray((offsets[:, None] @ values)[:, 0] / spread[:, None])
