@@ -244,22 +244,6 @@ def planes(picture: Any) -> list[NDArray[Any]]:
     return found
 
 
-def from_semiplanar(y: NDArray[Any], uv: NDArray[Any], name: str) -> Any:
-    """Return NV12 or P010 planes as a new frame in 4:2:0, in ``name`` if that is one with as many bits."""
-    own = Layout(2, 2, 8 if y.dtype == np.uint8 else 10)
-    if LAYOUTS.get(name) != own:
-        name = planar_format("", own.bits)
-    out = _pyav.load().VideoFrame(y.shape[1], y.shape[0], name)
-    luma, *chroma = planes(out)
-    luma[...] = y
-    for target, source in zip(chroma, cv2.split(uv), strict=True):
-        target[...] = source
-    if own.bits > 8:
-        for plane in planes(out):
-            np.right_shift(plane, 6, out=plane)  # P010 has its 10 bits at the top
-    return out
-
-
 def turn_upright(picture: Any, orientation: Orientation) -> Any:
     """Return a new upright frame without a display matrix."""
     name = planar_format(picture.format.name, bit_depth(picture))  # 4:2:0 of frames on a GPU

@@ -14,18 +14,13 @@ import numpy as np
 from scrfd_trt._cuda import kernels
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.driver import call
-from scrfd_trt._cuda.memory import copy, free, pinned_memory, view
-from scrfd_trt._cuda.stream import (
-    DEFAULT_STREAM,
-    create_event,
-    create_stream,
-    synchronize,
-    wait_for_default_stream,
-)
+from scrfd_trt._cuda.memory import free, pinned_memory, view
+from scrfd_trt._cuda.stream import DEFAULT_STREAM, create_event, create_stream, wait_for_default_stream
 from scrfd_trt._image_arrays import Matrix, YUVImage
 from scrfd_trt._tracking.scene_cuts import THUMBNAIL_SHAPE, Thumbnail
 from scrfd_trt.errors import VideoError
 from scrfd_trt.video import _colors, _pyav
+from scrfd_trt.video._colors import Orientation
 
 if TYPE_CHECKING:
     from cuda.core import Buffer
@@ -88,6 +83,8 @@ def check_first(picture: Any) -> None:
         raise VideoError(f"frames on the GPU in {name} are not supported")
     if picture.width < MIN_SIZE[0] or picture.height < MIN_SIZE[1]:
         raise VideoError(f"frames below {MIN_SIZE[0]}×{MIN_SIZE[1]} pixels are not worth it")
+    if Orientation.from_side_data(_colors.side_data(picture)):
+        raise VideoError("its frames have to be turned")
 
 
 def planar_name(picture: Any, codec: str) -> str:
@@ -229,43 +226,3 @@ class Thumbnailer:
         self._free, self._open = [], None
         with self._device.current():
             self._owned.close()
-
-
-class Downloader:
-    """Copies frames from the GPU to the host, through page-locked memory."""
-
-    def __init__(self, device: str) -> None:
-        self._device = Device(_number(device))
-        self._memory: Any = None
-        self._stream = create_stream(self._device)
-
-    def download(self, picture: Any, name: str) -> Any:
-        """Return a frame in host memory, in the planar format ``name`` if that holds the same samples, else in another.
-
-        What FFmpeg does with the frame in the default stream is waited for.
-        """
-        image = yuv_image(picture)
-        arrays = [plane.__cuda_array_interface__ for plane in (image.y, image.uv)]
-        sizes = [array["shape"][0] * array["strides"][0] for array in arrays]
-        with self._device.current():
-            if self._memory is None or self._memory.size < sum(sizes):
-                self._memory = pinned_memory(sum(sizes), self._device, self._stream)
-            wait_for_default_stream(self._device, self._stream)
-            start = int(self._memory.handle)
-            for array, size, at in zip(arrays, sizes, (start, start + sizes[0]), strict=True):
-                copy("copying a frame from the GPU", at, array["data"][0], size, self._stream)
-            synchronize(self._stream)
-        memory = view(self._memory, (sum(sizes),), np.uint8)
-        rows = (memory[: sizes[0]], memory[sizes[0] :])
-        y, uv = (
-            np.ndarray(array["shape"], array["typestr"], part, strides=array["strides"])
-            for array, part in zip(arrays, rows, strict=True)
-        )
-        return _colors.copy_tags(_colors.from_semiplanar(y, uv, name), picture)
-
-    def close(self) -> None:
-        """Free the memory and the stream."""
-        with self._device.current():
-            if self._memory is not None:
-                free(self._memory)
-            self._stream.close()

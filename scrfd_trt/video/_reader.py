@@ -248,7 +248,11 @@ class VideoReader(FrameReader):
             self._begin(extra_streams)
         elif checked:
             how = {"container_format": container_format, "options": options, "timeout": timeout, "name": name}
-            self._checker = self._checking.enter_context(VideoReader(source, damaged=damaged, **how))  # type: ignore[arg-type]
+            try:
+                self._checker = self._checking.enter_context(VideoReader(source, damaged=damaged, **how))  # type: ignore[arg-type]
+            except BaseException:
+                self.close()
+                raise
             checks = (None for _ in self._checker)  # the frames themselves are dropped
             self._checks = self._checking.enter_context(prefetched(checks, CHECKED_AHEAD))
 
@@ -392,10 +396,11 @@ class VideoReader(FrameReader):
         try:
             with _pyav.reading(self._position, self.name):
                 pictures = _pyav.decode(packet)
-        except VideoError:
+        except VideoError as error:
             if not self._count and self._completeness.starts_late:
                 return
-            if not self._keep_damaged or (self._is_on_gpu and not self._count):
+            is_first_on_gpu = self._is_on_gpu and not self._count
+            if not self._keep_damaged or is_first_on_gpu or isinstance(error.__cause__, MemoryError):
                 raise
             self._failed += 1
             return

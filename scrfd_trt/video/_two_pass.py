@@ -26,7 +26,7 @@ from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
 from scrfd_trt.video._first_pass import FrameDetector, find_faces, frame_device, queue_size
 from scrfd_trt.video._live_reader import Reader
-from scrfd_trt.video._reader import Damaged, Frame, Source, VideoReader
+from scrfd_trt.video._reader import Damaged, Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._selection import ALWAYS, Span, TrackSelection, format_spans, is_within, join_spans
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
@@ -38,6 +38,7 @@ Stage = Literal["finding", "drawing"]
 ProgressCallback = Callable[[Stage, int, int | None], None]
 """Called after each frame with the pass, the number of frames done and the total number, if that is known."""
 
+SMALL_BYTES = 1 << 20  # of a frame whose decoder and encoder may stay in memory during another pass
 PTS_TOLERANCE = 0.002  # seconds by which a frame's time may differ from that in the detections file
 
 
@@ -84,9 +85,10 @@ def detect_video(
     VideoError, OutputError, OptionError
         If the video cannot be read or the file cannot be written; no file is left then.
     """
-    return _detect(
+    summary, _ = _detect(
         source, faces_file, detector, tracking, spans=spans, overwrite=overwrite, damaged=damaged, progress=progress
     )
+    return summary
 
 
 def _detect(
@@ -100,7 +102,8 @@ def _detect(
     damaged: Damaged,
     progress: ProgressCallback,
     constant_rate: ConstantFrameRate | None = None,
-) -> Summary:
+) -> tuple[Summary, str]:
+    """Do what :func:`detect_video` does; return the summary, and where the video was decoded."""
     options = tracking or TrackingOptions()
     spans = None if spans is None else join_spans(spans)
     with (
@@ -121,8 +124,10 @@ def _detect(
             summary.add(frame)
             progress("finding", summary.frames, None if total is None else max(total, summary.frames))
         summary.lost = reader.lost
-    _free_closed()
-    return summary
+    info, device = reader.info, getattr(reader, "device", "cpu")
+    del reader, frames
+    _free_closed(info)
+    return summary, device
 
 
 def render_video(
@@ -186,6 +191,7 @@ def render_video(
             _warn_of_limits(reader)
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
         summary.converted, summary.omitted = writer.converted, writer.omitted
+    del reader, writer
     _free_closed()
     return summary
 
@@ -279,7 +285,7 @@ def overlay_video(
         if faces_file is None:
             faces_file = stack.enter_context(temporary_folder(Path(output).parent)) / f"clip{FACES_SUFFIX}"
         constant_rate = try_output(source, output, encode, overwrite=overwrite, damaged=damaged)
-        _detect(
+        _, device = _detect(
             source,
             faces_file,
             detector,
@@ -302,7 +308,7 @@ def overlay_video(
             keep_metadata=keep_metadata,
             keep_location=keep_location,
             progress=progress,
-            device=frame_device(detector),
+            device=device,  # where NVDEC cannot decode, it is not tried again
         )
 
 
@@ -317,9 +323,9 @@ def try_output(
     with open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
         writer = open_writer(output, reader, encode, overwrite=overwrite)
         writer.discard()
-        constant_rate = writer.constant_rate
+    info, constant_rate = reader.info, writer.constant_rate
     del writer, reader
-    _free_closed()
+    _free_closed(info)
     return constant_rate
 
 
@@ -399,12 +405,16 @@ def _rendered(
         )
 
 
-def _free_closed() -> None:
-    """Free closed containers: PyAV's containers and streams refer to each other, and to their encoders' frames."""
-    gc.collect()
-    # The C library keeps what large frames of several threads have left between others.
-    if trim := getattr(ctypes.pythonapi, "malloc_trim", None):
-        trim(0)
+def _free_closed(next_pass: VideoInfo | None = None) -> None:
+    """Free closed containers: PyAV's containers and streams refer to each other, and to their encoders' frames.
+
+    Before another pass over a video of small frames, it takes longer than the memory is worth.
+    """
+    if next_pass is None or next_pass.frame_bytes > SMALL_BYTES:
+        gc.collect()
+        # The C library keeps what large frames of several threads have left between others.
+        if trim := getattr(ctypes.pythonapi, "malloc_trim", None):
+            trim(0)
 
 
 def _warn_of_limits(reader: Reader) -> None:

@@ -16,7 +16,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._files import atomic_path
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
-from scrfd_trt.video import _colors, _extra_streams, _metadata, _nvdec, _pyav, _spherical
+from scrfd_trt.video import _colors, _extra_streams, _metadata, _pyav, _spherical
 from scrfd_trt.video._canvas import Canvas, OverlayFunction
 from scrfd_trt.video._encoders import (
     CAPTIONS,
@@ -164,7 +164,6 @@ class VideoWriter(OutputWriter):
         self.path = Path(path)
         self._reader = reader
         self._canvas = Canvas()
-        self._downloader: _nvdec.Downloader | None = None
         check_suffix(self.path)
         options = options or EncodeOptions()
         plans = _extra_streams.plan(reader.extra_streams, self.path.suffix, options, str(self.path))
@@ -313,22 +312,14 @@ class VideoWriter(OutputWriter):
 
     def _prepare(self, frame: Frame, patches: Sequence[_colors.Patch]) -> Any:
         with self._writing(frame):
-            # Where chroma changes its size, FFmpeg copies the frame, with its chroma location.
-            is_420 = _colors.LAYOUTS[self._edit_format][:2] == (2, 2)
-            picture = self._download(frame) if frame.is_on_gpu and is_420 else frame.picture
-            picture = _colors.convert(picture, self._edit_format)
+            # Frames on a GPU are copied from it here, with their closed captions and the order of their fields.
+            picture = _colors.convert(frame.picture, self._edit_format)
             picture = _colors.paste_changes(picture, patches)
             picture = _colors.convert(picture, self._format)
             if self._to_limited:
                 picture = _colors.to_limited_range(picture)
             picture.pict_type = 0
         return picture
-
-    def _download(self, frame: Frame) -> Any:
-        if self._downloader is None:
-            self._downloader = _nvdec.Downloader(f"cuda:{frame.yuv.y.known_gpu}")
-            self._stack.callback(self._downloader.close)
-        return self._downloader.download(frame.picture, self._edit_format)
 
     def encode(self, frame: Frame, picture: Any) -> None:
         """Write a frame and the picture that :meth:`prepare` returned for it; raise ``OutputError`` if that fails."""

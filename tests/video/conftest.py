@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -165,6 +166,16 @@ def clip(tmp_path: Path) -> Callable[..., Path]:
         return write_clip(tmp_path / name, **how)
 
     return write
+
+
+@pytest.fixture
+def captioned(clip: Callable[..., Path]) -> Path:
+    """H.264 with closed captions (ATSC A/53), and data of an unknown program, before each frame."""
+    path = clip("captions.h264", frames=4, options={"x264-params": "bframes=0:aud=1"})
+    unit = b"\xb5\x00\x31GA94\x03\x42\xff\xfc\xc8\xc9\xfd\x80\x80\xff"
+    messages = b"\0\0\0\1\x06\x04" + bytes([len(unit)]) + unit + b"\x05\x17" + b"\x55" * 16 + b"unknown\x80"
+    path.write_bytes(re.sub(rb"(?s)\x00\x00\x00\x01\x09.", lambda found: found[0] + messages, path.read_bytes()))
+    return path
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
-from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,11 +98,11 @@ def samples(picture, name):
     return _colors.planes(_colors.convert(picture, name))
 
 
-@pytest.mark.parametrize("clip_options", [{}, {"rotation": 90}, {"rotation": 180}, {"colours": (9, 2, 1, 9)}])
+@pytest.mark.parametrize("clip_options", [{}, {"colours": (9, 2, 1, 9)}])
 def test_frames_on_the_gpu_are_those_of_the_cpu(clip, nvdec, clip_options):
     for one, other in both(clip(frames=5, **{"pixel_format": "yuv420p", "draw": noise, **clip_options})):
         assert (one.number, one.pts_seconds, one.picture.pts) == (other.number, other.pts_seconds, other.picture.pts)
-        assert other.is_on_gpu == ("rotation" not in clip_options)
+        assert other.is_on_gpu
         name = one.picture.format.name
         for mine, theirs in zip(samples(one.picture, name), samples(other.picture, name), strict=True):
             assert np.array_equal(mine, theirs)
@@ -134,22 +133,6 @@ def test_thumbnails_are_those_of_the_host(gpu, size, form):
     assert np.abs(found[0] - make_thumbnail(host)).max() <= 1.01 * (1 if form == "nv12" else 0.25)
     assert all(np.array_equal(found[0], other) for other in found)
     assert gpu.launches == ["thumbnails"] * 2
-    assert gpu.leaks == {}
-
-
-@pytest.mark.parametrize("size", [(64, 36), (322, 182)])
-@pytest.mark.parametrize(("form", "planar"), [("nv12", "yuvj420p"), ("p010le", "yuv420p10le")])
-def test_frames_that_are_downloaded_are_those_of_the_host(gpu, size, form, planar):
-    host = av.VideoFrame.from_ndarray(noise(1, size), "bgr24").reformat(format=planar)
-    source = GpuPicture(host.reformat(format=form, src_color_range=2, dst_color_range=2))
-    source.pts, source.time_base, source.colorspace = 7, Fraction(1, 25), 9
-    with closing(_nvdec.Downloader("cuda:0")) as downloader:
-        found = [downloader.download(source, name) for name in (planar, "yuv444p")]
-    assert [picture.format.name for picture in found] == [planar, planar.replace("j", "")]
-    assert [(picture.pts, picture.time_base, picture.colorspace) for picture in found] == [(7, Fraction(1, 25), 9)] * 2
-    for picture in found:
-        for mine, theirs in zip(_colors.planes(picture), _colors.planes(host), strict=True):
-            assert np.array_equal(mine, theirs)
     assert gpu.leaks == {}
 
 
@@ -260,13 +243,17 @@ def test_damage_is_reported_as_on_the_cpu(clip, damage):
 
 
 @pytest.mark.parametrize(
-    ("form", "size", "reason"),
-    [("yuv444p", (64, 48), "frames on the GPU in yuv444p are not supported"), ("nv12", (48, 32), "below 64×36 pixels")],
+    ("form", "how", "reason"),
+    [
+        ("yuv444p", {}, "frames on the GPU in yuv444p are not supported"),
+        ("nv12", {"size": (48, 32)}, "below 64×36 pixels"),
+        ("nv12", {"rotation": 90}, "its frames have to be turned"),
+    ],
 )
-def test_frames_that_the_kernels_do_not_read_are_decoded_on_the_cpu(clip, nvdec, caplog, form, size, reason):
+def test_frames_that_the_kernels_do_not_read_are_decoded_on_the_cpu(clip, nvdec, caplog, form, how, reason):
     caplog.set_level(logging.INFO, "scrfd_trt")
     nvdec.form = form
-    with VideoReader(clip(frames=4, size=size), device="cuda:0") as reader:
+    with VideoReader(clip(frames=4, **{"size": (64, 48), "pixel_format": "yuv420p", **how}), device="cuda:0") as reader:
         assert reader.device == "cpu"
         assert len(list(reader)) == 4
     (message,) = [record.getMessage() for record in caplog.records]
@@ -298,7 +285,8 @@ def test_pyav_that_downloads_every_frame(clip, monkeypatch, caplog):
 
 
 @pytest.mark.usefixtures("nvdec")
-def test_gpu_that_fails_later_is_one_line(clip, monkeypatch):
+@pytest.mark.parametrize("damaged", ["stop", "keep"])
+def test_gpu_that_fails_later_is_one_line(clip, monkeypatch, damaged):
     decode, left = _pyav.decode, iter([True] * 6)
 
     def full(packet):
@@ -308,6 +296,27 @@ def test_gpu_that_fails_later_is_one_line(clip, monkeypatch):
 
     monkeypatch.setattr(_pyav, "decode", full)
     path = clip(frames=20, options={"bf": "0"})
-    with VideoReader(path, device="cuda:0") as reader, pytest.raises(VideoError, match="Cannot allocate") as caught:
+    with (
+        VideoReader(path, device="cuda:0", damaged=damaged) as reader,
+        pytest.raises(VideoError, match="Cannot allocate") as caught,
+    ):
         list(reader)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("nvdec", "gpu")
+def test_captions_and_fields_are_encoded(clip, captioned):
+    interlaced = clip("i.mp4", size=(64, 64), options={"flags": "+ildct+ilme", "x264-params": "tff=1"})
+    for path, options in ((captioned, EncodeOptions()), (interlaced, EncodeOptions(pixel_format="yuv420p"))):
+        with (
+            VideoReader(path, device="cuda:0") as reader,
+            VideoWriter(path.with_suffix(".mkv"), reader, options) as out,
+        ):
+            assert reader.device == "cuda:0"
+            for frame in reader:
+                picture = out.prepare(frame)
+                assert picture.interlaced_frame == reader.info.interlaced
+                out.encode(frame, picture)
+        with VideoReader(out.path) as written:
+            assert written.info.has_captions == reader.info.has_captions == (path != interlaced)
+            assert written.info.interlaced == (path == interlaced)

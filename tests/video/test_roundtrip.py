@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -320,20 +319,11 @@ def test_avi_rejects_variable_frame_rate(clip: MakeClip) -> None:
     assert [path.name for path in source.parent.iterdir()] == ["clip.mp4"]
 
 
-def captioned(clip: MakeClip) -> Path:
-    """Write H.264 with closed captions (ATSC A/53), and data of an unknown program, before each frame."""
-    path = clip("clip.h264", frames=4, options={"x264-params": "bframes=0:aud=1"})
-    unit = b"\xb5\x00\x31GA94\x03\x42\xff\xfc\xc8\xc9\xfd\x80\x80\xff"
-    messages = b"\0\0\0\1\x06\x04" + bytes([len(unit)]) + unit + b"\x05\x17" + b"\x55" * 16 + b"unknown\x80"
-    path.write_bytes(re.sub(rb"(?s)\x00\x00\x00\x01\x09.", lambda found: found[0] + messages, path.read_bytes()))
-    return path
-
-
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9"])
 @pytest.mark.parametrize("subtitles", [True, False])
-def test_closed_captions_are_kept_as_subtitles_are(codec: Any, subtitles: bool, clip: MakeClip) -> None:
+def test_closed_captions_are_kept_as_subtitles_are(codec: Any, subtitles: bool, captioned: Path) -> None:
     options = EncodeOptions(codec=codec, subtitles=subtitles)
-    with VideoReader(captioned(clip)) as reader, VideoWriter(clip().with_name("out.mkv"), reader, options) as writer:
+    with VideoReader(captioned) as reader, VideoWriter(captioned.with_name("out.mkv"), reader, options) as writer:
         assert reader.info.has_captions
         for frame in reader:
             writer.write(frame)
