@@ -352,7 +352,8 @@ class SCRFDDetector:
     ) -> list[Detections] | list[Outcome]:
         """Return the faces in several images, which may differ in size.
 
-        If the model has a batch axis, ``max_batch`` images run together, else one by one. Results are the same.
+        On a GPU, ``max_batch`` images run together if the model has a batch axis, else one by one. On the CPU, each
+        image runs on a core of its own. Results are the same.
 
         Parameters
         ----------
@@ -498,7 +499,7 @@ class SCRFDDetector:
         batch
             Images per run of the model, limited by the model; None: ``max_batch``.
         in_flight
-            Maximum number of concurrent batches on each GPU.
+            Maximum number of concurrent batches, on each GPU if there are several. So many batches of images are held.
         threshold, max_faces
             As for :meth:`detect`.
         on_error

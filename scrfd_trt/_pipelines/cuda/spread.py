@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scrfd_trt._cuda.interop import gpu_of
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_arrays import YUVImage
-from scrfd_trt._pipelines.base import Outcome
+from scrfd_trt._pipelines.base import Outcome, all_found
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.pipeline import CudaPipeline
 from scrfd_trt._pipelines.cuda.pool import SLOTS
@@ -63,11 +63,8 @@ class SpreadPipeline:
     def detect(self, images: Images, threshold: float, max_faces: int | None) -> list[Detections]:
         if len(images) <= self.max_batch:
             return in_place(self._call(CudaPipeline.detect, images, threshold, max_faces))
-
-        def start(batch: Images) -> Pending[Any]:
-            return self.start(batch, threshold, max_faces)
-
-        return list(in_order(start, images, self.max_batch, SLOTS * self.parallel))
+        limits, in_flight = (threshold, max_faces), SLOTS * self.parallel
+        return all_found(in_order(lambda batch: self.start(batch, *limits), images, self.max_batch, in_flight))
 
     def detect_on_gpu(self, images: Images, threshold: float, max_faces: int | None) -> list[DeviceDetections]:
         """Detect as :meth:`detect` does, and leave the results on the GPU that computed them."""
