@@ -133,4 +133,4 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
         records["feather"], records["opacity"] = columns.feather[rows], self.opacity
         records["linear"] = self.blending == "linear"
         fill.pack(records, detections.image_size)
-        return GpuFaces(records, [])
+        return GpuFaces(records)

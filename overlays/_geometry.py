@@ -201,11 +201,11 @@ class Placement(NamedTuple):
         return [Placement(*row) for row in zip(*(np.asarray(field).tolist() for field in self), strict=True)]
 
     @property
-    def determinant(self) -> float:
+    def determinant(self) -> Any:
         """Image area per picture area; negative if mirrored, 0 if the picture becomes a line."""
         return self.a * self.d - self.b * self.c
 
-    def apply(self, x: float, y: float) -> tuple[float, float]:
+    def apply(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return the image point of a picture point."""
         return self.a * x + self.b * y + self.x0, self.c * x + self.d * y + self.y0
 

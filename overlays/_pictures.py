@@ -173,25 +173,25 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
         if not self._draws_as(PictureOverlay):
             return None
         placed = PlacedPictures.of(self.placements(detections))
-        matrix, area = placed.matrix, np.asarray(placed.placement.determinant)
+        area = np.asarray(placed.placement.determinant)
         regions, kept = clip_boxes(np.where(area[:, None] == 0.0, 0.0, placed.boxes), detections.image_size)
-        matrix, area, number = matrix[kept], area[kept], placed.number[kept]
-        about, pictures = placed.about[number], placed.pictures
-        wanted = np.floor(np.log(np.abs(area)) / (2.0 * math.log(_LEVEL_STEP)) + 1e-9)
-        levels = np.clip(wanted, 0, about[:, 8] - 1).astype(np.int64)
+        back = Placement._make(np.asarray(field)[kept] for field in placed.placement).inverse()
+        about, number = placed.about[kept], placed.number[kept]
+        size, is_clear, is_hard, count = about[:, 4:6], about[:, 6], about[:, 7], about[:, 8]
+        wanted = np.floor(np.log(np.abs(area[kept])) / (2.0 * math.log(_LEVEL_STEP)) + 1e-9)
+        levels = np.clip(wanted, 0, count - 1).astype(np.int64)
         used, at = np.unique(number * _MAX_LEVELS + levels, return_inverse=True)
-        copies = [pictures[each // _MAX_LEVELS].levels[each % _MAX_LEVELS] for each in used.tolist()]
-        records = np.zeros(len(area), FACE)
+        copies = [placed.pictures[each // _MAX_LEVELS].levels[each % _MAX_LEVELS] for each in used.tolist()]
         grid = np.array([copy.shape[1::-1] for copy in copies], np.float64).reshape(-1, 2)[at]
-        # From the image to the copy, whose pixel centres are whole numbers.
-        back = np.stack([matrix[:, 1, 1], -matrix[:, 0, 1], -matrix[:, 1, 0], matrix[:, 0, 0]], 1) / area[:, None]
-        back = back.reshape(-1, 2, 2) * (grid / about[:, 4:6])[:, :, None]
-        start = (back * (regions[:, :2] + 0.5 - matrix[:, :, 2])[:, None]).sum(2) - 0.5
-        records["warp"] = np.concatenate([back, start[:, :, None]], 2).reshape(-1, 6)
+        # As in Picture.draw.
+        x, y = back.apply(regions[:, 0] + 0.5, regions[:, 1] + 0.5)
+        wide, high = (grid / size).T
+        warp = (back.a * wide, back.b * wide, x * wide - 0.5, back.c * high, back.d * high, y * high - 0.5)
+        records = np.zeros(len(regions), FACE)
+        records["warp"], records["clear"] = np.stack(warp, 1), is_clear
         records["region"], records["grid"], records["row"] = regions, grid, 4 * grid[:, 0]
         records["pixels"], records["kind"], records["opacity"] = at, PICTURE, self.opacity
-        records["clear"] = about[:, 6]
-        records["linear"] = (self.blending == "linear") & ((about[:, 7] == 0.0) | (self.opacity < 1.0))
+        records["linear"] = (self.blending == "linear") & ((is_hard == 0.0) | (self.opacity < 1.0))
         return GpuFaces(records, copies)
 
 
@@ -229,27 +229,20 @@ class PlacedPictures:
         return zip((self.pictures[each] for each in self.number.tolist()), self.placement.rows(), strict=True)
 
     @property
-    def matrix(self) -> NDArray[np.float64]:
-        """The placements as matrices, ``(N, 2, 3)``."""
-        return np.stack(self.placement, 1).reshape(-1, 2, 3)
-
-    @property
     def about(self) -> NDArray[np.float64]:
-        """For each picture: box of its content, its size, ``clear_border``, ``hard_edged``, number of levels."""
-        columns = [
+        """Box of its content, size, ``clear_border``, ``hard_edged`` and number of levels of each, ``(N, 9)``."""
+        rows = [
             (*each.content, *each.size, each.clear_border, each.hard_edged, len(each.levels)) for each in self.pictures
         ]
-        return np.array(columns, np.float64).reshape(-1, 9)
+        return np.array(rows, np.float64).reshape(-1, 9)[self.number]
 
     @property
     def boxes(self) -> NDArray[np.float64]:
         """:meth:`Picture.placed_box` of each, ``(N, 4)``."""
-        matrix, about = self.matrix, self.about[self.number]
-        low, high = about[:, :2], about[:, 2:4]
-        center = (matrix[:, :, :2] * ((low + high) / 2)[:, None]).sum(2) + matrix[:, :, 2]
-        rim = np.where(about[:, 6:7] > 0.0, _SOFT_RIM, _HARD_RIM)
-        reach = (np.abs(matrix[:, :, :2]) * ((high - low) / 2)[:, None]).sum(2) + rim
-        return np.concatenate([center - reach, center + reach], 1)
+        about = self.about
+        rim = np.where(about[:, 6] > 0.0, _SOFT_RIM, _HARD_RIM)
+        boxes = self.placement.map_box(Box(*about[:, :4].T))
+        return np.stack([boxes.x1 - rim, boxes.y1 - rim, boxes.x2 + rim, boxes.y2 + rim], 1)
 
 
 _IN_USE: weakref.WeakValueDictionary[tuple[Path, int, int], Picture] = weakref.WeakValueDictionary()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,18 +22,10 @@ FACE = np.dtype([
 
 
 class GpuFaces(NamedTuple):
-    """The faces that an overlay draws on the GPU, in drawing order.
-
-    Attributes
-    ----------
-    records
-        ``(N,)`` of :data:`FACE`.
-    pictures
-        Copies of pictures; ``pixels`` of the records are their numbers here. Empty if the faces get no pictures.
-    """
+    """The faces that an overlay draws on the GPU, in drawing order; ``pixels`` of the records number the pictures."""
 
     records: NDArray[Any]
-    pictures: list[Image]
+    pictures: Sequence[Image] = ()
 
 
 def clip_boxes(boxes: NDArray[np.float64], size: tuple[int, int]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
