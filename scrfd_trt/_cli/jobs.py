@@ -7,9 +7,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import typer
 
@@ -23,7 +23,6 @@ from scrfd_trt._cli.outputs import SUFFIX, check_folder, make_folder
 from scrfd_trt._jobs.ledger import Ledger
 from scrfd_trt.errors import OptionError, ScrfdError
 
-BLOCK = 1 << 20
 MAY_DIFFER = (
     *("inputs", "files_from", "shard", "resume", "dry_run", "recursive", "output", "annotate", "overwrite"),
     *("quiet", "verbose", "profile", "progress", "max_pixels", "device", "lean_runtime", "jobs", "workers", "batch"),
@@ -141,26 +140,17 @@ class Job:
             raise typer.Exit(FAILED)
 
 
-def listed_paths(path: Path) -> Iterator[str]:
-    """Yield the paths of a list, one a line, or separated by NUL if it has one; ``-`` is standard input."""
+def listed_paths(path: Path) -> list[str]:
+    """Return the paths of a list, one a line, or separated by NUL if it has one; ``-`` is standard input."""
     try:
-        standard: Any = nullcontext(sys.stdin.buffer) if path == Path("-") else None
-        with standard or path.open("rb") as file:
-            for name in _split(file):
-                if name:
-                    yield os.fsdecode(name)
+        if path != Path("-"):
+            data = path.read_bytes()
+        elif sys.stdin is not None:
+            data = sys.stdin.buffer.read()
+        else:
+            raise OptionError("--files-from -: standard input is closed")
     except OSError as error:
         raise OptionError(f"--files-from {path}: cannot be read: {error.strerror}") from error
-
-
-def _split(file: BinaryIO) -> Iterator[bytes]:
-    rest = file.read(BLOCK).removeprefix(b"\xef\xbb\xbf")
-    has_nul = b"\0" in rest
-    while rest:
-        *names, rest = rest.split(b"\0" if has_nul else b"\n")
-        yield from names if has_nul else (name.removesuffix(b"\r") for name in names)
-        block = file.read(BLOCK)
-        if not block:
-            yield rest
-            return
-        rest += block
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    names = data.split(b"\0") if b"\0" in data else [name.removesuffix(b"\r") for name in data.split(b"\n")]
+    return [os.fsdecode(name) for name in names if name]

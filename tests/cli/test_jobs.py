@@ -38,10 +38,12 @@ def names(text: str) -> list[str]:
 @pytest.mark.parametrize("content", [b"a.png\nb c.png\n", b"\xef\xbb\xbfa.png\r\n\r\nb c.png", b"a.png\0b c.png\0"])
 def test_list_of_inputs(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "list").write_bytes(content)
-    assert list(listed_paths(tmp_path / "list")) == ["a.png", "b c.png"]
-    monkeypatch.setattr("scrfd_trt._cli.jobs.BLOCK", 9)
+    assert listed_paths(tmp_path / "list") == ["a.png", "b c.png"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    assert list(listed_paths(Path("-"))) == ["a.png", "b c.png"]
+    assert listed_paths(Path("-")) == ["a.png", "b c.png"]
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(OptionError, match="standard input is closed"):
+        listed_paths(Path("-"))
 
 
 def test_copies_of_listed_files_keep_their_folders(run: Run, photos: list[Path]) -> None:
