@@ -6,7 +6,7 @@ import math
 import mmap
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -126,7 +126,7 @@ class Decoders:
 
 @contextmanager
 def decoding_processes(sources: Sequence[Source], settings: ImageSettings) -> Iterator[Decoders | None]:
-    """Fork processes that decode images; yield None for few or large images, or few cores.
+    """Fork processes that decode images; yield None for few or large images, few cores, or little memory.
 
     Enter it before a GPU is used and threads run, which a forked process cannot use.
     """
@@ -135,9 +135,10 @@ def decoding_processes(sources: Sequence[Source], settings: ImageSettings) -> It
     if sys.platform == "linux" and len(sources) >= MIN_TO_FORK and workers >= MIN_FORKS:
         with suppress(ScrfdError, MemoryError):
             size = OpenedImage.open(sources[0], settings).size
-    if not 0 < size <= MAX_SLOT:
-        yield None
-        return
     workers -= 0 if settings.workers else 2  # for the threads that feed the detector
-    with Decoders(sources, settings, size, workers).started() as decoders:
+    with ExitStack() as stack:
+        decoders = None
+        if 0 < size <= MAX_SLOT:
+            with suppress(OSError):  # a limit of memory or processes: threads decode
+                decoders = stack.enter_context(Decoders(sources, settings, size, workers).started())
         yield decoders

@@ -76,7 +76,7 @@ def _without_prefix(line: str) -> str:
     """Remove ``[ WARN:0@1.2] global file.cpp:34 function``; return nothing for a harmless warning."""
     text = re.sub(r"^\[[^\]]*\] global \S+ \S+ ", "", line.strip())
     text = re.sub(r"^.*error: \([^)]*\) (.*?)( in function '.*)?$", r"error: \1", text)
-    return "" if re.search(r"warning|iCCP", text, re.IGNORECASE) else text
+    return "" if re.search(r"warning|iCCP|onnxruntime", text, re.IGNORECASE) else text
 
 
 class _SharedStderr:

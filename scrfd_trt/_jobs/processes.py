@@ -45,9 +45,13 @@ class _Process:
     def start(self) -> None:
         self.connection, there = self._context.Pipe()
         self._process = self._context.Process(target=self._target, args=(there,), daemon=True)
-        with _blocked_signals():  # until a child has its own handlers
-            self._process.start()
-        there.close()
+        try:
+            with there, _blocked_signals():  # until a child has its own handlers
+                self._process.start()
+        except OSError:
+            self.hang_up()
+            self.connection = None
+            raise
 
     def call(self, arguments: tuple[Any, ...], report: Callable[[Report], None] | None) -> Any:
         if self.connection is None:

@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scrfd_trt._cli import batch, decoders, overlay_files, results
+from scrfd_trt._cli import batch, decoders, outputs, results
 from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
 from scrfd_trt._jobs.processes import forked
 from scrfd_trt.errors import BackendError
@@ -130,6 +130,20 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
     assert (ran.code, ran.out.splitlines()[1:], len(forks)) == (1, threads.out.splitlines()[1:], 2)
 
 
+@pytest.mark.parametrize("limit", ["fork", "mmap"])
+def test_threads_decode_where_a_limit_refuses_processes(run: Run, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    pile(3)
+    threads = run("detect", "in", "--json")
+
+    def refuse(*_: Any) -> Any:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(decoders, "MIN_TO_FORK", 2)
+    monkeypatch.setattr(decoders, "MIN_FORKS", 2)
+    monkeypatch.setattr(f"{'os' if limit == 'fork' else 'mmap'}.{limit}", refuse)
+    assert run("detect", "in", "--json", "--workers", "3") == threads
+
+
 @pytest.mark.parametrize("options", [("--batch", "1"), ("--batch", "8")])
 def test_an_image_that_the_model_fails_on_costs_itself_only(
     run: Run, spot_network: ModuleType, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
@@ -207,7 +221,7 @@ def test_few_large_images_are_in_memory(
 
 def test_interrupt_leaves_complete_copies_and_no_threads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = pile(30)
-    save = overlay_files.outputs.save_image
+    save = outputs.save_image
 
     def save_slowly(frames: Any, target: Path, **settings: Any) -> None:
         def slow_frames() -> Any:
@@ -219,7 +233,7 @@ def test_interrupt_leaves_complete_copies_and_no_threads(run: Run, monkeypatch: 
 
         save(slow_frames(), target, **settings)
 
-    monkeypatch.setattr(overlay_files.outputs, "save_image", save_slowly)
+    monkeypatch.setattr(outputs, "save_image", save_slowly)
     ran = run("overlay", "in", "--overlay", "blur", "-o", "out", "--workers", "3")
     assert ran.code == 130
     assert not job_threads()
