@@ -365,6 +365,8 @@ def test_errors_of_images_are_returned_in_their_places(gpu, fakes, batch):
     white, good = np.full((64, 64, 3), 255, np.uint8), image(64, 64)
     wrong = OnGpu(good.astype(np.float32), dtype="<f4")
     wrong.dtype = None  # so that only the run sees that it cannot be read
+    grid = OnGpu(np.zeros((2, 2, 2, 2), np.uint8))
+    grid.shape = None
     images = [wrong, good, white, OnGpu(good), wrong, wrong, wrong, "text", good]
     with detector(fakes.plan(tensors=fakes.specs(invalid="white")), max_batch=batch) as opened:
         expected = opened.detect(good)
@@ -378,6 +380,8 @@ def test_errors_of_images_are_returned_in_their_places(gpu, fakes, batch):
         for call in (opened.detect_batch, opened.detect_on_gpu, lambda images: opened.submit(images).result()):
             with pytest.raises((ImageError, BackendError)):
                 call([good, white, wrong])
+            with pytest.raises(ImageError, match="element type float32"):
+                call([wrong, grid, good])
         gpu.fail("cuStreamSynchronize")
         with pytest.raises(BackendError, match="waiting for the GPU"):
             opened.detect_batch([wrong, good], on_error="return")
@@ -695,14 +699,13 @@ def test_errors_of_copying_threads_are_raised_with_the_results(gpu, fakes, monke
     assert gpu.leaks == {}
 
 
-def test_results_do_not_wait_for_busy_threads(gpu, fakes, monkeypatch):
+def test_batches_do_not_wait_for_busy_threads(gpu, fakes, monkeypatch):
     monkeypatch.setattr(slot_memory, "HELPER_BYTES", 4000)
     pictures, go_on = [image(64, 64) for _ in range(4)], threading.Event()
     with detector(fakes.plan(), max_batch=4) as opened:
         expected = opened.detect_batch(pictures)
         helpers = opened._pipeline._resources.helpers
         busy = [helpers.submit(go_on.wait, 30) for _ in range(helpers.count)]
-        assert opened._pipeline.start(pictures, 0.5, None).result() == expected
         assert opened.detect_batch(pictures) == expected
         assert not any(each.done() for each in busy)
         go_on.set()

@@ -155,7 +155,7 @@ class Slot:
         """
         self._wait()
         if self._errors:
-            raise self._errors.popitem()[1]
+            raise self._errors.pop(min(self._errors))
         images = range(len(self._sizes))
         for index in images:
             offset, size = index * RESULT_BYTES, 4 * HEADER

@@ -196,7 +196,7 @@ class Upload:
         self._bytes: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._starts: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
-        self._helping: list[tuple[Future[None], list[Placed]]] = []
+        self._helping: list[Future[None]] = []
         self._lock = threading.Lock()
         self._unfinished = 0
         self._then: Callable[[], None] = lambda: None
@@ -253,9 +253,12 @@ class Upload:
         parts = [ordinary[len(ordinary) * k // shares : len(ordinary) * (k + 1) // shares] for k in range(shares)]
         self._unfinished, self._then, self._helping = shares, then, []
         for part in parts[not in_background :]:
-            self._helping.append((self._helpers.submit(self._copy_part, part), part))
+            self._helping.append(self._helpers.submit(self._copy_part, part))
         if not in_background:
             self._copy_part(parts[0])
+            for helper, part in zip(reversed(self._helping), reversed(parts), strict=False):
+                if helper.cancel():  # all threads are busy
+                    self._copy_part(part)
             self.wait()
 
     def _copy_in_pieces(self, image: NDArray[np.uint8], start: int, *, is_sent: bool) -> None:
@@ -278,20 +281,15 @@ class Upload:
 
     def is_done(self) -> bool:
         """Return whether :meth:`wait` does not wait."""
-        return all(helper.done() for helper, _ in self._helping)
+        return all(helper.done() for helper in self._helping)
 
     def wait(self) -> None:
-        """Copy what no other thread has begun, and wait until the run is started; raise the error that prevented it."""
+        """Wait until the run is started; raise the error that prevented it."""
         if not self._helping:
             return
-        try:
-            for helper, part in reversed(self._helping):
-                if helper.cancel():  # the threads are busy, or one of them waits here, for a stream that it drops
-                    self._copy_part(part)
-        finally:
-            begun = [helper for helper, _ in self._helping if not helper.cancelled()]
-            wait(begun)
-            self._helping = []
+        begun = [helper for helper in self._helping if not helper.cancelled()]
+        wait(begun)
+        self._helping = []
         for helper in begun:
             helper.result()
 
