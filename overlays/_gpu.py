@@ -366,7 +366,7 @@ def _turns_of(records: NDArray[Any]) -> NDArray[np.int64]:
     for start, end in zip(low, high, strict=True):
         touch &= start[:, None] < end
         touch &= end[:, None] > start
-    rows, earlier = touch.nonzero()
+    rows, earlier = np.divmod(np.flatnonzero(touch), len(records))  # much faster than nonzero()
     owners, firsts = np.unique(rows, return_index=True)
     turns, before = np.zeros(len(records), np.int64), np.full(len(records), -1)
     while len(owners) and (turns != before).any():
