@@ -156,7 +156,9 @@ def test_faces_that_overlap_are_drawn_in_order(gpu, text):
     assert gpu.launches.count("paint") > 3
 
 
-def test_turns_keep_the_order_of_faces_that_touch():
+@pytest.mark.parametrize("group", [_gpu.MAX_GROUP, 50])
+def test_turns_keep_the_order_of_faces_that_touch(monkeypatch, group):
+    monkeypatch.setattr(_gpu, "MAX_GROUP", group)
     rng = np.random.default_rng(3)
     records = np.zeros(120, FACE)
     corner = rng.integers(0, 200, (120, 2))
