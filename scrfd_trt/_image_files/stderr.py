@@ -155,30 +155,15 @@ def watched(call: Callable[[], Result | None]) -> tuple[Result | None, list[str]
 
     The call runs again if it has no result, or may have lost pixels, and other threads were in such calls.
     """
-    with _STDERR.call() as written:
-        result = call()
-        lines, is_only = written()
-    if result is not None and not data_loss(lines):
-        return result, []
-    if is_only:
-        return result, lines
-    with captured_stderr() as lines:
-        result = call()
+    for alone in (False, True):
+        with _STDERR.call(alone=alone) as written:
+            result = call()
+            lines, is_only = written()
+        if result is not None and not data_loss(lines):
+            return result, []
+        if is_only:
+            break
     return result, lines
-
-
-@contextmanager
-def captured_stderr() -> Iterator[list[str]]:
-    """Capture what is written to stderr in the block, while no other thread is in a call of OpenCV.
-
-    Yields a list that is filled when the block ends: lines without OpenCV's prefixes and without harmless warnings.
-    """
-    lines: list[str] = []
-    with _STDERR.call(alone=True) as written:
-        try:
-            yield lines
-        finally:
-            lines += written()[0]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from pictures import (
 from PIL import Image, ImageCms
 
 from scrfd_trt._image_files import open_image, opencv_codec, read_image
-from scrfd_trt._image_files.stderr import captured_stderr
+from scrfd_trt._image_files.stderr import watched
 from scrfd_trt.errors import ImageError, MissingDependencyError
 
 needs_avif = pytest.mark.skipif(not HAS_AVIF, reason="this Pillow reads no AVIF")
@@ -459,9 +459,10 @@ def test_lack_of_memory_is_an_image_error(error: Exception, monkeypatch: pytest.
 def test_stderr_is_captured_and_restored(capfd: pytest.CaptureFixture[str]) -> None:
     import os
 
-    with captured_stderr() as lines:
+    def call() -> None:
         os.write(2, b"[ WARN:0@1.2] global grfmt_png.cpp:7 read something is odd\nlibpng warning: iCCP: odd\n")
-    assert lines == ["something is odd"]
+
+    assert watched(call) == (None, ["something is odd"])
     os.write(2, b"after\n")
     print("and python", file=sys.stderr, flush=True)
     assert "after\nand python" in capfd.readouterr().err

@@ -87,9 +87,8 @@ def test_what_python_prints_stays_visible(capfd: pytest.CaptureFixture[str], mon
             assert sys.stderr is not stream
             print("of Python", file=sys.stderr)
             os.write(2, b"of a library\n")
-            with stderr.captured_stderr() as lines:
-                os.write(2, b"of this call\n")
+            _, lines = stderr.watched(lambda: os.write(2, b"Corrupt data of this call\n"))
         assert sys.stderr is stream
-        assert lines == ["of this call"]
+        assert lines == ["Corrupt data of this call"]
         os.write(2, b"after\n")
         assert capfd.readouterr().err == "of Python\nafter\n"
