@@ -67,7 +67,8 @@ class Canvas:
         regions = _regions(frame.picture, overlay, detections)
         if regions is None:
             return [_colors.Patch(0, 0, frame.image, overlay(frame.image, detections))]
-        image = self._image(frame.picture.width, frame.picture.height)
+        memory, image = self._image(frame.picture.width, frame.picture.height)
+        self._memory = np.empty(0, np.uint64)  # until it is empty again
         before = []
         for region in regions:
             pixels = _colors.to_bgr(_colors.cut(frame.picture, *region))
@@ -76,27 +77,22 @@ class Canvas:
             pixels = pixels[:, inner.left - region.left : inner.right - region.left]
             image[inner.slices] = pixels
             before.append((inner, pixels))
-        try:
-            overlay(image, detections, out=image)  # type: ignore[call-arg]  # overlays with used_boxes accept it
-            patches = [_colors.Patch(at.left, at.top, old, image[at.slices].copy()) for at, old in before]
-        except BaseException:
-            self._memory = np.empty(0, np.uint64)
-            raise
+        overlay(image, detections, out=image)  # type: ignore[call-arg]  # overlays with used_boxes accept it
+        patches = [_colors.Patch(at.left, at.top, old, image[at.slices].copy()) for at, old in before]
         for region, _ in before:
             image[region.slices] = BACKGROUND
-        if (self._memory != _BACKGROUND_WORD).any():
-            self._memory = np.empty(0, np.uint64)
+        if (memory != _BACKGROUND_WORD).any():
             raise OverlayError(
                 f"overlay {overlay!r} changes pixels outside its used_boxes(): return boxes that contain all of them, "
                 "or None; overlays.testing checks it"
             )
+        self._memory = memory
         return patches
 
-    def _image(self, width: int, height: int) -> NDArray[np.uint8]:
-        words = -(-width * height * 3 // 8)
-        if len(self._memory) != words:
-            self._memory = np.full(words, _BACKGROUND_WORD)
-        return self._memory.view(np.uint8)[: width * height * 3].reshape(height, width, 3)
+    def _image(self, width: int, height: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+        words, size = -(-width * height * 3 // 8), width * height * 3
+        memory = self._memory if len(self._memory) == words else np.full(words, _BACKGROUND_WORD)
+        return memory, memory.view(np.uint8)[:size].reshape(height, width, 3)
 
 
 _BACKGROUND_WORD = np.frombuffer(bytes([BACKGROUND] * 8), np.uint64)[0]
