@@ -41,6 +41,7 @@ class _Process:
         self._context, self._target = context, target
         self.connection: Connection | None = None
         self._process: Any = None
+        self._is_replaced = context.get_start_method() == "spawn"
 
     def start(self) -> None:
         self.connection, there = self._context.Pipe()
@@ -54,7 +55,8 @@ class _Process:
             raise
 
     def call(self, arguments: tuple[Any, ...], report: Callable[[Report], None] | None) -> Any:
-        if self.connection is None:
+        if self._is_replaced and not self._process.is_alive():
+            self.close()
             self.start()
         assert self.connection is not None  # noqa: S101
         try:
@@ -63,8 +65,8 @@ class _Process:
                 if report is not None:
                     report(answer)
         except (EOFError, OSError) as error:
-            if self._context.get_start_method() == "spawn":  # a new one is started for the next call
-                self.close()
+            if self._is_replaced:
+                self._process.join()  # to know its exit code
             raise LostProcessError(self._process.exitcode) from error
         return answer
 

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -36,17 +35,22 @@ def films(film: Film) -> list[Path]:
     return [film(f"in/{name}.mp4", frames=frames) for name, frames in (("a", 8), ("b", 2), ("c", 2))]
 
 
-def test_results_are_those_of_one_after_the_other(films: list[Path], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("spots")
+def test_results_are_those_of_one_after_the_other(run: Callable[..., Any], films: list[Path]) -> None:
     data = bytearray(films[1].read_bytes())
     data[data.index(b"mdat") + 800 : data.index(b"mdat") + 900] = bytes(100)
     films[1].write_bytes(data)
     Path("in/bad.mp4").write_bytes(b"\0\0\0\x18ftypisom")
     outcomes = []
-    for jobs in ("1", "2"):
-        with start(0, "--jobs", jobs, "--profile", "--overwrite") as process:
-            _, err = process.communicate(timeout=60)
+    for jobs in (1, 2):
+        if jobs == 1:
+            code, _, err = run(*COMMAND, "--jobs", "1", "--profile")
+        else:
+            with start(0, "--profile", "--overwrite") as process:
+                _, err = process.communicate(timeout=60)
+            code = process.returncode
         copies = {path: path.read_bytes() for path in sorted(Path("out").iterdir())}
-        outcomes.append((process.returncode, re.sub(r"\d+\.\d\d +\d+%|the run .*", "", err), copies))
+        outcomes.append((code, re.sub(r"\d+\.\d\d +\d+%|the run .*", "", err), copies))
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][0] == 1
     assert re.findall(r"^wrote out/(.)", outcomes[0][1], re.MULTILINE) == ["a", "c"]
@@ -89,13 +93,14 @@ def test_processes_use_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
-def test_lost_process_costs_its_video_only(films: list[Path]) -> None:
+def test_lost_process_costs_its_video_only(film: Film) -> None:
+    Path("in").mkdir()
+    for name in "abc":
+        film(f"in/{name}.mp4")
     with start(0.2, "--progress", "jsonl") as process:
         assert process.stderr is not None
-        while '"progress": "finding", "input": "in/a.mp4"' not in process.stderr.readline():
-            pass
+        assert '"progress": "finding"' in process.stderr.readline()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
-        time.sleep(0.1)
         os.kill(int(children[1]), signal.SIGKILL)  # the first is multiprocessing's own
         err = process.stderr.read()
     assert process.returncode == 1
