@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import typer
@@ -59,23 +58,6 @@ MANY = 100
 MAX_BATCH, MAX_AHEAD, PILE_BATCH = 1024, 64, 32
 
 
-class FaceFinder(Protocol):
-    """Finds the faces of images: with a model, or in a file."""
-
-    @property
-    def batch(self) -> int:
-        """Number of images that are detected together."""
-
-    def find(self, source: Source, image: Image, page: int) -> tuple[Detections, float | None, Timings | None]:
-        """Return the faces of an image or of one of its pages, from 1 on, and the seconds that this took if known."""
-
-    def stream(self, images: Iterable[tuple[Source, Image]]) -> Iterator[Detections | ScrfdError]:
-        """Yield the faces of each image, or why they cannot be found."""
-
-    def needs_turn(self, size: tuple[int, int]) -> bool:
-        """Return whether an image of this size is detected with :meth:`find`, when no other is."""
-
-
 @dataclass(frozen=True)
 class ModelFinder:
     """Detects faces, several images at a time; ``repeat`` measures so many repetitions of each detection."""
@@ -83,6 +65,7 @@ class ModelFinder:
     detector: SCRFDDetector
     repeat: int = 0
     batch: int = 1
+    """Number of images that are detected together."""
 
     @classmethod
     def of(cls, detector: SCRFDDetector, batch: int | None, repeat: int = 0) -> ModelFinder:
@@ -90,12 +73,15 @@ class ModelFinder:
         return cls(detector, repeat, batch or (usable_cores() if detector.device == "cpu" else MAX_BATCH))
 
     def find(self, _source: Source, image: Image, _page: int) -> tuple[Detections, float | None, Timings | None]:
+        """Return the faces of an image or of one of its pages, from 1 on, and the seconds that this took if known."""
         return time_detect(self.detector, image, self.repeat)
 
     def stream(self, images: Iterable[tuple[Source, Image]]) -> Iterator[Detections | ScrfdError]:
+        """Yield the faces of each image, or why they cannot be found."""
         return self.detector.stream((image for _, image in images), batch=self.batch, on_error="return")
 
     def needs_turn(self, size: tuple[int, int]) -> bool:
+        """Return whether an image of this size is detected with :meth:`find`, when no other is."""
         return self.repeat > 0 or is_thin(size, self.detector.scales)
 
 
@@ -121,6 +107,9 @@ class FileFinder:
 
     def needs_turn(self, _size: tuple[int, int]) -> bool:
         return False
+
+
+FaceFinder = ModelFinder | FileFinder
 
 
 @dataclass(frozen=True)
