@@ -36,7 +36,7 @@ DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
 START_TOLERANCE = Fraction(1, 100_000)  # seconds; containers round their start to microseconds
 REPEATING = ("theora",)  # codecs whose packets without data show the frame before again, for their own duration
 LARGE_PIXELS, LARGE_THREADS = 3_000_000, 6  # frames above which FFmpeg decodes on fewer threads: each has its frame
-CHECKED_AHEAD = 64  # frames that the CPU may check before NVDEC has decoded them
+CHECK_GROUP, GROUPS_AHEAD = 16, 4  # frames that the CPU checks between two reports, and reports that may wait for NVDEC
 MAX_STEP_BACK = 1  # seconds that the clock of a live source may go back; more is a new start of the source
 
 Source = str | os.PathLike[str]
@@ -253,8 +253,9 @@ class VideoReader(FrameReader):
             except BaseException:
                 self.close()
                 raise
-            checks = (None for _ in self._checker)  # the frames themselves are dropped
-            self._checks = self._checking.enter_context(prefetched(checks, CHECKED_AHEAD))
+            # The frames themselves are dropped. Each report costs time: the threads take Python's lock from each other.
+            checks = (None for frame in self._checker if frame.number % CHECK_GROUP == 0)
+            self._checks = self._checking.enter_context(prefetched(checks, GROUPS_AHEAD))
 
     def _begin_on_gpu(self, device: str, extra_streams: Collection[str]) -> bool:
         """Begin with NVDEC; return False, and log why, if that is not possible."""
@@ -415,7 +416,8 @@ class VideoReader(FrameReader):
                         fields=["damaged"],
                     )
                 self._damaged += 1
-            next(self._checks, None)
+            if self._count % CHECK_GROUP == 0:
+                next(self._checks, None)
             if not self._live:
                 self._completeness.show(picture)
                 self._check_missing()
