@@ -26,8 +26,8 @@ from scrfd_trt.errors import ScrfdError
 
 MAX_BYTES = 1 << 30
 """Of the images that are read and not yet detected and written."""
-MIN_TO_FORK, MIN_FORKS, MAX_SLOT = 200, 6, 16_000_000
-"""Images and processes from which on processes decode, and bytes of one image."""
+MIN_TO_FORK, MIN_FORKS, MAX_SLOT, SAMPLES = 200, 6, 16_000_000, 8
+"""Images and processes from which on processes decode, bytes of one image, and images whose sizes are looked at."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,14 @@ def decoding_processes(sources: Sequence[Source], settings: ImageSettings) -> It
     workers = min(settings.workers or usable_cores(), len(sources))
     size = 0
     if sys.platform == "linux" and len(sources) >= MIN_TO_FORK and workers >= MIN_FORKS:
-        with suppress(ScrfdError, MemoryError):
-            size = OpenedImage.open(sources[0], settings).size
+        for source in sources[:: -(-len(sources) // SAMPLES)]:
+            with suppress(ScrfdError, MemoryError):
+                found = OpenedImage.open(source, settings).size
+                size = max(size, found if found <= MAX_SLOT else 0)
     workers -= 0 if settings.workers else 2  # for the threads that feed the detector
     with ExitStack() as stack:
         decoders = None
-        if 0 < size <= MAX_SLOT:
+        if size:
             with suppress(OSError):  # a limit of memory or processes: threads decode
                 decoders = stack.enter_context(Decoders(sources, settings, size, workers).started())
         yield decoders
