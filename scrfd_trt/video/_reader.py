@@ -189,7 +189,7 @@ class VideoReader(FrameReader):
         Name in messages; by default the source without its password.
     device
         ``cpu``, or ``cuda:n`` to decode with NVDEC and leave the frames in the GPU's memory. What NVDEC cannot decode
-        is decoded on the CPU, and the reason is logged.
+        is decoded on the CPU, and the reason is logged. So are damaged videos that are kept: NVDEC conceals damage.
     checked
         Whether the CPU decodes as well, to find damage within pictures, which NVDEC conceals.
 
@@ -241,20 +241,19 @@ class VideoReader(FrameReader):
         )
         self.container: Any = None
         self.device = "cpu"
-        self._checker: VideoReader | None = None
         self._checks: Iterator[None] = iter(())
         self._checking = ExitStack()
-        if device == "cpu" or not self._begin_on_gpu(device, extra_streams):
+        if device == "cpu" or self._keep_damaged or not self._begin_on_gpu(device, extra_streams):
             self._begin(extra_streams)
         elif checked:
             how = {"container_format": container_format, "options": options, "timeout": timeout, "name": name}
             try:
-                self._checker = self._checking.enter_context(VideoReader(source, damaged=damaged, **how))  # type: ignore[arg-type]
+                checker = self._checking.enter_context(VideoReader(source, **how))  # type: ignore[arg-type]
             except BaseException:
                 self.close()
                 raise
             # The frames themselves are dropped. Each report costs time: the threads take Python's lock from each other.
-            checks = (None for frame in self._checker if frame.number % CHECK_GROUP == 0)
+            checks = (None for frame in checker if frame.number % CHECK_GROUP == 0)
             self._checks = self._checking.enter_context(prefetched(checks, GROUPS_AHEAD))
 
     def _begin_on_gpu(self, device: str, extra_streams: Collection[str]) -> bool:
@@ -387,8 +386,7 @@ class VideoReader(FrameReader):
     @property
     def lost(self) -> int:
         """Number of frames that were damaged or could not be decoded."""
-        own = self._damaged + max(self._failed, self._completeness.missing)
-        return own if self._checker is None else max(own, self._checker.lost)
+        return self._damaged + max(self._failed, self._completeness.missing)
 
     def _frames(self, packet: Any) -> Iterator[Frame]:
         if not packet.size and packet.pts is not None:  # the same frame again
@@ -400,8 +398,7 @@ class VideoReader(FrameReader):
         except VideoError as error:
             if not self._count and self._completeness.starts_late:
                 return
-            is_first_on_gpu = self._is_on_gpu and not self._count
-            if not self._keep_damaged or is_first_on_gpu or isinstance(error.__cause__, MemoryError):
+            if not self._keep_damaged or isinstance(error.__cause__, MemoryError):
                 raise
             self._failed += 1
             return

@@ -179,10 +179,7 @@ def render_video(
     device = "cpu" if gpu_overlay(overlay) is None else device
     with (
         FacesReader(faces_file) as file,
-        # The first pass has found what stops; what is kept is counted here.
-        open_source(
-            source, damaged=damaged, extra_streams=kinds(encode), device=device, checked=damaged == "keep"
-        ) as reader,
+        open_source(source, damaged=damaged, extra_streams=kinds(encode), device=device) as reader,
     ):
         file.check(reader.info)
         file.check_spans(selection or TrackSelection())

@@ -235,6 +235,7 @@ def test_damage_is_reported_as_on_the_cpu(clip, damage):
             list(reader)
         messages.append(str(caught.value))
         with VideoReader(path, device=device, checked=True, damaged="keep") as reader:
+            assert reader.device == "cpu"
             assert len(list(reader)) > 5
             lost.append(reader.lost)
     assert messages[0] == messages[1]
