@@ -62,9 +62,10 @@ def parse(device: str) -> tuple[str, int | None]:
 
     The kind of ``cuda:all`` is ``all``.
     """
-    if device == ALL:
+    text = device if isinstance(device, str) else ""
+    if text == ALL:
         return "all", None
-    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d{1,9}))?", device) if isinstance(device, str) else None
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d{1,9}))?", text)
     if match is None or (match[2] and match[1] != "cuda"):
         raise OptionError(
             f"invalid device {shown(device)}; the choices are: {CHOICES}", fields=["device"], value=device

@@ -166,6 +166,7 @@ def fake_view(image: Any, stream: Any) -> SimpleNamespace:
         device_id=stream.device.device_id,
         dtype=np.dtype(np.uint8),
         ptr=shown["data"][0],
+        readonly=shown["data"][1],
         **{name: shown[name] for name in ("shape", "strides")},
     )
 
