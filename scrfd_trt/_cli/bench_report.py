@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from rich.table import Table
 from scrfd_trt._cli import console
 from scrfd_trt._cli.bench_cpu import CpuFigures, Timings
 from scrfd_trt._cli.bench_gpu import STREAMED, GpuFigures, Latency, Throughput
-from scrfd_trt.errors import MissingDependencyError, OutputError
+from scrfd_trt.errors import MissingDependencyError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,8 +148,13 @@ def _throughputs(figures: GpuFigures) -> Table:
 def check_plot(path: Path) -> None:
     """Check, before minutes are spent on measuring, that a plot can be written.
 
-    Raises MissingDependencyError without matplotlib, and OutputError if the folder is missing.
+    Raises OptionError if the file exists or is no .png, MissingDependencyError without matplotlib, and OutputError if
+    the folder is missing.
     """
+    if path.suffix.lower() != ".png":
+        raise OptionError(f"--plot {path}: plots are PNG files; name a file that ends in .png")
+    if os.path.lexists(path):
+        raise OptionError(f"--plot {path} already exists; name another file")
     try:
         import matplotlib.figure  # noqa: F401, PLC0415 - optional, and slow to import
     except ImportError as error:

@@ -17,6 +17,8 @@ from scrfd_trt.errors import OptionError
 Rows = tuple[int, int]
 """Where the rows of an input begin and end in a file of results."""
 BLOCK = 1 << 20
+UNSET = {"None", "", "()", "[]"}
+"""Texts of settings that were not given."""
 CLOCK_NS = 2_000_000_000
 """Coarsest times of files, on FAT."""
 
@@ -98,6 +100,7 @@ class Ledger:
             now, old = self.settings.get(name, "None"), before.get(name, "None")
             if now != old:
                 label = name.replace("_", " ")
+                old, now = (value if value not in UNSET else "the default" for value in (old, now))
                 raise OptionError(
                     f"the job was begun with {label} {old}, and now it is {now}; leave the options as they were, or "
                     f"begin a new job by deleting {self.path}"

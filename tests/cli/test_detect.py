@@ -281,8 +281,8 @@ def mixed(picture: Picture, film: Callable[..., Path]) -> list[Path]:
     [
         (("-f", "csv"), "CSV output is for images only; for videos use table, jsonl, or a file NAME.faces.jsonl"),
         (("-f", "coco"), "COCO output is for images only; for videos use table, jsonl"),
-        (("-o", "faces.jsonl"), "faces.jsonl can hold the faces of one video; process the inputs one by one"),
-        (("-o", "faces.txt"), "faces.txt can hold the faces of one video; process the inputs one by one"),
+        (("-o", "faces.jsonl"), "faces.jsonl can hold the faces of one video; give each video"),
+        (("-o", "faces.txt"), "faces.txt can hold the faces of one video; give each video"),
     ],
 )
 def test_video_does_not_stop_images(

@@ -178,6 +178,9 @@ def test_plot(run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: pyt
     words = ("--model", plan, "--runs", 2, "--batch", "1,2", "--in-flight", "2")
     assert run("bench", picture(), *words, "--plot", "figures.png").code == 0
     assert Path("figures.png").read_bytes().startswith(b"\x89PNG")
+    again = run("bench", picture(), *words, "--plot", "figures.png")
+    assert (again.code, "--plot figures.png already exists; name another file" in again.error) == (2, True)
+    assert "name a file that ends in .png" in run("bench", picture(), *words, "--plot", "figures.jpg").error
     ran = run("bench", picture(), *words, "--plot", "no/such/folder.png")
     assert ran.code == 1
     assert "no/such/folder.png: cannot be written" in ran.error

@@ -44,7 +44,7 @@ class GpuArgs:
     in_flight: Annotated[
         str | None, option("COUNTS", "GPU only: numbers of batches in flight.", show_default=IN_FLIGHTS)
     ] = None
-    plot: Annotated[Path | None, option("FILE", "GPU only: write a plot as PNG.")] = None
+    plot: Annotated[Path | None, option("FILE", "Write a plot as PNG: on a GPU, or with --video.")] = None
     compare: Annotated[Literal["ort-cuda"] | None, option(None, COMPARE_HELP)] = None
 
     def refuse(self, reason: str, but: str = "") -> None:

@@ -178,7 +178,8 @@ def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path
         name = {"csv": "CSV", "coco": "COCO", "parquet": "Parquet"}[kind]
         problem = f"{name} output is for images only; for videos use table, jsonl, or a file NAME{FACES_SUFFIX}"
     elif output is not None and len(sources) > 1:
-        problem = f"{output} can hold the faces of one video; process the inputs one by one"
+        problem = f"{output} can hold the faces of one video; "
+        problem += "give each video a file of its own, or leave out --output and use --json > FILE"
     else:
         return
     if videos and len(videos) == len(sources):
