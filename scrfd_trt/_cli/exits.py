@@ -54,6 +54,9 @@ FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
 CALLS = {"faces_file": "detect_video()"}
 """What library messages suggest in place of a flag, by the same names."""
 
+HINTS = {"--damaged": ", or use --damaged keep"}
+"""What follows messages in place of "see" and these flags."""
+
 RENAMED = {
     f"--{old}-{what}": f"--{new}-{what}"
     for old, new in (("keep", "only"), ("leave", "except"))
@@ -179,7 +182,8 @@ def error_text(error: ScrfdError) -> str:
     if "the choices are" in reason:
         return subject + reason
     names = ", ".join(flag for flag in flags(error.fields) if flag not in reason)
-    return f"{subject}{reason}; see {names}" if names else subject + reason
+    hint = HINTS.get(names, f"; see {names}" if names else "")
+    return subject + reason + hint
 
 
 def _with_flag(reason: str, name: str) -> str:

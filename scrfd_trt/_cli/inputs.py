@@ -227,7 +227,7 @@ def is_video(path: Path) -> bool:
 def read_image(path: Path, damaged: Damaged = "stop") -> ImageFrame:
     """Read the only image of a file; raise ImageError if there are several, or for any reason of ``open_image``.
 
-    Prints a warning about lost pixels.
+    Prints a warning about damage that is kept.
     """
     file = open_image(path, damaged=damaged)
     if file.count > 1:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scrfd_trt.errors import ImageError
 
 Kind = Literal["jpeg", "png", "webp", "gif", "tiff", "avif", "heic", "bmp", "jp2", "pnm", "pfm", "hdr", "ras"]
 
@@ -86,6 +88,12 @@ class ImageFile:
         """Add a line to the notes unless it is empty or there."""
         if line and line not in self.notes:
             self.notes.append(line)
+
+    def lose(self, lines: Sequence[str]) -> None:
+        """Add messages about lost pixels to the damage; raise ImageError unless damaged parts are kept."""
+        if lines and not self.keep_damaged:
+            raise ImageError(f"the image is damaged ({lines[0]}): copy or download it again", fields=["damaged"])
+        self.add_damage(*lines)
 
     def add_damage(self, *lines: str) -> None:
         """Add lines to the damage unless they are empty or there."""

@@ -216,9 +216,8 @@ def _decode_jpeg(file: ImageFile, data: bytes, header: JpegHeader, profile: byte
     if header.damage:
         data += END  # OpenCV 5 requires it
     space = {1: "GRAY", 4: "CMYK"}.get(header.components)
-    if space and icc.space(profile) == space:
-        return pillow_codec.decode("jpeg", data, file)
-    return decode_still(file, data)
+    stored = decode_still(file, data)  # Pillow does not report lost pixels
+    return pillow_codec.decode("jpeg", data, file) if space and icc.space(profile) == space else stored
 
 
 def embed_jpeg(data: bytes, extras: Extras) -> bytes:

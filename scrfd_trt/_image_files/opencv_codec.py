@@ -107,7 +107,7 @@ def decode_still(file: ImageFile, data: bytes, *, alpha: bool = False, bits: int
         reason = f"the image is damaged ({lines[0]})" if lines else "the image is damaged, or of an unusual kind"
         fields = ["damaged"] if file.kind == "png" else []
         raise ImageError(f"{reason}: copy or download it again", fields=fields)
-    file.add_damage(*data_loss(lines))
+    file.lose(data_loss(lines))
     file.add_note(SIXTEEN if bits > 8 else "")
     if not alpha:
         return to_bgr(pixels)[0], None  # OpenCV reads grey PFM files with one channel

@@ -32,7 +32,7 @@ def open_image(
         Largest size and work.
     damaged
         Whether a file that is cut off or damaged is an error (``stop``), or is read as far as possible (``keep``).
-        Lost pixels that only decoding shows are in :attr:`ImageFile.damage` in both cases.
+        Pixels whose loss only decoding shows are an error of :meth:`ImageFile.frames`, or in :attr:`ImageFile.damage`.
     name
         Subject of error messages.
 

@@ -131,7 +131,7 @@ def _decode(file: ImageFile, page: Directory) -> tuple[Any, Any]:
     )
     if values is None:
         return _decode_otherwise(file, content, lines)
-    file.add_damage(*data_loss(lines))
+    file.lose(data_loss(lines))
     file.add_note(pixels.SIXTEEN if bits == 16 and not unusual else "")
     values, note = pixels.to_eight_bits(values)
     file.add_note(note)

@@ -20,7 +20,10 @@ Run = Callable[..., Any]
         (EngineError("set allow_host_code", fields=["allow_host_code"]), "set --allow-host-code"),
         (OptionError("too much", fields=["workspace_mib"], value=0), "too much; see --workspace"),
         (ScrfdError("both", fields=["optimization_level", "timing_cache"]), "both; see --level, --timing-cache"),
-        (VideoError("a.mp4: the frame is damaged", fields=["damaged"]), "a.mp4: the frame is damaged; see --damaged"),
+        (
+            VideoError("a.mp4: the frame is damaged", fields=["damaged"]),
+            "a.mp4: the frame is damaged, or use --damaged keep",
+        ),
         (
             VideoError("read it with damaged='keep'", subject="a.mp4", fields=["damaged"]),
             "a.mp4: read it with --damaged keep",

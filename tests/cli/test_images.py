@@ -226,19 +226,21 @@ def test_options_of_videos_are_refused_for_animated_images(run: Run) -> None:
         assert not Path("a_anonymized.gif").exists()
 
 
-def test_image_that_is_cut_off_is_kept_on_request(run: Run) -> None:
+@pytest.mark.parametrize(("subject", "damage"), [("file is ", "cut off after"), ("image is damaged (", "Corrupt JPEG")])
+def test_damaged_image_is_kept_on_request(subject: str, damage: str, run: Run) -> None:
     data = write("whole.jpg", [ImageFrame(spot())]).read_bytes()
-    Path("cut.jpg").write_bytes(data[:-2])
-    ran = run("anonymize", "cut.jpg", "--replacewith", "solid")
-    assert ran.code == 1
-    assert ran.err.startswith("error: cut.jpg: the file is cut off after ")
-    assert ran.err.endswith("copy or download it again; see --damaged\n")
+    Path("cut.jpg").write_bytes(data[:-2] if "cut" in damage else data[:-90] + data[-50:])
     for command in (("anonymize", "--replacewith", "solid"), ("overlay", "--overlay", "solid"), ("detect",)):
         name = f"{command[0]}.jpg"
         output = () if command[0] == "detect" else ("-o", name)
+        ran = run(command[0], "cut.jpg", *command[1:], *output)
+        assert ran.code == 1
+        assert ran.err.startswith(f"error: cut.jpg: the {subject}{damage}")
+        assert ran.err.endswith("copy or download it again, or use --damaged keep\n")
+        assert not Path(name).exists()
         ran = run(command[0], "cut.jpg", "--damaged", "keep", *command[1:], *output)
         assert ran.code == 0, ran.err
-        assert "warning: cut.jpg: the image is damaged: cut off after " in ran.err
+        assert f"warning: cut.jpg: the image is damaged: {damage}" in ran.err
         assert not output or hides(read_image(Path(name)).pixels)
 
 

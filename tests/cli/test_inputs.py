@@ -232,12 +232,14 @@ def test_pages_are_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "pages.tif")
 
 
-def test_corrupt_jpeg_data_is_read_with_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_corrupt_jpeg_data_is_kept_with_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = bytearray(cv2.imencode(".jpg", IMAGE)[1].tobytes())
     data[-40:-30] = b"\xff\xd4" * 5
     path = tmp_path / "damaged.jpg"
     path.write_bytes(data)
-    assert read_image(path).pixels.shape == IMAGE.shape
+    with pytest.raises(ImageError, match="the image is damaged"):
+        read_image(path)
+    assert read_image(path, "keep").pixels.shape == IMAGE.shape
     err = capfd.readouterr().err
     assert err.startswith("warning: the image is damaged: Corrupt JPEG data")
     assert err.count("\n") == 1

@@ -139,10 +139,20 @@ def test_jpeg_without_marker_is_damaged() -> None:
     assert "damaged at byte 2" in damage_of(FILES["jpeg"][:2] + b"hello, this is text")
 
 
-def test_corrupt_jpeg_data_is_read_with_damage(capfd: pytest.CaptureFixture[str]) -> None:
-    data = bytearray(FILES["jpeg"])
-    data[-40:-30] = b"\xff\xd4" * 5
-    file = open_image(bytes(data))
+@pytest.mark.parametrize("kind", ["jpeg", "progressive jpeg", "jpeg with restarts", "grey"])
+@pytest.mark.parametrize("how", ["zeros", "gap", "markers"])
+def test_lost_pixels_are_an_error_unless_kept(kind: str, how: str, capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(FILES.get(kind, FILES["jpeg"]))
+    if kind == "grey":  # decoded by Pillow, which does not report lost pixels
+        data = bytearray(saved(pillow(NOISE).convert("L"), "JPEG", icc_profile=bytes(16) + b"GRAY" + bytes(108)))
+    at = len(data) // 2
+    data[at : at + 10 if how == "markers" else at + len(data) // 5] = {
+        "zeros": bytes(len(data) // 5), "gap": b"", "markers": b"\xff\xd4" * 5,
+    }[how]  # fmt: skip
+    with pytest.raises(ImageError, match=r"the image is damaged \(Corrupt JPEG data: .*\): copy or download") as caught:
+        next(open_image(bytes(data)).frames())
+    assert caught.value.fields == ("damaged",)
+    file = open_image(bytes(data), damaged="keep")
     assert next(file.frames()).pixels.shape == NOISE.shape
     assert [line[:17] for line in file.damage] == ["Corrupt JPEG data"]
     assert capfd.readouterr().err == ""
@@ -216,7 +226,7 @@ def test_damage_is_told_apart_by_threads() -> None:
     corrupt[-40:-30] = b"\xff\xd4" * 5
 
     def damage(number: int) -> list[str]:
-        file = open_image(bytes(corrupt) if number % 3 == 0 else FILES["jpeg"])
+        file = open_image(bytes(corrupt) if number % 3 == 0 else FILES["jpeg"], damaged="keep")
         next(file.frames())
         return file.damage
 
