@@ -22,6 +22,7 @@ from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.options import ImageSettings
+from scrfd_trt._cli.outputs import TAKEN
 from scrfd_trt._cli.progress import image_progress, several_videos
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
@@ -146,7 +147,9 @@ class Tally:
     alone: bool = False
     """Whether there is one input only."""
     skipped: int = 0
-    """Inputs that are done."""
+    """Inputs that were done before this run."""
+    images_end: float | None = None
+    """When the last image was done; videos follow."""
     inputs: int = 0
     images: int = 0
     pages: int = 0
@@ -218,13 +221,22 @@ class Tally:
         paths: dict[str, list[str]] = {}
         for path, reason in failures:
             paths.setdefault(reason, []).append(path)
+        taken = [reason for reason in paths if TAKEN in reason]
+        if len(taken) > 1:
+            paths = {reason: names for reason, names in paths.items() if reason not in taken}
         lines = [
             reason if reason.startswith(names[0]) else f"{', '.join(names)}: {reason}"
             for reason, names in paths.items()
         ]
+        if len(taken) > 1:
+            lines.append(
+                f"{len(taken)} copies already exist, such as {taken[0].partition(TAKEN)[0]}; name another folder, add "
+                "--overwrite to replace them, or --resume to continue a job that was begun with it"
+            )
         rest = "the others succeeded" if self.images + self.videos else "none succeeded"
         if self.inputs > 1 and lines:
-            console.listing("error", f"{len(failures)} of {self.inputs} inputs failed, {rest}", lines)
+            heading = f"{len(failures)} of {self.inputs} inputs failed, {rest}{self.earlier()}"
+            console.listing("error", heading, lines)
         elif lines:
             console.error(lines[0])
 
@@ -240,29 +252,35 @@ class Tally:
         finally:
             self.print_failures()
             if not quiet:
-                self._print_speed(time.monotonic() - start)
+                self._print_speed(start, time.monotonic())
         left_out.report(failed=strict, quiet=quiet)
         if self.failures or (strict and left_out):
             raise typer.Exit(FAILED)
 
-    def _print_speed(self, seconds: float) -> None:
-        """Print how many images and frames of a large job were processed a second."""
-        numbers = (("image", self.images, self.images), ("video", self.videos, self.frames))
-        parts = [
-            f"processed {count(done, noun)} ({units / seconds:,.1f} {'frames' if noun == 'video' else 'images'}/s)"
-            for noun, done, units in numbers
-            if done
-        ]
+    def _print_speed(self, start: float, end: float) -> None:
+        """Print how many images and frames of a large job were processed a second, each kind in its own time."""
+        middle = self.images_end or start
+        parts = []
+        if self.images:
+            parts.append(f"{count(self.images, 'image')} ({self.images / (middle - start):,.1f} images/s)")
+        if self.videos:
+            parts.append(f"{count(self.videos, 'video')} ({self.frames / (end - middle):,.1f} frames/s)")
+        lines = [f"processed {' and '.join(parts)} in {end - start:,.1f} s"] if parts else []
         if self.skipped:
-            parts.append(f"skipped {count(self.skipped, 'input')} that an earlier run has done")
-        if parts and (self.skipped or self.images + self.videos >= MANY):
-            console.plain(f"{', '.join(parts)} in {seconds:,.1f} s")
+            lines.append(f"skipped {count(self.skipped, 'input')} done before")
+        if self.skipped or self.images + self.videos >= MANY:
+            console.plain("; ".join(lines))
+
+    def earlier(self) -> str:
+        """Return a text after the counts of this run on what was done before, if anything was."""
+        return f" in this run; {self.skipped:,} done before" if self.skipped else ""
 
     def summary(self) -> str:
         pages = [count(self.pages, "page")] if self.pages > self.images else []
         images = [count(self.images, "image"), *pages, count(self.faces, "face")]
         videos = [count(self.videos, "video"), count(self.frames, "frame"), count(self.tracks, "track")]
-        return ", ".join((images if self.images or not self.videos else []) + (videos if self.videos else []))
+        parts = (images if self.images or not self.videos else []) + (videos if self.videos else [])
+        return ", ".join(parts) + self.earlier()
 
 
 def run_size(batch: int | None, sources: Sequence[Source]) -> int | None:
@@ -300,6 +318,8 @@ def detect_images(
             done = tally.images if use is None else len(job.written)
             add_location(stop, "", f"after {'writing ' if use else ''}{done} of {len(sources)} images")
         raise
+    finally:
+        tally.images_end = time.monotonic()
 
 
 @dataclass
@@ -509,7 +529,7 @@ class _ImageJob:
             if not reason:
                 self._count(job)
             with console.about(path):
-                for line in job.damage:
+                for line in () if console.is_quiet() else job.damage:
                     console.warning(f"the image is damaged: {line}")
             yield from job.results
         job.source.finish(failed=bool(reason))

@@ -138,7 +138,6 @@ def _print_profile(profile: Profile) -> None:
     for stage in get_args(Stage):
         if seconds := profile.seconds.get(stage):
             rows.add_row(stage, f"{seconds:.2f}", f"{seconds / elapsed:.0%}")
-    rows.add_section()
     rows.add_row("the run", f"{elapsed:.2f}", "", style="bold")
     STDERR.print(rows)
     plain("Stages overlap and may use several threads; the run waits for those near or above 100%.")

@@ -29,6 +29,7 @@ FAILED, USAGE_ERROR = 1, 2
 WORK_ERRORS = (BackendError, DownloadError, OutputError, VideoError)
 """Errors after which the exit code is FAILED; after others the work could not start as requested."""
 _kept: list[Path] = []
+_at_stop: list[str] = []
 STDOUT_ERRORS = (errno.EPIPE, errno.EINVAL, errno.EBADF, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 """Of writing to a pipe, a closed stream or a full disk."""
 
@@ -206,6 +207,11 @@ def keep(path: Path) -> None:
     _kept.append(path)
 
 
+def at_stop(text: str) -> None:
+    """Record what the message on a signal says at its end."""
+    _at_stop.append(text)
+
+
 def _kept_text() -> str:
     """Return a text on the files that stay, once."""
     text = ", ".join(map(console.printable, _kept))
@@ -229,7 +235,9 @@ def stop_text(stop: KeyboardInterrupt) -> str:
     subject, position = stop.args if len(stop.args) == 2 else ("", "")
     prefix, suffix = f"{subject}: " if subject else "", f" {position}" if position else ""
     files = _kept_text() or "unfinished files were deleted"
-    return f"{prefix}stopped by {signals.name(_signal_of(stop))}{suffix}; {files}"
+    notes = "; ".join([files, *_at_stop])
+    _at_stop.clear()
+    return f"{prefix}stopped by {signals.name(_signal_of(stop))}{suffix}; {notes}"
 
 
 def _signal_of(stop: KeyboardInterrupt) -> int:

@@ -181,7 +181,9 @@ def _expand(text: str, search: FolderSearch) -> Iterator[Source]:
         name = path.stem.partition("%")[0].rstrip("_-. ") or path.parent.name or "frames"
         yield Source(path, Path(f"{name}.mp4"))
     elif os.path.lexists(path) or not glob.has_magic(text):
-        yield Source(path, Path(path.name), problem_of(path))
+        problem = problem_of(path)
+        hint = "; --files-from - reads a list from standard input" if problem and text == "-" else ""
+        yield Source(path, Path(path.name), problem + hint)
     else:
         # Path.glob does not accept absolute patterns.
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import typer
 
 from scrfd_trt._cli import console
-from scrfd_trt._cli.exits import FAILED, UsageError, error_text
+from scrfd_trt._cli.console import count
+from scrfd_trt._cli.exits import FAILED, UsageError, at_stop, error_text
 from scrfd_trt._cli.folders import OWN_PREFIX, LeftOut
 from scrfd_trt._cli.inputs import Source, find_inputs, folded, is_folder
 from scrfd_trt._cli.option_rules import ALL_FILES, LOSSY, input_facts
@@ -85,7 +86,9 @@ class Job:
     ) -> list[Source]:
         """Return the inputs, those that are done included; raise OptionError if the list cannot be read."""
         if not inputs and self.args.files_from is None:
-            raise UsageError("Missing argument 'INPUT'.", ctx=self._context)
+            raise UsageError(
+                "Missing argument 'INPUT': name files or folders, or a list with --files-from.", ctx=self._context
+            )
         return find_inputs(
             inputs or (),
             recursive=recursive,
@@ -121,11 +124,15 @@ class Job:
             if self.rows is not None and self.ledger.is_unfinished and not self.is_left:
                 with self.ledger.rows_file(self.rows):
                     pass
-            yield
+            try:
+                yield
+            except KeyboardInterrupt:
+                at_stop("the same command with --resume continues from here")
+                raise
 
     def print_plan(self, sources: Sequence[Source], left_out: LeftOut, *, strict: bool) -> None:
         """Print what would be done with each input; raise Exit if an input would fail."""
-        failed = False
+        counts = {"read": 0, "refuse": 0, "skip": 0}
         for source in sources:
             name = console.printable(source.path)
             written = [console.printable(path) for path in (self.rows, source.copy) if path is not None]
@@ -133,10 +140,15 @@ class Job:
                 source.check()
                 line = f"read {name}{', write ' if written else ''}{', '.join(written)}"
             except ScrfdError as error:
-                line, failed = f"refuse {name}: {console.printable(error_text(error))}", True
-            console.write(f"skip {name}: it is done\n" if source.is_done else f"{line}\n")
+                line = f"refuse {name}: {console.printable(error_text(error))}"
+            line = f"skip {name}: it is done" if source.is_done else line
+            console.write(f"{line}\n")
+            counts[line.partition(" ")[0]] += 1
         left_out.report(failed=strict, quiet=console.is_quiet())
-        if failed or (strict and left_out):
+        if not console.is_quiet():
+            read, refused, skipped = counts.values()
+            console.plain(f"{count(read, 'input')} would be read, {refused:,} refused, {skipped:,} skipped")
+        if counts["refuse"] or (strict and left_out):
             raise typer.Exit(FAILED)
 
 

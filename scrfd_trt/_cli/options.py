@@ -89,7 +89,13 @@ Workers = Annotated[
 ]
 Batch = Annotated[
     int | None,
-    option("N", "Images per run of the model.", min=1, max=1024, show_default="1 on the CPU; the engine's maximum"),
+    option(
+        "N",
+        "Images per run of the model.",
+        min=1,
+        max=1024,
+        show_default="one per CPU core; on a GPU the engine's maximum",
+    ),
 ]
 KeepMetadata = Annotated[
     bool, typer.Option("--keep-metadata", help="Keep title, author, copyright, date, camera and lens.")

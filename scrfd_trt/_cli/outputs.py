@@ -36,6 +36,7 @@ from scrfd_trt.video._writer import SUFFIXES as WRITABLE_VIDEO_SUFFIXES
 from scrfd_trt.video._writer import check_suffix
 
 LOSSY_SUFFIXES = (".jpg", ".webp", ".avif", ".heic")
+TAKEN = " already exists; name another "
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
 """Of a suffix that is one, unlike the rest of ``v1.2 final``."""
 SUFFIX_OF_KIND = {"jpeg": ".jpg", "tiff": ".tif", "pnm": ".ppm"} | {
@@ -243,7 +244,7 @@ def check_free(path: Path, *, kind: Kind, overwrite: bool, what: str = "file") -
     if exists(path) and not is_regular_file(path):
         raise OptionError(f"{path} is not a regular file; name another one, or - for standard output")
     if not overwrite:
-        raise OptionError(f"{path} already exists; name another {what}, or add --overwrite to replace it")
+        raise OptionError(f"{path}{TAKEN}{what}, or add --overwrite to replace it")
     if exists(path):
         _check_content(path, kind)
         if not os.access(path, os.W_OK):

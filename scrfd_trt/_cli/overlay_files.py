@@ -179,6 +179,7 @@ class _CopyJob:
         text = ", ".join([*([count(tally.images, "image")] if tally.images > 1 else []), *pages, faces])
         if tally.faces and tally.empty:
             text += f"; {tally.empty} without a face"
+        text += tally.earlier()
         if tally.left_out:
             text += f"; {count(tally.left_out, 'face')} left uncovered, as requested"
         failed = {path for path, _ in tally.failures}

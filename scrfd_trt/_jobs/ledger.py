@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
@@ -100,7 +101,7 @@ class Ledger:
             now, old = self.settings.get(name, "None"), before.get(name, "None")
             if now != old:
                 label = name.replace("_", " ")
-                old, now = (value if value not in UNSET else "the default" for value in (old, now))
+                old, now = ("the default" if text in UNSET else re.sub(r"[\[\]()']", "", text) for text in (old, now))
                 raise OptionError(
                     f"the job was begun with {label} {old}, and now it is {now}; leave the options as they were, or "
                     f"begin a new job by deleting {self.path}"

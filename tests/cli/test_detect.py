@@ -237,7 +237,9 @@ def test_no_folder_is_created_before_model_opens(run: Run, picture: Picture) -> 
 def test_missing_input(run: Run) -> None:
     ran = run("detect")
     assert ran.code == 2
-    assert ran.error == "Missing argument 'INPUT'; see 'scrfd-trt detect --help'"
+    assert ran.error == (
+        "Missing argument 'INPUT': name files or folders, or a list with --files-from; see 'scrfd-trt detect --help'"
+    )
 
 
 def test_overwrite_replaces_file(run: Run, picture: Picture) -> None:

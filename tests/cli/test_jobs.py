@@ -69,6 +69,14 @@ def test_shards_have_each_input_once(run: Run, photos: list[Path]) -> None:
         found += names(Path(f"faces-{number}-of-3.jsonl").read_text(encoding="utf-8"))
     assert sorted(found) == sorted(path.name for path in photos)
     assert len(list(Path("out").rglob("*.png"))) == len(photos)
+    for name, content, option in (
+        ("one.csv", b"image,", "--resume"),
+        ("one.jsonl", b"", "--resume"),
+        ("one.json", b'{"images": []', "--overwrite"),
+    ):
+        for _ in range(2):
+            assert run("detect", photos[0], "-o", name, "--shard", "2/99", option).code == 0
+            assert Path(name.replace(".", "-2-of-99.")).read_bytes().startswith(content)
     whole = Shard.parse("1/1")
     assert all(whole.holds(Path(name)) for name in ("a.png", "", "."))
     for same in (["a/x.heic", "a/X.jpg", "a/x", "a/x. "], ["b.1.png", "b.1.jpg"]):
@@ -82,8 +90,8 @@ def test_shards_have_each_input_once(run: Run, photos: list[Path]) -> None:
 def test_plan_writes_nothing(run: Run, photos: list[Path], tmp_path: Path) -> None:
     Path("in/broken.png").touch()
     before = files_below(tmp_path)
-    code, out, _ = run("anonymize", "in", "-r", "-o", "out", "--dry-run", "--resume", "--model", "none.onnx")
-    assert code == 1
+    code, out, err = run("anonymize", "in", "-r", "-o", "out", "--dry-run", "--resume", "--model", "none.onnx")
+    assert (code, err) == (1, "9 inputs would be read, 1 refused, 0 skipped\n")
     assert out.splitlines()[0].startswith("refuse in/broken.png: the file is empty")
     assert out.splitlines()[1:4] == [f"read in/0/{n}.png, write out/0/{n}.png" for n in ("00", "03", "06")]
     assert run("detect", photos[0], "-o", "a.csv", "--dry-run").out == f"read {photos[0]}, write a.csv\n"
@@ -123,14 +131,15 @@ def test_changed_and_failed_inputs_are_done_again(run: Run, photos: list[Path], 
     Path("marked/1/04.png").unlink()
     code, _, err = run(*args)
     assert code == 0
+    assert "wrote faces.jsonl: 3 images, 2 faces in this run; 6 done before\n" in err
     assert "processed 3 images" in err
-    assert "skipped 6 inputs" in err
+    assert "skipped 6 inputs done before" in err
     rows = {row["image"]: row for row in map(json.loads, Path("faces.jsonl").read_text(encoding="utf-8").splitlines())}
     assert len(rows) == 9
     assert [len(rows[str(photos[index])]["faces"]) for index in (3, 4, 5)] == [1, 1, 0]
     again = run(*args)
     assert (again.code, again.out) == (0, "")
-    assert again.err.startswith("skipped 9 inputs that an earlier run has done in ")
+    assert again.err == "skipped 9 inputs done before\n"
     run("detect", "in", "-r", "-o", "new.jsonl")
     assert sorted(Path("new.jsonl").read_bytes().splitlines()) == sorted(Path("faces.jsonl").read_bytes().splitlines())
 
@@ -150,6 +159,10 @@ def test_copies_go_on(run: Run, photos: list[Path], picture: Picture) -> None:
     assert "skipped 3 inputs" in err
     assert {path: path.read_bytes() for path in files} == files
     assert sum(path.stat().st_mtime_ns != times[path] for path in files) == 6
+    picture("in/new.png")
+    err = run(*args[:-1]).err
+    assert "- 9 copies already exist, such as out/0/00.png; name another folder, add --overwrite" in err
+    Path("in/new.png").unlink()
     picture("other/0/00.png")
     taken = run(*args[:2], "other", *args[2:])
     assert "out/0/00.png is the copy of in/0/00.png" in taken.err
@@ -175,7 +188,7 @@ def test_videos_that_are_done_are_skipped(run: Run, film: Callable[..., Path]) -
 def test_jobs_that_cannot_be_recorded(run: Run, photos: list[Path]) -> None:
     for args, reason in (
         (("detect", "in", "-r"), "--resume requires --output, or --annotate of 'detect'"),
-        (("detect", "in", "-r", "-o", "a.json"), "--resume continues table, jsonl and csv files only"),
+        (("detect", "in", "-r", "-o", "a.json"), "--resume continues only .jsonl, .csv and .txt files"),
         (("anonymize", photos[0], "-o", "b.png"), "there is none named b.png; create it first"),
         (("anonymize", "in", "-o", "out", "--overwrite"), "--resume and --overwrite exclude each other"),
     ):

@@ -97,7 +97,10 @@ def detect(
         work = Job(context, job, folder=annotate, rows=output)
         output = work.rows
         if job.resume and kind in {"coco", "parquet"}:
-            raise OptionError(f"{output}: --resume continues table, jsonl and csv files only; write one with --shard")
+            raise OptionError(
+                f"{output}: --resume continues only .jsonl, .csv and .txt files; name one of these, or leave out "
+                "--resume and divide the job with --shard"
+            )
         found = work.find(inputs, recursive=recursive, skip=annotate, left_out=left_out)
         if output is not None:
             is_own = work.ledger is not None and work.ledger.is_own(output)
@@ -120,6 +123,11 @@ def detect(
             return
         tally = Tally(alone=len(found) == 1, skipped=work.skipped)
         with tally.reported(left_out, strict=False, quiet=messages.quiet), work.recording():
+            if not found and output is not None:  # the results of an empty shard are a valid file
+                with results.open_writer(
+                    kind, output, threshold=detection.threshold, overwrite=overwrite, ledger=work.ledger
+                ):
+                    pass
             if not sources:
                 return
             run, reading = run_size(image.batch, sources), image.parse(settings.damaged)
