@@ -11,6 +11,7 @@ import pytest
 from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector, YUVImage, _devices
 from scrfd_trt._cuda import interop
 from scrfd_trt._pipelines import factory
+from scrfd_trt._pipelines.cuda import pool
 
 pytestmark = pytest.mark.slow
 
@@ -114,6 +115,14 @@ def test_in_flight_is_that_of_each_gpu(opened):
     assert len(read) == 4
     assert used(opened) == [2, 2]
     results.close()
+
+
+def test_a_gpu_that_is_ahead_gets_no_more_than_its_share(opened, wanted, monkeypatch):
+    pictures = images(30)
+    # The first GPU is so slow that all runs of the second one end before.
+    monkeypatch.setattr(pool.Run, "done", lambda run: run._device.index == 1)
+    assert list(opened.stream(pictures, in_flight=3, batch=1)) == wanted(pictures)
+    assert used(opened) == [3, 3]
 
 
 def test_arrays_go_to_their_own_gpu(opened, wanted, read_on):

@@ -103,7 +103,7 @@ class CudaPipeline:
 
     @property
     def in_flight(self) -> int:
-        """Runs that have not ended, and those that have not started."""
+        """Runs whose results have not been read, and those that have not started."""
         return self._pool.in_flight + self._workers.pending
 
     def prepare_image(self, image: Any) -> Any:

@@ -82,8 +82,8 @@ class SlotPool:
 
     @property
     def in_flight(self) -> int:
-        """Runs that have not ended on the GPU."""
-        return self._count - len(self._idle) - sum(run.done() for run in tuple(self._runs))
+        """Slots in use, also by runs whose results wait to be read: one more batch would need another slot."""
+        return self._count - len(self._idle)
 
     def begin_closing(self) -> bool:
         """Reject further runs; return False if a call did so before."""
