@@ -241,6 +241,8 @@ def test_damaged_image_is_kept_on_request(subject: str, damage: str, run: Run) -
         ran = run(command[0], "cut.jpg", "--damaged", "keep", *command[1:], *output)
         assert ran.code == 0, ran.err
         assert f"warning: cut.jpg: the image is damaged: {damage}" in ran.err
+        again = (*output, "--overwrite") if output else ()
+        assert run(command[0], "cut.jpg", "--damaged", "keep", *command[1:], *again, "-q").err == ""
         assert not output or hides(read_image(Path(name)).pixels)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from scrfd_trt._cli.batch import Tally
+from scrfd_trt._cli.decoders import OpenedImage
 from scrfd_trt._cli.jobs import Shard, listed_paths
 from scrfd_trt.errors import OptionError
 
@@ -198,6 +200,25 @@ def test_jobs_that_cannot_be_recorded(run: Run, photos: list[Path]) -> None:
     Path("a.csv.part").write_bytes(b"other")
     os.utime("a.csv.part", (1e9, 1e9))
     assert "a.csv.part is of another job" in run("detect", photos[0], "-o", "a.csv", "--resume").err
+
+
+def test_speed_is_that_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally(images=300, videos=1, frames=50, images_end=13.0)
+    tally._print_speed(10.0, 15.0)
+    assert capsys.readouterr().err == "processed 300 images (100.0 images/s) and 1 video (25.0 frames/s) in 5.0 s\n"
+
+
+def test_stop_names_how_to_continue(run: Run, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OpenedImage, "open", stop)
+    for option, end in (
+        ("--resume", "deleted; the same command with --resume continues from here\n"),
+        ("-q", "deleted\n"),
+    ):
+        code, _, err = run("anonymize", "in", "-r", "-o", "out", option)
+        assert (code, err.endswith(end)) == (130, True), err
 
 
 def test_job_goes_on_after_it_is_killed(run: Run, photos: list[Path]) -> None:
