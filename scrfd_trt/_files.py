@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - tempfile makes folders that only the user can open
 
+part_owner = ""
+"""Begins the random part of temporary names: a job that goes on deletes those that an earlier run of it left."""
+
 logger = logging.getLogger("scrfd_trt")
 
 
@@ -65,6 +68,29 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
+def parts_owned_by(owner: str) -> Iterator[None]:
+    """Let the names of all temporary files of the process begin with their owner in the block."""
+    global part_owner  # noqa: PLW0603 - many threads write, and inherit no context
+    before, part_owner = part_owner, owner
+    try:
+        yield
+    finally:
+        part_owner = before
+
+
+def part_path(path: Path) -> Path:
+    """Return a hidden name in the folder of ``path`` that no other file has."""
+    return path.with_name(f".scrfd-trt-{part_owner}{secrets.token_hex(6)}.part")
+
+
+def delete_parts(folder: Path, owner: str) -> None:
+    """Delete the temporary files of an owner that no longer writes."""
+    with suppress(OSError):
+        for part in folder.glob(f".scrfd-trt-{owner}*.part"):
+            part.unlink()
+
+
+@contextmanager
 def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` when the block succeeds.
 
@@ -92,7 +118,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         If ``path`` cannot be replaced.
     """
     _check_free(path, overwrite)
-    temporary = path.with_name(f".scrfd-trt-{secrets.token_hex(6)}.part")
+    temporary = part_path(path)
     try:
         yield temporary
         with output_errors(path):
@@ -170,7 +196,7 @@ def _open_part(path: Path) -> BinaryIO:
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:
                     raise
-                return path.with_name(f".scrfd-trt-{secrets.token_hex(6)}.part").open("xb")
+                return part_path(path).open("xb")
     raise AssertionError
 
 

@@ -70,6 +70,7 @@ class Job:
         self.rows = None if rows is None else self.shard.named(rows) if self.shard else rows
         self.ledger: Ledger | None = None
         self.skipped, self.is_left = 0, True
+        self._sources: Sequence[Source] = ()
         if args.resume:
             place = folder if rows is None else rows.parent
             if place is None:
@@ -103,6 +104,7 @@ class Job:
         """Return the inputs that are not done, and count the others."""
         found = [source for source in sources if not source.is_done]
         self.skipped, self.is_left = len(sources) - len(found), bool(found)
+        self._sources = found
         if not sources and not console.is_quiet():
             console.warning(f"no input is in shard {self.args.shard}" if self.shard else "there are no inputs")
         return found
@@ -120,7 +122,7 @@ class Job:
             yield
             return
         make_folder(self.ledger.path.parent)
-        with self.ledger.recording():
+        with self.ledger.recording(source.copy.parent for source in self._sources if source.copy is not None):
             if self.rows is not None and self.ledger.is_unfinished and not self.is_left:
                 with self.ledger.rows_file(self.rows):
                     pass

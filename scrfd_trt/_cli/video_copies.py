@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from scrfd_trt import _devices
+from scrfd_trt import _devices, _files
 from scrfd_trt._cli import console, outputs, signals
 from scrfd_trt._cli.detections_files import missing_tracks, path_or_temporary
 from scrfd_trt._cli.options import CopySettings
@@ -56,7 +56,8 @@ def copying_elsewhere(
     processes use the GPUs of ``cuda:all`` in turns.
     """
     gpus = [f"cuda:{gpu.index}" for gpu in _devices.all_gpus()] if device == _devices.ALL else [device]
-    with spawned([_Worker(create, opener, settings, gpus[job % len(gpus)]).run for job in range(jobs)]) as calls:
+    workers = [_Worker(create, opener, settings, gpus[job % len(gpus)], _files.part_owner) for job in range(jobs)]
+    with spawned([worker.run for worker in workers]) as calls:
         yield lambda path, target: _called(calls, path, target, settings)
 
 
@@ -90,6 +91,7 @@ class _Worker:
     opener: Callable[..., SCRFDDetector]
     settings: CopySettings
     device: str
+    part_owner: str
 
     def run(self, connection: Connection) -> None:
         """Cover the faces of videos until the other process closes its end, or a signal comes."""
@@ -123,6 +125,7 @@ class _Worker:
                 console.relayed(partial(send, "message")),
                 console.logged(quiet=messages.quiet, verbose=messages.verbose),
                 limited(limits),
+                _files.parts_owned_by(self.part_owner),
             ):
                 serve(connection, copy)
         except KeyboardInterrupt:

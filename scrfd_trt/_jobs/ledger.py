@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-import secrets
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from scrfd_trt._files import locked_if_free, output_errors
+from scrfd_trt._files import delete_parts, locked_if_free, output_errors, part_path, parts_owned_by
 from scrfd_trt.errors import OptionError
 
 Rows = tuple[int, int]
@@ -159,8 +159,11 @@ class Ledger:
         return self._part is not None and self._part.exists() and self.is_own(self._part)
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Record what is done in the block; raise OptionError if another run works on the job."""
+    def recording(self, folders: Iterable[Path] = ()) -> Iterator[None]:
+        """Record what is done in the block; raise OptionError if another run works on the job.
+
+        Unfinished files that a killed run left in the folders and in that of the ledger are deleted.
+        """
         lock = self.path.with_suffix(".lock")
         with output_errors(self.path), locked_if_free(lock) as is_free, self.path.open("ab") as self._file:
             if not is_free or os.fstat(self._file.fileno()).st_size != self._size:
@@ -171,7 +174,13 @@ class Ledger:
             if self.begun_ns is None:
                 self.begun_ns = os.fstat(self._file.fileno()).st_mtime_ns
                 self._append({"settings": self.settings, "begun_ns": self.begun_ns})
-            yield
+            # Other jobs, also parts of this one, may write into the same folders.
+            key = f"{self.path.name} {self.begun_ns}".encode("utf-8", "surrogateescape")
+            owner = f"{hashlib.blake2b(key, digest_size=6).hexdigest()}-"
+            for folder in {self.path.parent, *folders}:
+                delete_parts(folder, owner)
+            with parts_owned_by(owner):
+                yield
 
     def record(self, path: Path, stamp: Stamp | None, output: Path | None = None) -> None:
         """Record an input whose copy and rows are complete; without a stamp, a later run replaces its rows."""
@@ -226,7 +235,7 @@ class Ledger:
             end += stop - start
         if not self._forgot_rows and all(start == to for start, _, to in kept):
             return end
-        new = part.with_name(f".scrfd-trt-{secrets.token_hex(6)}.part")
+        new = part_path(part)
         if any(start != to for start, _, to in kept):
             with part.open("rb") as old, new.open("xb") as file:
                 for start, stop, _ in kept:

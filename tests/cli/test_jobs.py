@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from scrfd_trt import _files
 from scrfd_trt._cli.batch import Tally
 from scrfd_trt._cli.decoders import OpenedImage
 from scrfd_trt._cli.jobs import Shard, listed_paths
@@ -236,3 +237,24 @@ def test_job_goes_on_after_it_is_killed(run: Run, photos: list[Path]) -> None:
     assert names(Path("faces.jsonl").read_text(encoding="utf-8")) == sorted(
         p.name for p in photos if p.parent.name == "0"
     ) + [path.name for folder in "12" for path in photos if path.parent.name == folder]
+
+
+def test_unfinished_files_of_a_killed_run_are_deleted(
+    run: Run, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise OSError
+
+    args = ["anonymize", "in", "-r", "-o", "out", "--resume", "--replacewith", "solid"]
+    with monkeypatch.context() as patch:
+        patch.setattr(_files, "_replace", killed)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        assert run(*args).code == 1
+        assert run(*args, "--shard", "1/1").code == 1
+    left = sorted(Path("out").rglob(".scrfd-trt-*.part"))
+    assert len(left) == 2 * len(photos)
+    assert run(*args).code == 0
+    of_shard = sorted(Path("out").rglob(".scrfd-trt-*.part"))
+    assert len(of_shard) == len(photos)
+    assert run(*args, "--shard", "1/1").code == 0
+    assert not sorted(Path("out").rglob(".scrfd-trt-*.part"))
