@@ -107,6 +107,11 @@ def write_copies(
         if left:
             with nullcontext() if settings.files.detections else opener(max_batch=run) as detector:
                 copies.run(left, output, detector, faces, several)
+        elif not sources and settings.files.save_detections is not None:
+            with results.open_writer(
+                "jsonl", settings.files.save_detections, threshold=threshold, overwrite=settings.overwrite
+            ):
+                pass
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,9 @@ def test_shards_have_each_input_once(run: Run, photos: list[Path]) -> None:
         for _ in range(2):
             assert run("detect", photos[0], "-o", name, "--shard", "2/99", option).code == 0
             assert Path(name.replace(".", "-2-of-99.")).read_bytes().startswith(content)
+    args = ("overlay", photos[0], "--overlay", "boxes", "-o", "other/", "--save-detections", "two.jsonl")
+    assert run(*args, "--shard", "2/99").code == 0
+    assert Path("two-2-of-99.jsonl").read_bytes() == b""
     whole = Shard.parse("1/1")
     assert all(whole.holds(Path(name)) for name in ("a.png", "", "."))
     for same in (["a/x.heic", "a/X.jpg", "a/x", "a/x. "], ["b.1.png", "b.1.jpg"]):
