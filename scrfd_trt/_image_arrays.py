@@ -58,6 +58,12 @@ class YUVImage:
         if self.matrix not in tuple(LUMA_SHARES):  # not hashed: any object may be passed
             raise ImageError(f"matrix is {shown(self.matrix)}; the choices are: {', '.join(LUMA_SHARES)}")
 
+    def __repr__(self) -> str:
+        shape = getattr(self.y, "shape", None) or ("?", "?")  # a GPU array may have an interface only
+        kind = "p010" if "16" in str(getattr(self.y, "dtype", "")) else "nv12"
+        levels = "full" if self.full_range else "limited"
+        return f"<YUVImage {shape[1]}×{shape[0]} {kind} {self.matrix} {levels}>"
+
 
 class YUVCoefficients(NamedTuple):
     """Level of black, and coefficients of the conversion to 8-bit RGB with 20 fractional bits.

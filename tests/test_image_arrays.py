@@ -155,6 +155,13 @@ def test_other_planes_are_rejected(y, uv, message):
         from_yuv(YUVImage(y, uv))
 
 
+def test_planes_are_described_in_short():
+    y, uv = planes((64, 48), np.uint8)
+    assert repr(YUVImage(y, uv, "bt709")) == "<YUVImage 64×48 nv12 bt709 limited>"
+    assert repr(YUVImage(y.astype(np.uint16), uv, full_range=True)) == "<YUVImage 64×48 p010 bt601 full>"
+    assert repr(YUVImage(None, None)) == "<YUVImage ?×? nv12 bt601 limited>"
+
+
 def test_unknown_matrix_is_rejected():
     with pytest.raises(ImageError, match=r"matrix is \['bt601'\]"):
         YUVImage(None, None, ["bt601"])

@@ -58,11 +58,15 @@ class FrameFaces:
     number: int
     pts_seconds: float
     cut: bool = False
-    track_ids: NDArray[np.int64] = field(repr=False, default_factory=lambda: np.empty(0, np.int64))
-    boxes: NDArray[np.float64] = field(repr=False, default_factory=lambda: np.empty((0, 4)))
-    scores: NDArray[np.float64] = field(repr=False, default_factory=lambda: np.empty(0))
-    landmarks: NDArray[np.float64] | None = field(repr=False, default_factory=lambda: np.empty((0, 5, 2)))
-    origins: NDArray[np.str_] = field(repr=False, default_factory=lambda: np.empty(0, "U12"))
+    track_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    boxes: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    landmarks: NDArray[np.float64] | None = field(default_factory=lambda: np.empty((0, 5, 2)))
+    origins: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, "U12"))
+
+    def __repr__(self) -> str:
+        cut, faces = ", cut" * self.cut, "1 face" if len(self) == 1 else f"{len(self)} faces"
+        return f"<FrameFaces {self.number} at {self.pts_seconds:.3f} s{cut}: {faces}>"
 
     def __len__(self) -> int:
         return len(self.track_ids)

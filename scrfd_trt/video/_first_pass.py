@@ -19,6 +19,7 @@ from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, THUMBNAIL_SHAPE, CutCandidates, Thumbnail, mark_cuts
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
+from scrfd_trt.errors import OptionError, shown
 from scrfd_trt.video import _colors
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._nvdec import PendingThumbnail, Thumbnailer, finished
@@ -95,6 +96,8 @@ def find_faces(
 
     Parameters
     ----------
+    reader
+        An open :class:`VideoReader`, or what :func:`open_source` returns; not the path of a file.
     detector
         Its :meth:`stream` processes several frames at once.
     delay
@@ -109,7 +112,11 @@ def find_faces(
     ------
     VideoError
         If the video cannot be read to its end; all frames before have been yielded.
+    OptionError
+        If ``reader`` is no reader. Like other errors, it is raised when the first frame is asked for.
     """
+    if not hasattr(reader, "info"):
+        raise OptionError(f"reader is {shown(reader)}; open it with VideoReader")
     options = tracking or TrackingOptions()
     with closing(track_faces(reader, detector, options, delay=delay, keep=False, spans=spans)) as found:
         for _, faces in found:

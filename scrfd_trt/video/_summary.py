@@ -116,7 +116,8 @@ class Summary:
         self._last: FrameFaces | None = None
 
     def __repr__(self) -> str:
-        return f"<Summary: {self.frames} frames, {len(self.tracks)} tracks, {self.faces} faces>"
+        counts = {"frame": self.frames, "track": len(self.tracks), "face": self.faces}
+        return f"<Summary: {', '.join(f'{n} {noun}' + 's' * (n != 1) for noun, n in counts.items())}>"
 
     def add(self, frame: FrameFaces) -> None:
         """Add the next frame."""

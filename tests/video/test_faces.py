@@ -26,6 +26,7 @@ from scrfd_trt.video import (
     TrackingOptions,
     TrackSelection,
     VideoInfo,
+    find_faces,
 )
 
 INFO = VideoInfo(
@@ -54,6 +55,21 @@ def columns(number: int, pts_seconds: float, cut: bool, faces: list[Face]) -> Fr
 
 def frames(count: int = 4) -> list[FrameFaces]:
     return [columns(n, n / 25, n == 2, [face(1, 10 + n), face(2, 30, 0.4, "interpolated")]) for n in range(count)]
+
+
+def test_frames_and_summaries_are_described_in_short() -> None:
+    summary = Summary((64, 48), 0.5)
+    assert repr(summary) == "<Summary: 0 frames, 0 tracks, 0 faces>"
+    summary.add(frames()[0][:1])
+    assert repr(summary) == "<Summary: 1 frame, 1 track, 1 face>"
+    assert list(map(repr, [frames()[0][:1], frames()[2]])) == [
+        "<FrameFaces 0 at 0.000 s: 1 face>", "<FrameFaces 2 at 0.080 s, cut: 2 faces>",
+    ]  # fmt: skip
+
+
+def test_path_is_no_reader() -> None:
+    with pytest.raises(OptionError, match=r"^reader is 'a\.avi'; open it with VideoReader$"):
+        next(find_faces("a.avi", None))  # type: ignore[arg-type]
 
 
 def write(path: Path, what: list[FrameFaces]) -> Path:
