@@ -283,7 +283,7 @@ class VideoReader(FrameReader):
         # NVDEC has threads of its own; those of FFmpeg would only take more of its surfaces.
         self._stream.thread_type = "SLICE" if self._live or self._is_on_gpu else "AUTO"
         context = self._stream.codec_context
-        if context.width * context.height > LARGE_PIXELS:
+        if context is not None and context.width * context.height > LARGE_PIXELS:
             self._stream.thread_count = min((os.cpu_count() or 1) + 1, LARGE_THREADS)
         self._wants_extra = bool(extra_streams)
         self.extra_streams: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in extra_streams)

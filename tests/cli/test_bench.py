@@ -113,6 +113,7 @@ def test_bench_command(run: Run, network_500m: Path) -> None:
     assert report["detect_to_model"] == report["detect"]["median"] / report["stages"]["model"]["median"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("spots")
 def test_bench_video(run: Run, film: Callable[..., Path]) -> None:
     code, out, err = run("bench", "--video", film(), "--runs", 1)

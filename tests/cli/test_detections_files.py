@@ -14,7 +14,7 @@ import cv2
 import pytest
 
 av = pytest.importorskip("av")
-pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spots", "known_overlays")]
 
 Run = Callable[..., Any]
 Film = Callable[..., Path]

@@ -15,6 +15,8 @@ import pytest
 import overlays
 from overlays.testing import CHECKS
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path("docs/writing-an-overlay.md")
 PLUGIN = Path("examples/overlay_plugin")
 EXAMPLES: dict[str, dict[str, Any]] = {

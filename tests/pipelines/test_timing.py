@@ -8,6 +8,8 @@ from scrfd_trt._engine.runtime import opener
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.cuda import CudaPipeline, timing
 
+pytestmark = pytest.mark.slow
+
 IMAGE = np.zeros((64, 64, 3), np.uint8)
 
 

@@ -229,6 +229,7 @@ def test_final_frames_do_not_depend_on_much_later_ones() -> None:
             np.testing.assert_array_equal(a.box, b.box)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_video() -> None:
     """People come and go, and are missed now and then."""
     tracker, sizes = Tracker(TrackingOptions(), RATE), []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from scrfd_trt.video._animation_writer import open_writer
 from scrfd_trt.video._first_pass import detect_frames, frame_device, make_thumbnail
 
 av = pytest.importorskip("av")
+pytestmark = pytest.mark.slow
 
 
 class Proxy:
@@ -216,6 +218,7 @@ def test_first_pass_that_is_left_early_frees_everything(clip, nvdec, gpu, fakes,
         closing(find_faces(reader, detector, delay=0)) as found,
     ):
         next(found)
+    gc.collect()
     assert gpu.leaks == {}
 
 

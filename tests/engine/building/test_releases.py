@@ -15,6 +15,8 @@ from scrfd_trt._engine.build import build_plan, write_engine
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
 
+pytestmark = pytest.mark.slow
+
 RELEASES = ("tensorrt-8.6", "tensorrt-10.16", "tensorrt-11.4", "tensorrt_rtx-1.7")
 ON_GPU = RELEASES[:3]
 LISTS = Path(__file__).parents[2] / "data" / "tensorrt"
