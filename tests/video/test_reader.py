@@ -473,3 +473,10 @@ def test_frame_size_change_is_an_error(tmp_path: Path, clip: MakeClip) -> None:
 )
 def test_format_time(seconds: float, text: str) -> None:
     assert format_time(seconds) == text
+
+
+def test_unknown_codec_is_refused(clip: MakeClip) -> None:
+    path = clip("a.avi", codec="mpeg4", options={})
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"zz9z"))
+    with pytest.raises(VideoError, match="frame 0: Decoder not found"):
+        VideoReader(path)
