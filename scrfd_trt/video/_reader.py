@@ -280,10 +280,12 @@ class VideoReader(FrameReader):
     def _read_first(self, extra_streams: Collection[str]) -> None:
         self._stream, *others = _video_streams(self.container, self.name)
         self.unread_streams = len(others)
+        context = self._stream.codec_context
+        if context is None:  # PyAV 17 crashes when it decodes
+            raise VideoError("FFmpeg has no decoder for its codec", subject=self.name)
         # NVDEC has threads of its own; those of FFmpeg would only take more of its surfaces.
         self._stream.thread_type = "SLICE" if self._live or self._is_on_gpu else "AUTO"
-        context = self._stream.codec_context
-        if context is not None and context.width * context.height > LARGE_PIXELS:
+        if context.width * context.height > LARGE_PIXELS:
             self._stream.thread_count = min((os.cpu_count() or 1) + 1, LARGE_THREADS)
         self._wants_extra = bool(extra_streams)
         self.extra_streams: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in extra_streams)

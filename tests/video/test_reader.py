@@ -478,5 +478,5 @@ def test_format_time(seconds: float, text: str) -> None:
 def test_unknown_codec_is_refused(clip: MakeClip) -> None:
     path = clip("a.avi", codec="mpeg4", options={})
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"zz9z"))
-    with pytest.raises(VideoError, match="frame 0: Decoder not found"):
+    with pytest.raises(VideoError, match="FFmpeg has no decoder for its codec"):
         VideoReader(path)
