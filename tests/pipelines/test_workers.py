@@ -159,5 +159,5 @@ def test_call_is_pending_until_its_result_is_set(monkeypatch):
     monkeypatch.setattr(Future, "set_result", observe)
     workers.submit(int).result(TIMEOUT)
     workers.close()
-    assert pending[0]
+    assert any(pending)  # threads of other executors may set results, too
     assert not workers._pending
