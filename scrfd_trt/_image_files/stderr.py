@@ -40,8 +40,16 @@ class _Redirection:
         if sys.stderr is not None:  # None in a program started with stderr closed
             sys.stderr.flush()
         self.stderr = os.dup(2)
-        self._file = _memory_file()
-        os.dup2(self._file.fileno(), 2)
+        try:
+            self._file = _memory_file()
+        except BaseException:
+            os.close(self.stderr)
+            raise
+        try:
+            os.dup2(self._file.fileno(), 2)
+        except BaseException:  # a signal, whose message must be seen
+            self.close()
+            raise
 
     @property
     def size(self) -> int:
@@ -108,10 +116,18 @@ class _SharedStderr:
             yield redirection
         finally:
             with self._changed:
-                self._users -= 1
-                if not self._users and redirection is not None:
-                    self._redirection = None
-                    redirection.close()
+                if redirection is self._redirection:  # else it has been ended
+                    self._users -= 1
+                    if not self._users and redirection is not None:
+                        self._redirection = None
+                        redirection.close()
+
+    def end(self) -> None:
+        """End a redirection that a signal has left behind, unless calls are running."""
+        with self._changed:
+            if self._redirection is not None and not self._running:
+                redirection, self._redirection, self._users = self._redirection, None, 0
+                redirection.close()
 
     @contextmanager
     def call(self, *, alone: bool = False) -> Iterator[Callable[[], tuple[list[str], bool]]]:
@@ -177,15 +193,16 @@ def dropped_stderr() -> Iterator[None]:
 def redirected_stderr() -> Iterator[None]:
     """Let threads call OpenCV in the block while others print: what Python writes still goes to stderr."""
     stream = sys.stderr
-    with _STDERR.used() as redirection:
-        if redirection is None or not _is_stderr(stream):
-            yield
-            return
-        try:
+    try:
+        with _STDERR.used() as redirection:
+            if redirection is None or not _is_stderr(stream):
+                yield
+                return
             with os.fdopen(os.dup(redirection.stderr), "w", 1, stream.encoding, stream.errors) as sys.stderr:
                 yield
-        finally:
-            sys.stderr = stream
+    finally:
+        sys.stderr = stream
+        _STDERR.end()
 
 
 def _is_stderr(stream: Any) -> bool:

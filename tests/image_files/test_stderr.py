@@ -92,3 +92,23 @@ def test_what_python_prints_stays_visible(capfd: pytest.CaptureFixture[str], mon
         assert lines == ["Corrupt data of this call"]
         os.write(2, b"after\n")
         assert capfd.readouterr().err == "of Python\nafter\n"
+
+
+def test_signal_leaves_no_redirection(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, real = os.fstat(2), os.dup2
+
+    def interrupted(*numbers: int) -> int:
+        monkeypatch.setattr(os, "dup2", real)
+        real(*numbers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "dup2", interrupted)
+    with pytest.raises(KeyboardInterrupt), stderr.redirected_stderr():
+        pass
+    assert os.path.samestat(os.fstat(2), before)
+    left = stderr._STDERR.used()
+    left.__enter__()  # a signal comes before the block
+    with stderr.redirected_stderr():
+        pass
+    assert os.path.samestat(os.fstat(2), before)
+    assert read(GOOD)[1] == []
