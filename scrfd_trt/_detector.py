@@ -6,6 +6,7 @@ import numbers
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from scrfd_trt import _devices, models
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import HeadLayout
+from scrfd_trt._passes import Look
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt._pipelines.base import Outcome
 from scrfd_trt._pipelines.streaming import in_order
@@ -89,6 +91,8 @@ class SCRFDDetector:
     def __init__(self, pipeline: Pipeline, options: DetectorOptions, *, device: str) -> None:
         self._pipeline = pipeline
         self._closed = False
+        if (options.min_face or options.rotations) and not self._takes_looks:
+            raise OptionError("min_face, rotations: not supported on a GPU yet", fields=["min_face", "rotations"])
         self.options = options
         self.device = device
 
@@ -122,7 +126,8 @@ class SCRFDDetector:
             CUDA stream to run in: an object with ``__cuda_stream__``, or a handle as int. All runs are queued in it.
             None: the detector creates a stream for each concurrent run.
         **options
-            Fields of :class:`~scrfd_trt.DetectorOptions`: threshold, iou, scales, max_faces, color, max_batch.
+            Fields of :class:`~scrfd_trt.DetectorOptions`: threshold, iou, scales, min_face, rotations, max_faces,
+            color, max_batch.
 
         Raises
         ------
@@ -273,6 +278,11 @@ class SCRFDDetector:
         """The GPU in whose memory the frames of the next video may lie; ``cpu`` if they have to be in host memory."""
         device: str = getattr(self._pipeline, "frame_device", "cpu")
         return device
+
+    @property
+    def _takes_looks(self) -> bool:
+        """Whether images may have options of their own, as a :class:`~scrfd_trt._passes.Look`."""
+        return getattr(self._pipeline, "takes_looks", False)
 
     @property
     def layout(self) -> HeadLayout:
@@ -580,6 +590,8 @@ class SCRFDDetector:
 
     def _prepare(self, image: Any, number: int | None = None) -> Any:
         try:
+            if isinstance(image, Look) and self._takes_looks:
+                return replace(image, image=self._pipeline.prepare_image(image.image))
             return self._pipeline.prepare_image(image)
         except ImageError as error:
             if number is None:

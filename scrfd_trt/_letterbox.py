@@ -27,6 +27,12 @@ the same score, the change would swap its boxes."""
 MIN_PADDING = 16
 """Padding in pixels that stays in a cut input. Without any, models miss faces at that border of the image."""
 
+TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+"""OpenCV's names of the rotations, in degrees clockwise."""
+
+TURNED_ASIDE = (90, 270)
+"""Rotations that swap width and height."""
+
 SIDE_STEP = 32
 """Sides of an input in pixels are multiples of it, as of scales."""
 
@@ -79,14 +85,20 @@ def normalize_into(
     color: Literal["bgr", "rgb"] = "bgr",
     *,
     padded: bool = False,
+    rotation: int = 0,
 ) -> None:
     """Write an image ``(h, w, 3)`` uint8 into ``blob``, ``(3, H, W)`` float32, C-contiguous: RGB, scaled, normalised.
 
+    The scaled image is turned clockwise by ``rotation`` degrees, 0, 90, 180 or 270; ``box`` is that of the turned one.
     ``padded`` says that ``blob`` already holds the padding of an image of the same placement; writing the padding
     takes a fifth of the time.
     """
     across, down = box.resized
-    scaled = image if box.resized == box.source else cv2.resize(image, box.resized, interpolation=cv2.INTER_LINEAR)
+    upright = (down, across) if rotation in TURNED_ASIDE else (across, down)
+    is_scaled = upright == (image.shape[1], image.shape[0])
+    scaled = image if is_scaled else cv2.resize(image, upright, interpolation=cv2.INTER_LINEAR)
+    if rotation:
+        scaled = cv2.rotate(scaled, TURNS[rotation])
     planes = cv2.split(scaled)
     for plane, values in zip(blob, planes[::-1] if color == "bgr" else planes, strict=True):
         # One pass from bytes to floats: values · (1 / STD) + values · 0 + PADDING.

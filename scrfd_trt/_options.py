@@ -76,8 +76,8 @@ def _as_scales(value: object) -> object:
         return value
 
 
-def _once_each(scales: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    return tuple(dict.fromkeys(scales))
+def _once_each(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 Side = Annotated[int, Field(gt=0, le=8192, multiple_of=32)]
@@ -90,6 +90,12 @@ Scales = Annotated[
     tuple[Scale, ...], BeforeValidator(_as_scales), AfterValidator(_once_each), Field(min_length=1, max_length=8)
 ]
 """The input sizes of all passes."""
+
+
+Rotations = Annotated[
+    tuple[Literal[90, 180, 270], ...], BeforeValidator(_as_scales), AfterValidator(_once_each), Field(max_length=3)
+]
+"""Degrees clockwise."""
 
 
 class DetectorOptions(OptionsModel):
@@ -107,6 +113,13 @@ class DetectorOptions(OptionsModel):
         squares and (width, height) pairs. ``None``: the model's own size if that is fixed, otherwise 128 and 640. The
         small pass detects faces that fill the frame, which are larger than the anchors of the large pass. On the CPU,
         models of free size run without most of the padding of an image.
+    min_face
+        Longer side in pixels of the smallest face that must be found. ``None``: what the passes of ``scales`` find.
+        Where such a face is too small for the model, it also runs over tiles of the image, which overlap, at the scales
+        that are missing. Tiles have the largest size in ``scales``; on the CPU, models of free size use larger ones.
+    rotations
+        Degrees clockwise by which the image is turned for further passes: 90, 180 and 270, or some of them. Faces of
+        people who lie or stand on their head are found in these.
     max_faces
         Maximum number of faces; those with the highest scores are kept. ``None``: no limit.
     color
@@ -119,6 +132,8 @@ class DetectorOptions(OptionsModel):
     threshold: float = Field(0.5, ge=0.0, le=1.0)
     iou: float = Field(0.4, ge=0.0, le=1.0)
     scales: Scales | None = None
+    min_face: float | None = Field(None, ge=4.0)
+    rotations: Rotations = ()
     max_faces: int | None = Field(None, ge=1)
     color: Literal["bgr", "rgb", "nv12"] = "bgr"
     max_batch: int = Field(8, ge=1, le=1024)

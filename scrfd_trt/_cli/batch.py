@@ -32,7 +32,7 @@ from scrfd_trt._image_files.metadata import DROPPED_ORDER
 from scrfd_trt._image_files.stderr import redirected_stderr
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import ByteBudget, OrderedMap, mapped
-from scrfd_trt._pipelines.scales import is_thin
+from scrfd_trt._passes import is_thin
 from scrfd_trt.errors import (
     BackendError,
     DetectionsError,

@@ -20,6 +20,7 @@ from scrfd_trt._heads import check
 from scrfd_trt._letterbox import normalize_into
 from scrfd_trt._nms import nms
 from scrfd_trt._options import DetectorOptions
+from scrfd_trt._passes import as_look
 from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt.backends import Backend
 
@@ -109,8 +110,8 @@ class StagedDetection:
         source = (image.shape[1], image.shape[0])
         candidates = []
         layout = self.pipeline.layout
-        for scale in self.pipeline.scales:
-            box = self.pipeline.letterbox(source, scale)
+        for view in self.pipeline.plan(as_look(image, self.options)):
+            box = view.box
             width, height = size = box.target
             if size not in self.blobs:
                 self.blobs[size] = np.zeros((self.batch, 3, height, width), np.float32)
@@ -163,6 +164,6 @@ def measure_cpu(backend: Backend, options: DetectorOptions, image: Image, runs: 
         detect=Timings(tuple(whole)),
         faces=faces,
         scales=pipeline.scales,
-        inputs=tuple(pipeline.letterbox(faces.image_size, scale).target for scale in pipeline.scales),
+        inputs=tuple(view.target for view in pipeline.plan(as_look(image, options))),
         description=description,
     )

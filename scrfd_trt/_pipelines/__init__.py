@@ -5,7 +5,6 @@
 | `base` | the interface, and NMS over all passes |
 | `host` | the CPU pipeline: letterbox, backend, decoding |
 | `cuda` | the GPU pipeline |
-| `scales` | which input sizes an image is detected at |
 | `profiles` | how a batch is split over the optimization profiles of an engine |
 | `factory` | opens a pipeline for a file and a device; builds engines |
 | `verify` | compares a new engine with its ONNX model after the build |

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scrfd_trt._decode import Candidates, merge
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._nms import nms
+from scrfd_trt._passes import View, gives_way, keep
 from scrfd_trt._pipelines.streaming import Pending
 from scrfd_trt.errors import BackendError, DetectionsError, ScrfdError
 
@@ -91,14 +91,21 @@ def all_found(outcomes: Iterable[Outcome]) -> list[Detections]:
 
 
 def merge_passes(
-    passes: Sequence[Candidates], iou: float, max_faces: int | None, image_size: tuple[int, int], description: str
+    passes: Sequence[Candidates],
+    iou: float,
+    max_faces: int | None,
+    image_size: tuple[int, int],
+    description: str,
+    *,
+    views: Sequence[View] | None = None,
 ) -> Outcome:
-    """Apply NMS to the candidates of all passes over one image, in source pixels.
+    """Apply NMS to the candidates of all passes over one image, in source pixels; ``views`` are what they saw.
 
     Values that are not finite and scores above 1 are a BackendError, with ``description`` as what runs the model.
     """
     candidates = merge(passes)
-    kept = candidates.select(nms(candidates.boxes, candidates.scores, iou)[:max_faces])
+    aside = None if views is None else gives_way(views, passes, image_size)
+    kept = candidates.select(keep(candidates, aside, iou)[:max_faces])
     try:
         return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=image_size)
     except DetectionsError as error:

@@ -6,10 +6,10 @@ It is the reference that the pipeline on the GPU is compared with.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -22,9 +22,9 @@ from scrfd_trt._devices import usable_cores
 from scrfd_trt._heads import check, recognize
 from scrfd_trt._image_arrays import YUVImage, as_color, from_nv12, from_yuv, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
+from scrfd_trt._passes import Look, Size, View, as_look, image_size, plan_views, warn_if_thin
 from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
-from scrfd_trt._pipelines.profiles import largest_batch
-from scrfd_trt._pipelines.scales import choose_scales, warn_if_thin
+from scrfd_trt._pipelines.profiles import choose_scales, largest_batch
 from scrfd_trt._pipelines.streaming import Pending, Runs
 from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.backends import Backend, OnnxBackend
@@ -33,7 +33,10 @@ from scrfd_trt.errors import BackendError, ImageError, is_out_of_memory, one_lin
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
 
-Images = Sequence[NDArray[np.uint8]]
+FEW_RUNS = 3
+"""Runs of the model over an image up to which each runs on several cores."""
+
+Images = Sequence[Any]
 Run = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
 
 
@@ -46,6 +49,7 @@ class HostPipeline:
     """
 
     parallel = 1
+    takes_looks = True
 
     def __init__(self, backend: Backend, options: DetectorOptions, *, cut_padding: bool = True) -> None:
         self.layout = recognize(backend.outputs)
@@ -56,7 +60,6 @@ class HostPipeline:
         self._options = options
         self._fixed_batch = backend.input.shape[0]
         self.max_batch = self._fixed_batch or (options.max_batch if self.layout.has_batch_axis else 1)
-        self._batch_at = {scale: largest_batch(backend.ranges, scale) or self.max_batch for scale in self.scales}
         self._color: Literal["bgr", "rgb"] = "rgb" if options.color == "rgb" else "bgr"
         self._blobs = BlobPool()
         self._worker = Workers(1)
@@ -87,75 +90,92 @@ class HostPipeline:
         found: list[Outcome] = []
         try:
             for start in range(0, len(images), self.max_batch):
-                batch = images[start : start + self.max_batch]
-                sizes = [(image.shape[1], image.shape[0]) for image in batch]
-                for size in sizes:
-                    warn_if_thin(size, self.scales)
-                passes = self._passes(batch, threshold, backend)
-                found += [
-                    merge_passes(candidates, self._options.iou, max_faces, size, self.description)
-                    for size, *candidates in zip(sizes, *passes, strict=True)
-                ]
+                batch = [as_look(image, self._options) for image in images[start : start + self.max_batch]]
+                plans = [self.plan(look) for look in batch]
+                passes = self._passes([look.image for look in batch], plans, threshold, backend)
+                for look, plan, candidates in zip(batch, plans, passes, strict=True):
+                    size, iou = image_size(look.image), self._options.iou
+                    found.append(merge_passes(candidates, iou, max_faces, size, self.description, views=plan))
         except (MemoryError, cv2.error) as error:
             if is_out_of_memory(error):
                 raise out_of_memory("detecting faces") from error
             raise BackendError(f"OpenCV failed: {one_line(error)}") from error
         return found
 
-    def letterbox(self, source: tuple[int, int], scale: tuple[int, int]) -> Letterbox:
-        """Return the placement of an image of this size in the input of one pass."""
-        box = Letterbox.fit(source, scale)
-        return box.cut() if self.cuts_padding else box
+    def plan(self, look: Look) -> tuple[View, ...]:
+        """Return the views of an image."""
+        size = image_size(look.image)
+        if look.min_face is None:
+            warn_if_thin(size, self.scales)
+        how = {"min_face": look.min_face, "rotations": look.rotations}
+        return plan_views(size, self.scales, cut=self.cuts_padding, **how)
 
-    def _passes(self, images: Images, threshold: float, backend: Backend | None) -> list[list[Candidates]]:
-        """Return the candidates of each pass; the input of the last one is prepared while the others run.
+    def _passes(
+        self, images: Images, plans: Sequence[Sequence[View]], threshold: float, backend: Backend | None
+    ) -> list[list[Candidates]]:
+        """Return the candidates of each view of each image; on several cores, several runs of the model at a time.
 
         With a ``backend`` in place of the own one, and with backends that may depend on the order, one runs at a time.
         """
-        overlap = backend is None and isinstance(self._backend, OnnxBackend) and self._cores > 1
-        detect = partial(self._pass, images, threshold, (backend or self._backend).run)
-        started: list[Future[list[Candidates]]] = []
+        runs = deque(self._runs(plans))
+        own = backend or self._backend
+        if backend is None and isinstance(own, OnnxBackend) and len(runs) > FEW_RUNS and self._cores > 1:
+            own = own.on_one_thread() or own
+        found: dict[tuple[int, int], Candidates] = {}
+
+        def work() -> None:
+            with suppress(IndexError):  # all are done
+                while True:
+                    part = runs.popleft()
+                    views = [(images[image], plans[image][view]) for image, view in part]
+                    found.update(zip(part, self._run(views, threshold, own.run), strict=True))
+
+        helpers: list[Future[None]] = []
+        overlap = backend is None and isinstance(own, OnnxBackend)
         try:
             with suppress(BackendError):  # without another thread: the limit is reached, or Python exits
-                for scale in self.scales[:-1] if overlap else ():
-                    started.append(self._spread.submit(detect, scale))  # noqa: PERF401
-            rest = [detect(scale) for scale in self.scales[len(started) :]]
+                for _ in range(min(self._cores, len(runs)) - 1 if overlap else 0):
+                    helpers.append(self._spread.submit(work))  # noqa: PERF401
+            work()
+        except BaseException:
+            runs.clear()
+            raise
         finally:  # what has not started waits for the images of streams
-            wait([each for each in started if not each.cancel()])
-        first = [
-            detect(scale) if each.cancelled() else each.result()
-            for scale, each in zip(self.scales, started, strict=False)
-        ]
-        return [*first, *rest]
+            wait([each for each in helpers if not each.cancel()])
+        for each in helpers:
+            if not each.cancelled():
+                each.result()
+        return [[found[image, view] for view in range(len(plan))] for image, plan in enumerate(plans)]
 
-    def _pass(self, images: Images, threshold: float, run: Run, scale: tuple[int, int]) -> list[Candidates]:
-        """Return the candidates of each image at one scale, in source pixels."""
-        boxes = [self.letterbox((image.shape[1], image.shape[0]), scale) for image in images]
-        by_size: dict[tuple[int, int], list[int]] = {}  # numbers of the images that can run together
-        for number, box in enumerate(boxes):
-            by_size.setdefault(box.target, []).append(number)
-        step = self._batch_at[scale]
-        found: dict[int, Candidates] = {}
-        for numbers in by_size.values():
-            for start in range(0, len(numbers), step):
-                part = numbers[start : start + step]
-                some = [images[number] for number in part], [boxes[number] for number in part]
-                found.update(zip(part, self._run(*some, scale, threshold, run), strict=True))
-        return [found[number] for number in range(len(images))]
+    def _runs(self, plans: Sequence[Sequence[View]]) -> list[list[tuple[int, int]]]:
+        """Return the image and the number of each view that run together, for each run of the model."""
+        by_size: dict[Size, list[tuple[int, int]]] = {}
+        for image, plan in enumerate(plans):
+            for number, view in enumerate(plan):
+                by_size.setdefault(view.target, []).append((image, number))
+        runs = []
+        for size, views in by_size.items():
+            step = self._batch_at(size)
+            runs += [views[start : start + step] for start in range(0, len(views), step)]
+        return runs
 
-    def _run(
-        self, images: Images, boxes: Sequence[Letterbox], scale: tuple[int, int], threshold: float, run: Run
-    ) -> list[Candidates]:
-        """Run the model once, for images whose inputs have the same size."""
-        size, is_single = boxes[0].target, len(images) == 1 and not self._fixed_batch
-        batch = 1 if is_single else min(self.max_batch, self._batch_at[scale])
-        with self._blobs.borrow((batch, 3, scale[1], scale[0])) as blob:
-            outputs = run(blob.fill(images, boxes, self._color)[: self._fixed_batch or len(images)])
+    def _batch_at(self, size: Size) -> int:
+        return min(self.max_batch, largest_batch(self._backend.ranges, size) or self.max_batch)
+
+    def _run(self, views: Sequence[tuple[NDArray[np.uint8], View]], threshold: float, run: Run) -> list[Candidates]:
+        """Run the model once, for views whose inputs have the same size."""
+        size, is_single = views[0][1].target, len(views) == 1 and not self._fixed_batch
+        batch = 1 if is_single else self._batch_at(size)
+        with self._blobs.borrow((batch, 3, size[1], size[0])) as blob:
+            outputs = run(blob.fill(views, self._color)[: self._fixed_batch or len(views)])
         try:
-            check(self.layout, outputs, size, self._fixed_batch or len(images))
+            check(self.layout, outputs, size, self._fixed_batch or len(views))
         except (AttributeError, TypeError) as error:  # a backend of the caller may return anything
             raise BackendError(f"{self.description}: the model must return arrays: {one_line(error)}") from error
-        return [decode(self.layout, outputs, index, size, threshold).to_source(box) for index, box in enumerate(boxes)]
+        return [
+            view.to_source(decode(self.layout, outputs, index, size, threshold))
+            for index, (_, view) in enumerate(views)
+        ]
 
     def submit(self, images: Images, threshold: float, max_faces: int | None) -> Future[list[Detections]]:
         return self._worker.submit(self.detect, images, threshold, max_faces)
@@ -186,44 +206,50 @@ class HostPipeline:
 class Blob:
     """Memory for inputs of up to ``(B, 3, H, W)`` float32, that remembers where it already holds padding."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._memory: NDArray[np.float32] = np.zeros(shape, np.float32).reshape(-1)
-        self._batch = shape[0]
-        self._placed: list[Letterbox | None] = [None] * self._batch
+    def __init__(self, size: int) -> None:
+        self._memory: NDArray[np.float32] = np.zeros(size, np.float32)
+        self._shape: tuple[int, ...] = ()
+        self._placed: list[Letterbox | None] = []
 
-    def fill(self, images: Images, boxes: Sequence[Letterbox], color: Literal["bgr", "rgb"]) -> NDArray[np.float32]:
-        """Letterbox images, into inputs of one size, and return the batch; other rows hold any numbers."""
-        shape = (self._batch, 3, *boxes[0].target[::-1])
-        if any(placed is not None and placed.target != boxes[0].target for placed in self._placed):
-            self._placed = [None] * self._batch
-        array = self._memory[: math.prod(shape)].reshape(shape)
-        for index, (image, box) in enumerate(zip(images, boxes, strict=True)):
+    def take(self, shape: tuple[int, ...]) -> Blob:
+        """Make it an input of this shape, with any content."""
+        if shape != self._shape:
+            self._shape, self._placed = shape, [None] * shape[0]
+        return self
+
+    def fill(
+        self, views: Sequence[tuple[NDArray[np.uint8], View]], color: Literal["bgr", "rgb"]
+    ) -> NDArray[np.float32]:
+        """Letterbox views of images, and return the batch; other rows hold any numbers."""
+        array = self._memory[: math.prod(self._shape)].reshape(self._shape)
+        for index, (image, view) in enumerate(views):
             placed, self._placed[index] = self._placed[index], None
-            padded = placed is not None and placed.resized == box.resized
-            normalize_into(array[index], image, box, color, padded=padded)
-            self._placed[index] = box
+            padded = placed is not None and placed.resized == view.box.resized
+            normalize_into(array[index], view.crop(image), view.box, color, padded=padded, rotation=view.rotation)
+            self._placed[index] = view.box
         return array
 
 
 class BlobPool:
-    """Reuses blobs: of each shape it makes as many as are in use at the same time.
+    """Reuses blobs: of each power of two of floats it makes as many as are in use at the same time.
 
     It needs no lock, since ``list.append`` and ``list.pop`` are atomic.
     """
 
     def __init__(self) -> None:
-        self._idle: dict[tuple[int, ...], list[Blob]] = {}
+        self._idle: dict[int, list[Blob]] = {}
 
     @contextmanager
     def borrow(self, shape: tuple[int, ...]) -> Iterator[Blob]:
         """Yield a blob of this shape with any content."""
-        idle = self._idle.setdefault(shape, [])
+        size = 1 << (math.prod(shape) - 1).bit_length()
+        idle = self._idle.setdefault(size, [])
         try:
             blob = idle.pop()
         except IndexError:
-            blob = Blob(shape)
+            blob = Blob(size)
         try:
-            yield blob
+            yield blob.take(shape)
         finally:
             idle.append(blob)
 

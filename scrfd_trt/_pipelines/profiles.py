@@ -1,4 +1,7 @@
-"""Split batches over the optimization profiles of an engine. Sizes are width and height in pixels."""
+"""Choose the sizes of the inputs of a model, and split batches over the optimization profiles of an engine.
+
+Sizes are width and height in pixels.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scrfd_trt._letterbox import FREE_SCALES
 from scrfd_trt._tensors import ShapeRange
-from scrfd_trt.errors import BackendError
+from scrfd_trt.errors import BackendError, ModelFormatError, OptionError
 
 RANK = 4
+
+MAX_BATCH, MAX_SIDE = 1024, 8192
+"""Maximum images per run, and maximum side of an input in pixels, as in the options."""
 
 
 @dataclass(frozen=True)
@@ -86,3 +93,61 @@ def describe(ranges: Sequence[ShapeRange]) -> str:
 
 def _span(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}…{high}"
+
+
+def choose_scales(
+    input_shape: tuple[int | None, ...],
+    requested: tuple[tuple[int, int], ...] | None,
+    ranges: Sequence[ShapeRange] = (),
+) -> tuple[tuple[int, int], ...]:
+    """Return the scales; raise OptionError if the model cannot run at a requested one.
+
+    ``input_shape`` is ``(B, 3, H, W)`` of the model, None where free. ``ranges`` are the shapes of an engine's
+    optimization profiles. Without a request, the scales are the sizes that the profiles are tuned for, or the fixed
+    size of the model, or 128 and 640 pixels if that is free. Raises ModelFormatError for a model whose input has
+    another number of axes, or is fixed at a larger batch or size than the options allow: a damaged file may ask for
+    any amount of memory.
+    """
+    if len(input_shape) != 4:
+        raise ModelFormatError(f"the model's input has {len(input_shape)} axes; an input (B, 3, H, W) is required")
+    batch, _, height, width = input_shape
+    if (batch or 0) > MAX_BATCH or max(height or 0, width or 0) > MAX_SIDE:
+        shape = "×".join(str(side or "?") for side in input_shape)
+        raise ModelFormatError(
+            f"this model is fixed at an input of {shape}; batches of up to {MAX_BATCH} images of up to "
+            f"{MAX_SIDE}×{MAX_SIDE} pixels are supported"
+        )
+    if ranges:
+        return _engine_scales(ranges, requested)
+    if requested is None:
+        if height is None and width is None:
+            return FREE_SCALES
+        return ((width or FREE_SCALES[-1][0], height or FREE_SCALES[-1][1]),)
+    for across, down in requested:
+        if across != (width or across) or down != (height or down):
+            raise OptionError(
+                f"scales: this model is fixed at {width or 'any'}×{height or 'any'} pixels and cannot run at "
+                f"{across}×{down}; leave scales out, or use a model of free input size",
+                fields=["scales"],
+                value=requested,
+            )
+    return requested
+
+
+def _engine_scales(
+    ranges: Sequence[ShapeRange], requested: tuple[tuple[int, int], ...] | None
+) -> tuple[tuple[int, int], ...]:
+    if requested is None:
+        sizes, small = opt_sizes(ranges), FREE_SCALES[0]
+        # A profile of free size accepts the small scale too, although it is tuned for the large one.
+        is_smaller = small[0] * small[1] < sizes[0][0] * sizes[0][1]
+        return (small, *sizes) if is_smaller and largest_batch(ranges, small) else sizes
+    for size in requested:
+        if not largest_batch(ranges, size):
+            raise OptionError(
+                f"scales: this engine cannot run at {size[0]}×{size[1]}; its inputs (images×3×height×width) are: "
+                f"{describe(ranges)}; leave scales out, or build an engine with this size",
+                fields=["scales"],
+                value=requested,
+            )
+    return requested

@@ -10,9 +10,10 @@ import pytest
 
 from scrfd_trt import BackendError, DetectorOptions, ModelFormatError, OptionError
 from scrfd_trt._letterbox import FREE_SCALES, PADDING, Letterbox, normalize_into
+from scrfd_trt._passes import View
 from scrfd_trt._pipelines import host
 from scrfd_trt._pipelines.host import Blob, BlobPool, HostPipeline
-from scrfd_trt._pipelines.scales import choose_scales
+from scrfd_trt._pipelines.profiles import choose_scales
 from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.backends import OnnxBackend
@@ -240,36 +241,40 @@ def test_image_too_narrow_for_the_model_logs_a_warning(caplog):
     assert not caplog.records
 
 
+def fill(blob, shape, box, *pictures):
+    return blob.take(shape).fill([(picture, View((0, 0, *box.source), 0, box)) for picture in pictures], "bgr")
+
+
 def test_reused_blob_keeps_nothing_of_the_previous_image():
-    blob, fresh = Blob((2, 3, 64, 64)), np.empty((3, 64, 64), np.float32)
+    blob, fresh = Blob(2 * 3 * 64 * 64), np.empty((3, 64, 64), np.float32)
     for size in [(64, 64), (64, 20), (64, 20), (20, 64), (64, 64), (10, 64)]:
         picture = image(*size)
         box = Letterbox.fit(size, (64, 64))
-        array = blob.fill([picture], [box], "bgr")
+        array = fill(blob, (2, 3, 64, 64), box, picture)
         normalize_into(fresh, picture, box)
         assert np.array_equal(array[0], fresh)
     assert not array[1].any()
 
 
 def test_blob_holds_inputs_of_several_sizes():
-    blob = Blob((2, 3, 320, 320))
+    blob = Blob(2 * 3 * 320 * 320)
     for size in [(32, 20), (20, 32), (32, 9), (32, 20), (32, 9)]:
         pictures, box = [image(*size), image(*size)], Letterbox.fit(size, (320, 320)).cut()
         fresh = np.empty((2, 3, *box.target[::-1]), np.float32)
         for planes, picture in zip(fresh, pictures, strict=True):
             normalize_into(planes, picture, box)
-        assert np.array_equal(blob.fill(pictures, [box, box], "bgr"), fresh)
+        assert np.array_equal(fill(blob, fresh.shape, box, *pictures), fresh)
 
 
 def test_failed_fill_does_not_affect_the_next():
-    blob, fresh = Blob((1, 3, 64, 64)), np.empty((3, 64, 64), np.float32)
+    blob, fresh = Blob(3 * 64 * 64), np.empty((3, 64, 64), np.float32)
     low, high = image(64, 20), image(20, 64)
-    blob.fill([low], [Letterbox.fit((64, 20), (64, 64))], "bgr")
+    fill(blob, (1, 3, 64, 64), Letterbox.fit((64, 20), (64, 64)), low)
     with pytest.raises(ValueError, match="zip"):
-        blob.fill([np.zeros((64, 20), np.uint8)], [Letterbox.fit((20, 64), (64, 64))], "bgr")
+        fill(blob, (1, 3, 64, 64), Letterbox.fit((20, 64), (64, 64)), np.zeros((64, 20), np.uint8))
     for picture, size in ((high, (20, 64)), (low, (64, 20))):
         box = Letterbox.fit(size, (64, 64))
-        array = blob.fill([picture], [box], "bgr")
+        array = fill(blob, (1, 3, 64, 64), box, picture)
         normalize_into(fresh, picture, box)
         assert np.array_equal(array[0], fresh)
 

@@ -14,8 +14,7 @@ from scrfd_trt._cuda.records import LEVELS
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._pipelines.cuda.slot_memory import Helpers
-from scrfd_trt._pipelines.profiles import largest_batch, split
-from scrfd_trt._pipelines.scales import choose_scales
+from scrfd_trt._pipelines.profiles import choose_scales, largest_batch, split
 from scrfd_trt._tensors import ShapeRange
 from scrfd_trt.errors import OptionError
 

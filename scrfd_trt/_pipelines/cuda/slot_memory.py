@@ -32,8 +32,8 @@ from scrfd_trt._cuda.records import (
     frame_bytes,
 )
 from scrfd_trt._heads import output_shapes
+from scrfd_trt._passes import warn_if_thin
 from scrfd_trt._pipelines.cuda.frames import Geometry
-from scrfd_trt._pipelines.scales import warn_if_thin
 from scrfd_trt._pipelines.streaming import THREADS
 
 if TYPE_CHECKING:

@@ -1,0 +1,262 @@
+"""Plan what the model looks at: the whole image, overlapping tiles of it, and turned ones; and join what it finds."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._decode import Candidates
+from scrfd_trt._letterbox import SIDE_STEP, Letterbox
+from scrfd_trt._nms import nms
+
+if TYPE_CHECKING:
+    from scrfd_trt._options import DetectorOptions
+
+log = logging.getLogger("scrfd_trt")
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+MIN_SIDE = 8
+"""Side in pixels of a cell of the finest stride; a scaled image below it has no cell of its own."""
+
+FOUND_FROM = 14
+"""Longer side of a face in input pixels from which models find it reliably."""
+
+LEVEL_RATIO = 8
+"""Maximum ratio of the scales of two levels, so that tiles overlap by at most so many smallest faces."""
+
+MAX_TILE = 1280
+"""Side of a tile in input pixels, for models of free size on the CPU."""
+
+MARGIN = 4
+"""Distance in input pixels from an inner border of a window within which a face counts as cut."""
+
+ROUNDING = 1e-9
+"""What a number may lie above a whole one by rounding."""
+
+COVERED = 0.5
+"""Share of a box that gives way, from which another one covers it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One look of the model at a part of an image.
+
+    The part is scaled first, then turned, then placed top left in the input.
+    """
+
+    window: tuple[int, int, int, int]  # x, y, width and height of the part in source pixels
+    rotation: int  # degrees clockwise by which the part is turned: 0, 90, 180 or 270
+    box: Letterbox  # placement of the turned part in the input
+    min_size: float = 0.0  # longer side in source pixels of the faces that the view is responsible for
+    max_size: float = math.inf
+
+    @property
+    def target(self) -> Size:
+        """Size of the input."""
+        return self.box.target
+
+    def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the part of an image ``(H, W, 3)``, as a view that is not turned."""
+        x, y, width, height = self.window
+        return image[y : y + height, x : x + width]
+
+    def to_source(self, found: Candidates) -> Candidates:
+        """Map candidates from input pixels to pixels of the image."""
+        found = found.to_source(self.box)
+        if self.rotation == 0 and self.window[:2] == (0, 0):
+            return found
+        points = found.landmarks
+        boxes = self._turn_back(found.boxes.reshape(-1, 2, 2))
+        boxes = np.concatenate([boxes.min(axis=1), boxes.max(axis=1)], axis=1)
+        return Candidates(boxes, found.scores, None if points is None else self._turn_back(points))
+
+    def _turn_back(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map ``(…, 2)`` x, y from the turned window to the image."""
+        left, top, width, height = self.window
+        x, y = points[..., 0], points[..., 1]
+        if self.rotation == 90:
+            x, y = y, height - x
+        elif self.rotation == 180:
+            x, y = width - x, height - y
+        elif self.rotation == 270:
+            x, y = width - y, x
+        return np.stack([x + np.float32(left), y + np.float32(top)], axis=-1)
+
+    def gives_way(self, boxes: NDArray[np.float32], image_size: Size) -> NDArray[np.bool_]:
+        """Return for each box, in pixels of the image, whether the view is not responsible for the face.
+
+        It is not for faces of other sizes, nor for those that an inner border of the window cuts: another view sees
+        them better.
+        """
+        sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
+        aside: NDArray[np.bool_] = (sizes < self.min_size) | (sizes > self.max_size)
+        x, y, width, height = self.window
+        margin = MARGIN / min(self.box.scale)
+        borders = ((x, image_size[0] - x - width), (y, image_size[1] - y - height))
+        for axis, (start, length) in enumerate(((x, width), (y, height))):
+            before, after = borders[axis]
+            if before > 0:
+                aside |= boxes[:, axis] < start + margin
+            if after > 0:
+                aside |= boxes[:, axis + 2] > start + length - margin
+        return aside
+
+
+@dataclass(frozen=True)
+class Look:
+    """An image with options of its own, in place of an image; they replace those of the detector."""
+
+    image: Any
+    min_face: float | None = None
+    rotations: tuple[int, ...] = ()
+
+
+def as_look(image: Any, options: DetectorOptions) -> Look:
+    """Return an image with the options of the detector, unless it has its own."""
+    return image if isinstance(image, Look) else Look(image, options.min_face, options.rotations)
+
+
+def image_size(image: NDArray[np.uint8]) -> Size:
+    """Return width and height of an array ``(H, W, 3)``."""
+    return image.shape[1], image.shape[0]
+
+
+@lru_cache(maxsize=256)
+def plan_views(
+    size: Size,
+    scales: tuple[Size, ...],
+    *,
+    cut: bool = False,
+    min_face: float | None = None,
+    rotations: tuple[int, ...] = (),
+) -> tuple[View, ...]:
+    """Return the views of an image of this size.
+
+    The whole image is seen at each of ``scales``. If a face of ``min_face`` source pixels is too small for the model
+    there, tiles follow at the scales at which it is not. Everything is repeated for each of ``rotations``. With
+    ``cut``, the model runs at sizes that fit the views; otherwise, at ``scales``, tiles at the largest of them.
+    """
+    views = _plan(size, scales, min_face, cut=cut)
+    for rotation in rotations:
+        turned = size if rotation == 180 else size[::-1]
+        views += [_turn(view, rotation, size) for view in _plan(turned, scales, min_face, cut=cut)]
+    return tuple(views)
+
+
+def _plan(size: Size, scales: tuple[Size, ...], min_face: float | None, *, cut: bool) -> list[View]:
+    boxes = [Letterbox.fit(size, scale) for scale in scales]
+    views = [View((0, 0, *size), 0, box.cut() if cut else box) for box in boxes]
+    coarsest = max(min(box.scale) for box in boxes)
+    finest = FOUND_FROM / (min_face or math.inf)
+    if finest <= coarsest:
+        return views
+    views = [replace(view, min_size=FOUND_FROM / min(view.box.scale)) for view in views]
+    target = (MAX_TILE, MAX_TILE) if cut else max(scales, key=math.prod)
+    levels = math.ceil(math.log(finest / coarsest) / math.log(LEVEL_RATIO) - ROUNDING)
+    levels_scales = [coarsest * (finest / coarsest) ** (level / levels) for level in range(levels + 1)]
+    for above, scale in pairwise(levels_scales):
+        smallest = 0.0 if scale == levels_scales[-1] else FOUND_FROM / scale  # no other view finds smaller ones
+        views += _tiles(size, scale, (smallest, FOUND_FROM / above), target, cut=cut)
+    return views
+
+
+def _tiles(size: Size, scale: float, faces: tuple[float, float], target: Size, *, cut: bool) -> list[View]:
+    """Return the tiles of a level for faces of these sizes; inputs have at most the size of ``target``."""
+    columns, rows = (_split(side, scale, faces[1], limit, cut=cut) for side, limit in zip(size, target, strict=True))
+    views = []
+    for y, height, down in rows:
+        for x, width, across in columns:
+            resized = (min(across, max(1, round(width * scale))), min(down, max(1, round(height * scale))))
+            box = Letterbox((width, height), (across, down), resized)
+            views.append(View((x, y, width, height), 0, box, *faces))
+    return views
+
+
+def _split(side: int, scale: float, overlap: float, limit: int, *, cut: bool) -> list[tuple[int, int, int]]:
+    """Return start and length in source pixels, and length of the input, of each window along one axis."""
+    step = limit / scale
+    overlap = min(overlap + 2 * MARGIN / scale, step / 2)
+    count = max(1, math.ceil((side - overlap) / (step - overlap) - ROUNDING))
+    length = side if count == 1 else (side + (count - 1) * overlap) / count
+    across = min(limit, -(-math.ceil(length * scale) // SIDE_STEP) * SIDE_STEP) if cut else limit
+    whole = min(side, int(across / scale))
+    if count == 1:
+        whole = side
+    starts = [round(number * (side - whole) / max(1, count - 1)) for number in range(count)]
+    return [(start, whole, across) for start in starts]
+
+
+def _turn(view: View, rotation: int, size: Size) -> View:
+    """Return a view, planned for a turned image, as one of the image itself of this size."""
+    x, y, width, height = view.window
+    if rotation == 90:
+        window = (y, size[1] - x - width, height, width)
+    elif rotation == 180:
+        window = (size[0] - x - width, size[1] - y - height, width, height)
+    else:
+        window = (size[0] - y - height, x, height, width)
+    return replace(view, window=window, rotation=rotation)
+
+
+def gives_way(views: Sequence[View], found: Sequence[Candidates], size: Size) -> NDArray[np.bool_]:
+    """Return which candidates of all views of an image of this size, one after the other, give way to others."""
+    masks = [view.gives_way(part.boxes, size) for view, part in zip(views, found, strict=True)]
+    return np.concatenate(masks)
+
+
+def keep(candidates: Candidates, aside: NDArray[np.bool_] | None, iou: float) -> NDArray[np.intp]:
+    """Return the rows of the faces of an image after one NMS over all of its views, by descending score.
+
+    A candidate whose view is not responsible for it gives way to any other face that covers it.
+    """
+    boxes, scores = candidates.boxes, candidates.scores
+    if aside is None or not aside.any():
+        return nms(boxes, scores, iou)
+    first, second = np.flatnonzero(~aside), np.flatnonzero(aside)
+    kept = first[nms(boxes[first], scores[first], iou)]
+    second = second[_shares(boxes[second], boxes[kept]).max(axis=1, initial=0) <= COVERED]
+    kept = np.concatenate([kept, second[nms(boxes[second], scores[second], iou)]])
+    return kept[np.argsort(-scores[kept], kind="stable")]
+
+
+def _shares(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``(N, M)`` shares of boxes ``(N, 4)`` that others ``(M, 4)`` cover."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    inside = np.clip(high - low, 0, None).prod(axis=2)
+    areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.float32(1e-9))
+    shares: NDArray[np.float32] = inside / areas[:, None]
+    return shares
+
+
+def warn_if_thin(source: Size, scales: tuple[Size, ...]) -> None:
+    """Log a warning if an image of this size is too narrow at all scales for any face to be found."""
+    if thin := _thin(source, scales):
+        log.warning(
+            "an image of %d×%d pixels is scaled to %d×%d for the model, too narrow for any face to be found; set "
+            "min_face to the size of the smallest face",
+            *source,
+            *thin,
+        )
+
+
+def is_thin(source: Size, scales: tuple[Size, ...]) -> bool:
+    """Return whether :func:`warn_if_thin` logs a warning."""
+    return _thin(source, scales) is not None
+
+
+@lru_cache(maxsize=1024)
+def _thin(source: Size, scales: tuple[Size, ...]) -> Size | None:
+    thickest = max((Letterbox.fit(source, scale) for scale in scales), key=lambda box: min(box.resized))
+    is_thin = min(thickest.resized) < MIN_SIDE and max(source) > max(thickest.target)
+    return thickest.resized if is_thin else None

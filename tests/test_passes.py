@@ -1,0 +1,69 @@
+"""Views: what the model looks at, and where faces in them are in the image."""
+
+import math
+
+import numpy as np
+import pytest
+
+from scrfd_trt._decode import Candidates
+from scrfd_trt._letterbox import FREE_SCALES, Letterbox, normalize_into
+from scrfd_trt._passes import FOUND_FROM, View, keep, plan_views
+
+LARGE = (4000, 3000)
+
+
+def inside(view, box):
+    x, y, width, height = view.window
+    return x <= box[0] and y <= box[1] and x + width >= box[2] and y + height >= box[3]
+
+
+def test_without_options_the_views_are_the_whole_image_at_each_scale():
+    views = plan_views((1280, 720), FREE_SCALES, cut=True)
+    assert views == tuple(View((0, 0, 1280, 720), 0, Letterbox.fit((1280, 720), scale).cut()) for scale in FREE_SCALES)
+    assert plan_views((1280, 720), FREE_SCALES, cut=True, min_face=200) == views
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("size", [LARGE, (10_000, 2_500), (1920, 1080), (900, 20_000), (641, 3), (30, 30)])
+def test_each_face_is_whole_and_large_enough_in_a_view_that_is_responsible_for_it(size, cut):
+    views = plan_views(size, FREE_SCALES, cut=cut, min_face=10, rotations=(90, 180, 270))
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        side = min(10 * 2 ** random.uniform(0, 9), *size)
+        x, y = random.uniform(0, size[0] - side), random.uniform(0, size[1] - side)
+        box = np.array([[x, y, x + side, y + side]], np.float32)
+        for rotation in (0, 90, 180, 270):
+            assert any(
+                not view.gives_way(box, size)[0]
+                and inside(view, box[0])
+                and side * max(view.box.scale) >= FOUND_FROM * min(1, side / 10) - 0.1
+                for view in views
+                if view.rotation == rotation
+            )
+    assert all(math.prod(view.target) <= 1280 * 1280 for view in views)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_boxes_and_landmarks_of_a_turned_tile_are_where_its_pixels_are(rotation):
+    picture = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
+    window = (10, 5, 32, 24)
+    turned = (32, 24) if rotation in {0, 180} else (24, 32)
+    view = View(window, rotation, Letterbox.fit(turned, (32, 32)))
+    blob = np.empty((3, 32, 32), np.float32)
+    normalize_into(blob, view.crop(picture), view.box, "rgb", rotation=rotation)
+    across, down = turned
+    for x, y in ((0, 0), (3, 7), (across - 1, down - 1)):
+        cell = np.array([[x, y, x + 1, y + 1]], np.float32)
+        points = np.full((1, 5, 2), (x + 0.5, y + 0.5), np.float32)
+        found = view.to_source(Candidates(cell, np.ones(1, np.float32), points))
+        column, row = found.boxes[0, :2].astype(int)
+        assert np.array_equal(found.boxes[0, 2:], found.boxes[0, :2] + 1)
+        assert np.array_equal(found.landmarks[0, 0], found.boxes[0, :2] + 0.5)
+        assert np.allclose(blob[:, y, x] * 128 + 127.5, picture[row, column])
+
+
+def test_what_gives_way_is_kept_only_where_nothing_covers_it():
+    boxes = np.array([[0, 0, 50, 100], [0, 0, 100, 100], [300, 0, 350, 100], [500, 0, 540, 40]], np.float32)
+    candidates = Candidates(boxes, np.array([0.9, 0.6, 0.5, 0.7], np.float32), None)
+    assert keep(candidates, np.array([True, False, True, False]), 0.4).tolist() == [3, 1, 2]
+    assert keep(candidates, np.zeros(4, bool), 0.4).tolist() == [0, 3, 2]
