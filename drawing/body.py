@@ -79,7 +79,7 @@ def _neck(head: Head, build: Build, patch: Patch) -> None:
     near.paint(mask, base * warm * (1.0 - 0.1 * pit)[..., None])
 
 
-def _limb(
+def limb(
     patch: Patch, start: tuple[float, float], end: tuple[float, float], radii: tuple[float, float]
 ) -> tuple[Patch, Field, Field]:
     """Return the window around a rounded limb, its mask and its light."""
@@ -112,10 +112,10 @@ def _arm(head: Head, build: Build, patch: Patch, side: float) -> None:
     bare = look.clothes in {"tee", "striped", "blouse"}
     if patch.frame.bottom > 4.9:
         wrist = (side * (build.shoulder - 0.06), 7.15)
-        near, mask, light = _limb(patch, elbow, wrist, (0.34, 0.25))
+        near, mask, light = limb(patch, elbow, wrist, (0.34, 0.25))
         near.paint(mask, (flesh if bare else cloth) * light[..., None])
         _hand(patch, wrist, side, flesh)
-    near, mask, light = _limb(patch, shoulder, elbow, (0.48, 0.36))
+    near, mask, light = limb(patch, shoulder, elbow, (0.48, 0.36))
     light = light * _folds(head, near, 11)
     if bare:
         near.paint(mask, flesh * light[..., None])
@@ -131,7 +131,7 @@ def _hand(patch: Patch, wrist: tuple[float, float], side: float, flesh: Field) -
         (wrist, (x, y), (0.22, 0.25)),
         ((x, y), (x - side * 0.08, y + 0.50), (0.24, 0.13)),
     ):
-        near, mask, light = _limb(patch, start, end, radii)
+        near, mask, light = limb(patch, start, end, radii)
         near.paint(mask, flesh * light[..., None])
 
 
@@ -264,5 +264,5 @@ def _legs(head: Head, patch: Patch) -> None:
         near.paint(shoe, linear((52, 44, 42)) * np.float32(0.8))
         hip, knee, ankle = (side * 0.70, 6.7), (side * 0.78, 10.4), (side * 0.84, FEET - 0.50)
         for start, end, radii in ((knee, ankle, (0.52, 0.38)), (hip, knee, (0.76, 0.52))):
-            near, mask, light = _limb(patch, start, end, radii)
+            near, mask, light = limb(patch, start, end, radii)
             near.paint(mask, cloth * (light * _folds(head, near, 13))[..., None])

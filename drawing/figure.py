@@ -46,7 +46,7 @@ class Layers(NamedTuple):
     front: Layer
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def layers(look: Look, level: int, reach: float) -> Layers:
     """Draw a person with a face of ``level`` pixels, down to ``reach`` face units below its centre."""
     head, scale = Head(look), level / 2.0
@@ -57,7 +57,7 @@ def _back(head: Head, scale: float) -> Layer:
     low = hair.LENGTHS.get(head.look.style, 0.4) + 0.3
     patch = Patch(Frame(-1.45, -2.0, 1.45, low), scale * 0.5)
     hair.behind(head, patch)
-    return _to_layer(patch)
+    return to_layer(patch)
 
 
 def _body(head: Head, scale: float, reach: float) -> Layer | None:
@@ -65,7 +65,7 @@ def _body(head: Head, scale: float, reach: float) -> Layer | None:
         return None
     patch = Patch(Frame(-2.7, 0.0, 2.7, reach), scale)
     body.body(head, patch)
-    return _to_layer(patch)
+    return to_layer(patch)
 
 
 def _front(head: Head, scale: float) -> Layer:
@@ -93,7 +93,7 @@ def _front(head: Head, scale: float) -> Layer:
     _composite(patch.window(*FACE), face)
     features.glasses(head, patch.window(-0.95, -0.7, 0.95, 0.4))
     _composite(patch, locks)
-    return _to_layer(patch)
+    return to_layer(patch)
 
 
 def _hair_shadow(locks: Patch) -> Field:
@@ -112,7 +112,7 @@ def _composite(under: Patch, over: Patch) -> None:
     under.alpha += over.alpha
 
 
-def _to_layer(patch: Patch) -> Layer:
+def to_layer(patch: Patch) -> Layer:
     """Convert linear light to display values."""
     alpha = np.clip(patch.alpha, 0.0, 1.0)
     # sqrt(light / alpha) * alpha, without the division

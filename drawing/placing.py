@@ -76,7 +76,7 @@ def draw_face(
     if size <= 0:
         raise OptionError(f"size must be above 0, not {size}")
     person = Look.random(look) if not isinstance(look, Look) else look
-    _draw(canvas, (center, size, angle), person, body)
+    draw_person(canvas, (center, size, angle), person, body=body)
     return truth(center, size, angle, person)
 
 
@@ -89,18 +89,29 @@ def truth(center: Point, size: float, angle: float, look: Look) -> Detection:
     return Detection(box=(x1, y1, x2, y2), score=1.0, landmarks=tuple((x, y) for x, y in points.tolist()))
 
 
-def _draw(canvas: NDArray[np.uint8], spot: tuple[Point, float, float], look: Look, with_body: bool) -> None:
+def draw_person(
+    canvas: NDArray[np.uint8],
+    spot: tuple[Point, float, float],
+    look: Look,
+    *,
+    body: bool = True,
+    camera: NDArray[np.float64] | None = None,
+) -> None:
+    """Draw a person at a spot (centre, size, angle); ``camera`` ``(2, 3)`` is a similarity from spots to the canvas."""
     center, size, angle = spot
     unit = size / 2.0
-    level = next((level for level in LEVELS if level >= size), LEVELS[-1])
+    large = size if camera is None else size * float(np.hypot(*camera[:, 0]))
+    level = next((level for level in LEVELS if level >= large), LEVELS[-1])
     to_head = _matrix(np.asarray(center, np.float64), unit, angle)
     lean = math.remainder(angle, 360.0)
     lean = 0.15 * lean if abs(lean) <= MAX_HEAD_TILT else lean - math.copysign(0.85 * MAX_HEAD_TILT, lean)
     neck = to_head[:, :2] @ NECK + to_head[:, 2]
     to_body = _matrix(neck, unit, lean)
     to_body[:, 2] -= to_body[:, :2] @ (NECK + BODY_SHIFT)
+    if camera is not None:
+        to_head, to_body = combine(camera, to_head), combine(camera, to_body)
     reach = 0.0
-    if with_body:
+    if body:
         corners = np.array([[x, REACHES[1]] for x in (-2.7, 2.7)]) @ to_body[:, :2].T + to_body[:, 2]
         outside = bool((corners[:, 1] >= canvas.shape[0]).all())
         reach = REACHES[1] if outside else REACHES[2]
@@ -109,6 +120,11 @@ def _draw(canvas: NDArray[np.uint8], spot: tuple[Point, float, float], look: Loo
     if person.body is not None:
         place_layer(canvas, person.body, to_body)
     place_layer(canvas, person.front, to_head)
+
+
+def combine(second: NDArray[np.float64], first: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ``(2, 3)`` map that applies ``first``, then ``second``."""
+    return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
 
 
 def _matrix(center: NDArray[np.float64], unit: float, angle: float) -> NDArray[np.float64]:
