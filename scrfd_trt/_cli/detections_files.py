@@ -26,7 +26,8 @@ def check_inputs(
     files, selection = settings.files, settings.selection
     has_videos = any(source.is_video for source in sources)
     if has_videos and len(sources) != 1:
-        given = {"only_tracks": selection.only_tracks, "except_tracks": selection.except_tracks} | vars(files)
+        options = ("only_tracks", "except_tracks", "drop_tracks")
+        given = {name: getattr(selection, name) for name in options} | vars(files)
         if name := next((name for name, value in given.items() if value), None):
             kinds = "images, or to a single video" if hasattr(files, name) else "a single video"
             raise OptionError(f"--{name.replace('_', '-')} applies to {kinds}; process the videos one by one")
@@ -37,7 +38,9 @@ def check_inputs(
     if files.detections and has_videos:
         with FacesReader(files.detections) as reader:
             reader.check_spans(selection)
-    if files.detections and (selection.only_tracks or selection.except_tracks):
+    if sources and not has_videos and any(cover.pts_seconds for cover in selection.covers):
+        raise OptionError("--cover with times applies to videos; leave out what follows '@' for images")
+    if files.detections and selection.selected_tracks:
         known = summarize(files.detections).tracks if faces is None else faces.tracks
         if message := missing_tracks(selection, known):
             hint = "" if known or faces is None else '; put "track": 1 in each face to select it'
@@ -79,7 +82,7 @@ def summarize(path: Path) -> Summary:
 def missing_tracks(selection: TrackSelection, known: Iterable[int]) -> str:
     """Return a message on selected tracks that do not exist, or an empty string."""
     existing = sorted(known)
-    missing = sorted((selection.only_tracks | selection.except_tracks).difference(existing))
+    missing = sorted(selection.selected_tracks.difference(existing))
     if not missing:
         return ""
     hint = f"the tracks are: {_ranges(existing)}" if existing else "there are no tracks"

@@ -34,11 +34,22 @@ STDOUT_ERRORS = (errno.EPIPE, errno.EINVAL, errno.EBADF, errno.ENOSPC, errno.EIO
 """Of writing to a pipe, a closed stream or a full disk."""
 
 SAME_NAMES = (
-    *("allow_host_code", "audio", "batch", "codec", "crf", "damaged", "device", "except_tracks", "hardware_compatible"),
-    *("io", "lean_runtime", "lean_runtime_inside", "max_pixels", "only_tracks", "overwrite", "precision", "preset"),
+    *("allow_host_code", "audio", "batch", "codec", "crf", "damaged", "device", "drop_tracks", "except_tracks"),
+    *(
+        "hardware_compatible",
+        "io",
+        "lean_runtime",
+        "lean_runtime_inside",
+        "max_pixels",
+        "only_tracks",
+        "overwrite",
+        "precision",
+        "preset",
+    ),
     *("timing_cache", "version_compatible"),
 )
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
+    "covers": "--cover",
     "except_regions": "--except-region",
     "except_spans": "--except-span",
     "faces_file": "--save-detections",

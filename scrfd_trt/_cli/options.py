@@ -21,7 +21,7 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files.limits import MILLION, Limits
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
-from scrfd_trt.video import EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video
+from scrfd_trt.video import Cover, EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video
 from scrfd_trt.video._encoders import AUDIO, CODECS
 from scrfd_trt.video._live_pass import DELAY
 from scrfd_trt.video._reader import Damaged
@@ -185,11 +185,17 @@ class SelectionArgs:
     except_region: Annotated[
         Texts, _faces("X,Y,W,H", "Leave faces uncovered whose centre is (mostly) in this region.")
     ] = None
+    drop_tracks: Annotated[Texts, _faces("N,...", "These tracks are no faces: leave them out of cover and report.")] = (
+        None
+    )
+    cover: Annotated[
+        Texts, _faces("X,Y,W,H[@TIME]", "Cover this place by hand: 10,20,64,64@0:05-0:07. Repeat for more.")
+    ] = None
     only_span: Annotated[Texts, _faces("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
     except_span: Annotated[Texts, _faces("FROM-TO", "Leave faces uncovered within this time.")] = None
 
     def parse(self) -> TrackSelection:
-        """Return the selection; raise OptionError for an invalid or contradictory track, region or span."""
+        """Return the selection; raise OptionError for an invalid or contradictory track, region, span or cover."""
         only, excepted = _tracks("--only-tracks", self.only_tracks), _tracks("--except-tracks", self.except_tracks)
         if both := sorted({*only} & {*excepted}):
             raise OptionError(f"track {both[0]} is in --only-tracks and in --except-tracks; leave it out of one")
@@ -199,6 +205,8 @@ class SelectionArgs:
         return TrackSelection(
             only_tracks=frozenset(only),
             except_tracks=frozenset(excepted),
+            drop_tracks=frozenset(_tracks("--drop-tracks", self.drop_tracks)),
+            covers=tuple(dict.fromkeys(_cover(text) for text in self.cover or ())),
             only_regions=tuple(_region("--only-region", text) for text in self.only_region or ()),
             except_regions=tuple(_region("--except-region", text) for text in self.except_region or ()),
             only_spans=tuple(_span("--only-span", text) for text in self.only_span or ()),
@@ -280,6 +288,7 @@ class VideoSettings:
             detector,
             tracking=self.tracking,
             spans=None if selection is None else selection.detected_spans,
+            covers=() if selection is None else selection.covers,
             overwrite=self.overwrite,
             damaged=self.damaged,
             progress=report,
@@ -449,6 +458,23 @@ def _region(option: str, text: str) -> tuple[float, float, float, float]:
         if width > 0 and height > 0:
             return x, y, width, height
     raise OptionError(f"{option} {text!r}: use x, y, width and height in pixels, such as 0,0,640,200")
+
+
+def _cover(text: str) -> Cover:
+    """Return ``x,y,w,h``, ``x,y,w,h@FROM-TO`` or several places ``x,y,w,h@TIME``, which spaces separate."""
+    boxes: list[tuple[float, float, float, float]] = []
+    times: list[float] = []
+    try:
+        for place in text.split():
+            region, at, when = place.partition("@")
+            x, y, width, height = _region("--cover", region)
+            span = sorted({*_span("--cover", when if "-" in when else f"{when}-{when}")}) if at else []
+            boxes += [(x, y, x + width, y + height)] * max(1, len(span))
+            times += span
+        return Cover(boxes=boxes, pts_seconds=times)
+    except OptionError as error:
+        advice = "use X,Y,W,H, X,Y,W,H@FROM-TO, or places at two or more times: 'X,Y,W,H@0:05 X,Y,W,H@0:07'"
+        raise OptionError(f"--cover {text!r}: {advice}") from error
 
 
 def _span(option: str, text: str) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from scrfd_trt._cli import console, live, outputs, results
 from scrfd_trt._cli.batch import (
     FaceFinder,
     FileFinder,
+    ImageResult,
     ModelFinder,
     Tally,
     detect_images,
@@ -172,7 +173,10 @@ class _CopyJob:
             )
             for source, outcome in outcomes:
                 if writer is not None:
-                    writer.add_outcome(source.path, outcome)
+                    saved_outcome = outcome
+                    if isinstance(outcome, ImageResult):
+                        saved_outcome = replace(outcome, faces=settings.selection.with_covers(outcome.faces))
+                    writer.add_outcome(source.path, saved_outcome)
 
     def _report_images(self, images: Sequence[Source], output: Path | None) -> None:
         """Print where the images are, and how many faces they have."""
@@ -182,6 +186,8 @@ class _CopyJob:
         faces = count(tally.faces, "face") if tally.faces else "no faces found"
         pages = [count(tally.pages, "page")] if tally.pages > tally.images else []
         text = ", ".join([*([count(tally.images, "image")] if tally.images > 1 else []), *pages, faces])
+        by_hand = len(self.settings.selection.still_covers)
+        text += f", {count(by_hand, 'cover')} by hand" if by_hand else ""
         if tally.faces and tally.empty:
             text += f"; {tally.empty} without a face"
         text += tally.earlier()
@@ -191,22 +197,23 @@ class _CopyJob:
         first = next(self.targets[source] for source in images if source.path not in failed)
         target = first if tally.images == 1 else output or "copies beside the inputs"
         tally.warn_spherical()
-        if tally.left_out and tally.left_out == tally.faces:
+        if tally.left_out and tally.left_out == tally.faces and not by_hand:
             console.warning(f"{target}: no face is covered; the selection leaves out every face")
         from_file = self.settings.files.detections is not None
-        print_written(target, text, self.draw, tally.faces, from_file=from_file)
+        print_written(target, text, self.draw, tally.faces + by_hand, from_file=from_file)
         for line in tally.change_lines():
             console.plain(line)
 
     def _save_image(self, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> Callable[[], None]:
         source, settings = image.source, self.settings
         target, left_out, changes = self.targets[source], 0, set[str]()
+        by_hand = len(settings.selection.still_covers)
 
         def drawn() -> Iterator[ImageFrame]:
             nonlocal left_out
             for frame, faces in pages:
                 covered = settings.selection.select(faces)
-                left_out += len(faces) - len(covered)
+                left_out += len(faces) - (len(covered) - by_hand)
                 if frame.alpha is not None and not image_format(target.suffix).alpha:
                     changes.add(f"transparent areas are white, since {target.suffix} files have no transparency")
                 with measured("draw"):

@@ -29,7 +29,9 @@ def print_written(output: Path | str, text: str, draw: object, faces: int, *, fr
 
 def headline(summary: Summary) -> str:
     """Return the numbers of frames, tracks, interpolated and lost frames."""
-    text = f"{count(summary.frames, 'frame')}, {count(len(summary.tracks), 'track')}"
+    text = f"{count(summary.frames, 'frame')}, {count(len(summary.tracks) - summary.by_hand, 'track')}"
+    if summary.by_hand:
+        text += f", {count(summary.by_hand, 'cover')} by hand"
     if summary.bridged:
         text += f"; faces interpolated in {count(summary.bridged, 'frame')}"
     if summary.lost:
@@ -65,7 +67,8 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "frames_without_faces": summary.empty,
         "frames_bridged": summary.bridged,
         "scenes": summary.cuts + 1,
-        "tracks": len(summary.tracks),
+        "tracks": len(summary.tracks) - summary.by_hand,
+        "covers": summary.by_hand,
         "frames_lost": summary.lost,
         "gaps": [{"start": start, "end": end} for start, end in summary.gaps()],
         "left_out": sorted(summary.left_out),

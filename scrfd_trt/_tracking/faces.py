@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 
-Origin = Literal["detected", "interpolated", "extended"]
-"""Found in this frame, placed between two detections, or placed before the first or after the last detection."""
+Origin = Literal["detected", "interpolated", "extended", "by hand"]
+"""Found in this frame, placed between two detections, before the first or after the last detection, or by a person."""
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 
@@ -46,8 +46,8 @@ class FrameFaces:
     landmarks
         ``(N, 5, 2)`` float64 in pixels, NaN for a face without landmarks; None if no face has any.
     origins
-        ``(N,)`` of ``detected``, ``interpolated`` (between two detections) or ``extended`` (before the first or after
-        the last detection).
+        ``(N,)`` of ``detected``, ``interpolated`` (between two detections), ``extended`` (before the first or after the
+        last detection) or ``by hand`` (see :class:`Cover`).
 
     Notes
     -----
@@ -86,6 +86,18 @@ class FrameFaces:
         # A row does not keep the columns in memory.
         points = None if points is None or np.isnan(points).any() else points.copy()
         return Face(int(ids), boxes.copy(), float(scores), points, str(origins))  # type: ignore[arg-type]
+
+    def joined(self, other: FrameFaces) -> FrameFaces:
+        """Return the faces of this frame and those of another object for the same frame."""
+        if not len(other):
+            return self
+        both = (self, other)
+        columns = zip(*((one.track_ids, one.boxes, one.scores, one.origins) for one in both), strict=True)
+        ids, boxes, scores, origins = (np.concatenate(each) for each in columns)
+        points = [np.full((len(one), 5, 2), np.nan) if one.landmarks is None else one.landmarks for one in both]
+        has_landmarks = any(one.landmarks is not None for one in both if len(one))
+        landmarks = np.concatenate(points) if has_landmarks else None
+        return FrameFaces(self.number, self.pts_seconds, self.cut, ids, boxes, scores, landmarks, origins)
 
     def detections(self, size: tuple[int, int]) -> Detections:
         """Return the faces as the input of overlays; ``size`` is the frame's width and height in pixels."""

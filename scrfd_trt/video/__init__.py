@@ -9,7 +9,7 @@ from scrfd_trt.video._first_pass import FrameDetector, find_faces
 from scrfd_trt.video._live_pass import RenderedFrame, overlay_live
 from scrfd_trt.video._live_reader import LiveReader
 from scrfd_trt.video._reader import Frame, VideoInfo, VideoReader
-from scrfd_trt.video._selection import TrackSelection
+from scrfd_trt.video._selection import Cover, TrackSelection
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import ReviewMoment, Summary, TrackSummary
 from scrfd_trt.video._two_pass import detect_video, overlay_video, render_frames, render_video
@@ -23,6 +23,6 @@ __all__ = [  # noqa: RUF022 - in groups
     # Detection and tracking
     "find_faces", "FrameDetector", "Tracker", "TrackingOptions", "FrameObservation",
     # Faces
-    "Face", "FrameFaces", "FacesReader", "FacesWriter", "TrackSelection",
+    "Face", "FrameFaces", "FacesReader", "FacesWriter", "TrackSelection", "Cover",
     "Summary", "TrackSummary", "ReviewMoment",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from typing_extensions import NotRequired, TypedDict
 
 from scrfd_trt._files import atomic_path, output_errors
@@ -25,7 +25,7 @@ from scrfd_trt._tracking.faces import FrameFaces, Origin
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import ClosedError, DetectionsError
 from scrfd_trt.video._reader import Source, VideoInfo
-from scrfd_trt.video._selection import ALWAYS, Span, TrackSelection, format_spans, join_spans
+from scrfd_trt.video._selection import ALWAYS, Cover, Span, TrackSelection, add_covers, format_spans, join_spans
 
 FACES_SUFFIX = ".faces.jsonl"
 SAMPLE_BYTES = 1 << 16  # bytes that the fingerprint reads at the start, in the middle and at the end of a file
@@ -71,6 +71,8 @@ class Header(BaseModel, frozen=True):
     fingerprint: str | None = None  # None if the video is not a single file
     spans: tuple[tuple[Seconds | None, Seconds | None], ...] | None = None
     """Times in which faces were detected, null for no start or no end; null for the whole video."""
+    covers: tuple[Cover, ...] = ()
+    """Places that a person covers."""
 
     @field_validator("spans")
     @classmethod
@@ -78,6 +80,14 @@ class Header(BaseModel, frozen=True):
         if any(None not in span and span[0] > span[1] for span in spans or ()):
             raise ValueError("a span ends before it starts")
         return spans
+
+    @field_validator("covers")
+    @classmethod
+    def _in_picture(cls, covers: tuple[Cover, ...], info: ValidationInfo) -> tuple[Cover, ...]:
+        for cover in covers if "size" in info.data else ():
+            if why := cover.why_invisible(info.data["size"]):
+                raise ValueError(why)
+        return covers
 
     @field_validator("tracking")
     @classmethod
@@ -159,6 +169,8 @@ class FacesWriter:
         Properties of the video, and the tracking options that were used.
     spans
         Start and end, in seconds, of the parts of the video in which faces are detected; None for the whole video.
+    covers
+        Places that are covered by hand; readers add them to the faces of each frame.
     overwrite
         Whether an existing file may be replaced.
 
@@ -177,6 +189,7 @@ class FacesWriter:
         options: TrackingOptions | None = None,
         *,
         spans: Iterable[Span] | None = None,
+        covers: Iterable[Cover] = (),
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
@@ -187,13 +200,15 @@ class FacesWriter:
             tracking=(options or TrackingOptions()).model_dump(),
             fingerprint=fingerprint(info.name),
             spans=None if spans is None else [_finite(span) for span in spans],
+            covers=tuple(covers),
         )
         with ExitStack() as stack:
             part = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
             with output_errors(self.path):
                 self._file = part.open("wb")
             stack.callback(self._close)
-            self._write_line(header.model_dump(exclude={"spans"} if header.spans is None else None))
+            unused = {name for name in ("spans", "covers") if getattr(header, name) in (None, ())}
+            self._write_line(header.model_dump(exclude=unused))
             self._stack = stack.pop_all()
 
     def write(self, frame: FrameFaces) -> None:
@@ -277,7 +292,7 @@ class FacesReader:
                 raise DetectionsError(f"{self.path}, line {number}: expected frame {expected}, not {frame.number}")
             for face, why in _wrong_boxes(frame.boxes, line.get("faces", []), self.header.size):
                 raise DetectionsError(f"{self.path}, line {number}, face {face + 1}, box: {why}")
-            yield frame
+            yield add_covers(frame, self.header.covers)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         self._file.seek(0)
@@ -288,7 +303,7 @@ class FacesReader:
             return validate(text)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            if validate == _FRAME.validate_json or first["loc"] == ("tracking",):
+            if validate == _FRAME.validate_json or first["loc"][:1] in (("tracking",), ("covers",)):
                 raise DetectionsError(f"{self.path}, line {number}{problem(first)}") from error
             where = "".join(f", {part}" for part in first["loc"])
             of_images = b'"image"' in text and b'"faces"' in text
@@ -317,7 +332,8 @@ class FacesReader:
     def check_spans(self, selection: TrackSelection) -> None:
         """Raise ``DetectionsError`` if faces would be covered at times in which none were detected."""
         detected, covered = self.header.detected_spans, selection.covered_spans
-        covered = ALWAYS if covered is None else covered
+        by_hand = [cover.span for cover in (*selection.covers, *self.header.covers)]
+        covered = join_spans([*(ALWAYS if covered is None else covered), *by_hand])
         if detected is None or all(any(a <= start and end <= b for a, b in detected) for start, end in covered):
             return
         raise DetectionsError(

@@ -1,15 +1,15 @@
-"""Select the faces of a video that are covered."""
+"""Select the faces of a video that are covered, and places that are covered by hand."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._options import OptionsModel
@@ -22,17 +22,99 @@ Span = tuple[float, float]  # start and end in seconds
 
 ALWAYS: tuple[Span, ...] = ((-inf, inf),)
 MIN_SHARE = 0.5  # share of its frames in which a track lies in a region that it belongs to
+FIRST_COVER = 1_000_001  # track number of the first cover by hand; trackers count from 1
+SLACK = 0.01  # seconds around the times of a cover: reports round times to a hundredth
+UPRIGHT = np.array([[0.3, 0.42], [0.7, 0.42], [0.5, 0.6], [0.35, 0.78], [0.65, 0.78]])
+"""Landmarks of a face by hand, as shares of the sides of its box."""
+
+Coordinate = Annotated[float, Field(ge=-1e7, le=1e7)]
+
+
+class Cover(OptionsModel):
+    """A place that a person covers, as if a face were there.
+
+    Attributes
+    ----------
+    boxes
+        x1, y1, x2, y2 in pixels of the upright frame; at least one box.
+    pts_seconds
+        When the cover is at each box, in seconds, in order; it moves from one to the next along a straight line, and
+        covers nothing before the first and after the last. Empty, with one box: in the whole video.
+    """
+
+    boxes: tuple[tuple[Coordinate, Coordinate, Coordinate, Coordinate], ...] = Field(min_length=1)
+    pts_seconds: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Cover:
+        if any(x2 - x1 < 1 or y2 - y1 < 1 for x1, y1, x2, y2 in self.boxes):
+            raise ValueError("boxes must be x1, y1, x2, y2 in pixels, at least one pixel wide and high")
+        if list(self.pts_seconds) != sorted(set(self.pts_seconds)):
+            raise ValueError("pts_seconds must increase")
+        if len(self.boxes) != max(1, len(self.pts_seconds)) or len(self.pts_seconds) == 1:
+            raise ValueError("there must be one box without times, or two or more boxes with one time each")
+        return self
+
+    @property
+    def span(self) -> Span:
+        """Start and end in seconds."""
+        return (self.pts_seconds[0], self.pts_seconds[-1]) if self.pts_seconds else ALWAYS[0]
+
+    def box_at(self, pts_seconds: float) -> NDArray[np.float64] | None:
+        """Return the box ``(4,)`` at a time; None if nothing is covered then."""
+        start, end = self.span
+        if not start - SLACK <= pts_seconds <= end + SLACK:
+            return None
+        if not self.pts_seconds:
+            return np.array(self.boxes[0])
+        return np.array([np.interp(pts_seconds, self.pts_seconds, side) for side in zip(*self.boxes, strict=True)])
+
+    def why_invisible(self, size: tuple[int, int]) -> str:
+        """Return why a cover hides nothing of an image of this size; empty if it does."""
+        width, height = size
+        if any(x1 < width and y1 < height and x2 > 0 and y2 > 0 for x1, y1, x2, y2 in self.boxes):
+            return ""
+        x1, y1, x2, y2 = self.boxes[0]
+        return f"the cover {x1:g},{y1:g},{x2 - x1:g},{y2 - y1:g} lies outside of the picture of {width}×{height} pixels"
+
+
+def add_covers(frame: FrameFaces, covers: Sequence[Cover], first: int = FIRST_COVER) -> FrameFaces:
+    """Return the faces of a frame and the covers of its time, with track numbers from ``first`` on."""
+    found = [(first + index, cover.box_at(frame.pts_seconds)) for index, cover in enumerate(covers)]
+    tracks = [track for track, box in found if box is not None]
+    if not tracks:
+        return frame
+    boxes = np.array([box for _, box in found if box is not None])
+    faces = FrameFaces(
+        frame.number,
+        frame.pts_seconds,
+        track_ids=np.array(tracks, np.int64),
+        boxes=boxes,
+        scores=np.ones(len(boxes)),
+        landmarks=None if frame.landmarks is None else _upright_landmarks(boxes),
+        origins=np.full(len(boxes), "by hand", "U12"),
+    )
+    return frame.joined(faces)
+
+
+def _upright_landmarks(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return boxes[:, None, :2] + UPRIGHT * (boxes[:, None, 2:] - boxes[:, None, :2])
 
 
 class TrackSelection(OptionsModel):
     """Which faces of a video are covered.
 
     A face is covered if it matches every non-empty ``only`` option and no ``except`` option; all others stay visible.
+    Covers by hand are covered in any case.
 
     Attributes
     ----------
     only_tracks, except_tracks
         Track numbers.
+    drop_tracks
+        Numbers of tracks that are no faces: they are not covered, and summaries do not count them.
+    covers
+        Places that are covered by hand.
     only_regions, except_regions
         x, y, width, height in pixels. A track belongs to a region if the centre of its box lies there in at least half
         of its frames; a face that only crosses the region does not.
@@ -43,6 +125,8 @@ class TrackSelection(OptionsModel):
 
     only_tracks: frozenset[int] = frozenset()
     except_tracks: frozenset[int] = frozenset()
+    drop_tracks: frozenset[int] = frozenset()
+    covers: tuple[Cover, ...] = ()
     only_regions: tuple[Region, ...] = ()
     except_regions: tuple[Region, ...] = ()
     only_spans: tuple[Span, ...] = ()
@@ -63,23 +147,59 @@ class TrackSelection(OptionsModel):
     @property
     def detected_spans(self) -> tuple[Span, ...] | None:
         """Times in which faces have to be detected; None for the whole video."""
-        selects_tracks = self.only_tracks or self.except_tracks or self.needs_tracks
-        return None if selects_tracks else self.covered_spans
+        spans = self.covered_spans
+        if spans is None or self.selected_tracks or self.needs_tracks:
+            return None
+        return join_spans([*spans, *(cover.span for cover in self.covers)])
+
+    @property
+    def selected_tracks(self) -> frozenset[int]:
+        """All track numbers that the options name."""
+        return self.only_tracks | self.except_tracks | self.drop_tracks
+
+    @property
+    def still_covers(self) -> tuple[Cover, ...]:
+        """The covers without times, which apply to images, too."""
+        return tuple(cover for cover in self.covers if not cover.pts_seconds)
+
+    def check_covers(self, size: tuple[int, int]) -> None:
+        """Raise ``OptionError`` for a cover that hides nothing of images of this size."""
+        for cover in self.covers:
+            if why := cover.why_invisible(size):
+                raise OptionError(why, fields=["covers"], value=cover)
 
     def select(self, detections: Detections) -> Detections:
         """Return the covered faces of a single image, in which a region contains a face by the centre of its box.
 
-        Spans do not apply. Raises ``DetectionsError`` if tracks are selected and the faces have no track ids.
+        They include the covers without times. Spans do not apply. Raises ``DetectionsError`` if tracks are selected and
+        the faces have no track ids, and ``OptionError`` if a cover lies outside of the image.
         """
         covered = ~_is_inside(detections.boxes, self.except_regions)
         if self.only_regions:
             covered &= _is_inside(detections.boxes, self.only_regions)
-        if self.only_tracks or self.except_tracks:
+        if self.selected_tracks:
             if detections.track_ids is None and len(detections):
                 raise DetectionsError("the faces have no track ids, so none can be selected")
             ids = np.zeros(0, np.int64) if detections.track_ids is None else detections.track_ids
             covered &= self._covers_tracks(ids)
-        return detections if covered.all() else detections[covered]
+        return self.with_covers(detections if covered.all() else detections[covered])
+
+    def with_covers(self, faces: Detections) -> Detections:
+        """Return the faces of an image, and the covers without times as faces with a score of 1."""
+        self.check_covers(faces.image_size)
+        if not self.still_covers:
+            return faces
+        boxes = np.array([cover.boxes[0] for cover in self.still_covers])
+        points = None if faces.landmarks is None else np.concatenate([faces.landmarks, _upright_landmarks(boxes)])
+        numbers = range(FIRST_COVER, FIRST_COVER + len(boxes))
+        ids = None if faces.track_ids is None else [*faces.track_ids.tolist(), *numbers]
+        return Detections(
+            np.concatenate([faces.boxes, boxes]),
+            np.concatenate([faces.scores, np.ones(len(boxes))]),
+            points,
+            image_size=faces.image_size,
+            track_ids=ids,
+        )
 
     @property
     def needs_tracks(self) -> bool:
@@ -103,13 +223,12 @@ class TrackSelection(OptionsModel):
 
     def apply(self, frame: FrameFaces) -> FrameFaces:
         """Return the frame with the covered faces only; regions have to be resolved."""
-        if not self.covers_time(frame.pts_seconds):
-            return frame[:0]
-        covered = self._covers_tracks(frame.track_ids)
+        covered = self._covers_tracks(frame.track_ids) & self.covers_time(frame.pts_seconds)
+        covered |= (frame.origins == "by hand") & ~np.isin(frame.track_ids, list(self.drop_tracks))
         return frame if covered.all() else frame[covered]
 
     def _covers_tracks(self, track_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        covered = ~np.isin(track_ids, list(self.except_tracks))
+        covered = ~np.isin(track_ids, list(self.except_tracks | self.drop_tracks))
         return covered & np.isin(track_ids, list(self.only_tracks)) if self.only_tracks else covered
 
 

@@ -148,6 +148,11 @@ class Summary:
             if doubt is not None or number in self._runs:
                 self._add_doubt(number, doubt, bare)
 
+    @property
+    def by_hand(self) -> int:
+        """Number of tracks that are covers by hand."""
+        return sum(track.best.origin == "by hand" for track in self.tracks.values())
+
     def _add_doubt(self, number: int, doubt: Doubt | None, frame: FrameFaces) -> None:
         run = self._runs.get(number)
         if run is not None and run[0] != doubt:
@@ -166,7 +171,8 @@ class Summary:
             if number in present:
                 continue
             self._end_run(number)
-            if is_noted and self._is_inside(self._last.boxes[index]):
+            by_hand = self._last.origins[index] == "by hand"
+            if is_noted and not by_hand and self._is_inside(self._last.boxes[index]):
                 self._push(ReviewMoment(LOST_WEIGHT, frame.pts_seconds, frame.pts_seconds, number, "lost"))
 
     def _is_inside(self, box: NDArray[np.float64]) -> bool:

@@ -27,7 +27,17 @@ from scrfd_trt.video._extra_streams import kinds
 from scrfd_trt.video._first_pass import FrameDetector, find_faces, frame_device, queue_size
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoInfo, VideoReader
-from scrfd_trt.video._selection import ALWAYS, Span, TrackSelection, format_spans, is_within, join_spans
+from scrfd_trt.video._selection import (
+    ALWAYS,
+    FIRST_COVER,
+    Cover,
+    Span,
+    TrackSelection,
+    add_covers,
+    format_spans,
+    is_within,
+    join_spans,
+)
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
@@ -60,6 +70,7 @@ def detect_video(
     *,
     tracking: TrackingOptions | None = None,
     spans: Sequence[Span] | None = None,
+    covers: Sequence[Cover] = (),
     overwrite: bool = False,
     damaged: Damaged = "stop",
     progress: ProgressCallback = _no_progress,
@@ -75,6 +86,8 @@ def detect_video(
     spans
         Start and end, in seconds, of the parts of the video whose faces are wanted, as for :func:`find_faces`; the file
         states them, and its faces cover nothing elsewhere.
+    covers
+        Places that are covered by hand, for the file.
     overwrite, damaged
         As for :class:`FacesWriter` and :class:`VideoReader`.
     progress
@@ -85,10 +98,8 @@ def detect_video(
     VideoError, OutputError, OptionError
         If the video cannot be read or the file cannot be written; no file is left then.
     """
-    summary, _ = _detect(
-        source, faces_file, detector, tracking, spans=spans, overwrite=overwrite, damaged=damaged, progress=progress
-    )
-    return summary
+    how: dict[str, Any] = {"spans": spans, "covers": covers, "overwrite": overwrite}
+    return _detect(source, faces_file, detector, tracking, **how, damaged=damaged, progress=progress)[0]
 
 
 def _detect(
@@ -98,6 +109,7 @@ def _detect(
     tracking: TrackingOptions | None,
     *,
     spans: Sequence[Span] | None,
+    covers: Sequence[Cover] = (),
     overwrite: bool,
     damaged: Damaged,
     progress: ProgressCallback,
@@ -108,7 +120,7 @@ def _detect(
     spans = None if spans is None else join_spans(spans)
     with (
         open_source(source, damaged=damaged, device=frame_device(detector), checked=True) as reader,
-        FacesWriter(faces_file, reader.info, options, spans=spans, overwrite=overwrite) as file,
+        FacesWriter(faces_file, reader.info, options, spans=spans, covers=covers, overwrite=overwrite) as file,
         closing(find_faces(reader, detector, options, spans=spans)) as frames,
     ):
         summary = Summary(reader.info.size, options.threshold)
@@ -154,7 +166,7 @@ def render_video(
     overlay
         Takes an image and its faces, and returns the image with the overlay.
     selection
-        Which faces are covered; by default all.
+        Which faces are covered, by default all, and places that are covered by hand.
     encode, overwrite, keep_metadata, keep_location
         As for :class:`VideoWriter`.
     damaged
@@ -168,8 +180,8 @@ def render_video(
     Raises
     ------
     VideoError, OutputError, OptionError
-        If the video cannot be read, the output cannot be written, or a selected span has no frame; no output is left
-        then.
+        If the video cannot be read, the output cannot be written, a selected span or cover has no frame, or a cover
+        lies outside of the frames; no output is left then.
     DetectionsError
         If the faces belong to another video.
     """
@@ -184,6 +196,7 @@ def render_video(
         file.check(reader.info)
         file.check_spans(selection or TrackSelection())
         _check_frames_in_spans(file, selection or TrackSelection(), reader)
+        (selection or TrackSelection()).check_covers(reader.info.size)
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_of_limits(reader)
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
@@ -203,15 +216,19 @@ def _render(
     progress: ProgressCallback,
 ) -> Summary:
     chosen = (selection or TrackSelection()).resolve_regions(file)
+    covers = [cover for cover in chosen.covers if cover not in file.header.covers]
+    first = FIRST_COVER + len(file.header.covers)
     summary = Summary(reader.info.size, TrackingOptions.model_validate(file.header.tracking).threshold)
     summary.spans = chosen.covered_spans
 
     def selected() -> Iterator[FrameFaces]:
         for frame in file:
-            covered = chosen.apply(frame)
+            kept = chosen.apply(frame)
+            covered = add_covers(kept, covers, first)
             summary.add(covered)
-            if covered is not frame:
-                summary.left_out.update(np.setdiff1d(frame.track_ids, covered.track_ids).tolist())
+            if kept is not frame:
+                left = np.setdiff1d(frame.track_ids, kept.track_ids).tolist()
+                summary.left_out.update(set(left) - chosen.drop_tracks)
             yield covered
 
     for frame in render_frames(reader, selected(), overlay, writer, spans=file.header.detected_spans):
@@ -231,6 +248,7 @@ def _check_frames_in_spans(file: FacesReader, selection: TrackSelection, reader:
     last = max((end for _, end in known), default=-math.inf)
     chosen = {"only_spans": selection.only_spans, "except_spans": selection.except_spans}
     spans = [(name, span) for name, found in chosen.items() for span in found if span[0] <= last]
+    spans += [("covers", cover.span) for cover in selection.covers]
     for frame in file if spans else ():
         spans = [(name, span) for name, span in spans if not is_within(frame.pts_seconds, [span])]
         if not spans:
@@ -291,6 +309,7 @@ def overlay_video(
             damaged=damaged,
             progress=progress,
             spans=None if selection is None else selection.detected_spans,
+            covers=() if selection is None else selection.covers,
             constant_rate=constant_rate,
         )
         return render_video(

@@ -101,7 +101,7 @@ def test_copies_beside_videos_never_replace_each_other(run: Run, film: Film) -> 
     assert names() == ["clip.mp4", "clip.mpg", "clip_anonymized.mp4", "clip_anonymized_anonymized.mp4"]
 
 
-@pytest.mark.parametrize("option", ["--only-tracks", "--except-tracks"])
+@pytest.mark.parametrize("option", ["--only-tracks", "--except-tracks", "--drop-tracks"])
 def test_missing_track(run: Run, film: Film, option: str) -> None:
     film()
     ran = run("anonymize", "clip.mp4", option, "1,77")

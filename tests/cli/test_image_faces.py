@@ -143,6 +143,23 @@ def test_selection_of_faces_of_images(run: Run, picture: Picture) -> None:
     assert (ran.code, ran.error) == (2, "f.jsonl: there is no track 3; the tracks are: 1-2")
 
 
+def test_images_are_covered_by_hand(run: Run, picture: Picture) -> None:
+    picture()
+    at = f"{OTHER[0]},{OTHER[1]},{OTHER[2] - OTHER[0]},{OTHER[3] - OTHER[1]}"
+    code, _, err = run("anonymize", "spot.png", "--cover", at, "-o", "a.png", "--save-detections", "f.jsonl", *SOLID)
+    assert (code, err.splitlines()[-1]) == (0, "wrote a.png: 1 face, 1 cover by hand")
+    assert [is_black("a.png", one) for one in (BOX, OTHER)] == [True, True]
+    assert run("anonymize", "spot.png", "--detections", "f.jsonl", "-o", "b.png", *SOLID).code == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    ran = run("anonymize", "spot.png", "-o", "c.png", "--cover", "160,0,9,9")
+    outside = "the cover 160,0,9,9 lies outside of the picture of 160×120 pixels; see --cover"
+    assert (ran.code, ran.error, Path("c.png").exists()) == (2, outside, False)
+    ran = run("anonymize", "spot.png", "-o", "c.png", "--cover", "0,0,9,9@1-2")
+    assert (ran.code, ran.error) == (
+        2, "--cover with times applies to videos; leave out what follows '@' for images",
+    )  # fmt: skip
+
+
 def test_region_of_detected_image(run: Run, picture: Picture) -> None:
     picture()
     for option, value, black in (

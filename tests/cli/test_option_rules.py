@@ -38,13 +38,14 @@ VALUES = {
     "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
     "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2", "shard": "1/1", "jobs": "2",
-    "files_from": "list",
+    "files_from": "list", "drop_tracks": "1", "cover": "0,0,9,9",
 }  # fmt: skip
 VIDEO = {"jobs", "every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
 STREAMS = {"audio", "subtitles"}
 LIVE = {"delay", "duration"}
-TRACKS = {"only_tracks", "except_tracks"}
-FILES = {"detections", "save_detections", "keep_metadata", "keep_location", "damaged", "only_region", "except_region"}
+TRACKS = {"only_tracks", "except_tracks", "drop_tracks"}
+FILES = {"detections", "save_detections", "keep_metadata", "keep_location", "damaged", "cover"}
+FILES |= {"only_region", "except_region"}
 ALONE = {"recursive"}
 JOBS = {"files_from", "shard", "resume", "dry_run"}
 DETECT = {"max_faces", "threshold", "iou", "scale", "model", "device", "lean_runtime", "allow_host_code"}

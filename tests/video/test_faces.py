@@ -383,7 +383,7 @@ def test_summary_counts_and_moments_to_review() -> None:
     assert (summary.frames, summary.empty, summary.bridged, summary.cuts, summary.faces) == (40, 1, 8, 1, 59)
     one = summary.tracks[1]
     assert (one.first.number, one.last.number, one.frames) == (0, 38, 39)
-    assert one.counts == {"detected": 31, "interpolated": 8, "extended": 0}
+    assert one.counts == {"detected": 31, "interpolated": 8, "extended": 0, "by hand": 0}
     assert summary.tracks[2].frames == 20
     found = [(moment.doubt, moment.track, moment.start, moment.end) for moment in summary.moments_to_review()]
     assert ("bridged", 1, 1.0, 1.7) in found
