@@ -509,7 +509,8 @@ class SCRFDDetector:
         batch
             Images per run of the model, limited by the model; None: ``max_batch``.
         in_flight
-            Maximum number of concurrent batches, on each GPU if there are several. So many batches of images are held.
+            Maximum number of batches whose images are held, on each GPU if there are several. At most three run at the
+            same time on a GPU.
         threshold, max_faces
             As for :meth:`detect`.
         on_error

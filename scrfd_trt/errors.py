@@ -30,10 +30,12 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+ErrorType = TypeVar("ErrorType", bound=Exception)
 
 __all__ = [
     "BackendError",
@@ -185,7 +187,7 @@ def out_of_memory(doing: str) -> BackendError:
     return BackendError(f"{doing} failed: there is not enough memory; use smaller images, batches or scales")
 
 
-def without_frames(error: ScrfdError) -> ScrfdError:
+def without_frames(error: ErrorType) -> ErrorType:
     """Return an error that is kept as a result, without the tracebacks, whose frames keep images alive."""
     each: BaseException | None = error
     while each is not None:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,7 +17,7 @@ from scrfd_trt._engine.runtime import opener
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline, program, slot_memory
-from scrfd_trt._pipelines.cuda.slot import PROGRAMS, Slot
+from scrfd_trt._pipelines.cuda.slot import PROGRAMS
 
 pytestmark = pytest.mark.slow
 
@@ -600,7 +598,7 @@ def test_in_flight_limits_the_runs(gpu, fakes, in_flight):
         expected = opened.detect_batch(pictures)
         under_way = watched(opened)
         assert list(opened.stream(pictures, in_flight=in_flight)) == expected
-        assert under_way == [min(number, in_flight) for number in range(1, 16)]
+        assert under_way == [min(number, in_flight, 3) for number in range(1, 16)]  # others are done, and wait
         gpu.is_idle = True  # finished results are yielded before the next start
         under_way.clear()
         assert list(opened.stream(pictures, in_flight=in_flight)) == expected
@@ -633,8 +631,7 @@ def test_detect_while_the_images_of_a_stream_are_read(gpu, fakes):
                 yield picture
 
         assert list(opened.stream(images(), in_flight=5)) == expected
-        assert max(under_way) == 5
-        assert opened._pipeline._pool._count <= 3
+        assert max(under_way) == opened._pipeline._pool._count == 3
     assert gpu.leaks == {}
 
 
@@ -642,8 +639,7 @@ def test_engine_of_batch_one_uses_no_more_slots_than_in_flight(gpu, fakes):
     with detector(fakes.plan(profiles=fakes.ranges((1, 1, 1)))) as opened:
         under_way = watched(opened)
         assert len(list(opened.stream([image(64, 64)] * 30, in_flight=3))) == 30
-        assert max(under_way) == 3
-        assert opened._pipeline._pool._count <= 4
+        assert max(under_way) == opened._pipeline._pool._count == 3
 
 
 def test_page_locked_images_are_kept_until_they_are_copied(gpu, fakes):
@@ -799,31 +795,24 @@ def test_large_runs_are_defined_by_pixels(gpu, fakes, monkeypatch):
             assert ("cuEventRecordWithFlags" in gpu.calls) == (count == 4)
 
 
-@pytest.mark.usefixtures("large_runs")
-def test_close_waits_for_a_slot_that_is_being_freed(gpu, fakes, monkeypatch):
-    plan, pictures = fakes.plan(profiles=fakes.ranges((1, 8, 16))), [image(64, 64)] * 16
-    opened = detector(plan, max_batch=16)
-    pipeline, closing, go_on = opened._pipeline, threading.Event(), threading.Event()
-    runs = [pipeline.start(pictures, 0.5, None) for _ in range(4)]
-    expected, *_ = [run.result() for run in runs[:3]]
-    close = Slot.close
-
-    def slow(slot):
-        if not closing.is_set():
-            closing.set()
-            assert go_on.wait(20)
-        close(slot)
-
-    monkeypatch.setattr(Slot, "close", slow)
-    with ThreadPoolExecutor(2) as threads:
-        last = threads.submit(runs[3].result)
-        assert closing.wait(20)
-        closed = threads.submit(opened.close)
-        with pytest.raises(Late):
-            closed.result(0.2)
-        go_on.set()
-        assert last.result(20) == expected
-        closed.result(20)
+def test_runs_beyond_the_slots_keep_their_results_until_they_are_read(gpu, fakes):
+    pictures = [image(64, 64) for _ in range(6)]
+    with detector(fakes.plan(), max_batch=1) as opened:
+        expected = [[opened.detect(picture)] for picture in pictures]
+        runs = [opened._pipeline.start([picture], 0.5, None) for picture in pictures]
+        assert opened._pipeline._pool._count == 3
+        assert [run.result() for run in reversed(runs)] == expected[::-1]
+        gpu.fail("cuStreamSynchronize", times=1)
+        runs = [opened._pipeline.start([picture], 0.5, None) for picture in pictures[:3]]
+        with pytest.raises(BackendError, match="an earlier run failed"):
+            opened.detect(pictures[3])
+        with pytest.raises(BackendError):
+            runs[0].result()  # its own error
+        closed = opened._pipeline
+    for run in runs[1:]:
+        with pytest.raises(ClosedError):
+            run.result()
+    assert closed._pool._count == 0
     assert gpu.leaks == {}
 
 

@@ -177,8 +177,7 @@ class CudaPipeline:
             self._pool.release(slot)
 
     def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Outcome]:
-        # Without waiting: this thread itself may have all slots, and would wait for ever.
-        slot = self._pool.acquire(wait=False)
+        slot = self._pool.acquire()
         try:
             with self.device.current():
                 slot.start(images, threshold, max_faces, in_background=True)

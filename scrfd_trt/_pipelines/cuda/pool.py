@@ -14,7 +14,7 @@ from scrfd_trt._cuda.stream import borrow_stream, create_stream
 from scrfd_trt._pipelines.base import Outcome
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot import Slot
-from scrfd_trt.errors import BackendError, ClosedError, ScrfdError
+from scrfd_trt.errors import BackendError, ClosedError, ScrfdError, without_frames
 
 if TYPE_CHECKING:
     from cuda.core import Stream
@@ -44,15 +44,15 @@ class SlotPool:
         self._resources, self._stream, self._capture_stream = resources, stream, capture_stream
         self._owned = owned
         self._idle: list[Slot] = []
-        self._runs: set[Run] = set()
+        self._runs: dict[Run, None] = {}  # in the order of their starts
         self._count = self._waiting = 0
         self._changed = threading.Condition()
         self._closing = self._closed = False
         self._why_closed = "the detector was closed; open a new one"
         self._failure = ""
 
-    def acquire(self, *, wait: bool = True) -> Slot:
-        """Return the slot that was used last; if all are in use, wait for one, or create another.
+    def acquire(self) -> Slot:
+        """Return the slot that was used last; if all are in use, create another, or wait for one.
 
         Raises ClosedError after :meth:`close`, and BackendError if an earlier run failed on the GPU, or if there is not
         enough memory.
@@ -60,7 +60,7 @@ class SlotPool:
         try:
             slot = self._idle.pop()  # atomic, as is append()
         except IndexError:
-            slot = self._wait_for_slot(wait=wait)
+            slot = self._wait_for_slot()
         if self._closed or self._failure:
             self._add_idle(slot)
             self._check_usable()
@@ -73,16 +73,16 @@ class SlotPool:
 
     def start(self, slot: Slot) -> Run:
         """Return the run that was started in a slot; its end releases the slot."""
-        run = Run(slot, self._resources.device, self._end)
+        run = Run(slot, self._resources.device, self)
         with self._changed:
             self.check_not_closing()
-            self._runs.add(run)
-            self._changed.notify_all()  # the slot no longer counts, so that another may be created
+            self._runs[run] = None
+            self._changed.notify_all()  # who waits for a slot may end the run
         return run
 
     @property
     def in_flight(self) -> int:
-        """Slots in use, also by runs whose results wait to be read: one more batch would need another slot."""
+        """Slots in use, also by runs that are done, but whose results have not been read."""
         return self._count - len(self._idle)
 
     def begin_closing(self) -> bool:
@@ -123,7 +123,24 @@ class SlotPool:
         for run in self._runs:
             run._after_fork()
 
-    def _wait_for_slot(self, *, wait: bool) -> Slot:
+    def _wait_for_slot(self) -> Slot:
+        while (found := self._idle_slot_or_run()) is not None:
+            if isinstance(found, Slot):
+                return found
+            found.settle()
+        try:
+            return self._new_slot()
+        except BaseException:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+            raise
+
+    def _idle_slot_or_run(self) -> Slot | Run | None:
+        """Return an idle slot; None if the caller may create one; or, if all are in use, the run started first.
+
+        The caller itself may be the one that has to read the results of the run: it must not wait for another thread.
+        """
         with self._changed:
             self._waiting += 1
             try:
@@ -132,20 +149,14 @@ class SlotPool:
                     if self._idle:
                         with suppress(IndexError):  # another thread may be faster
                             return self._idle.pop()
-                    # Slots of started runs do not count: this thread may be the one that has to end them.
-                    if self._count - len(self._runs) < SLOTS or not wait:
+                    if self._count < SLOTS:
                         self._count += 1
-                        break
+                        return None
+                    if self._runs:
+                        return next(iter(self._runs))
                     self._changed.wait()
             finally:
                 self._waiting -= 1
-        try:
-            return self._new_slot()
-        except BaseException:
-            with self._changed:
-                self._count -= 1
-                self._changed.notify_all()
-            raise
 
     def _new_slot(self) -> Slot:
         device = self._resources.device
@@ -160,20 +171,10 @@ class SlotPool:
                 self._changed.notify_all()
 
     def _end(self, run: Run, slot: Slot) -> None:
-        """Take back the slot of a run, or free it if the pool has enough."""
+        """Take back the slot of a run."""
         with self._changed:
-            self._runs.discard(run)
-            if len(self._idle) < SLOTS:
-                self.release(slot)
-                return
-        try:
-            with self._resources.device.current():
-                slot.close()
-        finally:
-            with self._changed:  # only now, so that close() waits for it
-                self._count -= 1
-                self._failure = self._failure or slot.failure
-                self._changed.notify_all()
+            self._runs.pop(run, None)
+            self.release(slot)
 
     def _check_usable(self) -> None:
         self.check_open()
@@ -200,12 +201,13 @@ class SlotPool:
 
 
 class Run:
-    """A run that was started in a slot; ``release`` takes the slot back at its end."""
+    """A run that was started in a slot, which the pool takes back at its end."""
 
-    def __init__(self, slot: Slot, device: Device, release: Callable[[Run, Slot], None]) -> None:
+    def __init__(self, slot: Slot, device: Device, pool: SlotPool) -> None:
         self._slot: Slot | None = slot
         self._device = device
-        self._release = release
+        self._pool = pool
+        self._settled: list[Outcome] | Exception | None = None  # what result() returns or raises, if the slot is back
         self._lock = threading.RLock()  # the garbage collector may end the same run in the thread that holds it
 
     def done(self) -> bool:
@@ -220,16 +222,29 @@ class Run:
         finally:
             self._lock.release()
 
+    def settle(self) -> None:
+        """Wait, and keep the results for :meth:`result`, so that the slot is free for another run."""
+        with self._lock:
+            try:
+                self._settled = self._end(Slot.finish) or self._settled
+            except Exception as error:  # noqa: BLE001 - raised by result()
+                self._settled = without_frames(error)
+
     def result(self) -> list[Outcome]:
         """Wait, then return the result of each image; raise ClosedError if the detector was closed meanwhile."""
-        found = self._end(Slot.finish)
-        if found is None:
+        with self._lock:
+            found = self._end(Slot.finish)
+            settled, self._settled = self._settled, None
+        if found is None and (settled is None or self._pool._closing):
             raise ClosedError("the detector was closed during this run; open a new one")
-        return found
+        if isinstance(settled, Exception):
+            raise settled
+        return found or settled or []
 
     def abandon(self) -> None:
         """Wait for the run and drop its results; do nothing if it has ended."""
         self._end(Slot.abandon)
+        self._settled = None
 
     def _after_fork(self) -> None:
         """Forget the run in a forked process."""
@@ -247,4 +262,4 @@ class Run:
                 with self._device.current():
                     return end(slot)
             finally:
-                self._release(self, slot)
+                self._pool._end(self, slot)
