@@ -12,21 +12,13 @@ from pathlib import Path
 import typer
 
 from scrfd_trt._cli import console, live, outputs, results
-from scrfd_trt._cli.batch import (
-    FaceFinder,
-    FileFinder,
-    ImageResult,
-    ModelFinder,
-    Tally,
-    detect_images,
-    process_videos,
-    run_size,
-)
+from scrfd_trt._cli.batch import Tally, process_videos
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.decoders import OpenedImage
 from scrfd_trt._cli.detections_files import check_inputs
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
+from scrfd_trt._cli.images import FaceFinder, FileFinder, ImageResult, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.jobs import Job
 from scrfd_trt._cli.option_rules import (

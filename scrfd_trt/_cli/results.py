@@ -14,7 +14,7 @@ import numpy as np
 from rich.text import Text
 
 from scrfd_trt._cli import console, exits, outputs
-from scrfd_trt._cli.batch import ImageResult
+from scrfd_trt._cli.images import ImageResult
 from scrfd_trt._cli.options import parse_choice
 from scrfd_trt._cli.parquet import ParquetFile, load_pyarrow
 from scrfd_trt._detections import Detections

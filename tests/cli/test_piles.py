@@ -21,7 +21,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scrfd_trt._cli import batch, decoders, outputs, results
+from scrfd_trt._cli import decoders, images, outputs, results
 from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
 from scrfd_trt._jobs.processes import forked
 from scrfd_trt.errors import BackendError
@@ -106,7 +106,7 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
     monkeypatch.setattr(decoders, "forked", fork)
     monkeypatch.setattr(decoders, "MIN_TO_FORK", 2)
     monkeypatch.setattr(decoders, "MAX_SLOT", 100_000)  # less than the largest
-    for module in (batch, decoders):
+    for module in (images, decoders):
         monkeypatch.setattr(module, "MAX_BYTES", 600_000)  # some ten images
     with monkeypatch.context() as patch:
         patch.setattr(results, "json_faces", None)  # processes write the rows, too
@@ -205,7 +205,7 @@ def test_few_large_images_are_in_memory(
         return file
 
     monkeypatch.setattr(decoders, "open_image", opened)
-    monkeypatch.setattr(batch, "MAX_BYTES", 3 * size)
+    monkeypatch.setattr(images, "MAX_BYTES", 3 * size)
     run_model = spot_network.SpotBackend.run
 
     def slow(self: Any, blob: NDArray[np.float32]) -> Any:

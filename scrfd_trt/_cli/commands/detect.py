@@ -14,19 +14,12 @@ from rich.text import Text
 
 import overlays
 from scrfd_trt._cli import console, live, options, outputs, results
-from scrfd_trt._cli.batch import (
-    ImageCallback,
-    ImageResult,
-    ModelFinder,
-    Tally,
-    detect_images,
-    process_videos,
-    run_size,
-)
+from scrfd_trt._cli.batch import Tally, process_videos
 from scrfd_trt._cli.decoders import OpenedImage, decoding_processes
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.folders import LeftOut
+from scrfd_trt._cli.images import ImageCallback, ImageResult, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source, same_file_key
 from scrfd_trt._cli.jobs import Job
 from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, REPORTED, check_options
