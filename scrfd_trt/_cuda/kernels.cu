@@ -27,8 +27,15 @@ struct Frame {
   int width, height;
   int format;
   int black, luma, red_v, green_u, green_v, blue_u;  // from YUV to RGB, with 20 fractional bits
-  unsigned padded;                                   // bit p: the input of pass p already holds the padding
+  unsigned padded;  // bit p: the input of pass p already holds the padding; bits of a view, which has one pass, follow
 };
+
+// Bits of a view, a window that may be turned.
+#define ODD_COLUMN 1  // its first column is the second one of a U and V
+#define ODD_ROW 2
+#define MIRRORED_X 3  // its columns count backwards in the image
+#define MIRRORED_Y 4
+#define TRANSPOSED 5  // its rows are columns of the image
 
 // Placement of an image in the input of one pass.
 struct Fit {
@@ -42,7 +49,7 @@ struct Batch {
   Address result;
   float threshold, iou;
   int limit;  // maximum faces per image
-  int unused;
+  int room;   // faces for which the result of an image has room
 };
 
 // The outputs of one stride in one pass.
@@ -93,10 +100,13 @@ __device__ inline int level_at(Address address) {
   return wide ? *(const unsigned short*)address >> 6 : *(const Byte*)address;
 }
 
-template <bool wide>
+__device__ inline int flag(const Frame& frame, int bit) { return frame.padded >> bit & 1; }
+
+template <bool view, bool wide>
 __device__ inline Color from_yuv(const Frame& frame, int x, int y) {
   const int zero = wide ? 512 : 128;
-  Address chroma = frame.chroma + y / 2 * frame.chroma_row + (long long)(x / 2) * frame.chroma_column;
+  int u_x = (view ? x + flag(frame, ODD_COLUMN) : x) / 2, u_y = (view ? y + flag(frame, ODD_ROW) : y) / 2;
+  Address chroma = frame.chroma + u_y * frame.chroma_row + (long long)u_x * frame.chroma_column;
   int above = level_at<wide>(frame.address + y * frame.row + (long long)x * frame.column) - frame.black;
   int light = (above > 0 ? above : 0) * frame.luma + (1 << 19);
   int u = level_at<wide>(chroma) - zero, v = level_at<wide>(chroma + frame.chroma_channel) - zero;
@@ -105,9 +115,10 @@ __device__ inline Color from_yuv(const Frame& frame, int x, int y) {
           clamp((light + frame.blue_u * u) >> 20, 0, 255)};
 }
 
+template <bool view>
 __device__ inline Color pixel(const Frame& frame, int x, int y) {
-  if (frame.format == NV12) return from_yuv<false>(frame, x, y);
-  if (frame.format == P010) return from_yuv<true>(frame, x, y);
+  if (frame.format == NV12) return from_yuv<view, false>(frame, x, y);
+  if (frame.format == P010) return from_yuv<view, true>(frame, x, y);
   const Byte* at = (const Byte*)frame.address + y * frame.row + (long long)x * frame.column;
   int first = at[0], second = at[frame.channel], third = at[2ll * frame.channel];
   return frame.format == RGB ? Color{first, second, third} : Color{third, second, first};
@@ -136,11 +147,24 @@ __device__ inline int blend(int a, int b, int c, int d, const Tap& x, const Tap&
   return (((y.near_weight * (above >> 4)) >> 16) + ((y.far_weight * (below >> 4)) >> 16) + 2) >> 2;
 }
 
+// Tap of a view on one axis: the host scales a window before it turns it.
+__device__ inline Tap tap(int index, double step, int size, int scaled, bool along_x, bool mirrored) {
+  if (!mirrored) return tap(index, step, size, along_x);
+  Tap found = tap(scaled - 1 - index, step, size, along_x);
+  return {size - 1 - found.near, size - 1 - found.far, found.near_weight, found.far_weight};
+}
+
+template <bool view>
 __device__ inline Color scaled(const Frame& frame, const Fit& fit, int x, int y) {
-  if (fit.across == frame.width && fit.down == frame.height) return pixel(frame, x, y);
-  Tap h = tap(x, fit.step_x, frame.width, true), v = tap(y, fit.step_y, frame.height, false);
-  Color a = pixel(frame, h.near, v.near), b = pixel(frame, h.far, v.near);
-  Color c = pixel(frame, h.near, v.far), d = pixel(frame, h.far, v.far);
+  if (fit.across == frame.width && fit.down == frame.height) return pixel<view>(frame, x, y);
+  bool turned = view && flag(frame, TRANSPOSED);
+  Tap h = tap(x, fit.step_x, frame.width, fit.across, !turned, view && flag(frame, MIRRORED_X));
+  Tap v = tap(y, fit.step_y, frame.height, fit.down, turned, view && flag(frame, MIRRORED_Y));
+  Color a = pixel<view>(frame, h.near, v.near), b = pixel<view>(frame, h.far, v.near);
+  Color c = pixel<view>(frame, h.near, v.far), d = pixel<view>(frame, h.far, v.far);
+  if (turned)
+    return {blend(a.red, c.red, b.red, d.red, v, h), blend(a.green, c.green, b.green, d.green, v, h),
+            blend(a.blue, c.blue, b.blue, d.blue, v, h)};
   return {blend(a.red, b.red, c.red, d.red, h, v), blend(a.green, b.green, c.green, d.green, h, v),
           blend(a.blue, b.blue, c.blue, d.blue, h, v)};
 }
@@ -178,7 +202,7 @@ __device__ inline void read_plain(const Frame& frame, int x, int y, Color* color
 }
 
 // Images of any size to (images, 3, height, width): four pixels per thread, one layer of blocks per image.
-template <class Element>
+template <bool view, class Element>
 __device__ inline void letterbox(const Batch* batch, int frame_size, Element* input, int width, int height, int pass) {
   int x = (blockIdx.x * blockDim.x + threadIdx.x) * QUAD, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x >= width || y >= height) return;
@@ -192,7 +216,7 @@ __device__ inline void letterbox(const Batch* batch, int frame_size, Element* in
   } else {
 #pragma unroll
     for (int k = 0; k < QUAD; ++k)
-      colors[k] = !beyond && x + k < fit.across ? scaled(frame, fit, x + k, y) : Color{0, 0, 0};
+      colors[k] = !beyond && x + k < fit.across ? scaled<view>(frame, fit, x + k, y) : Color{0, 0, 0};
   }
   Quad<Element> red, green, blue;
 #pragma unroll
@@ -216,15 +240,14 @@ __device__ inline void letterbox(const Batch* batch, int frame_size, Element* in
   }
 }
 
-extern "C" __global__ void letterbox_float(const Batch* batch, int frame_size, float* input, int width, int height,
-                                           int pass) {
-  letterbox(batch, frame_size, input, width, height, pass);
-}
-
-extern "C" __global__ void letterbox_half(const Batch* batch, int frame_size, unsigned short* input, int width,
-                                          int height, int pass) {
-  letterbox(batch, frame_size, input, width, height, pass);
-}
+#define LETTERBOX(name, view, Element)                                                                                    \
+  extern "C" __global__ void name(const Batch* batch, int frame_size, Element* input, int width, int height, int pass) { \
+    letterbox<view>(batch, frame_size, input, width, height, pass);                                                       \
+  }
+LETTERBOX(letterbox_float, false, float)
+LETTERBOX(letterbox_half, false, unsigned short)
+LETTERBOX(letterbox_views_float, true, float)
+LETTERBOX(letterbox_views_half, true, unsigned short)
 
 __device__ inline float element(Address base, long long index, bool half) {
   return half ? from_half(((const unsigned short*)base)[index]) : ((const float*)base)[index];
@@ -504,7 +527,7 @@ extern "C" __global__ void __launch_bounds__(1024)
   __shared__ int count, unsound;
   const int image = blockIdx.x;
   const Frame& frame = frame_of(batch, frame_size, image);
-  float* result = (float*)batch->result + (long long)image * (HEADER + CANDIDATES * ROW);
+  float* result = (float*)batch->result + (long long)image * (HEADER + batch->room * ROW);
   Box* boxes = workspace + (long long)image * CANDIDATES;
   if (threadIdx.x == 0) count = 0, unsound = 0;
   for (int i = threadIdx.x; i < CANDIDATES / CHUNK; i += blockDim.x) open[i] = 0;
@@ -525,6 +548,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     }
     __syncthreads();
     faces = suppress(boxes, found, open, batch->iou, batch->limit, kept);
+    if (faces > batch->room) faces = -1;
     __syncthreads();
     if (!write(heads, frame, image, boxes, keys, kept, faces, result + HEADER)) atomicOr(&unsound, 1);
     __syncthreads();

@@ -29,9 +29,8 @@ class Source(NamedTuple):
     names: tuple[str, ...]
 
 
-DETECTION = Source(
-    Path(__file__).with_name("kernels.cu"), ("letterbox_float", "letterbox_half", "find_faces", "thumbnails")
-)
+LETTERBOXES = ("letterbox_float", "letterbox_half", "letterbox_views_float", "letterbox_views_half")
+DETECTION = Source(Path(__file__).with_name("kernels.cu"), (*LETTERBOXES, "find_faces", "thumbnails"))
 INSTALL = (
     "pip install nvidia-cuda-nvrtc with a driver of CUDA 13, nvidia-cuda-nvrtc-cu12 with one of CUDA 12 "
     "(nvidia-smi shows which), or install the CUDA toolkit"

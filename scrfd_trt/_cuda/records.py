@@ -33,6 +33,9 @@ RESULT_BYTES = 4 * (HEADER + CANDIDATES * ROW)
 
 BOX_BYTES = 16
 
+ODD_COLUMN, ODD_ROW, MIRRORED_X, MIRRORED_Y, TRANSPOSED = range(1, 6)
+"""Bits of a view in the last field of its record."""
+
 FORMATS: dict[str, int] = {"bgr": 0, "rgb": 1, "nv12": 2, "p010": 3}
 NO_LIMIT = 2**31 - 1
 
@@ -46,11 +49,13 @@ def frame_bytes(passes: int) -> int:
 def fits(size: tuple[int, int], scales: tuple[tuple[int, int], ...]) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     """Return how an image of (width, height) fits into the input of each pass: records, and its scaled size in each."""
     boxes = [Letterbox.fit(size, scale) for scale in scales]
-    records = []
-    for box in boxes:
-        across, down = box.scale
-        records.append(FIT.pack(1.0 / across, 1.0 / down, *box.resized, 1.0 / across, 1.0 / down))
-    return b"".join(records), tuple(box.resized for box in boxes)
+    return b"".join(map(fit, boxes)), tuple(box.resized for box in boxes)
+
+
+def fit(box: Letterbox) -> bytes:
+    """Return the record of the placement of an image in an input."""
+    across, down = box.scale
+    return FIT.pack(1.0 / across, 1.0 / down, *box.resized, 1.0 / across, 1.0 / down)
 
 
 def heads(

@@ -37,15 +37,15 @@ SIZES = [(1, 1), (640, 480), (641, 479), (33, 700), (900, 7), (1280, 960), (128,
 CAPABILITIES = ["75", "80", "86", "89", "90", "100", "120"]
 
 
-def letterbox(record, passes, targets, number, dtype=np.float32, out=None):
+def letterbox(record, passes, targets, number, dtype=np.float32, out=None, kind=""):
     """Run the letterbox of one pass for one image, given by what stands in its record."""
     width, height = targets[number]
     out = np.full((1, 3, height, width), POISON, dtype) if out is None else out
-    packed = layout_of.BATCH.pack(0, 0.5, 0.4, 10, 0) + record + passes
+    packed = layout_of.BATCH.pack(0, 0.5, 0.4, 10, layout_of.CANDIDATES) + record + passes
     block = ctypes.create_string_buffer(packed, len(packed))
     arguments = [ctypes.c_void_p(ctypes.addressof(block)), ctypes.c_int(layout_of.frame_bytes(len(targets)))]
     arguments += [ctypes.c_void_p(out.ctypes.data), *(ctypes.c_int(value) for value in (width, height, number))]
-    name = "letterbox_half" if dtype == np.float16 else "letterbox_float"
+    name = f"letterbox_{kind}half" if dtype == np.float16 else f"letterbox_{kind}float"
     emulator.run(name, (-(-width // 128), -(-height // 8), 1), (32, 8, 1), arguments)
     return out[0]
 
@@ -119,6 +119,40 @@ def test_two_planes_are_read_as_on_the_host(matrix, full_range, dtype):
         assert np.array_equal(letterbox(record, passes, ((40, 40),), 0), wanted(from_yuv(image), (40, 40)))
 
 
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("dtype", [None, np.uint8, np.uint16])
+def test_views_are_scaled_and_turned_as_on_the_host(rotation, dtype):
+    """The host converts the whole image, scales a window of it, and turns that."""
+    width, height, turns = 61, 47, {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    image = addresses = RNG.integers(0, 256, (height, width, 3), np.uint8)
+    geometry = frames.of_strides(image.shape, image.strides, "bgr")
+    if dtype is not None:
+        y = RNG.integers(0, np.iinfo(dtype).max, (height, width), dtype, endpoint=True)
+        uv = RNG.integers(0, np.iinfo(dtype).max, ((height + 1) // 2, (width + 1) // 2, 2), dtype, endpoint=True)
+        addresses, image = (y, uv), from_yuv(YUVImage(y, uv))
+        geometry = frames.of_planes(y.shape, y.strides, uv.strides, ("bt601", False, 8 * y.itemsize))
+    luma, chroma = (plane.ctypes.data for plane in (addresses if dtype else (image, image)))
+    for left, top, across, down in ((0, 0, 61, 47), (3, 5, 40, 32), (4, 2, 33, 41), (60, 46, 1, 1)):
+        part = image[top : top + down, left : left + across]
+        for target in ((across, down), (21, 17), (70, 90)):
+            scaled = cv2.resize(part, target, interpolation=cv2.INTER_LINEAR) if target != (across, down) else part
+            scaled = scaled if rotation == 0 else cv2.rotate(scaled, turns[rotation])
+            sides = (scaled.shape[1], scaled.shape[0])
+            turned, *offsets, flags = geometry.turned((left, top, across, down), rotation)
+            record = layout_of.FRAME.pack(luma + offsets[0], chroma + offsets[1], *turned, flags)
+            found = letterbox(
+                record, layout_of.fit(Letterbox(turned.size, (96, 96), sides)), ((96, 96),), 0, kind="views_"
+            )
+            assert np.array_equal(found, placed(scaled, (96, 96)))
+
+
+def placed(image, target):
+    blob = np.zeros((3, target[1], target[0]), np.float32)
+    size = (image.shape[1], image.shape[0])
+    normalize_into(blob, image, Letterbox(size, target, size))
+    return blob
+
+
 def test_padding_that_is_there_is_not_written_again():
     image = RNG.integers(0, 256, (40, 90, 3), np.uint8)
     targets = ((64, 64), (96, 32))
@@ -161,7 +195,7 @@ def find(layout, passes, scales, sizes, threshold=0.5, iou=0.4, limit=10**9, *, 
         layout_of.FRAME.pack(*[0] * 8, *size, *[0] * 8) + layout_of.fits(size, scales)[0] for size in sizes
     )
     results = np.full((len(sizes), layout_of.RESULT_BYTES // 4), POISON, np.float32)
-    packed = layout_of.BATCH.pack(results.ctypes.data, threshold, iou, min(limit, layout_of.NO_LIMIT), 0) + records
+    packed = layout_of.BATCH.pack(results.ctypes.data, threshold, iou, min(limit, layout_of.NO_LIMIT), layout_of.CANDIDATES) + records
     block = ctypes.create_string_buffer(packed, len(packed))
     workspace = np.zeros((len(sizes), layout_of.CANDIDATES, 4), np.float32)
     addresses = [[output.ctypes.data for output in outputs] for outputs in passes]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._cuda.interop import DeviceImage, steps, type_name
-from scrfd_trt._cuda.records import FORMATS
+from scrfd_trt._cuda.records import FORMATS, MIRRORED_X, MIRRORED_Y, ODD_COLUMN, ODD_ROW, TRANSPOSED
 from scrfd_trt._image_arrays import (
     CHANNELS_FIRST,
     YUVCoefficients,
@@ -58,6 +58,38 @@ class Geometry(NamedTuple):
     def chroma(self, address: int) -> int:
         """Return the address of the chroma rows that follow the luma rows in one array."""
         return address + self.height * self.row
+
+    def turned(self, window: tuple[int, int, int, int], rotation: int) -> tuple[Geometry, int, int, int]:
+        """Return a window, turned clockwise, as an image: geometry, offsets of its addresses in bytes, and its flags."""
+        x, y, width, height = window
+        if rotation in {90, 180}:
+            y += height - 1
+        if rotation in {180, 270}:
+            x += width - 1
+        # Along each axis of the window as it is turned: the first place, the step, and strides of both planes.
+        axes = [
+            (x, 1 if rotation in {0, 90} else -1, self.column, self.chroma_column),
+            (y, 1 if rotation in {0, 270} else -1, self.row, self.chroma_row),
+        ]
+        flags = 0
+        if rotation in {90, 270}:
+            axes.reverse()
+            width, height, flags = height, width, 1 << TRANSPOSED
+        odd = [first % 2 if step > 0 else 1 - first % 2 for first, step, *_ in axes]
+        flags |= odd[0] << ODD_COLUMN | odd[1] << ODD_ROW
+        flags |= (axes[0][1] < 0) << MIRRORED_X | (axes[1][1] < 0) << MIRRORED_Y
+        (_, across, column, chroma_column), (_, down, row, chroma_row) = axes
+        geometry = self._replace(
+            column=across * column,
+            chroma_column=across * chroma_column,
+            row=down * row,
+            chroma_row=down * chroma_row,
+            width=width,
+            height=height,
+        )
+        luma = sum(first * stride for first, _, stride, _ in axes)
+        chroma = sum(first // 2 * stride for first, _, _, stride in axes)
+        return _checked(geometry, tuple(geometry[:6])), luma, chroma, flags
 
 
 def of_host(image: Any, color: str) -> Geometry:

@@ -44,14 +44,22 @@ LARGE_RUN = 16 * 640 * 640
 class Program:
     """Copies the parameters; letterbox and inference for each pass; decoding and NMS over all passes.
 
-    ``stream`` is used for the preparation only. Raises BackendError if there is not enough memory, and ModelFormatError
+    With ``views``, the images are views of larger ones, and the caller copies the parameters. ``stream`` is used for the
+    preparation only. Raises BackendError if there is not enough memory, and ModelFormatError
     if the outputs of the engine do not have the shapes of a SCRFD model. The device must be current in all methods.
     """
 
     def __init__(
-        self, resources: PipelineResources, arena: Arena, scratch: Buffer | None, images: int, stream: Stream
+        self,
+        resources: PipelineResources,
+        arena: Arena,
+        scratch: Buffer | None,
+        images: int,
+        stream: Stream,
+        *,
+        views: bool = False,
     ) -> None:
-        self._resources, self._arena, self._images = resources, arena, images
+        self._resources, self._arena, self._images, self._views = resources, arena, images, views
         self._leased: list[LeasedContext] = []
         self._graph: Graph | None = None
         self.capture_tried = False
@@ -115,7 +123,8 @@ class Program:
         self.find_faces(stream)
 
     def _enqueue_letterboxes(self, stream: Stream) -> None:
-        self.send_parameters(stream)
+        if not self._views:
+            self.send_parameters(stream)
         self.letterbox_all(stream)
 
     def send_parameters(self, stream: Stream) -> None:
@@ -184,7 +193,7 @@ class Program:
         sides = [ctypes.c_int(value) for value in (width, height, number)]
         arguments = [*self._records(), ctypes.c_void_p(self._arena.inputs_at[number]), *sides]
         is_half = self._resources.engine.input.dtype == "float16"
-        name = "letterbox_half" if is_half else "letterbox_float"
+        name = f"letterbox_{'views_' * self._views}{'half' if is_half else 'float'}"
         return self._resources.kernels.prepare(name, grid, (across, down, 1), arguments)
 
     def _find_faces_launch(self) -> Launch:

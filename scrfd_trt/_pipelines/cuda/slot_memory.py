@@ -159,7 +159,7 @@ class Parameters:
     def set_batch(self, results_at: int, threshold: float, max_faces: int) -> None:
         batch = (results_at, threshold, max_faces)
         if batch != self._batch:
-            BATCH.pack_into(self._memory, 0, results_at, threshold, self._iou, max_faces, 0)
+            BATCH.pack_into(self._memory, 0, results_at, threshold, self._iou, max_faces, CANDIDATES)
             self._batch = batch
 
     def set_image(self, index: int, geometry: Geometry, address: int, chroma: int) -> None:

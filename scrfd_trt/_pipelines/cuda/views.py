@@ -1,0 +1,286 @@
+"""Views of images, windows that may be turned: they share batches of the engine, whichever image they are of.
+
+Batches take turns in two lanes, which all slots share: the input of one is written while the model runs in the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.memory import copy, free, pinned_memory, view
+from scrfd_trt._cuda.records import BATCH, FIT, FRAME, HEADER, NO_LIMIT, ROW, fit, frame_bytes
+from scrfd_trt._cuda.stream import create_event, create_stream, synchronize
+from scrfd_trt._decode import Candidates, decode
+from scrfd_trt._nms import nms
+from scrfd_trt._passes import Look, Size, View, plan_views
+from scrfd_trt._pipelines.base import Outcome, invalid_values, merge_views
+from scrfd_trt._pipelines.cuda.frames import Geometry
+from scrfd_trt._pipelines.cuda.program import Program
+from scrfd_trt._pipelines.cuda.resources import PipelineResources, profile_for
+from scrfd_trt._pipelines.cuda.slot_memory import Arena
+from scrfd_trt._pipelines.profiles import largest_batch
+
+if TYPE_CHECKING:
+    from cuda.core import Buffer, Stream
+
+ROWS = 32
+"""Views per batch; larger batches are hardly faster."""
+
+STEP = 4
+"""Batches have a multiple of so many views if they can, so that few programs serve all images."""
+
+PROGRAMS = ROWS // STEP
+"""Batch sizes for which a lane keeps a program, for each scale."""
+
+ROOM = 512
+"""Faces of one view that the GPU returns; the CPU decodes views with more."""
+
+RESULT_BYTES = 16 * 2**20
+"""Page-locked memory for the faces of one run; views have less room if there are many."""
+
+RECORD = np.dtype([("address", "<u8"), ("chroma", "<u8"), ("rest", f"V{frame_bytes(1) - 16}")])
+"""The record of a view and its fit."""
+
+Located = tuple[Geometry, int, int]
+"""An image on the GPU, and the addresses of its pixels or planes."""
+
+
+class Planned(NamedTuple):
+    """The views of images of one geometry; records by scale, with offsets for addresses, and the views' numbers."""
+
+    views: tuple[View, ...]
+    records: dict[Size, tuple[NDArray[Any], list[int]]]
+
+
+@lru_cache(maxsize=64)
+def plan(
+    geometry: Geometry, scales: tuple[Size, ...], min_face: float | None, rotations: tuple[int, ...]
+) -> Planned:
+    """Return the views of images that lie in memory like this."""
+    views = plan_views(geometry.size, scales, min_face=min_face, rotations=rotations)
+    records: dict[Size, tuple[NDArray[Any], list[int]]] = {}
+    for scale in scales:
+        numbers = [number for number, each in enumerate(views) if each.target == scale]
+        packed = b"".join(_record(geometry, views[number]) for number in numbers)
+        records[scale] = (np.frombuffer(packed, RECORD), numbers)
+    return Planned(views, records)
+
+
+def _record(geometry: Geometry, each: View) -> bytes:
+    turned, luma, chroma, flags = geometry.turned(each.window, each.rotation)
+    offsets = (offset % 2**64 for offset in (luma, chroma))
+    return FRAME.pack(*offsets, *turned, flags) + fit(each.box)
+
+
+class Lane:
+    """Memory, a stream, and programs for one batch of views at a time. ``stack`` frees them when it is closed."""
+
+    def __init__(self, resources: PipelineResources, stack: ExitStack) -> None:
+        device, self._resources = resources.device, resources
+        self.stream = stack.enter_context(closing(create_stream(device)))
+        self.done = stack.enter_context(closing(create_event(device)))
+        self._arena = Arena(resources, self.stream, stack, results=1)
+        self._scratch = resources.engine.new_scratch(self.stream)
+        if self._scratch is not None:
+            stack.callback(free, self._scratch)
+        self.programs: OrderedDict[tuple[Size, int], Program] = OrderedDict()
+        stack.callback(self._close_programs)
+
+    def start(self, batch: Batch, parameters_at: int) -> Program:
+        """Enqueue a batch whose parameters are in page-locked memory; return its program."""
+        program = self._program(batch.scale, batch.size)
+        size = BATCH.size + batch.size * RECORD.itemsize
+        copy("copying parameters", self._arena.parameters_at, parameters_at + batch.offset, size, self.stream)
+        program.start(self.stream)
+        return program
+
+    def _program(self, scale: Size, size: int) -> Program:
+        key = (scale, size)
+        if key not in self.programs:
+            if len(self.programs) == PROGRAMS:
+                synchronize(self.stream)
+                self.programs.popitem(last=False)[1].close()
+            resources = replace(self._resources, scales=(scale,))
+            self.programs[key] = Program(resources, self._arena, self._scratch, size, self.stream, views=True)
+        self.programs.move_to_end(key)
+        return self.programs[key]
+
+    def _close_programs(self) -> None:
+        with ExitStack() as stack:  # all of them, even if one raises
+            while self.programs:
+                stack.callback(self.programs.popitem()[1].close)
+
+
+class Lanes:
+    """The lanes of a pipeline, created on first use. ``resources.setup_lock`` must be held in :meth:`turn`."""
+
+    def __init__(self, resources: PipelineResources, capture_stream: Stream) -> None:
+        engine, self._capture_stream, self._resources = resources.engine, capture_stream, resources
+        fixed = engine.input.shape[0] if resources.layout.has_batch_axis else 1
+        self.rows = {scale: min(fixed or ROWS, largest_batch(engine.ranges, scale)) for scale in resources.scales}
+        self._owned = ExitStack()
+        self._lanes: list[Lane] = []
+        self._turns = cycle(self._lanes)
+
+    def turn(self) -> Lane:
+        """Return the lane of the next batch."""
+        if not self._lanes:
+            self._open()
+            self._turns = cycle(self._lanes)
+        return next(self._turns)
+
+    def _open(self) -> None:
+        resources, ranges = self._resources, self._resources.engine.ranges
+        batches = [profile_for(ranges, scale, size)[0] for scale, most in self.rows.items() for size in range(1, most + 1)]
+        largest = max(resources.scales, key=math.prod)
+        memory = replace(resources, scales=(largest,), max_batch=max(self.rows.values()), engine_batch=max(batches))
+        with ExitStack() as stack:
+            self._lanes = [Lane(memory, stack) for _ in range(2)]
+            self._owned = stack.pop_all()
+
+    def capture(self) -> None:
+        """Capture the programs that have run, with the device current."""
+        for lane in self._lanes:
+            for program in list(lane.programs.values()):
+                if not program.capture_tried:
+                    with self._resources.setup_lock:
+                        program.capture(self._capture_stream)
+
+    def close(self) -> None:
+        """Free everything; all work must be done."""
+        with self._resources.device.current():
+            self._owned.close()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Views that the model sees together."""
+
+    scale: Size
+    size: int  # views, repeated ones included
+    first: int  # number of the first view among all results
+    offset: int  # of its parameters in bytes
+
+
+class ViewRun:
+    """The views of the images of a run: their parameters and results. The device must be current in all methods."""
+
+    def __init__(self, resources: PipelineResources, lanes: Lanes, stream: Stream) -> None:
+        self._resources, self._lanes, self._stream = resources, lanes, stream
+        self._begun = create_event(resources.device)
+        self._memory: list[Buffer] = []  # page-locked: parameters and results
+        self._batches: list[Batch] = []
+        self._planned: list[Planned] = []
+        self._rows: list[NDArray[np.intp]] = []  # of each image, where the results of its views are
+        self._room, self._threshold = ROOM, 0.0
+
+    def prepare(self, images: Sequence[Located], looks: Sequence[Look], threshold: float) -> None:
+        """Plan the views of images, and write the parameters of all batches."""
+        scales, self._threshold = self._resources.scales, threshold
+        self._planned = [
+            plan(geometry, scales, look.min_face, look.rotations)
+            for (geometry, *_), look in zip(images, looks, strict=True)
+        ]
+        self._rows = [np.empty(len(planned.views), np.intp) for planned in self._planned]
+        self._batches, blocks, count, size = [], [], 0, 0
+        for scale, most in self._lanes.rows.items():
+            block = self._records(images, scale, count)
+            for start in range(0, len(block), most):
+                part = block[start : start + most]
+                rows = min(most, -(-len(part) // STEP) * STEP)
+                self._batches.append(Batch(scale, rows, count, size))
+                blocks.append(np.append(part, part[-1:].repeat(rows - len(part))))
+                count, size = count + rows, size + BATCH.size + rows * RECORD.itemsize
+        self._room = min(ROOM, (RESULT_BYTES // (4 * count) - HEADER) // ROW)
+        self._reserve(size, count * self._row * 4)
+        parameters, results_at = view(self._memory[0], (size,), np.uint8), int(self._memory[1].handle)
+        for batch, block in zip(self._batches, blocks, strict=True):
+            result = results_at + batch.first * self._row * 4
+            iou, start = self._resources.options.iou, batch.offset + BATCH.size
+            BATCH.pack_into(parameters.data, batch.offset, result, threshold, iou, NO_LIMIT, self._room)
+            parameters[start : start + block.nbytes] = block.view(np.uint8)
+
+    @property
+    def _row(self) -> int:
+        """Floats of the result of one view."""
+        return HEADER + self._room * ROW
+
+    def _records(self, images: Sequence[Located], scale: Size, first: int) -> NDArray[Any]:
+        """Return the records of all views at a scale, and note where their results will be."""
+        parts = []
+        for (_, address, chroma), planned, rows in zip(images, self._planned, self._rows, strict=True):
+            offsets, numbers = planned.records[scale]
+            records = offsets.copy()
+            records["address"] += np.uint64(address)
+            records["chroma"] += np.uint64(chroma)
+            rows[numbers] = np.arange(first, first + len(numbers))
+            first += len(numbers)
+            parts.append(records)
+        return np.concatenate(parts)
+
+    def _reserve(self, *sizes: int) -> None:
+        if [part.size for part in self._memory] >= list(sizes) and all(
+            part.size >= size for part, size in zip(self._memory, sizes, strict=True)
+        ):
+            return
+        self._free()
+        for size in sizes:
+            self._memory.append(pinned_memory(size, self._resources.device, self._stream))
+
+    def start(self) -> None:
+        """Enqueue all batches; work that is enqueued in the stream of the run later waits for them."""
+        with self._resources.setup_lock:
+            call("recording a CUDA event", self._stream.record, self._begun)
+            lanes: list[Lane] = []
+            try:
+                for batch in self._batches:
+                    lane = self._lanes.turn()
+                    if lane not in lanes:
+                        call("letting one stream wait for another", lane.stream.wait, self._begun)
+                        lanes.append(lane)
+                    lane.start(batch, int(self._memory[0].handle))
+            finally:
+                for lane in lanes:
+                    call("recording a CUDA event", lane.stream.record, lane.done)
+                    call("letting one stream wait for another", self._stream.wait, lane.done)
+
+    def outcomes(self, max_faces: int | None) -> list[Outcome]:
+        """Return the detections of each image, or its error; the run must be done, and its images still there."""
+        last = self._batches[-1]
+        results = view(self._memory[1], (last.first + last.size, self._row), np.float32)
+        outputs: dict[int, list[NDArray[Any]]] = {}
+        return [self._outcome(index, results, max_faces, outputs) for index in range(len(self._planned))]
+
+    def _outcome(
+        self, index: int, results: NDArray[np.float32], max_faces: int | None, outputs: dict[int, list[NDArray[Any]]]
+    ) -> Outcome:
+        (views, _), rows = self._planned[index], self._rows[index]
+        _, counts, invalid = results.view(np.int32)[rows, :3].T
+        if invalid.any():
+            return invalid_values(self._resources.description)
+        found = [
+            results[row, HEADER : HEADER + count * ROW].reshape(-1, ROW) if count >= 0 else self._decode(row, each, outputs)
+            for row, count, each in zip(rows.tolist(), counts.tolist(), views, strict=True)
+            if count
+        ]
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free everything; the run must be done."""
+        self._begun.close()
+        self._free()
+
+    def _free(self) -> None:
+        while self._memory:
+            free(self._memory.pop())
