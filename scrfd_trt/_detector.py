@@ -91,8 +91,6 @@ class SCRFDDetector:
     def __init__(self, pipeline: Pipeline, options: DetectorOptions, *, device: str) -> None:
         self._pipeline = pipeline
         self._closed = False
-        if (options.min_face or options.rotations) and not self._takes_looks:
-            raise OptionError("min_face, rotations: not supported on a GPU yet", fields=["min_face", "rotations"])
         self.options = options
         self.device = device
 

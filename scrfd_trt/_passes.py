@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._decode import Candidates
-from scrfd_trt._letterbox import SIDE_STEP, Letterbox
+from scrfd_trt._letterbox import SIDE_STEP, TURNED_ASIDE, Letterbox
 from scrfd_trt._nms import nms
 
 if TYPE_CHECKING:
@@ -70,47 +70,6 @@ class View:
         x, y, width, height = self.window
         return image[y : y + height, x : x + width]
 
-    def to_source(self, found: Candidates) -> Candidates:
-        """Map candidates from input pixels to pixels of the image."""
-        found = found.to_source(self.box)
-        if self.rotation == 0 and self.window[:2] == (0, 0):
-            return found
-        points = found.landmarks
-        boxes = self._turn_back(found.boxes.reshape(-1, 2, 2))
-        boxes = np.concatenate([boxes.min(axis=1), boxes.max(axis=1)], axis=1)
-        return Candidates(boxes, found.scores, None if points is None else self._turn_back(points))
-
-    def _turn_back(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map ``(…, 2)`` x, y from the turned window to the image."""
-        left, top, width, height = self.window
-        x, y = points[..., 0], points[..., 1]
-        if self.rotation == 90:
-            x, y = y, height - x
-        elif self.rotation == 180:
-            x, y = width - x, height - y
-        elif self.rotation == 270:
-            x, y = width - y, x
-        return np.stack([x + np.float32(left), y + np.float32(top)], axis=-1)
-
-    def gives_way(self, boxes: NDArray[np.float32], image_size: Size) -> NDArray[np.bool_]:
-        """Return for each box, in pixels of the image, whether the view is not responsible for the face.
-
-        It is not for faces of other sizes, nor for those that an inner border of the window cuts: another view sees
-        them better.
-        """
-        sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-        aside: NDArray[np.bool_] = (sizes < self.min_size) | (sizes > self.max_size)
-        x, y, width, height = self.window
-        margin = MARGIN / min(self.box.scale)
-        borders = ((x, image_size[0] - x - width), (y, image_size[1] - y - height))
-        for axis, (start, length) in enumerate(((x, width), (y, height))):
-            before, after = borders[axis]
-            if before > 0:
-                aside |= boxes[:, axis] < start + margin
-            if after > 0:
-                aside |= boxes[:, axis + 2] > start + length - margin
-        return aside
-
 
 @dataclass(frozen=True)
 class Look:
@@ -119,6 +78,11 @@ class Look:
     image: Any
     min_face: float | None = None
     rotations: tuple[int, ...] = ()
+
+    @property
+    def has_views(self) -> bool:
+        """Whether the model may see more than the whole image, upright."""
+        return bool(self.min_face or self.rotations)
 
 
 def as_look(image: Any, options: DetectorOptions) -> Look:
@@ -208,10 +172,50 @@ def _turn(view: View, rotation: int, size: Size) -> View:
     return replace(view, window=window, rotation=rotation)
 
 
-def gives_way(views: Sequence[View], found: Sequence[Candidates], size: Size) -> NDArray[np.bool_]:
-    """Return which candidates of all views of an image of this size, one after the other, give way to others."""
-    masks = [view.gives_way(part.boxes, size) for view, part in zip(views, found, strict=True)]
-    return np.concatenate(masks)
+class ViewTable:
+    """The views of an image, for faces of all of them at once; ``numbers`` ``(N,)`` say which view saw each face."""
+
+    def __init__(self, views: Sequence[View], size: Size) -> None:
+        aside, starts, signs, borders = [], [], [], []
+        for view in views:
+            x, y, width, height = view.window
+            back_x, back_y = view.rotation in {180, 270}, view.rotation in {90, 180}
+            aside.append(view.rotation in TURNED_ASIDE)
+            signs.append((1 - 2 * back_x, 1 - 2 * back_y))
+            starts.append((x + back_x * width, y + back_y * height))
+            margin = MARGIN / min(view.box.scale)
+            low = [start + margin if start > 0 else -math.inf for start in (x, y)]
+            ends = zip((x + width, y + height), size, strict=True)
+            borders.append([*low, *(end - margin if end < side else math.inf for end, side in ends)])
+        self._is_turned_aside = np.array(aside)[:, None, None]
+        self._signs, self._starts = (np.array(each, np.float32)[:, None] for each in (signs, starts))
+        self._borders = np.array(borders, np.float32)
+        self._sizes = np.array([(view.min_size, view.max_size) for view in views], np.float32)
+
+    def to_source(self, found: Candidates, numbers: NDArray[np.intp]) -> Candidates:
+        """Map candidates from pixels of the turned windows to pixels of the image."""
+        boxes = self._turn_back(found.boxes.reshape(-1, 2, 2), numbers)
+        boxes = np.concatenate([boxes.min(axis=1), boxes.max(axis=1)], axis=1)
+        points = None if found.landmarks is None else self._turn_back(found.landmarks, numbers)
+        return Candidates(boxes, found.scores, points)
+
+    def _turn_back(self, points: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
+        swapped = np.where(self._is_turned_aside[numbers], points[..., ::-1], points)
+        found: NDArray[np.float32] = self._starts[numbers] + self._signs[numbers] * swapped
+        return found
+
+    def gives_way(self, boxes: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return for each box, in pixels of the image, whether its view is not responsible for the face.
+
+        It is not for faces of other sizes, nor for those that an inner border of the window cuts: another view sees
+        them better.
+        """
+        sizes, limits = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0), self._sizes[numbers]
+        borders, aside = self._borders[numbers], (sizes < limits[:, 0]) | (sizes > limits[:, 1])
+        for axis in range(2):
+            aside |= (boxes[:, axis] < borders[:, axis]) | (boxes[:, axis + 2] > borders[:, axis + 2])
+        given: NDArray[np.bool_] = aside
+        return given
 
 
 def keep(candidates: Candidates, aside: NDArray[np.bool_] | None, iou: float) -> NDArray[np.intp]:

@@ -7,7 +7,7 @@ import pytest
 
 from scrfd_trt._decode import Candidates
 from scrfd_trt._letterbox import FREE_SCALES, Letterbox, normalize_into
-from scrfd_trt._passes import FOUND_FROM, View, keep, plan_views
+from scrfd_trt._passes import FOUND_FROM, View, ViewTable, keep, plan_views
 
 LARGE = (4000, 3000)
 
@@ -27,17 +27,18 @@ def test_without_options_the_views_are_the_whole_image_at_each_scale():
 @pytest.mark.parametrize("size", [LARGE, (10_000, 2_500), (1920, 1080), (900, 20_000), (641, 3), (30, 30)])
 def test_each_face_is_whole_and_large_enough_in_a_view_that_is_responsible_for_it(size, cut):
     views = plan_views(size, FREE_SCALES, cut=cut, min_face=10, rotations=(90, 180, 270))
-    random = np.random.default_rng(0)
+    random, table = np.random.default_rng(0), ViewTable(views, size)
     for _ in range(30):
         side = min(10 * 2 ** random.uniform(0, 9), *size)
         x, y = random.uniform(0, size[0] - side), random.uniform(0, size[1] - side)
         box = np.array([[x, y, x + side, y + side]], np.float32)
+        given_way = table.gives_way(box.repeat(len(views), axis=0), np.arange(len(views)))
         for rotation in (0, 90, 180, 270):
             assert any(
-                not view.gives_way(box, size)[0]
+                not aside
                 and inside(view, box[0])
                 and side * max(view.box.scale) >= FOUND_FROM * min(1, side / 10) - 0.1
-                for view in views
+                for view, aside in zip(views, given_way, strict=True)
                 if view.rotation == rotation
             )
     assert all(math.prod(view.target) <= 1280 * 1280 for view in views)
@@ -55,7 +56,8 @@ def test_boxes_and_landmarks_of_a_turned_tile_are_where_its_pixels_are(rotation)
     for x, y in ((0, 0), (3, 7), (across - 1, down - 1)):
         cell = np.array([[x, y, x + 1, y + 1]], np.float32)
         points = np.full((1, 5, 2), (x + 0.5, y + 0.5), np.float32)
-        found = view.to_source(Candidates(cell, np.ones(1, np.float32), points))
+        inside_window = Candidates(cell, np.ones(1, np.float32), points).to_source(view.box)
+        found = ViewTable([view], (60, 40)).to_source(inside_window, np.zeros(1, int))
         column, row = found.boxes[0, :2].astype(int)
         assert np.array_equal(found.boxes[0, 2:], found.boxes[0, :2] + 1)
         assert np.array_equal(found.landmarks[0, 0], found.boxes[0, :2] + 0.5)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scrfd_trt._decode import Candidates, merge
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._passes import View, gives_way, keep
+from scrfd_trt._passes import View, ViewTable, keep
 from scrfd_trt._pipelines.streaming import Pending
 from scrfd_trt.errors import BackendError, DetectionsError, ScrfdError
 
@@ -99,15 +99,24 @@ def merge_passes(
     *,
     views: Sequence[View] | None = None,
 ) -> Outcome:
-    """Apply NMS to the candidates of all passes over one image, in source pixels; ``views`` are what they saw.
+    """Apply NMS to the candidates of all passes over one image.
 
+    They are in pixels of the image, or of their turned windows if these are given as ``views``.
     Values that are not finite and scores above 1 are a BackendError, with ``description`` as what runs the model.
     """
-    candidates = merge(passes)
-    aside = None if views is None else gives_way(views, passes, image_size)
-    kept = candidates.select(keep(candidates, aside, iou)[:max_faces])
+    candidates, aside = merge(passes), None
+    if views is not None:
+        numbers = np.repeat(np.arange(len(views)), [len(found) for found in passes])
+        table = ViewTable(views, image_size)
+        candidates = table.to_source(candidates, numbers)
+        aside = table.gives_way(candidates.boxes, numbers)
+    return validated(candidates.select(keep(candidates, aside, iou)[:max_faces]), image_size, description)
+
+
+def validated(faces: Candidates, image_size: tuple[int, int], description: str) -> Outcome:
+    """Return faces as detections, or an error; the parameters are those of :func:`merge_passes`."""
     try:
-        return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=image_size)
+        return Detections(faces.boxes, faces.scores, faces.landmarks, image_size=image_size)
     except DetectionsError as error:
         failure = BackendError(f"{description}: the model returned invalid values: {error}")
         failure.__cause__ = error

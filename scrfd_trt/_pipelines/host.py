@@ -22,6 +22,7 @@ from scrfd_trt._devices import usable_cores
 from scrfd_trt._heads import check, recognize
 from scrfd_trt._image_arrays import YUVImage, as_color, from_nv12, from_yuv, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
+from scrfd_trt._nms import nms
 from scrfd_trt._passes import Look, Size, View, as_look, image_size, plan_views, warn_if_thin
 from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
 from scrfd_trt._pipelines.profiles import choose_scales, largest_batch
@@ -95,6 +96,8 @@ class HostPipeline:
                 passes = self._passes([look.image for look in batch], plans, threshold, backend)
                 for look, plan, candidates in zip(batch, plans, passes, strict=True):
                     size, iou = image_size(look.image), self._options.iou
+                    if look.has_views:  # few of many are left for the NMS over all of them
+                        candidates = [each.select(nms(each.boxes, each.scores, iou)) for each in candidates]  # noqa: PLW2901
                     found.append(merge_passes(candidates, iou, max_faces, size, self.description, views=plan))
         except (MemoryError, cv2.error) as error:
             if is_out_of_memory(error):
@@ -173,7 +176,7 @@ class HostPipeline:
         except (AttributeError, TypeError) as error:  # a backend of the caller may return anything
             raise BackendError(f"{self.description}: the model must return arrays: {one_line(error)}") from error
         return [
-            view.to_source(decode(self.layout, outputs, index, size, threshold))
+            decode(self.layout, outputs, index, size, threshold).to_source(view.box)
             for index, (_, view) in enumerate(views)
         ]
 

@@ -123,7 +123,11 @@ def test_two_planes_are_read_as_on_the_host(matrix, full_range, dtype):
 @pytest.mark.parametrize("dtype", [None, np.uint8, np.uint16])
 def test_views_are_scaled_and_turned_as_on_the_host(rotation, dtype):
     """The host converts the whole image, scales a window of it, and turns that."""
-    width, height, turns = 61, 47, {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    width, height, turns = (
+        61,
+        47,
+        {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE},
+    )
     image = addresses = RNG.integers(0, 256, (height, width, 3), np.uint8)
     geometry = frames.of_strides(image.shape, image.strides, "bgr")
     if dtype is not None:
@@ -195,7 +199,10 @@ def find(layout, passes, scales, sizes, threshold=0.5, iou=0.4, limit=10**9, *, 
         layout_of.FRAME.pack(*[0] * 8, *size, *[0] * 8) + layout_of.fits(size, scales)[0] for size in sizes
     )
     results = np.full((len(sizes), layout_of.RESULT_BYTES // 4), POISON, np.float32)
-    packed = layout_of.BATCH.pack(results.ctypes.data, threshold, iou, min(limit, layout_of.NO_LIMIT), layout_of.CANDIDATES) + records
+    packed = (
+        layout_of.BATCH.pack(results.ctypes.data, threshold, iou, min(limit, layout_of.NO_LIMIT), layout_of.CANDIDATES)
+        + records
+    )
     block = ctypes.create_string_buffer(packed, len(packed))
     workspace = np.zeros((len(sizes), layout_of.CANDIDATES, 4), np.float32)
     addresses = [[output.ctypes.data for output in outputs] for outputs in passes]

@@ -10,6 +10,7 @@ from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.interop import export
 from scrfd_trt._cuda.memory import copy, gpu_memory
 from scrfd_trt._cuda.records import ROW
+from scrfd_trt._cuda.stream import synchronize
 from scrfd_trt._detections import Detections
 
 if TYPE_CHECKING:
@@ -98,3 +99,15 @@ def copy_detections(
     if count:
         copy("copying faces", int(memory.handle), address, count * ROW * 4, stream)
     return DeviceDetections(memory, count, device, image_size, landmarks=landmarks)
+
+
+def upload_detections(faces: Detections, device: Device, stream: Stream) -> DeviceDetections:
+    """Return detections of the host on the GPU."""
+    rows = np.zeros((len(faces), ROW), np.float32)
+    rows[:, :4], rows[:, 4] = faces.boxes, faces.scores
+    points = faces.landmarks
+    if points is not None:
+        rows[:, 5:15] = points.reshape(-1, 10)
+    found = copy_detections(rows.ctypes.data, len(rows), faces.image_size, device, stream, landmarks=points is not None)
+    synchronize(stream)
+    return found

@@ -21,6 +21,7 @@ from scrfd_trt._image_arrays import (
     is_on_gpu,
     yuv_coefficients,
 )
+from scrfd_trt._passes import Look
 from scrfd_trt.errors import ImageError, one_line
 
 MAX_STRIDE = MAX_SIDE = 2**31 - 1
@@ -60,7 +61,7 @@ class Geometry(NamedTuple):
         return address + self.height * self.row
 
     def turned(self, window: tuple[int, int, int, int], rotation: int) -> tuple[Geometry, int, int, int]:
-        """Return a window, turned clockwise, as an image: geometry, offsets of its addresses in bytes, and its flags."""
+        """Return a window, turned clockwise, as an image: geometry, offsets of both addresses in bytes, and flags."""
         x, y, width, height = window
         if rotation in {90, 180}:
             y += height - 1
@@ -124,6 +125,8 @@ def host_arrays(image: Any) -> list[NDArray[np.uint8]]:
     """Return what of a prepared image has to be copied to the GPU, as uint8 with contiguous rows."""
     if isinstance(image, np.ndarray):
         return [image]
+    if isinstance(image, Look):
+        return host_arrays(image.image)
     if isinstance(image, YUVImage) and isinstance(image.y, np.ndarray):
         return [image.y.view(np.uint8), image.uv.view(np.uint8)]
     return []

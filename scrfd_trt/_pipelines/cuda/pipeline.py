@@ -21,6 +21,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._image_arrays import YUVImage, as_color, check_nv12, check_yuv, is_on_gpu
+from scrfd_trt._passes import Look, as_look
 from scrfd_trt._pipelines.base import Outcome, all_found
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.frames import check_device_image, check_device_planes, host_arrays
@@ -28,7 +29,8 @@ from scrfd_trt._pipelines.cuda.pool import SLOTS, SlotPool
 from scrfd_trt._pipelines.cuda.resources import make_resources
 from scrfd_trt._pipelines.cuda.slot import Slot
 from scrfd_trt._pipelines.cuda.slot_memory import Helpers
-from scrfd_trt._pipelines.streaming import Pending
+from scrfd_trt._pipelines.cuda.views import Lanes
+from scrfd_trt._pipelines.streaming import Pending, Runs, in_place
 from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.errors import out_of_memory
 
@@ -55,10 +57,12 @@ class CudaPipeline:
 
     parallel = 1
     cuts_padding = False
+    takes_looks = True
 
     def __init__(self, reopen: Callable[[], LoadedEngine], options: DetectorOptions, *, stream: Any = None) -> None:
         wait_for_dropped()  # it may hold the memory that is needed here
         self.options = options
+        self._sees_whole = not as_look(None, options).has_views
         self._workers = Workers(SLOTS)
         self._lock = _forks.Lock()
         with ExitStack() as stack:
@@ -72,7 +76,8 @@ class CudaPipeline:
             borrowed = None if stream is None else stack.enter_context(closing(borrow_stream(stream, device)))
             capture_stream = stack.enter_context(closing(create_stream(device)))
             self._input_stream = stack.enter_context(closing(create_stream(device)))
-            self._pool = SlotPool(self._resources, borrowed, capture_stream, stack.pop_all())
+            lanes = stack.enter_context(closing(Lanes(self._resources, capture_stream)))
+            self._pool = SlotPool(self._resources, borrowed, capture_stream, lanes, stack.pop_all())
         self._finalizer = close_when_dropped(self, self._pool.close)
         _forks.register(self)
 
@@ -147,7 +152,9 @@ class CudaPipeline:
             call("recording a CUDA event", self._input_stream.record, event)
         return ordered, event
 
-    def _borrow(self, image: Any) -> DeviceImage | YUVImage:
+    def _borrow(self, image: Any) -> DeviceImage | YUVImage | Look:
+        if isinstance(image, Look):
+            return replace(image, image=self._borrow(image.image))
         if not isinstance(image, YUVImage):
             return DeviceImage(image, self.device, self._input_stream)
         y, uv = (DeviceImage(plane, self.device, self._input_stream, is_plane=True) for plane in (image.y, image.uv))
@@ -158,8 +165,22 @@ class CudaPipeline:
     ) -> list[Any]:
         """Run batch by batch."""
         step = self._resources.max_batch
-        batches = (images[start : start + step] for start in range(0, len(images), step))
-        return [found for batch in batches for found in self._run(batch, threshold, max_faces, finish, event)]
+        found: list[Any] = []
+        for start in range(0, len(images), step):
+            kinds = self._kinds(images[start : start + step])
+            runs = [(self._run(some, threshold, max_faces, finish, event), places) for some, places in kinds]
+            found += runs[0][0] if len(runs) == 1 else in_place(runs)
+        return found
+
+    def _kinds(self, images: Images) -> list[tuple[Images, Sequence[int]]]:
+        """Return the images that are seen as a whole, and looks at the others; with their places if there are both."""
+        if self._sees_whole and Look not in map(type, images):
+            return [(images, ())]
+        looks = [as_look(image, self.options) for image in images]
+        kinds: tuple[dict[int, Any], dict[int, Any]] = {}, {}
+        for place, look in enumerate(looks):
+            kinds[look.has_views][place] = look if look.has_views else look.image
+        return [(list(kind.values()), list(kind)) for kind in kinds if kind]
 
     def _run(
         self, images: Images, threshold: float, max_faces: int | None, finish: Finish, event: Event | None = None
@@ -177,6 +198,12 @@ class CudaPipeline:
             self._pool.release(slot)
 
     def start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Outcome]:
+        kinds = self._kinds(images)
+        if len(kinds) == 1:
+            return self._start(kinds[0][0], threshold, max_faces)
+        return Runs((self._start(some, threshold, max_faces), places) for some, places in kinds)
+
+    def _start(self, images: Images, threshold: float, max_faces: int | None) -> Pending[Outcome]:
         slot = self._pool.acquire()
         try:
             with self.device.current():

@@ -14,6 +14,7 @@ from scrfd_trt._cuda.stream import borrow_stream, create_stream
 from scrfd_trt._pipelines.base import Outcome
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot import Slot
+from scrfd_trt._pipelines.cuda.views import Lanes
 from scrfd_trt.errors import BackendError, ClosedError, ScrfdError, without_frames
 
 if TYPE_CHECKING:
@@ -34,14 +35,19 @@ class SlotPool:
     """Owns everything that a pipeline has on the GPU.
 
     It does not refer to the pipeline, and outlives one that is dropped. All slots work in ``stream``, a stream of the
-    caller; with None, each has its own. Graphs are captured in ``capture_stream``, which nothing else uses. ``owned``
-    is closed after the slots.
+    caller; with None, each has its own. Graphs are captured in ``capture_stream``, which nothing else uses. Views of
+    images run in ``lanes``. ``owned`` is closed after the slots.
     """
 
     def __init__(
-        self, resources: PipelineResources, stream: Stream | None, capture_stream: Stream, owned: ExitStack
+        self,
+        resources: PipelineResources,
+        stream: Stream | None,
+        capture_stream: Stream,
+        lanes: Lanes,
+        owned: ExitStack,
     ) -> None:
-        self._resources, self._stream, self._capture_stream = resources, stream, capture_stream
+        self._resources, self._stream, self._capture_stream, self._lanes = resources, stream, capture_stream, lanes
         self._owned = owned
         self._idle: list[Slot] = []
         self._runs: dict[Run, None] = {}  # in the order of their starts
@@ -162,7 +168,7 @@ class SlotPool:
         device = self._resources.device
         with device.current():
             stream = create_stream(device) if self._stream is None else borrow_stream(self._stream, device)
-            return Slot(self._resources, stream, self._capture_stream)
+            return Slot(self._resources, stream, self._capture_stream, self._lanes)
 
     def _add_idle(self, slot: Slot) -> None:
         self._idle.append(slot)

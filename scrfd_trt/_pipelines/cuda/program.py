@@ -44,8 +44,8 @@ LARGE_RUN = 16 * 640 * 640
 class Program:
     """Copies the parameters; letterbox and inference for each pass; decoding and NMS over all passes.
 
-    With ``views``, the images are views of larger ones, and the caller copies the parameters. ``stream`` is used for the
-    preparation only. Raises BackendError if there is not enough memory, and ModelFormatError
+    With ``views``, the images are views of larger ones, and the caller copies the parameters. ``stream`` is used for
+    the preparation only. Raises BackendError if there is not enough memory, and ModelFormatError
     if the outputs of the engine do not have the shapes of a SCRFD model. The device must be current in all methods.
     """
 

@@ -16,7 +16,7 @@ from scrfd_trt._heads import HeadLayout
 from scrfd_trt._pipelines.cuda.slot_memory import Helpers
 from scrfd_trt._pipelines.profiles import choose_scales, largest_batch, split
 from scrfd_trt._tensors import ShapeRange
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import BackendError, OptionError
 
 if TYPE_CHECKING:
     from cuda.core import Event
@@ -51,6 +51,10 @@ class PipelineResources:
     @property
     def description(self) -> str:
         return f"{self.engine.flavour} on {self.device.gpu}"
+
+    def invalid_values(self) -> BackendError:
+        """Return the error of an image for which the model returned numbers that cannot be a face's."""
+        return BackendError(f"{self.description}: the model returned invalid values: NaN, infinity, or scores above 1")
 
 
 def make_resources(

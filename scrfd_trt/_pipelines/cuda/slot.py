@@ -21,12 +21,14 @@ from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt._letterbox import Letterbox
-from scrfd_trt._pipelines.base import Outcome, merge_passes
-from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections
+from scrfd_trt._passes import Look
+from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
+from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections, upload_detections
 from scrfd_trt._pipelines.cuda.frames import Geometry, host_arrays, of_device_planes, of_host, of_strides
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot_memory import Arena, Parameters, Upload
+from scrfd_trt._pipelines.cuda.views import Lanes, ViewRun
 from scrfd_trt.errors import BackendError, ScrfdError
 
 if TYPE_CHECKING:
@@ -52,11 +54,14 @@ class Slot:
     The slot owns ``stream`` and closes it. Graphs are captured in ``capture_stream``, which nothing else uses.
     """
 
-    def __init__(self, resources: PipelineResources, stream: Stream, capture_stream: Stream) -> None:
+    def __init__(self, resources: PipelineResources, stream: Stream, capture_stream: Stream, lanes: Lanes) -> None:
         self._resources, self._stream, self._capture_stream = resources, stream, capture_stream
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._program: Program  # of the current run
         self._is_running = False
+        self._lanes = lanes
+        self._views: ViewRun | None = None
+        self._looks: list[Look] = []  # options of the images of the current run, if it sees views of them
         self._batch = (0, 0.0, NO_LIMIT)  # address of the results, threshold and max_faces of the current run
         self._images: list[Any] = []  # the GPU may read them until the run is done
         self._device_images: list[DeviceImage] = []
@@ -92,8 +97,8 @@ class Slot:
         """Start a run, or let other threads start it ``in_background`` once they have copied the images.
 
         ``images`` are at most ``max_batch`` arrays or YUVImages on the host or on the GPU, or :class:`DeviceImage` that
-        may be read at once. They must not be changed before :meth:`finish`, or, with ``on_gpu``, :meth:`finish_on_gpu`
-        returns.
+        may be read at once, or each a :class:`Look` at one of these. They must not be changed before :meth:`finish`,
+        or, with ``on_gpu``, :meth:`finish_on_gpu` returns.
         An image on the GPU that cannot be read is left out, and its error is its result.
         """
         if self._is_running:  # an interrupted run may still use the memory
@@ -102,19 +107,22 @@ class Slot:
         max_batch = self._resources.max_batch
         if len(images) > max_batch:
             raise BackendError(f"{len(images)} images are too many for one run; the maximum is {max_batch}")
-        images = self._readable(images)
+        looks = [image for image in images if isinstance(image, Look)]
+        images = self._readable([look.image for look in looks] or images)
+        self._looks = [look for place, look in enumerate(looks) if place not in self._errors]
         if not images:
             return
-        self._program = self.program(len(images))
+        if not looks:
+            self._program = self.program(len(images))
         on_host = [array for image in images for array in host_arrays(image)]
         if on_host:
             self._upload.reserve(on_host)
-        self._batch = (self._results_at(on_gpu=on_gpu), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
+        self._batch = (self._results_at(on_gpu=on_gpu and not looks), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
         self._images = images
         self._is_running = True
         try:
             self._set_parameters(images, self._upload.addresses(on_host) if on_host else [])
-            run = partial(self._program.start, self._stream)
+            run = self._views.start if looks and self._views else partial(self._program.start, self._stream)
             if on_host:
                 self._upload.copy(on_host, run, in_background=in_background)
             else:
@@ -133,18 +141,29 @@ class Slot:
 
     def finish(self) -> list[Outcome]:
         """Wait for the run, and return the detections of each image, or its error."""
+        found = self._finish_views() if self._looks else self._finish_images()
+        errors, self._errors, self._outputs = self._errors, {}, {}
+        for place, error in errors.items():  # ascending
+            found.insert(place, error)
+        return found
+
+    def _finish_views(self) -> list[Outcome]:
+        self._synchronize()
+        assert self._views is not None  # noqa: S101 - since the run has started
+        found = self._views.outcomes(self._batch[2])
+        self._wait()
+        return found
+
+    def _finish_images(self) -> list[Outcome]:
         self._wait()
         found: list[Outcome] = []
         for index, (candidates, faces, invalid) in enumerate(self._arena.headers[: len(self._sizes)].tolist()):
             if faces < 0:
                 found.append(self._finish_on_host(index, candidates))
             elif invalid:
-                found.append(self._invalid_values())
+                found.append(self._resources.invalid_values())
             else:
                 found.append(self._read(index, faces))
-        errors, self._errors, self._outputs = self._errors, {}, {}
-        for place, error in errors.items():  # ascending
-            found.insert(place, error)
         return found
 
     def finish_on_gpu(self) -> list[DeviceDetections]:
@@ -153,6 +172,9 @@ class Slot:
         Raises the error of an image that was left out, and BackendError if one has more candidates than the GPU can
         process.
         """
+        if self._looks:
+            device, found_on_host = self._resources.device, all_found(self.finish())
+            return [upload_detections(faces, device, self._stream) for faces in found_on_host]
         self._wait()
         if self._errors:
             raise self._errors.pop(min(self._errors))
@@ -228,15 +250,23 @@ class Slot:
     def _set_parameters(self, images: Sequence[Any], addresses: list[int]) -> None:
         """Write the parameters of a run; ``addresses`` are those of the host's images on the GPU."""
         self._parameters.set_batch(*self._batch)
-        copied = iter(addresses)
+        copied, located = iter(addresses), []
         for index, image in enumerate(images):
             if isinstance(image, _Located):
                 geometry, address, chroma = image
             else:
                 geometry, address = of_host(image, self._color), next(copied)
                 chroma = next(copied) if isinstance(image, YUVImage) else geometry.chroma(address)
-            self._parameters.set_image(index, geometry, address, chroma)
             self._sizes.append(geometry.size)
+            if self._looks:
+                located.append((geometry, address, chroma))
+            else:
+                self._parameters.set_image(index, geometry, address, chroma)
+        if self._looks:
+            if self._views is None:
+                self._views = ViewRun(self._resources, self._lanes, self._stream)
+                self._owned.callback(self._views.close)
+            self._views.prepare(located, self._looks, self._batch[1])
 
     def _readable(self, images: Sequence[Any]) -> list[Any]:
         """Return the images that can be read, those on the GPU as :class:`_Located`, and note the errors of the others.
@@ -282,7 +312,9 @@ class Slot:
         self._is_running = False
         self._images, self._device_images = [], []
         self._outputs = {}
-        if self._sizes and not self._program.capture_tried:
+        if self._looks:
+            self._lanes.capture()
+        elif self._sizes and not self._program.capture_tried:
             with self._resources.setup_lock:
                 self._program.capture(self._capture_stream)
 
@@ -327,12 +359,7 @@ class Slot:
                 "the threshold, or call detect_batch"
             )
         if invalid:
-            raise self._invalid_values()
+            raise self._resources.invalid_values()
         rows = self._batch[0] + index * RESULT_BYTES + 4 * HEADER
         device, size = self._resources.device, self._sizes[index]
         return copy_detections(rows, faces, size, device, self._stream, landmarks=self._has_landmarks)
-
-    def _invalid_values(self) -> BackendError:
-        return BackendError(
-            f"{self._resources.description}: the model returned invalid values: NaN, infinity, or scores above 1"
-        )

@@ -76,7 +76,8 @@ class Helpers(ThreadPoolExecutor):
 class Arena:
     """GPU memory for inputs, outputs and workspace, and page-locked memory for parameters and results.
 
-    ``stack`` frees the memory when it is closed, after the work in ``stream``. ``…_at`` are addresses.
+    There is room for the results of ``kept`` images, None: ``max_batch``. ``stack`` frees the memory when it is closed,
+    after the work in ``stream``. ``…_at`` are addresses.
     """
 
     parameters: NDArray[np.uint8]  # records of one run, on the host
@@ -86,8 +87,10 @@ class Arena:
     scores: NDArray[np.float32]  # (images, CANDIDATES) of results
     landmarks: NDArray[np.float32]  # (images, CANDIDATES, 5, 2) of results
 
-    def __init__(self, resources: PipelineResources, stream: Stream, stack: ExitStack) -> None:
-        device, images = resources.device, resources.max_batch
+    def __init__(
+        self, resources: PipelineResources, stream: Stream, stack: ExitStack, *, kept: int | None = None
+    ) -> None:
+        device, images = resources.device, kept or resources.max_batch
         sizes = _sizes(resources)
         starts = list(itertools.accumulate(map(_aligned, sizes), initial=0))
         memory = gpu_memory(starts.pop(), device, stream)

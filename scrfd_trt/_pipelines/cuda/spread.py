@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scrfd_trt._cuda.interop import gpu_of
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_arrays import YUVImage
+from scrfd_trt._passes import Look
 from scrfd_trt._pipelines.base import Outcome, all_found
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.pipeline import CudaPipeline
@@ -33,6 +34,7 @@ class SpreadPipeline:
     """
 
     cuts_padding = False
+    takes_looks = True
 
     def __init__(self, pipelines: Sequence[CudaPipeline]) -> None:
         self._pipelines = {pipeline.device.index: pipeline for pipeline in pipelines}
@@ -106,5 +108,6 @@ class SpreadPipeline:
 
 def _home(image: Any) -> int | None:
     """Return the number of the GPU that an image is on; None for the host."""
+    image = image.image if isinstance(image, Look) else image
     array = image.y if isinstance(image, YUVImage) else image
     return None if isinstance(array, np.ndarray) else gpu_of(array)

@@ -5,10 +5,11 @@ Batches take turns in two lanes, which all slots share: the input of one is writ
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import cycle
@@ -19,12 +20,12 @@ from numpy.typing import NDArray
 
 from scrfd_trt._cuda.driver import call
 from scrfd_trt._cuda.memory import copy, free, pinned_memory, view
-from scrfd_trt._cuda.records import BATCH, FIT, FRAME, HEADER, NO_LIMIT, ROW, fit, frame_bytes
+from scrfd_trt._cuda.records import BATCH, FRAME, HEADER, NO_LIMIT, ROW, fit, frame_bytes
 from scrfd_trt._cuda.stream import create_event, create_stream, synchronize
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._nms import nms
-from scrfd_trt._passes import Look, Size, View, plan_views
-from scrfd_trt._pipelines.base import Outcome, invalid_values, merge_views
+from scrfd_trt._passes import Look, Size, View, ViewTable, keep, plan_views, warn_if_thin
+from scrfd_trt._pipelines.base import Outcome, validated
 from scrfd_trt._pipelines.cuda.frames import Geometry
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.resources import PipelineResources, profile_for
@@ -34,14 +35,16 @@ from scrfd_trt._pipelines.profiles import largest_batch
 if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
 
+log = logging.getLogger("scrfd_trt")
+
 ROWS = 32
 """Views per batch; larger batches are hardly faster."""
 
 STEP = 4
 """Batches have a multiple of so many views if they can, so that few programs serve all images."""
 
-PROGRAMS = ROWS // STEP
-"""Batch sizes for which a lane keeps a program, for each scale."""
+PROGRAMS = 16
+"""Programs that a lane keeps, one for each scale and batch size."""
 
 ROOM = 512
 """Faces of one view that the GPU returns; the CPU decodes views with more."""
@@ -52,6 +55,8 @@ RESULT_BYTES = 16 * 2**20
 RECORD = np.dtype([("address", "<u8"), ("chroma", "<u8"), ("rest", f"V{frame_bytes(1) - 16}")])
 """The record of a view and its fit."""
 
+NO_FACES = np.empty((0, ROW), np.float32)
+
 Located = tuple[Geometry, int, int]
 """An image on the GPU, and the addresses of its pixels or planes."""
 
@@ -59,22 +64,23 @@ Located = tuple[Geometry, int, int]
 class Planned(NamedTuple):
     """The views of images of one geometry; records by scale, with offsets for addresses, and the views' numbers."""
 
+    size: Size
     views: tuple[View, ...]
+    table: ViewTable
     records: dict[Size, tuple[NDArray[Any], list[int]]]
 
 
 @lru_cache(maxsize=64)
-def plan(
-    geometry: Geometry, scales: tuple[Size, ...], min_face: float | None, rotations: tuple[int, ...]
-) -> Planned:
+def plan(geometry: Geometry, scales: tuple[Size, ...], min_face: float | None, rotations: tuple[int, ...]) -> Planned:
     """Return the views of images that lie in memory like this."""
-    views = plan_views(geometry.size, scales, min_face=min_face, rotations=rotations)
+    size = geometry.size
+    views = plan_views(size, scales, min_face=min_face, rotations=rotations)
     records: dict[Size, tuple[NDArray[Any], list[int]]] = {}
     for scale in scales:
         numbers = [number for number, each in enumerate(views) if each.target == scale]
         packed = b"".join(_record(geometry, views[number]) for number in numbers)
         records[scale] = (np.frombuffer(packed, RECORD), numbers)
-    return Planned(views, records)
+    return Planned(size, views, ViewTable(views, size), records)
 
 
 def _record(geometry: Geometry, each: View) -> bytes:
@@ -90,7 +96,7 @@ class Lane:
         device, self._resources = resources.device, resources
         self.stream = stack.enter_context(closing(create_stream(device)))
         self.done = stack.enter_context(closing(create_event(device)))
-        self._arena = Arena(resources, self.stream, stack, results=1)
+        self._arena = Arena(resources, self.stream, stack, kept=1)
         self._scratch = resources.engine.new_scratch(self.stream)
         if self._scratch is not None:
             stack.callback(free, self._scratch)
@@ -142,20 +148,27 @@ class Lanes:
 
     def _open(self) -> None:
         resources, ranges = self._resources, self._resources.engine.ranges
-        batches = [profile_for(ranges, scale, size)[0] for scale, most in self.rows.items() for size in range(1, most + 1)]
+        batches = [
+            profile_for(ranges, scale, size)[0] for scale, most in self.rows.items() for size in range(1, most + 1)
+        ]
         largest = max(resources.scales, key=math.prod)
         memory = replace(resources, scales=(largest,), max_batch=max(self.rows.values()), engine_batch=max(batches))
         with ExitStack() as stack:
             self._lanes = [Lane(memory, stack) for _ in range(2)]
             self._owned = stack.pop_all()
 
+    def outputs(self, batch: Batch, parameters_at: int) -> list[NDArray[Any]]:
+        """Run a batch again, and return the outputs of the model on the host."""
+        with self._resources.setup_lock:
+            lane = self.turn()
+            return lane.start(batch, parameters_at).outputs(0, lane.stream)
+
     def capture(self) -> None:
         """Capture the programs that have run, with the device current."""
-        for lane in self._lanes:
-            for program in list(lane.programs.values()):
-                if not program.capture_tried:
-                    with self._resources.setup_lock:
-                        program.capture(self._capture_stream)
+        with self._resources.setup_lock:
+            for lane in self._lanes:
+                for program in lane.programs.values():
+                    program.capture(self._capture_stream)
 
     def close(self) -> None:
         """Free everything; all work must be done."""
@@ -188,6 +201,9 @@ class ViewRun:
     def prepare(self, images: Sequence[Located], looks: Sequence[Look], threshold: float) -> None:
         """Plan the views of images, and write the parameters of all batches."""
         scales, self._threshold = self._resources.scales, threshold
+        for (geometry, *_), look in zip(images, looks, strict=True):
+            if look.min_face is None:
+                warn_if_thin(geometry.size, scales)
         self._planned = [
             plan(geometry, scales, look.min_face, look.rotations)
             for (geometry, *_), look in zip(images, looks, strict=True)
@@ -230,13 +246,10 @@ class ViewRun:
         return np.concatenate(parts)
 
     def _reserve(self, *sizes: int) -> None:
-        if [part.size for part in self._memory] >= list(sizes) and all(
-            part.size >= size for part, size in zip(self._memory, sizes, strict=True)
-        ):
-            return
-        self._free()
-        for size in sizes:
-            self._memory.append(pinned_memory(size, self._resources.device, self._stream))
+        if not self._memory or any(part.size < size for part, size in zip(self._memory, sizes, strict=True)):
+            self._free()
+            for size in sizes:
+                self._memory.append(pinned_memory(size, self._resources.device, self._stream))
 
     def start(self) -> None:
         """Enqueue all batches; work that is enqueued in the stream of the run later waits for them."""
@@ -259,22 +272,43 @@ class ViewRun:
         """Return the detections of each image, or its error; the run must be done, and its images still there."""
         last = self._batches[-1]
         results = view(self._memory[1], (last.first + last.size, self._row), np.float32)
-        outputs: dict[int, list[NDArray[Any]]] = {}
-        return [self._outcome(index, results, max_faces, outputs) for index in range(len(self._planned))]
+        outputs: dict[int, list[NDArray[Any]]] = {}  # of the model by batch, where they were needed on the host
+        return [self._outcome(number, results, max_faces, outputs) for number in range(len(self._planned))]
 
     def _outcome(
-        self, index: int, results: NDArray[np.float32], max_faces: int | None, outputs: dict[int, list[NDArray[Any]]]
+        self, number: int, results: NDArray[np.float32], max_faces: int | None, outputs: dict[int, list[NDArray[Any]]]
     ) -> Outcome:
-        (views, _), rows = self._planned[index], self._rows[index]
-        _, counts, invalid = results.view(np.int32)[rows, :3].T
-        if invalid.any():
-            return invalid_values(self._resources.description)
-        found = [
-            results[row, HEADER : HEADER + count * ROW].reshape(-1, ROW) if count >= 0 else self._decode(row, each, outputs)
-            for row, count, each in zip(rows.tolist(), counts.tolist(), views, strict=True)
-            if count
-        ]
-        raise NotImplementedError
+        resources, planned, rows = self._resources, self._planned[number], self._rows[number]
+        headers = results.view(np.int32)[rows, :3]
+        if headers[:, 2].any():
+            return resources.invalid_values()
+        parts = [NO_FACES]
+        for place, (row, count) in enumerate(zip(rows.tolist(), headers[:, 1].tolist(), strict=True)):
+            if count > 0:
+                parts.append(results[row, HEADER : HEADER + count * ROW].reshape(-1, ROW))
+            elif count < 0:
+                parts.append(self._decode(row, planned.views[place], outputs))
+                headers[place, 1] = len(parts[-1])
+        found, numbers = np.concatenate(parts), np.repeat(np.arange(len(rows)), headers[:, 1])
+        points = found[:, 5:15].reshape(-1, 5, 2) if resources.layout.landmarks is not None else None
+        faces = planned.table.to_source(Candidates(found[:, :4], found[:, 4], points), numbers)
+        kept = keep(faces, planned.table.gives_way(faces.boxes, numbers), resources.options.iou)
+        return validated(faces.select(kept[:max_faces]), planned.size, resources.description)
+
+    def _decode(self, row: int, seen: View, outputs: dict[int, list[NDArray[Any]]]) -> NDArray[np.float32]:
+        """Return the faces of one view as the GPU does; its batch runs again, and the host decodes the outputs."""
+        batch = next(batch for batch in self._batches if row < batch.first + batch.size)
+        if batch.first not in outputs:
+            log.info("a view has more faces than the GPU can return; the CPU decodes them, which is slower")
+            outputs[batch.first] = self._lanes.outputs(batch, int(self._memory[0].handle))
+        layout, place = self._resources.layout, row - batch.first
+        found = decode(layout, outputs[batch.first], place, batch.scale, self._threshold).to_source(seen.box)
+        found = found.select(nms(found.boxes, found.scores, self._resources.options.iou))
+        faces = np.zeros((len(found), ROW), np.float32)
+        faces[:, :4], faces[:, 4] = found.boxes, found.scores
+        if found.landmarks is not None:
+            faces[:, 5:15] = found.landmarks.reshape(-1, 10)
+        return faces
 
     def close(self) -> None:
         """Free everything; the run must be done."""
