@@ -413,7 +413,7 @@ def _panned(size: Size, _: int) -> list[Shot]:
         boxes: list[list[float]] = []
         for by_scale in results.values():
             for box in next(iter(by_scale.values()))[name]["boxes"]:
-                if all(_overlap(box, other) < 0.3 for other in boxes):
+                if all(overlap(box, other) < 0.3 for other in boxes):
                     boxes.append(box)
         known = [Face(number + 1, (box[0], box[1], box[2], box[3]), 1.0) for number, box in enumerate(boxes)]
         shots.append(Shot(World(np.asarray(photo, np.uint8), known=known), _pan(photo.shape[1::-1], size)))
@@ -431,7 +431,8 @@ def _pan(whole: Size, size: Size) -> Callable[[float], Matrix]:
     return camera
 
 
-def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+def overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the intersection over the union of two boxes."""
     wide, high = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
     both = max(wide, 0.0) * max(high, 0.0)
     return both / (sum((b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)) - both)
