@@ -28,7 +28,7 @@ Size = tuple[int, int]
 MIN_SIDE = 8
 """Side in pixels of a cell of the finest stride; a scaled image below it has no cell of its own."""
 
-FOUND_FROM = 14
+FOUND_FROM = 16
 """Longer side of a face in input pixels from which models find it reliably."""
 
 LEVEL_RATIO = 8
