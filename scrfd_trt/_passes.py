@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._decode import Candidates
 from scrfd_trt._letterbox import SIDE_STEP, TURNED_ASIDE, Letterbox
-from scrfd_trt._nms import nms
+from scrfd_trt._nms import nms, pairwise_iou
 
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
@@ -31,6 +31,9 @@ MIN_SIDE = 8
 FOUND_FROM = 16
 """Longer side of a face in input pixels from which models find it reliably."""
 
+FILLING = 256
+"""Longer side of a face in input pixels from which a look at the whole image at a smaller scale may be better."""
+
 LEVEL_RATIO = 8
 """Maximum ratio of the scales of two levels, so that tiles overlap by at most so many smallest faces."""
 
@@ -43,8 +46,8 @@ MARGIN = 4
 ROUNDING = 1e-9
 """What a number may lie above a whole one by rounding."""
 
-COVERED = 0.5
-"""Share of a box that gives way, from which another one covers it."""
+COVERED, SAME = 0.5, 0.2
+"""Share of a box that gives way, above which another one covers it, and the intersection over union of both."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def _plan(size: Size, scales: tuple[Size, ...], min_face: float | None, *, cut: 
     finest = FOUND_FROM / (min_face or math.inf)
     if finest <= coarsest:
         return views
-    views = [replace(view, min_size=FOUND_FROM / min(view.box.scale)) for view in views]
+    views = [replace(view, min_size=_smallest(view, boxes)) for view in views]
     target = (MAX_TILE, MAX_TILE) if cut else max(scales, key=math.prod)
     levels = math.ceil(math.log(finest / coarsest) / math.log(LEVEL_RATIO) - ROUNDING)
     levels_scales = [coarsest * (finest / coarsest) ** (level / levels) for level in range(levels + 1)]
@@ -132,6 +135,12 @@ def _plan(size: Size, scales: tuple[Size, ...], min_face: float | None, *, cut: 
         smallest = 0.0 if scale == levels_scales[-1] else FOUND_FROM / scale  # no other view finds smaller ones
         views += _tiles(size, scale, (smallest, FOUND_FROM / above), target, cut=cut)
     return views
+
+
+def _smallest(view: View, boxes: Sequence[Letterbox]) -> float:
+    """Return the size from which faces are for a look at the whole image; a finer one sees most of them better."""
+    finer = [min(box.scale) for box in boxes if min(box.scale) > min(view.box.scale)]
+    return max(FOUND_FROM / min(view.box.scale), FILLING / min(finer, default=math.inf))
 
 
 def _tiles(size: Size, scale: float, faces: tuple[float, float], target: Size, *, cut: bool) -> list[View]:
@@ -228,7 +237,8 @@ def keep(candidates: Candidates, aside: NDArray[np.bool_] | None, iou: float) ->
         return nms(boxes, scores, iou)
     first, second = np.flatnonzero(~aside), np.flatnonzero(aside)
     kept = first[nms(boxes[first], scores[first], iou)]
-    second = second[_shares(boxes[second], boxes[kept]).max(axis=1, initial=0) <= COVERED]
+    is_covered = (_shares(boxes[second], boxes[kept]) > COVERED) | (pairwise_iou(boxes[second], boxes[kept]) > SAME)
+    second = second[~is_covered.any(axis=1)]
     kept = np.concatenate([kept, second[nms(boxes[second], scores[second], iou)]])
     return kept[np.argsort(-scores[kept], kind="stable")]
 
