@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,21 +14,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._cli import console
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.options import ImageSettings
 from scrfd_trt._detections import Detections
 from scrfd_trt._devices import usable_cores
-from scrfd_trt._formats import json_faces
+from scrfd_trt._formats import columns, json_rows
 from scrfd_trt._image_files import ImageFile, open_image
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.metadata_blocks import FURTHER
+from scrfd_trt._image_files.stderr import redirected_stderr
 from scrfd_trt._jobs.processes import Calls, LostProcessError, forked
-from scrfd_trt.errors import ScrfdError
+from scrfd_trt.errors import ImageError, ScrfdError
 
 MAX_BYTES = 1 << 30
 """Of the images that are read and not yet detected and written."""
-MIN_TO_FORK, MIN_FORKS, MAX_SLOT, SAMPLES = 200, 6, 16_000_000, 8
-"""Images and processes from which on processes decode, bytes of one image, and images whose sizes are looked at."""
+MIN_TO_FORK, MIN_FORKS, MAX_SLOT, SAMPLES, GROUP = 200, 6, 16_000_000, 8, 4
+"""Images and processes from which on processes decode, bytes of one image, images whose sizes are looked at, and
+of a message."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,21 @@ class Decoded(NamedTuple):
 
 
 class Decoders:
-    """Processes that decode images into shared memory: threads would wait for Python's lock most of the time."""
+    """Processes that decode images into shared memory: threads would wait for Python's lock most of the time.
+
+    A message is about several images. Each process has its own slots as far as they suffice: to write to memory for the
+    first time takes a process half as long as to decode.
+    """
 
     def __init__(self, sources: Sequence[Source], settings: ImageSettings, slot_size: int, workers: int) -> None:
         self._sources, self._settings, self.slot_size, self.workers = sources, settings, slot_size, workers
         count = MAX_BYTES // slot_size
+        self.group = min(GROUP, count)
         self._slots = np.frombuffer(mmap.mmap(-1, count * slot_size), np.uint8).reshape(count, slot_size)
-        self._free = [*range(count)]
-        self._calls: Calls | None = None
+        self._free = [[*range(first, count, workers)] for first in range(workers)]
+        self._lock = threading.Lock()
+        self._calls = Calls()
+        self._has_warned = False
 
     @contextmanager
     def started(self) -> Iterator[Decoders]:
@@ -79,34 +90,71 @@ class Decoders:
         with forked(self._serve, self.workers) as self._calls:
             yield self
 
-    def _call(self, *arguments: Any) -> Any:
-        with suppress(LostProcessError):
-            return None if self._calls is None else self._calls(*arguments)
-        return None
+    def decode(self, numbers: Sequence[int]) -> Sequence[Decoded | Exception | None]:
+        """Decode images by their numbers, from 0 on; yield the error of a bad one, None if this process must."""
+        slots: list[int] = []
+        try:
+            with self._calls.process() as process:
+                if process is None:
+                    return [None] * len(numbers)
+                slots += self._take(process.number, len(numbers))
+                answers = process.call("decode", numbers, slots)
+        except LostProcessError as error:
+            self._lose(error, slots)
+            if error.in_call and len(numbers) == 1:
+                return [ImageError(f"the process that decodes it ended with {error}; is there enough memory?")]
+            return [one for number in numbers for one in self.decode([number])]
+        return [self._decoded(*pair) for pair in zip(slots, answers, strict=True)]
 
-    def decode(self, number: int) -> Decoded | None:
-        """Decode image ``number``, from 0 on; return None if this process must. Raises the error of a bad image."""
-        slot = self._free.pop()
-        answer = self._call("decode", number, slot)
+    def _take(self, process: int, count: int) -> list[int]:
+        """Return free slots, those of a process first."""
+        with self._lock:
+            return [(self._free[process] or max(self._free, key=len)).pop() for _ in range(count)]
+
+    def _decoded(self, slot: int, answer: tuple[list[str], bool, tuple[int, ...]] | Exception | None) -> Any:
         if isinstance(answer, tuple):
             damage, is_spherical, shape = answer
             return Decoded(slot, self._slots[slot, : math.prod(shape)].reshape(shape), damage, is_spherical)
         self.give(slot)
-        if isinstance(answer, Exception):
-            raise answer
-        return None
+        return answer
+
+    def _lose(self, error: LostProcessError, slots: Sequence[int]) -> None:
+        """Give slots of a process back that ended; warn at the first one."""
+        for slot in slots:
+            self.give(slot)
+        if not self._has_warned:
+            self._has_warned = True
+            console.warning(f"a process that decodes images ended with {error}; the job goes on without it")
 
     def give(self, slot: int) -> None:
         """Give the slot of an image back."""
-        self._free.append(slot)
+        self._free[slot % self.workers].append(slot)
 
-    def json_faces(self, faces: Detections) -> str | None:
-        """Return faces in the form of JSON lines; None if this process must write them."""
-        text: str | None = self._call("format", faces)
-        return text
+    def json_faces(self, images: Sequence[tuple[int, Detections]]) -> list[str | None]:
+        """Return the faces of images in slots in the form of JSON lines; None if this process must write them.
+
+        Faces and texts take the place of the pixels.
+        """
+        shapes = []
+        for slot, faces in images:
+            rows = columns(faces)
+            if rows.nbytes > self.slot_size:
+                return [None] * len(images)
+            self._slots[slot, : rows.nbytes] = rows.reshape(-1).view(np.uint8)
+            shapes.append(rows.shape)
+        try:
+            with self._calls.process() as process:
+                slots = [slot for slot, _ in images]
+                sizes = [0] * len(images) if process is None else process.call("format", slots, shapes)
+        except LostProcessError as error:
+            self._lose(error, ())
+            return self.json_faces(images)
+        pairs = zip(slots, sizes, strict=True)
+        return [self._slots[slot, :size].tobytes().decode() if size else None for slot, size in pairs]
 
     def _serve(self, call: str, *arguments: Any) -> Any:
-        return json_faces(*arguments) if call == "format" else self._decode_into(*arguments)
+        with redirected_stderr():  # once for all
+            return [*map(self._format if call == "format" else self._decode_into, *arguments)]
 
     def _decode_into(self, number: int, slot: int) -> tuple[list[str], bool, tuple[int, ...]] | Exception | None:
         """Decode an image into a slot; return None if it does not fit."""
@@ -122,6 +170,15 @@ class Decoders:
             return None
         self._slots[slot, : visible.size] = visible.ravel()
         return [*image.file.damage], image.metadata.is_equirectangular, visible.shape
+
+    def _format(self, slot: int, shape: tuple[int, int]) -> int:
+        """Write the faces in a slot as JSON in their place; return its bytes, 0 if there is no room."""
+        rows = self._slots[slot, : 4 * math.prod(shape)].view(np.float32).reshape(shape)
+        text = np.frombuffer(json_rows(rows).encode(), np.uint8)
+        if text.size > self.slot_size:
+            return 0
+        self._slots[slot, : text.size] = text
+        return text.size
 
 
 @contextmanager

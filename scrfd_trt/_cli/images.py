@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from scrfd_trt._cli import console
 from scrfd_trt._cli.batch import INPUT_ERRORS, Tally
 from scrfd_trt._cli.bench_cpu import Timings, time_detect
-from scrfd_trt._cli.decoders import MAX_BYTES, MAX_SLOT, Decoders, OpenedImage
+from scrfd_trt._cli.decoders import MAX_BYTES, MAX_SLOT, Decoded, Decoders, OpenedImage
 from scrfd_trt._cli.exits import add_location
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source
@@ -27,7 +29,7 @@ from scrfd_trt._devices import usable_cores
 from scrfd_trt._image_files import ImageFile, ImageFrame
 from scrfd_trt._image_files.stderr import redirected_stderr
 from scrfd_trt._jobs.profile import measured, measured_items
-from scrfd_trt._jobs.stages import ByteBudget, OrderedMap, mapped
+from scrfd_trt._jobs.stages import ByteBudget, OrderedMap, grouped, mapped
 from scrfd_trt._passes import is_thin
 from scrfd_trt.errors import DetectionsError, ScrfdError
 
@@ -194,40 +196,74 @@ class _ImageJob:
     def __post_init__(self) -> None:
         self._budget = ByteBudget(MAX_BYTES)
         self._turn = 0
+        self._opened: deque[_Job] = deque()
 
     @contextmanager
     def finished(self) -> Iterator[Iterator[_Job]]:
         """Yield the images with their results, in order."""
         workers = min(self.settings.workers or usable_cores(), len(self.sources))
         workers = self.decoders.workers if self.decoders else workers
-        ahead = 2 * workers + min(self.finder.batch, MAX_AHEAD)
+        group = self.decoders.group if self.decoders else 1
+        ahead = (2 * workers + min(self.finder.batch, MAX_AHEAD)) // group
         with ExitStack() as stack:
-            opened = stack.enter_context(mapped(self._open, enumerate(self.sources), workers=workers, ahead=ahead))
+            groups = enumerate(grouped(enumerate(self.sources), group))
+            opened = stack.enter_context(mapped(self._open, groups, workers=workers, ahead=ahead))
             stack.enter_context(closing(self._budget))
             images: Iterator[_Job] = stack.enter_context(closing(self._detected(opened)))
             if self.use is not None:
                 images = stack.enter_context(mapped(self._write, images, workers=workers, ahead=2 * workers))
-            elif self.decoders is not None and self.as_json:
-                images = stack.enter_context(mapped(self._format, images, workers=workers // 2, ahead=2 * workers))
+            elif self._formats:
+                several = mapped(self._format, grouped(images, group), workers=workers // 2, ahead=workers // 2)
+                images = chain.from_iterable(stack.enter_context(several))
             yield images
 
-    def _open(self, item: tuple[int, Source]) -> _Job:
-        """Open an image; decode it, too, unless it is detected in its turn."""
-        turn, source = item
-        job = _Job(source)
+    @property
+    def _formats(self) -> bool:
+        """Whether other processes write rows."""
+        return self.decoders is not None and self.as_json
+
+    def _open(self, item: tuple[int, Sequence[tuple[int, Source]]]) -> list[_Job]:
+        """Open images; decode them, too, unless they are detected in their turn."""
+        turn, numbered = item
+        jobs = [_Job(source) for _, source in numbered]
         try:
-            with console.about(source.path):
-                self._decode(job, turn)
+            decoded: Sequence[Decoded | Exception | None] = [None] * len(jobs)
+            if self.decoders is not None:
+                decoded = self._decode_elsewhere(self.decoders, turn, [number for number, _ in numbered], jobs)
+            for job, found in zip(jobs, decoded, strict=True):
+                self._finish_opening(job, turn, found)
+        finally:
+            self._budget.take(turn, 0)
+        return jobs
+
+    def _decode_elsewhere(
+        self, decoders: Decoders, turn: int, numbers: Sequence[int], jobs: Sequence[_Job]
+    ) -> Sequence[Decoded | Exception | None]:
+        """Let another process decode images."""
+        self._budget.take(turn, decoders.slot_size * len(jobs))
+        for job in jobs:
+            job.size = decoders.slot_size
+        with measured("decode"):
+            return decoders.decode(numbers)
+
+    def _finish_opening(self, job: _Job, turn: int, decoded: Decoded | Exception | None) -> None:
+        """Take what another process has decoded, or decode the image if that was not possible."""
+        try:
+            with console.about(job.source.path):
+                if isinstance(decoded, Exception):
+                    raise decoded
+                if decoded is None:
+                    self._decode(job, turn)
+                    return
+                job.slot, job.visible, job.damage, job.is_spherical = decoded
+                height, width = decoded.visible.shape[:2]
+                if self.finder.needs_turn((width, height)):
+                    job.visible = None
         except INPUT_ERRORS as error:
             job.error = error
             self._release(job)
-        finally:
-            self._budget.take(turn, 0)
-        return job
 
     def _decode(self, job: _Job, turn: int) -> None:
-        if self.decoders is not None and self._decode_elsewhere(self.decoders, job, turn):
-            return
         size = self._read(job).size
         self._budget.take(turn, size)
         job.size = job.size or size
@@ -245,33 +281,24 @@ class _ImageJob:
         job.is_spherical = image.metadata.is_equirectangular
         return image
 
-    def _decode_elsewhere(self, decoders: Decoders, job: _Job, turn: int) -> bool:
-        """Let another process decode an image; return False if that is not possible."""
-        self._budget.take(turn, decoders.slot_size)
-        job.size = decoders.slot_size
-        with measured("decode"):
-            decoded = decoders.decode(turn)
-        if decoded is None:
-            return False
-        job.slot, job.visible, job.damage, job.is_spherical = decoded
-        height, width = decoded.visible.shape[:2]
-        if self.finder.needs_turn((width, height)):
-            job.visible = None
-        return True
+    def _format(self, jobs: list[_Job]) -> list[_Job]:
+        """Let another process write faces as JSON."""
+        several = [job for job in jobs if job.slot is not None and job.error is None and len(job.results) == 1]
+        if self.decoders is not None and several:
+            texts = self.decoders.json_faces([(job.slot or 0, job.results[0].faces) for job in several])
+            for job, text in zip(several, texts, strict=True):
+                job.results[0] = replace(job.results[0], json_faces=text)
+        for job in jobs:
+            self._release(job)
+        return jobs
 
-    def _format(self, job: _Job) -> _Job:
-        """Let another process write the faces as JSON."""
-        if self.decoders is not None:
-            job.results = [replace(one, json_faces=self.decoders.json_faces(one.faces)) for one in job.results]
-        return job
-
-    def _detected(self, opened: OrderedMap[tuple[int, Source], _Job]) -> Generator[_Job, None, None]:
+    def _detected(self, opened: OrderedMap[Any, list[_Job]]) -> Generator[_Job, None, None]:
         """Yield the images with their results, in order.
 
         One stream detects them, until an image comes that is detected in its turn, or needs the memory of those before.
         """
         waiting: deque[_Job] = deque()
-        while opened.head() is not None:
+        while self._opened or opened.head() is not None:
             # An error of several images is raised: then they are detected one by one.
             with suppress(*INPUT_ERRORS):
                 for found in measured_items("detect", self.finder.stream(self._streamed(opened, waiting))):
@@ -281,7 +308,7 @@ class _ImageJob:
                         waiting[0].error = found
                     else:
                         waiting[0].results.append(ImageResult(waiting[0].source.path, found))
-                    if self.use is None or waiting[0].error is not None:
+                    if not (self.use or self._formats) or waiting[0].error is not None:
                         self._release(waiting[0])
                     yield waiting.popleft()
             while waiting:
@@ -289,20 +316,22 @@ class _ImageJob:
                     self._detect_in_turn(waiting[0])
                 yield waiting.popleft()
 
-    def _streamed(
-        self, opened: OrderedMap[tuple[int, Source], _Job], waiting: deque[_Job]
-    ) -> Iterator[tuple[Source, Image]]:
+    def _streamed(self, opened: OrderedMap[Any, list[_Job]], waiting: deque[_Job]) -> Iterator[tuple[Source, Image]]:
         """Yield images to detect together; add them, and those that failed, to ``waiting``."""
-        while (head := opened.head()) is not None:
-            with measured(None):
-                if not self._budget.wait(self._turn, head) and waiting:
+        while True:
+            if not self._opened:
+                if (head := opened.head()) is None:
                     return
-                waiting.append(next(opened))
-            self._turn += 1
-            if waiting[-1].error is None:
-                if waiting[-1].visible is None:
+                with measured(None):
+                    if not self._budget.wait(self._turn, head) and waiting:
+                        return
+                    self._opened.extend(next(opened))
+                self._turn += 1
+            waiting.append(job := self._opened.popleft())
+            if job.error is None:
+                if job.visible is None:
                     return
-                yield waiting[-1].source, waiting[-1].visible
+                yield job.source, job.visible
 
     def _detect_in_turn(self, job: _Job) -> None:
         """Read, detect and use all pages of an image, one by one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -68,13 +67,12 @@ def _called(calls: Calls, path: Path, target: Path, settings: CopySettings) -> S
             (progress if news.kind == "progress" else console.message)(*news.values)
 
         try:
-            found, seconds = calls(path, target, report=report)
+            with calls.process() as process:
+                assert process is not None  # noqa: S101 - they are replaced
+                found, seconds = process.call(path, target, report=report)
         except LostProcessError as error:
-            cause = f"code {error.code}"
-            if error.code is not None and error.code < 0:
-                cause = signal.Signals(-error.code).name
             raise VideoError(
-                f"the process that worked on it ended with {cause}; is there enough memory for --jobs {settings.jobs}?",
+                f"the process that worked on it ended with {error}; is there enough memory for --jobs {settings.jobs}?",
                 subject=str(path),
             ) from error
     add_measured(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 import queue
@@ -16,15 +17,16 @@ from typing import Any, NamedTuple
 import cv2
 
 Target = Callable[[Connection], None]
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 1 << 25  # of malloc.h; more is refused
 SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 class LostProcessError(RuntimeError):
-    """A process ended in the middle of a call; ``code`` is its exit code, negative for a signal."""
+    """A process ended; the text says how. ``in_call`` is whether it had received a call."""
 
-    def __init__(self, code: int | None) -> None:
-        super().__init__(f"a process ended with code {code}")
-        self.code = code
+    def __init__(self, code: int | None, *, in_call: bool) -> None:
+        super().__init__(signal.Signals(-code).name if code is not None and code < 0 else f"code {code}")
+        self.in_call = in_call
 
 
 class Report(NamedTuple):
@@ -35,13 +37,15 @@ class Report(NamedTuple):
 
 
 class _Process:
-    """A process that serves one end of a pipe."""
+    """A process that serves one end of a pipe; ``number`` counts from 0."""
 
-    def __init__(self, context: Any, target: Target) -> None:
-        self._context, self._target = context, target
+    def __init__(self, context: Any, target: Target, number: int) -> None:
+        self._context, self._target, self.number = context, target, number
         self.connection: Connection | None = None
         self._process: Any = None
         self._is_replaced = context.get_start_method() == "spawn"
+        self.is_lost = False
+        """Whether it ended, and is not replaced."""
 
     def start(self) -> None:
         self.connection, there = self._context.Pipe()
@@ -54,20 +58,23 @@ class _Process:
             self.connection = None
             raise
 
-    def call(self, arguments: tuple[Any, ...], report: Callable[[Report], None] | None) -> Any:
+    def call(self, *arguments: Any, report: Callable[[Report], None] | None = None) -> Any:
+        """Call the function, whose arguments and result are pickled; raise LostProcessError if the process dies."""
         if self._is_replaced and not self._process.is_alive():
             self.close()
             self.start()
         assert self.connection is not None  # noqa: S101
+        is_sent = False
         try:
             self.connection.send(arguments)
+            is_sent = True
             while isinstance(answer := self.connection.recv(), Report):
                 if report is not None:
                     report(answer)
         except (EOFError, OSError) as error:
-            if self._is_replaced:
-                self._process.join()  # to know its exit code
-            raise LostProcessError(self._process.exitcode) from error
+            self._process.join()  # to know its exit code
+            self.is_lost = not self._is_replaced
+            raise LostProcessError(self._process.exitcode, in_call=is_sent) from error
         return answer
 
     def hang_up(self) -> None:
@@ -90,20 +97,27 @@ class Calls:
         self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._processes: list[_Process] = []
 
+    @property
+    def left(self) -> int:
+        """Number of processes that can be called."""
+        return sum(not process.is_lost for process in self._processes)
+
     def add(self, context: Any, target: Target) -> None:
         """Start a process."""
-        process = _Process(context, target)
+        process = _Process(context, target, len(self._processes))
         self._processes.append(process)
         process.start()
         self._free.put(process)
 
-    def __call__(self, *arguments: Any, report: Callable[[Report], None] | None = None) -> Any:
-        """Call the function, whose arguments and result are pickled; raise LostProcessError if its process dies."""
+    @contextmanager
+    def process(self) -> Iterator[_Process | None]:
+        """Wait for a free process; yield None if none is left."""
         process = self._free.get()
         try:
-            return process.call(arguments, report)
+            yield None if process.is_lost else process
         finally:
-            self._free.put(process)
+            if not process.is_lost or not self.left:
+                self._free.put(process)  # a lost one is found by all others that wait
 
     def hang_up(self) -> None:
         """Close this end of all pipes, also in a fork, so that the end of the parent is noticed."""
@@ -177,4 +191,12 @@ def _serve_forked(function: Callable[..., Any], calls: Calls, connection: Connec
     calls.hang_up()
     gc.freeze()  # objects on a GPU are the parent's
     cv2.setNumThreads(0)  # its threads are the parent's
+    _keep_freed_memory()
     serve(connection, function)
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library reuse what large arrays leave: on the first thread, each new one costs as much as decoding."""
+    if set_option := getattr(ctypes.pythonapi, "mallopt", None):
+        for name, size in ((M_MMAP_THRESHOLD, KEPT_BYTES), (M_TRIM_THRESHOLD, 8 * KEPT_BYTES)):
+            set_option(name, size)

@@ -89,6 +89,23 @@ class _Prefetcher(Generic[Item]):
             raise
 
 
+def grouped(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of up to ``size`` items; those before an error come first."""
+    group: list[Item] = []
+    try:
+        for item in items:
+            group.append(item)
+            if len(group) == size:
+                yield group
+                group = []
+    except Exception:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
+
+
 class ByteBudget:
     """Bytes that items in flight may take together, granted in the order of their turns, which count from 0."""
 

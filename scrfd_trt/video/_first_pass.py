@@ -7,14 +7,14 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from math import inf
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._jobs.profile import measured, measured_items
-from scrfd_trt._jobs.stages import prefetched
+from scrfd_trt._jobs.stages import grouped, prefetched
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, THUMBNAIL_SHAPE, CutCandidates, Thumbnail, mark_cuts
@@ -25,8 +25,6 @@ from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._nvdec import PendingThumbnail, Thumbnailer, finished
 from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._selection import Span, is_within
-
-Item = TypeVar("Item")
 
 THUMBNAIL_LINES = 160  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
 GPU_BYTES, HOST_BYTES = 128 << 20, 24 << 20
@@ -201,7 +199,7 @@ def detect_frames(
     with ExitStack() as stack:
         thumbnailer = stack.enter_context(closing(Thumbnailer(device))) if is_on_gpu else None
         prepared = _prepare(measured_items("decode", reader), tracking.every, windows, thumbnailer)
-        groups = stack.enter_context(prefetched(_grouped(prepared, size), ahead))
+        groups = stack.enter_context(prefetched(grouped(prepared, size), ahead))
         found = detector.stream(images(groups), batch=batch, threshold=tracking.detection_threshold)
         for detections in measured_items("detect", found):
             result, thumbnail, is_detected = waiting.popleft()
@@ -211,21 +209,6 @@ def detect_frames(
             yield result._replace(detections=detections), finished(thumbnail)
         for result, thumbnail, _ in waiting:
             yield result, finished(thumbnail)
-
-
-def _grouped(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield lists of up to ``size`` items; those before an error come first."""
-    group: list[Item] = []
-    try:
-        for item in items:
-            group.append(item)
-            if len(group) == size:
-                yield group
-                group = []
-    except Exception:
-        yield group
-        raise
-    yield group
 
 
 def _prepare(

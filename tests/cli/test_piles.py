@@ -6,6 +6,7 @@ import _thread
 import gc
 import json
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scrfd_trt._cli import decoders, images, outputs, results
+from scrfd_trt._formats import json_faces
 from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
 from scrfd_trt._jobs.processes import forked
 from scrfd_trt.errors import BackendError
@@ -109,8 +112,10 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
     for module in (images, decoders):
         monkeypatch.setattr(module, "MAX_BYTES", 600_000)  # some ten images
     with monkeypatch.context() as patch:
-        patch.setattr(results, "json_faces", None)  # processes write the rows, too
+        written = Mock(side_effect=json_faces)
+        patch.setattr(results, "json_faces", written)
         assert run("detect", "in", "--json", "--workers", "6") == threads
+    assert written.call_count == 5  # three pages, the narrow image and the large one; processes write the other rows
     assert len(forks) == 1
     assert not multiprocessing.active_children()
     killed = threading.Event()
@@ -124,12 +129,37 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
         return run_model(self, blob)
 
     monkeypatch.setattr(spot_network.SpotBackend, "run", kill)
-    assert run("detect", "in", "--json", "--workers", "6") == threads
+    ran = run("detect", "in", "--json", "--workers", "6")
+    warning, _, rest = ran.err.partition("\n")
+    assert warning == "warning: a process that decodes images ended with SIGKILL; the job goes on without it"
+    assert (ran.code, ran.out, rest) == (threads.code, threads.out, threads.err)
     assert killed.is_set()
     assert not job_threads()
     paths[0].write_text("no image")  # the size of the others is known all the same
     ran = run("detect", "in", "--json", "--workers", "6")
     assert (ran.code, ran.out.splitlines()[1:], len(forks)) == (1, threads.out.splitlines()[1:], 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_an_image_that_ends_processes_costs_itself_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pile(12)
+    Path("in/05.png").write_text("deadly")
+    main = os.getpid()
+
+    def open_or_die(path: Path, **settings: Any) -> ImageFile:
+        if path.name == "05.png" and os.getpid() != main:
+            os._exit(3)
+        return open_image(path, **settings)
+
+    monkeypatch.setattr(decoders, "open_image", open_or_die)
+    monkeypatch.setattr(decoders, "MIN_TO_FORK", 2)
+    ran = run("detect", "in", "--json", "--workers", "6")
+    assert ran.code == 1
+    assert [len(line.get("faces", ())) for line in lines(ran.out)] == [1] * 5 + [0] + [1] * 6
+    reason = "the process that decodes it ended with code 3; is there enough memory?"
+    assert lines(ran.out)[5] == {"image": "in/05.png", "error": reason}
+    monkeypatch.setattr(decoders, "MIN_FORKS", 2)
+    assert run("detect", "in", "--json", "--workers", "4").out == ran.out  # two processes are left
 
 
 @pytest.mark.parametrize("limit", ["fork", "mmap"])
