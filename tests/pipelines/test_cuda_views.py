@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(3)
 TURNS = (90, 180, 270)
-SIZES = [(200, 130), (64, 64), (63, 301), (150, 97)]
+SIZES = [(170, 110), (64, 64), (63, 221), (150, 97)]
 
 
 def image(width, height):
@@ -62,20 +62,19 @@ def test_faces_equal_those_of_the_host_pipeline(fakes, pair):
     one, other = pair(fakes.two_sizes(), scales=(32, 64), min_face=12, rotations=TURNS, max_batch=3)
     pictures = [image(*size) for size in ((100, 70), (64, 64), (63, 121), (15, 40))]
     expected = other.detect_batch(pictures, threshold=0.9)
-    for _ in range(2):  # step by step, then captured
-        assert one.detect_batch(pictures, threshold=0.9) == expected
-        assert list(one.stream(pictures, threshold=0.9)) == expected
+    assert one.detect_batch(pictures, threshold=0.9) == expected
+    assert list(one.stream(pictures, threshold=0.9)) == expected  # captured
     assert [one.detect(picture, threshold=0.9) for picture in pictures] == expected
     assert one.submit(pictures, threshold=0.9, max_faces=5).result() == [faces[:5] for faces in expected]
     assert sum(map(len, expected)) > 20
 
 
-@pytest.mark.parametrize("rotations", [(), (90,), TURNS])
+@pytest.mark.parametrize("rotations", [(), TURNS])
 def test_images_in_gpu_memory_and_frames_of_two_planes(pair, rotations):
     one, other = pair(max_batch=4, min_face=10, rotations=rotations)
-    planes = [RNG.integers(0, 256, sides, np.uint8) for sides in ((91, 133), (46, 67, 2))]
-    deep = [RNG.integers(0, 2**16, sides, np.uint16) for sides in ((60, 200), (30, 100, 2))]
-    frames = [image(133, 91), YUVImage(*planes), YUVImage(*deep, "bt2020", full_range=True)]
+    planes = [RNG.integers(0, 256, sides, np.uint8) for sides in ((71, 103), (36, 52, 2))]
+    deep = [RNG.integers(0, 2**16, sides, np.uint16) for sides in ((40, 120), (20, 60, 2))]
+    frames = [image(103, 71), YUVImage(*planes), YUVImage(*deep, "bt2020", full_range=True)]
     on_gpu = [OnGpu(frames[0])]
     on_gpu += [replace(frame, y=OnGpu(frame.y), uv=OnGpu(frame.uv)) for frame in frames[1:]]
     expected = other.detect_batch(frames, threshold=0.9)
@@ -89,7 +88,7 @@ def test_images_share_batches_and_are_copied_once(gpu, fakes, pair):
     one, _ = pair(fakes.plan(profiles=fakes.ranges((1, 16, 32))), max_batch=4, min_face=10)
     pictures = [image(*size) for size in SIZES]
     number = sum(len(plan_views(size, one.scales, min_face=10)) for size in SIZES)
-    assert number > 70
+    assert number > 40
     one.detect_batch(pictures)
     gpu.runs.clear()
     gpu.calls.clear()
@@ -107,7 +106,7 @@ def test_looks_beside_ordinary_images(pair):
     mixed = [
         look if number % 2 else picture for number, (look, picture) in enumerate(zip(looks, pictures, strict=True))
     ]
-    for given in (mixed, looks, looks[:2] + mixed[2:4]):
+    for given in (mixed, looks[:2]):
         expected = other.detect_batch(given, threshold=0.9)
         assert one.detect_batch(given, threshold=0.9) == expected
         assert list(one.stream(given, threshold=0.9, batch=2)) == expected
@@ -157,6 +156,20 @@ def test_failure_of_the_gpu_closes_it(gpu, fakes):
     del gpu.failing["cuGraphLaunch"]
     with pytest.raises(BackendError, match="an earlier run failed"):
         pipeline.detect([image(100, 100)], 0.9, None)
+    pipeline.close()
+    assert gpu.leaks == {}
+
+
+@pytest.mark.parametrize(("call", "after"), [("cuMemAlloc", 1), ("cuMemHostAlloc", 3), ("create_execution_context", 1)])
+def test_detector_survives_too_little_memory_for_views(gpu, fakes, call, after):
+    pipeline = CudaPipeline(opener(read_plan(fakes.plan()), 0), DetectorOptions())
+    picture = image(100, 70)
+    pipeline.detect([picture], 0.9, None)
+    gpu.fail(call, "CUDA_ERROR_OUT_OF_MEMORY", after=after)
+    with pytest.raises(BackendError, match=r"OUT_OF_MEMORY|out of memory"):
+        pipeline.detect([Look(picture, 10)], 0.9, None)
+    del gpu.failing[call]
+    assert len(pipeline.detect([Look(picture, 10)], 0.9, None)) == 1
     pipeline.close()
     assert gpu.leaks == {}
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.interop import export
 from scrfd_trt._cuda.memory import copy, gpu_memory
 from scrfd_trt._cuda.records import ROW
 from scrfd_trt._cuda.stream import synchronize
+from scrfd_trt._decode import Candidates
 from scrfd_trt._detections import Detections
 
 if TYPE_CHECKING:
@@ -103,11 +105,16 @@ def copy_detections(
 
 def upload_detections(faces: Detections, device: Device, stream: Stream) -> DeviceDetections:
     """Return detections of the host on the GPU."""
-    rows = np.zeros((len(faces), ROW), np.float32)
-    rows[:, :4], rows[:, 4] = faces.boxes, faces.scores
-    points = faces.landmarks
-    if points is not None:
-        rows[:, 5:15] = points.reshape(-1, 10)
-    found = copy_detections(rows.ctypes.data, len(rows), faces.image_size, device, stream, landmarks=points is not None)
+    rows, has_landmarks = rows_of(faces), faces.landmarks is not None
+    found = copy_detections(rows.ctypes.data, len(rows), faces.image_size, device, stream, landmarks=has_landmarks)
     synchronize(stream)
     return found
+
+
+def rows_of(faces: Detections | Candidates) -> NDArray[np.float32]:
+    """Return faces as the kernels write them."""
+    rows = np.zeros((len(faces), ROW), np.float32)
+    rows[:, :4], rows[:, 4] = faces.boxes, faces.scores
+    if faces.landmarks is not None:
+        rows[:, 5:15] = faces.landmarks.reshape(-1, 10)
+    return rows

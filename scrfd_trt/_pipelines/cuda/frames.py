@@ -93,6 +93,14 @@ class Geometry(NamedTuple):
         return _checked(geometry, tuple(geometry[:6])), luma, chroma, flags
 
 
+class Located(NamedTuple):
+    """An image on the GPU, and the addresses of its pixels or planes."""
+
+    geometry: Geometry
+    address: int
+    chroma: int
+
+
 def of_host(image: Any, color: str) -> Geometry:
     """Return the geometry of a prepared image on the host as it is copied to the GPU, with contiguous rows."""
     if not isinstance(image, YUVImage):

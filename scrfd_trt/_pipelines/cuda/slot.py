@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from scrfd_trt._letterbox import Letterbox
 from scrfd_trt._passes import Look
 from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections, upload_detections
-from scrfd_trt._pipelines.cuda.frames import Geometry, host_arrays, of_device_planes, of_host, of_strides
+from scrfd_trt._pipelines.cuda.frames import Located, host_arrays, of_device_planes, of_host, of_strides
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot_memory import Arena, Parameters, Upload
@@ -38,14 +38,6 @@ log = logging.getLogger("scrfd_trt")
 
 PROGRAMS = 8
 """Batch sizes for which a slot keeps a program."""
-
-
-class _Located(NamedTuple):
-    """An image on the GPU, and the addresses of its pixels or planes."""
-
-    geometry: Geometry
-    address: int
-    chroma: int
 
 
 class Slot:
@@ -118,11 +110,16 @@ class Slot:
         if on_host:
             self._upload.reserve(on_host)
         self._batch = (self._results_at(on_gpu=on_gpu and not looks), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
+        placed = self._placed(images, self._upload.addresses(on_host) if on_host else [])
+        self._sizes = [image.geometry.size for image in placed]
+        run = self._prepare_views(placed, threshold) if looks else partial(self._program.start, self._stream)
         self._images = images
         self._is_running = True
         try:
-            self._set_parameters(images, self._upload.addresses(on_host) if on_host else [])
-            run = self._views.start if looks and self._views else partial(self._program.start, self._stream)
+            if not looks:
+                self._parameters.set_batch(*self._batch)
+                for index, image in enumerate(placed):
+                    self._parameters.set_image(index, *image)
             if on_host:
                 self._upload.copy(on_host, run, in_background=in_background)
             else:
@@ -146,6 +143,14 @@ class Slot:
         for place, error in errors.items():  # ascending
             found.insert(place, error)
         return found
+
+    def _prepare_views(self, placed: Sequence[Located], threshold: float) -> Callable[[], None]:
+        """Return the function that starts the run."""
+        if self._views is None:
+            self._views = ViewRun(self._resources, self._lanes, self._stream)
+            self._owned.callback(self._views.close)
+        self._views.prepare(placed, self._looks, threshold)
+        return self._views.start
 
     def _finish_views(self) -> list[Outcome]:
         self._synchronize()
@@ -247,29 +252,20 @@ class Slot:
             self._owned.callback(free, self._device_results)
         return int(self._device_results.handle)
 
-    def _set_parameters(self, images: Sequence[Any], addresses: list[int]) -> None:
-        """Write the parameters of a run; ``addresses`` are those of the host's images on the GPU."""
-        self._parameters.set_batch(*self._batch)
-        copied, located = iter(addresses), []
-        for index, image in enumerate(images):
-            if isinstance(image, _Located):
-                geometry, address, chroma = image
-            else:
-                geometry, address = of_host(image, self._color), next(copied)
-                chroma = next(copied) if isinstance(image, YUVImage) else geometry.chroma(address)
-            self._sizes.append(geometry.size)
-            if self._looks:
-                located.append((geometry, address, chroma))
-            else:
-                self._parameters.set_image(index, geometry, address, chroma)
-        if self._looks:
-            if self._views is None:
-                self._views = ViewRun(self._resources, self._lanes, self._stream)
-                self._owned.callback(self._views.close)
-            self._views.prepare(located, self._looks, self._batch[1])
+    def _placed(self, images: Sequence[Any], addresses: list[int]) -> list[Located]:
+        """Return where images are on the GPU; ``addresses`` are those of the host's images there."""
+        copied, placed = iter(addresses), []
+        for image in images:
+            if isinstance(image, Located):
+                placed.append(image)
+                continue
+            geometry, address = of_host(image, self._color), next(copied)
+            chroma = next(copied) if isinstance(image, YUVImage) else geometry.chroma(address)
+            placed.append(Located(geometry, address, chroma))
+        return placed
 
     def _readable(self, images: Sequence[Any]) -> list[Any]:
-        """Return the images that can be read, those on the GPU as :class:`_Located`, and note the errors of the others.
+        """Return the images that can be read, those on the GPU as :class:`Located`, and note the errors of the others.
 
         The run is ordered behind the work that makes the images on the GPU.
         """
@@ -283,13 +279,13 @@ class Slot:
                 self._errors[place] = error
         return readable
 
-    def _locate(self, image: Any) -> _Located:
+    def _locate(self, image: Any) -> Located:
         if isinstance(image, YUVImage):
             y, uv = (self._borrow(plane, is_plane=True) for plane in (image.y, image.uv))
-            return _Located(of_device_planes(image, y, uv), y.address, uv.address)
+            return Located(of_device_planes(image, y, uv), y.address, uv.address)
         borrowed = self._borrow(image)
         geometry = of_strides(borrowed.shape, borrowed.strides, self._color)
-        return _Located(geometry, borrowed.address, geometry.chroma(borrowed.address))
+        return Located(geometry, borrowed.address, geometry.chroma(borrowed.address))
 
     def _borrow(self, image: Any, *, is_plane: bool = False) -> DeviceImage:
         """Order the run behind the work that makes an image on the GPU, and keep the image alive until it is done."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +26,8 @@ from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._nms import nms
 from scrfd_trt._passes import Look, Size, View, ViewTable, keep, plan_views, warn_if_thin
 from scrfd_trt._pipelines.base import Outcome, validated
-from scrfd_trt._pipelines.cuda.frames import Geometry
+from scrfd_trt._pipelines.cuda.device_detections import rows_of
+from scrfd_trt._pipelines.cuda.frames import Geometry, Located
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.resources import PipelineResources, profile_for
 from scrfd_trt._pipelines.cuda.slot_memory import Arena
@@ -56,9 +57,6 @@ RECORD = np.dtype([("address", "<u8"), ("chroma", "<u8"), ("rest", f"V{frame_byt
 """The record of a view and its fit."""
 
 NO_FACES = np.empty((0, ROW), np.float32)
-
-Located = tuple[Geometry, int, int]
-"""An image on the GPU, and the addresses of its pixels or planes."""
 
 
 class Planned(NamedTuple):
@@ -105,20 +103,21 @@ class Lane:
 
     def start(self, batch: Batch, parameters_at: int) -> Program:
         """Enqueue a batch whose parameters are in page-locked memory; return its program."""
-        program = self._program(batch.scale, batch.size)
+        program = self.program(batch)
         size = BATCH.size + batch.size * RECORD.itemsize
         copy("copying parameters", self._arena.parameters_at, parameters_at + batch.offset, size, self.stream)
         program.start(self.stream)
         return program
 
-    def _program(self, scale: Size, size: int) -> Program:
-        key = (scale, size)
+    def program(self, batch: Batch) -> Program:
+        """Return the program for a batch; prepare it if the lane does not have it."""
+        key = (batch.scale, batch.size)
         if key not in self.programs:
             if len(self.programs) == PROGRAMS:
                 synchronize(self.stream)
                 self.programs.popitem(last=False)[1].close()
-            resources = replace(self._resources, scales=(scale,))
-            self.programs[key] = Program(resources, self._arena, self._scratch, size, self.stream, views=True)
+            resources = replace(self._resources, scales=(batch.scale,))
+            self.programs[key] = Program(resources, self._arena, self._scratch, batch.size, self.stream, views=True)
         self.programs.move_to_end(key)
         return self.programs[key]
 
@@ -137,13 +136,19 @@ class Lanes:
         self.rows = {scale: min(fixed or ROWS, largest_batch(engine.ranges, scale)) for scale in resources.scales}
         self._owned = ExitStack()
         self._lanes: list[Lane] = []
-        self._turns = cycle(self._lanes)
+        self._turns: Iterator[Lane] = iter(())
+
+    def prepare(self, batches: Sequence[Batch]) -> None:
+        """Create what the batches need and is not there yet; raise BackendError without enough memory."""
+        with self._resources.setup_lock:
+            if not self._lanes:
+                self._open()
+            for lane in self._lanes:
+                for batch in batches:
+                    lane.program(batch)
 
     def turn(self) -> Lane:
         """Return the lane of the next batch."""
-        if not self._lanes:
-            self._open()
-            self._turns = cycle(self._lanes)
         return next(self._turns)
 
     def _open(self) -> None:
@@ -154,8 +159,9 @@ class Lanes:
         largest = max(resources.scales, key=math.prod)
         memory = replace(resources, scales=(largest,), max_batch=max(self.rows.values()), engine_batch=max(batches))
         with ExitStack() as stack:
-            self._lanes = [Lane(memory, stack) for _ in range(2)]
+            lanes = [Lane(memory, stack) for _ in range(2)]
             self._owned = stack.pop_all()
+        self._lanes, self._turns = lanes, cycle(lanes)
 
     def outputs(self, batch: Batch, parameters_at: int) -> list[NDArray[Any]]:
         """Run a batch again, and return the outputs of the model on the host."""
@@ -176,8 +182,7 @@ class Lanes:
             self._owned.close()
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Views that the model sees together."""
 
     scale: Size
@@ -200,14 +205,11 @@ class ViewRun:
 
     def prepare(self, images: Sequence[Located], looks: Sequence[Look], threshold: float) -> None:
         """Plan the views of images, and write the parameters of all batches."""
-        scales, self._threshold = self._resources.scales, threshold
-        for (geometry, *_), look in zip(images, looks, strict=True):
+        scales, self._threshold, self._planned = self._resources.scales, threshold, []
+        for image, look in zip(images, looks, strict=True):
             if look.min_face is None:
-                warn_if_thin(geometry.size, scales)
-        self._planned = [
-            plan(geometry, scales, look.min_face, look.rotations)
-            for (geometry, *_), look in zip(images, looks, strict=True)
-        ]
+                warn_if_thin(image.geometry.size, scales)
+            self._planned.append(plan(image.geometry, scales, look.min_face, look.rotations))
         self._rows = [np.empty(len(planned.views), np.intp) for planned in self._planned]
         self._batches, blocks, count, size = [], [], 0, 0
         for scale, most in self._lanes.rows.items():
@@ -219,6 +221,7 @@ class ViewRun:
                 blocks.append(np.append(part, part[-1:].repeat(rows - len(part))))
                 count, size = count + rows, size + BATCH.size + rows * RECORD.itemsize
         self._room = min(ROOM, (RESULT_BYTES // (4 * count) - HEADER) // ROW)
+        self._lanes.prepare(self._batches)
         self._reserve(size, count * self._row * 4)
         parameters, results_at = view(self._memory[0], (size,), np.uint8), int(self._memory[1].handle)
         for batch, block in zip(self._batches, blocks, strict=True):
@@ -246,7 +249,7 @@ class ViewRun:
         return np.concatenate(parts)
 
     def _reserve(self, *sizes: int) -> None:
-        if not self._memory or any(part.size < size for part, size in zip(self._memory, sizes, strict=True)):
+        if [size for size, part in zip(sizes, self._memory, strict=False) if size <= part.size] != list(sizes):
             self._free()
             for size in sizes:
                 self._memory.append(pinned_memory(size, self._resources.device, self._stream))
@@ -304,11 +307,7 @@ class ViewRun:
         layout, place = self._resources.layout, row - batch.first
         found = decode(layout, outputs[batch.first], place, batch.scale, self._threshold).to_source(seen.box)
         found = found.select(nms(found.boxes, found.scores, self._resources.options.iou))
-        faces = np.zeros((len(found), ROW), np.float32)
-        faces[:, :4], faces[:, 4] = found.boxes, found.scores
-        if found.landmarks is not None:
-            faces[:, 5:15] = found.landmarks.reshape(-1, 10)
-        return faces
+        return rows_of(found)
 
     def close(self) -> None:
         """Free everything; the run must be done."""
