@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -132,7 +132,7 @@ def render(shot: Shot, size: Size, t: float) -> tuple[Image, list[Face]]:
     for (x, y, height, angle), actor in spots:
         draw_person(image, ((x, y), height, angle), actor.look, camera=camera)
     if shot.shutter and shot.camera is not None:
-        image = _blur(image, camera, shot.camera(t - shot.shutter), size)
+        image = _blur(image, shot.camera, t, shot.shutter)
     faces = list(world.known)
     for number, ((x, y, height, angle), actor) in enumerate(spots):
         box = truth((x, y), height, angle, actor.look).box
@@ -146,17 +146,21 @@ def _pixels(camera: Matrix) -> Matrix:
     return combine(view(at=(-0.5, -0.5)), combine(camera, view(at=(0.5, 0.5))))
 
 
-def _blur(image: Image, now: Matrix, before: Matrix, size: Size) -> Image:
-    middle = np.linalg.solve(now[:, :2], np.array(size) / 2.0 - now[:, 2])
-    dx, dy = (now[:, :2] - before[:, :2]) @ middle + now[:, 2] - before[:, 2]
-    reach = math.ceil(max(abs(dx), abs(dy)))
-    if reach < 2:
+def _blur(image: Image, camera: Callable[[float], Matrix], t: float, shutter: float) -> Image:
+    """Blur a frame by the camera's motion while the shutter is open: the mean of the frame seen from where it was."""
+    size = image.shape[1::-1]
+    back = np.linalg.inv(np.vstack([camera(t), (0, 0, 1)]))[:2]
+    most = combine(camera(t - shutter), back)
+    corners = np.array([(0, 0), (size[0], 0), (0, size[1]), size])
+    reach = float(np.abs(corners @ most[:, :2].T + most[:, 2] - corners).max())
+    steps = min(24, math.ceil(reach / 4.0))
+    if steps < 2:
         return image
-    kernel = np.zeros((reach | 1, reach | 1), np.float32)
-    half = kernel.shape[0] // 2
-    start, end = ((round(half + s * dx / 2), round(half + s * dy / 2)) for s in (-1, 1))
-    cv2.line(kernel, start, end, 1.0)
-    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT), np.uint8)
+    total = np.zeros(image.shape, np.float32)
+    for step in range(steps):
+        move = combine(camera(t - step / (steps - 1) * shutter), back)
+        total += cv2.warpAffine(image, _pixels(move), size, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(np.rint(total / np.float32(steps)), np.uint8)
 
 
 _ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False)
@@ -288,113 +292,104 @@ def _sway(place: tuple[float, float, float], reach: float, phase: float) -> Call
     return lambda t: (x + reach * math.sin(4.0 * t + phase), y, tall, 60.0 * reach / tall * math.sin(4.0 * t + phase))
 
 
-def _shake(size: Size, seed: int, much: float = 1.0) -> Callable[[float], Matrix]:
+Camera = Callable[[float], Matrix]
+Shots = Callable[[Size, int], list[Shot]]
+Operator = Callable[[Size, int, World], Camera]
+"""Returns the motion of a camera for a size, a seed and a world."""
+
+
+def _shake(much: float) -> Operator:
     """Hold the camera in the hand: slow drift, tremor and steps."""
-    rng, (w, h) = generator(seed, 72), size
-    waves = [
-        (f, 6.3 * float(rng.random()), 6.3 * float(rng.random()), a)
-        for f, a in ((0.4, 3.0), (1.1, 1.2), (2.3, 0.7), (5.5, 0.25))
-    ]
 
-    def camera(t: float) -> Matrix:
-        x = sum(a * math.sin(6.3 * f * t + p) for f, p, _, a in waves) * much * 0.01 * w
-        y = sum(a * math.sin(6.3 * f * t + q) for f, _, q, a in waves) * much * 0.01 * w
-        turn = sum(0.6 * a * math.sin(6.3 * f * t + p + q) for f, p, q, a in waves) * much
-        return view(1.12, turn, (w / 2, h / 2), (w / 2 + x, h / 2 + y))
+    def operate(size: Size, seed: int, _: World) -> Camera:
+        rng, (w, h) = generator(seed, 72), size
+        waves = [
+            (6.3 * f, 6.3 * float(rng.random()), 6.3 * float(rng.random()), much * a)
+            for f, a in ((0.4, 3.0), (1.1, 1.2), (2.3, 0.7), (5.5, 0.25))
+        ]
 
-    return camera
+        def camera(t: float) -> Matrix:
+            x = sum(a * math.sin(f * t + p) for f, p, _, a in waves) * 0.01 * w
+            y = sum(a * math.sin(f * t + q) for f, _, q, a in waves) * 0.01 * w
+            turn = sum(0.6 * a * math.sin(f * t + p + q) for f, p, q, a in waves)
+            return view(1.12, turn, (w / 2, h / 2), (w / 2 + x, h / 2 + y))
 
+        return camera
 
-def _zoom(about: tuple[float, float]) -> Callable[[float], Matrix]:
-    """Zoom in by 3 within 0.6 seconds, hold, zoom out, again and again."""
-
-    def camera(t: float) -> Matrix:
-        phase = t % 2.0
-        share = min(1.0, max(0.0, phase / 0.6 if phase < 1.0 else (1.6 - phase) / 0.6))
-        share = share * share * (3.0 - 2.0 * share)
-        return view(3.0**share, about=about, at=about)
-
-    return camera
+    return operate
 
 
-def _whip(size: Size) -> Callable[[float], Matrix]:
+def _zoom(factor: float, seconds: float) -> Operator:
+    """Zoom in on the middle of the people, hold for a second, zoom out, again and again."""
+
+    def operate(_size: Size, _seed: int, seen: World) -> Camera:
+        x, y = np.median([actor.way(0.0)[:2] for actor in seen.actors], axis=0).tolist()
+
+        def camera(t: float) -> Matrix:
+            phase = t % 2.0
+            share = _ease(phase / seconds if phase < 1.0 else 1.0 - (phase - 1.0) / seconds)
+            return view(factor**share, about=(x, y), at=(x, y))
+
+        return camera
+
+    return operate
+
+
+def _whip(size: Size, _seed: int, _world: World) -> Camera:
     """Whip by a picture's width within 0.24 seconds, hold for 0.7, and go back after the second."""
+    stops = [0, 1, 2, 1]
 
     def camera(t: float) -> Matrix:
         number, phase = divmod(t + 0.001, 0.94)
-        share = min(1.0, max(0.0, (phase - 0.7) / 0.24))
-        share = share * share * (3.0 - 2.0 * share)
-        stops = [0, 1, 2, 1]
         here, there = stops[int(number) % 4], stops[(int(number) + 1) % 4]
-        return view(about=((here + (there - here) * share) * size[0], 0.0))
+        return view(about=((here + (there - here) * _ease((phase - 0.7) / 0.24)) * size[0], 0.0))
 
     return camera
 
 
-def _roll(size: Size) -> Callable[[float], Matrix]:
+def _ease(share: float) -> float:
+    share = min(1.0, max(0.0, share))
+    return share * share * (3.0 - 2.0 * share)
+
+
+def _roll(size: Size, _seed: int, _world: World) -> Camera:
     about = (size[0] / 2, size[1] / 2)
     return lambda t: view(1.25, 38.0 * math.sin(4.2 * t), about, about)
 
 
 MIDDLE: Size = (960, 540)
 HEIGHTS = (118.0, 96.0, 74.0, 60.0, 48.0, 40.0)
+"""Heights of faces in a picture of 540 lines."""
 
 
-def _static(size: Size, seed: int) -> list[Shot]:
-    return [Shot(world(size, _scaled(size), seed, walk=0.2))]
+def _one(
+    number: int,
+    heights: Sequence[float] = HEIGHTS,
+    *,
+    operator: Operator | None = None,
+    wide: int = 1,
+    shutter: float = 0.0,
+    **people: Any,
+) -> Shots:
+    """Return a single shot of a world; ``number`` tells its seed from others, ``wide`` is its width in pictures."""
 
+    def shots(size: Size, seed: int) -> list[Shot]:
+        tall = [height * size[1] / MIDDLE[1] for height in heights]
+        place = world((wide * size[0], size[1]), tall, seed + number, **people)
+        return [Shot(place, operator(size, seed, place) if operator else None, shutter)]
 
-def _scaled(size: Size, heights: Sequence[float] = HEIGHTS) -> list[float]:
-    return [height * size[1] / MIDDLE[1] for height in heights]
-
-
-def _street(size: Size, seed: int) -> list[Shot]:
-    return [Shot(world(size, _scaled(size), seed + 1, walk=1.2, clutter=5))]
-
-
-def _clutter(size: Size, seed: int) -> list[Shot]:
-    return [Shot(world(size, _scaled(size, HEIGHTS[1:5]), seed + 2, clutter=28, walk=0.3), _shake(size, seed, 0.4))]
-
-
-def _zooming(size: Size, seed: int) -> list[Shot]:
-    place = world(size, _scaled(size, (60, 52, 46, 40, 36, 32)), seed + 3, clutter=7, walk=0.3)
-    x, y = np.median([actor.way(0.0)[:2] for actor in place.actors], axis=0).tolist()
-    return [Shot(place, _zoom((x, y)))]
-
-
-def _whipping(size: Size, seed: int) -> list[Shot]:
-    wide = (size[0] * 3, size[1])
-    heights = _scaled(size, HEIGHTS + HEIGHTS[:5])
-    return [Shot(world(wide, heights, seed + 4, clutter=9, walk=0.2), _whip(size), 0.5 / RATE)]
-
-
-def _rolling(size: Size, seed: int) -> list[Shot]:
-    return [Shot(world(size, _scaled(size), seed + 5, clutter=6, walk=0.3), _roll(size))]
-
-
-def _handheld(size: Size, seed: int) -> list[Shot]:
-    return [Shot(world(size, _scaled(size), seed + 6, clutter=10, walk=0.5), _shake(size, seed), 0.5 / RATE)]
+    return shots
 
 
 def _scenes(size: Size, seed: int) -> list[Shot]:
-    """Three places with other people in each; the second is empty but for clutter."""
-    first, last = _scaled(size, HEIGHTS[:4]), _scaled(size, HEIGHTS[1:])
-    return [
-        Shot(world(size, first, seed + 7, walk=0.3)),
-        Shot(world(size, [], seed + 8, backdrop="room", clutter=4)),
-        Shot(world(size, last, seed + 9, backdrop="room", walk=0.3)),
-        Shot(world(size, first, seed + 10, walk=0.3)),
-    ]
-
-
-def _crowd(
-    low: float, high: float, number: int, clutter: int = 4, layout: Layout = PLAIN
-) -> Callable[[Size, int], list[Shot]]:
-    def shots(size: Size, seed: int) -> list[Shot]:
-        heights = np.geomspace(low, high, number).tolist()
-        return [Shot(world(size, heights, seed + 11, clutter=clutter, walk=0.5, layout=layout))]
-
-    return shots
+    """Four scenes with other people in each; the second has only clutter."""
+    parts = (
+        _one(7, HEIGHTS[:4], walk=0.3),
+        _one(8, (), backdrop="room", clutter=4),
+        _one(9, HEIGHTS[1:], backdrop="room", walk=0.3),
+        _one(10, HEIGHTS[:4], walk=0.3),
+    )
+    return [shot for part in parts for shot in part(size, seed)]
 
 
 def _panned(size: Size, _: int) -> list[Shot]:
@@ -420,7 +415,7 @@ def _panned(size: Size, _: int) -> list[Shot]:
     return shots
 
 
-def _pan(whole: Size, size: Size) -> Callable[[float], Matrix]:
+def _pan(whole: Size, size: Size) -> Camera:
     zoom = max(1.0, 1.25 * size[0] / whole[0], 1.25 * size[1] / whole[1])
     free = (whole[0] - size[0] / zoom, whole[1] - size[1] / zoom)
 
@@ -447,29 +442,34 @@ def shared() -> Path | None:
 class Recipe(NamedTuple):
     """How to make a clip: its shots, size, the seconds between them (0: cuts), and whether through black or turned."""
 
-    shots: Callable[[Size, int], list[Shot]]
+    shots: Shots
     size: Size = MIDDLE
     mix: float = 0.0
     black: bool = False
     turned: bool = False
 
 
+HALF = 0.5 / RATE
 HD, UHD = (1920, 1080), (3840, 2160)
+STATIC = _one(0, walk=0.2)
 CLIPS: dict[str, Recipe] = {
-    "static": Recipe(_static),
-    "street": Recipe(_street),
-    "clutter": Recipe(_clutter),
-    "zoom": Recipe(_zooming),
-    "whip": Recipe(_whipping),
-    "roll": Recipe(_rolling),
-    "handheld": Recipe(_handheld),
+    "static": Recipe(STATIC),
+    "street": Recipe(_one(1, walk=1.2, clutter=5)),
+    "clutter": Recipe(_one(2, HEIGHTS[1:5], operator=_shake(0.4), clutter=28, walk=0.3)),
+    "zoom": Recipe(_one(3, (60, 52, 46, 40, 36, 32), operator=_zoom(3.0, 0.6), clutter=7, walk=0.3)),
+    "fastzoom": Recipe(_one(12, (56, 46, 38, 32, 28), operator=_zoom(4.5, 0.25), shutter=HALF, clutter=7, walk=0.3)),
+    "whip": Recipe(_one(4, HEIGHTS + HEIGHTS[:5], operator=_whip, wide=3, shutter=HALF, clutter=9, walk=0.2)),
+    "roll": Recipe(_one(5, operator=_roll, clutter=6, walk=0.3)),
+    "handheld": Recipe(_one(6, operator=_shake(1.0), shutter=HALF, clutter=10, walk=0.5)),
     "cut": Recipe(_scenes),
     "dissolve": Recipe(_scenes, mix=0.6),
     "fade": Recipe(_scenes, mix=0.8, black=True),
-    "lying": Recipe(_static, turned=True),
-    "small1080": Recipe(_crowd(14, 25, 60), HD),
-    "small4k": Recipe(_crowd(20, 40, 80), UHD),
-    "crowd4k": Recipe(_crowd(24, 150, 110, layout=Layout(spread=0.6)), UHD),
+    "lying": Recipe(STATIC, turned=True),
+    "small1080": Recipe(_one(11, np.geomspace(7, 12.5, 60).tolist(), clutter=4, walk=0.5), HD),
+    "small4k": Recipe(_one(11, np.geomspace(5, 10, 80).tolist(), clutter=4, walk=0.5), UHD),
+    "crowd4k": Recipe(
+        _one(11, np.geomspace(6, 37.5, 110).tolist(), clutter=4, walk=0.5, layout=Layout(spread=0.6)), UHD
+    ),
     "panned": Recipe(_panned, (640, 360)),
 }
 """Clips by name."""
