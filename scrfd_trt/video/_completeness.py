@@ -161,7 +161,7 @@ class FrameCheck:
         self._waiting: dict[int, int] = {}  # places in the order of decoding, by time
         self._heap: list[int] = []
         self._shown: list[int] = []
-        self._order = self._packets = self._frames = self._matched = 0
+        self._order = self._packets = self.frames = self._matched = 0
         self._piece = 1
         self._start: int | None = None  # time of the key frame at which decoding starts
         self._last_theora: int | None = None
@@ -194,7 +194,7 @@ class FrameCheck:
 
     def show(self, picture: Any) -> None:
         """Note a decoded frame, with its time as decoded."""
-        self._frames += 1
+        self.frames += 1
         if picture.pts is None:
             return
         place = self._waiting.pop(picture.pts, None)
@@ -210,11 +210,11 @@ class FrameCheck:
         if self._heap:
             self._count_before(max(self._heap) + 1)
         if not self._has_times():
-            self.missing = max(0, self._packets - self._frames - 1)
+            self.missing = max(0, self._packets - self.frames - 1)
 
     def _has_times(self) -> bool:
         """Return whether frames have the times of their packets; those of AVI and of streams alone have none."""
-        return 2 * self._matched > self._frames
+        return 2 * self._matched > self.frames
 
     def _count_before(self, pts: int) -> None:
         while self._heap and self._heap[0] < pts:

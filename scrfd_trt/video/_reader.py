@@ -36,6 +36,7 @@ DEFAULT_RATE = Fraction(25)  # frames per second if a source declares none
 START_TOLERANCE = Fraction(1, 100_000)  # seconds; containers round their start to microseconds
 REPEATING = ("theora",)  # codecs whose packets without data show the frame before again, for their own duration
 LARGE_PIXELS, LARGE_THREADS = 3_000_000, 6  # frames above which FFmpeg decodes on fewer threads: each has its frame
+UNUSUAL = -1
 CHECK_GROUP, GROUPS_AHEAD = 16, 4  # frames that the CPU checks between two reports, and reports that may wait for NVDEC
 MAX_STEP_BACK = 1  # seconds that the clock of a live source may go back; more is a new start of the source
 
@@ -241,20 +242,44 @@ class VideoReader(FrameReader):
         )
         self.container: Any = None
         self.device = "cpu"
-        self._checks: Iterator[None] = iter(())
+        self._checks: Iterator[int] = iter(())
+        self._checked: int | None = None  # frames that the CPU has decoded, too
         self._checking = ExitStack()
         if device == "cpu" or self._keep_damaged or not self._begin_on_gpu(device, extra_streams):
             self._begin(extra_streams)
         elif checked:
             how = {"container_format": container_format, "options": options, "timeout": timeout, "name": name}
-            try:
-                checker = self._checking.enter_context(VideoReader(source, **how))  # type: ignore[arg-type]
-            except BaseException:
-                self.close()
-                raise
-            # The frames themselves are dropped. Each report costs time: the threads take Python's lock from each other.
-            checks = (None for frame in checker if frame.number % CHECK_GROUP == 0)
-            self._checks = self._checking.enter_context(prefetched(checks, GROUPS_AHEAD))
+            self._reopen = partial(VideoReader, source, **how)  # type: ignore[arg-type]
+            self._checks = self._checking.enter_context(prefetched(self._check(), GROUPS_AHEAD))
+
+    def _check(self) -> Iterator[int]:
+        """Decode on the CPU, too; yield the number of frames at times, and UNUSUAL at the end after what may be damage.
+
+        Little Python runs for each: it takes the lock from the threads that decode and detect on the GPU.
+        """
+        frames = 0
+        try:
+            with _pyav.reading(self._position, self.name), self._open() as container:
+                stream = _video_streams(container, self.name)[0]
+                _use_threads(stream)
+                for packet in container.demux(stream):
+                    for picture in packet.decode() if packet.size or packet.pts is None else ():
+                        if picture.is_corrupt:
+                            yield UNUSUAL
+                            return
+                        frames += 1
+                        if frames % CHECK_GROUP == 0:
+                            yield frames
+        except ScrfdError:
+            yield UNUSUAL
+        else:
+            yield frames
+
+    def _check_again(self) -> None:
+        """Raise the error of a reader that decodes on the CPU."""
+        self._checked = None
+        with self._reopen() as reader:
+            deque(reader, 0)
 
     def _begin_on_gpu(self, device: str, extra_streams: Collection[str]) -> bool:
         """Begin with NVDEC; return False, and log why, if that is not possible."""
@@ -284,9 +309,7 @@ class VideoReader(FrameReader):
         if context is None:  # PyAV 17 crashes when it decodes
             raise VideoError("FFmpeg has no decoder for its codec", subject=self.name)
         # NVDEC has threads of its own; those of FFmpeg would only take more of its surfaces.
-        self._stream.thread_type = "SLICE" if self._live or self._is_on_gpu else "AUTO"
-        if context.width * context.height > LARGE_PIXELS:
-            self._stream.thread_count = min((os.cpu_count() or 1) + 1, LARGE_THREADS)
+        _use_threads(self._stream, "SLICE" if self._live or self._is_on_gpu else "AUTO")
         self._wants_extra = bool(extra_streams)
         self.extra_streams: tuple[Any, ...] = tuple(s for s in self.container.streams if s.type in extra_streams)
         self._truncation = TruncationCheck(self.container, self._stream)
@@ -377,8 +400,9 @@ class VideoReader(FrameReader):
             elif packet.stream.index in extra and in_order and (packet.dts is not None or packet.pts is not None):
                 yield packet
         yield from self._repeated(None)
-        for _ in self._checks:
-            pass
+        self._checked = next(reversed([self._checked, *self._checks]))
+        if self._checked not in (None, self._completeness.frames):
+            self._check_again()
         if not self._live:
             self._completeness.finish()
             self._check_missing()
@@ -416,7 +440,9 @@ class VideoReader(FrameReader):
                     )
                 self._damaged += 1
             if self._count % CHECK_GROUP == 0:
-                next(self._checks, None)
+                self._checked = next(self._checks, self._checked)
+                if self._checked == UNUSUAL:
+                    self._check_again()
             if not self._live:
                 self._completeness.show(picture)
                 self._check_missing()
@@ -507,6 +533,12 @@ def _video_streams(container: Any, name: str) -> list[Any]:
         types = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise VideoError(f"it contains no video, only {types}", subject=name)
     return found
+
+
+def _use_threads(stream: Any, kind: str = "AUTO") -> None:
+    stream.thread_type = kind
+    if stream.codec_context.width * stream.codec_context.height > LARGE_PIXELS:
+        stream.thread_count = min((os.cpu_count() or 1) + 1, LARGE_THREADS)
 
 
 def redact_password(source: str) -> str:

@@ -246,6 +246,33 @@ def test_damage_is_reported_as_on_the_cpu(clip, damage):
     assert lost[0] > 0 or damage == "short"
 
 
+@pytest.mark.usefixtures("nvdec")
+def test_damage_that_nvdec_conceals_is_found_on_the_cpu(clip, monkeypatch, tmp_path):
+    path, good = clip(frames=40, options={"g": "5"}, name="clip.mkv", draw=noise), tmp_path / "good.mkv"
+    good.write_bytes(data := path.read_bytes())
+    with _pyav.open_input(good) as container:
+        picture = [bytes(packet) for packet in container.demux(video=0)][20]
+    path.write_bytes(data.replace(picture, bytes(8) + picture[8:]))
+    open_input = _pyav.open_input
+
+    def open_undamaged(source, hwaccel=None, **how):
+        return open_input(source if hwaccel is None else good, hwaccel=hwaccel, **how)
+
+    monkeypatch.setattr(_pyav, "open_input", open_undamaged)
+    messages = []
+    for device in ("cpu", "cuda:0"):
+        with VideoReader(path, device=device, checked=True) as reader, pytest.raises(VideoError) as caught:
+            list(reader)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    with VideoReader(path, device="cuda:0") as reader:
+        assert len(list(reader)) == 40
+    path.write_bytes(data)
+    monkeypatch.setattr(VideoReader, "_check", lambda _: iter([39]))  # it has reason to read again, and finds nothing
+    with VideoReader(path, device="cuda:0", checked=True) as reader:
+        assert len(list(reader)) == 40
+
+
 @pytest.mark.parametrize(
     ("form", "how", "reason"),
     [
