@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._decode import Candidates
 from scrfd_trt._letterbox import SIDE_STEP, TURNED_ASIDE, Letterbox
-from scrfd_trt._nms import nms, pairwise_iou
+from scrfd_trt._nms import nms
 
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
@@ -196,6 +196,7 @@ class ViewTable:
             low = [start + margin if start > 0 else -math.inf for start in (x, y)]
             ends = zip((x + width, y + height), size, strict=True)
             borders.append([*low, *(end - margin if end < side else math.inf for end, side in ends)])
+        self._is_turned = any(view.rotation for view in views)
         self._is_turned_aside = np.array(aside)[:, None, None]
         self._signs, self._starts = (np.array(each, np.float32)[:, None] for each in (signs, starts))
         self._borders = np.array(borders, np.float32)
@@ -203,14 +204,17 @@ class ViewTable:
 
     def to_source(self, found: Candidates, numbers: NDArray[np.intp]) -> Candidates:
         """Map candidates from pixels of the turned windows to pixels of the image."""
-        boxes = self._turn_back(found.boxes.reshape(-1, 2, 2), numbers)
-        boxes = np.concatenate([boxes.min(axis=1), boxes.max(axis=1)], axis=1)
+        boxes = self._turn_back(found.boxes.reshape(-1, 2, 2), numbers).reshape(-1, 4)
+        if self._is_turned:
+            pairs = boxes[:, :2], boxes[:, 2:]
+            boxes = np.concatenate([np.minimum(*pairs), np.maximum(*pairs)], axis=1)
         points = None if found.landmarks is None else self._turn_back(found.landmarks, numbers)
         return Candidates(boxes, found.scores, points)
 
     def _turn_back(self, points: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
-        swapped = np.where(self._is_turned_aside[numbers], points[..., ::-1], points)
-        found: NDArray[np.float32] = self._starts[numbers] + self._signs[numbers] * swapped
+        if self._is_turned:
+            points = np.where(self._is_turned_aside[numbers], points[..., ::-1], points) * self._signs[numbers]
+        found: NDArray[np.float32] = self._starts[numbers] + points
         return found
 
     def gives_way(self, boxes: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -237,20 +241,20 @@ def keep(candidates: Candidates, aside: NDArray[np.bool_] | None, iou: float) ->
         return nms(boxes, scores, iou)
     first, second = np.flatnonzero(~aside), np.flatnonzero(aside)
     kept = first[nms(boxes[first], scores[first], iou)]
-    is_covered = (_shares(boxes[second], boxes[kept]) > COVERED) | (pairwise_iou(boxes[second], boxes[kept]) > SAME)
-    second = second[~is_covered.any(axis=1)]
+    second = second[~_are_covered(boxes[second], boxes[kept])]
     kept = np.concatenate([kept, second[nms(boxes[second], scores[second], iou)]])
     return kept[np.argsort(-scores[kept], kind="stable")]
 
 
-def _shares(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``(N, M)`` shares of boxes ``(N, 4)`` that others ``(M, 4)`` cover."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    inside = np.clip(high - low, 0, None).prod(axis=2)
-    areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.float32(1e-9))
-    shares: NDArray[np.float32] = inside / areas[:, None]
-    return shares
+def _are_covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return for each of boxes ``(N, 4)`` whether any of others ``(M, 4)`` covers it."""
+    a, b = boxes.T[:, :, None], others.T[:, None]
+    inside = np.clip(np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]), 0, None)
+    inside *= np.clip(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]), 0, None)
+    area, other_area = ((each[2] - each[0]) * (each[3] - each[1]) for each in (a, b))
+    covered = (inside > COVERED * area) | (inside > SAME * (area + other_area - inside))
+    found: NDArray[np.bool_] = covered.any(axis=1)
+    return found
 
 
 def warn_if_thin(source: Size, scales: tuple[Size, ...]) -> None:

@@ -96,7 +96,7 @@ class HostPipeline:
                 passes = self._passes([look.image for look in batch], plans, threshold, backend)
                 for look, plan, candidates in zip(batch, plans, passes, strict=True):
                     size, iou = image_size(look.image), self._options.iou
-                    if look.has_views:  # few of many are left for the NMS over all of them
+                    if len(plan) > len(self.scales):  # few of many are left for the NMS over all of them
                         candidates = [each.select(nms(each.boxes, each.scores, iou)) for each in candidates]  # noqa: PLW2901
                     found.append(merge_passes(candidates, iou, max_faces, size, self.description, views=plan))
         except (MemoryError, cv2.error) as error:

@@ -49,11 +49,16 @@ def pair(plan, opened):
 
 
 def agree(found, wanted, threshold=0.5):
-    """Batches of other sizes have other rounding: faces near the threshold may differ."""
+    """Batches of other sizes have other rounding: faces near the threshold, or near the limit of a view, may differ."""
+    unlike = 0
     for some, others in ((found, wanted), (wanted, found)):
         sure = some.scores > threshold + 0.02
-        assert pairwise_iou(some.boxes[sure], others.boxes).max(axis=1, initial=0).min(initial=1) > 0.9
-    assert abs(len(found) - len(wanted)) <= 1 + len(wanted) // 20
+        alone = np.flatnonzero(pairwise_iou(some.boxes[sure], others.boxes).max(axis=1, initial=0) < 0.8)
+        unlike += len(alone)
+        for row in alone:
+            print(f"\nonly {'GPU' if some is found else 'CPU'}: {some.boxes[sure][row]} {some.scores[sure][row]:.3f}")
+    assert unlike <= len(wanted) // 50
+    assert abs(len(found) - len(wanted)) <= 1 + len(wanted) // 50
     assert found.image_size == wanted.image_size
 
 

@@ -28,7 +28,7 @@ from scrfd_trt._pipelines.cuda.frames import Located, host_arrays, of_device_pla
 from scrfd_trt._pipelines.cuda.program import Program
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot_memory import Arena, Parameters, Upload
-from scrfd_trt._pipelines.cuda.views import Lanes, ViewRun
+from scrfd_trt._pipelines.cuda.views import Lanes, ViewRun, plan
 from scrfd_trt.errors import BackendError, ScrfdError
 
 if TYPE_CHECKING:
@@ -104,19 +104,20 @@ class Slot:
         self._looks = [look for place, look in enumerate(looks) if place not in self._errors]
         if not images:
             return
-        if not looks:
-            self._program = self.program(len(images))
         on_host = [array for image in images for array in host_arrays(image)]
         if on_host:
             self._upload.reserve(on_host)
-        self._batch = (self._results_at(on_gpu=on_gpu and not looks), threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
         placed = self._placed(images, self._upload.addresses(on_host) if on_host else [])
         self._sizes = [image.geometry.size for image in placed]
-        run = self._prepare_views(placed, threshold) if looks else partial(self._program.start, self._stream)
+        if not any(map(self._has_views, placed, self._looks)):
+            self._looks, self._program = [], self.program(len(images))
+        at = self._results_at(on_gpu=on_gpu and not self._looks)
+        self._batch = (at, threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
+        run = self._prepare_views(placed, threshold) if self._looks else partial(self._program.start, self._stream)
         self._images = images
         self._is_running = True
         try:
-            if not looks:
+            if not self._looks:
                 self._parameters.set_batch(*self._batch)
                 for index, image in enumerate(placed):
                     self._parameters.set_image(index, *image)
@@ -143,6 +144,11 @@ class Slot:
         for place, error in errors.items():  # ascending
             found.insert(place, error)
         return found
+
+    def _has_views(self, image: Located, look: Look) -> bool:
+        """Return whether the model sees more than the whole image at each scale."""
+        scales = self._resources.scales
+        return len(plan(image.geometry, scales, look.min_face, look.rotations).views) > len(scales)
 
     def _prepare_views(self, placed: Sequence[Located], threshold: float) -> Callable[[], None]:
         """Return the function that starts the run."""
