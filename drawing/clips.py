@@ -147,18 +147,18 @@ def _pixels(camera: Matrix) -> Matrix:
 
 
 def _blur(image: Image, camera: Callable[[float], Matrix], t: float, shutter: float) -> Image:
-    """Blur a frame by the camera's motion while the shutter is open: the mean of the frame seen from where it was."""
+    """Blur a frame by the camera's motion around its time: the mean of the frame seen from where the camera is."""
     size = image.shape[1::-1]
     back = np.linalg.inv(np.vstack([camera(t), (0, 0, 1)]))[:2]
-    most = combine(camera(t - shutter), back)
+    most = combine(camera(t - shutter / 2.0), back)
     corners = np.array([(0, 0), (size[0], 0), (0, size[1]), size])
     reach = float(np.abs(corners @ most[:, :2].T + most[:, 2] - corners).max())
-    steps = min(24, math.ceil(reach / 4.0))
+    steps = min(24, math.ceil(reach / 2.0))
     if steps < 2:
         return image
     total = np.zeros(image.shape, np.float32)
     for step in range(steps):
-        move = combine(camera(t - step / (steps - 1) * shutter), back)
+        move = combine(camera(t + (step / (steps - 1) - 0.5) * shutter), back)
         total += cv2.warpAffine(image, _pixels(move), size, borderMode=cv2.BORDER_REFLECT)
     return np.asarray(np.rint(total / np.float32(steps)), np.uint8)
 
