@@ -14,11 +14,25 @@ Float = TypeVar("Float", bound=np.floating[Any])
 def pairwise_iou(one: NDArray[Float], other: NDArray[Float]) -> NDArray[Float]:
     """Return ``(N, M)`` intersection over union of boxes ``(N, 4)`` and ``(M, 4)``; 0 for boxes without area."""
     a, b = one.T[:, :, None], other.T[:, None]
-    overlap = np.clip(np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]), 0, None)
-    overlap *= np.clip(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]), 0, None)
+    overlap = _overlap(a, b)
     union = _area(a) + _area(b) - overlap
     ratio: NDArray[Float] = np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
     return ratio
+
+
+def largest_share(one: NDArray[Float], other: NDArray[Float]) -> tuple[NDArray[Float], NDArray[np.intp]]:
+    """Return for each box ``(N, 4)`` the largest share that one of ``(M, 4)`` covers, and which one; 0 if M is 0."""
+    if not len(other):
+        return np.zeros(len(one), one.dtype), np.zeros(len(one), np.intp)
+    a, b = one.T[:, :, None], other.T[:, None]
+    share = _overlap(a, b) / np.maximum(_area(a), np.finfo(one.dtype).tiny)
+    return share.max(axis=1), share.argmax(axis=1)
+
+
+def _overlap(a: NDArray[Float], b: NDArray[Float]) -> NDArray[Float]:
+    overlap: NDArray[Float] = np.clip(np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]), 0, None)
+    overlap *= np.clip(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]), 0, None)
+    return overlap
 
 
 def _area(columns: NDArray[Float]) -> NDArray[Float]:

@@ -61,6 +61,8 @@ class Tally:
     empty: int = 0
     left_out: int = 0
     """Faces of images that a selection leaves uncovered."""
+    uncovered: int = 0
+    """Faces that the last search of a copy found without a cover."""
     removed: dict[str, list[Path]] = field(default_factory=dict)
     """Images by what their copies lack."""
     changes: dict[str, list[Path]] = field(default_factory=dict)
@@ -157,7 +159,7 @@ class Tally:
             if not quiet:
                 self._print_speed(start, time.monotonic())
         left_out.report(failed=strict, quiet=quiet)
-        if self.failures or (strict and left_out):
+        if self.failures or self.uncovered or (strict and left_out):
             raise typer.Exit(FAILED)
 
     def _print_speed(self, start: float, end: float) -> None:

@@ -19,6 +19,7 @@ FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
 ENGINES, BATCH_RANGE, OUTPUT, ANNOTATED, READING = "engines", "batch range", "output", "annotated", "reading"
 ALL_FILES = (IMAGES, ANIMATIONS, VIDEOS)
 REPLACEWITH, LOSSY, ENCODED, REPORTED = "replacewith", "lossy", "encoded", "reported"
+OPENED, COVERED = "opened", "covered"  # a model is opened in any case; the overlay covers faces
 
 
 class Rule(NamedTuple):
@@ -39,6 +40,7 @@ _LIVE = _rule("applies to cameras and streams only", LIVE)
 _STREAMS = _rule("applies to video files only", VIDEOS, WEB)
 _FOLDERS = _rule("applies to input folders only, and no input is one", FOLDERS)
 _DETECTING = _rule("has no effect with --detections, whose faces are already detected", DETECTING)
+_OPENED = _DETECTING._replace(facts=frozenset({DETECTING, OPENED}))
 _TRACKS = _rule("applies to videos, and to images with --detections", VIDEOS, TRACKS)
 _REPLACEWITH = _rule("cannot be combined with --overlay, which has options of its own", REPLACEWITH)
 _LOSSY = _rule("applies to JPEG, WebP, AVIF and HEIC files only, and none is written", LOSSY)
@@ -48,7 +50,8 @@ _SHAPED = ("replacewith=blur", "replacewith=solid", "replacewith=mosaic")
 
 RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("threshold", "iou", "scale", "max_faces"), (_DETECTING,)),
-    **dict.fromkeys(("model", "device", "lean_runtime", "allow_host_code"), (_DETECTING,)),
+    **dict.fromkeys(("model", "device", "lean_runtime", "allow_host_code"), (_OPENED,)),
+    "verify": (_FILES, _rule("has no effect with --replacewith none", COVERED)),
     **dict.fromkeys(("every", "bridge", "extend"), (_VIDEOS, _DETECTING)),
     **dict.fromkeys(("codec", "crf", "preset"), (_VIDEOS, _ENCODED)),
     **dict.fromkeys(("audio", "subtitles"), (_STREAMS, _ENCODED)),

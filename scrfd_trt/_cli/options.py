@@ -363,6 +363,7 @@ class CopySettings(VideoSettings):
     files: DetectionsFileArgs
     live: LiveArgs
     messages: JobMessageArgs
+    verify: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -306,16 +306,21 @@ def save_image(
     quality: int = 95,
     copy_of: ImageFile | None = None,
     metadata: Metadata = NO_METADATA,
+    inspect: Callable[[Path], None] | None = None,
 ) -> None:
     """Write an image file in the format of the suffix; create its folder if needed.
 
-    ``frames`` are taken one by one. The colours of ``copy_of`` are described in the file. Raises OptionError if the
-    file exists without ``overwrite``, and OutputError if it cannot be written.
+    ``frames`` are taken one by one. The colours of ``copy_of`` are described in the file. ``inspect`` takes the
+    finished file before it gets its name. Raises OptionError if the file exists without ``overwrite``, and OutputError
+    if it cannot be written.
     """
     color = NO_COLOR if copy_of is None else copy_of.color
     make_folder(path.parent)
     with measured("write"), atomic_output(path, kind="image", overwrite=overwrite) as file, _about(path):
         write_image(file, frames, path.suffix, quality=quality, color=color, metadata=metadata)
+        if inspect is not None:
+            file.flush()
+            inspect(Path(file.name))
 
 
 def encode(image: NDArray[np.uint8], path: Path, quality: int = 95) -> bytes:

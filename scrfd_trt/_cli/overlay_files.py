@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import typer
 
@@ -22,10 +23,12 @@ from scrfd_trt._cli.images import FaceFinder, FileFinder, ImageResult, ModelFind
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.jobs import Job
 from scrfd_trt._cli.option_rules import (
+    COVERED,
     DETECTING,
     ENCODED,
     LIVE,
     LOSSY,
+    OPENED,
     REPLACEWITH,
     TRACKS,
     WEB,
@@ -33,15 +36,25 @@ from scrfd_trt._cli.option_rules import (
 )
 from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.video_copies import CopyVideo, copy_here, copying_elsewhere
-from scrfd_trt._cli.video_report import as_dict, headline, print_written, report_lines, stream_lines
+from scrfd_trt._cli.video_report import (
+    SearchedCopy,
+    as_dict,
+    headline,
+    print_searches,
+    print_written,
+    report_lines,
+    stream_lines,
+)
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.write import image_format, storable
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt.video import Summary
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
+from scrfd_trt.video._open_faces import CopySearch, CopySearcher, verified
+from scrfd_trt.video._selection import join_faces
 
 
 def write_copies(
@@ -54,15 +67,19 @@ def write_copies(
     threshold: float,
     opener: Callable[..., SCRFDDetector],
     strict: bool = False,
+    verify: bool = False,
 ) -> None:
     """Do the work of a command that covers faces; raise OptionError before any work, Exit if an input failed.
 
     Without ``output``, each copy is written beside its input. ``create`` makes the overlay, and ``opener`` opens the
     detector, after the checks.
-    ``strict`` reports the weakest moments of videos, and fails if images or videos in folders were not read.
+    ``strict`` reports the weakest moments of videos, and fails if images or videos in folders were not read. ``verify``
+    searches the copies for faces that are not covered.
     """
-    settings = args.parse(threshold)
-    facts = {TRACKS if settings.files.detections else DETECTING}
+    settings = replace(args.parse(threshold), verify=verify)
+    facts = {TRACKS if settings.files.detections else DETECTING} | ({OPENED} if verify else set())
+    if context.params.get("overlay") or context.params.get("replacewith") != "none":
+        facts.add(COVERED)
     facts |= (
         set() if context.params.get("overlay") else {REPLACEWITH, f"replacewith={context.params.get('replacewith')}"}
     )
@@ -98,7 +115,7 @@ def write_copies(
     several = partial(copying_elsewhere, create, settings, partial(opener, max_batch=run))
     with tally.reported(left_out, strict=strict, quiet=settings.quiet), job.recording():
         if left:
-            with nullcontext() if settings.files.detections else opener(max_batch=run) as detector:
+            with opener(max_batch=run) if verify or not settings.files.detections else nullcontext() as detector:
                 copies.run(left, output, detector, faces, several)
         elif not sources and settings.files.save_detections is not None:
             with results.open_writer(
@@ -116,6 +133,9 @@ class _CopyJob:
     quality: int
     detailed: bool
     tally: Tally
+    found_later: dict[tuple[Path, int], list[Detections]] = field(default_factory=dict)
+    """Faces that were found in copies of images, by path and page."""
+    searched: list[SearchedCopy] = field(default_factory=list)
 
     def run(
         self,
@@ -131,10 +151,13 @@ class _CopyJob:
         """
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
-        if images and detector is not None:
-            self._process_images(images, ModelFinder.of(detector, self.settings.images.batch))
-        elif images and faces is not None:
-            self._process_images(images, FileFinder(faces))
+        searcher = None
+        if images and detector is not None and self.settings.verify:
+            searcher = CopySearcher(detector, self.draw, self.settings.selection)
+        if images and faces is not None:
+            self._process_images(images, FileFinder(faces), searcher)
+        elif images and detector is not None:
+            self._process_images(images, ModelFinder.of(detector, self.settings.images.batch), searcher)
         self._report_images(images, output)
         jobs = min(self.settings.jobs, len(videos))
         with ExitStack() as stack:
@@ -150,7 +173,7 @@ class _CopyJob:
     def _copy_video(self, copy: CopyVideo, source: Source) -> Summary:
         return copy(source.path, self.targets[source])
 
-    def _process_images(self, images: Sequence[Source], finder: FaceFinder) -> None:
+    def _process_images(self, images: Sequence[Source], finder: FaceFinder, searcher: CopySearcher | None) -> None:
         settings, saved = self.settings, self.settings.files.save_detections
         reading, bar = settings.images.parse(settings.damaged), not settings.quiet
         with ExitStack() as stack:
@@ -160,22 +183,25 @@ class _CopyJob:
                 writer = stack.enter_context(
                     results.open_writer("jsonl", saved, threshold=threshold, overwrite=overwrite)
                 )
-            outcomes = stack.enter_context(
-                detect_images(images, finder, self.tally, reading, use=self._save_image, bar=bar)
-            )
+            save = partial(self._save_image, searcher)
+            outcomes = stack.enter_context(detect_images(images, finder, self.tally, reading, use=save, bar=bar))
             for source, outcome in outcomes:
                 if writer is not None:
-                    saved_outcome = outcome
                     if isinstance(outcome, ImageResult):
-                        saved_outcome = replace(outcome, faces=settings.selection.with_covers(outcome.faces))
-                    writer.add_outcome(source.path, saved_outcome)
+                        more = self.found_later.pop((source.path, outcome.page or 1), [])
+                        faces = join_faces([settings.selection.with_covers(outcome.faces), *more])
+                        outcome = replace(outcome, faces=faces)  # noqa: PLW2901
+                    writer.add_outcome(source.path, outcome)
 
     def _report_images(self, images: Sequence[Source], output: Path | None) -> None:
         """Print where the images are, and how many faces they have."""
         tally = self.tally
         if not tally.images or self.settings.quiet:
+            self._report_searches(self.searched, is_video=False)
             return
-        faces = count(tally.faces, "face") if tally.faces else "no faces found"
+        later = sum(len(one.of_kind("uncovered")) for _, searches in self.searched for one in searches[:-1])
+        total = tally.faces + later
+        faces = count(total, "face") if total else "no faces found"
         pages = [count(tally.pages, "page")] if tally.pages > tally.images else []
         text = ", ".join([*([count(tally.images, "image")] if tally.images > 1 else []), *pages, faces])
         by_hand = len(self.settings.selection.still_covers)
@@ -192,20 +218,28 @@ class _CopyJob:
         if tally.left_out and tally.left_out == tally.faces and not by_hand:
             console.warning(f"{target}: no face is covered; the selection leaves out every face")
         from_file = self.settings.files.detections is not None
-        print_written(target, text, self.draw, tally.faces + by_hand, from_file=from_file)
+        print_written(target, text, self.draw, total + by_hand, from_file=from_file)
         for line in tally.change_lines():
             console.plain(line)
+        self._report_searches(self.searched, is_video=False)
 
-    def _save_image(self, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> Callable[[], None]:
+    def _save_image(
+        self, searcher: CopySearcher | None, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]
+    ) -> Callable[[], None]:
         source, settings = image.source, self.settings
-        target, left_out, changes = self.targets[source], 0, set[str]()
-        by_hand = len(settings.selection.still_covers)
+        target, changes, by_hand = self.targets[source], set[str](), len(settings.selection.still_covers)
+        known: list[tuple[Detections, Detections]] = []  # all faces of each page, and what is covered
+        searches: Sequence[CopySearch] = ()
+
+        def covers() -> Iterator[tuple[ImageFrame, Detections]]:
+            if known:  # in further rounds
+                yield from zip(image.file.frames(), (covered for _, covered in known), strict=True)
+            for frame, faces in pages:
+                known.append((faces, settings.selection.select(faces)))
+                yield frame, known[-1][1]
 
         def drawn() -> Iterator[ImageFrame]:
-            nonlocal left_out
-            for frame, faces in pages:
-                covered = settings.selection.select(faces)
-                left_out += len(faces) - (len(covered) - by_hand)
+            for frame, covered in covers():
                 if frame.alpha is not None and not image_format(target.suffix).alpha:
                     changes.add(f"transparent areas are white, since {target.suffix} files have no transparency")
                 with measured("draw"):
@@ -214,18 +248,36 @@ class _CopyJob:
 
         kept = image.metadata.kept(descriptive=settings.keep_metadata, location=settings.keep_location)
         kept = storable(kept, target.suffix)
-        outputs.save_image(
-            drawn(),
-            target,
-            overwrite=settings.overwrite,
-            quality=self.quality,
-            copy_of=image.file,
-            metadata=kept,
-        )
+
+        def save(inspect: Callable[[Path], None] | None) -> None:
+            how: dict[str, Any] = {"quality": self.quality, "copy_of": image.file, "metadata": kept}
+            outputs.save_image(drawn(), target, overwrite=settings.overwrite, inspect=inspect, **how)
+
+        def search(path: Path) -> tuple[CopySearch, dict[int, Detections]]:
+            found, to_cover = CopySearch(), dict[int, Detections]()
+            copy = open_image(path, limits=settings.images.limits())
+            for page, (frame, (faces, covered)) in enumerate(zip(copy.frames(), known, strict=True)):
+                result, more = cast("CopySearcher", searcher).search_image(frame.visible(), faces, covered)
+                found.faces += result.faces
+                to_cover |= {page: more} if len(more) else {}
+            return found, to_cover
+
+        def cover(more: dict[int, Detections]) -> None:
+            for page, faces in more.items():
+                known[page] = known[page][0], join_faces([known[page][1], faces])
+                self.found_later.setdefault((source.path, page + 1), []).append(faces)
+
+        if searcher is None:
+            save(None)
+        else:
+            searches = verified(target, save, search, cover)
+        left_out = sum(len(faces) - len(settings.selection.select(faces)) + by_hand for faces, _ in known)
         removed, notes = image.metadata.removed(kept), [*image.file.notes, *changes]
 
         def note() -> None:
             self.tally.left_out += left_out
+            if searches:
+                self.searched.append((target, searches))
             self.tally.add_changes(source.path, removed, notes)
 
         return note
@@ -241,3 +293,10 @@ class _CopyJob:
             print_written(target, headline(summary), self.draw, found, from_file=from_file)
             for line in (*stream_lines(summary), *(report_lines(summary) if self.detailed else ())):
                 console.stderr_line(line)
+        self._report_searches([(target, summary.searches)] if summary.searches else [], is_video=True)
+
+    def _report_searches(self, results: Sequence[SearchedCopy], *, is_video: bool) -> None:
+        """Print what the searches of copies found, and count the faces that are left."""
+        self.tally.uncovered += sum(len(searches[-1].of_kind("uncovered")) for _, searches in results)
+        quiet = self.settings.quiet or (is_video and self.settings.progress == "jsonl")
+        print_searches(results, self.draw, is_video=is_video, quiet=quiet)

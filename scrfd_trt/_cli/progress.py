@@ -33,7 +33,7 @@ from scrfd_trt.video._two_pass import ProgressCallback, Stage
 _shared_bars: ContextVar[Progress | None] = ContextVar("shared bars", default=None)
 BAR_INTERVAL, LINE_INTERVAL = 0.1, 0.5
 """Seconds between two updates."""
-STAGES: dict[Stage, str] = {"finding": "finding faces", "drawing": "drawing"}
+STAGES: dict[Stage, str] = {"finding": "finding faces", "drawing": "drawing", "verifying": "searching the copy"}
 
 
 def _bars(*columns: ProgressColumn, **options: Any) -> Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from scrfd_trt.video import Summary, render_video
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._first_pass import frame_device
+from scrfd_trt.video._open_faces import render_verified
 from scrfd_trt.video._two_pass import ProgressCallback, try_output
 
 CopyVideo = Callable[[Path, Path], Summary]
@@ -145,23 +147,25 @@ def _copy(
     """Cover the faces of a video; without a detector, they come from the detections file."""
     files = settings.files
     outputs.make_folder(target.parent)
-    with path_or_temporary(files.detections or files.save_detections, target.parent) as detections:
-        if detector is not None:
+    given = files.save_detections if settings.verify else files.detections or files.save_detections
+    with path_or_temporary(given, target.parent) as detections:
+        if files.detections is not None and settings.verify:
+            shutil.copyfile(files.detections, detections)  # faces are added to it
+        elif detector is not None:
             try_output(path, target, settings.encode, overwrite=settings.overwrite, damaged=settings.damaged)
             found = settings.detect(path, detections, detector, report, settings.selection)
             if message := missing_tracks(settings.selection, found.tracks):
                 raise DetectionsError(message)
-        return render_video(
-            path,
-            target,
-            detections,
-            draw,
-            selection=settings.selection,
-            encode=settings.encode,
-            overwrite=settings.overwrite,
-            damaged=settings.damaged,
-            keep_metadata=settings.keep_metadata,
-            keep_location=settings.keep_location,
-            progress=report,
-            device="cpu" if detector is None else frame_device(detector),
-        )
+        how: dict[str, Any] = {
+            "selection": settings.selection,
+            "encode": settings.encode,
+            "overwrite": settings.overwrite,
+            "damaged": settings.damaged,
+            "keep_metadata": settings.keep_metadata,
+            "keep_location": settings.keep_location,
+            "progress": report,
+            "device": "cpu" if detector is None else frame_device(detector),
+        }
+        if settings.verify and detector is not None:
+            return render_verified(path, target, detections, draw, detector, **how)
+        return render_video(path, target, detections, draw, **how)

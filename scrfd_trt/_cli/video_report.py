@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ from rich.table import Table
 from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
 from scrfd_trt.video import ReviewMoment, Summary, TrackSummary
-from scrfd_trt.video._selection import format_spans
+from scrfd_trt.video._open_faces import CopySearch, FoundFace
+from scrfd_trt.video._selection import SLACK, format_spans
 from scrfd_trt.video._timestamps import format_time
 
 MAX_MOMENTS = 6
+KINDS = {"uncovered": "uncovered face", "weak": "weak cover"}
+SearchedCopy = tuple[Path, Sequence[CopySearch]]
+"""The path of a copy, and what searches of it found."""
 
 
 def print_written(output: Path | str, text: str, draw: object, faces: int, *, from_file: bool = False) -> None:
@@ -77,11 +82,64 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         else [[at if math.isfinite(at) else None for at in span] for span in summary.spans],
         "converted": summary.converted,
         "omitted": summary.omitted,
+        "searches": [
+            {"seconds": round(one.seconds, 1), "faces": [{"kind": face.kind, **vars(face)} for face in one.faces]}
+            for one in summary.searches
+        ],
         "weakest": [
             {"start": one.start, "end": one.end, "track": one.track, "doubt": one.doubt}
             for one in summary.moments_to_review(MAX_MOMENTS)
         ],
     }
+
+
+def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: bool, quiet: bool) -> None:
+    """Print what searches of copies found: their time, weak covers, and what is not covered."""
+    if not results:
+        return
+
+    def of_kind(kind: str, at: int) -> list[tuple[str, FoundFace]]:
+        """Return the faces that a search found, with the names of the copies; the last of each copy is -1."""
+        searches = ((name, one) for name, each in results for one in (each[-1:] if at < 0 else each[at : at + 1]))
+        return [(console.printable(name), face) for name, one in searches for face in one.of_kind(kind)]
+
+    subject = console.printable(results[0][0]) if len(results) == 1 else f"{len(results)} copies"
+    if not quiet:
+        rounds = [
+            ", ".join(count(len(of_kind(kind, at)), text) for kind, text in KINDS.items() if of_kind(kind, at))
+            for at in range(max(len(searches) for _, searches in results))
+        ]
+        seconds = sum(one.seconds for _, searches in results for one in searches)
+        console.plain(f"searched {subject} in {seconds:.1f} s: {'; then '.join(text or 'nothing' for text in rounds)}")
+        if weak := next(filter(None, (of_kind("weak", at) for at in range(len(rounds)))), None):
+            _warn_of_weak(subject, weak, len(of_kind("weak", -1)), draw, is_video=is_video)
+    for kind, label, text in (("uncovered", "error", "not covered"), ("doubtful", "warning", "not covered, if a face")):
+        if (left := of_kind(kind, -1)) and (label == "error" or not quiet):
+            lines = [
+                f"{name}: --cover '{_as_cover(face, is_video)}' (score {face.score:.2f})"
+                for name, face in sorted(left, key=lambda each: -each[1].score)[:MAX_MOMENTS]
+            ]
+            more = f", such as these {MAX_MOMENTS}" if len(left) > MAX_MOMENTS else ""
+            console.listing(label, f"{count(len(left), 'place')} {text}{more}", lines)
+
+
+def _warn_of_weak(
+    subject: str, weak: Sequence[tuple[str, FoundFace]], left: int, draw: object, *, is_video: bool
+) -> None:
+    overlay = " and ".join(type(one).__name__.lower() for one in getattr(draw, "overlays", (draw,)))
+    worst = max((face for _, face in weak), key=lambda face: face.score)
+    at = f" (track {worst.track} at {format_time(worst.pts_seconds)})" if is_video else ""
+    console.warning(
+        f"{subject}: {overlay} is weak: {count(len(weak), 'covered face')} could be found, with a score of up to "
+        f"{worst.score:.2f}{at}; {f'{left} still can' if left else 'they are covered more now'}; use solid, a larger "
+        f"mask or a stronger {overlay}"
+    )
+
+
+def _as_cover(face: FoundFace, is_video: bool) -> str:
+    x1, y1, x2, y2 = (round(side) for side in face.box)
+    times = f"@{format_time(max(0.0, face.start - SLACK))}-{format_time(face.end + SLACK)}" if is_video else ""
+    return f"{x1},{y1},{max(1, x2 - x1)},{max(1, y2 - y1)}{times}"
 
 
 def tracks_table(summary: Summary) -> Table:

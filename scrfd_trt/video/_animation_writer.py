@@ -94,6 +94,7 @@ class AnimationWriter(OutputWriter):
         self._error: BaseException | None = None
         with ExitStack() as stack:
             self._output = stack.enter_context(atomic_file(self.path, overwrite=overwrite))
+            self._part = Path(self._output.name)
             stack.callback(self._end_thread)
             self._stack = stack.pop_all()
 
@@ -153,6 +154,7 @@ class AnimationWriter(OutputWriter):
         self._end_thread()
         if self._error is not None:
             raise self._error
+        self._output.flush()
 
     def _end_thread(self) -> None:
         while self._thread is not None and self._thread.is_alive():

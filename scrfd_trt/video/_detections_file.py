@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from typing_extensions import NotRequired, TypedDict
 
-from scrfd_trt._files import atomic_path, output_errors
+from scrfd_trt._files import atomic_file, atomic_path, output_errors
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt._options import reason
 from scrfd_trt._tracking.faces import FrameFaces, Origin
@@ -232,6 +232,17 @@ class FacesWriter:
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)
+
+
+def add_faces(path: Path, faces: Mapping[int, FrameFaces]) -> None:
+    """Add faces to a file, by the numbers of their frames."""
+    with path.open("rb") as file, atomic_file(path, overwrite=True) as copy:
+        for _, text in read_lines(file, path, "frame"):
+            line = orjson.loads(text)
+            if (more := faces.get(line.get("frame", -1))) is not None:
+                line["faces"] = [*line.get("faces", []), *_as_dicts(more)]
+                text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)  # noqa: PLW2901
+            copy.write(text)
 
 
 def open_lines(path: Path) -> BinaryIO:

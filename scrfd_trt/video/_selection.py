@@ -91,13 +91,26 @@ def add_covers(frame: FrameFaces, covers: Sequence[Cover], first: int = FIRST_CO
         track_ids=np.array(tracks, np.int64),
         boxes=boxes,
         scores=np.ones(len(boxes)),
-        landmarks=None if frame.landmarks is None else _upright_landmarks(boxes),
+        landmarks=None if frame.landmarks is None else upright_landmarks(boxes),
         origins=np.full(len(boxes), "by hand", "U12"),
     )
     return frame.joined(faces)
 
 
-def _upright_landmarks(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def join_faces(faces: Sequence[Detections]) -> Detections:
+    """Return all faces of one image; with landmarks and track ids if all have them."""
+    points, ids = [each.landmarks for each in faces], [each.track_ids for each in faces]
+    return Detections(
+        np.concatenate([each.boxes for each in faces]),
+        np.concatenate([each.scores for each in faces]),
+        None if any(each is None for each in points) else np.concatenate(points),  # type: ignore[arg-type]
+        image_size=faces[0].image_size,
+        track_ids=None if any(each is None for each in ids) else np.concatenate(ids),  # type: ignore[arg-type]
+    )
+
+
+def upright_landmarks(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the landmarks ``(N, 5, 2)`` of upright faces that fill boxes ``(N, 4)``."""
     return boxes[:, None, :2] + UPRIGHT * (boxes[:, None, 2:] - boxes[:, None, :2])
 
 
@@ -190,16 +203,11 @@ class TrackSelection(OptionsModel):
         if not self.still_covers:
             return faces
         boxes = np.array([cover.boxes[0] for cover in self.still_covers])
-        points = None if faces.landmarks is None else np.concatenate([faces.landmarks, _upright_landmarks(boxes)])
-        numbers = range(FIRST_COVER, FIRST_COVER + len(boxes))
-        ids = None if faces.track_ids is None else [*faces.track_ids.tolist(), *numbers]
-        return Detections(
-            np.concatenate([faces.boxes, boxes]),
-            np.concatenate([faces.scores, np.ones(len(boxes))]),
-            points,
-            image_size=faces.image_size,
-            track_ids=ids,
+        ids = np.arange(FIRST_COVER, FIRST_COVER + len(boxes))
+        covers = Detections(
+            boxes, np.ones(len(boxes)), upright_landmarks(boxes), image_size=faces.image_size, track_ids=ids
         )
+        return join_faces([faces, covers])
 
     @property
     def needs_tracks(self) -> bool:
@@ -226,6 +234,11 @@ class TrackSelection(OptionsModel):
         covered = self._covers_tracks(frame.track_ids) & self.covers_time(frame.pts_seconds)
         covered |= (frame.origins == "by hand") & ~np.isin(frame.track_ids, list(self.drop_tracks))
         return frame if covered.all() else frame[covered]
+
+    def wants_new(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Return whether faces would be covered that no track shows, by their boxes ``(N, 4)``."""
+        wanted = ~_is_inside(boxes, self.except_regions) & (not self.only_tracks)
+        return wanted & _is_inside(boxes, self.only_regions) if self.only_regions else wanted
 
     def _covers_tracks(self, track_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         covered = ~np.isin(track_ids, list(self.except_tracks | self.drop_tracks))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,8 @@ class Summary:
     spans
         Start and end, in seconds, of the parts of the video whose faces are counted, ``inf`` for no end; None for the
         whole video; set by the caller.
+    searches
+        What searches of the copy found; set by the caller.
     """
 
     def __init__(self, size: tuple[int, int], min_score: float) -> None:
@@ -108,6 +111,7 @@ class Summary:
         self.converted: list[str] = []
         self.omitted: list[str] = []
         self.spans: tuple[tuple[float, float], ...] | None = None
+        self.searches: Sequence[Any] = ()
         self._gaps = GapFinder()
         self._min_score = np.float32(min_score)  # detectors compare in float32
         self._visibility: dict[int, float] = {}  # of the best face of each track

@@ -44,7 +44,7 @@ from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
 
 logger = logging.getLogger("scrfd_trt")
 
-Stage = Literal["finding", "drawing"]
+Stage = Literal["finding", "drawing", "verifying"]
 ProgressCallback = Callable[[Stage, int, int | None], None]
 """Called after each frame with the pass, the number of frames done and the total number, if that is known."""
 
@@ -156,6 +156,7 @@ def render_video(
     keep_location: bool = False,
     progress: ProgressCallback = _no_progress,
     device: str = "cpu",
+    inspect: Callable[[Path], None] | None = None,
 ) -> Summary:
     """Apply an overlay to the faces of a video that were detected before; return the summary of the covered faces.
 
@@ -176,6 +177,8 @@ def render_video(
     device
         Where frames are decoded and drawn on, as for :class:`VideoReader`. Functions and overlays without the base
         class :class:`overlays.OverlayModel` draw on the CPU.
+    inspect
+        Called with the finished file before it gets its name; if it raises an error, no output is left.
 
     Raises
     ------
@@ -199,6 +202,7 @@ def render_video(
         (selection or TrackSelection()).check_covers(reader.info.size)
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_of_limits(reader)
+            writer.inspect = inspect
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
         summary.converted, summary.omitted = writer.converted, writer.omitted
     del reader, writer
@@ -215,19 +219,15 @@ def _render(
     selection: TrackSelection | None,
     progress: ProgressCallback,
 ) -> Summary:
-    chosen = (selection or TrackSelection()).resolve_regions(file)
-    covers = [cover for cover in chosen.covers if cover not in file.header.covers]
-    first = FIRST_COVER + len(file.header.covers)
+    chosen = selection or TrackSelection()
     summary = Summary(reader.info.size, TrackingOptions.model_validate(file.header.tracking).threshold)
     summary.spans = chosen.covered_spans
 
     def selected() -> Iterator[FrameFaces]:
-        for frame in file:
-            kept = chosen.apply(frame)
-            covered = add_covers(kept, covers, first)
+        for frame, covered in covered_faces(file, chosen):
             summary.add(covered)
-            if kept is not frame:
-                left = np.setdiff1d(frame.track_ids, kept.track_ids).tolist()
+            if covered is not frame:
+                left = np.setdiff1d(frame.track_ids, covered.track_ids).tolist()
                 summary.left_out.update(set(left) - chosen.drop_tracks)
             yield covered
 
@@ -240,6 +240,14 @@ def _render(
     if not summary.selected:
         logger.warning("%s: the spans leave out every frame, so nothing is covered", reader.name)
     return summary
+
+
+def covered_faces(file: FacesReader, selection: TrackSelection) -> Iterator[tuple[FrameFaces, FrameFaces]]:
+    """Yield the faces of each frame, and those that are covered, with covers by hand that the file does not have."""
+    chosen = selection.resolve_regions(file)
+    covers = [cover for cover in chosen.covers if cover not in file.header.covers]
+    for frame in file:
+        yield frame, add_covers(chosen.apply(frame), covers, FIRST_COVER + len(file.header.covers))
 
 
 def _check_frames_in_spans(file: FacesReader, selection: TrackSelection, reader: Reader) -> None:

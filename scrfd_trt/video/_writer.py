@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,9 @@ class OutputWriter(ABC):
     converted: list[str]
     omitted: list[str]
     frames = 0
+    inspect: Callable[[Path], None] | None = None
+    """Takes the finished file before it gets its name; if it raises an error, no file is left."""
+    _part: Path
     _closed = False
     _stack: ExitStack
 
@@ -89,6 +92,8 @@ class OutputWriter(ABC):
                 if not self.frames:
                     raise OutputError(f"cannot write {self.path}: there is no frame to write")
                 self._finish()
+                if self.inspect is not None:
+                    self.inspect(self._part)
 
     def discard(self) -> None:
         """Close the writer and delete the unfinished file."""

@@ -46,6 +46,8 @@ SCALE_HELP = "Detection sizes, such as 640x360; rounded up to multiples of 32 pi
 Output = Annotated[
     Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="NAME_anonymized beside each input")
 ]
+VERIFY_HELP = "Search each copy again, harder, and cover what is still found."
+Verify = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
 Threshold = Annotated[
     float,
     typer.Option("--thresh", "--threshold", "-t", help="Minimum score, 0 to 1. Lower values hide more.", **SHARE),
@@ -140,6 +142,7 @@ def anonymize(
     cover: CoverArgs,
     model: options.ModelArgs,
     detection: DetectArgs,
+    verify: Verify = False,
     copy: options.CopyArgs,
 ) -> None:
     """Hide faces in images and videos.
@@ -150,10 +153,11 @@ def anonymize(
     listed in the final report.
 
     Exit codes: 0, success; 1, an input failed and the others were
-    processed; 2, usage error; 130, stopped by Ctrl-C.
+    processed, or --verify still finds uncovered faces; 2, usage error; 130,
+    stopped by Ctrl-C.
 
     For example:
-      scrfd-trt anonymize street.mp4
+      scrfd-trt anonymize street.mp4 --verify
       scrfd-trt anonymize street.mp4 -o out.mp4 --replacewith mosaic
       scrfd-trt anonymize photos/ -r -o hidden/ --thresh 0.2
       scrfd-trt anonymize photos/ -o hidden/ --overlay solid:fill=orange
@@ -168,7 +172,7 @@ def anonymize(
         detection = replace(detection, scale=_rounded_up(detection.scale))
         opener = partial(open_detector, **vars(model), **vars(detection))
         job = partial(write_copies, context, inputs, output, partial(_create, cover, copy.files), copy)
-        job(threshold=detection.threshold, opener=opener, strict=True)
+        job(threshold=detection.threshold, opener=opener, strict=True, verify=verify)
 
 
 def _create(cover: CoverArgs, files: options.DetectionsFileArgs) -> overlays.Overlay:
