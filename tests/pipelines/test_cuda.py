@@ -17,7 +17,6 @@ from scrfd_trt._engine.runtime import opener
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline, program, slot_memory
-from scrfd_trt._pipelines.cuda.slot import PROGRAMS
 
 pytestmark = pytest.mark.slow
 
@@ -253,7 +252,7 @@ def test_number_of_programs_is_limited(gpu, fakes):
     pipeline = cuda(fakes.plan(profiles=fakes.ranges((1, 8, 16))), max_batch=16)
     for images in (*range(1, 13), *range(1, 13)):
         assert len(pipeline.detect([image(8, 8)] * images, 0.99, None)) == images
-    assert gpu.contexts == len(gpu.graphs) == PROGRAMS
+    assert gpu.contexts == len(gpu.graphs) == program.PROGRAMS
     pipeline.close()
     assert gpu.leaks == {}
 

@@ -21,6 +21,7 @@ from scrfd_trt._image_arrays import (
     is_on_gpu,
     yuv_coefficients,
 )
+from scrfd_trt._letterbox import TURNED_ASIDE
 from scrfd_trt._passes import Look
 from scrfd_trt.errors import ImageError, one_line
 
@@ -63,34 +64,23 @@ class Geometry(NamedTuple):
     def turned(self, window: tuple[int, int, int, int], rotation: int) -> tuple[Geometry, int, int, int]:
         """Return a window, turned clockwise, as an image: geometry, offsets of both addresses in bytes, and flags."""
         x, y, width, height = window
-        if rotation in {90, 180}:
-            y += height - 1
-        if rotation in {180, 270}:
-            x += width - 1
-        # Along each axis of the window as it is turned: the first place, the step, and strides of both planes.
+        falls_x, falls_y, is_aside = rotation in {180, 270}, rotation in {90, 180}, rotation in TURNED_ASIDE
+        # Along x and y of the image: the first place, whether places fall, and the strides of both planes.
         axes = [
-            (x, 1 if rotation in {0, 90} else -1, self.column, self.chroma_column),
-            (y, 1 if rotation in {0, 270} else -1, self.row, self.chroma_row),
+            (x + falls_x * (width - 1), falls_x, self.column, self.chroma_column),
+            (y + falls_y * (height - 1), falls_y, self.row, self.chroma_row),
         ]
-        flags = 0
-        if rotation in {90, 270}:
-            axes.reverse()
-            width, height, flags = height, width, 1 << TRANSPOSED
-        odd = [first % 2 if step > 0 else 1 - first % 2 for first, step, *_ in axes]
-        flags |= odd[0] << ODD_COLUMN | odd[1] << ODD_ROW
-        flags |= (axes[0][1] < 0) << MIRRORED_X | (axes[1][1] < 0) << MIRRORED_Y
-        (_, across, column, chroma_column), (_, down, row, chroma_row) = axes
-        geometry = self._replace(
-            column=across * column,
-            chroma_column=across * chroma_column,
-            row=down * row,
-            chroma_row=down * chroma_row,
-            width=width,
-            height=height,
-        )
         luma = sum(first * stride for first, _, stride, _ in axes)
-        chroma = sum(first // 2 * stride for first, _, _, stride in axes)
-        return _checked(geometry, tuple(geometry[:6])), luma, chroma, flags
+        chroma = sum(first // 2 * stride for first, *_, stride in axes)
+        flags, strides = is_aside << TRANSPOSED, []
+        bits = (ODD_COLUMN, MIRRORED_X), (ODD_ROW, MIRRORED_Y)
+        for (first, falls, *both), (odd, mirrored) in zip(axes[::-1] if is_aside else axes, bits, strict=True):
+            flags |= (first % 2 != falls) << odd | falls << mirrored
+            strides.append([-stride if falls else stride for stride in both])
+        (column, chroma_column), (row, chroma_row) = strides
+        sides = (height, width) if is_aside else (width, height)
+        turned = Geometry(row, chroma_row, column, self.channel, chroma_column, self.chroma_channel, *sides, *self[8:])
+        return _checked(turned, turned[:6]), luma, chroma, flags
 
 
 class Located(NamedTuple):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+from collections import OrderedDict
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 from scrfd_trt._cuda.driver import call
 from scrfd_trt._cuda.graph import capture, record_at_launch, wait_at_launch
 from scrfd_trt._cuda.kernels import Launch
-from scrfd_trt._cuda.memory import copy
+from scrfd_trt._cuda.memory import copy, free
 from scrfd_trt._cuda.records import BATCH, frame_bytes, heads
 from scrfd_trt._cuda.stream import handle_of, synchronize
 from scrfd_trt._engine.loaded_engine import LeasedContext
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("scrfd_trt")
 
+Scales = tuple[tuple[int, int], ...]
+"""Width and height in pixels of each pass."""
+
 LETTERBOX_BLOCK = (32, 8)
 """Threads along x and y per block of the letterbox kernel."""
 
@@ -39,6 +45,50 @@ FIND_FACES_THREADS = 1024
 
 LARGE_RUN = 16 * 640 * 640
 """Input pixels at which inference fills the GPU; concurrent runs of this size are slower (measured on an H100)."""
+
+
+PROGRAMS = 8
+"""Programs that are kept, one for each batch size and scale."""
+
+
+class Programs:
+    """Memory for one run at a time in a stream, and programs for the last batch sizes. ``stack`` frees everything.
+
+    With ``views``, images are views of larger ones, and programs run one pass.
+    """
+
+    def __init__(self, resources: PipelineResources, stream: Stream, stack: ExitStack, *, views: bool = False) -> None:
+        self._resources, self._stream, self._views = resources, stream, views
+        self.arena = Arena(resources, stream, stack, kept=1 if views else None)
+        self._scratch = resources.engine.new_scratch(stream)
+        if self._scratch is not None:
+            stack.callback(free, self._scratch)
+        self._programs: OrderedDict[tuple[int, Scales], Program] = OrderedDict()
+        stack.callback(self._close)
+
+    def get(self, images: int, scales: Scales) -> Program:
+        """Return the program for a batch; prepare it if there is none."""
+        program = self._programs.get((images, scales))
+        if program is None:
+            with self._resources.setup_lock:
+                if len(self._programs) == PROGRAMS:
+                    synchronize(self._stream)
+                    self._programs.popitem(last=False)[1].close()
+                resources = replace(self._resources, scales=scales)
+                program = Program(resources, self.arena, self._scratch, images, self._stream, views=self._views)
+            self._programs[images, scales] = program
+        self._programs.move_to_end((images, scales))
+        return program
+
+    def capture(self, stream: Stream) -> None:
+        """Capture all programs, which have run."""
+        for program in self._programs.values():
+            program.capture(stream)
+
+    def _close(self) -> None:
+        with ExitStack() as stack:  # all of them, even if one raises
+            while self._programs:
+                stack.callback(self._programs.popitem()[1].close)
 
 
 class Program:

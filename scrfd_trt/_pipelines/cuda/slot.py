@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -25,9 +24,9 @@ from scrfd_trt._passes import Look
 from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections, upload_detections
 from scrfd_trt._pipelines.cuda.frames import Located, host_arrays, of_device_planes, of_host, of_strides
-from scrfd_trt._pipelines.cuda.program import Program
+from scrfd_trt._pipelines.cuda.program import Program, Programs
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
-from scrfd_trt._pipelines.cuda.slot_memory import Arena, Parameters, Upload
+from scrfd_trt._pipelines.cuda.slot_memory import Parameters, Upload
 from scrfd_trt._pipelines.cuda.views import Lanes, ViewRun, plan
 from scrfd_trt.errors import BackendError, ScrfdError
 
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     from cuda.core import Buffer, Event, Stream
 
 log = logging.getLogger("scrfd_trt")
-
-PROGRAMS = 8
-"""Batch sizes for which a slot keeps a program."""
 
 
 class Slot:
@@ -48,7 +44,6 @@ class Slot:
 
     def __init__(self, resources: PipelineResources, stream: Stream, capture_stream: Stream, lanes: Lanes) -> None:
         self._resources, self._stream, self._capture_stream = resources, stream, capture_stream
-        self._programs: OrderedDict[int, Program] = OrderedDict()
         self._program: Program  # of the current run
         self._is_running = False
         self._lanes = lanes
@@ -69,12 +64,9 @@ class Slot:
             stack.callback(stream.close)
             self._upload = Upload(resources.device, stream, resources.helpers)
             stack.callback(self._upload.close)
-            self._arena = Arena(resources, stream, stack)
+            self._programs = Programs(resources, stream, stack)
+            self._arena = self._programs.arena
             self._parameters = Parameters(resources, memoryview(self._arena.parameters.data))
-            self._scratch = resources.engine.new_scratch(stream)
-            if self._scratch is not None:
-                stack.callback(free, self._scratch)
-            stack.callback(self._close_programs)
             self._owned = stack.pop_all()
 
     def start(
@@ -212,15 +204,7 @@ class Slot:
 
     def program(self, images: int) -> Program:
         """Return the program for this batch size; prepare it if the slot does not have it."""
-        program = self._programs.get(images)
-        if program is None:
-            with self._resources.setup_lock:
-                if len(self._programs) == PROGRAMS:
-                    self._programs.popitem(last=False)[1].close()
-                program = Program(self._resources, self._arena, self._scratch, images, self._stream)
-            self._programs[images] = program
-        self._programs.move_to_end(images)
-        return program
+        return self._programs.get(images, self._resources.scales)
 
     def read_input(self, number: int, images: int) -> NDArray[Any]:
         """Return the last model input of a pass, ``(images, 3, H, W)``."""
@@ -243,11 +227,6 @@ class Slot:
         self._parameters.drop_memory()
         self._arena.drop_arrays()
         self._owned.close()
-
-    def _close_programs(self) -> None:
-        with ExitStack() as stack:  # all of them, even if one raises
-            while self._programs:
-                stack.callback(self._programs.popitem()[1].close)
 
     def _results_at(self, *, on_gpu: bool) -> int:
         if not on_gpu:

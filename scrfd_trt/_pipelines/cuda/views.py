@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -21,16 +20,15 @@ from numpy.typing import NDArray
 from scrfd_trt._cuda.driver import call
 from scrfd_trt._cuda.memory import copy, free, pinned_memory, view
 from scrfd_trt._cuda.records import BATCH, FRAME, HEADER, NO_LIMIT, ROW, fit, frame_bytes
-from scrfd_trt._cuda.stream import create_event, create_stream, synchronize
+from scrfd_trt._cuda.stream import create_event, create_stream
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._nms import nms
 from scrfd_trt._passes import Look, Size, View, ViewTable, keep, plan_views, warn_if_thin
 from scrfd_trt._pipelines.base import Outcome, validated
 from scrfd_trt._pipelines.cuda.device_detections import rows_of
 from scrfd_trt._pipelines.cuda.frames import Geometry, Located
-from scrfd_trt._pipelines.cuda.program import Program
+from scrfd_trt._pipelines.cuda.program import Program, Programs
 from scrfd_trt._pipelines.cuda.resources import PipelineResources, profile_for
-from scrfd_trt._pipelines.cuda.slot_memory import Arena
 from scrfd_trt._pipelines.profiles import largest_batch
 
 if TYPE_CHECKING:
@@ -43,9 +41,6 @@ ROWS = 32
 
 STEP = 4
 """Batches have a multiple of so many views if they can, so that few programs serve all images."""
-
-PROGRAMS = 16
-"""Programs that a lane keeps, one for each scale and batch size."""
 
 ROOM = 512
 """Faces of one view that the GPU returns; the CPU decodes views with more."""
@@ -60,71 +55,42 @@ NO_FACES = np.empty((0, ROW), np.float32)
 
 
 class Planned(NamedTuple):
-    """The views of images of one geometry; records by scale, with offsets for addresses, and the views' numbers."""
+    """The views of images of one geometry, their records with offsets for addresses, and their numbers of scales."""
 
     size: Size
     views: tuple[View, ...]
     table: ViewTable
-    records: dict[Size, tuple[NDArray[Any], list[int]]]
+    records: NDArray[Any]
+    scales: NDArray[np.intp]
 
 
 @lru_cache(maxsize=64)
 def plan(geometry: Geometry, scales: tuple[Size, ...], min_face: float | None, rotations: tuple[int, ...]) -> Planned:
     """Return the views of images that lie in memory like this."""
-    size = geometry.size
-    views = plan_views(size, scales, min_face=min_face, rotations=rotations)
-    records: dict[Size, tuple[NDArray[Any], list[int]]] = {}
-    for scale in scales:
-        numbers = [number for number, each in enumerate(views) if each.target == scale]
-        packed = b"".join(_record(geometry, views[number]) for number in numbers)
-        records[scale] = (np.frombuffer(packed, RECORD), numbers)
-    return Planned(size, views, ViewTable(views, size), records)
-
-
-def _record(geometry: Geometry, each: View) -> bytes:
-    turned, luma, chroma, flags = geometry.turned(each.window, each.rotation)
-    offsets = (offset % 2**64 for offset in (luma, chroma))
-    return FRAME.pack(*offsets, *turned, flags) + fit(each.box)
+    views = plan_views(geometry.size, scales, min_face=min_face, rotations=rotations)
+    packed = b""
+    for each in views:
+        turned, luma, chroma, flags = geometry.turned(each.window, each.rotation)
+        packed += FRAME.pack(luma % 2**64, chroma % 2**64, *turned, flags) + fit(each.box)
+    numbers = np.array([scales.index(each.target) for each in views])
+    return Planned(geometry.size, views, ViewTable(views, geometry.size), np.frombuffer(packed, RECORD), numbers)
 
 
 class Lane:
-    """Memory, a stream, and programs for one batch of views at a time. ``stack`` frees them when it is closed."""
+    """A stream, and programs for one batch of views at a time. ``stack`` frees them when it is closed."""
 
     def __init__(self, resources: PipelineResources, stack: ExitStack) -> None:
-        device, self._resources = resources.device, resources
-        self.stream = stack.enter_context(closing(create_stream(device)))
-        self.done = stack.enter_context(closing(create_event(device)))
-        self._arena = Arena(resources, self.stream, stack, kept=1)
-        self._scratch = resources.engine.new_scratch(self.stream)
-        if self._scratch is not None:
-            stack.callback(free, self._scratch)
-        self.programs: OrderedDict[tuple[Size, int], Program] = OrderedDict()
-        stack.callback(self._close_programs)
+        self.stream = stack.enter_context(closing(create_stream(resources.device)))
+        self.done = stack.enter_context(closing(create_event(resources.device)))
+        self.programs = Programs(resources, self.stream, stack, views=True)
 
     def start(self, batch: Batch, parameters_at: int) -> Program:
         """Enqueue a batch whose parameters are in page-locked memory; return its program."""
-        program = self.program(batch)
+        program, target = self.programs.get(batch.size, (batch.scale,)), self.programs.arena.parameters_at
         size = BATCH.size + batch.size * RECORD.itemsize
-        copy("copying parameters", self._arena.parameters_at, parameters_at + batch.offset, size, self.stream)
+        copy("copying parameters", target, parameters_at + batch.offset, size, self.stream)
         program.start(self.stream)
         return program
-
-    def program(self, batch: Batch) -> Program:
-        """Return the program for a batch; prepare it if the lane does not have it."""
-        key = (batch.scale, batch.size)
-        if key not in self.programs:
-            if len(self.programs) == PROGRAMS:
-                synchronize(self.stream)
-                self.programs.popitem(last=False)[1].close()
-            resources = replace(self._resources, scales=(batch.scale,))
-            self.programs[key] = Program(resources, self._arena, self._scratch, batch.size, self.stream, views=True)
-        self.programs.move_to_end(key)
-        return self.programs[key]
-
-    def _close_programs(self) -> None:
-        with ExitStack() as stack:  # all of them, even if one raises
-            while self.programs:
-                stack.callback(self.programs.popitem()[1].close)
 
 
 class Lanes:
@@ -145,7 +111,7 @@ class Lanes:
                 self._open()
             for lane in self._lanes:
                 for batch in batches:
-                    lane.program(batch)
+                    lane.programs.get(batch.size, (batch.scale,))
 
     def turn(self) -> Lane:
         """Return the lane of the next batch."""
@@ -173,8 +139,7 @@ class Lanes:
         """Capture the programs that have run, with the device current."""
         with self._resources.setup_lock:
             for lane in self._lanes:
-                for program in lane.programs.values():
-                    program.capture(self._capture_stream)
+                lane.programs.capture(self._capture_stream)
 
     def close(self) -> None:
         """Free everything; all work must be done."""
@@ -200,53 +165,44 @@ class ViewRun:
         self._memory: list[Buffer] = []  # page-locked: parameters and results
         self._batches: list[Batch] = []
         self._planned: list[Planned] = []
-        self._rows: list[NDArray[np.intp]] = []  # of each image, where the results of its views are
+        self._rows = np.empty(0, np.intp)  # where the result of each view of each image is
+        self._outputs: dict[int, list[NDArray[Any]]] = {}  # of the model by batch, where they were needed on the host
         self._room, self._threshold = ROOM, 0.0
 
     def prepare(self, images: Sequence[Located], looks: Sequence[Look], threshold: float) -> None:
         """Plan the views of images, and write the parameters of all batches."""
-        scales, self._threshold, self._planned = self._resources.scales, threshold, []
+        scales, self._threshold, self._planned, records = self._resources.scales, threshold, [], []
         for image, look in zip(images, looks, strict=True):
             if look.min_face is None:
                 warn_if_thin(image.geometry.size, scales)
-            self._planned.append(plan(image.geometry, scales, look.min_face, look.rotations))
-        self._rows = [np.empty(len(planned.views), np.intp) for planned in self._planned]
-        self._batches, blocks, count, size = [], [], 0, 0
-        for scale, most in self._lanes.rows.items():
-            block = self._records(images, scale, count)
-            for start in range(0, len(block), most):
-                part = block[start : start + most]
+            planned = plan(image.geometry, scales, look.min_face, look.rotations)
+            self._planned.append(planned)
+            records.append(planned.records.copy())
+            records[-1]["address"] += np.uint64(image.address)
+            records[-1]["chroma"] += np.uint64(image.chroma)
+        block, numbers = np.concatenate(records), np.concatenate([planned.scales for planned in self._planned])
+        self._batches, self._rows, parts, count, size = [], np.empty(len(block), np.intp), [], 0, 0
+        for number, (scale, most) in enumerate(self._lanes.rows.items()):
+            members = np.flatnonzero(numbers == number)
+            for part in np.split(members, range(most, len(members), most)) if len(members) else ():
                 rows = min(most, -(-len(part) // STEP) * STEP)
+                self._rows[part] = np.arange(count, count + len(part))
                 self._batches.append(Batch(scale, rows, count, size))
-                blocks.append(np.append(part, part[-1:].repeat(rows - len(part))))
+                parts.append(block[np.append(part, part[-1:].repeat(rows - len(part)))].view(np.uint8))
                 count, size = count + rows, size + BATCH.size + rows * RECORD.itemsize
         self._room = min(ROOM, (RESULT_BYTES // (4 * count) - HEADER) // ROW)
         self._lanes.prepare(self._batches)
         self._reserve(size, count * self._row * 4)
         parameters, results_at = view(self._memory[0], (size,), np.uint8), int(self._memory[1].handle)
-        for batch, block in zip(self._batches, blocks, strict=True):
-            result = results_at + batch.first * self._row * 4
-            iou, start = self._resources.options.iou, batch.offset + BATCH.size
+        for batch, packed in zip(self._batches, parts, strict=True):
+            result, iou = results_at + batch.first * self._row * 4, self._resources.options.iou
             BATCH.pack_into(parameters.data, batch.offset, result, threshold, iou, NO_LIMIT, self._room)
-            parameters[start : start + block.nbytes] = block.view(np.uint8)
+            parameters[batch.offset + BATCH.size :][: len(packed)] = packed
 
     @property
     def _row(self) -> int:
         """Floats of the result of one view."""
         return HEADER + self._room * ROW
-
-    def _records(self, images: Sequence[Located], scale: Size, first: int) -> NDArray[Any]:
-        """Return the records of all views at a scale, and note where their results will be."""
-        parts = []
-        for (_, address, chroma), planned, rows in zip(images, self._planned, self._rows, strict=True):
-            offsets, numbers = planned.records[scale]
-            records = offsets.copy()
-            records["address"] += np.uint64(address)
-            records["chroma"] += np.uint64(chroma)
-            rows[numbers] = np.arange(first, first + len(numbers))
-            first += len(numbers)
-            parts.append(records)
-        return np.concatenate(parts)
 
     def _reserve(self, *sizes: int) -> None:
         if [size for size, part in zip(sizes, self._memory, strict=False) if size <= part.size] != list(sizes):
@@ -275,13 +231,15 @@ class ViewRun:
         """Return the detections of each image, or its error; the run must be done, and its images still there."""
         last = self._batches[-1]
         results = view(self._memory[1], (last.first + last.size, self._row), np.float32)
-        outputs: dict[int, list[NDArray[Any]]] = {}  # of the model by batch, where they were needed on the host
-        return [self._outcome(number, results, max_faces, outputs) for number in range(len(self._planned))]
+        self._outputs = {}
+        starts = np.cumsum([len(planned.views) for planned in self._planned[:-1]])
+        rows = np.split(self._rows, starts)
+        return [self._outcome(*each, results, max_faces) for each in zip(self._planned, rows, strict=True)]
 
     def _outcome(
-        self, number: int, results: NDArray[np.float32], max_faces: int | None, outputs: dict[int, list[NDArray[Any]]]
+        self, planned: Planned, rows: NDArray[np.intp], results: NDArray[np.float32], max_faces: int | None
     ) -> Outcome:
-        resources, planned, rows = self._resources, self._planned[number], self._rows[number]
+        resources = self._resources
         headers = results.view(np.int32)[rows, :3]
         if headers[:, 2].any():
             return resources.invalid_values()
@@ -290,7 +248,7 @@ class ViewRun:
             if count > 0:
                 parts.append(results[row, HEADER : HEADER + count * ROW].reshape(-1, ROW))
             elif count < 0:
-                parts.append(self._decode(row, planned.views[place], outputs))
+                parts.append(self._decode(row, planned.views[place]))
                 headers[place, 1] = len(parts[-1])
         found, numbers = np.concatenate(parts), np.repeat(np.arange(len(rows)), headers[:, 1])
         points = found[:, 5:15].reshape(-1, 5, 2) if resources.layout.landmarks is not None else None
@@ -298,14 +256,14 @@ class ViewRun:
         kept = keep(faces, planned.table.gives_way(faces.boxes, numbers), resources.options.iou)
         return validated(faces.select(kept[:max_faces]), planned.size, resources.description)
 
-    def _decode(self, row: int, seen: View, outputs: dict[int, list[NDArray[Any]]]) -> NDArray[np.float32]:
+    def _decode(self, row: int, seen: View) -> NDArray[np.float32]:
         """Return the faces of one view as the GPU does; its batch runs again, and the host decodes the outputs."""
         batch = next(batch for batch in self._batches if row < batch.first + batch.size)
-        if batch.first not in outputs:
+        if batch.first not in self._outputs:
             log.info("a view has more faces than the GPU can return; the CPU decodes them, which is slower")
-            outputs[batch.first] = self._lanes.outputs(batch, int(self._memory[0].handle))
+            self._outputs[batch.first] = self._lanes.outputs(batch, int(self._memory[0].handle))
         layout, place = self._resources.layout, row - batch.first
-        found = decode(layout, outputs[batch.first], place, batch.scale, self._threshold).to_source(seen.box)
+        found = decode(layout, self._outputs[batch.first], place, batch.scale, self._threshold).to_source(seen.box)
         found = found.select(nms(found.boxes, found.scores, self._resources.options.iou))
         return rows_of(found)
 
