@@ -7,6 +7,7 @@ import mmap
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.metadata_blocks import FURTHER
 from scrfd_trt._image_files.stderr import redirected_stderr
 from scrfd_trt._jobs.processes import Calls, LostProcessError, forked
+from scrfd_trt._jobs.stages import grouped
 from scrfd_trt.errors import ImageError, ScrfdError
 
 MAX_BYTES = 1 << 30
@@ -82,16 +84,26 @@ class Decoders:
         self._free = [[*range(first, count, workers)] for first in range(workers)]
         self._lock = threading.Lock()
         self._calls = Calls()
+        self._begun: dict[int, Future[Sequence[Decoded | Exception | None]]] = {}
         self._has_warned = False
 
     @contextmanager
     def started(self) -> Iterator[Decoders]:
-        """Fork the processes, which end with the block."""
-        with forked(self._serve, self.workers) as self._calls:
+        """Fork the processes, which end with the block, and begin with the first images: to open a model takes time."""
+        with forked(self._serve, self.workers) as self._calls, ExitStack() as stack:
+            threads = ThreadPoolExecutor(self.workers, "scrfd-trt-job")
+            stack.callback(threads.shutdown, cancel_futures=True)
+            count = min(len(self._sources), len(self._slots) // 2 // self.group * self.group)
+            for numbers in grouped(range(count), self.group):
+                self._begun[numbers[0]] = threads.submit(self._decode, numbers)
             yield self
 
     def decode(self, numbers: Sequence[int]) -> Sequence[Decoded | Exception | None]:
-        """Decode images by their numbers, from 0 on; yield the error of a bad one, None if this process must."""
+        """Decode images by their numbers, from 0 on; return the error of a bad one, None if this process must."""
+        begun = self._begun.pop(numbers[0], None)
+        return self._decode(numbers) if begun is None else begun.result()
+
+    def _decode(self, numbers: Sequence[int]) -> Sequence[Decoded | Exception | None]:
         slots: list[int] = []
         try:
             with self._calls.process() as process:
@@ -103,7 +115,7 @@ class Decoders:
             self._lose(error, slots)
             if error.in_call and len(numbers) == 1:
                 return [ImageError(f"the process that decodes it ended with {error}; is there enough memory?")]
-            return [one for number in numbers for one in self.decode([number])]
+            return [one for number in numbers for one in self._decode([number])]
         return [self._decoded(*pair) for pair in zip(slots, answers, strict=True)]
 
     def _take(self, process: int, count: int) -> list[int]:

@@ -6,9 +6,9 @@ import glob
 import os
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.read import Damaged
 from scrfd_trt._jobs.ledger import Ledger, Stamp
-from scrfd_trt._jobs.stages import mapped
+from scrfd_trt._jobs.stages import grouped, mapped
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._sources import is_pattern
 
-MAX_AHEAD = 1000
-"""Files that are looked into, and whose kind is not asked for yet."""
+LOOKED_AT = 64
+"""Files that one thread looks into at a time."""
 
 
 @dataclass(eq=False)
@@ -102,17 +102,20 @@ def find_inputs(
     search = FolderSearch(LeftOut() if left_out is None else left_out, recursive=recursive, skip=skip)
     named = (source for text in inputs for source in _expand(text, search) if takes(source.relative_path))
     sources: dict[str, Source] = {}
+    real_folder = lru_cache(os.path.realpath)
     for source in chain(named, _listed(listed, takes)):
+        source.key = same_file_key(source.path, real_folder)
         sources.setdefault(source.key, source)
     found = list(sources.values())
 
-    def look(source: Source) -> None:
-        if ledger is not None:
-            source.look_up(ledger)
-        if not source.is_done:
-            source.is_video  # noqa: B018 - looks into the file, and remembers what it is
+    def look(group: Sequence[Source]) -> None:
+        for source in group:
+            if ledger is not None:
+                source.look_up(ledger)
+            if not source.is_done:
+                source.is_video  # noqa: B018 - looks into the file, and remembers what it is
 
-    with mapped(look, found, workers=4, ahead=MAX_AHEAD) as looks:
+    with mapped(look, grouped(found, LOOKED_AT), workers=4, ahead=8) as looks:
         deque(looks, 0)
     return found
 
@@ -138,14 +141,18 @@ def user_path(text: str | Path) -> Path:
         return path
 
 
-def same_file_key(path: Path) -> str:
+def same_file_key(path: Path, real_folder: Callable[[str], str] = os.path.realpath) -> str:
     """Return a string that is equal for two paths of the same file, also where names differ in case or Unicode form.
 
-    Hard links are different files: each can be replaced alone.
+    Hard links are different files: each can be replaced alone. ``real_folder`` may remember what it has returned.
     """
     try:
-        real = os.path.realpath(path)
-        status = Path(real).stat()
+        folder, name = os.path.split(path)
+        if name in ("", ".", "..") or os.path.islink(path):  # noqa: PTH114
+            real = os.path.realpath(path)
+        else:
+            real = os.path.join(real_folder(folder), name)  # noqa: PTH118
+        status = os.stat(real)  # noqa: PTH116 - for thousands of files, pathlib takes several times as long
     except OSError:
         return real
     except ValueError:  # a name that no file has
@@ -216,9 +223,9 @@ def is_video(path: Path) -> bool:
     try:
         if not is_regular_file(path):  # opening a pipe or a device may block
             return False
-        kind = identify(path).kind
+        kind, name = identify(path)
         if kind == "image":
-            return is_animation(path) or is_motion_jpeg(path)
+            return is_motion_jpeg(path) if name == "jpeg" else is_animation(path)
         return kind in {"video", "unknown"} and suffix not in IMAGE_SUFFIXES and has_video_stream(path)
     except MissingDependencyError:  # reported when the file is read, as the next
         return kind == "video"
