@@ -5,8 +5,8 @@ python docs/compare_anonymizers.py FOLDER --deface path/to/deface
 Runs ``scrfd-trt anonymize`` and deface on each clip and photograph, with their defaults and covers of one colour in the
 shape of their own, and prints a table. ``--run NAME='COMMAND {input} {output}'`` adds another command. What is covered
 follows from the difference of input and output. The faces come from ``NAME.truth.json`` beside a clip, which
-``python drawing/clips.py all FOLDER`` writes too, or from a slow search with large scales and overlapping tiles, which
-is kept in ``NAME.reference.json``.
+``python drawing/clips.py all FOLDER`` writes too, or from a slow search for small faces by all ``--models``, which is
+kept in ``NAME.reference.json``.
 
 | column | meaning |
 |---|---|
@@ -32,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,8 +51,12 @@ CHANGED = 56
 """Levels by which a covered pixel differs from the input in one channel at least."""
 BRIEF = 0.2
 """Seconds."""
+SMALLEST = 12
+"""Smallest face of the reference, in pixels."""
 AROUND = 2.0
 """Covers may reach so far around a face, as a multiple of its box."""
+
+Box = tuple[float, float, float, float]
 
 
 class Score(NamedTuple):
@@ -255,75 +259,49 @@ def sound(source: Path, target: Path) -> str:
 
 
 def reference(path: Path, models: Sequence[str]) -> Truth:
-    """Search a clip with all models in the whole and in tiles, and keep the result beside it.
-
-    A face that is found in fewer than three frames in a row, or below 0.5, counts neither as a face nor as none.
-    """
+    """Search a clip with all models, down to small faces, and keep the result beside it."""
     kept = path.with_suffix(".reference.json")
     if kept.exists():
         return Truth.load(kept)
-    detectors = [SCRFDDetector.from_onnx(model, device="cpu") for model in models]
-    found: list[list[tuple[list[float], float]]] = []
-    size, times = (0, 0), []
+    detectors = [SCRFDDetector.from_onnx(model, device="cpu", min_face=SMALLEST) for model in models]
+    found, times, size = [], [], (0, 0)
     for at, image in images(path):
-        times.append(at)
-        size = image.shape[1::-1]
-        rows: list[tuple[list[float], float]] = []
-        for x, y, tile in tiles(image):
-            for detector in detectors:
-                for face in detector.detect(tile, threshold=0.3):
-                    x1, y1, x2, y2 = face.box
-                    edge = (x1 < 2 and x > 0) or (y1 < 2 and y > 0)
-                    edge |= x2 > tile.shape[1] - 2 and x + x2 < size[0] - 2
-                    edge |= y2 > tile.shape[0] - 2 and y + y2 < size[1] - 2
-                    if not edge:
-                        rows.append(([x1 + x, y1 + y, x2 + x, y2 + y], face.score))
-        rows.sort(key=lambda row: -row[1])
-        once: list[tuple[list[float], float]] = []
-        for row in rows:
-            if all(overlap(row[0], other[0]) < 0.4 for other in once):
-                once.append(row)
+        rows = [(face.box, face.score) for model in detectors for face in model.detect(image, threshold=0.3)]
+        once: list[tuple[Box, float]] = []
+        for box, score in sorted(rows, key=lambda row: -row[1]):
+            if all(overlap(box, other) < 0.4 for other, _ in once):
+                once.append((box, score))
         found.append(once)
+        times.append(at)
+        size = (image.shape[1], image.shape[0])
     rate = (len(times) - 1) / times[-1] if len(times) > 1 else 1.0
-    truth = Truth(path.stem, (size[0], size[1]), rate, link(found), [])
+    truth = Truth(path.stem, size, rate, link(found), [])
     truth.save(kept)
     return truth
 
 
-def tiles(image: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield the image and overlapping parts of it."""
-    yield 0, 0, image
-    height, width = image.shape[:2]
-    side = max(320, min(640, max(height, width) // 2))
-    for y in range(0, max(1, height - side // 4), side * 3 // 4):
-        for x in range(0, max(1, width - side // 4), side * 3 // 4):
-            yield x, y, np.ascontiguousarray(image[y : y + side, x : x + side])
+def link(found: Sequence[Sequence[tuple[Box, float]]]) -> list[list[Face]]:
+    """Return faces numbered by overlap from frame to frame.
 
-
-def link(found: Sequence[Sequence[tuple[list[float], float]]]) -> list[list[Face]]:
-    """Return faces numbered by overlap from frame to frame; those of short or faint rows have a share of 0.2."""
-    rows: list[list[tuple[int, list[float], float]]] = []
-    length: dict[int, int] = defaultdict(int)
-    total = 0
+    A face below 0.5, or above it in fewer than three frames, counts neither as a face nor as none: its share is 0.2.
+    """
+    rows: list[list[tuple[int, Box, float]]] = []
+    sure: Counter[int] = Counter()
+    numbers = itertools.count(1)
     for faces in found:
         before, now = list(rows[-1]) if rows else [], []
         for box, score in faces:
             best = max(before, key=lambda old: overlap(old[1], box), default=None)
             if best is not None and overlap(best[1], box) > 0.3:
                 before.remove(best)
-                now.append((best[0], box, score))
             else:
-                total += 1
-                now.append((total, box, score))
-            if score >= 0.5:
-                length[now[-1][0]] += 1
+                best = None
+            now.append((best[0] if best else next(numbers), box, score))
+            sure[now[-1][0]] += score >= 0.5
         rows.append(now)
     least = min(3, len(found))
     return [
-        [
-            Face(track, (box[0], box[1], box[2], box[3]), 1.0 if score >= 0.5 and length[track] >= least else 0.2)
-            for track, box, score in faces
-        ]
+        [Face(track, box, 1.0 if score >= 0.5 and sure[track] >= least else 0.2) for track, box, score in faces]
         for faces in rows
     ]
 
