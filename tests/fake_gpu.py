@@ -536,6 +536,7 @@ class FakeContext:
         self.active_optimization_profile = profile
         self.shape = None
         self.scratch = "its own"
+        self.has_run = False
         self.addresses = {}
         self.gpu.contexts += 1
         engine.live.add(self)
@@ -585,6 +586,9 @@ class FakeContext:
     def execute_async_v3(self, stream):
         if self.gpu.check("execute_async_v3"):
             return self._said("[executor.cpp::enqueue::1] Error Code 1: Cuda Runtime (no\nluck)")
+        if self.gpu.is_capturing and not self.has_run:
+            return self._said("operation not permitted when stream is capturing")
+        self.has_run = True
         assert set(self.addresses) == set(self.engine.names)
         if self.scratch != "its own":
             self.gpu.at(self.scratch, SCRATCH)

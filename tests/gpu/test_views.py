@@ -70,7 +70,8 @@ def test_a_crowd_in_4k(pair, crowd):
     missed = (pairwise_iou(boxes, found.boxes).max(axis=1) < 0.3).sum()
     print(f"\n{len(boxes)} faces: {missed} missed; {len(found)} found")
     assert missed <= len(boxes) // 15
-    assert cuda.detect_batch([picture] * 3)[2] == cuda.detect_batch([picture] * 3)[0]
+    for other in cuda.detect_batch([picture] * 3):
+        agree(other, found)
     (on_gpu,) = cuda.detect_on_gpu([picture])
     agree(on_gpu.to_host(), found)
 

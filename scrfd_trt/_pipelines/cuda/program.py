@@ -81,7 +81,7 @@ class Programs:
         return program
 
     def capture(self, stream: Stream) -> None:
-        """Capture all programs, which have run."""
+        """Capture the programs that have run."""
         for program in self._programs.values():
             program.capture(stream)
 
@@ -112,7 +112,7 @@ class Program:
         self._resources, self._arena, self._images, self._views = resources, arena, images, views
         self._leased: list[LeasedContext] = []
         self._graph: Graph | None = None
-        self.capture_tried = False
+        self._has_run = self.capture_tried = False
         self._pixels = 0
         try:
             numbers = range(len(resources.scales))
@@ -131,6 +131,7 @@ class Program:
 
     def start(self, stream: Stream) -> None:
         """Enqueue all of the work."""
+        self._has_run = True
         if self._graph is not None:
             call("launching a CUDA graph", self._graph.launch, stream)
         else:
@@ -139,9 +140,9 @@ class Program:
     def capture(self, stream: Stream) -> None:
         """Capture the work as a CUDA graph in a stream that nothing else uses; log a warning if that is not possible.
 
-        The work must have run once before: TensorRT then does what a capture does not allow.
+        Work that has not run is left as it is: TensorRT does what a capture does not allow in the first run.
         """
-        if self.capture_tried:
+        if self.capture_tried or not self._has_run:
             return
         try:
             self._graph = capture(stream, self.enqueue_for_graph)
