@@ -11,15 +11,29 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.matching import match, overlaps, take_best
+from scrfd_trt._tracking.motion import Motion
 from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt._tracking.tracks import FIRST, FRAME, LAST, VELOCITY_FRAMES, Array, Indices, Tracks, observe
+from scrfd_trt._tracking.tracks import (
+    BUFFER,
+    CENTRE,
+    FIRST,
+    FRAME,
+    LAST,
+    SIDES,
+    VELOCITY_FRAMES,
+    Array,
+    Indices,
+    Tracks,
+    expanded,
+    observe,
+)
 
-BUFFER, BUFFER_PER_MISS, MAX_BUFFER = 0.2, 0.03, 0.6
-"""Share of its sides that a box is expanded by before its overlap is computed: at first, per missed frame, at most."""
+BUFFER_PER_MISS, MAX_BUFFER = 0.03, 0.6  # share of its sides by which BUFFER grows per missed frame, and at most
 MIN_IOU, MIN_IOU_LOW = 0.15, 0.5  # minimum overlap of the expanded boxes, for faces of high and of low score
 MAX_DUE, MAX_SAMPLES = 16, 1 << 16  # frames, and samples to smooth, whose faces are computed together, unless live
 MAX_BACK_GAP = 3  # detected frames without a low-score face after which a new track is not traced back any further
@@ -28,13 +42,16 @@ MAX_BACK_GAP = 3  # detected frames without a low-score face after which a new t
 class FrameObservation(NamedTuple):
     """All faces of one frame down to :attr:`TrackingOptions.detection_threshold`.
 
-    ``detections`` is None if the detector skipped the frame; ``cut`` marks the start of a scene.
+    ``detections`` is None if the detector skipped the frame; ``cut`` marks the start of a scene. ``motion`` ``(2, 3)``
+    is how the background moved from the frame before, as ``cv2.estimateAffinePartial2D`` returns it; None if it is
+    still.
     """
 
     number: int
     pts_seconds: float
     detections: Detections | None
     cut: bool = False
+    motion: Motion | None = None
 
 
 @dataclass
@@ -82,9 +99,12 @@ class Tracker:
 
     def push(self, observation: FrameObservation) -> Iterator[FrameFaces]:
         """Add the next frame, whose number is one more than the previous one's; yield frames that are final now."""
-        number, seconds, detections, cut = observation
+        number, seconds, detections, cut, motion = observation
         self._pending.append(pending := _PendingFrame(number, seconds, cut, detections is not None))
-        self._tracks.begin_frame(number, seconds)
+        if (back := self._tracks.begin_frame(number, seconds, motion)) is not None:
+            for rows, boxes in (one.low for one in self._pending if one.low is not None):
+                back.move(rows)
+                boxes[:] = expanded(rows[:, CENTRE], np.exp(rows[:, SIDES]))
         if cut:
             self._scene = number
             ends = self._tracks.table["end"]
@@ -127,10 +147,8 @@ class Tracker:
 
     def _link(self, frame: _PendingFrame, detections: Detections) -> None:
         is_high = detections.scores >= self.options.threshold
-        rows, boxes = observe(detections, is_high, frame.number, frame.seconds, BUFFER)
-        tracks = self._tracks.candidates(frame.number, frame.seconds, np.inf)
-        tracks, high = self._match(tracks, rows, boxes, is_high.nonzero()[0], MIN_IOU)
-        _, low = self._match(tracks, rows, boxes, (~is_high).nonzero()[0], MIN_IOU_LOW)
+        rows, boxes = observe(detections, is_high, frame.number, frame.seconds, self._tracks.pose)
+        high, low = self._continue_tracks(frame, rows, boxes, is_high)
         if len(low):
             frame.low = rows[low], boxes[:, low]
         if len(high):
@@ -141,22 +159,30 @@ class Tracker:
             if self._scene:
                 self._connect_over_cut(new, frame)
 
-    def _match(
-        self, tracks: Indices, rows: Array, boxes: Array, chosen: Indices, minimum: float
+    def _continue_tracks(
+        self, frame: _PendingFrame, rows: Array, boxes: Array, is_high: NDArray[np.bool_]
     ) -> tuple[Indices, Indices]:
-        """Add the chosen rows to tracks; return the tracks and the rows that are left."""
-        if not len(tracks) or not len(chosen):
-            return tracks, chosen
-        frame = int(rows[0, FRAME])
-        missed = frame - self._tracks.table["edges"][:, LAST, FRAME][tracks] - 1
+        """Add rows to tracks; return those of high and of low score that are left."""
+        left = [is_high.nonzero()[0], (~is_high).nonzero()[0]]
+        tracks = self._tracks.candidates(frame.number, frame.seconds, np.inf)
+        if not len(tracks):
+            return left[0], left[1]
+        missed = frame.number - self._tracks.table["edges"][:, LAST, FRAME][tracks] - 1
         share = np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER)[:, None]
-        # A face that was missed for some frames may have moved on at full speed, or stopped.
-        alternatives = 2 if missed.any() else 1
-        expected = self._tracks.expected(tracks, frame, LAST, share)[:, :alternatives]
-        at, found = match(expected, boxes[:, chosen], minimum)
-        if len(at):
-            self._tracks.add(tracks[at], rows[chosen[found]], LAST)
-        return _without(tracks, at), _without(chosen, found)
+        expected = self._tracks.expected(tracks, frame.number, LAST, share)
+        free, pairs = np.arange(len(tracks)), []
+        for part, minimum in enumerate((MIN_IOU, MIN_IOU_LOW)):
+            chosen = left[part]
+            if len(chosen) and len(free):
+                # A face that was missed for some frames may have moved on at full speed, or stopped.
+                alternatives = expected[:, : 2 if missed[free].any() else 1]
+                at, found = match(alternatives[:, :, free], boxes[:, chosen], minimum)
+                pairs.append((free[at], chosen[found]))
+                free, left[part] = _without(free, at), _without(chosen, found)
+        own, taken = (np.concatenate(each) for each in zip(*pairs, strict=True))
+        if len(own):
+            self._tracks.add(tracks[own], rows[taken], LAST)
+        return left[0], left[1]
 
     def _trace_back(self, tracks: Indices) -> None:
         """Add the low-score faces before the first detections of tracks that lie on their paths."""

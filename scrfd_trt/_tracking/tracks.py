@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import ORIGINS, FrameFaces
+from scrfd_trt._tracking.motion import Motion
 from scrfd_trt._tracking.options import TrackLimits
 
 Array = NDArray[np.float64]
@@ -20,19 +23,28 @@ DAMPING = 0.85  # share of the velocity that remains from one frame to the next 
 MAX_SHRINK = 0.08  # share of an observed side by which smoothing may move that side inwards
 UNCERTAIN_MARGIN, MAX_UNCERTAIN_FRAMES = 0.02, 5
 """Share of its sides that a box grows by for each frame to the nearest trusted observation, and most frames counted."""
+FOLLOWED, FOLLOWED_WAY = 0.25, 3.0
+"""Shares of its side, and multiples of its way in the frame, that a face moves on the background if it is followed."""
+BUFFER = 0.2  # share of its sides that a box is expanded by before its overlap is computed
 MIN_SIDE = 1e-3
 SMALLEST = float(np.finfo(np.float64).tiny)  # divisor in place of 0
 MIN_LINE, MIN_PARABOLA_SIDE = 3, 2  # samples needed to fit a line, and samples needed on either side to fit a parabola
 
 CENTRE, SIDES, STATE = slice(2), slice(2, 4), slice(14)  # logarithms of sides: sizes change by factors; then landmarks
-SCORE, KIND, FRAME, SECONDS, COLUMNS = 14, 15, 16, 17, 18
+SCORE, KIND, SEEN, FRAME, SECONDS, COLUMNS = 14, 15, slice(16, 18), 18, 19, 20
+HISTORY = 18  # columns of the history, those before FRAME
 FILLED, OBSERVED, TRUSTED = 0.0, 1.0, 2.0  # kinds: between two observations, observed with a low and with a high score
-"""Columns of a row: where a face is in one frame. Landmarks are NaN where there are none."""
+"""Columns of a row: where a face is in one frame. Landmarks are NaN where there are none.
 
-FRAME_AND_CENTRE = [FRAME, 0, 1]
+All are in the coordinates of the tracks, which follow the background; only ``SEEN`` is the centre in the frame itself.
+"""
+
+FRAME_AND_CENTRES = [FRAME, 0, 1, 16, 17]
 FIRST, LAST = 0, 1
 FACE_SCORE, FACE_COLUMNS = 14, 15  # columns of a face as it comes out: box, landmarks, score
 NAMES = np.array(ORIGINS)
+POINTS = [0, 2, 3, 4, 5, 6]  # centre and landmarks among the pairs of columns of a row
+MAX_SCALE, MAX_OFFSET = 10.0, 1e6  # from which the coordinates of tracks begin anew, as those of the newest frame
 
 TRACK = np.dtype(
     [
@@ -41,26 +53,73 @@ TRACK = np.dtype(
         ("begin", np.float64),  # first frame that it may have a face in: of its scene, or not due when it started
         ("end", np.float64),  # first frame of the next scene
         ("edges", np.float64, (2, COLUMNS)),  # first and last observation
-        ("near", np.float64, (2, VELOCITY_OBSERVATIONS, 3)),  # frames and centres of the observations from each edge on
+        ("near", np.float64, (2, VELOCITY_OBSERVATIONS, 5)),  # frames and centres of the observations from each edge on
         ("linked", np.float64, (2, COLUMNS)),  # observations of the tracks that it continues across cuts, or NaN
         ("held", np.float64, FACE_COLUMNS),  # face in the frame of the last observation, once that has come out
     ]
 )
 
 
+class Pose(NamedTuple):
+    """Where a frame is in the coordinates of the tracks, which follow the background.
+
+    A similarity of points as complex numbers, ``factor * point + offset``.
+    """
+
+    factor: complex = 1.0 + 0.0j
+    offset: complex = 0.0j
+
+    def after(self, motion: Motion) -> Pose:
+        """Return the pose of the next frame."""
+        factor = self.factor / complex(motion[0, 0], motion[1, 0])
+        return Pose(factor, self.offset - factor * complex(motion[0, 2], motion[1, 2]))
+
+    def inverse(self) -> Pose:
+        """Return the similarity that leads back to the frame."""
+        return Pose(1.0 / self.factor, -self.offset / self.factor)
+
+    def moved(self, points: Array) -> Array:
+        """Return points ``(..., 2 K)`` in other coordinates."""
+        found = np.ascontiguousarray(points).view(np.complex128) * self.factor + self.offset
+        return found.view(np.float64)
+
+    def move(self, rows: Array) -> None:
+        """Move rows ``(..., 18 or 20)`` to other coordinates, in place."""
+        pairs = rows.view(np.complex128)
+        pairs[..., POINTS] = pairs[..., POINTS] * self.factor + self.offset
+        rows[..., SIDES] += math.log(abs(self.factor))
+
+    def move_faces(self, faces: Array) -> None:
+        """Move faces ``(..., 15)`` to other coordinates, in place; boxes keep their sides parallel to the axes."""
+        scale, centres = abs(self.factor), (faces[..., :2] + faces[..., 2:4]) / 2
+        faces[..., :4] = faces[..., :4] * scale + np.tile(self.moved(centres) - centres * scale, 2)
+        faces[..., 4:14] = self.moved(faces[..., 4:14])
+
+
 def observe(
-    detections: Detections, is_high: NDArray[np.bool_], frame: int, seconds: float, expansion: float
+    detections: Detections, is_high: NDArray[np.bool_], frame: int, seconds: float, pose: Pose
 ) -> tuple[Array, Array]:
-    """Return one row ``(N, 18)`` for each detection, and boxes ``(4, N)`` expanded by a share of their sides."""
+    """Return one row ``(N, 20)`` for each detection, and expanded boxes ``(4, N)``."""
     boxes = detections.boxes.astype(np.float64)
     low, high = boxes[:, :2], boxes[:, 2:]
     rows, centre, sides = np.empty((len(boxes), COLUMNS)), (low + high) / 2, high - low
-    rows[:, CENTRE], rows[:, SIDES] = centre, np.log(np.maximum(sides, MIN_SIDE))
+    rows[:, CENTRE], rows[:, SEEN], rows[:, SIDES] = centre, centre, np.log(np.maximum(sides, MIN_SIDE))
     rows[:, 4:14] = np.nan if detections.landmarks is None else detections.landmarks.reshape(-1, 10)
     rows[:, SCORE], rows[:, FRAME], rows[:, SECONDS] = detections.scores, frame, seconds
     np.add(is_high, OBSERVED, out=rows[:, KIND])  # TRUSTED, if high
-    margin = sides * (0.5 + expansion)
-    return rows, np.concatenate([centre - margin, centre + margin], axis=1).T
+    if pose != STILL:
+        pose.move(rows)
+        centre, sides = rows[:, CENTRE], np.exp(rows[:, SIDES])
+    return rows, expanded(centre, sides)
+
+
+def expanded(centres: Array, sides: Array) -> Array:
+    """Return expanded boxes ``(4, N)`` around centres ``(N, 2)``."""
+    margin = sides * (0.5 + BUFFER)
+    return np.concatenate([centres - margin, centres + margin], axis=1).T
+
+
+STILL = Pose()
 
 
 class Tracks:
@@ -76,17 +135,37 @@ class Tracks:
         """Frames on either side that the faces of a frame are computed from."""
         self._offsets = np.arange(-self.reach, self.reach + 1)
         self.table = np.zeros(16, TRACK)
-        self._history = np.zeros((16, 16, KIND + 1))  # by frame and track; frames take turns
+        self._history = np.zeros((16, 16, HISTORY))  # by frame and track; frames take turns
         self._seconds = np.zeros(16)
+        self._poses = np.array([STILL] * 16)  # factors and offsets
+        self.pose = STILL  # of the newest frame
+        self._has_moved = False
         self._oldest = 1 << 62  # frame of the history, or no frame yet
 
-    def begin_frame(self, frame: int, seconds: float) -> None:
-        """Make room for the next frame."""
+    def begin_frame(self, frame: int, seconds: float, motion: Motion | None = None) -> Pose | None:
+        """Make room for the next frame; return how coordinates changed if they begin anew."""
         size, self._oldest = len(self._seconds), min(self._oldest, frame)
         if frame - self._oldest >= size:
             # The place of each frame in the longer ring is that of one of its two copies.
             self._history, self._seconds = np.tile(self._history, (2, 1, 1)), np.tile(self._seconds, 2)
-        self._seconds[frame % len(self._seconds)] = seconds
+            self._poses = np.tile(self._poses, (2, 1))
+        back = None
+        if motion is not None:
+            self.pose, self._has_moved = self.pose.after(motion), True
+            if abs(math.log(abs(self.pose.factor))) > MAX_SCALE or abs(self.pose.offset) > MAX_OFFSET:
+                self._begin_anew(back := self.pose.inverse())
+        self._seconds[frame % len(self._seconds)], self._poses[frame % len(self._seconds)] = seconds, self.pose
+        return back
+
+    def _begin_anew(self, back: Pose) -> None:
+        """Move everything to the coordinates of the newest frame, so that they keep their precision."""
+        self.pose = STILL
+        for rows in (self._history, self.table["edges"], self.table["linked"]):
+            back.move(rows)
+        near = self.table["near"]
+        near[..., 1:3] = back.moved(near[..., 1:3])
+        back.move_faces(self.table["held"])
+        self._poses = self._poses * back.factor + (0.0, back.offset)
 
     def start(self, rows: Array, first_number: int, begin: int) -> Indices:
         """Start a track with each row; return their indices."""
@@ -96,7 +175,7 @@ class Tracks:
         new = np.zeros(len(rows), TRACK)
         new["number"] = np.arange(first_number, first_number + len(rows))
         new["begin"], new["end"] = begin, np.inf
-        new["edges"], new["near"], new["linked"] = rows[:, None], (np.inf, 0.0, 0.0), np.nan
+        new["edges"], new["near"], new["linked"] = rows[:, None], (np.inf, 0.0, 0.0, 0.0, 0.0), np.nan
         tracks: Indices = free.nonzero()[0][: len(rows)]
         self.table[tracks] = new
         self.add(tracks, rows, LAST)
@@ -109,9 +188,9 @@ class Tracks:
         if (np.abs(edges[:, FRAME][tracks] - frame) > 1).any():
             old = edges[tracks]
             self._fill(tracks, *((old, rows) if side == LAST else (rows, old)))
-        self._history[frame % len(self._history), tracks] = rows[:, : KIND + 1]
+        self._history[frame % len(self._history), tracks] = rows[:, :HISTORY]
         edges[tracks] = rows
-        nearest, new = near[:, side][tracks], rows[:, FRAME_AND_CENTRE]
+        nearest, new = near[:, side][tracks], rows[:, FRAME_AND_CENTRES]
         nearest[:, 1:] = nearest[:, :-1]
         nearest[:, 0] = new
         near[:, side][tracks] = nearest
@@ -130,7 +209,10 @@ class Tracks:
         rows = before + (after - before) * share[:, None]
         rows[:, SCORE] = np.minimum(before[:, SCORE], after[:, SCORE])
         rows[:, KIND] = FILLED
-        self._history[frames, tracks[at]] = rows[:, : KIND + 1]
+        if self._has_moved:
+            ways = [np.abs(after[:, part] - before[:, part]).sum(axis=1) for part in (CENTRE, SEEN)]
+            self._follow_camera(rows, frames, ways)
+        self._history[frames, tracks[at]] = rows[:, :HISTORY]
 
     def candidates(self, frame: int, seconds: float, end: float) -> Indices:
         """Return the tracks with this end whose last observation is within the gap limit, in the order of numbers."""
@@ -149,11 +231,34 @@ class Tracks:
 
     def _motions(self, tracks: Indices, frame: Array | float, side: int) -> tuple[Array, Array]:
         """Return motions ``(N, 2)`` from the first observations back to a frame, or from the last on; and undamped."""
-        frames, near = self.table["edges"][:, side, FRAME][tracks], self.table["near"][:, side][tracks]
+        edges, near = self.table["edges"][:, side][tracks], self.table["near"][:, side][tracks]
+        frames = edges[:, FRAME]
         velocities = slopes(near[:, :, 1:], near[:, :, 0] - frames[:, None])
         count = (frame - frames)[:, None]
         damped = (1.0 - DAMPING ** np.abs(count)) * (DAMPING / (1.0 - DAMPING))
-        return velocities * (damped if side == LAST else -damped), velocities * count
+        motions = velocities * (damped if side == LAST else -damped), velocities * count
+        if not self._has_moved:
+            return motions[0][:, :2], motions[1][:, :2]
+        ways = [np.abs(velocities[:, part]).sum(axis=1) * VELOCITY_OBSERVATIONS for part in (slice(2), slice(2, 4))]
+        places = np.broadcast_to(np.asarray(frame, np.int64), frames.shape) % len(self._poses)
+        found = []
+        for motion in motions:
+            rows = edges.copy()
+            rows[:, CENTRE] += motion[:, :2]
+            rows[:, SEEN] += motion[:, 2:]
+            self._follow_camera(rows, places, ways)
+            found.append(rows[:, CENTRE] - edges[:, CENTRE])
+        return found[0], found[1]
+
+    def _follow_camera(self, rows: Array, places: Indices, ways: Sequence[Array]) -> None:
+        """Move rows whose way is shorter in the frame than over the background: the camera follows those faces."""
+        factors, offsets = self._poses[places].T
+        margin = FOLLOWED * np.exp(rows[:, SIDES]).min(axis=1)
+        is_followed = FOLLOWED_WAY * ways[1] * np.abs(factors) + margin < ways[0]
+        pairs = rows[:, :HISTORY].view(np.complex128)
+        shifts = np.where(is_followed, pairs[:, 8] * factors + offsets - pairs[:, 0], 0.0)
+        pairs[:, POINTS] += shifts[:, None]
+        pairs[:, 8] = (pairs[:, 0] - offsets) / factors
 
     def forget(self, frame: int, seconds: float) -> None:
         """Drop the tracks that neither have a face after a frame nor gain one, and the history before it."""
@@ -189,6 +294,8 @@ class Tracks:
         for about, own, codes in zip(due, faces, origins, strict=True):
             is_there = codes >= 0
             found, names = own[is_there], NAMES[codes[is_there]]
+            if self._has_moved:
+                Pose(*self._poses[about[0] % len(self._poses)].tolist()).inverse().move_faces(found)
             points = found[:, 4:14].reshape(-1, 5, 2)
             has_points = not len(points) or not np.isnan(points).all()
             columns = table["number"][is_there], found[:, :4].copy(), found[:, FACE_SCORE].copy()
@@ -222,11 +329,14 @@ class Tracks:
         places = near % size * capacity + tracks[:, None]
         rows = self._history.reshape(-1, width).take(places, axis=0)
         weights = _weights(np.minimum(frames - first, half_window), np.minimum(last - frames, half_window), reach)
-        states = np.einsum("nk,nkd->nd", weights, rows[:, :, STATE])
+        states = np.einsum("nk,nkd->nd", weights, rows[:, :, : HISTORY if self._has_moved else STATE.stop])
+        if self._has_moved:
+            ways = [np.abs(np.diff(rows[:, :, part], axis=1)).sum(axis=(1, 2)) for part in (CENTRE, SEEN)]
+            self._follow_camera(states, frames % size, ways)
         distances = np.minimum(np.abs(self._offsets), MAX_UNCERTAIN_FRAMES)
         uncertain = np.where(rows[:, :, KIND] == TRUSTED, distances, MAX_UNCERTAIN_FRAMES).min(axis=1)
         own = rows[:, reach]
-        return smoothed_faces(states, own, uncertain), own[:, KIND] == FILLED
+        return smoothed_faces(states[:, STATE], own, uncertain), own[:, KIND] == FILLED
 
 
 def smoothed_faces(states: Array, own: Array, uncertain_frames: Array) -> Array:

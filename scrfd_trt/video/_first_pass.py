@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from math import inf
@@ -16,13 +17,14 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import grouped, prefetched
 from scrfd_trt._tracking.faces import FrameFaces
+from scrfd_trt._tracking.motion import Grey, Motion, Preview, estimate_motion, grey_size
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, THUMBNAIL_SHAPE, CutCandidates, Thumbnail, mark_cuts
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.errors import OptionError, shown
 from scrfd_trt.video import _colors
 from scrfd_trt.video._live_reader import Reader
-from scrfd_trt.video._nvdec import PendingThumbnail, Thumbnailer, finished
+from scrfd_trt.video._nvdec import PendingPreview, Previewer, finished
 from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._selection import Span, is_within
 
@@ -49,6 +51,7 @@ class FrameResult(NamedTuple):
     """A frame and its detections; ``frame`` is None if it is not kept, ``detections`` if the frame was skipped.
 
     ``is_near_span`` is False for frames far from all spans in which faces are wanted; all of those are skipped.
+    ``motion`` is how the background moves from the frame before.
     """
 
     number: int
@@ -56,6 +59,7 @@ class FrameResult(NamedTuple):
     frame: Frame | None
     detections: Detections | None
     is_near_span: bool = True
+    motion: Future[Motion | None] | None = None
 
 
 class _Windows:
@@ -77,7 +81,7 @@ class _Windows:
 
 class _PreparedFrame(NamedTuple):
     frame: Frame
-    thumbnail: Thumbnail | PendingThumbnail
+    preview: Preview | PendingPreview
     is_detected: bool
     is_near_span: bool = True
 
@@ -150,9 +154,12 @@ def link_faces(
     is_connected = True
     for result, is_cut in mark_cuts(results, near):
         frames.append(result.frame)
-        cut = is_cut and is_connected and result.is_near_span
+        with measured(None):
+            motion = None if result.motion is None else result.motion.result()
+        # Where the background has only moved, as in a whip pan, the scene goes on.
+        cut = is_cut and is_connected and result.is_near_span and motion is None
         is_connected = result.is_near_span
-        observation = FrameObservation(result.number, result.pts_seconds, result.detections, cut)
+        observation = FrameObservation(result.number, result.pts_seconds, result.detections, cut, motion)
         for faces in measured_items("track", tracker.push(observation)):
             yield frames.popleft(), faces
     for faces in measured_items("track", tracker.finish()):
@@ -179,16 +186,16 @@ def detect_frames(
     windows: _Windows | None = None,
 ) -> Iterator[tuple[FrameResult, Thumbnail]]:
     """Detect faces in every n-th frame, and in the first frames after a possible cut; yield all frames in order."""
-    waiting: deque[tuple[FrameResult, Thumbnail | PendingThumbnail, bool]] = deque()
+    waiting: deque[tuple[FrameResult, Preview | PendingPreview, bool]] = deque()
     device = getattr(reader, "device", "cpu")
     is_on_gpu = device != "cpu"
 
     def images(groups: Iterable[list[_PreparedFrame]]) -> Iterator[Any]:
         for group in measured_items(None, groups):
-            for frame, thumbnail, is_detected, is_near_span in group:
+            for frame, preview, is_detected, is_near_span in group:
                 # Frames are large, and many wait if few are detected in.
                 result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None, is_near_span)
-                waiting.append((result, thumbnail, is_detected))
+                waiting.append((result, preview, is_detected))
                 if is_detected:
                     yield frame.yuv if frame.is_on_gpu else frame.image
 
@@ -197,55 +204,88 @@ def detect_frames(
         batch = max(1, (GPU_BYTES if is_on_gpu else HOST_BYTES) // reader.info.frame_bytes)
         ahead, size = (2, min(batch, GPU_GROUP)) if is_on_gpu else (ahead, 1)
     with ExitStack() as stack:
-        thumbnailer = stack.enter_context(closing(Thumbnailer(device))) if is_on_gpu else None
-        prepared = _prepare(measured_items("decode", reader), tracking.every, windows, thumbnailer)
+        previewer = stack.enter_context(closing(Previewer(device))) if is_on_gpu else None
+        follower = stack.enter_context(_Follower(reader.info.size))
+        prepared = _prepare(measured_items("decode", reader), tracking.every, windows, previewer)
         groups = stack.enter_context(prefetched(grouped(prepared, size), ahead))
         found = detector.stream(images(groups), batch=batch, threshold=tracking.detection_threshold)
         for detections in measured_items("detect", found):
-            result, thumbnail, is_detected = waiting.popleft()
+            result, preview, is_detected = waiting.popleft()
             while not is_detected:
-                yield result, finished(thumbnail)
-                result, thumbnail, is_detected = waiting.popleft()
-            yield result._replace(detections=detections), finished(thumbnail)
-        for result, thumbnail, _ in waiting:
-            yield result, finished(thumbnail)
+                yield follower.add(result, finished(preview))
+                result, preview, is_detected = waiting.popleft()
+            yield follower.add(result._replace(detections=detections), finished(preview))
+        for result, preview, _ in waiting:
+            yield follower.add(result, finished(preview))
+
+
+def _estimate(before: Grey, after: Grey, size: tuple[int, int]) -> Motion | None:
+    with measured("track"):
+        return estimate_motion(before, after, size)
+
+
+class _Follower:
+    """Estimates how the background moves between frames, in a thread of its own."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = size
+        self._last: Preview | None = None
+        self._pool = ThreadPoolExecutor(1, "motion")
+
+    def __enter__(self) -> _Follower:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=error is not None)
+
+    def add(self, result: FrameResult, preview: Preview) -> tuple[FrameResult, Thumbnail]:
+        """Return a frame with its motion, and its thumbnail."""
+        last, self._last = self._last, preview if result.is_near_span else None
+        if last is not None and self._last is not None:
+            future = self._pool.submit(_estimate, last.grey, preview.grey, self._size)
+            result = result._replace(motion=future)
+        return result, preview.thumbnail
 
 
 def _prepare(
-    frames: Iterable[Frame], every: int, windows: _Windows | None, thumbnailer: Thumbnailer | None
+    frames: Iterable[Frame], every: int, windows: _Windows | None, previewer: Previewer | None
 ) -> Iterator[_PreparedFrame]:
     cuts, remaining = CutCandidates(), 0
-    thumbnail: Thumbnail | PendingThumbnail = np.zeros(THUMBNAIL_SHAPE, np.float32)
-    blank = thumbnail
+    preview: Preview | PendingPreview
+    preview = blank = Preview(np.zeros(THUMBNAIL_SHAPE, np.float32), np.zeros((0, 0), np.uint8))
     for frame in frames:
         if windows is not None and frame.pts_seconds not in windows:
             if frame.pts_seconds > windows.end:
                 return
             yield _PreparedFrame(frame, blank, False, False)
             continue
-        if thumbnailer is not None and frame.is_on_gpu:
-            thumbnail = thumbnailer.start(frame.yuv)
+        if previewer is not None and frame.is_on_gpu:
+            preview = previewer.start(frame.yuv)
         else:
-            thumbnail = make_thumbnail(frame.picture)
+            preview = make_preview(frame.picture)
         if every > 1:
-            thumbnail = finished(thumbnail)
-            remaining = SCENE_START_FRAMES if cuts.add(thumbnail) else remaining - 1
+            preview = finished(preview)
+            remaining = SCENE_START_FRAMES if cuts.add(preview.thumbnail) else remaining - 1
         is_detected = frame.number % every == 0 or remaining > 0
         if is_detected and not frame.is_on_gpu:
             with measured("decode"):
                 _ = frame.image  # converted here, on the decoding thread
-        yield _PreparedFrame(frame, thumbnail, is_detected)
+        yield _PreparedFrame(frame, preview, is_detected)
 
 
-def make_thumbnail(picture: Any) -> Thumbnail:
-    """Shrink an ``av.VideoFrame`` to ``(3, 18, 32)`` float32: Y, U and V, levels up to 255."""
+def make_preview(picture: Any) -> Preview:
+    """Shrink an ``av.VideoFrame``: to ``(3, 18, 32)`` float32, Y, U and V, levels up to 255, and to a grey picture."""
+    grey_width, grey_height = grey_size(picture.width, picture.height)
     _, height, width = THUMBNAIL_SHAPE
     if picture.format.name not in _colors.LAYOUTS:
-        picture = _colors.reformat(picture, format="yuv420p", width=width * 4, height=height * 4)
-    scale = np.float32(255.0 / ((1 << _colors.LAYOUTS[picture.format.name].bits) - 1))
-    parts = []
+        picture = _colors.reformat(picture, format="yuv420p", width=2 * grey_width, height=2 * grey_height)
+    scale = 255.0 / ((1 << _colors.LAYOUTS[picture.format.name].bits) - 1)
+    parts: list[Any] = []
     for plane in _colors.planes(picture)[:3]:
         step = max(1, plane.shape[0] // THUMBNAIL_LINES)
         sampled = np.ascontiguousarray(plane[::step, ::step])
         parts.append(cv2.resize(sampled, (width, height), interpolation=cv2.INTER_AREA))
-    return np.asarray(np.stack(parts).astype(np.float32) * scale, np.float32)
+        if len(parts) == 1:
+            reduced = cv2.resize(sampled, (grey_width, grey_height), interpolation=cv2.INTER_AREA)
+            grey = np.asarray(cv2.convertScaleAbs(reduced, alpha=scale), np.uint8)
+    return Preview(np.stack(parts).astype(np.float32) * np.float32(scale), grey)

@@ -1,4 +1,4 @@
-"""Decode videos with NVDEC; their frames stay on the GPU, where detector and thumbnails read them."""
+"""Decode videos with NVDEC; their frames stay on the GPU, where detector and previews read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from scrfd_trt._cuda.driver import call
 from scrfd_trt._cuda.memory import free, pinned_memory, view
 from scrfd_trt._cuda.stream import DEFAULT_STREAM, create_event, create_stream, wait_for_default_stream
 from scrfd_trt._image_arrays import Matrix, YUVImage
-from scrfd_trt._tracking.scene_cuts import THUMBNAIL_SHAPE, Thumbnail
+from scrfd_trt._tracking.motion import GREY_SIDE, Preview, grey_size
+from scrfd_trt._tracking.scene_cuts import THUMBNAIL_SHAPE
 from scrfd_trt.errors import VideoError
 from scrfd_trt.video import _colors, _pyav
 from scrfd_trt.video._colors import Orientation
@@ -34,7 +35,8 @@ MATRICES: dict[int, Matrix] = {_colors.BT709: "bt709", 7: "bt709", _colors.BT202
 MIN_SIZE = (64, 36)  # pixels; smaller frames have fewer chroma samples than a thumbnail
 PLANES = struct.Struct("<QQqqiiii")  # as the struct of this name in kernels.cu
 THUMBNAIL_SIZE = math.prod(THUMBNAIL_SHAPE)
-GROUP = 16  # thumbnails that are made at once
+GREY_SIZE = GREY_SIDE * GREY_SIDE  # pixels at most
+GROUP = 16  # frames that are shrunk at once
 
 
 def _number(device: str) -> int:
@@ -127,38 +129,41 @@ def yuv_image(picture: Any) -> YUVImage:
 
 
 class _Group:
-    """Thumbnails that are made at once: records of frames and results in page-locked memory."""
+    """Previews that are made at once: records of frames and results in page-locked memory."""
 
     def __init__(self, memory: Buffer) -> None:
         self.records = view(memory, (GROUP, PLANES.size), np.uint8)
-        self.results = view(memory, (memory.size // 4,), np.float32)[-GROUP * THUMBNAIL_SIZE :]
+        results = view(memory, (memory.size // 4,), np.float32)[-GROUP * (THUMBNAIL_SIZE + GREY_SIZE) :]
+        self.thumbnails = results[: GROUP * THUMBNAIL_SIZE].reshape(GROUP, *THUMBNAIL_SHAPE)
+        self.greys = results[GROUP * THUMBNAIL_SIZE :]
         self.clear()
 
     def clear(self) -> None:
         self.kept: list[Any] = []  # what the GPU reads
+        self.size = 0, 0  # of the grey pictures
         self.event: Any = None  # after the work, once it is started
         self.is_started = self.is_done = False
         self.count = self.read = 0
 
 
-class PendingThumbnail(NamedTuple):
-    """One of a group of thumbnails."""
+class PendingPreview(NamedTuple):
+    """One of a group of previews."""
 
-    maker: Thumbnailer
+    maker: Previewer
     group: _Group
     place: int
 
 
-def finished(thumbnail: Thumbnail | PendingThumbnail) -> Thumbnail:
-    """Return a thumbnail, after the GPU has made it."""
-    return thumbnail.maker.finish(thumbnail) if isinstance(thumbnail, PendingThumbnail) else thumbnail
+def finished(preview: Preview | PendingPreview) -> Preview:
+    """Return a preview, after the GPU has made it."""
+    return preview.maker.finish(preview) if isinstance(preview, PendingPreview) else preview
 
 
-class Thumbnailer:
-    """Shrinks frames on one GPU, as :func:`scrfd_trt.video._first_pass.make_thumbnail` does, in a stream of its own.
+class Previewer:
+    """Shrinks frames on one GPU, as :func:`scrfd_trt.video._first_pass.make_preview` does, in a stream of its own.
 
     Several are made at once, when one of them is waited for or there are enough: with each call of the driver, another
-    thread may take Python's lock. One thread may begin thumbnails, and another finish them.
+    thread may take Python's lock. One thread may begin previews, and another finish them.
     """
 
     def __init__(self, device: str) -> None:
@@ -171,32 +176,37 @@ class Thumbnailer:
             self._stream = stack.enter_context(closing(create_stream(self._device)))
             self._owned = stack.pop_all()
 
-    def start(self, image: YUVImage) -> PendingThumbnail:
+    def start(self, image: YUVImage) -> PendingPreview:
         """Note a frame to shrink."""
         y, uv = (plane.__cuda_array_interface__ for plane in (image.y, image.uv))
         (height, width), is_wide = y["shape"], y["typestr"] == "<u2"
         addresses, rows = ((y["data"][0], uv["data"][0]), (y["strides"][0], uv["strides"][0]))
+        size = grey_size(width, height)
         with self._lock:
+            if self._open is not None and self._open.size != size:
+                self._launch(self._open)
             group = self._open = self._open or (self._free.pop() if self._free else self._new_group())
+            group.size = size
             place = len(group.kept)
             PLANES.pack_into(group.records.data, place * PLANES.size, *addresses, *rows, width, height, is_wide, 0)
             group.kept.append(image)
             if len(group.kept) == GROUP:
                 self._launch(group)
-        return PendingThumbnail(self, group, place)
+        return PendingPreview(self, group, place)
 
-    def finish(self, thumbnail: PendingThumbnail) -> Thumbnail:
-        """Wait for a thumbnail, and return it; call it once for each."""
-        group = thumbnail.group
+    def finish(self, preview: PendingPreview) -> Preview:
+        """Wait for a preview, and return it; call it once for each."""
+        group = preview.group
         with self._lock:
             if not group.is_started:
                 self._launch(group)
         if not group.is_done:
             with self._device.current():
-                call("waiting for thumbnails", group.event.sync)
+                call("waiting for previews", group.event.sync)
             group.is_done = True
-        start = thumbnail.place * THUMBNAIL_SIZE
-        found = group.results[start : start + THUMBNAIL_SIZE].reshape(THUMBNAIL_SHAPE).copy()
+        width, height = group.size
+        greys = group.greys[: GROUP * width * height].reshape(GROUP, height, width)
+        found = Preview(group.thumbnails[preview.place].copy(), greys[preview.place].astype(np.uint8))
         group.read += 1
         if group.read == group.count:
             group.clear()
@@ -205,24 +215,25 @@ class Thumbnailer:
 
     def _launch(self, group: _Group) -> None:
         self._open, group.is_started, group.count = None, True, len(group.kept)
-        planes, down, across = THUMBNAIL_SHAPE
+        results = ((group.thumbnails, THUMBNAIL_SHAPE), (group.greys, (1, *group.size[::-1])))
         with self._device.current():
             wait_for_default_stream(self._device, self._stream)
-            arguments = [ctypes.c_void_p(array.ctypes.data) for array in (group.records, group.results)]
-            launch = self._kernels.prepare("thumbnails", (down, planes, group.count), (across, 1, 1), arguments)
-            launch.start(self._stream)
+            for result, (planes, down, across) in results:
+                arguments = [ctypes.c_void_p(array.ctypes.data) for array in (group.records, result)]
+                launch = self._kernels.prepare("thumbnails", (down, planes, group.count), (across, 1, 1), arguments)
+                launch.start(self._stream)
+                group.kept.append(launch)
             group.event = create_event(self._device)
             call("recording a CUDA event", self._stream.record, group.event)
-        group.kept.append(launch)
 
     def _new_group(self) -> _Group:
         with self._device.current():
-            memory = pinned_memory(GROUP * (PLANES.size + 4 * THUMBNAIL_SIZE), self._device, self._stream)
+            memory = pinned_memory(GROUP * (PLANES.size + 4 * (THUMBNAIL_SIZE + GREY_SIZE)), self._device, self._stream)
             self._owned.callback(free, memory)
         return _Group(memory)
 
     def close(self) -> None:
-        """Free everything after the work in progress; no thumbnail may be read afterwards."""
+        """Free everything after the work in progress; no preview may be read afterwards."""
         self._free, self._open = [], None
         with self._device.current():
             self._owned.close()

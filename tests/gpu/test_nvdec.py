@@ -12,7 +12,7 @@ import street
 
 from scrfd_trt import SCRFDDetector, VideoError
 from scrfd_trt.video import VideoReader, _colors, _nvdec, find_faces
-from scrfd_trt.video._first_pass import make_thumbnail
+from scrfd_trt.video._first_pass import make_preview
 
 av = pytest.importorskip("av")
 CLIPS = {
@@ -48,11 +48,11 @@ def clip(request, tmp_path):
     return path
 
 
-def test_pixels_thumbnails_and_times_are_those_of_the_cpu(clip):
+def test_pixels_previews_and_times_are_those_of_the_cpu(clip):
     with (
         VideoReader(clip) as host,
         VideoReader(clip, device="cuda:0") as reader,
-        closing(_nvdec.Thumbnailer("cuda:0")) as maker,
+        closing(_nvdec.Previewer("cuda:0")) as maker,
     ):
         assert host.info == reader.info
         for one, other in zip(host, reader, strict=True):
@@ -63,7 +63,9 @@ def test_pixels_thumbnails_and_times_are_those_of_the_cpu(clip):
             assert (one.number, one.pts_seconds) == (other.number, other.pts_seconds)
             if other.is_on_gpu:
                 found = _nvdec.finished(maker.start(other.yuv))
-                assert np.abs(found - make_thumbnail(one.picture)).max() <= 1.01
+                expected = make_preview(one.picture)
+                assert np.abs(found.thumbnail - expected.thumbnail).max() <= 1.01
+                assert np.abs(found.grey.astype(int) - expected.grey).max() <= 1
 
 
 def test_tracks_are_those_of_the_cpu(clip, plan):

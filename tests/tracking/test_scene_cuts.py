@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt._tracking.scene_cuts import CutCandidates, mark_cuts
-from scrfd_trt.video._first_pass import make_thumbnail
+from scrfd_trt.video._first_pass import make_preview
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def scene(seed: int, shift: int = 0) -> np.ndarray:
 
 
 def found(images: list[np.ndarray], form: str = "yuv420p", near: int = 30) -> list[int]:
-    thumbnails = [(number, make_thumbnail(frame(image, form))) for number, image in enumerate(images)]
+    thumbnails = [(number, make_preview(frame(image, form)).thumbnail) for number, image in enumerate(images)]
     return [number for number, cut in mark_cuts(thumbnails, near) if cut]
 
 
@@ -97,7 +97,7 @@ def test_cuts_around_scene_that_returns_late() -> None:
 def test_every_cut_is_a_candidate() -> None:
     images = [scene(1)] * 9 + [scene(2)] * 40 + [scene(3, n) for n in range(0, 90, 3)]
     candidates = CutCandidates()
-    candidates_found = [n for n, image in enumerate(images) if candidates.add(make_thumbnail(frame(image)))]
+    candidates_found = [n for n, image in enumerate(images) if candidates.add(make_preview(frame(image)).thumbnail)]
     assert set(found(images)) == {9, 49}
     assert candidates_found == [0, 9, 49]
 

@@ -17,7 +17,7 @@ from overlays import _gpu as overlays_on_gpu
 from scrfd_trt import Detections, SCRFDDetector, VideoError, YUVImage
 from scrfd_trt.video import EncodeOptions, TrackingOptions, VideoReader, VideoWriter, _colors, _nvdec, _pyav, find_faces
 from scrfd_trt.video._animation_writer import open_writer
-from scrfd_trt.video._first_pass import detect_frames, frame_device, make_thumbnail
+from scrfd_trt.video._first_pass import detect_frames, frame_device, make_preview
 
 av = pytest.importorskip("av")
 pytestmark = pytest.mark.slow
@@ -126,15 +126,17 @@ def test_ten_bits(clip, nvdec):
 
 @pytest.mark.parametrize("size", [(64, 36), (322, 182), (1920, 1080)])
 @pytest.mark.parametrize("form", ["nv12", "p010le"])
-def test_thumbnails_are_those_of_the_host(gpu, size, form):
+def test_previews_are_those_of_the_host(gpu, size, form):
     planar = "yuv420p" if form == "nv12" else "yuv420p10le"
     host = av.VideoFrame.from_ndarray(noise(1, size), "bgr24").reformat(format=planar)
-    with closing(_nvdec.Thumbnailer("cuda:0")) as maker:
+    with closing(_nvdec.Previewer("cuda:0")) as maker:
         pending = [maker.start(_nvdec.yuv_image(GpuPicture(host.reformat(format=form)))) for _ in range(19)]
         found = [_nvdec.finished(pending.pop(0)) for _ in range(19)]
-    assert np.abs(found[0] - make_thumbnail(host)).max() <= 1.01 * (1 if form == "nv12" else 0.25)
-    assert all(np.array_equal(found[0], other) for other in found)
-    assert gpu.launches == ["thumbnails"] * 2
+    expected = make_preview(host)
+    assert np.abs(found[0].thumbnail - expected.thumbnail).max() <= 1.01 * (1 if form == "nv12" else 0.25)
+    assert np.abs(found[0].grey.astype(int) - expected.grey).max() <= 1
+    assert all(np.array_equal(one, two) for other in found for one, two in zip(found[0], other, strict=True))
+    assert gpu.launches == ["thumbnails"] * 4
     assert gpu.leaks == {}
 
 
@@ -169,7 +171,7 @@ def test_faces_are_found_where_the_frames_are(clip, nvdec, gpu, fakes, tmp_path,
     with SCRFDDetector.from_backend(EngineBackend(fakes.plan())) as host, VideoReader(path) as reader:
         assert frame_device(host) == "cpu"
         for (result, thumbnail), frame in zip(results, reader, strict=True):
-            assert np.abs(thumbnail - make_thumbnail(frame.picture)).max() <= 1.01
+            assert np.abs(thumbnail - make_preview(frame.picture).thumbnail).max() <= 1.01
             nv12 = frame.picture.reformat(format="nv12").to_ndarray()
             image = YUVImage(nv12[:64], nv12[64:].reshape(32, 48, 2), "bt709", True)
             expected = host.detect(image, threshold=tracking.detection_threshold)
