@@ -217,7 +217,7 @@ def _move_to_new(temporary: Path, path: Path) -> None:
     except FileExistsError as error:
         # A network disk that repeats a request finds the link of the first one.
         if path.is_symlink() or not path.samefile(temporary):
-            raise _exists_error(path) from error
+            raise _exists_error(path, "was written by another program meanwhile") from error
 
 
 def _link(temporary: Path, path: Path) -> None:
@@ -328,10 +328,8 @@ def _check_free(path: Path, overwrite: bool) -> None:
             raise _exists_error(path)
 
 
-def _exists_error(path: Path) -> OptionError:
-    return OptionError(
-        f"{path} already exists; name another file, or pass overwrite=True to replace it", fields=["overwrite"]
-    )
+def _exists_error(path: Path, why: str = "already exists") -> OptionError:
+    return OptionError(f"{path} {why}; name another file, or pass overwrite=True to replace it", fields=["overwrite"])
 
 
 @contextmanager

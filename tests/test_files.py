@@ -110,7 +110,7 @@ def test_existing_file_is_kept_without_overwrite(tmp_path: Path, opens: Callable
 
 def test_file_created_meanwhile_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    with pytest.raises(OptionError, match="already exists"), atomic_file(path):
+    with pytest.raises(OptionError, match="written by another program meanwhile"), atomic_file(path):
         path.write_bytes(b"other")
     assert path.read_bytes() == b"other"
     assert names(tmp_path) == ["clip.mp4"]
@@ -125,7 +125,10 @@ def test_file_is_written_where_hard_links_do_not_exist(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "link", refuse_links)
     with atomic_file(tmp_path / "new") as file:
         file.write(b"whole")
-    with pytest.raises(OptionError, match="already exists"), atomic_file(tmp_path / "other") as file:
+    with (
+        pytest.raises(OptionError, match="written by another program meanwhile"),
+        atomic_file(tmp_path / "other") as file,
+    ):
         (tmp_path / "other").symlink_to("nowhere")
     assert (tmp_path / "new").read_bytes() == b"whole"
     assert names(tmp_path) == ["new", "other"]
