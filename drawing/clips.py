@@ -362,6 +362,12 @@ HEIGHTS = (118.0, 96.0, 74.0, 60.0, 48.0, 40.0)
 """Heights of faces in a picture of 540 lines."""
 
 
+def _spread(low: float, high: float, number: int, lines: int, power: int = 1) -> list[float]:
+    """Return heights of faces between two that hold in a picture of so many lines; the power makes large ones rare."""
+    shares = np.linspace(0.0, 1.0, number) ** power
+    return [float(low * (high / low) ** share * MIDDLE[1] / lines) for share in shares]
+
+
 def _one(
     number: int,
     heights: Sequence[float] = HEIGHTS,
@@ -465,14 +471,20 @@ CLIPS: dict[str, Recipe] = {
     "dissolve": Recipe(_scenes, mix=0.6),
     "fade": Recipe(_scenes, mix=0.8, black=True),
     "lying": Recipe(STATIC, turned=True),
-    "small1080": Recipe(_one(11, np.geomspace(7, 12.5, 60).tolist(), clutter=4, walk=0.5), HD),
-    "small4k": Recipe(_one(11, np.geomspace(5, 10, 80).tolist(), clutter=4, walk=0.5), UHD),
-    "crowd4k": Recipe(
-        _one(11, np.geomspace(6, 37.5, 110).tolist(), clutter=4, walk=0.5, layout=Layout(spread=0.6)), UHD
-    ),
+    "small1080": Recipe(_one(11, _spread(14, 25, 60, 1080), clutter=4, walk=0.5), HD),
+    "small4k": Recipe(_one(11, _spread(20, 40, 80, 2160), clutter=4, walk=0.5), UHD),
+    "crowd4k": Recipe(_one(11, _spread(24, 150, 110, 2160), clutter=4, walk=0.5, layout=Layout(spread=0.6)), UHD),
     "panned": Recipe(_panned, (640, 360)),
 }
 """Clips by name."""
+
+
+PICTURES: dict[str, Recipe] = {
+    "phone12mp": Recipe(_one(20, _spread(18, 80, 40, 3000), clutter=8), (4000, 3000)),
+    "scene12mp": Recipe(_one(20, _spread(16, 800, 100, 3000, 4), layout=Layout(0.08, 2.4, 0.35)), (4000, 3000)),
+    "panorama": Recipe(_one(20, _spread(60, 145, 20, 2500)), (10000, 2500)),
+}
+"""Photographs by name."""
 
 
 def frames(
@@ -581,29 +593,12 @@ def make(
     return path, found
 
 
-class Photo(NamedTuple):
-    """How to draw a photograph: its size, the heights of its faces, how they are placed, and the clutter."""
-
-    size: Size
-    heights: Sequence[float]
-    layout: Layout = PLAIN
-    clutter: int = 0
-
-
-PICTURES: dict[str, Photo] = {
-    "phone12mp": Photo((4000, 3000), np.geomspace(18, 80, 40).tolist(), clutter=8),
-    "scene12mp": Photo((4000, 3000), (16 * 50 ** np.linspace(0, 1, 100) ** 4).tolist(), Layout(0.08, 2.4, 0.35)),
-    "panorama": Photo((10000, 2500), np.geomspace(60, 145, 20).tolist()),
-}
-"""Photographs by name."""
-
-
 def picture(name: str, *, seed: int = 0) -> tuple[Image, Truth]:
     """Return one of the ``PICTURES`` and its truth."""
-    photo = PICTURES[name]
-    place = world(photo.size, photo.heights, seed + 20, clutter=photo.clutter, layout=photo.layout)
-    image, faces = render(Shot(place), photo.size, 0.0)
-    return image, Truth(name, photo.size, 1.0, [faces], [])
+    recipe = PICTURES[name]
+    (shot,) = recipe.shots(recipe.size, seed)
+    image, faces = render(shot, recipe.size, 0.0)
+    return image, Truth(name, recipe.size, 1.0, [faces], [])
 
 
 def main(arguments: Sequence[str]) -> None:
