@@ -27,6 +27,7 @@ from scrfd_trt.video import (
 )
 
 pytest.importorskip("av")
+pytestmark = pytest.mark.slow
 
 MakeClip = Callable[..., Path]
 MOVING = Cover(boxes=((0, 0, 10, 10), (0, 0, 10, 10), (40, 20, 60, 40)), pts_seconds=(0.04, 0.08, 0.16))

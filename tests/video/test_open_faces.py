@@ -18,6 +18,7 @@ from scrfd_trt.video import EncodeOptions, FacesReader, TrackSelection, VideoRea
 from scrfd_trt.video._open_faces import MAX_ROUNDS, CopySearcher, render_verified
 
 pytest.importorskip("av")
+pytestmark = pytest.mark.slow
 
 Image = NDArray[np.uint8]
 SIZE = (160, 96)
