@@ -220,6 +220,7 @@ def verified(
 ) -> list[CopySearch]:
     """Write a copy until a search finds nothing more to cover, at most four times; return the searches.
 
+    If only weak covers are left, and a further round has not made them fewer, no other one follows.
     ``write`` calls a function with the finished file before it gets its name, and deletes the file if the function
     raises an error. ``cover`` takes what the search says is to be covered in the next round.
     """
@@ -235,7 +236,9 @@ def verified(
             raise OutputError(f"{name} cannot be verified: {error.reason}") from error
         result.seconds = time.monotonic() - start
         searches.append(result)
-        if len(to_cover) and len(searches) <= MAX_ROUNDS:
+        weak = [len(one.of_kind("weak")) for one in searches]
+        is_stuck = not result.of_kind("uncovered") and len(weak) > 1 and weak[-1] >= weak[-2]
+        if len(to_cover) and len(searches) <= MAX_ROUNDS and not is_stuck:
             raise _NextRound
 
     def attempt() -> bool:
