@@ -58,7 +58,7 @@ def stop_in_import(module: str, number: signal.Signals, *args: str, swallow: boo
 @posix_only
 @pytest.mark.parametrize(
     ("module", "number", "cause"),
-    [("typer", signal.SIGINT, "Ctrl-C"), ("cv2", signal.SIGTERM, "SIGTERM"), ("overlays", signal.SIGHUP, "SIGHUP")],
+    [("typer", signal.SIGINT, "Ctrl-C"), ("cv2", signal.SIGTERM, "SIGTERM"), ("pydantic", signal.SIGHUP, "SIGHUP")],
 )
 def test_signal_while_packages_load(module: str, number: signal.Signals, cause: str) -> None:
     assert stop_in_import(module, number, "detect", "x.png") == (128 + number, "", f"error: stopped by {cause}\n")

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-import overlays
 from scrfd_trt._cli import console, live, options, outputs, results
 from scrfd_trt._cli.batch import Tally, process_videos
 from scrfd_trt._cli.decoders import OpenedImage, decoding_processes
@@ -114,12 +113,12 @@ def detect(
         if job.dry_run:
             work.print_plan(found, left_out, strict=False)
             return
+        threshold, ledger = detection.threshold, work.ledger
+        writing = partial(results.open_writer, kind, output, threshold=threshold, overwrite=overwrite, ledger=ledger)
         tally = Tally(alone=len(found) == 1, skipped=work.skipped)
         with tally.reported(left_out, strict=False, quiet=messages.quiet), work.recording():
             if not found and output is not None:  # the results of an empty shard are a valid file
-                with results.open_writer(
-                    kind, output, threshold=detection.threshold, overwrite=overwrite, ledger=work.ledger
-                ):
+                with writing():
                     pass
             if not sources:
                 return
@@ -134,9 +133,7 @@ def detect(
                 if images:
                     finder = ModelFinder.of(detector, image.batch, repeat or 0)
                     with (
-                        results.open_writer(
-                            kind, output, threshold=detection.threshold, overwrite=overwrite, ledger=work.ledger
-                        ) as writer,
+                        writing() as writer,
                         detect_images(
                             images,
                             finder,
@@ -190,6 +187,8 @@ def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path
 
 
 def _annotator(targets: dict[Source, Path], *, overwrite: bool, quality: int) -> ImageCallback:
+    import overlays  # noqa: PLC0415 - slow to import
+
     draw, one_at_a_time = overlays.create("landmarks"), threading.Lock()
 
     def drawn(pages: Iterator[tuple[ImageFrame, Detections]]) -> Iterator[ImageFrame]:
