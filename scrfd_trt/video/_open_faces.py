@@ -36,7 +36,7 @@ logger = logging.getLogger("scrfd_trt")
 
 MAX_ROUNDS = 3
 FOUND, DOUBTFUL = 0.3, 0.2  # scores from which a place is covered, and from which it is listed
-FINER = 0.7  # smallest face of this search, as a share of that of the first one
+FINER, SMALLEST = 0.7, 16  # smallest face of this search: share of that of the first one, and at most these pixels
 SAME = 0.5  # share of a box that lies on a cover or on a face left visible, from which it is the same face
 TOUCHED = 0.2  # the same, for covers on which the overlay draws a face
 STRONGER = 1.3  # by which the box of a face that shows through grows, so that blur and mosaic get coarser
@@ -100,7 +100,8 @@ class CopySearcher:
         (found,) = self._news(iter([known]), [image], threshold=DOUBTFUL)
         tracks = _Tracks()
         tracks.add(_as_frame(found), known)
-        return tracks.result(), tracks.to_cover().get(0, FrameFaces(0, 0.0)).detections(faces.image_size)
+        search, to_cover = tracks.finish()
+        return search, to_cover.get(0, FrameFaces(0, 0.0)).detections(faces.image_size)
 
     def search_video(
         self, path: Path, faces_file: Path, tracking: TrackingOptions, progress: ProgressCallback
@@ -115,7 +116,7 @@ class CopySearcher:
                 for frame, known in zip(frames, second, strict=False):
                     tracks.add(frame, known)
                     progress("verifying", frame.number + 1, reader.info.frames)
-        return tracks.result(), tracks.to_cover()
+        return tracks.finish()
 
     def _news(self, known: Iterator[Known], images: Iterable[Any], **how: Any) -> Iterator[Detections]:
         """Yield the faces of images that are not covered and do not stay visible on purpose, or that show through."""
@@ -154,7 +155,7 @@ class CopySearcher:
                 continue
             own = detector.options.min_face
             smallest = FOUND_FROM / max(min(Letterbox.fit(image.shape[1::-1], each).scale) for each in detector.scales)
-            yield Look(image, FINER * (own or smallest))
+            yield Look(image, min(SMALLEST, FINER * (own or smallest)))
             yield Look(mirrored, own, TURNS)
 
 
@@ -186,18 +187,17 @@ class _Tracks:
         if len(frame):
             self._frames.append(replace(frame, boxes=boxes))
 
-    def result(self) -> CopySearch:
-        """Return what was found, without the faint places of tracks that are covered in the next round."""
-        certain = {track for track, score in self._scores.items() if score >= FOUND}
-        found = [(track, place) for (_, track), place in self._places.items()]
-        least = {track: FOUND if track in certain else DOUBTFUL for track, _ in found}
-        return CopySearch([place for track, place in found if place.score >= least[track]])
-
-    def to_cover(self) -> dict[int, FrameFaces]:
-        """Return the faces to cover in the next round, by frame, with new track numbers."""
+    def finish(self) -> tuple[CopySearch, dict[int, FrameFaces]]:
+        """Return what was found, and the faces to cover in the next round, by frame, with new track numbers."""
         certain = [track for track, score in self._scores.items() if score >= FOUND]
+        places = [
+            place
+            for (_, track), place in self._places.items()
+            if place.score >= (FOUND if track in certain else DOUBTFUL)  # tracks are covered with their faint places
+        ]
         chosen = [frame[np.isin(frame.track_ids, certain)] for frame in self._frames]
-        return {one.number: replace(one, track_ids=one.track_ids + self._last_track) for one in chosen if len(one)}
+        to_cover = {one.number: replace(one, track_ids=one.track_ids + self._last_track) for one in chosen if len(one)}
+        return CopySearch(places), to_cover
 
 
 def _as_frame(faces: Detections) -> FrameFaces:
