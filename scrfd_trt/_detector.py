@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scrfd_trt import _devices, models
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._passes import Look
+from scrfd_trt._passes import Look, as_look
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt._pipelines.base import Outcome
 from scrfd_trt._pipelines.streaming import in_order
@@ -87,6 +87,8 @@ class SCRFDDetector:
     affected. A child that inherits ONNX Runtime should end with ``os._exit()``, as multiprocessing's do: version 1.32
     waits at the end of a process for threads that only the parent has. A detector cannot be pickled or copied.
     """
+
+    _has_own_options = False  # others than the pipeline's
 
     def __init__(self, pipeline: Pipeline, options: DetectorOptions, *, device: str) -> None:
         self._pipeline = pipeline
@@ -574,6 +576,15 @@ class SCRFDDetector:
         except (MemoryError, ValueError) as error:  # ValueError: more than an address can count
             raise BackendError(f"there is not enough memory for an array of shape {shown(sides)}") from error
 
+    def _looking(self, min_face: float | None, rotations: tuple[int, ...]) -> SCRFDDetector:
+        """Return a detector with the same pipeline, which its owner closes, and these options for each image."""
+        if not self._takes_looks:
+            return self
+        other = object.__new__(type(self))
+        options = self.options.model_copy(update={"min_face": min_face, "rotations": rotations})
+        vars(other).update(vars(self), options=options, _has_own_options=True)
+        return other
+
     def _prepare_all(self, images: Iterable[Any], name: str) -> list[Any]:
         self._check_open()
         return list(self._prepared(_each(images, name)))
@@ -589,6 +600,8 @@ class SCRFDDetector:
 
     def _prepare(self, image: Any, number: int | None = None) -> Any:
         try:
+            if self._has_own_options:
+                image = as_look(image, self.options)
             if isinstance(image, Look) and self._takes_looks:
                 return replace(image, image=self._pipeline.prepare_image(image.image))
             return self._pipeline.prepare_image(image)

@@ -73,7 +73,7 @@ def summarize(path: Path) -> Summary:
     with FacesReader(path) as reader:
         threshold = TrackingOptions.model_validate(reader.header.tracking).threshold
         summary = Summary(reader.header.size, threshold)
-        summary.spans = reader.header.detected_spans
+        summary.spans, summary.detector_options = reader.header.detected_spans, reader.header.detector_options
         for frame in reader:
             summary.add(frame)
     return summary

@@ -10,6 +10,7 @@ from typing import Any
 from scrfd_trt import _devices
 from scrfd_trt._cli import console
 from scrfd_trt._cli.inputs import user_path
+from scrfd_trt._cli.looks import ROTATIONS
 from scrfd_trt._cli.options import split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._detector import SCRFDDetector
@@ -27,6 +28,8 @@ def open_detector(
     threshold: float,
     iou: float,
     scale: Iterable[str] | None = None,
+    min_face: float | None = None,
+    rotations: Iterable[str] | None = None,
     max_faces: int | None = None,
     lean_runtime: Path | None = None,
     allow_host_code: bool = False,
@@ -39,6 +42,7 @@ def open_detector(
     ``from_engine``.
     """
     common: dict[str, Any] = {"threshold": threshold, "iou": iou, "scales": parse_scales(scale), "max_faces": max_faces}
+    common |= {"min_face": min_face, "rotations": parse_rotations(rotations)}
     if max_batch is not None:
         common["max_batch"] = max_batch
     path = user_path(model)
@@ -86,6 +90,17 @@ def parse_scales(texts: Iterable[str] | None, option: str = "--scale") -> tuple[
     Raises OptionError, which names ``option``, if a size is invalid.
     """
     return tuple(_parse_size(part, option) for part in split_values(texts)) or None
+
+
+def parse_rotations(texts: Iterable[str] | None) -> tuple[int, ...]:
+    """Return the degrees of texts such as ``90,270``; none for ``none``. Raises OptionError if one is invalid."""
+    parts = split_values(texts)
+    if parts == ("none",):
+        return ()
+    invalid = next((part for part in parts if part not in map(str, ROTATIONS)), None)
+    if invalid is not None:
+        raise OptionError(f"--rotations {invalid!r}: use none, or some of 90, 180 and 270, such as 90,270")
+    return tuple(int(part) for part in parts)
 
 
 def _parse_size(text: str, option: str) -> Size:

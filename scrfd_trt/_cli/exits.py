@@ -41,10 +41,12 @@ SAME_NAMES = (
         "lean_runtime",
         "lean_runtime_inside",
         "max_pixels",
+        "min_face",
         "only_tracks",
         "overwrite",
         "precision",
         "preset",
+        "rotations",
     ),
     *("timing_cache", "version_compatible"),
 )

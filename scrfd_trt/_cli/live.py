@@ -24,6 +24,7 @@ from scrfd_trt.video import (
     overlay_live,
 )
 from scrfd_trt.video._canvas import OverlayFunction
+from scrfd_trt.video._first_pass import detector_options
 from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import is_camera
 from scrfd_trt.video._writer import check_suffix
@@ -64,7 +65,9 @@ def write(address: str, output: Path, detector: SCRFDDetector, draw: OverlayFunc
     with open_source(address, damaged=settings.damaged) as reader:
         if isinstance(reader, VideoReader) and not settings.quiet:
             _warn_of_one_pass(reader, settings)
+        detector = settings.looks.for_video(detector, reader.info.size, live=True)
         summary = Summary(reader.info.size, settings.tracking.threshold)
+        summary.detector_options = detector_options(detector)
         with VideoWriter(output, reader, settings.encode, overwrite=settings.overwrite) as writer:
             frames = overlay_live(reader, detector, draw, tracking=settings.tracking, delay=settings.live.delay)
             with closing(frames), show_progress(reader.name, settings.progress, quiet=settings.quiet) as report:

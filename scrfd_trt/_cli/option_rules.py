@@ -49,7 +49,7 @@ _ENGINES = _rule("applies to engines only", ENGINES)
 _SHAPED = ("replacewith=blur", "replacewith=solid", "replacewith=mosaic")
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    **dict.fromkeys(("threshold", "iou", "scale", "max_faces"), (_DETECTING,)),
+    **dict.fromkeys(("threshold", "iou", "scale", "min_face", "rotations", "max_faces"), (_DETECTING,)),
     **dict.fromkeys(("model", "device", "lean_runtime", "allow_host_code"), (_OPENED,)),
     "verify": (_FILES, _rule("has no effect with --replacewith none", COVERED)),
     **dict.fromkeys(("every", "bridge", "extend"), (_VIDEOS, _DETECTING)),

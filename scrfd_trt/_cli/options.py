@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 import typer
 
 from scrfd_trt import models
+from scrfd_trt._cli.looks import Looks
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files.limits import MILLION, Limits
 from scrfd_trt._options import DetectorOptions
@@ -64,6 +65,8 @@ LIVE_INPUT_HELP = "Images, videos, folders and globs; or one camera:N, or one UR
 MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
 LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
 SCALE_HELP = "Detection sizes, multiples of 32 pixels, such as 640, 640x384 or 128,640."
+MIN_FACE_HELP = "Find faces from this many pixels on; fewer take longer."
+ROTATIONS_HELP = "Search turned images, too: none, 90, 180 or 270 degrees."
 
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUT_HELP)]
 LiveInputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
@@ -77,6 +80,11 @@ AllowHostCode = Annotated[
 Threshold = Annotated[float, typer.Option("--threshold", "-t", help="Minimum score, 0 to 1.", **SHARE)]
 Iou = Annotated[float, typer.Option(help="Overlap (IoU) above which two detections count as one face.", **SHARE)]
 Scale = Annotated[list[str] | None, option("SIZE", SCALE_HELP, "--scale", show_default=SCALE_DEFAULT)]
+MIN_FACE: dict[str, Any] = {"min": 4.0, "max": 10_000.0}
+MinFace = Annotated[
+    float | None, option("PIXELS", MIN_FACE_HELP, "--min-face", show_default="what --scale finds", **MIN_FACE)
+]
+Rotations = Annotated[list[str] | None, option("DEGREES,...", ROTATIONS_HELP, "--rotations", show_default="none")]
 MaxFaces = Annotated[
     int | None,
     option("N", "Maximum faces per image, highest scores first; others are ignored.", min=1, show_default="all"),
@@ -125,6 +133,8 @@ class DetectArgs:
     threshold: Threshold = THRESHOLD
     iou: Iou = IOU
     scale: Scale = None
+    min_face: MinFace = None
+    rotations: Rotations = None
 
 
 @dataclass(frozen=True)
@@ -363,6 +373,7 @@ class CopySettings(VideoSettings):
     files: DetectionsFileArgs
     live: LiveArgs
     messages: JobMessageArgs
+    looks: Looks
     verify: bool = False
 
 
@@ -385,7 +396,7 @@ class CopyArgs:
     live: LiveArgs
     encode: EncodeArgs
 
-    def parse(self, threshold: float) -> CopySettings:
+    def parse(self, threshold: float, looks: Looks) -> CopySettings:
         """Return the settings; raise OptionError if an option is invalid."""
         return CopySettings(
             **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite or self.job.resume)),
@@ -398,6 +409,7 @@ class CopyArgs:
             files=self.files,
             live=self.live,
             messages=self.messages,
+            looks=looks,
         )
 
 

@@ -22,6 +22,7 @@ from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.images import FaceFinder, FileFinder, ImageResult, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.jobs import Job
+from scrfd_trt._cli.looks import OWN_LOOKS, Looks
 from scrfd_trt._cli.option_rules import (
     COVERED,
     DETECTING,
@@ -66,17 +67,18 @@ def write_copies(
     *,
     threshold: float,
     opener: Callable[..., SCRFDDetector],
+    looks: Looks = OWN_LOOKS,
     strict: bool = False,
     verify: bool = False,
 ) -> None:
     """Do the work of a command that covers faces; raise OptionError before any work, Exit if an input failed.
 
     Without ``output``, each copy is written beside its input. ``create`` makes the overlay, and ``opener`` opens the
-    detector, after the checks.
+    detector, after the checks. ``looks`` are options of detection that differ between images and videos.
     ``strict`` reports the weakest moments of videos, and fails if images or videos in folders were not read. ``verify``
     searches the copies for faces that are not covered.
     """
-    settings = replace(args.parse(threshold), verify=verify)
+    settings = replace(args.parse(threshold, looks), verify=verify)
     facts = {TRACKS if settings.files.detections else DETECTING} | ({OPENED} if verify else set())
     if context.params.get("overlay") or context.params.get("replacewith") != "none":
         facts.add(COVERED)
@@ -152,12 +154,14 @@ class _CopyJob:
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
         searcher = None
+        if images and detector is not None:
+            images_detector = self.settings.looks.for_images(detector)
         if images and detector is not None and self.settings.verify:
-            searcher = CopySearcher(detector, self.draw, self.settings.selection)
+            searcher = CopySearcher(images_detector, self.draw, self.settings.selection)
         if images and faces is not None:
             self._process_images(images, FileFinder(faces), searcher)
         elif images and detector is not None:
-            self._process_images(images, ModelFinder.of(detector, self.settings.images.batch), searcher)
+            self._process_images(images, ModelFinder.of(images_detector, self.settings.images.batch), searcher)
         self._report_images(images, output)
         jobs = min(self.settings.jobs, len(videos))
         with ExitStack() as stack:

@@ -22,7 +22,7 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._jobs.processes import Calls, LostProcessError, Report, serve, spawned, unblock_signals
 from scrfd_trt._jobs.profile import add_measured, profiled
 from scrfd_trt.errors import DetectionsError, ScrfdError, VideoError
-from scrfd_trt.video import Summary, render_video
+from scrfd_trt.video import Summary, open_source, render_video
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._first_pass import frame_device
@@ -153,6 +153,8 @@ def _copy(
             shutil.copyfile(files.detections, detections)  # faces are added to it
         elif detector is not None:
             try_output(path, target, settings.encode, overwrite=settings.overwrite, damaged=settings.damaged)
+            with open_source(path, damaged=settings.damaged) as reader:
+                detector = settings.looks.for_video(detector, reader.info.size)
             found = settings.detect(path, detections, detector, report, settings.selection)
             if message := missing_tracks(settings.selection, found.tracks):
                 raise DetectionsError(message)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
+from scrfd_trt._cli.looks import MIN_FACE
 from scrfd_trt.video import ReviewMoment, Summary, TrackSummary
 from scrfd_trt.video._open_faces import CopySearch, FoundFace
 from scrfd_trt.video._selection import SLACK, format_spans
@@ -58,6 +59,8 @@ def report_lines(summary: Summary) -> list[str]:
     if summary.left_out:
         tracks = ", ".join(str(number) for number in sorted(summary.left_out))
         lines.append(f"left uncovered in some or all frames, as requested: tracks {tracks}")
+    if (found := summary.detector_options.get("min_face") or MIN_FACE) > MIN_FACE:
+        lines.append(f"faces below {found:g} pixels may be missed; --min-face {MIN_FACE} finds them")
     weakest = summary.moments_to_review(MAX_MOMENTS)
     if weakest:
         lines.append("review these moments:")
@@ -81,6 +84,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         if summary.spans is None
         else [[at if math.isfinite(at) else None for at in span] for span in summary.spans],
         "converted": summary.converted,
+        **summary.detector_options,
         "omitted": summary.omitted,
         "searches": [
             {"seconds": round(one.seconds, 1), "faces": [{"kind": face.kind, **vars(face)} for face in one.faces]}

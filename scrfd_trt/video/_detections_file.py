@@ -73,6 +73,8 @@ class Header(BaseModel, frozen=True):
     """Times in which faces were detected, null for no start or no end; null for the whole video."""
     covers: tuple[Cover, ...] = ()
     """Places that a person covers."""
+    min_face: float | None = None  # the detector's options
+    rotations: tuple[int, ...] = ()
 
     @field_validator("spans")
     @classmethod
@@ -95,6 +97,11 @@ class Header(BaseModel, frozen=True):
         """Drop options of later versions, and validate the rest."""
         known = {name: tracking[name] for name in TrackingOptions.model_fields if name in tracking}
         return TrackingOptions(**known).model_dump()
+
+    @property
+    def detector_options(self) -> dict[str, Any]:
+        """The options of the detector."""
+        return {"min_face": self.min_face, "rotations": self.rotations}
 
     @property
     def detected_spans(self) -> tuple[Span, ...] | None:
@@ -171,6 +178,8 @@ class FacesWriter:
         Start and end, in seconds, of the parts of the video in which faces are detected; None for the whole video.
     covers
         Places that are covered by hand; readers add them to the faces of each frame.
+    min_face, rotations
+        As in :class:`scrfd_trt.DetectorOptions`.
     overwrite
         Whether an existing file may be replaced.
 
@@ -190,6 +199,8 @@ class FacesWriter:
         *,
         spans: Iterable[Span] | None = None,
         covers: Iterable[Cover] = (),
+        min_face: float | None = None,
+        rotations: Iterable[int] = (),
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
@@ -201,13 +212,16 @@ class FacesWriter:
             fingerprint=fingerprint(info.name),
             spans=None if spans is None else [_finite(span) for span in spans],
             covers=tuple(covers),
+            min_face=min_face,
+            rotations=tuple(rotations),
         )
         with ExitStack() as stack:
             part = stack.enter_context(atomic_path(self.path, overwrite=overwrite))
             with output_errors(self.path):
                 self._file = part.open("wb")
             stack.callback(self._close)
-            unused = {name for name in ("spans", "covers") if getattr(header, name) in (None, ())}
+            defaults = {"spans": None, "covers": (), "min_face": None, "rotations": ()}
+            unused = {name for name, nothing in defaults.items() if getattr(header, name) == nothing}
             self._write_line(header.model_dump(exclude=unused))
             self._stack = stack.pop_all()
 

@@ -23,6 +23,7 @@ from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, THUMBNAIL_SHAPE, CutCand
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.errors import OptionError, shown
 from scrfd_trt.video import _colors
+from scrfd_trt.video._directions import Directions
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._nvdec import PendingPreview, Previewer, finished
 from scrfd_trt.video._reader import Frame
@@ -84,6 +85,8 @@ class _PreparedFrame(NamedTuple):
     preview: Preview | PendingPreview
     is_detected: bool
     is_near_span: bool = True
+    look: Any = None
+    """What the detector sees, if it sees the frame."""
 
 
 def find_faces(
@@ -101,7 +104,8 @@ def find_faces(
     reader
         An open :class:`VideoReader`, or what :func:`open_source` returns; not the path of a file.
     detector
-        Its :meth:`stream` processes several frames at once.
+        Its :meth:`stream` processes several frames at once. The ``rotations`` of a :class:`~scrfd_trt.SCRFDDetector`
+        are used in the first frames of a scene and once a second, and those in which a face is found in all frames.
     delay
         Frames by which a result may lag behind the newest frame, plus up to three for telling a flash from a new scene.
         None gives the best result.
@@ -176,6 +180,12 @@ def frame_device(detector: FrameDetector) -> str:
     return str(getattr(detector, "_frame_device", "cpu"))
 
 
+def detector_options(detector: FrameDetector) -> dict[str, Any]:
+    """Return the options that say which faces a detector finds."""
+    options = getattr(detector, "options", None)
+    return {"min_face": getattr(options, "min_face", None), "rotations": getattr(options, "rotations", ())}
+
+
 def detect_frames(
     reader: Reader,
     detector: FrameDetector,
@@ -192,12 +202,12 @@ def detect_frames(
 
     def images(groups: Iterable[list[_PreparedFrame]]) -> Iterator[Any]:
         for group in measured_items(None, groups):
-            for frame, preview, is_detected, is_near_span in group:
+            for frame, preview, is_detected, is_near_span, look in group:
                 # Frames are large, and many wait if few are detected in.
                 result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None, is_near_span)
                 waiting.append((result, preview, is_detected))
                 if is_detected:
-                    yield frame.yuv if frame.is_on_gpu else frame.image
+                    yield look
 
     ahead, size = queue_size(reader), 1
     if batch is None:
@@ -207,7 +217,8 @@ def detect_frames(
         previewer = stack.enter_context(closing(Previewer(device))) if is_on_gpu else None
         follower = stack.enter_context(_Follower(reader.info.size))
         prepared = _prepare(measured_items("decode", reader), tracking.every, windows, previewer)
-        groups = stack.enter_context(prefetched(grouped(prepared, size), ahead))
+        looks = _looks(grouped(prepared, size), Directions(detector, **detector_options(detector)))
+        groups = stack.enter_context(prefetched(looks, ahead))
         found = detector.stream(images(groups), batch=batch, threshold=tracking.detection_threshold)
         for detections in measured_items("detect", found):
             result, preview, is_detected = waiting.popleft()
@@ -245,6 +256,24 @@ class _Follower:
             future = self._pool.submit(_estimate, last.grey, preview.grey, self._size)
             result = result._replace(motion=future)
         return result, preview.thumbnail
+
+
+def _looks(groups: Iterable[list[_PreparedFrame]], directions: Directions) -> Iterator[list[_PreparedFrame]]:
+    """Yield the frames with what the detector sees of them, which may depend on the faces of earlier ones."""
+    for group in groups:
+        for at, item in enumerate(group):
+            frame, preview = item.frame, item.preview
+            if not item.is_near_span:
+                directions.interrupt()
+            elif directions.choices:
+                preview = finished(preview)
+                directions.add(preview.thumbnail, frame.pts_seconds)
+            if item.is_detected:
+                image = frame.yuv if frame.is_on_gpu else frame.image
+                group[at] = item._replace(preview=preview, look=directions.look(image, frame.pts_seconds))
+            else:
+                group[at] = item._replace(preview=preview)
+        yield group
 
 
 def _prepare(

@@ -100,6 +100,8 @@ class Summary:
         whole video; set by the caller.
     searches
         What searches of the copy found; set by the caller.
+    detector_options
+        The detector's ``min_face`` and ``rotations``; set by the caller.
     """
 
     def __init__(self, size: tuple[int, int], min_score: float) -> None:
@@ -112,6 +114,7 @@ class Summary:
         self.omitted: list[str] = []
         self.spans: tuple[tuple[float, float], ...] | None = None
         self.searches: Sequence[Any] = ()
+        self.detector_options: dict[str, Any] = {}
         self._gaps = GapFinder()
         self._min_score = np.float32(min_score)  # detectors compare in float32
         self._visibility: dict[int, float] = {}  # of the best face of each track

@@ -24,7 +24,7 @@ from scrfd_trt.video._canvas import OverlayFunction, gpu_overlay
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
-from scrfd_trt.video._first_pass import FrameDetector, find_faces, frame_device, queue_size
+from scrfd_trt.video._first_pass import FrameDetector, detector_options, find_faces, frame_device, queue_size
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._selection import (
@@ -118,13 +118,14 @@ def _detect(
     """Do what :func:`detect_video` does; return the summary, and where the video was decoded."""
     options = tracking or TrackingOptions()
     spans = None if spans is None else join_spans(spans)
+    how: dict[str, Any] = {"spans": spans, "covers": covers, "overwrite": overwrite, **detector_options(detector)}
     with (
         open_source(source, damaged=damaged, device=frame_device(detector), checked=True) as reader,
-        FacesWriter(faces_file, reader.info, options, spans=spans, covers=covers, overwrite=overwrite) as file,
+        FacesWriter(faces_file, reader.info, options, **how) as file,
         closing(find_faces(reader, detector, options, spans=spans)) as frames,
     ):
         summary = Summary(reader.info.size, options.threshold)
-        summary.spans = spans
+        summary.spans, summary.detector_options = spans, detector_options(detector)
         last = None if spans is None else max((end for _, end in spans), default=0.0)
         total = reader.info.frames
         if total is not None and last is not None and math.isfinite(last):
@@ -221,7 +222,7 @@ def _render(
 ) -> Summary:
     chosen = selection or TrackSelection()
     summary = Summary(reader.info.size, TrackingOptions.model_validate(file.header.tracking).threshold)
-    summary.spans = chosen.covered_spans
+    summary.spans, summary.detector_options = chosen.covered_spans, file.header.detector_options
 
     def selected() -> Iterator[FrameFaces]:
         for frame, covered in covered_faces(file, chosen):

@@ -38,7 +38,7 @@ VALUES = {
     "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
     "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2", "shard": "1/1", "jobs": "2",
-    "files_from": "list", "drop_tracks": "1", "cover": "0,0,9,9",
+    "files_from": "list", "min_face": "20", "rotations": "90", "drop_tracks": "1", "cover": "0,0,9,9",
 }  # fmt: skip
 VIDEO = {"jobs", "every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
 STREAMS = {"audio", "subtitles"}
@@ -48,7 +48,18 @@ FILES = {"detections", "save_detections", "keep_metadata", "keep_location", "dam
 FILES |= {"only_region", "except_region"}
 ALONE = {"recursive"}
 JOBS = {"files_from", "shard", "resume", "dry_run"}
-DETECT = {"max_faces", "threshold", "iou", "scale", "model", "device", "lean_runtime", "allow_host_code"}
+DETECT = {
+    "max_faces",
+    "threshold",
+    "iou",
+    "scale",
+    "min_face",
+    "rotations",
+    "model",
+    "device",
+    "lean_runtime",
+    "allow_host_code",
+}
 SITUATIONS = [
     (("anonymize", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
     (("anonymize", "clip.mp4", "-o", "out.mp4"), LIVE | ALONE | {"quality", "workers", "batch"}),

