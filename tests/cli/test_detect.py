@@ -299,16 +299,20 @@ def test_video_does_not_stop_images(
     assert "c.png" in text
 
 
-def test_moving_gif_does_not_stop_images(run: Run, picture: Picture) -> None:
-    picture("a.png")
-    frames = [Image.new("RGB", (16, 16), (80 * number, 0, 0)) for number in range(3)]
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_frames_of_animations_among_images_are_pages(run: Run, picture: Picture, kind: str) -> None:
+    spot = Image.open(picture()).convert("RGB")
+    frames = [spot, Image.new("RGB", spot.size)]
     for name in ("b.gif", "c.gif"):
         frames[0].save(name, save_all=True, append_images=frames[1:])
-    ran = run("detect", ".", "--format", "csv")
-    assert ran.code == 1
-    assert "- b.gif, c.gif: CSV output is for images only" in ran.err
-    assert ran.err.count("NAME.faces.jsonl") == 1
-    assert ran.out.count("\n") == 2
+    ran = run("detect", ".", "--format", kind, "-o", "faces")
+    assert (ran.code, "wrote faces: 3 images, 5 pages, 3 faces" in ran.err) == (0, True)
+    text = Path("faces").read_text(encoding="utf-8")
+    assert [name in text for name in ("b.gif#page=1", '"b.gif", "threshold": 0.5, "page": 2')] == [
+        kind == "csv",
+        kind == "jsonl",
+    ]
+    assert run("detect", "b.gif", "--format", "csv").code == 2  # a video alone stays one
 
 
 def test_videos_alone_are_refused_before_work(run: Run, film: Callable[..., Path]) -> None:

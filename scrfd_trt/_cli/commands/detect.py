@@ -170,7 +170,13 @@ def _check_options(
 
 
 def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path | None) -> None:
-    """Give videos a problem where options do not support them; raise OptionError if all inputs are such videos."""
+    """Give videos a problem where options do not support them; raise OptionError if all inputs are such videos.
+
+    Animations among other inputs are read frame by frame, as files with pages.
+    """
+    if len(sources) > 1 and (output is not None or kind not in ("table", "jsonl")):
+        for source in sources:
+            source.is_video = not source.problem and source.is_video and not source.is_animation
     videos = [source for source in sources if not source.problem and source.is_video]
     if kind not in ("table", "jsonl"):
         name = {"csv": "CSV", "coco": "COCO", "parquet": "Parquet"}[kind]
