@@ -71,8 +71,10 @@ class Canvas:
         self._memory = np.empty(0, np.uint64)  # until it is empty again
         before = []
         for region in regions:
-            pixels = _colors.to_bgr(_colors.cut(frame.picture, *region))
             inner = _inner(region, frame.picture)
+            if inner.left >= inner.right or inner.top >= inner.bottom:
+                continue  # its boxes are outside of the frame
+            pixels = _colors.to_bgr(_colors.cut(frame.picture, *region))
             pixels = pixels[inner.top - region.top : inner.bottom - region.top]
             pixels = pixels[:, inner.left - region.left : inner.right - region.left]
             image[inner.slices] = pixels

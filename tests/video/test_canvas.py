@@ -56,6 +56,21 @@ def test_regions_give_the_same_samples_as_whole_frames(name: str, tags: tuple[in
     assert all((plane == other).all() for plane, other in zip(planes, expected, strict=True))
 
 
+@pytest.mark.parametrize("away", [2, 9, 13, 40])
+def test_faces_beside_the_frame_change_nothing(away: int) -> None:
+    frame, (width, height) = noise("yuv420p", SIZE), SIZE
+    expected = [plane.copy() for plane in _colors.planes(frame.picture)]
+    beside = [
+        (-30 - away, 50, -away, 80),
+        (50, -30 - away, 80, -away),
+        (width + away, 150, width + 30 + away, 180),
+        (150, height + away, 180, height + 30 + away),
+    ]
+    solid = overlays.create("solid", shape="rectangle", scale=1.0, margin=0.0)
+    _, planes = drawn(frame, solid, detections(boxes=beside))
+    assert all((plane == other).all() for plane, other in zip(planes, expected, strict=True))
+
+
 @pytest.mark.parametrize("size", [(431, 290), (430, 291)])
 def test_frames_of_odd_size_are_drawn_on_as_a_whole(size: tuple[int, int]) -> None:
     found = detections(size)
