@@ -34,9 +34,6 @@ from scrfd_trt.errors import BackendError, ImageError, is_out_of_memory, one_lin
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
 
-FEW_RUNS = 3
-"""Runs of the model over an image up to which each runs on several cores."""
-
 Images = Sequence[Any]
 Run = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
 
@@ -120,10 +117,11 @@ class HostPipeline:
 
         With a ``backend`` in place of the own one, and with backends that may depend on the order, one runs at a time.
         """
-        runs = deque(self._runs(plans))
-        own = backend or self._backend
-        if backend is None and isinstance(own, OnnxBackend) and len(runs) > FEW_RUNS and self._cores > 1:
-            own = own.on_one_thread() or own
+        single = backend
+        if backend is None and isinstance(self._backend, OnnxBackend) and sum(map(len, plans)) >= 2 * self._cores > 2:
+            single = self._backend.on_one_thread()
+        own = single or self._backend
+        runs = deque(self._runs(plans, self._fixed_batch or 1 if single else None))
         found: dict[tuple[int, int], Candidates] = {}
 
         def work() -> None:
@@ -150,15 +148,18 @@ class HostPipeline:
                 each.result()
         return [[found[image, view] for view in range(len(plan))] for image, plan in enumerate(plans)]
 
-    def _runs(self, plans: Sequence[Sequence[View]]) -> list[list[tuple[int, int]]]:
-        """Return the image and the number of each view that run together, for each run of the model."""
+    def _runs(self, plans: Sequence[Sequence[View]], batch: int | None) -> list[list[tuple[int, int]]]:
+        """Return the image and the number of each view that run together, for each run of the model; large ones first.
+
+        ``batch`` is how many run together; None: as many as the model supports.
+        """
         by_size: dict[Size, list[tuple[int, int]]] = {}
         for image, plan in enumerate(plans):
             for number, view in enumerate(plan):
                 by_size.setdefault(view.target, []).append((image, number))
         runs = []
-        for size, views in by_size.items():
-            step = self._batch_at(size)
+        for size, views in sorted(by_size.items(), key=lambda item: -math.prod(item[0])):
+            step = batch or self._batch_at(size)
             runs += [views[start : start + step] for start in range(0, len(views), step)]
         return runs
 
