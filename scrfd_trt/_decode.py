@@ -34,6 +34,10 @@ class Candidates:
         points = None if self.landmarks is None else self.landmarks[rows]
         return Candidates(self.boxes[rows], self.scores[rows], points)
 
+    def above(self, threshold: float) -> Candidates:
+        """Return those with a score of at least ``threshold``."""
+        return self.select(rows_above(self.scores, threshold))
+
 
 def decode(
     layout: HeadLayout, outputs: Sequence[NDArray[Any]], image: int, input_size: tuple[int, int], threshold: float

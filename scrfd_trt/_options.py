@@ -114,12 +114,14 @@ class DetectorOptions(OptionsModel):
         small pass detects faces that fill the frame, which are larger than the anchors of the large pass. On the CPU,
         models of free size run without most of the padding of an image.
     min_face
-        Longer side in pixels of the smallest face that must be found. ``None``: what the passes of ``scales`` find.
-        Where such a face is too small for the model, it also runs over tiles of the image, which overlap, at the scales
-        that are missing. Tiles have the largest size in ``scales``; on the CPU, models of free size use larger ones.
+        Longer side in pixels of the smallest face that must be found, at least 4. ``None``: the passes of ``scales``
+        only. Where such a face is smaller than 16 pixels in these, the model also runs over overlapping tiles of the
+        image, at larger scales. Tiles have the largest size in ``scales``; on the CPU, models of free size use larger
+        ones.
     rotations
-        Degrees clockwise by which the image is turned for further passes: 90, 180 and 270, or some of them. Faces of
-        people who lie or stand on their head are found in these.
+        Degrees clockwise by which the image is turned for further passes: 90, 180 and 270, or some of them. They find
+        faces of people who lie or stand on their heads. On the CPU, faces that turned images hardly show are looked at
+        again, enlarged and turned further, so that faces at angles between are found, too.
     max_faces
         Maximum number of faces; those with the highest scores are kept. ``None``: no limit.
     color

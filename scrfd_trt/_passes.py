@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,6 +49,15 @@ ROUNDING = 1e-9
 
 COVERED, SAME = 0.5, 0.2
 """Share of a box that gives way, above which another one covers it, and the intersection over union of both."""
+
+
+WEAK = 1 / 3
+"""Share of the threshold from which faces in turned images are looked at again."""
+
+SHEET, CHIP, CHIP_FACE, TILT = 6, 106, 44, 25.0
+"""Faces that are looked at again: how many side by side, their distance and size in pixels, and degrees of the turn.
+
+Measured: of faces rolled by 60 degrees, the four directions find 55 to 73 %, and with this look 91 to 98 %."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +265,64 @@ def _are_covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDA
     covered = (inside > COVERED * area) | (inside > SAME * (area + other_area - inside))
     found: NDArray[np.bool_] = covered.any(axis=1)
     return found
+
+
+class Sheet:
+    """Faces that a look at a turned image hardly sees, enlarged and turned further, side by side in one image."""
+
+    def __init__(self, image: NDArray[np.uint8], faces: Candidates, tilts: NDArray[np.float64]) -> None:
+        sizes = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1)
+        centers = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+        self.image = np.zeros((SHEET * CHIP, SHEET * CHIP, 3), np.uint8)
+        self._tilts = np.radians(tilts)
+        self._maps = np.empty((len(faces), 2, 3))  # from the image to the sheet
+        for number, (center, size, tilt) in enumerate(zip(centers.tolist(), sizes.tolist(), tilts, strict=True)):
+            row, column = divmod(number, SHEET)
+            matrix: NDArray[Any] = cv2.getRotationMatrix2D(center, tilt, CHIP_FACE / size)
+            matrix[:, 2] += CHIP / 2 - np.array(center)
+            part = self.image[row * CHIP : (row + 1) * CHIP, column * CHIP : (column + 1) * CHIP]
+            part[:] = cv2.warpAffine(image, matrix, (CHIP, CHIP), flags=cv2.INTER_LINEAR)
+            matrix[:, 2] += np.array([column, row], float) * CHIP
+            self._maps[number] = matrix
+
+    def to_source(self, found: Candidates) -> Candidates:
+        """Return those faces of the sheet that are the enlarged ones, in pixels of the image.
+
+        The box is that of the ellipse that the box in the sheet surrounds.
+        """
+        sizes, centers = found.boxes[:, 2:] - found.boxes[:, :2], (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        cells = np.clip(centers // CHIP, 0, SHEET - 1)
+        numbers, side = (cells[:, 1] * SHEET + cells[:, 0]).astype(np.intp), sizes.max(axis=1, initial=0)
+        is_it = (np.abs(centers - (cells + 0.5) * CHIP) < 0.4 * CHIP_FACE).all(axis=1) & (numbers < len(self._maps))
+        rows = np.flatnonzero(is_it & (side > CHIP_FACE / 2) & (side < 2 * CHIP_FACE))
+        matrices, tilts = self._maps[numbers[rows]], self._tilts[numbers[rows]][:, None]
+        back = np.linalg.inv(matrices[:, :, :2])
+        radii = sizes[rows] / 2 * np.linalg.norm(back[:, :, 0], axis=1)[:, None]
+        reach = np.hypot(radii * np.cos(tilts), radii[:, ::-1] * np.sin(tilts))
+        middle = np.einsum("nij,nj->ni", back, centers[rows] - matrices[:, :, 2])
+        faces = found.select(rows)
+        points = faces.landmarks
+        if points is not None:
+            points = np.einsum("nij,nkj->nki", back, points - matrices[:, None, :, 2]).astype(np.float32)
+        return Candidates(np.hstack([middle - reach, middle + reach]).astype(np.float32), faces.scores, points)
+
+
+def sheets(image: NDArray[np.uint8], weak: Candidates) -> Iterator[Sheet]:
+    """Yield weak faces of an image, each turned to both sides of how a view saw it."""
+    upright = np.zeros(len(weak))
+    if weak.landmarks is not None:
+        eyes = weak.landmarks[:, 1] - weak.landmarks[:, 0]
+        upright = np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0]))
+    rows = np.repeat(np.arange(len(weak)), 2)
+    tilts = upright[rows] + np.tile([-TILT, TILT], len(weak))
+    for start in range(0, len(rows), SHEET * SHEET):
+        part = slice(start, start + SHEET * SHEET)
+        yield Sheet(image, weak.select(rows[part]), tilts[part])
+
+
+def find_weak(faces: Candidates, all_faces: Candidates) -> Candidates:
+    """Return those of ``all_faces`` that are no other look at any of ``faces``."""
+    return all_faces.select(np.flatnonzero(~_are_covered(all_faces.boxes, faces.boxes)))
 
 
 def warn_if_thin(source: Size, scales: tuple[Size, ...]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from scrfd_trt._decode import Candidates
 from scrfd_trt._letterbox import FREE_SCALES, Letterbox, normalize_into
-from scrfd_trt._passes import FOUND_FROM, View, ViewTable, keep, plan_views
+from scrfd_trt._passes import CHIP, CHIP_FACE, FOUND_FROM, Sheet, View, ViewTable, keep, plan_views
 
 LARGE = (4000, 3000)
 
@@ -69,3 +69,22 @@ def test_what_gives_way_is_kept_only_where_nothing_covers_it():
     candidates = Candidates(boxes, np.array([0.9, 0.6, 0.5, 0.7], np.float32), None)
     assert keep(candidates, np.array([True, False, True, False]), 0.4).tolist() == [3, 1, 2]
     assert keep(candidates, np.zeros(4, bool), 0.4).tolist() == [0, 3, 2]
+
+
+@pytest.mark.parametrize("tilt", [0.0, 115.0, -25.0])
+def test_faces_of_a_sheet_are_mapped_back_to_the_image(tilt):
+    faces = Candidates(
+        np.array([[100, 200, 140, 250], [300, 50, 320, 75]], np.float32),
+        np.ones(2, np.float32),
+        np.zeros((2, 5, 2), np.float32),
+    )
+    picture = np.zeros((400, 500, 3), np.uint8)
+    picture[225, 120] = picture[62, 310] = 255
+    sheet = Sheet(picture, faces, np.full(2, tilt))
+    middles = np.array([[CHIP / 2, CHIP / 2], [1.5 * CHIP, CHIP / 2], [2.5 * CHIP, CHIP / 2], [20, 20]], np.float32)
+    bright = np.argwhere(sheet.image[:, :, 0] > 100)[:, ::-1]
+    assert all(np.abs(bright - middle).max(axis=1).min() < 2 for middle in middles[:2])
+    radius = CHIP_FACE / 2
+    found = Candidates(np.hstack([middles - radius, middles + radius]), np.full(4, 0.8, np.float32), None)
+    back = sheet.to_source(found)
+    assert np.allclose(back.boxes, [[95, 200, 145, 250], [297.5, 50, 322.5, 75]], atol=0.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -111,3 +113,25 @@ def test_grid_and_flat_models_give_the_same_faces(networks, photographs, photogr
     assert len(found[0]) == len(found[1])
     assert np.abs(closest(found[1], found[0].boxes).boxes - found[0].boxes).max() < 0.05
     assert np.abs(found[0].scores - found[1].scores).max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("angle", "share"), [(270, 0.98), (60, 0.9)])
+def test_turned_photographs_give_the_same_faces(networks, photographs, angle, share):
+    picture = cv2.imread(str(photographs["people.png"]))
+    height, width = picture.shape[:2]
+    side = math.ceil(math.hypot(width, height))
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -angle, 1.0)
+    matrix[:, 2] += (side - width) / 2, (side - height) / 2
+    turned = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_CUBIC)
+    with SCRFDDetector.from_onnx(networks["500m"], device="cpu", min_face=16) as detector:
+        upright = detector.detect(picture)
+    with SCRFDDetector.from_onnx(
+        networks["500m"], device="cpu", min_face=16, rotations=(90, 180, 270), max_faces=500
+    ) as detector:
+        found = detector.detect(turned)
+    middles = (upright.boxes[:, :2] + upright.boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
+    others = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    reach = 0.4 * (upright.boxes[:, 2:] - upright.boxes[:, :2]).max(axis=1)
+    near = np.abs(middles[:, None] - others).max(axis=2) < reach[:, None]
+    assert near.any(axis=1).mean() >= share

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 from scrfd_trt._decode import Candidates, merge
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._passes import View, ViewTable, keep
+from scrfd_trt._passes import Look, View, ViewTable, find_weak, keep, sheets
 from scrfd_trt._pipelines.streaming import Pending
 from scrfd_trt.errors import BackendError, DetectionsError, ScrfdError
+
+SHEETS = 8
+"""Sheets that are in memory at a time."""
 
 Outcome = Detections | ScrfdError
 """The result of one image: its detections, or an error that concerns no other image."""
@@ -111,6 +115,38 @@ def merge_passes(
         candidates = table.to_source(candidates, numbers)
         aside = table.gives_way(candidates.boxes, numbers)
     return validated(candidates.select(keep(candidates, aside, iou)[:max_faces]), image_size, description)
+
+
+def look_again(
+    image: NDArray[np.uint8],
+    faces: Detections,
+    all_faces: Outcome,
+    detect: Callable[[list[Look]], list[Outcome]],
+    limits: tuple[float, int | None],
+) -> Outcome:
+    """Return the faces of turned images, and those of ``all_faces``, weak ones too, that a second look confirms.
+
+    ``detect`` returns what the model finds in images with a score above the threshold; ``limits`` are the maximum
+    intersection over union, and the maximum number of faces.
+    """
+    if isinstance(all_faces, ScrfdError):
+        return faces
+    weak = find_weak(_candidates(faces), _candidates(all_faces))
+    parts = [_candidates(faces)]
+    todo = sheets(image, weak)
+    while group := list(islice(todo, SHEETS)):
+        for sheet, found in zip(group, detect([Look(each.image) for each in group]), strict=True):
+            if isinstance(found, ScrfdError):
+                return found
+            parts.append(sheet.to_source(_candidates(found)))
+    candidates = merge(parts)
+    aside = np.arange(len(candidates)) >= len(faces)
+    kept = candidates.select(keep(candidates, aside, limits[0])[: limits[1]])
+    return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=faces.image_size)
+
+
+def _candidates(faces: Detections) -> Candidates:
+    return Candidates(faces.boxes, faces.scores, faces.landmarks)
 
 
 def validated(faces: Candidates, image_size: tuple[int, int], description: str) -> Outcome:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -23,13 +24,13 @@ from scrfd_trt._heads import check, recognize
 from scrfd_trt._image_arrays import YUVImage, as_color, from_nv12, from_yuv, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._nms import nms
-from scrfd_trt._passes import Look, Size, View, as_look, image_size, plan_views, warn_if_thin
-from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
+from scrfd_trt._passes import WEAK, Look, Size, View, as_look, image_size, plan_views, warn_if_thin
+from scrfd_trt._pipelines.base import Outcome, all_found, look_again, merge_passes
 from scrfd_trt._pipelines.profiles import choose_scales, largest_batch
 from scrfd_trt._pipelines.streaming import Pending, Runs
 from scrfd_trt._pipelines.workers import Workers
 from scrfd_trt.backends import Backend, OnnxBackend
-from scrfd_trt.errors import BackendError, ImageError, is_out_of_memory, one_line, out_of_memory
+from scrfd_trt.errors import BackendError, ImageError, ScrfdError, is_out_of_memory, one_line, out_of_memory
 
 if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
@@ -90,17 +91,28 @@ class HostPipeline:
             for start in range(0, len(images), self.max_batch):
                 batch = [as_look(image, self._options) for image in images[start : start + self.max_batch]]
                 plans = [self.plan(look) for look in batch]
-                passes = self._passes([look.image for look in batch], plans, threshold, backend)
+                least = threshold * WEAK if any(look.rotations for look in batch) else threshold
+                passes = self._passes([look.image for look in batch], plans, least, backend)
                 for look, plan, candidates in zip(batch, plans, passes, strict=True):
-                    size, iou = image_size(look.image), self._options.iou
                     if len(plan) > len(self.scales):  # few of many are left for the NMS over all of them
+                        iou = self._options.iou
                         candidates = [each.select(nms(each.boxes, each.scores, iou)) for each in candidates]  # noqa: PLW2901
-                    found.append(merge_passes(candidates, iou, max_faces, size, self.description, views=plan))
+                    strong = [each.above(threshold) for each in candidates] if least < threshold else candidates
+                    faces = self._merge(look, plan, strong, None if look.rotations else max_faces)
+                    if look.rotations and not isinstance(faces, ScrfdError):
+                        again = partial(self._outcomes, threshold=threshold, max_faces=None, backend=backend)
+                        every = self._merge(look, plan, candidates, None)
+                        faces = look_again(look.image, faces, every, again, (self._options.iou, max_faces))
+                    found.append(faces)
         except (MemoryError, cv2.error) as error:
             if is_out_of_memory(error):
                 raise out_of_memory("detecting faces") from error
             raise BackendError(f"OpenCV failed: {one_line(error)}") from error
         return found
+
+    def _merge(self, look: Look, plan: Sequence[View], found: Sequence[Candidates], max_faces: int | None) -> Outcome:
+        size, iou = image_size(look.image), self._options.iou
+        return merge_passes(found, iou, max_faces, size, self.description, views=plan)
 
     def plan(self, look: Look) -> tuple[View, ...]:
         """Return the views of an image."""
@@ -149,7 +161,7 @@ class HostPipeline:
         return [[found[image, view] for view in range(len(plan))] for image, plan in enumerate(plans)]
 
     def _runs(self, plans: Sequence[Sequence[View]], batch: int | None) -> list[list[tuple[int, int]]]:
-        """Return the image and the number of each view that run together, for each run of the model; large ones first.
+        """Return the image and the number of each view that run together, for each run of the model.
 
         ``batch`` is how many run together; None: as many as the model supports.
         """
@@ -158,7 +170,7 @@ class HostPipeline:
             for number, view in enumerate(plan):
                 by_size.setdefault(view.target, []).append((image, number))
         runs = []
-        for size, views in sorted(by_size.items(), key=lambda item: -math.prod(item[0])):
+        for size, views in by_size.items():
             step = batch or self._batch_at(size)
             runs += [views[start : start + step] for start in range(0, len(views), step)]
         return runs
