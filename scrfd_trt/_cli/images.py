@@ -226,25 +226,19 @@ class _ImageJob:
         """Open images; decode them, too, unless they are detected in their turn."""
         turn, numbered = item
         jobs = [_Job(source) for _, source in numbered]
+        decoded: Sequence[Decoded | Exception | None] = [None] * len(jobs)
         try:
-            decoded: Sequence[Decoded | Exception | None] = [None] * len(jobs)
             if self.decoders is not None:
-                decoded = self._decode_elsewhere(self.decoders, turn, [number for number, _ in numbered], jobs)
+                self._budget.take(turn, self.decoders.slot_size * len(jobs))
+                for job in jobs:
+                    job.size = self.decoders.slot_size
+                with measured("decode"):
+                    decoded = self.decoders.decode([number for number, _ in numbered])
             for job, found in zip(jobs, decoded, strict=True):
                 self._finish_opening(job, turn, found)
         finally:
             self._budget.take(turn, 0)
         return jobs
-
-    def _decode_elsewhere(
-        self, decoders: Decoders, turn: int, numbers: Sequence[int], jobs: Sequence[_Job]
-    ) -> Sequence[Decoded | Exception | None]:
-        """Let another process decode images."""
-        self._budget.take(turn, decoders.slot_size * len(jobs))
-        for job in jobs:
-            job.size = decoders.slot_size
-        with measured("decode"):
-            return decoders.decode(numbers)
 
     def _finish_opening(self, job: _Job, turn: int, decoded: Decoded | Exception | None) -> None:
         """Take what another process has decoded, or decode the image if that was not possible."""
