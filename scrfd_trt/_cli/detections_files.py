@@ -12,8 +12,9 @@ from scrfd_trt._cli.inputs import Source, same_file_key
 from scrfd_trt._cli.options import CopySettings, DetectionsFileArgs
 from scrfd_trt._files import temporary_folder
 from scrfd_trt.errors import OptionError
-from scrfd_trt.video import FacesReader, Summary, TrackingOptions, TrackSelection
+from scrfd_trt.video import FacesReader, TrackSelection
 from scrfd_trt.video._detections_file import FACES_SUFFIX
+from scrfd_trt.video._two_pass import summarize
 
 
 def check_inputs(
@@ -41,7 +42,7 @@ def check_inputs(
     if sources and not has_videos and any(cover.pts_seconds for cover in selection.covers):
         raise OptionError("--cover with times applies to videos; leave out what follows '@' for images")
     if files.detections and selection.selected_tracks:
-        known = summarize(files.detections).tracks if faces is None else faces.tracks
+        known = faces.tracks if faces is not None else _all_tracks(files.detections)
         if message := missing_tracks(selection, known):
             hint = "" if known or faces is None else '; put "track": 1 in each face to select it'
             raise OptionError(f"{files.detections}: {message}{hint}")
@@ -68,15 +69,9 @@ def check_files(files: DetectionsFileArgs, others: Mapping[str, Path | None], *,
     outputs.check_free(target, kind="text", overwrite=overwrite)
 
 
-def summarize(path: Path) -> Summary:
-    """Read a detections file and return its summary; raise DetectionsError if it is invalid."""
-    with FacesReader(path) as reader:
-        threshold = TrackingOptions.model_validate(reader.header.tracking).threshold
-        summary = Summary(reader.header.size, threshold)
-        summary.spans, summary.detector_options = reader.header.detected_spans, reader.header.detector_options
-        for frame in reader:
-            summary.add(frame)
-    return summary
+def _all_tracks(path: Path) -> set[int]:
+    summary = summarize(path)
+    return {*summary.tracks, *summary.dropped}
 
 
 def missing_tracks(selection: TrackSelection, known: Iterable[int]) -> str:

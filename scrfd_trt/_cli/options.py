@@ -282,6 +282,7 @@ class VideoSettings:
     progress: ProgressKind
     quiet: bool
     overwrite: bool
+    keep_doubtful: bool
 
     def detect(
         self,
@@ -299,6 +300,7 @@ class VideoSettings:
             tracking=self.tracking,
             spans=None if selection is None else selection.detected_spans,
             covers=() if selection is None else selection.covers,
+            keep_doubtful=self.keep_doubtful,
             overwrite=self.overwrite,
             damaged=self.damaged,
             progress=report,
@@ -320,6 +322,9 @@ class VideoArgs:
         str, _video("|".join(DAMAGED), "On damaged frames or images: stop, or keep what is decoded.")
     ] = "stop"
     progress: Annotated[str, _video("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
+    keep_doubtful: Annotated[
+        bool, _video(None, "Keep faces of low scores that a second look does not find.", "--keep-doubtful")
+    ] = False
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:
         """Return the settings; faces below the threshold continue a track but begin none."""
@@ -330,6 +335,7 @@ class VideoArgs:
             parse_choice("--progress", self.progress, PROGRESS),
             quiet,
             overwrite,
+            self.keep_doubtful,
         )
 
 
@@ -367,6 +373,7 @@ class CopySettings(VideoSettings):
     images: ImageArgs
     jobs: int
     selection: TrackSelection
+    report: Path | None
     encode: EncodeOptions
     keep_metadata: bool
     keep_location: bool
@@ -387,6 +394,9 @@ class CopyArgs:
     keep_metadata: KeepMetadata = False
     keep_location: KeepLocation = False
     overwrite: Overwrite = False
+    report: Annotated[
+        Path | None, _video("FILE", "Write a page with pictures of doubtful moments, uncovered (.html).")
+    ] = None
     messages: JobMessageArgs
     job: JobArgs
     files: DetectionsFileArgs
@@ -402,7 +412,8 @@ class CopyArgs:
             **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite or self.job.resume)),
             images=self.images,
             jobs=self.jobs,
-            selection=self.selection.parse(),
+            selection=self.selection.parse().model_copy(update={"keep_doubtful": self.video.keep_doubtful}),
+            report=self.report,
             encode=self.encode.parse(self.quality),
             keep_metadata=self.keep_metadata,
             keep_location=self.keep_location,

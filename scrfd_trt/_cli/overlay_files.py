@@ -36,6 +36,7 @@ from scrfd_trt._cli.option_rules import (
     check_options,
 )
 from scrfd_trt._cli.options import CopyArgs, CopySettings
+from scrfd_trt._cli.report_page import Finished, check_page, write_page
 from scrfd_trt._cli.video_copies import CopyVideo, copy_here, copying_elsewhere
 from scrfd_trt._cli.video_report import (
     SearchedCopy,
@@ -107,6 +108,9 @@ def write_copies(
     written = {source: path for source, path in targets.items() if not source.is_done}
     facts |= {LOSSY} if outputs.any_lossy(written) else set()
     check_options(context, facts | ({ENCODED} if job.skipped or outputs.any_encoded(written) else set()))
+    if settings.report is not None:
+        others = [*targets.values(), *(source.path for source in sources)]
+        check_page(settings.report, others, overwrite=settings.overwrite)
     faces = check_inputs(settings, left, targets)
     if args.job.dry_run:
         job.print_plan(sources, left_out, strict=strict)
@@ -119,6 +123,10 @@ def write_copies(
         if left:
             with opener(max_batch=run) if verify or not settings.files.detections else nullcontext() as detector:
                 copies.run(left, output, detector, faces, several)
+            if settings.report is not None:
+                write_page(settings.report, copies.finished, context, settings.damaged)
+                if not settings.quiet:
+                    console.plain(f"wrote {settings.report}: pictures of doubtful moments, with uncovered faces")
         elif not sources and settings.files.save_detections is not None:
             with results.open_writer(
                 "jsonl", settings.files.save_detections, threshold=threshold, overwrite=settings.overwrite
@@ -138,6 +146,8 @@ class _CopyJob:
     found_later: dict[tuple[Path, int], list[Detections]] = field(default_factory=dict)
     """Faces that were found in copies of images, by path and page."""
     searched: list[SearchedCopy] = field(default_factory=list)
+    finished: list[Finished] = field(default_factory=list)
+    """Videos for the page."""
 
     def run(
         self,
@@ -173,6 +183,8 @@ class _CopyJob:
             process = partial(self._copy_video, copy)
             for source, summary in process_videos(videos, self.tally, process, jobs):
                 self._report_video(self.targets[source], summary)
+                if self.settings.report is not None:
+                    self.finished.append(Finished(source.path, self.targets[source], summary))
 
     def _copy_video(self, copy: CopyVideo, source: Source) -> Summary:
         return copy(source.path, self.targets[source])

@@ -156,7 +156,7 @@ def _copy(
             with open_source(path, damaged=settings.damaged) as reader:
                 detector = settings.looks.for_video(detector, reader.info.size)
             found = settings.detect(path, detections, detector, report, settings.selection)
-            if message := missing_tracks(settings.selection, found.tracks):
+            if message := missing_tracks(settings.selection, {*found.tracks, *found.dropped}):
                 raise DetectionsError(message)
         how: dict[str, Any] = {
             "selection": settings.selection,

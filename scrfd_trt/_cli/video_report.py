@@ -61,10 +61,18 @@ def report_lines(summary: Summary) -> list[str]:
         lines.append(f"left uncovered in some or all frames, as requested: tracks {tracks}")
     if (found := summary.detector_options.get("min_face") or MIN_FACE) > MIN_FACE:
         lines.append(f"faces below {found:g} pixels may be missed; --min-face {MIN_FACE} finds them")
+    if summary.dropped:
+        lines.append("no face in a second look, so not covered (--keep-doubtful covers them):")
+        lines += [
+            _line(track.first.pts_seconds, track.last.pts_seconds, track.number, low_score(track))
+            for track in list(summary.dropped.values())[:MAX_MOMENTS]
+        ]
+        if len(summary.dropped) > MAX_MOMENTS:
+            lines.append(f"  and {count(len(summary.dropped) - MAX_MOMENTS, 'more track')}")
     weakest = summary.moments_to_review(MAX_MOMENTS)
     if weakest:
         lines.append("review these moments:")
-        lines += [f"  {_when(moment):<19}  track {moment.track:<4} {_doubt(moment)}" for moment in weakest]
+        lines += [_line(one.start, one.end, one.track, doubt_text(one)) for one in weakest]
     return lines
 
 
@@ -80,6 +88,16 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "frames_lost": summary.lost,
         "gaps": [{"start": start, "end": end} for start, end in summary.gaps()],
         "left_out": sorted(summary.left_out),
+        "dropped": [
+            {
+                "track": track.number,
+                "start": track.first.pts_seconds,
+                "end": track.last.pts_seconds,
+                "score": round(track.best.score, 4),
+                "box": [round(side, 2) for side in track.best.box.tolist()],
+            }
+            for track in summary.dropped.values()
+        ],
         "spans": None
         if summary.spans is None
         else [[at if math.isfinite(at) else None for at in span] for span in summary.spans],
@@ -120,7 +138,7 @@ def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: b
     for kind, label, text in (("uncovered", "error", "not covered"), ("doubtful", "warning", "not covered, if a face")):
         if (left := of_kind(kind, -1)) and (label == "error" or not quiet):
             lines = [
-                f"{name}: --cover '{_as_cover(face, is_video)}' (score {face.score:.2f})"
+                f"{name}: --cover '{_cover_of(face, is_video)}' (score {face.score:.2f})"
                 for name, face in sorted(left, key=lambda each: -each[1].score)[:MAX_MOMENTS]
             ]
             more = f", such as these {MAX_MOMENTS}" if len(left) > MAX_MOMENTS else ""
@@ -140,9 +158,14 @@ def _warn_of_weak(
     )
 
 
-def _as_cover(face: FoundFace, is_video: bool) -> str:
-    x1, y1, x2, y2 = (round(side) for side in face.box)
-    times = f"@{format_time(max(0.0, face.start - SLACK))}-{format_time(face.end + SLACK)}" if is_video else ""
+def _cover_of(face: FoundFace, is_video: bool) -> str:
+    return as_cover(face.box, (face.start, face.end) if is_video else None)
+
+
+def as_cover(box: Sequence[float], span: tuple[float, float] | None) -> str:
+    """Return the value of ``--cover`` for a box x1, y1, x2, y2 and a span in seconds."""
+    x1, y1, x2, y2 = (round(side) for side in box)
+    times = f"@{format_time(max(0.0, span[0] - SLACK))}-{format_time(span[1] + SLACK)}" if span else ""
     return f"{x1},{y1},{max(1, x2 - x1)},{max(1, y2 - y1)}{times}"
 
 
@@ -171,12 +194,23 @@ def _row(track: TrackSummary) -> list[str]:
     ]
 
 
-def _when(moment: ReviewMoment) -> str:
-    start, end = format_time(moment.start), format_time(moment.end)
-    return start if start == end else f"{start} to {end}"
+def _line(start: float, end: float, track: int, text: str) -> str:
+    return f"  {span_text(start, end):<19}  track {track:<4} {text}"
 
 
-def _doubt(moment: ReviewMoment) -> str:
+def low_score(track: TrackSummary) -> str:
+    """Return the score of a dropped track in its best frame."""
+    return f"score {track.best.score:.2f} in {count(track.frames, 'frame')}"
+
+
+def span_text(start: float, end: float) -> str:
+    """Return ``0:05.00 to 0:07.00``, or one time if both are the same."""
+    first, last = format_time(start), format_time(end)
+    return first if first == last else f"{first} to {last}"
+
+
+def doubt_text(moment: ReviewMoment) -> str:
+    """Return why to review a moment."""
     if moment.doubt == "lost":
         return "ends inside the picture"
     frames = count(moment.weight, "frame")

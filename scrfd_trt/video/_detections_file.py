@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
 from math import inf
@@ -75,6 +76,8 @@ class Header(BaseModel, frozen=True):
     """Places that a person covers."""
     min_face: float | None = None  # the detector's options
     rotations: tuple[int, ...] = ()
+    dropped: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Tracks that are not covered, since a second look found no face in them."""
 
     @field_validator("spans")
     @classmethod
@@ -183,6 +186,11 @@ class FacesWriter:
     overwrite
         Whether an existing file may be replaced.
 
+    Attributes
+    ----------
+    dropped
+        Tracks that the file states not to be faces; set before the block ends.
+
     Raises
     ------
     OptionError
@@ -220,7 +228,8 @@ class FacesWriter:
             with output_errors(self.path):
                 self._file = part.open("wb")
             stack.callback(self._close)
-            defaults = {"spans": None, "covers": (), "min_face": None, "rotations": ()}
+            self.dropped: Collection[int] = ()
+            defaults = {"spans": None, "covers": (), "min_face": None, "rotations": (), "dropped": ()}
             unused = {name for name, nothing in defaults.items() if getattr(header, name) == nothing}
             self._write_line(header.model_dump(exclude=unused))
             self._stack = stack.pop_all()
@@ -241,11 +250,29 @@ class FacesWriter:
         with output_errors(self.path):
             self._file.close()
 
+    def _state_dropped(self) -> None:
+        """Write the file again, with the dropped tracks in the first line."""
+        self._close()
+        part = Path(self._file.name)
+        with (
+            output_errors(self.path),
+            atomic_path(part, overwrite=True) as other,
+            part.open("rb") as lines,
+            other.open("wb") as copy,
+        ):
+            header = orjson.loads(next(lines)) | {"dropped": sorted(self.dropped)}
+            copy.write(orjson.dumps(header, option=orjson.OPT_APPEND_NEWLINE))
+            shutil.copyfileobj(lines, copy, SAMPLE_BYTES)
+
     def __enter__(self) -> FacesWriter:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
+        if not self.dropped or exception[0] is not None:
+            self._stack.__exit__(*exception)
+            return
+        with self._stack.pop_all():
+            self._state_dropped()
 
 
 def add_faces(path: Path, faces: Mapping[int, FrameFaces]) -> None:
@@ -366,6 +393,11 @@ class FacesReader:
             "the faces of the whole video",
             fields=["only_spans"],
         )
+
+    def dropped(self, selection: TrackSelection) -> frozenset[int]:
+        """Return the tracks that a selection does not cover since a second look dropped them."""
+        named = selection.only_tracks | selection.drop_tracks
+        return frozenset() if selection.keep_doubtful else frozenset(self.header.dropped) - named
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

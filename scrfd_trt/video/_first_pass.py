@@ -27,6 +27,7 @@ from scrfd_trt.video._directions import Directions
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._nvdec import PendingPreview, Previewer, finished
 from scrfd_trt.video._reader import Frame
+from scrfd_trt.video._second_look import SecondLook
 from scrfd_trt.video._selection import Span, is_within
 
 THUMBNAIL_LINES = 160  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
@@ -126,8 +127,7 @@ def find_faces(
     options = tracking or TrackingOptions()
     with closing(track_faces(reader, detector, options, delay=delay, keep=False, spans=spans)) as found:
         for _, faces in found:
-            is_wanted = spans is None or is_within(faces.pts_seconds, spans)
-            yield faces if is_wanted else faces[:0]
+            yield faces
 
 
 def track_faces(
@@ -139,15 +139,20 @@ def track_faces(
     keep: bool = True,
     batch: int | None = None,
     spans: Sequence[Span] | None = None,
+    second_look: SecondLook | None = None,
 ) -> Generator[tuple[Frame | None, FrameFaces], None, None]:
-    """Do what :func:`find_faces` does, and yield the frames, too (None unless ``keep``)."""
+    """Do what :func:`find_faces` does, and yield the frames, too (None unless ``keep``); serve a second look."""
     rate = reader.info.rate
     near = min(max(round(RETURN_SECONDS * float(rate)), RETURN_FRAMES[0]), RETURN_FRAMES[1])
     if delay is not None:
         near = max(1, min(delay, LIVE_RETURN_FRAMES))
     windows = None if spans is None else _Windows(spans, tracking, rate, near)
-    results = detect_frames(reader, detector, tracking, batch, keep=keep, windows=windows)
-    yield from link_faces(results, Tracker(tracking, rate, delay=delay), near)
+    results = detect_frames(reader, detector, tracking, batch, keep=keep, windows=windows, second_look=second_look)
+    for frame, faces in link_faces(results, Tracker(tracking, rate, delay=delay), near):
+        if second_look is not None:
+            second_look.add(faces)
+        is_wanted = spans is None or is_within(faces.pts_seconds, spans)
+        yield frame, faces if is_wanted else faces[:0]
 
 
 def link_faces(
@@ -194,9 +199,10 @@ def detect_frames(
     *,
     keep: bool = True,
     windows: _Windows | None = None,
+    second_look: SecondLook | None = None,
 ) -> Iterator[tuple[FrameResult, Thumbnail]]:
     """Detect faces in every n-th frame, and in the first frames after a possible cut; yield all frames in order."""
-    waiting: deque[tuple[FrameResult, Preview | PendingPreview, bool]] = deque()
+    waiting: deque[tuple[FrameResult, Preview | PendingPreview, Frame | None]] = deque()  # None: not detected in
     device = getattr(reader, "device", "cpu")
     is_on_gpu = device != "cpu"
 
@@ -205,7 +211,7 @@ def detect_frames(
             for frame, preview, is_detected, is_near_span, look in group:
                 # Frames are large, and many wait if few are detected in.
                 result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None, is_near_span)
-                waiting.append((result, preview, is_detected))
+                waiting.append((result, preview, frame if is_detected else None))
                 if is_detected:
                     yield look
 
@@ -221,10 +227,12 @@ def detect_frames(
         groups = stack.enter_context(prefetched(looks, ahead))
         found = detector.stream(images(groups), batch=batch, threshold=tracking.detection_threshold)
         for detections in measured_items("detect", found):
-            result, preview, is_detected = waiting.popleft()
-            while not is_detected:
+            result, preview, frame = waiting.popleft()
+            while frame is None:
                 yield follower.add(result, finished(preview))
-                result, preview, is_detected = waiting.popleft()
+                result, preview, frame = waiting.popleft()
+            if second_look is not None:
+                second_look.take(frame, detections)
             yield follower.add(result._replace(detections=detections), finished(preview))
         for result, preview, _ in waiting:
             yield follower.add(result, finished(preview))

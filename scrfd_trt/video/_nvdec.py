@@ -10,13 +10,14 @@ from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scrfd_trt._cuda import kernels
 from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import call
-from scrfd_trt._cuda.memory import free, pinned_memory, view
+from scrfd_trt._cuda.driver import RelaxedCapture, call
+from scrfd_trt._cuda.memory import copy, free, pinned_memory, view
 from scrfd_trt._cuda.stream import DEFAULT_STREAM, create_event, create_stream, wait_for_default_stream
-from scrfd_trt._image_arrays import Matrix, YUVImage
+from scrfd_trt._image_arrays import Matrix, YUVImage, from_yuv
 from scrfd_trt._tracking.motion import GREY_SIDE, Preview, grey_size
 from scrfd_trt._tracking.scene_cuts import THUMBNAIL_SHAPE
 from scrfd_trt.errors import VideoError
@@ -126,6 +127,25 @@ def yuv_image(picture: Any) -> YUVImage:
         MATRICES.get(matrix, "bt601"),
         color_range == _colors.FULL,
     )
+
+
+def region(image: YUVImage, left: int, top: int, right: int, bottom: int) -> NDArray[np.uint8]:
+    """Return a part of a frame on the GPU as an image BGR; only its rows are copied. ``left`` and ``top`` are even."""
+    parts = []
+    with Device(image.y.known_gpu).current(), RelaxedCapture():
+        for plane, share in ((image.y, 1), (image.uv, 2)):
+            about = plane.__cuda_array_interface__
+            height, pitch, item = about["shape"][0], about["strides"][0], np.dtype(about["typestr"])
+            first, last = (min(-(-side // share), height) for side in (top, bottom))
+            rows = np.empty((last - first, pitch), np.uint8)
+            if rows.size:
+                copy("copying a part of a frame", rows.ctypes.data, about["data"][0] + first * pitch, rows.nbytes)
+            rows = rows.view(item)[:, : about["shape"][1] * share]
+            parts.append(rows[:, left : -(-right // share) * share])
+    y, uv = parts[0][:, : right - left], parts[1].reshape(len(parts[1]), parts[1].shape[1] // 2, 2)
+    if not y.size:
+        return np.zeros((0, 0, 3), np.uint8)
+    return from_yuv(YUVImage(y, uv, image.matrix, image.full_range))
 
 
 class _Group:

@@ -126,6 +126,9 @@ class TrackSelection(OptionsModel):
         Track numbers.
     drop_tracks
         Numbers of tracks that are no faces: they are not covered, and summaries do not count them.
+    keep_doubtful
+        Whether tracks are covered, too, that a second look dropped; see :func:`detect_video`. Those that
+        ``only_tracks`` names always are.
     covers
         Places that are covered by hand.
     only_regions, except_regions
@@ -139,6 +142,7 @@ class TrackSelection(OptionsModel):
     only_tracks: frozenset[int] = frozenset()
     except_tracks: frozenset[int] = frozenset()
     drop_tracks: frozenset[int] = frozenset()
+    keep_doubtful: bool = False
     covers: tuple[Cover, ...] = ()
     only_regions: tuple[Region, ...] = ()
     except_regions: tuple[Region, ...] = ()

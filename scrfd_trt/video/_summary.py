@@ -52,6 +52,8 @@ class TrackSummary:
 class ReviewMoment:
     """A moment of a video that a person should review.
 
+    The order is that of weights.
+
     Attributes
     ----------
     weight
@@ -60,6 +62,8 @@ class ReviewMoment:
         In seconds.
     doubt
         Why: ``bridged`` (filled between detections), ``faint`` (low scores) or ``lost`` (ends inside of the frame).
+    shown
+        Time of a frame in the second half of the moment, in seconds, and the face's box x1, y1, x2, y2 there.
     """
 
     weight: int
@@ -67,6 +71,24 @@ class ReviewMoment:
     end: float
     track: int
     doubt: Doubt
+    shown: tuple[float, tuple[float, ...]] = field(default=(0.0, ()), compare=False)
+
+
+class _Run:
+    """Frames in a row in which a track has the same doubt."""
+
+    def __init__(self, doubt: Doubt, first: FrameFaces) -> None:
+        self.doubt, self.first, self.last = doubt, first, first
+        self.shown: tuple[float, tuple[float, ...]] = (0.0, ())
+
+    @property
+    def weight(self) -> int:
+        return self.last.number - self.first.number + 1
+
+    def add(self, frame: FrameFaces, box: NDArray[np.float64]) -> None:
+        self.last = frame
+        if self.weight & (self.weight - 1) == 0:  # at last in the second half
+            self.shown = frame.pts_seconds, tuple(box.tolist())
 
 
 class Summary:
@@ -87,6 +109,9 @@ class Summary:
         Number of boxes in all frames, and of scene cuts.
     tracks
         :class:`TrackSummary` by track number.
+    dropped
+        :class:`TrackSummary` by number of the tracks that a second look dropped: they are not covered, and nothing else
+        counts them.
     left_out
         Numbers of the tracks that the selection left out in at least one frame.
     selected
@@ -108,6 +133,7 @@ class Summary:
         self.size = size
         self.frames = self.empty = self.bridged = self.faces = self.cuts = 0
         self.tracks: dict[int, TrackSummary] = {}
+        self.dropped: dict[int, TrackSummary] = {}
         self.left_out: set[int] = set()
         self.selected = self.lost = 0
         self.converted: list[str] = []
@@ -118,7 +144,7 @@ class Summary:
         self._gaps = GapFinder()
         self._min_score = np.float32(min_score)  # detectors compare in float32
         self._visibility: dict[int, float] = {}  # of the best face of each track
-        self._runs: dict[int, tuple[Doubt, FrameFaces, FrameFaces]] = {}  # first and last frame, by track number
+        self._runs: dict[int, _Run] = {}  # by track number
         self._moments: list[ReviewMoment] = []
         self._last: FrameFaces | None = None
 
@@ -136,6 +162,13 @@ class Summary:
         self.cuts += frame.cut
         self._add_lost(frame)
         self._last = frame
+        self._add_tracks(frame, self.tracks)
+
+    def add_dropped(self, frame: FrameFaces) -> None:
+        """Add the faces of tracks that a second look dropped."""
+        self._add_tracks(frame, self.dropped)
+
+    def _add_tracks(self, frame: FrameFaces, tracks: dict[int, TrackSummary]) -> None:
         bare = FrameFaces(frame.number, frame.pts_seconds, frame.cut)
         is_detected = frame.origins == "detected"
         areas = (frame.boxes[:, 2:] - frame.boxes[:, :2]).prod(axis=1)
@@ -143,30 +176,31 @@ class Summary:
         is_faint = is_detected & (frame.scores.astype(np.float32) < self._min_score)
         faces = zip(*(each.tolist() for each in (frame.track_ids, frame.origins, visibility, is_faint)), strict=True)
         for index, (number, origin, visible, faint) in enumerate(faces):
-            track = self.tracks.get(number)
+            track = tracks.get(number)
             if track is None or visible > self._visibility[number]:
                 self._visibility[number] = visible
                 first, counts = (bare, dict.fromkeys(ORIGINS, 0)) if track is None else (track.first, track.counts)
                 best = frame[index], frame.number, frame.pts_seconds
-                track = self.tracks[number] = TrackSummary(number, first, bare, *best, counts)
+                track = tracks[number] = TrackSummary(number, first, bare, *best, counts)
             track.last = bare
             track.counts[origin] += 1
             doubt: Doubt | None = "bridged" if origin == "interpolated" else "faint" if faint else None
-            if doubt is not None or number in self._runs:
-                self._add_doubt(number, doubt, bare)
+            if tracks is self.tracks and (doubt is not None or number in self._runs):
+                self._add_doubt(number, doubt, bare, frame.boxes[index])
 
     @property
     def by_hand(self) -> int:
         """Number of tracks that are covers by hand."""
         return sum(track.best.origin == "by hand" for track in self.tracks.values())
 
-    def _add_doubt(self, number: int, doubt: Doubt | None, frame: FrameFaces) -> None:
+    def _add_doubt(self, number: int, doubt: Doubt | None, frame: FrameFaces, box: NDArray[np.float64]) -> None:
         run = self._runs.get(number)
-        if run is not None and run[0] != doubt:
+        if run is not None and run.doubt != doubt:
             self._end_run(number)
             run = None
         if doubt is not None:
-            self._runs[number] = (doubt, run[1] if run else frame, frame)
+            run = self._runs[number] = run or _Run(doubt, frame)
+            run.add(frame, box)
 
     def _add_lost(self, frame: FrameFaces) -> None:
         """End the runs of tracks that the frame no longer has, and note those that ended inside of the frame."""
@@ -180,7 +214,8 @@ class Summary:
             self._end_run(number)
             by_hand = self._last.origins[index] == "by hand"
             if is_noted and not by_hand and self._is_inside(self._last.boxes[index]):
-                self._push(ReviewMoment(LOST_WEIGHT, frame.pts_seconds, frame.pts_seconds, number, "lost"))
+                shown = self._last.pts_seconds, tuple(self._last.boxes[index].tolist())
+                self._push(ReviewMoment(LOST_WEIGHT, frame.pts_seconds, frame.pts_seconds, number, "lost", shown))
 
     def _is_inside(self, box: NDArray[np.float64]) -> bool:
         margin = BORDER * float((box[2:] - box[:2]).max())
@@ -192,9 +227,8 @@ class Summary:
     def _end_run(self, number: int) -> None:
         run = self._runs.pop(number, None)
         if run is not None:
-            doubt, first, last = run
-            weight = last.number - first.number + 1
-            self._push(ReviewMoment(weight, first.pts_seconds, last.pts_seconds, number, doubt))
+            ends = run.first.pts_seconds, run.last.pts_seconds
+            self._push(ReviewMoment(run.weight, *ends, number, run.doubt, run.shown))
 
     def _push(self, moment: ReviewMoment) -> None:
         heapq.heappush(self._moments, moment)

@@ -24,9 +24,10 @@ from scrfd_trt.video._canvas import OverlayFunction, gpu_overlay
 from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
-from scrfd_trt.video._first_pass import FrameDetector, detector_options, find_faces, frame_device, queue_size
+from scrfd_trt.video._first_pass import FrameDetector, detector_options, frame_device, queue_size, track_faces
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoInfo, VideoReader
+from scrfd_trt.video._second_look import second_look
 from scrfd_trt.video._selection import (
     ALWAYS,
     FIRST_COVER,
@@ -71,11 +72,16 @@ def detect_video(
     tracking: TrackingOptions | None = None,
     spans: Sequence[Span] | None = None,
     covers: Sequence[Cover] = (),
+    keep_doubtful: bool = False,
     overwrite: bool = False,
     damaged: Damaged = "stop",
     progress: ProgressCallback = _no_progress,
 ) -> Summary:
     """Detect the faces of a video, track them, write them to a file, and return their summary.
+
+    Tracks of low scores get a second look: the detector sees enlarged, upright crops of some of their frames. If it
+    finds no face in any of them, the track is dropped: the file keeps it, and states that it is not to be covered. A
+    detector without ``detect_batch`` has no second look.
 
     Parameters
     ----------
@@ -88,6 +94,8 @@ def detect_video(
         states them, and its faces cover nothing elsewhere.
     covers
         Places that are covered by hand, for the file.
+    keep_doubtful
+        Whether no track is dropped.
     overwrite, damaged
         As for :class:`FacesWriter` and :class:`VideoReader`.
     progress
@@ -98,7 +106,7 @@ def detect_video(
     VideoError, OutputError, OptionError
         If the video cannot be read or the file cannot be written; no file is left then.
     """
-    how: dict[str, Any] = {"spans": spans, "covers": covers, "overwrite": overwrite}
+    how: dict[str, Any] = {"spans": spans, "covers": covers, "keep_doubtful": keep_doubtful, "overwrite": overwrite}
     return _detect(source, faces_file, detector, tracking, **how, damaged=damaged, progress=progress)[0]
 
 
@@ -110,6 +118,7 @@ def _detect(
     *,
     spans: Sequence[Span] | None,
     covers: Sequence[Cover] = (),
+    keep_doubtful: bool,
     overwrite: bool,
     damaged: Damaged,
     progress: ProgressCallback,
@@ -119,10 +128,11 @@ def _detect(
     options = tracking or TrackingOptions()
     spans = None if spans is None else join_spans(spans)
     how: dict[str, Any] = {"spans": spans, "covers": covers, "overwrite": overwrite, **detector_options(detector)}
+    looks = None if keep_doubtful else second_look(detector, options.threshold)
     with (
         open_source(source, damaged=damaged, device=frame_device(detector), checked=True) as reader,
         FacesWriter(faces_file, reader.info, options, **how) as file,
-        closing(find_faces(reader, detector, options, spans=spans)) as frames,
+        closing(track_faces(reader, detector, options, keep=False, spans=spans, second_look=looks)) as frames,
     ):
         summary = Summary(reader.info.size, options.threshold)
         summary.spans, summary.detector_options = spans, detector_options(detector)
@@ -130,17 +140,33 @@ def _detect(
         total = reader.info.frames
         if total is not None and last is not None and math.isfinite(last):
             total = min(total, math.ceil(last * reader.info.rate))
-        for frame in frames:
+        for _, frame in frames:
             if constant_rate is not None:
                 constant_rate.slot(frame.number, frame.pts_seconds)
             file.write(frame)
             summary.add(frame)
             progress("finding", summary.frames, None if total is None else max(total, summary.frames))
-        summary.lost = reader.lost
+        file.dropped = () if looks is None else looks.finish()
+        lost = summary.lost = reader.lost
+    if file.dropped:
+        summary = summarize(faces_file)
+        summary.lost = lost
     info, device = reader.info, getattr(reader, "device", "cpu")
     del reader, frames
     _free_closed(info)
     return summary, device
+
+
+def summarize(faces_file: Source) -> Summary:
+    """Read a detections file and return its summary; raise DetectionsError if it is invalid."""
+    with FacesReader(faces_file) as file:
+        summary = Summary(file.header.size, TrackingOptions.model_validate(file.header.tracking).threshold)
+        summary.spans, summary.detector_options = file.header.detected_spans, file.header.detector_options
+        for frame in file:
+            is_dropped = np.isin(frame.track_ids, file.header.dropped)
+            summary.add(frame[~is_dropped])
+            summary.add_dropped(frame[is_dropped])
+    return summary
 
 
 def render_video(
@@ -221,14 +247,17 @@ def _render(
     progress: ProgressCallback,
 ) -> Summary:
     chosen = selection or TrackSelection()
+    dropped = list(file.dropped(chosen))
     summary = Summary(reader.info.size, TrackingOptions.model_validate(file.header.tracking).threshold)
     summary.spans, summary.detector_options = chosen.covered_spans, file.header.detector_options
 
     def selected() -> Iterator[FrameFaces]:
         for frame, covered in covered_faces(file, chosen):
             summary.add(covered)
+            if dropped:
+                summary.add_dropped(frame[np.isin(frame.track_ids, dropped)])
             if covered is not frame:
-                left = np.setdiff1d(frame.track_ids, covered.track_ids).tolist()
+                left = np.setdiff1d(frame.track_ids, [*covered.track_ids, *dropped]).tolist()
                 summary.left_out.update(set(left) - chosen.drop_tracks)
             yield covered
 
@@ -246,6 +275,7 @@ def _render(
 def covered_faces(file: FacesReader, selection: TrackSelection) -> Iterator[tuple[FrameFaces, FrameFaces]]:
     """Yield the faces of each frame, and those that are covered, with covers by hand that the file does not have."""
     chosen = selection.resolve_regions(file)
+    chosen = chosen.model_copy(update={"drop_tracks": chosen.drop_tracks | file.dropped(selection)})
     covers = [cover for cover in chosen.covers if cover not in file.header.covers]
     for frame in file:
         yield frame, add_covers(chosen.apply(frame), covers, FIRST_COVER + len(file.header.covers))
@@ -319,6 +349,7 @@ def overlay_video(
             progress=progress,
             spans=None if selection is None else selection.detected_spans,
             covers=() if selection is None else selection.covers,
+            keep_doubtful=selection is not None and selection.keep_doubtful,
             constant_rate=constant_rate,
         )
         return render_video(

@@ -38,9 +38,10 @@ VALUES = {
     "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
     "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2", "shard": "1/1", "jobs": "2",
-    "files_from": "list", "min_face": "20", "rotations": "90", "drop_tracks": "1", "cover": "0,0,9,9",
+    "files_from": "list", "min_face": "20", "rotations": "90", "drop_tracks": "1", "cover": "0,0,9,9", "report": "r.html",
 }  # fmt: skip
 VIDEO = {"jobs", "every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
+VIDEO |= {"keep_doubtful", "report"}
 STREAMS = {"audio", "subtitles"}
 LIVE = {"delay", "duration"}
 TRACKS = {"only_tracks", "except_tracks", "drop_tracks"}
@@ -65,7 +66,13 @@ SITUATIONS = [
     (("anonymize", "clip.mp4", "-o", "out.mp4"), LIVE | ALONE | {"quality", "workers", "batch"}),
     (
         ("anonymize", "camera:77", "-o", "o.mp4"),
-        STREAMS | FILES | JOBS | {"jobs"} | TRACKS | ALONE | {"only_span", "except_span", "quality"},
+        STREAMS
+        | FILES
+        | JOBS
+        | {"jobs", "keep_doubtful", "report"}
+        | TRACKS
+        | ALONE
+        | {"only_span", "except_span", "quality"},
     ),
     (("overlay", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
     (("detect", "spot.png"), VIDEO | ALONE | {"quality", "overwrite"}),

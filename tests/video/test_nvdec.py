@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 from contextlib import closing
@@ -138,6 +139,20 @@ def test_previews_are_those_of_the_host(gpu, size, form):
     assert all(np.array_equal(one, two) for other in found for one, two in zip(found[0], other, strict=True))
     assert gpu.launches == ["thumbnails"] * 4
     assert gpu.leaks == {}
+
+
+def test_parts_of_frames_are_copied_down(clip, nvdec, monkeypatch):
+    monkeypatch.setattr(_nvdec, "copy", lambda _, *how: ctypes.memmove(*how))  # these frames are in the host's memory
+    for host, other in both(
+        clip(frames=1, pixel_format="yuv420p", draw=lambda *_: np.full((90, 150, 3), 90, np.uint8), size=(150, 90))
+    ):
+        for box in ((0, 0, 150, 90), (20, 30, 61, 77), (100, 60, 400, 300)):
+            left, top, right, bottom = box
+            part = host.image[top:bottom, left:right]
+            found = _nvdec.region(other.yuv, *box)
+            assert found.shape == part.shape
+            assert np.abs(found.astype(int) - part).max() <= 3
+        assert _nvdec.region(other.yuv, 200, 120, 300, 300).size == 0
 
 
 @pytest.mark.usefixtures("nvdec")

@@ -13,7 +13,7 @@ import typer
 from numpy.typing import NDArray
 
 from scrfd_trt._cli import console, live, options, outputs
-from scrfd_trt._cli.detections_files import check_files, path_or_temporary, summarize
+from scrfd_trt._cli.detections_files import check_files, path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.folders import problem_of
 from scrfd_trt._cli.inputs import is_folder, is_regular_file, same_file_key, user_path
@@ -26,6 +26,7 @@ from scrfd_trt.video import Summary, TrackSummary, open_source
 from scrfd_trt.video._reader import Damaged
 from scrfd_trt.video._sources import is_pattern
 from scrfd_trt.video._timestamps import format_time
+from scrfd_trt.video._two_pass import summarize
 
 Image = NDArray[np.uint8]
 

@@ -1,0 +1,70 @@
+"""The page about doubtful moments: pictures, commands that mend them, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scrfd_trt._cli import report_page
+from scrfd_trt._cli.report_page import Finished
+from scrfd_trt._tracking.faces import FrameFaces
+from scrfd_trt.video import Summary
+
+Run = Callable[..., Any]
+pytestmark = pytest.mark.slow
+
+
+def test_page_of_a_video(run: Run, film: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A track is dropped, and another ends inside of the frame; the commands are those that were given, and more."""
+    film("a <b>&'.mp4", frames=8)
+    write, summary = report_page.write_page, Summary((160, 120), 0.3)
+    for number in range(8):
+        ids = [1, 2] if number < 5 else [2]
+        boxes = np.array([[20, 30, 60, 80], [90, 30, 130, 80]][-len(ids) :], float)
+        faces = FrameFaces(number, number / 25, False, np.array(ids), boxes, np.full(len(ids), 0.4), None)
+        faces = FrameFaces(**{**vars(faces), "origins": np.full(len(ids), "detected")})
+        summary.add(faces[faces.track_ids == 1])
+        summary.add_dropped(faces[faces.track_ids == 2])
+
+    def write_known(page: Path, videos: list[Finished], *how: Any) -> None:
+        write(page, [video._replace(summary=summary) for video in videos], *how)
+
+    monkeypatch.setattr("scrfd_trt._cli.overlay_files.write_page", write_known)
+    ran = run("anonymize", "a <b>&'.mp4", "-o", "o.mp4", "--crf", "30", "--no-subtitles", "--report", "r.html")
+    assert ran.code == 0, ran.err
+    assert "wrote r.html" in ran.err
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "a &lt;b&gt;&amp;" in page
+    assert "<b>&'.mp4" not in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert page.count("data:image/jpeg;base64,/9j/") == 2
+    commands = [shlex.split(unescape(each)) for each in re.findall("<code>(.*?)</code>", page)]
+    same = [
+        "scrfd-trt",
+        "anonymize",
+        "a <b>&'.mp4",
+        "--output",
+        "o.mp4",
+        "--overwrite",
+        "--crf",
+        "30",
+        "--no-subtitles",
+    ]
+    rest = [command[len(same) :] for command in commands]
+    assert all(command[: len(same)] == same for command in commands)
+    assert rest[0] == ["--keep-doubtful"]
+    assert rest[1][0] == "--cover"
+    assert re.fullmatch(r"20,30,40,50@0:00\.\d\d-0:01\.\d\d", rest[1][1])
+    assert rest[2] == ["--drop-tracks", "1"]
+    assert run(*commands[1][1:]).code == 0  # as it stands there
+    refused = run("anonymize", "a <b>&'.mp4", "-o", "p.mp4", "--report", "r.txt").error
+    assert refused == "--report r.txt: the report is a page; name a file that ends in .html"
+    assert "r.html" in run("anonymize", "a <b>&'.mp4", "-o", "p.mp4", "--report", "r.html").error
+    assert not Path("p.mp4").exists()

@@ -1,0 +1,139 @@
+"""A second look at doubtful tracks: what is kept, what is dropped, and what says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scrfd_trt import Detections
+from scrfd_trt.video import FacesReader, TrackSelection, VideoReader, detect_video, overlay_video, render_video
+from scrfd_trt.video import _second_look as second_look
+
+pytestmark = pytest.mark.slow
+SIZE, FRAMES = (160, 120), 12
+PLACES = {1: (20, 30, 60, 80), 2: (90, 30, 130, 80)}
+SCORES = {1: 0.45, 2: 0.4}
+
+
+class Looks:
+    """A detector of two doubtful faces; in crops, it finds what is brighter than 150 in the middle."""
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def stream(self, images: Any, **_: Any) -> Iterator[Detections]:
+        for _ in images:
+            yield Detections(list(PLACES.values()), list(SCORES.values()), image_size=SIZE)
+
+    def detect_batch(self, images: Any, *, threshold: float, max_faces: int) -> list[Detections]:
+        found = []
+        for image in images:
+            self.images += 1
+            boxes = []
+            for row in range(second_look.COLUMNS):
+                for column in range(second_look.COLUMNS):
+                    x, y = (second_look.CELL * (number + 0.5) for number in (column, row))
+                    half = second_look.SIDES[(row * second_look.COLUMNS + column) % len(second_look.SIDES)] / 2
+                    if image[int(y) - 3 : int(y) + 3, int(x) - 3 : int(x) + 3].mean() > 150:
+                        boxes.append((x - half, y - half, x + half, y + half))
+            found.append(Detections(np.reshape(boxes, (-1, 4)), np.full(len(boxes), threshold), image_size=(640, 640)))
+        assert max_faces >= second_look.COLUMNS**2
+        return found
+
+
+class Streams:
+    """The same without a method for batches."""
+
+    def __init__(self) -> None:
+        self.stream = Looks().stream
+
+
+def draw(number: int, size: tuple[int, int]) -> Any:
+    image = np.random.default_rng(number).integers(0, 100, (size[1], size[0], 3), np.uint8)
+    image[30:80, 20:60] |= 0xC0  # bright, so a face in the second look
+    return image
+
+
+@pytest.fixture
+def film(clip: Callable[..., Path]) -> Path:
+    return clip(frames=FRAMES, size=SIZE, draw=draw)
+
+
+def tracks(path: Path) -> set[int]:
+    with FacesReader(path) as file:
+        return {number for frame in file for number in frame.track_ids.tolist()}
+
+
+def hide(image: Any, faces: Detections) -> Any:
+    drawn = image.copy()
+    for x1, y1, x2, y2 in faces.boxes.astype(int).clip(0).tolist():
+        drawn[y1:y2, x1:x2] = 255
+    return drawn
+
+
+def hidden(path: Path) -> set[int]:
+    with VideoReader(path) as reader:
+        image = next(iter(reader)).image
+    return {n for n, (x1, y1, x2, y2) in PLACES.items() if image[y1 + 9 : y2 - 9, x1 + 9 : x2 - 9].min() > 200}
+
+
+def test_track_without_face_in_its_crops_is_dropped(film: Path, tmp_path: Path) -> None:
+    faces, out = tmp_path / "a.faces.jsonl", tmp_path / "o.mp4"
+    detector = Looks()
+    summary = detect_video(film, faces, detector)
+    assert detector.images
+    assert (set(summary.tracks), set(summary.dropped), summary.faces) == ({1}, {2}, FRAMES)
+    assert summary.dropped[2].frames == FRAMES
+    assert json.loads(faces.read_text().splitlines()[0])["dropped"] == [2]
+    assert tracks(faces) == {1, 2}
+    assert [path.name for path in tmp_path.iterdir() if "faces" in path.name] == [faces.name]
+    for selection, covered, dropped in (
+        (None, {1}, {2}),
+        (TrackSelection(keep_doubtful=True), {1, 2}, set()),
+        (TrackSelection(only_tracks={2}), {2}, set()),
+        (TrackSelection(drop_tracks={2}), {1}, set()),
+    ):
+        summary = render_video(film, out, faces, hide, selection=selection, overwrite=True)
+        assert (hidden(out), set(summary.dropped)) == (covered, dropped)
+        assert summary.left_out == ({1} if covered == {2} else set())
+
+
+def test_whoever_asks_keeps_all(film: Path, tmp_path: Path) -> None:
+    for detector, selection in ((Streams(), None), (Looks(), TrackSelection(keep_doubtful=True))):
+        faces = tmp_path / f"{type(detector).__name__}.jsonl"
+        summary = overlay_video(
+            film, tmp_path / "o.mp4", detector, hide, selection=selection, faces_file=faces, overwrite=True
+        )
+        assert (set(summary.tracks), summary.dropped, hidden(tmp_path / "o.mp4")) == ({1, 2}, {}, {1, 2})
+        assert "dropped" not in json.loads(faces.read_text().splitlines()[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MIN_SHARPNESS", 9.0), ("MIN_LENGTH", 99), ("DOUBTFUL", 0.39), ("MAX_BYTES", -1)]
+)
+def test_doubt_without_proof_keeps(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    """Tracks out of focus, small ones, those with a higher score, and those for whose crops memory is missing."""
+    monkeypatch.setattr(second_look, name, value)
+    assert not detect_video(film, tmp_path / "a.jsonl", Looks()).dropped
+
+
+def test_crops_are_upright_and_of_their_sizes() -> None:
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[150:250, 180:220] = 255  # lies: 100 high, 40 wide, eyes one above the other
+    points = np.array([(210, 170), (210, 230), (200, 200), (190, 170), (190, 230)], np.float32)
+    assert second_look.roll(points) == pytest.approx(90.0)
+    frame: Any = SimpleNamespace(is_on_gpu=False, image=image)
+    crops = second_look.crop(frame, np.array([150, 150, 250, 250], np.float32), points)
+    for crop, side in zip(crops, second_look.SIDES, strict=True):
+        rows, columns = (np.flatnonzero((crop[..., 0] > 128).any(axis)) for axis in (1, 0))
+        assert len(rows) == pytest.approx(0.4 * side, abs=2)
+        assert len(columns) == pytest.approx(side, abs=2)
+        assert rows.mean() == pytest.approx(63.5, abs=1.5)
