@@ -38,7 +38,8 @@ VALUES = {
     "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
     "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2", "shard": "1/1", "jobs": "2",
-    "files_from": "list", "min_face": "20", "rotations": "90", "drop_tracks": "1", "cover": "0,0,9,9", "report": "r.html",
+    "files_from": "list", "min_face": "20", "rotations": "90", "drop_tracks": "1", "cover": "0,0,9,9",
+    "report": "r.html",
 }  # fmt: skip
 VIDEO = {"jobs", "every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
 VIDEO |= {"keep_doubtful", "report"}
