@@ -38,7 +38,7 @@ FILLING = 256
 LEVEL_RATIO = 8
 """Maximum ratio of the scales of two levels, so that tiles overlap by at most so many smallest faces."""
 
-MAX_TILE = 1280
+MAX_TILE = 1600
 """Side of a tile in input pixels, for models of free size on the CPU."""
 
 MARGIN = 4
@@ -51,8 +51,8 @@ COVERED, SAME = 0.5, 0.2
 """Share of a box that gives way, above which another one covers it, and the intersection over union of both."""
 
 
-WEAK = 1 / 3
-"""Share of the threshold from which faces in turned images are looked at again."""
+WEAK = 0.1
+"""Minimum score of faces in turned images that are looked at again; more for thresholds above 0.3."""
 
 SHEET, CHIP, CHIP_FACE, TILT = 6, 106, 44, 25.0
 """Faces that are looked at again: how many side by side, their distance and size in pixels, and degrees of the turn.

@@ -7,7 +7,7 @@ import pytest
 
 from scrfd_trt._decode import Candidates
 from scrfd_trt._letterbox import FREE_SCALES, Letterbox, normalize_into
-from scrfd_trt._passes import CHIP, CHIP_FACE, FOUND_FROM, Sheet, View, ViewTable, keep, plan_views
+from scrfd_trt._passes import CHIP, CHIP_FACE, FOUND_FROM, MAX_TILE, Sheet, View, ViewTable, keep, plan_views
 
 LARGE = (4000, 3000)
 
@@ -41,7 +41,7 @@ def test_each_face_is_whole_and_large_enough_in_a_view_that_is_responsible_for_i
                 for view, aside in zip(views, given_way, strict=True)
                 if view.rotation == rotation
             )
-    assert all(math.prod(view.target) <= 1280 * 1280 for view in views)
+    assert all(math.prod(view.target) <= MAX_TILE**2 for view in views)
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])

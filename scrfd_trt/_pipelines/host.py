@@ -91,7 +91,7 @@ class HostPipeline:
             for start in range(0, len(images), self.max_batch):
                 batch = [as_look(image, self._options) for image in images[start : start + self.max_batch]]
                 plans = [self.plan(look) for look in batch]
-                least = threshold * WEAK if any(look.rotations for look in batch) else threshold
+                least = min(threshold, max(WEAK, threshold / 3)) if any(look.rotations for look in batch) else threshold
                 passes = self._passes([look.image for look in batch], plans, least, backend)
                 for look, plan, candidates in zip(batch, plans, passes, strict=True):
                     if len(plan) > len(self.scales):  # few of many are left for the NMS over all of them
