@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,11 +18,18 @@ MIN_DIFFERENCE, MIN_RATIO = 20.0, 2.5  # difference at a cut: at least, and as a
 CHANGED, MIN_CHANGED_AREA = 10.0, 0.5  # difference from which a pixel has changed, and share of such pixels at a cut
 SAME_CORRELATION, MAX_GAIN = 0.9, 8.0
 """Correlation from which two frames show the same scene in another light, and the largest ratio of their contrasts."""
+MIN_MIXED, MIN_MIXED_POWER = 4, 1e4
+"""Frames of a dissolve or a fade at least, and squared difference of so many frames, summed over their pixels."""
+MAX_UNEVEN, MAX_REST = 0.15, 0.02
+"""How far from even the shares of a new scene may be, and the part of the difference that they may not explain."""
+MAX_MIX_CORRELATION = 0.6  # of the pictures before and after a dissolve, even if one is moved
 MAX_REPEATS = 5  # frames that may repeat one picture: a camera of 6 frames per second gives as many in a video of 30
 
 
-def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tuple[Item, bool]]:
-    """Yield each item with whether a new scene begins there (never at the first); read ``near`` items ahead.
+def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tuple[Item, int]]:
+    """Yield each item with the number of frames from there to a new scene; read ``near`` items ahead.
+
+    0: no scene begins, as at the first item; 1: a cut; more: a dissolve, or a fade to or from a plain picture.
 
     A frame begins a scene if it differs from the one before it by much more than the frames around it differ from each
     other: a fast pan differs all along, even if each picture is repeated. A scene that comes back within ``near``
@@ -31,19 +39,33 @@ def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tu
     waiting: deque[Item] = deque()
     thumbnails: list[Thumbnail] = []
     steps: list[float] = []
-    due = 0
+    due, remaining = 0, 0
+
+    def frames_to_scene() -> int:
+        """Return the number for the item that is due."""
+        nonlocal remaining
+        if _is_cut(thumbnails, steps, due, near):
+            return 1
+        if remaining:
+            remaining -= 1
+            return 0
+        found = _mixed_frames(thumbnails, due, near)
+        remaining = max(found - 1, 0)
+        return found
+
     for item, thumbnail in items:
         steps.append(difference(thumbnails[-1], thumbnail) if thumbnails else 0.0)
         thumbnails.append(thumbnail)
         waiting.append(item)
         if len(waiting) > near:
-            yield waiting.popleft(), _is_cut(thumbnails, steps, due, near)
+            yield waiting.popleft(), frames_to_scene()
             due += 1
         if due > near + MAX_REPEATS:
             del thumbnails[0], steps[0]
             due -= 1
-    for at, item in enumerate(waiting, due):
-        yield item, _is_cut(thumbnails, steps, at, near)
+    for item in waiting:
+        yield item, frames_to_scene()
+        due += 1
 
 
 class CutCandidates:
@@ -109,10 +131,58 @@ def _is_cut(thumbnails: list[Thumbnail], steps: list[float], at: int, near: int)
     after = _first_motion(steps[at + 1 : at + 1 + MAX_REPEATS])
     if not _stands_out(steps[at], max(before, after)):
         return False
-    old, new = thumbnails[max(0, at - near) : at], thumbnails[at : at + near + 1]
-    # The old scene returns soon, or the new one was seen shortly before.
+    return not _is_seen_again(thumbnails[max(0, at - near) : at], thumbnails[at : at + near + 1], steps[at])
+
+
+def _is_seen_again(old: list[Thumbnail], new: list[Thumbnail], step: float) -> bool:
+    """Return whether the old scene returns soon, or the new one was seen shortly before."""
     pairs = [(old[-1], thumbnail) for thumbnail in new[1:]] + [(new[0], thumbnail) for thumbnail in old[:-1]]
-    return not any(MIN_RATIO * difference(one, other) <= steps[at] for one, other in pairs)
+    return any(MIN_RATIO * difference(one, other) <= step for one, other in pairs)
+
+
+def _mixed_frames(thumbnails: list[Thumbnail], at: int, near: int) -> int:
+    """Return the number of frames, mixed of the one before and of their last, in which a scene becomes another; or 0.
+
+    Neither a camera nor people that move make mixes of two pictures.
+    """
+    parts = thumbnails[max(0, at - 2) : at + near + 1]
+    first = min(at, 2)  # of the mixed frames
+    if not first or len(parts) < first + MIN_MIXED:
+        return 0
+    changes = [(parts[place] - parts[first - 1]).ravel() for place in (first, first + MIN_MIXED - 1)]
+    power = float(changes[1] @ changes[1])
+    if power < MIN_MIXED_POWER or abs(float(changes[0] @ changes[1]) / power * MIN_MIXED - 1.0) > 0.5:
+        return 0
+    moves = np.array(parts).reshape(len(parts), -1) - parts[first - 1].ravel()
+    products = moves @ moves.T
+    powers = products.diagonal()
+    shares = products / np.maximum(powers, MIN_MIXED_POWER)  # of the picture of each column in that of each row
+    counts = np.arange(len(parts)) - first + 1
+    is_mixed = (counts[:, None] > 0) & (counts[:, None] <= counts)
+    uneven = np.abs(shares - counts[:, None] / np.maximum(counts, 1)) * is_mixed
+    rest = (powers[:, None] - shares**2 * powers) * is_mixed
+    is_end = (counts >= MIN_MIXED) & (powers >= MIN_MIXED_POWER) & (uneven.max(axis=0) <= MAX_UNEVEN)
+    is_end &= rest.sum(axis=0) <= MAX_REST * powers * counts
+    # The change begins and ends there.
+    is_end &= shares[0] * counts >= -0.5
+    for last in is_end.nonzero()[0].tolist():
+        following = shares[last + 1, last] if last + 1 < len(parts) else 1.0
+        step = difference(parts[first - 1], parts[last])
+        is_end_of_mix = (following - 1.0) * counts[last] <= 0.5 and step >= MIN_DIFFERENCE
+        if is_end_of_mix and not _is_moved(parts[first - 1][0], parts[last][0]):
+            new = at + last - first
+            is_same = _is_seen_again(thumbnails[max(0, at - near) : at], thumbnails[new : at + near + 1], step)
+            return 0 if is_same else int(counts[last])
+    return 0
+
+
+def _is_moved(one: Thumbnail, other: Thumbnail) -> bool:
+    """Return whether a plane is like another that has moved by a few pixels; a shift by one is an even mix, too."""
+    contrasts = sorted((float(one.std()), float(other.std())))
+    if contrasts[0] * MAX_GAIN < contrasts[1]:
+        return False
+    middle = np.ascontiguousarray(one[2:-2, 3:-3])
+    return bool(cv2.matchTemplate(other, middle, cv2.TM_CCOEFF_NORMED).max() > MAX_MIX_CORRELATION)
 
 
 def _stands_out(step: float, around: float) -> bool:

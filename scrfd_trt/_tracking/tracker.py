@@ -42,15 +42,22 @@ MAX_BACK_GAP = 3  # detected frames without a low-score face after which a new t
 class FrameObservation(NamedTuple):
     """All faces of one frame down to :attr:`TrackingOptions.detection_threshold`.
 
-    ``detections`` is None if the detector skipped the frame; ``cut`` marks the start of a scene. ``motion`` ``(2, 3)``
-    is how the background moved from the frame before, as ``cv2.estimateAffinePartial2D`` returns it; None if it is
-    still.
+    Attributes
+    ----------
+    detections
+        None if the detector skipped the frame.
+    cut
+        Frames that it takes from here to a new scene: 0 for none, 1 for a cut, more for a dissolve or a fade, in which
+        both scenes may have faces.
+    motion
+        ``(2, 3)`` float64, how the background moved from the frame before, in pixels: a similarity as
+        ``cv2.estimateAffinePartial2D`` returns it. None if it is still.
     """
 
     number: int
     pts_seconds: float
     detections: Detections | None
-    cut: bool = False
+    cut: int = 0
     motion: Motion | None = None
 
 
@@ -93,22 +100,22 @@ class Tracker:
         self._due: list[_PendingFrame] = []
         self._tracks = Tracks(self.limits)
         self._count = 0
-        self._scene = 0
+        self._scene = self._old_end = 0  # first frame of the scene, and first one without that before
         if delay is not None:
             import_module("scipy.optimize")  # takes a second; live video cannot wait for it once it runs
 
     def push(self, observation: FrameObservation) -> Iterator[FrameFaces]:
         """Add the next frame, whose number is one more than the previous one's; yield frames that are final now."""
         number, seconds, detections, cut, motion = observation
-        self._pending.append(pending := _PendingFrame(number, seconds, cut, detections is not None))
+        self._pending.append(pending := _PendingFrame(number, seconds, cut > 0, detections is not None))
         if (back := self._tracks.begin_frame(number, seconds, motion)) is not None:
             for rows, boxes in (one.low for one in self._pending if one.low is not None):
                 back.move(rows)
                 boxes[:] = expanded(rows[:, CENTRE], np.exp(rows[:, SIDES]))
         if cut:
-            self._scene = number
+            self._scene, self._old_end = number, number + cut - 1
             ends = self._tracks.table["end"]
-            ends[ends == np.inf] = number
+            ends[ends > self._old_end] = self._old_end
         if detections is not None and len(detections):
             self._link(pending, detections)
         while self._is_due():
@@ -156,7 +163,7 @@ class Tracker:
             new = self._tracks.start(rows[high], self._count + 1, max(self._scene, self._pending[0].number))
             self._count += len(high)
             self._trace_back(new)
-            if self._scene:
+            if self._scene and frame.number >= self._old_end:
                 self._connect_over_cut(new, frame)
 
     def _continue_tracks(
@@ -164,7 +171,7 @@ class Tracker:
     ) -> tuple[Indices, Indices]:
         """Add rows to tracks; return those of high and of low score that are left."""
         left = [is_high.nonzero()[0], (~is_high).nonzero()[0]]
-        tracks = self._tracks.candidates(frame.number, frame.seconds, np.inf)
+        tracks = self._tracks.candidates(frame.number, frame.seconds)
         if not len(tracks):
             return left[0], left[1]
         missed = frame.number - self._tracks.table["edges"][:, LAST, FRAME][tracks] - 1
@@ -212,7 +219,7 @@ class Tracker:
         Two scenes rarely share a place by chance; the cut may be a false one.
         """
         linked, edges = self._tracks.table["linked"], self._tracks.table["edges"]
-        before = self._tracks.candidates(frame.number, frame.seconds, self._scene)
+        before = self._tracks.candidates(frame.number, frame.seconds, self._old_end)
         before = before[np.isnan(linked[before, LAST, FRAME])]
         firsts = edges[tracks, FIRST, FRAME]
         own = self._tracks.expected(tracks, firsts, FIRST, BUFFER)[:, 0, :, None]

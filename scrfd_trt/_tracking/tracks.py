@@ -214,10 +214,14 @@ class Tracks:
             self._follow_camera(rows, frames, ways)
         self._history[frames, tracks[at]] = rows[:, :HISTORY]
 
-    def candidates(self, frame: int, seconds: float, end: float) -> Indices:
-        """Return the tracks with this end whose last observation is within the gap limit, in the order of numbers."""
+    def candidates(self, frame: int, seconds: float, end: int | None = None) -> Indices:
+        """Return the tracks with this end, or a later one than the frame, in the order of numbers.
+
+        Their last observations are within the gap limit.
+        """
         is_near = self._limits.gap.includes(*self._passed(frame, seconds))
-        return self._in_order(is_near & (self.table["end"] == end))
+        ends = self.table["end"]
+        return self._in_order(is_near & (ends > frame if end is None else ends == end))
 
     def expected(self, tracks: Indices, frame: Array | float, side: int, share: Array | float) -> Array:
         """Return boxes ``(4, 2, N)``, expanded by a share of their sides, before the first or after the last rows.

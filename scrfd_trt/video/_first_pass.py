@@ -161,12 +161,13 @@ def link_faces(
     """Find the scene cuts between the frames of :func:`detect_frames`, and track their faces."""
     frames: deque[Frame | None] = deque()
     is_connected = True
-    for result, is_cut in mark_cuts(results, near):
+    for result, change in mark_cuts(results, near):
         frames.append(result.frame)
         with measured(None):
             motion = None if result.motion is None else result.motion.result()
         # Where the background has only moved, as in a whip pan, the scene goes on.
-        cut = is_cut and is_connected and result.is_near_span and motion is None
+        is_new = is_connected and result.is_near_span and not (change == 1 and motion is not None)
+        cut = change if is_new else 0
         is_connected = result.is_near_span
         observation = FrameObservation(result.number, result.pts_seconds, result.detections, cut, motion)
         for faces in measured_items("track", tracker.push(observation)):

@@ -25,9 +25,17 @@ def scene(seed: int, shift: int = 0) -> np.ndarray:
     return image[:, shift : shift + 160]
 
 
-def found(images: list[np.ndarray], form: str = "yuv420p", near: int = 30) -> list[int]:
+def changes(images: list[np.ndarray], form: str = "yuv420p", near: int = 30) -> list[tuple[int, int]]:
+    """The frames at which new scenes begin, and how long that takes."""
     thumbnails = [(number, make_preview(frame(image, form)).thumbnail) for number, image in enumerate(images)]
-    return [number for number, cut in mark_cuts(thumbnails, near) if cut]
+    return [(number, length) for number, length in mark_cuts(thumbnails, near) if length]
+
+
+def found(images: list[np.ndarray], form: str = "yuv420p", near: int = 30) -> list[int]:
+    """The frames of cuts, if nothing else begins a scene."""
+    marked = changes(images, form, near)
+    assert all(length == 1 for _, length in marked)
+    return [number for number, _ in marked]
 
 
 @pytest.mark.parametrize("form", ["yuv420p", "yuv444p10le", "rgb24", "gray", "yuvj422p"])
@@ -39,7 +47,7 @@ def test_cut_at_last_frame() -> None:
     assert found([scene(1)] * 6 + [scene(2)]) == [6]
 
 
-def test_no_cut_in_still_pan_flash_lamp_occlusion_and_fade() -> None:
+def test_no_cut_in_still_pan_flash_lamp_and_occlusion() -> None:
     assert found([scene(1)] * 8) == []
     assert found([scene(1, shift) for shift in range(0, 200, 20)]) == []
     assert found([scene(1)] * 4 + [np.full_like(scene(1), 255)] + [scene(1)] * 4) == []
@@ -48,8 +56,28 @@ def test_no_cut_in_still_pan_flash_lamp_occlusion_and_fade() -> None:
     near = scene(1)
     near[10:80, 30:90] = 255
     assert found([scene(1)] * 4 + [near] * 4) == []
-    fade = [np.uint8(scene(1) * (1 - a) + scene(2) * a) for a in np.linspace(0, 1, 12)]
-    assert found(fade) == []
+
+
+def mixed(one: np.ndarray, other: np.ndarray, frames: int) -> list[np.ndarray]:
+    """The frames in which one picture becomes another; the last is the other."""
+    return [np.uint8(one * (1 - a) + other * a) for a in np.arange(1, frames + 1) / frames]
+
+
+@pytest.mark.parametrize("frames", [5, 12, 25])
+def test_dissolve_is_found_with_its_length(frames: int) -> None:
+    images = [scene(1)] * 9 + mixed(scene(1), scene(2), frames) + [scene(2)] * 9
+    assert changes(images) == [(9, frames)]
+    moving = [scene(1, n) for n in range(9)] + mixed(scene(1, 9), scene(2), frames) + [scene(2, n) for n in range(9)]
+    assert [number + length for number, length in changes(moving)] == [9 + frames]
+
+
+def test_fades_are_found_and_lamps_are_none() -> None:
+    black = np.zeros_like(scene(1))
+    out, into = mixed(scene(1), black, 8), mixed(black, scene(2), 10)
+    assert changes([scene(1)] * 9 + out + into + [scene(2)] * 9) == [(9, 8), (17, 10)]
+    lamp = mixed(scene(1), black, 8) + mixed(black, scene(1), 8)
+    assert changes([scene(1)] * 9 + lamp + [scene(1)] * 9) == []
+    assert changes([scene(1)] * 9 + mixed(scene(1), scene(1) // 3, 8) + [scene(1) // 3] * 9) == []
 
 
 @pytest.mark.parametrize("times", [2, 3, 5])

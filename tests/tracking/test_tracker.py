@@ -32,6 +32,7 @@ def track_faces(
     frames_in: Iterable[Detections | None],
     *,
     cuts: Sequence[int] = (),
+    dissolve: tuple[int, int] = (-1, 0),
     times: Sequence[float] | None = None,
     delay: int | None = None,
     rate: int = RATE,
@@ -41,7 +42,8 @@ def track_faces(
     frames = []
     for number, detections in enumerate(frames_in):
         time = number / RATE if times is None else times[number]
-        frames += tracker.push(FrameObservation(number, time, detections, number in cuts))
+        cut = dissolve[1] if number == dissolve[0] else number in cuts
+        frames += tracker.push(FrameObservation(number, time, detections, cut))
     return [*frames, *tracker.finish()]
 
 
@@ -285,3 +287,12 @@ def test_scores_are_compared_with_the_threshold_in_float32(threshold: float) -> 
     frames = track_faces([found((at(100), threshold)) for _ in range(9)], threshold=threshold)
     assert all(np.allclose(face.box, at(100)) for frame in frames for face in frame)
     assert sum(len(frame) for frame in frames) == 9
+
+
+def test_dissolve_has_faces_of_both_scenes_and_nothing_of_the_old_one_follows() -> None:
+    old = [at(20)] * 16
+    frames_in = [found(*([(old[n], 0.9)] if n < 16 else []), *([(at(300), 0.9)] if n >= 15 else [])) for n in range(40)]
+    frames = track_faces(frames_in, dissolve=(10, 8), extend=0.5)
+    assert [frame.number for frame in frames if frame.cut] == [10]
+    assert sorted(of_track(frames, 1)) == list(range(18))
+    assert sorted(of_track(frames, 2)) == list(range(10, 40))
