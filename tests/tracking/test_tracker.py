@@ -290,9 +290,8 @@ def test_scores_are_compared_with_the_threshold_in_float32(threshold: float) -> 
 
 
 def test_dissolve_has_faces_of_both_scenes_and_nothing_of_the_old_one_follows() -> None:
-    old = [at(20)] * 16
-    frames_in = [found(*([(old[n], 0.9)] if n < 16 else []), *([(at(300), 0.9)] if n >= 15 else [])) for n in range(40)]
+    frames_in = [found(*[(at(20), 0.9)] * (n < 16), *[(at(300), 0.9)] * (n >= 15)) for n in range(40)]
     frames = track_faces(frames_in, dissolve=(10, 8), extend=0.5)
     assert [frame.number for frame in frames if frame.cut] == [10]
-    assert sorted(of_track(frames, 1)) == list(range(18))
+    assert sorted(of_track(frames, 1)) == list(range(17))
     assert sorted(of_track(frames, 2)) == list(range(10, 40))
