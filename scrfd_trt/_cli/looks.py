@@ -15,7 +15,7 @@ from scrfd_trt._passes import FOUND_FROM, Size, View, plan_views
 ROTATIONS = (90, 180, 270)
 MIN_FACE = 16
 """Pixels of the smallest face that must be found, where the time is short or does not matter."""
-SINGLE_LOOKS, FRAME_SHARE = 1.7, 0.5
+SINGLE_LOOKS, FRAME_SHARE = 1.7, 0.4
 """On a CPU, the model may see so many times the pixels of a single look, and this share of a frame's pixels more.
 
 Whole videos then take at most twice the time of a single look: the larger a frame, the longer is it encoded.
