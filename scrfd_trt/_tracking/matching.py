@@ -14,8 +14,10 @@ def overlaps(one: Array, other: Array) -> Array:
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     np.maximum(sides, 0.0, out=sides)
     both = sides[0] * sides[1]
-    areas = [(boxes[2] - boxes[0]) * (boxes[3] - boxes[1]) for boxes in (one, other)]
-    return np.asarray(both / np.maximum(areas[0] + areas[1] - both, SMALLEST))
+    union = (one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1])
+    union -= both
+    both /= np.maximum(union, SMALLEST, out=union)
+    return np.asarray(both)
 
 
 def match(expected: Array, found: Array, minimum: float) -> tuple[Indices, Indices]:

@@ -20,6 +20,7 @@ MAX_POINTS, POINT_QUALITY, POINT_DISTANCE = 60, 0.01, 6
 WINDOW, LEVELS = 11, 3  # side of the window that is searched for around a point, and levels above the picture itself
 MAX_RESIDUAL, MIN_INLIERS, MIN_INLIER_SHARE = 1.0, 10, 0.3
 """Pixels by which a point may miss its place, and points that have to be there, with their share of all."""
+STILL_CHANGE = 0.02  # mean change of a pixel, as a multiple of the contrast, up to which nothing is estimated
 STILL, STILL_RESIDUALS, MIN_STILL_SHARE = 0.1, 2.0, 0.3
 """Pixels, or multiples of the median residual, within which a point is still, and their share if the camera is."""
 
@@ -45,6 +46,9 @@ def estimate_motion(before: Grey, after: Grey, size: tuple[int, int]) -> Motion 
     """
     if before.shape != after.shape:
         return None
+    contrast = float(cv2.meanStdDev(before)[1][0, 0])
+    if cv2.norm(before, after, cv2.NORM_L1) <= STILL_CHANGE * contrast * before.size:
+        return None
     points: Any = cv2.goodFeaturesToTrack(before, MAX_POINTS, POINT_QUALITY, POINT_DISTANCE)
     if points is None or len(points) < MIN_INLIERS:
         return None
@@ -58,7 +62,7 @@ def estimate_motion(before: Grey, after: Grey, size: tuple[int, int]) -> Motion 
         return None
     old, new, motion, residual = found
     still = max(STILL, STILL_RESIDUALS * residual)
-    if (np.hypot(*(new - old).T) <= still).mean() >= MIN_STILL_SHARE:
+    if np.count_nonzero(np.hypot(*(new - old).T) <= still) >= MIN_STILL_SHARE * len(old):
         return None
     # Centres of pixels are at halves, and sides of pictures are rounded.
     motion[:, 2] = (motion[:, :2] @ [-0.5, -0.5] + motion[:, 2] + 0.5) * np.array(size) / before.shape[::-1]
@@ -89,5 +93,5 @@ def _follow(before: Grey, after: Grey, points: Points, guess: Points) -> tuple[P
     )
     if motion is None or inliers.sum() < max(MIN_INLIERS, MIN_INLIER_SHARE * len(old)):
         return None
-    residuals = np.hypot(*(old @ motion[:, :2].T + motion[:, 2] - new).T)
-    return old, new, motion, float(np.median(residuals[inliers[:, 0] > 0]))
+    residuals = np.hypot(*(old @ motion[:, :2].T + motion[:, 2] - new).T)[inliers[:, 0] > 0]
+    return old, new, motion, float(np.partition(residuals, len(residuals) // 2)[len(residuals) // 2])

@@ -405,4 +405,4 @@ def slopes(values: Array, steps: Array) -> Array:
     offsets -= (np.add.reduce(offsets, axis=1) / np.add.reduce(is_used, axis=1))[:, None]
     offsets *= is_used
     spread = np.maximum(np.einsum("nk,nk->n", offsets, offsets), SMALLEST)
-    return np.asarray((offsets[:, None] @ values)[:, 0] / spread[:, None])
+    return np.asarray(np.einsum("nk,nkd->nd", offsets, values) / spread[:, None])

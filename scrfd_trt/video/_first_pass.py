@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -222,7 +223,7 @@ def detect_frames(
         ahead, size = (2, min(batch, GPU_GROUP)) if is_on_gpu else (ahead, 1)
     with ExitStack() as stack:
         previewer = stack.enter_context(closing(Previewer(device))) if is_on_gpu else None
-        follower = stack.enter_context(_Follower(reader.info.size))
+        follower = stack.enter_context(_Follower(reader.info.size, is_alone=is_on_gpu))
         prepared = _prepare(measured_items("decode", reader), tracking.every, windows, previewer)
         looks = _looks(grouped(prepared, size), Directions(detector, **detector_options(detector)))
         groups = stack.enter_context(prefetched(looks, ahead))
@@ -245,18 +246,36 @@ def _estimate(before: Grey, after: Grey, size: tuple[int, int]) -> Motion | None
 
 
 class _Follower:
-    """Estimates how the background moves between frames, in a thread of its own."""
+    """Estimates how the background moves between frames, in a thread of its own.
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._size = size
+    Where frames are on a GPU, OpenCV works in that thread only: to share such small pictures among many threads takes
+    several milliseconds of all of them.
+    """
+
+    _lock = threading.Lock()
+    _alone, _threads = 0, 0  # how many are on a GPU, and OpenCV's threads before
+
+    def __init__(self, size: tuple[int, int], *, is_alone: bool) -> None:
+        self._size, self._is_alone = size, is_alone
         self._last: Preview | None = None
         self._pool = ThreadPoolExecutor(1, "motion")
 
     def __enter__(self) -> _Follower:
+        self._count(1)
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
         self._pool.shutdown(cancel_futures=error is not None)
+        self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with _Follower._lock:
+            if self._is_alone and _Follower._alone == 0:
+                _Follower._threads = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            _Follower._alone += more * self._is_alone
+            if self._is_alone and _Follower._alone == 0:
+                cv2.setNumThreads(_Follower._threads)
 
     def add(self, result: FrameResult, preview: Preview) -> tuple[FrameResult, Thumbnail]:
         """Return a frame with its motion, and its thumbnail."""
