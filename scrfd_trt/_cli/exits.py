@@ -35,20 +35,8 @@ STDOUT_ERRORS = (errno.EPIPE, errno.EINVAL, errno.EBADF, errno.ENOSPC, errno.EIO
 
 SAME_NAMES = (
     *("allow_host_code", "audio", "batch", "codec", "crf", "damaged", "device", "drop_tracks", "except_tracks"),
-    *(
-        "hardware_compatible",
-        "io",
-        "lean_runtime",
-        "lean_runtime_inside",
-        "max_pixels",
-        "min_face",
-        "only_tracks",
-        "overwrite",
-        "precision",
-        "preset",
-        "rotations",
-    ),
-    *("timing_cache", "version_compatible"),
+    *("hardware_compatible", "io", "lean_runtime", "lean_runtime_inside", "max_pixels", "min_face", "only_tracks"),
+    *("overwrite", "precision", "preset", "rotations", "timing_cache", "version_compatible"),
 )
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
     "covers": "--cover",

@@ -211,11 +211,14 @@ class SelectionArgs:
             raise OptionError(f"track {both[0]} is in --only-tracks and in --except-tracks; leave it out of one")
         if only and excepted:
             raise OptionError("--only-tracks leaves all other tracks uncovered, so leave out --except-tracks")
+        dropped = _tracks("--drop-tracks", self.drop_tracks)
+        if both := sorted({*only, *excepted} & {*dropped}):
+            raise OptionError(f"track {both[0]} is in --drop-tracks and in another option; leave it out of one")
         self._check_regions()
         return TrackSelection(
             only_tracks=frozenset(only),
             except_tracks=frozenset(excepted),
-            drop_tracks=frozenset(_tracks("--drop-tracks", self.drop_tracks)),
+            drop_tracks=frozenset(dropped),
             covers=tuple(dict.fromkeys(_cover(text) for text in self.cover or ())),
             only_regions=tuple(_region("--only-region", text) for text in self.only_region or ()),
             except_regions=tuple(_region("--except-region", text) for text in self.except_region or ()),

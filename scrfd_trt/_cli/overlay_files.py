@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import typer
 
 from scrfd_trt._cli import console, live, outputs, results
@@ -52,11 +53,11 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.write import image_format, storable
 from scrfd_trt._jobs.profile import measured
+from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt.video import Summary
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
-from scrfd_trt.video._open_faces import CopySearch, CopySearcher, verified
-from scrfd_trt.video._selection import join_faces
+from scrfd_trt.video._open_faces import NO_FACES, CopySearch, CopySearcher, Known, verified
 
 
 def write_copies(
@@ -143,7 +144,7 @@ class _CopyJob:
     quality: int
     detailed: bool
     tally: Tally
-    found_later: dict[tuple[Path, int], list[Detections]] = field(default_factory=dict)
+    found_later: dict[tuple[Path, int], FrameFaces] = field(default_factory=dict)
     """Faces that were found in copies of images, by path and page."""
     searched: list[SearchedCopy] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
@@ -167,7 +168,8 @@ class _CopyJob:
         if images and detector is not None:
             images_detector = self.settings.looks.for_images(detector)
         if images and detector is not None and self.settings.verify:
-            searcher = CopySearcher(images_detector, self.draw, self.settings.selection)
+            selection = self.settings.selection.model_copy(update={"only_spans": (), "except_spans": ()})
+            searcher = CopySearcher(images_detector, self.draw, selection)
         if images and faces is not None:
             self._process_images(images, FileFinder(faces), searcher)
         elif images and detector is not None:
@@ -204,8 +206,9 @@ class _CopyJob:
             for source, outcome in outcomes:
                 if writer is not None:
                     if isinstance(outcome, ImageResult):
-                        more = self.found_later.pop((source.path, outcome.page or 1), [])
-                        faces = join_faces([settings.selection.with_covers(outcome.faces), *more])
+                        faces = settings.selection.with_covers(outcome.faces)
+                        if more := self.found_later.pop((source.path, outcome.page or 1), None):
+                            faces = FrameFaces.of(faces).joined(more).detections(faces.image_size)
                         outcome = replace(outcome, faces=faces)  # noqa: PLW2901
                     writer.add_outcome(source.path, outcome)
 
@@ -234,7 +237,8 @@ class _CopyJob:
         if tally.left_out and tally.left_out == tally.faces and not by_hand:
             console.warning(f"{target}: no face is covered; the selection leaves out every face")
         from_file = self.settings.files.detections is not None
-        print_written(target, text, self.draw, total + by_hand, from_file=from_file)
+        chosen = total + by_hand + len(self.settings.selection.drop_tracks)
+        print_written(target, text, self.draw, chosen, from_file=from_file)
         for line in tally.change_lines():
             console.plain(line)
         self._report_searches(self.searched, is_video=False)
@@ -242,59 +246,22 @@ class _CopyJob:
     def _save_image(
         self, searcher: CopySearcher | None, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]
     ) -> Callable[[], None]:
-        source, settings = image.source, self.settings
-        target, changes, by_hand = self.targets[source], set[str](), len(settings.selection.still_covers)
-        known: list[tuple[Detections, Detections]] = []  # all faces of each page, and what is covered
+        source = image.source
+        copy = _ImageCopy(self, image, pages, searcher)
         searches: Sequence[CopySearch] = ()
-
-        def covers() -> Iterator[tuple[ImageFrame, Detections]]:
-            if known:  # in further rounds
-                yield from zip(image.file.frames(), (covered for _, covered in known), strict=True)
-            for frame, faces in pages:
-                known.append((faces, settings.selection.select(faces)))
-                yield frame, known[-1][1]
-
-        def drawn() -> Iterator[ImageFrame]:
-            for frame, covered in covers():
-                if frame.alpha is not None and not image_format(target.suffix).alpha:
-                    changes.add(f"transparent areas are white, since {target.suffix} files have no transparency")
-                with measured("draw"):
-                    copy = frame.drawn_on(self.draw(frame.visible(), covered))
-                yield copy
-
-        kept = image.metadata.kept(descriptive=settings.keep_metadata, location=settings.keep_location)
-        kept = storable(kept, target.suffix)
-
-        def save(inspect: Callable[[Path], None] | None) -> None:
-            how: dict[str, Any] = {"quality": self.quality, "copy_of": image.file, "metadata": kept}
-            outputs.save_image(drawn(), target, overwrite=settings.overwrite, inspect=inspect, **how)
-
-        def search(path: Path) -> tuple[CopySearch, dict[int, Detections]]:
-            found, to_cover = CopySearch(), dict[int, Detections]()
-            copy = open_image(path, limits=settings.images.limits())
-            for page, (frame, (faces, covered)) in enumerate(zip(copy.frames(), known, strict=True)):
-                result, more = cast("CopySearcher", searcher).search_image(frame.visible(), faces, covered)
-                found.faces += result.faces
-                to_cover |= {page: more} if len(more) else {}
-            return found, to_cover
-
-        def cover(more: dict[int, Detections]) -> None:
-            for page, faces in more.items():
-                known[page] = known[page][0], join_faces([known[page][1], faces])
-                self.found_later.setdefault((source.path, page + 1), []).append(faces)
-
         if searcher is None:
-            save(None)
+            copy.write()
         else:
-            searches = verified(target, save, search, cover)
-        left_out = sum(len(faces) - len(settings.selection.select(faces)) + by_hand for faces, _ in known)
-        removed, notes = image.metadata.removed(kept), [*image.file.notes, *changes]
+            _, searches = verified(copy.target, copy.write, copy.search, copy.cover)
+        for page, more in copy.later.items():
+            self.found_later[source.path, page + 1] = more
 
         def note() -> None:
-            self.tally.left_out += left_out
+            self.tally.left_out += copy.left_out
+            self.tally.faces -= copy.dropped
             if searches:
-                self.searched.append((target, searches))
-            self.tally.add_changes(source.path, removed, notes)
+                self.searched.append((copy.target, searches))
+            self.tally.add_changes(source.path, copy.removed, [*image.file.notes, *copy.changes])
 
         return note
 
@@ -304,7 +271,8 @@ class _CopyJob:
         elif not self.settings.quiet:
             if summary.left_out and not summary.faces and summary.selected:
                 console.warning(f"{target}: no face is covered; the selection leaves out every track")
-            found = summary.faces or len(summary.left_out) or not summary.selected
+            dropped = len(self.settings.selection.drop_tracks)
+            found = summary.faces or len(summary.left_out) or dropped or not summary.selected
             from_file = self.settings.files.detections is not None
             print_written(target, headline(summary), self.draw, found, from_file=from_file)
             for line in (*stream_lines(summary), *(report_lines(summary) if self.detailed else ())):
@@ -316,3 +284,69 @@ class _CopyJob:
         self.tally.uncovered += sum(len(searches[-1].of_kind("uncovered")) for _, searches in results)
         quiet = self.settings.quiet or (is_video and self.settings.progress == "jsonl")
         print_searches(results, self.draw, is_video=is_video, quiet=quiet)
+
+
+class _ImageCopy:
+    """Writes the copy of an image; searches it for faces to cover in a further round."""
+
+    def __init__(
+        self,
+        job: _CopyJob,
+        image: OpenedImage,
+        pages: Iterable[tuple[ImageFrame, Detections]],
+        searcher: CopySearcher | None,
+    ) -> None:
+        self.target, self._job, self._settings = job.targets[image.source], job, job.settings
+        self._image, self._pages, self._searcher = image, pages, searcher
+        kept = image.metadata.kept(descriptive=job.settings.keep_metadata, location=job.settings.keep_location)
+        self._metadata = storable(kept, self.target.suffix)
+        self.removed = image.metadata.removed(self._metadata)
+        self.changes: set[str] = set()
+        self.left_out = self.dropped = 0
+        self.later: dict[int, FrameFaces] = {}
+        """What was found in the copy, by page from 0 on."""
+        self._covered: list[Detections] = []
+        self._known: list[Known] = []
+
+    def write(self, inspect: Callable[[Path], None] | None = None) -> None:
+        """Write the copy; ``inspect`` takes the finished file before it gets its name."""
+        how: dict[str, Any] = {"quality": self._job.quality, "copy_of": self._image.file, "metadata": self._metadata}
+        outputs.save_image(self._drawn(), self.target, overwrite=self._settings.overwrite, inspect=inspect, **how)
+
+    def search(self, path: Path) -> tuple[CopySearch, dict[int, FrameFaces]]:
+        """Search the copy; return what was found, and what is to be covered, by page."""
+        found, to_cover = CopySearch(), dict[int, FrameFaces]()
+        copy = open_image(path, limits=self._settings.images.limits())
+        for page, (frame, known) in enumerate(zip(copy.frames(), self._known, strict=True)):
+            result, more = cast("CopySearcher", self._searcher).search_image(frame.visible(), known)
+            found.faces += result.faces
+            to_cover |= {page: more} if len(more) else {}
+        return found, to_cover
+
+    def cover(self, to_cover: dict[int, FrameFaces]) -> None:
+        """Cover more faces in the next round."""
+        for page, more in to_cover.items():
+            covered = self._known[page].covered.joined(more)
+            self._known[page] = self._known[page]._replace(covered=covered)
+            self._covered[page] = covered.detections(self._covered[page].image_size)
+            self.later[page] = self.later.get(page, NO_FACES).joined(more)
+
+    def _drawn(self) -> Iterator[ImageFrame]:
+        again = zip(self._image.file.frames(), self._covered, strict=True) if self._covered else None
+        for frame, covered in again or self._first_covered():
+            if frame.alpha is not None and not image_format(self.target.suffix).alpha:
+                self.changes.add(f"transparent areas are white, since {self.target.suffix} files have no transparency")
+            with measured("draw"):
+                copy = frame.drawn_on(self._job.draw(frame.visible(), covered))
+            yield copy
+
+    def _first_covered(self) -> Iterator[tuple[ImageFrame, Detections]]:
+        selection = self._settings.selection
+        for frame, faces in self._pages:
+            covered = selection.select(faces)
+            self._covered.append(covered)
+            self._known.append(Known(FrameFaces.of(faces), NO_FACES, FrameFaces.of(covered)))
+            dropped = 0 if faces.track_ids is None else int(np.isin(faces.track_ids, list(selection.drop_tracks)).sum())
+            self.dropped += dropped
+            self.left_out += len(faces) - dropped - len(covered) + len(selection.still_covers)
+            yield frame, covered

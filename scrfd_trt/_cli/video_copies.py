@@ -22,7 +22,7 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._jobs.processes import Calls, LostProcessError, Report, serve, spawned, unblock_signals
 from scrfd_trt._jobs.profile import add_measured, profiled
 from scrfd_trt.errors import DetectionsError, ScrfdError, VideoError
-from scrfd_trt.video import Summary, open_source, render_video
+from scrfd_trt.video import FacesReader, Summary, open_source, render_video
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._first_pass import frame_device
@@ -149,12 +149,16 @@ def _copy(
     outputs.make_folder(target.parent)
     given = files.save_detections if settings.verify else files.detections or files.save_detections
     with path_or_temporary(given, target.parent) as detections:
-        if files.detections is not None and settings.verify:
-            shutil.copyfile(files.detections, detections)  # faces are added to it
-        elif detector is not None:
+        if detector is not None:
             try_output(path, target, settings.encode, overwrite=settings.overwrite, damaged=settings.damaged)
             with open_source(path, damaged=settings.damaged) as reader:
-                detector = settings.looks.for_video(detector, reader.info.size)
+                info = reader.info
+            detector = settings.looks.for_video(detector, info.size)
+        if files.detections is not None and settings.verify:
+            with FacesReader(files.detections) as file:
+                file.check(info)  # errors name this file
+            shutil.copyfile(files.detections, detections)  # faces are added to it
+        elif detector is not None:
             found = settings.detect(path, detections, detector, report, settings.selection)
             if message := missing_tracks(settings.selection, {*found.tracks, *found.dropped}):
                 raise DetectionsError(message)

@@ -87,6 +87,14 @@ class FrameFaces:
         points = None if points is None or np.isnan(points).any() else points.copy()
         return Face(int(ids), boxes.copy(), float(scores), points, str(origins))  # type: ignore[arg-type]
 
+    @classmethod
+    def of(cls, faces: Detections) -> FrameFaces:
+        """Return the faces of an image, with track numbers from 1 on if they have none."""
+        ids = np.arange(1, len(faces) + 1) if faces.track_ids is None else faces.track_ids
+        points = None if faces.landmarks is None else faces.landmarks.astype(np.float64)
+        boxes, scores = faces.boxes.astype(np.float64), faces.scores.astype(np.float64)
+        return cls(0, 0.0, False, ids, boxes, scores, points, np.full(len(faces), "detected", "U12"))
+
     def joined(self, other: FrameFaces) -> FrameFaces:
         """Return the faces of this frame and those of another object for the same frame."""
         if not len(other):

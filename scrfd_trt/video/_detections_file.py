@@ -26,7 +26,16 @@ from scrfd_trt._tracking.faces import FrameFaces, Origin
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import ClosedError, DetectionsError
 from scrfd_trt.video._reader import Source, VideoInfo
-from scrfd_trt.video._selection import ALWAYS, Cover, Span, TrackSelection, add_covers, format_spans, join_spans
+from scrfd_trt.video._selection import (
+    ALWAYS,
+    Cover,
+    Span,
+    TrackSelection,
+    add_covers,
+    check_covers,
+    format_spans,
+    join_spans,
+)
 
 FACES_SUFFIX = ".faces.jsonl"
 SAMPLE_BYTES = 1 << 16  # bytes that the fingerprint reads at the start, in the middle and at the end of a file
@@ -89,9 +98,7 @@ class Header(BaseModel, frozen=True):
     @field_validator("covers")
     @classmethod
     def _in_picture(cls, covers: tuple[Cover, ...], info: ValidationInfo) -> tuple[Cover, ...]:
-        for cover in covers if "size" in info.data else ():
-            if why := cover.why_invisible(info.data["size"]):
-                raise ValueError(why)
+        check_covers(covers, info.data.get("size", (inf, inf)))
         return covers
 
     @field_validator("tracking")
@@ -211,7 +218,8 @@ class FacesWriter:
         rotations: Iterable[int] = (),
         overwrite: bool = False,
     ) -> None:
-        self.path = Path(path)
+        self.path, covers = Path(path), tuple(covers)
+        check_covers(covers, info.size)
         header = Header(
             video=os.fsencode(Path(info.name).name).decode("utf-8", "replace"),
             size=info.size,
@@ -219,7 +227,7 @@ class FacesWriter:
             tracking=(options or TrackingOptions()).model_dump(),
             fingerprint=fingerprint(info.name),
             spans=None if spans is None else [_finite(span) for span in spans],
-            covers=tuple(covers),
+            covers=covers,
             min_face=min_face,
             rotations=tuple(rotations),
         )
@@ -277,7 +285,7 @@ class FacesWriter:
 
 def add_faces(path: Path, faces: Mapping[int, FrameFaces]) -> None:
     """Add faces to a file, by the numbers of their frames."""
-    with path.open("rb") as file, atomic_file(path, overwrite=True) as copy:
+    with atomic_file(path, overwrite=True) as copy, path.open("rb") as file:
         for _, text in read_lines(file, path, "frame"):
             line = orjson.loads(text)
             if (more := faces.get(line.get("frame", -1))) is not None:

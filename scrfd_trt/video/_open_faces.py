@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, repeat, tee
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._detections_file import FacesReader, add_faces
 from scrfd_trt.video._first_pass import FrameDetector, find_faces
 from scrfd_trt.video._reader import Source
+from scrfd_trt.video._second_look import DOUBTFUL as DROPPED_UP_TO
 from scrfd_trt.video._selection import FIRST_COVER, TrackSelection, upright_landmarks
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
@@ -44,15 +45,24 @@ MIRROR_TRUST = np.float32(0.6)  # for scores: turned foliage and blurred heads l
 MIRRORED = [1, 0, 2, 4, 3]  # order of landmarks
 TURNS = (90, 180, 270)
 
-Known = tuple[FrameFaces, FrameFaces]
-"""All faces of a frame that are known, and those of them that are covered, with covers by hand."""
+Written = TypeVar("Written")
+NO_FACES = FrameFaces(-1, np.inf)
+
+
+class Known(NamedTuple):
+    """The faces of a frame without those that a second look dropped, those, and all that is covered."""
+
+    faces: FrameFaces
+    dropped: FrameFaces
+    covered: FrameFaces
 
 
 @dataclass(frozen=True)
 class FoundFace:
-    """A place of a copy that looks like a face, at the moment of its highest score.
+    """A place of a copy that looks like a face; the box holds it from ``start`` to ``end``.
 
-    ``track`` is that of the cover through which it shows; None if it is not covered.
+    ``pts_seconds`` is the time of the highest score. ``track`` is that of the cover through which it shows; None if it
+    is not covered.
     """
 
     score: float
@@ -61,6 +71,12 @@ class FoundFace:
     start: float
     end: float
     track: int | None = None
+
+    def joined(self, other: FoundFace) -> FoundFace:
+        """Return this place with a later one of the same face; the box holds both."""
+        low, high = np.minimum(self.box, other.box)[:2], np.maximum(self.box, other.box)[2:]
+        best = max(self, other, key=lambda each: each.score)
+        return replace(best, box=(*low.tolist(), *high.tolist()), start=self.start, end=other.end)
 
     @property
     def kind(self) -> Literal["uncovered", "weak", "doubtful"]:
@@ -92,41 +108,47 @@ class CopySearcher:
         if self._draws_faces:
             logger.warning("the overlay draws faces, so whether covered ones show through is not measured")
 
-    def search_image(
-        self, image: NDArray[np.uint8], faces: Detections, covered: Detections
-    ) -> tuple[CopySearch, Detections]:
+    def search_image(self, image: NDArray[np.uint8], known: Known) -> tuple[CopySearch, FrameFaces]:
         """Search the copy of an image; return what was found, and the faces to cover in the next round."""
-        known = _as_frame(faces), _as_frame(covered)
         (found,) = self._news(iter([known]), [image], threshold=DOUBTFUL)
-        tracks = _Tracks()
-        tracks.add(_as_frame(found), known)
-        search, to_cover = tracks.finish()
-        return search, to_cover.get(0, FrameFaces(0, 0.0)).detections(faces.image_size)
+        search, to_cover = _collect([(FrameFaces.of(found), known)])
+        return search, to_cover.get(0, NO_FACES)
 
     def search_video(
-        self, path: Path, faces_file: Path, tracking: TrackingOptions, progress: ProgressCallback
+        self, path: Path, faces_file: Path, progress: ProgressCallback
     ) -> tuple[CopySearch, dict[int, FrameFaces]]:
         """Do the same with the copy of a video, with faces by frame; ``faces_file`` has those of the copy."""
-        options = tracking.model_copy(update={"threshold": DOUBTFUL, "low": min(tracking.low, DOUBTFUL), "every": 1})
-        tracks, nothing = _Tracks(), FrameFaces(-1, np.inf)  # after the last span with faces
         with open_source(path, checked=True) as reader, FacesReader(faces_file) as file:
-            first, second = tee(chain(covered_faces(file, self._selection), repeat((nothing, nothing))))
-            detector = SimpleNamespace(stream=partial(self._news, first))
-            with closing(find_faces(reader, detector, options)) as frames:
-                for frame, known in zip(frames, second, strict=False):
-                    tracks.add(frame, known)
-                    progress("verifying", frame.number + 1, reader.info.frames)
-        return tracks.finish()
+            first = TrackingOptions.model_validate(file.header.tracking)
+            changed = {"threshold": DOUBTFUL, "low": min(first.low, DOUBTFUL), "every": 1}
+            # The file may end after the last span with faces.
+            known, same = tee(chain(self._known(file), repeat(Known(NO_FACES, NO_FACES, NO_FACES))))
+            detector = SimpleNamespace(stream=partial(self._news, known))
+            with closing(find_faces(reader, detector, first.model_copy(update=changed))) as frames:
+
+                def shown() -> Iterator[tuple[FrameFaces, Known]]:
+                    for frame, faces in zip(frames, same, strict=False):
+                        yield frame, faces
+                        progress("verifying", frame.number + 1, reader.info.frames)
+
+                return _collect(shown())
+
+    def _known(self, file: FacesReader) -> Iterator[Known]:
+        dropped = list(file.dropped(self._selection))
+        for frame, covered in covered_faces(file, self._selection):
+            is_dropped = np.isin(frame.track_ids, dropped)
+            yield Known(frame[~is_dropped], frame[is_dropped], covered)
 
     def _news(self, known: Iterator[Known], images: Iterable[Any], **how: Any) -> Iterator[Detections]:
         """Yield the faces of images that are not covered and do not stay visible on purpose, or that show through."""
-        for found, (faces, covered) in zip(self._look(images, **how), known, strict=False):
-            share, _ = largest_share(found.boxes.astype(np.float64), covered.boxes)
-            known_share, _ = largest_share(found.boxes.astype(np.float64), faces.boxes)
+        for found, each in zip(self._look(images, **how), known, strict=False):
+            boxes = found.boxes.astype(np.float64)
+            known_share, dropped_share, share = (largest_share(boxes, one.boxes)[0] for one in each)
             is_news = share < (TOUCHED if self._draws_faces else SAME)
             is_news &= (known_share < SAME) & self._selection.wants_new(found.boxes)
-            is_news &= self._selection.covers_time(faces.pts_seconds)
-            shows_through = (share >= SAME) & (found.scores >= FOUND)
+            is_news &= (dropped_share < SAME) | (found.scores > DROPPED_UP_TO)
+            is_news &= self._selection.covers_time(each.faces.pts_seconds)
+            shows_through = (share >= SAME) & (share >= known_share) & (found.scores >= FOUND)
             yield found[is_news if self._draws_faces else is_news | shows_through]
 
     def _look(
@@ -159,76 +181,56 @@ class CopySearcher:
             yield Look(mirrored, own, TURNS)
 
 
-class _Tracks:
-    """Collects what a search found."""
-
-    def __init__(self) -> None:
-        self._frames: list[FrameFaces] = []
-        self._places: dict[tuple[int | None, int], FoundFace] = {}
-        self._scores: dict[int, float] = {}
-        self._last_track = 0
-
-    def add(self, frame: FrameFaces, known: Known) -> None:
-        """Add the next frame."""
-        used, covered = known[0].track_ids, known[1]
-        self._last_track = max(self._last_track, int(used[used < FIRST_COVER].max(initial=0)))
-        largest, which = largest_share(frame.boxes, covered.boxes)
+def _collect(frames: Iterable[tuple[FrameFaces, Known]]) -> tuple[CopySearch, dict[int, FrameFaces]]:
+    """Return what was found in frames, and the faces to cover in the next round, by frame, with new track numbers."""
+    places: dict[tuple[int | None, int], FoundFace] = {}
+    scores: dict[int, float] = {}
+    found: list[FrameFaces] = []
+    last = 0
+    for frame, known in frames:
+        covered = known.covered
+        used = np.concatenate([each.track_ids for each in known])
+        last = max(last, int(used[used < FIRST_COVER].max(initial=0)))
+        if not len(frame):
+            continue
+        share, which = largest_share(frame.boxes, covered.boxes)
         for index, face in enumerate(frame):
             if face.origin == "detected":
-                cover = int(covered.track_ids[which[index]]) if largest[index] >= SAME else None
-                self._scores[face.track] = max(face.score, self._scores.get(face.track, 0.0))
+                cover = int(covered.track_ids[which[index]]) if share[index] >= SAME else None
+                scores[face.track] = max(face.score, scores.get(face.track, 0.0))
                 at = frame.pts_seconds
-                key, place = (cover, face.track), FoundFace(face.score, tuple(face.box.tolist()), at, at, at, cover)
-                before = self._places.get(key, place)
-                best = max(before, place, key=lambda each: each.score)
-                self._places[key] = replace(best, start=before.start, end=at)
-        growth = np.where(largest >= SAME, (STRONGER - 1) / 2, 0)[:, None] * (frame.boxes[:, 2:] - frame.boxes[:, :2])
-        boxes = np.concatenate([frame.boxes[:, :2] - growth, frame.boxes[:, 2:] + growth], axis=1)
-        if len(frame):
-            self._frames.append(replace(frame, boxes=boxes))
-
-    def finish(self) -> tuple[CopySearch, dict[int, FrameFaces]]:
-        """Return what was found, and the faces to cover in the next round, by frame, with new track numbers."""
-        certain = [track for track, score in self._scores.items() if score >= FOUND]
-        places = [
-            place
-            for (_, track), place in self._places.items()
-            if place.score >= (FOUND if track in certain else DOUBTFUL)  # tracks are covered with their faint places
-        ]
-        chosen = [frame[np.isin(frame.track_ids, certain)] for frame in self._frames]
-        to_cover = {one.number: replace(one, track_ids=one.track_ids + self._last_track) for one in chosen if len(one)}
-        return CopySearch(places), to_cover
-
-
-def _as_frame(faces: Detections) -> FrameFaces:
-    ids = np.arange(1, len(faces) + 1) if faces.track_ids is None else faces.track_ids
-    origins = np.full(len(faces), "detected", "U12")
-    points = None if faces.landmarks is None else faces.landmarks.astype(np.float64)
-    boxes, scores = faces.boxes.astype(np.float64), faces.scores.astype(np.float64)
-    return FrameFaces(0, 0.0, False, ids, boxes, scores, points, origins)
+                place = FoundFace(face.score, tuple(face.box.tolist()), at, at, at, cover)
+                before = places.get((cover, face.track))
+                places[cover, face.track] = place if before is None else before.joined(place)
+        sides = frame.boxes[:, 2:] - frame.boxes[:, :2]
+        growth = np.where(share >= SAME, (STRONGER - 1) / 2, 0)[:, None] * np.hstack([-sides, sides])
+        found.append(replace(frame, boxes=frame.boxes + growth))
+    certain = [track for track, score in scores.items() if score >= FOUND]
+    # Tracks are covered with their faint places.
+    listed = [one for (_, track), one in places.items() if one.score >= (FOUND if track in certain else DOUBTFUL)]
+    chosen = [frame[np.isin(frame.track_ids, certain)] for frame in found]
+    return CopySearch(listed), {one.number: replace(one, track_ids=one.track_ids + last) for one in chosen if len(one)}
 
 
 class _NextRound(Exception):  # noqa: N818 - no error
-    pass
+    """Ends the writing of a copy, with what is to be covered in the next one."""
 
 
 def verified(
     name: Source,
-    write: Callable[[Callable[[Path], None]], Any],
+    write: Callable[..., Written],
     search: Callable[[Path], tuple[CopySearch, Any]],
     cover: Callable[[Any], None],
-) -> list[CopySearch]:
-    """Write a copy until a search finds nothing more to cover, at most four times; return the searches.
+) -> tuple[Written, list[CopySearch]]:
+    """Write a copy until a search finds nothing more to cover, at most four times; return the result and the searches.
 
     If only weak covers are left, and a further round has not made them fewer, no other one follows.
-    ``write`` calls a function with the finished file before it gets its name, and deletes the file if the function
-    raises an error. ``cover`` takes what the search says is to be covered in the next round.
+    ``write(inspect=)`` calls a function with the finished file before it gets its name, and deletes the file if the
+    function raises an error. ``cover`` takes what the search says is to be covered in the next round.
     """
     searches: list[CopySearch] = []
-    to_cover: Any = ()
 
     def inspect(path: Path) -> None:
-        nonlocal to_cover
         start = time.monotonic()
         try:
             result, to_cover = search(path)
@@ -239,19 +241,14 @@ def verified(
         weak = [len(one.of_kind("weak")) for one in searches]
         is_stuck = not result.of_kind("uncovered") and len(weak) > 1 and weak[-1] >= weak[-2]
         if len(to_cover) and len(searches) <= MAX_ROUNDS and not is_stuck:
-            raise _NextRound
+            raise _NextRound(to_cover)
 
-    def attempt() -> bool:
+    while True:
         try:
-            write(inspect)
-        except _NextRound:
-            cover(to_cover)
-            return False
-        return True
-
-    while not attempt():
-        pass
-    return searches
+            return write(inspect=inspect), searches
+        except _NextRound as more:
+            to_cover = more.args[0]
+        cover(to_cover)
 
 
 def render_verified(
@@ -269,17 +266,9 @@ def render_verified(
 
     Faces that are found are added to ``faces_file``. The output gets its name after the last round.
     """
-    searcher, summaries = CopySearcher(detector, overlay, selection), []
-    with FacesReader(faces_file) as file:
-        tracking = TrackingOptions.model_validate(file.header.tracking)
-
-    def write(inspect: Callable[[Path], None]) -> None:
-        chosen: dict[str, Any] = {"selection": selection, "progress": progress, "inspect": inspect}
-        summaries.append(render_video(source, output, faces_file, overlay, **chosen, **how))
-
-    def search(path: Path) -> tuple[CopySearch, dict[int, FrameFaces]]:
-        return searcher.search_video(path, faces_file, tracking, progress)
-
-    searches: Sequence[CopySearch] = verified(output, write, search, partial(add_faces, faces_file))
-    summaries[0].searches = searches
-    return summaries[0]
+    searcher = CopySearcher(detector, overlay, selection)
+    write = partial(render_video, source, output, faces_file, overlay, selection=selection, progress=progress, **how)
+    search = partial(searcher.search_video, faces_file=faces_file, progress=progress)
+    summary, searches = verified(output, write, search, partial(add_faces, faces_file))
+    summary.searches = searches
+    return summary

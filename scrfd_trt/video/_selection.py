@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import inf
 from typing import Annotated, Any
 
@@ -65,48 +65,30 @@ class Cover(OptionsModel):
         start, end = self.span
         if not start - SLACK <= pts_seconds <= end + SLACK:
             return None
-        if not self.pts_seconds:
-            return np.array(self.boxes[0])
-        return np.array([np.interp(pts_seconds, self.pts_seconds, side) for side in zip(*self.boxes, strict=True)])
-
-    def why_invisible(self, size: tuple[int, int]) -> str:
-        """Return why a cover hides nothing of an image of this size; empty if it does."""
-        width, height = size
-        if any(x1 < width and y1 < height and x2 > 0 and y2 > 0 for x1, y1, x2, y2 in self.boxes):
-            return ""
-        x1, y1, x2, y2 = self.boxes[0]
-        return f"the cover {x1:g},{y1:g},{x2 - x1:g},{y2 - y1:g} lies outside of the picture of {width}×{height} pixels"
+        sides = zip(*self.boxes, strict=True)
+        return np.array([np.interp(pts_seconds, self.pts_seconds or [0.0], side) for side in sides])
 
 
-def add_covers(frame: FrameFaces, covers: Sequence[Cover], first: int = FIRST_COVER) -> FrameFaces:
+def check_covers(covers: Iterable[Cover], size: tuple[int, int]) -> None:
+    """Raise ``OptionError`` for a cover that hides nothing of pictures of this size."""
+    for cover in covers:
+        boxes = np.array(cover.boxes)
+        if (boxes[:, :2].min(axis=0) >= size).any() or (boxes[:, 2:].max(axis=0) <= 0).any():
+            x1, y1, x2, y2 = cover.boxes[0]
+            text = f"the cover {x1:g},{y1:g},{x2 - x1:g},{y2 - y1:g} lies outside of the picture of "
+            raise OptionError(f"{text}{size[0]}×{size[1]} pixels", fields=["covers"], value=cover)
+
+
+def add_covers(frame: FrameFaces, covers: Iterable[Cover], first: int = FIRST_COVER) -> FrameFaces:
     """Return the faces of a frame and the covers of its time, with track numbers from ``first`` on."""
-    found = [(first + index, cover.box_at(frame.pts_seconds)) for index, cover in enumerate(covers)]
-    tracks = [track for track, box in found if box is not None]
-    if not tracks:
+    found = {first + index: cover.box_at(frame.pts_seconds) for index, cover in enumerate(covers)}
+    by_track = {track: box for track, box in found.items() if box is not None}
+    if not by_track:
         return frame
-    boxes = np.array([box for _, box in found if box is not None])
-    faces = FrameFaces(
-        frame.number,
-        frame.pts_seconds,
-        track_ids=np.array(tracks, np.int64),
-        boxes=boxes,
-        scores=np.ones(len(boxes)),
-        landmarks=None if frame.landmarks is None else upright_landmarks(boxes),
-        origins=np.full(len(boxes), "by hand", "U12"),
-    )
-    return frame.joined(faces)
-
-
-def join_faces(faces: Sequence[Detections]) -> Detections:
-    """Return all faces of one image; with landmarks and track ids if all have them."""
-    points, ids = [each.landmarks for each in faces], [each.track_ids for each in faces]
-    return Detections(
-        np.concatenate([each.boxes for each in faces]),
-        np.concatenate([each.scores for each in faces]),
-        None if any(each is None for each in points) else np.concatenate(points),  # type: ignore[arg-type]
-        image_size=faces[0].image_size,
-        track_ids=None if any(each is None for each in ids) else np.concatenate(ids),  # type: ignore[arg-type]
-    )
+    boxes, ids = np.array([*by_track.values()]), np.array([*by_track], np.int64)
+    points = None if frame.landmarks is None else upright_landmarks(boxes)
+    origins = np.full(len(boxes), "by hand", "U12")
+    return frame.joined(FrameFaces(0, 0.0, False, ids, boxes, np.ones(len(boxes)), points, origins))
 
 
 def upright_landmarks(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -179,12 +161,6 @@ class TrackSelection(OptionsModel):
         """The covers without times, which apply to images, too."""
         return tuple(cover for cover in self.covers if not cover.pts_seconds)
 
-    def check_covers(self, size: tuple[int, int]) -> None:
-        """Raise ``OptionError`` for a cover that hides nothing of images of this size."""
-        for cover in self.covers:
-            if why := cover.why_invisible(size):
-                raise OptionError(why, fields=["covers"], value=cover)
-
     def select(self, detections: Detections) -> Detections:
         """Return the covered faces of a single image, in which a region contains a face by the centre of its box.
 
@@ -203,15 +179,10 @@ class TrackSelection(OptionsModel):
 
     def with_covers(self, faces: Detections) -> Detections:
         """Return the faces of an image, and the covers without times as faces with a score of 1."""
-        self.check_covers(faces.image_size)
+        check_covers(self.covers, faces.image_size)
         if not self.still_covers:
             return faces
-        boxes = np.array([cover.boxes[0] for cover in self.still_covers])
-        ids = np.arange(FIRST_COVER, FIRST_COVER + len(boxes))
-        covers = Detections(
-            boxes, np.ones(len(boxes)), upright_landmarks(boxes), image_size=faces.image_size, track_ids=ids
-        )
-        return join_faces([faces, covers])
+        return add_covers(FrameFaces.of(faces), self.still_covers).detections(faces.image_size)
 
     @property
     def needs_tracks(self) -> bool:

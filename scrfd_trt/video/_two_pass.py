@@ -35,6 +35,7 @@ from scrfd_trt.video._selection import (
     Span,
     TrackSelection,
     add_covers,
+    check_covers,
     format_spans,
     is_within,
     join_spans,
@@ -226,7 +227,7 @@ def render_video(
         file.check(reader.info)
         file.check_spans(selection or TrackSelection())
         _check_frames_in_spans(file, selection or TrackSelection(), reader)
-        (selection or TrackSelection()).check_covers(reader.info.size)
+        check_covers((selection or TrackSelection()).covers, reader.info.size)
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_of_limits(reader)
             writer.inspect = inspect

@@ -26,6 +26,8 @@ from scrfd_trt.video import (
     render_video,
 )
 
+from scrfd_trt.video._selection import check_covers
+
 pytest.importorskip("av")
 pytestmark = pytest.mark.slow
 
@@ -71,6 +73,7 @@ def test_cover_moves_between_its_times() -> None:
         None, [0, 0, 10, 10], [0, 0, 10, 10], [20, 10, 35, 25], [40, 20, 60, 40], [40, 20, 60, 40], None,
     ]  # fmt: skip
     assert np.array_equal(STILL.box_at(1e6), (50, 2, 60, 12))  # type: ignore[arg-type]
+    check_covers([Cover(boxes=((-80, 10, -20, 70), (500, 10, 560, 70)), pts_seconds=(0, 1))], (480, 270))  # crosses it
 
 
 @pytest.mark.parametrize(
@@ -142,6 +145,8 @@ def test_cover_that_hides_nothing_is_refused(grey: Path, tmp_path: Path) -> None
         render(late)
     with pytest.raises(OptionError, match="the cover 64,0,6,9 lies outside of the picture of 64×48 pixels"):
         render(outside)
+    with pytest.raises(OptionError, match="lies outside of the picture"):
+        detect_video(grey, faces, OneFace(), covers=[outside], overwrite=True)
     header, rest = faces.read_text().split("\n", 1)
     for boxes, why in (([[64, 0, 70, 9]], "lies outside of the picture"), ([[0, 0, 0, 9]], "one pixel wide")):
         faces.write_text(json.dumps(json.loads(header) | {"covers": [{"boxes": boxes}]}) + "\n" + rest)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 import overlays
 from scrfd_trt import Detections
 from scrfd_trt.errors import OutputError
-from scrfd_trt.video import EncodeOptions, FacesReader, TrackSelection, VideoReader, detect_video
-from scrfd_trt.video._open_faces import MAX_ROUNDS, CopySearcher, render_verified
+from scrfd_trt.video import EncodeOptions, FacesReader, FrameFaces, TrackSelection, VideoReader, detect_video
+from scrfd_trt.video._open_faces import MAX_ROUNDS, NO_FACES, CopySearcher, FoundFace, Known, render_verified
 
 pytest.importorskip("av")
 pytestmark = pytest.mark.slow
@@ -170,9 +170,28 @@ def test_copy_that_cannot_be_searched_is_not_written(
 
 def test_copy_of_image_is_searched() -> None:
     searcher = CopySearcher(Whites(), overlays.create("solid"), TrackSelection())
-    known = Detections([FACES[0], FACES[1]], [0.9, 0.9], None, image_size=SIZE)
     image = street()
     image[20:50, 10:30] = 0
-    search, more = searcher.search_image(image, known, known[:1])
+    # The first face is covered; the second stays visible although a cover lies on more than half of it.
+    covers = np.array([FACES[0], (60, 30, 80, 60)])
+    known = FrameFaces.of(Detections([FACES[0], FACES[1]], [0.9, 0.9], None, image_size=SIZE))
+    covered = FrameFaces.of(Detections(covers, [0.9, 0.9], None, image_size=SIZE))
+    search, more = searcher.search_image(image, Known(known, NO_FACES, covered))
     assert [one.kind for one in search.faces] == ["uncovered"]
-    assert more.boxes.tolist() == [list(FACES[2])]
+    assert (more.boxes.tolist(), more.track_ids.tolist()) == ([list(FACES[2])], [3])
+
+
+@pytest.mark.parametrize(("score", "found"), [(0.5, 0), (0.7, 1)])
+def test_dropped_track_needs_a_higher_score_to_be_covered(score: float, found: int) -> None:
+    searcher = CopySearcher(Whites(score=score), overlays.create("solid"), TrackSelection())
+    image = street()
+    image[:, 60:] = 0
+    dropped = FrameFaces.of(Detections([FACES[0]], [0.5], None, image_size=SIZE))
+    search, _ = searcher.search_image(image, Known(NO_FACES, dropped, NO_FACES))
+    assert len(search.of_kind("uncovered")) == found
+
+
+def test_place_of_a_face_that_moves_holds_its_whole_way() -> None:
+    first = FoundFace(0.4, (10, 10, 20, 20), 1.0, 1.0, 1.0)
+    later = FoundFace(0.5, (40, 5, 50, 15), 2.0, 2.0, 2.0)
+    assert first.joined(later) == FoundFace(0.5, (10, 5, 50, 20), 2.0, 1.0, 2.0)
