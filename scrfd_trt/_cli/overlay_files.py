@@ -170,11 +170,14 @@ class _CopyJob:
         if images and detector is not None and self.settings.verify:
             selection = self.settings.selection.model_copy(update={"only_spans": (), "except_spans": ()})
             searcher = CopySearcher(images_detector, self.draw, selection)
-        if images and faces is not None:
-            self._process_images(images, FileFinder(faces), searcher)
-        elif images and detector is not None:
-            self._process_images(images, ModelFinder.of(images_detector, self.settings.images.batch), searcher)
-        self._report_images(images, output)
+        try:
+            if images and faces is not None:
+                self._process_images(images, FileFinder(faces), searcher)
+            elif images and detector is not None:
+                self._process_images(images, ModelFinder.of(images_detector, self.settings.images.batch), searcher)
+            self._report_images(images, output)
+        finally:  # also of a job that is stopped, as what it has written is not searched again
+            self._report_searches(self.searched, is_video=False)
         jobs = min(self.settings.jobs, len(videos))
         with ExitStack() as stack:
             if jobs > 1 and detector is not None:
@@ -216,7 +219,6 @@ class _CopyJob:
         """Print where the images are, and how many faces they have."""
         tally = self.tally
         if not tally.images or self.settings.quiet:
-            self._report_searches(self.searched, is_video=False)
             return
         later = sum(len(one.of_kind("uncovered")) for _, searches in self.searched for one in searches[:-1])
         total = tally.faces + later
@@ -241,7 +243,6 @@ class _CopyJob:
         print_written(target, text, self.draw, chosen, from_file=from_file)
         for line in tally.change_lines():
             console.plain(line)
-        self._report_searches(self.searched, is_video=False)
 
     def _save_image(
         self, searcher: CopySearcher | None, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]

@@ -141,6 +141,9 @@ def test_selection_of_faces_of_images(run: Run, picture: Picture) -> None:
         assert (f"{number}.png: no face is covered; the selection leaves out every face" in err) is not any(expected)
     ran = run("anonymize", "spot.png", "--detections", "f.jsonl", "-o", "x.png", "--only-tracks", "3")
     assert (ran.code, ran.error) == (2, "f.jsonl: there is no track 3; the tracks are: 1-2")
+    for tracks, written in (("1", "1 face"), ("1,2", "no faces found")):  # what is dropped is not reported
+        ran = run("anonymize", "spot.png", "--detections", "f.jsonl", "-o", f"d{tracks}.png", "--drop-tracks", tracks)
+        assert (ran.code, ran.err) == (0, f"wrote d{tracks}.png: {written}\n")
 
 
 def test_images_are_covered_by_hand(run: Run, picture: Picture) -> None:

@@ -142,6 +142,8 @@ def test_contradictory_options_are_refused(run: Run, picture: Picture) -> None:
     assert (ran.code, ran.error) == (2, "--repeat prints nothing with --quiet, except in tables; leave it out")
     ran = run("anonymize", "spot.png", "--only-tracks", "4,7", "--except-tracks", "7")
     assert (ran.code, ran.error) == (2, "track 7 is in --only-tracks and in --except-tracks; leave it out of one")
+    ran = run("anonymize", "spot.png", "--only-tracks", "4", "--drop-tracks", "4")
+    assert (ran.code, ran.error) == (2, "track 4 is in --drop-tracks and in another option; leave it out of one")
     ran = run("anonymize", "spot.png", "--only-tracks", "4", "--except-tracks", "7")
     assert (ran.code, ran.error) == (2, "--only-tracks leaves all other tracks uncovered, so leave out --except-tracks")
 

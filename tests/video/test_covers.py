@@ -25,7 +25,6 @@ from scrfd_trt.video import (
     overlay_video,
     render_video,
 )
-
 from scrfd_trt.video._selection import check_covers
 
 pytest.importorskip("av")
