@@ -10,7 +10,7 @@ from pathlib import Path
 from scrfd_trt._cli import console, outputs, signals
 from scrfd_trt._cli.options import CopySettings
 from scrfd_trt._cli.progress import show_progress
-from scrfd_trt._cli.video_report import as_dict, headline, print_written, stream_lines
+from scrfd_trt._cli.video_report import as_dict, headline, missed_lines, print_written, stream_lines
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import (
@@ -126,5 +126,5 @@ def _report_end(output: Path, summary: Summary, dropped: int, draw: OverlayFunct
     elif not settings.quiet:
         late = f"; {console.count(dropped, 'late frame')} dropped" if dropped else ""
         print_written(output, f"{headline(summary)}{late}", draw, summary.faces)
-        for line in stream_lines(summary):
+        for line in [*stream_lines(summary), *missed_lines(summary)]:
             console.stderr_line(line)

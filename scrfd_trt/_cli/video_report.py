@@ -53,14 +53,21 @@ def stream_lines(summary: Summary) -> list[str]:
     return lines + ([f"not kept: {', '.join(summary.omitted)}"] if summary.omitted else [])
 
 
+def missed_lines(summary: Summary) -> list[str]:
+    """Return a line on the faces that are too small to be found, if there are such."""
+    found = summary.detector_options.get("min_face") or 0
+    if found <= MIN_FACE:
+        return []
+    return [f"faces below {found:g} pixels may be missed; --min-face {MIN_FACE} finds them"]
+
+
 def report_lines(summary: Summary) -> list[str]:
     """Return lines on missing frames, tracks left uncovered and the weakest moments."""
     lines = [f"frames are missing from {format_time(start)} to {format_time(end)}" for start, end in summary.gaps()]
     if summary.left_out:
         tracks = ", ".join(str(number) for number in sorted(summary.left_out))
         lines.append(f"left uncovered in some or all frames, as requested: tracks {tracks}")
-    if (found := summary.detector_options.get("min_face") or MIN_FACE) > MIN_FACE:
-        lines.append(f"faces below {found:g} pixels may be missed; --min-face {MIN_FACE} finds them")
+    lines += missed_lines(summary)
     if summary.dropped:
         lines.append("no face in a second look, so not covered (--keep-doubtful covers them):")
         lines += [

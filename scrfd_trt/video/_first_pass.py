@@ -17,6 +17,7 @@ import numpy as np
 from scrfd_trt._detections import Detections
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import grouped, prefetched
+from scrfd_trt._passes import Look
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.motion import Grey, Motion, Preview, estimate_motion, grey_size
 from scrfd_trt._tracking.options import TrackingOptions
@@ -24,7 +25,7 @@ from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, THUMBNAIL_SHAPE, CutCand
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.errors import OptionError, shown
 from scrfd_trt.video import _colors
-from scrfd_trt.video._directions import Directions
+from scrfd_trt.video._directions import Directions, counted
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._nvdec import PendingPreview, Previewer, finished
 from scrfd_trt.video._reader import Frame
@@ -82,6 +83,15 @@ class _Windows:
         return any(start <= seconds <= end for start, end in self._spans)
 
 
+class _Waiting(NamedTuple):
+    """A frame whose faces are due; ``look`` is None if the detector does not see it."""
+
+    result: FrameResult
+    preview: Preview | PendingPreview
+    frame: Frame | None
+    look: Any
+
+
 class _PreparedFrame(NamedTuple):
     frame: Frame
     preview: Preview | PendingPreview
@@ -89,6 +99,8 @@ class _PreparedFrame(NamedTuple):
     is_near_span: bool = True
     look: Any = None
     """What the detector sees, if it sees the frame."""
+    found: Detections | None = None
+    """The faces, if they are known already."""
 
 
 def find_faces(
@@ -204,18 +216,32 @@ def detect_frames(
     second_look: SecondLook | None = None,
 ) -> Iterator[tuple[FrameResult, Thumbnail]]:
     """Detect faces in every n-th frame, and in the first frames after a possible cut; yield all frames in order."""
-    waiting: deque[tuple[FrameResult, Preview | PendingPreview, Frame | None]] = deque()  # None: not detected in
+    waiting: deque[_Waiting] = deque()
     device = getattr(reader, "device", "cpu")
     is_on_gpu = device != "cpu"
 
     def images(groups: Iterable[list[_PreparedFrame]]) -> Iterator[Any]:
+        is_known = False
         for group in measured_items(None, groups):
-            for frame, preview, is_detected, is_near_span, look in group:
+            for frame, preview, is_detected, is_near_span, look, found in group:
                 # Frames are large, and many wait if few are detected in.
-                result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, None, is_near_span)
-                waiting.append((result, preview, frame if is_detected else None))
-                if is_detected:
-                    yield look
+                result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, found, is_near_span)
+                if is_detected:  # of two frames in a row, one is asked for at least, so that others do not wait long
+                    is_known = found is not None and not is_known
+                asked = look if is_detected and not is_known else None
+                waiting.append(_Waiting(result, preview, frame if is_detected else None, asked))
+                if asked is not None:
+                    yield asked
+
+    def finish(item: _Waiting, found: Detections | None = None) -> tuple[FrameResult, Thumbnail]:
+        result = item.result
+        if isinstance(item.look, Look) and found is not None and item.look.rotations:
+            found = counted(found, item.look.rotations)
+        if result.detections is None:
+            result = result._replace(detections=found)
+        if item.frame is not None and result.detections is not None and second_look is not None:
+            second_look.take(item.frame, result.detections)
+        return follower.add(result, finished(item.preview))
 
     ahead, size = queue_size(reader), 1
     if batch is None:
@@ -225,19 +251,15 @@ def detect_frames(
         previewer = stack.enter_context(closing(Previewer(device))) if is_on_gpu else None
         follower = stack.enter_context(_Follower(reader.info.size, is_alone=is_on_gpu))
         prepared = _prepare(measured_items("decode", reader), tracking.every, windows, previewer)
-        looks = _looks(grouped(prepared, size), Directions(detector, **detector_options(detector)))
-        groups = stack.enter_context(prefetched(looks, ahead))
-        found = detector.stream(images(groups), batch=batch, threshold=tracking.detection_threshold)
-        for detections in measured_items("detect", found):
-            result, preview, frame = waiting.popleft()
-            while frame is None:
-                yield follower.add(result, finished(preview))
-                result, preview, frame = waiting.popleft()
-            if second_look is not None:
-                second_look.take(frame, detections)
-            yield follower.add(result._replace(detections=detections), finished(preview))
-        for result, preview, _ in waiting:
-            yield follower.add(result, finished(preview))
+        directions = Directions(detector, tracking.detection_threshold, **detector_options(detector))
+        groups = stack.enter_context(prefetched(_looks(grouped(prepared, size), directions), ahead))
+        results = detector.stream(images(groups), batch=batch, threshold=tracking.detection_threshold)
+        for detections in measured_items("detect", results):
+            while waiting[0].look is None:
+                yield finish(waiting.popleft())
+            yield finish(waiting.popleft(), detections)
+        for item in waiting:
+            yield finish(item)
 
 
 def _estimate(before: Grey, after: Grey, size: tuple[int, int]) -> Motion | None:
@@ -297,10 +319,9 @@ def _looks(groups: Iterable[list[_PreparedFrame]], directions: Directions) -> It
                 preview = finished(preview)
                 directions.add(preview.thumbnail, frame.pts_seconds)
             if item.is_detected:
-                image = frame.yuv if frame.is_on_gpu else frame.image
-                group[at] = item._replace(preview=preview, look=directions.look(image, frame.pts_seconds))
-            else:
-                group[at] = item._replace(preview=preview)
+                look, found = directions.look(frame.yuv if frame.is_on_gpu else frame.image, frame.pts_seconds)
+                item = item._replace(look=look, found=found)  # noqa: PLW2901
+            group[at] = item._replace(preview=preview)
         yield group
 
 
