@@ -19,9 +19,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from drawing.backdrop import BACKDROPS
 from drawing.clutter import KINDS, thing
 from drawing.figure import Layer
