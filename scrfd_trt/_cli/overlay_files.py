@@ -57,7 +57,7 @@ from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt.video import Summary
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
-from scrfd_trt.video._open_faces import NO_FACES, CopySearch, CopySearcher, Known, verified
+from scrfd_trt.video._copy_search import NO_FACES, CopySearch, CopySearcher, Known, verified
 
 
 def write_copies(
@@ -164,17 +164,17 @@ class _CopyJob:
         """
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
+        finder: FaceFinder | None = None if faces is None else FileFinder(faces)
         searcher = None
         if images and detector is not None:
             images_detector = self.settings.looks.for_images(detector)
-        if images and detector is not None and self.settings.verify:
-            selection = self.settings.selection.model_copy(update={"only_spans": (), "except_spans": ()})
-            searcher = CopySearcher(images_detector, self.draw, selection)
+            finder = finder or ModelFinder.of(images_detector, self.settings.images.batch)
+            if self.settings.verify:
+                selection = self.settings.selection.model_copy(update={"only_spans": (), "except_spans": ()})
+                searcher = CopySearcher(images_detector, self.draw, selection)
         try:
-            if images and faces is not None:
-                self._process_images(images, FileFinder(faces), searcher)
-            elif images and detector is not None:
-                self._process_images(images, ModelFinder.of(images_detector, self.settings.images.batch), searcher)
+            if images and finder is not None:
+                self._process_images(images, finder, searcher)
             self._report_images(images, output)
         finally:  # also of a job that is stopped, as what it has written is not searched again
             self._report_searches(self.searched, is_video=False)

@@ -25,8 +25,8 @@ from scrfd_trt.errors import DetectionsError, ScrfdError, VideoError
 from scrfd_trt.video import FacesReader, Summary, open_source, render_video
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
+from scrfd_trt.video._copy_search import render_verified
 from scrfd_trt.video._first_pass import frame_device
-from scrfd_trt.video._open_faces import render_verified
 from scrfd_trt.video._two_pass import ProgressCallback, try_output
 
 CopyVideo = Callable[[Path, Path], Summary]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.looks import MIN_FACE
 from scrfd_trt.video import ReviewMoment, Summary, TrackSummary
-from scrfd_trt.video._open_faces import CopySearch, FoundFace
+from scrfd_trt.video._copy_search import CopySearch, FoundFace
 from scrfd_trt.video._selection import SLACK, format_spans
 from scrfd_trt.video._timestamps import format_time
 
@@ -126,47 +127,39 @@ def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: b
     """Print what searches of copies found: their time, weak covers, and what is not covered."""
     if not results:
         return
-
-    def of_kind(kind: str, at: int) -> list[tuple[str, FoundFace]]:
-        """Return the faces that a search found, with the names of the copies; the last of each copy is -1."""
-        searches = ((name, one) for name, each in results for one in (each[-1:] if at < 0 else each[at : at + 1]))
-        return [(console.printable(name), face) for name, one in searches for face in one.of_kind(kind)]
-
     subject = console.printable(results[0][0]) if len(results) == 1 else f"{len(results)} copies"
+    by_round = [[one for one in each if one] for each in zip_longest(*(searches for _, searches in results))]
+    last = [(name, face) for name, searches in results for face in searches[-1].faces]
+    last.sort(key=lambda each: -each[1].score)
     if not quiet:
-        rounds = [
-            ", ".join(count(len(of_kind(kind, at)), text) for kind, text in KINDS.items() if of_kind(kind, at))
-            for at in range(max(len(searches) for _, searches in results))
+        found = [{kind: [face for one in each for face in one.of_kind(kind)] for kind in KINDS} for each in by_round]
+        texts = [
+            ", ".join(count(len(each[kind]), text) for kind, text in KINDS.items() if each[kind]) for each in found
         ]
-        seconds = sum(one.seconds for _, searches in results for one in searches)
-        console.plain(f"searched {subject} in {seconds:.1f} s: {'; then '.join(text or 'nothing' for text in rounds)}")
-        if weak := next(filter(None, (of_kind("weak", at) for at in range(len(rounds)))), None):
-            _warn_of_weak(subject, weak, len(of_kind("weak", -1)), draw, is_video=is_video)
+        seconds = sum(one.seconds for each in by_round for one in each)
+        console.plain(f"searched {subject} in {seconds:.1f} s: {'; then '.join(text or 'nothing' for text in texts)}")
+        if weak := next((each["weak"] for each in found if each["weak"]), None):
+            _warn_of_weak(subject, weak, sum(face.kind == "weak" for _, face in last), draw, is_video=is_video)
     for kind, label, text in (("uncovered", "error", "not covered"), ("doubtful", "warning", "not covered, if a face")):
-        if (left := of_kind(kind, -1)) and (label == "error" or not quiet):
-            lines = [
-                f"{name}: --cover '{_cover_of(face, is_video)}' (score {face.score:.2f})"
-                for name, face in sorted(left, key=lambda each: -each[1].score)[:MAX_MOMENTS]
-            ]
-            more = f", such as these {MAX_MOMENTS}" if len(left) > MAX_MOMENTS else ""
-            console.listing(label, f"{count(len(left), 'place')} {text}{more}", lines)
+        lines = [
+            f"{name}: --cover '{as_cover(one.box, (one.start, one.end) if is_video else None)}' (score {one.score:.2f})"
+            for name, one in last
+            if one.kind == kind
+        ]
+        if lines and (label == "error" or not quiet):
+            more = f", such as these {MAX_MOMENTS}" if len(lines) > MAX_MOMENTS else ""
+            console.listing(label, f"{count(len(lines), 'place')} {text}{more}", lines[:MAX_MOMENTS])
 
 
-def _warn_of_weak(
-    subject: str, weak: Sequence[tuple[str, FoundFace]], left: int, draw: object, *, is_video: bool
-) -> None:
+def _warn_of_weak(subject: str, weak: Sequence[FoundFace], left: int, draw: object, *, is_video: bool) -> None:
     overlay = " and ".join(type(one).__name__.lower() for one in getattr(draw, "overlays", (draw,)))
-    worst = max((face for _, face in weak), key=lambda face: face.score)
+    worst = max(weak, key=lambda face: face.score)
     at = f" (track {worst.track} at {format_time(worst.pts_seconds)})" if is_video else ""
     console.warning(
         f"{subject}: {overlay} is weak: {count(len(weak), 'covered face')} could be found, with a score of up to "
         f"{worst.score:.2f}{at}; {f'{left} still can' if left else 'they are covered more now'}; use solid, a larger "
         f"mask or a stronger {overlay}"
     )
-
-
-def _cover_of(face: FoundFace, is_video: bool) -> str:
-    return as_cover(face.box, (face.start, face.end) if is_video else None)
 
 
 def as_cover(box: Sequence[float], span: tuple[float, float] | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt.video import _open_faces
+from scrfd_trt.video import _copy_search
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spots", "known_overlays")]
 
@@ -35,7 +35,7 @@ def test_images_are_searched(run: Run, picture: Callable[..., Path], monkeypatch
     ran = run("anonymize", "spot.png", "-o", "b.png", "--verify", "--replacewith", "solid", "--detections", "f.jsonl")
     assert (ran.code, lines(ran)[-1]) == (0, "searched b.png in T s: nothing")
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
-    monkeypatch.setattr(_open_faces, "MAX_ROUNDS", 0)
+    monkeypatch.setattr(_copy_search, "MAX_ROUNDS", 0)
     picture("in/b.png")
     picture("in/a.png")
     ran = run("anonymize", "in", "-o", "out", *MISSED)
@@ -58,7 +58,7 @@ def test_videos_are_searched(run: Run, film: Callable[..., Path], monkeypatch: p
     ran = run("anonymize", "clip.mp4", "-o", "a.mp4", *MISSED)
     assert ran.code == 0
     assert "searched a.mp4 in T s: 1 uncovered face; then nothing" in lines(ran)
-    monkeypatch.setattr(_open_faces, "MAX_ROUNDS", 0)
+    monkeypatch.setattr(_copy_search, "MAX_ROUNDS", 0)
     ran = run("anonymize", "clip.mp4", "-o", "b.mp4", *MISSED)
     assert (ran.code, lines(ran)[-1]) == (1, "- b.mp4: --cover '40,30,50,70@0:00.19-0:00.51' (score 0.88)")
     cover = lines(ran)[-1].split("'")[1]

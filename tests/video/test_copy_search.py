@@ -15,7 +15,7 @@ import overlays
 from scrfd_trt import Detections
 from scrfd_trt.errors import OutputError
 from scrfd_trt.video import EncodeOptions, FacesReader, FrameFaces, TrackSelection, VideoReader, detect_video
-from scrfd_trt.video._open_faces import MAX_ROUNDS, NO_FACES, CopySearcher, FoundFace, Known, render_verified
+from scrfd_trt.video._copy_search import MAX_ROUNDS, NO_FACES, CopySearcher, FoundFace, Known, render_verified
 
 pytest.importorskip("av")
 pytestmark = pytest.mark.slow
@@ -162,7 +162,7 @@ def test_copy_that_cannot_be_searched_is_not_written(
 
         raise VideoError("frame 3 is damaged", subject="a part")
 
-    monkeypatch.setattr("scrfd_trt.video._open_faces.open_source", unreadable)
+    monkeypatch.setattr("scrfd_trt.video._copy_search.open_source", unreadable)
     with pytest.raises(OutputError, match=r"a\.mkv cannot be verified: frame 3 is damaged"):
         verify(film, Whites(), Whites(), tmp_path / "a.mkv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.faces.jsonl", "street.mkv"]

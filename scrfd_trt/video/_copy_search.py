@@ -92,8 +92,8 @@ class CopySearch:
     seconds: float = 0.0
 
     def of_kind(self, kind: str) -> list[FoundFace]:
-        """Return the faces of a kind, highest scores first."""
-        return sorted((face for face in self.faces if face.kind == kind), key=lambda face: -face.score)
+        """Return the faces of a kind."""
+        return [face for face in self.faces if face.kind == kind]
 
 
 class CopySearcher:
@@ -122,21 +122,16 @@ class CopySearcher:
             first = TrackingOptions.model_validate(file.header.tracking)
             changed = {"threshold": DOUBTFUL, "low": min(first.low, DOUBTFUL), "every": 1}
             # The file may end after the last span with faces.
-            known, same = tee(chain(self._known(file), repeat(Known(NO_FACES, NO_FACES, NO_FACES))))
+            known, same = tee(chain(self._known(file, progress, reader.info.frames), repeat(Known(*[NO_FACES] * 3))))
             detector = SimpleNamespace(stream=partial(self._news, known))
             with closing(find_faces(reader, detector, first.model_copy(update=changed))) as frames:
+                return _collect(zip(frames, same, strict=False))
 
-                def shown() -> Iterator[tuple[FrameFaces, Known]]:
-                    for frame, faces in zip(frames, same, strict=False):
-                        yield frame, faces
-                        progress("verifying", frame.number + 1, reader.info.frames)
-
-                return _collect(shown())
-
-    def _known(self, file: FacesReader) -> Iterator[Known]:
+    def _known(self, file: FacesReader, progress: ProgressCallback, frames: int | None) -> Iterator[Known]:
         dropped = list(file.dropped(self._selection))
         for frame, covered in covered_faces(file, self._selection):
             is_dropped = np.isin(frame.track_ids, dropped)
+            progress("verifying", frame.number + 1, frames)
             yield Known(frame[~is_dropped], frame[is_dropped], covered)
 
     def _news(self, known: Iterator[Known], images: Iterable[Any], **how: Any) -> Iterator[Detections]:
