@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spots", "known_overlays")]
 UNCOVERED = "no face was found, so nothing is covered; lower --threshold or check the result"
 
 Run = Callable[..., Any]

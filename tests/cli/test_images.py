@@ -19,7 +19,7 @@ from scrfd_trt._image_files import ImageFrame, open_image, read_image
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import write_image
 
-pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spots", "known_overlays")]
 Run = Callable[..., Any]
 SIZE = (160, 120)
 BOX = (40, 30, 90, 100)

@@ -17,6 +17,8 @@ from PIL import Image
 from scrfd_trt._cli.inputs import find_inputs, is_video, read_image
 from scrfd_trt.errors import ImageError
 
+pytestmark = pytest.mark.slow
+
 Film = Picture = Callable[..., Path]
 Run = Callable[..., Any]
 IMAGE = np.random.default_rng(5).integers(0, 256, (40, 60, 3)).astype(np.uint8)

@@ -14,6 +14,8 @@ import pytest
 from scrfd_trt._engine.flavours import subclass
 from scrfd_trt._engine.progress import PhaseMonitor, Phases, run_cancellable, stage
 
+pytestmark = pytest.mark.slow
+
 
 def test_fraction_of_nested_phases_never_decreases() -> None:
     phases = Phases()

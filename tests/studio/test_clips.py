@@ -17,6 +17,8 @@ from scrfd_trt._studio.session import Layer, Session
 from scrfd_trt._studio.temporary_files import TemporaryFolder
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError
 
+pytestmark = pytest.mark.slow
+
 SCENE = drawing.scene((640, 360), 3, seed=2).image
 FRAMES = 6
 TAGS = {"title": "A wedding", "artist": "A photographer", "location": "+48.2000+016.4000/"}
@@ -61,7 +63,6 @@ def read_video(path: Path) -> tuple[list[Any], list[str]]:
         return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)], codecs
 
 
-@pytest.mark.slow
 def test_python_reproduces_clip(session: Session, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     session.open("clip.mp4", clip)
@@ -99,7 +100,6 @@ def test_download_has_no_tags_of_the_clip(session: Session, clip: bytes) -> None
     assert not [each for each in told if each in content]
 
 
-@pytest.mark.slow
 def test_clip_files_are_deleted_when_replaced_and_on_close(session: Session, clip: bytes) -> None:
     session.open("clip.mp4", clip)
     first = session.media.path

@@ -29,6 +29,8 @@ from client import SOCKET, Page, Server
 
 from scrfd_trt._cli.commands.studio import _own_addresses
 
+pytestmark = pytest.mark.slow
+
 
 def can_listen(host: str) -> bool:
     try:

@@ -12,6 +12,8 @@ from scrfd_trt._passes import Look
 from scrfd_trt._tracking.scene_cuts import THUMBNAIL_SHAPE
 from scrfd_trt.video._directions import Directions, counted, directions
 
+pytestmark = pytest.mark.slow
+
 ALL = (90, 180, 270)
 RATE = 10
 UPRIGHT = np.array([(-1, -1), (1, -1), (0, 0), (-1, 1), (1, 1)], np.float64)

@@ -33,6 +33,8 @@ from scrfd_trt.video import (
     render_video,
 )
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("av")
 Make = Callable[..., Path]
 
@@ -110,7 +112,6 @@ def test_everything_but_faces_is_preserved(clip: Make, probed: Callable[[Path], 
     assert sorted(path.name for path in source.parent.iterdir()) == [f"clip{suffix}", f"out{suffix}"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
 def test_concatenated_transport_streams(clip: Make, probed: Callable[[Path], Any], suffix: str) -> None:
     piece = clip("piece.ts", audio=1.0)
@@ -341,7 +342,6 @@ def test_second_video_stream_is_warned_about_once(clip: Make, tmp_path: Path, ca
     ]
 
 
-@pytest.mark.slow
 def test_missing_and_damaged_frames_are_counted(clip: Make, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     noise = np.random.default_rng(0).integers(0, 255, (200, 260, 3)).astype(np.uint8)
@@ -397,7 +397,6 @@ overlay_video("clip.mp4", "out.mp4", Middle(), slowly, faces_file="clip.faces.js
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a process that can be killed")
 @pytest.mark.parametrize("dots", [0, 1, 12, 29])
 def test_killed_process_leaves_no_partial_file(clip: Make, tmp_path: Path, dots: int) -> None:
@@ -432,7 +431,6 @@ print("whole", 0, flush=True)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a process that can be killed")
 @pytest.mark.parametrize(
     ("name", "moment"),
@@ -480,7 +478,6 @@ print(*peaks, flush=True)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
 def test_memory_is_independent_of_length(clip: Make, tmp_path: Path) -> None:
     """A frame takes 0.26 MB and its image 0.52 MB: 400 more would take 300 MB. FFmpeg's memory counts, too.
