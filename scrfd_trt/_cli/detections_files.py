@@ -38,7 +38,7 @@ def check_inputs(
     faces = None if files.detections is None or has_videos else ImageFaces(files.detections)
     if files.detections and has_videos:
         with FacesReader(files.detections) as reader:
-            reader.check_spans(selection)
+            reader.check_selection(selection)
     if sources and not has_videos and any(cover.pts_seconds for cover in selection.covers):
         raise OptionError("--cover with times applies to videos; leave out what follows '@' for images")
     if files.detections and selection.selected_tracks:

@@ -31,7 +31,7 @@ from scrfd_trt.video._second_look import DOUBTFUL as DROPPED_UP_TO
 from scrfd_trt.video._selection import FIRST_COVER, TrackSelection, upright_landmarks
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
-from scrfd_trt.video._two_pass import ProgressCallback, covered_faces, render_video
+from scrfd_trt.video._two_pass import ProgressCallback, render_video
 
 logger = logging.getLogger("scrfd_trt")
 
@@ -129,7 +129,7 @@ class CopySearcher:
 
     def _known(self, file: FacesReader, progress: ProgressCallback, frames: int | None) -> Iterator[Known]:
         dropped = list(file.dropped(self._selection))
-        for frame, covered in covered_faces(file, self._selection):
+        for frame, covered in file.covered(self._selection):
             is_dropped = np.isin(frame.track_ids, dropped)
             progress("verifying", frame.number + 1, frames)
             yield Known(frame[~is_dropped], frame[is_dropped], covered)

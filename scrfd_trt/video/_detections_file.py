@@ -389,8 +389,20 @@ class FacesReader:
                 f"another file: {advice}"
             )
 
-    def check_spans(self, selection: TrackSelection) -> None:
-        """Raise ``DetectionsError`` if faces would be covered at times in which none were detected."""
+    def covered(self, selection: TrackSelection) -> Iterator[tuple[FrameFaces, FrameFaces]]:
+        """Yield the faces of each frame, and those that are covered, with all covers by hand."""
+        chosen = selection.resolve_regions(self)
+        chosen = chosen.model_copy(update={"drop_tracks": chosen.drop_tracks | self.dropped(selection)})
+        covers = [cover for cover in chosen.covers if cover not in self.header.covers]
+        for frame in self:
+            yield frame, add_covers(chosen.apply(frame), covers, len(self.header.covers))
+
+    def check_selection(self, selection: TrackSelection) -> None:
+        """Raise ``DetectionsError`` if faces would be covered at times in which none were detected.
+
+        Raises ``OptionError`` for a cover outside of the frames.
+        """
+        check_covers(selection.covers, self.header.size)
         detected, covered = self.header.detected_spans, selection.covered_spans
         by_hand = [cover.span for cover in (*selection.covers, *self.header.covers)]
         covered = join_spans([*(ALWAYS if covered is None else covered), *by_hand])

@@ -79,9 +79,9 @@ def check_covers(covers: Iterable[Cover], size: tuple[int, int]) -> None:
             raise OptionError(f"{text}{size[0]}×{size[1]} pixels", fields=["covers"], value=cover)
 
 
-def add_covers(frame: FrameFaces, covers: Iterable[Cover], first: int = FIRST_COVER) -> FrameFaces:
-    """Return the faces of a frame and the covers of its time, with track numbers from ``first`` on."""
-    found = {first + index: cover.box_at(frame.pts_seconds) for index, cover in enumerate(covers)}
+def add_covers(frame: FrameFaces, covers: Iterable[Cover], before: int = 0) -> FrameFaces:
+    """Return the faces of a frame and the covers of its time, whose track numbers follow those of ``before`` others."""
+    found = {track: cover.box_at(frame.pts_seconds) for track, cover in enumerate(covers, FIRST_COVER + before)}
     by_track = {track: box for track, box in found.items() if box is not None}
     if not by_track:
         return frame

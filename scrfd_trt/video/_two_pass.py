@@ -28,18 +28,7 @@ from scrfd_trt.video._first_pass import FrameDetector, detector_options, frame_d
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._second_look import second_look
-from scrfd_trt.video._selection import (
-    ALWAYS,
-    FIRST_COVER,
-    Cover,
-    Span,
-    TrackSelection,
-    add_covers,
-    check_covers,
-    format_spans,
-    is_within,
-    join_spans,
-)
+from scrfd_trt.video._selection import ALWAYS, Cover, Span, TrackSelection, format_spans, is_within, join_spans
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
@@ -225,9 +214,8 @@ def render_video(
         open_source(source, damaged=damaged, extra_streams=kinds(encode), device=device) as reader,
     ):
         file.check(reader.info)
-        file.check_spans(selection or TrackSelection())
+        file.check_selection(selection or TrackSelection())
         _check_frames_in_spans(file, selection or TrackSelection(), reader)
-        check_covers((selection or TrackSelection()).covers, reader.info.size)
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_of_limits(reader)
             writer.inspect = inspect
@@ -253,7 +241,7 @@ def _render(
     summary.spans, summary.detector_options = chosen.covered_spans, file.header.detector_options
 
     def selected() -> Iterator[FrameFaces]:
-        for frame, covered in covered_faces(file, chosen):
+        for frame, covered in file.covered(chosen):
             summary.add(covered)
             if dropped:
                 summary.add_dropped(frame[np.isin(frame.track_ids, dropped)])
@@ -271,15 +259,6 @@ def _render(
     if not summary.selected:
         logger.warning("%s: the spans leave out every frame, so nothing is covered", reader.name)
     return summary
-
-
-def covered_faces(file: FacesReader, selection: TrackSelection) -> Iterator[tuple[FrameFaces, FrameFaces]]:
-    """Yield the faces of each frame, and those that are covered, with covers by hand that the file does not have."""
-    chosen = selection.resolve_regions(file)
-    chosen = chosen.model_copy(update={"drop_tracks": chosen.drop_tracks | file.dropped(selection)})
-    covers = [cover for cover in chosen.covers if cover not in file.header.covers]
-    for frame in file:
-        yield frame, add_covers(chosen.apply(frame), covers, FIRST_COVER + len(file.header.covers))
 
 
 def _check_frames_in_spans(file: FacesReader, selection: TrackSelection, reader: Reader) -> None:

@@ -175,7 +175,7 @@ def test_open_ends_are_null_in_file(long: Path, tmp_path: Path) -> None:
     overlay_video(long, tmp_path / "out.mkv", Walkers(), draw, selection=selection, faces_file=faces)
     assert json.loads(faces.read_text().splitlines()[0])["spans"] == [[None, 5.0], [19.0, None]]
     with FacesReader(faces) as file:
-        file.check_spans(selection)
+        file.check_selection(selection)
     assert covered(tmp_path / "out.mkv") == [*range(125), *range(476, 500)]
 
 
