@@ -233,8 +233,8 @@ def verified(
             raise OutputError(f"{name} cannot be verified: {error.reason}") from error
         result.seconds = time.monotonic() - start
         searches.append(result)
-        weak = [len(one.of_kind("weak")) for one in searches]
-        is_stuck = not result.of_kind("uncovered") and len(weak) > 1 and weak[-1] >= weak[-2]
+        weak = [len(one.of_kind("weak")) for one in searches[-2:] if not one.of_kind("uncovered")]
+        is_stuck = len(weak) == 2 and weak[1] >= weak[0]  # stronger covers have not helped
         if len(to_cover) and len(searches) <= MAX_ROUNDS and not is_stuck:
             raise _NextRound(to_cover)
 

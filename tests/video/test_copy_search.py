@@ -131,6 +131,11 @@ def test_weak_cover_is_named_and_doubtful_place_listed(film: Path, tmp_path: Pat
     weak = [one.of_kind("weak") for one in summary.searches]
     assert [len(one) for one in weak] == [3, 0]
     assert sorted((one.track, round(one.score, 2)) for one in weak[0]) == [(1, 0.5), (2, 0.5), (3, 0.5)]
+    # Faces that only the search finds get stronger covers, too.
+    summary = verify(film, Whites(lambda *_: True), Whites(score=0.5), tmp_path / "c.mkv", overlay=pale)
+    assert [(len(one.of_kind("uncovered")), len(one.of_kind("weak"))) for one in summary.searches] == [
+        (3, 0), (0, 3), (0, 0),
+    ]  # fmt: skip
     faint = verify(film, Whites(lambda _, face: face == 1), Whites(score=0.25), tmp_path / "b.mkv")
     (doubtful,) = faint.searches[0].of_kind("doubtful")
     assert np.abs(np.array(doubtful.box) - FACES[1]).max() < 3
