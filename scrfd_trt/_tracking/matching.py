@@ -26,13 +26,18 @@ def match(expected: Array, found: Array, minimum: float) -> tuple[Indices, Indic
     ``expected`` ``(4, A, N)`` has alternatives for each box; the one that overlaps most counts.
     """
     if expected.shape[2] * found.shape[1] <= MAX_DENSE_PAIRS:
-        table = overlaps(expected[..., None], found[:, None, None]).max(axis=0)
-        rows, columns = (table >= minimum).nonzero()
-        return assign(rows, columns, table[rows, columns])
+        return match_table(overlaps(expected[..., None], found[:, None, None]), minimum)
     rows, columns = _near_pairs(expected, found)
     similarity = overlaps(expected[:, :, rows], found[:, None, columns]).max(axis=0)
     is_similar = similarity >= minimum
     return assign(rows[is_similar], columns[is_similar], similarity[is_similar])
+
+
+def match_table(overlaps: Array, minimum: float) -> tuple[Indices, Indices]:
+    """Do what :func:`match` does with known overlaps ``(A, N, M)``."""
+    table = overlaps.max(axis=0) if len(overlaps) > 1 else overlaps[0]
+    rows, columns = (table >= minimum).nonzero()
+    return assign(rows, columns, table[rows, columns])
 
 
 def _near_pairs(expected: Array, found: Array) -> tuple[Indices, Indices]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Thumbnail = NDArray[np.float32]
+Table = NDArray[np.float64]
 THUMBNAIL_SHAPE = (3, 18, 32)
+MIDDLE_LEVEL = 128.0
 Item = TypeVar("Item")
 
 MIN_DIFFERENCE, MIN_RATIO = 20.0, 2.5  # difference at a cut: at least, and as a multiple of that of the frames around
@@ -22,6 +25,7 @@ MIN_MIXED, MIN_MIXED_POWER = 4, 1e4
 """Frames of a dissolve or a fade at least, and squared difference of so many frames, summed over their pixels."""
 MAX_UNEVEN, MAX_REST = 0.15, 0.02
 """How far from even the shares of a new scene may be, and the part of the difference that they may not explain."""
+BEFORE_MIX, MAX_BEFORE = 2, 0.5  # frames that are looked at before a mix, and steps of it that the last may make
 MAX_MIX_CORRELATION = 0.6  # of the pictures before and after a dissolve, even if one is moved
 MAX_REPEATS = 5  # frames that may repeat one picture: a camera of 6 frames per second gives as many in a video of 30
 
@@ -39,6 +43,7 @@ def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tu
     waiting: deque[Item] = deque()
     thumbnails: list[Thumbnail] = []
     steps: list[float] = []
+    products = _Products(near + BEFORE_MIX + 1)
     due, remaining = 0, 0
 
     def frames_to_scene() -> int:
@@ -49,22 +54,25 @@ def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tu
         if remaining:
             remaining -= 1
             return 0
-        found = _mixed_frames(thumbnails, due, near)
+        found = _mixed_frames(thumbnails, products.latest(len(waiting) + BEFORE_MIX), due, near)
         remaining = max(found - 1, 0)
         return found
 
     for item, thumbnail in items:
         steps.append(difference(thumbnails[-1], thumbnail) if thumbnails else 0.0)
         thumbnails.append(thumbnail)
+        products.add(thumbnail)
         waiting.append(item)
         if len(waiting) > near:
-            yield waiting.popleft(), frames_to_scene()
+            yield waiting[0], frames_to_scene()
+            waiting.popleft()
             due += 1
         if due > near + MAX_REPEATS:
             del thumbnails[0], steps[0]
             due -= 1
-    for item in waiting:
-        yield item, frames_to_scene()
+    while waiting:
+        yield waiting[0], frames_to_scene()
+        waiting.popleft()
         due += 1
 
 
@@ -140,37 +148,58 @@ def _is_seen_again(old: list[Thumbnail], new: list[Thumbnail], step: float) -> b
     return any(MIN_RATIO * difference(one, other) <= step for one, other in pairs)
 
 
-def _mixed_frames(thumbnails: list[Thumbnail], at: int, near: int) -> int:
+class _Products:
+    """Inner products of the latest thumbnails with each other; each thumbnail takes one pass over those before.
+
+    ``einsum`` sums in this thread: BLAS would share such small sums among all cores.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._vectors = np.zeros((size, math.prod(THUMBNAIL_SHAPE)), np.float32)
+        self._table, self._count = np.zeros((size, size)), 0
+
+    def add(self, thumbnail: Thumbnail) -> None:
+        place = self._count % len(self._vectors)
+        np.subtract(thumbnail.ravel(), MIDDLE_LEVEL, out=self._vectors[place])
+        self._table[place] = self._table[:, place] = np.einsum("nk,k->n", self._vectors, self._vectors[place])
+        self._count += 1
+
+    def latest(self, count: int) -> Table:
+        """Return the products of the latest thumbnails ``(count, count)``; fewer if there have not been so many."""
+        places = np.arange(max(0, self._count - count), self._count) % len(self._vectors)
+        return self._table[np.ix_(places, places)]
+
+
+def _mixed_frames(thumbnails: list[Thumbnail], products: Table, at: int, near: int) -> int:
     """Return the number of frames, mixed of the one before and of their last, in which a scene becomes another; or 0.
 
-    Neither a camera nor people that move make mixes of two pictures.
+    Neither a camera nor people that move make mixes of two pictures. ``products`` are those of the thumbnails from
+    BEFORE_MIX frames before on.
     """
-    parts = thumbnails[max(0, at - 2) : at + near + 1]
-    first = min(at, 2)  # of the mixed frames
-    if not first or len(parts) < first + MIN_MIXED:
+    first = min(at, BEFORE_MIX)  # of the mixed frames
+    if not first or len(products) < first + MIN_MIXED:
         return 0
-    changes = [(parts[place] - parts[first - 1]).ravel() for place in (first, first + MIN_MIXED - 1)]
-    power = float(changes[1] @ changes[1])
-    if power < MIN_MIXED_POWER or abs(float(changes[0] @ changes[1]) / power * MIN_MIXED - 1.0) > 0.5:
+    base = products[first - 1]
+    moves = products - base - base[:, None] + base[first - 1]  # inner products of the changes since the frame before
+    powers = moves.diagonal()
+    early = first + MIN_MIXED - 1
+    before, begun = (moves[[0, first], early] / max(powers[early], MIN_MIXED_POWER) * MIN_MIXED).tolist()
+    # The change is even, and begins there.
+    if powers[early] < MIN_MIXED_POWER or abs(begun - 1.0) > 0.5 or before < -1.5 * MAX_BEFORE:
         return 0
-    moves = np.array(parts).reshape(len(parts), -1) - parts[first - 1].ravel()
-    products = moves @ moves.T
-    powers = products.diagonal()
-    shares = products / np.maximum(powers, MIN_MIXED_POWER)  # of the picture of each column in that of each row
-    counts = np.arange(len(parts)) - first + 1
+    shares = moves / np.maximum(powers, MIN_MIXED_POWER)  # of the picture of each column in that of each row
+    counts = np.arange(len(moves)) - first + 1
     is_mixed = (counts[:, None] > 0) & (counts[:, None] <= counts)
     uneven = np.abs(shares - counts[:, None] / np.maximum(counts, 1)) * is_mixed
     rest = (powers[:, None] - shares**2 * powers) * is_mixed
     is_end = (counts >= MIN_MIXED) & (powers >= MIN_MIXED_POWER) & (uneven.max(axis=0) <= MAX_UNEVEN)
-    is_end &= rest.sum(axis=0) <= MAX_REST * powers * counts
-    # The change begins and ends there.
-    is_end &= shares[0] * counts >= -0.5
+    is_end &= (rest.sum(axis=0) <= MAX_REST * powers * counts) & (shares[0] * counts >= -MAX_BEFORE)
     for last in is_end.nonzero()[0].tolist():
-        following = shares[last + 1, last] if last + 1 < len(parts) else 1.0
-        step = difference(parts[first - 1], parts[last])
+        following = shares[last + 1, last] if last + 1 < len(moves) else 1.0
+        one, other = thumbnails[at - 1], thumbnails[new := at + last - first]
+        step = difference(one, other)
         is_end_of_mix = (following - 1.0) * counts[last] <= 0.5 and step >= MIN_DIFFERENCE
-        if is_end_of_mix and not _is_moved(parts[first - 1][0], parts[last][0]):
-            new = at + last - first
+        if is_end_of_mix and not _is_moved(one[0], other[0]):
             is_same = _is_seen_again(thumbnails[max(0, at - near) : at], thumbnails[new : at + near + 1], step)
             return 0 if is_same else int(counts[last])
     return 0

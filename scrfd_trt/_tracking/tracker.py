@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._tracking.faces import FrameFaces
-from scrfd_trt._tracking.matching import match, overlaps, take_best
+from scrfd_trt._tracking.matching import MAX_DENSE_PAIRS, match, match_table, overlaps, take_best
 from scrfd_trt._tracking.motion import Motion
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._tracking.tracks import (
@@ -176,14 +176,20 @@ class Tracker:
             return left[0], left[1]
         missed = frame.number - self._tracks.table["edges"][:, LAST, FRAME][tracks] - 1
         share = np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER)[:, None]
-        expected = self._tracks.expected(tracks, frame.number, LAST, share)
+        # A face that was missed for some frames may have moved on at full speed, or stopped.
+        expected = self._tracks.expected(tracks, frame.number, LAST, share, undamped=bool(missed.any()))
+        table = None  # of few faces, for both rounds
+        if expected.shape[2] * boxes.shape[1] <= MAX_DENSE_PAIRS:
+            table = overlaps(expected[..., None], boxes[:, None, None])
         free, pairs = np.arange(len(tracks)), []
         for part, minimum in enumerate((MIN_IOU, MIN_IOU_LOW)):
             chosen = left[part]
             if len(chosen) and len(free):
-                # A face that was missed for some frames may have moved on at full speed, or stopped.
-                alternatives = expected[:, : 2 if missed[free].any() else 1]
-                at, found = match(alternatives[:, :, free], boxes[:, chosen], minimum)
+                alternatives = slice(2 if missed[free].any() else 1)
+                if table is None:
+                    at, found = match(expected[:, alternatives, free], boxes[:, chosen], minimum)
+                else:
+                    at, found = match_table(table[alternatives, free[:, None], chosen], minimum)
                 pairs.append((free[at], chosen[found]))
                 free, left[part] = _without(free, at), _without(chosen, found)
         own, taken = (np.concatenate(each) for each in zip(*pairs, strict=True))

@@ -223,45 +223,53 @@ class Tracks:
         ends = self.table["end"]
         return self._in_order(is_near & (ends > frame if end is None else ends == end))
 
-    def expected(self, tracks: Indices, frame: Array | float, side: int, share: Array | float) -> Array:
-        """Return boxes ``(4, 2, N)``, expanded by a share of their sides, before the first or after the last rows.
+    def expected(
+        self, tracks: Indices, frame: Array | float, side: int, share: Array | float, *, undamped: bool = False
+    ) -> Array:
+        """Return boxes ``(4, A, N)``, expanded by a share of their sides, before the first or after the last rows.
 
-        The second of each two is that of a motion without damping.
+        With ``undamped``, there is a second alternative: that of a motion without damping.
         """
         edges = self.table["edges"][:, side][tracks]
-        centres = edges[:, CENTRE] + np.array(self._motions(tracks, frame, side))
+        centres = edges[:, CENTRE] + self._motions(tracks, frame, side, undamped=undamped)
         reach = np.exp(edges[:, SIDES]) * (0.5 + share)
         return np.concatenate([centres - reach, centres + reach], axis=2).transpose(2, 0, 1)
 
-    def _motions(self, tracks: Indices, frame: Array | float, side: int) -> tuple[Array, Array]:
-        """Return motions ``(N, 2)`` from the first observations back to a frame, or from the last on; and undamped."""
+    def _motions(self, tracks: Indices, frame: Array | float, side: int, *, undamped: bool = False) -> Array:
+        """Return motions ``(A, N, 2)`` from the first observations back to a frame, or from the last on."""
         edges, near = self.table["edges"][:, side][tracks], self.table["near"][:, side][tracks]
         frames = edges[:, FRAME]
         velocities = slopes(near[:, :, 1:], near[:, :, 0] - frames[:, None])
-        count = (frame - frames)[:, None]
-        damped = (1.0 - DAMPING ** np.abs(count)) * (DAMPING / (1.0 - DAMPING))
-        motions = velocities * (damped if side == LAST else -damped), velocities * count
+        counts = (frame - frames)[:, None]
+        damped = (1.0 - DAMPING ** np.abs(counts)) * (DAMPING / (1.0 - DAMPING))
+        steps = np.array(
+            [damped if side == LAST else -damped, counts] if undamped else [damped if side == LAST else -damped]
+        )
         if not self._has_moved:
-            return motions[0][:, :2], motions[1][:, :2]
-        ways = [np.abs(velocities[:, part]).sum(axis=1) * VELOCITY_OBSERVATIONS for part in (slice(2), slice(2, 4))]
-        places = np.broadcast_to(np.asarray(frame, np.int64), frames.shape) % len(self._poses)
-        found = []
-        for motion in motions:
-            rows = edges.copy()
-            rows[:, CENTRE] += motion[:, :2]
-            rows[:, SEEN] += motion[:, 2:]
-            self._follow_camera(rows, places, ways)
-            found.append(rows[:, CENTRE] - edges[:, CENTRE])
-        return found[0], found[1]
+            return np.asarray(velocities[:, :2] * steps)
+        ways = np.abs(velocities).reshape(-1, 2, 2).sum(axis=2).T * VELOCITY_OBSERVATIONS
+        factors, offsets = self._poses[np.asarray(frame).astype(np.int64) % len(self._poses)].T
+        is_followed = self._is_followed(edges, factors, ways)
+        motions = velocities * steps
+        if is_followed.any():
+            seen = edges[:, SEEN] + motions[:, :, 2:]
+            places = (seen.view(np.complex128)[:, :, 0] * factors + offsets)[:, :, None].view(np.float64)
+            motions[:, is_followed, :2] = (places - edges[:, CENTRE])[:, is_followed]
+        return np.asarray(motions[:, :, :2])
+
+    def _is_followed(self, rows: Array, factors: Array, ways: Sequence[Array]) -> NDArray[np.bool_]:
+        """Return whether the camera follows a face: its way is shorter in the frame than over the background."""
+        margin = FOLLOWED * np.exp(rows[:, SIDES].min(axis=1))
+        return np.asarray(FOLLOWED_WAY * ways[1] * np.abs(factors) + margin < ways[0])
 
     def _follow_camera(self, rows: Array, places: Indices, ways: Sequence[Array]) -> None:
-        """Move rows whose way is shorter in the frame than over the background: the camera follows those faces."""
+        """Move rows of faces that the camera follows to where they are in the frame."""
         factors, offsets = self._poses[places].T
-        margin = FOLLOWED * np.exp(rows[:, SIDES]).min(axis=1)
-        is_followed = FOLLOWED_WAY * ways[1] * np.abs(factors) + margin < ways[0]
         pairs = rows[:, :HISTORY].view(np.complex128)
-        shifts = np.where(is_followed, pairs[:, 8] * factors + offsets - pairs[:, 0], 0.0)
-        pairs[:, POINTS] += shifts[:, None]
+        is_followed = self._is_followed(rows, factors, ways)
+        if is_followed.any():
+            shifts = np.where(is_followed, pairs[:, 8] * factors + offsets - pairs[:, 0], 0.0)
+            pairs[:, POINTS] += shifts[:, None]
         pairs[:, 8] = (pairs[:, 0] - offsets) / factors
 
     def forget(self, frame: int, seconds: float) -> None:

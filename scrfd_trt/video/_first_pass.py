@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
 from math import inf
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +18,7 @@ from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import grouped, prefetched
 from scrfd_trt._passes import Look
 from scrfd_trt._tracking.faces import FrameFaces
-from scrfd_trt._tracking.motion import Grey, Motion, Preview, estimate_motion, grey_size
+from scrfd_trt._tracking.motion import Motion, Preview, estimate_motion, grey_size
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, THUMBNAIL_SHAPE, CutCandidates, Thumbnail, mark_cuts
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
@@ -63,7 +62,7 @@ class FrameResult(NamedTuple):
     frame: Frame | None
     detections: Detections | None
     is_near_span: bool = True
-    motion: Future[Motion | None] | None = None
+    motion: Motion | None = None
 
 
 class _Windows:
@@ -87,7 +86,7 @@ class _Waiting(NamedTuple):
     """A frame whose faces are due; ``look`` is None if the detector does not see it."""
 
     result: FrameResult
-    preview: Preview | PendingPreview
+    thumbnail: Thumbnail
     frame: Frame | None
     look: Any
 
@@ -101,6 +100,7 @@ class _PreparedFrame(NamedTuple):
     """What the detector sees, if it sees the frame."""
     found: Detections | None = None
     """The faces, if they are known already."""
+    motion: Motion | None = None
 
 
 def find_faces(
@@ -176,13 +176,11 @@ def link_faces(
     is_connected = True
     for result, change in mark_cuts(results, near):
         frames.append(result.frame)
-        with measured(None):
-            motion = None if result.motion is None else result.motion.result()
         # Where the background has only moved, as in a whip pan, the scene goes on.
-        is_new = is_connected and result.is_near_span and not (change == 1 and motion is not None)
+        is_new = is_connected and result.is_near_span and not (change == 1 and result.motion is not None)
         cut = change if is_new else 0
         is_connected = result.is_near_span
-        observation = FrameObservation(result.number, result.pts_seconds, result.detections, cut, motion)
+        observation = FrameObservation(result.number, result.pts_seconds, result.detections, cut, result.motion)
         for faces in measured_items("track", tracker.push(observation)):
             yield frames.popleft(), faces
     for faces in measured_items("track", tracker.finish()):
@@ -223,13 +221,14 @@ def detect_frames(
     def images(groups: Iterable[list[_PreparedFrame]]) -> Iterator[Any]:
         is_known = False
         for group in measured_items(None, groups):
-            for frame, preview, is_detected, is_near_span, look, found in group:
+            for frame, preview, is_detected, is_near_span, look, found, motion in group:
                 # Frames are large, and many wait if few are detected in.
-                result = FrameResult(frame.number, frame.pts_seconds, frame if keep else None, found, is_near_span)
+                kept = frame if keep else None
+                result = FrameResult(frame.number, frame.pts_seconds, kept, found, is_near_span, motion)
                 if is_detected:  # of two frames in a row, one is asked for at least, so that others do not wait long
                     is_known = found is not None and not is_known
                 asked = look if is_detected and not is_known else None
-                waiting.append(_Waiting(result, preview, frame if is_detected else None, asked))
+                waiting.append(_Waiting(result, finished(preview).thumbnail, frame if is_detected else None, asked))
                 if asked is not None:
                     yield asked
 
@@ -241,7 +240,7 @@ def detect_frames(
             result = result._replace(detections=found)
         if item.frame is not None and result.detections is not None and second_look is not None:
             second_look.take(item.frame, result.detections)
-        return follower.add(result, finished(item.preview))
+        return result, item.thumbnail
 
     ahead, size = queue_size(reader), 1
     if batch is None:
@@ -249,10 +248,13 @@ def detect_frames(
         ahead, size = (2, min(batch, GPU_GROUP)) if is_on_gpu else (ahead, 1)
     with ExitStack() as stack:
         previewer = stack.enter_context(closing(Previewer(device))) if is_on_gpu else None
-        follower = stack.enter_context(_Follower(reader.info.size, is_alone=is_on_gpu))
+        if is_on_gpu:
+            stack.enter_context(_one_opencv_thread())
         prepared = _prepare(measured_items("decode", reader), tracking.every, windows, previewer)
         directions = Directions(detector, tracking.detection_threshold, **detector_options(detector))
-        groups = stack.enter_context(prefetched(_looks(grouped(prepared, size), directions), ahead))
+        looks = _looks(grouped(prepared, size), directions)
+        decoded = stack.enter_context(prefetched(looks, max(1, ahead - 1)))
+        groups = stack.enter_context(prefetched(_followed(decoded, reader.info.size), 1))
         results = detector.stream(images(groups), batch=batch, threshold=tracking.detection_threshold)
         for detections in measured_items("detect", results):
             while waiting[0].look is None:
@@ -262,50 +264,40 @@ def detect_frames(
             yield finish(item)
 
 
-def _estimate(before: Grey, after: Grey, size: tuple[int, int]) -> Motion | None:
-    with measured("track"):
-        return estimate_motion(before, after, size)
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """Let OpenCV work in the calling threads only: to share small pictures takes milliseconds of all threads."""
+    with _OpenCVThreads.lock:
+        if not _OpenCVThreads.blocks:
+            _OpenCVThreads.before = cv2.getNumThreads()
+            cv2.setNumThreads(1)
+        _OpenCVThreads.blocks += 1
+    try:
+        yield
+    finally:
+        with _OpenCVThreads.lock:
+            _OpenCVThreads.blocks -= 1
+            if not _OpenCVThreads.blocks:
+                cv2.setNumThreads(_OpenCVThreads.before)
 
 
-class _Follower:
-    """Estimates how the background moves between frames, in a thread of its own.
+class _OpenCVThreads:
+    lock = threading.Lock()
+    blocks = before = 0  # blocks in progress, and OpenCV's threads before them
 
-    Where frames are on a GPU, OpenCV works in that thread only: to share such small pictures among many threads takes
-    several milliseconds of all of them.
-    """
 
-    _lock = threading.Lock()
-    _alone, _threads = 0, 0  # how many are on a GPU, and OpenCV's threads before
-
-    def __init__(self, size: tuple[int, int], *, is_alone: bool) -> None:
-        self._size, self._is_alone = size, is_alone
-        self._last: Preview | None = None
-        self._pool = ThreadPoolExecutor(1, "motion")
-
-    def __enter__(self) -> _Follower:
-        self._count(1)
-        return self
-
-    def __exit__(self, error: object, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=error is not None)
-        self._count(-1)
-
-    def _count(self, more: int) -> None:
-        with _Follower._lock:
-            if self._is_alone and _Follower._alone == 0:
-                _Follower._threads = cv2.getNumThreads()
-                cv2.setNumThreads(1)
-            _Follower._alone += more * self._is_alone
-            if self._is_alone and _Follower._alone == 0:
-                cv2.setNumThreads(_Follower._threads)
-
-    def add(self, result: FrameResult, preview: Preview) -> tuple[FrameResult, Thumbnail]:
-        """Return a frame with its motion, and its thumbnail."""
-        last, self._last = self._last, preview if result.is_near_span else None
-        if last is not None and self._last is not None:
-            future = self._pool.submit(_estimate, last.grey, preview.grey, self._size)
-            result = result._replace(motion=future)
-        return result, preview.thumbnail
+def _followed(groups: Iterable[list[_PreparedFrame]], size: tuple[int, int]) -> Iterator[list[_PreparedFrame]]:
+    """Yield the frames with finished previews, and with how the background moves from the frame before."""
+    last: Preview | None = None
+    for group in measured_items(None, groups):
+        for at, item in enumerate(group):
+            preview, motion = finished(item.preview), None
+            if last is not None and item.is_near_span:
+                with measured("track"):
+                    motion = estimate_motion(last.grey, preview.grey, size)
+            last = preview if item.is_near_span else None
+            group[at] = item._replace(preview=preview, motion=motion)
+        yield group
 
 
 def _looks(groups: Iterable[list[_PreparedFrame]], directions: Directions) -> Iterator[list[_PreparedFrame]]:
