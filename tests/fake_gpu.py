@@ -124,6 +124,7 @@ class FakeGpu:
 
     memory: dict = field(default_factory=dict)
     pinned: dict = field(default_factory=dict)
+    foreign: list = field(default_factory=list)  # memory of other libraries
     streams: dict = field(default_factory=dict)
     calls: list = field(default_factory=list)
     failing: dict = field(default_factory=dict)
@@ -202,7 +203,7 @@ class FakeGpu:
         return done
 
     def find(self, address, size):
-        for block in (*self.memory.values(), *self.pinned.values()):
+        for block in (*self.memory.values(), *self.pinned.values(), *self.foreign):
             start = ctypes.addressof(block)
             if start <= address < start + len(block):
                 assert address + size <= start + len(block), f"{size} bytes at {address:#x} reach beyond the memory"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scrfd_trt._decode import Candidates, merge
 from scrfd_trt._detections import Detections
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._passes import Look, View, ViewTable, find_weak, keep, sheets
+from scrfd_trt._passes import WEAK, Look, View, ViewTable, find_weak, keep, sheets
 from scrfd_trt._pipelines.streaming import Pending
 from scrfd_trt.errors import BackendError, DetectionsError, ScrfdError
 
@@ -117,8 +117,13 @@ def merge_passes(
     return validated(candidates.select(keep(candidates, aside, iou)[:max_faces]), image_size, description)
 
 
+def least_score(looks: Iterable[Look], threshold: float) -> float:
+    """Return the minimum score of candidates; it is lower than the threshold if some may be looked at again."""
+    return min(threshold, max(WEAK, threshold / 3)) if any(look.rotations for look in looks) else threshold
+
+
 def look_again(
-    image: NDArray[np.uint8],
+    image: Callable[[], NDArray[np.uint8]],
     faces: Detections,
     all_faces: Outcome,
     detect: Callable[[list[Look]], list[Outcome]],
@@ -133,7 +138,7 @@ def look_again(
         return faces
     weak = find_weak(_candidates(faces), _candidates(all_faces))
     parts = [_candidates(faces)]
-    todo = sheets(image, weak)
+    todo = sheets(image(), weak) if len(weak) else iter(())
     while group := list(islice(todo, SHEETS)):
         for sheet, found in zip(group, detect([Look(each.image) for each in group]), strict=True):
             if isinstance(found, ScrfdError):

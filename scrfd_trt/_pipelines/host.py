@@ -24,8 +24,8 @@ from scrfd_trt._heads import check, recognize
 from scrfd_trt._image_arrays import YUVImage, as_color, from_nv12, from_yuv, is_on_gpu
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._nms import nms
-from scrfd_trt._passes import WEAK, Look, Size, View, as_look, image_size, plan_views, warn_if_thin
-from scrfd_trt._pipelines.base import Outcome, all_found, look_again, merge_passes
+from scrfd_trt._passes import Look, Size, View, as_look, image_size, plan_views, warn_if_thin
+from scrfd_trt._pipelines.base import Outcome, all_found, least_score, look_again, merge_passes
 from scrfd_trt._pipelines.profiles import choose_scales, largest_batch
 from scrfd_trt._pipelines.streaming import Pending, Runs
 from scrfd_trt._pipelines.workers import Workers
@@ -91,10 +91,10 @@ class HostPipeline:
             for start in range(0, len(images), self.max_batch):
                 batch = [as_look(image, self._options) for image in images[start : start + self.max_batch]]
                 plans = [self.plan(look) for look in batch]
-                least = min(threshold, max(WEAK, threshold / 3)) if any(look.rotations for look in batch) else threshold
+                least = least_score(batch, threshold)
                 passes = self._passes([look.image for look in batch], plans, least, backend)
                 for look, plan, candidates in zip(batch, plans, passes, strict=True):
-                    if len(plan) > len(self.scales):  # few of many are left for the NMS over all of them
+                    if look.has_views and len(plan) > 1:  # few of many are left for the NMS over all of them
                         iou = self._options.iou
                         candidates = [each.select(nms(each.boxes, each.scores, iou)) for each in candidates]  # noqa: PLW2901
                     strong = [each.above(threshold) for each in candidates] if least < threshold else candidates
@@ -102,7 +102,8 @@ class HostPipeline:
                     if look.rotations and not isinstance(faces, ScrfdError):
                         again = partial(self._outcomes, threshold=threshold, max_faces=None, backend=backend)
                         every = self._merge(look, plan, candidates, None)
-                        faces = look_again(look.image, faces, every, again, (self._options.iou, max_faces))
+                        image = partial(getattr, look, "image")
+                        faces = look_again(image, faces, every, again, (self._options.iou, max_faces))
                     found.append(faces)
         except (MemoryError, cv2.error) as error:
             if is_out_of_memory(error):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._cuda.interop import DeviceImage, steps, type_name
+from scrfd_trt._cuda.memory import copy
 from scrfd_trt._cuda.records import FORMATS, MIRRORED_X, MIRRORED_Y, ODD_COLUMN, ODD_ROW, TRANSPOSED
+from scrfd_trt._cuda.stream import synchronize
 from scrfd_trt._image_arrays import (
     CHANNELS_FIRST,
     YUVCoefficients,
@@ -24,6 +27,9 @@ from scrfd_trt._image_arrays import (
 from scrfd_trt._letterbox import TURNED_ASIDE
 from scrfd_trt._passes import Look
 from scrfd_trt.errors import ImageError, one_line
+
+if TYPE_CHECKING:
+    from cuda.core import Stream
 
 MAX_STRIDE = MAX_SIDE = 2**31 - 1
 """Maximum distance of columns and channels in bytes, and maximum side in pixels; the kernels store them as int32."""
@@ -94,9 +100,35 @@ class Located(NamedTuple):
 def of_host(image: Any, color: str) -> Geometry:
     """Return the geometry of a prepared image on the host as it is copied to the GPU, with contiguous rows."""
     if not isinstance(image, YUVImage):
-        return of_strides(image.shape, steps(image.shape, 1), color)
+        is_frame = color == "nv12" and image.ndim == 2  # the parts that are looked at again are not
+        return of_strides(image.shape, steps(image.shape, 1), color if is_frame or color != "nv12" else "bgr")
     y, uv, item = image.y.shape, image.uv.shape, image.y.itemsize
     return of_planes(y, steps(y, item), steps(uv, item), (image.matrix, image.full_range, 8 * item))
+
+
+def to_host(image: Located, given: Any, stream: Stream) -> Any:
+    """Return an image on the GPU as one on the host, ``(H, W, 3)`` or a YUVImage as ``given``."""
+    geometry, (width, height) = image.geometry, image.geometry.size
+    if geometry.format < FORMATS["nv12"]:
+        strides = (geometry.row, geometry.column, geometry.channel)
+        return _download(image.address, (height, width, 3), strides, np.uint8, stream)
+    kind = np.uint16 if geometry.format == FORMATS["p010"] else np.uint8
+    y = _download(image.address, (height, width), (geometry.row, geometry.column), kind, stream)
+    strides, sides = (geometry.chroma_row, geometry.chroma_column, geometry.chroma_channel), (height + 1, width + 1)
+    uv = _download(image.chroma, (*(side // 2 for side in sides), 2), strides, kind, stream)
+    return replace(given, y=y, uv=uv) if isinstance(given, YUVImage) else YUVImage(y, uv)
+
+
+def _download(
+    address: int, shape: tuple[int, ...], strides: tuple[int, ...], kind: type[np.generic], stream: Stream
+) -> NDArray[Any]:
+    """Return a copy of an array on the GPU, of all bytes from its first one to its last one."""
+    reach = [(side - 1) * stride for side, stride in zip(shape, strides, strict=True)]
+    before = -sum(min(0, each) for each in reach)
+    memory = np.empty(sum(map(abs, reach)) + np.dtype(kind).itemsize, np.uint8)
+    copy("copying an image from the GPU", memory.ctypes.data, address - before, memory.nbytes, stream)
+    synchronize(stream)
+    return np.ascontiguousarray(np.ndarray(shape, kind, memory, before, strides))
 
 
 def of_device_planes(image: YUVImage, y: DeviceImage, uv: DeviceImage) -> Geometry:

@@ -18,12 +18,12 @@ from scrfd_trt._cuda.records import HEADER, NO_LIMIT, RESULT_BYTES
 from scrfd_trt._cuda.stream import is_done, synchronize
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections
-from scrfd_trt._image_arrays import YUVImage
+from scrfd_trt._image_arrays import YUVImage, from_nv12, from_yuv
 from scrfd_trt._letterbox import Letterbox
 from scrfd_trt._passes import Look
-from scrfd_trt._pipelines.base import Outcome, all_found, merge_passes
+from scrfd_trt._pipelines.base import Outcome, all_found, least_score, look_again, merge_passes
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections, upload_detections
-from scrfd_trt._pipelines.cuda.frames import Located, host_arrays, of_device_planes, of_host, of_strides
+from scrfd_trt._pipelines.cuda.frames import Located, host_arrays, of_device_planes, of_host, of_strides, to_host
 from scrfd_trt._pipelines.cuda.program import Program, Programs
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot_memory import Parameters, Upload
@@ -101,11 +101,13 @@ class Slot:
             self._upload.reserve(on_host)
         placed = self._placed(images, self._upload.addresses(on_host) if on_host else [])
         self._sizes = [image.geometry.size for image in placed]
-        if not any(map(self._has_views, placed, self._looks)):
+        if any(map(self._has_views, placed, self._looks)):
+            run = self._prepare_views(placed, least_score(self._looks, threshold))
+        else:
             self._looks, self._program = [], self.program(len(images))
+            run = partial(self._program.start, self._stream)
         at = self._results_at(on_gpu=on_gpu and not self._looks)
         self._batch = (at, threshold, min(max_faces or NO_LIMIT, NO_LIMIT))
-        run = self._prepare_views(placed, threshold) if self._looks else partial(self._program.start, self._stream)
         self._images = images
         self._is_running = True
         try:
@@ -131,16 +133,16 @@ class Slot:
 
     def finish(self) -> list[Outcome]:
         """Wait for the run, and return the detections of each image, or its error."""
+        errors, self._errors = self._errors, {}
         found = self._finish_views() if self._looks else self._finish_images()
-        errors, self._errors, self._outputs = self._errors, {}, {}
+        self._outputs = {}
         for place, error in errors.items():  # ascending
             found.insert(place, error)
         return found
 
     def _has_views(self, image: Located, look: Look) -> bool:
-        """Return whether the model sees more than the whole image at each scale."""
-        scales = self._resources.scales
-        return len(plan(image.geometry, scales, look.min_face, look.rotations).views) > len(scales)
+        """Return whether there is more than the one view of an ordinary run."""
+        return len(plan(image.geometry, self._resources.scales, look.min_face, look.rotations).views) > 1
 
     def _prepare_views(self, placed: Sequence[Located], threshold: float) -> Callable[[], None]:
         """Return the function that starts the run."""
@@ -153,8 +155,40 @@ class Slot:
     def _finish_views(self) -> list[Outcome]:
         self._synchronize()
         assert self._views is not None  # noqa: S101 - since the run has started
-        found = self._views.outcomes(self._batch[2])
+        _, threshold, max_faces = self._batch
+        outcomes, looks, images, device_images = (
+            self._views.outcomes(threshold),
+            self._looks,
+            self._images,
+            self._device_images,
+        )
         self._wait()
+        found: list[Outcome] = []
+        for image, look, (faces, every) in zip(images, looks, outcomes, strict=True):
+            if isinstance(faces, ScrfdError):
+                found.append(faces)
+            elif look.rotations:
+                read, limits = partial(self._to_host, image, look), (self._resources.options.iou, max_faces)
+                found.append(look_again(read, faces, every, partial(self._find_again, threshold), limits))
+            else:
+                found.append(faces[:max_faces])
+        device_images.clear()  # only now
+        return found
+
+    def _to_host(self, image: Any, look: Look) -> NDArray[np.uint8]:
+        """Return an image of the last run as color."""
+        if isinstance(image, Located):
+            image = to_host(image, look.image, self._stream)
+        if isinstance(image, YUVImage):
+            return from_yuv(image, self._color)
+        return from_nv12(image) if self._color == "nv12" else image
+
+    def _find_again(self, threshold: float, sheets: Sequence[Look]) -> list[Outcome]:
+        """Detect faces in images that are made from those of the last run."""
+        found: list[Outcome] = []
+        for start in range(0, len(sheets), self._resources.max_batch):
+            self.start([sheet.image for sheet in sheets[start : start + self._resources.max_batch]], threshold, None)
+            found += self.finish()
         return found
 
     def _finish_images(self) -> list[Outcome]:

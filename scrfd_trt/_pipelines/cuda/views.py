@@ -21,7 +21,7 @@ from scrfd_trt._cuda.driver import call
 from scrfd_trt._cuda.memory import copy, free, pinned_memory, view
 from scrfd_trt._cuda.records import BATCH, FRAME, HEADER, NO_LIMIT, ROW, fit, frame_bytes
 from scrfd_trt._cuda.stream import create_event, create_stream
-from scrfd_trt._decode import Candidates, decode
+from scrfd_trt._decode import Candidates, decode, rows_above
 from scrfd_trt._nms import nms
 from scrfd_trt._passes import Look, Size, View, ViewTable, keep, plan_views, warn_if_thin
 from scrfd_trt._pipelines.base import Outcome, validated
@@ -190,7 +190,7 @@ class ViewRun:
                 self._batches.append(Batch(scale, rows, count, size))
                 parts.append(block[np.append(part, part[-1:].repeat(rows - len(part)))].view(np.uint8))
                 count, size = count + rows, size + BATCH.size + rows * RECORD.itemsize
-        self._room = min(ROOM, (RESULT_BYTES // (4 * count) - HEADER) // ROW)
+        self._room = max(1, min(ROOM, (RESULT_BYTES // (4 * count) - HEADER) // ROW))
         self._lanes.prepare(self._batches)
         self._reserve(size, count * self._row * 4)
         parameters, results_at = view(self._memory[0], (size,), np.uint8), int(self._memory[1].handle)
@@ -227,22 +227,26 @@ class ViewRun:
                     call("recording a CUDA event", lane.stream.record, lane.done)
                     call("letting one stream wait for another", self._stream.wait, lane.done)
 
-    def outcomes(self, max_faces: int | None) -> list[Outcome]:
-        """Return the detections of each image, or its error; the run must be done, and its images still there."""
+    def outcomes(self, threshold: float) -> list[tuple[Outcome, Outcome]]:
+        """Return the faces of each image, or its error, and the same with faces below the threshold of :meth:`prepare`.
+
+        The run must be done, and its images still there.
+        """
         last = self._batches[-1]
         results = view(self._memory[1], (last.first + last.size, self._row), np.float32)
-        self._outputs = {}
-        starts = np.cumsum([len(planned.views) for planned in self._planned[:-1]])
-        rows = np.split(self._rows, starts)
-        return [self._outcome(*each, results, max_faces) for each in zip(self._planned, rows, strict=True)]
+        rows = np.split(self._rows, np.cumsum([len(planned.views) for planned in self._planned[:-1]]))
+        try:
+            return [self._outcome(*each, results, threshold) for each in zip(self._planned, rows, strict=True)]
+        finally:
+            self._outputs = {}
 
     def _outcome(
-        self, planned: Planned, rows: NDArray[np.intp], results: NDArray[np.float32], max_faces: int | None
-    ) -> Outcome:
+        self, planned: Planned, rows: NDArray[np.intp], results: NDArray[np.float32], threshold: float
+    ) -> tuple[Outcome, Outcome]:
         resources = self._resources
         headers = results.view(np.int32)[rows, :3]
         if headers[:, 2].any():
-            return resources.invalid_values()
+            return (resources.invalid_values(),) * 2
         parts = [NO_FACES]
         for place, (row, count) in enumerate(zip(rows.tolist(), headers[:, 1].tolist(), strict=True)):
             if count > 0:
@@ -253,8 +257,14 @@ class ViewRun:
         found, numbers = np.concatenate(parts), np.repeat(np.arange(len(rows)), headers[:, 1])
         points = found[:, 5:15].reshape(-1, 5, 2) if resources.layout.landmarks is not None else None
         faces = planned.table.to_source(Candidates(found[:, :4], found[:, 4], points), numbers)
-        kept = keep(faces, planned.table.gives_way(faces.boxes, numbers), resources.options.iou)
-        return validated(faces.select(kept[:max_faces]), planned.size, resources.description)
+        aside = planned.table.gives_way(faces.boxes, numbers)
+        sure = rows_above(faces.scores, threshold)
+        strong = self._join(planned, faces.select(sure), aside[sure])
+        return strong, self._join(planned, faces, aside) if len(sure) < len(faces) else strong
+
+    def _join(self, planned: Planned, faces: Candidates, aside: NDArray[np.bool_]) -> Outcome:
+        kept = keep(faces, aside, self._resources.options.iou)
+        return validated(faces.select(kept), planned.size, self._resources.description)
 
     def _decode(self, row: int, seen: View) -> NDArray[np.float32]:
         """Return the faces of one view as the GPU does; its batch runs again, and the host decodes the outputs."""
