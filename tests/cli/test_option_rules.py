@@ -50,18 +50,8 @@ FILES = {"detections", "save_detections", "keep_metadata", "keep_location", "dam
 FILES |= {"only_region", "except_region"}
 ALONE = {"recursive"}
 JOBS = {"files_from", "shard", "resume", "dry_run"}
-DETECT = {
-    "max_faces",
-    "threshold",
-    "iou",
-    "scale",
-    "min_face",
-    "rotations",
-    "model",
-    "device",
-    "lean_runtime",
-    "allow_host_code",
-}
+DETECT = {"max_faces", "threshold", "iou", "scale", "min_face", "rotations", "model", "device", "lean_runtime"}
+DETECT |= {"allow_host_code"}
 SITUATIONS = [
     (("anonymize", "spot.png", "-o", "out.png"), VIDEO | STREAMS | LIVE | TRACKS | ALONE | {"quality"}),
     (("anonymize", "clip.mp4", "-o", "out.mp4"), LIVE | ALONE | {"quality", "workers", "batch"}),
