@@ -71,6 +71,14 @@ def test_what_gives_way_is_kept_only_where_nothing_covers_it():
     assert keep(candidates, np.zeros(4, bool), 0.4).tolist() == [0, 3, 2]
 
 
+def test_faces_far_out_in_a_wide_panorama_are_on_the_sheet():
+    picture = np.zeros((50, 40_000, 3), np.uint8)
+    picture[20, 39_000] = 255
+    face = Candidates(np.array([[38_990, 10, 39_011, 31]], np.float32), np.ones(1, np.float32), None)
+    bright = np.argwhere(Sheet(picture, face, np.zeros(1)).image[:, :, 0] > 100)
+    assert np.abs(bright - CHIP / 2).max() < 4
+
+
 @pytest.mark.parametrize("tilt", [0.0, 115.0, -25.0])
 def test_faces_of_a_sheet_are_mapped_back_to_the_image(tilt):
     faces = Candidates(
