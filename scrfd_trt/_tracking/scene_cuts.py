@@ -31,7 +31,7 @@ MAX_REPEATS = 5  # frames that may repeat one picture: a camera of 6 frames per 
 
 
 def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tuple[Item, int]]:
-    """Yield each item with the number of frames from there to a new scene; read ``near`` items ahead.
+    """Yield each item with the number of frames in which a new scene replaces the old one; read ``near`` items ahead.
 
     0: no scene begins, as at the first item; 1: a cut; more: a dissolve, or a fade to or from a plain picture.
 
@@ -46,7 +46,7 @@ def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tu
     products = _Products(near + BEFORE_MIX + 1)
     due, remaining = 0, 0
 
-    def frames_to_scene() -> int:
+    def transition() -> int:
         """Return the number for the item that is due."""
         nonlocal remaining
         if _is_cut(thumbnails, steps, due, near):
@@ -64,14 +64,14 @@ def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tu
         products.add(thumbnail)
         waiting.append(item)
         if len(waiting) > near:
-            yield waiting[0], frames_to_scene()
+            yield waiting[0], transition()
             waiting.popleft()
             due += 1
         if due > near + MAX_REPEATS:
             del thumbnails[0], steps[0]
             due -= 1
     while waiting:
-        yield waiting[0], frames_to_scene()
+        yield waiting[0], transition()
         waiting.popleft()
         due += 1
 

@@ -46,9 +46,9 @@ class FrameObservation(NamedTuple):
     ----------
     detections
         None if the detector skipped the frame.
-    cut
-        Frames that it takes from here to a new scene: 0 for none, 1 for a cut, more for a dissolve or a fade, in which
-        both scenes may have faces.
+    transition
+        Frames in which a new scene replaces the old one, from this frame on: 0 if no scene begins, 1 at a cut, more in
+        a dissolve or a fade. Both scenes may have faces in all but the last.
     motion
         ``(2, 3)`` float64, how the background moved from the frame before, in pixels: a similarity as
         ``cv2.estimateAffinePartial2D`` returns it. None if it is still.
@@ -57,7 +57,7 @@ class FrameObservation(NamedTuple):
     number: int
     pts_seconds: float
     detections: Detections | None
-    cut: int = 0
+    transition: int = 0
     motion: Motion | None = None
 
 
@@ -106,14 +106,14 @@ class Tracker:
 
     def push(self, observation: FrameObservation) -> Iterator[FrameFaces]:
         """Add the next frame, whose number is one more than the previous one's; yield frames that are final now."""
-        number, seconds, detections, cut, motion = observation
-        self._pending.append(pending := _PendingFrame(number, seconds, cut > 0, detections is not None))
+        number, seconds, detections, transition, motion = observation
+        self._pending.append(pending := _PendingFrame(number, seconds, transition > 0, detections is not None))
         if (back := self._tracks.begin_frame(number, seconds, motion)) is not None:
             for rows, boxes in (one.low for one in self._pending if one.low is not None):
                 back.move(rows)
                 boxes[:] = expanded(rows[:, CENTRE], np.exp(rows[:, SIDES]))
-        if cut:
-            self._scene, self._old_end = number, number + cut - 1
+        if transition:
+            self._scene, self._old_end = number, number + transition - 1
             ends = self._tracks.table["end"]
             ends[ends > self._old_end] = self._old_end
         if detections is not None and len(detections):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,11 +89,15 @@ class Pose(NamedTuple):
         pairs[..., POINTS] = pairs[..., POINTS] * self.factor + self.offset
         rows[..., SIDES] += math.log(abs(self.factor))
 
-    def move_faces(self, faces: Array) -> None:
-        """Move faces ``(..., 15)`` to other coordinates, in place; boxes keep their sides parallel to the axes."""
-        scale, centres = abs(self.factor), (faces[..., :2] + faces[..., 2:4]) / 2
-        faces[..., :4] = faces[..., :4] * scale + np.tile(self.moved(centres) - centres * scale, 2)
-        faces[..., 4:14] = self.moved(faces[..., 4:14])
+
+def move_faces(faces: Array, factors: Any, offsets: Any) -> None:
+    """Move faces ``(..., 15)`` to other coordinates, in place; boxes keep their sides parallel to the axes."""
+    scale, corners = np.abs(factors), faces[..., :4].reshape(*faces.shape[:-1], 2, 2)
+    centres = corners.sum(axis=-2) / 2
+    pairs = np.concatenate([centres, faces[..., 4:14]], axis=-1).view(np.complex128) * factors + offsets
+    points = pairs.view(np.float64)
+    faces[..., :4] = faces[..., :4] * scale + np.tile(points[..., :2] - centres * scale, 2)
+    faces[..., 4:14] = points[..., 2:]
 
 
 def observe(
@@ -164,7 +168,7 @@ class Tracks:
             back.move(rows)
         near = self.table["near"]
         near[..., 1:3] = back.moved(near[..., 1:3])
-        back.move_faces(self.table["held"])
+        move_faces(self.table["held"], *back)
         self._poses = self._poses * back.factor + (0.0, back.offset)
 
     def start(self, rows: Array, first_number: int, begin: int) -> Indices:
@@ -294,7 +298,7 @@ class Tracks:
         known = self._in_order(self.table["number"] > 0)
         table, shape = self.table[known], (len(due), len(known))
         first, last = table["edges"][:, FIRST, FRAME], table["edges"][:, LAST, FRAME]
-        faces, origins = np.empty((*shape, FACE_COLUMNS)), np.full(shape, -1)
+        faces, origins = np.zeros((*shape, FACE_COLUMNS)), np.full(shape, -1)
         is_inside = (first <= frames) & (last >= frames)
         at, tracks = is_inside.nonzero()
         faces[at, tracks], origins[at, tracks] = self._smoothed(known[tracks], frames[at, 0])
@@ -303,11 +307,12 @@ class Tracks:
         at, tracks = (~is_inside & (table["begin"] <= frames) & (table["end"] > frames)).nonzero()
         if len(at):
             faces[at, tracks], origins[at, tracks] = self._outside(known[tracks], frames[at, 0], seconds[at, 0])
+        if self._has_moved:
+            factors, offsets = self._poses[frames % len(self._poses)].transpose(2, 0, 1)[..., None]
+            move_faces(faces, 1.0 / factors, -offsets / factors)
         for about, own, codes in zip(due, faces, origins, strict=True):
             is_there = codes >= 0
             found, names = own[is_there], NAMES[codes[is_there]]
-            if self._has_moved:
-                Pose(*self._poses[about[0] % len(self._poses)].tolist()).inverse().move_faces(found)
             points = found[:, 4:14].reshape(-1, 5, 2)
             has_points = not len(points) or not np.isnan(points).all()
             columns = table["number"][is_there], found[:, :4].copy(), found[:, FACE_SCORE].copy()
@@ -315,7 +320,7 @@ class Tracks:
 
     def _outside(self, tracks: Indices, frames: NDArray[np.int64], seconds: Array) -> tuple[Array, NDArray[np.int64]]:
         """Return faces ``(N, 15)`` and origins before the first and after the last observation; -1 for no face."""
-        table, faces, origins = self.table, np.empty((len(tracks), FACE_COLUMNS)), np.full(len(tracks), -1)
+        table, faces, origins = self.table, np.zeros((len(tracks), FACE_COLUMNS)), np.full(len(tracks), -1)
         sides = np.where(table["edges"][tracks, LAST, FRAME] < frames, LAST, FIRST)
         edges, linked = table["edges"][tracks, sides], table["linked"][tracks, sides]
         is_linked = ~np.isnan(linked[:, FRAME])

@@ -174,13 +174,13 @@ def link_faces(
     """Find the scene cuts between the frames of :func:`detect_frames`, and track their faces."""
     frames: deque[Frame | None] = deque()
     is_connected = True
-    for result, change in mark_cuts(results, near):
+    for result, transition in mark_cuts(results, near):
         frames.append(result.frame)
         # Where the background has only moved, as in a whip pan, the scene goes on.
-        is_new = is_connected and result.is_near_span and not (change == 1 and result.motion is not None)
-        cut = change if is_new else 0
+        if not (is_connected and result.is_near_span) or (transition == 1 and result.motion is not None):
+            transition = 0  # noqa: PLW2901
         is_connected = result.is_near_span
-        observation = FrameObservation(result.number, result.pts_seconds, result.detections, cut, result.motion)
+        observation = FrameObservation(result.number, result.pts_seconds, result.detections, transition, result.motion)
         for faces in measured_items("track", tracker.push(observation)):
             yield frames.popleft(), faces
     for faces in measured_items("track", tracker.finish()):
@@ -249,7 +249,7 @@ def detect_frames(
     with ExitStack() as stack:
         previewer = stack.enter_context(closing(Previewer(device))) if is_on_gpu else None
         if is_on_gpu:
-            stack.enter_context(_one_opencv_thread())
+            stack.enter_context(one_opencv_thread())
         prepared = _prepare(measured_items("decode", reader), tracking.every, windows, previewer)
         directions = Directions(detector, tracking.detection_threshold, **detector_options(detector))
         looks = _looks(grouped(prepared, size), directions)
@@ -265,7 +265,7 @@ def detect_frames(
 
 
 @contextmanager
-def _one_opencv_thread() -> Iterator[None]:
+def one_opencv_thread() -> Iterator[None]:
     """Let OpenCV work in the calling threads only: to share small pictures takes milliseconds of all threads."""
     with _OpenCVThreads.lock:
         if not _OpenCVThreads.blocks:

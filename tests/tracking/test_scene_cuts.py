@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from scrfd_trt._tracking.scene_cuts import CutCandidates, mark_cuts
+from scrfd_trt._tracking.scene_cuts import THUMBNAIL_SHAPE, CutCandidates, _Products, mark_cuts
 from scrfd_trt.video._first_pass import make_preview
 
 pytestmark = pytest.mark.slow
@@ -139,3 +139,11 @@ def test_frames_of_any_size_are_compared(size: tuple[int, int]) -> None:
 def test_no_frame_and_one_frame() -> None:
     assert found([]) == []
     assert found([scene(1)]) == []
+
+
+def test_products_of_the_latest_thumbnails() -> None:
+    products, thumbnails = _Products(5), np.random.default_rng(1).uniform(0, 255, (12, *THUMBNAIL_SHAPE))
+    for count, thumbnail in enumerate(thumbnails.astype(np.float32), 1):
+        products.add(thumbnail)
+        vectors = thumbnails[max(0, count - 4) : count].reshape(-1, thumbnail.size) - 128.0
+        np.testing.assert_allclose(products.latest(4), vectors @ vectors.T, rtol=1e-4, atol=100.0)

@@ -42,8 +42,8 @@ def track_faces(
     frames = []
     for number, detections in enumerate(frames_in):
         time = number / RATE if times is None else times[number]
-        cut = dissolve[1] if number == dissolve[0] else number in cuts
-        frames += tracker.push(FrameObservation(number, time, detections, cut))
+        transition = dissolve[1] if number == dissolve[0] else number in cuts
+        frames += tracker.push(FrameObservation(number, time, detections, transition))
     return [*frames, *tracker.finish()]
 
 

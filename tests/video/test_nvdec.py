@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from engine_backend import EngineBackend
@@ -18,7 +19,7 @@ from overlays import _gpu as overlays_on_gpu
 from scrfd_trt import Detections, SCRFDDetector, VideoError, YUVImage
 from scrfd_trt.video import EncodeOptions, TrackingOptions, VideoReader, VideoWriter, _colors, _nvdec, _pyav, find_faces
 from scrfd_trt.video._animation_writer import open_writer
-from scrfd_trt.video._first_pass import detect_frames, frame_device, make_preview
+from scrfd_trt.video._first_pass import detect_frames, frame_device, make_preview, one_opencv_thread
 
 av = pytest.importorskip("av")
 pytestmark = pytest.mark.slow
@@ -368,3 +369,12 @@ def test_captions_and_fields_are_encoded(clip, captioned):
         with VideoReader(out.path) as written:
             assert written.info.has_captions == reader.info.has_captions == (path != interlaced)
             assert written.info.interlaced == (path == interlaced)
+
+
+def test_opencv_has_one_thread_until_the_last_video_on_a_gpu_ends():
+    before = cv2.getNumThreads()
+    with ExitStack() as videos:
+        with one_opencv_thread():
+            videos.enter_context(one_opencv_thread())
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == before
