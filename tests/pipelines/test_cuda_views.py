@@ -197,14 +197,6 @@ def test_all_gpus(gpu, fakes, tmp_path, pair):
         assert list(spread.stream(pictures, threshold=0.9)) == expected
 
 
-def test_faces_do_not_depend_on_the_other_images_of_a_batch(fakes, pair):
-    one, other = pair(fakes.two_sizes(), scales=(32, 64), max_batch=3)
-    looks = [Look(image(60, 60), 20), Look(image(130, 70), 12)]
-    expected = other.detect_batch(looks, threshold=0.2)
-    assert one.detect_batch(looks, threshold=0.2) == expected
-    assert [one.detect(look, threshold=0.2) for look in looks] == expected
-
-
 @pytest.mark.parametrize("color", ["nv12", "rgb"])
 def test_second_look_at_weak_faces(gpu, monkeypatch, pair, color):
     def corner(image, _):  # an enlarged part of noise shows the fake model no face

@@ -156,12 +156,8 @@ class Slot:
         self._synchronize()
         assert self._views is not None  # noqa: S101 - since the run has started
         _, threshold, max_faces = self._batch
-        outcomes, looks, images, device_images = (
-            self._views.outcomes(threshold),
-            self._looks,
-            self._images,
-            self._device_images,
-        )
+        outcomes, looks = self._views.outcomes(threshold), self._looks
+        images, device_images = self._images, self._device_images
         self._wait()
         found: list[Outcome] = []
         for image, look, (faces, every) in zip(images, looks, outcomes, strict=True):
