@@ -100,6 +100,8 @@ def write_copies(
     if job.shard is not None and settings.files.save_detections is not None:
         saved = job.shard.named(settings.files.save_detections)
         settings = replace(settings, files=replace(settings.files, save_detections=saved))
+    if job.shard is not None and settings.report is not None:
+        settings = replace(settings, report=job.shard.named(settings.report))
     sources = job.find(inputs, recursive=args.recursive, skip=output, left_out=left_out)
     facts |= job.facts(inputs, sources)
     check_options(context, facts | {LOSSY, ENCODED})
@@ -109,9 +111,9 @@ def write_copies(
     written = {source: path for source, path in targets.items() if not source.is_done}
     facts |= {LOSSY} if outputs.any_lossy(written) else set()
     check_options(context, facts | ({ENCODED} if job.skipped or outputs.any_encoded(written) else set()))
-    if settings.report is not None:
+    if settings.report is not None and left:
         others = [*targets.values(), *(source.path for source in sources)]
-        check_page(settings.report, others, overwrite=settings.overwrite)
+        check_page(settings.report, others, overwrite=args.overwrite)
     faces = check_inputs(settings, left, targets)
     if args.job.dry_run:
         job.print_plan(sources, left_out, strict=strict)
@@ -125,7 +127,7 @@ def write_copies(
             with opener(max_batch=run) if verify or not settings.files.detections else nullcontext() as detector:
                 copies.run(left, output, detector, faces, several)
             if settings.report is not None:
-                write_page(settings.report, copies.finished, context, settings.damaged)
+                write_page(settings.report, copies.finished, context, settings.damaged, skipped=job.skipped)
                 if not settings.quiet:
                     console.plain(f"wrote {settings.report}: pictures of doubtful moments, with uncovered faces")
         elif not sources and settings.files.save_detections is not None:

@@ -15,6 +15,7 @@ import typer
 from numpy.typing import NDArray
 
 from scrfd_trt._cli import outputs
+from scrfd_trt._cli.console import count
 from scrfd_trt._cli.option_rules import given_options
 from scrfd_trt._cli.video_report import as_cover, doubt_text, headline, low_score, span_text
 from scrfd_trt._jobs.stages import prefetched
@@ -48,6 +49,8 @@ HEAD = f"""<!doctype html>
 <title>Doubtful moments</title><style>{STYLE}</style></head><body>
 <h1>Doubtful moments</h1>
 <p class="note">The pictures show the originals, with uncovered faces. Keep this page as safe as the originals.</p>
+<p>Each command writes a copy again. To mend several moments, add the options of all of them to one command.
+For each video, at most {DROPPED} tracks that are not covered and {MOMENTS} other moments are shown.</p>
 """
 
 
@@ -78,11 +81,19 @@ def check_page(page: Path, others: Sequence[Path], *, overwrite: bool) -> None:
         raise OptionError(f"--report {page} is another file of this command; name another file")
 
 
-def write_page(page: Path, videos: Sequence[Finished], context: typer.Context, damaged: Damaged) -> None:
-    """Write the page; raise OutputError if that fails, and VideoError if a video cannot be read again."""
+def write_page(
+    page: Path, videos: Sequence[Finished], context: typer.Context, damaged: Damaged, *, skipped: int = 0
+) -> None:
+    """Write the page, which only its owner can read; ``skipped`` inputs were finished before.
+
+    Raise OutputError if that fails, and VideoError if a video cannot be read again.
+    """
     overwrite = bool(context.params.get("overwrite"))
     with outputs.atomic_output(page, kind="text", overwrite=overwrite) as file:
+        Path(file.name).chmod(0o600)
         file.write(HEAD.encode())
+        if skipped:
+            file.write(f"<p>{count(skipped, 'input')} finished by an earlier run: not shown here.</p>".encode())
         for video in videos:
             command = repeated_command(context, video)
             file.write(f"<h2>{escape(str(video.source))}</h2><p>{escape(headline(video.summary))}</p>".encode())
@@ -133,7 +144,7 @@ def _to_review(summary: Summary) -> Iterator[Doubtful]:
 
 
 def _found_later(summary: Summary) -> Iterator[Doubtful]:
-    for face in summary.searches[-1].faces if summary.searches else ():
+    for face in summary.searches[-1].faces[:DROPPED] if summary.searches else ():
         mends = [("This is a face: cover it", ["--cover", as_cover(face.box, (face.start, face.end))])]
         text = f"Still looks like a face in the copy ({face.kind}, score {face.score:.2f})."
         yield Doubtful(face.pts_seconds, face.box, f"At {span_text(face.start, face.end)}", text, mends)

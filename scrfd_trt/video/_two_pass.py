@@ -134,7 +134,7 @@ def _detect(
             if constant_rate is not None:
                 constant_rate.slot(frame.number, frame.pts_seconds)
             file.write(frame)
-            summary.add(frame)
+            summary.add(add_covers(frame, covers))
             progress("finding", summary.frames, None if total is None else max(total, summary.frames))
         file.dropped = () if looks is None else looks.finish()
         lost = summary.lost = reader.lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -33,14 +34,15 @@ def test_page_of_a_video(run: Run, film: Callable[..., Path], tmp_path: Path, mo
         summary.add(faces[faces.track_ids == 1])
         summary.add_dropped(faces[faces.track_ids == 2])
 
-    def write_known(page: Path, videos: list[Finished], *how: Any) -> None:
-        write(page, [video._replace(summary=summary) for video in videos], *how)
+    def write_known(page: Path, videos: list[Finished], *how: Any, **more: Any) -> None:
+        write(page, [video._replace(summary=summary) for video in videos], *how, **more)
 
     monkeypatch.setattr("scrfd_trt._cli.overlay_files.write_page", write_known)
     ran = run("anonymize", "a <b>&'.mp4", "-o", "o.mp4", "--crf", "30", "--no-subtitles", "--report", "r.html")
     assert ran.code == 0, ran.err
     assert "wrote r.html" in ran.err
     page = Path("r.html").read_text(encoding="utf-8")
+    assert os.name != "posix" or Path("r.html").stat().st_mode & 0o077 == 0
     assert "a &lt;b&gt;&amp;" in page
     assert "<b>&'.mp4" not in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
@@ -68,3 +70,17 @@ def test_page_of_a_video(run: Run, film: Callable[..., Path], tmp_path: Path, mo
     assert refused == "--report r.txt: the report is a page; name a file that ends in .html"
     assert "r.html" in run("anonymize", "a <b>&'.mp4", "-o", "p.mp4", "--report", "r.html").error
     assert not Path("p.mp4").exists()
+
+
+def test_pages_of_parts_and_of_resumed_jobs(run: Run, film: Callable[..., Path]) -> None:
+    """Parts have pages of their own; an earlier page stays, and a later one says what it does not show."""
+    for name in ("a.mp4", "b.mp4"):
+        film(name, frames=3)
+    job, page = ("-o", "out", "--resume", "--shard", "1/1", "--report", "r.html"), Path("r-1-of-1.html")
+    assert run("anonymize", "a.mp4", *job).code == 0
+    assert run("anonymize", "a.mp4", *job).code == 0  # nothing is left to do
+    assert page.read_text().count("<h2>") == 1
+    assert page.name in run("anonymize", "a.mp4", "b.mp4", *job).error
+    page.unlink()
+    assert run("anonymize", "a.mp4", "b.mp4", *job, "--jobs", "2").code == 0
+    assert "<p>1 input finished by an earlier run: not shown here.</p>" in page.read_text()

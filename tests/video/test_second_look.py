@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import Detections
+from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt.video import FacesReader, TrackSelection, VideoReader, detect_video, overlay_video, render_video
 from scrfd_trt.video import _second_look as second_look
 
@@ -24,6 +25,8 @@ SCORES = {1: 0.45, 2: 0.4}
 class Looks:
     """A detector of two doubtful faces; in crops, it finds what is brighter than 150 in the middle."""
 
+    score = 0.4
+
     def __init__(self) -> None:
         self.images = 0
 
@@ -35,15 +38,14 @@ class Looks:
         found = []
         for image in images:
             self.images += 1
-            boxes = []
-            for row in range(second_look.COLUMNS):
-                for column in range(second_look.COLUMNS):
-                    x, y = (second_look.CELL * (number + 0.5) for number in (column, row))
-                    half = second_look.SIDES[(row * second_look.COLUMNS + column) % len(second_look.SIDES)] / 2
-                    if image[int(y) - 3 : int(y) + 3, int(x) - 3 : int(x) + 3].mean() > 150:
-                        boxes.append((x - half, y - half, x + half, y + half))
-            found.append(Detections(np.reshape(boxes, (-1, 4)), np.full(len(boxes), threshold), image_size=(640, 640)))
-        assert max_faces >= second_look.COLUMNS**2
+            cells = range(second_look.SIDE // second_look.CELL)
+            middles = [second_look.CELL * (np.array([x, y]) + 0.5) for y in cells for x in cells]
+            half = second_look.FACE / 2
+            bright = [at for at in middles if image[int(at[1]) - 3 :][:6, int(at[0]) - 3 :][:, :6].mean() > 150]
+            boxes = [(x - half, y - half, x + half, y + half) for x, y in bright]
+            found.append(Detections(np.reshape(boxes, (-1, 4)), np.full(len(boxes), self.score), image_size=(640, 640)))
+        assert threshold < self.score
+        assert max_faces >= 36
         return found
 
 
@@ -125,15 +127,45 @@ def test_doubt_without_proof_keeps(
     assert not detect_video(film, tmp_path / "a.jsonl", Looks()).dropped
 
 
-def test_crops_are_upright_and_of_their_sizes() -> None:
+def test_crops_are_upright_and_turned() -> None:
     image = np.zeros((400, 400, 3), np.uint8)
     image[150:250, 180:220] = 255  # lies: 100 high, 40 wide, eyes one above the other
     points = np.array([(210, 170), (210, 230), (200, 200), (190, 170), (190, 230)], np.float32)
     assert second_look.roll(points) == pytest.approx(90.0)
     frame: Any = SimpleNamespace(is_on_gpu=False, image=image)
-    crops = second_look.crop(frame, np.array([150, 150, 250, 250], np.float32), points)
-    for crop, side in zip(crops, second_look.SIDES, strict=True):
-        rows, columns = (np.flatnonzero((crop[..., 0] > 128).any(axis)) for axis in (1, 0))
-        assert len(rows) == pytest.approx(0.4 * side, abs=2)
-        assert len(columns) == pytest.approx(side, abs=2)
-        assert rows.mean() == pytest.approx(63.5, abs=1.5)
+    crop = second_look.crop(frame, np.array([150, 150, 250, 250], np.float32), points)
+    for angle, long in ((0, 0), (90, 1), (180, 0), (270, 1)):
+        rows, columns = (np.flatnonzero((second_look.turned(crop, angle)[..., 0] > 128).any(axis)) for axis in (1, 0))
+        sides = [len(columns), len(rows)]
+        assert sides[long] == pytest.approx(second_look.FACE, abs=2)
+        assert sides[1 - long] == pytest.approx(0.4 * second_look.FACE, abs=2)
+        assert rows.mean() == pytest.approx(second_look.CELL / 2 - 0.5, abs=1.5)
+
+
+class Lying(Looks):
+    """A detector that finds faces only if their crop is turned by 90 degrees."""
+
+    def detect_batch(self, images: Any, **how: Any) -> list[Detections]:
+        before = self.images
+        found = super().detect_batch(images, **how)
+        return found if before else [faces[:0] for faces in found]
+
+
+def test_faces_that_lie_are_kept(film: Path, tmp_path: Path) -> None:
+    """They have the landmarks of upright faces, and are found only once they are turned."""
+    assert set(detect_video(film, tmp_path / "a.jsonl", Lying()).dropped) == {2}
+
+
+def test_samples_are_of_the_track_in_their_place() -> None:
+    """Detections of the same score are common with engines of half precision."""
+    looks = second_look.SecondLook(Looks(), 0.3)
+    image = np.zeros((120, 160, 3), np.uint8)
+    boxes = np.array(list(PLACES.values()), np.float32)
+    frame: Any = SimpleNamespace(number=0, is_on_gpu=False, image=image)
+    looks.take(frame, Detections(boxes[1:], [0.4], image_size=SIZE))
+    looks.add(
+        FrameFaces(
+            0, 0.0, False, np.array([1, 2]), boxes.astype(float), np.array([0.4, 0.4]), None, np.full(2, "detected")
+        )
+    )
+    assert {number: len(samples or ()) for number, samples in looks._tracks.items()} == {2: 1}
