@@ -69,9 +69,9 @@ def detect_video(
 ) -> Summary:
     """Detect the faces of a video, track them, write them to a file, and return their summary.
 
-    Tracks of low scores get a second look: the detector sees enlarged, upright crops of some of their frames. If it
-    finds no face in any of them, the track is dropped: the file keeps it, and states that it is not to be covered. A
-    detector without ``detect_batch`` has no second look.
+    Tracks of low scores get a second look: the detector sees crops of some of their frames, upright and turned. If it
+    finds no face in sharp ones, the track is dropped: the file keeps it, and states that it is not to be covered. A
+    detector without ``detect_batch(images, threshold=…, max_faces=…)`` has no second look.
 
     Parameters
     ----------
