@@ -28,7 +28,16 @@ from scrfd_trt.video._first_pass import FrameDetector, detector_options, frame_d
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoInfo, VideoReader
 from scrfd_trt.video._second_look import second_look
-from scrfd_trt.video._selection import ALWAYS, Cover, Span, TrackSelection, format_spans, is_within, join_spans
+from scrfd_trt.video._selection import (
+    ALWAYS,
+    Cover,
+    Span,
+    TrackSelection,
+    add_covers,
+    format_spans,
+    is_within,
+    join_spans,
+)
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
