@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ ADVICE = "'scrfd-trt detect PHOTO -o NAME.faces.jsonl' writes one"
 class _Face(FaceFields):
     score: float = Field(1.0, ge=0.0, le=1.0, allow_inf_nan=False)  # added by hand, faces are certain
     track: int | None = Field(None, ge=0, lt=1 << 63)
+    dropped: bool = False
 
 
 class _Image(BaseModel):
@@ -32,9 +33,14 @@ class _Image(BaseModel):
     page: int = Field(1, ge=1)
     faces: list[_Face]
 
+    @property
+    def sorted_faces(self) -> list[_Face]:
+        """The faces, highest scores first."""
+        return sorted(self.faces, key=lambda face: -face.score)
+
     def detections(self) -> Detections:
         """Return the faces, highest scores first; with track ids if all have a track."""
-        faces = sorted(self.faces, key=lambda face: -face.score)
+        faces = self.sorted_faces
         points = [face.landmarks for face in faces]
         tracks = [face.track for face in faces]
         return Detections(
@@ -52,6 +58,7 @@ class _Entry(NamedTuple):
     faces: Detections | None
     error: str
     threshold: float | None = None
+    dropped: Sequence[bool] = ()
 
 
 class ImageFaces:
@@ -102,6 +109,10 @@ class ImageFaces:
             )
         return entry.faces
 
+    def dropped(self, source: Source, page: int = 1) -> NDArray[np.bool_]:
+        """Return for each face of an image that :meth:`find` has returned whether a second look dropped it."""
+        return np.array(self._entries[source.key, page].dropped, bool)
+
 
 def _read(path: Path, lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[_Entry, int]]:
     """Yield the entries with their numbers of pages; the lines of videos between them are skipped."""
@@ -138,4 +149,5 @@ def _entry(path: Path, number: int, name: str, value: dict[str, Any]) -> tuple[_
     for count, face in enumerate(image.faces, 1):
         if why := face.why_invisible(image.image_size):
             raise DetectionsError(f"{path}, line {number}, face {count}, box: {why}")
-    return _Entry(number, name, image.detections(), "", image.threshold), image.page
+    dropped = [face.dropped for face in image.sorted_faces]
+    return _Entry(number, name, image.detections(), "", image.threshold, dropped), image.page

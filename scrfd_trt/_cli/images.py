@@ -18,6 +18,7 @@ from scrfd_trt._cli import console
 from scrfd_trt._cli.batch import INPUT_ERRORS, Tally
 from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.decoders import MAX_BYTES, MAX_SLOT, Decoded, Decoders, OpenedImage
+from scrfd_trt._cli.doubtful import find_dropped
 from scrfd_trt._cli.exits import add_location
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source
@@ -63,6 +64,10 @@ class ModelFinder:
         """Return whether an image of this size is detected with :meth:`find`, when no other is."""
         return self.repeat > 0 or is_thin(size, self.detector.scales)
 
+    def dropped(self, _source: Source, image: Image, _page: int, faces: Detections) -> NDArray[np.bool_]:
+        """Return for each face whether it is doubtful and a second look does not find it."""
+        return find_dropped(self.detector, image, faces)
+
 
 @dataclass(frozen=True)
 class FileFinder:
@@ -87,6 +92,9 @@ class FileFinder:
     def needs_turn(self, _size: tuple[int, int]) -> bool:
         return False
 
+    def dropped(self, source: Source, _image: Image, page: int, _faces: Detections) -> NDArray[np.bool_]:
+        return self.faces.dropped(source, page)
+
 
 FaceFinder = ModelFinder | FileFinder
 
@@ -104,6 +112,8 @@ class ImageResult:
     """From 1 on; None if the file has one page."""
     json_faces: str | None = None
     """The faces in the text form of JSON lines, if another process has written them."""
+    dropped: Sequence[int] = ()
+    """Rows of faces that a second look dropped."""
 
     @property
     def name(self) -> str:

@@ -326,7 +326,7 @@ class VideoArgs:
     ] = "stop"
     progress: Annotated[str, _video("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
     keep_doubtful: Annotated[
-        bool, _video(None, "Keep faces of low scores that a second look does not find.", "--keep-doubtful")
+        bool, _faces(None, "Keep faces of low scores that a second look does not find.", "--keep-doubtful")
     ] = False
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:

@@ -40,7 +40,9 @@ from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.report_page import Finished, check_page, write_page
 from scrfd_trt._cli.video_copies import CopyVideo, copy_here, copying_elsewhere
 from scrfd_trt._cli.video_report import (
+    MAX_MOMENTS,
     SearchedCopy,
+    as_cover,
     as_dict,
     headline,
     print_searches,
@@ -148,6 +150,8 @@ class _CopyJob:
     tally: Tally
     found_later: dict[tuple[Path, int], FrameFaces] = field(default_factory=dict)
     """Faces that were found in copies of images, by path and page."""
+    dropped: dict[tuple[Path, int], tuple[list[int], Detections]] = field(default_factory=dict)
+    """The same of doubtful faces that a second look does not find: their rows, and the faces."""
     searched: list[SearchedCopy] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
     """Videos for the page."""
@@ -206,7 +210,7 @@ class _CopyJob:
                 writer = stack.enter_context(
                     results.open_writer("jsonl", saved, threshold=threshold, overwrite=overwrite)
                 )
-            save = partial(self._save_image, searcher)
+            save = partial(self._save_image, searcher, finder)
             outcomes = stack.enter_context(detect_images(images, finder, self.tally, reading, use=save, bar=bar))
             for source, outcome in outcomes:
                 if writer is not None:
@@ -214,7 +218,8 @@ class _CopyJob:
                         faces = settings.selection.with_covers(outcome.faces)
                         if more := self.found_later.pop((source.path, outcome.page or 1), None):
                             faces = FrameFaces.of(faces).joined(more).detections(faces.image_size)
-                        outcome = replace(outcome, faces=faces)  # noqa: PLW2901
+                        rows, _ = self.dropped.get((source.path, outcome.page or 1), ((), None))
+                        outcome = replace(outcome, faces=faces, dropped=rows)  # noqa: PLW2901
                     writer.add_outcome(source.path, outcome)
 
     def _report_images(self, images: Sequence[Source], output: Path | None) -> None:
@@ -245,12 +250,23 @@ class _CopyJob:
         print_written(target, text, self.draw, chosen, from_file=from_file)
         for line in tally.change_lines():
             console.plain(line)
+        dropped = [(path, face) for (path, _), (_, faces) in self.dropped.items() for face in faces]
+        dropped.sort(key=lambda each: -each[1].score)
+        lines = [f"{path}: --cover '{as_cover(face.box, None)}' (score {face.score:.2f})" for path, face in dropped]
+        if lines:
+            text = "not covered, as a second look finds no face there; --keep-doubtful covers them"
+            more = f", such as these {MAX_MOMENTS}" if len(lines) > MAX_MOMENTS else ""
+            console.listing("warning", f"{count(len(lines), 'doubtful place')} {text}{more}", lines[:MAX_MOMENTS])
 
     def _save_image(
-        self, searcher: CopySearcher | None, image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]
+        self,
+        searcher: CopySearcher | None,
+        finder: FaceFinder,
+        image: OpenedImage,
+        pages: Iterator[tuple[ImageFrame, Detections]],
     ) -> Callable[[], None]:
         source = image.source
-        copy = _ImageCopy(self, image, pages, searcher)
+        copy = _ImageCopy(self, image, pages, searcher, finder)
         searches: Sequence[CopySearch] = ()
         if searcher is None:
             copy.write()
@@ -261,7 +277,7 @@ class _CopyJob:
 
         def note() -> None:
             self.tally.left_out += copy.left_out
-            self.tally.faces -= copy.dropped
+            self.tally.faces -= copy.dropped + copy.doubtful
             if searches:
                 self.searched.append((copy.target, searches))
             self.tally.add_changes(source.path, copy.removed, [*image.file.notes, *copy.changes])
@@ -298,14 +314,15 @@ class _ImageCopy:
         image: OpenedImage,
         pages: Iterable[tuple[ImageFrame, Detections]],
         searcher: CopySearcher | None,
+        finder: FaceFinder,
     ) -> None:
         self.target, self._job, self._settings = job.targets[image.source], job, job.settings
-        self._image, self._pages, self._searcher = image, pages, searcher
+        self._image, self._pages, self._searcher, self._finder = image, pages, searcher, finder
         kept = image.metadata.kept(descriptive=job.settings.keep_metadata, location=job.settings.keep_location)
         self._metadata = storable(kept, self.target.suffix)
         self.removed = image.metadata.removed(self._metadata)
         self.changes: set[str] = set()
-        self.left_out = self.dropped = 0
+        self.left_out = self.dropped = self.doubtful = 0
         self.later: dict[int, FrameFaces] = {}
         """What was found in the copy, by page from 0 on."""
         self._covered: list[Detections] = []
@@ -345,10 +362,21 @@ class _ImageCopy:
 
     def _first_covered(self) -> Iterator[tuple[ImageFrame, Detections]]:
         selection = self._settings.selection
-        for frame, faces in self._pages:
+        for page, (frame, every) in enumerate(self._pages, 1):
+            is_dropped = np.zeros(len(every), bool)
+            if not selection.keep_doubtful:
+                is_dropped = self._finder.dropped(self._image.source, frame.visible(), page, every)
+                if every.track_ids is not None:
+                    is_dropped &= ~np.isin(every.track_ids, list(selection.only_tracks))
+            if is_dropped.any():
+                rows = np.flatnonzero(is_dropped).tolist()
+                self._job.dropped[self._image.source.path, page] = rows, every[is_dropped]
+                self.doubtful += len(rows)
+            faces = every if not is_dropped.any() else every[~is_dropped]
             covered = selection.select(faces)
             self._covered.append(covered)
-            self._known.append(Known(FrameFaces.of(faces), NO_FACES, FrameFaces.of(covered)))
+            known = FrameFaces.of(every)
+            self._known.append(Known(known[~is_dropped], known[is_dropped], FrameFaces.of(covered)))
             dropped = 0 if faces.track_ids is None else int(np.isin(faces.track_ids, list(selection.drop_tracks)).sum())
             self.dropped += dropped
             self.left_out += len(faces) - dropped - len(covered) + len(selection.still_covers)

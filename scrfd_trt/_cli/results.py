@@ -93,6 +93,9 @@ class JsonLinesWriter(ResultWriter):
             image["page"] = result.page
         image["image_size"] = result.faces.image_size
         faces = json_faces(result.faces) if result.json_faces is None else result.json_faces
+        if result.dropped:
+            rows = enumerate(json.loads(faces))
+            faces = json.dumps([{**face, "dropped": True} if row in result.dropped else face for row, face in rows])
         self.write(f'{json.dumps(image)[:-1]}, "faces": {faces}}}\n')
 
     def add_failure(self, path: Path, reason: str) -> None:

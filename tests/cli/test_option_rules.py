@@ -42,7 +42,7 @@ VALUES = {
     "report": "r.html",
 }  # fmt: skip
 VIDEO = {"jobs", "every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
-VIDEO |= {"keep_doubtful", "report"}
+VIDEO |= {"report"}
 STREAMS = {"audio", "subtitles"}
 LIVE = {"delay", "duration"}
 TRACKS = {"only_tracks", "except_tracks", "drop_tracks"}
@@ -69,7 +69,10 @@ SITUATIONS = [
     (("detect", "spot.png"), VIDEO | ALONE | {"quality", "overwrite"}),
     (("detect", "clip.mp4"), ALONE | {"quality", "overwrite", "annotate", "repeat", "workers", "batch"}),
     (("tracks", "clip.mp4"), {"overwrite"}),
-    (("tracks", "clip.mp4", "--detections", "f.jsonl"), {*(DETECT - {"max_faces"}), *VIDEO, "overwrite", "damaged"}),
+    (
+        ("tracks", "clip.mp4", "--detections", "f.jsonl"),
+        {*(DETECT - {"max_faces"}), *VIDEO, "keep_doubtful", "overwrite", "damaged"},
+    ),
     (("inspect", "model.onnx"), {"device", "lean_runtime", "allow_host_code"}),
     (("build", "model.onnx", "-o", "a.plan", "--batch", "8"), {"no_batch_one_profile"}),
 ]
