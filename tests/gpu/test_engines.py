@@ -134,13 +134,8 @@ def test_the_faces_of_the_reference(plan, detector, reference_of, candidates_of,
 
 
 @pytest.fixture
-def _known_to_mix(plan, request):
-    """Expect a failure of two engines of ``../shared`` whose own network mixes the images of a batch.
-
-    The first image is right; the others' scores are off by up to 0.6 against ONNX Runtime, on 8.6.0 and 10.16 alike,
-    unless all images are the same. Engines built from the same network by this project are right.
-    """
-    if plan.stem in {"25g_grid_fp16_vc0", "25g_grid_fp16_vc2"}:
+def _known_to_mix(is_mixing, request):
+    if is_mixing:
         request.applymarker(pytest.mark.xfail(reason="this engine mixes the images of a batch", strict=True))
 
 

@@ -38,8 +38,10 @@ def crowd():
 
 
 @pytest.fixture(scope="module")
-def pair(plan, opened):
+def pair(plan, opened, is_mixing):
     """Detectors on the GPU and on the CPU, with views as large as the largest batch of the engine allows."""
+    if is_mixing:
+        pytest.skip("this engine mixes the images of a batch")
     options = {"min_face": 16, "max_batch": 8}
     with (
         SCRFDDetector.from_engine(plan, **options) as cuda,
@@ -49,15 +51,10 @@ def pair(plan, opened):
 
 
 def agree(found, wanted, threshold=0.5):
-    """Batches of other sizes have other rounding: faces near the threshold, or near the limit of a view, may differ."""
-    unlike = 0
+    """Batches of other sizes have other rounding: faces near the threshold may differ."""
     for some, others in ((found, wanted), (wanted, found)):
         sure = some.scores > threshold + 0.02
-        alone = np.flatnonzero(pairwise_iou(some.boxes[sure], others.boxes).max(axis=1, initial=0) < 0.8)
-        unlike += len(alone)
-        for row in alone:
-            print(f"\nonly {'GPU' if some is found else 'CPU'}: {some.boxes[sure][row]} {some.scores[sure][row]:.3f}")
-    assert unlike <= len(wanted) // 50
+        assert pairwise_iou(some.boxes[sure], others.boxes).max(axis=1, initial=0).min(initial=1) > 0.9
     assert abs(len(found) - len(wanted)) <= 1 + len(wanted) // 50
     assert found.image_size == wanted.image_size
 
