@@ -23,8 +23,10 @@ KEPT_FROM, KEPT_SHARE, TURNED_FROM = 0.35, 0.8, 0.45
 """Score of a crop from which a face is kept, or share of its own score; score for large faces that lie or hang."""
 CELL, COLUMNS, SHEETS = 128, 5, 4
 """Side of a crop in pixels, crops in a row of a sheet, and sheets that the model sees together."""
-STAGES = (((48, 0),), ((96, 0), (64, 0), (32, 0), (20, 0), (48, 90), (48, 180), (48, 270)))
-"""Longer side of the face in each crop, and degrees by which it is turned; the second stage is for what is left.
+SURE, AGREED, SIZES = 0.5, 0.5, 3
+"""A large face also scores SURE in a crop, or AGREED times its own score in the mean of crops of so many sizes."""
+LOOKS = ((48, 0), (64, 0), (32, 0), (20, 0), (48, 90), (48, 180), (48, 270))
+"""Longer side of the face in each crop, and degrees by which it is turned; the first may do.
 
 In small ones, a face that is out of focus is sharp; turned ones mend wrong landmarks.
 """
@@ -42,13 +44,18 @@ def find_dropped(detector: SCRFDDetector, image: Image, faces: Detections) -> ND
     least = np.minimum(KEPT_FROM, KEPT_SHARE * faces.scores.astype(np.float64))
     rolls = np.array([0.0] * len(faces) if faces.landmarks is None else [roll(each) for each in faces.landmarks])
     least[(sides >= LARGE) & (np.abs(rolls) > 45)] = TURNED_FROM
-    for looks in STAGES:
-        todo = [(row, *look) for row in rows for look in looks]
-        best = np.zeros(len(faces))
+    table = np.zeros((len(faces), len(LOOKS)))
+    for columns in (range(1), range(1, len(LOOKS))):
+        todo = [(row, column) for row in rows for column in columns]
         for start in range(0, len(todo), SHEETS * COLUMNS**2):
             part = todo[start : start + SHEETS * COLUMNS**2]
-            np.maximum.at(best, [row for row, _, _ in part], _scores(detector, image, faces, part))
-        rows = [row for row in rows if best[row] < least[row]]
+            looks = [(row, *LOOKS[column]) for row, column in part]
+            table[tuple(zip(*part, strict=True))] = _scores(detector, image, faces, looks)
+        best = table.max(axis=1)
+        is_sure = (sides < LARGE) | (table[:, 0] >= least) | (best >= SURE)
+        is_sure |= table[:, :SIZES].mean(axis=1) >= AGREED * faces.scores
+        is_face = (best >= least) & is_sure
+        rows = [row for row in rows if not is_face[row]]
     dropped = np.zeros(len(faces), bool)
     for row in rows:
         shown = (48, 32, 20) if sides[row] >= LARGE else (48,)
