@@ -84,6 +84,8 @@ def test_engine_is_opened_with_all_options(tmp_path: Path, fakes: ModuleType, mo
         "threshold": 0.3,
         "iou": 0.2,
         "scales": ((64, 64),),
+        "min_face": None,
+        "rotations": (),
         "max_faces": 4,
         "lean_runtime": Path("lean.so"),
         "allow_host_code": True,
