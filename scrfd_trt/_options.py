@@ -52,6 +52,8 @@ def reason(item: Mapping[str, Any]) -> str:
     for bound in BOUNDS.keys() & context:
         limit = context[bound]
         return f"must be {BOUNDS[bound]} {_plain(limit) if isinstance(limit, float) else limit}"
+    if item["type"] == "literal_error":
+        return f"must be {context['expected']}"
     own = context.get("error")
     return str(own) if isinstance(own, Exception) else str(item["msg"])
 

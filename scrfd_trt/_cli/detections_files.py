@@ -40,7 +40,7 @@ def check_inputs(
         with FacesReader(files.detections) as reader:
             reader.check_selection(selection)
     if sources and not has_videos and any(cover.pts_seconds for cover in selection.covers):
-        raise OptionError("--cover with times applies to videos; leave out what follows '@' for images")
+        raise OptionError("photographs have no time; leave out what follows '@' in --cover")
     if files.detections and selection.selected_tracks:
         known = faces.tracks if faces is not None else _all_tracks(files.detections)
         if message := missing_tracks(selection, known):

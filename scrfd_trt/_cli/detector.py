@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from scrfd_trt import _devices
 from scrfd_trt._cli import console
 from scrfd_trt._cli.inputs import user_path
 from scrfd_trt._cli.looks import ROTATIONS
-from scrfd_trt._cli.options import split_values
+from scrfd_trt._cli.options import DetectArgs, ModelArgs, split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
@@ -63,6 +64,13 @@ def open_detector(
     return detector
 
 
+def detector_opener(model: ModelArgs, detection: DetectArgs) -> Callable[..., SCRFDDetector]:
+    """Return a function that opens the detector; raise OptionError now for an invalid size or rotation."""
+    parse_scales(detection.scale)
+    parse_rotations(detection.rotations)
+    return partial(open_detector, **vars(model), **vars(detection))
+
+
 def check_no_engine_options(model: str, lean_runtime: Path | None, *, allow_host_code: bool) -> None:
     """Raise OptionError if an option for engines is set, for a model that is not an engine."""
     flag = "--lean-runtime" if lean_runtime else "--allow-host-code" if allow_host_code else ""
@@ -93,13 +101,17 @@ def parse_scales(texts: Iterable[str] | None, option: str = "--scale") -> tuple[
 
 
 def parse_rotations(texts: Iterable[str] | None) -> tuple[int, ...]:
-    """Return the degrees of texts such as ``90,270``; none for ``none``. Raises OptionError if one is invalid."""
+    """Return the degrees of texts such as ``90,270``; none for ``none`` or 0. Raises OptionError if one is invalid."""
     parts = split_values(texts)
-    if parts == ("none",):
+    if parts in {("none",), ("0",)}:
         return ()
+    if parts == ("all",):
+        return ROTATIONS
     invalid = next((part for part in parts if part not in map(str, ROTATIONS)), None)
+    if invalid in {"none", "all", "0"}:
+        raise OptionError(f"--rotations {','.join(parts)}: {invalid} stands alone; leave it or the others out")
     if invalid is not None:
-        raise OptionError(f"--rotations {invalid!r}: use none, or some of 90, 180 and 270, such as 90,270")
+        raise OptionError(f"--rotations {invalid!r}: use none, all, or some of 90, 180 and 270, such as 90,270")
     return tuple(int(part) for part in parts)
 
 

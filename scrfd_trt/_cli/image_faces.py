@@ -30,6 +30,8 @@ class _Image(BaseModel):
 
     image_size: tuple[Side, Side]
     threshold: float | None = Field(None, ge=0.0, le=1.0)
+    min_face: float | None = None
+    rotations: tuple[int, ...] = ()
     page: int = Field(1, ge=1)
     faces: list[_Face]
 
@@ -59,6 +61,8 @@ class _Entry(NamedTuple):
     error: str
     threshold: float | None = None
     dropped: Sequence[bool] = ()
+    looks: tuple[bool, bool] = (False, False)
+    """Whether it was detected with ``min_face`` and ``rotations``."""
 
 
 class ImageFaces:
@@ -84,6 +88,12 @@ class ImageFaces:
         """The highest threshold that faces were detected with; None if no line has one."""
         known = [entry.threshold for entry in self._entries.values() if entry.threshold is not None]
         return max(known, default=None)
+
+    @property
+    def looks(self) -> tuple[bool, bool]:
+        """Whether all faces were detected with ``min_face``, and with ``rotations``."""
+        known = [entry.looks for entry in self._entries.values() if entry.threshold is not None]
+        return all(one for one, _ in known), all(other for _, other in known)
 
     @property
     def tracks(self) -> set[int]:
@@ -140,9 +150,7 @@ def _entry(path: Path, number: int, name: str, value: dict[str, Any]) -> tuple[_
     if "error" in value and "faces" not in value:
         return _Entry(number, name, None, str(value["error"])), 1
     try:
-        image = _Image.model_validate(
-            {key: value[key] for key in ("image_size", "threshold", "page", "faces") if key in value}
-        )
+        image = _Image.model_validate({key: value[key] for key in _Image.model_fields.keys() & value.keys()})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise DetectionsError(f"{path}, line {number}{problem(first)}") from error
@@ -150,4 +158,5 @@ def _entry(path: Path, number: int, name: str, value: dict[str, Any]) -> tuple[_
         if why := face.why_invisible(image.image_size):
             raise DetectionsError(f"{path}, line {number}, face {count}, box: {why}")
     dropped = [face.dropped for face in image.sorted_faces]
-    return _Entry(number, name, image.detections(), "", image.threshold, dropped), image.page
+    looks = image.min_face is not None, bool(image.rotations)
+    return _Entry(number, name, image.detections(), "", image.threshold, dropped, looks), image.page

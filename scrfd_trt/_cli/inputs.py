@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +25,8 @@ from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._sources import is_pattern
 
 LOOKED_AT = 64
+VALUE = re.compile(r"-?\d+|(-?\d+(\.\d+)?,){3}\d+.*")
+"""Of a part of an option's value that is typed with spaces, and without quotes."""
 """Files that one thread looks into at a time."""
 
 
@@ -190,6 +193,8 @@ def _expand(text: str, search: FolderSearch) -> Iterator[Source]:
     elif os.path.lexists(path) or not glob.has_magic(text):
         problem = problem_of(path)
         hint = "; --files-from - reads a list from standard input" if problem and text == "-" else ""
+        if problem and VALUE.fullmatch(text):
+            hint = "; quote the value of --cover, and separate other values by commas"
         yield Source(path, Path(path.name), problem + hint)
     else:
         # Path.glob does not accept absolute patterns.

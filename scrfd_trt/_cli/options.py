@@ -65,8 +65,8 @@ LIVE_INPUT_HELP = "Images, videos, folders and globs; or one camera:N, or one UR
 MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
 LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
 SCALE_HELP = "Detection sizes, multiples of 32 pixels, such as 640, 640x384 or 128,640."
-MIN_FACE_HELP = "Find faces from this many pixels on; fewer take longer."
-ROTATIONS_HELP = "Search turned images, too: none, 90, 180 or 270 degrees."
+MIN_FACE_HELP = "Find faces from this many pixels on; smaller numbers take longer."
+ROTATIONS_HELP = "Also search for turned faces; none turns it off."
 
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUT_HELP)]
 LiveInputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
@@ -195,11 +195,9 @@ class SelectionArgs:
     except_region: Annotated[
         Texts, _faces("X,Y,W,H", "Leave faces uncovered whose centre is (mostly) in this region.")
     ] = None
-    drop_tracks: Annotated[Texts, _faces("N,...", "These tracks are no faces: leave them out of cover and report.")] = (
-        None
-    )
+    drop_tracks: Annotated[Texts, _faces("N,...", "Do not cover these tracks, and do not count them.")] = None
     cover: Annotated[
-        Texts, _faces("X,Y,W,H[@TIME]", "Cover this place by hand: 10,20,64,64@0:05-0:07. Repeat for more.")
+        Texts, _faces("X,Y,W,H[@TIME]", "Cover a place: 10,20,64,64@0:05-0:07, or moving: '0,0,9,9@1 5,0,9,9@2'.")
     ] = None
     only_span: Annotated[Texts, _faces("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
     except_span: Annotated[Texts, _faces("FROM-TO", "Leave faces uncovered within this time.")] = None
@@ -326,7 +324,7 @@ class VideoArgs:
     ] = "stop"
     progress: Annotated[str, _video("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
     keep_doubtful: Annotated[
-        bool, _faces(None, "Keep faces of low scores that a second look does not find.", "--keep-doubtful")
+        bool, _faces(None, "Also cover doubtful faces (default: leave them open).", "--keep-doubtful")
     ] = False
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:
@@ -484,6 +482,7 @@ def _region(option: str, text: str) -> tuple[float, float, float, float]:
         x, y, width, height = map(float, parts)
         if width > 0 and height > 0:
             return x, y, width, height
+        raise OptionError(f"{option} {text!r}: width and height must be above 0")
     raise OptionError(f"{option} {text!r}: use x, y, width and height in pixels, such as 0,0,640,200")
 
 
@@ -491,17 +490,25 @@ def _cover(text: str) -> Cover:
     """Return ``x,y,w,h``, ``x,y,w,h@FROM-TO`` or several places ``x,y,w,h@TIME``, which spaces separate."""
     boxes: list[tuple[float, float, float, float]] = []
     times: list[float] = []
+    places = [place.partition("@") for place in text.split()] if "," in text else [(text, "", "")]
+    for region, at, when in places:
+        x, y, width, height = _region("--cover", region)
+        span = sorted({*_span("--cover", when if "-" in when else f"{when}-{when}")}) if at else []
+        boxes += [(x, y, x + width, y + height)] * max(1, len(span))
+        times += span
+    problem = ""
+    if len(places) > 1 and len(boxes) > len(times):
+        problem = "each of several places needs a time, such as 'X,Y,W,H@0:05 X,Y,W,H@0:07'"
+    elif len(times) == 1:
+        problem = "one time is not enough; use @FROM-TO, or add a place at another time: 'X,Y,W,H@0:05 X,Y,W,H@0:07'"
+    elif times != sorted({*times}):
+        problem = "the times must increase"
+    if problem:
+        raise OptionError(f"--cover {text!r}: {problem}")
     try:
-        for place in text.split():
-            region, at, when = place.partition("@")
-            x, y, width, height = _region("--cover", region)
-            span = sorted({*_span("--cover", when if "-" in when else f"{when}-{when}")}) if at else []
-            boxes += [(x, y, x + width, y + height)] * max(1, len(span))
-            times += span
         return Cover(boxes=boxes, pts_seconds=times)
     except OptionError as error:
-        advice = "use X,Y,W,H, X,Y,W,H@FROM-TO, or places at two or more times: 'X,Y,W,H@0:05 X,Y,W,H@0:07'"
-        raise OptionError(f"--cover {text!r}: {advice}") from error
+        raise OptionError(f"--cover {text!r}: places are at least one pixel wide and high") from error
 
 
 def _span(option: str, text: str) -> tuple[float, float]:
@@ -510,6 +517,7 @@ def _span(option: str, text: str) -> tuple[float, float]:
         span = _seconds(start), _seconds(end)
         if span[0] <= span[1]:
             return span
+        raise OptionError(f"{option} {text!r}: the end is before the start")
     raise OptionError(f"{option} {text!r}: use two times, the earlier first, such as 0:05-1:12.5 or 5-72.5")
 
 

@@ -79,6 +79,9 @@ def plan_outputs(
         _check_single(sources[0], output, overwrite=overwrite)
         return {sources[0]: output}
     if output.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+        missing = next((source for source in sources if source.problem and not exists(source.path)), None)
+        if missing is not None:
+            raise OptionError(f"{missing.path}: {missing.problem}")
         raise OptionError(
             f"{output} is the name of a file, but the inputs are a folder or several files; name a folder"
         )

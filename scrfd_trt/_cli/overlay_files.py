@@ -60,6 +60,7 @@ from scrfd_trt.video import Summary
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._copy_search import NO_FACES, CopySearch, CopySearcher, Known, verified
+from scrfd_trt.video._first_pass import detector_options
 
 
 def write_copies(
@@ -108,14 +109,13 @@ def write_copies(
     facts |= job.facts(inputs, sources)
     check_options(context, facts | {LOSSY, ENCODED})
     draw = create()
+    if settings.report is not None and not all(source.is_done for source in sources):
+        check_page(settings.report, [source.path for source in sources], overwrite=args.overwrite)
     targets = outputs.plan_outputs(inputs or (), sources, output, overwrite=args.overwrite)
     left = job.left(sources)
     written = {source: path for source, path in targets.items() if not source.is_done}
     facts |= {LOSSY} if outputs.any_lossy(written) else set()
     check_options(context, facts | ({ENCODED} if job.skipped or outputs.any_encoded(written) else set()))
-    if settings.report is not None and left:
-        others = [*targets.values(), *(source.path for source in sources)]
-        check_page(settings.report, others, overwrite=args.overwrite)
     faces = check_inputs(settings, left, targets)
     if args.job.dry_run:
         job.print_plan(sources, left_out, strict=strict)
@@ -206,10 +206,9 @@ class _CopyJob:
         with ExitStack() as stack:
             writer = None
             if saved is not None:
-                threshold, overwrite = settings.tracking.threshold, settings.overwrite
-                writer = stack.enter_context(
-                    results.open_writer("jsonl", saved, threshold=threshold, overwrite=overwrite)
-                )
+                how: dict[str, Any] = {"threshold": settings.tracking.threshold, "overwrite": settings.overwrite}
+                how["looks"] = detector_options(finder.detector) if isinstance(finder, ModelFinder) else {}
+                writer = stack.enter_context(results.open_writer("jsonl", saved, **how))
             save = partial(self._save_image, searcher, finder)
             outcomes = stack.enter_context(detect_images(images, finder, self.tally, reading, use=save, bar=bar))
             for source, outcome in outcomes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import chain
@@ -35,17 +35,22 @@ SUFFIXES: dict[str, Format] = {
 }
 
 
+NO_LOOKS: Mapping[str, Any] = {}
+
+
 class ResultWriter:
     """Writes results image by image to a file without colours, or to stdout. Formats override what they need.
 
-    ``threshold`` is that of the detection.
+    ``threshold`` is that of the detection, and ``looks`` are its other options that change which faces are found.
     """
 
-    def __init__(self, file: BinaryIO | None = None, *, threshold: float | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO | None = None, *, threshold: float | None = None, looks: Mapping[str, Any] = NO_LOOKS
+    ) -> None:
         self.file = file
         self.write = console.write if file is None else partial(_write_at_once, file)
         self.plain = file is not None
-        self.threshold = threshold
+        self.threshold, self.looks = threshold, {name: value for name, value in looks.items() if value}
         self.added = False
 
     def begin(self) -> None: ...
@@ -88,7 +93,7 @@ class JsonLinesWriter(ResultWriter):
     def add(self, result: ImageResult) -> None:
         image: dict[str, Any] = {"image": str(result.path)}
         if self.threshold is not None:
-            image["threshold"] = self.threshold
+            image |= {"threshold": self.threshold, **self.looks}
         if result.page is not None:
             image["page"] = result.page
         image["image_size"] = result.faces.image_size
@@ -164,14 +169,20 @@ WRITERS: dict[Format, type[ResultWriter]] = {
 
 @contextmanager
 def open_writer(
-    kind: Format, output: Path | None, *, threshold: float, overwrite: bool, ledger: Ledger | None = None
+    kind: Format,
+    output: Path | None,
+    *,
+    threshold: float,
+    overwrite: bool,
+    looks: Mapping[str, Any] = NO_LOOKS,
+    ledger: Ledger | None = None,
 ) -> Iterator[ResultWriter]:
     """Yield a writer to stdout, or to a file that appears only when it is complete; ``ledger`` says what it has.
 
     After an error or a signal, the results so far stay in ``NAME.part``, which the message names.
     """
     if output is None:
-        writer = WRITERS[kind](threshold=threshold)
+        writer = WRITERS[kind](threshold=threshold, looks=looks)
         writer.begin()
         yield writer
         writer.end()
@@ -182,7 +193,7 @@ def open_writer(
     try:
         opened = kept_file(output, overwrite=overwrite) if ledger is None else ledger.rows_file(output)
         with opened as (file, part):
-            writer = WRITERS[kind](file, threshold=threshold)
+            writer = WRITERS[kind](file, threshold=threshold, looks=looks)
             writer.added = file.tell() > 0
             writer.begin()
             if ledger is not None and not writer.added:

@@ -21,7 +21,7 @@ from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._jobs.processes import Calls, LostProcessError, Report, serve, spawned, unblock_signals
 from scrfd_trt._jobs.profile import add_measured, profiled
-from scrfd_trt.errors import DetectionsError, ScrfdError, VideoError
+from scrfd_trt.errors import OptionError, ScrfdError, VideoError
 from scrfd_trt.video import FacesReader, Summary, open_source, render_video
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
@@ -161,7 +161,7 @@ def _copy(
         elif detector is not None:
             found = settings.detect(path, detections, detector, report, settings.selection)
             if message := missing_tracks(settings.selection, {*found.tracks, *found.dropped}):
-                raise DetectionsError(message)
+                raise OptionError(message, subject=str(path))
         how: dict[str, Any] = {
             "selection": settings.selection,
             "encode": settings.encode,

@@ -68,6 +68,9 @@ def report_lines(summary: Summary) -> list[str]:
     if summary.left_out:
         tracks = ", ".join(str(number) for number in sorted(summary.left_out))
         lines.append(f"left uncovered in some or all frames, as requested: tracks {tracks}")
+    if summary.no_faces:
+        tracks = ", ".join(f"track {number} (score {score:.2f})" for number, score in sorted(summary.no_faces.items()))
+        lines.append(f"dropped and not covered, as requested: {tracks}")
     lines += missed_lines(summary)
     if summary.dropped:
         lines.append("no face in a second look, so not covered (--keep-doubtful covers them):")
@@ -106,6 +109,9 @@ def as_dict(summary: Summary) -> dict[str, Any]:
             }
             for track in summary.dropped.values()
         ],
+        "dropped_by_hand": [
+            {"track": number, "score": round(score, 4)} for number, score in sorted(summary.no_faces.items())
+        ],
         "spans": None
         if summary.spans is None
         else [[at if math.isfinite(at) else None for at in span] for span in summary.spans],
@@ -140,7 +146,7 @@ def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: b
         console.plain(f"searched {subject} in {seconds:.1f} s: {'; then '.join(text or 'nothing' for text in texts)}")
         if weak := next((each["weak"] for each in found if each["weak"]), None):
             _warn_of_weak(subject, weak, sum(face.kind == "weak" for _, face in last), draw, is_video=is_video)
-    for kind, label, text in (("uncovered", "error", "not covered"), ("doubtful", "warning", "not covered, if a face")):
+    for kind, label, text in (("uncovered", "error", "not covered"), ("doubtful", "warning", "")):
         lines = [
             f"{name}: --cover '{as_cover(one.box, (one.start, one.end) if is_video else None)}' (score {one.score:.2f})"
             for name, one in last
@@ -148,16 +154,21 @@ def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: b
         ]
         if lines and (label == "error" or not quiet):
             more = f", such as these {MAX_MOMENTS}" if len(lines) > MAX_MOMENTS else ""
-            console.listing(label, f"{count(len(lines), 'place')} {text}{more}", lines[:MAX_MOMENTS])
+            one = len(lines) == 1
+            doubt = f"{'may be a face and is' if one else 'may be faces and are'} not covered{more}"
+            doubt += f"; add {'this option if it is' if one else 'these options if they are'}"
+            what = f"{text}{more}" if text else doubt
+            console.listing(label, f"{count(len(lines), 'place')} {what}", lines[:MAX_MOMENTS])
 
 
 def _warn_of_weak(subject: str, weak: Sequence[FoundFace], left: int, draw: object, *, is_video: bool) -> None:
     overlay = " and ".join(type(one).__name__.lower() for one in getattr(draw, "overlays", (draw,)))
     worst = max(weak, key=lambda face: face.score)
+    ends = f"{left} still can be found" if left else "they are covered more now"
     at = f" (track {worst.track} at {format_time(worst.pts_seconds)})" if is_video else ""
     console.warning(
         f"{subject}: {overlay} is weak: {count(len(weak), 'covered face')} could be found, with a score of up to "
-        f"{worst.score:.2f}{at}; {f'{left} still can' if left else 'they are covered more now'}; use solid, a larger "
+        f"{worst.score:.2f}{at}; {ends}; use solid, a larger "
         f"mask or a stronger {overlay}"
     )
 

@@ -101,9 +101,11 @@ class Ledger:
             now, old = self.settings.get(name, "None"), before.get(name, "None")
             if now != old:
                 label = name.replace("_", " ")
-                old, now = ("the default" if text in UNSET else re.sub(r"[\[\]()']", "", text) for text in (old, now))
+                old, now = ("" if text in UNSET else re.sub(r"[\[\]()']", "", text) for text in (old, now))
+                begun = f"with {label} {old}" if old else f"without {label}"
+                now = f"it is {now}" if now else "there is none"
                 raise OptionError(
-                    f"the job was begun with {label} {old}, and now it is {now}; leave the options as they were, or "
+                    f"the job was begun {begun}, and now {now}; leave the options as they were, or "
                     f"begin a new job by deleting {self.path}"
                 )
 

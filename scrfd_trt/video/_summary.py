@@ -112,6 +112,8 @@ class Summary:
     dropped
         :class:`TrackSummary` by number of the tracks that a second look dropped: they are not covered, and nothing else
         counts them.
+    no_faces
+        Highest score of each track in ``drop_tracks``, by number; set by :func:`render_video`.
     left_out
         Numbers of the tracks that the selection left out in at least one frame.
     selected
@@ -134,6 +136,7 @@ class Summary:
         self.frames = self.empty = self.bridged = self.faces = self.cuts = 0
         self.tracks: dict[int, TrackSummary] = {}
         self.dropped: dict[int, TrackSummary] = {}
+        self.no_faces: dict[int, float] = {}
         self.left_out: set[int] = set()
         self.selected = self.lost = 0
         self.converted: list[str] = []

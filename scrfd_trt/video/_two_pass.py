@@ -252,6 +252,9 @@ def _render(
     def selected() -> Iterator[FrameFaces]:
         for frame, covered in file.covered(chosen):
             summary.add(covered)
+            for row in np.flatnonzero(np.isin(frame.track_ids, list(chosen.drop_tracks))).tolist():
+                number, score = int(frame.track_ids[row]), float(frame.scores[row])
+                summary.no_faces[number] = max(score, summary.no_faces.get(number, 0.0))
             if dropped:
                 summary.add_dropped(frame[np.isin(frame.track_ids, dropped)])
             if covered is not frame:

@@ -105,10 +105,10 @@ def test_copies_beside_videos_never_replace_each_other(run: Run, film: Film) -> 
 def test_missing_track(run: Run, film: Film, option: str) -> None:
     film()
     ran = run("anonymize", "clip.mp4", option, "1,77")
-    assert (ran.code, ran.error) == (1, "clip.mp4: there is no track 77; the tracks are: 1")
+    assert (ran.code, ran.error) == (2, "clip.mp4: there is no track 77; the tracks are: 1")
     assert names() == ["clip.mp4"]
     assert run("tracks", "clip.mp4", "--save-detections", "f.jsonl").code == 0
-    ran = run("anonymize", "clip.mp4", option, "78,77", "--detections", "f.jsonl")
+    ran = run("anonymize", "clip.mp4", option, "78,77", "--detections", "f.jsonl", "-q")
     assert (ran.code, ran.error) == (2, "f.jsonl: there is no track 77, 78; the tracks are: 1")
     assert names() == ["clip.mp4", "f.jsonl"]
 
@@ -178,7 +178,7 @@ def test_detections_with_higher_threshold_give_warning(run: Run, film: Film) -> 
     assert run("detect", "clip.mp4", "-o", "f.jsonl").code == 0
     ran = run("anonymize", "clip.mp4", "--detections", "f.jsonl", "-o", "a.mp4")
     assert ran.err.startswith("warning: f.jsonl: detected with a threshold of 0.5; 'anonymize' uses 0.3 by default")
-    assert run("detect", "clip.mp4", "-o", "g.jsonl", "-t", "0.3").code == 0
+    assert run("detect", "clip.mp4", "-o", "g.jsonl", "-t", "0.3", "--min-face", "16", "--rotations", "90").code == 0
     assert "warning" not in run("anonymize", "clip.mp4", "--detections", "g.jsonl", "-o", "b.mp4").err
 
 

@@ -79,6 +79,13 @@ def test_high_threshold_gives_warning(run: Run, picture: Picture) -> None:
     assert (
         "warning" not in run("overlay", "spot.png", "--overlay", "blur", "-o", "b.png", "--detections", "f.jsonl").err
     )
+    assert err.splitlines()[1] == (
+        "warning: f.jsonl: detected without --min-face and --rotations, so small and turned faces may be missing; "
+        "detect again with 'anonymize --save-detections'"
+    )
+    run("detect", "spot.png", "-t", "0.3", "-o", "h.jsonl", "--min-face", "16")
+    err = run("anonymize", "spot.png", "-o", "h.png", "--detections", "h.jsonl").err
+    assert "h.jsonl: detected without --rotations, so turned faces may be missing" in err
     run("anonymize", "spot.png", "-o", "c.png", "--save-detections", "g.jsonl")
     assert "warning" not in run("anonymize", "spot.png", "-o", "d.png", "--detections", "g.jsonl").err
 
@@ -159,7 +166,7 @@ def test_images_are_covered_by_hand(run: Run, picture: Picture) -> None:
     assert (ran.code, ran.error, Path("c.png").exists()) == (2, outside, False)
     ran = run("anonymize", "spot.png", "-o", "c.png", "--cover", "0,0,9,9@1-2")
     assert (ran.code, ran.error) == (
-        2, "--cover with times applies to videos; leave out what follows '@' for images",
+        2, "photographs have no time; leave out what follows '@' in --cover",
     )  # fmt: skip
 
 

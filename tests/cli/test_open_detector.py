@@ -8,7 +8,7 @@ import pytest
 
 from scrfd_trt import OptionError, SCRFDDetector
 from scrfd_trt._cli import detector
-from scrfd_trt._cli.detector import gpu_number, open_detector
+from scrfd_trt._cli.detector import gpu_number, open_detector, parse_rotations
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
 
 ONNX = b"\x08\x06\x12\x07pytorch"
@@ -74,6 +74,8 @@ def test_engine_is_opened_with_all_options(tmp_path: Path, fakes: ModuleType, mo
         threshold=0.3,
         iou=0.2,
         scale=["64"],
+        min_face=20.0,
+        rotations=["all"],
         max_faces=4,
         lean_runtime=Path("lean.so"),
         allow_host_code=True,
@@ -84,8 +86,8 @@ def test_engine_is_opened_with_all_options(tmp_path: Path, fakes: ModuleType, mo
         "threshold": 0.3,
         "iou": 0.2,
         "scales": ((64, 64),),
-        "min_face": None,
-        "rotations": (),
+        "min_face": 20.0,
+        "rotations": (90, 180, 270),
         "max_faces": 4,
         "lean_runtime": Path("lean.so"),
         "allow_host_code": True,
@@ -105,3 +107,13 @@ def test_engine_options_are_refused_for_models(model: str, options: dict[str, An
 def test_size_error_names_option() -> None:
     with pytest.raises(OptionError, match="--size '100': sides are multiples of 32"):
         detector.parse_scales(["640,100"], "--size")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("none,90", "none,90: none stands alone"), ("45", "'45': use none, all, or some of 90, 180 and 270")],
+)
+def test_invalid_rotations_are_refused(text: str, message: str) -> None:
+    assert parse_rotations(["0"]) == parse_rotations(["none"]) == ()
+    with pytest.raises(OptionError, match=f"^--rotations {message}"):
+        parse_rotations([text])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -7,7 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from scrfd_trt._cli.options import flatten_groups
+from scrfd_trt._cli.options import SelectionArgs, flatten_groups
+from scrfd_trt.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,21 @@ def test_help_lists_the_fields_in_order_and_defaults_of_subclasses() -> None:
     assert "[default: 7]" in shown
     assert "narrow" not in shown
     assert CliRunner().invoke(app, ["--deep", "0"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("10,20,60,80@0:02-0:01", "the end is before the start"),
+        ("10,20,60,80@0:02 10,20,60,80@0:01", "the times must increase"),
+        ("10,20,-60,80", "width and height must be above 0"),
+        ("10 20 60 80", "use x, y, width and height in pixels, such as 0,0,640,200"),
+        ("10,20,60,80@0-1s", "use two times, the earlier first, such as 0:05-1:12.5 or 5-72.5"),
+        ("10,20,60,80@0:05", "one time is not enough"),
+        ("10,20,60,80 10,20,60,80@0:05", "each of several places needs a time"),
+        ("10,20,0.5,80", "places are at least one pixel wide and high"),
+    ],
+)
+def test_what_is_wrong_with_a_cover(text: str, reason: str) -> None:
+    with pytest.raises(OptionError, match=rf"^--cover '.*': {re.escape(reason)}"):
+        SelectionArgs(cover=[text]).parse()

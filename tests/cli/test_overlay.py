@@ -126,6 +126,11 @@ def test_several_images_and_one_file(run: Run, picture: Picture) -> None:
     Path("taken.png").write_text("mine")
     ran = run("overlay", "in", "--overlay", "blur", "-o", "taken.png")
     assert ran.error == "taken.png is the name of a file, but the inputs are a folder or several files; name a folder"
+    for word in ("0,0,5,5@0:01", "180"):  # the rest of a value without quotes
+        ran = run("overlay", "in/a.png", word, "--overlay", "blur", "-o", "taken.png")
+        assert ran.error == (
+            f"{word}: there is no such file or folder; quote the value of --cover, and separate other values by commas"
+        )
     assert Path("taken.png").read_text() == "mine"
     assert run("overlay", "in", "--overlay", "blur", "-o", "new.png").code == 2
     assert not Path("new.png").exists()

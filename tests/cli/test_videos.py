@@ -223,7 +223,7 @@ def test_progress_as_json_lines(run: Run, film: Callable[..., Path]) -> None:
     [
         (("--only-tracks", "a"), "use track numbers as listed by"),
         (("--only-region", "1,2,3"), "use x, y, width and height in pixels"),
-        (("--only-span", "9-3"), "use two times, the earlier first"),
+        (("--only-span", "9-3"), "the end is before the start"),
         (("--codec", "xvid"), "the choices are: auto, h264"),
         (("--damaged", "mend"), "the choices are: stop, keep"),
         (("--progress", "loud"), "the choices are: bar, jsonl, none"),
@@ -287,4 +287,4 @@ def test_searches_are_chosen_and_recorded(run: Run, film: Callable[..., Path], p
     assert header("--scale", "160x128", "--rotations", "none") == {}
     assert header("--min-face", "9", "--rotations", "270,90") == {"min_face": 9.0, "rotations": [270, 90]}
     ran = run("anonymize", picture(), "-o", "out.png", "--rotations", "45")
-    assert (ran.code, ran.error) == (2, "--rotations '45': use none, or some of 90, 180 and 270, such as 90,270")
+    assert (ran.code, ran.error) == (2, "--rotations '45': use none, all, or some of 90, 180 and 270, such as 90,270")

@@ -167,7 +167,7 @@ def test_overlay_instead_of_name_is_rejected() -> None:
         ),
         ("function", "overlay 'function' requires level: for example function:level=INTEGER$"),
         ("function:level=x", "overlay 'function': level: Input should be a valid integer.*'x'"),
-        ("function:level=1,how=c", "overlay 'function': how: Input should be 'a' or 'b'"),
+        ("function:level=1,how=c", "overlay 'function': how: must be 'a' or 'b'"),
         ("function:level=300", "overlay 'function' rejects its options: level is too high"),
     ],
 )

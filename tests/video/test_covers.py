@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import overlays
 from scrfd_trt import Detections
+from scrfd_trt._cli.video_report import report_lines
 from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video import (
     Cover,
@@ -119,6 +121,9 @@ def test_dropped_track_is_neither_covered_nor_counted(grey: Path, tmp_path: Path
         grey, output, faces, overlays.create("solid"), selection=TrackSelection(drop_tracks=frozenset({1}))
     )
     assert (summary.faces, summary.tracks, summary.left_out, black_boxes(output)) == (0, {}, set(), [[]] * 6)
+    assert list(summary.no_faces) == [1]
+    (line,) = report_lines(summary)
+    assert re.fullmatch(r"dropped and not covered, as requested: track 1 \(score 0\.\d\d\)", line)
 
 
 def test_span_and_cover_beside_it(grey: Path, tmp_path: Path) -> None:

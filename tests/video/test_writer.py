@@ -92,7 +92,7 @@ def test_invalid_outputs(name: str, options: dict[str, str], message: str, clip:
 
 
 def test_unknown_codec() -> None:
-    with pytest.raises(OptionError, match="codec: Input should be 'auto', 'h264'"):
+    with pytest.raises(OptionError, match="codec: must be 'auto', 'h264'"):
         EncodeOptions(codec="h266")  # type: ignore[arg-type]
 
 

@@ -19,7 +19,7 @@ from overlays._masks import Shape
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.commands.overlay import OverlayCommand
 from scrfd_trt._cli.commands.overlays import covering_overlays
-from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.detector import detector_opener
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.looks import Looks, gflops
 from scrfd_trt._cli.options import SHARE, option
@@ -35,6 +35,7 @@ COVERS: tuple[Cover, ...] = get_args(Cover)
 THRESHOLD = 0.3
 """Lower than for other commands: covering too much is better than too little."""
 STRIDE = 32
+MISSED = {("--min-face",): "small", ("--rotations",): "turned", ("--min-face", "--rotations"): "small and turned"}
 
 MIN_MASK_SCALE, MAX_MASK_SCALE = 0.55, 5.5
 """The mask is 0.1 to 10 times as large as the box; at 0.5, nothing is covered."""
@@ -48,7 +49,7 @@ MIN_FACE_DEFAULT = "16; on a CPU more for large videos, none with --scale"
 Output = Annotated[
     Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="NAME_anonymized beside each input")
 ]
-VERIFY_HELP = "Search each copy again, harder, and cover what is still found."
+VERIFY_HELP = "Search copies again and cover what is left; takes several times longer."
 Verify = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
 Threshold = Annotated[
     float,
@@ -179,7 +180,7 @@ def anonymize(
     """
     with console.logged(**vars(copy.messages)):
         detection = replace(detection, scale=_rounded_up(detection.scale))
-        opener = partial(open_detector, **vars(model), **vars(detection))
+        opener = detector_opener(model, detection)
         chosen = detection.min_face is None and detection.scale is None
         looks = Looks(min_face=chosen, rotations=detection.rotations is None, gflops=gflops(model.model))
         job = partial(write_copies, context, inputs, output, partial(_create, cover, copy.files), copy, looks=looks)
@@ -188,26 +189,41 @@ def anonymize(
 
 def _create(cover: CoverArgs, files: options.DetectionsFileArgs) -> overlays.Overlay:
     if files.detections is not None and files.save_detections is None:  # both together are refused later
-        _warn_of_high_threshold(files.detections)
+        _warn_of_fewer_faces(files.detections)
     return cover.create()
 
 
-def _warn_of_high_threshold(path: Path) -> None:
-    threshold = _threshold(path)
-    if threshold is not None and threshold > THRESHOLD and not console.is_quiet():
+def _warn_of_fewer_faces(path: Path) -> None:
+    """Print a warning if the faces of a file were detected by options that find fewer than this command's."""
+    threshold, looks = _detected_with(path)
+    if threshold is None or console.is_quiet():
+        return
+    if threshold > THRESHOLD:
         console.warning(
             f"{path}: detected with a threshold of {threshold:g}; 'anonymize' uses {THRESHOLD:g} by default, "
             "which finds more faces"
         )
+    missing = [flag for flag, used in zip(("--min-face", "--rotations"), looks, strict=True) if not used]
+    if missing:
+        console.warning(
+            f"{path}: detected without {' and '.join(missing)}, so {MISSED[tuple(missing)]} faces may be missing; "
+            "detect again with 'anonymize --save-detections'"
+        )
 
 
-def _threshold(path: Path) -> float | None:
-    """Return the threshold of a detections file of a video or of images; None if it names none or is invalid."""
+def _detected_with(path: Path) -> tuple[float | None, tuple[bool, bool]]:
+    """Return the threshold of a detections file, and whether small and turned faces were searched for.
+
+    The threshold is None if the file names none, or is invalid.
+    """
     with suppress(DetectionsError), FacesReader(path) as reader:
-        return TrackingOptions.model_validate(reader.header.tracking).threshold
+        head = reader.header
+        threshold = TrackingOptions.model_validate(head.tracking).threshold
+        return threshold if head.tracking else None, (head.min_face is not None, bool(head.rotations))
     with suppress(DetectionsError):
-        return ImageFaces(path).threshold
-    return None
+        faces = ImageFaces(path)
+        return faces.threshold, faces.looks
+    return None, (True, True)
 
 
 def _rounded_up(texts: list[str] | None) -> list[str] | None:

@@ -16,7 +16,7 @@ from scrfd_trt._cli import console, live, options, outputs, results
 from scrfd_trt._cli.batch import Tally, process_videos
 from scrfd_trt._cli.decoders import OpenedImage, decoding_processes
 from scrfd_trt._cli.detections_files import path_or_temporary
-from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.detector import open_detector, parse_rotations
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.images import ImageCallback, ImageResult, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source, same_file_key
@@ -113,8 +113,16 @@ def detect(
         if job.dry_run:
             work.print_plan(found, left_out, strict=False)
             return
-        threshold, ledger = detection.threshold, work.ledger
-        writing = partial(results.open_writer, kind, output, threshold=threshold, overwrite=overwrite, ledger=ledger)
+        looks = {"min_face": detection.min_face, "rotations": parse_rotations(detection.rotations)}
+        writing = partial(
+            results.open_writer,
+            kind,
+            output,
+            overwrite=overwrite,
+            threshold=detection.threshold,
+            looks=looks,
+            ledger=work.ledger,
+        )
         tally = Tally(alone=len(found) == 1, skipped=work.skipped)
         with tally.reported(left_out, strict=False, quiet=messages.quiet), work.recording():
             if not found and output is not None:  # the results of an empty shard are a valid file

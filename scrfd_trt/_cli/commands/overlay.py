@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 import overlays
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.commands import overlays as overlays_command
-from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.detector import detector_opener
 from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import ScrfdError
 
@@ -86,7 +86,7 @@ def overlay(
     """
     with console.logged(**vars(copy.messages)):
         create = partial(_composed, specs)
-        opener = partial(open_detector, **vars(model), **vars(detection))
+        opener = detector_opener(model, detection)
         write_copies(context, inputs, output, create, copy, threshold=detection.threshold, opener=opener)
 
 
