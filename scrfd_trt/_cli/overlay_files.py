@@ -338,7 +338,7 @@ class _ImageCopy:
         copy = open_image(path, limits=self._settings.images.limits())
         for page, (frame, known) in enumerate(zip(copy.frames(), self._known, strict=True)):
             result, more = cast("CopySearcher", self._searcher).search_image(frame.visible(), known)
-            found.faces += result.faces
+            found.faces, found.size = found.faces + result.faces, result.size
             to_cover |= {page: more} if len(more) else {}
         return found, to_cover
 

@@ -90,6 +90,8 @@ class CopySearch:
 
     faces: list[FoundFace] = field(default_factory=list)
     seconds: float = 0.0
+    size: tuple[int, int] = (0, 0)
+    """Width and height of the picture."""
 
     def of_kind(self, kind: str) -> list[FoundFace]:
         """Return the faces of a kind."""
@@ -112,6 +114,7 @@ class CopySearcher:
         """Search the copy of an image; return what was found, and the faces to cover in the next round."""
         (found,) = self._news(iter([known]), [image], threshold=DOUBTFUL)
         search, to_cover = _collect([(FrameFaces.of(found), known)])
+        search.size = found.image_size
         return search, to_cover.get(0, NO_FACES)
 
     def search_video(
@@ -125,7 +128,9 @@ class CopySearcher:
             known, same = tee(chain(self._known(file, progress, reader.info.frames), repeat(Known(*[NO_FACES] * 3))))
             detector = SimpleNamespace(stream=partial(self._news, known))
             with closing(find_faces(reader, detector, first.model_copy(update=changed))) as frames:
-                return _collect(zip(frames, same, strict=False))
+                search, to_cover = _collect(zip(frames, same, strict=False))
+            search.size = reader.info.size
+            return search, to_cover
 
     def _known(self, file: FacesReader, progress: ProgressCallback, frames: int | None) -> Iterator[Known]:
         dropped = list(file.dropped(self._selection))

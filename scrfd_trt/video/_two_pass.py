@@ -49,6 +49,7 @@ ProgressCallback = Callable[[Stage, int, int | None], None]
 """Called after each frame with the pass, the number of frames done and the total number, if that is known."""
 
 SMALL_BYTES = 1 << 20  # of a frame whose decoder and encoder may stay in memory during another pass
+LATE = 0.5  # seconds by which a cover may end after the video
 PTS_TOLERANCE = 0.002  # seconds by which a frame's time may differ from that in the detections file
 
 
@@ -133,6 +134,7 @@ def _detect(
         FacesWriter(faces_file, reader.info, options, **how) as file,
         closing(track_faces(reader, detector, options, keep=False, spans=spans, second_look=looks)) as frames,
     ):
+        _warn_of_late_covers(covers, reader)
         summary = Summary(reader.info.size, options.threshold)
         summary.spans, summary.detector_options = spans, detector_options(detector)
         last = None if spans is None else max((end for _, end in spans), default=0.0)
@@ -227,6 +229,8 @@ def render_video(
         _check_frames_in_spans(file, selection or TrackSelection(), reader)
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_of_limits(reader)
+            covers = () if selection is None else selection.covers
+            _warn_of_late_covers([cover for cover in covers if cover not in file.header.covers], reader)
             writer.inspect = inspect
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
         summary.converted, summary.omitted = writer.converted, writer.omitted
@@ -463,6 +467,14 @@ def _free_closed(next_pass: VideoInfo | None = None) -> None:
         # The C library keeps what large frames of several threads have left between others.
         if trim := getattr(ctypes.pythonapi, "malloc_trim", None):
             trim(0)
+
+
+def _warn_of_late_covers(covers: Iterable[Cover], reader: Reader) -> None:
+    for cover in covers:
+        end, lasts = cover.span[1], reader.info.duration
+        if lasts is not None and lasts + LATE < end < math.inf:
+            ends = f"a cover by hand ends at {format_time(end)}, and the video at {format_time(lasts)}"
+            logger.warning("%s: %s; check its times", reader.name, ends)
 
 
 def _warn_of_limits(reader: Reader) -> None:

@@ -126,6 +126,15 @@ def test_dropped_track_is_neither_covered_nor_counted(grey: Path, tmp_path: Path
     assert re.fullmatch(r"dropped and not covered, as requested: track 1 \(score 0\.\d\d\)", line)
 
 
+def test_cover_that_ends_after_the_video_gives_one_warning(
+    grey: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = TrackSelection(covers=(Cover(boxes=[(0, 0, 9, 9)] * 2, pts_seconds=(0, 9)), STILL, MOVING))
+    overlay_video(grey, tmp_path / "a.mkv", OneFace(), overlays.create("solid"), selection=late)
+    (message,) = caplog.messages
+    assert "a cover by hand ends at 0:09.00, and the video at 0:00.24; check its times" in message
+
+
 def test_span_and_cover_beside_it(grey: Path, tmp_path: Path) -> None:
     selection = TrackSelection(covers=(MOVING,), only_spans=((0.0, 0.01),))
     assert selection.detected_spans == ((0.0, 0.01), (0.04, 0.16))
