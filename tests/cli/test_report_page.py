@@ -1,4 +1,4 @@
-"""The page about doubtful moments: pictures, commands that mend them, and nothing from elsewhere."""
+"""The page about doubtful moments: pictures, options that mend them, and nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Run = Callable[..., Any]
 pytestmark = pytest.mark.slow
 
 
-def test_page_of_a_video(run: Run, film: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A track is dropped, and another ends inside of the frame; the commands are those that were given, and more."""
-    film("a <b>&'.mp4", frames=8)
+@pytest.fixture
+def two_tracks(monkeypatch: pytest.MonkeyPatch) -> Summary:
+    """Put a summary in place of those of all videos: a track is dropped, and another ends inside of the frame."""
     write, summary = report_page.write_page, Summary((160, 120), 0.3)
     for number in range(8):
         ids = [1, 2] if number < 5 else [2]
@@ -38,6 +38,12 @@ def test_page_of_a_video(run: Run, film: Callable[..., Path], tmp_path: Path, mo
         write(page, [video._replace(summary=summary) for video in videos], *how, **more)
 
     monkeypatch.setattr("scrfd_trt._cli.overlay_files.write_page", write_known)
+    return summary
+
+
+def test_page_of_a_video(run: Run, film: Callable[..., Path], two_tracks: Summary) -> None:
+    """The command is the one that was given, and takes all options of the page."""
+    film("a <b>&'.mp4", frames=8)
     ran = run("anonymize", "a <b>&'.mp4", "-o", "o.mp4", "--crf", "30", "--no-subtitles", "--report", "r.html")
     assert ran.code == 0, ran.err
     assert "wrote r.html" in ran.err
@@ -47,25 +53,16 @@ def test_page_of_a_video(run: Run, film: Callable[..., Path], tmp_path: Path, mo
     assert "<b>&'.mp4" not in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert page.count("data:image/jpeg;base64,/9j/") == 2
-    commands = [shlex.split(unescape(each)) for each in re.findall("<code>(.*?)</code>", page)]
-    same = [
-        "scrfd-trt",
-        "anonymize",
-        "a <b>&'.mp4",
-        "--output",
-        "o.mp4",
-        "--overwrite",
-        "--crf",
-        "30",
-        "--no-subtitles",
-    ]
-    rest = [command[len(same) :] for command in commands]
-    assert all(command[: len(same)] == same for command in commands)
-    assert rest[0] == ["--keep-doubtful"]
-    assert rest[1][0] == "--cover"
-    assert re.fullmatch(r"20,30,40,50@0:00\.\d\d-0:01\.\d\d", rest[1][1])
-    assert rest[2] == ["--drop-tracks", "1"]
-    assert run(*commands[1][1:]).code == 0  # as it stands there
+    again, *options = [shlex.split(unescape(each)) for each in re.findall("<code>(.*?)</code>", page)]
+    same = ["--overwrite", "--report", "r.html", "--crf", "30", "--no-subtitles"]
+    assert again == ["scrfd-trt", "anonymize", "a <b>&'.mp4", "--output", "o.mp4", *same]
+    assert options[:3] == [["--keep-doubtful"], ["--drop-tracks", "2"], ["--drop-tracks", "1"]]
+    assert options[3][0] == "--cover"
+    assert re.fullmatch(r"20,30,40,50@0:00\.\d\d-0:01\.\d\d", options[3][1])
+    assert len(options) == 4
+    assert run(*again[1:], *options[0], *options[3]).code == 0  # all in one command, as they stand there
+    [later, *_] = re.findall("<code>(.*?)</code>", Path("r.html").read_text(encoding="utf-8"))
+    assert all(" ".join(each) in later for each in (options[0], options[3]))
     refused = run("anonymize", "a <b>&'.mp4", "-o", "p.mp4", "--report", "r.txt").error
     assert refused == "--report r.txt: the report is a page; name a file that ends in .html"
     assert "r.html" in run("anonymize", "a <b>&'.mp4", "-o", "p.mp4", "--report", "r.html").error
@@ -84,3 +81,13 @@ def test_pages_of_parts_and_of_resumed_jobs(run: Run, film: Callable[..., Path])
     page.unlink()
     assert run("anonymize", "a.mp4", "b.mp4", *job, "--jobs", "2").code == 0
     assert "<p>1 input finished by an earlier run: not shown here.</p>" in page.read_text()
+
+
+def test_pages_about_one_of_several_videos(run: Run, film: Callable[..., Path], two_tracks: Summary) -> None:
+    """A command about one video does not replace the page about all."""
+    film("a.mp4", frames=8)
+    film("b.mp4", frames=8)
+    assert run("anonymize", "a.mp4", "b.mp4", "-o", "out", "--report", "r.html").code == 0
+    page = Path("r.html").read_text()
+    commands = [each for each in re.findall("<code>(.*?)</code>", page) if each.startswith("scrfd-trt")]
+    assert [each.split()[-2:] for each in commands] == [["--report", "r-1.html"], ["--report", "r-2.html"]]
