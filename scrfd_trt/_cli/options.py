@@ -66,7 +66,7 @@ MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt
 LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
 SCALE_HELP = "Detection sizes, multiples of 32 pixels, such as 640, 640x384 or 128,640."
 MIN_FACE_HELP = "Find faces from this many pixels on; smaller numbers take longer."
-ROTATIONS_HELP = "Also search for turned faces; none turns it off."
+ROTATIONS_HELP = "Also find faces turned by 90, 180, 270; none turns it off."
 
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUT_HELP)]
 LiveInputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
