@@ -25,10 +25,12 @@ START_SECONDS = 0.2
 KEPT_SECONDS = 1.0
 """Time for which a direction is kept after a cut, which may be none."""
 MIN_SCORE, SURE = 0.5, 0.7
-"""Of a turned face, and of one that stands for its direction at once.
+"""Of a turned face, and of one that stands for its direction at once, or is large.
 
-Measured: people who lie have scores from 0.8 on; in upright scenes, turned looks give nothing up to 0.54.
+Measured: people who lie have scores from 0.8 on; in upright scenes, turned looks give false ones of up to 0.55.
 """
+LARGE = 0.5
+"""Share of the shorter side of the frame from which a face is large."""
 MAX_DISTANCE, MAX_RATIO = 1.0, 2.0
 """Between two finds in the same place: in sides of the face, and of the sides."""
 
@@ -105,9 +107,13 @@ def directions(faces: Detections) -> NDArray[np.int64]:
 
 
 def counted(faces: Detections, active: Sequence[int]) -> Detections:
-    """Return the faces of a frame that was searched in more directions: of turned ones, the likely of active ones."""
-    turns = directions(faces)
-    kept: Detections = faces[(turns == 0) | np.isin(turns, active) & (faces.scores >= MIN_SCORE)]
+    """Return the faces of a frame that was searched in more directions: of turned ones, the likely of active ones.
+
+    A large face has a high score, also if it lies; a false one of low score would hide most of the picture.
+    """
+    turns, sides = directions(faces), (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1, initial=0)
+    scores = np.where(sides > LARGE * min(faces.image_size), SURE, MIN_SCORE)
+    kept: Detections = faces[(turns == 0) | np.isin(turns, active) & (faces.scores >= scores)]
     return kept
 
 

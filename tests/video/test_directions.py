@@ -99,6 +99,12 @@ def test_doubtful_direction_takes_two_finds_in_one_place() -> None:
 def test_only_likely_faces_of_active_directions_count() -> None:
     for turn, score, counts in ((0, 0.2, True), (90, 0.6, True), (90, 0.4, False), (180, 0.9, False)):
         assert len(counted(faces(turn, score=score), (90,))) == counts
+    for score, counts in ((0.6, False), (0.8, True)):  # a face of 120 pixels in a frame of 200
+        turned = faces(90, score=score)
+        large = Detections(
+            np.add(turned.boxes, [-40, -40, 40, 40]), turned.scores, turned.landmarks, image_size=(200, 200)
+        )
+        assert len(counted(large, (90,))) == counts
 
 
 def test_without_landmarks_all_directions_are_searched_while_there_are_faces() -> None:
