@@ -374,7 +374,7 @@ def _one(
     shutter: float = 0.0,
     **people: Any,
 ) -> Shots:
-    """Return a single shot of a world; ``number`` tells its seed from others, ``wide`` is its width in pictures."""
+    """Return a single shot of a world; ``number`` is added to its seed, ``wide`` is its width in pictures."""
 
     def shots(size: Size, seed: int) -> list[Shot]:
         tall = [height * size[1] / MIDDLE[1] for height in heights]

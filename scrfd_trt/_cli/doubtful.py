@@ -1,4 +1,4 @@
-"""Look again at doubtful faces of photographs: enlarged crops in several sizes tell whether they are faces."""
+"""Look again at doubtful faces of photographs, in enlarged crops of several sizes."""
 
 from __future__ import annotations
 

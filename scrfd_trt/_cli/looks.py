@@ -1,4 +1,4 @@
-"""The smallest face and the directions that ``anonymize`` searches images and videos for, if it is not told."""
+"""The defaults of ``min_face`` and ``rotations`` with which ``anonymize`` searches images and videos."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Directions:
         return Look(image, self._min_face, active), None if found is None else counted(found, active)
 
     def _note(self, found: Detections, seconds: float) -> None:
-        if found.landmarks is None:  # nothing tells the direction
+        if found.landmarks is None:  # the direction is unknown
             self._until |= dict.fromkeys(self.choices if (found.scores >= MIN_SCORE).any() else (), math.inf)
             return
         turns = directions(found)

@@ -1,4 +1,4 @@
-"""Look again at doubtful tracks: enlarged, upright crops of some of their frames tell whether they show a face."""
+"""Look again at doubtful tracks, in enlarged, upright crops of some of their frames."""
 
 from __future__ import annotations
 
