@@ -1,4 +1,4 @@
-"""Write detections as numbers and lines of text: JSON, CSV and COCO."""
+"""Write detections as numbers and lines of text: JSON, CSV, COCO, YOLO and WIDER FACE."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Faces(Protocol):
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32] | None
+    image_size: tuple[int, int]
 
 
 def csv_header() -> str:
@@ -68,12 +69,47 @@ def json_coco(faces: Faces, image_id: int, first_id: int) -> str:
     count = 0 if faces.landmarks is None else 5
     points = f', "keypoints": [{", ".join(["%s, %s, 2"] * count)}], "num_keypoints": {count}' if count else ""
     box = f'"image_id": {image_id}, "category_id": 1, "bbox": [%s, %s, %s, %s], "area": %s, "iscrowd": 0, "score": %s'
-    x, y, x2, y2, *others = (_texts(column) for column in columns(faces).T)
-    left, top, right, bottom = (np.array(column, np.float64) for column in (x, y, x2, y2))
-    sides = (right - left, bottom - top, (right - left) * (bottom - top))
+    _, _, width, height = _xywh(faces)
+    x, y, _, _, *others = (_texts(column) for column in columns(faces).T)
     ids = range(first_id, first_id + len(faces.scores))
-    rows = zip(ids, x, y, *map(_texts, sides), *others, strict=True)
+    rows = zip(ids, x, y, *map(_texts, (width, height, width * height)), *others, strict=True)
     return ((f'{{"id": %s, {box}{points}}}, ' * len(ids)) % tuple(chain.from_iterable(rows)))[:-2]
+
+
+def yolo_lines(faces: Faces, *, scores: bool = False, landmarks: bool = False) -> str:
+    """Return faces as lines of a YOLO label file: class 0, centre x and y, width and height, as shares of the image.
+
+    Boxes are cut at the border of the image, as YOLO requires, and those outside are left out. With ``landmarks``, each
+    follows as x, y and visibility 2, or as 0 0 0 outside of the image; with ``scores``, the score ends the line.
+    """
+    size = np.array(faces.image_size, np.float64)
+    corners = np.clip(faces.boxes.reshape(-1, 2, 2) / size, 0.0, 1.0)
+    sides = corners[:, 1] - corners[:, 0]
+    values = [corners.mean(axis=1), sides]
+    formats = ["%.6f"] * 4
+    if landmarks and faces.landmarks is not None:
+        points = faces.landmarks / size
+        seen = ((points >= 0.0) & (points <= 1.0)).all(axis=2, keepdims=True)
+        values.append((np.concatenate([points, np.full_like(points[..., :1], 2.0)], axis=2) * seen).reshape(-1, 15))
+        formats += ["%.6f", "%.6f", "%d"] * 5
+    if scores:
+        values.append(faces.scores[:, None])
+        formats.append("%.6f")
+    rows = np.concatenate(values, axis=1)[(sides > 0.0).all(axis=1)]
+    return (f"0 {' '.join(formats)}\n" * len(rows)) % tuple(rows.reshape(-1).tolist())
+
+
+def wider_block(faces: Faces, image: str) -> str:
+    """Return faces in the result format of WIDER FACE: a name, the number of faces, and x y width height score each."""
+    left, top, width, height = _xywh(faces)
+    rows = np.stack([left, top, width, height, np.array(_texts(faces.scores), np.float64)], axis=1)
+    return f"{image}\n{len(rows)}\n" + ("%s %s %s %s %s\n" * len(rows)) % tuple(_texts(rows))
+
+
+def _xywh(faces: Faces) -> NDArray[np.float64]:
+    """Return ``(4, N)`` x, y, width and height, computed from the numbers as written."""
+    left, top, right, bottom = (np.array(_texts(column), np.float64) for column in faces.boxes.T)
+    return np.stack([left, top, right - left, bottom - top])
 
 
 def columns(faces: Faces) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrfd_trt import Detection, Detections, DetectionsError
-from scrfd_trt._formats import CSV_COLUMNS, json_categories, json_coco, json_faces
+from scrfd_trt._formats import CSV_COLUMNS, json_categories, json_coco, json_faces, wider_block, yolo_lines
 
 SIZE = (640, 480)
 
@@ -230,6 +230,27 @@ def test_coco():
     assert len(notes[0]["keypoints"]) == 15
     assert "keypoints" not in some(landmarks=False).to_coco()[0]
     assert json.loads(json_categories())[0]["name"] == "face"
+
+
+POINTS = [[20, 30], [40, 30], [30, 40], [22, 50], [-1, 50]]
+
+
+def test_yolo_labels_lie_within_the_image():
+    boxes = [[10, 20, 50, 60], [-10, 0, 30, 40], [200, 200, 210, 210]]  # inside, across the border, outside
+    found = Detections(boxes, [0.9, 0.8, 0.7], [POINTS] * 3, image_size=(100, 200))
+    assert yolo_lines(found) == ("0 0.300000 0.200000 0.400000 0.200000\n0 0.150000 0.100000 0.300000 0.200000\n")
+    first = yolo_lines(found, scores=True, landmarks=True).splitlines()[0].split()
+    assert first[5:8] == ["0.200000", "0.150000", "2"]
+    assert first[17:] == ["0.000000", "0.000000", "0", "0.900000"]
+    assert yolo_lines(Detections.empty(SIZE), scores=True, landmarks=True) == ""
+
+
+def test_results_in_the_format_of_wider_face():
+    found = Detections([[10.5, 20, 50, 60], [0.1, 0.2, 0.3, 0.4]], [0.9, 0.8], image_size=SIZE)
+    block = wider_block(found, "0--Parade/a.jpg")
+    assert block.startswith("0--Parade/a.jpg\n2\n10.5 20.0 39.5 40.0 0.9\n0.1 0.2 ")
+    assert block.endswith(" 0.8\n")
+    assert wider_block(Detections.empty(SIZE), "a.jpg") == "a.jpg\n0\n"
 
 
 def shortest(values):
