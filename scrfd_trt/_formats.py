@@ -90,7 +90,8 @@ def yolo_lines(faces: Faces, *, scores: bool = False, landmarks: bool = False) -
     if landmarks and faces.landmarks is not None:
         points = faces.landmarks / size
         seen = ((points >= 0.0) & (points <= 1.0)).all(axis=2, keepdims=True)
-        values.append((np.concatenate([points, np.full_like(points[..., :1], 2.0)], axis=2) * seen).reshape(-1, 15))
+        points = np.where(seen, np.concatenate([points, np.full_like(points[..., :1], 2.0)], axis=2), 0.0)
+        values.append(points.reshape(-1, 15))
         formats += ["%.6f", "%.6f", "%d"] * 5
     if scores:
         values.append(faces.scores[:, None])
