@@ -22,7 +22,7 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTE
 
 
 class LostProcessError(RuntimeError):
-    """A process ended; the text says how. ``in_call`` is whether it had received a call."""
+    """A process ended; the text says how. ``in_call`` is whether it had begun with the call."""
 
     def __init__(self, code: int | None, *, in_call: bool) -> None:
         super().__init__(signal.Signals(-code).name if code is not None and code < 0 else f"code {code}")
@@ -64,17 +64,18 @@ class _Process:
             self.close()
             self.start()
         assert self.connection is not None  # noqa: S101
-        is_sent = False
+        has_begun = False
         try:
             self.connection.send(arguments)
-            is_sent = True
+            self.connection.recv()  # a process that has just died accepts a call, but does not confirm it
+            has_begun = True
             while isinstance(answer := self.connection.recv(), Report):
                 if report is not None:
                     report(answer)
         except (EOFError, OSError) as error:
             self._process.join()  # to know its exit code
             self.is_lost = not self._is_replaced
-            raise LostProcessError(self._process.exitcode, in_call=is_sent) from error
+            raise LostProcessError(self._process.exitcode, in_call=has_begun) from error
         return answer
 
     def hang_up(self) -> None:
@@ -153,7 +154,9 @@ def serve(connection: Connection, function: Callable[..., Any]) -> None:
     """Answer calls until the other process closes its end, or dies."""
     with suppress(EOFError, OSError):
         while True:
-            connection.send(function(*connection.recv()))
+            arguments = connection.recv()
+            connection.send(None)  # it has begun
+            connection.send(function(*arguments))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import gc
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -124,8 +125,9 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
     def kill(self: Any, blob: NDArray[np.float32]) -> Any:
         if not killed.is_set():
             killed.set()
-            for process in multiprocessing.active_children()[:3]:
-                process.kill()
+            for number in (signal.SIGSTOP, signal.SIGKILL):  # all end at once
+                for process in multiprocessing.active_children()[:3]:
+                    os.kill(process.pid or 0, number)
         return run_model(self, blob)
 
     monkeypatch.setattr(spot_network.SpotBackend, "run", kill)
