@@ -42,13 +42,8 @@ class Candidates:
 def decode(
     layout: HeadLayout, outputs: Sequence[NDArray[Any]], image: int, input_size: tuple[int, int], threshold: float
 ) -> Candidates:
-    """Return the faces of image number ``image`` with a score of at least ``threshold``, in input pixels.
-
-    ``outputs`` are the model's outputs in its own order; ``input_size`` is width and height. The anchor of a cell is
-    at ``(x · stride, y · stride)``. ``bbox`` holds the distances to the left, top, right and bottom side, ``kps`` five
-    x, y offsets, all in strides (Guo et al. 2021, after FCOS). Negative distances, which occur at very low scores
-    only, count as zero.
-    """
+    """Return the faces of image number ``image`` with a score of at least ``threshold``, in input pixels."""
+    # Distances are in strides from the anchor (Guo et al. 2021); negative ones, of very low scores only, count as 0.
     levels = [_above(layout, outputs, level, image, threshold) for level in range(len(layout.strides))]
     rows, scores, distances, *points = (np.concatenate(parts) for parts in zip(*levels, strict=True))
     counts = [len(level[0]) for level in levels]

@@ -107,11 +107,7 @@ def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
 
 
 def choose(device: str, cuda_problem: Callable[[Gpu], str]) -> str:
-    """Return the device to run on, ``cpu``, ``cuda:n`` or ``cuda:all``, and log the choice.
-
-    ``cuda_problem`` returns why an existing GPU cannot be used, or an empty string. If a GPU is requested and cannot be
-    used, DeviceError gives the reason.
-    """
+    """Return the device to run on, and log the choice; ``cuda_problem`` says why an existing GPU cannot be used."""
     kind, number = parse(device)
     if kind == "cpu":
         return kind

@@ -28,13 +28,7 @@ logger = logging.getLogger("scrfd_trt")
 
 
 def check_readable(path: Path) -> None:
-    """Check that a path is a regular file that can be opened; opening a FIFO would wait, and a device has no end.
-
-    Raises
-    ------
-    ModelNotFoundError
-        With the reason, if it is not.
-    """
+    """Raise ModelNotFoundError unless a path is a regular file that can be opened: a FIFO would wait."""
     try:
         is_file = stat.S_ISREG(path.stat().st_mode)
         if is_file:
@@ -49,15 +43,7 @@ def check_readable(path: Path) -> None:
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
-    """Check that a file can be written, before work is put into its contents.
-
-    Raises
-    ------
-    OptionError
-        If the folder does not exist, the path is a folder or device, or it exists and ``overwrite`` is False.
-    OutputError
-        If the folder is write-protected.
-    """
+    """Check before any work that a file can be written; raise OptionError or OutputError."""
     folder = path.parent
     with output_errors(path):
         if not folder.is_dir():
@@ -92,31 +78,7 @@ def delete_parts(folder: Path, owner: str) -> None:
 
 @contextmanager
 def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary path that becomes ``path`` when the block succeeds.
-
-    After an error, ``path`` is as it was before. A symbolic link is replaced, not followed. A file that replaces
-    another one keeps its permissions. Without ``overwrite``, of several processes that write the same path only one
-    succeeds.
-
-    Parameters
-    ----------
-    path
-        The target.
-    overwrite
-        Whether an existing file may be replaced.
-
-    Yields
-    ------
-    Path
-        A hidden file name in the same folder, so that the replacement is atomic. The file does not exist yet.
-
-    Raises
-    ------
-    OptionError
-        If ``path`` is a folder or device, or exists and ``overwrite`` is False.
-    OutputError
-        If ``path`` cannot be replaced.
-    """
+    """Yield a hidden name beside ``path`` that becomes ``path`` when the block succeeds; links are replaced."""
     _check_free(path, overwrite)
     temporary = part_path(path)
     try:
@@ -133,20 +95,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
-    """Open a temporary file for writing that replaces ``path`` when the block succeeds.
-
-    Parameters
-    ----------
-    path, overwrite
-        As for :func:`atomic_path`.
-
-    Raises
-    ------
-    OptionError
-        As :func:`atomic_path` does.
-    OutputError
-        For every ``OSError`` in the block, and if ``path`` cannot be written.
-    """
+    """Open a temporary file for writing that replaces ``path`` when the block succeeds."""
     # Unlike the tempfile module's, a file opened with "x" has the permissions that the umask gives.
     with output_errors(path), atomic_path(path, overwrite=overwrite) as temporary, temporary.open("xb") as file:
         yield file
@@ -154,27 +103,7 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
 
 @contextmanager
 def kept_file(path: Path, *, overwrite: bool = False) -> Iterator[tuple[BinaryIO, Path]]:
-    """Open ``NAME.part`` for writing; it becomes ``path`` when the block succeeds, and stays after an error.
-
-    Two processes never write the same one: the second gets ``NAME.2.part``.
-
-    Parameters
-    ----------
-    path, overwrite
-        As for :func:`atomic_path`.
-
-    Yields
-    ------
-    file
-        Open for writing.
-    part
-        Its path, which the block may delete.
-
-    Raises
-    ------
-    OptionError, OutputError
-        As :func:`atomic_file` does.
-    """
+    """Open ``NAME.part`` (or ``NAME.2.part``), which becomes ``path`` when the block succeeds, and stays otherwise."""
     with output_errors(path):
         _check_free(path, overwrite)
         with _open_part(path) as file:
@@ -235,22 +164,7 @@ def _link(temporary: Path, path: Path) -> None:
 
 
 def write_files(contents: Mapping[Path, bytes], *, overwrite: bool = True) -> None:
-    """Write files durably; move them to their paths only after all contents are on disk.
-
-    Parameters
-    ----------
-    contents
-        Bytes by path.
-    overwrite
-        Whether existing files may be replaced.
-
-    Raises
-    ------
-    OptionError
-        If one of the paths is a folder or device, or exists and ``overwrite`` is False.
-    OutputError
-        If a file cannot be written. All are as before then, unless a replacement itself failed.
-    """
+    """Write files durably; move them to their paths only after all contents are on disk."""
     with ExitStack() as stack:
         for path, data in contents.items():
             stack.enter_context(output_errors(path))
@@ -270,20 +184,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file; wait, with a line in the log, while another process or thread holds it.
-
-    The operating system releases the lock when its holder ends, however it ends.
-
-    Parameters
-    ----------
-    path
-        The lock file, which is created if it does not exist.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be created or locked.
-    """
+    """Hold a lock file; wait, with a line in the log, while another process or thread holds it."""
     lock = _file_lock(path)
     if not _acquired(lock):
         logger.info("waiting for another process to finish with %s", path.parent)
@@ -296,18 +197,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold a lock file unless another process or thread holds it; yield whether it is held.
-
-    Parameters
-    ----------
-    path
-        As for :func:`locked`.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be created or locked.
-    """
+    """Hold a lock file unless another process or thread holds it; yield whether it is held."""
     lock = _file_lock(path)
     held = _acquired(lock)
     try:
@@ -334,18 +224,7 @@ def _exists_error(path: Path, why: str = "already exists") -> OptionError:
 
 @contextmanager
 def temporary_folder(beside: Path | None = None) -> Iterator[Path]:
-    """Make a folder that is deleted at the end of the block.
-
-    Parameters
-    ----------
-    beside
-        A folder to use where the system has no writable folder for temporary files.
-
-    Raises
-    ------
-    OutputError
-        If no folder can be made.
-    """
+    """Make a folder that is deleted at the end, at ``beside`` where the system has no writable one."""
     made = None
     for place in (None, beside, SHARED_MEMORY):  # a container whose root is read-only has at least shared memory
         with suppress(OSError):

@@ -27,10 +27,7 @@ def register(item: Forkable) -> None:
 
 
 class Lock:
-    """A lock that is free in a forked process, even if a thread of the parent held it at the fork.
-
-    ``make`` is ``threading.Lock`` or ``threading.RLock``.
-    """
+    """A lock, ``threading.Lock`` or ``RLock``, that is free in a forked process even if it was held at the fork."""
 
     def __init__(self, make: Callable[[], AbstractContextManager[object]] = threading.Lock) -> None:
         self._make, self._lock = make, make()

@@ -1,16 +1,4 @@
-"""Detect the head layout of a SCRFD model, and read rows from any layout.
-
-========  =======================================  ================================================
-layout    source                                   score, bbox and kps of one stride
-========  =======================================  ================================================
-flat      InsightFace's official files, batch 1    ``(rows, 1)``, ``(rows, 4)``, ``(rows, 10)``
-batched   exports with a batch axis                ``(B, rows, 1)``, ``(B, rows, 4)``, ``(B, rows, 10)``
-grid      heads that stop before their reshape     ``(B, A, H, W)``, ``(B, 4·A, H, W)``, ``(B, 10·A, H, W)``
-========  =======================================  ================================================
-
-Rows are ordered by y, x, anchor. In a grid, channel ``anchor · C + c`` holds value c of that anchor. Models with three
-strides (8, 16, 32) have A = 2 anchors per cell, those with five (8 to 128) one (InsightFace ``SCRFD._init_vars``).
-"""
+"""Detect the head layout of a SCRFD model (docs/design.md has the table), and read rows from any layout."""
 
 from __future__ import annotations
 
@@ -36,26 +24,14 @@ KINDS: dict[int, Kind] = {2: "flat", 3: "batched", 4: "grid"}
 
 @dataclass(frozen=True)
 class HeadLayout:
-    """The meaning of each output of a model.
-
-    Attributes
-    ----------
-    kind
-        ``flat``, ``batched`` or ``grid``.
-    strides
-        In input pixels, ascending.
-    anchors
-        Number of anchors per cell.
-    scores, boxes, landmarks
-        Output index for each stride; ``landmarks`` is None for a model without landmarks.
-    """
+    """The meaning of each output of a model."""
 
     kind: Kind
-    strides: tuple[int, ...]
-    anchors: int
-    scores: tuple[int, ...]
+    strides: tuple[int, ...]  # input pixels, ascending
+    anchors: int  # per cell
+    scores: tuple[int, ...]  # numbers of outputs, one per stride; also below
     boxes: tuple[int, ...]
-    landmarks: tuple[int, ...] | None
+    landmarks: tuple[int, ...] | None  # None for a model without landmarks
 
     @property
     def has_batch_axis(self) -> bool:
@@ -89,10 +65,7 @@ class HeadLayout:
 
 
 def recognize(outputs: Sequence[TensorSpec]) -> HeadLayout:
-    """Return the layout that the names, ranks and shapes of the outputs define; raise ModelFormatError if none fits.
-
-    Strides are assigned by name (``score_8`` …), else by row count if fixed, else by the order of the outputs.
-    """
+    """Return the layout that the outputs define; strides are known by name, else by row count, else by order."""
     kind = _kind(outputs)
     count = len(outputs) // (3 if len(outputs) in {9, 15} else 2)
     if kind is None or count not in STRIDES or len(outputs) not in {2 * count, 3 * count}:
@@ -114,10 +87,7 @@ def recognize(outputs: Sequence[TensorSpec]) -> HeadLayout:
 def check(
     layout: HeadLayout, outputs: Sequence[NDArray[Any]], input_size: tuple[int, int], images: int | None = None
 ) -> None:
-    """Raise ModelFormatError if the outputs do not have the shapes that SCRFD has for this input, or are not floats.
-
-    ``input_size`` is width and height; without ``images``, the batch is that of the scores.
-    """
+    """Raise ModelFormatError unless the outputs are floats of the shapes that SCRFD has for this input."""
     if images is None:
         images = outputs[layout.scores[0]].shape[0] if len(outputs) > layout.scores[0] else 1
     wanted = output_shapes(layout, images, input_size)

@@ -66,10 +66,7 @@ class YUVImage:
 
 
 class YUVCoefficients(NamedTuple):
-    """Level of black, and coefficients of the conversion to 8-bit RGB with 20 fractional bits.
-
-    ``red = luma · max(y − black, 0) + red_v · v``; green and blue likewise. u and v are centred at 0.
-    """
+    """Black, and coefficients to 8-bit RGB with 20 fractional bits: ``red = luma · max(y − black, 0) + red_v · v``."""
 
     black: int
     luma: int
@@ -190,10 +187,7 @@ def from_nv12(image: Any) -> NDArray[np.uint8]:
 
 
 def check_yuv(image: YUVImage) -> YUVImage:
-    """Return a YUVImage whose planes are in host memory, ``(H, W)`` and ``(h, w, 2)`` with contiguous rows.
-
-    Raises ImageError for other planes.
-    """
+    """Return a YUVImage whose planes are in host memory, ``(H, W)`` and ``(h, w, 2)`` with contiguous rows."""
     y, uv = _plain(image.y), _plain(image.uv)
     check_yuv_planes(y.shape, uv.shape, str(y.dtype), str(uv.dtype))
     return replace(image, y=_with_packed_rows(y.reshape(y.shape[:2])), uv=_with_packed_rows(uv))

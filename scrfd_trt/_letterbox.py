@@ -39,10 +39,7 @@ SIDE_STEP = 32
 
 @dataclass(frozen=True)
 class Letterbox:
-    """The placement of an image in the model input: scaled to fit, top left, the rest padded.
-
-    All sizes are width and height in pixels.
-    """
+    """The placement of an image in the model input, in width and height: scaled to fit, top left, the rest padded."""
 
     source: tuple[int, int]  # image
     target: tuple[int, int]  # model input

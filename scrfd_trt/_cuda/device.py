@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 class Device:
-    """One NVIDIA GPU, by its number n in ``cuda:n``.
-
-    Its context is the primary one, as in TensorRT, PyTorch and CUDA's runtime, and lives until the process ends. Raises
-    DeviceError if there is no such GPU, and MissingDependencyError if cuda-python or cuda-core is not installed.
-    """
+    """One NVIDIA GPU, by its number n in ``cuda:n``, with its primary context; DeviceError if there is none."""
 
     def __init__(self, index: int = 0) -> None:
         self.gpu = find(index)

@@ -1,8 +1,4 @@
-"""One checked call for cuda.core and for the driver API, with errors translated into this library's own.
-
-cuda.core is the way to CUDA. The driver API of cuda.bindings is called directly for what cuda.core does not offer, and
-where a measurement on a GPU shows that it saves a microsecond for each image; the reason stands beside each such call.
-"""
+"""Checked calls of cuda.core, and of the driver API where that saves time or cuda.core offers nothing."""
 
 from __future__ import annotations
 
@@ -70,11 +66,7 @@ def core() -> ModuleType:
 
 
 def call(doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of cuda.core or of :func:`bindings`, and return its result without the driver's status.
-
-    ``doing`` begins the message of an error, "reserving memory" for example. The error is a DeviceError if the GPU is
-    not available, a ClosedError if the object was closed, and otherwise a BackendError.
-    """
+    """Call a function of cuda.core or :func:`bindings`, and return its result; ``doing`` begins an error's message."""
     try:
         returned = function(*arguments)
     except Exception as error:  # the class of cuda.core's errors is private

@@ -1,8 +1,4 @@
-"""Close what is dropped without ``close()``, in a thread of its own.
-
-The garbage collector runs in any thread, which may hold a lock or capture a graph. It must not wait there, nor free
-what the GPU still uses. Therefore it only starts a thread, which closes as ``close()`` does.
-"""
+"""Close what is dropped without ``close()`` in a thread of its own: the garbage collector must not wait."""
 
 from __future__ import annotations
 
@@ -28,10 +24,7 @@ _exiting = threading.Event()
 
 
 def close_when_dropped(owner: object, close: Close) -> weakref.finalize[Any, Any]:
-    """Call a function in another thread once ``owner`` is dropped; the result's ``detach()`` cancels that.
-
-    ``close`` must not refer to ``owner``, and must be allowed in any thread. It is not called in a forked process.
-    """
+    """Call a function that does not refer to ``owner`` in another thread once that is dropped, but not in a fork."""
     finalizer = weakref.finalize(owner, _start, close, os.getpid())
     finalizer.atexit = False
     return finalizer

@@ -24,10 +24,7 @@ _one_at_a_time = _forks.Lock(threading.RLock)
 
 
 def capture(stream: Stream, work: Callable[[Stream], None]) -> Graph:
-    """Return what ``work`` puts into a stream as a graph, with the device current; nothing of it runs.
-
-    Nobody else may use the stream. If something cannot be captured, BackendError is raised and the stream is usable.
-    """
+    """Return what ``work`` puts into a stream that nobody else uses as a graph, with the device current."""
     builder = call("beginning a capture", stream.create_graph_builder)
     try:
         with _without_finalizers():

@@ -26,14 +26,7 @@ ITEM_BYTES = {"uint8": 1, "uint16": 2}
 
 
 class DeviceImage:
-    """An image on the GPU in memory of another library, which is read in place.
-
-    It has DLPack or ``__cuda_array_interface__`` and is ``(H, W, 3)``, ``(H, W, 4)``, ``(H, W, 1)`` or ``(H, W)`` uint8
-    with any strides. ``stream`` is made to wait for the library that made the image, as both protocols require.
-    ``strides`` are in bytes; ``readonly`` says whether its library forbids writing. With ``is_plane``, it is a plane
-    of a YUVImage, which may be uint16. ``waited`` holds the streams that ``stream`` waits for already. Raises
-    ImageError for other objects, and DeviceError for another GPU.
-    """
+    """An image or plane on the GPU in another library's memory; ``stream`` waits for it, and for ``waited`` already."""
 
     def __init__(
         self, image: Any, device: Device, stream: Stream, waited: set[int] | None = None, *, is_plane: bool = False
@@ -94,10 +87,7 @@ def type_name(dtype: Any) -> str:
 
 
 def export(memory: Buffer, start: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> StridedMemoryView:
-    """Return a part of GPU memory as an array of float32 with DLPack, which keeps the memory alive.
-
-    ``start`` is in bytes, shape and strides are in elements.
-    """
+    """Return a part of GPU memory as an array of float32 with DLPack; ``start`` is in bytes, the rest in elements."""
     core = driver.core()
     part = core.Buffer.from_handle(int(memory.handle) + start, memory.size - start, owner=memory)
     dtype = np.dtype(np.float32)
@@ -106,10 +96,7 @@ def export(memory: Buffer, start: int, shape: tuple[int, ...], strides: tuple[in
 
 
 def _plain(image: Any) -> dict[str, Any] | None:
-    """Return an array's ``__cuda_array_interface__`` if it needs no conversion, and no wait but for the default stream.
-
-    cuda.core reads all others, and reports what is wrong; that takes several times as long.
-    """
+    """Return an array's ``__cuda_array_interface__`` if cuda.core, which is slower, is not needed to read it."""
     try:
         about: dict[str, Any] = image.__cuda_array_interface__
         is_known = about["typestr"] in TYPES and about.get("stream") in (None, 0, DEFAULT_STREAM)

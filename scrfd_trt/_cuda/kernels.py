@@ -71,10 +71,7 @@ class Kernels:
 
 
 class Launch:
-    """A kernel with its grid and arguments; the parameters are those of :meth:`Kernels.prepare`.
-
-    The driver is called directly, since ``cuda.core.launch`` takes no struct by value.
-    """
+    """A kernel with its grid and arguments, as in :meth:`Kernels.prepare`; cuda.core takes no struct by value."""
 
     def __init__(
         self, function: Any, grid: tuple[int, int, int], block: tuple[int, int, int], arguments: Sequence[Any]
@@ -90,10 +87,7 @@ class Launch:
 
 
 class CubinCache:
-    """One compiled binary on disk, in cuda.core's cache, with the checksum that this cache lacks.
-
-    A cache that cannot be read or written costs a second of compiling, and nothing else.
-    """
+    """One compiled binary on disk, in cuda.core's cache, with a checksum; its errors only cost a second."""
 
     def __init__(self, key: bytes) -> None:
         self._key, self._cache = key, None
@@ -143,10 +137,7 @@ def load(device: Device, source: Source = DETECTION) -> Kernels:
 
 
 def compiled(capability: tuple[int, int], source: Source = DETECTION, *, anew: bool = False) -> bytes:
-    """Return the kernels as a cubin for a compute capability; ``anew`` ignores the cache. Errors as for :func:`load`.
-
-    Products and sums are not contracted, so that results equal those of NumPy.
-    """
+    """Return the kernels as a cubin, computing as NumPy does; ``anew`` ignores the cache. Errors as of :func:`load`."""
     core = driver.core()
     architecture = "sm_" + "".join(map(str, capability))
     code = source.path.read_text("utf-8")

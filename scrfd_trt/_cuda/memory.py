@@ -25,12 +25,8 @@ MIB = 2**20
 
 
 def gpu_memory(size: int, device: Device, stream: Stream | None = None) -> Buffer:
-    """Return memory on the GPU, with the device current; raise BackendError if there is not enough.
-
-    It is freed when it is dropped, after the stream's work is done.
-    The memory is not from cuda.core's pool, which would reuse it while another library still reads results in a stream
-    of its own, and would keep it from other programs. ``cuMemFree`` waits for all streams.
-    """
+    """Return memory on the GPU, with the device current; it is freed when dropped, after the stream's work."""
+    # cuda.core's pool would reuse it while another library still reads it; cuMemFree waits for all streams.
     cuda = driver.bindings()
     address = call(f"reserving {size / MIB:.1f} MiB on cuda:{device.index}", cuda.cuMemAlloc, size)
     return _buffer(size, _Allocation(address, cuda.cuMemFree, device, stream))
@@ -51,10 +47,7 @@ def free(buffer: Buffer) -> None:
 
 
 def view(buffer: Buffer, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Return the beginning of page-locked memory as an array, without a copy; raise BackendError if it is too small.
-
-    The array keeps the memory alive; it must not be touched after :func:`free`.
-    """
+    """Return the beginning of page-locked memory, which the array keeps alive until :func:`free`, as an array."""
     kind = np.dtype(dtype)
     needed = math.prod(shape) * kind.itemsize
     if needed > buffer.size:
@@ -63,11 +56,8 @@ def view(buffer: Buffer, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[An
 
 
 def copy(doing: str, target: int, source: int, size: int, stream: Stream | None = None) -> None:
-    """Copy bytes between two addresses of host or GPU, with the device current; None waits for the copy.
-
-    The driver is called directly. cuda.core copies whole buffers, and to make one for each part of a buffer costs
-    1.4 µs a copy (4.1 µs instead of 2.7 µs on an H200).
-    """
+    """Copy bytes between two addresses of host or GPU, with the device current; None waits for the copy."""
+    # cuda.core needs a buffer for each part of a buffer, which takes 1.4 µs more (4.1 instead of 2.7 on an H200).
     if stream is None:
         call(doing, driver.bindings().cuMemcpy, target, source, size)
     else:
@@ -75,10 +65,7 @@ def copy(doing: str, target: int, source: int, size: int, stream: Stream | None 
 
 
 def pinned_array(shape: tuple[int, ...], device: Device) -> NDArray[np.uint8]:
-    """Return an array of uint8 in page-locked memory, which is freed with the last array that uses it.
-
-    Raises OptionError if the shape is invalid, and BackendError if there is not enough memory.
-    """
+    """Return an array of uint8 in page-locked memory, which is freed with the last array that uses it."""
     if not shape or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in shape):
         raise OptionError(f"shape must be whole numbers of at least 1, not {shape!r}")
     with device.current():

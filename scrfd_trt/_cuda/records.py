@@ -64,11 +64,7 @@ def heads(
     addresses: Sequence[Sequence[int]],
     dtypes: Sequence[str],
 ) -> bytes:
-    """Return the record of where the outputs of all passes are.
-
-    ``addresses`` are those of the outputs of each pass on the GPU, and ``dtypes`` their types, ``float32`` or
-    ``float16``, both in the order of the engine.
-    """
+    """Return the record of the outputs of all passes, by their addresses and types in the order of the engine."""
     levels, first = [], 0
     none = (None,) * len(layout.strides)
     for number, (scale, outputs) in enumerate(zip(scales, addresses, strict=True)):

@@ -26,11 +26,7 @@ def create_stream(device: Device) -> Stream:
 
 
 def borrow_stream(stream: Any, device: Device) -> Stream:
-    """Return the caller's stream, an object with ``__cuda_stream__`` or a handle, as one of cuda.core.
-
-    ``close()`` does not destroy the caller's stream, which must live as long as the result is used. Raises OptionError
-    if it is not a stream, and DeviceError if it belongs to another GPU.
-    """
+    """Return the caller's stream, which ``close()`` does not destroy, as one of cuda.core."""
     lender, doing = _Lender(stream), "looking at the stream passed in"
     with device.current():
         borrowed: Stream = call(doing, device.core.create_stream, lender)

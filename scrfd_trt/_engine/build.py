@@ -49,16 +49,7 @@ def write_engine(
     overwrite: bool = False,
     check: Check | None = None,
 ) -> Path:
-    """Build an engine from a SCRFD model, write it with its record (``face.plan.json``), and return ``out``.
-
-    ``flavour=None`` means the preferred one that can build; ``device`` is n of the GPU ``cuda:n`` to build on, and
-    ``check`` is called before anything is written. Existing files stay unchanged until the build has succeeded. From
-    TensorRT 10, Ctrl-C stops a build within seconds. Older releases cannot be stopped: the interruption is raised at
-    once, and TensorRT goes on in vain until it has finished or the process ends.
-
-    Raises OptionError, ModelError if the file is not a SCRFD model or the rewritten one finds other faces,
-    MissingDependencyError or DeviceError without onnx, a TensorRT that builds, or its GPU, BackendError, OutputError.
-    """
+    """Build an engine, write it with its record once ``check`` has passed, and return ``out``; see ``build_engine``."""
     source, target, progress = Path(onnx), Path(out), progress or NoProgress()
     options = options or BuildOptions()
     targets = (target, record_path(target))
@@ -132,11 +123,7 @@ def build_plan(
     device: int = 0,
     progress: BuildProgress | None = None,
 ) -> bytes:
-    """Build a rewritten model and return the serialized engine; raises as :func:`write_engine`.
-
-    The model already includes precision (except TF32), io, sizes and batch. No timing cache is used without a path in
-    the options.
-    """
+    """Build a rewritten model, and return the serialized engine; raises as :func:`write_engine`."""
     options, progress = options or BuildOptions(), progress or NoProgress()
     flavour = flavour or flavours.choose(can_build=True)
     gpu = gpu_for(flavour, device)

@@ -107,10 +107,7 @@ NOT_FOR_RTX = {
 
 
 def check_supported(flavour: Flavour, options: BuildOptions, gpu: Gpu | None) -> None:
-    """Raise OptionError for options that a flavour, or the GPU that it builds for, does not support.
-
-    ``gpu`` is None if it is unknown, as for TensorRT-RTX.
-    """
+    """Raise OptionError for options that a flavour, or the GPU that it builds for (if known), does not support."""
     if flavour.is_rtx:
         for name, reason in NOT_FOR_RTX.items():
             value = getattr(options, name)
@@ -140,11 +137,7 @@ def _no_tf32(reason: str) -> OptionError:
 
 
 def network_flags(flavour: Flavour) -> int:
-    """Return the flags for a new network.
-
-    Strongly typed networks compute in the types of the ONNX file. TensorRT 8.6 does not support them; from 11, and in
-    TensorRT-RTX, all networks are.
-    """
+    """Return the flags of a strongly typed network, as all are from TensorRT 11 on; 8.6 has none."""
     kinds = cast("Api", flavour.module).NetworkDefinitionCreationFlag
     flags = 0
     if hasattr(kinds, "STRONGLY_TYPED"):
@@ -155,10 +148,7 @@ def network_flags(flavour: Flavour) -> int:
 
 
 def configure(config: tensorrt.IBuilderConfig, flavour: Flavour, options: BuildOptions) -> None:
-    """Set all options but profiles and timing cache; raise OptionError if this release does not support one.
-
-    The options must have passed :func:`check_supported`.
-    """
+    """Set all options but profiles and timing cache; raise OptionError if this release does not support one."""
     api = cast("Api", flavour.module)
     _set_precision(config, api, flavour, options)
     if options.workspace_mib is not None:

@@ -80,11 +80,7 @@ class EngineKey:
 
 
 def open_or_build(key: EngineKey, build: Callable[[Path], object], open_engine: Callable[[Path], Opened]) -> Opened:
-    """Open the cached engine with ``open_engine``, or build it first; one process builds while others wait.
-
-    ``build`` writes an engine to a path, where it may replace a file. Raises OutputError if the cache folder cannot be
-    written to, any error of ``build``, and those of ``open_engine`` for an engine that was just built.
-    """
+    """Open the cached engine with ``open_engine``, or ``build`` it first; one process builds while others wait."""
     path = key.path
     # First without the lock: a fitting engine may be in a read-only folder.
     try:

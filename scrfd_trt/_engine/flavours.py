@@ -1,9 +1,4 @@
-"""The installed TensorRT packages ("flavours"), and the choice among them.
-
-NVIDIA ships one API in four packages: ``tensorrt`` builds and runs engines, ``tensorrt_lean`` and ``tensorrt_dispatch``
-only run version compatible ones, and ``tensorrt_rtx`` builds and runs its own kind of engine. Only this module imports
-them, by name and when needed, so that all others can be imported without TensorRT.
-"""
+"""The installed packages of TensorRT ("flavours"); only this module imports them, by name and when needed."""
 
 from __future__ import annotations
 
@@ -55,10 +50,7 @@ BROKEN = "installed, but cannot be loaded"
 
 @dataclass(frozen=True)
 class Flavour:
-    """An installed TensorRT: its module, and the version that it reports, for example ``10.16.1.11``.
-
-    Releases differ in what the module has: use ``hasattr`` for names that not all from 8.6 to 11 have.
-    """
+    """An installed TensorRT and its version; use ``hasattr`` for what not all releases from 8.6 to 11 have."""
 
     name: FlavourName
     version: str
@@ -98,12 +90,7 @@ def problems() -> dict[str, str]:
 
 
 def choose(*, can_build: bool = False, name: str | None = None) -> Flavour:
-    """Return the preferred flavour, or the one of this name.
-
-    With ``can_build``, only flavours with a builder count, and without a GPU ``tensorrt_rtx`` is preferred, since the
-    others need one. Raises OptionError if the name is unknown or that flavour lacks the builder, MissingDependencyError
-    if no suitable one is installed, DeviceError if one is installed but cannot be loaded.
-    """
+    """Return the preferred flavour, or the one of this name; builds without a GPU prefer ``tensorrt_rtx``."""
     if name is not None and name not in NAMES:
         raise OptionError(
             f"unknown TensorRT flavour {name!r}; the choices are: {', '.join(NAMES)}",
@@ -141,10 +128,7 @@ def _none_suitable(can_build: bool, name: str | None) -> DeviceError | MissingDe
 
 
 def remedy(can_build: bool = False, name: str | None = None, pip: str = "pip install") -> str:
-    """Return the command that installs a flavour for this machine, TensorRT-RTX for builds without a GPU.
-
-    ``pip`` is the command that installs packages.
-    """
+    """Return the command that installs a flavour for this machine, TensorRT-RTX for builds without a GPU."""
     driver = _devices.driver()
     if JETPACK.exists() and name in {None, "tensorrt"}:
         return "sudo apt install python3-libnvinfer && python3 -m venv --system-site-packages .venv"

@@ -36,11 +36,7 @@ BINDING_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError)
 
 
 class LoadedEngine:
-    """An engine in GPU memory; a context manager. ``runtime.load_engine`` opens one.
-
-    ``runtimes`` are TensorRT's objects that opened it and must outlive it; ``name`` is the plan's, for messages;
-    ``by_lean_runtime`` means that a lean runtime of another release runs it.
-    """
+    """An engine in GPU memory; a context manager. ``runtimes``, TensorRT's objects that opened it, outlive it."""
 
     def __init__(
         self,
@@ -107,10 +103,7 @@ class LoadedEngine:
         return int(getattr(self.engine, available[0])) if available else None
 
     def call_checked(self, doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a method of TensorRT; raise BackendError with TensorRT's reason if it fails.
-
-        ``doing`` begins the message, for example "running the model".
-        """
+        """Call a method of TensorRT; raise BackendError, which begins with ``doing``, with its reason if it fails."""
         return call_checked(
             self.flavour, lambda reason: BackendError(f"{self._name}: {doing} failed: {reason}"), function, *arguments
         )
@@ -120,11 +113,7 @@ class LoadedEngine:
         return None if self.memory is None else gpu_memory(max(self.memory, 1), self.device, stream)
 
     def new_context(self, profile: int, stream: Stream, scratch: Buffer | None) -> tensorrt.IExecutionContext:
-        """Create an execution context for an optimization profile; the device must be current.
-
-        ``stream`` is used to switch the profile, and waited for. Of contexts with the same ``scratch``, only one may
-        run at a time. Raise BackendError if it fails, for example without enough memory.
-        """
+        """Create a context for a profile, with the device current; contexts with the same ``scratch`` take turns."""
         doing = f"creating an execution context for profile {profile}"
         context = self._new_context(doing, scratch)
         if context.active_optimization_profile != profile:
@@ -251,11 +240,7 @@ class LeasedContext:
 
 
 class ContextPool:
-    """Leases execution contexts of an engine, and owns the engine.
-
-    Before TensorRT 10, an optimization profile of an engine serves only one execution context. A SCRFD engine is a few
-    megabytes, so ``reopen`` opens another copy when a profile is in use.
-    """
+    """Leases contexts of an engine, and owns it; before TensorRT 10, each use of a profile needs another copy."""
 
     def __init__(self, engine: LoadedEngine, reopen: Callable[[], LoadedEngine]) -> None:
         self._copies = [engine]

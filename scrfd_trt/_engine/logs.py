@@ -83,11 +83,7 @@ _lock = _forks.Lock(threading.RLock)  # the garbage collector may end a run in t
 
 
 def logger(module: ModuleType) -> Any:
-    """Return the ``ILogger`` of a TensorRT module: one per module, which lives as long as the process.
-
-    TensorRT keeps the first logger that it was given while anything made with it lives, and sends it messages about
-    other objects.
-    """
+    """Return the ``ILogger`` of a TensorRT module: one per module for good, as TensorRT keeps the first one."""
     with _lock:
         if module.__name__ not in _loggers:
             _loggers[module.__name__] = subclass(_Logger, cast("Api", module).ILogger)()

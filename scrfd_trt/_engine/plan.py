@@ -150,10 +150,7 @@ class Plan:
 
 
 def read_plan(source: str | os.PathLike[str] | bytes) -> Plan:
-    """Read a plan from a path or from its bytes, and check it.
-
-    Raises ModelNotFoundError, and ModelFormatError if it is not a plan, is damaged, or does not match its record.
-    """
+    """Read a plan from a path or from its bytes, and check it with its record."""
     if isinstance(source, bytes):
         return Plan("the plan", source, read_header(source))
     path = Path(source)

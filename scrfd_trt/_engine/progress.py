@@ -72,10 +72,7 @@ class _Phase:
 
 
 class Phases:
-    """TensorRT's nested phases as one fraction; TensorRT calls from several threads.
-
-    The number of inner phases of a step is unknown in advance; each counts as half of what remains of the step.
-    """
+    """TensorRT's nested phases, from several threads, as one fraction; each inner one takes half of the rest."""
 
     def __init__(self) -> None:
         self._open: list[_Phase] = []
@@ -155,11 +152,7 @@ INTERRUPTED = 130
 def run_cancellable(
     work: Callable[[], Result], *, poll: Callable[[], None], cancel: Callable[[], None], can_cancel: bool
 ) -> Result:
-    """Run ``work`` in another thread and return its result, or raise its error.
-
-    ``poll`` is called several times per second. If it raises, or the wait is interrupted, ``cancel`` is called and the
-    error raised: after the work has ended if it can be cancelled; otherwise at once, and the work goes on in vain.
-    """
+    """Run ``work`` in another thread; on an error of ``poll`` or an interrupt, cancel it, or leave it running."""
     future: Future[Result] = Future()
 
     def run() -> None:

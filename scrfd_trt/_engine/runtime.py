@@ -48,16 +48,7 @@ def opener(
     lean_runtime: str | os.PathLike[str] | None = None,
     allow_host_code: bool = False,
 ) -> Callable[[], LoadedEngine]:
-    """Return a function that opens a plan on ``cuda:device``, each time it is called.
-
-    ``flavour=None`` means an installed one that runs this plan. ``lean_runtime`` is the ``libnvinfer_lean.so.…`` of the
-    release that built the plan, by default the environment's; only a newer TensorRT needs it. ``allow_host_code`` lets
-    host code in the plan run.
-
-    Raises ModelFormatError if it is the engine of another kind of model, DeviceError if the GPU cannot be used,
-    BackendError if this TensorRT or GPU cannot run it, MissingDependencyError without cuda-python or a TensorRT for it,
-    OptionError if the lean runtime is needed and is not a file.
-    """
+    """Return a function that opens a plan of a SCRFD model on ``cuda:device``; a flavour of None is chosen."""
     installed = flavours.installed() if flavour is None else (flavour,)
 
     def open_engine() -> LoadedEngine:
@@ -120,12 +111,7 @@ def find_runner(
     allow_host_code: bool = False,
     version_compatible: bool | None = None,
 ) -> Runner:
-    """Choose the flavour that runs a plan.
-
-    ``lean_runtime`` is for plans without one inside; ``allow_host_code`` allows the one inside. ``version_compatible``
-    is None if it is unknown. Raises MissingDependencyError without a TensorRT of the plan's family, EngineError if none
-    runs this release, OptionError if the lean runtime is needed and is not a file.
-    """
+    """Choose the flavour that runs a plan; ``version_compatible`` is None if it is unknown."""
     family = [flavour for flavour in installed if flavour.is_rtx == (header.family == "tensorrt_rtx")]
     if not family:
         raise MissingDependencyError(f"it needs {header}, and {_installed_text(installed)}: {_install_command(header)}")
@@ -177,10 +163,7 @@ def _installed_text(installed: Sequence[Flavour]) -> str:
 
 
 def check_gpu(capabilities: Sequence[tuple[int, int]], gpu: Gpu, *, unlisted: bool = False) -> None:
-    """Raise EngineError if a plan was not built for this GPU.
-
-    ``capabilities`` are those that it was built for, empty if unknown; ``unlisted``: also for GPUs without a name here.
-    """
+    """Raise EngineError if a plan was not built for this GPU; ``unlisted``: also for GPUs without a name here."""
     own = gpu.compute_capability
     if not capabilities or own in capabilities or (unlisted and own not in RTX_CAPABILITIES):
         return

@@ -33,10 +33,7 @@ class ImageFrame:
         return ((self.pixels * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
     def drawn_on(self, drawn: NDArray[np.uint8]) -> ImageFrame:
-        """Return the frame with the pixels of ``drawn``, which was :meth:`visible`, that were drawn on.
-
-        They are opaque: alpha can show what they cover.
-        """
+        """Return the frame with what was drawn on :meth:`visible`; that is opaque, as alpha can show what it covers."""
         if self.alpha is None:
             return replace(self, pixels=drawn)
         changed = np.any(drawn != self.visible(), axis=2)

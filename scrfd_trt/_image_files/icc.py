@@ -47,10 +47,7 @@ def rgb_profile(profile: bytes | None) -> bytes | None:
 
 
 def essential(profile: bytes) -> bytes | None:
-    """Return a new profile with the matrix and curves of an RGB profile; None if those are not all that it consists of.
-
-    A profile can hold any bytes and the name of a person's device: texts and other tags are left out.
-    """
+    """Return a new profile with matrix and curves, without texts, of an RGB profile; None if it has other tags."""
     tags = _tags(profile)
     if rgb_profile(profile) is None or profile[20:24] != b"XYZ " or profile[12:16] not in CLASSES:
         return None

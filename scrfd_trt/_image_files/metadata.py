@@ -1,8 +1,4 @@
-"""Read the metadata of image files: fields that copies may keep, and names of everything else that is in the file.
-
-Copies never contain what was read as it was: the fields are written anew. Whatever is not a field, such as maker notes,
-previews, further pictures and videos behind the picture, may show what an overlay covers, and is only named.
-"""
+"""Read the metadata of image files: fields that copies may keep, and names of everything else in the file."""
 
 from __future__ import annotations
 
@@ -52,16 +48,12 @@ MAX_BYTES = 50_000  # of all fields: a segment of JPEG holds 65,533
 
 @dataclass(frozen=True)
 class Metadata:
-    """What an image file says beside its pixels, colours and size.
-
-    ``fields`` has texts by the names of :data:`LABELS` and :data:`LOCATION_FIELDS`: dates in ISO 8601, degrees and
-    metres in decimals. ``panorama`` has GPano's properties of the geometry; it belongs to every copy. ``others`` names
-    what no copy keeps.
-    """
+    """What an image file says beside its pixels, colours and size."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
-    panorama: Mapping[str, str] = field(default_factory=dict)
-    others: frozenset[str] = frozenset()
+    """By :data:`LABELS` and :data:`LOCATION_FIELDS`: texts, dates in ISO 8601, degrees and metres in decimals."""
+    panorama: Mapping[str, str] = field(default_factory=dict)  # GPano's geometry, which belongs to every copy
+    others: frozenset[str] = frozenset()  # names of what no copy keeps
 
     def kept(self, *, descriptive: bool, location: bool) -> Metadata:
         """Return what a copy keeps: title, author, dates, camera and the like (``descriptive``), and the place."""
@@ -95,11 +87,7 @@ class Metadata:
 
 
 def read_metadata(data: bytes, kind: Kind) -> Metadata:
-    """Read the metadata of an image file; damaged parts are left out, and no error is raised.
-
-    Where a field is given several times, the first of these counts: EXIF, XMP, texts of PNG, IPTC; for titles,
-    names and the like XMP comes before EXIF.
-    """
+    """Read what is undamaged; EXIF counts before XMP (but for titles and names), PNG's texts and IPTC."""
     blocks = find_blocks(data, kind)
     fields, panorama = _fields_of_iptc(blocks), dict[str, str]()
     fields |= _fields_of_texts(blocks)

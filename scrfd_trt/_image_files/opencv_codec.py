@@ -29,10 +29,7 @@ UNCHANGED = cv2.IMREAD_UNCHANGED
 
 
 def decode(data: bytes | bytearray, flags: int = COLOR) -> tuple[NDArray[Any] | None, list[str]]:
-    """Return the pixels that OpenCV decodes, or None, and its libraries' messages if pixels are lost or there are none.
-
-    Raises ImageError.
-    """
+    """Return the pixels that OpenCV decodes, or None, and messages if pixels are lost or there are none."""
     if len(data) >= 1 << 31:
         raise ImageError("the file has more than 2 GB, which OpenCV does not read: convert it to PNG or JPEG")
     try:

@@ -35,10 +35,7 @@ _WARNINGS = _forks.Lock()
 
 
 def open_with(kind: str, data: bytes | bytearray) -> Any:
-    """Return Pillow's image of a file, by the plugin of its format, which checks no number of pixels.
-
-    Raises ImageError if the file is damaged, and MissingDependencyError for AVIF without a decoder.
-    """
+    """Return Pillow's image of a file, by the plugin of its format, which checks no number of pixels."""
     # The filters of warnings belong to the whole process.
     with translated(), _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -172,10 +169,7 @@ def animation_file(
     first: int = 0,
     orientation: int = 0,
 ) -> ImageFile:
-    """Open a file of which Pillow decodes ``count`` frames from number ``first`` on.
-
-    ``orientation`` takes the place of that in ``exif`` if it is not 0.
-    """
+    """Open a file whose ``count`` frames, from number ``first`` on, Pillow decodes; see EXIF unless ``orientation``."""
     described = first_directory(exif)
     turn = orientation or described.orientation
     loops = open_with(kind, data).info.get("loop")

@@ -53,11 +53,7 @@ def without_alpha(pixels: Array, alpha: Array) -> Array:
 
 
 def to_eight_bits(values: NDArray[Any]) -> tuple[Array, str]:
-    """Scale pixels of any type to 8 bits; return them with a note that says how.
-
-    Unsigned 16 bits lose their low byte. Other numbers are taken as 0 to 1, 0 to 255 or 0 to 65535 if their largest
-    value suggests it; else their range is stretched.
-    """
+    """Scale pixels to 8 bits, by their type or the range that their largest value suggests; return how, too."""
     if values.dtype == np.uint8:
         return values, ""
     if values.dtype == np.uint16:

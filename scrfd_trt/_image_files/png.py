@@ -103,10 +103,7 @@ def _raw_bytes(header: PngHeader) -> int:
 
 
 def has_more_data(data: bytes, header: PngHeader) -> bool:
-    """Return whether much more is compressed in a file than its pixels, which takes long to decompress.
-
-    Pixels that are compressed as usual cannot be compressed again; only other files are decompressed here.
-    """
+    """Return whether much more is compressed than the pixels; only what compresses again is decompressed here."""
     stored, view = sum(end - start for start, end in header.places), memoryview(data)
     most = 2 * _raw_bytes(header) + MAX_SURPLUS  # interlaced images have more rows
     if stored * 1032 <= most or not any(map(_is_compressible, _samples(view, header))):

@@ -22,32 +22,7 @@ START_BYTES = 64
 def open_image(
     source: Path | bytes, *, limits: Limits = DEFAULT, damaged: Damaged = "stop", name: str = ""
 ) -> ImageFile:
-    """Read the header of an image file.
-
-    Parameters
-    ----------
-    source
-        A file, or its content.
-    limits
-        Largest size and work.
-    damaged
-        Whether a file that is cut off or damaged is an error (``stop``), or is read as far as possible (``keep``).
-        Pixels whose loss only decoding shows are an error of :meth:`ImageFile.frames`, or in :attr:`ImageFile.damage`.
-    name
-        Subject of error messages.
-
-    Returns
-    -------
-    ImageFile
-        Its frames are decoded by :meth:`ImageFile.frames`, one at a time.
-
-    Raises
-    ------
-    ImageError
-        If the file is missing, unreadable, empty, beyond the limits, cut off, damaged or not a supported image.
-    MissingDependencyError
-        If reading the format requires a package that is not installed.
-    """
+    """Read the header of an image file or its content; ``damaged="keep"`` reads as far as possible."""
     try:
         file = _open(source if isinstance(source, bytes) else _content(source), limits)
         if file.damage and damaged == "stop":

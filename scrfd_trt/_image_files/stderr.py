@@ -131,10 +131,7 @@ class _SharedStderr:
 
     @contextmanager
     def call(self, *, alone: bool = False) -> Iterator[Callable[[], tuple[list[str], bool]]]:
-        """Yield a function that returns what was written since, and whether no other such block can have caused it.
-
-        With ``alone``, the block waits until it is the only one.
-        """
+        """Yield what was written since, and whether only this block can have caused it; ``alone`` waits for that."""
         with self._changed:
             self._waiting += alone
             try:
@@ -167,10 +164,7 @@ _STDERR = _SharedStderr()
 
 
 def watched(call: Callable[[], Result | None]) -> tuple[Result | None, list[str]]:
-    """Return the result of a call of OpenCV, and its messages if there is no result or pixels are lost.
-
-    The call runs again if it has no result, or may have lost pixels, and other threads were in such calls.
-    """
+    """Return the result of a call of OpenCV, and its messages if pixels are lost; run it again alone if unsure."""
     for alone in (False, True):
         with _STDERR.call(alone=alone) as written:
             result = call()

@@ -184,10 +184,7 @@ def page_tags(extras: Extras, *, alpha: bool) -> Tags:
 
 
 def append_page(file: BinaryIO, link: int, data: bytes, tags: Tags, children: Mapping[int, Tags]) -> int:
-    """Append a TIFF file of one page, with more tags, to a file; return the position of the pointer to the next page.
-
-    ``link`` is the position of the pointer to this page; 0 begins the file. Raises OverflowError beyond 4 GB.
-    """
+    """Append a one-page TIFF with more tags, whose pointer is at ``link``; return the next pointer's position."""
     base = file.tell()
     own = next(directories(data))
     if not link and not tags and not any(children.values()):

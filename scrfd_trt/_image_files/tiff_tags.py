@@ -170,10 +170,7 @@ def resolution_tags(resolution: tuple[float, float] | None) -> Tags:
 
 
 def directory_bytes(tags: Tags, at: int, children: Mapping[int, Tags]) -> bytes:
-    """Return a little-endian directory that starts at ``at``, and behind it its long values and child directories.
-
-    It is the last of its chain: the four bytes behind its entries are zero.
-    """
+    """Return a little-endian directory, the last of its chain, and its long values and child directories."""
     tags = {**tags, **{tag: Tag(LONG, 1, b"\0" * 4) for tag, child in children.items() if child}}
     entries, values = len(tags).to_bytes(2, "little"), b""
     end = at + 2 + 12 * len(tags) + 4

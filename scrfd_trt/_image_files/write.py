@@ -1,8 +1,4 @@
-"""Write image files: one picture, pages or an animation, with what describes colours and size and chosen metadata.
-
-OpenCV encodes what it encodes right; what is to be said beside the pixels is put into its files. Pillow encodes the
-rest.
-"""
+"""Write image files with what describes them: OpenCV encodes what it encodes right, Pillow the rest."""
 
 from __future__ import annotations
 
@@ -93,31 +89,7 @@ def write_image(
     loops: int = 0,
     count: int = 1,
 ) -> None:
-    """Write frames to a new file, which can seek, as they come.
-
-    The colours of pixels that are fully transparent are replaced by black. Where the format has no alpha, the picture
-    is laid on white. A colour profile is written anew of its matrix and curves; where the format has none, or the
-    profile consists of tables, the pixels are converted to sRGB.
-
-    Parameters
-    ----------
-    suffix
-        Selects the format.
-    quality
-        Of lossy formats, 1 to 100.
-    color, metadata
-        What is said beside the pixels, as far as the format can hold it.
-    animation, loops, count
-        Whether the frames are an animation, how often it is shown (0: forever), and the number of its frames, which
-        AVIF needs; otherwise they are pages.
-
-    Raises
-    ------
-    OutputError
-        If the format, or the number or the size of the frames cannot be written.
-    MissingDependencyError
-        If a package is missing that encodes the format.
-    """
+    """Write frames, as pages or an animation, to a new file as they come; AVIF needs ``count``, 0 loops never end."""
     suffix = format_suffix(suffix)
     described = image_format(suffix)
     profile = icc.essential(color.icc_profile) if color.icc_profile and described.profile else None

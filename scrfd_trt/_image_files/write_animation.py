@@ -1,7 +1,4 @@
-"""Write animations frame by frame: GIF, APNG, WebP and AVIF.
-
-Of each frame, only the rectangle that changes is encoded, so that what is still stays still and takes no space.
-"""
+"""Write animations frame by frame (GIF, APNG, WebP, AVIF), of each the rectangle that changes."""
 
 from __future__ import annotations
 
@@ -164,10 +161,7 @@ def _write_webp(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) ->
 
 
 def _write_gif(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> None:
-    """Write each frame with a palette of its own.
-
-    A frame before one with transparent pixels covers the whole screen, and is cleared after it was shown.
-    """
+    """Write each frame with a palette of its own; one before transparent pixels covers all, and is cleared."""
     waiting: tuple[ImageFrame, ImageFrame | None] | None = None
     cleared = True
     for frame, last in _sized(frames, ".gif"):
@@ -206,11 +200,7 @@ def _write_gif_frame(file: BinaryIO, frame: ImageFrame, last: ImageFrame | None,
 
 
 def _gif_pixels(frame: ImageFrame, *, clear: bool) -> tuple[bytes, int | None, bytes]:
-    """Return the palette, the index of transparent pixels, and the compressed pixels of a frame.
-
-    Frames after which the screen is cleared have such an index even if no pixel has it: some readers clear the screen
-    to a colour otherwise.
-    """
+    """Return palette, transparent index (where the screen is cleared, too) and compressed pixels of a frame."""
     hidden = _alpha(frame) < GIF_OPAQUE
     if not clear and not hidden.any():
         palette, indexes = _palette_and_indexes(frame.pixels, GIF_COLORS)

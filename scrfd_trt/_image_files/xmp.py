@@ -142,10 +142,7 @@ def _refuse(*_: object) -> None:
 
 
 def read_xmp(packet: bytes) -> tuple[dict[str, str], dict[str, str], set[str]]:
-    """Return the fields of a packet that may be kept, its description of a panorama, and names of everything else.
-
-    A packet with a document type, which could hide entities that grow without bounds, is not read.
-    """
+    """Return the fields to keep, the panorama and names of the rest; document types may hide growing entities."""
     reader, parser = _Reader(), expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = reader.data, _refuse

@@ -49,11 +49,7 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """Records inputs when they are done: a line of JSON each, after a line with the settings.
-
-    A line that a crash cut short is dropped. ``rows_path`` is a file with the rows of all inputs, in the folder of the
-    ledger, if there is one.
-    """
+    """Records done inputs as lines of JSON after one with the settings; drops a line that a crash cut short."""
 
     def __init__(self, path: Path, settings: Mapping[str, str], rows_path: Path | None = None) -> None:
         self.path, self.settings = path, dict(settings)
@@ -162,10 +158,7 @@ class Ledger:
 
     @contextmanager
     def recording(self, folders: Iterable[Path] = ()) -> Iterator[None]:
-        """Record what is done in the block; raise OptionError if another run works on the job.
-
-        Unfinished files that a killed run left in the folders and in that of the ledger are deleted.
-        """
+        """Record what is done in the block, without a killed run's parts; OptionError if another run is at work."""
         lock = self.path.with_suffix(".lock")
         with output_errors(self.path), locked_if_free(lock) as is_free, self.path.open("ab") as self._file:
             if not is_free or os.fstat(self._file.fileno()).st_size != self._size:

@@ -161,10 +161,7 @@ def serve(connection: Connection, function: Callable[..., Any]) -> None:
 
 @contextmanager
 def spawned(targets: Sequence[Target]) -> Iterator[Calls]:
-    """Start new Python processes, whose targets are pickled and use :func:`serve`; they end with the block.
-
-    A process that dies is replaced.
-    """
+    """Start new Python processes, whose targets are pickled and :func:`serve`; those that die are replaced."""
     with closing(Calls()) as calls:
         for target in targets:
             calls.add(multiprocessing.get_context("spawn"), target)
@@ -173,10 +170,7 @@ def spawned(targets: Sequence[Target]) -> Iterator[Calls]:
 
 @contextmanager
 def forked(function: Callable[..., Any], count: int) -> Iterator[Calls]:
-    """Fork processes that call a function, with all that it uses as it is now; they end with the block.
-
-    They must use no GPU, and end, too, if this process dies.
-    """
+    """Fork processes that call a function with what it uses, but no GPU; they end with the block, or with this one."""
     with closing(Calls()) as calls:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python warns of forks in a process with threads

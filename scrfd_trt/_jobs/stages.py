@@ -18,10 +18,7 @@ _END = object()
 
 @contextmanager
 def prefetched(items: Iterable[Item], size: int = 4) -> Iterator[Iterator[Item]]:
-    """Iterate over ``items`` on another thread, up to ``size`` ahead; raise their error in its turn.
-
-    Only that thread uses ``items`` until the block is left.
-    """
+    """Iterate over ``items`` on another thread, up to ``size`` ahead; raise their error in its turn."""
     prefetcher = _Prefetcher(items, size)
     try:
         prefetcher.thread.start()
@@ -116,11 +113,7 @@ class ByteBudget:
         self._changed = threading.Condition()
 
     def take(self, turn: int, size: int) -> None:
-        """Wait for the turn, and until the bytes are free; a single item may take more than the limit.
-
-        Each turn must be taken, for 0 bytes where nothing is needed. To take one again does nothing. Raises
-        CancelledError after :meth:`close`.
-        """
+        """Wait for the turn, which each must take, and until the bytes are free; CancelledError after ``close()``."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._turn >= turn)
             if self._turn > turn:
@@ -190,11 +183,7 @@ class OrderedMap(Iterator[Result], Generic[Item, Result]):
 def mapped(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
 ) -> Iterator[OrderedMap[Item, Result]]:
-    """Call a function for each item in several threads; the results come in order, and errors in their turn.
-
-    The thread that iterates over the results takes the items, at most ``ahead`` before theirs. When the block ends,
-    calls in progress are finished, and no others begin.
-    """
+    """Call a function for items in threads, up to ``ahead`` of the results, which come in order; end the calls."""
     executor = ThreadPoolExecutor(workers, "scrfd-trt-job")
     try:
         yield OrderedMap(function, items, executor, ahead)

@@ -103,11 +103,7 @@ def merge_passes(
     *,
     views: Sequence[View] | None = None,
 ) -> Outcome:
-    """Apply NMS to the candidates of all passes over one image.
-
-    They are in pixels of the image, or of their turned windows if these are given as ``views``.
-    Values that are not finite and scores above 1 are a BackendError, with ``description`` as what runs the model.
-    """
+    """Apply NMS to the candidates of all passes over one image, or of its ``views``; invalid values are an error."""
     candidates, aside = merge(passes), None
     if views is not None:
         numbers = np.repeat(np.arange(len(views)), [len(found) for found in passes])
@@ -129,11 +125,7 @@ def look_again(
     detect: Callable[[list[Look]], list[Outcome]],
     limits: tuple[float, int | None],
 ) -> Outcome:
-    """Return the faces of turned images, and those of ``all_faces``, weak ones too, that a second look confirms.
-
-    ``detect`` returns what the model finds in images with a score above the threshold; ``limits`` are the maximum
-    intersection over union, and the maximum number of faces.
-    """
+    """Return the faces of turned images, and weak ones of ``all_faces`` that ``detect`` confirms in sheets."""
     if isinstance(all_faces, ScrfdError):
         return faces
     weak = find_weak(_candidates(faces), _candidates(all_faces))

@@ -1,7 +1,4 @@
-"""Open a pipeline for a file and a device, and build engines.
-
-A new engine is verified by :func:`scrfd_trt._pipelines.verify_engine.check_engine`.
-"""
+"""Open a pipeline for a file and a device, and build engines."""
 
 from __future__ import annotations
 
@@ -48,11 +45,7 @@ def open_onnx(
     progress: BuildProgress | None = None,
     **engine_options: Any,
 ) -> Pipeline:
-    """Open an ONNX model on ``cpu``, or its engine on ``cuda:n`` or ``cuda:all``; build the engine if none is cached.
-
-    The engine is built for the scales in ``options``, unless ``build_options`` names sizes. ``engine_options`` are
-    further arguments of :func:`open_engine`.
-    """
+    """Open an ONNX model on ``cpu``, or its engine on ``cuda:n`` or ``cuda:all``; build one if none is cached."""
     if device == "cpu":
         if engine_options.get("stream") is not None:
             raise OptionError("stream: a CUDA stream cannot be used on the CPU; leave it out, or choose device cuda")
@@ -114,10 +107,7 @@ def _open_on_cpu(path: Path, options: DetectorOptions) -> HostPipeline:
 def open_engine(
     path: Path, options: DetectorOptions, device: int, *, stream: Any = None, **runtime_options: Any
 ) -> CudaPipeline:
-    """Open an engine on GPU ``cuda:device``, in a CUDA stream of the caller if ``stream`` is one.
-
-    ``runtime_options`` are further arguments of :func:`scrfd_trt._engine.runtime.opener`.
-    """
+    """Open an engine on GPU ``cuda:device``, in a CUDA stream of the caller if ``stream`` is one."""
     reopen = opener(read_plan(path), device, **runtime_options)
     try:
         return CudaPipeline(reopen, options, stream=stream)

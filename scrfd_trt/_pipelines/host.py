@@ -1,7 +1,4 @@
-"""The pipeline on the CPU: NumPy and OpenCV around a backend that takes and returns host arrays.
-
-It is the reference that the pipeline on the GPU is compared with.
-"""
+"""The pipeline on the CPU, the reference for the GPU's: NumPy and OpenCV around a backend of host arrays."""
 
 from __future__ import annotations
 
@@ -40,12 +37,7 @@ Run = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
 
 
 class HostPipeline:
-    """Letterbox, backend, decoding and NMS on the CPU; the methods are those of :class:`Pipeline`.
-
-    The pipeline owns the backend and closes it. Raises ModelFormatError if the backend does not run a SCRFD model, and
-    OptionError if it does not accept a size in ``options.scales``. ``cut_padding=False`` runs models of free size at
-    the size of each scale, for comparisons.
-    """
+    """Letterbox, backend, which it closes, decoding and NMS on the CPU; ``cut_padding=False`` is for comparisons."""
 
     parallel = 1
     takes_looks = True
@@ -126,10 +118,7 @@ class HostPipeline:
     def _passes(
         self, images: Images, plans: Sequence[Sequence[View]], threshold: float, backend: Backend | None
     ) -> list[list[Candidates]]:
-        """Return the candidates of each view of each image; on several cores, several runs of the model at a time.
-
-        With a ``backend`` in place of the own one, and with backends that may depend on the order, one runs at a time.
-        """
+        """Return the candidates of each view of each image; where cores and backend allow, several runs at a time."""
         single = backend
         if backend is None and isinstance(self._backend, OnnxBackend) and sum(map(len, plans)) >= 2 * self._cores > 2:
             single = self._backend.on_one_thread()
@@ -162,10 +151,7 @@ class HostPipeline:
         return [[found[image, view] for view in range(len(plan))] for image, plan in enumerate(plans)]
 
     def _runs(self, plans: Sequence[Sequence[View]], batch: int | None) -> list[list[tuple[int, int]]]:
-        """Return the image and the number of each view that run together, for each run of the model.
-
-        ``batch`` is how many run together; None: as many as the model supports.
-        """
+        """Return image and number of the views of each run of the model, ``batch`` together, None for all it takes."""
         by_size: dict[Size, list[tuple[int, int]]] = {}
         for image, plan in enumerate(plans):
             for number, view in enumerate(plan):
@@ -248,10 +234,7 @@ class Blob:
 
 
 class BlobPool:
-    """Reuses blobs: of each power of two of floats it makes as many as are in use at the same time.
-
-    It needs no lock, since ``list.append`` and ``list.pop`` are atomic.
-    """
+    """Reuses blobs, by powers of two of floats; it needs no lock, since append and pop of lists are atomic."""
 
     def __init__(self) -> None:
         self._idle: dict[int, list[Blob]] = {}

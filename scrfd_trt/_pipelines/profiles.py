@@ -1,7 +1,4 @@
-"""Choose the sizes of the inputs of a model, and split batches over the optimization profiles of an engine.
-
-Sizes are width and height in pixels.
-"""
+"""Choose input sizes (width, height) of a model, and split batches over an engine's optimization profiles."""
 
 from __future__ import annotations
 
@@ -30,12 +27,7 @@ class Part:
 
 
 def split(ranges: Sequence[ShapeRange], shape: tuple[int, ...]) -> tuple[Part, ...]:
-    """Split a batch of shape ``(B, 3, H, W)`` into the fewest parts that profiles accept.
-
-    ``ranges`` are the shapes of each profile. Of several profiles for a part, the one tuned for the nearest shape is
-    chosen. A part is padded only if no profile accepts so few images. Raises BackendError, which lists the accepted
-    shapes, if no profile accepts images of this size.
-    """
+    """Split a batch ``(B, 3, H, W)`` into the fewest parts that profiles accept, padded only where they must be."""
     size = (shape[-1], shape[-2])
     fitting = _of_size(ranges, size) if len(shape) == RANK and shape[0] else []
     if not any(ranges[index].min[1] <= shape[1] <= ranges[index].max[1] for index in fitting):

@@ -13,12 +13,9 @@ from scrfd_trt.errors import BackendError, ClosedError, one_line
 
 
 class Workers:
-    """Runs calls in up to ``count`` threads, which start when first needed.
+    """Runs calls in up to ``count`` threads; calls that are dropped raise ClosedError, and not cancellation."""
 
-    A thread pool cancels the calls that it drops, and asyncio takes a cancelled future for a cancelled task. Here, the
-    futures of calls that have not started when the workers are closed raise ClosedError. A forked process starts
-    threads of its own, and its copies of the parent's futures raise ClosedError.
-    """
+    # asyncio takes a cancelled future for a cancelled task. A forked process starts threads of its own.
 
     def __init__(self, count: int) -> None:
         self._count = count

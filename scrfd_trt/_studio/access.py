@@ -31,10 +31,7 @@ class Answer(NamedTuple):
 
 
 class Access:
-    """Decides on requests by their headers.
-
-    ``host`` is the name or address that the studio was asked to listen on, ``addresses`` those that it does listen on.
-    """
+    """Decides on requests by their headers, from the host that was asked for and the addresses listened on."""
 
     def __init__(self, host: str, addresses: Iterable[str], port: int) -> None:
         listening = [ipaddress.ip_address(address.partition("%")[0]) for address in addresses]

@@ -72,11 +72,7 @@ class Upload(ui.upload):
 
 
 class Controls:
-    """The controls of one overlay. They set the options of ``layer`` that differ from the defaults.
-
-    ``on_change`` is called after each accepted change, ``on_error`` with the reason for a refused one. Raises
-    ScrfdError if the overlay cannot be loaded.
-    """
+    """The controls of one overlay, which set the options of ``layer``; ``on_error`` takes the reason of a refusal."""
 
     def __init__(
         self, layer: Layer, session: Session, on_change: Callable[[], None], on_error: Callable[[str], None]

@@ -44,11 +44,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Guard:
-    """An ASGI application around another one.
-
-    ``max_body`` limits the body of a request, in bytes. Only paths that start with ``cacheable``, the parts of the
-    framework, are kept in caches.
-    """
+    """An ASGI application around another one, with limited bodies; only ``cacheable`` paths are kept in caches."""
 
     def __init__(
         self, app: Application, access: Access, max_body: int, *, cacheable: str, grace: float = GRACE_SECONDS

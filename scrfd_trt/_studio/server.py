@@ -164,10 +164,7 @@ class _TimedProtocol(H11Protocol):
 
 
 class _FrameworkLog(logging.Handler):
-    """Report errors of the studio in one line, and those that only the framework is part of if all is logged.
-
-    The framework logs a traceback for events that no page sends.
-    """
+    """Report the studio's errors in one line; the framework's own, a traceback for odd events, only for debugging."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None

@@ -36,10 +36,7 @@ OPENED_AT_ONCE = threading.BoundedSemaphore(2)
 
 
 class Layer:
-    """One overlay of a page and those of its options that differ from the defaults.
-
-    ``options`` is only replaced as a whole, so that a drawing in progress never sees half of a change.
-    """
+    """One overlay of a page and its changed options, which are replaced as a whole for the drawing in progress."""
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         self.name = name
@@ -55,10 +52,7 @@ class Layer:
             return False
 
     def overlay(self) -> overlays.Overlay:
-        """Return the overlay, cached until an option changes: reading a sticker takes seconds.
-
-        Raises ScrfdError if it cannot be loaded or refuses its options.
-        """
+        """Return the overlay, cached until an option changes: reading a sticker takes seconds."""
         cached = self._cached
         if cached is None or cached[0] != self.options:
             options = dict(self.options)
@@ -66,10 +60,7 @@ class Layer:
         return cached[1]
 
     def set_options(self, options: Mapping[str, Any]) -> None:
-        """Replace the options; an overlay that only lacks a required option accepts them too.
-
-        Raises ScrfdError and keeps the options if the overlay refuses the new ones.
-        """
+        """Replace the options unless the overlay refuses them for more than a missing one (ScrfdError)."""
         options = dict(options)
         try:
             overlay = overlays.create(self.name, **options)
@@ -206,10 +197,7 @@ class Session:
             raise
 
     def store_sticker(self, name: str, content: bytes) -> Path:
-        """Store an image that an option names, until :meth:`delete_sticker` or :meth:`close`.
-
-        Raises ImageError if it is too large, not an image, or has a name that the file system refuses.
-        """
+        """Store an image that an option names, until it is deleted; raise ImageError if it is none, or too large."""
         label = repr(name[:60])
         if len(content) > MAX_STICKER_BYTES:
             raise ImageError(f"{label} has more than {MAX_STICKER_BYTES // 2**20} MiB: use a smaller one")
@@ -253,12 +241,7 @@ class Session:
         return [warning for overlay in covering for warning in overlay.privacy_warnings()]
 
     def download(self, progress: Callable[[str], None] | None = None) -> tuple[str, bytes | Path]:
-        """Return the result's file name and its content; for a clip, a file that exists until the next download.
-
-        ``progress`` is called with the state of a clip. Raises MissingDependencyError for clips without the extra
-        ``video``, ClosedError if the page is closed before a clip is written, and ScrfdError if an overlay fails or a
-        clip cannot be read or written.
-        """
+        """Return the result's file name and content; for a clip, a file that exists until the next download."""
         now = self.snapshot()
         name = output_name(now.media)
         if not now.media.is_clip:
@@ -284,10 +267,7 @@ class Session:
         clips.write_clip(now.media, target, self.detector, now.compose, threshold=now.threshold, progress=report)
 
     def offer(self, name: str, content: bytes | Path) -> str:
-        """Return the key with which :meth:`take` returns a result once, until the next one is offered.
-
-        Raises ImageError if this page or all pages then hold too much.
-        """
+        """Return the key with which :meth:`take` returns a result once; ImageError if pages hold too much."""
         key = secrets.token_urlsafe(24)
         with self._lock:
             self._hold(download=content if isinstance(content, bytes) else b"")

@@ -130,10 +130,7 @@ def _check_size(name: str, width: float, height: float) -> None:
 
 
 def read_clip(name: str, path: Path) -> Media:
-    """Read the first frames of a clip; raise ImageError if it is unreadable or too large.
-
-    ``path`` must exist as long as the clip is shown. Raises MissingDependencyError without the extra ``video``.
-    """
+    """Read the first frames of a clip, whose file stays; raise ImageError if it is unreadable or too large."""
     if not can_use_clips():
         raise MissingDependencyError(CLIPS_UNAVAILABLE)
     try:
@@ -192,11 +189,7 @@ def write_clip(
     threshold: float,
     progress: Callable[[str], None],
 ) -> None:
-    """Write a clip with all its frames and its audio, as ``scrfd-trt overlay`` does.
-
-    ``target`` must be in a folder of its own. Exceptions that ``progress`` raises stop the work. Raises a
-    ScrfdError if the clip cannot be read or written.
-    """
+    """Write a clip into a folder of its own, as ``scrfd-trt overlay`` does; errors of ``progress`` stop it."""
     stages = {"finding": "Detecting faces", "drawing": "Drawing"}
 
     def report(stage: str, done: int, total: int | None) -> None:

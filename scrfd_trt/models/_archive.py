@@ -14,11 +14,7 @@ from scrfd_trt.models._store import address, home, short
 
 
 def unpack(path: Path, archive: Archive, model: Model, folder: Path) -> Path:
-    """Unpack the model of a release archive into a folder that the caller has locked; return its file.
-
-    The member is found by its file name in any folder of the archive. If that does not contain the model with its size
-    and SHA-256, nothing is written and ModelFormatError is raised.
-    """
+    """Unpack the model of an archive into a locked folder; ModelFormatError if its size or SHA-256 differs."""
     try:
         with zipfile.ZipFile(path) as opened:
             member = _member(opened, archive, model)

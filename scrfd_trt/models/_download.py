@@ -1,8 +1,4 @@
-"""Download release archives with pooch; an attempt resumes where the one before it stopped.
-
-pooch retries and puts files in place, but always downloads from the first byte. :class:`_ResumingDownloader` therefore
-replaces its downloader. pooch and requests are optional: import this module only for a download.
-"""
+"""Download release archives with pooch (optional: import late), but resume where the last attempt stopped."""
 
 from __future__ import annotations
 
@@ -30,10 +26,7 @@ _OK, _PARTIAL, _RANGE_NOT_SATISFIABLE = 200, 206, 416
 
 
 def download(model: Model, progress: ProgressBar | bool | None, retries: int) -> Path:
-    """Download a model into the home folder, which the caller has locked, from the first archive that is available.
-
-    DownloadError is about the first archive; an OSError means that the home folder cannot be written to.
-    """
+    """Download a model into the locked home folder, from the first archive there is; an OSError is the folder's."""
     bar = _progress_bar(progress, model.name)
     failures: list[DownloadError] = []
     try:
@@ -87,11 +80,7 @@ def _with_pooch(archive: Archive, bar: ProgressBar, retries: int) -> Path:
 
 
 class _ResumingDownloader:
-    """A downloader for pooch that keeps an incomplete file and requests the rest (HTTP Range) in the next attempt.
-
-    A server that sends the whole file replaces the incomplete one. A file that was completed in two attempts and has
-    the wrong hash is downloaded once more from the first byte.
-    """
+    """A downloader for pooch that keeps an incomplete file, requests the rest, and starts over if the hash is wrong."""
 
     def __init__(self, archive: Archive, bar: ProgressBar) -> None:
         self._archive = archive

@@ -45,28 +45,7 @@ def _metadata_line(found: Metadata, kept: Metadata) -> list[str]:
 
 
 class AnimationWriter(OutputWriter):
-    """Write an animated image as :class:`VideoWriter` writes videos: the same frames, alpha, durations and loops.
-
-    A thread encodes while the next frames are drawn; up to two frames wait for it.
-
-    Parameters
-    ----------
-    path
-        The file; its suffix selects the format.
-    reader
-        The animation whose frames are written.
-    options
-        Of these, ``quality`` is used.
-    overwrite, keep_metadata, keep_location
-        As for :class:`VideoWriter`.
-
-    Raises
-    ------
-    OptionError
-        If the file exists already.
-    OutputError
-        If the file cannot be written.
-    """
+    """Write an animated image as :class:`VideoWriter` writes videos; a thread encodes while frames are drawn."""
 
     constant_rate = None
 

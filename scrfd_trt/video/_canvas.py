@@ -53,13 +53,7 @@ class Canvas:
         self._memory = np.empty(0, np.uint64)
 
     def draw(self, frame: Frame, overlay: OverlayFunction, detections: Detections) -> list[_colors.Patch]:
-        """Return the parts of a frame's image on which the overlay drew; none if it drew on the frame, on a GPU.
-
-        Raises
-        ------
-        OverlayError
-            If the overlay changed pixels outside its ``used_boxes``.
-        """
+        """Return the parts of the image that the overlay drew on; none if it drew on the frame, on a GPU."""
         draw_on_gpu = gpu_overlay(overlay) if frame.is_on_gpu else None
         if draw_on_gpu is not None:
             draw_on_gpu(frame.yuv, detections)
@@ -122,10 +116,7 @@ def _regions(picture: Any, overlay: OverlayFunction, detections: Detections) -> 
 
 
 def join_boxes(boxes: NDArray[np.floating[Any]], size: tuple[int, int]) -> list[Region] | None:
-    """Return disjoint regions that contain boxes ``(N, 4)`` and :data:`MARGIN` pixels around them.
-
-    None is the whole image of ``size``, where it is the least work.
-    """
+    """Return disjoint regions around boxes ``(N, 4)`` with :data:`MARGIN`; None where the whole image is less work."""
     limits = np.array([*size, *size])
     low = np.floor(np.clip(boxes[:, :2], -MARGIN, limits[:2] + MARGIN)) - MARGIN
     high = np.ceil(np.clip(boxes[:, 2:], -MARGIN, limits[:2] + MARGIN)) + MARGIN

@@ -93,10 +93,7 @@ class Orientation:
 
     @classmethod
     def from_side_data(cls, data: Mapping[str, bytes]) -> Orientation:
-        """Read the display matrix of a frame; angles between right angles are rounded to the nearest.
-
-        FFmpeg's ``libavutil/display.h``: a pixel at x, y is shown at ``a·x + c·y``, ``b·x + d·y``.
-        """
+        """Read the display matrix (libavutil/display.h) in right angles: x, y is shown at a·x + c·y, b·x + d·y."""
         if "DISPLAYMATRIX" not in data:
             return cls()
         a, b, _, c, d = np.frombuffer(data["DISPLAYMATRIX"], np.int32)[:5].tolist()
@@ -280,10 +277,7 @@ def bit_depth(picture: Any) -> int:
 
 
 class Patch(NamedTuple):
-    """A part of a frame's image, and the same with an overlay: ``(h, w, 3)`` uint8 BGR.
-
-    Apart from the frame's sides, no pixel within :data:`PASTE_MARGIN` of the patch's sides differs.
-    """
+    """A part of a frame's image, before and after an overlay: ``(h, w, 3)`` BGR; its inner sides are unchanged."""
 
     left: int
     top: int
@@ -292,10 +286,7 @@ class Patch(NamedTuple):
 
 
 def paste_changes(picture: Any, patches: Sequence[Patch]) -> Any:
-    """Copy the pixels that patches change into a frame, and return it; other samples keep their values.
-
-    The frame's format has to be in :data:`LAYOUTS`; its planes are copied first if they are shared.
-    """
+    """Copy the pixels that patches change into a frame in one of :data:`LAYOUTS`, which is made writable; return it."""
     masks = [_changed(patch) for patch in patches]
     bounds = [_changed_bounds(patch, mask, picture) for patch, mask in zip(patches, masks, strict=True)]
     known = np.array([each for each in bounds if each is not None])

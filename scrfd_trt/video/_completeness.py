@@ -19,11 +19,7 @@ BROADCAST = 1  # flag of ASF files whose sizes are not valid
 
 
 class TruncationCheck:
-    """Compares the duration that a file declares with the packets that were read.
-
-    ``seconds`` is the declared duration of the video stream, or None. Files that declare none cannot be checked:
-    transport streams, and recorded live streams.
-    """
+    """Compares the declared duration (None: unknown, as of transport streams) with the packets that were read."""
 
     SLACK_SECONDS, SLACK_FRAMES = 0.5, 1.5  # tolerance of the container's duration, and of the video stream's own
 

@@ -59,11 +59,7 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class FoundFace:
-    """A place of a copy that looks like a face; the box holds it from ``start`` to ``end``.
-
-    ``pts_seconds`` is the time of the highest score. ``track`` is that of the cover through which it shows; None if it
-    is not covered.
-    """
+    """A place of a copy that looks like a face, with the cover ``track`` through which it shows, if any."""
 
     score: float
     box: tuple[float, ...]
@@ -222,12 +218,8 @@ def verified(
     search: Callable[[Path], tuple[CopySearch, Any]],
     cover: Callable[[Any], None],
 ) -> tuple[Written, list[CopySearch]]:
-    """Write a copy until a search finds nothing more to cover, at most four times; return the result and the searches.
-
-    If only weak covers are left, and a further round has not made them fewer, no other one follows.
-    ``write(inspect=)`` calls a function with the finished file before it gets its name, and deletes the file if the
-    function raises an error. ``cover`` takes what the search says is to be covered in the next round.
-    """
+    """Write a copy, at most four times, until a search finds nothing to cover, or weak covers get no fewer."""
+    # write(inspect=) calls a function with the finished file, and deletes it if that raises an error.
     searches: list[CopySearch] = []
 
     def inspect(path: Path) -> None:
@@ -262,10 +254,7 @@ def render_verified(
     progress: ProgressCallback,
     **how: Any,
 ) -> Summary:
-    """Do what :func:`render_video` does, search the copy, and render it again with what is still found.
-
-    Faces that are found are added to ``faces_file``. The output gets its name after the last round.
-    """
+    """Do what :func:`render_video` does, search the copy, add what is found to the faces, and render it again."""
     searcher = CopySearcher(detector, overlay, selection)
     write = partial(render_video, source, output, faces_file, overlay, selection=selection, progress=progress, **how)
     search = partial(searcher.search_video, faces_file=faces_file, progress=progress)

@@ -135,10 +135,7 @@ class FaceFields(BaseModel):
         return box
 
     def why_invisible(self, size: tuple[int, int]) -> str:
-        """Return why a box covers nothing of an image of this size; empty if it does, or landmarks lie in the box.
-
-        Landmarks in the box come from a detector, whose boxes may end outside of the image.
-        """
+        """Return why a box covers nothing of an image; empty if it does, or holds landmarks, as a detector's do."""
         x1, y1, x2, y2 = self.box
         if self.landmarks is not None:
             x, y = np.mean(self.landmarks, axis=0)
@@ -460,10 +457,7 @@ def _columns(line: _Frame) -> FrameFaces:
 
 
 def _wrong_boxes(boxes: NDArray[np.float64], faces: list[_Face], size: tuple[int, int]) -> Iterator[tuple[int, str]]:
-    """Yield the boxes that are reversed or cover nothing, with the reasons.
-
-    Trackers, whose faces have an origin, may place a box outside of the frame.
-    """
+    """Yield reversed boxes and those that cover nothing, with reasons; trackers may leave the frame."""
     low, high = boxes[:, :2], boxes[:, 2:]
     for index in np.flatnonzero((low > high).any(axis=1)).tolist():
         yield index, REVERSED

@@ -90,10 +90,7 @@ def kinds(options: EncodeOptions) -> tuple[str, ...]:
 
 
 def plan(streams: Iterable[Any], suffix: str, options: EncodeOptions, name: str) -> list[Plan]:
-    """Decide what becomes of the audio and subtitle streams of a source in a file with this suffix.
-
-    ``name`` is the output in messages. Raises OptionError if audio that has to be copied cannot be.
-    """
+    """Decide what becomes of a source's audio and subtitles; OptionError for audio that cannot be copied."""
     suffix = {".m4v": ".mp4"}.get(suffix.lower(), suffix.lower())
     return [
         _plan_audio(one, suffix, options, name) if one.type == "audio" else _plan_subtitles(one, suffix, options)
@@ -214,17 +211,7 @@ CLEAN_HEADS = {"ass": _without_names, "vorbis": _without_comments}
 
 
 class EncodedAudio:
-    """Decodes audio and encodes it in another codec, at the same times: gaps become silence.
-
-    Parameters
-    ----------
-    start
-        Seconds at which the sound has to start, with silence, if the container stores no time for it.
-    keep_damaged
-        Whether packets that cannot be decoded become silence; otherwise they are an error.
-    name, origin
-        The source in messages, and the time from which their times count.
-    """
+    """Decodes audio and encodes it in another codec, at the same times: gaps become silence."""
 
     def __init__(
         self,

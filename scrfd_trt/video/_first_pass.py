@@ -51,11 +51,7 @@ class FrameDetector(Protocol):
 
 
 class FrameResult(NamedTuple):
-    """A frame and its detections; ``frame`` is None if it is not kept, ``detections`` if the frame was skipped.
-
-    ``is_near_span`` is False for frames far from all spans in which faces are wanted; all of those are skipped.
-    ``motion`` is how the background moves from the frame before.
-    """
+    """A frame (None if not kept) and its detections (None if skipped), near a wanted span or not, and its motion."""
 
     number: int
     pts_seconds: float

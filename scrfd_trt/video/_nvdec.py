@@ -45,10 +45,7 @@ def _number(device: str) -> int:
 
 
 def accelerator(device: str) -> Any:
-    """Return an ``av.codec.hwaccel.HWAccel`` for a GPU ``cuda:n``, for files that are opened in its :func:`context`.
-
-    Raises VideoError if this PyAV cannot leave frames on the GPU.
-    """
+    """Return PyAV's accelerator for ``cuda:n``, for files opened in its :func:`context`; VideoError without one."""
     av = _pyav.load()
     try:
         from av.codec.hwaccel import HWAccel  # noqa: PLC0415 - optional
@@ -65,10 +62,7 @@ def accelerator(device: str) -> Any:
 
 
 def context(device: str) -> AbstractContextManager[None]:
-    """Return a ``with`` block in which FFmpeg finds the context of a GPU.
-
-    It is the primary one, which FFmpeg itself refuses to take once another library has made it.
-    """
+    """Return a block with a GPU's primary context, which FFmpeg refuses to take once another library has made it."""
     return nullcontext() if device == "cpu" else Device(_number(device)).current()
 
 
@@ -114,10 +108,7 @@ class Plane:
 
 
 def yuv_image(picture: Any) -> YUVImage:
-    """Return a frame on the GPU as an image that a detector reads in place.
-
-    FFmpeg copies what NVDEC decodes in the default stream; who reads the first plane waits for it.
-    """
+    """Return a frame on the GPU as an image; FFmpeg copies in the default stream, which the first plane waits for."""
     width, height = picture.width, picture.height
     matrix, color_range = _colors.conversion_tags(picture)
     y, uv = picture.planes
@@ -180,11 +171,7 @@ def finished(preview: Preview | PendingPreview) -> Preview:
 
 
 class Previewer:
-    """Shrinks frames on one GPU, as :func:`scrfd_trt.video._first_pass.make_preview` does, in a stream of its own.
-
-    Several are made at once, when one of them is waited for or there are enough: with each call of the driver, another
-    thread may take Python's lock. One thread may begin previews, and another finish them.
-    """
+    """Shrinks frames on one GPU as ``make_preview`` does; several at once, to pass Python's lock around less often."""
 
     def __init__(self, device: str) -> None:
         self._device = Device(_number(device))

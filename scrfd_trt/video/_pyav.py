@@ -62,11 +62,7 @@ def open_input(
     timeout: float | None = None,
     hwaccel: Any = None,
 ) -> Any:
-    """Open a file or an address for reading, and return its ``av.container.InputContainer``.
-
-    Only formats that contain their data are opened, unless ``container_format`` names another one or a web address
-    ends like a playlist. Files are read as files, addresses never lead to files. ``options`` may name other lists.
-    """
+    """Open a file or address in PyAV: only formats with their own data, unless named; addresses never lead to files."""
     text = os.fspath(source)
     kind = scheme(text)
     text = kind + text[len(kind) :]  # FFmpeg knows lower case only

@@ -20,27 +20,13 @@ CONTAINERS = ("mp4", "mov", "matroska", "webm")
 
 @dataclass(frozen=True)
 class Spherical:
-    """The projection of a 360° video and the layout of a stereoscopic one, in FFmpeg's numbers.
+    """The projection of a 360° video and the layout of a stereoscopic one, in FFmpeg's numbers."""
 
-    Attributes
-    ----------
-    projection
-        None for a flat stereoscopic video.
-    pose
-        Yaw, pitch and roll in degrees times 65536.
-    bounds
-        Left, top, right and bottom of a tile, as shares of the whole times 2³².
-    padding
-        Pixels around each face of a cube map.
-    stereo
-        As in ``st3d``: 0 for one picture, 1 for top and bottom, 2 for left and right.
-    """
-
-    projection: int | None
-    pose: tuple[int, int, int] = (0, 0, 0)
-    bounds: tuple[int, int, int, int] = (0, 0, 0, 0)
-    padding: int = 0
-    stereo: int = 0
+    projection: int | None  # None for a flat stereoscopic video
+    pose: tuple[int, int, int] = (0, 0, 0)  # yaw, pitch and roll in degrees times 65536
+    bounds: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, top, right and bottom of a tile, as shares times 2³²
+    padding: int = 0  # pixels around each face of a cube map
+    stereo: int = 0  # as in ``st3d``: 0 for one picture, 1 for top and bottom, 2 for left and right
 
     @classmethod
     def from_side_data(cls, data: Mapping[str, bytes]) -> Spherical | None:
@@ -71,10 +57,7 @@ class Spherical:
 
 
 def set_side_data(stream: Any, spherical: Spherical) -> None:
-    """Give an output stream, before its encoder is configured, the side data that FFmpeg's muxers write, but for .mov.
-
-    PyAV copies side data from a stream that was read: here, from a file of one empty frame that declares the codec.
-    """
+    """Give an output stream, before it is configured, side data that PyAV copies from a file of one empty frame."""
     av = _pyav.load()
     file = io.BytesIO()
     with av.open(file, "w", format="mov") as container:
@@ -91,11 +74,7 @@ def set_side_data(stream: Any, spherical: Spherical) -> None:
 
 
 def finish_file(path: Path, container_format: str, spherical: Spherical) -> None:
-    """Change the index of a finished MP4 or QuickTime file; other containers need nothing.
-
-    FFmpeg writes no boxes into QuickTime files, whose index has to be at the end here. In MP4 files, it adds ``vexu``,
-    whose projection has no pose and takes the place of the other where FFmpeg reads it.
-    """
+    """Change the index of a finished MP4 (hide ``vexu``, which has no pose) or QuickTime file (add the boxes)."""
     if container_format not in ("mp4", "mov"):
         return
     with path.open("r+b") as file:

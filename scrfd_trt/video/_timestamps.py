@@ -93,10 +93,7 @@ def _presentation_time(packet: Any) -> Fraction:
 
 
 class LiveClock:
-    """Shifts the times of a live source to a clock that starts at 0 and strictly increases, also across reconnections.
-
-    ``now`` returns the local time in seconds: an interruption lasts as long on this clock as it did here.
-    """
+    """Shifts a live source's times to a clock from 0 that increases, over reconnections by the local clock ``now``."""
 
     MAX_JUMP = 10  # seconds by which the source may be ahead of the local clock between two frames
 
@@ -144,10 +141,7 @@ class LiveClock:
 
 
 class ConstantFrameRate:
-    """Assigns frames to the slots of a constant rate by their times; slots may stay empty.
-
-    ``name`` is the output in messages. ``rate`` is the nearest to the source's that MPEG-4 can store.
-    """
+    """Assigns frames to the slots of the constant rate, nearest to the source's, that MPEG-4 can store."""
 
     MAX_OFFSET, MAX_START = 0.3, 1.5
     """Frames by which a time may differ from its slot's, and by which the first frame may be late."""

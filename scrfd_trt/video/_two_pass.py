@@ -367,10 +367,7 @@ def overlay_video(
 def try_output(
     source: Source, output: Source, encode: EncodeOptions | None, *, overwrite: bool, damaged: Damaged
 ) -> ConstantFrameRate | None:
-    """Open the output and discard it, so that its errors come before the first pass.
-
-    No reference keeps its encoder in memory. Return what AVI asks of the times of frames.
-    """
+    """Open the output and discard it, so that its errors come first; return what AVI asks of frames' times."""
     encode = encode or EncodeOptions()
     with open_source(source, damaged=damaged, extra_streams=kinds(encode)) as reader:
         writer = open_writer(output, reader, encode, overwrite=overwrite)
@@ -458,10 +455,7 @@ def _rendered(
 
 
 def _free_closed(next_pass: VideoInfo | None = None) -> None:
-    """Free closed containers: PyAV's containers and streams refer to each other, and to their encoders' frames.
-
-    Before another pass over a video of small frames, it takes longer than the memory is worth.
-    """
+    """Free closed containers, in cycles with their encoders' frames, unless another pass of small frames follows."""
     if next_pass is None or next_pass.frame_bytes > SMALL_BYTES:
         gc.collect()
         # The C library keeps what large frames of several threads have left between others.

@@ -56,17 +56,7 @@ def verify(
     chapters: bool,
     spherical: Spherical | None,
 ) -> tuple[dict[str, str], list[str]]:
-    """Read a finished video; return its metadata, and names of what its container does not store.
-
-    ``expected`` begins with the video stream; ``context`` is that of the encoder. MP4 keeps chapters in a stream of
-    their own.
-
-    Raises
-    ------
-    OutputError
-        If a stream is missing, has another codec or other times, or if the number of frames, their size or their
-        colour tags differ.
-    """
+    """Read a finished video, and raise OutputError if it differs; return metadata, and what is not stored."""
     with (
         _pyav.writing(lambda: f"cannot write {name}: the finished file cannot be read"),
         _pyav.open_input(path) as container,

@@ -39,12 +39,9 @@ class WeightStats:
 
 
 class Fp16Caster:
-    """Casts a graph, its input and its outputs to FP16 in place.
+    """Casts a graph to FP16 in place, but for sums over maps, values of shapes, and the last sigmoid."""
 
-    These stay FP32: sums over whole feature maps, operators that ONNX does not define for FP16, values computed from
-    shapes, and the last sigmoid. Rounded after it, scores of 0.5 and more have steps of 0.0005, and boxes of one face
-    tie that did not.
-    """
+    # Rounded after the sigmoid, scores of 0.5 and more have steps of 0.0005, and boxes of one face tie.
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.weights = WeightStats()
@@ -185,11 +182,8 @@ def set_io_type(model: onnx.ModelProto, dtype: IoType) -> int:
 
 
 def with_rounding(content: bytes) -> bytes | None:
-    """Return an FP32 model, serialized ONNX, that rounds to FP16 after each step; None if nothing is FP16.
-
-    This is the worst that a GPU does in FP16. ONNX Runtime has no FP16 kernels for the CPU: it computes an FP16 model
-    in FP32 throughout, which hides rounding and overflow. It executes pairs of casts in the model (since 1.17).
-    """
+    """Return an FP32 model that rounds to FP16 after each step; None if nothing is FP16."""
+    # ONNX Runtime computes FP16 models in FP32 throughout, which hides rounding and overflow.
     model = onnx.load_model_from_string(content)
     graph = model.graph
     half = _tensors_of(model, TensorProto.FLOAT16) - {tensor.name for tensor in graph.initializer}

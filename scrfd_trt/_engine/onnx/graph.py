@@ -81,10 +81,7 @@ def format_errors(message: str) -> Iterator[None]:
 
 
 def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
-    """Return the values of a constant; raise ModelFormatError if its sides do not fit its data, or its type is unknown.
-
-    Without that check, a side of -1 takes any amount of data, and a large one reserves memory.
-    """
+    """Return the values of a constant; raise ModelFormatError if its sides do not fit its data, which costs memory."""
     with format_errors(f"the constant {shown(tensor.name)} cannot be read"):
         array = numpy_helper.to_array(tensor)
     if array.shape != tuple(tensor.dims):
@@ -149,10 +146,7 @@ def shape_of(value: onnx.ValueInfoProto) -> Shape:
 
 
 def infer_outputs(model: onnx.ModelProto, shape: tuple[int, ...]) -> list[Shape | None]:
-    """Return the output shapes for an input shape, without running the model; None where the rank is unknown.
-
-    Raise ModelFormatError if the model cannot take such an input.
-    """
+    """Return the output shapes for an input shape, without running the model; None where the rank is unknown."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for dim, side in zip(fixed.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):

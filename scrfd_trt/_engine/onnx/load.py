@@ -106,10 +106,7 @@ def _external_paths(path: Path, model: onnx.ModelProto) -> tuple[Path, ...]:
 
 
 def read_io(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Read the inputs and outputs of any ONNX model without its external weights.
-
-    Raise ModelFormatError if it is not an ONNX file.
-    """
+    """Read the inputs and outputs of any ONNX model, without its weights; raise ModelFormatError for other files."""
     graph = _read(path).graph
     if not graph.node:
         raise ModelFormatError("this is not an ONNX model, or it is damaged: it has no nodes")

@@ -54,16 +54,8 @@ def prepare(
     precision: Precision | None = "fp16",
     io: IoType = "float32",
 ) -> PreparedModel:
-    """Rewrite a SCRFD model for TensorRT. The result has not been run; see ``verify.compare``.
-
-    Frees or fixes sides as requested, gives folded heads a batch axis, names free sides apart (TensorRT refuses sides
-    that share a name but differ), and casts to FP16. One size is fixed in the model, which TensorRT optimizes better;
-    several leave width and height free; None means the model's own, or 128 and 640. ``batch_one`` adds a profile for
-    batch 1 to the range. ``precision=None`` keeps the types.
-
-    Raises ModelNotFoundError, ModelFormatError if the file is not a SCRFD model or does not support the batch and
-    sizes, OptionError if FP32 is requested of an FP16 model, MissingDependencyError without ONNX Runtime.
-    """
+    """Rewrite a SCRFD model for TensorRT: sides as requested, a batch axis for heads, names, FP16."""
+    # One size is fixed in the model, which TensorRT optimizes better; several leave width and height free.
     # A file may be valid ONNX and yet have nodes without inputs, or attributes of another type.
     with format_errors(f"{path}: this model cannot be rewritten for TensorRT"):
         return _prepare(path, sizes=sizes, batch=batch, batch_one=batch_one, precision=precision, io=io)
@@ -133,12 +125,7 @@ FULL_ROI = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32)
 
 
 def scale_resizes(model: onnx.ModelProto, probes: Sequence[tuple[int, ...]]) -> int:
-    """Replace the size of each ``Resize`` by the factor that it amounts to; return the number of changes.
-
-    Exporters trace the size of the finer feature map, as a constant or through ``Shape``, ``Gather`` and ``Concat``.
-    For inputs that are multiples of 32 pixels it is always twice the coarser one's. Factors are measured with inputs of
-    the ``probes``' shapes; a ``Resize`` whose factor is fractional or varies keeps its size.
-    """
+    """Replace the size of each ``Resize`` by its factor, measured with the probes' shapes; return the changes."""
     index = GraphIndex(model.graph)
     resizes = [node for node in model.graph.node if node.op_type == "Resize" and _has_size(node)]
     changed = 0
@@ -226,10 +213,7 @@ KEEPS_BATCH = (0, 2, 3, 1)
 
 
 def split_heads(graph: onnx.GraphProto, layout: HeadLayout) -> str:
-    """Reshape flat and batched heads to ``(B, rows, C)``: all of them, or none.
-
-    Return an empty string, or the first head that is built differently and its operator.
-    """
+    """Reshape heads to ``(B, rows, C)``, all or none; return the first one that is built differently, if any."""
     if layout.kind == "grid":
         return ""
     index = GraphIndex(graph)
@@ -314,10 +298,7 @@ def _declare(value: onnx.ValueInfoProto, sides: Sequence[int | str]) -> None:
 
 
 def name_outputs(graph: onnx.GraphProto, layout: HeadLayout) -> bool:
-    """Name outputs ``score_8``, ``bbox_8``, ``kps_8`` … if their names lack the stride; return whether any changed.
-
-    Without row counts, and in an engine, which may list its outputs in another order, only names tell them apart.
-    """
+    """Name outputs by their strides unless they are; engines may list them in another order. Return the change."""
     names = {position: f"{name}_{stride}" for name, stride, position in _heads(layout)}
     strides = {position: f"_{stride}" for _, stride, position in _heads(layout)}
     if all(graph.output[position].name.endswith(suffix) for position, suffix in strides.items()):

@@ -60,12 +60,7 @@ class Agreement:
 
 
 def compare(original: Path, prepared: PreparedModel) -> tuple[Agreement, ...]:
-    """Check on drawn samples that a rewritten model gives what the original gives, at each size.
-
-    Runs batches of the minimum size and of one more. FP16 models run as they are and with rounding after each step. If
-    the original is fixed at another size, the steps that free it are checked at its own size first. Raises
-    ModelFormatError if scores, boxes or faces differ by more than rounding explains.
-    """
+    """Check on drawn samples that a rewritten model gives what the original gives, at each size and two batches."""
     try:
         return _compare(Path(original), prepared)
     except (BackendError, ModelFormatError) as error:  # an inconsistent model fails when it runs
@@ -144,11 +139,7 @@ def _run(backend: OnnxBackend, blob: NDArray[np.float32], size: Size, tolerance:
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows that a model returns for one image, over all strides.
-
-    ``min_iou`` is required with the other model's face. It is lower where another box of about the same score overlaps,
-    since NMS may keep either.
-    """
+    """All rows of one image; ``min_iou``, required with the other model's face, is lower where NMS may keep either."""
 
     scores: NDArray[np.float32]  # (N,)
     values: NDArray[np.float32]  # (N, 4 or 14) box distances and landmark offsets, input pixels
@@ -184,10 +175,7 @@ def _min_iou(faces: Candidates, found: Candidates, slack: float) -> NDArray[np.f
 
 
 def differences(expected: Rows, found: Rows, tolerance: Tolerance) -> tuple[float, float]:
-    """Return the largest difference of a score, and of a box's side or a landmark in input pixels, of one image.
-
-    Raise ModelFormatError if something differs by more than the tolerance, or is not finite.
-    """
+    """Return the largest difference of a score and a side of one image; ModelFormatError beyond the tolerance."""
     if not (np.isfinite(found.scores).all() and np.isfinite(found.values).all()):
         raise ModelFormatError("its outputs are not finite, so a value inside exceeds FP16's range")
     score = float(np.abs(expected.scores - found.scores).max(initial=0.0))

@@ -45,15 +45,7 @@ Finish = Callable[[Slot], list[Any]]
 
 
 class CudaPipeline:
-    """Letterbox, inference, decoding and NMS on a GPU; the methods are those of :class:`Pipeline`.
-
-    ``reopen`` opens the engine: once, and again if more execution contexts are needed than one engine supports.
-    ``stream`` is a CUDA stream for all runs, an object with ``__cuda_stream__`` or a handle as an int, which must
-    outlive the pipeline; with None, each concurrent run has a stream of its own.
-
-    Raises ModelFormatError if the engine is not a SCRFD model, OptionError if it does not accept a size in
-    ``options.scales``, MissingDependencyError without cuda.core or NVRTC, and BackendError for lack of memory.
-    """
+    """Letterbox, inference, decoding and NMS on a GPU; ``reopen`` opens the engine, ``stream`` is the caller's."""
 
     parallel = 1
     cuts_padding = False

@@ -32,12 +32,7 @@ SLOTS = 3
 
 
 class SlotPool:
-    """Owns everything that a pipeline has on the GPU.
-
-    It does not refer to the pipeline, and outlives one that is dropped. All slots work in ``stream``, a stream of the
-    caller; with None, each has its own. Graphs are captured in ``capture_stream``, which nothing else uses. Views of
-    images run in ``lanes``. ``owned`` is closed after the slots.
-    """
+    """Owns all that a pipeline has on the GPU, and outlives one that is dropped; ``owned`` is closed last."""
 
     def __init__(
         self,
@@ -58,11 +53,7 @@ class SlotPool:
         self._failure = ""
 
     def acquire(self) -> Slot:
-        """Return the slot that was used last; if all are in use, create another, or wait for one.
-
-        Raises ClosedError after :meth:`close`, and BackendError if an earlier run failed on the GPU, or if there is not
-        enough memory.
-        """
+        """Return the slot that was used last; if all are in use, create another, or wait for one."""
         try:
             slot = self._idle.pop()  # atomic, as is append()
         except IndexError:
@@ -143,10 +134,7 @@ class SlotPool:
             raise
 
     def _idle_slot_or_run(self) -> Slot | Run | None:
-        """Return an idle slot; None if the caller may create one; or, if all are in use, the run started first.
-
-        The caller itself may be the one that has to read the results of the run: it must not wait for another thread.
-        """
+        """Return an idle slot, None to create one, or the run started first: its reader may be the caller itself."""
         with self._changed:
             self._waiting += 1
             try:

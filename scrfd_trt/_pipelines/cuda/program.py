@@ -52,10 +52,7 @@ PROGRAMS = 8
 
 
 class Programs:
-    """Memory for one run at a time in a stream, and programs for the last batch sizes. ``stack`` frees everything.
-
-    With ``views``, images are views of larger ones, and programs run one pass.
-    """
+    """Memory for one run at a time, of ``views`` or whole images, and the last programs; ``stack`` frees all."""
 
     def __init__(self, resources: PipelineResources, stream: Stream, stack: ExitStack, *, views: bool = False) -> None:
         self._resources, self._stream, self._views = resources, stream, views
@@ -92,12 +89,7 @@ class Programs:
 
 
 class Program:
-    """Copies the parameters; letterbox and inference for each pass; decoding and NMS over all passes.
-
-    With ``views``, the images are views of larger ones, and the caller copies the parameters. ``stream`` is used for
-    the preparation only. Raises BackendError if there is not enough memory, and ModelFormatError
-    if the outputs of the engine do not have the shapes of a SCRFD model. The device must be current in all methods.
-    """
+    """Parameters (but of ``views``), letterbox, inference, decoding and NMS; the device must be current."""
 
     def __init__(
         self,
@@ -138,10 +130,7 @@ class Program:
             self.enqueue(stream)
 
     def capture(self, stream: Stream) -> None:
-        """Capture the work as a CUDA graph in a stream that nothing else uses; log a warning if that is not possible.
-
-        Work that has not run is left as it is: TensorRT does what a capture does not allow in the first run.
-        """
+        """Capture work that has run as a CUDA graph in a stream of its own; log a warning if that is not possible."""
         if self.capture_tried or not self._has_run:
             return
         try:
@@ -160,10 +149,7 @@ class Program:
         self.find_faces(stream)
 
     def enqueue_for_graph(self, stream: Stream) -> None:
-        """Enqueue the steps in a stream that is captured; a large run waits for the inference of the previous one.
-
-        This is for speed only: runs do not share memory.
-        """
+        """Enqueue the steps in a captured stream; for speed, a large run waits for the previous one's inference."""
         inference_done = self._resources.inference_done if self._pixels >= LARGE_RUN else None
         self._enqueue_letterboxes(stream)
         if inference_done is not None:

@@ -37,10 +37,7 @@ log = logging.getLogger("scrfd_trt")
 
 
 class Slot:
-    """Memory, stream and programs for one run at a time. The device must be current in all methods.
-
-    The slot owns ``stream`` and closes it. Graphs are captured in ``capture_stream``, which nothing else uses.
-    """
+    """Memory, a stream of its own and programs for one run at a time; the device must be current in all methods."""
 
     def __init__(self, resources: PipelineResources, stream: Stream, capture_stream: Stream, lanes: Lanes) -> None:
         self._resources, self._stream, self._capture_stream = resources, stream, capture_stream
@@ -78,13 +75,8 @@ class Slot:
         on_gpu: bool = False,
         in_background: bool = False,
     ) -> None:
-        """Start a run, or let other threads start it ``in_background`` once they have copied the images.
-
-        ``images`` are at most ``max_batch`` arrays or YUVImages on the host or on the GPU, or :class:`DeviceImage` that
-        may be read at once, or each a :class:`Look` at one of these. They must not be changed before :meth:`finish`,
-        or, with ``on_gpu``, :meth:`finish_on_gpu` returns.
-        An image on the GPU that cannot be read is left out, and its error is its result.
-        """
+        """Start a run on up to ``max_batch`` images that must not change before it is finished; threads may do it."""
+        # An image on the GPU that cannot be read is left out, and its error is its result.
         if self._is_running:  # an interrupted run may still use the memory
             self._synchronize()
             self._is_running = False
@@ -200,11 +192,7 @@ class Slot:
         return found
 
     def finish_on_gpu(self) -> list[DeviceDetections]:
-        """Wait for the run, and return the detections of each image on the GPU.
-
-        Raises the error of an image that was left out, and BackendError if one has more candidates than the GPU can
-        process.
-        """
+        """Wait for the run, and return the detections of each image on the GPU; raise an image's error."""
         if self._looks:
             device, found_on_host = self._resources.device, all_found(self.finish())
             return [upload_detections(faces, device, self._stream) for faces in found_on_host]
@@ -280,10 +268,7 @@ class Slot:
         return placed
 
     def _readable(self, images: Sequence[Any]) -> list[Any]:
-        """Return the images that can be read, those on the GPU as :class:`Located`, and note the errors of the others.
-
-        The run is ordered behind the work that makes the images on the GPU.
-        """
+        """Return the readable images, those on the GPU as :class:`Located` behind their work; note others' errors."""
         self._sizes, self._device_images, self._errors, self._waited = [], [], {}, set()
         readable = []
         for place, image in enumerate(images):

@@ -74,11 +74,7 @@ class Helpers(ThreadPoolExecutor):
 
 
 class Arena:
-    """GPU memory for inputs, outputs and workspace, and page-locked memory for parameters and results.
-
-    There is room for the results of ``kept`` images, None: ``max_batch``. ``stack`` frees the memory when it is closed,
-    after the work in ``stream``. ``…_at`` are addresses.
-    """
+    """GPU memory, and page-locked memory for parameters and ``kept`` results; ``…_at`` are addresses."""
 
     parameters: NDArray[np.uint8]  # records of one run, on the host
     results: NDArray[np.float32]  # (images, HEADER + CANDIDATES · ROW), on the host; the GPU writes them
@@ -206,10 +202,7 @@ class Upload:
         self._locked: list[int | None] = []
 
     def reserve(self, images: Sequence[NDArray[np.uint8]]) -> None:
-        """Allocate memory for images; no run may be in flight.
-
-        Raises BackendError if there is not enough memory; the previous memory is freed then.
-        """
+        """Allocate memory for images; no run may be in flight. After an error, the previous memory is freed."""
         shapes = [image.shape for image in images]
         if shapes == self._shapes:
             return
@@ -233,11 +226,7 @@ class Upload:
         return len(images) == 1 and images[0].nbytes <= PIECE_BYTES
 
     def copy(self, images: Sequence[NDArray[np.uint8]], then: Callable[[], None], *, in_background: bool) -> None:
-        """Copy reserved images with contiguous rows to the GPU, and call ``then``, which starts the run.
-
-        The images must not be changed until the run is done. With ``in_background``, other threads may do it, and
-        :meth:`wait` waits for them. The device must be current.
-        """
+        """Copy reserved images to the GPU, perhaps in other threads, and call ``then``, which starts the run."""
         ordinary: list[Placed] = []
         for image, start, source in zip(images, self._starts, self._locked, strict=True):
             if source is None:
@@ -314,10 +303,7 @@ class Upload:
             self._send(first, self._source + first, end - first)
 
     def _stage(self, image: NDArray[np.uint8], start: int) -> None:
-        """Copy an image to page-locked memory with OpenCV's threads, which start at once.
-
-        A threshold of 0 to zero changes nothing; among the functions with this property, OpenCV runs it in threads.
-        """
+        """Copy an image to page-locked memory by a function that OpenCV runs in threads and that changes nothing."""
         target = self._bytes[start : start + image.nbytes].reshape(image.shape)
         cv2.threshold(image, 0, 0, cv2.THRESH_TOZERO, dst=target)
 

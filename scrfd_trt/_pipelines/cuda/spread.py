@@ -28,10 +28,7 @@ Images = Sequence[Any]
 
 
 class SpreadPipeline:
-    """One pipeline a GPU, with the same options; the methods are those of :class:`Pipeline`.
-
-    It owns the pipelines and closes them. Raises OptionError if their engines run at different sizes.
-    """
+    """One pipeline a GPU, which it closes, with the same options; OptionError if their sizes differ."""
 
     cuts_padding = False
     takes_looks = True

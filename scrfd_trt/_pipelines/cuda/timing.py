@@ -45,10 +45,7 @@ class StepTimes:
 
 
 def step_times(pipeline: CudaPipeline, images: Sequence[Any], threshold: float, *, runs: int) -> StepTimes:
-    """Return the medians of ``runs`` measurements of each step of one run with these images.
-
-    Nothing else may use the GPU meanwhile.
-    """
+    """Return the medians of ``runs`` measurements of each step of a run, while nothing else uses the GPU."""
     with _prepare(pipeline, images, threshold) as (program, replay_of):
         steps: dict[str, tuple[Callable[[Stream], None], int]] = {
             "parameters": (program.send_parameters, REPEATS),

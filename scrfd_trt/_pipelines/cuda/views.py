@@ -1,7 +1,4 @@
-"""Views of images, windows that may be turned: they share batches of the engine, whichever image they are of.
-
-Batches take turns in two lanes, which all slots share: the input of one is written while the model runs in the other.
-"""
+"""Views of images, which may be turned: they share batches, which take turns in two lanes of all slots."""
 
 from __future__ import annotations
 
@@ -228,10 +225,7 @@ class ViewRun:
                     call("letting one stream wait for another", self._stream.wait, lane.done)
 
     def outcomes(self, threshold: float) -> list[tuple[Outcome, Outcome]]:
-        """Return the faces of each image, or its error, and the same with faces below the threshold of :meth:`prepare`.
-
-        The run must be done, and its images still there.
-        """
+        """Return each image's faces or error, and the same down to the threshold of :meth:`prepare`, after the run."""
         last = self._batches[-1]
         results = view(self._memory[1], (last.first + last.size, self._row), np.float32)
         rows = np.split(self._rows, np.cumsum([len(planned.views) for planned in self._planned[:-1]]))
