@@ -12,15 +12,14 @@ import requests
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from scrfd_trt.errors import DownloadError, ModelError, ModelFormatError, one_line
+from scrfd_trt._http import CHUNK, answered, content_length, reason, status
+from scrfd_trt.errors import DownloadError, ModelError, ModelFormatError
 from scrfd_trt.models._archive import unpack
 from scrfd_trt.models._model import Archive, Model, ProgressBar
 from scrfd_trt.models._store import address, home, manual_steps, sha256_of, short
 
 logger = logging.getLogger("scrfd_trt.models")
 
-_CHUNK = 1 << 16
-_TIMEOUT = (10.0, 60.0)
 _TEMPORARY = {408, 425, 429}
 _OK, _PARTIAL, _RANGE_NOT_SATISFIABLE = 200, 206, 416
 
@@ -54,7 +53,7 @@ def _from_archive(archive: Archive, model: Model, bar: ProgressBar, retries: int
         finally:
             path.unlink()
     except requests.RequestException as error:
-        why, cause = _reason(error), error
+        why, cause = reason(error), error
     except (DownloadError, ModelFormatError) as error:
         why, cause = str(error), error
     raise DownloadError(
@@ -110,27 +109,26 @@ class _ResumingDownloader:
     def _transfer(self, url: str) -> bool:
         """Complete the file; return whether it was put together from two answers."""
         have = self._part.stat().st_size if self._part.exists() else 0
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-            status = response.status_code
+        with answered(url, {"Range": f"bytes={have}-"} if have else None) as response:
+            code = response.status_code
             first, total = _content_range(response)
-            if status == _OK:
+            if code == _OK:
                 self._receive(response, 0)
                 return False
-            if status == _PARTIAL and first == have > 0:
+            if code == _PARTIAL and first == have > 0:
                 logger.info("%s: resuming after %d bytes", self._archive.file, have)
                 self._receive(response, have)
                 return True
-            if status == _RANGE_NOT_SATISFIABLE and total == have > 0:
+            if code == _RANGE_NOT_SATISFIABLE and total == have > 0:
                 return True
-            if not have or status not in (_PARTIAL, _RANGE_NOT_SATISFIABLE):
+            if not have or code not in (_PARTIAL, _RANGE_NOT_SATISFIABLE):
                 _refuse(response)
         self._part.unlink()
         return self._transfer(url)
 
     def _receive(self, response: requests.Response, have: int) -> None:
         """Write the answer's body behind the ``have`` bytes that are there."""
-        length = _content_length(response)
+        length = content_length(response)
         total = None if length is None else have + length
         self._check_size(total, response)
         self._bar.total = total or self._archive.size or None
@@ -139,7 +137,7 @@ class _ResumingDownloader:
         size = have
         with self._part.open("ab" if have else "wb") as file:
             try:
-                for chunk in response.iter_content(_CHUNK):
+                for chunk in response.iter_content(CHUNK):
                     size += file.write(chunk)
                     self._bar.update(len(chunk))
                     if self._archive.size and size > self._archive.size:
@@ -158,13 +156,6 @@ class _ResumingDownloader:
             raise DownloadError(f"the server sends {size:,} bytes ({kind}), expected {expected:,}")
 
 
-def _content_length(response: requests.Response) -> int | None:
-    """Return the length of the answer; None if the server gives none, or compresses in spite of the request."""
-    length = response.headers.get("Content-Length", "")
-    plain = response.headers.get("Content-Encoding", "identity") == "identity"
-    return int(length) if length.isdecimal() and plain else None
-
-
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
     """Return the first byte and the total of a Content-Range header, None for what it lacks."""
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", response.headers.get("Content-Range", ""))
@@ -173,26 +164,9 @@ def _content_range(response: requests.Response) -> tuple[int | None, int | None]
 
 
 def _refuse(response: requests.Response) -> None:
-    status = f"the server answers {response.status_code} {response.reason}".rstrip()
     if response.status_code in _TEMPORARY or response.status_code >= 500:
-        raise requests.HTTPError(status, response=response)
-    raise DownloadError(status)
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Return why a request failed, in the operating system's words if they are known."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    seen: list[BaseException] = []
-    queue: list[object] = [error]
-    while queue:
-        item = queue.pop(0)
-        if isinstance(item, BaseException) and item not in seen:
-            seen.append(item)
-            queue += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
-    known = (item.strerror for item in seen if isinstance(item, OSError) and item.strerror)
-    text = next(known, None) or one_line(error)
-    return text[0].lower() + text[1:]
+        raise requests.HTTPError(status(response), response=response)
+    raise DownloadError(status(response))
 
 
 def _progress_bar(progress: ProgressBar | bool | None, text: str) -> ProgressBar:

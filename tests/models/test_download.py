@@ -217,7 +217,7 @@ def test_no_such_host(site, monkeypatch, refused):
 
 
 def test_timeout(site, packed, monkeypatch, refused):
-    monkeypatch.setattr("scrfd_trt.models._download._TIMEOUT", 0.2)
+    monkeypatch.setattr("scrfd_trt._http.TIMEOUT", 0.2)
     hold = Event()
     site.serve({"body": packed, "hold": hold})
     assert "no answer in time" in refused()
