@@ -18,7 +18,7 @@ IMAGES, ANIMATIONS, VIDEOS, LIVE, WEB = "images", "animations", "videos", "live"
 FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
 ENGINES, BATCH_RANGE, OUTPUT, ANNOTATED, READING = "engines", "batch range", "output", "annotated", "reading"
 ALL_FILES = (IMAGES, ANIMATIONS, VIDEOS)
-REPLACEWITH, LOSSY, ENCODED, REPORTED = "replacewith", "lossy", "encoded", "reported"
+REPLACE_WITH, LOSSY, ENCODED, REPORTED = "replace_with", "lossy", "encoded", "reported"
 OPENED, COVERED = "opened", "covered"  # a model is opened in any case; the overlay covers faces
 
 
@@ -42,16 +42,16 @@ _FOLDERS = _rule("applies to input folders only, and no input is one", FOLDERS)
 _DETECTING = _rule("has no effect with --detections, whose faces are already detected", DETECTING)
 _OPENED = _DETECTING._replace(facts=frozenset({DETECTING, OPENED}))
 _TRACKS = _rule("applies to videos, and to images with --detections", VIDEOS, TRACKS)
-_REPLACEWITH = _rule("cannot be combined with --overlay, which has options of its own", REPLACEWITH)
+_REPLACE_WITH = _rule("cannot be combined with --overlay, which has options of its own", REPLACE_WITH)
 _LOSSY = _rule("applies to JPEG, WebP, AVIF and HEIC files only, and none is written", LOSSY)
 _ENCODED = _rule("applies to video files only, and none is written", ENCODED, LIVE)
 _ENGINES = _rule("applies to engines only", ENGINES)
-_SHAPED = ("replacewith=blur", "replacewith=solid", "replacewith=mosaic")
+_SHAPED = ("replace_with=blur", "replace_with=solid", "replace_with=mosaic")
 
 RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("threshold", "iou", "scale", "min_face", "rotations", "max_faces"), (_DETECTING,)),
     **dict.fromkeys(("model", "device", "lean_runtime", "allow_host_code"), (_OPENED,)),
-    "verify": (_FILES, _rule("has no effect with --replacewith none", COVERED)),
+    "verify": (_FILES, _rule("has no effect with --replace-with none", COVERED)),
     **dict.fromkeys(("every", "bridge", "extend"), (_VIDEOS, _DETECTING)),
     **dict.fromkeys(("codec", "crf", "preset"), (_VIDEOS, _ENCODED)),
     **dict.fromkeys(("audio", "subtitles"), (_STREAMS, _ENCODED)),
@@ -63,9 +63,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("only_tracks", "except_tracks", "drop_tracks"), (_FILES, _TRACKS)),
     **dict.fromkeys(("only_span", "except_span"), (_FILES, _rule("applies to videos only", VIDEOS))),
     **dict.fromkeys(("delay", "duration"), (_LIVE,)),
-    **dict.fromkeys(("replacewith", "replaceimg", "mosaicsize"), (_REPLACEWITH,)),
-    "mask_scale": (_REPLACEWITH, _rule("has no effect with --replacewith none", *_SHAPED, "replacewith=img")),
-    "boxes": (_REPLACEWITH, _rule("applies to --replacewith blur, solid and mosaic", *_SHAPED)),
+    **dict.fromkeys(("replace_with", "replace_image", "mosaic_size"), (_REPLACE_WITH,)),
+    "mask_scale": (_REPLACE_WITH, _rule("has no effect with --replace-with none", *_SHAPED, "replace_with=img")),
+    "boxes": (_REPLACE_WITH, _rule("applies to --replace-with blur, solid and mosaic", *_SHAPED)),
     "recursive": (_FOLDERS,),
     **dict.fromkeys(("files_from", "shard", "resume", "dry_run"), (_FILES,)),
     "max_pixels": (_rule("applies to images only", IMAGES, ANIMATIONS),),

@@ -48,18 +48,6 @@ def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
     return typer.Option(*names, metavar=metavar, help=text, **settings)
 
 
-def _video(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
-    return option(metavar, text, *names, rich_help_panel="Videos", **settings)
-
-
-def _faces(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
-    return option(metavar, text, *names, rich_help_panel="Selection of faces", **settings)
-
-
-def _job(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
-    return option(metavar, text, *names, rich_help_panel="Large jobs", **settings)
-
-
 INPUT_HELP = "Image and video files, folders, and globs such as 'photos/*.jpg'."
 LIVE_INPUT_HELP = "Images, videos, folders and globs; or one camera:N, or one URL."
 MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
@@ -163,21 +151,21 @@ class JobMessageArgs(MessageArgs):
 class JobArgs:
     """Which inputs of a large job are processed."""
 
-    files_from: Annotated[Path | None, _job("FILE|-", "Read more inputs from a list: lines, or separated by NUL.")] = (
-        None
-    )
-    shard: Annotated[str | None, _job("I/N", "Process only part I of N of the inputs.", show_default="all")] = None
-    resume: Annotated[bool, _job(None, "Record inputs that are done; skip them in later runs.", "--resume")] = False
-    dry_run: Annotated[bool, _job(None, "Print what would be read and written, and why not.", "--dry-run")] = False
+    files_from: Annotated[
+        Path | None, option("FILE|-", "Read more inputs from a list: lines, or separated by NUL.")
+    ] = None
+    shard: Annotated[str | None, option("I/N", "Process only part I of N of the inputs.", show_default="all")] = None
+    resume: Annotated[bool, option(None, "Record inputs that are done; skip them in later runs.", "--resume")] = False
+    dry_run: Annotated[bool, option(None, "Print what would be read and written, and why not.", "--dry-run")] = False
 
 
 @dataclass(frozen=True)
 class DetectionsFileArgs:
     """Detections files of a video or of images."""
 
-    detections: Annotated[Path | None, _faces("FILE", "Read detections from this file instead of detecting.")] = None
+    detections: Annotated[Path | None, option("FILE", "Read detections from this file instead of detecting.")] = None
     save_detections: Annotated[
-        Path | None, _faces("FILE", "Save detections to this file, such as clip.faces.jsonl.")
+        Path | None, option("FILE", "Save detections to this file, such as clip.faces.jsonl.")
     ] = None
 
 
@@ -186,21 +174,21 @@ class SelectionArgs:
     """Which faces are covered, and when."""
 
     only_tracks: Annotated[
-        Texts, _faces("N,...", "Cover only these tracks ('scrfd-trt tracks'); all other faces stay visible.")
+        Texts, option("N,...", "Cover only these tracks ('scrfd-trt tracks'); all other faces stay visible.")
     ] = None
-    except_tracks: Annotated[Texts, _faces("N,...", "Leave these tracks uncovered. Review the result.")] = None
+    except_tracks: Annotated[Texts, option("N,...", "Leave these tracks uncovered. Review the result.")] = None
     only_region: Annotated[
-        Texts, _faces("X,Y,W,H", "Cover only faces whose centre is (mostly) in this region (pixels).")
+        Texts, option("X,Y,W,H", "Cover only faces whose centre is (mostly) in this region (pixels).")
     ] = None
     except_region: Annotated[
-        Texts, _faces("X,Y,W,H", "Leave faces uncovered whose centre is (mostly) in this region.")
+        Texts, option("X,Y,W,H", "Leave faces uncovered whose centre is (mostly) in this region.")
     ] = None
-    drop_tracks: Annotated[Texts, _faces("N,...", "Do not cover these tracks, and do not count them.")] = None
+    drop_tracks: Annotated[Texts, option("N,...", "Do not cover these tracks, and do not count them.")] = None
     cover: Annotated[
-        Texts, _faces("X,Y,W,H[@TIME]", "Cover a place: 10,20,64,64@0:05-0:07, or moving: '0,0,9,9@1 5,0,9,9@2'.")
+        Texts, option("X,Y,W,H[@TIME]", "Cover a place: 10,20,64,64@0:05-0:07, or moving: '0,0,9,9@1 5,0,9,9@2'.")
     ] = None
-    only_span: Annotated[Texts, _faces("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
-    except_span: Annotated[Texts, _faces("FROM-TO", "Leave faces uncovered within this time.")] = None
+    only_span: Annotated[Texts, option("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
+    except_span: Annotated[Texts, option("FROM-TO", "Leave faces uncovered within this time.")] = None
 
     def parse(self) -> TrackSelection:
         """Return the selection; raise OptionError for an invalid or contradictory track, region, span or cover."""
@@ -241,10 +229,10 @@ class LiveArgs:
     """How cameras and streams are processed."""
 
     delay: Annotated[
-        int, _video("FRAMES", "Cameras and streams: look-ahead for filling gaps, in frames.", min=0, max=1000)
+        int, option("FRAMES", "Cameras and streams: look-ahead for filling gaps, in frames.", min=0, max=1000)
     ] = DELAY
     duration: Annotated[
-        float | None, _video("SECONDS", "Cameras and streams: recording time.", min=0.1, show_default="until Ctrl-C")
+        float | None, option("SECONDS", "Cameras and streams: recording time.", min=0.1, show_default="until Ctrl-C")
     ] = None
 
 
@@ -252,15 +240,15 @@ class LiveArgs:
 class EncodeArgs:
     """How videos are written."""
 
-    codec: Annotated[str, _video("NAME", f"Video codec: {', '.join(CODECS)}.")] = "auto"
+    codec: Annotated[str, option("NAME", f"Video codec: {', '.join(CODECS)}.")] = "auto"
     crf: Annotated[
-        int | None, _video("N", "Video quality, 0 to 63; lower is better.", min=0, max=63, show_default="by codec")
+        int | None, option("N", "Video quality, 0 to 63; lower is better.", min=0, max=63, show_default="by codec")
     ] = None
     preset: Annotated[
-        str | None, _video("NAME", "Encoder preset, such as veryfast, slow or p4.", show_default="by codec")
+        str | None, option("NAME", "Encoder preset, such as veryfast, slow or p4.", show_default="by codec")
     ] = None
-    audio: Annotated[str, _video("|".join(AUDIO), "Copy audio or encode it again; only copy; or drop.")] = "auto"
-    subtitles: Annotated[bool, _video(None, "Copy or convert subtitles.", "--subtitles/--no-subtitles")] = True
+    audio: Annotated[str, option("|".join(AUDIO), "Copy audio or encode it again; only copy; or drop.")] = "auto"
+    subtitles: Annotated[bool, option(None, "Copy or convert subtitles.", "--subtitles/--no-subtitles")] = True
 
     def parse(self, quality: int) -> EncodeOptions:
         """Return the options, with the quality of animated images; raise OptionError if one is invalid."""
@@ -312,19 +300,19 @@ class VideoSettings:
 class VideoArgs:
     """How faces are tracked, and how videos are read."""
 
-    every: Annotated[int, _video("N", "Detect on every N-th frame. Faster; may miss brief faces.", min=1, max=1000)] = (
+    every: Annotated[int, option("N", "Detect on every N-th frame. Faster; may miss brief faces.", min=1, max=1000)] = (
         TRACKING.every
     )
-    bridge: Annotated[float, _video("SECONDS", "Longest gap to interpolate, in seconds.", **SECONDS)] = TRACKING.bridge
-    extend: Annotated[float, _video("SECONDS", "Time to extend tracks at both ends, in seconds.", **SECONDS)] = (
+    bridge: Annotated[float, option("SECONDS", "Longest gap to interpolate, in seconds.", **SECONDS)] = TRACKING.bridge
+    extend: Annotated[float, option("SECONDS", "Time to extend tracks at both ends, in seconds.", **SECONDS)] = (
         TRACKING.extend
     )
     damaged: Annotated[
-        str, _video("|".join(DAMAGED), "On damaged frames or images: stop, or keep what is decoded.")
+        str, option("|".join(DAMAGED), "On damaged frames or images: stop, or keep what is decoded.")
     ] = "stop"
-    progress: Annotated[str, _video("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
+    progress: Annotated[str, option("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
     keep_doubtful: Annotated[
-        bool, _faces(None, "Also cover doubtful faces (default: leave them open).", "--keep-doubtful")
+        bool, option(None, "Also cover doubtful faces (default: leave them open).", "--keep-doubtful")
     ] = False
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:
@@ -390,13 +378,13 @@ class CopyArgs:
     """Options of the commands that write copies of images and videos."""
 
     recursive: Recursive = False
-    jobs: Annotated[int, _job("N", "Videos that are processed at the same time.", min=1, max=64)] = 1
+    jobs: Annotated[int, option("N", "Videos that are processed at the same time.", min=1, max=64)] = 1
     quality: Quality = 95
     keep_metadata: KeepMetadata = False
     keep_location: KeepLocation = False
     overwrite: Overwrite = False
     report: Annotated[
-        Path | None, _video("FILE", "Write a page with pictures of doubtful moments, uncovered (.html).")
+        Path | None, option("FILE", "Write a page with pictures of doubtful moments, uncovered (.html).")
     ] = None
     messages: JobMessageArgs
     job: JobArgs

@@ -31,7 +31,7 @@ from scrfd_trt._cli.option_rules import (
     LIVE,
     LOSSY,
     OPENED,
-    REPLACEWITH,
+    REPLACE_WITH,
     TRACKS,
     WEB,
     check_options,
@@ -85,10 +85,10 @@ def write_copies(
     """
     settings = replace(args.parse(threshold, looks), verify=verify)
     facts = {TRACKS if settings.files.detections else DETECTING} | ({OPENED} if verify else set())
-    if context.params.get("overlay") or context.params.get("replacewith") != "none":
+    if context.params.get("overlay") or context.params.get("replace_with") != "none":
         facts.add(COVERED)
     facts |= (
-        set() if context.params.get("overlay") else {REPLACEWITH, f"replacewith={context.params.get('replacewith')}"}
+        set() if context.params.get("overlay") else {REPLACE_WITH, f"replace_with={context.params.get('replace_with')}"}
     )
     if inputs and any(live.is_address(text) for text in inputs):
         target = live.check(inputs, output, settings)

@@ -141,7 +141,7 @@ def test_selection_that_covers_no_face_gives_warning(run: Run, film: Film) -> No
 @pytest.mark.parametrize(
     ("args", "option"),
     [
-        (("--thresh", "0.1"), "--thresh"),
+        (("--thresh", "0.1"), "--threshold"),
         (("--every", "2"), "--every"),
         (("--bridge", "1"), "--bridge"),
         (("--extend", "1"), "--extend"),

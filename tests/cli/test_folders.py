@@ -161,7 +161,7 @@ def test_named_pipe_gives_one_line_in_every_command(run: Run) -> None:
         ("detect", "pipe"),
         ("tracks", "pipe"),
         ("anonymize", "pipe", "-o", "out.png"),
-        ("anonymize", "a.png", "-o", "out.png", "--replacewith", "img", "--replaceimg", "pipe"),
+        ("anonymize", "a.png", "-o", "out.png", "--replace-with", "img", "--replace-image", "pipe"),
         ("overlay", "a.png", "-o", "out.png", "--overlay", "image:picture=pipe"),
         ("anonymize", "a.png", "-o", "out.png", "--detections", "pipe"),
         ("detect", "a.png", "--model", "./pipe"),

@@ -40,8 +40,8 @@ def test_video_without_faces_gives_warning(run: Run, film: Film) -> None:
     assert "detect the faces again with a lower --threshold" in err
 
 
-def test_replacewith_none_claims_no_covered_face(run: Run, picture: Picture) -> None:
-    code, _, err = run("anonymize", picture(), "--replacewith", "none", "-o", "out.png")
+def test_replace_with_none_claims_no_covered_face(run: Run, picture: Picture) -> None:
+    code, _, err = run("anonymize", picture(), "--replace-with", "none", "-o", "out.png")
     assert code == 0
     assert err.splitlines()[-1] == "wrote out.png: 1 face; no face is covered"
 
@@ -52,8 +52,8 @@ def test_replacewith_none_claims_no_covered_face(run: Run, picture: Picture) -> 
         (("--mask-scale", "0.6"), "--mask-scale 0.6 leaves part of the face visible; use 1.1 or more"),
         (("--mask-scale", "1.05"), "--mask-scale 1.05 leaves the edge of some faces visible; use 1.1 or more"),
         (
-            ("--replacewith", "mosaic", "--mosaicsize", "9"),
-            "--mosaicsize 9 may leave faces above 45 pixels recognisable; leave it out",
+            ("--replace-with", "mosaic", "--mosaic-size", "9"),
+            "--mosaic-size 9 may leave faces above 45 pixels recognisable; leave it out",
         ),
     ],
 )
@@ -93,7 +93,7 @@ def test_value_and_limit_of_number_are_named(
         (("anonymize", "camera:0", "-o", "a.mp4", "--duration", "0"), 2, "'--duration'"),
         (("tracks", "rtsp://me:secret@h/a"), 2, "rtsp://me:***@h/a: tracks does not read cameras or streams"),
         (("anonymize", "camera:0"), 2, "camera:0 requires --output FILE"),
-        (("anonymize", "spot.png", "--replaceimg", "x.png"), 2, "--replaceimg requires --replacewith img"),
+        (("anonymize", "spot.png", "--replace-image", "x.png"), 2, "--replace-image requires --replace-with img"),
         (("anonymize", "in", "-o", "out"), 2, "out/a.png already exists; name another folder, or add --overwrite"),
         (("anonymize", "spot.png"), 2, "already exists; name another file with --output, or add --overwrite"),
         (("detect", "spot.png", "--model", "spot.png"), 2, "spot.png: this is not an ONNX model, or it is damaged"),

@@ -24,7 +24,7 @@ Run = Callable[..., Any]
 Picture = Callable[..., Path]
 Film = Callable[..., Path]
 
-SOLID = ("--replacewith", "solid", "--boxes", "--mask-scale", "1")
+SOLID = ("--replace-with", "solid", "--boxes", "--mask-scale", "1")
 OTHER = (100, 70, 130, 110)
 """A second face, which the detector does not find."""
 

@@ -51,7 +51,7 @@ def test_removed_metadata_is_named_once(run: Run) -> None:
     for name, kind in (("a.jpg", "jpeg"), ("b.png", "png"), ("c.webp", "webp")):
         Path(name).write_bytes(HIDING[kind]())
     write("plain.jpg", [ImageFrame(spot())])
-    ran = run("anonymize", "a.jpg", "b.png", "c.webp", "plain.jpg", "--replacewith", "solid", "-o", "out")
+    ran = run("anonymize", "a.jpg", "b.png", "c.webp", "plain.jpg", "--replace-with", "solid", "-o", "out")
     assert ran.code == 0, ran.err
     assert (
         "metadata removed from 3 images: author, title, description, copyright, credit, dates, camera, lens, location, "
@@ -70,7 +70,7 @@ def test_metadata_and_location_are_kept_apart(run: Run) -> None:
     Path("a.jpg").write_bytes(HIDING["jpeg"]())
     found = read_metadata(Path("a.jpg").read_bytes(), "jpeg")
     for flags in ((), ("--keep-metadata",), ("--keep-location",), ("--keep-metadata", "--keep-location")):
-        ran = run("anonymize", "a.jpg", "--replacewith", "solid", "-o", "b.jpg", "--overwrite", *flags)
+        ran = run("anonymize", "a.jpg", "--replace-with", "solid", "-o", "b.jpg", "--overwrite", *flags)
         assert ran.code == 0, ran.err
         data = Path("b.jpg").read_bytes()
         kept = found.kept(descriptive="--keep-metadata" in flags, location="--keep-location" in flags)
@@ -81,14 +81,14 @@ def test_metadata_and_location_are_kept_apart(run: Run) -> None:
 
 def test_metadata_that_does_not_fit_is_named(run: Run) -> None:
     write("a.png", [ImageFrame(spot())], metadata=Metadata({"title": "Street"}))
-    ran = run("anonymize", "a.png", "--replacewith", "solid", "-o", "a.bmp", "--keep-metadata")
+    ran = run("anonymize", "a.png", "--replace-with", "solid", "-o", "a.bmp", "--keep-metadata")
     assert ran.code == 0, ran.err
     assert "metadata removed from 1 image: title\n" in ran.err
 
 
 def test_colour_profile_and_resolution_stay(run: Run) -> None:
     Image.fromarray(spot()).save("a.jpg", icc_profile=srgb_profile(), dpi=(240, 240))
-    assert run("anonymize", "a.jpg", "--replacewith", "solid").code == 0
+    assert run("anonymize", "a.jpg", "--replace-with", "solid").code == 0
     with Image.open("a_anonymized.jpg") as image:
         assert image.info["icc_profile"] == srgb_profile()
         assert image.info["dpi"] == (240, 240)
@@ -99,12 +99,12 @@ def test_erased_areas_stay_erased(run: Run) -> None:
     alpha[:, :65] = 0
     rgba = np.dstack([spot(), alpha])
     cv2.imwrite("a.png", rgba)
-    assert run("anonymize", "a.png", "--replacewith", "solid", "--except-region", "0,0,160,120").code == 0
+    assert run("anonymize", "a.png", "--replace-with", "solid", "--except-region", "0,0,160,120").code == 0
     copy = cv2.imread("a_anonymized.png", cv2.IMREAD_UNCHANGED)
     assert copy is not None
     np.testing.assert_array_equal(copy[..., 3], alpha)
     assert (copy[:, :65, :3] == 0).all()
-    ran = run("anonymize", "a.png", "--replacewith", "solid", "--except-region", "0,0,160,120", "-o", "b.jpg")
+    ran = run("anonymize", "a.png", "--replace-with", "solid", "--except-region", "0,0,160,120", "-o", "b.jpg")
     assert "transparent areas are white, since .jpg files have no transparency\n" in ran.err
     flat = cv2.imread("b.jpg")
     assert flat is not None
@@ -116,7 +116,7 @@ def test_a_face_in_the_alpha_channel_is_covered(run: Run) -> None:
     stencil[..., 3] = 255 - spot()[..., 0]
     write("a.png", [ImageFrame(stencil[..., :3], stencil[..., 3])])
     write("b.gif", [ImageFrame(stencil[..., :3], (spot()[..., 0] < 200) * np.uint8(255), 0.1)] * 2, animation=True)
-    assert run("anonymize", "a.png", "b.gif", "--replacewith", "solid", "-o", "out").code == 0
+    assert run("anonymize", "a.png", "b.gif", "--replace-with", "solid", "-o", "out").code == 0
     for name in ("a.png", "b.gif"):
         copy = read_image(Path("out") / name)
         assert hides(copy.visible())
@@ -126,7 +126,7 @@ def test_a_face_in_the_alpha_channel_is_covered(run: Run) -> None:
 @pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
 def test_all_pages_are_covered(run: Run, name: str) -> None:
     write(name, [ImageFrame(spot()), ImageFrame(spot(30)), ImageFrame(np.full((50, 60, 3), 80, np.uint8))])
-    ran = run("anonymize", name, "--replacewith", "solid", "-o", f"b{Path(name).suffix}")
+    ran = run("anonymize", name, "--replace-with", "solid", "-o", f"b{Path(name).suffix}")
     assert ran.code == 0, ran.err
     assert f"wrote b{Path(name).suffix}: 3 pages, 2 faces\n" in ran.err
     assert "further pictures" not in ran.err
@@ -134,7 +134,7 @@ def test_all_pages_are_covered(run: Run, name: str) -> None:
     assert [page.pixels.shape[1::-1] for page in pages] == [SIZE, SIZE, (60, 50)]
     assert hides(pages[0].pixels)
     assert hides(pages[1].pixels, 30)
-    ran = run("anonymize", name, "--replacewith", "solid", "-o", "b.png")
+    ran = run("anonymize", name, "--replace-with", "solid", "-o", "b.png")
     assert ran.code == 1
     assert ran.err.count("\n") == 1
     assert "cannot write b.png: .png files hold one picture, and this has several; name a .tif file" in ran.err
@@ -156,13 +156,13 @@ def test_pages_are_reported_and_read_again(run: Run) -> None:
     assert names == ["a.tif#page=1", "a.tif#page=2"]
     rows[1]["faces"] = []
     Path("a.faces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    ran = run("anonymize", "a.tif", "--detections", "a.faces.jsonl", "--replacewith", "solid", "-o", "c.tif")
+    ran = run("anonymize", "a.tif", "--detections", "a.faces.jsonl", "--replace-with", "solid", "-o", "c.tif")
     assert ran.code == 0, ran.err
     pages = [page.pixels for page in open_image(Path("c.tif")).frames()]
     assert hides(pages[0])
     np.testing.assert_array_equal(pages[1], spot(30))
     Path("a.faces.jsonl").write_text(json.dumps(rows[0]) + "\n")
-    ran = run("anonymize", "a.tif", "--detections", "a.faces.jsonl", "--replacewith", "solid", "-o", "d.tif")
+    ran = run("anonymize", "a.tif", "--detections", "a.faces.jsonl", "--replace-with", "solid", "-o", "d.tif")
     assert "has no faces of page 2 of this image" in ran.err
     assert not Path("d.tif").exists()
 
@@ -180,7 +180,7 @@ def test_animations_stay_animations(run: Run, suffix: str) -> None:
     title = Metadata({"title": "Street"})
     write(f"a{suffix}", frames, animation=True, loops=3, metadata=title, count=len(frames))
     write("still.png", [ImageFrame(spot())])
-    ran = run("anonymize", f"a{suffix}", "still.png", "--replacewith", "solid", "-o", "out")
+    ran = run("anonymize", f"a{suffix}", "still.png", "--replace-with", "solid", "-o", "out")
     assert ran.code == 0, ran.err
     assert "not kept: metadata (title)" in ran.err
     file = open_image(Path(f"out/a{suffix}"))
@@ -192,7 +192,7 @@ def test_animations_stay_animations(run: Run, suffix: str) -> None:
         in run("anonymize", f"a{suffix}", "-o", "a.jpg").error
     )
     if suffix == ".gif":
-        assert run("anonymize", f"a{suffix}", "--replacewith", "solid", "-o", "b.mp4").code == 0
+        assert run("anonymize", f"a{suffix}", "--replace-with", "solid", "-o", "b.mp4").code == 0
         assert Path("b.mp4").exists()
     ran = run("detect", f"a{suffix}", "--json")
     assert [json.loads(line)["frame"] for line in ran.out.splitlines()[1:5]] == [0, 1, 2, 3]
@@ -202,7 +202,7 @@ def test_reduced_depth_is_named(run: Run) -> None:
     for name in ("a.png", "b.png"):
         cv2.imwrite(name, spot().astype(np.uint16) * 257)
     write("c.png", [ImageFrame(spot())])
-    ran = run("anonymize", "a.png", "b.png", "c.png", "--replacewith", "solid", "-o", "out")
+    ran = run("anonymize", "a.png", "b.png", "c.png", "--replace-with", "solid", "-o", "out")
     assert "2 of 3 images: 16 bits per channel are reduced to 8\n" in ran.err
 
 
@@ -211,7 +211,7 @@ def test_quality_applies_to_animations(run: Run) -> None:
     write("a.webp", [ImageFrame(one, None, 0.1) for one in noise], animation=True)
     for quality in (20, 90):
         assert (
-            run("anonymize", "a.webp", "--replacewith", "solid", "-o", f"{quality}.webp", "--quality", quality).code
+            run("anonymize", "a.webp", "--replace-with", "solid", "-o", f"{quality}.webp", "--quality", quality).code
             == 0
         )
     assert Path("20.webp").stat().st_size * 2 < Path("90.webp").stat().st_size
@@ -220,7 +220,7 @@ def test_quality_applies_to_animations(run: Run) -> None:
 def test_options_of_videos_are_refused_for_animated_images(run: Run) -> None:
     write("a.gif", [ImageFrame(spot(), None, 0.1), ImageFrame(spot(4), None, 0.1)], animation=True)
     for flags in (("--codec", "h264"), ("--crf", "20"), ("--preset", "fast"), ("--audio", "drop"), ("--no-subtitles",)):
-        ran = run("anonymize", "a.gif", "--replacewith", "solid", *flags)
+        ran = run("anonymize", "a.gif", "--replace-with", "solid", *flags)
         assert ran.code == 2
         assert ran.error == f"{flags[0]} applies to video files only, and none is written; leave it out"
         assert not Path("a_anonymized.gif").exists()
@@ -230,7 +230,7 @@ def test_options_of_videos_are_refused_for_animated_images(run: Run) -> None:
 def test_damaged_image_is_kept_on_request(subject: str, damage: str, run: Run) -> None:
     data = write("whole.jpg", [ImageFrame(spot())]).read_bytes()
     Path("cut.jpg").write_bytes(data[:-2] if "cut" in damage else data[:-90] + data[-50:])
-    for command in (("anonymize", "--replacewith", "solid"), ("overlay", "--overlay", "solid"), ("detect",)):
+    for command in (("anonymize", "--replace-with", "solid"), ("overlay", "--overlay", "solid"), ("detect",)):
         name = f"{command[0]}.jpg"
         output = () if command[0] == "detect" else ("-o", name)
         ran = run(command[0], "cut.jpg", *command[1:], *output)

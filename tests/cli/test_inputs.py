@@ -212,7 +212,7 @@ def test_all_frames_are_written(run: Callable[..., Any], film: Film, name: str) 
         "x.png": {"codec": "apng", "pixels": "rgb24", "form": "apng"},
     }
     film(name, frames=10, hidden=(), **kinds[name])
-    code, _, err = run("anonymize", name, "--replacewith", "solid")
+    code, _, err = run("anonymize", name, "--replace-with", "solid")
     assert code == 0, err
     assert frame_count(f"{Path(name).stem}_anonymized{Path(name).suffix or '.mp4'}") == 10
 

@@ -172,9 +172,9 @@ def test_copies_go_on(run: Run, photos: list[Path], picture: Picture) -> None:
     picture("other/0/00.png")
     taken = run(*args[:2], "other", *args[2:])
     assert "out/0/00.png is the copy of in/0/00.png" in taken.err
-    changed = run(*args, "--replacewith", "solid")
+    changed = run(*args, "--replace-with", "solid")
     assert changed.code == 2
-    assert "the job was begun with replacewith blur, and now it is solid" in changed.error
+    assert "the job was begun with replace_with blur, and now it is solid" in changed.error
 
 
 def test_videos_that_are_done_are_skipped(run: Run, film: Callable[..., Path]) -> None:
@@ -248,7 +248,7 @@ def test_unfinished_files_of_a_killed_run_are_deleted(
     def killed(*_: Any) -> None:
         raise OSError
 
-    args = ["anonymize", "in", "-r", "-o", "out", "--resume", "--replacewith", "solid"]
+    args = ["anonymize", "in", "-r", "-o", "out", "--resume", "--replace-with", "solid"]
     with monkeypatch.context() as patch:
         patch.setattr(_files, "_replace", killed)
         patch.setattr(Path, "unlink", lambda *_, **__: None)

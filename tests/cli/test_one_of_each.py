@@ -208,7 +208,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copies(folder: Path, tmp_path: Path, run: Callable[..., Any]) -> tuple[Path, Any]:
     """The folder of the copies, and what the command printed."""
     target = tmp_path / "hidden"
-    return target, run("anonymize", folder, "-o", target, "--replacewith", "solid")
+    return target, run("anonymize", folder, "-o", target, "--replace-with", "solid")
 
 
 def test_every_face_is_covered_and_every_failure_is_named(copies: tuple[Path, Any], folder: Path) -> None:

@@ -34,8 +34,9 @@ VALUES = {
     "threshold": "0.4", "iou": "0.4", "scale": "640", "max_faces": "2", "device": "cpu", "every": "2", "bridge": "2",
     "extend": "1", "damaged": "keep", "progress": "none", "codec": "h264", "crf": "0", "preset": "veryfast",
     "only_tracks": "1", "except_tracks": "1", "only_region": "0,0,9,9", "except_region": "0,0,9,9", "only_span": "0-1",
-    "except_span": "0-1", "delay": "3", "duration": "1", "quality": "90", "replacewith": "solid", "mask_scale": "1.5",
-    "mosaicsize": "9", "replaceimg": "sticker.png", "overlay": "blur", "specs": "blur", "save_detections": "s.jsonl",
+    "except_span": "0-1", "delay": "3", "duration": "1", "quality": "90", "replace_with": "solid", "mask_scale": "1.5",
+    "mosaic_size": "9", "replace_image": "sticker.png", "overlay": "blur", "specs": "blur",
+    "save_detections": "s.jsonl",
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
     "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2", "shard": "1/1", "jobs": "2",
     "files_from": "list", "min_face": "20", "rotations": "90", "drop_tracks": "1", "cover": "0,0,9,9",
@@ -165,7 +166,7 @@ def test_help_shows_options_of_overlay(run: Run) -> None:
 def test_options_of_videos_apply_to_videos_of_folder(run: Run, picture: Picture, film: Film) -> None:
     picture("in/b.png")
     film("in/a.mp4", frames=4)
-    code, _, err = run("anonymize", "in", "-o", "out", "--every", "3", "--replacewith", "solid")
+    code, _, err = run("anonymize", "in", "-o", "out", "--every", "3", "--replace-with", "solid")
     assert (code, err.count("wrote out")) == (0, 2)
     ran = run("anonymize", "in", "-o", "out2", "--quality", "5")
     assert ran.error == "--quality applies to JPEG, WebP, AVIF and HEIC files only, and none is written; leave it out"
@@ -184,9 +185,9 @@ def black_box(name: str) -> tuple[int, int, int, int]:
 def test_mask_scale_grows_each_side_as_in_deface(run: Run, picture: Picture, kind: str, scale: str | None) -> None:
     picture(box=(60, 40, 100, 80))
     cv2.imwrite("black.png", np.zeros((40, 40, 3), np.uint8))
-    more = {"solid": ("--boxes",), "img": ("--replaceimg", "black.png")}[kind]
+    more = {"solid": ("--boxes",), "img": ("--replace-image", "black.png")}[kind]
     sized = () if scale is None else ("--mask-scale", scale)
-    assert run("anonymize", "spot.png", "-o", "out.png", "--replacewith", kind, *more, *sized).code == 0
+    assert run("anonymize", "spot.png", "-o", "out.png", "--replace-with", kind, *more, *sized).code == 0
     grown = 40 * (float(scale or 1.3) - 1.0)
     expected = np.array([60 - grown, 40 - grown, 100 + grown, 80 + grown])
     feather = 4 if kind == "solid" else 0  # pixels of the soft edge count as covered only where they are black
@@ -196,7 +197,7 @@ def test_mask_scale_grows_each_side_as_in_deface(run: Run, picture: Picture, kin
 @pytest.mark.usefixtures("spots", "known_overlays")
 def test_default_ellipse_covers_corners_of_box(run: Run, picture: Picture) -> None:
     picture(box=(60, 40, 100, 80))
-    assert run("anonymize", "spot.png", "-o", "out.png", "--replacewith", "solid").code == 0
+    assert run("anonymize", "spot.png", "-o", "out.png", "--replace-with", "solid").code == 0
     assert (cv2.imread("out.png")[40:80, 60:100] == 0).all()
 
 
@@ -209,8 +210,8 @@ def test_anonymize_takes_overlays_that_cover(run: Run, picture: Picture) -> None
     assert refused.code == 2
     assert refused.error.startswith("--overlay landmarks does not hide faces; the choices are: blur, emoji, image, ")
     assert "landmarks," not in refused.error
-    both = run("anonymize", "spot.png", "-o", "b.png", "--overlay", "blur", "--replacewith", "solid")
-    assert both.error == "--replacewith cannot be combined with --overlay, which has options of its own; leave it out"
+    both = run("anonymize", "spot.png", "-o", "b.png", "--overlay", "blur", "--replace-with", "solid")
+    assert both.error == "--replace-with cannot be combined with --overlay, which has options of its own; leave it out"
     warned = run("anonymize", "spot.png", "-o", "c.png", "--overlay", "emoji")
     assert warned.err.splitlines()[0] == (
         "warning: --overlay emoji: scale 1 leaves the edge of some faces visible; use 1.5 or more to hide it"
@@ -227,8 +228,10 @@ def test_transparent_picture_gives_warning(run: Run, picture: Picture) -> None:
     glasses = np.zeros((40, 40, 4), np.uint8)
     glasses[10:20] = 255
     cv2.imwrite("glasses.png", glasses)
-    err = run("anonymize", "spot.png", "-o", "a.png", "--replacewith", "img", "--replaceimg", "glasses.png").err
-    assert err.startswith("warning: --replaceimg: glasses.png is transparent where faces stay visible; use an opaque")
+    err = run("anonymize", "spot.png", "-o", "a.png", "--replace-with", "img", "--replace-image", "glasses.png").err
+    assert err.startswith(
+        "warning: --replace-image: glasses.png is transparent where faces stay visible; use an opaque"
+    )
 
 
 def test_existing_file_is_no_camera(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from scrfd_trt.video._copy_search import CopySearch, FoundFace
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spots", "known_overlays")]
 
 Run = Callable[..., Any]
-MISSED = ("--verify", "--threshold", "0.9", "--replacewith", "solid")
+MISSED = ("--verify", "--threshold", "0.9", "--replace-with", "solid")
 """Spots have a lower score, so that only the search of the copy finds them."""
 
 
@@ -34,7 +34,7 @@ def test_images_are_searched(run: Run, picture: Callable[..., Path], monkeypatch
         ["wrote a.png: 1 face", "searched a.png in T s: 1 uncovered face; then nothing"],
     )
     assert len(json.loads(Path("f.jsonl").read_text())["faces"]) == 1
-    ran = run("anonymize", "spot.png", "-o", "b.png", "--verify", "--replacewith", "solid", "--detections", "f.jsonl")
+    ran = run("anonymize", "spot.png", "-o", "b.png", "--verify", "--replace-with", "solid", "--detections", "f.jsonl")
     assert (ran.code, lines(ran)[-1]) == (0, "searched b.png in T s: nothing")
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
     monkeypatch.setattr(_copy_search, "MAX_ROUNDS", 0)
@@ -89,7 +89,7 @@ def test_weak_cover_gives_warning(run: Run, picture: Callable[..., Path]) -> Non
 def test_verify_without_effect_is_refused(run: Run, picture: Callable[..., Path]) -> None:
     picture()
     for args, reason in (
-        (("spot.png", "--replacewith", "none"), "--verify has no effect with --replacewith none; leave it out"),
+        (("spot.png", "--replace-with", "none"), "--verify has no effect with --replace-with none; leave it out"),
         (("camera:7", "-o", "a.mp4"), "--verify applies to files, not to cameras and streams; leave it out"),
     ):
         ran = run("anonymize", *args, "--verify")

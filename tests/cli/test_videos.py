@@ -39,7 +39,7 @@ def hides(image: Image) -> bool:
 
 def test_anonymize_covers_all_frames_and_lists_moments_to_review(run: Run, film: Callable[..., Path]) -> None:
     film()
-    code, out, err = run("anonymize", "clip.mp4", "--replacewith", "solid")
+    code, out, err = run("anonymize", "clip.mp4", "--replace-with", "solid")
     assert (code, out) == (0, "")
     lines = err.splitlines()
     assert lines[0] == ("wrote clip_anonymized.mp4: 20 frames, 1 track; faces interpolated in 2 frames")
@@ -94,16 +94,16 @@ def test_report_names_what_is_encoded_and_output_is_checked_before_detection(
 @pytest.mark.parametrize(
     ("args", "dark"),
     [
-        (("--replacewith", "none"), False),
-        (("--replacewith", "solid", "--boxes"), True),
-        (("--replacewith", "solid", "--mask-scale", "0.55"), False),
-        (("--replacewith", "solid", "--except-tracks", "1"), False),
-        (("--replacewith", "solid", "--only-tracks", "1"), True),
-        (("--replacewith", "solid", "--only-region", "100,0,60,120"), False),
-        (("--replacewith", "solid", "--except-region", "100,0,60,120"), True),
-        (("--replacewith", "solid", "--only-span", "0:00-1"), True),
-        (("--replacewith", "solid", "--except-span", "0-1"), False),
-        (("--replacewith", "solid", "--every", "5"), True),
+        (("--replace-with", "none"), False),
+        (("--replace-with", "solid", "--boxes"), True),
+        (("--replace-with", "solid", "--mask-scale", "0.55"), False),
+        (("--replace-with", "solid", "--except-tracks", "1"), False),
+        (("--replace-with", "solid", "--only-tracks", "1"), True),
+        (("--replace-with", "solid", "--only-region", "100,0,60,120"), False),
+        (("--replace-with", "solid", "--except-region", "100,0,60,120"), True),
+        (("--replace-with", "solid", "--only-span", "0:00-1"), True),
+        (("--replace-with", "solid", "--except-span", "0-1"), False),
+        (("--replace-with", "solid", "--every", "5"), True),
     ],
 )
 def test_options_select_what_is_covered(run: Run, film: Callable[..., Path], args: tuple[str, ...], dark: bool) -> None:
@@ -114,25 +114,29 @@ def test_options_select_what_is_covered(run: Run, film: Callable[..., Path], arg
     if "--except-tracks" in args:
         assert "left uncovered in some or all frames, as requested: tracks 1" in err
     if "none" in args:
-        assert "warning: --replacewith none: no face is hidden" in err
+        assert "warning: --replace-with none: no face is hidden" in err
 
 
 @pytest.mark.slow
-def test_replacewith_kinds_of_deface(run: Run, film: Callable[..., Path]) -> None:
+def test_replace_with_kinds_of_deface(run: Run, film: Callable[..., Path]) -> None:
     film(hidden=())
     cv2.imwrite("sticker.png", np.full((30, 30, 3), (0, 0, 200), np.uint8))
-    for kind, more in {"blur": (), "mosaic": ("--mosaicsize", "30"), "img": ("--replaceimg", "sticker.png")}.items():
-        assert run("anonymize", "clip.mp4", "--replacewith", kind, *more, "-o", f"{kind}.mp4").code == 0
+    for kind, more in {
+        "blur": (),
+        "mosaic": ("--mosaic-size", "30"),
+        "img": ("--replace-image", "sticker.png"),
+    }.items():
+        assert run("anonymize", "clip.mp4", "--replace-with", kind, *more, "-o", f"{kind}.mp4").code == 0
         assert np.abs(frames(f"{kind}.mp4")[4].astype(int) - frames("clip.mp4")[4]).max() > 30
     assert (
-        "--replacewith img requires --replaceimg FILE"
-        in run("anonymize", "clip.mp4", "--replacewith", "img", "-o", "x.mp4").error
+        "--replace-with img requires --replace-image FILE"
+        in run("anonymize", "clip.mp4", "--replace-with", "img", "-o", "x.mp4").error
     )
     assert (
-        "--mosaicsize requires --replacewith mosaic"
-        in run("anonymize", "clip.mp4", "--mosaicsize", "9", "-o", "x.mp4").error
+        "--mosaic-size requires --replace-with mosaic"
+        in run("anonymize", "clip.mp4", "--mosaic-size", "9", "-o", "x.mp4").error
     )
-    assert "the choices are: blur, solid" in run("anonymize", "clip.mp4", "--replacewith", "fog", "-o", "x.mp4").error
+    assert "the choices are: blur, solid" in run("anonymize", "clip.mp4", "--replace-with", "fog", "-o", "x.mp4").error
 
 
 def test_detect_once_and_overlay_twice(run: Run, film: Callable[..., Path]) -> None:
@@ -263,8 +267,8 @@ def test_exif_is_dropped_or_kept(run: Run, film: Callable[..., Path]) -> None:
     exif[0x8825] = {1: "N"}
     turned = np.ascontiguousarray(np.rot90(image))
     pillow.fromarray(turned).save("photo.jpg", exif=exif, quality=95)
-    assert run("anonymize", "photo.jpg", "--replacewith", "solid").code == 0
-    assert run("anonymize", "photo.jpg", "--replacewith", "solid", "-o", "kept.jpg", "--keep-metadata").code == 0
+    assert run("anonymize", "photo.jpg", "--replace-with", "solid").code == 0
+    assert run("anonymize", "photo.jpg", "--replace-with", "solid", "-o", "kept.jpg", "--keep-metadata").code == 0
     with pillow.open("photo_anonymized.jpg") as bare:
         assert not dict(bare.getexif())
         assert bare.size == SIZE

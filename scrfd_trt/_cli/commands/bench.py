@@ -45,7 +45,7 @@ class GpuArgs:
         str | None, option("COUNTS", "GPU only: numbers of batches in flight.", show_default=IN_FLIGHTS)
     ] = None
     plot: Annotated[Path | None, option("FILE", "Write a plot as PNG: on a GPU, or with --video.")] = None
-    compare: Annotated[Literal["ort-cuda"] | None, option(None, COMPARE_HELP)] = None
+    compare: Annotated[Literal["ort-cuda"] | None, option("ort-cuda", COMPARE_HELP)] = None
 
     def refuse(self, reason: str, but: str = "") -> None:
         """Raise OptionError if one of the options is set, except for ``but``."""

@@ -7,7 +7,6 @@ import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,14 +28,10 @@ from scrfd_trt.errors import OptionError
 
 DEFAULTS = BuildOptions()
 BATCH = ",".join(map(str, DEFAULTS.batch))
-TUNING = "Build tuning"
-PORTABLE = "Portability"
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model name ('scrfd-trt models') or .onnx file.")]
 Output = Annotated[Path, option("FILE", "Engine file; FILE.json beside it records how it was built.", "--output", "-o")]
 Device = Annotated[str, option("DEVICE", "GPU to use: cuda or cuda:N.")]
-_tuning = partial(option, rich_help_panel=TUNING)
-_portable = partial(option, rich_help_panel=PORTABLE)
 SIZE_HELP = "Input sizes in pixels, multiples of 32, such as 640, 640x384 or 128,640."
 PROFILE_HELP = "Omit the profile for single images: smaller engine, slower single images."
 LEAN_HELP = "Embed the lean runtime; loading the engine then requires --allow-host-code."
@@ -52,33 +47,31 @@ class BuildArgs:
     )
     size: Annotated[options.Texts, option("SIZE", SIZE_HELP, "--size", show_default=options.SCALE_DEFAULT)] = None
     batch: Annotated[str, option("COUNTS", "Batch size: min,opt,max, or one number for all three.")] = BATCH
-    no_batch_one_profile: Annotated[bool, _tuning(None, PROFILE_HELP, "--no-batch-one-profile")] = False
+    no_batch_one_profile: Annotated[bool, option(None, PROFILE_HELP, "--no-batch-one-profile")] = False
     io: Annotated[Literal["float32", "float16"], option("NAME", "Type of input and outputs: float32 or float16.")] = (
         DEFAULTS.io
     )
     level: Annotated[
         int | None,
-        _tuning("N", "Optimization level; higher levels build longer.", min=0, max=5, show_default="TensorRT's own, 3"),
+        option("N", "Optimization level; higher levels build longer.", min=0, max=5, show_default="TensorRT's own, 3"),
     ] = None
     workspace: Annotated[
-        int | None, _tuning("MIB", "Maximum GPU workspace per layer, in MiB.", min=1, show_default="all")
+        int | None, option("MIB", "Maximum GPU workspace per layer, in MiB.", min=1, show_default="all")
     ] = None
     timing_cache: Annotated[
-        Path | None, _tuning("FILE", "File for cached kernel timings.", show_default="beside the engine")
+        Path | None, option("FILE", "File for cached kernel timings.", show_default="beside the engine")
     ] = None
     version_compatible: Annotated[
-        bool, _portable(None, "Let newer TensorRT releases run the engine; slightly slower.", "--version-compatible")
+        bool, option(None, "Let newer TensorRT releases run the engine; slightly slower.", "--version-compatible")
     ] = False
-    lean_runtime_inside: Annotated[bool, _portable(None, LEAN_HELP, "--lean-runtime-inside")] = False
+    lean_runtime_inside: Annotated[bool, option(None, LEAN_HELP, "--lean-runtime-inside")] = False
     hardware_compatible: Annotated[
         bool,
-        _portable(
-            None, "Let GPUs with compute capability 8.0 or newer run it; slightly slower.", "--hardware-compatible"
-        ),
+        option(None, "Let GPUs with compute capability 8.0 or newer run it; slightly slower.", "--hardware-compatible"),
     ] = False
     compute_capability: Annotated[
         options.Texts,
-        _portable(
+        option(
             "X.Y", "TensorRT-RTX only: compute capabilities to build for, such as 8.6,12.0.", show_default=RTX_DEFAULT
         ),
     ] = None

@@ -87,6 +87,10 @@ def doctor(*, as_json: options.AsJson = False) -> None:
 
     Nothing is downloaded or changed. The exit code is 0 if detection works,
     else 1.
+
+    For example:
+      scrfd-trt doctor
+      scrfd-trt doctor --json
     """
     with console.logged(quiet=True):
         checks = all_checks()

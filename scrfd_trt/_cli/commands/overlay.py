@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from rich.console import Group, RenderableType
 
 import overlays
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.commands import overlays as overlays_command
 from scrfd_trt._cli.detector import detector_opener
+from scrfd_trt._cli.help_panels import HelpCommand
 from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import ScrfdError
 
@@ -24,7 +25,7 @@ Specs = Annotated[list[str], options.option("NAME:OPTION=VALUE,...", SPEC_HELP, 
 Output = Annotated[Path, options.option("FILE|DIR", OUTPUT_HELP, "--output", "-o")]
 
 
-class OverlayCommand(TyperCommand):
+class OverlayCommand(HelpCommand):
     """A command whose help shows the options of the overlays in ``--overlay``; without any, ``overlay`` lists all."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -34,25 +35,23 @@ class OverlayCommand(TyperCommand):
         ctx.meta[_NAMES] = [spec.partition(":")[0] for spec in specs]
         return super().parse_args(ctx, args)
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the help."""
-        super().format_help(ctx, formatter)
-        for name in ctx.meta.get(_NAMES) or ([None] if ctx.info_name == "overlay" else []):
-            _print_overlay_help(name)
+    def more_help(self, ctx: Any) -> list[RenderableType]:
+        """Return tables of the overlays."""
+        return [_overlay_help(name) for name in ctx.meta.get(_NAMES) or ([None] if ctx.info_name == "overlay" else [])]
 
 
 COMMAND_CLASS = OverlayCommand
 
 
-def _print_overlay_help(name: str | None) -> None:
+def _overlay_help(name: str | None) -> RenderableType:
     try:
         if name is not None:
-            console.show(overlays_command.details(name))
-        else:
-            console.show(overlays_command.overlays_table(overlays.names()))
-            console.write("Run 'scrfd-trt overlays NAME' for its options.\n")
+            return overlays_command.details(name)
+        return Group(
+            overlays_command.overlays_table(overlays.names()), "Run 'scrfd-trt overlays NAME' for its options."
+        )
     except ScrfdError as error:
-        console.write(f"{console.printable(error)}\n")
+        return console.printable(error)
 
 
 def overlay(

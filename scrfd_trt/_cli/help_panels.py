@@ -1,0 +1,180 @@
+"""The help of commands: basic options with ``--help``, all with ``--help-all``, in panels."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperCommand
+
+from scrfd_trt._cli import console
+
+PANELS = {
+    "Input and output": (
+        *("specs", "output", "format_name", "as_json", "recursive", "overwrite", "annotate", "fetch", "plot", "repeat"),
+        *("report", "quality", "keep_metadata", "keep_location", "max_pixels"),
+    ),
+    "Detection": (
+        *("model", "device", "threshold", "min_face", "rotations", "scale", "max_faces", "iou", "lean_runtime"),
+        "allow_host_code",
+    ),
+    "Covering of faces": ("replace_with", "overlay", "verify", "mask_scale", "boxes", "replace_image", "mosaic_size"),
+    "Selection of faces": (
+        *("detections", "save_detections", "only_tracks", "except_tracks", "drop_tracks", "only_region"),
+        *("except_region", "only_span", "except_span", "cover", "keep_doubtful"),
+    ),
+    "Videos": ("every", "bridge", "extend", "damaged", "delay", "duration"),
+    "Video encoding": ("codec", "crf", "preset", "audio", "subtitles"),
+    "Large jobs": ("jobs", "workers", "batch", "files_from", "shard", "resume", "dry_run"),
+    "Engine": ("precision", "size", "build.batch", "io", "build.device"),
+    "Build tuning": ("no_batch_one_profile", "level", "workspace", "timing_cache"),
+    "Portability": ("version_compatible", "hardware_compatible", "lean_runtime_inside", "compute_capability"),
+    "Measurements": ("bench.video", "bench.runs", "bench.batch", "in_flight", "bench.plot", "compare"),
+    "Page": ("host", "port", "max_upload", "browser"),
+    "Messages": ("quiet", "verbose", "profile", "progress", "help"),
+}
+"""Panels, and the parameters in each, in the order of the help; or command and parameter, which takes precedence."""
+
+BASIC = {
+    "detect": "output format_name as_json recursive overwrite annotate model device threshold min_face quiet",
+    "anonymize": "output recursive overwrite replace_with overlay verify model device threshold min_face quiet",
+    "tracks": "output as_json overwrite model device threshold detections save_detections every quiet",
+    "overlay": "specs output recursive overwrite model device threshold quiet",
+    "build": "output overwrite as_json precision size batch device version_compatible hardware_compatible quiet",
+    "bench": "video runs plot compare as_json model device scale threshold",
+}
+"""Parameters in the basic help, by command; without an entry all are."""
+
+MAX_BASIC, EXAMPLES = 15, 2
+"""Options and examples in the basic help, at most."""
+NAMES_WIDTH = 31
+_ALL = "scrfd_trt.help_all"
+
+
+class HelpCommand(TyperCommand):
+    """A command whose help has its options in panels, and ends with examples."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Record whether all options are wanted, because the help is printed before the options are parsed."""
+        ctx.meta[_ALL] = "--help-all" in args
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - part of the protocol
+        """Print the help."""
+        complete = bool(ctx.meta.get(_ALL))
+        text, examples = _split(inspect.cleandoc(self.help or ""), complete=complete)
+        usage = Text(f"Usage: {' '.join([ctx.command_path, *self.collect_usage_pieces(ctx)])}", style="bold")
+        console.show(Group(usage, "", Text(text), "", *self._panels(ctx, complete=complete)))
+        for table in self.more_help(ctx):
+            console.show(Group("", table))
+        console.show(Group("", Text("Examples", style="bold"), *map(Text, examples)))
+        if not complete and (hidden := _hidden(self, ctx)):
+            console.show(Group("", hidden))
+
+    def more_help(self, ctx: Any) -> list[RenderableType]:  # noqa: ARG002 - for subclasses
+        """Return what follows the panels."""
+        return []
+
+    def _panels(self, ctx: Any, *, complete: bool) -> Iterator[Panel]:
+        command = str(ctx.info_name)
+        shown = [one for one in self.get_params(ctx) if complete or is_basic(command, one)]
+        for title, keys in {"Arguments": (), **PANELS, "Options": ()}.items():
+            found = [one for one in shown if panel_of(command, one) == title]
+            table = Table.grid(padding=(0, 2, 0, 0))
+            table.add_column(width=NAMES_WIDTH)
+            table.add_column()
+            for one in sorted(found, key=lambda one: _position(command, one, keys)):
+                table.add_row(*_row(one, ctx, complete=complete))
+            if found:
+                yield Panel(table, title=title, title_align="left", border_style="dim")
+
+
+def panel_of(command: str, parameter: Any) -> str:
+    """Return the title of a parameter's panel."""
+    if parameter.param_type_name == "argument":
+        return "Arguments"
+    return next(
+        (title for key in _keys(command, parameter) for title, keys in PANELS.items() if key in keys), "Options"
+    )
+
+
+def is_basic(command: str, parameter: Any) -> bool:
+    """Return whether a parameter is in the basic help."""
+    basic = {"help", *BASIC[command].split()} if command in BASIC else ()
+    return not basic or parameter.param_type_name == "argument" or _keys(command, parameter)[1] in basic
+
+
+def _keys(command: str, parameter: Any) -> tuple[str, str]:
+    """Return the keys of a parameter in the panels."""
+    name = "help" if "--help" in parameter.opts else str(parameter.name)
+    return f"{command}.{name}", name
+
+
+def _position(command: str, parameter: Any, keys: tuple[str, ...]) -> int:
+    return next((keys.index(key) for key in _keys(command, parameter) if key in keys), 0)
+
+
+def _split(text: str, *, complete: bool) -> tuple[str, list[str]]:
+    """Return the description and the examples, which are indented lines; what follows the first is for experts."""
+    if not complete:
+        text = "\n\n".join(part for part in text.split("\n\n") if not part.startswith("Exit code"))
+    before, heading, after = text.partition("For example:\n")
+    if not heading:
+        return text, []
+    return before.rstrip(), after.split("\n") if complete else after.split("\n")[:EXAMPLES]
+
+
+def _hidden(command: HelpCommand, ctx: Any) -> Text | None:
+    """Return the line on the options that the basic help leaves out, if any."""
+    name = str(ctx.info_name)
+    titles = [panel_of(name, one) for one in command.get_params(ctx) if not is_basic(name, one)]
+    panels = ", ".join(title.lower() for title in PANELS if title in titles)
+    more = f"lists {console.count(len(titles), 'more option')}: {panels}"
+    return Text(f"'{ctx.command_path} --help-all' {more}.") if titles else None
+
+
+def _row(one: Any, ctx: Any, *, complete: bool) -> tuple[Text, Text]:
+    """Return the names of a parameter with its metavar, and its help with its range and default."""
+    if "--help" in one.opts:
+        return Text("-h, --help, --help-all", style="bold cyan"), Text("Show the basic options, or all.")
+    notes = []
+    if one.param_type_name == "argument":
+        names = Text(f"{one.metavar}{'...' if one.nargs != 1 else ''}", style="bold cyan")
+    else:
+        short = [name for name in one.opts if not name.startswith("--")]
+        name, *aliases = [name for name in one.opts if name.startswith("--")]
+        names = Text(", ".join([*short, name, *one.secondary_opts]), style="bold cyan")
+        names.append(f" {one.metavar}" if one.metavar else "", style="yellow")
+        notes += [f"also {', '.join(aliases)}"] if complete and aliases else []
+        notes += [limits] if complete and (limits := _limits(one)) and limits not in one.help else []
+    if one.required:
+        notes.append("required")
+    if default := _default(one, ctx):
+        notes.append(f"default: {default}")
+    return names, Text(one.help or "").append(f" [{'; '.join(notes)}]" if notes else "", style="dim")
+
+
+def _limits(one: Any) -> str:
+    """Return the range of a number."""
+    kind = getattr(one, "type", one)  # where typer up to 0.28 has the limits
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    if high is None:
+        return "" if low is None else f"at least {low:g}"
+    return f"{low:,.9g} to {high:,.9g}"
+
+
+def _default(one: Any, ctx: Any) -> str:
+    value = ctx.lookup_default(one.name)
+    if value is None:
+        value = one.show_default if isinstance(one.show_default, str) else one.default
+    if isinstance(value, bool):
+        return re.sub("^-+", "", (one.opts if value else one.secondary_opts)[0]) if one.secondary_opts else ""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str("" if value is None else value)

