@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast, overload
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scrfd_trt._crops import align_face, check_image, check_size, crop_box
-from scrfd_trt._formats import csv_header, csv_lines, json_coco, plain
+from scrfd_trt._detection_row import Detection, Landmarks
+from scrfd_trt._formats import count_faces, csv_header, csv_lines, json_coco, plain
 from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionError, one_line, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from scrfd_trt._detection_row import Detection
 
 
 MAX_SIDE = 2**31 - 1
@@ -149,39 +149,43 @@ class Detections:
         return made
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Detection], image_size: tuple[int, int]) -> Self:
+    def from_rows(cls, rows: Iterable[Detection | Mapping[str, Any]], image_size: tuple[int, int]) -> Self:
         """Return detections of rows.
 
         Parameters
         ----------
         rows
-            Either all or none with landmarks.
+            :class:`Detection` objects, or dicts as :meth:`to_dicts` returns them. Landmarks and track numbers: either
+            all have them, or none.
         image_size
             Width and height in pixels.
 
         Raises
         ------
         DetectionsError
-            If only some rows have landmarks, or something is not a row.
+            If only some rows have landmarks or track numbers, a value is invalid, or something is not a row.
         """
         try:
-            faces = [(face.box, face.score, face.landmarks) for face in rows]
+            faces = [Detection(**row) if isinstance(row, Mapping) else row for row in rows]
+            columns = [face.box for face in faces], [face.score for face in faces]
+            points = _all_or_none("landmarks", [face.landmarks for face in faces])
+            track_ids = _all_or_none("track numbers", [face.track_id for face in faces]) or None
         except (AttributeError, TypeError) as error:
-            raise DetectionsError(f"rows must be Detection objects: {one_line(error)}") from error
-        if not faces:
-            return cls.empty(image_size)
-        with_points = [points for _, _, points in faces if points is not None]
-        if with_points and len(with_points) != len(faces):
-            raise DetectionsError(f"{len(with_points)} of {len(faces)} rows have landmarks; all or none must have them")
-        return cls(
-            [box for box, _, _ in faces], [score for _, score, _ in faces], with_points or None, image_size=image_size
-        )
+            raise DetectionsError(f"rows must be Detection objects or dicts: {one_line(error)}") from error
+        return cls(*columns, points, image_size=image_size, track_ids=track_ids)
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __iter__(self) -> Iterator[Detection]:
-        return (self[index] for index in range(len(self)))
+        return self._rows(slice(None))
+
+    def _rows(self, rows: slice) -> Iterator[Detection]:
+        boxes, scores = plain(self.boxes[rows]), plain(self.scores[rows])
+        points = repeat(None) if self.landmarks is None else plain(self.landmarks[rows])
+        track_ids = repeat(None) if self.track_ids is None else self.track_ids[rows].tolist()
+        for box, score, five, track_id in zip(boxes, scores, points, track_ids):  # noqa: B905 - repeat has no end
+            yield Detection(tuple(box), score, five and Landmarks(*map(tuple, five)), track_id)
 
     @overload
     def __getitem__(self, index: int) -> Detection: ...
@@ -190,15 +194,8 @@ class Detections:
     def __getitem__(self, index: Any) -> Detection | Self:
         """Return one row for an integer; ``Detections`` for a slice, a mask or an array of indices."""
         if isinstance(index, (int, np.integer)):
-            points = None if self.landmarks is None else [tuple(point) for point in plain(self.landmarks[index])]
-            from scrfd_trt._detection_row import Detection  # noqa: PLC0415 - imports pydantic
-
-            # The columns are validated already.
-            return Detection.model_construct(
-                box=tuple(plain(self.boxes[index])),
-                score=plain(self.scores[index]),
-                landmarks=None if points is None else tuple(points),
-            )
+            row = range(len(self))[index]
+            return next(self._rows(slice(row, row + 1)))
         try:
             if isinstance(index, list):
                 index = np.asarray(index, dtype=None if index else np.intp)
@@ -229,7 +226,8 @@ class Detections:
     def __repr__(self) -> str:
         best = f", best score {self.scores[0]:.2f}" if len(self) else ""
         points = "" if self.landmarks is not None else ", no landmarks"
-        return f"<Detections: {len(self)} faces in {self.image_size[0]}×{self.image_size[1]}{best}{points}>"
+        width, height = self.image_size
+        return f"<Detections: {count_faces(len(self))} in {width}×{height}{best}{points}>"
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return one dict per face: ``box`` and ``landmarks`` as lists of numbers (or None), ``score`` as a number."""
@@ -262,29 +260,18 @@ class Detections:
         DetectionsError
             If the JSON is invalid; the message gives the place.
         """
-        from pydantic import ValidationError  # noqa: PLC0415 - slow to import
+        from scrfd_trt._detections_json import parse  # noqa: PLC0415 - imports pydantic
 
-        from scrfd_trt._detection_row import JsonDetections  # noqa: PLC0415 - imports pydantic
-
-        try:
-            parsed = JsonDetections.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the text"
-            raise DetectionsError(f"invalid JSON of detections: {where}: {first['msg']}") from error
-        if parsed.faces:
-            found = cls.from_rows(cast("list[Detection]", parsed.faces), parsed.image_size)
-        else:
-            found = cls.empty(parsed.image_size, landmarks=parsed.landmarks)
-        if parsed.track_ids is None and parsed.pts_seconds is None:
-            return found
-        # from_rows sorted the faces by score; sort their track numbers likewise.
-        order = np.argsort(-np.array([face.score for face in parsed.faces], np.float32), kind="stable")
-        numbers = parsed.track_ids
-        if numbers is not None and len(numbers) == len(found):
-            numbers = [numbers[place] for place in order]
-        columns = (found.boxes, found.scores, found.landmarks)
-        return cls(*columns, image_size=found.image_size, track_ids=numbers, pts_seconds=parsed.pts_seconds)
+        found = parse(text)
+        points = _all_or_none("landmarks", [face.landmarks for face in found.faces])
+        return cls(
+            [face.box for face in found.faces],
+            [face.score for face in found.faces],
+            points if points or found.landmarks else None,
+            image_size=found.image_size,
+            track_ids=found.track_ids,
+            pts_seconds=found.pts_seconds,
+        )
 
     def to_csv(self, image: str = "") -> str:
         """Return the detections as CSV with a header, one line per face.
@@ -482,6 +469,14 @@ def _numbers(values: ArrayLike, count: int) -> NDArray[np.int64]:
     if count and not (whole and array.min() >= 0 and array.max().item() < 2**63):
         raise DetectionsError(f"track_ids must be non-negative integers below 2⁶³, not {shown(array.tolist()[:5])}")
     return array.astype(np.int64)
+
+
+def _all_or_none(what: str, values: list[Any]) -> list[Any] | None:
+    """Return a column; None if no row has a value."""
+    present = sum(value is not None for value in values)
+    if 0 < present < len(values):
+        raise DetectionsError(f"{present} of {len(values)} rows have {what}; all or none must have them")
+    return values if present or not values else None
 
 
 def _confirmed(numbers: NDArray[Any] | None) -> NDArray[Any] | None:

@@ -35,6 +35,11 @@ class Faces(Protocol):
     image_size: tuple[int, int]
 
 
+def count_faces(count: int) -> str:
+    """Return ``1 face`` or ``2 faces``."""
+    return f"{count} face" + "s" * (count != 1)
+
+
 def csv_header() -> str:
     """Return the header of :func:`csv_lines`, without a line feed."""
     return ",".join(CSV_COLUMNS)

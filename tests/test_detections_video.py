@@ -23,6 +23,8 @@ def test_track_ids_are_sorted_with_their_rows():
     assert faces[faces.scores < 0.8].track_ids.tolist() == [9, 7]
     assert faces[::-1].track_ids.tolist() == [8, 9, 7], "rows are sorted by score"
     assert faces[[2]].pts_seconds == 1.5
+    assert [face.track_id for face in faces] == [8, 9, 7]
+    assert Detections.from_rows(faces, faces.image_size).track_ids.tolist() == [8, 9, 7]
 
 
 def test_single_images_have_neither_track_ids_nor_time():

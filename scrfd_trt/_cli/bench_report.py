@@ -57,7 +57,7 @@ def cpu_as_dict(figures: CpuFigures, image: str, model: str) -> dict[str, Any]:
 def show_cpu(figures: CpuFigures, image: str, model: str) -> None:
     """Print a heading and the table of stages."""
     width, height = figures.faces.image_size
-    heading = f"{console.printable(image)}: {width}×{height}, {len(figures.faces)} faces; {model}"
+    heading = f"{console.printable(image)}: {width}×{height}, {console.count(len(figures.faces), 'face')}; {model}"
     console.print_line(heading, style="bold")
     sizes = " + ".join(f"{width}×{height}" for width, height in figures.inputs)
     console.print_line(f"{figures.description}; here {sizes}\n", style="dim")

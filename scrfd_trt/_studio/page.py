@@ -10,6 +10,7 @@ import cv2
 from nicegui import background_tasks, events, run, ui
 
 import overlays
+from scrfd_trt._formats import count_faces
 from scrfd_trt._studio.controls import Controls, Upload, available_overlays, number, show_value
 from scrfd_trt._studio.session import Session
 from scrfd_trt._studio.snippets import wrap_command
@@ -164,7 +165,7 @@ class Page:
         """Return the URL of the result, its status line and its warnings; runs on a worker thread."""
         image, count = self.session.draw(self.frame)
         media = self.session.media
-        status = f"{media.name}: {count} face{'' if count == 1 else 's'} in {image.shape[1]}×{image.shape[0]}"
+        status = f"{media.name}: {count_faces(count)} in {image.shape[1]}×{image.shape[0]}"
         if media.is_clip:
             rest = ", later frames are not shown" if media.truncated else ""
             status += f", frame {self.frame + 1} of {len(media.frames)}{rest}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
+from scrfd_trt._formats import count_faces
 
 Origin = Literal["detected", "interpolated", "extended", "by hand"]
 """Found in this frame, placed between two detections, before the first or after the last detection, or by a person."""
@@ -65,8 +66,8 @@ class FrameFaces:
     origins: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, "U12"))
 
     def __repr__(self) -> str:
-        cut, faces = ", cut" * self.cut, "1 face" if len(self) == 1 else f"{len(self)} faces"
-        return f"<FrameFaces {self.number} at {self.pts_seconds:.3f} s{cut}: {faces}>"
+        cut = ", cut" * self.cut
+        return f"<FrameFaces {self.number} at {self.pts_seconds:.3f} s{cut}: {count_faces(len(self))}>"
 
     def __len__(self) -> int:
         return len(self.track_ids)

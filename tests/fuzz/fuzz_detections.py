@@ -16,7 +16,7 @@ from mutations import File, changed_json, edge_numbers, json_values, mutated
 from worker import attempt
 
 import overlays
-from scrfd_trt import Detection, Detections
+from scrfd_trt import Detections
 from scrfd_trt.video import FacesReader, FacesWriter
 
 SECONDS = 10
@@ -116,7 +116,7 @@ def check(case: tuple[str, Any]) -> None:
     if way == "file":
         check_file(given)
     elif way == "row":
-        Detections.from_rows([Detection(**given)], (64, 48))
+        Detections.from_rows([given], (64, 48))
     else:
         check_detections(way, given)
 

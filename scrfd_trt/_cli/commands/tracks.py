@@ -132,7 +132,7 @@ def _as_dict(track: TrackSummary) -> dict[str, Any]:
         **{str(kind): frames for kind, frames in track.counts.items()},
         "best": {
             "frame": track.best_frame,
-            "time": track.best_pts_seconds,
+            "pts_seconds": track.best_pts_seconds,
             "score": track.best.score,
             "box": track.best.box.tolist(),
         },

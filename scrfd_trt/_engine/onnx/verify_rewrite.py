@@ -13,6 +13,7 @@ from scrfd_trt import samples
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._engine.onnx.fp16 import with_rounding
 from scrfd_trt._engine.onnx.rewrite import PreparedModel, prepare
+from scrfd_trt._formats import count_faces
 from scrfd_trt._heads import HeadLayout, check, recognize
 from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt._nms import nms, pairwise_iou
@@ -56,7 +57,8 @@ class Agreement:
 
     def __str__(self) -> str:
         width, height = self.size
-        return f"{width}×{height}: scores within {self.score:.1g}, boxes within {self.box:.1g} px, {self.faces} faces"
+        differences = f"scores within {self.score:.1g}, boxes within {self.box:.1g} px"
+        return f"{width}×{height}: {differences}, {count_faces(self.faces)}"
 
 
 def compare(original: Path, prepared: PreparedModel) -> tuple[Agreement, ...]:

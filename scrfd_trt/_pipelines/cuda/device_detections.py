@@ -14,6 +14,7 @@ from scrfd_trt._cuda.records import ROW
 from scrfd_trt._cuda.stream import synchronize
 from scrfd_trt._decode import Candidates
 from scrfd_trt._detections import Detections
+from scrfd_trt._formats import count_faces
 
 if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
@@ -90,7 +91,7 @@ class DeviceDetections:
 
     def __repr__(self) -> str:
         width, height = self.image_size
-        return f"<DeviceDetections {self._count} faces in {width}×{height}, on the GPU>"
+        return f"<DeviceDetections {count_faces(self._count)} in {width}×{height}, on the GPU>"
 
 
 def copy_detections(
