@@ -57,12 +57,13 @@ class Driver:
     problem: str = ""  # why there are no GPUs, one line
 
 
-def parse(device: str) -> tuple[str, int | None]:
+def parse(device: str | int) -> tuple[str, int | None]:
     """Split ``auto``, ``cpu``, ``cuda`` or ``cuda:n`` into kind and GPU number; raise OptionError for other names.
 
-    The kind of ``cuda:all`` is ``all``.
+    The kind of ``cuda:all`` is ``all``; ``gpu`` is ``cuda``, and a number is that of a GPU.
     """
-    text = device if isinstance(device, str) else ""
+    text = str(device) if isinstance(device, (str, int)) and not isinstance(device, bool) else ""
+    text = re.sub(r"^gpu(?=$|:\d)", "cuda", f"cuda:{text}" if text.isdecimal() else text)
     if text == ALL:
         return "all", None
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d{1,9}))?", text)
@@ -106,7 +107,7 @@ def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
     return Gpu(index, text.value.decode(errors="replace"), (numbers[0], numbers[1]))
 
 
-def choose(device: str, cuda_problem: Callable[[Gpu], str]) -> str:
+def choose(device: str | int, cuda_problem: Callable[[Gpu], str]) -> str:
     """Return the device to run on, and log the choice; ``cuda_problem`` says why an existing GPU cannot be used."""
     kind, number = parse(device)
     if kind == "cpu":
@@ -116,7 +117,7 @@ def choose(device: str, cuda_problem: Callable[[Gpu], str]) -> str:
         if problem:
             raise DeviceError(f"device {device!r} cannot be used: {problem}")
         log.info("device %s: %s", device, ", ".join(map(str, all_gpus())))
-        return device
+        return ALL
     gpu = next((gpu for gpu in driver().gpus if gpu.index == (number or 0)), None)
     reason = _no_gpu(number or 0) if gpu is None else cuda_problem(gpu)
     if not reason:

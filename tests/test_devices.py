@@ -28,7 +28,7 @@ NONE = Driver(None, (), "no NVIDIA driver: libcuda.so.1 is not on this machine")
 ONE = Driver((13, 0), (Gpu(0, "NVIDIA H100", (9, 0)),))
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:0", "auto:1", "CUDA", "", None, 0])
+@pytest.mark.parametrize("name", ["gpu0", "gpu:all", "cuda:x", "cpu:0", "auto:1", "CUDA", "", None, True, -1, 1.0])
 def test_invalid_names_are_rejected_with_the_choices(name):
     with pytest.raises(OptionError, match="auto, cpu, cuda"):
         _devices.parse(name)
@@ -38,6 +38,8 @@ def test_names():
     assert _devices.parse("cuda:3") == ("cuda", 3)
     assert _devices.parse("cuda") == ("cuda", None)
     assert _devices.parse("auto") == ("auto", None)
+    assert _devices.parse("gpu") == ("cuda", None)
+    assert _devices.parse(0) == _devices.parse("0") == _devices.parse("gpu:0") == ("cuda", 0)
 
 
 @pytest.mark.parametrize("driver", [NONE, ONE])

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from scrfd_trt._cli import console, exits, signals
+from scrfd_trt._cli import console, exits, guesses, signals
 from scrfd_trt._version import __version__
 
 COMMANDS = {
@@ -46,7 +46,8 @@ class LazyCommands(exits.Commands):
         command = load_command(str(name))
         gc.enable()
         signals.raise_from_now_on()
-        return name, command, rest
+        with exits.answered(typer.Context(command, info_name=name, parent=ctx)):
+            return name, command, guesses.translated_options(command, rest)
 
 
 def load_command(name: str) -> Any:

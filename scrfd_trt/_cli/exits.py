@@ -14,7 +14,7 @@ from typing import Any, cast
 import typer
 from typer.core import TyperGroup
 
-from scrfd_trt._cli import console, signals
+from scrfd_trt._cli import console, guesses, signals
 from scrfd_trt.errors import (
     BackendError,
     DownloadError,
@@ -59,13 +59,6 @@ CALLS = {"faces_file": "detect_video()"}
 HINTS = {"--damaged": ", or use --damaged keep"}
 """What follows messages in place of "see" and these flags."""
 
-RENAMED = {
-    f"--{old}-{what}": f"--{new}-{what}"
-    for old, new in (("keep", "only"), ("leave", "except"))
-    for what in ("tracks", "region", "span")
-} | {"--keep-audio": "--audio auto, the default", "-k": "--audio auto, the default", "--no-keep-audio": "--audio drop"}
-"""Flags of earlier versions, and their present names."""
-
 NOT_A_NUMBER = {"int_parsing": "must be a whole number", "float_parsing": "must be a number"}
 """What pydantic requires, by its types of errors."""
 UNITS = {"MILLION": " million", "SECONDS": " seconds", "MIB": " MiB"}
@@ -94,6 +87,11 @@ class Commands(TyperGroup):
         with _reported():  # typer imports pydantic here, which takes a while
             return super().make_context(*args, **options)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with answered(ctx):
+            args = guesses.translated_command(args, self.commands)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             with _reported():
@@ -104,11 +102,19 @@ class Commands(TyperGroup):
             raise
 
 
+@contextlib.contextmanager
+def answered(ctx: Any) -> Iterator[None]:
+    """Turn the answer to a guess into a usage error of a context."""
+    try:
+        yield
+    except guesses.GuessError as error:
+        raise UsageError(str(error), ctx=ctx) from None
+
+
 def _usage_text(error: Any) -> str:
-    """Return the reason of a usage error, with the value that is refused, or the present name of a renamed flag."""
-    option = getattr(error, "option_name", "")
-    if option in RENAMED:
-        return f"{option} is now {RENAMED[option]}"
+    """Return the reason of a usage error, with the value that is refused, or an option that may be meant."""
+    if hasattr(error, "possibilities") and error.ctx is not None:
+        return guesses.no_option(error.option_name, error.ctx.command)
     text: str = error.format_message().rstrip(".")
     if hasattr(error.__cause__, "errors"):  # pydantic's, which converts values
         from scrfd_trt._options import reason  # noqa: PLC0415 - pydantic is slow to import

@@ -60,19 +60,19 @@ KIND_NAMES: dict[Kind, str] = {
 
 
 def plan_outputs(
-    inputs: Sequence[str], sources: Sequence[Source], output: Path | None, *, overwrite: bool
+    inputs: Sequence[str], sources: Sequence[Source], output: Path | None, *, overwrite: bool, ending: str = "_copy"
 ) -> dict[Source, Path]:
     """Choose the path of each copy before anything is written; sources that cannot be read may be missing.
 
     ``inputs`` are the texts of the command line, ``sources`` the files found. ``output`` is a file for a single input
-    file, a folder, or None for ``clip_anonymized.mp4`` beside ``clip.mp4``. Raises OptionError if the inputs do not fit
-    the output or a file would be overwritten, and OutputError if permissions do not allow writing.
+    file, a folder, or None for ``clip_copy.mp4`` beside ``clip.mp4``, with this ending. Raises OptionError if the
+    inputs do not fit the output or a file would be overwritten, and OutputError if permissions do not allow writing.
     """
     folder = next((text for text in inputs if is_folder(user_path(text))), None)
     if output is None:
         if folder is not None:
             raise OptionError(f"{folder} is a folder; name another one for the copies with --output")
-        return _plan_beside(sources, overwrite=overwrite)
+        return _plan_beside(sources, ending, overwrite=overwrite)
     if is_folder(output):
         return plan_folder(sources, output, overwrite=overwrite)
     if len(inputs) == len(sources) == 1 and folder is None and output.suffix:
@@ -101,12 +101,12 @@ def plan_folder(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> 
     return _without_conflicts(outputs, sources, "to another folder", "folder", overwrite=overwrite)
 
 
-def _plan_beside(sources: Sequence[Source], *, overwrite: bool) -> dict[Source, Path]:
+def _plan_beside(sources: Sequence[Source], ending: str, *, overwrite: bool) -> dict[Source, Path]:
     outputs = {}
     for source in sources:
         if not source.problem:
             name = _copy_name(source)
-            outputs[source] = source.path.with_name(f"{name.stem}_anonymized{name.suffix}")
+            outputs[source] = source.path.with_name(f"{name.stem}{ending}{name.suffix}")
     hint = "and name its copy with --output"
     return _without_conflicts(outputs, sources, hint, "file with --output", overwrite=overwrite)
 

@@ -111,7 +111,8 @@ def write_copies(
     draw = create()
     if settings.report is not None and not all(source.is_done for source in sources):
         check_page(settings.report, [source.path for source in sources], overwrite=args.overwrite)
-    targets = outputs.plan_outputs(inputs or (), sources, output, overwrite=args.overwrite)
+    ending = "_anonymized" if strict else "_overlay"
+    targets = outputs.plan_outputs(inputs or (), sources, output, overwrite=args.overwrite, ending=ending)
     left = job.left(sources)
     written = {source: path for source, path in targets.items() if not source.is_done}
     facts |= {LOSSY} if outputs.any_lossy(written) else set()

@@ -56,7 +56,7 @@ def test_usage_error_names_help_of_command(run: Run) -> None:
 
 
 def test_similar_command_is_suggested(run: Run) -> None:
-    assert run("detekt").error == "No such command 'detekt'. Did you mean 'detect'? see 'scrfd-trt --help'"
+    assert run("detekt").error == "there is no command 'detekt'; did you mean 'detect'? see 'scrfd-trt --help'"
 
 
 def test_default_model_matches_from_pretrained() -> None:

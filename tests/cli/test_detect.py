@@ -213,7 +213,7 @@ class TestAnnotate:
         (["--threshold", "1.5"], "Invalid value for '--threshold'"),
         (["--threshold", "nan"], "threshold"),
         (["--max-faces", "0"], "Invalid value for '--max-faces'"),
-        (["--colour"], "No such option"),
+        (["--colour"], "there is no option --colour"),
     ],
 )
 def test_usage_error_gives_one_line_before_any_work(run: Run, picture: Picture, args: list[str], message: str) -> None:

@@ -78,4 +78,4 @@ def test_flag_of_opposite_meaning_is_refused(run: Run, command: str, old: str, n
     for args in ([f"--{old}-{what}", "1"], [f"--{old}-{what}=1"]):
         ran = run(command, "a.mp4", *args)
         assert (ran.code, ran.out) == (2, "")
-        assert ran.error == f"--{old}-{what} is now --{new}-{what}; see 'scrfd-trt {command} --help'"
+        assert ran.error == f"--{old}-{what}: use --{new}-{what}; see 'scrfd-trt {command} --help'"

