@@ -25,6 +25,10 @@ NO_DEVICE = {
 """Errors that mean that the GPU is not available, and what to do about each."""
 
 BROKEN = "the GPU's state in this process is lost; start the process again"
+LOST_STATES = (
+    *("ASSERT", "ECC_UNCORRECTABLE", "HARDWARE_STACK_ERROR", "ILLEGAL_ADDRESS", "ILLEGAL_INSTRUCTION"),
+    *("INVALID_ADDRESS_SPACE", "INVALID_PC", "LAUNCH_FAILED", "LAUNCH_TIMEOUT", "MISALIGNED_ADDRESS"),
+)
 ADVICE = {
     "CUDA_ERROR_OUT_OF_MEMORY": "use smaller batches, or end other programs that hold memory (nvidia-smi lists them)",
     "CUDA_ERROR_INVALID_HANDLE": "was the stream passed in destroyed, or does it belong to another GPU?",
@@ -32,21 +36,7 @@ ADVICE = {
     "CUDA_ERROR_INVALID_CONTEXT": "was the GPU reset while it was in use, for example by cudaDeviceReset?",
     "CUDA_ERROR_CONTEXT_IS_DESTROYED": "was the GPU reset while it was in use, for example by cudaDeviceReset?",
     "CUDA_ERROR_DEINITIALIZED": "the process is ending; close detectors before it does",
-    **dict.fromkeys(
-        (
-            "CUDA_ERROR_ASSERT",
-            "CUDA_ERROR_ECC_UNCORRECTABLE",
-            "CUDA_ERROR_HARDWARE_STACK_ERROR",
-            "CUDA_ERROR_ILLEGAL_ADDRESS",
-            "CUDA_ERROR_ILLEGAL_INSTRUCTION",
-            "CUDA_ERROR_INVALID_ADDRESS_SPACE",
-            "CUDA_ERROR_INVALID_PC",
-            "CUDA_ERROR_LAUNCH_FAILED",
-            "CUDA_ERROR_LAUNCH_TIMEOUT",
-            "CUDA_ERROR_MISALIGNED_ADDRESS",
-        ),
-        BROKEN,
-    ),
+    **{f"CUDA_ERROR_{name}": BROKEN for name in LOST_STATES},
 }
 """What to do about errors of a GPU that is available."""
 

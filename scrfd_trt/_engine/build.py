@@ -20,8 +20,8 @@ from scrfd_trt._devices import Gpu
 from scrfd_trt._engine import build_options, cache, flavours, logs
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Api, Flavour, subclass
+from scrfd_trt._engine.plan import RECIPE, EngineRecord, FileHash, GpuInfo, hash_model, record_path
 from scrfd_trt._engine.progress import STEPS, BuildProgress, NoProgress, PhaseMonitor, Phases, run_cancellable, stage
-from scrfd_trt._engine.record import RECIPE, EngineRecord, FileHash, GpuInfo, hash_model, record_path
 from scrfd_trt._files import check_target, write_files
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError

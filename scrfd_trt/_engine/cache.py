@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from scrfd_trt._devices import Gpu
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Flavour
-from scrfd_trt._engine.record import RECIPE, EngineRecord, hash_file, hash_model, read_record
+from scrfd_trt._engine.plan import RECIPE, EngineRecord, hash_file, hash_model, read_record
 from scrfd_trt._files import locked, write_files
 from scrfd_trt.errors import EngineError, ModelFormatError, OptionError, OutputError
 from scrfd_trt.models import home

@@ -15,8 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from scrfd_trt._cuda.device import find
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.loaded_engine import recognize_network
-from scrfd_trt._engine.plan import FAMILY_NAMES, ONNX_START, Plan, PlanHeader, check_plan, dotted, peek, read_header
-from scrfd_trt._engine.record import EngineRecord, read_file, read_record, record_path
+from scrfd_trt._engine.plan import (
+    FAMILY_NAMES,
+    ONNX_START,
+    EngineRecord,
+    Plan,
+    PlanHeader,
+    check_plan,
+    dotted,
+    peek,
+    read_file,
+    read_header,
+    read_record,
+    record_path,
+)
 from scrfd_trt._engine.runtime import check_gpu, find_runner, lean_runtime_path, open_plan
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.backends._onnxruntime import read_tensors

@@ -22,16 +22,8 @@ MAX_CURVE, MAX_TAGS = 4096, 100
 CLASSES = (b"mntr", b"scnr", b"prtr", b"spac")
 NAMES = (
     *("sRGB", "sRGB IEC61966-2.1", "sRGB built-in", "Display P3", "DCI-P3 D65", "Adobe RGB (1998)", "ProPhoto RGB"),
-    *(
-        "ROMM RGB",
-        "Wide Gamut RGB",
-        "Rec. 709",
-        "Rec. 2020",
-        "Rec2020",
-        "eciRGB v2",
-        "Apple RGB",
-        "Generic RGB Profile",
-    ),
+    *("ROMM RGB", "Wide Gamut RGB", "Rec. 709", "Rec. 2020", "Rec2020", "eciRGB v2", "Apple RGB"),
+    "Generic RGB Profile",
 )
 """Descriptions that name a colour space and nobody's device."""
 

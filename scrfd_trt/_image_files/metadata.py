@@ -26,16 +26,8 @@ LOCATION_FIELDS = (
 LOCATION, PROJECTION = "location", "360° projection"
 DROPPED_ORDER = (
     *("author", "title", "description", "copyright", "credit", "dates", "camera", "lens", LOCATION, PROJECTION),
-    *(
-        "further EXIF",
-        "maker notes",
-        "further IPTC",
-        "further XMP",
-        "Photoshop resources",
-        "Photoshop layers",
-        "comments",
-    ),
-    *("other texts", "embedded previews", FURTHER, "auxiliary pictures", "depth maps", MOTION, "C2PA"),
+    *("further EXIF", "maker notes", "further IPTC", "further XMP", "Photoshop resources", "Photoshop layers"),
+    *("comments", "other texts", "embedded previews", FURTHER, "auxiliary pictures", "depth maps", MOTION, "C2PA"),
     *("other data", TAIL),
 )
 """What reports name as removed, in their order."""

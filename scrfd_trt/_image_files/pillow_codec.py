@@ -6,9 +6,10 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import cv2
@@ -36,58 +37,17 @@ _WARNINGS = _forks.Lock()
 
 def open_with(kind: str, data: bytes | bytearray) -> Any:
     """Return Pillow's image of a file, by the plugin of its format, which checks no number of pixels."""
+    if kind == "avif" and not pillow_has_avif():
+        raise MissingDependencyError(f"reading AVIF images requires Pillow 11.3 or newer: {HEIF_COMMAND}")
+    name = PLUGINS[kind]
+    plugin = getattr(import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")  # slow to import
     # The filters of warnings belong to the whole process.
     with translated(), _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return PLUGINS[kind](io.BytesIO(data))
+        return plugin(io.BytesIO(data))
 
 
-def _gif(file: io.BytesIO) -> Any:
-    from PIL.GifImagePlugin import GifImageFile  # noqa: PLC0415 - slow to import
-
-    return GifImageFile(file)
-
-
-def _png(file: io.BytesIO) -> Any:
-    from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415
-
-    return PngImageFile(file)
-
-
-def _webp(file: io.BytesIO) -> Any:
-    from PIL.WebPImagePlugin import WebPImageFile  # noqa: PLC0415
-
-    return WebPImageFile(file)
-
-
-def _tiff(file: io.BytesIO) -> Any:
-    from PIL.TiffImagePlugin import TiffImageFile  # noqa: PLC0415
-
-    return TiffImageFile(file)
-
-
-def _jpeg(file: io.BytesIO) -> Any:
-    from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415
-
-    return JpegImageFile(file)
-
-
-def _avif(file: io.BytesIO) -> Any:
-    if not pillow_has_avif():
-        raise MissingDependencyError(f"reading AVIF images requires Pillow 11.3 or newer: {HEIF_COMMAND}")
-    from PIL.AvifImagePlugin import AvifImageFile  # noqa: PLC0415
-
-    return AvifImageFile(file)
-
-
-PLUGINS: dict[str, Callable[[io.BytesIO], Any]] = {
-    "gif": _gif,
-    "png": _png,
-    "webp": _webp,
-    "tiff": _tiff,
-    "jpeg": _jpeg,
-    "avif": _avif,
-}
+PLUGINS = {"gif": "Gif", "png": "Png", "webp": "WebP", "tiff": "Tiff", "jpeg": "Jpeg", "avif": "Avif"}
 
 
 def open_heif(data: bytes) -> Any:

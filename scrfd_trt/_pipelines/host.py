@@ -24,8 +24,7 @@ from scrfd_trt._nms import nms
 from scrfd_trt._passes import Look, Size, View, as_look, image_size, plan_views, warn_if_thin
 from scrfd_trt._pipelines.base import Outcome, all_found, least_score, look_again, merge_passes
 from scrfd_trt._pipelines.profiles import choose_scales, largest_batch
-from scrfd_trt._pipelines.streaming import Pending, Runs
-from scrfd_trt._pipelines.workers import Workers
+from scrfd_trt._pipelines.streaming import Pending, Runs, Workers
 from scrfd_trt.backends import Backend, OnnxBackend
 from scrfd_trt.errors import BackendError, ImageError, ScrfdError, is_out_of_memory, one_line, out_of_memory
 

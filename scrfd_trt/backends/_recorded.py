@@ -24,18 +24,8 @@ from scrfd_trt.errors import BackendError, ClosedError, ModelFormatError, one_li
 
 FORMAT = 1
 INVALID = (
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
+    *(AttributeError, EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
 )
 """Errors of reading a file that is not a recording."""
 

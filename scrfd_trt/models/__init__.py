@@ -13,8 +13,18 @@ The weights are InsightFace's, for non-commercial research only.
 """
 
 from scrfd_trt.models._fetch import fetch
-from scrfd_trt.models._model import WEIGHTS_LICENCE, Archive, AveragePrecision, Export, Model, Package, ProgressBar
-from scrfd_trt.models._registry import DEFAULT_MODEL, get, list_models
+from scrfd_trt.models._registry import (
+    DEFAULT_MODEL,
+    WEIGHTS_LICENCE,
+    Archive,
+    AveragePrecision,
+    Export,
+    Model,
+    Package,
+    ProgressBar,
+    get,
+    list_models,
+)
 from scrfd_trt.models._store import HOME_VARIABLE, MIRROR_VARIABLE, Found, SourceStatus, find, home, status
 
 __all__ = [

@@ -14,9 +14,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from scrfd_trt._http import CHUNK, answered, content_length, reason, status
 from scrfd_trt.errors import DownloadError, ModelError, ModelFormatError
-from scrfd_trt.models._archive import unpack
-from scrfd_trt.models._model import Archive, Model, ProgressBar
-from scrfd_trt.models._store import address, home, manual_steps, sha256_of, short
+from scrfd_trt.models._registry import Archive, Model, ProgressBar
+from scrfd_trt.models._store import address, home, manual_steps, sha256_of, short, unpack
 
 logger = logging.getLogger("scrfd_trt.models")
 

@@ -17,10 +17,8 @@ from scrfd_trt.errors import (
     ScrfdError,
     shown,
 )
-from scrfd_trt.models._archive import unpack_placed
-from scrfd_trt.models._model import Model, ProgressBar
-from scrfd_trt.models._registry import get
-from scrfd_trt.models._store import HOME_VARIABLE, find, find_archive, home, manual_steps
+from scrfd_trt.models._registry import Model, ProgressBar, get
+from scrfd_trt.models._store import HOME_VARIABLE, find, find_archive, home, manual_steps, unpack_placed
 
 logger = logging.getLogger("scrfd_trt.models")
 

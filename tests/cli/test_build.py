@@ -18,8 +18,8 @@ from scrfd_trt._cli.commands.build import parse_batch, parse_capabilities
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.build_options import BuildOptions
+from scrfd_trt._engine.plan import EngineRecord, FileHash, GpuInfo, record_path
 from scrfd_trt._engine.progress import stage
-from scrfd_trt._engine.record import EngineRecord, FileHash, GpuInfo, record_path
 from scrfd_trt._pipelines import factory
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.errors import OptionError

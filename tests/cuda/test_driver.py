@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scrfd_trt import BackendError, ClosedError, DeviceError, MissingDependencyError
-from scrfd_trt._cuda import driver, graph, memory
+from scrfd_trt._cuda import driver, memory, stream
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.memory import gpu_memory
 
@@ -45,8 +45,8 @@ def test_driver_functions_exist_with_the_same_arguments(gpu, fakes):
     assert [name for name in USED if not hasattr(real, name)] == []
     assert [name for name in (*driver.NO_DEVICE, *driver.ADVICE) if not hasattr(real.CUresult, name)] == []
     assert real.CU_MEMHOSTALLOC_PORTABLE == memory.PORTABLE
-    assert int(real.CUevent_record_flags.CU_EVENT_RECORD_EXTERNAL) == graph.AT_LAUNCH
-    assert int(real.CUevent_wait_flags.CU_EVENT_WAIT_EXTERNAL) == graph.AT_LAUNCH
+    assert int(real.CUevent_record_flags.CU_EVENT_RECORD_EXTERNAL) == stream.AT_LAUNCH
+    assert int(real.CUevent_wait_flags.CU_EVENT_WAIT_EXTERNAL) == stream.AT_LAUNCH
     assert int(real.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED) == 2
     for name in USED:
         stand_in = inspect.signature(getattr(fakes.FakeDriver, name)).parameters

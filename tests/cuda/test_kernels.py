@@ -18,7 +18,6 @@ import pytest
 import drawing
 from overlays import _gpu
 from scrfd_trt._cuda import kernels
-from scrfd_trt._cuda import records as layout_of
 from scrfd_trt._decode import decode, merge
 from scrfd_trt._heads import HeadLayout, recognize
 from scrfd_trt._image_arrays import LUMA_SHARES, YUVImage, from_yuv
@@ -41,9 +40,9 @@ def letterbox(record, passes, targets, number, dtype=np.float32, out=None, kind=
     """Run the letterbox of one pass for one image, given by what stands in its record."""
     width, height = targets[number]
     out = np.full((1, 3, height, width), POISON, dtype) if out is None else out
-    packed = layout_of.BATCH.pack(0, 0.5, 0.4, 10, layout_of.CANDIDATES) + record + passes
+    packed = kernels.BATCH.pack(0, 0.5, 0.4, 10, kernels.CANDIDATES) + record + passes
     block = ctypes.create_string_buffer(packed, len(packed))
-    arguments = [ctypes.c_void_p(ctypes.addressof(block)), ctypes.c_int(layout_of.frame_bytes(len(targets)))]
+    arguments = [ctypes.c_void_p(ctypes.addressof(block)), ctypes.c_int(kernels.frame_bytes(len(targets)))]
     arguments += [ctypes.c_void_p(out.ctypes.data), *(ctypes.c_int(value) for value in (width, height, number))]
     name = f"letterbox_{kind}half" if dtype == np.float16 else f"letterbox_{kind}float"
     emulator.run(name, (-(-width // 128), -(-height // 8), 1), (32, 8, 1), arguments)
@@ -55,7 +54,7 @@ def record_of(image, color="bgr", *, padded=0, strides=None, size=None):
     shape = (height * 3 // 2, width) if color == "nv12" else (height, width, 3)
     geometry = frames.of_strides(shape, steps, color)
     address = image.ctypes.data
-    return layout_of.FRAME.pack(address, geometry.chroma(address), *geometry, padded)
+    return kernels.FRAME.pack(address, geometry.chroma(address), *geometry, padded)
 
 
 def wanted(image, target, color="bgr"):
@@ -68,7 +67,7 @@ def wanted(image, target, color="bgr"):
 @pytest.mark.parametrize("target", [(128, 96), (64, 64), (66, 34)])
 def test_the_letterbox_is_the_hosts_to_the_bit(size, target):
     image = RNG.integers(0, 256, (size[1], size[0], 3), np.uint8)
-    passes, _ = layout_of.fits(size, (target,))
+    passes, _ = kernels.fits(size, (target,))
     for color in ("bgr", "rgb"):
         assert np.array_equal(letterbox(record_of(image, color), passes, (target,), 0), wanted(image, target, color))
 
@@ -76,14 +75,14 @@ def test_the_letterbox_is_the_hosts_to_the_bit(size, target):
 @pytest.mark.parametrize("size", SIZES)
 def test_half_inputs_hold_the_same_numbers(size):
     image = RNG.integers(0, 256, (size[1], size[0], 3), np.uint8)
-    passes, _ = layout_of.fits(size, ((64, 64),))
+    passes, _ = kernels.fits(size, ((64, 64),))
     found = letterbox(record_of(image), passes, ((64, 64),), 0, np.float16)
     assert np.array_equal(found.astype(np.float32), wanted(image, (64, 64)))
 
 
 def test_images_of_any_strides():
     image = RNG.integers(0, 256, (50, 70, 3), np.uint8)
-    passes, _ = layout_of.fits((70, 50), ((64, 64),))
+    passes, _ = kernels.fits((70, 50), ((64, 64),))
     planes = np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0)
     alpha = np.concatenate([image, image[..., :1]], axis=2)
     wide = np.zeros((50, 99, 3), np.uint8)
@@ -99,7 +98,7 @@ def test_images_of_any_strides():
 @pytest.mark.parametrize("size", [(2, 2), (64, 48), (130, 98), (30, 200)])
 def test_nv12_is_read_as_opencv_reads_it(size):
     frame = RNG.integers(0, 256, (size[1] * 3 // 2, size[0]), np.uint8)
-    passes, _ = layout_of.fits(size, ((64, 64),))
+    passes, _ = kernels.fits(size, ((64, 64),))
     found = letterbox(record_of(frame, "nv12", strides=(size[0], 1), size=size), passes, ((64, 64),), 0)
     assert np.array_equal(found, wanted(cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12), (64, 64)))
 
@@ -114,8 +113,8 @@ def test_two_planes_are_read_as_on_the_host(matrix, full_range, dtype):
         image = YUVImage(y, uv.reshape(*uv.shape[:1], -1, 2), matrix, full_range)
         strides, kind = (uv.strides[0], 2 * uv.itemsize, uv.itemsize), (matrix, full_range, 8 * y.itemsize)
         geometry = frames.of_planes(y.shape, y.strides, strides, kind)
-        record = layout_of.FRAME.pack(y.ctypes.data, uv.ctypes.data, *geometry, 0)
-        passes, _ = layout_of.fits((width, height), ((40, 40),))
+        record = kernels.FRAME.pack(y.ctypes.data, uv.ctypes.data, *geometry, 0)
+        passes, _ = kernels.fits((width, height), ((40, 40),))
         assert np.array_equal(letterbox(record, passes, ((40, 40),), 0), wanted(from_yuv(image), (40, 40)))
 
 
@@ -143,9 +142,9 @@ def test_views_are_scaled_and_turned_as_on_the_host(rotation, dtype):
             scaled = scaled if rotation == 0 else cv2.rotate(scaled, turns[rotation])
             sides = (scaled.shape[1], scaled.shape[0])
             turned, *offsets, flags = geometry.turned((left, top, across, down), rotation)
-            record = layout_of.FRAME.pack(luma + offsets[0], chroma + offsets[1], *turned, flags)
+            record = kernels.FRAME.pack(luma + offsets[0], chroma + offsets[1], *turned, flags)
             found = letterbox(
-                record, layout_of.fit(Letterbox(turned.size, (96, 96), sides)), ((96, 96),), 0, kind="views_"
+                record, kernels.fit(Letterbox(turned.size, (96, 96), sides)), ((96, 96),), 0, kind="views_"
             )
             assert np.array_equal(found, placed(scaled, (96, 96)))
 
@@ -160,7 +159,7 @@ def placed(image, target):
 def test_padding_that_is_there_is_not_written_again():
     image = RNG.integers(0, 256, (40, 90, 3), np.uint8)
     targets = ((64, 64), (96, 32))
-    passes, resized = layout_of.fits((90, 40), targets)
+    passes, resized = kernels.fits((90, 40), targets)
     for number, (across, down) in enumerate(resized):
         found = letterbox(record_of(image, padded=1 << number), passes, targets, number)
         right = -(-across // 4) * 4  # what a thread writes at once
@@ -195,21 +194,19 @@ def heads_of(kind, sizes, *, strides=(8, 16, 32), anchors=2, points=True, images
 
 def find(layout, passes, scales, sizes, threshold=0.5, iou=0.4, limit=10**9, *, threads=32, falling=False):
     """Run the kernel; returns what stands in the header, and the rows of each image."""
-    records = b"".join(
-        layout_of.FRAME.pack(*[0] * 8, *size, *[0] * 8) + layout_of.fits(size, scales)[0] for size in sizes
-    )
-    results = np.full((len(sizes), layout_of.RESULT_BYTES // 4), POISON, np.float32)
+    records = b"".join(kernels.FRAME.pack(*[0] * 8, *size, *[0] * 8) + kernels.fits(size, scales)[0] for size in sizes)
+    results = np.full((len(sizes), kernels.RESULT_BYTES // 4), POISON, np.float32)
     packed = (
-        layout_of.BATCH.pack(results.ctypes.data, threshold, iou, min(limit, layout_of.NO_LIMIT), layout_of.CANDIDATES)
+        kernels.BATCH.pack(results.ctypes.data, threshold, iou, min(limit, kernels.NO_LIMIT), kernels.CANDIDATES)
         + records
     )
     block = ctypes.create_string_buffer(packed, len(packed))
-    workspace = np.zeros((len(sizes), layout_of.CANDIDATES, 4), np.float32)
+    workspace = np.zeros((len(sizes), kernels.CANDIDATES, 4), np.float32)
     addresses = [[output.ctypes.data for output in outputs] for outputs in passes]
-    table = layout_of.heads(layout, scales, addresses, [str(output.dtype) for output in passes[0]])
+    table = kernels.heads(layout, scales, addresses, [str(output.dtype) for output in passes[0]])
     arguments = [
         ctypes.c_void_p(ctypes.addressof(block)),
-        ctypes.c_int(layout_of.frame_bytes(len(scales))),
+        ctypes.c_int(kernels.frame_bytes(len(scales))),
         ctypes.c_void_p(workspace.ctypes.data),
         (ctypes.c_char * len(table)).from_buffer_copy(table),
     ]
@@ -217,7 +214,7 @@ def find(layout, passes, scales, sizes, threshold=0.5, iou=0.4, limit=10**9, *, 
     headers = results.view(np.int32)[:, :3].tolist()
     faces = [max(header[1], 0) for header in headers]
     rows = [
-        results[index, layout_of.HEADER : layout_of.HEADER + count * layout_of.ROW].reshape(count, layout_of.ROW)
+        results[index, kernels.HEADER : kernels.HEADER + count * kernels.ROW].reshape(count, kernels.ROW)
         for index, count in enumerate(faces)
     ]
     return headers, rows
@@ -274,7 +271,7 @@ def test_half_scores_are_compared_with_the_threshold_in_float32(kind):
 @pytest.mark.parametrize("threads", [32, 96, 256, 1024])
 def test_any_number_of_warps_in_any_order(threads, falling, kind):
     scales, sizes = ((320, 320),), [(500, 300), (320, 320)]
-    for above, most in ((0.01, 256), (0.1, layout_of.CANDIDATES)):  # sorted in the simple way, and in the other one
+    for above, most in ((0.01, 256), (0.1, kernels.CANDIDATES)):  # sorted in the simple way, and in the other one
         layout, passes = heads_of(kind, scales, images=2, above=above)
         headers, rows = find(layout, passes, scales, sizes, threads=threads, falling=falling)
         for index, size in enumerate(sizes):
@@ -322,12 +319,12 @@ def test_as_many_as_fit_and_one_more():
     layout, passes = heads_of("batched", scales)
     for output in passes[0][:3]:
         output[:] = 0.1
-    passes[0][0].reshape(-1)[: layout_of.CANDIDATES] = 0.6
+    passes[0][0].reshape(-1)[: kernels.CANDIDATES] = 0.6
     headers, (rows,) = find(layout, passes, scales, [size])
-    assert headers[0][0] == layout_of.CANDIDATES
+    assert headers[0][0] == kernels.CANDIDATES
     same(rows, reference(layout, passes, scales, size))
     passes[0][2].reshape(-1)[0] = 0.6
-    assert find(layout, passes, scales, [size])[0] == [[layout_of.CANDIDATES + 1, -1, 0]]
+    assert find(layout, passes, scales, [size])[0] == [[kernels.CANDIDATES + 1, -1, 0]]
 
 
 @pytest.mark.parametrize("limit", [1, 5, 64, 65])
@@ -434,7 +431,7 @@ def test_drawn_scenes_through_a_real_network(network_500m):
     for seed in range(int(os.environ.get("SCRFD_TRT_SCENES", "8"))):
         size = (int(RNG.integers(320, 900)), int(RNG.integers(240, 700)))
         image = drawing.scene(size, int(RNG.integers(0, 4)), seed).image
-        passes, _ = layout_of.fits(size, (target,))
+        passes, _ = kernels.fits(size, (target,))
         blob = letterbox(record_of(image), passes, (target,), 0)
         assert np.array_equal(blob, wanted(image, target))
         outputs = [np.ascontiguousarray(output, np.float32) for output in backend.run(blob[None])]

@@ -12,7 +12,7 @@ from scrfd_trt._devices import Gpu
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.cache import EngineKey, open_or_build
 from scrfd_trt._engine.flavours import Flavour
-from scrfd_trt._engine.record import RECIPE, EngineRecord, FileHash, GpuInfo, hash_file, record_path
+from scrfd_trt._engine.plan import RECIPE, EngineRecord, FileHash, GpuInfo, hash_file, record_path
 from scrfd_trt._tensors import TensorSpec
 from scrfd_trt.errors import BackendError, EngineError, OutputError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scrfd_trt._engine import record
+from scrfd_trt._engine import plan as record
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._files import write_files
 from scrfd_trt._tensors import ShapeRange, TensorSpec

@@ -20,8 +20,7 @@ from worker import attempt
 from scrfd_trt import BuildOptions, DetectorOptions, SCRFDDetector, ScrfdError, inspect_engine
 from scrfd_trt._devices import Gpu
 from scrfd_trt._engine.cache import EngineKey
-from scrfd_trt._engine.plan import END, is_engine_file, read_plan
-from scrfd_trt._engine.record import read_record
+from scrfd_trt._engine.plan import END, is_engine_file, read_plan, read_record
 from scrfd_trt._pipelines.host import HostPipeline
 from scrfd_trt.backends import RecordedBackend
 from scrfd_trt.models import home

@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.kernels import load
+from scrfd_trt._cuda.kernels import BATCH, CANDIDATES, FRAME, RESULT_BYTES, fits, frame_bytes, heads, load
 from scrfd_trt._cuda.memory import copy, free, gpu_memory
-from scrfd_trt._cuda.records import BATCH, CANDIDATES, FRAME, RESULT_BYTES, fits, frame_bytes, heads
 from scrfd_trt._cuda.stream import create_stream
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._pipelines.cuda.frames import of_strides

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from scrfd_trt.errors import ModelFormatError
-from scrfd_trt.models._archive import unpack
+from scrfd_trt.models._store import unpack
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import pytest
 from engine_backend import EngineBackend
 
 from scrfd_trt import ClosedError, SCRFDDetector
-from scrfd_trt._cuda import driver, finalizers, graph, kernels
+from scrfd_trt._cuda import driver, finalizers, kernels
+from scrfd_trt._cuda import stream as streams
 from scrfd_trt._cuda.finalizers import wait_for_dropped
 from scrfd_trt._cuda.memory import pinned_array
 from scrfd_trt._engine import logs
@@ -164,7 +165,7 @@ def test_garbage_collection_in_thread_that_holds_all_locks(gpu, opened):
     later = opened()
     resources = later._pipeline._resources
     del detector
-    with logs._lock, kernels._lock, graph._one_at_a_time, resources.setup_lock, resources.contexts._lock:
+    with logs._lock, kernels._lock, streams._one_at_a_time, resources.setup_lock, resources.contexts._lock:
         gc.collect()
         wait_for_dropped()
     assert gpu.engines == 1
@@ -177,7 +178,7 @@ def test_stream_is_collected_in_thread_that_holds_all_locks(gpu, opened):
     resources = detector._pipeline._resources
 
     def collect():
-        with logs._lock, graph._one_at_a_time, resources.setup_lock, resources.contexts._lock:
+        with logs._lock, streams._one_at_a_time, resources.setup_lock, resources.contexts._lock:
             results.clear()
 
     thread = threading.Thread(target=collect, daemon=True)

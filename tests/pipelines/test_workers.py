@@ -11,7 +11,7 @@ from concurrent.futures import Future
 import pytest
 
 from scrfd_trt import BackendError, ClosedError
-from scrfd_trt._pipelines.workers import Workers
+from scrfd_trt._pipelines.streaming import Workers
 
 TIMEOUT = 30
 

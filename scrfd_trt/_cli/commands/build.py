@@ -21,8 +21,7 @@ from scrfd_trt._cli.options import option, split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.build_options import BuildOptions, Precision
-from scrfd_trt._engine.plan import is_engine_file, is_model_path
-from scrfd_trt._engine.record import read_record, record_path
+from scrfd_trt._engine.plan import is_engine_file, is_model_path, read_record, record_path
 from scrfd_trt._pipelines import factory
 from scrfd_trt.errors import OptionError
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.interop import export
+from scrfd_trt._cuda.kernels import ROW
 from scrfd_trt._cuda.memory import copy, gpu_memory
-from scrfd_trt._cuda.records import ROW
 from scrfd_trt._cuda.stream import synchronize
 from scrfd_trt._decode import Candidates
 from scrfd_trt._detections import Detections

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._cuda.interop import DeviceImage, steps, type_name
+from scrfd_trt._cuda.kernels import FORMATS, MIRRORED_X, MIRRORED_Y, ODD_COLUMN, ODD_ROW, TRANSPOSED
 from scrfd_trt._cuda.memory import copy
-from scrfd_trt._cuda.records import FORMATS, MIRRORED_X, MIRRORED_Y, ODD_COLUMN, ODD_ROW, TRANSPOSED
 from scrfd_trt._cuda.stream import synchronize
 from scrfd_trt._image_arrays import (
     CHANNELS_FIRST,

@@ -30,8 +30,7 @@ from scrfd_trt._pipelines.cuda.resources import make_resources
 from scrfd_trt._pipelines.cuda.slot import Slot
 from scrfd_trt._pipelines.cuda.slot_memory import Helpers
 from scrfd_trt._pipelines.cuda.views import Lanes
-from scrfd_trt._pipelines.streaming import Pending, Runs, in_place
-from scrfd_trt._pipelines.workers import Workers
+from scrfd_trt._pipelines.streaming import Pending, Runs, Workers, in_place
 from scrfd_trt.errors import out_of_memory
 
 if TYPE_CHECKING:

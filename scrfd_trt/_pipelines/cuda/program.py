@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._cuda.driver import call
-from scrfd_trt._cuda.graph import capture, record_at_launch, wait_at_launch
-from scrfd_trt._cuda.kernels import Launch
+from scrfd_trt._cuda.kernels import BATCH, Launch, frame_bytes, heads
 from scrfd_trt._cuda.memory import copy, free
-from scrfd_trt._cuda.records import BATCH, frame_bytes, heads
-from scrfd_trt._cuda.stream import handle_of, synchronize
+from scrfd_trt._cuda.stream import capture, handle_of, record_at_launch, synchronize, wait_at_launch
 from scrfd_trt._engine.loaded_engine import LeasedContext
 from scrfd_trt._heads import check, output_shapes
 from scrfd_trt._pipelines.cuda.resources import PipelineResources, profile_for

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from scrfd_trt._cuda import kernels as gpu_kernels
 from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.kernels import Kernels
-from scrfd_trt._cuda.records import LEVELS
+from scrfd_trt._cuda.kernels import LEVELS, Kernels
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._pipelines.cuda.slot_memory import Helpers

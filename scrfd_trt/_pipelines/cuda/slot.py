@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from scrfd_trt._cuda.driver import call
 from scrfd_trt._cuda.interop import DeviceImage
+from scrfd_trt._cuda.kernels import HEADER, NO_LIMIT, RESULT_BYTES
 from scrfd_trt._cuda.memory import copy, free, gpu_memory
-from scrfd_trt._cuda.records import HEADER, NO_LIMIT, RESULT_BYTES
 from scrfd_trt._cuda.stream import is_done, synchronize
 from scrfd_trt._decode import Candidates, decode
 from scrfd_trt._detections import Detections

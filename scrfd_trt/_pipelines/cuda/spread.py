@@ -20,8 +20,7 @@ from scrfd_trt._pipelines.base import Outcome, all_found
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections
 from scrfd_trt._pipelines.cuda.pipeline import CudaPipeline
 from scrfd_trt._pipelines.cuda.pool import SLOTS
-from scrfd_trt._pipelines.streaming import Pending, Runs, in_order, in_place
-from scrfd_trt._pipelines.workers import Workers
+from scrfd_trt._pipelines.streaming import Pending, Runs, Workers, in_order, in_place
 from scrfd_trt.errors import OptionError
 
 Images = Sequence[Any]

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.driver import call
-from scrfd_trt._cuda.graph import capture
-from scrfd_trt._cuda.stream import create_event, create_stream, synchronize
+from scrfd_trt._cuda.stream import capture, create_event, create_stream, synchronize
 from scrfd_trt._pipelines.cuda.pipeline import CudaPipeline
 from scrfd_trt._pipelines.cuda.program import Program
 

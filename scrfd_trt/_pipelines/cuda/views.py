@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.kernels import BATCH, FRAME, HEADER, NO_LIMIT, ROW, fit, frame_bytes
 from scrfd_trt._cuda.memory import copy, free, pinned_memory, view
-from scrfd_trt._cuda.records import BATCH, FRAME, HEADER, NO_LIMIT, ROW, fit, frame_bytes
 from scrfd_trt._cuda.stream import create_event, create_stream
 from scrfd_trt._decode import Candidates, decode, rows_above
 from scrfd_trt._nms import nms

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scrfd_trt._engine import flavours
-from scrfd_trt._engine import record as files
+from scrfd_trt._engine import plan as files
 from scrfd_trt._engine.build import build_plan, write_engine
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.onnx.rewrite import PreparedModel, prepare
