@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from scrfd_trt._engine.plan import ONNX_START, peek
-from scrfd_trt._image_files.read import TARGA_END, image_kind, unsupported_kind
+from scrfd_trt._image_files.kinds import TARGA_END, image_kind, unsupported_kind
 from scrfd_trt.errors import MissingDependencyError, ScrfdError, VideoError
 from scrfd_trt.video import _pyav
 
