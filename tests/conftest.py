@@ -53,6 +53,8 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Fail instead of skipping if required packages are missing; keep the order of files with pytest-xdist."""
     config.option.loadscopereorder = False
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as after ``&``; tests interrupt themselves and programs
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get(CPU_REQUIRED) == "1" and problem_of_500m():
         raise pytest.UsageError(f"{CPU_REQUIRED}=1, but {problem_of_500m()}")
     if os.environ.get(RTX_REQUIRED) == "1" and util.find_spec("tensorrt_rtx") is None:

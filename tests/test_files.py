@@ -185,9 +185,9 @@ def test_one_of_two_processes_writes_a_file(tmp_path: Path, monkeypatch: pytest.
     writers = [context.Process(target=write_each, args=(tmp_path, number, barrier, results)) for number in (1, 2)]
     for writer in writers:
         writer.start()
-    succeeded = dict(results.get(timeout=30) for _ in writers)
+    succeeded = dict(results.get(timeout=120) for _ in writers)
     for writer in writers:
-        writer.join(10)
+        writer.join(120)
     assert sorted(succeeded[1] + succeeded[2]) == list(range(TRIES))
     for writer, numbers in succeeded.items():
         assert {(tmp_path / str(number)).read_bytes() for number in numbers} <= {b"%d" % writer}
@@ -352,7 +352,7 @@ def waiting(tmp_path: Path) -> Iterator[Callable[[], Event]]:
 
     yield start
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
 
 
 def test_second_thread_waits(tmp_path: Path, waiting: Callable[[], Event], caplog: pytest.LogCaptureFixture) -> None:
@@ -401,7 +401,7 @@ def test_another_thread_may_release_the_lock(tmp_path: Path) -> None:
     context = locked_if_free(tmp_path / ".lock")
     thread = Thread(target=context.__enter__)
     thread.start()
-    thread.join(10)
+    thread.join(120)
     with locked_if_free(tmp_path / ".lock") as held:
         assert not held
     context.__exit__(None, None, None)

@@ -33,7 +33,7 @@ def web(tmp_path: Path) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
-        thread.join(10)
+        thread.join(120)
 
 
 def names() -> list[str]:

@@ -228,7 +228,7 @@ def test_stop_names_how_to_continue(run: Run, photos: list[Path], monkeypatch: p
 def test_job_goes_on_after_it_is_killed(run: Run, photos: list[Path]) -> None:
     args = ["detect", "in", "-r", "-o", "faces.jsonl", "--resume"]
     with subprocess.Popen([sys.executable, str(SPOTS), "0.1", *args], stderr=subprocess.PIPE) as process:
-        part, until = Path("faces.jsonl.part"), time.monotonic() + 20
+        part, until = Path("faces.jsonl.part"), time.monotonic() + 120
         while not part.exists() or part.stat().st_size < 500:
             assert time.monotonic() < until
             time.sleep(0.02)

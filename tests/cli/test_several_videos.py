@@ -47,7 +47,7 @@ def test_results_are_those_of_one_after_the_other(run: Callable[..., Any], films
             code, _, err = run(*COMMAND, "--jobs", "1", "--profile")
         else:
             with start(0, "--profile", "--overwrite") as process:
-                _, err = process.communicate(timeout=60)
+                _, err = process.communicate(timeout=120)
             code = process.returncode
         copies = {path: path.read_bytes() for path in sorted(Path("out").iterdir())}
         outcomes.append((code, re.sub(r"\d+\.\d\d +\d+%|the run .*", "", err), copies))

@@ -51,7 +51,7 @@ main()
 
 def stop_in_import(module: str, number: signal.Signals, *args: str, swallow: bool = False) -> tuple[int, str, str]:
     command = [sys.executable, "-c", STOP_IN_IMPORT, module, str(int(number)), str(swallow), *args]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     return ran.returncode, ran.stdout, ran.stderr
 
 

@@ -42,7 +42,7 @@ def test_threads_find_the_damage_that_one_finds() -> None:
 
 
 def test_calls_run_at_the_same_time_and_again_alone_in_doubt() -> None:
-    both, runs, running, most_again = threading.Barrier(2, timeout=5), [0, 0], 0, 0
+    both, runs, running, most_again = threading.Barrier(2, timeout=60), [0, 0], 0, 0
 
     def call(index: int) -> str:
         nonlocal running, most_again

@@ -64,7 +64,7 @@ def test_nothing_is_read_after_interrupted_start(monkeypatch: pytest.MonkeyPatch
     running = [thread for thread in threading.enumerate() if thread.name == "scrfd-trt-video"]
     let_go.set()
     for thread in running:
-        thread.join(20)
+        thread.join(120)
     assert running
     assert read == []
 

@@ -75,8 +75,8 @@ def test_detect_during_close_raises_closed_error(pipeline, gpu, monkeypatch):
     closer.start()
     closer.join(0.5)
     go_on.set()
-    closer.join(20)
-    thread.join(20)
+    closer.join(120)
+    thread.join(120)
     assert not closer.is_alive()
     assert len(refused) == 1
     assert gpu.leaks == {}

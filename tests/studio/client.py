@@ -58,7 +58,7 @@ class Server(NamedTuple):
         named |= {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13"}
         named["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
         lines = [f"GET {path} HTTP/1.1", *(f"{key}: {value}" for key, value in named.items() if value)]
-        connection = socket.create_connection((self.host, self.port), timeout=5)
+        connection = socket.create_connection((self.host, self.port), timeout=30)
         connection.sendall("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
         head = b""
         while b"\r\n\r\n" not in head and (part := connection.recv(1)):
@@ -118,7 +118,7 @@ class Page:
         message = {"id": int(element), "client_id": self.client_id, "listener_id": listeners[kind]}
         self.emit("event", message | {"args": [json.dumps(value)]})
 
-    def wait_for(self, *texts: str, seconds: float = 10.0) -> str:
+    def wait_for(self, *texts: str, seconds: float = 60.0) -> str:
         """Read messages until one contains one of the texts; return it."""
         end, seen = time.monotonic() + seconds, ""
         while time.monotonic() < end:

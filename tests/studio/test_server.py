@@ -61,7 +61,7 @@ def servers(folder: Path) -> Iterator[dict[str, Server]]:
         yield {host: _wait(folder / f"{host}.log", process) for host in HOSTS}
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     for host in HOSTS:
         lines = (folder / f"{host}.log").read_text().splitlines()
         assert LINE.match(lines[0])

@@ -233,7 +233,7 @@ class FakeServer:
         while not self.stop.is_set():
             with suppress(TimeoutError):
                 connection, _ = self._socket.accept()
-                connection.settimeout(5)
+                connection.settimeout(60)
                 return connection
         return None
 
@@ -257,7 +257,7 @@ class FakeServer:
 
     def close(self) -> None:
         self.stop.set()
-        self._thread.join(10)
+        self._thread.join(120)
 
 
 @pytest.fixture

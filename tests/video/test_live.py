@@ -34,7 +34,7 @@ def stream(clip: MakeClip) -> Callable[..., bytes]:
     return make
 
 
-def until(met: Callable[[], bool], seconds: float = 5) -> None:
+def until(met: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, "condition not met in time"
@@ -135,7 +135,7 @@ def test_close_ends_iteration_in_another_thread(stream: Callable[..., bytes], se
     consumer.start()
     until(lambda: len(seen) > 20)
     reader.close()
-    consumer.join(5)
+    consumer.join(120)
     assert not consumer.is_alive()
     assert not reader._thread.is_alive()
     reader.close()

@@ -81,14 +81,14 @@ def serve_rtsp(server: socket.socket, data: bytes) -> None:
 
 def test_rtsp_stream(clip: MakeClip) -> None:
     server = socket.create_server(("127.0.0.1", 0))
-    server.settimeout(5)
+    server.settimeout(60)
     data = clip("clip.ts", options={"tune": "zerolatency"}).read_bytes()
     thread = Thread(target=serve_rtsp, args=(server, data))
     thread.start()
-    with open_source(f"rtsp://127.0.0.1:{server.getsockname()[1]}/a", reconnect=0, queue=99, timeout=5) as reader:
+    with open_source(f"rtsp://127.0.0.1:{server.getsockname()[1]}/a", reconnect=0, queue=99, timeout=60) as reader:
         assert isinstance(reader, LiveReader)
         assert len(list(reader)) >= 28  # the last one may lack its end
-    thread.join(5)
+    thread.join(120)
 
 
 def test_web_video(clip: MakeClip, serve: Serve) -> None:

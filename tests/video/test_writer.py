@@ -161,7 +161,7 @@ def test_killed_process_leaves_no_file(share: float, clip: MakeClip, tmp_path: P
             if line.strip() == ("closing" if share == 1.0 else str(int(share * 60))):
                 process.send_signal(signal.SIGKILL)
                 break
-    process.wait(timeout=20)
+    process.wait(timeout=120)
     time.sleep(0.05)
     if out.exists():  # faster than the signal: the file is complete
         with VideoReader(out) as reader:
