@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector_base import DetectorBase
+from scrfd_trt._option_names import explained_options
 from scrfd_trt._passes import Look, as_look
 from scrfd_trt._pipelines.base import Outcome
 from scrfd_trt._pipelines.streaming import in_order
@@ -41,24 +42,45 @@ Return = Literal["return"]
 class SCRFDDetector(DetectorBase):
     """Face detector that runs a SCRFD model.
 
-    Open one with :meth:`from_pretrained`, :meth:`from_onnx`, :meth:`from_engine` or :meth:`from_backend`, and close it
-    with ``close()`` or a ``with`` block.
+    ``SCRFDDetector()`` opens the default model, and downloads it if it is not on this machine. :meth:`from_onnx`,
+    :meth:`from_engine` and :meth:`from_backend` open others. Close it with ``close()`` or a ``with`` block.
 
     Parameters
     ----------
-    pipeline
-        Runs the model. The detector owns it and closes it.
-    options
-        Options of the detection.
+    name
+        Name of a model in ``scrfd_trt.models.list_models()``.
     device
-        Device of the pipeline.
+        ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which selects a GPU if it can be used, else the CPU, and logs
+        the choice. ``cuda:all`` spreads batches over all GPUs of this machine. The first use of a model on a kind
+        of GPU builds an engine, which takes minutes, and caches it.
+    build
+        Build options of the engine; None: the defaults, for the sizes in ``scales``.
+    progress
+        Build-progress callback.
+    stream
+        CUDA stream to run in: an object with ``__cuda_stream__``, or a handle as int. All runs are queued in it.
+        None: the detector creates a stream for each concurrent run.
+    **options
+        Fields of :class:`~scrfd_trt.DetectorOptions`: threshold, iou, scales, min_face, rotations, max_faces,
+        color, max_batch.
 
     Attributes
     ----------
-    device : str
-        ``cpu``, ``cuda:n`` or ``cuda:all``.
     options : DetectorOptions
         Options of the detection.
+
+    Raises
+    ------
+    OptionError
+        If the name or an option is invalid.
+    ModelError
+        If the model cannot be found or downloaded, or its engine does not find the same faces.
+    DeviceError
+        If the device does not exist or cannot be used.
+    BackendError
+        If the engine cannot be built or opened.
+    MissingDependencyError
+        If a required package is not installed.
 
     Notes
     -----
@@ -69,9 +91,17 @@ class SCRFDDetector(DetectorBase):
     in the child raises :class:`~scrfd_trt.ClosedError`; start processes with ``spawn`` or ``forkserver``, and open a
     detector in each. Futures and streams that the parent started raise ``ClosedError`` in the child. The parent is not
     affected. A child that inherits ONNX Runtime should end with ``os._exit()``, as multiprocessing's do: version 1.32
-    waits at the end of a process for threads that only the parent has. A detector cannot be pickled or copied.
+    waits at the end of a process for threads that only the parent has.
+
+    A detector can be pickled, so that multiprocessing, joblib, Ray and Spark send it to other processes: it consists of
+    the name or path of the model, the device and the options. The other process opens the model at its first use, not
+    before, and once for all copies that it receives. It keeps the last four models that it has received open. A
+    ``device`` of ``auto`` is chosen there again. A detector that is closed, or that has a backend or a CUDA stream of
+    its own, raises ScrfdError. ``copy.copy()``, ``copy.deepcopy()`` and pickling within a process give detectors that
+    share the open model: ``close()`` of one closes all of them.
     """
 
+    @explained_options
     def detect(self, image: Any, *, threshold: float | None = None, max_faces: int | None = None) -> Detections:
         """Return the faces in one image.
 
@@ -119,6 +149,7 @@ class SCRFDDetector(DetectorBase):
         self, images: Images, *, threshold: float | None = ..., max_faces: int | None = ..., on_error: Return
     ) -> list[Detections | ScrfdError]: ...
 
+    @explained_options
     def detect_batch(
         self,
         images: Iterable[Any],
@@ -159,6 +190,7 @@ class SCRFDDetector(DetectorBase):
             return list(self._stream(_each(images, "detect_batch"), self._pipeline.max_batch, 1, limits, on_error))
         return self._detect(self._prepare_all(images, "detect_batch"), threshold, max_faces)
 
+    @explained_options
     def detect_on_gpu(
         self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
     ) -> list[DeviceDetections]:
@@ -193,6 +225,7 @@ class SCRFDDetector(DetectorBase):
         )
         return found
 
+    @explained_options
     def submit(
         self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
     ) -> Future[list[Detections]]:
@@ -255,6 +288,7 @@ class SCRFDDetector(DetectorBase):
         on_error: Return,
     ) -> Iterator[Detections | ScrfdError]: ...
 
+    @explained_options
     def stream(
         self,
         images: Iterable[Any],

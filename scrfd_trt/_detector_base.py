@@ -1,94 +1,146 @@
-"""What a detector is besides its detection: how it opens a pipeline, describes it, and closes it."""
+"""What a detector is besides its detection: how it is opened, described, sent to other processes, and closed."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from scrfd_trt import _devices, models
+import numpy as np
+
+from scrfd_trt import _devices, _forks, models
 from scrfd_trt._heads import HeadLayout
+from scrfd_trt._option_names import DEFAULTS, DetectorKeywords, check_names, listed_options
 from scrfd_trt._pipelines import HostPipeline, Pipeline
+from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt.backends import Backend
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, memory_errors, shown
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from scrfd_trt._engine.build_options import BuildOptions
     from scrfd_trt._engine.progress import BuildProgress
     from scrfd_trt._options import DetectorOptions
 
+Opened = tuple[Pipeline, str]
+"""A pipeline and its device."""
+
+RECEIVED = 4
+"""Models from other processes that stay open after their detectors are gone."""
+
+
+class SharedModel:
+    """A pipeline that all copies of a detector share, and that another process opens again by the same recipe.
+
+    Without ``opened``, the pipeline is opened at its first use. ``recipe`` opens it, or says why there is none.
+    """
+
+    def __init__(self, recipe: Callable[[], Opened] | str, opened: Opened | None = None) -> None:
+        self.is_closed = False
+        self._recipe, self._opened = recipe, opened
+        self._lock = _forks.Lock()
+        self._key = b""
+
+    @property
+    def opened(self) -> Opened:
+        if self._opened is None:
+            with self._lock:
+                self.check_open()
+                if self._opened is None and callable(self._recipe):
+                    self._opened = self._recipe()
+        assert self._opened  # noqa: S101 - by the recipe
+        return self._opened
+
+    def check_open(self) -> None:
+        if self.is_closed:
+            raise ClosedError("the detector was closed; open a new one")
+
+    def close(self) -> None:
+        with self._lock:
+            is_open, self.is_closed = not self.is_closed, True
+        if is_open and self._opened:
+            self._opened[0].close()
+
+    def __reduce__(self) -> tuple[Callable[..., SharedModel], tuple[bytes, Callable[[], Opened]]]:
+        self.check_open()
+        if isinstance(self._recipe, str):
+            raise ScrfdError(f"a detector with {self._recipe} cannot be pickled: open one in each process")
+        with self._lock:
+            self._key = self._key or os.urandom(16)
+            _shared[self._key] = self
+        return _in_this_process, (self._key, self._recipe)
+
+    def __deepcopy__(self, memo: object) -> SharedModel:
+        return self
+
+    @property
+    def state(self) -> str:
+        """Why it is not open; empty if it is."""
+        return "closed" if self.is_closed else "" if self._opened else "not opened yet in this process"
+
+
+_shared: WeakValueDictionary[bytes, SharedModel] = WeakValueDictionary()
+_received: deque[SharedModel] = deque(maxlen=RECEIVED)
+_lock = _forks.Lock()
+
+
+def _in_this_process(key: bytes, recipe: Callable[[], Opened]) -> SharedModel:
+    """Return the model with this key; a new one if this process has none, or closed it."""
+    with _lock:
+        model = _shared.get(key)
+        if model is None or model.is_closed:
+            model = _shared[key] = SharedModel(recipe)
+            model._key = key
+            _received.append(model)
+    return model
+
 
 class DetectorBase:
-    """Base of :class:`~scrfd_trt.SCRFDDetector`: opens a pipeline, and closes it."""
+    """Base of :class:`~scrfd_trt.SCRFDDetector`: opens a model, describes it, and closes it."""
 
     _has_own_options = False  # others than the pipeline's
 
-    def __init__(self, pipeline: Pipeline, options: DetectorOptions, *, device: str) -> None:
-        self._pipeline = pipeline
-        self._closed = False
-        self.options = options
-        self.device = device
-
-    @classmethod
-    @memory_errors("opening the model")
-    def from_pretrained(
-        cls,
-        name: str = "500m_bnkps",
+    @listed_options
+    def __init__(
+        self,
+        name: str = models.DEFAULT_MODEL,
         *,
         device: str = "auto",
         build: BuildOptions | None = None,
         progress: BuildProgress | None = None,
         stream: Any = None,
-        **options: Any,
-    ) -> Self:
-        """Open a model by name; download it if it is not on this machine.
-
-        Parameters
-        ----------
-        name
-            Name of a model in ``scrfd_trt.models.list_models()``.
-        device
-            ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which selects a GPU if it can be used, else the CPU, and logs
-            the choice. ``cuda:all`` spreads batches over all GPUs of this machine. The first use of a model on a kind
-            of GPU builds an engine, which takes minutes, and caches it.
-        build
-            Build options of the engine; None: the defaults, for the sizes in ``scales``.
-        progress
-            Build-progress callback.
-        stream
-            CUDA stream to run in: an object with ``__cuda_stream__``, or a handle as int. All runs are queued in it.
-            None: the detector creates a stream for each concurrent run.
-        **options
-            Fields of :class:`~scrfd_trt.DetectorOptions`: threshold, iou, scales, min_face, rotations, max_faces,
-            color, max_batch.
-
-        Raises
-        ------
-        OptionError
-            If the name or an option is invalid.
-        ModelError
-            If the model cannot be found or downloaded, or its engine does not find the same faces.
-        DeviceError
-            If the device does not exist or cannot be used.
-        BackendError
-            If the engine cannot be built or opened.
-        MissingDependencyError
-            If a required package is not installed.
-        """
-        checked = _validated(options)
-        factory = _factory()
-        where = _devices.choose(device, factory.cuda_problem)
-        pipeline = factory.open_onnx(models.fetch(name), checked, where, build, progress=progress, stream=stream)
-        return cls(pipeline, checked, device=where)
+        **options: Unpack[DetectorKeywords],
+    ) -> None:
+        checked = _validated(options, "name")
+        recipe = partial(_open_model, models.fetch, name, checked, device, build)
+        self._open(recipe, checked, progress=progress, stream=stream)
 
     @classmethod
-    @memory_errors("opening the model")
+    @listed_options
+    def from_pretrained(
+        cls,
+        name: str = models.DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        build: BuildOptions | None = None,
+        progress: BuildProgress | None = None,
+        stream: Any = None,
+        **options: Unpack[DetectorKeywords],
+    ) -> Self:
+        """Open a model by name: the same as ``SCRFDDetector(name, …)``."""
+        return cls(name, device=device, build=build, progress=progress, stream=stream, **options)
+
+    @classmethod
+    @listed_options
     def from_onnx(
         cls,
         path: str | os.PathLike[str],
@@ -97,7 +149,7 @@ class DetectorBase:
         build: BuildOptions | None = None,
         progress: BuildProgress | None = None,
         stream: Any = None,
-        **options: Any,
+        **options: Unpack[DetectorKeywords],
     ) -> Self:
         """Open a model in an ONNX file.
 
@@ -106,7 +158,7 @@ class DetectorBase:
         path
             Any SCRFD export; the head layout is detected from its outputs.
         device, build, progress, stream, **options
-            As for :meth:`from_pretrained`.
+            As for :class:`SCRFDDetector`.
 
         Raises
         ------
@@ -115,16 +167,14 @@ class DetectorBase:
         ModelFormatError
             If it is not a SCRFD model.
         OptionError, DeviceError, BackendError, MissingDependencyError
-            As for :meth:`from_pretrained`.
+            As for :class:`SCRFDDetector`.
         """
         checked = _validated(options)
-        factory = _factory()
-        where = _devices.choose(device, factory.cuda_problem)
-        pipeline = factory.open_onnx(Path(path), checked, where, build, progress=progress, stream=stream)
-        return cls(pipeline, checked, device=where)
+        recipe = partial(_open_model, Path, Path(path), checked, device, build)
+        return cls.__new__(cls)._open(recipe, checked, progress=progress, stream=stream)
 
     @classmethod
-    @memory_errors("opening the engine")
+    @listed_options
     def from_engine(
         cls,
         path: str | os.PathLike[str],
@@ -133,7 +183,7 @@ class DetectorBase:
         stream: Any = None,
         lean_runtime: str | os.PathLike[str] | None = None,
         allow_host_code: bool = False,
-        **options: Any,
+        **options: Unpack[DetectorKeywords],
     ) -> Self:
         """Open a TensorRT engine.
 
@@ -144,14 +194,14 @@ class DetectorBase:
         device
             ``cuda``, ``cuda:n``, or ``cuda:all``.
         stream
-            As for :meth:`from_pretrained`.
+            As for :class:`SCRFDDetector`.
         lean_runtime
             ``libnvinfer_lean.so.…`` of the release that built a version-compatible plan, if the installed TensorRT is
             newer; None: the environment variable ``TRT_LEAN_RUNTIME``.
         allow_host_code
             Whether CPU code inside the plan may run. Set it only if you trust the source of the plan.
         **options
-            As for :meth:`from_pretrained`.
+            As for :class:`SCRFDDetector`.
 
         Raises
         ------
@@ -162,25 +212,16 @@ class DetectorBase:
         BackendError
             If this TensorRT or this GPU cannot run it.
         OptionError, DeviceError, MissingDependencyError
-            As for :meth:`from_pretrained`.
+            As for :class:`SCRFDDetector`.
         """
         checked = _validated(options)
-        kind, number = _devices.parse(device)
-        if kind not in ("cuda", "all"):
-            raise OptionError(
-                f"an engine requires a GPU: device must be cuda, cuda:n or cuda:all, not {shown(device)}",
-                fields=["device"],
-                value=device,
-            )
-        factory = _factory()
-        how = {"stream": stream, "lean_runtime": lean_runtime, "allow_host_code": allow_host_code}
-        open_on = partial(factory.open_engine, Path(path), checked, **how)
-        if kind == "all":
-            return cls(factory.open_on_all(open_on, stream), checked, device=device)
-        return cls(open_on(number or 0), checked, device=f"cuda:{number or 0}")
+        how = {"lean_runtime": lean_runtime, "allow_host_code": allow_host_code}
+        recipe = partial(_open_engine, Path(path), checked, device, **how)
+        return cls.__new__(cls)._open(recipe, checked, stream=stream)
 
     @classmethod
-    def from_backend(cls, backend: Backend, *, device: str = "cpu", **options: Any) -> Self:
+    @listed_options
+    def from_backend(cls, backend: Backend, *, device: str = "cpu", **options: Unpack[DetectorKeywords]) -> Self:
         """Open a detector with a custom backend, such as a recording.
 
         Parameters
@@ -190,7 +231,7 @@ class DetectorBase:
         device
             Value of ``detector.device``.
         **options
-            As for :meth:`from_pretrained`.
+            As for :class:`SCRFDDetector`.
 
         Raises
         ------
@@ -207,10 +248,34 @@ class DetectorBase:
             )
         try:
             checked = _validated(options)
-            return cls(HostPipeline(backend, checked), checked, device=device)
+            return cls._of(HostPipeline(backend, checked), checked, device=device)
         except BaseException:
             backend.close()
             raise
+
+    @classmethod
+    def _of(cls, pipeline: Pipeline, options: DetectorOptions, *, device: str) -> Self:
+        """Return a detector with an open pipeline, which it owns and closes."""
+        detector = cls.__new__(cls)
+        detector._model, detector.options = SharedModel("a backend of its own", (pipeline, device)), options
+        return detector
+
+    def _open(self, recipe: partial[Opened], options: DetectorOptions, *, stream: Any, **how: Any) -> Self:
+        opened = recipe(stream=stream, **how)
+        places = [each.absolute() if isinstance(each, Path) else each for each in recipe.args]
+        elsewhere = partial(recipe.func, *places, **recipe.keywords)
+        self._model = SharedModel(elsewhere if stream is None else "a CUDA stream of its own", opened)
+        self.options = options
+        return self
+
+    @property
+    def _pipeline(self) -> Pipeline:
+        return self._model.opened[0]
+
+    @property
+    def device(self) -> str:
+        """``cpu``, ``cuda:n`` or ``cuda:all``."""
+        return self._model.opened[1]
 
     @property
     def _frame_device(self) -> str:
@@ -244,9 +309,49 @@ class DetectorBase:
         limit = "up to " if self._pipeline.cuts_padding else ""
         return f"{self.device}: {self._pipeline.description}; {self.layout}; {limit}{sizes}"
 
+    def warmup(self, image_size: tuple[int, int] = (1280, 720)) -> Self:
+        """Run the model, so that the first detection takes no longer than later ones.
+
+        The model runs in each of its passes, on single images and on batches of ``max_batch``. On a GPU, this is done
+        for each run that may be concurrent.
+
+        Parameters
+        ----------
+        image_size
+            Width and height in pixels of the images to come.
+
+        Returns
+        -------
+        SCRFDDetector
+            The detector itself: ``detector = SCRFDDetector().warmup()``.
+
+        Raises
+        ------
+        OptionError
+            If ``image_size`` is not a width and a height of at least 1.
+        BackendError
+            If the model cannot be run.
+        ClosedError
+            After ``close()``.
+        """
+        self._check_open()
+        pipeline, is_nv12 = self._pipeline, self.options.color == "nv12"
+        try:
+            width, height = image_size
+            image = pipeline.prepare_image(
+                np.zeros((height * 3 // 2, width) if is_nv12 else (height, width, 3), np.uint8)
+            )
+        except (TypeError, ValueError) as error:
+            what = f"image_size must be a width and a height in pixels, not {shown(image_size)}"
+            raise OptionError(what, fields=["image_size"], value=image_size) from error
+        concurrent = 1 if self.device == "cpu" else 3 * pipeline.parallel
+        run = partial(pipeline.start, threshold=self.options.threshold, max_faces=None)
+        for size in dict.fromkeys((1, pipeline.max_batch)):
+            deque(in_order(run, repeat(image, size * concurrent), size, concurrent), maxlen=0)
+        return self
+
     def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("the detector was closed; open a new one")
+        self._model.check_open()
 
     def close(self) -> None:
         """Release all resources; a second call does nothing.
@@ -254,12 +359,7 @@ class DetectorBase:
         Waits for running work. Calls of :meth:`submit` and :meth:`detect_async` that have not started raise
         ``ClosedError``.
         """
-        if not self._closed:
-            self._closed = True
-            self._pipeline.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise ScrfdError("a detector cannot be pickled or copied: open one in each process")
+        self._model.close()
 
     def __enter__(self) -> Self:
         return self
@@ -270,15 +370,46 @@ class DetectorBase:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<SCRFDDetector {'closed' if self._closed else self.description}>"
+        return f"<SCRFDDetector {self._model.state or self.description}>"
 
 
-def _validated(options: dict[str, Any]) -> DetectorOptions:
+def _validated(options: DetectorKeywords, *also: str) -> DetectorOptions:
     from scrfd_trt._options import DetectorOptions  # noqa: PLC0415 - imports pydantic
 
+    check_names(options, [*DEFAULTS, "device", *also])
     return DetectorOptions(**options)
 
 
 def _factory() -> ModuleType:
     """Import the engine modules on first use: they double the import time."""
     return import_module("scrfd_trt._pipelines.factory")
+
+
+@memory_errors("opening the model")
+def _open_model(
+    find: Callable[[Any], Path],
+    source: Any,
+    options: DetectorOptions,
+    device: str,
+    build: BuildOptions | None,
+    **how: Any,
+) -> Opened:
+    factory = _factory()
+    where = _devices.choose(device, factory.cuda_problem)
+    return factory.open_onnx(find(source), options, where, build, **how), where
+
+
+@memory_errors("opening the engine")
+def _open_engine(path: Path, options: DetectorOptions, device: str, *, stream: Any = None, **how: Any) -> Opened:
+    kind, number = _devices.parse(device)
+    if kind not in ("cuda", "all"):
+        raise OptionError(
+            f"an engine requires a GPU: device must be cuda, cuda:n or cuda:all, not {shown(device)}",
+            fields=["device"],
+            value=device,
+        )
+    factory = _factory()
+    open_on = partial(factory.open_engine, path, options, stream=stream, **how)
+    if kind == "all":
+        return factory.open_on_all(open_on, stream), device
+    return open_on(number or 0), f"cuda:{number or 0}"

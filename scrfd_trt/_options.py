@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from scrfd_trt._option_names import unknown_option
 from scrfd_trt.errors import OptionError, shown
 
 MAX_PLAIN = 1e12
@@ -38,7 +39,7 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
     for item in error.errors(include_url=False):
         name = ".".join(str(part) for part in item["loc"]) or "value"
         if item["type"] == "extra_forbidden":
-            found.append(f"no option {name!r}; the options are: {', '.join(model.model_fields)}")
+            found.append(unknown_option(name, model.model_fields))
         elif item["type"] == "missing":
             found.append(f"{name} is required")
         else:

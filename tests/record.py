@@ -53,7 +53,7 @@ def record(path: Path) -> None:
 def detect(backend: Backend, images: dict[str, NDArray[np.uint8]]) -> dict[str, Detections]:
     options = DetectorOptions()
     pipeline = HostPipeline(backend, options, cut_padding=False)
-    with SCRFDDetector(pipeline, options, device="cpu") as detector:
+    with SCRFDDetector._of(pipeline, options, device="cpu") as detector:
         return {name: detector.detect(image) for name, image in images.items()}
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import gc
 import multiprocessing
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -18,7 +16,7 @@ import traceback
 import numpy as np
 import pytest
 
-from scrfd_trt import ClosedError, SCRFDDetector, ScrfdError, _forks
+from scrfd_trt import ClosedError, SCRFDDetector, _forks
 from scrfd_trt.backends import RecordedBackend
 
 pytestmark = [
@@ -199,9 +197,3 @@ def test_locks_of_the_parent_are_free_in_a_forked_process():
     go_on.set()
     thread.join(TIMEOUT)
     take()
-
-
-@pytest.mark.parametrize("how", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_detectors_cannot_be_pickled(recorded, how):
-    with pytest.raises(ScrfdError, match="open one in each process"):
-        how(recorded)

@@ -36,7 +36,7 @@ def test_recordings_have_both_layouts():
 def test_faces_equal_the_recorded_ones(name):
     options = DetectorOptions()
     pipeline = HostPipeline(RecordedBackend(FOLDER / f"{name}.npz"), options, cut_padding=False)
-    with SCRFDDetector(pipeline, options, device="cpu") as detector:
+    with SCRFDDetector._of(pipeline, options, device="cpu") as detector:
         for image, expected in faces_of(name).items():
             width, height = expected.image_size
             # The outputs are recorded, so the pixels do not matter.

@@ -52,7 +52,7 @@ def undo_single_scale(expected, target):
 def open_whole(network, **options):
     """Return a detector that runs the model with all of the padding, as the reference does."""
     checked = DetectorOptions(**options)
-    return SCRFDDetector(HostPipeline(OnnxBackend(network), checked, cut_padding=False), checked, device="cpu")
+    return SCRFDDetector._of(HostPipeline(OnnxBackend(network), checked, cut_padding=False), checked, device="cpu")
 
 
 @pytest.fixture(scope="module")

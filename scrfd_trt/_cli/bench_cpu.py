@@ -147,7 +147,7 @@ def measure_cpu(backend: Backend, options: DetectorOptions, image: Image, runs: 
     staged = StagedDetection(backend, pipeline, options)
     parts: list[dict[str, float]] = []
     whole: list[float] = []
-    with SCRFDDetector(pipeline, options, device="cpu") as detector:
+    with SCRFDDetector._of(pipeline, options, device="cpu") as detector:
         order: list[Callable[[], None]] = [
             lambda: parts.append(staged.run(image)[1]),
             lambda: whole.append(_timed(detector, image)[1]),

@@ -139,7 +139,7 @@ class GpuBench:
         """Return the figures with those of ONNX Runtime on CUDA for the same model and sizes."""
         frame, batch, rounds = samples.load(FRAME).image, max(figures.steps), 10
         pipeline = HostPipeline(OnnxBackend(self.path, gpu=self.gpu), self.options, cut_padding=False)
-        with SCRFDDetector(pipeline, self.options, device="cuda") as detector:
+        with SCRFDDetector._of(pipeline, self.options, device="cuda") as detector:
             time_detect(detector, frame, WARM_UP)
             _, median, _ = time_detect(detector, frame, runs)
             images = [frame.copy() for _ in range(batch)]
@@ -158,7 +158,7 @@ def measure_gpu(
     frame, threshold = samples.load(FRAME).image, pipeline.options.threshold
     batches = [count for count in batches if count <= pipeline.max_batch] or [pipeline.max_batch]
     before = _used_memory(pipeline.device)
-    with SCRFDDetector(pipeline, pipeline.options, device="cuda") as detector:
+    with SCRFDDetector._of(pipeline, pipeline.options, device="cuda") as detector:
         detector.detect(frame)
         memory = _used_memory(pipeline.device) - before
         small = _copies(frame, 2 * max(batches), detector, pipeline.device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Final, NamedTuple, Protocol
 
 from scrfd_trt.errors import OptionError, shown
@@ -256,11 +257,12 @@ def get(name: Model | str) -> Model:
         return name
     if isinstance(name, str) and name in _MODELS:
         return _MODELS[name]
-    text = name[:100] if isinstance(name, str) else shown(name)
+    text = str(name)[:100] if isinstance(name, (str, PurePath)) else shown(name)
     close = [model.name for model in _MODELS.values() if text in model.files]
     close += difflib.get_close_matches(_normalized(text), _MODELS, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    own = "; a file is opened by its path, with from_onnx" if text.endswith(".onnx") else ""
+    how = {".onnx": "from_onnx", ".engine": "from_engine", ".plan": "from_engine"}.get(PurePath(text).suffix)
+    own = f"; a file is opened by its path, with {how}" if how else ""
     raise OptionError(
         f"no model {shown(name)}{hint}; the models are: {', '.join(_MODELS)}{own}", value=name, choices=_MODELS
     )

@@ -573,7 +573,7 @@ def test_nv12_is_converted_as_by_opencv():
 
 
 def detector(plan, **options):
-    return SCRFDDetector(cuda(plan, **options), DetectorOptions(**options), device="cuda")
+    return SCRFDDetector._of(cuda(plan, **options), DetectorOptions(**options), device="cuda")
 
 
 def watched(opened):

@@ -41,7 +41,7 @@ def opened(gpu, fakes):
 
     def open_one(**options):
         options = DetectorOptions(**{"max_batch": 2, **options})
-        return SCRFDDetector(CudaPipeline(opener(read_plan(fakes.plan()), 0), options), options, device="cuda")
+        return SCRFDDetector._of(CudaPipeline(opener(read_plan(fakes.plan()), 0), options), options, device="cuda")
 
     threads = set(threading.enumerate())
     yield open_one
@@ -267,7 +267,7 @@ class TestCloseInACallback:
         if request.param == "cuda":
             return opened()
         options = DetectorOptions(max_batch=2)
-        return SCRFDDetector(HostPipeline(EngineBackend(fakes.plan()), options), options, device="cpu")
+        return SCRFDDetector._of(HostPipeline(EngineBackend(fakes.plan()), options), options, device="cpu")
 
     def test_callback_of_pending_future(self, gpu, detector, monkeypatch):
         errors, closed, go_on = [], threading.Event(), threading.Event()

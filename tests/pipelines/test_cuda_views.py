@@ -59,7 +59,7 @@ def pair(gpu, fakes):
     def both(plan=None, **options):
         plan, options = plan or fakes.plan(), DetectorOptions(**options)
         pipelines = CudaPipeline(opener(read_plan(plan), 0), options), HostPipeline(EngineBackend(plan), options)
-        opened.extend(SCRFDDetector(pipeline, options, device="cuda") for pipeline in pipelines)
+        opened.extend(SCRFDDetector._of(pipeline, options, device="cuda") for pipeline in pipelines)
         return opened
 
     yield both
