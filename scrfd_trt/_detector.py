@@ -50,7 +50,7 @@ class SCRFDDetector(DetectorBase):
     name
         Name of a model in ``scrfd_trt.models.list_models()``.
     device
-        ``cpu``, ``cuda``, ``cuda:n``, or ``auto``, which selects a GPU if it can be used, else the CPU, and logs
+        ``cpu``, ``cuda``, ``cuda:n`` or n, or ``auto``, which selects a GPU if it can be used, else the CPU, and logs
         the choice. ``cuda:all`` spreads batches over all GPUs of this machine. The first use of a model on a kind
         of GPU builds an engine, which takes minutes, and caches it.
     build

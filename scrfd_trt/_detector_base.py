@@ -114,7 +114,7 @@ class DetectorBase:
         self,
         name: str = models.DEFAULT_MODEL,
         *,
-        device: str = "auto",
+        device: str | int = "auto",
         build: BuildOptions | None = None,
         progress: BuildProgress | None = None,
         stream: Any = None,
@@ -130,7 +130,7 @@ class DetectorBase:
         cls,
         name: str = models.DEFAULT_MODEL,
         *,
-        device: str = "auto",
+        device: str | int = "auto",
         build: BuildOptions | None = None,
         progress: BuildProgress | None = None,
         stream: Any = None,
@@ -145,7 +145,7 @@ class DetectorBase:
         cls,
         path: str | os.PathLike[str],
         *,
-        device: str = "auto",
+        device: str | int = "auto",
         build: BuildOptions | None = None,
         progress: BuildProgress | None = None,
         stream: Any = None,
@@ -179,7 +179,7 @@ class DetectorBase:
         cls,
         path: str | os.PathLike[str],
         *,
-        device: str = "cuda",
+        device: str | int = "cuda",
         stream: Any = None,
         lean_runtime: str | os.PathLike[str] | None = None,
         allow_host_code: bool = False,
@@ -390,7 +390,7 @@ def _open_model(
     find: Callable[[Any], Path],
     source: Any,
     options: DetectorOptions,
-    device: str,
+    device: str | int,
     build: BuildOptions | None,
     **how: Any,
 ) -> Opened:
@@ -400,7 +400,7 @@ def _open_model(
 
 
 @memory_errors("opening the engine")
-def _open_engine(path: Path, options: DetectorOptions, device: str, *, stream: Any = None, **how: Any) -> Opened:
+def _open_engine(path: Path, options: DetectorOptions, device: str | int, *, stream: Any = None, **how: Any) -> Opened:
     kind, number = _devices.parse(device)
     if kind not in ("cuda", "all"):
         raise OptionError(
@@ -411,5 +411,5 @@ def _open_engine(path: Path, options: DetectorOptions, device: str, *, stream: A
     factory = _factory()
     open_on = partial(factory.open_engine, path, options, stream=stream, **how)
     if kind == "all":
-        return factory.open_on_all(open_on, stream), device
+        return factory.open_on_all(open_on, stream), _devices.ALL
     return open_on(number or 0), f"cuda:{number or 0}"

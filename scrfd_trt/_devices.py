@@ -62,7 +62,7 @@ def parse(device: str | int) -> tuple[str, int | None]:
 
     The kind of ``cuda:all`` is ``all``; ``gpu`` is ``cuda``, and a number is that of a GPU.
     """
-    text = str(device) if isinstance(device, (str, int)) and not isinstance(device, bool) else ""
+    text = str(device) if isinstance(device, str) or (type(device) is int and abs(device) < 10**9) else ""
     text = re.sub(r"^gpu(?=$|:\d)", "cuda", f"cuda:{text}" if text.isdecimal() else text)
     if text == ALL:
         return "all", None

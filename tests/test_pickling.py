@@ -11,7 +11,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from scrfd_trt import ClosedError, OptionError, ScrfdError, SCRFDDetector, _detector_base
+from scrfd_trt import ClosedError, OptionError, SCRFDDetector, ScrfdError, _detector_base
 from scrfd_trt._pipelines import factory
 from scrfd_trt.backends import RecordedBackend
 
