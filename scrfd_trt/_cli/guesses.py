@@ -10,7 +10,6 @@ from typing import Any
 
 ANNOTATE = "use --annotate DIR for copies with marked faces, or --output FILE for the results"
 AUTO = "is what happens by default; leave it out"
-PREVIEW = "use 'scrfd-trt studio' to try overlays"
 Guess = tuple[str, ...] | str
 
 
@@ -36,7 +35,7 @@ GUESSES: Mapping[str, Guess] = {
     **_each("version", "-V", "-v", "-version", to=("--version",)),
     **_each("train", "val", to="models are not trained here; 'scrfd-trt models' lists those that are ready"),
     **_each("serve", to="there is no server; 'scrfd-trt studio' opens a local page"),
-    **_each("preview", "webcam", to="use 'scrfd-trt anonymize camera:0 -o FILE' for a camera, or 'scrfd-trt studio'"),
+    **_each("preview", "webcam", to="use 'scrfd-trt anonymize camera:0 -o FILE --preview', or 'scrfd-trt studio'"),
     # Words after a command
     **_each("models download", "models fetch", "models get", to=("--fetch",)),
     **_each("models list", "models ls", "overlays list", "overlays ls", "detect predict", to=()),

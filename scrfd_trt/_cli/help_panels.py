@@ -37,13 +37,13 @@ PANELS = {
     "Portability": ("version_compatible", "hardware_compatible", "lean_runtime_inside", "compute_capability"),
     "Measurements": ("bench.video", "bench.runs", "bench.batch", "in_flight", "bench.plot", "compare"),
     "Page": ("host", "port", "max_upload", "browser"),
-    "Messages": ("quiet", "verbose", "profile", "progress", "help"),
+    "Messages": ("preview", "quiet", "verbose", "profile", "progress", "help"),
 }
 """Panels, and the parameters in each, in the order of the help; or command and parameter, which takes precedence."""
 
 BASIC = {
     "detect": "output format_name as_json recursive overwrite annotate model device threshold min_face quiet",
-    "anonymize": "output recursive overwrite replace_with overlay verify model device threshold min_face quiet",
+    "anonymize": "output recursive overwrite replace_with overlay verify model device threshold min_face preview quiet",
     "tracks": "output as_json overwrite model device threshold detections save_detections every quiet",
     "overlay": "specs output recursive overwrite model device threshold quiet",
     "build": "output overwrite as_json precision size batch device version_compatible hardware_compatible quiet",

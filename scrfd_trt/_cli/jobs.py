@@ -27,6 +27,7 @@ from scrfd_trt.errors import OptionError, ScrfdError
 MAY_DIFFER = (
     *("inputs", "files_from", "shard", "resume", "dry_run", "recursive", "output", "annotate", "overwrite", "report"),
     *("quiet", "verbose", "profile", "progress", "max_pixels", "device", "lean_runtime", "jobs", "workers", "batch"),
+    "preview",
 )
 """Parameters that need not be the same in all runs of a job."""
 

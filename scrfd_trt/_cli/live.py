@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from scrfd_trt._cli import console, outputs, signals
 from scrfd_trt._cli.options import CopySettings
@@ -28,6 +29,9 @@ from scrfd_trt.video._first_pass import detector_options
 from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import is_camera
 from scrfd_trt.video._writer import check_suffix
+
+if TYPE_CHECKING:
+    from scrfd_trt._studio.preview import Preview
 
 
 def is_address(text: str) -> bool:
@@ -60,8 +64,16 @@ def check(inputs: Sequence[str], output: Path | None, settings: CopySettings) ->
     return output
 
 
-def write(address: str, output: Path, detector: SCRFDDetector, draw: OverlayFunction, settings: CopySettings) -> None:
-    """Write the video of a live source; after Ctrl-C or a VideoError, what is written is kept."""
+def write(
+    address: str,
+    output: Path,
+    detector: SCRFDDetector,
+    draw: OverlayFunction,
+    settings: CopySettings,
+    *,
+    preview: Preview | None,
+) -> None:
+    """Write the video of a live source; after Ctrl-C, a stop on the page or a VideoError, what is written is kept."""
     with open_source(address, damaged=settings.damaged) as reader:
         if isinstance(reader, VideoReader) and not settings.quiet:
             _warn_of_one_pass(reader, settings)
@@ -69,11 +81,16 @@ def write(address: str, output: Path, detector: SCRFDDetector, draw: OverlayFunc
         summary = Summary(reader.info.size, settings.tracking.threshold)
         summary.detector_options = detector_options(detector)
         with VideoWriter(output, reader, settings.encode, overwrite=settings.overwrite) as writer:
+            writer.watch = None if preview is None else preview.show
             frames = overlay_live(reader, detector, draw, tracking=settings.tracking, delay=settings.live.delay)
-            with closing(frames), show_progress(reader.name, settings.progress, quiet=settings.quiet) as report:
-                error = _write_frames(
-                    frames, writer, summary, settings.live.duration, lambda done: report("drawing", done, None)
-                )
+            how: dict[str, Any] = {"quiet": settings.quiet, "preview": preview}
+            with closing(frames), show_progress(reader.name, settings.progress, **how) as report:
+
+                def goes_on(done: int) -> bool:
+                    report("drawing", done, None)
+                    return preview is None or not preview.stopped
+
+                error = _write_frames(frames, writer, summary, settings.live.duration, goes_on)
         summary.converted, summary.omitted = writer.converted, writer.omitted
         dropped = reader.dropped if isinstance(reader, LiveReader) else 0
     with suppress(OSError):  # a closed terminal, which may be what stopped the recording
@@ -95,9 +112,9 @@ def _write_frames(
     writer: VideoWriter,
     summary: Summary,
     duration: float | None,
-    report: Callable[[int], None],
+    goes_on: Callable[[int], bool],
 ) -> Exception | None:
-    """Write frames until they end, the time is over, or Ctrl-C; return an error that occurs after the first frame."""
+    """Write frames until they end, the time is over, or a stop; return an error that occurs after the first frame."""
     start: float | None = None
     try:
         for drawn in frames:
@@ -106,7 +123,8 @@ def _write_frames(
                 return None
             writer.write(drawn.frame, drawn.image)
             summary.add(drawn.faces)
-            report(summary.frames)
+            if not goes_on(summary.frames):
+                return None
     except KeyboardInterrupt:
         if not summary.frames:
             raise

@@ -55,7 +55,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("every", "bridge", "extend"), (_VIDEOS, _DETECTING)),
     **dict.fromkeys(("codec", "crf", "preset"), (_VIDEOS, _ENCODED)),
     **dict.fromkeys(("audio", "subtitles"), (_STREAMS, _ENCODED)),
-    "progress": (_VIDEOS,),
+    **dict.fromkeys(("progress", "preview"), (_VIDEOS,)),
     **dict.fromkeys(("jobs", "report"), (_rule("applies to video files only", VIDEOS),)),
     "keep_doubtful": (_FILES,),
     **dict.fromkeys(("detections", "save_detections", "keep_metadata", "keep_location", "damaged"), (_FILES,)),
@@ -86,7 +86,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 """Rules by parameter, or by command and parameter, which takes precedence."""
 
-EXCLUSIVE = (("quiet", "verbose"), ("resume", "overwrite"), ("resume", "save_detections"))
+EXCLUSIVE = (
+    *(("quiet", "verbose"), ("resume", "overwrite"), ("resume", "save_detections")),
+    *(("preview", "quiet"), ("preview", "jobs"), ("preview", "dry_run")),
+)
 """Parameters that do not fit together."""
 
 

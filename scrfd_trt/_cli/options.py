@@ -386,6 +386,7 @@ class CopyArgs:
     report: Annotated[
         Path | None, option("FILE", "Write a page with pictures of doubtful moments, uncovered (.html).")
     ] = None
+    preview: Annotated[bool, option(None, "Show the picture being written on a local page.", "--preview")] = False
     messages: JobMessageArgs
     job: JobArgs
     files: DetectionsFileArgs

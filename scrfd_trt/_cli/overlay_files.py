@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import typer
@@ -56,11 +56,15 @@ from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.write import image_format, storable
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt._tracking.faces import FrameFaces
+from scrfd_trt.errors import MissingDependencyError
 from scrfd_trt.video import Summary
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._copy_search import NO_FACES, CopySearch, CopySearcher, Known, verified
 from scrfd_trt.video._first_pass import detector_options
+
+if TYPE_CHECKING:
+    from scrfd_trt._studio.preview import Preview
 
 
 def write_copies(
@@ -93,9 +97,9 @@ def write_copies(
     if inputs and any(live.is_address(text) for text in inputs):
         target = live.check(inputs, output, settings)
         check_options(context, facts | {LIVE} | ({WEB} if live.is_web_address(inputs[0]) else set()))
-        draw = create()
+        draw, preview = create(), _preview(context, args, can_stop=True)
         with opener() as detector:
-            live.write(inputs[0], target, detector, draw, settings)
+            live.write(inputs[0], target, detector, draw, settings, preview=preview)
         return
     left_out = LeftOut()
     context.with_resource(limited(settings.images.limits()))
@@ -123,7 +127,15 @@ def write_copies(
         return
     tally = Tally(alone=len(sources) == 1, skipped=job.skipped)
     run = run_size(settings.images.batch, left)
-    copies = _CopyJob(draw, settings, targets, args.quality, detailed=strict, tally=tally)
+    copies = _CopyJob(
+        draw,
+        settings,
+        targets,
+        args.quality,
+        detailed=strict,
+        tally=tally,
+        preview=_preview(context, args, can_stop=False),
+    )
     several = partial(copying_elsewhere, create, settings, partial(opener, max_batch=run))
     with tally.reported(left_out, strict=strict, quiet=settings.quiet), job.recording():
         if left:
@@ -140,6 +152,19 @@ def write_copies(
                 pass
 
 
+def _preview(context: typer.Context, args: CopyArgs, *, can_stop: bool) -> Preview | None:
+    """Open the page of ``--preview`` until the command ends, and print its address."""
+    if not args.preview:
+        return None
+    try:
+        from scrfd_trt._studio.preview import Preview  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise MissingDependencyError('--preview needs nicegui: pip install "scrfd-trt[studio]"') from error
+    preview = context.with_resource(Preview(can_stop=can_stop))
+    console.plain(f"preview: {preview.address}  (the page ends with the job)")
+    return preview
+
+
 @dataclass(frozen=True)
 class _CopyJob:
     draw: OverlayFunction
@@ -149,6 +174,7 @@ class _CopyJob:
     quality: int
     detailed: bool
     tally: Tally
+    preview: Preview | None
     found_later: dict[tuple[Path, int], FrameFaces] = field(default_factory=dict)
     """Faces that were found in copies of images, by path and page."""
     dropped: dict[tuple[Path, int], tuple[list[int], Detections]] = field(default_factory=dict)
@@ -191,7 +217,7 @@ class _CopyJob:
                 detector.close()  # each process has its own
                 copy = stack.enter_context(several(detector.device, jobs))
             else:
-                copy = copy_here(self.draw, self.settings, detector)
+                copy = copy_here(self.draw, self.settings, detector, self.preview)
             process = partial(self._copy_video, copy)
             for source, summary in process_videos(videos, self.tally, process, jobs):
                 self._report_video(self.targets[source], summary)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import (
     BarColumn,
@@ -29,6 +29,9 @@ from scrfd_trt._cli import console, exits, signals
 from scrfd_trt._cli.options import ProgressKind
 from scrfd_trt._engine.progress import BuildProgress, NoProgress
 from scrfd_trt.video._two_pass import ProgressCallback, Stage
+
+if TYPE_CHECKING:
+    from scrfd_trt._studio.preview import Preview
 
 _shared_bars: ContextVar[Progress | None] = ContextVar("shared bars", default=None)
 BAR_INTERVAL, LINE_INTERVAL = 0.1, 0.5
@@ -157,7 +160,9 @@ def several_videos() -> Iterator[None]:
 
 
 @contextmanager
-def show_progress(source: Path | str, kind: ProgressKind, *, quiet: bool) -> Iterator[ProgressCallback]:
+def show_progress(
+    source: Path | str, kind: ProgressKind, *, quiet: bool, preview: Preview | None = None
+) -> Iterator[ProgressCallback]:
     """Show the progress of a video in the block; an interrupt gets the position at which it stopped the work."""
     with ExitStack() as stack:
         display: Display | _VideoBar
@@ -170,7 +175,8 @@ def show_progress(source: Path | str, kind: ProgressKind, *, quiet: bool) -> Ite
             label = "" if shared is None else f"{console.printable(Path(source).name)}: "
             display, interval = _VideoBar(shared or stack.enter_context(_video_bars()), label), BAR_INTERVAL
             stack.callback(display.remove)
-        progress = VideoProgress(display, interval)
+        page: list[Display] = [] if preview is None else [partial(preview.progress, Path(source).name)]
+        progress = VideoProgress([display, *page], interval)
         try:
             yield progress
         except KeyboardInterrupt as stop:
@@ -185,10 +191,10 @@ Display = Callable[[Stage, int, int | None, float], None]
 
 
 class VideoProgress:
-    """Passes the frames of a video on to a display, every ``interval`` seconds and at the end of each stage."""
+    """Passes the frames of a video on to displays, every ``interval`` seconds and at the end of each stage."""
 
-    def __init__(self, display: Display, interval: float) -> None:
-        self._display, self._interval = display, interval
+    def __init__(self, displays: Iterable[Display], interval: float) -> None:
+        self._displays, self._interval = displays, interval
         self._stage: Stage | None = None
         self._started = self._shown = 0.0
         self._pending: tuple[Stage, int, int | None] | None = None
@@ -218,8 +224,9 @@ class VideoProgress:
             stage, done, total = self._pending
             self._pending = None
             rate = done / max(time.monotonic() - self._started, 1e-6)
-            with suppress(OSError):  # a closed terminal must not stop the video
-                self._display(stage, done, total, rate)
+            for display in self._displays:
+                with suppress(OSError):  # a closed terminal must not stop the video
+                    display(stage, done, total, rate)
 
 
 class _VideoBar:

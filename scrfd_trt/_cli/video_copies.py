@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrfd_trt import _devices, _files
 from scrfd_trt._cli import console, outputs, signals
@@ -29,16 +29,22 @@ from scrfd_trt.video._copy_search import render_verified
 from scrfd_trt.video._first_pass import frame_device
 from scrfd_trt.video._two_pass import ProgressCallback, try_output
 
+if TYPE_CHECKING:
+    from scrfd_trt._studio.preview import Preview
+
 CopyVideo = Callable[[Path, Path], Summary]
 """Takes the paths of a video and of its copy."""
 
 
-def copy_here(draw: OverlayFunction, settings: CopySettings, detector: SCRFDDetector | None) -> CopyVideo:
+def copy_here(
+    draw: OverlayFunction, settings: CopySettings, detector: SCRFDDetector | None, preview: Preview | None = None
+) -> CopyVideo:
     """Return a function that covers the faces of a video in this process."""
 
     def copy(path: Path, target: Path) -> Summary:
-        with show_progress(path, settings.progress, quiet=settings.quiet) as report:
-            return _copy(path, target, draw, settings, detector, report=report)
+        with show_progress(path, settings.progress, quiet=settings.quiet, preview=preview) as report:
+            watch = None if preview is None else preview.show
+            return _copy(path, target, draw, settings, detector, report=report, watch=watch)
 
     return copy
 
@@ -143,6 +149,7 @@ def _copy(
     detector: SCRFDDetector | None,
     *,
     report: ProgressCallback,
+    watch: Callable[[Any], None] | None = None,
 ) -> Summary:
     """Cover the faces of a video; without a detector, they come from the detections file."""
     files = settings.files
@@ -170,6 +177,7 @@ def _copy(
             "keep_metadata": settings.keep_metadata,
             "keep_location": settings.keep_location,
             "progress": report,
+            "watch": watch,
             "device": "cpu" if detector is None else frame_device(detector),
         }
         if settings.verify and detector is not None:

@@ -1,4 +1,4 @@
-"""Who may send requests: the studio's own page only. Independent of the web framework.
+"""Who may send requests: the program's own page only. Independent of the web framework.
 
 Browsers send requests on behalf of every page that is open. Those of other pages name another address in the Origin
 header. A foreign host name that resolves to this machine (DNS rebinding) is in both headers, so the Host header must
@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 
 COOKIE = "scrfd-trt-studio"
 AUTHORITY = re.compile(r"(?P<name>\[[0-9a-z:.%]+\]|[^\s\[\]:/@?#,]+)(:(?P<port>\d{1,5}))?", re.ASCII)
-WELCOME = b'<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>scrfd-trt studio</title>'
+WELCOME = b'<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>scrfd-trt</title>'
 """The cookie of a request that follows a redirect would be left out if another page has the link."""
 
 
@@ -31,16 +31,20 @@ class Answer(NamedTuple):
 
 
 class Access:
-    """Decides on requests by their headers, from the host that was asked for and the addresses listened on."""
+    """Decides on requests by their headers, from the host that was asked for and the addresses listened on.
 
-    def __init__(self, host: str, addresses: Iterable[str], port: int) -> None:
+    ``token`` requires a token also where the addresses do not.
+    """
+
+    def __init__(self, host: str, addresses: Iterable[str], port: int, *, token: bool = False) -> None:
         listening = [ipaddress.ip_address(address.partition("%")[0]) for address in addresses]
         self.port = port
         self.names = {_plain(f"[{each}]" if each.version == 6 else str(each)) for each in listening}
         self.names.add(_plain(f"[{host}]" if ":" in host else host))
         if self.names & {"127.0.0.1", "[::1]"}:
             self.names.add("localhost")
-        self.needs_token = any(each.is_unspecified for each in listening)
+        self._takes_all_hosts = any(each.is_unspecified for each in listening)
+        self.needs_token = token or self._takes_all_hosts
         self.token, self._cookie = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         self._once: set[str] = set()
 
@@ -63,8 +67,8 @@ class Access:
         host = _authority(hosts[0]) if len(hosts) == 1 else None
         if host is None or len(origins) > 1:
             return Answer(400, b"the request must name one host and at most one origin")
-        if not self.needs_token and host[0] not in self.names:
-            return Answer(403, b"the studio has another address; open the one that it printed")
+        if not self._takes_all_hosts and host[0] not in self.names:
+            return Answer(403, b"the page has another address; open the one that was printed")
         if _is_foreign(scope, headers, host):
             return Answer(403, b"the request comes from a page of another address")
         return self._check_token(scope, headers) if self.needs_token else None
@@ -78,7 +82,7 @@ class Access:
             name, _, value = pair.strip().partition(b"=")
             if name == f"{COOKIE}-{self.port}".encode() and hmac.compare_digest(value, self._cookie.encode()):
                 return None
-        return Answer(401, b"open the address that the studio printed, with its token")
+        return Answer(401, b"open the address that was printed, with its token")
 
     def _has_token(self, query: bytes) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Stands before the web framework: refuses foreign requests, limits bodies, adds headers, and ends failures quietly."""
+"""Stands before the web framework: refuses foreign requests, sets limits, adds headers, and ends failures quietly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import uvicorn
 from starlette.datastructures import MutableHeaders
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from scrfd_trt._studio.access import Access, Answer
 
@@ -23,6 +25,13 @@ BODIES_AT_ONCE = 4
 GRACE_SECONDS = 20.0
 MIN_BYTES_PER_SECOND = 16 * 1024
 """A body that stays slower than this, after a time of grace, is given up."""
+
+MAX_CONNECTIONS = 256
+MAX_MESSAGE = 1 << 20
+"""Bytes of a WebSocket message; the page sends values of controls."""
+FIRST_REQUEST_SECONDS = 20.0
+"""Time for the headers of a connection's first request."""
+STOP_SECONDS = 3
 
 POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; base-uri 'none'; object-src 'none'; "
@@ -47,7 +56,13 @@ class Guard:
     """An ASGI application around another one, with limited bodies; only ``cacheable`` paths are kept in caches."""
 
     def __init__(
-        self, app: Application, access: Access, max_body: int, *, cacheable: str, grace: float = GRACE_SECONDS
+        self,
+        app: Application,
+        access: Access,
+        max_body: int,
+        *,
+        cacheable: tuple[str, ...] = (),
+        grace: float = GRACE_SECONDS,
     ) -> None:
         self.app, self._access, self._cacheable = app, access, cacheable
         self.max_body, self.grace, self.held = max_body, grace, 0
@@ -148,3 +163,33 @@ class _Reply:
                 headers["cache-control"] = "no-store"
             message["headers"] = headers.raw
         await self._send(message)
+
+
+def new_server(application: Application) -> uvicorn.Server:
+    """Return a server for an application, with limits for what its connections may take."""
+    config = uvicorn.Config(
+        application,
+        http=_TimedProtocol,
+        ws="wsproto",
+        ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,  # a small message could become a large one
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+    )
+    return uvicorn.Server(config)
+
+
+class _TimedProtocol(H11Protocol):
+    """HTTP connections that are closed unless a request arrives soon."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and self.transport.get_protocol() is self:
+            self.transport.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 import socket
@@ -15,17 +14,15 @@ from pathlib import Path
 from traceback import walk_tb
 from urllib.parse import quote
 
-import uvicorn
 from fastapi import FastAPI
 from nicegui import Client, __version__, app, core, ui
 from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._studio.access import Access
-from scrfd_trt._studio.guard import Application, Guard, Receive, Scope, Send
+from scrfd_trt._studio.guard import Guard, Receive, Scope, Send, new_server
 from scrfd_trt._studio.page import Page
 from scrfd_trt._studio.session import Budget, Session
 from scrfd_trt._studio.temporary_files import TemporaryFolder, delete_abandoned
@@ -35,12 +32,6 @@ FORM_OVERHEAD = 64 * 1024
 MAX_PAGES = 32
 MAX_WAITING = 256
 """Pages that were requested and not opened; each is forgotten after a minute."""
-MAX_CONNECTIONS = 256
-MAX_MESSAGE = 1 << 20
-"""Bytes of a WebSocket message; the page sends values of controls."""
-FIRST_REQUEST_SECONDS = 20.0
-"""Time for the headers of a connection's first request."""
-STOP_SECONDS = 3
 
 _logger = logging.getLogger(__name__)
 
@@ -69,24 +60,6 @@ def serve(
             new_server(application).run(sockets=list(listeners))
     finally:
         close()
-
-
-def new_server(application: Application) -> uvicorn.Server:
-    """Return a server for an application, with limits for what its connections may take."""
-    config = uvicorn.Config(
-        application,
-        http=_TimedProtocol,
-        ws="wsproto",
-        ws_max_size=MAX_MESSAGE,
-        ws_per_message_deflate=False,  # a small message could become a large one
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=STOP_SECONDS,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-    )
-    return uvicorn.Server(config)
 
 
 def create_application(
@@ -134,7 +107,7 @@ def create_application(
         is_page = scope["type"] == "http" and scope["path"] == "/"
         await (busy if is_page and len(Client.instances) >= MAX_WAITING else parent)(scope, receive, send)
 
-    return Guard(limited, access, max_upload + FORM_OVERHEAD, cacheable=f"/_nicegui/{__version__}/"), close
+    return Guard(limited, access, max_upload + FORM_OVERHEAD, cacheable=(f"/_nicegui/{__version__}/",)), close
 
 
 def _as_response(name: str, content: bytes | Path) -> Response:
@@ -149,18 +122,6 @@ def _failed(request: Request, _: Exception) -> Response:
     if request.method == "POST":
         return PlainTextResponse("the request is not a form with a file", 400)
     return PlainTextResponse("the request failed", 500)
-
-
-class _TimedProtocol(H11Protocol):
-    """HTTP connections that are closed unless a request arrives soon."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._close_if_silent)
-
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and self.transport.get_protocol() is self:
-            self.transport.close()
 
 
 class _FrameworkLog(logging.Handler):

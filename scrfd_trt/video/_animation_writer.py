@@ -97,6 +97,8 @@ class AnimationWriter(OutputWriter):
             with suppress(queue.Full):
                 self._queue.put(picture, timeout=0.1)
                 self.frames += 1
+                if self.watch is not None:
+                    self.watch(picture)
                 return
         raise self._error
 

@@ -196,7 +196,7 @@ def to_limited_range(picture: Any) -> Any:
     return out
 
 
-def _reformat_range(picture: Any, name: str, to_range: int, from_range: int | None = None) -> Any:
+def _reformat_range(picture: Any, name: str, to_range: int, from_range: int | None = None, **size: int) -> Any:
     matrix, own_range = conversion_tags(picture)
     out = reformat(
         picture,
@@ -205,6 +205,7 @@ def _reformat_range(picture: Any, name: str, to_range: int, from_range: int | No
         dst_colorspace=matrix,
         src_color_range=from_range or own_range,
         dst_color_range=to_range,
+        **size,
     )
     return out if name == "bgr24" else copy_tags(out, picture)
 
@@ -216,12 +217,15 @@ def copy_tags(picture: Any, source: Any) -> Any:
     return picture
 
 
-def to_bgr(picture: Any) -> NDArray[np.uint8]:
-    """Convert a frame to an image ``(H, W, 3)`` uint8 BGR."""
+def to_bgr(picture: Any, side: int | None = None) -> NDArray[np.uint8]:
+    """Convert a frame to an image ``(H, W, 3)`` uint8 BGR, whose longer side is at most ``side`` pixels."""
     if picture.format.name == "cuda":  # swscale converts what the CPU's decoders return in another way
         picture = convert(picture, planar_format("", bit_depth(picture)))
     # Without a target range, the image would have the frame's own.
-    return np.ascontiguousarray(_pixels(_reformat_range(picture, "bgr24", FULL)))
+    size = {}
+    if side is not None and (factor := side / max(picture.width, picture.height)) < 1.0:
+        size = {name: max(1, round(factor * getattr(picture, name))) for name in ("width", "height")}
+    return np.ascontiguousarray(_pixels(_reformat_range(picture, "bgr24", FULL, **size)))
 
 
 def _pixels(picture: Any) -> NDArray[np.uint8]:

@@ -185,6 +185,7 @@ def render_video(
     progress: ProgressCallback = _no_progress,
     device: str = "cpu",
     inspect: Callable[[Path], None] | None = None,
+    watch: Callable[[Any], None] | None = None,
 ) -> Summary:
     """Apply an overlay to the faces of a video that were detected before; return the summary of the covered faces.
 
@@ -207,6 +208,8 @@ def render_video(
         class :class:`overlays.OverlayModel` draw on the CPU.
     inspect
         Called with the finished file before it gets its name; if it raises an error, no output is left.
+    watch
+        Called with each picture, an ``av.VideoFrame`` (of animations an image), once it is encoded; must not modify it.
 
     Raises
     ------
@@ -231,7 +234,7 @@ def render_video(
             _warn_of_limits(reader)
             covers = () if selection is None else selection.covers
             _warn_of_late_covers([cover for cover in covers if cover not in file.header.covers], reader)
-            writer.inspect = inspect
+            writer.inspect, writer.watch = inspect, watch
             summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
         summary.converted, summary.omitted = writer.converted, writer.omitted
     del reader, writer

@@ -63,6 +63,8 @@ class OutputWriter(ABC):
     frames = 0
     inspect: Callable[[Path], None] | None = None
     """Takes the finished file before it gets its name; if it raises an error, no file is left."""
+    watch: Callable[[Any], None] | None = None
+    """Takes each picture once it is encoded, an ``av.VideoFrame`` or, in animations, an image."""
     _part: Path
     _closed = False
     _stack: ExitStack
@@ -335,6 +337,8 @@ class VideoWriter(OutputWriter):
         with measured("encode"), self._writing(frame):
             self._mux(self._stream.encode(picture))
         self.frames += 1
+        if self.watch is not None:
+            self.watch(picture)
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:

@@ -43,7 +43,7 @@ VALUES = {
     "report": "r.html",
 }  # fmt: skip
 VIDEO = {"jobs", "every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
-VIDEO |= {"report"}
+VIDEO |= {"report", "preview"}
 STREAMS = {"audio", "subtitles"}
 LIVE = {"delay", "duration"}
 TRACKS = {"only_tracks", "except_tracks", "drop_tracks"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scrfd_trt._cli import console
+from scrfd_trt._cli import console, live
+from scrfd_trt.video import VideoReader
 
 av = pytest.importorskip("av")
 pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
@@ -285,3 +287,56 @@ def test_searches_are_chosen_and_recorded(run: Run, film: Callable[..., Path], p
     assert header("--min-face", "9", "--rotations", "270,90") == {"min_face": 9.0, "rotations": [270, 90]}
     ran = run("anonymize", picture(), "-o", "out.png", "--rotations", "45")
     assert (ran.code, ran.error) == (2, "--rotations '45': use none, all, or some of 90, 180 and 270, such as 90,270")
+
+
+class TestPreview:
+    """``--preview``: what the page gets; the page itself has tests of its own."""
+
+    @pytest.fixture
+    def shown(self, monkeypatch: pytest.MonkeyPatch) -> list[Image]:
+        """The pictures that the page is given, as it shows them."""
+        pytest.importorskip("nicegui")
+        from scrfd_trt._studio import preview
+
+        found: list[Image] = []
+
+        def show(page: Any, picture: Any) -> None:
+            found.append(cv2.imdecode(np.frombuffer(preview._as_jpeg(picture), np.uint8), cv2.IMREAD_COLOR))
+            page.stopped = page._state["can_stop"] and len(found) == 3
+
+        monkeypatch.setattr(preview.Preview, "show", show)
+        return found
+
+    @pytest.mark.parametrize("name", ["clip.mp4", "moving.gif"])
+    def test_every_picture_is_covered(self, run: Run, film: Callable[..., Path], shown: list[Image], name: str) -> None:
+        film(name) if name == "clip.mp4" else film(name, codec="gif", pixels="rgb8", frames=5)
+        code, out, err = run("anonymize", name, "--replacewith", "solid", "--preview")
+        assert (code, out) == (0, ""), err
+        assert err.startswith("preview: http://127.0.0.1:")
+        assert len(shown) == (FRAMES if name == "clip.mp4" else 5)
+        assert all(hides(image) for image in shown)
+
+    def test_stop_of_camera_keeps_what_is_written(
+        self, run: Run, film: Callable[..., Path], shown: list[Image], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        film(hidden=())
+        monkeypatch.setattr(live, "open_source", lambda *_, **__: VideoReader("clip.mp4"))
+        code, _, err = run("anonymize", "camera:0", "-o", "out.mkv", "--replacewith", "solid", "--preview")
+        assert code == 0, err
+        assert len(shown) == len(frames("out.mkv")) == 3
+        assert all(hides(image) for image in shown)
+
+    def test_refusals(self, run: Run, film: Callable[..., Path], picture: Callable[..., Path]) -> None:
+        film()
+        picture()
+        assert run("anonymize", "clip.mp4", "--preview", "-q").error.startswith("--preview and --quiet exclude")
+        assert run("anonymize", "spot.png", "--preview").error == "--preview applies to videos only; leave it out"
+
+    def test_missing_extra_is_said_before_any_work(
+        self, run: Run, film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        film()
+        monkeypatch.setitem(sys.modules, "scrfd_trt._studio.preview", None)
+        ran = run("anonymize", "clip.mp4", "--preview")
+        assert ran.error == '--preview needs nicegui: pip install "scrfd-trt[studio]"'
+        assert not Path("clip_anonymized.mp4").exists()

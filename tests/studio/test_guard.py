@@ -36,7 +36,7 @@ class Client:
 
     def __init__(self, app: Application = echo, **options: Any) -> None:
         access = Access("127.0.0.1", ["127.0.0.1"], 80)
-        self.guard = Guard(app, access, LIMIT, cacheable="/static/", **options)
+        self.guard = Guard(app, access, LIMIT, cacheable=("/static/",), **options)
 
     async def send(
         self, *parts: bytes, pause: float = 0.0, path: str = "/", headers: dict[str, str] | None = None

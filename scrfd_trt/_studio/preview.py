@@ -1,0 +1,178 @@
+"""A page that shows the picture that a job writes, and its progress. The job never waits for the page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._studio.access import Access
+from scrfd_trt._studio.guard import Guard, new_server
+from scrfd_trt._studio.uploads import shrink
+from scrfd_trt.video._colors import to_bgr
+
+SIDE = 1280
+"""Longest side in pixels of the picture shown."""
+INTERVAL, SHARE = 0.1, 0.1
+"""Seconds between two pictures, and the largest share of the time of one core that they take."""
+WAIT, WAITS = 0.05, 20
+"""Seconds between looks for a new picture, and their number before a request is answered without one."""
+END_SECONDS = 1.0
+"""Time for the last answers; after it, connections are dropped."""
+STAGES = {"finding": "Finding faces; pictures follow", "drawing": "Writing", "verifying": "Searching the copy"}
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>scrfd-trt preview</title><link rel="icon" href="data:,">
+<style>
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0 auto; padding: .75rem; max-width: 80rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.1rem; font-weight: 500; margin: 0 0 .5rem; }
+img { width: 100%; max-height: 72vh; object-fit: contain; }
+progress { width: 100%; accent-color: #00796b; }
+p { margin: .25rem 0; font-variant-numeric: tabular-nums; }
+button { font: inherit; min-height: 2.75rem; padding: 0 1.25rem; }
+</style>
+<h1 id="name">scrfd-trt</h1>
+<img id="picture" alt="The picture that is being written" hidden>
+<p id="text">Waiting for the first frame …</p>
+<progress id="bar" aria-label="Progress" hidden></progress>
+<p id="end" role="status"></p>
+<button id="stop" hidden>Stop, and keep what is written</button>
+<script>
+const at = id => document.getElementById(id), pause = time => new Promise(done => setTimeout(done, time));
+let after = 0, url = "", failures = 0, ended = false;
+function show(state) {
+  ended = state.ended;
+  at("name").textContent = state.name;
+  at("text").textContent = state.text;
+  at("bar").hidden = !state.total || ended;
+  if (state.total) { at("bar").max = state.total; at("bar").value = state.done; }
+  at("stop").hidden = !state.can_stop || ended;
+}
+async function next() {
+  if (document.hidden) await new Promise(seen => addEventListener("visibilitychange", seen, {once: true}));
+  const answer = await fetch("next?after=" + after);
+  if (!answer.ok) throw new Error(answer.status);
+  show(JSON.parse(answer.headers.get("x-state")));
+  const picture = await answer.blob();
+  if (picture.size) {
+    URL.revokeObjectURL(url);
+    at("picture").src = url = URL.createObjectURL(picture);
+    await at("picture").decode();
+    at("picture").hidden = false;
+    after = +answer.headers.get("x-number");
+  }
+}
+at("stop").onclick = () => { at("stop").disabled = true; fetch("stop", {method: "POST"}); };
+(async () => {
+  while (!ended && failures < 3) {
+    try { await next(); failures = 0; } catch { failures += 1; await pause(700); }
+  }
+  at("bar").hidden = at("stop").hidden = true;
+  at("end").textContent = "The job has ended. Its report is in the terminal.";
+})();
+</script></html>"""
+
+
+class Preview:
+    """Serves the page until it is closed; the methods that the job calls return at once.
+
+    ``can_stop`` shows a button that sets ``stopped``. ``address`` opens the page, with a token.
+    """
+
+    def __init__(self, *, can_stop: bool) -> None:
+        self.stopped = False
+        self._latest: tuple[int, Any] = (0, None)
+        self._shown: tuple[int, bytes] = (0, b"")
+        self._state = {
+            "name": "scrfd-trt",
+            "text": "Waiting for the first frame …",
+            "can_stop": can_stop,
+            "ended": False,
+        }
+        self._not_before = 0.0
+        self._encoding = asyncio.Lock()
+        listener = socket.create_server(("127.0.0.1", 0))
+        access = Access("127.0.0.1", ["127.0.0.1"], listener.getsockname()[1], token=True)
+        self.address = f"http://127.0.0.1:{access.port}/{access.query()}"
+        routes = [Route("/", _page), Route("/next", self._next), Route("/stop", self._stop, methods=["POST"])]
+        logging.getLogger("uvicorn.error").disabled = True  # it reports connections that are dropped at the end
+        self._server = new_server(Guard(Starlette(routes=routes), access, 0))
+        how: dict[str, Any] = {"kwargs": {"sockets": [listener]}, "name": "scrfd-trt-preview", "daemon": True}
+        self._thread = threading.Thread(target=self._server.run, **how)
+        self._thread.start()
+
+    def show(self, picture: Any) -> None:
+        """Take a picture that was written, an ``av.VideoFrame`` or :class:`ImageFrame`, which nobody changes again."""
+        self._latest = (self._latest[0] + 1, picture)
+
+    def progress(self, name: str, stage: str, done: int, total: int | None, rate: float) -> None:
+        """Take the progress of a video."""
+        text = f"{STAGES[stage]}: frame {done:,}"
+        if total is not None and total >= done:
+            left = round((total - done) / max(rate, 1e-6))
+            text += f" of {total:,} ({done / max(total, 1):.0%}), {left // 60}:{left % 60:02} left"
+        self._state = self._state | {"name": name, "text": f"{text}; {rate:.0f} frames/s", "done": done, "total": total}
+
+    def close(self) -> None:
+        """End the server; a browser that takes no answers is not waited for."""
+        self._state = self._state | {"ended": True}
+        self._server.should_exit = True
+        self._thread.join(END_SECONDS)
+        self._server.force_exit = True
+        self._latest = (0, None)
+
+    def __enter__(self) -> Preview:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _next(self, request: Request) -> Response:
+        """Return the state, with the newest picture unless the page has it already."""
+        after = request.query_params.get("after", "")[:20]
+        for _ in range(WAITS):
+            number, jpeg = await self._newest()
+            if str(number) != after or self._state["ended"]:
+                break
+            await asyncio.sleep(WAIT)
+        headers = {"x-state": json.dumps(self._state), "x-number": str(number)}
+        return Response(b"" if str(number) == after else jpeg, media_type="image/jpeg", headers=headers)
+
+    async def _newest(self) -> tuple[int, bytes]:
+        """Return the number of a picture and its JPEG: the newest one, or that of a moment ago."""
+        async with self._encoding:
+            number, picture = self._latest
+            start = time.monotonic()
+            if number != self._shown[0] and picture is not None and start >= self._not_before:
+                self._shown = number, await asyncio.to_thread(_as_jpeg, picture)
+                end = time.monotonic()
+                self._not_before = max(start + INTERVAL, end + (end - start) / SHARE)
+            return self._shown
+
+    async def _stop(self, _: Request) -> Response:
+        self.stopped = bool(self._state["can_stop"])
+        return Response(status_code=204 if self.stopped else 409)
+
+
+async def _page(_: Request) -> Response:
+    return HTMLResponse(PAGE)
+
+
+def _as_jpeg(picture: Any) -> bytes:
+    image: NDArray[np.uint8] = picture.visible() if isinstance(picture, ImageFrame) else to_bgr(picture, SIDE)
+    return cv2.imencode(".jpg", shrink(image, SIDE), [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
