@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import cv2
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector_base import DetectorBase
+from scrfd_trt._inputs import as_array, each_of, is_read_ahead, open_picture, read_ahead
 from scrfd_trt._option_names import explained_options
 from scrfd_trt._passes import Look, as_look
 from scrfd_trt._pipelines.base import Outcome
@@ -108,11 +111,18 @@ class SCRFDDetector(DetectorBase):
         Parameters
         ----------
         image
-            ``(H, W, 3)`` uint8, BGR as OpenCV reads it, or RGB with ``color="rgb"``; any size. Grey images, images with
-            alpha and floats from 0 to 1 are converted. The image is never modified. A detector on a GPU also accepts
-            GPU arrays with DLPack or ``__cuda_array_interface__``: ``(H, W, 3)`` uint8 with any strides. They are read
-            in place, after the pending work of the library that created them. A :class:`~scrfd_trt.YUVImage` is a frame
-            of two planes, on the CPU or the GPU.
+            A path, an ``http`` or ``https`` address (extra ``download``), the bytes of an image file, a binary file
+            object, a PIL image, or a ``VideoFrame`` of PyAV: these know their colours, and are turned upright. Of a
+            file with several pages or frames, only the first is used, with a warning in the log.
+
+            Or an array ``(H, W, 3)`` uint8 of any size, BGR as OpenCV reads it, or RGB with ``color="rgb"``. A PIL
+            image that was made an array is RGB. Grey arrays, arrays with alpha and floats from 0 to 1 are converted.
+            Arrays are never modified.
+
+            Or a tensor of PyTorch, JAX, CuPy or another library with DLPack, ``(H, W, 3)`` or ``(3, H, W)``, in the
+            order of ``color``. Those in GPU memory require a detector on this GPU, and are uint8 with any strides, with
+            DLPack or ``__cuda_array_interface__``. They are read in place, after the pending work of the library that
+            created them. A :class:`~scrfd_trt.YUVImage` is a frame of two planes, on the CPU or the GPU.
         threshold
             Minimum score, 0 to 1; None: the detector's own.
         max_faces
@@ -126,7 +136,9 @@ class SCRFDDetector(DetectorBase):
         Raises
         ------
         ImageError
-            If the image is not supported.
+            If the image cannot be read or downloaded, or is not supported.
+        MissingDependencyError
+            If reading it requires a package that is not installed.
         OptionError
             If ``threshold`` or ``max_faces`` is out of range.
         BackendError
@@ -138,6 +150,11 @@ class SCRFDDetector(DetectorBase):
         """
         self._check_open()
         return self._detect([self._prepare(image)], threshold, max_faces)[0]
+
+    @explained_options
+    def __call__(self, image: Any, *, threshold: float | None = None, max_faces: int | None = None) -> Detections:
+        """Return the faces in one image: :meth:`detect`."""
+        return self.detect(image, threshold=threshold, max_faces=max_faces)
 
     @overload
     def detect_batch(
@@ -166,7 +183,10 @@ class SCRFDDetector(DetectorBase):
         Parameters
         ----------
         images
-            Each as for :meth:`detect`.
+            Images as for :meth:`detect`: a list or another iterable, an array ``(N, H, W, 3)``, an array or column of
+            objects (NumPy, pandas), a folder (its images by their suffixes, without subfolders), or a pattern of names
+            such as ``photos/**/*.jpg``. Files of folders and patterns are sorted by name. Files are read in several
+            threads while others are detected.
         threshold, max_faces
             As for :meth:`detect`.
         on_error
@@ -184,11 +204,12 @@ class SCRFDDetector(DetectorBase):
         OptionError, BackendError, ClosedError
             As for :meth:`detect`.
         """
-        if _returns_errors(on_error):
-            self._check_open()
-            limits = self._limits(threshold, max_faces)
-            return list(self._stream(_each(images, "detect_batch"), self._pipeline.max_batch, 1, limits, on_error))
-        return self._detect(self._prepare_all(images, "detect_batch"), threshold, max_faces)
+        self._check_open()
+        each, limits = each_of(images, "detect_batch"), self._limits(threshold, max_faces)
+        first = list(islice(each, 1))
+        if _returns_errors(on_error) or any(is_read_ahead(image) for image in first):
+            return list(self._stream(chain(first, each), self._pipeline.max_batch, 1, limits, on_error))
+        return self._detect(self._prepare_all(chain(first, each), "detect_batch"), threshold, max_faces)
 
     @explained_options
     def detect_on_gpu(
@@ -234,7 +255,8 @@ class SCRFDDetector(DetectorBase):
         Parameters
         ----------
         images, threshold, max_faces
-            As for :meth:`detect_batch`. Do not modify the images until the future is done.
+            As for :meth:`detect_batch`. Files are read before this method returns. Do not modify the images until the
+            future is done.
 
         Returns
         -------
@@ -261,7 +283,13 @@ class SCRFDDetector(DetectorBase):
         """
         import asyncio  # noqa: PLC0415 - slow to import
 
-        future = self.submit([image], threshold=threshold, max_faces=max_faces)
+        if is_read_ahead(image):
+            self._check_open()
+            future = self._pipeline.submit(
+                [await asyncio.to_thread(self._prepare, image)], *self._limits(threshold, max_faces)
+            )
+        else:
+            future = self.submit([image], threshold=threshold, max_faces=max_faces)
         return (await asyncio.wrap_future(future))[0]
 
     @overload
@@ -306,7 +334,8 @@ class SCRFDDetector(DetectorBase):
         Parameters
         ----------
         images
-            Each as for :meth:`detect`. They are read on demand. Do not modify an image before its result is returned.
+            As for :meth:`detect_batch`. They are taken on demand; files up to twice the number of cores and one batch
+            ahead. Do not modify an image before its result is returned.
         batch
             Images per run of the model, limited by the model; None: ``max_batch``.
         in_flight
@@ -336,16 +365,17 @@ class SCRFDDetector(DetectorBase):
         wanted = self.options.max_batch if batch is None else _count("batch", batch)
         size = min(wanted, self._pipeline.max_batch)
         limits = self._limits(threshold, max_faces)
-        return self._stream(_each(images, "stream"), size, _count("in_flight", in_flight), limits, on_error)
+        return self._stream(each_of(images, "stream"), size, _count("in_flight", in_flight), limits, on_error)
 
     def _stream(
         self, images: Iterable[Any], batch: int, in_flight: int, limits: tuple[float, int | None], on_error: str
     ) -> Iterator[Outcome]:
         return_errors, in_flight = _returns_errors(on_error), in_flight * self._pipeline.parallel
-        prepared = map(self._prepare_or_return, images) if return_errors else self._prepared(images)
-        return in_order(
+        prepared = self._prepared(images, batch, self._prepare_or_return if return_errors else self._prepare)
+        found = in_order(
             lambda group: self._pipeline.start(group, *limits), prepared, batch, in_flight, return_errors=return_errors
         )
+        return _yield_and_close(found, prepared)
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return an array in page-locked memory, from which the GPU copies images fastest.
@@ -388,24 +418,30 @@ class SCRFDDetector(DetectorBase):
 
     def _prepare_all(self, images: Iterable[Any], name: str) -> list[Any]:
         self._check_open()
-        return list(self._prepared(_each(images, name)))
+        return list(self._prepared(each_of(images, name), 1, self._prepare))
 
-    def _prepared(self, images: Iterable[Any]) -> Iterator[Any]:
-        return (self._prepare(image, number) for number, image in enumerate(images))
+    def _prepared(self, images: Iterable[Any], batch: int, prepare: Callable[..., Any]) -> Generator[Any, None, None]:
+        """Prepare each image in its turn, and from the first file on, several at a time."""
+        numbered = enumerate(images)
+        for number, image in numbered:
+            if type(image) is not np.ndarray and is_read_ahead(image):
+                yield from read_ahead(prepare, chain([(number, image)], numbered), batch)
+            else:
+                yield prepare(image, number)
 
-    def _prepare_or_return(self, image: Any) -> Any:
+    def _prepare_or_return(self, image: Any, _number: int, reserve: Callable[[int], None] | None = None) -> Any:
         try:
-            return image if isinstance(image, ScrfdError) else self._prepare(image)
+            return image if isinstance(image, ScrfdError) else self._prepare(image, reserve=reserve)
         except ScrfdError as error:
             return without_frames(error)
 
-    def _prepare(self, image: Any, number: int | None = None) -> Any:
+    def _prepare(self, image: Any, number: int | None = None, reserve: Callable[[int], None] | None = None) -> Any:
         try:
             if self._has_own_options:
                 image = as_look(image, self.options)
             if isinstance(image, Look) and self._takes_looks:
-                return replace(image, image=self._pipeline.prepare_image(image.image))
-            return self._pipeline.prepare_image(image)
+                return replace(image, image=self._convert(image.image, reserve))
+            return self._convert(image, reserve)
         except ImageError as error:
             if number is None:
                 raise
@@ -415,6 +451,17 @@ class SCRFDDetector(DetectorBase):
             if is_out_of_memory(error):
                 raise out_of_memory(f"converting {what}") from error
             raise ImageError(f"{what} cannot be converted: {one_line(error)}") from error
+
+    def _convert(self, image: Any, reserve: Callable[[int], None] | None) -> Any:
+        if type(image) is np.ndarray:
+            return self._pipeline.prepare_image(image)
+        picture = open_picture(image)
+        if picture is None:
+            return self._pipeline.prepare_image(as_array(image, self.options.color))
+        if reserve is not None:
+            reserve(picture.size)
+        pixels = picture.decode()
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if self.options.color == "rgb" else pixels
 
     def _limits(self, threshold: float | None, max_faces: int | None) -> tuple[float, int | None]:
         options = self.options
@@ -427,15 +474,9 @@ class SCRFDDetector(DetectorBase):
         return self._pipeline.detect(images, *self._limits(threshold, max_faces))
 
 
-def _each(images: Any, name: str) -> Iterator[Any]:
-    """Return an iterator over several images; raise ImageError for a single one."""
-    if isinstance(getattr(images, "ndim", None), int) and images.ndim < 4:
-        raise ImageError(f"{name} requires several images, not one array; for one image, call detect(image)")
-    try:
-        each: Iterator[Any] = iter(images)
-    except TypeError as error:
-        raise ImageError(f"{name} requires several images, not {type(images).__name__}") from error
-    return each
+def _yield_and_close(found: Iterator[Outcome], images: Generator[Any, None, None]) -> Iterator[Outcome]:
+    with closing(images):
+        yield from found
 
 
 def _returns_errors(on_error: str) -> bool:

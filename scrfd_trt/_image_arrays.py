@@ -102,7 +102,7 @@ def as_color(image: Any) -> NDArray[np.uint8]:
         packed: NDArray[np.uint8] = image
         return packed
     if image.ndim not in {2, 3} or (image.ndim == 3 and image.shape[2] not in CHANNELS_FIRST):
-        raise ImageError(explain_shape("the image", image.shape, "call .transpose(1, 2, 0)"))
+        raise ImageError(explain_shape("the image", image.shape))
     if 0 in image.shape:
         raise ImageError(f"the image has no pixels: its shape is {image.shape}")
     pixels = _as_bytes(image)
@@ -234,6 +234,15 @@ def from_yuv(image: YUVImage, color: str = "bgr") -> NDArray[np.uint8]:
     return out
 
 
+def is_channels_first(shape: tuple[int, ...]) -> bool:
+    """Return whether a tensor is ``(C, H, W)``, not ``(H, W, C)``; raise ImageError if it may be either."""
+    if len(shape) != 3 or shape[0] not in CHANNELS_FIRST:
+        return False
+    if shape[2] in CHANNELS_FIRST:
+        raise ImageError(f"the tensor of shape {shape} may be (C, H, W) or (H, W, C): pass a NumPy array (H, W, C)")
+    return True
+
+
 def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
     if image.dtype == np.uint8:
         return image
@@ -254,11 +263,11 @@ def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
     return levels
 
 
-def explain_shape(image: str, shape: tuple[int, ...], to_channels_last: str) -> str:
+def explain_shape(image: str, shape: tuple[int, ...]) -> str:
     """Return why an array of this shape is no image, and what to do."""
     hint = "(H, W, 3), (H, W, 4) or (H, W) is required"
     if len(shape) == 3 and shape[0] in CHANNELS_FIRST:
-        return f"{image} has shape {shape}, channels first: {hint}; {to_channels_last}"
+        return f"{image} has shape {shape}, channels first: {hint}; call .transpose(1, 2, 0)"
     if len(shape) == 4:
         return f"{image} has shape {shape}, a batch: {hint}; call detect_batch(list(images))"
     return f"{image} has shape {shape}: {hint}"

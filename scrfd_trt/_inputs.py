@@ -1,15 +1,252 @@
-"""Turn what callers hand in into images."""
+"""Turn what callers hand in into images: files, their content, addresses, and objects of other libraries."""
 
 from __future__ import annotations
 
+import glob
+import logging
+import mimetypes
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from scrfd_trt.errors import ImageError, MissingDependencyError
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._crops import explain_no_array
+from scrfd_trt._devices import usable_cores
+from scrfd_trt._image_arrays import YUVImage, is_channels_first, is_on_gpu
+from scrfd_trt._image_files import open_image
+from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
+from scrfd_trt._jobs.stages import ByteBudget, mapped
+from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, one_line
+
+logger = logging.getLogger("scrfd_trt")
 
 ADDRESSES = ("https://", "http://")
 MAX_FILE_BYTES = 1 << 28
 """Of a file that is downloaded: more than the largest images within the limits have when they are compressed."""
 MAX_SECONDS = 120.0
+MAX_AHEAD, MAX_BYTES_AHEAD = 64, 1 << 29
+"""Images, and bytes of their files and pixels, that are read before their turn."""
+LONGEST_NAME = 200
+
+Prepare = Callable[[Any, int, Callable[[int], None]], Any]
+"""Makes the image of its number ready; the last argument is called with the bytes that this takes."""
+
+
+class Picture(NamedTuple):
+    """A picture that knows its own colours, and is not decoded yet."""
+
+    size: int
+    """Bytes of the file and the pixels."""
+    decode: Callable[[], NDArray[np.uint8]]
+    """Returns ``(H, W, 3)`` BGR, upright, over white."""
+
+
+def open_picture(image: Any) -> Picture | None:
+    """Open a file, an address, the content of a file, or an image of Pillow or PyAV; return None for anything else."""
+    if isinstance(image, (np.ndarray, YUVImage)):
+        return None
+    if isinstance(image, (str, os.PathLike)):
+        return _open_path(image)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _open_file(bytes(image), "")
+    if _is_of("PIL.Image", "Image", image):
+        return Picture(4 * image.width * image.height, partial(_pillow_pixels, image))
+    if _is_of("av", "VideoFrame", image):
+        return Picture(3 * image.width * image.height, partial(_frame_pixels, image))
+    read = None
+    with suppress(Exception):  # of a foreign object
+        read = getattr(image, "read", None)
+    return _open_file(_content(read), "") if callable(read) else None
+
+
+def is_read_ahead(image: Any) -> bool:
+    """Return whether an image may be opened in another thread: nobody changes it."""
+    return isinstance(image, (str, bytes, os.PathLike))
+
+
+def _is_of(module: str, name: str, image: Any) -> bool:
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(image, kind)
+
+
+def _open_path(path: str | os.PathLike[Any]) -> Picture:
+    try:
+        text = os.fsdecode(path)
+    except Exception as error:  # of a foreign object
+        raise ImageError(f"the path of type {type(path).__name__} cannot be read: {one_line(error)}") from error
+    if isinstance(path, str) and "://" in text[:16]:
+        return _open_file(download(text), shown_address(text))
+    return _open_file(Path(text), _cut(text))
+
+
+def _open_file(source: Path | bytes, name: str) -> Picture:
+    try:
+        file = open_image(source, name=name)
+    except ImageError as error:
+        what = "" if isinstance(source, bytes) else _other_kind(source)
+        if not what:
+            raise
+        raise ImageError(what, subject=name) from error
+    if file.count > 1:
+        what = "frames" if file.is_animation else "pages"
+        logger.warning("%s has %d %s; only the first is used", name or "the image", file.count, what)
+    return Picture(len(file.data) + 4 * file.size[0] * file.size[1], lambda: next(file.frames()).visible())
+
+
+def _other_kind(path: Path) -> str:
+    """Return what to do with a path that is no image, if it is something else."""
+    if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib's, it raises no error
+        return "this is a folder: call detect_batch or stream for its images"
+    exists = os.path.exists(path)  # noqa: PTH110
+    if glob.has_magic(str(path)) and not exists:
+        return "this is a pattern of names: call detect_batch or stream for the files that match"
+    if exists and (mimetypes.guess_type(path.name)[0] or "").startswith("video/"):
+        return "this is a video: call scrfd_trt.video.detect_video"
+    return ""
+
+
+def _content(read: Callable[[], Any]) -> bytes:
+    try:
+        content = read()
+    except Exception as error:  # of a foreign object
+        raise ImageError(f"the file object cannot be read: {one_line(error)}") from error
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        kind = type(content).__name__
+        raise ImageError(f"the file object returns {kind}: open it in binary mode, such as open(path, 'rb')")
+    if not content:
+        raise ImageError("the file object has no more bytes to read: call seek(0), or open it again")
+    return bytes(content)
+
+
+def _pillow_pixels(image: Any) -> NDArray[np.uint8]:
+    from scrfd_trt._image_files.pillow_codec import from_pillow  # noqa: PLC0415 - used for Pillow's images only
+
+    return from_pillow(image).visible()
+
+
+def _frame_pixels(picture: Any) -> NDArray[np.uint8]:
+    from scrfd_trt.video import _colors  # noqa: PLC0415 - used for PyAV's frames only
+
+    orientation = _colors.Orientation.from_side_data(_colors.side_data(picture))
+    return np.ascontiguousarray(orientation.apply(_colors.to_bgr(picture)))
+
+
+def as_array(image: Any, color: str) -> Any:
+    """Return a tensor of another library as an array ``(H, W, C)``; one on a GPU stays as it is."""
+    if isinstance(image, (np.ndarray, YUVImage)) or is_on_gpu(image):
+        return image
+    kind = type(image).__name__
+    if not (hasattr(image, "__array__") or hasattr(image, "__dlpack__")):
+        if image is None:
+            raise ImageError(explain_no_array(image))
+        several = isinstance(image, Iterable) and not isinstance(image, Mapping)
+        what = "for several images, call detect_batch or stream" if several else _WANTED
+        raise ImageError(f"the image is of type {kind}: {what}")
+    try:
+        plain = image.detach() if hasattr(image, "detach") else image  # PyTorch's with gradients
+        array = np.asarray(plain) if hasattr(plain, "__array__") else np.from_dlpack(plain)
+    except Exception as error:  # of a foreign object
+        raise ImageError(f"the image of type {kind} cannot be read: {one_line(error)}") from error
+    return array.transpose(1, 2, 0) if color != "nv12" and is_channels_first(array.shape) else array
+
+
+_WANTED = "an array (H, W, 3) of uint8, a path, an address, the bytes of a file or a PIL image is required"
+
+
+def each_of(images: Any, name: str) -> Iterator[Any]:
+    """Return an iterator over several images: of a sequence, an array, a folder or a pattern of names.
+
+    Raises ImageError for a single image, and for a folder or pattern without files; ``name`` is the method's.
+    """
+    if isinstance(images, (str, os.PathLike)):
+        return iter(_expanded(images))
+    dimensions, columns = getattr(images, "ndim", None), getattr(images, "columns", None)
+    if isinstance(images, Mapping) or columns is not None:
+        what = f"{type(images).__name__}: pass the images of one column, such as images['image']"
+        raise ImageError(f"{name} requires several images, not {what}")
+    objects = getattr(getattr(images, "dtype", None), "kind", "") in {"O", "U", "T"}
+    if isinstance(dimensions, int) and dimensions < 4 and not (dimensions == 1 and objects):
+        raise ImageError(f"{name} requires several images, not one array; for one image, call detect(image)")
+    try:
+        if isinstance(images, (bytes, bytearray, memoryview)) or hasattr(images, "read"):
+            raise TypeError  # noqa: TRY301 - bytes and files are sequences of what is no image
+        each: Iterator[Any] = iter(images)
+    except TypeError as error:
+        what = f"{type(images).__name__}; for one image, call detect(image)"
+        raise ImageError(f"{name} requires several images, not {what}") from error
+    return each
+
+
+def _expanded(path: str | os.PathLike[Any]) -> list[str] | list[Path]:
+    """Return the images of a folder by their suffixes, the files that match a pattern, sorted, or the path itself."""
+    text = os.fsdecode(path)
+    if os.path.isdir(text):  # noqa: PTH112 - unlike pathlib's, it raises no error
+        with os.scandir(text) as entries:
+            names = sorted(entry.name for entry in entries if entry.name[:1] != "." and not entry.is_dir())
+        found = [Path(text, name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+        what = "the folder contains no images (.jpg, .png, …); subfolders are searched by a pattern such as **/*.jpg"
+    elif os.path.exists(text) or not glob.has_magic(text) or "://" in text[:16]:  # noqa: PTH110
+        return [text]
+    else:
+        found = sorted(Path(match) for match in glob.glob(text, recursive=True))  # noqa: PTH207 - absolute ones, too
+        found = [match for match in found if not match.is_dir()]
+        what = "no file matches this pattern"
+    if not found:
+        raise ImageError(what, subject=_cut(text))
+    return found
+
+
+def read_ahead(prepare: Prepare, numbered: Iterable[tuple[int, Any]], batch: int) -> Iterator[Any]:
+    """Prepare images in several threads, some before their turn; yield them in order.
+
+    The thread that iterates takes the images, and prepares those that may change afterwards.
+    """
+    cores, process = usable_cores(), os.getpid()
+    budget = ByteBudget(MAX_BYTES_AHEAD)
+
+    def taken() -> Iterator[tuple[int, Any, Any]]:
+        for number, image in numbered:
+            yield (number, image, None) if is_read_ahead(image) else (number, None, prepare(image, number, _ignore))
+
+    def work(item: tuple[int, tuple[int, Any, Any]]) -> tuple[Any, int]:
+        turn, (number, image, prepared) = item
+        sizes = [0]
+
+        def reserve(size: int) -> None:
+            budget.take(turn, size)
+            sizes.append(size)
+
+        try:
+            return prepared if image is None else prepare(image, number, reserve), sizes[-1]
+        finally:
+            budget.take(turn, 0)
+
+    ahead = 2 * cores + min(batch, MAX_AHEAD)
+    with mapped(work, enumerate(taken()), workers=cores, ahead=ahead) as results, closing(budget):
+        while True:
+            if os.getpid() != process:
+                raise ClosedError("this stream was started in the parent of this process; start it again")
+            try:
+                prepared, size = next(results)
+            except StopIteration:
+                return
+            budget.give(size)
+            yield prepared
+
+
+def _ignore(_size: int) -> None:
+    pass
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def is_address(text: object) -> bool:
@@ -17,14 +254,13 @@ def is_address(text: object) -> bool:
     return isinstance(text, str) and text[:8].lower().startswith(ADDRESSES)
 
 
-def host_of(address: str) -> str:
+def shown_address(address: str) -> str:
     """Return how messages name an address: without user, password and query, shortened."""
     try:
         parts = urlsplit(address)
-        name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     except ValueError:
-        name = address
-    return name if len(name) <= 200 else f"{name[:199]}…"
+        return _cut(address)
+    return _cut(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
 def download(address: str, *, max_bytes: int = MAX_FILE_BYTES, max_seconds: float = MAX_SECONDS) -> bytes:
@@ -38,7 +274,7 @@ def download(address: str, *, max_bytes: int = MAX_FILE_BYTES, max_seconds: floa
     MissingDependencyError
         If requests is not installed.
     """
-    name = host_of(address)
+    name = shown_address(address)
     if not is_address(address):
         raise ImageError("an address must begin with https:// or http://", subject=name)
     try:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
+import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
 
-from scrfd_trt._inputs import download
-from scrfd_trt.errors import ImageError
+from scrfd_trt import ImageError, SCRFDDetector, _inputs, samples
+from scrfd_trt._inputs import download, open_picture
 
 pytestmark = pytest.mark.slow  # nothing here depends on the version of Python
 
@@ -80,3 +88,254 @@ def test_bad_addresses(address: str) -> None:
         download(address)
     assert len(str(caught.value)) < 400
     assert "secret" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def detector(network_500m: Path) -> Iterator[SCRFDDetector]:
+    with SCRFDDetector.from_onnx(network_500m, device="cpu", scales=128) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.ascontiguousarray(samples.load("portrait").image[::4, ::4])
+
+
+@pytest.fixture(scope="module")
+def folder(picture: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three images, the second of which is damaged, and files that are no images."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, image in (("a.png", picture), ("c.PNG", picture[:, ::-1])):
+        (folder / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    (folder / "b.jpg").write_bytes(b"no image")
+    for name in (".hidden.png", "notes.txt", "clip.mp4"):
+        (folder / name).write_bytes(b"something")
+    (folder / "sub.png").mkdir()
+    return folder
+
+
+class Tensor:
+    """A tensor on the CPU, of a library that has DLPack only."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
+@pytest.mark.parametrize("color", ["bgr", "rgb", "nv12"])
+def test_one_picture_in_all_forms(
+    detector: SCRFDDetector, picture: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPatch, color: str
+) -> None:
+    (expected,) = detector.detect_batch([picture])
+    assert len(expected) == 1
+    options = detector.options.model_copy(update={"color": color})
+    monkeypatch.setattr(detector, "options", options)
+    monkeypatch.setattr(detector._pipeline, "_options", options)
+    monkeypatch.setattr(detector._pipeline, "_color", "rgb" if color == "rgb" else "bgr")
+    path = folder / "a.png"
+    content = path.read_bytes()
+    av = pytest.importorskip("av")
+    forms = [path, str(path), content, bytearray(content), memoryview(content), io.BytesIO(content), Image.open(path)]
+    forms += [Image.open(path).convert("RGBA"), av.VideoFrame.from_ndarray(picture, format="bgr24")]
+    with path.open("rb") as file:
+        assert [detector(form) for form in (*forms, file)] == [expected] * (len(forms) + 1)
+    if color == "bgr":
+        tensors = [Tensor(picture), Tensor(np.ascontiguousarray(picture.transpose(2, 0, 1)))]
+        assert detector.detect_batch(tensors) == [expected] * 2
+
+
+def test_an_address_is_an_image(detector: SCRFDDetector, folder: Path, site: str, picture: np.ndarray) -> None:
+    FILES["/photo"] = (folder / "a.png").read_bytes()
+    assert detector.detect_batch([f"{site}/photo"]) == [detector(picture)]
+    with pytest.raises(ImageError, match=r"/a.jpg: not a supported image"):
+        detector(f"{site}/a.jpg")
+
+
+def gray(*values: int) -> np.ndarray:
+    return np.repeat(np.array([values], np.uint8)[..., None], 3, 2)
+
+
+def test_modes_of_pillow_images() -> None:
+    red = np.array([[[0, 0, 255], [0, 0, 255]]], np.uint8)
+    palette = Image.new("P", (2, 1), 1)
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    see_through = palette.copy()
+    see_through.info["transparency"] = 1
+    sideways = Image.new("RGB", (1, 2), (255, 0, 0))
+    sideways.getexif()[0x0112] = 6
+    values = np.array([[0, 65535]], np.uint16)
+    cases = [
+        (Image.new("RGB", (2, 1), (255, 0, 0)), red),
+        (sideways, red),
+        (Image.new("CMYK", (2, 1), (0, 255, 255, 0)), red),
+        (palette, red),
+        (see_through, gray(255, 255)),
+        (Image.new("LA", (2, 1), (0, 0)), gray(255, 255)),
+        (Image.new("1", (2, 1), 1), gray(255, 255)),
+        (Image.fromarray(values), gray(0, 255)),
+        (Image.frombytes("I;16B", (2, 1), b"\x00\x00\x40\x00"), gray(0, 64)),
+    ]
+    for image, expected in cases:
+        opened = open_picture(image)
+        assert opened is not None
+        assert np.array_equal(opened.decode(), expected), image.mode
+
+
+def test_frame_of_a_turned_video(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:, :120]), format="bgr24")
+    matrix = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], np.int32).tobytes()  # as a telephone held upright
+    monkeypatch.setattr("scrfd_trt.video._colors.side_data", lambda _: {"DISPLAYMATRIX": matrix})
+    opened = open_picture(frame)
+    assert opened is not None
+    assert np.array_equal(opened.decode(), np.rot90(picture[:, :120], -1))
+
+
+def test_first_page_of_several(detector: SCRFDDetector, picture: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+    pages = [Image.fromarray(np.ascontiguousarray(picture[:, :, ::-1])), Image.new("RGB", (8, 8))]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    with caplog.at_level(logging.WARNING):
+        assert detector(file.getvalue()) == detector(picture)
+    assert "the image has 2 pages; only the first is used" in caplog.text
+
+
+def test_several_images(detector: SCRFDDetector, picture: np.ndarray, folder: Path) -> None:
+    both = [picture, np.ascontiguousarray(picture[:, ::-1])]
+    expected = [detector(image) for image in both]
+    paths = [folder / "a.png", folder / "c.PNG"]
+    mixed = np.empty(2, object)
+    mixed[:] = [both[0], both[1]]
+    names = np.array([str(path) for path in paths])
+    contents = np.array([path.read_bytes() for path in paths], object)
+    forms = [paths, iter(both), np.stack(both), mixed, names, contents, str(folder / "[ac].*"), [paths[0], both[1]]]
+    for form in (*forms, [both[0], Image.open(paths[1])], [io.BytesIO(contents[0]), str(paths[1])]):
+        assert detector.detect_batch(form) == expected
+    assert list(detector.stream(folder / "*.[pP][nN][gG]", batch=1)) == expected
+    assert detector.submit(paths).result() == expected
+    first, error, last = detector.detect_batch(folder, on_error="return")
+    assert [first, last] == expected
+    assert isinstance(error, ImageError)
+    assert error.subject == str(folder / "b.jpg")
+    with pytest.raises(ImageError, match=r"image 1: .*b\.jpg: not a supported image"):
+        list(detector.stream(str(folder)))
+
+
+def test_columns_of_pandas(detector: SCRFDDetector, picture: np.ndarray, folder: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    paths = [str(folder / "a.png"), str(folder / "c.PNG")]
+    table = pandas.DataFrame({"image": [picture, np.ascontiguousarray(picture[:, ::-1])], "path": paths})
+    assert detector.detect_batch(table["image"]) == detector.detect_batch(table["path"]) == detector.detect_batch(paths)
+    assert detector.detect_batch(table["image"].to_numpy()) == detector.detect_batch(paths)
+    with pytest.raises(ImageError, match="pass the images of one column"):
+        detector.detect_batch(table)
+
+
+@pytest.mark.parametrize("limit", [1, 1 << 29])
+def test_files_are_read_ahead_in_threads(
+    detector: SCRFDDetector, picture: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    threads, taken, opened = set(), [], open_picture
+
+    def recording(image: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return opened(image)
+
+    def paths() -> Iterator[Any]:
+        for number in range(60):
+            taken.append(number)
+            yield folder / ("a.png" if number % 3 else "c.PNG") if number != 40 else picture
+
+    monkeypatch.setattr("scrfd_trt._detector.open_picture", recording)
+    monkeypatch.setattr(_inputs, "MAX_BYTES_AHEAD", limit)
+    monkeypatch.setattr(_inputs, "usable_cores", lambda: 2)
+    expected = detector.detect_batch([folder / "c.PNG", folder / "a.png"])
+    stream = detector.stream(paths(), batch=2, in_flight=1)
+    assert next(stream) == expected[0]
+    assert len(taken) <= 2 + 2 * 2 + 2
+    found = list(stream)
+    assert [faces == expected[number % 3 > 0 or number == 40] for number, faces in enumerate(found, 1)] == [True] * 59
+    assert any(name.startswith("scrfd-trt-job") for name in threads)
+    del stream
+    assert not [each for each in threading.enumerate() if each.name.startswith("scrfd-trt-job")]
+
+
+def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetector, folder: Path) -> None:
+    stream = detector.stream(folder / "a.png" for _ in range(100))
+    next(stream)
+    stream.close()
+    assert not [each for each in threading.enumerate() if each.name.startswith("scrfd-trt-job")]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (b"x" * 60_000, "not a supported image"),
+        ("x" * 60_000, "cannot be read: File name too long"),
+        ("no\0name", "null|no such file"),
+        ("none.jpg", "none.jpg: there is no such file"),
+        ("{folder}", "this is a folder: call detect_batch or stream"),
+        ("{folder}/*.jpg", "this is a pattern of names: call detect_batch or stream"),
+        ("{folder}/clip.mp4", r"this is a video: call scrfd_trt\.video\.detect_video"),
+        ("ftp://host/a.jpg", "must begin with https"),
+        (io.BytesIO(), r"call seek\(0\)"),
+        (io.StringIO("text"), "open it in binary mode"),
+        (None, "cv2.imread returns"),
+        ([[0] * 1000] * 1000, "of type list: for several images, call detect_batch or stream"),
+        (5, "is of type int: an array"),
+        (Tensor(np.zeros((3, 4, 4), np.uint8)), "may be"),
+        (np.zeros((3, 40, 50), np.uint8), r"channels first: .* call \.transpose\(1, 2, 0\)"),
+        (np.arange(60_000).astype(object).reshape(100, 200, 3), "element type object"),
+    ],
+    ids=range(16),
+)
+def test_wrong_images_get_one_short_line(detector: SCRFDDetector, folder: Path, image: Any, message: str) -> None:
+    if isinstance(image, str):
+        image = image.replace("{folder}", str(folder))
+    with pytest.raises(ImageError, match=message) as caught:
+        detector(image)
+    assert len(str(caught.value)) < 350
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (b"x" * 60_000, "requires several images, not bytes; for one image, call detect"),
+        (io.BytesIO(b"x"), "requires several images, not BytesIO"),
+        (np.zeros((4, 4, 3), np.uint8), "not one array"),
+        (Image.new("RGB", (1, 1)), "requires several images, not Image"),
+        ({"image": [1]}, "pass the images of one column"),
+        ("{folder}/sub.png", "contains no images"),
+        ("{folder}/*.gif", "no file matches this pattern"),
+        ("none.jpg", "image 0: none.jpg: there is no such file"),
+    ],
+)
+def test_wrong_batches_get_one_short_line(detector: SCRFDDetector, folder: Path, images: Any, message: str) -> None:
+    if isinstance(images, str):
+        images = images.replace("{folder}", str(folder))
+    with pytest.raises(ImageError, match=message) as caught:
+        detector.detect_batch(images)
+    assert len(str(caught.value)) < 350
+
+
+def test_tensors_of_pytorch(detector: SCRFDDetector, picture: np.ndarray) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_numpy(picture)
+    forms = [tensor, tensor.permute(2, 0, 1), (tensor / 255).requires_grad_(), (tensor.permute(2, 0, 1) / 255).double()]
+    assert [detector(form) for form in forms] == [detector(picture)] * 4
+    assert detector.detect_batch(torch.stack([tensor.permute(2, 0, 1)] * 2)) == [detector(picture)] * 2
+    with pytest.raises(ImageError, match="of type Tensor cannot be read"):
+        detector(tensor.to(torch.bfloat16))
+
+
+def test_arrays_of_jax(detector: SCRFDDetector, picture: np.ndarray) -> None:
+    jax = pytest.importorskip("jax")
+    array = jax.numpy.asarray(picture)
+    assert detector(array) == detector(array.transpose(2, 0, 1)) == detector(picture)
+    assert detector.detect_batch(jax.numpy.stack([array] * 2)) == [detector(picture)] * 2

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.content import IMAGE_SUFFIXES, SHARED_SUFFIXES, VIDEO_SUFFIXES, identify, look
+from scrfd_trt._cli.content import SHARED_SUFFIXES, VIDEO_SUFFIXES, identify, look
+from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
 
 OWN_PREFIX = ".scrfd-trt-"
 """Of unfinished files of other runs."""

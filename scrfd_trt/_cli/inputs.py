@@ -14,9 +14,10 @@ from itertools import chain
 from pathlib import Path
 
 from scrfd_trt._cli import console
-from scrfd_trt._cli.content import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg, not_media
+from scrfd_trt._cli.content import VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg, not_media
 from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
 from scrfd_trt._image_files import ImageFrame, open_image
+from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
 from scrfd_trt._image_files.read import Damaged
 from scrfd_trt._jobs.ledger import Ledger, Stamp
 from scrfd_trt._jobs.stages import grouped, mapped

@@ -15,11 +15,12 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cli.content import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Kind, identify
+from scrfd_trt._cli.content import VIDEO_SUFFIXES, Kind, identify
 from scrfd_trt._cli.inputs import Source, exists, folded, is_folder, is_regular_file, same_file_key, user_path
 from scrfd_trt._engine.plan import ENGINE_SUFFIXES
 from scrfd_trt._files import atomic_file
 from scrfd_trt._image_files import ImageFile, ImageFrame
+from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
 from scrfd_trt._image_files.metadata import Metadata
 from scrfd_trt._image_files.write import (
     ANIMATION_SUFFIXES,

@@ -238,7 +238,9 @@ def open_heic(data: bytes, limits: Limits) -> ImageFile:
     def frames(file: ImageFile) -> Iterator[ImageFrame]:
         for number in order:
             with pillow_codec.translated():  # opened again, since each image keeps its pixels
-                pixels, alpha = pillow_codec.bgr_and_alpha(pillow_codec.open_heif(data)[number].to_pillow(), file)
+                pixels, alpha = pillow_codec.bgr_and_alpha(
+                    pillow_codec.open_heif(data)[number].to_pillow(), file.add_note
+                )
             yield upright_frame(pixels, alpha, turn)
 
     profile = info.get("icc_profile") or _profile_by_number(data)

@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -21,7 +21,7 @@ from scrfd_trt._image_files import icc, pixels
 from scrfd_trt._image_files.frames import ColorDescription, ImageFile, ImageFrame, Kind
 from scrfd_trt._image_files.opencv_codec import OUT_OF_MEMORY
 from scrfd_trt._image_files.stderr import dropped_stderr
-from scrfd_trt._image_files.tiff_tags import first_directory
+from scrfd_trt._image_files.tiff_tags import ORIENTATION, first_directory
 from scrfd_trt.errors import ImageError, MissingDependencyError, one_line
 
 Pixels = NDArray[np.uint8]
@@ -86,7 +86,18 @@ def decode(
         if profile is not None:
             image.info["icc_profile"] = profile
         load(image, file)
-        return bgr_and_alpha(image, file)
+        return bgr_and_alpha(image, file.add_note)
+
+
+def from_pillow(image: Any) -> ImageFrame:
+    """Return the frame that a Pillow image of any mode shows now, upright; raise ImageError if it cannot be decoded."""
+    with translated():
+        image.load()
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if image.mode.startswith("I;16"):  # bytes of any order
+            image = np.asarray(image).astype(np.uint16)
+            return pixels.upright_frame(*pixels.to_bgr(pixels.to_eight_bits(image)[0]), orientation)
+        return pixels.upright_frame(*bgr_and_alpha(image, lambda _: None), orientation)
 
 
 def load(image: Any, file: ImageFile) -> None:
@@ -100,14 +111,14 @@ def load(image: Any, file: ImageFile) -> None:
         file.add_damage(one_line(error))
 
 
-def bgr_and_alpha(image: Any, file: ImageFile) -> tuple[Pixels, Pixels | None]:
+def bgr_and_alpha(image: Any, add_note: Callable[[str], None]) -> tuple[Pixels, Pixels | None]:
     """Return BGR pixels ``(H, W, 3)`` and alpha ``(H, W)`` of a loaded Pillow image of any mode."""
     if image.mode in WITH_ALPHA or "transparency" in image.info:
         rgba = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
         return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR), np.uint8), np.ascontiguousarray(rgba[..., 3])
     if image.mode[:1] in {"I", "F"}:
         values, note = pixels.to_eight_bits(np.asarray(image))
-        file.add_note(note)
+        add_note(note)
         return pixels.to_bgr(values)[0], None
     profile = image.info.get("icc_profile")
     if image.mode == "LAB":
@@ -142,7 +153,7 @@ def animation_file(
             with translated():
                 image.seek(number)
                 load(image, file)
-                colors, alpha = bgr_and_alpha(image, file)
+                colors, alpha = bgr_and_alpha(image, file.add_note)
                 seconds = float(image.info.get("duration", 0)) / 1000.0
             if alpha is not None and alpha.min() == 255:  # Pillow adds it to the later frames of GIFs
                 alpha = None

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _END = object()
+JOB = "scrfd-trt-job"
 
 
 @contextmanager
@@ -184,8 +185,8 @@ def mapped(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
 ) -> Iterator[OrderedMap[Item, Result]]:
     """Call a function for items in threads, up to ``ahead`` of the results, which come in order; end the calls."""
-    executor = ThreadPoolExecutor(workers, "scrfd-trt-job")
+    executor = ThreadPoolExecutor(workers, JOB)
     try:
         yield OrderedMap(function, items, executor, ahead)
-    finally:
-        executor.shutdown(cancel_futures=True)
+    finally:  # the garbage collector may end the block in one of these threads
+        executor.shutdown(not threading.current_thread().name.startswith(JOB), cancel_futures=True)

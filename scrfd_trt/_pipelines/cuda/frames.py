@@ -21,6 +21,7 @@ from scrfd_trt._image_arrays import (
     check_nv12_shape,
     check_yuv_planes,
     explain_shape,
+    is_channels_first,
     is_on_gpu,
     yuv_coefficients,
 )
@@ -176,7 +177,7 @@ def check_device_image(image: Any, color: str) -> None:
     """Raise ImageError if an array on the GPU has a shape or type attribute that is not that of an image."""
     sides, kind = _attributes(image, "the image")
     if sides is not None:
-        of_strides(sides, (0,) * len(sides), color)
+        of_tensor(sides, (0,) * len(sides), color)
     if kind not in {"", "uint8"}:
         raise ImageError(f"the image on the GPU has element type {kind}; it must be uint8 from 0 to 255")
 
@@ -192,6 +193,14 @@ def _attributes(array: Any, what: str) -> tuple[tuple[int, ...] | None, str]:
 
 
 @lru_cache(maxsize=256)
+def of_tensor(shape: tuple[int, ...], strides: tuple[int, ...], color: str) -> Geometry:
+    """Return the geometry of an image on the GPU, ``(H, W, C)`` or ``(C, H, W)``; errors as :func:`of_strides`."""
+    if color != "nv12" and len(shape) == len(strides) and is_channels_first(shape):
+        shape, strides = shape[1:] + shape[:1], strides[1:] + strides[:1]
+    return of_strides(shape, strides, color)
+
+
+@lru_cache(maxsize=256)
 def of_strides(shape: tuple[int, ...], strides: tuple[int, ...], color: str) -> Geometry:
     """Return the geometry of an image on the GPU; raise ImageError for a shape that is not an image."""
     if len(shape) != len(strides) or any(not 0 <= side <= MAX_SIDE for side in shape):
@@ -204,7 +213,7 @@ def of_strides(shape: tuple[int, ...], strides: tuple[int, ...], color: str) -> 
         planes = (shape[0] * 2 // 3, shape[1]), (row, column), (row, 2 * column, column)
         return of_planes(*planes, ("bt601", False, 8))
     if len(shape) not in {2, 3} or 0 in shape or (len(shape) == 3 and shape[2] not in CHANNELS_FIRST):
-        raise ImageError(explain_shape("the image on the GPU", shape, "pass a view, such as .permute(1, 2, 0)"))
+        raise ImageError(explain_shape("the image on the GPU", shape))
     # The kernels read the one channel of a grey image three times, and never the alpha channel.
     channel = strides[2] if len(shape) == 3 and shape[2] > 1 else 0
     (height, width), (row, column) = shape[:2], strides[:2]

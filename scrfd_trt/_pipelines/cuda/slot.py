@@ -23,7 +23,7 @@ from scrfd_trt._letterbox import Letterbox
 from scrfd_trt._passes import Look
 from scrfd_trt._pipelines.base import Outcome, all_found, least_score, look_again, merge_passes
 from scrfd_trt._pipelines.cuda.device_detections import DeviceDetections, copy_detections, upload_detections
-from scrfd_trt._pipelines.cuda.frames import Located, host_arrays, of_device_planes, of_host, of_strides, to_host
+from scrfd_trt._pipelines.cuda.frames import Located, host_arrays, of_device_planes, of_host, of_tensor, to_host
 from scrfd_trt._pipelines.cuda.program import Program, Programs
 from scrfd_trt._pipelines.cuda.resources import PipelineResources
 from scrfd_trt._pipelines.cuda.slot_memory import Parameters, Upload
@@ -284,7 +284,7 @@ class Slot:
             y, uv = (self._borrow(plane, is_plane=True) for plane in (image.y, image.uv))
             return Located(of_device_planes(image, y, uv), y.address, uv.address)
         borrowed = self._borrow(image)
-        geometry = of_strides(borrowed.shape, borrowed.strides, self._color)
+        geometry = of_tensor(borrowed.shape, borrowed.strides, self._color)
         return Located(geometry, borrowed.address, geometry.chroma(borrowed.address))
 
     def _borrow(self, image: Any, *, is_plane: bool = False) -> DeviceImage:
