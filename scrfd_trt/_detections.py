@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scrfd_trt import _display, _exports
 from scrfd_trt._crops import align_face, check_image, check_size, crop_box
 from scrfd_trt._detection_row import Detection, Landmarks
-from scrfd_trt._formats import count_faces, csv_header, csv_lines, json_coco, plain
-from scrfd_trt.errors import DetectionsError, MissingDependencyError, OptionError, one_line, shown
+from scrfd_trt._formats import LANDMARK_NAMES, count_faces, csv_header, csv_lines, json_coco, plain
+from scrfd_trt._nms import nms
+from scrfd_trt.errors import DetectionsError, OptionError, ScrfdError, one_line, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,6 +27,19 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 2**31 - 1
 """Maximum width and height of an image in pixels."""
+
+NAMES_ELSEWHERE = {
+    **dict.fromkeys(("xyxy", "bbox", "bboxes"), "boxes"),
+    **dict.fromkeys(("conf", "confidence", "score", "det_score"), "scores"),
+    **dict.fromkeys(("kps", "keypoints", "key_points"), "landmarks"),
+    **dict.fromkeys(("id", "ids", "tracker_id"), "track_ids"),
+    **dict.fromkeys(("area", "box_area"), "areas"),
+    "merge": "concat",
+    "orig_shape": "image_size, which is width and height",
+    "time": "pts_seconds",
+    "to_df": "to_pandas() or to_polars()",
+}
+"""What other libraries call it."""
 
 
 class Detections:
@@ -58,6 +75,8 @@ class Detections:
         ``(N,)`` int64.
     pts_seconds : float or None
         In seconds.
+    landmark_names : tuple of str
+        Names of the five landmarks, in their order.
 
     Raises
     ------
@@ -69,9 +88,13 @@ class Detections:
     -----
     The arrays belong to the caller: later calls of a detector do not modify them. Indexing with a number and iteration
     return rows; a slice, a mask or an array of indices returns ``Detections``.
+
+    The detections of :meth:`SCRFDDetector.detect` know their image for :meth:`plot`, :meth:`show`, :meth:`save`,
+    :meth:`crop`, :meth:`align` and notebooks, but do not keep it in memory: an array or a PIL image is known as long as
+    the caller holds it (and as it is then), a file by its path. Copies in other processes do not know it.
     """
 
-    __slots__ = ("boxes", "image_size", "landmarks", "pts_seconds", "scores", "track_ids")
+    __slots__ = ("_source", "boxes", "image_size", "landmarks", "pts_seconds", "scores", "track_ids")
     __hash__ = None  # type: ignore[assignment]  # arrays can change
 
     boxes: NDArray[np.float32]
@@ -80,6 +103,8 @@ class Detections:
     image_size: tuple[int, int]
     track_ids: NDArray[np.int64] | None
     pts_seconds: float | None
+    landmark_names: ClassVar[tuple[str, ...]] = LANDMARK_NAMES
+    _source: tuple[Callable[[], Any], _display.Order]  # of detectors; returns the image, or None once it is gone
 
     def __init__(
         self,
@@ -168,11 +193,123 @@ class Detections:
         try:
             faces = [Detection(**row) if isinstance(row, Mapping) else row for row in rows]
             columns = [face.box for face in faces], [face.score for face in faces]
-            points = _all_or_none("landmarks", [face.landmarks for face in faces])
-            track_ids = _all_or_none("track numbers", [face.track_id for face in faces]) or None
+            points = _all_or_none("rows have landmarks", [face.landmarks for face in faces])
+            track_ids = _all_or_none("rows have track numbers", [face.track_id for face in faces]) or None
         except (AttributeError, TypeError) as error:
             raise DetectionsError(f"rows must be Detection objects or dicts: {one_line(error)}") from error
         return cls(*columns, points, image_size=image_size, track_ids=track_ids)
+
+    @classmethod
+    def from_table(cls, table: Any, image_size: tuple[int, int]) -> Self:
+        """Read the faces of one image from a table with the columns of :meth:`to_pandas`.
+
+        Parameters
+        ----------
+        table
+            A data frame of pandas or Polars, an Arrow table, or a dict of columns. Landmarks, ``track_id`` and
+            ``pts_seconds`` are used if present, other columns ignored.
+        image_size
+            Width and height of the source image in pixels.
+
+        Raises
+        ------
+        DetectionsError
+            If a column is missing or invalid, or the table has faces of several frames.
+        """
+        return cls(**_exports.from_table(table), image_size=image_size)
+
+    @classmethod
+    def concat(cls, parts: Iterable[Self]) -> Self:
+        """Return the faces of several detections of the same image, such as of its tiles or of two models.
+
+        Faces that are found twice stay; :meth:`nms` drops them. ``pts_seconds`` is kept if all have the same.
+
+        Raises
+        ------
+        DetectionsError
+            If there are none, they belong to images of different size, or only some have landmarks or track numbers.
+        """
+        each = list(parts) if isinstance(parts, Iterable) else []
+        if not each or not all(isinstance(part, Detections) for part in each):
+            raise DetectionsError("concat requires Detections objects, at least one")
+        if len(sizes := {part.image_size for part in each}) > 1:
+            named = ", ".join(f"{width}×{height}" for width, height in sorted(sizes))
+            raise DetectionsError(f"detections of images of different size ({named}) cannot be joined")
+        full = [part for part in each if len(part)] or each[:1]
+        points = _all_or_none("detections have landmarks", [part.landmarks for part in full])
+        track_ids = _all_or_none("detections have track numbers", [part.track_ids for part in full])
+        times = {part.pts_seconds for part in each}
+        return cls(
+            np.concatenate([part.boxes for part in full]),
+            np.concatenate([part.scores for part in full]),
+            None if points is None else np.concatenate(points),
+            image_size=each[0].image_size,
+            track_ids=None if track_ids is None else np.concatenate(track_ids),
+            pts_seconds=times.pop() if len(times) == 1 else None,
+        )
+
+    @property
+    def xywh(self) -> NDArray[np.float32]:
+        """``(N, 4)`` float32 x and y of the upper left corner, width and height in pixels, as in COCO."""
+        return np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
+
+    @property
+    def xyxyn(self) -> NDArray[np.float32]:
+        """``(N, 4)`` float32 x1, y1, x2, y2 as shares of the image's width and height."""
+        return np.divide(self.boxes, self.image_size * 2, dtype=np.float32)
+
+    @property
+    def centers(self) -> NDArray[np.float32]:
+        """``(N, 2)`` float32 x and y of the centers of the boxes, in pixels."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) * np.float32(0.5)
+
+    @property
+    def areas(self) -> NDArray[np.float32]:
+        """``(N,)`` float32 areas of the boxes, in square pixels."""
+        areas: NDArray[np.float32] = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(axis=1)
+        return areas
+
+    def filter(
+        self,
+        *,
+        min_score: float = 0.0,
+        min_size: float = 0.0,
+        max_size: float = math.inf,
+        region: tuple[float, float, float, float] | None = None,
+    ) -> Self:
+        """Return the faces that meet all conditions; for others, index with a mask.
+
+        Parameters
+        ----------
+        min_score
+            Minimum score, 0 to 1.
+        min_size, max_size
+            Minimum and maximum of the box's longer side, in pixels.
+        region
+            x1, y1, x2, y2 in pixels: the center of the box must lie in it.
+        """
+        sizes = (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
+        keep: NDArray[np.bool_] = (self.scores >= min_score) & (sizes >= min_size) & (sizes <= max_size)
+        if region is not None:
+            corners = np.asarray(region, np.float64).reshape(-1)
+            if corners.shape != (4,):
+                raise OptionError(
+                    f"region must be x1, y1, x2, y2, not {shown(region)}", fields=["region"], value=region
+                )
+            keep &= ((self.centers >= corners[:2]) & (self.centers <= corners[2:])).all(axis=1)
+        return self[keep]
+
+    def nms(self, iou: float = 0.4) -> Self:
+        """Return the faces without those that overlap a face of higher score, or whose box has no area.
+
+        Parameters
+        ----------
+        iou
+            Maximum intersection over union of two faces, 0 to 1; detectors use 0.4.
+        """
+        if not 0.0 <= iou <= 1.0:
+            raise OptionError(f"iou must lie between 0 and 1, not {shown(iou)}", fields=["iou"], value=iou)
+        return self[nms(self.boxes, self.scores, iou)]
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -205,7 +342,7 @@ class Detections:
         except Exception as error:  # of a foreign object too
             raise IndexError(f"rows are indexed by integers, booleans or a slice: {one_line(error)}") from error
         points = None if self.landmarks is None else self.landmarks[index].copy()
-        return type(self)(
+        found = type(self)(
             boxes,
             self.scores[index].copy(),
             points,
@@ -213,6 +350,19 @@ class Detections:
             track_ids=None if self.track_ids is None else self.track_ids[index].copy(),
             pts_seconds=self.pts_seconds,
         )
+        if hasattr(self, "_source"):
+            found._source = self._source
+        return found
+
+    if not TYPE_CHECKING:  # type checkers know which attributes exist
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f"; use {NAMES_ELSEWHERE[name]}" if name in NAMES_ELSEWHERE else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
+
+    def __getstate__(self) -> tuple[Any, dict[str, Any]]:
+        names = (name for name in Detections.__slots__ if name != "_source")
+        return getattr(self, "__dict__", None), {name: getattr(self, name) for name in names}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
@@ -263,7 +413,7 @@ class Detections:
         from scrfd_trt._detections_json import parse  # noqa: PLC0415 - imports pydantic
 
         found = parse(text)
-        points = _all_or_none("landmarks", [face.landmarks for face in found.faces])
+        points = _all_or_none("rows have landmarks", [face.landmarks for face in found.faces])
         return cls(
             [face.box for face in found.faces],
             [face.score for face in found.faces],
@@ -301,6 +451,49 @@ class Detections:
         found: list[dict[str, Any]] = json.loads(f"[{json_coco(self, image_id, first_id)}]")
         return found
 
+    def to_pandas(self, image: str | None = None) -> Any:
+        """Return a ``pandas.DataFrame`` with one row per face.
+
+        Columns are those of :meth:`to_csv`: x1, y1, x2, y2, score, left_eye_x, left_eye_y, …; on video also track_id
+        and pts_seconds. Landmarks of models without them are missing values.
+
+        Parameters
+        ----------
+        image
+            Value of a first column ``image``, usually a file name; None: no such column.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        return _exports.to_pandas(self, image)
+
+    def to_polars(self, image: str | None = None) -> Any:
+        """Return a ``polars.DataFrame``, otherwise as :meth:`to_pandas`."""
+        return _exports.to_polars(self, image)
+
+    def to_arrow(self, image: str | None = None) -> Any:
+        """Return a ``pyarrow.Table``, otherwise as :meth:`to_pandas`."""
+        return _exports.to_arrow(self, image)
+
+    def to_fiftyone(self, *, landmarks: bool = False) -> Any:
+        """Return a ``fiftyone.Detections`` with the label ``face``; its boxes are shares of the image.
+
+        Track numbers become ``index``.
+
+        Parameters
+        ----------
+        landmarks
+            Return a ``fiftyone.Keypoints`` instead, with the five landmarks of each face.
+
+        Raises
+        ------
+        MissingDependencyError
+            If FiftyOne is not installed.
+        """
+        return _exports.to_fiftyone(self, landmarks=landmarks)
+
     def to_supervision(self) -> Any:
         """Return a ``supervision.Detections``: class 0, landmarks under ``data["landmarks"]`` as ``(N, 5, 2)``.
 
@@ -311,19 +504,7 @@ class Detections:
         MissingDependencyError
             If supervision is not installed.
         """
-        try:
-            import supervision  # noqa: PLC0415 - optional, and slow to import
-        except ImportError as error:
-            raise MissingDependencyError(
-                'to_supervision() requires supervision: pip install "scrfd-trt[supervision]"'
-            ) from error
-        return supervision.Detections(
-            xyxy=self.boxes.copy(),
-            confidence=self.scores.copy(),
-            class_id=np.zeros(len(self), int),
-            tracker_id=None if self.track_ids is None else self.track_ids.copy(),
-            data={} if self.landmarks is None else {"landmarks": self.landmarks.copy()},
-        )
+        return _exports.to_supervision(self)
 
     @classmethod
     def from_supervision(cls, detections: Any, image_size: tuple[int, int]) -> Self:
@@ -342,23 +523,87 @@ class Detections:
         DetectionsError
             If it is not one, or its values are not those of faces.
         """
-        try:
-            boxes, confidence = detections.xyxy, detections.confidence
-            points, numbers = detections.data.get("landmarks"), detections.tracker_id
-            scores = np.ones(len(boxes), np.float32) if confidence is None else np.array(confidence)
-            columns = np.array(boxes), scores, points if points is None else np.array(points)
-            confirmed = _confirmed(numbers)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise DetectionsError(f"a supervision.Detections is required: {one_line(error)}") from error
-        return cls(*columns, image_size=image_size, track_ids=confirmed)
+        return cls(**_exports.from_supervision(detections), image_size=image_size)
 
-    def crop(self, image: NDArray[np.uint8], margin: float = 0.0) -> list[NDArray[np.uint8]]:
+    def plot(self, image: NDArray[np.uint8] | None = None, *, color: _display.Order | None = None) -> NDArray[np.uint8]:
+        """Return a copy of the image with boxes, scores and landmarks, as the overlay ``landmarks`` draws them.
+
+        Parameters
+        ----------
+        image
+            ``(H, W, 3)`` uint8, the source image; None: the image that was given to the detector.
+        color
+            Order of its channels, ``bgr`` or ``rgb``; None: that of the detector, otherwise ``bgr``.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(H, W, 3)`` uint8, channels in the same order.
+
+        Raises
+        ------
+        ImageError
+            If the image is not such an array.
+        DetectionsError
+            If the image does not have the size ``image_size``, or is None and no longer known.
+        """
+        found, order = self._picture(image, color)
+        return _display.annotated(found, self, order)
+
+    def show(self, image: NDArray[np.uint8] | None = None, *, color: _display.Order | None = None) -> None:
+        """Show :meth:`plot` in the notebook, or in the system's program for pictures.
+
+        Raises
+        ------
+        OutputError
+            If there is no such program.
+        """
+        _display.show(self.plot(image, color=color), self._picture(image, color)[1])
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        image: NDArray[np.uint8] | None = None,
+        *,
+        color: _display.Order | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write :meth:`plot` to an image file, in the format of its suffix; return the path.
+
+        Raises
+        ------
+        OptionError
+            If the file exists and ``overwrite`` is False.
+        OutputError
+            If it cannot be written.
+        """
+        _display.save(self.plot(image, color=color), Path(path), self._picture(image, color)[1], overwrite=overwrite)
+        return Path(path)
+
+    def _picture(self, image: Any, color: _display.Order | None = None) -> tuple[Any, _display.Order]:
+        """Return the image, checked, and its order; None is the image that was given to the detector."""
+        unknown: tuple[Callable[[], Any], _display.Order] = (lambda: None, "bgr")
+        source, order = getattr(self, "_source", unknown)
+        if image is None:
+            image = source()
+            if image is None:
+                raise DetectionsError("the image of these faces is no longer known: pass it as image=")
+        check_image(image, self.image_size)
+        return image, color or order
+
+    def _repr_html_(self) -> str:
+        try:
+            return _display.table(self, *self._picture(None))
+        except ScrfdError:
+            return _display.table(self, None, "bgr")
+
+    def crop(self, image: NDArray[np.uint8] | None = None, margin: float = 0.0) -> list[NDArray[np.uint8]]:
         """Return a crop of each face.
 
         Parameters
         ----------
         image
-            ``(H, W, 3)`` uint8, the source image.
+            ``(H, W, 3)`` uint8, the source image; None: the image that was given to the detector.
         margin
             Share of the width and height that the box grows by on each side.
 
@@ -376,7 +621,7 @@ class Detections:
         OptionError
             If the margin is not finite.
         """
-        check_image(image, self.image_size)
+        image, _ = self._picture(image)
         try:
             share = float(margin)
         except (TypeError, ValueError, OverflowError):
@@ -385,13 +630,13 @@ class Detections:
             raise OptionError(f"margin must be a finite number, not {shown(margin)}", fields=["margin"], value=margin)
         return [crop_box(image, box, share) for box in self.boxes]
 
-    def align(self, image: NDArray[np.uint8], size: int = 112) -> NDArray[np.uint8]:
+    def align(self, image: NDArray[np.uint8] | None = None, size: int = 112) -> NDArray[np.uint8]:
         """Return each face aligned to the ArcFace template, the input of recognition models.
 
         Parameters
         ----------
         image
-            ``(H, W, 3)`` uint8, the source image.
+            ``(H, W, 3)`` uint8, the source image; None: the image that was given to the detector.
         size
             Side of the crops in pixels, a multiple of 112 or 128.
 
@@ -409,7 +654,7 @@ class Detections:
         OptionError
             If the size is not a multiple of 112 or 128, or too large.
         """
-        check_image(image, self.image_size)
+        image, _ = self._picture(image)
         size = check_size(size)
         if self.landmarks is None:
             raise DetectionsError("align() requires landmarks: use a model whose name ends in _bnkps")
@@ -475,13 +720,8 @@ def _all_or_none(what: str, values: list[Any]) -> list[Any] | None:
     """Return a column; None if no row has a value."""
     present = sum(value is not None for value in values)
     if 0 < present < len(values):
-        raise DetectionsError(f"{present} of {len(values)} rows have {what}; all or none must have them")
+        raise DetectionsError(f"{present} of {len(values)} {what}; all or none must have them")
     return values if present or not values else None
-
-
-def _confirmed(numbers: NDArray[Any] | None) -> NDArray[Any] | None:
-    """Return None if some numbers are negative: trackers use -1 for unconfirmed tracks."""
-    return None if numbers is None or np.any(np.asarray(numbers) < 0) else numbers
 
 
 def _seconds(pts_seconds: float) -> float:

@@ -33,6 +33,8 @@ class Faces(Protocol):
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32] | None
     image_size: tuple[int, int]
+    track_ids: NDArray[np.int64] | None
+    pts_seconds: float | None
 
 
 def count_faces(count: int) -> str:

@@ -1,0 +1,123 @@
+"""Detections as objects of other libraries, which are imported only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from scrfd_trt._formats import CSV_COLUMNS, LANDMARK_NAMES, Faces, columns
+from scrfd_trt.errors import DetectionsError, MissingDependencyError, one_line
+
+FACE_COLUMNS = CSV_COLUMNS[1:]
+
+
+def _load(name: str, method: str, package: str = "") -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingDependencyError(f"{method}() requires {name}: pip install {package or name}") from error
+
+
+def _table(faces: Faces, image: str | None) -> dict[str, Any]:
+    """Return the columns by name; what a model does not give is NaN."""
+    count = len(faces.scores)
+    found: dict[str, Any] = {} if image is None else {"image": [image] * count}
+    missing = np.full(count, np.nan, np.float32)
+    for name, values in zip_longest(FACE_COLUMNS, columns(faces).T):
+        found[name] = missing if values is None else np.ascontiguousarray(values)
+    if faces.track_ids is not None:
+        found["track_id"] = faces.track_ids.copy()
+    if faces.pts_seconds is not None:
+        found["pts_seconds"] = np.full(count, faces.pts_seconds)
+    return found
+
+
+def to_pandas(faces: Faces, image: str | None) -> Any:
+    return _load("pandas", "to_pandas").DataFrame(_table(faces, image))
+
+
+def to_polars(faces: Faces, image: str | None) -> Any:
+    return _load("polars", "to_polars").DataFrame(_table(faces, image), nan_to_null=True)
+
+
+def to_arrow(faces: Faces, image: str | None) -> Any:
+    pa = _load("pyarrow", "to_arrow", '"scrfd-trt[parquet]"')
+    types = {"image": pa.string()}
+    found = _table(faces, image).items()
+    return pa.table({name: pa.array(values, types.get(name), from_pandas=True) for name, values in found})
+
+
+def from_table(table: Any) -> dict[str, Any]:
+    """Return the columns of ``Detections`` from a table of any library, or from a dict."""
+    try:
+        names = set(getattr(table, "column_names", table if isinstance(table, Mapping) else table.columns))
+        found = [np.asarray(table[name], np.float32) for name in FACE_COLUMNS[: 15 if FACE_COLUMNS[5] in names else 5]]
+        rows = np.stack(found, axis=1)
+        points = None if np.isnan(rows[:, 5:]).all() and len(rows) else rows[:, 5:].reshape(-1, 5, 2)
+        times = np.unique(np.asarray(table["pts_seconds"], np.float64)).tolist() if "pts_seconds" in names else []
+        track_ids = np.asarray(table["track_id"]) if "track_id" in names else None
+    except Exception as error:  # of a foreign object
+        raise DetectionsError(
+            f"a table with the columns {', '.join(FACE_COLUMNS[:5])} is required: {one_line(error)}"
+        ) from error
+    if len(times) > 1:
+        raise DetectionsError(f"the table has faces of {len(times)} frames; pass those of one")
+    return {
+        "boxes": rows[:, :4],
+        "scores": rows[:, 4],
+        "landmarks": points if len(found) == 15 else None,
+        "track_ids": track_ids,
+        "pts_seconds": times[0] if times else None,
+    }
+
+
+def to_supervision(faces: Faces) -> Any:
+    return _load("supervision", "to_supervision", '"scrfd-trt[supervision]"').Detections(
+        xyxy=faces.boxes.copy(),
+        confidence=faces.scores.copy(),
+        class_id=np.zeros(len(faces.scores), int),
+        tracker_id=None if faces.track_ids is None else faces.track_ids.copy(),
+        data={} if faces.landmarks is None else {"landmarks": faces.landmarks.copy()},
+    )
+
+
+def from_supervision(detections: Any) -> dict[str, Any]:
+    """Return the columns of ``Detections``."""
+    try:
+        boxes, confidence = detections.xyxy, detections.confidence
+        points, numbers = detections.data.get("landmarks"), detections.tracker_id
+        # Trackers use -1 for unconfirmed tracks.
+        confirmed = None if numbers is None or np.any(np.asarray(numbers) < 0) else numbers
+        return {
+            "boxes": np.array(boxes),
+            "scores": np.ones(len(boxes), np.float32) if confidence is None else np.array(confidence),
+            "landmarks": None if points is None else np.array(points),
+            "track_ids": confirmed,
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DetectionsError(f"a supervision.Detections is required: {one_line(error)}") from error
+
+
+def to_fiftyone(faces: Faces, *, landmarks: bool) -> Any:
+    fo = _load("fiftyone", "to_fiftyone")
+    size = np.array(faces.image_size, np.float64)
+    scores = faces.scores.tolist()
+    numbers = [None] * len(scores) if faces.track_ids is None else faces.track_ids.tolist()
+    if landmarks:
+        points = [] if faces.landmarks is None else (faces.landmarks / size).tolist()
+        faces_points = zip(points, scores, numbers, strict=bool(points))
+        found = [
+            fo.Keypoint(label="face", points=p, confidence=[s] * len(LANDMARK_NAMES), index=n)
+            for p, s, n in faces_points
+        ]
+        return fo.Keypoints(keypoints=found)
+    corners = faces.boxes.reshape(-1, 2, 2) / size
+    boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1).tolist()
+    rows = zip(boxes, scores, numbers, strict=True)
+    return fo.Detections(
+        detections=[fo.Detection(label="face", bounding_box=b, confidence=s, index=n) for b, s, n in rows]
+    )

@@ -1,0 +1,69 @@
+"""Faces drawn on their image, in files, windows and notebooks."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+import overlays
+from scrfd_trt import Detections, DetectionsError, OptionError, OutputError, samples
+
+SCENE = samples.load("portrait")
+FACES, IMAGE = SCENE.faces, SCENE.image
+
+
+def test_plot_is_the_overlay_in_the_order_of_the_image():
+    before = IMAGE.copy()
+    drawn = FACES.plot(IMAGE)
+    assert np.array_equal(drawn, overlays.create("landmarks")(IMAGE, FACES))
+    assert np.array_equal(IMAGE, before)
+    assert np.array_equal(FACES.plot(IMAGE[..., ::-1].copy(), color="rgb")[..., ::-1], drawn)
+    with pytest.raises(DetectionsError, match="no longer known: pass it as image="):
+        FACES.plot()
+    with pytest.raises(DetectionsError, match="belong to an image of"):
+        FACES.plot(IMAGE[:50])
+
+
+def test_save(tmp_path):
+    path = FACES.save(str(tmp_path / "faces.png"), IMAGE)
+    assert np.array_equal(cv2.imread(str(path)), FACES.plot(IMAGE))
+    with pytest.raises(OptionError, match=r"already exists.*overwrite=True"):
+        FACES.save(path, IMAGE)
+    FACES.save(path, IMAGE, color="rgb", overwrite=True)
+    assert np.array_equal(cv2.imread(str(path)), FACES.plot(IMAGE, color="rgb")[..., ::-1])
+    with pytest.raises(OutputError, match=r"faces\.xyz.*\.xyz"):
+        FACES.save(tmp_path / "faces.xyz", IMAGE)
+
+
+def test_show_uses_the_notebook_or_a_program(monkeypatch):
+    from PIL import ImageShow
+
+    shown = []
+    monkeypatch.setattr(ImageShow, "show", lambda picture: not shown.append(picture))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+    FACES.show(IMAGE)
+    display = SimpleNamespace(display=shown.append)
+    notebook = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1), display=display)
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    FACES.show(IMAGE)
+    assert [np.array_equal(picture, FACES.plot(IMAGE)[..., ::-1]) for picture in shown] == [True, True]
+    monkeypatch.delitem(sys.modules, "IPython")
+    monkeypatch.setattr(ImageShow, "show", lambda picture: False)
+    with pytest.raises(OutputError, match="no program here that shows pictures"):
+        FACES.show(IMAGE)
+
+
+def test_notebooks_show_a_table():
+    many = Detections.concat([FACES] * 21)
+    assert "21 faces in" in many._repr_html_()
+    assert many._repr_html_().count("<tr>") == 21
+    assert "1 face in" in FACES._repr_html_()
+    assert "img" not in FACES._repr_html_()
+    assert Detections.empty((4, 5))._repr_html_() == "<p>0 faces in 4×5</p>"
+    tracked = Detections(FACES.boxes, FACES.scores, image_size=FACES.image_size, track_ids=[712])
+    assert "<th>track</th>" in tracked._repr_html_()
+    assert "<td>712</td>" in tracked._repr_html_()

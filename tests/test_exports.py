@@ -1,0 +1,140 @@
+"""Detections as objects of other libraries, and back."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from scrfd_trt import Detections, DetectionsError, MissingDependencyError, OptionError
+
+SIZE = (640, 480)
+BOXES, SCORES = [[10, 20, 50, 60], [0.1, 0.2, 300, 400]], [0.9, 0.8]
+POINTS = [[[20, 30], [40, 30], [30, 40], [22, 50], [38, 50]]] * 2
+FACES = {
+    "landmarks": Detections(BOXES, SCORES, POINTS, image_size=SIZE),
+    "tracked": Detections(BOXES, SCORES, image_size=SIZE, track_ids=[7, 3], pts_seconds=0.25),
+    "empty": Detections.empty(SIZE),
+}
+TABLES = {"pandas": "to_pandas", "polars": "to_polars", "pyarrow": "to_arrow"}
+
+
+@pytest.mark.parametrize("library", TABLES)
+@pytest.mark.parametrize("faces", FACES.values(), ids=FACES)
+def test_tables(library, faces):
+    pytest.importorskip(library)
+    table = getattr(faces, TABLES[library])("a.jpg")
+    header = faces.to_csv("a.jpg").splitlines()[0].split(",")
+    assert list(getattr(table, "column_names", table.columns))[:16] == header
+    assert [str(name) for name in table["image"]] == ["a.jpg"] * len(faces)
+    assert Detections.from_table(table, SIZE) == faces
+    assert len(getattr(faces, TABLES[library])()) == len(faces)
+
+
+def test_what_is_missing_is_missing():
+    pytest.importorskip("polars")
+    pytest.importorskip("pandas")
+    faces = FACES["tracked"]
+    assert faces.to_polars()["nose_x"].null_count() == 2
+    assert faces.to_pandas()["nose_x"].isna().all()
+    assert faces.to_pandas()["track_id"].tolist() == [7, 3]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (5, "x1, y1, x2, y2, score is required"),
+        ({"x1": [1]}, "x1, y1, x2, y2, score is required"),
+        ({**{key: [0, 0] for key in ("x1", "y1", "x2", "y2", "score")}, "pts_seconds": [1, 2]}, "faces of 2 frames"),
+        ({key: [5] for key in ("x1", "y1", "x2", "y2", "score")}, "scores must lie between"),
+    ],
+)
+def test_other_tables_are_refused(table, message):
+    with pytest.raises(DetectionsError, match=message):
+        Detections.from_table(table, SIZE)
+
+
+@pytest.mark.parametrize("library", [*TABLES, "fiftyone"])
+def test_missing_libraries_are_named(library, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingDependencyError, match=f"requires {library}: pip install "):
+        getattr(FACES["landmarks"], TABLES.get(library, "to_fiftyone"))()
+
+
+def test_fiftyone_labels():
+    fo = pytest.importorskip("fiftyone")
+    found = FACES["landmarks"].to_fiftyone()
+    assert isinstance(found, fo.Detections)
+    assert found.detections[0].bounding_box == pytest.approx([10 / 640, 20 / 480, 40 / 640, 40 / 480])
+    assert (found.detections[0].label, found.detections[0].confidence) == ("face", pytest.approx(0.9))
+    assert FACES["tracked"].to_fiftyone().detections[0].index == 7
+    points = FACES["landmarks"].to_fiftyone(landmarks=True)
+    assert isinstance(points, fo.Keypoints)
+    assert points.keypoints[1].points[2] == pytest.approx([30 / 640, 40 / 480])
+    assert FACES["tracked"].to_fiftyone(landmarks=True).keypoints == []
+    assert FACES["empty"].to_fiftyone().detections == []
+
+
+def test_other_forms_of_boxes():
+    faces = FACES["landmarks"]
+    assert faces.xywh[0].tolist() == [10, 20, 40, 40]
+    assert faces.xyxyn[0] == pytest.approx([10 / 640, 20 / 480, 50 / 640, 60 / 480])
+    assert faces.centers[0].tolist() == [30, 40]
+    assert faces.areas[0] == 1600
+    assert {getattr(faces, name).dtype for name in ("xywh", "xyxyn", "centers", "areas")} == {np.dtype(np.float32)}
+    assert faces.landmarks[0, faces.landmark_names.index("nose")].tolist() == [30, 40]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "kept"),
+    [
+        ({}, [0, 1]),
+        ({"min_score": 0.85}, [0]),
+        ({"min_size": 41}, [1]),
+        ({"max_size": 41}, [0]),
+        ({"region": (0, 0, 100, 100)}, [0]),
+        ({"region": (0, 0, 100, 100), "min_size": 41}, []),
+    ],
+)
+def test_filter(conditions, kept):
+    faces = FACES["landmarks"]
+    assert faces.filter(**conditions) == faces[kept]
+    assert len(FACES["empty"].filter(**conditions)) == 0
+
+
+def test_joined_detections_without_repeated_faces():
+    faces, tracked, empty = FACES.values()
+    both = Detections.concat([faces, empty, faces])
+    assert both.scores.tolist() == sorted(faces.scores.tolist() * 2, reverse=True)
+    assert both.nms() == faces
+    assert len(both.nms(iou=1.0)) == 4
+    assert Detections.concat([tracked, tracked]).pts_seconds == 0.25
+    assert Detections.concat([empty]) == empty
+    with pytest.raises(OptionError, match="iou must lie between 0 and 1"):
+        faces.nms(7)
+    with pytest.raises(OptionError, match="region must be x1, y1, x2, y2"):
+        faces.filter(region=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "at least one"),
+        (5, "at least one"),
+        ([FACES["landmarks"], 5], "at least one"),
+        ([FACES["landmarks"], Detections.empty((4, 5))], "different size"),
+        ([FACES["landmarks"], FACES["tracked"]], "1 of 2 detections have landmarks"),
+    ],
+)
+def test_what_cannot_be_joined(parts, message):
+    with pytest.raises(DetectionsError, match=message):
+        Detections.concat(parts)
+
+
+@pytest.mark.parametrize(("name", "ours"), [("xyxy", "boxes"), ("conf", "scores"), ("kps", "landmarks")])
+def test_names_of_other_libraries_are_answered(name, ours):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; use {ours}"):
+        getattr(FACES["landmarks"], name)
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        FACES["landmarks"].nothing  # noqa: B018
