@@ -41,35 +41,12 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "BackendError",
-    "BuildOptions",
-    "BuildProgress",
-    "ClosedError",
-    "Detection",
-    "Detections",
-    "DetectionsError",
-    "DetectorOptions",
-    "DeviceDetections",
-    "DeviceError",
-    "DownloadError",
-    "EngineError",
-    "EngineReport",
-    "ImageError",
-    "MissingDependencyError",
-    "ModelError",
-    "ModelFormatError",
-    "ModelNotFoundError",
-    "OptionError",
-    "OutputError",
-    "OverlayError",
-    "SCRFDDetector",
-    "ScrfdError",
-    "VideoError",
-    "YUVImage",
-    "__version__",
-    "build_engine",
+    "BackendError", "BuildOptions", "BuildProgress", "ClosedError", "Detection", "Detections", "DetectionsError",
+    "DetectorOptions", "DeviceDetections", "DeviceError", "DownloadError", "EngineError", "EngineReport", "ImageError",
+    "MissingDependencyError", "ModelError", "ModelFormatError", "ModelNotFoundError", "OptionError", "OutputError",
+    "OverlayError", "SCRFDDetector", "ScrfdError", "VideoError", "YUVImage", "__version__", "build_engine",
     "inspect_engine",
-]
+]  # fmt: skip
 
 _LAZY = {
     **{name: "scrfd_trt.errors" for name in __all__ if name.endswith("Error")},

@@ -38,23 +38,10 @@ if TYPE_CHECKING:
 ErrorType = TypeVar("ErrorType", bound=Exception)
 
 __all__ = [
-    "BackendError",
-    "ClosedError",
-    "DetectionsError",
-    "DeviceError",
-    "DownloadError",
-    "EngineError",
-    "ImageError",
-    "MissingDependencyError",
-    "ModelError",
-    "ModelFormatError",
-    "ModelNotFoundError",
-    "OptionError",
-    "OutputError",
-    "OverlayError",
-    "ScrfdError",
-    "VideoError",
-]
+    "BackendError", "ClosedError", "DetectionsError", "DeviceError", "DownloadError", "EngineError", "ImageError",
+    "MissingDependencyError", "ModelError", "ModelFormatError", "ModelNotFoundError", "OptionError", "OutputError",
+    "OverlayError", "ScrfdError", "VideoError",
+]  # fmt: skip
 
 
 OUT_OF_MEMORY = (

@@ -147,10 +147,7 @@ class Tally:
 
     @contextmanager
     def reported(self, left_out: LeftOut, *, strict: bool, quiet: bool) -> Iterator[None]:
-        """Print failures after the block, however it ends, then what was left out; raise Exit if inputs failed.
-
-        ``strict`` makes files and folders that were left out a failure.
-        """
+        """Print failures after the block, and what was left out (``strict``: a failure); raise Exit for failures."""
         start = time.monotonic()
         try:
             yield

@@ -103,10 +103,7 @@ def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
 
 @contextmanager
 def logged(*, quiet: bool = False, verbose: bool = False, profile: bool = False) -> Iterator[None]:
-    """Print the library's log on stderr in the block: warnings, with ``quiet`` errors only, with ``verbose`` all.
-
-    ``profile`` prints the times of all stages after the block.
-    """
+    """Print the library's log on stderr in the block: warnings, errors only or all; then the times of stages."""
     logger = logging.getLogger("scrfd_trt")
     level, propagate = logger.level, logger.propagate
     handler = _LogLines()
@@ -272,10 +269,7 @@ class _ClosedStdout(io.TextIOBase):
 
 
 def open_closed_streams() -> None:
-    """Connect closed standard streams to the null device, and let writing to a closed stdout be an error.
-
-    Otherwise the next opened file gets the number of stderr, and messages of FFmpeg or OpenCV go into that file.
-    """
+    """Connect closed standard streams to the null device: the next file would get stderr's number, and messages."""
     if sys.stdout is None:  # Python's sign of a closed stream
         sys.stdout = _ClosedStdout()
     # The system assigns the lowest free number.

@@ -20,10 +20,7 @@ from scrfd_trt.video._two_pass import summarize
 def check_inputs(
     settings: CopySettings, sources: Sequence[Source], targets: Mapping[Source, Path]
 ) -> ImageFaces | None:
-    """Check detections files and selected tracks; return the faces of images, if they come from a file.
-
-    Raises OptionError for several videos, conflicts, and missing tracks, and DetectionsError for an invalid file.
-    """
+    """Check detections files and selected tracks; return the faces of images, if they come from a file."""
     files, selection = settings.files, settings.selection
     has_videos = any(source.is_video for source in sources)
     if has_videos and len(sources) != 1:
@@ -50,10 +47,7 @@ def check_inputs(
 
 
 def check_files(files: DetectionsFileArgs, others: Mapping[str, Path | None], *, overwrite: bool) -> None:
-    """Raise OptionError if the file to save exists, has another suffix, or is one of the command's other files.
-
-    ``others`` maps names such as "the input" to paths.
-    """
+    """Raise OptionError if the file to save exists, has another suffix, or is one of ``others``, by their names."""
     target = files.save_detections
     if files.detections and target:
         raise OptionError("--detections and --save-detections exclude each other: the faces are already in a file")
@@ -97,10 +91,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 @contextmanager
 def path_or_temporary(path: Path | None, beside: Path | None = None) -> Iterator[Path]:
-    """Yield the path, or without one the path of a file that is deleted at the end of the block.
-
-    ``beside`` is a folder for it where the system has no writable folder for temporary files.
-    """
+    """Yield the path, or without one that of a file that is deleted at the end, at worst in ``beside``."""
     if path is not None:
         yield path
         return

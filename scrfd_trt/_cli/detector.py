@@ -36,12 +36,7 @@ def open_detector(
     allow_host_code: bool = False,
     max_batch: int | None = None,
 ) -> SCRFDDetector:
-    """Open a model by its name, or an ONNX or engine file by its path.
-
-    :func:`parse_scales` reads ``scale``. For an engine, the device ``auto`` is the first GPU. With ``--verbose``, print
-    the choices. Raises the errors of :meth:`scrfd_trt.SCRFDDetector.from_pretrained`, ``from_onnx`` or
-    ``from_engine``.
-    """
+    """Open a model by its name, or an ONNX or engine file by its path; ``auto`` is the first GPU for an engine."""
     common: dict[str, Any] = {"threshold": threshold, "iou": iou, "scales": parse_scales(scale), "max_faces": max_faces}
     common |= {"min_face": min_face, "rotations": parse_rotations(rotations)}
     if max_batch is not None:
@@ -93,10 +88,7 @@ def gpu_number(device: str) -> int:
 
 
 def parse_scales(texts: Iterable[str] | None, option: str = "--scale") -> tuple[Size, ...] | None:
-    """Return widths and heights in pixels of texts such as ``640``, ``640x384`` or ``128,640``; None without texts.
-
-    Raises OptionError, which names ``option``, if a size is invalid.
-    """
+    """Return widths and heights of texts such as ``640``, ``640x384`` or ``128,640``; None without texts."""
     return tuple(_parse_size(part, option) for part in split_values(texts)) or None
 
 

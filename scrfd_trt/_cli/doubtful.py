@@ -35,10 +35,7 @@ MAX_OFFSET, MIN_SIZE, MAX_SIZE = 0.35, 0.5, 2.0  # of what is found, in sides of
 
 
 def find_dropped(detector: SCRFDDetector, image: Image, faces: Detections) -> NDArray[np.bool_]:
-    """Return for each face of an image whether it is doubtful and none of its crops shows a face.
-
-    Faces that are small or out of focus are never dropped.
-    """
+    """Return for each face, if large and in focus, whether it is doubtful and none of its crops shows a face."""
     sides = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1, initial=0)
     rows = np.flatnonzero((faces.scores <= DOUBTFUL) & (sides >= MIN_LENGTH)).tolist()
     least = np.minimum(KEPT_FROM, KEPT_SHARE * faces.scores.astype(np.float64))

@@ -297,10 +297,7 @@ class _ImageJob:
         return jobs
 
     def _detected(self, opened: OrderedMap[Any, list[_Job]]) -> Generator[_Job, None, None]:
-        """Yield the images with their results, in order.
-
-        One stream detects them, until an image comes that is detected in its turn, or needs the memory of those before.
-        """
+        """Yield the images with their results, in streams that end before an image that needs their memory or turn."""
         waiting: deque[_Job] = deque()
         while self._opened or opened.head() is not None:
             # An error of several images is raised: then they are detected one by one.

@@ -39,10 +39,7 @@ NO_LOOKS: Mapping[str, Any] = {}
 
 
 class ResultWriter:
-    """Writes results image by image to a file without colours, or to stdout. Formats override what they need.
-
-    ``threshold`` is that of the detection, and ``looks`` are its other options that change which faces are found.
-    """
+    """Writes results image by image to a file without colours, or to stdout; formats override what they need."""
 
     def __init__(
         self, file: BinaryIO | None = None, *, threshold: float | None = None, looks: Mapping[str, Any] = NO_LOOKS
@@ -177,10 +174,7 @@ def open_writer(
     looks: Mapping[str, Any] = NO_LOOKS,
     ledger: Ledger | None = None,
 ) -> Iterator[ResultWriter]:
-    """Yield a writer to stdout, or to a file that appears only when it is complete; ``ledger`` says what it has.
-
-    After an error or a signal, the results so far stay in ``NAME.part``, which the message names.
-    """
+    """Yield a writer to stdout, or to a file that appears when it is complete, and stays as ``NAME.part`` otherwise."""
     if output is None:
         writer = WRITERS[kind](threshold=threshold, looks=looks)
         writer.begin()
@@ -229,10 +223,7 @@ def content_kind(kind: Format) -> Literal["parquet", "text"]:
 
 
 def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> Format:
-    """Return the format from ``--format``, ``--json`` or the suffix of ``--output``; raise OptionError if unclear.
-
-    Raises MissingDependencyError if a package for it is missing.
-    """
+    """Return the format from ``--format``, ``--json`` or the suffix of ``--output``; raise OptionError if unclear."""
     if as_json and name not in {None, "jsonl"}:
         raise OptionError(f"--json means --format jsonl, not {name}; leave one of them out")
     kind: Format = "jsonl" if as_json else "table"

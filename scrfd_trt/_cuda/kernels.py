@@ -74,10 +74,7 @@ def fit(box: Letterbox) -> bytes:
 
 
 def heads(
-    layout: HeadLayout,
-    scales: Sequence[tuple[int, int]],
-    addresses: Sequence[Sequence[int]],
-    dtypes: Sequence[str],
+    layout: HeadLayout, scales: Sequence[tuple[int, int]], addresses: Sequence[Sequence[int]], dtypes: Sequence[str]
 ) -> bytes:
     """Return the record of the outputs of all passes, by their addresses and types in the order of the engine."""
     levels, first = [], 0

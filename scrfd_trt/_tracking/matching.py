@@ -21,10 +21,7 @@ def overlaps(one: Array, other: Array) -> Array:
 
 
 def match(expected: Array, found: Array, minimum: float) -> tuple[Indices, Indices]:
-    """Return the pairs of expected and found boxes with the largest total overlap, each at least ``minimum``.
-
-    ``expected`` ``(4, A, N)`` has alternatives for each box; the one that overlaps most counts.
-    """
+    """Return pairs of expected, the best of alternatives ``(4, A, N)``, and found boxes with the largest overlap."""
     if expected.shape[2] * found.shape[1] <= MAX_DENSE_PAIRS:
         return match_table(overlaps(expected[..., None], found[:, None, None]), minimum)
     rows, columns = _near_pairs(expected, found)

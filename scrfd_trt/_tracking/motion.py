@@ -70,10 +70,7 @@ def estimate_motion(before: Grey, after: Grey, size: tuple[int, int]) -> Motion 
 
 
 def _follow(before: Grey, after: Grey, points: Points, guess: Points) -> tuple[Points, Points, Motion, float] | None:
-    """Return where points were and are, their motion in pixels of the pictures, and the median that they miss it by.
-
-    None if too few of them agree.
-    """
+    """Return where points were and are, their motion and the median miss; None if too few of them agree."""
     moved, is_found, _ = cv2.calcOpticalFlowPyrLK(
         before,
         after,

@@ -61,10 +61,7 @@ TRACK = np.dtype(
 
 
 class Pose(NamedTuple):
-    """Where a frame is in the coordinates of the tracks, which follow the background.
-
-    A similarity of points as complex numbers, ``factor * point + offset``.
-    """
+    """Where a frame is in the coordinates of the tracks, the background's: complex ``factor * point + offset``."""
 
     factor: complex = 1.0 + 0.0j
     offset: complex = 0.0j
@@ -219,10 +216,7 @@ class Tracks:
         self._history[frames, tracks[at]] = rows[:, :HISTORY]
 
     def candidates(self, frame: int, seconds: float, end: int | None = None) -> Indices:
-        """Return the tracks with this end, or a later one than the frame, in the order of numbers.
-
-        Their last observations are within the gap limit.
-        """
+        """Return the tracks, by number, with this end or a later one than the frame, within the gap limit."""
         is_near = self._limits.gap.includes(*self._passed(frame, seconds))
         ends = self.table["end"]
         return self._in_order(is_near & (ends > frame if end is None else ends == end))
@@ -230,10 +224,7 @@ class Tracks:
     def expected(
         self, tracks: Indices, frame: Array | float, side: int, share: Array | float, *, undamped: bool = False
     ) -> Array:
-        """Return boxes ``(4, A, N)``, expanded by a share of their sides, before the first or after the last rows.
-
-        With ``undamped``, there is a second alternative: that of a motion without damping.
-        """
+        """Return expanded boxes ``(4, A, N)`` before the first or after the last rows, and ``undamped`` ones."""
         edges = self.table["edges"][:, side][tracks]
         centres = edges[:, CENTRE] + self._motions(tracks, frame, side, undamped=undamped)
         reach = np.exp(edges[:, SIDES]) * (0.5 + share)
@@ -409,10 +400,7 @@ def smoothing_weights(before: int, after: int, reach: int) -> Array:
 
 
 def slopes(values: Array, steps: Array) -> Array:
-    """Return the slopes ``(N, D)`` of lines through values ``(N, K, D)`` at steps ``(N, K)`` up to VELOCITY_FRAMES.
-
-    They are 0 for a single value.
-    """
+    """Return the slopes ``(N, D)`` of lines through values ``(N, K, D)`` at steps ``(N, K)``; 0 for a single value."""
     is_used = np.abs(steps) <= VELOCITY_FRAMES
     offsets = np.where(is_used, steps, 0.0)
     offsets -= (np.add.reduce(offsets, axis=1) / np.add.reduce(is_used, axis=1))[:, None]

@@ -28,22 +28,6 @@ from scrfd_trt.models._registry import (
 from scrfd_trt.models._store import HOME_VARIABLE, MIRROR_VARIABLE, Found, SourceStatus, find, home, status
 
 __all__ = [
-    "DEFAULT_MODEL",
-    "HOME_VARIABLE",
-    "MIRROR_VARIABLE",
-    "WEIGHTS_LICENCE",
-    "Archive",
-    "AveragePrecision",
-    "Export",
-    "Found",
-    "Model",
-    "Package",
-    "ProgressBar",
-    "SourceStatus",
-    "fetch",
-    "find",
-    "get",
-    "home",
-    "list_models",
-    "status",
-]
+    "DEFAULT_MODEL", "HOME_VARIABLE", "MIRROR_VARIABLE", "WEIGHTS_LICENCE", "Archive", "AveragePrecision", "Export",
+    "Found", "Model", "Package", "ProgressBar", "SourceStatus", "fetch", "find", "get", "home", "list_models", "status",
+]  # fmt: skip

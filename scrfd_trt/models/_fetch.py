@@ -9,14 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from scrfd_trt._files import locked
-from scrfd_trt.errors import (
-    DownloadError,
-    MissingDependencyError,
-    ModelNotFoundError,
-    OptionError,
-    ScrfdError,
-    shown,
-)
+from scrfd_trt.errors import DownloadError, MissingDependencyError, ModelNotFoundError, OptionError, ScrfdError, shown
 from scrfd_trt.models._registry import Model, ProgressBar, get
 from scrfd_trt.models._store import HOME_VARIABLE, find, find_archive, home, manual_steps, unpack_placed
 
@@ -24,11 +17,7 @@ logger = logging.getLogger("scrfd_trt.models")
 
 
 def fetch(
-    name: Model | str,
-    *,
-    progress: ProgressBar | bool | None = None,
-    download: bool = True,
-    retries: int = 2,
+    name: Model | str, *, progress: ProgressBar | bool | None = None, download: bool = True, retries: int = 2
 ) -> Path:
     """Return the file of a model; download it if it is not on this machine.
 

@@ -135,8 +135,7 @@ def planar_format(name: str, bits: int) -> str:
 
 def reformat(picture: Any, **options: Any) -> Any:
     """Convert a frame with swscale, on one thread: with several, FFmpeg 8 gets single pixels wrong now and then."""
-    if _has_threads():
-        options["threads"] = 1
+    options["threads"] = 1
     matrix = picture.colorspace
     with _pyav.reading(lambda: f"a picture in {picture.format.name} cannot be converted to {options.get('format')}"):
         try:
@@ -145,12 +144,6 @@ def reformat(picture: Any, **options: Any) -> Any:
             return picture.reformat(**options)
         finally:
             picture.colorspace = matrix
-
-
-@cache
-def _has_threads() -> bool:
-    """Return whether this PyAV's ``reformat`` has the argument ``threads``; older versions use one thread."""
-    return int(_pyav.load().__version__.partition(".")[0]) >= 17
 
 
 @cache

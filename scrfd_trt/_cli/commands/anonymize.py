@@ -215,10 +215,7 @@ def _warn_of_fewer_faces(path: Path) -> None:
 
 
 def _detected_with(path: Path) -> tuple[float | None, tuple[bool, bool]]:
-    """Return the threshold of a detections file, and whether small and turned faces were searched for.
-
-    The threshold is None if the file names none, or is invalid.
-    """
+    """Return a detections file's threshold, None if it names none, and whether small or turned faces were sought."""
     with suppress(DetectionsError), FacesReader(path) as reader:
         head = reader.header
         threshold = TrackingOptions.model_validate(head.tracking).threshold

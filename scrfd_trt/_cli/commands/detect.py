@@ -178,10 +178,7 @@ def _check_options(
 
 
 def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path | None) -> None:
-    """Give videos a problem where options do not support them; raise OptionError if all inputs are such videos.
-
-    Animations among other inputs are read frame by frame, as files with pages.
-    """
+    """Give videos a problem where options do not support them; raise OptionError if all inputs are such videos."""
     if len(sources) > 1 and (output is not None or kind not in ("table", "jsonl")):
         for source in sources:
             source.is_video = not source.problem and source.is_video and not source.is_animation

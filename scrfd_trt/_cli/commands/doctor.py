@@ -364,10 +364,7 @@ def _model() -> Check:
 
 
 def _detection() -> Check:
-    """Detect a face, unless the model would have to be downloaded.
-
-    Runs on the CPU: on a GPU, an engine may have to be built first, which takes minutes.
-    """
+    """Detect a face on the CPU, where no engine has to be built, unless the model would have to be downloaded."""
     problem = ""
     try:
         if models.find(DEFAULT_MODEL) is None:

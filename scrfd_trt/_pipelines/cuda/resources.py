@@ -57,11 +57,7 @@ class PipelineResources:
 
 
 def make_resources(
-    engine: LoadedEngine,
-    contexts: ContextPool,
-    options: DetectorOptions,
-    helpers: Helpers,
-    inference_done: Event,
+    engine: LoadedEngine, contexts: ContextPool, options: DetectorOptions, helpers: Helpers, inference_done: Event
 ) -> PipelineResources:
     """Choose scales and batch sizes, and load the kernels."""
     layout = engine.layout

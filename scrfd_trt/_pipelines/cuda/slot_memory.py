@@ -19,17 +19,7 @@ from scrfd_trt import _devices
 from scrfd_trt._cuda import driver
 from scrfd_trt._cuda.device import Device
 from scrfd_trt._cuda.driver import call
-from scrfd_trt._cuda.kernels import (
-    BATCH,
-    BOX_BYTES,
-    CANDIDATES,
-    FRAME,
-    HEADER,
-    RESULT_BYTES,
-    ROW,
-    fits,
-    frame_bytes,
-)
+from scrfd_trt._cuda.kernels import BATCH, BOX_BYTES, CANDIDATES, FRAME, HEADER, RESULT_BYTES, ROW, fits, frame_bytes
 from scrfd_trt._cuda.memory import free, gpu_memory, pinned_address, pinned_memory, view
 from scrfd_trt._heads import output_shapes
 from scrfd_trt._passes import warn_if_thin
