@@ -24,8 +24,7 @@ from overlays._geometry import Image, Region
 from overlays._records import BLUR, FACE, MOSAIC, PATCH, clip_boxes
 from scrfd_trt import _forks
 from scrfd_trt._cuda import kernels
-from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.driver import Device, call
 from scrfd_trt._cuda.interop import DeviceImage, gpu_of
 from scrfd_trt._cuda.memory import copy, gpu_memory, pinned_memory, view
 from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream, synchronize

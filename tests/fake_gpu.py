@@ -25,7 +25,6 @@ import fake_core
 import numpy as np
 
 from scrfd_trt import _devices
-from scrfd_trt._cuda import device as cuda_device
 from scrfd_trt._cuda import driver as cuda_driver
 from scrfd_trt._cuda import kernels
 from scrfd_trt._engine import flavours
@@ -767,7 +766,7 @@ def install(monkeypatch):
     monkeypatch.setattr(kernels, "_loaded", {})
     monkeypatch.setattr(program, "FIND_FACES_THREADS", 32)
     monkeypatch.delenv("TRT_LEAN_RUNTIME", raising=False)
-    cuda_device._open.cache_clear()
+    cuda_driver._open.cache_clear()
     use(monkeypatch, flavour(gpu))
     return gpu
 
@@ -778,4 +777,4 @@ def use(monkeypatch, *found):
 
 
 def uninstall():
-    cuda_device._open.cache_clear()
+    cuda_driver._open.cache_clear()

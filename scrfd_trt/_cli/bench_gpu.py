@@ -18,7 +18,7 @@ from scrfd_trt import samples
 from scrfd_trt._cli import console
 from scrfd_trt._cli.bench_cpu import time_detect
 from scrfd_trt._cli.progress import build_progress
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.memory import copy, gpu_memory
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_engine_file

@@ -19,7 +19,7 @@ import typer
 from scrfd_trt import models
 from scrfd_trt._cli.looks import Looks
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._image_files.limits import MILLION, Limits
+from scrfd_trt._image_files.frames import MILLION, Limits
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Cover, EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video

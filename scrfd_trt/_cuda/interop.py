@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scrfd_trt._cuda import driver
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.stream import DEFAULT_STREAM, handle_of, wait_for_default_stream
 from scrfd_trt.errors import DeviceError, ImageError, one_line
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scrfd_trt import _devices, _forks, models
 from scrfd_trt._cuda import driver
-from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.driver import Device, call
 from scrfd_trt._cuda.stream import handle_of
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._letterbox import Letterbox

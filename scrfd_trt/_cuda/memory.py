@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from scrfd_trt._cuda import driver
-from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import RelaxedCapture, call
+from scrfd_trt._cuda.driver import Device, RelaxedCapture, call
 from scrfd_trt._cuda.stream import handle_of
 from scrfd_trt.errors import BackendError, OptionError, ScrfdError
 

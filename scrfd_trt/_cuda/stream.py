@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrfd_trt import _forks
 from scrfd_trt._cuda import driver
-from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.driver import Device, call
 from scrfd_trt.errors import DeviceError, OptionError, ScrfdError, shown
 
 if TYPE_CHECKING:

@@ -228,7 +228,7 @@ def _current(device: int | None) -> AbstractContextManager[None]:
     """Make a GPU current in the calling thread; cuda:0 is current in a new thread."""
     if not device:
         return nullcontext()
-    from scrfd_trt._cuda.device import Device  # noqa: PLC0415 - needs cuda-python, unlike builds on the first GPU
+    from scrfd_trt._cuda.driver import Device  # noqa: PLC0415 - needs cuda-python, unlike builds on the first GPU
 
     return Device(device).current()
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scrfd_trt._cuda.device import find
+from scrfd_trt._cuda.driver import find
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.loaded_engine import recognize_network
 from scrfd_trt._engine.plan import (

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.finalizers import close_when_dropped
 from scrfd_trt._cuda.memory import gpu_memory
 from scrfd_trt._cuda.stream import handle_of, synchronize

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scrfd_trt._cuda.device import Device, find
+from scrfd_trt._cuda.driver import Device, find
 from scrfd_trt._devices import Gpu
 from scrfd_trt._engine import flavours, logs
 from scrfd_trt._engine.flavours import Flavour

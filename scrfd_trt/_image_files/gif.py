@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scrfd_trt._image_files.frames import ImageFile
-from scrfd_trt._image_files.limits import SMALL_FRAME, Limits, check_header, check_total
+from scrfd_trt._image_files.frames import SMALL_FRAME, ImageFile, Limits, check_header, check_total
 from scrfd_trt._image_files.pillow_codec import animation_file
 
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B

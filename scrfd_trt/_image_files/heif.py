@@ -7,8 +7,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from scrfd_trt._image_files import icc, pillow_codec
-from scrfd_trt._image_files.frames import ColorDescription, Extras, ImageFile, ImageFrame
-from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt._image_files.frames import (
+    ColorDescription,
+    Extras,
+    ImageFile,
+    ImageFrame,
+    Limits,
+    check_header,
+    check_total,
+)
 from scrfd_trt._image_files.pillow_codec import HEIF_COMMAND, animation_file, pillow_has_avif, to_pillow
 from scrfd_trt._image_files.pixels import upright_frame, upright_resolution, upright_size
 from scrfd_trt._image_files.tiff_tags import first_directory

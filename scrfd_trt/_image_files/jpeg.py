@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 
 from scrfd_trt._image_files import icc, pillow_codec
-from scrfd_trt._image_files.frames import Extras, ImageFile, ImageFrame
-from scrfd_trt._image_files.limits import SMALL_FRAME, Limits, check_header, check_total
+from scrfd_trt._image_files.frames import SMALL_FRAME, Extras, ImageFile, ImageFrame, Limits, check_header, check_total
 from scrfd_trt._image_files.opencv_codec import Stored, decode_still, still_file
 from scrfd_trt._image_files.tiff_tags import HEADER, LONG, UNDEFINED, Tag, directories, directory_bytes
 from scrfd_trt.errors import ImageError

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from scrfd_trt._image_files import icc, opencv_codec, pillow_codec
-from scrfd_trt._image_files.frames import Extras, ImageFile
-from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt._image_files.frames import Extras, ImageFile, Limits, check_header, check_total
 from scrfd_trt._image_files.opencv_codec import Stored, decode_still, still_file
 from scrfd_trt._image_files.pillow_codec import animation_file
 from scrfd_trt.errors import ImageError

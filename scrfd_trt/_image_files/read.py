@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from scrfd_trt._image_files import gif, heif, jpeg, kinds, png, simple_formats, tiff, webp
-from scrfd_trt._image_files.frames import ImageFile, ImageFrame, Kind
-from scrfd_trt._image_files.limits import DEFAULT, Limits
+from scrfd_trt._image_files.frames import DEFAULT, ImageFile, ImageFrame, Kind, Limits
 from scrfd_trt._image_files.opencv_codec import OUT_OF_MEMORY
 from scrfd_trt.errors import ImageError, ScrfdError
 

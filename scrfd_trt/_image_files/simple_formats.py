@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import struct
 
-from scrfd_trt._image_files.frames import Extras, ImageFile, Kind
+from scrfd_trt._image_files.frames import Extras, ImageFile, Kind, Limits, check_header
 from scrfd_trt._image_files.heif import find_box
-from scrfd_trt._image_files.limits import Limits, check_header
 from scrfd_trt._image_files.opencv_codec import Stored, cut_off, decode_still, still_file
 
 MAX_FILLED = 10  # times the length of a file that is cut off

@@ -10,8 +10,15 @@ import numpy as np
 
 from scrfd_trt._image_files import icc, opencv_codec, pillow_codec, pixels
 from scrfd_trt._image_files.exif import ICC_PROFILE, XMP
-from scrfd_trt._image_files.frames import ColorDescription, Extras, ImageFile, ImageFrame
-from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt._image_files.frames import (
+    ColorDescription,
+    Extras,
+    ImageFile,
+    ImageFrame,
+    Limits,
+    check_header,
+    check_total,
+)
 from scrfd_trt._image_files.stderr import data_loss
 from scrfd_trt._image_files.tiff_tags import (
     BYTE,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from scrfd_trt._image_files.frames import Extras, ImageFile
-from scrfd_trt._image_files.limits import Limits, check_header, check_total
+from scrfd_trt._image_files.frames import Extras, ImageFile, Limits, check_header, check_total
 from scrfd_trt._image_files.opencv_codec import cut_off, decode_still, still_file
 from scrfd_trt._image_files.pillow_codec import animation_file
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from scrfd_trt import _devices
 from scrfd_trt._cuda import kernels
-from scrfd_trt._cuda.device import find
+from scrfd_trt._cuda.driver import find
 from scrfd_trt._devices import Gpu
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.build import gpu_for, write_engine

@@ -10,7 +10,7 @@ import numpy as np
 
 from scrfd_trt import _devices, samples
 from scrfd_trt._cuda import driver, kernels
-from scrfd_trt._cuda.device import find
+from scrfd_trt._cuda.driver import find
 from scrfd_trt._detections import Detections
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Flavour

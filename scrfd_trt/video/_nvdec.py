@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._cuda import kernels
-from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import RelaxedCapture, call
+from scrfd_trt._cuda.driver import Device, RelaxedCapture, call
 from scrfd_trt._cuda.memory import copy, free, pinned_memory, view
 from scrfd_trt._cuda.stream import DEFAULT_STREAM, create_event, create_stream, wait_for_default_stream
 from scrfd_trt._image_arrays import Matrix, YUVImage, from_yuv

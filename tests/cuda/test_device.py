@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from scrfd_trt import DeviceError, _devices
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 
 
 def test_device_is_current_only_within_its_block(gpu):

@@ -10,7 +10,7 @@ import pytest
 
 from scrfd_trt import BackendError, ClosedError, DeviceError, MissingDependencyError
 from scrfd_trt._cuda import driver, memory, stream
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.memory import gpu_memory
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from scrfd_trt._cuda import driver, kernels
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.kernels import CubinCache
 from scrfd_trt.errors import BackendError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import BackendError
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.memory import copy, free, gpu_memory, pinned_address, pinned_array, pinned_memory, view
 from scrfd_trt._cuda.stream import create_stream, synchronize
 

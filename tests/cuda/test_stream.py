@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from scrfd_trt import BackendError, ClosedError, DeviceError, OptionError
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream, is_done, synchronize
 
 

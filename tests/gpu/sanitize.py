@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.kernels import BATCH, CANDIDATES, FRAME, RESULT_BYTES, fits, frame_bytes, heads, load
 from scrfd_trt._cuda.memory import copy, free, gpu_memory
 from scrfd_trt._cuda.stream import create_stream

@@ -21,7 +21,7 @@ from engine_backend import EngineBackend
 
 import drawing
 from scrfd_trt import ClosedError, SCRFDDetector
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.stream import create_stream
 from scrfd_trt._image_arrays import check_nv12
 from scrfd_trt._letterbox import Letterbox, normalize_into

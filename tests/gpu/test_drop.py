@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import SCRFDDetector
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.finalizers import wait_for_dropped
 
 DROPS = int(os.environ.get("SCRFD_TRT_DROPS") or 200)

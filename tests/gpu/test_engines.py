@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import OptionError, SCRFDDetector
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._decode import decode
 from scrfd_trt._detections import Detections
 from scrfd_trt._engine.inspect import inspect_engine

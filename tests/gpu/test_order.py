@@ -9,7 +9,7 @@ import pytest
 
 import drawing
 from scrfd_trt import SCRFDDetector
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.memory import copy, free, gpu_memory
 from scrfd_trt._cuda.stream import borrow_stream, create_stream, is_done
 

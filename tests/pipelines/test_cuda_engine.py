@@ -11,7 +11,7 @@ import pytest
 from engine_backend import EngineBackend
 
 from scrfd_trt import BackendError, DeviceError, OptionError
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.stream import create_stream
 from scrfd_trt._engine.plan import read_plan
 from scrfd_trt._engine.runtime import opener

@@ -18,7 +18,7 @@ from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, open_de
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import read_image, user_path
 from scrfd_trt._cli.options import option
-from scrfd_trt._cuda.device import find
+from scrfd_trt._cuda.driver import find
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_engine_file, is_model_path, read_plan
 from scrfd_trt._options import DetectorOptions

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.interop import export
 from scrfd_trt._cuda.kernels import ROW
 from scrfd_trt._cuda.memory import copy, gpu_memory

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from scrfd_trt import _forks
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.stream import borrow_stream, create_stream
 from scrfd_trt._pipelines.base import Outcome
 from scrfd_trt._pipelines.cuda.resources import PipelineResources

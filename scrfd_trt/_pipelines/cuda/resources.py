@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scrfd_trt._cuda import kernels as gpu_kernels
-from scrfd_trt._cuda.device import Device
+from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.kernels import LEVELS, Kernels
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
 from scrfd_trt._heads import HeadLayout

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt import _devices
 from scrfd_trt._cuda import driver
-from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.driver import Device, call
 from scrfd_trt._cuda.kernels import BATCH, BOX_BYTES, CANDIDATES, FRAME, HEADER, RESULT_BYTES, ROW, fits, frame_bytes
 from scrfd_trt._cuda.memory import free, gpu_memory, pinned_address, pinned_memory, view
 from scrfd_trt._heads import output_shapes

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from scrfd_trt._cuda.device import Device
-from scrfd_trt._cuda.driver import call
+from scrfd_trt._cuda.driver import Device, call
 from scrfd_trt._cuda.stream import capture, create_event, create_stream, synchronize
 from scrfd_trt._pipelines.cuda.pipeline import CudaPipeline
 from scrfd_trt._pipelines.cuda.program import Program
