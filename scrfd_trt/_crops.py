@@ -81,8 +81,7 @@ def similarity(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDAr
     return np.column_stack([turn, mean_b - turn @ mean_a])
 
 
-MAX_ALIGNED = 32_640
-"""Maximum side of an aligned face in pixels; OpenCV's limit is 32,766."""
+MAX_ALIGNED = 32_640  # maximum side of an aligned face in pixels; OpenCV's limit is 32,766
 
 
 def check_size(size: int) -> int:

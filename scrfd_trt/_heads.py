@@ -18,8 +18,7 @@ Kind = Literal["flat", "batched", "grid"]
 STRIDES = {3: (8, 16, 32), 5: (8, 16, 32, 64, 128)}
 ANCHORS = {3: 2, 5: 1}
 WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
-KINDS: dict[int, Kind] = {2: "flat", 3: "batched", 4: "grid"}
-"""Kind of head by the rank of its outputs."""
+KINDS: dict[int, Kind] = {2: "flat", 3: "batched", 4: "grid"}  # kind of head by the rank of its outputs
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MEAN = 127.5
-STD = 128.0
-"""The model input is (x − 127.5) / 128 for a pixel value x (InsightFace ``SCRFD.detect``)."""
-
-PADDING = -MEAN / STD
-"""The model input for a pixel value of zero."""
-
+STD = 128.0  # the model input is (x − 127.5) / 128 for a pixel value x (InsightFace ``SCRFD.detect``)
+PADDING = -MEAN / STD  # the model input for a pixel value of zero
 FREE_SCALES = ((128, 128), (640, 640))
 """Width and height in pixels of the passes over an image, for models of free input size. The largest anchor fits faces
 of about 512 pixels in 640; the small pass finds faces that fill the frame."""
@@ -30,11 +26,8 @@ MIN_PADDING = 16
 TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 """OpenCV's names of the rotations, in degrees clockwise."""
 
-TURNED_ASIDE = (90, 270)
-"""Rotations that swap width and height."""
-
-SIDE_STEP = 32
-"""Sides of an input in pixels are multiples of it, as of scales."""
+TURNED_ASIDE = (90, 270)  # rotations that swap width and height
+SIDE_STEP = 32  # sides of an input in pixels are multiples of it, as of scales
 
 
 @dataclass(frozen=True)

@@ -23,37 +23,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("scrfd_trt")
 
-Size = tuple[int, int]
-"""Width and height in pixels."""
-
-MIN_SIDE = 8
-"""Side in pixels of a cell of the finest stride; a scaled image below it has no cell of its own."""
-
-FOUND_FROM = 16
-"""Longer side of a face in input pixels from which models find it reliably."""
-
+Size = tuple[int, int]  # width and height in pixels
+MIN_SIDE = 8  # side in pixels of a cell of the finest stride; a scaled image below it has no cell of its own
+FOUND_FROM = 16  # longer side of a face in input pixels from which models find it reliably
 FILLING = 256
 """Longer side of a face in input pixels from which a look at the whole image at a smaller scale may be better."""
 
-LEVEL_RATIO = 8
-"""Maximum ratio of the scales of two levels, so that tiles overlap by at most so many smallest faces."""
-
-MAX_TILE = 1600
-"""Side of a tile in input pixels, for models of free size on the CPU."""
-
-MARGIN = 4
-"""Distance in input pixels from an inner border of a window within which a face counts as cut."""
-
-ROUNDING = 1e-9
-"""What a number may lie above a whole one by rounding."""
-
+LEVEL_RATIO = 8  # maximum ratio of the scales of two levels, so that tiles overlap by at most so many smallest faces
+MAX_TILE = 1600  # side of a tile in input pixels, for models of free size on the CPU
+MARGIN = 4  # distance in input pixels from an inner border of a window within which a face counts as cut
+ROUNDING = 1e-9  # what a number may lie above a whole one by rounding
 COVERED, SAME = 0.5, 0.2
 """Share of a box that gives way, above which another one covers it, and the intersection over union of both."""
 
 
-WEAK = 0.1
-"""Minimum score of faces in turned images that are looked at again; more for thresholds above 0.3."""
-
+WEAK = 0.1  # minimum score of faces in turned images that are looked at again; more for thresholds above 0.3
 SHEET, CHIP, CHIP_FACE, TILTS = 6, 106, 44, (-25.0, 0.0, 25.0)
 """Faces that are looked at again: how many side by side, their distance and size in pixels, and degrees of each turn.
 

@@ -29,15 +29,9 @@ FIT = struct.Struct("<ddiiff")
 LEVEL = struct.Struct("<QQQiiiiii")
 HEADS = struct.Struct("<iiii")
 
-LEVELS = 40
-"""Maximum number of strides over all passes."""
-
-CANDIDATES = 4096
-"""Maximum number of rows above the threshold of an image that the GPU finishes."""
-
-ROW = 16
-"""Floats of one face: box 4, score 1, landmarks 10, and its index among all rows."""
-
+LEVELS = 40  # maximum number of strides over all passes
+CANDIDATES = 4096  # maximum number of rows above the threshold of an image that the GPU finishes
+ROW = 16  # floats of one face: box 4, score 1, landmarks 10, and its index among all rows
 HEADER = 16
 """Floats before the first face; as int32: candidates, faces (-1 if the candidates do not fit), and whether numbers
 cannot be a face."""
@@ -47,9 +41,7 @@ RESULT_BYTES = 4 * (HEADER + CANDIDATES * ROW)
 
 BOX_BYTES = 16
 
-ODD_COLUMN, ODD_ROW, MIRRORED_X, MIRRORED_Y, TRANSPOSED = range(1, 6)
-"""Bits of a view in the last field of its record."""
-
+ODD_COLUMN, ODD_ROW, MIRRORED_X, MIRRORED_Y, TRANSPOSED = range(1, 6)  # bits of a view in the last field of its record
 FORMATS: dict[str, int] = {"bgr": 0, "rgb": 1, "nv12": 2, "p010": 3}
 NO_LIMIT = 2**31 - 1
 

@@ -37,9 +37,7 @@ def subclass(mixin: type[Any], base: type[Any]) -> type[Any]:
 
 
 FlavourName = Literal["tensorrt", "tensorrt_lean", "tensorrt_dispatch", "tensorrt_rtx"]
-NAMES: tuple[FlavourName, ...] = get_args(FlavourName)
-"""In order of preference."""
-
+NAMES: tuple[FlavourName, ...] = get_args(FlavourName)  # in order of preference
 OLDEST = (8, 6, 0)
 JETPACK = Path("/etc/nv_tegra_release")
 """Where this file exists, TensorRT is part of the system, and the packages on PyPI do not fit."""

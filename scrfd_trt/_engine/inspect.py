@@ -162,8 +162,7 @@ def _amount(size: int) -> str:
     return f"{size / MIB:.1f} MiB" if size >= MIB // 10 else f"{size} bytes"
 
 
-Facts = dict[str, Any]
-"""Fields of an EngineReport; ``reasons`` are errors."""
+Facts = dict[str, Any]  # fields of an EngineReport; ``reasons`` are errors
 
 
 def inspect_engine(

@@ -31,8 +31,7 @@ DTYPES = {
 }  # fmt: skip
 """TensorRT's names of element types, and NumPy's where it has them."""
 
-BINDING_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError)
-"""What TensorRT's bindings raise."""
+BINDING_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError)  # what TensorRT's bindings raise
 
 
 class LoadedEngine:

@@ -18,9 +18,7 @@ log = logging.getLogger("scrfd_trt.tensorrt")
 LEVELS = {"INTERNAL_ERROR": logging.DEBUG, "ERROR": logging.DEBUG, "WARNING": logging.INFO, "INFO": logging.DEBUG}
 """Errors are raised by the caller; an error record in addition would report them twice."""
 
-VERBOSE = 5
-"""Below DEBUG: TensorRT reports each kernel that it tries."""
-
+VERBOSE = 5  # below DEBUG: TensorRT reports each kernel that it tries
 MAX_MESSAGES = 100
 SOURCE_LOCATIONS = (
     r"^\[[^\]]*\]\s*",  # [network.cpp::validate::3014]

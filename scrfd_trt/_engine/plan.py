@@ -131,12 +131,8 @@ GPU_OF_8_6 = re.compile(
 )
 """Version and GPU of a plan of 8.6, each value after a tag; a plan that differs in any tag does not match."""
 
-END = bytes(255 - byte for byte in b"ftrt")
-"""The last bytes of a plan, in the releases that were examined."""
-
-ONNX_START = b"\x08"
-"""An ONNX file begins with its first field, the IR version, in the encoding of Protocol Buffers."""
-
+END = bytes(255 - byte for byte in b"ftrt")  # the last bytes of a plan, in the releases that were examined
+ONNX_START = b"\x08"  # an ONNX file begins with its first field, the IR version, in the encoding of Protocol Buffers
 ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
 
 REBUILD = "build it again with scrfd-trt build"

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-STEPS = 1000
-"""Steps of the stage in which TensorRT builds, where it reports progress."""
+STEPS = 1000  # steps of the stage in which TensorRT builds, where it reports progress
 
 
 class BuildProgress(Protocol):
@@ -145,8 +144,7 @@ class PhaseMonitor:
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.1
-INTERRUPTED = 130
-"""Exit code of a program that Ctrl-C ended: 128 + 2."""
+INTERRUPTED = 130  # exit code of a program that Ctrl-C ended: 128 + 2
 
 
 def run_cancellable(

@@ -24,9 +24,7 @@ from scrfd_trt.errors import (
     one_line,
 )
 
-LEAN_RUNTIME = "TRT_LEAN_RUNTIME"
-"""Environment variable with the lean runtime's path."""
-
+LEAN_RUNTIME = "TRT_LEAN_RUNTIME"  # environment variable with the lean runtime's path
 FULL, LEAN, DISPATCH = "tensorrt", "tensorrt_lean", "tensorrt_dispatch"
 FIRST_COMPATIBLE = (8, 6, 0)
 NEXT_MAJOR = {8: 10, 9: 10, 10: 11}

@@ -31,8 +31,7 @@ TEXTS = {
     (0, 0x8298): "copyright", (EXIF_IFD, 0xA433): "lens_make", (EXIF_IFD, 0xA434): "lens",
 }  # fmt: skip
 """Fields by directory (0: the first one) and tag."""
-XP_TEXTS = {0x9C9B: "title", 0x9C9D: "author"}
-"""Fields of Windows, in UTF-16."""
+XP_TEXTS = {0x9C9B: "title", 0x9C9D: "author"}  # fields of Windows, in UTF-16
 DATES = {  # the tag of each date, and of its fractions of a second and its time zone in the Exif directory
     "taken": ((EXIF_IFD, 0x9003), 0x9291, 0x9011),
     "digitized": ((EXIF_IFD, 0x9004), 0x9292, 0x9012),
@@ -47,8 +46,7 @@ NOT_METADATA = {
     0x9000, 0x9101, 0xA000, 0xA001, 0xA002, 0xA003, 0xA005,
 }  # fmt: skip
 """Tags that are no metadata, so that nobody misses them."""
-GPS_MEMBERS = set(range(8)) | {0x10, 0x11, 0x12, 0x1D}
-"""GPS tags whose values are kept with the location."""
+GPS_MEMBERS = set(range(8)) | {0x10, 0x11, 0x12, 0x1D}  # GPS tags whose values are kept with the location
 
 
 def read_exif(data: bytes) -> tuple[dict[str, str], set[str]]:

@@ -17,8 +17,7 @@ BLOCK = re.compile(rb"[!,;]")
 class GifHeader:
     """What the blocks of a GIF file say."""
 
-    size: tuple[int, int] = (0, 0)
-    """Of the screen, or of the first frame if it is larger."""
+    size: tuple[int, int] = (0, 0)  # of the screen, or of the first frame if it is larger
     frames: int = 0
     damage: str = ""
 

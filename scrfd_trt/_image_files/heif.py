@@ -216,8 +216,7 @@ def _unusual_colors(data: bytes) -> str:
     return "the colours of BT.2020 are taken as sRGB, and look pale" if primaries == BT_2020 else ""
 
 
-P3, BT_2020, HDR = 12, 9, {16: "PQ", 18: "HLG"}
-"""Numbers of ITU-T H.273."""
+P3, BT_2020, HDR = 12, 9, {16: "PQ", 18: "HLG"}  # numbers of ITU-T H.273
 
 
 def open_heic(data: bytes, limits: Limits) -> ImageFile:

@@ -16,8 +16,7 @@ OPTIONAL = {b"chad": (b"sf32", 44), b"cicp": (b"cicp", 12)}
 """Type and size of tags that a profile may have beside its matrix and curves."""
 TABLES = (b"A2B0", b"A2B1", b"A2B2", b"D2B0", b"D2B1", b"D2B2", b"D2B3")
 """Tags that take precedence over matrix and curves."""
-PARAMETERS = (1, 3, 4, 5, 7)
-"""Numbers of a parametric curve, by its kind."""
+PARAMETERS = (1, 3, 4, 5, 7)  # numbers of a parametric curve, by its kind
 MAX_CURVE, MAX_TAGS = 4096, 100
 CLASSES = (b"mntr", b"scnr", b"prtr", b"spac")
 NAMES = (

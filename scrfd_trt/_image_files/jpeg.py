@@ -18,8 +18,7 @@ from scrfd_trt.errors import ImageError
 START, END = b"\xff\xd8", b"\xff\xd9"
 NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """A marker behind stray bytes or coded pixels: neither a stuffed 0xFF nor a restart."""
-SEQUENTIAL = {0xC0, 0xC1}
-"""Kinds of frames with one scan as a rule, behind which the end is found faster."""
+SEQUENTIAL = {0xC0, 0xC1}  # kinds of frames with one scan as a rule, behind which the end is found faster
 FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 PROCESSES = {0xC3: "lossless", 0xC7: "lossless", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "arithmetic"}
 AUXILIARY = re.compile(rb"hdrgm|gainmap|depth", re.IGNORECASE)
@@ -41,14 +40,11 @@ class JpegHeader:
     """Marker, start and end of the content of each segment before the first scan."""
     later_segments: list[tuple[int, int, int]] = field(default_factory=list)
     """Those of applications, and comments, behind the first scan."""
-    begin: int = 0
-    """Where the content of the first scan begins."""
+    begin: int = 0  # where the content of the first scan begins
     stray: list[tuple[int, int]] = field(default_factory=list)
     """Start and end of bytes between segments that belong to none."""
-    damage: str = ""
-    """Completes "the file is …"; empty for a complete file."""
-    end: int = 0
-    """Where the image ends; other data may follow."""
+    damage: str = ""  # completes "the file is …"; empty for a complete file
+    end: int = 0  # where the image ends; other data may follow
 
 
 def read_header(data: bytes, max_scans: int = 1 << 20) -> JpegHeader:

@@ -101,8 +101,7 @@ IPTC_FIELDS = {
     5: "title", 105: "title", 120: "description", 80: "author", 116: "copyright", 110: "credit", 90: "city",
     92: "place", 95: "state", 101: "country", 100: "country_code",
 }  # fmt: skip
-IPTC_DATES = {"taken": (55, 60), "digitized": (62, 63)}
-"""Datasets of date and time."""
+IPTC_DATES = {"taken": (55, 60), "digitized": (62, 63)}  # datasets of date and time
 
 
 def _fields_of_iptc(blocks: Blocks) -> dict[str, str]:

@@ -24,8 +24,7 @@ class Blocks:
     exif: list[bytes] = field(default_factory=list)
     xmp: list[bytes] = field(default_factory=list)
     iptc: list[bytes] = field(default_factory=list)
-    texts: dict[str, str] = field(default_factory=dict)
-    """Of PNG, by keyword."""
+    texts: dict[str, str] = field(default_factory=dict)  # of PNG, by keyword
     fields: dict[str, str] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
 

@@ -61,8 +61,7 @@ def _translated(error: cv2.error) -> ImageError:
     return ImageError(f"OpenCV cannot read the image: {reason}")
 
 
-Stored = tuple[NDArray[Any], "NDArray[np.uint8] | None"]
-"""Pixels and alpha as stored: not turned."""
+Stored = tuple[NDArray[Any], "NDArray[np.uint8] | None"]  # pixels and alpha as stored: not turned
 
 
 def still_file(

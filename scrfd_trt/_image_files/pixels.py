@@ -74,8 +74,7 @@ def to_eight_bits(values: NDArray[Any]) -> tuple[Array, str]:
     ), f"{kind} from {low:g} to {high:g} are reduced to 8 bits"
 
 
-WHITES = ((64.0, 255.0), (16384.0, 65535.0))
-"""The value of white, and how bright the brightest pixel must be at least."""
+WHITES = ((64.0, 255.0), (16384.0, 65535.0))  # the value of white, and how bright the brightest pixel must be at least
 
 
 def to_bgr(values: Array) -> tuple[Array, Array | None]:

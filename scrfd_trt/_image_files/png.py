@@ -16,8 +16,7 @@ from scrfd_trt._image_files.pillow_codec import animation_file
 from scrfd_trt.errors import ImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MAX_PROFILE = 1 << 24
-"""Decompressed bytes of a colour profile; the largest real ones have 4 million."""
+MAX_PROFILE = 1 << 24  # decompressed bytes of a colour profile; the largest real ones have 4 million
 
 
 @dataclass
@@ -27,16 +26,13 @@ class PngHeader:
     size: tuple[int, int] = (0, 0)
     bits: int = 8
     color_type: int = 0
-    frames: int = 0
-    """Frames of an animation, whether or not the still image is one of them."""
+    frames: int = 0  # frames of an animation, whether or not the still image is one of them
     still_is_frame: bool = False
     places: list[tuple[int, int]] = field(default_factory=list)
     """Start and end of the content of each chunk of pixels of the still image."""
     kinds: set[bytes] = field(default_factory=set)
-    chunks: dict[bytes, bytes] = field(default_factory=dict)
-    """The first chunk of each small kind."""
-    damage: str = ""
-    """Completes "the file is …"; empty for a complete file."""
+    chunks: dict[bytes, bytes] = field(default_factory=dict)  # the first chunk of each small kind
+    damage: str = ""  # completes "the file is …"; empty for a complete file
 
     @property
     def has_alpha(self) -> bool:
@@ -44,8 +40,7 @@ class PngHeader:
         return bool(self.color_type & 4) or b"tRNS" in self.chunks
 
 
-COLORS = {b"cICP": 4, b"cHRM": 32, b"gAMA": 4, b"sRGB": 1}
-"""Chunks that describe colours, and their lengths."""
+COLORS = {b"cICP": 4, b"cHRM": 32, b"gAMA": 4, b"sRGB": 1}  # chunks that describe colours, and their lengths
 KEPT = (b"IHDR", b"tRNS", b"eXIf", b"iCCP", b"pHYs", b"acTL", *COLORS)
 
 
@@ -133,8 +128,7 @@ def _is_compressible(piece: memoryview) -> bool:
 
 
 SAMPLES, SAMPLE_BYTES = 16, 2048
-MAX_SURPLUS = 150_000_000
-"""Bytes that may be decompressed in vain; this takes about a second."""
+MAX_SURPLUS = 150_000_000  # bytes that may be decompressed in vain; this takes about a second
 
 
 def _mended(data: bytes) -> bytes:

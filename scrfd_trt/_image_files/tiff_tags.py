@@ -14,13 +14,11 @@ BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "2I", 6: "b", 7: "s", 8: "h", 9: "i", 10: "2i", 11: "f", 12: "d"}
 TYPES |= {13: "I", 16: "Q", 17: "q", 18: "Q"}
 """Struct codes by the numbers of TIFF types; a rational number is two integers."""
-MAX_ENTRIES = 1_000_000
-"""Entries of all directories of a file."""
+MAX_ENTRIES = 1_000_000  # entries of all directories of a file
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011A, 0x011B, 0x0128
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0")
 """The first bytes of TIFF and BigTIFF, little and big endian."""
-HEADER = b"II*\0\x08\0\0\0"
-"""The header of little-endian data whose first directory follows."""
+HEADER = b"II*\0\x08\0\0\0"  # the header of little-endian data whose first directory follows
 
 
 class Tag(NamedTuple):
@@ -44,8 +42,7 @@ class Directory:
     """By tag: position of its value, number of values, size of all values in bytes, type."""
     next_offset: int = 0
     order: str = "<"
-    is_cut_off: bool = False
-    """Whether entries are missing."""
+    is_cut_off: bool = False  # whether entries are missing
 
     @property
     def is_big(self) -> bool:

@@ -36,8 +36,7 @@ class ImageFormat:
     animation: bool = False
     profile: bool = False
     metadata: bool = False
-    exif: bool = False
-    """Whether metadata is EXIF as well as XMP."""
+    exif: bool = False  # whether metadata is EXIF as well as XMP
 
 
 OTHER = ImageFormat()

@@ -130,8 +130,7 @@ def _with_alpha(frame: ImageFrame) -> ImageFrame:
     return frame if frame.alpha is not None else ImageFrame(frame.pixels, _alpha(frame), frame.seconds)
 
 
-PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
-"""Chunks of WebP's pixels."""
+PIXELS = (b"ALPH", b"VP8 ", b"VP8L")  # chunks of WebP's pixels
 
 
 def _write_webp(file: BinaryIO, frames: Iterator[ImageFrame], how: Animation) -> None:

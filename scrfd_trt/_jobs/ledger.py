@@ -15,13 +15,10 @@ from typing import BinaryIO, NamedTuple
 from scrfd_trt._files import delete_parts, locked_if_free, output_errors, part_path, parts_owned_by
 from scrfd_trt.errors import OptionError
 
-Rows = tuple[int, int]
-"""Where the rows of an input begin and end in a file of results."""
+Rows = tuple[int, int]  # where the rows of an input begin and end in a file of results
 BLOCK = 1 << 20
-UNSET = {"None", "", "()", "[]"}
-"""Texts of settings that were not given."""
-CLOCK_NS = 2_000_000_000
-"""Coarsest times of files, on FAT."""
+UNSET = {"None", "", "()", "[]"}  # texts of settings that were not given
+CLOCK_NS = 2_000_000_000  # coarsest times of files, on FAT
 
 
 class Stamp(NamedTuple):
@@ -43,8 +40,7 @@ class Entry(NamedTuple):
     """A finished input."""
 
     stamp: Stamp
-    output: str | None
-    """Its copy, relative to the folder of the ledger."""
+    output: str | None  # its copy, relative to the folder of the ledger
     rows: Rows | None
 
 

@@ -32,8 +32,7 @@ class Profile:
 
 
 _active: Profile | None = None
-_inner = threading.local()
-"""``seconds`` is the time of the blocks in the current one."""
+_inner = threading.local()  # ``seconds`` is the time of the blocks in the current one
 
 
 @contextmanager

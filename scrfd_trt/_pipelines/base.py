@@ -17,11 +17,8 @@ from scrfd_trt._passes import WEAK, Look, View, ViewTable, find_weak, keep, shee
 from scrfd_trt._pipelines.streaming import Pending
 from scrfd_trt.errors import BackendError, DetectionsError, ScrfdError
 
-SHEETS = 8
-"""Sheets that are in memory at a time."""
-
-Outcome = Detections | ScrfdError
-"""The result of one image: its detections, or an error that concerns no other image."""
+SHEETS = 8  # sheets that are in memory at a time
+Outcome = Detections | ScrfdError  # the result of one image: its detections, or an error that concerns no other image
 
 
 class Pipeline(Protocol):

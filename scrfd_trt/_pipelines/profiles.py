@@ -12,8 +12,7 @@ from scrfd_trt.errors import BackendError, ModelFormatError, OptionError
 
 RANK = 4
 
-MAX_BATCH, MAX_SIDE = 1024, 8192
-"""Maximum images per run, and maximum side of an input in pixels, as in the options."""
+MAX_BATCH, MAX_SIDE = 1024, 8192  # maximum images per run, and maximum side of an input in pixels, as in the options
 
 
 @dataclass(frozen=True)

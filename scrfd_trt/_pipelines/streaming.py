@@ -14,9 +14,7 @@ from typing import Any, Protocol, TypeVar
 from scrfd_trt import _forks
 from scrfd_trt.errors import BackendError, ClosedError, ScrfdError, one_line, without_frames
 
-THREADS = "scrfd_trt"
-"""How the names of threads begin that runs need."""
-
+THREADS = "scrfd_trt"  # how the names of threads begin that runs need
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("scrfd_trt")
 
 THRESHOLD = 0.5
-MARGIN = 0.05
-"""Faces whose score is this close to the threshold may come and go with rounding."""
-
+MARGIN = 0.05  # faces whose score is this close to the threshold may come and go with rounding
 IOU = 0.9
 LANDMARKS = 0.02
 

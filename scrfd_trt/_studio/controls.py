@@ -21,8 +21,7 @@ Kind = Literal["slider", "number", "switch", "choice", "file", "text"]
 KINDS: dict[str, Kind] = {"true or false": "switch", "path": "file"}
 """By an option's type; other types than these and numbers are text."""
 
-CHANNEL_ORDERS = {"bgr", "rgb"}
-"""Choices of the option that the page hides: all its images are BGR."""
+CHANNEL_ORDERS = {"bgr", "rgb"}  # choices of the option that the page hides: all its images are BGR
 
 
 @dataclass(frozen=True)

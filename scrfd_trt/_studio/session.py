@@ -29,10 +29,8 @@ from scrfd_trt.models import DEFAULT_MODEL
 COVER_THRESHOLD = TrackingOptions().threshold
 DECODED_BYTES = 256 * 2**20
 """What a page may hold beyond the file itself: 50 million pixels, frames of a clip, stickers, a result."""
-PAGES_AT_ONCE = 8
-"""All pages together hold what this many pages may hold."""
-OPENED_AT_ONCE = threading.BoundedSemaphore(2)
-"""Decoding takes several times the memory of what is held afterwards."""
+PAGES_AT_ONCE = 8  # all pages together hold what this many pages may hold
+OPENED_AT_ONCE = threading.BoundedSemaphore(2)  # decoding takes several times the memory of what is held afterwards
 
 
 class Layer:

@@ -14,8 +14,7 @@ from scrfd_trt._files import locked_if_free
 from scrfd_trt.errors import ImageError
 
 PREFIX = "scrfd-trt-studio-"
-LOCK = "in-use"
-"""A file in each folder that its process keeps locked. A folder whose lock is free is abandoned."""
+LOCK = "in-use"  # a file in each folder that its process keeps locked. A folder whose lock is free is abandoned.
 
 
 class TemporaryFolder:

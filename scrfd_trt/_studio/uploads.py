@@ -26,11 +26,9 @@ Image = NDArray[np.uint8]
 MAX_PIXELS = 50_000_000
 LIMITS = image_files.Limits(pixels=MAX_PIXELS, option="")
 MAX_FRAMES = 300
-MAX_FRAME_BYTES = 192 * 2**20
-"""All frames of a clip, as JPEG; of frames of noise, fewer are shown."""
+MAX_FRAME_BYTES = 192 * 2**20  # all frames of a clip, as JPEG; of frames of noise, fewer are shown
 MAX_STICKER_BYTES = 16 * 2**20
-CLIP_SIDE = 1280
-"""Frames of clips are shown with this longer side, in pixels."""
+CLIP_SIDE = 1280  # frames of clips are shown with this longer side, in pixels
 JPEG_QUALITY = 92
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")

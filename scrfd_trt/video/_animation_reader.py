@@ -19,8 +19,7 @@ from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Frame, FrameReader, S
 KINDS = ("gif", "png", "webp", "avif", "heic")
 LIMITS: ContextVar[Limits] = ContextVar("LIMITS", default=Limits(option=""))  # noqa: B039 - it is frozen
 TICK = Fraction(1, 1000)
-SHORTEST, USUAL = 0.011, 0.1
-"""Frames for less time than the first are shown for the second by browsers."""
+SHORTEST, USUAL = 0.011, 0.1  # frames for less time than the first are shown for the second by browsers
 
 
 @contextmanager

@@ -86,8 +86,7 @@ class CopySearch:
 
     faces: list[FoundFace] = field(default_factory=list)
     seconds: float = 0.0
-    size: tuple[int, int] = (0, 0)
-    """Width and height of the picture."""
+    size: tuple[int, int] = (0, 0)  # width and height of the picture
 
     def of_kind(self, kind: str) -> list[FoundFace]:
         """Return the faces of a kind."""

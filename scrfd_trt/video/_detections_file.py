@@ -81,8 +81,7 @@ class Header(BaseModel, frozen=True):
     fingerprint: str | None = None  # None if the video is not a single file
     spans: tuple[tuple[Seconds | None, Seconds | None], ...] | None = None
     """Times in which faces were detected, null for no start or no end; null for the whole video."""
-    covers: tuple[Cover, ...] = ()
-    """Places that a person covers."""
+    covers: tuple[Cover, ...] = ()  # places that a person covers
     min_face: float | None = None  # the detector's options
     rotations: tuple[int, ...] = ()
     dropped: tuple[Annotated[int, Field(ge=0)], ...] = ()

@@ -92,10 +92,8 @@ class _PreparedFrame(NamedTuple):
     preview: Preview | PendingPreview
     is_detected: bool
     is_near_span: bool = True
-    look: Any = None
-    """What the detector sees, if it sees the frame."""
-    found: Detections | None = None
-    """The faces, if they are known already."""
+    look: Any = None  # what the detector sees, if it sees the frame
+    found: Detections | None = None  # the faces, if they are known already
     motion: Motion | None = None
 
 

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 PIXEL_TYPES = {"nv12": ("|u1", 1), "p010le": ("<u2", 2)}
 """Formats of frames on the GPU that are read there, with their element type and its bytes."""
-YUVJ_CODECS = ("h264", "hevc", "mjpeg")
-"""Codecs for which FFmpeg names full range in the format."""
+YUVJ_CODECS = ("h264", "hevc", "mjpeg")  # codecs for which FFmpeg names full range in the format
 MATRICES: dict[int, Matrix] = {_colors.BT709: "bt709", 7: "bt709", _colors.BT2020: "bt2020"}
 """Matrices by their numbers in ITU-T H.273; all others are BT.601, or nearly."""
 MIN_SIZE = (64, 36)  # pixels; smaller frames have fewer chroma samples than a thumbnail

@@ -20,8 +20,7 @@ FORMATS = (
     *("aac", "ac3", "aiff", "flac", "mp3", "wav", *IMAGE_FORMATS),
 )
 """FFmpeg's formats that contain their data. Playlists and the like name other files, which FFmpeg would open."""
-PLAYLISTS = {".m3u8": "hls", ".mpd": "dash"}
-"""FFmpeg's formats of playlists by the suffix of a web address."""
+PLAYLISTS = {".m3u8": "hls", ".mpd": "dash"}  # FFmpeg's formats of playlists by the suffix of a web address
 _WEB, _RTSP = ("http", "https", "tcp", "tls", "httpproxy", "crypto"), ("rtp", "srtp", "udp", "tcp", "tls")
 _RTMP = ("rtmp", "rtmps", "tcp", "tls")
 PROTOCOLS = {

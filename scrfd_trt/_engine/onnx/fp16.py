@@ -21,8 +21,7 @@ IO_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
 SUMS = {"GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization", "ReduceMean"}
 """These sum squares over a whole feature map, which overflows or loses precision in FP16."""
 
-FLOAT_INPUTS = {"Resize": {1, 2}, "Upsample": {1}}
-"""Inputs that are always FP32: region and scales."""
+FLOAT_INPUTS = {"Resize": {1, 2}, "Upsample": {1}}  # inputs that are always FP32: region and scales
 
 
 @dataclass

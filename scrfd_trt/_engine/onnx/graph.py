@@ -13,8 +13,7 @@ from onnx import numpy_helper
 
 from scrfd_trt.errors import ModelFormatError, ScrfdError, one_line, out_of_memory, shown
 
-Shape = tuple[int | None, ...]
-"""None where a side is free or unknown."""
+Shape = tuple[int | None, ...]  # None where a side is free or unknown
 
 
 class GraphIndex:

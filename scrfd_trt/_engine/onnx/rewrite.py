@@ -21,11 +21,8 @@ from scrfd_trt._tensors import ShapeRange, TensorSpec, listing
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import BackendError, ModelFormatError, OptionError, one_line
 
-Sizes = tuple[tuple[int, int], ...]
-"""Widths and heights in pixels."""
-
-Batch = tuple[int, int, int]
-"""Minimum, optimum and maximum number of images per run."""
+Sizes = tuple[tuple[int, int], ...]  # widths and heights in pixels
+Batch = tuple[int, int, int]  # minimum, optimum and maximum number of images per run
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from scrfd_trt._options import DetectorOptions
 
 Images = Sequence[Any]
-Finish = Callable[[Slot], list[Any]]
-"""A method of the slot that waits for a run and returns its results."""
+Finish = Callable[[Slot], list[Any]]  # a method of the slot that waits for a run and returns its results
 
 
 class CudaPipeline:

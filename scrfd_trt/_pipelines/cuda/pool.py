@@ -27,8 +27,7 @@ INHERITED = (
     "start processes with spawn, and open a detector in each"
 )
 
-SLOTS = 3
-"""Concurrent runs: while one is copied to the GPU, another is computed, and the results of a third are read."""
+SLOTS = 3  # concurrent runs: while one is copied to the GPU, another is computed, and the results of a third are read
 
 
 class SlotPool:

@@ -29,24 +29,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("scrfd_trt")
 
-Scales = tuple[tuple[int, int], ...]
-"""Width and height in pixels of each pass."""
-
-LETTERBOX_BLOCK = (32, 8)
-"""Threads along x and y per block of the letterbox kernel."""
-
-QUAD = 4
-"""Pixels along x per thread of the letterbox kernel, as in kernels.cu."""
-
-FIND_FACES_THREADS = 1024
-"""Threads of the one block per image that decodes and suppresses."""
-
+Scales = tuple[tuple[int, int], ...]  # width and height in pixels of each pass
+LETTERBOX_BLOCK = (32, 8)  # threads along x and y per block of the letterbox kernel
+QUAD = 4  # pixels along x per thread of the letterbox kernel, as in kernels.cu
+FIND_FACES_THREADS = 1024  # threads of the one block per image that decodes and suppresses
 LARGE_RUN = 16 * 640 * 640
 """Input pixels at which inference fills the GPU; concurrent runs of this size are slower (measured on an H100)."""
 
 
-PROGRAMS = 8
-"""Programs that are kept, one for each batch size and scale."""
+PROGRAMS = 8  # programs that are kept, one for each batch size and scale
 
 
 class Programs:

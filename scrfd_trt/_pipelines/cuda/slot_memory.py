@@ -30,25 +30,14 @@ if TYPE_CHECKING:
 
     from scrfd_trt._pipelines.cuda.resources import PipelineResources
 
-ALIGNMENT = 256
-"""Bytes; TensorRT requires it of all addresses."""
-
-ADDRESSES = struct.Struct("<QQ")
-"""The first fields of the record of an image."""
-
-MAX_HELPERS = 7
-"""Threads of one pipeline that help to copy images; more are faster only where little else runs."""
-
-PIECE_BYTES = 1024 * 1024
-"""Part of a large image that is sent at a time, so that the next part is copied meanwhile."""
-
-HELPER_BYTES = 3 * 512 * 1024
-"""Size of a batch per additional thread that helps to copy it."""
+ALIGNMENT = 256  # bytes; TensorRT requires it of all addresses
+ADDRESSES = struct.Struct("<QQ")  # the first fields of the record of an image
+MAX_HELPERS = 7  # threads of one pipeline that help to copy images; more are faster only where little else runs
+PIECE_BYTES = 1024 * 1024  # part of a large image that is sent at a time, so that the next part is copied meanwhile
+HELPER_BYTES = 3 * 512 * 1024  # size of a batch per additional thread that helps to copy it
 
 
-Placed = tuple[NDArray[np.uint8], int]
-"""An image, and its offset in the memory in bytes."""
-
+Placed = tuple[NDArray[np.uint8], int]  # an image, and its offset in the memory in bytes
 GAP = np.zeros((1, ALIGNMENT), np.uint8)
 MAX_BLOCK = 2**30
 

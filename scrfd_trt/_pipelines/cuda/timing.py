@@ -20,12 +20,8 @@ if TYPE_CHECKING:
     from cuda.core import Event, Stream
     from cuda.core.graph import Graph
 
-REPEATS = 20
-"""Repetitions of a short step in the graph that measures it, so that the launch does not count."""
-
-SPAN = 20
-"""Launches between two events; an event after each launch would make them longer."""
-
+REPEATS = 20  # repetitions of a short step in the graph that measures it, so that the launch does not count
+SPAN = 20  # launches between two events; an event after each launch would make them longer
 SPANS = 5
 WARM_UP = 10
 

@@ -33,18 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("scrfd_trt")
 
-ROWS = 32
-"""Views per batch; larger batches are hardly faster."""
-
-STEP = 4
-"""Batches have a multiple of so many views if they can, so that few programs serve all images."""
-
-ROOM = 512
-"""Faces of one view that the GPU returns; the CPU decodes views with more."""
-
-RESULT_BYTES = 16 * 2**20
-"""Page-locked memory for the faces of one run; views have less room if there are many."""
-
+ROWS = 32  # views per batch; larger batches are hardly faster
+STEP = 4  # batches have a multiple of so many views if they can, so that few programs serve all images
+ROOM = 512  # faces of one view that the GPU returns; the CPU decodes views with more
+RESULT_BYTES = 16 * 2**20  # page-locked memory for the faces of one run; views have less room if there are many
 RECORD = np.dtype([("address", "<u8"), ("chroma", "<u8"), ("rest", f"V{frame_bytes(1) - 16}")])
 """The record of a view and its fit."""
 
