@@ -53,6 +53,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Fail instead of skipping if required packages are missing; keep the order of files with pytest-xdist."""
     config.option.loadscopereorder = False
+    os.environ["SCRFD_TRT_SETTINGS"] = os.devnull  # not those of the user
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as after ``&``; tests interrupt themselves and programs
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get(CPU_REQUIRED) == "1" and problem_of_500m():

@@ -52,15 +52,19 @@ class LazyCommands(exits.Commands):
 
 def load_command(name: str) -> Any:
     """Return the click command of ``commands/NAME.py``."""
-    from scrfd_trt._cli.help_panels import HelpCommand  # noqa: PLC0415 - imports rich
-    from scrfd_trt._cli.options import flatten_groups  # noqa: PLC0415 - imports all of scrfd_trt
+    from scrfd_trt._cli import settings  # noqa: PLC0415 - imports all of scrfd_trt
+    from scrfd_trt._cli.help_panels import HelpCommand  # noqa: PLC0415
+    from scrfd_trt._cli.options import flatten_groups  # noqa: PLC0415
 
     module = import_module(f"scrfd_trt._cli.commands.{name}")
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")
     help_names = {"help_option_names": ["-h", "--help", "--help-all"]}
     kind = getattr(module, "COMMAND_CLASS", HelpCommand)
-    single.command(name, cls=kind, context_settings=help_names)(flatten_groups(getattr(module, name)))
-    return typer.main.get_command(single)
+    function = settings.with_general_options(flatten_groups(getattr(module, name)))
+    single.command(name, cls=kind, context_settings=help_names)(function)
+    command = typer.main.get_command(single)
+    settings.name_variables(command)
+    return command
 
 
 app = typer.Typer(

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from datetime import datetime, timezone
 from typing import Any, NoReturn, TypeVar, get_args
 
 import typer
@@ -28,6 +29,8 @@ STDERR = Console(stderr=True, soft_wrap=True, highlight=False)
 """The only console on stderr, so that messages appear above a progress bar instead of in it."""
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+LEVELS = {"note": "info"}
+"""Levels of JSON messages by kinds, where they differ."""
 MIN_WIDTH, MAX_WIDTH = 80, 1000
 """Columns of tables; those of single lines may be wider than the terminal."""
 BROKEN_PIPE = 141
@@ -37,6 +40,23 @@ STDERR_NUMBER = 2
 _subject: ContextVar[str] = ContextVar("subject", default="")
 _muted: ContextVar[bool] = ContextVar("muted", default=False)
 _relay: Callable[[str, str], object] | None = None
+_as_json = False
+
+
+def use_json(wanted: bool, /) -> None:
+    """Print messages as JSON objects from now on, or as text; without progress bars, and with their fields."""
+    global _as_json  # noqa: PLW0603 - messages come from many threads, which inherit no context
+    _as_json = wanted
+
+
+def is_json() -> bool:
+    """Return whether messages are JSON objects."""
+    return _as_json
+
+
+def shows_bars() -> bool:
+    """Return whether progress bars can be shown."""
+    return STDERR.is_terminal and not _as_json
 
 
 def error(text: object) -> None:
@@ -56,6 +76,9 @@ def note(text: object) -> None:
 
 def listing(kind: str, heading: str, items: Iterable[object]) -> None:
     """Print ``error: HEADING:`` or the same of another kind, and each item on a line of its own."""
+    if _as_json:
+        _print_json(kind, heading, items=[str(item) for item in items])
+        return
     message(kind, f"{heading}:")
     for item in items:
         plain(f"- {item}")
@@ -63,12 +86,30 @@ def listing(kind: str, heading: str, items: Iterable[object]) -> None:
 
 def plain(text: object) -> None:
     """Print one line on stderr without a label."""
-    STDERR.print(Text(printable(text)))
+    stderr_line(printable(text))
 
 
 def stderr_line(text: str) -> None:
     """Print one line on stderr unchanged, leading spaces included."""
-    STDERR.print(Text(text))
+    if _as_json:
+        _print_json("note", text)
+    else:
+        STDERR.print(Text(text))
+
+
+def progress_line(progress: str, **fields: Any) -> None:
+    """Print progress or a summary as a JSON object on stderr."""
+    if _as_json:
+        _print_json("note", progress, progress=progress, **fields)
+    else:
+        stderr_line(json.dumps({"progress": progress, **fields}))
+
+
+def _print_json(kind: str, text: str, **fields: Any) -> None:
+    """Print a message as one JSON object: time, level, text and fields."""
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    found = {"time": now, "level": LEVELS.get(kind, kind), "message": text.strip(), **fields}
+    STDERR.print(Text(json.dumps(found, default=str)))
 
 
 def printable(text: object) -> str:
@@ -131,6 +172,9 @@ def _profiled() -> Iterator[None]:
 
 def _print_profile(profile: Profile) -> None:
     elapsed = profile.elapsed
+    if _as_json:
+        progress_line("profile", seconds={**profile.seconds, "the run": elapsed})
+        return
     rows = table("stage", ">seconds", ">of the run")
     for stage in get_args(Stage):
         if seconds := profile.seconds.get(stage):
@@ -178,6 +222,10 @@ def message(kind: str, text: object) -> None:
     """Print a message of a kind, ``error`` for example, on one line."""
     if _relay is not None:
         _relay(kind, str(text))
+        return
+    if _as_json:
+        subject = _subject.get()
+        _print_json(kind, str(text), **({"input": subject} if subject else {}))
         return
     STDERR.print(Text.assemble((f"{kind}:", STYLES[kind]), " ", printable(text)))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,6 +60,9 @@ CALLS = {"faces_file": "detect_video()"}
 HINTS = {"--damaged": ", or use --damaged keep"}
 """What follows messages in place of "see" and these flags."""
 
+ORIGINS = "scrfd_trt.origins"
+"""Key in :attr:`typer.Context.meta` of files and variables by the flags that they set."""
+
 NOT_A_NUMBER = {"int_parsing": "must be a whole number", "float_parsing": "must be a number"}
 """What pydantic requires, by its types of errors."""
 UNITS = {"MILLION": " million", "SECONDS": " seconds", "MIB": " MiB"}
@@ -73,9 +77,12 @@ UsageError = cast(
 class Commands(TyperGroup):
     """The command group; reports errors in one line on stderr and sets the exit code."""
 
-    def main(self, *args: Any, **options: Any) -> Any:
+    def main(self, args: Any = None, *rest: Any, **options: Any) -> Any:
+        words = " ".join(sys.argv[1:] if args is None else args).replace("=", " ")
+        json = os.environ.get("SCRFD_TRT_LOG_FORMAT") == "json" or "--log-format json" in words
+        console.use_json(json)  # for errors before the options are known
         try:
-            code = super().main(*args, **{**options, "standalone_mode": False})
+            code = super().main(args, *rest, **{**options, "standalone_mode": False})
         except UsageError as error:
             name = error.ctx.command_path if error.ctx else "scrfd-trt"
             reason = _usage_text(error)
@@ -84,7 +91,7 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        with _reported():  # typer imports pydantic here, which takes a while
+        with _reported({}):  # typer imports pydantic here, which takes a while
             return super().make_context(*args, **options)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -94,7 +101,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _reported():
+            with _reported(ctx.meta):
                 return super().invoke(ctx)
         except UsageError as error:
             if error.ctx is None:  # the option of a command has no value
@@ -112,6 +119,16 @@ def answered(ctx: Any) -> Iterator[None]:
 
 
 def _usage_text(error: Any) -> str:
+    """Return the reason of a usage error, after the file or the variable that has the value."""
+    parameter = getattr(error, "param", None)
+    if parameter is None or error.ctx is None:
+        return _reason(error)
+    from scrfd_trt._cli.settings import origin  # noqa: PLC0415 - imports all of scrfd_trt
+
+    return ": ".join(filter(None, (origin(error.ctx, parameter), _reason(error))))
+
+
+def _reason(error: Any) -> str:
     """Return the reason of a usage error, with the value that is refused, or an option that may be meant."""
     if hasattr(error, "possibilities") and error.ctx is not None:
         return guesses.no_option(error.option_name, error.ctx.command)
@@ -127,7 +144,7 @@ def _usage_text(error: Any) -> str:
 
 
 @contextlib.contextmanager
-def _reported() -> Iterator[None]:
+def _reported(meta: Mapping[str, Any]) -> Iterator[None]:
     """Print errors and interrupts of the block on one line, and raise Exit with their code."""
     try:
         yield
@@ -135,7 +152,8 @@ def _reported() -> Iterator[None]:
         if (number := signals.received()) is not None:  # an import that is interrupted looks like a missing package
             print_stop(signals.StoppedError(number))
             raise typer.Exit(128 + number) from error
-        console.error(error_text(error))
+        text = error_text(error)
+        console.error("; ".join([text, *origins(meta, text)]))
         _report_kept()
         raise typer.Exit(FAILED if isinstance(error, WORK_ERRORS) else USAGE_ERROR) from error
     except KeyboardInterrupt as stop:
@@ -174,6 +192,12 @@ def memory_text(error: Exception) -> str:
     """Return one line on a lack of memory."""
     detail = one_line(error) if str(error) else ""
     return f"there is not enough memory{f': {detail}' if detail else ''}; use smaller inputs or close other programs"
+
+
+def origins(meta: Mapping[str, Any], text: str) -> list[str]:
+    """Return where the flags in a message come from, if not from the command line."""
+    named = re.findall(r"--[\w-]+", text)
+    return [f"{flag} comes from {origin}" for flag, origin in meta.get(ORIGINS, {}).items() if flag in named]
 
 
 def flags(fields: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ def _each(*names: str, to: Guess) -> dict[str, Guess]:
 GUESSES: Mapping[str, Guess] = {
     # Commands
     **_each("anonymise", "anonymizer", "anon", "blur", "deface", "hide", "redact", "censor", "mask", to=("anonymize",)),
-    **_each("pixelate", "pixelize", "mosaic", to=("anonymize", "--replacewith", "mosaic")),
+    **_each("pixelate", "pixelize", "mosaic", to=("anonymize", "--replace-with", "mosaic")),
     **_each("predict", "detection", "detector", "find", "faces", "infer", to=("detect",)),
     **_each("track", "tracking", to=("tracks",)),
     **_each("draw", to=("overlay",)),
@@ -86,9 +86,8 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--half", "--fp16", to="use an engine of 'scrfd-trt build', which has half precision by default"),
     **_each("--int8", to="is not supported; engines of 'scrfd-trt build' have half precision"),
     # Covers and videos
-    **_each("--replace-with", "--method", "--mode", to=("--replacewith",)),
-    **_each("--replace-img", to=("--replaceimg",)),
-    **_each("--mosaic-size", to=("--mosaicsize",)),
+    **_each("--method", "--mode", to=("--replace-with",)),
+    **_each("--replace-img", to=("--replace-image",)),
     **_each("--box", to=("--boxes",)),
     **_each("-k", "--keep-audio", to=()),
     **_each("-an", "--no-audio", "--no-keep-audio", to=("--audio", "drop")),

@@ -13,11 +13,23 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from scrfd_trt._cli import console
+from scrfd_trt._cli import console, settings
 
 PANELS = {
     "Input and output": (
-        *("specs", "output", "format_name", "as_json", "recursive", "overwrite", "annotate", "fetch", "plot", "repeat"),
+        *(
+            "specs",
+            "output",
+            "format_name",
+            "as_json",
+            "recursive",
+            "overwrite",
+            "preview",
+            "annotate",
+            "fetch",
+            "plot",
+            "repeat",
+        ),
         *("report", "quality", "keep_metadata", "keep_location", "max_pixels"),
     ),
     "Detection": (
@@ -37,7 +49,7 @@ PANELS = {
     "Portability": ("version_compatible", "hardware_compatible", "lean_runtime_inside", "compute_capability"),
     "Measurements": ("bench.video", "bench.runs", "bench.batch", "in_flight", "bench.plot", "compare"),
     "Page": ("host", "port", "max_upload", "browser"),
-    "Messages": ("preview", "quiet", "verbose", "profile", "progress", "help"),
+    "Messages": ("quiet", "verbose", "profile", "progress", "log_format", "settings", "help"),
 }
 """Panels, and the parameters in each, in the order of the help; or command and parameter, which takes precedence."""
 
@@ -49,7 +61,8 @@ BASIC = {
     "build": "output overwrite as_json precision size batch device version_compatible hardware_compatible quiet",
     "bench": "video runs plot compare as_json model device scale threshold",
 }
-"""Parameters in the basic help, by command; without an entry all are."""
+"""Parameters in the basic help, by command; without an entry all are, except for the general ones."""
+GENERAL = ("log_format", "settings")
 
 MAX_BASIC, EXAMPLES = 15, 2
 """Options and examples in the basic help, at most."""
@@ -74,8 +87,13 @@ class HelpCommand(TyperCommand):
         for table in self.more_help(ctx):
             console.show(Group("", table))
         console.show(Group("", Text("Examples", style="bold"), *map(Text, examples)))
-        if not complete and (hidden := _hidden(self, ctx)):
-            console.show(Group("", hidden))
+        if not complete:
+            console.show(Group("", _hidden(self, ctx)))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Print which options come from a settings file or from variables, and run the command."""
+        settings.report(ctx)
+        return super().invoke(ctx)
 
     def more_help(self, ctx: Any) -> list[RenderableType]:  # noqa: ARG002 - for subclasses
         """Return what follows the panels."""
@@ -90,7 +108,7 @@ class HelpCommand(TyperCommand):
             table.add_column(width=NAMES_WIDTH)
             table.add_column()
             for one in sorted(found, key=lambda one: _position(command, one, keys)):
-                table.add_row(*_row(one, ctx, complete=complete))
+                table.add_row(*_row(one, complete=complete))
             if found:
                 yield Panel(table, title=title, title_align="left", border_style="dim")
 
@@ -106,8 +124,10 @@ def panel_of(command: str, parameter: Any) -> str:
 
 def is_basic(command: str, parameter: Any) -> bool:
     """Return whether a parameter is in the basic help."""
-    basic = {"help", *BASIC[command].split()} if command in BASIC else ()
-    return not basic or parameter.param_type_name == "argument" or _keys(command, parameter)[1] in basic
+    name = _keys(command, parameter)[1]
+    if command not in BASIC or parameter.param_type_name == "argument" or name == "help":
+        return name not in GENERAL
+    return name in BASIC[command].split()
 
 
 def _keys(command: str, parameter: Any) -> tuple[str, str]:
@@ -130,16 +150,16 @@ def _split(text: str, *, complete: bool) -> tuple[str, list[str]]:
     return before.rstrip(), after.split("\n") if complete else after.split("\n")[:EXAMPLES]
 
 
-def _hidden(command: HelpCommand, ctx: Any) -> Text | None:
-    """Return the line on the options that the basic help leaves out, if any."""
+def _hidden(command: HelpCommand, ctx: Any) -> Text:
+    """Return the line on the options that the basic help leaves out."""
     name = str(ctx.info_name)
     titles = [panel_of(name, one) for one in command.get_params(ctx) if not is_basic(name, one)]
     panels = ", ".join(title.lower() for title in PANELS if title in titles)
     more = f"lists {console.count(len(titles), 'more option')}: {panels}"
-    return Text(f"'{ctx.command_path} --help-all' {more}.") if titles else None
+    return Text(f"'{ctx.command_path} --help-all' {more}.")
 
 
-def _row(one: Any, ctx: Any, *, complete: bool) -> tuple[Text, Text]:
+def _row(one: Any, *, complete: bool) -> tuple[Text, Text]:
     """Return the names of a parameter with its metavar, and its help with its range and default."""
     if "--help" in one.opts:
         return Text("-h, --help, --help-all", style="bold cyan"), Text("Show the basic options, or all.")
@@ -155,7 +175,7 @@ def _row(one: Any, ctx: Any, *, complete: bool) -> tuple[Text, Text]:
         notes += [limits] if complete and (limits := _limits(one)) and limits not in one.help else []
     if one.required:
         notes.append("required")
-    if default := _default(one, ctx):
+    if default := _default(one):
         notes.append(f"default: {default}")
     return names, Text(one.help or "").append(f" [{'; '.join(notes)}]" if notes else "", style="dim")
 
@@ -169,10 +189,8 @@ def _limits(one: Any) -> str:
     return f"{low:,.9g} to {high:,.9g}"
 
 
-def _default(one: Any, ctx: Any) -> str:
-    value = ctx.lookup_default(one.name)
-    if value is None:
-        value = one.show_default if isinstance(one.show_default, str) else one.default
+def _default(one: Any) -> str:
+    value = one.show_default if isinstance(one.show_default, str) else one.default
     if isinstance(value, bool):
         return re.sub("^-+", "", (one.opts if value else one.secondary_opts)[0]) if one.secondary_opts else ""
     if isinstance(value, float):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -137,11 +136,9 @@ def _write_frames(
 
 
 def _report_end(output: Path, summary: Summary, dropped: int, draw: OverlayFunction, settings: CopySettings) -> None:
-    if settings.progress == "jsonl":
-        console.stderr_line(
-            json.dumps({"progress": "done", "output": str(output), "dropped": dropped, **as_dict(summary)})
-        )
-    elif not settings.quiet:
+    if settings.progress == "jsonl" or (console.is_json() and not settings.quiet):
+        console.progress_line("done", output=str(output), dropped=dropped, **as_dict(summary))
+    if settings.progress != "jsonl" and not settings.quiet:
         late = f"; {console.count(dropped, 'late frame')} dropped" if dropped else ""
         print_written(output, f"{headline(summary)}{late}", draw, summary.faces)
         for line in [*stream_lines(summary), *missed_lines(summary)]:

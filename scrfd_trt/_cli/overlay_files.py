@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
@@ -311,9 +310,9 @@ class _CopyJob:
         return note
 
     def _report_video(self, target: Path, summary: Summary) -> None:
-        if self.settings.progress == "jsonl":
-            console.stderr_line(json.dumps({"progress": "done", "output": str(target), **as_dict(summary)}))
-        elif not self.settings.quiet:
+        if self.settings.progress == "jsonl" or (console.is_json() and not self.settings.quiet):
+            console.progress_line("done", output=str(target), **as_dict(summary))
+        if self.settings.progress != "jsonl" and not self.settings.quiet:
             if summary.left_out and not summary.faces and summary.selected:
                 console.warning(f"{target}: no face is covered; the selection leaves out every track")
             dropped = len(self.settings.selection.drop_tracks)

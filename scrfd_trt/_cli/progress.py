@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +60,7 @@ def build_progress(*, quiet: bool) -> Iterator[BuildProgress]:
     """Show the progress of an engine build in the block; show nothing if nothing is built."""
     if quiet:
         yield NoProgress()
-    elif not console.STDERR.is_terminal:
+    elif not console.shows_bars():
         yield BuildLines()
     else:
         bar = BuildBar()
@@ -120,8 +119,11 @@ class BuildBar:
 
 @contextmanager
 def image_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar for two or more images on a terminal; yield the function that advances it."""
-    if not shown or total < 2 or not console.STDERR.is_terminal:
+    """Show a bar for two or more images on a terminal, or JSON lines; yield the function that advances it."""
+    if shown and total > 1 and console.is_json():
+        yield _ImageLines(total).advance
+        return
+    if not shown or total < 2 or not console.shows_bars():
         yield lambda: None
         return
     # A refresh thread would write while stderr is redirected to capture messages of OpenCV's libraries.
@@ -137,6 +139,20 @@ def image_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
         yield advance
 
 
+class _ImageLines:
+    """Prints the number of images that are done, at most every ``LINE_INTERVAL`` seconds, and at the end."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._shown = total, 0, time.monotonic()
+
+    def advance(self) -> None:
+        self._done += 1
+        now = time.monotonic()
+        if self._done == self._total or now - self._shown >= LINE_INTERVAL:
+            self._shown = now
+            console.progress_line("detecting", image=self._done, images=self._total)
+
+
 @contextmanager
 def _video_bars() -> Iterator[Progress]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
@@ -148,7 +164,7 @@ def _video_bars() -> Iterator[Progress]:
 @contextmanager
 def several_videos() -> Iterator[None]:
     """Show the progress of videos that are processed in the block, in several threads, one below the other."""
-    if not console.STDERR.is_terminal:
+    if not console.shows_bars():
         yield
         return
     with _video_bars() as bars:
@@ -166,9 +182,9 @@ def show_progress(
     """Show the progress of a video in the block; an interrupt gets the position at which it stopped the work."""
     with ExitStack() as stack:
         display: Display | _VideoBar
-        if kind == "jsonl":
+        if kind == "jsonl" or (kind == "bar" and console.is_json() and not quiet):
             display, interval = partial(_json_line, source), LINE_INTERVAL
-        elif kind == "none" or quiet or not console.STDERR.is_terminal:
+        elif kind == "none" or quiet or not console.shows_bars():
             display, interval = lambda *_: None, LINE_INTERVAL
         else:
             shared = _shared_bars.get()
@@ -254,5 +270,4 @@ class _VideoBar:
 
 def _json_line(source: Path | str, stage: Stage, done: int, total: int | None, rate: float) -> None:
     left = None if total is None or not rate else round(max(total - done, 0) / rate, 1)
-    frames = {"progress": stage, "input": str(source), "frame": done, "frames": total}
-    console.stderr_line(json.dumps(frames | {"fps": round(rate, 1), "left": left}))
+    console.progress_line(stage, input=str(source), frame=done, frames=total, fps=round(rate, 1), left=left)

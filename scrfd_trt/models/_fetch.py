@@ -15,6 +15,9 @@ from scrfd_trt.models._store import HOME_VARIABLE, find, find_archive, home, man
 
 logger = logging.getLogger("scrfd_trt.models")
 
+shows_bars = True
+"""Whether downloads show a progress bar on a terminal unless they are told; the command line changes it."""
+
 
 def fetch(
     name: Model | str, *, progress: ProgressBar | bool | None = None, download: bool = True, retries: int = 2
@@ -56,6 +59,7 @@ def fetch(
         If the download fails; the message names the file, its address and the folder to put it in.
     """
     model = get(name)
+    progress = False if progress is None and not shows_bars else progress
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise OptionError(
             f"retries is {shown(retries)}: it must be a whole number of 0 or more", fields=["retries"], value=retries

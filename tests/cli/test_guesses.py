@@ -43,7 +43,7 @@ def meant(typed: str) -> str:
         ("blur a.jpg", "anonymize a.jpg"),
         ("anonymise a.jpg --boxes -k", "anonymize a.jpg --boxes"),
         ("deface a.mp4 -t 0.3 --mask_scale 1.4 --keep-audio", "anonymize a.mp4 -t 0.3 --mask-scale 1.4"),
-        ("pixelate a.jpg", "anonymize --replacewith mosaic a.jpg"),
+        ("pixelate a.jpg", "anonymize --replace-with mosaic a.jpg"),
         ("anonymize -y -i a.mp4 -an -crf 20", "anonymize --overwrite a.mp4 --audio drop --crf 20"),
         ("anonymize a.jpg --out=b.jpg", "anonymize a.jpg --output=b.jpg"),
         ("overlay photo.jpg skull", "overlay photo.jpg --overlay=skull"),
