@@ -63,16 +63,16 @@ class Tally:
     """Faces of images that a selection leaves uncovered."""
     uncovered: int = 0
     """Faces that the last search of a copy found without a cover."""
-    removed: dict[str, list[Path]] = field(default_factory=dict)
+    removed: dict[str, list[Path | str]] = field(default_factory=dict)
     """Images by what their copies lack."""
-    changes: dict[str, list[Path]] = field(default_factory=dict)
+    changes: dict[str, list[Path | str]] = field(default_factory=dict)
     """Images by what reading or writing them changed."""
-    spherical: list[Path] = field(default_factory=list)
+    spherical: list[Path | str] = field(default_factory=list)
     """Images that are projections of a sphere."""
     videos: int = 0
     frames: int = 0
     tracks: int = 0
-    failures: list[tuple[Path, str]] = field(default_factory=list)
+    failures: list[tuple[Path | str, str]] = field(default_factory=list)
     """Path and reason."""
 
     def add_image(self, faces: int, pages: int) -> None:
@@ -81,7 +81,7 @@ class Tally:
         self.faces += faces
         self.empty += not faces
 
-    def add_changes(self, path: Path, removed: Iterable[str], changes: Iterable[str]) -> None:
+    def add_changes(self, path: Path | str, removed: Iterable[str], changes: Iterable[str]) -> None:
         """Note what a copy lacks, and what was changed."""
         for names, by_name in ((removed, self.removed), (changes, self.changes)):
             for name in names:
@@ -112,13 +112,13 @@ class Tally:
         self.frames += summary.frames
         self.tracks += len(summary.tracks)
 
-    def fail(self, path: Path, error: ScrfdError | MemoryError) -> str:
+    def fail(self, source: Source, error: ScrfdError | MemoryError) -> str:
         """Count a failed input; return the reason on one line. Raise the error if it concerns more than this input."""
         if signals.received() is not None or (self.alone and isinstance(error, OptionError)):
             raise error
         text = memory_text(error) if isinstance(error, MemoryError) else error_text(error)
-        reason = console.printable(text)
-        self.failures.append((path, reason))
+        reason = console.printable(text.replace(str(source.path), str(source.name)) if source.address else text)
+        self.failures.append((source.name, reason))
         return reason
 
     def print_failures(self) -> None:
@@ -193,7 +193,7 @@ def process_videos(
     def attempt(source: Source) -> Summary | ScrfdError | MemoryError:
         try:
             source.check()
-            with console.about(source.path):
+            with console.about(source.name):
                 summary = process(source)
         except INPUT_ERRORS as error:
             return error
@@ -210,7 +210,7 @@ def process_videos(
                     tally.add_video(outcome)
                     yield source, outcome
                 else:
-                    tally.fail(source.path, outcome)
+                    tally.fail(source, outcome)
     except KeyboardInterrupt as stop:
         if several is not None:
             add_location(stop, "", f"after {tally.videos} of {len(sources)} videos")

@@ -39,6 +39,7 @@ GUESSES: Mapping[str, Guess] = {
     # Words after a command
     **_each("models download", "models fetch", "models get", to=("--fetch",)),
     **_each("models list", "models ls", "overlays list", "overlays ls", "detect predict", to=()),
+    **{f"{name} {word}": ("camera:0",) for name in ("anonymize", "overlay") for word in ("0", "cam", "webcam")},
     # Inputs and outputs
     **_each("-i", "--input", "--inputs", "--source", "--image", "--images", "--video", "--path", to=()),
     **_each("--out", "--outfile", "--out-file", "--output-file", "--save-path", to=("--output",)),

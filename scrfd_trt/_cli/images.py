@@ -103,7 +103,8 @@ FaceFinder = ModelFinder | FileFinder
 class ImageResult:
     """The faces of one image, or of one page of a file with several."""
 
-    path: Path
+    path: Path | str
+    """Of the file, or the address."""
     faces: Detections
     seconds: float | None = None
     """Time of ``detect()``, the median of repetitions; None where several images are detected at the same time."""
@@ -200,7 +201,7 @@ class _ImageJob:
     use: ImageCallback | None
     decoders: Decoders | None
     as_json: bool
-    written: list[Path] = field(default_factory=list)
+    written: list[object] = field(default_factory=list)
     """Images whose copies are complete."""
 
     def __post_init__(self) -> None:
@@ -253,7 +254,7 @@ class _ImageJob:
     def _finish_opening(self, job: _Job, turn: int, decoded: Decoded | Exception | None) -> None:
         """Take what another process has decoded, or decode the image if that was not possible."""
         try:
-            with console.about(job.source.path):
+            with console.about(job.source.name):
                 if isinstance(decoded, Exception):
                     raise decoded
                 if decoded is None:
@@ -308,7 +309,7 @@ class _ImageJob:
                     if isinstance(found, ScrfdError):
                         waiting[0].error = found
                     else:
-                        waiting[0].results.append(ImageResult(waiting[0].source.path, found))
+                        waiting[0].results.append(ImageResult(waiting[0].source.name, found))
                     if not (self.use or self._formats) or waiting[0].error is not None:
                         self._release(waiting[0])
                     yield waiting.popleft()
@@ -338,16 +339,16 @@ class _ImageJob:
         """Read, detect and use all pages of an image, one by one."""
         pages: Iterator[tuple[ImageFrame, Detections]] = iter(())
         try:
-            with console.about(job.source.path):
+            with console.about(job.source.name):
                 image = job.image or self._read(job)  # it may have been decoded elsewhere
                 pages = self._find_pages(job, image.file)
                 if self.use is not None:
                     job.note = self.use(image, pages)
-                    self.written.append(job.source.path)
+                    self.written.append(job.source.name)
                 deque(pages, 0)
         except INPUT_ERRORS as error:
             job.error = error
-            with console.about(job.source.path), suppress(*INPUT_ERRORS):
+            with console.about(job.source.name), suppress(*INPUT_ERRORS):
                 deque(pages, 0)  # where only writing failed, the faces are still reported
         finally:
             self._release(job)
@@ -358,16 +359,16 @@ class _ImageJob:
             with measured("detect"):
                 faces, seconds, timings = self.finder.find(job.source, frame.visible(), number)
             page = number if job.pages > 1 else None
-            job.results.append(ImageResult(job.source.path, faces, seconds, timings, page))
+            job.results.append(ImageResult(job.source.name, faces, seconds, timings, page))
             yield frame, faces
 
     def _write(self, job: _Job) -> _Job:
         """Use an image that was detected in the stream."""
         if self.use is not None and job.image is not None and job.frame is not None:
             try:
-                with console.about(job.source.path):
+                with console.about(job.source.name):
                     job.note = self.use(job.image, iter([(job.frame, job.results[0].faces)]))
-                self.written.append(job.source.path)
+                self.written.append(job.source.name)
             except INPUT_ERRORS as error:
                 job.error = error
             finally:
@@ -383,15 +384,15 @@ class _ImageJob:
 
     def outcomes(self, job: _Job, advance: Callable[[], None]) -> Iterator[ImageResult | str]:
         """Count an image, print what is to be known of it, and yield its results, or why it failed."""
-        tally, path = self.tally, job.source.path
+        tally = self.tally
         tally.inputs += 1
-        reason = "" if job.error is None else tally.fail(path, job.error)
+        reason = "" if job.error is None else tally.fail(job.source, job.error)
         if reason and len(job.results) < job.pages:
             yield reason
         else:
             if not reason:
                 self._count(job)
-            with console.about(path):
+            with console.about(job.source.name):
                 for line in () if console.is_quiet() else job.damage:
                     console.warning(f"the image is damaged: {line}")
             yield from job.results
@@ -401,6 +402,6 @@ class _ImageJob:
     def _count(self, job: _Job) -> None:
         self.tally.add_image(sum(len(result.faces) for result in job.results), job.pages)
         if job.is_spherical:
-            self.tally.spherical.append(job.source.path)
+            self.tally.spherical.append(job.source.name)
         if job.note is not None:
             job.note()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
+import sys
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from scrfd_trt._cli import console
 from scrfd_trt._cli.content import VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg, not_media
@@ -19,13 +22,16 @@ from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
 from scrfd_trt._image_files.read import Damaged
+from scrfd_trt._inputs import download, is_address
 from scrfd_trt._jobs.ledger import Ledger, Stamp
 from scrfd_trt._jobs.stages import grouped, mapped
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video._animation_reader import is_animation
+from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import is_pattern
 
 LOOKED_AT = 64
+STDIN = "-"
 VALUE = re.compile(r"-?\d+|(-?\d+(\.\d+)?,){3}\d+.*")
 """Of a part of an option's value that is typed with spaces, and without quotes."""
 """Files that one thread looks into at a time."""
@@ -42,11 +48,18 @@ class Source:
     ledger: Ledger | None = None  # of a job that is recorded
     stamp: Stamp | None = None
     is_done: bool = False
+    address: str = ""
+    """A web address, or ``-`` for standard input, whose content :meth:`fetch` puts into a file."""
+
+    @property
+    def name(self) -> Path | str:
+        """What messages and results call the input."""
+        return redact_password(self.address) or self.path
 
     @cached_property
     def key(self) -> str:
         """See :func:`same_file_key`."""
-        return same_file_key(self.path)
+        return same_file_key(Path(self.name))
 
     @cached_property
     def is_video(self) -> bool:
@@ -57,6 +70,24 @@ class Source:
     def is_animation(self) -> bool:
         """Whether the file is a video, and an image by its content."""
         return self.is_video and is_animation(self.path)
+
+    def fetch(self, folder: Path) -> None:
+        """Write the content of an address into a folder; a failure is the problem of this input."""
+        self.path = folder / self.relative_path
+        try:
+            folder.mkdir()
+            if self.address != STDIN:
+                self.path.write_bytes(download(self.address))
+            elif sys.stdin is None:
+                self.problem = "standard input is closed"
+            else:
+                with self.path.open("wb") as file:
+                    shutil.copyfileobj(sys.stdin.buffer, file)
+                self.problem = "" if self.path.stat().st_size else "standard input is empty"
+        except (ImageError, MissingDependencyError) as error:
+            self.problem = error.reason
+        except OSError as error:
+            self.problem = f"it cannot be read: {error.strerror}"
 
     def look_up(self, ledger: Ledger) -> None:
         """Find out whether an earlier run of a job has done this input."""
@@ -95,31 +126,40 @@ def find_inputs(
     listed: Iterable[str] = (),
     takes: Callable[[Path], bool] = lambda _: True,
     ledger: Ledger | None = None,
+    folder: Callable[[], Path] | None = None,
 ) -> list[Source]:
     """Find images and videos by files, folders, and globs that the shell did not expand, ``**`` included.
 
     Returns each file once, in the order of ``inputs``, those of a folder or glob sorted by name, and then ``listed``
     files, whose copies are in the same folders. An input without a file is a source with a problem. ``skip`` is a
     folder to leave out: the output folder. ``left_out`` records images and videos in folders that are not among the
-    result. ``takes`` selects by the relative path, and ``ledger`` says what is done.
+    result. ``takes`` selects by the relative path, and ``ledger`` says what is done. The content of standard input and
+    of web addresses is put into ``folder``; without one, they are names of files.
     """
     search = FolderSearch(LeftOut() if left_out is None else left_out, recursive=recursive, skip=skip)
     named = (source for text in inputs for source in _expand(text, search) if takes(source.relative_path))
     sources: dict[str, Source] = {}
     real_folder = lru_cache(os.path.realpath)
     for source in chain(named, _listed(listed, takes)):
-        source.key = same_file_key(source.path, real_folder)
+        source.key = same_file_key(Path(source.name), real_folder)
         sources.setdefault(source.key, source)
     found = list(sources.values())
+    fetched = {source: number for number, source in enumerate(found) if source.address} if folder is not None else {}
+    place = folder() if folder is not None and fetched else Path()
+    for source, number in fetched.items():
+        if source.address == STDIN:  # in this thread, so that Ctrl-C ends it
+            source.fetch(place / str(number))
 
     def look(group: Sequence[Source]) -> None:
         for source in group:
+            if source in fetched and source.address != STDIN:
+                source.fetch(place / str(fetched[source]))
             if ledger is not None:
                 source.look_up(ledger)
             if not source.is_done:
                 source.is_video  # noqa: B018 - looks into the file, and remembers what it is
 
-    with mapped(look, grouped(found, LOOKED_AT), workers=4, ahead=8) as looks:
+    with mapped(look, grouped(found, 1 if fetched else LOOKED_AT), workers=4, ahead=8) as looks:
         deque(looks, 0)
     return found
 
@@ -127,11 +167,31 @@ def find_inputs(
 def _listed(texts: Iterable[str], takes: Callable[[Path], bool]) -> Iterator[Source]:
     """Yield the files of a list; their copies keep the folders, without the root and ``..`` at the start."""
     for text in texts:
+        if is_address(text):
+            yield _remote(text)
+            continue
         path = Path(text)
         parts = Path(os.path.normpath(path)).parts
         relative = Path(*(part for part in parts if part not in (path.anchor, "..")))
         if takes(relative):
             yield Source(path, relative, "this is a folder; list its files" if is_folder(path) else problem_of(path))
+
+
+def _remote(address: str) -> Source:
+    """Return the source of a web address or of standard input."""
+    name = "stdin" if address == STDIN else Path(unquote(urlsplit(address).path)).name
+    return Source(Path(address), Path(re.sub(r"[^\w.-]+", "_", name)[-100:].lstrip(".") or "image"), address=address)
+
+
+def local_path(text: str, folder: Callable[[], Path]) -> Path:
+    """Return the path of a file that a user names; ``folder`` takes the content of an address or standard input."""
+    if text != STDIN and not is_address(text):
+        return user_path(text)
+    source = _remote(text)
+    source.fetch(folder() / "0")
+    if source.problem:
+        raise VideoError(source.problem, subject=str(source.name))
+    return source.path
 
 
 def user_path(text: str | Path) -> Path:
@@ -186,14 +246,16 @@ def is_regular_file(path: Path) -> bool:
 
 def _expand(text: str, search: FolderSearch) -> Iterator[Source]:
     path = user_path(text)
-    if is_folder(path):
+    if text == STDIN or is_address(text):
+        yield _remote(text)
+    elif is_folder(path):
         yield from _expand_folder(path, search)
     elif is_pattern(text):
         name = path.stem.partition("%")[0].rstrip("_-. ") or path.parent.name or "frames"
         yield Source(path, Path(f"{name}.mp4"))
     elif os.path.lexists(path) or not glob.has_magic(text):
         problem = problem_of(path)
-        hint = "; --files-from - reads a list from standard input" if problem and text == "-" else ""
+        hint = ""
         if problem and VALUE.fullmatch(text):
             hint = "; quote the value of --cover, and separate other values by commas"
         yield Source(path, Path(path.name), problem + hint)

@@ -17,12 +17,15 @@ from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.exits import FAILED, UsageError, at_stop, error_text
 from scrfd_trt._cli.folders import OWN_PREFIX, LeftOut
-from scrfd_trt._cli.inputs import Source, find_inputs, folded, is_folder
+from scrfd_trt._cli.inputs import STDIN, Source, find_inputs, folded, is_folder
 from scrfd_trt._cli.option_rules import ALL_FILES, LOSSY, input_facts
 from scrfd_trt._cli.options import JobArgs
 from scrfd_trt._cli.outputs import SUFFIX, check_folder, make_folder
+from scrfd_trt._files import temporary_folder
+from scrfd_trt._inputs import is_address
 from scrfd_trt._jobs.ledger import Ledger
 from scrfd_trt.errors import OptionError, ScrfdError
+from scrfd_trt.video._reader import redact_password
 
 MAY_DIFFER = (
     *("inputs", "files_from", "shard", "resume", "dry_run", "recursive", "output", "annotate", "overwrite", "report"),
@@ -91,15 +94,25 @@ class Job:
             raise UsageError(
                 "Missing argument 'INPUT': name files or folders, or a list with --files-from.", ctx=self._context
             )
-        return find_inputs(
+        listed = () if self.args.files_from is None else listed_paths(self.args.files_from)
+        remote = [text for text in (*(inputs or ()), *listed) if text == STDIN or is_address(text)]
+        if remote and self.args.resume:
+            raise OptionError(f"{redact_password(remote[0])}: --resume continues with files only; leave it out")
+        if STDIN in remote and self.args.files_from == Path(STDIN):
+            raise OptionError("standard input is either an input or a list; leave out - or --files-from -")
+        found = find_inputs(
             inputs or (),
             recursive=recursive,
             skip=skip,
             left_out=left_out,
-            listed=() if self.args.files_from is None else listed_paths(self.args.files_from),
+            listed=listed,
             takes=(lambda _: True) if self.shard is None else self.shard.holds,
             ledger=self.ledger,
+            folder=lambda: self._context.with_resource(temporary_folder()),
         )
+        if len(found) > 1 and (last := found[-1]).problem == "there is no such file":
+            last.problem += f"; to write it, use --output {last.path}"
+        return found
 
     def left(self, sources: Sequence[Source]) -> list[Source]:
         """Return the inputs that are not done, and count the others."""
@@ -137,7 +150,7 @@ class Job:
         """Print what would be done with each input; raise Exit if an input would fail."""
         counts = {"read": 0, "refuse": 0, "skip": 0}
         for source in sources:
-            name = console.printable(source.path)
+            name = console.printable(source.name)
             written = [console.printable(path) for path in (self.rows, source.copy) if path is not None]
             try:
                 source.check()

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from scrfd_trt._cli import console, outputs, signals
 from scrfd_trt._cli.options import CopySettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import as_dict, headline, missed_lines, print_written, stream_lines
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import (
     LiveReader,
@@ -43,9 +45,15 @@ def is_web_address(text: str) -> bool:
     return _pyav.scheme(text) in {"http", "https"}
 
 
+def is_picture_address(text: str, output: Path | None) -> bool:
+    """Return whether a web address is that of a picture, by its suffix or that of the output."""
+    suffixes = Path(urlsplit(text).path).suffix, "" if output is None else output.suffix
+    return is_web_address(text) and any(suffix.lower() in IMAGE_SUFFIXES for suffix in suffixes)
+
+
 def refuse(inputs: Sequence[str], command: str) -> None:
-    """Raise OptionError if an input is a camera or an address."""
-    if found := next(filter(is_address, inputs), None):
+    """Raise OptionError if an input is a camera or the address of a stream."""
+    if found := next((text for text in inputs if is_address(text) and not is_web_address(text)), None):
         raise OptionError(
             f"{redact_password(found)}: {command} does not read cameras or streams; use overlay or anonymize"
         )

@@ -48,8 +48,8 @@ def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
     return typer.Option(*names, metavar=metavar, help=text, **settings)
 
 
-INPUT_HELP = "Image and video files, folders, and globs such as 'photos/*.jpg'."
-LIVE_INPUT_HELP = "Images, videos, folders and globs; or one camera:N, or one URL."
+INPUT_HELP = "Images, videos, folders, globs, URLs, or - for standard input."
+LIVE_INPUT_HELP = "Images, videos, folders, globs and URLs; - for standard input; or one camera:N."
 MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
 LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
 SCALE_HELP = "Detection sizes, multiples of 32 pixels, such as 640, 640x384 or 128,640."

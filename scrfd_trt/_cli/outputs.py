@@ -82,7 +82,7 @@ def plan_outputs(
     if output.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
         missing = next((source for source in sources if source.problem and not exists(source.path)), None)
         if missing is not None:
-            raise OptionError(f"{missing.path}: {missing.problem}")
+            raise OptionError(f"{missing.name}: {missing.problem}")
         raise OptionError(
             f"{output} is the name of a file, but the inputs are a folder or several files; name a folder"
         )
@@ -105,6 +105,8 @@ def plan_folder(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> 
 def _plan_beside(sources: Sequence[Source], ending: str, *, overwrite: bool) -> dict[Source, Path]:
     outputs = {}
     for source in sources:
+        if source.address:
+            raise OptionError(f"{source.name} requires --output FILE")
         if not source.problem:
             name = _copy_name(source)
             outputs[source] = source.path.with_name(f"{name.stem}{ending}{name.suffix}")
@@ -166,11 +168,11 @@ def _without_conflicts(
 def _check_names(source: Source, output: Path, same: Source | None, replaced: Source | None, hint: str) -> None:
     """Raise OptionError if another source has the same output, or if the output is an input, which stays as it is."""
     if same is not None:
-        raise OptionError(f"{output} is the copy of {same.path}; process {source.path} alone, {hint}")
+        raise OptionError(f"{output} is the copy of {same.name}; process {source.name} alone, {hint}")
     if replaced is source:
         raise OptionError(f"{output} is the input; name another folder")
     if replaced is not None:
-        raise OptionError(f"{output} is an input, and the copy of {source.path} would replace it; name another folder")
+        raise OptionError(f"{output} is an input, and the copy of {source.name} would replace it; name another folder")
 
 
 def _is_same_name(first: Path, second: Path) -> bool:

@@ -93,7 +93,7 @@ def write_copies(
     facts |= (
         set() if context.params.get("overlay") else {REPLACE_WITH, f"replace_with={context.params.get('replace_with')}"}
     )
-    if inputs and any(live.is_address(text) for text in inputs):
+    if inputs and any(live.is_address(text) and not live.is_picture_address(text, output) for text in inputs):
         target = live.check(inputs, output, settings)
         check_options(context, facts | {LIVE} | ({WEB} if live.is_web_address(inputs[0]) else set()))
         draw, preview = create(), _preview(context, args, can_stop=True)
@@ -174,9 +174,9 @@ class _CopyJob:
     detailed: bool
     tally: Tally
     preview: Preview | None
-    found_later: dict[tuple[Path, int], FrameFaces] = field(default_factory=dict)
+    found_later: dict[tuple[Path | str, int], FrameFaces] = field(default_factory=dict)
     """Faces that were found in copies of images, by path and page."""
-    dropped: dict[tuple[Path, int], tuple[list[int], Detections]] = field(default_factory=dict)
+    dropped: dict[tuple[Path | str, int], tuple[list[int], Detections]] = field(default_factory=dict)
     """The same of doubtful faces that a second look does not find: their rows, and the faces."""
     searched: list[SearchedCopy] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
@@ -241,11 +241,11 @@ class _CopyJob:
                 if writer is not None:
                     if isinstance(outcome, ImageResult):
                         faces = settings.selection.with_covers(outcome.faces)
-                        if more := self.found_later.pop((source.path, outcome.page or 1), None):
+                        if more := self.found_later.pop((source.name, outcome.page or 1), None):
                             faces = FrameFaces.of(faces).joined(more).detections(faces.image_size)
-                        rows, _ = self.dropped.get((source.path, outcome.page or 1), ((), None))
+                        rows, _ = self.dropped.get((source.name, outcome.page or 1), ((), None))
                         outcome = replace(outcome, faces=faces, dropped=rows)  # noqa: PLW2901
-                    writer.add_outcome(source.path, outcome)
+                    writer.add_outcome(source.name, outcome)
 
     def _report_images(self, images: Sequence[Source], output: Path | None) -> None:
         """Print where the images are, and how many faces they have."""
@@ -265,7 +265,7 @@ class _CopyJob:
         if tally.left_out:
             text += f"; {count(tally.left_out, 'face')} left uncovered, as requested"
         failed = {path for path, _ in tally.failures}
-        first = next(self.targets[source] for source in images if source.path not in failed)
+        first = next(self.targets[source] for source in images if source.name not in failed)
         target = first if tally.images == 1 else output or "copies beside the inputs"
         tally.warn_spherical()
         if tally.left_out and tally.left_out == tally.faces and not by_hand:
@@ -298,14 +298,14 @@ class _CopyJob:
         else:
             _, searches = verified(copy.target, copy.write, copy.search, copy.cover)
         for page, more in copy.later.items():
-            self.found_later[source.path, page + 1] = more
+            self.found_later[source.name, page + 1] = more
 
         def note() -> None:
             self.tally.left_out += copy.left_out
             self.tally.faces -= copy.dropped + copy.doubtful
             if searches:
                 self.searched.append((copy.target, searches))
-            self.tally.add_changes(source.path, copy.removed, [*image.file.notes, *copy.changes])
+            self.tally.add_changes(source.name, copy.removed, [*image.file.notes, *copy.changes])
 
         return note
 
@@ -395,7 +395,7 @@ class _ImageCopy:
                     is_dropped &= ~np.isin(every.track_ids, list(selection.only_tracks))
             if is_dropped.any():
                 rows = np.flatnonzero(is_dropped).tolist()
-                self._job.dropped[self._image.source.path, page] = rows, every[is_dropped]
+                self._job.dropped[self._image.source.name, page] = rows, every[is_dropped]
                 self.doubtful += len(rows)
             faces = every if not is_dropped.any() else every[~is_dropped]
             covered = selection.select(faces)

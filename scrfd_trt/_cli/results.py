@@ -52,9 +52,9 @@ class ResultWriter:
 
     def begin(self) -> None: ...
     def add(self, result: ImageResult) -> None: ...
-    def add_failure(self, path: Path, reason: str) -> None: ...
+    def add_failure(self, path: Path | str, reason: str) -> None: ...
 
-    def add_outcome(self, path: Path, outcome: ImageResult | str) -> None:
+    def add_outcome(self, path: Path | str, outcome: ImageResult | str) -> None:
         """Add a result, or the reason of a failure."""
         self.added = True
         if isinstance(outcome, ImageResult):
@@ -100,7 +100,7 @@ class JsonLinesWriter(ResultWriter):
             faces = json.dumps([{**face, "dropped": True} if row in result.dropped else face for row, face in rows])
         self.write(f'{json.dumps(image)[:-1]}, "faces": {faces}}}\n')
 
-    def add_failure(self, path: Path, reason: str) -> None:
+    def add_failure(self, path: Path | str, reason: str) -> None:
         self.write(json.dumps({"image": str(path), "error": reason}) + "\n")
 
 
@@ -148,7 +148,7 @@ class ParquetWriter(ResultWriter):
     def add(self, result: ImageResult) -> None:
         self._rows.add(_encodable(result.path), result.page, result.faces)
 
-    def add_failure(self, path: Path, reason: str) -> None:
+    def add_failure(self, path: Path | str, reason: str) -> None:
         self._rows.add_failure(_encodable(path), _encodable(reason))
 
     def end(self) -> None:

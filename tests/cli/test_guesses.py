@@ -48,6 +48,7 @@ def meant(typed: str) -> str:
         ("anonymize a.jpg --out=b.jpg", "anonymize a.jpg --output=b.jpg"),
         ("overlay photo.jpg skull", "overlay photo.jpg --overlay=skull"),
         ("overlay skull:opacity=0.7 photo.jpg", "overlay --overlay=skull:opacity=0.7 photo.jpg"),
+        ("deface cam -o me.mp4", "anonymize camera:0 -o me.mp4"),
         ("models download 500m_bnkps", "models --fetch 500m_bnkps"),
         ("model.download 500m_bnkps", "models --fetch 500m_bnkps"),
         ("model list", "models"),

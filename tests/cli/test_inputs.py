@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import struct
 import sys
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scrfd_trt._cli import inputs
 from scrfd_trt._cli.inputs import find_inputs, is_video, read_image
 from scrfd_trt.errors import ImageError
 
@@ -35,8 +38,16 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def paths(*inputs: str, recursive: bool = False, skip: Path | None = None) -> list[str]:
-    return [source.path.as_posix() for source in find_inputs(inputs, recursive=recursive, skip=skip)]
+def paths(*names: str, recursive: bool = False, skip: Path | None = None) -> list[str]:
+    return [source.path.as_posix() for source in find_inputs(names, recursive=recursive, skip=skip)]
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def test_named_file_may_have_any_suffix(tree: Path) -> None:
@@ -324,3 +335,69 @@ def test_heic_without_its_package_fails_and_images_are_done(
     assert (ran.code, Path("out/a.png").exists()) == (1, True)
     assert "- in/b.heic, in/c.heic: " in ran.err
     assert ran.err.count("pip install") == 1
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Return a function that sets what standard input holds."""
+    return lambda data: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+@pytest.mark.usefixtures("spots")
+class TestRemoteInputs:
+    """Standard input and web addresses."""
+
+    def test_standard_input_is_an_image_or_a_video(self, run: Run, picture: Picture, film: Film, stdin: Any) -> None:
+        picture("own.png")
+        stdin(picture().read_bytes())
+        own, remote = lines(run("detect", "own.png", "-", "--format", "jsonl", "--annotate", "out").out)
+        assert remote == {**own, "image": "-"}
+        assert files_below(Path("out")) == ["own.png", "stdin.png"]
+        stdin(film().read_bytes())
+        assert run("detect", "-").out.startswith("-  160×120, 20 frames, 1 track")
+        stdin(film().read_bytes())
+        assert len(json.loads(run("tracks", "-", "--json").out)) == 1
+
+    @pytest.mark.parametrize(
+        ("args", "data", "message"),
+        [
+            (("detect", "-"), b"", "-: standard input is empty"),
+            (("detect", "-"), b"some text\n", "-: not an image or a video"),
+            (("tracks", "-"), b"", "-: standard input is empty"),
+            (("detect", "-", "--files-from", "-"), b"x", "standard input is either an input or a list"),
+            (("detect", "-", "--resume", "-o", "x.csv"), b"x", "-: --resume continues with files only"),
+            (("anonymize", "-"), b"x", "- requires --output FILE"),
+        ],
+    )
+    def test_standard_input_is_refused(
+        self, run: Run, stdin: Any, args: tuple[str, ...], data: bytes, message: str
+    ) -> None:
+        stdin(data)
+        assert run(*args).error.startswith(message)
+
+    def test_addresses_are_downloaded(
+        self, run: Run, picture: Picture, stdin: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = picture().read_bytes()
+
+        def download(address: str) -> bytes:
+            if "spot" in address:
+                return data
+            raise ImageError("the server answers 404: check the address", subject=address)
+
+        monkeypatch.setattr(inputs, "download", download)
+        stdin(b"https://me:secret@host/a%20spot.png?size=2\nhttps://host/none.png\n")
+        ran = run("detect", "--files-from", "-", "--format", "jsonl", "--annotate", "out")
+        found, failed = lines(ran.out)
+        assert found["image"] == "https://me:***@host/a%20spot.png?size=2"
+        assert failed == {"image": "https://host/none.png", "error": "the server answers 404: check the address"}
+        assert files_below(Path("out")) == ["a_spot.png"]
+        for command in (("anonymize",), ("overlay", "skull")):
+            assert run(*command, "https://host/spot", "-o", f"{command[0]}.png").code == 0
+            assert run(*command, "https://host/spot.png").error == "https://host/spot.png requires --output FILE"
+
+
+@pytest.mark.usefixtures("spots")
+def test_missing_last_input_may_be_meant_as_output(run: Run, picture: Picture) -> None:
+    ran = run("anonymize", picture(), "out.png")
+    assert "- out.png: there is no such file; to write it, use --output out.png" in ran.err

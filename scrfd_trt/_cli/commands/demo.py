@@ -135,7 +135,7 @@ def _report(result: ImageResult, description: str, names: list[str], written: in
         console.write("\n")
         console.write(results.faces_table(result.faces))
     state = "written to" if written == len(names) else "already in" if not written else "now in"
-    console.write(f"\nImages {state} {console.printable(result.path.parent)}{os.sep}\n")
+    console.write(f"\nImages {state} {console.printable(Path(result.path).parent)}{os.sep}\n")
     for name in names:
         console.write(f"  {name}\n")
     console.write("\nNext: scrfd-trt overlay YOUR.jpg --overlay skull -o skull.jpg\n")

@@ -157,7 +157,7 @@ def detect(
                 detect_video = partial(_detect_video, detector=detector, settings=settings, kind=kind, output=output)
                 for source, summary in process_videos(videos, tally, detect_video):
                     if not messages.quiet and (output is not None or kind == "jsonl"):
-                        console.plain(f"{'wrote ' if output else ''}{output or source.path}: {headline(summary)}")
+                        console.plain(f"{'wrote ' if output else ''}{output or source.name}: {headline(summary)}")
             if images and not messages.quiet:
                 _print_summary(tally, output, annotate)
 
@@ -228,7 +228,7 @@ def _write_results(
 ) -> None:
     for source, outcome in outcomes:
         with measured("write"):
-            writer.add_outcome(source.path, outcome)
+            writer.add_outcome(source.name, outcome)
         if isinstance(outcome, ImageResult) and outcome.timings and not quiet:
             console.plain(f"{outcome.path}: {outcome.timings}")
 
@@ -238,10 +238,10 @@ def _detect_video(
 ) -> Summary:
     """Track the faces of a video, and write the detections or a table of the tracks."""
     with path_or_temporary(output if kind == "jsonl" else None, None if output is None else output.parent) as path:
-        with show_progress(source.path, settings.progress, quiet=settings.quiet) as report:
+        with show_progress(source.name, settings.progress, quiet=settings.quiet) as report:
             summary = settings.detect(source.path, path, detector, report)
         if kind == "table":
-            _write_tracks(source.path, summary, output, overwrite=settings.overwrite)
+            _write_tracks(source.name, summary, output, overwrite=settings.overwrite)
         elif output is None:
             with path.open(encoding="utf-8") as lines:
                 for line in lines:
@@ -249,7 +249,7 @@ def _detect_video(
     return summary
 
 
-def _write_tracks(path: Path, summary: Summary, output: Path | None, *, overwrite: bool) -> None:
+def _write_tracks(path: Path | str, summary: Summary, output: Path | None, *, overwrite: bool) -> None:
     width, height = summary.size
     heading = Text.assemble((console.printable(path), "bold"), f"  {width}×{height}, {headline(summary)}")
     text = console.render(heading, plain=output is not None, wrap=False)

@@ -16,14 +16,15 @@ from scrfd_trt._cli import console, live, options, outputs
 from scrfd_trt._cli.detections_files import check_files, path_or_temporary
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.folders import problem_of
-from scrfd_trt._cli.inputs import is_folder, is_regular_file, same_file_key, user_path
+from scrfd_trt._cli.inputs import is_folder, is_regular_file, local_path, same_file_key
 from scrfd_trt._cli.option_rules import DETECTING, OUTPUT, READING, VIDEOS, check_options
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
+from scrfd_trt._files import temporary_folder
 from scrfd_trt._image_files import ImageFrame
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import Summary, TrackSummary, open_source
-from scrfd_trt.video._reader import Damaged
+from scrfd_trt.video._reader import Damaged, redact_password
 from scrfd_trt.video._sources import is_pattern
 from scrfd_trt.video._timestamps import format_time
 from scrfd_trt.video._two_pass import summarize
@@ -50,7 +51,7 @@ class DetectArgs(options.DetectArgs):
 
 def tracks(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="Video file.")],
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="Video file; - for standard input; or a URL.")],
     *,
     output: Sheet = None,
     as_json: options.AsJson = False,
@@ -73,7 +74,7 @@ def tracks(
     with console.logged(**vars(messages)):
         _check_options(context, files, output)
         live.refuse([video], "tracks")
-        path = user_path(video)
+        path = local_path(video, lambda: context.with_resource(temporary_folder()))
         if is_folder(path):
             raise OptionError(f"{path} is a folder; name one video file")
         if not is_regular_file(path) and not is_pattern(str(path)):
@@ -90,7 +91,7 @@ def tracks(
                 ):
                     settings.detect(path, place, detector, report)
             summary = summarize(place)
-        _print(path, summary, as_json=as_json, quiet=messages.quiet)
+        _print(redact_password(video), summary, as_json=as_json, quiet=messages.quiet)
         if output is not None and summary.tracks:
             sheet = ImageFrame(contact_sheet(path, summary, settings.damaged))
             outputs.save_image([sheet], output, overwrite=overwrite)
@@ -113,7 +114,7 @@ def _check_sheet(output: Path, video: Path, *, overwrite: bool) -> None:
     outputs.check_free(output, kind="image", overwrite=overwrite)
 
 
-def _print(path: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:
+def _print(path: str, summary: Summary, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         console.write_json([_as_dict(track) for track in summary.tracks.values()])
         return
