@@ -587,7 +587,7 @@ class Detections:
         if image is None:
             image = source()
             if image is None:
-                raise DetectionsError("the image of these faces is no longer known: pass it as image=")
+                raise DetectionsError("the image of these faces is no longer in memory: pass it as image=")
         check_image(image, self.image_size)
         return image, color or order
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector_base import DetectorBase
-from scrfd_trt._inputs import as_array, each_of, is_read_ahead, open_picture, read_ahead
+from scrfd_trt._inputs import as_array, each_of, image_source, in_order_of, is_read_ahead, open_picture, read_ahead
 from scrfd_trt._option_names import explained_options
 from scrfd_trt._passes import Look, as_look
 from scrfd_trt._pipelines.base import Outcome
@@ -149,7 +149,10 @@ class SCRFDDetector(DetectorBase):
             After ``close()``.
         """
         self._check_open()
-        return self._detect([self._prepare(image)], threshold, max_faces)[0]
+        found = self._detect([self._prepare(image)], threshold, max_faces)[0]
+        if (source := image_source(image, self.options.color)) is not None:
+            found._source = source
+        return found
 
     @explained_options
     def __call__(self, image: Any, *, threshold: float | None = None, max_faces: int | None = None) -> Detections:
@@ -460,8 +463,7 @@ class SCRFDDetector(DetectorBase):
             return self._pipeline.prepare_image(as_array(image, self.options.color))
         if reserve is not None:
             reserve(picture.size)
-        pixels = picture.decode()
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if self.options.color == "rgb" else pixels
+        return in_order_of(picture.decode(), self.options.color)
 
     def _limits(self, threshold: float | None, max_faces: int | None) -> tuple[float, int | None]:
         options = self.options

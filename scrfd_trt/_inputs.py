@@ -7,13 +7,15 @@ import logging
 import mimetypes
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,6 +66,33 @@ def open_picture(image: Any) -> Picture | None:
     with suppress(Exception):  # of a foreign object
         read = getattr(image, "read", None)
     return _open_file(_content(read), "") if callable(read) else None
+
+
+def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bgr", "rgb"]] | None:
+    """Return a function that finds an image again, and the order of its channels, without keeping it in memory.
+
+    It returns None once the image is gone. Returns None for an image that cannot be found again.
+    """
+    order: Literal["bgr", "rgb"] = "rgb" if color == "rgb" else "bgr"
+    if isinstance(image, np.ndarray):
+        usable = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+        return (weakref.ref(image), order) if usable else None
+    if isinstance(image, (str, os.PathLike)) and "://" not in os.fsdecode(image)[:16]:
+        return partial(_found_again, partial(Path, os.path.abspath(os.fsdecode(image))), order), order  # noqa: PTH100
+    if _is_of("PIL.Image", "Image", image):
+        return partial(_found_again, weakref.ref(image), order), order
+    return None
+
+
+def _found_again(find: Callable[[], Any], order: str) -> NDArray[np.uint8] | None:
+    image = find()
+    picture = None if image is None else open_picture(image)
+    return None if picture is None else in_order_of(picture.decode(), order)
+
+
+def in_order_of(pixels: NDArray[np.uint8], color: str) -> NDArray[np.uint8]:
+    """Return BGR pixels in the order of a detector."""
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8) if color == "rgb" else pixels
 
 
 def is_read_ahead(image: Any) -> bool:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import pickle
+import re
 import sys
+import weakref
 from types import SimpleNamespace
 
 import cv2
@@ -10,7 +15,7 @@ import numpy as np
 import pytest
 
 import overlays
-from scrfd_trt import Detections, DetectionsError, OptionError, OutputError, samples
+from scrfd_trt import Detections, DetectionsError, OptionError, OutputError, SCRFDDetector, samples
 
 SCENE = samples.load("portrait")
 FACES, IMAGE = SCENE.faces, SCENE.image
@@ -22,7 +27,7 @@ def test_plot_is_the_overlay_in_the_order_of_the_image():
     assert np.array_equal(drawn, overlays.create("landmarks")(IMAGE, FACES))
     assert np.array_equal(IMAGE, before)
     assert np.array_equal(FACES.plot(IMAGE[..., ::-1].copy(), color="rgb")[..., ::-1], drawn)
-    with pytest.raises(DetectionsError, match="no longer known: pass it as image="):
+    with pytest.raises(DetectionsError, match="no longer in memory: pass it as image="):
         FACES.plot()
     with pytest.raises(DetectionsError, match="belong to an image of"):
         FACES.plot(IMAGE[:50])
@@ -67,3 +72,49 @@ def test_notebooks_show_a_table():
     tracked = Detections(FACES.boxes, FACES.scores, image_size=FACES.image_size, track_ids=[712])
     assert "<th>track</th>" in tracked._repr_html_()
     assert "<td>712</td>" in tracked._repr_html_()
+
+
+@pytest.fixture(scope="module")
+def detector(network_500m):
+    with SCRFDDetector.from_onnx(network_500m, device="cpu") as opened:
+        yield opened
+
+
+def test_faces_know_their_image_as_long_as_the_caller_holds_it(detector):
+    image = IMAGE.copy()
+    faces = detector(image)
+    assert np.array_equal(faces[:1].plot(), faces.plot(image))
+    assert np.array_equal(faces.crop()[0], faces.crop(image)[0])
+    assert np.array_equal(faces.align(), faces.align(image))
+    picture = base64.b64decode(re.search(r'base64,([^"]+)', faces._repr_html_())[1])
+    assert max(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).shape[:2]) == 64
+    for other in (pickle.loads(pickle.dumps(faces)), copy.copy(faces)):
+        assert other == faces
+        with pytest.raises(DetectionsError, match="no longer in memory"):
+            other.plot()
+    gone = weakref.ref(image)
+    del image
+    assert gone() is None
+    with pytest.raises(DetectionsError, match="no longer in memory"):
+        faces.plot()
+    assert "img" not in faces._repr_html_()
+
+
+def test_faces_know_files_and_pillow_images(detector, network_500m, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("a.png", IMAGE)
+    faces = detector("a.png")
+    monkeypatch.chdir("/")
+    assert np.array_equal(faces.plot(), faces.plot(IMAGE))
+    picture = Image.fromarray(IMAGE[..., ::-1].copy())
+    with SCRFDDetector.from_onnx(network_500m, device="cpu", color="rgb") as rgb:
+        for image in (picture, np.asarray(picture)):
+            found = rgb(image)
+            assert np.array_equal(found.plot()[..., ::-1], faces.plot())
+            assert np.array_equal(cv2.imread(str(found.save(tmp_path / "b.png", overwrite=True))), faces.plot())
+        assert np.array_equal(found.plot(IMAGE, color="bgr"), faces.plot())
+    assert not hasattr(detector((tmp_path / "a.png").read_bytes()), "_source")
+    (tmp_path / "a.png").unlink()
+    assert "img" not in faces._repr_html_()
