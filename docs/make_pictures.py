@@ -63,7 +63,7 @@ def glasses() -> Image:
 def detect_scene() -> tuple[Image, Detections]:
     """Return the scene and its detected faces, with track ids as on video."""
     scene = samples.load("group").image
-    with SCRFDDetector.from_pretrained(device="cpu") as detector:
+    with SCRFDDetector(device="cpu") as detector:
         faces = detector.detect(scene)
     columns = (faces.boxes, faces.scores, faces.landmarks)
     return scene, Detections(*columns, image_size=faces.image_size, track_ids=np.arange(len(faces)), pts_seconds=0.0)

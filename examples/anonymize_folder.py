@@ -24,7 +24,7 @@ def main(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     if target.samefile(source):
         raise SystemExit(f"{target} is where the photographs are, which would be overwritten; name another folder")
-    with SCRFDDetector.from_pretrained(threshold=0.3, max_batch=AT_ONCE) as detector:
+    with SCRFDDetector(threshold=0.3, max_batch=AT_ONCE) as detector:
         for first in range(0, len(photos), AT_ONCE):
             read = {photo: cv2.imread(str(photo)) for photo in photos[first : first + AT_ONCE]}
             images = {photo: image for photo, image in read.items() if image is not None}

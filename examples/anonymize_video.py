@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     overlay, tracking = overlays.create("pixelate"), TrackingOptions(threshold=0.2)
-    with SCRFDDetector.from_pretrained() as detector:
+    with SCRFDDetector() as detector:
         summary = overlay_video(arguments.source, arguments.target, detector, overlay, tracking=tracking)
     print(f"{arguments.target}: {summary.frames} frames, {len(summary.tracks)} tracks")
     for moment in summary.moments_to_review(5):

@@ -38,7 +38,7 @@ class Spotlight(overlays.OverlayModel):
 def main(photo: str, target: str) -> None:
     """Write ``photo`` to ``target``, darkened except for its faces, which are marked."""
     image = cv2.imread(photo)
-    with SCRFDDetector.from_pretrained() as detector:
+    with SCRFDDetector() as detector:
         faces = detector.detect(image)
     show = overlays.Compose(Spotlight(darkness=0.75), overlays.create("landmarks"))
     cv2.imwrite(target, show(image, faces))

@@ -16,7 +16,7 @@ from scrfd_trt import SCRFDDetector
 def main(photo: Path) -> None:
     """Print the faces of ``photo``, and write ``photo_face1.png``, ``photo_face2.png``, … beside it."""
     image = cv2.imread(str(photo))
-    with SCRFDDetector.from_pretrained() as detector:
+    with SCRFDDetector() as detector:
         faces = detector.detect(image)
     print(f"{photo}: {len(faces)} faces")
     for number, (face, crop) in enumerate(zip(faces, faces.align(image), strict=True), start=1):

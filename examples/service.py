@@ -34,7 +34,7 @@ ALLOWED = ("blur", "boxes", "crop", "emoji", "landmarks", "pixelate", "solid", "
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open the detector for as long as the service runs."""
-    with SCRFDDetector.from_pretrained(threshold=0.4) as app.state.detector:
+    with SCRFDDetector(threshold=0.4) as app.state.detector:
         yield
 
 

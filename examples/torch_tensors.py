@@ -31,7 +31,7 @@ def main(photo: str) -> None:
     """Find the faces of a tensor, and print the shape of the batch that they make."""
     tensor = torch.from_numpy(cv2.cvtColor(cv2.imread(photo), cv2.COLOR_BGR2RGB)).permute(2, 0, 1) / 255
     image = as_image(tensor)
-    with SCRFDDetector.from_pretrained(color="rgb") as detector:
+    with SCRFDDetector(color="rgb") as detector:
         faces = detector.detect(image)
     boxes = torch.from_numpy(faces.boxes)
     batch = as_batch(faces.align(image, size=112))

@@ -30,7 +30,7 @@ def main() -> None:
         raise SystemExit(f"camera {arguments.camera} cannot be opened; try another number with --camera")
     frame = None
     # One scale is enough for faces of usual size, and faster.
-    with SCRFDDetector.from_pretrained(scales=640) as detector:
+    with SCRFDDetector(scales=640) as detector:
         while (read := camera.read())[0]:
             frame = read[1]
             overlay(frame, detector.detect(frame), out=frame)

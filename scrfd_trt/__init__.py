@@ -1,7 +1,7 @@
 """SCRFD face detection with typed results, on NVIDIA GPUs and CPUs.
 
 >>> from scrfd_trt import SCRFDDetector
->>> with SCRFDDetector.from_pretrained() as detector:  # doctest: +SKIP
+>>> with SCRFDDetector() as detector:  # doctest: +SKIP
 ...     faces = detector.detect(image)
 """
 

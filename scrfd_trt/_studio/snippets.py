@@ -85,12 +85,12 @@ def _keywords(options: Mapping[str, Any]) -> list[str]:
 
 
 def _open_detector(model: str, *options: str) -> str:
-    method, words = "from_pretrained", list(options)
+    method, words = "", list(options)
     if is_model_path(model):
-        method = "from_engine" if is_engine_file(Path(model)) else "from_onnx"
+        method = ".from_engine" if is_engine_file(Path(model)) else ".from_onnx"
     if model != DEFAULT_MODEL:
         words.insert(0, repr(model))
-    return f"SCRFDDetector.{method}({', '.join(words)})"
+    return f"SCRFDDetector{method}({', '.join(words)})"
 
 
 def _image_lines(media: Media, model: str, threshold: float, draw: list[str]) -> list[str]:

@@ -204,7 +204,7 @@ def test_command_and_python_name_model(one_face: Session) -> None:
     assert "--model" not in one_face.command()
     one_face.model = "10g_bnkps"
     assert "--model 10g_bnkps" in one_face.command()
-    assert "from_pretrained('10g_bnkps', threshold=0.5)" in one_face.python()
+    assert "SCRFDDetector('10g_bnkps', threshold=0.5)" in one_face.python()
     one_face.model = "mine/face.plan"
     assert "SCRFDDetector.from_engine('mine/face.plan', threshold=0.5)" in one_face.python()
 

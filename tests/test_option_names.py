@@ -1,0 +1,81 @@
+"""Options have one list of names and types: signatures, type checkers and editors show them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scrfd_trt import DetectorOptions, OptionError, SCRFDDetector
+from scrfd_trt._option_names import DEFAULTS, OTHER_NAMES, DetectorKeywords
+from scrfd_trt.backends import RecordedBackend
+
+PLAIN = {"Scales | None": "int | Sequence[int | tuple[int, int]] | None", "Rotations": "int | Sequence[int]"}
+"""What callers pass for types that are read from plain ones."""
+
+
+def test_keywords_are_the_fields_of_the_options():
+    fields = DetectorOptions.model_fields
+    assert {name: field.default for name, field in fields.items()} == DEFAULTS
+    types = {name: getattr(kind, "__forward_arg__", kind) for name, kind in DetectorKeywords.__annotations__.items()}
+    given = {name: PLAIN.get(kind, kind) for name, kind in DetectorOptions.__annotations__.items()}
+    assert types == given
+
+
+@pytest.mark.parametrize("method", ["__init__", "from_pretrained", "from_onnx", "from_engine", "from_backend"])
+def test_signatures_show_each_option(method):
+    shown = inspect.signature(getattr(SCRFDDetector, method)).parameters
+    assert {name: shown[name].default for name in DEFAULTS} == DEFAULTS
+    assert all(each.kind is not each.VAR_KEYWORD for each in shown.values())
+    assert {"threshold", "device"} <= inspect.signature(SCRFDDetector).parameters.keys()
+
+
+@pytest.mark.slow
+def test_mypy_checks_every_option_of_a_script(root, tmp_path):
+    """``nox -s types`` checks the same script, where mypy is not installed for the tests."""
+    pytest.importorskip("mypy")
+    text = (root / "tests/typed/script.py").read_text(encoding="utf-8")
+    right = re.sub(r"  # type: ignore.*", "", text)
+    wrong = {number for number, line in enumerate(text.splitlines(), 1) if "# type: ignore" in line}
+    (tmp_path / "script.py").write_text(right, encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "script.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert set(map(int, re.findall(r"^script\.py:(\d+): error: ", run.stdout, re.MULTILINE))) == wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"conf": 0.3}, "conf: did you mean threshold?"),
+        ({"det_size": (640, 640), "ctx_id": 0}, "det_size: did you mean scales?; ctx_id: did you mean device?"),
+        ({"model": "2.5g_bnkps"}, "model: did you mean name?"),
+    ],
+)
+def test_names_of_other_libraries_are_answered(options, message):
+    with pytest.raises(OptionError) as caught:
+        SCRFDDetector(**options)
+    assert str(caught.value) == message
+
+
+def test_names_of_other_libraries_are_answered_by_methods(root):
+    with SCRFDDetector.from_backend(RecordedBackend(root / "tests/data/recorded/500m_fp16.npz")) as detector:
+        for method in (detector.detect, detector.detect_batch, detector.stream, detector.submit):
+            with pytest.raises(OptionError, match=r"^conf: did you mean threshold\?$"):
+                method([], conf=0.3)
+            with pytest.raises(OptionError, match=r"no option 'imgsz'; .*; scales is an option of SCRFDDetector"):
+                method([], imgsz=640)
+
+
+def test_docs_list_all_names_of_other_libraries(root: Path):
+    page = (root / "docs/python.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`\w+`.*?) \|", page, re.MULTILINE))
+    assert {ours: tuple(re.findall(r"`(\w+)`", others)) for ours, others in rows.items()} == OTHER_NAMES
