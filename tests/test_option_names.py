@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
 
-from scrfd_trt import DetectorOptions, OptionError, SCRFDDetector
+from scrfd_trt import DetectorOptions, OptionError, SCRFDDetector, samples
 from scrfd_trt._option_names import DEFAULTS, OTHER_NAMES, DetectorKeywords
 from scrfd_trt.backends import RecordedBackend
 
@@ -76,6 +79,26 @@ def test_names_of_other_libraries_are_answered_by_methods(root):
 
 
 def test_docs_list_all_names_of_other_libraries(root: Path):
-    page = (root / "docs/python.md").read_text(encoding="utf-8")
+    page = (root / "docs/other-libraries.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (`\w+`.*?) \|", page, re.MULTILINE))
     assert {ours: tuple(re.findall(r"`(\w+)`", others)) for ours, others in rows.items()} == OTHER_NAMES
+
+
+def test_twenty_lines_of_the_docs(root: Path, network_500m, tmp_path, monkeypatch):
+    """Each line of the table runs, and gives what the table shows as code."""
+    page = (root / "docs/other-libraries.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+?)` \| (.+?) \|", page.split("## Names of options")[0], re.MULTILINE)
+    assert len(rows) == 20
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("photo.jpg", samples.load("group").image)
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)
+    same = doctest.OutputChecker().check_output
+    for line, result in rows:
+        try:
+            value = repr(eval(line, names))
+        except SyntaxError:  # a statement
+            exec(line, names)
+            value = repr(names.get(line.split(" = ")[0]))
+        if shown := re.fullmatch("`(.+)`", result):
+            assert same(shown[1].replace("…", "..."), value, doctest.ELLIPSIS), f"{line}: {value}"
