@@ -19,7 +19,7 @@ from scrfd_trt._crops import align_face, check_image, check_size, crop_box
 from scrfd_trt._detection_row import Detection, Landmarks
 from scrfd_trt._formats import LANDMARK_NAMES, count_faces, csv_header, csv_lines, json_coco, plain
 from scrfd_trt._nms import nms
-from scrfd_trt.errors import DetectionsError, OptionError, ScrfdError, one_line, shown
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError, ScrfdError, one_line, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -289,14 +289,18 @@ class Detections:
             x1, y1, x2, y2 in pixels: the center of the box must lie in it.
         """
         sizes = (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
-        keep: NDArray[np.bool_] = (self.scores >= min_score) & (sizes >= min_size) & (sizes <= max_size)
+        least, most = _number("min_size", min_size), _number("max_size", max_size)
+        with np.errstate(over="ignore"):  # of numbers beyond float32
+            keep: NDArray[np.bool_] = (self.scores >= _number("min_score", min_score)) & (sizes >= least)
+            keep &= sizes <= most
         if region is not None:
-            corners = np.asarray(region, np.float64).reshape(-1)
-            if corners.shape != (4,):
-                raise OptionError(
-                    f"region must be x1, y1, x2, y2, not {shown(region)}", fields=["region"], value=region
-                )
-            keep &= ((self.centers >= corners[:2]) & (self.centers <= corners[2:])).all(axis=1)
+            try:
+                x1, y1, x2, y2 = (float(side) for side in region)
+            except (TypeError, ValueError, OverflowError) as error:
+                what = f"region must be x1, y1, x2, y2 in pixels, not {shown(region)}"
+                raise OptionError(what, fields=["region"], value=region) from error
+            centers = self.centers.astype(np.float64)
+            keep &= ((centers >= (x1, y1)) & (centers <= (x2, y2))).all(axis=1)
         return self[keep]
 
     def nms(self, iou: float = 0.4) -> Self:
@@ -307,9 +311,9 @@ class Detections:
         iou
             Maximum intersection over union of two faces, 0 to 1; detectors use 0.4.
         """
-        if not 0.0 <= iou <= 1.0:
+        if not 0.0 <= (limit := _number("iou", iou)) <= 1.0:
             raise OptionError(f"iou must lie between 0 and 1, not {shown(iou)}", fields=["iou"], value=iou)
-        return self[nms(self.boxes, self.scores, iou)]
+        return self[nms(self.boxes, self.scores, limit)]
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -543,9 +547,9 @@ class Detections:
         Raises
         ------
         ImageError
-            If the image is not such an array.
+            If the image is not such an array, or is None and no longer in memory.
         DetectionsError
-            If the image does not have the size ``image_size``, or is None and no longer known.
+            If the image does not have the size ``image_size``.
         """
         found, order = self._picture(image, color)
         return _display.annotated(found, self, order)
@@ -587,9 +591,12 @@ class Detections:
         if image is None:
             image = source()
             if image is None:
-                raise DetectionsError("the image of these faces is no longer in memory: pass it as image=")
+                raise ImageError(
+                    "the image is None, which cv2.imread returns for a file that it cannot read, and the one that the "
+                    "detector was given is no longer in memory: pass it as a NumPy array (H, W, 3) of uint8"
+                )
         check_image(image, self.image_size)
-        return image, color or order
+        return image, order if color is None else color
 
     def _repr_html_(self) -> str:
         try:
@@ -622,12 +629,7 @@ class Detections:
             If the margin is not finite.
         """
         image, _ = self._picture(image)
-        try:
-            share = float(margin)
-        except (TypeError, ValueError, OverflowError):
-            share = math.nan
-        if not math.isfinite(share):
-            raise OptionError(f"margin must be a finite number, not {shown(margin)}", fields=["margin"], value=margin)
+        share = _number("margin", margin, "a finite number")
         return [crop_box(image, box, share) for box in self.boxes]
 
     def align(self, image: NDArray[np.uint8] | None = None, size: int = 112) -> NDArray[np.uint8]:
@@ -722,6 +724,16 @@ def _all_or_none(what: str, values: list[Any]) -> list[Any] | None:
     if 0 < present < len(values):
         raise DetectionsError(f"{present} of {len(values)} {what}; all or none must have them")
     return values if present or not values else None
+
+
+def _number(name: str, value: float, what: str = "a number") -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number) or ("finite" in what and math.isinf(number)):
+        raise OptionError(f"{name} must be {what}, not {shown(value)}", fields=[name], value=value)
+    return number
 
 
 def _seconds(pts_seconds: float) -> float:

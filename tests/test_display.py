@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import overlays
-from scrfd_trt import Detections, DetectionsError, OptionError, OutputError, SCRFDDetector, samples
+from scrfd_trt import Detections, DetectionsError, ImageError, OptionError, OutputError, SCRFDDetector, samples
 
 SCENE = samples.load("portrait")
 FACES, IMAGE = SCENE.faces, SCENE.image
@@ -27,7 +27,7 @@ def test_plot_is_the_overlay_in_the_order_of_the_image():
     assert np.array_equal(drawn, overlays.create("landmarks")(IMAGE, FACES))
     assert np.array_equal(IMAGE, before)
     assert np.array_equal(FACES.plot(IMAGE[..., ::-1].copy(), color="rgb")[..., ::-1], drawn)
-    with pytest.raises(DetectionsError, match="no longer in memory: pass it as image="):
+    with pytest.raises(ImageError, match="no longer in memory: pass it"):
         FACES.plot()
     with pytest.raises(DetectionsError, match="belong to an image of"):
         FACES.plot(IMAGE[:50])
@@ -90,12 +90,12 @@ def test_faces_know_their_image_as_long_as_the_caller_holds_it(detector):
     assert max(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).shape[:2]) == 64
     for other in (pickle.loads(pickle.dumps(faces)), copy.copy(faces)):
         assert other == faces
-        with pytest.raises(DetectionsError, match="no longer in memory"):
+        with pytest.raises(ImageError, match="no longer in memory"):
             other.plot()
     gone = weakref.ref(image)
     del image
     assert gone() is None
-    with pytest.raises(DetectionsError, match="no longer in memory"):
+    with pytest.raises(ImageError, match="no longer in memory"):
         faces.plot()
     assert "img" not in faces._repr_html_()
 

@@ -97,6 +97,14 @@ def test_columns() -> None:
         attempt(Detections.empty, value)
         attempt(Detections.from_rows, [value], (8, 8))
         attempt(Detections.from_json, value)
+        for call in (
+            FACES.plot,
+            FACES.nms,
+            Detections.concat,
+            lambda given: FACES.filter(min_size=given, region=given),
+        ):
+            attempt(call, value)
+        attempt(lambda given: Detections.from_table(given, (8, 8)), value)
         attempt(lambda given: Detection(box=(0, 0, given, given), score=0.5, landmarks=given), value)
 
 
