@@ -75,6 +75,8 @@ class Detections:
         ``(N,)`` int64.
     pts_seconds : float or None
         In seconds.
+    source : str or None
+        Path or address of the image that was given to the detector. Does not count for equality.
     landmark_names : tuple of str
         Names of the five landmarks, in their order.
 
@@ -94,7 +96,7 @@ class Detections:
     the caller holds it (and as it is then), a file by its path. Copies in other processes do not know it.
     """
 
-    __slots__ = ("_source", "boxes", "image_size", "landmarks", "pts_seconds", "scores", "track_ids")
+    __slots__ = ("_source", "boxes", "image_size", "landmarks", "pts_seconds", "scores", "source", "track_ids")
     __hash__ = None  # type: ignore[assignment]  # arrays can change
 
     boxes: NDArray[np.float32]
@@ -103,6 +105,7 @@ class Detections:
     image_size: tuple[int, int]
     track_ids: NDArray[np.int64] | None
     pts_seconds: float | None
+    source: str | None
     landmark_names: ClassVar[tuple[str, ...]] = LANDMARK_NAMES
     _source: tuple[Callable[[], Any], _display.Order]  # of detectors; returns the image, or None once it is gone
 
@@ -120,6 +123,7 @@ class Detections:
         self.scores = _column("scores", scores, ())
         self.landmarks = None if landmarks is None else _column("landmarks", landmarks, (5, 2))
         self.image_size = _size(image_size)
+        self.source = None
         self.track_ids = None if track_ids is None else _numbers(track_ids, len(self.scores))
         self.pts_seconds = None if pts_seconds is None else _seconds(pts_seconds)
         count = len(self.scores)
@@ -170,7 +174,7 @@ class Detections:
         """
         made = cls.__new__(cls)
         made.boxes, made.scores, made.landmarks, made.image_size = boxes, scores, landmarks, image_size
-        made.track_ids = made.pts_seconds = None
+        made.track_ids = made.pts_seconds = made.source = None
         return made
 
     @classmethod
@@ -354,6 +358,7 @@ class Detections:
             track_ids=None if self.track_ids is None else self.track_ids[index].copy(),
             pts_seconds=self.pts_seconds,
         )
+        found.source = self.source
         if hasattr(self, "_source"):
             found._source = self._source
         return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import cv2
@@ -16,11 +17,22 @@ from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector_base import DetectorBase
-from scrfd_trt._inputs import as_array, each_of, image_source, in_order_of, is_read_ahead, open_picture, read_ahead
+from scrfd_trt._inputs import (
+    MAX_BATCH_BYTES,
+    Decoded,
+    as_array,
+    decoded_ahead,
+    each_of,
+    image_source,
+    in_order_of,
+    is_file,
+    open_picture,
+    source_of,
+)
 from scrfd_trt._option_names import explained_options
 from scrfd_trt._passes import Look, as_look
 from scrfd_trt._pipelines.base import Outcome
-from scrfd_trt._pipelines.streaming import in_order
+from scrfd_trt._pipelines.streaming import Pending, in_order
 from scrfd_trt.errors import (
     BackendError,
     ImageError,
@@ -152,6 +164,7 @@ class SCRFDDetector(DetectorBase):
         found = self._detect([self._prepare(image)], threshold, max_faces)[0]
         if (source := image_source(image, self.options.color)) is not None:
             found._source = source
+        found.source = source_of(image)
         return found
 
     @explained_options
@@ -209,10 +222,15 @@ class SCRFDDetector(DetectorBase):
         """
         self._check_open()
         each, limits = each_of(images, "detect_batch"), self._limits(threshold, max_faces)
-        first = list(islice(each, 1))
-        if _returns_errors(on_error) or any(is_read_ahead(image) for image in first):
-            return list(self._stream(chain(first, each), self._pipeline.max_batch, 1, limits, on_error))
-        return self._detect(self._prepare_all(chain(first, each), "detect_batch"), threshold, max_faces)
+        return_errors, first = _returns_errors(on_error), list(islice(each, 1))
+        each = chain(first, each)
+        if return_errors or any(map(is_file, first)):
+            return list(
+                self._stream(
+                    each, self._pipeline.max_batch, self._pipeline.parallel, limits, return_errors=return_errors
+                )
+            )
+        return self._detect(self._prepare_all(each, "detect_batch"), threshold, max_faces)
 
     @explained_options
     def detect_on_gpu(
@@ -286,7 +304,7 @@ class SCRFDDetector(DetectorBase):
         """
         import asyncio  # noqa: PLC0415 - slow to import
 
-        if is_read_ahead(image):
+        if is_file(image):
             self._check_open()
             future = self._pipeline.submit(
                 [await asyncio.to_thread(self._prepare, image)], *self._limits(threshold, max_faces)
@@ -368,17 +386,37 @@ class SCRFDDetector(DetectorBase):
         wanted = self.options.max_batch if batch is None else _count("batch", batch)
         size = min(wanted, self._pipeline.max_batch)
         limits = self._limits(threshold, max_faces)
-        return self._stream(each_of(images, "stream"), size, _count("in_flight", in_flight), limits, on_error)
+        in_flight = _count("in_flight", in_flight) * self._pipeline.parallel
+        each, return_errors = each_of(images, "stream"), _returns_errors(on_error)
+        return self._stream(each, size, in_flight, limits, return_errors=return_errors)
 
     def _stream(
-        self, images: Iterable[Any], batch: int, in_flight: int, limits: tuple[float, int | None], on_error: str
+        self,
+        images: Iterator[Any],
+        batch: int,
+        in_flight: int,
+        limits: tuple[float, int | None],
+        *,
+        return_errors: bool,
     ) -> Iterator[Outcome]:
-        return_errors, in_flight = _returns_errors(on_error), in_flight * self._pipeline.parallel
-        prepared = self._prepared(images, batch, self._prepare_or_return if return_errors else self._prepare)
-        found = in_order(
-            lambda group: self._pipeline.start(group, *limits), prepared, batch, in_flight, return_errors=return_errors
-        )
-        return _yield_and_close(found, prepared)
+        first = list(islice(images, 1))
+        max_bytes = MAX_BATCH_BYTES if any(map(is_file, first)) else None
+        sources: deque[str | None] = deque()
+
+        def start(group: list[Any]) -> Pending[Outcome]:
+            return self._pipeline.start(group, *limits)
+
+        def prepare(image: Any, number: int) -> Any:
+            sources.append(image.source if isinstance(image, Decoded) else None)
+            return self._prepare_or_return(image) if return_errors else self._prepare(image, number)
+
+        with closing(decoded_ahead(chain(first, images), batch)) as ahead:
+            prepared = map(prepare, ahead, count())
+            for found in in_order(start, prepared, batch, in_flight, return_errors=return_errors, max_bytes=max_bytes):
+                source = sources.popleft()
+                if source is not None and isinstance(found, Detections):
+                    found.source = source
+                yield found
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return an array in page-locked memory, from which the GPU copies images fastest.
@@ -421,30 +459,21 @@ class SCRFDDetector(DetectorBase):
 
     def _prepare_all(self, images: Iterable[Any], name: str) -> list[Any]:
         self._check_open()
-        return list(self._prepared(each_of(images, name), 1, self._prepare))
+        return list(map(self._prepare, decoded_ahead(each_of(images, name), 1), count()))
 
-    def _prepared(self, images: Iterable[Any], batch: int, prepare: Callable[..., Any]) -> Generator[Any, None, None]:
-        """Prepare each image in its turn, and from the first file on, several at a time."""
-        numbered = enumerate(images)
-        for number, image in numbered:
-            if type(image) is not np.ndarray and is_read_ahead(image):
-                yield from read_ahead(prepare, chain([(number, image)], numbered), batch)
-            else:
-                yield prepare(image, number)
-
-    def _prepare_or_return(self, image: Any, _number: int, reserve: Callable[[int], None] | None = None) -> Any:
+    def _prepare_or_return(self, image: Any) -> Any:
         try:
-            return image if isinstance(image, ScrfdError) else self._prepare(image, reserve=reserve)
+            return self._prepare(image)
         except ScrfdError as error:
             return without_frames(error)
 
-    def _prepare(self, image: Any, number: int | None = None, reserve: Callable[[int], None] | None = None) -> Any:
+    def _prepare(self, image: Any, number: int | None = None) -> Any:
         try:
             if self._has_own_options:
                 image = as_look(image, self.options)
             if isinstance(image, Look) and self._takes_looks:
-                return replace(image, image=self._convert(image.image, reserve))
-            return self._convert(image, reserve)
+                return replace(image, image=self._convert(image.image))
+            return self._convert(image)
         except ImageError as error:
             if number is None:
                 raise
@@ -455,14 +484,16 @@ class SCRFDDetector(DetectorBase):
                 raise out_of_memory(f"converting {what}") from error
             raise ImageError(f"{what} cannot be converted: {one_line(error)}") from error
 
-    def _convert(self, image: Any, reserve: Callable[[int], None] | None) -> Any:
+    def _convert(self, image: Any) -> Any:
         if type(image) is np.ndarray:
             return self._pipeline.prepare_image(image)
+        if isinstance(image, Exception):
+            raise image
+        if isinstance(image, Decoded):
+            return in_order_of(image.pixels, self.options.color)
         picture = open_picture(image)
         if picture is None:
             return self._pipeline.prepare_image(as_array(image, self.options.color))
-        if reserve is not None:
-            reserve(picture.size)
         return in_order_of(picture.decode(), self.options.color)
 
     def _limits(self, threshold: float | None, max_faces: int | None) -> tuple[float, int | None]:
@@ -474,11 +505,6 @@ class SCRFDDetector(DetectorBase):
 
     def _detect(self, images: list[Any], threshold: float | None, max_faces: int | None) -> list[Detections]:
         return self._pipeline.detect(images, *self._limits(threshold, max_faces))
-
-
-def _yield_and_close(found: Iterator[Outcome], images: Generator[Any, None, None]) -> Iterator[Outcome]:
-    with closing(images):
-        yield from found
 
 
 def _returns_errors(on_error: str) -> bool:

@@ -8,9 +8,10 @@ import mimetypes
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from scrfd_trt._image_arrays import YUVImage, is_channels_first, is_on_gpu
 from scrfd_trt._image_files import open_image
 from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
 from scrfd_trt._jobs.stages import ByteBudget, mapped
-from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, one_line
+from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError, one_line, without_frames
 
 logger = logging.getLogger("scrfd_trt")
 
@@ -33,12 +34,9 @@ ADDRESSES = ("https://", "http://")
 MAX_FILE_BYTES = 1 << 28
 """Of a file that is downloaded: more than the largest images within the limits have when they are compressed."""
 MAX_SECONDS = 120.0
-MAX_AHEAD, MAX_BYTES_AHEAD = 64, 1 << 29
-"""Images, and bytes of their files and pixels, that are read before their turn."""
+MAX_AHEAD, MAX_BYTES_AHEAD, MAX_BATCH_BYTES = 64, 1 << 29, 1 << 28
+"""Images, and bytes of their files and pixels, that are read before their turn; and bytes that end a batch."""
 LONGEST_NAME = 200
-
-Prepare = Callable[[Any, int, Callable[[int], None]], Any]
-"""Makes the image of its number ready; the last argument is called with the bytes that this takes."""
 
 
 class Picture(NamedTuple):
@@ -48,6 +46,13 @@ class Picture(NamedTuple):
     """Bytes of the file and the pixels."""
     decode: Callable[[], NDArray[np.uint8]]
     """Returns ``(H, W, 3)`` BGR, upright, over white."""
+
+
+class Decoded(NamedTuple):
+    """A decoded file: pixels ``(H, W, 3)`` BGR, and its path or address."""
+
+    pixels: NDArray[np.uint8]
+    source: str | None
 
 
 def open_picture(image: Any) -> Picture | None:
@@ -95,9 +100,14 @@ def in_order_of(pixels: NDArray[np.uint8], color: str) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8) if color == "rgb" else pixels
 
 
-def is_read_ahead(image: Any) -> bool:
-    """Return whether an image may be opened in another thread: nobody changes it."""
+def is_file(image: Any) -> bool:
+    """Return whether an image is a file, its address or its content, which another thread may open."""
     return isinstance(image, (str, bytes, os.PathLike))
+
+
+def source_of(image: Any) -> str | None:
+    """Return the path or address of an image."""
+    return os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else None
 
 
 def _is_of(module: str, name: str, image: Any) -> bool:
@@ -232,46 +242,38 @@ def _expanded(path: str | os.PathLike[Any]) -> list[str] | list[Path]:
     return found
 
 
-def read_ahead(prepare: Prepare, numbered: Iterable[tuple[int, Any]], batch: int) -> Iterator[Any]:
-    """Prepare images in several threads, some before their turn; yield them in order.
+def decoded_ahead(images: Iterator[Any], batch: int) -> Generator[Any, None, None]:
+    """Yield images in order: of files, several at a time, :class:`Decoded` or the error; others as they are."""
+    for image in images:
+        if type(image) is not np.ndarray and is_file(image):
+            yield from _decoded(chain([image], images), batch)
+        else:
+            yield image
 
-    The thread that iterates takes the images, and prepares those that may change afterwards.
-    """
+
+def _decoded(images: Iterator[Any], batch: int) -> Iterator[Any]:
     cores, process = usable_cores(), os.getpid()
     budget = ByteBudget(MAX_BYTES_AHEAD)
 
-    def taken() -> Iterator[tuple[int, Any, Any]]:
-        for number, image in numbered:
-            yield (number, image, None) if is_read_ahead(image) else (number, None, prepare(image, number, _ignore))
-
-    def work(item: tuple[int, tuple[int, Any, Any]]) -> tuple[Any, int]:
-        turn, (number, image, prepared) = item
-        sizes = [0]
-
-        def reserve(size: int) -> None:
-            budget.take(turn, size)
-            sizes.append(size)
-
+    def decode(numbered: tuple[int, Any]) -> tuple[Any, int]:
+        turn, image = numbered
         try:
-            return prepared if image is None else prepare(image, number, reserve), sizes[-1]
+            if not is_file(image) or (picture := open_picture(image)) is None:
+                return image, 0
+            budget.take(turn, picture.size)
+            return Decoded(picture.decode(), source_of(image)), picture.size
+        except (ScrfdError, MemoryError, cv2.error) as error:
+            return without_frames(error), 0
         finally:
             budget.take(turn, 0)
 
     ahead = 2 * cores + min(batch, MAX_AHEAD)
-    with mapped(work, enumerate(taken()), workers=cores, ahead=ahead) as results, closing(budget):
-        while True:
+    with mapped(decode, enumerate(images), workers=cores, ahead=ahead) as results, closing(budget):
+        for image, size in results:
+            budget.give(size)
+            yield image
             if os.getpid() != process:
                 raise ClosedError("this stream was started in the parent of this process; start it again")
-            try:
-                prepared, size = next(results)
-            except StopIteration:
-                return
-            budget.give(size)
-            yield prepared
-
-
-def _ignore(_size: int) -> None:
-    pass
 
 
 def _cut(name: str) -> str:
@@ -293,16 +295,7 @@ def shown_address(address: str) -> str:
 
 
 def download(address: str, *, max_bytes: int = MAX_FILE_BYTES, max_seconds: float = MAX_SECONDS) -> bytes:
-    """Return the content of a file at an ``http`` or ``https`` address.
-
-    Raises
-    ------
-    ImageError
-        If the address is not one, the server cannot be reached, answers with an error or redirects elsewhere, or the
-        file is larger or takes longer than the limits.
-    MissingDependencyError
-        If requests is not installed.
-    """
+    """Return the file at an ``http`` or ``https`` address; raise ImageError where that fails or exceeds the limits."""
     name = shown_address(address)
     if not is_address(address):
         raise ImageError("an address must begin with https:// or http://", subject=name)

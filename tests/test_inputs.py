@@ -218,6 +218,10 @@ def test_several_images(detector: SCRFDDetector, picture: np.ndarray, folder: Pa
         assert detector.detect_batch(form) == expected
     assert list(detector.stream(folder / "*.[pP][nN][gG]", batch=1)) == expected
     assert detector.submit(paths).result() == expected
+    assert [faces.source for faces in detector.stream([paths[0], both[1], str(paths[1])])] == [
+        *(str(paths[0]), None, str(paths[1]))
+    ]
+    assert detector(paths[0])[:1].source == str(paths[0])
     first, error, last = detector.detect_batch(folder, on_error="return")
     assert [first, last] == expected
     assert isinstance(error, ImageError)
@@ -251,7 +255,7 @@ def test_files_are_read_ahead_in_threads(
             taken.append(number)
             yield folder / ("a.png" if number % 3 else "c.PNG") if number != 40 else picture
 
-    monkeypatch.setattr("scrfd_trt._detector.open_picture", recording)
+    monkeypatch.setattr(_inputs, "open_picture", recording)
     monkeypatch.setattr(_inputs, "MAX_BYTES_AHEAD", limit)
     monkeypatch.setattr(_inputs, "usable_cores", lambda: 2)
     expected = detector.detect_batch([folder / "c.PNG", folder / "a.png"])

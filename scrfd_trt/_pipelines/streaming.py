@@ -96,13 +96,15 @@ def in_order(
     in_flight: int,
     *,
     return_errors: bool = False,
+    max_bytes: int | None = None,
 ) -> Iterator[Result]:
     """Submit items in batches of up to ``batch``, and yield one result per item, in order.
 
     At most ``in_flight`` batches are in flight, and items are read no further ahead. An error of ``items`` is raised
     after the results of all items before it, an error of ``submit`` after those of all batches before it. A result that
     is a ScrfdError is raised, or yielded with ``return_errors``; items that are errors are then their own results. If
-    the caller stops early, batches in flight are waited for, so that nothing reads an item afterwards.
+    the caller stops early, batches in flight are waited for, so that nothing reads an item afterwards. ``max_bytes``
+    ends a batch of arrays early.
     """
     start = partial(_start_good, submit) if return_errors else submit
     pending: deque[Pending[Result]] = deque()
@@ -110,7 +112,7 @@ def in_order(
     failure: BaseException | None = None
     try:
         while failure is None:
-            group, failure = _read(source, batch)
+            group, failure = _read(source, batch, max_bytes)
             if not group:
                 break
             try:
@@ -144,11 +146,16 @@ def _results(run: Pending[Any], *, return_errors: bool) -> Iterator[Any]:
                 del result
 
 
-def _read(source: Iterator[Item], batch: int) -> tuple[list[Item], BaseException | None]:
+def _read(source: Iterator[Item], batch: int, max_bytes: int | None) -> tuple[list[Item], BaseException | None]:
     """Read a batch; return it with the error that cut it short."""
     group: list[Item] = []
+    size = 0
     try:
-        group.extend(islice(source, batch))
+        for item in islice(source, batch):
+            group.append(item)
+            size += getattr(item, "nbytes", 0)
+            if max_bytes is not None and size >= max_bytes:
+                break
     except Exception as error:  # noqa: BLE001 - raised after the earlier results
         return group, error
     return group, None
