@@ -14,7 +14,7 @@ their own. This module exports everything that an overlay needs; :mod:`overlays.
 
 from typing import TYPE_CHECKING, Any
 
-from overlays._annotations import DrawSizes, Label, draw_box, draw_point, visible_faces
+from overlays._annotations import DrawSizes, Label, draw_box, draw_point, draw_text, text_box, visible_faces
 from overlays._base import Compose, Overlay, OverlayModel
 from overlays._blending import Blending, BlendOptions, blend, blend_premultiplied
 from overlays._blur import Blur
@@ -59,7 +59,7 @@ __all__ = [  # noqa: RUF022 - in groups
     "Box", "Region", "Rotations", "eye_rotations", "drawing_order", "Placement",
     # Drawing
     "Picture", "read_picture", "blend", "blend_premultiplied",
-    "visible_faces", "DrawSizes", "draw_box", "draw_point", "Label",
+    "visible_faces", "DrawSizes", "draw_box", "draw_point", "draw_text", "text_box", "Label",
 ]  # fmt: skip
 
 

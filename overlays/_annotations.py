@@ -1,20 +1,30 @@
-"""Boxes, points and labels in sizes that suit the image and the face."""
+"""Boxes, points, texts and labels in sizes that suit the image and the face."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
 
 from overlays._colors import Pixel
 from overlays._geometry import Box, Image, Region, face_boxes
 from scrfd_trt._detections import Detections
+from scrfd_trt.errors import OptionError
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MIN_TEXT = 7.0
 _BRIGHT = 140.0
 _CORNER = 0.25
+_MAX_FONT, _MAX_TEXT = 128, 200
+"""Largest size at which letters are rendered, to be enlarged from there on, and their largest number."""
+_MAX_HEIGHT, _FAR = 1e9, 1e12
+"""Limits in pixels, so that numbers stay exact."""
 
 
 class DrawSizes(NamedTuple):
@@ -86,6 +96,88 @@ def draw_point(canvas: Image, x: float, y: float, radius: float, color: Pixel) -
 def _draw_disc(canvas: Image, x: float, y: float, radius: float, color: Pixel) -> None:
     at = (round((x - 0.5) * 16), round((y - 0.5) * 16))
     cv2.circle(canvas, at, round(radius * 16), color, cv2.FILLED, cv2.LINE_AA, 4)
+
+
+def draw_text(
+    canvas: Image, text: str, x: float, y: float, *, height: float, color: Pixel, font: Path | None = None
+) -> None:
+    """Draw one line of text on an image ``(H, W, 3)`` uint8, in place; what lies outside the image is left out.
+
+    Any text, place and size is accepted: no text, letters of less than a pixel, and a text outside of the image draw
+    nothing. Letters that the font lacks become empty boxes, and control characters spaces.
+
+    Parameters
+    ----------
+    text
+        Only its first 200 characters are drawn.
+    x, y
+        Left end of the line on which the letters stand, in pixels.
+    height
+        Height of capital letters in pixels.
+    color
+        In the order of the image's channels.
+    font
+        A TrueType or OpenType file; None for Pillow's font, which has ASCII only.
+
+    Raises
+    ------
+    OptionError
+        If the font cannot be read.
+    """
+    box = text_box(text, x, y, height=height, font=font)
+    region = box.clip(canvas.shape[1], canvas.shape[0])
+    if region is None:
+        return
+    mask = _rendered(text, _font_size(height, font), font)[0]
+    across, down = mask.width / box.width, mask.height / box.height
+    left, right = ((side - box.x1) * across for side in (region.left, region.right))
+    top, bottom = ((side - box.y1) * down for side in (region.top, region.bottom))
+    seen = (max(left, 0.0), max(top, 0.0), min(right, mask.width), min(bottom, mask.height))
+    letters = mask.resize(region.size, PillowImage.Resampling.BILINEAR, seen)
+    alpha = np.asarray(letters, np.float32)[..., None] / 255
+    view = canvas[region.slices]
+    view[...] = np.rint(view + alpha * (np.array(color, np.float32) - view))
+
+
+def text_box(text: str, x: float, y: float, *, height: float, font: Path | None = None) -> Box:
+    """Return the box of what :func:`draw_text` draws, for ``changed_boxes``; without area if that is nothing."""
+    size = _font_size(height, font)
+    if size < 1 or not (math.isfinite(x) and math.isfinite(y)):
+        return Box(0.0, 0.0, 0.0, 0.0)
+    mask, left, top = _rendered(text, size, font)
+    scale = 1.0 if size < _MAX_FONT else min(height, _MAX_HEIGHT) / (_capitals(font) * size)
+    x, y = (round(min(max(at, -_FAR), _FAR)) + offset * scale for at, offset in ((x, left), (y, top)))
+    return Box(x, y, x + mask.width * scale, y + mask.height * scale)
+
+
+def _font_size(height: float, font: Path | None) -> int:
+    """Return the size at which letters are rendered; 0 if they are too small, or their height is not a number."""
+    return round(min(height / _capitals(font), _MAX_FONT)) if height > 0.0 else 0
+
+
+@lru_cache(16)
+def _capitals(font: Path | None) -> float:
+    """Return the height of capital letters for a font size of 1."""
+    return max(-_load(font, 100).getbbox("H", anchor="ls")[1], 1.0) / 100
+
+
+def _load(font: Path | None, size: int) -> ImageFont.FreeTypeFont:
+    try:
+        loaded = ImageFont.load_default(size) if font is None else ImageFont.truetype(font, size)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{font} is not a font that can be read; use a .ttf or .otf file") from error
+    return cast("ImageFont.FreeTypeFont", loaded)
+
+
+@lru_cache(32)
+def _rendered(text: str, size: int, font: Path | None) -> tuple[PillowImage.Image, int, int]:
+    """Return a text in white on black, and its left and top from the start of its line."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_TEXT])
+    loaded = _load(font, size)
+    left, top, right, bottom = map(round, loaded.getbbox(text, anchor="ls"))
+    mask = PillowImage.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=loaded, anchor="ls")
+    return mask, left, top
 
 
 class Label(NamedTuple):

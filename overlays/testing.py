@@ -9,13 +9,22 @@
         check(Sunglasses())
 
 Each check takes an overlay, raises an ``AssertionError`` that describes the violation, and returns nothing.
-:func:`check_overlay` runs all of them. No test library is needed.
+:func:`check_overlay` runs all of them. No test library is needed. If native code such as OpenCV crashes the process,
+the traceback on standard error names the check.
+
+Some faces are a million pixels large, or lie a million pixels outside the image, as detections files and other programs
+may say. With such sizes, ``cv2.putText`` crashes the process, line widths above 32,767 are errors, and blurring or
+resizing takes minutes or all memory. An overlay has to leave out what lies outside the image, and limit all sizes.
+:func:`overlays.draw_text` and :func:`overlays.draw_box` take any.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import pickle
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +43,8 @@ AT_BORDERS = (
     (-20.0, -10.0, 30.0, 20.0), (70.0, 50.0, 130.0, 120.0), (0.0, 0.0, 96.0, 64.0), (-70.0, -70.0, -30.0, -30.0),
     (-5e5, -5e5, 5e5, 5e5), (1e6, 1e6, 1e6 + 40, 1e6 + 40),
 )  # fmt: skip
+HUGE = 1e5
+"""Coordinates of these faces are above it."""
 DEGENERATE = ((5.0, 5.0, 5.0, 5.0), (5.0, 5.0, 30.0, 5.0), (5.4, 5.4, 5.6, 5.6), (10.0, 0.0, 10.01, 64.0))
 WIDE_SIZE = (720, 300)
 FAR_APART = ((342.0, 130.0, 378.0, 174.0), (200.0, 110.0, 240.0, 160.0), (480.0, 140.0, 518.0, 188.0))
@@ -133,10 +144,10 @@ def check_out(overlay: Overlay) -> None:
     image, found = noise(), faces()
     expected = _run(overlay, image, found)
     in_place = image.copy()
-    assert overlay(in_place, found, out=in_place) is in_place, "it does not return the array given as out"
+    assert _call(overlay, in_place, found, out=in_place) is in_place, "it does not return the array given as out"
     _assert_same(in_place, expected, "drawing in place gives another image")
     other, before = np.zeros_like(image), image.copy()
-    assert overlay(image, found, out=other) is other, "it does not return the array given as out"
+    assert _call(overlay, image, found, out=other) is other, "it does not return the array given as out"
     _assert_same(other, expected, "drawing into out gives another image")
     _assert_same(image, before, "it modifies its image although out is another array")
 
@@ -159,7 +170,7 @@ def check_used_boxes(overlay: Overlay) -> None:
         outside, image, other = _outside(boxes, noise()), noise(), noise(seed=2)
         out, other = _run(overlay, image, found), np.where(outside[..., None], other, image)
         expected = np.where(outside[..., None], other, out)
-        overlay(other, found, out=other)  # type: ignore[call-arg]  # with used_boxes, it has to accept this
+        _call(overlay, other, found, out=other)  # with used_boxes, it has to accept this
         _assert_same(other, expected, "it reads or changes pixels outside used_boxes")
 
 
@@ -246,11 +257,29 @@ def _within_ellipses(detections: Detections) -> NDArray[np.bool_]:
 
 Check = Callable[[Overlay], None]
 
-CHECKS: tuple[Check, ...] = (
+
+def _named(check: Check) -> Check:
+    """Return a check whose name is printed with the traceback if native code crashes the process."""
+
+    @wraps(check)
+    def run(overlay: Overlay) -> None:
+        if faulthandler.is_enabled():  # by pytest, which knows where standard error is
+            check(overlay)
+            return
+        faulthandler.enable(2)
+        try:
+            check(overlay)
+        finally:
+            faulthandler.disable()
+
+    return run
+
+
+CHECKS: tuple[Check, ...] = tuple(map(_named, (
     check_result, check_deterministic, check_views, check_stable_tracks, check_out, check_changed_boxes,
     check_used_boxes, check_borders, check_without_landmarks, check_no_faces, check_many_faces, check_small_images,
     check_options, check_covers,
-)  # fmt: skip
+)))  # fmt: skip
 """All checks, for ``pytest.mark.parametrize``."""
 
 
@@ -303,7 +332,7 @@ def _boxes_of(overlay: Overlay, name: str, detections: Detections) -> NDArray[np
 def _run(overlay: Overlay, image: Image, detections: Detections) -> Image:
     """Call an overlay, and check its result and its input."""
     before, columns = image.copy(), detections[:]
-    out = overlay(image, detections)
+    out = _call(overlay, image, detections)
     assert isinstance(out, np.ndarray), f"it returns {type(out).__name__}, not an array"
     assert out.shape == image.shape, f"it returns an image of {out.shape} for one of {image.shape}"
     assert out.dtype == np.uint8, f"it returns {out.dtype}, not uint8"
@@ -313,6 +342,19 @@ def _run(overlay: Overlay, image: Image, detections: Detections) -> Image:
     assert (image == before).all(), "it modifies its input image"
     assert detections == columns, "it modifies its detections"
     return out
+
+
+def _call(overlay: Overlay, image: Image, detections: Detections, **out: Image) -> Any:
+    """Call an overlay; raise an AssertionError that describes the faces if it fails."""
+    try:
+        return overlay(image, detections, **out)
+    except DetectionsError:
+        raise
+    except Exception as error:
+        large = "; some coordinates are around a million pixels: move them near the image, or leave out the face"
+        what = f"{len(detections)} faces in an image of {image.shape[1]}×{image.shape[0]} pixels"
+        hint = large if (np.abs(detections.boxes) > HUGE).any() else ""
+        raise AssertionError(f"it raises {type(error).__name__}: {error}, for {what}{hint}") from error
 
 
 def _assert_same(out: Image, expected: Image, what: str) -> None:

@@ -22,7 +22,7 @@ COMMANDS = {
     "anonymize": "Hide faces in images and videos.",
     "tracks": "List the tracks of a video.",
     "overlay": "Draw overlays on faces in images and videos.",
-    "overlays": "List the overlays, or the options of one.",
+    "overlays": "List the overlays, show the options of one, or make one.",
     "studio": "Open a local page to try overlays.",
     "models": "List the models and their file locations.",
     "build": "Build a TensorRT engine from a model.",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
@@ -188,3 +189,44 @@ def test_option_texts_name_accepted_values(run: Run) -> None:
     assert any(row.startswith("box true or false true ") for row in rows)
     assert "cool (sunglasses)" in " ".join(run("overlays", "emoji").out.split())
     assert "below 1, part of the face is changed" in " ".join(run("overlays", "spotlight").out.split())
+
+
+def test_new_writes_package_under_a_name(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("overlays", "new", "party-hat")
+    assert (code, out) == (0, "")
+    assert err.splitlines()[1] == "install and test it: pip install -e ./party-hat pytest && python -m pytest party-hat"
+    files = {path.relative_to(tmp_path).as_posix(): path.read_text("utf-8") for path in tmp_path.rglob("*.*")}
+    names = ("README.md", "pyproject.toml", "src/party_hat/__init__.py", "tests/test_party_hat.py")
+    assert files.keys() == {f"party-hat/{name}" for name in names}
+    assert 'name = "party-hat"' in files["party-hat/pyproject.toml"]
+    assert 'party-hat = "party_hat:PartyHat"' in files["party-hat/pyproject.toml"]
+    assert "class PartyHat(" in files["party-hat/src/party_hat/__init__.py"]
+    for name, text in files.items():
+        if name.endswith(".py"):
+            compile(text, name, "exec")
+        assert not re.search("(?<!ixel )sunglasses|Sunglasses", text), name
+    assert run("overlays", "new", "party-hat").error == "party-hat already exists; name another overlay, or remove it"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("new", "Party"), "'Party' cannot be the name of an overlay; use lower-case letters, such as party-hat"),
+        (("new", "../hat"), "'../hat' cannot be the name of an overlay"),
+        (("new", "class"), "'class' cannot be the name of an overlay"),
+        (("new", "hat\n"), "'hat\\n' cannot be the name of an overlay"),
+        (("new", "json"), "there is already a Python module named json; name another one"),
+        (("new", "skull"), "there is already an overlay named skull; name another one"),
+        (("new",), "name one overlay, or make one with 'scrfd-trt overlays new NAME'"),
+        (("skull", "blur"), "name one overlay, or make one"),
+    ],
+)
+def test_new_refuses(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run("overlays", *words)
+    assert ran.code == 2
+    assert ran.error.startswith(message)
+    assert not list(tmp_path.iterdir())

@@ -24,6 +24,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Hat": {"opacity": 0.8},
     "Noise": {"shape": "aligned"},
     "Halo": {},
+    "Rank": {},
     "tint": {"level": 30},
 }
 

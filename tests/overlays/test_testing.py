@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -263,3 +265,37 @@ def test_overlay_that_needs_landmarks_rejects_faces_without() -> None:
     check_overlay(NeedsLandmarks())
     with pytest.raises(DetectionsError, match=r"NeedsLandmarks needs landmarks, .* ends in _bnkps"):
         NeedsLandmarks()(testing.noise(), testing.faces(landmarks=False))
+
+
+class HugeBlur(overlays.OverlayModel):
+    """Blur each face with a kernel of its size, as authors write it first."""
+
+    def draw(self, canvas, detections):
+        if (sides := detections.boxes.max(initial=0)) > 32_767:
+            raise MemoryError(f"a kernel of {sides:.0f} pixels")
+
+
+def test_failure_at_a_huge_face_says_so() -> None:
+    with pytest.raises(
+        AssertionError, match=r"^it raises MemoryError: a kernel of \d+ pixels, for \d faces in an image of 96"
+    ) as at:
+        testing.check_borders(HugeBlur())
+    assert "around a million pixels: move them near the image, or leave out the face" in str(at.value)
+    assert isinstance(at.value.__cause__, MemoryError)
+
+
+def test_crash_of_native_code_names_the_check() -> None:
+    code = """if True:
+        import ctypes, overlays.testing
+
+        def crashing(image, detections):
+            if abs(detections.boxes).max(initial=0) > 1e5 and detections.image_size == (1, 1):
+                ctypes.string_at(0)
+            return image.copy()
+
+        overlays.testing.check_overlay(crashing)
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode not in (0, 1), done.stderr
+    assert " in check_small_images\n" in done.stderr
+    assert " in crashing\n" in done.stderr

@@ -1,7 +1,11 @@
-"""``scrfd-trt overlays``: list the overlays, or the options of one."""
+"""``scrfd-trt overlays``: list the overlays, show the options of one, or make one."""
 
 from __future__ import annotations
 
+import keyword
+import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,24 +16,36 @@ import overlays as registry
 from overlays._registry import why_broken
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.console import printable
-from scrfd_trt.errors import OptionError, ScrfdError
+from scrfd_trt.errors import OptionError, OutputError, ScrfdError
 
 REQUIRES_LANDMARKS = "Requires landmarks."
+NEW_NAME = re.compile(r"(?=.{1,50}$)[a-z][a-z0-9]*([-_][a-z0-9]+)*", re.ASCII)
+TEMPLATE_NAMES = re.compile(r"pixel-sunglasses|pixel_sunglasses|test_sunglasses|Sunglasses|(?<!ixel )sunglasses")
+"""What stands for the package, its module, the class and the overlay in the example plugin; its prose stays."""
 
 
 def overlays(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show the options of this overlay.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME|new", help="Show the options of this overlay.")] = None,
+    new_name: Annotated[str | None, typer.Argument(metavar="NAME", help="After 'new': make this overlay.")] = None,
     *,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the overlays, or the options of one.
+    """List the overlays, show the options of one, or make one.
 
     'scrfd-trt overlay' draws them on the faces of images and videos.
+    'scrfd-trt overlays new NAME' writes a package for pip with an overlay to
+    change and its tests, in a folder NAME.
 
     For example:
       scrfd-trt overlays
       scrfd-trt overlays skull
+      scrfd-trt overlays new party-hat
     """
+    if name == "new" or new_name is not None:
+        if name != "new" or new_name is None or as_json:
+            raise OptionError("name one overlay, or make one with 'scrfd-trt overlays new NAME'")
+        _make_package(new_name)
+        return
     if name is not None:
         if as_json:
             console.write_json(_as_dict(name))
@@ -44,6 +60,37 @@ def overlays(
     else:
         covering = f"'scrfd-trt anonymize' accepts: {', '.join(covering_overlays())}."
         console.show(Group(overlays_table(names), "", covering, "Run 'scrfd-trt overlays NAME' for its options."))
+
+
+def _make_package(name: str) -> None:
+    """Write the example plugin under other names to a new folder."""
+    module = name.replace("-", "_")
+    if not NEW_NAME.fullmatch(name) or name == "new" or keyword.iskeyword(module):
+        raise OptionError(f"{name!r} cannot be the name of an overlay; use lower-case letters, such as party-hat")
+    folder = Path(name)
+    if folder.exists() or folder.is_symlink():
+        raise OptionError(f"{name} already exists; name another overlay, or remove it")
+    if name in registry.names() or find_spec(module) is not None:
+        what = "an overlay" if name in registry.names() else "a Python module"
+        raise OptionError(f"there is already {what} named {module}; name another one")
+    class_name = "".join(part.capitalize() for part in module.split("_"))
+    words = {"pixel-sunglasses": name, "pixel_sunglasses": module, "sunglasses": name, "Sunglasses": class_name}
+    words["test_sunglasses"] = f"test_{module}"
+    checkout = Path(registry.__file__).parents[1] / "examples" / "overlay_plugin"
+    template = checkout if checkout.is_dir() else Path(registry.__file__).with_name("plugin_template")
+    try:
+        for path in sorted(template.rglob("*")):
+            if path.suffix in (".md", ".py", ".toml"):
+                where, text = (
+                    TEMPLATE_NAMES.sub(lambda match: words[match[0]], each)
+                    for each in (path.relative_to(template).as_posix(), path.read_text(encoding="utf-8"))
+                )
+                (folder / where).parent.mkdir(parents=True, exist_ok=True)
+                (folder / where).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {name}: {error.strerror or error}") from error
+    console.plain(f"wrote {name}: it draws pixel sunglasses until you change src/{module}/__init__.py")
+    console.plain(f"install and test it: pip install -e ./{name} pytest && python -m pytest {name}")
 
 
 def _as_dict(name: str) -> dict[str, Any]:
