@@ -1,4 +1,4 @@
-"""Make the faces in all photographs of a folder unreadable, several photographs at a time.
+"""Make the faces in all photographs of a folder unreadable, reading some while others are searched.
 
 python examples/anonymize_folder.py photos hidden
 """
@@ -11,9 +11,7 @@ from pathlib import Path
 import cv2
 
 import overlays
-from scrfd_trt import SCRFDDetector
-
-AT_ONCE = 8
+from scrfd_trt import SCRFDDetector, ScrfdError
 
 
 def main(source: Path, target: Path) -> None:
@@ -24,16 +22,13 @@ def main(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     if target.samefile(source):
         raise SystemExit(f"{target} is where the photographs are, which would be overwritten; name another folder")
-    with SCRFDDetector(threshold=0.3, max_batch=AT_ONCE) as detector:
-        for first in range(0, len(photos), AT_ONCE):
-            read = {photo: cv2.imread(str(photo)) for photo in photos[first : first + AT_ONCE]}
-            images = {photo: image for photo, image in read.items() if image is not None}
-            for photo in read:
-                if photo not in images:
-                    print(f"{photo.name}: cannot be read, and is left out")
-            for (photo, image), faces in zip(images.items(), detector.detect_batch(list(images.values())), strict=True):
-                cv2.imwrite(str(target / photo.name), hide(image, faces))
-                print(f"{photo.name}: {len(faces)} faces hidden")
+    with SCRFDDetector(threshold=0.3) as detector:
+        for photo, faces in zip(photos, detector.stream(photos, on_error="return"), strict=True):
+            if isinstance(faces, ScrfdError):
+                print(f"{photo.name}: left out: {faces.reason}")
+                continue
+            cv2.imwrite(str(target / photo.name), hide(cv2.imread(str(photo)), faces))
+            print(f"{photo.name}: {len(faces)} faces hidden")
 
 
 if __name__ == "__main__":

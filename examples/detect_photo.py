@@ -15,11 +15,10 @@ from scrfd_trt import SCRFDDetector
 
 def main(photo: Path) -> None:
     """Print the faces of ``photo``, and write ``photo_face1.png``, ``photo_face2.png``, … beside it."""
-    image = cv2.imread(str(photo))
     with SCRFDDetector() as detector:
-        faces = detector.detect(image)
+        faces = detector.detect(photo)
     print(f"{photo}: {len(faces)} faces")
-    for number, (face, crop) in enumerate(zip(faces, faces.align(image), strict=True), start=1):
+    for number, (face, crop) in enumerate(zip(faces, faces.align(), strict=True), start=1):
         x, y = face.center
         print(f"{number}: {face.score:.0%} sure, {face.width:.0f}×{face.height:.0f} pixels around {x:.0f}, {y:.0f}")
         cv2.imwrite(str(photo.with_name(f"{photo.stem}_face{number}.png")), crop)
