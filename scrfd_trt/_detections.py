@@ -29,16 +29,10 @@ MAX_SIDE = 2**31 - 1
 """Maximum width and height of an image in pixels."""
 
 NAMES_ELSEWHERE = {
-    **dict.fromkeys(("xyxy", "bbox", "bboxes"), "boxes"),
-    **dict.fromkeys(("conf", "confidence", "score", "det_score"), "scores"),
-    **dict.fromkeys(("kps", "keypoints", "key_points"), "landmarks"),
-    **dict.fromkeys(("id", "ids", "tracker_id"), "track_ids"),
-    **dict.fromkeys(("area", "box_area"), "areas"),
-    "merge": "concat",
-    "orig_shape": "image_size, which is width and height",
-    "time": "pts_seconds",
-    "to_df": "to_pandas() or to_polars()",
-}
+    "xyxy": "boxes", "conf": "scores", "confidence": "scores", "kps": "landmarks", "keypoints": "landmarks",
+    "tracker_id": "track_ids", "area": "areas", "merge": "concat()", "filter": "a mask: faces[faces.scores > 0.6]",
+    "to_df": "to_pandas()", "orig_shape": "image_size, which is width and height", "time": "pts_seconds",
+}  # fmt: skip
 """What other libraries call it."""
 
 
@@ -157,21 +151,8 @@ class Detections:
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), points, image_size=image_size)
 
     @classmethod
-    def unchecked(
-        cls,
-        boxes: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        landmarks: NDArray[np.float32] | None,
-        *,
-        image_size: tuple[int, int],
-    ) -> Self:
-        """Return detections without validation, which takes a tenth of the time.
-
-        Parameters
-        ----------
-        boxes, scores, landmarks, image_size
-            As for the class. Must be sorted by score, have the exact dtype and shape, and not be shared.
-        """
+    def _unchecked(cls, boxes: Any, scores: Any, landmarks: Any, *, image_size: tuple[int, int]) -> Self:
+        """Return detections of sorted columns of the exact dtype and shape, not shared, in a tenth of the time."""
         made = cls.__new__(cls)
         made.boxes, made.scores, made.landmarks, made.image_size = boxes, scores, landmarks, image_size
         made.track_ids = made.pts_seconds = made.source = None
@@ -204,25 +185,6 @@ class Detections:
         return cls(*columns, points, image_size=image_size, track_ids=track_ids)
 
     @classmethod
-    def from_table(cls, table: Any, image_size: tuple[int, int]) -> Self:
-        """Read the faces of one image from a table with the columns of :meth:`to_pandas`.
-
-        Parameters
-        ----------
-        table
-            A data frame of pandas or Polars, an Arrow table, or a dict of columns. Landmarks, ``track_id`` and
-            ``pts_seconds`` are used if present, other columns ignored.
-        image_size
-            Width and height of the source image in pixels.
-
-        Raises
-        ------
-        DetectionsError
-            If a column is missing or invalid, or the table has faces of several frames.
-        """
-        return cls(**_exports.from_table(table), image_size=image_size)
-
-    @classmethod
     def concat(cls, parts: Iterable[Self]) -> Self:
         """Return the faces of several detections of the same image, such as of its tiles or of two models.
 
@@ -242,15 +204,12 @@ class Detections:
         full = [part for part in each if len(part)] or each[:1]
         points = _all_or_none("detections have landmarks", [part.landmarks for part in full])
         track_ids = _all_or_none("detections have track numbers", [part.track_ids for part in full])
+        boxes, scores = ([getattr(part, name) for part in full] for name in ("boxes", "scores"))
+        columns: list[Any] = [values and np.concatenate(values) for values in (boxes, scores, points, track_ids)]
         times = {part.pts_seconds for part in each}
-        return cls(
-            np.concatenate([part.boxes for part in full]),
-            np.concatenate([part.scores for part in full]),
-            None if points is None else np.concatenate(points),
-            image_size=each[0].image_size,
-            track_ids=None if track_ids is None else np.concatenate(track_ids),
-            pts_seconds=times.pop() if len(times) == 1 else None,
-        )
+        found = cls(*columns[:3], image_size=each[0].image_size, track_ids=columns[3])
+        found.pts_seconds = times.pop() if len(times) == 1 else None
+        return found
 
     @property
     def xywh(self) -> NDArray[np.float32]:
@@ -273,48 +232,24 @@ class Detections:
         areas: NDArray[np.float32] = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(axis=1)
         return areas
 
-    def filter(
-        self,
-        *,
-        min_score: float = 0.0,
-        min_size: float = 0.0,
-        max_size: float = math.inf,
-        region: tuple[float, float, float, float] | None = None,
-    ) -> Self:
-        """Return the faces that meet all conditions; for others, index with a mask.
+    @property
+    def sizes(self) -> NDArray[np.float32]:
+        """``(N,)`` float32 longer sides of the boxes, in pixels, as in the option ``min_face``."""
+        sizes: NDArray[np.float32] = (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
+        return sizes
 
-        Parameters
-        ----------
-        min_score
-            Minimum score, 0 to 1.
-        min_size, max_size
-            Minimum and maximum of the box's longer side, in pixels.
-        region
-            x1, y1, x2, y2 in pixels: the center of the box must lie in it.
-        """
-        sizes = (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
-        least, most = _number("min_size", min_size), _number("max_size", max_size)
-        with np.errstate(over="ignore"):  # of numbers beyond float32
-            keep: NDArray[np.bool_] = (self.scores >= _number("min_score", min_score)) & (sizes >= least)
-            keep &= sizes <= most
-        if region is not None:
-            try:
-                x1, y1, x2, y2 = (float(side) for side in region)
-            except (TypeError, ValueError, OverflowError) as error:
-                what = f"region must be x1, y1, x2, y2 in pixels, not {shown(region)}"
-                raise OptionError(what, fields=["region"], value=region) from error
-            centers = self.centers.astype(np.float64)
-            keep &= ((centers >= (x1, y1)) & (centers <= (x2, y2))).all(axis=1)
-        return self[keep]
+    def inside(self, region: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+        """Return a mask ``(N,)`` of boxes whose centers lie in x1, y1, x2, y2 in pixels: ``faces[faces.inside(…)]``."""
+        try:
+            x1, y1, x2, y2 = (float(side) for side in region)
+        except (TypeError, ValueError, OverflowError) as error:
+            what = f"region must be x1, y1, x2, y2 in pixels, not {shown(region)}"
+            raise OptionError(what, fields=["region"], value=region) from error
+        centers = self.centers.astype(np.float64)
+        return np.all((centers >= (x1, y1)) & (centers <= (x2, y2)), axis=1)
 
     def nms(self, iou: float = 0.4) -> Self:
-        """Return the faces without those that overlap a face of higher score, or whose box has no area.
-
-        Parameters
-        ----------
-        iou
-            Maximum intersection over union of two faces, 0 to 1; detectors use 0.4.
-        """
+        """Return the faces without boxes whose IoU with one of higher score is above ``iou``, or that have no area."""
         if not 0.0 <= (limit := _number("iou", iou)) <= 1.0:
             raise OptionError(f"iou must lie between 0 and 1, not {shown(iou)}", fields=["iou"], value=iou)
         return self[nms(self.boxes, self.scores, limit)]
@@ -463,18 +398,9 @@ class Detections:
     def to_pandas(self, image: str | None = None) -> Any:
         """Return a ``pandas.DataFrame`` with one row per face.
 
-        Columns are those of :meth:`to_csv`: x1, y1, x2, y2, score, left_eye_x, left_eye_y, …; on video also track_id
-        and pts_seconds. Landmarks of models without them are missing values.
-
-        Parameters
-        ----------
-        image
-            Value of a first column ``image``, usually a file name; None: no such column.
-
-        Raises
-        ------
-        MissingDependencyError
-            If pandas is not installed.
+        Columns are those of :meth:`to_csv`: x1, y1, x2, y2, score, left_eye_x, left_eye_y, …, missing values for models
+        without landmarks; on video also track_id and pts_seconds; and first ``image``, if it is given, such as a name.
+        Raises MissingDependencyError if pandas is not installed.
         """
         return _exports.to_pandas(self, image)
 
@@ -487,31 +413,17 @@ class Detections:
         return _exports.to_arrow(self, image)
 
     def to_fiftyone(self, *, landmarks: bool = False) -> Any:
-        """Return a ``fiftyone.Detections`` with the label ``face``; its boxes are shares of the image.
+        """Return a ``fiftyone.Detections`` with the label ``face`` and track numbers as ``index``.
 
-        Track numbers become ``index``.
-
-        Parameters
-        ----------
-        landmarks
-            Return a ``fiftyone.Keypoints`` instead, with the five landmarks of each face.
-
-        Raises
-        ------
-        MissingDependencyError
-            If FiftyOne is not installed.
+        With ``landmarks``, return a ``fiftyone.Keypoints``. Boxes and points are shares of the image. Raises
+        MissingDependencyError if FiftyOne is not installed.
         """
         return _exports.to_fiftyone(self, landmarks=landmarks)
 
     def to_supervision(self) -> Any:
         """Return a ``supervision.Detections``: class 0, landmarks under ``data["landmarks"]`` as ``(N, 5, 2)``.
 
-        Track numbers become its ``tracker_id``.
-
-        Raises
-        ------
-        MissingDependencyError
-            If supervision is not installed.
+        Track numbers become its ``tracker_id``. Raises MissingDependencyError if supervision is not installed.
         """
         return _exports.to_supervision(self)
 
@@ -560,13 +472,7 @@ class Detections:
         return _display.annotated(found, self, order)
 
     def show(self, image: NDArray[np.uint8] | None = None, *, color: _display.Order | None = None) -> None:
-        """Show :meth:`plot` in the notebook, or in the system's program for pictures.
-
-        Raises
-        ------
-        OutputError
-            If there is no such program.
-        """
+        """Show :meth:`plot` in the notebook, or in the system's program for pictures, or else raise OutputError."""
         _display.show(self.plot(image, color=color), self._picture(image, color)[1])
 
     def save(
@@ -579,12 +485,7 @@ class Detections:
     ) -> Path:
         """Write :meth:`plot` to an image file, in the format of its suffix; return the path.
 
-        Raises
-        ------
-        OptionError
-            If the file exists and ``overwrite`` is False.
-        OutputError
-            If it cannot be written.
+        Raises OptionError if the file exists and ``overwrite`` is False, OutputError if it cannot be written.
         """
         _display.save(self.plot(image, color=color), Path(path), self._picture(image, color)[1], overwrite=overwrite)
         return Path(path)
@@ -743,9 +644,6 @@ def _number(name: str, value: float, what: str = "a number") -> float:
 
 def _seconds(pts_seconds: float) -> float:
     try:
-        seconds = float(pts_seconds)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DetectionsError(f"pts_seconds must be a number of seconds, not {shown(pts_seconds)}") from error
-    if not np.isfinite(seconds):
-        raise DetectionsError(f"pts_seconds must be a finite number of seconds, not {shown(pts_seconds)}")
-    return seconds
+        return _number("pts_seconds", pts_seconds, "a finite number of seconds")
+    except OptionError as error:
+        raise DetectionsError(str(error)) from error

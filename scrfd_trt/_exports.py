@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from scrfd_trt._formats import CSV_COLUMNS, LANDMARK_NAMES, Faces, columns
 from scrfd_trt.errors import DetectionsError, MissingDependencyError, one_line
-
-FACE_COLUMNS = CSV_COLUMNS[1:]
 
 
 def _load(name: str, method: str, package: str = "") -> Any:
@@ -26,9 +22,10 @@ def _table(faces: Faces, image: str | None) -> dict[str, Any]:
     """Return the columns by name; what a model does not give is NaN."""
     count = len(faces.scores)
     found: dict[str, Any] = {} if image is None else {"image": [image] * count}
-    missing = np.full(count, np.nan, np.float32)
-    for name, values in zip_longest(FACE_COLUMNS, columns(faces).T):
-        found[name] = missing if values is None else np.ascontiguousarray(values)
+    rows = np.full((len(CSV_COLUMNS) - 1, count), np.nan, np.float32)
+    given = columns(faces).T
+    rows[: len(given)] = given
+    found |= zip(CSV_COLUMNS[1:], rows, strict=True)
     if faces.track_ids is not None:
         found["track_id"] = faces.track_ids.copy()
     if faces.pts_seconds is not None:
@@ -49,30 +46,6 @@ def to_arrow(faces: Faces, image: str | None) -> Any:
     types = {"image": pa.string()}
     found = _table(faces, image).items()
     return pa.table({name: pa.array(values, types.get(name), from_pandas=True) for name, values in found})
-
-
-def from_table(table: Any) -> dict[str, Any]:
-    """Return the columns of ``Detections`` from a table of any library, or from a dict."""
-    try:
-        names = set(getattr(table, "column_names", table if isinstance(table, Mapping) else table.columns))
-        found = [np.asarray(table[name], np.float32) for name in FACE_COLUMNS[: 15 if FACE_COLUMNS[5] in names else 5]]
-        rows = np.stack(found, axis=1)
-        points = None if np.isnan(rows[:, 5:]).all() and len(rows) else rows[:, 5:].reshape(-1, 5, 2)
-        times = np.unique(np.asarray(table["pts_seconds"], np.float64)).tolist() if "pts_seconds" in names else []
-        track_ids = np.asarray(table["track_id"]) if "track_id" in names else None
-    except Exception as error:  # of a foreign object
-        raise DetectionsError(
-            f"a table with the columns {', '.join(FACE_COLUMNS[:5])} is required: {one_line(error)}"
-        ) from error
-    if len(times) > 1:
-        raise DetectionsError(f"the table has faces of {len(times)} frames; pass those of one")
-    return {
-        "boxes": rows[:, :4],
-        "scores": rows[:, 4],
-        "landmarks": points if len(found) == 15 else None,
-        "track_ids": track_ids,
-        "pts_seconds": times[0] if times else None,
-    }
 
 
 def to_supervision(faces: Faces) -> Any:

@@ -28,7 +28,10 @@ def test_tables(library, faces):
     header = faces.to_csv("a.jpg").splitlines()[0].split(",")
     assert list(getattr(table, "column_names", table.columns))[:16] == header
     assert [str(name) for name in table["image"]] == ["a.jpg"] * len(faces)
-    assert Detections.from_table(table, SIZE) == faces
+    names = header[1:6] if faces.landmarks is None else header[1:]
+    rows = np.array([np.asarray(table[name]) for name in names]).T
+    assert np.array_equal(rows[:, :5], np.column_stack([faces.boxes, faces.scores]))
+    assert faces.landmarks is None or np.array_equal(rows[:, 5:].reshape(-1, 5, 2), faces.landmarks)
     assert len(getattr(faces, TABLES[library])()) == len(faces)
 
 
@@ -39,20 +42,6 @@ def test_what_is_missing_is_missing():
     assert faces.to_polars()["nose_x"].null_count() == 2
     assert faces.to_pandas()["nose_x"].isna().all()
     assert faces.to_pandas()["track_id"].tolist() == [7, 3]
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (5, "x1, y1, x2, y2, score is required"),
-        ({"x1": [1]}, "x1, y1, x2, y2, score is required"),
-        ({**{key: [0, 0] for key in ("x1", "y1", "x2", "y2", "score")}, "pts_seconds": [1, 2]}, "faces of 2 frames"),
-        ({key: [5] for key in ("x1", "y1", "x2", "y2", "score")}, "scores must lie between"),
-    ],
-)
-def test_other_tables_are_refused(table, message):
-    with pytest.raises(DetectionsError, match=message):
-        Detections.from_table(table, SIZE)
 
 
 @pytest.mark.parametrize("library", [*TABLES, "fiftyone"])
@@ -86,21 +75,13 @@ def test_other_forms_of_boxes():
     assert faces.landmarks[0, faces.landmark_names.index("nose")].tolist() == [30, 40]
 
 
-@pytest.mark.parametrize(
-    ("conditions", "kept"),
-    [
-        ({}, [0, 1]),
-        ({"min_score": 0.85}, [0]),
-        ({"min_size": 41}, [1]),
-        ({"max_size": 41}, [0]),
-        ({"region": (0, 0, 100, 100)}, [0]),
-        ({"region": (0, 0, 100, 100), "min_size": 41}, []),
-    ],
-)
-def test_filter(conditions, kept):
+def test_masks_by_size_and_region():
     faces = FACES["landmarks"]
-    assert faces.filter(**conditions) == faces[kept]
-    assert len(FACES["empty"].filter(**conditions)) == 0
+    assert faces[faces.sizes > 41] == faces[[1]]
+    assert faces[faces.inside((0, 0, 100, 100)) & (faces.areas == 1600)] == faces[[0]]
+    assert FACES["empty"].inside((0, 0, 1, 1)).shape == FACES["empty"].sizes.shape == (0,)
+    with pytest.raises(OptionError, match="region must be x1, y1, x2, y2"):
+        faces.inside((1, 2))
 
 
 def test_joined_detections_without_repeated_faces():
@@ -113,8 +94,6 @@ def test_joined_detections_without_repeated_faces():
     assert Detections.concat([empty]) == empty
     with pytest.raises(OptionError, match="iou must lie between 0 and 1"):
         faces.nms(7)
-    with pytest.raises(OptionError, match="region must be x1, y1, x2, y2"):
-        faces.filter(region=(1, 2))
 
 
 @pytest.mark.parametrize(

@@ -97,14 +97,8 @@ def test_columns() -> None:
         attempt(Detections.empty, value)
         attempt(Detections.from_rows, [value], (8, 8))
         attempt(Detections.from_json, value)
-        for call in (
-            FACES.plot,
-            FACES.nms,
-            Detections.concat,
-            lambda given: FACES.filter(min_size=given, region=given),
-        ):
+        for call in (FACES.plot, FACES.nms, FACES.inside, Detections.concat):
             attempt(call, value)
-        attempt(lambda given: Detections.from_table(given, (8, 8)), value)
         attempt(lambda given: Detection(box=(0, 0, given, given), score=0.5, landmarks=given), value)
 
 

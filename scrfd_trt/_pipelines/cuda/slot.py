@@ -322,7 +322,7 @@ class Slot:
 
     def _read(self, index: int, faces: int) -> Detections:
         arena = self._arena
-        return Detections.unchecked(
+        return Detections._unchecked(
             arena.boxes[index, :faces].copy(),
             arena.scores[index, :faces].copy(),
             arena.landmarks[index, :faces].copy() if self._has_landmarks else None,
