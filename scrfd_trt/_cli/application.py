@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from scrfd_trt._cli import console, exits, guesses, signals
 from scrfd_trt._version import __version__
+from scrfd_trt.errors import MissingDependencyError
 
 COMMANDS = {
     "demo": "Try detection and overlays on a drawn scene.",
@@ -56,7 +57,12 @@ def load_command(name: str) -> Any:
     from scrfd_trt._cli.help_panels import HelpCommand  # noqa: PLC0415
     from scrfd_trt._cli.options import flatten_groups  # noqa: PLC0415
 
-    module = import_module(f"scrfd_trt._cli.commands.{name}")
+    try:
+        module = import_module(f"scrfd_trt._cli.commands.{name}")
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "overlays":
+            raise
+        raise MissingDependencyError(f"{error.name} is not that of scrfd-trt; run 'scrfd-trt doctor'") from error
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")
     help_names = {"help_option_names": ["-h", "--help", "--help-all"]}
     kind = getattr(module, "COMMAND_CLASS", HelpCommand)

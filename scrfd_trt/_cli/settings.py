@@ -201,6 +201,11 @@ def _same(path: Path, other: Path | None) -> bool:
     return other is not None and other.exists() and path.samefile(other)
 
 
+def path_of(context: Any) -> Path:
+    """Return the path of the settings file of a command."""
+    return Path(context.meta[_PATH])
+
+
 def origin(context: Any, one: Any) -> str:
     """Return the file or the variable that sets a parameter; empty for the command line and built-in defaults."""
     source = context.get_parameter_source(one.name)

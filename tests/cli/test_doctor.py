@@ -24,6 +24,12 @@ Run = Callable[..., Any]
 GPU = _devices.Gpu(0, "NVIDIA H100", (9, 0))
 
 
+@pytest.fixture(autouse=True)
+def with_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment with pip."""
+    monkeypatch.setattr(doctor, "_has_pip", lambda: True)
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The installed packages, which a test can change."""
@@ -315,3 +321,41 @@ def test_doctor_builds_no_engine(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert re.fullmatch(
         r"detected the test face with ONNX Runtime [\d.]+ on the CPU \(128×128 and 640×640\)", found["detection"].detail
     )
+
+
+def test_environment_without_pip(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_has_pip", lambda: False)
+    monkeypatch.setattr("sys.executable", "/a b/python")
+    found = by_name(doctor.all_checks())
+    assert found["onnxruntime"].remedy == 'uv pip install --python "/a b/python" "scrfd-trt[cpu]"'
+
+
+def test_other_owner_of_the_import_name(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "overlays" not in by_name(doctor.all_checks())
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"overlays": ["overlays", "Scrfd_TRT"]})
+    check = by_name(doctor.all_checks())["overlays"]
+    assert check.state == "problem"
+    assert check.detail.startswith(
+        "the distribution overlays installs the import name 'overlays', which scrfd-trt needs"
+    )
+    uninstall, _, install = check.remedy.partition(" && ")
+    assert uninstall.endswith(" -m pip uninstall -y overlays")
+    assert " -m pip install --force-reinstall --no-deps " in install
+
+
+def test_settings_file_and_variables(
+    run: Run, installed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text('device = "cpu"\n[anonymize]\nthreshold = 0.2\n', encoding="utf-8")
+    for name, value in {"SETTINGS": path, "ANONYMIZE_TRESHOLD": "1", "DEVICE": "cpu"}.items():
+        monkeypatch.setenv(f"SCRFD_TRT_{name}", str(value))
+    ran = run("doctor", "--json")
+    found = {check["name"]: check for check in json.loads(ran.out)["checks"]}
+    assert found["settings file"]["detail"] == f"{path} sets device=cpu; [anonymize] threshold=0.2"
+    assert (found["SCRFD_TRT_DEVICE"]["state"], found["SCRFD_TRT_DEVICE"]["detail"]) == ("ok", "cpu")
+    assert found["SCRFD_TRT_ANONYMIZE_TRESHOLD"]["state"] == "note"
+    path.write_text("[anonymize]\ntreshold = 0.2\n", encoding="utf-8")
+    found = {check["name"]: check for check in json.loads(run("doctor", "--json").out)["checks"]}
+    assert found["settings file"]["state"] == "problem"
+    assert "anonymize.treshold" in found["settings file"]["detail"]

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,7 +19,7 @@ import typer
 from rich.text import Text
 
 from scrfd_trt import _devices, models, samples
-from scrfd_trt._cli import console, options
+from scrfd_trt._cli import console, options, settings
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cuda import driver as cuda
 from scrfd_trt._cuda import kernels
@@ -29,13 +30,13 @@ from scrfd_trt._engine.flavours import Flavour, FlavourName
 from scrfd_trt._engine.plan import dotted
 from scrfd_trt._pipelines import factory
 from scrfd_trt._version import __version__
-from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError, one_line
+from scrfd_trt.errors import DeviceError, MissingDependencyError, OptionError, ScrfdError, one_line
 from scrfd_trt.models import DEFAULT_MODEL
 
 State = Literal["ok", "absent", "problem", "note"]
 STYLES: dict[State, str] = {"ok": "green", "absent": "dim", "problem": "bold red", "note": ""}
 
-DISTRIBUTION = "scrfd-trt"
+DISTRIBUTION, OVERLAYS = "scrfd-trt", "overlays"
 CUDA_PYTHON, CUDA_CORE = "cuda-python", "cuda-core"
 ALTERNATIVES = {
     "opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
@@ -82,7 +83,7 @@ class Check:
     needed: bool = False  # whether detection requires it
 
 
-def doctor(*, as_json: options.AsJson = False) -> None:
+def doctor(context: typer.Context, *, as_json: options.AsJson = False) -> None:
     """Check this machine and show how to fix what is missing.
 
     Nothing is downloaded or changed. The exit code is 0 if detection works,
@@ -93,7 +94,7 @@ def doctor(*, as_json: options.AsJson = False) -> None:
       scrfd-trt doctor --json
     """
     with console.logged(quiet=True):
-        checks = all_checks()
+        checks = [*all_checks(), *_settings(settings.path_of(context))]
     works = all(check.state != "problem" for check in checks if check.needed)
     if as_json:
         console.write_json({"works": works, "checks": [asdict(check) for check in checks]})
@@ -148,7 +149,7 @@ def _is_included(remedy: str, remedies: Iterable[str]) -> bool:
 
 def all_checks() -> list[Check]:
     """Run all checks; nothing is downloaded or changed."""
-    return [*_program(), *_packages(), *gpu_checks(), _model(), _detection()]
+    return [*_program(), *_import_name(), *_packages(), *gpu_checks(), _model(), _detection()]
 
 
 def _program() -> list[Check]:
@@ -165,11 +166,16 @@ def _program() -> list[Check]:
     ]
 
 
-def pip() -> str:
-    """Return the command that installs into this Python."""
+def pip(verb: str = "install") -> str:
+    """Return the command that installs into this Python; environments of uv have no pip."""
     found = shutil.which("python")
     same = found is not None and os.path.realpath(Path(found).parent) == os.path.realpath(Path(sys.executable).parent)
-    return f"{'python' if same else sys.executable} -m pip install"
+    python = "python" if same else f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    return f"{python} -m pip {verb}" if _has_pip() else f"uv pip {verb.split(maxsplit=1)[0]} --python {python}"
+
+
+def _has_pip() -> bool:
+    return find_spec("pip") is not None
 
 
 def _add(extra: str) -> str:
@@ -196,6 +202,63 @@ def _requirements() -> list[Requirement]:
     return [Requirement(match[1], match[1] + match[2], match[3] or "") for match in matches]
 
 
+def _import_name() -> list[Check]:
+    """Return a problem if another distribution owns the import name of the overlays."""
+    owners = metadata.packages_distributions().get(OVERLAYS, [])
+    others = sorted({name for name in owners if re.sub(r"[-_.]+", "-", name).lower() != DISTRIBUTION})
+    ours = Path(__file__).parents[3] / OVERLAYS
+    spec = find_spec(OVERLAYS)
+    found = Path(str(spec.origin)).parent if spec and spec.origin else None
+    if not others and found is not None and found.samefile(ours):
+        return []
+    names = f"the distribution {' and '.join(others)} installs" if others else f"{found or 'nothing'} provides"
+    detail = f"{names} the import name '{OVERLAYS}', which {DISTRIBUTION} needs; keep {DISTRIBUTION} alone"
+    again = f"{pip()} --force-reinstall --no-deps {_source()}"
+    return [
+        Check(
+            "program",
+            OVERLAYS,
+            "problem",
+            detail,
+            f"{pip('uninstall -y')} {' '.join(others)} && {again}" if others else again,
+        )
+    ]
+
+
+def _source() -> str:
+    """Return what reinstalls this distribution: the folder of an editable installation, or its name."""
+    folder = Path(__file__).parents[3]
+    return f"-e {folder}" if (folder / "pyproject.toml").is_file() else DISTRIBUTION
+
+
+def _settings(path: Path) -> list[Check]:
+    """Return what the settings file and variables set, or what is wrong with them."""
+    from scrfd_trt._cli.application import COMMANDS, load_command  # noqa: PLC0415 - imports this module
+
+    name, group = "settings file", "settings"
+    if not path.exists():
+        checks = [Check(group, name, "absent", f"{path} does not exist")]
+    else:
+        try:
+            found = settings.read(path)
+            for key in found.keys() & COMMANDS.keys() or {"doctor"}:
+                settings.defaults(path, found, load_command(key), COMMANDS)
+            tables = {key: value for key, value in found.items() if isinstance(value, dict)}
+            texts = [f"{key}={value}" for key, value in found.items() if key not in tables]
+            texts += [f"[{key}] {', '.join(f'{one}={item}' for one, item in of.items())}" for key, of in tables.items()]
+            checks = [Check(group, name, "ok", f"{path} sets {'; '.join(texts) or 'nothing'}")]
+        except OptionError as error:
+            checks = [Check(group, name, "problem", str(error))]
+    given = {name: value for name, value in os.environ.items() if name.startswith(settings.PREFIX)}
+    known = {models.HOME_VARIABLE, models.MIRROR_VARIABLE, settings.VARIABLE}
+    if given.keys() - known:
+        known |= {name for command in COMMANDS for name, _ in settings.variables(load_command(command))}
+    for name, value in sorted(given.items()):
+        state: State = "ok" if name in known else "note"
+        checks.append(Check(group, name, state, value if name in known else f"{value} (no option has this name)"))
+    return checks
+
+
 def _packages() -> list[Check]:
     """Check the packages of all extras except the tests' and those of CUDA, which has its own checks."""
     requirements = [each for each in _requirements() if each.extra != "test"]
@@ -217,8 +280,7 @@ def _package(requirements: list[Requirement]) -> Check:
     if len(installed) > 1:
         detail = f"{versions}: they overwrite each other's files; keep one"
         # Uninstalling only one would delete files of the others.
-        uninstall = pip().replace("install", "uninstall -y")
-        return Check("packages", name, "note", detail, f"{uninstall} {' '.join(installed)} && {pip()} {name}")
+        return Check("packages", name, "note", detail, f"{pip('uninstall -y')} {' '.join(installed)} && {pip()} {name}")
     if installed and name in IMPORTED and (reason := _import_problem(name)):
         detail = f"{versions}{extra}: installed, but cannot be loaded: {reason}"
         return Check("packages", name, "problem", detail, f"{pip()} --force-reinstall {installed[0]}")
