@@ -41,6 +41,13 @@ class LazyCommands(exits.Commands):
         super().__init__(**settings)
         self.commands.update({name: TyperCommand(name, help=text) for name, text in COMMANDS.items()})
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options; those that install the completion in a shell are not in the help."""
+        found: list[Any] = super().get_params(ctx)
+        for one in found:
+            one.hidden = one.name in {"install_completion", "show_completion"}
+        return found
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the name, the imported command and its arguments."""
         name, _, rest = super().resolve_command(ctx, args)
@@ -76,7 +83,6 @@ def load_command(name: str) -> Any:
 app = typer.Typer(
     name="scrfd-trt",
     cls=LazyCommands,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

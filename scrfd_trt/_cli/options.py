@@ -44,12 +44,49 @@ SECONDS: dict[str, Any] = {"min": 0.0, "max": 60.0}
 
 
 def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
-    """Declare an option; without names, typer takes the parameter's name."""
-    return typer.Option(*names, metavar=metavar, help=text, **settings)
+    """Declare an option, which shells complete by its metavar; without names, typer takes the parameter's name."""
+    return typer.Option(*names, metavar=metavar, help=text, autocompletion=completion(metavar), **settings)
+
+
+def completion(metavar: str | None) -> Callable[[], list[str]] | None:
+    """Return the function that lists the values for a metavar; None if shells complete files."""
+    if metavar in COMPLETED:
+        return COMPLETED[metavar]
+    choices = metavar.split("|") if metavar and "|" in metavar and metavar.islower() else []
+    return (lambda: choices) if choices else None
+
+
+def model_names() -> list[str]:
+    """Return the names of all models."""
+    return [model.name for model in models.list_models()]
+
+
+def overlay_names() -> list[str]:
+    """Return the names of all overlays."""
+    import overlays  # noqa: PLC0415 - slow to import
+
+    return list(overlays.names())
+
+
+def _formats() -> list[str]:
+    from scrfd_trt._cli.results import FORMATS  # noqa: PLC0415 - imports this module
+
+    return list(FORMATS)
+
+
+COMPLETED: dict[str | None, Callable[[], list[str]]] = {
+    "NAME|FILE": model_names,
+    "MODEL": model_names,
+    "NAME:OPTION=VALUE,...": overlay_names,
+    "DEVICE": lambda: ["auto", "cpu", "cuda", "cuda:0", "cuda:all"],
+    "FORMAT": _formats,
+    "CODEC": lambda: list(CODECS),
+}
+"""What shells complete, by metavar."""
 
 
 INPUT_HELP = "Images, videos, folders, globs, URLs, or - for standard input."
-LIVE_INPUT_HELP = "Images, videos, folders, globs and URLs; - for standard input; or one camera:N."
+LIVE_INPUT_HELP = "Images, videos, folders, globs, URLs, or one camera:N; - is standard input."
 MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
 LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
 SCALE_HELP = "Detection sizes, multiples of 32 pixels, such as 640, 640x384 or 128,640."
@@ -240,7 +277,7 @@ class LiveArgs:
 class EncodeArgs:
     """How videos are written."""
 
-    codec: Annotated[str, option("NAME", f"Video codec: {', '.join(CODECS)}.")] = "auto"
+    codec: Annotated[str, option("CODEC", f"Video codec: {', '.join(CODECS)}.")] = "auto"
     crf: Annotated[
         int | None, option("N", "Video quality, 0 to 63; lower is better.", min=0, max=63, show_default="by codec")
     ] = None

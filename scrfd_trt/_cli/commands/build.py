@@ -28,7 +28,10 @@ from scrfd_trt.errors import OptionError
 DEFAULTS = BuildOptions()
 BATCH = ",".join(map(str, DEFAULTS.batch))
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model name ('scrfd-trt models') or .onnx file.")]
+MODEL_HELP = "Model name ('scrfd-trt models') or .onnx file."
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=options.completion("MODEL"))
+]
 Output = Annotated[Path, option("FILE", "Engine file; FILE.json beside it records how it was built.", "--output", "-o")]
 Device = Annotated[str, option("DEVICE", "GPU to use: cuda or cuda:N.")]
 SIZE_HELP = "Input sizes in pixels, multiples of 32, such as 640, 640x384 or 128,640."

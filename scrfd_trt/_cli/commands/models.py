@@ -17,7 +17,7 @@ Statuses = tuple[SourceStatus, ...]
 def models(
     *,
     as_json: options.AsJson = False,
-    fetch: Annotated[str | None, options.option("NAME", "Download this model if needed, and print its path.")] = None,
+    fetch: Annotated[str | None, options.option("MODEL", "Download this model if needed, and print its path.")] = None,
 ) -> None:
     """List the models and their file locations.
 

@@ -23,9 +23,12 @@ NEW_NAME = re.compile(r"(?=.{1,50}$)[a-z][a-z0-9]*([-_][a-z0-9]+)*", re.ASCII)
 TEMPLATE_NAMES = re.compile(r"pixel-sunglasses|pixel_sunglasses|test_sunglasses|Sunglasses|(?<!ixel )sunglasses")
 """What stands for the package, its module, the class and the overlay in the example plugin; its prose stays."""
 
+NAME_HELP = "Show the options of this overlay."
+Name = Annotated[str | None, typer.Argument(metavar="NAME|new", help=NAME_HELP, autocompletion=options.overlay_names)]
+
 
 def overlays(
-    name: Annotated[str | None, typer.Argument(metavar="NAME|new", help="Show the options of this overlay.")] = None,
+    name: Name = None,
     new_name: Annotated[str | None, typer.Argument(metavar="NAME", help="After 'new': make this overlay.")] = None,
     *,
     as_json: options.AsJson = False,
