@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -74,12 +74,12 @@ def _cut(names: list[str]) -> list[str]:
 
 
 class FolderSearch:
-    """Searches folders; ``skip`` returns whether a folder is left out without a word, such as the output folder."""
+    """Searches folders; ``skip`` are folders to leave out without a word, such as that of the output."""
 
-    def __init__(self, left_out: LeftOut, *, recursive: bool, skip: os.PathLike[str] | None) -> None:
+    def __init__(self, left_out: LeftOut, *, recursive: bool, skip: Collection[os.PathLike[str]] = ()) -> None:
         self.left_out = left_out
         self.recursive = recursive
-        self._skip = None if skip is None else os.path.realpath(skip)
+        self._skip = {os.path.realpath(folder) for folder in skip}
         self._budget = MAX_LOOKED_AT
 
     def files(self, folder: Path) -> Iterator[Found]:
@@ -101,7 +101,7 @@ class FolderSearch:
         for entry in subfolders:
             path = folder / entry.name
             real = os.path.realpath(path)
-            if real == self._skip or entry.name.startswith(OWN_PREFIX):
+            if real in self._skip or entry.name.startswith(OWN_PREFIX):
                 continue
             if entry.is_symlink():
                 if not f"{real}/".startswith(f"{root}/"):
@@ -135,7 +135,7 @@ class FolderSearch:
     def _has_media(self, folder: Path) -> bool:
         """Return whether a folder holds an image or a video, or is too large to tell."""
         for parent, subfolders, names in os.walk(folder):
-            subfolders[:] = [name for name in subfolders if os.path.realpath(Path(parent, name)) != self._skip]
+            subfolders[:] = [name for name in subfolders if os.path.realpath(Path(parent, name)) not in self._skip]
             for name in names:
                 self._budget -= 1
                 if self._budget < 0 or look(Path(parent, name))[0]:

@@ -62,7 +62,9 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--save-txt", to="use --format yolo -o DIR"),
     **_each("--save-json", to="use --format coco -o FILE.json"),
     **_each("--save-crop", "--crop", "--crops", "--crop-dir", to="use --save-crops DIR"),
-    **_each("--save-conf", "--draw-scores", "--show-conf", to="results have the scores, and copies do not"),
+    **_each("--view", "--view-img", "--display", to=("--show",)),
+    **_each("--save-conf", to="use --format csv or jsonl, which have the scores"),
+    **_each("--draw-scores", "--show-conf", to="use 'scrfd-trt detect --annotate DIR', which draws the scores"),
     # Detection
     **_each("--conf", "--confidence", "--conf-thres", "--conf-threshold", to=("--threshold",)),
     **_each("--thresh", "--det-thresh", "--score", "--score-threshold", "--min-score", to=("--threshold",)),

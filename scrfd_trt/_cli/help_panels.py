@@ -26,6 +26,8 @@ PANELS = {
             "overwrite",
             "preview",
             "annotate",
+            "save_crops",
+            "show",
             "fetch",
             "plot",
             "repeat",
@@ -54,7 +56,7 @@ PANELS = {
 """Panels, and the parameters in each, in the order of the help; or command and parameter, which takes precedence."""
 
 BASIC = {
-    "detect": "output format_name as_json recursive overwrite annotate model device threshold min_face quiet",
+    "detect": "output format_name recursive overwrite annotate save_crops show model device threshold min_face quiet",
     "anonymize": "output recursive overwrite replace_with overlay verify model device threshold min_face preview quiet",
     "tracks": "output as_json overwrite model device threshold detections save_detections every quiet",
     "overlay": "specs output recursive overwrite model device threshold quiet",

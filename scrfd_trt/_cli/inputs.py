@@ -9,7 +9,7 @@ import shutil
 import sys
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -121,7 +121,7 @@ def find_inputs(
     inputs: Iterable[str],
     *,
     recursive: bool = False,
-    skip: Path | None = None,
+    skip: Collection[Path] = (),
     left_out: LeftOut | None = None,
     listed: Iterable[str] = (),
     takes: Callable[[Path], bool] = lambda _: True,
@@ -131,8 +131,8 @@ def find_inputs(
     """Find images and videos by files, folders, and globs that the shell did not expand, ``**`` included.
 
     Returns each file once, in the order of ``inputs``, those of a folder or glob sorted by name, and then ``listed``
-    files, whose copies are in the same folders. An input without a file is a source with a problem. ``skip`` is a
-    folder to leave out: the output folder. ``left_out`` records images and videos in folders that are not among the
+    files, whose copies are in the same folders. An input without a file is a source with a problem. ``skip`` are
+    folders to leave out: those of the output. ``left_out`` records images and videos in folders that are not among the
     result. ``takes`` selects by the relative path, and ``ledger`` says what is done. The content of standard input and
     of web addresses is put into ``folder``; without one, they are names of files.
     """

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,7 @@ from scrfd_trt.video._reader import redact_password
 
 MAY_DIFFER = (
     *("inputs", "files_from", "shard", "resume", "dry_run", "recursive", "output", "annotate", "overwrite", "report"),
+    *("save_crops", "show"),
     *("quiet", "verbose", "profile", "progress", "max_pixels", "device", "lean_runtime", "jobs", "workers", "batch"),
     "preview",
 )
@@ -87,7 +88,7 @@ class Job:
             self.ledger = Ledger(place / (self.shard.named(name) if self.shard else name), settings, self.rows)
 
     def find(
-        self, inputs: Sequence[str] | None, *, recursive: bool, skip: Path | None, left_out: LeftOut
+        self, inputs: Sequence[str] | None, *, recursive: bool, skip: Iterable[Path | None], left_out: LeftOut
     ) -> list[Source]:
         """Return the inputs, those that are done included; raise OptionError if the list cannot be read."""
         if not inputs and self.args.files_from is None:
@@ -103,7 +104,7 @@ class Job:
         found = find_inputs(
             inputs or (),
             recursive=recursive,
-            skip=skip,
+            skip=[folder for folder in skip if folder is not None],
             left_out=left_out,
             listed=listed,
             takes=(lambda _: True) if self.shard is None else self.shard.holds,

@@ -72,12 +72,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "workers": (_IMAGES,),
     **dict.fromkeys((f"{name}.batch" for name in ("detect", "anonymize", "overlay")), (_IMAGES, _DETECTING)),
     "quality": (_LOSSY,),
-    "detect.annotate": (
-        _rule("applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'", IMAGES),
+    **dict.fromkeys(
+        ("detect.annotate", "detect.show"),
+        (_rule("applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'", IMAGES),),
     ),
+    "detect.save_crops": (_rule("applies to images only; for videos use 'scrfd-trt tracks -o FILE.jpg'", IMAGES),),
     "detect.repeat": (_IMAGES, _rule("prints nothing with --quiet, except in tables", REPORTED)),
-    "detect.quality": (_rule("requires --annotate", ANNOTATED), _LOSSY),
-    "detect.overwrite": (_rule("requires --output or --annotate", OUTPUT),),
+    "detect.quality": (_rule("requires --annotate or --save-crops", ANNOTATED), _LOSSY),
+    "detect.overwrite": (_rule("requires --output, --annotate or --save-crops", OUTPUT),),
     "tracks.overwrite": (_rule("requires --output or --save-detections", OUTPUT),),
     **dict.fromkeys(("tracks.progress", "tracks.keep_doubtful"), (_DETECTING,)),
     "tracks.damaged": (_rule("has no effect with --detections and without --output", READING),),

@@ -37,6 +37,7 @@ from scrfd_trt.video._writer import SUFFIXES as WRITABLE_VIDEO_SUFFIXES
 from scrfd_trt.video._writer import check_suffix
 
 LOSSY_SUFFIXES = (".jpg", ".webp", ".avif", ".heic")
+LABELS = ".txt"
 TAKEN = " already exists; name another "
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
 """Of a suffix that is one, unlike the rest of ``v1.2 final``."""
@@ -91,11 +92,13 @@ def plan_outputs(
     return plan_folder(sources, output, overwrite=overwrite)
 
 
-def plan_folder(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> dict[Source, Path]:
-    """Choose the path of each copy below a folder, as :func:`plan_outputs` does."""
+def plan_folder(
+    sources: Sequence[Source], folder: Path, *, overwrite: bool, name: Callable[[Path], Path] = lambda path: path
+) -> dict[Source, Path]:
+    """Choose the path of each copy below a folder, as :func:`plan_outputs` does; ``name`` may change its name."""
     check_folder(folder)
     outputs = {
-        source: source.copy if source.is_done and source.copy else folder / _copy_name(source)
+        source: source.copy if source.is_done and source.copy else name(folder / _copy_name(source))
         for source in sources
         if not source.problem
     }
@@ -206,6 +209,8 @@ def _ignored_differences(folder: str) -> tuple[bool, bool]:
 
 def _kind(source: Source, output: Path) -> Kind:
     """Return what is written; animations may be files of an image format."""
+    if output.suffix == LABELS:
+        return "text"
     return "video" if source.is_video and output.suffix.lower() not in IMAGE_SUFFIXES else "image"
 
 

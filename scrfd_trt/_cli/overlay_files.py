@@ -108,7 +108,7 @@ def write_copies(
         settings = replace(settings, files=replace(settings.files, save_detections=saved))
     if job.shard is not None and settings.report is not None:
         settings = replace(settings, report=job.shard.named(settings.report))
-    sources = job.find(inputs, recursive=args.recursive, skip=output, left_out=left_out)
+    sources = job.find(inputs, recursive=args.recursive, skip=[output], left_out=left_out)
     facts |= job.facts(inputs, sources)
     check_options(context, facts | {LOSSY, ENCODED})
     draw = create()

@@ -1,4 +1,4 @@
-"""Results of images as a table, JSON lines, CSV or COCO, written as soon as each part is known."""
+"""Results of images as a table, JSON, CSV, COCO and others, written as soon as each part is known."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from scrfd_trt._cli.options import parse_choice
 from scrfd_trt._cli.parquet import ParquetFile, load_pyarrow
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import kept_file
-from scrfd_trt._formats import csv_header, csv_lines, json_categories, json_coco, json_faces, plain
+from scrfd_trt._formats import csv_header, csv_lines, json_categories, json_coco, json_faces, plain, wider_block
 from scrfd_trt._jobs.ledger import Ledger
 from scrfd_trt.errors import OptionError
 
-Format = Literal["table", "jsonl", "csv", "coco", "parquet"]
+Format = Literal["table", "json", "jsonl", "csv", "coco", "parquet", "yolo", "wider"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -98,10 +98,28 @@ class JsonLinesWriter(ResultWriter):
         if result.dropped:
             rows = enumerate(json.loads(faces))
             faces = json.dumps([{**face, "dropped": True} if row in result.dropped else face for row, face in rows])
-        self.write(f'{json.dumps(image)[:-1]}, "faces": {faces}}}\n')
+        self.write_object(f'{json.dumps(image)[:-1]}, "faces": {faces}}}')
 
     def add_failure(self, path: Path | str, reason: str) -> None:
-        self.write(json.dumps({"image": str(path), "error": reason}) + "\n")
+        self.write_object(json.dumps({"image": str(path), "error": reason}))
+
+    def write_object(self, text: str) -> None:
+        """Write the object of an image."""
+        self.write(f"{text}\n")
+
+
+class JsonWriter(JsonLinesWriter):
+    """The same objects in one array."""
+
+    def begin(self) -> None:
+        self._before = "["
+
+    def write_object(self, text: str) -> None:
+        self.write(f"{self._before}{text}")
+        self._before = ",\n "
+
+    def end(self) -> None:
+        self.write("[]\n" if self._before == "[" else "]\n")
 
 
 class CsvWriter(ResultWriter):
@@ -155,12 +173,22 @@ class ParquetWriter(ResultWriter):
         self._rows.close()
 
 
+class WiderWriter(ResultWriter):
+    """A block of lines for each image, in the result format of WIDER FACE."""
+
+    def add(self, result: ImageResult) -> None:
+        self.write(wider_block(result.faces, result.name))
+
+
 WRITERS: dict[Format, type[ResultWriter]] = {
     "table": TableWriter,
+    "json": JsonWriter,
     "jsonl": JsonLinesWriter,
     "csv": CsvWriter,
     "coco": CocoWriter,
     "parquet": ParquetWriter,
+    "yolo": ResultWriter,  # each image has a file of its own
+    "wider": WiderWriter,
 }
 
 
@@ -222,22 +250,29 @@ def content_kind(kind: Format) -> Literal["parquet", "text"]:
     return "parquet" if kind == "parquet" else "text"
 
 
-def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> Format:
-    """Return the format from ``--format``, ``--json`` or the suffix of ``--output``; raise OptionError if unclear."""
-    if as_json and name not in {None, "jsonl"}:
-        raise OptionError(f"--json means --format jsonl, not {name}; leave one of them out")
-    kind: Format = "jsonl" if as_json else "table"
+def choose_format(name: str | None, output: Path | None) -> Format:
+    """Return the format from ``--format`` or the suffix of ``--output``; raise OptionError if unclear."""
+    kind: Format = "table"
     if name is not None:
         kind = parse_choice("--format", name, FORMATS)
-    elif output is not None and not as_json:
+    elif output is not None:
         if output.suffix.lower() not in SUFFIXES:
             raise OptionError(f"{output}: the suffix does not select a format; add --format {'|'.join(FORMATS)}")
         kind = SUFFIXES[output.suffix.lower()]
+    if kind in {"parquet", "yolo"} and output is None:
+        raise OptionError(f"--format {kind} requires --output {'DIR' if kind == 'yolo' else 'FILE'}")
     if kind == "parquet":
-        if output is None:
-            raise OptionError("--format parquet requires --output FILE")
         load_pyarrow()
     return kind
+
+
+def check_resumable(kind: Format, output: Path | None) -> None:
+    """Raise OptionError if a file in this format cannot be continued."""
+    if kind in {"json", "coco", "parquet"}:
+        raise OptionError(
+            f"{output}: --resume continues only .jsonl, .csv and .txt files; name one of these, or leave out "
+            "--resume and divide the job with --shard"
+        )
 
 
 def _table_head(*widths: int, plain: bool = False) -> str:

@@ -47,7 +47,7 @@ def test_each_repetition_is_measured(spot_network: ModuleType) -> None:
 @pytest.mark.usefixtures("spots")
 class TestDetectRepeat:
     def test_one_line_per_image(self, run: Run, picture: Picture) -> None:
-        code, out, err = run("detect", picture("a.png"), "none.png", picture("b.png"), "--repeat", 2, "--json")
+        code, out, err = run("detect", picture("a.png"), "none.png", picture("b.png"), "--repeat", 2, "-f", "jsonl")
         assert code == 1
         assert out.count("\n") == 3
         timings = [line for line in err.splitlines() if "images/s" in line]

@@ -50,7 +50,7 @@ def test_image_without_faces(run: Run, picture: Picture) -> None:
 
 
 def test_json_lines_hold_detections(run: Run, picture: Picture) -> None:
-    code, out, err = run("detect", picture("a.png"), picture("b.png", box=None), "--json")
+    code, out, err = run("detect", picture("a.png"), picture("b.png", box=None), "-f", "jsonl")
     assert code == 0
     assert err == "2 images, 1 face\n"
     first, second = lines(out)
@@ -89,7 +89,7 @@ def test_parquet_has_a_row_for_each_image(run: Run, picture: Picture, monkeypatc
     ]
     assert [None if row["faces"] is None else len(row["faces"]) for row in rows] == [1, None, 0, 1]
     assert [row["error"] is None for row in rows] == [True, False, True, True]
-    face = lines(run("detect", "c.png", "--json").out)[0]["faces"][0]
+    face = lines(run("detect", "c.png", "-f", "jsonl").out)[0]["faces"][0]
     values = np.array(list(rows[3]["faces"][0].values()), np.float64)
     np.testing.assert_allclose(values[:5], [*face["box"], face["score"]], atol=1e-4)
     np.testing.assert_allclose(values[5:], np.ravel(face["landmarks"]), atol=1e-4)
@@ -124,14 +124,92 @@ def test_output_suffix_selects_format(run: Run, picture: Picture, name: str, sta
 
 
 def test_dash_means_stdout(run: Run, picture: Picture) -> None:
-    assert run("detect", picture(), "--json", "-o", "-").out.startswith('{"image"')
+    assert run("detect", picture(), "-f", "jsonl", "-o", "-").out.startswith('{"image"')
+
+
+def test_json_is_one_array(run: Run, picture: Picture) -> None:
+    inputs = (picture("a.png"), "none.png", picture("b.png", box=None))
+    assert json.loads(run("detect", *inputs, "--json").out) == lines(run("detect", *inputs, "-f", "jsonl").out)
+    Path("empty").touch()
+    run("detect", "--files-from", "empty", "-f", "json", "-o", "empty.json")
+    assert json.loads(Path("empty.json").read_bytes()) == []
+
+
+def test_wider_face_blocks(run: Run, picture: Picture) -> None:
+    name, number, face, *others = run("detect", picture("a.png"), picture("b.png", box=None), "-f", "wider").out.split(
+        "\n"
+    )
+    assert (name, number, others) == ("a.png", "1", ["b.png", "0", ""])
+    np.testing.assert_allclose([float(text) for text in face.split(" ")], [40, 30, 50, 70, 0.875], atol=1.0)
+
+
+def test_yolo_has_a_file_for_each_image(run: Run, picture: Picture) -> None:
+    picture("in/a.png")
+    picture("in/a.jpg")
+    picture("in/deep/b.png", box=None)
+    Image.new("RGB", (9, 9)).save("in/pages.tif", save_all=True, append_images=[Image.new("RGB", (9, 9))])
+    args = ("detect", "in", "-r", "-f", "yolo", "-o", "in/labels")
+    code, out, err = run(*args)
+    assert (code, out) == (1, "")
+    assert "in/a.png: in/labels/a.txt is the copy of in/a.jpg" in err
+    written = {path.relative_to("in/labels").as_posix(): path.read_text() for path in Path("in").rglob("*.txt")}
+    (face,) = written.pop("a.txt").splitlines()
+    assert written == {"deep/b.txt": "", "pages_page1.txt": "", "pages_page2.txt": ""}
+    np.testing.assert_allclose(
+        [float(text) for text in face.split(" ")], [0, 65 / 160, 65 / 120, 50 / 160, 70 / 120], atol=0.01
+    )
+    assert "3 copies already exist, such as in/labels/a.txt; name another folder" in run(*args).err
+
+
+class TestCrops:
+    """Pictures of faces."""
+
+    def test_each_face_is_a_file_without_metadata(self, run: Run, picture: Picture) -> None:
+        exif = Image.Exif()
+        exif[0x0112], exif[0x010E] = 6, "secret"
+        Image.open(picture("in/a.png")).rotate(90, expand=True).save("in/deep.jpg", exif=exif, quality=95)
+        picture("in/none.png", box=None)
+        code, _, err = run("detect", "in", "--save-crops", "in/faces", "-f", "csv")
+        assert (code, err) == (0, "3 images, 2 faces\npictures of faces in in/faces\n")
+        assert sorted(path.name for path in Path("in/faces").iterdir()) == ["a_1.png", "deep_1.jpg"]
+        for path in Path("in/faces").iterdir():
+            assert b"secret" not in path.read_bytes()
+            image = cv2.imread(str(path))
+            assert abs(image.shape[0] - 98) <= 2
+            assert abs(image.shape[1] - 70) <= 2
+            assert image[50, 35].min() > 250
+        again = run("detect", "in/a.png", "--save-crops", "in/faces")
+        assert again.error.startswith("in/faces/a_1.png already exists; name another folder, or add --overwrite")
+
+    def test_with_copies_and_labels(self, run: Run, picture: Picture) -> None:
+        picture("in/a.png")
+        args = ("detect", "in", "--annotate", "a", "--save-crops", "c", "-f", "yolo", "-o", "l")
+        assert run(*args, "--resume").code == 0
+        assert [path.as_posix() for path in sorted(Path().glob("[acl]/*[gt]"))] == ["a/a.png", "c/a_1.png", "l/a.txt"]
+        assert "skipped 1 input" in run(*args, "--resume").err
+
+
+def test_show_opens_marked_images(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("PIL.ImageShow.show", lambda image: seen.append(np.asarray(image)[..., ::-1]) or True)
+    assert run("detect", picture("a.png"), picture("b.png"), "--show").code == 0
+    assert [image.shape for image in seen] == [(120, 160, 3)] * 2
+    assert not any(np.array_equal(image, cv2.imread("a.png")) for image in seen)
+    for number in range(11):
+        picture(f"in/{number}.png")
+    assert run("detect", "in", "--show").error == "--show opens at most 10 images, not 11; use --annotate DIR"
+    monkeypatch.setattr("PIL.ImageShow.show", lambda _: False)
+    ran = run("detect", "a.png", "--show")
+    assert ran.error == "a.png: there is no program here that shows pictures; use --annotate DIR"
+    assert "1 face" in ran.out
 
 
 def test_one_bad_input_does_not_stop_the_others(run: Run, picture: Picture) -> None:
     Path("empty.jpg").touch()
     Path("text.jpg").write_text("hello")
     inputs = (picture("a.png"), "empty.jpg", picture("cut.jpg", keep=0.6), "text.jpg", "none.jpg", picture("z.png"))
-    code, out, err = run("detect", *inputs, "--json")
+    code, out, err = run("detect", *inputs, "-f", "jsonl")
     assert code == 1
     found = lines(out)
     assert [line["image"] for line in found] == [str(path) for path in inputs]
@@ -160,7 +238,7 @@ class TestAnnotate:
     def test_copies_have_names_and_sizes_of_images(self, run: Run, picture: Picture) -> None:
         picture("in/a.png")
         picture("in/deep/b.jpg")
-        code, _, err = run("detect", "in", "--recursive", "--annotate", "in/out", "--json")
+        code, _, err = run("detect", "in", "--recursive", "--annotate", "in/out", "-f", "jsonl")
         assert code == 0
         assert err == "2 images, 2 faces\nannotated copies in in/out\n"
         for name in ("a.png", "deep/b.jpg"):
@@ -169,7 +247,7 @@ class TestAnnotate:
             assert after is not None
             assert after.shape == before.shape
             assert (after != before).any()
-        assert len(lines(run("detect", "in", "-r", "--annotate", "in/out", "--overwrite", "--json").out)) == 2
+        assert len(lines(run("detect", "in", "-r", "--annotate", "in/out", "--overwrite", "-f", "jsonl").out)) == 2
 
     def test_copy_over_existing_file_is_refused(self, run: Run, picture: Picture) -> None:
         path = picture("a.png")
@@ -184,7 +262,7 @@ class TestAnnotate:
             raise OutputError("cannot write out/a.png: No space left on device")
 
         monkeypatch.setattr(outputs, "save_image", fail)
-        ran = run("detect", picture("a.png"), "--annotate", "out", "--json")
+        ran = run("detect", picture("a.png"), "--annotate", "out", "-f", "jsonl")
         assert ran.code == 1
         assert len(lines(ran.out)[0]["faces"]) == 1
         assert ran.error == "a.png: cannot write out/a.png: No space left on device"
@@ -197,14 +275,14 @@ class TestAnnotate:
         (["--model", "nope", "--format", "csv"], "no model 'nope'"),
         (["--model", "nope", "--output", "new.csv"], "no model 'nope'"),
         (["--model", "none.onnx"], "none.onnx"),
-        (["--format", "xml"], "--format xml: the choices are: table, jsonl, csv, coco, parquet"),
-        (["--format", "csv", "--json"], "--json means --format jsonl, not csv"),
-        (
-            ["--output", "faces.xyz"],
-            "the suffix does not select a format; add --format table|jsonl|csv|coco|parquet",
-        ),
+        (["--format", "xml"], "--format xml: the choices are: table, json, jsonl, csv, coco, parquet, yolo, wider"),
+        (["--output", "faces.xyz"], "the suffix does not select a format; add --format table|json|jsonl|csv|coco"),
+        (["--format", "yolo"], "--format yolo requires --output DIR"),
+        (["--format", "yolo", "-o", "taken.csv"], "taken.csv cannot be a folder: a file is in the way"),
+        (["--save-crops", "taken.csv"], "taken.csv cannot be a folder"),
+        (["--show", *["spot.png"] * 2], "--show requires a display, and there is none; use --annotate DIR"),
         (["--output", "nowhere/faces.csv"], "there is no folder nowhere; create it first"),
-        (["--output", "spot.png", "--json", "--overwrite"], "spot.png is an input"),
+        (["--output", "spot.png", "-f", "jsonl", "--overwrite"], "spot.png is an input"),
         (["--output", "taken.csv"], "taken.csv already exists; name another file, or add --overwrite to replace it"),
         (["--annotate", "taken.csv"], "taken.csv cannot be a folder"),
         (["--scale", "100"], "--scale '100': sides are multiples of 32"),
@@ -327,7 +405,7 @@ def test_lack_of_memory_for_one_input(run: Run, picture: Picture, monkeypatch: p
             raise MemoryError("Unable to allocate 9.00 GiB")
 
     monkeypatch.setattr(Source, "check", check)
-    ran = run("detect", picture("a.png"), picture("b.png"), picture("c.png"), "--json")
+    ran = run("detect", picture("a.png"), picture("b.png"), picture("c.png"), "-f", "jsonl")
     assert ran.code == 1
     assert "- b.png: there is not enough memory: Unable to allocate 9.00 GiB; use smaller" in ran.err
     assert [line["image"] for line in lines(ran.out)] == ["a.png", "b.png", "c.png"]
@@ -339,7 +417,7 @@ def test_option_that_does_not_fit_one_input(run: Run, picture: Picture, monkeypa
             raise OptionError("b.png: this option does not fit")
 
     monkeypatch.setattr(Source, "check", check)
-    ran = run("detect", picture("a.png"), picture("b.png"), "--json")
+    ran = run("detect", picture("a.png"), picture("b.png"), "-f", "jsonl")
     assert (ran.code, [line["image"] for line in lines(ran.out)]) == (1, ["a.png", "b.png"])
     assert run("detect", "b.png").code == 2
 
@@ -348,7 +426,7 @@ def test_option_that_does_not_fit_one_input(run: Run, picture: Picture, monkeypa
 def test_names_that_are_not_utf8_are_escaped(run: Run, picture: Picture) -> None:
     name = os.fsdecode(b"x\xff.png")
     picture("a.png").rename(name)
-    (line,) = lines(run("detect", name, "--json").out)
+    (line,) = lines(run("detect", name, "-f", "jsonl").out)
     assert os.fsencode(line["image"]) == b"x\xff.png"
     assert run("detect", name, "-f", "csv", "-o", "x.csv").code == 0
     assert Path("x.csv").read_text(encoding="utf-8").splitlines()[1].startswith("x\\udcff.png,")
@@ -365,7 +443,7 @@ def test_names_that_are_not_utf8_are_escaped(run: Run, picture: Picture) -> None
 @pytest.mark.skipif(os.name == "nt", reason="file names of POSIX")
 def test_file_names(run: Run, picture: Picture, name: str) -> None:
     picture("a.png").rename(name)
-    ran = run("detect", "--json", "--", name)
+    ran = run("detect", "-f", "jsonl", "--", name)
     assert (ran.code, ran.err) == (0, "")
     (line,) = lines(ran.out)
     assert (line["image"], len(line["faces"])) == (name, 1)

@@ -33,7 +33,7 @@ def plan(fakes: ModuleType, tmp_path: Path) -> Path:
 
 
 def test_detect_with_engine(run: Run, picture: Picture, gpu: Any, plan: Path) -> None:
-    code, out, err = run("detect", picture(), "--model", plan, "--json", "--device", "cuda:1", "--verbose")
+    code, out, err = run("detect", picture(), "--model", plan, "-f", "jsonl", "--device", "cuda:1", "--verbose")
     assert code == 0
     assert json.loads(out)["image_size"] == [160, 120]
     assert "note: cuda:1: tensorrt 8.6.0 on Fake H100 (cuda:1, " in err

@@ -39,7 +39,7 @@ def write(*names: str, data: bytes = PNG) -> None:
         Path(name).write_bytes(data)
 
 
-def search(*inputs: str, recursive: bool = False, skip: Path | None = None) -> tuple[list[str], LeftOut]:
+def search(*inputs: str, recursive: bool = False, skip: tuple[Path, ...] = ()) -> tuple[list[str], LeftOut]:
     left_out = LeftOut()
     sources = find_inputs(inputs or ["."], recursive=recursive, skip=skip, left_out=left_out)
     return [source.path.as_posix() for source in sources if not source.problem], left_out
@@ -99,15 +99,15 @@ def test_subfolders_are_named_if_they_hold_images() -> None:
     write("jxl/e.jxl", data=b"\xff\x0a" + bytes(20))
     write("texts/notes.txt", "out/texts/notes.txt", data=b"words")
     write("out/copy.png")
-    assert search(skip=Path("out"))[1].groups() == {
+    assert search(skip=(Path("out"),))[1].groups() == {
         "3 subfolders with images or videos not searched; add --recursive": ["c.jpg", "deep", "jxl"]
     }
-    assert search(recursive=True, skip=Path("out"))[0] == ["a.png", "c.jpg/d.png", "deep/er/b.png"]
+    assert search(recursive=True, skip=(Path("out"),))[0] == ["a.png", "c.jpg/d.png", "deep/er/b.png"]
 
 
 def test_output_folder_within_a_subfolder_does_not_count() -> None:
     write("sub/out/copy.png")
-    assert search(skip=Path("sub/out"))[1] == LeftOut()
+    assert search(skip=(Path("sub/out"),))[1] == LeftOut()
     assert search()[1].folders == [Path("sub")]
 
 

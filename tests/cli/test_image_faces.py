@@ -246,7 +246,7 @@ def test_files_of_images_with_videos(run: Run, picture: Picture, film: Film) -> 
     for option in ("--detections", "--save-detections"):
         ran = run("anonymize", "in", "-o", "out", option, "f.jsonl")
         assert ran.error == f"{option} applies to images, or to a single video; process the videos one by one"
-    Path("mixed.jsonl").write_text(run("detect", "in", "--json").out)
+    Path("mixed.jsonl").write_text(run("detect", "in", "-f", "jsonl").out)
     assert run("anonymize", "in/b.png", "-o", "b.png", "--detections", "mixed.jsonl", *SOLID).code == 0
     assert is_black("b.png", BOX)
 

@@ -144,7 +144,7 @@ def test_all_pages_are_covered(run: Run, name: str) -> None:
 def test_pages_are_reported_and_read_again(run: Run) -> None:
     write("a.tif", [ImageFrame(spot()), ImageFrame(spot(30))])
     write("b.png", [ImageFrame(spot())])
-    rows = [json.loads(line) for line in run("detect", "a.tif", "b.png", "--json").out.splitlines()]
+    rows = [json.loads(line) for line in run("detect", "a.tif", "b.png", "-f", "jsonl").out.splitlines()]
     assert [(row["image"], row.get("page"), len(row["faces"])) for row in rows] == [
         ("a.tif", 1, 1), ("a.tif", 2, 1), ("b.png", None, 1),
     ]  # fmt: skip
@@ -194,7 +194,7 @@ def test_animations_stay_animations(run: Run, suffix: str) -> None:
     if suffix == ".gif":
         assert run("anonymize", f"a{suffix}", "--replace-with", "solid", "-o", "b.mp4").code == 0
         assert Path("b.mp4").exists()
-    ran = run("detect", f"a{suffix}", "--json")
+    ran = run("detect", f"a{suffix}", "-f", "jsonl")
     assert [json.loads(line)["frame"] for line in ran.out.splitlines()[1:5]] == [0, 1, 2, 3]
 
 

@@ -38,7 +38,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def paths(*names: str, recursive: bool = False, skip: Path | None = None) -> list[str]:
+def paths(*names: str, recursive: bool = False, skip: tuple[Path, ...] = ()) -> list[str]:
     return [source.path.as_posix() for source in find_inputs(names, recursive=recursive, skip=skip)]
 
 
@@ -63,7 +63,7 @@ def test_recursion_skips_hidden_files_and_folders(tree: Path) -> None:
 
 
 def test_recursion_skips_output_folder(tree: Path) -> None:
-    assert paths(".", recursive=True, skip=Path("deep")) == ["a.PNG", "b.jpg"]
+    assert paths(".", recursive=True, skip=(Path("deep"),)) == ["a.PNG", "b.jpg"]
 
 
 def test_glob_is_expanded(tree: Path) -> None:

@@ -133,7 +133,7 @@ def test_other_options_are_accepted(run: Run, picture: Picture, args: tuple[str,
 def test_contradictory_options_are_refused(run: Run, picture: Picture) -> None:
     ran = run("detect", picture(), "--quiet", "--verbose")
     assert (ran.code, ran.error) == (2, "--quiet and --verbose exclude each other; leave one of them out")
-    ran = run("detect", "spot.png", "--json", "--quiet", "--repeat", "2")
+    ran = run("detect", "spot.png", "-f", "jsonl", "--quiet", "--repeat", "2")
     assert (ran.code, ran.error) == (2, "--repeat prints nothing with --quiet, except in tables; leave it out")
     ran = run("anonymize", "spot.png", "--only-tracks", "4,7", "--except-tracks", "7")
     assert (ran.code, ran.error) == (2, "track 7 is in --only-tracks and in --except-tracks; leave it out of one")

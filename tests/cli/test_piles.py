@@ -73,9 +73,9 @@ def test_results_are_those_of_each_image_alone(run: Run) -> None:
     pages[0].save("in/08.tif", save_all=True, append_images=pages[1:])
     Path("in/09.png").write_bytes(cv2.imencode(".png", np.zeros((1, 9000, 3), np.uint8))[1].tobytes())
     inputs = sorted(Path("in").iterdir())
-    alone = [run("detect", path, "--json", "--damaged", "keep") for path in inputs]
+    alone = [run("detect", path, "-f", "jsonl", "--damaged", "keep") for path in inputs]
     for options in ((), ("--workers", "1", "--batch", "3"), ("--workers", "7", "--batch", "1")):
-        ran = run("detect", "in", "--json", "--damaged", "keep", *options)
+        ran = run("detect", "in", "-f", "jsonl", "--damaged", "keep", *options)
         assert ran.code == 1
         assert ran.out == "".join(
             one.out or json.dumps({"image": str(path), "error": one.error.removeprefix(f"{path}: ")}) + "\n"
@@ -100,7 +100,7 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
     large = np.zeros((500, 400, 3), np.uint8)
     large[100:200, 100:200] = 255
     Path("in/10.png").write_bytes(cv2.imencode(".png", large)[1].tobytes())
-    threads = run("detect", "in", "--json")
+    threads = run("detect", "in", "-f", "jsonl")
     forks = []
 
     def fork(*arguments: Any) -> Any:
@@ -115,7 +115,7 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
     with monkeypatch.context() as patch:
         written = Mock(side_effect=json_faces)
         patch.setattr(results, "json_faces", written)
-        assert run("detect", "in", "--json", "--workers", "6") == threads
+        assert run("detect", "in", "-f", "jsonl", "--workers", "6") == threads
     assert written.call_count == 5  # three pages, the narrow image and the large one; processes write the other rows
     assert len(forks) == 1
     assert not multiprocessing.active_children()
@@ -131,14 +131,14 @@ def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, mon
         return run_model(self, blob)
 
     monkeypatch.setattr(spot_network.SpotBackend, "run", kill)
-    ran = run("detect", "in", "--json", "--workers", "6")
+    ran = run("detect", "in", "-f", "jsonl", "--workers", "6")
     warning, _, rest = ran.err.partition("\n")
     assert warning == "warning: a process that decodes images ended with SIGKILL; the job goes on without it"
     assert (ran.code, ran.out, rest) == (threads.code, threads.out, threads.err)
     assert killed.is_set()
     assert not job_threads()
     paths[0].write_text("no image")  # the size of the others is known all the same
-    ran = run("detect", "in", "--json", "--workers", "6")
+    ran = run("detect", "in", "-f", "jsonl", "--workers", "6")
     assert (ran.code, ran.out.splitlines()[1:], len(forks)) == (1, threads.out.splitlines()[1:], 3)
 
 
@@ -155,19 +155,19 @@ def test_an_image_that_ends_processes_costs_itself_only(run: Run, monkeypatch: p
 
     monkeypatch.setattr(decoders, "open_image", open_or_die)
     monkeypatch.setattr(decoders, "MIN_TO_FORK", 2)
-    ran = run("detect", "in", "--json", "--workers", "6")
+    ran = run("detect", "in", "-f", "jsonl", "--workers", "6")
     assert ran.code == 1
     assert [len(line.get("faces", ())) for line in lines(ran.out)] == [1] * 5 + [0] + [1] * 6
     reason = "the process that decodes it ended with code 3; is there enough memory?"
     assert lines(ran.out)[5] == {"image": "in/05.png", "error": reason}
     monkeypatch.setattr(decoders, "MIN_FORKS", 2)
-    assert run("detect", "in", "--json", "--workers", "4").out == ran.out  # two processes are left
+    assert run("detect", "in", "-f", "jsonl", "--workers", "4").out == ran.out  # two processes are left
 
 
 @pytest.mark.parametrize("limit", ["fork", "mmap"])
 def test_threads_decode_where_a_limit_refuses_processes(run: Run, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     pile(3)
-    threads = run("detect", "in", "--json")
+    threads = run("detect", "in", "-f", "jsonl")
 
     def refuse(*_: Any) -> Any:
         raise BlockingIOError("Resource temporarily unavailable")
@@ -175,7 +175,7 @@ def test_threads_decode_where_a_limit_refuses_processes(run: Run, monkeypatch: p
     monkeypatch.setattr(decoders, "MIN_TO_FORK", 2)
     monkeypatch.setattr(decoders, "MIN_FORKS", 2)
     monkeypatch.setattr(f"{'os' if limit == 'fork' else 'mmap'}.{limit}", refuse)
-    assert run("detect", "in", "--json", "--workers", "3") == threads
+    assert run("detect", "in", "-f", "jsonl", "--workers", "3") == threads
 
 
 @pytest.mark.parametrize("options", [("--batch", "1"), ("--batch", "8")])

@@ -118,7 +118,7 @@ def test_nothing_stays_if_a_signal_comes_before_the_first_result(popen: Popen, i
 
 @posix_only
 def test_json_lines_are_written_image_by_image(images: Path) -> None:
-    process = subprocess.Popen(spots(0.1, "detect", str(images), "--json"), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(spots(0.1, "detect", str(images), "-f", "jsonl"), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
         assert json.loads(process.stdout.readline())["image"].endswith("00.png")
@@ -131,7 +131,7 @@ def test_json_lines_are_written_image_by_image(images: Path) -> None:
 def test_progress_bar_leaves_results_intact(images: Path) -> None:
     terminal, end = os.openpty()
     ran = subprocess.run(
-        spots(0, "detect", str(images), "none.jpg", "--json"),
+        spots(0, "detect", str(images), "none.jpg", "-f", "jsonl"),
         stdout=subprocess.PIPE,
         stderr=end,
         text=True,
@@ -171,7 +171,7 @@ def read_all(terminal: int) -> str:
 @posix_only
 def test_closed_pipe_is_no_error(images: Path) -> None:
     process = subprocess.Popen(
-        spots(0, "detect", str(images), "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        spots(0, "detect", str(images), "-f", "jsonl"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     process.stdout.readline()
@@ -186,7 +186,7 @@ def test_closed_pipe_is_no_error(images: Path) -> None:
 def test_full_disk_gives_one_line(images: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ran = subprocess.run(
-            spots(0, "detect", str(images), "--json"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            spots(0, "detect", str(images), "-f", "jsonl"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert ran.returncode == 1
     assert ran.stderr.startswith("error: cannot write to standard output: No space left on device")
@@ -221,7 +221,10 @@ def test_python_m_runs_the_command_line(network_500m: Path, tmp_path: Path) -> N
     image = tmp_path / "face.png"
     image.write_bytes(cv2.imencode(".png", samples.load("portrait").image)[1].tobytes())
     ran = subprocess.run(
-        [sys.executable, "-m", "scrfd_trt", "detect", str(image), "--json"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "scrfd_trt", "detect", str(image), "-f", "jsonl"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert len(json.loads(ran.stdout)["faces"]) == 1

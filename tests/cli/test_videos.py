@@ -156,7 +156,7 @@ def test_detect_shows_tracks_and_json_lines(run: Run, film: Callable[..., Path])
     assert code == 0
     assert out.startswith("clip.mp4  160×120, 20 frames, 1 track")
     assert "0:01.90" in out
-    code, out, _ = run("detect", "clip.mp4", "--json")
+    code, out, _ = run("detect", "clip.mp4", "-f", "jsonl")
     assert len(out.splitlines()) == 1 + FRAMES
     assert "for videos use table, jsonl" in run("detect", "clip.mp4", "-o", "x.csv").error
     assert "--annotate applies to images only" in run("detect", "clip.mp4", "--annotate", "d").error

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,21 +13,19 @@ from rich.text import Text
 
 from scrfd_trt._cli import console, live, options, outputs, results
 from scrfd_trt._cli.batch import Tally, process_videos
-from scrfd_trt._cli.decoders import OpenedImage, decoding_processes
+from scrfd_trt._cli.decoders import decoding_processes
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector, parse_rotations
 from scrfd_trt._cli.folders import LeftOut
-from scrfd_trt._cli.images import ImageCallback, ImageResult, ModelFinder, detect_images, run_size
-from scrfd_trt._cli.inputs import Source, same_file_key
+from scrfd_trt._cli.image_outputs import ImageOutputs
+from scrfd_trt._cli.images import ImageResult, ModelFinder, detect_images, run_size
+from scrfd_trt._cli.inputs import Source, is_folder, same_file_key
 from scrfd_trt._cli.jobs import Job
 from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, REPORTED, check_options
 from scrfd_trt._cli.options import VideoSettings, option
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
-from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._image_files import ImageFrame
-from scrfd_trt._image_files.write import storable
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Summary
@@ -36,12 +33,13 @@ from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._detections_file import FACES_SUFFIX
 
 FORMAT_DEFAULT = "by suffix of --output: .txt, .jsonl, .csv, .json, .parquet; else table"
-FORMAT_HELP = "Output format: table, jsonl, csv, coco or parquet."
+FORMAT_HELP = f"Output format: {', '.join(results.FORMATS)}."
 FormatName = Annotated[str | None, option("FORMAT", FORMAT_HELP, "--format", "-f", show_default=FORMAT_DEFAULT)]
-Output = Annotated[
-    Path | None, option("FILE", "Write the results to this file.", "--output", "-o", show_default="stdout")
-]
+OUTPUT_HELP = "Write the results to this file; YOLO's into this folder."
+Output = Annotated[Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="stdout")]
 Annotate = Annotated[Path | None, option("DIR", "Write copies with the faces marked into this folder.")]
+SaveCrops = Annotated[Path | None, option("DIR", "Write a picture of each face into this folder.")]
+Show = Annotated[bool, option(None, "Show the images with the faces marked.", "--show")]
 Repeat = Annotated[int | None, option("N", "Repeat each detection N times and print images per second.", min=1)]
 
 
@@ -50,9 +48,10 @@ def detect(
     inputs: options.Inputs = None,
     *,
     format_name: FormatName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
     output: Output = None,
     annotate: Annotate = None,
+    save_crops: SaveCrops = None,
+    show: Show = False,
     repeat: Repeat = None,
     recursive: options.Recursive = False,
     model: options.ModelArgs,
@@ -74,40 +73,39 @@ def detect(
 
     For example:
       scrfd-trt detect photo.jpg
-      scrfd-trt detect photos/ --recursive --json > faces.jsonl
+      scrfd-trt detect photos/ --recursive --format jsonl > faces.jsonl
       scrfd-trt detect photos/*.jpg --output faces.csv --annotate marked/
+      scrfd-trt detect photos/ --save-crops faces/ --format yolo -o labels/
+      curl -s https://example.com/a.jpg | scrfd-trt detect - --format csv
       scrfd-trt detect group.jpg --model 2.5g_bnkps --scale 640,1280
       scrfd-trt detect clip.mp4 --output clip.faces.jsonl
       scrfd-trt detect photo.jpg --model face.plan --annotate out/ --repeat 100
     """
     with console.logged(**vars(messages)):
         output = None if output == Path("-") else output
-        kind = results.choose_format(format_name, as_json=as_json, output=output)
+        kind = results.choose_format(format_name, output)
+        labels = output if kind == "yolo" else None
+        beside = ImageOutputs(annotate, save_crops, labels, show=show, quality=quality)
         live.refuse(inputs or (), "detect")
         left_out = LeftOut()
         context.with_resource(limited(image.limits()))
-        work = Job(context, job, folder=annotate, rows=output)
-        output = work.rows
-        if job.resume and kind in {"coco", "parquet"}:
-            raise OptionError(
-                f"{output}: --resume continues only .jsonl, .csv and .txt files; name one of these, or leave out "
-                "--resume and divide the job with --shard"
-            )
-        found = work.find(inputs, recursive=recursive, skip=annotate, left_out=left_out)
-        if output is not None:
+        work = Job(context, job, folder=labels or annotate, rows=None if labels else output)
+        output = labels or work.rows
+        if job.resume:
+            results.check_resumable(kind, output)
+        found = work.find(inputs, recursive=recursive, skip=(annotate, save_crops), left_out=left_out)
+        if output is not None and labels is None:
             is_own = work.ledger is not None and work.ledger.is_own(output)
             _check_output(output, found, kind, overwrite=overwrite or is_own)
         sources = work.left(found)
         _refuse_videos(sources, kind, output)
         images = [source for source in sources if source.problem or not source.is_video]
         videos = [source for source in sources if not source.problem and source.is_video]
-        may_write = overwrite or job.resume
-        settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=may_write)
+        settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite or job.resume)
         copied = [source for source in found if source.is_done] + images
-        targets = {} if annotate is None else outputs.plan_folder(copied, annotate, overwrite=overwrite)
+        use, pictures = beside.plan(copied, overwrite=overwrite, replace=overwrite or job.resume)
         reported = set() if messages.quiet and kind != "table" else {REPORTED}
-        _check_options(context, work.facts(inputs, found) | reported, output, annotate, targets)
-        copies = None if annotate is None else _annotator(targets, overwrite=may_write, quality=quality)
+        _check_options(context, work.facts(inputs, found) | reported, output, annotate or save_crops, pictures)
         for source in videos:
             source.copy = output
         if job.dry_run:
@@ -117,7 +115,7 @@ def detect(
         writing = partial(
             results.open_writer,
             kind,
-            output,
+            work.rows,
             overwrite=overwrite,
             threshold=detection.threshold,
             looks=looks,
@@ -125,13 +123,13 @@ def detect(
         )
         tally = Tally(alone=len(found) == 1, skipped=work.skipped)
         with tally.reported(left_out, strict=False, quiet=messages.quiet), work.recording():
-            if not found and output is not None:  # the results of an empty shard are a valid file
+            if not found and output is not None and labels is None:  # the results of an empty shard are a valid file
                 with writing():
                     pass
             if not sources:
                 return
             run, reading = run_size(image.batch, sources), image.parse(settings.damaged)
-            decoded = images if annotate is None and repeat is None else []
+            decoded = images if use is None and repeat is None else []
             with (
                 decoding_processes(decoded, reading) as decoders,
                 open_detector(**vars(model), **vars(detection), max_batch=run) as detector,
@@ -147,10 +145,10 @@ def detect(
                             finder,
                             tally,
                             reading,
-                            use=copies,
+                            use=use,
                             bar=bar,
                             decoders=decoders,
-                            as_json=kind == "jsonl",
+                            as_json=kind in {"json", "jsonl"},
                         ) as outcomes,
                     ):
                         _write_results(writer, outcomes, quiet=messages.quiet)
@@ -159,7 +157,7 @@ def detect(
                     if not messages.quiet and (output is not None or kind == "jsonl"):
                         console.plain(f"{'wrote ' if output else ''}{output or source.name}: {headline(summary)}")
             if images and not messages.quiet:
-                _print_summary(tally, output, annotate)
+                _print_summary(tally, output, annotate, save_crops)
 
 
 def _check_output(output: Path, sources: Sequence[Source], kind: results.Format, *, overwrite: bool) -> None:
@@ -169,10 +167,10 @@ def _check_output(output: Path, sources: Sequence[Source], kind: results.Format,
 
 
 def _check_options(
-    context: typer.Context, facts: set[str], output: Path | None, annotate: Path | None, targets: dict[Source, Path]
+    context: typer.Context, facts: set[str], output: Path | None, pictures: Path | None, targets: dict[Source, Path]
 ) -> None:
-    written = set() if output is None and annotate is None else {OUTPUT}
-    annotated = set() if annotate is None else {ANNOTATED}
+    written = set() if output is None and pictures is None else {OUTPUT}
+    annotated = set() if pictures is None else {ANNOTATED}
     lossy = {LOSSY} if outputs.any_lossy(targets) else set()
     check_options(context, facts | {DETECTING} | written | annotated | lossy)
 
@@ -184,43 +182,17 @@ def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path
             source.is_video = not source.problem and source.is_video and not source.is_animation
     videos = [source for source in sources if not source.problem and source.is_video]
     if kind not in ("table", "jsonl"):
-        name = {"csv": "CSV", "coco": "COCO", "parquet": "Parquet"}[kind]
+        name = {"parquet": "Parquet", "wider": "WIDER FACE"}.get(kind, kind.upper())
         problem = f"{name} output is for images only; for videos use table, jsonl, or a file NAME{FACES_SUFFIX}"
     elif output is not None and len(sources) > 1:
         problem = f"{output} can hold the faces of one video; "
-        problem += "give each video a file of its own, or leave out --output and use --json > FILE"
+        problem += "give each video a file of its own, or leave out --output and use --format jsonl > FILE"
     else:
         return
     if videos and len(videos) == len(sources):
         raise OptionError(problem)
     for source in videos:
         source.problem = problem
-
-
-def _annotator(targets: dict[Source, Path], *, overwrite: bool, quality: int) -> ImageCallback:
-    import overlays  # noqa: PLC0415 - slow to import
-
-    draw, one_at_a_time = overlays.create("landmarks"), threading.Lock()
-
-    def drawn(pages: Iterator[tuple[ImageFrame, Detections]]) -> Iterator[ImageFrame]:
-        for frame, faces in pages:
-            with one_at_a_time, measured("draw"):  # threads would pass Python's lock around at each line and point
-                marked = frame.drawn_on(draw(frame.visible(), faces))
-            yield marked
-
-    def annotate(image: OpenedImage, pages: Iterator[tuple[ImageFrame, Detections]]) -> Callable[[], None]:
-        target = targets[image.source]
-        outputs.save_image(
-            drawn(pages),
-            target,
-            overwrite=overwrite,
-            quality=quality,
-            copy_of=image.file,
-            metadata=storable(image.metadata.kept(descriptive=False, location=False), target.suffix),
-        )
-        return lambda: None
-
-    return annotate
 
 
 def _write_results(
@@ -262,11 +234,13 @@ def _write_tracks(path: Path | str, summary: Summary, output: Path | None, *, ov
             file.write(text.encode())
 
 
-def _print_summary(tally: Tally, output: Path | None, annotate: Path | None) -> None:
+def _print_summary(tally: Tally, output: Path | None, annotate: Path | None, crops: Path | None) -> None:
     tally.warn_spherical()
-    if output is not None:
+    if output is not None and (tally.images or not is_folder(output)):
         console.plain(f"wrote {output}: {tally.summary()}")
     elif tally.images > 1:
         console.plain(tally.summary())
     if annotate is not None and tally.images:
         console.plain(f"annotated copies in {annotate}")
+    if crops is not None and tally.faces:
+        console.plain(f"pictures of faces in {crops}")
