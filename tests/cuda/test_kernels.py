@@ -418,6 +418,8 @@ def test_they_compile_for_every_gpu(capability, source, tmp_path, monkeypatch):
         assert binary.startswith(b"\x7fELF")
         assert kernels.compiled(number, source) == binary
         assert any((tmp_path / "kernels").rglob("*"))
+    elif capability not in (CAPABILITIES[0], CAPABILITIES[-1]):
+        pytest.skip("nox's session rtx compiles for these with NVRTC")
     told = told_by_nvrtc(source, capability) if found == "nvrtc" else told_by_nvcc(source, capability, tmp_path)
     # Registers alone: what a thread keeps in memory would cost more than all else that it does.
     of_each = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", told)

@@ -10,6 +10,8 @@ import pytest
 from drawing import STYLES, Look, draw_face
 from scrfd_trt.errors import ImageError, OptionError
 
+pytestmark = pytest.mark.slow
+
 
 def canvas(width=240, height=200, value=120):
     return np.full((height, width, 3), value, np.uint8)

@@ -16,6 +16,7 @@ from scrfd_trt._engine.runtime import opener
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.cuda import CudaPipeline, program
 
+pytestmark = pytest.mark.slow
 IMAGE = np.full((64, 64, 3), 90, np.uint8)
 
 
