@@ -28,7 +28,7 @@ def main(source: Path, target: Path) -> None:
                 print(f"{photo.name}: left out: {faces.reason}")
                 continue
             cv2.imwrite(str(target / photo.name), hide(cv2.imread(str(photo)), faces))
-            print(f"{photo.name}: {len(faces)} faces hidden")
+            print(f"{photo.name}: {len(faces)} face{'s' * (len(faces) != 1)} hidden")
 
 
 if __name__ == "__main__":

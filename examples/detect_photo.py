@@ -17,7 +17,7 @@ def main(photo: Path) -> None:
     """Print the faces of ``photo``, and write ``photo_face1.png``, ``photo_face2.png``, … beside it."""
     with SCRFDDetector() as detector:
         faces = detector.detect(photo)
-    print(f"{photo}: {len(faces)} faces")
+    print(f"{photo}: {len(faces)} face{'s' * (len(faces) != 1)}")
     for number, (face, crop) in enumerate(zip(faces, faces.align(), strict=True), start=1):
         x, y = face.center
         print(f"{number}: {face.score:.0%} sure, {face.width:.0f}×{face.height:.0f} pixels around {x:.0f}, {y:.0f}")

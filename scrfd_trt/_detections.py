@@ -246,7 +246,7 @@ class Detections:
             what = f"region must be x1, y1, x2, y2 in pixels, not {shown(region)}"
             raise OptionError(what, fields=["region"], value=region) from error
         centers = self.centers.astype(np.float64)
-        return np.all((centers >= (x1, y1)) & (centers <= (x2, y2)), axis=1)
+        return np.asarray(np.all((centers >= (x1, y1)) & (centers <= (x2, y2)), axis=1), np.bool_)
 
     def nms(self, iou: float = 0.4) -> Self:
         """Return the faces without boxes whose IoU with one of higher score is above ``iou``, or that have no area."""

@@ -142,6 +142,44 @@ def test_service_detects_and_covers_faces(root, network_500m):
         assert (refused.status_code, refused.json()["detail"]) == (413, "the picture has more than 50 million pixels")
 
 
+def test_embeddings_tell_faces_apart(run_example, photo, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    pool = helper.make_node("AveragePool", ["data"], ["pooled"], kernel_shape=[28, 28], strides=[28, 28])
+    flat = helper.make_node("Flatten", ["pooled"], ["embedding"])
+    data, out = ("data", [1, 3, 112, 112]), ("embedding", [1, 48])
+    ends = [[helper.make_tensor_value_info(name, kind, shape)] for name, shape in (data, out)]
+    model = helper.make_model(helper.make_graph([pool, flat], "tiny", *ends), ir_version=8)
+    model.opset_import[0].version = 13
+    onnx.save(model, tmp_path / "arcface.onnx")
+    lines = run_example("embeddings.py", tmp_path / "arcface.onnx", photo, photo).splitlines()
+    assert lines == [
+        f"face {n} of {photo}: most like face {n} of {photo}, similarity 1.00" for n in range(len(SCENE.faces))
+    ]
+
+
+def test_calls_of_insightface(root, network_500m):
+    app = runpy.run_path(str(root / "examples" / "like_insightface.py"))["FaceAnalysis"]()
+    app.prepare(ctx_id=-1, det_thresh=0.5, det_size=(640, 640))
+    faces = app.get(SCENE.image)
+    with SCRFDDetector.from_onnx(network_500m, scales=640) as detector:
+        expected = detector.detect(SCENE.image)
+    assert [face.det_score for face in faces] == expected.scores.tolist()
+    assert np.array_equal([face["bbox"] for face in faces], expected.boxes)
+    assert np.array_equal([face.kps for face in faces], expected.landmarks)
+    assert len(app.get(SCENE.image, max_num=2)) == 2
+    assert faces[0].embedding is None
+    faces[0].embedding = 5
+    assert faces[0]["embedding"] == 5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_faces_of_a_data_set_of_hugging_face(run_example, photo, monkeypatch, tmp_path):
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    assert run_example("hf_datasets.py", photo.parent).splitlines() == [f"image 0: {len(SCENE.faces)} faces"]
+
+
 def test_torch_tensors_as_input_and_output(run_example, photo):
     pytest.importorskip("torch")
     printed = run_example("torch_tensors.py", photo)
