@@ -66,6 +66,8 @@ def check(inputs: Sequence[str], output: Path | None, settings: CopySettings) ->
         raise OptionError(f"{name} cannot be combined with other inputs; process it alone")
     if output is None:
         raise OptionError(f"{name} requires --output FILE")
+    if output == Path("-"):
+        raise OptionError(f"{name} cannot go to standard output, because a finished video is checked; name a file")
     check_suffix(output)
     outputs.check_free(output, kind="video", overwrite=settings.overwrite)
     return output

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._cli import console
 from scrfd_trt._cli.content import VIDEO_SUFFIXES, Kind, identify
 from scrfd_trt._cli.inputs import Source, exists, folded, is_folder, is_regular_file, same_file_key, user_path
 from scrfd_trt._engine.plan import ENGINE_SUFFIXES
-from scrfd_trt._files import atomic_file
+from scrfd_trt._files import atomic_file, temporary_folder
 from scrfd_trt._image_files import ImageFile, ImageFrame
 from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
 from scrfd_trt._image_files.metadata import Metadata
@@ -92,6 +95,40 @@ def plan_outputs(
     return plan_folder(sources, output, overwrite=overwrite)
 
 
+class StandardOutput(NamedTuple):
+    """A folder for one copy, and the function that writes the copy to standard output."""
+
+    folder: Path
+    send: Callable[[Path], None]
+
+
+@contextmanager
+def standard_output(sources: Sequence[Source]) -> Iterator[StandardOutput]:
+    """Take the copy of the only source; what is printed goes to standard error meanwhile.
+
+    The copy is complete, and has been checked, before its first byte is sent. Raises OptionError if standard output is
+    a terminal, or there are several sources, and OutputError if it is closed.
+    """
+    stream = sys.stdout
+    if len(sources) != 1:
+        raise OptionError(f"standard output takes one copy, and there are {len(sources)} inputs; name a folder")
+    if stream.isatty():
+        raise OptionError("standard output is a terminal; add > FILE or | COMMAND, or name a file")
+    if not hasattr(stream, "buffer"):
+        raise OutputError("standard output is closed, and the copy goes there; redirect it, or name a file")
+
+    def send(path: Path) -> None:
+        with path.open("rb") as file, redirect_stdout(stream):
+            try:
+                shutil.copyfileobj(file, stream.buffer)
+                stream.flush()
+            except OSError as error:
+                console.raise_stdout_error(error)
+
+    with temporary_folder() as folder, redirect_stdout(sys.stderr):
+        yield StandardOutput(folder, send)
+
+
 def plan_folder(
     sources: Sequence[Source], folder: Path, *, overwrite: bool, name: Callable[[Path], Path] = lambda path: path
 ) -> dict[Source, Path]:
@@ -109,7 +146,7 @@ def _plan_beside(sources: Sequence[Source], ending: str, *, overwrite: bool) -> 
     outputs = {}
     for source in sources:
         if source.address:
-            raise OptionError(f"{source.name} requires --output FILE")
+            raise OptionError(f"{source.name} requires --output FILE, or --output - for standard output")
         if not source.problem:
             name = _copy_name(source)
             outputs[source] = source.path.with_name(f"{name.stem}{ending}{name.suffix}")

@@ -21,7 +21,7 @@ from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.images import FaceFinder, FileFinder, ImageResult, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source
-from scrfd_trt._cli.jobs import Job
+from scrfd_trt._cli.jobs import Job, Shard
 from scrfd_trt._cli.looks import OWN_LOOKS, Looks
 from scrfd_trt._cli.option_rules import (
     COVERED,
@@ -103,11 +103,7 @@ def write_copies(
     left_out = LeftOut()
     context.with_resource(limited(settings.images.limits()))
     job = Job(context, args.job, folder=output)
-    if job.shard is not None and settings.files.save_detections is not None:
-        saved = job.shard.named(settings.files.save_detections)
-        settings = replace(settings, files=replace(settings.files, save_detections=saved))
-    if job.shard is not None and settings.report is not None:
-        settings = replace(settings, report=job.shard.named(settings.report))
+    settings = settings if job.shard is None else _of_shard(settings, job.shard)
     sources = job.find(inputs, recursive=args.recursive, skip=[output], left_out=left_out)
     facts |= job.facts(inputs, sources)
     check_options(context, facts | {LOSSY, ENCODED})
@@ -115,7 +111,9 @@ def write_copies(
     if settings.report is not None and not all(source.is_done for source in sources):
         check_page(settings.report, [source.path for source in sources], overwrite=args.overwrite)
     ending = "_anonymized" if strict else "_overlay"
-    targets = outputs.plan_outputs(inputs or (), sources, output, overwrite=args.overwrite, ending=ending)
+    stdout = context.with_resource(outputs.standard_output(sources)) if output == Path("-") else None
+    place = output if stdout is None else stdout.folder
+    targets = outputs.plan_outputs(inputs or (), sources, place, overwrite=args.overwrite, ending=ending)
     left = job.left(sources)
     written = {source: path for source, path in targets.items() if not source.is_done}
     facts |= {LOSSY} if outputs.any_lossy(written) else set()
@@ -134,6 +132,7 @@ def write_copies(
         detailed=strict,
         tally=tally,
         preview=_preview(context, args, can_stop=False),
+        stdout=stdout,
     )
     several = partial(copying_elsewhere, create, settings, partial(opener, max_batch=run))
     with tally.reported(left_out, strict=strict, quiet=settings.quiet), job.recording():
@@ -149,6 +148,12 @@ def write_copies(
                 "jsonl", settings.files.save_detections, threshold=threshold, overwrite=settings.overwrite
             ):
                 pass
+
+
+def _of_shard(settings: CopySettings, shard: Shard) -> CopySettings:
+    """Return the settings with the names of this part's files."""
+    saved, report = (path and shard.named(path) for path in (settings.files.save_detections, settings.report))
+    return replace(settings, files=replace(settings.files, save_detections=saved), report=report)
 
 
 def _preview(context: typer.Context, args: CopyArgs, *, can_stop: bool) -> Preview | None:
@@ -174,6 +179,7 @@ class _CopyJob:
     detailed: bool
     tally: Tally
     preview: Preview | None
+    stdout: outputs.StandardOutput | None
     found_later: dict[tuple[Path | str, int], FrameFaces] = field(default_factory=dict)
     """Faces that were found in copies of images, by path and page."""
     dropped: dict[tuple[Path | str, int], tuple[list[int], Detections]] = field(default_factory=dict)
@@ -207,6 +213,7 @@ class _CopyJob:
         try:
             if images and finder is not None:
                 self._process_images(images, finder, searcher)
+            self._send(images)
             self._report_images(images, output)
         finally:  # also of a job that is stopped, as what it has written is not searched again
             self._report_searches(self.searched, is_video=False)
@@ -219,9 +226,21 @@ class _CopyJob:
                 copy = copy_here(self.draw, self.settings, detector, self.preview)
             process = partial(self._copy_video, copy)
             for source, summary in process_videos(videos, self.tally, process, jobs):
-                self._report_video(self.targets[source], summary)
+                self._send([source])
+                self._report_video(self._name(self.targets[source]), summary)
                 if self.settings.report is not None:
-                    self.finished.append(Finished(source.path, self.targets[source], summary))
+                    self.finished.append(Finished(source.path, self._name(self.targets[source]), summary))
+
+    def _send(self, sources: Sequence[Source]) -> None:
+        """Write finished copies to standard output, if they go there."""
+        for source in sources:
+            target = self.targets.get(source)
+            if self.stdout is not None and target is not None and target.exists():
+                self.stdout.send(target)
+
+    def _name(self, target: Path) -> Path:
+        """Return what messages call a copy."""
+        return target if self.stdout is None else Path("-")
 
     def _copy_video(self, copy: CopyVideo, source: Source) -> Summary:
         return copy(source.path, self.targets[source])
@@ -265,7 +284,7 @@ class _CopyJob:
         if tally.left_out:
             text += f"; {count(tally.left_out, 'face')} left uncovered, as requested"
         failed = {path for path, _ in tally.failures}
-        first = next(self.targets[source] for source in images if source.name not in failed)
+        first = next(self._name(self.targets[source]) for source in images if source.name not in failed)
         target = first if tally.images == 1 else output or "copies beside the inputs"
         tally.warn_spherical()
         if tally.left_out and tally.left_out == tally.faces and not by_hand:
@@ -304,7 +323,7 @@ class _CopyJob:
             self.tally.left_out += copy.left_out
             self.tally.faces -= copy.dropped + copy.doubtful
             if searches:
-                self.searched.append((copy.target, searches))
+                self.searched.append((self._name(copy.target), searches))
             self.tally.add_changes(source.name, copy.removed, [*image.file.notes, *copy.changes])
 
         return note

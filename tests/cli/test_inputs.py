@@ -394,7 +394,10 @@ class TestRemoteInputs:
         assert files_below(Path("out")) == ["a_spot.png"]
         for command in (("anonymize",), ("overlay", "skull")):
             assert run(*command, "https://host/spot", "-o", f"{command[0]}.png").code == 0
-            assert run(*command, "https://host/spot.png").error == "https://host/spot.png requires --output FILE"
+            assert (
+                run(*command, "https://host/spot.png").error
+                == "https://host/spot.png requires --output FILE, or --output - for standard output"
+            )
 
 
 @pytest.mark.usefixtures("spots")

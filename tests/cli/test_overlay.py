@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+import overlays
 
 pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
 INSIDE = (slice(45, 85), slice(50, 80))
@@ -165,3 +170,79 @@ def test_help_of_unknown_overlay_suggests_name(run: Run) -> None:
     code, out, _ = run("overlay", "--overlay", "skul", "--help")
     assert code == 0
     assert "no overlay 'skul'; did you mean 'skull'?" in out
+
+
+class TestStandardOutput:
+    """``-o -``: the copy that a file would have, and nothing else."""
+
+    @pytest.fixture
+    def send(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+        """Return a function that runs a command and returns what it did, and the bytes of its standard output."""
+
+        def send(*args: object, **attributes: Any) -> tuple[Any, bytes]:
+            stdout = io.TextIOWrapper(io.BytesIO())
+            vars(stdout).update(attributes)
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "stdout", stdout)
+                return run(*args), stdout.buffer.getvalue()
+
+        return send
+
+    @pytest.mark.parametrize("name", ["spot.png", "spot.jpg"])
+    def test_image_has_format_of_input(self, run: Run, picture: Picture, send: Callable[..., Any], name: str) -> None:
+        args = ("overlay", picture(name), "--overlay", "blur", "-o")
+        assert run(*args, f"file{name}").code == 0
+        ran, data = send(*args, "-")
+        assert (ran.code, ran.err) == (0, "wrote -: 1 face\n")
+        assert data == Path(f"file{name}").read_bytes()
+
+    def test_pipe_from_standard_input_with_an_overlay_that_prints(
+        self, picture: Picture, send: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = picture().read_bytes()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        draw = overlays.Solid.__call__
+        monkeypatch.setattr(overlays.Solid, "__call__", lambda *args, **how: print("drawing") or draw(*args, **how))
+        ran, data = send("anonymize", "-", "-o", "-", "--replace-with", "solid", "-q")
+        assert (ran.code, ran.err) == (0, "drawing\n")
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert image[INSIDE].max() == 0
+
+    def test_video(self, film: Callable[..., Path], send: Callable[..., Any]) -> None:
+        av = pytest.importorskip("av")
+        film(frames=4)
+        ran, data = send("anonymize", "clip.mp4", "-o", "-", "--replace-with", "solid")
+        assert (ran.code, ran.err.splitlines()[0]) == (0, "wrote -: 4 frames, 1 track")
+        with av.open(io.BytesIO(data)) as container:
+            images = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+        assert len(images) == 4
+        assert all(image[INSIDE].max() < 40 for image in images)
+
+    def test_failure_writes_nothing(self, picture: Picture, send: Callable[..., Any]) -> None:
+        picture("cut.png", keep=0.5)
+        picture()
+        ran, data = send("anonymize", "cut.png", "-o", "-")
+        assert (ran.code, data) == (1, b"")
+        for args, message in (
+            (("spot.png", "cut.png"), "standard output takes one copy, and there are 2 inputs; name a folder"),
+            (("spot.png", "--resume"), "copies cannot be written to standard output; name a file or a folder"),
+            (("camera:0",), "camera:0 cannot go to standard output, because a finished video is checked; name a file"),
+        ):
+            ran, data = send("anonymize", *args, "-o", "-")
+            assert (ran.code, ran.error, data) == (2, message, b"")
+
+    def test_terminal_and_full_disk(
+        self, picture: Picture, send: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        picture()
+        ran, data = send("anonymize", "spot.png", "-o", "-", isatty=lambda: True)
+        assert (ran.code, data) == (2, b"")
+        assert ran.error == "standard output is a terminal; add > FILE or | COMMAND, or name a file"
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("shutil.copyfileobj", fail)
+        ran, _ = send("anonymize", "spot.png", "-o", "-")
+        assert ran.code == 1
+        assert ran.error == "cannot write to standard output: No space left on device; the results are incomplete"
