@@ -85,9 +85,9 @@ class Detections:
     The arrays belong to the caller: later calls of a detector do not modify them. Indexing with a number and iteration
     return rows; a slice, a mask or an array of indices returns ``Detections``.
 
-    The detections of :meth:`SCRFDDetector.detect` know their image for :meth:`plot`, :meth:`show`, :meth:`save`,
-    :meth:`crop`, :meth:`align` and notebooks, but do not keep it in memory: an array or a PIL image is known as long as
-    the caller holds it (and as it is then), a file by its path. Copies in other processes do not know it.
+    For :meth:`plot`, :meth:`show`, :meth:`save`, :meth:`crop`, :meth:`align` and notebooks, the detections of files know
+    their image by its path, those of :meth:`SCRFDDetector.detect` also arrays and PIL images as long as the caller
+    holds them (as they are then). None keeps an image in memory, and copies in other processes know none.
     """
 
     __slots__ = ("_source", "boxes", "image_size", "landmarks", "pts_seconds", "scores", "source", "track_ids")

@@ -161,10 +161,13 @@ class SCRFDDetector(DetectorBase):
             After ``close()``.
         """
         self._check_open()
-        found = self._detect([self._prepare(image)], threshold, max_faces)[0]
+        return self._remember(image, self._detect([self._prepare(image)], threshold, max_faces)[0])
+
+    def _remember(self, image: Any, found: Detections) -> Detections:
+        """Note which image has these faces."""
+        found.source = source_of(image)
         if (source := image_source(image, self.options.color)) is not None:
             found._source = source
-        found.source = source_of(image)
         return found
 
     @explained_options
@@ -415,7 +418,7 @@ class SCRFDDetector(DetectorBase):
             for found in in_order(start, prepared, batch, in_flight, return_errors=return_errors, max_bytes=max_bytes):
                 source = sources.popleft()
                 if source is not None and isinstance(found, Detections):
-                    found.source = source
+                    self._remember(source, found)
                 yield found
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:

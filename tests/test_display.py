@@ -115,6 +115,8 @@ def test_faces_know_files_and_pillow_images(detector, network_500m, tmp_path, mo
             assert np.array_equal(found.plot()[..., ::-1], faces.plot())
             assert np.array_equal(cv2.imread(str(found.save(tmp_path / "b.png", overwrite=True))), faces.plot())
         assert np.array_equal(found.plot(IMAGE, color="bgr"), faces.plot())
+    (streamed,) = detector.stream(str(tmp_path / "*a.png"))
+    assert np.array_equal(streamed.plot(), faces.plot())
     assert not hasattr(detector((tmp_path / "a.png").read_bytes()), "_source")
     (tmp_path / "a.png").unlink()
     assert "img" not in faces._repr_html_()
