@@ -85,7 +85,7 @@ class Detections:
     The arrays belong to the caller: later calls of a detector do not modify them. Indexing with a number and iteration
     return rows; a slice, a mask or an array of indices returns ``Detections``.
 
-    For :meth:`plot`, :meth:`show`, :meth:`save`, :meth:`crop`, :meth:`align` and notebooks, the detections of files know
+    For :meth:`plot`, :meth:`show`, :meth:`save`, :meth:`crop`, :meth:`align` and notebooks, detections of files know
     their image by its path, those of :meth:`SCRFDDetector.detect` also arrays and PIL images as long as the caller
     holds them (as they are then). None keeps an image in memory, and copies in other processes know none.
     """
