@@ -11,7 +11,7 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from scrfd_trt._options import explain, reason
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import OptionError, shown
 
 Factory = Callable[..., Any]
 
@@ -121,7 +121,7 @@ def unknown_name(kind: str, name: str, choices: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(name, choices, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     known = f"the {kind}s are: {', '.join(choices)}" if choices else f"there are no {kind}s"
-    return f"no {kind} {name!r}; {hint}{known}"
+    return f"no {kind} {shown(name)}; {hint}{known}"
 
 
 def _missing(name: str, factory: Factory, missing: list[str]) -> str:

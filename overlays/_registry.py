@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from overlays._base import Overlay
 from overlays._factories import OptionHelp, check_options, explain_rejection, is_model, option_help, unknown_name
-from scrfd_trt.errors import OptionError, OverlayError, ScrfdError, one_line
+from scrfd_trt.errors import OptionError, OverlayError, ScrfdError, one_line, shown
 
 GROUP = "scrfd_trt.overlays"  # each entry is a factory: it takes options by keyword and returns an overlay
 
@@ -198,7 +198,7 @@ def _entry(name: str) -> EntryPoint:
 
 def _entries(name: str) -> dict[tuple[str, str], EntryPoint]:
     if not isinstance(name, str):
-        raise OptionError(f"the name of an overlay is required, not {name!r}; an overlay is used as it is")
+        raise OptionError(f"the name of an overlay is required, not {shown(name)}; an overlay is used as it is")
     if found := _by_source(_search_path(), name):
         return found
     message = unknown_name("overlay", name, names())

@@ -10,7 +10,7 @@ import numpy as np
 from overlays._base import Overlay, as_detections, draw_in_place, prepare, size_of
 from overlays._geometry import Image
 from scrfd_trt._detections import Detections
-from scrfd_trt.errors import MissingDependencyError, OptionError, OverlayError, one_line
+from scrfd_trt.errors import MissingDependencyError, OptionError, OverlayError, one_line, shown
 
 
 def from_supervision(annotator: Any, **options: Any) -> Overlay:
@@ -57,7 +57,9 @@ def to_supervision(overlay: Overlay) -> SupervisionAnnotator:
         If ``overlay`` is not an overlay.
     """
     if not isinstance(overlay, Overlay):
-        raise OptionError(f"to_supervision requires an overlay, not {overlay!r}: overlays.create() makes one by name")
+        raise OptionError(
+            f"to_supervision requires an overlay, not {shown(overlay)}: overlays.create() makes one by name"
+        )
     return SupervisionAnnotator(overlay)
 
 
@@ -106,8 +108,8 @@ def _input_parameter(annotator: Any) -> str:
         if {"scene", name} <= parameters:
             return name
     raise OptionError(
-        f"an annotator needs a method annotate(scene, detections) or annotate(scene, key_points); {annotator!r} has "
-        "neither"
+        f"an annotator needs a method annotate(scene, detections) or annotate(scene, key_points); {shown(annotator)} "
+        "has neither"
     )
 
 

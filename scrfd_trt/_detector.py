@@ -511,7 +511,8 @@ class SCRFDDetector(DetectorBase):
 
 
 def _returns_errors(on_error: str) -> bool:
-    if on_error not in (choices := ("raise", "return")):
+    choices = ("raise", "return")
+    if not isinstance(on_error, str) or on_error not in choices:
         what = f"on_error must be raise or return, not {shown(on_error)}"
         raise OptionError(what, fields=["on_error"], value=on_error, choices=choices)
     return on_error == "return"

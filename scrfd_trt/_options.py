@@ -33,10 +33,14 @@ def refusal(message: str, error: ValidationError) -> OptionError:
     return OptionError(message, fields=fields, value=items[0]["input"])
 
 
+LISTED = 5
+"""Values that a message names."""
+
+
 def explain(model: type[BaseModel], error: ValidationError) -> str:
     """Return one line, such as ``strength: must be at most 1 (it is 3)``."""
     found = []
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[:LISTED]:
         name = ".".join(str(part) for part in item["loc"]) or "value"
         if item["type"] == "extra_forbidden":
             found.append(unknown_option(name, model.model_fields))
@@ -44,7 +48,8 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
             found.append(f"{name} is required")
         else:
             found.append(f"{name}: {reason(item)} (it is {shown(item['input'])})")
-    return "; ".join(dict.fromkeys(found))
+    rest = error.error_count() - LISTED
+    return "; ".join(dict.fromkeys(found)) + (f"; and {rest:,} more" if rest > 0 else "")
 
 
 def reason(item: Mapping[str, Any]) -> str:

@@ -51,6 +51,8 @@ OUT_OF_MEMORY = (
     "failed to map segment",
     os.strerror(errno.ENOMEM),
 )
+LONGEST = 900
+"""Of a message, which may name what a caller passed."""
 LINE_ENDS = {ord(end): repr(end)[1:-1] for end in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
 
 
@@ -165,8 +167,9 @@ class OutputError(ScrfdError, OSError):
 
 
 def _escaped(text: str) -> str:
-    """Write what ends a line as escapes: a file's name may contain it."""
-    return str(text).translate(LINE_ENDS)
+    """Write what ends a line as escapes, since a file's name may contain it; drop the middle of a very long text."""
+    line = str(text).translate(LINE_ENDS)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 3 :]}"
 
 
 def out_of_memory(doing: str) -> BackendError:
@@ -201,6 +204,8 @@ def memory_errors(doing: str) -> Iterator[None]:
 
 def shown(value: object, longest: int = 60) -> str:
     """Return a value as messages show it: its repr on one line, shortened to ``longest`` characters."""
+    if type(value) in {str, bytes, bytearray, list, tuple}:
+        value = value[: longest + 1]  # type: ignore[index]  # the repr of all of it may take seconds
     try:
         text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001 - Python refuses integers of more than 4,300 digits, and a foreign repr may fail

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
-from scrfd_trt import errors
-from scrfd_trt.errors import OptionError, ScrfdError, one_line
+from scrfd_trt import Detections, DetectorOptions, errors
+from scrfd_trt.errors import OptionError, ScrfdError, one_line, shown
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ScrfdError)]
 
@@ -61,6 +61,21 @@ def test_library_messages_contain_no_command_line_options() -> None:
     for path in sources:
         text = re.sub(known, "", path.read_text("utf-8"))
         assert not re.search(r"(?<![\w-])--[a-z]", text), path
+
+
+def test_messages_are_short_whatever_was_passed() -> None:
+    line = str(OptionError(f"what is wrong with {'x' * 200_000}: what to do"))
+    assert line.startswith("what is wrong with xxx")
+    assert line.endswith("xxx: what to do")
+    assert len(line) < 1000
+    for value in ([0] * 10_000_000, b"x" * 50_000_000, "x" * 50_000_000):
+        assert len(shown(value)) == 60
+    for wrong in (lambda: DetectorOptions(rotations=(1,) * 100), lambda: Detections("x" * 200_000, [1], image_size=1)):
+        with pytest.raises(ScrfdError) as caught:
+            wrong()
+        assert len(str(caught.value)) < 600
+    with pytest.raises(OptionError, match=r"rotations.0: .*; and 95 more"):
+        DetectorOptions(rotations=(1,) * 100)
 
 
 def test_messages_have_one_line():
