@@ -14,46 +14,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from scrfd_trt._cli import console, settings
-
-PANELS = {
-    "Input and output": (
-        *(
-            "specs",
-            "output",
-            "format_name",
-            "as_json",
-            "recursive",
-            "overwrite",
-            "preview",
-            "annotate",
-            "save_crops",
-            "show",
-            "fetch",
-            "plot",
-            "repeat",
-        ),
-        *("report", "quality", "keep_metadata", "keep_location", "max_pixels"),
-    ),
-    "Detection": (
-        *("model", "device", "threshold", "min_face", "rotations", "scale", "max_faces", "iou", "lean_runtime"),
-        "allow_host_code",
-    ),
-    "Covering of faces": ("replace_with", "overlay", "verify", "mask_scale", "boxes", "replace_image", "mosaic_size"),
-    "Selection of faces": (
-        *("detections", "save_detections", "only_tracks", "except_tracks", "drop_tracks", "only_region"),
-        *("except_region", "only_span", "except_span", "cover", "keep_doubtful"),
-    ),
-    "Videos": ("every", "bridge", "extend", "damaged", "delay", "duration"),
-    "Video encoding": ("codec", "crf", "preset", "audio", "subtitles"),
-    "Large jobs": ("jobs", "workers", "batch", "files_from", "shard", "resume", "dry_run"),
-    "Engine": ("precision", "size", "build.batch", "io", "build.device"),
-    "Build tuning": ("no_batch_one_profile", "level", "workspace", "timing_cache"),
-    "Portability": ("version_compatible", "hardware_compatible", "lean_runtime_inside", "compute_capability"),
-    "Measurements": ("bench.video", "bench.runs", "bench.batch", "in_flight", "bench.plot", "compare"),
-    "Page": ("host", "port", "max_upload", "browser"),
-    "Messages": ("quiet", "verbose", "profile", "progress", "log_format", "settings", "help"),
-}
-"""Panels, and the parameters in each, in the order of the help; or command and parameter, which takes precedence."""
+from scrfd_trt._cli.option_table import OPTIONS, PANELS
 
 BASIC = {
     "detect": "output format_name recursive overwrite annotate save_crops show model device threshold min_face quiet",
@@ -69,6 +30,7 @@ GENERAL = ("log_format", "settings")
 MAX_BASIC, EXAMPLES = 15, 2
 """Options and examples in the basic help, at most."""
 NAMES_WIDTH = 31
+ORDER = {name: number for number, name in enumerate(OPTIONS, 1)}
 _ALL = "scrfd_trt.help_all"
 
 
@@ -102,44 +64,36 @@ class HelpCommand(TyperCommand):
         return []
 
     def _panels(self, ctx: Any, *, complete: bool) -> Iterator[Panel]:
-        command = str(ctx.info_name)
-        shown = [one for one in self.get_params(ctx) if complete or is_basic(command, one)]
-        for title, keys in {"Arguments": (), **PANELS, "Options": ()}.items():
-            found = [one for one in shown if panel_of(command, one) == title]
+        rows: dict[str, list[Any]] = {title: [] for title in ("Arguments", *PANELS)}
+        for one in sorted(self.get_params(ctx), key=_position):
+            if complete or is_basic(self, one):
+                rows[_panel(one)].append(_row(one, complete=complete))
+        for title, found in rows.items():
             table = Table.grid(padding=(0, 2, 0, 0))
             table.add_column(width=NAMES_WIDTH)
             table.add_column()
-            for one in sorted(found, key=lambda one: _position(command, one, keys)):
-                table.add_row(*_row(one, complete=complete))
+            for row in found:
+                table.add_row(*row)
             if found:
                 yield Panel(table, title=title, title_align="left", border_style="dim")
 
 
-def panel_of(command: str, parameter: Any) -> str:
+def _position(parameter: Any) -> int:
+    """Return the place of a parameter in the help: a command's own, the shared ones, and those of all commands."""
+    return ORDER.get(parameter.name, 0 if parameter.expose_value else len(ORDER) + 1)
+
+
+def _panel(parameter: Any) -> str:
     """Return the title of a parameter's panel."""
-    if parameter.param_type_name == "argument":
-        return "Arguments"
-    return next(
-        (title for key in _keys(command, parameter) for title, keys in PANELS.items() if key in keys), "Options"
-    )
+    default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+    return "Messages" if "--help" in parameter.opts else parameter.rich_help_panel or default
 
 
-def is_basic(command: str, parameter: Any) -> bool:
-    """Return whether a parameter is in the basic help."""
-    name = _keys(command, parameter)[1]
-    if command not in BASIC or parameter.param_type_name == "argument" or name == "help":
-        return name not in GENERAL
-    return name in BASIC[command].split()
-
-
-def _keys(command: str, parameter: Any) -> tuple[str, str]:
-    """Return the keys of a parameter in the panels."""
-    name = "help" if "--help" in parameter.opts else str(parameter.name)
-    return f"{command}.{name}", name
-
-
-def _position(command: str, parameter: Any, keys: tuple[str, ...]) -> int:
-    return next((keys.index(key) for key in _keys(command, parameter) if key in keys), 0)
+def is_basic(command: Any, parameter: Any) -> bool:
+    """Return whether a parameter is in the basic help of a command; the help itself is."""
+    if command.name not in BASIC or parameter.param_type_name == "argument" or "--help" in parameter.opts:
+        return parameter.name not in GENERAL
+    return parameter.name in BASIC[command.name].split()
 
 
 def _split(text: str, *, complete: bool) -> tuple[str, list[str]]:
@@ -154,9 +108,8 @@ def _split(text: str, *, complete: bool) -> tuple[str, list[str]]:
 
 def _hidden(command: HelpCommand, ctx: Any) -> Text:
     """Return the line on the options that the basic help leaves out."""
-    name = str(ctx.info_name)
-    titles = [panel_of(name, one) for one in command.get_params(ctx) if not is_basic(name, one)]
-    panels = ", ".join(title.lower() for title in PANELS if title in titles)
+    titles = [_panel(one) for one in command.get_params(ctx) if not is_basic(command, one)]
+    panels = ", ".join(title.lower() for title in PANELS if title in titles and title != "Options")
     more = f"lists {console.count(len(titles), 'more option')}: {panels}"
     return Text(f"'{ctx.command_path} --help-all' {more}.")
 

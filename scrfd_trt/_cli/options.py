@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
 from scrfd_trt import models
 from scrfd_trt._cli.looks import Looks
+from scrfd_trt._cli.option_table import OPTIONS
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files.frames import MILLION, Limits
 from scrfd_trt._options import DetectorOptions
@@ -38,106 +39,10 @@ THRESHOLD: float = DetectorOptions.model_fields["threshold"].default
 IOU: float = DetectorOptions.model_fields["iou"].default
 TRACKING = TrackingOptions()
 
-SCALE_DEFAULT = "the model's size; 128,640 if it accepts any size"
-SHARE: dict[str, Any] = {"min": 0.0, "max": 1.0, "metavar": "NUMBER"}
-SECONDS: dict[str, Any] = {"min": 0.0, "max": 60.0}
-
-
-def option(metavar: str | None, text: str, *names: str, **settings: Any) -> Any:
-    """Declare an option, which shells complete by its metavar; without names, typer takes the parameter's name."""
-    return typer.Option(*names, metavar=metavar, help=text, autocompletion=completion(metavar), **settings)
-
-
-def completion(metavar: str | None) -> Callable[[], list[str]] | None:
-    """Return the function that lists the values for a metavar; None if shells complete files."""
-    if metavar in COMPLETED:
-        return COMPLETED[metavar]
-    choices = metavar.split("|") if metavar and "|" in metavar and metavar.islower() else []
-    return (lambda: choices) if choices else None
-
-
-def model_names() -> list[str]:
-    """Return the names of all models."""
-    return [model.name for model in models.list_models()]
-
-
-def overlay_names() -> list[str]:
-    """Return the names of all overlays."""
-    import overlays  # noqa: PLC0415 - slow to import
-
-    return list(overlays.names())
-
-
-def _formats() -> list[str]:
-    from scrfd_trt._cli.results import FORMATS  # noqa: PLC0415 - imports this module
-
-    return list(FORMATS)
-
-
-COMPLETED: dict[str | None, Callable[[], list[str]]] = {
-    "NAME|FILE": model_names,
-    "MODEL": model_names,
-    "NAME:OPTION=VALUE,...": overlay_names,
-    "DEVICE": lambda: ["auto", "cpu", "cuda", "cuda:0", "cuda:all"],
-    "FORMAT": _formats,
-    "CODEC": lambda: list(CODECS),
-}
-"""What shells complete, by metavar."""
-
-
 INPUT_HELP = "Images, videos, folders, globs, URLs, or - for standard input."
 LIVE_INPUT_HELP = "Images, videos, folders, globs, URLs, or one camera:N; - is standard input."
-MODEL_HELP = "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build')."
-LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
-SCALE_HELP = "Detection sizes, multiples of 32 pixels, such as 640, 640x384 or 128,640."
-MIN_FACE_HELP = "Find faces from this many pixels on; smaller numbers take longer."
-ROTATIONS_HELP = "Also find faces turned by 90, 180, 270; none turns it off."
-
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUT_HELP)]
 LiveInputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=LIVE_INPUT_HELP)]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search the subfolders of input folders.")]
-ModelName = Annotated[str, option("NAME|FILE", MODEL_HELP, "--model", "-m")]
-Device = Annotated[str, option("DEVICE", "Device: auto, cpu, cuda, cuda:N, cuda:all. 'scrfd-trt doctor' checks GPUs.")]
-LeanRuntime = Annotated[Path | None, option("FILE", LEAN_HELP, show_default="$TRT_LEAN_RUNTIME")]
-AllowHostCode = Annotated[
-    bool, typer.Option("--allow-host-code", help="Allow the engine to run CPU code. Only for trusted engines.")
-]
-Threshold = Annotated[float, typer.Option("--threshold", "-t", help="Minimum score, 0 to 1.", **SHARE)]
-Iou = Annotated[float, typer.Option(help="Overlap (IoU) above which two detections count as one face.", **SHARE)]
-Scale = Annotated[list[str] | None, option("SIZE", SCALE_HELP, "--scale", show_default=SCALE_DEFAULT)]
-MIN_FACE: dict[str, Any] = {"min": 4.0, "max": 10_000.0}
-MinFace = Annotated[
-    float | None, option("PIXELS", MIN_FACE_HELP, "--min-face", show_default="what --scale finds", **MIN_FACE)
-]
-Rotations = Annotated[list[str] | None, option("DEGREES,...", ROTATIONS_HELP, "--rotations", show_default="none")]
-MaxFaces = Annotated[
-    int | None,
-    option("N", "Maximum faces per image, highest scores first; others are ignored.", min=1, show_default="all"),
-]
-Quality = Annotated[int, option("NUMBER", "Quality of JPEG, WebP, AVIF and HEIC output, 1 to 100.", min=1, max=100)]
-MaxPixels = Annotated[float, option("MILLION", "Maximum million pixels of an image.", min=0.001, max=1e6)]
-Workers = Annotated[
-    int | None,
-    option("N", "Threads that read images, and that write copies.", min=1, max=256, show_default="one per CPU core"),
-]
-Batch = Annotated[
-    int | None,
-    option(
-        "N",
-        "Images per run of the model.",
-        min=1,
-        max=1024,
-        show_default="one per CPU core; on a GPU the engine's maximum",
-    ),
-]
-KeepMetadata = Annotated[
-    bool, typer.Option("--keep-metadata", help="Keep title, author, copyright, date, camera and lens.")
-]
-KeepLocation = Annotated[bool, typer.Option("--keep-location", help="Keep the place of the recording.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only, without a progress bar.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Explain automatic choices, such as the device.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Texts = list[str] | None
 
 
@@ -145,87 +50,75 @@ Texts = list[str] | None
 class ModelArgs:
     """The model and its device."""
 
-    model: ModelName = DEFAULT_MODEL
-    device: Device = "auto"
-    lean_runtime: LeanRuntime = None
-    allow_host_code: AllowHostCode = False
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    lean_runtime: Path | None = None
+    allow_host_code: bool = False
 
 
 @dataclass(frozen=True)
 class DetectArgs:
     """Detection options."""
 
-    threshold: Threshold = THRESHOLD
-    iou: Iou = IOU
-    scale: Scale = None
-    min_face: MinFace = None
-    rotations: Rotations = None
+    threshold: float = THRESHOLD
+    iou: float = IOU
+    scale: Texts = None
+    min_face: float | None = None
+    rotations: Texts = None
 
 
 @dataclass(frozen=True)
 class LimitedDetectArgs(DetectArgs):
     """Detection options with a limit on the number of faces."""
 
-    max_faces: MaxFaces = None
+    max_faces: int | None = None
 
 
 @dataclass(frozen=True)
 class MessageArgs:
     """What is printed on stderr."""
 
-    quiet: Quiet = False
-    verbose: Verbose = False
+    quiet: bool = False
+    verbose: bool = False
 
 
 @dataclass(frozen=True)
 class JobMessageArgs(MessageArgs):
     """What is printed on stderr while files are processed."""
 
-    profile: Annotated[bool, typer.Option("--profile", help="Print how long each stage worked.")] = False
+    profile: bool = False
 
 
 @dataclass(frozen=True)
 class JobArgs:
     """Which inputs of a large job are processed."""
 
-    files_from: Annotated[
-        Path | None, option("FILE|-", "Read more inputs from a list: lines, or separated by NUL.")
-    ] = None
-    shard: Annotated[str | None, option("I/N", "Process only part I of N of the inputs.", show_default="all")] = None
-    resume: Annotated[bool, option(None, "Record inputs that are done; skip them in later runs.", "--resume")] = False
-    dry_run: Annotated[bool, option(None, "Print what would be read and written, and why not.", "--dry-run")] = False
+    files_from: Path | None = None
+    shard: str | None = None
+    resume: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
 class DetectionsFileArgs:
     """Detections files of a video or of images."""
 
-    detections: Annotated[Path | None, option("FILE", "Read detections from this file instead of detecting.")] = None
-    save_detections: Annotated[
-        Path | None, option("FILE", "Save detections to this file, such as clip.faces.jsonl.")
-    ] = None
+    detections: Path | None = None
+    save_detections: Path | None = None
 
 
 @dataclass(frozen=True)
 class SelectionArgs:
     """Which faces are covered, and when."""
 
-    only_tracks: Annotated[
-        Texts, option("N,...", "Cover only these tracks ('scrfd-trt tracks'); all other faces stay visible.")
-    ] = None
-    except_tracks: Annotated[Texts, option("N,...", "Leave these tracks uncovered. Review the result.")] = None
-    only_region: Annotated[
-        Texts, option("X,Y,W,H", "Cover only faces whose centre is (mostly) in this region (pixels).")
-    ] = None
-    except_region: Annotated[
-        Texts, option("X,Y,W,H", "Leave faces uncovered whose centre is (mostly) in this region.")
-    ] = None
-    drop_tracks: Annotated[Texts, option("N,...", "Do not cover these tracks, and do not count them.")] = None
-    cover: Annotated[
-        Texts, option("X,Y,W,H[@TIME]", "Cover a place: 10,20,64,64@0:05-0:07, or moving: '0,0,9,9@1 5,0,9,9@2'.")
-    ] = None
-    only_span: Annotated[Texts, option("FROM-TO", "Cover faces only within this time: 0:05-1:12.5 or 5-72.5.")] = None
-    except_span: Annotated[Texts, option("FROM-TO", "Leave faces uncovered within this time.")] = None
+    only_tracks: Texts = None
+    except_tracks: Texts = None
+    only_region: Texts = None
+    except_region: Texts = None
+    drop_tracks: Texts = None
+    cover: Texts = None
+    only_span: Texts = None
+    except_span: Texts = None
 
     def parse(self) -> TrackSelection:
         """Return the selection; raise OptionError for an invalid or contradictory track, region, span or cover."""
@@ -265,27 +158,19 @@ class SelectionArgs:
 class LiveArgs:
     """How cameras and streams are processed."""
 
-    delay: Annotated[
-        int, option("FRAMES", "Cameras and streams: look-ahead for filling gaps, in frames.", min=0, max=1000)
-    ] = DELAY
-    duration: Annotated[
-        float | None, option("SECONDS", "Cameras and streams: recording time.", min=0.1, show_default="until Ctrl-C")
-    ] = None
+    delay: int = DELAY
+    duration: float | None = None
 
 
 @dataclass(frozen=True)
 class EncodeArgs:
     """How videos are written."""
 
-    codec: Annotated[str, option("CODEC", f"Video codec: {', '.join(CODECS)}.")] = "auto"
-    crf: Annotated[
-        int | None, option("N", "Video quality, 0 to 63; lower is better.", min=0, max=63, show_default="by codec")
-    ] = None
-    preset: Annotated[
-        str | None, option("NAME", "Encoder preset, such as veryfast, slow or p4.", show_default="by codec")
-    ] = None
-    audio: Annotated[str, option("|".join(AUDIO), "Copy audio or encode it again; only copy; or drop.")] = "auto"
-    subtitles: Annotated[bool, option(None, "Copy or convert subtitles.", "--subtitles/--no-subtitles")] = True
+    codec: str = "auto"
+    crf: int | None = None
+    preset: str | None = None
+    audio: str = "auto"
+    subtitles: bool = True
 
     def parse(self, quality: int) -> EncodeOptions:
         """Return the options, with the quality of animated images; raise OptionError if one is invalid."""
@@ -337,20 +222,12 @@ class VideoSettings:
 class VideoArgs:
     """How faces are tracked, and how videos are read."""
 
-    every: Annotated[int, option("N", "Detect on every N-th frame. Faster; may miss brief faces.", min=1, max=1000)] = (
-        TRACKING.every
-    )
-    bridge: Annotated[float, option("SECONDS", "Longest gap to interpolate, in seconds.", **SECONDS)] = TRACKING.bridge
-    extend: Annotated[float, option("SECONDS", "Time to extend tracks at both ends, in seconds.", **SECONDS)] = (
-        TRACKING.extend
-    )
-    damaged: Annotated[
-        str, option("|".join(DAMAGED), "On damaged frames or images: stop, or keep what is decoded.")
-    ] = "stop"
-    progress: Annotated[str, option("|".join(PROGRESS), "Progress bar, JSON lines on stderr, or none.")] = "bar"
-    keep_doubtful: Annotated[
-        bool, option(None, "Also cover doubtful faces (default: leave them open).", "--keep-doubtful")
-    ] = False
+    every: int = TRACKING.every
+    bridge: float = TRACKING.bridge
+    extend: float = TRACKING.extend
+    damaged: str = "stop"
+    progress: str = "bar"
+    keep_doubtful: bool = False
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:
         """Return the settings; faces below the threshold continue a track but begin none."""
@@ -379,9 +256,9 @@ class ImageSettings:
 class ImageArgs:
     """How images are read."""
 
-    max_pixels: MaxPixels = Limits.pixels / MILLION
-    workers: Workers = None
-    batch: Batch = None
+    max_pixels: float = Limits.pixels / MILLION
+    workers: int | None = None
+    batch: int | None = None
 
     def limits(self) -> Limits:
         """Return the limits of one image."""
@@ -414,16 +291,14 @@ class CopySettings(VideoSettings):
 class CopyArgs:
     """Options of the commands that write copies of images and videos."""
 
-    recursive: Recursive = False
-    jobs: Annotated[int, option("N", "Videos that are processed at the same time.", min=1, max=64)] = 1
-    quality: Quality = 95
-    keep_metadata: KeepMetadata = False
-    keep_location: KeepLocation = False
-    overwrite: Overwrite = False
-    report: Annotated[
-        Path | None, option("FILE", "Write a page with pictures of doubtful moments, uncovered (.html).")
-    ] = None
-    preview: Annotated[bool, option(None, "Show the picture being written on a local page.", "--preview")] = False
+    recursive: bool = False
+    jobs: int = 1
+    quality: int = 95
+    keep_metadata: bool = False
+    keep_location: bool = False
+    overwrite: bool = False
+    report: Path | None = None
+    preview: bool = False
     messages: JobMessageArgs
     job: JobArgs
     files: DetectionsFileArgs
@@ -467,7 +342,8 @@ def flatten_groups(command: Callable[..., None]) -> Callable[..., None]:
 def _flatten(item: inspect.Parameter) -> Iterator[inspect.Parameter]:
     group = item.annotation
     if not is_dataclass(group):
-        yield item
+        is_plain = get_origin(group) is not Annotated and item.name in OPTIONS
+        yield item.replace(annotation=Annotated[group, OPTIONS[item.name]]) if is_plain else item
         return
     hints = get_type_hints(group, include_extras=True)
     for one in fields(group):

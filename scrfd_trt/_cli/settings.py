@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from scrfd_trt._cli import console, exits
-from scrfd_trt._cli.options import option
+from scrfd_trt._cli.option_table import option
 from scrfd_trt.errors import OptionError, one_line
 from scrfd_trt.models import _fetch
 
@@ -62,6 +62,7 @@ Settings = Annotated[
         "--settings",
         envvar=VARIABLE,
         show_default=f"{NAME} in the user's configuration folder",
+        panel="Messages",
         is_eager=True,
         expose_value=False,
         callback=apply,
@@ -81,6 +82,7 @@ LogFormat = Annotated[
         "text|json",
         "Print messages as text, or as one JSON object a line.",
         "--log-format",
+        panel="Messages",
         is_eager=True,
         expose_value=False,
         callback=use_format,

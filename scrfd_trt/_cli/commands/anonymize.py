@@ -22,7 +22,7 @@ from scrfd_trt._cli.commands.overlays import covering_overlays
 from scrfd_trt._cli.detector import detector_opener
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.looks import Looks, gflops
-from scrfd_trt._cli.options import SHARE, option
+from scrfd_trt._cli.option_table import altered, option
 from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video import FacesReader, TrackingOptions
@@ -54,27 +54,19 @@ Output = Annotated[
 ]
 VERIFY_HELP = "Search copies again and cover what is left; takes several times longer."
 Verify = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
-Threshold = Annotated[
-    float,
-    typer.Option("--threshold", "--thresh", "-t", help="Minimum score, 0 to 1. Lower values hide more.", **SHARE),
-]
+THRESHOLD_HELP = "Minimum score, 0 to 1. Lower values hide more."
+Threshold = altered("threshold", "--threshold", "--thresh", "-t", help=THRESHOLD_HELP)
+Scale = altered("scale", "--scale", "-s", metavar="WxH", help=SCALE_HELP)
 
 
 @dataclass(frozen=True)
 class DetectArgs(options.DetectArgs):
     """Detection options with deface's names and a lower threshold."""
 
-    threshold: Threshold = THRESHOLD
-    scale: Annotated[
-        list[str] | None, option("WxH", SCALE_HELP, "--scale", "-s", show_default=options.SCALE_DEFAULT)
-    ] = None
-    min_face: Annotated[
-        float | None,
-        option("PIXELS", options.MIN_FACE_HELP, "--min-face", show_default=MIN_FACE_DEFAULT, **options.MIN_FACE),
-    ] = None
-    rotations: Annotated[
-        list[str] | None, option("DEGREES,...", options.ROTATIONS_HELP, "--rotations", show_default="90,180,270")
-    ] = None
+    threshold: Annotated[float, Threshold] = THRESHOLD
+    scale: Annotated[list[str] | None, Scale] = None
+    min_face: Annotated[float | None, altered("min_face", show_default=MIN_FACE_DEFAULT)] = None
+    rotations: Annotated[list[str] | None, altered("rotations", show_default="90,180,270")] = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from scrfd_trt._cli.bench_gpu import GpuBench, GpuFigures
 from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, open_detector, parse_scales
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cli.inputs import read_image, user_path
-from scrfd_trt._cli.options import option
+from scrfd_trt._cli.option_table import altered, option
 from scrfd_trt._cuda.driver import find
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_engine_file, is_model_path, read_plan
@@ -32,7 +32,7 @@ RUNS, VIDEO_RUNS = 60, 3
 ImageFile = Annotated[
     Path | None, typer.Argument(metavar="IMAGE", help="Image file to measure with.", show_default="a drawn scene")
 ]
-Scale = Annotated[list[str] | None, option("SIZE", options.SCALE_HELP, "--scale", show_default="640, or the engine's")]
+Scale = Annotated[list[str] | None, altered("scale", show_default="640, or the engine's")]
 COMPARE_HELP = "GPU only: also measure ONNX Runtime on CUDA (requires onnxruntime-gpu)."
 
 
@@ -74,10 +74,10 @@ def bench(
     ] = None,
     network: options.ModelArgs,
     scale: Scale = None,
-    threshold: options.Threshold = options.THRESHOLD,
-    iou: options.Iou = options.IOU,
+    threshold: float = options.THRESHOLD,
+    iou: float = options.IOU,
     gpu_args: GpuArgs,
-    as_json: options.AsJson = False,
+    as_json: bool = False,
 ) -> None:
     """Measure each stage of a detection.
 

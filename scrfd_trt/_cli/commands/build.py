@@ -17,7 +17,8 @@ from scrfd_trt._cli import console, options, outputs
 from scrfd_trt._cli.detector import gpu_number, parse_scales
 from scrfd_trt._cli.inputs import same_file_key, user_path
 from scrfd_trt._cli.option_rules import BATCH_RANGE, DETECTING, check_options
-from scrfd_trt._cli.options import option, split_values
+from scrfd_trt._cli.option_table import completion, option
+from scrfd_trt._cli.options import split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.build_options import BuildOptions, Precision
@@ -29,54 +30,28 @@ DEFAULTS = BuildOptions()
 BATCH = ",".join(map(str, DEFAULTS.batch))
 
 MODEL_HELP = "Model name ('scrfd-trt models') or .onnx file."
-ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=options.completion("MODEL"))
-]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=completion("MODEL"))]
 Output = Annotated[Path, option("FILE", "Engine file; FILE.json beside it records how it was built.", "--output", "-o")]
-Device = Annotated[str, option("DEVICE", "GPU to use: cuda or cuda:N.")]
-SIZE_HELP = "Input sizes in pixels, multiples of 32, such as 640, 640x384 or 128,640."
-PROFILE_HELP = "Omit the profile for single images: smaller engine, slower single images."
-LEAN_HELP = "Embed the lean runtime; loading the engine then requires --allow-host-code."
-RTX_DEFAULT = "TensorRT-RTX's own: 8.0, 8.6, 8.9, 12.0 and newer"
+Device = Annotated[str, option("DEVICE", "GPU to use: cuda or cuda:N.", panel="Build tuning")]
+BATCH_HELP = "Batch size: min,opt,max, or one number for all three."
 
 
 @dataclass(frozen=True)
 class BuildArgs:
     """How an engine is built."""
 
-    precision: Annotated[Precision, option("NAME", "Precision: fp16, tf32 (10-bit mantissa) or fp32.")] = (
-        DEFAULTS.precision
-    )
-    size: Annotated[options.Texts, option("SIZE", SIZE_HELP, "--size", show_default=options.SCALE_DEFAULT)] = None
-    batch: Annotated[str, option("COUNTS", "Batch size: min,opt,max, or one number for all three.")] = BATCH
-    no_batch_one_profile: Annotated[bool, option(None, PROFILE_HELP, "--no-batch-one-profile")] = False
-    io: Annotated[Literal["float32", "float16"], option("NAME", "Type of input and outputs: float32 or float16.")] = (
-        DEFAULTS.io
-    )
-    level: Annotated[
-        int | None,
-        option("N", "Optimization level; higher levels build longer.", min=0, max=5, show_default="TensorRT's own, 3"),
-    ] = None
-    workspace: Annotated[
-        int | None, option("MIB", "Maximum GPU workspace per layer, in MiB.", min=1, show_default="all")
-    ] = None
-    timing_cache: Annotated[
-        Path | None, option("FILE", "File for cached kernel timings.", show_default="beside the engine")
-    ] = None
-    version_compatible: Annotated[
-        bool, option(None, "Let newer TensorRT releases run the engine; slightly slower.", "--version-compatible")
-    ] = False
-    lean_runtime_inside: Annotated[bool, option(None, LEAN_HELP, "--lean-runtime-inside")] = False
-    hardware_compatible: Annotated[
-        bool,
-        option(None, "Let GPUs with compute capability 8.0 or newer run it; slightly slower.", "--hardware-compatible"),
-    ] = False
-    compute_capability: Annotated[
-        options.Texts,
-        option(
-            "X.Y", "TensorRT-RTX only: compute capabilities to build for, such as 8.6,12.0.", show_default=RTX_DEFAULT
-        ),
-    ] = None
+    precision: Precision = DEFAULTS.precision
+    size: options.Texts = None
+    batch: Annotated[str, option("COUNTS", BATCH_HELP, panel="Build tuning")] = BATCH
+    no_batch_one_profile: bool = False
+    io: Literal["float32", "float16"] = DEFAULTS.io
+    level: int | None = None
+    workspace: int | None = None
+    timing_cache: Path | None = None
+    version_compatible: bool = False
+    lean_runtime_inside: bool = False
+    hardware_compatible: bool = False
+    compute_capability: options.Texts = None
 
     def parse(self) -> BuildOptions:
         """Return the build options; raise OptionError if one is invalid."""
@@ -105,8 +80,8 @@ def build(
     output: Output,
     args: BuildArgs,
     device: Device = "cuda",
-    overwrite: options.Overwrite = False,
-    as_json: options.AsJson = False,
+    overwrite: bool = False,
+    as_json: bool = False,
     messages: options.MessageArgs,
 ) -> None:
     """Build a TensorRT engine from a model.

@@ -18,6 +18,7 @@ from scrfd_trt._cli.bench_cpu import time_detect
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.images import ImageResult
 from scrfd_trt._cli.inputs import exists, is_folder, is_regular_file
+from scrfd_trt._cli.option_table import option
 from scrfd_trt._detections import Detections
 from scrfd_trt.errors import OptionError
 
@@ -29,18 +30,16 @@ CAPTION = 44
 
 Image = NDArray[np.uint8]
 
-Output = Annotated[
-    Path | None, options.option("DIR", "Folder for the images.", "--output", "-o", show_default=str(FOLDER))
-]
+Output = Annotated[Path | None, option("DIR", "Folder for the images.", "--output", "-o", show_default=str(FOLDER))]
 
 
 def demo(
     *,
     output: Output = None,
-    model: options.ModelName = options.DEFAULT_MODEL,
-    device: options.Device = "auto",
-    overwrite: options.Overwrite = False,
-    verbose: options.Verbose = False,
+    model: str = options.DEFAULT_MODEL,
+    device: str = "auto",
+    overwrite: bool = False,
+    verbose: bool = False,
 ) -> None:
     """Detect faces in a drawn scene and apply three overlays.
 

@@ -22,7 +22,8 @@ from scrfd_trt._cli.images import ImageResult, ModelFinder, detect_images, run_s
 from scrfd_trt._cli.inputs import Source, is_folder, same_file_key
 from scrfd_trt._cli.jobs import Job
 from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, REPORTED, check_options
-from scrfd_trt._cli.options import VideoSettings, option
+from scrfd_trt._cli.option_table import option
+from scrfd_trt._cli.options import VideoSettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
 from scrfd_trt._detector import SCRFDDetector
@@ -53,11 +54,11 @@ def detect(
     save_crops: SaveCrops = None,
     show: Show = False,
     repeat: Repeat = None,
-    recursive: options.Recursive = False,
+    recursive: bool = False,
     model: options.ModelArgs,
     detection: options.LimitedDetectArgs,
-    quality: options.Quality = 95,
-    overwrite: options.Overwrite = False,
+    quality: int = 95,
+    overwrite: bool = False,
     messages: options.JobMessageArgs,
     job: options.JobArgs,
     image: options.ImageArgs,

@@ -19,7 +19,7 @@ import typer
 from rich.text import Text
 
 from scrfd_trt import _devices, models, samples
-from scrfd_trt._cli import console, options, settings
+from scrfd_trt._cli import console, settings
 from scrfd_trt._cli.exits import FAILED
 from scrfd_trt._cuda import driver as cuda
 from scrfd_trt._cuda import kernels
@@ -83,7 +83,7 @@ class Check:
     needed: bool = False  # whether detection requires it
 
 
-def doctor(context: typer.Context, *, as_json: options.AsJson = False) -> None:
+def doctor(context: typer.Context, *, as_json: bool = False) -> None:
     """Check this machine and show how to fix what is missing.
 
     Nothing is downloaded or changed. The exit code is 0 if detection works,

@@ -9,11 +9,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from scrfd_trt._cli import console, options
+from scrfd_trt._cli import console
 from scrfd_trt._cli.detector import gpu_number
 from scrfd_trt._cli.exits import FAILED, flags
 from scrfd_trt._cli.inputs import exists, user_path
 from scrfd_trt._cli.option_rules import ENGINES, check_options
+from scrfd_trt._cli.option_table import option
 from scrfd_trt._engine.inspect import EngineReport, inspect_engine
 from scrfd_trt._engine.plan import is_engine_file
 from scrfd_trt.errors import ModelNotFoundError
@@ -22,7 +23,7 @@ BOLD_LABELS = {"file", "usable here"}
 USABLE_STYLES = {"yes": "bold green", "no": "bold red"}
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Engine or .onnx files.")]
-Device = Annotated[str, options.option("DEVICE", "GPU to check the engines on: cuda or cuda:N.")]
+Device = Annotated[str, option("DEVICE", "GPU to check the engines on: cuda or cuda:N.")]
 
 
 def inspect(
@@ -30,9 +31,9 @@ def inspect(
     files: Files,
     *,
     device: Device = "cuda",
-    lean_runtime: options.LeanRuntime = None,
-    allow_host_code: options.AllowHostCode = False,
-    as_json: options.AsJson = False,
+    lean_runtime: Path | None = None,
+    allow_host_code: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Describe engines and models, and check whether this machine can use them.
 

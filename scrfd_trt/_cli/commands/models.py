@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from rich.text import Text
 
-from scrfd_trt._cli import console, options
+from scrfd_trt._cli import console
+from scrfd_trt._cli.option_table import option
 from scrfd_trt.models import HOME_VARIABLE, WEIGHTS_LICENCE, Model, SourceStatus, home, list_models, status
 from scrfd_trt.models import fetch as fetch_model
 
@@ -16,8 +17,8 @@ Statuses = tuple[SourceStatus, ...]
 
 def models(
     *,
-    as_json: options.AsJson = False,
-    fetch: Annotated[str | None, options.option("MODEL", "Download this model if needed, and print its path.")] = None,
+    as_json: bool = False,
+    fetch: Annotated[str | None, option("MODEL", "Download this model if needed, and print its path.")] = None,
 ) -> None:
     """List the models and their file locations.
 

@@ -14,6 +14,7 @@ from scrfd_trt._cli import console, options
 from scrfd_trt._cli.commands import overlays as overlays_command
 from scrfd_trt._cli.detector import detector_opener
 from scrfd_trt._cli.help_panels import HelpCommand
+from scrfd_trt._cli.option_table import option
 from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import ScrfdError
 
@@ -21,9 +22,9 @@ _NAMES = "scrfd_trt.overlays"
 
 SPEC_HELP = "Overlay to draw ('scrfd-trt overlays' lists them). Repeat to combine several."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
-Specs = Annotated[list[str], options.option("NAME:OPTION=VALUE,...", SPEC_HELP, "--overlay")]
+Specs = Annotated[list[str], option("NAME:OPTION=VALUE,...", SPEC_HELP, "--overlay")]
 OUTPUT_DEFAULT = "NAME_overlay beside each input"
-Output = Annotated[Path | None, options.option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default=OUTPUT_DEFAULT)]
+Output = Annotated[Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default=OUTPUT_DEFAULT)]
 
 
 class OverlayCommand(HelpCommand):

@@ -14,8 +14,9 @@ from rich.text import Text
 
 import overlays as registry
 from overlays._registry import why_broken
-from scrfd_trt._cli import console, options
+from scrfd_trt._cli import console
 from scrfd_trt._cli.console import printable
+from scrfd_trt._cli.option_table import overlay_names
 from scrfd_trt.errors import OptionError, OutputError, ScrfdError
 
 REQUIRES_LANDMARKS = "Requires landmarks."
@@ -24,14 +25,14 @@ TEMPLATE_NAMES = re.compile(r"pixel-sunglasses|pixel_sunglasses|test_sunglasses|
 """What stands for the package, its module, the class and the overlay in the example plugin; its prose stays."""
 
 NAME_HELP = "Show the options of this overlay."
-Name = Annotated[str | None, typer.Argument(metavar="NAME|new", help=NAME_HELP, autocompletion=options.overlay_names)]
+Name = Annotated[str | None, typer.Argument(metavar="NAME|new", help=NAME_HELP, autocompletion=overlay_names)]
 
 
 def overlays(
     name: Name = None,
     new_name: Annotated[str | None, typer.Argument(metavar="NAME", help="After 'new': make this overlay.")] = None,
     *,
-    as_json: options.AsJson = False,
+    as_json: bool = False,
 ) -> None:
     """List the overlays, show the options of one, or make one.
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from scrfd_trt._cli import console, options, signals
 from scrfd_trt._cli.detector import open_detector
-from scrfd_trt._cli.options import option
+from scrfd_trt._cli.option_table import option
 from scrfd_trt._studio.access import Access
 from scrfd_trt.errors import MissingDependencyError, OptionError
 
@@ -33,9 +33,9 @@ def studio(
     port: Port = 8765,
     max_upload: MaxUpload = 64,
     browser: Browser = True,
-    model: options.ModelName = options.DEFAULT_MODEL,
-    device: options.Device = "auto",
-    verbose: options.Verbose = False,
+    model: str = options.DEFAULT_MODEL,
+    device: str = "auto",
+    verbose: bool = False,
 ) -> None:
     """Open a local page to try overlays.
 

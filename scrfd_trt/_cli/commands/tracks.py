@@ -18,6 +18,7 @@ from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.folders import problem_of
 from scrfd_trt._cli.inputs import is_folder, is_regular_file, local_path, same_file_key
 from scrfd_trt._cli.option_rules import DETECTING, OUTPUT, READING, VIDEOS, check_options
+from scrfd_trt._cli.option_table import option
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
 from scrfd_trt._files import temporary_folder
@@ -39,14 +40,14 @@ MAX_COLUMNS = 8
 BACKGROUND, INK, GREY = (250, 250, 250), (20, 20, 20), (110, 110, 110)
 
 SHEET_HELP = "Write a contact sheet with each track's best face (.jpg, .png)."
-Sheet = Annotated[Path | None, options.option("FILE", SHEET_HELP, "--output", "-o")]
+Sheet = Annotated[Path | None, option("FILE", SHEET_HELP, "--output", "-o")]
 
 
 @dataclass(frozen=True)
 class DetectArgs(options.DetectArgs):
     """Detection options with the threshold of tracking."""
 
-    threshold: options.Threshold = options.TRACKING.threshold
+    threshold: float = options.TRACKING.threshold
 
 
 def tracks(
@@ -54,10 +55,10 @@ def tracks(
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="Video file; - for standard input; or a URL.")],
     *,
     output: Sheet = None,
-    as_json: options.AsJson = False,
+    as_json: bool = False,
     model: options.ModelArgs,
     detection: DetectArgs,
-    overwrite: options.Overwrite = False,
+    overwrite: bool = False,
     messages: options.JobMessageArgs,
     files: options.DetectionsFileArgs,
     args: options.VideoArgs,
