@@ -23,8 +23,7 @@ _BRIGHT = 140.0
 _CORNER = 0.25
 _MAX_FONT, _MAX_TEXT = 128, 200
 """Largest size at which letters are rendered, to be enlarged from there on, and their largest number."""
-_MAX_HEIGHT, _FAR = 1e9, 1e12
-"""Limits in pixels, so that numbers stay exact."""
+_MAX_HEIGHT, _FAR = 1e9, 1e12  # limits in pixels, so that numbers stay exact
 
 
 class DrawSizes(NamedTuple):

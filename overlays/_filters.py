@@ -25,8 +25,7 @@ _SMALL_SIGMA = 1.5  # standard deviation on the smaller copy on which a wide blu
 _STACK_SIZE, _STACK_SIGMA = 7, math.sqrt(2.5)  # cv2.stackBlur's triangular kernel, nearly a Gaussian
 _STACK_SIDE = 6  # from this reduction on, the copy's scale can be chosen to fit that kernel
 
-Values = NDArray[np.float64]
-"""One value a face, ``(N,)``."""
+Values = NDArray[np.float64]  # one value a face, ``(N,)``
 
 
 class Fill(ABC):

@@ -92,19 +92,11 @@ class Mask(NamedTuple):
 
 
 class MaskColumns(NamedTuple):
-    """The masks over faces as columns; the fields are those of :class:`Mask`.
+    """The masks over faces as columns; the fields are those of :class:`Mask`."""
 
-    Attributes
-    ----------
-    center, half
-        ``(N, 2)``.
-    cos, sin, feather, size
-        ``(N,)``.
-    """
-
-    center: _Doubles
+    center: _Doubles  # (N, 2), and half
     half: _Doubles
-    cos: _Doubles
+    cos: _Doubles  # (N,), and all others
     sin: _Doubles
     feather: _Doubles
     size: _Doubles

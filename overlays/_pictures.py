@@ -197,21 +197,11 @@ class PictureOverlay(ChannelOptions, BlendOptions, OverlayModel):
 
 @dataclass(frozen=True)
 class PlacedPictures:
-    """Pictures and their placements as columns, and as pairs when iterated over.
+    """Pictures and their placements as columns, and as pairs when iterated over."""
 
-    Attributes
-    ----------
-    pictures
-        Different pictures.
-    number
-        Which of them is placed, ``(N,)``.
-    placement
-        Where; each field is ``(N,)``.
-    """
-
-    pictures: Sequence[Picture]
-    number: NDArray[np.intp]
-    placement: Placement
+    pictures: Sequence[Picture]  # different ones
+    number: NDArray[np.intp]  # which of them is placed, (N,)
+    placement: Placement  # where; each field is (N,)
 
     @classmethod
     def of(cls, placed: Iterable[tuple[Picture, Placement]]) -> PlacedPictures:

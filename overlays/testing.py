@@ -43,16 +43,14 @@ AT_BORDERS = (
     (-20.0, -10.0, 30.0, 20.0), (70.0, 50.0, 130.0, 120.0), (0.0, 0.0, 96.0, 64.0), (-70.0, -70.0, -30.0, -30.0),
     (-5e5, -5e5, 5e5, 5e5), (1e6, 1e6, 1e6 + 40, 1e6 + 40),
 )  # fmt: skip
-HUGE = 1e5
-"""Coordinates of these faces are above it."""
+HUGE = 1e5  # coordinates of these faces are above it
 DEGENERATE = ((5.0, 5.0, 5.0, 5.0), (5.0, 5.0, 30.0, 5.0), (5.4, 5.4, 5.6, 5.6), (10.0, 0.0, 10.01, 64.0))
 WIDE_SIZE = (720, 300)
 FAR_APART = ((342.0, 130.0, 378.0, 174.0), (200.0, 110.0, 240.0, 160.0), (480.0, 140.0, 518.0, 188.0))
 """In ``WIDE_SIZE``, so far from each other and from the border that drawings hardly overlap."""
 IN_A_ROW = tuple((24.0 + 140.0 * number, 90.0, 104.0 + 140.0 * number, 190.0) for number in range(5))
 """In ``WIDE_SIZE``, faces large enough to tell blocks from pixels."""
-MAX_DETAIL = 128
-"""Largest difference of a hidden pixel between an image of black and white noise and its negative."""
+MAX_DETAIL = 128  # largest difference of a hidden pixel between an image of black and white noise and its negative
 
 
 def noise(width: int = SIZE[0], height: int = SIZE[1], seed: int = 1) -> Image:

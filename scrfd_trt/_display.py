@@ -21,8 +21,7 @@ from scrfd_trt.errors import OutputError
 
 Image = NDArray[np.uint8]
 Order = Literal["bgr", "rgb"]
-MAX_ROWS, SIDE, MARGIN = 20, 64, 0.2
-"""Faces in a notebook; pixels of a crop, and what it shows around the box."""
+MAX_ROWS, SIDE, MARGIN = 20, 64, 0.2  # faces in a notebook; pixels of a crop, and what it shows around the box
 
 
 def annotated(image: Image, faces: Any, order: Order) -> Image:

@@ -13,8 +13,7 @@ from scrfd_trt._version import __version__
 from scrfd_trt.errors import ImageError, ScrfdError, one_line
 
 CHUNK = 1 << 16
-TIMEOUT = (10.0, 60.0)
-"""Seconds to connect, and to wait for more bytes."""
+TIMEOUT = (10.0, 60.0)  # seconds to connect, and to wait for more bytes
 MAX_REDIRECTS = 5
 
 

@@ -24,7 +24,7 @@ from scrfd_trt._crops import explain_no_array
 from scrfd_trt._devices import usable_cores
 from scrfd_trt._image_arrays import YUVImage, is_channels_first, is_on_gpu
 from scrfd_trt._image_files import open_image
-from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
+from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt._jobs.stages import ByteBudget, mapped
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError, one_line, without_frames
 

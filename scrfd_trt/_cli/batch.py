@@ -39,41 +39,30 @@ INPUT_ERRORS = (
 )
 """Errors that concern one input only."""
 
-MANY = 100
-"""Inputs of jobs whose speed is printed."""
+MANY = 100  # inputs of jobs whose speed is printed
 
 
 @dataclass
 class Tally:
     """Counts of inputs, results and failures; ``empty`` counts images without faces."""
 
-    alone: bool = False
-    """Whether there is one input only."""
-    skipped: int = 0
-    """Inputs that were done before this run."""
-    images_end: float | None = None
-    """When the last image was done; videos follow."""
+    alone: bool = False  # whether there is one input only
+    skipped: int = 0  # inputs that were done before this run
+    images_end: float | None = None  # when the last image was done; videos follow
     inputs: int = 0
     images: int = 0
-    pages: int = 0
-    """Of images; as many as images if none has several."""
+    pages: int = 0  # of images; as many as images if none has several
     faces: int = 0
     empty: int = 0
-    left_out: int = 0
-    """Faces of images that a selection leaves uncovered."""
-    uncovered: int = 0
-    """Faces that the last search of a copy found without a cover."""
-    removed: dict[str, list[Path | str]] = field(default_factory=dict)
-    """Images by what their copies lack."""
-    changes: dict[str, list[Path | str]] = field(default_factory=dict)
-    """Images by what reading or writing them changed."""
-    spherical: list[Path | str] = field(default_factory=list)
-    """Images that are projections of a sphere."""
+    left_out: int = 0  # faces of images that a selection leaves uncovered
+    uncovered: int = 0  # faces that the last search of a copy found without a cover
+    removed: dict[str, list[Path | str]] = field(default_factory=dict)  # images by what their copies lack
+    changes: dict[str, list[Path | str]] = field(default_factory=dict)  # images by what reading or writing them changed
+    spherical: list[Path | str] = field(default_factory=list)  # images that are projections of a sphere
     videos: int = 0
     frames: int = 0
     tracks: int = 0
-    failures: list[tuple[Path | str, str]] = field(default_factory=list)
-    """Path and reason."""
+    failures: list[tuple[Path | str, str]] = field(default_factory=list)  # path and reason
 
     def add_image(self, faces: int, pages: int) -> None:
         self.images += 1

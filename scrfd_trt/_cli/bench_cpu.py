@@ -58,10 +58,7 @@ class Timings:
 
 
 def time_detect(detector: SCRFDDetector, image: Image, repeat: int) -> tuple[Detections, float, Timings | None]:
-    """Detect the faces of an image; return them, the seconds of ``detect()``, and the timings of ``repeat`` more runs.
-
-    With ``repeat``, the seconds are the median of these runs; without, there are no timings.
-    """
+    """Detect the faces of an image; return them, the (median) seconds of ``detect()``, and ``repeat`` more timings."""
     faces, seconds = _timed(detector, image)
     if not repeat:
         return faces, seconds, None
@@ -139,10 +136,7 @@ def _add_time(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def measure_cpu(backend: Backend, options: DetectorOptions, image: Image, runs: int) -> CpuFigures:
-    """Measure the stages and ``detect()`` in alternation, so that other processes slow both equally.
-
-    ``runs`` counts after the warm-up. Closes the backend.
-    """
+    """Measure ``runs`` of stages and ``detect()`` in turns, so that other processes slow both; close the backend."""
     pipeline = HostPipeline(backend, options)
     staged = StagedDetection(backend, pipeline, options)
     parts: list[dict[str, float]] = []

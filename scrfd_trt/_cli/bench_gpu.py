@@ -33,16 +33,11 @@ from scrfd_trt.errors import OptionError
 Image = NDArray[np.uint8]
 Memory = Literal["gpu", "torch", "pinned", "numpy"]
 MEMORIES: tuple[Memory, ...] = get_args(Memory)
-STREAMED: tuple[Memory, ...] = ("gpu", "pinned", "numpy")
-"""Kinds of memory that throughput is measured with."""
-
-FRAME = "group-640x480"
-"""The drawn scene for latency and throughput."""
-ROUND = 50
-"""Consecutive calls of one case before the next case."""
+STREAMED: tuple[Memory, ...] = ("gpu", "pinned", "numpy")  # kinds of memory that throughput is measured with
+FRAME = "group-640x480"  # the drawn scene for latency and throughput
+ROUND = 50  # consecutive calls of one case before the next case
 WARM_UP = 10
-WARMING, MEASURED = 150.0, 300.0
-"""Milliseconds of engine time to stream images for."""
+WARMING, MEASURED = 150.0, 300.0  # milliseconds of engine time to stream images for
 
 
 @dataclass(frozen=True)
@@ -88,11 +83,7 @@ class GpuFigures:
 
 @dataclass
 class GpuBench:
-    """Opens and measures one engine, or the engine of an ONNX file on ``cuda:gpu``.
-
-    ``lean_runtime`` and ``allow_host_code`` are for engine files, as in :meth:`scrfd_trt.SCRFDDetector.from_engine`.
-    ``description`` names what ran, and is set by :meth:`measure`.
-    """
+    """Opens and measures one engine, or that of an ONNX file on ``cuda:gpu``; :meth:`measure` describes it."""
 
     path: Path
     gpu: int
@@ -125,10 +116,7 @@ class GpuBench:
         return pipeline
 
     def check_comparable(self) -> None:
-        """Check that ONNX Runtime can run the model on the GPU, before minutes are spent on measuring.
-
-        Raises OptionError for an engine file, and MissingDependencyError if ONNX Runtime cannot use the GPU.
-        """
+        """Check that ONNX Runtime can run the model on the GPU, before minutes are spent on measuring."""
         if is_engine_file(self.path):
             raise OptionError(
                 "--compare ort-cuda runs the ONNX model, and this is an engine; name the model, with --device cuda"

@@ -146,11 +146,7 @@ def _throughputs(figures: GpuFigures) -> Table:
 
 
 def check_plot(path: Path) -> None:
-    """Check, before minutes are spent on measuring, that a plot can be written.
-
-    Raises OptionError if the file exists or is no .png, MissingDependencyError without matplotlib, and OutputError if
-    the folder is missing.
-    """
+    """Check, before minutes are spent on measuring, that a plot can be written."""
     if path.suffix.lower() != ".png":
         raise OptionError(f"--plot {path}: plots are PNG files; name a file that ends in .png")
     if os.path.lexists(path):

@@ -37,8 +37,7 @@ WHOLES = {
     "second pass": "decode, draw and encode",
     "anonymize": "both passes",
 }
-HELD_BYTES = 2**30
-"""Memory of the frames on which parts are measured alone."""
+HELD_BYTES = 2**30  # memory of the frames on which parts are measured alone
 NEAR = 30  # frames read ahead to find scene cuts
 
 

@@ -29,12 +29,9 @@ STDERR = Console(stderr=True, soft_wrap=True, highlight=False)
 """The only console on stderr, so that messages appear above a progress bar instead of in it."""
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-LEVELS = {"note": "info"}
-"""Levels of JSON messages by kinds, where they differ."""
-MIN_WIDTH, MAX_WIDTH = 80, 1000
-"""Columns of tables; those of single lines may be wider than the terminal."""
-BROKEN_PIPE = 141
-"""Exit code that shells report for a program ended by SIGPIPE: 128 + 13."""
+LEVELS = {"note": "info"}  # levels of JSON messages by kinds, where they differ
+MIN_WIDTH, MAX_WIDTH = 80, 1000  # columns of tables; those of single lines may be wider than the terminal
+BROKEN_PIPE = 141  # exit code that shells report for a program ended by SIGPIPE: 128 + 13
 STDERR_NUMBER = 2
 
 _subject: ContextVar[str] = ContextVar("subject", default="")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from scrfd_trt._engine.plan import ONNX_START, peek
-from scrfd_trt._image_files.kinds import TARGA_END, image_kind, unsupported_kind
+from scrfd_trt._image_files.read import TARGA_END, image_kind, unsupported_kind
 from scrfd_trt.errors import MissingDependencyError, ScrfdError, VideoError
 from scrfd_trt.video import _pyav
 
@@ -25,14 +25,10 @@ RAW_SUFFIXES = (
     *(".kdc", ".dcr", ".erf", ".mef", ".mos", ".orf", ".raf", ".rw2"),
 )
 """Files of cameras whose TIFF part is a small preview."""
-TARGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
-"""Files that need not have any known bytes."""
-SHARED_SUFFIXES = (".ts", ".mts")
-"""Of videos and of TypeScript; the content decides."""
-
+TARGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")  # files that need not have any known bytes
+SHARED_SUFFIXES = (".ts", ".mts")  # of videos and of TypeScript; the content decides
 START_BYTES = 1024
-NOT_VIDEO_FORMATS = ("tty", "image2")
-"""FFmpeg's formats for text and for single images."""
+NOT_VIDEO_FORMATS = ("tty", "image2")  # FFmpeg's formats for text and for single images
 VIDEO_PREFIXES = (
     b"\x1a\x45\xdf\xa3",  # Matroska, WebM
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF, WMV
@@ -54,13 +50,11 @@ AUDIO_BRANDS = (b"M4A ", b"M4B ", b"M4P ", b"F4A ", b"F4B ")
 QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 """Boxes that QuickTime files of the time before ``ftyp`` begin with."""
 OGG_VIDEO = (b"\x80theora", b"BBCD\0", b"\1video", b"OVP80")
-TS_PACKETS = ((188, 0), (192, 4), (204, 0))
-"""Size of the packets of transport streams, and where their sync byte is."""
+TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # size of the packets of transport streams, and where their sync byte is
 SYNC = 0x47
 MIN_JPEGS, MAX_JPEGS, JPEG_HEADERS = 6, 1 << 26, 1 << 17
 """Pictures that make a video of JPEG images, and bytes that are searched for them and for what a photograph lists."""
-NEXT_JPEG = b"\xff\xd9\xff\xd8\xff"
-"""End of a picture, and start of the next."""
+NEXT_JPEG = b"\xff\xd9\xff\xd8\xff"  # end of a picture, and start of the next
 PLAYLISTS = (b"#EXTM3U", b"ffconcat ", b"[playlist]", b"<MPD")
 PNM_HEADER = re.compile(rb"P[1-7](\s|#[^\n]*\n)+(\d|WIDTH)")
 
@@ -160,10 +154,7 @@ def is_video(start: bytes) -> bool:
 
 
 def is_motion_jpeg(path: Path) -> bool:
-    """Return whether a file consists of JPEG images one after another, as cameras stream them.
-
-    Photographs may have other pictures behind them, such as depth maps and those that their MPF segment lists.
-    """
+    """Return whether a file is JPEG images one after another, as of cameras, and no photograph with further ones."""
     with path.open("rb") as file:
         size = min(os.fstat(file.fileno()).st_size, MAX_JPEGS)
         data = file.read(2 * size // MIN_JPEGS)
@@ -174,10 +165,7 @@ def is_motion_jpeg(path: Path) -> bool:
 
 
 def has_video_stream(path: Path) -> bool:
-    """Return whether FFmpeg finds a video stream; the cover image of an audio file is none.
-
-    Raises VideoError if the file cannot be opened, and MissingDependencyError without PyAV.
-    """
+    """Return whether FFmpeg finds a video stream; the cover image of an audio file is none."""
     av = _pyav.load()
     try:
         with _pyav.open_input(path) as container:

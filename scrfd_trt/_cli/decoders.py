@@ -29,8 +29,7 @@ from scrfd_trt._jobs.processes import Calls, LostProcessError, forked
 from scrfd_trt._jobs.stages import grouped
 from scrfd_trt.errors import ImageError, ScrfdError
 
-MAX_BYTES = 1 << 30
-"""Of the images that are read and not yet detected and written."""
+MAX_BYTES = 1 << 30  # of the images that are read and not yet detected and written
 MIN_TO_FORK, MIN_FORKS, MAX_SLOT, SAMPLES, GROUP = 200, 6, 16_000_000, 8, 4
 """Images and processes from which on processes decode, bytes of one image, images whose sizes are looked at, and
 of a message."""

@@ -54,19 +54,12 @@ FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
 }
 """Command-line flags by the names in :attr:`ScrfdError.fields`."""
 
-CALLS = {"faces_file": "detect_video()"}
-"""What library messages suggest in place of a flag, by the same names."""
-
-HINTS = {"--damaged": ", or use --damaged keep"}
-"""What follows messages in place of "see" and these flags."""
-
-ORIGINS = "scrfd_trt.origins"
-"""Key in :attr:`typer.Context.meta` of files and variables by the flags that they set."""
-
+CALLS = {"faces_file": "detect_video()"}  # what library messages suggest in place of a flag, by the same names
+HINTS = {"--damaged": ", or use --damaged keep"}  # what follows messages in place of "see" and these flags
+ORIGINS = "scrfd_trt.origins"  # key in :attr:`typer.Context.meta` of files and variables by the flags that they set
 NOT_A_NUMBER = {"int_parsing": "must be a whole number", "float_parsing": "must be a number"}
 """What pydantic requires, by its types of errors."""
-UNITS = {"MILLION": " million", "SECONDS": " seconds", "MIB": " MiB"}
-"""What follows a number, by the option's metavar."""
+UNITS = {"MILLION": " million", "SECONDS": " seconds", "MIB": " MiB"}  # what follows a number, by the option's metavar
 
 # The base of typer's usage errors has no public name in every version.
 UsageError = cast(

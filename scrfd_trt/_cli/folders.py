@@ -12,14 +12,11 @@ from typing import NamedTuple
 from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.content import SHARED_SUFFIXES, VIDEO_SUFFIXES, identify, look
-from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
+from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 
-OWN_PREFIX = ".scrfd-trt-"
-"""Of unfinished files of other runs."""
-LISTED = 20
-"""Names in each list of the report."""
-MAX_LOOKED_AT = 10_000
-"""Files in all folders that are not searched; a folder that is left then is named as well."""
+OWN_PREFIX = ".scrfd-trt-"  # of unfinished files of other runs
+LISTED = 20  # names in each list of the report
+MAX_LOOKED_AT = 10_000  # files in all folders that are not searched; a folder that is left then is named as well
 SPECIAL_FILES = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -39,8 +36,7 @@ class Found(NamedTuple):
 class LeftOut:
     """Images and videos that are not read."""
 
-    files: list[tuple[Path, str]] = field(default_factory=list)
-    """Each with the reason."""
+    files: list[tuple[Path, str]] = field(default_factory=list)  # each with the reason
     folders: list[Path] = field(default_factory=list)
     """Subfolders that hold some; they are searched with ``--recursive``."""
     hidden: list[Path] = field(default_factory=list)

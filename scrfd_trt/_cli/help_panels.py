@@ -27,8 +27,7 @@ BASIC = {
 """Parameters in the basic help, by command; without an entry all are, except for the general ones."""
 GENERAL = ("log_format", "settings")
 
-MAX_BASIC, EXAMPLES = 15, 2
-"""Options and examples in the basic help, at most."""
+MAX_BASIC, EXAMPLES = 15, 2  # options and examples in the basic help, at most
 NAMES_WIDTH = 31
 ORDER = {name: number for number, name in enumerate(OPTIONS, 1)}
 _ALL = "scrfd_trt.help_all"

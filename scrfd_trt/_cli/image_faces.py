@@ -61,8 +61,7 @@ class _Entry(NamedTuple):
     error: str
     threshold: float | None = None
     dropped: Sequence[bool] = ()
-    looks: tuple[bool, bool] = (False, False)
-    """Whether it was detected with ``min_face`` and ``rotations``."""
+    looks: tuple[bool, bool] = (False, False)  # whether it was detected with ``min_face`` and ``rotations``
 
 
 class ImageFaces:

@@ -24,8 +24,7 @@ from scrfd_trt._image_files.write import is_writable, storable
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import OptionError, OutputError
 
-CROP_MARGIN = 0.2
-"""What pictures of faces show around the box, as a share of its sides."""
+CROP_MARGIN = 0.2  # what pictures of faces show around the box, as a share of its sides
 MAX_SHOWN = 10
 Pages = Iterator[tuple[ImageFrame, Detections]]
 _one_at_a_time = threading.Lock()

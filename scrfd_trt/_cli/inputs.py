@@ -20,8 +20,7 @@ from scrfd_trt._cli import console
 from scrfd_trt._cli.content import VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg, not_media
 from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
 from scrfd_trt._image_files import ImageFrame, open_image
-from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
-from scrfd_trt._image_files.read import Damaged
+from scrfd_trt._image_files.read import IMAGE_SUFFIXES, Damaged
 from scrfd_trt._inputs import download, is_address
 from scrfd_trt._jobs.ledger import Ledger, Stamp
 from scrfd_trt._jobs.stages import grouped, mapped
@@ -48,8 +47,7 @@ class Source:
     ledger: Ledger | None = None  # of a job that is recorded
     stamp: Stamp | None = None
     is_done: bool = False
-    address: str = ""
-    """A web address, or ``-`` for standard input, whose content :meth:`fetch` puts into a file."""
+    address: str = ""  # a web address, or ``-`` for standard input, whose content :meth:`fetch` puts into a file
 
     @property
     def name(self) -> Path | str:

@@ -64,10 +64,7 @@ class Shard(NamedTuple):
 
 
 class Job:
-    """The inputs of a command that are left to be processed.
-
-    ``folder`` is that of the copies, and ``rows`` the file of results; None if there is none.
-    """
+    """The inputs of a command that are left to be processed, with the folder of copies and the file of ``rows``."""
 
     def __init__(self, context: typer.Context, args: JobArgs, *, folder: Path | None, rows: Path | None = None) -> None:
         self._context, self.args = context, args

@@ -13,7 +13,7 @@ from scrfd_trt._cli.options import CopySettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import as_dict, headline, missed_lines, print_written, stream_lines
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
+from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt.errors import OptionError, VideoError
 from scrfd_trt.video import (
     LiveReader,

@@ -13,15 +13,13 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._passes import FOUND_FROM, Size, View, plan_views
 
 ROTATIONS = (90, 180, 270)
-MIN_FACE = 16
-"""Pixels of the smallest face that must be found, where the time is short or does not matter."""
+MIN_FACE = 16  # pixels of the smallest face that must be found, where the time is short or does not matter
 SINGLE_LOOKS, FRAME_SHARE = 1.7, 0.4
 """On a CPU, the model may see so many times the pixels of a single look, and this share of a frame's pixels more.
 
 Whole videos then take at most twice the time of a single look: the larger a frame, the longer is it encoded.
 """
-GFLOPS = 0.5
-"""Of the model for which the share is measured; for heavier ones, it is smaller."""
+GFLOPS = 0.5  # of the model for which the share is measured; for heavier ones, it is smaller
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,7 @@ class Looks:
         return next((face for face in choices if _pixels(plan(min_face=face)) <= limit), max(found, MIN_FACE))
 
 
-OWN_LOOKS = Looks()
-"""The detector's own options for all."""
+OWN_LOOKS = Looks()  # the detector's own options for all
 
 
 def _pixels(views: Iterable[View]) -> int:

@@ -23,8 +23,8 @@ from scrfd_trt._cli.inputs import Source, exists, folded, is_folder, is_regular_
 from scrfd_trt._engine.plan import ENGINE_SUFFIXES
 from scrfd_trt._files import atomic_file, temporary_folder
 from scrfd_trt._image_files import ImageFile, ImageFrame
-from scrfd_trt._image_files.kinds import IMAGE_SUFFIXES
 from scrfd_trt._image_files.metadata import Metadata
+from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt._image_files.write import (
     ANIMATION_SUFFIXES,
     NO_COLOR,

@@ -13,8 +13,7 @@ from scrfd_trt._formats import CSV_COLUMNS, columns
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import MissingDependencyError
 
-MAX_IMAGES, MAX_FACES = 1 << 16, 1 << 19
-"""In a row group, which is in memory until it is written."""
+MAX_IMAGES, MAX_FACES = 1 << 16, 1 << 19  # in a row group, which is in memory until it is written
 FACE_FIELDS = CSV_COLUMNS[1:]
 
 

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from scrfd_trt._studio.preview import Preview
 
 _shared_bars: ContextVar[Progress | None] = ContextVar("shared bars", default=None)
-BAR_INTERVAL, LINE_INTERVAL = 0.1, 0.5
-"""Seconds between two updates."""
+BAR_INTERVAL, LINE_INTERVAL = 0.1, 0.5  # seconds between two updates
 STAGES: dict[Stage, str] = {"finding": "finding faces", "drawing": "drawing", "verifying": "searching the copy"}
 
 

@@ -31,8 +31,7 @@ VARIABLE = "SCRFD_TRT_SETTINGS"
 PREFIX = "SCRFD_TRT_"
 GENERAL = ("model", "device", "log-format")
 """Options that the top of a file, and variables without a command's name, set for all commands."""
-UNSETTABLE = ("allow-host-code", "settings")
-"""Options of the command line alone: each engine is trusted for itself."""
+UNSETTABLE = ("allow-host-code", "settings")  # options of the command line alone: each engine is trusted for itself
 _PATH = "scrfd_trt.settings"
 
 

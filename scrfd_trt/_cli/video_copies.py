@@ -32,8 +32,7 @@ from scrfd_trt.video._two_pass import ProgressCallback, try_output
 if TYPE_CHECKING:
     from scrfd_trt._studio.preview import Preview
 
-CopyVideo = Callable[[Path, Path], Summary]
-"""Takes the paths of a video and of its copy."""
+CopyVideo = Callable[[Path, Path], Summary]  # takes the paths of a video and of its copy
 
 
 def copy_here(
@@ -57,11 +56,7 @@ def copying_elsewhere(
     device: str,
     jobs: int,
 ) -> Iterator[CopyVideo]:
-    """Yield a function that covers the faces of a video in another process, which has its own detector.
-
-    ``create`` and ``opener`` are pickled; they have printed their warnings. ``device`` is that of a detector: the
-    processes use the GPUs of ``cuda:all`` in turns.
-    """
+    """Yield a function that covers the faces of a video in a process with a detector of its own, on GPUs in turns."""
     gpus = [f"cuda:{gpu.index}" for gpu in _devices.all_gpus()] if device == _devices.ALL else [device]
     workers = [_Worker(create, opener, settings, gpus[job % len(gpus)], _files.part_owner) for job in range(jobs)]
     with spawned([worker.run for worker in workers]) as calls:

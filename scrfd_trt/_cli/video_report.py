@@ -26,8 +26,7 @@ DOUBTFUL = (
 )
 """What is said about one place, and about several."""
 KINDS = {"uncovered": "uncovered face", "weak": "weak cover"}
-SearchedCopy = tuple[Path, Sequence[CopySearch]]
-"""The path of a copy, and what searches of it found."""
+SearchedCopy = tuple[Path, Sequence[CopySearch]]  # the path of a copy, and what searches of it found
 
 
 def print_written(output: Path | str, text: str, draw: object, faces: int, *, from_file: bool = False) -> None:

@@ -20,10 +20,8 @@ class ImageFrame:
 
     pixels: NDArray[np.uint8]
     """``(H, W, 3)`` BGR, upright, C-contiguous; black where alpha is 0, since what is erased must not come back."""
-    alpha: NDArray[np.uint8] | None = None
-    """``(H, W)``, upright, 255 is opaque; None if the file has none."""
-    seconds: float = 0.0
-    """How long an animation shows the frame."""
+    alpha: NDArray[np.uint8] | None = None  # ``(H, W)``, upright, 255 is opaque; None if the file has none
+    seconds: float = 0.0  # how long an animation shows the frame
 
     def visible(self) -> NDArray[np.uint8]:
         """Return the pixels ``(H, W, 3)`` over white, as a viewer shows them; the same array if there is no alpha."""
@@ -45,10 +43,8 @@ class ImageFrame:
 class ColorDescription:
     """What stays in every copy of an image: how its colours and its size are to be read."""
 
-    icc_profile: bytes | None = None
-    """The profile of the BGR pixels; None if they are sRGB or not described."""
-    resolution: tuple[float, float] | None = None
-    """Dots per inch along the upright image's x and y axes."""
+    icc_profile: bytes | None = None  # the profile of the BGR pixels; None if they are sRGB or not described
+    resolution: tuple[float, float] | None = None  # dots per inch along the upright image's x and y axes
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
     """PNG's own description of colours without a profile, name and content: cICP, cHRM, gAMA, sRGB."""
 
@@ -58,22 +54,16 @@ class ImageFile:
     """An opened image file: its header is read and within the limits, its frames are not decoded yet."""
 
     kind: Kind
-    data: bytes = field(repr=False)
-    """The file's content."""
-    size: tuple[int, int]
-    """Upright width and height of the first frame."""
-    count: int
-    """Number of frames or pages."""
-    is_animation: bool
-    """Whether frames are shown one after the other; otherwise they are pages."""
-    loops: int
-    """How often an animation is shown; 0 means forever."""
+    data: bytes = field(repr=False)  # the file's content
+    size: tuple[int, int]  # upright width and height of the first frame
+    count: int  # number of frames or pages
+    is_animation: bool  # whether frames are shown one after the other; otherwise they are pages
+    loops: int  # how often an animation is shown; 0 means forever
     color: ColorDescription
     decode: Callable[[ImageFile], Iterator[ImageFrame]] = field(repr=False)
     notes: list[str] = field(default_factory=list)
     """What reading changes, one line each, such as 16 bits per channel reduced to 8; decoding may add more."""
-    keep_damaged: bool = False
-    """Whether pixels of damaged parts are decoded as far as possible."""
+    keep_damaged: bool = False  # whether pixels of damaged parts are decoded as far as possible
     damage: list[str] = field(default_factory=list)
     """What is missing or wrong in a file that is read nevertheless, one line each; decoding may add more."""
 

@@ -20,17 +20,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODIES_AT_ONCE = 4
-"""All requests together hold this many bodies of the largest size."""
+BODIES_AT_ONCE = 4  # all requests together hold this many bodies of the largest size
 GRACE_SECONDS = 20.0
-MIN_BYTES_PER_SECOND = 16 * 1024
-"""A body that stays slower than this, after a time of grace, is given up."""
-
+MIN_BYTES_PER_SECOND = 16 * 1024  # a body that stays slower than this, after a time of grace, is given up
 MAX_CONNECTIONS = 256
-MAX_MESSAGE = 1 << 20
-"""Bytes of a WebSocket message; the page sends values of controls."""
-FIRST_REQUEST_SECONDS = 20.0
-"""Time for the headers of a connection's first request."""
+MAX_MESSAGE = 1 << 20  # bytes of a WebSocket message; the page sends values of controls
+FIRST_REQUEST_SECONDS = 20.0  # time for the headers of a connection's first request
 STOP_SECONDS = 3
 
 POLICY = (

@@ -36,10 +36,8 @@ html { scroll-padding-top: calc(3.7rem + 30vh) !important; }
 .nicegui-code-copy { opacity: 1; }
 """
 
-MIN_SCORE, MAX_SCORE = 0.05, 0.95
-"""Range of the threshold."""
-PREVIEW_SIDE = 1280
-"""Longest side in pixels of the image shown; the download has the full size."""
+MIN_SCORE, MAX_SCORE = 0.05, 0.95  # range of the threshold
+PREVIEW_SIDE = 1280  # longest side in pixels of the image shown; the download has the full size
 REJECTED = "files => emit(files.map(file => file.failedPropValidation))"
 """Sends why the browser does not upload files: ``accept`` or ``max-file-size``."""
 

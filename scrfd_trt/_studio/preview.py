@@ -24,14 +24,11 @@ from scrfd_trt._studio.guard import Guard, new_server
 from scrfd_trt._studio.uploads import shrink
 from scrfd_trt.video._colors import to_bgr
 
-SIDE = 1280
-"""Longest side in pixels of the picture shown."""
-INTERVAL, SHARE = 0.1, 0.1
-"""Seconds between two pictures, and the largest share of the time of one core that they take."""
+SIDE = 1280  # longest side in pixels of the picture shown
+INTERVAL, SHARE = 0.1, 0.1  # seconds between two pictures, and the largest share of the time of one core that they take
 WAIT, WAITS = 0.05, 20
 """Seconds between looks for a new picture, and their number before a request is answered without one."""
-END_SECONDS = 1.0
-"""Time for the last answers; after it, connections are dropped."""
+END_SECONDS = 1.0  # time for the last answers; after it, connections are dropped
 STAGES = {"finding": "Finding faces; pictures follow", "drawing": "Writing", "verifying": "Searching the copy"}
 
 PAGE = """<!doctype html>

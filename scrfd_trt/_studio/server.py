@@ -27,12 +27,9 @@ from scrfd_trt._studio.page import Page
 from scrfd_trt._studio.session import Budget, Session
 from scrfd_trt._studio.temporary_files import TemporaryFolder, delete_abandoned
 
-FORM_OVERHEAD = 64 * 1024
-"""Bytes that the form around an uploaded file may take."""
+FORM_OVERHEAD = 64 * 1024  # bytes that the form around an uploaded file may take
 MAX_PAGES = 32
-MAX_WAITING = 256
-"""Pages that were requested and not opened; each is forgotten after a minute."""
-
+MAX_WAITING = 256  # pages that were requested and not opened; each is forgotten after a minute
 _logger = logging.getLogger(__name__)
 
 

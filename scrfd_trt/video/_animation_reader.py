@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
-from scrfd_trt._image_files.kinds import image_kind
-from scrfd_trt._image_files.read import START_BYTES, frame_seconds
+from scrfd_trt._image_files.read import START_BYTES, frame_seconds, image_kind
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Frame, FrameReader, Source, VideoInfo

@@ -18,21 +18,17 @@ from scrfd_trt._jobs.profile import measured
 from scrfd_trt._passes import Look
 from scrfd_trt._tracking.scene_cuts import CutCandidates, Thumbnail
 
-PROBE_SECONDS = 1.0
-"""Time from one search in all directions to the next."""
+PROBE_SECONDS = 1.0  # time from one search in all directions to the next
 START_SECONDS = 0.2
 """Time after the first search of a scene, or one that found a face, until the second; and between two scenes."""
-KEPT_SECONDS = 1.0
-"""Time for which a direction is kept after a cut, which may be none."""
+KEPT_SECONDS = 1.0  # time for which a direction is kept after a cut, which may be none
 MIN_SCORE, SURE = 0.5, 0.7
 """Of a turned face, and of one that stands for its direction at once, or is large.
 
 Measured: people who lie have scores from 0.8 on; in upright scenes, turned looks give false ones of up to 0.55.
 """
-LARGE = 0.5
-"""Share of the shorter side of the frame from which a face is large."""
-MAX_DISTANCE, MAX_RATIO = 1.0, 2.0
-"""Between two finds in the same place: in sides of the face, and of the sides."""
+LARGE = 0.5  # share of the shorter side of the frame from which a face is large
+MAX_DISTANCE, MAX_RATIO = 1.0, 2.0  # between two finds in the same place: in sides of the face, and of the sides
 
 
 class Directions:

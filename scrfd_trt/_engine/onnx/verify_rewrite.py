@@ -23,11 +23,8 @@ from scrfd_trt.errors import BackendError, ModelFormatError
 Size = tuple[int, int]
 
 THRESHOLD, IOU = 0.5, 0.4
-SAME_FACE = 0.9
-"""Boxes with at least this intersection over union are the same face, and so are boxes within a pixel."""
-
-RIVAL = 0.35
-"""Slightly less than the intersection over union at which NMS suppresses a box."""
+SAME_FACE = 0.9  # boxes with at least this intersection over union are the same face, and so are boxes within a pixel
+RIVAL = 0.35  # slightly less than the intersection over union at which NMS suppresses a box
 
 
 @dataclass(frozen=True)
