@@ -256,6 +256,7 @@ def test_describe() -> None:
 def test_entry_points_are_scanned_once_until_another_is_installed(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # it would change the folder of the distribution
     scans = []
     monkeypatch.setattr(
         _registry, "entry_points", lambda group: scans.append(group) or metadata.entry_points(group=group)
