@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
-from itertools import chain, count, islice
+from functools import partial
+from itertools import chain, count, islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import cv2
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
-from scrfd_trt._detector_base import DetectorBase
+from scrfd_trt._detector_base import DetectorBase, invalid
 from scrfd_trt._inputs import (
     MAX_BATCH_BYTES,
     Decoded,
@@ -39,6 +40,7 @@ from scrfd_trt.errors import (
     OptionError,
     ScrfdError,
     is_out_of_memory,
+    memory_errors,
     one_line,
     out_of_memory,
     shown,
@@ -46,6 +48,8 @@ from scrfd_trt.errors import (
 )
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from scrfd_trt._pipelines.cuda import DeviceDetections
 
 
@@ -79,11 +83,6 @@ class SCRFDDetector(DetectorBase):
         Fields of :class:`~scrfd_trt.DetectorOptions`: threshold, iou, scales, min_face, rotations, max_faces,
         color, max_batch.
 
-    Attributes
-    ----------
-    options : DetectorOptions
-        Options of the detection.
-
     Raises
     ------
     OptionError
@@ -101,19 +100,10 @@ class SCRFDDetector(DetectorBase):
     -----
     A detector is thread-safe; results do not depend on the number of threads.
 
-    A process that is forked (``os.fork``, or multiprocessing's method ``fork``) inherits a copy of the detector. On the
-    CPU, the copy works: it starts threads of its own, and opens the model again at its first run. On a GPU, every call
-    in the child raises :class:`~scrfd_trt.ClosedError`; start processes with ``spawn`` or ``forkserver``, and open a
-    detector in each. Futures and streams that the parent started raise ``ClosedError`` in the child. The parent is not
-    affected. A child that inherits ONNX Runtime should end with ``os._exit()``, as multiprocessing's do: version 1.32
-    waits at the end of a process for threads that only the parent has.
-
-    A detector can be pickled, so that multiprocessing, joblib, Ray and Spark send it to other processes: it consists of
-    the name or path of the model, the device and the options. The other process opens the model at its first use, not
-    before, and once for all copies that it receives. It keeps the last four models that it has received open. A
-    ``device`` of ``auto`` is chosen there again. A detector that is closed, or that has a backend or a CUDA stream of
-    its own, raises ScrfdError. ``copy.copy()``, ``copy.deepcopy()`` and pickling within a process give detectors that
-    share the open model: ``close()`` of one closes all of them.
+    A forked process inherits a copy of the detector, which works on the CPU; on a GPU, its calls raise
+    :class:`~scrfd_trt.ClosedError`. Another process opens a detector that is pickled at its first use, from the name or
+    path, the device and the options; one that is closed or has a backend or a CUDA stream of its own raises ScrfdError.
+    Copies within a process share the open model, and are closed with it. The page on other libraries has more.
     """
 
     @explained_options
@@ -421,6 +411,29 @@ class SCRFDDetector(DetectorBase):
                     self._remember(source, found)
                 yield found
 
+    @memory_errors("warming up")
+    def warmup(self, shape: tuple[int, ...] | None = None) -> Self:
+        """Run the model once in each way, and return the detector; its first detection is then as fast as later ones.
+
+        Parameters
+        ----------
+        shape
+            That of the images to come; None: ``(720, 1280, 3)``, or ``(1080, 1280)`` for NV12.
+
+        Raises
+        ------
+        ImageError, OptionError, BackendError, ClosedError
+            As for :meth:`detect`.
+        """
+        self._check_open()
+        default = (1080, 1280) if self.options.color == "nv12" else (720, 1280, 3)
+        image = self._prepare(np.zeros(_shape(shape or default), np.uint8))
+        concurrent = 1 if self.device == "cpu" else 3 * self._pipeline.parallel
+        run = partial(self._pipeline.start, threshold=self.options.threshold, max_faces=None)
+        for size in dict.fromkeys((1, self._pipeline.max_batch)):
+            deque(in_order(run, repeat(image, size * concurrent), size, concurrent), maxlen=0)
+        return self
+
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return an array in page-locked memory, from which the GPU copies images fastest.
 
@@ -521,17 +534,13 @@ def _returns_errors(on_error: str) -> bool:
 def _in_range(name: str, value: float, low: float, high: float) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not low <= value <= high:
-        raise OptionError(
-            f"{name} must be a number between {low:g} and {high:g}, not {shown(value)}", fields=[name], value=value
-        )
+        raise invalid(name, f"a number between {low:g} and {high:g}", value)
     return float(value)
 
 
 def _count(name: str, value: int) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise OptionError(
-            f"{name} must be a whole number of at least 1, not {shown(value)}", fields=[name], value=value
-        )
+        raise invalid(name, "a whole number of at least 1", value)
     return int(value)
 
 
@@ -541,7 +550,5 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     except (TypeError, OptionError):
         sides = ()
     if not sides:
-        raise OptionError(
-            f"shape must be a tuple of whole numbers of at least 1, not {shown(shape)}", fields=["shape"], value=shape
-        )
+        raise invalid("shape", "a tuple of whole numbers of at least 1", shape)
     return sides

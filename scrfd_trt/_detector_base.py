@@ -7,23 +7,19 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-import numpy as np
-
 from scrfd_trt import _devices, _forks, models
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._option_names import DEFAULTS, DetectorKeywords, check_names, listed_options
+from scrfd_trt._option_names import DetectorKeywords, listed_options
 from scrfd_trt._pipelines import HostPipeline, Pipeline
-from scrfd_trt._pipelines.streaming import in_order
 from scrfd_trt.backends import Backend
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, memory_errors, shown
 
 if TYPE_CHECKING:
-    from types import ModuleType, TracebackType
+    from types import ModuleType
 
     from typing_extensions import Self, Unpack
 
@@ -31,11 +27,7 @@ if TYPE_CHECKING:
     from scrfd_trt._engine.progress import BuildProgress
     from scrfd_trt._options import DetectorOptions
 
-Opened = tuple[Pipeline, str]
-"""A pipeline and its device."""
-
-RECEIVED = 4
-"""Models from other processes that stay open after their detectors are gone."""
+Opened = tuple[Pipeline, str]  # and its device
 
 
 class SharedModel:
@@ -44,20 +36,16 @@ class SharedModel:
     Without ``opened``, the pipeline is opened at its first use. ``recipe`` opens it, or says why there is none.
     """
 
-    def __init__(self, recipe: Callable[[], Opened] | str, opened: Opened | None = None) -> None:
-        self.is_closed = False
-        self._recipe, self._opened = recipe, opened
-        self._lock = _forks.Lock()
-        self._key = b""
+    def __init__(self, recipe: Any, opened: Opened | None = None, key: bytes = b"") -> None:
+        self._recipe, self._opened, self._key = recipe, opened, key
+        self._lock, self.is_closed = _forks.Lock(), False
 
     @property
     def opened(self) -> Opened:
         if self._opened is None:
             with self._lock:
                 self.check_open()
-                if self._opened is None and callable(self._recipe):
-                    self._opened = self._recipe()
-        assert self._opened  # noqa: S101 - by the recipe
+                self._opened = self._opened or self._recipe()
         return self._opened
 
     def check_open(self) -> None:
@@ -66,30 +54,22 @@ class SharedModel:
 
     def close(self) -> None:
         with self._lock:
-            is_open, self.is_closed = not self.is_closed, True
-        if is_open and self._opened:
-            self._opened[0].close()
+            opened, self.is_closed = None if self.is_closed else self._opened, True
+        if opened:
+            opened[0].close()
 
     def __reduce__(self) -> tuple[Callable[..., SharedModel], tuple[bytes, Callable[[], Opened]]]:
         self.check_open()
         if isinstance(self._recipe, str):
-            raise ScrfdError(f"a detector with {self._recipe} cannot be pickled: open one in each process")
+            raise ScrfdError(f"a detector with {self._recipe} cannot be pickled or copied: open one in each process")
         with self._lock:
             self._key = self._key or os.urandom(16)
             _shared[self._key] = self
         return _in_this_process, (self._key, self._recipe)
 
-    def __deepcopy__(self, memo: object) -> SharedModel:
-        return self
-
-    @property
-    def state(self) -> str:
-        """Why it is not open; empty if it is."""
-        return "closed" if self.is_closed else "" if self._opened else "not opened yet in this process"
-
 
 _shared: WeakValueDictionary[bytes, SharedModel] = WeakValueDictionary()
-_received: deque[SharedModel] = deque(maxlen=RECEIVED)
+_received: deque[SharedModel] = deque(maxlen=4)  # they stay open after their detectors are gone
 _lock = _forks.Lock()
 
 
@@ -98,66 +78,47 @@ def _in_this_process(key: bytes, recipe: Callable[[], Opened]) -> SharedModel:
     with _lock:
         model = _shared.get(key)
         if model is None or model.is_closed:
-            model = _shared[key] = SharedModel(recipe)
-            model._key = key
+            model = _shared[key] = SharedModel(recipe, key=key)
             _received.append(model)
     return model
+
+
+class OpenKeywords(DetectorKeywords, total=False):
+    """Keywords of the functions that open models."""
+
+    device: str | int
+    build: BuildOptions | None
+    progress: BuildProgress | None
+    stream: Any
 
 
 class DetectorBase:
     """Base of :class:`~scrfd_trt.SCRFDDetector`: opens a model, describes it, and closes it."""
 
+    options: DetectorOptions
+    """Options of the detection."""
     _has_own_options = False  # others than the pipeline's
 
-    @listed_options
-    def __init__(
-        self,
-        name: str = models.DEFAULT_MODEL,
-        *,
-        device: str | int = "auto",
-        build: BuildOptions | None = None,
-        progress: BuildProgress | None = None,
-        stream: Any = None,
-        **options: Unpack[DetectorKeywords],
-    ) -> None:
-        checked = _validated(options, "name")
-        recipe = partial(_open_model, models.fetch, name, checked, device, build)
-        self._open(recipe, checked, progress=progress, stream=stream)
+    @listed_options(OpenKeywords)
+    def __init__(self, name: str = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]) -> None:
+        self._open_model(models.fetch, name, **options)
 
     @classmethod
-    @listed_options
-    def from_pretrained(
-        cls,
-        name: str = models.DEFAULT_MODEL,
-        *,
-        device: str | int = "auto",
-        build: BuildOptions | None = None,
-        progress: BuildProgress | None = None,
-        stream: Any = None,
-        **options: Unpack[DetectorKeywords],
-    ) -> Self:
+    @listed_options(OpenKeywords)
+    def from_pretrained(cls, name: str = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]) -> Self:
         """Open a model by name: the same as ``SCRFDDetector(name, …)``."""
-        return cls(name, device=device, build=build, progress=progress, stream=stream, **options)
+        return cls(name, **options)
 
     @classmethod
-    @listed_options
-    def from_onnx(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        device: str | int = "auto",
-        build: BuildOptions | None = None,
-        progress: BuildProgress | None = None,
-        stream: Any = None,
-        **options: Unpack[DetectorKeywords],
-    ) -> Self:
+    @listed_options(OpenKeywords)
+    def from_onnx(cls, path: str | os.PathLike[str], **options: Unpack[OpenKeywords]) -> Self:
         """Open a model in an ONNX file.
 
         Parameters
         ----------
         path
             Any SCRFD export; the head layout is detected from its outputs.
-        device, build, progress, stream, **options
+        **options
             As for :class:`SCRFDDetector`.
 
         Raises
@@ -169,12 +130,10 @@ class DetectorBase:
         OptionError, DeviceError, BackendError, MissingDependencyError
             As for :class:`SCRFDDetector`.
         """
-        checked = _validated(options)
-        recipe = partial(_open_model, Path, Path(path), checked, device, build)
-        return cls.__new__(cls)._open(recipe, checked, progress=progress, stream=stream)
+        return cls.__new__(cls)._open_model(Path, Path(path), **options)
 
     @classmethod
-    @listed_options
+    @listed_options(DetectorKeywords)
     def from_engine(
         cls,
         path: str | os.PathLike[str],
@@ -220,7 +179,7 @@ class DetectorBase:
         return cls.__new__(cls)._open(recipe, checked, stream=stream)
 
     @classmethod
-    @listed_options
+    @listed_options(DetectorKeywords)
     def from_backend(cls, backend: Backend, *, device: str = "cpu", **options: Unpack[DetectorKeywords]) -> Self:
         """Open a detector with a custom backend, such as a recording.
 
@@ -241,11 +200,7 @@ class DetectorBase:
             If it does not run a SCRFD model.
         """
         if not isinstance(backend, Backend):
-            raise OptionError(
-                f"backend must be an object with the attributes of scrfd_trt.backends.Backend, not {shown(backend)}",
-                fields=["backend"],
-                value=backend,
-            )
+            raise invalid("backend", "an object with the attributes of scrfd_trt.backends.Backend", backend)
         try:
             checked = _validated(options)
             return cls._of(HostPipeline(backend, checked), checked, device=device)
@@ -260,12 +215,26 @@ class DetectorBase:
         detector._model, detector.options = SharedModel("a backend of its own", (pipeline, device)), options
         return detector
 
+    def _open_model(
+        self,
+        find: Callable[[Any], Path],
+        source: Any,
+        *,
+        device: str | int = "auto",
+        build: BuildOptions | None = None,
+        progress: BuildProgress | None = None,
+        stream: Any = None,
+        **options: Unpack[DetectorKeywords],
+    ) -> Self:
+        checked = _validated(options)
+        recipe = partial(_open_model, find, source, checked, device, build_options=build)
+        return self._open(recipe, checked, progress=progress, stream=stream)
+
     def _open(self, recipe: partial[Opened], options: DetectorOptions, *, stream: Any, **how: Any) -> Self:
         opened = recipe(stream=stream, **how)
         places = [each.absolute() if isinstance(each, Path) else each for each in recipe.args]
-        elsewhere = partial(recipe.func, *places, **recipe.keywords)
-        self._model = SharedModel(elsewhere if stream is None else "a CUDA stream of its own", opened)
-        self.options = options
+        again = "a CUDA stream of its own" if stream is not None else partial(recipe.func, *places, **recipe.keywords)
+        self._model, self.options = SharedModel(again, opened), options
         return self
 
     @property
@@ -309,47 +278,6 @@ class DetectorBase:
         limit = "up to " if self._pipeline.cuts_padding else ""
         return f"{self.device}: {self._pipeline.description}; {self.layout}; {limit}{sizes}"
 
-    def warmup(self, image_size: tuple[int, int] = (1280, 720)) -> Self:
-        """Run the model, so that the first detection takes no longer than later ones.
-
-        The model runs in each of its passes, on single images and on batches of ``max_batch``. On a GPU, this is done
-        for each run that may be concurrent.
-
-        Parameters
-        ----------
-        image_size
-            Width and height in pixels of the images to come.
-
-        Returns
-        -------
-        SCRFDDetector
-            The detector itself: ``detector = SCRFDDetector().warmup()``.
-
-        Raises
-        ------
-        OptionError
-            If ``image_size`` is not a width and a height of at least 1.
-        BackendError
-            If the model cannot be run.
-        ClosedError
-            After ``close()``.
-        """
-        self._check_open()
-        pipeline, is_nv12 = self._pipeline, self.options.color == "nv12"
-        try:
-            width, height = image_size
-            image = pipeline.prepare_image(
-                np.zeros((height * 3 // 2, width) if is_nv12 else (height, width, 3), np.uint8)
-            )
-        except (TypeError, ValueError) as error:
-            what = f"image_size must be a width and a height in pixels, not {shown(image_size)}"
-            raise OptionError(what, fields=["image_size"], value=image_size) from error
-        concurrent = 1 if self.device == "cpu" else 3 * pipeline.parallel
-        run = partial(pipeline.start, threshold=self.options.threshold, max_faces=None)
-        for size in dict.fromkeys((1, pipeline.max_batch)):
-            deque(in_order(run, repeat(image, size * concurrent), size, concurrent), maxlen=0)
-        return self
-
     def _check_open(self) -> None:
         self._model.check_open()
 
@@ -364,19 +292,23 @@ class DetectorBase:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<SCRFDDetector {self._model.state or self.description}>"
+        model = self._model
+        state = "closed" if model.is_closed else self.description if model._opened else "not opened yet in this process"
+        return f"<SCRFDDetector {state}>"
 
 
-def _validated(options: DetectorKeywords, *also: str) -> DetectorOptions:
+def invalid(name: str, what: str, value: object) -> OptionError:
+    """Return the error for the value of an option; ``what`` says what it must be."""
+    return OptionError(f"{name} must be {what}, not {shown(value)}", fields=[name], value=value)
+
+
+def _validated(options: DetectorKeywords) -> DetectorOptions:
     from scrfd_trt._options import DetectorOptions  # noqa: PLC0415 - imports pydantic
 
-    check_names(options, [*DEFAULTS, "device", *also])
     return DetectorOptions(**options)
 
 
@@ -386,28 +318,17 @@ def _factory() -> ModuleType:
 
 
 @memory_errors("opening the model")
-def _open_model(
-    find: Callable[[Any], Path],
-    source: Any,
-    options: DetectorOptions,
-    device: str | int,
-    build: BuildOptions | None,
-    **how: Any,
-) -> Opened:
+def _open_model(find: Callable[[Any], Path], source: Any, options: Any, device: str | int, **how: Any) -> Opened:
     factory = _factory()
     where = _devices.choose(device, factory.cuda_problem)
-    return factory.open_onnx(find(source), options, where, build, **how), where
+    return factory.open_onnx(find(source), options, where, **how), where
 
 
 @memory_errors("opening the engine")
 def _open_engine(path: Path, options: DetectorOptions, device: str | int, *, stream: Any = None, **how: Any) -> Opened:
     kind, number = _devices.parse(device)
     if kind not in ("cuda", "all"):
-        raise OptionError(
-            f"an engine requires a GPU: device must be cuda, cuda:n or cuda:all, not {shown(device)}",
-            fields=["device"],
-            value=device,
-        )
+        raise invalid("device", "cuda, cuda:n or cuda:all for an engine", device)
     factory = _factory()
     open_on = partial(factory.open_engine, path, options, stream=stream, **how)
     if kind == "all":
