@@ -41,14 +41,15 @@ def save(image: Image, path: Path, order: Order, *, overwrite: bool) -> None:
 
 def show(image: Image, order: Order) -> None:
     """Show an image in the notebook, or with the system's program for pictures."""
+    pixels = _bgr(image, order)
+    notebook = sys.modules.get("IPython")
+    if notebook is not None and hasattr(notebook.get_ipython(), "kernel"):
+        notebook.display.display(notebook.display.Image(_jpeg(pixels)))
+        return
     from PIL import Image as PilImage  # noqa: PLC0415 - slow to import
     from PIL import ImageShow  # noqa: PLC0415
 
-    picture = PilImage.fromarray(np.ascontiguousarray(_bgr(image, order)[..., ::-1]))
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if hasattr(shell, "kernel"):
-        sys.modules["IPython"].display.display(picture)
-    elif not ImageShow.show(picture):
+    if not ImageShow.show(PilImage.fromarray(np.ascontiguousarray(pixels[..., ::-1]))):
         raise OutputError("there is no program here that shows pictures; use save() instead")
 
 
@@ -74,8 +75,12 @@ def _picture(crop: Image, order: Order) -> str:
     scale = SIDE / max(crop.shape[:2])
     size = tuple(max(1, round(side * scale)) for side in crop.shape[1::-1])
     small = cv2.resize(_bgr(crop, order), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    data = base64.b64encode(cv2.imencode(".jpg", small)[1].tobytes()).decode()
+    data = base64.b64encode(_jpeg(small)).decode()
     return f'<img src="data:image/jpeg;base64,{data}" width="{size[0]}" height="{size[1]}">'
+
+
+def _jpeg(image: Any) -> bytes:
+    return bytes(cv2.imencode(".jpg", image)[1])
 
 
 def _bgr(image: Image, order: Order) -> Image:
