@@ -174,7 +174,7 @@ def test_copies_go_on(run: Run, photos: list[Path], picture: Picture) -> None:
     assert "out/0/00.png is the copy of in/0/00.png" in taken.err
     changed = run(*args, "--replace-with", "solid")
     assert changed.code == 2
-    assert "the job was begun with replace_with blur, and now it is solid" in changed.error
+    assert "the job was begun with replace with blur, and now it is solid" in changed.error
 
 
 def test_videos_that_are_done_are_skipped(run: Run, film: Callable[..., Path]) -> None:
