@@ -87,10 +87,10 @@ def normalize_into(
     upright = (down, across) if rotation in TURNED_ASIDE else (across, down)
     is_scaled = upright == (image.shape[1], image.shape[0])
     scaled = image if is_scaled else cv2.resize(image, upright, interpolation=cv2.INTER_LINEAR)
-    if rotation:
-        scaled = cv2.rotate(scaled, TURNS[rotation])
     planes = cv2.split(scaled)
     for plane, values in zip(blob, planes[::-1] if color == "bgr" else planes, strict=True):
+        if rotation:  # of planes, in half the time
+            values = cv2.rotate(values, TURNS[rotation])  # noqa: PLW2901
         # One pass from bytes to floats: values · (1 / STD) + values · 0 + PADDING.
         cv2.addWeighted(values, 1.0 / STD, values, 0.0, PADDING, dst=plane[:down, :across], dtype=cv2.CV_32F)
         if not padded:
