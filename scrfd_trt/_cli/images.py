@@ -18,7 +18,6 @@ from scrfd_trt._cli import console
 from scrfd_trt._cli.batch import INPUT_ERRORS, Tally
 from scrfd_trt._cli.bench_cpu import Timings, time_detect
 from scrfd_trt._cli.decoders import MAX_BYTES, MAX_SLOT, Decoded, Decoders, OpenedImage
-from scrfd_trt._cli.doubtful import find_dropped
 from scrfd_trt._cli.exits import add_location
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.inputs import Source
@@ -27,6 +26,7 @@ from scrfd_trt._cli.progress import image_progress
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._devices import usable_cores
+from scrfd_trt._doubtful import find_dropped
 from scrfd_trt._image_files import ImageFile, ImageFrame
 from scrfd_trt._image_files.stderr import redirected_stderr
 from scrfd_trt._jobs.profile import measured, measured_items

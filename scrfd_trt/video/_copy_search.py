@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
+from scrfd_trt._doubtful import DOUBTFUL as DROPPED_UP_TO
 from scrfd_trt._letterbox import Letterbox
 from scrfd_trt._nms import largest_share, nms
 from scrfd_trt._passes import FOUND_FROM, Look
@@ -27,7 +28,6 @@ from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._detections_file import FacesReader, add_faces
 from scrfd_trt.video._first_pass import FrameDetector, find_faces
 from scrfd_trt.video._reader import Source
-from scrfd_trt.video._second_look import DOUBTFUL as DROPPED_UP_TO
 from scrfd_trt.video._selection import FIRST_COVER, TrackSelection, upright_landmarks
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary

@@ -1,9 +1,10 @@
-"""A second look at doubtful faces of photographs: what it drops, and what says so."""
+"""A second look at doubtful faces: what it drops, and what says so for photographs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt import Detections
-from scrfd_trt._cli import doubtful, images
+from scrfd_trt import Detections, _doubtful
+from scrfd_trt._cli import images
+from scrfd_trt._doubtful import CELL, SIDE, Sample, View
 from scrfd_trt.video import _copy_search
 
 pytestmark = pytest.mark.slow
@@ -22,24 +24,23 @@ BOX = (100.0, 100.0, 140.0, 150.0)
 
 
 class Crops:
-    """A detector that finds what is brighter than 150 in the middle of crops, with one score."""
+    """A detector that finds what is brighter than 150 in the middle of crops, with one score for each batch."""
 
-    _takes_looks = False
-
-    def __init__(self, score: float = 0.9) -> None:
-        self.score, self.seen = score, 0
+    def __init__(self, *scores: float) -> None:
+        self.scores, self.seen = list(scores), 0
 
     def detect_batch(self, sheets: Any, *, threshold: float, max_faces: int) -> list[Detections]:
+        self.seen += 1
+        score = self.scores[min(self.seen, len(self.scores)) - 1]
         found = []
         for sheet in sheets:
-            self.seen += 1
-            grid = np.stack(np.meshgrid(np.arange(doubtful.COLUMNS), np.arange(doubtful.COLUMNS)), -1).reshape(-1, 2)
-            middles = ((grid + 0.5) * doubtful.CELL).astype(int)
+            count = SIDE // CELL
+            middles = ((np.stack(np.meshgrid(range(count), range(count)), -1).reshape(-1, 2) + 0.5) * CELL).astype(int)
             bright = [point for point in middles.tolist() if sheet[point[1], point[0]].mean() > 150]
             boxes = np.reshape([[x - 20, y - 20, x + 20, y + 20] for x, y in bright], (-1, 4))
-            found.append(Detections(boxes, np.full(len(boxes), self.score), image_size=sheet.shape[1::-1]))
-        assert threshold < self.score
-        assert max_faces >= len(grid)
+            found.append(Detections(boxes, np.full(len(boxes), score), image_size=sheet.shape[1::-1]))
+            assert max_faces >= len(middles)
+        assert threshold <= score
         return found
 
 
@@ -60,35 +61,72 @@ def faces(score: float, box: tuple[float, ...] = BOX, degrees: float = 0.0) -> D
     return Detections([box], [score], (points + middle)[None], image_size=(300, 300))
 
 
+LARGE = (60.0, 60.0, 160.0, 180.0)
+
+
 @pytest.mark.parametrize(
-    ("score", "brightness", "crops", "dropped"),
+    ("box", "score", "crops", "kept"),
     [
-        (0.4, 0, 0.9, True),
-        (0.4, 200, 0.9, False),
-        (0.61, 0, 0.9, False),
-        (0.6, 200, 0.3, True),
-        (0.35, 200, 0.3, False),
+        (BOX, 0.4, (0.9,), True),
+        (BOX, 0.61, (0.06,), True),
+        (BOX, 0.6, (0.06, 0.31), True),
+        (BOX, 0.6, (0.06, 0.06, 0.31), True),
+        (BOX, 0.6, (0.25,), False),
+        (LARGE, 0.5, (0.51,), True),
+        (LARGE, 0.5, (0.35,), True),
+        (LARGE, 0.5, (0.45, 0.06), False),  # in one size only
+        (LARGE, 0.3, (0.27,), True),  # of its own score, enough
+        (LARGE, 0.5, (0.06, 0.06, 0.61), True),
+        (LARGE, 0.5, (0.06, 0.06, 0.55), False),
     ],
 )
-def test_faces_are_dropped_if_no_crop_shows_them(score: float, brightness: int, crops: float, dropped: bool) -> None:
-    detector: Any = Crops(crops)
-    assert doubtful.find_dropped(detector, noise(brightness), faces(score)).tolist() == [dropped]
+def test_faces_are_kept_that_their_crops_show(
+    box: tuple[float, ...], score: float, crops: tuple[float, ...], kept: bool
+) -> None:
+    image = noise(0)
+    image[60:180, 60:160] |= 0xC0
+    assert _doubtful.find_dropped(Crops(*crops), image, faces(score, box)).tolist() == [not kept]
 
 
 def test_small_and_blurred_faces_are_kept_without_a_find() -> None:
-    detector: Any = Crops()
-    assert not doubtful.find_dropped(detector, noise(0), faces(0.4, (100, 100, 118, 123))).any()
-    assert not detector.seen
+    detector = Crops(0.9)
+    assert _doubtful.find_dropped(detector, noise(0), faces(0.4)).all()
+    detector.seen = 0
+    assert not _doubtful.find_dropped(detector, noise(0), faces(0.4, (100, 100, 118, 123))).any()
     blurred = cv2.GaussianBlur(noise(0), (0, 0), 8)
-    assert not doubtful.find_dropped(detector, blurred, faces(0.4)).any()
+    assert not _doubtful.find_dropped(detector, blurred, faces(0.4)).any()
+    assert not detector.seen
 
 
-def test_large_faces_that_lie_need_higher_scores() -> None:
-    detector: Any = Crops(0.4)
-    image, box = noise(0), (60.0, 60.0, 160.0, 180.0)
-    image[60:180, 60:160] |= 0xC0
-    upright, lying = (doubtful.find_dropped(detector, image, faces(0.5, box, degrees)) for degrees in (0, 90))
-    assert (upright.tolist(), lying.tolist()) == ([False], [True])
+def test_several_samples_decide_together() -> None:
+    """Two of three samples with a low score are enough."""
+    bright, dark = (_doubtful.take(partial(part, noise(each)), np.array(BOX), None, 0.4) for each in (200, 0))
+    tracks = [[bright, bright, dark], [bright, dark, dark], [dark, dark, dark]]
+    assert _doubtful.are_faces(Crops(0.24), tracks).tolist() == [True, False, False]
+
+
+def part(image: Any, left: int, top: int, right: int, bottom: int) -> Any:
+    return image[top:bottom, left:right]
+
+
+def test_crops_are_upright_turned_and_mirrored() -> None:
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[150:250, 180:220] = 255  # lies: 100 high, 40 wide, eyes one above the other
+    image[150:160, 180:190, 0] = 0
+    points = np.array([(210, 170), (210, 230), (200, 200), (190, 170), (190, 230)], np.float32)
+    assert _doubtful.roll_of(points) == pytest.approx(90.0)
+    box = np.array([150, 150, 250, 250], np.float32)
+    sample: Sample = _doubtful.take(partial(part, image), box, points, 0.4)
+    assert sample.side == _doubtful.STORED
+    for angle, long in ((0, 0), (90, 1), (180, 0), (270, 1)):
+        crop, mirrored = (_doubtful._crop(sample, View(40, angle, is_mirrored)) for is_mirrored in (False, True))
+        assert np.array_equal(mirrored, crop[:, ::-1])
+        assert not np.array_equal(mirrored, crop)
+        rows, columns = (np.flatnonzero((crop[..., 2] > 128).any(axis)) for axis in (1, 0))
+        sides = [len(columns), len(rows)]
+        assert sides[long] == pytest.approx(40, abs=2)
+        assert sides[1 - long] == pytest.approx(16, abs=2)
+        assert rows.mean() == pytest.approx(CELL / 2 - 0.5, abs=1.5)
 
 
 @pytest.mark.usefixtures("spots", "known_overlays")

@@ -1,0 +1,214 @@
+"""Look again at doubtful faces, in crops of several sizes and directions of one or several of their pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._detections import Detections
+from scrfd_trt._passes import Look
+
+Image = NDArray[np.uint8]
+
+DOUBTFUL = 0.6  # score up to which a face is doubtful
+MIN_LENGTH = 40  # pixels of the longer side of a box; smaller faces show too little to be judged, and cover little
+LARGE = 90  # pixels of the longer side from which a face shows all that the model needs
+MIN_SHARPNESS = 0.35
+"""Least share of fine detail in a crop; where all are out of focus, faces are not found again, so they are kept."""
+
+SIDE, CELL, SHEETS = 640, 128, 4  # of the square image of crops, of each crop, and images that the model sees together
+REACH, STORED = 2.0, 48
+"""How far the part of a picture that is kept reaches from the middle of a face, in sides; its largest side in it."""
+
+
+class View(NamedTuple):
+    """Longer side of the face in a crop, degrees by which it is turned, and whether it is mirrored."""
+
+    side: int
+    turn: int = 0
+    is_mirrored: bool = False
+
+
+STAGES = (
+    (View(48),),
+    (View(64), View(32), View(20), View(48, 0, True), View(32, 0, True)),
+    (View(48, 90), View(48, 180), View(48, 270)),
+)
+"""Crops that are looked at one after the other, until a face is found.
+
+In small ones, a face that is out of focus is sharp; faces that lie or hang may have the landmarks of upright ones.
+"""
+UPRIGHT_STAGES, TURNED = 2, 3  # stages with upright crops; samples of a face that are turned
+MEAN_FROM, BEST_FROM = 0.15, 0.3
+"""Scores from which a small face is kept: the mean of upright crops, or the best of all."""
+SURE, AGREED, AGREED_SHARE = 0.5, 0.32, 0.85
+"""Mean score of the first crops, and of all upright ones, from which a large face is kept, or share of its score.
+
+Measured: sharp faces that nothing hides have a mean from 0.36 on; clutter has 0.1 to 0.3, also if it scores 0.6 in one.
+"""
+TURNED_FROM = 0.6  # score from which a large face is kept that is found only once it is turned
+AGREEING = 32  # pixels of the face in a crop from which large faces have to be found in all sizes
+FOUND_FROM = 0.05
+MAX_OFFSET, MIN_SIZE, MAX_SIZE = 0.35, 0.5, 2.0
+"""How far what is found in a crop may lie aside, and its least and greatest size, in sides of the face."""
+
+
+class Sample(NamedTuple):
+    """A detection, and the part of its picture around it, which may be shrunk."""
+
+    image: Image
+    middle: tuple[float, float]
+    side: float  # longer side of the face in ``image``
+    roll: float
+    length: float  # longer side in the picture
+    score: float
+
+
+Part = Callable[[int, int, int, int], Image]
+"""Returns the pixels between left, top, right and bottom."""
+
+
+def take(part: Part, box: NDArray[np.float32], landmarks: NDArray[np.float32] | None, score: float) -> Sample:
+    """Return the sample of a face in a picture, of which ``part`` returns the pixels."""
+    centre, side = (box[:2] + box[2:]).astype(np.float64) / 2, max(float((box[2:] - box[:2]).max()), 4.0)
+    left, top = (np.maximum(centre - REACH * side - 2, 0) // 2 * 2).astype(int).tolist()
+    right, bottom = np.ceil(np.maximum(centre + REACH * side + 2, 2)).astype(int).tolist()
+    image, shrink = part(left, top, right, bottom), min(1.0, STORED / side)
+    if not image.size:  # the face lies outside
+        image = np.zeros((2, 2, 3), np.uint8)
+    x, y = ((centre - (left, top)) * shrink).tolist()
+    roll = 0.0 if landmarks is None else roll_of(landmarks)
+    return Sample(_shrunk(image, shrink), (x, y), side * shrink, roll, side, score)
+
+
+def roll_of(landmarks: NDArray[np.float32]) -> float:
+    """Return by how many degrees clockwise a face is turned, from its landmarks ``(5, 2)``."""
+    across = landmarks[1] - landmarks[0] + landmarks[4] - landmarks[3]
+    down = landmarks[3] + landmarks[4] - landmarks[0] - landmarks[1]
+    return math.degrees(math.atan2(across[1] - down[0], across[0] + down[1]))
+
+
+def find_dropped(detector: Any, image: Image, faces: Detections) -> NDArray[np.bool_]:
+    """Return for each face of an image whether it is doubtful and none of its crops shows a face."""
+    sides = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1, initial=0)
+    rows = np.flatnonzero((faces.scores <= DOUBTFUL) & (sides >= MIN_LENGTH))
+    dropped = np.zeros(len(faces), bool)
+    marks = faces.landmarks
+    samples = [
+        [
+            take(
+                lambda left, top, right, bottom: image[top:bottom, left:right],
+                faces.boxes[row],
+                None if marks is None else marks[row],
+                float(faces.scores[row]),
+            )
+        ]
+        for row in rows.tolist()
+    ]
+    dropped[rows] = ~are_faces(detector, samples)
+    return dropped
+
+
+def best_scores(detector: Any, samples: Sequence[Sample]) -> list[float]:
+    """Return the best score of all crops of each sample; 1 for those that are out of focus."""
+    views = [view for views in STAGES for view in views]
+    scores = _scores(detector, [(sample, view) for sample in samples for view in views]).reshape(-1, len(views))
+    is_sharp = [_is_sharp([sample], is_large=sample.length >= LARGE) for sample in samples]
+    best: list[float] = np.where(is_sharp, scores.max(axis=1), 1.0).tolist()
+    return best
+
+
+def are_faces(detector: Any, tracks: Sequence[Sequence[Sample]]) -> NDArray[np.bool_]:
+    """Return for each track, of which there are samples by descending score, whether it may be a face."""
+    is_large = [sum(each.length for each in samples) >= LARGE * len(samples) for samples in tracks]
+    kept: NDArray[np.bool_]
+    kept = np.array([not _is_sharp(own, is_large=each) for own, each in zip(tracks, is_large, strict=True)], np.bool_)
+    upright: list[NDArray[np.float64]] = [np.zeros((len(samples), 0)) for samples in tracks]
+    for stage, views in enumerate(STAGES):
+        left = np.flatnonzero(~kept).tolist()
+        count = None if stage < UPRIGHT_STAGES else TURNED
+        looks = [(sample, view) for at in left for sample in tracks[at][:count] for view in views]
+        found = iter(np.split(_scores(detector, looks), len(looks) // len(views)) if looks else ())
+        for at in left:
+            scores = np.array([next(found) for _ in tracks[at][:count]])
+            if stage < UPRIGHT_STAGES:
+                upright[at] = np.hstack([upright[at], scores])
+            kept[at] = _is_found(stage, upright[at], scores, tracks[at][0].score if is_large[at] else None)
+    return kept
+
+
+def _is_found(stage: int, upright: NDArray[Any], scores: NDArray[Any], large: float | None) -> bool:
+    """Return whether a face is found, from the scores of its upright crops so far and of all crops of a stage.
+
+    ``large`` is the score of a large face in the picture.
+    """
+    if large is None:
+        return bool(scores.max() >= BEST_FROM or (len(upright) > 1 and upright.mean() >= MEAN_FROM))
+    if stage == UPRIGHT_STAGES:
+        return bool(scores.max() >= TURNED_FROM)
+    views = [view for views in STAGES[: stage + 1] for view in views]
+    agreed = upright[:, [view.side >= AGREEING for view in views]].mean()
+    return bool(agreed >= (min(AGREED, AGREED_SHARE * large) if stage else SURE))
+
+
+def _is_sharp(samples: Sequence[Sample], *, is_large: bool) -> bool:
+    sides = (48, 32, 20) if is_large else (48,)
+    return any(sharpness(_crop(sample, View(side))) >= MIN_SHARPNESS for sample in samples for side in sides)
+
+
+def sharpness(crop: Image) -> float:
+    """Return the contrast of fine detail in the middle of a crop, as a share of that of coarser detail."""
+    margin = CELL // 4
+    grey = cv2.cvtColor(crop[margin:-margin, margin:-margin], cv2.COLOR_BGR2GRAY).astype(np.float32)
+    soft, softer = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1.5, 6.0))
+    return float((grey - soft).std() / ((soft - softer).std() + 2.0))
+
+
+def _scores(detector: Any, looks: Sequence[tuple[Sample, View]]) -> NDArray[np.float64]:
+    """Return the best score of a face in the middle of each crop."""
+    scores = np.zeros(len(looks))
+    columns = max(1, min(max((min(scale) for scale in getattr(detector, "scales", ())), default=SIDE), SIDE) // CELL)
+    each = columns**2
+    for start in range(0, len(looks), SHEETS * each):
+        part = looks[start : start + SHEETS * each]
+        cells = np.full((-(-len(part) // each) * each, CELL, CELL, 3), 127, np.uint8)
+        for cell, look in zip(cells, part, strict=False):
+            cell[:] = _crop(*look)
+        sheets = cells.reshape(-1, columns, columns, CELL, CELL, 3).swapaxes(2, 3)
+        images: list[Any] = list(sheets.reshape(-1, columns * CELL, columns * CELL, 3))
+        images = [Look(sheet) for sheet in images] if getattr(detector, "_takes_looks", False) else images
+        sides = np.array([view.side for _, view in part])
+        for number, found in enumerate(detector.detect_batch(images, threshold=FOUND_FROM, max_faces=20 * each)):
+            middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+            places = np.clip(middles // CELL, 0, columns - 1).astype(int)
+            numbers = number * each + places[:, 1] * columns + places[:, 0]
+            side = sides[np.minimum(numbers, len(part) - 1)]
+            share = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0) / side
+            is_it = np.abs(middles - (places + 0.5) * CELL).max(axis=1, initial=0) < MAX_OFFSET * side
+            is_it &= (share > MIN_SIZE) & (share < MAX_SIZE) & (numbers < len(part))
+            np.maximum.at(scores, start + numbers[is_it], found.scores[is_it])
+    return scores
+
+
+def _crop(sample: Sample, view: View) -> Image:
+    """Return a crop ``(CELL, CELL, 3)`` about a face, upright by its landmarks, then turned by so many degrees."""
+    scale = view.side / sample.side
+    shrink = min(1.0, scale)
+    x, y = (each * shrink for each in sample.middle)
+    matrix: Any = cv2.getRotationMatrix2D((x, y), view.turn + sample.roll, scale / shrink)
+    matrix[:, 2] += CELL / 2 - x, CELL / 2 - y
+    part = _shrunk(sample.image, shrink)
+    crop = np.asarray(cv2.warpAffine(part, matrix, (CELL, CELL), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    return crop[:, ::-1] if view.is_mirrored else crop
+
+
+def _shrunk(image: Image, shrink: float) -> Image:
+    if shrink == 1.0:
+        return image
+    size = [max(1, round(length * shrink)) for length in image.shape[1::-1]]
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
