@@ -73,7 +73,7 @@ LARGE = (60.0, 60.0, 160.0, 180.0)
         (BOX, 0.6, (0.06, 0.06, 0.31), True),
         (BOX, 0.6, (0.25,), False),
         (LARGE, 0.5, (0.51,), True),
-        (LARGE, 0.5, (0.35,), True),
+        (LARGE, 0.5, (0.4,), True),
         (LARGE, 0.5, (0.45, 0.06), False),  # in one size only
         (LARGE, 0.3, (0.27,), True),  # of its own score, enough
         (LARGE, 0.5, (0.06, 0.06, 0.61), True),

@@ -129,7 +129,7 @@ def test_doubt_without_proof_keeps(
 
 @pytest.mark.parametrize(
     ("box", "score", "dropped"),
-    [((20, 10, 100, 110), 0.1, {1}), ((20, 10, 100, 110), 0.3, set()), ((20, 30, 60, 80), 0.1, set())],
+    [((10, 5, 70, 105), 0.1, {1}), ((10, 5, 70, 105), 0.3, set()), ((20, 30, 60, 80), 0.1, set())],
 )
 def test_large_face_of_one_frame_is_dropped_if_no_crop_shows_any(
     box: tuple[int, ...], score: float, dropped: set[int], monkeypatch: pytest.MonkeyPatch
