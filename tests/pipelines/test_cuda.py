@@ -450,6 +450,23 @@ def test_images_on_the_gpu_are_read_in_place(pair):
     assert one.detect([OnGpu(gray)], 0.5, None) == other.detect([other.prepare_image(gray)], 0.5, None)
 
 
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("color", ["bgr", "rgb", "nv12"])
+def test_detectors_take_files_and_tensors(pair, color):
+    picture = image(70, 50)
+    file = cv2.imencode(".png", picture)[1].tobytes()
+    options = DetectorOptions(color=color, max_batch=2)
+    one, other = (SCRFDDetector._of(each, options, device="cuda") for each in pair(color=color, max_batch=2))
+    plain = SCRFDDetector._of(pair(max_batch=2)[1], DetectorOptions(max_batch=2), device="cpu")
+    expected = plain.detect(picture)
+    assert one.detect_batch([file] * 3) == other.detect_batch([file] * 3) == [expected] * 3
+    if color != "nv12":
+        tensor = OnGpu(np.ascontiguousarray(picture[..., :: -1 if color == "rgb" else 1].transpose(2, 0, 1)))
+        assert list(one.stream([tensor, file, tensor])) == [expected] * 3
+        with pytest.raises(ImageError, match="OnGpu is on a GPU, but this detector runs on the CPU"):
+            other(tensor)
+
+
 @pytest.mark.parametrize("color", ["bgr", "rgb", "nv12"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.usefixtures("seen")
