@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -20,7 +21,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._detector_base import DetectorBase, invalid
 from scrfd_trt._inputs import (
     MAX_BATCH_BYTES,
-    Decoded,
+    Picture,
     as_array,
     decoded_ahead,
     each_of,
@@ -28,7 +29,6 @@ from scrfd_trt._inputs import (
     in_order_of,
     is_file,
     open_picture,
-    source_of,
 )
 from scrfd_trt._option_names import explained_options
 from scrfd_trt._passes import Look, as_look
@@ -155,7 +155,7 @@ class SCRFDDetector(DetectorBase):
 
     def _remember(self, image: Any, found: Detections) -> Detections:
         """Note which image has these faces."""
-        found.source = source_of(image)
+        found.source = os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else None
         if (source := image_source(image, self.options.color)) is not None:
             found._source = source
         return found
@@ -400,8 +400,13 @@ class SCRFDDetector(DetectorBase):
             return self._pipeline.start(group, *limits)
 
         def prepare(image: Any, number: int) -> Any:
-            sources.append(image.source if isinstance(image, Decoded) else None)
-            return self._prepare_or_return(image) if return_errors else self._prepare(image, number)
+            sources.append(image.source if isinstance(image, Picture) else None)
+            try:
+                return self._prepare(image, None if return_errors else number)
+            except ScrfdError as error:
+                if not return_errors:
+                    raise
+                return without_frames(error)
 
         with closing(decoded_ahead(chain(first, images), batch)) as ahead:
             prepared = map(prepare, ahead, count())
@@ -477,12 +482,6 @@ class SCRFDDetector(DetectorBase):
         self._check_open()
         return list(map(self._prepare, decoded_ahead(each_of(images, name), 1), count()))
 
-    def _prepare_or_return(self, image: Any) -> Any:
-        try:
-            return self._prepare(image)
-        except ScrfdError as error:
-            return without_frames(error)
-
     def _prepare(self, image: Any, number: int | None = None) -> Any:
         try:
             if self._has_own_options:
@@ -505,9 +504,7 @@ class SCRFDDetector(DetectorBase):
             return self._pipeline.prepare_image(image)
         if isinstance(image, Exception):
             raise image
-        if isinstance(image, Decoded):
-            return in_order_of(image.pixels, self.options.color)
-        picture = open_picture(image)
+        picture = image if isinstance(image, Picture) else open_picture(image)
         if picture is None:
             return self._pipeline.prepare_image(as_array(image, self.options.color))
         return in_order_of(picture.decode(), self.options.color)

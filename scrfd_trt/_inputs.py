@@ -40,19 +40,14 @@ LONGEST_NAME = 200
 
 
 class Picture(NamedTuple):
-    """A picture that knows its own colours, and is not decoded yet."""
+    """A picture that knows its own colours."""
 
     size: int
     """Bytes of the file and the pixels."""
     decode: Callable[[], NDArray[np.uint8]]
     """Returns ``(H, W, 3)`` BGR, upright, over white."""
-
-
-class Decoded(NamedTuple):
-    """A decoded file: pixels ``(H, W, 3)`` BGR, and its path or address."""
-
-    pixels: NDArray[np.uint8]
-    source: str | None
+    source: str | None = None
+    """Path or address."""
 
 
 def open_picture(image: Any) -> Picture | None:
@@ -60,9 +55,12 @@ def open_picture(image: Any) -> Picture | None:
     if isinstance(image, (np.ndarray, YUVImage)):
         return None
     if isinstance(image, (str, os.PathLike)):
-        return _open_path(image)
+        text = os.fsdecode(image)
+        is_web = isinstance(image, str) and "://" in text[:16]
+        opened = _open_file(download(text), shown_address(text)) if is_web else _open_file(Path(text), _cut(text))
+        return opened._replace(source=text)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _open_file(bytes(image), "")
+        return _open_file(bytes(image))
     if _is_of("PIL.Image", "Image", image):
         return Picture(4 * image.width * image.height, partial(_pillow_pixels, image))
     if _is_of("av", "VideoFrame", image):
@@ -70,7 +68,7 @@ def open_picture(image: Any) -> Picture | None:
     read = None
     with suppress(Exception):  # of a foreign object
         read = getattr(image, "read", None)
-    return _open_file(_content(read), "") if callable(read) else None
+    return _open_file(_content(read)) if callable(read) else None
 
 
 def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bgr", "rgb"]] | None:
@@ -105,27 +103,12 @@ def is_file(image: Any) -> bool:
     return isinstance(image, (str, bytes, os.PathLike))
 
 
-def source_of(image: Any) -> str | None:
-    """Return the path or address of an image."""
-    return os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else None
-
-
 def _is_of(module: str, name: str, image: Any) -> bool:
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(image, kind)
 
 
-def _open_path(path: str | os.PathLike[Any]) -> Picture:
-    try:
-        text = os.fsdecode(path)
-    except Exception as error:  # of a foreign object
-        raise ImageError(f"the path of type {type(path).__name__} cannot be read: {one_line(error)}") from error
-    if isinstance(path, str) and "://" in text[:16]:
-        return _open_file(download(text), shown_address(text))
-    return _open_file(Path(text), _cut(text))
-
-
-def _open_file(source: Path | bytes, name: str) -> Picture:
+def _open_file(source: Path | bytes, name: str = "") -> Picture:
     try:
         file = open_image(source, name=name)
     except ImageError as error:
@@ -223,27 +206,27 @@ def each_of(images: Any, name: str) -> Iterator[Any]:
     return each
 
 
-def _expanded(path: str | os.PathLike[Any]) -> list[str] | list[Path]:
+def _expanded(path: str | os.PathLike[Any]) -> list[str]:
     """Return the images of a folder by their suffixes, the files that match a pattern, sorted, or the path itself."""
     text = os.fsdecode(path)
-    if os.path.isdir(text):  # noqa: PTH112 - unlike pathlib's, it raises no error
-        with os.scandir(text) as entries:
-            names = sorted(entry.name for entry in entries if entry.name[:1] != "." and not entry.is_dir())
-        found = [Path(text, name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-        what = "the folder contains no images (.jpg, .png, …); subfolders are searched by a pattern such as **/*.jpg"
-    elif os.path.exists(text) or not glob.has_magic(text) or "://" in text[:16]:  # noqa: PTH110
-        return [text]
-    else:
-        found = sorted(Path(match) for match in glob.glob(text, recursive=True))  # noqa: PTH207 - absolute ones, too
-        found = [match for match in found if not match.is_dir()]
-        what = "no file matches this pattern"
-    if not found:
-        raise ImageError(what, subject=_cut(text))
-    return found
+    try:
+        if is_folder := os.path.isdir(text):  # noqa: PTH112 - unlike pathlib's, it raises no error
+            names = [name for name in os.listdir(text) if name[:1] != "." and name.lower().endswith(IMAGE_SUFFIXES)]  # noqa: PTH208
+            found = [os.path.join(text, name) for name in sorted(names)]  # noqa: PTH118
+        elif os.path.exists(text) or not glob.has_magic(text) or "://" in text[:16]:  # noqa: PTH110
+            return [text]
+        else:
+            found = sorted(glob.glob(text, recursive=True), key=Path)  # noqa: PTH207 - absolute ones, too
+    except (OSError, ValueError) as error:
+        raise ImageError(f"the folder cannot be read: {one_line(error)}", subject=_cut(text)) from error
+    if found := [name for name in found if not os.path.isdir(name)]:  # noqa: PTH112
+        return found
+    what = "the folder contains no images (.jpg, .png, …); subfolders are searched by a pattern such as **/*.jpg"
+    raise ImageError(what if is_folder else "no file matches this pattern", subject=_cut(text))
 
 
 def decoded_ahead(images: Iterator[Any], batch: int) -> Generator[Any, None, None]:
-    """Yield images in order: of files, several at a time, :class:`Decoded` or the error; others as they are."""
+    """Yield images in order: of files, several at a time, a decoded Picture or the error; others as they are."""
     for image in images:
         if type(image) is not np.ndarray and is_file(image):
             yield from _decoded(chain([image], images), batch)
@@ -261,7 +244,8 @@ def _decoded(images: Iterator[Any], batch: int) -> Iterator[Any]:
             if not is_file(image) or (picture := open_picture(image)) is None:
                 return image, 0
             budget.take(turn, picture.size)
-            return Decoded(picture.decode(), source_of(image)), picture.size
+            pixels = picture.decode()
+            return picture._replace(decode=lambda: pixels), picture.size
         except (ScrfdError, MemoryError, cv2.error) as error:
             return without_frames(error), 0
         finally:
