@@ -174,7 +174,7 @@ def test_model_by_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPat
         (["my.onnx", "-o", "x.plan", "--size", "100"], "--size '100': sides are multiples of 32"),
         (["my.onnx", "-o", "x.plan", "--batch", "8,1"], "--batch '8,1': give one number, or min,opt,max such as"),
         (["my.onnx", "-o", "x.plan", "--device", "cpu"], "engines run on NVIDIA GPUs only; the choices are: cuda"),
-        (["my.onnx", "-o", "x.plan", "--device", "gpu"], "invalid device 'gpu'; the choices are: "),
+        (["my.onnx", "-o", "x.plan", "--device", "tpu"], "invalid device 'tpu'; the choices are: "),
         (["my.onnx", "-o", "x.plan", "--precision", "int8"], "'int8' is not one of 'fp32', 'tf32', 'fp16'"),
         (["my.onnx", "-o", "x.plan", "--level", "6"], "Invalid value for '--level'"),
         (["my.onnx", "-o", "x.plan", "--workspace", "0"], "Invalid value for '--workspace'"),

@@ -57,7 +57,7 @@ def test_gpu_number(device: str, number: int) -> None:
     assert gpu_number(device) == number
 
 
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("device", ["cpu", "tpu"])
 def test_invalid_gpu_is_refused(device: str) -> None:
     with pytest.raises(OptionError, match="the choices are: "):
         gpu_number(device)

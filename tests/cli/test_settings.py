@@ -35,12 +35,12 @@ def test_command_line_comes_before_variables_and_the_file(
     run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture()
-    write('device = "cpu"\n[detect]\nthreshold = 0.25\nmax_faces = 3\nscale = [64, "128"]\njson = true\n')
+    write('device = "cpu"\n[detect]\nthreshold = 0.25\nmax_faces = 3\nscale = [64, "128"]\nformat = "jsonl"\n')
     args = ("detect", "spot.png", "--settings", "s.toml")
     ran = run(*args)
     assert json.loads(ran.out)["threshold"] == 0.25
     assert ran.err.startswith(
-        "note: s.toml sets --json, --device cpu, --threshold 0.25, --scale 64 128, --max-faces 3\n"
+        "note: s.toml sets --format jsonl, --device cpu, --threshold 0.25, --scale 64 128, --max-faces 3\n"
     )
     monkeypatch.setenv("SCRFD_TRT_DETECT_THRESHOLD", "0.375")
     ran = run(*args)
@@ -55,17 +55,20 @@ def test_file_in_the_working_folder_is_read_only_if_named(
     run: Run, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture()
-    write("[detect]\nthreshold = 0.9\njson = true\n", "scrfd-trt.toml")
+    write("[detect]\nthreshold = 0.9\n", "scrfd-trt.toml")
     monkeypatch.delenv(settings.VARIABLE)
     monkeypatch.setattr(settings, "user_file", lambda: tmp_path / "user" / "scrfd-trt.toml")
-    ran = run("detect", "spot.png", "--json")
+    ran = run("detect", "spot.png", "--format", "jsonl")
     assert json.loads(ran.out)["threshold"] == 0.5
     assert ran.err == "note: scrfd-trt.toml in this folder is not read; to use it, add --settings scrfd-trt.toml\n"
     (tmp_path / "user").mkdir()
     write("[detect]\nthreshold = 0.8\n", "user/scrfd-trt.toml")
-    assert json.loads(run("detect", "spot.png", "--json").out)["threshold"] == 0.8
+    assert json.loads(run("detect", "spot.png", "--format", "jsonl").out)["threshold"] == 0.8
     write("[tool.other]\na = 1\n[tool.scrfd-trt.detect]\nthreshold = 0.7\n", "pyproject.toml")
-    assert json.loads(run("detect", "spot.png", "--json", "--settings", "pyproject.toml").out)["threshold"] == 0.7
+    assert (
+        json.loads(run("detect", "spot.png", "--format", "jsonl", "--settings", "pyproject.toml").out)["threshold"]
+        == 0.7
+    )
 
 
 @pytest.mark.parametrize(
