@@ -57,6 +57,7 @@ FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
 CALLS = {"faces_file": "detect_video()"}  # what library messages suggest in place of a flag, by the same names
 HINTS = {"--damaged": ", or use --damaged keep"}  # what follows messages in place of "see" and these flags
 ORIGINS = "scrfd_trt.origins"  # key in :attr:`typer.Context.meta` of files and variables by the flags that they set
+MISSING = {"Missing option '--overlay'": ": name one, such as --overlay skull; 'scrfd-trt overlays' lists all"}
 NOT_A_NUMBER = {"int_parsing": "must be a whole number", "float_parsing": "must be a number"}
 """What pydantic requires, by its types of errors."""
 UNITS = {"MILLION": " million", "SECONDS": " seconds", "MIB": " MiB"}  # what follows a number, by the option's metavar
@@ -126,6 +127,7 @@ def _reason(error: Any) -> str:
     if hasattr(error, "possibilities") and error.ctx is not None:
         return guesses.no_option(error.option_name, error.ctx.command)
     text: str = error.format_message().rstrip(".")
+    text += MISSING.get(text, "")
     if hasattr(error.__cause__, "errors"):  # pydantic's, which converts values
         from scrfd_trt._options import reason  # noqa: PLC0415 - pydantic is slow to import
 

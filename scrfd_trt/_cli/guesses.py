@@ -39,6 +39,7 @@ GUESSES: Mapping[str, Guess] = {
     # Words after a command
     **_each("models download", "models fetch", "models get", to=("--fetch",)),
     **_each("models list", "models ls", "overlays list", "overlays ls", "detect predict", to=()),
+    **_each("detect 0", "detect cam", "detect webcam", to="use 'scrfd-trt overlay camera:0 landmarks -o FILE'"),
     **{f"{name} {word}": ("camera:0",) for name in ("anonymize", "overlay") for word in ("0", "cam", "webcam")},
     # Inputs and outputs
     **_each("-i", "--input", "--inputs", "--source", "--image", "--images", "--video", "--path", to=()),
@@ -51,13 +52,19 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--name", "--save", to="use --output FILE, or --output DIR for several inputs"),
     **_each("-y", "--yes", "--force", "--exist-ok", "--overwrite-output", to=("--overwrite",)),
     **_each("-n", "-hide_banner", to=()),
-    **_each("-overwrite_original", to="an input is never replaced by its copy; name another file or folder"),
+    **_each(
+        "-overwrite_original",
+        "--in-place",
+        "--inplace",
+        to="an input is never replaced by its copy; name another file or folder",
+    ),
     **_each("-R", "--recurse", to=("--recursive",)),
     **_each("--ext", to="use a glob in quotes, such as 'photos/*.jpg'"),
     **_each("--silent", "--disable-progress-output", to=("--quiet",)),
     **_each("-loglevel", "--log-level", to="use --quiet for errors only, or --verbose for more"),
     # Results
-    **_each("--fmt", "--type", to=("--format",)),
+    **_each("--fmt", "--output-format", "--type", to=("--format",)),
+    **_each("-f", to="the suffix of --output selects the format"),
     **{f"--{name}": ("--format", name) for name in ("table", "json", "jsonl", "csv", "coco", "yolo", "wider")},
     **_each("--save-txt", to="use --format yolo -o DIR"),
     **_each("--save-json", to="use --format coco -o FILE.json"),
@@ -85,19 +92,27 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--backend", "--execution-provider", "--ep", "--provider", to="use --device cpu or cuda"),
     **_each("--batch-size", to=("--batch",)),
     **_each("--threads", "--num-workers", to=("--workers",)),
+    **_each("build --onnx", "build --model", "build --weights", to=()),
+    **_each("--saveengine", to=("--output",)),
+    **_each("build --format", to="engines are what it writes; leave it out"),
     **_each("build --half", "build --fp16", to=("--precision", "fp16")),
     **_each("--half", "--fp16", to="use an engine of 'scrfd-trt build', which has half precision by default"),
     **_each("--int8", to="is not supported; engines of 'scrfd-trt build' have half precision"),
     # Covers and videos
     **_each("--method", "--mode", to=("--replace-with",)),
+    **_each("--pixelate", "--mosaic", to=("--replace-with", "mosaic")),
+    **_each("--blur", "--strength", to="use --overlay blur:strength=N; 'scrfd-trt overlays blur' has more"),
     **_each("--replace-img", to=("--replace-image",)),
     **_each("--box", to=("--boxes",)),
+    **_each("-p", to=("--preview",)),
     **_each("-k", "--keep-audio", to=()),
+    **_each("-da", "--distort-audio", to="voices are not changed; use --audio drop"),
     **_each("-an", "--no-audio", "--no-keep-audio", to=("--audio", "drop")),
-    **_each("-vcodec", "-c:v", to=("--codec",)),
+    **_each("-vcodec", "-c", "-c:v", to=("--codec",)),
     **_each("-b:v", "-q:v", "--bitrate", to="use --crf N; lower is better"),
     **_each("-acodec", "-c:a", to="use --audio auto, copy or drop"),
     **_each("-ss", "-to", to="use --only-span FROM-TO; the copy has all frames"),
+    **_each("-vf", "-filter:v", to="filters are not supported; leave it out"),
     **_each("-map", to="picture, audio and subtitles are kept; see --audio and --no-subtitles"),
     **_each("--ffmpeg-config", to="use --codec, --crf and --preset"),
     **_each("-all", to="copies have no metadata; leave it out"),
@@ -123,14 +138,14 @@ def translated_command(words: list[str], commands: Iterable[str]) -> list[str]:
         return words
     first, *rest = words
     if first == "help":
-        return [*rest[:1], "--help"]
-    guess = GUESSES.get(first.lower() if first[:1] != "-" else first)
+        return [*translated_command(rest[:1], commands)[:1], "--help"]
+    guess = GUESSES.get(first if first.startswith("-") else first.lower(), ())
+    if first.startswith("-") and guess != ("--version",):
+        return words
     if isinstance(guess, str):
         raise GuessError(f"{first}: {guess}")
-    if guess is not None:
+    if guess:
         return [*guess, *rest]
-    if first.startswith("-"):
-        return words
     if os.path.lexists(first) or re.search(r"\.\w+$|://|/", first):
         raise GuessError(f"{first} is no command; use 'scrfd-trt detect {first}' or 'scrfd-trt anonymize {first}'")
     known = [*commands, *(name for name in GUESSES if re.fullmatch("[a-z]+", name))]
@@ -159,7 +174,11 @@ class _Words:
             found = [*self._option(word)] if word[:1] == "-" and len(word) > 1 else [*self._argument(word)]
             yield from found
             if found and self._takes_value(found[-1]):
-                yield from [value for value in [next(rest, None)] if value is not None]
+                value = next(rest, None)
+                if value is None and found != [word]:
+                    example = f"{found[-1]} {self.options[found[-1]].metavar}"
+                    raise GuessError(f"{word}: give a value, as in 'scrfd-trt {self.command} {example}'")
+                yield from () if value is None else (value,)
         yield from rest
 
     def _takes_value(self, word: str) -> bool:
@@ -193,10 +212,12 @@ class _Words:
     def _argument(self, word: str) -> Iterator[str]:
         """Replace words such as ``conf=0.5`` and names of overlays, unless there are files of these names."""
         name, equals, value = word.partition("=")
-        guess = GUESSES.get(f"{self.command} {word}")
+        guess = GUESSES.get(f"{self.command} {word}", ("--help",) if word == "help" else None)
         if os.path.lexists(word):
             yield word
-        elif isinstance(guess, tuple):
+        elif isinstance(guess, str):
+            raise GuessError(f"{word}: {guess}")
+        elif guess is not None:
             yield from guess
         elif equals and name.isidentifier() and self._find(f"--{name}") is not None:
             flag = value.lower() in {"true", "false"}
@@ -215,10 +236,11 @@ def _is_overlay(name: str) -> bool:
 
 def no_option(name: str, command: Any) -> str:
     """Return a message on an option that a command does not have, with the one whose name is closest."""
+    if hasattr(command, "commands"):
+        return f"{name}: options follow a command, as in 'scrfd-trt detect FILE {name}'"
     options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
-    known = {option: option for option in options}
-    known |= {
-        key: guess[0] for key, guess in GUESSES.items() if isinstance(guess, tuple) and guess and guess[0] in options
-    }
-    close = get_close_matches(f"--{name.lstrip('-').replace('_', '-').lower()}", known, 1, 0.7)
-    return f"there is no option {name}" + (f"; did you mean {known[close[0]]}?" if close else "")
+    guesses = {key: guess[0] for key, guess in GUESSES.items() if isinstance(guess, tuple) and guess}
+    known = {key.strip("-"): option for key, option in (guesses | dict(zip(options, options, strict=True))).items()}
+    close = get_close_matches(name.strip("-").replace("_", "-").lower(), known, 1, 0.8)
+    hint = f"; did you mean {known[close[0]]}?" if close and known[close[0]] in options else ""
+    return f"there is no option {name}{hint}"

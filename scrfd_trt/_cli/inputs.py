@@ -244,7 +244,9 @@ def is_regular_file(path: Path) -> bool:
 
 def _expand(text: str, search: FolderSearch) -> Iterator[Source]:
     path = user_path(text)
-    if text == STDIN or is_address(text):
+    if not text:
+        yield Source(path, path, "an input has no name, as from a variable of the shell that is not set")
+    elif text == STDIN or is_address(text):
         yield _remote(text)
     elif is_folder(path):
         yield from _expand_folder(path, search)

@@ -254,7 +254,7 @@ def choose_format(name: str | None, output: Path | None) -> Format:
     """Return the format from ``--format`` or the suffix of ``--output``; raise OptionError if unclear."""
     kind: Format = "table"
     if name is not None:
-        kind = parse_choice("--format", name, FORMATS)
+        kind = parse_choice("--format", name.lower(), FORMATS)
     elif output is not None:
         if output.suffix.lower() not in SUFFIXES:
             raise OptionError(f"{output}: the suffix does not select a format; add --format {'|'.join(FORMATS)}")
