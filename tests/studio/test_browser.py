@@ -420,3 +420,29 @@ def test_no_files_are_left_after_signal(
         if name != "SIGKILL":
             break
     assert {path.name for path in tmp_path.iterdir()} <= {".ses"}
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)], ids=["desktop", "telephone"])
+def test_preview_follows_the_job_to_its_end(browser: Any, size: tuple[int, int]) -> None:
+    from scrfd_trt._image_files import ImageFrame
+    from scrfd_trt._studio.preview import Preview
+
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    errors: list[Any] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    with Preview(can_stop=True) as preview:
+        page.goto(preview.address)
+        page.get_by_text("Waiting for the first frame").wait_for()
+        for width in (640, 480):
+            preview.show(ImageFrame(np.full((270, width, 3), 99, np.uint8)))
+            preview.progress("camera:0", "drawing", 7, None, 25.0)
+            page.wait_for_function(f"document.getElementById('picture').naturalWidth == {width}")
+        page.get_by_text("Writing: frame 7; 25 frames/s").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        page.get_by_role("button", name="Stop").click()
+        page.wait_for_timeout(300)
+        assert preview.stopped
+    page.get_by_role("status").filter(has_text="The job has ended.").wait_for()
+    assert not page.get_by_role("button").is_visible()
+    assert not errors
+    page.close()

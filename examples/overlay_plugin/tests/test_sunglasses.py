@@ -9,6 +9,6 @@ from overlays.testing import CHECKS
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("options", [{}, {"size": 2.0, "shine": False}])
+@pytest.mark.parametrize("options", [{}, {"size": 2.0, "shine": False}])  # the defaults, and other values
 def test_sunglasses(check, options):
     check(Sunglasses(**options))
