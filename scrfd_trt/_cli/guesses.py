@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from typing import Any
 
 ANNOTATE = "use --annotate DIR for copies with marked faces, or --output FILE for the results"
-AUTO = "is what happens by default; leave it out"
 Guess = tuple[str, ...] | str
 
 
@@ -46,18 +45,11 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--out", "--outfile", "--out-file", "--output-file", "--save-path", to=("--output",)),
     **_each("--outdir", "--out-dir", "--output-dir", "--save-dir", "--project", to=("--output",)),
     **_each("detect --outdir", "detect --out-dir", "detect --output-dir", to=ANNOTATE),
-    **_each(
-        "detect --save", "detect --save-dir", "detect --project", "detect --save-img", "detect --name", to=ANNOTATE
-    ),
+    **_each("detect --save", "detect --save-dir", "detect --save-img", "detect --project", to=ANNOTATE),
     **_each("--name", "--save", to="use --output FILE, or --output DIR for several inputs"),
     **_each("-y", "--yes", "--force", "--exist-ok", "--overwrite-output", to=("--overwrite",)),
     **_each("-n", "-hide_banner", to=()),
-    **_each(
-        "-overwrite_original",
-        "--in-place",
-        "--inplace",
-        to="an input is never replaced by its copy; name another file or folder",
-    ),
+    **_each("-overwrite_original", "--in-place", "--inplace", to="an input is never replaced; name another file"),
     **_each("-R", "--recurse", to=("--recursive",)),
     **_each("--ext", to="use a glob in quotes, such as 'photos/*.jpg'"),
     **_each("--silent", "--disable-progress-output", to=("--quiet",)),

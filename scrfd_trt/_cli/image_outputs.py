@@ -93,6 +93,8 @@ def _save_crops(targets: dict[Source, Path], quality: int, replace: bool, image:
     first, number = targets[image.source], 0
     for frame, faces in pages:
         for crop in faces.crop(frame.visible(), CROP_MARGIN):
+            if not crop.size:  # the box is outside of the image
+                continue
             number += 1
             path = first.with_name(f"{first.stem[:-1]}{number}{first.suffix}")
             outputs.save_image([ImageFrame(crop)], path, overwrite=replace, quality=quality, copy_of=image.file)
