@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
-from itertools import chain, count, islice, repeat
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import cv2
@@ -32,8 +31,8 @@ from scrfd_trt._inputs import (
 )
 from scrfd_trt._option_names import explained_options
 from scrfd_trt._passes import Look, as_look
-from scrfd_trt._pipelines.base import Outcome
-from scrfd_trt._pipelines.streaming import Pending, in_order
+from scrfd_trt._pipelines.base import Outcome, all_found
+from scrfd_trt._pipelines.streaming import Pending, Runs, in_order
 from scrfd_trt.errors import (
     BackendError,
     ImageError,
@@ -433,10 +432,12 @@ class SCRFDDetector(DetectorBase):
         self._check_open()
         default = (1080, 1280) if self.options.color == "nv12" else (720, 1280, 3)
         image = self._prepare(np.zeros(_shape(shape or default), np.uint8))
-        concurrent = 1 if self.device == "cpu" else 3 * self._pipeline.parallel
-        run = partial(self._pipeline.start, threshold=self.options.threshold, max_faces=None)
-        for size in dict.fromkeys((1, self._pipeline.max_batch)):
-            deque(in_order(run, repeat(image, size * concurrent), size, concurrent), maxlen=0)
+        # On a GPU, three runs may be concurrent, and the second of each size is captured as a graph.
+        concurrent, rounds = (1, 1) if self.device == "cpu" else (3 * self._pipeline.parallel, 2)
+        for size in [*dict.fromkeys((1, self._pipeline.max_batch))] * rounds:
+            places = [range(first, first + size) for first in range(0, concurrent * size, size)]
+            runs = ((self._pipeline.start([image] * size, *self._limits(None, None)), each) for each in places)
+            all_found(Runs(runs).result())
         return self
 
     def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -623,6 +623,19 @@ def test_in_flight_limits_the_runs(gpu, fakes, in_flight):
     assert gpu.leaks == {}
 
 
+def test_warmup_makes_and_captures_all_that_later_runs_use(gpu, fakes):
+    made = ("cuGraphInstantiate", "cuMemHostAlloc", "cuMemAlloc", "cuStreamCreate")
+    with detector(fakes.plan(), max_batch=2) as opened:
+        assert opened.warmup((64, 64, 3)) is opened
+        assert opened._pipeline._pool._count == 3
+        before = [gpu.calls.count(name) for name in made]
+        assert before[0] == 6  # for one and for two images
+        opened.detect(image(64, 64))
+        list(opened.stream([image(64, 64)] * 12))
+        assert [gpu.calls.count(name) for name in made] == before
+    assert gpu.leaks == {}
+
+
 def test_close_does_not_wait_for_an_unfinished_stream(gpu, fakes):
     opened = detector(fakes.plan(), max_batch=2)
     counts = watched(opened)
