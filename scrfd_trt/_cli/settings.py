@@ -53,50 +53,34 @@ def apply(context: typer.Context, named: Path | None) -> None:
         context.default_map = defaults(path, read(path), context.command, commands)
 
 
-Settings = Annotated[
-    Path | None,
-    option(
-        "FILE",
-        "Read defaults of options from this file.",
-        "--settings",
-        envvar=VARIABLE,
-        show_default=f"{NAME} in the user's configuration folder",
-        panel="Messages",
-        is_eager=True,
-        expose_value=False,
-        callback=apply,
-    ),
-]
-
-
 def use_format(value: str) -> None:
     """Print messages in a format."""
     console.use_json(value == "json")
     _fetch.shows_bars = value == "text"
 
 
-LogFormat = Annotated[
-    Literal["text", "json"],
-    option(
-        "text|json",
-        "Print messages as text, or as one JSON object a line.",
-        "--log-format",
-        panel="Messages",
-        is_eager=True,
-        expose_value=False,
-        callback=use_format,
-    ),
-]
+_EAGER: dict[str, Any] = {"panel": "Messages", "is_eager": True, "expose_value": False}
+_SETTINGS: dict[str, Any] = {
+    "show_default": f"{NAME} in the user's configuration folder",
+    "envvar": VARIABLE,
+    "callback": apply,
+}
+Settings = option("FILE", "Read defaults of options from this file.", "--settings", **_SETTINGS, **_EAGER)
+FORMAT_HELP = "Print messages as text, or as one JSON object a line."
+LogFormat = option("text|json", FORMAT_HELP, "--log-format", callback=use_format, **_EAGER)
 
 
 def with_general_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that also takes the options of all commands."""
-    signature, keyword = inspect.signature(command), inspect.Parameter.KEYWORD_ONLY
-    general = {"settings": (None, Settings), "log_format": ("text", LogFormat)}
-    more = [inspect.Parameter(name, keyword, default=of[0], annotation=of[1]) for name, of in general.items()]
-    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), *more]
-    )
+
+    def general(
+        settings: Annotated[Path | None, Settings] = None,
+        log_format: Annotated[Literal["text", "json"], LogFormat] = "text",
+    ) -> None: ...
+
+    both = [inspect.signature(one, eval_str=True).parameters.values() for one in (command, general)]
+    more = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in both[1]]
+    command.__signature__ = inspect.Signature([*both[0], *more])  # type: ignore[attr-defined]
     return command
 
 
@@ -116,23 +100,21 @@ def read(path: Path) -> dict[str, Any]:
 
 def defaults(path: Path, found: Mapping[str, Any], command: Any, commands: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values for a command by parameter; raise OptionError for unknown keys and values of a wrong type."""
-    for key, value in found.items():
-        if isinstance(value, dict) and key not in commands:
-            raise _unknown(path, key, f"[{key}] is no command", commands)
-        if not isinstance(value, dict) and _hyphens(key) not in GENERAL:
-            raise _unknown(
-                path, key, "only a command has this option; put it below its name, as in [anonymize]", GENERAL
-            )
-    options = by_name(command)
-    values: dict[str, Any] = {}
-    for key, value in found.items():
-        if not isinstance(value, dict) and (one := options.get(_hyphens(key))):
-            values[one.name] = _value(f"{path}: {key}", one, value)
-    for key, value in found.get(command.name, {}).items():
-        full = f"{command.name}.{key}"
-        if _hyphens(key) not in options:
-            raise _unknown(path, full, f"'{command.name}' has no such option", options)
-        values[options[_hyphens(key)].name] = _value(f"{path}: {full}", options[_hyphens(key)], value)
+    tables = {key: value for key, value in found.items() if isinstance(value, dict)}
+    general = {key: value for key, value in found.items() if key not in tables}
+    for key in tables.keys() - commands.keys():
+        raise _unknown(path, key, f"[{key}] is no command", commands)
+    for key in general:
+        if _hyphens(key) not in GENERAL:
+            reason = "only a command has this option; put it below its name, as in [anonymize]"
+            raise _unknown(path, key, reason, GENERAL)
+    options, values = by_name(command), {}
+    for prefix, table in (("", general), (f"{command.name}.", tables.get(command.name, {}))):
+        for key, value in table.items():
+            if one := options.get(_hyphens(key)):
+                values[one.name] = _value(f"{path}: {prefix}{key}", one, value)
+            elif prefix:
+                raise _unknown(path, prefix + key, f"'{command.name}' has no such option", options)
     return values
 
 
@@ -185,21 +167,18 @@ def report(context: Any) -> None:
     for one in context.command.params:
         if one.expose_value and (name := origin(context, one)):
             value = context.params.get(one.name)
-            texts = [one.opts[0] if value else (one.secondary_opts or one.opts)[0]] if one.is_flag else value
-            text = " ".join(map(str, texts)) if isinstance(texts, list) else str(texts)
-            origins.setdefault(str(name), []).append(text if one.is_flag else f"{one.opts[0]} {text}")
+            flag = (one.opts if value or not one.secondary_opts else one.secondary_opts)[0]
+            texts = [] if one.is_flag else value if isinstance(value, (list, tuple)) else [value]
+            origins.setdefault(name, []).append(" ".join([flag, *map(str, texts)]))
             context.meta.setdefault(exits.ORIGINS, {})[one.opts[0]] = name
     source = context.get_parameter_source("quiet")
     if context.params.get("quiet") and source is not None and source.name == "COMMANDLINE":
         return
     for name, texts in origins.items():
         console.note(f"{name} sets {', '.join(texts)}")
-    if Path(NAME).is_file() and not _same(Path(NAME), context.meta.get(_PATH)):
+    here, read_file = Path(NAME), path_of(context)
+    if here.is_file() and not (read_file.exists() and here.samefile(read_file)):
         console.note(f"{NAME} in this folder is not read; to use it, add --settings {NAME}")
-
-
-def _same(path: Path, other: Path | None) -> bool:
-    return other is not None and other.exists() and path.samefile(other)
 
 
 def path_of(context: Any) -> Path:
