@@ -128,12 +128,10 @@ def draw_text(
     if region is None:
         return
     mask = _rendered(text, _font_size(height, font), font)[0]
-    across, down = mask.width / box.width, mask.height / box.height
-    left, right = ((side - box.x1) * across for side in (region.left, region.right))
-    top, bottom = ((side - box.y1) * down for side in (region.top, region.bottom))
-    seen = (max(left, 0.0), max(top, 0.0), min(right, mask.width), min(bottom, mask.height))
-    letters = mask.resize(region.size, PillowImage.Resampling.BILINEAR, seen)
-    alpha = np.asarray(letters, np.float32)[..., None] / 255
+    start, end = np.reshape(region, (2, 2)) - box[:2]
+    scale = mask.width / box.width
+    seen = (*np.maximum(start * scale, 0.0), *np.minimum(end * scale, mask.size))
+    alpha = np.asarray(mask.resize(region.size, PillowImage.Resampling.BILINEAR, seen), np.float32)[..., None] / 255
     view = canvas[region.slices]
     view[...] = np.rint(view + alpha * (np.array(color, np.float32) - view))
 
@@ -162,7 +160,7 @@ def _capitals(font: Path | None) -> float:
 
 def _load(font: Path | None, size: int) -> ImageFont.FreeTypeFont:
     try:
-        loaded = ImageFont.load_default(size) if font is None else ImageFont.truetype(font, size)
+        loaded = ImageFont.load_default(size) if font is None else ImageFont.truetype(str(font), size)
     except (OSError, ValueError) as error:
         raise OptionError(f"{font} is not a font that can be read; use a .ttf or .otf file") from error
     return cast("ImageFont.FreeTypeFont", loaded)

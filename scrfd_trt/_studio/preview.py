@@ -43,41 +43,32 @@ progress { width: 100%; accent-color: #00796b; }
 p { margin: .25rem 0; font-variant-numeric: tabular-nums; }
 button { font: inherit; min-height: 2.75rem; padding: 0 1.25rem; }
 </style>
-<h1 id="name">scrfd-trt</h1>
-<img id="picture" alt="The picture that is being written" hidden>
-<p id="text">Waiting for the first frame …</p>
-<progress id="bar" aria-label="Progress" hidden></progress>
-<p id="end" role="status"></p>
-<button id="stop" hidden>Stop, and keep what is written</button>
+<h1 id="name">scrfd-trt</h1><img id="picture" alt="The picture that is being written" hidden>
+<p id="text">Waiting for the first frame …</p><progress id="bar" aria-label="Progress" hidden></progress>
+<p id="end" role="status"></p><button id="stop" hidden>Stop, and keep what is written</button>
 <script>
-const at = id => document.getElementById(id), pause = time => new Promise(done => setTimeout(done, time));
+const at = id => document.getElementById(id);
 let after = 0, url = "", failures = 0, ended = false;
-function show(state) {
-  ended = state.ended;
-  at("name").textContent = state.name;
-  at("text").textContent = state.text;
-  at("bar").hidden = !state.total || ended;
-  if (state.total) { at("bar").max = state.total; at("bar").value = state.done; }
-  at("stop").hidden = !state.can_stop || ended;
-}
 async function next() {
   if (document.hidden) await new Promise(seen => addEventListener("visibilitychange", seen, {once: true}));
-  const answer = await fetch("next?after=" + after);
-  if (!answer.ok) throw new Error(answer.status);
-  show(JSON.parse(answer.headers.get("x-state")));
-  const picture = await answer.blob();
-  if (picture.size) {
-    URL.revokeObjectURL(url);
-    at("picture").src = url = URL.createObjectURL(picture);
-    await at("picture").decode();
-    at("picture").hidden = false;
-    after = +answer.headers.get("x-number");
-  }
+  const answer = await fetch("next?after=" + after), picture = await answer.blob();
+  const state = JSON.parse(answer.headers.get("x-state"));
+  ended = state.ended;
+  for (const id of ["name", "text"]) at(id).textContent = state[id];
+  at("bar").hidden = !state.total;
+  Object.assign(at("bar"), {max: state.total || 1, value: state.done || 0});
+  at("stop").hidden = !state.can_stop;
+  if (!picture.size) return;
+  URL.revokeObjectURL(url);
+  at("picture").src = url = URL.createObjectURL(picture);
+  await at("picture").decode();
+  at("picture").hidden = false;
+  after = +answer.headers.get("x-number");
 }
 at("stop").onclick = () => { at("stop").disabled = true; fetch("stop", {method: "POST"}); };
 (async () => {
   while (!ended && failures < 3) {
-    try { await next(); failures = 0; } catch { failures += 1; await pause(700); }
+    try { await next(); failures = 0; } catch { failures += 1; await new Promise(done => setTimeout(done, 700)); }
   }
   at("bar").hidden = at("stop").hidden = true;
   at("end").textContent = "The job has ended. Its report is in the terminal.";
