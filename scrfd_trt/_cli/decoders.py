@@ -142,10 +142,7 @@ class Decoders:
         self._free[slot % self.workers].append(slot)
 
     def json_faces(self, images: Sequence[tuple[int, Detections]]) -> list[str | None]:
-        """Return the faces of images in slots in the form of JSON lines; None if this process must write them.
-
-        Faces and texts take the place of the pixels.
-        """
+        """Return the faces of images in slots, in place of the pixels, as JSON lines; None if this process must."""
         shapes = []
         for slot, faces in images:
             rows = columns(faces)
@@ -194,10 +191,7 @@ class Decoders:
 
 @contextmanager
 def decoding_processes(sources: Sequence[Source], settings: ImageSettings) -> Iterator[Decoders | None]:
-    """Fork processes that decode images; yield None for few or large images, few cores, or little memory.
-
-    Enter it before a GPU is used and threads run, which a forked process cannot use.
-    """
+    """Fork processes that decode images, before threads run; yield None where they are not worth it."""
     workers = min(settings.workers or usable_cores(), len(sources))
     size = 0
     if sys.platform == "linux" and len(sources) >= MIN_TO_FORK and workers >= MIN_FORKS:

@@ -204,10 +204,7 @@ def user_path(text: str | Path) -> Path:
 
 
 def same_file_key(path: Path, real_folder: Callable[[str], str] = os.path.realpath) -> str:
-    """Return a string that is equal for two paths of the same file, also where names differ in case or Unicode form.
-
-    Hard links are different files: each can be replaced alone. ``real_folder`` may remember what it has returned.
-    """
+    """Return a string that is equal for paths of one file, whatever case or form of Unicode, but for hard links."""
     try:
         folder, name = os.path.split(path)
         if name in ("", ".", "..") or os.path.islink(path):  # noqa: PTH114
@@ -280,11 +277,7 @@ def _expand_folder(folder: Path, search: FolderSearch) -> Iterator[Source]:
 
 
 def is_video(path: Path) -> bool:
-    """Return whether a file is a video, or a pattern of numbered images such as ``frames/%05d.png``.
-
-    A known suffix decides, except that animated images and JPEG images one after another are videos. Otherwise the
-    content decides.
-    """
+    """Return whether a file is a video, or a pattern of numbered images: by a known suffix, else by its content."""
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES or is_pattern(str(path)):
         return True
@@ -302,10 +295,7 @@ def is_video(path: Path) -> bool:
 
 
 def read_image(path: Path, damaged: Damaged = "stop") -> ImageFrame:
-    """Read the only image of a file; raise ImageError if there are several, or for any reason of ``open_image``.
-
-    Prints a warning about damage that is kept.
-    """
+    """Read the only image of a file, and print what damage is kept; raise ImageError for several, too."""
     file = open_image(path, damaged=damaged)
     if file.count > 1:
         what = "frames of an animation" if file.is_animation else "pages"

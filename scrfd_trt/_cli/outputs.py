@@ -104,11 +104,7 @@ class StandardOutput(NamedTuple):
 
 @contextmanager
 def standard_output(sources: Sequence[Source]) -> Iterator[StandardOutput]:
-    """Take the copy of the only source; what is printed goes to standard error meanwhile.
-
-    The copy is complete, and has been checked, before its first byte is sent. Raises OptionError if standard output is
-    a terminal, or there are several sources, and OutputError if it is closed.
-    """
+    """Take the copy of the only source, and send it once it is complete; what is printed goes to stderr meanwhile."""
     stream = sys.stdout
     if len(sources) != 1:
         raise OptionError(f"standard output takes one copy, and there are {len(sources)} inputs; name a folder")
@@ -267,11 +263,7 @@ def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
 
 
 def check_free(path: Path, *, kind: Kind, overwrite: bool, what: str = "file") -> None:
-    """Check that a file of a kind can and may be written.
-
-    Raises OptionError if it is a folder or a device, has the suffix or the content of another kind, exists without
-    ``overwrite``, or its folder is missing, and OutputError if it cannot be written.
-    """
+    """Check that a file of a kind can and may be written; raise OptionError or OutputError."""
     if is_folder(path):
         raise OptionError(f"{path} is a folder; name a file")
     for other, suffixes in SUFFIXES_OF_KIND.items():
@@ -312,10 +304,7 @@ def _check_content(path: Path, kind: Kind) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Check that a folder can be written to or created.
-
-    Raises OptionError if a file has its name, and OutputError if permissions do not allow it.
-    """
+    """Check that a folder can be written to or created; raise OptionError or OutputError."""
     if path == Path("-") and not exists(path):
         raise OptionError("copies cannot be written to standard output; name a file or a folder")
     existing = next((folder for folder in (path, *path.absolute().parents) if exists(folder)), Path())
@@ -337,10 +326,7 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def atomic_output(path: Path, *, kind: Kind, overwrite: bool) -> Iterator[BinaryIO]:
-    """Open a temporary file that replaces ``path`` when the block ends without an error.
-
-    Raises the errors of :func:`check_free`, and OutputError if the file cannot be written.
-    """
+    """Open a temporary file that replaces ``path`` when the block ends without an error; see :func:`check_free`."""
     check_free(path, kind=kind, overwrite=overwrite)
     with atomic_file(path, overwrite=overwrite) as file:
         yield file
@@ -356,12 +342,7 @@ def save_image(
     metadata: Metadata = NO_METADATA,
     inspect: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write an image file in the format of the suffix; create its folder if needed.
-
-    ``frames`` are taken one by one. The colours of ``copy_of`` are described in the file. ``inspect`` takes the
-    finished file before it gets its name. Raises OptionError if the file exists without ``overwrite``, and OutputError
-    if it cannot be written.
-    """
+    """Write frames one by one as an image file with the colours of ``copy_of``, which ``inspect`` takes at the end."""
     color = NO_COLOR if copy_of is None else copy_of.color
     make_folder(path.parent)
     with measured("write"), atomic_output(path, kind="image", overwrite=overwrite) as file, _about(path):

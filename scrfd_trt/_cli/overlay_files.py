@@ -196,10 +196,7 @@ class _CopyJob:
         faces: ImageFaces | None,
         several: Callable[[str, int], AbstractContextManager[CopyVideo]],
     ) -> None:
-        """Process the images, then the videos; without a detector, the faces of images are those of a file.
-
-        ``several`` starts processes, by the detector's device and their number.
-        """
+        """Process images, then videos, in ``several`` processes; without a detector, the faces are those of a file."""
         images = [source for source in sources if not source.is_video]
         videos = [source for source in sources if source.is_video]
         finder: FaceFinder | None = None if faces is None else FileFinder(faces)

@@ -91,14 +91,7 @@ def choose_scales(
     requested: tuple[tuple[int, int], ...] | None,
     ranges: Sequence[ShapeRange] = (),
 ) -> tuple[tuple[int, int], ...]:
-    """Return the scales; raise OptionError if the model cannot run at a requested one.
-
-    ``input_shape`` is ``(B, 3, H, W)`` of the model, None where free. ``ranges`` are the shapes of an engine's
-    optimization profiles. Without a request, the scales are the sizes that the profiles are tuned for, or the fixed
-    size of the model, or 128 and 640 pixels if that is free. Raises ModelFormatError for a model whose input has
-    another number of axes, or is fixed at a larger batch or size than the options allow: a damaged file may ask for
-    any amount of memory.
-    """
+    """Return the scales for an input ``(B, 3, H, W)``, None where free: as requested, else the engine's or model's."""
     if len(input_shape) != 4:
         raise ModelFormatError(f"the model's input has {len(input_shape)} axes; an input (B, 3, H, W) is required")
     batch, _, height, width = input_shape

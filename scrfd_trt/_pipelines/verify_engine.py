@@ -36,11 +36,7 @@ LANDMARKS = 0.02
 
 
 def check_prerequisites(flavour: Flavour, options: BuildOptions, device: int) -> None:
-    """Check before a build on ``cuda:device`` that :func:`check_engine` can run the engine after it.
-
-    Raises MissingDependencyError without cuda-python, cuda.core or NVRTC, and BackendError if NVRTC cannot compile the
-    kernels for this GPU. An engine for other GPUs needs none of them.
-    """
+    """Check before a build on ``cuda:device`` that :func:`check_engine` can run the engine after it, if it fits."""
     capability = next((gpu.compute_capability for gpu in _devices.driver().gpus if gpu.index == device), None)
     if capability is None:
         return
@@ -52,11 +48,7 @@ def check_prerequisites(flavour: Flavour, options: BuildOptions, device: int) ->
 
 
 def check_engine(plan: bytes, prepared: PreparedModel, device: int) -> None:
-    """Run a new engine on ``cuda:device`` and compare its faces with those of the ONNX model it was built from.
-
-    If the engine is for another GPU, a warning is logged instead. Raises ModelFormatError if the faces differ, and
-    BackendError or MissingDependencyError if the engine or the model cannot be run.
-    """
+    """Compare a new engine's faces on ``cuda:device`` with its ONNX model's; log a warning if it is for another GPU."""
     header = read_header(plan)
     try:
         check_gpu(header.capabilities, find(device), unlisted=header.unlisted)
@@ -76,10 +68,7 @@ def check_engine(plan: bytes, prepared: PreparedModel, device: int) -> None:
 
 
 def verify(pipeline: Pipeline, reference: Pipeline) -> None:
-    """Check that two pipelines with the same scales find the same faces in the drawn scene and portrait.
-
-    Raises ModelFormatError, with the first difference, if the faces differ.
-    """
+    """Check that two pipelines with the same scales find the same faces in drawn pictures (ModelFormatError)."""
     images = [samples.load(name).image for name in ("group", "portrait")]
     lines = []
     # Together and alone: a batch and a single image may have optimization profiles of their own.
@@ -96,15 +85,8 @@ def verify(pipeline: Pipeline, reference: Pipeline) -> None:
 def differences(
     found: Detections, expected: Detections, *, above: float, iou: float = IOU, landmarks: float = LANDMARKS
 ) -> list[str]:
-    """Return one line for each face in which detections of one image differ from the expected ones.
-
-    A face whose score is close to the threshold may come and go with rounding. Therefore each expected face with a
-    score of at least ``above`` must be found, with any score, and each found face with such a score must be expected,
-    with any score. Detect both with a threshold slightly below ``above``.
-
-    Boxes agree if their intersection over union is at least ``iou``, landmarks if their distance is at most
-    ``landmarks`` times the longer side of the box.
-    """
+    """Return a line for each face that differs, by ``iou`` or ``landmarks`` in sides of its box."""
+    # A face with a score of at least ``above`` must be in the other list with any score: those close to it come and go.
     lines = []
     overlap = pairwise_iou(expected.boxes, found.boxes)
     for row in np.flatnonzero(expected.scores >= above).tolist():

@@ -42,11 +42,7 @@ def serve(
     max_upload: int,
     open_address: str = "",
 ) -> None:
-    """Serve the page on listening sockets until Ctrl-C.
-
-    All pages share ``detector``; the caller closes it. ``model`` is the name or path it was opened with; the page
-    shows it in the command line. ``max_upload`` limits a file, in bytes. ``open_address`` is opened in a browser.
-    """
+    """Serve the page, for a detector of the caller that ``model`` names, on listening sockets until Ctrl-C."""
     delete_abandoned()
     application, close = create_application(detector, access, model=model, max_upload=max_upload)
     _stop_on_hangup()
