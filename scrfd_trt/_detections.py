@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import operator
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scrfd_trt import _display, _exports
 from scrfd_trt._crops import align_face, check_image, check_size, crop_box
 from scrfd_trt._detection_row import Detection, Landmarks
+from scrfd_trt._display import Image, Order
 from scrfd_trt._formats import LANDMARK_NAMES, count_faces, csv_header, csv_lines, json_coco, plain
 from scrfd_trt._nms import nms
 from scrfd_trt.errors import DetectionsError, ImageError, OptionError, ScrfdError, one_line, shown
@@ -101,7 +101,7 @@ class Detections:
     pts_seconds: float | None
     source: str | None
     landmark_names: ClassVar[tuple[str, ...]] = LANDMARK_NAMES
-    _source: tuple[Callable[[], Any], _display.Order]  # of detectors; returns the image, or None once it is gone
+    _source: tuple[Callable[[], Any], Order]  # of detectors; returns the image, or None once it is gone
 
     def __init__(
         self,
@@ -446,7 +446,7 @@ class Detections:
         """
         return cls(**_exports.from_supervision(detections), image_size=image_size)
 
-    def plot(self, image: NDArray[np.uint8] | None = None, *, color: _display.Order | None = None) -> NDArray[np.uint8]:
+    def plot(self, image: Image | None = None, *, color: Order | None = None) -> Image:
         """Return a copy of the image with boxes, scores and landmarks, as the overlay ``landmarks`` draws them.
 
         Parameters
@@ -454,12 +454,7 @@ class Detections:
         image
             ``(H, W, 3)`` uint8, the source image; None: the image that was given to the detector.
         color
-            Order of its channels, ``bgr`` or ``rgb``; None: that of the detector, otherwise ``bgr``.
-
-        Returns
-        -------
-        numpy.ndarray
-            ``(H, W, 3)`` uint8, channels in the same order.
+            Order of the channels of both, ``bgr`` or ``rgb``; None: that of the detector, otherwise ``bgr``.
 
         Raises
         ------
@@ -471,17 +466,12 @@ class Detections:
         found, order = self._picture(image, color)
         return _display.annotated(found, self, order)
 
-    def show(self, image: NDArray[np.uint8] | None = None, *, color: _display.Order | None = None) -> None:
+    def show(self, image: Image | None = None, *, color: Order | None = None) -> None:
         """Show :meth:`plot` in the notebook, or in the system's program for pictures, or else raise OutputError."""
         _display.show(self.plot(image, color=color), self._picture(image, color)[1])
 
     def save(
-        self,
-        path: str | os.PathLike[str],
-        image: NDArray[np.uint8] | None = None,
-        *,
-        color: _display.Order | None = None,
-        overwrite: bool = False,
+        self, path: str | Path, image: Image | None = None, *, color: Order | None = None, overwrite: bool = False
     ) -> Path:
         """Write :meth:`plot` to an image file, in the format of its suffix; return the path.
 
@@ -490,9 +480,9 @@ class Detections:
         _display.save(self.plot(image, color=color), Path(path), self._picture(image, color)[1], overwrite=overwrite)
         return Path(path)
 
-    def _picture(self, image: Any, color: _display.Order | None = None) -> tuple[Any, _display.Order]:
+    def _picture(self, image: Any, color: Order | None = None) -> tuple[Any, Order]:
         """Return the image, checked, and its order; None is the image that was given to the detector."""
-        unknown: tuple[Callable[[], Any], _display.Order] = (lambda: None, "bgr")
+        unknown: tuple[Callable[[], Any], Order] = (lambda: None, "bgr")
         source, order = getattr(self, "_source", unknown)
         if image is None:
             image = source()
@@ -510,7 +500,7 @@ class Detections:
         except ScrfdError:
             return _display.table(self, None, "bgr")
 
-    def crop(self, image: NDArray[np.uint8] | None = None, margin: float = 0.0) -> list[NDArray[np.uint8]]:
+    def crop(self, image: Image | None = None, margin: float = 0.0) -> list[NDArray[np.uint8]]:
         """Return a crop of each face.
 
         Parameters
@@ -538,7 +528,7 @@ class Detections:
         share = _number("margin", margin, "a finite number")
         return [crop_box(image, box, share) for box in self.boxes]
 
-    def align(self, image: NDArray[np.uint8] | None = None, size: int = 112) -> NDArray[np.uint8]:
+    def align(self, image: Image | None = None, size: int = 112) -> NDArray[np.uint8]:
         """Return each face aligned to the ArcFace template, the input of recognition models.
 
         Parameters

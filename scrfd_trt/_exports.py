@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scrfd_trt._formats import CSV_COLUMNS, LANDMARK_NAMES, Faces, columns
+from scrfd_trt._formats import CSV_COLUMNS, Faces, columns
 from scrfd_trt.errors import DetectionsError, MissingDependencyError, one_line
 
 
@@ -77,20 +77,14 @@ def from_supervision(detections: Any) -> dict[str, Any]:
 
 def to_fiftyone(faces: Faces, *, landmarks: bool) -> Any:
     fo = _load("fiftyone", "to_fiftyone")
-    size = np.array(faces.image_size, np.float64)
-    scores = faces.scores.tolist()
-    numbers = [None] * len(scores) if faces.track_ids is None else faces.track_ids.tolist()
+    size, count = np.array(faces.image_size, np.float64), len(faces.scores)
+    numbers = [None] * count if faces.track_ids is None else faces.track_ids.tolist()
     if landmarks:
         points = [] if faces.landmarks is None else (faces.landmarks / size).tolist()
-        faces_points = zip(points, scores, numbers, strict=bool(points))
-        found = [
-            fo.Keypoint(label="face", points=p, confidence=[s] * len(LANDMARK_NAMES), index=n)
-            for p, s, n in faces_points
-        ]
-        return fo.Keypoints(keypoints=found)
-    corners = faces.boxes.reshape(-1, 2, 2) / size
-    boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1).tolist()
-    rows = zip(boxes, scores, numbers, strict=True)
-    return fo.Detections(
-        detections=[fo.Detection(label="face", bounding_box=b, confidence=s, index=n) for b, s, n in rows]
-    )
+        named = zip(points, numbers, strict=False)  # there may be no points
+        return fo.Keypoints(keypoints=[fo.Keypoint(label="face", points=five, index=number) for five, number in named])
+    boxes = np.concatenate([faces.boxes[:, :2] / size, (faces.boxes[:, 2:] - faces.boxes[:, :2]) / size], axis=1)
+    labels = fo.Detections()
+    for box, score, number in zip(boxes.tolist(), faces.scores.tolist(), numbers, strict=True):
+        labels.detections.append(fo.Detection(label="face", bounding_box=box, confidence=score, index=number))
+    return labels

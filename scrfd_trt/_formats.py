@@ -83,28 +83,15 @@ def json_coco(faces: Faces, image_id: int, first_id: int) -> str:
     return ((f'{{"id": %s, {box}{points}}}, ' * len(ids)) % tuple(chain.from_iterable(rows)))[:-2]
 
 
-def yolo_lines(faces: Faces, *, scores: bool = False, landmarks: bool = False) -> str:
+def yolo_lines(faces: Faces) -> str:
     """Return faces as lines of a YOLO label file: class 0, centre x and y, width and height, as shares of the image.
 
-    Boxes are cut at the border of the image, as YOLO requires, and those outside are left out. With ``landmarks``, each
-    follows as x, y and visibility 2, or as 0 0 0 outside of the image; with ``scores``, the score ends the line.
+    Boxes are cut at the border of the image, as YOLO requires, and those outside are left out.
     """
-    size = np.array(faces.image_size, np.float64)
-    corners = np.clip(faces.boxes.reshape(-1, 2, 2) / size, 0.0, 1.0)
+    corners = np.clip(faces.boxes.reshape(-1, 2, 2) / np.array(faces.image_size, np.float64), 0.0, 1.0)
     sides = corners[:, 1] - corners[:, 0]
-    values = [corners.mean(axis=1), sides]
-    formats = ["%.6f"] * 4
-    if landmarks and faces.landmarks is not None:
-        points = faces.landmarks / size
-        seen = ((points >= 0.0) & (points <= 1.0)).all(axis=2, keepdims=True)
-        points = np.where(seen, np.concatenate([points, np.full_like(points[..., :1], 2.0)], axis=2), 0.0)
-        values.append(points.reshape(-1, 15))
-        formats += ["%.6f", "%.6f", "%d"] * 5
-    if scores:
-        values.append(faces.scores[:, None])
-        formats.append("%.6f")
-    rows = np.concatenate(values, axis=1)[(sides > 0.0).all(axis=1)]
-    return (f"0 {' '.join(formats)}\n" * len(rows)) % tuple(rows.reshape(-1).tolist())
+    rows = np.concatenate([corners.mean(axis=1), sides], axis=1)[(sides > 0.0).all(axis=1)]
+    return ("0 %.6f %.6f %.6f %.6f\n" * len(rows)) % tuple(rows.reshape(-1).tolist())
 
 
 def wider_block(faces: Faces, image: str) -> str:
