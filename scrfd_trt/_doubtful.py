@@ -69,12 +69,12 @@ class Sample(NamedTuple):
     score: float
 
 
-Part = Callable[[int, int, int, int], Image]
-"""Returns the pixels between left, top, right and bottom."""
+Part = Callable[[int, int, int, int], Image]  # of the pixels between left, top, right and bottom
 
 
-def take(part: Part, box: NDArray[np.float32], landmarks: NDArray[np.float32] | None, score: float) -> Sample:
+def take(part: Part, faces: Detections, row: int) -> Sample:
     """Return the sample of a face in a picture, of which ``part`` returns the pixels."""
+    box, score = faces.boxes[row], float(faces.scores[row])
     centre, side = (box[:2] + box[2:]).astype(np.float64) / 2, max(float((box[2:] - box[:2]).max()), 4.0)
     left, top = (np.maximum(centre - REACH * side - 2, 0) // 2 * 2).astype(int).tolist()
     right, bottom = np.ceil(np.maximum(centre + REACH * side + 2, 2)).astype(int).tolist()
@@ -82,7 +82,7 @@ def take(part: Part, box: NDArray[np.float32], landmarks: NDArray[np.float32] | 
     if not image.size:  # the face lies outside
         image = np.zeros((2, 2, 3), np.uint8)
     x, y = ((centre - (left, top)) * shrink).tolist()
-    roll = 0.0 if landmarks is None else roll_of(landmarks)
+    roll = 0.0 if faces.landmarks is None else roll_of(faces.landmarks[row])
     return Sample(_shrunk(image, shrink), (x, y), side * shrink, roll, side, score)
 
 
@@ -98,36 +98,22 @@ def find_dropped(detector: Any, image: Image, faces: Detections) -> NDArray[np.b
     sides = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(axis=1, initial=0)
     rows = np.flatnonzero((faces.scores <= DOUBTFUL) & (sides >= MIN_LENGTH))
     dropped = np.zeros(len(faces), bool)
-    marks = faces.landmarks
-    samples = [
-        [
-            take(
-                lambda left, top, right, bottom: image[top:bottom, left:right],
-                faces.boxes[row],
-                None if marks is None else marks[row],
-                float(faces.scores[row]),
-            )
-        ]
-        for row in rows.tolist()
-    ]
-    dropped[rows] = ~are_faces(detector, samples)
+    part: Part = lambda left, top, right, bottom: image[top:bottom, left:right]  # noqa: E731
+    dropped[rows] = ~are_faces(detector, [[take(part, faces, row)] for row in rows.tolist()])
     return dropped
 
 
-def best_scores(detector: Any, samples: Sequence[Sample]) -> list[float]:
+def best_scores(detector: Any, samples: Sequence[Sample]) -> NDArray[np.float64]:
     """Return the best score of all crops of each sample; 1 for those that are out of focus."""
     views = [view for views in STAGES for view in views]
     scores = _scores(detector, [(sample, view) for sample in samples for view in views]).reshape(-1, len(views))
-    is_sharp = [_is_sharp([sample], is_large=sample.length >= LARGE) for sample in samples]
-    best: list[float] = np.where(is_sharp, scores.max(axis=1), 1.0).tolist()
-    return best
+    is_sharp = [_is_sharp([sample]) for sample in samples]
+    return np.where(is_sharp, scores.max(axis=1), 1.0)
 
 
 def are_faces(detector: Any, tracks: Sequence[Sequence[Sample]]) -> NDArray[np.bool_]:
     """Return for each track, of which there are samples by descending score, whether it may be a face."""
-    is_large = [sum(each.length for each in samples) >= LARGE * len(samples) for samples in tracks]
-    kept: NDArray[np.bool_]
-    kept = np.array([not _is_sharp(own, is_large=each) for own, each in zip(tracks, is_large, strict=True)], np.bool_)
+    kept = np.array([not _is_sharp(samples) for samples in tracks], np.bool_)
     upright: list[NDArray[np.float64]] = [np.zeros((len(samples), 0)) for samples in tracks]
     for stage, views in enumerate(STAGES):
         left = np.flatnonzero(~kept).tolist()
@@ -138,15 +124,12 @@ def are_faces(detector: Any, tracks: Sequence[Sequence[Sample]]) -> NDArray[np.b
             scores = np.array([next(found) for _ in tracks[at][:count]])
             if stage < UPRIGHT_STAGES:
                 upright[at] = np.hstack([upright[at], scores])
-            kept[at] = _is_found(stage, upright[at], scores, tracks[at][0].score if is_large[at] else None)
+            kept[at] = _is_found(stage, upright[at], scores, tracks[at][0].score if _is_large(tracks[at]) else None)
     return kept
 
 
 def _is_found(stage: int, upright: NDArray[Any], scores: NDArray[Any], large: float | None) -> bool:
-    """Return whether a face is found, from the scores of its upright crops so far and of all crops of a stage.
-
-    ``large`` is the score of a large face in the picture.
-    """
+    """Return whether a face is found by its upright crops so far, and a stage's; ``large``: a large one's own score."""
     if large is None:
         return bool(scores.max() >= BEST_FROM or (len(upright) > 1 and upright.mean() >= MEAN_FROM))
     if stage == UPRIGHT_STAGES:
@@ -156,8 +139,12 @@ def _is_found(stage: int, upright: NDArray[Any], scores: NDArray[Any], large: fl
     return bool(agreed >= (min(AGREED, AGREED_SHARE * large) if stage else SURE))
 
 
-def _is_sharp(samples: Sequence[Sample], *, is_large: bool) -> bool:
-    sides = (48, 32, 20) if is_large else (48,)
+def _is_large(samples: Sequence[Sample]) -> bool:
+    return sum(each.length for each in samples) >= LARGE * len(samples)
+
+
+def _is_sharp(samples: Sequence[Sample]) -> bool:
+    sides = (48, 32, 20) if _is_large(samples) else (48,)
     return any(sharpness(_crop(sample, View(side))) >= MIN_SHARPNESS for sample in samples for side in sides)
 
 

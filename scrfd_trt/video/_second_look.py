@@ -71,12 +71,10 @@ class SecondLook:
         is_sample &= ~_overlaps(found.boxes[rows], np.concatenate(self._sure)).any(axis=1)
         with measured("detect"):
             for row in rows[is_sample][:MAX_PER_FRAME].tolist():
-                points = None if found.landmarks is None else found.landmarks[row]
-                box = found.boxes[row]
-                sample = take(partial(_part, frame), box, points, float(found.scores[row]))
-                self._recent.append((frame.number, box))
-                self._pending.setdefault(frame.number, []).append(Seen(box, sample))
-                self._bytes += sample.image.nbytes
+                seen = Seen(found.boxes[row], take(partial(_part, frame), found, row))
+                self._recent.append((frame.number, seen.box))
+                self._pending.setdefault(frame.number, []).append(seen)
+                self._bytes += seen.sample.image.nbytes
 
     def add(self, faces: FrameFaces) -> None:
         """Give the samples of a frame to its tracks, and look at the tracks that have ended."""
@@ -131,11 +129,6 @@ class SecondLook:
 def _overlaps(boxes: NDArray[Any], others: Any) -> NDArray[np.bool_]:
     """Return whether boxes are in the same place, as ``(boxes, others)``."""
     return pairwise_iou(boxes.astype(np.float64), np.array(others, np.float64).reshape(-1, 4)) > SAME_PLACE
-
-
-def second_look(detector: FrameDetector, threshold: float) -> SecondLook | None:
-    """Return a second look with a detector; None if it only takes streams of images."""
-    return SecondLook(detector, threshold) if hasattr(detector, "detect_batch") else None
 
 
 def _part(frame: Frame, left: int, top: int, right: int, bottom: int) -> NDArray[np.uint8]:

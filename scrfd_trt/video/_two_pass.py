@@ -27,7 +27,7 @@ from scrfd_trt.video._extra_streams import kinds
 from scrfd_trt.video._first_pass import FrameDetector, detector_options, frame_device, queue_size, track_faces
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Damaged, Frame, Source, VideoInfo, VideoReader
-from scrfd_trt.video._second_look import second_look
+from scrfd_trt.video._second_look import SecondLook
 from scrfd_trt.video._selection import (
     ALWAYS,
     Cover,
@@ -128,7 +128,8 @@ def _detect(
     options = tracking or TrackingOptions()
     spans = None if spans is None else join_spans(spans)
     how: dict[str, Any] = {"spans": spans, "covers": covers, "overwrite": overwrite, **detector_options(detector)}
-    looks = None if keep_doubtful else second_look(detector, options.threshold)
+    is_judged = not keep_doubtful and hasattr(detector, "detect_batch")  # others only take streams of images
+    looks = SecondLook(detector, options.threshold) if is_judged else None
     with (
         open_source(source, damaged=damaged, device=frame_device(detector), checked=True) as reader,
         FacesWriter(faces_file, reader.info, options, **how) as file,

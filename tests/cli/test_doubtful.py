@@ -100,7 +100,7 @@ def test_small_and_blurred_faces_are_kept_without_a_find() -> None:
 
 def test_several_samples_decide_together() -> None:
     """Two of three samples with a low score are enough."""
-    bright, dark = (_doubtful.take(partial(part, noise(each)), np.array(BOX), None, 0.4) for each in (200, 0))
+    bright, dark = (_doubtful.take(partial(part, noise(each)), faces(0.4), 0) for each in (200, 0))
     tracks = [[bright, bright, dark], [bright, dark, dark], [dark, dark, dark]]
     assert _doubtful.are_faces(Crops(0.24), tracks).tolist() == [True, False, False]
 
@@ -115,8 +115,8 @@ def test_crops_are_upright_turned_and_mirrored() -> None:
     image[150:160, 180:190, 0] = 0
     points = np.array([(210, 170), (210, 230), (200, 200), (190, 170), (190, 230)], np.float32)
     assert _doubtful.roll_of(points) == pytest.approx(90.0)
-    box = np.array([150, 150, 250, 250], np.float32)
-    sample: Sample = _doubtful.take(partial(part, image), box, points, 0.4)
+    found = Detections([[150, 150, 250, 250]], [0.4], points[None], image_size=(400, 400))
+    sample: Sample = _doubtful.take(partial(part, image), found, 0)
     assert sample.side == _doubtful.STORED
     for angle, long in ((0, 0), (90, 1), (180, 0), (270, 1)):
         crop, mirrored = (_doubtful._crop(sample, View(40, angle, is_mirrored)) for is_mirrored in (False, True))
