@@ -70,7 +70,7 @@ class Detections:
     pts_seconds : float or None
         In seconds.
     source : str or None
-        Path or address of the image that was given to the detector. Does not count for equality.
+        Path or address of the image that a detector was given (not by ``submit``). Does not count for equality.
     landmark_names : tuple of str
         Names of the five landmarks, in their order.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numbers
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
-from itertools import chain, count, islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import cv2
@@ -154,7 +154,10 @@ class SCRFDDetector(DetectorBase):
 
     def _remember(self, image: Any, found: Detections) -> Detections:
         """Note which image has these faces."""
-        found.source = os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else None
+        if image is None:
+            return found
+        if type(image) is not np.ndarray and isinstance(image, (str, os.PathLike)):
+            found.source = os.fsdecode(image)
         if (source := image_source(image, self.options.color)) is not None:
             found._source = source
         return found
@@ -222,7 +225,9 @@ class SCRFDDetector(DetectorBase):
                     each, self._pipeline.max_batch, self._pipeline.parallel, limits, return_errors=return_errors
                 )
             )
-        return self._detect(self._prepare_all(each, "detect_batch"), threshold, max_faces)
+        sources: deque[str | None] = deque()
+        found = self._detect(list(self._prepared(each, 1, sources)), threshold, max_faces)
+        return [self._remember(*pair) for pair in zip(sources, found, strict=True)]
 
     @explained_options
     def detect_on_gpu(
@@ -303,7 +308,7 @@ class SCRFDDetector(DetectorBase):
             )
         else:
             future = self.submit([image], threshold=threshold, max_faces=max_faces)
-        return (await asyncio.wrap_future(future))[0]
+        return self._remember(image, (await asyncio.wrap_future(future))[0])
 
     @overload
     def stream(
@@ -398,22 +403,10 @@ class SCRFDDetector(DetectorBase):
         def start(group: list[Any]) -> Pending[Outcome]:
             return self._pipeline.start(group, *limits)
 
-        def prepare(image: Any, number: int) -> Any:
-            sources.append(image.source if isinstance(image, Picture) else None)
-            try:
-                return self._prepare(image, None if return_errors else number)
-            except ScrfdError as error:
-                if not return_errors:
-                    raise
-                return without_frames(error)
-
-        with closing(decoded_ahead(chain(first, images), batch)) as ahead:
-            prepared = map(prepare, ahead, count())
+        with closing(self._prepared(chain(first, images), batch, sources, return_errors=return_errors)) as prepared:
             for found in in_order(start, prepared, batch, in_flight, return_errors=return_errors, max_bytes=max_bytes):
                 source = sources.popleft()
-                if source is not None and isinstance(found, Detections):
-                    self._remember(source, found)
-                yield found
+                yield found if isinstance(found, ScrfdError) else self._remember(source, found)
 
     @memory_errors("warming up")
     def warmup(self, shape: tuple[int, ...] | None = None) -> Self:
@@ -481,7 +474,22 @@ class SCRFDDetector(DetectorBase):
 
     def _prepare_all(self, images: Iterable[Any], name: str) -> list[Any]:
         self._check_open()
-        return list(map(self._prepare, decoded_ahead(each_of(images, name), 1), count()))
+        return list(self._prepared(each_of(images, name), 1, deque()))
+
+    def _prepared(
+        self, images: Iterator[Any], batch: int, sources: deque[str | None], *, return_errors: bool = False
+    ) -> Generator[Any, None, None]:
+        """Yield each image ready for the pipeline, or its error; add its path or address to the sources."""
+        with closing(decoded_ahead(images, batch)) as ahead:
+            for number, image in enumerate(ahead):
+                sources.append(image.source if isinstance(image, Picture) else None)
+                try:
+                    prepared = self._prepare(image, None if return_errors else number)
+                except ScrfdError as error:
+                    if not return_errors:
+                        raise
+                    prepared = without_frames(error)
+                yield prepared
 
     def _prepare(self, image: Any, number: int | None = None) -> Any:
         try:
