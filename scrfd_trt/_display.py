@@ -13,10 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._crops import crop_box
-from scrfd_trt._files import atomic_file
 from scrfd_trt._formats import Faces, count_faces
-from scrfd_trt._image_files.frames import ImageFrame
-from scrfd_trt._image_files.write import write_image
 from scrfd_trt.errors import OutputError
 
 Image = NDArray[np.uint8]
@@ -32,6 +29,10 @@ def annotated(image: Image, faces: Any, order: Order) -> Image:
 
 def save(image: Image, path: Path, order: Order, *, overwrite: bool) -> None:
     """Write an image in the format of the suffix."""
+    from scrfd_trt._files import atomic_file  # noqa: PLC0415 - these take long to import
+    from scrfd_trt._image_files.frames import ImageFrame  # noqa: PLC0415
+    from scrfd_trt._image_files.write import write_image  # noqa: PLC0415
+
     with atomic_file(path, overwrite=overwrite) as file:
         try:
             write_image(file, [ImageFrame(_bgr(image, order))], path.suffix)
