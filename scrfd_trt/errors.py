@@ -180,7 +180,9 @@ def out_of_memory(doing: str) -> BackendError:
 def without_frames(error: ErrorType) -> ErrorType:
     """Return an error that is kept as a result, without the tracebacks, whose frames keep images alive."""
     each: BaseException | None = error
-    while each is not None:
+    seen = set()
+    while each is not None and id(each) not in seen:  # causes may form a ring
+        seen.add(id(each))
         each.__traceback__ = None
         each = each.__cause__ or each.__context__
     return error

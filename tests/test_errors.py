@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from scrfd_trt import Detections, DetectorOptions, errors
-from scrfd_trt.errors import OptionError, ScrfdError, one_line, shown
+from scrfd_trt.errors import OptionError, ScrfdError, one_line, shown, without_frames
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ScrfdError)]
 
@@ -82,3 +82,12 @@ def test_messages_have_one_line():
     error = OptionError("a\nb\u2028", subject="c\r\nd")
     assert str(error) == r"c\r\nd: a\nb\u2028"
     assert str(error.within("e\x85")) == r"e\x85: c\r\nd: a\nb\u2028"
+
+
+def test_causes_in_a_ring_lose_their_frames() -> None:
+    first, second = ScrfdError("first"), ValueError("second")
+    try:
+        raise first from second
+    except ScrfdError:
+        second.__cause__ = first
+    assert without_frames(first).__traceback__ is None
