@@ -61,7 +61,8 @@ class SCRFDDetector(DetectorBase):
     """Face detector that runs a SCRFD model.
 
     ``SCRFDDetector()`` opens the default model, and downloads it if it is not on this machine. :meth:`from_onnx`,
-    :meth:`from_engine` and :meth:`from_backend` open others. Close it with ``close()`` or a ``with`` block.
+    :meth:`from_engine` and :meth:`from_backend` open others. Close it with ``close()`` or a ``with`` block. Further
+    keywords are the fields of :class:`~scrfd_trt.DetectorOptions`.
 
     Parameters
     ----------
@@ -78,9 +79,6 @@ class SCRFDDetector(DetectorBase):
     stream
         CUDA stream to run in: an object with ``__cuda_stream__``, or a handle as int. All runs are queued in it.
         None: the detector creates a stream for each concurrent run.
-    **options
-        Fields of :class:`~scrfd_trt.DetectorOptions`: threshold, iou, scales, min_face, rotations, max_faces,
-        color, max_batch.
 
     Raises
     ------

@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 from scrfd_trt._crops import explain_no_array
 from scrfd_trt._devices import usable_cores
 from scrfd_trt._image_arrays import YUVImage, is_channels_first, is_on_gpu
-from scrfd_trt._image_files import open_image
-from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt._jobs.stages import ByteBudget, mapped
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError, one_line, without_frames
 
@@ -109,6 +107,8 @@ def _is_of(module: str, name: str, image: Any) -> bool:
 
 
 def _open_file(source: Path | bytes, name: str = "") -> Picture:
+    from scrfd_trt._image_files import open_image  # noqa: PLC0415 - slow to import
+
     try:
         file = open_image(source, name=name)
     except ImageError as error:
@@ -208,6 +208,8 @@ def each_of(images: Any, name: str) -> Iterator[Any]:
 
 def _expanded(path: str | os.PathLike[Any]) -> list[str]:
     """Return the images of a folder by their suffixes, the files that match a pattern, sorted, or the path itself."""
+    from scrfd_trt._image_files.read import IMAGE_SUFFIXES  # noqa: PLC0415 - slow to import
+
     text = os.fsdecode(path)
     try:
         if is_folder := os.path.isdir(text):  # noqa: PTH112 - unlike pathlib's, it raises no error
