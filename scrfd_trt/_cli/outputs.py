@@ -103,12 +103,12 @@ class StandardOutput(NamedTuple):
 
 
 @contextmanager
-def standard_output(sources: Sequence[Source]) -> Iterator[StandardOutput]:
+def standard_output(sources: Sequence[Source], *, dry_run: bool) -> Iterator[StandardOutput]:
     """Take the copy of the only source, and send it once it is complete; what is printed goes to stderr meanwhile."""
     stream = sys.stdout
     if len(sources) != 1:
         raise OptionError(f"standard output takes one copy, and there are {len(sources)} inputs; name a folder")
-    if stream.isatty():
+    if not dry_run and stream.isatty():
         raise OptionError("standard output is a terminal; add > FILE or | COMMAND, or name a file")
     if not hasattr(stream, "buffer"):
         raise OutputError("standard output is closed, and the copy goes there; redirect it, or name a file")
@@ -121,7 +121,7 @@ def standard_output(sources: Sequence[Source]) -> Iterator[StandardOutput]:
             except OSError as error:
                 console.raise_stdout_error(error)
 
-    with temporary_folder() as folder, redirect_stdout(sys.stderr):
+    with temporary_folder() as folder, redirect_stdout(stream if dry_run else sys.stderr):
         yield StandardOutput(folder, send)
 
 

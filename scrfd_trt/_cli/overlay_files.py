@@ -87,12 +87,7 @@ def write_copies(
     searches the copies for faces that are not covered.
     """
     settings = replace(args.parse(threshold, looks), verify=verify)
-    facts = {TRACKS if settings.files.detections else DETECTING} | ({OPENED} if verify else set())
-    if context.params.get("overlay") or context.params.get("replace_with") != "none":
-        facts.add(COVERED)
-    facts |= (
-        set() if context.params.get("overlay") else {REPLACE_WITH, f"replace_with={context.params.get('replace_with')}"}
-    )
+    facts = _facts(context, settings)
     if inputs and any(live.is_address(text) and not live.is_picture_address(text, output) for text in inputs):
         target = live.check(inputs, output, settings)
         check_options(context, facts | {LIVE} | ({WEB} if live.is_web_address(inputs[0]) else set()))
@@ -111,9 +106,13 @@ def write_copies(
     if settings.report is not None and not all(source.is_done for source in sources):
         check_page(settings.report, [source.path for source in sources], overwrite=args.overwrite)
     ending = "_anonymized" if strict else "_overlay"
-    stdout = context.with_resource(outputs.standard_output(sources)) if output == Path("-") else None
+    stdout = None
+    if output == Path("-"):
+        stdout = context.with_resource(outputs.standard_output(sources, dry_run=args.job.dry_run))
     place = output if stdout is None else stdout.folder
     targets = outputs.plan_outputs(inputs or (), sources, place, overwrite=args.overwrite, ending=ending)
+    if stdout is not None:
+        sources[0].copy = output  # in the plan of --dry-run
     left = job.left(sources)
     written = {source: path for source, path in targets.items() if not source.is_done}
     facts |= {LOSSY} if outputs.any_lossy(written) else set()
@@ -148,6 +147,15 @@ def write_copies(
                 "jsonl", settings.files.save_detections, threshold=threshold, overwrite=settings.overwrite
             ):
                 pass
+
+
+def _facts(context: typer.Context, settings: CopySettings) -> set[str]:
+    """Return what the options say about the job, for the rules of other options."""
+    facts = {TRACKS if settings.files.detections else DETECTING} | ({OPENED} if settings.verify else set())
+    cover = context.params.get("replace_with")
+    if context.params.get("overlay"):
+        return facts | {COVERED}
+    return facts | {REPLACE_WITH, f"replace_with={cover}"} | ({COVERED} if cover != "none" else set())
 
 
 def _of_shard(settings: CopySettings, shard: Shard) -> CopySettings:
@@ -236,7 +244,7 @@ class _CopyJob:
                 self.stdout.send(target)
 
     def _name(self, target: Path) -> Path:
-        """Return what messages call a copy."""
+        """Return the path of a copy for messages."""
         return target if self.stdout is None else Path("-")
 
     def _copy_video(self, copy: CopyVideo, source: Source) -> Summary:

@@ -28,6 +28,7 @@ from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._copy_search import render_verified
 from scrfd_trt.video._first_pass import frame_device
 from scrfd_trt.video._two_pass import ProgressCallback, try_output
+from scrfd_trt.video._writer import Watch
 
 if TYPE_CHECKING:
     from scrfd_trt._studio.preview import Preview
@@ -144,7 +145,7 @@ def _copy(
     detector: SCRFDDetector | None,
     *,
     report: ProgressCallback,
-    watch: Callable[[Any], None] | None = None,
+    watch: Watch | None = None,
 ) -> Summary:
     """Cover the faces of a video; without a detector, they come from the detections file."""
     files = settings.files

@@ -31,12 +31,14 @@ SearchedCopy = tuple[Path, Sequence[CopySearch]]  # the path of a copy, and what
 
 def print_written(output: Path | str, text: str, draw: object, faces: int, *, from_file: bool = False) -> None:
     """Print where a copy is, after a warning if no face was found; ``draw`` may be an empty composition."""
+    is_stdout = output == Path("-")
+    name = "standard output" if is_stdout else output
     if getattr(draw, "overlays", None) == ():
         text += "; no face is covered"
     elif not faces:
         hint = "detect the faces again with a lower --threshold" if from_file else "lower --threshold"
-        console.warning(f"{output}: no face was found, so nothing is covered; {hint} or check the result")
-    console.plain(f"wrote {output}: {text}")
+        console.warning(f"{name}: no face was found, so nothing is covered; {hint} or check the result")
+    console.plain(f"wrote {'to ' if is_stdout else ''}{name}: {text}")
 
 
 def headline(summary: Summary) -> str:

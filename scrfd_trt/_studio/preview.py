@@ -26,8 +26,7 @@ from scrfd_trt.video._colors import to_bgr
 
 SIDE = 1280  # longest side in pixels of the picture shown
 INTERVAL, SHARE = 0.1, 0.1  # seconds between two pictures, and the largest share of the time of one core that they take
-WAIT, WAITS = 0.05, 20
-"""Seconds between looks for a new picture, and their number before a request is answered without one."""
+WAIT, WAITS = 0.05, 20  # seconds between looks for a new picture, and their number before an answer without one
 END_SECONDS = 1.0  # time for the last answers; after it, connections are dropped
 STAGES = {"finding": "Finding faces; pictures follow", "drawing": "Writing", "verifying": "Searching the copy"}
 
@@ -71,7 +70,7 @@ at("stop").onclick = () => { at("stop").disabled = true; fetch("stop", {method: 
     try { await next(); failures = 0; } catch { failures += 1; await new Promise(done => setTimeout(done, 700)); }
   }
   at("bar").hidden = at("stop").hidden = true;
-  at("end").textContent = "The job has ended. Its report is in the terminal.";
+  at("end").textContent = (ended ? "The job has ended." : "The page gets no more answers.") + " See the terminal.";
 })();
 </script></html>"""
 
@@ -84,15 +83,10 @@ class Preview:
 
     def __init__(self, *, can_stop: bool) -> None:
         self.stopped = False
-        self._latest: tuple[int, Any] = (0, None)
-        self._shown: tuple[int, bytes] = (0, b"")
-        self._state = {
-            "name": "scrfd-trt",
-            "text": "Waiting for the first frame …",
-            "can_stop": can_stop,
-            "ended": False,
-        }
-        self._not_before = 0.0
+        self._latest: tuple[int, Any, float] = 0, None, 1.0
+        self._shown, self._not_before = (0, b""), 0.0
+        text = "Waiting for the first frame …"
+        self._state = {"name": "scrfd-trt", "text": text, "can_stop": can_stop, "ended": False}
         self._encoding = asyncio.Lock()
         listener = socket.create_server(("127.0.0.1", 0))
         access = Access("127.0.0.1", ["127.0.0.1"], listener.getsockname()[1], token=True)
@@ -100,13 +94,12 @@ class Preview:
         routes = [Route("/", _page), Route("/next", self._next), Route("/stop", self._stop, methods=["POST"])]
         logging.getLogger("uvicorn.error").disabled = True  # it reports connections that are dropped at the end
         self._server = new_server(Guard(Starlette(routes=routes), access, 0))
-        how: dict[str, Any] = {"kwargs": {"sockets": [listener]}, "name": "scrfd-trt-preview", "daemon": True}
-        self._thread = threading.Thread(target=self._server.run, **how)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="preview", daemon=True)
         self._thread.start()
 
-    def show(self, picture: Any) -> None:
-        """Take a picture that was written, an ``av.VideoFrame`` or :class:`ImageFrame`, which nobody changes again."""
-        self._latest = (self._latest[0] + 1, picture)
+    def show(self, picture: Any, aspect: float = 1.0) -> None:
+        """Take a picture that was written and is not changed any more, and the width of a pixel for a height of 1."""
+        self._latest = self._latest[0] + 1, picture, aspect
 
     def progress(self, name: str, stage: str, done: int, total: int | None, rate: float) -> None:
         """Take the progress of a video."""
@@ -116,38 +109,35 @@ class Preview:
             text += f" of {total:,} ({done / max(total, 1):.0%}), {left // 60}:{left % 60:02} left"
         self._state = self._state | {"name": name, "text": f"{text}; {rate:.0f} frames/s", "done": done, "total": total}
 
-    def close(self) -> None:
+    def __enter__(self) -> Preview:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End the server; a browser that takes no answers is not waited for."""
         self._state = self._state | {"ended": True}
         self._server.should_exit = True
         self._thread.join(END_SECONDS)
         self._server.force_exit = True
-        self._latest = (0, None)
-
-    def __enter__(self) -> Preview:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._thread.join(END_SECONDS)
+        logging.getLogger("uvicorn.error").disabled = False
 
     async def _next(self, request: Request) -> Response:
         """Return the state, with the newest picture unless the page has it already."""
-        after = request.query_params.get("after", "")[:20]
         for _ in range(WAITS):
             number, jpeg = await self._newest()
-            if str(number) != after or self._state["ended"]:
+            is_known = request.query_params.get("after") == str(number)
+            if not is_known or self._state["ended"]:
                 break
             await asyncio.sleep(WAIT)
         headers = {"x-state": json.dumps(self._state), "x-number": str(number)}
-        return Response(b"" if str(number) == after else jpeg, media_type="image/jpeg", headers=headers)
+        return Response(b"" if is_known else jpeg, media_type="image/jpeg", headers=headers)
 
     async def _newest(self) -> tuple[int, bytes]:
         """Return the number of a picture and its JPEG: the newest one, or that of a moment ago."""
         async with self._encoding:
-            number, picture = self._latest
-            start = time.monotonic()
-            if number != self._shown[0] and picture is not None and start >= self._not_before:
-                self._shown = number, await asyncio.to_thread(_as_jpeg, picture)
+            (number, *picture), start = self._latest, time.monotonic()
+            if number != self._shown[0] and start >= self._not_before:
+                self._shown = number, await asyncio.to_thread(_as_jpeg, *picture)
                 end = time.monotonic()
                 self._not_before = max(start + INTERVAL, end + (end - start) / SHARE)
             return self._shown
@@ -161,6 +151,13 @@ async def _page(_: Request) -> Response:
     return HTMLResponse(PAGE)
 
 
-def _as_jpeg(picture: Any) -> bytes:
-    image: NDArray[np.uint8] = picture.visible() if isinstance(picture, ImageFrame) else to_bgr(picture, SIDE)
-    return cv2.imencode(".jpg", shrink(image, SIDE), [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+def _as_jpeg(picture: Any, aspect: float = 1.0) -> bytes:
+    """Encode an ``av.VideoFrame`` or an :class:`ImageFrame` with square pixels, in the size of the page."""
+    image: NDArray[np.uint8]
+    if isinstance(picture, ImageFrame):
+        image = shrink(picture.visible(), SIDE)
+    else:
+        width, height = picture.width * aspect, picture.height
+        scale = min(1.0, SIDE / max(width, height))
+        image = to_bgr(picture, width=max(1, round(width * scale)), height=max(1, round(height * scale)))
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()

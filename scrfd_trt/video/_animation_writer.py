@@ -98,7 +98,7 @@ class AnimationWriter(OutputWriter):
                 self._queue.put(picture, timeout=0.1)
                 self.frames += 1
                 if self.watch is not None:
-                    self.watch(picture)
+                    self.watch(picture, 1.0)
                 return
         raise self._error
 

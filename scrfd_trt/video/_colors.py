@@ -210,14 +210,11 @@ def copy_tags(picture: Any, source: Any) -> Any:
     return picture
 
 
-def to_bgr(picture: Any, side: int | None = None) -> NDArray[np.uint8]:
-    """Convert a frame to an image ``(H, W, 3)`` uint8 BGR, whose longer side is at most ``side`` pixels."""
+def to_bgr(picture: Any, **size: int) -> NDArray[np.uint8]:
+    """Convert a frame to an image ``(H, W, 3)`` uint8 BGR, of another ``width`` and ``height`` if they are given."""
     if picture.format.name == "cuda":  # swscale converts what the CPU's decoders return in another way
         picture = convert(picture, planar_format("", bit_depth(picture)))
     # Without a target range, the image would have the frame's own.
-    size = {}
-    if side is not None and (factor := side / max(picture.width, picture.height)) < 1.0:
-        size = {name: max(1, round(factor * getattr(picture, name))) for name in ("width", "height")}
     return np.ascontiguousarray(_pixels(_reformat_range(picture, "bgr24", FULL, **size)))
 
 

@@ -41,6 +41,7 @@ from scrfd_trt.video._selection import (
 from scrfd_trt.video._sources import open_source
 from scrfd_trt.video._summary import Summary
 from scrfd_trt.video._timestamps import ConstantFrameRate, format_time
+from scrfd_trt.video._writer import Watch
 
 logger = logging.getLogger("scrfd_trt")
 
@@ -186,7 +187,7 @@ def render_video(
     progress: ProgressCallback = _no_progress,
     device: str = "cpu",
     inspect: Callable[[Path], None] | None = None,
-    watch: Callable[[Any], None] | None = None,
+    watch: Watch | None = None,
 ) -> Summary:
     """Apply an overlay to the faces of a video that were detected before; return the summary of the covered faces.
 
@@ -210,7 +211,8 @@ def render_video(
     inspect
         Called with the finished file before it gets its name; if it raises an error, no output is left.
     watch
-        Called with each picture, an ``av.VideoFrame`` (of animations an image), once it is encoded; must not modify it.
+        Called with each picture once it is encoded, an ``av.VideoFrame`` (of animations an image), which it must not
+        modify, and with the width of a pixel for a height of 1.
 
     Raises
     ------

@@ -54,6 +54,10 @@ INTERLACED = ("libx264",)  # encoders that encode interlaced frames, if their he
 _OutputStream = _extra_streams.CopiedStream | _extra_streams.EncodedAudio | _extra_streams.EncodedSubtitles
 
 
+Watch = Callable[[Any, float], None]
+"""Takes each picture once it is encoded, an ``av.VideoFrame`` or an image, and the width of its pixels for height 1."""
+
+
 class OutputWriter(ABC):
     """What the writers of videos and of animations share: the file appears when it is complete."""
 
@@ -63,8 +67,7 @@ class OutputWriter(ABC):
     frames = 0
     inspect: Callable[[Path], None] | None = None
     """Takes the finished file before it gets its name; if it raises an error, no file is left."""
-    watch: Callable[[Any], None] | None = None
-    """Takes each picture once it is encoded, an ``av.VideoFrame`` or, in animations, an image."""
+    watch: Watch | None = None
     _part: Path
     _closed = False
     _stack: ExitStack
@@ -338,7 +341,7 @@ class VideoWriter(OutputWriter):
             self._mux(self._stream.encode(picture))
         self.frames += 1
         if self.watch is not None:
-            self.watch(picture)
+            self.watch(picture, float(self._stream.codec_context.sample_aspect_ratio or 1))
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:

@@ -193,7 +193,7 @@ class TestStandardOutput:
         args = ("overlay", picture(name), "--overlay", "blur", "-o")
         assert run(*args, f"file{name}").code == 0
         ran, data = send(*args, "-")
-        assert (ran.code, ran.err) == (0, "wrote -: 1 face\n")
+        assert (ran.code, ran.err) == (0, "wrote to standard output: 1 face\n")
         assert data == Path(f"file{name}").read_bytes()
 
     def test_pipe_from_standard_input_with_an_overlay_that_prints(
@@ -212,7 +212,7 @@ class TestStandardOutput:
         av = pytest.importorskip("av")
         film(frames=4)
         ran, data = send("anonymize", "clip.mp4", "-o", "-", "--replace-with", "solid")
-        assert (ran.code, ran.err.splitlines()[0]) == (0, "wrote -: 4 frames, 1 track")
+        assert (ran.code, ran.err.splitlines()[0]) == (0, "wrote to standard output: 4 frames, 1 track")
         with av.open(io.BytesIO(data)) as container:
             images = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
         assert len(images) == 4
