@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -160,8 +161,8 @@ class _Reply:
         await self._send(message)
 
 
-def new_server(application: Application) -> uvicorn.Server:
-    """Return a server for an application, with limits for what its connections may take."""
+def new_server(application: Application, stop_seconds: int = STOP_SECONDS) -> uvicorn.Server:
+    """Return a server for an application, with limits for what its connections may take, also at the end."""
     config = uvicorn.Config(
         application,
         http=_TimedProtocol,
@@ -169,13 +170,25 @@ def new_server(application: Application) -> uvicorn.Server:
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # a small message could become a large one
         limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=2 * stop_seconds,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """A server that drops clients that do not read answers, for which uvicorn waits also after its timeout."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later((self.config.timeout_graceful_shutdown or 0) / 2, self._drop_connections)
+        await super().shutdown(sockets)
+
+    def _drop_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 class _TimedProtocol(H11Protocol):

@@ -27,7 +27,7 @@ from scrfd_trt.video._colors import to_bgr
 SIDE = 1280  # longest side in pixels of the picture shown
 INTERVAL, SHARE = 0.1, 0.1  # seconds between two pictures, and the largest share of the time of one core that they take
 WAIT, WAITS = 0.05, 20  # seconds between looks for a new picture, and their number before an answer without one
-END_SECONDS = 1.0  # time for the last answers; after it, connections are dropped
+END_SECONDS = 1  # time for the last answers; after it, connections are dropped
 STAGES = {"finding": "Finding faces; pictures follow", "drawing": "Writing", "verifying": "Searching the copy"}
 
 PAGE = """<!doctype html>
@@ -92,8 +92,8 @@ class Preview:
         access = Access("127.0.0.1", ["127.0.0.1"], listener.getsockname()[1], token=True)
         self.address = f"http://127.0.0.1:{access.port}/{access.query()}"
         routes = [Route("/", _page), Route("/next", self._next), Route("/stop", self._stop, methods=["POST"])]
-        logging.getLogger("uvicorn.error").disabled = True  # it reports connections that are dropped at the end
-        self._server = new_server(Guard(Starlette(routes=routes), access, 0))
+        logging.getLogger("uvicorn.error").disabled = True  # it reports connections beyond the limit
+        self._server = new_server(Guard(Starlette(routes=routes), access, 0), END_SECONDS)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="preview", daemon=True)
         self._thread.start()
 
@@ -116,9 +116,7 @@ class Preview:
         """End the server; a browser that takes no answers is not waited for."""
         self._state = self._state | {"ended": True}
         self._server.should_exit = True
-        self._thread.join(END_SECONDS)
-        self._server.force_exit = True
-        self._thread.join(END_SECONDS)
+        self._thread.join(2 * END_SECONDS)
         logging.getLogger("uvicorn.error").disabled = False
 
     async def _next(self, request: Request) -> Response:

@@ -223,6 +223,8 @@ class TestStandardOutput:
         picture()
         ran, data = send("anonymize", "cut.png", "-o", "-")
         assert (ran.code, data) == (1, b"")
+        plan = "read spot.png, write -\n"
+        assert send("anonymize", "spot.png", "-o", "-", "--dry-run", isatty=lambda: True)[1].decode() == plan
         for args, message in (
             (("spot.png", "cut.png"), "standard output takes one copy, and there are 2 inputs; name a folder"),
             (("spot.png", "--resume"), "copies cannot be written to standard output; name a file or a folder"),

@@ -298,8 +298,8 @@ class TestPreview:
 
         found: list[Image] = []
 
-        def show(page: Any, picture: Any) -> None:
-            found.append(cv2.imdecode(np.frombuffer(preview._as_jpeg(picture), np.uint8), cv2.IMREAD_COLOR))
+        def show(page: Any, picture: Any, aspect: float) -> None:
+            found.append(cv2.imdecode(np.frombuffer(preview._as_jpeg(picture, aspect), np.uint8), cv2.IMREAD_COLOR))
             page.stopped = page._state["can_stop"] and len(found) == 3
 
         monkeypatch.setattr(preview.Preview, "show", show)

@@ -83,7 +83,7 @@ def test_page_gets_newest_picture_once_and_progress(preview: Preview, monkeypatc
 
 def test_nothing_is_encoded_unless_somebody_looks(preview: Preview, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[Any] = []
-    monkeypatch.setattr(module, "_as_jpeg", lambda picture: encoded.append(picture) or b"picture")
+    monkeypatch.setattr(module, "_as_jpeg", lambda picture, _: encoded.append(picture) or b"picture")
     for _ in range(200):
         preview.show(RED)
     assert not encoded
@@ -96,7 +96,8 @@ def test_nothing_is_encoded_unless_somebody_looks(preview: Preview, monkeypatch:
     assert 2 <= len(encoded) <= 1 + seconds / module.INTERVAL, "ten a second at most, whatever browsers ask for"
 
 
-def test_stalled_browsers_hinder_neither_job_nor_end(preview: Preview) -> None:
+def test_stalled_browsers_hinder_neither_job_nor_end(preview: Preview, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview._server.config, "timeout_graceful_shutdown", 0.4)
     browser = Browser(preview)
     preview.show(LARGE)
     request = f"GET /next?after=0 HTTP/1.1\r\nhost: {browser.server.name}\r\ncookie: {browser.cookie}\r\n\r\n".encode()
@@ -105,24 +106,30 @@ def test_stalled_browsers_hinder_neither_job_nor_end(preview: Preview) -> None:
         stalled.connect(("127.0.0.1", browser.server.port))
         stalled.sendall(request * 40)  # answers that nobody reads
         silent.sendall(request[:30])
-        time.sleep(0.3)
+        assert browser.next(after="")[1]
         start = time.perf_counter()
         for _ in range(1000):
             preview.show(LARGE)
         assert time.perf_counter() - start < 1.0
-        assert browser.next(after="")[1]
-        start = time.monotonic()
-        preview.close()
-        assert time.monotonic() - start < module.END_SECONDS + 0.5
+        preview.__exit__()
+        assert not preview._thread.is_alive()
 
 
-def test_waiting_page_is_told_of_the_end(preview: Preview) -> None:
-    browser = Browser(preview)
-    threading.Timer(0.2, preview.close).start()
-    assert browser.next()[0]["ended"]
-    for thread in threading.enumerate():
-        if thread.name == "scrfd-trt-preview":
-            thread.join(3)
-            assert not thread.is_alive()
+def test_waiting_page_is_told_of_the_end() -> None:
+    with Preview(can_stop=True) as preview:
+        browser, answers = Browser(preview), []
+        waiting = threading.Thread(target=lambda: answers.append(browser.next()))
+        waiting.start()
+        time.sleep(0.1)
+    waiting.join()
+    assert answers[0][0]["ended"]
+    assert not preview._thread.is_alive()
     with pytest.raises(OSError, match="refused"):
         browser.server.request("/")
+
+
+def test_pixels_are_shown_square() -> None:
+    av = pytest.importorskip("av")
+    for size, aspect, shown in (((64, 48), 2.0, (128, 48)), ((2560, 64), 0.5, (1280, 64)), ((64, 48), 1e9, (1280, 1))):
+        jpeg = module._as_jpeg(av.VideoFrame(*size, "yuv420p"), aspect)
+        assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape[1::-1] == shown
