@@ -42,10 +42,10 @@ class LazyCommands(exits.Commands):
         self.commands.update({name: TyperCommand(name, help=text) for name, text in COMMANDS.items()})
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the options; those that install the completion in a shell are not in the help."""
+        """Return the options, which the help shows without types: they have no values."""
         found: list[Any] = super().get_params(ctx)
         for one in found:
-            one.hidden = one.name in {"install_completion", "show_completion"}
+            one.metavar = ""
         return found
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -73,7 +73,7 @@ def load_command(name: str) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")
     help_names = {"help_option_names": ["-h", "--help", "--help-all"]}
     kind = getattr(module, "COMMAND_CLASS", HelpCommand)
-    function = settings.with_general_options(flatten_groups(getattr(module, name)))
+    function = flatten_groups(getattr(module, name))
     single.command(name, cls=kind, context_settings=help_names)(function)
     command = typer.main.get_command(single)
     settings.name_variables(command)

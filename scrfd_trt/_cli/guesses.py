@@ -91,10 +91,11 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--half", "--fp16", to="use an engine of 'scrfd-trt build', which has half precision by default"),
     **_each("--int8", to="is not supported; engines of 'scrfd-trt build' have half precision"),
     # Covers and videos
-    **_each("--method", "--mode", to=("--replace-with",)),
+    **_each("--method", "--mode", "--replacewith", to=("--replace-with",)),
     **_each("--pixelate", "--mosaic", to=("--replace-with", "mosaic")),
     **_each("--blur", "--strength", to="use --overlay blur:strength=N; 'scrfd-trt overlays blur' has more"),
-    **_each("--replace-img", to=("--replace-image",)),
+    **_each("--replace-img", "--replaceimg", to=("--replace-image",)),
+    **_each("--mosaicsize", to=("--mosaic-size",)),
     **_each("--box", to=("--boxes",)),
     **_each("-p", to=("--preview",)),
     **_each("-k", "--keep-audio", to=()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,18 +17,17 @@ from scrfd_trt._cli.option_table import OPTIONS, PANELS
 
 BASIC = {
     "detect": "output format_name recursive overwrite annotate save_crops show model device threshold min_face quiet",
-    "anonymize": "output recursive overwrite replace_with overlay verify model device threshold min_face preview quiet",
+    "anonymize": "output recursive overwrite replace_with mask_scale overlay verify preview report device threshold "
+    "min_face except_tracks cover",
     "tracks": "output as_json overwrite model device threshold detections save_detections every quiet",
     "overlay": "specs output recursive overwrite model device threshold quiet",
     "build": "output overwrite as_json precision size batch device version_compatible hardware_compatible quiet",
     "bench": "video runs plot compare as_json model device scale threshold",
 }
-"""Parameters in the basic help, by command; without an entry all are, except for the general ones."""
-GENERAL = ("log_format", "settings")
-
+"""Parameters in the basic help, by command; without an entry all are, except for those of all commands."""
 MAX_BASIC, EXAMPLES = 15, 2  # options and examples in the basic help, at most
 NAMES_WIDTH = 31
-ORDER = {name: number for number, name in enumerate(OPTIONS, 1)}
+ORDER = {name: number for number, name in enumerate((*OPTIONS, *(one.name for one in settings.PARAMETERS)), 1)}
 _ALL = "scrfd_trt.help_all"
 
 
@@ -43,15 +41,20 @@ class HelpCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - part of the protocol
         """Print the help."""
-        complete = bool(ctx.meta.get(_ALL))
-        text, examples = _split(inspect.cleandoc(self.help or ""), complete=complete)
+        complete = ctx.meta.get(_ALL, False)
+        text, _, examples = inspect.cleandoc(self.help or "").partition("\n\nFor example:\n")
+        if not complete:
+            text = text.partition("\n\nExit code")[0]
+            examples = "\n".join(examples.split("\n")[:EXAMPLES])
         usage = Text(f"Usage: {' '.join([ctx.command_path, *self.collect_usage_pieces(ctx)])}", style="bold")
         console.show(Group(usage, "", Text(text), "", *self._panels(ctx, complete=complete)))
-        for table in self.more_help(ctx):
-            console.show(Group("", table))
-        console.show(Group("", Text("Examples", style="bold"), *map(Text, examples)))
+        for more in (*self.more_help(ctx), Group(Text("Examples", style="bold"), Text(examples))):
+            console.show(Group("", more))
         if not complete:
-            console.show(Group("", _hidden(self, ctx)))
+            titles = [_panel(one) for one in self.get_params(ctx) if not is_basic(self, one)]
+            panels = ", ".join(title.lower() for title in PANELS if title in titles and title != "Options")
+            count = console.count(len(titles), "more option")
+            console.show(Group("", Text(f"'{ctx.command_path} --help-all' lists {count}: {panels}.")))
 
     def invoke(self, ctx: Any) -> Any:
         """Print which options come from a settings file or from variables, and run the command."""
@@ -63,75 +66,51 @@ class HelpCommand(TyperCommand):
         return []
 
     def _panels(self, ctx: Any, *, complete: bool) -> Iterator[Panel]:
-        rows: dict[str, list[Any]] = {title: [] for title in ("Arguments", *PANELS)}
-        for one in sorted(self.get_params(ctx), key=_position):
-            if complete or is_basic(self, one):
-                rows[_panel(one)].append(_row(one, complete=complete))
-        for title, found in rows.items():
+        shown = [one for one in self.get_params(ctx) if complete or is_basic(self, one)]
+        shown.sort(key=lambda one: ORDER.get(one.name, 0))  # a command's own options come first
+        for title in ("Arguments", *PANELS):
             table = Table.grid(padding=(0, 2, 0, 0))
             table.add_column(width=NAMES_WIDTH)
-            table.add_column()
-            for row in found:
-                table.add_row(*row)
-            if found:
+            for one in shown:
+                if _panel(one) == title:
+                    table.add_row(_names(one), _help(one))
+            if table.rows:
                 yield Panel(table, title=title, title_align="left", border_style="dim")
-
-
-def _position(parameter: Any) -> int:
-    """Return the place of a parameter in the help: a command's own, the shared ones, and those of all commands."""
-    return ORDER.get(parameter.name, 0 if parameter.expose_value else len(ORDER) + 1)
 
 
 def _panel(parameter: Any) -> str:
     """Return the title of a parameter's panel."""
     default = "Arguments" if parameter.param_type_name == "argument" else "Options"
-    return "Messages" if "--help" in parameter.opts else parameter.rich_help_panel or default
+    return "Messages" if _is_help(parameter) else parameter.rich_help_panel or default
+
+
+def _is_help(parameter: Any) -> bool:
+    return "--help" in parameter.opts
 
 
 def is_basic(command: Any, parameter: Any) -> bool:
-    """Return whether a parameter is in the basic help of a command; the help itself is."""
-    if command.name not in BASIC or parameter.param_type_name == "argument" or "--help" in parameter.opts:
-        return parameter.name not in GENERAL
+    """Return whether a parameter is in the basic help of a command; arguments and the help itself are."""
+    if command.name not in BASIC or parameter.param_type_name == "argument" or _is_help(parameter):
+        return parameter.name not in {one.name for one in settings.PARAMETERS}
     return parameter.name in BASIC[command.name].split()
 
 
-def _split(text: str, *, complete: bool) -> tuple[str, list[str]]:
-    """Return the description and the examples, which are indented lines; what follows the first is for experts."""
-    if not complete:
-        text = "\n\n".join(part for part in text.split("\n\n") if not part.startswith("Exit code"))
-    before, heading, after = text.partition("For example:\n")
-    if not heading:
-        return text, []
-    return before.rstrip(), after.split("\n") if complete else after.split("\n")[:EXAMPLES]
-
-
-def _hidden(command: HelpCommand, ctx: Any) -> Text:
-    """Return the line on the options that the basic help leaves out."""
-    titles = [_panel(one) for one in command.get_params(ctx) if not is_basic(command, one)]
-    panels = ", ".join(title.lower() for title in PANELS if title in titles and title != "Options")
-    more = f"lists {console.count(len(titles), 'more option')}: {panels}"
-    return Text(f"'{ctx.command_path} --help-all' {more}.")
-
-
-def _row(one: Any, *, complete: bool) -> tuple[Text, Text]:
-    """Return the names of a parameter with its metavar, and its help with its range and default."""
-    if "--help" in one.opts:
-        return Text("-h, --help, --help-all", style="bold cyan"), Text("Show the basic options, or all.")
-    notes = []
+def _names(one: Any) -> Text:
+    """Return the names of a parameter with its metavar."""
     if one.param_type_name == "argument":
-        names = Text(f"{one.metavar}{'...' if one.nargs != 1 else ''}", style="bold cyan")
-    else:
-        short = [name for name in one.opts if not name.startswith("--")]
-        name, *aliases = [name for name in one.opts if name.startswith("--")]
-        names = Text(", ".join([*short, name, *one.secondary_opts]), style="bold cyan")
-        names.append(f" {one.metavar}" if one.metavar else "", style="yellow")
-        notes += [f"also {', '.join(aliases)}"] if complete and aliases else []
-        notes += [limits] if complete and (limits := _limits(one)) and limits not in one.help else []
-    if one.required:
-        notes.append("required")
-    if default := _default(one):
-        notes.append(f"default: {default}")
-    return names, Text(one.help or "").append(f" [{'; '.join(notes)}]" if notes else "", style="dim")
+        return Text(f"{one.metavar}{'...' if one.nargs != 1 else ''}", style="bold cyan")
+    names = ", ".join(sorted([*one.opts, *one.secondary_opts], key=len))
+    return Text.assemble((names, "bold cyan"), ("" if _is_help(one) else f" {one.metavar or ''}", "yellow"))
+
+
+def _help(one: Any) -> Text:
+    """Return the help of a parameter with its limits and default."""
+    if _is_help(one):
+        return Text("Show the basic options, or all.")
+    default = _default(one)
+    notes = (_limits(one), "required" if one.required else "", f"default: {default}" if default else "")
+    found = "; ".join(filter(None, notes))
+    return Text(one.help).append(f" [{found}]" if found else "", style="dim")
 
 
 def _limits(one: Any) -> str:
@@ -146,7 +125,5 @@ def _limits(one: Any) -> str:
 def _default(one: Any) -> str:
     value = one.show_default if isinstance(one.show_default, str) else one.default
     if isinstance(value, bool):
-        return re.sub("^-+", "", (one.opts if value else one.secondary_opts)[0]) if one.secondary_opts else ""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str("" if value is None else value)
+        return str(one.opts[0].lstrip("-")) if value else ""
+    return f"{value:g}" if isinstance(value, float) else str("" if value is None else value)

@@ -14,18 +14,11 @@ from scrfd_trt.video._encoders import AUDIO, CODECS
 SHARE: dict[str, Any] = {"min": 0.0, "max": 1.0}
 SECONDS: dict[str, Any] = {"min": 0.0, "max": 60.0}
 MIN_FACE: dict[str, Any] = {"min": 4.0, "max": 10_000.0, "show_default": "what --scale finds"}
-SCALE_HELP = "Detection sizes, multiples of 32 pixels, such as 640, 640x384 or 128,640."
-SIZE_HELP = "Input sizes in pixels, multiples of 32, such as 640, 640x384 or 128,640."
-PROFILE_HELP = "Omit the profile for single images: smaller engine, slower single images."
-LEVELS: dict[str, Any] = {"min": 0, "max": 5, "show_default": "TensorRT's own, 3"}
-GPUS_HELP = "Let GPUs with compute capability 8.0 or newer run it; slightly slower."
-INSIDE_HELP = "Embed the lean runtime; loading the engine then requires --allow-host-code."
-RTX_HELP = "TensorRT-RTX only: compute capabilities to build for, such as 8.6,12.0."
+SIZES = "multiples of 32 pixels, such as 640, 640x384 or 128,640."
+SIZES_DEFAULT = "the model's size; 128,640 if it accepts any size"
+PER_CORE = "one per CPU core"
+BATCH_DEFAULT = f"{PER_CORE}; on a GPU the engine's maximum"
 RTX_DEFAULT = "TensorRT-RTX's own: 8.0, 8.6, 8.9, 12.0 and newer"
-LEAN_HELP = "Path of libnvinfer_lean.so.N, for engines built with an older TensorRT."
-SCALE_DEFAULT = "the model's size; 128,640 if it accepts any size"
-WORKERS: dict[str, Any] = {"min": 1, "max": 256, "show_default": "one per CPU core"}
-BATCH: dict[str, Any] = {"min": 1, "max": 1024, "show_default": "one per CPU core; on a GPU the engine's maximum"}
 
 
 def option(metavar: str | None, text: str, *names: str, panel: str | None = None, **settings: Any) -> Any:
@@ -36,72 +29,53 @@ def option(metavar: str | None, text: str, *names: str, panel: str | None = None
 
 def completion(metavar: str | None) -> Callable[[], list[str]] | None:
     """Return the function that lists the values for a metavar; None if shells complete files."""
-    choices = metavar.split("|") if metavar and metavar.islower() else []
-    return COMPLETED.get(metavar, (lambda: choices) if choices else None)
+    if metavar in OVERLAYS:
+        return _overlay_names
+    choices = metavar.split("|") if metavar and metavar.islower() else VALUES.get(metavar or "", ())
+    return (lambda: [*choices]) if choices else None
 
 
-def model_names() -> list[str]:
-    """Return the names of all models."""
-    return [model.name for model in models.list_models()]
-
-
-def overlay_names() -> list[str]:
-    """Return the names of all overlays."""
+def _overlay_names() -> list[str]:
     import overlays  # noqa: PLC0415 - slow to import
 
     return list(overlays.names())
 
 
-def _formats() -> list[str]:
-    from scrfd_trt._cli.results import FORMATS  # noqa: PLC0415 - imports this module
-
-    return list(FORMATS)
-
-
-COMPLETED: dict[str | None, Callable[[], list[str]]] = {
-    **dict.fromkeys(("NAME|FILE", "MODEL"), model_names),
-    "NAME:OPTION=VALUE,...": overlay_names,
-    "DEVICE": lambda: ["auto", "cpu", "cuda", "cuda:0", "cuda:all"],
-    "FORMAT": _formats,
-    "CODEC": lambda: list(CODECS),
-}
-"""What shells complete, by metavar."""
+MODELS = tuple(model.name for model in models.list_models())
+DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:all")
+VALUES = {"NAME|FILE": MODELS, "MODEL": MODELS, "DEVICE": DEVICES, "CODEC": CODECS}
+OVERLAYS = ("NAME:OPTION=VALUE,...", "NAME|new")
+"""What shells complete, by metavar; and the metavars of overlays."""
 
 PANELS: dict[str, dict[str, Any]] = {
     "Options": {
         "as_json": option(None, "Print JSON.", "--json"),
         "recursive": option(None, "Search the subfolders of input folders.", "-r"),
         "overwrite": option(None, "Replace existing files."),
-        "preview": option(None, "Show the picture being written on a local page."),
+        "preview": option(None, "Show videos on a local web page while they are written."),
         "report": option("FILE", "Write a page with pictures of doubtful moments, uncovered (.html)."),
-        "quality": option("NUMBER", "Quality of JPEG, WebP, AVIF and HEIC output, 1 to 100.", min=1, max=100),
+        "quality": option("NUMBER", "Quality of JPEG, WebP, AVIF and HEIC output.", min=1, max=100),
         "keep_metadata": option(None, "Keep title, author, copyright, date, camera and lens."),
         "keep_location": option(None, "Keep the place of the recording."),
         "max_pixels": option("MILLION", "Maximum million pixels of an image.", min=0.001, max=1e6),
     },
     "Detection": {
-        "model": option(
-            "NAME|FILE", "Model name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build').", "-m"
-        ),
+        "model": option("NAME|FILE", "Name ('scrfd-trt models'), .onnx file, or engine ('scrfd-trt build').", "-m"),
         "device": option("DEVICE", "Device: auto, cpu, cuda, cuda:N, cuda:all. 'scrfd-trt doctor' checks GPUs."),
-        "threshold": option("NUMBER", "Minimum score, 0 to 1.", "-t", **SHARE),
+        "threshold": option("NUMBER", "Minimum score.", "-t", **SHARE),
         "min_face": option("PIXELS", "Find faces from this many pixels on; smaller numbers take longer.", **MIN_FACE),
-        "rotations": option(
-            "DEGREES,...", "Also find faces turned by 90, 180, 270; none turns it off.", show_default="none"
-        ),
-        "scale": option("SIZE", SCALE_HELP, show_default=SCALE_DEFAULT),
-        "max_faces": option(
-            "N", "Maximum faces per image, highest scores first; others are ignored.", min=1, show_default="all"
-        ),
+        "rotations": option("DEGREES,...", "Also find faces turned by 90, 180, 270; or none.", show_default="none"),
+        "scale": option("SIZE", f"Detection sizes, {SIZES}", show_default=SIZES_DEFAULT),
+        "max_faces": option("N", "Maximum faces per image, highest scores first.", min=1, show_default="all"),
         "iou": option("NUMBER", "Overlap (IoU) above which two detections count as one face.", **SHARE),
-        "lean_runtime": option("FILE", LEAN_HELP, show_default="$TRT_LEAN_RUNTIME"),
+        "lean_runtime": option("FILE", "libnvinfer_lean.so.N, for older engines.", show_default="$TRT_LEAN_RUNTIME"),
         "allow_host_code": option(None, "Allow the engine to run CPU code. Only for trusted engines."),
     },
     "Selection of faces": {
         "detections": option("FILE", "Read detections from this file instead of detecting."),
         "save_detections": option("FILE", "Save detections to this file, such as clip.faces.jsonl."),
         "only_tracks": option("N,...", "Cover only these tracks ('scrfd-trt tracks'); all other faces stay visible."),
-        "except_tracks": option("N,...", "Leave these tracks uncovered. Review the result."),
+        "except_tracks": option("N,...", "Leave these tracks ('scrfd-trt tracks') uncovered. Review the result."),
         "drop_tracks": option("N,...", "Do not cover these tracks, and do not count them."),
         "only_region": option("X,Y,W,H", "Cover only faces whose centre is (mostly) in this region (pixels)."),
         "except_region": option("X,Y,W,H", "Leave faces uncovered whose centre is (mostly) in this region."),
@@ -120,15 +94,15 @@ PANELS: dict[str, dict[str, Any]] = {
     },
     "Video encoding": {
         "codec": option("CODEC", f"Video codec: {', '.join(CODECS)}."),
-        "crf": option("N", "Video quality, 0 to 63; lower is better.", min=0, max=63, show_default="by codec"),
+        "crf": option("N", "Video quality; lower is better.", min=0, max=63, show_default="by codec"),
         "preset": option("NAME", "Encoder preset, such as veryfast, slow or p4.", show_default="by codec"),
         "audio": option("|".join(AUDIO), "Copy audio or encode it again; only copy; or drop."),
         "subtitles": option(None, "Copy or convert subtitles.", "--subtitles/--no-subtitles"),
     },
     "Large jobs": {
         "jobs": option("N", "Videos that are processed at the same time.", min=1, max=64),
-        "workers": option("N", "Threads that read images, and that write copies.", **WORKERS),
-        "batch": option("N", "Images per run of the model.", **BATCH),
+        "workers": option("N", "Threads that read images, and that write.", min=1, max=256, show_default=PER_CORE),
+        "batch": option("N", "Images per run of the model.", min=1, max=1024, show_default=BATCH_DEFAULT),
         "files_from": option("FILE|-", "Read more inputs from a list: lines, or separated by NUL."),
         "shard": option("I/N", "Process only part I of N of the inputs.", show_default="all"),
         "resume": option(None, "Record inputs that are done; skip them in later runs."),
@@ -136,18 +110,20 @@ PANELS: dict[str, dict[str, Any]] = {
     },
     "Build tuning": {
         "precision": option("NAME", "Precision: fp16, tf32 (10-bit mantissa) or fp32."),
-        "size": option("SIZE", SIZE_HELP, show_default=SCALE_DEFAULT),
+        "size": option("SIZE", f"Input sizes, {SIZES}", show_default=SIZES_DEFAULT),
         "io": option("NAME", "Type of input and outputs: float32 or float16."),
-        "no_batch_one_profile": option(None, PROFILE_HELP),
-        "level": option("N", "Optimization level; higher levels build longer.", **LEVELS),
+        "no_batch_one_profile": option(None, "Omit the profile for single images: smaller, but slower for these."),
+        "level": option("N", "Optimization level; higher levels build longer.", min=0, max=5, show_default="3"),
         "workspace": option("MIB", "Maximum GPU workspace per layer, in MiB.", min=1, show_default="all"),
         "timing_cache": option("FILE", "File for cached kernel timings.", show_default="beside the engine"),
     },
     "Portability": {
         "version_compatible": option(None, "Let newer TensorRT releases run the engine; slightly slower."),
-        "hardware_compatible": option(None, GPUS_HELP),
-        "lean_runtime_inside": option(None, INSIDE_HELP),
-        "compute_capability": option("X.Y", RTX_HELP, show_default=RTX_DEFAULT),
+        "hardware_compatible": option(None, "Let GPUs of compute capability 8.0 or newer run it; slightly slower."),
+        "lean_runtime_inside": option(None, "Embed the lean runtime; the engine then requires --allow-host-code."),
+        "compute_capability": option(
+            "X.Y", "TensorRT-RTX only: compute capabilities, such as 8.6,12.0.", show_default=RTX_DEFAULT
+        ),
     },
     "Messages": {
         "quiet": option(None, "Print errors only, without a progress bar.", "-q"),
@@ -160,7 +136,7 @@ PANELS: dict[str, dict[str, Any]] = {
 
 
 def _named() -> dict[str, Any]:
-    """Return the options by parameter, each with its panel, and its long name unless it has one."""
+    """Return the options by parameter, each with its panel and its long name."""
     for panel, found in PANELS.items():
         for name, one in found.items():
             one.rich_help_panel = panel
@@ -173,10 +149,8 @@ def _named() -> dict[str, Any]:
 OPTIONS = _named()
 
 
-def altered(name: str, *names: str, **changes: Any) -> Any:
-    """Return a shared option with other names or attributes."""
+def altered(name: str, **changes: Any) -> Any:
+    """Return a shared option with other attributes."""
     one = copy.copy(OPTIONS[name])
     vars(one).update(changes)
-    if names:
-        one.default, *one.param_decls = names
     return one

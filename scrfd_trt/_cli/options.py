@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import typer
 
 from scrfd_trt import models
+from scrfd_trt._cli import settings
 from scrfd_trt._cli.looks import Looks
 from scrfd_trt._cli.option_table import OPTIONS
 from scrfd_trt._detector import SCRFDDetector
@@ -327,7 +328,7 @@ class CopyArgs:
 
 
 def flatten_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command that takes the fields of its groups as its own parameters."""
+    """Return a command that takes the fields of its groups as its own parameters, and what all commands take."""
     signature = inspect.signature(command, eval_str=True)
 
     @functools.wraps(command)
@@ -335,6 +336,7 @@ def flatten_groups(command: Callable[..., None]) -> Callable[..., None]:
         command(**{name: _regroup(item.annotation, name, values) for name, item in signature.parameters.items()})
 
     parameters = [one for item in signature.parameters.values() for one in _flatten(item)]
+    parameters += settings.PARAMETERS
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return call
 

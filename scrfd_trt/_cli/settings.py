@@ -6,11 +6,11 @@ have come with somebody's pictures, and could uncover faces or name an engine th
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,10 +27,9 @@ else:
     import tomli as tomllib
 
 NAME = "scrfd-trt.toml"
-VARIABLE = "SCRFD_TRT_SETTINGS"
 PREFIX = "SCRFD_TRT_"
-GENERAL = ("model", "device", "log-format")
-"""Options that the top of a file, and variables without a command's name, set for all commands."""
+VARIABLE = f"{PREFIX}SETTINGS"
+GENERAL = ("model", "device", "log-format")  # keys at the top of a file, and variables without a command's name
 UNSETTABLE = ("allow-host-code", "settings")  # options of the command line alone: each engine is trusted for itself
 _PATH = "scrfd_trt.settings"
 
@@ -46,8 +45,7 @@ def apply(context: typer.Context, named: Path | None) -> None:
     """Take defaults from a named file, or else from the user's if there is one."""
     if context.resilient_parsing:
         return
-    path = named or user_file()
-    context.meta[_PATH] = path
+    path = context.meta[_PATH] = named or user_file()
     if (named or path.exists()) and context.info_name != "doctor":  # which reports what is wrong
         commands = getattr(context.find_root().command, "commands", {})
         context.default_map = defaults(path, read(path), context.command, commands)
@@ -60,39 +58,25 @@ def use_format(value: str) -> None:
 
 
 _EAGER: dict[str, Any] = {"panel": "Messages", "is_eager": True, "expose_value": False}
-_SETTINGS: dict[str, Any] = {
-    "show_default": f"{NAME} in the user's configuration folder",
-    "envvar": VARIABLE,
-    "callback": apply,
-}
-Settings = option("FILE", "Read defaults of options from this file.", "--settings", **_SETTINGS, **_EAGER)
-FORMAT_HELP = "Print messages as text, or as one JSON object a line."
-LogFormat = option("text|json", FORMAT_HELP, "--log-format", callback=use_format, **_EAGER)
-
-
-def with_general_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command that also takes the options of all commands."""
-
-    def general(
-        settings: Annotated[Path | None, Settings] = None,
-        log_format: Annotated[Literal["text", "json"], LogFormat] = "text",
-    ) -> None: ...
-
-    both = [inspect.signature(one, eval_str=True).parameters.values() for one in (command, general)]
-    more = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in both[1]]
-    command.__signature__ = inspect.Signature([*both[0], *more])  # type: ignore[attr-defined]
-    return command
+_FILE: dict[str, Any] = {"show_default": f"{NAME} in the user's configuration folder", "envvar": VARIABLE, **_EAGER}
+_SETTINGS = option("FILE", "Read defaults of options from this file.", "--settings", callback=apply, **_FILE)
+_FORMAT_HELP = "Print messages as text, or as one JSON object a line."
+_FORMAT = option("text|json", _FORMAT_HELP, "--log-format", callback=use_format, **_EAGER)
+PARAMETERS = (
+    Parameter("settings", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, _SETTINGS]),
+    Parameter(
+        "log_format", Parameter.KEYWORD_ONLY, default="text", annotation=Annotated[Literal["text", "json"], _FORMAT]
+    ),
+)
+"""What all commands take."""
 
 
 def read(path: Path) -> dict[str, Any]:
     """Return the settings in a file, in ``pyproject.toml`` those of ``[tool.scrfd-trt]``."""
     try:
-        with path.open("rb") as file:
-            found: Any = tomllib.load(file)
-    except OSError as error:
-        raise OptionError(f"settings file {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise OptionError(f"settings file {path}: {one_line(error)}") from error
+        found: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise OptionError(f"settings file {path}: {getattr(error, 'strerror', '') or one_line(error)}") from error
     for key in ("tool", "scrfd-trt") if path.name == "pyproject.toml" else ():
         found = found.get(key, {})
     return dict(found)
@@ -100,21 +84,22 @@ def read(path: Path) -> dict[str, Any]:
 
 def defaults(path: Path, found: Mapping[str, Any], command: Any, commands: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values for a command by parameter; raise OptionError for unknown keys and values of a wrong type."""
-    tables = {key: value for key, value in found.items() if isinstance(value, dict)}
-    general = {key: value for key, value in found.items() if key not in tables}
-    for key in tables.keys() - commands.keys():
-        raise _unknown(path, key, f"[{key}] is no command", commands)
-    for key in general:
+    options, values = by_name(command), {}
+    for key, value in found.items():
+        if isinstance(value, dict) and key not in commands:
+            raise _unknown(path, key, f"[{key}] is no command", commands)
+        if isinstance(value, dict):
+            continue
         if _hyphens(key) not in GENERAL:
             reason = "only a command has this option; put it below its name, as in [anonymize]"
             raise _unknown(path, key, reason, GENERAL)
-    options, values = by_name(command), {}
-    for prefix, table in (("", general), (f"{command.name}.", tables.get(command.name, {}))):
-        for key, value in table.items():
-            if one := options.get(_hyphens(key)):
-                values[one.name] = _value(f"{path}: {prefix}{key}", one, value)
-            elif prefix:
-                raise _unknown(path, prefix + key, f"'{command.name}' has no such option", options)
+        if one := options.get(_hyphens(key)):
+            values[one.name] = _value(f"{path}: {key}", one, value)
+    for key, value in found.get(command.name, {}).items():
+        one, where = options.get(_hyphens(key)), f"{command.name}.{key}"
+        if one is None:
+            raise _unknown(path, where, f"'{command.name}' has no such option", options)
+        values[one.name] = _value(f"{path}: {where}", one, value)
     return values
 
 
@@ -129,35 +114,24 @@ def _hyphens(key: str) -> str:
 
 def _value(where: str, one: Any, value: Any) -> Any:
     """Return a value as the command line would give it."""
-    if one.is_flag != isinstance(value, bool):
-        raise OptionError(
-            f"{where}: {'must be true or false' if one.is_flag else 'takes no true or false'}, not {value}"
-        )
     parts = value if isinstance(value, list) and one.multiple else [value]
-    if not all(isinstance(part, (str, int, float)) for part in parts):
-        raise OptionError(f"{where}: must be a text or a number{', or a list of them' * one.multiple}, not {value}")
+    if any(isinstance(part, bool) != one.is_flag or not isinstance(part, (str, int, float)) for part in parts):
+        kinds = "a text or a number" + ", or a list of them" * one.multiple
+        raise OptionError(f"{where}: must be {'true or false' if one.is_flag else kinds}, not {value}")
     return value if one.is_flag else [*map(str, parts)] if one.multiple else str(value)
 
 
 def by_name(command: Any) -> dict[str, Any]:
-    """Return the options of a command that can be set, by each of their long names without hyphens in front."""
+    """Return the options of a command that can be set, by their long names without hyphens in front."""
     names = {name[2:]: one for one in command.params for name in one.opts if name.startswith("--")}
     return {name: one for name, one in names.items() if name not in UNSETTABLE}
 
 
-def variables(command: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the names of variables that set options of a command, and the options."""
-    for name, one in by_name(command).items():
-        word = name.replace("-", "_").upper()
-        yield f"{PREFIX}{command.name.upper()}_{word}", one
-        if name in GENERAL:
-            yield f"{PREFIX}{word}", one
-
-
 def name_variables(command: Any) -> None:
-    """Let variables set the options of a command."""
-    for name, one in variables(command):
-        one.envvar = [*(one.envvar or ()), name]
+    """Let variables set the options of a command: ``SCRFD_TRT_DETECT_MODEL``, then ``SCRFD_TRT_MODEL``."""
+    for name, one in by_name(command).items():
+        words = (f"{command.name}-{name}", *([name] if name in GENERAL else ()))
+        one.envvar = [PREFIX + word.replace("-", "_").upper() for word in words]
         one.show_envvar = False
 
 
@@ -165,8 +139,8 @@ def report(context: Any) -> None:
     """Print what a file and variables set, unless the command line has --quiet."""
     origins: dict[str, list[str]] = {}
     for one in context.command.params:
-        if one.expose_value and (name := origin(context, one)):
-            value = context.params.get(one.name)
+        value = context.params.get(one.name)
+        if one.expose_value and (name := origin(context, one)) and not (one.is_flag and value == one.default):
             flag = (one.opts if value or not one.secondary_opts else one.secondary_opts)[0]
             texts = [] if one.is_flag else value if isinstance(value, (list, tuple)) else [value]
             origins.setdefault(name, []).append(" ".join([flag, *map(str, texts)]))
@@ -188,8 +162,7 @@ def path_of(context: Any) -> Path:
 
 def origin(context: Any, one: Any) -> str:
     """Return the file or the variable that sets a parameter; empty for the command line and built-in defaults."""
-    source = context.get_parameter_source(one.name)
-    if source is None or source.name not in {"ENVIRONMENT", "DEFAULT_MAP"}:
-        return ""
-    names = [name for name in one.envvar or () if os.environ.get(name)]
-    return names[0] if source.name == "ENVIRONMENT" else str(context.meta[_PATH])
+    source = getattr(context.get_parameter_source(one.name), "name", "")
+    if source == "ENVIRONMENT":
+        return str(next(filter(os.environ.get, one.envvar)))
+    return str(context.meta[_PATH]) if source == "DEFAULT_MAP" else ""

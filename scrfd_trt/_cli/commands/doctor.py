@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import platform
 import re
 import shutil
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,8 +31,9 @@ from scrfd_trt._engine.flavours import Flavour, FlavourName
 from scrfd_trt._engine.plan import dotted
 from scrfd_trt._pipelines import factory
 from scrfd_trt._version import __version__
-from scrfd_trt.errors import DeviceError, MissingDependencyError, OptionError, ScrfdError, one_line
+from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError, one_line
 from scrfd_trt.models import DEFAULT_MODEL
+from scrfd_trt.video._reader import redact_password
 
 State = Literal["ok", "absent", "problem", "note"]
 STYLES: dict[State, str] = {"ok": "green", "absent": "dim", "problem": "bold red", "note": ""}
@@ -203,60 +205,45 @@ def _requirements() -> list[Requirement]:
 
 
 def _import_name() -> list[Check]:
-    """Return a problem if another distribution owns the import name of the overlays."""
+    """Return a problem if another distribution, or a folder, owns the import name of the overlays."""
     owners = metadata.packages_distributions().get(OVERLAYS, [])
     others = sorted({name for name in owners if re.sub(r"[-_.]+", "-", name).lower() != DISTRIBUTION})
-    ours = Path(__file__).parents[3] / OVERLAYS
-    spec = find_spec(OVERLAYS)
-    found = Path(str(spec.origin)).parent if spec and spec.origin else None
-    if not others and found is not None and found.samefile(ours):
+    spec, folder = find_spec(OVERLAYS), Path(__file__).parents[3]
+    found = Path(spec.origin) if spec and spec.origin else None
+    if not others and found is not None and found.samefile(folder / OVERLAYS / "__init__.py"):
         return []
-    names = f"the distribution {' and '.join(others)} installs" if others else f"{found or 'nothing'} provides"
-    detail = f"{names} the import name '{OVERLAYS}', which {DISTRIBUTION} needs; keep {DISTRIBUTION} alone"
-    again = f"{pip()} --force-reinstall --no-deps {_source()}"
-    return [
-        Check(
-            "program",
-            OVERLAYS,
-            "problem",
-            detail,
-            f"{pip('uninstall -y')} {' '.join(others)} && {again}" if others else again,
-        )
-    ]
-
-
-def _source() -> str:
-    """Return what reinstalls this distribution: the folder of an editable installation, or its name."""
-    folder = Path(__file__).parents[3]
-    return f"-e {folder}" if (folder / "pyproject.toml").is_file() else DISTRIBUTION
+    names = f"the distribution {' and '.join(others)}" if others else found or "no file"
+    detail = f"{names} provides the import name '{OVERLAYS}', which {DISTRIBUTION} needs; keep {DISTRIBUTION} alone"
+    source = f"-e {folder}" if (folder / "pyproject.toml").is_file() else DISTRIBUTION
+    uninstall = f"{pip('uninstall -y')} {' '.join(others)} && " if others else ""
+    again = f"{pip()} --force-reinstall --no-deps {source}"
+    return [Check("program", OVERLAYS, "problem", detail, uninstall + again)]
 
 
 def _settings(path: Path) -> list[Check]:
     """Return what the settings file and variables set, or what is wrong with them."""
     from scrfd_trt._cli.application import COMMANDS, load_command  # noqa: PLC0415 - imports this module
 
-    name, group = "settings file", "settings"
-    if not path.exists():
-        checks = [Check(group, name, "absent", f"{path} does not exist")]
-    else:
+    file = Check("settings", "settings file", "absent", f"{path} does not exist")
+    if path.exists():
         try:
             found = settings.read(path)
             for key in found.keys() & COMMANDS.keys() or {"doctor"}:
                 settings.defaults(path, found, load_command(key), COMMANDS)
-            tables = {key: value for key, value in found.items() if isinstance(value, dict)}
-            texts = [f"{key}={value}" for key, value in found.items() if key not in tables]
-            texts += [f"[{key}] {', '.join(f'{one}={item}' for one, item in of.items())}" for key, of in tables.items()]
-            checks = [Check(group, name, "ok", f"{path} sets {'; '.join(texts) or 'nothing'}")]
-        except OptionError as error:
-            checks = [Check(group, name, "problem", str(error))]
+            file = replace(file, state="ok", detail=f"{path} sets {json.dumps(found, default=str)}")
+        except ScrfdError as error:
+            file = replace(file, state="problem", detail=str(error))
     given = {name: value for name, value in os.environ.items() if name.startswith(settings.PREFIX)}
     known = {models.HOME_VARIABLE, models.MIRROR_VARIABLE, settings.VARIABLE}
     if given.keys() - known:
-        known |= {name for command in COMMANDS for name, _ in settings.variables(load_command(command))}
-    for name, value in sorted(given.items()):
-        state: State = "ok" if name in known else "note"
-        checks.append(Check(group, name, state, value if name in known else f"{value} (no option has this name)"))
-    return checks
+        try:
+            options = [one for command in COMMANDS for one in settings.by_name(load_command(command)).values()]
+            known.update(name for one in options for name in one.envvar)
+        except MissingDependencyError:  # other overlays, which are a check of their own
+            known.update(given)
+    states: dict[bool, tuple[State, str]] = {True: ("ok", ""), False: ("note", " (no option has this name)")}
+    rows = [(name, redact_password(value), *states[name in known]) for name, value in sorted(given.items())]
+    return [file, *(Check("settings", name, state, value + more) for name, value, state, more in rows)]
 
 
 def _packages() -> list[Check]:
