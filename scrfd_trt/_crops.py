@@ -91,11 +91,8 @@ def check_size(size: int) -> int:
     except TypeError:
         side = 0
     if not 0 < side <= MAX_ALIGNED or (side % 112 and side % 128):
-        raise OptionError(
-            f"size must be a multiple of 112 or 128, and at most {MAX_ALIGNED:,}, not {shown(size)}",
-            fields=["size"],
-            value=size,
-        )
+        what = f"size must be a multiple of 112 or 128, and at most {MAX_ALIGNED:,}, not {shown(size)}"
+        raise OptionError(what, fields=["size"], value=size)
     return side
 
 

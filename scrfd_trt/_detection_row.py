@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from scrfd_trt._option_names import unknown_attribute
+
 Point = tuple[float, float]
 
 
@@ -52,3 +54,6 @@ class Detection(NamedTuple):
     def center(self) -> Point:
         """Center of the box, x and y in pixels."""
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+
+
+Detection.__getattr__ = unknown_attribute  # type: ignore[attr-defined]  # type checkers know which attributes exist

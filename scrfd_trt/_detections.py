@@ -19,21 +19,15 @@ from scrfd_trt._detection_row import Detection, Landmarks
 from scrfd_trt._display import Image, Order
 from scrfd_trt._formats import LANDMARK_NAMES, count_faces, csv_header, csv_lines, json_coco, plain
 from scrfd_trt._nms import nms
+from scrfd_trt._option_names import unknown_attribute
 from scrfd_trt.errors import DetectionsError, ImageError, OptionError, ScrfdError, one_line, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-MAX_SIDE = 2**31 - 1
-"""Maximum width and height of an image in pixels."""
-
-NAMES_ELSEWHERE = {
-    "xyxy": "boxes", "conf": "scores", "confidence": "scores", "kps": "landmarks", "keypoints": "landmarks",
-    "tracker_id": "track_ids", "area": "areas", "merge": "concat()", "filter": "a mask: faces[faces.scores > 0.6]",
-    "to_df": "to_pandas()", "orig_shape": "image_size, which is width and height", "time": "pts_seconds",
-}  # fmt: skip
-"""What other libraries call it."""
+MAX_SIDE = 2**31 - 1  # maximum width and height of an image in pixels
+COLUMNS = ("boxes", "scores", "landmarks", "track_ids")
 
 
 class Detections:
@@ -42,35 +36,25 @@ class Detections:
     Parameters
     ----------
     boxes
-        ``(N, 4)`` x1, y1, x2, y2 in source pixels; boxes may extend beyond the image.
+        ``(N, 4)`` x1, y1, x2, y2 in source pixels; boxes may extend beyond the image. Stored as float32.
     scores
-        ``(N,)`` 0 to 1. Rows are sorted by descending score if they are not sorted yet.
+        ``(N,)`` 0 to 1. Rows are sorted by descending score if they are not sorted yet. Stored as float32.
     landmarks
         ``(N, 5, 2)`` x and y in source pixels (left eye, right eye, nose, left and right mouth corner, as seen in the
-        image), or None for a model without landmarks.
+        image), or None for a model without landmarks. Stored as float32.
     image_size
         Width and height of the source image in pixels.
     track_ids
         ``(N,)`` non-negative integers: in a video, a face has the same number in all frames. None without tracking.
+        Stored as int64.
     pts_seconds
         On video, when the frame is shown, in seconds from the video's start; None for a single image.
 
     Attributes
     ----------
-    boxes : numpy.ndarray
-        ``(N, 4)`` float32.
-    scores : numpy.ndarray
-        ``(N,)`` float32, descending.
-    landmarks : numpy.ndarray or None
-        ``(N, 5, 2)`` float32.
-    image_size : tuple of int
-        Width and height.
-    track_ids : numpy.ndarray or None
-        ``(N,)`` int64.
-    pts_seconds : float or None
-        In seconds.
     source : str or None
-        Path or address of the image that a detector was given (not by ``submit``). Does not count for equality.
+        Path or address of the image that a detector was given (not by ``submit``). Does not count for equality. All
+        parameters are attributes, too.
     landmark_names : tuple of str
         Names of the five landmarks, in their order.
 
@@ -85,9 +69,10 @@ class Detections:
     The arrays belong to the caller: later calls of a detector do not modify them. Indexing with a number and iteration
     return rows; a slice, a mask or an array of indices returns ``Detections``.
 
-    For :meth:`plot`, :meth:`show`, :meth:`save`, :meth:`crop`, :meth:`align` and notebooks, detections of files know
-    their image by its path, those of :meth:`SCRFDDetector.detect` also arrays and PIL images as long as the caller
-    holds them (as they are then). None keeps an image in memory, and copies in other processes know none.
+    :meth:`plot`, :meth:`show`, :meth:`save`, :meth:`crop`, :meth:`align` and notebooks find the image of these faces
+    again: a file that has not changed, by its path; after :meth:`SCRFDDetector.detect`, also an array of uint8 or a PIL
+    image that the caller still holds, as it is then: pass the image if you write others into the same array. Detections
+    keep no image in memory. Copies and pickled detections know none.
     """
 
     __slots__ = ("_source", "boxes", "image_size", "landmarks", "pts_seconds", "scores", "source", "track_ids")
@@ -101,7 +86,7 @@ class Detections:
     pts_seconds: float | None
     source: str | None
     landmark_names: ClassVar[tuple[str, ...]] = LANDMARK_NAMES
-    _source: tuple[Callable[[], Any], Order]  # of detectors; returns the image, or None once it is gone
+    _source: tuple[Callable[[], Any], Order] | None  # set by detectors; the function returns None once it is gone
 
     def __init__(
         self,
@@ -117,36 +102,24 @@ class Detections:
         self.scores = _column("scores", scores, ())
         self.landmarks = None if landmarks is None else _column("landmarks", landmarks, (5, 2))
         self.image_size = _size(image_size)
-        self.source = None
+        self.source = self._source = None
         self.track_ids = None if track_ids is None else _numbers(track_ids, len(self.scores))
-        self.pts_seconds = None if pts_seconds is None else _seconds(pts_seconds)
+        self.pts_seconds = None if pts_seconds is None else _finite("pts_seconds", pts_seconds, DetectionsError)
         count = len(self.scores)
         if len(self.boxes) != count or (self.landmarks is not None and len(self.landmarks) != count):
-            raise DetectionsError(
-                f"boxes, scores and landmarks must have as many rows, not {len(self.boxes)}, {count}"
-                + ("" if self.landmarks is None else f" and {len(self.landmarks)}")
-            )
+            rows = f"{len(self.boxes)}, {count}" + ("" if self.landmarks is None else f" and {len(self.landmarks)}")
+            raise DetectionsError(f"boxes, scores and landmarks must have as many rows, not {rows}")
         if np.any(self.boxes[:, 2:] < self.boxes[:, :2]):
             raise DetectionsError("boxes must be x1, y1, x2, y2 with x2 ≥ x1 and y2 ≥ y1")
         if count and not (self.scores.min() >= 0.0 and self.scores.max() <= 1.0):
             raise DetectionsError("scores must lie between 0 and 1")
         if np.any(self.scores[1:] > self.scores[:-1]):
-            order = np.argsort(-self.scores, kind="stable")
-            self.boxes, self.scores = self.boxes[order], self.scores[order]
-            self.landmarks = None if self.landmarks is None else self.landmarks[order]
-            self.track_ids = None if self.track_ids is None else self.track_ids[order]
+            for name, column in self._taken(np.argsort(-self.scores, kind="stable")).items():
+                setattr(self, name, column)
 
     @classmethod
     def empty(cls, image_size: tuple[int, int], *, landmarks: bool = True) -> Self:
-        """Return detections of an image without faces.
-
-        Parameters
-        ----------
-        image_size
-            Width and height in pixels.
-        landmarks
-            Whether to include a landmark column.
-        """
+        """Return detections of an image without faces; ``landmarks`` says whether they have this column."""
         points = np.empty((0, 5, 2), np.float32) if landmarks else None
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), points, image_size=image_size)
 
@@ -155,20 +128,12 @@ class Detections:
         """Return detections of sorted columns of the exact dtype and shape, not shared, in a tenth of the time."""
         made = cls.__new__(cls)
         made.boxes, made.scores, made.landmarks, made.image_size = boxes, scores, landmarks, image_size
-        made.track_ids = made.pts_seconds = made.source = None
+        made.track_ids = made.pts_seconds = made.source = made._source = None
         return made
 
     @classmethod
     def from_rows(cls, rows: Iterable[Detection | Mapping[str, Any]], image_size: tuple[int, int]) -> Self:
-        """Return detections of rows.
-
-        Parameters
-        ----------
-        rows
-            :class:`Detection` objects, or dicts as :meth:`to_dicts` returns them. Landmarks and track numbers: either
-            all have them, or none.
-        image_size
-            Width and height in pixels.
+        """Return detections of rows: :class:`Detection` objects, or dicts as :meth:`to_dicts` returns them.
 
         Raises
         ------
@@ -188,7 +153,7 @@ class Detections:
     def concat(cls, parts: Iterable[Self]) -> Self:
         """Return the faces of several detections of the same image, such as of its tiles or of two models.
 
-        Faces that are found twice stay; :meth:`nms` drops them. ``pts_seconds`` is kept if all have the same.
+        Faces that are found twice stay; :meth:`nms` drops them. A common ``pts_seconds`` or ``source`` stays.
 
         Raises
         ------
@@ -202,18 +167,20 @@ class Detections:
             named = ", ".join(f"{width}×{height}" for width, height in sorted(sizes))
             raise DetectionsError(f"detections of images of different size ({named}) cannot be joined")
         full = [part for part in each if len(part)] or each[:1]
-        points = _all_or_none("detections have landmarks", [part.landmarks for part in full])
-        track_ids = _all_or_none("detections have track numbers", [part.track_ids for part in full])
-        boxes, scores = ([getattr(part, name) for part in full] for name in ("boxes", "scores"))
-        columns: list[Any] = [values and np.concatenate(values) for values in (boxes, scores, points, track_ids)]
-        times = {part.pts_seconds for part in each}
-        found = cls(*columns[:3], image_size=each[0].image_size, track_ids=columns[3])
-        found.pts_seconds = times.pop() if len(times) == 1 else None
+        columns: dict[str, Any] = {}
+        for name in COLUMNS:
+            values = _all_or_none(f"detections have {name}", [getattr(part, name) for part in full])
+            columns[name] = values and np.concatenate(values)
+        found = cls(**columns, image_size=each[0].image_size)
+        if len({part.pts_seconds for part in each}) == 1:
+            found.pts_seconds = each[0].pts_seconds
+        if len({part.source for part in each}) == 1 and each[0].source is not None:
+            found.source, found._source = each[0].source, each[0]._source
         return found
 
     @property
     def xywh(self) -> NDArray[np.float32]:
-        """``(N, 4)`` float32 x and y of the upper left corner, width and height in pixels, as in COCO."""
+        """``(N, 4)`` float32 x and y of the upper left corner (in ultralytics: of the center), width and height."""
         return np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
 
     @property
@@ -229,28 +196,31 @@ class Detections:
     @property
     def areas(self) -> NDArray[np.float32]:
         """``(N,)`` float32 areas of the boxes, in square pixels."""
-        areas: NDArray[np.float32] = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(axis=1)
-        return areas
+        return np.asarray(self.xywh[:, 2:].prod(axis=1), np.float32)
 
     @property
     def sizes(self) -> NDArray[np.float32]:
         """``(N,)`` float32 longer sides of the boxes, in pixels, as in the option ``min_face``."""
-        sizes: NDArray[np.float32] = (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
-        return sizes
+        return np.asarray(self.xywh[:, 2:].max(axis=1), np.float32)
 
     def inside(self, region: tuple[float, float, float, float]) -> NDArray[np.bool_]:
         """Return a mask ``(N,)`` of boxes whose centers lie in x1, y1, x2, y2 in pixels: ``faces[faces.inside(…)]``."""
         try:
             x1, y1, x2, y2 = (float(side) for side in region)
+            if not (x1 <= x2 and y1 <= y2):
+                raise ValueError  # noqa: TRY301
         except (TypeError, ValueError, OverflowError) as error:
-            what = f"region must be x1, y1, x2, y2 in pixels, not {shown(region)}"
+            what = f"region must be x1, y1, x2, y2 in pixels with x2 ≥ x1 and y2 ≥ y1, not {shown(region)}"
             raise OptionError(what, fields=["region"], value=region) from error
-        centers = self.centers.astype(np.float64)
-        return np.asarray(np.all((centers >= (x1, y1)) & (centers <= (x2, y2)), axis=1), np.bool_)
+        x, y = self.centers.T
+        return np.asarray((x >= x1) & (x <= x2) & (y >= y1) & (y <= y2), np.bool_)
 
     def nms(self, iou: float = 0.4) -> Self:
-        """Return the faces without boxes whose IoU with one of higher score is above ``iou``, or that have no area."""
-        if not 0.0 <= (limit := _number("iou", iou)) <= 1.0:
+        """Return the faces without those whose IoU with one of higher score is above ``iou``.
+
+        Boxes without area, and faces of score 0, are dropped, too.
+        """
+        if not 0.0 <= (limit := _finite("iou", iou)) <= 1.0:
             raise OptionError(f"iou must lie between 0 and 1, not {shown(iou)}", fields=["iou"], value=iou)
         return self[nms(self.boxes, self.scores, limit)]
 
@@ -278,44 +248,35 @@ class Detections:
             return next(self._rows(slice(row, row + 1)))
         try:
             if isinstance(index, list):
-                index = np.asarray(index, dtype=None if index else np.intp)
-            boxes = self.boxes[index].copy()
+                index = np.asarray(index, None if index else np.intp)
+            rows = np.arange(len(self))[index]
         except IndexError:
             raise
         except Exception as error:  # of a foreign object too
             raise IndexError(f"rows are indexed by integers, booleans or a slice: {one_line(error)}") from error
-        points = None if self.landmarks is None else self.landmarks[index].copy()
-        found = type(self)(
-            boxes,
-            self.scores[index].copy(),
-            points,
-            image_size=self.image_size,
-            track_ids=None if self.track_ids is None else self.track_ids[index].copy(),
-            pts_seconds=self.pts_seconds,
-        )
-        found.source = self.source
-        if hasattr(self, "_source"):
-            found._source = self._source
+        if rows.ndim != 1:
+            raise IndexError(f"rows are indexed by one axis of integers or booleans, not by {rows.ndim}")
+        found = type(self)(**self._taken(rows), image_size=self.image_size, pts_seconds=self.pts_seconds)
+        found.source, found._source = self.source, self._source
         return found
 
-    if not TYPE_CHECKING:  # type checkers know which attributes exist
+    def _taken(self, rows: NDArray[np.intp]) -> dict[str, Any]:
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return {name: None if column is None else column[rows] for name, column in columns.items()}
 
-        def __getattr__(self, name: str) -> Any:
-            hint = f"; use {NAMES_ELSEWHERE[name]}" if name in NAMES_ELSEWHERE else ""
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
+    if not TYPE_CHECKING:  # type checkers know which attributes exist
+        __getattr__ = unknown_attribute
 
     def __getstate__(self) -> tuple[Any, dict[str, Any]]:
-        names = (name for name in Detections.__slots__ if name != "_source")
-        return getattr(self, "__dict__", None), {name: getattr(self, name) for name in names}
+        columns = {name: getattr(self, name) for name in Detections.__slots__}
+        return getattr(self, "__dict__", None), columns | {"_source": None}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
             return NotImplemented
         if self.image_size != other.image_size or self.pts_seconds != other.pts_seconds:
             return False
-        names = ("boxes", "scores", "landmarks", "track_ids")
-        pairs = [(getattr(self, name), getattr(other, name)) for name in names]
-        return all(a is b if a is None or b is None else np.array_equal(a, b) for a, b in pairs)
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in COLUMNS)
 
     def __repr__(self) -> str:
         best = f", best score {self.scores[0]:.2f}" if len(self) else ""
@@ -358,39 +319,18 @@ class Detections:
 
         found = parse(text)
         points = _all_or_none("rows have landmarks", [face.landmarks for face in found.faces])
-        return cls(
-            [face.box for face in found.faces],
-            [face.score for face in found.faces],
-            points if points or found.landmarks else None,
-            image_size=found.image_size,
-            track_ids=found.track_ids,
-            pts_seconds=found.pts_seconds,
-        )
+        about = {name: getattr(found, name) for name in ("image_size", "track_ids", "pts_seconds")}
+        columns = [face.box for face in found.faces], [face.score for face in found.faces]
+        return cls(*columns, points if points or found.landmarks else None, **about)
 
     def to_csv(self, image: str = "") -> str:
-        """Return the detections as CSV with a header, one line per face.
-
-        Parameters
-        ----------
-        image
-            Value of the first column, usually a file name.
-        """
+        """Return the detections as CSV with a header, one line per face; ``image`` is its first column, a name."""
         return csv_header() + "\n" + csv_lines(self, image)
 
     def to_coco(self, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
-        """Return the detections as COCO annotations.
+        """Return the detections as COCO annotations of the image ``image_id``, numbered from ``first_id``.
 
-        Parameters
-        ----------
-        image_id
-            Number of the image in the COCO file.
-        first_id
-            Number of the first annotation.
-
-        Returns
-        -------
-        list of dict
-            With ``bbox`` as x, y, width, height, and ``keypoints`` as x, y and visibility 2 per landmark.
+        ``bbox`` is x, y, width, height; ``keypoints`` is x, y and visibility 2 per landmark.
         """
         found: list[dict[str, Any]] = json.loads(f"[{json_coco(self, image_id, first_id)}]")
         return found
@@ -402,15 +342,16 @@ class Detections:
         without landmarks; on video also track_id and pts_seconds; and first ``image``, if it is given, such as a name.
         Raises MissingDependencyError if pandas is not installed.
         """
-        return _exports.to_pandas(self, image)
+        return _exports.load("pandas", "to_pandas()").DataFrame(_exports.table(self, image))
 
     def to_polars(self, image: str | None = None) -> Any:
         """Return a ``polars.DataFrame``, otherwise as :meth:`to_pandas`."""
-        return _exports.to_polars(self, image)
+        return _exports.load("polars", "to_polars()").DataFrame(_exports.table(self, image), nan_to_null=True)
 
     def to_arrow(self, image: str | None = None) -> Any:
         """Return a ``pyarrow.Table``, otherwise as :meth:`to_pandas`."""
-        return _exports.to_arrow(self, image)
+        pa, found = _exports.load("pyarrow", "to_arrow()", _exports.PARQUET), _exports.table(self, image)
+        return pa.table({name: pa.array(column, from_pandas=True) for name, column in found.items()})
 
     def to_fiftyone(self, *, landmarks: bool = False) -> Any:
         """Return a ``fiftyone.Detections`` with the label ``face`` and track numbers as ``index``.
@@ -429,20 +370,10 @@ class Detections:
 
     @classmethod
     def from_supervision(cls, detections: Any, image_size: tuple[int, int]) -> Self:
-        """Read a ``supervision.Detections``.
+        """Read a ``supervision.Detections`` of an image with this width and height; raise DetectionsError for others.
 
-        Parameters
-        ----------
-        detections
-            Without ``confidence``, scores are 1. ``tracker_id`` and ``data["landmarks"]`` ``(N, 5, 2)`` are used if
-            present.
-        image_size
-            Width and height of the source image in pixels.
-
-        Raises
-        ------
-        DetectionsError
-            If it is not one, or its values are not those of faces.
+        Without ``confidence``, scores are 1. ``data["landmarks"]`` ``(N, 5, 2)`` is used if it is there, and
+        ``tracker_id`` if no number is negative, which means an unconfirmed track.
         """
         return cls(**_exports.from_supervision(detections), image_size=image_size)
 
@@ -452,23 +383,25 @@ class Detections:
         Parameters
         ----------
         image
-            ``(H, W, 3)`` uint8, the source image; None: the image that was given to the detector.
+            ``(H, W, 3)`` uint8, the source image; None: the one that the detector was given is found again.
         color
-            Order of the channels of both, ``bgr`` or ``rgb``; None: that of the detector, otherwise ``bgr``.
+            Order of the channels of the result, and of ``image`` if it is given: ``bgr`` or ``rgb``, as matplotlib
+            requires. None: that of the detector, otherwise ``bgr``.
 
         Raises
         ------
         ImageError
-            If the image is not such an array, or is None and no longer in memory.
+            If the image is not such an array, or is None and cannot be found again.
         DetectionsError
             If the image does not have the size ``image_size``.
+        OptionError
+            If ``color`` is another.
         """
-        found, order = self._picture(image, color)
-        return _display.annotated(found, self, order)
+        return self._plot(image, color)[0]
 
     def show(self, image: Image | None = None, *, color: Order | None = None) -> None:
         """Show :meth:`plot` in the notebook, or in the system's program for pictures, or else raise OutputError."""
-        _display.show(self.plot(image, color=color), self._picture(image, color)[1])
+        _display.show(*self._plot(image, color))
 
     def save(
         self, path: str | Path, image: Image | None = None, *, color: Order | None = None, overwrite: bool = False
@@ -477,22 +410,25 @@ class Detections:
 
         Raises OptionError if the file exists and ``overwrite`` is False, OutputError if it cannot be written.
         """
-        _display.save(self.plot(image, color=color), Path(path), self._picture(image, color)[1], overwrite=overwrite)
+        _display.save(*self._plot(image, color), Path(path), overwrite=overwrite)
         return Path(path)
 
-    def _picture(self, image: Any, color: Order | None = None) -> tuple[Any, Order]:
-        """Return the image, checked, and its order; None is the image that was given to the detector."""
-        unknown: tuple[Callable[[], Any], Order] = (lambda: None, "bgr")
-        source, order = getattr(self, "_source", unknown)
-        if image is None:
-            image = source()
-            if image is None:
-                raise ImageError(
-                    "the image is None, which cv2.imread returns for a file that it cannot read, and the one that the "
-                    "detector was given is no longer in memory: pass it as a NumPy array (H, W, 3) of uint8"
-                )
+    def _plot(self, image: Image | None, color: Order | None) -> tuple[Image, Order]:
+        found, order = self._picture(image)
+        if color is not None and image is None:
+            found = _display.in_order(found, order, color)
+        return _display.annotated(found, self, color or order), color or order
+
+    def _picture(self, image: Any) -> tuple[Image, Order]:
+        """Return the image, checked, and the order of the detector; None is the image that the detector was given."""
+        find, order = self._source or (lambda: None, "bgr")
+        if image is None and (image := find()) is None:
+            raise ImageError(
+                "the image is None (cv2.imread returns None for a file that it cannot read), and that of the detector "
+                "is unknown, has changed or is no longer in memory: pass a NumPy array (H, W, 3) of uint8"
+            )
         check_image(image, self.image_size)
-        return image, order if color is None else color
+        return image, order
 
     def _repr_html_(self) -> str:
         try:
@@ -501,54 +437,33 @@ class Detections:
             return _display.table(self, None, "bgr")
 
     def crop(self, image: Image | None = None, margin: float = 0.0) -> list[NDArray[np.uint8]]:
-        """Return a crop of each face.
+        """Return a copy ``(h, w, 3)`` uint8 of each box, clipped at the image border; empty for a box outside of it.
 
         Parameters
         ----------
         image
-            ``(H, W, 3)`` uint8, the source image; None: the image that was given to the detector.
+            As for :meth:`plot`, with its errors.
         margin
-            Share of the width and height that the box grows by on each side.
-
-        Returns
-        -------
-        list of numpy.ndarray
-            One copy ``(h, w, 3)`` uint8 per face, clipped at the image border; empty for a box outside of the image.
-
-        Raises
-        ------
-        ImageError
-            If the image is not such an array.
-        DetectionsError
-            If the image does not have the size ``image_size``.
-        OptionError
-            If the margin is not finite.
+            Share of the width and height that the box grows by on each side; OptionError if it is not finite.
         """
         image, _ = self._picture(image)
-        share = _number("margin", margin, "a finite number")
+        share = _finite("margin", margin)
         return [crop_box(image, box, share) for box in self.boxes]
 
     def align(self, image: Image | None = None, size: int = 112) -> NDArray[np.uint8]:
-        """Return each face aligned to the ArcFace template, the input of recognition models.
+        """Return ``(N, size, size, 3)`` uint8 faces aligned to the ArcFace template, the input of recognition models.
 
         Parameters
         ----------
         image
-            ``(H, W, 3)`` uint8, the source image; None: the image that was given to the detector.
+            As for :meth:`plot`, with its errors.
         size
             Side of the crops in pixels, a multiple of 112 or 128.
 
-        Returns
-        -------
-        numpy.ndarray
-            ``(N, size, size, 3)`` uint8.
-
         Raises
         ------
-        ImageError
-            If the image is not such an array.
         DetectionsError
-            If there are no landmarks, or the image does not have the size ``image_size``.
+            If there are no landmarks.
         OptionError
             If the size is not a multiple of 112 or 128, or too large.
         """
@@ -559,12 +474,8 @@ class Detections:
         try:
             out = np.empty((len(self), size, size, 3), np.uint8)
         except (MemoryError, ValueError) as error:
-            raise OptionError(
-                f"size: {len(self)} faces of {size}×{size} pixels do not fit into memory; choose a smaller size, or "
-                "align fewer faces at a time",
-                fields=["size"],
-                value=size,
-            ) from error
+            what = f"size: {len(self)} faces of {size}×{size} pixels do not fit into memory; choose a smaller size, or "
+            raise OptionError(f"{what}align fewer faces at a time", fields=["size"], value=size) from error
         for index, points in enumerate(self.landmarks):
             out[index] = align_face(image, points, size)
         return out
@@ -622,18 +533,11 @@ def _all_or_none(what: str, values: list[Any]) -> list[Any] | None:
     return values if present or not values else None
 
 
-def _number(name: str, value: float, what: str = "a number") -> float:
+def _finite(name: str, value: float, error: type[DetectionsError | OptionError] = OptionError) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if math.isnan(number) or ("finite" in what and math.isinf(number)):
-        raise OptionError(f"{name} must be {what}, not {shown(value)}", fields=[name], value=value)
+    if not math.isfinite(number):
+        raise error(f"{name} must be a finite number, not {shown(value)}", fields=[name])
     return number
-
-
-def _seconds(pts_seconds: float) -> float:
-    try:
-        return _number("pts_seconds", pts_seconds, "a finite number of seconds")
-    except OptionError as error:
-        raise DetectionsError(str(error)) from error

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from math import inf
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from scrfd_trt._detection_row import Detection
 from scrfd_trt.errors import DetectionsError
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class JsonDetection(BaseModel):
-    """One face."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    box: tuple[Finite, Finite, Finite, Finite]
-    score: float = Field(ge=0.0, le=1.0)
-    landmarks: tuple[tuple[Finite, Finite], ...] | None = Field(None, min_length=5, max_length=5)
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        x1, y1, x2, y2 = self.box
-        if x2 < x1 or y2 < y1:
-            raise ValueError("box must be x1, y1, x2, y2 with x2 ≥ x1 and y2 ≥ y1")
-        return self
+def _checked(face: Detection) -> Detection:
+    x1, y1, x2, y2 = face.box
+    if not (-inf < x1 <= x2 < inf and -inf < y1 <= y2 < inf):
+        raise ValueError("box must be finite x1, y1, x2, y2 with x2 ≥ x1 and y2 ≥ y1")
+    if not 0.0 <= face.score <= 1.0:
+        raise ValueError("score must lie between 0 and 1")
+    if face.track_id is not None:
+        raise ValueError("the track numbers of all faces are in the key track_ids of the whole")
+    return face
 
 
 class JsonDetections(BaseModel):
     """What ``Detections.to_json`` writes."""
 
-    model_config = ConfigDict(extra="ignore")
-
     image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     landmarks: bool = True
     track_ids: list[int] | None = None
-    pts_seconds: Finite | None = None
-    faces: list[JsonDetection]
+    pts_seconds: float | None = None
+    faces: list[Annotated[Detection, AfterValidator(_checked)]]
 
 
 def parse(text: str | bytes) -> JsonDetections:
@@ -50,4 +39,5 @@ def parse(text: str | bytes) -> JsonDetections:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the text"
-        raise DetectionsError(f"invalid JSON of detections: {where}: {first['msg']}") from error
+        what = first["msg"].removeprefix("Value error, ")
+        raise DetectionsError(f"invalid JSON of detections: {where}: {what}") from error

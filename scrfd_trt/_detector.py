@@ -156,8 +156,7 @@ class SCRFDDetector(DetectorBase):
             return found
         if type(image) is not np.ndarray and isinstance(image, (str, os.PathLike)):
             found.source = os.fsdecode(image)
-        if (source := image_source(image, self.options.color)) is not None:
-            found._source = source
+        found._source = image_source(image, self.options.color)
         return found
 
     @explained_options

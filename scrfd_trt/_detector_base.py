@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from scrfd_trt import _devices, _forks, models
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._option_names import DetectorKeywords, listed_options
+from scrfd_trt._option_names import DetectorKeywords, listed_options, unknown_attribute
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt.backends import Backend
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, memory_errors, shown
@@ -98,6 +98,8 @@ class DetectorBase:
     options: DetectorOptions
     """Options of the detection."""
     _has_own_options = False  # others than the pipeline's
+    if not TYPE_CHECKING:  # type checkers know which attributes exist
+        __getattr__ = unknown_attribute
 
     @listed_options(OpenKeywords)
     def __init__(self, name: str = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]) -> None:

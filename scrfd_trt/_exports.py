@@ -10,18 +10,22 @@ import numpy as np
 from scrfd_trt._formats import CSV_COLUMNS, Faces, columns
 from scrfd_trt.errors import DetectionsError, MissingDependencyError, one_line
 
+PARQUET = '"scrfd-trt[parquet]"'
 
-def _load(name: str, method: str, package: str = "") -> Any:
+
+def load(name: str, what: str, package: str = "") -> Any:
+    """Import a library; ``what`` requires it."""
     try:
         return import_module(name)
     except ImportError as error:
-        raise MissingDependencyError(f"{method}() requires {name}: pip install {package or name}") from error
+        library = name.partition(".")[0]
+        raise MissingDependencyError(f"{what} requires {library}: pip install {package or library}") from error
 
 
-def _table(faces: Faces, image: str | None) -> dict[str, Any]:
+def table(faces: Faces, image: str | None) -> dict[str, Any]:
     """Return the columns by name; what a model does not give is NaN."""
     count = len(faces.scores)
-    found: dict[str, Any] = {} if image is None else {"image": [image] * count}
+    found: dict[str, Any] = {} if image is None else {"image": np.array([image] * count, str)}
     rows = np.full((len(CSV_COLUMNS) - 1, count), np.nan, np.float32)
     given = columns(faces).T
     rows[: len(given)] = given
@@ -33,23 +37,8 @@ def _table(faces: Faces, image: str | None) -> dict[str, Any]:
     return found
 
 
-def to_pandas(faces: Faces, image: str | None) -> Any:
-    return _load("pandas", "to_pandas").DataFrame(_table(faces, image))
-
-
-def to_polars(faces: Faces, image: str | None) -> Any:
-    return _load("polars", "to_polars").DataFrame(_table(faces, image), nan_to_null=True)
-
-
-def to_arrow(faces: Faces, image: str | None) -> Any:
-    pa = _load("pyarrow", "to_arrow", '"scrfd-trt[parquet]"')
-    types = {"image": pa.string()}
-    found = _table(faces, image).items()
-    return pa.table({name: pa.array(values, types.get(name), from_pandas=True) for name, values in found})
-
-
 def to_supervision(faces: Faces) -> Any:
-    return _load("supervision", "to_supervision", '"scrfd-trt[supervision]"').Detections(
+    return load("supervision", "to_supervision()", '"scrfd-trt[supervision]"').Detections(
         xyxy=faces.boxes.copy(),
         confidence=faces.scores.copy(),
         class_id=np.zeros(len(faces.scores), int),
@@ -63,28 +52,27 @@ def from_supervision(detections: Any) -> dict[str, Any]:
     try:
         boxes, confidence = detections.xyxy, detections.confidence
         points, numbers = detections.data.get("landmarks"), detections.tracker_id
-        # Trackers use -1 for unconfirmed tracks.
-        confirmed = None if numbers is None or np.any(np.asarray(numbers) < 0) else numbers
         return {
             "boxes": np.array(boxes),
             "scores": np.ones(len(boxes), np.float32) if confidence is None else np.array(confidence),
             "landmarks": None if points is None else np.array(points),
-            "track_ids": confirmed,
+            # Trackers use -1 for unconfirmed tracks.
+            "track_ids": None if numbers is None or np.any(np.asarray(numbers) < 0) else numbers,
         }
     except (AttributeError, TypeError, ValueError) as error:
         raise DetectionsError(f"a supervision.Detections is required: {one_line(error)}") from error
 
 
-def to_fiftyone(faces: Faces, *, landmarks: bool) -> Any:
-    fo = _load("fiftyone", "to_fiftyone")
-    size, count = np.array(faces.image_size, np.float64), len(faces.scores)
+def to_fiftyone(faces: Any, *, landmarks: bool) -> Any:
+    fo = load("fiftyone", "to_fiftyone()")
+    size, count = np.array(faces.image_size * 2, np.float64), len(faces.scores)
     numbers = [None] * count if faces.track_ids is None else faces.track_ids.tolist()
     if landmarks:
-        points = [] if faces.landmarks is None else (faces.landmarks / size).tolist()
+        points = [] if faces.landmarks is None else (faces.landmarks / size[:2]).tolist()
         named = zip(points, numbers, strict=False)  # there may be no points
         return fo.Keypoints(keypoints=[fo.Keypoint(label="face", points=five, index=number) for five, number in named])
-    boxes = np.concatenate([faces.boxes[:, :2] / size, (faces.boxes[:, 2:] - faces.boxes[:, :2]) / size], axis=1)
-    labels = fo.Detections()
-    for box, score, number in zip(boxes.tolist(), faces.scores.tolist(), numbers, strict=True):
-        labels.detections.append(fo.Detection(label="face", bounding_box=box, confidence=score, index=number))
-    return labels
+    rows = zip((faces.xywh / size).tolist(), faces.scores.tolist(), numbers, strict=True)
+    labels = [
+        fo.Detection(label="face", bounding_box=box, confidence=score, index=number) for box, score, number in rows
+    ]
+    return fo.Detections(detections=labels)

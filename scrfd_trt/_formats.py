@@ -96,15 +96,18 @@ def yolo_lines(faces: Faces) -> str:
 
 def wider_block(faces: Faces, image: str) -> str:
     """Return faces in the result format of WIDER FACE: a name, the number of faces, and x y width height score each."""
-    left, top, width, height = _xywh(faces)
-    rows = np.stack([left, top, width, height, np.array(_texts(faces.scores), np.float64)], axis=1)
+    rows = np.stack([*_xywh(faces), _decimals(faces.scores)], axis=1)
     return f"{image}\n{len(rows)}\n" + ("%s %s %s %s %s\n" * len(rows)) % tuple(_texts(rows))
 
 
-def _xywh(faces: Faces) -> NDArray[np.float64]:
-    """Return ``(4, N)`` x, y, width and height, computed from the numbers as written."""
-    left, top, right, bottom = (np.array(_texts(column), np.float64) for column in faces.boxes.T)
-    return np.stack([left, top, right - left, bottom - top])
+def _xywh(faces: Faces) -> list[NDArray[np.float64]]:
+    """Return x, y, width and height, computed from the numbers as written, with as many digits as float32 has."""
+    left, top, right, bottom = map(_decimals, faces.boxes.T)
+    return [left, top, *(_decimals(side.astype(np.float32)) for side in (right - left, bottom - top))]
+
+
+def _decimals(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.array(_texts(values), np.float64)
 
 
 def columns(faces: Faces) -> NDArray[np.float32]:

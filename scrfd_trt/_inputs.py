@@ -6,6 +6,7 @@ import glob
 import logging
 import mimetypes
 import os
+import stat
 import sys
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -72,22 +73,31 @@ def open_picture(image: Any) -> Picture | None:
 def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bgr", "rgb"]] | None:
     """Return a function that finds an image again, and the order of its channels, without keeping it in memory.
 
-    It returns None once the image is gone. Returns None for an image that cannot be found again.
+    It returns None once the image is gone, or the file has changed. Returns None if the image cannot be found again.
     """
     order: Literal["bgr", "rgb"] = "rgb" if color == "rgb" else "bgr"
     if isinstance(image, np.ndarray):
         usable = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
         return (weakref.ref(image), order) if usable else None
-    if isinstance(image, (str, os.PathLike)) and "://" not in os.fsdecode(image)[:16]:
-        return partial(_found_again, partial(Path, os.path.abspath(os.fsdecode(image))), order), order  # noqa: PTH100
-    if _is_of("PIL.Image", "Image", image):
-        return partial(_found_again, weakref.ref(image), order), order
+    if isinstance(image, (str, os.PathLike)):
+        path = os.path.abspath(os.fsdecode(image))  # noqa: PTH100
+        if (state := _file_state(path)) is None:  # an address
+            return None
+        return partial(_found_again, lambda: Path(path) if _file_state(path) == state else None, order), order
+    return (partial(_found_again, weakref.ref(image), order), order) if _is_of("PIL.Image", "Image", image) else None
+
+
+def _file_state(path: str) -> tuple[int, ...] | None:
+    """Return what changes if a file is replaced or written; None if it is no regular file, which can be read again."""
+    with suppress(OSError, ValueError):
+        found = os.stat(path)  # noqa: PTH116
+        if stat.S_ISREG(found.st_mode):
+            return found.st_ino, found.st_size, found.st_mtime_ns
     return None
 
 
 def _found_again(find: Callable[[], Any], order: str) -> NDArray[np.uint8] | None:
-    image = find()
-    picture = None if image is None else open_picture(image)
+    picture = None if (image := find()) is None else open_picture(image)
     return None if picture is None else in_order_of(picture.decode(), order)
 
 

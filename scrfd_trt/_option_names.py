@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast
@@ -55,6 +56,35 @@ def unknown_option(name: str, known: Collection[str]) -> str:
         meant = "it is" if ours == name else f"did you mean {ours},"
         return f"{name}: {meant} an option of SCRFDDetector(…)"
     return f"no option {name!r}; the options are: {', '.join(known)}"
+
+
+_ATTRIBUTES: Final = {
+    "boxes": "xyxy bbox bboxes",
+    "box": "xyxy bbox",
+    "scores": "conf confidence confidences det_score",
+    "score": "conf confidence det_score prob",
+    "landmarks": "kps keypoints",
+    "track_ids": "tracker_id",
+    "track_id": "tracker_id id",
+    "areas": "area",
+    "image_size, which is width and height": "orig_shape",
+    "pts_seconds": "time",
+    "inside(…), or a mask: faces[faces.scores > 0.6]": "filter",
+    "concat()": "merge",
+    "to_pandas()": "to_df",
+    "detect(image)": "predict get infer inference process detect_faces forward run",
+    "warmup()": "prepare",
+    "device, an option of SCRFDDetector(…)": "to cuda",
+}
+"""Attributes of results and detectors of other libraries; an answer is given by the classes that have ours."""
+
+
+def unknown_attribute(owner: object, name: str) -> Any:
+    """Raise AttributeError, which names our attribute if the name is that of another library; ``__getattr__``."""
+    kind = type(owner)
+    found = [ours for ours, others in _ATTRIBUTES.items() if name in others.split()]
+    hint = next((f"; use {ours}" for ours in found if hasattr(kind, re.split(r"\W", ours)[0])), "")
+    raise AttributeError(f"{kind.__name__!r} object has no attribute {name!r}{hint}", name=name, obj=owner)
 
 
 def listed_options(keywords: Any) -> Callable[[Function], Function]:

@@ -186,7 +186,7 @@ def test_json_keeps_the_numbers(values, landmarks):
         ("", "JSON"),
         ("[]", "text"),
         ('{"faces": []}', "image_size"),
-        ('{"image_size": [1, 1], "faces": [{"box": [0, 0, 1, 1], "score": 7}]}', "faces.0.score"),
+        ('{"image_size": [1, 1], "faces": [{"box": [0, 0, 1, 1], "score": 7}]}', r"faces\.0: score must"),
         ('{"image_size": [1, 1], "faces": [{"box": [9, 0, 1, 1], "score": 0.7}]}', "faces.0"),
         ('{"image_size": [0, 1], "faces": []}', "image_size.0"),
     ],
@@ -244,8 +244,7 @@ def test_yolo_labels_lie_within_the_image():
 def test_results_in_the_format_of_wider_face():
     found = Detections([[10.5, 20, 50, 60], [0.1, 0.2, 0.3, 0.4]], [0.9, 0.8], image_size=SIZE)
     block = wider_block(found, "0--Parade/a.jpg")
-    assert block.startswith("0--Parade/a.jpg\n2\n10.5 20.0 39.5 40.0 0.9\n0.1 0.2 ")
-    assert block.endswith(" 0.8\n")
+    assert block == "0--Parade/a.jpg\n2\n10.5 20.0 39.5 40.0 0.9\n0.1 0.2 0.2 0.2 0.8\n"
     assert wider_block(Detections.empty(SIZE), "a.jpg") == "a.jpg\n0\n"
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from scrfd_trt import Detections, DetectionsError, MissingDependencyError, OptionError
+from scrfd_trt import Detections, DetectionsError, MissingDependencyError, OptionError, SCRFDDetector
 
 SIZE = (640, 480)
 BOXES, SCORES = [[10, 20, 50, 60], [0.1, 0.2, 300, 400]], [0.9, 0.8]
@@ -36,12 +36,13 @@ def test_tables(library, faces):
 
 
 def test_what_is_missing_is_missing():
-    pytest.importorskip("polars")
+    polars = pytest.importorskip("polars")
     pytest.importorskip("pandas")
     faces = FACES["tracked"]
     assert faces.to_polars()["nose_x"].null_count() == 2
     assert faces.to_pandas()["nose_x"].isna().all()
     assert faces.to_pandas()["track_id"].tolist() == [7, 3]
+    assert polars.concat([FACES[name].to_polars("a") for name in ("empty", "landmarks")]).height == 2
 
 
 @pytest.mark.parametrize("library", [*TABLES, "fiftyone"])
@@ -80,8 +81,9 @@ def test_masks_by_size_and_region():
     assert faces[faces.sizes > 41] == faces[[1]]
     assert faces[faces.inside((0, 0, 100, 100)) & (faces.areas == 1600)] == faces[[0]]
     assert FACES["empty"].inside((0, 0, 1, 1)).shape == FACES["empty"].sizes.shape == (0,)
-    with pytest.raises(OptionError, match="region must be x1, y1, x2, y2"):
-        faces.inside((1, 2))
+    for region in ((1, 2), (9, 0, 5, 5), (0, 0, float("nan"), 5)):
+        with pytest.raises(OptionError, match="region must be x1, y1, x2, y2"):
+            faces.inside(region)
 
 
 def test_joined_detections_without_repeated_faces():
@@ -111,9 +113,16 @@ def test_what_cannot_be_joined(parts, message):
         Detections.concat(parts)
 
 
-@pytest.mark.parametrize(("name", "ours"), [("xyxy", "boxes"), ("conf", "scores"), ("kps", "landmarks")])
-def test_names_of_other_libraries_are_answered(name, ours):
-    with pytest.raises(AttributeError, match=f"no attribute '{name}'; use {ours}"):
-        getattr(FACES["landmarks"], name)
-    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
-        FACES["landmarks"].nothing  # noqa: B018
+@pytest.mark.parametrize(
+    ("found", "name", "hint"),
+    [
+        (FACES["landmarks"], "bbox", "; use boxes"),
+        (FACES["landmarks"], "orig_shape", "; use image_size, which is width and height"),
+        (FACES["landmarks"], "predict", ""),
+        (FACES["landmarks"][0], "bbox", "; use box"),
+        (SCRFDDetector.__new__(SCRFDDetector), "predict", r"; use detect\(image\)"),
+    ],
+)
+def test_names_of_other_libraries_are_answered(found, name, hint):
+    with pytest.raises(AttributeError, match=f"'{type(found).__name__}' object has no attribute '{name}'{hint}$"):
+        getattr(found, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -9,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
+from scrfd_trt._exports import PARQUET, load
 from scrfd_trt._formats import CSV_COLUMNS, columns
 from scrfd_trt._version import __version__
-from scrfd_trt.errors import MissingDependencyError
 
 MAX_IMAGES, MAX_FACES = 1 << 16, 1 << 19  # in a row group, which is in memory until it is written
 FACE_FIELDS = CSV_COLUMNS[1:]
@@ -19,13 +20,8 @@ FACE_FIELDS = CSV_COLUMNS[1:]
 
 def load_pyarrow() -> ModuleType:
     """Return pyarrow with its Parquet module; raise MissingDependencyError if it is not installed."""
-    try:
-        import pyarrow as pa  # noqa: PLC0415 - optional, and slow to import
-        import pyarrow.parquet  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingDependencyError('Parquet files require pyarrow: pip install "scrfd-trt[parquet]"') from error
-    found: ModuleType = pa
-    return found
+    load("pyarrow.parquet", "writing Parquet files", PARQUET)
+    return sys.modules["pyarrow"]
 
 
 class ParquetFile:
