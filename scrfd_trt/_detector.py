@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
-from itertools import chain, islice
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import cv2
@@ -26,6 +26,7 @@ from scrfd_trt._inputs import (
     each_of,
     image_source,
     in_order_of,
+    is_encoded,
     is_file,
     open_picture,
 )
@@ -39,7 +40,6 @@ from scrfd_trt.errors import (
     OptionError,
     ScrfdError,
     is_out_of_memory,
-    memory_errors,
     one_line,
     out_of_memory,
     shown,
@@ -148,7 +148,8 @@ class SCRFDDetector(DetectorBase):
             After ``close()``.
         """
         self._check_open()
-        return self._remember(image, self._detect([self._prepare(image)], threshold, max_faces)[0])
+        found = self._pipeline.detect([self._prepare(image)], *self._limits(threshold, max_faces))[0]
+        return self._remember(image, found)
 
     def _remember(self, image: Any, found: Detections) -> Detections:
         """Note which image has these faces."""
@@ -214,17 +215,13 @@ class SCRFDDetector(DetectorBase):
         """
         self._check_open()
         each, limits = each_of(images, "detect_batch"), self._limits(threshold, max_faces)
-        return_errors, first = _returns_errors(on_error), list(islice(each, 1))
-        each = chain(first, each)
-        if return_errors or any(map(is_file, first)):
-            return list(
-                self._stream(
-                    each, self._pipeline.max_batch, self._pipeline.parallel, limits, return_errors=return_errors
-                )
-            )
-        sources: deque[str | None] = deque()
-        found = self._detect(list(self._prepared(each, 1, sources)), threshold, max_faces)
-        return [self._remember(*pair) for pair in zip(sources, found, strict=True)]
+        return_errors, size, in_flight = _returns_errors(on_error), self._pipeline.max_batch, self._pipeline.parallel
+        are_arrays = isinstance(images, (list, tuple, np.ndarray)) and not any(map(is_encoded, images))
+        if return_errors or not are_arrays:  # then few images are in memory at a time
+            return list(self._stream(each, size, in_flight, limits, return_errors=return_errors))
+        prepared = [self._prepare(image, number) for number, image in enumerate(each)]
+        found = self._pipeline.detect(prepared, *limits)
+        return [self._remember(*pair) for pair in zip(images, found, strict=True)]
 
     @explained_options
     def detect_on_gpu(
@@ -298,14 +295,10 @@ class SCRFDDetector(DetectorBase):
         """
         import asyncio  # noqa: PLC0415 - slow to import
 
-        if is_file(image):
-            self._check_open()
-            future = self._pipeline.submit(
-                [await asyncio.to_thread(self._prepare, image)], *self._limits(threshold, max_faces)
-            )
-        else:
-            future = self.submit([image], threshold=threshold, max_faces=max_faces)
-        return self._remember(image, (await asyncio.wrap_future(future))[0])
+        self._check_open()
+        limits = self._limits(threshold, max_faces)
+        prepared = await asyncio.to_thread(self._prepare, image) if is_file(image) else self._prepare(image)
+        return self._remember(image, (await asyncio.wrap_future(self._pipeline.submit([prepared], *limits)))[0])
 
     @overload
     def stream(
@@ -393,19 +386,17 @@ class SCRFDDetector(DetectorBase):
         *,
         return_errors: bool,
     ) -> Iterator[Outcome]:
-        first = list(islice(images, 1))
-        max_bytes = MAX_BATCH_BYTES if any(map(is_file, first)) else None
         sources: deque[str | None] = deque()
 
         def start(group: list[Any]) -> Pending[Outcome]:
             return self._pipeline.start(group, *limits)
 
-        with closing(self._prepared(chain(first, images), batch, sources, return_errors=return_errors)) as prepared:
-            for found in in_order(start, prepared, batch, in_flight, return_errors=return_errors, max_bytes=max_bytes):
+        ordered = partial(in_order, return_errors=return_errors, max_bytes=MAX_BATCH_BYTES)
+        with closing(self._prepared(images, batch, sources, return_errors=return_errors)) as prepared:
+            for found in ordered(start, prepared, batch, in_flight):
                 source = sources.popleft()
                 yield found if isinstance(found, ScrfdError) else self._remember(source, found)
 
-    @memory_errors("warming up")
     def warmup(self, shape: tuple[int, ...] | None = None) -> Self:
         """Run the model once in each way, and return the detector; its first detection is then as fast as later ones.
 
@@ -419,14 +410,14 @@ class SCRFDDetector(DetectorBase):
         ImageError, OptionError, BackendError, ClosedError
             As for :meth:`detect`.
         """
-        self._check_open()
-        default = (1080, 1280) if self.options.color == "nv12" else (720, 1280, 3)
-        image = self._prepare(np.zeros(_shape(shape or default), np.uint8))
+        image = self.pinned(shape or ((1080, 1280) if self.options.color == "nv12" else (720, 1280, 3)))
+        image.fill(0)
+        prepared = self._prepare(image)
         # On a GPU, three runs may be concurrent, and the second of each size is captured as a graph.
         concurrent, rounds = (1, 1) if self.device == "cpu" else (3 * self._pipeline.parallel, 2)
         for size in [*dict.fromkeys((1, self._pipeline.max_batch))] * rounds:
             places = [range(first, first + size) for first in range(0, concurrent * size, size)]
-            runs = ((self._pipeline.start([image] * size, *self._limits(None, None)), each) for each in places)
+            runs = ((self._pipeline.start([prepared] * size, *self._limits(None, None)), each) for each in places)
             all_found(Runs(runs).result())
         return self
 
@@ -521,9 +512,6 @@ class SCRFDDetector(DetectorBase):
             options.threshold if threshold is None else _in_range("threshold", threshold, 0.0, 1.0),
             options.max_faces if max_faces is None else _count("max_faces", max_faces),
         )
-
-    def _detect(self, images: list[Any], threshold: float | None, max_faces: int | None) -> list[Detections]:
-        return self._pipeline.detect(images, *self._limits(threshold, max_faces))
 
 
 def _returns_errors(on_error: str) -> bool:

@@ -37,8 +37,9 @@ class SharedModel:
     """
 
     def __init__(self, recipe: Any, opened: Opened | None = None, key: bytes = b"") -> None:
-        self._recipe, self._opened, self._key = recipe, opened, key
+        self._recipe, self._opened, self._key = recipe, opened, key or os.urandom(16)
         self._lock, self.is_closed = _forks.Lock(), False
+        _shared[self._key] = self
 
     @property
     def opened(self) -> Opened:
@@ -62,13 +63,10 @@ class SharedModel:
         self.check_open()
         if isinstance(self._recipe, str):
             raise ScrfdError(f"a detector with {self._recipe} cannot be pickled or copied: open one in each process")
-        with self._lock:
-            self._key = self._key or os.urandom(16)
-            _shared[self._key] = self
         return _in_this_process, (self._key, self._recipe)
 
 
-_shared: WeakValueDictionary[bytes, SharedModel] = WeakValueDictionary()
+_shared: WeakValueDictionary[bytes, SharedModel] = WeakValueDictionary()  # those open in this process
 _received: deque[SharedModel] = deque(maxlen=4)  # they stay open after their detectors are gone
 _lock = _forks.Lock()
 
@@ -78,7 +76,7 @@ def _in_this_process(key: bytes, recipe: Callable[[], Opened]) -> SharedModel:
     with _lock:
         model = _shared.get(key)
         if model is None or model.is_closed:
-            model = _shared[key] = SharedModel(recipe, key=key)
+            model = SharedModel(recipe, key=key)
             _received.append(model)
     return model
 
@@ -132,7 +130,7 @@ class DetectorBase:
         OptionError, DeviceError, BackendError, MissingDependencyError
             As for :class:`SCRFDDetector`.
         """
-        return cls.__new__(cls)._open_model(Path, Path(path), **options)
+        return cls.__new__(cls)._open_model(Path, _path(path), **options)
 
     @classmethod
     @listed_options(DetectorKeywords)
@@ -177,7 +175,7 @@ class DetectorBase:
         """
         checked = _validated(options)
         how = {"lean_runtime": lean_runtime, "allow_host_code": allow_host_code}
-        recipe = partial(_open_engine, Path(path), checked, device, **how)
+        recipe = partial(_open_engine, _path(path), checked, device, **how)
         return cls.__new__(cls)._open(recipe, checked, stream=stream)
 
     @classmethod
@@ -306,6 +304,12 @@ class DetectorBase:
 def invalid(name: str, what: str, value: object) -> OptionError:
     """Return the error for the value of an option; ``what`` says what it must be."""
     return OptionError(f"{name} must be {what}, not {shown(value)}", fields=[name], value=value)
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise invalid("path", "the path of a model's file", path)
+    return Path(path)
 
 
 def _validated(options: DetectorKeywords) -> DetectorOptions:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, TimeoutError  # noqa: A004 - that of Python 3.10
 from contextlib import contextmanager
 from urllib.parse import urljoin
 
@@ -34,28 +36,43 @@ def answered(url: str, headers: Mapping[str, str] | None = None) -> Iterator[req
 
 def read_image_file(url: str, max_bytes: int, max_seconds: float) -> bytes:
     """Return the body of an answer; raise ImageError where that fails, or takes more than the limits."""
-    end = time.monotonic() + max_seconds
-    found = bytearray()
+    answer: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(_body(url, max_bytes, time.monotonic() + max_seconds))
+        except Exception as error:  # noqa: BLE001 - raised by the future
+            answer.set_exception(error)
+
+    # In a thread of its own: time limits of requests begin anew with each byte of a slow server.
+    threading.Thread(target=run, daemon=True).start()
     try:
-        with answered(url) as response:
-            if response.status_code != requests.codes.ok:
-                raise ImageError(f"{status(response)}: check the address")
-            length = content_length(response)
-            for chunk in response.iter_content(CHUNK) if (length or 0) <= max_bytes else ():
-                found += chunk
-                if len(found) > max_bytes:
-                    break
-                if time.monotonic() > end:
-                    raise ImageError(f"the download takes longer than {max_seconds:g} seconds")
+        return answer.result(max_seconds)
+    except TimeoutError:
+        raise ImageError(f"the download takes longer than {max_seconds:g} seconds") from None
     except ScrfdError:
         raise
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise ImageError("the download was cut off: try again") from error
     except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be parsed
         why = reason(error) if isinstance(error, requests.RequestException) else one_line(error)
         raise ImageError(f"the image cannot be downloaded ({why})") from error
-    if max(length or 0, len(found)) > max_bytes:
+
+
+def _body(url: str, max_bytes: int, end: float) -> bytes:
+    found = bytearray()
+    with answered(url) as response:
+        if response.status_code != requests.codes.ok:
+            raise ImageError(f"{status(response)}: check the address")
+        length = content_length(response) or 0
+        for chunk in response.iter_content(CHUNK) if length <= max_bytes else ():
+            found += chunk
+            if len(found) > max_bytes or time.monotonic() > end:
+                break
+    if max(length, len(found)) > max_bytes:
         raise ImageError(f"the file has more than {max_bytes / 1e6:,.0f} MB: make the image smaller")
-    if length is not None and length > len(found):
-        raise ImageError(f"the download was cut off after {len(found):,} of {length:,} bytes")
+    if len(found) < length:
+        raise requests.exceptions.ChunkedEncodingError
     return bytes(found)
 
 
@@ -84,4 +101,4 @@ def reason(error: requests.RequestException) -> str:
             queue += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
     known = (item.strerror for item in seen if isinstance(item, OSError) and item.strerror)
     text = next(known, None) or one_line(error)
-    return text[0].lower() + text[1:]
+    return ("proxy: " if isinstance(error, requests.exceptions.ProxyError) else "") + text[0].lower() + text[1:]

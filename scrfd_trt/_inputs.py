@@ -36,6 +36,8 @@ MAX_SECONDS = 120.0
 MAX_AHEAD, MAX_BYTES_AHEAD, MAX_BATCH_BYTES = 64, 1 << 29, 1 << 28
 """Images, and bytes of their files and pixels, that are read before their turn; and bytes that end a batch."""
 LONGEST_NAME = 200
+_BYTES = (bytes, bytearray, memoryview)
+_WANTED = "an array (H, W, 3) of uint8, a path, an address, the bytes of a file or a PIL image is required"
 
 
 class Picture(NamedTuple):
@@ -58,16 +60,14 @@ def open_picture(image: Any) -> Picture | None:
         is_web = isinstance(image, str) and "://" in text[:16]
         opened = _open_file(download(text), shown_address(text)) if is_web else _open_file(Path(text), _cut(text))
         return opened._replace(source=text)
-    if isinstance(image, (bytes, bytearray, memoryview)):
+    if isinstance(image, _BYTES):
         return _open_file(bytes(image))
     if _is_of("PIL.Image", "Image", image):
         return Picture(4 * image.width * image.height, partial(_pillow_pixels, image))
     if _is_of("av", "VideoFrame", image):
         return Picture(3 * image.width * image.height, partial(_frame_pixels, image))
-    read = None
-    with suppress(Exception):  # of a foreign object
-        read = getattr(image, "read", None)
-    return _open_file(_content(read)) if callable(read) else None
+    read = _reader(image)
+    return _open_file(_content(read)) if read else None
 
 
 def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bgr", "rgb"]] | None:
@@ -77,8 +77,7 @@ def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bg
     """
     order: Literal["bgr", "rgb"] = "rgb" if color == "rgb" else "bgr"
     if isinstance(image, np.ndarray):
-        usable = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-        return (weakref.ref(image), order) if usable else None
+        return weakref.ref(image), order
     if isinstance(image, (str, os.PathLike)):
         path = os.path.abspath(os.fsdecode(image))  # noqa: PTH100
         if (state := _file_state(path)) is None:  # an address
@@ -108,7 +107,22 @@ def in_order_of(pixels: NDArray[np.uint8], color: str) -> NDArray[np.uint8]:
 
 def is_file(image: Any) -> bool:
     """Return whether an image is a file, its address or its content, which another thread may open."""
-    return isinstance(image, (str, bytes, os.PathLike))
+    return isinstance(image, (str, os.PathLike, *_BYTES))
+
+
+def is_encoded(image: Any) -> bool:
+    """Return whether an image has to be decoded: whether :func:`open_picture` opens it."""
+    if type(image) is np.ndarray:
+        return False
+    foreign = _is_of("PIL.Image", "Image", image) or _is_of("av", "VideoFrame", image)
+    return foreign or is_file(image) or _reader(image) is not None
+
+
+def _reader(image: Any) -> Callable[[], Any] | None:
+    with suppress(Exception):  # of a foreign object
+        read = image.read
+        return read if callable(read) else None
+    return None
 
 
 def _is_of(module: str, name: str, image: Any) -> bool:
@@ -122,8 +136,7 @@ def _open_file(source: Path | bytes, name: str = "") -> Picture:
     try:
         file = open_image(source, name=name)
     except ImageError as error:
-        what = "" if isinstance(source, bytes) else _other_kind(source)
-        if not what:
+        if not (what := _other_kind(source)):
             raise
         raise ImageError(what, subject=name) from error
     if file.count > 1:
@@ -132,8 +145,11 @@ def _open_file(source: Path | bytes, name: str = "") -> Picture:
     return Picture(len(file.data) + 4 * file.size[0] * file.size[1], lambda: next(file.frames()).visible())
 
 
-def _other_kind(path: Path) -> str:
-    """Return what to do with a path that is no image, if it is something else."""
+def _other_kind(path: Path | bytes) -> str:
+    """Return what to do with a file that is no image, if it is something else."""
+    if isinstance(path, bytes):
+        is_page = path[:99].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+        return "this is a web page: pass the address or content of the image itself" if is_page else ""
     if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib's, it raises no error
         return "this is a folder: call detect_batch or stream for its images"
     exists = os.path.exists(path)  # noqa: PTH110
@@ -149,7 +165,7 @@ def _content(read: Callable[[], Any]) -> bytes:
         content = read()
     except Exception as error:  # of a foreign object
         raise ImageError(f"the file object cannot be read: {one_line(error)}") from error
-    if not isinstance(content, (bytes, bytearray, memoryview)):
+    if not isinstance(content, _BYTES):
         kind = type(content).__name__
         raise ImageError(f"the file object returns {kind}: open it in binary mode, such as open(path, 'rb')")
     if not content:
@@ -189,9 +205,6 @@ def as_array(image: Any, color: str) -> Any:
     return array.transpose(1, 2, 0) if color != "nv12" and is_channels_first(array.shape) else array
 
 
-_WANTED = "an array (H, W, 3) of uint8, a path, an address, the bytes of a file or a PIL image is required"
-
-
 def each_of(images: Any, name: str) -> Iterator[Any]:
     """Return an iterator over several images: of a sequence, an array, a folder or a pattern of names.
 
@@ -207,7 +220,7 @@ def each_of(images: Any, name: str) -> Iterator[Any]:
     if isinstance(dimensions, int) and dimensions < 4 and not (dimensions == 1 and objects):
         raise ImageError(f"{name} requires several images, not one array; for one image, call detect(image)")
     try:
-        if isinstance(images, (bytes, bytearray, memoryview)) or hasattr(images, "read"):
+        if isinstance(images, _BYTES) or _reader(images):
             raise TypeError  # noqa: TRY301 - bytes and files are sequences of what is no image
         each: Iterator[Any] = iter(images)
     except TypeError as error:
@@ -223,15 +236,16 @@ def _expanded(path: str | os.PathLike[Any]) -> list[str]:
     text = os.fsdecode(path)
     try:
         if is_folder := os.path.isdir(text):  # noqa: PTH112 - unlike pathlib's, it raises no error
-            names = [name for name in os.listdir(text) if name[:1] != "." and name.lower().endswith(IMAGE_SUFFIXES)]  # noqa: PTH208
-            found = [os.path.join(text, name) for name in sorted(names)]  # noqa: PTH118
+            entries = (each for each in os.scandir(text) if each.name[:1] != "." and each.is_file())
+            found = sorted(each.path for each in entries if each.name.lower().endswith(IMAGE_SUFFIXES))
         elif os.path.exists(text) or not glob.has_magic(text) or "://" in text[:16]:  # noqa: PTH110
             return [text]
         else:
-            found = sorted(glob.glob(text, recursive=True), key=Path)  # noqa: PTH207 - absolute ones, too
+            names = glob.iglob(text, recursive=True)  # noqa: PTH207 - absolute ones, too
+            found = sorted((name for name in names if not os.path.isdir(name)), key=Path)  # noqa: PTH112
     except (OSError, ValueError) as error:
         raise ImageError(f"the folder cannot be read: {one_line(error)}", subject=_cut(text)) from error
-    if found := [name for name in found if not os.path.isdir(name)]:  # noqa: PTH112
+    if found:
         return found
     what = "the folder contains no images (.jpg, .png, …); subfolders are searched by a pattern such as **/*.jpg"
     raise ImageError(what if is_folder else "no file matches this pattern", subject=_cut(text))

@@ -6,6 +6,7 @@ import io
 import logging
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,12 +30,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         goal = {"/there": "/a.jpg", "/loop": "/loop", "/away": "ftp://127.0.0.1/a.jpg", "/bad": "http://["}
         body = FILES.get(self.path, b"")
-        self.send_response(302 if self.path in goal else 200 if self.path in (*FILES, "/cut") else 404)
+        self.send_response(302 if self.path in goal else 200 if self.path in (*FILES, "/cut", "/slow") else 404)
         self.send_header("Location", goal.get(self.path, ""))
-        if self.path != "/long":
+        if self.path not in {"/long", "/slow"}:
             self.send_header("Content-Length", str(len(body) + 5 * (self.path == "/cut")))
         self.end_headers()
         self.wfile.write(body)
+        for _ in range(20 if self.path == "/slow" else 0):
+            self.wfile.write(b"x")
+            time.sleep(0.02)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
         pass
@@ -77,9 +81,9 @@ def test_failed_downloads_name_address_and_reason(site: str, path: str, message:
     assert "secret" not in str(caught.value)
 
 
-def test_download_that_takes_too_long(site: str) -> None:
-    with pytest.raises(ImageError, match="takes longer than 0 seconds"):
-        download(f"{site}/a.jpg", max_seconds=0.0)
+def test_server_that_sends_a_byte_now_and_then(site: str) -> None:
+    with pytest.raises(ImageError, match=r"takes longer than 0\.1 seconds"):
+        download(f"{site}/slow", max_seconds=0.1)
 
 
 @pytest.mark.parametrize("address", ["ftp://host/a.jpg", "http://[", "http://user:secret@127.0.0.1:1/" + "a" * 9000])
@@ -269,6 +273,18 @@ def test_files_are_read_ahead_in_threads(
     assert not [each for each in threading.enumerate() if each.name.startswith("scrfd-trt-job")]
 
 
+def test_large_images_end_a_batch_early(
+    detector: SCRFDDetector, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, start = [], detector._pipeline.start
+    monkeypatch.setattr("scrfd_trt._detector.MAX_BATCH_BYTES", 2 * picture.nbytes)
+    monkeypatch.setattr(
+        detector._pipeline, "start", lambda group, *limits: sizes.append(len(group)) or start(group, *limits)
+    )
+    detector.detect_batch([Image.fromarray(picture)] * 4)
+    assert sizes == [2, 2]
+
+
 def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetector, folder: Path) -> None:
     stream = detector.stream(folder / "a.png" for _ in range(100))
     next(stream)
@@ -280,6 +296,7 @@ def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetecto
     ("image", "message"),
     [
         (b"x" * 60_000, "not a supported image"),
+        (b"<!DOCTYPE html><html>", "this is a web page"),
         ("x" * 60_000, "cannot be read: File name too long"),
         ("no\0name", "null|no such file"),
         ("none.jpg", "none.jpg: there is no such file"),
@@ -296,7 +313,7 @@ def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetecto
         (np.zeros((3, 40, 50), np.uint8), r"channels first: .* call \.transpose\(1, 2, 0\)"),
         (np.arange(60_000).astype(object).reshape(100, 200, 3), "element type object"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_wrong_images_get_one_short_line(detector: SCRFDDetector, folder: Path, image: Any, message: str) -> None:
     if isinstance(image, str):

@@ -70,6 +70,14 @@ def test_names_of_other_libraries_are_answered(options, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("path", [5, None, "", b"face.onnx"])
+def test_a_path_that_is_none_is_an_invalid_option(path):
+    for method in (SCRFDDetector.from_onnx, SCRFDDetector.from_engine):
+        with pytest.raises(OptionError, match="path must be the path of a model's file, not ") as caught:
+            method(path)
+        assert caught.value.fields == ("path",)
+
+
 def test_names_of_other_libraries_are_answered_by_methods(root):
     with SCRFDDetector.from_backend(RecordedBackend(root / "tests/data/recorded/500m_fp16.npz")) as detector:
         for method in (detector.detect, detector.detect_batch, detector.stream, detector.submit):

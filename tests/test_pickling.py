@@ -56,6 +56,8 @@ def test_detector_opens_at_its_first_use_and_once_for_all_copies(detector, elsew
     assert repr(first) == "<SCRFDDetector not opened yet in this process>"
     assert first.options == detector.options
     assert not elsewhere
+    with pytest.raises(ScrfdError, match="there is not enough memory for an array of shape"):
+        first.warmup((1 << 60, 3, 3))
     assert first.warmup().detect(IMAGE) == second.detect(IMAGE) == expected
     assert first.device == second.device == "cpu"
     del first, second
