@@ -6,16 +6,17 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._cli import outputs
 from scrfd_trt._cli.decoders import OpenedImage
-from scrfd_trt._cli.images import ImageCallback
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._detections import Detections
 from scrfd_trt._formats import yolo_lines
@@ -28,59 +29,27 @@ CROP_MARGIN = 0.2  # what pictures of faces show around the box, as a share of i
 MAX_SHOWN = 10
 Pages = Iterator[tuple[ImageFrame, Detections]]
 _one_at_a_time = threading.Lock()
-Step = Callable[[OpenedImage, Pages], Pages]
-"""Does something with each page of an image and its faces, and passes them on."""
 
 
-class ImageOutputs:
-    """Folders for marked copies, pictures of faces and YOLO's labels, each of which may be None."""
-
-    def __init__(
-        self, annotate: Path | None, crops: Path | None, labels: Path | None, *, show: bool, quality: int
-    ) -> None:
-        self.annotate, self.crops, self.labels, self.show, self.quality = annotate, crops, labels, show, quality
-        if show and sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-            raise OptionError("--show requires a display, and there is none; use --annotate DIR")
-
-    def plan(
-        self, sources: Sequence[Source], *, overwrite: bool, replace: bool
-    ) -> tuple[ImageCallback | None, dict[Source, Path]]:
-        """Return what takes the images, None if there is nothing to do, and the pictures to write.
-
-        Raises the errors of :func:`outputs.plan_folder`. ``replace`` lets the files of an unfinished job be replaced.
-        """
-        plan = partial(outputs.plan_folder, sources, overwrite=overwrite)
-        crops = {} if self.crops is None else plan(self.crops, name=_first_crop)
-        for source in crops:
-            source.copy = source.copy if source.is_done else None  # an image without faces has none
-        copies = {} if self.annotate is None else plan(self.annotate)
-        labels = {} if self.labels is None else plan(self.labels, name=lambda path: path.with_suffix(outputs.LABELS))
-        if self.show and (count := sum(not source.is_done for source in sources)) > MAX_SHOWN:
-            raise OptionError(f"--show opens at most {MAX_SHOWN} images, not {count}; use --annotate DIR")
-        steps: dict[Step, object] = {
-            partial(_save_crops, crops, self.quality, replace): crops,
-            partial(_save_labels, labels, replace): labels,
-            _show: self.show,
-            partial(_annotate, copies, self.quality, replace): copies,
-        }
-        used = [step for step, wanted in steps.items() if wanted]
-        return partial(_take, used) if used else None, crops | copies
+def check_show(images: Sequence[Source]) -> None:
+    """Raise OptionError if there is no display, or too many images to show."""
+    if images and sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        raise OptionError("--show requires a display, and there is none; use --annotate DIR")
+    if len(images) > MAX_SHOWN:
+        raise OptionError(f"--show opens at most {MAX_SHOWN} images, not {len(images)}; use --annotate DIR")
 
 
-def _take(steps: Sequence[Step], image: OpenedImage, pages: Pages) -> Callable[[], None]:
-    for step in steps:
-        pages = step(image, pages)
-    deque(pages, 0)
-    return lambda: None
+def plan_crops(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> dict[Source, Path]:
+    """Choose the path of the first face of each image, as :func:`outputs.plan_folder` does."""
+    targets = outputs.plan_folder(sources, folder, overwrite=overwrite, name=_first_crop)
+    for source in targets:
+        source.copy = source.copy if source.is_done else None  # an image without faces has none
+    return targets
 
 
-def _show(_image: OpenedImage, pages: Pages) -> Pages:
-    for frame, faces in pages:
-        try:
-            faces.show(frame.visible())
-        except OutputError as error:
-            raise OutputError("there is no program here that shows pictures; use --annotate DIR") from error
-        yield frame, faces
+def plan_labels(sources: Sequence[Source], folder: Path, *, overwrite: bool) -> dict[Source, Path]:
+    """Choose the path of YOLO's labels of each image."""
+    return outputs.plan_folder(sources, folder, overwrite=overwrite, name=lambda path: path.with_suffix(outputs.LABELS))
 
 
 def _first_crop(path: Path) -> Path:
@@ -88,53 +57,73 @@ def _first_crop(path: Path) -> Path:
     return path.with_name(f"{path.stem}_1{suffix}")
 
 
-def _save_crops(targets: dict[Source, Path], quality: int, replace: bool, image: OpenedImage, pages: Pages) -> Pages:
-    """Write the faces of all pages to ``NAME_1``, ``NAME_2`` and so on, highest scores of a page first."""
-    first, number = targets[image.source], 0
-    for frame, faces in pages:
-        for crop in faces.crop(frame.visible(), CROP_MARGIN):
-            if not crop.size:  # the box is outside of the image
-                continue
-            number += 1
-            path = first.with_name(f"{first.stem[:-1]}{number}{first.suffix}")
-            outputs.save_image([ImageFrame(crop)], path, overwrite=replace, quality=quality, copy_of=image.file)
-        yield frame, faces
+@dataclass(frozen=True)
+class ImageOutputs:
+    """Takes the pages of an image with their faces; each of the outputs may be empty."""
+
+    crops: Mapping[Source, Path]
+    labels: Mapping[Source, Path]
+    copies: Mapping[Source, Path]
+    show: bool
+    quality: int
+    replace: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.crops or self.labels or self.copies or self.show)
+
+    def __call__(self, image: OpenedImage, pages: Pages) -> Callable[[], None]:
+        pages = self._used(image, pages)
+        if self.copies:
+            target = self.copies[image.source]
+            kept = storable(image.metadata.kept(descriptive=False, location=False), target.suffix)
+            self._save(image, _marked(pages), target, metadata=kept)
+        deque(pages, 0)
+        return lambda: None
+
+    def _used(self, image: OpenedImage, pages: Pages) -> Pages:
+        numbers = count(1)
+        if self.labels:
+            image.source.copy = None
+        for page, (frame, faces) in enumerate(pages, 1):
+            if self.crops:
+                self._save_crops(image, faces.crop(frame.visible(), CROP_MARGIN), numbers)
+            if self.labels:
+                self._save_labels(image, page, yolo_lines(faces))
+            if self.show:
+                _show(frame, faces)
+            yield frame, faces
+
+    def _save(self, image: OpenedImage, frames: Iterable[ImageFrame], path: Path, **how: Any) -> None:
+        outputs.save_image(frames, path, overwrite=self.replace, quality=self.quality, copy_of=image.file, **how)
+
+    def _save_crops(self, image: OpenedImage, crops: Sequence[NDArray[np.uint8]], numbers: Iterator[int]) -> None:
+        """Write faces to ``NAME_1``, ``NAME_2`` and so on; one outside of the image has no crop."""
+        first = self.crops[image.source]
+        for crop in (crop for crop in crops if crop.size):
+            self._save(image, [ImageFrame(crop)], first.with_stem(f"{first.stem[:-1]}{next(numbers)}"))
+
+    def _save_labels(self, image: OpenedImage, page: int, text: str) -> None:
+        """Write YOLO's labels, of each page if there are several."""
+        path = self.labels[image.source]
+        outputs.make_folder(path.parent)
+        path = path if image.file.count == 1 else path.with_stem(f"{path.stem}_page{page}")
+        with outputs.atomic_output(path, kind="text", overwrite=self.replace) as file:
+            file.write(text.encode())
+        if text:  # an empty file is no sign that the image is done
+            image.source.copy = path
 
 
-def _save_labels(targets: dict[Source, Path], replace: bool, image: OpenedImage, pages: Pages) -> Pages:
-    """Write YOLO's labels, of each page if there are several."""
-    target = targets[image.source]
-    outputs.make_folder(target.parent)
-    for page, (frame, faces) in enumerate(pages, 1):
-        path = target if image.file.count == 1 else target.with_stem(f"{target.stem}_page{page}")
-        with outputs.atomic_output(path, kind="text", overwrite=replace) as file:
-            file.write(yolo_lines(faces).encode())
-        yield frame, faces
+def _show(frame: ImageFrame, faces: Detections) -> None:
+    try:
+        faces.show(frame.visible())
+    except OutputError as error:
+        raise OutputError("there is no program here that shows pictures; use --annotate DIR") from error
 
 
-def _annotate(targets: dict[Source, Path], quality: int, replace: bool, image: OpenedImage, pages: Pages) -> Pages:
-    """Write a copy with the faces marked; this is the last step, as it passes no page on."""
-    target = targets[image.source]
-    outputs.save_image(
-        _drawn(pages),
-        target,
-        overwrite=replace,
-        quality=quality,
-        copy_of=image.file,
-        metadata=storable(image.metadata.kept(descriptive=False, location=False), target.suffix),
-    )
-    return iter(())
-
-
-@cache
-def _landmarks() -> Callable[..., NDArray[np.uint8]]:
+def _marked(pages: Pages) -> Iterator[ImageFrame]:
     import overlays  # noqa: PLC0415 - slow to import
 
-    return overlays.create("landmarks")
-
-
-def _drawn(pages: Pages) -> Iterator[ImageFrame]:
-    draw = _landmarks()
+    draw = overlays.create("landmarks")
     for frame, faces in pages:
         with _one_at_a_time, measured("draw"):  # threads would pass Python's lock around at each line and point
             marked = frame.drawn_on(draw(frame.visible(), faces))

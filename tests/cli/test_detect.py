@@ -141,6 +141,7 @@ def test_wider_face_blocks(run: Run, picture: Picture) -> None:
     )
     assert (name, number, others) == ("a.png", "1", ["b.png", "0", ""])
     np.testing.assert_allclose([float(text) for text in face.split(" ")], [40, 30, 50, 70, 0.875], atol=1.0)
+    assert max(map(len, face.split(" "))) <= 11  # digits of float32
 
 
 def test_yolo_has_a_file_for_each_image(run: Run, picture: Picture) -> None:
@@ -187,6 +188,13 @@ class TestCrops:
         assert run(*args, "--resume").code == 0
         assert [path.as_posix() for path in sorted(Path().glob("[acl]/*[gt]"))] == ["a/a.png", "c/a_1.png", "l/a.txt"]
         assert "skipped 1 input" in run(*args, "--resume").err
+
+    def test_labels_of_no_faces_and_of_pages_are_done(self, run: Run, picture: Picture) -> None:
+        picture("in/a.png", box=None)
+        Image.open(picture("b.png")).save("in/b.tif", save_all=True, append_images=[Image.new("RGB", (9, 9))])
+        args = ("detect", "in", "-f", "yolo", "-o", "l", "--resume")
+        assert run(*args).code == 0
+        assert "skipped 2 inputs" in run(*args).err
 
 
 def test_show_opens_marked_images(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:

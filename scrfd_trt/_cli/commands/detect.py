@@ -17,7 +17,7 @@ from scrfd_trt._cli.decoders import decoding_processes
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector, parse_rotations
 from scrfd_trt._cli.folders import LeftOut
-from scrfd_trt._cli.image_outputs import ImageOutputs
+from scrfd_trt._cli.image_outputs import ImageOutputs, check_show, plan_crops, plan_labels
 from scrfd_trt._cli.images import ImageResult, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source, is_folder, same_file_key
 from scrfd_trt._cli.jobs import Job
@@ -87,7 +87,6 @@ def detect(
         output = None if output == Path("-") else output
         kind = results.choose_format(format_name, output)
         labels = output if kind == "yolo" else None
-        beside = ImageOutputs(annotate, save_crops, labels, show=show, quality=quality)
         live.refuse(inputs or (), "detect")
         left_out = LeftOut()
         context.with_resource(limited(image.limits()))
@@ -105,9 +104,17 @@ def detect(
         videos = [source for source in sources if not source.problem and source.is_video]
         settings = video.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite or job.resume)
         copied = [source for source in found if source.is_done] + images
-        use, pictures = beside.plan(copied, overwrite=overwrite, replace=overwrite or job.resume)
-        reported = set() if messages.quiet and kind != "table" else {REPORTED}
-        _check_options(context, work.facts(inputs, found) | reported, output, annotate or save_crops, pictures)
+        use = ImageOutputs(
+            crops={} if save_crops is None else plan_crops(copied, save_crops, overwrite=overwrite),
+            copies={} if annotate is None else outputs.plan_folder(copied, annotate, overwrite=overwrite),
+            labels={} if labels is None else plan_labels(copied, labels, overwrite=overwrite),
+            show=show,
+            quality=quality,
+            replace=overwrite or job.resume,
+        )
+        check_show(images if show else ())
+        facts = work.facts(inputs, found) | (set() if messages.quiet and kind != "table" else {REPORTED})
+        check_options(context, facts | _written_facts(use, output, annotate or save_crops))
         for source in videos:
             source.copy = output
         if job.dry_run:
@@ -131,7 +138,7 @@ def detect(
             if not sources:
                 return
             run, reading = run_size(image.batch, sources), image.parse(settings.damaged)
-            decoded = images if use is None and repeat is None else []
+            decoded = [] if use or repeat else images
             with (
                 decoding_processes(decoded, reading) as decoders,
                 open_detector(**vars(model), **vars(detection), max_batch=run) as detector,
@@ -147,7 +154,7 @@ def detect(
                             finder,
                             tally,
                             reading,
-                            use=use,
+                            use=use or None,
                             bar=bar,
                             decoders=decoders,
                             as_json=kind in {"json", "jsonl"},
@@ -168,13 +175,9 @@ def _check_output(output: Path, sources: Sequence[Source], kind: results.Format,
     outputs.check_free(output, kind=results.content_kind(kind), overwrite=overwrite)
 
 
-def _check_options(
-    context: typer.Context, facts: set[str], output: Path | None, pictures: Path | None, targets: dict[Source, Path]
-) -> None:
-    written = set() if output is None and pictures is None else {OUTPUT}
-    annotated = set() if pictures is None else {ANNOTATED}
-    lossy = {LOSSY} if outputs.any_lossy(targets) else set()
-    check_options(context, facts | {DETECTING} | written | annotated | lossy)
+def _written_facts(use: ImageOutputs, output: Path | None, pictures: Path | None) -> set[str]:
+    facts = {DETECTING, OUTPUT, ANNOTATED} if pictures else {DETECTING, OUTPUT} if output else {DETECTING}
+    return facts | ({LOSSY} if outputs.any_lossy({**use.crops, **use.copies}) else set())
 
 
 def _refuse_videos(sources: Sequence[Source], kind: results.Format, output: Path | None) -> None:
