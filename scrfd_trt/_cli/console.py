@@ -37,23 +37,12 @@ STDERR_NUMBER = 2
 _subject: ContextVar[str] = ContextVar("subject", default="")
 _muted: ContextVar[bool] = ContextVar("muted", default=False)
 _relay: Callable[[str, str], object] | None = None
-_as_json = False
-
-
-def use_json(wanted: bool, /) -> None:
-    """Print messages as JSON objects from now on, or as text; without progress bars, and with their fields."""
-    global _as_json  # noqa: PLW0603 - messages come from many threads, which inherit no context
-    _as_json = wanted
-
-
-def is_json() -> bool:
-    """Return whether messages are JSON objects."""
-    return _as_json
+as_json = False  # whether messages are JSON objects, with their fields and without progress bars
 
 
 def shows_bars() -> bool:
     """Return whether progress bars can be shown."""
-    return STDERR.is_terminal and not _as_json
+    return STDERR.is_terminal and not as_json
 
 
 def error(text: object) -> None:
@@ -73,7 +62,7 @@ def note(text: object) -> None:
 
 def listing(kind: str, heading: str, items: Iterable[object]) -> None:
     """Print ``error: HEADING:`` or the same of another kind, and each item on a line of its own."""
-    if _as_json:
+    if as_json:
         _print_json(kind, heading, items=[str(item) for item in items])
         return
     message(kind, f"{heading}:")
@@ -88,7 +77,7 @@ def plain(text: object) -> None:
 
 def stderr_line(text: str) -> None:
     """Print one line on stderr unchanged, leading spaces included."""
-    if _as_json:
+    if as_json:
         _print_json("note", text)
     else:
         STDERR.print(Text(text))
@@ -96,7 +85,7 @@ def stderr_line(text: str) -> None:
 
 def progress_line(progress: str, **fields: Any) -> None:
     """Print progress or a summary as a JSON object on stderr."""
-    if _as_json:
+    if as_json:
         _print_json("note", progress, progress=progress, **fields)
     else:
         stderr_line(json.dumps({"progress": progress, **fields}))
@@ -169,7 +158,7 @@ def _profiled() -> Iterator[None]:
 
 def _print_profile(profile: Profile) -> None:
     elapsed = profile.elapsed
-    if _as_json:
+    if as_json:
         progress_line("profile", seconds={**profile.seconds, "the run": elapsed})
         return
     rows = table("stage", ">seconds", ">of the run")
@@ -220,7 +209,7 @@ def message(kind: str, text: object) -> None:
     if _relay is not None:
         _relay(kind, str(text))
         return
-    if _as_json:
+    if as_json:
         subject = _subject.get()
         _print_json(kind, str(text), **({"input": subject} if subject else {}))
         return

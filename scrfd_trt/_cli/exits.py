@@ -73,8 +73,8 @@ class Commands(TyperGroup):
 
     def main(self, args: Any = None, *rest: Any, **options: Any) -> Any:
         words = " ".join(sys.argv[1:] if args is None else args).replace("=", " ")
-        json = os.environ.get("SCRFD_TRT_LOG_FORMAT") == "json" or "--log-format json" in words
-        console.use_json(json)  # for errors before the options are known
+        # For errors before the options are known.
+        console.as_json = os.environ.get("SCRFD_TRT_LOG_FORMAT") == "json" or "--log-format json" in words
         try:
             code = super().main(args, *rest, **{**options, "standalone_mode": False})
         except UsageError as error:

@@ -27,7 +27,7 @@ BASIC = {
 """Parameters in the basic help, by command; without an entry all are, except for those of all commands."""
 MAX_BASIC, EXAMPLES = 15, 2  # options and examples in the basic help, at most
 NAMES_WIDTH = 31
-ORDER = {name: number for number, name in enumerate((*OPTIONS, *(one.name for one in settings.PARAMETERS)), 1)}
+ORDER = {name: number for number, name in enumerate((*OPTIONS, "help"), 1)}
 _ALL = "scrfd_trt.help_all"
 
 
@@ -91,7 +91,7 @@ def _is_help(parameter: Any) -> bool:
 def is_basic(command: Any, parameter: Any) -> bool:
     """Return whether a parameter is in the basic help of a command; arguments and the help itself are."""
     if command.name not in BASIC or parameter.param_type_name == "argument" or _is_help(parameter):
-        return parameter.name not in {one.name for one in settings.PARAMETERS}
+        return parameter.name not in ("settings", "log_format")
     return parameter.name in BASIC[command.name].split()
 
 

@@ -146,7 +146,7 @@ def _write_frames(
 
 
 def _report_end(output: Path, summary: Summary, dropped: int, draw: OverlayFunction, settings: CopySettings) -> None:
-    if settings.progress == "jsonl" or (console.is_json() and not settings.quiet):
+    if settings.progress == "jsonl" or (console.as_json and not settings.quiet):
         console.progress_line("done", output=str(output), dropped=dropped, **as_dict(summary))
     if settings.progress != "jsonl" and not settings.quiet:
         late = f"; {console.count(dropped, 'late frame')} dropped" if dropped else ""

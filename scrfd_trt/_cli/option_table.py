@@ -14,6 +14,7 @@ from scrfd_trt.video._encoders import AUDIO, CODECS
 SHARE: dict[str, Any] = {"min": 0.0, "max": 1.0}
 SECONDS: dict[str, Any] = {"min": 0.0, "max": 60.0}
 MIN_FACE: dict[str, Any] = {"min": 4.0, "max": 10_000.0, "show_default": "what --scale finds"}
+EAGER: dict[str, Any] = {"is_eager": True, "expose_value": False}
 SIZES = "multiples of 32 pixels, such as 640, 640x384 or 128,640."
 SIZES_DEFAULT = "the model's size; 128,640 if it accepts any size"
 PER_CORE = "one per CPU core"
@@ -31,8 +32,8 @@ def completion(metavar: str | None) -> Callable[[], list[str]] | None:
     """Return the function that lists the values for a metavar; None if shells complete files."""
     if metavar in OVERLAYS:
         return _overlay_names
-    choices = metavar.split("|") if metavar and metavar.islower() else VALUES.get(metavar or "", ())
-    return (lambda: [*choices]) if choices else None
+    values = VALUES.get(metavar or "")
+    return (lambda: [*values]) if values else None
 
 
 def _overlay_names() -> list[str]:
@@ -43,7 +44,7 @@ def _overlay_names() -> list[str]:
 
 MODELS = tuple(model.name for model in models.list_models())
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:all")
-VALUES = {"NAME|FILE": MODELS, "MODEL": MODELS, "DEVICE": DEVICES, "CODEC": CODECS}
+VALUES = {"NAME|FILE": MODELS, "MODEL": MODELS, "DEVICE": DEVICES}
 OVERLAYS = ("NAME:OPTION=VALUE,...", "NAME|new")
 """What shells complete, by metavar; and the metavars of overlays."""
 
@@ -130,6 +131,8 @@ PANELS: dict[str, dict[str, Any]] = {
         "verbose": option(None, "Explain automatic choices, such as the device.", "-v"),
         "profile": option(None, "Print how long each stage worked."),
         "progress": option("bar|jsonl|none", "Progress bar, JSON lines on stderr, or none."),
+        "settings": option("FILE", "Read defaults of options from this file.", **EAGER),
+        "log_format": option("text|json", "Print messages as text, or as one JSON object a line.", **EAGER),
     },
 }
 """Options by panel and parameter, in the order of the help."""

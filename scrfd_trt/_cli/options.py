@@ -12,28 +12,26 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import typer
 
 from scrfd_trt import models
-from scrfd_trt._cli import settings
 from scrfd_trt._cli.looks import Looks
 from scrfd_trt._cli.option_table import OPTIONS
+from scrfd_trt._cli.settings import GeneralArgs
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files.frames import MILLION, Limits
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Cover, EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video
-from scrfd_trt.video._encoders import AUDIO, CODECS
+from scrfd_trt.video._encoders import Audio, Codec
 from scrfd_trt.video._live_pass import DELAY
 from scrfd_trt.video._reader import Damaged
 from scrfd_trt.video._two_pass import ProgressCallback
 
 Text = TypeVar("Text", bound=str)
 ProgressKind = Literal["bar", "jsonl", "none"]
-PROGRESS: tuple[ProgressKind, ...] = get_args(ProgressKind)
-DAMAGED: tuple[Damaged, ...] = get_args(Damaged)
 
 DEFAULT_MODEL = models.DEFAULT_MODEL
 THRESHOLD: float = DetectorOptions.model_fields["threshold"].default
@@ -167,22 +165,15 @@ class LiveArgs:
 class EncodeArgs:
     """How videos are written."""
 
-    codec: str = "auto"
+    codec: Codec = "auto"
     crf: int | None = None
     preset: str | None = None
-    audio: str = "auto"
+    audio: Audio = "auto"
     subtitles: bool = True
 
     def parse(self, quality: int) -> EncodeOptions:
         """Return the options, with the quality of animated images; raise OptionError if one is invalid."""
-        return EncodeOptions(
-            codec=parse_choice("--codec", self.codec, CODECS),
-            crf=self.crf,
-            preset=self.preset,
-            audio=parse_choice("--audio", self.audio, AUDIO),
-            subtitles=self.subtitles,
-            quality=quality,
-        )
+        return EncodeOptions(**vars(self), quality=quality)
 
 
 @dataclass(frozen=True)
@@ -226,8 +217,8 @@ class VideoArgs:
     every: int = TRACKING.every
     bridge: float = TRACKING.bridge
     extend: float = TRACKING.extend
-    damaged: str = "stop"
-    progress: str = "bar"
+    damaged: Damaged = "stop"
+    progress: ProgressKind = "bar"
     keep_doubtful: bool = False
 
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:
@@ -235,8 +226,8 @@ class VideoArgs:
         low = min(TRACKING.low, threshold)
         return VideoSettings(
             TrackingOptions(threshold=threshold, low=low, every=self.every, bridge=self.bridge, extend=self.extend),
-            parse_choice("--damaged", self.damaged, DAMAGED),
-            parse_choice("--progress", self.progress, PROGRESS),
+            self.damaged,
+            self.progress,
             quiet,
             overwrite,
             self.keep_doubtful,
@@ -335,8 +326,8 @@ def flatten_groups(command: Callable[..., None]) -> Callable[..., None]:
     def call(**values: Any) -> None:
         command(**{name: _regroup(item.annotation, name, values) for name, item in signature.parameters.items()})
 
-    parameters = [one for item in signature.parameters.values() for one in _flatten(item)]
-    parameters += settings.PARAMETERS
+    general = inspect.Parameter("general", inspect.Parameter.KEYWORD_ONLY, annotation=GeneralArgs)
+    parameters = [one for item in (*signature.parameters.values(), general) for one in _flatten(item)]
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return call
 

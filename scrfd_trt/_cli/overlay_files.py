@@ -334,7 +334,7 @@ class _CopyJob:
         return note
 
     def _report_video(self, target: Path, summary: Summary) -> None:
-        if self.settings.progress == "jsonl" or (console.is_json() and not self.settings.quiet):
+        if self.settings.progress == "jsonl" or (console.as_json and not self.settings.quiet):
             console.progress_line("done", output=str(target), **as_dict(summary))
         if self.settings.progress != "jsonl" and not self.settings.quiet:
             if summary.left_out and not summary.faces and summary.selected:

@@ -119,7 +119,7 @@ class BuildBar:
 @contextmanager
 def image_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
     """Show a bar for two or more images on a terminal, or JSON lines; yield the function that advances it."""
-    if shown and total > 1 and console.is_json():
+    if shown and total > 1 and console.as_json:
         yield _ImageLines(total).advance
         return
     if not shown or total < 2 or not console.shows_bars():
@@ -181,7 +181,7 @@ def show_progress(
     """Show the progress of a video in the block; an interrupt gets the position at which it stopped the work."""
     with ExitStack() as stack:
         display: Display | _VideoBar
-        if kind == "jsonl" or (kind == "bar" and console.is_json() and not quiet):
+        if kind == "jsonl" or (kind == "bar" and console.as_json and not quiet):
             display, interval = partial(_json_line, source), LINE_INTERVAL
         elif kind == "none" or quiet or not console.shows_bars():
             display, interval = lambda *_: None, LINE_INTERVAL

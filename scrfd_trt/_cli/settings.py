@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
-from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from scrfd_trt._cli import console, exits
-from scrfd_trt._cli.option_table import option
+from scrfd_trt._cli.option_table import altered
 from scrfd_trt.errors import OptionError, one_line
 from scrfd_trt.models import _fetch
 
@@ -53,22 +53,19 @@ def apply(context: typer.Context, named: Path | None) -> None:
 
 def use_format(value: str) -> None:
     """Print messages in a format."""
-    console.use_json(value == "json")
-    _fetch.shows_bars = value == "text"
+    console.as_json = value == "json"
+    _fetch.shows_bars = not console.as_json
 
 
-_EAGER: dict[str, Any] = {"panel": "Messages", "is_eager": True, "expose_value": False}
-_FILE: dict[str, Any] = {"show_default": f"{NAME} in the user's configuration folder", "envvar": VARIABLE, **_EAGER}
-_SETTINGS = option("FILE", "Read defaults of options from this file.", "--settings", callback=apply, **_FILE)
-_FORMAT_HELP = "Print messages as text, or as one JSON object a line."
-_FORMAT = option("text|json", _FORMAT_HELP, "--log-format", callback=use_format, **_EAGER)
-PARAMETERS = (
-    Parameter("settings", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, _SETTINGS]),
-    Parameter(
-        "log_format", Parameter.KEYWORD_ONLY, default="text", annotation=Annotated[Literal["text", "json"], _FORMAT]
-    ),
-)
-"""What all commands take."""
+_FILE = altered("settings", callback=apply, envvar=VARIABLE, show_default=f"{NAME} in the user's configuration folder")
+
+
+@dataclass(frozen=True)
+class GeneralArgs:
+    """What all commands take."""
+
+    settings: Annotated[Path | None, _FILE] = None
+    log_format: Annotated[Literal["text", "json"], altered("log_format", callback=use_format)] = "text"
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -99,11 +99,11 @@ def test_origin_of_a_wrong_value_is_named(run: Run, picture: Picture, monkeypatc
     ran = run("anonymize", "x.png", "--settings", write('[anonymize]\nthreshold = "high"'))
     assert (ran.code, ran.error.partition(": ")[0]) == (2, "s.toml")
     assert "'--threshold'" in ran.error
-    monkeypatch.setenv("SCRFD_TRT_ANONYMIZE_CODEC", "h269")
+    monkeypatch.setenv("SCRFD_TRT_ANONYMIZE_ONLY_REGION", "0,9")
     lines = run("anonymize", picture()).err.splitlines()
-    assert lines[0] == "note: SCRFD_TRT_ANONYMIZE_CODEC sets --codec h269"
-    assert lines[-1].startswith("error: --codec h269: the choices are: ")
-    assert lines[-1].endswith("; --codec comes from SCRFD_TRT_ANONYMIZE_CODEC")
+    assert lines[0] == "note: SCRFD_TRT_ANONYMIZE_ONLY_REGION sets --only-region 0,9"
+    assert lines[-1].startswith("error: --only-region '0,9': use x, y, ")
+    assert lines[-1].endswith("; --only-region comes from SCRFD_TRT_ANONYMIZE_ONLY_REGION")
     assert (
         run("detect", "x.png", "--settings", "none.toml").error == "settings file none.toml: No such file or directory"
     )

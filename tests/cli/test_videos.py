@@ -129,7 +129,7 @@ def test_replace_with_kinds_of_deface(run: Run, film: Callable[..., Path]) -> No
         "--mosaic-size requires --replace-with mosaic"
         in run("anonymize", "clip.mp4", "--mosaic-size", "9", "-o", "x.mp4").error
     )
-    assert "the choices are: blur, solid" in run("anonymize", "clip.mp4", "--replace-with", "fog", "-o", "x.mp4").error
+    assert "is not one of 'blur', 'solid'" in run("anonymize", "clip.mp4", "--replace-with", "fog", "-o", "x.mp4").error
 
 
 def test_detect_once_and_overlay_twice(run: Run, film: Callable[..., Path]) -> None:
@@ -221,9 +221,9 @@ def test_progress_as_json_lines(run: Run, film: Callable[..., Path]) -> None:
         (("--only-tracks", "a"), "use track numbers as listed by"),
         (("--only-region", "1,2,3"), "use x, y, width and height in pixels"),
         (("--only-span", "9-3"), "the end is before the start"),
-        (("--codec", "xvid"), "the choices are: auto, h264"),
-        (("--damaged", "mend"), "the choices are: stop, keep"),
-        (("--progress", "loud"), "the choices are: bar, jsonl, none"),
+        (("--codec", "xvid"), "is not one of 'auto', 'h264'"),
+        (("--damaged", "mend"), "is not one of 'stop', 'keep'"),
+        (("--progress", "loud"), "is not one of 'bar', 'jsonl', 'none'"),
         (("-o", "clip.mp4"), "clip.mp4 is the input; name another file"),
         (("-o", "out.gif"), "videos are not written as .gif"),
         (("-o", "no/such/folder.mp4"), "there is no folder no/such; create it first"),

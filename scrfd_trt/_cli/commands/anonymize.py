@@ -30,7 +30,6 @@ from scrfd_trt.video import FacesReader, TrackingOptions
 COMMAND_CLASS = OverlayCommand
 
 Cover = Literal["blur", "solid", "none", "img", "mosaic"]
-COVERS: tuple[Cover, ...] = get_args(Cover)
 
 THRESHOLD = 0.3
 """Lower than for other commands: covering too much is better than too little."""
@@ -71,7 +70,7 @@ class DetectArgs(options.DetectArgs):
 class CoverArgs:
     """What hides the faces."""
 
-    replace_with: Annotated[str, option("|".join(COVERS), REPLACE_HELP)] = "blur"
+    replace_with: Annotated[Cover, option("|".join(get_args(Cover)), REPLACE_HELP)] = "blur"
     overlay: Annotated[list[str] | None, option("NAME:OPTION=VALUE,...", OVERLAY_HELP)] = None
     mask_scale: Annotated[float, option("NUMBER", MASK_SCALE_HELP, min=MIN_MASK_SCALE, max=MAX_MASK_SCALE)] = 1.3
     boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box instead of an ellipse.")] = False
@@ -84,7 +83,7 @@ class CoverArgs:
         """Return the overlay that hides faces; raise OptionError if the options do not fit together."""
         if self.overlay:
             return overlays.Compose(*(_covering(spec) for spec in self.overlay))
-        name = options.parse_choice("--replace-with", self.replace_with, COVERS)
+        name = self.replace_with
         if (self.replace_image is not None) != (name == "img"):
             missing = "--replace-image requires --replace-with img"
             raise OptionError("--replace-with img requires --replace-image FILE" if name == "img" else missing)

@@ -54,21 +54,14 @@ MIN_CAPABILITY = (7, 5)
 """The lowest compute capability that TensorRT 10.5 and newer support."""
 CUDA_RELEASES = range(11, 15)
 """Major releases of CUDA that have TensorRT packages. From 13 on, the names of CUDA packages have no release."""
-RUNS_ONLY = "runs version-compatible engines"
-PURPOSES: dict[FlavourName, str] = {
-    "tensorrt": "builds and runs engines",
-    "tensorrt_lean": RUNS_ONLY,
-    "tensorrt_dispatch": RUNS_ONLY,
-    "tensorrt_rtx": "builds and runs engines for RTX cards, in its own format",
+RUNS_ONLY = ("runs version-compatible engines", "Optional, to run prebuilt engines only:")
+RTX = ("builds and runs engines for RTX cards, in its own format", "Optional, to build and run engines for RTX cards:")
+FLAVOURS: dict[str, tuple[str, str]] = {
+    "tensorrt": ("builds and runs engines", "Optional, to build and run engines for other NVIDIA GPUs:"),
+    **dict.fromkeys(("tensorrt_lean", "tensorrt_dispatch"), RUNS_ONLY),
+    "tensorrt_rtx": RTX,
 }
-RUN_PREBUILT = "Optional, to run prebuilt engines only:"
-OPTIONAL_FLAVOURS: dict[str, str] = {
-    "tensorrt": "Optional, to build and run engines for other NVIDIA GPUs:",
-    "tensorrt_lean": RUN_PREBUILT,
-    "tensorrt_dispatch": RUN_PREBUILT,
-    "tensorrt_rtx": "Optional, to build and run engines for RTX cards:",
-}
-"""Headings above the commands that install flavours which are not needed."""
+"""What TensorRT's packages do, and the headings above the commands that install those which are not needed."""
 ADD, USE_GPU = "To add (optional):", "To use an NVIDIA GPU:"
 FIX, CHANGE = "To fix:", "To change if needed:"
 
@@ -124,7 +117,7 @@ def _show(checks: list[Check]) -> None:
 
 def _show_remedies(checks: list[Check]) -> None:
     shown: set[str] = set()
-    for title in dict.fromkeys((FIX, ADD, USE_GPU, *OPTIONAL_FLAVOURS.values(), CHANGE)):
+    for title in dict.fromkeys((FIX, ADD, USE_GPU, *(heading for _, heading in FLAVOURS.values()), CHANGE)):
         found = dict.fromkeys(check.remedy for check in checks if _title(check) == title)
         remedies = [each for each in found if each not in shown and not _is_included(each, found)]
         shown.update(remedies)
@@ -140,7 +133,7 @@ def _title(check: Check) -> str:
         return FIX if check.state == "problem" else CHANGE
     if check.detail.endswith(GPU_ONLY):
         return USE_GPU
-    return OPTIONAL_FLAVOURS.get(check.name, USE_GPU if check.group == "engines" else ADD)
+    return FLAVOURS.get(check.name, ("", USE_GPU if check.group == "engines" else ADD))[1]
 
 
 def _is_included(remedy: str, remedies: Iterable[str]) -> bool:
@@ -156,16 +149,13 @@ def all_checks() -> list[Check]:
 
 def _program() -> list[Check]:
     folder = Path(__file__).parents[3]
-    installed = Check("program", DISTRIBUTION, "ok", f"{__version__} at {folder}")
+    program = Check("program", DISTRIBUTION, "ok", f"{__version__} at {folder}")
     if _version(DISTRIBUTION) is None:
-        detail = f"{installed.detail}, not installed: no overlays are available"
-        installed = Check("program", DISTRIBUTION, "problem", detail, f"{pip()} -e {folder}")
+        detail = f"{program.detail}, not installed: no overlays are available"
+        program = replace(program, state="problem", detail=detail, remedy=f"{pip()} -e {folder}")
+    python = f"{platform.python_version()} at {sys.executable}"
     system = f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs"
-    return [
-        installed,
-        Check("program", "Python", "ok", f"{platform.python_version()} at {sys.executable}"),
-        Check("program", "system", "ok", system),
-    ]
+    return [program, Check("program", "Python", "ok", python), Check("program", "system", "ok", system)]
 
 
 def pip(verb: str = "install") -> str:
@@ -304,13 +294,7 @@ def _version(distribution: str) -> str | None:
 def gpu_checks() -> list[Check]:
     """Check driver, GPUs, CUDA and TensorRT."""
     driver = _devices.driver()
-    checks = [
-        _driver(driver),
-        *map(_gpu, driver.gpus),
-        _auto_device(driver),
-        _cuda(driver),
-        _nvrtc(driver),
-    ]
+    checks = [_driver(driver), *map(_gpu, driver.gpus), _auto_device(driver), _cuda(driver), _nvrtc(driver)]
     installed = {flavour.name: flavour for flavour in flavours.installed()}
     problems = flavours.problems()
     for name in flavours.NAMES:
@@ -381,14 +365,14 @@ def _usable_flavour(flavour: Flavour, driver: Driver) -> Check:
         limit = dotted(driver.cuda_version)
         detail = f"{flavour.version} is for CUDA {min(releases)}, but the driver supports CUDA up to {limit}"
         return Check("engines", flavour.name, "problem", detail, flavours.remedy(name=flavour.name, pip=pip()))
-    return Check("engines", flavour.name, "ok", f"{flavour.version}, {PURPOSES[flavour.name]}")
+    return Check("engines", flavour.name, "ok", f"{flavour.version}, {FLAVOURS[flavour.name][0]}")
 
 
 def _missing_flavour(name: FlavourName, reason: str, driver: Driver, *, needed: bool) -> Check:
     """Report a flavour that is broken, or not installed and either ``needed`` to build engines or optional."""
     if not reason.startswith(flavours.NOT_INSTALLED):
         return _missing(name, reason, driver, flavours.remedy(name=name, pip=f"{pip()} --force-reinstall"))
-    detail, remedy = f"{reason}; {PURPOSES[name]}", flavours.remedy(name=name, pip=pip())
+    detail, remedy = f"{reason}; {FLAVOURS[name][0]}", flavours.remedy(name=name, pip=pip())
     return _missing(name, detail, driver, remedy) if needed else Check("engines", name, "absent", detail, remedy)
 
 
