@@ -7,7 +7,7 @@ one has to hold, and the reason if none does. Options without a rule apply to ev
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import typer
 
@@ -22,15 +22,11 @@ REPLACE_WITH, LOSSY, ENCODED, REPORTED = "replace_with", "lossy", "encoded", "re
 OPENED, COVERED = "opened", "covered"  # a model is opened in any case; the overlay covers faces
 
 
-class Rule(NamedTuple):
-    """Facts of which one has to hold, and what an error message says otherwise."""
-
-    facts: frozenset[str]
-    reason: str
+Rule = tuple[frozenset[str], str]  # facts of which one has to hold, and what an error message says otherwise
 
 
 def _rule(reason: str, *facts: str) -> Rule:
-    return Rule(frozenset(facts), reason)
+    return frozenset(facts), reason
 
 
 _VIDEOS = _rule("applies to videos only", VIDEOS, LIVE)
@@ -40,7 +36,7 @@ _LIVE = _rule("applies to cameras and streams only", LIVE)
 _STREAMS = _rule("applies to video files only", VIDEOS, WEB)
 _FOLDERS = _rule("applies to input folders only, and no input is one", FOLDERS)
 _DETECTING = _rule("has no effect with --detections, whose faces are already detected", DETECTING)
-_OPENED = _DETECTING._replace(facts=frozenset({DETECTING, OPENED}))
+_OPENED = _rule(_DETECTING[1], DETECTING, OPENED)
 _TRACKS = _rule("applies to videos, and to images with --detections", VIDEOS, TRACKS)
 _REPLACE_WITH = _rule("cannot be combined with --overlay, which has options of its own", REPLACE_WITH)
 _LOSSY = _rule("applies to JPEG, WebP, AVIF and HEIC files only, and none is written", LOSSY)
@@ -103,9 +99,9 @@ def check_options(context: typer.Context, facts: Collection[str] = (DETECTING,))
             raise OptionError(f"{given[first]} and {given[second]} exclude each other; leave one of them out")
     for parameter, flag in given_options(context):
         name = str(parameter.name)
-        for rule in RULES.get(f"{context.info_name}.{name}", RULES.get(name, ())):
-            if not rule.facts.intersection(facts):
-                raise OptionError(f"{flag} {rule.reason}; leave it out")
+        for needed, reason in RULES.get(f"{context.info_name}.{name}", RULES.get(name, ())):
+            if not needed.intersection(facts):
+                raise OptionError(f"{flag} {reason}; leave it out")
 
 
 def given_options(context: typer.Context) -> Iterable[tuple[Any, str]]:

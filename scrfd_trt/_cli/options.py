@@ -261,59 +261,51 @@ class ImageArgs:
         return ImageSettings(self.limits(), damaged, self.workers)
 
 
-@dataclass(frozen=True)
-class CopySettings(VideoSettings):
+@dataclass(frozen=True, kw_only=True)
+class _CopyFields:
+    """What options and settings of copies have in common."""
+
+    jobs: int = 1
+    keep_metadata: bool = False
+    keep_location: bool = False
+    report: Path | None = None
+    messages: JobMessageArgs
+    files: DetectionsFileArgs
+    images: ImageArgs
+    live: LiveArgs
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopySettings(_CopyFields, VideoSettings):
     """How images and videos are read, searched, covered and written."""
 
-    images: ImageArgs
-    jobs: int
     selection: TrackSelection
-    report: Path | None
     encode: EncodeOptions
-    keep_metadata: bool
-    keep_location: bool
-    files: DetectionsFileArgs
-    live: LiveArgs
-    messages: JobMessageArgs
     looks: Looks
     verify: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopyArgs:
+class CopyArgs(_CopyFields):
     """Options of the commands that write copies of images and videos."""
 
     recursive: bool = False
-    jobs: int = 1
     quality: int = 95
-    keep_metadata: bool = False
-    keep_location: bool = False
     overwrite: bool = False
-    report: Path | None = None
     preview: bool = False
-    messages: JobMessageArgs
     job: JobArgs
-    files: DetectionsFileArgs
     selection: SelectionArgs
-    images: ImageArgs
     video: VideoArgs
-    live: LiveArgs
     encode: EncodeArgs
 
     def parse(self, threshold: float, looks: Looks) -> CopySettings:
         """Return the settings; raise OptionError if an option is invalid."""
+        video = self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite or self.job.resume)
         return CopySettings(
-            **vars(self.video.parse(threshold, quiet=self.messages.quiet, overwrite=self.overwrite or self.job.resume)),
-            images=self.images,
-            jobs=self.jobs,
+            **{one.name: getattr(self, one.name) for one in fields(_CopyFields)},
+            **vars(video),
             selection=self.selection.parse().model_copy(update={"keep_doubtful": self.video.keep_doubtful}),
-            report=self.report,
             encode=self.encode.parse(self.quality),
-            keep_metadata=self.keep_metadata,
-            keep_location=self.keep_location,
-            files=self.files,
-            live=self.live,
-            messages=self.messages,
             looks=looks,
         )
 

@@ -21,6 +21,8 @@ from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt._pipelines import factory
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 GPU = _devices.Gpu(0, "NVIDIA H100", (9, 0))
 

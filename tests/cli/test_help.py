@@ -13,6 +13,8 @@ from scrfd_trt._cli.option_table import OPTIONS
 
 Run = Callable[..., Any]
 TWO_SCREENS = 80
+SLOW = (pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS if name != "anonymize")
+EACH_COMMAND = pytest.mark.parametrize("name", ["anonymize", *SLOW])
 
 
 def flags(name: str, *, basic: bool) -> list[str]:
@@ -22,7 +24,7 @@ def flags(name: str, *, basic: bool) -> list[str]:
     return [*(one.opts[0] for one in shown if not basic or is_basic(command, one)), "--help"]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@EACH_COMMAND
 def test_basic_help_is_short_and_ends_with_examples(run: Run, name: str) -> None:
     out = run(name, "--help").out
     words = {word.rstrip(",") for word in out.partition("Examples")[0].split()}
@@ -34,7 +36,7 @@ def test_basic_help_is_short_and_ends_with_examples(run: Run, name: str) -> None
     assert last.startswith(f"'scrfd-trt {name} --help-all' lists ")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@EACH_COMMAND
 def test_each_option_is_in_the_complete_help(run: Run, name: str) -> None:
     out = run(name, "--help-all").out
     assert {word.rstrip(",") for word in out.split()}.issuperset(flags(name, basic=False))

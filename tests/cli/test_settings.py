@@ -119,6 +119,7 @@ def test_variables_of_options_are_no_other_variables() -> None:
     assert found >= {"SCRFD_TRT_ANONYMIZE_REPLACE_WITH", "SCRFD_TRT_DEVICE", "SCRFD_TRT_MODELS_JSON"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("spots", "known_overlays")
 def test_messages_as_json(run: Run, picture: Picture, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     film(frames=4)
