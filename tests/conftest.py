@@ -54,6 +54,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Fail instead of skipping if required packages are missing; keep the order of files with pytest-xdist."""
     config.option.loadscopereorder = False
     os.environ["SCRFD_TRT_SETTINGS"] = os.devnull  # not those of the user
+    if util.find_spec("hypothesis") is not None:
+        from hypothesis import HealthCheck, settings
+
+        # The same examples each time, as in CI; no limits of time, which a busy machine exceeds.
+        slow = [HealthCheck.too_slow]
+        settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=slow)
+        settings.load_profile("steady")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as after ``&``; tests interrupt themselves and programs
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get(CPU_REQUIRED) == "1" and problem_of_500m():

@@ -40,7 +40,7 @@ def decode_rows(outputs, size, threshold, kps=True):
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.tuples(st.integers(1, 4), st.integers(1, 4)), st.floats(0.3, 1.0), st.integers(0, 2**31), st.booleans())
 def test_decoding_equals_its_definition(cells, threshold, seed, kps):
     size = (32 * cells[0], 32 * cells[1])

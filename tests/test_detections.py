@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scrfd_trt import Detection, Detections, DetectionsError
@@ -168,7 +168,6 @@ rows = st.lists(
 )
 
 
-@settings(deadline=None)  # the first call imports pydantic
 @given(rows, st.booleans())
 def test_json_keeps_the_numbers(values, landmarks):
     boxes = [(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)) for (x1, y1, x2, y2), _, _ in values]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scrfd_trt._nms import nms, pairwise_iou
@@ -29,7 +29,6 @@ boxes_of_a_crowd = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(boxes_of_a_crowd, st.sampled_from([0.05, 0.25, 0.4, 0.7, 0.95]))
 def test_equals_greedy_suppression(rows, threshold):
     # Not quite whole numbers, so that no overlap equals the threshold.

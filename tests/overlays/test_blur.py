@@ -56,7 +56,7 @@ def test_no_detail_left_under_shape(method: str, shape: str, strength: float, si
     assert abs(float(out[inside].mean()) - 120) < 10
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(KINDS),
     st.floats(-20, 70),

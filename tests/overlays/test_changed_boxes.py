@@ -71,7 +71,7 @@ COVERING = ("blur", "pixelate", "solid")
 def test_no_pixel_outside_changed_boxes_changes(name: str, picture: Path) -> None:
     fixed = {"picture": picture} if name == "image" else {}
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.fixed_dictionaries({}, optional=CHOICES[name]), some_faces())
     def check(options: dict[str, Any], found: Detections) -> None:
         assert_changes_within_boxes(overlays.create(name, **fixed, **options), IMAGE, found)
@@ -132,7 +132,7 @@ def test_covering_overlays_cover_their_shape_only(name: str) -> None:
     # Differs from black everywhere, so that covering is visible.
     image = np.full((HEIGHT, WIDTH, 3), 250, np.uint8)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.fixed_dictionaries({}, optional=CHOICES[name]), some_faces())
     def check(options: dict[str, Any], found: Detections) -> None:
         out = overlays.create(name, **options)(IMAGE, found)
@@ -150,7 +150,7 @@ def test_covering_overlays_cover_their_shape_only(name: str) -> None:
 
 @pytest.mark.parametrize("effect", ["dim", "blur", "grey"])
 def test_spotlight_keeps_faces(effect: str) -> None:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.fixed_dictionaries({}, optional=MASK | {"amount": SHARE}), some_faces())
     def check(options: dict[str, Any], found: Detections) -> None:
         out = overlays.Spotlight(effect=effect, **options)(IMAGE, found)

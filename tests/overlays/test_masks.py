@@ -46,7 +46,7 @@ def inside_of(mask: Mask, a: float, b: float, dx: float = 0.0, dy: float = 0.0) 
     return (abs(u) < 1) & (abs(v) < 1) if mask.shape == "rectangle" else u**2 + v**2 < 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     SHAPES,
     st.floats(-30, 60),

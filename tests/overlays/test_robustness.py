@@ -118,7 +118,7 @@ def test_thousands_of_faces_are_accepted(overlay: Overlay) -> None:
     run(overlay, noise(320, 240), make(boxes.tolist(), POINTS["usual"], (320, 240)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_drawing_stays_near_the_box(data: st.DataObject) -> None:
     """A skull of scale 1 stays within the box's diagonal, a box within its line and label."""

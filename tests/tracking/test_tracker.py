@@ -263,7 +263,7 @@ def test_detections_have_tracks_and_time() -> None:
     assert detections.pts_seconds == pytest.approx(1 / RATE)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_every_frame_between_detections_has_the_face(data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.tuples(st.floats(-5, 5), st.floats(-3, 3)), min_size=30, max_size=60))
