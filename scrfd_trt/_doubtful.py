@@ -17,7 +17,8 @@ Image = NDArray[np.uint8]
 
 DOUBTFUL = 0.6  # score up to which a face is doubtful
 MIN_LENGTH = 40  # pixels of the longer side of a box; smaller faces show too little to be judged, and cover little
-LARGE = 90  # pixels of the longer side from which a face shows all that the model needs
+LARGE = 90  # pixels of the longer side from which a face shows all that the model needs, unless the border cuts it
+BORDER = 0.05  # share of its longer side within which a box touches the border of the picture
 MIN_SHARPNESS = 0.35
 """Least share of fine detail in a crop; where all are out of focus, faces are not found again, so they are kept."""
 
@@ -67,6 +68,7 @@ class Sample(NamedTuple):
     roll: float
     length: float  # longer side in the picture
     score: float
+    is_cut: bool  # by the border of the picture
 
 
 Part = Callable[[int, int, int, int], Image]  # of the pixels between left, top, right and bottom
@@ -83,7 +85,8 @@ def take(part: Part, faces: Detections, row: int) -> Sample:
         image = np.zeros((2, 2, 3), np.uint8)
     x, y = ((centre - (left, top)) * shrink).tolist()
     roll = 0.0 if faces.landmarks is None else roll_of(faces.landmarks[row])
-    return Sample(_shrunk(image, shrink), (x, y), side * shrink, roll, side, score)
+    is_cut = bool((box[:2] < BORDER * side).any() or (box[2:] > np.array(faces.image_size) - BORDER * side).any())
+    return Sample(_shrunk(image, shrink), (x, y), side * shrink, roll, side, score, is_cut)
 
 
 def roll_of(landmarks: NDArray[np.float32]) -> float:
@@ -124,7 +127,7 @@ def are_faces(detector: Any, tracks: Sequence[Sequence[Sample]]) -> NDArray[np.b
             scores = np.array([next(found) for _ in tracks[at][:count]])
             if stage < UPRIGHT_STAGES:
                 upright[at] = np.hstack([upright[at], scores])
-            kept[at] = _is_found(stage, upright[at], scores, tracks[at][0].score if _is_large(tracks[at]) else None)
+            kept[at] = _is_found(stage, upright[at], scores, tracks[at][0].score if is_large(tracks[at]) else None)
     return kept
 
 
@@ -139,12 +142,14 @@ def _is_found(stage: int, upright: NDArray[Any], scores: NDArray[Any], large: fl
     return bool(agreed >= (min(AGREED, AGREED_SHARE * large) if stage else SURE))
 
 
-def _is_large(samples: Sequence[Sample]) -> bool:
-    return sum(each.length for each in samples) >= LARGE * len(samples)
+def is_large(samples: Sequence[Sample]) -> bool:
+    """Return whether most samples show whole faces, which are large."""
+    lengths = [each.length for each in samples if not each.is_cut]
+    return 2 * len(lengths) > len(samples) and sum(lengths) >= LARGE * len(lengths)
 
 
 def _is_sharp(samples: Sequence[Sample]) -> bool:
-    sides = (48, 32, 20) if _is_large(samples) else (48,)
+    sides = (48, 32, 20) if is_large(samples) else (48,)
     return any(sharpness(_crop(sample, View(side))) >= MIN_SHARPNESS for sample in samples for side in sides)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._doubtful import DOUBTFUL, LARGE, MIN_LENGTH, Sample, are_faces, best_scores, take
+from scrfd_trt._doubtful import DOUBTFUL, MIN_LENGTH, Sample, are_faces, best_scores, is_large, take
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt._nms import pairwise_iou
 from scrfd_trt.video import _nvdec
@@ -118,7 +118,7 @@ class SecondLook:
         for _, samples in ended:
             self._forget(samples)
         tracks = {number: [each.sample for each in own] for number, own in ended if len(own) >= MIN_SAMPLES}
-        alone = {number: own[0].sample for number, own in ended if len(own) == 1 and own[0].sample.length >= LARGE}
+        alone = {number: own[0].sample for number, own in ended if len(own) == 1 and is_large([own[0].sample])}
         with measured("detect"):
             kept = are_faces(self._detector, list(tracks.values()))
             best = best_scores(self._detector, list(alone.values())) if alone else ()

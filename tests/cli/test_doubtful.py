@@ -61,7 +61,7 @@ def faces(score: float, box: tuple[float, ...] = BOX, degrees: float = 0.0) -> D
     return Detections([box], [score], (points + middle)[None], image_size=(300, 300))
 
 
-LARGE = (60.0, 60.0, 160.0, 180.0)
+LARGE, CUT = (60.0, 60.0, 160.0, 180.0), (-40.0, 60.0, 60.0, 180.0)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,7 @@ LARGE = (60.0, 60.0, 160.0, 180.0)
         (LARGE, 0.5, (0.51,), True),
         (LARGE, 0.5, (0.4,), True),
         (LARGE, 0.5, (0.45, 0.06), False),  # in one size only
+        (CUT, 0.5, (0.45, 0.06), True),  # by the border, so it does not show all
         (LARGE, 0.3, (0.27,), True),  # of its own score, enough
         (LARGE, 0.5, (0.06, 0.06, 0.61), True),
         (LARGE, 0.5, (0.06, 0.06, 0.55), False),
@@ -84,7 +85,7 @@ def test_faces_are_kept_that_their_crops_show(
     box: tuple[float, ...], score: float, crops: tuple[float, ...], kept: bool
 ) -> None:
     image = noise(0)
-    image[60:180, 60:160] |= 0xC0
+    image[60:180, :160] |= 0xC0
     assert _doubtful.find_dropped(Crops(*crops), image, faces(score, box)).tolist() == [not kept]
 
 
