@@ -96,7 +96,7 @@ def test_callback_of_a_future_may_close(pipeline, gpu):
 
 
 def test_rejected_image_is_released(pipeline):
-    other, one = OnGpu(shape=(4, 4, 2)), IMAGE.copy()
+    other, one = OnGpu(shape=(5, 4, 2)), IMAGE.copy()
     alive = [weakref.ref(other), weakref.ref(one)]
     with pytest.raises(ImageError):
         pipeline.detect([one, other], 0.5, None)
@@ -123,18 +123,18 @@ def test_interrupted_capture_is_tried_again(pipeline, monkeypatch):
     "about",
     [
         {"typestr": "|u1"},
-        {"shape": (4, 4, 3), "typestr": 7},
+        {"shape": (5, 5, 3), "typestr": 7},
         {"shape": None},
         {"shape": (-4, 4, 3)},
         {"shape": (4.5, 4, 3)},
         {"shape": (2**40, 4, 3)},
         {"shape": (2**70, 4, 3)},
-        {"shape": (4, 4, 3), "strides": (12, 3)},
-        {"shape": (4, 4, 3), "strides": (2**70, 3, 1)},
-        {"shape": (4, 4, 3), "strides": "abc"},
-        {"shape": (4, 4, 3), "data": (2**70, False)},
-        {"shape": (4, 4, 3), "data": (-1, False)},
-        {"shape": (4, 4, 3), "data": 5},
+        {"shape": (5, 5, 3), "strides": (15, 3)},
+        {"shape": (5, 5, 3), "strides": (2**70, 3, 1)},
+        {"shape": (5, 5, 3), "strides": "abc"},
+        {"shape": (5, 5, 3), "data": (2**70, False)},
+        {"shape": (5, 5, 3), "data": (-1, False)},
+        {"shape": (5, 5, 3), "data": 5},
     ],
 )
 def test_invalid_array_interface_is_rejected(pipeline, about):
@@ -157,7 +157,7 @@ def test_slot_may_be_closed_twice(pipeline, gpu):
 
 def test_too_large_strides_are_rejected(pipeline):
     with pytest.raises(ImageError, match="copy it first"):
-        pipeline.detect([OnGpu(shape=(4, 4, 3), strides=(4, 1, 2**31))], 0.5, None)
+        pipeline.detect([OnGpu(shape=(5, 5, 3), strides=(4, 1, 2**31))], 0.5, None)
 
 
 def test_forked_process_is_refused_and_touches_no_gpu(pipeline, gpu, monkeypatch):
