@@ -153,8 +153,6 @@ class SCRFDDetector(DetectorBase):
 
     def _remember(self, image: Any, found: Detections) -> Detections:
         """Note which image has these faces."""
-        if image is None:
-            return found
         if type(image) is not np.ndarray and isinstance(image, (str, os.PathLike)):
             found.source = os.fsdecode(image)
         found._source = image_source(image, self.options.color)
@@ -250,12 +248,10 @@ class SCRFDDetector(DetectorBase):
         """
         on_gpu = getattr(self._pipeline, "detect_on_gpu", None)
         if on_gpu is None:
-            raise OptionError(
-                "detect_on_gpu requires a detector on a GPU; open one with device cuda, or call detect_batch"
-            )
-        found: list[DeviceDetections] = on_gpu(
-            self._prepare_all(images, "detect_on_gpu"), *self._limits(threshold, max_faces)
-        )
+            what = "detect_on_gpu requires a detector on a GPU; open one with device cuda, or call detect_batch"
+            raise OptionError(what)
+        prepared = self._prepare_all(images, "detect_on_gpu")
+        found: list[DeviceDetections] = on_gpu(prepared, *self._limits(threshold, max_faces))
         return found
 
     @explained_options
@@ -517,8 +513,7 @@ class SCRFDDetector(DetectorBase):
 def _returns_errors(on_error: str) -> bool:
     choices = ("raise", "return")
     if not isinstance(on_error, str) or on_error not in choices:
-        what = f"on_error must be raise or return, not {shown(on_error)}"
-        raise OptionError(what, fields=["on_error"], value=on_error, choices=choices)
+        raise invalid("on_error", "raise or return", on_error, choices)
     return on_error == "return"
 
 

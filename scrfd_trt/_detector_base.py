@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -19,8 +18,6 @@ from scrfd_trt.backends import Backend
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, memory_errors, shown
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from typing_extensions import Self, Unpack
 
     from scrfd_trt._engine.build_options import BuildOptions
@@ -301,9 +298,9 @@ class DetectorBase:
         return f"<SCRFDDetector {state}>"
 
 
-def invalid(name: str, what: str, value: object) -> OptionError:
+def invalid(name: str, what: str, value: object, choices: Iterable[str] = ()) -> OptionError:
     """Return the error for the value of an option; ``what`` says what it must be."""
-    return OptionError(f"{name} must be {what}, not {shown(value)}", fields=[name], value=value)
+    return OptionError(f"{name} must be {what}, not {shown(value)}", fields=[name], value=value, choices=choices)
 
 
 def _path(path: object) -> Path:
@@ -318,14 +315,10 @@ def _validated(options: DetectorKeywords) -> DetectorOptions:
     return DetectorOptions(**options)
 
 
-def _factory() -> ModuleType:
-    """Import the engine modules on first use: they double the import time."""
-    return import_module("scrfd_trt._pipelines.factory")
-
-
 @memory_errors("opening the model")
 def _open_model(find: Callable[[Any], Path], source: Any, options: Any, device: str | int, **how: Any) -> Opened:
-    factory = _factory()
+    from scrfd_trt._pipelines import factory  # noqa: PLC0415 - the engine modules double the import time
+
     where = _devices.choose(device, factory.cuda_problem)
     return factory.open_onnx(find(source), options, where, **how), where
 
@@ -335,8 +328,9 @@ def _open_engine(path: Path, options: DetectorOptions, device: str | int, *, str
     kind, number = _devices.parse(device)
     if kind not in ("cuda", "all"):
         raise invalid("device", "cuda, cuda:n or cuda:all for an engine", device)
-    factory = _factory()
-    open_on = partial(factory.open_engine, path, options, stream=stream, **how)
+    from scrfd_trt._pipelines import factory  # noqa: PLC0415 - as above
+
+    open_on: Callable[[int], Pipeline] = partial(factory.open_engine, path, options, stream=stream, **how)
     if kind == "all":
         return factory.open_on_all(open_on, stream), _devices.ALL
     return open_on(number or 0), f"cuda:{number or 0}"

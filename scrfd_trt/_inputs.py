@@ -63,7 +63,9 @@ def open_picture(image: Any) -> Picture | None:
     if isinstance(image, _BYTES):
         return _open_file(bytes(image))
     if _is_of("PIL.Image", "Image", image):
-        return Picture(4 * image.width * image.height, partial(_pillow_pixels, image))
+        from scrfd_trt._image_files.pillow_codec import from_pillow  # noqa: PLC0415 - used for Pillow's images only
+
+        return Picture(4 * image.width * image.height, lambda: from_pillow(image).visible())
     if _is_of("av", "VideoFrame", image):
         return Picture(3 * image.width * image.height, partial(_frame_pixels, image))
     read = _reader(image)
@@ -171,12 +173,6 @@ def _content(read: Callable[[], Any]) -> bytes:
     if not content:
         raise ImageError("the file object has no more bytes to read: call seek(0), or open it again")
     return bytes(content)
-
-
-def _pillow_pixels(image: Any) -> NDArray[np.uint8]:
-    from scrfd_trt._image_files.pillow_codec import from_pillow  # noqa: PLC0415 - used for Pillow's images only
-
-    return from_pillow(image).visible()
 
 
 def _frame_pixels(picture: Any) -> NDArray[np.uint8]:

@@ -66,7 +66,6 @@ def fetch(
         )
     found = find(model)
     if found is None:
-        get_file: Callable[[], Path]
         if placed := find_archive(model):
             get_file = partial(unpack_placed, *placed, model)
         else:

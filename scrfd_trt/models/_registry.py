@@ -27,65 +27,42 @@ class AveragePrecision(NamedTuple):
 
 @dataclass(frozen=True)
 class Export:
-    """One ONNX file of a model. The same weights may have been exported several times.
-
-    Attributes
-    ----------
-    file
-        Usual file name.
-    sha256
-        64 hexadecimal digits.
-    size
-        Bytes.
-    note
-        Difference from the other exports.
-    """
+    """One ONNX file of a model. The same weights may have been exported several times."""
 
     file: str
+    """Usual file name."""
     sha256: str
+    """64 hexadecimal digits."""
     size: int
+    """Bytes."""
     note: str = ""
+    """Difference from the other exports."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file of an InsightFace release that contains an export.
-
-    Attributes
-    ----------
-    file
-        File name, the last part of its address.
-    member
-        Name of the ONNX file in it, without folders.
-    sha256
-        SHA-256 of the archive; ``""`` if unknown. The member is checked in any case.
-    size
-        Bytes; 0 if unknown.
-    """
+    """A zip file of an InsightFace release that contains an export."""
 
     file: str
+    """File name, the last part of its address."""
     member: str
+    """Name of the ONNX file in it, without folders."""
     sha256: str = ""
+    """SHA-256 of the archive; ``""`` if unknown. The member is checked in any case."""
     size: int = 0
+    """Bytes; 0 if unknown."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A Python distribution that contains an export. It is never imported.
-
-    Attributes
-    ----------
-    distribution
-        Name to install it by.
-    version
-        A version that contains the file.
-    file
-        Path of the file in the distribution, with forward slashes.
-    """
+    """A Python distribution that contains an export. It is never imported."""
 
     distribution: str
+    """Name to install it by."""
     version: str
+    """A version that contains the file."""
     file: str
+    """Path of the file in the distribution, with forward slashes."""
 
     @property
     def requirement(self) -> str:
@@ -95,45 +72,30 @@ class Package:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is known by name.
-
-    Attributes
-    ----------
-    name
-        For example ``500m_bnkps``.
-    published_as
-        Its row in the table of pretrained models of InsightFace's ``detection/scrfd``.
-    files
-        File names to look for, in this order.
-    exports
-        Files that are this model; empty if no SHA-256 is known, so that files cannot be checked.
-    ap
-        WIDER FACE average precision as the SCRFD paper (arXiv 2105.04714) and InsightFace give it.
-    landmarks
-        Whether it detects five landmarks per face.
-    gflops
-        Nominal cost of one pass at VGA resolution, in 10⁹ floating point operations.
-    params
-        Parameters in millions.
-    archives
-        Release archives that contain it, the smallest first.
-    packages
-        Distributions that contain it.
-    licence
-        Terms of the weights.
-    """
+    """A model that is known by name."""
 
     name: str
+    """For example ``500m_bnkps``."""
     published_as: str
+    """Its row in the table of pretrained models of InsightFace's ``detection/scrfd``."""
     files: tuple[str, ...]
+    """File names to look for, in this order."""
     exports: tuple[Export, ...]
+    """Files that are this model; empty if no SHA-256 is known, so that files cannot be checked."""
     ap: AveragePrecision
+    """WIDER FACE average precision as the SCRFD paper (arXiv 2105.04714) and InsightFace give it."""
     landmarks: bool
+    """Whether it detects five landmarks per face."""
     gflops: float
+    """Nominal cost of one pass at VGA resolution, in 10⁹ floating point operations."""
     params: float
+    """Parameters in millions."""
     archives: tuple[Archive, ...] = ()
+    """Release archives that contain it, the smallest first."""
     packages: tuple[Package, ...] = ()
+    """Distributions that contain it."""
     licence: str = WEIGHTS_LICENCE
+    """Terms of the weights."""
 
     @property
     def sha256(self) -> tuple[str, ...]:

@@ -29,44 +29,30 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Found:
-    """A model file on this machine.
-
-    Attributes
-    ----------
-    path
-        The file.
-    source
-        ``home`` for the home folder, ``package`` for an installed package.
-    export
-        The export that it is; None if the model has no known SHA-256, so that the file could not be checked.
-    """
+    """A model file on this machine."""
 
     path: Path
+    """The file."""
     source: Literal["home", "package"]
+    """``home`` for the home folder, ``package`` for an installed package."""
     export: Export | None
+    """The export that it is; None if the model has no known SHA-256, so that the file could not be checked."""
 
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """State of one source of a model.
-
-    Attributes
-    ----------
-    source
-        ``home``, ``package`` or ``download``, in the order in which they are searched.
-    state
-        ``available``: the model is there; ``offered``: it can be installed or downloaded from there; ``absent``: it
-        is not there; ``refused``: a file is there that cannot be used.
-    where
-        A path, a package or an address.
-    detail
-        More about it, or what to do, in one line.
-    """
+    """State of one source of a model."""
 
     source: Literal["home", "package", "download"]
+    """``home``, ``package`` or ``download``, in the order in which they are searched."""
     state: Literal["available", "offered", "absent", "refused"]
+    """``available``: the model is there; ``offered``: it can be installed or downloaded from there; ``absent``: it is
+    not there; ``refused``: a file is there that cannot be used.
+    """
     where: str
+    """A path, a package or an address."""
     detail: str
+    """More about it, or what to do, in one line."""
 
 
 def home() -> Path:
