@@ -17,7 +17,7 @@ from scrfd_trt import _display, _exports
 from scrfd_trt._crops import align_face, check_image, check_size, crop_box
 from scrfd_trt._detection_row import Detection, Landmarks
 from scrfd_trt._display import Image, Order
-from scrfd_trt._formats import LANDMARK_NAMES, count_faces, csv_header, csv_lines, json_coco, plain
+from scrfd_trt._formats import CSV_HEADER, LANDMARK_NAMES, count_faces, csv_lines, json_coco, plain
 from scrfd_trt._nms import nms
 from scrfd_trt._option_names import unknown_attribute
 from scrfd_trt.errors import DetectionsError, ImageError, OptionError, ScrfdError, one_line, shown
@@ -325,7 +325,7 @@ class Detections:
 
     def to_csv(self, image: str = "") -> str:
         """Return the detections as CSV with a header, one line per face; ``image`` is its first column, a name."""
-        return csv_header() + "\n" + csv_lines(self, image)
+        return CSV_HEADER + csv_lines(self, image)
 
     def to_coco(self, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
         """Return the detections as COCO annotations of the image ``image_id``, numbered from ``first_id``.

@@ -15,15 +15,8 @@ from numpy.typing import NDArray
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """In the order of the landmarks; left and right as seen in the image."""
 
-CSV_COLUMNS = (
-    "image",
-    "x1",
-    "y1",
-    "x2",
-    "y2",
-    "score",
-    *(f"{name}_{axis}" for name in LANDMARK_NAMES for axis in "xy"),
-)
+CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2", "score", *(f"{name}_{xy}" for name in LANDMARK_NAMES for xy in "xy"))
+CSV_HEADER = ",".join(CSV_COLUMNS) + "\n"
 
 
 class Faces(Protocol):
@@ -40,11 +33,6 @@ class Faces(Protocol):
 def count_faces(count: int) -> str:
     """Return ``1 face`` or ``2 faces``."""
     return f"{count} face" + "s" * (count != 1)
-
-
-def csv_header() -> str:
-    """Return the header of :func:`csv_lines`, without a line feed."""
-    return ",".join(CSV_COLUMNS)
 
 
 def csv_lines(faces: Faces, image: str) -> str:

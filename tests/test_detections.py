@@ -58,6 +58,8 @@ def test_selections_are_copies(landmarks):
     assert found[found.scores > 2] == Detections.empty(SIZE, landmarks=landmarks)
     assert found[[]] == Detections.empty(SIZE, landmarks=landmarks)
     assert found[[0, 2]].boxes.tolist() == found.boxes[[0, 2]].tolist()
+    with pytest.raises(IndexError, match="one axis"):
+        found[None]
     part = found[:]
     part.boxes[:] = 0
     assert found.boxes.any()
@@ -303,13 +305,3 @@ def test_supervision_round_trip(landmarks):
     assert (Detections.from_supervision(theirs, SIZE).scores == 1).all()
     empty = Detections.empty(SIZE).to_supervision()
     assert len(Detections.from_supervision(empty, SIZE)) == 0
-
-
-def test_supervision_is_optional(monkeypatch):
-    import sys
-
-    from scrfd_trt import MissingDependencyError
-
-    monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(MissingDependencyError, match="scrfd-trt\\[supervision\\]"):
-        some().to_supervision()

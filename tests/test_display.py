@@ -57,6 +57,8 @@ def test_show_uses_the_notebook_or_a_program(monkeypatch):
     FACES.show(IMAGE)
     assert np.array_equal(shown[0], FACES.plot(IMAGE)[..., ::-1])
     assert cv2.PSNR(cv2.imdecode(shown[1], cv2.IMREAD_COLOR), FACES.plot(IMAGE)) > 30
+    Detections.empty((70_000, 2)).show(np.zeros((2, 70_000, 3), np.uint8))  # JPEG ends at 65,500
+    assert cv2.imdecode(shown[2], cv2.IMREAD_COLOR).shape[1] == 2048
     monkeypatch.delitem(sys.modules, "IPython")
     monkeypatch.setattr(ImageShow, "show", lambda picture: False)
     with pytest.raises(OutputError, match="no program here that shows pictures"):

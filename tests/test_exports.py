@@ -45,11 +45,11 @@ def test_what_is_missing_is_missing():
     assert polars.concat([FACES[name].to_polars("a") for name in ("empty", "landmarks")]).height == 2
 
 
-@pytest.mark.parametrize("library", [*TABLES, "fiftyone"])
+@pytest.mark.parametrize("library", [*TABLES, "fiftyone", "supervision"])
 def test_missing_libraries_are_named(library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(MissingDependencyError, match=f"requires {library}: pip install "):
-        getattr(FACES["landmarks"], TABLES.get(library, "to_fiftyone"))()
+    with pytest.raises(MissingDependencyError, match=rf"^to_\w+\(\) requires {library}: pip install "):
+        getattr(FACES["landmarks"], TABLES.get(library, f"to_{library}"))()
 
 
 def test_fiftyone_labels():

@@ -19,7 +19,7 @@ from scrfd_trt._cli.options import parse_choice
 from scrfd_trt._cli.parquet import ParquetFile, load_pyarrow
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import kept_file
-from scrfd_trt._formats import csv_header, csv_lines, json_categories, json_coco, json_faces, plain, wider_block
+from scrfd_trt._formats import CSV_HEADER, csv_lines, json_categories, json_coco, json_faces, plain, wider_block
 from scrfd_trt._jobs.ledger import Ledger
 from scrfd_trt.errors import OptionError
 
@@ -127,7 +127,7 @@ class CsvWriter(ResultWriter):
 
     def begin(self) -> None:
         if not self.added:
-            self.write(csv_header() + "\n")
+            self.write(CSV_HEADER)
 
     def add(self, result: ImageResult) -> None:
         self.write(csv_lines(result.faces, result.name))
