@@ -140,14 +140,7 @@ class Detections:
         DetectionsError
             If only some rows have landmarks or track numbers, a value is invalid, or something is not a row.
         """
-        try:
-            faces = [Detection(**row) if isinstance(row, Mapping) else row for row in rows]
-            columns = [face.box for face in faces], [face.score for face in faces]
-            points = _all_or_none("rows have landmarks", [face.landmarks for face in faces])
-            track_ids = _all_or_none("rows have track numbers", [face.track_id for face in faces]) or None
-        except (AttributeError, TypeError) as error:
-            raise DetectionsError(f"rows must be Detection objects or dicts: {one_line(error)}") from error
-        return cls(*columns, points, image_size=image_size, track_ids=track_ids)
+        return cls(**_columns_of(rows), image_size=image_size)
 
     @classmethod
     def concat(cls, parts: Iterable[Self]) -> Self:
@@ -250,8 +243,6 @@ class Detections:
             if isinstance(index, list):
                 index = np.asarray(index, None if index else np.intp)
             rows = np.arange(len(self))[index]
-        except IndexError:
-            raise
         except Exception as error:  # of a foreign object too
             raise IndexError(f"rows are indexed by integers, booleans or a slice: {one_line(error)}") from error
         if rows.ndim != 1:
@@ -315,13 +306,21 @@ class Detections:
         DetectionsError
             If the JSON is invalid; the message gives the place.
         """
-        from scrfd_trt._detections_json import parse  # noqa: PLC0415 - imports pydantic
-
-        found = parse(text)
-        points = _all_or_none("rows have landmarks", [face.landmarks for face in found.faces])
-        about = {name: getattr(found, name) for name in ("image_size", "track_ids", "pts_seconds")}
-        columns = [face.box for face in found.faces], [face.score for face in found.faces]
-        return cls(*columns, points if points or found.landmarks else None, **about)
+        rows: Any = None
+        try:
+            found = json.loads(text)
+            if not isinstance(found, dict):
+                raise TypeError("an object is required")  # noqa: TRY301
+            rows = found["faces"]
+            columns: dict[str, Any] = {name: found.get(name) for name in ("image_size", "track_ids", "pts_seconds")}
+            columns |= {name: column for name, column in _columns_of(rows).items() if column is not None}
+            if not rows and not found.get("landmarks", True):
+                columns["landmarks"] = None
+            return cls(**columns)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            place = _first_invalid(rows) if isinstance(error, DetectionsError) else ""
+            what = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
+            raise DetectionsError(f"invalid JSON of detections: {place}{what}") from error
 
     def to_csv(self, image: str = "") -> str:
         """Return the detections as CSV with a header, one line per face; ``image`` is its first column, a name."""
@@ -414,10 +413,11 @@ class Detections:
         return Path(path)
 
     def _plot(self, image: Image | None, color: Order | None) -> tuple[Image, Order]:
-        found, order = self._picture(image)
-        if color is not None and image is None:
-            found = _display.in_order(found, order, color)
-        return _display.annotated(found, self, color or order), color or order
+        found, given = self._picture(image)
+        order = given if color is None else color
+        if image is None and isinstance(order, str):
+            found = _display.in_order(found, given, order)
+        return _display.annotated(found, self, order), order
 
     def _picture(self, image: Any) -> tuple[Image, Order]:
         """Return the image, checked, and the order of the detector; None is the image that the detector was given."""
@@ -523,6 +523,28 @@ def _numbers(values: ArrayLike, count: int) -> NDArray[np.int64]:
     if count and not (whole and array.min() >= 0 and array.max().item() < 2**63):
         raise DetectionsError(f"track_ids must be non-negative integers below 2⁶³, not {shown(array.tolist()[:5])}")
     return array.astype(np.int64)
+
+
+def _columns_of(rows: Iterable[Detection | Mapping[str, Any]]) -> dict[str, Any]:
+    try:
+        faces = [Detection(**row) if isinstance(row, Mapping) else row for row in rows]
+        return {
+            "boxes": [face.box for face in faces],
+            "scores": [face.score for face in faces],
+            "landmarks": _all_or_none("rows have landmarks", [face.landmarks for face in faces]),
+            "track_ids": _all_or_none("rows have track numbers", [face.track_id for face in faces]) or None,
+        }
+    except (AttributeError, TypeError) as error:
+        raise DetectionsError(f"rows must be Detection objects or dicts: {one_line(error)}") from error
+
+
+def _first_invalid(rows: Any) -> str:
+    for number, row in enumerate(rows if isinstance(rows, list) else []):
+        try:
+            Detections.from_rows([row], (1, 1))
+        except DetectionsError:  # noqa: PERF203 - for the message only
+            return f"faces.{number}: "
+    return ""
 
 
 def _all_or_none(what: str, values: list[Any]) -> list[Any] | None:

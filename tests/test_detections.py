@@ -184,12 +184,18 @@ def test_json_keeps_the_numbers(values, landmarks):
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("", "JSON"),
-        ("[]", "text"),
+        ("", "invalid JSON of detections: Expecting value"),
+        ("[]", "an object is required"),
+        ("[" * 100_000, "JSON"),
+        ('{"image_size": [1, 1], "faces": [5]}', r"faces\.0: rows must be"),
+        ('{"image_size": [1, 1], "faces": 5}', "rows must be"),
+        ('{"image_size": [1, 1], "faces": [{"box": [0, 0, 1, NaN], "score": 0.5}]}', r"faces\.0: boxes must be finite"),
+        ('{"image_size": [1, 1], "faces": [], "track_ids": [4]}', "track_ids"),
+        ('{"image_size": [1, 1]}', "'faces' is missing"),
         ('{"faces": []}', "image_size"),
-        ('{"image_size": [1, 1], "faces": [{"box": [0, 0, 1, 1], "score": 7}]}', r"faces\.0: score must"),
-        ('{"image_size": [1, 1], "faces": [{"box": [9, 0, 1, 1], "score": 0.7}]}', "faces.0"),
-        ('{"image_size": [0, 1], "faces": []}', "image_size.0"),
+        ('{"image_size": [1, 1], "faces": [{"box": [0, 0, 1, 1], "score": 7}]}', r"faces\.0: scores must"),
+        ('{"image_size": [1, 1], "faces": [{"box": [9, 0, 1, 1], "score": 0.7}]}', r"faces\.0: boxes must be x1"),
+        ('{"image_size": [0, 1], "faces": []}', "detections: image_size must be"),
     ],
 )
 def test_error_of_invalid_json_names_the_field(text, where):
