@@ -102,8 +102,7 @@ def draw_text(
 ) -> None:
     """Draw one line of text on an image ``(H, W, 3)`` uint8, in place; what lies outside the image is left out.
 
-    Any text, place and size is accepted: no text, letters of less than a pixel, and a text outside of the image draw
-    nothing. Letters that the font lacks become empty boxes, and control characters spaces.
+    Any text, place and size is accepted. Letters that the font lacks become empty boxes, and control characters spaces.
 
     Parameters
     ----------

@@ -23,7 +23,6 @@ from __future__ import annotations
 import faulthandler
 import pickle
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import cv2
@@ -256,28 +255,11 @@ def _within_ellipses(detections: Detections) -> NDArray[np.bool_]:
 Check = Callable[[Overlay], None]
 
 
-def _named(check: Check) -> Check:
-    """Return a check whose name is printed with the traceback if native code crashes the process."""
-
-    @wraps(check)
-    def run(overlay: Overlay) -> None:
-        if faulthandler.is_enabled():  # by pytest, which knows where standard error is
-            check(overlay)
-            return
-        faulthandler.enable(2)
-        try:
-            check(overlay)
-        finally:
-            faulthandler.disable()
-
-    return run
-
-
-CHECKS: tuple[Check, ...] = tuple(map(_named, (
+CHECKS: tuple[Check, ...] = (
     check_result, check_deterministic, check_views, check_stable_tracks, check_out, check_changed_boxes,
     check_used_boxes, check_borders, check_without_landmarks, check_no_faces, check_many_faces, check_small_images,
     check_options, check_covers,
-)))  # fmt: skip
+)  # fmt: skip
 """All checks, for ``pytest.mark.parametrize``."""
 
 
@@ -344,6 +326,8 @@ def _run(overlay: Overlay, image: Image, detections: Detections) -> Image:
 
 def _call(overlay: Overlay, image: Image, detections: Detections, **out: Image) -> Any:
     """Call an overlay; raise an AssertionError that describes the faces if it fails."""
+    if not faulthandler.is_enabled():  # pytest has enabled it
+        faulthandler.enable(2)  # if native code crashes the process, the traceback names the check
     try:
         return overlay(image, detections, **out)
     except DetectionsError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from scrfd_trt._cli import console, outputs, signals
@@ -29,6 +29,7 @@ from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._first_pass import detector_options
 from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import is_camera
+from scrfd_trt.video._two_pass import ProgressCallback
 from scrfd_trt.video._writer import check_suffix
 
 if TYPE_CHECKING:
@@ -92,14 +93,10 @@ def write(
         with VideoWriter(output, reader, settings.encode, overwrite=settings.overwrite) as writer:
             writer.watch = None if preview is None else preview.show
             frames = overlay_live(reader, detector, draw, tracking=settings.tracking, delay=settings.live.delay)
-            how: dict[str, Any] = {"quiet": settings.quiet, "preview": preview}
-            with closing(frames), show_progress(reader.name, settings.progress, **how) as report:
-
-                def goes_on(done: int) -> bool:
-                    report("drawing", done, None)
-                    return preview is None or not preview.stopped
-
-                error = _write_frames(frames, writer, summary, settings.live.duration, goes_on)
+            display = show_progress(reader.name, settings.progress, quiet=settings.quiet, preview=preview)
+            with closing(frames), display as report:
+                duration = settings.live.duration
+                error = _write_frames(frames, writer, summary, duration, report=report, preview=preview)
         summary.converted, summary.omitted = writer.converted, writer.omitted
         dropped = reader.dropped if isinstance(reader, LiveReader) else 0
     with suppress(OSError):  # a closed terminal, which may be what stopped the recording
@@ -121,7 +118,9 @@ def _write_frames(
     writer: VideoWriter,
     summary: Summary,
     duration: float | None,
-    goes_on: Callable[[int], bool],
+    *,
+    report: ProgressCallback,
+    preview: Preview | None,
 ) -> Exception | None:
     """Write frames until they end, the time is over, or a stop; return an error that occurs after the first frame."""
     start: float | None = None
@@ -132,7 +131,8 @@ def _write_frames(
                 return None
             writer.write(drawn.frame, drawn.image)
             summary.add(drawn.faces)
-            if not goes_on(summary.frames):
+            report("drawing", summary.frames, None)
+            if preview is not None and preview.stopped:
                 return None
     except KeyboardInterrupt:
         if not summary.frames:

@@ -123,16 +123,8 @@ def write_copies(
         return
     tally = Tally(alone=len(sources) == 1, skipped=job.skipped)
     run = run_size(settings.images.batch, left)
-    copies = _CopyJob(
-        draw,
-        settings,
-        targets,
-        args.quality,
-        detailed=strict,
-        tally=tally,
-        preview=_preview(context, args, can_stop=False),
-        stdout=stdout,
-    )
+    preview = _preview(context, args, can_stop=False)
+    copies = _CopyJob(draw, settings, targets, args.quality, strict, tally, preview, stdout)
     several = partial(copying_elsewhere, create, settings, partial(opener, max_batch=run))
     with tally.reported(left_out, strict=strict, quiet=settings.quiet), job.recording():
         if left:

@@ -293,7 +293,7 @@ class TestPreview:
     @pytest.fixture
     def shown(self, monkeypatch: pytest.MonkeyPatch) -> list[Image]:
         """The pictures that the page is given, as it shows them."""
-        pytest.importorskip("nicegui")
+        pytest.importorskip("uvicorn")
         from scrfd_trt._studio import preview
 
         found: list[Image] = []

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("nicegui")
+pytest.importorskip("uvicorn")
 sys.path.append(str(Path(__file__).parent))
 from client import Answer, Server
 

@@ -21,6 +21,7 @@ from scrfd_trt.errors import OptionError, OutputError, ScrfdError
 
 REQUIRES_LANDMARKS = "Requires landmarks."
 NEW_NAME = re.compile(r"(?=.{1,50}$)[a-z][a-z0-9]*([-_][a-z0-9]+)*", re.ASCII)
+TEMPLATE_FILES = ("*.md", "*.toml", "src/*/*.py", "tests/*.py")  # a checkout may have others, such as caches
 TEMPLATE_NAMES = re.compile(r"pixel-sunglasses|pixel_sunglasses|test_sunglasses|Sunglasses|(?<!ixel )sunglasses")
 """What stands for the package, its module, the class and the overlay in the example plugin; its prose stays."""
 
@@ -83,14 +84,13 @@ def _make_package(name: str) -> None:
     checkout = Path(registry.__file__).parents[1] / "examples" / "overlay_plugin"
     template = checkout if checkout.is_dir() else Path(registry.__file__).with_name("plugin_template")
     try:
-        for path in sorted(template.rglob("*")):
-            if path.suffix in (".md", ".py", ".toml"):
-                where, text = (
-                    TEMPLATE_NAMES.sub(lambda match: words[match[0]], each)
-                    for each in (path.relative_to(template).as_posix(), path.read_text(encoding="utf-8"))
-                )
-                (folder / where).parent.mkdir(parents=True, exist_ok=True)
-                (folder / where).write_text(text, encoding="utf-8")
+        for path in (path for pattern in TEMPLATE_FILES for path in template.glob(pattern)):
+            where, text = (
+                TEMPLATE_NAMES.sub(lambda match: words[match[0]], each)
+                for each in (path.relative_to(template).as_posix(), path.read_text(encoding="utf-8"))
+            )
+            (folder / where).parent.mkdir(parents=True, exist_ok=True)
+            (folder / where).write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {name}: {error.strerror or error}") from error
     console.plain(f"wrote {name}: it draws pixel sunglasses until you change src/{module}/__init__.py")
