@@ -188,13 +188,12 @@ class TestStandardOutput:
 
         return send
 
-    @pytest.mark.parametrize("name", ["spot.png", "spot.jpg"])
-    def test_image_has_format_of_input(self, run: Run, picture: Picture, send: Callable[..., Any], name: str) -> None:
-        args = ("overlay", picture(name), "--overlay", "blur", "-o")
-        assert run(*args, f"file{name}").code == 0
+    def test_image_has_format_of_input(self, run: Run, picture: Picture, send: Callable[..., Any]) -> None:
+        args = ("overlay", picture("spot.jpg"), "--overlay", "blur", "-o")
+        assert run(*args, "file.jpg").code == 0
         ran, data = send(*args, "-")
         assert (ran.code, ran.err) == (0, "wrote to standard output: 1 face\n")
-        assert data == Path(f"file{name}").read_bytes()
+        assert data == Path("file.jpg").read_bytes()
 
     def test_pipe_from_standard_input_with_an_overlay_that_prints(
         self, picture: Picture, send: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

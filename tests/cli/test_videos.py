@@ -305,7 +305,7 @@ class TestPreview:
         monkeypatch.setattr(preview.Preview, "show", show)
         return found
 
-    @pytest.mark.parametrize("name", ["clip.mp4", "moving.gif"])
+    @pytest.mark.parametrize("name", ["clip.mp4", pytest.param("moving.gif", marks=pytest.mark.slow)])
     def test_every_picture_is_covered(self, run: Run, film: Callable[..., Path], shown: list[Image], name: str) -> None:
         film(name) if name == "clip.mp4" else film(name, codec="gif", pixels="rgb8", frames=5)
         code, out, err = run("anonymize", name, "--replacewith", "solid", "--preview")
@@ -314,6 +314,7 @@ class TestPreview:
         assert len(shown) == (FRAMES if name == "clip.mp4" else 5)
         assert all(hides(image) for image in shown)
 
+    @pytest.mark.slow
     def test_stop_of_camera_keeps_what_is_written(
         self, run: Run, film: Callable[..., Path], shown: list[Image], monkeypatch: pytest.MonkeyPatch
     ) -> None:
