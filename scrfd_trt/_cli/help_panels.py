@@ -27,7 +27,7 @@ BASIC = {
 """Parameters in the basic help, by command; without an entry all are, except for those of all commands."""
 MAX_BASIC, EXAMPLES = 15, 2  # options and examples in the basic help, at most
 NAMES_WIDTH = 31
-ORDER = {name: number for number, name in enumerate((*OPTIONS, "help"), 1)}
+ORDER = {name: number for number, name in enumerate(OPTIONS, 1)}
 _ALL = "scrfd_trt.help_all"
 
 
@@ -67,7 +67,7 @@ class HelpCommand(TyperCommand):
 
     def _panels(self, ctx: Any, *, complete: bool) -> Iterator[Panel]:
         shown = [one for one in self.get_params(ctx) if complete or is_basic(self, one)]
-        shown.sort(key=lambda one: ORDER.get(one.name, 0))  # a command's own options come first
+        shown.sort(key=lambda one: (_is_help(one), ORDER.get(one.name, 0)))  # a command's own options come first
         for title in ("Arguments", *PANELS):
             table = Table.grid(padding=(0, 2, 0, 0))
             table.add_column(width=NAMES_WIDTH)
@@ -78,14 +78,14 @@ class HelpCommand(TyperCommand):
                 yield Panel(table, title=title, title_align="left", border_style="dim")
 
 
+def _is_help(parameter: Any) -> bool:
+    return "--help" in parameter.opts  # its own name differs between releases of typer
+
+
 def _panel(parameter: Any) -> str:
     """Return the title of a parameter's panel."""
     default = "Arguments" if parameter.param_type_name == "argument" else "Options"
     return "Messages" if _is_help(parameter) else parameter.rich_help_panel or default
-
-
-def _is_help(parameter: Any) -> bool:
-    return "--help" in parameter.opts
 
 
 def is_basic(command: Any, parameter: Any) -> bool:

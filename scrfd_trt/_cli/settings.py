@@ -31,7 +31,7 @@ PREFIX = "SCRFD_TRT_"
 VARIABLE = f"{PREFIX}SETTINGS"
 GENERAL = ("model", "device", "log-format")  # keys at the top of a file, and variables without a command's name
 UNSETTABLE = ("allow-host-code", "settings")  # options of the command line alone: each engine is trusted for itself
-_PATH = "scrfd_trt.settings"
+PATH = "scrfd_trt.settings"  # key of the path of the file in :attr:`typer.Context.meta`
 
 
 def user_file() -> Path:
@@ -45,7 +45,7 @@ def apply(context: typer.Context, named: Path | None) -> None:
     """Take defaults from a named file, or else from the user's if there is one."""
     if context.resilient_parsing:
         return
-    path = context.meta[_PATH] = named or user_file()
+    path = context.meta[PATH] = named or user_file()
     if (named or path.exists()) and context.info_name != "doctor":  # which reports what is wrong
         commands = getattr(context.find_root().command, "commands", {})
         context.default_map = defaults(path, read(path), context.command, commands)
@@ -75,7 +75,8 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise OptionError(f"settings file {path}: {getattr(error, 'strerror', '') or one_line(error)}") from error
     for key in ("tool", "scrfd-trt") if path.name == "pyproject.toml" else ():
-        found = found.get(key, {})
+        if not isinstance(found := found.get(key, {}), dict):
+            raise OptionError(f"{path}: {key}: must be a table, as in [tool.scrfd-trt], not {found}")
     return dict(found)
 
 
@@ -147,14 +148,9 @@ def report(context: Any) -> None:
         return
     for name, texts in origins.items():
         console.note(f"{name} sets {', '.join(texts)}")
-    here, read_file = Path(NAME), path_of(context)
+    here, read_file = Path(NAME), context.meta[PATH]
     if here.is_file() and not (read_file.exists() and here.samefile(read_file)):
         console.note(f"{NAME} in this folder is not read; to use it, add --settings {NAME}")
-
-
-def path_of(context: Any) -> Path:
-    """Return the path of the settings file of a command."""
-    return Path(context.meta[_PATH])
 
 
 def origin(context: Any, one: Any) -> str:
@@ -162,4 +158,4 @@ def origin(context: Any, one: Any) -> str:
     source = getattr(context.get_parameter_source(one.name), "name", "")
     if source == "ENVIRONMENT":
         return str(next(filter(os.environ.get, one.envvar)))
-    return str(context.meta[_PATH]) if source == "DEFAULT_MAP" else ""
+    return str(context.meta[PATH]) if source == "DEFAULT_MAP" else ""

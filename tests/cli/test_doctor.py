@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -30,7 +31,7 @@ GPU = _devices.Gpu(0, "NVIDIA H100", (9, 0))
 @pytest.fixture(autouse=True)
 def with_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment with pip."""
-    monkeypatch.setattr(doctor, "_has_pip", lambda: True)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: find_spec("os" if name == "pip" else name))
 
 
 @pytest.fixture
@@ -327,7 +328,7 @@ def test_doctor_builds_no_engine(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_environment_without_pip(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_has_pip", lambda: False)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "pip" else find_spec(name))
     monkeypatch.setattr("sys.executable", "/a b/python")
     found = by_name(doctor.all_checks())
     assert found["onnxruntime"].remedy == 'uv pip install --python "/a b/python" "scrfd-trt[cpu]"'

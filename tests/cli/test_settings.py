@@ -66,6 +66,9 @@ def test_file_in_the_working_folder_is_read_only_if_named(
     (tmp_path / "user").mkdir()
     write("[detect]\nthreshold = 0.8\n", "user/scrfd-trt.toml")
     assert json.loads(run("detect", "spot.png", "--format", "jsonl").out)["threshold"] == 0.8
+    write("[tool]\nscrfd-trt = 3\n", "pyproject.toml")
+    ran = run("detect", "spot.png", "--settings", "pyproject.toml")
+    assert ran.error.startswith("pyproject.toml: scrfd-trt: must be a table")
     write("[tool.other]\na = 1\n[tool.scrfd-trt.detect]\nthreshold = 0.7\n", "pyproject.toml")
     assert (
         json.loads(run("detect", "spot.png", "--format", "jsonl", "--settings", "pyproject.toml").out)["threshold"]

@@ -89,7 +89,7 @@ def doctor(context: typer.Context, *, as_json: bool = False) -> None:
       scrfd-trt doctor --json
     """
     with console.logged(quiet=True):
-        checks = [*all_checks(), *_settings(settings.path_of(context))]
+        checks = [*all_checks(), *_settings(context.meta[settings.PATH])]
     works = all(check.state != "problem" for check in checks if check.needed)
     if as_json:
         console.write_json({"works": works, "checks": [asdict(check) for check in checks]})
@@ -163,11 +163,7 @@ def pip(verb: str = "install") -> str:
     found = shutil.which("python")
     same = found is not None and os.path.realpath(Path(found).parent) == os.path.realpath(Path(sys.executable).parent)
     python = "python" if same else f'"{sys.executable}"' if " " in sys.executable else sys.executable
-    return f"{python} -m pip {verb}" if _has_pip() else f"uv pip {verb.split(maxsplit=1)[0]} --python {python}"
-
-
-def _has_pip() -> bool:
-    return find_spec("pip") is not None
+    return f"{python} -m pip {verb}" if find_spec("pip") else f"uv pip {verb.split(maxsplit=1)[0]} --python {python}"
 
 
 def _add(extra: str) -> str:
