@@ -51,17 +51,11 @@ _logger = logging.getLogger(__name__)
 class Guard:
     """An ASGI application around another one, with limited bodies; only ``cacheable`` paths are kept in caches."""
 
-    def __init__(
-        self,
-        app: Application,
-        access: Access,
-        max_body: int,
-        *,
-        cacheable: tuple[str, ...] = (),
-        grace: float = GRACE_SECONDS,
-    ) -> None:
+    grace = GRACE_SECONDS
+
+    def __init__(self, app: Application, access: Access, max_body: int, *, cacheable: tuple[str, ...] = ()) -> None:
         self.app, self._access, self._cacheable = app, access, cacheable
-        self.max_body, self.grace, self.held = max_body, grace, 0
+        self.max_body, self.held = max_body, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket connection."""

@@ -34,9 +34,10 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 class Client:
     """Sends requests to a guarded application in this process."""
 
-    def __init__(self, app: Application = echo, **options: Any) -> None:
+    def __init__(self, app: Application = echo, grace: float = guard.GRACE_SECONDS) -> None:
         access = Access("127.0.0.1", ["127.0.0.1"], 80)
-        self.guard = Guard(app, access, LIMIT, cacheable=("/static/",), **options)
+        self.guard = Guard(app, access, LIMIT, cacheable=("/static/",))
+        self.guard.grace = grace
 
     async def send(
         self, *parts: bytes, pause: float = 0.0, path: str = "/", headers: dict[str, str] | None = None
