@@ -21,7 +21,7 @@ class Embedder:
         self.input = self.session.get_inputs()[0].name
 
     def __call__(self, faces: Detections) -> np.ndarray:
-        """Return the embeddings (N, D) of faces, of which there must be one."""
+        """Return the embeddings (N, D) of faces, at least one."""
         crops = faces.align(size=112)[..., ::-1]  # RGB
         batch = ((crops.astype(np.float32) - 127.5) / 127.5).transpose(0, 3, 1, 2)
         # One by one, because some models take no batches.

@@ -17,13 +17,12 @@ from scrfd_trt import SCRFDDetector
 class Face(dict[str, Any]):
     """A face whose fields are items and attributes: ``face["bbox"]`` or ``face.bbox``; None where there is none."""
 
+    __setattr__ = dict.__setitem__
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         return self.get(name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
 
 
 class FaceAnalysis:

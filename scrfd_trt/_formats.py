@@ -67,7 +67,7 @@ def json_coco(faces: Faces, image_id: int, first_id: int) -> str:
     _, _, width, height = _xywh(faces)
     x, y, _, _, *others = (_texts(column) for column in columns(faces).T)
     ids = range(first_id, first_id + len(faces.scores))
-    rows = zip(ids, x, y, *map(_texts, (width, height, width * height)), *others, strict=True)
+    rows = zip(ids, x, y, *map(_texts, (width, height, np.round(width * height, 6))), *others, strict=True)
     return ((f'{{"id": %s, {box}{points}}}, ' * len(ids)) % tuple(chain.from_iterable(rows)))[:-2]
 
 

@@ -239,6 +239,8 @@ def test_coco():
     assert len(notes[0]["keypoints"]) == 15
     assert "keypoints" not in some(landmarks=False).to_coco()[0]
     assert json.loads(json_categories())[0]["name"] == "face"
+    note = Detections([[24.04363, 66.501015, 75.34077, 133.70467]], [0.5], image_size=SIZE).to_coco()[0]
+    assert (note["bbox"], note["area"]) == ([24.04363, 66.501015, 51.29714, 67.20365], 3447.355043)
 
 
 def test_yolo_labels_lie_within_the_image():
