@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from scrfd_trt._pipelines.cuda import DeviceDetections
 
 
-Images = Iterable[Any]
+Images = Iterable[Any] | os.PathLike[Any]
 Raise = Literal["raise"]
 Return = Literal["return"]
 
@@ -176,7 +176,7 @@ class SCRFDDetector(DetectorBase):
     @explained_options
     def detect_batch(
         self,
-        images: Iterable[Any],
+        images: Images,
         *,
         threshold: float | None = None,
         max_faces: int | None = None,
@@ -217,13 +217,13 @@ class SCRFDDetector(DetectorBase):
         are_arrays = isinstance(images, (list, tuple, np.ndarray)) and not any(map(is_encoded, images))
         if return_errors or not are_arrays:  # then few images are in memory at a time
             return list(self._stream(each, size, in_flight, limits, return_errors=return_errors))
-        prepared = [self._prepare(image, number) for number, image in enumerate(each)]
-        found = self._pipeline.detect(prepared, *limits)
-        return [self._remember(*pair) for pair in zip(images, found, strict=True)]
+        arrays = list(each)
+        found = self._pipeline.detect([self._prepare(image, number) for number, image in enumerate(arrays)], *limits)
+        return [self._remember(*pair) for pair in zip(arrays, found, strict=True)]
 
     @explained_options
     def detect_on_gpu(
-        self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
+        self, images: Images, *, threshold: float | None = None, max_faces: int | None = None
     ) -> list[DeviceDetections]:
         """Return the faces in several images as arrays in GPU memory.
 
@@ -256,7 +256,7 @@ class SCRFDDetector(DetectorBase):
 
     @explained_options
     def submit(
-        self, images: Iterable[Any], *, threshold: float | None = None, max_faces: int | None = None
+        self, images: Images, *, threshold: float | None = None, max_faces: int | None = None
     ) -> Future[list[Detections]]:
         """Run :meth:`detect_batch` asynchronously; return a Future.
 
@@ -299,7 +299,7 @@ class SCRFDDetector(DetectorBase):
     @overload
     def stream(
         self,
-        images: Iterable[Any],
+        images: Images,
         *,
         batch: int | None = None,
         in_flight: int = 3,
@@ -311,7 +311,7 @@ class SCRFDDetector(DetectorBase):
     @overload
     def stream(
         self,
-        images: Iterable[Any],
+        images: Images,
         *,
         batch: int | None = None,
         in_flight: int = 3,
@@ -323,7 +323,7 @@ class SCRFDDetector(DetectorBase):
     @explained_options
     def stream(
         self,
-        images: Iterable[Any],
+        images: Images,
         *,
         batch: int | None = None,
         in_flight: int = 3,
@@ -456,7 +456,7 @@ class SCRFDDetector(DetectorBase):
         vars(other).update(vars(self), options=options, _has_own_options=True)
         return other
 
-    def _prepare_all(self, images: Iterable[Any], name: str) -> list[Any]:
+    def _prepare_all(self, images: Images, name: str) -> list[Any]:
         self._check_open()
         return list(self._prepared(each_of(images, name), 1, deque()))
 

@@ -109,7 +109,7 @@ def explained_options(function: Function) -> Function:
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if unknown := [name for name in keywords if name not in parameters]:
+        if keywords and (unknown := [name for name in keywords if name not in parameters]):
             raise OptionError("; ".join(unknown_option(name, known) for name in unknown), fields=unknown)
         return function(*arguments, **keywords)
 

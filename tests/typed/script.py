@@ -8,6 +8,7 @@ detector: SCRFDDetector = SCRFDDetector("2.5g_bnkps", device="cpu", threshold=0.
 SCRFDDetector(device=0, iou=0.5, min_face=16, rotations=(90, 270), max_faces=3, color="rgb", max_batch=4)
 with SCRFDDetector.from_onnx(Path("face.onnx"), scales=640, rotations=90) as opened:
     found: Detections = opened.detect("photo.jpg", threshold=0.3)
+several: list[Detections] = [*opened.detect_batch(Path("photos")), *opened.stream(Path("photos"))]
 SCRFDDetector.from_engine("face.plan", allow_host_code=True, min_face=None)
 
 SCRFDDetector(conf=0.5)  # type: ignore[call-arg]

@@ -169,7 +169,7 @@ class Slot:
             image = to_host(image, look.image, self._stream)
         if isinstance(image, YUVImage):
             return from_yuv(image, self._color)
-        return from_nv12(image) if self._color == "nv12" else image
+        return from_nv12(image) if self._color == "nv12" and image.ndim == 2 else image
 
     def _find_again(self, threshold: float, sheets: Sequence[Look]) -> list[Outcome]:
         """Detect faces in images that are made from those of the last run."""
