@@ -24,16 +24,8 @@ RTX_DEFAULT = "TensorRT-RTX's own: 8.0, 8.6, 8.9, 12.0 and newer"
 
 def option(metavar: str | None, text: str, *names: str, panel: str | None = None, **settings: Any) -> Any:
     """Declare an option, which shells complete by its metavar; without names, typer takes the parameter's name."""
-    more = {"autocompletion": completion(metavar), "rich_help_panel": panel, **settings}
+    more = {"autocompletion": COMPLETIONS.get(metavar), "rich_help_panel": panel, **settings}
     return typer.Option(*names, metavar=metavar, help=text, **more)
-
-
-def completion(metavar: str | None) -> Callable[[], list[str]] | None:
-    """Return the function that lists the values for a metavar; None if shells complete files."""
-    if metavar in OVERLAYS:
-        return _overlay_names
-    values = VALUES.get(metavar or "")
-    return (lambda: [*values]) if values else None
 
 
 def _overlay_names() -> list[str]:
@@ -42,11 +34,12 @@ def _overlay_names() -> list[str]:
     return list(overlays.names())
 
 
-MODELS = tuple(model.name for model in models.list_models())
-DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:all")
-VALUES = {"NAME|FILE": MODELS, "MODEL": MODELS, "DEVICE": DEVICES}
-OVERLAYS = ("NAME:OPTION=VALUE,...", "NAME|new")
-"""What shells complete, by metavar; and the metavars of overlays."""
+COMPLETIONS: dict[str | None, Callable[[], list[str]]] = {
+    **dict.fromkeys(("NAME|FILE", "MODEL"), lambda: [model.name for model in models.list_models()]),
+    **dict.fromkeys(("NAME:OPTION=VALUE,...", "NAME|new"), _overlay_names),
+    "DEVICE": lambda: ["auto", "cpu", "cuda", "cuda:0", "cuda:all"],
+}
+"""What shells complete, by metavar; typer completes choices, and shells complete files."""
 
 PANELS: dict[str, dict[str, Any]] = {
     "Options": {

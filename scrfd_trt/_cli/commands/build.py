@@ -17,7 +17,7 @@ from scrfd_trt._cli import console, options, outputs
 from scrfd_trt._cli.detector import gpu_number, parse_scales
 from scrfd_trt._cli.inputs import same_file_key, user_path
 from scrfd_trt._cli.option_rules import BATCH_RANGE, DETECTING, check_options
-from scrfd_trt._cli.option_table import completion, option
+from scrfd_trt._cli.option_table import COMPLETIONS, option
 from scrfd_trt._cli.options import split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine import flavours
@@ -30,7 +30,7 @@ DEFAULTS = BuildOptions()
 BATCH = ",".join(map(str, DEFAULTS.batch))
 
 MODEL_HELP = "Model name ('scrfd-trt models') or .onnx file."
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=completion("MODEL"))]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=COMPLETIONS["MODEL"])]
 Output = Annotated[Path, option("FILE", "Engine file; FILE.json beside it records how it was built.", "--output", "-o")]
 Device = Annotated[str, option("DEVICE", "GPU to use: cuda or cuda:N.", panel="Build tuning")]
 BATCH_HELP = "Batch size: min,opt,max, or one number for all three."

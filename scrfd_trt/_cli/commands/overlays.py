@@ -16,7 +16,7 @@ import overlays as registry
 from overlays._registry import why_broken
 from scrfd_trt._cli import console
 from scrfd_trt._cli.console import printable
-from scrfd_trt._cli.option_table import completion
+from scrfd_trt._cli.option_table import COMPLETIONS
 from scrfd_trt.errors import OptionError, OutputError, ScrfdError
 
 REQUIRES_LANDMARKS = "Requires landmarks."
@@ -26,7 +26,7 @@ TEMPLATE_NAMES = re.compile(r"pixel-sunglasses|pixel_sunglasses|test_sunglasses|
 """What stands for the package, its module, the class and the overlay in the example plugin; its prose stays."""
 
 NAME_HELP = "Show the options of this overlay."
-Name = Annotated[str | None, typer.Argument(metavar="NAME|new", help=NAME_HELP, autocompletion=completion("NAME|new"))]
+Name = Annotated[str | None, typer.Argument(metavar="NAME|new", help=NAME_HELP, autocompletion=COMPLETIONS["NAME|new"])]
 
 
 def overlays(
