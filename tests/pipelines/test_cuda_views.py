@@ -129,7 +129,7 @@ def test_looks_beside_ordinary_images(pair):
 
 def test_image_that_cannot_be_read_is_left_out(pair):
     one, other = pair(max_batch=4, rotations=(180,))
-    pictures = [image(64, 64), OnGpu(np.zeros((4, 4, 2), np.uint8)), image(70, 30)]
+    pictures = [image(64, 64), OnGpu(np.zeros((5, 4, 2), np.uint8)), image(70, 30)]
     del pictures[1].shape
     found = one.detect_batch(pictures, on_error="return")
     assert isinstance(found[1], ImageError)
