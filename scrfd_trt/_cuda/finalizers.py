@@ -1,4 +1,7 @@
-"""Close what is dropped without ``close()`` in a thread of its own: the garbage collector must not wait."""
+"""Close what is dropped without ``close()``, in a thread of its own.
+
+The garbage collector runs in any thread, which may hold a lock or capture a graph, so it must not wait there.
+"""
 
 from __future__ import annotations
 

@@ -201,11 +201,12 @@ def load(device: Device, source: Source = DETECTION) -> Kernels:
 
 
 def compiled(capability: tuple[int, int], source: Source = DETECTION, *, anew: bool = False) -> bytes:
-    """Return the kernels as a cubin, computing as NumPy does; ``anew`` ignores the cache. Errors as of :func:`load`."""
+    """Return the kernels as a cubin; ``anew`` ignores the cache. Errors as of :func:`load`."""
     core = driver.core()
     architecture = "sm_" + "".join(map(str, capability))
     code = source.path.read_text("utf-8")
     try:
+        # Without fused products and sums, results equal those of NumPy.
         options = core.ProgramOptions(arch=architecture, fma=False, name=source.path.name)
         key = core.utils.make_program_cache_key(code=code, code_type="c++", options=options, target_type="cubin")
         cache = CubinCache(key)
@@ -234,25 +235,18 @@ def nvrtc_release() -> tuple[int, int]:
 
 def _load(device: Device, source: Source) -> Kernels:
     """Load the kernels; compile them again if the cached binary does not fit this driver."""
-    capability = device.gpu.compute_capability
-    binary = compiled(capability, source)
-    try:
-        return Kernels(binary, device, source.names)
-    except BackendError as error:
-        if not _is_invalid_binary(error):
-            raise
-        log.debug("compiling the kernels again: %s", str(error))
-    binary = compiled(capability, source, anew=True)
-    try:
-        return Kernels(binary, device, source.names)
-    except BackendError as error:
-        if not _is_invalid_binary(error):
-            raise
-        raise BackendError(f"{error}; {_too_new()}") from error
-
-
-def _is_invalid_binary(error: BackendError) -> bool:
-    return any(name in str(error) for name in INVALID_BINARY)
+    anew = False
+    while True:
+        binary = compiled(device.gpu.compute_capability, source, anew=anew)
+        try:
+            return Kernels(binary, device, source.names)
+        except BackendError as error:
+            if not any(name in str(error) for name in INVALID_BINARY):
+                raise
+            if anew:
+                raise BackendError(f"{error}; {_too_new()}") from error
+            log.debug("compiling the kernels again: %s", str(error))
+        anew = True
 
 
 def _too_new() -> str:

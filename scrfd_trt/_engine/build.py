@@ -63,13 +63,8 @@ def write_engine(
     log.info("building an engine of %s with %s%s", source.name, flavour, f" on {gpu}" if gpu else "")
     timing_cache = options.timing_cache or cache.timing_cache_path(target.parent, flavour, gpu)
     start = time.monotonic()
-    plan = build_plan(
-        prepared,
-        options.model_copy(update={"timing_cache": timing_cache}),
-        flavour=flavour,
-        device=device,
-        progress=progress,
-    )
+    cached = options.model_copy(update={"timing_cache": timing_cache})
+    plan = build_plan(prepared, cached, flavour=flavour, device=device, progress=progress)
     seconds = time.monotonic() - start
     if check is not None:
         with stage(progress, "checking the engine"):

@@ -54,6 +54,7 @@ class LoadedEngine:
         self.flavour = flavour
         self.device = device
         self.io = read_network_io(engine, flavour.module)
+        self.outputs, self.ranges = self.io.outputs, self.io.ranges
 
     @property
     def engine(self) -> tensorrt.ICudaEngine:
@@ -67,14 +68,6 @@ class LoadedEngine:
     def input(self) -> TensorSpec:
         """The only input, ``(B, 3, H, W)``."""
         return self.io.inputs[0]
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self.io.outputs
-
-    @property
-    def ranges(self) -> tuple[ShapeRange, ...]:
-        return self.io.ranges
 
     @cached_property
     def layout(self) -> HeadLayout:

@@ -46,7 +46,10 @@ def opener(
     lean_runtime: str | os.PathLike[str] | None = None,
     allow_host_code: bool = False,
 ) -> Callable[[], LoadedEngine]:
-    """Return a function that opens a plan of a SCRFD model on ``cuda:device``; a flavour of None is chosen."""
+    """Return a function that opens a plan of a SCRFD model on ``cuda:device``; a flavour of None is chosen.
+
+    Host code in a plan runs only with ``allow_host_code``; ``lean_runtime`` is for plans of older releases.
+    """
     installed = flavours.installed() if flavour is None else (flavour,)
 
     def open_engine() -> LoadedEngine:

@@ -56,11 +56,11 @@ class ImageFile:
     kind: Kind
     data: bytes = field(repr=False)  # the file's content
     size: tuple[int, int]  # upright width and height of the first frame
-    count: int  # number of frames or pages
-    is_animation: bool  # whether frames are shown one after the other; otherwise they are pages
-    loops: int  # how often an animation is shown; 0 means forever
     color: ColorDescription
     decode: Callable[[ImageFile], Iterator[ImageFrame]] = field(repr=False)
+    count: int = 1  # number of frames or pages
+    is_animation: bool = False  # whether frames are shown one after the other; otherwise they are pages
+    loops: int = 0  # how often an animation is shown; 0 means forever
     notes: list[str] = field(default_factory=list)
     """What reading changes, one line each, such as 16 bits per channel reduced to 8; decoding may add more."""
     keep_damaged: bool = False  # whether pixels of damaged parts are decoded as far as possible

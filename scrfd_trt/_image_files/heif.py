@@ -256,8 +256,6 @@ def open_heic(data: bytes, limits: Limits) -> ImageFile:
         data=data,
         size=upright_size((images[0].size[0], images[0].size[1]), turn),
         count=len(images),
-        is_animation=False,
-        loops=0,
         color=ColorDescription(icc.rgb_profile(profile), resolution),
         decode=frames,
     )

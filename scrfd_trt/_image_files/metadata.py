@@ -1,4 +1,7 @@
-"""Read the metadata of image files: fields that copies may keep, and names of everything else in the file."""
+"""Read the metadata of image files: fields that copies may keep, and names of everything else in the file.
+
+Copies have the fields written anew. Everything else, such as previews, may show what an overlay covers.
+"""
 
 from __future__ import annotations
 

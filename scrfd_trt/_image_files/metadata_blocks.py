@@ -55,27 +55,23 @@ def _name_tail(tail: bytes, blocks: Blocks, *, expected: bool = False) -> None:
 
 
 def _read_app_segment(number: int, segment: bytes, blocks: Blocks) -> None:
-    if number == 0 and segment.startswith(b"JFIF\0"):
-        if segment[12:14].strip(b"\0"):
-            blocks.others.add("embedded previews")
-    elif number == 0 and segment.startswith((b"JFXX\0", b"AVI1")):
-        blocks.others.add("embedded previews" if segment.startswith(b"JFXX") else "other data")
-    elif number == 1 and segment.startswith(b"Exif\0"):
+    if number == 1 and segment.startswith(b"Exif\0"):
         blocks.exif.append(segment)
     elif number == 1 and segment.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
         blocks.xmp.append(segment.partition(b"\0")[2])
-    elif number == 1 and segment.startswith(b"http://ns.adobe.com/xmp/extension/\0"):
-        blocks.others.add("further XMP")
-    elif number == 2 and segment.startswith(b"MPF\0"):
-        blocks.others.add(FURTHER)
-    elif number == 11 and segment.startswith(b"JP"):
-        blocks.others.add("C2PA")
     elif number == 13 and segment.startswith(b"Photoshop 3.0\0"):
         _read_photoshop(segment[14:], blocks)
-    elif not (
-        (number == 2 and segment.startswith(b"ICC_PROFILE\0")) or (number == 14 and segment.startswith(b"Adobe"))
-    ):
-        blocks.others.add("other data")
+    elif number != 0 or not segment.startswith(b"JFIF\0") or segment[12:14].strip(b"\0"):
+        found = (name for place, start, name in APP_SEGMENTS if number == place and segment.startswith(start))
+        blocks.others.update({next(found, "other data")} - {""})
+
+
+APP_SEGMENTS = (
+    *((0, b"JFIF\0", "embedded previews"), (0, b"JFXX\0", "embedded previews"), (2, b"MPF\0", FURTHER)),
+    *((1, b"http://ns.adobe.com/xmp/extension/\0", "further XMP"), (11, b"JP", "C2PA")),
+    *((2, b"ICC_PROFILE\0", ""), (14, b"Adobe", "")),
+)
+"""Segments of applications in JPEG by their numbers and first bytes, and what reports call them."""
 
 
 def _read_photoshop(data: bytes, blocks: Blocks) -> None:

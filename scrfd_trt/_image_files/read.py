@@ -173,8 +173,8 @@ OPENERS: dict[Kind, Callable[[bytes, Limits], ImageFile]] = {
     "jp2": simple_formats.open_jp2,
     "pnm": simple_formats.open_netpbm,
     "pfm": simple_formats.open_netpbm,
-    "hdr": simple_formats.open_hdr,
-    "ras": simple_formats.open_ras,
+    "hdr": simple_formats.open_plain,
+    "ras": simple_formats.open_plain,
 }
 FRAME_SECONDS = {
     "png": png.frame_seconds, "webp": webp.frame_seconds, "gif": gif.frame_seconds, "avif": heif.frame_seconds,

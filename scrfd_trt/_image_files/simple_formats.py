@@ -107,16 +107,12 @@ def open_netpbm(data: bytes, limits: Limits) -> ImageFile:
     )
 
 
-def open_hdr(data: bytes, limits: Limits) -> ImageFile:
-    """Read the header of a Radiance file."""
-    check_header(hdr_size(data), limits)
-    return still_file("hdr", data, hdr_size(data), lambda file: decode_still(file, data))
-
-
-def open_ras(data: bytes, limits: Limits) -> ImageFile:
-    """Read the header of a Sun raster file."""
-    check_header(ras_size(data), limits)
-    return still_file("ras", data, ras_size(data), lambda file: decode_still(file, data))
+def open_plain(data: bytes, limits: Limits) -> ImageFile:
+    """Read the header of a Radiance or a Sun raster file."""
+    kind: Kind = "hdr" if data.startswith(b"#?") else "ras"
+    size = hdr_size(data) if kind == "hdr" else ras_size(data)
+    check_header(size, limits)
+    return still_file(kind, data, size, lambda file: decode_still(file, data))
 
 
 def _filled(data: bytes, length: int) -> bytes:

@@ -64,8 +64,6 @@ def open_tiff(data: bytes, limits: Limits) -> ImageFile:
         data=data,
         size=pixels.upright_size((first.number(WIDTH), first.number(HEIGHT)), first.orientation),
         count=len(pages),
-        is_animation=False,
-        loops=0,
         color=ColorDescription(
             icc.rgb_profile(_profile(first)), pixels.upright_resolution(first.resolution, first.orientation)
         ),

@@ -88,7 +88,11 @@ def write_image(
     loops: int = 0,
     count: int = 1,
 ) -> None:
-    """Write frames, as pages or an animation, to a new file as they come; AVIF needs ``count``, 0 loops never end."""
+    """Write frames, as pages or an animation, to a new file as they come; AVIF needs ``count``, 0 loops never end.
+
+    Transparent pixels become black, or white where the format has no alpha. Profiles are written anew of matrix and
+    curves; with others, pixels are converted to sRGB.
+    """
     suffix = format_suffix(suffix)
     described = image_format(suffix)
     profile = icc.essential(color.icc_profile) if color.icc_profile and described.profile else None

@@ -200,6 +200,7 @@ def _write_gif_frame(file: BinaryIO, frame: ImageFrame, last: ImageFrame | None,
 
 def _gif_pixels(frame: ImageFrame, *, clear: bool) -> tuple[bytes, int | None, bytes]:
     """Return palette, transparent index (where the screen is cleared, too) and compressed pixels of a frame."""
+    # Without the index, some readers clear the screen to a colour.
     hidden = _alpha(frame) < GIF_OPAQUE
     if not clear and not hidden.any():
         palette, indexes = _palette_and_indexes(frame.pixels, GIF_COLORS)

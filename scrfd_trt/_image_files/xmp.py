@@ -142,7 +142,8 @@ def _refuse(*_: object) -> None:
 
 
 def read_xmp(packet: bytes) -> tuple[dict[str, str], dict[str, str], set[str]]:
-    """Return the fields to keep, the panorama and names of the rest; document types may hide growing entities."""
+    """Return the fields to keep, the panorama and names of the rest; nothing of a packet with a document type."""
+    # Its entities may grow without bounds.
     reader, parser = _Reader(), expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = reader.data, _refuse

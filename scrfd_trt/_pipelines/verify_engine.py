@@ -85,8 +85,9 @@ def verify(pipeline: Pipeline, reference: Pipeline) -> None:
 def differences(
     found: Detections, expected: Detections, *, above: float, iou: float = IOU, landmarks: float = LANDMARKS
 ) -> list[str]:
-    """Return a line for each face that differs, by ``iou`` or ``landmarks`` in sides of its box."""
-    # A face with a score of at least ``above`` must be in the other list with any score: those close to it come and go.
+    """Return a line for each face that differs: whose boxes overlap less than ``iou``, or landmarks, in its sides."""
+    # A face with a score of at least ``above`` must be in the other list with any score, since scores close to the
+    # threshold come and go. Both are detected with a threshold slightly below ``above``.
     lines = []
     overlap = pairwise_iou(expected.boxes, found.boxes)
     for row in np.flatnonzero(expected.scores >= above).tolist():

@@ -77,10 +77,6 @@ class AnimationWriter(OutputWriter):
             stack.callback(self._end_thread)
             self._stack = stack.pop_all()
 
-    def write(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> None:
-        """Write a frame, with the image that takes its place; raise OutputError if that fails."""
-        self.encode(frame, self.prepare(frame, image))
-
     def prepare(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> ImageFrame:
         """Return the frame to encode, the argument of :meth:`encode`."""
         if not isinstance(frame, AnimationFrame):

@@ -75,7 +75,7 @@ class _Windows:
         self.end = max((end for _, end in self._spans), default=-inf)
 
     def __contains__(self, seconds: float) -> bool:
-        return any(start <= seconds <= end for start, end in self._spans)
+        return is_within(seconds, self._spans)
 
 
 class _Waiting(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._tracking.faces import ORIGINS, Face, FrameFaces, Origin
+from scrfd_trt.video._selection import is_within
 from scrfd_trt.video._timestamps import GapFinder
 
 MAX_MOMENTS = 10
@@ -210,7 +211,7 @@ class Summary:
         if self._last is None:
             return
         present = set(frame.track_ids.tolist())
-        is_noted = not frame.cut and self._is_counted(frame.pts_seconds)
+        is_noted = not frame.cut and (self.spans is None or is_within(frame.pts_seconds, self.spans))
         for index, number in enumerate(self._last.track_ids.tolist()):
             if number in present:
                 continue
@@ -223,9 +224,6 @@ class Summary:
     def _is_inside(self, box: NDArray[np.float64]) -> bool:
         margin = BORDER * float((box[2:] - box[:2]).max())
         return bool((box[:2] > margin).all() and (box[2:] < np.array(self.size) - margin).all())
-
-    def _is_counted(self, pts_seconds: float) -> bool:
-        return self.spans is None or any(start <= pts_seconds <= end for start, end in self.spans)
 
     def _end_run(self, number: int) -> None:
         run = self._runs.pop(number, None)

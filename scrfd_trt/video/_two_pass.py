@@ -223,7 +223,7 @@ def render_video(
         If the faces belong to another video.
     """
     check_overlay(overlay)
-    encode = encode or EncodeOptions()
+    encode, chosen = encode or EncodeOptions(), selection or TrackSelection()
     kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
     device = "cpu" if gpu_overlay(overlay) is None else device
     with (
@@ -231,14 +231,13 @@ def render_video(
         open_source(source, damaged=damaged, extra_streams=kinds(encode), device=device) as reader,
     ):
         file.check(reader.info)
-        file.check_selection(selection or TrackSelection())
-        _check_frames_in_spans(file, selection or TrackSelection(), reader)
+        file.check_selection(chosen)
+        _check_frames_in_spans(file, chosen, reader)
         with open_writer(output, reader, encode, overwrite=overwrite, **kept) as writer:
             _warn_of_limits(reader)
-            covers = () if selection is None else selection.covers
-            _warn_of_late_covers([cover for cover in covers if cover not in file.header.covers], reader)
+            _warn_of_late_covers([cover for cover in chosen.covers if cover not in file.header.covers], reader)
             writer.inspect, writer.watch = inspect, watch
-            summary = _render(reader, file, overlay, writer, selection=selection, progress=progress)
+            summary = _render(reader, file, overlay, writer, chosen=chosen, progress=progress)
         summary.converted, summary.omitted = writer.converted, writer.omitted
     del reader, writer
     _free_closed()
@@ -251,10 +250,9 @@ def _render(
     overlay: OverlayFunction,
     writer: Writer,
     *,
-    selection: TrackSelection | None,
+    chosen: TrackSelection,
     progress: ProgressCallback,
 ) -> Summary:
-    chosen = selection or TrackSelection()
     dropped = list(file.dropped(chosen))
     summary = Summary(reader.info.size, TrackingOptions.model_validate(file.header.tracking).threshold)
     summary.spans, summary.detector_options = chosen.covered_spans, file.header.detector_options
@@ -337,6 +335,9 @@ def overlay_video(
         As for :func:`detect_video` and :func:`render_video`.
     """
     check_overlay(overlay)
+    chosen = selection or TrackSelection()
+    how: dict[str, Any] = {"overwrite": overwrite, "damaged": damaged, "progress": progress}
+    kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
     with ExitStack() as stack:
         if faces_file is None:
             faces_file = stack.enter_context(temporary_folder(Path(output).parent)) / f"clip{FACES_SUFFIX}"
@@ -346,28 +347,14 @@ def overlay_video(
             faces_file,
             detector,
             tracking,
-            overwrite=overwrite,
-            damaged=damaged,
-            progress=progress,
-            spans=None if selection is None else selection.detected_spans,
-            covers=() if selection is None else selection.covers,
-            keep_doubtful=selection is not None and selection.keep_doubtful,
+            spans=chosen.detected_spans,
+            covers=chosen.covers,
+            keep_doubtful=chosen.keep_doubtful,
             constant_rate=constant_rate,
+            **how,
         )
-        return render_video(
-            source,
-            output,
-            faces_file,
-            overlay,
-            selection=selection,
-            encode=encode,
-            overwrite=overwrite,
-            damaged=damaged,
-            keep_metadata=keep_metadata,
-            keep_location=keep_location,
-            progress=progress,
-            device=device,  # where NVDEC cannot decode, it is not tried again
-        )
+        how |= {"device": device, **kept}  # where NVDEC cannot decode, it is not tried again
+        return render_video(source, output, faces_file, overlay, selection=chosen, encode=encode, **how)
 
 
 def try_output(

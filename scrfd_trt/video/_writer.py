@@ -76,9 +76,26 @@ class OutputWriter(ABC):
         if self._closed:
             raise ClosedError("the video was closed; open a new one")
 
+    def write(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> None:
+        """Write a frame at its own time; raise ``OutputError`` if that fails.
+
+        Parameters
+        ----------
+        frame
+            The frame as read; its picture may be modified.
+        image
+            ``(H, W, 3)`` uint8 BGR: the frame's image with an overlay. Of videos, only pixels that differ from the
+            frame's image are copied into the picture; all others are encoded as they were read.
+        """
+        self.encode(frame, self.prepare(frame, image))
+
     @abstractmethod
     def prepare(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> Any:
         """Return a frame, or the image that takes its place, as the encoder takes it."""
+
+    @abstractmethod
+    def encode(self, frame: Frame, picture: Any) -> None:
+        """Write a frame and what :meth:`prepare` returned for it; raise ``OutputError`` if that fails."""
 
     def prepare_drawn(self, frame: Frame, overlay: OverlayFunction, detections: Detections) -> Any:
         """Draw an overlay on a frame, and do what :meth:`prepare` does."""
@@ -291,19 +308,6 @@ class VideoWriter(OutputWriter):
         language = made.stream.metadata.get("language", "und")
         self._records[made.stream.index] = StreamRecord(source.type, plan.target, language)
         return made
-
-    def write(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> None:
-        """Write a frame at its own time; raise ``OutputError`` if that fails.
-
-        Parameters
-        ----------
-        frame
-            The frame as read; its picture may be modified.
-        image
-            ``(H, W, 3)`` uint8 BGR: the frame's image with an overlay. Only pixels that differ from the frame's image
-            are copied into the picture; all others are encoded as they were read.
-        """
-        self.encode(frame, self.prepare(frame, image))
 
     def prepare(self, frame: Frame, image: NDArray[np.uint8] | None = None) -> Any:
         """Do the part of :meth:`write` that another thread can do while earlier frames are encoded.

@@ -123,6 +123,7 @@ FULL_ROI = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32)
 
 def scale_resizes(model: onnx.ModelProto, probes: Sequence[tuple[int, ...]]) -> int:
     """Replace the size of each ``Resize`` by its factor, measured with the probes' shapes; return the changes."""
+    # Exporters trace the size of the finer map, which is twice the coarser one's for inputs of multiples of 32 pixels.
     index = GraphIndex(model.graph)
     resizes = [node for node in model.graph.node if node.op_type == "Resize" and _has_size(node)]
     changed = 0

@@ -19,7 +19,6 @@ from scrfd_trt._cuda.memory import pinned_array
 from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream
 from scrfd_trt._detections import Detections
 from scrfd_trt._engine.loaded_engine import ContextPool, LoadedEngine
-from scrfd_trt._heads import HeadLayout
 from scrfd_trt._image_arrays import YUVImage, as_color, check_nv12, check_yuv, is_on_gpu
 from scrfd_trt._passes import Look, as_look
 from scrfd_trt._pipelines.base import Outcome, all_found
@@ -62,39 +61,21 @@ class CudaPipeline:
             helpers = stack.enter_context(Helpers())
             self.device = device = engine.device
             inference_done = stack.enter_context(closing(create_event(device)))
-            self._resources = make_resources(engine, contexts, options, helpers, inference_done)
+            self._resources = shared = make_resources(engine, contexts, options, helpers, inference_done)
             borrowed = None if stream is None else stack.enter_context(closing(borrow_stream(stream, device)))
             capture_stream = stack.enter_context(closing(create_stream(device)))
             self._input_stream = stack.enter_context(closing(create_stream(device)))
             lanes = stack.enter_context(closing(Lanes(self._resources, capture_stream)))
             self._pool = SlotPool(self._resources, borrowed, capture_stream, lanes, stack.pop_all())
+        self.layout, self.scales, self.max_batch = shared.layout, shared.scales, shared.max_batch
+        self.description, self.runtime = shared.description, str(engine.flavour)
         self._finalizer = close_when_dropped(self, self._pool.close)
         _forks.register(self)
-
-    @property
-    def layout(self) -> HeadLayout:
-        return self._resources.layout
-
-    @property
-    def scales(self) -> tuple[tuple[int, int], ...]:
-        return self._resources.scales
-
-    @property
-    def max_batch(self) -> int:
-        return self._resources.max_batch
-
-    @property
-    def description(self) -> str:
-        return self._resources.description
 
     @property
     def frame_device(self) -> str:
         """Device in whose memory the frames of a video may lie."""
         return f"cuda:{self.device.index}"
-
-    @property
-    def runtime(self) -> str:
-        return str(self._resources.engine.flavour)
 
     @property
     def in_flight(self) -> int:

@@ -224,15 +224,6 @@ class Slot:
         """Return the program for this batch size; prepare it if the slot does not have it."""
         return self._programs.get(images, self._resources.scales)
 
-    def read_input(self, number: int, images: int) -> NDArray[Any]:
-        """Return the last model input of a pass, ``(images, 3, H, W)``."""
-        width, height = self._resources.scales[number]
-        array = np.empty((images, 3, height, width), self._resources.engine.input.dtype)
-        doing = "copying the model input from the GPU"
-        copy(doing, array.ctypes.data, self._arena.inputs_at[number], array.nbytes, self._stream)
-        synchronize(self._stream)
-        return array
-
     def close(self) -> None:
         """Free everything; a second call does nothing."""
         if self._is_running:
