@@ -118,11 +118,13 @@ def choose(device: str | int, cuda_problem: Callable[[Gpu], str]) -> str:
             raise DeviceError(f"device {device!r} cannot be used: {problem}")
         log.info("device %s: %s", device, ", ".join(map(str, all_gpus())))
         return ALL
-    gpu = next((gpu for gpu in driver().gpus if gpu.index == (number or 0)), None)
-    reason = _no_gpu(number or 0) if gpu is None else cuda_problem(gpu)
+    number = number or 0
+    gpu = next((gpu for gpu in driver().gpus if gpu.index == number), None)
+    missing = driver().problem or f"no GPU {number}; available: {', '.join(map(str, driver().gpus))}"
+    reason = missing if gpu is None else cuda_problem(gpu)
     if not reason:
         log.info("device %s: %s", device, gpu)
-        return f"cuda:{number or 0}"
+        return f"cuda:{number}"
     if kind == "cuda":
         choices = ["auto", "cpu", *(f"cuda:{gpu.index}" for gpu in driver().gpus)]
         raise DeviceError(f"device {device!r} cannot be used: {reason}; the choices here are: {', '.join(choices)}")
@@ -137,7 +139,3 @@ def all_gpus() -> tuple[Gpu, ...]:
     if not driver().gpus:
         raise DeviceError(f"device {ALL!r} cannot be used: {driver().problem}; the choices here are: auto, cpu")
     return driver().gpus
-
-
-def _no_gpu(number: int) -> str:
-    return driver().problem or f"no GPU {number}; available: {', '.join(map(str, driver().gpus))}"

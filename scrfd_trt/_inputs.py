@@ -43,12 +43,9 @@ _WANTED = "an array (H, W, 3) of uint8, a path, an address, the bytes of a file 
 class Picture(NamedTuple):
     """A picture that knows its own colours."""
 
-    size: int
-    """Bytes of the file and the pixels."""
-    decode: Callable[[], NDArray[np.uint8]]
-    """Returns ``(H, W, 3)`` BGR, upright, over white."""
-    source: str | None = None
-    """Path or address."""
+    size: int  # bytes of the file and the pixels
+    decode: Callable[[], NDArray[np.uint8]]  # returns (H, W, 3) BGR, upright, over white
+    source: str | None = None  # path or address
 
 
 def open_picture(image: Any) -> Picture | None:

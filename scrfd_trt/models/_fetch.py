@@ -61,9 +61,8 @@ def fetch(
     model = get(name)
     progress = False if progress is None and not shows_bars else progress
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise OptionError(
-            f"retries is {shown(retries)}: it must be a whole number of 0 or more", fields=["retries"], value=retries
-        )
+        what = f"retries is {shown(retries)}: it must be a whole number of 0 or more"
+        raise OptionError(what, fields=["retries"], value=retries)
     found = find(model)
     if found is None:
         if placed := find_archive(model):

@@ -460,6 +460,8 @@ def test_detectors_take_files_and_tensors(pair, color):
     plain = SCRFDDetector._of(pair(max_batch=2)[1], DetectorOptions(max_batch=2), device="cpu")
     expected = plain.detect(picture)
     assert one.detect_batch([file] * 3) == other.detect_batch([file] * 3) == [expected] * 3
+    turned = [each._looking(None, (90,)).detect(file, threshold=0.9) for each in (one, other)]
+    assert len(turned[0]) == len(turned[1])  # weak faces are looked at again in the pixels of the file
     if color != "nv12":
         tensor = OnGpu(np.ascontiguousarray(picture[..., :: -1 if color == "rgb" else 1].transpose(2, 0, 1)))
         assert list(one.stream([tensor, file, tensor])) == [expected] * 3
