@@ -6,6 +6,7 @@ import json
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, overload
@@ -417,7 +418,8 @@ class Detections:
         order = given if color is None else color
         if image is None and isinstance(order, str):
             found = _display.in_order(found, given, order)
-        return _display.annotated(found, self, order), order
+        drawn: Image = import_module("overlays").create("landmarks", color=order)(found, self)  # it imports Detections
+        return drawn, order
 
     def _picture(self, image: Any) -> tuple[Image, Order]:
         """Return the image, checked, and the order of the detector; None is the image that the detector was given."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,12 +19,6 @@ Image = NDArray[np.uint8]
 Order = Literal["bgr", "rgb"]
 MAX_ROWS, CROP_SIDE, MARGIN = 20, 64, 0.2  # faces in a notebook; pixels of a crop, and what it shows around the box
 MAX_SIDE = 2048  # pixels of an image in a notebook, which keeps it
-
-
-def annotated(image: Image, faces: Any, order: Order) -> Image:
-    """Return the image with boxes, scores and landmarks."""
-    drawn: Image = import_module("overlays").create("landmarks", color=order)(image, faces)  # it imports Detections
-    return drawn
 
 
 def save(image: Image, order: Order, path: Path, *, overwrite: bool) -> None:
