@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, TimeoutError  # noqa: A004 - that of Python 3.10
 from contextlib import contextmanager
+from typing import BinaryIO
 from urllib.parse import urljoin
 
 import requests
@@ -34,20 +35,20 @@ def answered(url: str, headers: Mapping[str, str] | None = None) -> Iterator[req
     raise requests.TooManyRedirects(f"more than {MAX_REDIRECTS} redirects")
 
 
-def read_image_file(url: str, max_bytes: int, max_seconds: float) -> bytes:
-    """Return the body of an answer; raise ImageError where that fails, or takes more than the limits."""
-    answer: Future[bytes] = Future()
+def copy_body(url: str, file: BinaryIO, max_bytes: int, max_seconds: float) -> None:
+    """Write the body of an answer to a file; raise ImageError where that fails, or takes more than the limits."""
+    answer: Future[None] = Future()
 
     def run() -> None:
         try:
-            answer.set_result(_body(url, max_bytes, time.monotonic() + max_seconds))
+            answer.set_result(_copy(url, file, max_bytes, time.monotonic() + max_seconds))
         except Exception as error:  # noqa: BLE001 - raised by the future
             answer.set_exception(error)
 
     # In a thread of its own: time limits of requests begin anew with each byte of a slow server.
     threading.Thread(target=run, daemon=True).start()
     try:
-        return answer.result(max_seconds)
+        answer.result(max_seconds)
     except TimeoutError:
         raise ImageError(f"the download takes longer than {max_seconds:g} seconds") from None
     except ScrfdError:
@@ -56,24 +57,23 @@ def read_image_file(url: str, max_bytes: int, max_seconds: float) -> bytes:
         raise ImageError("the download was cut off: try again") from error
     except (requests.RequestException, ValueError) as error:  # ValueError: an address that cannot be parsed
         why = reason(error) if isinstance(error, requests.RequestException) else one_line(error)
-        raise ImageError(f"the image cannot be downloaded ({why})") from error
+        raise ImageError(f"the file cannot be downloaded ({why})") from error
 
 
-def _body(url: str, max_bytes: int, end: float) -> bytes:
-    found = bytearray()
+def _copy(url: str, file: BinaryIO, max_bytes: int, end: float) -> None:
+    size = 0
     with answered(url) as response:
         if response.status_code != requests.codes.ok:
             raise ImageError(f"{status(response)}: check the address")
         length = content_length(response) or 0
         for chunk in response.iter_content(CHUNK) if length <= max_bytes else ():
-            found += chunk
-            if len(found) > max_bytes or time.monotonic() > end:
+            size += file.write(chunk)
+            if size > max_bytes or time.monotonic() > end:
                 break
-    if max(length, len(found)) > max_bytes:
-        raise ImageError(f"the file has more than {max_bytes / 1e6:,.0f} MB: make the image smaller")
-    if len(found) < length:
+    if max(length, size) > max_bytes:
+        raise ImageError(f"the file has more than {max_bytes / 1e6:,.0f} MB: make it smaller, or copy it here")
+    if size < length:
         raise requests.exceptions.ChunkedEncodingError
-    return bytes(found)
 
 
 def content_length(response: requests.Response) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import logging
 import mimetypes
 import os
@@ -14,7 +15,7 @@ from contextlib import closing, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import cv2
@@ -297,17 +298,26 @@ def shown_address(address: str) -> str:
     return _cut(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
-def download(address: str, *, max_bytes: int = MAX_FILE_BYTES, max_seconds: float = MAX_SECONDS) -> bytes:
-    """Return the file at an ``http`` or ``https`` address; raise ImageError where that fails or exceeds the limits."""
+def download(address: str, **limits: Any) -> bytes:
+    """Return the file at an address; see :func:`download_to`."""
+    content = io.BytesIO()
+    download_to(content, address, **limits)
+    return content.getvalue()
+
+
+def download_to(
+    file: BinaryIO, address: str, *, max_bytes: int = MAX_FILE_BYTES, max_seconds: float = MAX_SECONDS
+) -> None:
+    """Write the file at an ``http`` or ``https`` address; raise ImageError where that fails or exceeds the limits."""
     name = shown_address(address)
     if not is_address(address):
         raise ImageError("an address must begin with https:// or http://", subject=name)
     try:
         from scrfd_trt import _http  # noqa: PLC0415 - imports requests, which is optional
     except ImportError as error:
-        hint = 'reading an image from an address requires requests: pip install "scrfd-trt[download]"'
+        hint = 'reading a file from an address requires requests: pip install "scrfd-trt[download]"'
         raise MissingDependencyError(hint, subject=name) from error
     try:
-        return _http.read_image_file(address, max_bytes, max_seconds)
+        _http.copy_body(address, file, max_bytes, max_seconds)
     except ImageError as error:
         raise error.within(name) from error

@@ -66,11 +66,11 @@ def test_download(site: str) -> None:
     ("path", "message"),
     [
         ("/none?key=secret", "/none: the server answers 404 Not Found: check the address"),
-        ("/loop", "/loop: the image cannot be downloaded (more than 5 redirects)"),
-        ("/away", "/away: the image cannot be downloaded (no connection adapters were found for 'ftp:"),
-        ("/bad", "/bad: the image cannot be downloaded ("),
+        ("/loop", "/loop: the file cannot be downloaded (more than 5 redirects)"),
+        ("/away", "/away: the file cannot be downloaded (no connection adapters were found for 'ftp:"),
+        ("/bad", "/bad: the file cannot be downloaded ("),
         ("/cut", "/cut: the "),
-        ("/long", "/long: the file has more than 0 MB: make the image smaller"),
+        ("/long", "/long: the file has more than 0 MB: make it smaller"),
     ],
 )
 def test_failed_downloads_name_address_and_reason(site: str, path: str, message: str) -> None:

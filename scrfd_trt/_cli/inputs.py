@@ -10,18 +10,21 @@ import sys
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from pathlib import Path
+from threading import Thread
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from scrfd_trt._cli import console
+from scrfd_trt._cli import console, signals
 from scrfd_trt._cli.content import VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg, not_media
 from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.read import IMAGE_SUFFIXES, Damaged
-from scrfd_trt._inputs import download, is_address
+from scrfd_trt._inputs import download_to, is_address
 from scrfd_trt._jobs.ledger import Ledger, Stamp
 from scrfd_trt._jobs.stages import grouped, mapped
 from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
@@ -29,11 +32,11 @@ from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import is_pattern
 
-LOOKED_AT = 64
+LOOKED_AT = 64  # files that one thread looks into at a time
 STDIN = "-"
+VIDEO_LIMITS = {"max_bytes": 1 << 32, "max_seconds": 3600.0}  # of a download that may be a video
 VALUE = re.compile(r"-?\d+|(-?\d+(\.\d+)?,){3}\d+.*")
 """Of a part of an option's value that is typed with spaces, and without quotes."""
-"""Files that one thread looks into at a time."""
 
 
 @dataclass(eq=False)
@@ -74,18 +77,26 @@ class Source:
         self.path = folder / self.relative_path
         try:
             folder.mkdir()
-            if self.address != STDIN:
-                self.path.write_bytes(download(self.address))
-            elif sys.stdin is None:
-                self.problem = "standard input is closed"
-            else:
-                with self.path.open("wb") as file:
+            with self.path.open("wb") as file:
+                if self.address != STDIN:
+                    is_image = self.path.suffix.lower() in IMAGE_SUFFIXES
+                    limits: dict[str, Any] = {} if is_image else VIDEO_LIMITS
+                    answer: Future[None] = Future()
+                    run = partial(_settle, answer, partial(download_to, file, self.address, **limits))
+                    Thread(target=run, daemon=True).start()
+                    while not wait([answer], 0.2).done:
+                        if signals.received() is not None:  # of the program, which waits for this thread
+                            return
+                    answer.result()
+                elif sys.stdin is None:
+                    self.problem = "standard input is closed"
+                else:
                     shutil.copyfileobj(sys.stdin.buffer, file)
-                self.problem = "" if self.path.stat().st_size else "standard input is empty"
+                    self.problem = "" if file.tell() else "standard input is empty"
         except (ImageError, MissingDependencyError) as error:
             self.problem = error.reason
         except OSError as error:
-            self.problem = f"it cannot be read: {error.strerror}"
+            self.problem = f"it cannot be copied into a temporary file: {error.strerror}"
 
     def look_up(self, ledger: Ledger) -> None:
         """Find out whether an earlier run of a job has done this input."""
@@ -160,6 +171,14 @@ def find_inputs(
     with mapped(look, grouped(found, 1 if fetched else LOOKED_AT), workers=4, ahead=8) as looks:
         deque(looks, 0)
     return found
+
+
+def _settle(answer: Future[None], work: Callable[[], None]) -> None:
+    try:
+        work()
+        answer.set_result(None)
+    except Exception as error:  # noqa: BLE001 - raised by the future
+        answer.set_exception(error)
 
 
 def _listed(texts: Iterable[str], takes: Callable[[Path], bool]) -> Iterator[Source]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from scrfd_trt._cli import console, outputs, signals
+from scrfd_trt._cli.content import VIDEO_SUFFIXES
 from scrfd_trt._cli.options import CopySettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import as_dict, headline, missed_lines, print_written, stream_lines
@@ -32,6 +33,8 @@ from scrfd_trt.video._sources import is_camera
 from scrfd_trt.video._two_pass import ProgressCallback
 from scrfd_trt.video._writer import check_suffix
 
+STREAMED_SUFFIXES = (".ts", ".flv", ".mjpeg", ".mjpg")  # of addresses that cameras and broadcasts have, too
+
 if TYPE_CHECKING:
     from scrfd_trt._studio.preview import Preview
 
@@ -46,10 +49,13 @@ def is_web_address(text: str) -> bool:
     return _pyav.scheme(text) in {"http", "https"}
 
 
-def is_picture_address(text: str, output: Path | None) -> bool:
-    """Return whether a web address is that of a picture, by its suffix or that of the output."""
-    suffixes = Path(urlsplit(text).path).suffix, "" if output is None else output.suffix
-    return is_web_address(text) and any(suffix.lower() in IMAGE_SUFFIXES for suffix in suffixes)
+def is_file_address(text: str, output: Path | None) -> bool:
+    """Return whether a web address is that of a file, by its suffix, or of a picture, by that of the output."""
+    if not is_web_address(text):
+        return False
+    suffix = Path(urlsplit(text).path).suffix.lower()
+    is_picture = output is not None and output.suffix.lower() in IMAGE_SUFFIXES
+    return is_picture or suffix in IMAGE_SUFFIXES or (suffix in VIDEO_SUFFIXES and suffix not in STREAMED_SUFFIXES)
 
 
 def refuse(inputs: Sequence[str], command: str) -> None:

@@ -88,7 +88,7 @@ def write_copies(
     """
     settings = replace(args.parse(threshold, looks), verify=verify)
     facts = _facts(context, settings)
-    if inputs and any(live.is_address(text) and not live.is_picture_address(text, output) for text in inputs):
+    if inputs and any(live.is_address(text) and not live.is_file_address(text, output) for text in inputs):
         target = live.check(inputs, output, settings)
         check_options(context, facts | {LIVE} | ({WEB} if live.is_web_address(inputs[0]) else set()))
         draw, preview = create(), _preview(context, args, can_stop=True)

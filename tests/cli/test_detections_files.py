@@ -208,16 +208,25 @@ def test_tracks_of_image_sequence(run: Run, film: Film) -> None:
     assert Path("sheet.png").is_file()
 
 
+def test_file_at_an_address_is_processed_like_a_file(run: Run, film: Film, web: str) -> None:
+    pytest.importorskip("requests")
+    film("clip.mkv", sound=True)
+    assert run("anonymize", "clip.mkv", "-o", "own.mp4").code == 0
+    ran = run("anonymize", f"{web}/clip.mkv", "-o", "out.mp4")
+    assert (ran.code, "one pass" in ran.err) == (0, False)
+    assert abs(Path("out.mp4").stat().st_size - Path("own.mp4").stat().st_size) < 100  # with its audio
+
+
 def test_web_video_gives_warning_about_one_pass(run: Run, film: Film, web: str) -> None:
-    film("clip.mkv")
-    code, _, err = run("anonymize", f"{web}/clip.mkv", "-o", "out.mp4")
+    film("clip", form="matroska")
+    code, _, err = run("anonymize", f"{web}/clip", "-o", "out.mp4")
     assert code == 0, err
     assert err.splitlines()[0] == (
-        f"warning: {web}/clip.mkv: a video on the web is processed in one pass; download it first for two passes"
+        f"warning: {web}/clip: a video on the web is processed in one pass; download it first for two passes"
     )
-    film("sound.mkv", sound=True)
-    assert ", without its audio; download it" in run("anonymize", f"{web}/sound.mkv", "-o", "a.mp4").err
-    code, _, err = run("anonymize", f"{web}/sound.mkv", "-o", "b.mp4", "--audio", "drop")
+    film("sound", form="matroska", sound=True)
+    assert ", without its audio; download it" in run("anonymize", f"{web}/sound", "-o", "a.mp4").err
+    code, _, err = run("anonymize", f"{web}/sound", "-o", "b.mp4", "--audio", "drop")
     assert (code, ", without its audio" in err) == (0, False)
 
 

@@ -9,7 +9,7 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -380,12 +380,13 @@ class TestRemoteInputs:
     ) -> None:
         data = picture().read_bytes()
 
-        def download(address: str) -> bytes:
-            if "spot" in address:
-                return data
-            raise ImageError("the server answers 404: check the address", subject=address)
+        def download(file: BinaryIO, address: str, **_: object) -> None:
+            if "spot" not in address:
+                raise ImageError("the server answers 404: check the address", subject=address)
 
-        monkeypatch.setattr(inputs, "download", download)
+            file.write(data)
+
+        monkeypatch.setattr(inputs, "download_to", download)
         stdin(b"https://me:secret@host/a%20spot.png?size=2\nhttps://host/none.png\n")
         ran = run("detect", "--files-from", "-", "--format", "jsonl", "--annotate", "out")
         found, failed = lines(ran.out)
