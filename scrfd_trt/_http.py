@@ -41,7 +41,8 @@ def copy_body(url: str, file: BinaryIO, max_bytes: int, max_seconds: float) -> N
 
     def run() -> None:
         try:
-            answer.set_result(_copy(url, file, max_bytes, time.monotonic() + max_seconds))
+            _copy(url, file, max_bytes, time.monotonic() + max_seconds)
+            answer.set_result(None)
         except Exception as error:  # noqa: BLE001 - raised by the future
             answer.set_exception(error)
 
