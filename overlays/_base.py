@@ -16,7 +16,7 @@ from overlays._records import GpuFaces
 from scrfd_trt._crops import check_image
 from scrfd_trt._detections import Detections
 from scrfd_trt._options import OptionsModel
-from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError, one_line
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError, one_line, shown
 
 
 @runtime_checkable
@@ -42,6 +42,8 @@ class Overlay(Protocol):
         numpy.ndarray
             ``(H, W, 3)`` uint8, contiguous, a new array.
         """
+        del image, detections
+        raise OverlayError(f"{type(self).__name__} has no __call__: define it, or derive from OverlayModel")
 
 
 class OverlayModel(OptionsModel):
@@ -89,10 +91,21 @@ class OverlayModel(OptionsModel):
             If the image is not a non-empty ``(H, W, 3)`` uint8 array, or ``out`` does not match it.
         DetectionsError
             If the detections belong to an image of another size, or lack landmarks that the overlay needs.
+        OptionError
+            If the faces are of an RGB image, and the option ``color`` is not set.
         """
         canvas, detections = prepare(image, detections, out)
         self.check_landmarks(detections)
-        self.draw(canvas, detections)
+        is_default = getattr(self, "color", "") == "bgr" and "color" not in self.model_fields_set
+        if is_default and detections._source and detections._source[1] == "rgb":
+            what = "these faces are of an RGB image: create the overlay with color='rgb', or 'bgr' if it draws on BGR"
+            raise OptionError(what, fields=["color"])
+        drawn: Any = self.draw(canvas, detections)
+        if isinstance(drawn, np.ndarray) and not np.may_share_memory(drawn, canvas):
+            raise OverlayError(
+                f"{type(self).__name__}.draw returns an array, which is not used: draw on the canvas, such as with "
+                "canvas[:] = …, or write a function of image and detections that returns the new image"
+            )
         return canvas
 
     def check_landmarks(self, detections: Detections) -> None:
@@ -168,7 +181,8 @@ class Compose:
     def __init__(self, *overlays: Overlay) -> None:
         for overlay in overlays:
             if not isinstance(overlay, Overlay):
-                raise OptionError(f"Compose requires overlays, not {overlay!r}: overlays.create() makes one by name")
+                hint = "*them" if isinstance(overlay, (list, tuple)) else "overlays.create(…), …"
+                raise OptionError(f"Compose requires overlays, not {shown(overlay)}: write Compose({hint})")
         self.overlays = overlays
 
     @property

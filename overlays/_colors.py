@@ -46,7 +46,7 @@ class ChannelOptions(OptionsModel):
     @field_validator("color", mode="before")
     @classmethod
     def _reject_colors(cls, value: object) -> object:
-        if isinstance(value, str) and (value.lower() in COLORS or value.startswith("#")):
+        if isinstance(value, (tuple, list)) or str(value).lower() in COLORS or str(value).startswith("#"):
             named = [name for name, part in cls.model_json_schema()["properties"].items() if _is_color(part)]
             hint = f"; the colour is {' or '.join(named)}" if named else ""
             raise ValueError(f"this is the channel order, bgr or rgb{hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
@@ -11,7 +10,7 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from scrfd_trt._options import explain, reason
-from scrfd_trt.errors import OptionError, shown
+from scrfd_trt.errors import OptionError, unknown_name
 
 Factory = Callable[..., Any]
 
@@ -114,14 +113,6 @@ def explain_rejection(name: str, factory: Factory, error: ValidationError) -> st
     if all(item["type"] == "missing" for item in items):
         return _missing(name, factory, [str(item["loc"][0]) for item in items])
     return f"overlay {name!r}: {explain(factory, error)}"  # type: ignore[arg-type]  # is_model
-
-
-def unknown_name(kind: str, name: str, choices: tuple[str, ...]) -> str:
-    """Return that there is no such name, with the closest choice and all choices."""
-    close = difflib.get_close_matches(name, choices, 1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    known = f"the {kind}s are: {', '.join(choices)}" if choices else f"there are no {kind}s"
-    return f"no {kind} {shown(name)}; {hint}{known}"
 
 
 def _missing(name: str, factory: Factory, missing: list[str]) -> str:

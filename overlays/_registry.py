@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from overlays._base import Overlay
-from overlays._factories import OptionHelp, check_options, explain_rejection, is_model, option_help, unknown_name
-from scrfd_trt.errors import OptionError, OverlayError, ScrfdError, one_line, shown
+from overlays._factories import OptionHelp, check_options, explain_rejection, is_model, option_help
+from scrfd_trt.errors import OptionError, OverlayError, ScrfdError, one_line, shown, unknown_name
 
 GROUP = "scrfd_trt.overlays"  # each entry is a factory: it takes options by keyword and returns an overlay
 

@@ -418,6 +418,7 @@ class Detections:
         order = given if color is None else color
         if image is None and isinstance(order, str):
             found = _display.in_order(found, given, order)
+        _display.check_overlays()
         drawn: Image = import_module("overlays").create("landmarks", color=order)(found, self)  # it imports Detections
         return drawn, order
 

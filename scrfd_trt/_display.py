@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +14,26 @@ from numpy.typing import NDArray
 
 from scrfd_trt._crops import crop_box
 from scrfd_trt._formats import Faces, count_faces
-from scrfd_trt.errors import OutputError
+from scrfd_trt.errors import MissingDependencyError, OutputError
 
 Image = NDArray[np.uint8]
 Order = Literal["bgr", "rgb"]
 MAX_ROWS, CROP_SIDE, MARGIN = 20, 64, 0.2  # faces in a notebook; pixels of a crop, and what it shows around the box
 MAX_SIDE = 2048  # pixels of an image in a notebook, which keeps it
+
+
+def other_overlays() -> str:
+    """Return what provides the import name ``overlays`` if it is not the package beside this one, else ``""``."""
+    spec, own = find_spec("overlays"), Path(__file__).parents[1] / "overlays/__init__.py"
+    found = (spec and spec.origin) or "no file"
+    return "" if Path(found).resolve() == own.resolve() else found
+
+
+def check_overlays() -> None:
+    """Raise MissingDependencyError if the import name ``overlays`` is taken, as by a script of this name."""
+    if found := other_overlays():
+        what = f"{found} provides the module 'overlays' in place of scrfd-trt's: rename it, or run 'scrfd-trt doctor'"
+        raise MissingDependencyError(what)
 
 
 def save(image: Image, order: Order, path: Path, *, overwrite: bool) -> None:

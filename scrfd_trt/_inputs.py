@@ -31,6 +31,7 @@ from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, Sc
 logger = logging.getLogger("scrfd_trt")
 
 ADDRESSES = ("https://", "http://")
+OF_VIDEOS = "scrfd_trt.video.find_faces(VideoReader(path), detector) yields the faces of each frame"
 MAX_FILE_BYTES = 1 << 28
 """Of a file that is downloaded: more than the largest images within the limits have when they are compressed."""
 MAX_SECONDS = 120.0
@@ -66,8 +67,15 @@ def open_picture(image: Any) -> Picture | None:
         return Picture(4 * image.width * image.height, lambda: from_pillow(image).visible())
     if _is_of("av", "VideoFrame", image):
         return Picture(3 * image.width * image.height, partial(_frame_pixels, image))
+    refuse_video(image)
     read = _reader(image)
     return _open_file(_content(read)) if read else None
+
+
+def refuse_video(image: Any) -> None:
+    """Raise ImageError for an open video of OpenCV or PyAV."""
+    if isinstance(image, cv2.VideoCapture) or _is_of("av.container", "InputContainer", image):
+        raise ImageError(f"{type(image).__name__} is a video: {OF_VIDEOS}; or pass its frames")
 
 
 def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bgr", "rgb"]] | None:
@@ -156,7 +164,7 @@ def _other_kind(path: Path | bytes) -> str:
     if glob.has_magic(str(path)) and not exists:
         return "this is a pattern of names: call detect_batch or stream for the files that match"
     if exists and (mimetypes.guess_type(path.name)[0] or "").startswith("video/"):
-        return "this is a video: call scrfd_trt.video.detect_video"
+        return f"this is a video: {OF_VIDEOS}"
     return ""
 
 
@@ -188,6 +196,8 @@ def as_array(image: Any, color: str) -> Any:
     if not (hasattr(image, "__array__") or hasattr(image, "__dlpack__")):
         if image is None:
             raise ImageError(explain_no_array(image))
+        if isinstance(image, tuple) and [type(part) for part in image] == [bool, np.ndarray]:
+            raise ImageError("cv2.VideoCapture.read() returns whether there is a frame, and the frame: pass the second")
         several = isinstance(image, Iterable) and not isinstance(image, Mapping)
         what = "for several images, call detect_batch or stream" if several else _WANTED
         raise ImageError(f"the image is of type {kind}: {what}")
@@ -206,6 +216,7 @@ def each_of(images: Any, name: str) -> Iterator[Any]:
     """
     if isinstance(images, (str, os.PathLike)):
         return iter(_expanded(images))
+    refuse_video(images)
     dimensions, columns = getattr(images, "ndim", None), getattr(images, "columns", None)
     if isinstance(images, Mapping) or columns is not None:
         what = f"{type(images).__name__}: pass the images of one column, such as images['image']"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast
 
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import OptionError, unknown_name
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -44,6 +44,10 @@ OTHER_NAMES: Final = {
 }
 """Names of the options in ultralytics, InsightFace, supervision, deface, MediaPipe, RetinaFace, OpenCV and MTCNN."""
 
+_PATHS: Final = "path file picture image"
+_OVERLAYS: Final = {"picture": _PATHS, "image": _PATHS, "fill": "colour", "box_color": "colour", "background": "colour"}
+"""What one takes for the names of these options of overlays."""
+
 _OURS: Final = {other: ours for ours, others in OTHER_NAMES.items() for other in others.split()}
 
 
@@ -55,7 +59,8 @@ def unknown_option(name: str, known: Collection[str]) -> str:
     if ours in OTHER_NAMES and "threshold" in known:
         meant = "it is" if ours == name else f"did you mean {ours},"
         return f"{name}: {meant} an option of SCRFDDetector(…)"
-    return f"no option {name!r}; the options are: {', '.join(known)}"
+    meant = next((one for one in known if name in _OVERLAYS.get(one, "").split()), "")
+    return unknown_name("option", name, known, meant)
 
 
 _ATTRIBUTES: Final = {

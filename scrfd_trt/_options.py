@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -24,6 +24,21 @@ class OptionsModel(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise refusal(explain(type(self), error), error) from error
+
+    if not TYPE_CHECKING:  # type checkers know what is frozen, and that options have names
+
+        def __new__(cls, *values: Any, **_: Any) -> Any:
+            if values and cls.__init__ is OptionsModel.__init__:
+                raise OptionError(f"{cls.__name__} takes options by name, such as name=value, not {shown(values[0])}")
+            return super().__new__(cls)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            try:
+                super().__setattr__(name, value)
+            except ValidationError:
+                kind, is_known = type(self).__name__, name in type(self).model_fields
+                how = f"pass it to {kind}(…)" if is_known else f"declare it in the class, as {name}: float = 1.0"
+                raise OptionError(f"{kind}.{name} is read-only: {how}", fields=[name], value=value) from None
 
 
 def refusal(message: str, error: ValidationError) -> OptionError:

@@ -28,8 +28,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -219,3 +220,11 @@ def one_line(error: BaseException, longest: int = 500) -> str:
     """Return the message of an error on one line, shortened to ``longest`` characters; without message, its type."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def unknown_name(kind: str, name: str, choices: Collection[str], meant: str = "") -> str:
+    """Return that there is no such name, with what is meant or the closest choice, and all choices."""
+    close = meant or next(iter(get_close_matches(name, choices, 1)), "")
+    hint = f"did you mean {close!r}? " if close else ""
+    known = f"the {kind}s are: {', '.join(choices)}" if choices else f"there are no {kind}s"
+    return f"no {kind} {shown(name)}; {hint}{known}"

@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 
 import overlays
-from scrfd_trt import Detections, DetectionsError, ImageError, OptionError, OutputError, SCRFDDetector, samples
+from scrfd_trt import (
+    Detections,
+    DetectionsError,
+    ImageError,
+    MissingDependencyError,
+    OptionError,
+    OutputError,
+    SCRFDDetector,
+    samples,
+)
+from scrfd_trt._cli.application import load_command
 
 SCENE = samples.load("portrait")
 FACES, IMAGE = SCENE.faces, SCENE.image
@@ -31,6 +41,16 @@ def test_plot_is_the_overlay_in_the_order_of_the_image():
         FACES.plot()
     with pytest.raises(DetectionsError, match="belong to an image of"):
         FACES.plot(IMAGE[:50])
+
+
+def test_other_module_of_the_name_overlays(tmp_path, monkeypatch):
+    (tmp_path / "overlays.py").write_text("raise AssertionError")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "overlays")
+    with pytest.raises(MissingDependencyError, match=r"overlays\.py provides the module 'overlays' in place of"):
+        FACES.plot(IMAGE)
+    with pytest.raises(MissingDependencyError, match="rename it, or run 'scrfd-trt doctor'"):
+        load_command("anonymize")
 
 
 def test_save(tmp_path):

@@ -302,7 +302,12 @@ def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetecto
         ("none.jpg", "none.jpg: there is no such file"),
         ("{folder}", "this is a folder: call detect_batch or stream"),
         ("{folder}/*.jpg", "this is a pattern of names: call detect_batch or stream"),
-        ("{folder}/clip.mp4", r"this is a video: call scrfd_trt\.video\.detect_video"),
+        (
+            "{folder}/clip.mp4",
+            r"a video: scrfd_trt\.video\.find_faces\(VideoReader\(path\), detector\) yields the faces",
+        ),
+        (cv2.VideoCapture(), "^VideoCapture is a video: .*find_faces.*; or pass its frames$"),
+        ((True, np.zeros((4, 4, 3), np.uint8)), r"read\(\) returns .* pass the second"),
         ("ftp://host/a.jpg", "must begin with https"),
         (io.BytesIO(), r"call seek\(0\)"),
         (io.StringIO("text"), "open it in binary mode"),
@@ -313,7 +318,7 @@ def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetecto
         (np.zeros((3, 40, 50), np.uint8), r"channels first: .* call \.transpose\(1, 2, 0\)"),
         (np.arange(60_000).astype(object).reshape(100, 200, 3), "element type object"),
     ],
-    ids=range(17),
+    ids=range(19),
 )
 def test_wrong_images_get_one_short_line(detector: SCRFDDetector, folder: Path, image: Any, message: str) -> None:
     if isinstance(image, str):
@@ -331,6 +336,7 @@ def test_wrong_images_get_one_short_line(detector: SCRFDDetector, folder: Path, 
         (io.BytesIO(b"x"), "requires several images, not BytesIO"),
         (np.zeros((4, 4, 3), np.uint8), "not one array"),
         (Image.new("RGB", (1, 1)), "requires several images, not Image"),
+        (cv2.VideoCapture(), "^VideoCapture is a video: .*find_faces"),
         ({"image": [1]}, "pass the images of one column"),
         ("{folder}/sub.png", "contains no images"),
         ("{folder}/*.gif", "no file matches this pattern"),

@@ -15,7 +15,6 @@ from typer.core import TyperCommand
 
 from scrfd_trt._cli import console, exits, guesses, signals
 from scrfd_trt._version import __version__
-from scrfd_trt.errors import MissingDependencyError
 
 COMMANDS = {
     "demo": "Try detection and overlays on a drawn scene.",
@@ -63,13 +62,11 @@ def load_command(name: str) -> Any:
     from scrfd_trt._cli import settings  # noqa: PLC0415 - imports all of scrfd_trt
     from scrfd_trt._cli.help_panels import HelpCommand  # noqa: PLC0415
     from scrfd_trt._cli.options import flatten_groups  # noqa: PLC0415
+    from scrfd_trt._display import check_overlays  # noqa: PLC0415
 
-    try:
-        module = import_module(f"scrfd_trt._cli.commands.{name}")
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "overlays":
-            raise
-        raise MissingDependencyError(f"{error.name} is not that of scrfd-trt; run 'scrfd-trt doctor'") from error
+    if name != "doctor":  # which explains what is wrong
+        check_overlays()
+    module = import_module(f"scrfd_trt._cli.commands.{name}")
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")
     help_names = {"help_option_names": ["-h", "--help", "--help-all"]}
     kind = getattr(module, "COMMAND_CLASS", HelpCommand)

@@ -69,7 +69,7 @@ class VideoBench:
 
     def __init__(self, clip: Path, detector: SCRFDDetector, folder: Path) -> None:
         self.clip, self.detector = clip, detector
-        self.tracking = TrackingOptions()
+        self.tracking = TrackingOptions(threshold=TrackingOptions().threshold)  # whatever the detector's
         self._device = frame_device(detector)
         self._faces = folder / f"clip{FACES_SUFFIX}"
         self._target = folder / "out.mp4"

@@ -38,7 +38,8 @@ class TrackingOptions(OptionsModel):
     """How faces are tracked from frame to frame.
 
     The detector has to return faces down to ``low``. At any frame rate, gaps of five frames are filled, and tracks are
-    extended by two frames; 0 for ``bridge`` or ``extend`` turns that off, too.
+    extended by two frames; 0 for ``bridge`` or ``extend`` turns that off, too. Without a ``threshold``, that of the
+    detector counts if it was opened with one; its own default is for single images.
     """
 
     threshold: float = Field(0.3, ge=0.0, le=1.0, description="Minimum score of a face that starts a track.")
@@ -64,3 +65,12 @@ class TrackingOptions(OptionsModel):
             Limit(extension_frames, self.extend + rounding if self.extend else 0.0),
             HALF_WINDOW * self.every if self.smooth else 0,
         )
+
+
+def tracking_of(detector: Any, tracking: TrackingOptions | None) -> TrackingOptions:
+    """Return the options, with the threshold of the detector if only that was given one."""
+    options = tracking or TrackingOptions()
+    own: Any = getattr(detector, "options", None)
+    if "threshold" in options.model_fields_set or "threshold" not in getattr(own, "model_fields_set", ()):
+        return options
+    return options.model_copy(update={"threshold": own.threshold, "low": min(options.low, own.threshold)})

@@ -19,7 +19,7 @@ from scrfd_trt._jobs.stages import grouped, prefetched
 from scrfd_trt._passes import Look
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.motion import Motion, Preview, estimate_motion, grey_size
-from scrfd_trt._tracking.options import TrackingOptions
+from scrfd_trt._tracking.options import TrackingOptions, tracking_of
 from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, THUMBNAIL_SHAPE, CutCandidates, Thumbnail, mark_cuts
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
 from scrfd_trt.errors import OptionError, shown
@@ -131,7 +131,7 @@ def find_faces(
     """
     if not hasattr(reader, "info"):
         raise OptionError(f"reader is {shown(reader)}; open it with VideoReader")
-    options = tracking or TrackingOptions()
+    options = tracking_of(detector, tracking)
     with closing(track_faces(reader, detector, options, delay=delay, keep=False, spans=spans)) as found:
         for _, faces in found:
             yield faces

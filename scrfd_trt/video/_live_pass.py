@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._tracking.faces import FrameFaces
-from scrfd_trt._tracking.options import TrackingOptions
+from scrfd_trt._tracking.options import TrackingOptions, tracking_of
 from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._first_pass import FrameDetector, track_faces
 from scrfd_trt.video._live_reader import Reader
@@ -54,7 +54,7 @@ def overlay_live(
         If the source is lost for good.
     """
     check_overlay(overlay)
-    with closing(track_faces(reader, detector, tracking or TrackingOptions(), delay=delay, batch=1)) as items:
+    with closing(track_faces(reader, detector, tracking_of(detector, tracking), delay=delay, batch=1)) as items:
         for frame, faces in items:
             if frame is None:
                 continue

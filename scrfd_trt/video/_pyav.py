@@ -11,6 +11,7 @@ from typing import Any
 
 from scrfd_trt.errors import MissingDependencyError, OutputError, ScrfdError, VideoError
 
+OLDEST, TOO_NEW = (17, 1), (19,)  # releases of PyAV
 IMAGE_FORMATS = ("bmp_pipe", "jpeg_pipe", "png_pipe", "tiff_pipe", "webp_pipe")
 FORMATS = (
     *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "asf", "flv", "live_flv", "mxf", "ogg"),
@@ -36,6 +37,11 @@ def load() -> ModuleType:
         import av.logging  # noqa: PLC0415
     except ImportError as error:
         raise MissingDependencyError('videos need PyAV: pip install "scrfd-trt[video]"') from error
+    release = tuple(map(int, re.findall(r"\d+", av.__version__)[:2]))
+    if not OLDEST <= release < TOO_NEW:
+        problem = "too old" if release < OLDEST else "too new"
+        hint = f'pip install "av>={OLDEST[0]}.{OLDEST[1]},<{TOO_NEW[0]}"'
+        raise MissingDependencyError(f"PyAV {av.__version__} is {problem}: {hint}")
     return av
 
 

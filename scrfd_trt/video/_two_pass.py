@@ -17,7 +17,7 @@ from scrfd_trt._files import temporary_folder
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt._tracking.faces import FrameFaces
-from scrfd_trt._tracking.options import TrackingOptions
+from scrfd_trt._tracking.options import TrackingOptions, tracking_of
 from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video._animation_writer import Writer, open_writer
 from scrfd_trt.video._canvas import OverlayFunction, gpu_overlay
@@ -126,7 +126,7 @@ def _detect(
     constant_rate: ConstantFrameRate | None = None,
 ) -> tuple[Summary, str]:
     """Do what :func:`detect_video` does; return the summary, and where the video was decoded."""
-    options = tracking or TrackingOptions()
+    options = tracking_of(detector, tracking)
     spans = None if spans is None else join_spans(spans)
     how: dict[str, Any] = {"spans": spans, "covers": covers, "overwrite": overwrite, **detector_options(detector)}
     is_judged = not keep_doubtful and hasattr(detector, "detect_batch")  # others only take streams of images

@@ -55,6 +55,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "cuda-core>=1.2; extra == 'cuda'",
         "onnx>=1.16; extra == 'build'",
         "onnxruntime>=1.17; extra == 'build'",
+        "av<19,>=17.1; extra == 'video'",
     ]
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(metadata, "requires", lambda name: requirements)
@@ -88,6 +89,18 @@ def test_alternative_package_is_accepted(installed: dict[str, str]) -> None:
         "opencv-python 4.10",
     )
     assert found["onnxruntime"].state == "ok"
+
+
+@pytest.mark.parametrize(("version", "problem"), [("19.0.2", "<19"), ("17.0.1", ">=17.1"), ("18.1", "")])
+def test_release_out_of_range(installed: dict[str, str], version: str, problem: str) -> None:
+    installed["av"] = version
+    check = by_name(doctor.all_checks())["av"]
+    assert (check.state, check.detail) == (
+        ("problem", f"{version} (extra video): {problem} is required")
+        if problem
+        else ("ok", f"{version} (extra video)")
+    )
+    assert re.search(r'pip install "av[<>=.,\d]+"$', check.remedy) or not problem
 
 
 def test_two_packages_of_one_module_are_noted(installed: dict[str, str]) -> None:

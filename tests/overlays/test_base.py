@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from pydantic import Field
 
-from overlays import Compose, Overlay, OverlayModel
+from overlays import Compose, Overlay, OverlayModel, create
 from scrfd_trt._detections import Detections
 from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError
 
@@ -53,6 +53,40 @@ def test_errors_of_third_party_overlays_are_one_line():
             Compose(lambda image, detections, wrong=wrong: wrong)(image, nobody)
 
 
+class Returned(OverlayModel):
+    """Draw on a copy, which is not used."""
+
+    def draw(self, canvas, detections):
+        return canvas + 1
+
+
+class Unfinished(Overlay):
+    """Has no ``__call__``."""
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        (Returned(), "Returned.draw returns an array, which is not used: draw on the canvas"),
+        (Compose(Returned()), "Returned.draw returns an array"),
+        (Unfinished(), "Unfinished has no __call__: define it, or derive from OverlayModel"),
+    ],
+)
+def test_overlays_that_draw_nothing_say_why(overlay, message):
+    with pytest.raises(OverlayError, match=f"^{message}"):
+        overlay(gray(), nothing(4, 3))
+
+
+def test_order_of_channels_of_faces_and_overlay():
+    faces = nothing(4, 3)
+    faces._source = (lambda: None, "rgb")
+    for draw in (create("emoji"), Compose(create("boxes"))):
+        with pytest.raises(OptionError, match=r"^these faces are of an RGB image: create the overlay with color='rgb'"):
+            draw(gray(), faces)
+    for draw in (create("emoji", color="rgb"), create("boxes", color="bgr"), create("blur"), Brighter()):
+        assert draw(gray(), faces).shape == (3, 4, 3)
+
+
 def test_functions_and_models_are_overlays() -> None:
     assert isinstance(Brighter(), Overlay)
     assert isinstance(doubled, Overlay)
@@ -77,8 +111,12 @@ def test_options_are_validated_and_frozen() -> None:
         Brighter(amount=51)
     with pytest.raises(OptionError, match="no option 'much'; the options are: amount"):
         Brighter(much=1)
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(OptionError, match=r"^Brighter takes options by name, such as name=value, not 3$"):
+        Brighter(3)  # type: ignore[call-arg]
+    with pytest.raises(OptionError, match=r"^Brighter.amount is read-only: pass it to Brighter\(…\)$"):
         Brighter().amount = 3  # type: ignore[misc]
+    with pytest.raises(OptionError, match=r"^Brighter.size is read-only: declare it in the class, as size: float"):
+        Brighter().size = 3  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("overlay", [Brighter(), Compose(), Compose(doubled)])
@@ -122,8 +160,10 @@ def test_compose_copies_for_overlays_that_modify_input() -> None:
 
 
 def test_compose_rejects_non_callables() -> None:
-    with pytest.raises(OptionError, match=r"not 'skull': overlays\.create"):
+    with pytest.raises(OptionError, match=r"not 'skull': write Compose\(overlays\.create"):
         Compose("skull")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"not \[Brighter.*: write Compose\(\*them\)$"):
+        Compose([Brighter()])  # type: ignore[list-item, arg-type]
     assert repr(Compose(Brighter(amount=3))) == "Compose(Brighter(amount=3))"
 
 

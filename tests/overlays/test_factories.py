@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 
 import overlays
 from overlays import Skull
-from overlays._factories import Limits, check_options, option_help, unknown_name
-from scrfd_trt.errors import OptionError
+from overlays._factories import Limits, check_options, option_help
+from scrfd_trt.errors import OptionError, unknown_name
 
 
 class Side(Enum):

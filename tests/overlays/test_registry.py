@@ -157,7 +157,9 @@ def test_overlay_instead_of_name_is_rejected() -> None:
     ("spec", "message"),
     [
         ("fil", "no overlay 'fil'; did you mean 'fill'\\? the overlays are: .*fill, function"),
-        ("fill:levle=1", "overlay 'fill': no option 'levle'; the options are: level"),
+        ("fill:levle=1", "overlay 'fill': no option 'levle'; did you mean 'level'\\? the options are: level"),
+        ("solid:colour=red", "overlay 'solid': no option 'colour'; did you mean 'fill'"),
+        ("image:path=a.png", "no option 'path'; did you mean 'picture'"),
         ("fill:level=x", "overlay 'fill': level: Input should be a valid integer.* \\(it is 'x'\\)"),
         ("fill:level=300", "overlay 'fill': level: must be below 256"),
         ("plain:level=x", "overlay 'plain': level: Input should be a valid integer"),

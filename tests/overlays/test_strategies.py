@@ -199,5 +199,7 @@ def test_colour_given_as_channel_order_is_explained(spec: str, hint: str) -> Non
     name = spec.partition(":")[0]
     with pytest.raises(OptionError, match=f"^overlay '{name}': color: this is the channel order.*{hint}"):
         overlays.parse(spec)
+    with pytest.raises(OptionError, match=f"channel order.*{hint}"):
+        overlays.create(name, color=(255, 0, 0))
     with pytest.raises(OptionError, match="color: must be 'bgr' or 'rgb'"):
         overlays.parse(f"{name}:color=gbr")

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scrfd_trt import Detections
+from scrfd_trt import Detections, DetectorOptions
 from scrfd_trt.errors import DetectionsError, OptionError, OutputError, VideoError
 from scrfd_trt.video import (
     EncodeOptions,
     FacesReader,
+    TrackingOptions,
     TrackSelection,
     VideoWriter,
     _colors,
@@ -142,6 +143,24 @@ def test_detect_once_and_render_twice(clip: Make, tmp_path: Path) -> None:
         assert {face.origin for frame in file for face in frame} == {"detected", "interpolated", "extended"} - (
             {"extended"} if 29 % 5 != 4 else set()
         )
+
+
+@pytest.mark.parametrize(
+    ("given", "tracking", "thresholds"),
+    [
+        ({}, None, (0.3, 0.15)),
+        ({"threshold": 0.95}, None, (0.95, 0.15)),
+        ({"threshold": 0.1}, TrackingOptions(every=2), (0.1, 0.1)),
+        ({"threshold": 0.95}, TrackingOptions(threshold=0.3), (0.3, 0.15)),
+    ],
+)
+def test_threshold_of_the_detector(clip: Make, tmp_path: Path, given: Any, tracking: Any, thresholds: Any) -> None:
+    detector, faces = Middle(), tmp_path / "a.faces.jsonl"
+    detector.options = DetectorOptions(**given)  # type: ignore[attr-defined]
+    summary = detect_video(clip("a.mp4"), faces, detector, tracking=tracking)
+    assert bool(summary.tracks) == (thresholds[0] < 0.9)  # the score of the faces
+    with FacesReader(faces) as file:
+        assert tuple(file.header.tracking[name] for name in ("threshold", "low")) == thresholds
 
 
 def test_faces_of_another_video_are_rejected(clip: Make, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from scrfd_trt._cli.inputs import is_video
 from scrfd_trt._cli.live import is_address
-from scrfd_trt.errors import OptionError, VideoError
+from scrfd_trt.errors import MissingDependencyError, OptionError, VideoError
 from scrfd_trt.video import LiveReader, VideoReader, VideoWriter, open_source
 from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._reader import redact_password
@@ -38,6 +38,16 @@ def greys(source: Path | str, **how: Any) -> list[int]:
     with open_source(source, **how) as reader:
         assert isinstance(reader, VideoReader)
         return [int(frame.image.mean().round()) for frame in reader]
+
+
+@pytest.mark.parametrize(("release", "problem"), [("17.0.9", "too old"), ("19.0.2", "too new")])
+def test_release_of_pyav_out_of_range(release: str, problem: str, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    limits = re.search(r'"(av>=.*?)"', (root / "pyproject.toml").read_text(encoding="utf-8"))
+    monkeypatch.setattr("av.__version__", release)
+    with pytest.raises(MissingDependencyError) as caught:
+        open_source("a.mp4")
+    assert limits is not None
+    assert str(caught.value) == f'PyAV {release} is {problem}: pip install "{limits[1]}"'
 
 
 def test_file(clip: MakeClip) -> None:

@@ -26,6 +26,7 @@ from scrfd_trt._cuda import driver as cuda
 from scrfd_trt._cuda import kernels
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._devices import Driver, Gpu
+from scrfd_trt._display import other_overlays
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.flavours import Flavour, FlavourName
 from scrfd_trt._engine.plan import dotted
@@ -194,11 +195,10 @@ def _import_name() -> list[Check]:
     """Return a problem if another distribution, or a folder, owns the import name of the overlays."""
     owners = metadata.packages_distributions().get(OVERLAYS, [])
     others = sorted({name for name in owners if re.sub(r"[-_.]+", "-", name).lower() != DISTRIBUTION})
-    spec, folder = find_spec(OVERLAYS), Path(__file__).parents[3]
-    found = Path(spec.origin) if spec and spec.origin else None
-    if not others and found is not None and found.samefile(folder / OVERLAYS / "__init__.py"):
+    found, folder = other_overlays(), Path(__file__).parents[3]
+    if not others and not found:
         return []
-    names = f"the distribution {' and '.join(others)}" if others else found or "no file"
+    names = f"the distribution {' and '.join(others)}" if others else found
     detail = f"{names} provides the import name '{OVERLAYS}', which {DISTRIBUTION} needs; keep {DISTRIBUTION} alone"
     source = f"-e {folder}" if (folder / "pyproject.toml").is_file() else DISTRIBUTION
     uninstall = f"{pip('uninstall -y')} {' '.join(others)} && " if others else ""
@@ -257,12 +257,21 @@ def _package(requirements: list[Requirement]) -> Check:
     if installed and name in IMPORTED and (reason := _import_problem(name)):
         detail = f"{versions}{extra}: installed, but cannot be loaded: {reason}"
         return Check("packages", name, "problem", detail, f"{pip()} --force-reinstall {installed[0]}")
+    if name in installed and (problem := _release_problem(str(_version(name)), spec)):
+        return Check("packages", name, "problem", f"{versions}{extra}: {problem}", f'{pip()} "{spec}"')
     if installed:
         return Check("packages", name, "ok", versions + extra)
     gpu_only = GPU_ONLY if set(extras) <= GPU_EXTRAS else ""
     detail = f"not installed{extra}{gpu_only}"
     remedy = _add(extras[0]) if optional else f'{pip()} "{spec}"'
     return Check("packages", name, "absent" if optional else "problem", detail, remedy)
+
+
+def _release_problem(version: str, spec: str) -> str:
+    """Return what is wrong with a version for a requirement such as ``av<19,>=17.1``; empty if nothing is."""
+    release, limits = flavours.release_of(version), re.findall(r"(>=|<)\s*([\d.]+)", spec)
+    wrong = [sign + limit for sign, limit in limits if (release >= flavours.release_of(limit)) != (sign == ">=")]
+    return f"{wrong[0]} is required" if wrong else ""
 
 
 def _import_problem(module: str) -> str:
