@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 2**31 - 1  # maximum width and height of an image in pixels
 COLUMNS = ("boxes", "scores", "landmarks", "track_ids")
+_READ_ONLY = {*COLUMNS, "image_size", "pts_seconds"}
 
 
 class Detections:
@@ -99,13 +100,14 @@ class Detections:
         track_ids: ArrayLike | None = None,
         pts_seconds: float | None = None,
     ) -> None:
-        self.boxes = _column("boxes", boxes, (4,))
-        self.scores = _column("scores", scores, ())
-        self.landmarks = None if landmarks is None else _column("landmarks", landmarks, (5, 2))
-        self.image_size = _size(image_size)
-        self.source = self._source = None
-        self.track_ids = None if track_ids is None else _numbers(track_ids, len(self.scores))
-        self.pts_seconds = None if pts_seconds is None else _finite("pts_seconds", pts_seconds, DetectionsError)
+        self._set(
+            boxes=_column("boxes", boxes, (4,)),
+            scores=(column := _column("scores", scores, ())),
+            landmarks=None if landmarks is None else _column("landmarks", landmarks, (5, 2)),
+            image_size=_size(image_size),
+            track_ids=None if track_ids is None else _numbers(track_ids, len(column)),
+            pts_seconds=None if pts_seconds is None else _finite("pts_seconds", pts_seconds, DetectionsError),
+        )
         count = len(self.scores)
         if len(self.boxes) != count or (self.landmarks is not None and len(self.landmarks) != count):
             rows = f"{len(self.boxes)}, {count}" + ("" if self.landmarks is None else f" and {len(self.landmarks)}")
@@ -115,8 +117,12 @@ class Detections:
         if count and not (self.scores.min() >= 0.0 and self.scores.max() <= 1.0):
             raise DetectionsError("scores must lie between 0 and 1")
         if np.any(self.scores[1:] > self.scores[:-1]):
-            for name, column in self._taken(np.argsort(-self.scores, kind="stable")).items():
-                setattr(self, name, column)
+            self._set(**self._taken(np.argsort(-self.scores, kind="stable")))
+
+    def _set(self, *, source: str | None = None, _source: Any = None, **fields: Any) -> Self:
+        for name, value in (fields | {"source": source, "_source": _source}).items():
+            object.__setattr__(self, name, value)
+        return self
 
     @classmethod
     def empty(cls, image_size: tuple[int, int], *, landmarks: bool = True) -> Self:
@@ -127,10 +133,8 @@ class Detections:
     @classmethod
     def _unchecked(cls, boxes: Any, scores: Any, landmarks: Any, *, image_size: tuple[int, int]) -> Self:
         """Return detections of sorted columns of the exact dtype and shape, not shared, in a tenth of the time."""
-        made = cls.__new__(cls)
-        made.boxes, made.scores, made.landmarks, made.image_size = boxes, scores, landmarks, image_size
-        made.track_ids = made.pts_seconds = made.source = made._source = None
-        return made
+        columns = {"boxes": boxes, "scores": scores, "landmarks": landmarks, "track_ids": None}
+        return cls.__new__(cls)._set(**columns, image_size=image_size, pts_seconds=None)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Detection | Mapping[str, Any]], image_size: tuple[int, int]) -> Self:
@@ -156,7 +160,7 @@ class Detections:
         """
         each = list(parts) if isinstance(parts, Iterable) else []
         if not each or not all(isinstance(part, Detections) for part in each):
-            raise DetectionsError("concat requires Detections objects, at least one")
+            raise DetectionsError("concat requires a list of at least one Detections: Detections.concat([a, b])")
         if len(sizes := {part.image_size for part in each}) > 1:
             named = ", ".join(f"{width}×{height}" for width, height in sorted(sizes))
             raise DetectionsError(f"detections of images of different size ({named}) cannot be joined")
@@ -165,10 +169,9 @@ class Detections:
         for name in COLUMNS:
             values = _all_or_none(f"detections have {name}", [getattr(part, name) for part in full])
             columns[name] = values and np.concatenate(values)
-        found = cls(**columns, image_size=each[0].image_size)
-        if len({part.pts_seconds for part in each}) == 1:
-            found.pts_seconds = each[0].pts_seconds
-        if len({part.source for part in each}) == 1 and each[0].source is not None:
+        pts_seconds = each[0].pts_seconds if len({part.pts_seconds for part in each}) == 1 else None
+        found = cls(**columns, image_size=each[0].image_size, pts_seconds=pts_seconds)
+        if len({part.source or id(part._source) for part in each}) == 1:
             found.source, found._source = each[0].source, each[0]._source
         return found
 
@@ -238,6 +241,8 @@ class Detections:
     def __getitem__(self, index: Any) -> Detection | Self:
         """Return one row for an integer; ``Detections`` for a slice, a mask or an array of indices."""
         if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"there is no face {shown(index)}; there are {len(self)}, counted from 0")
             row = range(len(self))[index]
             return next(self._rows(slice(row, row + 1)))
         try:
@@ -259,9 +264,18 @@ class Detections:
     if not TYPE_CHECKING:  # type checkers know which attributes exist
         __getattr__ = unknown_attribute
 
+        def __setattr__(self, name: str, value: object) -> None:
+            if name in _READ_ONLY and value is not getattr(self, name):  # boxes += 1 changes the array that is there
+                raise DetectionsError(f"{name} is read-only: change the array in place, or make new Detections(…)")
+            object.__setattr__(self, name, value)
+
     def __getstate__(self) -> tuple[Any, dict[str, Any]]:
         columns = {name: getattr(self, name) for name in Detections.__slots__}
         return getattr(self, "__dict__", None), columns | {"_source": None}
+
+    def __setstate__(self, state: tuple[Any, dict[str, Any]]) -> None:
+        others, columns = state
+        self._set(**columns, **(others or {}))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
@@ -323,11 +337,11 @@ class Detections:
             what = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
             raise DetectionsError(f"invalid JSON of detections: {place}{what}") from error
 
-    def to_csv(self, image: str = "") -> str:
+    def to_csv(self, *, image: str = "") -> str:
         """Return the detections as CSV with a header, one line per face; ``image`` is its first column, a name."""
         return CSV_HEADER + csv_lines(self, image)
 
-    def to_coco(self, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
+    def to_coco(self, *, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
         """Return the detections as COCO annotations of the image ``image_id``, numbered from ``first_id``.
 
         ``bbox`` is x, y, width, height; ``keypoints`` is x, y and visibility 2 per landmark.
@@ -335,7 +349,7 @@ class Detections:
         found: list[dict[str, Any]] = json.loads(f"[{json_coco(self, image_id, first_id)}]")
         return found
 
-    def to_pandas(self, image: str | None = None) -> Any:
+    def to_pandas(self, *, image: str | None = None) -> Any:
         """Return a ``pandas.DataFrame`` with one row per face.
 
         Columns are those of :meth:`to_csv`: x1, y1, x2, y2, score, left_eye_x, left_eye_y, …, missing values for models
@@ -344,11 +358,11 @@ class Detections:
         """
         return _exports.load("pandas", "to_pandas()").DataFrame(_exports.table(self, image))
 
-    def to_polars(self, image: str | None = None) -> Any:
+    def to_polars(self, *, image: str | None = None) -> Any:
         """Return a ``polars.DataFrame``, otherwise as :meth:`to_pandas`."""
         return _exports.load("polars", "to_polars()").DataFrame(_exports.table(self, image), nan_to_null=True)
 
-    def to_arrow(self, image: str | None = None) -> Any:
+    def to_arrow(self, *, image: str | None = None) -> Any:
         """Return a ``pyarrow.Table``, otherwise as :meth:`to_pandas`."""
         pa, found = _exports.load("pyarrow", "to_arrow()", _exports.PARQUET), _exports.table(self, image)
         return pa.table({name: pa.array(column, from_pandas=True) for name, column in found.items()})

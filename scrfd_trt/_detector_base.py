@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from scrfd_trt import _devices, _forks, models
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._option_names import DetectorKeywords, listed_options, unknown_attribute
+from scrfd_trt._option_names import OTHER_NAMES, DetectorKeywords, listed_options, our_name, unknown_attribute
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt.backends import Backend
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, memory_errors, shown
@@ -95,6 +95,12 @@ class DetectorBase:
     _has_own_options = False  # others than the pipeline's
     if not TYPE_CHECKING:  # type checkers know which attributes exist
         __getattr__ = unknown_attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if our_name(name) in OTHER_NAMES.keys() - {"name"} or (name == "options" and name in vars(self)):
+                what = f"{name} of a detector is read-only: open another, or pass threshold and max_faces to detect(…)"
+                raise OptionError(what, fields=[name], value=value)
+            super().__setattr__(name, value)
 
     @listed_options(OpenKeywords)
     def __init__(self, name: str = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]) -> None:

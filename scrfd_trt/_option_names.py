@@ -51,9 +51,14 @@ _OVERLAYS: Final = {"picture": _PATHS, "image": _PATHS, "fill": "colour", "box_c
 _OURS: Final = {other: ours for ours, others in OTHER_NAMES.items() for other in others.split()}
 
 
+def our_name(name: str) -> str:
+    """Return the name of the option of which another library has this one."""
+    return _OURS.get(name, name)
+
+
 def unknown_option(name: str, known: Collection[str]) -> str:
     """Return what is wrong with the name of an option, one line."""
-    ours = _OURS.get(name, name)
+    ours = our_name(name)
     if ours in known:
         return f"{name}: did you mean {ours}?"
     if ours in OTHER_NAMES and "threshold" in known:

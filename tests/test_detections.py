@@ -58,11 +58,28 @@ def test_selections_are_copies(landmarks):
     assert found[found.scores > 2] == Detections.empty(SIZE, landmarks=landmarks)
     assert found[[]] == Detections.empty(SIZE, landmarks=landmarks)
     assert found[[0, 2]].boxes.tolist() == found.boxes[[0, 2]].tolist()
+    with pytest.raises(IndexError, match="no face 100; there are"):
+        found[100]
     with pytest.raises(IndexError, match="one axis"):
         found[None]
     part = found[:]
     part.boxes[:] = 0
     assert found.boxes.any()
+
+
+@pytest.mark.parametrize("name", ["boxes", "scores", "landmarks", "image_size", "track_ids", "pts_seconds"])
+def test_fields_are_read_only(name):
+    found = some()
+    with pytest.raises(DetectionsError, match=f"^{name} is read-only: "):
+        setattr(found, name, 1)
+    found.boxes += 1
+    assert np.array_equal(found.boxes, some().boxes + 1)
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_json", "to_coco", "to_pandas", "to_polars", "to_arrow"])
+def test_a_path_is_no_column(write):
+    with pytest.raises(TypeError, match="positional argument"):
+        getattr(some(), write)("faces.csv")
 
 
 def test_equality():
@@ -221,7 +238,7 @@ def test_numbers_are_rounded_to_float32_precision():
 @pytest.mark.parametrize("landmarks", [True, False])
 def test_csv(landmarks):
     found = some(landmarks=landmarks)
-    lines = list(csv.reader(io.StringIO(found.to_csv('odd, "name".jpg'))))
+    lines = list(csv.reader(io.StringIO(found.to_csv(image='odd, "name".jpg'))))
     assert tuple(lines[0]) == CSV_COLUMNS
     assert len(lines) == 5
     assert lines[1][0] == 'odd, "name".jpg'
@@ -287,13 +304,13 @@ def test_text_of_numbers(landmarks, edge):
     assert [row["landmarks"] for row in rows] == (shortest(found.landmarks) if landmarks else [None] * n)
     exact = str if edge not in {1e-5, 1e15, 1e16} else json.loads  # orjson writes 1e-5, not 1e-05
     assert exact(json_faces(found)) == exact(json.dumps(rows))
-    assert exact(f"[{json_coco(found, 3, 8)}]") == exact(json.dumps(found.to_coco(3, 8)))
+    assert exact(f"[{json_coco(found, 3, 8)}]") == exact(json.dumps(found.to_coco(image_id=3, first_id=8)))
     cells = [
         [*row["box"], row["score"], *np.ravel(row["landmarks"]).tolist()][: 15 if landmarks else 5] for row in rows
     ]
     lines = [",".join(map(repr, row)) + "," * (15 - len(row)) for row in cells]
     if exact is str:
-        assert found.to_csv("%s").splitlines()[1:] == [f"%s,{line}" for line in lines]
+        assert found.to_csv(image="%s").splitlines()[1:] == [f"%s,{line}" for line in lines]
 
 
 @pytest.mark.parametrize("write", [json_faces, lambda found: json_coco(found, 1, 1), lambda found: found.to_csv()])

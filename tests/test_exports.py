@@ -24,8 +24,8 @@ TABLES = {"pandas": "to_pandas", "polars": "to_polars", "pyarrow": "to_arrow"}
 @pytest.mark.parametrize("faces", FACES.values(), ids=FACES)
 def test_tables(library, faces):
     pytest.importorskip(library)
-    table = getattr(faces, TABLES[library])("a.jpg")
-    header = faces.to_csv("a.jpg").splitlines()[0].split(",")
+    table = getattr(faces, TABLES[library])(image="a.jpg")
+    header = faces.to_csv(image="a.jpg").splitlines()[0].split(",")
     assert list(getattr(table, "column_names", table.columns))[:16] == header
     assert [str(name) for name in table["image"]] == ["a.jpg"] * len(faces)
     names = header[1:6] if faces.landmarks is None else header[1:]
@@ -42,7 +42,7 @@ def test_what_is_missing_is_missing():
     assert faces.to_polars()["nose_x"].null_count() == 2
     assert faces.to_pandas()["nose_x"].isna().all()
     assert faces.to_pandas()["track_id"].tolist() == [7, 3]
-    assert polars.concat([FACES[name].to_polars("a") for name in ("empty", "landmarks")]).height == 2
+    assert polars.concat([FACES[name].to_polars(image="a") for name in ("empty", "landmarks")]).height == 2
 
 
 @pytest.mark.parametrize("library", [*TABLES, "fiftyone", "supervision"])
@@ -102,7 +102,7 @@ def test_joined_detections_without_repeated_faces():
     ("parts", "message"),
     [
         ([], "at least one"),
-        (5, "at least one"),
+        (5, r"at least one Detections: Detections\.concat\(\[a, b\]\)"),
         ([FACES["landmarks"], 5], "at least one"),
         ([FACES["landmarks"], Detections.empty((4, 5))], "different size"),
         ([FACES["landmarks"], FACES["tracked"]], "1 of 2 detections have landmarks"),

@@ -82,7 +82,7 @@ nan[1, 2, 0] = np.nan
         (np.zeros((4, 4, 3), bool), "bool"),
         (np.zeros((4, 4, 3), np.complex64), "complex64"),
         (np.full((4, 4, 3), 200.0), "from 200 to 200"),
-        (np.full((4, 4, 3), -0.5), "-0.5"),
+        (np.full((4, 4, 3), -0.5), r"-0.5; for -1 to 1, pass \(image \+ 1\) / 2"),
         (nan, "NaN"),
         (np.full((4, 4, 3), np.inf), "infinity"),
     ],

@@ -87,6 +87,14 @@ def test_names_of_other_libraries_are_answered_by_methods(root):
                 method([], imgsz=640)
 
 
+@pytest.mark.parametrize("name", ["threshold", "conf", "scales", "options"])
+def test_options_of_a_detector_are_read_only(root, name):
+    with SCRFDDetector.from_backend(RecordedBackend(root / "tests/data/recorded/500m_fp16.npz")) as detector:
+        with pytest.raises(OptionError, match=f"^{name} of a detector is read-only: "):
+            setattr(detector, name, 0.1)
+        detector.mine = 1
+
+
 def test_docs_list_all_names_of_other_libraries(root: Path):
     page = (root / "docs/other-libraries.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (`\w+`.*?) \|", page, re.MULTILINE))

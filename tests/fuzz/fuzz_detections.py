@@ -127,7 +127,7 @@ def check_detections(way: str, given: Any) -> None:
     _check_columns(found)
     again = Detections.from_json(found.to_json())
     assert again == found or len(set(found.scores.tolist())) < len(found)
-    assert len(found.to_csv("a\n,b").splitlines()) >= 1 + len(found)
+    assert len(found.to_csv(image="a\n,b").splitlines()) >= 1 + len(found)
     assert len(found.to_coco()) == len(found)
     _check_columns(found[::2])
     _check_columns(found[found.scores > 0.5])
