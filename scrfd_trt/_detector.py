@@ -191,7 +191,7 @@ class SCRFDDetector(DetectorBase):
         ----------
         images
             Images as for :meth:`detect`: a list or another iterable, an array ``(N, H, W, 3)``, an array or column of
-            objects (NumPy, pandas), a folder (its images by their suffixes, without subfolders), or a pattern of names
+            objects (NumPy, pandas), a folder (its images by their suffixes, without subfolders), or a glob
             such as ``photos/**/*.jpg``. Files of folders and patterns are sorted by name. Files are read in several
             threads while others are detected.
         threshold, max_faces

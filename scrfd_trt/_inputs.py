@@ -162,7 +162,7 @@ def _other_kind(path: Path | bytes) -> str:
         return "this is a folder: call detect_batch or stream for its images"
     exists = os.path.exists(path)  # noqa: PTH110
     if glob.has_magic(str(path)) and not exists:
-        return "this is a pattern of names: call detect_batch or stream for the files that match"
+        return "this is a glob: call detect_batch or stream for the files that match"
     if exists and (mimetypes.guess_type(path.name)[0] or "").startswith("video/"):
         return f"this is a video: {OF_VIDEOS}"
     return ""
@@ -210,7 +210,7 @@ def as_array(image: Any, color: str) -> Any:
 
 
 def each_of(images: Any, name: str) -> Iterator[Any]:
-    """Return an iterator over several images: of a sequence, an array, a folder or a pattern of names.
+    """Return an iterator over several images: of a sequence, an array, a folder or a glob.
 
     Raises ImageError for a single image, and for a folder or pattern without files; ``name`` is the method's.
     """

@@ -143,8 +143,8 @@ class DetectorOptions(OptionsModel):
         ones.
     rotations
         Degrees clockwise by which the image is turned for further passes: 90, 180 and 270, or some of them. They find
-        faces of people who lie or stand on their heads. On the CPU, faces that turned images hardly show are looked at
-        again, enlarged and turned further, so that faces at angles between are found, too.
+        faces of people who are lying down or upside down. On the CPU, faces that turned images hardly show are looked
+        at again, enlarged and turned further, so that faces at angles between are found, too.
     max_faces
         Maximum number of faces; those with the highest scores are kept. ``None``: no limit.
     color

@@ -301,7 +301,7 @@ def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetecto
         ("no\0name", "null|no such file"),
         ("none.jpg", "none.jpg: there is no such file"),
         ("{folder}", "this is a folder: call detect_batch or stream"),
-        ("{folder}/*.jpg", "this is a pattern of names: call detect_batch or stream"),
+        ("{folder}/*.jpg", "this is a glob: call detect_batch or stream"),
         (
             "{folder}/clip.mp4",
             r"a video: scrfd_trt\.video\.find_faces\(VideoReader\(path\), detector\) yields the faces",

@@ -49,7 +49,7 @@ MIN_FACE_DEFAULT = "16; on a CPU more for large videos, none with --scale"
 Output = Annotated[
     Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="NAME_anonymized beside each input")
 ]
-VERIFY_HELP = "Search copies again and cover what is left; takes several times longer."
+VERIFY_HELP = "Search copies for uncovered faces and cover them; takes several times longer."
 Verify = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
 THRESHOLD_HELP = "Minimum score. Lower values hide more."
 Threshold = altered("threshold", help=THRESHOLD_HELP)
