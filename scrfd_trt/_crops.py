@@ -45,7 +45,8 @@ def explain_no_array(image: object) -> str:
         path = image.decode(errors="replace") if isinstance(image, bytes) else image
         return f"the image is a path: read it first, for example with cv2.imread({shown(str(path), 200)}); {hint}"
     if str(type(image).__module__).startswith("PIL."):
-        return f"the image is a Pillow image: pass numpy.asarray(image.convert('RGB')) and color='rgb'; {hint}"
+        how = "numpy.asarray(PIL.ImageOps.exif_transpose(image).convert('RGB')), which is RGB"
+        return f"the image is a Pillow image: pass {how}; {hint}"
     return f"the image is of type {type(image).__name__}; {hint}"
 
 

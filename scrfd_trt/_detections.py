@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 2**31 - 1  # maximum width and height of an image in pixels
 COLUMNS = ("boxes", "scores", "landmarks", "track_ids")
+_FOUND_AGAIN = "files, and arrays, tensors and PIL images in memory are found again after detect() in the same process"
 _READ_ONLY = {*COLUMNS, "image_size", "pts_seconds"}
 
 
@@ -72,9 +73,9 @@ class Detections:
     return rows; a slice, a mask or an array of indices returns ``Detections``.
 
     :meth:`plot`, :meth:`show`, :meth:`save`, :meth:`crop`, :meth:`align` and notebooks find the image of these faces
-    again: a file that has not changed, by its path; after :meth:`SCRFDDetector.detect`, also an array of uint8 or a PIL
+    again: a file that has not changed, by its path; after :meth:`SCRFDDetector.detect`, also an array, tensor or PIL
     image that the caller still holds, as it is then: pass the image if you write others into the same array. Detections
-    keep no image in memory. Copies and pickled detections know none.
+    keep no image in memory. Copies and pickled detections know files only.
     """
 
     __slots__ = ("_source", "boxes", "image_size", "landmarks", "pts_seconds", "scores", "source", "track_ids")
@@ -271,7 +272,7 @@ class Detections:
 
     def __getstate__(self) -> tuple[Any, dict[str, Any]]:
         columns = {name: getattr(self, name) for name in Detections.__slots__}
-        return getattr(self, "__dict__", None), columns | {"_source": None}
+        return getattr(self, "__dict__", None), columns | {"_source": self._source if self.source else None}
 
     def __setstate__(self, state: tuple[Any, dict[str, Any]]) -> None:
         others, columns = state
@@ -391,21 +392,22 @@ class Detections:
         """
         return cls(**_exports.from_supervision(detections), image_size=image_size)
 
-    def plot(self, image: Image | None = None, *, color: Order | None = None) -> Image:
+    def plot(self, image: Any = None, *, color: Order | None = None) -> Image:
         """Return a copy of the image with boxes, scores and landmarks, as the overlay ``landmarks`` draws them.
 
         Parameters
         ----------
         image
-            ``(H, W, 3)`` uint8, the source image; None: the one that the detector was given is found again.
+            The source image, as for :meth:`SCRFDDetector.detect`; None: the one that the detector was given is found
+            again.
         color
-            Order of the channels of the result, and of ``image`` if it is given: ``bgr`` or ``rgb``, as matplotlib
+            Order of the channels of the result, and of ``image`` if that is an array: ``bgr`` or ``rgb``, as matplotlib
             requires. None: that of the detector, otherwise ``bgr``.
 
         Raises
         ------
         ImageError
-            If the image is not such an array, or is None and cannot be found again.
+            If the image is not supported, or is None and cannot be found again.
         DetectionsError
             If the image does not have the size ``image_size``.
         OptionError
@@ -413,13 +415,11 @@ class Detections:
         """
         return self._plot(image, color)[0]
 
-    def show(self, image: Image | None = None, *, color: Order | None = None) -> None:
+    def show(self, image: Any = None, *, color: Order | None = None) -> None:
         """Show :meth:`plot` in the notebook, or in the system's program for pictures, or else raise OutputError."""
         _display.show(*self._plot(image, color))
 
-    def save(
-        self, path: str | Path, image: Image | None = None, *, color: Order | None = None, overwrite: bool = False
-    ) -> Path:
+    def save(self, path: str | Path, image: Any = None, *, color: Order | None = None, overwrite: bool = False) -> Path:
         """Write :meth:`plot` to an image file, in the format of its suffix; return the path.
 
         Raises OptionError if the file exists and ``overwrite`` is False, OutputError if it cannot be written.
@@ -427,33 +427,39 @@ class Detections:
         _display.save(*self._plot(image, color), Path(path), overwrite=overwrite)
         return Path(path)
 
-    def _plot(self, image: Image | None, color: Order | None) -> tuple[Image, Order]:
-        found, given = self._picture(image)
-        order = given if color is None else color
-        if image is None and isinstance(order, str):
-            found = _display.in_order(found, given, order)
+    def _plot(self, image: Any, color: Order | None) -> tuple[Image, Order]:
+        found, order = self._picture(image, color)
         _display.check_overlays()
         drawn: Image = import_module("overlays").create("landmarks", color=order)(found, self)  # it imports Detections
         return drawn, order
 
-    def _picture(self, image: Any) -> tuple[Image, Order]:
-        """Return the image, checked, and the order of the detector; None is the image that the detector was given."""
-        find, order = self._source or (lambda: None, "bgr")
-        if image is None and (image := find()) is None:
-            raise ImageError(
-                "the image is None (cv2.imread returns None for a file that it cannot read), and that of the detector "
-                "is unknown, has changed or is no longer in memory: pass a NumPy array (H, W, 3) of uint8"
-            )
-        check_image(image, self.image_size)
-        return image, order
+    def _picture(self, image: Any, color: Order | None = None) -> tuple[Image, Order]:
+        """Return the image, or that of the detector, and its order: the detector's own unless ``color`` is given."""
+        find, given = self._source or (None, "bgr")
+        order = given if color is None else color
+        if not isinstance(order, str) or order not in ("bgr", "rgb"):
+            what = "color must be 'bgr' or 'rgb', the order of the channels, not"
+            how = "overlays.create('landmarks', box_color=…, score=False)(image, faces) draws in other ways"
+            raise OptionError(f"{what} {shown(color)}; {how}", fields=["color"], value=color)
+        if image is not None:
+            found = import_module("scrfd_trt._inputs").pixels_of(image, order)
+        elif find is None:
+            raise ImageError(f"these faces do not know their image: {_FOUND_AGAIN}; pass it, or its path")
+        elif (found := find()) is None:
+            gone = f"{self.source} has changed or is gone" if self.source else "the image is no longer in memory"
+            raise ImageError(f"{gone}: pass the image, or its path")
+        else:
+            found = _display.in_order(found, given, order)
+        check_image(found, self.image_size)
+        return found, order
 
     def _repr_html_(self) -> str:
         try:
             return _display.table(self, *self._picture(None))
-        except ScrfdError:
-            return _display.table(self, None, "bgr")
+        except ScrfdError as error:
+            return _display.table(self, None, "bgr", one_line(error))
 
-    def crop(self, image: Image | None = None, margin: float = 0.0) -> list[NDArray[np.uint8]]:
+    def crop(self, image: Any = None, margin: float = 0.0) -> list[NDArray[np.uint8]]:
         """Return a copy ``(h, w, 3)`` uint8 of each box, clipped at the image border; empty for a box outside of it.
 
         Parameters
@@ -467,7 +473,7 @@ class Detections:
         share = _finite("margin", margin)
         return [crop_box(image, box, share) for box in self.boxes]
 
-    def align(self, image: Image | None = None, size: int = 112) -> NDArray[np.uint8]:
+    def align(self, image: Any = None, size: int = 112) -> NDArray[np.uint8]:
         """Return ``(N, size, size, 3)`` uint8 faces aligned to the ArcFace template, the input of recognition models.
 
         Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -62,10 +63,11 @@ def show(image: Image, order: Order) -> None:
         raise OutputError("there is no program here that shows pictures; use save() instead")
 
 
-def table(faces: Faces, image: Image | None, order: Order) -> str:
-    """Return a table of faces as HTML, with crops if there is an image."""
+def table(faces: Faces, image: Image | None, order: Order, why: str = "") -> str:
+    """Return a table of faces as HTML, with crops if there is an image; ``why`` says why there is none."""
     count = len(faces.scores)
     more = f", the first {MAX_ROWS} of them" if count > MAX_ROWS else ""
+    more += f", without crops: {escape(why)}" if why and count else ""
     lines = ["<p>{} in {}×{}{}</p>".format(count_faces(count), *faces.image_size, more), "<table>"]
     names = ["", *["face"] * (image is not None), *["track"] * (faces.track_ids is not None), "score"]
     lines.append(f"<tr>{''.join(f'<th>{name}</th>' for name in [*names, 'x1', 'y1', 'x2', 'y2'])}</tr>")

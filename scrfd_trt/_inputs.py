@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._crops import explain_no_array
 from scrfd_trt._devices import usable_cores
-from scrfd_trt._image_arrays import YUVImage, is_channels_first, is_on_gpu
+from scrfd_trt._image_arrays import YUVImage, as_color, from_yuv, is_channels_first, is_on_gpu
 from scrfd_trt._jobs.stages import ByteBudget, mapped
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError, one_line, without_frames
 
@@ -90,8 +90,14 @@ def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bg
         path = os.path.abspath(os.fsdecode(image))  # noqa: PTH100
         if (state := _file_state(path)) is None:  # an address
             return None
-        return partial(_found_again, lambda: Path(path) if _file_state(path) == state else None, order), order
-    return (partial(_found_again, weakref.ref(image), order), order) if _is_of("PIL.Image", "Image", image) else None
+        return partial(_found_again, partial(_same_file, path, state), order), order
+    with suppress(TypeError):  # of what has no weak references
+        return None if _reader(image) else (partial(_found_again, weakref.ref(image), order), order)
+    return None
+
+
+def _same_file(path: str, state: tuple[int, ...]) -> Path | None:
+    return Path(path) if _file_state(path) == state else None
 
 
 def _file_state(path: str) -> tuple[int, ...] | None:
@@ -104,8 +110,15 @@ def _file_state(path: str) -> tuple[int, ...] | None:
 
 
 def _found_again(find: Callable[[], Any], order: str) -> NDArray[np.uint8] | None:
-    picture = None if (image := find()) is None else open_picture(image)
-    return None if picture is None else in_order_of(picture.decode(), order)
+    return None if (image := find()) is None else pixels_of(image, order)
+
+
+def pixels_of(image: Any, order: str) -> NDArray[np.uint8]:
+    """Return an image of any kind in host memory as ``(H, W, 3)``; arrays have this order of channels already."""
+    if (picture := open_picture(image)) is not None:
+        return in_order_of(picture.decode(), order)
+    array = as_array(image, order)
+    return from_yuv(array, order) if isinstance(array, YUVImage) else as_color(array)
 
 
 def in_order_of(pixels: NDArray[np.uint8], color: str) -> NDArray[np.uint8]:

@@ -37,8 +37,10 @@ def test_plot_is_the_overlay_in_the_order_of_the_image():
     assert np.array_equal(drawn, overlays.create("landmarks")(IMAGE, FACES))
     assert np.array_equal(IMAGE, before)
     assert np.array_equal(FACES.plot(IMAGE[..., ::-1].copy(), color="rgb")[..., ::-1], drawn)
-    with pytest.raises(ImageError, match="no longer in memory: pass"):
+    with pytest.raises(ImageError, match=r"^these faces do not know their image: .*; pass it"):
         FACES.plot()
+    with pytest.raises(OptionError, match=r"^color must be 'bgr' or 'rgb', .*not \(255, 0, 0\); overlays\.create"):
+        FACES.plot(IMAGE, color=(255, 0, 0))
     with pytest.raises(DetectionsError, match="belong to an image of"):
         FACES.plot(IMAGE[:50])
 
@@ -91,6 +93,7 @@ def test_notebooks_show_a_table():
     assert many._repr_html_().count("<tr>") == 21
     assert "1 face in" in FACES._repr_html_()
     assert "img" not in FACES._repr_html_()
+    assert "without crops: these faces do not know their image" in FACES._repr_html_()
     assert Detections.empty((4, 5))._repr_html_() == "<p>0 faces in 4×5</p>"
     tracked = Detections(FACES.boxes, FACES.scores, image_size=FACES.image_size, track_ids=[712])
     assert "<th>track</th>" in tracked._repr_html_()
@@ -113,8 +116,9 @@ def test_faces_know_their_image_as_long_as_the_caller_holds_it(detector):
     assert max(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).shape[:2]) == 64
     for other in (pickle.loads(pickle.dumps(faces)), copy.copy(faces)):
         assert other == faces
-        with pytest.raises(ImageError, match="no longer in memory"):
+        with pytest.raises(ImageError, match="do not know their image"):
             other.plot()
+    assert np.array_equal(Detections.concat([faces[:0], faces]).plot(), faces.plot())
     gone = weakref.ref(image)
     del image
     assert gone() is None
@@ -131,6 +135,7 @@ def test_faces_know_files_and_pillow_images(detector, network_500m, tmp_path, mo
     faces = detector("a.png")
     monkeypatch.chdir("/")
     assert np.array_equal(faces.plot(), faces.plot(IMAGE))
+    assert np.array_equal(pickle.loads(pickle.dumps(faces)).plot(), faces.plot(IMAGE))
     picture = Image.fromarray(IMAGE[..., ::-1].copy())
     with SCRFDDetector.from_onnx(network_500m, device="cpu", color="rgb") as rgb:
         for image in (picture, np.asarray(picture)):
@@ -139,6 +144,10 @@ def test_faces_know_files_and_pillow_images(detector, network_500m, tmp_path, mo
             assert np.array_equal(cv2.imread(str(found.save(tmp_path / "b.png", overwrite=True))), faces.plot())
         assert np.array_equal(found.plot(IMAGE, color="bgr"), faces.plot())
         assert np.array_equal(found.plot(color="bgr"), faces.plot())
+    for image in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), picture, IMAGE / 255.0):
+        assert np.array_equal(FACES.plot(image), FACES.plot(IMAGE))
+        assert np.array_equal(FACES.align(image), FACES.align(IMAGE))
+    assert np.array_equal(FACES.plot(picture, color="rgb")[..., ::-1], FACES.plot(IMAGE))
     (streamed,) = detector.stream(str(tmp_path / "*a.png"))
     assert np.array_equal(streamed.plot(), faces.plot())
     assert "img" not in detector((tmp_path / "a.png").read_bytes())._repr_html_()

@@ -138,7 +138,7 @@ def test_one_picture_in_all_forms(
     (expected,) = detector.detect_batch([picture])
     assert len(expected) == 1
     options = detector.options.model_copy(update={"color": color})
-    monkeypatch.setattr(detector, "options", options)
+    monkeypatch.setitem(vars(detector), "options", options)
     monkeypatch.setattr(detector._pipeline, "_options", options)
     monkeypatch.setattr(detector._pipeline, "_color", "rgb" if color == "rgb" else "bgr")
     path = folder / "a.png"

@@ -128,7 +128,7 @@ def test_options_are_validated_and_frozen() -> None:
         (np.zeros((3, 4, 3), np.float32), "float32"),
         (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
         ([[[1, 2, 3]]], "type list; a NumPy array"),
-        (PilImage.new("RGB", (4, 3)), r"Pillow image: pass numpy.asarray\(image.convert"),
+        (PilImage.new("RGB", (4, 3)), r"Pillow image: pass numpy.asarray\(PIL.ImageOps.exif_transpose"),
     ],
 )
 def test_invalid_image_raises_image_error(overlay: Overlay, image: NDArray[np.uint8], message: str) -> None:
